@@ -1,1 +1,43 @@
-//! To come.
+//! The spool's vocabulary, its decisions and its file layer.
+//!
+//! Everything here is synchronous and deterministic: no tokio, no actix, no sockets, no environment. Time comes in
+//! through [`Clock`], chance through [`Dice`], files through the store's own seam, the network through
+//! [`DeliveryAgent`] and [`Intake`].
+
+mod address;
+mod agent;
+mod attempt;
+mod clock;
+mod config;
+pub mod disposition;
+mod envelope;
+mod error;
+mod event;
+mod id;
+mod message;
+mod next_hop;
+mod reply;
+mod retry;
+mod routing;
+pub mod store;
+mod summary;
+
+pub use address::{Address, AddressError, valid_domain};
+pub use agent::{BoxFuture, DeliveryAgent, Intake, Job, Mail};
+pub use attempt::{
+    Attempt, AttemptReport, AttemptResult, RecipientIndex, RefusedRecipient, Stage, is_rate_limit,
+};
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use config::SpoolConfig;
+pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
+pub use error::{AddError, SpoolError};
+pub use event::{Event, EventKind};
+pub use id::{FlowId, IdError, IdSource, MessageId};
+pub use message::{
+    FailedRecipient, InitialStatus, Message, MessageState, Queue, Section, Status, Submission,
+};
+pub use next_hop::{NextHop, NextHopError};
+pub use reply::{EnhancedCode, MAX_TEXT, Reply, harmless};
+pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule};
+pub use routing::{DomainPattern, Router, Rule};
+pub use summary::{EnvelopeSummary, MessageSummary, ShownStatus};

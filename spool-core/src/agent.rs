@@ -1,0 +1,68 @@
+//! The two seams between the spool and the network: [`DeliveryAgent`] sends mail on, [`Intake`] takes it in.
+//!
+//! spool-actors calls the one and spool-smtp the other; neither knows the other's crate.
+
+use crate::attempt::{AttemptReport, RecipientIndex};
+use crate::envelope::Envelope;
+use crate::error::AddError;
+use crate::id::{FlowId, MessageId};
+use crate::next_hop::NextHop;
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One attempt to be made.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Which message, for the log.
+    pub message: MessageId,
+    /// What it is tied to, for the log.
+    pub flows: Vec<FlowId>,
+    /// Next hops in order; one whose connection fails is passed over.
+    pub next_hops: Arc<[NextHop]>,
+    /// Sender, all recipients, parameters.
+    pub envelope: Arc<Envelope>,
+    /// The recipients to try now, never empty.
+    pub recipients: Vec<RecipientIndex>,
+    /// Lines ended by CRLF, not dot-stuffed; empty, or ending in CRLF.
+    pub body: Bytes,
+}
+
+/// Relays messages to their next hops.
+pub trait DeliveryAgent: Send + Sync + 'static {
+    /// Makes one attempt. The future ends within the agent's own time limits and reports what happened; when it is
+    /// dropped, the session is closed.
+    fn deliver(&self, job: Job) -> BoxFuture<AttemptReport>;
+
+    /// Closes idle sessions politely, within a few seconds. Called once no attempt runs any more.
+    fn close(&self) -> BoxFuture<()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A mail as the ingress received it.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// Sender, recipients, parameters.
+    pub envelope: Envelope,
+    /// Lines ended by CRLF, not dot-stuffed, trace header included.
+    pub body: Bytes,
+    /// The inbound session and the inbound envelope.
+    pub flows: Vec<FlowId>,
+}
+
+/// Takes mail in.
+pub trait Intake: Send + Sync + 'static {
+    /// Spools `mail`; the ids are given only when it is durable. Dropping the future gives up the wait, not the mail.
+    fn accept(&self, mail: Mail) -> BoxFuture<Result<Vec<MessageId>, AddError>>;
+
+    /// Whether a mail of `size` bytes would be taken now. Cheap; asked at MAIL and again at DATA.
+    ///
+    /// # Errors
+    /// What [`Intake::accept`] would answer.
+    fn admit(&self, size: u64) -> Result<(), AddError>;
+}

@@ -1,0 +1,46 @@
+//! How a spool is set up by the program that opens it. Every value has a default and a unit.
+
+use crate::store::StoreOptions;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The configuration of one spool.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SpoolConfig {
+    /// The spool's directory, made when missing.
+    pub dir: PathBuf,
+    /// The file layer.
+    pub store: StoreOptions,
+    /// Delivery sessions at once; 0 pauses delivery. Default 200.
+    pub max_concurrent_jobs: usize,
+    /// Delivery sessions at once to one list of next hops. Default 10.
+    pub max_jobs_per_destination: usize,
+    /// Bytes of bodies and envelopes held in memory. Default 512 MiB.
+    pub memory_limit: u64,
+    /// Threads for delivery sessions; 0: one per core.
+    pub threads: usize,
+    /// How many past-due messages a second are released after the start. Default 500.
+    pub release_rate: u32,
+    /// Events each subscriber may lag behind before it misses some. Default 4096.
+    pub event_buffer: usize,
+    /// How often subscribers hear `Ping`. Default 30 s.
+    pub ping_interval: Duration,
+}
+
+impl SpoolConfig {
+    /// The defaults, for the spool in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            store: StoreOptions::default(),
+            max_concurrent_jobs: 200,
+            max_jobs_per_destination: 10,
+            memory_limit: 512 << 20,
+            threads: 0,
+            release_rate: 500,
+            event_buffer: 4096,
+            ping_interval: Duration::from_secs(30),
+        }
+    }
+}

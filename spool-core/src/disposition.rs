@@ -1,0 +1,333 @@
+//! What becomes of a message after an attempt. Pure: the state before, the report and the time give the state after.
+//!
+//! It never forgets a recipient: whoever was not taken by the next hop is afterwards among the remaining or the
+//! failed ones, or was declared done by the on_error decision.
+
+use crate::attempt::{Attempt, AttemptReport, AttemptResult, RecipientIndex, is_rate_limit};
+use crate::clock::Timestamp;
+use crate::message::{FailedRecipient, MessageState, Status};
+use crate::reply::Reply;
+use crate::retry::Dice;
+
+/// What to do about a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnError {
+    /// Do not try again.
+    FailPermanently,
+    /// Take the next retry interval.
+    TryLater,
+    /// The same, because the peer asked for slower sending.
+    TryLaterRateLimited,
+    /// Someone else takes care of it: neither remaining nor failed.
+    Done,
+}
+
+/// The default decision: 5xx fails, rate limits and all else are tried later. A greeting or session refused with
+/// 5xx says nothing about the message, and is tried later as well.
+#[must_use]
+pub fn default_decision(result: &AttemptResult, reply: Option<&Reply>) -> OnError {
+    use crate::attempt::Stage;
+    let session = matches!(
+        result,
+        AttemptResult::Refused {
+            stage: Stage::Connect | Stage::Hello | Stage::Tls | Stage::Auth,
+            ..
+        }
+    );
+    match reply {
+        Some(reply) if reply.is_permanent() && !session => OnError::FailPermanently,
+        Some(reply) if is_rate_limit(reply) => OnError::TryLaterRateLimited,
+        Some(_) | None => OnError::TryLater,
+    }
+}
+
+/// The decisions on one report: one for each refused recipient, and one for the message when all others failed with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decisions {
+    /// In the order of [`AttemptReport::refused`].
+    pub recipients: Vec<OnError>,
+    /// For the recipients that were not refused one by one; ignored when they were taken.
+    pub message: OnError,
+}
+
+impl Decisions {
+    /// [`default_decision`] throughout.
+    #[must_use]
+    pub fn by_default(report: &AttemptReport) -> Self {
+        let one = |refused: &crate::attempt::RefusedRecipient| {
+            default_decision(&AttemptResult::AllRefused, Some(&refused.reply))
+        };
+        Self {
+            recipients: report.refused.iter().map(one).collect(),
+            message: default_decision(&report.result, message_reply(&report.result)),
+        }
+    }
+}
+
+fn message_reply(result: &AttemptResult) -> Option<&Reply> {
+    match result {
+        AttemptResult::Refused { reply, .. } => Some(reply),
+        AttemptResult::Accepted(_)
+        | AttemptResult::AllRefused
+        | AttemptResult::NoConnection { .. }
+        | AttemptResult::Broken { .. }
+        | AttemptResult::Interrupted
+        | AttemptResult::Panicked { .. } => None,
+    }
+}
+
+/// Where the message stands now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Nobody remains and nobody failed.
+    Delivered,
+    /// To be tried again.
+    Delayed {
+        /// When.
+        until: Timestamp,
+        /// Whether the peer asked for it.
+        rate_limited: bool,
+    },
+    /// Nobody remains, some failed: to be bounced or frozen.
+    Failed {
+        /// Whether time ran out for some of them.
+        expired: bool,
+    },
+}
+
+/// The state after `attempt`, and the fate. `freeze`: a person asked for it while the message was being sent.
+#[must_use]
+pub fn dispose(
+    mut state: MessageState,
+    attempt: Attempt,
+    decisions: &Decisions,
+    now: Timestamp,
+    dice: &dyn Dice,
+) -> (MessageState, Fate) {
+    let (later, rate_limited) = settle(&mut state, &attempt.report, decisions);
+    state.remaining = later;
+    state.in_flight = None;
+    state.attempts.push(attempt);
+    let fate = fate(&mut state, rate_limited, now, dice);
+    if let Fate::Delayed { until, .. } = fate {
+        state.status = Status::SendAt(until);
+    }
+    (state, fate)
+}
+
+/// Moves every tried recipient to where it belongs; gives those to be tried later, and whether a rate limit is why.
+fn settle(
+    state: &mut MessageState,
+    report: &AttemptReport,
+    decisions: &Decisions,
+) -> (Vec<RecipientIndex>, bool) {
+    let taken = matches!(report.result, AttemptResult::Accepted(_));
+    let mut later = Vec::new();
+    let mut rate_limited = false;
+    for recipient in std::mem::take(&mut state.remaining) {
+        let refusal = report
+            .refused
+            .iter()
+            .zip(&decisions.recipients)
+            .find(|(r, _)| r.recipient == recipient);
+        let (decision, reply) = match refusal {
+            Some((refused, decision)) => (*decision, Some(&refused.reply)),
+            None if taken => continue,
+            None => (decisions.message, message_reply(&report.result)),
+        };
+        match decision {
+            OnError::Done => {}
+            OnError::FailPermanently => {
+                let reason = reply.map_or_else(|| report.result.to_string(), Reply::to_string);
+                state.failed.push(FailedRecipient {
+                    recipient,
+                    reply: reply.cloned(),
+                    reason,
+                });
+            }
+            OnError::TryLater => later.push(recipient),
+            OnError::TryLaterRateLimited => {
+                rate_limited = true;
+                later.push(recipient);
+            }
+        }
+    }
+    (later, rate_limited)
+}
+
+fn fate(state: &mut MessageState, rate_limited: bool, now: Timestamp, dice: &dyn Dice) -> Fate {
+    if state.remaining.is_empty() {
+        return if state.failed.is_empty() {
+            Fate::Delivered
+        } else {
+            Fate::Failed { expired: false }
+        };
+    }
+    let expired = state.expires_at.is_some_and(|end| end <= now);
+    match state.schedule.next(dice) {
+        Some(wait) if !expired => Fate::Delayed {
+            until: now.after(wait),
+            rate_limited,
+        },
+        Some(_) | None => {
+            let reason = if expired {
+                "expired: it was tried for as long as allowed"
+            } else {
+                "no retry interval is left"
+            };
+            let given_up = std::mem::take(&mut state.remaining).into_iter();
+            let given_up = given_up.map(|recipient| FailedRecipient {
+                recipient,
+                reply: None,
+                reason: reason.to_owned(),
+            });
+            state.failed.extend(given_up);
+            Fate::Failed { expired }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::{RefusedRecipient, Stage};
+    use crate::retry::{NoDice, RetryInterval, Schedule};
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn state(recipients: u32, intervals: usize) -> MessageState {
+        let interval = RetryInterval::new(Duration::from_secs(60), Duration::ZERO);
+        MessageState {
+            status: Status::SendAt(NOW),
+            in_flight: Some(NOW),
+            remaining: (0..recipients).collect(),
+            failed: Vec::new(),
+            schedule: Schedule {
+                intervals: vec![interval; intervals],
+                repeat_last: false,
+            },
+            expires_at: None,
+            attempts: Vec::new(),
+        }
+    }
+
+    fn report(result: AttemptResult, refused: &[(u32, u16)]) -> AttemptReport {
+        let refused = refused.iter().map(|(recipient, code)| RefusedRecipient {
+            recipient: *recipient,
+            reply: Reply::new(*code, ""),
+        });
+        AttemptReport {
+            refused: refused.collect(),
+            ..AttemptReport::new(result)
+        }
+    }
+
+    fn after(state: MessageState, report: AttemptReport) -> (MessageState, Fate) {
+        let decisions = Decisions::by_default(&report);
+        dispose(
+            state,
+            Attempt {
+                at: NOW,
+                duration_ms: 1,
+                report,
+            },
+            &decisions,
+            NOW,
+            &NoDice,
+        )
+    }
+
+    fn accepted() -> AttemptResult {
+        AttemptResult::Accepted(Reply::new(250, ""))
+    }
+
+    #[test]
+    fn all_accepted_is_delivered() {
+        let (state, fate) = after(state(3, 1), report(accepted(), &[]));
+        assert_eq!(fate, Fate::Delivered);
+        assert_eq!(state.in_flight, None);
+    }
+
+    #[test]
+    fn a_failed_recipient_is_not_forgotten_when_the_others_are_delivered_later() {
+        let (state, fate) = after(state(3, 2), report(accepted(), &[(0, 550), (1, 450)]));
+        assert_eq!(
+            fate,
+            Fate::Delayed {
+                until: NOW.after(Duration::from_secs(60)),
+                rate_limited: false
+            }
+        );
+        assert_eq!(state.remaining, [1]);
+        let (state, fate) = after(state, report(accepted(), &[]));
+        assert_eq!(fate, Fate::Failed { expired: false });
+        assert_eq!(state.failed.iter().map(|f| f.recipient).collect::<Vec<_>>(), [0]);
+        assert_eq!(state.attempts.len(), 2);
+    }
+
+    #[test]
+    fn a_refused_body_is_decided_once_and_refused_recipients_by_their_own_replies() {
+        let result = AttemptResult::Refused {
+            stage: Stage::FinalReply,
+            reply: Reply::new(554, "5.7.1 spam"),
+        };
+        let (state, fate) = after(state(2, 1), report(result, &[(1, 450)]));
+        assert!(matches!(fate, Fate::Delayed { .. }));
+        assert_eq!((state.remaining.clone(), state.failed[0].recipient), (vec![1], 0));
+    }
+
+    #[test]
+    fn a_session_refused_for_good_is_tried_again() {
+        let result = AttemptResult::Refused {
+            stage: Stage::Connect,
+            reply: Reply::new(554, "no service"),
+        };
+        assert!(matches!(
+            after(state(1, 1), report(result, &[])).1,
+            Fate::Delayed { .. }
+        ));
+    }
+
+    #[test]
+    fn the_end_of_the_intervals_and_of_the_time_is_failure() {
+        let broken = || AttemptResult::NoConnection {
+            error: "refused".into(),
+        };
+        assert_eq!(
+            after(state(1, 0), report(broken(), &[])).1,
+            Fate::Failed { expired: false }
+        );
+        let mut old = state(1, 5);
+        old.expires_at = Some(NOW);
+        let (old, fate) = after(old, report(broken(), &[]));
+        assert_eq!(fate, Fate::Failed { expired: true });
+        assert!(old.remaining.is_empty() && old.failed.len() == 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_recipient_has_exactly_one_fate(n in 1_u32..6, codes in proptest::collection::vec((0_u32..6, 400_u16..600), 0..6), end in 0..4, left in 0_usize..3) {
+            let mut refused: Vec<(u32, u16)> = codes.into_iter().filter(|(r, _)| *r < n).collect();
+            refused.sort_unstable();
+            refused.dedup_by_key(|(r, _)| *r);
+            let result = match end {
+                0 => accepted(),
+                1 => AttemptResult::Refused { stage: Stage::Mail, reply: Reply::new(451, "") },
+                2 => AttemptResult::Refused { stage: Stage::FinalReply, reply: Reply::new(552, "") },
+                _ => AttemptResult::Broken { stage: Stage::Body, error: "reset".into(), in_doubt: false },
+            };
+            let taken = end == 0;
+            let (state, fate) = after(state(n, left), report(result, &refused));
+            for recipient in 0..n {
+                let delivered = taken && !refused.iter().any(|(r, _)| *r == recipient);
+                let places = usize::from(delivered)
+                    + state.remaining.iter().filter(|r| **r == recipient).count()
+                    + state.failed.iter().filter(|f| f.recipient == recipient).count();
+                proptest::prop_assert_eq!(places, 1);
+            }
+            proptest::prop_assert_eq!(fate == Fate::Delivered, state.remaining.is_empty() && state.failed.is_empty());
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What can go wrong for someone who hands mail to a spool or asks about it.
+
+use crate::id::MessageId;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why mail was not taken. In every case nothing of it is on the spool.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// More mail is in hand than memory allows; try again soon. SMTP 451, HTTP 503.
+    #[error("busy: try again in {} ms", retry_after.as_millis())]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The disk, or the number of messages, is at its limit. SMTP 452, HTTP 507.
+    #[error("the spool is full: {0}")]
+    Full(String),
+    /// The disk failed. The spool takes no more mail until it is opened anew. SMTP 451.
+    #[error("the spool's disk failed: {0}")]
+    Disk(String),
+    /// There is something wrong with what was handed over. SMTP 554, HTTP 400.
+    #[error("not a valid submission: {0}")]
+    Invalid(String),
+    /// The spool is shutting down or has ended. SMTP 421.
+    #[error("the spool is closed")]
+    Killed,
+}
+
+/// Why an operation on messages failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SpoolError {
+    /// No such message.
+    #[error("{0}: no such message")]
+    NoSuchMessage(MessageId),
+    /// The disk failed.
+    #[error("the spool's disk failed: {0}")]
+    Disk(String),
+    /// The spool is shutting down or has ended.
+    #[error("the spool is closed")]
+    Killed,
+}

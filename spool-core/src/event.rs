@@ -1,0 +1,62 @@
+//! What happened, for whoever subscribes. An event is sent only after the disk holds what it reports.
+
+use crate::clock::Timestamp;
+use crate::id::{FlowId, MessageId};
+use crate::message::Queue;
+use crate::summary::EnvelopeSummary;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The kinds of event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// On the spool.
+    Spooled,
+    /// Off the spool: every recipient was taken.
+    Delivered,
+    /// Waits for a person.
+    Frozen,
+    /// Taken off the spool by a person.
+    Removed,
+    /// No longer frozen.
+    Unfrozen,
+    /// Back on the spool.
+    Recovered(Queue),
+    /// Set aside, with the reason.
+    Quarantined(String),
+    /// Tried, to be tried again then.
+    Delayed(Timestamp),
+    /// The same, because the next hop asked for slower sending.
+    DelayedRateLimited(Timestamp),
+    /// A bounce was spooled in its place.
+    Bounced,
+    /// Given up because it became too old.
+    Expired,
+    /// An attempt ended without its final reply: the next hop may hold the message.
+    InDoubt,
+    /// Still here. Every 30 seconds.
+    Ping,
+    /// This subscriber missed so many events.
+    Gap(u64),
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts every event of a spool; `Ping` and `Gap` carry the number of the last one.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Of which message.
+    pub id: Option<MessageId>,
+    /// Its flows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<FlowId>,
+    /// Its envelope in short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Arc<EnvelopeSummary>>,
+    /// What.
+    pub kind: EventKind,
+}

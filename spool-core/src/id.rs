@@ -1,0 +1,167 @@
+//! Identifiers: of messages and of flows. ULIDs, so that they sort by age and say nothing about anybody.
+//!
+//! An id read from outside is checked to be 26 characters of Crockford's alphabet before anything is done with it;
+//! no id ever reaches a file name in another form.
+
+use crate::clock::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+use thiserror::Error;
+use ulid::Ulid;
+
+/// A text that is no id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("an id is 26 characters of 0-9 and A-Z without I, L, O, U")]
+pub struct IdError;
+
+macro_rules! ulid_newtype {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Ulid);
+
+        impl $name {
+            /// The id with this number.
+            #[must_use]
+            pub const fn from_u128(number: u128) -> Self {
+                Self(Ulid(number))
+            }
+
+            /// The number behind the id.
+            #[must_use]
+            pub const fn as_u128(self) -> u128 {
+                self.0.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut buffer = [0; ulid::ULID_LEN];
+                f.pad(self.0.array_to_str(&mut buffer))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let id = Self(Ulid::from_string(text).map_err(|_| IdError)?);
+                // Crockford's alphabet has aliases (i, l, o, lower case): one id has one spelling here.
+                if id.to_string() == text { Ok(id) } else { Err(IdError) }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    self.0.to_bytes().serialize(serializer)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+                    text.parse().map_err(serde::de::Error::custom)
+                } else {
+                    Ok(Self(Ulid::from_bytes(<[u8; 16]>::deserialize(deserializer)?)))
+                }
+            }
+        }
+    };
+}
+
+ulid_newtype! {
+    /// Names one message on one spool, for ever.
+    MessageId
+}
+
+ulid_newtype! {
+    /// Ties together what belongs to one mail in logs and events: sessions, envelopes, messages. 128 bits, so that
+    /// a trace id of the embedding program fits.
+    FlowId
+}
+
+impl FlowId {
+    /// A new random one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Ulid::generate())
+    }
+}
+
+/// Makes message ids that never repeat and always rise, whatever the clock does.
+#[derive(Debug)]
+pub struct IdSource {
+    last: u128,
+}
+
+impl IdSource {
+    /// Continues after `last`, the highest id known to exist.
+    #[must_use]
+    pub const fn after(last: Option<MessageId>) -> Self {
+        Self {
+            last: match last {
+                Some(id) => id.as_u128(),
+                None => 0,
+            },
+        }
+    }
+
+    /// The next id. A new millisecond draws 80 random bits; within one, or after the clock jumped back, ids count up.
+    pub fn next(&mut self, now: Timestamp) -> MessageId {
+        let millis = u64::try_from(now.0).unwrap_or(0);
+        let fresh = if u128::from(millis) > self.last >> Ulid::RAND_BITS {
+            Ulid::from_parts(millis, Ulid::generate().random()).0
+        } else {
+            self.last.saturating_add(1)
+        };
+        self.last = fresh;
+        MessageId::from_u128(fresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_rise_through_a_clock_that_jumps_back() {
+        let mut source = IdSource::after(None);
+        let mut last = MessageId::from_u128(0);
+        for millis in [5, 5, 5, 9, 2, 1, 9, 10] {
+            let next = source.next(Timestamp(millis));
+            assert!(next > last);
+            last = next;
+        }
+        assert!(IdSource::after(Some(last)).next(Timestamp(0)) > last);
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let id = IdSource::after(None).next(Timestamp(1_795_491_552_042));
+        let text = id.to_string();
+        assert_eq!(text.parse(), Ok(id));
+        assert!(text.to_lowercase().parse::<MessageId>().is_err());
+        for bad in [
+            "",
+            "../../etc/passwd",
+            "01D39ZY06FGSCTVN4T2V9PKHF",
+            "ZZZZZZZZZZZZZZZZZZZZZZZZZZ",
+        ] {
+            assert!(bad.parse::<MessageId>().is_err(), "{bad}");
+        }
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(json, format!("\"{text}\""));
+        assert_eq!(serde_json::from_str::<MessageId>(&json).unwrap(), id);
+    }
+}

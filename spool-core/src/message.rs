@@ -1,0 +1,182 @@
+//! A message: one spooled section, with everything the spool knows of it.
+//!
+//! What never changes after the add stands in [`Message`]; what does, in [`MessageState`], which is what the journal
+//! writes again and again. The body is not here: it stays on disk until an attempt needs it.
+
+use crate::attempt::{Attempt, RecipientIndex};
+use crate::clock::Timestamp;
+use crate::envelope::Envelope;
+use crate::id::{FlowId, MessageId};
+use crate::next_hop::NextHop;
+use crate::reply::Reply;
+use crate::retry::{RetryPolicy, Schedule};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// One envelope of a submission, with where to and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// Sender, recipients, parameters.
+    pub envelope: Envelope,
+    /// Next hops in order; the first that answers is used. At least one.
+    pub next_hops: Arc<[NextHop]>,
+    /// How it is retried.
+    pub retry: RetryPolicy,
+}
+
+/// The status a message starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InitialStatus {
+    /// Deliver at once.
+    #[default]
+    SendNow,
+    /// Wait for `send`.
+    Frozen,
+}
+
+/// What is handed to the spool in one add: sections that share a body.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// At least one.
+    pub sections: Vec<Section>,
+    /// Lines ended by CRLF, not dot-stuffed.
+    pub body: Bytes,
+    /// What to do first.
+    pub initial: InitialStatus,
+    /// Ids that tie the messages to where they came from.
+    pub flows: Vec<FlowId>,
+    /// The message these sections descend from (a bounce names its original).
+    pub parent: Option<MessageId>,
+}
+
+/// The status on disk; what is due, being sent, or gone is for the spool to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Due at this time; a past time means now.
+    SendAt(Timestamp),
+    /// Waits for a person.
+    Frozen,
+}
+
+impl Status {
+    /// The status that [`InitialStatus`] becomes at `now`.
+    #[must_use]
+    pub const fn initial(initial: InitialStatus, now: Timestamp) -> Self {
+        match initial {
+            InitialStatus::SendNow => Self::SendAt(now),
+            InitialStatus::Frozen => Self::Frozen,
+        }
+    }
+}
+
+/// A recipient that will not be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRecipient {
+    /// Which.
+    pub recipient: RecipientIndex,
+    /// The words that settled it, when a peer said any.
+    pub reply: Option<Reply>,
+    /// In one line, why.
+    pub reason: String,
+}
+
+/// What changes in a message's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageState {
+    /// What to do next.
+    pub status: Status,
+    /// Begin of an attempt whose end is not recorded.
+    pub in_flight: Option<Timestamp>,
+    /// Recipients still to be tried.
+    pub remaining: Vec<RecipientIndex>,
+    /// Recipients given up.
+    pub failed: Vec<FailedRecipient>,
+    /// The waits to come.
+    pub schedule: Schedule,
+    /// When it is given up.
+    pub expires_at: Option<Timestamp>,
+    /// Every attempt so far.
+    pub attempts: Vec<Attempt>,
+}
+
+impl MessageState {
+    /// The state of a section at its add.
+    #[must_use]
+    pub fn new(section: &Section, status: Status, now: Timestamp) -> Self {
+        Self {
+            status,
+            in_flight: None,
+            remaining: (0..).take(section.envelope.recipients.len()).collect(),
+            failed: Vec::new(),
+            schedule: Schedule::new(&section.retry),
+            expires_at: section.retry.expire_after.map(|span| now.after(span)),
+            attempts: Vec::new(),
+        }
+    }
+}
+
+/// One spooled section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its name on this spool.
+    pub id: MessageId,
+    /// The message it descends from.
+    pub parent: Option<MessageId>,
+    /// The other messages of its add.
+    pub related: Vec<MessageId>,
+    /// What it is tied to.
+    pub flows: Vec<FlowId>,
+    /// When it was spooled.
+    pub spooled_at: Timestamp,
+    /// Next hops in order.
+    pub next_hops: Arc<[NextHop]>,
+    /// Sender, recipients, parameters.
+    pub envelope: Arc<Envelope>,
+    /// Bytes of the body.
+    pub body_size: u64,
+    /// The rest.
+    pub state: MessageState,
+}
+
+/// Where a message is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Queue {
+    /// In the journal, to be sent.
+    Active,
+    /// In the journal, waiting for a person.
+    Frozen,
+    /// Removed by a person.
+    Removed,
+    /// Set aside for inspection.
+    Quarantine,
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Frozen => "frozen",
+            Self::Removed => "removed",
+            Self::Quarantine => "quarantine",
+        })
+    }
+}
+
+impl std::str::FromStr for Queue {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "active" => Ok(Self::Active),
+            "frozen" => Ok(Self::Frozen),
+            "removed" => Ok(Self::Removed),
+            "quarantine" => Ok(Self::Quarantine),
+            other => Err(format!(
+                "{other}: a queue is active, frozen, removed or quarantine"
+            )),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! When to try again: a list of intervals, each with its jitter, and when to give up.
+//!
+//! The only file that knows the `backoff` crate: the draw within the jitter is its `randomization_factor`, and a
+//! [`Schedule`] is one of its `Backoff` policies. It never looks at a clock.
+
+use backoff::backoff::Backoff;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// One wait: uniformly drawn from `span - jitter` to `span + jitter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RetryInterval {
+    span_ms: u64,
+    jitter_ms: u64,
+}
+
+impl RetryInterval {
+    /// A wait of `span`, give or take `jitter` (cut to `span`).
+    #[must_use]
+    pub fn new(span: Duration, jitter: Duration) -> Self {
+        let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let jitter_ms = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX).min(span_ms);
+        Self { span_ms, jitter_ms }
+    }
+
+    /// A wait of `span`, give or take the share `jitter` of it (0.2 is a fifth).
+    #[must_use]
+    pub fn with_jitter(span: Duration, jitter: f64) -> Self {
+        let share = if jitter.is_finite() {
+            jitter.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        Self::new(span, span.mul_f64(share))
+    }
+
+    /// The middle of the draw.
+    #[must_use]
+    pub const fn span(self) -> Duration {
+        Duration::from_millis(self.span_ms)
+    }
+
+    /// How far the draw goes to either side.
+    #[must_use]
+    pub const fn jitter(self) -> Duration {
+        Duration::from_millis(self.jitter_ms)
+    }
+}
+
+/// Where the draw within the jitter comes from.
+pub trait Dice: Send + Sync + fmt::Debug + 'static {
+    /// A wait within `interval`.
+    fn draw(&self, interval: RetryInterval) -> Duration;
+}
+
+/// Random draws, by the `backoff` crate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RandomDice;
+
+impl Dice for RandomDice {
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a share of a span needs no more than 53 bits"
+    )]
+    fn draw(&self, interval: RetryInterval) -> Duration {
+        if interval.jitter_ms == 0 {
+            return interval.span();
+        }
+        let mut policy = backoff::ExponentialBackoff {
+            current_interval: interval.span(),
+            initial_interval: interval.span(),
+            max_interval: interval.span(),
+            randomization_factor: interval.jitter_ms as f64 / interval.span_ms as f64,
+            multiplier: 1.0,
+            max_elapsed_time: None,
+            ..backoff::ExponentialBackoff::default()
+        };
+        policy.next_backoff().unwrap_or(interval.span())
+    }
+}
+
+/// No draw: the span itself. For tests and simulations.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoDice;
+
+impl Dice for NoDice {
+    fn draw(&self, interval: RetryInterval) -> Duration {
+        interval.span()
+    }
+}
+
+/// How a message is retried, from its first attempt to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// The waits, in order.
+    pub intervals: Vec<RetryInterval>,
+    /// Whether the last wait repeats until `expire_after`.
+    pub repeat_last: bool,
+    /// How long after it was spooled a message is given up; `None`: when the intervals end.
+    pub expire_after: Option<Duration>,
+}
+
+impl Default for RetryPolicy {
+    /// 1m 5m 15m 30m 1h 2h 4h 8h, the last repeated, a fifth of jitter, four days.
+    fn default() -> Self {
+        let minutes = [1, 5, 15, 30, 60, 120, 240, 480];
+        let interval = |m: u64| RetryInterval::with_jitter(Duration::from_secs(m * 60), 0.2);
+        Self {
+            intervals: minutes.into_iter().map(interval).collect(),
+            repeat_last: true,
+            expire_after: Some(Duration::from_secs(4 * 86_400)),
+        }
+    }
+}
+
+/// What is left of a [`RetryPolicy`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The waits to come, in order.
+    pub intervals: Vec<RetryInterval>,
+    /// Whether the last one stays.
+    pub repeat_last: bool,
+}
+
+impl Schedule {
+    /// The whole of `policy`.
+    #[must_use]
+    pub fn new(policy: &RetryPolicy) -> Self {
+        Self {
+            intervals: policy.intervals.clone(),
+            repeat_last: policy.repeat_last,
+        }
+    }
+
+    /// Puts `extra` in front.
+    pub fn prepend(&mut self, extra: &[RetryInterval]) {
+        self.intervals.splice(0..0, extra.iter().copied());
+    }
+
+    /// Takes the next interval and draws from it; `None` when the list has ended.
+    pub fn next(&mut self, dice: &dyn Dice) -> Option<Duration> {
+        Draw { schedule: self, dice }.next_backoff()
+    }
+}
+
+struct Draw<'a> {
+    schedule: &'a mut Schedule,
+    dice: &'a dyn Dice,
+}
+
+impl Backoff for Draw<'_> {
+    fn next_backoff(&mut self) -> Option<Duration> {
+        let interval = *self.schedule.intervals.first()?;
+        if self.schedule.intervals.len() > 1 || !self.schedule.repeat_last {
+            self.schedule.intervals.remove(0);
+        }
+        Some(self.dice.draw(interval))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(list: &[u64]) -> Vec<RetryInterval> {
+        list.iter()
+            .map(|s| RetryInterval::new(Duration::from_secs(*s), Duration::ZERO))
+            .collect()
+    }
+
+    #[test]
+    fn intervals_are_taken_in_order_and_the_last_repeats_if_told() {
+        let mut ends = Schedule {
+            intervals: seconds(&[1, 2]),
+            repeat_last: false,
+        };
+        let taken: Vec<_> = std::iter::from_fn(|| ends.next(&NoDice))
+            .map(|d| d.as_secs())
+            .collect();
+        assert_eq!(taken, [1, 2]);
+        let mut repeats = Schedule {
+            intervals: seconds(&[1, 2]),
+            repeat_last: true,
+        };
+        repeats.prepend(&seconds(&[9]));
+        let taken: Vec<_> = (0..5)
+            .filter_map(|_| repeats.next(&NoDice))
+            .map(|d| d.as_secs())
+            .collect();
+        assert_eq!(taken, [9, 1, 2, 2, 2]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_draw_stays_within_the_jitter(span in 0_u64..100_000_000, jitter in 0_u64..200_000_000) {
+            let interval = RetryInterval::new(Duration::from_millis(span), Duration::from_millis(jitter));
+            let drawn = RandomDice.draw(interval);
+            let slack = Duration::from_millis(2);
+            proptest::prop_assert!(drawn + slack >= interval.span() - interval.jitter());
+            proptest::prop_assert!(drawn <= interval.span() + interval.jitter() + slack);
+        }
+    }
+
+    #[test]
+    fn draws_fill_the_jitter_evenly() {
+        let interval = RetryInterval::with_jitter(Duration::from_secs(100), 0.5);
+        let draws: Vec<f64> = (0..4000)
+            .map(|_| RandomDice.draw(interval).as_secs_f64())
+            .collect();
+        let quarter = |low: f64| draws.iter().filter(|d| (low..low + 25.0).contains(*d)).count();
+        for low in [50.0, 75.0, 100.0, 125.0] {
+            assert!(
+                (800..1200).contains(&quarter(low)),
+                "{} draws from {low}",
+                quarter(low)
+            );
+        }
+    }
+}

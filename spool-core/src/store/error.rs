@@ -1,0 +1,74 @@
+//! What can go wrong on disk.
+
+use crate::id::MessageId;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a spool could not be opened or read. Nothing was changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process holds it.
+    #[error("{}: the spool is in use by {}", dir.display(), match pid { Some(pid) => format!("process {pid}"), None => "another process".to_owned() })]
+    Locked {
+        /// The spool.
+        dir: PathBuf,
+        /// Who holds it, as far as the lock file says.
+        pid: Option<u32>,
+    },
+    /// A directory with something else in it.
+    #[error("{}: not empty and not a spool; give an empty or a new directory", .0.display())]
+    NotASpool(PathBuf),
+    /// Written by a newer version.
+    #[error("{}: the spool has format {found}, this program reads up to {known}; use the newer program", dir.display())]
+    NewerFormat {
+        /// The spool.
+        dir: PathBuf,
+        /// Its format.
+        found: String,
+        /// Ours.
+        known: u32,
+    },
+    /// Belongs to another user.
+    #[error("{}: the spool belongs to another user (uid {owner})", dir.display())]
+    ForeignOwner {
+        /// The spool.
+        dir: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// The system refused something.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+/// Why a change was not made or a message not read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No room: the disk, `min_free_space` or `max_messages`.
+    #[error("full: {0}")]
+    Full(String),
+    /// A write or a sync failed. The store takes no change any more: after a failed sync nobody knows what is on disk.
+    #[error("the disk failed: {0}")]
+    Failed(String),
+    /// No live message has this name.
+    #[error("{0}: no such message")]
+    NoSuchMessage(MessageId),
+    /// The bytes on disk are not what was written.
+    #[error("{id}: damaged on disk: {reason}")]
+    Damaged {
+        /// Whose bytes.
+        id: MessageId,
+        /// What is wrong.
+        reason: String,
+    },
+}

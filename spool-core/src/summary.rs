@@ -1,0 +1,134 @@
+//! What a status listing says of a message, from a running spool and from a directory alike.
+
+use crate::clock::Timestamp;
+use crate::id::MessageId;
+use crate::message::{Message, Queue, Status};
+use crate::next_hop::NextHop;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// The status as a listing shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShownStatus {
+    /// Due.
+    SendNow,
+    /// Waiting until then.
+    SendAt(Timestamp),
+    /// A session is running.
+    Sending,
+    /// Waiting for a person.
+    Frozen,
+}
+
+impl ShownStatus {
+    /// How the status on disk reads at `now`: a `SendAt` in the past is `SendNow`.
+    #[must_use]
+    pub fn at(status: Status, now: Timestamp) -> Self {
+        match status {
+            Status::Frozen => Self::Frozen,
+            Status::SendAt(due) if due <= now => Self::SendNow,
+            Status::SendAt(due) => Self::SendAt(due),
+        }
+    }
+
+    /// When the next attempt is, if a time is set.
+    #[must_use]
+    pub const fn next_attempt(self) -> Option<Timestamp> {
+        match self {
+            Self::SendAt(due) => Some(due),
+            Self::SendNow | Self::Sending | Self::Frozen => None,
+        }
+    }
+
+    /// Whether it is `Frozen`.
+    #[must_use]
+    pub const fn is_frozen(self) -> bool {
+        matches!(self, Self::Frozen)
+    }
+}
+
+impl fmt::Display for ShownStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SendNow => f.write_str("send now"),
+            Self::SendAt(due) => write!(f, "send at {due}"),
+            Self::Sending => f.write_str("sending"),
+            Self::Frozen => f.write_str("frozen"),
+        }
+    }
+}
+
+/// Sender and recipients; asked for, never given by default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvelopeSummary {
+    /// The reverse-path, empty when null.
+    pub sender: String,
+    /// Recipients not yet delivered.
+    pub recipients: Vec<String>,
+    /// Bytes of the body.
+    pub size: u64,
+}
+
+impl EnvelopeSummary {
+    /// What `message` is about.
+    #[must_use]
+    pub fn of(message: &Message) -> Self {
+        let address = |index: u32| {
+            let recipient = message.envelope.recipients.get(usize::try_from(index).ok()?)?;
+            Some(recipient.address.to_string())
+        };
+        let failed = message.state.failed.iter().map(|failed| failed.recipient);
+        Self {
+            sender: message.envelope.reverse_path.as_str().to_owned(),
+            recipients: message
+                .state
+                .remaining
+                .iter()
+                .copied()
+                .chain(failed)
+                .filter_map(address)
+                .collect(),
+            size: message.body_size,
+        }
+    }
+}
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageSummary {
+    /// Its name.
+    pub id: MessageId,
+    /// Where it is kept.
+    pub queue: Queue,
+    /// What it waits for.
+    pub status: ShownStatus,
+    /// When it was spooled.
+    pub spooled_at: Timestamp,
+    /// Next hops in order.
+    pub next_hops: Arc<[NextHop]>,
+    /// Sender and recipients, when asked for.
+    #[serde(flatten)]
+    pub envelope: Option<EnvelopeSummary>,
+}
+
+impl MessageSummary {
+    /// A line for a message read from disk, as of `now`.
+    #[must_use]
+    pub fn of(message: &Message, now: Timestamp) -> Self {
+        let status = ShownStatus::at(message.state.status, now);
+        Self {
+            id: message.id,
+            queue: if status.is_frozen() {
+                Queue::Frozen
+            } else {
+                Queue::Active
+            },
+            status,
+            spooled_at: message.spooled_at,
+            next_hops: Arc::clone(&message.next_hops),
+            envelope: Some(EnvelopeSummary::of(message)),
+        }
+    }
+}
