@@ -1,1 +1,28 @@
-//! To come.
+//! The spool as actors.
+//!
+//! A [`SpoolActor`] owns the queue and is the address everything is asked of. It starts one [`DeliveryActor`] for each
+//! attempt, when the [`Throttle`] grants a permit and the begin of the attempt is on disk; the [`EventHub`] tells
+//! subscribers what happened, after the disk holds it. Every actor is a thin shell round a pure machine.
+//!
+//! Nothing here opens a socket or a file: mail leaves through [`spool_core::DeliveryAgent`], and the store is
+//! driven by one writer thread.
+
+mod budget;
+mod delivery;
+mod event_hub;
+mod gate;
+mod spool;
+mod throttle;
+mod workers;
+mod writer;
+
+pub use delivery::DeliveryActor;
+pub use event_hub::{EventHub, Subscription};
+pub use gate::Gate;
+pub use spool::messages::{
+    Add, Flushed, GetJobs, GetStats, Jobs, KillAndFlush, ListMessages, SetMaxConcurrentJobs, SpoolStats,
+    Subscribe,
+};
+pub use spool::{OpenSpool, Spool, SpoolActor};
+pub use throttle::{Permit, Throttle};
+pub use workers::Workers;

@@ -9,9 +9,9 @@ use std::str::FromStr;
 use thiserror::Error;
 
 /// The longest local part, in octets (RFC 5321 section 4.5.3.1.1).
-pub const MAX_LOCAL_PART: usize = 64;
+pub(crate) const MAX_LOCAL_PART: usize = 64;
 /// The longest domain, in octets (RFC 5321 section 4.5.3.1.2).
-pub const MAX_DOMAIN: usize = 255;
+pub(crate) const MAX_DOMAIN: usize = 255;
 
 /// Why a text is not an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -9,6 +9,7 @@ mod agent;
 mod attempt;
 mod clock;
 mod config;
+mod crlf;
 pub mod disposition;
 mod envelope;
 mod error;
@@ -29,6 +30,7 @@ pub use attempt::{
 };
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use config::SpoolConfig;
+pub use crlf::crlf;
 pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
 pub use event::{Event, EventKind};

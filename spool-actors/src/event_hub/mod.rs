@@ -1,0 +1,102 @@
+//! EventHub: tells every subscriber what happened, in order.
+//!
+//! It never waits for a subscriber and never grows beyond each one's ring: whoever falls behind is told how much it
+//! missed.
+
+pub(crate) mod messages;
+mod ring;
+
+pub use ring::Subscription;
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
+use messages::{Enroll, Publish};
+use ring::Ring;
+use spool_core::{Clock, Event, EventKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The actor that fans events out.
+#[derive(Debug)]
+pub struct EventHub {
+    rings: Vec<Arc<Ring>>,
+    listening: Arc<AtomicUsize>,
+    buffer: usize,
+    ping: Duration,
+    clock: Arc<dyn Clock>,
+    last: u64,
+}
+
+impl EventHub {
+    /// Starts one. The counter shows how many listen: with nobody there, events need not be built.
+    pub(crate) fn start(
+        buffer: usize,
+        ping: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> (Addr<Self>, Arc<AtomicUsize>) {
+        let listening = Arc::new(AtomicUsize::new(0));
+        let hub = Self {
+            rings: Vec::new(),
+            listening: Arc::clone(&listening),
+            buffer: buffer.max(1),
+            ping,
+            clock,
+            last: 0,
+        };
+        (hub.start(), listening)
+    }
+
+    fn tell(&mut self, event: &Event) {
+        self.rings.retain(|ring| ring.push(event));
+        self.listening.store(self.rings.len(), Ordering::Release);
+    }
+}
+
+impl Actor for EventHub {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(self.ping, |hub, _| {
+            let (seq, at) = (hub.last, hub.clock.now());
+            let ping = Event {
+                seq,
+                at,
+                id: None,
+                flows: Vec::new(),
+                envelope: None,
+                kind: EventKind::Ping,
+            };
+            hub.tell(&ping);
+        });
+    }
+
+    /// Subscribers see the end of the stream.
+    fn stopped(&mut self, _: &mut Self::Context) {
+        for ring in &self.rings {
+            ring.close();
+        }
+    }
+}
+
+impl Handler<Publish> for EventHub {
+    type Result = ();
+    fn handle(&mut self, publish: Publish, _: &mut Self::Context) {
+        for event in publish.0 {
+            self.last = event.seq;
+            self.tell(&event);
+        }
+    }
+}
+
+impl Handler<Enroll> for EventHub {
+    type Result = ();
+    fn handle(&mut self, enroll: Enroll, _: &mut Self::Context) {
+        let ring = Ring::new(self.buffer);
+        let subscription = Subscription::new(Arc::clone(&ring));
+        self.rings.push(ring);
+        self.listening.store(self.rings.len(), Ordering::Release);
+        if enroll.reply.send(subscription).is_err() {
+            tracing::debug!("a subscriber left before it was told");
+        }
+    }
+}

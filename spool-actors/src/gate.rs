@@ -1,0 +1,72 @@
+//! Whether a spool would take mail now, asked from any thread without a message to the actor.
+
+use crate::budget::Budget;
+use spool_core::AddError;
+use spool_core::store::{Store, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What to tell someone whose mail found no room in memory.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A view on a spool's limits.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    store: Arc<Store>,
+    budget: Budget,
+    closed: Arc<AtomicBool>,
+}
+
+impl Gate {
+    pub(crate) fn new(store: Arc<Store>, budget: Budget) -> Self {
+        Self {
+            store,
+            budget,
+            closed: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Whether an add of `size` bytes would be taken now. It promises nothing about the next moment.
+    ///
+    /// # Errors
+    /// What the add would answer.
+    pub fn admit(&self, size: u64) -> Result<(), AddError> {
+        if self.is_closed() {
+            return Err(AddError::Killed);
+        }
+        self.store.admit(size).map_err(add_error)?;
+        if self.budget.has_room(size) {
+            Ok(())
+        } else {
+            Err(AddError::Busy {
+                retry_after: RETRY_AFTER,
+            })
+        }
+    }
+
+    /// Bytes of mail held in memory.
+    #[must_use]
+    pub fn memory_used(&self) -> u64 {
+        self.budget.used()
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// What a failed commit means for the one who waits for it.
+pub(crate) fn add_error(error: StoreError) -> AddError {
+    match error {
+        StoreError::Full(why) => AddError::Full(why),
+        StoreError::Failed(why) => AddError::Disk(why),
+        other @ (StoreError::NoSuchMessage(_) | StoreError::Damaged { .. } | _) => {
+            AddError::Disk(other.to_string())
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The end of an attempt: what becomes of the message is decided purely, written down, and only then made known.
+
+use super::SpoolActor;
+use super::commit::Tag;
+use crate::delivery::messages::AttemptEnded;
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, AsyncContext, Context, Handler};
+use spool_core::disposition::{Decisions, Fate, dispose};
+use spool_core::store::{Change, Finish};
+use spool_core::{Attempt, AttemptReport, AttemptResult, Message, Status};
+use std::sync::Arc;
+
+impl Handler<AttemptEnded> for SpoolActor {
+    type Result = ();
+
+    fn handle(&mut self, ended: AttemptEnded, ctx: &mut Context<Self>) {
+        let Some(content) = self.queue.ended(ended.id) else {
+            return tracing::error!(id = %ended.id, "an attempt ended that was not running");
+        };
+        // Gives its memory back first, so that others may be read.
+        let message = content.into_message();
+        self.queue.feed_starved();
+        self.settle(message, ended.attempt);
+        self.pump(ctx);
+        self.end_if_flushed(ctx.address());
+    }
+}
+
+impl SpoolActor {
+    fn settle(&mut self, mut message: Message, attempt: Attempt) {
+        let decisions = Decisions::by_default(&attempt.report);
+        let in_doubt = attempt.in_doubt();
+        log(&message, &attempt);
+        let once = first_interruption(&message, &attempt);
+        let now = self.clock.now();
+        let (mut state, mut fate) = dispose(message.state, attempt, &decisions, now, self.dice.as_ref());
+        if once && let Fate::Delayed { rate_limited, .. } = fate {
+            // The process ended, the message did nothing wrong: it goes on at once. The second time in a row it waits
+            // like any other, in case it was the message after all.
+            fate = Fate::Delayed {
+                until: now,
+                rate_limited,
+            };
+            state.status = Status::SendAt(now);
+        }
+        let id = message.id;
+        let change = match fate {
+            Fate::Delivered => Change::Finish {
+                id,
+                how: Finish::Delivered,
+            },
+            Fate::Delayed { .. } => Change::State {
+                id,
+                state: Box::new(state.clone()),
+            },
+            Fate::Failed { .. } => {
+                state.status = Status::Frozen;
+                Change::State {
+                    id,
+                    state: Box::new(state.clone()),
+                }
+            }
+        };
+        message.state = state;
+        self.commit(
+            change,
+            Tag::Settled {
+                message: Box::new(message),
+                fate,
+                in_doubt,
+            },
+            false,
+        );
+    }
+
+    /// Attempts that a former process left open become attempts in doubt.
+    pub(super) fn settle_interrupted(&mut self, ctx: &mut Context<Self>) {
+        let ids = std::mem::take(&mut self.interrupted);
+        if ids.is_empty() {
+            return;
+        }
+        for id in &ids {
+            self.queue.interrupted(*id);
+        }
+        self.loading += 1;
+        let store = Arc::clone(&self.store);
+        let load = move || -> Vec<_> { ids.into_iter().map(|id| (id, store.load(id))).collect() };
+        let load = tokio::task::spawn_blocking(load);
+        ctx.spawn(
+            wrap_future(load).map(|loaded, actor: &mut Self, ctx: &mut Context<Self>| {
+                actor.loading = actor.loading.saturating_sub(1);
+                for (id, message) in loaded.unwrap_or_default() {
+                    match message {
+                        Ok(message) => actor.settle_one_interrupted(message),
+                        Err(error) => actor.unreadable(id, &error),
+                    }
+                }
+                actor.pump(ctx);
+            }),
+        );
+    }
+
+    fn settle_one_interrupted(&mut self, message: Message) {
+        let at = message.state.in_flight.unwrap_or(message.spooled_at);
+        let mut report = AttemptReport::new(AttemptResult::Interrupted);
+        // With one next hop it is known who may hold the message.
+        report.peer = match message.next_hops.as_ref() {
+            [only] => Some(only.clone()),
+            _ => None,
+        };
+        self.settle(
+            message,
+            Attempt {
+                at,
+                duration_ms: 0,
+                report,
+            },
+        );
+    }
+}
+
+fn first_interruption(message: &Message, attempt: &Attempt) -> bool {
+    let interrupted = |attempt: &Attempt| matches!(attempt.report.result, AttemptResult::Interrupted);
+    interrupted(attempt) && !message.state.attempts.last().is_some_and(interrupted)
+}
+
+fn log(message: &Message, attempt: &Attempt) {
+    let report = &attempt.report;
+    let peer = report.peer.as_ref().map(tracing::field::display);
+    let clean = matches!(report.result, AttemptResult::Accepted(_)) && report.refused.is_empty();
+    let (id, flow, ms) = (message.id, &message.flows, attempt.duration_ms);
+    if clean {
+        tracing::info!(%id, ?flow, peer, ms, "{}", report.result);
+    } else {
+        tracing::warn!(%id, ?flow, peer, ms, refused = report.refused.len(), "{}", report.result);
+    }
+    for refused in &report.refused {
+        let index = usize::try_from(refused.recipient).unwrap_or(usize::MAX);
+        let recipient = message
+            .envelope
+            .recipients
+            .get(index)
+            .map(|recipient| tracing::field::display(&recipient.address));
+        tracing::warn!(%id, ?flow, recipient, "recipient refused: {}", refused.reply);
+    }
+}

@@ -1,0 +1,20 @@
+//! What an attempt needs of a message: everything the disk holds of it, in memory for a while.
+
+use crate::budget::Held;
+use bytes::Bytes;
+use spool_core::Message;
+
+/// A message with its body, and the memory it was granted.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) message: Message,
+    pub(super) body: Bytes,
+    pub(super) _held: Held,
+}
+
+impl Content {
+    /// Lets go of the body and of the memory.
+    pub(super) fn into_message(self) -> Message {
+        self.message
+    }
+}

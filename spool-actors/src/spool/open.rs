@@ -1,0 +1,175 @@
+//! Opening a spool: the directory, the writer thread, the actors, and the threads they run on.
+
+use super::SpoolActor;
+use super::messages::Committed;
+use super::queue::Queue;
+use crate::budget::Budget;
+use crate::event_hub::{EventHub, Subscription};
+use crate::gate::Gate;
+use crate::spool::messages::Subscribe;
+use crate::workers::Workers;
+use crate::writer::Writer;
+use actix::{Addr, AsyncContext, Context, MailboxError, System};
+use spool_core::store::{OpenError, Recovery, Store};
+use spool_core::{Clock, DeliveryAgent, Dice, IdSource, RandomDice, SpoolConfig, SpoolError, SystemClock};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Where a spool begins.
+#[derive(Debug)]
+pub struct Spool;
+
+/// A spool that was opened, with what its service needs beside the address.
+#[derive(Debug)]
+pub struct OpenSpool {
+    /// Where everything is asked.
+    pub addr: Addr<SpoolActor>,
+    /// Whether it would take mail now.
+    pub gate: Gate,
+    /// Its threads, to be shared with what brings mail in.
+    pub workers: Workers,
+    /// What recovery set aside.
+    pub damage: Vec<spool_core::store::Damage>,
+    /// Messages found on disk.
+    pub recovered: usize,
+}
+
+impl Spool {
+    /// Opens the spool in `config.dir` and starts delivering through `agent`. Works inside an actix system and from a
+    /// plain tokio program alike: the spool runs on threads of its own.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the directory is in use, no spool, of a newer format, or cannot be read or written.
+    pub async fn open(config: SpoolConfig, agent: impl DeliveryAgent) -> Result<Addr<SpoolActor>, OpenError> {
+        Ok(Self::start(
+            config,
+            Arc::new(agent),
+            Arc::new(SystemClock),
+            Arc::new(RandomDice),
+        )
+        .await?
+        .addr)
+    }
+
+    /// As [`Spool::open`], with the clock and the dice given, and with all that a service needs.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub async fn start(
+        config: SpoolConfig,
+        agent: Arc<dyn DeliveryAgent>,
+        clock: Arc<dyn Clock>,
+        dice: Arc<dyn Dice>,
+    ) -> Result<OpenSpool, OpenError> {
+        let (tell, told) = oneshot::channel();
+        let dir = config.dir.clone();
+        let run = move || {
+            let system = System::new();
+            let opened = system.block_on(async { start_here(config, agent, clock, dice) });
+            let failed = opened.is_err();
+            if tell.send(opened).is_err() || failed {
+                return;
+            }
+            if let Err(error) = system.run() {
+                tracing::error!(%error, "the spool's system ended badly");
+            }
+        };
+        let thread = std::thread::Builder::new().name("spool".into()).spawn(run);
+        thread.map_err(|source| no_thread(dir.clone(), source))?;
+        told.await
+            .unwrap_or_else(|_| Err(no_thread(dir, io::Error::other("the spool's thread panicked"))))
+    }
+
+    /// Subscribes to the events of `spool`.
+    ///
+    /// # Errors
+    /// [`SpoolError::Killed`] when the spool has ended.
+    pub async fn subscribe(spool: &Addr<SpoolActor>) -> Result<Subscription, SpoolError> {
+        spool
+            .send(Subscribe)
+            .await
+            .unwrap_or_else(|_: MailboxError| Err(SpoolError::Killed))
+    }
+}
+
+fn no_thread(path: PathBuf, source: io::Error) -> OpenError {
+    OpenError::Io {
+        action: "start the spool's threads",
+        path,
+        source,
+    }
+}
+
+fn start_here(
+    config: SpoolConfig,
+    agent: Arc<dyn DeliveryAgent>,
+    clock: Arc<dyn Clock>,
+    dice: Arc<dyn Dice>,
+) -> Result<OpenSpool, OpenError> {
+    let (store, recovery) = Store::open(&config.dir, &config.store)?;
+    let Recovery {
+        messages,
+        torn_bytes,
+        damage,
+        last_id,
+        ..
+    } = recovery;
+    let recovered = messages.len();
+    tracing::info!(dir = %config.dir.display(), messages = recovered, torn_bytes, damaged = damage.len(), "spool opened");
+    let workers = Workers::start(config.threads).map_err(|source| no_thread(config.dir.clone(), source))?;
+    let (store, budget) = (Arc::new(store), Budget::new(config.memory_limit));
+    let gate = Gate::new(Arc::clone(&store), budget.clone());
+    let interrupted = messages
+        .iter()
+        .filter(|message| message.in_flight.is_some())
+        .map(|message| message.id)
+        .collect();
+    let mut queue = Queue::default();
+    queue.recover(messages, clock.now());
+    queue.pause(config.max_concurrent_jobs == 0);
+    let (hub, listening) = EventHub::start(config.event_buffer, config.ping_interval, Arc::clone(&clock));
+    let mut actor = SpoolActor {
+        store: Arc::clone(&store),
+        writer: None,
+        pending: 0,
+        clock,
+        dice,
+        ids: IdSource::after(last_id),
+        queue,
+        budget,
+        gate: gate.clone(),
+        throttle: None,
+        hub,
+        listening,
+        agent,
+        workers: workers.clone(),
+        max_jobs: config.max_concurrent_jobs,
+        max_jobs_per_destination: config.max_jobs_per_destination,
+        release_rate: config.release_rate,
+        interrupted,
+        loading: 0,
+        wake: None,
+        seq: 0,
+        events: Vec::new(),
+        delivered: 0,
+        killed: None,
+    };
+    let ctx = Context::<SpoolActor>::new();
+    // Weak: a strong one would keep the actor alive for ever.
+    let weak = ctx.address().downgrade();
+    let answer = move |answers| {
+        if let Some(spool) = weak.upgrade() {
+            spool.do_send(Committed(answers));
+        }
+    };
+    actor.writer = Some(Writer::start(store, answer).map_err(|source| no_thread(config.dir, source))?);
+    Ok(OpenSpool {
+        addr: ctx.run(actor),
+        gate,
+        workers,
+        damage,
+        recovered,
+    })
+}

@@ -1,0 +1,222 @@
+//! The operations other than add: lists, counts, jobs, subscriptions, and the end.
+
+use super::commit::Tag;
+use super::messages::{
+    Flushed, GetJobs, GetStats, Jobs, KillAndFlush, ListMessages, SetMaxConcurrentJobs, SpoolStats, Subscribe,
+};
+use super::{Killing, SpoolActor, Stage};
+use crate::event_hub::Subscription;
+use crate::event_hub::messages::Enroll;
+use crate::throttle::messages::SetMax;
+use actix::{ActorContext, Addr, AsyncContext, Context, Handler, ResponseFuture, System};
+use spool_core::store::{Change, Store, StoreError};
+use spool_core::{EnvelopeSummary, MessageSummary, SpoolError, Status};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long the agent may take to close its idle sessions.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl SpoolActor {
+    fn alive(&self) -> Result<(), SpoolError> {
+        if self.gate.is_closed() {
+            Err(SpoolError::Killed)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Handler<ListMessages> for SpoolActor {
+    type Result = ResponseFuture<Result<Vec<MessageSummary>, SpoolError>>;
+
+    fn handle(&mut self, list: ListMessages, _: &mut Context<Self>) -> Self::Result {
+        if let Err(error) = self.alive() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let messages: Vec<MessageSummary> = self.queue.list(self.clock.now()).collect();
+        if !list.envelopes {
+            return Box::pin(std::future::ready(Ok(messages)));
+        }
+        let store = Arc::clone(&self.store);
+        let read = tokio::task::spawn_blocking(move || with_envelopes(&store, messages));
+        Box::pin(async {
+            read.await
+                .unwrap_or_else(|_| Err(SpoolError::Disk("the reading thread failed".into())))
+        })
+    }
+}
+
+/// A message that was delivered meanwhile is left out.
+fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<MessageSummary>, SpoolError> {
+    let mut listed = Vec::with_capacity(messages.len());
+    for mut summary in messages {
+        match store.load(summary.id) {
+            Ok(message) => summary.envelope = Some(EnvelopeSummary::of(&message)),
+            Err(StoreError::NoSuchMessage(_)) => continue,
+            // Damaged mail is on the spool: it is listed, without what cannot be read.
+            Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(SpoolError::Disk(error.to_string())),
+        }
+        listed.push(summary);
+    }
+    Ok(listed)
+}
+
+impl Handler<SetMaxConcurrentJobs> for SpoolActor {
+    type Result = Result<(), SpoolError>;
+
+    fn handle(&mut self, set: SetMaxConcurrentJobs, ctx: &mut Context<Self>) -> Self::Result {
+        self.alive()?;
+        tracing::info!(max = set.0, "maximum of concurrent jobs set");
+        self.max_jobs = set.0;
+        self.queue.pause(set.0 == 0);
+        if let Some(throttle) = &self.throttle {
+            throttle.do_send(SetMax(set.0));
+        }
+        self.pump(ctx);
+        Ok(())
+    }
+}
+
+impl Handler<GetJobs> for SpoolActor {
+    type Result = Result<Jobs, SpoolError>;
+
+    fn handle(&mut self, _: GetJobs, _: &mut Context<Self>) -> Self::Result {
+        self.alive()?;
+        Ok(Jobs {
+            max: self.max_jobs,
+            running: self.queue.running(),
+            waiting: self.queue.waiting(),
+        })
+    }
+}
+
+impl Handler<GetStats> for SpoolActor {
+    type Result = Result<SpoolStats, SpoolError>;
+
+    fn handle(&mut self, _: GetStats, _: &mut Context<Self>) -> Self::Result {
+        self.alive()?;
+        Ok(SpoolStats {
+            store: self.store.stats(),
+            delivered: self.delivered,
+            messages: self.queue.len(),
+        })
+    }
+}
+
+impl Handler<Subscribe> for SpoolActor {
+    type Result = ResponseFuture<Result<Subscription, SpoolError>>;
+
+    fn handle(&mut self, _: Subscribe, _: &mut Context<Self>) -> Self::Result {
+        if let Err(error) = self.alive() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let (reply, subscription) = oneshot::channel();
+        self.hub.do_send(Enroll { reply });
+        Box::pin(async { subscription.await.map_err(|_| SpoolError::Killed) })
+    }
+}
+
+impl Handler<KillAndFlush> for SpoolActor {
+    type Result = ResponseFuture<Flushed>;
+
+    fn handle(&mut self, kill: KillAndFlush, ctx: &mut Context<Self>) -> Self::Result {
+        let (reply, flushed) = oneshot::channel();
+        self.kill(ctx.address(), Some(reply));
+        Box::pin(async move {
+            // The actor ends with its reply: a closed channel means that it has finished.
+            let flushed = async { flushed.await.unwrap_or(Flushed::Finished) };
+            match kill.timeout {
+                None => flushed.await,
+                Some(timeout) => tokio::time::timeout(timeout, flushed)
+                    .await
+                    .unwrap_or(Flushed::Timeout),
+            }
+        })
+    }
+}
+
+/// The last step of a kill, once the agent has closed.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+struct End;
+
+impl Handler<End> for SpoolActor {
+    type Result = ();
+
+    fn handle(&mut self, _: End, ctx: &mut Context<Self>) {
+        // The writer first: when the reply arrives, the disk holds everything and the lock can be taken.
+        drop(self.writer.take());
+        for reply in self
+            .killed
+            .take()
+            .map(|killing| killing.replies)
+            .unwrap_or_default()
+        {
+            // Whoever asked may have stopped waiting.
+            let _ = reply.send(Flushed::Finished);
+        }
+        ctx.stop();
+    }
+}
+
+impl SpoolActor {
+    /// Closes the gate; `reply` is told when all is done.
+    pub(super) fn kill(&mut self, own: Addr<Self>, reply: Option<oneshot::Sender<Flushed>>) {
+        self.gate.close();
+        let killing = self.killed.get_or_insert_with(|| Killing {
+            replies: Vec::new(),
+            stage: Stage::Draining,
+        });
+        killing.replies.extend(reply);
+        self.end_if_flushed(own);
+    }
+
+    /// With a kill under way and nothing running: puts back what was about to start, waits for the disk, and ends.
+    pub(super) fn end_if_flushed(&mut self, own: Addr<Self>) {
+        let Some(killing) = &mut self.killed else { return };
+        if self.queue.running() > 0 || self.loading > 0 || self.pending > 0 {
+            return;
+        }
+        if killing.stage == Stage::Draining {
+            killing.stage = Stage::Disarming;
+            self.disarm();
+            return self.end_if_flushed(own);
+        }
+        if killing.stage == Stage::Closing {
+            return;
+        }
+        killing.stage = Stage::Closing;
+        let agent = Arc::clone(&self.agent);
+        actix::spawn(async move {
+            if tokio::time::timeout(CLOSE_TIMEOUT, agent.close()).await.is_err() {
+                tracing::warn!("idle sessions did not close in time");
+            }
+            own.do_send(End);
+        });
+    }
+
+    /// What was about to start did not: after the next start it is not in doubt.
+    fn disarm(&mut self) {
+        for (id, spooled_at) in self.queue.disarm_all() {
+            let change = Change::Mark {
+                id,
+                status: Status::SendAt(spooled_at),
+                in_flight: None,
+            };
+            self.commit(change, Tag::Disarmed, true);
+        }
+    }
+}
+
+impl Drop for SpoolActor {
+    /// The spool's own threads end with it.
+    fn drop(&mut self) {
+        self.workers.stop();
+        if let Some(system) = System::try_current() {
+            system.stop();
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What makes the spool go: after anything happened, due messages are lined up, the decks filled, the throttle told,
+//! and the next wake-up set.
+
+use super::SpoolActor;
+use super::commit::Tag;
+use super::content::Content;
+use super::queue::ToArm;
+use crate::delivery::DeliveryActor;
+use crate::throttle::Throttle;
+use crate::throttle::messages::{Demand, Granted};
+use actix::fut::wrap_future;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
+use spool_core::store::{Change, Store, StoreError};
+use spool_core::{Job, MessageId, Status, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest sleep: a wall clock that was set, or a last handle that was dropped, is noticed after it.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// How often the backlog of a start is released.
+const RELEASE_TICK: Duration = Duration::from_millis(100);
+
+impl SpoolActor {
+    pub(super) fn start_throttle(&mut self, ctx: &mut Context<Self>) {
+        let granted = ctx.address().downgrade().recipient::<Granted>();
+        self.throttle = Some(Throttle::start(
+            self.max_jobs,
+            self.max_jobs_per_destination,
+            granted,
+        ));
+    }
+
+    /// Called after anything happened.
+    pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.gate.is_closed() {
+            return;
+        }
+        self.queue.release_due(self.clock.now(), 0);
+        self.fill_decks(ctx);
+        self.set_wake(ctx);
+    }
+
+    fn fill_decks(&mut self, ctx: &mut Context<Self>) {
+        let mut to_load = Vec::new();
+        let dirty = self.queue.take_dirty();
+        for destination in &dirty {
+            while let Some(next) = self.queue.next_to_arm(*destination) {
+                if next.has_content {
+                    self.write_begin(next.id);
+                } else if !self.take_memory(&next, &mut to_load) {
+                    self.queue.put_back(next.id);
+                    self.queue.starve(*destination);
+                    break;
+                }
+            }
+        }
+        for destination in dirty {
+            let more = self.queue.take_newly_armed(destination);
+            if more > 0
+                && let Some(throttle) = &self.throttle
+            {
+                throttle.do_send(Demand { destination, more });
+            }
+        }
+        if !to_load.is_empty() {
+            self.load(to_load, ctx);
+        }
+    }
+
+    /// With nothing held at all, a message larger than the limit must still go out.
+    fn take_memory(&self, next: &ToArm, to_load: &mut Vec<(MessageId, crate::budget::Held)>) -> bool {
+        let held = match self.budget.hold(next.body_size) {
+            Some(held) => held,
+            None if self.budget.used() == 0 => self.budget.hold_regardless(next.body_size),
+            None => return false,
+        };
+        to_load.push((next.id, held));
+        true
+    }
+
+    fn load(&mut self, wanted: Vec<(MessageId, crate::budget::Held)>, ctx: &mut Context<Self>) {
+        self.loading += 1;
+        let store = Arc::clone(&self.store);
+        let load = move || -> Vec<_> {
+            wanted
+                .into_iter()
+                .map(|(id, held)| (id, read(&store, id, held)))
+                .collect()
+        };
+        let load = tokio::task::spawn_blocking(load);
+        ctx.spawn(
+            wrap_future(load).map(|loaded, actor: &mut Self, ctx: &mut Context<Self>| {
+                actor.loading = actor.loading.saturating_sub(1);
+                for (id, content) in loaded.unwrap_or_default() {
+                    match content {
+                        Ok(content) => {
+                            actor.queue.keep(content);
+                            actor.write_begin(id);
+                        }
+                        Err(error) => actor.unreadable(id, &error),
+                    }
+                }
+                actor.pump(ctx);
+                actor.end_if_flushed(ctx.address());
+            }),
+        );
+    }
+
+    /// Durable before the session starts: after a crash it is known that the next hop may hold the message.
+    fn write_begin(&mut self, id: MessageId) {
+        let now = self.clock.now();
+        let change = Change::Mark {
+            id,
+            status: Status::SendAt(now),
+            in_flight: Some(now),
+        };
+        self.commit(change, Tag::Armed, true);
+    }
+
+    /// What cannot be read cannot be sent; it stays where it is, and stays visible.
+    pub(super) fn unreadable(&mut self, id: MessageId, error: &StoreError) {
+        tracing::error!(%id, %error, "cannot read a message; it is kept frozen");
+        self.queue.waits(id, Status::Frozen);
+    }
+
+    fn set_wake(&mut self, ctx: &mut Context<Self>) {
+        let now = self.clock.now();
+        let next = self
+            .queue
+            .next_due()
+            .unwrap_or(Timestamp(i64::MAX))
+            .min(now.after(MAX_SLEEP));
+        let next = if self.queue.has_backlog() {
+            next.min(now.after(RELEASE_TICK))
+        } else {
+            next
+        };
+        match &self.wake {
+            // An earlier wake-up than needed does no harm; resetting the timer for every message would.
+            Some((at, _)) if *at <= next && *at > now => {}
+            Some(_) | None => {
+                if let Some((_, handle)) = self.wake.take() {
+                    ctx.cancel_future(handle);
+                }
+                let handle = ctx.run_later(next.since(now).max(Duration::from_millis(1)), Self::woken);
+                self.wake = Some((next, handle));
+            }
+        }
+    }
+
+    fn woken(&mut self, ctx: &mut Context<Self>) {
+        self.wake = None;
+        // Running attempts hold addresses: without any, nothing runs and nobody can ask for anything.
+        if !ctx.connected() {
+            self.kill(ctx.address(), None);
+        }
+        let share = f64::from(self.release_rate) * RELEASE_TICK.as_secs_f64();
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive u32 over ten"
+        )]
+        let release = share.ceil() as usize;
+        if !self.gate.is_closed() {
+            self.queue.release_due(self.clock.now(), release.max(1));
+        }
+        self.pump(ctx);
+    }
+}
+
+fn read(store: &Store, id: MessageId, held: crate::budget::Held) -> Result<Box<Content>, StoreError> {
+    let message = store.load(id)?;
+    let body = store.body(id)?;
+    Ok(Box::new(Content {
+        message,
+        body,
+        _held: held,
+    }))
+}
+
+impl Handler<Granted> for SpoolActor {
+    type Result = ();
+
+    /// Starts one session, or lets the permit go when nothing waits any more.
+    fn handle(&mut self, granted: Granted, ctx: &mut Context<Self>) {
+        if self.gate.is_closed() {
+            return;
+        }
+        let now = self.clock.now();
+        if let Some(content) = self.queue.start(granted.destination) {
+            let message = &content.message;
+            let job = Job {
+                message: message.id,
+                flows: message.flows.clone(),
+                next_hops: Arc::clone(&message.next_hops),
+                envelope: Arc::clone(&message.envelope),
+                recipients: message.state.remaining.clone(),
+                body: content.body.clone(),
+            };
+            let delivery =
+                DeliveryActor::new(Arc::clone(&self.agent), job, granted.permit, ctx.address(), now);
+            match self.workers.next() {
+                // When its thread has ended, the dropped actor reports a failed attempt.
+                Some(arbiter) => drop(DeliveryActor::start_in_arbiter(arbiter, |_| delivery)),
+                None => drop(delivery),
+            }
+        }
+        self.pump(ctx);
+    }
+}

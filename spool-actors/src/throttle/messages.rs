@@ -1,0 +1,62 @@
+//! What Throttle is told, and what it tells.
+
+use super::{DestinationId, Throttle};
+use actix::{Message, WeakAddr};
+
+/// So many more attempts wait for a destination.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Demand {
+    pub(crate) destination: DestinationId,
+    pub(crate) more: usize,
+}
+
+/// The maximum of concurrent jobs, from now on. Permits already out do not count against it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct SetMax(pub(crate) usize);
+
+/// A permit came back.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Release {
+    pub(crate) destination: DestinationId,
+    pub(crate) epoch: u64,
+}
+
+/// One attempt to this destination may start; or let the permit go.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Granted {
+    pub(crate) destination: DestinationId,
+    pub(crate) permit: Permit,
+}
+
+/// The right to run one delivery session; given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    throttle: WeakAddr<Throttle>,
+    destination: DestinationId,
+    epoch: u64,
+}
+
+impl Permit {
+    pub(super) const fn new(throttle: WeakAddr<Throttle>, destination: DestinationId, epoch: u64) -> Self {
+        Self {
+            throttle,
+            destination,
+            epoch,
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(throttle) = self.throttle.upgrade() {
+            throttle.do_send(Release {
+                destination: self.destination,
+                epoch: self.epoch,
+            });
+        }
+    }
+}

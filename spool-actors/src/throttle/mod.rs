@@ -1,0 +1,80 @@
+//! Throttle: who may start a delivery session now.
+//!
+//! It is told how many attempts wait for each destination and grants permits in turn, at most `n` of those given out
+//! since the last [`SetMax`], and at most so many to one destination. A permit comes back when it is dropped,
+//! wherever that happens.
+
+mod machine;
+pub(crate) mod messages;
+
+pub use messages::Permit;
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, WeakAddr, WeakRecipient};
+use machine::Machine;
+use messages::{Demand, Granted, Release, SetMax};
+
+/// Names one list of next hops.
+pub(crate) type DestinationId = u32;
+
+/// The actor that grants permits.
+#[derive(Debug)]
+pub struct Throttle {
+    machine: Machine,
+    granted: WeakRecipient<Granted>,
+    own: Option<WeakAddr<Self>>,
+}
+
+impl Throttle {
+    /// Starts one that tells `granted` of its permits.
+    pub(crate) fn start(max: usize, per_destination: usize, granted: WeakRecipient<Granted>) -> Addr<Self> {
+        Self {
+            machine: Machine::new(max, per_destination),
+            granted,
+            own: None,
+        }
+        .start()
+    }
+
+    fn grant(&mut self) {
+        // Weak, as the spool holds the throttle: the last handle on a spool is always somebody else's.
+        let (Some(own), Some(granted)) = (&self.own, self.granted.upgrade()) else {
+            return;
+        };
+        while let Some((destination, epoch)) = self.machine.next() {
+            let permit = Permit::new(own.clone(), destination, epoch);
+            granted.do_send(Granted { destination, permit });
+        }
+    }
+}
+
+impl Actor for Throttle {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.own = Some(ctx.address().downgrade());
+    }
+}
+
+impl Handler<Demand> for Throttle {
+    type Result = ();
+    fn handle(&mut self, demand: Demand, _: &mut Self::Context) {
+        self.machine.demand(demand.destination, demand.more);
+        self.grant();
+    }
+}
+
+impl Handler<Release> for Throttle {
+    type Result = ();
+    fn handle(&mut self, release: Release, _: &mut Self::Context) {
+        self.machine.release(release.destination, release.epoch);
+        self.grant();
+    }
+}
+
+impl Handler<SetMax> for Throttle {
+    type Result = ();
+    fn handle(&mut self, set: SetMax, _: &mut Self::Context) {
+        self.machine.set_max(set.0);
+        self.grant();
+    }
+}

@@ -1,0 +1,53 @@
+//! The threads that sessions run on: one actix arbiter each, chosen in turn.
+
+use actix::{Arbiter, ArbiterHandle};
+use spool_core::BoxFuture;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A fixed set of arbiters. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    handles: Arc<[ArbiterHandle]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    /// Starts `threads` arbiters; 0: one per core.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    ///
+    /// # Panics
+    /// When no actix system runs on this thread.
+    pub fn start(threads: usize) -> io::Result<Self> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if threads == 0 { cores() } else { threads };
+        let handles = (0..threads).map(|_| Arbiter::try_new().map(|arbiter| arbiter.handle()));
+        Ok(Self {
+            handles: handles.collect::<io::Result<_>>()?,
+            next: Arc::default(),
+        })
+    }
+
+    /// The next arbiter in turn.
+    pub(crate) fn next(&self) -> Option<&ArbiterHandle> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        self.handles.get(turn % self.handles.len().max(1))
+    }
+
+    /// Runs what `start` makes on the next thread in turn. `start` is called there, so that the sockets it opens
+    /// belong to that thread. `false`: the threads have ended, and it will never run.
+    pub fn place(&self, start: impl FnOnce() -> BoxFuture<()> + Send + 'static) -> bool {
+        self.next()
+            .is_some_and(|arbiter| arbiter.spawn(async move { start().await }))
+    }
+
+    /// Ends the threads, and with them whatever still runs there.
+    pub fn stop(&self) {
+        for arbiter in self.handles.iter() {
+            arbiter.stop();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The one thread that writes to the store: it gathers what waits, commits it with one sync, and hands back the
+//! answers in one go.
+//!
+//! Urgent changes are committed at once, together with whatever else waits. The others, which nobody waits for, ride
+//! along, or are committed after [`LINGER`]. It never retries and never reorders.
+
+use spool_core::store::{Change, Store, StoreError};
+use std::io;
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a change that nobody waits for may wait for company.
+const LINGER: Duration = Duration::from_millis(5);
+/// How long to gather while several are waiting: about the time of one sync, so that each sync carries twice as much.
+const GATHER: Duration = Duration::from_micros(300);
+/// The most changes in one commit.
+const BATCH: usize = 4096;
+
+/// A change with what its owner wants to be reminded of.
+#[derive(Debug)]
+pub(crate) struct Ticket<T> {
+    pub(crate) change: Change,
+    pub(crate) tag: T,
+}
+
+/// A ticket after its commit.
+pub(crate) type Answer<T> = (Ticket<T>, Result<(), StoreError>);
+
+#[derive(Debug)]
+struct Waiting<T> {
+    tickets: Vec<Ticket<T>>,
+    urgent: usize,
+    asleep: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    waiting: Mutex<Waiting<T>>,
+    wake: Condvar,
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The queue in front of the writer thread.
+#[derive(Debug)]
+pub(crate) struct Writer<T: Send + 'static> {
+    shared: Arc<Shared<T>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Writer<T> {
+    /// Starts the thread. `answer` is called on it, once for each commit.
+    pub(crate) fn start(
+        store: Arc<Store>,
+        answer: impl Fn(Vec<Answer<T>>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let waiting = Waiting {
+            tickets: Vec::new(),
+            urgent: 0,
+            asleep: false,
+            closed: false,
+        };
+        let shared = Arc::new(Shared {
+            waiting: Mutex::new(waiting),
+            wake: Condvar::new(),
+        });
+        let run = {
+            let shared = Arc::clone(&shared);
+            move || write_all(&shared, &store, &answer)
+        };
+        let thread = std::thread::Builder::new()
+            .name("spool-writer".into())
+            .spawn(run)?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Queues one change. The bound on the queue is the memory that its owner was granted for the mail in it.
+    pub(crate) fn push(&self, change: Change, tag: T, urgent: bool) {
+        let mut waiting = self.shared.lock();
+        waiting.tickets.push(Ticket { change, tag });
+        waiting.urgent += usize::from(urgent);
+        // Awake, it looks again before it sleeps.
+        if mem::take(&mut waiting.asleep) || (urgent && waiting.urgent == 1) {
+            drop(waiting);
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Writer<T> {
+    /// Commits what waits, then ends the thread.
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer thread panicked");
+        }
+    }
+}
+
+fn write_all<T>(shared: &Shared<T>, store: &Store, answer: &dyn Fn(Vec<Answer<T>>)) {
+    let mut crowded = false;
+    while let Some(tickets) = next_batch(shared, crowded) {
+        let (changes, tags): (Vec<_>, Vec<_>) = tickets.into_iter().map(|t| (t.change, t.tag)).unzip();
+        let adds = changes
+            .iter()
+            .filter(|change| matches!(change, Change::Add(_)))
+            .count();
+        crowded = adds > 1;
+        let results = store.commit(&changes);
+        let tickets = changes
+            .into_iter()
+            .zip(tags)
+            .map(|(change, tag)| Ticket { change, tag });
+        answer(tickets.zip(results).collect());
+    }
+}
+
+/// Waits until something must be written; `None` when the writer is closed and nothing is left.
+fn next_batch<T>(shared: &Shared<T>, crowded: bool) -> Option<Vec<Ticket<T>>> {
+    let mut waiting = shared.lock();
+    while waiting.tickets.is_empty() {
+        if waiting.closed {
+            return None;
+        }
+        waiting.asleep = true;
+        waiting = shared.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        waiting.asleep = false;
+    }
+    if waiting.urgent == 0 && !waiting.closed {
+        let idle = |waiting: &mut Waiting<T>| waiting.urgent == 0 && !waiting.closed;
+        waiting = shared
+            .wake
+            .wait_timeout_while(waiting, LINGER, idle)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    } else if crowded && !waiting.closed {
+        drop(waiting);
+        std::thread::sleep(GATHER);
+        waiting = shared.lock();
+    }
+    waiting.urgent = 0;
+    let rest = waiting.tickets.len().min(BATCH);
+    let later = waiting.tickets.split_off(rest);
+    // What is left over is taken at once by the next call.
+    waiting.urgent = later.len();
+    Some(mem::replace(&mut waiting.tickets, later))
+}

@@ -1,0 +1,81 @@
+//! Line ends: every body on the spool consists of lines ended by CRLF, and of nothing else.
+
+use bytes::Bytes;
+
+/// `body` with every bare CR and bare LF made a CRLF, and a CRLF at its end if it has any byte. Unchanged, and not
+/// copied, when that is how it was.
+///
+/// # Errors
+/// The place of the first NUL: no mail may carry one.
+pub fn crlf(body: Bytes) -> Result<Bytes, usize> {
+    let mut clean = true;
+    let mut previous = b'\n';
+    for (at, &byte) in body.iter().enumerate() {
+        match byte {
+            0 => return Err(at),
+            b'\n' if previous != b'\r' => clean = false,
+            byte if previous == b'\r' && byte != b'\n' => clean = false,
+            _ => {}
+        }
+        // The start counts as a line end, but not as half of one.
+        previous = byte;
+    }
+    if clean && previous == b'\n' && !body.starts_with(b"\n") {
+        return Ok(body);
+    }
+    Ok(normalised(&body))
+}
+
+fn normalised(body: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(body.len() + body.len() / 32 + 2);
+    let mut bytes = body.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\r' => {
+                bytes.next_if_eq(&b'\n');
+                out.extend_from_slice(b"\r\n");
+            }
+            b'\n' => out.extend_from_slice(b"\r\n"),
+            other => out.push(other),
+        }
+    }
+    if !out.is_empty() && !out.ends_with(b"\r\n") {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(from: &'static [u8], to: &'static [u8]) {
+        assert_eq!(crlf(Bytes::from_static(from)).as_deref(), Ok(to), "{from:?}");
+    }
+
+    #[test]
+    fn every_line_end_becomes_crlf() {
+        check(b"", b"");
+        check(b"a", b"a\r\n");
+        check(b"\n", b"\r\n");
+        check(b"\r", b"\r\n");
+        check(b"a\nb\r\nc\rd", b"a\r\nb\r\nc\r\nd\r\n");
+        check(b"a\r\r\n", b"a\r\n\r\n");
+        check(b"\n\r\n", b"\r\n\r\n");
+        assert_eq!(crlf(Bytes::from_static(b"a\0b")), Err(1));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_result_is_clean_and_stays_as_it_is(body in "[ab\r\n]{0,40}") {
+            let once = crlf(Bytes::from(body)).unwrap();
+            let rest = String::from_utf8(once.to_vec()).unwrap().replace("\r\n", "");
+            proptest::prop_assert!(!rest.contains(['\r', '\n']));
+            proptest::prop_assert!(once.is_empty() || once.ends_with(b"\r\n"));
+            let address = once.as_ptr();
+            let twice = crlf(once.clone()).unwrap();
+            proptest::prop_assert_eq!(&once, &twice);
+            proptest::prop_assert_eq!(address, twice.as_ptr());
+        }
+    }
+}
