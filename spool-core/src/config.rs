@@ -20,7 +20,7 @@ pub struct SpoolConfig {
     pub memory_limit: u64,
     /// Threads for delivery sessions; 0: one per core.
     pub threads: usize,
-    /// How many past-due messages a second are released after the start. Default 500.
+    /// How many past-due messages a second are released after the start. Default 2000.
     pub release_rate: u32,
     /// Events each subscriber may lag behind before it misses some. Default 4096.
     pub event_buffer: usize,
@@ -38,7 +38,7 @@ impl SpoolConfig {
             max_jobs_per_destination: 10,
             memory_limit: 512 << 20,
             threads: 0,
-            release_rate: 500,
+            release_rate: 2000,
             event_buffer: 4096,
             ping_interval: Duration::from_secs(30),
         }

@@ -1,1 +1,10 @@
-//! To come.
+//! The harness of the scenarios: processes, a raw SMTP client, and mail of every kind.
+//!
+//! Everything here fails loudly: a harness that forgives proves nothing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test harness panics")]
+
+pub mod capture;
+pub mod mails;
+pub mod process;
+pub mod raw;

@@ -7,6 +7,8 @@ use std::collections::{HashMap, VecDeque};
 struct Slot {
     waiting: usize,
     running: usize,
+    /// Of those running, how many started under the limit of now.
+    recent: usize,
     queued: bool,
 }
 
@@ -39,25 +41,33 @@ impl Machine {
     }
 
     pub(super) fn release(&mut self, destination: DestinationId, epoch: u64) {
-        if epoch == self.epoch {
-            self.running = self.running.saturating_sub(1);
-        }
+        let recent = usize::from(epoch == self.epoch);
+        self.running = self.running.saturating_sub(recent);
         if let Some(slot) = self.slots.get_mut(&destination) {
             slot.running = slot.running.saturating_sub(1);
+            slot.recent = slot.recent.saturating_sub(recent);
         }
         self.queue(destination);
     }
 
     /// A new limit for the sessions that start from now on; those running are no longer counted.
-    pub(super) const fn set_max(&mut self, max: usize) {
+    pub(super) fn set_max(&mut self, max: usize) {
         self.max = max;
         self.epoch += 1;
         self.running = 0;
+        for (destination, slot) in &mut self.slots {
+            slot.recent = 0;
+            if slot.waiting > 0 && !slot.queued {
+                slot.queued = true;
+                self.turns.push_back(*destination);
+            }
+        }
     }
 
     /// The next permit, if one may be given.
     pub(super) fn next(&mut self) -> Option<(DestinationId, u64)> {
-        let cap = self.cap();
+        // One destination never takes the last quarter of the jobs: when it hangs, the others go on.
+        let share = (self.max - self.max / 4).max(1);
         for _ in 0..self.turns.len() {
             if self.running >= self.max {
                 return None;
@@ -67,7 +77,7 @@ impl Machine {
                 continue;
             };
             slot.queued = false;
-            if slot.waiting == 0 || slot.running >= cap {
+            if slot.waiting == 0 || slot.running >= self.per_destination || slot.recent >= share {
                 // Back in the turns when it asks again or when one of its permits comes back.
                 if slot.waiting == 0 && slot.running == 0 {
                     self.slots.remove(&destination);
@@ -76,16 +86,12 @@ impl Machine {
             }
             slot.waiting -= 1;
             slot.running += 1;
+            slot.recent += 1;
             self.running += 1;
             self.queue(destination);
             return Some((destination, self.epoch));
         }
         None
-    }
-
-    /// One destination never takes the last quarter of the jobs: when it hangs, the others go on.
-    fn cap(&self) -> usize {
-        self.per_destination.min((self.max - self.max / 4).max(1))
     }
 
     fn queue(&mut self, destination: DestinationId) {

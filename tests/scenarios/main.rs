@@ -1,0 +1,12 @@
+//! The scenarios: one behaviour a file, through the program, real sockets and real files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests panic")]
+
+mod clients;
+mod corpus;
+mod disk;
+mod first_run;
+mod hostile;
+mod kill;
+mod lock;
+mod next_hops;
