@@ -1,0 +1,195 @@
+//! The configuration file: read whole, checked whole, and refused with every error and its line.
+//!
+//! `docs/spool.example.toml` is the reference for names and defaults. A key whose feature is not there yet is refused
+//! when it is set to anything but its default, never silently ignored.
+
+mod reader;
+mod sections;
+mod values;
+
+pub(crate) use values::{parse_size, parse_span};
+
+use spool_core::{NextHop, Rule};
+use spool_smtp::server::{BareNewline, Network};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// `[listen.limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) connections_per_client: usize,
+    pub(crate) message_size: usize,
+    pub(crate) recipients: usize,
+    pub(crate) line_length: usize,
+    pub(crate) errors_per_session: usize,
+    pub(crate) command_timeout: Duration,
+    pub(crate) data_timeout: Duration,
+    pub(crate) bare_newline: BareNewline,
+    pub(crate) received_headers: usize,
+}
+
+/// `[retry]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Retry {
+    pub(crate) intervals: Vec<Duration>,
+    pub(crate) repeat_last: bool,
+    pub(crate) jitter: f64,
+    pub(crate) expire_after: Duration,
+}
+
+/// `[client]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) connections: usize,
+    pub(crate) connections_per_destination: usize,
+    pub(crate) messages_per_connection: u32,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) greeting_timeout: Duration,
+    pub(crate) command_timeout: Duration,
+    pub(crate) data_timeout: Duration,
+    pub(crate) final_reply_timeout: Duration,
+}
+
+/// `[spool]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) segment_size: u64,
+    pub(crate) min_free_space: u64,
+    pub(crate) max_messages: u64,
+    pub(crate) memory_limit: u64,
+}
+
+/// Everything that can be configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) spool_dir: PathBuf,
+    pub(crate) hostname: String,
+    pub(crate) max_concurrent_jobs: usize,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) threads: usize,
+    pub(crate) smtp: Vec<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) limits: Limits,
+    pub(crate) allow_networks: Vec<Network>,
+    pub(crate) allow_domains: Vec<spool_core::DomainPattern>,
+    pub(crate) next_hops: Vec<NextHop>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) retry: Retry,
+    pub(crate) client: Client,
+    pub(crate) disk: Disk,
+}
+
+/// One thing wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) line: usize,
+    pub(crate) text: String,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    #[error("{}: cannot read the configuration: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{}", problems.iter().map(|p| format!("{}:{}: {}", path.display(), p.line, p.text)).collect::<Vec<_>>().join("\n"))]
+    Problems { path: PathBuf, problems: Vec<Problem> },
+}
+
+impl Config {
+    /// Reads `path`.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|problems| ConfigError::Problems { path: path.to_owned(), problems })
+    }
+
+    /// Reads a text; all of its problems, in the order of their lines.
+    pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        sections::read(text)
+    }
+
+    /// The defaults.
+    pub(crate) fn defaults() -> Self {
+        match Self::parse("") {
+            Ok(config) => config,
+            Err(problems) => unreachable!("the empty file is valid: {problems:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        Config::parse(text).unwrap_err().iter().map(|p| format!("{}: {}", p.line, p.text)).collect()
+    }
+
+    #[test]
+    fn the_example_is_valid_and_says_the_defaults() {
+        let example = Config::parse(include_str!("../../../docs/spool.example.toml")).unwrap();
+        assert_eq!(format!("{example:?}"), format!("{:?}", Config::defaults()));
+    }
+
+    #[test]
+    fn every_key_of_the_example_is_checked() {
+        let example = include_str!("../../../docs/spool.example.toml");
+        let mut section = String::new();
+        let mut keys = 0;
+        for line in example.lines() {
+            if line.starts_with('[') {
+                section = format!("{line}\n");
+            } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.starts_with('#')) {
+                keys += 1;
+                // A date suits no key, and a misspelt key none at all.
+                let wrong = problems(&format!("{section}{key} = 1979-05-27\n"));
+                assert!(wrong.len() == 1 && wrong[0].contains(key), "{key}: {wrong:?}");
+                let line = 1 + section.lines().count();
+                let unknown = problems(&format!("{section}{key}x = 1\n"));
+                assert_eq!(unknown.len(), 1, "{unknown:?}");
+                assert!(unknown[0].starts_with(&format!("{line}: ")) && unknown[0].contains("unknown key"), "{unknown:?}");
+            }
+        }
+        assert!(keys > 45, "{keys}");
+    }
+
+    #[test]
+    fn every_error_is_told_with_its_line() {
+        let text = "max_concurrent_jobs = -1\nthreads = 2.5\n[retry]\nintervals = [\"1m\", \"soon\"]\njitter = 2\n\
+                    [listen]\nsmtp = [\"localhost\"]\n[frob]\n[[route.rule]]\ndomain = \"a b\"\nnext_hops = []\n";
+        let found = problems(text);
+        let lines: Vec<_> = found.iter().map(|problem| problem.split(':').next().unwrap()).collect();
+        assert_eq!(lines, ["1", "2", "4", "5", "7", "8", "10", "11"], "{found:#?}");
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_line() {
+        let found = problems("threads = 1\nthreads 2\n");
+        assert!(found[0].starts_with("2: "), "{found:?}");
+    }
+
+    #[test]
+    fn what_comes_later_is_refused_and_not_ignored() {
+        for text in [
+            "[listen]\nsmtps = [\"127.0.0.1:465\"]",
+            "[listen.tls]\ncertificate = \"a.pem\"",
+            "[relay]\nusers_file = \"users\"",
+            "[client]\ntls = \"required\"",
+            "[client]\nsource_addresses = [\"192.0.2.1\"]",
+            "[retry]\nbounce_from = \"a@example.org\"",
+            "[retry]\ndelay_warning_after = \"4h\"",
+            "[spool]\npurge_removed_after = \"30d\"",
+            "[admin]\ntoken_file = \"token\"",
+            "[[route.rule]]\ndomain = \"a.example\"\nnext_hops = [\"b:25\"]\nrate = \"100/1m\"",
+        ] {
+            let found = problems(text);
+            let line = text.lines().count();
+            assert!(found.len() == 1 && found[0].starts_with(&format!("{line}: ")), "{text}: {found:?}");
+            assert!(found[0].contains("not yet supported"), "{text}: {found:?}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Reads typed values out of a table, and notes every problem with its line instead of stopping at the first.
+
+use super::Problem;
+use super::values::{parse_size, parse_span};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::str::FromStr;
+use std::time::Duration;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The text, and what is wrong with it so far.
+#[derive(Debug)]
+pub(super) struct Source<'s> {
+    text: &'s str,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl<'s> Source<'s> {
+    pub(super) const fn new(text: &'s str) -> Self {
+        Self { text, problems: RefCell::new(Vec::new()) }
+    }
+
+    pub(super) fn problem(&self, at: Range<usize>, text: String) {
+        let before = self.text.get(..at.start).unwrap_or_default();
+        let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
+        self.problems.borrow_mut().push(Problem { line, text });
+    }
+
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| problem.line);
+        problems
+    }
+}
+
+/// One table, its name, and which of its keys were asked for.
+pub(super) struct Section<'s, 't> {
+    source: &'s Source<'s>,
+    table: Option<&'t DeTable<'t>>,
+    name: String,
+    known: RefCell<BTreeSet<&'static str>>,
+}
+
+impl<'s, 't> Section<'s, 't> {
+    pub(super) fn new(source: &'s Source<'s>, table: Option<&'t DeTable<'t>>, name: impl Into<String>) -> Self {
+        Self { source, table, name: name.into(), known: RefCell::default() }
+    }
+
+    fn path(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    fn value(&self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
+        self.known.borrow_mut().insert(key);
+        self.table?.get(key)
+    }
+
+    pub(super) fn problem(&self, key: &str, at: Range<usize>, text: &str) {
+        self.source.problem(at, format!("{}: {text}", self.path(key)));
+    }
+
+    /// The value of `key` by way of `read`, or the default; what is wrong is noted.
+    pub(super) fn get<T>(
+        &self,
+        key: &'static str,
+        default: T,
+        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
+    ) -> T {
+        let Some(value) = self.value(key) else { return default };
+        read(value.get_ref()).unwrap_or_else(|text| {
+            self.problem(key, value.span(), &text);
+            default
+        })
+    }
+
+    /// A list, each of its items by way of `read`.
+    pub(super) fn list<T>(
+        &self,
+        key: &'static str,
+        default: Vec<T>,
+        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
+    ) -> Vec<T> {
+        let Some(value) = self.value(key) else { return default };
+        let Some(items) = value.get_ref().as_array() else {
+            self.problem(key, value.span(), "expected a list");
+            return default;
+        };
+        let item = |item: &Spanned<DeValue<'_>>| {
+            read(item.get_ref()).map_err(|text| self.problem(key, item.span(), &text)).ok()
+        };
+        items.iter().filter_map(item).collect()
+    }
+
+    /// The table under `key`; empty when there is none.
+    pub(super) fn section(&self, key: &'static str) -> Section<'s, 't> {
+        let table = self.value(key).and_then(|value| {
+            let table = value.get_ref().as_table();
+            if table.is_none() {
+                self.problem(key, value.span(), "expected a table");
+            }
+            table
+        });
+        Section::new(self.source, table, self.path(key))
+    }
+
+    /// The tables of `[[key]]`, each with the place where it begins.
+    pub(super) fn sections(&self, key: &'static str) -> Vec<(Section<'s, 't>, Range<usize>)> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let Some(items) = value.get_ref().as_array() else {
+            self.problem(key, value.span(), "expected [[tables]]");
+            return Vec::new();
+        };
+        let section = |item: &'t Spanned<DeValue<'t>>| {
+            let table = item.get_ref().as_table();
+            if table.is_none() {
+                self.problem(key, item.span(), "expected a table");
+            }
+            (Section::new(self.source, table, self.path(key)), item.span())
+        };
+        items.iter().map(section).collect()
+    }
+
+    /// Where `key` stands, if it is set.
+    pub(super) fn place(&self, key: &'static str) -> Option<Range<usize>> {
+        self.value(key).map(Spanned::span)
+    }
+
+    /// A key whose feature is not there yet: only `default` is taken.
+    pub(super) fn later(&self, key: &'static str, is_default: impl Fn(&DeValue<'_>) -> Option<bool>) {
+        let Some(value) = self.value(key) else { return };
+        match is_default(value.get_ref()) {
+            Some(true) => {}
+            Some(false) => self.problem(key, value.span(), "not yet supported"),
+            None => self.problem(key, value.span(), &format!("a {} does not fit here", value.get_ref().type_str())),
+        }
+    }
+
+    /// Every key that nobody asked for is a problem.
+    pub(super) fn end(self) {
+        let known = self.known.borrow();
+        for (key, _) in self.table.into_iter().flatten() {
+            if !known.contains(key.get_ref().as_ref()) {
+                self.problem(key.get_ref().as_ref(), key.span(), "unknown key");
+            }
+        }
+    }
+}
+
+/// A text.
+pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| expected("a text", value))
+}
+
+/// A text that is read further.
+pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(value: &DeValue<'_>) -> Result<T, String> {
+    let text = text(value)?;
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| expected("true or false", value))
+}
+
+pub(super) fn span(value: &DeValue<'_>) -> Result<Duration, String> {
+    parse_span(&text(value)?)
+}
+
+/// A span of at least a millisecond: no limit of nothing.
+pub(super) fn positive_span(value: &DeValue<'_>) -> Result<Duration, String> {
+    span(value).and_then(|span| if span.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(span) })
+}
+
+pub(super) fn size(value: &DeValue<'_>) -> Result<u64, String> {
+    parse_size(&text(value)?)
+}
+
+/// A whole number from `least` up.
+pub(super) fn number<T: TryFrom<u64>>(least: u64) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
+    move |value| {
+        let integer = value.as_integer().ok_or_else(|| expected("a whole number", value))?;
+        let digits = integer.as_str().replace('_', "");
+        let number = u64::from_str_radix(&digits, integer.radix()).ok().filter(|number| *number >= least);
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| format!("must be a whole number from {least} up"))
+    }
+}
+
+/// A number from 0 to 1.
+pub(super) fn share(value: &DeValue<'_>) -> Result<f64, String> {
+    let number = match (value.as_float(), value.as_integer()) {
+        (Some(float), _) => float.as_str().parse::<f64>().ok(),
+        (None, Some(integer)) => integer.as_str().parse::<f64>().ok(),
+        (None, None) => return Err(expected("a number from 0 to 1", value)),
+    };
+    number.filter(|number| (0.0..=1.0).contains(number)).ok_or_else(|| "must be a number from 0 to 1".to_owned())
+}
+
+fn expected(what: &str, value: &DeValue<'_>) -> String {
+    format!("expected {what}, found a {}", value.type_str())
+}

@@ -1,0 +1,204 @@
+//! Each section of the file, with its keys, their defaults and their ranges.
+
+use super::reader::{Section, Source, flag, number, parsed, positive_span, share, size, span, text};
+use super::{Client, Config, Disk, Limits, Problem, Retry};
+use spool_core::{DomainPattern, NextHop, Rule, valid_domain};
+use spool_smtp::server::{BareNewline, Network};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::de::{DeTable, DeValue};
+
+pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
+    let source = Source::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        source.problem(error.span().unwrap_or_default(), error.message().to_owned());
+    }
+    let config = root(Section::new(&source, Some(document.get_ref()), ""));
+    let problems = source.into_problems();
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+fn root(section: Section<'_, '_>) -> Config {
+    let (listen, route) = (section.section("listen"), section.section("route"));
+    let (allow_networks, allow_domains) = relay(section.section("relay"));
+    let (next_hops, rules) = (hops(&route, "next_hops"), rules(&route));
+    route.later("mx_port", |value| number(1)(value).ok().map(|port: u16| port == 25));
+    route.end();
+    let admin_section = section.section("admin");
+    later_text(&admin_section, "token_file");
+    admin_section.end();
+    let config = Config {
+        spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| text(value).map(PathBuf::from)),
+        hostname: section.get("hostname", String::new(), hostname),
+        max_concurrent_jobs: section.get("max_concurrent_jobs", 200, number(0)),
+        shutdown_timeout: section.get("shutdown_timeout", Duration::from_secs(30), span),
+        threads: section.get("threads", 0, number(0)),
+        smtp: listen.list("smtp", vec![SocketAddr::from(([127, 0, 0, 1], 2525))], parsed),
+        admin: listen.get("admin", Some(SocketAddr::from(([127, 0, 0, 1], 8525))), admin),
+        limits: limits(listen.section("limits")),
+        allow_networks,
+        allow_domains,
+        next_hops,
+        rules,
+        retry: retry(section.section("retry")),
+        client: client(section.section("client")),
+        disk: disk(section.section("spool")),
+    };
+    listen.later("smtps", |value| value.as_array().map(|list| list.is_empty()));
+    let tls = listen.section("tls");
+    later_text(&tls, "certificate");
+    later_text(&tls, "key");
+    tls.end();
+    listen.end();
+    section.end();
+    config
+}
+
+/// A text that must stay empty until its feature is there.
+fn later_text(section: &Section<'_, '_>, key: &'static str) {
+    section.later(key, |value| value.as_str().map(str::is_empty));
+}
+
+fn hostname(value: &DeValue<'_>) -> Result<String, String> {
+    let name = text(value)?;
+    if name.is_empty() || valid_domain(&name) { Ok(name) } else { Err(format!("{name:?} is no host name")) }
+}
+
+fn admin(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String> {
+    if value.as_str() == Some("") {
+        return Ok(None);
+    }
+    let address: SocketAddr = parsed(value)?;
+    match address.ip().is_loopback() {
+        true => Ok(Some(address)),
+        false => Err("an address off loopback needs a token, which is not yet supported".to_owned()),
+    }
+}
+
+fn limits(section: Section<'_, '_>) -> Limits {
+    let message_size = section.get("message_size", 35 << 20, size);
+    let line_length = section.get("line_length", 8 << 10, size);
+    let limits = Limits {
+        connections: section.get("connections", 1000, number(1)),
+        connections_per_client: section.get("connections_per_client", 100, number(1)),
+        message_size: usize::try_from(message_size).unwrap_or(usize::MAX),
+        recipients: section.get("recipients", 1000, number(1)),
+        line_length: usize::try_from(line_length).unwrap_or(usize::MAX),
+        errors_per_session: section.get("errors_per_session", 20, number(1)),
+        command_timeout: section.get("command_timeout", Duration::from_secs(300), positive_span),
+        data_timeout: section.get("data_timeout", Duration::from_secs(600), positive_span),
+        bare_newline: section.get("bare_newline", BareNewline::Reject, |value| match text(value)?.as_str() {
+            "reject" => Ok(BareNewline::Reject),
+            "normalize" => Ok(BareNewline::Normalize),
+            other => Err(format!("{other:?}: must be \"reject\" or \"normalize\"")),
+        }),
+        received_headers: section.get("received_headers", 50, number(1)),
+    };
+    for (key, least, value) in [("line_length", 512, line_length), ("message_size", 1024, message_size)] {
+        if let Some(place) = section.place(key).filter(|_| value < least) {
+            section.problem(key, place, &format!("must be at least {least}B"));
+        }
+    }
+    section.end();
+    limits
+}
+
+fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>) {
+    let loopback = ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect();
+    let networks = section.list("allow_networks", loopback, parsed);
+    let domains = section.list("allow_domains", Vec::new(), domain);
+    later_text(&section, "users_file");
+    section.end();
+    (networks, domains)
+}
+
+fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
+    let text = text(value)?;
+    DomainPattern::parse(&text).ok_or_else(|| format!("{text:?} is no domain"))
+}
+
+fn hops(section: &Section<'_, '_>, key: &'static str) -> Vec<NextHop> {
+    section.list(key, Vec::new(), parsed)
+}
+
+fn rules(route: &Section<'_, '_>) -> Vec<Rule> {
+    let rule = |(section, place): (Section<'_, '_>, std::ops::Range<usize>)| {
+        let domain = section.get("domain", None, |value| domain(value).map(Some));
+        let next_hops = hops(&section, "next_hops");
+        for key in ["domain", "next_hops"] {
+            if section.place(key).is_none() {
+                section.problem(key, place.clone(), "is missing");
+            }
+        }
+        if let Some(place) = section.place("next_hops").filter(|_| next_hops.is_empty()) {
+            section.problem("next_hops", place, "must name at least one next hop");
+        }
+        // A rule has no defaults: whatever is set is a wish.
+        section.later("tls", |value| value.as_str().map(|_| false));
+        section.later("max_connections", |value| value.as_integer().map(|_| false));
+        section.later("rate", |value| value.as_str().map(|_| false));
+        section.end();
+        Some(Rule { domain: domain?, next_hops: next_hops.into() })
+    };
+    route.sections("rule").into_iter().filter_map(rule).collect()
+}
+
+fn retry(section: Section<'_, '_>) -> Retry {
+    let minutes = [1, 5, 15, 30, 60, 120, 240, 480].map(|m| Duration::from_secs(m * 60));
+    let retry = Retry {
+        intervals: section.list("intervals", minutes.to_vec(), positive_span),
+        repeat_last: section.get("repeat_last", true, flag),
+        jitter: section.get("jitter", 0.2, share),
+        expire_after: section.get("expire_after", Duration::from_secs(4 * 86_400), positive_span),
+    };
+    // Bounces are written by a later version; until then a failed message is frozen either way.
+    section.get("on_failure", (), |value| match text(value)?.as_str() {
+        "bounce" | "freeze" => Ok(()),
+        other => Err(format!("{other:?}: must be \"bounce\" or \"freeze\"")),
+    });
+    later_text(&section, "bounce_from");
+    later_text(&section, "delay_warning_after");
+    section.end();
+    retry
+}
+
+fn client(section: Section<'_, '_>) -> Client {
+    let minutes = |m: u64| Duration::from_secs(m * 60);
+    section.get("tls", (), |value| match text(value)?.as_str() {
+        "none" | "opportunistic" => Ok(()),
+        other @ ("required" | "verify") => Err(format!("{other:?} is not yet supported")),
+        other => Err(format!("{other:?}: must be \"none\", \"opportunistic\", \"required\" or \"verify\"")),
+    });
+    section.later("source_addresses", |value| value.as_array().map(|list| list.is_empty()));
+    let client = Client {
+        connections: section.get("connections", 500, number(1)),
+        connections_per_destination: section.get("connections_per_destination", 10, number(1)),
+        messages_per_connection: section.get("messages_per_connection", 100, number(1)),
+        idle_timeout: section.get("idle_timeout", Duration::from_secs(5), span),
+        connect_timeout: section.get("connect_timeout", Duration::from_secs(30), positive_span),
+        greeting_timeout: section.get("greeting_timeout", minutes(5), positive_span),
+        command_timeout: section.get("command_timeout", minutes(5), positive_span),
+        data_timeout: section.get("data_timeout", minutes(5), positive_span),
+        final_reply_timeout: section.get("final_reply_timeout", minutes(10), positive_span),
+    };
+    section.end();
+    client
+}
+
+fn disk(section: Section<'_, '_>) -> Disk {
+    let segment_size = section.get("segment_size", 64 << 20, size);
+    if let Some(place) = section.place("segment_size").filter(|_| segment_size < 64 << 10) {
+        section.problem("segment_size", place, "must be at least 64KiB");
+    }
+    let disk = Disk {
+        segment_size,
+        min_free_space: section.get("min_free_space", 256 << 20, size),
+        max_messages: section.get("max_messages", 0, number(0)),
+        memory_limit: section.get("memory_limit", 512 << 20, size),
+    };
+    later_text(&section, "purge_removed_after");
+    section.end();
+    disk
+}
