@@ -25,7 +25,7 @@ const DIRECT: usize = 256 << 10;
 /// What is gathered before a write.
 const FLUSH: usize = 1 << 20;
 /// How long a failed attempt to get a spare holds off the next one.
-const SPARE_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const SPARE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a change was not written.
 #[derive(Debug)]
