@@ -60,6 +60,9 @@ pub enum StoreError {
     /// A write or a sync failed. The store takes no change any more: after a failed sync nobody knows what is on disk.
     #[error("the disk failed: {0}")]
     Failed(String),
+    /// The change itself is wrong: an add without messages, a taken id, a body beyond the format's limits.
+    #[error("not a valid change: {0}")]
+    Invalid(String),
     /// No live message has this name.
     #[error("{0}: no such message")]
     NoSuchMessage(MessageId),

@@ -5,164 +5,341 @@
 //! no thread and no clock of its own, and knows no async: callers bring one writer and as many readers as they like.
 
 mod change;
+mod dir;
 mod error;
+mod frame;
+pub mod fs;
+mod index;
+mod offline;
+mod reader;
+mod record;
+mod recovery;
+mod replay;
+mod scan;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod types;
+mod writer;
 
 pub use change::{Addition, Change, Finish, NewMessage};
 pub use error::{OpenError, StoreError};
+pub use offline::{count_from_disk, count_from_disk_on, status_from_disk, status_from_disk_on};
+pub use types::{Damage, Recovered, Recovery, StoreOptions, StoreStats};
 
-use crate::clock::Timestamp;
 use crate::id::MessageId;
-use crate::message::{Message, Status};
-use crate::next_hop::NextHop;
+use crate::message::Message;
 use bytes::Bytes;
-use std::path::Path;
-use std::sync::Arc;
+use fs::{Fs, FsFile, RealFs};
+use index::{Entry, Index};
+use reader::{Reader, Unread};
+use segment::{Place, Seq};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use writer::{Tally, Trouble, Writer};
 
-/// Limits of a store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreOptions {
-    /// Bytes of one journal segment. Default 64 MiB; never below 64 KiB.
-    pub segment_size: u64,
-    /// Free bytes on the file system below which adds answer `Full`. Default 256 MiB.
-    pub min_free_space: u64,
-    /// Messages above which adds answer `Full`; 0: no limit.
-    pub max_messages: u64,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            segment_size: 64 << 20,
-            min_free_space: 256 << 20,
-            max_messages: 0,
-        }
-    }
-}
-
-/// A message that was there at the start.
-#[derive(Debug, Clone)]
-pub struct Recovered {
-    /// Its name.
-    pub id: MessageId,
-    /// What it waits for.
-    pub status: Status,
-    /// Begin of an attempt whose end was never recorded: in doubt.
-    pub in_flight: Option<Timestamp>,
-    /// When it was spooled.
-    pub spooled_at: Timestamp,
-    /// Next hops, shared between messages with the same ones.
-    pub next_hops: Arc<[NextHop]>,
-    /// Bytes of its body.
-    pub body_size: u64,
-}
-
-/// What recovery set aside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// The file it was found in, relative to the spool.
-    pub file: String,
-    /// The first damaged byte.
-    pub offset: u64,
-    /// How many bytes.
-    pub length: u64,
-    /// What was wrong.
-    pub reason: String,
-    /// Where the bytes are kept now, relative to the spool.
-    pub kept_as: String,
-}
-
-/// What a start found.
-#[derive(Debug, Clone, Default)]
-pub struct Recovery {
-    /// Every live message.
-    pub messages: Vec<Recovered>,
-    /// Bytes cut from the torn end of the last segment: a write that was never answered.
-    pub torn_bytes: u64,
-    /// What could not be read.
-    pub damage: Vec<Damage>,
-    /// The highest message id ever seen in the journal.
-    pub last_id: Option<MessageId>,
-}
-
-/// Counts since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Calls of commit that wrote something.
-    pub commits: u64,
-    /// Changes made durable.
-    pub changes: u64,
-    /// fsync and fdatasync calls, of files and directories.
-    pub syncs: u64,
-    /// Bytes written.
-    pub bytes: u64,
-    /// Messages that are live now.
-    pub messages: u64,
-    /// Journal segments on disk now.
-    pub segments: u64,
-}
+/// Bounds of [`StoreOptions::segment_size`]; offsets have 32 bits.
+const MIN_SEGMENT: u64 = 64 << 10;
+const MAX_SEGMENT: u64 = 2 << 30;
+/// Commits without [`Store::maintain`] after which a commit calls it.
+const MAX_UNATTENDED: u64 = 1000;
+/// How long [`Store::admit`] trusts what it read of the free space.
+const GAUGE_AGE: Duration = Duration::from_millis(100);
 
 /// An open spool directory. One writer at a time inside [`Store::commit`]; reads run beside it.
+///
+/// Dropping it gives the directory free. There is nothing to close: whatever was answered is on disk.
 #[derive(Debug)]
-pub struct Store;
+pub struct Store {
+    fs: Arc<dyn Fs>,
+    journal: PathBuf,
+    options: StoreOptions,
+    writer: Mutex<Writer>,
+    index: Mutex<Index>,
+    reader: Reader,
+    /// Why no change is taken any more.
+    failed: OnceLock<String>,
+    counters: Counters,
+    gauge: Mutex<Option<(Instant, u64)>>,
+    _lock: Arc<dyn FsFile>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    commits: AtomicU64,
+    changes: AtomicU64,
+    syncs: AtomicU64,
+    bytes: AtomicU64,
+    /// Commits since [`Store::maintain`] last ran.
+    unattended: AtomicU64,
+}
 
 impl Store {
     /// Locks `dir`, making it when missing, and loads what is there.
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed.
-    pub fn open(_dir: &Path, _options: &StoreOptions) -> Result<(Self, Recovery), OpenError> {
-        todo!()
+    pub fn open(dir: &Path, options: &StoreOptions) -> Result<(Self, Recovery), OpenError> {
+        Self::open_on(Arc::new(RealFs), dir, options)
+    }
+
+    /// [`Store::open`] on another file system.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: &StoreOptions,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let options = StoreOptions {
+            segment_size: options.segment_size.clamp(MIN_SEGMENT, MAX_SEGMENT),
+            ..options.clone()
+        };
+        let lock = dir::claim(&*fs, dir)?;
+        let journal = dir.join(dir::JOURNAL);
+        let seqs = replay::segments(&*fs, &journal)?;
+        let replay = replay::replay(&*fs, &journal, &seqs)?;
+        let damage = recovery::repair(&*fs, dir, &replay)?;
+        let last = seqs.last().copied();
+        let mut writer = Writer::new(Arc::clone(&fs), journal.clone(), options.clone(), last);
+        writer.adopt_spare();
+        let store = Self {
+            reader: Reader::new(Arc::clone(&fs), journal.clone()),
+            fs,
+            journal,
+            options,
+            writer: Mutex::new(writer),
+            index: Mutex::new(replay.index),
+            failed: OnceLock::new(),
+            counters: Counters::default(),
+            gauge: Mutex::default(),
+            _lock: lock,
+        };
+        store.maintain();
+        let recovery = Recovery {
+            messages: replay.messages,
+            torn_bytes: replay.rests.iter().map(|rest| rest.torn).sum(),
+            damage,
+            last_id: replay.last_id,
+        };
+        Ok((store, recovery))
     }
 
     /// Writes `changes` in order with one sync, and answers for each. A `Full` add leaves nothing behind and does not
     /// touch the others; a failed write or sync fails all of them, and every commit after.
-    pub fn commit(&self, _changes: &[Change]) -> Vec<Result<(), StoreError>> {
-        todo!()
+    ///
+    /// Call [`Store::maintain`] afterwards, when the answers are out.
+    pub fn commit(&self, changes: &[Change]) -> Vec<Result<(), StoreError>> {
+        if self.counters.unattended.fetch_add(1, Relaxed) >= MAX_UNATTENDED {
+            self.maintain();
+        }
+        let mut writer = locked(&self.writer);
+        if let Some(text) = self.failed.get() {
+            return all_failed(changes, text);
+        }
+        let written = writer.write(changes, &self.index);
+        self.count(writer.take_tally());
+        match written {
+            Ok(batch) => {
+                let mut index = locked(&self.index);
+                for (number, place) in &batch.placed {
+                    if let Some(change) = changes.get(*number) {
+                        apply(&mut index, change, *place);
+                    }
+                }
+                if !batch.placed.is_empty() {
+                    self.counters.commits.fetch_add(1, Relaxed);
+                    self.counters
+                        .changes
+                        .fetch_add(batch.placed.len() as u64, Relaxed);
+                }
+                batch.results
+            }
+            Err(text) => all_failed(changes, self.fail(text)),
+        }
+    }
+
+    /// Gets the next segment ready and gives finished ones back to the disk. It returns at once when there is
+    /// nothing to do. Meant for the time after a commit's answers: nothing waits for it but the next commit.
+    pub fn maintain(&self) {
+        self.counters.unattended.store(0, Relaxed);
+        let mut writer = locked(&self.writer);
+        if self.failed.get().is_some() {
+            return;
+        }
+        let done = self.maintain_with(&mut writer);
+        self.count(writer.take_tally());
+        if let Err(text) = done {
+            self.fail(text);
+        }
+    }
+
+    fn maintain_with(&self, writer: &mut Writer) -> Result<(), String> {
+        let doubt = |trouble| match trouble {
+            Trouble::Refused(_) => None,
+            Trouble::Disk(text) => Some(text),
+        };
+        // What a full disk gets back first is what makes room for the spare.
+        loop {
+            let free = locked(&self.index).take_free(writer.head());
+            let unlink = |seq: &Seq| match self.fs.unlink(&segment::path(&self.journal, *seq)) {
+                Ok(()) => true,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+            let gone: Vec<Seq> = free.into_iter().filter(unlink).collect();
+            if gone.is_empty() {
+                break;
+            }
+            // A segment may hold the ends of messages in an older one: the older one's name goes first, for good.
+            writer.sync_dir().map_err(|t| doubt(t).unwrap_or_default())?;
+            let mut index = locked(&self.index);
+            for seq in gone {
+                index.drop_segment(seq);
+                self.reader.forget(seq);
+            }
+        }
+        match writer.make_spare().map_err(doubt) {
+            Err(Some(text)) => Err(text),
+            Ok(()) | Err(None) => Ok(()),
+        }
     }
 
     /// Whether an add of `size` bytes would find room now. Cheap and lock-free enough to ask for every MAIL.
     ///
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Failed`].
-    pub fn admit(&self, _size: u64) -> Result<(), StoreError> {
-        todo!()
+    pub fn admit(&self, size: u64) -> Result<(), StoreError> {
+        if let Some(text) = self.failed.get() {
+            return Err(StoreError::Failed(text.clone()));
+        }
+        let limit = self.options.max_messages;
+        if limit > 0 && locked(&self.index).len() as u64 >= limit {
+            return Err(StoreError::Full(format!("{limit} messages are on the spool")));
+        }
+        let floor = self.options.min_free_space;
+        if floor > 0 {
+            let available = self.available();
+            if available < floor.saturating_add(size) {
+                let text = format!("{available} bytes are free, {floor} are to stay so");
+                return Err(StoreError::Full(text));
+            }
+        }
+        // When a commit is running, it will find out by itself.
+        if let Ok(mut writer) = self.writer.try_lock()
+            && !writer.has_spare()
+        {
+            let made = writer.make_spare();
+            self.count(writer.take_tally());
+            return match made {
+                Ok(()) => Ok(()),
+                Err(Trouble::Refused(error)) => Err(error),
+                Err(Trouble::Disk(text)) => Err(StoreError::Failed(self.fail(text).to_owned())),
+            };
+        }
+        Ok(())
+    }
+
+    /// Free space, not older than [`GAUGE_AGE`].
+    fn available(&self) -> u64 {
+        let mut gauge = locked(&self.gauge);
+        if let Some((at, available)) = *gauge
+            && at.elapsed() < GAUGE_AGE
+        {
+            return available;
+        }
+        let available = self.fs.available_space(&self.journal).unwrap_or(u64::MAX);
+        *gauge = Some((Instant::now(), available));
+        available
     }
 
     /// A live message, without its body.
     ///
     /// # Errors
     /// [`StoreError::NoSuchMessage`], [`StoreError::Damaged`], [`StoreError::Failed`].
-    pub fn load(&self, _id: MessageId) -> Result<Message, StoreError> {
-        todo!()
+    pub fn load(&self, id: MessageId) -> Result<Message, StoreError> {
+        self.read(id, |entry| self.reader.message(id, entry))
     }
 
     /// Its body, checked.
     ///
     /// # Errors
     /// As [`Store::load`].
-    pub fn body(&self, _id: MessageId) -> Result<Bytes, StoreError> {
-        todo!()
+    pub fn body(&self, id: MessageId) -> Result<Bytes, StoreError> {
+        self.read(id, |entry| self.reader.body(entry.add))
+    }
+
+    /// Reads without holding the index: a segment may go away meanwhile, but then the entry has changed too.
+    fn read<T>(&self, id: MessageId, get: impl Fn(Entry) -> Result<T, Unread>) -> Result<T, StoreError> {
+        let mut before = None;
+        loop {
+            let Some(entry) = locked(&self.index).get(id) else {
+                return Err(StoreError::NoSuchMessage(id));
+            };
+            let reason = match get(entry) {
+                Ok(value) => return Ok(value),
+                Err(Unread::Gone) if before != Some(entry) => {
+                    before = Some(entry);
+                    continue;
+                }
+                Err(Unread::Gone) => "its segment is missing".to_owned(),
+                Err(Unread::Damaged(reason)) => reason,
+            };
+            return Err(StoreError::Damaged { id, reason });
+        }
     }
 
     /// Counts since the start.
     pub fn stats(&self) -> StoreStats {
-        todo!()
+        let index = locked(&self.index);
+        StoreStats {
+            commits: self.counters.commits.load(Relaxed),
+            changes: self.counters.changes.load(Relaxed),
+            syncs: self.counters.syncs.load(Relaxed),
+            bytes: self.counters.bytes.load(Relaxed),
+            messages: index.len() as u64,
+            segments: index.segments() as u64,
+        }
+    }
+
+    fn count(&self, tally: Tally) {
+        self.counters.syncs.fetch_add(tally.syncs, Relaxed);
+        self.counters.bytes.fetch_add(tally.bytes, Relaxed);
+    }
+
+    fn fail(&self, text: String) -> &str {
+        self.failed.get_or_init(|| text)
     }
 }
 
-/// The number of unsent messages in `dir`, frozen ones included. Needs no lock, and works beside a running spool.
-///
-/// # Errors
-/// [`OpenError`] when `dir` is no spool or cannot be read.
-pub fn count_from_disk(_dir: &Path) -> Result<u64, OpenError> {
-    todo!()
+fn apply(index: &mut Index, change: &Change, place: Place) {
+    match change {
+        Change::Add(addition) => {
+            for (section, message) in (0..).zip(&addition.messages) {
+                index.add(message.id, place, section, 0);
+            }
+        }
+        Change::Mark { id, .. } => {
+            index.mark(*id, place);
+        }
+        Change::State { id, .. } => {
+            index.state(*id, place);
+        }
+        Change::Finish { id, .. } => {
+            index.finish(*id, place.seq);
+        }
+    }
 }
 
-/// Every unsent message in `dir`, frozen ones included, in no order. Needs no lock, and works beside a running spool.
-///
-/// # Errors
-/// As [`count_from_disk`].
-pub fn status_from_disk(_dir: &Path, _each: &mut dyn FnMut(Message)) -> Result<(), OpenError> {
-    todo!()
+fn all_failed(changes: &[Change], text: &str) -> Vec<Result<(), StoreError>> {
+    let failed = || Err(StoreError::Failed(text.to_owned()));
+    changes.iter().map(|_| failed()).collect()
+}
+
+/// Locks; a panic elsewhere left nothing half done that the next holder could not work with.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

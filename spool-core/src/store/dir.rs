@@ -1,0 +1,169 @@
+//! The spool directory itself: whose it is, what format it has, how it is made, and the lock on it.
+//!
+//! A directory that is no spool, or one of a newer format, or one in use, is left as it is. A creation that was cut
+//! off at any point is taken up again. `FORMAT` is the last thing to come: with it a directory is a spool.
+
+use super::OpenError;
+use super::fs::{Fs, FsFile, Mode};
+use super::replay::io_error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The version of the directory's format.
+const FORMAT: u32 = 1;
+const FORMAT_FILE: &str = "FORMAT";
+const FORMAT_DRAFT: &str = "FORMAT.tmp";
+const LOCK_FILE: &str = "lock";
+/// The directory of the journal.
+pub(super) const JOURNAL: &str = "journal";
+/// The directory of what could not be read.
+pub(super) const CORRUPT: &str = "corrupt";
+
+/// Whether a directory is a spool, or may become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Spool,
+    /// Empty, or a creation that was cut off.
+    Unfinished,
+}
+
+/// Makes `dir` this process's own: locks it, and makes of it a spool if it is none yet. The lock lasts as long as
+/// the file that is given back.
+pub(super) fn claim(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
+    make_missing(fs, dir)?;
+    if let Some(owner) = fs.foreign_owner(dir).map_err(io_error("look at", dir))? {
+        let dir = dir.to_owned();
+        return Err(OpenError::ForeignOwner { dir, owner });
+    }
+    examine(fs, dir)?;
+    let lock = lock(fs, dir)?;
+    // Again, behind the lock: another process may just have finished the creation.
+    let found = examine(fs, dir)?;
+    for name in [JOURNAL, CORRUPT] {
+        let path = dir.join(name);
+        match fs.make_dir(&path) {
+            Ok(()) => fs.sync_dir(dir).map_err(io_error("sync", dir))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io_error("make", &path)(error)),
+        }
+    }
+    if found == Found::Unfinished {
+        finish_creation(fs, dir)?;
+    }
+    let pid = format!("{}\n", std::process::id());
+    let path = dir.join(LOCK_FILE);
+    lock.set_len(0).map_err(io_error("write", &path))?;
+    lock.write_at(0, pid.as_bytes())
+        .map_err(io_error("write", &path))?;
+    Ok(lock)
+}
+
+/// Checks, from outside, that `dir` is a spool of a known format.
+pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    match examine(fs, dir)? {
+        Found::Spool => Ok(()),
+        Found::Unfinished => Err(OpenError::NotASpool(dir.to_owned())),
+    }
+}
+
+fn make_missing(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    match fs.list(dir) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs.make_dir(dir).map_err(io_error("make", dir))?;
+            let parent = parent(dir);
+            fs.sync_dir(&parent).map_err(io_error("sync", &parent))
+        }
+        Err(error) => Err(io_error("list", dir)(error)),
+    }
+}
+
+fn parent(dir: &Path) -> PathBuf {
+    match dir.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        Some(_) => PathBuf::from("."),
+        None => dir.to_owned(),
+    }
+}
+
+fn examine(fs: &dyn Fs, dir: &Path) -> Result<Found, OpenError> {
+    let names = fs.list(dir).map_err(io_error("list", dir))?;
+    if names.iter().any(|name| name == FORMAT_FILE) {
+        return check_format(fs, dir).map(|()| Found::Spool);
+    }
+    for name in &names {
+        let ours = match name.as_str() {
+            LOCK_FILE | FORMAT_DRAFT => true,
+            JOURNAL | CORRUPT => fs.list(&dir.join(name)).is_ok_and(|inside| inside.is_empty()),
+            _ => false,
+        };
+        if !ours {
+            return Err(OpenError::NotASpool(dir.to_owned()));
+        }
+    }
+    Ok(Found::Unfinished)
+}
+
+fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(FORMAT_FILE);
+    let file = fs.open(&path, Mode::Read).map_err(io_error("open", &path))?;
+    let text = head_of(&*file).map_err(io_error("read", &path))?;
+    let Some(found) = text.strip_prefix("spool ") else {
+        return Err(OpenError::NotASpool(dir.to_owned()));
+    };
+    let found = found.trim_end();
+    if found.parse() == Ok(FORMAT) {
+        return Ok(());
+    }
+    Err(OpenError::NewerFormat {
+        dir: dir.to_owned(),
+        found: found.to_owned(),
+        known: FORMAT,
+    })
+}
+
+/// The first line's worth of a small file.
+fn head_of(file: &dyn FsFile) -> io::Result<String> {
+    let mut bytes = [0; 64];
+    let count = file.read_at(0, &mut bytes)?;
+    Ok(String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned())
+}
+
+fn lock(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
+    let path = dir.join(LOCK_FILE);
+    let file = match fs.open(&path, Mode::Create) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs.open(&path, Mode::Write),
+        made => made,
+    };
+    let file = file.map_err(io_error("open", &path))?;
+    if file.try_lock().map_err(io_error("lock", &path))? {
+        return Ok(file);
+    }
+    let pid = head_of(&*file).ok().and_then(|text| text.trim().parse().ok());
+    let dir = dir.to_owned();
+    Err(OpenError::Locked { dir, pid })
+}
+
+fn finish_creation(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    let draft = dir.join(FORMAT_DRAFT);
+    match fs.unlink(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error("unlink", &draft)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let file = fs.open(&draft, Mode::Create).map_err(io_error("make", &draft))?;
+    let text = format!("spool {FORMAT}\n");
+    file.write_at(0, text.as_bytes())
+        .and_then(|()| file.sync_data())
+        .map_err(io_error("write", &draft))?;
+    // The directories and the lock last before FORMAT says that they are there; then FORMAT, then the spool's own
+    // name, which a creation that was cut off may have left unsynced.
+    fs.sync_dir(dir).map_err(io_error("sync", dir))?;
+    fs.rename(&draft, &dir.join(FORMAT_FILE))
+        .map_err(io_error("rename", &draft))?;
+    fs.sync_dir(dir).map_err(io_error("sync", dir))?;
+    let parent = parent(dir);
+    fs.sync_dir(&parent).map_err(io_error("sync", &parent))
+}

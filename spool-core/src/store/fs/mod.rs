@@ -1,0 +1,126 @@
+//! The seam between the store and a disk: the few operations the store needs, and what each of them promises.
+//!
+//! The store never touches a file but through [`Fs`] and [`FsFile`]. [`RealFs`] is the only place in this crate that
+//! calls the system's files; [`SimFs`] is a disk in memory that forgets, tears, fills up and fails as told.
+//! Nothing here knows what a journal is.
+
+mod real;
+mod sim;
+mod sim_disk;
+
+pub use real::RealFs;
+pub use sim::{Loss, OpKind, SimFs};
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// An existing file, to read.
+    Read,
+    /// An existing file, to read and write.
+    Write,
+    /// A file that must not exist yet, to read and write.
+    Create,
+}
+
+/// A file system. Paths are followed to their last component, which is never a symbolic link.
+pub trait Fs: Send + Sync + fmt::Debug + 'static {
+    /// Opens or makes a file. A new one is readable by its owner alone, and its name lasts only after
+    /// [`Fs::sync_dir`].
+    ///
+    /// # Errors
+    /// Those of the system; `AlreadyExists` for [`Mode::Create`].
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn FsFile>>;
+
+    /// Makes a directory that only its owner can enter.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn make_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, in no order. Names that are no UTF-8 come out mangled, never left out.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name in the same directory, at once and as a whole.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Takes a name away; handles that are open keep reading.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn unlink(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes every name in `dir` last: those made, changed, and taken away.
+    ///
+    /// # Errors
+    /// Those of the system. After an error nobody knows which names last.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Bytes this process may still write on the file system of `path`.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn available_space(&self, path: &Path) -> io::Result<u64>;
+
+    /// The user `path` belongs to, when it is not the one this process runs as.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>>;
+}
+
+/// An open file. Reads and writes name their offset, so that a handle can be shared.
+pub trait FsFile: Send + Sync + fmt::Debug {
+    /// Reads into `buffer` until it is full or the file ends; gives the number of bytes.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all of `bytes`. They last after [`FsFile::sync_data`].
+    ///
+    /// # Errors
+    /// Those of the system. After an error nobody knows how much was written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reserves space, so that writes below `size` need none. The file reads as zeros there.
+    ///
+    /// # Errors
+    /// Those of the system. The kind is not to be trusted: `fs2` takes it from `errno`, which `posix_fallocate`
+    /// does not set.
+    fn allocate(&self, size: u64) -> io::Result<()>;
+
+    /// Cuts the file, or fills it up with zeros that have no space reserved.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn set_len(&self, size: u64) -> io::Result<()>;
+
+    /// Bytes in the file.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Makes what was written last, the length of the file included.
+    ///
+    /// # Errors
+    /// Those of the system. Never to be called again after an error: it would report success and prove nothing.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Takes the file for this handle alone until it is dropped; `false` when another one has it.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn try_lock(&self) -> io::Result<bool>;
+}

@@ -1,0 +1,108 @@
+//! The system's files. The only file of this crate with `std::fs` and `fs2` in it.
+//!
+//! Directories are made with mode 0700 and files with 0600; a symbolic link in the place of a file is an error.
+
+use super::{Fs, FsFile, Mode};
+use fs2::FileExt as _;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The disk of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealFs;
+
+impl Fs for RealFs {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn FsFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(mode != Mode::Read)
+            .create_new(mode == Mode::Create)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        std::fs::read_dir(dir)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn available_space(&self, path: &Path) -> io::Result<u64> {
+        fs2::available_space(path)
+    }
+
+    fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>> {
+        let owner = std::fs::metadata(path)?.uid();
+        // The owner of /proc/self is the effective user. Without /proc there is nothing to compare with, and the
+        // permissions of the directory decide alone.
+        let ours = std::fs::metadata("/proc/self").map(|process| process.uid());
+        Ok(ours.ok().filter(|ours| *ours != owner).map(|_| owner))
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl FsFile for RealFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn allocate(&self, size: u64) -> io::Result<()> {
+        self.0.allocate(size)
+    }
+
+    fn set_len(&self, size: u64) -> io::Result<()> {
+        self.0.set_len(size)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match fs2::FileExt::try_lock_exclusive(&self.0) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

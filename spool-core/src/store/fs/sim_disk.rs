@@ -1,0 +1,186 @@
+//! What a simulated disk holds: as programs see it, as it is durable, and the changes that lie between.
+
+use super::sim::OpKind;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const SECTOR: usize = 512;
+
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) names: BTreeMap<PathBuf, Node>,
+    pub(super) durable_names: BTreeMap<PathBuf, Node>,
+    pub(super) pending_names: Vec<NameChange>,
+    pub(super) files: BTreeMap<u64, Inode>,
+    pub(super) next_inode: u64,
+    pub(super) capacity: Option<u64>,
+    pub(super) operations: Vec<OpKind>,
+    pub(super) cut_after: Option<usize>,
+    pub(super) fail: Option<(OpKind, usize, io::ErrorKind)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Node {
+    Dir,
+    File(u64),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum NameChange {
+    Set(PathBuf, Node),
+    Remove(PathBuf),
+    Rename(PathBuf, PathBuf, Node),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inode {
+    pub(super) data: Vec<u8>,
+    pub(super) durable: Vec<u8>,
+    pub(super) pending: Vec<DataChange>,
+    pub(super) locked: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum DataChange {
+    Write(usize, Vec<u8>),
+    Size(usize),
+    /// As `Size`, but never cuts.
+    AtLeast(usize),
+}
+
+pub(super) fn apply_name(names: &mut BTreeMap<PathBuf, Node>, change: &NameChange) {
+    match change {
+        NameChange::Set(path, node) => {
+            names.insert(path.clone(), *node);
+        }
+        NameChange::Remove(path) => {
+            names.remove(path);
+        }
+        NameChange::Rename(from, to, node) => {
+            names.remove(from);
+            names.insert(to.clone(), *node);
+        }
+    }
+}
+
+pub(super) fn apply_data(data: &mut Vec<u8>, change: &DataChange, keeps: &mut impl FnMut() -> bool) {
+    match change {
+        DataChange::Size(size) if keeps() => data.resize(*size, 0),
+        DataChange::AtLeast(size) if keeps() => data.resize(data.len().max(*size), 0),
+        DataChange::Size(_) | DataChange::AtLeast(_) => {}
+        DataChange::Write(offset, bytes) => {
+            let mut at = *offset;
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let (sector, after) = rest.split_at(rest.len().min(SECTOR - at % SECTOR));
+                if keeps() {
+                    put(data, at, sector);
+                }
+                at += sector.len();
+                rest = after;
+            }
+        }
+    }
+}
+
+fn put(data: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    let end = at + bytes.len();
+    if data.len() < end {
+        data.resize(end, 0);
+    }
+    if let Some(place) = data.get_mut(at..end) {
+        place.copy_from_slice(bytes);
+    }
+}
+
+/// SplitMix64.
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn flip(&mut self) -> bool {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) & 1 == 1
+    }
+}
+
+impl Disk {
+    pub(super) fn used(&self) -> u64 {
+        self.names
+            .values()
+            .map(|node| match node {
+                Node::Dir => 0,
+                Node::File(number) => self.files.get(number).map_or(0, |file| file.data.len() as u64),
+            })
+            .sum()
+    }
+
+    /// Counts one operation; an error when it must not happen.
+    pub(super) fn begin(&mut self, kind: OpKind) -> io::Result<()> {
+        if self.cut_after.is_some_and(|limit| self.operations.len() >= limit) {
+            return Err(io::Error::other("the power is cut"));
+        }
+        if let Some((failing, left, error)) = &mut self.fail
+            && *failing == kind
+        {
+            if *left == 0 {
+                let error = *error;
+                self.fail = None;
+                return Err(error.into());
+            }
+            *left -= 1;
+        }
+        self.operations.push(kind);
+        Ok(())
+    }
+
+    pub(super) fn room_for(&self, number: u64, size: u64) -> io::Result<()> {
+        let Some(capacity) = self.capacity else {
+            return Ok(());
+        };
+        let now = self.files.get(&number).map_or(0, |file| file.data.len() as u64);
+        let more = size.saturating_sub(now);
+        if more > 0 && self.used() + more > capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn inode_of(&self, path: &Path) -> io::Result<u64> {
+        match self.names.get(path) {
+            Some(Node::File(number)) => Ok(*number),
+            Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    pub(super) fn new_inode(&mut self) -> u64 {
+        self.next_inode += 1;
+        self.files.insert(self.next_inode, Inode::default());
+        self.next_inode
+    }
+
+    pub(super) fn is_dir(&self, path: &Path) -> bool {
+        path.parent().is_none() || path == Path::new("") || self.names.get(path) == Some(&Node::Dir)
+    }
+
+    pub(super) fn set_name(&mut self, path: &Path, node: Node) -> io::Result<()> {
+        if !self.is_dir(path.parent().unwrap_or(path)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change_name(NameChange::Set(path.to_owned(), node));
+        Ok(())
+    }
+
+    pub(super) fn change_name(&mut self, change: NameChange) {
+        apply_name(&mut self.names, &change);
+        self.pending_names.push(change);
+    }
+
+    pub(super) fn file(&mut self, number: u64) -> io::Result<&mut Inode> {
+        self.files.get_mut(&number).ok_or(io::ErrorKind::NotFound.into())
+    }
+}

@@ -1,0 +1,164 @@
+//! Repairs what a replay found broken, so that the next one finds it whole.
+//!
+//! First every damaged byte is copied to `corrupt/`, and the copies last; only then the journal is touched: a hole is
+//! laid over the damage, a torn end is cut. A crash in between repeats the same steps with the same outcome. It
+//! never deletes a damaged byte that was not copied.
+
+use super::dir::{CORRUPT, JOURNAL};
+use super::frame::{self, Header};
+use super::fs::{Fs, FsFile, Mode};
+use super::replay::{Broken, Replay, io_error};
+use super::scan::Window;
+use super::segment::{self, Place, Seq};
+use super::{Damage, OpenError};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+const CHUNK: usize = 64 << 10;
+/// Copies that begin at the same byte and differ: each means one more disaster in the same place.
+const MAX_COPIES: u32 = 1000;
+
+/// Sets aside, cuts and syncs; gives what was set aside.
+pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Damage>, OpenError> {
+    let journal = dir.join(JOURNAL);
+    let mut damage = Vec::new();
+    for broken in &replay.broken {
+        let kept = set_aside(fs, dir, broken)?;
+        damage.push(Damage {
+            file: format!("{JOURNAL}/{}", segment::name(broken.seq)),
+            offset: broken.offset,
+            length: broken.length,
+            reason: broken.reason.clone(),
+            kept_as: format!("{CORRUPT}/{kept}"),
+        });
+    }
+    if !damage.is_empty() {
+        let corrupt = dir.join(CORRUPT);
+        fs.sync_dir(&corrupt).map_err(io_error("sync", &corrupt))?;
+    }
+    let mut touched: BTreeMap<Seq, Arc<dyn FsFile>> = BTreeMap::new();
+    let mut file = |seq: Seq| -> Result<Arc<dyn FsFile>, OpenError> {
+        if let Some(file) = touched.get(&seq) {
+            return Ok(Arc::clone(file));
+        }
+        let path = segment::path(&journal, seq);
+        let file = fs.open(&path, Mode::Write).map_err(io_error("open", &path))?;
+        touched.insert(seq, Arc::clone(&file));
+        Ok(file)
+    };
+    for broken in &replay.broken {
+        let path = segment::path(&journal, broken.seq);
+        cover(&*file(broken.seq)?, broken).map_err(io_error("write", &path))?;
+    }
+    for rest in &replay.rests {
+        let path = segment::path(&journal, rest.seq);
+        file(rest.seq)?
+            .set_len(rest.end)
+            .map_err(io_error("cut", &path))?;
+    }
+    for (seq, file) in &touched {
+        let path = segment::path(&journal, *seq);
+        file.sync_data().map_err(io_error("sync", &path))?;
+    }
+    Ok(damage)
+}
+
+/// Copies the bytes to `corrupt/` under a name that tells where they stood; gives the name.
+fn set_aside(fs: &dyn Fs, dir: &Path, broken: &Broken) -> Result<String, OpenError> {
+    let source = segment::path(&dir.join(JOURNAL), broken.seq);
+    let corrupt = dir.join(CORRUPT);
+    let file = fs.open(&source, Mode::Read).map_err(io_error("open", &source))?;
+    let mut from = Window::new(file).map_err(io_error("read", &source))?;
+    for copy in 0..MAX_COPIES {
+        let name = match copy {
+            0 => format!("{:010}-{}.bin", broken.seq, broken.offset),
+            _ => format!("{:010}-{}-{copy}.bin", broken.seq, broken.offset),
+        };
+        let path = corrupt.join(&name);
+        match fs.open(&path, Mode::Read) {
+            // Copied by an earlier start that did not come to its end.
+            Ok(there) if same(&mut from, broken, &there).map_err(io_error("read", &path))? => {
+                return Ok(name);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                copy_to(fs, &corrupt, &path, &mut from, broken).map_err(io_error("write", &path))?;
+                return Ok(name);
+            }
+            Err(error) => return Err(io_error("open", &path)(error)),
+        }
+    }
+    Err(io_error("find a free name for damage in", &corrupt)(
+        io::ErrorKind::AlreadyExists.into(),
+    ))
+}
+
+fn copy_to(fs: &dyn Fs, corrupt: &Path, path: &Path, from: &mut Window, broken: &Broken) -> io::Result<()> {
+    let draft = corrupt.join("draft");
+    match fs.unlink(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let to = fs.open(&draft, Mode::Create)?;
+    let mut at = 0;
+    while at < broken.length {
+        let chunk = from.bytes(broken.offset + at, chunk_len(broken.length - at))?;
+        if chunk.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        to.write_at(at, chunk)?;
+        at += chunk.len() as u64;
+    }
+    to.sync_data()?;
+    fs.rename(&draft, path)
+}
+
+fn same(from: &mut Window, broken: &Broken, there: &Arc<dyn FsFile>) -> io::Result<bool> {
+    if there.size()? != broken.length {
+        return Ok(false);
+    }
+    let mut there = Window::new(Arc::clone(there))?;
+    let mut at = 0;
+    while at < broken.length {
+        let length = chunk_len(broken.length - at);
+        if from.bytes(broken.offset + at, length)? != there.bytes(at, length)? {
+            return Ok(false);
+        }
+        at += length as u64;
+    }
+    Ok(true)
+}
+
+fn chunk_len(left: u64) -> usize {
+    usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK))
+}
+
+/// Lays a hole over the damage; where the segment's header was damaged, writes it anew. Without a salt nothing in
+/// the segment is whole, and all of it is cut.
+fn cover(file: &dyn FsFile, broken: &Broken) -> io::Result<()> {
+    let Some(salt) = broken.salt else {
+        return Ok(());
+    };
+    let mut start = broken.offset;
+    if start == 0 {
+        file.write_at(0, &segment::encode_header(broken.seq, salt))?;
+        start = segment::HEADER as u64;
+    }
+    let end = broken.offset + broken.length;
+    let hole = end
+        .checked_sub(start)
+        .and_then(|length| Header::hole(length, salt));
+    let offset = u32::try_from(start);
+    // Less than a header's length has no room for a hole. It stays, and is reported at every start.
+    let (Some(hole), Ok(offset)) = (hole, offset) else {
+        return Ok(());
+    };
+    let place = Place {
+        seq: broken.seq,
+        offset,
+    };
+    let bytes: [u8; frame::HEADER] = hole.encode(place);
+    file.write_at(start, &bytes)
+}

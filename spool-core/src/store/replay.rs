@@ -1,0 +1,269 @@
+//! Replays the journal: what its frames, in order, leave alive. The same for a start and for a look from outside.
+//!
+//! It reads only. What is damaged or torn is noted, for recovery to repair.
+
+use super::frame::{Header, Kind};
+use super::fs::{Fs, Mode};
+use super::index::Index;
+use super::record::{self, AddRecord, FinishRecord, MarkRecord, StateRecord};
+use super::scan::{Bad, Item, Scan, ScanError};
+use super::segment::{self, Place, Seq};
+use super::{OpenError, Recovered};
+use crate::clock::Timestamp;
+use crate::id::MessageId;
+use crate::message::Status;
+use crate::next_hop::NextHop;
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes to set aside.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) seq: Seq,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) reason: String,
+    /// The segment's salt, if a whole header or frame told it.
+    pub(super) salt: Option<u64>,
+}
+
+/// A segment that is longer than what it holds.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) seq: Seq,
+    pub(super) end: u64,
+    /// Bytes behind the end that are no zeros.
+    pub(super) torn: u64,
+}
+
+/// What a journal holds.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    pub(super) index: Index,
+    pub(super) messages: Vec<Recovered>,
+    pub(super) last_id: Option<MessageId>,
+    pub(super) broken: Vec<Broken>,
+    pub(super) rests: Vec<Rest>,
+    hops: HashSet<Arc<[NextHop]>>,
+}
+
+/// The segments in the directory `journal`, in order.
+pub(super) fn segments(fs: &dyn Fs, journal: &Path) -> Result<Vec<Seq>, OpenError> {
+    let names = fs.list(journal).map_err(io_error("list", journal))?;
+    let mut all: Vec<Seq> = names
+        .iter()
+        .filter_map(|name| segment::parse_name(name))
+        .collect();
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// Makes an [`OpenError::Io`].
+pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { action, path, source }
+}
+
+fn scan_error(journal: &Path, seq: Seq) -> impl FnOnce(ScanError) -> OpenError {
+    let path = segment::path(journal, seq);
+    move |error| match error {
+        ScanError::Io(source) => OpenError::Io {
+            action: "read",
+            path,
+            source,
+        },
+        ScanError::Newer(found) => OpenError::NewerFormat {
+            dir: path,
+            found,
+            known: segment::VERSION,
+        },
+    }
+}
+
+fn open(fs: &dyn Fs, journal: &Path, seq: Seq, bodies: bool) -> Result<Scan, OpenError> {
+    let path = segment::path(journal, seq);
+    let file = fs.open(&path, Mode::Read).map_err(io_error("open", &path))?;
+    Scan::new(file, seq, bodies).map_err(io_error("read", &path))
+}
+
+/// Where a write may have been cut off.
+struct Front {
+    /// From here on nothing is known to have been synced: bodies are to be checked.
+    unsynced: Option<Seq>,
+    /// The last segment with anything in it: the only one whose end may be torn, since a segment is synced before
+    /// the next one is begun.
+    last: Option<Seq>,
+}
+
+fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, OpenError> {
+    let mut front = Front {
+        unsynced: None,
+        last: None,
+    };
+    for seq in seqs.iter().rev() {
+        front.unsynced = Some(*seq);
+        let first = open(fs, journal, *seq, true)?.next();
+        match first.map_err(scan_error(journal, *seq))? {
+            None => {}
+            Some(Item::Tail(_)) => front.last = front.last.or(Some(*seq)),
+            Some(Item::Frame { .. } | Item::Damage(_)) => {
+                front.last = front.last.or(Some(*seq));
+                break;
+            }
+        }
+    }
+    Ok(front)
+}
+
+/// Reads `seqs`, all of the journal.
+pub(super) fn replay(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Replay, OpenError> {
+    let front = front(fs, journal, seqs)?;
+    let mut replay = Replay::default();
+    for seq in seqs {
+        let bodies = front.unsynced.is_some_and(|from| *seq >= from);
+        let mut scan = open(fs, journal, *seq, bodies)?;
+        let may_be_torn = front.last.is_none_or(|last| *seq >= last);
+        replay
+            .segment(*seq, &mut scan, may_be_torn)
+            .map_err(scan_error(journal, *seq))?;
+    }
+    Ok(replay)
+}
+
+impl Replay {
+    fn segment(&mut self, seq: Seq, scan: &mut Scan, may_be_torn: bool) -> Result<(), ScanError> {
+        self.index.open_segment(seq);
+        let first = self.broken.len();
+        let mut torn = 0;
+        while let Some(item) = scan.next()? {
+            let bad = match item {
+                Item::Frame { place, header } => match self.frame(place, header, scan.payload()) {
+                    Ok(()) => continue,
+                    Err(reason) => {
+                        let (offset, length) = (u64::from(place.offset), header.frame_len());
+                        self.broken.push(broken(seq, offset, length, reason));
+                        continue;
+                    }
+                },
+                Item::Tail(bad) if may_be_torn => {
+                    torn = bad.length;
+                    continue;
+                }
+                Item::Damage(bad) | Item::Tail(bad) => bad,
+            };
+            let Bad {
+                offset,
+                length,
+                reason,
+            } = bad;
+            self.broken.push(broken(seq, offset, length, reason.to_owned()));
+        }
+        for broken in self.broken.iter_mut().skip(first) {
+            broken.salt = scan.salt();
+        }
+        if scan.size() > scan.end() {
+            let end = scan.end();
+            self.rests.push(Rest { seq, end, torn });
+        }
+        Ok(())
+    }
+
+    /// Applies one frame. An error says what is wrong with its payload; nothing is changed then.
+    fn frame(&mut self, place: Place, header: Header, payload: &[u8]) -> Result<(), String> {
+        match header.kind {
+            Kind::Add => {
+                let add: AddRecord = record::decode(payload)?;
+                self.add(place, add, u64::from(header.body_len));
+            }
+            Kind::Mark => {
+                let mark: MarkRecord = record::decode(payload)?;
+                self.saw(mark.id);
+                if self.index.mark(mark.id, place) {
+                    self.set(mark.id, mark.status, mark.in_flight);
+                }
+            }
+            Kind::State => {
+                let StateRecord { id, state } = record::decode(payload)?;
+                self.saw(id);
+                if self.index.state(id, place) {
+                    self.set(id, state.status, state.in_flight);
+                }
+            }
+            Kind::Finish => {
+                let finish: FinishRecord = record::decode(payload)?;
+                self.saw(finish.id);
+                self.finish(finish.id, place.seq);
+            }
+            Kind::Hole => {}
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, place: Place, add: AddRecord, body_size: u64) {
+        for (section, message) in (0..).zip(add.messages) {
+            self.saw(message.id);
+            let slot = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
+            if !self.index.add(message.id, place, section, slot) {
+                continue;
+            }
+            let next_hops = self.intern(message.next_hops);
+            self.messages.push(Recovered {
+                id: message.id,
+                status: message.status,
+                in_flight: message.in_flight,
+                spooled_at: add.spooled_at,
+                next_hops,
+                body_size,
+            });
+        }
+    }
+
+    fn finish(&mut self, id: MessageId, seq: Seq) {
+        let Some(slot) = self.index.finish(id, seq).and_then(|entry| index(entry.slot)) else {
+            return;
+        };
+        if slot < self.messages.len() {
+            self.messages.swap_remove(slot);
+        }
+        let moved = self.messages.get(slot).map(|moved| moved.id);
+        if let Some(entry) = moved.and_then(|id| self.index.get_mut(id)) {
+            entry.slot = u32::try_from(slot).unwrap_or(u32::MAX);
+        }
+    }
+
+    fn set(&mut self, id: MessageId, status: Status, in_flight: Option<Timestamp>) {
+        let slot = self.index.get(id).and_then(|entry| index(entry.slot));
+        if let Some(message) = slot.and_then(|slot| self.messages.get_mut(slot)) {
+            message.status = status;
+            message.in_flight = in_flight;
+        }
+    }
+
+    fn saw(&mut self, id: MessageId) {
+        self.last_id = self.last_id.max(Some(id));
+    }
+
+    fn intern(&mut self, hops: Arc<[NextHop]>) -> Arc<[NextHop]> {
+        if let Some(known) = self.hops.get(&hops) {
+            return Arc::clone(known);
+        }
+        self.hops.insert(Arc::clone(&hops));
+        hops
+    }
+}
+
+fn index(slot: u32) -> Option<usize> {
+    usize::try_from(slot).ok()
+}
+
+fn broken(seq: Seq, offset: u64, length: u64, reason: String) -> Broken {
+    Broken {
+        seq,
+        offset,
+        length,
+        reason,
+        salt: None,
+    }
+}

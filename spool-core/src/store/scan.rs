@@ -1,0 +1,361 @@
+//! Reads one segment from front to back, and says of every byte whether it is a frame, damage, or the end.
+//!
+//! Memory is bounded by a window and the longest payload. Bodies are stepped over unless they are to be checked. It
+//! reads only, and decodes no payload.
+
+use super::frame::{self, Header, Kind, NoHeader};
+use super::fs::FsFile;
+use super::segment::{self, Found, Place, Seq};
+use std::io;
+use std::sync::Arc;
+
+const WINDOW: usize = 128 << 10;
+
+/// What a scan found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Item {
+    /// A whole frame. Its payload is [`Scan::payload`].
+    Frame {
+        /// Where it begins.
+        place: Place,
+        /// Its header.
+        header: Header,
+    },
+    /// Bytes that are no frame, with a whole frame after them.
+    Damage(Bad),
+    /// Bytes that are no frame, with none after them. The last item.
+    Tail(Bad),
+}
+
+/// Bytes that are no frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bad {
+    pub(super) offset: u64,
+    /// For a tail: up to its last byte that is not zero.
+    pub(super) length: u64,
+    pub(super) reason: &'static str,
+}
+
+/// Why a scan cannot go on.
+#[derive(Debug)]
+pub(super) enum ScanError {
+    Io(io::Error),
+    /// A newer program wrote this.
+    Newer(String),
+}
+
+impl From<io::Error> for ScanError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// What stands at one place.
+enum Check {
+    Frame(Header),
+    Zeros,
+    Bad {
+        /// Where to look for the next frame.
+        next: u64,
+        reason: &'static str,
+    },
+}
+
+/// A scan of one segment, as long as it was when the scan began.
+#[derive(Debug)]
+pub(super) struct Scan {
+    window: Window,
+    seq: Seq,
+    salt: Option<u64>,
+    at: u64,
+    bodies: bool,
+    done: bool,
+    payload: Vec<u8>,
+}
+
+impl Scan {
+    /// Begins at the header. With `bodies`, a frame counts only when its body is whole.
+    pub(super) fn new(file: Arc<dyn FsFile>, seq: Seq, bodies: bool) -> io::Result<Self> {
+        Ok(Self {
+            window: Window::new(file)?,
+            seq,
+            salt: None,
+            at: 0,
+            bodies,
+            done: false,
+            payload: Vec::new(),
+        })
+    }
+
+    /// The payload of the last frame.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The salt of the segment, once known.
+    pub(super) fn salt(&self) -> Option<u64> {
+        self.salt
+    }
+
+    /// Where what is whole ends, once the scan is over.
+    pub(super) fn end(&self) -> u64 {
+        self.at
+    }
+
+    /// Bytes of the file.
+    pub(super) fn size(&self) -> u64 {
+        self.window.size
+    }
+
+    /// The next item; `None` at the clean end.
+    pub(super) fn next(&mut self) -> Result<Option<Item>, ScanError> {
+        while !self.done {
+            let check = if self.at == 0 {
+                self.check_start()?
+            } else {
+                self.check(self.at)?
+            };
+            let (next, reason) = match check {
+                Check::Frame(header) => {
+                    let place = self.place(self.at);
+                    self.at += header.frame_len();
+                    self.salt = Some(header.salt);
+                    if header.kind == Kind::Hole {
+                        continue;
+                    }
+                    return Ok(Some(Item::Frame { place, header }));
+                }
+                Check::Zeros => match self.window.first_nonzero(self.at)? {
+                    None => break,
+                    Some(next) => (next, "zeros where a frame should stand"),
+                },
+                Check::Bad { next, reason } => (next, reason),
+            };
+            return self.bad(next, reason).map(Some);
+        }
+        self.done = true;
+        Ok(None)
+    }
+
+    fn bad(&mut self, next: u64, reason: &'static str) -> Result<Item, ScanError> {
+        let offset = self.at;
+        if let Some(found) = self.resync(next.max(segment::HEADER as u64))? {
+            self.at = found;
+            let length = found - offset;
+            return Ok(Item::Damage(Bad {
+                offset,
+                length,
+                reason,
+            }));
+        }
+        self.done = true;
+        let length = self.window.end_of_content(offset)? - offset;
+        Ok(Item::Tail(Bad {
+            offset,
+            length,
+            reason,
+        }))
+    }
+
+    /// Looks at the header of the segment, and at the first frame when the header is whole.
+    fn check_start(&mut self) -> Result<Check, ScanError> {
+        let bytes = self.window.bytes(0, segment::HEADER)?;
+        match segment::decode_header(bytes, self.seq) {
+            Found::Unwritten => Ok(Check::Zeros),
+            Found::Bad => Ok(Check::Bad {
+                next: segment::HEADER as u64,
+                reason: "the header of the segment is damaged",
+            }),
+            Found::Newer(version) => Err(ScanError::Newer(format!("segment version {version}"))),
+            Found::Salt(salt) => {
+                self.salt = Some(salt);
+                self.at = segment::HEADER as u64;
+                self.check(self.at)
+            }
+        }
+    }
+
+    fn check(&mut self, at: u64) -> Result<Check, ScanError> {
+        let bad = |next, reason| Ok(Check::Bad { next, reason });
+        let place = self.place(at);
+        let bytes = self.window.bytes(at, frame::HEADER)?;
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(Check::Zeros);
+        }
+        let Some(bytes) = bytes.first_chunk() else {
+            return bad(at + 1, "too short for a frame");
+        };
+        let header = match Header::decode(bytes, place, self.salt) {
+            Ok(header) => header,
+            // Without a salt this may be anything, a mail's text too.
+            Err(NoHeader::Newer) if self.salt.is_some() => {
+                return Err(ScanError::Newer("frames of a later kind".to_owned()));
+            }
+            Err(NoHeader::Newer | NoHeader::Bad) => return bad(at + 1, "the frame's header is damaged"),
+        };
+        let end = at + header.frame_len();
+        if end > self.window.size {
+            return bad(at + 1, "the frame is longer than its segment");
+        }
+        if header.kind == Kind::Hole {
+            return Ok(Check::Frame(header));
+        }
+        let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+        let payload = self.window.bytes(at + frame::HEADER as u64, length)?;
+        if crc32c::crc32c(payload) != header.payload_crc {
+            return bad(end, "the frame's record is damaged");
+        }
+        self.payload.clear();
+        self.payload.extend_from_slice(payload);
+        if self.bodies && self.window.checksum(at + header.body_at(), end)? != header.body_crc {
+            return bad(end, "the frame's body is damaged");
+        }
+        Ok(Check::Frame(header))
+    }
+
+    /// The first place from `at` on with a whole frame.
+    fn resync(&mut self, mut at: u64) -> Result<Option<u64>, ScanError> {
+        while let Some(found) = self.window.find(at, frame::MAGIC)? {
+            match self.check(found)? {
+                Check::Frame(_) => return Ok(Some(found)),
+                Check::Zeros => at = found + 1,
+                Check::Bad { next, .. } => at = next,
+            }
+        }
+        Ok(None)
+    }
+
+    fn place(&self, at: u64) -> Place {
+        // No segment is longer than 4 GiB; a longer file's rest fails its checksums.
+        let offset = u32::try_from(at).unwrap_or(u32::MAX);
+        Place {
+            seq: self.seq,
+            offset,
+        }
+    }
+}
+
+/// A file read through a buffer.
+#[derive(Debug)]
+pub(super) struct Window {
+    file: Arc<dyn FsFile>,
+    size: u64,
+    start: u64,
+    buffer: Vec<u8>,
+}
+
+impl Window {
+    pub(super) fn new(file: Arc<dyn FsFile>) -> io::Result<Self> {
+        let size = file.size()?;
+        Ok(Self {
+            file,
+            size,
+            start: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// `length` bytes from `at` on, fewer at the end of the file. The caller has checked `length` against the file.
+    pub(super) fn bytes(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
+        let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let length = length.min(left);
+        let inside = |start: u64, held: usize| {
+            let from = usize::try_from(at.checked_sub(start)?).ok()?;
+            (from + length <= held).then_some(from)
+        };
+        if inside(self.start, self.buffer.len()).is_none() {
+            self.buffer.resize(length.max(WINDOW).min(left), 0);
+            self.start = at;
+            let count = self.file.read_at(at, &mut self.buffer)?;
+            self.buffer.truncate(count);
+        }
+        let from = inside(self.start, self.buffer.len());
+        Ok(from
+            .and_then(|from| self.buffer.get(from..from + length))
+            .unwrap_or_default())
+    }
+
+    /// What the buffer holds from `at` on, after filling it: empty only at the end of the file.
+    fn chunk(&mut self, at: u64) -> io::Result<&[u8]> {
+        self.bytes(at, 1)?;
+        let from = usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        Ok(self.buffer.get(from..).unwrap_or_default())
+    }
+
+    fn checksum(&mut self, mut at: u64, end: u64) -> io::Result<u32> {
+        let mut crc = 0;
+        while at < end {
+            let chunk = self.chunk(at)?;
+            let length = chunk.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
+            crc = crc32c::crc32c_append(crc, bytes);
+            at += length as u64;
+        }
+        Ok(crc)
+    }
+
+    fn first_nonzero(&mut self, mut at: u64) -> io::Result<Option<u64>> {
+        loop {
+            let chunk = self.chunk(at)?;
+            if chunk.is_empty() {
+                return Ok(None);
+            }
+            if let Some(found) = position_nonzero(chunk) {
+                return Ok(Some(at + found as u64));
+            }
+            at += chunk.len() as u64;
+        }
+    }
+
+    /// Behind the last byte from `at` on that is not zero.
+    fn end_of_content(&mut self, mut at: u64) -> io::Result<u64> {
+        let mut end = at;
+        loop {
+            let chunk = self.chunk(at)?;
+            if chunk.is_empty() {
+                return Ok(end);
+            }
+            if position_nonzero(chunk).is_some()
+                && let Some(last) = chunk.iter().rposition(|byte| *byte != 0)
+            {
+                end = at + last as u64 + 1;
+            }
+            at += chunk.len() as u64;
+        }
+    }
+
+    /// The first place from `at` on where `pattern` stands.
+    fn find(&mut self, mut at: u64, pattern: [u8; 4]) -> io::Result<Option<u64>> {
+        let [first, ..] = pattern;
+        loop {
+            let chunk = self.chunk(at)?;
+            if chunk.is_empty() {
+                return Ok(None);
+            }
+            let Some(found) = chunk.iter().position(|byte| *byte == first) else {
+                at += chunk.len() as u64;
+                continue;
+            };
+            at += found as u64;
+            if self.bytes(at, pattern.len())? == pattern {
+                return Ok(Some(at));
+            }
+            at += 1;
+        }
+    }
+}
+
+/// Compares by blocks: most of what is looked at is a preallocated rest, megabytes of zeros.
+fn position_nonzero(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 1024] = [0; 1024];
+    let mut at = 0;
+    for block in bytes.chunks(ZEROS.len()) {
+        if ZEROS.get(..block.len()) != Some(block) {
+            return block.iter().position(|byte| *byte != 0).map(|inside| at + inside);
+        }
+        at += block.len();
+    }
+    None
+}

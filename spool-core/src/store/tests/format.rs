@@ -1,0 +1,320 @@
+//! The bytes on disk, as `docs/spool-format.md` tells them. When one of these fails, a spool written by an earlier version cannot be read.
+
+use super::frame::{self, Header, Kind};
+use super::record::{AddRecord, FinishRecord, MarkRecord, StateRecord};
+use super::scan::{Item, Scan};
+use super::*;
+use crate::attempt::RefusedRecipient;
+use crate::envelope::{BodyKind, MailParameters, Notify, Ret};
+use crate::id::FlowId;
+use crate::message::FailedRecipient;
+use crate::retry::{RetryInterval, Schedule};
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+const SALT: u64 = 0x0123_4567_89ab_cdef;
+
+fn place(offset: u32) -> Place {
+    Place {
+        seq: Seq::MIN,
+        offset,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Header and payload of `change` as the first frame of segment 1.
+fn encoded(change: &Change) -> (String, String) {
+    let mut payload = Vec::new();
+    let kind = record::encode(change, &mut payload).unwrap();
+    let body: &[u8] = match change {
+        Change::Add(addition) => &addition.body,
+        Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } => &[],
+    };
+    let header = Header::of(kind, &payload, body, SALT).unwrap();
+    (hex(&header.encode(place(32))), hex(&payload))
+}
+
+fn simple_add() -> Change {
+    let section = Section {
+        envelope: Envelope::new(ReversePath::Null, [Address::parse("b@c").unwrap()]),
+        next_hops: ["h:25".parse().unwrap()].into(),
+        retry: RetryPolicy {
+            intervals: vec![RetryInterval::new(Duration::from_secs(1), Duration::ZERO)],
+            repeat_last: false,
+            expire_after: None,
+        },
+    };
+    Change::Add(Addition {
+        messages: vec![NewMessage {
+            id: id(1),
+            section,
+            status: Status::SendAt(Timestamp(5)),
+            in_flight: None,
+        }],
+        body: Bytes::from_static(b"hi\r\n"),
+        flows: vec![],
+        parent: None,
+        spooled_at: Timestamp(5),
+    })
+}
+
+fn rich_add() -> Change {
+    let mut section = section(1);
+    section.envelope.parameters = MailParameters {
+        body: BodyKind::EightBitMime,
+        smtputf8: true,
+        requiretls: true,
+        ret: Some(Ret::Headers),
+        envid: Some("e".to_owned()),
+    };
+    let recipient = &mut section.envelope.recipients[0];
+    recipient.notify = Some(Notify {
+        success: true,
+        failure: false,
+        delay: true,
+    });
+    recipient.orcpt = Some("rfc822;o@p".to_owned());
+    section.retry.intervals.truncate(1);
+    let message = |number, status| NewMessage {
+        id: id(number),
+        section: section.clone(),
+        status,
+        in_flight: Some(Timestamp(-1)),
+    };
+    Change::Add(Addition {
+        messages: vec![
+            message(1, Status::Frozen),
+            message(2, Status::SendAt(Timestamp(9))),
+        ],
+        body: Bytes::new(),
+        flows: vec![FlowId::from_u128(3)],
+        parent: Some(id(4)),
+        spooled_at: Timestamp(5),
+    })
+}
+
+/// A state with every kind of attempt.
+fn rich_state() -> MessageState {
+    let reply = || Reply::new(450, "4.2.0 x");
+    let results = [
+        AttemptResult::Accepted(reply()),
+        AttemptResult::AllRefused,
+        AttemptResult::Refused {
+            stage: Stage::FinalReply,
+            reply: reply(),
+        },
+        AttemptResult::NoConnection {
+            error: "n".to_owned(),
+        },
+        AttemptResult::Broken {
+            stage: Stage::Connect,
+            error: "b".to_owned(),
+            in_doubt: true,
+        },
+        AttemptResult::Interrupted,
+        AttemptResult::Panicked { text: "p".to_owned() },
+    ];
+    let attempt = |result| Attempt {
+        at: Timestamp(1),
+        duration_ms: 2,
+        report: AttemptReport {
+            peer: Some("h:25".parse().unwrap()),
+            session: Some(FlowId::from_u128(1)),
+            tls: Some("t".to_owned()),
+            result,
+            refused: vec![RefusedRecipient {
+                recipient: 1,
+                reply: Reply::new(550, ""),
+            }],
+        },
+    };
+    MessageState {
+        status: Status::Frozen,
+        in_flight: None,
+        remaining: vec![0, 300],
+        failed: vec![FailedRecipient {
+            recipient: 2,
+            reply: None,
+            reason: "r".to_owned(),
+        }],
+        schedule: Schedule {
+            intervals: vec![],
+            repeat_last: true,
+        },
+        expires_at: Some(Timestamp(100)),
+        attempts: results.into_iter().map(attempt).collect(),
+    }
+}
+
+#[test]
+fn golden_bytes() {
+    let rich = Change::State {
+        id: id(2),
+        state: Box::new(rich_state()),
+    };
+    let all = [
+        (
+            "segment",
+            (hex(&segment::encode_header(Seq::MIN, SALT)), String::new()),
+        ),
+        ("add", encoded(&simple_add())),
+        ("add, rich", encoded(&rich_add())),
+        ("mark", encoded(&begin(1, 6))),
+        ("mark, frozen", encoded(&freeze(1))),
+        ("state", encoded(&rich)),
+        ("finish", encoded(&finish(1))),
+        (
+            "hole",
+            (
+                hex(&Header::hole(100, SALT).unwrap().encode(place(32))),
+                String::new(),
+            ),
+        ),
+    ];
+    let lines: Vec<String> = all
+        .iter()
+        .map(|(name, (header, payload))| format!("{name}: {header} {payload}\n"))
+        .collect();
+    assert_eq!(lines.concat(), include_str!("golden.txt"));
+}
+
+#[test]
+fn golden_bytes_are_read() {
+    for line in include_str!("golden.txt").lines() {
+        let (name, hex) = line.split_once(": ").unwrap();
+        let (header, payload) = hex.split_once(' ').unwrap();
+        let bytes = |hex: &str| -> Vec<u8> {
+            let pair = |i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();
+            (0..hex.len()).step_by(2).map(pair).collect()
+        };
+        let (header, payload) = (bytes(header), bytes(payload));
+        if name == "segment" {
+            let found = segment::decode_header(&header, Seq::MIN);
+            assert_eq!(found, segment::Found::Salt(SALT));
+            continue;
+        }
+        let header = Header::decode(header.first_chunk().unwrap(), place(32), Some(SALT)).unwrap();
+        match header.kind {
+            Kind::Add => {
+                let record: AddRecord = record::decode(&payload).unwrap();
+                let (Change::Add(simple), Change::Add(rich)) = (simple_add(), rich_add()) else {
+                    panic!();
+                };
+                let expected = if name == "add" { simple } else { rich };
+                assert_eq!(record.flows, expected.flows);
+                for (read, written) in record.messages.iter().zip(&expected.messages) {
+                    assert_eq!(read.id, written.id);
+                    assert_eq!(read.envelope, written.section.envelope);
+                    assert_eq!(read.retry, written.section.retry);
+                    assert_eq!(read.next_hops, written.section.next_hops);
+                    assert_eq!((read.status, read.in_flight), (written.status, written.in_flight));
+                }
+            }
+            Kind::Mark => assert_eq!(record::decode::<MarkRecord>(&payload).unwrap().id, id(1)),
+            Kind::State => {
+                let read: StateRecord = record::decode(&payload).unwrap();
+                assert_eq!(read.state, rich_state());
+            }
+            Kind::Finish => assert_eq!(record::decode::<FinishRecord>(&payload).unwrap().id, id(1)),
+            Kind::Hole => assert_eq!(header.frame_len(), 100),
+        }
+    }
+}
+
+#[test]
+fn a_frame_of_a_later_kind_is_not_taken_for_damage() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    all_ok(&store.commit(&[add(&[1], "x\r\n")]));
+    drop(store);
+    let path = Path::new(DIR).join("journal/0000000001.log");
+    let mut bytes = fs.read(&path).unwrap();
+    bytes[32 + 4] = 99;
+    let mut crc = crc32c::crc32c(&bytes[32..64]);
+    crc = crc32c::crc32c_append(crc, &1_u32.to_le_bytes());
+    crc = crc32c::crc32c_append(crc, &32_u32.to_le_bytes());
+    bytes[64..68].copy_from_slice(&crc.to_le_bytes());
+    fs.plant(&path, &bytes);
+    assert!(matches!(try_open(&fs), Err(OpenError::NewerFormat { .. })));
+    assert_eq!(fs.read(&path), Some(bytes));
+}
+
+/// A segment with one frame of each kind, and its length without the zeros behind.
+static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    all_ok(&store.commit(&[
+        rich_add(),
+        begin(1, 5),
+        defer(1, 9),
+        finish(1),
+        add(&[5], text(1, 100)),
+    ]));
+    let mut bytes = fs.read(&Path::new(DIR).join("journal/0000000001.log")).unwrap();
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
+    bytes
+});
+
+fn scan_all(bytes: &[u8], bodies: bool) -> usize {
+    let fs = SimFs::new();
+    fs.plant(Path::new("/s"), bytes);
+    let file = fs.open(Path::new("/s"), super::fs::Mode::Read).unwrap();
+    let mut scan = Scan::new(file, Seq::MIN, bodies).unwrap();
+    let mut frames = 0;
+    while let Ok(Some(item)) = scan.next() {
+        frames += usize::from(matches!(item, Item::Frame { .. }));
+    }
+    frames
+}
+
+proptest! {
+    #[test]
+    fn a_header_is_read_as_it_was_written(
+        payload in any::<Vec<u8>>(), body in any::<Vec<u8>>(), salt in any::<u64>(), offset in any::<u32>(), other in any::<u32>(),
+    ) {
+        let header = Header::of(Kind::State, &payload, &body, salt).unwrap();
+        let bytes = header.encode(place(offset));
+        prop_assert_eq!(Header::decode(&bytes, place(offset), Some(salt)), Ok(header));
+        prop_assert_eq!(Header::decode(&bytes, place(other), None).is_ok(), other == offset);
+        prop_assert!(Header::decode(&bytes, place(offset), Some(!salt)).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoders_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = record::decode::<AddRecord>(&bytes);
+        let _ = record::decode::<MarkRecord>(&bytes);
+        let _ = record::decode::<StateRecord>(&bytes);
+        let _ = record::decode::<FinishRecord>(&bytes);
+        let _ = segment::decode_header(&bytes, Seq::MIN);
+        if let Some(bytes) = bytes.first_chunk::<{ frame::HEADER }>() {
+            prop_assert!(Header::decode(bytes, place(0), None).is_err());
+        }
+        prop_assert_eq!(scan_all(&bytes, true), 0);
+    }
+
+    #[test]
+    fn no_spoilt_segment_makes_a_scan_panic(
+        spoils in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in any::<prop::sample::Index>(), bodies in any::<bool>(),
+    ) {
+        let mut bytes = SAMPLE.clone();
+        for (at, value) in spoils {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        bytes.truncate(cut.index(bytes.len() + 1));
+        prop_assert!(scan_all(&bytes, bodies) <= 5);
+    }
+
+    #[test]
+    fn a_spoilt_record_never_panics(at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        let mut payload = Vec::new();
+        record::encode(&rich_add(), &mut payload).unwrap();
+        let at = at.index(payload.len());
+        payload[at] = value;
+        let _ = record::decode::<AddRecord>(&payload);
+    }
+}

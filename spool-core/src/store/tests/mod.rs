@@ -1,0 +1,126 @@
+//! Tests of the store as a whole, most of them on a simulated disk.
+
+mod crash;
+mod damage;
+mod faults;
+mod format;
+mod operation;
+mod real;
+
+use super::fs::SimFs;
+use super::*;
+use crate::address::Address;
+use crate::attempt::{Attempt, AttemptReport, AttemptResult, Stage};
+use crate::clock::Timestamp;
+use crate::envelope::{Envelope, ReversePath};
+use crate::message::{MessageState, Section, Status};
+use crate::reply::Reply;
+use crate::retry::RetryPolicy;
+
+const DIR: &str = "/spool";
+
+fn options() -> StoreOptions {
+    StoreOptions {
+        segment_size: MIN_SEGMENT,
+        min_free_space: 0,
+        max_messages: 0,
+    }
+}
+
+fn open(fs: &SimFs) -> (Store, Recovery) {
+    try_open(fs).unwrap()
+}
+
+fn try_open(fs: &SimFs) -> Result<(Store, Recovery), OpenError> {
+    Store::open_on(Arc::new(fs.clone()), Path::new(DIR), &options())
+}
+
+fn id(number: u128) -> MessageId {
+    MessageId::from_u128(number)
+}
+
+fn section(number: u128) -> Section {
+    let address = |text: String| Address::parse(&text).unwrap();
+    Section {
+        envelope: Envelope::new(
+            ReversePath::Mailbox(address(format!("sender{number}@example.org"))),
+            [
+                address(format!("r{number}@example.net")),
+                address("b@example.com".to_owned()),
+            ],
+        ),
+        next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+        retry: RetryPolicy::default(),
+    }
+}
+
+/// One add of messages that share a body.
+fn add(ids: &[u128], body: impl Into<Bytes>) -> Change {
+    let message = |number: &u128| NewMessage {
+        id: id(*number),
+        section: section(*number),
+        status: Status::SendAt(Timestamp(1000)),
+        in_flight: None,
+    };
+    Change::Add(Addition {
+        messages: ids.iter().map(message).collect(),
+        body: body.into(),
+        flows: vec![crate::id::FlowId::from_u128(7)],
+        parent: Some(id(77)),
+        spooled_at: Timestamp(999),
+    })
+}
+
+/// Bytes that depend on `seed`, none of them zero.
+fn text(seed: u8, length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|i| (i * 7 + usize::from(seed) * 31 + i / 251) as u8 | 1)
+        .collect()
+}
+
+fn begin(number: u128, at: i64) -> Change {
+    Change::Mark {
+        id: id(number),
+        status: Status::SendAt(Timestamp(1000)),
+        in_flight: Some(Timestamp(at)),
+    }
+}
+
+fn freeze(number: u128) -> Change {
+    Change::Mark {
+        id: id(number),
+        status: Status::Frozen,
+        in_flight: None,
+    }
+}
+
+fn state(number: u128, due: i64) -> MessageState {
+    let mut state = MessageState::new(&section(number), Status::SendAt(Timestamp(due)), Timestamp(999));
+    state.attempts.push(Attempt {
+        at: Timestamp(due - 10),
+        duration_ms: 5,
+        report: AttemptReport::new(AttemptResult::Refused {
+            stage: Stage::Rcpt,
+            reply: Reply::new(450, "4.2.0 later"),
+        }),
+    });
+    state
+}
+
+fn defer(number: u128, due: i64) -> Change {
+    Change::State {
+        id: id(number),
+        state: Box::new(state(number, due)),
+    }
+}
+
+fn finish(number: u128) -> Change {
+    Change::Finish {
+        id: id(number),
+        how: Finish::Delivered,
+    }
+}
+
+fn all_ok(results: &[Result<(), StoreError>]) {
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+}

@@ -1,0 +1,123 @@
+//! The same on the disk of this machine: the lock, permissions, restarts.
+
+use super::*;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+fn open_at(dir: &Path) -> Result<(Store, Recovery), OpenError> {
+    Store::open(dir, &options())
+}
+
+#[test]
+fn a_spool_survives_its_process() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("spool");
+    let (store, _) = open_at(&dir).unwrap();
+    let big = text(3, 500_000);
+    all_ok(&store.commit(&[
+        add(&[1, 2], text(1, 3000)),
+        add(&[3], big.clone()),
+        add(&[4], "x\r\n"),
+    ]));
+    all_ok(&store.commit(&[finish(1), defer(2, 5000), begin(3, 1)]));
+    assert_eq!(count_from_disk(&dir).unwrap(), 3);
+    drop(store);
+    for _ in 0..3 {
+        let (store, recovery) = open_at(&dir).unwrap();
+        assert_eq!(recovery.messages.len(), 3);
+        assert_eq!((recovery.torn_bytes, recovery.damage.len()), (0, 0));
+        assert_eq!(store.body(id(2)).unwrap(), text(1, 3000));
+        assert_eq!(store.body(id(3)).unwrap(), big);
+        assert_eq!(store.load(id(2)).unwrap().state, state(2, 5000));
+        let mut seen = 0;
+        status_from_disk(&dir, &mut |_| seen += 1).unwrap();
+        assert_eq!(seen, 3);
+    }
+}
+
+#[test]
+fn files_belong_to_their_owner_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("spool");
+    let (store, _) = open_at(&dir).unwrap();
+    all_ok(&store.commit(&[add(&[1], "x\r\n")]));
+    store.maintain();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    for name in ["journal/0000000001.log", "journal/spare", "lock", "FORMAT"] {
+        assert_eq!(mode(&dir.join(name)), 0o600, "{name}");
+    }
+    assert_eq!(std::fs::read(dir.join("FORMAT")).unwrap(), b"spool 1\n");
+}
+
+#[test]
+fn a_second_process_is_told_who_holds_the_spool() {
+    let temp = tempfile::tempdir().unwrap();
+    let (store, _) = open_at(temp.path()).unwrap();
+    let listing = || walk(temp.path());
+    let before = listing();
+    match open_at(temp.path()) {
+        Err(OpenError::Locked { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(listing(), before);
+    drop(store);
+    open_at(temp.path()).unwrap();
+}
+
+fn walk(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.push((path.clone(), Vec::new()));
+            all.extend(walk(&path));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            all.push((path, bytes));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn what_is_no_spool_of_ours_is_left_as_it_is() {
+    for (name, text, newer) in [
+        ("letter.txt", "dear", false),
+        ("FORMAT", "spool 2\n", true),
+        ("FORMAT", "what", false),
+    ] {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join(name), text).unwrap();
+        let before = walk(temp.path());
+        match open_at(temp.path()) {
+            Err(OpenError::NotASpool(_)) if !newer => {}
+            Err(OpenError::NewerFormat { found, known: 1, .. }) if newer => assert_eq!(found, "2"),
+            other => panic!("{name}: {other:?}"),
+        }
+        assert!(count_from_disk(temp.path()).is_err());
+        assert_eq!(walk(temp.path()), before);
+    }
+}
+
+#[test]
+fn an_error_names_the_path_and_what_was_to_be_done() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = open_at(&file).unwrap_err().to_string();
+    assert!(error.contains("cannot list") && error.contains("file"), "{error}");
+    let error = open_at(&temp.path().join("a/b")).unwrap_err().to_string();
+    assert!(error.contains("cannot make") && error.contains("a/b"), "{error}");
+    let elsewhere = temp.path().join("elsewhere");
+    std::fs::write(&elsewhere, "").unwrap();
+    let dir = temp.path().join("spool");
+    std::fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, dir.join("lock")).unwrap();
+    assert!(
+        matches!(open_at(&dir), Err(OpenError::Io { .. })),
+        "a link in the place of the lock"
+    );
+    std::fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
+}

@@ -1,0 +1,91 @@
+//! What a store is told at its start, and what it tells.
+
+use crate::clock::Timestamp;
+use crate::id::MessageId;
+use crate::message::Status;
+use crate::next_hop::NextHop;
+use std::sync::Arc;
+
+/// Limits of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// Bytes of one journal segment. Default 64 MiB; never below 64 KiB.
+    pub segment_size: u64,
+    /// Free bytes on the file system below which adds answer `Full`. Default 256 MiB.
+    pub min_free_space: u64,
+    /// Messages above which adds answer `Full`; 0: no limit.
+    pub max_messages: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            segment_size: 64 << 20,
+            min_free_space: 256 << 20,
+            max_messages: 0,
+        }
+    }
+}
+
+/// A message that was there at the start.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// Its name.
+    pub id: MessageId,
+    /// What it waits for.
+    pub status: Status,
+    /// Begin of an attempt whose end was never recorded: in doubt.
+    pub in_flight: Option<Timestamp>,
+    /// When it was spooled.
+    pub spooled_at: Timestamp,
+    /// Next hops, shared between messages with the same ones.
+    pub next_hops: Arc<[NextHop]>,
+    /// Bytes of its body.
+    pub body_size: u64,
+}
+
+/// What recovery set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file it was found in, relative to the spool.
+    pub file: String,
+    /// The first damaged byte.
+    pub offset: u64,
+    /// How many bytes.
+    pub length: u64,
+    /// What was wrong.
+    pub reason: String,
+    /// Where the bytes are kept now, relative to the spool.
+    pub kept_as: String,
+}
+
+/// What a start found.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// Every live message.
+    pub messages: Vec<Recovered>,
+    /// Bytes cut from the torn end of the last segment: a write that was never answered.
+    pub torn_bytes: u64,
+    /// What could not be read.
+    pub damage: Vec<Damage>,
+    /// The highest message id ever seen in the journal.
+    pub last_id: Option<MessageId>,
+}
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Calls of commit that wrote something.
+    pub commits: u64,
+    /// Changes made durable.
+    pub changes: u64,
+    /// fsync and fdatasync calls, of files and directories.
+    pub syncs: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Messages that are live now.
+    pub messages: u64,
+    /// Journal segments on disk now.
+    pub segments: u64,
+}

@@ -1,0 +1,439 @@
+//! The writer: turns changes into frames at the end of the head segment, and makes them last with one sync.
+//!
+//! The next segment is always ready before an add is taken: preallocated, synced, named `spare`. So when the disk is
+//! full, what is left of the head and all of the spare belong to state changes. A segment is synced before the next
+//! one gets its first byte: only the last one can have a torn end. After any error that leaves the disk in doubt the
+//! writer must not be used again; its owner sees to that.
+
+use super::StoreOptions;
+use super::change::{Addition, Change};
+use super::error::StoreError;
+use super::frame::{self, Header};
+use super::fs::{Fs, FsFile, Mode};
+use super::index::Index;
+use super::record;
+use super::segment::{self, Place, SPARE, Seq};
+use crate::id::{FlowId, MessageId};
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Bodies from here on are written from where they are, not copied.
+const DIRECT: usize = 256 << 10;
+/// What is gathered before a write.
+const FLUSH: usize = 1 << 20;
+/// How long a failed attempt to get a spare holds off the next one.
+pub(super) const SPARE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a change was not written.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Only this change: nothing of it is left behind.
+    Refused(StoreError),
+    /// The disk is in doubt.
+    Disk(String),
+}
+
+impl Trouble {
+    fn full(text: impl Into<String>) -> Self {
+        Self::Refused(StoreError::Full(text.into()))
+    }
+
+    fn disk(action: &str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Disk(format!("{action}: {error}"))
+    }
+}
+
+/// What was written, counted.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tally {
+    pub(super) syncs: u64,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug)]
+struct Head {
+    file: Arc<dyn FsFile>,
+    seq: Seq,
+    salt: u64,
+    size: u64,
+    /// Where the next write goes.
+    end: u64,
+    /// Whether something was written since the last sync.
+    dirty: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Writer {
+    fs: Arc<dyn Fs>,
+    journal: PathBuf,
+    options: StoreOptions,
+    head: Option<Head>,
+    spare: bool,
+    next_seq: Option<Seq>,
+    spare_failed: Option<(Instant, String)>,
+    buffer: Vec<u8>,
+    /// Ids of this batch: there from now on, or gone from now on.
+    staged: HashMap<MessageId, bool>,
+    tally: Tally,
+}
+
+/// The outcome of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) results: Vec<Result<(), StoreError>>,
+    /// Which changes were written, and where.
+    pub(super) placed: Vec<(usize, Place)>,
+    /// Free space as read for this batch, so that it is read once.
+    available: Option<u64>,
+}
+
+impl Writer {
+    /// A writer that goes on after the segments up to `last`. The segment for the first frame is taken when needed.
+    pub(super) fn new(fs: Arc<dyn Fs>, journal: PathBuf, options: StoreOptions, last: Option<Seq>) -> Self {
+        Self {
+            fs,
+            journal,
+            options,
+            head: None,
+            spare: false,
+            next_seq: last.map_or(Some(Seq::MIN), |last| last.checked_add(1)),
+            spare_failed: None,
+            buffer: Vec::new(),
+            staged: HashMap::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// What was written since this was last asked.
+    pub(super) fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// The segment that is being written.
+    pub(super) fn head(&self) -> Option<Seq> {
+        self.head.as_ref().map(|head| head.seq)
+    }
+
+    /// Whether the next segment is ready.
+    pub(super) fn has_spare(&self) -> bool {
+        self.spare
+    }
+
+    /// Writes and syncs what can be taken of `changes`. An error leaves the disk in doubt.
+    pub(super) fn write(&mut self, changes: &[Change], index: &Mutex<Index>) -> Result<Batch, String> {
+        let mut batch = Batch::default();
+        batch.results.reserve_exact(changes.len());
+        self.buffer.clear();
+        self.staged.clear();
+        for (number, change) in changes.iter().enumerate() {
+            let written = self
+                .permit(change, index, &mut batch)
+                .and_then(|()| self.append(change));
+            match written {
+                Ok(place) => {
+                    self.stage(change);
+                    batch.placed.push((number, place));
+                    batch.results.push(Ok(()));
+                }
+                Err(Trouble::Refused(error)) => batch.results.push(Err(error)),
+                Err(Trouble::Disk(text)) => return Err(text),
+            }
+        }
+        match self.flush().and_then(|()| self.sync()) {
+            Ok(()) => Ok(batch),
+            Err(Trouble::Disk(text)) => Err(text),
+            Err(Trouble::Refused(error)) => Err(error.to_string()),
+        }
+    }
+
+    fn stage(&mut self, change: &Change) {
+        match change {
+            Change::Add(addition) => {
+                let ids = addition.messages.iter().map(|message| (message.id, true));
+                self.staged.extend(ids);
+            }
+            Change::Finish { id, .. } => {
+                self.staged.insert(*id, false);
+            }
+            Change::Mark { .. } | Change::State { .. } => {}
+        }
+    }
+
+    /// Whether `change` can be taken, as far as can be told before it is encoded.
+    fn permit(&mut self, change: &Change, index: &Mutex<Index>, batch: &mut Batch) -> Result<(), Trouble> {
+        let live = |id: &MessageId| match self.staged.get(id) {
+            Some(there) => *there,
+            None => index
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(*id)
+                .is_some(),
+        };
+        match change {
+            Change::Mark { id, .. } | Change::State { id, .. } | Change::Finish { id, .. } => {
+                if live(id) {
+                    Ok(())
+                } else {
+                    Err(Trouble::Refused(StoreError::NoSuchMessage(*id)))
+                }
+            }
+            Change::Add(addition) => {
+                if let Some(reason) = record::unfit(addition) {
+                    return Err(Trouble::Refused(StoreError::Invalid(reason.to_owned())));
+                }
+                if let Some(taken) = addition.messages.iter().find(|message| live(&message.id)) {
+                    let text = format!("{}: the id is taken", taken.id);
+                    return Err(Trouble::Refused(StoreError::Invalid(text)));
+                }
+                self.permit_add(addition, index, batch)
+            }
+        }
+    }
+
+    fn permit_add(
+        &mut self,
+        addition: &Addition,
+        index: &Mutex<Index>,
+        batch: &mut Batch,
+    ) -> Result<(), Trouble> {
+        let limit = self.options.max_messages;
+        if limit > 0 {
+            let live = index.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
+            // Ends in this batch make no room yet: they are not durable.
+            let staged = self.staged.values().filter(|there| **there).count() as u64;
+            if live + staged + addition.messages.len() as u64 > limit {
+                return Err(Trouble::full(format!(
+                    "{limit} messages are on the spool, no more are allowed"
+                )));
+            }
+        }
+        let floor = self.options.min_free_space;
+        if floor > 0 {
+            let read = || self.fs.available_space(&self.journal).unwrap_or(u64::MAX);
+            let available = *batch.available.get_or_insert_with(read);
+            if available < floor.saturating_add(addition.body.len() as u64) {
+                return Err(Trouble::full(format!(
+                    "{available} bytes are free, {floor} are to stay so"
+                )));
+            }
+        }
+        self.make_spare()
+    }
+
+    /// Encodes `change` at the end of the head, taking a new one if it does not fit.
+    fn append(&mut self, change: &Change) -> Result<Place, Trouble> {
+        let body: &[u8] = match change {
+            Change::Add(addition) => &addition.body,
+            Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } => &[],
+        };
+        let mut start = self.buffer.len();
+        self.buffer.resize(start + frame::HEADER, 0);
+        let mut encoded = record::encode(change, &mut self.buffer)
+            .ok()
+            .and_then(|kind| Header::of(kind, self.buffer.get(start + frame::HEADER..)?, body, 0))
+            .ok_or_else(|| Trouble::Refused(StoreError::Invalid("the change cannot be encoded".to_owned())));
+        if let Ok(header) = &encoded
+            && !self.fits(body.len())
+            && let Err(trouble) = self.take_segment(&mut start, header.frame_len())
+        {
+            encoded = Err(trouble);
+        }
+        let header = match encoded {
+            Ok(header) => header,
+            Err(trouble) => {
+                self.buffer.truncate(start);
+                return Err(trouble);
+            }
+        };
+        let Some(head) = &mut self.head else {
+            return Err(Trouble::Disk("the journal has no head".to_owned()));
+        };
+        let offset = u32::try_from(head.end + start as u64);
+        let place = Place {
+            seq: head.seq,
+            offset: offset.map_err(|_| Trouble::Disk("a segment grew beyond 4 GiB".to_owned()))?,
+        };
+        let header = Header {
+            salt: head.salt,
+            ..header
+        };
+        if let Some(reserved) = self.buffer.get_mut(start..start + frame::HEADER) {
+            reserved.copy_from_slice(&header.encode(place));
+        }
+        if body.len() < DIRECT {
+            self.buffer.extend_from_slice(body);
+        } else {
+            self.flush()?;
+            self.write_out(body)?;
+        }
+        if self.buffer.len() >= FLUSH {
+            self.flush()?;
+        }
+        Ok(place)
+    }
+
+    /// Whether the buffer, and a body behind it, fit into the head.
+    fn fits(&self, body: usize) -> bool {
+        let more = (self.buffer.len() + body) as u64;
+        self.head
+            .as_ref()
+            .is_some_and(|head| head.end + more <= head.size)
+    }
+
+    /// Moves the frame that begins at `start` in the buffer to a new segment. When there is none, the buffer holds
+    /// only what was there before the frame, and nothing has changed.
+    fn take_segment(&mut self, start: &mut usize, frame_len: u64) -> Result<(), Trouble> {
+        let frame = self.buffer.split_off(*start);
+        self.flush()?;
+        self.sync()?;
+        *start = 0;
+        let seq = self
+            .next_seq
+            .ok_or_else(|| Trouble::full("segment numbers have run out"))?;
+        let needed = segment::HEADER as u64 + frame_len;
+        let path = segment::path(&self.journal, seq);
+        let (file, size) = if needed <= self.options.segment_size {
+            self.make_spare()?;
+            let spare = self.journal.join(SPARE);
+            let file = self
+                .fs
+                .open(&spare, Mode::Write)
+                .map_err(Trouble::disk("open spare"))?;
+            // Nothing is in doubt yet, and a full disk may have no room for a name.
+            self.fs
+                .rename(&spare, &path)
+                .map_err(|error| Trouble::full(format!("no new segment: {error}")))?;
+            self.spare = false;
+            (file, self.options.segment_size)
+        } else {
+            if u32::try_from(needed).is_err() {
+                let text = "a frame is less than 4 GiB".to_owned();
+                return Err(Trouble::Refused(StoreError::Invalid(text)));
+            }
+            (self.allocate(&path, needed)?, needed)
+        };
+        self.sync_dir()?;
+        if let Some(old) = &self.head {
+            // Gives back what was reserved and not used. Nothing depends on it.
+            let _ = old.file.set_len(old.end);
+        }
+        let salt = salt();
+        self.next_seq = seq.checked_add(1);
+        self.head = Some(Head {
+            file,
+            seq,
+            salt,
+            size,
+            end: 0,
+            dirty: false,
+        });
+        self.buffer.extend_from_slice(&segment::encode_header(seq, salt));
+        *start = self.buffer.len();
+        self.buffer.extend_from_slice(&frame);
+        Ok(())
+    }
+
+    /// Sees to it that the next segment is ready; after a failure, not at once again.
+    pub(super) fn make_spare(&mut self) -> Result<(), Trouble> {
+        if self.spare {
+            return Ok(());
+        }
+        if let Some((at, text)) = &self.spare_failed
+            && at.elapsed() < SPARE_PAUSE
+        {
+            return Err(Trouble::full(text.clone()));
+        }
+        let path = self.journal.join(SPARE);
+        // One that was left half made.
+        let _ = self.fs.unlink(&path);
+        match self.allocate(&path, self.options.segment_size) {
+            Ok(_) => {}
+            Err(Trouble::Refused(error)) => {
+                if let StoreError::Full(text) = &error {
+                    self.spare_failed = Some((Instant::now(), text.clone()));
+                }
+                return Err(Trouble::Refused(error));
+            }
+            Err(doubt @ Trouble::Disk(_)) => return Err(doubt),
+        }
+        self.sync_dir()?;
+        self.spare = true;
+        self.spare_failed = None;
+        Ok(())
+    }
+
+    /// Takes over the spare that an earlier run left, if it is of the right size.
+    pub(super) fn adopt_spare(&mut self) {
+        let file = self.fs.open(&self.journal.join(SPARE), Mode::Write);
+        let size = file.and_then(|file| file.size());
+        self.spare = size.is_ok_and(|size| size == self.options.segment_size);
+    }
+
+    /// A new file with `size` bytes reserved and synced, its name not yet.
+    fn allocate(&mut self, path: &std::path::Path, size: u64) -> Result<Arc<dyn FsFile>, Trouble> {
+        let full = |error: io::Error| Trouble::full(format!("no room for {size} bytes of journal: {error}"));
+        let file = self.fs.open(path, Mode::Create).map_err(full)?;
+        if let Err(error) = file.allocate(size) {
+            let _ = self.fs.unlink(path);
+            return Err(full(error));
+        }
+        self.tally.syncs += 1;
+        file.sync_data().map_err(Trouble::disk("sync a new segment"))?;
+        Ok(file)
+    }
+
+    fn flush(&mut self) -> Result<(), Trouble> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let written = self.write_out(&buffer);
+        buffer.clear();
+        buffer.shrink_to(2 * FLUSH);
+        self.buffer = buffer;
+        written
+    }
+
+    fn write_out(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        let Some(head) = &mut self.head else {
+            return Ok(());
+        };
+        head.dirty = true;
+        head.file
+            .write_at(head.end, bytes)
+            .map_err(Trouble::disk("write to the journal"))?;
+        head.end += bytes.len() as u64;
+        self.tally.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Trouble> {
+        match &mut self.head {
+            Some(head) if head.dirty => {
+                self.tally.syncs += 1;
+                head.file.sync_data().map_err(Trouble::disk("sync the journal"))?;
+                head.dirty = false;
+                Ok(())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Makes the journal's names last.
+    pub(super) fn sync_dir(&mut self) -> Result<(), Trouble> {
+        self.tally.syncs += 1;
+        self.fs
+            .sync_dir(&self.journal)
+            .map_err(Trouble::disk("sync the journal's directory"))
+    }
+}
+
+/// Chance, not secrecy towards readers of the disk: a mail's sender must not be able to guess it.
+#[allow(clippy::cast_possible_truncation, reason = "the low 64 of 80 random bits")]
+fn salt() -> u64 {
+    FlowId::random().as_u128() as u64
+}
