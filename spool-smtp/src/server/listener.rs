@@ -135,3 +135,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     ]
     .contains(&error.kind())
 }
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;

@@ -95,7 +95,7 @@ pub struct Machine {
     errors: usize,
     progress: bool,
     stopping: bool,
-    quit: bool,
+    lingers: bool,
     replies: String,
 }
 
@@ -116,7 +116,7 @@ impl Machine {
             errors: 0,
             progress: false,
             stopping: false,
-            quit: false,
+            lingers: false,
         }
     }
 
@@ -228,10 +228,10 @@ impl Machine {
         matches!(self.phase, Phase::Data(_))
     }
 
-    /// Whether the client ended the session with QUIT and will not miss a reply.
+    /// Whether the session was closed on a client that may still be sending, and would miss the reason.
     #[must_use]
-    pub const fn has_quit(&self) -> bool {
-        self.quit
+    pub const fn lingers(&self) -> bool {
+        self.lingers
     }
 
     /// Whether a command or a message came to its end since the last call.
@@ -273,10 +273,7 @@ impl Machine {
             Command::Noop => self.say(reply::OK),
             Command::Vrfy => self.say(reply::CANNOT_VERIFY),
             Command::Help => self.say(reply::HELP),
-            Command::Quit => {
-                self.quit = true;
-                self.say(reply::BYE);
-            }
+            Command::Quit => self.say(reply::BYE),
         }
         Ok(())
     }
@@ -412,6 +409,7 @@ impl Machine {
         self.replies.push_str(reply.line);
         self.replies.push_str("\r\n");
         if reply.closes {
+            self.lingers = ![reply::BYE, reply::SHUTTING_DOWN].contains(&reply);
             self.phase = Phase::Closed;
             self.transaction = None;
         }

@@ -16,6 +16,8 @@ mod network;
 mod policy;
 mod reply;
 mod session;
+#[cfg(test)]
+mod testing;
 mod trace;
 
 pub use config::{BareNewline, ServerConfig};

@@ -42,7 +42,7 @@ impl Network {
             // Fewer bits than the prefix of the mapped range leave IPv4 behind.
             v4 @ IpAddr::V4(_) if width == 128 && bits >= 96 => (v4, bits - 96),
             IpAddr::V4(_) if width == 128 => (address, bits),
-            canonical => (canonical, bits),
+            canonical @ (IpAddr::V4(_) | IpAddr::V6(_)) => (canonical, bits),
         };
         let network = Self { address, bits };
         if network.prefix(address) == number(address) {

@@ -168,8 +168,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     async fn close(&mut self) -> Result<(), End> {
         self.flush().await?;
         let stream = &mut self.stream;
-        if self.machine.has_quit() {
-            // Nothing is owed to the client any more; an error to say goodbye is none.
+        if !self.machine.lingers() {
+            // The client has all it needs to know: a failure to say goodbye is none.
             let _ = stream.shutdown().await;
             return Ok(());
         }
@@ -188,3 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
