@@ -1,0 +1,67 @@
+//! How the ingress is set up. Plain values with the defaults of `[listen.limits]` and `[relay]`; nothing is read here.
+
+use super::policy::RelayPolicy;
+use spool_core::{Clock, SystemClock};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What becomes of a message that holds a CR without LF or an LF without CR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BareNewline {
+    /// It is refused and the connection closed: SMTP smuggling looks like this.
+    #[default]
+    Reject,
+    /// Each becomes CRLF. Where the message ends is decided on the bytes as they came, so this never makes an end.
+    Normalize,
+}
+
+/// The configuration of the ingress.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The host name in the greeting and in trace headers. Must be a domain name.
+    pub hostname: String,
+    /// Connections at once, for each listener. Default 1000.
+    pub connections: usize,
+    /// Connections at once from one client: an IPv4 address or an IPv6 /64. Default 100.
+    pub connections_per_client: usize,
+    /// Largest message in bytes, without the trace header that is added. Default 35 MiB.
+    pub message_size: usize,
+    /// Most recipients of one message. Default 1000.
+    pub recipients: usize,
+    /// Longest command line in bytes, CRLF included; at least 512 are always taken. Default 8 KiB.
+    pub line_length: usize,
+    /// How many 5xx replies a session may earn before it is closed. Default 20.
+    pub errors_per_session: usize,
+    /// Time for one command to arrive whole, and for the client to read the replies to it. Default 5 minutes.
+    pub command_timeout: Duration,
+    /// Time for the whole text of one message to arrive. Default 10 minutes.
+    pub data_timeout: Duration,
+    /// What becomes of bare CR and bare LF in a message.
+    pub bare_newline: BareNewline,
+    /// Most `Received` headers; a message with more is in a loop. Default 50.
+    pub received_headers: usize,
+    /// Who may relay where.
+    pub relay: RelayPolicy,
+    /// The wall clock for trace headers.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            hostname: "localhost".into(),
+            connections: 1000,
+            connections_per_client: 100,
+            message_size: 35 << 20,
+            recipients: 1000,
+            line_length: 8 << 10,
+            errors_per_session: 20,
+            command_timeout: Duration::from_secs(300),
+            data_timeout: Duration::from_secs(600),
+            bare_newline: BareNewline::default(),
+            received_headers: 50,
+            relay: RelayPolicy::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Counts open connections, in all and for each client. A place is given back when its guard is dropped, however the
+//! session ended.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The counts of one listener.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    total: usize,
+    by_client: HashMap<IpAddr, usize>,
+}
+
+/// One connection's place.
+#[derive(Debug)]
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    client: IpAddr,
+}
+
+impl Connections {
+    /// A place for a connection from `client`, unless `total` or `per_client` are taken already.
+    pub(super) fn admit(self: &Arc<Self>, client: IpAddr, total: usize, per_client: usize) -> Option<Place> {
+        let client = bucket(client);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = open.by_client.get(&client).copied().unwrap_or(0);
+        if open.total >= total || taken >= per_client {
+            return None;
+        }
+        open.total += 1;
+        open.by_client.insert(client, taken + 1);
+        drop(open);
+        Some(Place {
+            connections: Arc::clone(self),
+            client,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self
+            .connections
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        open.total = open.total.saturating_sub(1);
+        if let Some(taken) = open.by_client.get_mut(&self.client) {
+            *taken = taken.saturating_sub(1);
+            if *taken == 0 {
+                open.by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// Whoever has one IPv6 address has the 2^64 beside it.
+const fn bucket(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        v4 @ IpAddr::V4(_) => v4,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_limited_and_given_back() {
+        let connections = Arc::new(Connections::default());
+        let admit = |client: &str| connections.admit(client.parse().unwrap(), 3, 2);
+        let first = admit("2001:db8::1").unwrap();
+        let _second = admit("2001:db8::2").unwrap();
+        assert!(admit("2001:db8::3").is_none());
+        drop(first);
+        let _third = admit("2001:db8::3").unwrap();
+        let _fourth = admit("192.0.2.1").unwrap();
+        assert!(admit("192.0.2.2").is_none());
+        drop((_second, _third, _fourth));
+        let open = connections.open.lock().unwrap();
+        assert!(open.total == 0 && open.by_client.is_empty());
+    }
+}

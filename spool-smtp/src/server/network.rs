@@ -1,0 +1,145 @@
+//! A network in CIDR notation. IPv4 and IPv6 addresses never match each other, but an IPv4 address mapped into IPv6
+//! is the IPv4 address it stands for.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use thiserror::Error;
+
+/// Why a text is not a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// What stands before the slash is no address.
+    #[error("a network is an IP address, or ADDRESS/BITS")]
+    Address,
+    /// The number after the slash is missing or too large.
+    #[error("the number of bits after the slash is at most 32 for IPv4 and 128 for IPv6")]
+    Bits,
+    /// The address has bits beyond the prefix: likely a slip, and guessing which half is meant would open a relay.
+    #[error("the address has bits set beyond its prefix")]
+    HostBits,
+}
+
+/// `192.0.2.0/24`, `2001:db8::/32`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// The network of `bits` leading bits of `address`.
+    ///
+    /// # Errors
+    /// [`NetworkError::Bits`] and [`NetworkError::HostBits`].
+    pub fn new(address: IpAddr, bits: u8) -> Result<Self, NetworkError> {
+        let width = width(address);
+        if bits > width {
+            return Err(NetworkError::Bits);
+        }
+        let (address, bits) = match address.to_canonical() {
+            // Fewer bits than the prefix of the mapped range leave IPv4 behind.
+            v4 @ IpAddr::V4(_) if width == 128 && bits >= 96 => (v4, bits - 96),
+            IpAddr::V4(_) if width == 128 => (address, bits),
+            canonical @ (IpAddr::V4(_) | IpAddr::V6(_)) => (canonical, bits),
+        };
+        let network = Self { address, bits };
+        if network.prefix(address) == number(address) {
+            Ok(network)
+        } else {
+            Err(NetworkError::HostBits)
+        }
+    }
+
+    /// Whether `address` lies in it.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.address.is_ipv4() && self.prefix(address) == number(self.address)
+    }
+
+    fn prefix(&self, address: IpAddr) -> u128 {
+        let host_bits = u32::from(width(address).saturating_sub(self.bits));
+        number(address)
+            .checked_shr(host_bits)
+            .and_then(|prefix| prefix.checked_shl(host_bits))
+            .unwrap_or(0)
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+const fn width(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
+        let bits = match bits {
+            Some(bits) => bits.parse().map_err(|_| NetworkError::Bits)?,
+            None => width(address),
+        };
+        Self::new(address, bits)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_in_or_out() {
+        for (network, inside, outside) in [
+            ("127.0.0.0/8", "127.255.0.1", "128.0.0.1"),
+            ("127.0.0.0/8", "::ffff:127.0.0.1", "::ffff:128.0.0.1"),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", "11.0.0.0"),
+            ("::1/128", "::1", "::2"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("0.0.0.0/0", "255.1.2.3", "::"),
+            ("::/0", "2001::", "1.2.3.4"),
+        ] {
+            let parsed: Network = network.parse().unwrap();
+            assert!(parsed.contains(inside.parse().unwrap()), "{network} {inside}");
+            assert!(!parsed.contains(outside.parse().unwrap()), "{network} {outside}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for (text, error) in [
+            ("", NetworkError::Address),
+            ("10.0.0/8", NetworkError::Address),
+            ("10.0.0.0/33", NetworkError::Bits),
+            ("10.0.0.0/", NetworkError::Bits),
+            ("10.0.0.0/-1", NetworkError::Bits),
+            ("::/129", NetworkError::Bits),
+            ("10.0.0.1/8", NetworkError::HostBits),
+            ("::ffff:10.0.0.1/104", NetworkError::HostBits),
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Who may relay where. Pure: an address and a domain in, yes or no out; denied unless something allows it.
+
+use super::network::Network;
+use spool_core::DomainPattern;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The relay policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayPolicy {
+    /// Clients in these networks may send anywhere. Default: loopback.
+    pub allow_networks: Vec<Network>,
+    /// Anyone may send to these domains. Default: none.
+    pub allow_domains: Vec<DomainPattern>,
+}
+
+impl RelayPolicy {
+    /// Whether `client` may send anywhere.
+    #[must_use]
+    pub fn trusts(&self, client: IpAddr) -> bool {
+        self.allow_networks.iter().any(|network| network.contains(client))
+    }
+
+    /// Whether anyone may send to `domain`.
+    #[must_use]
+    pub fn serves(&self, domain: &str) -> bool {
+        self.allow_domains.iter().any(|pattern| pattern.matches(domain))
+    }
+}
+
+impl Default for RelayPolicy {
+    fn default() -> Self {
+        let loopback = [
+            Network::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+            Network::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+        ];
+        Self {
+            allow_networks: loopback.into_iter().flatten().collect(),
+            allow_domains: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_trusted_unless_told() {
+        let policy = RelayPolicy::default();
+        for (client, trusted) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.1", false),
+            ("::", false),
+        ] {
+            assert_eq!(policy.trusts(client.parse().unwrap()), trusted, "{client}");
+        }
+        assert!(!policy.serves("example.org"));
+    }
+
+    #[test]
+    fn domains_are_served_without_regard_to_case_and_to_nothing_longer() {
+        let policy = RelayPolicy {
+            allow_networks: Vec::new(),
+            allow_domains: vec![DomainPattern::parse("example.org").unwrap()],
+        };
+        assert!(policy.serves("EXAMPLE.org"));
+        assert!(!policy.serves("sub.example.org"));
+        assert!(!policy.serves("notexample.org"));
+        assert!(!policy.serves("example.org.evil.net"));
+    }
+}

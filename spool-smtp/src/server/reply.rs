@@ -1,0 +1,118 @@
+//! Every reply the ingress gives. The texts are ours alone: nothing a peer or the disk said ever gets into one.
+//!
+//! `docs/smtp-ingress.md` lists them all; a test holds the two together.
+
+use spool_core::AddError;
+
+/// A reply whose text never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reply {
+    /// One line without CRLF.
+    pub(super) line: &'static str,
+    /// Whether the connection ends with it.
+    pub(super) closes: bool,
+}
+
+impl Reply {
+    /// Whether the client did something wrong, which counts towards the limit of errors.
+    pub(super) fn is_error(self) -> bool {
+        self.line.starts_with('5')
+    }
+
+    /// Whether something was not done: 4xx or 5xx.
+    pub(super) fn is_refusal(self) -> bool {
+        self.line.starts_with(['4', '5'])
+    }
+
+    /// What the client hears when the intake does not take a message.
+    pub(super) fn from_intake(error: &AddError) -> Self {
+        match error {
+            AddError::Busy { .. } => BUSY,
+            AddError::Full(_) => FULL,
+            AddError::Invalid(_) => INVALID,
+            AddError::Killed => SHUTTING_DOWN,
+            // An error this version does not know may pass by itself.
+            AddError::Disk(_) | _ => DISK,
+        }
+    }
+}
+
+macro_rules! replies {
+    ($($name:ident: $line:literal $($closes:ident)?;)*) => {
+        $(pub(super) const $name: Reply = Reply { line: $line, closes: replies!(@ $($closes)?) };)*
+        #[cfg(test)]
+        pub(super) const ALL: &[Reply] = &[$($name),*];
+    };
+    (@) => { false };
+    (@ close) => { true };
+}
+
+replies! {
+    HELP: "214 2.0.0 Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
+    BYE: "221 2.0.0 Bye" close;
+    OK: "250 2.0.0 Ok";
+    SENDER_OK: "250 2.1.0 Sender ok";
+    RECIPIENT_OK: "250 2.1.5 Recipient ok";
+    CANNOT_VERIFY: "252 2.5.0 Cannot verify, send it and see";
+    GO_AHEAD: "354 End data with <CR><LF>.<CR><LF>";
+    TOO_MANY_CONNECTIONS: "421 4.7.0 Too many connections, try again later" close;
+    TOO_MANY_ERRORS: "421 4.7.0 Too many errors, closing connection" close;
+    TIMEOUT: "421 4.4.2 Timeout, closing connection" close;
+    SHUTTING_DOWN: "421 4.3.2 Service is shutting down, try again later" close;
+    DISK: "451 4.3.0 Cannot store mail now, try again later";
+    BUSY: "451 4.3.2 Busy, try again soon";
+    FULL: "452 4.3.1 No room for mail now, try again later";
+    TOO_MANY_RECIPIENTS: "452 4.5.3 Too many recipients, send the rest in another transaction";
+    UNCLEAN: "500 5.5.2 Lines end by CRLF, and bare CR, bare LF and NUL are refused; closing connection" close;
+    NOT_SMTP: "500 5.5.2 This is SMTP, closing connection" close;
+    TOO_LONG: "500 5.5.2 Line too long";
+    BAD_CHARACTER: "500 5.5.2 Forbidden character";
+    UNKNOWN: "500 5.5.2 Unknown command";
+    SYNTAX: "501 5.5.4 Syntax error in arguments";
+    BAD_PARAMETER: "501 5.5.4 Bad value of a parameter";
+    BAD_SENDER: "501 5.1.7 Not an address";
+    BAD_RECIPIENT: "501 5.1.3 Not an address";
+    NOT_IMPLEMENTED: "502 5.5.1 Not implemented";
+    HELLO_FIRST: "503 5.5.1 Say EHLO or HELO first";
+    MAIL_FIRST: "503 5.5.1 Say MAIL first";
+    NESTED_MAIL: "503 5.5.1 MAIL was said already";
+    BODY_NOT_IMPLEMENTED: "504 5.5.4 BODY takes 7BIT or 8BITMIME";
+    RELAYING_DENIED: "550 5.7.1 Relaying denied";
+    TOO_BIG: "552 5.3.4 Message too big";
+    FAR_TOO_BIG: "552 5.3.4 Message far too big, closing connection" close;
+    NEEDS_SMTPUTF8: "553 5.6.7 Address needs SMTPUTF8";
+    NO_RECIPIENTS: "554 5.5.1 No valid recipients";
+    INVALID: "554 5.6.0 Message refused";
+    SMUGGLING: "554 5.6.0 Message holds bare CR, bare LF or NUL; closing connection" close;
+    MAIL_LOOP: "554 5.4.6 Mail loop: too many Received headers";
+    UNKNOWN_PARAMETER: "555 5.5.4 Parameter not supported";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reply_is_well_formed_and_documented() {
+        let page = include_str!("../../../docs/smtp-ingress.md");
+        for reply in ALL {
+            let line = reply.line;
+            assert!(
+                line.is_ascii() && line.len() < 510 && !line.contains(['\r', '\n']),
+                "{line}"
+            );
+            let mut words = line.split(' ');
+            let code = words.next().unwrap();
+            assert!(code.len() == 3 && code.parse::<u16>().is_ok(), "{line}");
+            if code != "354" {
+                let enhanced = words.next().unwrap();
+                assert_eq!(enhanced.split('.').count(), 3, "{line}");
+                assert_eq!(enhanced.as_bytes()[0], code.as_bytes()[0], "{line}");
+            }
+            assert!(
+                page.contains(&format!("`{line}`")),
+                "{line} is not in docs/smtp-ingress.md"
+            );
+        }
+    }
+}

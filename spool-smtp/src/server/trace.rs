@@ -1,0 +1,152 @@
+//! The trace header that a relay puts in front of a message, and the count of those that are there already.
+//!
+//! What the client said of itself goes in only as printable ASCII of the characters that host names and address
+//! literals have; anything else becomes `?`. So no header can be forged with a HELO name.
+
+use bytes::BytesMut;
+use memchr::memchr;
+use std::net::IpAddr;
+
+/// Lines are folded before they get longer than this.
+const WIDTH: usize = 76;
+
+/// Who gave the message to whom, and how.
+#[derive(Debug)]
+pub(super) struct Trace<'a> {
+    /// The name the client gave.
+    pub(super) helo: &'a str,
+    /// Its address.
+    pub(super) client: IpAddr,
+    /// Our name.
+    pub(super) hostname: &'a str,
+    /// ESMTP, SMTP or UTF8SMTP.
+    pub(super) protocol: &'a str,
+    /// The id of the inbound envelope.
+    pub(super) id: &'a str,
+    /// The date as RFC 5322 writes it.
+    pub(super) date: &'a str,
+}
+
+impl Trace<'_> {
+    /// Appends the header to `out`, folded, with its last CRLF.
+    pub(super) fn write(&self, out: &mut BytesMut) {
+        let mut column = 9;
+        out.extend_from_slice(b"Received:");
+        let client = match self.client.to_canonical() {
+            IpAddr::V4(v4) => format!("([{v4}])"),
+            IpAddr::V6(v6) => format!("([IPv6:{v6}])"),
+        };
+        let id = format!("{};", self.id);
+        // A comment opened or a date begun in the name would be taken for ours.
+        let helo: String = self
+            .helo
+            .chars()
+            .map(|c| if is_of_host_name(c) { c } else { '?' })
+            .collect();
+        for (word, text) in [
+            ("from", helo.as_str()),
+            ("", &client),
+            ("by", self.hostname),
+            ("with", self.protocol),
+            ("id", &id),
+            ("", self.date),
+        ] {
+            write_pair(out, &mut column, word, text);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn write_pair(out: &mut BytesMut, column: &mut usize, word: &str, text: &str) {
+    let length = word.len() + text.len() + usize::from(!word.is_empty());
+    // The first pair stays beside the field name: a line of white space alone would be no header.
+    if *column > 9 && *column + 1 + length > WIDTH {
+        out.extend_from_slice(b"\r\n\t");
+        *column = 8;
+    } else {
+        out.extend_from_slice(b" ");
+        *column += 1;
+    }
+    if !word.is_empty() {
+        out.extend_from_slice(word.as_bytes());
+        out.extend_from_slice(b" ");
+    }
+    out.extend_from_slice(text.as_bytes());
+    *column += length;
+}
+
+const fn is_of_host_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')
+}
+
+/// How many `Received` headers stand at the top of `message`.
+pub(super) fn count_received(message: &[u8]) -> usize {
+    let mut rest = message;
+    let mut count = 0;
+    while let Some(end) = memchr(b'\n', rest) {
+        let Some((line, next)) = rest.split_at_checked(end + 1) else {
+            break;
+        };
+        if line == b"\r\n" {
+            break;
+        }
+        let name = line.get(..8).unwrap_or_default();
+        let colon = line.get(8..).unwrap_or_default().trim_ascii_start().first() == Some(&b':');
+        count += usize::from(colon && name.eq_ignore_ascii_case(b"received"));
+        rest = next;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn header(helo: &str, client: &str, hostname: &str) -> String {
+        let mut out = BytesMut::new();
+        Trace {
+            helo,
+            client: client.parse().unwrap(),
+            hostname,
+            protocol: "ESMTP",
+            id: "01KATQQ36A0000000000000000",
+            date: "Tue, 24 Nov 2026 03:39:12 +0000",
+        }
+        .write(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn says_who_and_when() {
+        assert_eq!(
+            header("client.example", "192.0.2.1", "mx.example.org"),
+            "Received: from client.example ([192.0.2.1]) by mx.example.org with ESMTP\r\n\
+             \tid 01KATQQ36A0000000000000000; Tue, 24 Nov 2026 03:39:12 +0000\r\n"
+        );
+        assert!(header("x", "::ffff:192.0.2.1", "y").contains("([192.0.2.1])"));
+        assert!(header("x", "2001:db8::1", "y").contains("([IPv6:2001:db8::1])"));
+    }
+
+    #[test]
+    fn counts_headers_and_nothing_below_them() {
+        let message = b"Received: a\r\n\tReceived: folded\r\nRECEIVED : b\r\nReceived-SPF: c\r\nX: y\r\n\r\nReceived: d\r\n";
+        assert_eq!(count_received(message), 2);
+        assert_eq!(count_received(b""), 0);
+        assert_eq!(count_received(b"Received:\r\n"), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_breaks_the_header(helo in "\\PC{1,100}|[!-~]{1,255}|[\\x00-\\x20]{1,9}", v6 in any::<u128>()) {
+            let client = std::net::Ipv6Addr::from_bits(v6).to_string();
+            let text = header(&helo, &client, "mx.example.org");
+            prop_assert!(text.is_ascii() && text.ends_with("\r\n"));
+            for line in text.trim_end().split("\r\n") {
+                prop_assert!(!line.contains(['\r', '\n', '\0']));
+                prop_assert!(line.starts_with("Received: ") || line.starts_with('\t'));
+                prop_assert!(line.len() < 78 || helo.len() > 50);
+            }
+        }
+    }
+}
