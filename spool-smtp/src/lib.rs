@@ -1,3 +1,7 @@
-//! To come.
+//! SMTP for the spool: the ingress server, the delivery client, the mock sink and the load generator.
+//!
+//! It never touches the store and knows no actor: mail comes in through [`spool_core::Intake`] and goes out as a
+//! [`spool_core::DeliveryAgent`].
 
+pub mod client;
 pub mod server;

@@ -1,0 +1,183 @@
+//! Takes a peer's bytes apart into replies. Pure, and bounded whatever the peer sends.
+//!
+//! It takes what is clear although it is wrong (a code without text, a line ended by LF, text that is no UTF-8), and
+//! refuses what is not (a line without code, two codes in one reply, lines or replies without end).
+
+use spool_core::{EnhancedCode, Reply};
+use thiserror::Error;
+
+/// The longest line, line end included. RFC 5321 says 512; some peers say more.
+const MAX_LINE: usize = 4096;
+/// The most lines of one reply.
+const MAX_LINES: usize = 256;
+
+/// A reply that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum ReplyError {
+    #[error("the peer sent a reply line of more than {MAX_LINE} bytes")]
+    LineTooLong,
+    #[error("the peer sent a reply of more than {MAX_LINES} lines")]
+    TooManyLines,
+    #[error("the peer sent a line that is no SMTP reply")]
+    NoReply,
+    #[error("the peer sent different codes in one reply")]
+    MixedCodes,
+}
+
+/// A whole reply: its code, and the text of each line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RawReply {
+    pub(super) code: u16,
+    pub(super) lines: Vec<String>,
+}
+
+impl RawReply {
+    /// For the record: one line, with an enhanced code that every line repeats kept once.
+    pub(super) fn to_reply(&self) -> Reply {
+        let mut lines = self.lines.iter();
+        let mut text = lines.next().cloned().unwrap_or_default();
+        let first = EnhancedCode::strip(&text).map(|(code, _)| code);
+        for line in lines {
+            let rest = match EnhancedCode::strip(line) {
+                Some((code, rest)) if Some(code) == first => rest,
+                Some(_) | None => line,
+            };
+            text.push(' ');
+            text.push_str(rest);
+        }
+        Reply::new(self.code, &text)
+    }
+
+    pub(super) const fn is(&self, class: u16) -> bool {
+        self.code / 100 == class
+    }
+}
+
+/// The part of a reply that has arrived.
+#[derive(Debug, Default)]
+pub(super) struct ReplyFilter {
+    line: Vec<u8>,
+    code: Option<u16>,
+    lines: Vec<String>,
+}
+
+impl ReplyFilter {
+    /// Takes bytes up to the end of one reply; gives how many it took, and the reply once it is whole.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Option<RawReply>), ReplyError> {
+        let mut taken = 0;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            let end = memchr::memchr(b'\n', rest).map(|at| at + 1);
+            let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+            if self.line.len() + part.len() > MAX_LINE {
+                return Err(ReplyError::LineTooLong);
+            }
+            self.line.extend_from_slice(part);
+            taken += part.len();
+            if end.is_some()
+                && let Some(reply) = self.line_ended()?
+            {
+                return Ok((taken, Some(reply)));
+            }
+        }
+        Ok((taken, None))
+    }
+
+    /// Whether a reply has begun.
+    pub(super) fn is_midway(&self) -> bool {
+        !self.line.is_empty() || self.code.is_some()
+    }
+
+    fn line_ended(&mut self) -> Result<Option<RawReply>, ReplyError> {
+        let line = std::mem::take(&mut self.line);
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (code, rest) = line.split_at_checked(3).ok_or(ReplyError::NoReply)?;
+        let code = parse_code(code).ok_or(ReplyError::NoReply)?;
+        if self.code.is_some_and(|known| known != code) {
+            return Err(ReplyError::MixedCodes);
+        }
+        let (more, text) = match rest.split_first() {
+            None => (false, rest),
+            Some((b' ', text)) => (false, text),
+            Some((b'-', text)) => (true, text),
+            Some(_) => return Err(ReplyError::NoReply),
+        };
+        if self.lines.len() == MAX_LINES {
+            return Err(ReplyError::TooManyLines);
+        }
+        self.lines.push(String::from_utf8_lossy(text).into_owned());
+        self.code = more.then_some(code);
+        Ok((!more).then(|| RawReply {
+            code,
+            lines: std::mem::take(&mut self.lines),
+        }))
+    }
+}
+
+fn parse_code(digits: &[u8]) -> Option<u16> {
+    let valid = matches!(digits, [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9']);
+    std::str::from_utf8(digits).ok().filter(|_| valid)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(bytes: &[u8], step: usize) -> Result<Vec<RawReply>, ReplyError> {
+        let mut filter = ReplyFilter::default();
+        let mut replies = Vec::new();
+        for mut chunk in bytes.chunks(step) {
+            while !chunk.is_empty() {
+                let (taken, reply) = filter.feed(chunk)?;
+                replies.extend(reply);
+                chunk = &chunk[taken..];
+            }
+        }
+        Ok(replies)
+    }
+
+    fn one(bytes: &[u8]) -> Reply {
+        let replies = all(bytes, 7).unwrap();
+        assert_eq!(replies.len(), 1);
+        replies[0].to_reply()
+    }
+
+    #[test]
+    fn what_is_clear_is_taken() {
+        assert_eq!(one(b"250\r\n").to_string(), "250");
+        assert_eq!(one(b"250 OK\n").to_string(), "250 OK");
+        assert_eq!(one(b"550 5.1.1 \xff\xfe gone\r\n").code, 550);
+        assert_eq!(
+            one(b"550-5.7.1 not\r\n550-5.7.1 you\r\n550 5.7.1 again\r\n").to_string(),
+            "550 5.7.1 not you again"
+        );
+        assert_eq!(all(b"250 a\n550 b\r\n250-\r\n250\r\n", 3).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_is_not_clear_is_refused() {
+        for (bytes, error) in [
+            (&b"hello\r\n"[..], ReplyError::NoReply),
+            (b"\r\n", ReplyError::NoReply),
+            (b"2x0 a\r\n", ReplyError::NoReply),
+            (b"650 a\r\n", ReplyError::NoReply),
+            (b"250a\r\n", ReplyError::NoReply),
+            (b"250-a\r\n550 b\r\n", ReplyError::MixedCodes),
+        ] {
+            assert_eq!(all(bytes, 5), Err(error), "{bytes:?}");
+        }
+        assert_eq!(all(&vec![b'2'; 100_000], 1000), Err(ReplyError::LineTooLong));
+        assert_eq!(
+            all(&b"250-x\r\n".repeat(1000), 1000),
+            Err(ReplyError::TooManyLines)
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn chunks_make_no_difference_and_nothing_panics(bytes in "([245][0-9]{2}[ -]?[a-z\u{e9}]{0,5}\r?\n|[a-z0-9\r\n]{0,4}){0,6}", step in 1_usize..20) {
+            let whole = all(bytes.as_bytes(), usize::MAX);
+            proptest::prop_assert_eq!(all(bytes.as_bytes(), step), whole);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The stream under lettre's connection.
+//!
+//! What it does for it: TCP_NODELAY is set, writes are gathered until the next read, every read and write ends at the
+//! step's deadline, and replies are bounded, repaired or refused before lettre sees them, one for each read. It hands
+//! lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
+
+use super::wire::{State, Wire};
+use lettre::transport::smtp::client::AsyncTokioStream;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// How much is gathered before it is written without waiting for a read.
+const GATHER: usize = 64 * 1024;
+/// How much is read at once.
+const CHUNK: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct WireStream {
+    wire: Wire,
+    out: Vec<u8>,
+    written: usize,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl WireStream {
+    pub(super) fn new(wire: Wire) -> Self {
+        let alarm = Box::pin(tokio::time::sleep_until(wire.lock().deadline));
+        Self {
+            wire,
+            out: Vec::new(),
+            written: 0,
+            alarm,
+        }
+    }
+
+    /// An error once the deadline has passed; otherwise makes sure to be woken then.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let deadline = self.wire.lock().deadline;
+        // An alarm that is set too early rings, and is set anew: cheaper than setting it for every step.
+        if deadline < self.alarm.deadline() {
+            self.alarm.as_mut().reset(deadline);
+        }
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Err(self.fail(io::ErrorKind::TimedOut, "timed out"));
+            }
+            self.alarm.as_mut().reset(deadline);
+        }
+        Ok(())
+    }
+
+    fn fail(&self, kind: io::ErrorKind, why: &str) -> io::Error {
+        self.wire.lock().failure.get_or_insert_with(|| why.to_owned());
+        io::Error::new(kind, why.to_owned())
+    }
+
+    fn fail_with(&self, error: &io::Error) -> io::Error {
+        self.fail(error.kind(), &error.to_string())
+    }
+
+    /// Writes what was gathered. Checks the deadline on every call, so that a peer that takes a byte at a time ends too.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.wire.tcp.try_write(rest) {
+                Ok(0) => {
+                    return Poll::Ready(Err(
+                        self.fail(io::ErrorKind::WriteZero, "the connection takes no more")
+                    ));
+                }
+                Ok(taken) => {
+                    self.written += taken;
+                    let mut state = self.wire.lock();
+                    state.unwritten = state.unwritten.saturating_sub(taken);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.poll_deadline(cx)?;
+                    ready!(self.wire.tcp.poll_write_ready(cx)).map_err(|error| self.fail_with(&error))?;
+                }
+                Err(error) => return Poll::Ready(Err(self.fail_with(&error))),
+            }
+        }
+        self.out.clear();
+        self.out.shrink_to(GATHER);
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands on the next reply if it is whole.
+    fn next_reply(&self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
+        let mut state = self.wire.lock();
+        let State { filter, input, .. } = &mut *state;
+        let (taken, reply) = match filter.feed(input.make_contiguous()) {
+            Ok(fed) => fed,
+            Err(error) => {
+                drop(state);
+                return Err(self.fail(io::ErrorKind::InvalidData, &error.to_string()));
+            }
+        };
+        input.drain(..taken);
+        let Some(reply) = reply else { return Ok(false) };
+        // The greeting and the reply to EHLO are for the session to judge: lettre would hang up at once.
+        let goes_on = state.handed_on < 2 || reply.is(2) || reply.is(3);
+        buf.put_slice(if goes_on { b"250 ok\r\n" } else { b"550 no\r\n" });
+        if state.handed_on == 0 {
+            state.deadline = Instant::now() + state.hello_timeout;
+        }
+        state.handed_on += 1;
+        state.replies.push_back(reply);
+        Ok(true)
+    }
+
+    /// A greeting other than 220 ends it: nothing is said to a peer that wants no session.
+    fn is_refused(&self) -> bool {
+        let state = self.wire.lock();
+        state.handed_on == 1 && state.replies.front().is_some_and(|greeting| greeting.code != 220)
+    }
+}
+
+impl AsyncRead for WireStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_refused() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
+        }
+        ready!(self.poll_drain(cx))?;
+        // lettre reads with kilobytes of room; anything less than a line is not lettre.
+        if buf.remaining() < b"250 ok\r\n".len() {
+            return Poll::Ready(Err(self.fail(io::ErrorKind::Other, "no room for a reply")));
+        }
+        loop {
+            if self.next_reply(buf)? {
+                return Poll::Ready(Ok(()));
+            }
+            self.poll_deadline(cx)?;
+            let mut chunk = [0; CHUNK];
+            match self.wire.tcp.try_read(&mut chunk) {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(n) => self.wire.lock().input.extend(chunk.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.wire.tcp.poll_read_ready(cx)).map_err(|error| self.fail_with(&error))?;
+                }
+                Err(error) => return Poll::Ready(Err(self.fail_with(&error))),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for WireStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.out.len() >= GATHER {
+            ready!(self.poll_drain(cx))?;
+        }
+        let taken = bytes.get(..GATHER).unwrap_or(bytes);
+        self.out.extend_from_slice(taken);
+        let mut state = self.wire.lock();
+        state.unwritten += taken.len();
+        // lettre writes the end of a body by itself; an empty one is a lone dot.
+        state.dot_queued |= matches!(bytes, b"\r\n.\r\n" | b".\r\n");
+        Poll::Ready(Ok(taken.len()))
+    }
+
+    /// Nothing yet: what was gathered is written when a reply is waited for.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Dropping the socket closes it; lettre calls this only to give a connection up.
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncTokioStream for WireStream {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.wire.tcp.peer_addr()
+    }
+}
