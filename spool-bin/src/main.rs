@@ -1,2 +1,22 @@
-//! x
-fn main() {}
+//! The `spool` command: relay service, mock sink, load generator and queue tools.
+//!
+//! It parses, wires and prints. What is decided is decided in the libraries.
+
+mod admin;
+mod cli;
+mod config;
+mod failure;
+mod format;
+mod logging;
+mod selector;
+mod target;
+mod wire;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

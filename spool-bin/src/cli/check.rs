@@ -1,0 +1,21 @@
+//! `spool check`: validates a configuration.
+
+use crate::config::Config;
+use crate::failure::Failure;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The file to check
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        Config::load(&self.config)?;
+        println!("{}: ok", self.config.display());
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+//! `spool count`: one number.
+
+use super::which::{Target, Which};
+use crate::failure::Failure;
+use clap::Args;
+use spool_core::store::count_from_disk;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The number of unsent messages, frozen ones included. With --spool it is counted on disk, whether a
+service is running or not.")]
+pub(super) struct Count {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Count {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let count = match self.target.directory() {
+            Some(dir) if self.which.is_everything() => count_from_disk(dir)?,
+            Some(dir) => u64::try_from(self.which.in_directory(dir)?.len()).unwrap_or(u64::MAX),
+            None => {
+                let answer = self.target.service()?.request("GET", &format!("/api/v1/count{}", self.which.query()?), None)?;
+                let count = answer.json()?.get("count").and_then(serde_json::Value::as_u64);
+                count.ok_or_else(|| Failure::Failed("the answer has no count".to_owned()))?
+            }
+        };
+        println!("{count}");
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! The command line: one verb a file.
+
+mod check;
+mod count;
+mod jobs;
+mod load;
+mod serve;
+mod sink;
+mod status;
+mod submit;
+mod which;
+
+use crate::failure::Failure;
+use clap::{Parser, Subcommand};
+
+/// A durable outbound mail spool and relay.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = "\
+First steps:
+  spool serve                          a relay on 127.0.0.1:2525 that delivers into a built-in sink
+  spool serve --next-hop mx:25         a relay that delivers to a smart host
+  spool status                         what is on the spool of the running service
+  spool count --spool ./spool-data     how much is in a directory, with no service running
+
+Exit status: 0 done, 1 failed, 2 usage or configuration error, 3 the spool is locked by another
+process, 4 no such message.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the relay service
+    Serve(serve::Serve),
+    /// Validate a configuration file
+    Check(check::Check),
+    /// List messages
+    Status(status::Status),
+    /// Print the number of messages
+    Count(count::Count),
+    /// Show or set the maximum of concurrent delivery sessions
+    Jobs(jobs::Jobs),
+    /// Spool one message
+    Submit(submit::Submit),
+    /// Run the mock SMTP sink
+    Sink(sink::Sink),
+    /// Generate load and measure it
+    Load(load::Load),
+}
+
+/// Runs the verb of this process's command line.
+pub(crate) fn run() -> Result<(), Failure> {
+    match Cli::parse().verb {
+        Verb::Serve(serve) => serve.run(),
+        Verb::Check(check) => check.run(),
+        Verb::Status(status) => status.run(),
+        Verb::Count(count) => count.run(),
+        Verb::Jobs(jobs) => jobs.run(),
+        Verb::Submit(submit) => submit.run(),
+        Verb::Sink(sink) => sink.run(),
+        Verb::Load(load) => load.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

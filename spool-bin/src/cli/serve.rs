@@ -1,0 +1,100 @@
+//! `spool serve`: the relay service.
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::logging::{self, LogFormat};
+use crate::wire;
+use clap::Args;
+use spool_core::{NextHop, valid_domain};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool serve                                         a first look: everything goes to a built-in sink
+  spool serve --next-hop mx.example.net:25            relay to a smart host
+  spool serve --next-hop a:25 --next-hop b:25         the second when the first does not answer
+  spool serve --config /etc/spool.toml --spool /var/spool/out
+
+One line on standard output says that it is ready. SIGTERM and SIGINT end it politely, a second one
+at once; SIGHUP reads the configuration again.")]
+pub(super) struct Serve {
+    /// The configuration; options override it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The spool's directory [default: ./spool-data]
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
+    /// Take mail here; may be given several times [default: 127.0.0.1:2525]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<SocketAddr>,
+    /// The admin API; an empty text turns it off [default: 127.0.0.1:8525]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// Relay to this host; may be given several times, to be tried in order
+    #[arg(long, value_name = "HOST:PORT")]
+    next_hop: Vec<NextHop>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (config, built_in_sink) = self.config()?;
+        logging::init(self.log_format)?;
+        wire::serve(&config, built_in_sink, self)
+    }
+
+    /// The configuration with the options over it; and whether the built-in sink is the next hop.
+    pub(crate) fn config(&self) -> Result<(Config, bool), Failure> {
+        let mut config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::defaults(),
+        };
+        if let Some(dir) = &self.spool {
+            config.spool_dir.clone_from(dir);
+        }
+        if !self.listen.is_empty() {
+            config.smtp.clone_from(&self.listen);
+        }
+        if let Some(admin) = &self.admin {
+            config.admin = parse_admin(admin)?;
+        }
+        if !self.next_hop.is_empty() {
+            config.next_hops.clone_from(&self.next_hop);
+        }
+        if config.hostname.is_empty() {
+            config.hostname = machine_name();
+        }
+        let built_in_sink = self.config.is_none() && config.next_hops.is_empty();
+        if config.next_hops.is_empty() && !built_in_sink {
+            return Err(Failure::Usage(
+                "no next hop: set route.next_hops or give --next-hop HOST:PORT (MX routing is not yet supported)".to_owned(),
+            ));
+        }
+        if config.smtp.is_empty() {
+            return Err(Failure::Usage("no address to take mail on: set listen.smtp or give --listen ADDR".to_owned()));
+        }
+        Ok((config, built_in_sink))
+    }
+}
+
+fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Failure> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address: SocketAddr = text.parse().map_err(|error| Failure::Usage(format!("--admin {text}: {error}")))?;
+    match address.ip().is_loopback() {
+        true => Ok(Some(address)),
+        false => Err(Failure::Usage(format!("--admin {text}: an address off loopback needs a token, which is not yet supported"))),
+    }
+}
+
+/// The machine's name, if it is a domain name.
+fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name = name.unwrap_or_default().trim().to_owned();
+    if valid_domain(&name) { name } else { "localhost".to_owned() }
+}

@@ -1,0 +1,57 @@
+//! `spool submit`: spools one message through a running service.
+
+use crate::failure::Failure;
+use crate::target::Service;
+use base64::Engine;
+use clap::Args;
+use std::io::Read;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool submit --from ada@example.org --to bob@example.net message.eml
+  printf 'Subject: hi\\n\\nhello\\n' | spool submit --from ada@example.org --to bob@example.net
+
+Line ends become CRLF. The ids of the spooled messages are printed, one a line: they are durable
+by then.")]
+pub(super) struct Submit {
+    /// The sender; empty for the null reverse-path
+    #[arg(long, value_name = "ADDRESS")]
+    from: String,
+    /// A recipient; may be given several times
+    #[arg(long, value_name = "ADDRESS", required = true, num_args = 1..)]
+    to: Vec<String>,
+    /// Spool it frozen: it waits for a person
+    #[arg(long)]
+    frozen: bool,
+    /// The message; `-` or none: standard input
+    #[arg(value_name = "FILE", last = false)]
+    file: Option<PathBuf>,
+    /// The running service
+    #[arg(long, value_name = "URL", env = "SPOOL_ADMIN", default_value = "http://127.0.0.1:8525")]
+    admin: String,
+}
+
+impl Submit {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let unreadable = |name: &str, error: std::io::Error| Failure::Failed(format!("{name}: {error}"));
+        let mut body = Vec::new();
+        match self.file.as_deref().filter(|file| file.as_os_str() != "-") {
+            Some(file) => body = std::fs::read(file).map_err(|error| unreadable(&file.display().to_string(), error))?,
+            None => drop(std::io::stdin().lock().read_to_end(&mut body).map_err(|error| unreadable("standard input", error))?),
+        }
+        let request = serde_json::json!({
+            "from": self.from,
+            "to": self.to,
+            "frozen": self.frozen,
+            "body_base64": base64::engine::general_purpose::STANDARD.encode(body),
+        });
+        let answer = Service::new(&self.admin)?.request("POST", "/api/v1/messages", Some(&request.to_string()))?.json()?;
+        let ids = answer.get("ids").and_then(serde_json::Value::as_array);
+        for id in ids.into_iter().flatten().filter_map(serde_json::Value::as_str) {
+            println!("{id}");
+        }
+        Ok(())
+    }
+}

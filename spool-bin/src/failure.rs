@@ -1,0 +1,57 @@
+//! How a command fails: what is said, and the exit status.
+
+use spool_core::store::OpenError;
+use std::process::ExitCode;
+use thiserror::Error;
+
+/// A failed command.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// Exit 1.
+    #[error("{0}")]
+    Failed(String),
+    /// Exit 2: the command line or the configuration is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// Exit 3: another process holds the spool.
+    #[error("{0}")]
+    Locked(String),
+    /// Exit 4.
+    #[allow(dead_code, reason = "the operations on single messages use it as they come")]
+    #[error("{0}")]
+    NoSuchMessage(String),
+}
+
+impl Failure {
+    /// Says it on standard error; gives the exit status.
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("spool: {self}");
+        match self {
+            Self::Failed(_) => ExitCode::from(1),
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Locked(_) => ExitCode::from(3),
+            Self::NoSuchMessage(_) => ExitCode::from(4),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            locked @ OpenError::Locked { .. } => Self::Locked(locked.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(format!("{error:#}"))
+    }
+}
+
+impl From<crate::config::ConfigError> for Failure {
+    fn from(error: crate::config::ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}

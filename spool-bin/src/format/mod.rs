@@ -1,0 +1,139 @@
+//! Listings of messages: table, exim, ids, JSON. Sorted by time on the spool, the oldest first.
+
+mod exim;
+mod table;
+
+use clap::ValueEnum;
+use spool_core::{MessageSummary, Timestamp};
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// How a listing looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns that fit the terminal.
+    #[default]
+    Table,
+    /// As `exim -bp` prints it.
+    Exim,
+    /// Ids only.
+    Id,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How a listing is printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    pub(crate) format: Format,
+    pub(crate) width: usize,
+    pub(crate) colour: bool,
+    pub(crate) now: Timestamp,
+}
+
+/// Prints `messages`, sorted.
+pub(crate) fn print(mut messages: Vec<MessageSummary>, style: Style, out: &mut impl Write) -> io::Result<()> {
+    messages.sort_by_key(|message| (message.spooled_at, message.id));
+    match style.format {
+        Format::Table => table::print(&messages, style, out),
+        Format::Exim => messages.iter().try_for_each(|message| exim::print(message, style.now, out)),
+        Format::Id => messages.iter().try_for_each(|message| writeln!(out, "{}", message.id)),
+        Format::Json => messages.iter().try_for_each(|message| {
+            serde_json::to_writer(&mut *out, message)?;
+            writeln!(out)
+        }),
+    }
+}
+
+/// `25m`, `3h`, `2d`: one number, one unit.
+fn age(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `512`, `2.9K`, `12M`.
+#[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["", "K", "M", "G"] {
+        if value < 1000.0 || unit == "G" {
+            let digits = if value < 10.0 && !unit.is_empty() { 1 } else { 0 };
+            return format!("{value:.digits$}{unit}");
+        }
+        value /= 1024.0;
+    }
+    String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spool_core::{EnvelopeSummary, MessageId, Queue, ShownStatus};
+
+    const NOW: Timestamp = Timestamp(10_000_000_000);
+
+    fn message(number: u128, age_s: i64, sender: &str, recipients: &[&str], status: ShownStatus) -> MessageSummary {
+        MessageSummary {
+            id: MessageId::from_u128(number),
+            queue: if status.is_frozen() { Queue::Frozen } else { Queue::Active },
+            status,
+            spooled_at: Timestamp(NOW.0 - age_s * 1000),
+            next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+            envelope: Some(EnvelopeSummary {
+                sender: sender.into(),
+                recipients: recipients.iter().map(|r| (*r).to_owned()).collect(),
+                size: 2970,
+            }),
+        }
+    }
+
+    fn printed(format: Format, width: usize, colour: bool) -> String {
+        let messages = vec![
+            message(2, 30, "", &["x@example.com"], ShownStatus::Frozen),
+            message(1, 1500, "ada@example.org", &["bob@example.net", "c@example.net"], ShownStatus::SendAt(NOW.after(Duration::from_secs(90)))),
+        ];
+        let mut out = Vec::new();
+        print(messages, Style { format, width, colour, now: NOW }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_exim_style_is_what_people_know() {
+        assert_eq!(
+            printed(Format::Exim, 80, false),
+            "25m  2.9K 00000000000000000000000001 <ada@example.org>\n          bob@example.net\n          c@example.net\n\n\
+             30s  2.9K 00000000000000000000000002 <> *** frozen ***\n          x@example.com\n\n"
+        );
+    }
+
+    #[test]
+    fn a_table_fits_its_width_whatever_stands_in_it() {
+        for width in [40, 80, 180] {
+            let table = printed(Format::Table, width, false);
+            assert!(table.lines().all(|line| line.chars().count() <= width), "{width}:\n{table}");
+            assert_eq!(table.lines().count(), 4, "{table}");
+        }
+        let table = printed(Format::Table, 180, false);
+        assert!(table.contains("bob@example.net +1") && table.contains("frozen") && table.contains("in 90s"), "{table}");
+        assert!(!table.contains('\u{1b}') && printed(Format::Table, 180, true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn ids_and_json_are_for_machines() {
+        assert_eq!(printed(Format::Id, 80, false), "00000000000000000000000001\n00000000000000000000000002\n");
+        let json = printed(Format::Json, 80, false);
+        let first: MessageSummary = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+        assert_eq!(first.envelope.unwrap().sender, "ada@example.org");
+    }
+
+    #[test]
+    fn ages_and_sizes_are_short() {
+        assert_eq!([0, 119, 120, 7199, 7200, 172_800].map(|s| age(Duration::from_secs(s))), ["0s", "119s", "2m", "119m", "2h", "2d"]);
+        assert_eq!([0, 999, 1000, 2970, 15_000, 15 << 20].map(size), ["0", "999", "1.0K", "2.9K", "15K", "15M"]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Logs, on standard error. A reader that stops reading must not stop the relay: lines go through a bounded queue to
+//! a thread, and those that find it full are dropped and counted.
+
+use crate::failure::Failure;
+use clap::ValueEnum;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The most lines that wait for the reader of standard error.
+const QUEUE: usize = 8192;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Hands whole lines to the writing thread.
+#[derive(Debug, Clone)]
+struct Lines {
+    queue: SyncSender<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// One event's line, handed over when it is complete.
+struct Line {
+    text: Vec<u8>,
+    lines: Lines,
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.text.is_empty() && self.lines.queue.try_send(std::mem::take(&mut self.text)).is_err() {
+            self.lines.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+    fn make_writer(&'a self) -> Line {
+        Line { text: Vec::with_capacity(256), lines: self.clone() }
+    }
+}
+
+/// Writes what has gathered in one go.
+fn write_lines(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
+    let mut err = io::stderr();
+    let mut batch = Vec::new();
+    while let Ok(first) = queue.recv() {
+        batch.extend_from_slice(&first);
+        for line in queue.try_iter().take(256) {
+            batch.extend_from_slice(&line);
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            batch.extend_from_slice(format!("spool: {lost} log lines were dropped: nobody read them\n").as_bytes());
+        }
+        // Nothing can be said about an error in saying things.
+        let _ = err.write_all(&batch);
+        batch.clear();
+        batch.shrink_to(64 * 1024);
+    }
+}
+
+/// Sets logging up for this process. `SPOOL_LOG` filters it (default `info`).
+pub(crate) fn init(format: LogFormat) -> Result<(), Failure> {
+    let filter = match std::env::var("SPOOL_LOG") {
+        Ok(filter) => filter.parse::<EnvFilter>().map_err(|error| Failure::Usage(format!("SPOOL_LOG: {error}")))?,
+        Err(_) => EnvFilter::new("info"),
+    };
+    let (queue, lines) = sync_channel(QUEUE);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let writer = Lines { queue, dropped: Arc::clone(&dropped) };
+    let thread = std::thread::Builder::new().name("spool-log".into());
+    thread.spawn(move || write_lines(&lines, &dropped)).map_err(|error| Failure::Failed(format!("no thread for the log: {error}")))?;
+    let plain = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
+    match format {
+        LogFormat::Text => plain.with_ansi(false).init(),
+        LogFormat::Json => plain.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! What a queue command asks: a running service over HTTP on loopback, or a directory.
+//!
+//! The HTTP client is small because its peer is known: HTTP/1.1 over loopback, answers that end with the connection or
+//! by their length or in chunks, read as a stream.
+
+use crate::failure::Failure;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest line of an answer: one message of a listing with a thousand recipients.
+const MAX_LINE: u64 = 16 << 20;
+
+/// A running service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    authority: String,
+}
+
+/// The body of an answer, line by line.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    body: Box<dyn BufRead>,
+}
+
+impl Service {
+    /// `http://host:port`.
+    pub(crate) fn new(url: &str) -> Result<Self, Failure> {
+        let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        match authority.filter(|authority| !authority.is_empty() && !authority.contains(['/', ' ', '\r', '\n'])) {
+            Some(authority) => Ok(Self { authority: authority.to_owned() }),
+            None => Err(Failure::Usage(format!("--admin {url}: expected http://HOST:PORT"))),
+        }
+    }
+
+    /// Makes a request; an answer of 400 or more is a failure with its text.
+    pub(crate) fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
+        let answer = self.exchange(method, path, body).map_err(|error| self.unreachable(&error))?;
+        if answer.status < 400 {
+            return Ok(answer);
+        }
+        let (status, text) = (answer.status, answer.lines().take(4).collect::<Result<Vec<_>, _>>()?.join(" "));
+        let said = serde_json::from_str::<serde_json::Value>(&text).ok();
+        let said = said.and_then(|json| json.get("error")?.as_str().map(str::to_owned)).unwrap_or(text);
+        Err(match status {
+            400 => Failure::Usage(said),
+            404 => Failure::NoSuchMessage(said),
+            _ => Failure::Failed(format!("{said} (HTTP {status})")),
+        })
+    }
+
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        Failure::Failed(format!(
+            "no spool service answers at http://{}: {error}\nStart one with `spool serve`, name another with --admin URL, or read a directory with --spool DIR.",
+            self.authority
+        ))
+    }
+
+    fn exchange(&self, method: &str, path: &str, body: Option<&str>) -> io::Result<Answer> {
+        let addresses = self.authority.to_socket_addrs()?;
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let mut stream = None;
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
+                Ok(connected) => {
+                    stream = Some(connected);
+                    break;
+                }
+                Err(error) => last = error,
+            }
+        }
+        let mut stream = stream.ok_or(last)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.authority);
+        if let Some(body) = body {
+            head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        }
+        stream.write_all(format!("{head}\r\n{}", body.unwrap_or_default()).as_bytes())?;
+        read_answer(BufReader::new(stream))
+    }
+}
+
+fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<Answer> {
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP");
+    let mut line = String::new();
+    stream.by_ref().take(4096).read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(bad)?;
+    let (mut length, mut chunked) = (None, false);
+    for _ in 0..100 {
+        line.clear();
+        stream.by_ref().take(16 * 1024).read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            let body: Box<dyn BufRead> = match (chunked, length) {
+                (true, _) => Box::new(BufReader::new(Chunks { stream, left: 0, ended: false })),
+                (false, Some(length)) => Box::new(stream.take(length)),
+                (false, None) => Box::new(stream),
+            };
+            return Ok(Answer { status, body });
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = Some(value.trim().parse().map_err(|_| bad())?),
+            "transfer-encoding" => chunked = value.trim().eq_ignore_ascii_case("chunked"),
+            _ => {}
+        }
+    }
+    Err(bad())
+}
+
+/// RFC 9112 section 7.1, without extensions and trailers.
+struct Chunks {
+    stream: BufReader<TcpStream>,
+    left: u64,
+    ended: bool,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && !self.ended {
+            let mut line = String::new();
+            self.stream.by_ref().take(64).read_line(&mut line)?;
+            if line == "\r\n" {
+                line.clear();
+                self.stream.by_ref().take(64).read_line(&mut line)?;
+            }
+            let size = u64::from_str_radix(line.trim_end(), 16);
+            self.left = size.map_err(|_| io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut short"))?;
+            self.ended = self.left == 0;
+        }
+        let read = self.stream.by_ref().take(self.left).read(buf)?;
+        if read == 0 && self.left > 0 && !buf.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut short"));
+        }
+        self.left -= u64::try_from(read).unwrap_or(0);
+        Ok(read)
+    }
+}
+
+impl Answer {
+    /// Its lines; an answer cut short is an error, not an end.
+    pub(crate) fn lines(mut self) -> impl Iterator<Item = Result<String, Failure>> {
+        std::iter::from_fn(move || {
+            let mut line = String::new();
+            match self.body.by_ref().take(MAX_LINE).read_line(&mut line) {
+                Ok(0) => None,
+                Ok(_) => Some(Ok(line.trim_end().to_owned())),
+                Err(error) => Some(Err(Failure::Failed(format!("reading the answer: {error}")))),
+            }
+        })
+    }
+
+    /// All of it as one JSON value.
+    pub(crate) fn json(self) -> Result<serde_json::Value, Failure> {
+        let text = self.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
+        serde_json::from_str(&text).map_err(|error| Failure::Failed(format!("the answer is no JSON: {error}")))
+    }
+}
+
+/// Encodes a query parameter.
+pub(crate) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            other => out += &format!("%{other:02X}"),
+        }
+    }
+    out
+}
