@@ -11,6 +11,7 @@ mod frame;
 pub mod fs;
 mod index;
 mod offline;
+mod permit;
 mod reader;
 mod record;
 mod recovery;

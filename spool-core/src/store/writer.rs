@@ -6,7 +6,7 @@
 //! writer must not be used again; its owner sees to that.
 
 use super::StoreOptions;
-use super::change::{Addition, Change};
+use super::change::Change;
 use super::error::StoreError;
 use super::frame::{self, Header};
 use super::fs::{Fs, FsFile, Mode};
@@ -17,7 +17,7 @@ use crate::id::{FlowId, MessageId};
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Bodies from here on are written from where they are, not copied.
@@ -37,7 +37,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    fn full(text: impl Into<String>) -> Self {
+    pub(super) fn full(text: impl Into<String>) -> Self {
         Self::Refused(StoreError::Full(text.into()))
     }
 
@@ -68,16 +68,16 @@ struct Head {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Writer {
-    fs: Arc<dyn Fs>,
-    journal: PathBuf,
-    options: StoreOptions,
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) journal: PathBuf,
+    pub(super) options: StoreOptions,
     head: Option<Head>,
     spare: bool,
     next_seq: Option<Seq>,
     spare_failed: Option<(Instant, String)>,
     buffer: Vec<u8>,
     /// Ids of this batch: there from now on, or gone from now on.
-    staged: HashMap<MessageId, bool>,
+    pub(super) staged: HashMap<MessageId, bool>,
     tally: Tally,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct Batch {
     /// Which changes were written, and where.
     pub(super) placed: Vec<(usize, Place)>,
     /// Free space as read for this batch, so that it is read once.
-    available: Option<u64>,
+    pub(super) available: Option<u64>,
 }
 
 impl Writer {
@@ -148,80 +148,6 @@ impl Writer {
             Err(Trouble::Disk(text)) => Err(text),
             Err(Trouble::Refused(error)) => Err(error.to_string()),
         }
-    }
-
-    fn stage(&mut self, change: &Change) {
-        match change {
-            Change::Add(addition) => {
-                let ids = addition.messages.iter().map(|message| (message.id, true));
-                self.staged.extend(ids);
-            }
-            Change::Finish { id, .. } => {
-                self.staged.insert(*id, false);
-            }
-            Change::Mark { .. } | Change::State { .. } => {}
-        }
-    }
-
-    /// Whether `change` can be taken, as far as can be told before it is encoded.
-    fn permit(&mut self, change: &Change, index: &Mutex<Index>, batch: &mut Batch) -> Result<(), Trouble> {
-        let live = |id: &MessageId| match self.staged.get(id) {
-            Some(there) => *there,
-            None => index
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(*id)
-                .is_some(),
-        };
-        match change {
-            Change::Mark { id, .. } | Change::State { id, .. } | Change::Finish { id, .. } => {
-                if live(id) {
-                    Ok(())
-                } else {
-                    Err(Trouble::Refused(StoreError::NoSuchMessage(*id)))
-                }
-            }
-            Change::Add(addition) => {
-                if let Some(reason) = record::unfit(addition) {
-                    return Err(Trouble::Refused(StoreError::Invalid(reason.to_owned())));
-                }
-                if let Some(taken) = addition.messages.iter().find(|message| live(&message.id)) {
-                    let text = format!("{}: the id is taken", taken.id);
-                    return Err(Trouble::Refused(StoreError::Invalid(text)));
-                }
-                self.permit_add(addition, index, batch)
-            }
-        }
-    }
-
-    fn permit_add(
-        &mut self,
-        addition: &Addition,
-        index: &Mutex<Index>,
-        batch: &mut Batch,
-    ) -> Result<(), Trouble> {
-        let limit = self.options.max_messages;
-        if limit > 0 {
-            let live = index.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
-            // Ends in this batch make no room yet: they are not durable.
-            let staged = self.staged.values().filter(|there| **there).count() as u64;
-            if live + staged + addition.messages.len() as u64 > limit {
-                return Err(Trouble::full(format!(
-                    "{limit} messages are on the spool, no more are allowed"
-                )));
-            }
-        }
-        let floor = self.options.min_free_space;
-        if floor > 0 {
-            let read = || self.fs.available_space(&self.journal).unwrap_or(u64::MAX);
-            let available = *batch.available.get_or_insert_with(read);
-            if available < floor.saturating_add(addition.body.len() as u64) {
-                return Err(Trouble::full(format!(
-                    "{available} bytes are free, {floor} are to stay so"
-                )));
-            }
-        }
-        self.make_spare()
     }
 
     /// Encodes `change` at the end of the head, taking a new one if it does not fit.

@@ -1,0 +1,93 @@
+//! Which changes the writer takes: the id must be live (or, for an add, free), and there must be room.
+//!
+//! It decides before a byte is written. Only adds are ever refused for lack of room.
+
+use super::change::{Addition, Change};
+use super::error::StoreError;
+use super::index::Index;
+use super::record;
+use super::writer::{Batch, Trouble, Writer};
+use crate::id::MessageId;
+use std::sync::{Mutex, PoisonError};
+
+impl Writer {
+    /// Notes what `change`, now written, means for the rest of the batch.
+    pub(super) fn stage(&mut self, change: &Change) {
+        match change {
+            Change::Add(addition) => {
+                let ids = addition.messages.iter().map(|message| (message.id, true));
+                self.staged.extend(ids);
+            }
+            Change::Finish { id, .. } => {
+                self.staged.insert(*id, false);
+            }
+            Change::Mark { .. } | Change::State { .. } => {}
+        }
+    }
+
+    /// Whether `change` can be taken, as far as can be told before it is encoded.
+    pub(super) fn permit(
+        &mut self,
+        change: &Change,
+        index: &Mutex<Index>,
+        batch: &mut Batch,
+    ) -> Result<(), Trouble> {
+        let live = |id: &MessageId| match self.staged.get(id) {
+            Some(there) => *there,
+            None => index
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(*id)
+                .is_some(),
+        };
+        match change {
+            Change::Mark { id, .. } | Change::State { id, .. } | Change::Finish { id, .. } => {
+                if live(id) {
+                    Ok(())
+                } else {
+                    Err(Trouble::Refused(StoreError::NoSuchMessage(*id)))
+                }
+            }
+            Change::Add(addition) => {
+                if let Some(reason) = record::unfit(addition) {
+                    return Err(Trouble::Refused(StoreError::Invalid(reason.to_owned())));
+                }
+                if let Some(taken) = addition.messages.iter().find(|message| live(&message.id)) {
+                    let text = format!("{}: the id is taken", taken.id);
+                    return Err(Trouble::Refused(StoreError::Invalid(text)));
+                }
+                self.permit_add(addition, index, batch)
+            }
+        }
+    }
+
+    fn permit_add(
+        &mut self,
+        addition: &Addition,
+        index: &Mutex<Index>,
+        batch: &mut Batch,
+    ) -> Result<(), Trouble> {
+        let limit = self.options.max_messages;
+        if limit > 0 {
+            let live = index.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
+            // Ends in this batch make no room yet: they are not durable.
+            let staged = self.staged.values().filter(|there| **there).count() as u64;
+            if live + staged + addition.messages.len() as u64 > limit {
+                return Err(Trouble::full(format!(
+                    "{limit} messages are on the spool, no more are allowed"
+                )));
+            }
+        }
+        let floor = self.options.min_free_space;
+        if floor > 0 {
+            let read = || self.fs.available_space(&self.journal).unwrap_or(u64::MAX);
+            let available = *batch.available.get_or_insert_with(read);
+            if available < floor.saturating_add(addition.body.len() as u64) {
+                return Err(Trouble::full(format!(
+                    "{available} bytes are free, {floor} are to stay so"
+                )));
+            }
+        }
+        self.make_spare()
+    }
+}
