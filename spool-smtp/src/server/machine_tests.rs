@@ -465,3 +465,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn stopping_waits_for_a_transaction_whose_text_is_still_to_come() {
+    let mut machine = machine(config(), "::1");
+    let mut played = Played::default();
+    feed(&mut machine, OPEN.as_bytes(), &Answers::default(), &mut played);
+    machine.stop();
+    feed(
+        &mut machine,
+        b"RCPT TO:<e@d.org>\r\nDATA\r\n.\r\n",
+        &Answers::default(),
+        &mut played,
+    );
+    assert_eq!(played.mails.len(), 1);
+    assert!(played.last().starts_with("421 4.3.2") && played.closed);
+}
