@@ -125,6 +125,8 @@ fn write_all<T>(shared: &Shared<T>, store: &Store, answer: &dyn Fn(Vec<Answer<T>
             .zip(tags)
             .map(|(change, tag)| Ticket { change, tag });
         answer(tickets.zip(results).collect());
+        // Nobody waits for this: the next segment is made ready, and finished ones are given back.
+        store.maintain();
     }
 }
 

@@ -37,9 +37,9 @@ impl Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
-        match error {
-            locked @ OpenError::Locked { .. } => Self::Locked(locked.to_string()),
-            other => Self::Failed(other.to_string()),
+        match matches!(error, OpenError::Locked { .. }) {
+            true => Self::Locked(error.to_string()),
+            false => Self::Failed(error.to_string()),
         }
     }
 }

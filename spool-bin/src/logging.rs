@@ -58,7 +58,10 @@ impl Drop for Line {
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line;
     fn make_writer(&'a self) -> Line {
-        Line { text: Vec::with_capacity(256), lines: self.clone() }
+        Line {
+            text: Vec::with_capacity(256),
+            lines: self.clone(),
+        }
     }
 }
 
@@ -73,7 +76,9 @@ fn write_lines(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            batch.extend_from_slice(format!("spool: {lost} log lines were dropped: nobody read them\n").as_bytes());
+            batch.extend_from_slice(
+                format!("spool: {lost} log lines were dropped: nobody read them\n").as_bytes(),
+            );
         }
         // Nothing can be said about an error in saying things.
         let _ = err.write_all(&batch);
@@ -85,15 +90,25 @@ fn write_lines(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
 /// Sets logging up for this process. `SPOOL_LOG` filters it (default `info`).
 pub(crate) fn init(format: LogFormat) -> Result<(), Failure> {
     let filter = match std::env::var("SPOOL_LOG") {
-        Ok(filter) => filter.parse::<EnvFilter>().map_err(|error| Failure::Usage(format!("SPOOL_LOG: {error}")))?,
+        Ok(filter) => filter
+            .parse::<EnvFilter>()
+            .map_err(|error| Failure::Usage(format!("SPOOL_LOG: {error}")))?,
         Err(_) => EnvFilter::new("info"),
     };
     let (queue, lines) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
-    let writer = Lines { queue, dropped: Arc::clone(&dropped) };
+    let writer = Lines {
+        queue,
+        dropped: Arc::clone(&dropped),
+    };
     let thread = std::thread::Builder::new().name("spool-log".into());
-    thread.spawn(move || write_lines(&lines, &dropped)).map_err(|error| Failure::Failed(format!("no thread for the log: {error}")))?;
-    let plain = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
+    thread
+        .spawn(move || write_lines(&lines, &dropped))
+        .map_err(|error| Failure::Failed(format!("no thread for the log: {error}")))?;
+    let plain = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_target(false);
     match format {
         LogFormat::Text => plain.with_ansi(false).init(),
         LogFormat::Json => plain.json().flatten_event(true).init(),

@@ -25,11 +25,16 @@ impl Selector {
     pub(crate) fn add(&mut self, name: &str, value: &str) -> Result<(), String> {
         let bad = |error: &dyn std::fmt::Display| format!("{name}: {error}");
         let pattern = || {
-            let regex = RegexBuilder::new(value).case_insensitive(true).size_limit(1 << 20).build();
+            let regex = RegexBuilder::new(value)
+                .case_insensitive(true)
+                .size_limit(1 << 20)
+                .build();
             regex.map(Some).map_err(|error| bad(&error))
         };
         match name {
-            "id" => self.ids.push(value.parse().map_err(|error| bad(&format!("{value}: {error}")))?),
+            "id" => self
+                .ids
+                .push(value.parse().map_err(|error| bad(&format!("{value}: {error}")))?),
             "queue" => self.queue = Some(value.parse().map_err(|error: String| bad(&error))?),
             "sender" => self.sender = pattern()?,
             "recipient" => self.recipient = pattern()?,
@@ -51,8 +56,15 @@ impl Selector {
         let age = now.since(message.spooled_at);
         let envelope = message.envelope.as_ref();
         let sender = |regex: &Regex| envelope.is_some_and(|envelope| regex.is_match(&envelope.sender));
-        let recipient = |regex: &Regex| envelope.is_some_and(|envelope| envelope.recipients.iter().any(|r| regex.is_match(r)));
-        let next_hop = |regex: &Regex| message.next_hops.iter().any(|hop| regex.is_match(&hop.to_string()));
+        let recipient = |regex: &Regex| {
+            envelope.is_some_and(|envelope| envelope.recipients.iter().any(|r| regex.is_match(r)))
+        };
+        let next_hop = |regex: &Regex| {
+            message
+                .next_hops
+                .iter()
+                .any(|hop| regex.is_match(&hop.to_string()))
+        };
         (self.ids.is_empty() || self.ids.contains(&message.id))
             && self.queue.is_none_or(|queue| queue == message.queue)
             && self.older.is_none_or(|span| age >= span)
@@ -75,7 +87,11 @@ mod tests {
             status: ShownStatus::SendNow,
             spooled_at: Timestamp(0),
             next_hops: ["mx.example.net:25".parse().unwrap()].into(),
-            envelope: Some(EnvelopeSummary { sender: "ada@example.org".into(), recipients: vec!["bob@x.example".into()], size: 3 }),
+            envelope: Some(EnvelopeSummary {
+                sender: "ada@example.org".into(),
+                recipients: vec!["bob@x.example".into()],
+                size: 3,
+            }),
         }
     }
 
@@ -90,18 +106,39 @@ mod tests {
     #[test]
     fn every_condition_must_hold() {
         assert!(matches(&[]));
-        assert!(matches(&[("sender", "^ADA@"), ("recipient", "x\\.example$"), ("next_hop", ":25"), ("queue", "active")]));
+        assert!(matches(&[
+            ("sender", "^ADA@"),
+            ("recipient", "x\\.example$"),
+            ("next_hop", ":25"),
+            ("queue", "active")
+        ]));
         assert!(matches(&[("older", "1m")]) && !matches(&[("older", "61s")]));
         assert!(matches(&[("younger", "61s")]) && !matches(&[("younger", "1m")]));
         assert!(!matches(&[("sender", "ada"), ("queue", "frozen")]));
-        assert!(matches(&[("id", &MessageId::from_u128(9).to_string()), ("id", &MessageId::from_u128(7).to_string())]));
+        assert!(matches(&[
+            ("id", &MessageId::from_u128(9).to_string()),
+            ("id", &MessageId::from_u128(7).to_string())
+        ]));
         assert!(!matches(&[("id", &MessageId::from_u128(9).to_string())]));
     }
 
     #[test]
     fn wrong_conditions_are_told() {
-        for (name, value) in [("sender", "("), ("older", "old"), ("queue", "slow"), ("id", "../x"), ("colour", "red"), ("sender", "(a{1000}){1000}")] {
-            assert!(Selector::default().add(name, value).unwrap_err().starts_with(name), "{name}");
+        for (name, value) in [
+            ("sender", "("),
+            ("older", "old"),
+            ("queue", "slow"),
+            ("id", "../x"),
+            ("colour", "red"),
+            ("sender", "(a{1000}){1000}"),
+        ] {
+            assert!(
+                Selector::default()
+                    .add(name, value)
+                    .unwrap_err()
+                    .starts_with(name),
+                "{name}"
+            );
         }
     }
 }

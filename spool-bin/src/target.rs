@@ -28,21 +28,34 @@ impl Service {
     /// `http://host:port`.
     pub(crate) fn new(url: &str) -> Result<Self, Failure> {
         let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-        match authority.filter(|authority| !authority.is_empty() && !authority.contains(['/', ' ', '\r', '\n'])) {
-            Some(authority) => Ok(Self { authority: authority.to_owned() }),
-            None => Err(Failure::Usage(format!("--admin {url}: expected http://HOST:PORT"))),
+        match authority
+            .filter(|authority| !authority.is_empty() && !authority.contains(['/', ' ', '\r', '\n']))
+        {
+            Some(authority) => Ok(Self {
+                authority: authority.to_owned(),
+            }),
+            None => Err(Failure::Usage(format!(
+                "--admin {url}: expected http://HOST:PORT"
+            ))),
         }
     }
 
     /// Makes a request; an answer of 400 or more is a failure with its text.
     pub(crate) fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
-        let answer = self.exchange(method, path, body).map_err(|error| self.unreachable(&error))?;
+        let answer = self
+            .exchange(method, path, body)
+            .map_err(|error| self.unreachable(&error))?;
         if answer.status < 400 {
             return Ok(answer);
         }
-        let (status, text) = (answer.status, answer.lines().take(4).collect::<Result<Vec<_>, _>>()?.join(" "));
+        let (status, text) = (
+            answer.status,
+            answer.lines().take(4).collect::<Result<Vec<_>, _>>()?.join(" "),
+        );
         let said = serde_json::from_str::<serde_json::Value>(&text).ok();
-        let said = said.and_then(|json| json.get("error")?.as_str().map(str::to_owned)).unwrap_or(text);
+        let said = said
+            .and_then(|json| json.get("error")?.as_str().map(str::to_owned))
+            .unwrap_or(text);
         Err(match status {
             400 => Failure::Usage(said),
             404 => Failure::NoSuchMessage(said),
@@ -74,9 +87,15 @@ impl Service {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.authority);
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
+            self.authority
+        );
         if let Some(body) = body {
-            head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+            head += &format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            );
         }
         stream.write_all(format!("{head}\r\n{}", body.unwrap_or_default()).as_bytes())?;
         read_answer(BufReader::new(stream))
@@ -87,14 +106,22 @@ fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<Answer> {
     let bad = || io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP");
     let mut line = String::new();
     stream.by_ref().take(4096).read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(bad)?;
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(bad)?;
     let (mut length, mut chunked) = (None, false);
     for _ in 0..100 {
         line.clear();
         stream.by_ref().take(16 * 1024).read_line(&mut line)?;
         let Some((name, value)) = line.trim_end().split_once(':') else {
             let body: Box<dyn BufRead> = match (chunked, length) {
-                (true, _) => Box::new(BufReader::new(Chunks { stream, left: 0, ended: false })),
+                (true, _) => Box::new(BufReader::new(Chunks {
+                    stream,
+                    left: 0,
+                    ended: false,
+                })),
                 (false, Some(length)) => Box::new(stream.take(length)),
                 (false, None) => Box::new(stream),
             };
@@ -126,12 +153,16 @@ impl Read for Chunks {
                 self.stream.by_ref().take(64).read_line(&mut line)?;
             }
             let size = u64::from_str_radix(line.trim_end(), 16);
-            self.left = size.map_err(|_| io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut short"))?;
+            self.left =
+                size.map_err(|_| io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut short"))?;
             self.ended = self.left == 0;
         }
         let read = self.stream.by_ref().take(self.left).read(buf)?;
         if read == 0 && self.left > 0 && !buf.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut short"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the answer was cut short",
+            ));
         }
         self.left -= u64::try_from(read).unwrap_or(0);
         Ok(read)
@@ -154,7 +185,8 @@ impl Answer {
     /// All of it as one JSON value.
     pub(crate) fn json(self) -> Result<serde_json::Value, Failure> {
         let text = self.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
-        serde_json::from_str(&text).map_err(|error| Failure::Failed(format!("the answer is no JSON: {error}")))
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::Failed(format!("the answer is no JSON: {error}")))
     }
 }
 

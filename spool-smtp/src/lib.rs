@@ -4,4 +4,6 @@
 //! [`spool_core::DeliveryAgent`].
 
 pub mod client;
+pub mod load;
 pub mod server;
+pub mod sink;

@@ -23,7 +23,10 @@ impl Captured {
         assert!(self.body.starts_with(b"Received: "), "a trace header in front");
         let mut end = 0;
         loop {
-            let line = self.body[end..].windows(2).position(|two| two == b"\r\n").unwrap();
+            let line = self.body[end..]
+                .windows(2)
+                .position(|two| two == b"\r\n")
+                .unwrap();
             end += line + 2;
             if !matches!(self.body.get(end), Some(b' ' | b'\t')) {
                 return &self.body[end..];
@@ -97,14 +100,25 @@ fn session(stream: TcpStream, tell: &Sender<Captured>, rcpt: &str) -> Option<()>
     let mut out = stream.try_clone().ok()?;
     let mut lines = BufReader::new(stream);
     say(&mut out, "220 capture ESMTP")?;
-    let mut message = Captured { mail: String::new(), rcpt: Vec::new(), body: Vec::new() };
+    let mut message = Captured {
+        mail: String::new(),
+        rcpt: Vec::new(),
+        body: Vec::new(),
+    };
     loop {
         let line = String::from_utf8(line(&mut lines).ok()?).unwrap();
         let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
         match verb.as_str() {
-            "EHLO" => say(&mut out, "250-capture\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8")?,
+            "EHLO" => say(
+                &mut out,
+                "250-capture\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8",
+            )?,
             "MAIL" => {
-                message = Captured { mail: line, rcpt: Vec::new(), body: Vec::new() };
+                message = Captured {
+                    mail: line,
+                    rcpt: Vec::new(),
+                    body: Vec::new(),
+                };
                 say(&mut out, "250 OK")?;
             }
             "RCPT" => {

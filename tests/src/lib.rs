@@ -2,7 +2,12 @@
 //!
 //! Everything here fails loudly: a harness that forgives proves nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test harness panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test harness panics"
+)]
 
 pub mod capture;
 pub mod mails;

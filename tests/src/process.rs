@@ -17,14 +17,22 @@ pub fn spool_binary() -> PathBuf {
     path.pop();
     path.pop();
     path.push("spool");
-    assert!(path.exists(), "{} is missing: run `cargo test --workspace`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo test --workspace`",
+        path.display()
+    );
     path
 }
 
 /// Runs the program to its end.
 #[must_use]
 pub fn run(args: &[&str]) -> Output {
-    Command::new(spool_binary()).args(args).stdin(Stdio::null()).output().unwrap()
+    Command::new(spool_binary())
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 /// A running `spool serve` or `spool sink`.
@@ -46,7 +54,10 @@ impl Running {
     /// The same for a prepared command.
     #[must_use]
     pub fn spawn(command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let piped = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let mut err = BufReader::new(child.stderr.take().unwrap());
@@ -68,14 +79,22 @@ impl Running {
         });
         let ready = told.recv_timeout(PATIENCE).unwrap_or_default();
         let running = Self { child, ready, log };
-        assert!(running.ready.starts_with("ready "), "not ready: {:?}\n{}", running.ready, running.log());
+        assert!(
+            running.ready.starts_with("ready "),
+            "not ready: {:?}\n{}",
+            running.ready,
+            running.log()
+        );
         running
     }
 
     /// The value of `key=` in the ready line.
     #[must_use]
     pub fn field(&self, key: &str) -> &str {
-        let found = self.ready.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        let found = self
+            .ready
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         found.unwrap_or_else(|| panic!("no {key} in {}", self.ready))
     }
 
@@ -120,7 +139,10 @@ impl Drop for Running {
 
 /// Sends a signal by name.
 pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -128,7 +150,15 @@ pub fn signal(pid: u32, name: &str) {
 #[must_use]
 pub fn serve(spool: &Path, next_hops: &[&str], more: &[&str]) -> Running {
     let spool = spool.to_str().unwrap();
-    let mut args = vec!["serve", "--spool", spool, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let mut args = vec![
+        "serve",
+        "--spool",
+        spool,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ];
     for hop in next_hops {
         args.extend(["--next-hop", hop]);
     }

@@ -28,7 +28,9 @@ impl RawClient {
         let stream = TcpStream::connect(to).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Self { reader: BufReader::new(stream) }
+        Self {
+            reader: BufReader::new(stream),
+        }
     }
 
     /// Connects and says EHLO.
@@ -58,7 +60,10 @@ impl RawClient {
             if self.reader.read_line(&mut line)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            assert!(line.ends_with("\r\n") && line.len() >= 5, "a reply line: {line:?}");
+            assert!(
+                line.ends_with("\r\n") && line.len() >= 5,
+                "a reply line: {line:?}"
+            );
             all.push_str(&line);
             if line.as_bytes()[3] == b' ' {
                 return Ok((line[..3].parse().unwrap(), all));

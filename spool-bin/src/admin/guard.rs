@@ -19,7 +19,10 @@ pub(super) struct Hosts {
 
 impl Hosts {
     pub(super) fn of(address: SocketAddr) -> Self {
-        Self { port: address.port(), address: address.ip() }
+        Self {
+            port: address.port(),
+            address: address.ip(),
+        }
     }
 
     fn is_ours(&self, authority: &str) -> bool {
@@ -29,7 +32,9 @@ impl Hosts {
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let named = host.eq_ignore_ascii_case("localhost");
-        let address = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip == self.address);
+        let address = host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback() || ip == self.address);
         port == Some(self.port) && (named || address)
     }
 }
@@ -43,14 +48,28 @@ fn refusal(hosts: &Hosts, method: &Method, headers: &HeaderMap) -> Option<(Statu
     if !header(headers, &HOST).is_some_and(|host| hosts.is_ours(host)) {
         return Some((StatusCode::FORBIDDEN, "the Host header names another server"));
     }
-    let own = |origin: &str| origin.strip_prefix("http://").is_some_and(|authority| hosts.is_ours(authority));
+    let own = |origin: &str| {
+        origin
+            .strip_prefix("http://")
+            .is_some_and(|authority| hosts.is_ours(authority))
+    };
     if header(headers, &ORIGIN).is_some_and(|origin| !own(origin)) {
-        return Some((StatusCode::FORBIDDEN, "requests from pages of other origins are refused"));
+        return Some((
+            StatusCode::FORBIDDEN,
+            "requests from pages of other origins are refused",
+        ));
     }
     // A page can send a form to anywhere without being asked; JSON it cannot.
-    let json = header(headers, &CONTENT_TYPE).is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"));
+    let json = header(headers, &CONTENT_TYPE).is_some_and(|kind| {
+        kind.split(';')
+            .next()
+            .is_some_and(|kind| kind.trim() == "application/json")
+    });
     if !matches!(*method, Method::GET | Method::HEAD) && !json {
-        return Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, "changes are asked for with Content-Type: application/json"));
+        return Some((
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "changes are asked for with Content-Type: application/json",
+        ));
     }
     None
 }
@@ -59,7 +78,9 @@ pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let refusal = request.app_data::<web::Data<Hosts>>().and_then(|hosts| refusal(hosts, request.method(), request.headers()));
+    let refusal = request
+        .app_data::<web::Data<Hosts>>()
+        .and_then(|hosts| refusal(hosts, request.method(), request.headers()));
     match refusal {
         Some((status, text)) => Ok(request.into_response(error(status, text))),
         None => Ok(next.call(request).await?.map_into_boxed_body()),
@@ -73,7 +94,10 @@ mod tests {
 
     fn refused(method: Method, headers: &[(HeaderName, &'static str)]) -> bool {
         let hosts = Hosts::of("127.0.0.1:8525".parse().unwrap());
-        let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect();
         refusal(&hosts, &method, &headers).is_some()
     }
 
@@ -82,14 +106,27 @@ mod tests {
         for host in ["127.0.0.1:8525", "localhost:8525", "LOCALHOST:8525", "[::1]:8525"] {
             assert!(!refused(Method::GET, &[(HOST, host)]), "{host}");
         }
-        for host in ["evil.example:8525", "127.0.0.1:80", "127.0.0.1", "localhost.evil.example:8525", "", "192.0.2.1:8525"] {
+        for host in [
+            "evil.example:8525",
+            "127.0.0.1:80",
+            "127.0.0.1",
+            "localhost.evil.example:8525",
+            "",
+            "192.0.2.1:8525",
+        ] {
             assert!(refused(Method::GET, &[(HOST, host)]), "{host}");
         }
         assert!(refused(Method::GET, &[]));
         let host = (HOST, "localhost:8525");
         let json = (CONTENT_TYPE, "application/json; charset=utf-8");
-        assert!(!refused(Method::POST, &[host.clone(), json.clone(), (ORIGIN, "http://localhost:8525")]));
-        assert!(refused(Method::POST, &[host.clone(), json, (ORIGIN, "http://evil.example")]));
+        assert!(!refused(
+            Method::POST,
+            &[host.clone(), json.clone(), (ORIGIN, "http://localhost:8525")]
+        ));
+        assert!(refused(
+            Method::POST,
+            &[host.clone(), json, (ORIGIN, "http://evil.example")]
+        ));
         assert!(refused(Method::GET, &[host.clone(), (ORIGIN, "null")]));
         assert!(refused(Method::POST, &[host, (CONTENT_TYPE, "text/plain")]));
     }

@@ -8,7 +8,8 @@ use actix_web::web::{Bytes, Data};
 use base64::Engine;
 use serde::Deserialize;
 use spool_core::{
-    Address, AddError, Envelope, FlowId, InitialStatus, MessageId, NextHop, RetryInterval, ReversePath, Submission, crlf,
+    AddError, Address, Envelope, FlowId, InitialStatus, MessageId, NextHop, RetryInterval, ReversePath,
+    Submission, crlf,
 };
 
 /// A message to spool.
@@ -41,7 +42,10 @@ async fn spool(state: &State, body: &[u8]) -> Result<Vec<MessageId>, HttpRespons
     let request: Request = serde_json::from_slice(body).map_err(|why| bad(why.to_string()))?;
     let (submission, size) = read(state, request).map_err(bad)?;
     if size > state.message_size {
-        return Err(error(StatusCode::PAYLOAD_TOO_LARGE, &format!("a message has at most {} bytes", state.message_size)));
+        return Err(error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("a message has at most {} bytes", state.message_size),
+        ));
     }
     state.relay.submit(submission).await.map_err(|why| match why {
         AddError::Busy { retry_after } => {
@@ -60,33 +64,56 @@ async fn spool(state: &State, body: &[u8]) -> Result<Vec<MessageId>, HttpRespons
 
 fn read(state: &State, request: Request) -> Result<(Submission, usize), String> {
     let from = ReversePath::parse(&request.from).map_err(|error| format!("from: {error}"))?;
-    let recipient = |text: &String| text.parse::<Address>().map_err(|error| format!("to: {text}: {error}"));
+    let recipient = |text: &String| {
+        text.parse::<Address>()
+            .map_err(|error| format!("to: {text}: {error}"))
+    };
     let to = request.to.iter().map(recipient).collect::<Result<Vec<_>, _>>()?;
     if to.is_empty() {
         return Err("to: at least one recipient is needed".to_owned());
     }
     let body = match (request.body, request.body_base64) {
         (Some(text), None) => text.into_bytes(),
-        (None, Some(text)) => {
-            base64::engine::general_purpose::STANDARD.decode(text).map_err(|error| format!("body_base64: {error}"))?
-        }
+        (None, Some(text)) => base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .map_err(|error| format!("body_base64: {error}"))?,
         (Some(_), Some(_)) | (None, None) => return Err("give either body or body_base64".to_owned()),
     };
     let size = body.len();
     let body = crlf(body.into()).map_err(|at| format!("the body has a NUL at byte {at}"))?;
     let mut envelope = Envelope::new(from, to);
     envelope.parameters.smtputf8 = envelope.needs_smtputf8();
-    let hop = |text: &String| text.parse::<NextHop>().map_err(|error| format!("next_hops: {text}: {error}"));
+    let hop = |text: &String| {
+        text.parse::<NextHop>()
+            .map_err(|error| format!("next_hops: {text}: {error}"))
+    };
     let next_hops = request.next_hops.iter().map(hop).collect::<Result<Vec<_>, _>>()?;
     let span = |text: &String| {
         let span = crate::config::parse_span(text).map_err(|error| format!("retry_intervals: {error}"))?;
         Ok::<_, String>(RetryInterval::with_jitter(span, 0.0))
     };
-    let intervals = request.retry_intervals.iter().map(span).collect::<Result<Vec<_>, _>>()?;
+    let intervals = request
+        .retry_intervals
+        .iter()
+        .map(span)
+        .collect::<Result<Vec<_>, _>>()?;
     let mut sections = state.relay.sections(envelope, &next_hops);
     for section in &mut sections {
         section.retry.intervals.splice(0..0, intervals.iter().copied());
     }
-    let initial = if request.frozen { InitialStatus::Frozen } else { InitialStatus::SendNow };
-    Ok((Submission { sections, body, initial, flows: vec![FlowId::random()], parent: None }, size))
+    let initial = if request.frozen {
+        InitialStatus::Frozen
+    } else {
+        InitialStatus::SendNow
+    };
+    Ok((
+        Submission {
+            sections,
+            body,
+            initial,
+            flows: vec![FlowId::random()],
+            parent: None,
+        },
+        size,
+    ))
 }

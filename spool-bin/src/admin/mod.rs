@@ -1,5 +1,7 @@
 //! The admin API: HTTP on loopback, by actix-web. It asks the spool and prints; the guard stands before everything.
 
+#![allow(clippy::result_large_err, reason = "the error is the response that is sent")]
+
 mod guard;
 mod messages;
 mod queue;
@@ -34,7 +36,12 @@ pub(crate) fn serve(listener: TcpListener, relay: Relay, message_size: usize) ->
             .wrap(from_fn(guard))
             .configure(routes)
     });
-    Ok(server.workers(1).disable_signals().shutdown_timeout(2).listen(listener)?.run())
+    Ok(server
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(2)
+        .listen(listener)?
+        .run())
 }
 
 fn routes(config: &mut web::ServiceConfig) {
@@ -46,7 +53,9 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/api/v1/jobs", web::get().to(queue::jobs))
         .route("/api/v1/jobs", web::put().to(queue::set_jobs))
         .route("/api/v1/messages", web::post().to(messages::submit))
-        .default_service(web::to(|| async { error(StatusCode::NOT_FOUND, "no such resource") }));
+        .default_service(web::to(|| async {
+            error(StatusCode::NOT_FOUND, "no such resource")
+        }));
 }
 
 /// An error in the one form that all of them have.

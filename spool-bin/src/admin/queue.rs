@@ -27,7 +27,9 @@ pub(super) async fn ready(state: Data<State>) -> HttpResponse {
 fn selector(query: &[(String, String)]) -> Result<Selector, HttpResponse> {
     let mut selector = Selector::default();
     for (name, value) in query {
-        selector.add(name, value).map_err(|why| error(StatusCode::BAD_REQUEST, &why))?;
+        selector
+            .add(name, value)
+            .map_err(|why| error(StatusCode::BAD_REQUEST, &why))?;
     }
     Ok(selector)
 }
@@ -36,10 +38,16 @@ fn refused(why: &SpoolError) -> HttpResponse {
     error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())
 }
 
-async fn select(state: &State, selector: &Selector, envelopes: bool) -> Result<Vec<MessageSummary>, HttpResponse> {
+async fn select(
+    state: &State,
+    selector: &Selector,
+    envelopes: bool,
+) -> Result<Vec<MessageSummary>, HttpResponse> {
     let envelopes = envelopes || selector.needs_envelope();
     let listed = state.relay.spool.send(ListMessages { envelopes }).await;
-    let mut messages = listed.unwrap_or(Err(SpoolError::Killed)).map_err(|why| refused(&why))?;
+    let mut messages = listed
+        .unwrap_or(Err(SpoolError::Killed))
+        .map_err(|why| refused(&why))?;
     let now = SystemClock.now();
     messages.retain(|message| selector.matches(message, now));
     messages.sort_unstable_by_key(|message| (message.spooled_at, message.id));
@@ -68,7 +76,9 @@ pub(super) async fn status(state: Data<State>, query: Query<Vec<(String, String)
         }
         (!chunk.is_empty()).then(|| Ok::<Bytes, actix_web::Error>(chunk.freeze()))
     });
-    HttpResponse::Ok().content_type("application/x-ndjson").streaming(futures_util::stream::iter(chunks))
+    HttpResponse::Ok()
+        .content_type("application/x-ndjson")
+        .streaming(futures_util::stream::iter(chunks))
 }
 
 pub(super) async fn count(state: Data<State>, query: Query<Vec<(String, String)>>) -> HttpResponse {
@@ -83,7 +93,13 @@ pub(super) async fn count(state: Data<State>, query: Query<Vec<(String, String)>
 }
 
 pub(super) async fn jobs(state: Data<State>) -> HttpResponse {
-    match state.relay.spool.send(GetJobs).await.unwrap_or(Err(SpoolError::Killed)) {
+    match state
+        .relay
+        .spool
+        .send(GetJobs)
+        .await
+        .unwrap_or(Err(SpoolError::Killed))
+    {
         Ok(jobs) => HttpResponse::Ok().json(jobs),
         Err(why) => refused(&why),
     }
@@ -95,7 +111,13 @@ pub(super) struct SetJobs {
 }
 
 pub(super) async fn set_jobs(state: Data<State>, set: Json<SetJobs>) -> HttpResponse {
-    match state.relay.spool.send(SetMaxConcurrentJobs(set.max)).await.unwrap_or(Err(SpoolError::Killed)) {
+    match state
+        .relay
+        .spool
+        .send(SetMaxConcurrentJobs(set.max))
+        .await
+        .unwrap_or(Err(SpoolError::Killed))
+    {
         Ok(()) => jobs(state).await,
         Err(why) => refused(&why),
     }

@@ -22,7 +22,11 @@ impl Count {
             Some(dir) if self.which.is_everything() => count_from_disk(dir)?,
             Some(dir) => u64::try_from(self.which.in_directory(dir)?.len()).unwrap_or(u64::MAX),
             None => {
-                let answer = self.target.service()?.request("GET", &format!("/api/v1/count{}", self.which.query()?), None)?;
+                let answer = self.target.service()?.request(
+                    "GET",
+                    &format!("/api/v1/count{}", self.which.query()?),
+                    None,
+                )?;
                 let count = answer.json()?.get("count").and_then(serde_json::Value::as_u64);
                 count.ok_or_else(|| Failure::Failed("the answer has no count".to_owned()))?
             }

@@ -15,7 +15,12 @@ pub(super) struct Jobs {
     #[arg(value_name = "N")]
     max: Option<usize>,
     /// The running service
-    #[arg(long, value_name = "URL", env = "SPOOL_ADMIN", default_value = "http://127.0.0.1:8525")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SPOOL_ADMIN",
+        default_value = "http://127.0.0.1:8525"
+    )]
     admin: String,
     /// Print the answer as JSON
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
@@ -33,8 +38,17 @@ impl Jobs {
         if self.format == "json" {
             println!("{jobs}");
         } else {
-            let number = |name: &str| jobs.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
-            println!("at most {}, running {}, waiting {}", number("max"), number("running"), number("waiting"));
+            let number = |name: &str| {
+                jobs.get(name)
+                    .and_then(serde_json::Value::as_u64)
+                    .unwrap_or_default()
+            };
+            println!(
+                "at most {}, running {}, waiting {}",
+                number("max"),
+                number("running"),
+                number("waiting")
+            );
         }
         Ok(())
     }

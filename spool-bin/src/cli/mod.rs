@@ -11,11 +11,16 @@ mod submit;
 mod which;
 
 use crate::failure::Failure;
+pub(crate) use serve::Serve;
+
 use clap::{Parser, Subcommand};
 
 /// A durable outbound mail spool and relay.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = "\
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
 First steps:
   spool serve                          a relay on 127.0.0.1:2525 that delivers into a built-in sink
   spool serve --next-hop mx:25         a relay that delivers to a smart host
@@ -23,7 +28,8 @@ First steps:
   spool count --spool ./spool-data     how much is in a directory, with no service running
 
 Exit status: 0 done, 1 failed, 2 usage or configuration error, 3 the spool is locked by another
-process, 4 no such message.")]
+process, 4 no such message."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -32,7 +38,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the relay service
-    Serve(serve::Serve),
+    Serve(Serve),
     /// Validate a configuration file
     Check(check::Check),
     /// List messages

@@ -19,7 +19,7 @@ Examples:
 
 One line on standard output says that it is ready. SIGTERM and SIGINT end it politely, a second one
 at once; SIGHUP reads the configuration again.")]
-pub(super) struct Serve {
+pub(crate) struct Serve {
     /// The configuration; options override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -75,7 +75,9 @@ impl Serve {
             ));
         }
         if config.smtp.is_empty() {
-            return Err(Failure::Usage("no address to take mail on: set listen.smtp or give --listen ADDR".to_owned()));
+            return Err(Failure::Usage(
+                "no address to take mail on: set listen.smtp or give --listen ADDR".to_owned(),
+            ));
         }
         Ok((config, built_in_sink))
     }
@@ -85,16 +87,25 @@ fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
-    let address: SocketAddr = text.parse().map_err(|error| Failure::Usage(format!("--admin {text}: {error}")))?;
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|error| Failure::Usage(format!("--admin {text}: {error}")))?;
     match address.ip().is_loopback() {
         true => Ok(Some(address)),
-        false => Err(Failure::Usage(format!("--admin {text}: an address off loopback needs a token, which is not yet supported"))),
+        false => Err(Failure::Usage(format!(
+            "--admin {text}: an address off loopback needs a token, which is not yet supported"
+        ))),
     }
 }
 
 /// The machine's name, if it is a domain name.
 fn machine_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let name = name.unwrap_or_default().trim().to_owned();
-    if valid_domain(&name) { name } else { "localhost".to_owned() }
+    if valid_domain(&name) {
+        name
+    } else {
+        "localhost".to_owned()
+    }
 }

@@ -31,10 +31,14 @@ impl Status {
     pub(super) fn run(self) -> Result<(), Failure> {
         let messages = match self.target.directory() {
             Some(dir) => self.which.in_directory(dir)?,
-            None => self.from_service()?,
+            None => self.ask_service()?,
         };
         let terminal = stdout().is_terminal();
-        let columns = || terminal.then(|| usize::from(console_width())).filter(|width| *width > 0);
+        let columns = || {
+            terminal
+                .then(|| usize::from(console_width()))
+                .filter(|width| *width > 0)
+        };
         let style = Style {
             format: self.format,
             width: self.width.or_else(columns).unwrap_or(180),
@@ -44,21 +48,28 @@ impl Status {
         let mut out = BufWriter::new(stdout().lock());
         match print(messages, style, &mut out).and_then(|()| out.flush()) {
             // Whoever reads only the first lines has what they want.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Failed(error.to_string())),
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Failure::Failed(error.to_string()))
+            }
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    fn from_service(&self) -> Result<Vec<MessageSummary>, Failure> {
-        let answer = self.target.service()?.request("GET", &format!("/api/v1/status{}", self.which.query()?), None)?;
+    fn ask_service(&self) -> Result<Vec<MessageSummary>, Failure> {
+        let answer =
+            self.target
+                .service()?
+                .request("GET", &format!("/api/v1/status{}", self.which.query()?), None)?;
         answer
             .lines()
-            .map(|line| serde_json::from_str(&line?).map_err(|error| Failure::Failed(format!("reading the answer: {error}"))))
+            .map(|line| {
+                serde_json::from_str(&line?)
+                    .map_err(|error| Failure::Failed(format!("reading the answer: {error}")))
+            })
             .collect()
     }
 }
 
 fn console_width() -> u16 {
-    // indicatif brings the one terminal crate we have.
-    indicatif::TermLike::width(&indicatif::ProgressDrawTargetTerm::stdout())
+    terminal_size::terminal_size_of(stdout()).map_or(0, |(width, _)| width.0)
 }

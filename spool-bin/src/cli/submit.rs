@@ -29,7 +29,12 @@ pub(super) struct Submit {
     #[arg(value_name = "FILE", last = false)]
     file: Option<PathBuf>,
     /// The running service
-    #[arg(long, value_name = "URL", env = "SPOOL_ADMIN", default_value = "http://127.0.0.1:8525")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SPOOL_ADMIN",
+        default_value = "http://127.0.0.1:8525"
+    )]
     admin: String,
 }
 
@@ -38,8 +43,15 @@ impl Submit {
         let unreadable = |name: &str, error: std::io::Error| Failure::Failed(format!("{name}: {error}"));
         let mut body = Vec::new();
         match self.file.as_deref().filter(|file| file.as_os_str() != "-") {
-            Some(file) => body = std::fs::read(file).map_err(|error| unreadable(&file.display().to_string(), error))?,
-            None => drop(std::io::stdin().lock().read_to_end(&mut body).map_err(|error| unreadable("standard input", error))?),
+            Some(file) => {
+                body = std::fs::read(file).map_err(|error| unreadable(&file.display().to_string(), error))?
+            }
+            None => drop(
+                std::io::stdin()
+                    .lock()
+                    .read_to_end(&mut body)
+                    .map_err(|error| unreadable("standard input", error))?,
+            ),
         }
         let request = serde_json::json!({
             "from": self.from,
@@ -47,7 +59,9 @@ impl Submit {
             "frozen": self.frozen,
             "body_base64": base64::engine::general_purpose::STANDARD.encode(body),
         });
-        let answer = Service::new(&self.admin)?.request("POST", "/api/v1/messages", Some(&request.to_string()))?.json()?;
+        let answer = Service::new(&self.admin)?
+            .request("POST", "/api/v1/messages", Some(&request.to_string()))?
+            .json()?;
         let ids = answer.get("ids").and_then(serde_json::Value::as_array);
         for id in ids.into_iter().flatten().filter_map(serde_json::Value::as_str) {
             println!("{id}");

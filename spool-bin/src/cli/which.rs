@@ -6,13 +6,19 @@ use crate::target::{Service, encode};
 use clap::Args;
 use spool_core::store::status_from_disk;
 use spool_core::{Clock, MessageSummary, SystemClock};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where to ask.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Target {
     /// The running service
-    #[arg(long, value_name = "URL", env = "SPOOL_ADMIN", default_value = "http://127.0.0.1:8525", conflicts_with = "spool")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SPOOL_ADMIN",
+        default_value = "http://127.0.0.1:8525",
+        conflicts_with = "spool"
+    )]
     admin: String,
     /// A spool directory instead, with or without a service running on it
     #[arg(long, value_name = "DIR")]
@@ -56,8 +62,8 @@ impl Target {
         Service::new(&self.admin)
     }
 
-    pub(super) const fn directory(&self) -> Option<&PathBuf> {
-        self.spool.as_ref()
+    pub(super) fn directory(&self) -> Option<&Path> {
+        self.spool.as_deref()
     }
 }
 
@@ -76,7 +82,11 @@ impl Which {
             ("older", &self.older),
             ("younger", &self.younger),
         ];
-        conditions.extend(named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))));
+        conditions.extend(
+            named
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value.as_deref()?))),
+        );
         conditions
     }
 
@@ -100,12 +110,20 @@ impl Which {
     /// As a query, `?` included; empty for everything.
     pub(super) fn query(&self) -> Result<String, Failure> {
         self.selector()?;
-        let pairs: Vec<_> = self.conditions().iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
-        Ok(if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) })
+        let pairs: Vec<_> = self
+            .conditions()
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encode(value)))
+            .collect();
+        Ok(if pairs.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", pairs.join("&"))
+        })
     }
 
     /// The messages of a directory that are meant.
-    pub(super) fn in_directory(&self, dir: &PathBuf) -> Result<Vec<MessageSummary>, Failure> {
+    pub(super) fn in_directory(&self, dir: &Path) -> Result<Vec<MessageSummary>, Failure> {
         let (selector, now) = (self.selector()?, SystemClock.now());
         let mut messages = Vec::new();
         status_from_disk(dir, &mut |message| {

@@ -7,7 +7,7 @@ mod reader;
 mod sections;
 mod values;
 
-pub(crate) use values::{parse_size, parse_span};
+pub(crate) use values::parse_span;
 
 use spool_core::{NextHop, Rule};
 use spool_smtp::server::{BareNewline, Network};
@@ -102,9 +102,14 @@ pub(crate) enum ConfigError {
 impl Config {
     /// Reads `path`.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|problems| ConfigError::Problems { path: path.to_owned(), problems })
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text).map_err(|problems| ConfigError::Problems {
+            path: path.to_owned(),
+            problems,
+        })
     }
 
     /// Reads a text; all of its problems, in the order of their lines.
@@ -126,7 +131,11 @@ mod tests {
     use super::*;
 
     fn problems(text: &str) -> Vec<String> {
-        Config::parse(text).unwrap_err().iter().map(|p| format!("{}: {}", p.line, p.text)).collect()
+        Config::parse(text)
+            .unwrap_err()
+            .iter()
+            .map(|p| format!("{}: {}", p.line, p.text))
+            .collect()
     }
 
     #[test]
@@ -151,7 +160,10 @@ mod tests {
                 let line = 1 + section.lines().count();
                 let unknown = problems(&format!("{section}{key}x = 1\n"));
                 assert_eq!(unknown.len(), 1, "{unknown:?}");
-                assert!(unknown[0].starts_with(&format!("{line}: ")) && unknown[0].contains("unknown key"), "{unknown:?}");
+                assert!(
+                    unknown[0].starts_with(&format!("{line}: ")) && unknown[0].contains("unknown key"),
+                    "{unknown:?}"
+                );
             }
         }
         assert!(keys > 45, "{keys}");
@@ -162,7 +174,10 @@ mod tests {
         let text = "max_concurrent_jobs = -1\nthreads = 2.5\n[retry]\nintervals = [\"1m\", \"soon\"]\njitter = 2\n\
                     [listen]\nsmtp = [\"localhost\"]\n[frob]\n[[route.rule]]\ndomain = \"a b\"\nnext_hops = []\n";
         let found = problems(text);
-        let lines: Vec<_> = found.iter().map(|problem| problem.split(':').next().unwrap()).collect();
+        let lines: Vec<_> = found
+            .iter()
+            .map(|problem| problem.split(':').next().unwrap())
+            .collect();
         assert_eq!(lines, ["1", "2", "4", "5", "7", "8", "10", "11"], "{found:#?}");
     }
 
@@ -188,7 +203,10 @@ mod tests {
         ] {
             let found = problems(text);
             let line = text.lines().count();
-            assert!(found.len() == 1 && found[0].starts_with(&format!("{line}: ")), "{text}: {found:?}");
+            assert!(
+                found.len() == 1 && found[0].starts_with(&format!("{line}: ")),
+                "{text}: {found:?}"
+            );
             assert!(found[0].contains("not yet supported"), "{text}: {found:?}");
         }
     }

@@ -19,7 +19,10 @@ pub(super) struct Source<'s> {
 
 impl<'s> Source<'s> {
     pub(super) const fn new(text: &'s str) -> Self {
-        Self { text, problems: RefCell::new(Vec::new()) }
+        Self {
+            text,
+            problems: RefCell::new(Vec::new()),
+        }
     }
 
     pub(super) fn problem(&self, at: Range<usize>, text: String) {
@@ -44,12 +47,25 @@ pub(super) struct Section<'s, 't> {
 }
 
 impl<'s, 't> Section<'s, 't> {
-    pub(super) fn new(source: &'s Source<'s>, table: Option<&'t DeTable<'t>>, name: impl Into<String>) -> Self {
-        Self { source, table, name: name.into(), known: RefCell::default() }
+    pub(super) fn new(
+        source: &'s Source<'s>,
+        table: Option<&'t DeTable<'t>>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self {
+            source,
+            table,
+            name: name.into(),
+            known: RefCell::default(),
+        }
     }
 
     fn path(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        if self.name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.name)
+        }
     }
 
     fn value(&self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
@@ -68,7 +84,9 @@ impl<'s, 't> Section<'s, 't> {
         default: T,
         read: impl Fn(&DeValue<'_>) -> Result<T, String>,
     ) -> T {
-        let Some(value) = self.value(key) else { return default };
+        let Some(value) = self.value(key) else {
+            return default;
+        };
         read(value.get_ref()).unwrap_or_else(|text| {
             self.problem(key, value.span(), &text);
             default
@@ -82,13 +100,17 @@ impl<'s, 't> Section<'s, 't> {
         default: Vec<T>,
         read: impl Fn(&DeValue<'_>) -> Result<T, String>,
     ) -> Vec<T> {
-        let Some(value) = self.value(key) else { return default };
+        let Some(value) = self.value(key) else {
+            return default;
+        };
         let Some(items) = value.get_ref().as_array() else {
             self.problem(key, value.span(), "expected a list");
             return default;
         };
         let item = |item: &Spanned<DeValue<'_>>| {
-            read(item.get_ref()).map_err(|text| self.problem(key, item.span(), &text)).ok()
+            read(item.get_ref())
+                .map_err(|text| self.problem(key, item.span(), &text))
+                .ok()
         };
         items.iter().filter_map(item).collect()
     }
@@ -107,7 +129,9 @@ impl<'s, 't> Section<'s, 't> {
 
     /// The tables of `[[key]]`, each with the place where it begins.
     pub(super) fn sections(&self, key: &'static str) -> Vec<(Section<'s, 't>, Range<usize>)> {
-        let Some(value) = self.value(key) else { return Vec::new() };
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
         let Some(items) = value.get_ref().as_array() else {
             self.problem(key, value.span(), "expected [[tables]]");
             return Vec::new();
@@ -133,7 +157,11 @@ impl<'s, 't> Section<'s, 't> {
         match is_default(value.get_ref()) {
             Some(true) => {}
             Some(false) => self.problem(key, value.span(), "not yet supported"),
-            None => self.problem(key, value.span(), &format!("a {} does not fit here", value.get_ref().type_str())),
+            None => self.problem(
+                key,
+                value.span(),
+                &format!("a {} does not fit here", value.get_ref().type_str()),
+            ),
         }
     }
 
@@ -150,7 +178,10 @@ impl<'s, 't> Section<'s, 't> {
 
 /// A text.
 pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
-    value.as_str().map(str::to_owned).ok_or_else(|| expected("a text", value))
+    value
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| expected("a text", value))
 }
 
 /// A text that is read further.
@@ -169,7 +200,13 @@ pub(super) fn span(value: &DeValue<'_>) -> Result<Duration, String> {
 
 /// A span of at least a millisecond: no limit of nothing.
 pub(super) fn positive_span(value: &DeValue<'_>) -> Result<Duration, String> {
-    span(value).and_then(|span| if span.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(span) })
+    span(value).and_then(|span| {
+        if span.is_zero() {
+            Err("must be more than 0".to_owned())
+        } else {
+            Ok(span)
+        }
+    })
 }
 
 pub(super) fn size(value: &DeValue<'_>) -> Result<u64, String> {
@@ -179,10 +216,16 @@ pub(super) fn size(value: &DeValue<'_>) -> Result<u64, String> {
 /// A whole number from `least` up.
 pub(super) fn number<T: TryFrom<u64>>(least: u64) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
     move |value| {
-        let integer = value.as_integer().ok_or_else(|| expected("a whole number", value))?;
+        let integer = value
+            .as_integer()
+            .ok_or_else(|| expected("a whole number", value))?;
         let digits = integer.as_str().replace('_', "");
-        let number = u64::from_str_radix(&digits, integer.radix()).ok().filter(|number| *number >= least);
-        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| format!("must be a whole number from {least} up"))
+        let number = u64::from_str_radix(&digits, integer.radix())
+            .ok()
+            .filter(|number| *number >= least);
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| format!("must be a whole number from {least} up"))
     }
 }
 
@@ -193,7 +236,9 @@ pub(super) fn share(value: &DeValue<'_>) -> Result<f64, String> {
         (None, Some(integer)) => integer.as_str().parse::<f64>().ok(),
         (None, None) => return Err(expected("a number from 0 to 1", value)),
     };
-    number.filter(|number| (0.0..=1.0).contains(number)).ok_or_else(|| "must be a number from 0 to 1".to_owned())
+    number
+        .filter(|number| (0.0..=1.0).contains(number))
+        .ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
 fn expected(what: &str, value: &DeValue<'_>) -> String {

@@ -17,20 +17,28 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
     }
     let config = root(Section::new(&source, Some(document.get_ref()), ""));
     let problems = source.into_problems();
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(problems)
+    }
 }
 
 fn root(section: Section<'_, '_>) -> Config {
     let (listen, route) = (section.section("listen"), section.section("route"));
     let (allow_networks, allow_domains) = relay(section.section("relay"));
     let (next_hops, rules) = (hops(&route, "next_hops"), rules(&route));
-    route.later("mx_port", |value| number(1)(value).ok().map(|port: u16| port == 25));
+    route.later("mx_port", |value| {
+        number(1)(value).ok().map(|port: u16| port == 25)
+    });
     route.end();
     let admin_section = section.section("admin");
     later_text(&admin_section, "token_file");
     admin_section.end();
     let config = Config {
-        spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| text(value).map(PathBuf::from)),
+        spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| {
+            text(value).map(PathBuf::from)
+        }),
         hostname: section.get("hostname", String::new(), hostname),
         max_concurrent_jobs: section.get("max_concurrent_jobs", 200, number(0)),
         shutdown_timeout: section.get("shutdown_timeout", Duration::from_secs(30), span),
@@ -63,7 +71,11 @@ fn later_text(section: &Section<'_, '_>, key: &'static str) {
 
 fn hostname(value: &DeValue<'_>) -> Result<String, String> {
     let name = text(value)?;
-    if name.is_empty() || valid_domain(&name) { Ok(name) } else { Err(format!("{name:?} is no host name")) }
+    if name.is_empty() || valid_domain(&name) {
+        Ok(name)
+    } else {
+        Err(format!("{name:?} is no host name"))
+    }
 }
 
 fn admin(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String> {
@@ -89,14 +101,19 @@ fn limits(section: Section<'_, '_>) -> Limits {
         errors_per_session: section.get("errors_per_session", 20, number(1)),
         command_timeout: section.get("command_timeout", Duration::from_secs(300), positive_span),
         data_timeout: section.get("data_timeout", Duration::from_secs(600), positive_span),
-        bare_newline: section.get("bare_newline", BareNewline::Reject, |value| match text(value)?.as_str() {
-            "reject" => Ok(BareNewline::Reject),
-            "normalize" => Ok(BareNewline::Normalize),
-            other => Err(format!("{other:?}: must be \"reject\" or \"normalize\"")),
+        bare_newline: section.get("bare_newline", BareNewline::Reject, |value| {
+            match text(value)?.as_str() {
+                "reject" => Ok(BareNewline::Reject),
+                "normalize" => Ok(BareNewline::Normalize),
+                other => Err(format!("{other:?}: must be \"reject\" or \"normalize\"")),
+            }
         }),
         received_headers: section.get("received_headers", 50, number(1)),
     };
-    for (key, least, value) in [("line_length", 512, line_length), ("message_size", 1024, message_size)] {
+    for (key, least, value) in [
+        ("line_length", 512, line_length),
+        ("message_size", 1024, message_size),
+    ] {
         if let Some(place) = section.place(key).filter(|_| value < least) {
             section.problem(key, place, &format!("must be at least {least}B"));
         }
@@ -106,7 +123,10 @@ fn limits(section: Section<'_, '_>) -> Limits {
 }
 
 fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>) {
-    let loopback = ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect();
+    let loopback = ["127.0.0.0/8", "::1/128"]
+        .iter()
+        .filter_map(|network| network.parse().ok())
+        .collect();
     let networks = section.list("allow_networks", loopback, parsed);
     let domains = section.list("allow_domains", Vec::new(), domain);
     later_text(&section, "users_file");
@@ -140,7 +160,10 @@ fn rules(route: &Section<'_, '_>) -> Vec<Rule> {
         section.later("max_connections", |value| value.as_integer().map(|_| false));
         section.later("rate", |value| value.as_str().map(|_| false));
         section.end();
-        Some(Rule { domain: domain?, next_hops: next_hops.into() })
+        Some(Rule {
+            domain: domain?,
+            next_hops: next_hops.into(),
+        })
     };
     route.sections("rule").into_iter().filter_map(rule).collect()
 }
@@ -169,9 +192,13 @@ fn client(section: Section<'_, '_>) -> Client {
     section.get("tls", (), |value| match text(value)?.as_str() {
         "none" | "opportunistic" => Ok(()),
         other @ ("required" | "verify") => Err(format!("{other:?} is not yet supported")),
-        other => Err(format!("{other:?}: must be \"none\", \"opportunistic\", \"required\" or \"verify\"")),
+        other => Err(format!(
+            "{other:?}: must be \"none\", \"opportunistic\", \"required\" or \"verify\""
+        )),
     });
-    section.later("source_addresses", |value| value.as_array().map(|list| list.is_empty()));
+    section.later("source_addresses", |value| {
+        value.as_array().map(|list| list.is_empty())
+    });
     let client = Client {
         connections: section.get("connections", 500, number(1)),
         connections_per_destination: section.get("connections_per_destination", 10, number(1)),

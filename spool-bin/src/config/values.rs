@@ -16,7 +16,10 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(wrong()),
     };
-    number.checked_mul(unit).map(Duration::from_millis).ok_or_else(wrong)
+    number
+        .checked_mul(unit)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }
 
 /// `1000B 64KiB 35MiB 2GiB`.
@@ -46,7 +49,17 @@ mod tests {
         assert_eq!(parse_span("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_span("3d"), Ok(Duration::from_secs(259_200)));
         assert_eq!(parse_size("64KiB"), Ok(65_536));
-        for bad in ["", "5", "s", "-1s", "1.5h", "1 h", "99999999999999999999d", "99999999999999999d", "1w"] {
+        for bad in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5h",
+            "1 h",
+            "99999999999999999999d",
+            "99999999999999999d",
+            "1w",
+        ] {
             assert!(parse_span(bad).is_err(), "{bad}");
         }
         for bad in ["", "5", "KiB", "5KB", "5 MiB", "99999999999999TiB"] {

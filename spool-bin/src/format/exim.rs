@@ -7,9 +7,19 @@ use std::io::{self, Write};
 pub(super) fn print(message: &MessageSummary, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
     let envelope = message.envelope.as_ref();
     let (bytes, sender) = envelope.map_or((0, ""), |envelope| (envelope.size, envelope.sender.as_str()));
-    let frozen = if message.status.is_frozen() { " *** frozen ***" } else { "" };
+    let frozen = if message.status.is_frozen() {
+        " *** frozen ***"
+    } else {
+        ""
+    };
     let age = age(now.since(message.spooled_at));
-    writeln!(out, "{age:>3} {:>5} {} <{}>{frozen}", size(bytes), message.id, harmless(sender))?;
+    writeln!(
+        out,
+        "{age:>3} {:>5} {} <{}>{frozen}",
+        size(bytes),
+        message.id,
+        harmless(sender)
+    )?;
     for recipient in envelope.into_iter().flat_map(|envelope| &envelope.recipients) {
         writeln!(out, "          {}", harmless(recipient))?;
     }

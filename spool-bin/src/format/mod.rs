@@ -36,8 +36,12 @@ pub(crate) fn print(mut messages: Vec<MessageSummary>, style: Style, out: &mut i
     messages.sort_by_key(|message| (message.spooled_at, message.id));
     match style.format {
         Format::Table => table::print(&messages, style, out),
-        Format::Exim => messages.iter().try_for_each(|message| exim::print(message, style.now, out)),
-        Format::Id => messages.iter().try_for_each(|message| writeln!(out, "{}", message.id)),
+        Format::Exim => messages
+            .iter()
+            .try_for_each(|message| exim::print(message, style.now, out)),
+        Format::Id => messages
+            .iter()
+            .try_for_each(|message| writeln!(out, "{}", message.id)),
         Format::Json => messages.iter().try_for_each(|message| {
             serde_json::to_writer(&mut *out, message)?;
             writeln!(out)
@@ -77,10 +81,20 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(10_000_000_000);
 
-    fn message(number: u128, age_s: i64, sender: &str, recipients: &[&str], status: ShownStatus) -> MessageSummary {
+    fn message(
+        number: u128,
+        age_s: i64,
+        sender: &str,
+        recipients: &[&str],
+        status: ShownStatus,
+    ) -> MessageSummary {
         MessageSummary {
             id: MessageId::from_u128(number),
-            queue: if status.is_frozen() { Queue::Frozen } else { Queue::Active },
+            queue: if status.is_frozen() {
+                Queue::Frozen
+            } else {
+                Queue::Active
+            },
             status,
             spooled_at: Timestamp(NOW.0 - age_s * 1000),
             next_hops: ["mx.example.net:25".parse().unwrap()].into(),
@@ -95,10 +109,26 @@ mod tests {
     fn printed(format: Format, width: usize, colour: bool) -> String {
         let messages = vec![
             message(2, 30, "", &["x@example.com"], ShownStatus::Frozen),
-            message(1, 1500, "ada@example.org", &["bob@example.net", "c@example.net"], ShownStatus::SendAt(NOW.after(Duration::from_secs(90)))),
+            message(
+                1,
+                1500,
+                "ada@example.org",
+                &["bob@example.net", "c@example.net"],
+                ShownStatus::SendAt(NOW.after(Duration::from_secs(90))),
+            ),
         ];
         let mut out = Vec::new();
-        print(messages, Style { format, width, colour, now: NOW }, &mut out).unwrap();
+        print(
+            messages,
+            Style {
+                format,
+                width,
+                colour,
+                now: NOW,
+            },
+            &mut out,
+        )
+        .unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -115,17 +145,26 @@ mod tests {
     fn a_table_fits_its_width_whatever_stands_in_it() {
         for width in [40, 80, 180] {
             let table = printed(Format::Table, width, false);
-            assert!(table.lines().all(|line| line.chars().count() <= width), "{width}:\n{table}");
+            assert!(
+                table.lines().all(|line| line.chars().count() <= width),
+                "{width}:\n{table}"
+            );
             assert_eq!(table.lines().count(), 4, "{table}");
         }
         let table = printed(Format::Table, 180, false);
-        assert!(table.contains("bob@example.net +1") && table.contains("frozen") && table.contains("in 90s"), "{table}");
+        assert!(
+            table.contains("bob@example.net +1") && table.contains("frozen") && table.contains("in 90s"),
+            "{table}"
+        );
         assert!(!table.contains('\u{1b}') && printed(Format::Table, 180, true).contains('\u{1b}'));
     }
 
     #[test]
     fn ids_and_json_are_for_machines() {
-        assert_eq!(printed(Format::Id, 80, false), "00000000000000000000000001\n00000000000000000000000002\n");
+        assert_eq!(
+            printed(Format::Id, 80, false),
+            "00000000000000000000000001\n00000000000000000000000002\n"
+        );
         let json = printed(Format::Json, 80, false);
         let first: MessageSummary = serde_json::from_str(json.lines().next().unwrap()).unwrap();
         assert_eq!(first.envelope.unwrap().sender, "ada@example.org");
@@ -133,7 +172,13 @@ mod tests {
 
     #[test]
     fn ages_and_sizes_are_short() {
-        assert_eq!([0, 119, 120, 7199, 7200, 172_800].map(|s| age(Duration::from_secs(s))), ["0s", "119s", "2m", "119m", "2h", "2d"]);
-        assert_eq!([0, 999, 1000, 2970, 15_000, 15 << 20].map(size), ["0", "999", "1.0K", "2.9K", "15K", "15M"]);
+        assert_eq!(
+            [0, 119, 120, 7199, 7200, 172_800].map(|s| age(Duration::from_secs(s))),
+            ["0s", "119s", "2m", "119m", "2h", "2d"]
+        );
+        assert_eq!(
+            [0, 999, 1000, 2970, 15_000, 15 << 20].map(size),
+            ["0", "999", "1.0K", "2.9K", "15K", "15M"]
+        );
     }
 }

@@ -26,7 +26,9 @@ pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Wr
 
 fn row(message: &MessageSummary, style: Style) -> [String; 6] {
     let envelope = message.envelope.as_ref();
-    let sender = envelope.map_or(String::new(), |envelope| format!("<{}>", harmless(&envelope.sender)));
+    let sender = envelope.map_or(String::new(), |envelope| {
+        format!("<{}>", harmless(&envelope.sender))
+    });
     let recipients = envelope.map_or(String::new(), |envelope| match envelope.recipients.as_slice() {
         [] => String::new(),
         [one] => harmless(one),
@@ -38,8 +40,18 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
         ShownStatus::Sending => "sending".to_owned(),
         ShownStatus::Frozen => "frozen".to_owned(),
     };
-    let hops = message.next_hops.first().map_or(String::new(), ToString::to_string);
-    [message.id.to_string(), sender, recipients, age(style.now.since(message.spooled_at)), next, hops]
+    let hops = message
+        .next_hops
+        .first()
+        .map_or(String::new(), ToString::to_string);
+    [
+        message.id.to_string(),
+        sender,
+        recipients,
+        age(style.now.since(message.spooled_at)),
+        next,
+        hops,
+    ]
 }
 
 /// As wide as needed; when that is too much, the widest column gives way, then the next.
@@ -70,7 +82,10 @@ fn line(row: &[String; 6], widths: &[usize; 6], out: &mut impl Write) -> io::Res
             text.push_str("  ");
         }
         let long = cell.chars().count() > *width;
-        let kept: String = cell.chars().take(if long { width.saturating_sub(1) } else { *width }).collect();
+        let kept: String = cell
+            .chars()
+            .take(if long { width.saturating_sub(1) } else { *width })
+            .collect();
         let kept = if long { format!("{kept}…") } else { kept };
         text += &format!("{kept:<width$}");
     }

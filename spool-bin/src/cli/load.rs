@@ -1,0 +1,185 @@
+//! `spool load`: generates load and measures it.
+
+use crate::failure::Failure;
+use crate::logging::{self, LogFormat};
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use spool_smtp::load::{LoadPlan, LoadReport, Progress, Verification, run, verify};
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// With `--verify`: how long nothing new may arrive before the rest is called lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool load --to 127.0.0.1:2525 --messages 20000 --connections 20 --size 2048
+  spool load --to 127.0.0.1:2525 --rate 200 --messages 12000
+  spool load --to 127.0.0.1:2525 --ledger load.jsonl --verify sink.jsonl
+
+With --rate, latency is counted from when a message was due, not from when it could be sent. With
+--verify it waits until everything answered has arrived in the sink's ledger, or nothing new has for
+30 seconds; the exit status is 1 if anything is lost.")]
+pub(super) struct Load {
+    /// The server to send to
+    #[arg(long, value_name = "ADDR")]
+    to: SocketAddr,
+    /// Messages in all
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    messages: u64,
+    /// Connections at once
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    connections: usize,
+    /// Bytes of a message
+    #[arg(long, value_name = "BYTES", default_value_t = 2048)]
+    size: usize,
+    /// Recipients of a message
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    recipients: usize,
+    /// Messages a second in all [default: as many as the server takes]
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
+    /// Domains that the recipients are spread over
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    domains: usize,
+    /// A JSON line for each message answered
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Compare with the ledger of a sink
+    #[arg(long, value_name = "SINK_LEDGER", requires = "ledger")]
+    verify: Option<PathBuf>,
+    /// How the report looks
+    #[arg(long, value_parser = ["text", "json"], default_value = "text")]
+    format: String,
+}
+
+impl Load {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        logging::init(LogFormat::Text)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("no runtime")?;
+        let bar = bar(self.messages);
+        let report = runtime.block_on(run(self.plan(), |progress: Progress| {
+            bar.set_position(progress.done)
+        }));
+        let report = report.context("the ledger")?;
+        bar.finish_and_clear();
+        let verified = match (&self.ledger, &self.verify) {
+            (Some(load), Some(sink)) => Some(wait_and_verify(load, sink)?),
+            (_, _) => None,
+        };
+        self.print(&report, verified);
+        let lost = verified.map_or(0, |verified| verified.lost);
+        match (lost, report.accepted) {
+            (0, 1..) => Ok(()),
+            (0, 0) if self.messages == 0 => Ok(()),
+            (0, 0) => Err(Failure::Failed("not one message was accepted".to_owned())),
+            (lost, _) => Err(Failure::Failed(format!(
+                "{lost} messages were answered 250 and did not arrive"
+            ))),
+        }
+    }
+
+    fn plan(&self) -> LoadPlan {
+        let mut plan = LoadPlan::new(self.to);
+        plan.messages = self.messages;
+        plan.connections = self.connections;
+        plan.size = self.size;
+        plan.recipients = self.recipients;
+        plan.rate = self.rate;
+        plan.domains = self.domains;
+        plan.ledger.clone_from(&self.ledger);
+        plan
+    }
+
+    fn print(&self, report: &LoadReport, verified: Option<Verification>) {
+        let quantile = |share| report.latency.quantile(share).as_secs_f64() * 1000.0;
+        let end_to_end = verified.map(|verified| end_to_end(report, &verified));
+        if self.format == "json" {
+            let json = serde_json::json!({
+                "accepted": report.accepted,
+                "refused": report.refused,
+                "unknown": report.unknown,
+                "errors": report.errors,
+                "seconds": report.elapsed.as_secs_f64(),
+                "per_second": report.per_second(),
+                "latency_ms": {
+                    "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99), "p999": quantile(0.999),
+                    "max": report.latency.max().as_secs_f64() * 1000.0,
+                },
+                "verification": verified,
+                "end_to_end_per_second": end_to_end,
+            });
+            return println!("{json}");
+        }
+        println!(
+            "{} accepted in {:.2} s: {:.0} messages/s",
+            report.accepted,
+            report.elapsed.as_secs_f64(),
+            report.per_second()
+        );
+        println!(
+            "latency ms: p50 {:.2}, p90 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}",
+            quantile(0.5),
+            quantile(0.9),
+            quantile(0.99),
+            quantile(0.999),
+            report.latency.max().as_secs_f64() * 1000.0
+        );
+        for (code, count) in &report.refused {
+            println!("{count} refused with {code}");
+        }
+        if report.unknown > 0 {
+            println!("{} without an answer", report.unknown);
+        }
+        for (error, count) in &report.errors {
+            println!("{count} times: {error}");
+        }
+        if let (Some(verified), Some(rate)) = (verified, end_to_end) {
+            println!(
+                "{} arrived, {} lost, {} duplicated; {rate:.0} messages/s end to end",
+                verified.arrived, verified.lost, verified.duplicated
+            );
+        }
+    }
+}
+
+/// From the first message to the last arrival.
+#[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+fn end_to_end(report: &LoadReport, verified: &Verification) -> f64 {
+    let millis = (verified.last_at - report.started_at).max(1);
+    verified.arrived as f64 / (millis as f64 / 1000.0)
+}
+
+fn bar(messages: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
+    ProgressBar::new(messages).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Waits until all that was answered has arrived, or nothing new has for a while.
+fn wait_and_verify(load: &Path, sink: &Path) -> Result<Verification, Failure> {
+    let look = || verify(load, sink).map_err(|error| Failure::Failed(error.to_string()));
+    let (mut size, mut since) = (0, Instant::now());
+    loop {
+        let now = std::fs::metadata(sink).map(|data| data.len()).unwrap_or(0);
+        if now != size {
+            (size, since) = (now, Instant::now());
+        } else if since.elapsed() >= Duration::from_millis(300) {
+            // It has come to rest for a moment: worth reading.
+            let verified = look()?;
+            if verified.lost == 0 || since.elapsed() >= PATIENCE {
+                return Ok(verified);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

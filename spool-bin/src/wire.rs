@@ -1,0 +1,358 @@
+//! The one place that names all crates: opens the spool, starts the ingress, the admin API and the built-in sink, and
+//! ends them in order.
+
+use crate::admin;
+use crate::cli::Serve;
+use crate::config::Config;
+use crate::failure::Failure;
+use actix::Addr;
+use anyhow::Context;
+use spool_actors::{Add, Flushed, Gate, KillAndFlush, OpenSpool, Spool, SpoolActor};
+use spool_core::store::StoreOptions;
+use spool_core::{
+    AddError, BoxFuture, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
+    RetryInterval, RetryPolicy, Router, Section, SpoolConfig, Submission, SystemClock,
+};
+use spool_smtp::client::{SmtpAgent, SmtpConfig};
+use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
+use spool_smtp::sink::{Sink, SinkConfig};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long the ingress may take to end its sessions, beside `shutdown_timeout` for the deliveries.
+const INGRESS_GRACE: Duration = Duration::from_secs(5);
+
+/// What a mail needs on its way from the door to the spool.
+#[derive(Clone)]
+pub(crate) struct Relay {
+    pub(crate) spool: Addr<SpoolActor>,
+    pub(crate) gate: Gate,
+    routes: Arc<RwLock<Routes>>,
+}
+
+/// Where mail goes and how it is retried; changed by a reload.
+struct Routes {
+    router: Router,
+    retry: RetryPolicy,
+}
+
+impl Routes {
+    fn of(config: &Config) -> Self {
+        let jitter = config.retry.jitter;
+        Self {
+            router: Router::new(config.rules.clone(), config.next_hops.clone().into()),
+            retry: RetryPolicy {
+                intervals: config
+                    .retry
+                    .intervals
+                    .iter()
+                    .map(|span| RetryInterval::with_jitter(*span, jitter))
+                    .collect(),
+                repeat_last: config.retry.repeat_last,
+                expire_after: Some(config.retry.expire_after),
+            },
+        }
+    }
+}
+
+impl Relay {
+    /// The sections of a mail: by the routes, or all to `next_hops` when there are any.
+    pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> Vec<Section> {
+        let routes = self
+            .routes
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if next_hops.is_empty() {
+            return routes.router.split(envelope, &routes.retry);
+        }
+        vec![Section {
+            envelope,
+            next_hops: next_hops.into(),
+            retry: routes.retry.clone(),
+        }]
+    }
+
+    /// Spools a submission; the answer comes once it is durable.
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<Vec<MessageId>, AddError> {
+        self.spool
+            .send(Add::submission(submission))
+            .await
+            .unwrap_or(Err(AddError::Killed))
+    }
+}
+
+impl Intake for Relay {
+    fn accept(&self, mail: Mail) -> BoxFuture<Result<Vec<MessageId>, AddError>> {
+        let Mail {
+            envelope,
+            body,
+            flows,
+        } = mail;
+        let sections = self.sections(envelope, &[]);
+        let submission = Submission {
+            sections,
+            body,
+            initial: InitialStatus::SendNow,
+            flows,
+            parent: None,
+        };
+        let request = self.spool.send(Add::submission(submission));
+        Box::pin(async move { request.await.unwrap_or(Err(AddError::Killed)) })
+    }
+
+    fn admit(&self, size: u64) -> Result<(), AddError> {
+        self.gate.admit(size)
+    }
+}
+
+/// Runs the service to its end.
+pub(crate) fn serve(config: &Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
+    actix::System::new().block_on(run(config.clone(), built_in_sink, options))
+}
+
+async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let (stop, stopped) = watch::channel(false);
+    // The spool first: whoever cannot have it must not take a port from the one who has.
+    let spool = open(&config).await?;
+    if built_in_sink {
+        config.next_hops = vec![start_sink(stopped.clone()).await?];
+    }
+    let relay = Relay {
+        spool: spool.addr.clone(),
+        gate: spool.gate.clone(),
+        routes: Arc::new(RwLock::new(Routes::of(&config))),
+    };
+    let smtp = listen(&config, &relay, &spool, &stopped).await?;
+    let (admin_address, admin) = start_admin(&config, &relay)?;
+    ready(&config, &smtp, admin_address)?;
+
+    while signals.next().await == Wanted::Reload {
+        reload(&options, &relay, &config);
+    }
+    tracing::info!("shutting down");
+    let _ = stop.send(true);
+    let kill = spool.addr.send(KillAndFlush {
+        timeout: Some(config.shutdown_timeout),
+    });
+    let end = async {
+        let flushed = kill.await.unwrap_or(Flushed::Finished);
+        if let Some(admin) = admin {
+            let _ = tokio::time::timeout(INGRESS_GRACE, admin.stop(true)).await;
+        }
+        flushed
+    };
+    tokio::select! {
+        flushed = end => match flushed {
+            Flushed::Finished => tracing::info!("all sessions ended; the spool is closed"),
+            Flushed::Timeout => tracing::warn!("some sessions were still running; their messages are in doubt"),
+        },
+        () = signals.second() => tracing::warn!("ended at once"),
+    }
+    Ok(())
+}
+
+async fn open(config: &Config) -> Result<OpenSpool, Failure> {
+    let mut store = StoreOptions::default();
+    store.segment_size = config.disk.segment_size;
+    store.min_free_space = config.disk.min_free_space;
+    store.max_messages = config.disk.max_messages;
+    let mut spool = SpoolConfig::new(&config.spool_dir);
+    spool.store = store;
+    spool.max_concurrent_jobs = config.max_concurrent_jobs;
+    spool.max_jobs_per_destination = config.client.connections_per_destination;
+    spool.memory_limit = config.disk.memory_limit;
+    spool.threads = config.threads;
+    let agent = Arc::new(SmtpAgent::new(client(config)));
+    let opened = Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?;
+    for damage in &opened.damage {
+        tracing::error!(
+            file = damage.file,
+            offset = damage.offset,
+            length = damage.length,
+            kept_as = damage.kept_as,
+            "damaged, set aside: {}",
+            damage.reason
+        );
+    }
+    Ok(opened)
+}
+
+fn client(config: &Config) -> SmtpConfig {
+    let limits = &config.client;
+    let mut client = SmtpConfig::default();
+    client.hostname.clone_from(&config.hostname);
+    client.connections = limits.connections;
+    client.connections_per_destination = limits.connections_per_destination;
+    client.messages_per_connection = limits.messages_per_connection;
+    client.idle_timeout = limits.idle_timeout;
+    client.connect_timeout = limits.connect_timeout;
+    client.greeting_timeout = limits.greeting_timeout;
+    client.command_timeout = limits.command_timeout;
+    client.data_timeout = limits.data_timeout;
+    client.final_reply_timeout = limits.final_reply_timeout;
+    client
+}
+
+fn server(config: &Config) -> ServerConfig {
+    let limits = &config.limits;
+    ServerConfig {
+        hostname: config.hostname.clone(),
+        connections: limits.connections,
+        connections_per_client: limits.connections_per_client,
+        message_size: limits.message_size,
+        recipients: limits.recipients,
+        line_length: limits.line_length,
+        errors_per_session: limits.errors_per_session,
+        command_timeout: limits.command_timeout,
+        data_timeout: limits.data_timeout,
+        bare_newline: limits.bare_newline,
+        received_headers: limits.received_headers,
+        relay: RelayPolicy {
+            allow_networks: config.allow_networks.clone(),
+            allow_domains: config.allow_domains.clone(),
+        },
+        clock: Arc::new(SystemClock),
+    }
+}
+
+/// The built-in sink, on a port of its own.
+async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> {
+    let sink = Sink::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SinkConfig::default()).await;
+    let sink = sink.context("the built-in sink")?;
+    let address = sink.local_addr().context("the built-in sink")?;
+    tracing::warn!(%address, "no next hop was given: all mail goes to the built-in sink, which forgets it");
+    actix::spawn(sink.run(stopped));
+    Ok(address.into())
+}
+
+/// Listens everywhere, then accepts. Sessions run on the spool's worker threads.
+async fn listen(
+    config: &Config,
+    relay: &Relay,
+    spool: &OpenSpool,
+    stopped: &watch::Receiver<bool>,
+) -> Result<Vec<SocketAddr>, Failure> {
+    let mut listeners = Vec::new();
+    for address in &config.smtp {
+        let listener = Listener::bind(*address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+        let bound = listener
+            .local_addr()
+            .with_context(|| format!("cannot listen on {address}"))?;
+        listeners.push((listener, bound));
+    }
+    let server = Arc::new(server(config));
+    let addresses = listeners.iter().map(|(_, address)| *address).collect();
+    for (listener, _) in listeners {
+        let workers = spool.workers.clone();
+        let place = move |session: Box<dyn FnOnce() -> BoxFuture<()> + Send>| {
+            if !workers.place(session) {
+                tracing::error!("the worker threads have ended; a connection is dropped");
+            }
+        };
+        actix::spawn(listener.run(
+            Arc::clone(&server),
+            Arc::new(relay.clone()),
+            place,
+            stopped.clone(),
+        ));
+    }
+    Ok(addresses)
+}
+
+fn start_admin(
+    config: &Config,
+    relay: &Relay,
+) -> Result<(Option<SocketAddr>, Option<actix_web::dev::ServerHandle>), Failure> {
+    let Some(address) = config.admin else {
+        return Ok((None, None));
+    };
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("the admin API cannot listen on {address}"))?;
+    let bound = listener.local_addr().context("the admin API")?;
+    let server =
+        admin::serve(listener, relay.clone(), config.limits.message_size).context("the admin API")?;
+    let handle = server.handle();
+    actix::spawn(server);
+    Ok((Some(bound), Some(handle)))
+}
+
+/// The one line on standard output.
+fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Result<(), Failure> {
+    let smtp: Vec<String> = smtp.iter().map(ToString::to_string).collect();
+    let admin = admin.map_or(String::new(), |address| address.to_string());
+    let line = format!(
+        "ready smtp={} admin={admin} spool={}\n",
+        smtp.join(","),
+        config.spool_dir.display()
+    );
+    let mut out = std::io::stdout().lock();
+    out.write_all(line.as_bytes())
+        .and_then(|()| out.flush())
+        .context("standard output")?;
+    Ok(())
+}
+
+/// Routes and retries change at once; what needs a restart is said.
+fn reload(options: &Serve, relay: &Relay, running: &Config) {
+    match options.config() {
+        Ok((mut config, built_in_sink)) => {
+            if built_in_sink {
+                config.next_hops.clone_from(&running.next_hops);
+            }
+            *relay
+                .routes
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = Routes::of(&config);
+            let jobs = spool_actors::SetMaxConcurrentJobs(config.max_concurrent_jobs);
+            relay.spool.do_send(jobs);
+            tracing::info!(
+                "configuration read again: routes, retries and jobs are changed, everything else needs a restart"
+            );
+        }
+        Err(failure) => tracing::error!("the configuration was not changed: {failure}"),
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    Reload,
+    End,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let of = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            hangup: of(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Wanted {
+        tokio::select! {
+            _ = self.terminate.recv() => Wanted::End,
+            _ = self.interrupt.recv() => Wanted::End,
+            _ = self.hangup.recv() => Wanted::Reload,
+        }
+    }
+
+    /// The second signal that asks for the end.
+    async fn second(&mut self) {
+        while self.next().await == Wanted::Reload {}
+    }
+}

@@ -1,0 +1,45 @@
+//! The command line as a shell sees it: help, exit status, and what goes to which stream.
+
+use std::process::{Command, Output};
+
+fn spool(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_spool")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn every_verb_has_help_that_teaches() {
+    let help = text(&spool(&["--help"]).stdout);
+    for verb in ["serve", "check", "status", "count", "jobs", "submit", "sink", "load"] {
+        assert!(help.contains(verb), "{help}");
+        let output = spool(&[verb, "--help"]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains("Usage: spool"), "{verb}");
+    }
+}
+
+#[test]
+fn usage_errors_are_2_and_failures_are_1() {
+    for args in [&["frobnicate"][..], &["status", "--format", "xml"], &["status", "--older", "soon"], &["load"], &["submit", "--from", "a@b"]] {
+        let output = spool(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
+    }
+    let nobody = spool(&["count", "--admin", "http://127.0.0.1:9"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(text(&nobody.stderr).contains("spool serve"), "says what to do next");
+    assert_eq!(spool(&["count", "--spool", "/no/such/dir"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_bad_script_is_refused_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("bad.sink");
+    std::fs::write(&script, "mail hang\nfrob\n").unwrap();
+    let output = spool(&["sink", "--script", script.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("bad.sink:2:"));
+}

@@ -1,0 +1,276 @@
+//! The load generator: many connections, each sending message after message, and what was measured.
+//!
+//! A client of its own, independent of the delivery client. Every message carries a tag in its `X-Spool-Load` header, so
+//! that what arrives can be compared with what was answered.
+
+mod connection;
+mod histogram;
+mod template;
+mod verify;
+
+pub use histogram::Histogram;
+pub use verify::{Verification, VerifyError, verify};
+
+use connection::{Connection, Ending};
+use spool_core::{Clock, SystemClock};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use template::Template;
+use tokio::time::Instant;
+
+/// After so many failures in a row a connection gives up.
+const MAX_FAILURES: u32 = 20;
+
+/// What is to be sent.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoadPlan {
+    /// Where to.
+    pub to: SocketAddr,
+    /// How many messages in all.
+    pub messages: u64,
+    /// Over how many connections at once.
+    pub connections: usize,
+    /// Bytes of each message, header included; at least 300.
+    pub size: usize,
+    /// Recipients of each message.
+    pub recipients: usize,
+    /// Messages a second in all; `None`: each connection sends as soon as its last message was answered.
+    pub rate: Option<f64>,
+    /// Over how many domains the recipients are spread.
+    pub domains: usize,
+    /// Where to note each message that was answered 250, and each whose answer never came.
+    pub ledger: Option<PathBuf>,
+}
+
+impl LoadPlan {
+    /// 1,000 messages of 2 KiB over 10 connections.
+    #[must_use]
+    pub const fn new(to: SocketAddr) -> Self {
+        Self {
+            to,
+            messages: 1000,
+            connections: 10,
+            size: 2048,
+            recipients: 1,
+            rate: None,
+            domains: 1,
+            ledger: None,
+        }
+    }
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Messages that have their answer, or will not get one.
+    pub done: u64,
+    /// Of how many.
+    pub total: u64,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LoadReport {
+    /// Messages answered 250.
+    pub accepted: u64,
+    /// Messages refused, by code.
+    pub refused: BTreeMap<u16, u64>,
+    /// Messages whose final reply never came.
+    pub unknown: u64,
+    /// Why connections failed, by reason.
+    pub errors: BTreeMap<String, u64>,
+    /// From the first connection to the last answer.
+    pub elapsed: Duration,
+    /// When the first message was due, on the wall clock, in milliseconds since 1970.
+    pub started_at: i64,
+    /// Time from MAIL to the final reply; with a rate, from when the message was due.
+    pub latency: Histogram,
+}
+
+impl LoadReport {
+    /// Messages accepted in a second.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    pub fn per_second(&self) -> f64 {
+        self.accepted as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+}
+
+/// What all connections share.
+struct Shared {
+    plan: LoadPlan,
+    template: Template,
+    next: AtomicU64,
+    done: AtomicU64,
+    start: Instant,
+    ledger: Option<Mutex<BufWriter<File>>>,
+}
+
+/// Sends the whole plan. `progress` is called a few times a second.
+///
+/// # Errors
+/// When the ledger cannot be written. Failing connections are part of the report.
+pub async fn run(plan: LoadPlan, progress: impl Fn(Progress)) -> io::Result<LoadReport> {
+    let open = |path: &PathBuf| OpenOptions::new().create(true).append(true).open(path);
+    let ledger = plan
+        .ledger
+        .as_ref()
+        .map(open)
+        .transpose()?
+        .map(|file| Mutex::new(BufWriter::new(file)));
+    let started_at = SystemClock.now();
+    let template = Template::new(&plan, started_at);
+    let connections = plan.connections.max(1);
+    let total = plan.messages;
+    let shared = Arc::new(Shared {
+        plan,
+        template,
+        next: AtomicU64::new(0),
+        done: AtomicU64::new(0),
+        start: Instant::now(),
+        ledger,
+    });
+    let tasks: Vec<_> = (0..connections)
+        .map(|_| tokio::spawn(drive(Arc::clone(&shared))))
+        .collect();
+    let mut report = LoadReport {
+        started_at: started_at.0,
+        ..LoadReport::default()
+    };
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    for mut task in tasks {
+        let part = loop {
+            tokio::select! {
+                part = &mut task => break part,
+                _ = tick.tick() => progress(Progress { done: shared.done.load(Ordering::Relaxed), total }),
+            }
+        };
+        match part {
+            Ok(part) => report.merge(part),
+            Err(error) => *report.errors.entry(error.to_string()).or_default() += 1,
+        }
+    }
+    report.elapsed = shared.start.elapsed();
+    if let Some(ledger) = &shared.ledger {
+        ledger.lock().unwrap_or_else(PoisonError::into_inner).flush()?;
+    }
+    progress(Progress { done: total, total });
+    Ok(report)
+}
+
+impl LoadReport {
+    fn merge(&mut self, part: Self) {
+        self.accepted += part.accepted;
+        self.unknown += part.unknown;
+        for (code, count) in part.refused {
+            *self.refused.entry(code).or_default() += count;
+        }
+        for (error, count) in part.errors {
+            *self.errors.entry(error).or_default() += count;
+        }
+        self.latency.merge(&part.latency);
+    }
+}
+
+/// One connection's work, over as many TCP connections as it takes.
+async fn drive(shared: Arc<Shared>) -> LoadReport {
+    let mut report = LoadReport::default();
+    let mut failures = 0;
+    let mut connection: Option<Connection> = None;
+    while let Some((number, due)) = shared.next_message().await {
+        let open = match connection.take() {
+            Some(open) => Ok(open),
+            None => Connection::open(shared.plan.to).await,
+        };
+        let mut open = match open {
+            Ok(open) => open,
+            Err(error) => {
+                // The message was not begun: it is refused by nobody and lost by nobody.
+                *report.errors.entry(error.to_string()).or_default() += 1;
+                shared.done.fetch_add(1, Ordering::Relaxed);
+                failures += 1;
+                if failures >= MAX_FAILURES {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50) * failures).await;
+                continue;
+            }
+        };
+        let ending = open.send(&shared.template, number).await;
+        shared.done.fetch_add(1, Ordering::Relaxed);
+        match ending {
+            Ending::Answered(250) => {
+                failures = 0;
+                report.accepted += 1;
+                report.latency.record(due.elapsed());
+                shared.note(number, true);
+                connection = Some(open);
+            }
+            Ending::Answered(code) => {
+                *report.refused.entry(code).or_default() += 1;
+                connection = (code != 421).then_some(open);
+            }
+            Ending::Refused(code) => {
+                *report.refused.entry(code).or_default() += 1;
+                // What the peer still waits for after a refusal in the middle is its own affair: a new connection is clean.
+            }
+            Ending::Broken { error, begun } => {
+                failures += 1;
+                *report.errors.entry(error).or_default() += 1;
+                if begun {
+                    report.unknown += 1;
+                    shared.note(number, false);
+                }
+                if failures >= MAX_FAILURES {
+                    break;
+                }
+            }
+        }
+    }
+    if let Some(connection) = connection {
+        connection.quit().await;
+    }
+    report
+}
+
+impl Shared {
+    /// The next message's number, and since when it is due.
+    async fn next_message(&self) -> Option<(u64, Instant)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if number >= self.plan.messages {
+            return None;
+        }
+        let Some(rate) = self.plan.rate.filter(|rate| *rate > 0.0) else {
+            return Some((number, Instant::now()));
+        };
+        #[allow(clippy::cast_precision_loss, reason = "fewer than 2^52 messages")]
+        let due = self.start + Duration::from_secs_f64(number as f64 / rate);
+        tokio::time::sleep_until(due).await;
+        // Measured from here even when this connection came too late: a slow server must not hide its own queue.
+        Some((number, due))
+    }
+
+    fn note(&self, number: u64, answered: bool) {
+        let Some(ledger) = &self.ledger else { return };
+        let tag = self.template.tag(number);
+        let line = format!("{{\"tag\":\"{tag}\",\"answered\":{answered}}}\n");
+        if let Err(error) = ledger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(line.as_bytes())
+        {
+            tracing::error!(%error, "cannot write the ledger");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

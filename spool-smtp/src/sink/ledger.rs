@@ -1,0 +1,70 @@
+//! The sink's ledger: a JSON line for each message, in the file before the message is answered.
+
+use spool_core::{Clock, SystemClock};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// The header whose value a line repeats as `tag`.
+pub const TAG_HEADER: &str = "X-Spool-Load";
+
+#[derive(Debug)]
+pub(super) struct Ledger(Mutex<File>);
+
+impl Ledger {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(Mutex::new(
+            OpenOptions::new().create(true).append(true).open(path)?,
+        )))
+    }
+
+    /// Writes one line, in one call.
+    pub(super) fn write(
+        &self,
+        from: &str,
+        to: &[String],
+        size: u64,
+        hash: u32,
+        head: &[u8],
+    ) -> io::Result<()> {
+        let line = serde_json::json!({
+            "at": SystemClock.now().0,
+            "from": from,
+            "to": to,
+            "size": size,
+            "hash": format!("{hash:08x}"),
+            "tag": tag(head),
+        });
+        let line = format!("{line}\n");
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(line.as_bytes())
+    }
+}
+
+/// The value of the tag header within the first bytes of a message.
+fn tag(head: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(head);
+    let mut lines = text.split("\r\n").take_while(|line| !line.is_empty());
+    lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case(TAG_HEADER)
+            .then(|| value.trim().to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_is_found_in_the_header_only() {
+        assert_eq!(
+            tag(b"A: b\r\nx-spool-load: r-7 \r\n\r\nbody").as_deref(),
+            Some("r-7")
+        );
+        assert_eq!(tag(b"A: b\r\n\r\nX-Spool-Load: r-7\r\n"), None);
+    }
+}

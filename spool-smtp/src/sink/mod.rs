@@ -1,0 +1,150 @@
+//! The mock SMTP sink: takes every message and forgets it, or behaves as a script says.
+//!
+//! It is written apart from the ingress, on purpose: each checks the other. It is lenient, takes bounded memory for a
+//! connection, and is cheap, because it shares the machine with what is measured.
+
+mod data;
+mod ledger;
+mod script;
+mod session;
+
+pub use script::{Script, ScriptError};
+
+pub use ledger::TAG_HEADER;
+
+use ledger::Ledger;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How a sink behaves.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SinkConfig {
+    /// What it does beside taking everything.
+    pub script: Script,
+    /// Where it writes a JSON line for each message it took, before it says so.
+    pub ledger: Option<PathBuf>,
+    /// The largest message in bytes; a larger one is answered 552.
+    pub message_size: u64,
+    /// A connection that says nothing for so long is closed.
+    pub idle_timeout: Duration,
+}
+
+impl Default for SinkConfig {
+    fn default() -> Self {
+        Self {
+            script: Script::default(),
+            ledger: None,
+            message_size: 1 << 30,
+            idle_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub struct SinkCounts {
+    /// Connections accepted.
+    pub connections: AtomicU64,
+    /// Messages taken.
+    pub messages: AtomicU64,
+    /// Bytes of their bodies.
+    pub bytes: AtomicU64,
+    open: AtomicUsize,
+}
+
+/// What sessions share.
+#[derive(Debug)]
+struct Shared {
+    config: SinkConfig,
+    ledger: Option<Ledger>,
+    counts: Arc<SinkCounts>,
+    memory: script::Memory,
+}
+
+/// A sink that listens.
+#[derive(Debug)]
+pub struct Sink {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+}
+
+impl Sink {
+    /// Listens on `address`; connections wait until [`Sink::run`].
+    ///
+    /// # Errors
+    /// When the address is taken or the ledger cannot be opened.
+    pub async fn bind(address: SocketAddr, config: SinkConfig) -> io::Result<Self> {
+        let ledger = config.ledger.as_deref().map(Ledger::open).transpose()?;
+        let listener = TcpListener::bind(address).await?;
+        let shared = Shared {
+            config,
+            ledger,
+            counts: Arc::default(),
+            memory: script::Memory::default(),
+        };
+        Ok(Self {
+            listener,
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not know.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Its counts, to be read at any time.
+    #[must_use]
+    pub fn counts(&self) -> Arc<SinkCounts> {
+        Arc::clone(&self.shared.counts)
+    }
+
+    /// Takes connections until `shutdown` becomes true or its sender is gone. Each session is a task of this runtime.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        let sessions_see = shutdown.clone();
+        let accept = async {
+            loop {
+                match self.listener.accept().await {
+                    Ok((stream, _)) => {
+                        let (shared, mut shutdown) = (Arc::clone(&self.shared), sessions_see.clone());
+                        tokio::spawn(async move {
+                            shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+                            let open = shared.counts.open.fetch_add(1, Ordering::Relaxed) + 1;
+                            tokio::select! {
+                                _ = shutdown.wait_for(|stop| *stop) => {}
+                                ended = session::serve(stream, &shared, open) => {
+                                    if let Err(error) = ended {
+                                        tracing::debug!(%error, "a connection broke");
+                                    }
+                                }
+                            }
+                            shared.counts.open.fetch_sub(1, Ordering::Relaxed);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the sink cannot accept a connection");
+                        // Out of descriptors, most likely: spinning would not free one.
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            _ = shutdown.wait_for(|stop| *stop) => {}
+            () = accept => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
