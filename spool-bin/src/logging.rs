@@ -93,7 +93,7 @@ pub(crate) fn init(format: LogFormat) -> Result<(), Failure> {
         Ok(filter) => filter
             .parse::<EnvFilter>()
             .map_err(|error| Failure::Usage(format!("SPOOL_LOG: {error}")))?,
-        Err(_) => EnvFilter::new("info"),
+        Err(_) => EnvFilter::new("info,actix_server=warn"),
     };
     let (queue, lines) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));

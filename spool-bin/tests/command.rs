@@ -3,7 +3,10 @@
 use std::process::{Command, Output};
 
 fn spool(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_spool")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_spool"))
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -13,7 +16,9 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn every_verb_has_help_that_teaches() {
     let help = text(&spool(&["--help"]).stdout);
-    for verb in ["serve", "check", "status", "count", "jobs", "submit", "sink", "load"] {
+    for verb in [
+        "serve", "check", "status", "count", "jobs", "submit", "sink", "load",
+    ] {
         assert!(help.contains(verb), "{help}");
         let output = spool(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));
@@ -23,15 +28,27 @@ fn every_verb_has_help_that_teaches() {
 
 #[test]
 fn usage_errors_are_2_and_failures_are_1() {
-    for args in [&["frobnicate"][..], &["status", "--format", "xml"], &["status", "--older", "soon"], &["load"], &["submit", "--from", "a@b"]] {
+    for args in [
+        &["frobnicate"][..],
+        &["status", "--format", "xml"],
+        &["status", "--older", "soon"],
+        &["load"],
+        &["submit", "--from", "a@b"],
+    ] {
         let output = spool(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
     }
     let nobody = spool(&["count", "--admin", "http://127.0.0.1:9"]);
     assert_eq!(nobody.status.code(), Some(1));
-    assert!(text(&nobody.stderr).contains("spool serve"), "says what to do next");
-    assert_eq!(spool(&["count", "--spool", "/no/such/dir"]).status.code(), Some(1));
+    assert!(
+        text(&nobody.stderr).contains("spool serve"),
+        "says what to do next"
+    );
+    assert_eq!(
+        spool(&["count", "--spool", "/no/such/dir"]).status.code(),
+        Some(1)
+    );
 }
 
 #[test]

@@ -21,13 +21,21 @@ fn malformed_sessions_get_the_right_class_of_reply_and_spool_nothing() {
     assert_eq!(class(&["MAIL FROM:<a@b.example>"]), 5, "before EHLO");
     assert_eq!(class(&["EHLO x", "RCPT TO:<a@b.example>"]), 5, "before MAIL");
     assert_eq!(class(&["EHLO x", "DATA"]), 5, "before RCPT");
-    assert_eq!(class(&["EHLO x", "MAIL FROM:<a@b.example>", "MAIL FROM:<a@b.example>"]), 5, "nested");
+    assert_eq!(
+        class(&["EHLO x", "MAIL FROM:<a@b.example>", "MAIL FROM:<a@b.example>"]),
+        5,
+        "nested"
+    );
     assert_eq!(class(&["EHLO x", "MAIL FROM:<a b@c>"]), 5);
     assert_eq!(class(&["EHLO x", "MAIL FROM:a@b.example"]), 5);
     assert_eq!(class(&["EHLO x", "MAIL FROM:<a@b.example> FUTURE=1"]), 5);
     assert_eq!(say(&["EHLO x", "MAIL FROM:<a@b.example> SIZE=99999999999"]), 552);
     assert_eq!(class(&["EHLO x", "MAIL FROM:<>", "RCPT TO:<>"]), 5);
-    assert_eq!(class(&[&format!("EHLO {}", "x".repeat(100_000))]), 5, "an oversized line");
+    assert_eq!(
+        class(&[&format!("EHLO {}", "x".repeat(100_000))]),
+        5,
+        "an oversized line"
+    );
     assert_eq!(class(&["EHLO x", "NOOP a\0b"]), 5, "NUL");
     assert_eq!(class(&["EHLO x", "NOOP a\rb"]), 5, "bare CR");
     assert_eq!(class(&["EHLO x", "NOOP a\nb"]), 5, "bare LF");
@@ -42,7 +50,9 @@ fn malformed_sessions_get_the_right_class_of_reply_and_spool_nothing() {
     assert_eq!(capture.try_message(), None);
     assert_eq!(count_from_disk(&spool).unwrap(), 0);
     // And it still works.
-    let reply = RawClient::hello(server.smtp()).transaction("a@b.example", &["c@d.example"], b"fine\r\n").unwrap();
+    let reply = RawClient::hello(server.smtp())
+        .transaction("a@b.example", &["c@d.example"], b"fine\r\n")
+        .unwrap();
     assert_eq!(reply.0, 250);
     assert_eq!(capture.message().without_trace(), b"fine\r\n");
 }
@@ -53,7 +63,17 @@ fn nothing_is_smuggled_past_the_end_of_a_message() {
     let spool = dir.path().join("spool");
     let capture = Capture::start();
     let server = serve(&spool, &[&capture.next_hop()], &[]);
-    let ends = ["\n.\n", "\n.\r\n", "\r.\r", "\r.\r\n", "\r\n.\n", "\r\n.\r", "\r\n\0.\r\n", "\n\r.\r\n", "\r\r\n.\r\n"];
+    let ends = [
+        "\n.\n",
+        "\n.\r\n",
+        "\r.\r",
+        "\r.\r\n",
+        "\r\n.\n",
+        "\r\n.\r",
+        "\r\n\0.\r\n",
+        "\n\r.\r\n",
+        "\r\r\n.\r\n",
+    ];
     for end in ends {
         let mut client = RawClient::hello(server.smtp());
         for line in ["MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA"] {
@@ -74,8 +94,16 @@ fn nothing_is_smuggled_past_the_end_of_a_message() {
 fn strangers_may_not_relay() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("spool.toml");
-    std::fs::write(&config, "[relay]\nallow_networks = [\"192.0.2.0/24\"]\nallow_domains = [\"ours.example\"]\n").unwrap();
-    let server = serve(&dir.path().join("spool"), &["127.0.0.1:9"], &["--config", config.to_str().unwrap()]);
+    std::fs::write(
+        &config,
+        "[relay]\nallow_networks = [\"192.0.2.0/24\"]\nallow_domains = [\"ours.example\"]\n",
+    )
+    .unwrap();
+    let server = serve(
+        &dir.path().join("spool"),
+        &["127.0.0.1:9"],
+        &["--config", config.to_str().unwrap()],
+    );
     let mut client = RawClient::hello(server.smtp());
     client.command("MAIL FROM:<a@b.example>");
     assert_eq!(client.command("RCPT TO:<c@theirs.example>").0, 550);
@@ -90,7 +118,10 @@ fn a_bad_config_is_refused_with_every_error_and_its_line() {
     std::fs::write(&config, text).unwrap();
     let config = config.to_str().unwrap();
     let spool = dir.path().join("spool");
-    for args in [&["check", "--config", config][..], &["serve", "--spool", spool.to_str().unwrap(), "--config", config]] {
+    for args in [
+        &["check", "--config", config][..],
+        &["serve", "--spool", spool.to_str().unwrap(), "--config", config],
+    ] {
         let output = run(args);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{error}");

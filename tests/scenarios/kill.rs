@@ -27,11 +27,12 @@ fn client(to: std::net::SocketAddr, round: u64, number: u64, stop: &AtomicBool, 
             return;
         }
         let tag = format!("r{round}c{number}n{n}");
-        let body = format!("X-Tag: {tag}\r\n\r\n{}\r\n", "x".repeat(500 + usize::try_from(n % 7).unwrap() * 400));
-        // Everything in one write; the last of the replies decides.
-        let burst = format!(
-            "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
+        let body = format!(
+            "X-Tag: {tag}\r\n\r\n{}\r\n",
+            "x".repeat(500 + usize::try_from(n % 7).unwrap() * 400)
         );
+        // Everything in one write; the last of the replies decides.
+        let burst = format!("MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n");
         let sent = client.send(burst.as_bytes()).and_then(|()| {
             (0..3).try_for_each(|_| client.reply().map(|_| ()))?;
             client.send(format!("{body}.\r\n").as_bytes())?;
@@ -86,7 +87,13 @@ fn twenty_kills_under_load_lose_nothing() {
     until("all that was answered has arrived", || {
         while let Some(message) = capture.try_message() {
             let body = String::from_utf8(message.without_trace().to_vec()).unwrap();
-            let tag = body.strip_prefix("X-Tag: ").unwrap().split("\r\n").next().unwrap().to_owned();
+            let tag = body
+                .strip_prefix("X-Tag: ")
+                .unwrap()
+                .split("\r\n")
+                .next()
+                .unwrap()
+                .to_owned();
             assert!(body.ends_with("x\r\n"), "a torn body");
             missing.remove(&tag);
             *seen.entry(tag).or_default() += 1;
@@ -99,18 +106,34 @@ fn twenty_kills_under_load_lose_nothing() {
     });
     while let Some(message) = capture.try_message() {
         let body = String::from_utf8(message.without_trace().to_vec()).unwrap();
-        let tag = body.strip_prefix("X-Tag: ").unwrap().split("\r\n").next().unwrap().to_owned();
+        let tag = body
+            .strip_prefix("X-Tag: ")
+            .unwrap()
+            .split("\r\n")
+            .next()
+            .unwrap()
+            .to_owned();
         *seen.entry(tag).or_default() += 1;
     }
     let duplicates: usize = seen.values().map(|times| times - 1).sum();
-    let strangers = seen.keys().filter(|tag| !answered.contains(*tag) && !unknown.contains(*tag)).count();
+    let strangers = seen
+        .keys()
+        .filter(|tag| !answered.contains(*tag) && !unknown.contains(*tag))
+        .count();
     println!(
         "{ROUNDS} kills: {} answered, {} without an answer, 0 lost, {duplicates} arrived twice",
         answered.len(),
         unknown.len()
     );
     assert_eq!(strangers, 0);
-    assert!(answered.len() > 100, "too little load to prove anything: {}", answered.len());
-    assert!(duplicates <= usize::try_from(ROUNDS).unwrap() * SESSIONS, "{duplicates} duplicates");
+    assert!(
+        answered.len() > 100,
+        "too little load to prove anything: {}",
+        answered.len()
+    );
+    assert!(
+        duplicates <= usize::try_from(ROUNDS).unwrap() * SESSIONS,
+        "{duplicates} duplicates"
+    );
     drop(server);
 }

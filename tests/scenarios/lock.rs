@@ -4,7 +4,10 @@ use spool_tests::process::{run, serve};
 use std::path::Path;
 
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut all: Vec<_> = walk(dir).into_iter().map(|file| (file.clone(), std::fs::read(&file).unwrap())).collect();
+    let mut all: Vec<_> = walk(dir)
+        .into_iter()
+        .map(|file| (file.clone(), std::fs::read(&file).unwrap()))
+        .collect();
     all.sort();
     all
 }
@@ -24,7 +27,17 @@ fn walk(dir: &Path) -> Vec<String> {
 fn refused(spool: &Path, code: i32) -> String {
     let before = files(spool);
     let spool_arg = spool.to_str().unwrap();
-    let args = ["serve", "--spool", spool_arg, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--next-hop", "127.0.0.1:9"];
+    let args = [
+        "serve",
+        "--spool",
+        spool_arg,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--next-hop",
+        "127.0.0.1:9",
+    ];
     let output = run(&args);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{error}");

@@ -1,6 +1,11 @@
 //! The scenarios: one behaviour a file, through the program, real sockets and real files.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests panic"
+)]
 
 mod clients;
 mod corpus;

@@ -13,7 +13,11 @@ fn config(dir: &std::path::Path, text: &str) -> [String; 2] {
 
 /// A port on which nobody listens.
 fn dead() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }
 
 #[test]
@@ -27,13 +31,21 @@ fn a_hanging_next_hop_does_not_hold_up_another_one() {
         hanging.local_addr().unwrap()
     );
     let config = config(dir.path(), &rule);
-    let server = serve(&dir.path().join("spool"), &[&capture.next_hop()], &[&config[0], &config[1]]);
+    let server = serve(
+        &dir.path().join("spool"),
+        &[&capture.next_hop()],
+        &[&config[0], &config[1]],
+    );
     let mut client = RawClient::hello(server.smtp());
     for n in 0..50 {
-        client.transaction("a@example.org", &[&format!("{n}@hanging.example")], b"x\r\n").unwrap();
+        client
+            .transaction("a@example.org", &[&format!("{n}@hanging.example")], b"x\r\n")
+            .unwrap();
     }
     for n in 0..50 {
-        client.transaction("a@example.org", &[&format!("{n}@good.example")], b"x\r\n").unwrap();
+        client
+            .transaction("a@example.org", &[&format!("{n}@good.example")], b"x\r\n")
+            .unwrap();
     }
     for _ in 0..50 {
         assert!(capture.message().rcpt[0].contains("@good.example"));
@@ -45,7 +57,9 @@ fn a_dead_next_hop_is_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let capture = Capture::start();
     let server = serve(&dir.path().join("spool"), &[&dead(), &capture.next_hop()], &[]);
-    RawClient::hello(server.smtp()).transaction("a@example.org", &["b@example.net"], b"x\r\n").unwrap();
+    RawClient::hello(server.smtp())
+        .transaction("a@example.org", &["b@example.net"], b"x\r\n")
+        .unwrap();
     assert_eq!(capture.message().without_trace(), b"x\r\n");
 }
 
@@ -58,12 +72,24 @@ fn mail_waits_for_a_dead_next_hop_and_goes_out_when_it_lives() {
     let server = serve(&spool, &[&dead], &[&config[0], &config[1]]);
     let mut client = RawClient::hello(server.smtp());
     for _ in 0..20 {
-        assert_eq!(client.transaction("a@example.org", &["b@example.net"], b"x\r\n").unwrap().0, 250);
+        assert_eq!(
+            client
+                .transaction("a@example.org", &["b@example.net"], b"x\r\n")
+                .unwrap()
+                .0,
+            250
+        );
     }
-    until("attempts in the log", || server.log().contains("no connection").then_some(()));
+    until("attempts in the log", || {
+        server.log().contains("no connection").then_some(())
+    });
     let count = |more: &[&str]| {
         let output = run(&[&["count"], more].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     let admin = format!("http://{}", server.field("admin"));
@@ -71,14 +97,19 @@ fn mail_waits_for_a_dead_next_hop_and_goes_out_when_it_lives() {
     assert_eq!(count(&["--admin", &admin]), "20");
     let table = run(&["status", "--admin", &admin]);
     let table = String::from_utf8(table.stdout).unwrap();
-    assert!(table.contains("a@example.org") && table.contains(&dead), "{table}");
+    assert!(
+        table.contains("a@example.org") && table.contains(&dead),
+        "{table}"
+    );
     // The next hop comes to life on the very port.
     let listener = TcpListener::bind(&dead).unwrap();
     let capture = Capture::listen(listener);
     for _ in 0..20 {
         assert_eq!(capture.message().without_trace(), b"x\r\n");
     }
-    until("an empty spool", || (count(&["--admin", &admin]) == "0").then_some(()));
+    until("an empty spool", || {
+        (count(&["--admin", &admin]) == "0").then_some(())
+    });
 }
 
 #[test]
@@ -87,10 +118,15 @@ fn a_permanent_refusal_freezes_the_message() {
     let spool = dir.path().join("spool");
     let capture = Capture::refusing("550 5.1.1 nobody here");
     let server = serve(&spool, &[&capture.next_hop()], &[]);
-    RawClient::hello(server.smtp()).transaction("a@example.org", &["b@example.net"], b"x\r\n").unwrap();
+    RawClient::hello(server.smtp())
+        .transaction("a@example.org", &["b@example.net"], b"x\r\n")
+        .unwrap();
     until("frozen", || {
         let output = run(&["status", "--spool", spool.to_str().unwrap(), "--format", "exim"]);
-        String::from_utf8(output.stdout).unwrap().contains("*** frozen ***").then_some(())
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("*** frozen ***")
+            .then_some(())
     });
     assert_eq!(capture.try_message(), None);
 }
