@@ -18,7 +18,9 @@ fn a_message_reaches_the_built_in_sink_and_the_log_tells_its_story() {
         "127.0.0.1:0",
     ]);
     assert_eq!(running.field("spool"), spool);
-    assert!(running.log().contains("built-in sink"), "{}", running.log());
+    until("the built-in sink in the log", || {
+        running.log().contains("built-in sink").then_some(())
+    });
     let mut client = RawClient::hello(running.smtp());
     let (code, text) = client
         .transaction(

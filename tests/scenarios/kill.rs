@@ -66,8 +66,12 @@ fn twenty_kills_under_load_lose_nothing() {
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let mut seed = u64::from(std::process::id()) << 20 | 0x9e37;
     println!("seed {seed}");
+    // A message that was interrupted twice in a row waits like one that failed: not for a minute here.
+    let config = dir.path().join("spool.toml");
+    std::fs::write(&config, "[retry]\nintervals = [\"100ms\"]\n").unwrap();
+    let config = ["--config", config.to_str().unwrap()];
     for round in 0..ROUNDS {
-        let server = serve(&spool, &[&capture.next_hop()], &[]);
+        let server = serve(&spool, &[&capture.next_hop()], &config);
         let stop = Arc::new(AtomicBool::new(false));
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
@@ -80,7 +84,7 @@ fn twenty_kills_under_load_lose_nothing() {
         stop.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| client.join().unwrap());
     }
-    let server = serve(&spool, &[&capture.next_hop()], &[]);
+    let server = serve(&spool, &[&capture.next_hop()], &config);
     let mut seen: HashMap<String, usize> = HashMap::new();
     let Ledger { answered, unknown } = std::mem::take(&mut *ledger.lock().unwrap());
     let mut missing: HashSet<&String> = answered.iter().collect();
