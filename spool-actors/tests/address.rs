@@ -1,0 +1,461 @@
+//! The spool through its public address, with a delivery agent that does what the test says. Real files, no network.
+
+use bytes::Bytes;
+use spool_actors::{
+    Add, Flushed, GetJobs, GetStats, KillAndFlush, ListMessages, SetMaxConcurrentJobs, Spool, SpoolActor,
+    Subscription,
+};
+use spool_core::store::{OpenError, count_from_disk, status_from_disk};
+use spool_core::{
+    AddError, AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Envelope, EventKind, Job, Message,
+    RefusedRecipient, Reply, RetryInterval, RetryPolicy, ReversePath, Section, ShownStatus, SpoolConfig,
+    SpoolError, Stage,
+};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// What an attempt comes to.
+type Verdict = AttemptReport;
+
+/// Every job goes to the test, which answers it when it likes.
+#[derive(Clone)]
+struct Scripted(mpsc::UnboundedSender<(Job, oneshot::Sender<Verdict>)>);
+
+impl DeliveryAgent for Scripted {
+    fn deliver(&self, job: Job) -> BoxFuture<AttemptReport> {
+        let (answer, answered) = oneshot::channel();
+        assert!(job.body != "panic\r\n", "told to panic");
+        let sent = self.0.send((job, answer));
+        Box::pin(async move {
+            sent.expect("the test has ended");
+            match answered.await {
+                Ok(report) => report,
+                // The test let go of it: hangs for ever, like a next hop that says nothing.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+struct Jobs(mpsc::UnboundedReceiver<(Job, oneshot::Sender<Verdict>)>);
+
+impl Jobs {
+    async fn next(&mut self) -> (Job, oneshot::Sender<Verdict>) {
+        tokio::time::timeout(Duration::from_secs(20), self.0.recv())
+            .await
+            .expect("an attempt")
+            .expect("an agent")
+    }
+
+    fn none(&mut self) -> bool {
+        self.0.try_recv().is_err()
+    }
+}
+
+fn config(dir: &Path) -> SpoolConfig {
+    let mut config = SpoolConfig::new(dir.join("spool"));
+    config.store.segment_size = 1 << 20;
+    config.store.min_free_space = 0;
+    config.threads = 1;
+    config
+}
+
+async fn open(dir: &Path) -> (actix::Addr<SpoolActor>, Jobs) {
+    open_with(config(dir)).await
+}
+
+async fn open_with(config: SpoolConfig) -> (actix::Addr<SpoolActor>, Jobs) {
+    let (jobs, received) = mpsc::unbounded_channel();
+    (Spool::open(config, Scripted(jobs)).await.unwrap(), Jobs(received))
+}
+
+fn envelope(to: &[&str]) -> Envelope {
+    Envelope::new(
+        ReversePath::parse("a@example.org").unwrap(),
+        to.iter().map(|to| to.parse().unwrap()),
+    )
+}
+
+fn mail(body: &'static str) -> Add {
+    Add::new(envelope(&["b@example.net"]), Bytes::from_static(body.as_bytes())).next_hop("mx.example.net:25")
+}
+
+fn accepted() -> Verdict {
+    AttemptReport::new(AttemptResult::Accepted(Reply::new(250, "2.0.0 ok")))
+}
+
+fn no_connection() -> Verdict {
+    AttemptReport::new(AttemptResult::NoConnection {
+        error: "refused".into(),
+    })
+}
+
+fn soon() -> RetryPolicy {
+    let interval = RetryInterval::new(Duration::from_millis(20), Duration::ZERO);
+    RetryPolicy {
+        intervals: vec![interval; 3],
+        repeat_last: false,
+        expire_after: None,
+    }
+}
+
+async fn event(events: &mut Subscription) -> EventKind {
+    let next = tokio::time::timeout(Duration::from_secs(20), events.next());
+    next.await.expect("an event").expect("the spool lives").kind
+}
+
+fn on_disk(dir: &Path) -> Vec<Message> {
+    let mut messages = Vec::new();
+    status_from_disk(&dir.join("spool"), &mut |message| messages.push(message)).unwrap();
+    messages
+}
+
+async fn end(spool: actix::Addr<SpoolActor>) {
+    assert_eq!(
+        spool.send(KillAndFlush { timeout: None }).await.unwrap(),
+        Flushed::Finished
+    );
+}
+
+#[tokio::test]
+async fn add_answers_when_it_is_durable_and_delivered_mail_leaves_the_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, mut jobs) = open(dir.path()).await;
+    let mut events = Spool::subscribe(&spool).await.unwrap();
+    let ids = spool.send(mail("hello\nthere")).await.unwrap().unwrap();
+    assert_eq!(ids.len(), 1);
+    let disk = on_disk(dir.path());
+    assert_eq!(
+        (disk[0].id, disk[0].envelope.reverse_path.as_str()),
+        (ids[0], "a@example.org")
+    );
+    let (job, answer) = jobs.next().await;
+    assert_eq!(
+        (job.message, job.body, job.recipients),
+        (ids[0], Bytes::from_static(b"hello\r\nthere\r\n"), vec![0])
+    );
+    answer.send(accepted()).unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert_eq!(event(&mut events).await, EventKind::Delivered);
+    assert_eq!(count_from_disk(&dir.path().join("spool")).unwrap(), 0);
+    end(spool).await;
+}
+
+#[tokio::test]
+async fn an_add_is_spooled_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, _jobs) = open(dir.path()).await;
+    let section = |to: &str, hop: &[&str]| Section {
+        envelope: envelope(&[to]),
+        next_hops: hop.iter().map(|hop| hop.parse().unwrap()).collect(),
+        retry: RetryPolicy::default(),
+    };
+    let good = vec![
+        section("b@x.example", &["x:25"]),
+        section("c@y.example", &["y:25"]),
+    ];
+    let ids = spool.send(Add::sections(good, "body").frozen()).await.unwrap().unwrap();
+    let disk = on_disk(dir.path());
+    assert_eq!((ids.len(), disk.len()), (2, 2));
+    assert!(
+        disk.iter()
+            .all(|message| message.related.len() == 1 && ids.contains(&message.related[0]))
+    );
+    for bad in [
+        Add::sections(
+            vec![section("b@x.example", &["x:25"]), section("c@y.example", &[])],
+            "body",
+        ),
+        Add::sections(vec![], "body"),
+        Add::new(envelope(&[]), "body").next_hop("x:25"),
+        Add::new(envelope(&["b@x.example"]), "body").next_hop("no port"),
+        Add::new(envelope(&["b@x.example"]), "NUL \0").next_hop("x:25"),
+    ] {
+        assert!(matches!(
+            spool.send(bad).await.unwrap(),
+            Err(AddError::Invalid(_))
+        ));
+    }
+    assert_eq!(on_disk(dir.path()).len(), 2);
+    end(spool).await;
+}
+
+#[tokio::test]
+async fn limits_answer_busy_and_full_and_spool_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.memory_limit = 100_000;
+    config.store.max_messages = 2;
+    config.max_concurrent_jobs = 0;
+    let (spool, _jobs) = open_with(config).await;
+    let large = Add::new(envelope(&["b@x.example"]), vec![b'x'; 200_000]).next_hop("x:25");
+    assert!(matches!(
+        spool.send(large).await.unwrap(),
+        Err(AddError::Busy { .. })
+    ));
+    for _ in 0..2 {
+        spool.send(mail("x")).await.unwrap().unwrap();
+    }
+    assert!(matches!(
+        spool.send(mail("x")).await.unwrap(),
+        Err(AddError::Full(_))
+    ));
+    assert_eq!(on_disk(dir.path()).len(), 2);
+    end(spool).await;
+}
+
+#[tokio::test]
+async fn a_deferred_message_is_tried_again_and_every_attempt_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, mut jobs) = open(dir.path()).await;
+    let mut events = Spool::subscribe(&spool).await.unwrap();
+    spool.send(mail("x").retry(&soon())).await.unwrap().unwrap();
+    for _ in 0..2 {
+        jobs.next().await.1.send(no_connection()).unwrap();
+    }
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    let (job, answer) = jobs.next().await;
+    assert_eq!(job.body, "x\r\n");
+    assert_eq!(on_disk(dir.path())[0].state.attempts.len(), 2);
+    answer.send(accepted()).unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Delivered);
+    end(spool).await;
+}
+
+#[tokio::test]
+async fn no_interval_left_or_a_permanent_refusal_freezes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, mut jobs) = open(dir.path()).await;
+    let mut events = Spool::subscribe(&spool).await.unwrap();
+    spool.send(mail("x").retry(&soon())).await.unwrap().unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    for _ in 0..3 {
+        jobs.next().await.1.send(no_connection()).unwrap();
+        assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    }
+    jobs.next().await.1.send(no_connection()).unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Frozen);
+    spool.send(mail("y")).await.unwrap().unwrap();
+    let refused = AttemptResult::Refused {
+        stage: Stage::Mail,
+        reply: Reply::new(550, "5.7.1 no"),
+    };
+    jobs.next().await.1.send(AttemptReport::new(refused)).unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert_eq!(event(&mut events).await, EventKind::Frozen);
+    let listed = spool
+        .send(ListMessages { envelopes: true })
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(listed.len() == 2 && listed.iter().all(|message| message.status == ShownStatus::Frozen));
+    assert_eq!(listed[0].envelope.as_ref().unwrap().recipients, ["b@example.net"]);
+    end(spool).await;
+}
+
+#[tokio::test]
+async fn a_failed_recipient_is_kept_while_the_others_are_delivered_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, mut jobs) = open(dir.path()).await;
+    let mut events = Spool::subscribe(&spool).await.unwrap();
+    let add = Add::new(
+        envelope(&["gone@x.example", "full@x.example", "fine@x.example"]),
+        "x",
+    )
+    .next_hop("x:25");
+    spool.send(add.retry(&soon())).await.unwrap().unwrap();
+    let refused = |recipient, code| RefusedRecipient {
+        recipient,
+        reply: Reply::new(code, ""),
+    };
+    let partial = AttemptReport {
+        refused: vec![refused(0, 550), refused(1, 452)],
+        ..accepted()
+    };
+    jobs.next().await.1.send(partial).unwrap();
+    let (job, answer) = jobs.next().await;
+    assert_eq!(job.recipients, [1]);
+    answer.send(accepted()).unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    assert_eq!(event(&mut events).await, EventKind::Frozen);
+    let failed = &on_disk(dir.path())[0].state.failed;
+    assert_eq!((failed.len(), failed[0].recipient), (1, 0));
+    end(spool).await;
+}
+
+#[tokio::test]
+async fn at_most_n_sessions_start_and_zero_pauses() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.max_concurrent_jobs = 0;
+    let (spool, mut jobs) = open_with(config).await;
+    for _ in 0..6 {
+        spool.send(mail("x")).await.unwrap().unwrap();
+    }
+    let state = spool.send(GetJobs).await.unwrap().unwrap();
+    assert_eq!((state.max, state.running, state.waiting), (0, 0, 6));
+    assert!(jobs.none());
+    spool.send(SetMaxConcurrentJobs(2)).await.unwrap().unwrap();
+    let mut running: VecDeque<_> = [jobs.next().await, jobs.next().await].into();
+    for _ in 0..4 {
+        assert_eq!(spool.send(GetJobs).await.unwrap().unwrap().running, 2);
+        assert!(jobs.none());
+        running.pop_front().unwrap().1.send(accepted()).unwrap();
+        running.push_back(jobs.next().await);
+    }
+    for (_, answer) in running {
+        answer.send(accepted()).unwrap();
+    }
+    end(spool).await;
+    assert_eq!(on_disk(dir.path()).len(), 0);
+}
+
+#[tokio::test]
+async fn kill_and_flush_waits_for_running_sessions_and_starts_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.max_concurrent_jobs = 1;
+    let (spool, mut jobs) = open_with(config.clone()).await;
+    for _ in 0..5 {
+        spool.send(mail("x")).await.unwrap().unwrap();
+    }
+    let (_, answer) = jobs.next().await;
+    let timeout = Some(Duration::from_millis(50));
+    assert_eq!(
+        spool.send(KillAndFlush { timeout }).await.unwrap(),
+        Flushed::Timeout
+    );
+    assert_eq!(spool.send(mail("x")).await.unwrap(), Err(AddError::Killed));
+    assert_eq!(spool.send(GetStats).await.unwrap(), Err(SpoolError::Killed));
+    answer.send(accepted()).unwrap();
+    end(spool).await;
+    assert!(jobs.none());
+    // What was about to start is not in doubt; and the lock is free.
+    let left = on_disk(dir.path());
+    assert_eq!(left.len(), 4);
+    assert!(
+        left.iter()
+            .all(|message| message.state.in_flight.is_none() && message.state.attempts.is_empty())
+    );
+    let (spool, mut jobs) = open_with(config).await;
+    for _ in 0..4 {
+        jobs.next().await.1.send(accepted()).unwrap();
+    }
+    end(spool).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_panics_is_a_failed_attempt_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, mut jobs) = open(dir.path()).await;
+    let mut events = Spool::subscribe(&spool).await.unwrap();
+    spool.send(mail("panic")).await.unwrap().unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert_eq!(event(&mut events).await, EventKind::InDoubt);
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    spool.send(mail("fine")).await.unwrap().unwrap();
+    jobs.next().await.1.send(accepted()).unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert_eq!(event(&mut events).await, EventKind::Delivered);
+    let kept = on_disk(dir.path());
+    assert!(
+        kept[0].state.attempts[0]
+            .report
+            .result
+            .to_string()
+            .contains("told to panic")
+    );
+    end(spool).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_a_crash_cut_short_is_in_doubt_and_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, mut jobs) = open(dir.path()).await;
+    let ids = spool.send(mail("x")).await.unwrap().unwrap();
+    let (_, held) = jobs.next().await;
+    // As after a crash: the files as they are now, while the attempt runs.
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(&dir.path().join("spool"), &copy.path().join("spool"));
+    held.send(accepted()).unwrap();
+    end(spool).await;
+
+    let (spool, mut jobs) = open(copy.path()).await;
+    let mut events = Spool::subscribe(&spool).await.unwrap();
+    let (job, answer) = jobs.next().await;
+    assert_eq!((job.message, job.body), (ids[0], Bytes::from_static(b"x\r\n")));
+    let attempts = &on_disk(copy.path())[0].state.attempts;
+    assert_eq!(attempts.len(), 1);
+    assert_eq!(attempts[0].report.result, AttemptResult::Interrupted);
+    assert_eq!(
+        attempts[0].report.peer.as_ref().unwrap().to_string(),
+        "mx.example.net:25"
+    );
+    answer.send(accepted()).unwrap();
+    loop {
+        if event(&mut events).await == EventKind::Delivered {
+            break;
+        }
+    }
+    end(spool).await;
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_dir(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_has_one_holder_and_a_dropped_address_lets_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, jobs) = open(dir.path()).await;
+    spool.send(mail("x").frozen()).await.unwrap().unwrap();
+    let again = Spool::open(config(dir.path()), Scripted(mpsc::unbounded_channel().0)).await;
+    assert!(matches!(again, Err(OpenError::Locked { pid: Some(pid), .. }) if pid == std::process::id()));
+    drop((spool, jobs));
+    // The spool notices within a second that nobody holds it.
+    let reopened = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            match Spool::open(config(dir.path()), Scripted(mpsc::unbounded_channel().0)).await {
+                Ok(spool) => return spool,
+                Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    let spool = reopened.await.unwrap();
+    assert_eq!(
+        spool.send(ListMessages::default()).await.unwrap().unwrap().len(),
+        1
+    );
+    end(spool).await;
+}
+
+#[tokio::test]
+async fn two_spools_live_in_one_process() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ((first, mut first_jobs), (second, mut second_jobs)) =
+        (open(one.path()).await, open(two.path()).await);
+    first.send(mail("first")).await.unwrap().unwrap();
+    second.send(mail("second")).await.unwrap().unwrap();
+    let (job, answer) = second_jobs.next().await;
+    assert_eq!(job.body, "second\r\n");
+    answer.send(accepted()).unwrap();
+    end(second).await;
+    let (job, answer) = first_jobs.next().await;
+    assert_eq!(job.body, "first\r\n");
+    answer.send(accepted()).unwrap();
+    end(first).await;
+}
