@@ -112,13 +112,9 @@ impl<T: Send + 'static> Drop for Writer<T> {
 
 fn write_all<T>(shared: &Shared<T>, store: &Store, answer: &dyn Fn(Vec<Answer<T>>)) {
     let mut crowded = false;
-    while let Some(tickets) = next_batch(shared, crowded) {
+    while let Some((tickets, urgent)) = next_batch(shared, crowded) {
+        crowded = urgent > 1;
         let (changes, tags): (Vec<_>, Vec<_>) = tickets.into_iter().map(|t| (t.change, t.tag)).unzip();
-        let adds = changes
-            .iter()
-            .filter(|change| matches!(change, Change::Add(_)))
-            .count();
-        crowded = adds > 1;
         let results = store.commit(&changes);
         let tickets = changes
             .into_iter()
@@ -130,8 +126,9 @@ fn write_all<T>(shared: &Shared<T>, store: &Store, answer: &dyn Fn(Vec<Answer<T>
     }
 }
 
-/// Waits until something must be written; `None` when the writer is closed and nothing is left.
-fn next_batch<T>(shared: &Shared<T>, crowded: bool) -> Option<Vec<Ticket<T>>> {
+/// Waits until something must be written; gives it, and how many of it are urgent. `None` when the writer is closed and
+/// nothing is left.
+fn next_batch<T>(shared: &Shared<T>, crowded: bool) -> Option<(Vec<Ticket<T>>, usize)> {
     let mut waiting = shared.lock();
     while waiting.tickets.is_empty() {
         if waiting.closed {
@@ -153,10 +150,10 @@ fn next_batch<T>(shared: &Shared<T>, crowded: bool) -> Option<Vec<Ticket<T>>> {
         std::thread::sleep(GATHER);
         waiting = shared.lock();
     }
-    waiting.urgent = 0;
+    let urgent = waiting.urgent;
     let rest = waiting.tickets.len().min(BATCH);
     let later = waiting.tickets.split_off(rest);
     // What is left over is taken at once by the next call.
     waiting.urgent = later.len();
-    Some(mem::replace(&mut waiting.tickets, later))
+    Some((mem::replace(&mut waiting.tickets, later), urgent))
 }

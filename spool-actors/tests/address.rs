@@ -156,7 +156,11 @@ async fn an_add_is_spooled_whole_or_not_at_all() {
         section("b@x.example", &["x:25"]),
         section("c@y.example", &["y:25"]),
     ];
-    let ids = spool.send(Add::sections(good, "body").frozen()).await.unwrap().unwrap();
+    let ids = spool
+        .send(Add::sections(good, "body").frozen())
+        .await
+        .unwrap()
+        .unwrap();
     let disk = on_disk(dir.path());
     assert_eq!((ids.len(), disk.len()), (2, 2));
     assert!(

@@ -7,11 +7,32 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The most lines that wait for the reader of standard error.
 const QUEUE: usize = 8192;
+
+/// How long lines gather before they are written.
+const GATHER: Duration = Duration::from_millis(2);
+/// How long the end of the process waits for a reader of its last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Writes out what is still queued when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Flush {
+    queue: SyncSender<Vec<u8>>,
+    flushed: Receiver<()>,
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if self.queue.try_send(Vec::new()).is_ok() {
+            let _ = self.flushed.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+}
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -65,13 +86,18 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Writes what has gathered in one go.
-fn write_lines(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
+/// Writes what has gathered in one go. An empty line asks for an answer once everything before it is written.
+fn write_lines(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64, flushed: &SyncSender<()>) {
     let mut err = io::stderr();
     let mut batch = Vec::new();
     while let Ok(first) = queue.recv() {
-        batch.extend_from_slice(&first);
-        for line in queue.try_iter().take(256) {
+        // Whoever logs does not have to wake this thread for every line while it sleeps.
+        if !first.is_empty() {
+            std::thread::sleep(GATHER);
+        }
+        let mut asked = false;
+        for line in std::iter::once(first).chain(queue.try_iter().take(QUEUE)) {
+            asked |= line.is_empty();
             batch.extend_from_slice(&line);
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
@@ -84,11 +110,14 @@ fn write_lines(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
         let _ = err.write_all(&batch);
         batch.clear();
         batch.shrink_to(64 * 1024);
+        if asked {
+            let _ = flushed.try_send(());
+        }
     }
 }
 
-/// Sets logging up for this process. `SPOOL_LOG` filters it (default `info`).
-pub(crate) fn init(format: LogFormat) -> Result<(), Failure> {
+/// Sets logging up for this process, until the value is dropped. `SPOOL_LOG` filters it (default `info`).
+pub(crate) fn init(format: LogFormat) -> Result<Flush, Failure> {
     let filter = match std::env::var("SPOOL_LOG") {
         Ok(filter) => filter
             .parse::<EnvFilter>()
@@ -96,6 +125,11 @@ pub(crate) fn init(format: LogFormat) -> Result<(), Failure> {
         Err(_) => EnvFilter::new("info,actix_server=warn"),
     };
     let (queue, lines) = sync_channel(QUEUE);
+    let (tell, flushed) = sync_channel(1);
+    let flush = Flush {
+        queue: queue.clone(),
+        flushed,
+    };
     let dropped = Arc::new(AtomicU64::new(0));
     let writer = Lines {
         queue,
@@ -103,7 +137,7 @@ pub(crate) fn init(format: LogFormat) -> Result<(), Failure> {
     };
     let thread = std::thread::Builder::new().name("spool-log".into());
     thread
-        .spawn(move || write_lines(&lines, &dropped))
+        .spawn(move || write_lines(&lines, &dropped, &tell))
         .map_err(|error| Failure::Failed(format!("no thread for the log: {error}")))?;
     let plain = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -113,5 +147,5 @@ pub(crate) fn init(format: LogFormat) -> Result<(), Failure> {
         LogFormat::Text => plain.with_ansi(false).init(),
         LogFormat::Json => plain.json().flatten_event(true).init(),
     }
-    Ok(())
+    Ok(flush)
 }

@@ -59,7 +59,7 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn run(self) -> Result<(), Failure> {
-        logging::init(LogFormat::Text)?;
+        let _flush = logging::init(LogFormat::Text)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -43,7 +43,7 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, built_in_sink) = self.config()?;
-        logging::init(self.log_format)?;
+        let _flush = logging::init(self.log_format)?;
         wire::serve(&config, built_in_sink, self)
     }
 

@@ -40,7 +40,7 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) fn run(self) -> Result<(), Failure> {
-        logging::init(LogFormat::Text)?;
+        let _flush = logging::init(LogFormat::Text)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
