@@ -14,7 +14,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `threads` arbiters; 0: one per core.
+    /// Starts `threads` arbiters; 0: as many as leave one core to the spool's own thread, and at least one.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -23,7 +23,11 @@ impl Workers {
     /// When no actix system runs on this thread.
     pub fn start(threads: usize) -> io::Result<Self> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 { cores() } else { threads };
+        let threads = if threads == 0 {
+            cores().saturating_sub(1).max(1)
+        } else {
+            threads
+        };
         let handles = (0..threads).map(|_| Arbiter::try_new().map(|arbiter| arbiter.handle()));
         Ok(Self {
             handles: handles.collect::<io::Result<_>>()?,

@@ -18,7 +18,7 @@ pub struct SpoolConfig {
     pub max_jobs_per_destination: usize,
     /// Bytes of bodies and envelopes held in memory. Default 512 MiB.
     pub memory_limit: u64,
-    /// Threads for delivery sessions; 0: one per core.
+    /// Threads for sessions, beside the spool's own; 0: one per core in all, but at least one.
     pub threads: usize,
     /// How many past-due messages a second are released after the start. Default 2000.
     pub release_rate: u32,
