@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// The most attempts of one destination whose begin is on disk before their session may start. They start without
 /// waiting for a sync; after a crash each of them is in doubt.
-const DECK: usize = 16;
+const DECK: usize = 64;
 
 /// Where a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
