@@ -47,15 +47,7 @@ impl SmtpAgent {
 
     async fn attempt_at(&self, hop: &NextHop, job: &Job) -> Result<AttemptReport, ConnectError> {
         for round in 1..=MAX_SESSIONS {
-            let cached = if round < MAX_SESSIONS {
-                self.pool.idle(hop)
-            } else {
-                None
-            };
-            let mut session = match cached {
-                Some(session) => session,
-                None => self.pool.open(hop).await?,
-            };
+            let mut session = self.pool.session(hop, round == MAX_SESSIONS).await?;
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
             match transact(&mut session, job, &self.config).await {
                 Outcome::Done {

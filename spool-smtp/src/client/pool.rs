@@ -6,13 +6,21 @@ use super::session::{ConnectError, Session};
 use spool_core::NextHop;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// One next hop's idle sessions, the oldest first, and its limit.
 struct Hop {
     idle: Vec<Session>,
     limit: Arc<Semaphore>,
+    /// Told when a session is parked.
+    parked: Arc<Notify>,
+}
+
+/// What a wait for a session ends with.
+enum Either {
+    Cached(Session),
+    Permits([OwnedSemaphorePermit; 2]),
 }
 
 #[derive(Default)]
@@ -43,7 +51,7 @@ impl Pool {
     }
 
     /// An idle session to `hop`, if one is alive; one made on this thread rather than another.
-    pub(super) fn idle(&self, hop: &NextHop) -> Option<Session> {
+    fn idle(&self, hop: &NextHop) -> Option<Session> {
         let here = std::thread::current().id();
         loop {
             let mut hops = self.lock();
@@ -61,35 +69,53 @@ impl Pool {
         }
     }
 
-    /// A new session, within the limits.
-    pub(super) async fn open(&self, hop: &NextHop) -> Result<Session, ConnectError> {
-        let permits = self.permits(hop).await?;
-        let tcp = connect(hop, &self.config).await?;
-        Session::open(tcp, hop.clone(), &self.config, permits).await
+    /// A session to `hop`, within the limits: a cached one, or with `fresh` a new one in any case.
+    pub(super) async fn session(&self, hop: &NextHop, fresh: bool) -> Result<Session, ConnectError> {
+        if fresh && let Some(known) = self.lock().hops.get_mut(hop) {
+            // One cached session after the other had ended: the rest is not worth trying.
+            known.idle.clear();
+        }
+        let wait = async {
+            loop {
+                if !fresh && let Some(session) = self.idle(hop) {
+                    return Ok(Either::Cached(session));
+                }
+                let (limit, parked) = self.hop(hop);
+                tokio::select! {
+                    biased;
+                    permits = self.permits(limit) => return permits.map(Either::Permits),
+                    // Somebody is done with a session to this hop: it is as good as a new one.
+                    () = parked.notified() => {}
+                }
+            }
+        };
+        match tokio::time::timeout(self.config.connect_timeout, wait).await {
+            Ok(Ok(Either::Cached(session))) => Ok(session),
+            Ok(Ok(Either::Permits(permits))) => {
+                let tcp = connect(hop, &self.config).await?;
+                Session::open(tcp, hop.clone(), &self.config, permits).await
+            }
+            Ok(Err(_)) | Err(_) => Err(ConnectError::Failed("all connections are in use".to_owned())),
+        }
     }
 
-    async fn permits(&self, hop: &NextHop) -> Result<[OwnedSemaphorePermit; 2], ConnectError> {
+    fn hop(&self, hop: &NextHop) -> (Arc<Semaphore>, Arc<Notify>) {
+        let fresh = || Hop {
+            idle: Vec::new(),
+            limit: Arc::new(Semaphore::new(self.config.connections_per_destination.max(1))),
+            parked: Arc::default(),
+        };
+        let mut hops = self.lock();
+        let hop = hops.hops.entry(hop.clone()).or_insert_with(fresh);
+        (Arc::clone(&hop.limit), Arc::clone(&hop.parked))
+    }
+
+    async fn permits(&self, per_hop: Arc<Semaphore>) -> Result<[OwnedSemaphorePermit; 2], AcquireError> {
+        let hop = per_hop.acquire_owned().await?;
         if self.limit.available_permits() == 0 {
             self.drop_oldest();
         }
-        let per_hop = {
-            let mut hops = self.lock();
-            let fresh = || Hop {
-                idle: Vec::new(),
-                limit: Arc::new(Semaphore::new(self.config.connections_per_destination.max(1))),
-            };
-            Arc::clone(&hops.hops.entry(hop.clone()).or_insert_with(fresh).limit)
-        };
-        let both = async {
-            (
-                per_hop.acquire_owned().await,
-                Arc::clone(&self.limit).acquire_owned().await,
-            )
-        };
-        match tokio::time::timeout(self.config.connect_timeout, both).await {
-            Ok((Ok(hop), Ok(all))) => Ok([hop, all]),
-            Ok(_) | Err(_) => Err(ConnectError::Failed("all connections are in use".to_owned())),
-        }
+        Ok([hop, Arc::clone(&self.limit).acquire_owned().await?])
     }
 
     /// Makes room: the session that has been idle longest is closed.
@@ -112,6 +138,7 @@ impl Pool {
         let mut hops = self.lock();
         if let Some(hop) = hops.hops.get_mut(&session.hop) {
             hop.idle.push(session);
+            hop.parked.notify_one();
         }
         if !std::mem::replace(&mut hops.sweeping, true) {
             tokio::spawn(sweep(Arc::clone(self)));
