@@ -1,5 +1,12 @@
 //! The spool through its public address, with a delivery agent that does what the test says. Real files, no network.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests panic"
+)]
+
 use bytes::Bytes;
 use spool_actors::{
     Add, Flushed, GetJobs, GetStats, KillAndFlush, ListMessages, SetMaxConcurrentJobs, Spool, SpoolActor,

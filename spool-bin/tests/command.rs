@@ -1,5 +1,12 @@
 //! The command line as a shell sees it: help, exit status, and what goes to which stream.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests panic"
+)]
+
 use std::process::{Command, Output};
 
 fn spool(args: &[&str]) -> Output {

@@ -32,7 +32,7 @@ fn client(to: std::net::SocketAddr, round: u64, number: u64, stop: &AtomicBool, 
             "x".repeat(500 + usize::try_from(n % 7).unwrap() * 400)
         );
         // Everything in one write; the last of the replies decides.
-        let burst = format!("MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n");
+        let burst = "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n";
         let sent = client.send(burst.as_bytes()).and_then(|()| {
             (0..3).try_for_each(|_| client.reply().map(|_| ()))?;
             client.send(format!("{body}.\r\n").as_bytes())?;

@@ -19,7 +19,7 @@ struct Hop {
 
 /// What a wait for a session ends with.
 enum Either {
-    Cached(Session),
+    Cached(Box<Session>),
     Permits([OwnedSemaphorePermit; 2]),
 }
 
@@ -78,7 +78,7 @@ impl Pool {
         let wait = async {
             loop {
                 if !fresh && let Some(session) = self.idle(hop) {
-                    return Ok(Either::Cached(session));
+                    return Ok(Either::Cached(Box::new(session)));
                 }
                 let (limit, parked) = self.hop(hop);
                 tokio::select! {
@@ -90,7 +90,7 @@ impl Pool {
             }
         };
         match tokio::time::timeout(self.config.connect_timeout, wait).await {
-            Ok(Ok(Either::Cached(session))) => Ok(session),
+            Ok(Ok(Either::Cached(session))) => Ok(*session),
             Ok(Ok(Either::Permits(permits))) => {
                 let tcp = connect(hop, &self.config).await?;
                 Session::open(tcp, hop.clone(), &self.config, permits).await
