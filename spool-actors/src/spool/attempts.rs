@@ -7,7 +7,7 @@ use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler};
 use spool_core::disposition::{Decisions, Fate, dispose};
 use spool_core::store::{Change, Finish};
-use spool_core::{Attempt, AttemptReport, AttemptResult, Message, Status};
+use spool_core::{Attempt, AttemptReport, AttemptResult, Message, MessageState, Status, Timestamp};
 use std::sync::Arc;
 
 impl Handler<AttemptEnded> for SpoolActor {
@@ -28,21 +28,15 @@ impl Handler<AttemptEnded> for SpoolActor {
 
 impl SpoolActor {
     fn settle(&mut self, mut message: Message, attempt: Attempt) {
-        let decisions = Decisions::by_default(&attempt.report);
         let in_doubt = attempt.in_doubt();
         log(&message, &attempt);
-        let once = first_interruption(&message, &attempt);
         let now = self.clock.now();
-        let (mut state, mut fate) = dispose(message.state, attempt, &decisions, now, self.dice.as_ref());
-        if once && let Fate::Delayed { rate_limited, .. } = fate {
-            // The process ended, the message did nothing wrong: it goes on at once. The second time in a row it waits
-            // like any other, in case it was the message after all.
-            fate = Fate::Delayed {
-                until: now,
-                rate_limited,
-            };
-            state.status = Status::SendAt(now);
-        }
+        let (mut state, fate) = if first_interruption(&message, &attempt) {
+            again_at_once(message.state, attempt, now)
+        } else {
+            let decisions = Decisions::by_default(&attempt.report);
+            dispose(message.state, attempt, &decisions, now, self.dice.as_ref())
+        };
         let id = message.id;
         let change = match fate {
             Fate::Delivered => Change::Finish {
@@ -117,6 +111,22 @@ impl SpoolActor {
             },
         );
     }
+}
+
+/// The process ended, the message did nothing wrong: it goes on at once and no interval is taken. The second time in a
+/// row it waits like any other, in case it was the message after all.
+fn again_at_once(mut state: MessageState, attempt: Attempt, now: Timestamp) -> (MessageState, Fate) {
+    state.in_flight = None;
+    state.status = Status::SendAt(now);
+    state.attempts.push(attempt);
+    let rate_limited = false;
+    (
+        state,
+        Fate::Delayed {
+            until: now,
+            rate_limited,
+        },
+    )
 }
 
 fn first_interruption(message: &Message, attempt: &Attempt) -> bool {
