@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use actix::Addr;
 use anyhow::Context;
-use spool_actors::{Add, Flushed, Gate, KillAndFlush, OpenSpool, Spool, SpoolActor};
+use spool_actors::{Add, Flushed, Gate, KillAndFlush, OpenSpool, SetMaxConcurrentJobs, Spool, SpoolActor};
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, BoxFuture, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
@@ -132,7 +132,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     ready(&config, &smtp, admin_address)?;
 
     while signals.next().await == Wanted::Reload {
-        reload(&options, &relay, &config);
+        reload(&options, &relay, &mut config);
     }
     tracing::info!("shutting down");
     let _ = stop.send(true);
@@ -299,19 +299,24 @@ fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Res
     Ok(())
 }
 
-/// Routes and retries change at once; what needs a restart is said.
-fn reload(options: &Serve, relay: &Relay, running: &Config) {
+/// Routes and retries change at once; the jobs too if the file has another number than before, so that a number set by
+/// hand outlives a reload. What needs a restart is said.
+fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
     match options.config() {
-        Ok((mut config, built_in_sink)) => {
+        Ok((mut fresh, built_in_sink)) => {
             if built_in_sink {
-                config.next_hops.clone_from(&running.next_hops);
+                fresh.next_hops.clone_from(&config.next_hops);
             }
             *relay
                 .routes
                 .write()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = Routes::of(&config);
-            let jobs = spool_actors::SetMaxConcurrentJobs(config.max_concurrent_jobs);
-            relay.spool.do_send(jobs);
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = Routes::of(&fresh);
+            if fresh.max_concurrent_jobs != config.max_concurrent_jobs {
+                relay
+                    .spool
+                    .do_send(SetMaxConcurrentJobs(fresh.max_concurrent_jobs));
+            }
+            *config = fresh;
             tracing::info!(
                 "configuration read again: routes, retries and jobs are changed, everything else needs a restart"
             );
