@@ -58,6 +58,20 @@ fn moment(seed: &mut u64) -> Duration {
     Duration::from_micros(2_000 + *seed % 150_000)
 }
 
+/// The tags of what has arrived since the last call; every body must be whole.
+fn arrived(capture: &Capture) -> impl Iterator<Item = String> {
+    std::iter::from_fn(|| capture.try_message()).map(|message| {
+        let body = String::from_utf8(message.without_trace().to_vec()).unwrap();
+        assert!(body.ends_with("x\r\n"), "a torn body");
+        body.strip_prefix("X-Tag: ")
+            .unwrap()
+            .split("\r\n")
+            .next()
+            .unwrap()
+            .to_owned()
+    })
+}
+
 #[test]
 fn twenty_kills_under_load_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -89,16 +103,7 @@ fn twenty_kills_under_load_lose_nothing() {
     let Ledger { answered, unknown } = std::mem::take(&mut *ledger.lock().unwrap());
     let mut missing: HashSet<&String> = answered.iter().collect();
     until("all that was answered has arrived", || {
-        while let Some(message) = capture.try_message() {
-            let body = String::from_utf8(message.without_trace().to_vec()).unwrap();
-            let tag = body
-                .strip_prefix("X-Tag: ")
-                .unwrap()
-                .split("\r\n")
-                .next()
-                .unwrap()
-                .to_owned();
-            assert!(body.ends_with("x\r\n"), "a torn body");
+        for tag in arrived(&capture) {
             missing.remove(&tag);
             *seen.entry(tag).or_default() += 1;
         }
@@ -108,15 +113,7 @@ fn twenty_kills_under_load_lose_nothing() {
         let count = spool_core::store::count_from_disk(&spool).unwrap();
         (count == 0).then_some(())
     });
-    while let Some(message) = capture.try_message() {
-        let body = String::from_utf8(message.without_trace().to_vec()).unwrap();
-        let tag = body
-            .strip_prefix("X-Tag: ")
-            .unwrap()
-            .split("\r\n")
-            .next()
-            .unwrap()
-            .to_owned();
+    for tag in arrived(&capture) {
         *seen.entry(tag).or_default() += 1;
     }
     let duplicates: usize = seen.values().map(|times| times - 1).sum();

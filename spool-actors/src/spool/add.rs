@@ -46,7 +46,7 @@ impl SpoolActor {
         let (mut messages, mut destinations) =
             (Vec::with_capacity(held.len()), Vec::with_capacity(held.len()));
         for section in submission.sections {
-            let destination = self.queue.expect(&section.next_hops);
+            let destination = self.queue.enlist(&section.next_hops);
             let armed = status != Status::Frozen && self.queue.reserve_deck(destination);
             let in_flight = armed.then_some(now);
             messages.push(NewMessage {

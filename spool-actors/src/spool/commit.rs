@@ -161,7 +161,7 @@ impl SpoolActor {
             if message.in_flight.is_some() {
                 self.queue.cancel_arming(*destination);
             }
-            self.queue.unexpect(*destination);
+            self.queue.delist(*destination);
         }
         tracing::warn!(flow = ?addition.flows, %error, "not spooled");
         add_error(error)

@@ -89,7 +89,7 @@ impl Queue {
                 Status::Frozen => Phase::Frozen,
                 Status::SendAt(due) => Phase::Waiting(due),
             };
-            let destination = self.expect(&message.next_hops);
+            let destination = self.enlist(&message.next_hops);
             self.insert(
                 message.id,
                 destination,
@@ -110,7 +110,7 @@ impl Queue {
     }
 
     /// The destination for these next hops, made when new; it will have one message more.
-    pub(super) fn expect(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
+    pub(super) fn enlist(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
         let id = self.destination(next_hops);
         if let Some(slot) = self.slot(id) {
             slot.messages += 1;
@@ -118,8 +118,8 @@ impl Queue {
         id
     }
 
-    /// The message expected for `destination` does not come, or has gone.
-    pub(super) fn unexpect(&mut self, destination: DestinationId) {
+    /// The message enlisted for `destination` does not come, or has gone.
+    pub(super) fn delist(&mut self, destination: DestinationId) {
         let Some(slot) = self.slot(destination) else {
             return;
         };
@@ -434,7 +434,7 @@ impl Queue {
     /// The disk holds its end.
     pub(super) fn finished(&mut self, id: MessageId) {
         if let Some(entry) = self.entries.remove(&id) {
-            self.unexpect(entry.destination);
+            self.delist(entry.destination);
         }
     }
 

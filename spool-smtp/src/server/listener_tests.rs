@@ -1,3 +1,5 @@
+//! The listener on real sockets: limits, turning away, shutdown.
+
 use super::*;
 use crate::server::testing::MemoryIntake;
 use std::io::{BufRead, BufReader, Read};

@@ -1,3 +1,5 @@
+//! The ingress machine, command by command and byte by byte, without a socket.
+
 use super::*;
 use crate::server::BareNewline;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Whole ingress sessions over a stream in memory, on paused time.
+
 use super::*;
 use crate::server::testing::MemoryIntake;
 use spool_core::AddError;
