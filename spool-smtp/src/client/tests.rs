@@ -13,15 +13,24 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
+/// Patient: a busy machine must not look like a silent peer.
 fn config() -> SmtpConfig {
-    let short = Duration::from_millis(300);
+    within(Duration::from_secs(10))
+}
+
+/// For peers that are silent.
+fn hasty() -> SmtpConfig {
+    within(Duration::from_millis(300))
+}
+
+fn within(limit: Duration) -> SmtpConfig {
     let mut config = SmtpConfig::default();
     (
         config.connect_timeout,
         config.greeting_timeout,
         config.command_timeout,
-    ) = (short, short, short);
-    (config.data_timeout, config.final_reply_timeout) = (short, short);
+    ) = (limit, limit, limit);
+    (config.data_timeout, config.final_reply_timeout) = (limit, limit);
     config
 }
 
@@ -45,16 +54,23 @@ async fn deliver(agent: &SmtpAgent, job: Job) -> AttemptReport {
 
 /// One delivery of a small message to one recipient.
 async fn attempt(script: &[Act]) -> (AttemptReport, Seen) {
+    attempt_with(config(), script).await
+}
+
+async fn attempt_with(config: SmtpConfig, script: &[Act]) -> (AttemptReport, Seen) {
     let (hop, seen) = peer(&[script]).await;
     (
-        deliver(&SmtpAgent::new(config()), job(&[hop], &["b@x.example"], b"x\r\n")).await,
+        deliver(&SmtpAgent::new(config), job(&[hop], &["b@x.example"], b"x\r\n")).await,
         seen,
     )
 }
 
 /// A session up to the final dot, with this reply to it.
 async fn final_reply(act: Act) -> AttemptResult {
-    attempt(&[HELLO, EHLO, OK, OK, GO, act]).await.0.result
+    attempt_with(hasty(), &[HELLO, EHLO, OK, OK, GO, act])
+        .await
+        .0
+        .result
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "everything else fails the test")]
@@ -210,7 +226,7 @@ async fn silence_and_drips_end_with_the_deadline() {
         script
     };
     for stage in 0..6 {
-        let report = attempt(&at(stage, Hang)).await.0;
+        let report = attempt_with(hasty(), &at(stage, Hang)).await.0;
         assert!(!matches!(report.result, AttemptResult::Accepted(_)), "{stage}");
         assert!(
             report.result.to_string().contains("timed out"),
@@ -219,7 +235,7 @@ async fn silence_and_drips_end_with_the_deadline() {
         );
     }
     for stage in 0..5 {
-        let report = attempt(&at(stage, Drip(&[b'2'; 4000]))).await.0;
+        let report = attempt_with(hasty(), &at(stage, Drip(&[b'2'; 4000]))).await.0;
         assert!(
             report.result.to_string().contains("timed out"),
             "{stage}: {}",
@@ -378,9 +394,7 @@ async fn bodies_arrive_byte_for_byte() {
     ];
     for body in bodies {
         let (hop, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
-        let mut patient = config();
-        patient.data_timeout = Duration::from_secs(10);
-        let report = deliver(&SmtpAgent::new(patient), job(&[hop], &["b@x"], body)).await;
+        let report = deliver(&SmtpAgent::new(config()), job(&[hop], &["b@x"], body)).await;
         assert_eq!(code(&report.result), 250, "{}", report.result);
         assert!(
             seen.bodies.lock().unwrap()[0] == body,
@@ -421,7 +435,6 @@ async fn no_more_sessions_than_allowed_are_open_at_once() {
     });
     let mut limited = config();
     limited.connections_per_destination = 3;
-    limited.connect_timeout = Duration::from_secs(10);
     let agent = SmtpAgent::new(limited);
     let attempts: Vec<_> = (0..30)
         .map(|_| tokio::spawn(agent.deliver(job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n"))))

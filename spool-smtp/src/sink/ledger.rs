@@ -1,5 +1,6 @@
 //! The sink's ledger: a JSON line for each message, in the file before the message is answered.
 
+use serde::Serialize;
 use spool_core::{Clock, SystemClock};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,6 +9,17 @@ use std::sync::{Mutex, PoisonError};
 
 /// The header whose value a line repeats as `tag`.
 pub const TAG_HEADER: &str = "X-Spool-Load";
+
+/// One line, its fields in this order.
+#[derive(Serialize)]
+struct Line<'l> {
+    at: i64,
+    from: &'l str,
+    to: &'l [String],
+    size: u64,
+    hash: String,
+    tag: Option<String>,
+}
 
 #[derive(Debug)]
 pub(super) struct Ledger(Mutex<File>);
@@ -28,19 +40,20 @@ impl Ledger {
         hash: u32,
         head: &[u8],
     ) -> io::Result<()> {
-        let line = serde_json::json!({
-            "at": SystemClock.now().0,
-            "from": from,
-            "to": to,
-            "size": size,
-            "hash": format!("{hash:08x}"),
-            "tag": tag(head),
-        });
-        let line = format!("{line}\n");
+        let (at, hash, tag) = (SystemClock.now().0, format!("{hash:08x}"), tag(head));
+        let mut line = serde_json::to_vec(&Line {
+            at,
+            from,
+            to,
+            size,
+            hash,
+            tag,
+        })?;
+        line.push(b'\n');
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .write_all(line.as_bytes())
+            .write_all(&line)
     }
 }
 
