@@ -131,10 +131,24 @@ impl Running {
 }
 
 impl Drop for Running {
+    /// A tracer that is killed would leave what it traces running: that goes first, and the tracer with it.
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let traced = traced(self.pid());
+        for pid in &traced {
+            let _ = Command::new("kill").args(["-KILL", pid]).status();
+        }
+        if traced.is_empty() {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
+}
+
+/// The programs started by `pid`.
+fn traced(pid: u32) -> Vec<String> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Sends a signal by name.
