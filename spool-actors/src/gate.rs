@@ -1,8 +1,7 @@
 //! Whether a spool would take mail now, asked from any thread without a message to the actor.
 
-use crate::budget::Budget;
-use spool_core::AddError;
 use spool_core::store::{Store, StoreError};
+use spool_core::{AddError, Budget};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -7,7 +7,6 @@
 //! Nothing here opens a socket or a file: mail leaves through [`spool_core::DeliveryAgent`], and the store is
 //! driven by one writer thread.
 
-mod budget;
 mod delivery;
 mod event_hub;
 mod gate;

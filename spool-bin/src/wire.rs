@@ -10,7 +10,7 @@ use anyhow::Context;
 use spool_actors::{Add, Flushed, Gate, KillAndFlush, OpenSpool, SetMaxConcurrentJobs, Spool, SpoolActor};
 use spool_core::store::StoreOptions;
 use spool_core::{
-    AddError, BoxFuture, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
+    AddError, BoxFuture, Budget, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
     RetryInterval, RetryPolicy, Router, Section, SpoolConfig, Submission, SystemClock,
 };
 use spool_smtp::client::{SmtpAgent, SmtpConfig};
@@ -212,6 +212,7 @@ fn server(config: &Config) -> ServerConfig {
         data_timeout: limits.data_timeout,
         bare_newline: limits.bare_newline,
         received_headers: limits.received_headers,
+        memory: Budget::new(limits.memory),
         relay: RelayPolicy {
             allow_networks: config.allow_networks.clone(),
             allow_domains: config.allow_domains.clone(),

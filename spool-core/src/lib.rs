@@ -7,6 +7,7 @@
 mod address;
 mod agent;
 mod attempt;
+mod budget;
 mod clock;
 mod config;
 mod crlf;
@@ -28,6 +29,7 @@ pub use agent::{BoxFuture, DeliveryAgent, Intake, Job, Mail};
 pub use attempt::{
     Attempt, AttemptReport, AttemptResult, RecipientIndex, RefusedRecipient, Stage, is_rate_limit,
 };
+pub use budget::{Budget, Held};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use config::SpoolConfig;
 pub use crlf::crlf;

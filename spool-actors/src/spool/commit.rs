@@ -3,7 +3,6 @@
 use super::SpoolActor;
 use super::content::Content;
 use super::messages::Committed;
-use crate::budget::Held;
 use crate::gate::add_error;
 use crate::throttle::DestinationId;
 use crate::writer::Ticket;
@@ -11,7 +10,7 @@ use actix::{AsyncContext, Context, Handler};
 use bytes::Bytes;
 use spool_core::disposition::Fate;
 use spool_core::store::{Addition, Change, NewMessage, StoreError};
-use spool_core::{AddError, EventKind, Message, MessageId, MessageState, Status};
+use spool_core::{AddError, EventKind, Held, Message, MessageId, MessageState, Status};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 

@@ -1,7 +1,7 @@
 //! What an attempt needs of a message: everything the disk holds of it, in memory for a while.
 
-use crate::budget::Held;
 use bytes::Bytes;
+use spool_core::Held;
 use spool_core::Message;
 
 /// A message with its body, and the memory it was granted.

@@ -16,7 +16,6 @@ mod queue;
 
 pub use open::{OpenSpool, Spool};
 
-use crate::budget::Budget;
 use crate::event_hub::EventHub;
 use crate::event_hub::messages::Publish;
 use crate::gate::Gate;
@@ -29,7 +28,8 @@ use messages::Flushed;
 use queue::Queue;
 use spool_core::store::{Change, Store};
 use spool_core::{
-    Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, IdSource, Message, MessageId, Timestamp,
+    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, IdSource, Message, MessageId,
+    Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,7 +3,6 @@
 use super::SpoolActor;
 use super::messages::Committed;
 use super::queue::Queue;
-use crate::budget::Budget;
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
 use crate::spool::messages::Subscribe;
@@ -11,7 +10,9 @@ use crate::workers::Workers;
 use crate::writer::Writer;
 use actix::{Addr, AsyncContext, Context, MailboxError, System};
 use spool_core::store::{OpenError, Recovery, Store};
-use spool_core::{Clock, DeliveryAgent, Dice, IdSource, RandomDice, SpoolConfig, SpoolError, SystemClock};
+use spool_core::{
+    Budget, Clock, DeliveryAgent, Dice, IdSource, RandomDice, SpoolConfig, SpoolError, SystemClock,
+};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use crate::throttle::messages::{Demand, Granted};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
 use spool_core::store::{Change, Store, StoreError};
-use spool_core::{Job, MessageId, Status, Timestamp};
+use spool_core::{Held, Job, MessageId, Status, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,17 +68,15 @@ impl SpoolActor {
     }
 
     /// With nothing held at all, a message larger than the limit must still go out.
-    fn take_memory(&self, next: &ToArm, to_load: &mut Vec<(MessageId, crate::budget::Held)>) -> bool {
-        let held = match self.budget.hold(next.body_size) {
-            Some(held) => held,
-            None if self.budget.used() == 0 => self.budget.hold_regardless(next.body_size),
-            None => return false,
+    fn take_memory(&self, next: &ToArm, to_load: &mut Vec<(MessageId, Held)>) -> bool {
+        let Some(held) = self.budget.hold_first(next.body_size) else {
+            return false;
         };
         to_load.push((next.id, held));
         true
     }
 
-    fn load(&mut self, wanted: Vec<(MessageId, crate::budget::Held)>, ctx: &mut Context<Self>) {
+    fn load(&mut self, wanted: Vec<(MessageId, Held)>, ctx: &mut Context<Self>) {
         self.loading += 1;
         let store = Arc::clone(&self.store);
         let load = move || -> Vec<_> {
@@ -168,7 +166,7 @@ impl SpoolActor {
     }
 }
 
-fn read(store: &Store, id: MessageId, held: crate::budget::Held) -> Result<Box<Content>, StoreError> {
+fn read(store: &Store, id: MessageId, held: Held) -> Result<Box<Content>, StoreError> {
     let message = store.load(id)?;
     let body = store.body(id)?;
     Ok(Box::new(Content {

@@ -29,6 +29,7 @@ pub(crate) struct Limits {
     pub(crate) data_timeout: Duration,
     pub(crate) bare_newline: BareNewline,
     pub(crate) received_headers: usize,
+    pub(crate) memory: u64,
 }
 
 /// `[retry]`.

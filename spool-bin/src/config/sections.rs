@@ -109,6 +109,7 @@ fn limits(section: Section<'_, '_>) -> Limits {
             }
         }),
         received_headers: section.get("received_headers", 50, number(1)),
+        memory: section.get("memory", 256 << 20, size),
     };
     for (key, least, value) in [
         ("line_length", 512, line_length),

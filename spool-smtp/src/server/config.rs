@@ -1,7 +1,7 @@
 //! How the ingress is set up. Plain values with the defaults of `[listen.limits]` and `[relay]`; nothing is read here.
 
 use super::policy::RelayPolicy;
-use spool_core::{Clock, SystemClock};
+use spool_core::{Budget, Clock, SystemClock};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,9 @@ pub struct ServerConfig {
     pub bare_newline: BareNewline,
     /// Most `Received` headers; a message with more is in a loop. Default 50.
     pub received_headers: usize,
+    /// What the messages that are arriving may hold of memory, over all sessions. A message that finds no room is
+    /// refused for the moment, with 451. Default 256 MiB.
+    pub memory: Budget,
     /// Who may relay where.
     pub relay: RelayPolicy,
     /// The wall clock for trace headers.
@@ -60,6 +63,7 @@ impl Default for ServerConfig {
             data_timeout: Duration::from_secs(600),
             bare_newline: BareNewline::default(),
             received_headers: 50,
+            memory: Budget::new(256 << 20),
             relay: RelayPolicy::default(),
             clock: Arc::new(SystemClock),
         }

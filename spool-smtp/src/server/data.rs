@@ -1,12 +1,13 @@
 //! Decodes the text of one message: takes the stuffed dots off and finds its end, over any chunk borders.
 //!
 //! CRLF.CRLF in the bytes as they came is the only end; what is done to bare newlines never makes or hides one. Memory
-//! is bounded by the size limit: once a message is refused its bytes are counted and dropped until it ends.
+//! is bounded by the size limit and by the budget that all sessions share: once a message is refused its bytes are counted and dropped until it ends.
 
 use super::config::BareNewline;
 use super::reply::{self, Reply};
 use bytes::{Bytes, BytesMut};
 use memchr::memchr3;
+use spool_core::Held;
 
 /// How much is read on after a message became too big, before the connection is given up.
 const PATIENCE: usize = 64 << 20;
@@ -41,6 +42,8 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Decoder {
     body: BytesMut,
+    /// What the body may take of memory; its capacity never exceeds it.
+    held: Held,
     limit: usize,
     bare_newline: BareNewline,
     position: Position,
@@ -48,20 +51,24 @@ pub(super) struct Decoder {
     unclean: bool,
     /// The message is larger than the limit.
     too_big: bool,
+    /// There was no memory for it.
+    no_room: bool,
     /// Bytes dropped since the message was refused.
     dropped: usize,
 }
 
 impl Decoder {
-    /// Appends up to `size_limit` bytes to `body`, which may hold a trace header already.
-    pub(super) fn new(body: BytesMut, size_limit: usize, bare_newline: BareNewline) -> Self {
+    /// Appends up to `size_limit` bytes to `body`, which may hold a trace header already; `held` covers its capacity.
+    pub(super) fn new(body: BytesMut, held: Held, size_limit: usize, bare_newline: BareNewline) -> Self {
         Self {
             limit: body.len().saturating_add(size_limit),
             body,
+            held,
             bare_newline,
             position: Position::LineStart,
             unclean: false,
             too_big: false,
+            no_room: false,
             dropped: 0,
         }
     }
@@ -146,27 +153,52 @@ impl Decoder {
 
     fn refuse_unclean(&mut self) {
         self.unclean = true;
+        self.drop_body();
+    }
+
+    fn drop_body(&mut self) {
         self.body = BytesMut::new();
+        self.held.release();
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        if !self.unclean && !self.too_big && self.body.len() + bytes.len() <= self.limit {
-            self.body.extend_from_slice(bytes);
-            return;
+        if !self.unclean && !self.too_big && !self.no_room {
+            let length = self.body.len() + bytes.len();
+            self.too_big = length > self.limit;
+            self.no_room = !self.too_big && !self.make_room(length);
+            if !self.too_big && !self.no_room {
+                return self.body.extend_from_slice(bytes);
+            }
+            self.drop_body();
         }
-        self.too_big |= !self.unclean;
-        self.body = BytesMut::new();
         self.dropped = self.dropped.saturating_add(bytes.len());
     }
 
-    /// The message once it ended, or why it is refused.
-    pub(super) fn finish(self) -> Result<Bytes, Reply> {
+    /// Doubles the capacity, as far as the budget goes.
+    fn make_room(&mut self, length: usize) -> bool {
+        let capacity = self.body.capacity();
+        if length <= capacity {
+            return true;
+        }
+        let larger = length.max(capacity.saturating_mul(2)).min(self.limit);
+        let more = u64::try_from(larger - capacity).unwrap_or(u64::MAX);
+        let granted = self.held.grow(more);
+        if granted {
+            self.body.reserve(larger - self.body.len());
+        }
+        granted
+    }
+
+    /// The message once it ended, with its hold on memory; or why it is refused.
+    pub(super) fn finish(self) -> Result<(Bytes, Held), Reply> {
         if self.unclean {
             Err(reply::SMUGGLING)
         } else if self.too_big {
             Err(reply::TOO_BIG)
+        } else if self.no_room {
+            Err(reply::BUSY)
         } else {
-            Ok(self.body.freeze())
+            Ok((self.body.freeze(), self.held))
         }
     }
 }
@@ -183,12 +215,14 @@ fn rest(bytes: &[u8], start: usize) -> &[u8] {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use spool_core::Budget;
 
     /// The decoded message or its refusal, and what was left behind it; `None` when it did not end.
     type Outcome = Option<(Result<Vec<u8>, Reply>, Vec<u8>)>;
 
     fn decode(input: &[u8], sizes: &[usize], limit: usize, bare: BareNewline) -> Outcome {
-        let mut decoder = Decoder::new(BytesMut::new(), limit, bare);
+        let held = Budget::new(1 << 20).hold(0).unwrap();
+        let mut decoder = Decoder::new(BytesMut::new(), held, limit, bare);
         let mut sizes = sizes.iter().cycle();
         let mut left = input;
         while !left.is_empty() {
@@ -197,7 +231,7 @@ mod tests {
             let progress = decoder.feed(&mut chunk);
             left = &left[size - chunk.len()..];
             if progress == Progress::End {
-                return Some((decoder.finish().map(|body| body.to_vec()), left.to_vec()));
+                return Some((decoder.finish().map(|(body, _)| body.to_vec()), left.to_vec()));
             }
             assert!(chunk.is_empty());
         }
@@ -296,9 +330,44 @@ mod tests {
     }
 
     #[test]
+    fn a_message_without_room_is_read_to_its_end_and_gives_its_memory_back() {
+        let budget = Budget::new(1 << 20);
+        let other = budget.hold(512 << 10).unwrap();
+        let before = budget.used();
+        let mut decoder = Decoder::new(
+            BytesMut::new(),
+            budget.hold(0).unwrap(),
+            35 << 20,
+            BareNewline::Reject,
+        );
+        let chunk = vec![b'x'; 64 << 10];
+        for _ in 0..20 {
+            assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
+            assert!(decoder.body.capacity() as u64 <= 512 << 10);
+        }
+        assert_eq!(budget.used(), before);
+        assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), Progress::End);
+        assert_eq!(decoder.finish().unwrap_err(), reply::BUSY);
+        drop(other);
+        // Alone, it is taken whatever its size.
+        let mut decoder = Decoder::new(
+            BytesMut::new(),
+            budget.hold(0).unwrap(),
+            35 << 20,
+            BareNewline::Reject,
+        );
+        for _ in 0..64 {
+            assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
+        }
+        assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), Progress::End);
+        assert_eq!(decoder.finish().unwrap().0.len(), (64 << 16) + 2);
+    }
+
+    #[test]
     fn a_message_without_end_is_given_up() {
         let chunk = vec![b'x'; 1 << 20];
-        let mut decoder = Decoder::new(BytesMut::new(), 10, BareNewline::Reject);
+        let held = Budget::new(1 << 20).hold(0).unwrap();
+        let mut decoder = Decoder::new(BytesMut::new(), held, 10, BareNewline::Reject);
         let rounds = (0..100).take_while(|_| decoder.feed(&mut chunk.as_slice()) == Progress::More);
         assert_eq!(rounds.count(), PATIENCE >> 20);
         assert_eq!(decoder.body.capacity(), 0);

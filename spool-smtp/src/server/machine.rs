@@ -11,7 +11,7 @@ use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
 use bytes::BytesMut;
 use spool_core::{
-    AddError, Address, Envelope, FlowId, Mail, MailParameters, MessageId, Recipient, ReversePath,
+    AddError, Address, Envelope, FlowId, Held, Mail, MailParameters, MessageId, Recipient, ReversePath,
 };
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -64,6 +64,7 @@ struct Handed {
     sender: Option<ReversePath>,
     recipients: usize,
     size: usize,
+    _held: Held,
 }
 
 #[derive(Debug)]
@@ -340,7 +341,15 @@ impl Machine {
         let announced = usize::try_from(open.size)
             .unwrap_or(FIRST_RESERVE)
             .min(FIRST_RESERVE);
-        let mut body = BytesMut::with_capacity(announced + LEAST_RESERVE);
+        let capacity = announced + LEAST_RESERVE;
+        let Some(held) = self
+            .config
+            .memory
+            .hold_first(u64::try_from(capacity).unwrap_or(u64::MAX))
+        else {
+            return self.say(reply::BUSY);
+        };
+        let mut body = BytesMut::with_capacity(capacity);
         let extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
         Trace {
             helo: self.hello.as_ref().map_or("", |hello| hello.name.as_str()),
@@ -355,7 +364,7 @@ impl Machine {
             date: &self.config.clock.now().rfc5322(),
         }
         .write(&mut body);
-        let decoder = Decoder::new(body, self.config.message_size, self.config.bare_newline);
+        let decoder = Decoder::new(body, held, self.config.message_size, self.config.bare_newline);
         self.phase = Phase::Data(Box::new(decoder));
         self.say(reply::GO_AHEAD);
     }
@@ -367,12 +376,16 @@ impl Machine {
         let (Phase::Data(decoder), Some(open)) = (phase, self.transaction.take()) else {
             return None;
         };
-        let body = decoder.finish().and_then(|body| {
+        let body = decoder.finish().and_then(|(body, held)| {
             // The header added here is not counted.
             let looped = count_received(&body) > self.config.received_headers.saturating_add(1);
-            if looped { Err(reply::MAIL_LOOP) } else { Ok(body) }
+            if looped {
+                Err(reply::MAIL_LOOP)
+            } else {
+                Ok((body, held))
+            }
         });
-        let body = match body {
+        let (body, held) = match body {
             Ok(body) => body,
             Err(reply::TOO_BIG) if progress == Progress::Hopeless => {
                 self.say(reply::FAR_TOO_BIG);
@@ -388,6 +401,7 @@ impl Machine {
             sender: enabled!(Level::INFO).then(|| open.sender.clone()),
             recipients: open.recipients.len(),
             size: body.len(),
+            _held: held,
         });
         Some(Mail {
             envelope: Envelope {
