@@ -1,5 +1,6 @@
 //! How a spool is set up by the program that opens it. Every value has a default and a unit.
 
+use crate::hooks::Hooks;
 use crate::store::StoreOptions;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct SpoolConfig {
     pub release_rate: u32,
     /// Events each subscriber may lag behind before it misses some. Default 4096.
     pub event_buffer: usize,
+    /// What the embedding program decides itself.
+    pub hooks: Hooks,
     /// How often subscribers hear `Ping`. Default 30 s.
     pub ping_interval: Duration,
 }
@@ -39,6 +42,7 @@ impl SpoolConfig {
             memory_limit: 512 << 20,
             threads: 0,
             release_rate: 2000,
+            hooks: Hooks::default(),
             event_buffer: 4096,
             ping_interval: Duration::from_secs(30),
         }

@@ -35,6 +35,23 @@ pub enum SpoolError {
     /// No such message.
     #[error("{0}: no such message")]
     NoSuchMessage(MessageId),
+    /// Only a frozen message can be removed.
+    #[error("{0}: must be frozen before it can be removed")]
+    NotFrozen(MessageId),
+    /// It is on the spool already.
+    #[error("{0}: is on the spool already")]
+    OnSpool(MessageId),
+    /// It is there and cannot be read.
+    #[error("{id}: cannot be read: {reason}")]
+    Unreadable {
+        /// Which message.
+        id: MessageId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no room on the disk.
+    #[error("the spool is full: {0}")]
+    Full(String),
     /// The disk failed.
     #[error("the spool's disk failed: {0}")]
     Disk(String),

@@ -1,6 +1,7 @@
 //! What happened, for whoever subscribes. An event is sent only after the disk holds what it reports.
 
 use crate::clock::Timestamp;
+use crate::hooks::Presend;
 use crate::id::{FlowId, MessageId};
 use crate::message::Queue;
 use crate::summary::EnvelopeSummary;
@@ -36,6 +37,8 @@ pub enum EventKind {
     Expired,
     /// An attempt ended without its final reply: the next hop may hold the message.
     InDoubt,
+    /// The presend hook was asked, and decided so.
+    Presend(Presend),
     /// Still here. Every 30 seconds.
     Ping,
     /// This subscriber missed so many events.

@@ -15,6 +15,8 @@ pub mod disposition;
 mod envelope;
 mod error;
 mod event;
+mod hold;
+mod hooks;
 mod id;
 mod message;
 mod next_hop;
@@ -33,9 +35,12 @@ pub use budget::{Budget, Held};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use config::SpoolConfig;
 pub use crlf::crlf;
+pub use disposition::OnError;
 pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
 pub use event::{Event, EventKind};
+pub use hold::Hold;
+pub use hooks::{Hooks, Presend, Refusal};
 pub use id::{FlowId, IdError, IdSource, MessageId};
 pub use message::{
     FailedRecipient, InitialStatus, Message, MessageState, Queue, Section, Status, Submission,

@@ -49,6 +49,11 @@ pub struct Submission {
     pub flows: Vec<FlowId>,
     /// The message these sections descend from (a bounce names its original).
     pub parent: Option<MessageId>,
+    /// Other messages that belong to these.
+    pub related: Vec<MessageId>,
+    /// The submitter's name for this add: within the window, adding it again gives the ids of the first time and
+    /// spools nothing. 1 to 255 bytes.
+    pub key: Option<String>,
 }
 
 /// The status on disk; what is due, being sent, or gone is for the spool to know.

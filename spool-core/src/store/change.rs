@@ -1,6 +1,7 @@
 //! What can be committed. Each change is one atomic frame in the journal.
 
 use crate::clock::Timestamp;
+use crate::event::Event;
 use crate::id::{FlowId, MessageId};
 use crate::message::{MessageState, Section, Status};
 use bytes::Bytes;
@@ -16,6 +17,8 @@ pub struct NewMessage {
     pub status: Status,
     /// Set when its first attempt begins as soon as the add is durable.
     pub in_flight: Option<Timestamp>,
+    /// What has become of it already, when it comes back from a shelf; overrides `status` and `in_flight`.
+    pub state: Option<Box<MessageState>>,
 }
 
 /// One add: the body once, and every message that shares it.
@@ -29,8 +32,14 @@ pub struct Addition {
     pub flows: Vec<FlowId>,
     /// The message they descend from.
     pub parent: Option<MessageId>,
-    /// Now.
+    /// Other messages that belong to them, beside each other.
+    pub related: Vec<MessageId>,
+    /// When they were spooled first.
     pub spooled_at: Timestamp,
+    /// The submitter's name for this add: adding it again within the window spools nothing.
+    pub key: Option<String>,
+    /// One for each message: `Spooled`, or `Recovered`.
+    pub events: Vec<Event>,
 }
 
 /// Why a message leaves the journal.
@@ -39,6 +48,8 @@ pub struct Addition {
 pub enum Finish {
     /// Every recipient was taken or taken care of.
     Delivered,
+    /// It went to the shelf of removed messages, which holds it durably.
+    Removed,
 }
 
 /// One atomic change of the spool.
@@ -54,6 +65,8 @@ pub enum Change {
         status: Status,
         /// Begin of an attempt, if one is about to start or running.
         in_flight: Option<Timestamp>,
+        /// What this means to subscribers.
+        events: Vec<Event>,
     },
     /// The whole state, after an attempt.
     State {
@@ -61,6 +74,8 @@ pub enum Change {
         id: MessageId,
         /// All that changes in its life.
         state: Box<MessageState>,
+        /// What this means to subscribers.
+        events: Vec<Event>,
     },
     /// The end of a message.
     Finish {
@@ -68,5 +83,37 @@ pub enum Change {
         id: MessageId,
         /// Why.
         how: Finish,
+        /// What this means to subscribers.
+        events: Vec<Event>,
     },
+    /// Something that happened to a message outside the journal; nothing but the event.
+    Note {
+        /// What happened.
+        events: Vec<Event>,
+    },
+}
+
+impl Change {
+    /// The events it carries. [`Store::commit`](super::Store::commit) gives them their numbers.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        match self {
+            Self::Add(Addition { events, .. })
+            | Self::Mark { events, .. }
+            | Self::State { events, .. }
+            | Self::Finish { events, .. }
+            | Self::Note { events } => events,
+        }
+    }
+
+    /// The same, to be taken or numbered.
+    pub const fn events_mut(&mut self) -> &mut Vec<Event> {
+        match self {
+            Self::Add(Addition { events, .. })
+            | Self::Mark { events, .. }
+            | Self::State { events, .. }
+            | Self::Finish { events, .. }
+            | Self::Note { events } => events,
+        }
+    }
 }

@@ -7,6 +7,7 @@
 mod change;
 mod dir;
 mod error;
+mod event_log;
 mod frame;
 pub mod fs;
 mod index;
@@ -18,15 +19,18 @@ mod recovery;
 mod replay;
 mod scan;
 mod segment;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod types;
 mod writer;
 
 pub use change::{Addition, Change, Finish, NewMessage};
+pub use event_log::EventCursor;
 pub use error::{OpenError, StoreError};
 pub use offline::{count_from_disk, count_from_disk_on, status_from_disk, status_from_disk_on};
-pub use types::{Damage, Recovered, Recovery, StoreOptions, StoreStats};
+pub use shelf::{Shelf, Shelved, shelf_from_disk};
+pub use types::{Damage, RememberedKey, Recovered, Recovery, StoreOptions, StoreStats};
 
 use crate::id::MessageId;
 use crate::message::Message;
@@ -126,6 +130,7 @@ impl Store {
             torn_bytes: replay.rests.iter().map(|rest| rest.torn).sum(),
             damage,
             last_id: replay.last_id,
+            ..Recovery::default()
         };
         Ok((store, recovery))
     }
@@ -134,7 +139,7 @@ impl Store {
     /// touch the others; a failed write or sync fails all of them, and every commit after.
     ///
     /// Call [`Store::maintain`] afterwards, when the answers are out.
-    pub fn commit(&self, changes: &[Change]) -> Vec<Result<(), StoreError>> {
+    pub fn commit(&self, changes: &mut [Change]) -> Vec<Result<(), StoreError>> {
         if self.counters.unattended.fetch_add(1, Relaxed) >= MAX_UNATTENDED {
             self.maintain();
         }
@@ -332,6 +337,7 @@ fn apply(index: &mut Index, change: &Change, place: Place) {
         Change::Finish { id, .. } => {
             index.finish(*id, place.seq);
         }
+        Change::Note { .. } => {}
     }
 }
 

@@ -21,7 +21,7 @@ impl Writer {
             Change::Finish { id, .. } => {
                 self.staged.insert(*id, false);
             }
-            Change::Mark { .. } | Change::State { .. } => {}
+            Change::Mark { .. } | Change::State { .. } | Change::Note { .. } => {}
         }
     }
 
@@ -48,6 +48,7 @@ impl Writer {
                     Err(Trouble::Refused(StoreError::NoSuchMessage(*id)))
                 }
             }
+            Change::Note { .. } => Ok(()),
             Change::Add(addition) => {
                 if let Some(reason) = record::unfit(addition) {
                     return Err(Trouble::Refused(StoreError::Invalid(reason.to_owned())));

@@ -122,6 +122,7 @@ pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, post
             id,
             status,
             in_flight,
+            ..
         } => {
             let record = MarkRecord {
                 id: *id,
@@ -131,17 +132,18 @@ pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, post
             postcard::to_io(&record, buffer)?;
             Ok(Kind::Mark)
         }
-        Change::State { id, state } => {
+        Change::State { id, state, .. } => {
             postcard::to_io(&StateOut { id: *id, state }, buffer)?;
             Ok(Kind::State)
         }
-        Change::Finish { id, how } => {
+        Change::Finish { id, how, .. } => {
             let how = match how {
-                Finish::Delivered => How::Delivered,
+                Finish::Delivered | Finish::Removed => How::Delivered,
             };
             postcard::to_io(&FinishRecord { id: *id, how }, buffer)?;
             Ok(Kind::Finish)
         }
+        Change::Note { .. } => Ok(Kind::Hole),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::id::MessageId;
 use crate::message::Status;
 use crate::next_hop::NextHop;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Limits of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,10 @@ pub struct StoreOptions {
     pub segment_size: u64,
     /// Free bytes on the file system below which adds answer `Full`. Default 256 MiB.
     pub min_free_space: u64,
+    /// Bytes of event log to keep; 0: none. Default 64 MiB.
+    pub event_log_size: u64,
+    /// How long the name of an add is remembered. Default 1 day.
+    pub key_window: Duration,
     /// Messages above which adds answer `Full`; 0: no limit.
     pub max_messages: u64,
 }
@@ -23,6 +28,8 @@ impl Default for StoreOptions {
         Self {
             segment_size: 64 << 20,
             min_free_space: 256 << 20,
+            event_log_size: 64 << 20,
+            key_window: Duration::from_secs(86_400),
             max_messages: 0,
         }
     }
@@ -60,6 +67,17 @@ pub struct Damage {
     pub kept_as: String,
 }
 
+/// The name that a submitter gave to an add, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RememberedKey {
+    /// The name.
+    pub key: String,
+    /// The ids of its messages.
+    pub ids: Vec<MessageId>,
+    /// When it was added.
+    pub at: Timestamp,
+}
+
 /// What a start found.
 #[derive(Debug, Clone, Default)]
 pub struct Recovery {
@@ -69,6 +87,10 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// What could not be read.
     pub damage: Vec<Damage>,
+    /// Names of adds within their window, oldest first.
+    pub keys: Vec<RememberedKey>,
+    /// The number of the last event.
+    pub last_event: u64,
     /// The highest message id ever seen in the journal.
     pub last_id: Option<MessageId>,
 }

@@ -154,7 +154,7 @@ impl Writer {
     fn append(&mut self, change: &Change) -> Result<Place, Trouble> {
         let body: &[u8] = match change {
             Change::Add(addition) => &addition.body,
-            Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } => &[],
+            Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } | Change::Note { .. } => &[],
         };
         let mut start = self.buffer.len();
         self.buffer.resize(start + frame::HEADER, 0);

@@ -1,0 +1,130 @@
+//! What holds a message back, as `explain` tells it.
+
+use crate::clock::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One reason why a message is not being sent at this moment, and when it ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "hold", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Hold {
+    /// The spool is shutting down. Ends with the next start.
+    Killed,
+    /// The disk failed: nothing can be recorded, so nothing may be sent. Ends with the next start.
+    Disk {
+        /// What the disk said.
+        error: String,
+    },
+    /// Waits for a person. Ends with `send`.
+    Frozen,
+    /// Waits for its next attempt.
+    RetryTime {
+        /// When that is.
+        until: Timestamp,
+    },
+    /// Past due at the start; those are let go bit by bit, oldest first.
+    Backlog {
+        /// How many go before it.
+        ahead: usize,
+        /// About when it is its turn.
+        until: Timestamp,
+    },
+    /// Delivery is paused: the maximum of concurrent jobs is 0. Ends when it is set to more.
+    Paused,
+    /// As many sessions as allowed are running. Ends when one of them does.
+    JobsLimit {
+        /// The maximum.
+        max: usize,
+        /// Running now.
+        running: usize,
+    },
+    /// As many sessions as allowed are running to its next hops. Ends when one of them does.
+    DestinationLimit {
+        /// The maximum.
+        max: usize,
+        /// Running now.
+        running: usize,
+    },
+    /// Its next hops have taken all the jobs that one destination may. Ends when one of them comes back.
+    FairShare {
+        /// Jobs one destination may have.
+        max: usize,
+    },
+    /// Others for the same next hops are due before it.
+    Line {
+        /// How many.
+        ahead: usize,
+    },
+    /// No memory to read it. Ends when other mail has left.
+    Memory {
+        /// Bytes held.
+        used: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The presend hook is being asked.
+    Presend,
+    /// Something is being written down about it; a matter of milliseconds.
+    Writing,
+    /// It is being sent: nothing holds it.
+    Sending {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+impl Hold {
+    /// When it ends, if a time is set.
+    #[must_use]
+    pub const fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::RetryTime { until } | Self::Backlog { until, .. } => Some(*until),
+            Self::Killed
+            | Self::Disk { .. }
+            | Self::Frozen
+            | Self::Paused
+            | Self::JobsLimit { .. }
+            | Self::DestinationLimit { .. }
+            | Self::FairShare { .. }
+            | Self::Line { .. }
+            | Self::Memory { .. }
+            | Self::Presend
+            | Self::Writing
+            | Self::Sending { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Killed => f.write_str("the spool is shutting down; it goes on after the next start"),
+            Self::Disk { error } => write!(f, "the disk failed, nothing is sent until the next start: {error}"),
+            Self::Frozen => f.write_str("frozen: it waits for `send`"),
+            Self::RetryTime { until } => write!(f, "waits for its next attempt at {until}"),
+            Self::Backlog { ahead, until } => {
+                write!(f, "past due at the start: {ahead} older ones go first, until about {until}")
+            }
+            Self::Paused => f.write_str("delivery is paused: the maximum of concurrent jobs is 0"),
+            Self::JobsLimit { max, running } => {
+                write!(f, "{running} of at most {max} sessions run; it waits until one ends")
+            }
+            Self::DestinationLimit { max, running } => write!(
+                f,
+                "{running} of at most {max} sessions run to its next hops; it waits until one ends"
+            ),
+            Self::FairShare { max } => write!(
+                f,
+                "its next hops use the {max} sessions that one destination may; it waits until one ends"
+            ),
+            Self::Line { ahead } => write!(f, "{ahead} others for the same next hops are due before it"),
+            Self::Memory { used, limit } => {
+                write!(f, "no memory to read it: {used} of {limit} bytes are taken; it waits for mail to leave")
+            }
+            Self::Presend => f.write_str("the presend hook is deciding"),
+            Self::Writing => f.write_str("its state is being written to disk"),
+            Self::Sending { since } => write!(f, "is being sent since {since}"),
+        }
+    }
+}
