@@ -5,11 +5,12 @@ use crate::event_hub::Subscription;
 use crate::writer::Answer;
 use actix::Message;
 use bytes::Bytes;
-use spool_core::store::StoreStats;
+use spool_core::store::{Shelf, StoreStats};
 use spool_core::{
     AddError, Envelope, FlowId, InitialStatus, MessageId, MessageSummary, NextHop, NextHopError, RetryPolicy,
     Section, SpoolError, Submission,
 };
+use spool_core::{Hold, Queue, RetryInterval, ShownStatus, Timestamp};
 use std::time::Duration;
 
 /// Spools mail. Replies with one id for each section, once all of them are durable.
@@ -39,6 +40,8 @@ impl Add {
             initial: InitialStatus::SendNow,
             flows: Vec::new(),
             parent: None,
+            related: Vec::new(),
+            key: None,
         });
         Self(submission.map_err(|at| AddError::Invalid(format!("the body has a NUL at byte {at}"))))
     }
@@ -92,6 +95,25 @@ impl Add {
         })
     }
 
+    /// Ties it to other messages on the spool.
+    #[must_use]
+    pub fn related(self, ids: &[MessageId]) -> Self {
+        self.with(|submission| {
+            submission.related.extend_from_slice(ids);
+            Ok(())
+        })
+    }
+
+    /// Names the add: when the same name comes again within the window, the ids of the first time are given and
+    /// nothing is spooled. 1 to 255 bytes.
+    #[must_use]
+    pub fn idempotency_key(self, key: impl Into<String>) -> Self {
+        self.with(|submission| {
+            submission.key = Some(key.into());
+            Ok(())
+        })
+    }
+
     fn with(self, change: impl FnOnce(&mut Submission) -> Result<(), AddError>) -> Self {
         Self(
             self.0
@@ -100,16 +122,181 @@ impl Add {
     }
 }
 
-/// Lists the messages on the spool, in no order. Replies from memory, at once; envelopes, when asked for, are read
-/// from disk.
+/// Puts mail on the quarantine shelf, where a person can inspect it as plain files. It is in no listing of active mail, and
+/// is sent only after [`Recover`] and [`SendNow`]. Replies with one id for each section, once all are durable.
+///
+/// # Errors
+/// Every [`AddError`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<MessageId>, AddError>")]
+pub struct Quarantine {
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub mail: Add,
+}
+
+/// Freezes messages: they wait for a person. One that is being sent is frozen when its attempt ends, unless that
+/// delivers it. Replies when it is durable.
+///
+/// # Errors
+/// [`SpoolError::Killed`]; what went wrong with single messages is in the [`Outcome`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Outcome, SpoolError>")]
+pub struct Freeze(pub Vec<MessageId>);
+
+/// Which messages are to be sent now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// Frozen and waiting ones.
+    AllMessages,
+    /// Frozen ones.
+    FrozenOnly,
+    /// These.
+    SomeMessages(Vec<MessageId>),
+}
+
+/// Sends messages now: frozen ones are frozen no longer, waiting ones wait no longer, and failed recipients are tried
+/// again. Those due or being sent already are left alone. Replies when it is durable.
+///
+/// # Errors
+/// [`SpoolError::Killed`]; what went wrong with single messages is in the [`Outcome`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Outcome, SpoolError>")]
+pub struct SendNow {
+    /// Which.
+    pub which: Which,
+    /// To be taken before the intervals that are left, should the attempt be deferred.
+    pub retry_intervals: Vec<RetryInterval>,
+}
+
+/// Takes frozen messages off the spool, to the shelf of removed ones. Replies when it is durable.
+///
+/// # Errors
+/// [`SpoolError::Killed`]; what went wrong with single messages, such as [`SpoolError::NotFrozen`], is in the
+/// [`Outcome`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Outcome, SpoolError>")]
+pub struct Remove(pub Vec<MessageId>);
+
+/// Brings messages back from a shelf, frozen. Replies when it is durable.
+///
+/// # Errors
+/// [`SpoolError::Killed`]; what went wrong with single messages is in the [`Outcome`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Outcome, SpoolError>")]
+pub struct Recover {
+    /// Which.
+    pub ids: Vec<MessageId>,
+    /// From where.
+    pub from: Shelf,
+}
+
+/// Deletes removed messages for good. Nothing else ever deletes undelivered mail.
+///
+/// # Errors
+/// [`SpoolError::Killed`], [`SpoolError::Disk`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Outcome, SpoolError>")]
+pub struct Purge {
+    /// Only those that were removed longer ago.
+    pub older_than: Duration,
+    /// Only these; `None`: all of them.
+    pub ids: Option<Vec<MessageId>>,
+}
+
+/// What an operation on several messages did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// How many messages are now as asked for.
+    pub done: usize,
+    /// Why the others are not, each naming its message.
+    pub errors: Vec<SpoolError>,
+}
+
+/// Asks for one message, wherever it is: on the spool, removed, or in quarantine.
+///
+/// # Errors
+/// [`SpoolError::NoSuchMessage`], [`SpoolError::Unreadable`], [`SpoolError::Killed`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Details, SpoolError>")]
+pub struct Get(pub MessageId);
+
+/// Everything about one message but its body.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Details {
+    /// As the disk has it.
+    pub message: spool_core::Message,
+    /// Where it is kept.
+    pub queue: Queue,
+    /// What it waits for, as a listing shows it; of no meaning on a shelf.
+    pub status: ShownStatus,
+    /// Why it is on its shelf.
+    pub reason: Option<String>,
+}
+
+/// Asks for the body of one message, wherever it is.
+///
+/// # Errors
+/// As [`Get`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Bytes, SpoolError>")]
+pub struct GetBody(pub MessageId);
+
+/// Asks what holds a message now, in order; each answer comes from the machine that decides.
+///
+/// # Errors
+/// [`SpoolError::NoSuchMessage`] when it is not on the spool, [`SpoolError::Killed`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Vec<Hold>, SpoolError>")]
+pub struct Explain(pub MessageId);
+
+/// Waits until nothing is left to do at this time: no session runs, nothing is being written, and whatever is due is
+/// held back by a limit of 0 jobs.
+///
+/// # Errors
+/// [`SpoolError::Killed`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Idle, SpoolError>")]
+pub struct WaitIdle;
+
+/// The reply to [`WaitIdle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// When there will be something to do.
+    pub next_attempt: Option<Timestamp>,
+}
+
+/// Lists messages in the order of their ids, which is that of their arrival, a page at a time. Replies from memory, at
+/// once; envelopes, when asked for, are read from disk. It is no snapshot.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; [`SpoolError::Disk`] when envelopes cannot be read.
-#[derive(Debug, Clone, Copy, Default, Message)]
+#[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Vec<MessageSummary>, SpoolError>")]
 pub struct ListMessages {
     /// Whether to read senders, recipients and sizes from disk.
     pub envelopes: bool,
+    /// Only those behind this one: the last of the page before.
+    pub after: Option<MessageId>,
+    /// At most so many. A page that is shorter is the last.
+    pub limit: usize,
+    /// A shelf, rather than the spool.
+    pub shelf: Option<Shelf>,
+}
+
+impl Default for ListMessages {
+    /// Everything on the spool in one page, from memory.
+    fn default() -> Self {
+        Self {
+            envelopes: false,
+            after: None,
+            limit: usize::MAX,
+            shelf: None,
+        }
+    }
 }
 
 /// Sets the maximum of concurrent jobs: of the sessions that start from now on, only so many run at once. 0 pauses
@@ -178,13 +365,16 @@ pub enum Flushed {
     Timeout,
 }
 
-/// Subscribes to the events, from now on.
+/// Subscribes to the events.
 ///
 /// # Errors
 /// [`SpoolError::Killed`].
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Clone, Copy, Default, Message)]
 #[rtype(result = "Result<Subscription, SpoolError>")]
-pub struct Subscribe;
+pub struct Subscribe {
+    /// Behind the event with this number, from the event log on disk, then on as they happen. `None`: from now on.
+    pub since: Option<u64>,
+}
 
 /// The writer's answers to one commit.
 #[derive(Debug, Message)]
