@@ -19,8 +19,9 @@ pub use delivery::DeliveryActor;
 pub use event_hub::{EventHub, Subscription};
 pub use gate::Gate;
 pub use spool::messages::{
-    Add, Details, Explain, Flushed, Freeze, Get, GetBody, GetJobs, GetStats, Idle, Jobs, KillAndFlush, ListMessages,
-    Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs, SpoolStats, Subscribe, WaitIdle, Which,
+    Add, Details, Explain, Flushed, Freeze, Get, GetBody, GetJobs, GetStats, Idle, Jobs, KillAndFlush,
+    ListMessages, Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs, SpoolStats,
+    Subscribe, WaitIdle, Which,
 };
 pub use spool::{OpenSpool, Spool, SpoolActor};
 pub use throttle::{Permit, Throttle};

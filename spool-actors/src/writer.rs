@@ -114,8 +114,8 @@ fn write_all<T>(shared: &Shared<T>, store: &Store, answer: &dyn Fn(Vec<Answer<T>
     let mut crowded = false;
     while let Some((tickets, urgent)) = next_batch(shared, crowded) {
         crowded = urgent > 1;
-        let (changes, tags): (Vec<_>, Vec<_>) = tickets.into_iter().map(|t| (t.change, t.tag)).unzip();
-        let results = store.commit(&changes);
+        let (mut changes, tags): (Vec<_>, Vec<_>) = tickets.into_iter().map(|t| (t.change, t.tag)).unzip();
+        let results = store.commit(&mut changes);
         let tickets = changes
             .into_iter()
             .zip(tags)

@@ -259,7 +259,7 @@ async fn no_interval_left_or_a_permanent_refusal_freezes() {
     assert_eq!(event(&mut events).await, EventKind::Spooled);
     assert_eq!(event(&mut events).await, EventKind::Frozen);
     let listed = spool
-        .send(ListMessages { envelopes: true })
+        .send(ListMessages { envelopes: true, ..ListMessages::default() })
         .await
         .unwrap()
         .unwrap();

@@ -74,6 +74,12 @@ impl Budget {
         self.used() > self.limit / 2
     }
 
+    /// The limit, in bytes.
+    #[must_use]
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn used(&self) -> u64 {

@@ -3,9 +3,12 @@
 //! A [`Timestamp`] is wall time for people and for the disk. It never measures a duration: waits run on the
 //! monotonic clock of the runtime.
 
+use crate::agent::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, leap seconds ignored.
@@ -97,6 +100,12 @@ fn civil_from_days(days: i64) -> (i64, u8, u8) {
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The wall clock now.
     fn now(&self) -> Timestamp;
+
+    /// Ends once the clock shows `at`; `None` for a clock that runs by itself, whose time the runtime's timers know.
+    fn alarm(&self, at: Timestamp) -> Option<BoxFuture<()>> {
+        let _ = at;
+        None
+    }
 }
 
 /// The system's wall clock.
@@ -111,31 +120,58 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is set. For tests and simulations.
+/// A clock that stands still until it is set. For tests and simulations. Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub struct ManualClock(Arc<Mutex<Hands>>);
+
 #[derive(Debug, Default)]
-pub struct ManualClock(AtomicI64);
+struct Hands {
+    now: Timestamp,
+    alarms: Vec<Waker>,
+}
 
 impl ManualClock {
     /// A clock that shows `now`.
     #[must_use]
-    pub const fn new(now: Timestamp) -> Self {
-        Self(AtomicI64::new(now.0))
+    pub fn new(now: Timestamp) -> Self {
+        let alarms = Vec::new();
+        Self(Arc::new(Mutex::new(Hands { now, alarms })))
     }
 
     /// Jumps to `now`, backwards too.
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.0, Ordering::SeqCst);
+        let mut hands = self.hands();
+        hands.now = now;
+        let alarms = std::mem::take(&mut hands.alarms);
+        drop(hands);
+        alarms.into_iter().for_each(Waker::wake);
     }
 
     /// Moves on by `span`.
     pub fn advance(&self, span: Duration) {
         self.set(self.now().after(span));
     }
+
+    fn hands(&self) -> MutexGuard<'_, Hands> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        self.hands().now
+    }
+
+    fn alarm(&self, at: Timestamp) -> Option<BoxFuture<()>> {
+        let clock = self.clone();
+        Some(Box::pin(poll_fn(move |context| {
+            let mut hands = clock.hands();
+            if hands.now >= at {
+                return Poll::Ready(());
+            }
+            hands.alarms.push(context.waker().clone());
+            Poll::Pending
+        })))
     }
 }
 

@@ -5,9 +5,11 @@
 
 use crate::attempt::{Attempt, AttemptReport, AttemptResult, RecipientIndex, is_rate_limit};
 use crate::clock::Timestamp;
-use crate::message::{FailedRecipient, MessageState, Status};
+use crate::hooks::Refusal;
+use crate::message::{FailedRecipient, Message, MessageState, Status};
 use crate::reply::Reply;
 use crate::retry::Dice;
+use std::sync::Arc;
 
 /// What to do about a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,29 @@ impl Decisions {
             message: default_decision(&report.result, message_reply(&report.result)),
         }
     }
+}
+
+/// What on_error is asked about an attempt: each refused recipient, in the order of [`AttemptReport::refused`], and the
+/// message, when what was refused or failed was more than single recipients.
+#[must_use]
+pub fn refusals(
+    message: &Arc<Message>,
+    report: &AttemptReport,
+    defaults: &Decisions,
+) -> (Vec<Refusal>, Option<Refusal>) {
+    let refusal = |recipient, reply: Option<&Reply>, default| Refusal {
+        message: Arc::clone(message),
+        recipient,
+        peer: report.peer.clone(),
+        result: report.result.clone(),
+        reply: reply.cloned(),
+        default,
+    };
+    let refused = report.refused.iter().zip(&defaults.recipients);
+    let recipients = refused.map(|(refused, default)| refusal(Some(refused.recipient), Some(&refused.reply), *default));
+    let single = matches!(report.result, AttemptResult::Accepted(_) | AttemptResult::AllRefused);
+    let whole = (!single).then(|| refusal(None, message_reply(&report.result), defaults.message));
+    (recipients.collect(), whole)
 }
 
 fn message_reply(result: &AttemptResult) -> Option<&Reply> {

@@ -52,6 +52,12 @@ pub enum SpoolError {
     /// There is no room on the disk.
     #[error("the spool is full: {0}")]
     Full(String),
+    /// More is in hand than memory allows; try again soon.
+    #[error("busy: try again in {} ms", retry_after.as_millis())]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The disk failed.
     #[error("the spool's disk failed: {0}")]
     Disk(String),

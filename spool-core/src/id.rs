@@ -91,6 +91,15 @@ ulid_newtype! {
     FlowId
 }
 
+impl MessageId {
+    /// The time in it: when it was made.
+    #[must_use]
+    pub fn made_at(self) -> crate::clock::Timestamp {
+        let millis = self.as_u128() >> Ulid::RAND_BITS;
+        crate::clock::Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+}
+
 impl FlowId {
     /// A new random one.
     #[must_use]
@@ -115,6 +124,14 @@ impl IdSource {
                 None => 0,
             },
         }
+    }
+
+    /// Whether `id` could have been made by `now`: one brought in from elsewhere must not lie ahead of what is still to
+    /// be made. An hour of slack is given for clocks that differ.
+    #[must_use]
+    pub fn is_past(&self, id: MessageId, now: Timestamp) -> bool {
+        let millis = u64::try_from(now.0).unwrap_or(0).saturating_add(3_600_000);
+        id.as_u128() >> Ulid::RAND_BITS <= u128::from(millis) || id.as_u128() <= self.last
     }
 
     /// The next id. A new millisecond draws 80 random bits; within one, or after the clock jumped back, ids count up.

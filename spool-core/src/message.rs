@@ -9,7 +9,7 @@ use crate::envelope::Envelope;
 use crate::id::{FlowId, MessageId};
 use crate::next_hop::NextHop;
 use crate::reply::Reply;
-use crate::retry::{RetryPolicy, Schedule};
+use crate::retry::{RetryInterval, RetryPolicy, Schedule};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -120,6 +120,19 @@ impl MessageState {
             expires_at: section.retry.expire_after.map(|span| now.after(span)),
             attempts: Vec::new(),
         }
+    }
+
+    /// The state when a person sends the message now: due, failed recipients among the remaining ones again, the
+    /// `extra` intervals in front of those that are left. A message that had expired is tried once.
+    #[must_use]
+    pub fn send_now(mut self, extra: &[RetryInterval], now: Timestamp) -> Self {
+        self.status = Status::SendAt(now);
+        self.in_flight = None;
+        let failed = self.failed.drain(..).map(|failed| failed.recipient);
+        self.remaining.extend(failed);
+        self.remaining.sort_unstable();
+        self.schedule.prepend(extra);
+        self
     }
 }
 

@@ -20,9 +20,24 @@ pub enum ShownStatus {
     Sending,
     /// Waiting for a person.
     Frozen,
+    /// On the shelf of removed messages.
+    Removed,
+    /// In quarantine.
+    Quarantined,
 }
 
 impl ShownStatus {
+    /// Where a message with this status is kept.
+    #[must_use]
+    pub const fn queue(self) -> Queue {
+        match self {
+            Self::SendNow | Self::SendAt(_) | Self::Sending => Queue::Active,
+            Self::Frozen => Queue::Frozen,
+            Self::Removed => Queue::Removed,
+            Self::Quarantined => Queue::Quarantine,
+        }
+    }
+
     /// How the status on disk reads at `now`: a `SendAt` in the past is `SendNow`.
     #[must_use]
     pub fn at(status: Status, now: Timestamp) -> Self {
@@ -38,7 +53,7 @@ impl ShownStatus {
     pub const fn next_attempt(self) -> Option<Timestamp> {
         match self {
             Self::SendAt(due) => Some(due),
-            Self::SendNow | Self::Sending | Self::Frozen => None,
+            Self::SendNow | Self::Sending | Self::Frozen | Self::Removed | Self::Quarantined => None,
         }
     }
 
@@ -56,6 +71,8 @@ impl fmt::Display for ShownStatus {
             Self::SendAt(due) => write!(f, "send at {due}"),
             Self::Sending => f.write_str("sending"),
             Self::Frozen => f.write_str("frozen"),
+            Self::Removed => f.write_str("removed"),
+            Self::Quarantined => f.write_str("quarantined"),
         }
     }
 }

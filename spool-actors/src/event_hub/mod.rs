@@ -3,10 +3,13 @@
 //! It never waits for a subscriber and never grows beyond each one's ring: whoever falls behind is told how much it
 //! missed.
 
+mod follower;
 pub(crate) mod messages;
 mod ring;
+mod subscription;
 
-pub use ring::Subscription;
+pub(crate) use follower::Follower;
+pub use subscription::Subscription;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use messages::{Enroll, Publish};
@@ -33,6 +36,7 @@ impl EventHub {
         buffer: usize,
         ping: Duration,
         clock: Arc<dyn Clock>,
+        last: u64,
     ) -> (Addr<Self>, Arc<AtomicUsize>) {
         let listening = Arc::new(AtomicUsize::new(0));
         let hub = Self {
@@ -41,7 +45,7 @@ impl EventHub {
             buffer: buffer.max(1),
             ping,
             clock,
-            last: 0,
+            last,
         };
         (hub.start(), listening)
     }
@@ -92,7 +96,7 @@ impl Handler<Enroll> for EventHub {
     type Result = ();
     fn handle(&mut self, enroll: Enroll, _: &mut Self::Context) {
         let ring = Ring::new(self.buffer);
-        let subscription = Subscription::new(Arc::clone(&ring));
+        let subscription = Subscription::live(Arc::clone(&ring));
         self.rings.push(ring);
         self.listening.store(self.rings.len(), Ordering::Release);
         if enroll.reply.send(subscription).is_err() {

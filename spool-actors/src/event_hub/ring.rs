@@ -1,10 +1,8 @@
 //! One subscriber's ring: the newest events, and how many older ones it missed.
 
-use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 use spool_core::{Event, EventKind};
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -16,7 +14,7 @@ struct Events {
 }
 
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(crate) struct Ring {
     events: Mutex<Events>,
     capacity: usize,
     waker: AtomicWaker,
@@ -81,50 +79,31 @@ impl Ring {
     }
 }
 
-/// A subscriber's end: a stream of events that ends with the spool. When it falls behind it yields
-/// [`EventKind::Gap`] with the number of events it missed. Dropping it unsubscribes.
-#[derive(Debug)]
-pub struct Subscription {
-    ring: Arc<Ring>,
-}
-
-impl Subscription {
-    pub(super) const fn new(ring: Arc<Ring>) -> Self {
-        Self { ring }
-    }
-
+impl Ring {
     /// The next event; `None` after the spool has ended.
-    pub async fn next(&mut self) -> Option<Event> {
-        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
-    }
-}
-
-impl Stream for Subscription {
-    type Item = Event;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        if let Some(event) = self.ring.pop() {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if let Some(event) = self.pop() {
             return Poll::Ready(Some(event));
         }
-        self.ring.waker.register(cx.waker());
+        self.waker.register(cx.waker());
         // Looked at again after the waker stands: an event pushed in between is not slept through.
-        let closed = self.ring.closed.load(Ordering::Acquire);
-        match self.ring.pop() {
+        let closed = self.closed.load(Ordering::Acquire);
+        match self.pop() {
             Some(event) => Poll::Ready(Some(event)),
             None if closed => Poll::Ready(None),
             None => Poll::Pending,
         }
     }
-}
 
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.ring.abandoned.store(true, Ordering::Release);
+    /// Nobody reads any more.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Subscription;
     use super::*;
     use spool_core::Timestamp;
 
@@ -142,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_falls_behind_is_told_how_much_it_missed() {
         let ring = Ring::new(3);
-        let mut subscription = Subscription::new(Arc::clone(&ring));
+        let mut subscription = Subscription::live(Arc::clone(&ring));
         for seq in 1..=10 {
             assert!(ring.push(&event(seq)));
         }

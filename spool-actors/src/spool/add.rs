@@ -6,7 +6,10 @@ use super::messages::Add;
 use crate::gate::RETRY_AFTER;
 use actix::{Context, Handler, ResponseFuture};
 use spool_core::store::{Addition, Change, NewMessage};
-use spool_core::{AddError, MessageId, Status, Submission};
+use spool_core::{
+    AddError, EnvelopeSummary, Event, EventKind, FlowId, MessageId, Status, Submission, Timestamp,
+};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The most sections of one add.
@@ -16,7 +19,7 @@ impl Handler<Add> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<MessageId>, AddError>>;
 
     fn handle(&mut self, add: Add, _: &mut Context<Self>) -> Self::Result {
-        match add.0.and_then(|submission| self.add(submission)) {
+        match add.0.and_then(|submission| self.add_once(submission)) {
             // A sender that is gone took its spool with it.
             Ok(answer) => Box::pin(async { answer.await.unwrap_or(Err(AddError::Killed)) }),
             Err(error) => Box::pin(std::future::ready(Err(error))),
@@ -27,10 +30,23 @@ impl Handler<Add> for SpoolActor {
 type Answer = oneshot::Receiver<Result<Vec<MessageId>, AddError>>;
 
 impl SpoolActor {
-    fn add(&mut self, submission: Submission) -> Result<Answer, AddError> {
+    /// An add whose name is known spools nothing.
+    fn add_once(&mut self, submission: Submission) -> Result<Answer, AddError> {
         if self.gate.is_closed() {
             return Err(AddError::Killed);
         }
+        let Some(key) = submission.key.clone() else {
+            return self.add(submission);
+        };
+        if let Some(answer) = self.keys.look_up(&key, self.clock.now())? {
+            return Ok(answer);
+        }
+        let answer = self.add(submission)?;
+        self.keys.expect(key);
+        Ok(answer)
+    }
+
+    fn add(&mut self, submission: Submission) -> Result<Answer, AddError> {
         validate(&submission)?;
         let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
         let mut held = Vec::with_capacity(submission.sections.len());
@@ -47,25 +63,40 @@ impl SpoolActor {
             (Vec::with_capacity(held.len()), Vec::with_capacity(held.len()));
         for section in submission.sections {
             let destination = self.queue.enlist(&section.next_hops);
-            let armed = status != Status::Frozen && self.queue.reserve_deck(destination);
+            // A hook has to be asked first.
+            let armed =
+                !self.hooks.has_presend() && status != Status::Frozen && self.queue.reserve_deck(destination);
             let in_flight = armed.then_some(now);
             messages.push(NewMessage {
                 id: self.ids.next(now),
                 section,
                 status,
                 in_flight,
+                state: None,
             });
             destinations.push(destination);
         }
         let Submission {
-            body, flows, parent, ..
+            body,
+            flows,
+            parent,
+            related,
+            key,
+            ..
         } = submission;
+        let events = messages
+            .iter()
+            .map(|message| spooled(message, &flows, size, now))
+            .collect();
         let addition = Addition {
             messages,
             body,
             flows,
             parent,
+            related,
             spooled_at: now,
+            key,
+            events,
         };
         let (reply, answer) = oneshot::channel();
         self.commit(
@@ -81,7 +112,26 @@ impl SpoolActor {
     }
 }
 
-fn validate(submission: &Submission) -> Result<(), AddError> {
+fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> Event {
+    let envelope = &message.section.envelope;
+    let recipients = envelope.recipients.iter();
+    Event {
+        seq: 0,
+        at,
+        id: Some(message.id),
+        flows: flows.to_vec(),
+        envelope: Some(Arc::new(EnvelopeSummary {
+            sender: envelope.reverse_path.as_str().to_owned(),
+            recipients: recipients
+                .map(|recipient| recipient.address.to_string())
+                .collect(),
+            size,
+        })),
+        kind: EventKind::Spooled,
+    }
+}
+
+pub(super) fn validate(submission: &Submission) -> Result<(), AddError> {
     let invalid = |why: &str| Err(AddError::Invalid(why.to_owned()));
     if submission.sections.is_empty() || submission.sections.len() > MAX_SECTIONS {
         return invalid("an add needs between 1 and 10,000 sections");
@@ -93,6 +143,13 @@ fn validate(submission: &Submission) -> Result<(), AddError> {
         if section.next_hops.is_empty() {
             return invalid("a section needs a next hop");
         }
+    }
+    if submission
+        .key
+        .as_ref()
+        .is_some_and(|key| !(1..=255).contains(&key.len()))
+    {
+        return invalid("an idempotency key has 1 to 255 bytes");
     }
     if !submission.body.is_empty() && !submission.body.ends_with(b"\r\n") {
         return invalid("a body must end in CRLF");

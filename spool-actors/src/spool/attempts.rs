@@ -3,11 +3,12 @@
 use super::SpoolActor;
 use super::commit::Tag;
 use crate::delivery::messages::AttemptEnded;
-use actix::fut::wrap_future;
-use actix::{ActorFutureExt, AsyncContext, Context, Handler};
+use actix::{AsyncContext, Context, Handler};
 use spool_core::disposition::{Decisions, Fate, dispose};
 use spool_core::store::{Change, Finish};
-use spool_core::{Attempt, AttemptReport, AttemptResult, Message, MessageState, Status, Timestamp};
+use spool_core::{
+    Attempt, AttemptReport, AttemptResult, EventKind, Message, MessageState, Status, Timestamp,
+};
 use std::sync::Arc;
 
 impl Handler<AttemptEnded> for SpoolActor {
@@ -20,51 +21,69 @@ impl Handler<AttemptEnded> for SpoolActor {
         // Gives its memory back first, so that others may be read.
         let message = content.into_message();
         self.queue.feed_starved();
-        self.settle(message, ended.attempt);
-        self.pump(ctx);
-        self.end_if_flushed(ctx.address());
+        log(&message, &ended.attempt);
+        if self.asks_on_error(&ended.attempt) {
+            self.ask_on_error(message, ended.attempt, ctx.address());
+        } else {
+            let decisions = Decisions::by_default(&ended.attempt.report);
+            self.settle(message, ended.attempt, &decisions);
+        }
+        self.after_anything(ctx);
     }
 }
 
 impl SpoolActor {
-    fn settle(&mut self, mut message: Message, attempt: Attempt) {
-        let in_doubt = attempt.in_doubt();
-        log(&message, &attempt);
+    pub(super) fn settle(&mut self, mut message: Message, attempt: Attempt, decisions: &Decisions) {
         let now = self.clock.now();
-        let (mut state, fate) = if first_interruption(&message, &attempt) {
-            again_at_once(message.state, attempt, now)
-        } else {
-            let decisions = Decisions::by_default(&attempt.report);
-            dispose(message.state, attempt, &decisions, now, self.dice.as_ref())
-        };
         let id = message.id;
-        let change = match fate {
-            Fate::Delivered => Change::Finish {
+        // Asked for while its session ran; in this process, or in the one before.
+        let freeze = self.queue.wants_freeze(id) || message.state.status == Status::Frozen;
+        let mut kinds: Vec<EventKind> = attempt
+            .in_doubt()
+            .then_some(EventKind::InDoubt)
+            .into_iter()
+            .collect();
+        let before = message.state.clone();
+        let (mut state, fate) = if first_interruption(&message, &attempt) {
+            again_at_once(before, attempt, now)
+        } else {
+            dispose(before, attempt, decisions, now, self.dice.as_ref())
+        };
+        match fate {
+            Fate::Delivered => kinds.push(EventKind::Delivered),
+            Fate::Delayed { .. } if freeze => kinds.push(EventKind::Frozen),
+            Fate::Delayed {
+                until,
+                rate_limited: true,
+            } => kinds.push(EventKind::DelayedRateLimited(until)),
+            Fate::Delayed {
+                until,
+                rate_limited: false,
+            } => kinds.push(EventKind::Delayed(until)),
+            Fate::Failed { expired } => {
+                kinds.extend(expired.then_some(EventKind::Expired));
+                kinds.push(EventKind::Frozen);
+            }
+        }
+        if freeze || matches!(fate, Fate::Failed { .. }) {
+            state.status = Status::Frozen;
+        }
+        let after = (fate != Fate::Delivered).then_some(state.status);
+        message.state = state;
+        let events = kinds.into_iter().map(|kind| self.tell(kind, &message)).collect();
+        let change = match after {
+            None => Change::Finish {
                 id,
                 how: Finish::Delivered,
+                events,
             },
-            Fate::Delayed { .. } => Change::State {
+            Some(_) => Change::State {
                 id,
-                state: Box::new(state.clone()),
+                state: Box::new(message.state),
+                events,
             },
-            Fate::Failed { .. } => {
-                state.status = Status::Frozen;
-                Change::State {
-                    id,
-                    state: Box::new(state.clone()),
-                }
-            }
         };
-        message.state = state;
-        self.commit(
-            change,
-            Tag::Settled {
-                message: Box::new(message),
-                fate,
-                in_doubt,
-            },
-            false,
-        );
+        self.commit(change, Tag::Settled { id, after }, false);
     }
 
     /// Attempts that a former process left open become attempts in doubt.
@@ -76,22 +95,16 @@ impl SpoolActor {
         for id in &ids {
             self.queue.interrupted(*id);
         }
-        self.loading += 1;
         let store = Arc::clone(&self.store);
         let load = move || -> Vec<_> { ids.into_iter().map(|id| (id, store.load(id))).collect() };
-        let load = tokio::task::spawn_blocking(load);
-        ctx.spawn(
-            wrap_future(load).map(|loaded, actor: &mut Self, ctx: &mut Context<Self>| {
-                actor.loading = actor.loading.saturating_sub(1);
-                for (id, message) in loaded.unwrap_or_default() {
-                    match message {
-                        Ok(message) => actor.settle_one_interrupted(message),
-                        Err(error) => actor.unreadable(id, &error),
-                    }
+        self.off_thread(ctx, load, |actor, loaded, _| {
+            for (id, message) in loaded {
+                match message {
+                    Ok(message) => actor.settle_one_interrupted(message),
+                    Err(error) => actor.unreadable(id, &error),
                 }
-                actor.pump(ctx);
-            }),
-        );
+            }
+        });
     }
 
     fn settle_one_interrupted(&mut self, message: Message) {
@@ -102,14 +115,14 @@ impl SpoolActor {
             [only] => Some(only.clone()),
             _ => None,
         };
-        self.settle(
-            message,
-            Attempt {
-                at,
-                duration_ms: 0,
-                report,
-            },
-        );
+        let attempt = Attempt {
+            at,
+            duration_ms: 0,
+            report,
+        };
+        log(&message, &attempt);
+        let decisions = Decisions::by_default(&attempt.report);
+        self.settle(message, attempt, &decisions);
     }
 }
 

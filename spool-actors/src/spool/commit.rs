@@ -1,16 +1,16 @@
 //! What the spool does once the disk has answered: each kind of change has a tag that remembers who waits for it.
 
 use super::SpoolActor;
+use super::bulk::{BulkId, operation_error};
 use super::content::Content;
 use super::messages::Committed;
 use crate::gate::add_error;
 use crate::throttle::DestinationId;
 use crate::writer::Ticket;
-use actix::{AsyncContext, Context, Handler};
+use actix::{Context, Handler};
 use bytes::Bytes;
-use spool_core::disposition::Fate;
-use spool_core::store::{Addition, Change, NewMessage, StoreError};
-use spool_core::{AddError, EventKind, Held, Message, MessageId, MessageState, Status};
+use spool_core::store::{Addition, Change, NewMessage, Shelf, StoreError};
+use spool_core::{AddError, Held, Message, MessageId, MessageState, Status, Timestamp};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -27,55 +27,105 @@ pub(crate) enum Tag {
     Armed,
     /// An attempt will not begin: the spool closes.
     Disarmed,
-    /// An attempt has ended.
-    Settled {
-        message: Box<Message>,
-        fate: Fate,
-        in_doubt: bool,
+    /// An attempt has ended; `None`: delivered.
+    Settled { id: MessageId, after: Option<Status> },
+    /// The presend hook put the message off, froze it, or had it removed.
+    Presented { id: MessageId, after: Option<Status> },
+    /// An operation changed a message; `None`: it is gone.
+    Changed {
+        bulk: BulkId,
+        id: MessageId,
+        before: Status,
+        after: Option<Status>,
     },
+    /// An operation noted something for the end of a session.
+    NotedWhileSending { bulk: BulkId },
+    /// An operation brought a message back from a shelf.
+    Recovered(Recovered),
+    /// Mail was laid in quarantine.
+    Quarantined {
+        reply: oneshot::Sender<Result<Vec<MessageId>, AddError>>,
+        ids: Vec<MessageId>,
+        _held: Held,
+    },
+}
+
+/// A message that is on the journal again, once the disk has answered.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(super) bulk: BulkId,
+    pub(super) id: MessageId,
+    pub(super) shelf: Shelf,
+    pub(super) destination: DestinationId,
+    pub(super) spooled_at: Timestamp,
+    pub(super) body_size: u64,
+    pub(super) _held: Held,
 }
 
 impl Handler<Committed> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, committed: Committed, ctx: &mut Context<Self>) {
-        for (Ticket { change, tag }, result) in committed.0 {
+        for (Ticket { mut change, tag }, result) in committed.0 {
             self.pending = self.pending.saturating_sub(1);
-            match (tag, change) {
-                (
-                    Tag::Added {
-                        reply,
-                        destinations,
-                        held,
-                    },
-                    Change::Add(addition),
-                ) => {
-                    let answer = match result {
-                        Ok(()) => Ok(self.added(addition, &destinations, held)),
-                        Err(error) => Err(self.not_added(&addition, &destinations, error)),
-                    };
-                    // Whoever stopped waiting finds the mail on the spool.
-                    drop(reply.send(answer));
-                }
-                (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
-                (
-                    Tag::Settled {
-                        message,
-                        fate,
-                        in_doubt,
-                    },
-                    _,
-                ) => self.settled(*message, fate, in_doubt, &result),
-                (Tag::Disarmed | Tag::Armed | Tag::Added { .. }, _) => {}
+            if result.is_ok() {
+                self.happened(change.events_mut());
             }
+            self.committed(change, tag, result, ctx);
         }
-        self.publish();
-        self.pump(ctx);
-        self.end_if_flushed(ctx.address());
+        self.after_anything(ctx);
     }
 }
 
 impl SpoolActor {
+    fn committed(
+        &mut self,
+        change: Change,
+        tag: Tag,
+        result: Result<(), StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
+        match (tag, change) {
+            (
+                Tag::Added {
+                    reply,
+                    destinations,
+                    held,
+                },
+                Change::Add(mut addition),
+            ) => {
+                let key = addition.key.take();
+                let answer = match result {
+                    Ok(()) => Ok(self.added(addition, &destinations, held)),
+                    Err(error) => Err(self.not_added(&addition, &destinations, error)),
+                };
+                if let Some(key) = key {
+                    self.keys.answered(&key, &answer, self.clock.now());
+                }
+                // Whoever stopped waiting finds the mail on the spool.
+                drop(reply.send(answer));
+            }
+            (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
+            (Tag::Settled { id, after }, _) => self.settled(id, after, &result),
+            (Tag::Presented { id, after }, _) => self.put_off_or_gone(id, after, &result),
+            (
+                Tag::Changed {
+                    bulk,
+                    id,
+                    before,
+                    after,
+                },
+                _,
+            ) => self.changed(bulk, id, before, after, result),
+            (Tag::NotedWhileSending { bulk }, _) => self.bulk_done(bulk, result.map_err(operation_error)),
+            (Tag::Recovered(recovered), _) => self.recovered(&recovered, result, ctx),
+            (Tag::Quarantined { reply, ids, .. }, _) => {
+                drop(reply.send(result.map(|()| ids).map_err(add_error)))
+            }
+            (Tag::Disarmed | Tag::Armed | Tag::Added { .. }, _) => {}
+        }
+    }
+
     fn added(
         &mut self,
         addition: Addition,
@@ -88,6 +138,8 @@ impl SpoolActor {
             flows,
             parent,
             spooled_at,
+            related,
+            ..
         } = addition;
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
         for ((new, destination), held) in messages.into_iter().zip(destinations).zip(held) {
@@ -96,13 +148,18 @@ impl SpoolActor {
                 section,
                 status,
                 in_flight,
+                ..
             } = new;
             let mut state = MessageState::new(&section, status, spooled_at);
             state.in_flight = in_flight;
             let message = Message {
                 id,
                 parent,
-                related: ids.iter().copied().filter(|other| *other != id).collect(),
+                related: related
+                    .iter()
+                    .chain(ids.iter().filter(|other| **other != id))
+                    .copied()
+                    .collect(),
                 flows: flows.clone(),
                 spooled_at,
                 next_hops: section.next_hops,
@@ -111,7 +168,6 @@ impl SpoolActor {
                 state,
             };
             tracing::debug!(id = %id, flow = ?flows, "spooled");
-            self.event(EventKind::Spooled, &message);
             self.hold_or_let_go(
                 *destination,
                 status,
@@ -142,6 +198,7 @@ impl SpoolActor {
             Box::new(Content {
                 message,
                 body,
+                started: None,
                 _held: held,
             }),
         );
@@ -172,37 +229,53 @@ impl SpoolActor {
             // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
             Err(error) => tracing::error!(%id, %error, "cannot begin an attempt"),
         }
+        self.unparked.push(id);
     }
 
-    fn settled(&mut self, message: Message, fate: Fate, in_doubt: bool, result: &Result<(), StoreError>) {
-        let id = message.id;
+    fn settled(&mut self, id: MessageId, after: Option<Status>, result: &Result<(), StoreError>) {
         if let Err(error) = result {
             // Not to be sent again before a restart: the disk does not know how the attempt ended.
             return tracing::error!(%id, %error, "cannot record the end of an attempt; the message stays on the spool");
         }
-        if in_doubt {
-            self.event(EventKind::InDoubt, &message);
-        }
-        match fate {
-            Fate::Delivered => {
+        match after {
+            Some(status) => self.queue.waits(id, status),
+            None => {
                 self.delivered += 1;
-                self.event(EventKind::Delivered, &message);
                 self.queue.finished(id);
             }
-            Fate::Delayed { until, rate_limited } => {
-                let kind = match rate_limited {
-                    true => EventKind::DelayedRateLimited(until),
-                    false => EventKind::Delayed(until),
-                };
-                self.event(kind, &message);
-                self.queue.waits(id, message.state.status);
+        }
+        self.unparked.push(id);
+    }
+
+    fn put_off_or_gone(&mut self, id: MessageId, after: Option<Status>, result: &Result<(), StoreError>) {
+        match (result, after) {
+            (Ok(()), Some(status)) => self.queue.waits(id, status),
+            (Ok(()), None) => self.queue.finished(id),
+            (Err(error), _) => {
+                return tracing::error!(%id, %error, "cannot record what the presend hook decided");
             }
-            Fate::Failed { expired } => {
-                if expired {
-                    self.event(EventKind::Expired, &message);
-                }
-                self.event(EventKind::Frozen, &message);
-                self.queue.waits(id, Status::Frozen);
+        }
+        self.unparked.push(id);
+    }
+
+    fn recovered(&mut self, recovered: &Recovered, result: Result<(), StoreError>, ctx: &mut Context<Self>) {
+        let Recovered {
+            bulk,
+            id,
+            shelf,
+            destination,
+            spooled_at,
+            body_size,
+            ..
+        } = *recovered;
+        match result {
+            Ok(()) => {
+                self.queue.back(id, destination, spooled_at, body_size);
+                self.drop_pair(bulk, shelf, id, ctx);
+            }
+            Err(error) => {
+                self.queue.delist(destination);
+                self.bulk_done(bulk, Err(operation_error(error)));
             }
         }
     }

@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use spool_core::Held;
-use spool_core::Message;
+use spool_core::{Message, Timestamp};
 
 /// A message with its body, and the memory it was granted.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) message: Message,
     pub(super) body: Bytes,
+    /// When its session started.
+    pub(super) started: Option<Timestamp>,
     pub(super) _held: Held,
 }
 

@@ -5,14 +5,21 @@
 //! holds what it says.
 
 mod add;
+mod asks;
 mod attempts;
+mod bulk;
 mod commit;
 mod content;
+mod explain;
+mod keys;
+mod listing;
 pub(crate) mod messages;
 mod open;
 mod operations;
+mod presend;
 mod pump;
 mod queue;
+mod recover;
 
 pub use open::{OpenSpool, Spool};
 
@@ -22,18 +29,21 @@ use crate::gate::Gate;
 use crate::throttle::Throttle;
 use crate::workers::Workers;
 use crate::writer::Writer;
-use actix::{Actor, Addr, Context, SpawnHandle};
+use actix::{Actor, Addr, AsyncContext, Context, SpawnHandle};
+use bulk::{BulkId, Bulks};
 use commit::Tag;
-use messages::Flushed;
+use keys::Keys;
+use messages::{Flushed, Idle};
 use queue::Queue;
 use spool_core::store::{Change, Store};
 use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, IdSource, Message, MessageId,
-    Timestamp,
+    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, Message,
+    MessageId, Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
 
 /// The actor that owns a spool. See [`crate`] for the messages it takes.
 pub struct SpoolActor {
@@ -45,6 +55,12 @@ pub struct SpoolActor {
     dice: Arc<dyn Dice>,
     ids: IdSource,
     queue: Queue,
+    keys: Keys,
+    bulks: Bulks,
+    /// Messages that are no longer being written, and operations that may go on.
+    unparked: Vec<MessageId>,
+    stepping: Vec<BulkId>,
+    hooks: Hooks,
     budget: Budget,
     gate: Gate,
     throttle: Option<Addr<Throttle>>,
@@ -60,11 +76,19 @@ pub struct SpoolActor {
     /// Loads from disk under way.
     loading: usize,
     wake: Option<(Timestamp, SpawnHandle)>,
-    seq: u64,
+    /// What the disk has answered, to be published.
     events: Vec<Event>,
+    last_event: watch::Sender<u64>,
+    last_seq: u64,
+    ping: Duration,
+    /// Who waits until nothing is to be done.
+    idle: Vec<oneshot::Sender<Idle>>,
     delivered: u64,
     killed: Option<Killing>,
 }
+
+/// How soon it is noticed that the last address is gone.
+const WANTED_CHECK: Duration = Duration::from_secs(1);
 
 /// A kill under way.
 struct Killing {
@@ -89,6 +113,7 @@ impl Actor for SpoolActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // The mailbox is no bound (it grows with each address); the memory budget is.
         ctx.set_mailbox_capacity(1024);
+        ctx.run_interval(WANTED_CHECK, |actor, ctx| actor.end_unless_wanted(ctx));
         self.start_throttle(ctx);
         self.settle_interrupted(ctx);
         self.pump(ctx);
@@ -109,25 +134,44 @@ impl SpoolActor {
         }
     }
 
-    /// Notes an event; [`SpoolActor::publish`] sends them on. With nobody listening only its number is taken.
-    fn event(&mut self, kind: EventKind, message: &Message) {
-        self.seq += 1;
-        if self.listening.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        self.events.push(Event {
-            seq: self.seq,
+    /// An event for a change; the store gives it its number.
+    fn tell(&self, kind: EventKind, message: &Message) -> Event {
+        Event {
+            seq: 0,
             at: self.clock.now(),
             id: Some(message.id),
             flows: message.flows.clone(),
             envelope: Some(Arc::new(EnvelopeSummary::of(message))),
             kind,
-        });
+        }
+    }
+
+    /// Notes the events of a change that the disk holds; [`SpoolActor::publish`] sends them on.
+    fn happened(&mut self, events: &mut Vec<Event>) {
+        if let Some(last) = events.last() {
+            self.last_seq = last.seq;
+        }
+        if self.listening.load(Ordering::Acquire) > 0 {
+            self.events.append(events);
+        }
     }
 
     fn publish(&mut self) {
+        // Those who follow the log look there.
+        let last = self.last_seq;
+        self.last_event
+            .send_if_modified(|seq| std::mem::replace(seq, last) != last);
         if !self.events.is_empty() {
             self.hub.do_send(Publish(std::mem::take(&mut self.events)));
         }
+    }
+
+    /// What follows whenever something has changed.
+    fn after_anything(&mut self, ctx: &mut Context<Self>) {
+        self.publish();
+        self.go_on(ctx);
+        self.pump(ctx);
+        self.answer_idle();
+        self.end_if_flushed(ctx.address());
     }
 }

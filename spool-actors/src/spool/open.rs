@@ -1,6 +1,8 @@
 //! Opening a spool: the directory, the writer thread, the actors, and the threads they run on.
 
 use super::SpoolActor;
+use super::bulk::Bulks;
+use super::keys::Keys;
 use super::messages::Committed;
 use super::queue::Queue;
 use crate::event_hub::{EventHub, Subscription};
@@ -9,6 +11,7 @@ use crate::spool::messages::Subscribe;
 use crate::workers::Workers;
 use crate::writer::Writer;
 use actix::{Addr, AsyncContext, Context, MailboxError, System};
+use spool_core::store::fs::{Fs, RealFs};
 use spool_core::store::{OpenError, Recovery, Store};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, IdSource, RandomDice, SpoolConfig, SpoolError, SystemClock,
@@ -16,7 +19,7 @@ use spool_core::{
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Where a spool begins.
 #[derive(Debug)]
@@ -64,11 +67,25 @@ impl Spool {
         clock: Arc<dyn Clock>,
         dice: Arc<dyn Dice>,
     ) -> Result<OpenSpool, OpenError> {
+        Self::start_on(Arc::new(RealFs), config, agent, clock, dice).await
+    }
+
+    /// As [`Spool::start`], on another file system.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub async fn start_on(
+        fs: Arc<dyn Fs>,
+        config: SpoolConfig,
+        agent: Arc<dyn DeliveryAgent>,
+        clock: Arc<dyn Clock>,
+        dice: Arc<dyn Dice>,
+    ) -> Result<OpenSpool, OpenError> {
         let (tell, told) = oneshot::channel();
         let dir = config.dir.clone();
         let run = move || {
             let system = System::new();
-            let opened = system.block_on(async { start_here(config, agent, clock, dice) });
+            let opened = system.block_on(async { start_here(fs, config, agent, clock, dice) });
             let failed = opened.is_err();
             if tell.send(opened).is_err() || failed {
                 return;
@@ -83,13 +100,14 @@ impl Spool {
             .unwrap_or_else(|_| Err(no_thread(dir, io::Error::other("the spool's thread panicked"))))
     }
 
-    /// Subscribes to the events of `spool`.
+    /// Subscribes to the events of `spool`, from now on. To go on where an earlier subscription ended, send
+    /// [`Subscribe`] with `since`.
     ///
     /// # Errors
     /// [`SpoolError::Killed`] when the spool has ended.
     pub async fn subscribe(spool: &Addr<SpoolActor>) -> Result<Subscription, SpoolError> {
         spool
-            .send(Subscribe)
+            .send(Subscribe::default())
             .await
             .unwrap_or_else(|_: MailboxError| Err(SpoolError::Killed))
     }
@@ -104,17 +122,20 @@ fn no_thread(path: PathBuf, source: io::Error) -> OpenError {
 }
 
 fn start_here(
+    fs: Arc<dyn Fs>,
     config: SpoolConfig,
     agent: Arc<dyn DeliveryAgent>,
     clock: Arc<dyn Clock>,
     dice: Arc<dyn Dice>,
 ) -> Result<OpenSpool, OpenError> {
-    let (store, recovery) = Store::open(&config.dir, &config.store)?;
+    let (store, recovery) = Store::open_on(fs, &config.dir, &config.store)?;
     let Recovery {
         messages,
         torn_bytes,
         damage,
         last_id,
+        keys,
+        last_event,
         ..
     } = recovery;
     let recovered = messages.len();
@@ -130,7 +151,13 @@ fn start_here(
     let mut queue = Queue::default();
     queue.recover(messages, clock.now());
     queue.pause(config.max_concurrent_jobs == 0);
-    let (hub, listening) = EventHub::start(config.event_buffer, config.ping_interval, Arc::clone(&clock));
+    let seen = last_event;
+    let (hub, listening) = EventHub::start(
+        config.event_buffer,
+        config.ping_interval,
+        Arc::clone(&clock),
+        seen,
+    );
     let mut actor = SpoolActor {
         store: Arc::clone(&store),
         writer: None,
@@ -139,6 +166,11 @@ fn start_here(
         dice,
         ids: IdSource::after(last_id),
         queue,
+        keys: Keys::new(keys, config.store.key_window),
+        bulks: Bulks::default(),
+        unparked: Vec::new(),
+        stepping: Vec::new(),
+        hooks: config.hooks.clone(),
         budget,
         gate: gate.clone(),
         throttle: None,
@@ -152,8 +184,11 @@ fn start_here(
         interrupted,
         loading: 0,
         wake: None,
-        seq: 0,
         events: Vec::new(),
+        last_event: watch::Sender::new(last_event),
+        last_seq: last_event,
+        ping: config.ping_interval,
+        idle: Vec::new(),
         delivered: 0,
         killed: None,
     };

@@ -1,16 +1,16 @@
-//! The operations other than add: lists, counts, jobs, subscriptions, and the end.
+//! Counts, jobs, subscriptions, and the end.
 
 use super::commit::Tag;
 use super::messages::{
-    Flushed, GetJobs, GetStats, Jobs, KillAndFlush, ListMessages, SetMaxConcurrentJobs, SpoolStats, Subscribe,
+    Flushed, GetJobs, GetStats, Jobs, KillAndFlush, SetMaxConcurrentJobs, SpoolStats, Subscribe,
 };
 use super::{Killing, SpoolActor, Stage};
-use crate::event_hub::Subscription;
 use crate::event_hub::messages::Enroll;
+use crate::event_hub::{Follower, Subscription};
 use crate::throttle::messages::SetMax;
 use actix::{ActorContext, Addr, AsyncContext, Context, Handler, ResponseFuture, System};
-use spool_core::store::{Change, Store, StoreError};
-use spool_core::{EnvelopeSummary, MessageSummary, SpoolError, Status};
+use spool_core::store::Change;
+use spool_core::{SpoolError, Status};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -19,49 +19,13 @@ use tokio::sync::oneshot;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SpoolActor {
-    fn alive(&self) -> Result<(), SpoolError> {
+    pub(super) fn alive(&self) -> Result<(), SpoolError> {
         if self.gate.is_closed() {
             Err(SpoolError::Killed)
         } else {
             Ok(())
         }
     }
-}
-
-impl Handler<ListMessages> for SpoolActor {
-    type Result = ResponseFuture<Result<Vec<MessageSummary>, SpoolError>>;
-
-    fn handle(&mut self, list: ListMessages, _: &mut Context<Self>) -> Self::Result {
-        if let Err(error) = self.alive() {
-            return Box::pin(std::future::ready(Err(error)));
-        }
-        let messages: Vec<MessageSummary> = self.queue.list(self.clock.now()).collect();
-        if !list.envelopes {
-            return Box::pin(std::future::ready(Ok(messages)));
-        }
-        let store = Arc::clone(&self.store);
-        let read = tokio::task::spawn_blocking(move || with_envelopes(&store, messages));
-        Box::pin(async {
-            read.await
-                .unwrap_or_else(|_| Err(SpoolError::Disk("the reading thread failed".into())))
-        })
-    }
-}
-
-/// A message that was delivered meanwhile is left out.
-fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<MessageSummary>, SpoolError> {
-    let mut listed = Vec::with_capacity(messages.len());
-    for mut summary in messages {
-        match store.load(summary.id) {
-            Ok(message) => summary.envelope = Some(EnvelopeSummary::of(&message)),
-            Err(StoreError::NoSuchMessage(_)) => continue,
-            // Damaged mail is on the spool: it is listed, without what cannot be read.
-            Err(StoreError::Damaged { .. }) => {}
-            Err(error) => return Err(SpoolError::Disk(error.to_string())),
-        }
-        listed.push(summary);
-    }
-    Ok(listed)
 }
 
 impl Handler<SetMaxConcurrentJobs> for SpoolActor {
@@ -75,7 +39,7 @@ impl Handler<SetMaxConcurrentJobs> for SpoolActor {
         if let Some(throttle) = &self.throttle {
             throttle.do_send(SetMax(set.0));
         }
-        self.pump(ctx);
+        self.after_anything(ctx);
         Ok(())
     }
 }
@@ -109,9 +73,14 @@ impl Handler<GetStats> for SpoolActor {
 impl Handler<Subscribe> for SpoolActor {
     type Result = ResponseFuture<Result<Subscription, SpoolError>>;
 
-    fn handle(&mut self, _: Subscribe, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, subscribe: Subscribe, _: &mut Context<Self>) -> Self::Result {
         if let Err(error) = self.alive() {
             return Box::pin(std::future::ready(Err(error)));
+        }
+        if let Some(since) = subscribe.since {
+            let (store, last) = (Arc::downgrade(&self.store), self.last_event.subscribe());
+            let follower = Follower::new(store, since, last, Arc::clone(&self.clock), self.ping);
+            return Box::pin(std::future::ready(Ok(Subscription::following(follower))));
         }
         let (reply, subscription) = oneshot::channel();
         self.hub.do_send(Enroll { reply });
@@ -166,6 +135,9 @@ impl SpoolActor {
     /// Closes the gate; `reply` is told when all is done.
     pub(super) fn kill(&mut self, own: Addr<Self>, reply: Option<oneshot::Sender<Flushed>>) {
         self.gate.close();
+        // Their askers learn that the spool is closed.
+        self.bulks.cancel();
+        self.idle.clear();
         let killing = self.killed.get_or_insert_with(|| Killing {
             replies: Vec::new(),
             stage: Stage::Draining,
@@ -205,6 +177,7 @@ impl SpoolActor {
                 id,
                 status: Status::SendAt(spooled_at),
                 in_flight: None,
+                events: Vec::new(),
             };
             self.commit(change, Tag::Disarmed, true);
         }

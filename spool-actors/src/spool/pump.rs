@@ -11,7 +11,7 @@ use crate::throttle::messages::{Demand, Granted};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
 use spool_core::store::{Change, Store, StoreError};
-use spool_core::{Held, Job, MessageId, Status, Timestamp};
+use spool_core::{Event, Held, Job, MessageId, Status, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl SpoolActor {
         for destination in &dirty {
             while let Some(next) = self.queue.next_to_arm(*destination) {
                 if next.has_content {
-                    self.write_begin(next.id);
+                    self.about_to_try(next.id, ctx);
                 } else if !self.take_memory(&next, &mut to_load) {
                     self.queue.put_back(next.id);
                     self.queue.starve(*destination);
@@ -77,7 +77,6 @@ impl SpoolActor {
     }
 
     fn load(&mut self, wanted: Vec<(MessageId, Held)>, ctx: &mut Context<Self>) {
-        self.loading += 1;
         let store = Arc::clone(&self.store);
         let load = move || -> Vec<_> {
             wanted
@@ -85,32 +84,42 @@ impl SpoolActor {
                 .map(|(id, held)| (id, read(&store, id, held)))
                 .collect()
         };
-        let load = tokio::task::spawn_blocking(load);
-        ctx.spawn(
-            wrap_future(load).map(|loaded, actor: &mut Self, ctx: &mut Context<Self>| {
-                actor.loading = actor.loading.saturating_sub(1);
-                for (id, content) in loaded.unwrap_or_default() {
-                    match content {
-                        Ok(content) => {
-                            actor.queue.keep(content);
-                            actor.write_begin(id);
-                        }
-                        Err(error) => actor.unreadable(id, &error),
+        self.off_thread(ctx, load, |actor, loaded, ctx| {
+            for (id, content) in loaded {
+                match content {
+                    Ok(content) => {
+                        actor.queue.keep(content);
+                        actor.about_to_try(id, ctx);
                     }
+                    Err(error) => actor.unreadable(id, &error),
                 }
-                actor.pump(ctx);
-                actor.end_if_flushed(ctx.address());
-            }),
-        );
+            }
+        });
+    }
+
+    /// The hook is asked first, if there is one.
+    fn about_to_try(&mut self, id: MessageId, ctx: &mut Context<Self>) {
+        if !self.hooks.has_presend() {
+            return self.write_begin(id, Vec::new());
+        }
+        if let Some(message) = self
+            .queue
+            .content(id)
+            .map(|content| Arc::new(content.message.clone()))
+        {
+            self.ask_presend(message, ctx.address());
+        }
     }
 
     /// Durable before the session starts: after a crash it is known that the next hop may hold the message.
-    fn write_begin(&mut self, id: MessageId) {
+    pub(super) fn write_begin(&mut self, id: MessageId, events: Vec<Event>) {
+        self.queue.arming(id);
         let now = self.clock.now();
         let change = Change::Mark {
             id,
             status: Status::SendAt(now),
             in_flight: Some(now),
+            events,
         };
         self.commit(change, Tag::Armed, true);
     }
@@ -119,6 +128,7 @@ impl SpoolActor {
     pub(super) fn unreadable(&mut self, id: MessageId, error: &StoreError) {
         tracing::error!(%id, %error, "cannot read a message; it is kept frozen");
         self.queue.waits(id, Status::Frozen);
+        self.unparked.push(id);
     }
 
     fn set_wake(&mut self, ctx: &mut Context<Self>) {
@@ -140,18 +150,26 @@ impl SpoolActor {
                 if let Some((_, handle)) = self.wake.take() {
                     ctx.cancel_future(handle);
                 }
-                let handle = ctx.run_later(next.since(now).max(Duration::from_millis(1)), Self::woken);
+                let handle = match self.clock.alarm(next) {
+                    Some(alarm) => {
+                        ctx.spawn(wrap_future(alarm).map(|(), actor: &mut Self, ctx| actor.woken(ctx)))
+                    }
+                    None => ctx.run_later(next.since(now).max(Duration::from_millis(1)), Self::woken),
+                };
                 self.wake = Some((next, handle));
             }
         }
     }
 
-    fn woken(&mut self, ctx: &mut Context<Self>) {
-        self.wake = None;
-        // Running attempts hold addresses: without any, nothing runs and nobody can ask for anything.
+    /// Running attempts hold addresses: without any, nothing runs and nobody can ask for anything.
+    pub(super) fn end_unless_wanted(&mut self, ctx: &mut Context<Self>) {
         if !ctx.connected() {
             self.kill(ctx.address(), None);
         }
+    }
+
+    fn woken(&mut self, ctx: &mut Context<Self>) {
+        self.wake = None;
         let share = f64::from(self.release_rate) * RELEASE_TICK.as_secs_f64();
         #[allow(
             clippy::cast_possible_truncation,
@@ -162,7 +180,7 @@ impl SpoolActor {
         if !self.gate.is_closed() {
             self.queue.release_due(self.clock.now(), release.max(1));
         }
-        self.pump(ctx);
+        self.after_anything(ctx);
     }
 }
 
@@ -172,6 +190,7 @@ fn read(store: &Store, id: MessageId, held: Held) -> Result<Box<Content>, StoreE
     Ok(Box::new(Content {
         message,
         body,
+        started: None,
         _held: held,
     }))
 }
@@ -181,11 +200,12 @@ impl Handler<Granted> for SpoolActor {
 
     /// Starts one session, or lets the permit go when nothing waits any more.
     fn handle(&mut self, granted: Granted, ctx: &mut Context<Self>) {
+        // After a kill its permit goes back; what was armed is written back as waiting.
         if self.gate.is_closed() {
             return;
         }
         let now = self.clock.now();
-        if let Some(content) = self.queue.start(granted.destination) {
+        if let Some(content) = self.queue.start(granted.destination, now) {
             let message = &content.message;
             let job = Job {
                 message: message.id,

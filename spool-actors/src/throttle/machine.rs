@@ -1,6 +1,7 @@
 //! The arithmetic of permits: one global limit, one per destination, and turns.
 
 use super::DestinationId;
+use spool_core::Hold;
 use std::collections::{HashMap, VecDeque};
 
 #[derive(Debug, Default)]
@@ -64,12 +65,35 @@ impl Machine {
         }
     }
 
+    /// Every limit that holds back an attempt to `destination`: the same that [`Machine::next`] asks.
+    pub(super) fn holds(&self, destination: DestinationId) -> Vec<Hold> {
+        let slot = self.slots.get(&destination);
+        let own = slot.map(|slot| Self::destination_holds(slot, self.max, self.per_destination));
+        self.global_hold()
+            .into_iter()
+            .chain(own.unwrap_or_default())
+            .collect()
+    }
+
+    fn global_hold(&self) -> Option<Hold> {
+        let (max, running) = (self.max, self.running);
+        // 0 is a pause, which the queue tells of.
+        (running >= max).then_some(Hold::JobsLimit { max, running })
+    }
+
+    fn destination_holds(slot: &Slot, jobs: usize, max: usize) -> Vec<Hold> {
+        // One destination never takes the last quarter of the jobs: when it hangs, the others go on.
+        let share = (jobs - jobs / 4).max(1);
+        let running = slot.running;
+        let limit = (running >= max).then_some(Hold::DestinationLimit { max, running });
+        let fair = (slot.recent >= share).then_some(Hold::FairShare { max: share });
+        limit.into_iter().chain(fair).collect()
+    }
+
     /// The next permit, if one may be given.
     pub(super) fn next(&mut self) -> Option<(DestinationId, u64)> {
-        // One destination never takes the last quarter of the jobs: when it hangs, the others go on.
-        let share = (self.max - self.max / 4).max(1);
         for _ in 0..self.turns.len() {
-            if self.running >= self.max {
+            if self.global_hold().is_some() {
                 return None;
             }
             let destination = self.turns.pop_front()?;
@@ -77,7 +101,8 @@ impl Machine {
                 continue;
             };
             slot.queued = false;
-            if slot.waiting == 0 || slot.running >= self.per_destination || slot.recent >= share {
+            if slot.waiting == 0 || !Self::destination_holds(slot, self.max, self.per_destination).is_empty()
+            {
                 // Back in the turns when it asks again or when one of its permits comes back.
                 if slot.waiting == 0 && slot.running == 0 {
                     self.slots.remove(&destination);

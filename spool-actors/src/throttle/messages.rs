@@ -2,6 +2,7 @@
 
 use super::{DestinationId, Throttle};
 use actix::{Message, WeakAddr};
+use spool_core::Hold;
 
 /// So many more attempts wait for a destination.
 #[derive(Debug, Message)]
@@ -15,6 +16,13 @@ pub(crate) struct Demand {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct SetMax(pub(crate) usize);
+
+/// Asks which limits hold back an attempt to this destination.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Hold>")]
+pub(crate) struct Why {
+    pub(crate) destination: DestinationId,
+}
 
 /// A permit came back.
 #[derive(Debug, Message)]

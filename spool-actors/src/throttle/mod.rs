@@ -9,9 +9,9 @@ pub(crate) mod messages;
 
 pub use messages::Permit;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, WeakAddr, WeakRecipient};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WeakAddr, WeakRecipient};
 use machine::Machine;
-use messages::{Demand, Granted, Release, SetMax};
+use messages::{Demand, Granted, Release, SetMax, Why};
 
 /// Names one list of next hops.
 pub(crate) type DestinationId = u32;
@@ -60,6 +60,13 @@ impl Handler<Demand> for Throttle {
     fn handle(&mut self, demand: Demand, _: &mut Self::Context) {
         self.machine.demand(demand.destination, demand.more);
         self.grant();
+    }
+}
+
+impl Handler<Why> for Throttle {
+    type Result = MessageResult<Why>;
+    fn handle(&mut self, why: Why, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.machine.holds(why.destination))
     }
 }
 

@@ -3,17 +3,26 @@
 //! A waiting message costs an entry here and a place in one heap; its envelope and body are on disk. It never drops
 //! a message by itself: an entry leaves only when the disk says that the message is finished.
 
+mod claims;
+mod destinations;
+mod holds;
+
+pub(super) use claims::{Claim, Verb};
+
 use super::content::Content;
 use crate::throttle::DestinationId;
+use destinations::Destination;
 use spool_core::store::Recovered;
-use spool_core::{MessageId, NextHop, Queue as QueueName, ShownStatus, Status, Timestamp};
+use spool_core::{MessageId, NextHop, Status, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 /// The most attempts of one destination whose begin is on disk before their session may start. They start without
 /// waiting for a sync; after a crash each of them is in doubt.
 const DECK: usize = 64;
+/// Stale places that are not worth sweeping out.
+const SWEEP: usize = 1024;
 
 /// Where a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +31,18 @@ pub(super) enum Phase {
     Waiting(Timestamp),
     /// Due, in its destination's line.
     Ready,
-    /// On the deck: being read, or its begin being written.
+    /// On the deck: being read, or the presend hook being asked.
+    Asking,
+    /// On the deck: its begin being written.
     Arming,
     /// On the deck: its begin is on disk, it waits for a permit.
     Armed,
     /// A session runs.
     Running,
-    /// The session's end is being written.
+    /// The session's end is being decided and written.
     Settling,
+    /// An operation has it.
+    Claimed,
     /// Waits for a person.
     Frozen,
 }
@@ -40,25 +53,16 @@ struct Entry {
     phase: Phase,
     spooled_at: Timestamp,
     body_size: u64,
+    /// Someone froze it while its session ran.
+    freeze: bool,
     content: Option<Box<Content>>,
-}
-
-#[derive(Debug)]
-struct Destination {
-    next_hops: Arc<[NextHop]>,
-    messages: usize,
-    ready: VecDeque<MessageId>,
-    armed: VecDeque<MessageId>,
-    /// Armed since the throttle was last asked.
-    newly_armed: usize,
-    deck: usize,
-    dirty: bool,
 }
 
 /// All messages on the spool.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    entries: HashMap<MessageId, Entry>,
+    /// In the order of ids, which is that of arrival.
+    entries: BTreeMap<MessageId, Entry>,
     due: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
     /// Past due at the start, oldest last; released bit by bit.
     backlog: Vec<MessageId>,
@@ -109,63 +113,6 @@ impl Queue {
         self.backlog = past.into_iter().map(|(_, id)| id).collect();
     }
 
-    /// The destination for these next hops, made when new; it will have one message more.
-    pub(super) fn enlist(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
-        let id = self.destination(next_hops);
-        if let Some(slot) = self.slot(id) {
-            slot.messages += 1;
-        }
-        id
-    }
-
-    /// The message enlisted for `destination` does not come, or has gone.
-    pub(super) fn delist(&mut self, destination: DestinationId) {
-        let Some(slot) = self.slot(destination) else {
-            return;
-        };
-        slot.messages = slot.messages.saturating_sub(1);
-        if slot.messages == 0 && slot.deck == 0 {
-            let hops = Arc::clone(&slot.next_hops);
-            self.by_hops.remove(&hops);
-            self.free.push(destination);
-        }
-    }
-
-    fn destination(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
-        if let Some(known) = self.by_hops.get(next_hops) {
-            return *known;
-        }
-        let next_hops = Arc::clone(next_hops);
-        let (messages, deck) = (0, 0);
-        let fresh = Destination {
-            next_hops: Arc::clone(&next_hops),
-            messages,
-            ready: VecDeque::new(),
-            armed: VecDeque::new(),
-            newly_armed: 0,
-            deck,
-            dirty: false,
-        };
-        let id = match self.free.pop() {
-            Some(id) => {
-                if let Some(slot) = self.slot(id) {
-                    *slot = fresh;
-                }
-                id
-            }
-            None => {
-                self.destinations.push(fresh);
-                DestinationId::try_from(self.destinations.len() - 1).unwrap_or(DestinationId::MAX)
-            }
-        };
-        self.by_hops.insert(next_hops, id);
-        id
-    }
-
-    fn slot(&mut self, id: DestinationId) -> Option<&mut Destination> {
-        self.destinations.get_mut(usize::try_from(id).ok()?)
-    }
-
     fn insert(
         &mut self,
         id: MessageId,
@@ -182,30 +129,10 @@ impl Queue {
                 phase,
                 spooled_at,
                 body_size,
+                freeze: false,
                 content,
             },
         );
-    }
-
-    /// Takes a place on the deck for a message that is being added, if there is one: its begin is then written with
-    /// the add itself. Given back by [`Queue::cancel_arming`] or by what becomes of the message.
-    pub(super) fn reserve_deck(&mut self, destination: DestinationId) -> bool {
-        let paused = self.paused;
-        match self.slot(destination) {
-            Some(slot) if !paused && slot.deck < DECK && slot.ready.is_empty() => {
-                slot.deck += 1;
-                true
-            }
-            Some(_) | None => false,
-        }
-    }
-
-    /// The add failed: its place on the deck is free.
-    pub(super) fn cancel_arming(&mut self, destination: DestinationId) {
-        if let Some(slot) = self.slot(destination) {
-            slot.deck = slot.deck.saturating_sub(1);
-        }
-        self.touch(destination);
     }
 
     /// An added message is on disk. `armed`: its begin as well.
@@ -228,44 +155,14 @@ impl Queue {
         match phase {
             Phase::Armed => self.arm_now(id, destination),
             Phase::Ready => self.line_up(id, destination),
-            Phase::Waiting(_) | Phase::Arming | Phase::Running | Phase::Settling | Phase::Frozen => {}
+            Phase::Waiting(_)
+            | Phase::Asking
+            | Phase::Arming
+            | Phase::Running
+            | Phase::Settling
+            | Phase::Claimed
+            | Phase::Frozen => {}
         }
-    }
-
-    fn arm_now(&mut self, id: MessageId, destination: DestinationId) {
-        if let Some(slot) = self.slot(destination) {
-            slot.armed.push_back(id);
-            slot.newly_armed += 1;
-        }
-        self.touch(destination);
-    }
-
-    fn line_up(&mut self, id: MessageId, destination: DestinationId) {
-        if let Some(slot) = self.slot(destination) {
-            slot.ready.push_back(id);
-            self.ready += 1;
-        }
-        self.touch(destination);
-    }
-
-    fn touch(&mut self, destination: DestinationId) {
-        if let Some(slot) = self.slot(destination)
-            && !slot.dirty
-        {
-            slot.dirty = true;
-            self.dirty.push(destination);
-        }
-    }
-
-    /// Destinations where something changed since the last call.
-    pub(super) fn take_dirty(&mut self) -> Vec<DestinationId> {
-        let dirty = std::mem::take(&mut self.dirty);
-        for id in &dirty {
-            if let Some(slot) = self.slot(*id) {
-                slot.dirty = false;
-            }
-        }
-        dirty
     }
 
     /// Moves what is due by `now` into line, and up to `release` messages of the backlog.
@@ -303,22 +200,34 @@ impl Queue {
         !self.backlog.is_empty()
     }
 
-    /// The next message in line for which the deck has room; it is `Arming` now.
+    /// The next message in line for which the deck has room; it is `Asking` now.
     pub(super) fn next_to_arm(&mut self, destination: DestinationId) -> Option<ToArm> {
         if self.paused {
             return None;
         }
-        let slot = self.slot(destination).filter(|slot| slot.deck < DECK)?;
-        let id = slot.ready.pop_front()?;
-        slot.deck += 1;
-        self.ready -= 1;
-        let entry = self.entries.get_mut(&id)?;
-        entry.phase = Phase::Arming;
-        Some(ToArm {
-            id,
-            body_size: entry.body_size,
-            has_content: entry.content.is_some(),
-        })
+        loop {
+            let slot = self.slot(destination).filter(|slot| slot.deck < DECK)?;
+            let id = slot.ready.pop_front()?;
+            // One that left the line by other ways is still found in it.
+            let Some(entry) = self
+                .entries
+                .get_mut(&id)
+                .filter(|entry| entry.phase == Phase::Ready)
+            else {
+                continue;
+            };
+            entry.phase = Phase::Asking;
+            let (body_size, has_content) = (entry.body_size, entry.content.is_some());
+            self.left_line(destination);
+            if let Some(slot) = self.slot(destination) {
+                slot.deck += 1;
+            }
+            return Some(ToArm {
+                id,
+                body_size,
+                has_content,
+            });
+        }
     }
 
     /// Back to the head of the line: there was no memory for it.
@@ -330,6 +239,7 @@ impl Queue {
         let destination = entry.destination;
         if let Some(slot) = self.slot(destination) {
             slot.ready.push_front(id);
+            slot.lined_up += 1;
             slot.deck = slot.deck.saturating_sub(1);
             self.ready += 1;
         }
@@ -339,6 +249,18 @@ impl Queue {
     pub(super) fn keep(&mut self, content: Box<Content>) {
         if let Some(entry) = self.entries.get_mut(&content.message.id) {
             entry.content = Some(content);
+        }
+    }
+
+    /// What was read for a message on the deck, for the presend hook.
+    pub(super) fn content(&self, id: MessageId) -> Option<&Content> {
+        self.entries.get(&id)?.content.as_deref()
+    }
+
+    /// Its begin is being written.
+    pub(super) fn arming(&mut self, id: MessageId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.phase = Phase::Arming;
         }
     }
 
@@ -353,26 +275,8 @@ impl Queue {
         }
     }
 
-    /// How many permits to ask for: each armed message asks once.
-    pub(super) fn take_newly_armed(&mut self, destination: DestinationId) -> usize {
-        self.slot(destination)
-            .map_or(0, |slot| std::mem::take(&mut slot.newly_armed))
-    }
-
-    /// There was no memory for the head of this line; it is looked at again when some is given back.
-    pub(super) fn starve(&mut self, destination: DestinationId) {
-        self.starved.push(destination);
-    }
-
-    /// Memory was given back.
-    pub(super) fn feed_starved(&mut self) {
-        for destination in std::mem::take(&mut self.starved) {
-            self.touch(destination);
-        }
-    }
-
     /// Starts the next armed message of `destination`: it is `Running` now.
-    pub(super) fn start(&mut self, destination: DestinationId) -> Option<&Content> {
+    pub(super) fn start(&mut self, destination: DestinationId, now: Timestamp) -> Option<&Content> {
         let slot = self.slot(destination)?;
         let id = slot.armed.pop_front()?;
         slot.deck = slot.deck.saturating_sub(1);
@@ -380,6 +284,9 @@ impl Queue {
         self.running += 1;
         let entry = self.entries.get_mut(&id)?;
         entry.phase = Phase::Running;
+        if let Some(content) = &mut entry.content {
+            content.started = Some(now);
+        }
         entry.content.as_deref()
     }
 
@@ -406,34 +313,62 @@ impl Queue {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
-        let on_deck = matches!(entry.phase, Phase::Arming | Phase::Armed);
+        let on_deck = matches!(entry.phase, Phase::Asking | Phase::Arming | Phase::Armed);
         let destination = entry.destination;
         entry.content = None;
-        entry.phase = match status {
-            Status::Frozen => Phase::Frozen,
-            Status::SendAt(due) => {
-                self.due.push(Reverse((due, id)));
-                Phase::Waiting(due)
-            }
-        };
+        entry.freeze = false;
+        match status {
+            Status::Frozen => entry.phase = Phase::Frozen,
+            Status::SendAt(due) => self.wait_until(id, due),
+        }
         if on_deck {
             self.cancel_arming(destination);
         }
     }
 
+    fn wait_until(&mut self, id: MessageId, due: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.phase = Phase::Waiting(due);
+            self.due.push(Reverse((due, id)));
+        }
+        // Places of messages that were moved since mean nothing; they are swept out before they are the most.
+        if self.due.len() > 2 * self.entries.len() + SWEEP {
+            let waiting = |(id, entry): (&MessageId, &Entry)| match entry.phase {
+                Phase::Waiting(due) => Some(Reverse((due, *id))),
+                _ => None,
+            };
+            self.due = self.entries.iter().filter_map(waiting).collect();
+        }
+    }
+
     /// Takes every armed message off the deck, to be written back as waiting.
     pub(super) fn disarm_all(&mut self) -> Vec<(MessageId, Timestamp)> {
-        let mut disarmed = Vec::new();
-        for slot in &mut self.destinations {
-            disarmed.extend(slot.armed.drain(..));
-        }
+        let disarmed: Vec<MessageId> = self
+            .destinations
+            .iter_mut()
+            .flat_map(|slot| slot.armed.drain(..))
+            .collect();
         let spooled_at = |id: MessageId| self.entries.get(&id).map(|entry| (id, entry.spooled_at));
         disarmed.into_iter().filter_map(spooled_at).collect()
+    }
+
+    /// A message is back from a shelf, frozen.
+    pub(super) fn back(
+        &mut self,
+        id: MessageId,
+        destination: DestinationId,
+        spooled_at: Timestamp,
+        body_size: u64,
+    ) {
+        self.insert(id, destination, Phase::Frozen, spooled_at, body_size, None);
     }
 
     /// The disk holds its end.
     pub(super) fn finished(&mut self, id: MessageId) {
         if let Some(entry) = self.entries.remove(&id) {
+            if matches!(entry.phase, Phase::Asking | Phase::Arming | Phase::Armed) {
+                self.cancel_arming(entry.destination);
+            }
             self.delist(entry.destination);
         }
     }
@@ -445,6 +380,12 @@ impl Queue {
         {
             entry.content = None;
         }
+    }
+
+    /// Whether anything is under way, or will be without the clock going on.
+    pub(super) fn is_busy(&self) -> bool {
+        let due = || self.ready > 0 || self.destinations.iter().any(|slot| slot.deck > 0);
+        self.running > 0 || (!self.paused && due())
     }
 
     /// With 0 jobs nothing is armed.
@@ -466,30 +407,5 @@ impl Queue {
     /// Due messages that do not run yet.
     pub(super) fn waiting(&self) -> usize {
         self.ready + self.destinations.iter().map(|slot| slot.deck).sum::<usize>() + self.backlog.len()
-    }
-
-    /// Every message, as a listing shows it at `now`.
-    pub(super) fn list(&self, now: Timestamp) -> impl Iterator<Item = spool_core::MessageSummary> {
-        self.entries.iter().filter_map(move |(id, entry)| {
-            let status = match entry.phase {
-                Phase::Waiting(due) => ShownStatus::at(Status::SendAt(due), now),
-                Phase::Ready | Phase::Arming | Phase::Armed => ShownStatus::SendNow,
-                Phase::Running | Phase::Settling => ShownStatus::Sending,
-                Phase::Frozen => ShownStatus::Frozen,
-            };
-            let slot = self.destinations.get(usize::try_from(entry.destination).ok()?)?;
-            Some(spool_core::MessageSummary {
-                id: *id,
-                queue: if status.is_frozen() {
-                    QueueName::Frozen
-                } else {
-                    QueueName::Active
-                },
-                status,
-                spooled_at: entry.spooled_at,
-                next_hops: Arc::clone(&slot.next_hops),
-                envelope: None,
-            })
-        })
     }
 }

@@ -1,0 +1,116 @@
+//! Follower: a subscriber that begins in the past. It reads the event log on disk, page by page, and waits at its end.
+//!
+//! It never holds the spool open and never slows it: however far it lags, it costs one page of memory. It is polled on
+//! a tokio runtime.
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use spool_core::store::{EventCursor, Store, StoreError};
+use spool_core::{Clock, Event, EventKind};
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Events that are read at once.
+const PAGE: usize = 256;
+
+/// See the module.
+pub(crate) struct Follower {
+    store: Weak<Store>,
+    cursor: EventCursor,
+    page: VecDeque<Event>,
+    last: watch::Receiver<u64>,
+    clock: Arc<dyn Clock>,
+    ping: Duration,
+}
+
+impl Follower {
+    /// One that begins behind the event numbered `since`.
+    pub(crate) fn new(
+        store: Weak<Store>,
+        since: u64,
+        last: watch::Receiver<u64>,
+        clock: Arc<dyn Clock>,
+        ping: Duration,
+    ) -> Self {
+        let cursor = EventCursor::new(since);
+        let page = VecDeque::new();
+        Self {
+            store,
+            cursor,
+            page,
+            last,
+            clock,
+            ping,
+        }
+    }
+
+    pub(super) fn stream(self) -> BoxStream<'static, Event> {
+        stream::unfold(self, |mut follower| async {
+            follower.next().await.map(|event| (event, follower))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.page.pop_front() {
+                return Some(event);
+            }
+            // Seen before the log is looked at: what comes later is not slept through.
+            self.last.borrow_and_update();
+            self.page = self.read().await?;
+            if !self.page.is_empty() {
+                continue;
+            }
+            match tokio::time::timeout(self.ping, self.last.changed()).await {
+                Ok(Ok(())) => {}
+                // The spool has ended; what it told last may still be there to read.
+                Ok(Err(_)) => {
+                    self.page = self.read().await?;
+                    if self.page.is_empty() {
+                        return None;
+                    }
+                }
+                Err(_) => return Some(self.ping()),
+            }
+        }
+    }
+
+    /// The next page; `None` when the spool has ended or its log cannot be read.
+    async fn read(&mut self) -> Option<VecDeque<Event>> {
+        let store = self.store.upgrade()?;
+        let mut cursor = self.cursor.clone();
+        let read = move || {
+            let events = store.events_after(&mut cursor, PAGE);
+            events.map(|events| (events, cursor))
+        };
+        let read: Result<(Vec<Event>, EventCursor), StoreError> =
+            match tokio::task::spawn_blocking(read).await {
+                Ok(read) => read,
+                Err(_) => return None,
+            };
+        match read {
+            Ok((events, cursor)) => {
+                self.cursor = cursor;
+                Some(events.into())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an event stream ends: its log cannot be read");
+                None
+            }
+        }
+    }
+
+    fn ping(&self) -> Event {
+        Event {
+            seq: self.cursor.after,
+            at: self.clock.now(),
+            id: None,
+            flows: Vec::new(),
+            envelope: None,
+            kind: EventKind::Ping,
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Operations on many messages: freeze, send, remove, recover.
+//!
+//! Each runs in small steps, so that adds and deliveries go on meanwhile: a step claims some messages, reads them off the
+//! actor's thread, commits, and gives them back as the disk has them. An operation answers when all of its messages are
+//! durable; it never stops at one that fails.
+
+use super::SpoolActor;
+use super::commit::Tag;
+use super::messages::{Freeze, Outcome, Recover, Remove, SendNow, Which};
+use super::queue::{Claim, Verb};
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture};
+use bytes::Bytes;
+use spool_core::store::{Change, Finish, Shelf, Shelved, Store, StoreError};
+use spool_core::{EventKind, Message, MessageId, MessageState, RetryInterval, SpoolError, Status, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Messages that one operation has in hand at once.
+const STEP: usize = 256;
+/// The same where their bodies are read.
+const STEP_WITH_BODIES: usize = 16;
+/// Operations at once; more wait for their turn in the mailbox of whoever asks.
+const MAX_BULKS: usize = 64;
+
+/// Names an operation under way.
+pub(super) type BulkId = u64;
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub(super) enum Work {
+    Freeze,
+    SendNow(Arc<[RetryInterval]>),
+    Remove,
+    Recover(Shelf),
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub(super) struct Bulk {
+    work: Work,
+    left: std::vec::IntoIter<MessageId>,
+    in_hand: usize,
+    outcome: Outcome,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// All of them, and who waits for which message.
+#[derive(Debug, Default)]
+pub(super) struct Bulks {
+    running: HashMap<BulkId, Bulk>,
+    last: BulkId,
+    /// Operations that wait until a message is no longer being written.
+    parked: HashMap<MessageId, Vec<BulkId>>,
+}
+
+impl Bulks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Ends all of them; their askers learn that the spool is closed.
+    pub(super) fn cancel(&mut self) {
+        self.running.clear();
+        self.parked.clear();
+    }
+}
+
+/// A message that an operation has taken, and what it was waiting for.
+#[derive(Debug)]
+struct Taken {
+    id: MessageId,
+    before: Status,
+}
+
+impl Work {
+    const fn step(&self) -> usize {
+        match self {
+            Self::Freeze | Self::SendNow(_) => STEP,
+            Self::Remove | Self::Recover(_) => STEP_WITH_BODIES,
+        }
+    }
+
+    const fn verb(&self) -> Verb {
+        match self {
+            Self::Freeze => Verb::Freeze,
+            Self::SendNow(_) => Verb::SendNow,
+            Self::Remove | Self::Recover(_) => Verb::Remove,
+        }
+    }
+}
+
+type Reply = ResponseFuture<Result<Outcome, SpoolError>>;
+
+impl Handler<Freeze> for SpoolActor {
+    type Result = Reply;
+    fn handle(&mut self, freeze: Freeze, ctx: &mut Context<Self>) -> Reply {
+        self.start_bulk(Work::Freeze, freeze.0, ctx)
+    }
+}
+
+impl Handler<SendNow> for SpoolActor {
+    type Result = Reply;
+    fn handle(&mut self, send: SendNow, ctx: &mut Context<Self>) -> Reply {
+        let ids = match send.which {
+            Which::AllMessages => self.queue.ids(true),
+            Which::FrozenOnly => self.queue.ids(false),
+            Which::SomeMessages(ids) => ids,
+        };
+        self.start_bulk(Work::SendNow(send.retry_intervals.into()), ids, ctx)
+    }
+}
+
+impl Handler<Remove> for SpoolActor {
+    type Result = Reply;
+    fn handle(&mut self, remove: Remove, ctx: &mut Context<Self>) -> Reply {
+        self.start_bulk(Work::Remove, remove.0, ctx)
+    }
+}
+
+impl Handler<Recover> for SpoolActor {
+    type Result = Reply;
+    fn handle(&mut self, recover: Recover, ctx: &mut Context<Self>) -> Reply {
+        self.start_bulk(Work::Recover(recover.from), recover.ids, ctx)
+    }
+}
+
+impl SpoolActor {
+    fn start_bulk(&mut self, work: Work, mut ids: Vec<MessageId>, ctx: &mut Context<Self>) -> Reply {
+        if let Err(error) = self.alive() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        if self.bulks.running.len() >= MAX_BULKS {
+            let busy = SpoolError::Busy {
+                retry_after: crate::gate::RETRY_AFTER,
+            };
+            return Box::pin(std::future::ready(Err(busy)));
+        }
+        // Named twice, a message is meant once.
+        ids.sort_unstable();
+        ids.dedup();
+        let (reply, outcome) = oneshot::channel();
+        self.bulks.last += 1;
+        let id = self.bulks.last;
+        let bulk = Bulk {
+            work,
+            left: ids.into_iter(),
+            in_hand: 0,
+            outcome: Outcome::default(),
+            reply,
+        };
+        self.bulks.running.insert(id, bulk);
+        self.step(id, ctx);
+        // Its sender is gone when the spool has ended meanwhile.
+        Box::pin(async { outcome.await.map_err(|_| SpoolError::Killed) })
+    }
+
+    /// Takes the next messages in hand, or ends the operation when there is none left.
+    fn step(&mut self, bulk_id: BulkId, ctx: &mut Context<Self>) {
+        while let Some(bulk) = self.bulks.running.get_mut(&bulk_id) {
+            if bulk.in_hand > 0 {
+                return;
+            }
+            let ids: Vec<MessageId> = bulk.left.by_ref().take(bulk.work.step()).collect();
+            if ids.is_empty() {
+                if let Some(bulk) = self.bulks.running.remove(&bulk_id) {
+                    // Whoever asked may have stopped waiting; it is done all the same.
+                    let _ = bulk.reply.send(bulk.outcome);
+                }
+                return;
+            }
+            bulk.in_hand = ids.len();
+            let work = bulk.work.clone();
+            self.take(bulk_id, &work, ids, ctx);
+        }
+    }
+
+    fn take(&mut self, bulk_id: BulkId, work: &Work, ids: Vec<MessageId>, ctx: &mut Context<Self>) {
+        if let Work::Recover(shelf) = work {
+            return self.fetch(bulk_id, *shelf, ids, ctx);
+        }
+        let now = self.clock.now();
+        let (mut taken, mut sending) = (Vec::new(), Vec::new());
+        for id in ids {
+            match self.queue.claim(id, work.verb(), now) {
+                Claim::Taken(before) => taken.push(Taken { id, before }),
+                Claim::WhileSending => sending.push(id),
+                Claim::Already => self.bulk_done(bulk_id, Ok(())),
+                Claim::Later => self.bulks.parked.entry(id).or_default().push(bulk_id),
+                Claim::NotFrozen => self.bulk_done(bulk_id, Err(SpoolError::NotFrozen(id))),
+                Claim::Unknown => self.bulk_done(bulk_id, Err(SpoolError::NoSuchMessage(id))),
+            }
+        }
+        for id in sending {
+            // With the begin of the attempt: after a crash it is in doubt, and frozen or not as was asked for.
+            let status = if matches!(work, Work::Freeze) {
+                Status::Frozen
+            } else {
+                Status::SendAt(now)
+            };
+            let change = Change::Mark {
+                id,
+                status,
+                in_flight: Some(now),
+                events: Vec::new(),
+            };
+            self.commit(change, Tag::NotedWhileSending { bulk: bulk_id }, true);
+        }
+        if !taken.is_empty() {
+            self.read_taken(bulk_id, work.clone(), taken, ctx);
+        }
+    }
+
+    /// Reads what was taken, and for a remove lays it on the shelf, off this thread.
+    fn read_taken(&mut self, bulk_id: BulkId, work: Work, taken: Vec<Taken>, ctx: &mut Context<Self>) {
+        let (store, now) = (Arc::clone(&self.store), self.clock.now());
+        let shelve = matches!(work, Work::Remove);
+        let read = move || -> Vec<(Taken, Result<Message, SpoolError>)> {
+            let one = |taken: Taken| {
+                let message = store.load(taken.id).and_then(|message| match shelve {
+                    true => lay_on_shelf(&store, message, now),
+                    false => Ok(message),
+                });
+                (taken, message.map_err(operation_error))
+            };
+            taken.into_iter().map(one).collect()
+        };
+        self.off_thread(ctx, read, move |actor, read, _| {
+            for (taken, message) in read {
+                match message {
+                    Ok(message) => actor.change_taken(bulk_id, &work, &taken, message),
+                    Err(error) => {
+                        actor.queue.give_back(taken.id, taken.before, actor.clock.now());
+                        actor.bulk_done(bulk_id, Err(error));
+                    }
+                }
+            }
+        });
+    }
+
+    fn change_taken(&mut self, bulk: BulkId, work: &Work, taken: &Taken, message: Message) {
+        let (id, now) = (taken.id, self.clock.now());
+        let (change, after) = match work {
+            Work::Freeze => {
+                let events = vec![self.tell(EventKind::Frozen, &message)];
+                let change = Change::Mark {
+                    id,
+                    status: Status::Frozen,
+                    in_flight: None,
+                    events,
+                };
+                (change, Some(Status::Frozen))
+            }
+            Work::SendNow(extra) => {
+                let frozen = taken.before == Status::Frozen;
+                let events = if frozen {
+                    vec![self.tell(EventKind::Unfrozen, &message)]
+                } else {
+                    Vec::new()
+                };
+                let state = Box::new(message.state.send_now(extra, now));
+                (Change::State { id, state, events }, Some(Status::SendAt(now)))
+            }
+            Work::Remove | Work::Recover(_) => {
+                let events = vec![self.tell(EventKind::Removed, &message)];
+                (
+                    Change::Finish {
+                        id,
+                        how: Finish::Removed,
+                        events,
+                    },
+                    None,
+                )
+            }
+        };
+        let before = taken.before;
+        self.commit(
+            change,
+            Tag::Changed {
+                bulk,
+                id,
+                before,
+                after,
+            },
+            true,
+        );
+    }
+
+    /// The disk has answered for a message that an operation took.
+    pub(super) fn changed(
+        &mut self,
+        bulk: BulkId,
+        id: MessageId,
+        before: Status,
+        after: Option<Status>,
+        result: Result<(), StoreError>,
+    ) {
+        let now = self.clock.now();
+        match (&result, after) {
+            (Ok(()), Some(status)) => self.queue.give_back(id, status, now),
+            (Ok(()), None) => self.queue.finished(id),
+            (Err(_), _) => self.queue.give_back(id, before, now),
+        }
+        self.bulk_done(bulk, result.map_err(operation_error));
+        self.unparked.push(id);
+    }
+
+    /// Notes how one message of an operation fared. The next step follows in [`SpoolActor::go_on`].
+    pub(super) fn bulk_done(&mut self, bulk_id: BulkId, result: Result<(), SpoolError>) {
+        let Some(bulk) = self.bulks.running.get_mut(&bulk_id) else {
+            return;
+        };
+        bulk.in_hand = bulk.in_hand.saturating_sub(1);
+        match result {
+            Ok(()) => bulk.outcome.done += 1,
+            Err(error) => bulk.outcome.errors.push(error),
+        }
+        if bulk.in_hand == 0 {
+            self.stepping.push(bulk_id);
+        }
+    }
+
+    /// Lets operations go on for which something has changed.
+    pub(super) fn go_on(&mut self, ctx: &mut Context<Self>) {
+        while !self.unparked.is_empty() || !self.stepping.is_empty() {
+            for id in std::mem::take(&mut self.unparked) {
+                for bulk_id in self.bulks.parked.remove(&id).unwrap_or_default() {
+                    if let Some(work) = self.bulks.running.get(&bulk_id).map(|bulk| bulk.work.clone()) {
+                        self.take(bulk_id, &work, vec![id], ctx);
+                    }
+                }
+            }
+            for bulk_id in std::mem::take(&mut self.stepping) {
+                self.step(bulk_id, ctx);
+            }
+        }
+    }
+
+    /// Runs `work` on the blocking pool, then `then` here, with all that follows from it.
+    pub(super) fn off_thread<T: Send + 'static>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
+    ) {
+        self.loading += 1;
+        let work = tokio::task::spawn_blocking(work);
+        ctx.spawn(
+            wrap_future(work).map(move |done, actor: &mut Self, ctx: &mut Context<Self>| {
+                actor.loading = actor.loading.saturating_sub(1);
+                match done {
+                    Ok(done) => then(actor, done, ctx),
+                    Err(error) => tracing::error!(%error, "work on the disk did not come to its end"),
+                }
+                actor.after_anything(ctx);
+            }),
+        );
+    }
+}
+
+/// Durable on the shelf before the journal is told that it is gone.
+fn lay_on_shelf(store: &Store, message: Message, at: Timestamp) -> Result<Message, StoreError> {
+    let body: Bytes = store.body(message.id)?;
+    let shelved = Shelved {
+        message,
+        at,
+        reason: None,
+    };
+    let pair = [(shelved, body)];
+    store.shelve(Shelf::Removed, &pair).pop().unwrap_or(Ok(()))?;
+    let [(shelved, _)] = pair;
+    Ok(shelved.message)
+}
+
+/// What a failure of the store means for one message of an operation.
+pub(super) fn operation_error(error: StoreError) -> SpoolError {
+    match error {
+        StoreError::NoSuchMessage(id) => SpoolError::NoSuchMessage(id),
+        StoreError::Damaged { id, reason } => SpoolError::Unreadable { id, reason },
+        StoreError::Full(why) => SpoolError::Full(why),
+        other => SpoolError::Disk(other.to_string()),
+    }
+}
+
+/// The state of a frozen message as it comes back.
+pub(super) fn frozen(mut state: MessageState) -> MessageState {
+    state.status = Status::Frozen;
+    state.in_flight = None;
+    state
+}

@@ -1,0 +1,155 @@
+//! Looking: lists, single messages, bodies. From memory where that suffices; the disk is read off the actor's thread.
+
+use super::SpoolActor;
+use super::bulk::operation_error;
+use super::messages::{Details, Get, GetBody, ListMessages};
+use actix::{Context, Handler, ResponseFuture};
+use bytes::Bytes;
+use spool_core::store::{Shelf, Shelved, Store, StoreError};
+use spool_core::{EnvelopeSummary, MessageId, MessageSummary, ShownStatus, SpoolError, Timestamp};
+use std::sync::Arc;
+
+type Reply<T> = ResponseFuture<Result<T, SpoolError>>;
+
+impl SpoolActor {
+    /// Reads from disk off this thread. Nothing waits for it but whoever asked.
+    fn look<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Reply<T> {
+        if let Err(error) = self.alive() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let store = Arc::clone(&self.store);
+        let read = tokio::task::spawn_blocking(move || read(&store));
+        Box::pin(async {
+            read.await
+                .unwrap_or_else(|_| Err(SpoolError::Disk("the reading thread failed".into())))
+        })
+    }
+}
+
+impl Handler<ListMessages> for SpoolActor {
+    type Result = Reply<Vec<MessageSummary>>;
+
+    fn handle(&mut self, list: ListMessages, _: &mut Context<Self>) -> Self::Result {
+        if let Some(shelf) = list.shelf {
+            return self.look(move |store| list_shelf(store, shelf, &list));
+        }
+        let messages = self.queue.list(list.after, list.limit, self.clock.now());
+        if list.envelopes {
+            return self.look(move |store| with_envelopes(store, messages));
+        }
+        Box::pin(std::future::ready(self.alive().map(|()| messages)))
+    }
+}
+
+/// A message that was delivered meanwhile is left out.
+fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<MessageSummary>, SpoolError> {
+    let mut listed = Vec::with_capacity(messages.len());
+    for mut summary in messages {
+        match store.load(summary.id) {
+            Ok(message) => summary.envelope = Some(EnvelopeSummary::of(&message)),
+            Err(StoreError::NoSuchMessage(_)) => continue,
+            // Damaged mail is on the spool: it is listed, without what cannot be read.
+            Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(SpoolError::Disk(error.to_string())),
+        }
+        listed.push(summary);
+    }
+    Ok(listed)
+}
+
+fn list_shelf(store: &Store, shelf: Shelf, list: &ListMessages) -> Result<Vec<MessageSummary>, SpoolError> {
+    let pairs = store
+        .list_shelf(shelf, list.after, list.limit)
+        .map_err(operation_error)?;
+    let summary = |(id, shelved): (MessageId, Result<Shelved, String>)| summary_of(id, shelf, shelved.ok());
+    Ok(pairs.into_iter().map(summary).collect())
+}
+
+/// A pair that cannot be read is listed by its id alone.
+fn summary_of(id: MessageId, shelf: Shelf, shelved: Option<Shelved>) -> MessageSummary {
+    let status = match shelf {
+        Shelf::Removed => ShownStatus::Removed,
+        Shelf::Quarantine => ShownStatus::Quarantined,
+    };
+    let message = shelved.map(|shelved| shelved.message);
+    MessageSummary {
+        id,
+        queue: shelf.queue(),
+        status,
+        spooled_at: message
+            .as_ref()
+            .map_or(id.made_at(), |message| message.spooled_at),
+        envelope: message.as_ref().map(EnvelopeSummary::of),
+        next_hops: message.map_or_else(|| [].into(), |message| message.next_hops),
+    }
+}
+
+impl Handler<Get> for SpoolActor {
+    type Result = Reply<Details>;
+
+    fn handle(&mut self, get: Get, _: &mut Context<Self>) -> Self::Result {
+        let now = self.clock.now();
+        let status = self.queue.status(get.0, now);
+        self.look(move |store| details(store, get.0, status, now))
+    }
+}
+
+fn details(
+    store: &Store,
+    id: MessageId,
+    status: Option<ShownStatus>,
+    now: Timestamp,
+) -> Result<Details, SpoolError> {
+    match store.load(id) {
+        Ok(message) => {
+            let status = status.unwrap_or_else(|| ShownStatus::at(message.state.status, now));
+            let queue = status.queue();
+            Ok(Details {
+                message,
+                queue,
+                status,
+                reason: None,
+            })
+        }
+        Err(StoreError::NoSuchMessage(_)) => {
+            let (shelf, shelved, _) = on_a_shelf(store, id)?;
+            let status = match shelf {
+                Shelf::Removed => ShownStatus::Removed,
+                Shelf::Quarantine => ShownStatus::Quarantined,
+            };
+            Ok(Details {
+                message: shelved.message,
+                queue: shelf.queue(),
+                status,
+                reason: shelved.reason,
+            })
+        }
+        Err(error) => Err(operation_error(error)),
+    }
+}
+
+fn on_a_shelf(store: &Store, id: MessageId) -> Result<(Shelf, Shelved, Bytes), SpoolError> {
+    for shelf in Shelf::ALL {
+        match store.shelved(shelf, id) {
+            Ok((shelved, body)) => return Ok((shelf, shelved, body)),
+            Err(StoreError::NoSuchMessage(_)) => {}
+            Err(error) => return Err(operation_error(error)),
+        }
+    }
+    Err(SpoolError::NoSuchMessage(id))
+}
+
+impl Handler<GetBody> for SpoolActor {
+    type Result = Reply<Bytes>;
+
+    fn handle(&mut self, get: GetBody, _: &mut Context<Self>) -> Self::Result {
+        self.look(move |store| match store.body(get.0) {
+            Ok(body) => Ok(body),
+            Err(StoreError::NoSuchMessage(_)) => on_a_shelf(store, get.0).map(|(_, _, body)| body),
+            Err(error) => Err(operation_error(error)),
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! What follows from the presend hook's word.
+
+use super::SpoolActor;
+use super::asks::Presented;
+use super::commit::Tag;
+use actix::Context;
+use spool_core::store::{Change, Finish, Shelf, Shelved};
+use spool_core::{EventKind, Message, MessageId, Presend, Status, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The shortest wait a hook can ask for: it is asked again then, and must not be asked without end.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+/// The wait after a hook failed, where no retry interval is left.
+const LONG_WAIT: Duration = Duration::from_secs(3600);
+
+impl SpoolActor {
+    pub(super) fn presented(&mut self, presented: Presented, ctx: &mut Context<Self>) {
+        let Presented { id, decision } = presented;
+        let Some(message) = self.queue.content(id).map(|content| content.message.clone()) else {
+            return;
+        };
+        if self.gate.is_closed() {
+            // Nothing was written: it waits on disk as before.
+            return self.queue.waits(id, message.state.status);
+        }
+        let now = self.clock.now();
+        match decision {
+            Some(decision @ Presend::SendNow) => {
+                let events = vec![self.tell(EventKind::Presend(decision), &message)];
+                self.write_begin(id, events);
+            }
+            Some(Presend::SendAt(until)) => self.put_off(id, &message, until.max(now.after(LEAST_WAIT))),
+            Some(decision @ Presend::Freeze) => {
+                let kinds = [EventKind::Presend(decision), EventKind::Frozen];
+                let events = kinds.map(|kind| self.tell(kind, &message)).into();
+                let status = Status::Frozen;
+                let change = Change::Mark {
+                    id,
+                    status,
+                    in_flight: None,
+                    events,
+                };
+                self.commit(
+                    change,
+                    Tag::Presented {
+                        id,
+                        after: Some(status),
+                    },
+                    true,
+                );
+            }
+            Some(Presend::Remove) => self.remove_presented(id, message, ctx),
+            Some(_) | None => {
+                let wait = message
+                    .state
+                    .schedule
+                    .clone()
+                    .next(self.dice.as_ref())
+                    .unwrap_or(LONG_WAIT);
+                self.put_off(id, &message, now.after(wait.max(LEAST_WAIT)));
+            }
+        }
+    }
+
+    fn put_off(&mut self, id: MessageId, message: &Message, until: Timestamp) {
+        let kinds = [
+            EventKind::Presend(Presend::SendAt(until)),
+            EventKind::Delayed(until),
+        ];
+        let events = kinds.map(|kind| self.tell(kind, message)).into();
+        let status = Status::SendAt(until);
+        let change = Change::Mark {
+            id,
+            status,
+            in_flight: None,
+            events,
+        };
+        self.commit(
+            change,
+            Tag::Presented {
+                id,
+                after: Some(status),
+            },
+            true,
+        );
+    }
+
+    /// To the shelf first, as with any remove.
+    fn remove_presented(&mut self, id: MessageId, message: Message, ctx: &mut Context<Self>) {
+        let Some(body) = self.queue.content(id).map(|content| content.body.clone()) else {
+            return;
+        };
+        let kinds = [EventKind::Presend(Presend::Remove), EventKind::Removed];
+        let events: Vec<_> = kinds.map(|kind| self.tell(kind, &message)).into();
+        let (store, at) = (Arc::clone(&self.store), self.clock.now());
+        let shelve = move || {
+            let reason = Some("removed by the presend hook".to_owned());
+            store
+                .shelve(Shelf::Removed, &[(Shelved { message, at, reason }, body)])
+                .pop()
+                .unwrap_or(Ok(()))
+        };
+        self.off_thread(ctx, shelve, move |actor, laid, _| match laid {
+            Ok(()) => {
+                let change = Change::Finish {
+                    id,
+                    how: Finish::Removed,
+                    events,
+                };
+                actor.commit(change, Tag::Presented { id, after: None }, true);
+            }
+            Err(error) => {
+                tracing::error!(%id, %error, "cannot be removed; it waits");
+                actor
+                    .queue
+                    .waits(id, Status::SendAt(actor.clock.now().after(LONG_WAIT)));
+            }
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! Operations on messages: an operation claims a message, so that nothing else happens to it, and gives it back.
+
+use super::{Phase, Queue};
+use spool_core::{MessageId, Status, Timestamp};
+
+/// What an operation wants of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::spool) enum Verb {
+    Freeze,
+    SendNow,
+    Remove,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::spool) enum Claim {
+    /// It is the operation's now, until it is given back; it was waiting for this.
+    Taken(Status),
+    /// It is being sent: that it is to be frozen then, or no longer so, is to be written down.
+    WhileSending,
+    /// Nothing is to be done.
+    Already,
+    /// Something is being written about it: ask again then.
+    Later,
+    /// It must be frozen for this.
+    NotFrozen,
+    /// There is no such message.
+    Unknown,
+}
+
+impl Queue {
+    /// Claims a message. It is `Claimed` when the answer is `Taken`.
+    pub(in crate::spool) fn claim(&mut self, id: MessageId, verb: Verb, now: Timestamp) -> Claim {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return Claim::Unknown;
+        };
+        let before = match (entry.phase, verb) {
+            (Phase::Frozen, Verb::Freeze) => return Claim::Already,
+            (Phase::Frozen, Verb::SendNow | Verb::Remove) => Status::Frozen,
+            (Phase::Claimed, _) => return Claim::Later,
+            // Soon to be frozen, waiting or gone.
+            (Phase::Settling, _) => return Claim::Later,
+            (Phase::Running, Verb::Freeze) if entry.freeze => return Claim::Already,
+            (Phase::Running, Verb::Freeze) => {
+                entry.freeze = true;
+                return Claim::WhileSending;
+            }
+            (Phase::Running, Verb::SendNow) if entry.freeze => {
+                entry.freeze = false;
+                return Claim::WhileSending;
+            }
+            (
+                Phase::Waiting(_)
+                | Phase::Ready
+                | Phase::Asking
+                | Phase::Arming
+                | Phase::Armed
+                | Phase::Running,
+                Verb::Remove,
+            ) => {
+                return Claim::NotFrozen;
+            }
+            (Phase::Ready | Phase::Asking | Phase::Arming | Phase::Armed | Phase::Running, Verb::SendNow) => {
+                return Claim::Already;
+            }
+            (Phase::Asking | Phase::Arming, Verb::Freeze) => return Claim::Later,
+            (Phase::Waiting(due), Verb::Freeze | Verb::SendNow) => Status::SendAt(due),
+            (Phase::Ready | Phase::Armed, Verb::Freeze) => Status::SendAt(now),
+        };
+        let (phase, destination) = (entry.phase, entry.destination);
+        entry.phase = Phase::Claimed;
+        entry.content = None;
+        match phase {
+            Phase::Ready => self.left_line(destination),
+            Phase::Armed => {
+                // The permit that was asked for finds the next one, or nobody, and goes back.
+                if let Some(slot) = self.slot(destination) {
+                    slot.armed.retain(|other| *other != id);
+                }
+                self.cancel_arming(destination);
+            }
+            _ => {}
+        }
+        Claim::Taken(before)
+    }
+
+    /// Gives a claimed message back, to wait for `status`. Due ones line up.
+    pub(in crate::spool) fn give_back(&mut self, id: MessageId, status: Status, now: Timestamp) {
+        let Some(entry) = self
+            .entries
+            .get_mut(&id)
+            .filter(|entry| entry.phase == Phase::Claimed)
+        else {
+            return;
+        };
+        match status {
+            Status::Frozen => entry.phase = Phase::Frozen,
+            Status::SendAt(due) if due > now => self.wait_until(id, due),
+            Status::SendAt(_) => {
+                entry.phase = Phase::Ready;
+                let destination = entry.destination;
+                self.line_up(id, destination);
+            }
+        }
+    }
+
+    /// Whether someone froze it while its session ran.
+    pub(in crate::spool) fn wants_freeze(&self, id: MessageId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.freeze)
+    }
+
+    /// The ids of frozen messages, and with `waiting` of those that wait for a retry as well.
+    pub(in crate::spool) fn ids(&self, waiting: bool) -> Vec<MessageId> {
+        let wanted = |phase: Phase| match phase {
+            Phase::Frozen => true,
+            Phase::Waiting(_) => waiting,
+            _ => false,
+        };
+        let all = self.entries.iter();
+        all.filter(|(_, entry)| wanted(entry.phase))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+}

@@ -1,0 +1,184 @@
+//! Destinations: one for each list of next hops, with the line of its due messages and its deck.
+
+use super::{DECK, Phase, Queue, SWEEP};
+use crate::throttle::DestinationId;
+use spool_core::{MessageId, NextHop};
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+/// Where messages with the same next hops meet.
+#[derive(Debug)]
+pub(super) struct Destination {
+    pub(super) next_hops: Arc<[NextHop]>,
+    /// Messages on the spool.
+    pub(super) messages: usize,
+    /// Due messages in order; those that left by other ways are skipped when their turn comes.
+    pub(super) ready: VecDeque<MessageId>,
+    /// How many in it are really there.
+    pub(super) lined_up: usize,
+    /// Their begin is on disk.
+    pub(super) armed: VecDeque<MessageId>,
+    /// Armed since the throttle was last asked.
+    pub(super) newly_armed: usize,
+    /// Places taken: being read, asked about, written, or armed.
+    pub(super) deck: usize,
+    pub(super) dirty: bool,
+}
+
+impl Queue {
+    /// The destination for these next hops, made when new; it will have one message more.
+    pub(in crate::spool) fn enlist(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
+        let id = self.destination(next_hops);
+        if let Some(slot) = self.slot(id) {
+            slot.messages += 1;
+        }
+        id
+    }
+
+    /// The message enlisted for `destination` does not come, or has gone.
+    pub(in crate::spool) fn delist(&mut self, destination: DestinationId) {
+        let Some(slot) = self.slot(destination) else {
+            return;
+        };
+        slot.messages = slot.messages.saturating_sub(1);
+        if slot.messages == 0 && slot.deck == 0 {
+            let hops = Arc::clone(&slot.next_hops);
+            self.by_hops.remove(&hops);
+            self.free.push(destination);
+        }
+    }
+
+    pub(in crate::spool) fn destination(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
+        if let Some(known) = self.by_hops.get(next_hops) {
+            return *known;
+        }
+        let next_hops = Arc::clone(next_hops);
+        let (messages, deck) = (0, 0);
+        let fresh = Destination {
+            next_hops: Arc::clone(&next_hops),
+            messages,
+            ready: VecDeque::new(),
+            lined_up: 0,
+            armed: VecDeque::new(),
+            newly_armed: 0,
+            deck,
+            dirty: false,
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                if let Some(slot) = self.slot(id) {
+                    *slot = fresh;
+                }
+                id
+            }
+            None => {
+                self.destinations.push(fresh);
+                DestinationId::try_from(self.destinations.len() - 1).unwrap_or(DestinationId::MAX)
+            }
+        };
+        self.by_hops.insert(next_hops, id);
+        id
+    }
+
+    pub(super) fn slot(&mut self, id: DestinationId) -> Option<&mut Destination> {
+        self.destinations.get_mut(usize::try_from(id).ok()?)
+    }
+
+    /// Takes a place on the deck for a message that is being added, if there is one: its begin is then written with
+    /// the add itself. Given back by [`Queue::cancel_arming`] or by what becomes of the message.
+    pub(in crate::spool) fn reserve_deck(&mut self, destination: DestinationId) -> bool {
+        let paused = self.paused;
+        match self.slot(destination) {
+            Some(slot) if !paused && slot.deck < DECK && slot.lined_up == 0 => {
+                slot.deck += 1;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The add failed: its place on the deck is free.
+    pub(in crate::spool) fn cancel_arming(&mut self, destination: DestinationId) {
+        if let Some(slot) = self.slot(destination) {
+            slot.deck = slot.deck.saturating_sub(1);
+        }
+        self.touch(destination);
+    }
+
+    pub(in crate::spool) fn arm_now(&mut self, id: MessageId, destination: DestinationId) {
+        if let Some(slot) = self.slot(destination) {
+            slot.armed.push_back(id);
+            slot.newly_armed += 1;
+        }
+        self.touch(destination);
+    }
+
+    pub(in crate::spool) fn line_up(&mut self, id: MessageId, destination: DestinationId) {
+        if let Some(slot) = self.slot(destination) {
+            slot.ready.push_back(id);
+            slot.lined_up += 1;
+            self.ready += 1;
+        }
+        self.touch(destination);
+    }
+
+    /// One message less is in line, wherever its place was.
+    pub(in crate::spool) fn left_line(&mut self, destination: DestinationId) {
+        self.ready = self.ready.saturating_sub(1);
+        let Some(slot) = self.slot(destination) else {
+            return;
+        };
+        slot.lined_up = slot.lined_up.saturating_sub(1);
+        if slot.ready.len() > 2 * slot.lined_up + SWEEP {
+            let mut line = std::mem::take(&mut slot.ready);
+            let mut seen = HashSet::new();
+            let in_line = |id: &MessageId| {
+                self.entries
+                    .get(id)
+                    .is_some_and(|entry| entry.phase == Phase::Ready)
+            };
+            line.retain(|id| in_line(id) && seen.insert(*id));
+            if let Some(slot) = self.slot(destination) {
+                slot.ready = line;
+            }
+        }
+    }
+
+    pub(in crate::spool) fn touch(&mut self, destination: DestinationId) {
+        if let Some(slot) = self.slot(destination)
+            && !slot.dirty
+        {
+            slot.dirty = true;
+            self.dirty.push(destination);
+        }
+    }
+
+    /// Destinations where something changed since the last call.
+    pub(in crate::spool) fn take_dirty(&mut self) -> Vec<DestinationId> {
+        let dirty = std::mem::take(&mut self.dirty);
+        for id in &dirty {
+            if let Some(slot) = self.slot(*id) {
+                slot.dirty = false;
+            }
+        }
+        dirty
+    }
+
+    /// How many permits to ask for: each armed message asks once.
+    pub(in crate::spool) fn take_newly_armed(&mut self, destination: DestinationId) -> usize {
+        self.slot(destination)
+            .map_or(0, |slot| std::mem::take(&mut slot.newly_armed))
+    }
+
+    /// There was no memory for the head of this line; it is looked at again when some is given back.
+    pub(in crate::spool) fn starve(&mut self, destination: DestinationId) {
+        self.starved.push(destination);
+    }
+
+    /// Memory was given back.
+    pub(in crate::spool) fn feed_starved(&mut self) {
+        for destination in std::mem::take(&mut self.starved) {
+            self.touch(destination);
+        }
+    }
+}
