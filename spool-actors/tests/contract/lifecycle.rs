@@ -1,130 +1,18 @@
-//! The spool through its public address, with a delivery agent that does what the test says. Real files, no network.
+//! Opening, adding, trying, ending: the life of a spool and of its messages, on real files and the real clock.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "tests panic"
-)]
-
+use crate::support::*;
 use bytes::Bytes;
 use spool_actors::{
-    Add, Flushed, GetJobs, GetStats, KillAndFlush, ListMessages, SetMaxConcurrentJobs, Spool, SpoolActor,
-    Subscription,
+    Add, Flushed, GetJobs, GetStats, KillAndFlush, ListMessages, SetMaxConcurrentJobs, Spool,
 };
-use spool_core::store::{OpenError, count_from_disk, status_from_disk};
+use spool_core::store::{OpenError, count_from_disk};
 use spool_core::{
-    AddError, AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Envelope, EventKind, Job, Message,
-    RefusedRecipient, Reply, RetryInterval, RetryPolicy, ReversePath, Section, ShownStatus, SpoolConfig,
-    SpoolError, Stage,
+    AddError, AttemptReport, AttemptResult, EventKind, RefusedRecipient, Reply, RetryPolicy, Section,
+    ShownStatus, SpoolError, Stage,
 };
 use std::collections::VecDeque;
-use std::path::Path;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-
-/// What an attempt comes to.
-type Verdict = AttemptReport;
-
-/// Every job goes to the test, which answers it when it likes.
-#[derive(Clone)]
-struct Scripted(mpsc::UnboundedSender<(Job, oneshot::Sender<Verdict>)>);
-
-impl DeliveryAgent for Scripted {
-    fn deliver(&self, job: Job) -> BoxFuture<AttemptReport> {
-        let (answer, answered) = oneshot::channel();
-        assert!(job.body != "panic\r\n", "told to panic");
-        let sent = self.0.send((job, answer));
-        Box::pin(async move {
-            sent.expect("the test has ended");
-            match answered.await {
-                Ok(report) => report,
-                // The test let go of it: hangs for ever, like a next hop that says nothing.
-                Err(_) => std::future::pending().await,
-            }
-        })
-    }
-}
-
-struct Jobs(mpsc::UnboundedReceiver<(Job, oneshot::Sender<Verdict>)>);
-
-impl Jobs {
-    async fn next(&mut self) -> (Job, oneshot::Sender<Verdict>) {
-        tokio::time::timeout(Duration::from_secs(20), self.0.recv())
-            .await
-            .expect("an attempt")
-            .expect("an agent")
-    }
-
-    fn none(&mut self) -> bool {
-        self.0.try_recv().is_err()
-    }
-}
-
-fn config(dir: &Path) -> SpoolConfig {
-    let mut config = SpoolConfig::new(dir.join("spool"));
-    config.store.segment_size = 1 << 20;
-    config.store.min_free_space = 0;
-    config.threads = 1;
-    config
-}
-
-async fn open(dir: &Path) -> (actix::Addr<SpoolActor>, Jobs) {
-    open_with(config(dir)).await
-}
-
-async fn open_with(config: SpoolConfig) -> (actix::Addr<SpoolActor>, Jobs) {
-    let (jobs, received) = mpsc::unbounded_channel();
-    (Spool::open(config, Scripted(jobs)).await.unwrap(), Jobs(received))
-}
-
-fn envelope(to: &[&str]) -> Envelope {
-    Envelope::new(
-        ReversePath::parse("a@example.org").unwrap(),
-        to.iter().map(|to| to.parse().unwrap()),
-    )
-}
-
-fn mail(body: &'static str) -> Add {
-    Add::new(envelope(&["b@example.net"]), Bytes::from_static(body.as_bytes())).next_hop("mx.example.net:25")
-}
-
-fn accepted() -> Verdict {
-    AttemptReport::new(AttemptResult::Accepted(Reply::new(250, "2.0.0 ok")))
-}
-
-fn no_connection() -> Verdict {
-    AttemptReport::new(AttemptResult::NoConnection {
-        error: "refused".into(),
-    })
-}
-
-fn soon() -> RetryPolicy {
-    let interval = RetryInterval::new(Duration::from_millis(20), Duration::ZERO);
-    RetryPolicy {
-        intervals: vec![interval; 3],
-        repeat_last: false,
-        expire_after: None,
-    }
-}
-
-async fn event(events: &mut Subscription) -> EventKind {
-    let next = tokio::time::timeout(Duration::from_secs(20), events.next());
-    next.await.expect("an event").expect("the spool lives").kind
-}
-
-fn on_disk(dir: &Path) -> Vec<Message> {
-    let mut messages = Vec::new();
-    status_from_disk(&dir.join("spool"), &mut |message| messages.push(message)).unwrap();
-    messages
-}
-
-async fn end(spool: actix::Addr<SpoolActor>) {
-    assert_eq!(
-        spool.send(KillAndFlush { timeout: None }).await.unwrap(),
-        Flushed::Finished
-    );
-}
+use tokio::sync::mpsc;
 
 #[tokio::test]
 async fn add_answers_when_it_is_durable_and_delivered_mail_leaves_the_spool() {
@@ -259,7 +147,10 @@ async fn no_interval_left_or_a_permanent_refusal_freezes() {
     assert_eq!(event(&mut events).await, EventKind::Spooled);
     assert_eq!(event(&mut events).await, EventKind::Frozen);
     let listed = spool
-        .send(ListMessages { envelopes: true, ..ListMessages::default() })
+        .send(ListMessages {
+            envelopes: true,
+            ..ListMessages::default()
+        })
         .await
         .unwrap()
         .unwrap();
@@ -420,18 +311,6 @@ async fn an_attempt_that_a_crash_cut_short_is_in_doubt_and_made_again() {
         }
     }
     end(spool).await;
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_dir(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 #[tokio::test]

@@ -1,0 +1,432 @@
+//! One attempt: the gate, the hooks, the outcomes, the schedule.
+
+use crate::support::*;
+use spool_actors::{Add, Spool};
+use spool_core::{
+    AttemptReport, AttemptResult, EventKind, OnError, Presend, RetryPolicy, ShownStatus, Stage, Timestamp,
+};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[tokio::test]
+async fn gate_lets_one_attempt_at_a_time_start_and_only_of_due_messages() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[1]))).await;
+    let (_, answer) = bench.jobs.next().await;
+    bench.send(id).await;
+    bench.clock.advance(Duration::from_secs(600));
+    assert!(bench.jobs.none());
+    answer.send(no_connection()).unwrap();
+    let due = bench.idle().await.unwrap();
+    bench.clock.set(Timestamp(due.0 - 1));
+    assert_eq!(bench.idle().await, Some(due));
+    assert!(bench.jobs.none());
+    bench.clock.set(due);
+    bench.jobs.next().await.1.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+/// A hook that decides by the body's number of calls.
+fn decide(decisions: Vec<Presend>) -> impl Fn(&mut spool_core::SpoolConfig) {
+    move |config| {
+        let decisions = Arc::new(Mutex::new(decisions.clone().into_iter()));
+        config.hooks.presend(move |_| {
+            let next = decisions
+                .lock()
+                .unwrap()
+                .next()
+                .expect("the hook was asked too often");
+            async move { next }
+        });
+    }
+}
+
+#[tokio::test]
+async fn presend_send_now_goes_on() {
+    let mut bench = Bench::with(decide(vec![Presend::SendNow])).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    bench.add(mail("x")).await;
+    bench.jobs.next().await.1.send(accepted()).unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert_eq!(event(&mut events).await, EventKind::Presend(Presend::SendNow));
+    assert_eq!(event(&mut events).await, EventKind::Delivered);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn presend_send_at_waits_and_takes_no_interval() {
+    let until = START.after(Duration::from_secs(90));
+    let mut bench = Bench::with(decide(vec![Presend::SendAt(until), Presend::SendNow])).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
+    assert_eq!(bench.idle().await, Some(until));
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert_eq!(
+        event(&mut events).await,
+        EventKind::Presend(Presend::SendAt(until))
+    );
+    assert_eq!(event(&mut events).await, EventKind::Delayed(until));
+    let state = bench.details(id).await.message.state;
+    assert_eq!((state.schedule.intervals.len(), state.attempts.len()), (1, 0));
+    bench.skip().await;
+    bench.jobs.next().await.1.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn presend_freeze_and_remove() {
+    let mut bench = Bench::with(decide(vec![Presend::Freeze, Presend::Remove])).await;
+    let frozen = bench.add(mail("x")).await;
+    bench.idle().await;
+    assert_eq!(bench.status(frozen).await, Some(ShownStatus::Frozen));
+    let removed = bench.add(mail("y")).await;
+    bench.idle().await;
+    assert_eq!(bench.status(removed).await, None);
+    assert_eq!(bench.details(removed).await.status, ShownStatus::Removed);
+    assert!(bench.jobs.none());
+    let bench = bench.crash().await;
+    assert_eq!(bench.status(frozen).await, Some(ShownStatus::Frozen));
+    assert_eq!(bench.details(removed).await.status, ShownStatus::Removed);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn presend_that_panics_or_hangs_waits_for_the_next_interval_and_loses_nothing() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let mut bench = Bench::with(move |config| {
+        config.hooks.timeout = Duration::from_millis(20);
+        config.hooks.presend(move |_| {
+            let call = count.fetch_add(1, Ordering::SeqCst);
+            assert!(call != 0, "told to panic before it gives a future");
+            async move {
+                assert!(call != 1, "told to panic");
+                if call == 2 {
+                    std::future::pending::<()>().await;
+                }
+                Presend::SendNow
+            }
+        });
+    })
+    .await;
+    bench.add(mail("x").retry(&minutes(&[5]))).await;
+    for call in 1..=3 {
+        assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(300))));
+        assert_eq!(calls.load(Ordering::SeqCst), call);
+        assert!(bench.jobs.none());
+        bench.skip().await;
+    }
+    bench.jobs.next().await.1.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn transaction_keeps_the_reply_of_every_recipient() {
+    let mut bench = Bench::new().await;
+    let add = Add::new(envelope(&["a@x.example", "b@x.example", "c@x.example"]), "x").next_hop("x:25");
+    let id = bench.add(add.retry(&minutes(&[1]))).await;
+    let verdict = partly(&[(0, 550, "5.1.1 gone"), (2, 452, "4.2.2 full")]);
+    bench.jobs.next().await.1.send(verdict.clone()).unwrap();
+    bench.idle().await;
+    let state = bench.details(id).await.message.state;
+    assert_eq!(state.attempts[0].report.refused, verdict.refused);
+    assert_eq!((state.remaining, state.failed[0].recipient), (vec![2], 0));
+    end(bench.spool).await;
+}
+
+fn on_error(
+    decide: impl Fn(Option<u32>, Option<u16>) -> OnError + Send + Sync + 'static,
+) -> impl FnOnce(&mut spool_core::SpoolConfig) {
+    move |config| {
+        config.hooks.on_error(move |refusal| {
+            let decision = decide(refusal.recipient, refusal.reply.map(|reply| reply.code));
+            async move { decision }
+        });
+    }
+}
+
+#[tokio::test]
+async fn some_refused_asks_on_error_for_each_and_forgets_none() {
+    let hook = on_error(|recipient, _| match recipient {
+        Some(0) => OnError::Done,
+        Some(1) => OnError::FailPermanently,
+        Some(2) => OnError::TryLaterRateLimited,
+        _ => panic!("asked about {recipient:?}"),
+    });
+    let mut bench = Bench::with(hook).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let to = envelope(&["a@x.example", "b@x.example", "c@x.example", "d@x.example"]);
+    let id = bench
+        .add(Add::new(to, "x").next_hop("x:25").retry(&minutes(&[1])))
+        .await;
+    let verdict = partly(&[(0, 550, ""), (1, 450, ""), (2, 550, "")]);
+    bench.jobs.next().await.1.send(verdict).unwrap();
+    let due = bench.idle().await.unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert_eq!(event(&mut events).await, EventKind::DelayedRateLimited(due));
+    bench.skip().await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.recipients, [2]);
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    // The failed one is not forgotten when the last of the others is delivered.
+    assert_eq!(event(&mut events).await, EventKind::Frozen);
+    let state = bench.details(id).await.message.state;
+    assert_eq!((state.remaining.len(), state.failed[0].recipient), (0, 1));
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn all_refused_and_done_elsewhere_is_delivered() {
+    let mut bench = Bench::with(on_error(|_, _| OnError::Done)).await;
+    let id = bench.add(mail("x")).await;
+    let all = AttemptReport {
+        refused: partly(&[(0, 550, "5.1.1 gone")]).refused,
+        ..AttemptReport::new(AttemptResult::AllRefused)
+    };
+    bench.jobs.next().await.1.send(all).unwrap();
+    bench.idle().await;
+    assert_eq!(bench.status(id).await, None);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn sender_data_or_body_refused_asks_on_error_once_for_the_message() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let hook = on_error(move |recipient, code| {
+        count.fetch_add(1, Ordering::SeqCst);
+        assert_eq!((recipient, code), (None, Some(554)));
+        OnError::TryLater
+    });
+    let mut bench = Bench::with(hook).await;
+    let to = envelope(&["a@x.example", "b@x.example"]);
+    bench
+        .add(Add::new(to, "x").next_hop("x:25").retry(&minutes(&[1, 1, 1])))
+        .await;
+    for (nth, stage) in [Stage::Mail, Stage::Data, Stage::FinalReply]
+        .into_iter()
+        .enumerate()
+    {
+        bench
+            .jobs
+            .next()
+            .await
+            .1
+            .send(refused(stage, 554, "5.0.0 no"))
+            .unwrap();
+        bench.idle().await;
+        assert_eq!(asked.load(Ordering::SeqCst), nth + 1);
+        bench.skip().await;
+    }
+    bench.jobs.next().await.1.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn no_connection_timeout_and_broken_session_ask_on_error_too() {
+    let hook = on_error(|recipient, code| {
+        assert_eq!((recipient, code), (None, None));
+        OnError::FailPermanently
+    });
+    let mut bench = Bench::with(hook).await;
+    let broken = AttemptResult::Broken {
+        stage: Stage::Body,
+        error: "timeout".into(),
+        in_doubt: false,
+    };
+    for verdict in [no_connection(), AttemptReport::new(broken)] {
+        let id = bench.add(mail("x")).await;
+        bench.jobs.next().await.1.send(verdict).unwrap();
+        bench.idle().await;
+        assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    }
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn on_error_default() {
+    let mut bench = Bench::new().await;
+    for (verdict, expected) in [
+        (refused(Stage::Mail, 550, "5.7.1 no"), None),
+        (refused(Stage::Data, 421, "4.7.28 rate limit"), Some(true)),
+        (
+            refused(Stage::FinalReply, 452, "4.3.1 too many messages"),
+            Some(true),
+        ),
+        (refused(Stage::FinalReply, 451, "4.3.0 later"), Some(false)),
+        (refused(Stage::Connect, 554, "5.7.1 not today"), Some(false)),
+        (no_connection(), Some(false)),
+    ] {
+        let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+        let id = bench.add(mail("x").retry(&minutes(&[1]))).await;
+        bench.jobs.next().await.1.send(verdict.clone()).unwrap();
+        bench.idle().await;
+        assert_eq!(event(&mut events).await, EventKind::Spooled);
+        let told = match event(&mut events).await {
+            EventKind::Frozen => None,
+            EventKind::Delayed(_) => Some(false),
+            EventKind::DelayedRateLimited(_) => Some(true),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told, expected, "{verdict:?}");
+        bench.freeze(id).await;
+    }
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn on_error_that_fails_counts_as_try_later() {
+    let mut bench = Bench::with(|config| {
+        config.hooks.timeout = Duration::from_millis(20);
+        let calls = AtomicUsize::new(0);
+        config.hooks.on_error(move |_| {
+            let call = calls.fetch_add(1, Ordering::SeqCst);
+            assert!(call != 0, "told to panic");
+            async { std::future::pending().await }
+        });
+    })
+    .await;
+    bench.add(mail("x").retry(&minutes(&[1, 1]))).await;
+    for _ in 0..2 {
+        bench
+            .jobs
+            .next()
+            .await
+            .1
+            .send(refused(Stage::Mail, 550, "5.7.1 no"))
+            .unwrap();
+        assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(60))));
+        bench.skip().await;
+    }
+    bench.jobs.next().await.1.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn try_later_takes_the_next_interval_until_none_is_left() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[1, 5]))).await;
+    for wait in [60, 300] {
+        bench.jobs.next().await.1.send(no_connection()).unwrap();
+        assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(wait))));
+        bench.skip().await;
+    }
+    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    assert_eq!(bench.idle().await, None);
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn expired_messages_are_frozen_and_tell_so() {
+    let mut bench = Bench::new().await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let retry = RetryPolicy {
+        repeat_last: true,
+        expire_after: Some(Duration::from_secs(150)),
+        ..minutes(&[1])
+    };
+    bench.add(mail("x").retry(&retry)).await;
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    for _ in 0..3 {
+        bench.jobs.next().await.1.send(no_connection()).unwrap();
+        assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+        bench.skip().await;
+    }
+    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Expired);
+    assert_eq!(event(&mut events).await, EventKind::Frozen);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn attempts_are_all_kept_with_peer_reply_and_time() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[1, 1]))).await;
+    let mut verdict = refused(Stage::Rcpt, 451, "4.7.1 greylisted");
+    verdict.peer = Some("mx.example.net:25".parse().unwrap());
+    verdict.tls = Some("TLSv1.3".into());
+    for verdict in [verdict.clone(), no_connection()] {
+        bench.jobs.next().await.1.send(verdict).unwrap();
+        bench.skip().await;
+    }
+    let running = bench.jobs.next().await;
+    let bench = bench.crash().await;
+    drop(running);
+    let attempts = bench.details(id).await.message.state.attempts;
+    assert_eq!(attempts[0].report, verdict);
+    assert_eq!(
+        (attempts[0].at, attempts[1].at),
+        (START, START.after(Duration::from_secs(60)))
+    );
+    end(bench.spool).await;
+}
+
+/// The ancestor sent everything that was past due in one burst.
+#[tokio::test]
+async fn past_due_messages_are_released_at_a_bounded_rate_oldest_first() {
+    let bench = Bench::with(|config| config.max_concurrent_jobs = 0).await;
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        ids.push(bench.add(mail("x")).await);
+        bench.clock.advance(Duration::from_millis(1));
+    }
+    let mut bench = bench
+        .reopen(|config| {
+            config.max_concurrent_jobs = 100;
+            config.max_jobs_per_destination = 100;
+            config.release_rate = 50;
+        })
+        .await;
+    // A tenth of a second lets five of them go.
+    for burst in ids.chunks(5) {
+        bench.clock.advance(Duration::from_millis(100));
+        let mut started = Vec::new();
+        for _ in burst {
+            let (job, answer) = bench.jobs.next().await;
+            started.push(job.message);
+            answer.send(accepted()).unwrap();
+        }
+        bench.idle().await;
+        assert!(bench.jobs.none());
+        started.sort_unstable();
+        assert_eq!(started, burst);
+    }
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn five_days_of_outage_pass_at_once() {
+    let mut bench = Bench::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(bench.add(mail("x")).await);
+    }
+    let end_of_outage = START.after(Duration::from_secs(5 * 86_400));
+    let mut attempts = 0;
+    loop {
+        let idle = bench.spool.send(spool_actors::WaitIdle);
+        tokio::pin!(idle);
+        let next = loop {
+            tokio::select! {
+                idle = &mut idle => break idle.unwrap().unwrap().next_attempt,
+                (_, answer) = bench.jobs.next() => {
+                    attempts += 1;
+                    answer.send(no_connection()).unwrap();
+                }
+            }
+        };
+        match next {
+            Some(next) if next < end_of_outage => bench.clock.set(next),
+            _ => break,
+        }
+    }
+    // 1m 5m 15m 30m 1h 2h 4h, then every 8h until the fourth day is over.
+    assert_eq!(attempts, 20 * 20);
+    for id in ids {
+        assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    }
+    end(bench.spool).await;
+}

@@ -1,0 +1,504 @@
+//! Quarantine, freeze, send, remove, purge, recover, status: the rows of the contract's table of operations.
+
+use crate::support::*;
+use spool_actors::{
+    Add, Explain, Freeze, GetBody, ListMessages, Purge, Quarantine, Remove, SendNow, SetMaxConcurrentJobs,
+    Spool, Which,
+};
+use spool_core::store::{Shelf, count_from_disk};
+use spool_core::{
+    AddError, Clock, EventKind, FlowId, Hold, MessageId, Queue, RetryInterval, ShownStatus, SpoolError, Stage,
+};
+use std::time::Duration;
+
+#[tokio::test]
+async fn add_keeps_related_ids_flows_and_the_initial_status() {
+    let bench = Bench::new().await;
+    let other = bench.add(mail("x").frozen()).await;
+    let flow = FlowId::random();
+    let id = bench.add(mail("y").frozen().related(&[other]).flow(flow)).await;
+    let bench = bench.crash().await;
+    let message = bench.details(id).await.message;
+    assert_eq!((message.related, message.flows), (vec![other], vec![flow]));
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn add_with_the_same_idempotency_key_spools_nothing_within_the_window() {
+    let bench = Bench::with(|config| config.max_concurrent_jobs = 0).await;
+    let named = |body| mail(body).idempotency_key("order 17");
+    let (first, second) = tokio::join!(bench.ask(named("x")), bench.ask(named("x")));
+    let first = first.unwrap();
+    assert_eq!(second.unwrap(), first);
+    assert_eq!(bench.ask(named("again")).await.unwrap(), first);
+    let bench = bench.crash().await;
+    assert_eq!(bench.ask(named("after a crash")).await.unwrap(), first);
+    assert_eq!(count_from_disk(&bench.config.dir).unwrap(), 1);
+    bench.clock.advance(Duration::from_secs(86_401));
+    assert_ne!(bench.ask(named("another day")).await.unwrap(), first);
+    let long = mail("x").idempotency_key("k".repeat(256));
+    assert!(matches!(bench.ask(long).await, Err(AddError::Invalid(_))));
+    assert_eq!(count_from_disk(&bench.config.dir).unwrap(), 2);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn quarantine_puts_mail_where_a_person_finds_it_and_in_no_listing_of_active_mail() {
+    let bench = Bench::new().await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let reason = "looks odd".to_owned();
+    let quarantine = Quarantine {
+        reason: reason.clone(),
+        mail: mail("hello\n"),
+    };
+    let id = bench.ask(quarantine).await.unwrap()[0];
+    assert_eq!(event(&mut events).await, EventKind::Quarantined(reason.clone()));
+    let file = std::fs::read(bench.path(&format!("quarantine/{id}.eml"))).unwrap();
+    assert_eq!(file, b"hello\r\n");
+    assert_eq!(bench.status(id).await, None);
+    assert_eq!(count_from_disk(&bench.config.dir).unwrap(), 0);
+    let details = bench.details(id).await;
+    assert_eq!((details.queue, details.reason), (Queue::Quarantine, Some(reason)));
+    let shelf = ListMessages {
+        shelf: Some(Shelf::Quarantine),
+        ..ListMessages::default()
+    };
+    let listed = bench.ask(shelf).await.unwrap();
+    assert_eq!((listed[0].id, listed[0].status), (id, ShownStatus::Quarantined));
+    let bench = bench.crash().await;
+    assert_eq!(done(&bench.recover(id, Shelf::Quarantine).await), 1);
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    assert!(!bench.path(&format!("quarantine/{id}.eml")).exists());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn freeze_is_durable_voids_the_timer_and_names_unknown_ids() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
+    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.idle().await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let unknown = MessageId::from_u128(7);
+    let outcome = bench.ask(Freeze(vec![unknown, id, id])).await.unwrap();
+    assert_eq!(
+        (outcome.done, outcome.errors),
+        (1, vec![SpoolError::NoSuchMessage(unknown)])
+    );
+    assert_eq!(event(&mut events).await, EventKind::Frozen);
+    bench.clock.advance(Duration::from_secs(3600));
+    assert_eq!(bench.idle().await, None);
+    assert!(bench.jobs.none());
+    let mut bench = bench.crash().await;
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    assert_eq!(bench.idle().await, None);
+    assert!(bench.jobs.none());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn freeze_of_a_message_being_sent_holds_when_its_attempt_ends() {
+    let mut bench = Bench::new().await;
+    let deferred = bench.add(mail("x")).await;
+    let (_, answer) = bench.jobs.next().await;
+    assert_eq!(done(&bench.freeze(deferred).await), 1);
+    assert_eq!(bench.status(deferred).await, Some(ShownStatus::Sending));
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    assert_eq!(bench.status(deferred).await, Some(ShownStatus::Frozen));
+    assert_eq!(bench.details(deferred).await.message.state.attempts.len(), 1);
+    let delivered = bench.add(mail("y")).await;
+    let (_, answer) = bench.jobs.next().await;
+    assert_eq!(done(&bench.freeze(delivered).await), 1);
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    assert_eq!(bench.status(delivered).await, None);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn freeze_of_a_message_being_sent_outlives_a_crash() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x")).await;
+    let running = bench.jobs.next().await;
+    assert_eq!(done(&bench.freeze(id).await), 1);
+    let mut bench = bench.crash().await;
+    drop(running);
+    bench.idle().await;
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    assert!(bench.details(id).await.message.state.attempts[0].in_doubt());
+    assert!(bench.jobs.none());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn freeze_then_send_of_a_message_being_sent_leaves_it_to_its_retries() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
+    let (_, answer) = bench.jobs.next().await;
+    assert_eq!(done(&bench.freeze(id).await), 1);
+    assert_eq!(done(&bench.send(id).await), 1);
+    answer.send(no_connection()).unwrap();
+    assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(300))));
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn freeze_takes_due_messages_that_have_not_begun() {
+    let mut bench = Bench::with(|config| config.max_jobs_per_destination = 1).await;
+    let first = bench.add(mail("first")).await;
+    let (_, answer) = bench.jobs.next().await;
+    let mut waiting = Vec::new();
+    for _ in 0..100 {
+        waiting.push(bench.add(mail("x")).await);
+    }
+    assert_eq!(done(&bench.ask(Freeze(waiting.clone())).await.unwrap()), 100);
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    assert!(bench.jobs.none());
+    assert_eq!(bench.status(first).await, None);
+    for id in waiting {
+        assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    }
+    let last = bench.add(mail("last")).await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.message, last);
+    answer.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn send_attempts_now_voids_the_old_timer_and_leaves_what_is_due_alone() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[60]))).await;
+    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.idle().await;
+    assert_eq!(done(&bench.send(id).await), 1);
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.message, id);
+    // Being sent: nothing to do.
+    assert_eq!(done(&bench.send(id).await), 1);
+    bench.clock.advance(Duration::from_secs(7200));
+    assert!(bench.jobs.none());
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    assert_eq!(bench.status(id).await, None);
+    let outcome = bench.send(id).await;
+    assert_eq!(
+        (outcome.done, outcome.errors),
+        (0, vec![SpoolError::NoSuchMessage(id)])
+    );
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn send_takes_frozen_ones_and_waiting_ones_as_asked_for() {
+    let mut bench = Bench::new().await;
+    let waiting = bench.add(mail("waiting")).await;
+    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.idle().await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let frozen = bench.add(mail("frozen").frozen()).await;
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    let all = |which| SendNow {
+        which,
+        retry_intervals: vec![],
+    };
+    assert_eq!(done(&bench.ask(all(Which::FrozenOnly)).await.unwrap()), 1);
+    assert_eq!(event(&mut events).await, EventKind::Unfrozen);
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.message, frozen);
+    answer.send(accepted()).unwrap();
+    assert_eq!(event(&mut events).await, EventKind::Delivered);
+    assert_eq!(done(&bench.ask(all(Which::AllMessages)).await.unwrap()), 1);
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.message, waiting);
+    answer.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+/// The ancestor left such a message where no timer found it.
+#[tokio::test]
+async fn send_that_is_deferred_is_scheduled_like_any_other() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[60])).frozen()).await;
+    let extra = RetryInterval::new(Duration::from_secs(7), Duration::ZERO);
+    let which = Which::SomeMessages(vec![id]);
+    let send = SendNow {
+        which,
+        retry_intervals: vec![extra],
+    };
+    assert_eq!(done(&bench.ask(send).await.unwrap()), 1);
+    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(7))));
+    bench.skip().await;
+    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(3600))));
+    bench.skip().await;
+    bench.jobs.next().await.1.send(accepted()).unwrap();
+    bench.idle().await;
+    assert_eq!(bench.status(id).await, None);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn send_tries_failed_recipients_again() {
+    let mut bench = Bench::new().await;
+    let add = Add::new(envelope(&["gone@x.example", "fine@x.example"]), "x").next_hop("x:25");
+    let id = bench.add(add).await;
+    bench
+        .jobs
+        .next()
+        .await
+        .1
+        .send(partly(&[(0, 550, "5.1.1 gone")]))
+        .unwrap();
+    bench.idle().await;
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    assert_eq!(done(&bench.send(id).await), 1);
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.recipients, [0]);
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    assert_eq!(bench.status(id).await, None);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn remove_takes_only_frozen_messages_and_keeps_them_on_the_shelf() {
+    let mut bench = Bench::new().await;
+    let waiting = bench.add(mail("waiting")).await;
+    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.idle().await;
+    let outcome = bench.remove(waiting).await;
+    assert_eq!(
+        (outcome.done, &outcome.errors[..]),
+        (0, &[SpoolError::NotFrozen(waiting)][..])
+    );
+    assert!(outcome.errors[0].to_string().contains("frozen"));
+    bench.freeze(waiting).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    assert_eq!(done(&bench.remove(waiting).await), 1);
+    assert_eq!(event(&mut events).await, EventKind::Removed);
+    assert_eq!(bench.status(waiting).await, None);
+    assert_eq!(count_from_disk(&bench.config.dir).unwrap(), 0);
+    let bench = bench.crash().await;
+    let details = bench.details(waiting).await;
+    assert_eq!(
+        (details.queue, details.message.state.attempts.len()),
+        (Queue::Removed, 1)
+    );
+    assert_eq!(bench.ask(GetBody(waiting)).await.unwrap(), "waiting\r\n");
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn purge_deletes_only_what_was_removed_longer_ago() {
+    let bench = Bench::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let id = bench.add(mail("x").frozen()).await;
+        bench.remove(id).await;
+        ids.push(id);
+        bench.clock.advance(Duration::from_secs(3600));
+    }
+    let purge = |hours: u64| Purge {
+        older_than: Duration::from_secs(hours * 3600),
+        ids: None,
+    };
+    assert_eq!(done(&bench.ask(purge(3)).await.unwrap()), 0);
+    assert_eq!(done(&bench.ask(purge(2)).await.unwrap()), 1);
+    assert!(!bench.path(&format!("removed/{}.eml", ids[0])).exists());
+    assert!(bench.path(&format!("removed/{}.eml", ids[1])).exists());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn recover_brings_a_message_back_frozen_with_all_it_was() {
+    let mut bench = Bench::new().await;
+    let add = Add::new(envelope(&["gone@x.example", "late@x.example"]), "x").next_hop("x:25");
+    let id = bench.add(add).await;
+    let verdict = partly(&[(0, 550, "5.1.1 gone"), (1, 451, "4.3.0 later")]);
+    bench.jobs.next().await.1.send(verdict).unwrap();
+    bench.idle().await;
+    bench.freeze(id).await;
+    let before = bench.details(id).await.message;
+    bench.remove(id).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    assert_eq!(done(&bench.recover(id, Shelf::Removed).await), 1);
+    assert_eq!(event(&mut events).await, EventKind::Recovered(Queue::Removed));
+    let mut bench = bench.crash().await;
+    assert_eq!(bench.details(id).await.message, before);
+    bench.idle().await;
+    assert!(bench.jobs.none(), "it is sent only by send");
+    let outcome = bench.recover(id, Shelf::Removed).await;
+    assert_eq!(outcome.errors, [SpoolError::OnSpool(id)]);
+    bench.send(id).await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.recipients, [0, 1]);
+    answer.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn recover_takes_edited_and_foreign_made_pairs_and_refuses_broken_ones_with_the_reason() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("first\n").frozen()).await;
+    bench.remove(id).await;
+    let json = bench.path(&format!("removed/{id}.json"));
+    let text = std::fs::read_to_string(&json).unwrap();
+    std::fs::write(&json, text.replace("b@example.net", "other@example.net")).unwrap();
+    std::fs::write(bench.path(&format!("removed/{id}.eml")), "edited\n").unwrap();
+    assert_eq!(done(&bench.recover(id, Shelf::Removed).await), 1);
+    bench.send(id).await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(
+        job.envelope.recipients[0].address.to_string(),
+        "other@example.net"
+    );
+    assert_eq!(job.body, "edited\r\n");
+    answer.send(accepted()).unwrap();
+
+    let foreign = "01JDF3T0000000000000000007".parse::<MessageId>().unwrap();
+    let write = |json: &str| {
+        std::fs::write(bench.path(&format!("removed/{foreign}.eml")), "by hand\n").unwrap();
+        std::fs::write(bench.path(&format!("removed/{foreign}.json")), json).unwrap();
+    };
+    for (broken, why) in [
+        ("{", "line 1"),
+        (
+            r#"{"sender":"a@example.org","recipients":["b@example.net"]}"#,
+            "next_hops",
+        ),
+        (
+            r#"{"sender":"a@example.org","recipients":["nobody at all"],"next_hops":["x:25"]}"#,
+            "nobody",
+        ),
+        (
+            r#"{"sender":"","recipients":["b@example.net"],"next_hops":["x:25"],"colour":1}"#,
+            "colour",
+        ),
+    ] {
+        write(broken);
+        let errors = bench.recover(foreign, Shelf::Removed).await.errors;
+        assert!(
+            errors.len() == 1 && errors[0].to_string().contains(why),
+            "{errors:?} for {broken}"
+        );
+    }
+    write(r#"{"sender":"a@example.org","recipients":["b@example.net"],"next_hops":["x:25"]}"#);
+    assert_eq!(done(&bench.recover(foreign, Shelf::Removed).await), 1);
+    bench.send(foreign).await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!((job.message, job.body), (foreign, "by hand\r\n".into()));
+    answer.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn status_pages_in_the_order_of_arrival_and_shows_no_envelope_unless_asked() {
+    let bench = Bench::with(|config| config.max_concurrent_jobs = 0).await;
+    let mut ids = Vec::new();
+    for _ in 0..25 {
+        ids.push(bench.add(mail("x")).await);
+    }
+    let mut listed = Vec::new();
+    loop {
+        let after = listed.last().copied();
+        let page = bench
+            .ask(ListMessages {
+                after,
+                limit: 10,
+                ..ListMessages::default()
+            })
+            .await
+            .unwrap();
+        assert!(page.iter().all(|message| message.envelope.is_none()));
+        listed.extend(page.iter().map(|message| message.id));
+        if page.len() < 10 {
+            break;
+        }
+    }
+    assert_eq!(listed, ids);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn explain_names_every_hold_in_order() {
+    let mut bench = Bench::with(|config| {
+        config.max_concurrent_jobs = 1;
+        config.max_jobs_per_destination = 1;
+    })
+    .await;
+    let running = bench.add(mail("x").retry(&minutes(&[5]))).await;
+    let (_, answer) = bench.jobs.next().await;
+    let since = bench.clock.now();
+    assert_eq!(
+        bench.ask(Explain(running)).await.unwrap(),
+        [Hold::Sending { since }]
+    );
+    let armed = bench.add(mail("y").retry(&minutes(&[5]))).await;
+    let (max, one) = (1, 1);
+    let limits = [
+        Hold::JobsLimit { max, running: one },
+        Hold::DestinationLimit { max, running: one },
+        Hold::FairShare { max },
+    ];
+    assert_eq!(bench.ask(Explain(armed)).await.unwrap(), limits);
+    let frozen = bench.add(mail("z").frozen()).await;
+    assert_eq!(bench.ask(Explain(frozen)).await.unwrap(), [Hold::Frozen]);
+    bench.ask(SetMaxConcurrentJobs(0)).await.unwrap();
+    let paused = bench.ask(Explain(armed)).await.unwrap();
+    assert_eq!(paused[0], Hold::Paused);
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    let until = bench.after(Duration::from_secs(300));
+    let waiting = bench.ask(Explain(running)).await.unwrap();
+    assert_eq!(waiting[..2], [Hold::RetryTime { until }, Hold::Paused]);
+    let unknown = MessageId::from_u128(3);
+    assert_eq!(
+        bench.ask(Explain(unknown)).await,
+        Err(SpoolError::NoSuchMessage(unknown))
+    );
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn operations_on_a_closed_spool_say_so() {
+    let bench = Bench::new().await;
+    let id = bench.add(mail("x").frozen()).await;
+    let spool = bench.spool.clone();
+    end(spool).await;
+    assert!(bench.spool.send(Remove(vec![id])).await.is_err() || !bench.spool.connected());
+    let bench = Bench::new().await;
+    let hung = bench.add(mail("x")).await;
+    let timeout = Some(Duration::from_millis(1));
+    bench.ask(spool_actors::KillAndFlush { timeout }).await;
+    assert_eq!(bench.ask(Freeze(vec![hung])).await, Err(SpoolError::Killed));
+    assert_eq!(bench.ask(Explain(hung)).await, Err(SpoolError::Killed));
+    assert_eq!(bench.ask(GetBody(hung)).await, Err(SpoolError::Killed));
+    let quarantine = Quarantine {
+        reason: String::new(),
+        mail: mail("x"),
+    };
+    assert_eq!(bench.ask(quarantine).await, Err(AddError::Killed));
+}
+
+#[tokio::test]
+async fn what_is_refused_for_its_sender_is_frozen_and_named_in_its_attempts() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x")).await;
+    bench
+        .jobs
+        .next()
+        .await
+        .1
+        .send(refused(Stage::Mail, 550, "5.7.1 no"))
+        .unwrap();
+    bench.idle().await;
+    let state = bench.details(id).await.message.state;
+    assert_eq!((state.failed.len(), state.attempts.len()), (1, 1));
+    assert_eq!(state.failed[0].reply.as_ref().unwrap().code, 550);
+    end(bench.spool).await;
+}
