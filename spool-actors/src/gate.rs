@@ -2,8 +2,8 @@
 
 use spool_core::store::{Store, StoreError};
 use spool_core::{AddError, Budget};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What to tell someone whose mail found no room in memory.
@@ -12,13 +12,14 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A view on a spool's limits.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    store: Arc<Store>,
+    /// Weak: who only looks does not keep the spool open.
+    store: Weak<Store>,
     budget: Budget,
     closed: Arc<AtomicBool>,
 }
 
 impl Gate {
-    pub(crate) fn new(store: Arc<Store>, budget: Budget) -> Self {
+    pub(crate) fn new(store: Weak<Store>, budget: Budget) -> Self {
         Self {
             store,
             budget,
@@ -34,7 +35,8 @@ impl Gate {
         if self.is_closed() {
             return Err(AddError::Killed);
         }
-        self.store.admit(size).map_err(add_error)?;
+        let store = self.store.upgrade().ok_or(AddError::Killed)?;
+        store.admit(size).map_err(add_error)?;
         if self.budget.has_room(size) {
             Ok(())
         } else {

@@ -69,6 +69,8 @@ pub struct SpoolActor {
     agent: Arc<dyn DeliveryAgent>,
     workers: Workers,
     max_jobs: usize,
+    /// How many times it was set.
+    epoch: u64,
     max_jobs_per_destination: usize,
     release_rate: u32,
     /// Messages that a former process was sending when it ended.

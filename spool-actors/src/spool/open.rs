@@ -142,7 +142,7 @@ fn start_here(
     tracing::info!(dir = %config.dir.display(), messages = recovered, torn_bytes, damaged = damage.len(), "spool opened");
     let workers = Workers::start(config.threads).map_err(|source| no_thread(config.dir.clone(), source))?;
     let (store, budget) = (Arc::new(store), Budget::new(config.memory_limit));
-    let gate = Gate::new(Arc::clone(&store), budget.clone());
+    let gate = Gate::new(Arc::downgrade(&store), budget.clone());
     let interrupted = messages
         .iter()
         .filter(|message| message.in_flight.is_some())
@@ -179,6 +179,7 @@ fn start_here(
         agent,
         workers: workers.clone(),
         max_jobs: config.max_concurrent_jobs,
+        epoch: 0,
         max_jobs_per_destination: config.max_jobs_per_destination,
         release_rate: config.release_rate,
         interrupted,

@@ -35,6 +35,7 @@ impl Handler<SetMaxConcurrentJobs> for SpoolActor {
         self.alive()?;
         tracing::info!(max = set.0, "maximum of concurrent jobs set");
         self.max_jobs = set.0;
+        self.epoch += 1;
         self.queue.pause(set.0 == 0);
         if let Some(throttle) = &self.throttle {
             throttle.do_send(SetMax(set.0));

@@ -204,6 +204,16 @@ impl Handler<Granted> for SpoolActor {
         if self.gate.is_closed() {
             return;
         }
+        if granted.permit.epoch() != self.epoch {
+            // Granted before the maximum was set, on its way since: a session that starts now counts against the new one.
+            if let Some(throttle) = &self.throttle {
+                throttle.do_send(Demand {
+                    destination: granted.destination,
+                    more: 1,
+                });
+            }
+            return;
+        }
         let now = self.clock.now();
         if let Some(content) = self.queue.start(granted.destination, now) {
             let message = &content.message;

@@ -58,6 +58,13 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// How many times the maximum had been set when it was granted.
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(throttle) = self.throttle.upgrade() {

@@ -7,10 +7,11 @@ use spool_actors::{
 };
 use spool_core::store::{OpenError, count_from_disk};
 use spool_core::{
-    AddError, AttemptReport, AttemptResult, EventKind, RefusedRecipient, Reply, RetryPolicy, Section,
-    ShownStatus, SpoolError, Stage,
+    AddError, AttemptReport, AttemptResult, Dice, EventKind, RefusedRecipient, Reply, RetryInterval,
+    RetryPolicy, Section, ShownStatus, SpoolError, Stage, SystemClock,
 };
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -354,4 +355,51 @@ async fn two_spools_live_in_one_process() {
     assert_eq!(job.body, "first\r\n");
     answer.send(accepted()).unwrap();
     end(first).await;
+}
+
+/// Chance that fails in the middle of a decision, on the spool's own thread.
+#[derive(Debug)]
+struct BrokenDice;
+
+impl Dice for BrokenDice {
+    fn draw(&self, _: RetryInterval) -> Duration {
+        panic!("told to panic")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_an_actor_ends_the_spool_but_neither_mail_nor_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let (jobs, received) = mpsc::unbounded_channel();
+    let (agent, clock) = (Arc::new(Scripted(jobs)), Arc::new(SystemClock));
+    let opened = Spool::start(config(dir.path()), agent, clock, Arc::new(BrokenDice))
+        .await
+        .unwrap();
+    let mut jobs = Jobs(received);
+    let spool = opened.addr;
+    let id = spool.send(mail("x")).await.unwrap().unwrap()[0];
+    jobs.next().await.1.send(no_connection()).unwrap();
+    // Whoever asks is told, and never left waiting.
+    let asked = async { while spool.send(ListMessages::default()).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), asked)
+        .await
+        .expect("an answer");
+    let reopened = async {
+        loop {
+            let (jobs, received) = mpsc::unbounded_channel();
+            match Spool::open(config(dir.path()), Scripted(jobs)).await {
+                Ok(spool) => return (spool, Jobs(received)),
+                Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let (spool, mut jobs) = tokio::time::timeout(Duration::from_secs(20), reopened)
+        .await
+        .expect("the lock is free");
+    let (job, answer) = jobs.next().await;
+    assert_eq!(job.message, id);
+    assert!(on_disk(dir.path())[0].state.attempts[0].in_doubt());
+    answer.send(accepted()).unwrap();
+    end(spool).await;
 }
