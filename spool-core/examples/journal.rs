@@ -11,15 +11,34 @@
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, Finish, NewMessage, Store, StoreOptions};
 use spool_core::{
-    Address, Envelope, IdSource, MessageId, RetryPolicy, ReversePath, Section, Status, Timestamp,
+    Address, Envelope, EnvelopeSummary, Event, EventKind, IdSource, MessageId, RetryPolicy, ReversePath,
+    Section, Status, Timestamp,
 };
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const BODY: usize = 2048;
 const ROUNDS: u32 = 6;
+
+/// As the spool tells it.
+fn event(id: MessageId, kind: EventKind) -> Event {
+    let envelope = EnvelopeSummary {
+        sender: "sender@example.org".to_owned(),
+        recipients: vec!["recipient@example.net".to_owned()],
+        size: BODY as u64,
+    };
+    Event {
+        seq: 0,
+        at: Timestamp(1),
+        id: Some(id),
+        flows: Vec::new(),
+        envelope: Some(Arc::new(envelope)),
+        kind,
+    }
+}
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -77,7 +96,14 @@ fn commits(
     let end = Instant::now() + span;
     while Instant::now() < end {
         let how = Finish::Delivered;
-        let mut changes: Vec<Change> = live.drain(..).map(|id| Change::Finish { id, how }).collect();
+        let mut changes: Vec<Change> = live
+            .drain(..)
+            .map(|id| Change::Finish {
+                id,
+                how,
+                events: vec![event(id, EventKind::Delivered)],
+            })
+            .collect();
         for _ in 0..batch {
             let id = ids.next(Timestamp(1));
             live.push(id);
@@ -87,15 +113,19 @@ fn commits(
                     section: section.clone(),
                     status: Status::SendAt(Timestamp(1)),
                     in_flight: Some(Timestamp(1)),
+                    state: None,
                 }],
                 body: body.clone(),
                 flows: Vec::new(),
                 parent: None,
+                related: Vec::new(),
+                key: None,
+                events: vec![event(id, EventKind::Spooled)],
                 spooled_at: Timestamp(1),
             }));
         }
         let start = Instant::now();
-        let results = store.commit(&changes);
+        let results = store.commit(&mut changes);
         times.push(start.elapsed());
         assert!(results.iter().all(Result::is_ok));
         store.maintain();

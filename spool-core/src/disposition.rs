@@ -84,8 +84,12 @@ pub fn refusals(
         default,
     };
     let refused = report.refused.iter().zip(&defaults.recipients);
-    let recipients = refused.map(|(refused, default)| refusal(Some(refused.recipient), Some(&refused.reply), *default));
-    let single = matches!(report.result, AttemptResult::Accepted(_) | AttemptResult::AllRefused);
+    let recipients =
+        refused.map(|(refused, default)| refusal(Some(refused.recipient), Some(&refused.reply), *default));
+    let single = matches!(
+        report.result,
+        AttemptResult::Accepted(_) | AttemptResult::AllRefused
+    );
     let whole = (!single).then(|| refusal(None, message_reply(&report.result), defaults.message));
     (recipients.collect(), whole)
 }

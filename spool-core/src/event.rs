@@ -8,7 +8,7 @@ use crate::summary::EnvelopeSummary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The kinds of event.
+/// The kinds of event. Their order is part of the journal's format: a new one comes last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -37,12 +37,12 @@ pub enum EventKind {
     Expired,
     /// An attempt ended without its final reply: the next hop may hold the message.
     InDoubt,
-    /// The presend hook was asked, and decided so.
-    Presend(Presend),
     /// Still here. Every 30 seconds.
     Ping,
     /// This subscriber missed so many events.
     Gap(u64),
+    /// The presend hook was asked, and decided so.
+    Presend(Presend),
 }
 
 /// One event.

@@ -100,15 +100,24 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Killed => f.write_str("the spool is shutting down; it goes on after the next start"),
-            Self::Disk { error } => write!(f, "the disk failed, nothing is sent until the next start: {error}"),
+            Self::Disk { error } => write!(
+                f,
+                "the disk failed, nothing is sent until the next start: {error}"
+            ),
             Self::Frozen => f.write_str("frozen: it waits for `send`"),
             Self::RetryTime { until } => write!(f, "waits for its next attempt at {until}"),
             Self::Backlog { ahead, until } => {
-                write!(f, "past due at the start: {ahead} older ones go first, until about {until}")
+                write!(
+                    f,
+                    "past due at the start: {ahead} older ones go first, until about {until}"
+                )
             }
             Self::Paused => f.write_str("delivery is paused: the maximum of concurrent jobs is 0"),
             Self::JobsLimit { max, running } => {
-                write!(f, "{running} of at most {max} sessions run; it waits until one ends")
+                write!(
+                    f,
+                    "{running} of at most {max} sessions run; it waits until one ends"
+                )
             }
             Self::DestinationLimit { max, running } => write!(
                 f,
@@ -120,7 +129,10 @@ impl fmt::Display for Hold {
             ),
             Self::Line { ahead } => write!(f, "{ahead} others for the same next hops are due before it"),
             Self::Memory { used, limit } => {
-                write!(f, "no memory to read it: {used} of {limit} bytes are taken; it waits for mail to leave")
+                write!(
+                    f,
+                    "no memory to read it: {used} of {limit} bytes are taken; it waits for mail to leave"
+                )
             }
             Self::Presend => f.write_str("the presend hook is deciding"),
             Self::Writing => f.write_str("its state is being written to disk"),

@@ -89,6 +89,20 @@ pub struct EnvelopeSummary {
 }
 
 impl EnvelopeSummary {
+    /// All of `message`, with the recipients that are done as well: what events say of it, which stays the same all its
+    /// life.
+    #[must_use]
+    pub fn whole(message: &Message) -> Self {
+        let recipients = message.envelope.recipients.iter();
+        Self {
+            sender: message.envelope.reverse_path.as_str().to_owned(),
+            recipients: recipients
+                .map(|recipient| recipient.address.to_string())
+                .collect(),
+            size: message.body_size,
+        }
+    }
+
     /// What `message` is about.
     #[must_use]
     pub fn of(message: &Message) -> Self {

@@ -143,7 +143,7 @@ impl SpoolActor {
             at: self.clock.now(),
             id: Some(message.id),
             flows: message.flows.clone(),
-            envelope: Some(Arc::new(EnvelopeSummary::of(message))),
+            envelope: Some(Arc::new(EnvelopeSummary::whole(message))),
             kind,
         }
     }

@@ -1,39 +1,303 @@
 //! The event log: the newest events of a spool on disk, for subscribers that come back.
 //!
 //! The journal is its write-ahead log. A change's frame holds the numbers and kinds of its events, so what the log had
-//! not synced when the power went is told again from the journal. It never holds up a commit and never keeps mail.
+//! not synced when the power went is told again from the journal. It never holds up a commit, never fails one, and never
+//! keeps mail; what it cannot write is shown as a gap.
 
+use super::fs::{Fs, Mode};
+use super::lines::{self, Lines, Part};
 use super::{Store, StoreError};
-use crate::event::Event;
+use crate::clock::Timestamp;
+use crate::event::{Event, EventKind};
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The log's directory.
+const EVENTS: &str = "events";
+/// The whole is given up in files of this part of its size.
+const FILES: u64 = 8;
+/// Events that wait in memory while the disk takes none; then the oldest are dropped.
+const MAX_QUEUE: usize = 65_536;
 
 /// Where a reader of the event log stands.
 #[derive(Debug, Clone, Default)]
 pub struct EventCursor {
     /// The number of the last event it has.
     pub after: u64,
+    /// The file that holds it, and the offset behind it: only a hint.
+    place: Option<(u64, u64)>,
 }
 
 impl EventCursor {
     /// Behind the event with the number `after`; 0: at the beginning.
     #[must_use]
     pub const fn new(after: u64) -> Self {
-        Self { after }
+        Self { after, place: None }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    lines: Lines,
+    queue: VecDeque<Event>,
+    /// The number of the last event that was ever told.
+    last: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct EventLog {
+    fs: Arc<dyn Fs>,
+    /// Bytes of all files; 0: there is no log.
+    limit: u64,
+    inner: Mutex<Inner>,
+}
+
+impl EventLog {
+    /// Opens the log of the spool in `dir`, and cuts what is torn at its end.
+    pub(super) fn open(fs: &Arc<dyn Fs>, dir: &Path, limit: u64) -> io::Result<Self> {
+        let mut lines = Lines::open(Arc::clone(fs), dir.join(EVENTS))?;
+        let mut last = 0;
+        while let Some(part) = lines.parts().back().copied() {
+            let (end, seq) = good_end(&**fs, lines.dir(), part)?;
+            lines.cut(end)?;
+            last = seq;
+            if end > 0 {
+                break;
+            }
+        }
+        lines.sync_newest()?;
+        let queue = VecDeque::new();
+        Ok(Self {
+            fs: Arc::clone(fs),
+            limit,
+            inner: Mutex::new(Inner { lines, queue, last }),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.lock().last
+    }
+
+    /// Takes events that the journal holds, to be written when there is time.
+    pub(super) fn push(&self, events: &[Event]) {
+        let Some(newest) = events.last() else { return };
+        let mut inner = self.lock();
+        inner.last = inner.last.max(newest.seq);
+        if self.limit == 0 {
+            return;
+        }
+        inner.queue.extend(events.iter().cloned());
+        while inner.queue.len() > MAX_QUEUE {
+            inner.queue.pop_front();
+        }
+    }
+
+    /// Events numbered up to `last` were told at some time, though none of them is known any more.
+    pub(super) fn raise(&self, last: u64) {
+        let mut inner = self.lock();
+        inner.last = inner.last.max(last);
+    }
+
+    /// Writes what waits. What the disk does not take goes on waiting.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.lock().flush(self.limit)
+    }
+
+    /// The same, durably.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.flush(self.limit)?;
+        inner.lines.sync()
+    }
+}
+
+impl Inner {
+    fn flush(&mut self, limit: u64) -> io::Result<()> {
+        let part = (limit / FILES).max(1);
+        let mut bytes = Vec::new();
+        while let Some(first) = self.queue.front().map(|event| event.seq) {
+            if !self.lines.has_head() || self.lines.parts().back().is_none_or(|head| head.size >= part) {
+                self.lines.begin(first)?;
+            }
+            let room = part.saturating_sub(self.lines.parts().back().map_or(0, |head| head.size));
+            bytes.clear();
+            let mut count = 0;
+            for event in &self.queue {
+                // Text and numbers alone: there is nothing that JSON could not say.
+                serde_json::to_writer(&mut bytes, event)?;
+                bytes.push(b'\n');
+                count += 1;
+                if bytes.len() as u64 >= room {
+                    break;
+                }
+            }
+            self.lines.append(&bytes)?;
+            self.queue.drain(..count);
+            while self.lines.total() > limit && self.lines.parts().len() > 1 {
+                self.lines.drop_oldest();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the good lines of a file end, and the number of the last one.
+fn good_end(fs: &dyn Fs, dir: &Path, part: Part) -> io::Result<(u64, u64)> {
+    let file = fs.open(&lines::path(dir, part.number), Mode::Read)?;
+    let (mut end, mut last) = (0, part.number.saturating_sub(1));
+    lines::scan(&*file, 0, part.size, &mut |line, behind| match parse(line) {
+        Some(event) if event.seq > last => {
+            (end, last) = (behind, event.seq);
+            ControlFlow::Continue(())
+        }
+        Some(_) | None => ControlFlow::Break(()),
+    })?;
+    Ok((end, last))
+}
+
+fn parse(line: &[u8]) -> Option<Event> {
+    serde_json::from_slice(line).ok()
+}
+
+/// A page that is being read.
+struct Page<'a> {
+    cursor: &'a mut EventCursor,
+    events: Vec<Event>,
+    limit: usize,
+}
+
+impl Page<'_> {
+    /// Takes the next event, and tells of those that are missing before it. `false`: the page is full.
+    fn take(&mut self, event: Event, place: Option<(u64, u64)>) -> bool {
+        if event.seq > self.cursor.after {
+            let missing = event.seq - self.cursor.after - 1;
+            if missing > 0 {
+                self.events.push(gap(event.seq - 1, missing, event.at));
+            }
+            self.cursor.after = event.seq;
+            self.events.push(event);
+        }
+        self.cursor.place = place.or(self.cursor.place);
+        self.events.len() < self.limit
+    }
+}
+
+fn gap(seq: u64, missing: u64, at: Timestamp) -> Event {
+    Event {
+        seq,
+        at,
+        id: None,
+        flows: Vec::new(),
+        envelope: None,
+        kind: EventKind::Gap(missing),
     }
 }
 
 impl Store {
-    /// Up to `limit` events behind `cursor`, which moves along. Where the log no longer reaches back, or has a hole, the
-    /// first event is an [`EventKind::Gap`](crate::EventKind::Gap) with the number of those that are missing. Empty: there is nothing newer.
+    /// Up to about `limit` events behind `cursor`, which moves along. Where the log no longer reaches back, or has a hole,
+    /// there is an [`EventKind::Gap`] with the number of those that are missing. Empty: there is nothing newer.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] when the log cannot be read.
+    /// [`StoreError::Invalid`] for a cursor that is ahead of this spool; [`StoreError::Failed`] when the log cannot be read.
     pub fn events_after(&self, cursor: &mut EventCursor, limit: usize) -> Result<Vec<Event>, StoreError> {
-        let _ = (cursor, limit);
-        Ok(Vec::new())
+        let last = self.last_event();
+        if cursor.after > last {
+            let text = format!("there is no event {} yet: the last one is {last}", cursor.after);
+            return Err(StoreError::Invalid(text));
+        }
+        let mut page = Page {
+            cursor,
+            events: Vec::new(),
+            limit,
+        };
+        let failed = |error: io::Error| StoreError::Failed(format!("the event log cannot be read: {error}"));
+        self.events.read(&mut page).map_err(failed)?;
+        Ok(page.events)
     }
 
-    /// The number of the last event.
+    /// The number of the last event; 0: there was none.
     pub fn last_event(&self) -> u64 {
-        0
+        self.events.last()
+    }
+}
+
+impl EventLog {
+    fn read(&self, page: &mut Page<'_>) -> io::Result<()> {
+        let mut tried = None;
+        loop {
+            let (parts, dir, waiting) = self.snapshot();
+            match self.read_parts(&parts, &dir, page) {
+                // The oldest file was given up meanwhile: there is a new oldest one.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tried != parts.front().copied() => {
+                    tried = parts.front().copied();
+                    page.cursor.place = None;
+                }
+                Err(error) => return Err(error),
+                Ok(false) => return Ok(()),
+                Ok(true) => {
+                    for event in waiting {
+                        if !page.take(event, None) {
+                            break;
+                        }
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The files as they are now, and what they do not hold because the disk does not take it.
+    fn snapshot(&self) -> (VecDeque<Part>, PathBuf, Vec<Event>) {
+        let mut inner = self.lock();
+        let waiting = match inner.flush(self.limit) {
+            Ok(()) => Vec::new(),
+            Err(_) => inner.queue.iter().cloned().collect(),
+        };
+        (inner.lines.parts().clone(), inner.lines.dir().to_owned(), waiting)
+    }
+
+    /// `true`: read to the end.
+    fn read_parts(&self, parts: &VecDeque<Part>, dir: &Path, page: &mut Page<'_>) -> io::Result<bool> {
+        let next = page.cursor.after + 1;
+        let known = |number: u64| parts.iter().any(|part| part.number == number);
+        let hint = page.cursor.place.filter(|(number, _)| known(*number));
+        let begins = parts
+            .iter()
+            .rev()
+            .find(|part| part.number <= next)
+            .or(parts.front());
+        let first = hint.map(|(number, _)| number).or(begins.map(|part| part.number));
+        for part in parts.iter().filter(|part| Some(part.number) >= first) {
+            let from = hint
+                .filter(|(number, _)| *number == part.number)
+                .map_or(0, |(_, offset)| offset);
+            if from >= part.size {
+                continue;
+            }
+            let file = self.fs.open(&lines::path(dir, part.number), Mode::Read)?;
+            let mut full = false;
+            lines::scan(&*file, from, part.size, &mut |line, behind| {
+                // A line that cannot be read is a gap, which the next one tells of.
+                let more = parse(line).is_none_or(|event| page.take(event, Some((part.number, behind))));
+                full = !more;
+                if more {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })?;
+            if full {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

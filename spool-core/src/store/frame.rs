@@ -25,6 +25,8 @@ pub(super) enum Kind {
     State,
     /// The end of a message.
     Finish,
+    /// Events about a message that is not in the journal.
+    Note,
     /// Nothing: it covers bytes that were set aside. Payload and body are not to be read.
     Hole,
 }
@@ -37,6 +39,7 @@ impl Kind {
             Self::State => 3,
             Self::Finish => 4,
             Self::Hole => 5,
+            Self::Note => 6,
         }
     }
 
@@ -47,6 +50,7 @@ impl Kind {
             3 => Self::State,
             4 => Self::Finish,
             5 => Self::Hole,
+            6 => Self::Note,
             _ => return None,
         })
     }

@@ -61,6 +61,11 @@ impl Index {
         self.messages.iter().map(|(id, entry)| (*id, *entry))
     }
 
+    /// Whether a segment may have come free since [`Index::take_free`] last looked.
+    pub(super) const fn has_changed(&self) -> bool {
+        self.changed
+    }
+
     /// A segment is on disk.
     pub(super) fn open_segment(&mut self, seq: Seq) {
         self.segments.entry(seq).or_default();

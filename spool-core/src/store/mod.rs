@@ -11,6 +11,8 @@ mod event_log;
 mod frame;
 pub mod fs;
 mod index;
+mod key_log;
+mod lines;
 mod offline;
 mod permit;
 mod reader;
@@ -26,18 +28,23 @@ mod types;
 mod writer;
 
 pub use change::{Addition, Change, Finish, NewMessage};
-pub use event_log::EventCursor;
 pub use error::{OpenError, StoreError};
+pub use event_log::EventCursor;
 pub use offline::{count_from_disk, count_from_disk_on, status_from_disk, status_from_disk_on};
 pub use shelf::{Shelf, Shelved, shelf_from_disk};
-pub use types::{Damage, RememberedKey, Recovered, Recovery, StoreOptions, StoreStats};
+pub use types::{Damage, Recovered, Recovery, RememberedKey, StoreOptions, StoreStats};
 
+use crate::event::Event;
 use crate::id::MessageId;
 use crate::message::Message;
+use crate::summary::EnvelopeSummary;
 use bytes::Bytes;
+use event_log::EventLog;
 use fs::{Fs, FsFile, RealFs};
 use index::{Entry, Index};
+use key_log::KeyLog;
 use reader::{Reader, Unread};
+use replay::Untold;
 use segment::{Place, Seq};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -65,6 +72,8 @@ pub struct Store {
     writer: Mutex<Writer>,
     index: Mutex<Index>,
     reader: Reader,
+    events: EventLog,
+    keys: KeyLog,
     /// Why no change is taken any more.
     failed: OnceLock<String>,
     counters: Counters,
@@ -107,10 +116,17 @@ impl Store {
         let lock = dir::claim(&*fs, dir)?;
         let journal = dir.join(dir::JOURNAL);
         let seqs = replay::segments(&*fs, &journal)?;
-        let replay = replay::replay(&*fs, &journal, &seqs)?;
+        let (events, keys, logged) = Self::open_logs(&fs, dir, &options)?;
+        let replay = replay::replay(&*fs, &journal, &seqs, events.last())?;
         let damage = recovery::repair(&*fs, dir, &replay)?;
         let last = seqs.last().copied();
-        let mut writer = Writer::new(Arc::clone(&fs), journal.clone(), options.clone(), last);
+        let mut writer = Writer::new(
+            Arc::clone(&fs),
+            journal.clone(),
+            options.clone(),
+            last,
+            replay.last_event.max(events.last()),
+        );
         writer.adopt_spare();
         let store = Self {
             reader: Reader::new(Arc::clone(&fs), journal.clone()),
@@ -119,20 +135,68 @@ impl Store {
             options,
             writer: Mutex::new(writer),
             index: Mutex::new(replay.index),
+            events,
+            keys,
             failed: OnceLock::new(),
             counters: Counters::default(),
             gauge: Mutex::default(),
             _lock: lock,
         };
+        store.tell_again(replay.untold, replay.last_event);
+        let (keys, unlogged) = key_log::merge(logged, replay.keys, store.options.key_window);
+        unlogged.into_iter().for_each(|key| store.keys.push(key));
         store.maintain();
         let recovery = Recovery {
             messages: replay.messages,
             torn_bytes: replay.rests.iter().map(|rest| rest.torn).sum(),
             damage,
             last_id: replay.last_id,
-            ..Recovery::default()
+            keys,
+            last_event: store.last_event(),
         };
         Ok((store, recovery))
+    }
+
+    fn open_logs(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        options: &StoreOptions,
+    ) -> Result<(EventLog, KeyLog, Vec<RememberedKey>), OpenError> {
+        let events = EventLog::open(fs, dir, options.event_log_size);
+        let events = events.map_err(replay::io_error("open the event log of", dir))?;
+        let keys = KeyLog::open(fs, dir, options.key_window);
+        let (keys, logged) = keys.map_err(replay::io_error("open the key log of", dir))?;
+        Ok((events, keys, logged))
+    }
+
+    /// Events that the journal holds and the event log does not.
+    fn tell_again(&self, untold: impl IntoIterator<Item = Untold>, last: u64) {
+        let again = |untold| match untold {
+            Untold::Whole(event) => Some(event),
+            Untold::OfMessage {
+                seq,
+                at,
+                kind,
+                id,
+                entry,
+            } => {
+                // What cannot be read is a gap.
+                let message = self.reader.message(id, entry).ok()?;
+                let envelope = Some(Arc::new(EnvelopeSummary::whole(&message)));
+                let (id, flows) = (Some(id), message.flows);
+                Some(Event {
+                    seq,
+                    at,
+                    id,
+                    flows,
+                    envelope,
+                    kind,
+                })
+            }
+        };
+        let events: Vec<Event> = untold.into_iter().filter_map(again).collect();
+        self.events.push(&events);
+        self.events.raise(last);
     }
 
     /// Writes `changes` in order with one sync, and answers for each. A `Full` add leaves nothing behind and does not
@@ -155,6 +219,10 @@ impl Store {
                 for (number, place) in &batch.placed {
                     if let Some(change) = changes.get(*number) {
                         apply(&mut index, change, *place);
+                        self.events.push(change.events());
+                        if let Change::Add(addition) = change {
+                            self.keys.push_of(addition);
+                        }
                     }
                 }
                 if !batch.placed.is_empty() {
@@ -173,6 +241,8 @@ impl Store {
     /// nothing to do. Meant for the time after a commit's answers: nothing waits for it but the next commit.
     pub fn maintain(&self) {
         self.counters.unattended.store(0, Relaxed);
+        // What the disk does not take goes on waiting.
+        let _ = (self.events.flush(), self.keys.flush());
         let mut writer = locked(&self.writer);
         if self.failed.get().is_some() {
             return;
@@ -191,6 +261,9 @@ impl Store {
         };
         // What a full disk gets back first is what makes room for the spare.
         loop {
+            if !locked(&self.index).has_changed() || !self.logs_are_durable() {
+                break;
+            }
             let free = locked(&self.index).take_free(writer.head());
             let unlink = |seq: &Seq| match self.fs.unlink(&segment::path(&self.journal, *seq)) {
                 Ok(()) => true,
@@ -212,6 +285,12 @@ impl Store {
             Err(Some(text)) => Err(text),
             Ok(()) | Err(None) => Ok(()),
         }
+    }
+
+    /// What a segment tells must be in the logs before it goes. An event may be lost to a full disk, a name may not.
+    fn logs_are_durable(&self) -> bool {
+        let _ = self.events.sync();
+        self.keys.sync().is_ok()
     }
 
     /// Whether an add of `size` bytes would find room now. Cheap and lock-free enough to ask for every MAIL.

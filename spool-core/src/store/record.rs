@@ -8,13 +8,50 @@ use super::change::{Addition, Change, Finish, NewMessage};
 use super::frame::Kind;
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
+use crate::event::{Event, EventKind};
 use crate::id::{FlowId, MessageId};
 use crate::message::{Message, MessageState, Section, Status};
 use crate::next_hop::NextHop;
 use crate::retry::RetryPolicy;
+use crate::summary::EnvelopeSummary;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;
+
+/// Numbers, time and kinds of the events of one change. Without any, all are zero.
+#[derive(Serialize)]
+struct TellingOut<'a> {
+    seq: u64,
+    at: Timestamp,
+    kinds: KindsOut<'a>,
+}
+
+struct KindsOut<'a>(&'a [Event]);
+
+impl Serialize for KindsOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|event| &event.kind))
+    }
+}
+
+impl<'a> TellingOut<'a> {
+    fn of(events: &'a [Event]) -> Self {
+        let first = events.first();
+        Self {
+            seq: first.map_or(0, |event| event.seq),
+            at: first.map_or(Timestamp::default(), |event| event.at),
+            kinds: KindsOut(events),
+        }
+    }
+}
+
+/// The same, as it is read.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Telling {
+    pub(super) seq: u64,
+    pub(super) at: Timestamp,
+    pub(super) kinds: Vec<EventKind>,
+}
 
 /// The payload of an add, as it is written.
 #[derive(Serialize)]
@@ -22,6 +59,9 @@ struct AddOut<'a> {
     spooled_at: Timestamp,
     parent: Option<MessageId>,
     flows: &'a [FlowId],
+    related: &'a [MessageId],
+    key: Option<&'a str>,
+    telling: TellingOut<'a>,
     messages: MessagesOut<'a>,
 }
 
@@ -33,6 +73,7 @@ impl Serialize for MessagesOut<'_> {
             id: message.id,
             status: message.status,
             in_flight: message.in_flight,
+            state: message.state.as_deref(),
             next_hops: &message.section.next_hops,
             retry: &message.section.retry,
             envelope: &message.section.envelope,
@@ -45,6 +86,7 @@ struct MessageOut<'a> {
     id: MessageId,
     status: Status,
     in_flight: Option<Timestamp>,
+    state: Option<&'a MessageState>,
     next_hops: &'a [NextHop],
     retry: &'a RetryPolicy,
     envelope: &'a Envelope,
@@ -56,6 +98,9 @@ pub(super) struct AddRecord {
     pub(super) spooled_at: Timestamp,
     pub(super) parent: Option<MessageId>,
     pub(super) flows: Vec<FlowId>,
+    pub(super) related: Vec<MessageId>,
+    pub(super) key: Option<String>,
+    pub(super) telling: Telling,
     pub(super) messages: Vec<MessageRecord>,
 }
 
@@ -65,23 +110,35 @@ pub(super) struct MessageRecord {
     pub(super) id: MessageId,
     pub(super) status: Status,
     pub(super) in_flight: Option<Timestamp>,
+    /// What had become of it when it came back from a shelf; overrides the two above.
+    pub(super) state: Option<MessageState>,
     pub(super) next_hops: Arc<[NextHop]>,
     pub(super) retry: RetryPolicy,
     pub(super) envelope: Envelope,
 }
 
+#[derive(Serialize)]
+struct MarkOut<'a> {
+    id: MessageId,
+    status: Status,
+    in_flight: Option<Timestamp>,
+    telling: TellingOut<'a>,
+}
+
 /// The payload of a mark.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct MarkRecord {
     pub(super) id: MessageId,
     pub(super) status: Status,
     pub(super) in_flight: Option<Timestamp>,
+    pub(super) telling: Telling,
 }
 
 #[derive(Serialize)]
 struct StateOut<'a> {
     id: MessageId,
     state: &'a MessageState,
+    telling: TellingOut<'a>,
 }
 
 /// The payload of a state.
@@ -89,30 +146,101 @@ struct StateOut<'a> {
 pub(super) struct StateRecord {
     pub(super) id: MessageId,
     pub(super) state: MessageState,
+    pub(super) telling: Telling,
+}
+
+#[derive(Serialize)]
+struct FinishOut<'a> {
+    id: MessageId,
+    how: How,
+    telling: TellingOut<'a>,
 }
 
 /// The payload of a finish.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct FinishRecord {
     pub(super) id: MessageId,
     pub(super) how: How,
+    pub(super) telling: Telling,
 }
 
 /// Why a message left.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) enum How {
     Delivered,
+    Removed,
+}
+
+/// The payload of a note: whole events, since their messages are elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct NoteRecord {
+    pub(super) events: Vec<NotedEvent>,
+}
+
+/// One event of a note.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct NotedEvent {
+    seq: u64,
+    at: Timestamp,
+    id: Option<MessageId>,
+    flows: Vec<FlowId>,
+    envelope: Option<Arc<EnvelopeSummary>>,
+    kind: EventKind,
+}
+
+impl NotedEvent {
+    fn of(event: &Event) -> Self {
+        let Event {
+            seq,
+            at,
+            id,
+            flows,
+            envelope,
+            kind,
+        } = event.clone();
+        Self {
+            seq,
+            at,
+            id,
+            flows,
+            envelope,
+            kind,
+        }
+    }
+
+    pub(super) fn event(self) -> Event {
+        let Self {
+            seq,
+            at,
+            id,
+            flows,
+            envelope,
+            kind,
+        } = self;
+        Event {
+            seq,
+            at,
+            id,
+            flows,
+            envelope,
+            kind,
+        }
+    }
 }
 
 /// Appends the payload of `change` to `buffer`; gives its kind. An error is a value postcard cannot write; there is
 /// none among these types.
 pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, postcard::Error> {
+    let telling = TellingOut::of(change.events());
     match change {
         Change::Add(addition) => {
             let record = AddOut {
                 spooled_at: addition.spooled_at,
                 parent: addition.parent,
                 flows: &addition.flows,
+                related: &addition.related,
+                key: addition.key.as_deref(),
+                telling,
                 messages: MessagesOut(&addition.messages),
             };
             postcard::to_io(&record, buffer)?;
@@ -124,26 +252,49 @@ pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, post
             in_flight,
             ..
         } => {
-            let record = MarkRecord {
-                id: *id,
-                status: *status,
-                in_flight: *in_flight,
-            };
-            postcard::to_io(&record, buffer)?;
+            let (id, status, in_flight) = (*id, *status, *in_flight);
+            postcard::to_io(
+                &MarkOut {
+                    id,
+                    status,
+                    in_flight,
+                    telling,
+                },
+                buffer,
+            )?;
             Ok(Kind::Mark)
         }
         Change::State { id, state, .. } => {
-            postcard::to_io(&StateOut { id: *id, state }, buffer)?;
+            postcard::to_io(
+                &StateOut {
+                    id: *id,
+                    state,
+                    telling,
+                },
+                buffer,
+            )?;
             Ok(Kind::State)
         }
         Change::Finish { id, how, .. } => {
             let how = match how {
-                Finish::Delivered | Finish::Removed => How::Delivered,
+                Finish::Delivered => How::Delivered,
+                Finish::Removed => How::Removed,
             };
-            postcard::to_io(&FinishRecord { id: *id, how }, buffer)?;
+            postcard::to_io(
+                &FinishOut {
+                    id: *id,
+                    how,
+                    telling,
+                },
+                buffer,
+            )?;
             Ok(Kind::Finish)
         }
-        Change::Note { .. } => Ok(Kind::Hole),
+        Change::Note { events } => {
+            let events = events.iter().map(NotedEvent::of).collect();
+            postcard::to_io(&NoteRecord { events }, buffer)?;
+            Ok(Kind::Note)
+        }
     }
 }
 
@@ -161,18 +312,22 @@ impl AddRecord {
     pub(super) fn message(self, index: u32, body_size: u64) -> Option<Message> {
         let index = usize::try_from(index).ok()?;
         let id = self.messages.get(index)?.id;
-        let related = self.messages.iter().map(|other| other.id);
-        let related = related.filter(|other| *other != id).collect();
+        let others = self
+            .messages
+            .iter()
+            .map(|other| other.id)
+            .filter(|other| *other != id);
+        let related = self.related.iter().copied().chain(others).collect();
         let record = self.messages.into_iter().nth(index)?;
         let section = Section {
             envelope: record.envelope,
             next_hops: record.next_hops,
             retry: record.retry,
         };
-        let state = MessageState {
+        let state = record.state.unwrap_or_else(|| MessageState {
             in_flight: record.in_flight,
             ..MessageState::new(&section, record.status, self.spooled_at)
-        };
+        });
         Some(Message {
             id,
             parent: self.parent,
@@ -191,6 +346,13 @@ impl AddRecord {
 pub(super) fn unfit(addition: &Addition) -> Option<&'static str> {
     if addition.messages.is_empty() {
         return Some("an add needs a message");
+    }
+    if addition
+        .key
+        .as_ref()
+        .is_some_and(|key| key.is_empty() || key.len() > 255)
+    {
+        return Some("the name of an add has 1 to 255 bytes");
     }
     // Offsets have 32 bits, and the payload needs its share.
     (addition.body.len() > 0xf000_0000).then_some("a body is less than 3.75 GiB")

@@ -4,16 +4,19 @@
 
 use super::frame::{Header, Kind};
 use super::fs::{Fs, Mode};
-use super::index::Index;
-use super::record::{self, AddRecord, FinishRecord, MarkRecord, StateRecord};
+use super::index::{Entry, Index};
+use super::record::{
+    self, AddRecord, FinishRecord, MarkRecord, NoteRecord, NotedEvent, StateRecord, Telling,
+};
 use super::scan::{Bad, Item, Scan, ScanError};
 use super::segment::{self, Place, Seq};
-use super::{OpenError, Recovered};
+use super::{OpenError, Recovered, RememberedKey};
 use crate::clock::Timestamp;
+use crate::event::{Event, EventKind};
 use crate::id::MessageId;
 use crate::message::Status;
 use crate::next_hop::NextHop;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +41,23 @@ pub(super) struct Rest {
     pub(super) torn: u64,
 }
 
+/// An event to be told again.
+#[derive(Debug)]
+pub(super) enum Untold {
+    /// Its message is, or was, in the journal.
+    OfMessage {
+        seq: u64,
+        at: Timestamp,
+        kind: EventKind,
+        id: MessageId,
+        entry: Entry,
+    },
+    Whole(Event),
+}
+
+/// The most events that are told again: the log is bounded as well.
+const MAX_UNTOLD: usize = 262_144;
+
 /// What a journal holds.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
@@ -46,6 +66,14 @@ pub(super) struct Replay {
     pub(super) last_id: Option<MessageId>,
     pub(super) broken: Vec<Broken>,
     pub(super) rests: Vec<Rest>,
+    /// The number of the last event in the journal.
+    pub(super) last_event: u64,
+    /// Events that the event log does not hold, oldest first.
+    pub(super) untold: VecDeque<Untold>,
+    /// Names of adds.
+    pub(super) keys: Vec<RememberedKey>,
+    /// Events up to this number need not be told again.
+    told: u64,
     hops: HashSet<Arc<[NextHop]>>,
 }
 
@@ -117,10 +145,13 @@ fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, OpenError> 
     Ok(front)
 }
 
-/// Reads `seqs`, all of the journal.
-pub(super) fn replay(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Replay, OpenError> {
+/// Reads `seqs`, all of the journal. Events up to the number `told` need not be told again.
+pub(super) fn replay(fs: &dyn Fs, journal: &Path, seqs: &[Seq], told: u64) -> Result<Replay, OpenError> {
     let front = front(fs, journal, seqs)?;
-    let mut replay = Replay::default();
+    let mut replay = Replay {
+        told,
+        ..Replay::default()
+    };
     for seq in seqs {
         let bodies = front.unsynced.is_some_and(|from| *seq >= from);
         let mut scan = open(fs, journal, *seq, bodies)?;
@@ -183,18 +214,31 @@ impl Replay {
                 if self.index.mark(mark.id, place) {
                     self.set(mark.id, mark.status, mark.in_flight);
                 }
+                self.tell(mark.id, mark.telling);
             }
             Kind::State => {
-                let StateRecord { id, state } = record::decode(payload)?;
+                let StateRecord { id, state, telling } = record::decode(payload)?;
                 self.saw(id);
                 if self.index.state(id, place) {
                     self.set(id, state.status, state.in_flight);
                 }
+                self.tell(id, telling);
             }
             Kind::Finish => {
                 let finish: FinishRecord = record::decode(payload)?;
                 self.saw(finish.id);
+                // While it is still known where its add stands.
+                self.tell(finish.id, finish.telling);
                 self.finish(finish.id, place.seq);
+            }
+            Kind::Note => {
+                let note: NoteRecord = record::decode(payload)?;
+                for event in note.events.into_iter().map(NotedEvent::event) {
+                    if let Some(id) = event.id {
+                        self.saw(id);
+                    }
+                    self.untold(event.seq, Untold::Whole(event));
+                }
             }
             Kind::Hole => {}
         }
@@ -202,21 +246,78 @@ impl Replay {
     }
 
     fn add(&mut self, place: Place, add: AddRecord, body_size: u64) {
-        for (section, message) in (0..).zip(add.messages) {
+        let (ids, mut kinds) = (
+            add.messages.iter().map(|message| message.id).collect(),
+            add.telling.kinds.into_iter(),
+        );
+        if let Some(key) = add.key {
+            let at = add.spooled_at;
+            self.keys.push(RememberedKey { key, ids, at });
+        }
+        for ((section, message), seq) in (0..).zip(add.messages).zip(add.telling.seq..) {
             self.saw(message.id);
+            if let Some(kind) = kinds.next() {
+                let entry = Entry {
+                    add: place,
+                    section,
+                    slot: 0,
+                    state: None,
+                    mark: None,
+                };
+                let (id, at) = (message.id, add.telling.at);
+                self.untold(
+                    seq,
+                    Untold::OfMessage {
+                        seq,
+                        at,
+                        kind,
+                        id,
+                        entry,
+                    },
+                );
+            }
             let slot = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
             if !self.index.add(message.id, place, section, slot) {
                 continue;
             }
             let next_hops = self.intern(message.next_hops);
+            let state = message.state.map(|state| (state.status, state.in_flight));
+            let (status, in_flight) = state.unwrap_or((message.status, message.in_flight));
             self.messages.push(Recovered {
                 id: message.id,
-                status: message.status,
-                in_flight: message.in_flight,
+                status,
+                in_flight,
                 spooled_at: add.spooled_at,
                 next_hops,
                 body_size,
             });
+        }
+    }
+
+    fn tell(&mut self, id: MessageId, telling: Telling) {
+        let Some(entry) = self.index.get(id) else { return };
+        for (seq, kind) in (telling.seq..).zip(telling.kinds) {
+            let at = telling.at;
+            self.untold(
+                seq,
+                Untold::OfMessage {
+                    seq,
+                    at,
+                    kind,
+                    id,
+                    entry,
+                },
+            );
+        }
+    }
+
+    fn untold(&mut self, seq: u64, untold: Untold) {
+        self.last_event = self.last_event.max(seq);
+        if seq > self.told {
+            self.untold.push_back(untold);
+        }
+        if self.untold.len() > MAX_UNTOLD {
+            self.untold.pop_front();
         }
     }
 

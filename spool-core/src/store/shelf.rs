@@ -51,7 +51,10 @@ impl Store {
     /// why not and nothing of it is there. An older pair of the same id is replaced.
     pub fn shelve(&self, shelf: Shelf, messages: &[(Shelved, Bytes)]) -> Vec<Result<(), StoreError>> {
         let _ = shelf;
-        messages.iter().map(|_| Err(StoreError::Failed("not yet".into()))).collect()
+        messages
+            .iter()
+            .map(|_| Err(StoreError::Failed("not yet".into())))
+            .collect()
     }
 
     /// Reads one pair, edited or foreign-made ones too.

@@ -78,6 +78,8 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     /// Ids of this batch: there from now on, or gone from now on.
     pub(super) staged: HashMap<MessageId, bool>,
+    /// The number of the last event that was written.
+    last_event: u64,
     tally: Tally,
 }
 
@@ -93,7 +95,13 @@ pub(super) struct Batch {
 
 impl Writer {
     /// A writer that goes on after the segments up to `last`. The segment for the first frame is taken when needed.
-    pub(super) fn new(fs: Arc<dyn Fs>, journal: PathBuf, options: StoreOptions, last: Option<Seq>) -> Self {
+    pub(super) fn new(
+        fs: Arc<dyn Fs>,
+        journal: PathBuf,
+        options: StoreOptions,
+        last: Option<Seq>,
+        last_event: u64,
+    ) -> Self {
         Self {
             fs,
             journal,
@@ -104,6 +112,7 @@ impl Writer {
             spare_failed: None,
             buffer: Vec::new(),
             staged: HashMap::new(),
+            last_event,
             tally: Tally::default(),
         }
     }
@@ -124,15 +133,15 @@ impl Writer {
     }
 
     /// Writes and syncs what can be taken of `changes`. An error leaves the disk in doubt.
-    pub(super) fn write(&mut self, changes: &[Change], index: &Mutex<Index>) -> Result<Batch, String> {
+    pub(super) fn write(&mut self, changes: &mut [Change], index: &Mutex<Index>) -> Result<Batch, String> {
         let mut batch = Batch::default();
         batch.results.reserve_exact(changes.len());
         self.buffer.clear();
         self.staged.clear();
-        for (number, change) in changes.iter().enumerate() {
+        for (number, change) in changes.iter_mut().enumerate() {
             let written = self
                 .permit(change, index, &mut batch)
-                .and_then(|()| self.append(change));
+                .and_then(|()| self.numbered(change));
             match written {
                 Ok(place) => {
                     self.stage(change);
@@ -148,6 +157,20 @@ impl Writer {
             Err(Trouble::Disk(text)) => Err(text),
             Err(Trouble::Refused(error)) => Err(error.to_string()),
         }
+    }
+
+    /// Gives the events of `change` their numbers, and appends it. What is refused takes no number.
+    fn numbered(&mut self, change: &mut Change) -> Result<Place, Trouble> {
+        let before = self.last_event;
+        for event in change.events_mut() {
+            self.last_event += 1;
+            event.seq = self.last_event;
+        }
+        let appended = self.append(change);
+        if appended.is_err() {
+            self.last_event = before;
+        }
+        appended
     }
 
     /// Encodes `change` at the end of the head, taking a new one if it does not fit.

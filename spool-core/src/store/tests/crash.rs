@@ -10,7 +10,7 @@ type Snapshot = BTreeMap<u128, (MessageState, Bytes)>;
 
 fn scenario() -> Vec<Vec<Change>> {
     vec![
-        vec![add(&[1, 2], text(1, 20_000)), add(&[3], text(2, 100))],
+        vec![add(&[1, 2], text(1, 20_000)), named("one", 3, 100)],
         vec![
             begin(1, 1001),
             freeze(2),
@@ -29,10 +29,24 @@ fn scenario() -> Vec<Vec<Change>> {
             add(&[10], text(7, 30_000)),
         ],
         vec![finish(5), finish(6), defer(8, 5000), begin(8, 5001), finish(7)],
-        vec![add(&[11], text(8, 40_000)), finish(9), freeze(10)],
+        vec![named("two", 11, 40_000), finish(9), freeze(10), note(90)],
         vec![finish(10), add(&[12], text(9, 500)), finish(8), begin(11, 6000)],
         vec![add(&[13], text(10, 40_000)), finish(12), defer(11, 9000)],
     ]
+}
+
+fn named(key: &str, number: u128, length: usize) -> Change {
+    let mut change = add(&[number], text(2, length));
+    if let Change::Add(addition) = &mut change {
+        addition.key = Some(key.to_owned());
+    }
+    change
+}
+
+fn note(number: u128) -> Change {
+    Change::Note {
+        events: vec![event(number, EventKind::Quarantined("odd".to_owned()))],
+    }
 }
 
 /// Reopens the store before this step, so that recovery is in the middle of the scenario too.
@@ -41,6 +55,10 @@ const RESTART: usize = 4;
 #[derive(Default)]
 struct Outcome {
     answered: Snapshot,
+    /// The events that were answered, by number.
+    told: BTreeMap<u64, (Option<MessageId>, EventKind)>,
+    /// The names of adds that were answered.
+    keys: Vec<String>,
     /// The batch that was under way.
     pending: Vec<Change>,
 }
@@ -50,7 +68,7 @@ fn run(fs: &SimFs) -> Outcome {
     let Ok((mut store, _)) = try_open(fs) else {
         return outcome;
     };
-    for (number, batch) in scenario().into_iter().enumerate() {
+    for (number, mut batch) in scenario().into_iter().enumerate() {
         if number == RESTART {
             drop(store);
             match try_open(fs) {
@@ -58,11 +76,21 @@ fn run(fs: &SimFs) -> Outcome {
                 Err(_) => return outcome,
             }
         }
-        let results = store.commit(&batch);
+        let results = store.commit(&mut batch);
         // Without power a new segment is refused as on a full disk; what was synced before it is answered all the same.
         for (change, result) in batch.into_iter().zip(&results) {
             match result {
-                Ok(()) => apply_to(&mut outcome.answered, &change),
+                Ok(()) => {
+                    apply_to(&mut outcome.answered, &change);
+                    let told = change
+                        .events()
+                        .iter()
+                        .map(|event| (event.seq, (event.id, event.kind.clone())));
+                    outcome.told.extend(told);
+                    if let Change::Add(Addition { key: Some(key), .. }) = change {
+                        outcome.keys.push(key);
+                    }
+                }
                 Err(_) => outcome.pending.push(change),
             }
         }
@@ -86,13 +114,14 @@ fn apply_to(snapshot: &mut Snapshot, change: &Change) {
             id,
             status,
             in_flight,
+            ..
         } => {
             if let Some((state, _)) = snapshot.get_mut(&id.as_u128()) {
                 state.status = *status;
                 state.in_flight = *in_flight;
             }
         }
-        Change::State { id, state } => {
+        Change::State { id, state, .. } => {
             if let Some(entry) = snapshot.get_mut(&id.as_u128()) {
                 entry.0 = (**state).clone();
             }
@@ -100,6 +129,7 @@ fn apply_to(snapshot: &mut Snapshot, change: &Change) {
         Change::Finish { id, .. } => {
             snapshot.remove(&id.as_u128());
         }
+        Change::Note { .. } => {}
     }
 }
 
@@ -144,14 +174,48 @@ fn recover(fs: &SimFs, context: &str) -> Snapshot {
     let (store, recovery) = try_open(fs).unwrap_or_else(|error| panic!("{context}: {error}"));
     let found = snapshot(&store, &recovery);
     let probe = 1000 + recovery.messages.len() as u128;
-    all_ok(&store.commit(&[add(&[probe], text(9, 700)), finish(probe)]));
+    all_ok(&store.commit(&mut [add(&[probe], text(9, 700)), finish(probe)]));
     found
+}
+
+/// Every event is there once, with the number it was answered with, and every name is remembered. Where a batch that
+/// nobody was answered for is torn in its middle, there is a gap.
+fn check_logs(fs: &SimFs, outcome: &Outcome, context: &str) {
+    let (store, recovery) = open(fs);
+    let (mut cursor, mut events, mut last) = (EventCursor::new(0), BTreeMap::new(), 0);
+    loop {
+        let page = store.events_after(&mut cursor, 7).unwrap();
+        if page.is_empty() {
+            break;
+        }
+        for event in page {
+            let step = if let EventKind::Gap(missing) = event.kind {
+                missing
+            } else {
+                1
+            };
+            assert_eq!(event.seq, last + step, "{context}: {event:?}");
+            last = event.seq;
+            if step == 1 && event.id.is_some() {
+                events.insert(event.seq, (event.id, event.kind));
+            }
+        }
+    }
+    assert_eq!(store.last_event(), last, "{context}");
+    for (seq, told) in &outcome.told {
+        assert_eq!(events.get(seq), Some(told), "{context}: event {seq}");
+    }
+    for key in &outcome.keys {
+        let known = recovery.keys.iter().filter(|known| known.key == *key);
+        assert_eq!(known.count(), 1, "{context}: {key}");
+    }
 }
 
 /// Recovers a copy of `crashed`, twice, and checks it.
 fn verify(crashed: &SimFs, outcome: &Outcome, context: &str) -> Snapshot {
     let copy = crashed.after_power_cut(Loss::Nothing);
     let outside = count_from_disk_on(Arc::new(copy.clone()), Path::new(DIR));
+    check_logs(&copy, outcome, context);
     let found = recover(&copy, context);
     check(&found, outcome, context);
     if let Ok(count) = outside {

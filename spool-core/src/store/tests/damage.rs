@@ -37,7 +37,7 @@ fn three_adds() -> SimFs {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     for number in 1..4 {
-        all_ok(&store.commit(&[add(&[number], text(number as u8, 700))]));
+        all_ok(&store.commit(&mut [add(&[number], text(number as u8, 700))]));
     }
     fs
 }
@@ -104,7 +104,7 @@ fn damage_in_an_older_segment_is_no_torn_tail() {
     let fs = three_adds();
     let (at, length) = frames(&fs)[2];
     let (store, _) = open(&fs);
-    all_ok(&store.commit(&[add(&[4], "x\r\n")]));
+    all_ok(&store.commit(&mut [add(&[4], "x\r\n")]));
     drop(store);
     spoil(&fs, 1, at + 2, |bytes| bytes[0] ^= 1);
     let (_, recovery) = open(&fs);
@@ -118,7 +118,7 @@ fn a_spoilt_body_in_an_older_segment_is_found_when_it_is_read() {
     let fs = three_adds();
     let (at, length) = frames(&fs)[1];
     let (store, _) = open(&fs);
-    all_ok(&store.commit(&[add(&[4], "x\r\n")]));
+    all_ok(&store.commit(&mut [add(&[4], "x\r\n")]));
     drop(store);
     spoil(&fs, 1, at + length - 1, |bytes| bytes[0] ^= 1);
     let (store, recovery) = open(&fs);
@@ -167,7 +167,7 @@ fn a_mail_that_looks_like_a_frame_stays_a_mail() {
     assert!(Header::decode(&header, place, None).is_ok());
     let fs = SimFs::new();
     let (store, _) = open(&fs);
-    all_ok(&store.commit(&[carrier(body), add(&[2], "good\r\n")]));
+    all_ok(&store.commit(&mut [carrier(body), add(&[2], "good\r\n")]));
     drop(store);
     spoil(&fs, 1, segment::HEADER + 1, |bytes| bytes[0] ^= 1);
     let (_, recovery) = open(&fs);
@@ -178,9 +178,9 @@ fn a_mail_that_looks_like_a_frame_stays_a_mail() {
 fn no_flipped_byte_makes_a_panic_or_a_wrong_message() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
-    all_ok(&store.commit(&[add(&[1, 2], text(1, 90))]));
-    all_ok(&store.commit(&[begin(1, 5), defer(1, 7000), freeze(2)]));
-    all_ok(&store.commit(&[add(&[3], text(3, 70)), finish(2), freeze(1)]));
+    all_ok(&store.commit(&mut [add(&[1, 2], text(1, 90))]));
+    all_ok(&store.commit(&mut [begin(1, 5), defer(1, 7000), freeze(2)]));
+    all_ok(&store.commit(&mut [add(&[3], text(3, 70)), finish(2), freeze(1)]));
     drop(store);
     let end: usize = frames(&fs).last().map(|(at, length)| at + length).unwrap();
     let bodies = |number: u128| if number == 3 { text(3, 70) } else { text(1, 90) };
@@ -189,7 +189,7 @@ fn no_flipped_byte_makes_a_panic_or_a_wrong_message() {
             let copy = fs.after_power_cut(super::fs::Loss::Nothing);
             if older {
                 let (store, _) = open(&copy);
-                all_ok(&store.commit(&[add(&[9], "x\r\n"), finish(9)]));
+                all_ok(&store.commit(&mut [add(&[9], "x\r\n"), finish(9)]));
             }
             if copy.read(&segment_path(1)).is_none_or(|bytes| bytes.len() <= at) {
                 continue;

@@ -21,7 +21,7 @@ fn a_full_disk_refuses_mail_and_takes_every_state_change() {
     let mut taken = Vec::new();
     let refused = loop {
         let number = 1 + taken.len() as u128;
-        match store.commit(&[add(&[number], text(1, 9000))]).remove(0) {
+        match store.commit(&mut [add(&[number], text(1, 9000))]).remove(0) {
             Ok(()) => taken.push(number),
             Err(error) => break error,
         }
@@ -31,20 +31,20 @@ fn a_full_disk_refuses_mail_and_takes_every_state_change() {
     assert!(matches!(refused, StoreError::Full(_)), "{refused}");
     assert!(is_full(&store.admit(100)));
     assert!(taken.len() > 10);
-    let results = store.commit(&[add(&[500], "x\r\n"), freeze(1), add(&[501], "y\r\n")]);
+    let results = store.commit(&mut [add(&[500], "x\r\n"), freeze(1), add(&[501], "y\r\n")]);
     assert!(
         is_full(&results[0]) && results[1].is_ok() && is_full(&results[2]),
         "{results:?}"
     );
     for number in &taken {
-        all_ok(&store.commit(&[begin(*number, 1)]));
-        all_ok(&store.commit(&[defer(*number, 5000)]));
-        all_ok(&store.commit(&[begin(*number, 2), finish(*number)]));
+        all_ok(&store.commit(&mut [begin(*number, 1)]));
+        all_ok(&store.commit(&mut [defer(*number, 5000)]));
+        all_ok(&store.commit(&mut [begin(*number, 2), finish(*number)]));
     }
     wait_for_the_next_try();
     store.maintain();
     assert_eq!(store.admit(100), Ok(()));
-    all_ok(&store.commit(&[add(&[600], "x\r\n")]));
+    all_ok(&store.commit(&mut [add(&[600], "x\r\n")]));
     drop(store);
     assert_eq!(open(&fs).1.messages.len(), 1);
 }
@@ -53,12 +53,12 @@ fn a_full_disk_refuses_mail_and_takes_every_state_change() {
 fn a_full_disk_does_not_hinder_a_restart() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
-    all_ok(&store.commit(&[add(&[1], text(1, 9000)), add(&[2], text(2, 9000))]));
+    all_ok(&store.commit(&mut [add(&[1], text(1, 9000)), add(&[2], text(2, 9000))]));
     drop(store);
     fs.set_capacity(Some(fs.used()));
     let (store, recovery) = open(&fs);
     assert_eq!(recovery.messages.len(), 2);
-    all_ok(&store.commit(&[begin(1, 1), finish(1), freeze(2)]));
+    all_ok(&store.commit(&mut [begin(1, 1), finish(1), freeze(2)]));
     assert_eq!(store.body(id(2)).unwrap(), text(2, 9000));
 }
 
@@ -67,18 +67,18 @@ fn a_failed_sync_poisons_the_store() {
     for kind in [OpKind::Sync, OpKind::Write] {
         let fs = SimFs::new();
         let (store, _) = open(&fs);
-        all_ok(&store.commit(&[add(&[1], "x\r\n")]));
+        all_ok(&store.commit(&mut [add(&[1], "x\r\n")]));
         store.maintain();
         fs.fail(kind, 0, ErrorKind::Other);
         let syncs = store.stats().syncs;
-        let results = store.commit(&[add(&[2], "y\r\n"), finish(99), freeze(1)]);
+        let results = store.commit(&mut [add(&[2], "y\r\n"), finish(99), freeze(1)]);
         assert!(
             results.iter().all(|r| matches!(r, Err(StoreError::Failed(_)))),
             "{results:?}"
         );
         let after = fs.operations().len();
         for number in 3..20 {
-            let result = store.commit(&[add(&[number], "z\r\n")]).remove(0);
+            let result = store.commit(&mut [add(&[number], "z\r\n")]).remove(0);
             assert!(matches!(result, Err(StoreError::Failed(_))), "{result:?}");
             store.maintain();
             assert!(matches!(store.admit(1), Err(StoreError::Failed(_))));
@@ -96,10 +96,10 @@ fn a_failed_sync_of_a_new_segment_poisons_the_store_too() {
         let fs = SimFs::new();
         let (store, _) = open(&fs);
         fs.fail(kind, 0, ErrorKind::Other);
-        let first = store.commit(&[add(&[1], "x\r\n")]).remove(0);
+        let first = store.commit(&mut [add(&[1], "x\r\n")]).remove(0);
         assert!(matches!(first, Err(StoreError::Failed(_))), "{kind:?}: {first:?}");
         assert!(matches!(
-            store.commit(&[add(&[2], "x\r\n")])[0],
+            store.commit(&mut [add(&[2], "x\r\n")])[0],
             Err(StoreError::Failed(_))
         ));
     }
@@ -110,12 +110,12 @@ fn no_room_for_a_new_segment_is_no_failure() {
     for kind in [OpKind::Allocate, OpKind::Create] {
         let fs = SimFs::new();
         let (store, _) = open(&fs);
-        all_ok(&store.commit(&[add(&[1], "x\r\n")]));
+        all_ok(&store.commit(&mut [add(&[1], "x\r\n")]));
         fs.fail(kind, 0, ErrorKind::StorageFull);
-        let results = store.commit(&[add(&[2], "y\r\n"), freeze(1)]);
+        let results = store.commit(&mut [add(&[2], "y\r\n"), freeze(1)]);
         assert!(is_full(&results[0]) && results[1].is_ok(), "{results:?}");
         wait_for_the_next_try();
-        all_ok(&store.commit(&[add(&[2], "y\r\n")]));
+        all_ok(&store.commit(&mut [add(&[2], "y\r\n")]));
         assert_eq!(store.stats().messages, 2);
     }
 }
@@ -127,13 +127,13 @@ fn no_more_messages_than_allowed() {
         ..options()
     };
     let (store, _) = Store::open_on(Arc::new(SimFs::new()), Path::new(DIR), &limits).unwrap();
-    let results = store.commit(&[add(&[1, 2], "x\r\n"), add(&[3, 4], "y\r\n"), add(&[5], "z\r\n")]);
+    let results = store.commit(&mut [add(&[1, 2], "x\r\n"), add(&[3, 4], "y\r\n"), add(&[5], "z\r\n")]);
     assert!(
         results[0].is_ok() && is_full(&results[1]) && results[2].is_ok(),
         "{results:?}"
     );
     assert!(is_full(&store.admit(1)));
-    all_ok(&store.commit(&[finish(1)]));
+    all_ok(&store.commit(&mut [finish(1)]));
     assert_eq!(store.admit(1), Ok(()));
 }
 
@@ -145,11 +145,11 @@ fn free_space_is_left_to_others() {
         ..options()
     };
     let (store, _) = Store::open_on(Arc::new(fs.clone()), Path::new(DIR), &limits).unwrap();
-    all_ok(&store.commit(&[add(&[1], "x\r\n")]));
+    all_ok(&store.commit(&mut [add(&[1], "x\r\n")]));
     store.maintain();
     fs.set_capacity(Some(fs.used() + (1 << 20) + 100));
     assert_eq!(store.admit(50), Ok(()));
-    let results = store.commit(&[add(&[2], text(1, 101)), freeze(1), add(&[3], text(1, 100))]);
+    let results = store.commit(&mut [add(&[2], text(1, 101)), freeze(1), add(&[3], text(1, 100))]);
     assert!(
         is_full(&results[0]) && results[1].is_ok() && results[2].is_ok(),
         "{results:?}"

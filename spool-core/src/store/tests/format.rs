@@ -1,11 +1,12 @@
 //! The bytes on disk, as `docs/spool-format.md` tells them. When one of these fails, a spool written by an earlier version cannot be read.
 
 use super::frame::{self, Header, Kind};
-use super::record::{AddRecord, FinishRecord, MarkRecord, StateRecord};
+use super::record::{AddRecord, FinishRecord, MarkRecord, NoteRecord, NotedEvent, StateRecord};
 use super::scan::{Item, Scan};
 use super::*;
 use crate::attempt::RefusedRecipient;
 use crate::envelope::{BodyKind, MailParameters, Notify, Ret};
+use crate::hooks::Presend;
 use crate::id::FlowId;
 use crate::message::FailedRecipient;
 use crate::retry::{RetryInterval, Schedule};
@@ -31,7 +32,7 @@ fn encoded(change: &Change) -> (String, String) {
     let kind = record::encode(change, &mut payload).unwrap();
     let body: &[u8] = match change {
         Change::Add(addition) => &addition.body,
-        Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } => &[],
+        Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } | Change::Note { .. } => &[],
     };
     let header = Header::of(kind, &payload, body, SALT).unwrap();
     (hex(&header.encode(place(32))), hex(&payload))
@@ -53,10 +54,14 @@ fn simple_add() -> Change {
             section,
             status: Status::SendAt(Timestamp(5)),
             in_flight: None,
+            state: None,
         }],
         body: Bytes::from_static(b"hi\r\n"),
         flows: vec![],
         parent: None,
+        related: vec![],
+        key: None,
+        events: vec![],
         spooled_at: Timestamp(5),
     })
 }
@@ -83,6 +88,11 @@ fn rich_add() -> Change {
         section: section.clone(),
         status,
         in_flight: Some(Timestamp(-1)),
+        state: (number == 2).then(|| Box::new(rich_state())),
+    };
+    let told = |number: u64, kind| Event {
+        seq: 300 + number,
+        ..event(u128::from(number), kind)
     };
     Change::Add(Addition {
         messages: vec![
@@ -92,6 +102,12 @@ fn rich_add() -> Change {
         body: Bytes::new(),
         flows: vec![FlowId::from_u128(3)],
         parent: Some(id(4)),
+        related: vec![id(6)],
+        key: Some("k".to_owned()),
+        events: vec![
+            told(1, EventKind::Spooled),
+            told(2, EventKind::Recovered(crate::message::Queue::Removed)),
+        ],
         spooled_at: Timestamp(5),
     })
 }
@@ -149,11 +165,40 @@ fn rich_state() -> MessageState {
     }
 }
 
+/// Every kind of event, in the order of its number on disk.
+fn kinds() -> Vec<EventKind> {
+    let at = Timestamp(1);
+    vec![
+        EventKind::Spooled,
+        EventKind::Delivered,
+        EventKind::Frozen,
+        EventKind::Removed,
+        EventKind::Unfrozen,
+        EventKind::Recovered(crate::message::Queue::Quarantine),
+        EventKind::Quarantined("q".to_owned()),
+        EventKind::Delayed(at),
+        EventKind::DelayedRateLimited(at),
+        EventKind::Bounced,
+        EventKind::Expired,
+        EventKind::InDoubt,
+        EventKind::Ping,
+        EventKind::Gap(1),
+        EventKind::Presend(Presend::SendNow),
+        EventKind::Presend(Presend::SendAt(at)),
+        EventKind::Presend(Presend::Freeze),
+        EventKind::Presend(Presend::Remove),
+    ]
+}
+
 #[test]
 fn golden_bytes() {
     let rich = Change::State {
         id: id(2),
         state: Box::new(rich_state()),
+        events: kinds().into_iter().map(|kind| event(2, kind)).collect(),
+    };
+    let note = Change::Note {
+        events: vec![event(9, EventKind::Quarantined("q".to_owned()))],
     };
     let all = [
         (
@@ -166,6 +211,7 @@ fn golden_bytes() {
         ("mark, frozen", encoded(&freeze(1))),
         ("state", encoded(&rich)),
         ("finish", encoded(&finish(1))),
+        ("note", encoded(&note)),
         (
             "hole",
             (
@@ -205,20 +251,29 @@ fn golden_bytes_are_read() {
                 };
                 let expected = if name == "add" { simple } else { rich };
                 assert_eq!(record.flows, expected.flows);
+                assert_eq!((&record.related, &record.key), (&expected.related, &expected.key));
+                let kinds: Vec<EventKind> = expected.events.iter().map(|event| event.kind.clone()).collect();
+                assert_eq!(record.telling.kinds, kinds);
                 for (read, written) in record.messages.iter().zip(&expected.messages) {
                     assert_eq!(read.id, written.id);
                     assert_eq!(read.envelope, written.section.envelope);
                     assert_eq!(read.retry, written.section.retry);
                     assert_eq!(read.next_hops, written.section.next_hops);
                     assert_eq!((read.status, read.in_flight), (written.status, written.in_flight));
+                    assert_eq!(read.state, written.state.as_deref().cloned());
                 }
             }
             Kind::Mark => assert_eq!(record::decode::<MarkRecord>(&payload).unwrap().id, id(1)),
             Kind::State => {
                 let read: StateRecord = record::decode(&payload).unwrap();
-                assert_eq!(read.state, rich_state());
+                assert_eq!((read.state, read.telling.kinds), (rich_state(), kinds()));
             }
             Kind::Finish => assert_eq!(record::decode::<FinishRecord>(&payload).unwrap().id, id(1)),
+            Kind::Note => {
+                let note: NoteRecord = record::decode(&payload).unwrap();
+                let read: Vec<Event> = note.events.into_iter().map(NotedEvent::event).collect();
+                assert_eq!(read, [event(9, EventKind::Quarantined("q".to_owned()))]);
+            }
             Kind::Hole => assert_eq!(header.frame_len(), 100),
         }
     }
@@ -228,7 +283,7 @@ fn golden_bytes_are_read() {
 fn a_frame_of_a_later_kind_is_not_taken_for_damage() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
-    all_ok(&store.commit(&[add(&[1], "x\r\n")]));
+    all_ok(&store.commit(&mut [add(&[1], "x\r\n")]));
     drop(store);
     let path = Path::new(DIR).join("journal/0000000001.log");
     let mut bytes = fs.read(&path).unwrap();
@@ -246,7 +301,7 @@ fn a_frame_of_a_later_kind_is_not_taken_for_damage() {
 static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
-    all_ok(&store.commit(&[
+    all_ok(&store.commit(&mut [
         rich_add(),
         begin(1, 5),
         defer(1, 9),

@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::attempt::{Attempt, AttemptReport, AttemptResult, Stage};
 use crate::clock::Timestamp;
 use crate::envelope::{Envelope, ReversePath};
+use crate::event::{Event, EventKind};
 use crate::message::{MessageState, Section, Status};
 use crate::reply::Reply;
 use crate::retry::RetryPolicy;
@@ -24,6 +25,7 @@ fn options() -> StoreOptions {
         segment_size: MIN_SEGMENT,
         min_free_space: 0,
         max_messages: 0,
+        ..StoreOptions::default()
     }
 }
 
@@ -61,14 +63,34 @@ fn add(ids: &[u128], body: impl Into<Bytes>) -> Change {
         section: section(*number),
         status: Status::SendAt(Timestamp(1000)),
         in_flight: None,
+        state: None,
     };
+    let events = ids
+        .iter()
+        .map(|number| event(*number, EventKind::Spooled))
+        .collect();
     Change::Add(Addition {
         messages: ids.iter().map(message).collect(),
         body: body.into(),
         flows: vec![crate::id::FlowId::from_u128(7)],
         parent: Some(id(77)),
+        related: Vec::new(),
         spooled_at: Timestamp(999),
+        key: None,
+        events,
     })
+}
+
+/// As it is told: the store gives it its number.
+fn event(number: u128, kind: EventKind) -> Event {
+    Event {
+        seq: 0,
+        at: Timestamp(1001),
+        id: Some(id(number)),
+        flows: vec![crate::id::FlowId::from_u128(7)],
+        envelope: None,
+        kind,
+    }
 }
 
 /// Bytes that depend on `seed`, none of them zero.
@@ -83,6 +105,7 @@ fn begin(number: u128, at: i64) -> Change {
         id: id(number),
         status: Status::SendAt(Timestamp(1000)),
         in_flight: Some(Timestamp(at)),
+        events: Vec::new(),
     }
 }
 
@@ -91,6 +114,7 @@ fn freeze(number: u128) -> Change {
         id: id(number),
         status: Status::Frozen,
         in_flight: None,
+        events: vec![event(number, EventKind::Frozen)],
     }
 }
 
@@ -111,6 +135,7 @@ fn defer(number: u128, due: i64) -> Change {
     Change::State {
         id: id(number),
         state: Box::new(state(number, due)),
+        events: vec![event(number, EventKind::Delayed(Timestamp(due)))],
     }
 }
 
@@ -118,6 +143,7 @@ fn finish(number: u128) -> Change {
     Change::Finish {
         id: id(number),
         how: Finish::Delivered,
+        events: vec![event(number, EventKind::Delivered)],
     }
 }
 

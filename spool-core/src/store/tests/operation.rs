@@ -7,12 +7,12 @@ fn what_was_committed_is_read_back_now_and_after_a_restart() {
     let fs = SimFs::new();
     let (store, recovery) = open(&fs);
     assert!(recovery.messages.is_empty());
-    all_ok(&store.commit(&[
+    all_ok(&store.commit(&mut [
         add(&[1, 2], text(1, 3000)),
         add(&[3], text(2, 10)),
         begin(3, 1500),
     ]));
-    all_ok(&store.commit(&[defer(1, 9000), freeze(1), finish(2)]));
+    all_ok(&store.commit(&mut [defer(1, 9000), freeze(1), finish(2)]));
     let check = |store: &Store| {
         let one = store.load(id(1)).unwrap();
         assert_eq!(one.related, [id(2)]);
@@ -59,7 +59,7 @@ fn what_was_committed_is_read_back_now_and_after_a_restart() {
 fn a_later_state_overrides_a_mark() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
-    all_ok(&store.commit(&[add(&[1], "x\r\n"), freeze(1), defer(1, 5000)]));
+    all_ok(&store.commit(&mut [add(&[1], "x\r\n"), freeze(1), defer(1, 5000)]));
     assert_eq!(store.load(id(1)).unwrap().state, state(1, 5000));
     drop(store);
     let (store, recovery) = open(&fs);
@@ -70,7 +70,7 @@ fn a_later_state_overrides_a_mark() {
 #[test]
 fn one_wrong_change_does_not_touch_the_others() {
     let (store, _) = open(&SimFs::new());
-    let results = store.commit(&[
+    let results = store.commit(&mut [
         finish(9),
         add(&[1], "x\r\n"),
         add(&[1], "y\r\n"),
@@ -85,18 +85,18 @@ fn one_wrong_change_does_not_touch_the_others() {
     assert_eq!(results[4], Ok(()));
     assert_eq!(results[5], Err(StoreError::NoSuchMessage(id(1))));
     assert_eq!(store.stats().messages, 0);
-    assert!(store.commit(&[]).is_empty());
+    assert!(store.commit(&mut []).is_empty());
 }
 
 #[test]
 fn a_batch_is_one_write_and_one_sync() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
-    all_ok(&store.commit(&[add(&[1], "x\r\n")]));
+    all_ok(&store.commit(&mut [add(&[1], "x\r\n")]));
     store.maintain();
     let before = fs.operations().len();
-    let batch: Vec<_> = (2..10).map(|n| add(&[n], text(1, 2048))).collect();
-    all_ok(&store.commit(&batch));
+    let mut batch: Vec<_> = (2..10).map(|n| add(&[n], text(1, 2048))).collect();
+    all_ok(&store.commit(&mut batch));
     assert_eq!(fs.operations()[before..], [fs::OpKind::Write, fs::OpKind::Sync]);
 }
 
@@ -106,10 +106,10 @@ fn finished_segments_are_given_back_and_large_frames_get_their_own() {
     let (store, _) = open(&fs);
     for number in 1..40 {
         let size = if number % 7 == 0 { 300_000 } else { 20_000 };
-        all_ok(&store.commit(&[add(&[number], text(number as u8, size))]));
+        all_ok(&store.commit(&mut [add(&[number], text(number as u8, size))]));
         assert_eq!(store.body(id(number)).unwrap(), text(number as u8, size));
         if number > 3 {
-            all_ok(&store.commit(&[finish(number - 3)]));
+            all_ok(&store.commit(&mut [finish(number - 3)]));
         }
         store.maintain();
     }
@@ -119,9 +119,9 @@ fn finished_segments_are_given_back_and_large_frames_get_their_own() {
     let (store, recovery) = open(&fs);
     assert_eq!(recovery.messages.len(), 3);
     for number in 37..40 {
-        all_ok(&store.commit(&[finish(number)]));
+        all_ok(&store.commit(&mut [finish(number)]));
     }
-    all_ok(&store.commit(&[add(&[100], "x\r\n"), finish(100)]));
+    all_ok(&store.commit(&mut [add(&[100], "x\r\n"), finish(100)]));
     store.maintain();
     assert_eq!(store.stats().segments, 1);
 }
@@ -133,9 +133,9 @@ fn a_look_from_outside_sees_what_is_live() {
     let arc = || -> Arc<dyn Fs> { Arc::new(fs.clone()) };
     assert_eq!(count_from_disk_on(arc(), Path::new(DIR)).unwrap(), 0);
     for number in 1..20 {
-        all_ok(&store.commit(&[add(&[number, number + 100], text(1, 9000)), freeze(number)]));
+        all_ok(&store.commit(&mut [add(&[number, number + 100], text(1, 9000)), freeze(number)]));
     }
-    all_ok(&store.commit(&[finish(5), defer(6, 7777)]));
+    all_ok(&store.commit(&mut [finish(5), defer(6, 7777)]));
     assert_eq!(count_from_disk_on(arc(), Path::new(DIR)).unwrap(), 37);
     let mut seen = Vec::new();
     status_from_disk_on(arc(), Path::new(DIR), &mut |message| seen.push(message)).unwrap();

@@ -14,12 +14,12 @@ fn a_spool_survives_its_process() {
     let dir = temp.path().join("spool");
     let (store, _) = open_at(&dir).unwrap();
     let big = text(3, 500_000);
-    all_ok(&store.commit(&[
+    all_ok(&store.commit(&mut [
         add(&[1, 2], text(1, 3000)),
         add(&[3], big.clone()),
         add(&[4], "x\r\n"),
     ]));
-    all_ok(&store.commit(&[finish(1), defer(2, 5000), begin(3, 1)]));
+    all_ok(&store.commit(&mut [finish(1), defer(2, 5000), begin(3, 1)]));
     assert_eq!(count_from_disk(&dir).unwrap(), 3);
     drop(store);
     for _ in 0..3 {
@@ -40,7 +40,7 @@ fn files_belong_to_their_owner_alone() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("spool");
     let (store, _) = open_at(&dir).unwrap();
-    all_ok(&store.commit(&[add(&[1], "x\r\n")]));
+    all_ok(&store.commit(&mut [add(&[1], "x\r\n")]));
     store.maintain();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);

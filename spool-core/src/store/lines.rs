@@ -1,0 +1,230 @@
+//! Lines: an append-only log of text lines over numbered files, beside the journal.
+//!
+//! Only the end of the newest file can be torn: a file is synced before the next one is begun. It is for what can be told
+//! again from the journal, or done without; a failure here never reaches a commit.
+
+use super::fs::{Fs, FsFile, Mode};
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const CHUNK: usize = 64 << 10;
+/// A line that is longer is damage.
+const MAX_LINE: usize = 16 << 20;
+
+/// One file of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Its name: files are read in the order of their numbers.
+    pub(super) number: u64,
+    pub(super) size: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Lines {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    parts: VecDeque<Part>,
+    head: Option<Arc<dyn FsFile>>,
+    dirty: bool,
+    /// The head's name may not be durable yet.
+    unnamed: bool,
+}
+
+fn parse_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".jsonl")?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+impl Lines {
+    /// The log in the directory `dir`, which is made when something is first written.
+    pub(super) fn open(fs: Arc<dyn Fs>, dir: PathBuf) -> io::Result<Self> {
+        let names = match fs.list(&dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();
+        numbers.sort_unstable();
+        let mut lines = Self {
+            fs,
+            dir,
+            parts: VecDeque::new(),
+            head: None,
+            dirty: false,
+            unnamed: false,
+        };
+        for number in numbers {
+            let size = lines.fs.open(&lines.path(number), Mode::Read)?.size()?;
+            lines.parts.push_back(Part { number, size });
+        }
+        Ok(lines)
+    }
+
+    pub(super) fn path(&self, number: u64) -> PathBuf {
+        path(&self.dir, number)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn parts(&self) -> &VecDeque<Part> {
+        &self.parts
+    }
+
+    /// Cuts the newest file to `size`; to 0: it goes away.
+    pub(super) fn cut(&mut self, size: u64) -> io::Result<()> {
+        let Some(part) = self.parts.back_mut() else {
+            return Ok(());
+        };
+        if part.size == size && size > 0 {
+            return Ok(());
+        }
+        let path = path(&self.dir, part.number);
+        if size == 0 {
+            self.parts.pop_back();
+            return self.fs.unlink(&path);
+        }
+        part.size = size;
+        let file = self.fs.open(&path, Mode::Write)?;
+        file.set_len(size)?;
+        file.sync_data()
+    }
+
+    /// Makes what an earlier run left durable: that process may have ended before it was, and the power is still on.
+    pub(super) fn sync_newest(&self) -> io::Result<()> {
+        let Some(part) = self.parts.back() else {
+            return Ok(());
+        };
+        self.fs.open(&self.path(part.number), Mode::Write)?.sync_data()?;
+        self.fs.sync_dir(&self.dir)
+    }
+
+    /// Begins a new file.
+    pub(super) fn begin(&mut self, number: u64) -> io::Result<()> {
+        self.sync()?;
+        self.make_dir()?;
+        let path = self.path(number);
+        if self.parts.back().is_some_and(|part| part.number == number) {
+            self.parts.pop_back();
+        }
+        let head = match self.fs.open(&path, Mode::Create) {
+            // Begun before, and nothing came to be written there.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.fs.unlink(&path)?;
+                self.fs.open(&path, Mode::Create)?
+            }
+            opened => opened?,
+        };
+        self.parts.push_back(Part { number, size: 0 });
+        self.head = Some(head);
+        self.unnamed = true;
+        Ok(())
+    }
+
+    fn make_dir(&self) -> io::Result<()> {
+        match self.fs.make_dir(&self.dir) {
+            Ok(()) => self
+                .dir
+                .parent()
+                .map_or(Ok(()), |parent| self.fs.sync_dir(parent)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether something can be appended; a log that was just opened begins a new file.
+    pub(super) const fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// Appends whole lines to the newest file. After an error the same lines can be written again, over their own traces.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (Some(head), Some(part)) = (&self.head, self.parts.back_mut()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        self.dirty = true;
+        head.write_at(part.size, bytes)?;
+        part.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Makes all of it durable. After a failure the newest file is left behind: nobody knows what of it is on disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let synced = self.try_sync();
+        if synced.is_err() {
+            self.head = None;
+        }
+        synced
+    }
+
+    fn try_sync(&mut self) -> io::Result<()> {
+        if self.dirty
+            && let Some(head) = &self.head
+        {
+            head.sync_data()?;
+        }
+        self.dirty = false;
+        if self.unnamed {
+            self.fs.sync_dir(&self.dir)?;
+        }
+        self.unnamed = false;
+        Ok(())
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.parts.iter().map(|part| part.size).sum()
+    }
+
+    /// Takes the oldest file away. Its name may come back after a power cut; that does no harm.
+    pub(super) fn drop_oldest(&mut self) {
+        if let Some(part) = self.parts.pop_front() {
+            // What cannot be taken away now is taken away after the next start.
+            let _ = self.fs.unlink(&self.path(part.number));
+        }
+    }
+}
+
+pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:020}.jsonl"))
+}
+
+/// Gives every whole line of `file` between `from` and `size` to `each`, with the offset behind it. What follows the last
+/// line end is none.
+pub(super) fn scan(
+    file: &dyn FsFile,
+    from: u64,
+    size: u64,
+    each: &mut dyn FnMut(&[u8], u64) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let (mut line, mut at) = (Vec::new(), from);
+    let mut chunk = vec![0; CHUNK];
+    while at < size {
+        let want = usize::try_from(size - at).map_or(CHUNK, |left| left.min(CHUNK));
+        let count = file.read_at(at, chunk.get_mut(..want).unwrap_or_default())?;
+        if count == 0 {
+            break;
+        }
+        let mut rest = chunk.get(..count).unwrap_or_default();
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (head, tail) = rest.split_at(end + 1);
+            at += head.len() as u64;
+            line.extend_from_slice(head.strip_suffix(b"\n").unwrap_or(head));
+            if each(&line, at).is_break() {
+                return Ok(());
+            }
+            line.clear();
+            rest = tail;
+        }
+        at += rest.len() as u64;
+        line.extend_from_slice(rest);
+        if line.len() > MAX_LINE {
+            line.clear();
+        }
+    }
+    Ok(())
+}
