@@ -4,15 +4,16 @@
 //! monotonic clock of the runtime.
 
 use crate::agent::BoxFuture;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::future::poll_fn;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970-01-01T00:00:00Z, leap seconds ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+/// Milliseconds since 1970-01-01T00:00:00Z, leap seconds ignored. In formats for people it is written as RFC 3339 has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -76,6 +77,76 @@ impl fmt::Display for Timestamp {
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
         )
     }
+}
+
+/// A text is no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a time has the form 2026-11-24T03:39:12.042Z")]
+pub struct TimestampError;
+
+/// RFC 3339, in UTC, with or without a fraction of the second; what is finer than a millisecond is cut off.
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let (date, time) = text.split_once('T').ok_or(TimestampError)?;
+        let time = time.strip_suffix('Z').ok_or(TimestampError)?;
+        let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+        let [year, month, day] = numbers(date, '-').ok_or(TimestampError)?;
+        let [hour, minute, second] = numbers(time, ':').ok_or(TimestampError)?;
+        let real = (1..=12).contains(&month) && day >= 1 && hour < 24 && minute < 60 && second < 60;
+        let millis = format!("{fraction:0<3}").get(..3).and_then(digits);
+        let (true, Some(millis)) = (real, millis) else {
+            return Err(TimestampError);
+        };
+        let days = days_from_civil(year, month, day);
+        let (_, m, d) = civil_from_days(days);
+        if (i64::from(m), i64::from(d)) != (month, day) {
+            return Err(TimestampError);
+        }
+        Ok(Self((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis))
+    }
+}
+
+/// Up to four digits, and nothing else.
+fn digits(text: &str) -> Option<i64> {
+    let plain = (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    if plain { text.parse().ok() } else { None }
+}
+
+fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
+    let all: Option<Vec<i64>> = text.split(separator).map(digits).collect();
+    all?.try_into().ok()
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_newtype_struct("Timestamp", &self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Self);
+        }
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        text.parse().map_err(|error| serde::de::Error::custom(format_args!("{text}: {error}")))
+    }
+}
+
+/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
+const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let yoe = year.rem_euclid(400);
+    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    era * 146_097 + doe - 719_468
 }
 
 /// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.

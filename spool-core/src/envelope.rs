@@ -49,6 +49,7 @@ impl fmt::Display for ReversePath {
 
 /// The BODY parameter of RFC 6152 and RFC 3030.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BodyKind {
     /// Not given, or 7BIT.
     #[default]
@@ -59,6 +60,7 @@ pub enum BodyKind {
 
 /// The RET parameter of RFC 3461: how much of the message a bounce carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ret {
     /// The whole message.
     Full,
@@ -67,7 +69,8 @@ pub enum Ret {
 }
 
 /// The NOTIFY parameter of RFC 3461. All false means NEVER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Notify {
     /// SUCCESS.
     pub success: bool,
@@ -79,6 +82,7 @@ pub struct Notify {
 
 /// Parameters of MAIL.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct MailParameters {
     /// BODY.
     pub body: BodyKind,

@@ -145,6 +145,9 @@ impl Store {
         store.tell_again(replay.untold, replay.last_event);
         let (keys, unlogged) = key_log::merge(logged, replay.keys, store.options.key_window);
         unlogged.into_iter().for_each(|key| store.keys.push(key));
+        store
+            .tidy_shelves()
+            .map_err(replay::io_error("tidy the shelves of", dir))?;
         store.maintain();
         let recovery = Recovery {
             messages: replay.messages,

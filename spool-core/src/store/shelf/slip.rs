@@ -1,0 +1,269 @@
+//! The slip: the `<id>.json` beside a message's `<id>.eml`, made to be read and written by people.
+//!
+//! Only the sender, the recipients and the next hops must be there; a field nobody knows is an error that names it. It
+//! never holds the message's text.
+
+use super::Shelved;
+use crate::attempt::{Attempt, RecipientIndex};
+use crate::clock::Timestamp;
+use crate::envelope::{Envelope, MailParameters, Notify, Recipient, ReversePath};
+use crate::id::{FlowId, MessageId};
+use crate::message::{FailedRecipient, Message, MessageState, Status};
+use crate::next_hop::NextHop;
+use crate::reply::{Reply, harmless};
+use crate::retry::{RetryPolicy, Schedule};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Slip {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<MessageId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shelved_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spooled_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    sender: String,
+    recipients: Vec<Addressee>,
+    next_hops: Vec<NextHop>,
+    #[serde(default)]
+    parameters: MailParameters,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry: Option<Schedule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    flows: Vec<FlowId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<MessageId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    related: Vec<MessageId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attempts: Vec<Attempt>,
+}
+
+/// What has become of a recipient.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Fate {
+    #[default]
+    Remaining,
+    Failed,
+    /// It has the message, or someone else takes care of it.
+    Done,
+}
+
+/// A recipient: an address alone, or with what belongs to it.
+#[derive(Serialize)]
+struct Addressee {
+    address: String,
+    fate: Fate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply: Option<Reply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notify: Option<Notify>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orcpt: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddresseeFields {
+    address: String,
+    #[serde(default)]
+    fate: Fate,
+    #[serde(default)]
+    why: Option<String>,
+    #[serde(default)]
+    reply: Option<Reply>,
+    #[serde(default)]
+    notify: Option<Notify>,
+    #[serde(default)]
+    orcpt: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Addressee {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AddresseeVisitor)
+    }
+}
+
+struct AddresseeVisitor;
+
+impl<'de> Visitor<'de> for AddresseeVisitor {
+    type Value = Addressee;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address, or an object with one")
+    }
+
+    fn visit_str<E>(self, address: &str) -> Result<Addressee, E> {
+        Ok(Addressee {
+            address: address.to_owned(),
+            fate: Fate::Remaining,
+            why: None,
+            reply: None,
+            notify: None,
+            orcpt: None,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Addressee, A::Error> {
+        let fields = AddresseeFields::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Addressee {
+            address: fields.address,
+            fate: fields.fate,
+            why: fields.why,
+            reply: fields.reply,
+            notify: fields.notify,
+            orcpt: fields.orcpt,
+        })
+    }
+}
+
+impl Slip {
+    pub(super) fn of(shelved: &Shelved) -> Self {
+        let message = &shelved.message;
+        let state = &message.state;
+        let recipients = (0..).zip(&message.envelope.recipients);
+        Self {
+            id: Some(message.id),
+            reason: shelved.reason.clone(),
+            shelved_at: Some(shelved.at),
+            spooled_at: Some(message.spooled_at),
+            expires_at: state.expires_at,
+            sender: message.envelope.reverse_path.as_str().to_owned(),
+            recipients: recipients.map(|(index, to)| Addressee::of(index, to, state)).collect(),
+            next_hops: message.next_hops.to_vec(),
+            parameters: message.envelope.parameters.clone(),
+            retry: Some(state.schedule.clone()),
+            flows: message.flows.clone(),
+            parent: message.parent,
+            related: message.related.clone(),
+            attempts: state.attempts.clone(),
+        }
+    }
+
+    /// The message, or what is wrong with the slip. `body_size`: of the text as it would be sent.
+    pub(super) fn message(self, id: MessageId, body_size: u64) -> Result<Shelved, String> {
+        if let Some(other) = self.id.filter(|other| *other != id) {
+            return Err(format!("it says it is {other}: a copy needs its own id in its name and in \"id\""));
+        }
+        if self.next_hops.is_empty() {
+            return Err("\"next_hops\" is empty: nobody knows where to send it".to_owned());
+        }
+        let spooled_at = self.spooled_at.unwrap_or_else(|| id.made_at());
+        let (schedule, expires_at) = match self.retry {
+            Some(schedule) => (schedule, self.expires_at),
+            None => by_default(spooled_at, self.expires_at),
+        };
+        let mut state = MessageState {
+            status: Status::Frozen,
+            in_flight: None,
+            remaining: Vec::new(),
+            failed: Vec::new(),
+            schedule,
+            expires_at,
+            attempts: self.attempts,
+        };
+        let mut recipients = Vec::with_capacity(self.recipients.len());
+        for (index, addressee) in (0..).zip(self.recipients) {
+            recipients.push(addressee.recipient(index, &mut state)?);
+        }
+        if state.remaining.is_empty() && state.failed.is_empty() {
+            return Err("\"recipients\" has nobody left to send it to".to_owned());
+        }
+        parameter("envid", self.parameters.envid.as_deref())?;
+        let reverse_path = ReversePath::parse(&self.sender)
+            .map_err(|error| format!("\"sender\": {:?}: {error}", self.sender))?;
+        let envelope = Envelope {
+            reverse_path,
+            recipients,
+            parameters: self.parameters,
+        };
+        let message = Message {
+            id,
+            parent: self.parent,
+            related: self.related,
+            flows: self.flows,
+            spooled_at,
+            next_hops: self.next_hops.into(),
+            envelope: Arc::new(envelope),
+            body_size,
+            state,
+        };
+        Ok(Shelved {
+            message,
+            at: self.shelved_at.unwrap_or(spooled_at),
+            reason: self.reason,
+        })
+    }
+}
+
+impl Addressee {
+    fn of(index: RecipientIndex, recipient: &Recipient, state: &MessageState) -> Self {
+        let failed = state.failed.iter().find(|failed| failed.recipient == index);
+        let fate = match failed {
+            Some(_) => Fate::Failed,
+            None if state.remaining.contains(&index) => Fate::Remaining,
+            None => Fate::Done,
+        };
+        Self {
+            address: recipient.address.to_string(),
+            fate,
+            why: failed.map(|failed| failed.reason.clone()),
+            reply: failed.and_then(|failed| failed.reply.clone()),
+            notify: recipient.notify,
+            orcpt: recipient.orcpt.clone(),
+        }
+    }
+
+    fn recipient(self, index: RecipientIndex, state: &mut MessageState) -> Result<Recipient, String> {
+        let address = self.address.parse();
+        let address = address.map_err(|error| format!("\"recipients\": {:?}: {error}", self.address))?;
+        parameter("orcpt", self.orcpt.as_deref())?;
+        match self.fate {
+            Fate::Done => {}
+            Fate::Remaining => state.remaining.push(index),
+            Fate::Failed => state.failed.push(FailedRecipient {
+                recipient: index,
+                // A person may have written these: they go into logs as a peer's words do.
+                reply: self.reply.map(|reply| Reply {
+                    text: harmless(&reply.text),
+                    ..reply
+                }),
+                reason: harmless(&self.why.unwrap_or_default()),
+            }),
+        }
+        Ok(Recipient {
+            address,
+            notify: self.notify,
+            orcpt: self.orcpt,
+        })
+    }
+}
+
+/// How a message is retried whose slip does not say.
+fn by_default(spooled_at: Timestamp, expires_at: Option<Timestamp>) -> (Schedule, Option<Timestamp>) {
+    let policy = RetryPolicy::default();
+    let by_policy = policy.expire_after.map(|span| spooled_at.after(span));
+    (Schedule::new(&policy), expires_at.or(by_policy))
+}
+
+/// An ESMTP value goes on the wire as it is: printable ASCII without spaces (RFC 3461 section 4, xtext).
+fn parameter(name: &str, value: Option<&str>) -> Result<(), String> {
+    match value {
+        Some(text) if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) => {
+            Err(format!("\"{name}\": {text:?}: only printable ASCII without spaces"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
