@@ -104,7 +104,9 @@ impl FromStr for Timestamp {
         if (i64::from(m), i64::from(d)) != (month, day) {
             return Err(TimestampError);
         }
-        Ok(Self((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis))
+        Ok(Self(
+            (((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + millis,
+        ))
     }
 }
 
@@ -135,7 +137,8 @@ impl<'de> Deserialize<'de> for Timestamp {
             return i64::deserialize(deserializer).map(Self);
         }
         let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
-        text.parse().map_err(|error| serde::de::Error::custom(format_args!("{text}: {error}")))
+        text.parse()
+            .map_err(|error| serde::de::Error::custom(format_args!("{text}: {error}")))
     }
 }
 
@@ -263,5 +266,35 @@ mod tests {
     fn time_that_runs_backwards_is_no_time() {
         assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
         assert_eq!(Timestamp(5).after(Duration::MAX), Timestamp(i64::MAX));
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "2026-11-24",
+            "2026-11-24T03:39:12",
+            "2026-13-24T03:39:12Z",
+            "2026-02-29T03:39:12Z",
+            "2026-11-24T24:00:00Z",
+            "2026-11-24T03:39:+2Z",
+            "2026-11-24T03:39:12.xZ",
+            "20260-11-24T03:39:12Z",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(TimestampError), "{text}");
+        }
+        assert_eq!("2026-11-24T03:39:12Z".parse(), Ok(Timestamp(1_795_491_552_000)));
+        assert_eq!(
+            "2026-11-24T03:39:12.0429Z".parse(),
+            Ok(Timestamp(1_795_491_552_042))
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_time_of_four_digit_years_is_read_back(millis in -62_135_596_800_000_i64..253_402_300_800_000) {
+            let time = Timestamp(millis);
+            proptest::prop_assert_eq!(time.to_string().parse(), Ok(time));
+        }
     }
 }

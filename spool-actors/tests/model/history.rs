@@ -5,14 +5,14 @@ use crate::reference::{Chance, Place, Promise, Reference};
 use actix::{Addr, Handler};
 use bytes::Bytes;
 use spool_actors::{
-    Add, Freeze, Get, GetBody, KillAndFlush, Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs, Spool,
-    SpoolActor, Subscribe, WaitIdle, Which,
+    Add, Freeze, Get, GetBody, KillAndFlush, Outcome, Purge, Quarantine, Recover, Remove, SendNow,
+    SetMaxConcurrentJobs, Spool, SpoolActor, Subscribe, WaitIdle, Which,
 };
 use spool_core::store::Shelf;
 use spool_core::store::fs::{Loss, SimFs};
 use spool_core::{
-    Clock, Envelope, Event, EventKind, ManualClock, MessageId, NextHop as Hop, Queue, RandomDice, RetryInterval, RetryPolicy,
-    ReversePath, Section, SpoolConfig, SpoolError, Timestamp,
+    Clock, Envelope, Event, EventKind, ManualClock, MessageId, NextHop as Hop, Queue, RandomDice,
+    RetryInterval, RetryPolicy, ReversePath, Section, SpoolConfig, SpoolError, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,7 +49,15 @@ impl std::ops::AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { messages, attempts, delivered, removed, restarts, cuts, events } = self;
+        let Self {
+            messages,
+            attempts,
+            delivered,
+            removed,
+            restarts,
+            cuts,
+            events,
+        } = self;
         write!(
             f,
             "{messages} messages, {attempts} attempts, {delivered} delivered, {removed} removed, {restarts} restarts, {cuts} power cuts, {events} events"
@@ -141,13 +149,25 @@ impl History {
         let opened = Spool::start_on(fs, config, Arc::new(agent), clock, Arc::new(RandomDice)).await;
         let opened = opened.expect("the spool opens after whatever happened");
         assert_eq!(opened.damage, [], "nothing was damaged");
-        Life { spool: opened.addr, cut }
+        Life {
+            spool: opened.addr,
+            cut,
+        }
     }
 
     async fn end(&mut self, life: Life, cut: bool) {
         if !cut {
             self.tally.restarts += 1;
-            assert!(ask(&life, KillAndFlush { timeout: Some(PATIENCE) }).await.is_some());
+            assert!(
+                ask(
+                    &life,
+                    KillAndFlush {
+                        timeout: Some(PATIENCE)
+                    }
+                )
+                .await
+                .is_some()
+            );
             self.seen.lock().unwrap().running.clear();
             return;
         }
@@ -160,7 +180,9 @@ impl History {
             1 => Loss::Nothing,
             _ => Loss::Torn(self.chance.next()),
         };
-        life.spool.do_send(KillAndFlush { timeout: Some(Duration::ZERO) });
+        life.spool.do_send(KillAndFlush {
+            timeout: Some(Duration::ZERO),
+        });
         self.fs = self.fs.after_power_cut(loss);
         let mut seen = self.seen.lock().unwrap();
         seen.running.clear();
@@ -184,14 +206,20 @@ impl History {
 
     fn mail(&mut self) -> (Add, String, Vec<u32>) {
         self.bodies += 1;
-        let body = format!("body {}\r\n{}", self.bodies, "x".repeat(self.chance.below(3) * 9000) + "\r\n");
+        let body = format!(
+            "body {}\r\n{}",
+            self.bodies,
+            "x".repeat(self.chance.below(3) * 9000) + "\r\n"
+        );
         let minute = RetryInterval::new(Duration::from_secs(60), Duration::from_secs(20));
         let retry = RetryPolicy {
             intervals: vec![minute; self.chance.below(4)],
             repeat_last: false,
             expire_after: None,
         };
-        let recipients: Vec<u32> = (0..1 + self.chance.below(2)).map(|_| 1 + self.chance.below(3) as u32).collect();
+        let recipients: Vec<u32> = (0..1 + self.chance.below(2))
+            .map(|_| 1 + self.chance.below(3) as u32)
+            .collect();
         let section = |count: &u32| Section {
             envelope: Envelope::new(
                 ReversePath::parse("a@example.org").unwrap(),
@@ -200,14 +228,24 @@ impl History {
             next_hops: [format!("hop{count}:25").parse::<Hop>().unwrap()].into(),
             retry: retry.clone(),
         };
-        let add = Add::sections(recipients.iter().map(section).collect(), Bytes::from(body.clone()));
+        let add = Add::sections(
+            recipients.iter().map(section).collect(),
+            Bytes::from(body.clone()),
+        );
         (add, body, recipients)
     }
 
     fn promise(&mut self, ids: &[MessageId], recipients: &[u32], body: &str, place: Place) {
         for (id, recipients) in ids.iter().zip(recipients) {
-            let promise = Promise { recipients: *recipients, body: body.to_owned(), place };
-            assert!(self.reference.messages.insert(*id, promise).is_none(), "{id}: given twice");
+            let promise = Promise {
+                recipients: *recipients,
+                body: body.to_owned(),
+                place,
+            };
+            assert!(
+                self.reference.messages.insert(*id, promise).is_none(),
+                "{id}: given twice"
+            );
         }
     }
 
@@ -221,7 +259,9 @@ impl History {
         if let Some(key) = &key {
             add = add.idempotency_key(key.clone());
         }
-        let Some(Ok(ids)) = ask(life, add).await else { return };
+        let Some(Ok(ids)) = ask(life, add).await else {
+            return;
+        };
         if let Some(key) = key {
             if let Some(known) = self.reference.keys.get(&key) {
                 assert_eq!(&ids, known, "{key}: the ids of the first add");
@@ -235,7 +275,10 @@ impl History {
 
     async fn quarantine(&mut self, life: &Life) {
         let (mail, body, recipients) = self.mail();
-        let quarantine = Quarantine { reason: "odd".into(), mail };
+        let quarantine = Quarantine {
+            reason: "odd".into(),
+            mail,
+        };
         if let Some(Ok(ids)) = ask(life, quarantine).await {
             self.promise(&ids, &recipients, &body, Place::Quarantine);
         }
@@ -248,9 +291,18 @@ impl History {
     }
 
     /// Notes where an operation has put its messages: those without an error are there, and after a cut nobody knows.
-    fn put(&mut self, ids: &[MessageId], outcome: Option<Result<Outcome, SpoolError>>, to: Place, from: &[Place]) {
+    fn put(
+        &mut self,
+        ids: &[MessageId],
+        outcome: Option<Result<Outcome, SpoolError>>,
+        to: Place,
+        from: &[Place],
+    ) {
         let failed = |id: &MessageId, outcome: &Outcome| {
-            outcome.errors.iter().any(|error| error.to_string().starts_with(&id.to_string()))
+            outcome
+                .errors
+                .iter()
+                .any(|error| error.to_string().starts_with(&id.to_string()))
         };
         for id in ids {
             let promise = self.reference.messages.get_mut(id).unwrap();
@@ -270,7 +322,9 @@ impl History {
         let ids = self.some();
         let outcome = ask(life, Freeze(ids.clone())).await;
         self.put(&ids, outcome, Place::Frozen, &[Place::Spool, Place::Frozen]);
-        let frozen = ids.iter().filter(|id| self.reference.messages[id].place == Place::Frozen);
+        let frozen = ids
+            .iter()
+            .filter(|id| self.reference.messages[id].place == Place::Frozen);
         let mut seen = self.seen.lock().unwrap();
         let idle: Vec<MessageId> = frozen.filter(|id| !seen.running.contains(id)).copied().collect();
         seen.forbidden.extend(idle);
@@ -284,14 +338,23 @@ impl History {
         }
         let extra = RetryInterval::new(Duration::from_secs(10), Duration::ZERO);
         let retry_intervals = vec![extra; self.chance.below(2)];
-        let outcome = ask(life, SendNow { which: Which::SomeMessages(ids.clone()), retry_intervals }).await;
+        let outcome = ask(
+            life,
+            SendNow {
+                which: Which::SomeMessages(ids.clone()),
+                retry_intervals,
+            },
+        )
+        .await;
         self.put(&ids, outcome, Place::Spool, &[Place::Spool, Place::Frozen]);
     }
 
     async fn remove(&mut self, life: &Life) {
         let ids = self.some();
         let outcome = ask(life, Remove(ids.clone())).await;
-        self.tally.removed += outcome.as_ref().map_or(0, |outcome| outcome.as_ref().map_or(0, |outcome| outcome.done as u64));
+        self.tally.removed += outcome.as_ref().map_or(0, |outcome| {
+            outcome.as_ref().map_or(0, |outcome| outcome.done as u64)
+        });
         // What failed for good on the spool was frozen without a person.
         self.put(&ids, outcome, Place::Removed, &[Place::Spool, Place::Frozen]);
     }
@@ -303,15 +366,30 @@ impl History {
             Shelf::Removed => Place::Removed,
             Shelf::Quarantine => Place::Quarantine,
         };
-        let outcome = ask(life, Recover { ids: ids.clone(), from }).await;
+        let outcome = ask(
+            life,
+            Recover {
+                ids: ids.clone(),
+                from,
+            },
+        )
+        .await;
         self.put(&ids, outcome, Place::Frozen, &[place]);
     }
 
     async fn purge(&mut self, life: &Life) {
-        let purge = Purge { older_than: Duration::from_secs(120), ids: None };
+        let purge = Purge {
+            older_than: Duration::from_secs(120),
+            ids: None,
+        };
         let outcome = ask(life, purge).await;
         if outcome.is_none_or(|outcome| outcome.is_err()) || self.is_cut() {
-            for promise in self.reference.messages.values_mut().filter(|promise| promise.place == Place::Removed) {
+            for promise in self
+                .reference
+                .messages
+                .values_mut()
+                .filter(|promise| promise.place == Place::Removed)
+            {
                 promise.place = Place::Unknown;
             }
             return;
@@ -326,7 +404,9 @@ impl History {
 
     fn placed(&self, place: Place) -> Vec<MessageId> {
         let all = self.reference.messages.iter();
-        all.filter(|(_, promise)| promise.place == place).map(|(id, _)| *id).collect()
+        all.filter(|(_, promise)| promise.place == place)
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     fn is_cut(&self) -> bool {
@@ -348,7 +428,11 @@ impl History {
     async fn pass_time(&mut self, life: &Life) {
         if let Some(next) = self.idle(life).await {
             let jump = self.chance.below(2) == 0;
-            self.clock.set(if jump { next } else { self.clock.now().after(Duration::from_secs(45)) });
+            self.clock.set(if jump {
+                next
+            } else {
+                self.clock.now().after(Duration::from_secs(45))
+            });
         } else {
             self.clock.advance(Duration::from_secs(60));
         }
@@ -366,8 +450,12 @@ impl History {
     async fn check(&mut self, life: &Life) {
         self.seen.lock().unwrap().limit = None;
         self.idle(life).await;
-        let messages: Vec<(MessageId, Promise)> =
-            self.reference.messages.iter().map(|(id, promise)| (*id, promise.clone())).collect();
+        let messages: Vec<(MessageId, Promise)> = self
+            .reference
+            .messages
+            .iter()
+            .map(|(id, promise)| (*id, promise.clone()))
+            .collect();
         for (id, promise) in messages {
             self.check_message(life, id, &promise).await;
         }
@@ -375,13 +463,23 @@ impl History {
     }
 
     async fn check_message(&mut self, life: &Life, id: MessageId, promise: &Promise) {
-        let taken = self.seen.lock().unwrap().taken.get(&id).cloned().unwrap_or_default();
+        let taken = self
+            .seen
+            .lock()
+            .unwrap()
+            .taken
+            .get(&id)
+            .cloned()
+            .unwrap_or_default();
         let all_taken = (0..promise.recipients).all(|recipient| taken.contains(&recipient));
         let details = match ask(life, Get(id)).await.expect("the spool lives") {
             Ok(details) => details,
             Err(SpoolError::NoSuchMessage(_)) => {
                 let purged = matches!(promise.place, Place::Purged | Place::Unknown);
-                assert!(all_taken || purged, "{id}: lost; {promise:?}, taken for {taken:?}");
+                assert!(
+                    all_taken || purged,
+                    "{id}: lost; {promise:?}, taken for {taken:?}"
+                );
                 self.tally.delivered += 1;
                 return;
             }
@@ -390,8 +488,12 @@ impl History {
         assert_ne!(promise.place, Place::Purged, "{id}: it was purged and came back");
         let state = &details.message.state;
         for recipient in 0..promise.recipients {
-            let known = state.remaining.contains(&recipient) || state.failed.iter().any(|f| f.recipient == recipient);
-            assert!(known || taken.contains(&recipient), "{id}: recipient {recipient} is forgotten; {state:?}");
+            let known =
+                state.remaining.contains(&recipient) || state.failed.iter().any(|f| f.recipient == recipient);
+            assert!(
+                known || taken.contains(&recipient),
+                "{id}: recipient {recipient} is forgotten; {state:?}"
+            );
         }
         match (promise.place, details.queue) {
             (Place::Frozen, Queue::Frozen)
@@ -401,7 +503,11 @@ impl History {
             | (Place::Unknown, _) => {}
             (place, queue) => panic!("{id}: is in {queue}, and was answered to be {place:?}"),
         }
-        assert_eq!(ask(life, GetBody(id)).await.unwrap().unwrap(), promise.body, "{id}: its body");
+        assert_eq!(
+            ask(life, GetBody(id)).await.unwrap().unwrap(),
+            promise.body,
+            "{id}: its body"
+        );
     }
 
     /// The log tells everything once, the same as before, and ends where the disk is.
@@ -410,13 +516,19 @@ impl History {
         let last = self.told.keys().next_back().copied().unwrap_or(0);
         // The end is known by an event of its own.
         let (mail, body, recipients) = self.mail();
-        let marker = ask(life, mail.frozen()).await.expect("the spool lives").expect("the disk works");
+        let marker = ask(life, mail.frozen())
+            .await
+            .expect("the spool lives")
+            .expect("the disk works");
         self.promise(&marker, &recipients, &body, Place::Frozen);
         self.seen.lock().unwrap().forbidden.extend(&marker);
         let mut expected = 1;
         let mut states: BTreeMap<MessageId, EventKind> = BTreeMap::new();
         loop {
-            let event = tokio::time::timeout(PATIENCE, events.next()).await.expect("an event").expect("the spool lives");
+            let event = tokio::time::timeout(PATIENCE, events.next())
+                .await
+                .expect("an event")
+                .expect("the spool lives");
             if let EventKind::Gap(missing) = event.kind {
                 // Of what nobody was answered for when the power was cut.
                 assert_eq!(event.seq, expected + missing - 1, "{event:?}");
@@ -437,7 +549,10 @@ impl History {
                 break;
             }
         }
-        assert!(expected > last, "{last} events were told, and {expected} are left");
+        assert!(
+            expected > last,
+            "{last} events were told, and {expected} are left"
+        );
         for (id, kind) in states {
             self.agree(life, id, &kind).await;
         }
@@ -447,9 +562,13 @@ impl History {
     async fn agree(&self, life: &Life, id: MessageId, kind: &EventKind) {
         let queue = ask(life, Get(id)).await.unwrap().map(|details| details.queue);
         let agrees = match kind {
-            EventKind::Spooled | EventKind::Recovered(_) => matches!(queue, Ok(Queue::Active | Queue::Frozen)),
+            EventKind::Spooled | EventKind::Recovered(_) => {
+                matches!(queue, Ok(Queue::Active | Queue::Frozen))
+            }
             EventKind::Frozen => queue == Ok(Queue::Frozen),
-            EventKind::Unfrozen | EventKind::Delayed(_) | EventKind::DelayedRateLimited(_) => queue == Ok(Queue::Active),
+            EventKind::Unfrozen | EventKind::Delayed(_) | EventKind::DelayedRateLimited(_) => {
+                queue == Ok(Queue::Active)
+            }
             EventKind::Delivered => queue == Err(SpoolError::NoSuchMessage(id)),
             EventKind::Removed => matches!(queue, Ok(Queue::Removed) | Err(_)),
             EventKind::Quarantined(_) => queue == Ok(Queue::Quarantine),
@@ -463,7 +582,10 @@ impl History {
 fn follow(states: &mut BTreeMap<MessageId, EventKind>, event: &Event) {
     let id = event.id.unwrap();
     let before = states.insert(id, event.kind.clone());
-    let gone = matches!(before, Some(EventKind::Delivered | EventKind::Removed | EventKind::Quarantined(_)));
+    let gone = matches!(
+        before,
+        Some(EventKind::Delivered | EventKind::Removed | EventKind::Quarantined(_))
+    );
     match &event.kind {
         EventKind::Spooled | EventKind::Quarantined(_) => assert_eq!(before, None, "{event:?}"),
         EventKind::Recovered(_) => assert!(gone, "{event:?} after {before:?}"),
@@ -472,7 +594,10 @@ fn follow(states: &mut BTreeMap<MessageId, EventKind>, event: &Event) {
 }
 
 fn is_of_the_disk(error: &SpoolError) -> bool {
-    matches!(error, SpoolError::Disk(_) | SpoolError::Full(_) | SpoolError::Killed)
+    matches!(
+        error,
+        SpoolError::Disk(_) | SpoolError::Full(_) | SpoolError::Killed
+    )
 }
 
 /// `None` when the spool has ended.

@@ -24,7 +24,10 @@ fn histories_agree_with_the_reference() {
         set.map_or(default, |text| text.parse().expect("a number"))
     };
     let (histories, first) = (number("SPOOL_HISTORIES", 300), number("SPOOL_SEED", 1));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let mut total = history::Tally::default();
     for seed in first..first + histories {
         // Named before it is played: a panic on another thread shows no more than this.
@@ -33,7 +36,10 @@ fn histories_agree_with_the_reference() {
         std::mem::forget(guard);
     }
     println!("{histories} histories: {total}");
-    assert!(total.is_varied() || histories < 100, "the histories exercise too little: {total}");
+    assert!(
+        total.is_varied() || histories < 100,
+        "the histories exercise too little: {total}"
+    );
 }
 
 /// Says which history it was.
@@ -41,6 +47,9 @@ struct NameOnPanic(u64);
 
 impl Drop for NameOnPanic {
     fn drop(&mut self) {
-        eprintln!("played history {}: SPOOL_SEED={} SPOOL_HISTORIES=1 plays it again", self.0, self.0);
+        eprintln!(
+            "played history {}: SPOOL_SEED={} SPOOL_HISTORIES=1 plays it again",
+            self.0, self.0
+        );
     }
 }

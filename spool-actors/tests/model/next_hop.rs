@@ -68,8 +68,12 @@ impl DeliveryAgent for NextHop {
             let mut seen = seen.lock().unwrap();
             seen.running.remove(&job.message);
             if took(&verdict.result) {
-                let refused: BTreeSet<u32> = verdict.refused.iter().map(|refused| refused.recipient).collect();
-                let taken = job.recipients.iter().filter(|recipient| !refused.contains(recipient));
+                let refused: BTreeSet<u32> =
+                    verdict.refused.iter().map(|refused| refused.recipient).collect();
+                let taken = job
+                    .recipients
+                    .iter()
+                    .filter(|recipient| !refused.contains(recipient));
                 seen.taken.entry(job.message).or_default().extend(taken);
             }
             verdict
@@ -86,17 +90,32 @@ fn verdict(job: &Job, chance: &mut Chance) -> AttemptReport {
     let reply = |code| Reply::new(code, "2.0.0 as the dice fell");
     let mut report = AttemptReport::new(match chance.below(8) {
         0..=2 => AttemptResult::Accepted(reply(250)),
-        3 => AttemptResult::Refused { stage: Stage::Mail, reply: reply(550) },
-        4 => AttemptResult::Refused { stage: Stage::FinalReply, reply: reply(451) },
-        5 => AttemptResult::NoConnection { error: "refused".into() },
-        6 => AttemptResult::Broken { stage: Stage::FinalReply, error: "reset".into(), in_doubt: true },
+        3 => AttemptResult::Refused {
+            stage: Stage::Mail,
+            reply: reply(550),
+        },
+        4 => AttemptResult::Refused {
+            stage: Stage::FinalReply,
+            reply: reply(451),
+        },
+        5 => AttemptResult::NoConnection {
+            error: "refused".into(),
+        },
+        6 => AttemptResult::Broken {
+            stage: Stage::FinalReply,
+            error: "reset".into(),
+            in_doubt: true,
+        },
         _ => AttemptResult::AllRefused,
     });
     for recipient in &job.recipients {
         let all = report.result == AttemptResult::AllRefused;
         if all || (took(&report.result) && chance.below(3) == 0) {
             let reply = reply([450, 451, 550][chance.below(3)]);
-            report.refused.push(RefusedRecipient { recipient: *recipient, reply });
+            report.refused.push(RefusedRecipient {
+                recipient: *recipient,
+                reply,
+            });
         }
     }
     // A body that nobody is left to take is not sent.

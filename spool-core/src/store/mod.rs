@@ -145,9 +145,10 @@ impl Store {
         store.tell_again(replay.untold, replay.last_event);
         let (keys, unlogged) = key_log::merge(logged, replay.keys, store.options.key_window);
         unlogged.into_iter().for_each(|key| store.keys.push(key));
-        store
-            .tidy_shelves()
-            .map_err(replay::io_error("tidy the shelves of", dir))?;
+        if let Err(error) = store.tidy_shelves() {
+            // Mail on the journal does not wait for what lies on a shelf.
+            tracing::warn!(%error, "the shelves could not be tidied");
+        }
         store.maintain();
         let recovery = Recovery {
             messages: replay.messages,

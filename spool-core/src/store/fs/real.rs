@@ -21,7 +21,8 @@ impl Fs for RealFs {
             .write(mode != Mode::Read)
             .create_new(mode == Mode::Create)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
+            // Without O_NONBLOCK a pipe in the place of a file would hold up whoever opens it.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)?;
         Ok(Arc::new(RealFile(file)))
     }

@@ -79,6 +79,13 @@ impl SimFs {
         self.disk().cut_after = Some(count);
     }
 
+    /// Whether the power is gone.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        let disk = self.disk();
+        disk.cut_after.is_some_and(|count| disk.operations.len() >= count)
+    }
+
     /// Lets the `nth` operation of `kind` from now on (0: the next) fail once, with nothing done.
     pub fn fail(&self, kind: OpKind, nth: usize, error: io::ErrorKind) {
         self.disk().fail = Some((kind, nth, error));

@@ -142,7 +142,9 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<(MessageId, Result<Shelved, String>)>, StoreError> {
         let board = Board::new(&*self.fs, self.dir(), shelf);
-        let ids = board.ids().map_err(|error| StoreError::Failed(error.to_string()))?;
+        let ids = board
+            .ids()
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
         let page = ids.into_iter().filter(|id| after.is_none_or(|after| *id > after));
         Ok(page.take(limit).map(|id| (id, board.look(id))).collect())
     }
@@ -157,11 +159,17 @@ impl Store {
                 self.fs.unlink(&board.dir.join(draft))?;
             }
             let index = super::locked(&self.index);
-            let pairs = names.iter().filter_map(|name| id_of(name, TEXT).or_else(|| id_of(name, SLIP)));
+            let pairs = names
+                .iter()
+                .filter_map(|name| id_of(name, TEXT).or_else(|| id_of(name, SLIP)));
             let live: Vec<MessageId> = pairs.filter(|id| index.get(*id).is_some()).collect();
             drop(index);
             if !live.is_empty() {
-                tracing::info!(shelf = shelf.name(), files = live.len(), "on the spool too: taken off the shelf");
+                tracing::info!(
+                    shelf = shelf.name(),
+                    files = live.len(),
+                    "on the spool too: taken off the shelf"
+                );
                 board.discard(&live)?;
             }
         }
@@ -315,7 +323,9 @@ impl<'a> Board<'a> {
     fn look(&self, id: MessageId) -> Result<Shelved, String> {
         let size = self.open(id, TEXT).and_then(|file| file.size());
         let size = size.map_err(|error| self.complaint(id, TEXT, error))?;
-        let slip = self.open(id, SLIP).map_err(|error| self.complaint(id, SLIP, error))?;
+        let slip = self
+            .open(id, SLIP)
+            .map_err(|error| self.complaint(id, SLIP, error))?;
         self.message(id, &*slip, size)
     }
 

@@ -141,7 +141,9 @@ impl Slip {
             spooled_at: Some(message.spooled_at),
             expires_at: state.expires_at,
             sender: message.envelope.reverse_path.as_str().to_owned(),
-            recipients: recipients.map(|(index, to)| Addressee::of(index, to, state)).collect(),
+            recipients: recipients
+                .map(|(index, to)| Addressee::of(index, to, state))
+                .collect(),
             next_hops: message.next_hops.to_vec(),
             parameters: message.envelope.parameters.clone(),
             retry: Some(state.schedule.clone()),
@@ -155,7 +157,9 @@ impl Slip {
     /// The message, or what is wrong with the slip. `body_size`: of the text as it would be sent.
     pub(super) fn message(self, id: MessageId, body_size: u64) -> Result<Shelved, String> {
         if let Some(other) = self.id.filter(|other| *other != id) {
-            return Err(format!("it says it is {other}: a copy needs its own id in its name and in \"id\""));
+            return Err(format!(
+                "it says it is {other}: a copy needs its own id in its name and in \"id\""
+            ));
         }
         if self.next_hops.is_empty() {
             return Err("\"next_hops\" is empty: nobody knows where to send it".to_owned());
@@ -261,9 +265,9 @@ fn by_default(spooled_at: Timestamp, expires_at: Option<Timestamp>) -> (Schedule
 /// An ESMTP value goes on the wire as it is: printable ASCII without spaces (RFC 3461 section 4, xtext).
 fn parameter(name: &str, value: Option<&str>) -> Result<(), String> {
     match value {
-        Some(text) if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) => {
-            Err(format!("\"{name}\": {text:?}: only printable ASCII without spaces"))
-        }
+        Some(text) if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) => Err(format!(
+            "\"{name}\": {text:?}: only printable ASCII without spaces"
+        )),
         Some(_) | None => Ok(()),
     }
 }

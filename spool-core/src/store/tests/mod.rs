@@ -6,6 +6,7 @@ mod faults;
 mod format;
 mod operation;
 mod real;
+mod shelf;
 
 use super::fs::SimFs;
 use super::*;

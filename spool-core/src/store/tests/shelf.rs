@@ -1,0 +1,290 @@
+//! The shelves: pairs of files that survive a power cut whole, are read as people leave them, and never block the journal.
+
+use super::fs::{Loss, OpKind};
+use super::*;
+use crate::message::FailedRecipient;
+use crate::reply::Reply;
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+
+fn path(kind: &str, number: u128) -> PathBuf {
+    Path::new(DIR)
+        .join("removed")
+        .join(format!("{}.{kind}", id(number)))
+}
+
+fn shelved(number: u128, body: &Bytes) -> Shelved {
+    let section = section(number);
+    let mut state = MessageState::new(&section, Status::Frozen, Timestamp(999));
+    state.remaining = Vec::new();
+    state.failed = vec![FailedRecipient {
+        recipient: 1,
+        reply: Some(Reply::new(550, "5.1.1 no such user")),
+        reason: "550 5.1.1 no such user".to_owned(),
+    }];
+    state.attempts = super::state(number, 2000).attempts;
+    Shelved {
+        message: Message {
+            id: id(number),
+            parent: Some(id(77)),
+            related: vec![id(78)],
+            flows: vec![crate::id::FlowId::from_u128(7)],
+            spooled_at: Timestamp(999),
+            next_hops: section.next_hops,
+            envelope: Arc::new(section.envelope),
+            body_size: body.len() as u64,
+            state,
+        },
+        at: Timestamp(5000),
+        reason: Some("odd".to_owned()),
+    }
+}
+
+fn lay(store: &Store, number: u128) -> Result<(), StoreError> {
+    let body = Bytes::from(format!("body {number}\r\n"));
+    let pair = (shelved(number, &body), body);
+    store.shelve(Shelf::Removed, &[pair]).remove(0)
+}
+
+#[test]
+fn a_pair_is_read_back_as_it_was_laid() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    lay(&store, 1).unwrap();
+    let body = Bytes::from("body 1\r\n");
+    let expected = shelved(1, &body);
+    assert_eq!(store.shelved(Shelf::Removed, id(1)), Ok((expected.clone(), body)));
+    assert_eq!(
+        store.list_shelf(Shelf::Removed, None, 10),
+        Ok(vec![(id(1), Ok(expected))])
+    );
+    assert_eq!(
+        store.shelved(Shelf::Quarantine, id(1)),
+        Err(StoreError::NoSuchMessage(id(1)))
+    );
+    let slip = String::from_utf8(fs.read(&path("json", 1)).unwrap()).unwrap();
+    for readable in [
+        "\"sender\": \"sender1@example.org\"",
+        "\"shelved_at\": \"1970-01-01T00:00:05.000Z\"",
+        "\"fate\": \"done\"",
+        "\"fate\": \"failed\"",
+        "no such user",
+    ] {
+        assert!(slip.contains(readable), "{readable} in {slip}");
+    }
+}
+
+#[test]
+fn a_listing_goes_on_after_an_id_and_names_what_cannot_be_read() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    for number in [3, 1, 2] {
+        lay(&store, number).unwrap();
+    }
+    fs.plant(&path("json", 2), b"{\"sender\": 5}");
+    for foreign in ["notes.txt", "x.json", "01jdf3t0000000000000000007.json"] {
+        fs.plant(&Path::new(DIR).join("removed").join(foreign), b"{}");
+    }
+    let page = |after, limit| store.list_shelf(Shelf::Removed, after, limit).unwrap();
+    let first = page(None, 2);
+    assert_eq!((first[0].0, first[1].0), (id(1), id(2)));
+    let why = first[1].1.as_ref().unwrap_err();
+    assert!(
+        why.contains("line 1") && why.contains(&id(2).to_string()),
+        "{why}"
+    );
+    let rest = page(Some(id(2)), 10);
+    assert_eq!((rest.len(), rest[0].0), (1, id(3)));
+    fs.plant(&path("eml", 3), b"a\0b");
+    let why = store.shelved(Shelf::Removed, id(3)).unwrap_err().to_string();
+    assert!(why.contains("NUL at byte 1"), "{why}");
+    fs.unlink(&path("eml", 3)).unwrap();
+    let why = page(Some(id(2)), 10)[0].1.clone().unwrap_err();
+    assert!(why.contains("eml is missing"), "{why}");
+    store.discard(Shelf::Removed, &[id(1), id(2), id(9)]).unwrap();
+    assert_eq!(page(None, 10).len(), 1);
+}
+
+#[test]
+fn what_would_leave_the_line_or_the_limits_is_refused_with_its_place() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    fs.plant(&path("eml", 1), b"x\n");
+    for (slip, why) in [
+        (
+            r#"{"sender":"a@b","recipients":[],"next_hops":["x:25"]}"#,
+            "nobody left",
+        ),
+        (
+            r#"{"sender":"a@b","recipients":[7],"next_hops":["x:25"]}"#,
+            "an address",
+        ),
+        (
+            r#"{"sender":"a@b","recipients":["c@d"],"next_hops":[]}"#,
+            "next_hops",
+        ),
+        (
+            r#"{"sender":"a@b\r\nRCPT TO:<x@y>","recipients":["c@d"],"next_hops":["x:25"]}"#,
+            "sender",
+        ),
+        (
+            r#"{"sender":"a@b","recipients":[{"address":"c@d","orcpt":"a\r\nDATA"}],"next_hops":["x:25"]}"#,
+            "orcpt",
+        ),
+        (
+            r#"{"sender":"a@b","recipients":["c@d"],"next_hops":["x:25"],"parameters":{"envid":"a b"}}"#,
+            "envid",
+        ),
+        (
+            r#"{"sender":"a@b","recipients":["c@d"],"next_hops":["x:25"],"parameters":{"colour":"a"}}"#,
+            "colour",
+        ),
+        (
+            r#"{"sender":"a@b","recipients":["c@d"],"next_hops":["x:25"],"spooled_at":"yesterday"}"#,
+            "yesterday",
+        ),
+        (
+            r#"{"sender":"a@b","recipients":["c@d"],"next_hops":["x:25"],"id":"01JDF3T0000000000000000007"}"#,
+            "copy",
+        ),
+        (
+            r#"{"sender":"a@b","recipients":[{"address":"c@d","fate":"done"}],"next_hops":["x:25"]}"#,
+            "nobody left",
+        ),
+    ] {
+        fs.plant(&path("json", 1), slip.as_bytes());
+        match store.shelved(Shelf::Removed, id(1)) {
+            Err(StoreError::Damaged { reason, .. }) => assert!(reason.contains(why), "{reason} for {slip}"),
+            other => panic!("{other:?} for {slip}"),
+        }
+    }
+    fs.plant(&path("json", 1), &vec![b' '; (16 << 20) + 1]);
+    let reason = store.shelved(Shelf::Removed, id(1)).unwrap_err().to_string();
+    assert!(reason.contains("at most"), "{reason}");
+}
+
+#[test]
+fn a_failing_disk_fails_the_pair_alone_and_leaves_nothing_of_it() {
+    for (kind, nth) in [
+        (OpKind::Create, 0),
+        (OpKind::Write, 0),
+        (OpKind::Sync, 0),
+        (OpKind::Rename, 0),
+        (OpKind::SyncDir, 0),
+        (OpKind::Write, 1),
+        (OpKind::Sync, 1),
+        (OpKind::Rename, 1),
+        (OpKind::SyncDir, 1),
+    ] {
+        let fs = SimFs::new();
+        let (store, _) = open(&fs);
+        lay(&store, 9).unwrap();
+        fs.fail(kind, nth, ErrorKind::StorageFull);
+        let laid = lay(&store, 1);
+        assert!(
+            matches!(laid, Err(StoreError::Full(_))),
+            "{kind:?} {nth}: {laid:?}"
+        );
+        let left: Vec<PathBuf> = fs
+            .files()
+            .into_iter()
+            .filter(|path| path.to_string_lossy().contains(&id(1).to_string()))
+            .collect();
+        assert!(left.is_empty(), "{kind:?} {nth}: {left:?}");
+        all_ok(&store.commit(&mut [add(&[50], "x\r\n")]));
+        lay(&store, 1).unwrap();
+    }
+}
+
+/// What must be somewhere, and what must be nowhere.
+#[derive(Default)]
+struct Held {
+    here: BTreeSet<u128>,
+    gone: BTreeSet<u128>,
+}
+
+/// Remove and recover, as they are done: on the new place first. `None` when the power went.
+fn scenario(store: &Store, held: &mut Held) -> Option<()> {
+    for number in [1, 2] {
+        lay(store, number).ok()?;
+        held.here.insert(number);
+    }
+    let commit = |change| store.commit(&mut [change]).remove(0).ok();
+    commit(add(&[3], "body 3\r\n"))?;
+    held.here.insert(3);
+    lay(store, 3).ok()?;
+    commit(finish(3))?;
+    commit(add(&[2], "body 2\r\n"))?;
+    store.discard(Shelf::Removed, &[id(2)]).ok()?;
+    held.here.remove(&1);
+    store.discard(Shelf::Removed, &[id(1)]).ok()?;
+    held.gone.insert(1);
+    Some(())
+}
+
+#[test]
+fn a_message_that_moves_is_in_exactly_one_place_after_every_power_cut() {
+    let whole = SimFs::new();
+    assert_eq!(scenario(&open(&whole).0, &mut Held::default()), Some(()));
+    let (mut states, end) = (0, whole.operations().len());
+    for cut in 0..=end {
+        let (fs, mut held) = (SimFs::new(), Held::default());
+        fs.cut_after(cut);
+        if let Ok((store, _)) = try_open(&fs) {
+            assert_eq!(scenario(&store, &mut held).is_some(), cut == end);
+        }
+        for loss in [
+            Loss::Everything,
+            Loss::Nothing,
+            Loss::Torn(cut as u64),
+            Loss::Torn(7 + cut as u64),
+        ] {
+            states += 1;
+            verify(&fs.after_power_cut(loss), &held, &format!("cut {cut}, {loss:?}"));
+        }
+    }
+    println!("{states} crash states");
+    assert!(states > 100);
+}
+
+fn verify(disk: &SimFs, held: &Held, context: &str) {
+    let (store, recovery) = try_open(disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let live: BTreeSet<u128> = recovery
+        .messages
+        .iter()
+        .map(|message| message.id.as_u128())
+        .collect();
+    let mut on_shelf = BTreeSet::new();
+    for (id, listed) in store.list_shelf(Shelf::Removed, None, 10).unwrap() {
+        assert!(listed.is_ok(), "{context}: {listed:?}");
+        let (_, body) = store.shelved(Shelf::Removed, id).unwrap();
+        assert_eq!(body, format!("body {}\r\n", id.as_u128()), "{context}");
+        on_shelf.insert(id.as_u128());
+    }
+    assert!(
+        live.is_disjoint(&on_shelf),
+        "{context}: {live:?} and {on_shelf:?}"
+    );
+    let somewhere: BTreeSet<u128> = live.union(&on_shelf).copied().collect();
+    assert!(
+        held.here.is_subset(&somewhere),
+        "{context}: {:?}, {somewhere:?}",
+        held.here
+    );
+    assert!(
+        held.gone.is_disjoint(&somewhere),
+        "{context}: {:?}, {somewhere:?}",
+        held.gone
+    );
+    let drafts = disk
+        .files()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "tmp"));
+    assert_eq!(
+        drafts
+            .filter(|path| path.parent().is_some_and(|dir| dir.ends_with("removed")))
+            .count(),
+        0,
+        "{context}"
+    );
+}
