@@ -187,7 +187,7 @@ impl SpoolActor {
                 Claim::Taken(before) => taken.push(Taken { id, before }),
                 Claim::WhileSending => sending.push(id),
                 Claim::Already => self.bulk_done(bulk_id, Ok(())),
-                Claim::Later => self.bulks.parked.entry(id).or_default().push(bulk_id),
+                Claim::Later => self.park(bulk_id, id),
                 Claim::NotFrozen => self.bulk_done(bulk_id, Err(SpoolError::NotFrozen(id))),
                 Claim::Unknown => self.bulk_done(bulk_id, Err(SpoolError::NoSuchMessage(id))),
             }
@@ -209,6 +209,32 @@ impl SpoolActor {
         }
         if !taken.is_empty() {
             self.read_taken(bulk_id, work.clone(), taken, ctx);
+        }
+    }
+
+    /// Until what is being written of the message is on disk; which it never is when the disk has failed.
+    fn park(&mut self, bulk: BulkId, id: MessageId) {
+        match &self.disk_failed {
+            Some(error) => self.bulk_done(bulk, Err(operation_error(error.clone()))),
+            None => self.bulks.parked.entry(id).or_default().push(bulk),
+        }
+    }
+
+    /// The end or the begin of an attempt could not be written: whoever waits for it learns why.
+    pub(super) fn stuck(&mut self, id: MessageId, error: &StoreError) {
+        let waiting = if matches!(error, StoreError::Failed(_)) {
+            self.disk_failed.get_or_insert_with(|| error.clone());
+            std::mem::take(&mut self.bulks.parked)
+        } else {
+            self.bulks
+                .parked
+                .remove(&id)
+                .map(|bulks| (id, bulks))
+                .into_iter()
+                .collect()
+        };
+        for bulk in waiting.into_values().flatten() {
+            self.bulk_done(bulk, Err(operation_error(error.clone())));
         }
     }
 

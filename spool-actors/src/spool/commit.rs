@@ -227,7 +227,10 @@ impl SpoolActor {
         match result {
             Ok(()) => self.queue.armed(id),
             // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
-            Err(error) => tracing::error!(%id, %error, "cannot begin an attempt"),
+            Err(error) => {
+                tracing::error!(%id, %error, "cannot begin an attempt");
+                return self.stuck(id, error);
+            }
         }
         self.unparked.push(id);
     }
@@ -235,7 +238,8 @@ impl SpoolActor {
     fn settled(&mut self, id: MessageId, after: Option<Status>, result: &Result<(), StoreError>) {
         if let Err(error) = result {
             // Not to be sent again before a restart: the disk does not know how the attempt ended.
-            return tracing::error!(%id, %error, "cannot record the end of an attempt; the message stays on the spool");
+            tracing::error!(%id, %error, "cannot record the end of an attempt; the message stays on the spool");
+            return self.stuck(id, error);
         }
         match after {
             Some(status) => self.queue.waits(id, status),
@@ -252,7 +256,8 @@ impl SpoolActor {
             (Ok(()), Some(status)) => self.queue.waits(id, status),
             (Ok(()), None) => self.queue.finished(id),
             (Err(error), _) => {
-                return tracing::error!(%id, %error, "cannot record what the presend hook decided");
+                tracing::error!(%id, %error, "cannot record what the presend hook decided");
+                return self.stuck(id, error);
             }
         }
         self.unparked.push(id);

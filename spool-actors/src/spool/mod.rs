@@ -35,7 +35,7 @@ use commit::Tag;
 use keys::Keys;
 use messages::{Flushed, Idle};
 use queue::Queue;
-use spool_core::store::{Change, Store};
+use spool_core::store::{Change, Store, StoreError};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, Message,
     MessageId, Timestamp,
@@ -59,6 +59,8 @@ pub struct SpoolActor {
     bulks: Bulks,
     /// Messages that are no longer being written, and operations that may go on.
     unparked: Vec<MessageId>,
+    /// The store takes no change any more.
+    disk_failed: Option<StoreError>,
     stepping: Vec<BulkId>,
     hooks: Hooks,
     budget: Budget,

@@ -169,6 +169,7 @@ fn start_here(
         keys: Keys::new(keys, config.store.key_window),
         bulks: Bulks::default(),
         unparked: Vec::new(),
+        disk_failed: None,
         stepping: Vec::new(),
         hooks: config.hooks.clone(),
         budget,

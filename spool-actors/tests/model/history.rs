@@ -608,5 +608,7 @@ where
     SpoolActor: Handler<M>,
 {
     let asked = tokio::time::timeout(PATIENCE, life.spool.send(message)).await;
-    asked.expect("an answer").ok()
+    asked
+        .unwrap_or_else(|_| panic!("no answer to {}", std::any::type_name::<M>()))
+        .ok()
 }
