@@ -99,6 +99,8 @@ impl Intake for Relay {
             initial: InitialStatus::SendNow,
             flows,
             parent: None,
+            related: Vec::new(),
+            key: None,
         };
         let request = self.spool.send(Add::submission(submission));
         Box::pin(async move { request.await.unwrap_or(Err(AddError::Killed)) })

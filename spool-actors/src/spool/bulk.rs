@@ -405,7 +405,7 @@ pub(super) fn operation_error(error: StoreError) -> SpoolError {
         StoreError::NoSuchMessage(id) => SpoolError::NoSuchMessage(id),
         StoreError::Damaged { id, reason } => SpoolError::Unreadable { id, reason },
         StoreError::Full(why) => SpoolError::Full(why),
-        other => SpoolError::Disk(other.to_string()),
+        other @ (StoreError::Failed(_) | StoreError::Invalid(_) | _) => SpoolError::Disk(other.to_string()),
     }
 }
 

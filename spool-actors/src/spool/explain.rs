@@ -51,6 +51,10 @@ impl Handler<WaitIdle> for SpoolActor {
         if let Err(error) = self.alive() {
             return Box::pin(std::future::ready(Err(error)));
         }
+        if let Some(error) = &self.disk_failed {
+            let failed = SpoolError::Disk(error.to_string());
+            return Box::pin(std::future::ready(Err(failed)));
+        }
         let (reply, idle) = oneshot::channel();
         self.idle.push(reply);
         // What has become due by now is not idle.
@@ -62,6 +66,10 @@ impl Handler<WaitIdle> for SpoolActor {
 impl SpoolActor {
     /// Tells those who wait that there is nothing to do, if that is so.
     pub(super) fn answer_idle(&mut self) {
+        if self.disk_failed.is_some() {
+            // What could not be written is never done.
+            self.idle.clear();
+        }
         if self.idle.is_empty() || self.pending > 0 || self.loading > 0 || !self.bulks.is_empty() {
             return;
         }

@@ -113,6 +113,8 @@ fn read(state: &State, request: Request) -> Result<(Submission, usize), String> 
             initial,
             flows: vec![FlowId::random()],
             parent: None,
+            related: Vec::new(),
+            key: None,
         },
         size,
     ))

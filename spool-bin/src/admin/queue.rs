@@ -44,7 +44,14 @@ async fn select(
     envelopes: bool,
 ) -> Result<Vec<MessageSummary>, HttpResponse> {
     let envelopes = envelopes || selector.needs_envelope();
-    let listed = state.relay.spool.send(ListMessages { envelopes }).await;
+    let listed = state
+        .relay
+        .spool
+        .send(ListMessages {
+            envelopes,
+            ..ListMessages::default()
+        })
+        .await;
     let mut messages = listed
         .unwrap_or(Err(SpoolError::Killed))
         .map_err(|why| refused(&why))?;

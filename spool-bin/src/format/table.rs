@@ -39,6 +39,8 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
         ShownStatus::SendNow => "now".to_owned(),
         ShownStatus::Sending => "sending".to_owned(),
         ShownStatus::Frozen => "frozen".to_owned(),
+        ShownStatus::Removed => "removed".to_owned(),
+        ShownStatus::Quarantined => "quarantined".to_owned(),
     };
     let hops = message
         .next_hops

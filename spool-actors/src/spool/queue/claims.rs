@@ -79,7 +79,13 @@ impl Queue {
                 }
                 self.cancel_arming(destination);
             }
-            _ => {}
+            Phase::Waiting(_)
+            | Phase::Asking
+            | Phase::Arming
+            | Phase::Running
+            | Phase::Settling
+            | Phase::Claimed
+            | Phase::Frozen => {}
         }
         Claim::Taken(before)
     }
@@ -114,7 +120,13 @@ impl Queue {
         let wanted = |phase: Phase| match phase {
             Phase::Frozen => true,
             Phase::Waiting(_) => waiting,
-            _ => false,
+            Phase::Ready
+            | Phase::Asking
+            | Phase::Arming
+            | Phase::Armed
+            | Phase::Running
+            | Phase::Settling
+            | Phase::Claimed => false,
         };
         let all = self.entries.iter();
         all.filter(|(_, entry)| wanted(entry.phase))

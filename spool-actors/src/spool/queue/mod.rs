@@ -335,7 +335,14 @@ impl Queue {
         if self.due.len() > 2 * self.entries.len() + SWEEP {
             let waiting = |(id, entry): (&MessageId, &Entry)| match entry.phase {
                 Phase::Waiting(due) => Some(Reverse((due, *id))),
-                _ => None,
+                Phase::Ready
+                | Phase::Asking
+                | Phase::Arming
+                | Phase::Armed
+                | Phase::Running
+                | Phase::Settling
+                | Phase::Claimed
+                | Phase::Frozen => None,
             };
             self.due = self.entries.iter().filter_map(waiting).collect();
         }

@@ -71,6 +71,9 @@ pub struct Shelved {
     pub reason: Option<String>,
 }
 
+/// A line of a shelf's listing: the message, or what is wrong with its pair.
+pub type Listed = (MessageId, Result<Shelved, String>);
+
 impl Store {
     /// Lays messages on `shelf`, durably: when this answers, each pair is on disk with its names, or its error says
     /// why not and nothing of it is there. An older pair of the same id is replaced.
@@ -140,7 +143,7 @@ impl Store {
         shelf: Shelf,
         after: Option<MessageId>,
         limit: usize,
-    ) -> Result<Vec<(MessageId, Result<Shelved, String>)>, StoreError> {
+    ) -> Result<Vec<Listed>, StoreError> {
         let board = Board::new(&*self.fs, self.dir(), shelf);
         let ids = board
             .ids()
@@ -331,9 +334,10 @@ impl<'a> Board<'a> {
 
     #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
     fn complaint(&self, id: MessageId, kind: &str, error: io::Error) -> String {
-        match error.kind() {
-            io::ErrorKind::NotFound => format!("{id}.{kind} is missing"),
-            _ => format!("{id}.{kind}: {error}"),
+        if error.kind() == io::ErrorKind::NotFound {
+            format!("{id}.{kind} is missing")
+        } else {
+            format!("{id}.{kind}: {error}")
         }
     }
 }
@@ -363,8 +367,12 @@ fn is_draft(name: &str) -> bool {
 
 /// A shelf that fails says nothing about the journal.
 fn refusal(error: &io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(error.to_string()),
-        _ => StoreError::Failed(error.to_string()),
+    if matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    ) {
+        StoreError::Full(error.to_string())
+    } else {
+        StoreError::Failed(error.to_string())
     }
 }
