@@ -85,6 +85,8 @@ pub(crate) struct History {
     reference: Reference,
     jobs: usize,
     tally: Tally,
+    /// Whether the life before this one ended with a power cut.
+    was_cut: bool,
     bodies: u64,
     /// Every event that a subscriber was given, by number.
     told: BTreeMap<u64, Event>,
@@ -100,6 +102,7 @@ impl History {
             reference: Reference::default(),
             jobs: 3,
             tally: Tally::default(),
+            was_cut: false,
             bodies: 0,
             told: BTreeMap::new(),
         }
@@ -148,7 +151,8 @@ impl History {
         let clock = Arc::new(self.clock.clone());
         let opened = Spool::start_on(fs, config, Arc::new(agent), clock, Arc::new(RandomDice)).await;
         let opened = opened.expect("the spool opens after whatever happened");
-        assert_eq!(opened.damage, [], "nothing was damaged");
+        // A batch that nobody was answered for may be torn in its middle; that is reported as damage.
+        assert!(opened.damage.is_empty() || self.was_cut, "{:?}", opened.damage);
         Life {
             spool: opened.addr,
             cut,
@@ -156,6 +160,7 @@ impl History {
     }
 
     async fn end(&mut self, life: Life, cut: bool) {
+        self.was_cut = cut;
         if !cut {
             self.tally.restarts += 1;
             assert!(
@@ -255,11 +260,13 @@ impl History {
         if frozen {
             add = add.frozen();
         }
-        let key = (self.chance.below(3) == 0).then(|| format!("key {}", self.chance.below(4)));
+        let key = (self.chance.below(3) == 0).then(|| format!("key {}", self.chance.below(8)));
+        let key = key.filter(|key| !self.reference.doubtful.contains(key));
         if let Some(key) = &key {
             add = add.idempotency_key(key.clone());
         }
         let Some(Ok(ids)) = ask(life, add).await else {
+            self.reference.doubtful.extend(key);
             return;
         };
         if let Some(key) = key {
@@ -322,12 +329,14 @@ impl History {
         let ids = self.some();
         let outcome = ask(life, Freeze(ids.clone())).await;
         self.put(&ids, outcome, Place::Frozen, &[Place::Spool, Place::Frozen]);
-        let frozen = ids
-            .iter()
-            .filter(|id| self.reference.messages[id].place == Place::Frozen);
-        let mut seen = self.seen.lock().unwrap();
-        let idle: Vec<MessageId> = frozen.filter(|id| !seen.running.contains(id)).copied().collect();
-        seen.forbidden.extend(idle);
+        // A session that was begun before the freeze may reach the next hop after it: only once nothing runs is a new one
+        // a fault for sure.
+        if self.chance.below(2) == 0 && self.rests(life).await {
+            let frozen = ids
+                .into_iter()
+                .filter(|id| self.reference.messages[id].place == Place::Frozen);
+            self.seen.lock().unwrap().forbidden.extend(frozen);
+        }
     }
 
     async fn send(&mut self, life: &Life) {
@@ -437,6 +446,11 @@ impl History {
             self.clock.advance(Duration::from_secs(60));
         }
         self.idle(life).await;
+    }
+
+    /// Waits until nothing runs; `false` when the spool or its disk has ended.
+    async fn rests(&self, life: &Life) -> bool {
+        matches!(ask(life, WaitIdle).await, Some(Ok(_)))
     }
 
     async fn idle(&mut self, life: &Life) -> Option<Timestamp> {

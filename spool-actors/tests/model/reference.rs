@@ -1,7 +1,7 @@
 //! What the spool has promised, kept as simply as can be.
 
 use spool_core::MessageId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Dice of a history: xorshift64*, so that a seed plays the same choices again.
 #[derive(Debug)]
@@ -52,4 +52,6 @@ pub(crate) struct Reference {
     pub(crate) messages: BTreeMap<MessageId, Promise>,
     /// The ids that each idempotency key was answered with.
     pub(crate) keys: BTreeMap<String, Vec<MessageId>>,
+    /// Keys of adds that were not answered: their mail may be on the spool or not.
+    pub(crate) doubtful: BTreeSet<String>,
 }
