@@ -380,6 +380,8 @@ async fn past_due_messages_are_released_at_a_bounded_rate_oldest_first() {
             config.release_rate = 50;
         })
         .await;
+    // Its alarm is set.
+    bench.idle().await;
     // A tenth of a second lets five of them go.
     for burst in ids.chunks(5) {
         bench.clock.advance(Duration::from_millis(100));
