@@ -471,8 +471,10 @@ async fn operations_on_a_closed_spool_say_so() {
     let spool = bench.spool.clone();
     end(spool).await;
     assert!(bench.spool.send(Remove(vec![id])).await.is_err() || !bench.spool.connected());
-    let bench = Bench::new().await;
+    let mut bench = Bench::new().await;
     let hung = bench.add(mail("x")).await;
+    // Its session keeps the spool from ending.
+    let _session = bench.jobs.next().await;
     let timeout = Some(Duration::from_millis(1));
     bench.ask(spool_actors::KillAndFlush { timeout }).await;
     assert_eq!(bench.ask(Freeze(vec![hung])).await, Err(SpoolError::Killed));
