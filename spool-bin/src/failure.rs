@@ -17,7 +17,6 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Locked(String),
     /// Exit 4.
-    #[allow(dead_code, reason = "the operations on single messages use it as they come")]
     #[error("{0}")]
     NoSuchMessage(String),
 }

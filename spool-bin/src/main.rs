@@ -8,6 +8,8 @@ mod config;
 mod failure;
 mod format;
 mod logging;
+mod operation;
+mod page;
 mod selector;
 mod target;
 mod wire;

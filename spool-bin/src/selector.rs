@@ -1,14 +1,22 @@
 //! Which messages are meant: the one selector of every command and of the HTTP API. All that is given must match.
+//!
+//! It reads conditions and answers for one message at a time. It never asks a spool, and never takes an empty selection
+//! for everything on its own: [`Selector::check`] refuses it where something is to be done.
 
 use crate::config::parse_span;
 use regex::{Regex, RegexBuilder};
+use spool_core::store::Shelf;
 use spool_core::{MessageId, MessageSummary, Queue, Timestamp};
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::time::Duration;
 
 /// A selection. The empty one matches every message.
 #[derive(Debug, Default)]
 pub(crate) struct Selector {
-    ids: Vec<MessageId>,
+    all: bool,
+    ids: BTreeSet<MessageId>,
+    frozen: bool,
     queue: Option<Queue>,
     sender: Option<Regex>,
     recipient: Option<Regex>,
@@ -18,32 +26,106 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
-    /// Adds one condition, by the name it has in a query.
+    /// Reads conditions, by the names they have in a query.
     ///
     /// # Errors
-    /// What is wrong with the name or the value.
-    pub(crate) fn add(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let bad = |error: &dyn std::fmt::Display| format!("{name}: {error}");
-        let pattern = || {
-            let regex = RegexBuilder::new(value)
-                .case_insensitive(true)
-                .size_limit(1 << 20)
-                .build();
-            regex.map(Some).map_err(|error| bad(&error))
-        };
+    /// What is wrong, beginning with the name of the condition.
+    pub(crate) fn read<'c>(conditions: impl IntoIterator<Item = (&'c str, &'c str)>) -> Result<Self, String> {
+        let mut selector = Self::default();
+        for (name, value) in conditions {
+            selector
+                .add(name, value)
+                .map_err(|error| format!("{name}: {error}"))?;
+        }
+        if selector.all && selector.filters() {
+            return Err("all: goes with no other selection".to_owned());
+        }
+        Ok(selector)
+    }
+
+    fn add(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
-            "id" => self
-                .ids
-                .push(value.parse().map_err(|error| bad(&format!("{value}: {error}")))?),
-            "queue" => self.queue = Some(value.parse().map_err(|error: String| bad(&error))?),
-            "sender" => self.sender = pattern()?,
-            "recipient" => self.recipient = pattern()?,
-            "next_hop" => self.next_hop = pattern()?,
-            "older" => self.older = Some(parse_span(value).map_err(|error| bad(&error))?),
-            "younger" => self.younger = Some(parse_span(value).map_err(|error| bad(&error))?),
-            _ => return Err(format!("{name}: no such filter")),
+            "id" => drop(self.ids.insert(read_id(value)?)),
+            "all" => self.all |= switch(value)?,
+            "frozen" => self.frozen |= switch(value)?,
+            "queue" => once(&mut self.queue, value.parse()?)?,
+            "sender" => once(&mut self.sender, pattern(value)?)?,
+            "recipient" => once(&mut self.recipient, pattern(value)?)?,
+            "next_hop" => once(&mut self.next_hop, pattern(value)?)?,
+            "older" => once(&mut self.older, parse_span(value)?)?,
+            "younger" => once(&mut self.younger, parse_span(value)?)?,
+            _ => {
+                return Err(
+                    "no such filter; there are id, all, frozen, queue, sender, recipient, next_hop, older, younger"
+                        .to_owned(),
+                );
+            }
         }
         Ok(())
+    }
+
+    fn filters(&self) -> bool {
+        !self.ids.is_empty() || self.filters_beside_ids()
+    }
+
+    fn filters_beside_ids(&self) -> bool {
+        self.frozen
+            || self.queue.is_some()
+            || self.needs_envelope()
+            || self.next_hop.is_some()
+            || self.older.is_some()
+            || self.younger.is_some()
+    }
+
+    /// Refuses the empty selection: who wants everything must say so.
+    ///
+    /// # Errors
+    /// What to say instead.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.all || self.filters() {
+            return Ok(());
+        }
+        Err("no message is selected: give ids, a filter such as `older`, or `all`".to_owned())
+    }
+
+    /// Whether it has no condition: everything on the spool is meant.
+    pub(crate) fn is_everything(&self) -> bool {
+        !self.filters()
+    }
+
+    /// Whether exactly the frozen ones are meant.
+    pub(crate) fn is_frozen_only(&self) -> bool {
+        let queue = match self.queue {
+            None => self.frozen,
+            Some(queue) => queue == Queue::Frozen,
+        };
+        queue
+            && self.ids.is_empty()
+            && !self.needs_envelope()
+            && self.next_hop.is_none()
+            && self.older.is_none()
+            && self.younger.is_none()
+    }
+
+    /// The ids named, if any.
+    pub(crate) fn ids(&self) -> Option<&BTreeSet<MessageId>> {
+        (!self.ids.is_empty()).then_some(&self.ids)
+    }
+
+    /// The ids named, when nothing else is asked of them.
+    pub(crate) fn only_ids(&self) -> Option<&BTreeSet<MessageId>> {
+        self.ids().filter(|_| !self.filters_beside_ids())
+    }
+
+    /// The queue asked for, when it is a shelf.
+    pub(crate) fn shelf(&self) -> Option<Shelf> {
+        let queue = self.queue?;
+        Shelf::ALL.into_iter().find(|shelf| shelf.queue() == queue)
+    }
+
+    /// The queue asked for.
+    pub(crate) const fn queue(&self) -> Option<Queue> {
+        self.queue
     }
 
     /// Whether senders or recipients must be known to answer.
@@ -66,6 +148,7 @@ impl Selector {
                 .any(|hop| regex.is_match(&hop.to_string()))
         };
         (self.ids.is_empty() || self.ids.contains(&message.id))
+            && (!self.frozen || message.queue == Queue::Frozen)
             && self.queue.is_none_or(|queue| queue == message.queue)
             && self.older.is_none_or(|span| age >= span)
             && self.younger.is_none_or(|span| age < span)
@@ -73,6 +156,36 @@ impl Selector {
             && self.sender.as_ref().is_none_or(sender)
             && self.recipient.as_ref().is_none_or(recipient)
     }
+}
+
+fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), String> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err("given twice".to_owned()),
+    }
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(format!("{other:?} is neither true nor false")),
+    }
+}
+
+/// Reads an id from outside, before anything else is done with it.
+pub(crate) fn read_id(text: &str) -> Result<MessageId, String> {
+    let told = |error: &dyn Display| format!("{}: {error}", spool_core::harmless(text));
+    text.parse().map_err(|error: spool_core::IdError| told(&error))
+}
+
+/// Bounded in size, so that no pattern from outside takes memory or time out of proportion.
+fn pattern(value: &str) -> Result<Regex, String> {
+    let regex = RegexBuilder::new(value)
+        .case_insensitive(true)
+        .size_limit(1 << 20)
+        .build();
+    regex.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -96,10 +209,7 @@ mod tests {
     }
 
     fn matches(conditions: &[(&str, &str)]) -> bool {
-        let mut selector = Selector::default();
-        for (name, value) in conditions {
-            selector.add(name, value).unwrap();
-        }
+        let selector = Selector::read(conditions.iter().copied()).unwrap();
         selector.matches(&message(), Timestamp(60_000))
     }
 
@@ -131,14 +241,51 @@ mod tests {
             ("id", "../x"),
             ("colour", "red"),
             ("sender", "(a{1000}){1000}"),
+            ("all", "yes"),
         ] {
             assert!(
-                Selector::default()
-                    .add(name, value)
-                    .unwrap_err()
-                    .starts_with(name),
+                Selector::read([(name, value)]).unwrap_err().starts_with(name),
                 "{name}"
             );
         }
+        let twice = Selector::read([("sender", "a"), ("sender", "b")]);
+        assert_eq!(twice.unwrap_err(), "sender: given twice");
+        let both = Selector::read([("all", "true"), ("frozen", "true")]);
+        assert!(both.unwrap_err().starts_with("all: "));
+    }
+
+    fn selector(conditions: &[(&str, &str)]) -> Selector {
+        Selector::read(conditions.iter().copied()).unwrap()
+    }
+
+    #[test]
+    fn frozen_and_a_queue_must_both_hold() {
+        assert!(!matches(&[("frozen", "true")]));
+        assert!(!matches(&[("frozen", "true"), ("queue", "active")]));
+        assert!(matches(&[("frozen", "false"), ("queue", "active")]));
+    }
+
+    #[test]
+    fn an_empty_selection_selects_nothing_until_all_is_said() {
+        assert!(selector(&[]).check().unwrap_err().contains("`all`"));
+        assert!(selector(&[("all", "false")]).check().is_err());
+        for given in [("all", "true"), ("frozen", "true"), ("older", "0s")] {
+            assert!(selector(&[given]).check().is_ok(), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn what_it_asks_for_is_known() {
+        let id = MessageId::from_u128(7).to_string();
+        let id = ("id", id.as_str());
+        assert!(selector(&[id]).only_ids().is_some() && selector(&[id]).check().is_ok());
+        assert!(selector(&[id, ("older", "1s")]).only_ids().is_none());
+        assert!(selector(&[("frozen", "true")]).is_frozen_only());
+        assert!(selector(&[("queue", "frozen"), ("frozen", "true")]).is_frozen_only());
+        assert!(!selector(&[("queue", "active"), ("frozen", "true")]).is_frozen_only());
+        assert!(!selector(&[("frozen", "true"), ("younger", "1d")]).is_frozen_only());
+        assert!(!selector(&[]).is_frozen_only() && selector(&[("all", "true")]).is_everything());
+        assert_eq!(selector(&[("queue", "removed")]).shelf(), Some(Shelf::Removed));
+        assert_eq!(selector(&[("queue", "frozen")]).shelf(), None);
     }
 }

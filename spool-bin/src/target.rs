@@ -42,25 +42,13 @@ impl Service {
 
     /// Makes a request; an answer of 400 or more is a failure with its text.
     pub(crate) fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
-        let answer = self
-            .exchange(method, path, body)
-            .map_err(|error| self.unreachable(&error))?;
-        if answer.status < 400 {
-            return Ok(answer);
-        }
-        let (status, text) = (
-            answer.status,
-            answer.lines().take(4).collect::<Result<Vec<_>, _>>()?.join(" "),
-        );
-        let said = serde_json::from_str::<serde_json::Value>(&text).ok();
-        let said = said
-            .and_then(|json| json.get("error")?.as_str().map(str::to_owned))
-            .unwrap_or(text);
-        Err(match status {
-            400 => Failure::Usage(said),
-            404 => Failure::NoSuchMessage(said),
-            _ => Failure::Failed(format!("{said} (HTTP {status})")),
-        })
+        self.ask(method, path, body)?.good()
+    }
+
+    /// Makes a request; every answer is one.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
+        self.exchange(method, path, body)
+            .map_err(|error| self.unreachable(&error))
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
@@ -122,7 +110,7 @@ fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<Answer> {
                     left: 0,
                     ended: false,
                 })),
-                (false, Some(length)) => Box::new(stream.take(length)),
+                (false, Some(left)) => Box::new(BufReader::new(Sized { stream, left })),
                 (false, None) => Box::new(stream),
             };
             return Ok(Answer { status, body });
@@ -134,6 +122,27 @@ fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<Answer> {
         }
     }
     Err(bad())
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut short")
+}
+
+/// So many bytes, and no fewer.
+struct Sized {
+    stream: BufReader<TcpStream>,
+    left: u64,
+}
+
+impl Read for Sized {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.by_ref().take(self.left).read(buf)?;
+        if read == 0 && self.left > 0 && !buf.is_empty() {
+            return Err(cut_short());
+        }
+        self.left -= u64::try_from(read).unwrap_or(0);
+        Ok(read)
+    }
 }
 
 /// RFC 9112 section 7.1, without extensions and trailers.
@@ -153,16 +162,12 @@ impl Read for Chunks {
                 self.stream.by_ref().take(64).read_line(&mut line)?;
             }
             let size = u64::from_str_radix(line.trim_end(), 16);
-            self.left =
-                size.map_err(|_| io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut short"))?;
+            self.left = size.map_err(|_| cut_short())?;
             self.ended = self.left == 0;
         }
         let read = self.stream.by_ref().take(self.left).read(buf)?;
         if read == 0 && self.left > 0 && !buf.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the answer was cut short",
-            ));
+            return Err(cut_short());
         }
         self.left -= u64::try_from(read).unwrap_or(0);
         Ok(read)
@@ -170,6 +175,30 @@ impl Read for Chunks {
 }
 
 impl Answer {
+    /// Itself, unless its status is 400 or more: then a failure with its text.
+    pub(crate) fn good(self) -> Result<Self, Failure> {
+        if self.status < 400 {
+            return Ok(self);
+        }
+        let status = self.status;
+        let text = self.lines().take(4).collect::<Result<Vec<_>, _>>()?.join(" ");
+        let said = serde_json::from_str::<serde_json::Value>(&text).ok();
+        let said = said
+            .and_then(|json| json.get("error")?.as_str().map(str::to_owned))
+            .unwrap_or(text);
+        Err(match status {
+            400 => Failure::Usage(said),
+            404 => Failure::NoSuchMessage(said),
+            409 => Failure::Failed(said),
+            _ => Failure::Failed(format!("{said} (HTTP {status})")),
+        })
+    }
+
+    /// All of it, byte for byte.
+    pub(crate) fn copy_to(mut self, out: &mut dyn Write) -> io::Result<u64> {
+        io::copy(&mut self.body, out)
+    }
+
     /// Its lines; an answer cut short is an error, not an end.
     pub(crate) fn lines(mut self) -> impl Iterator<Item = Result<String, Failure>> {
         std::iter::from_fn(move || {

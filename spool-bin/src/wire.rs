@@ -60,6 +60,15 @@ impl Routes {
 }
 
 impl Relay {
+    /// Into `spool`, by the routes of `config`.
+    pub(crate) fn new(spool: &OpenSpool, config: &Config) -> Self {
+        Self {
+            spool: spool.addr.clone(),
+            gate: spool.gate.clone(),
+            routes: Arc::new(RwLock::new(Routes::of(config))),
+        }
+    }
+
     /// The sections of a mail: by the routes, or all to `next_hops` when there are any.
     pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> Vec<Section> {
         let routes = self
@@ -124,11 +133,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     if built_in_sink {
         config.next_hops = vec![start_sink(stopped.clone()).await?];
     }
-    let relay = Relay {
-        spool: spool.addr.clone(),
-        gate: spool.gate.clone(),
-        routes: Arc::new(RwLock::new(Routes::of(&config))),
-    };
+    let relay = Relay::new(&spool, &config);
     let smtp = listen(&config, &relay, &spool, &stopped).await?;
     let (admin_address, admin) = start_admin(&config, &relay)?;
     ready(&config, &smtp, admin_address)?;
@@ -279,8 +284,12 @@ fn start_admin(
     let listener =
         TcpListener::bind(address).with_context(|| format!("the admin API cannot listen on {address}"))?;
     let bound = listener.local_addr().context("the admin API")?;
-    let server =
-        admin::serve(listener, relay.clone(), config.limits.message_size).context("the admin API")?;
+    let state = admin::State::new(
+        relay.clone(),
+        config.limits.message_size,
+        config.spool_dir.clone(),
+    );
+    let server = admin::serve(listener, state).context("the admin API")?;
     let handle = server.handle();
     actix::spawn(server);
     Ok((Some(bound), Some(handle)))

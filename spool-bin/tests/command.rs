@@ -24,7 +24,8 @@ fn text(bytes: &[u8]) -> String {
 fn every_verb_has_help_that_teaches() {
     let help = text(&spool(&["--help"]).stdout);
     for verb in [
-        "serve", "check", "status", "count", "jobs", "submit", "sink", "load",
+        "serve", "check", "status", "count", "show", "explain", "freeze", "send", "remove", "recover",
+        "purge", "events", "jobs", "submit", "sink", "load",
     ] {
         assert!(help.contains(verb), "{help}");
         let output = spool(&[verb, "--help"]);
@@ -41,6 +42,19 @@ fn usage_errors_are_2_and_failures_are_1() {
         &["status", "--older", "soon"],
         &["load"],
         &["submit", "--from", "a@b"],
+        &["freeze"],
+        &["send", "--retry-interval", "1m"],
+        &["remove", "--all", "--frozen"],
+        &["recover", "--from", "active", "--all"],
+        &["freeze", "--queue", "removed"],
+        &["purge"],
+        &["purge", "--older", "soon"],
+        &["freeze", "../../etc/passwd"],
+        &["show"],
+        &["show", "nonsense"],
+        &["show", "nonsense", "--spool", "/"],
+        &["explain", "nonsense"],
+        &["events", "--since", "x"],
     ] {
         let output = spool(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -66,4 +80,24 @@ fn a_bad_script_is_refused_with_its_line() {
     let output = spool(&["sink", "--script", script.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("bad.sink:2:"));
+}
+
+const ID: &str = "01M86G2VQ3ZCK4M6B0S0A98KXB";
+
+#[test]
+fn who_does_not_answer_is_told_with_what_to_do() {
+    for args in [
+        &["show", ID][..],
+        &["show", ID, "--body"],
+        &["explain", ID],
+        &["freeze", ID],
+        &["purge", "--older", "30d"],
+        &["events"],
+    ] {
+        let output = spool(&[args, &["--admin", "http://127.0.0.1:9"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(text(&output.stderr).contains("spool serve"), "{args:?}");
+    }
+    let nowhere = spool(&["show", ID, "--spool", "/no/such/dir"]);
+    assert_eq!(nowhere.status.code(), Some(1));
 }

@@ -15,3 +15,4 @@ mod hostile;
 mod kill;
 mod lock;
 mod next_hops;
+mod queue_commands;

@@ -10,6 +10,9 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 use std::net::{IpAddr, SocketAddr};
 
+static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
 /// The names this API answers to.
 #[derive(Debug)]
 pub(super) struct Hosts {
@@ -43,6 +46,10 @@ fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
+/// Without knowing our own names nothing passes.
+const UNKNOWN: Option<(StatusCode, &str)> =
+    Some((StatusCode::FORBIDDEN, "this server does not know its name"));
+
 /// Why a request is refused.
 fn refusal(hosts: &Hosts, method: &Method, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
     if !header(headers, &HOST).is_some_and(|host| hosts.is_ours(host)) {
@@ -54,6 +61,17 @@ fn refusal(hosts: &Hosts, method: &Method, headers: &HeaderMap) -> Option<(Statu
             .is_some_and(|authority| hosts.is_ours(authority))
     };
     if header(headers, &ORIGIN).is_some_and(|origin| !own(origin)) {
+        return Some((
+            StatusCode::FORBIDDEN,
+            "requests from pages of other origins are refused",
+        ));
+    }
+    // A page can load what it may not read, and would take the places of those who follow the events. Opening an
+    // address by a link is something else.
+    let elsewhere =
+        header(headers, &FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site"));
+    let opened = *method == Method::GET && header(headers, &FETCH_MODE) == Some("navigate");
+    if elsewhere && !opened {
         return Some((
             StatusCode::FORBIDDEN,
             "requests from pages of other origins are refused",
@@ -78,9 +96,9 @@ pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let refusal = request
-        .app_data::<web::Data<Hosts>>()
-        .and_then(|hosts| refusal(hosts, request.method(), request.headers()));
+    let refusal = request.app_data::<web::Data<Hosts>>().map_or(UNKNOWN, |hosts| {
+        refusal(hosts, request.method(), request.headers())
+    });
     match refusal {
         Some((status, text)) => Ok(request.into_response(error(status, text))),
         None => Ok(next.call(request).await?.map_into_boxed_body()),
@@ -128,6 +146,14 @@ mod tests {
             &[host.clone(), json, (ORIGIN, "http://evil.example")]
         ));
         assert!(refused(Method::GET, &[host.clone(), (ORIGIN, "null")]));
+        let cross = (FETCH_SITE.clone(), "cross-site");
+        let navigate = (FETCH_MODE.clone(), "navigate");
+        assert!(refused(Method::GET, &[host.clone(), cross.clone()]));
+        assert!(!refused(Method::GET, &[host.clone(), cross, navigate]));
+        assert!(!refused(
+            Method::GET,
+            &[host.clone(), (FETCH_SITE.clone(), "same-origin")]
+        ));
         assert!(refused(Method::POST, &[host, (CONTENT_TYPE, "text/plain")]));
     }
 }

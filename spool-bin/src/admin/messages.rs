@@ -8,9 +8,11 @@ use actix_web::web::{Bytes, Data};
 use base64::Engine;
 use serde::Deserialize;
 use spool_core::{
-    AddError, Address, Envelope, FlowId, InitialStatus, MessageId, NextHop, RetryInterval, ReversePath,
-    Submission, crlf,
+    AddError, Address, Envelope, FlowId, InitialStatus, MessageId, NextHop, ReversePath, Submission, crlf,
 };
+
+/// Bytes of an idempotency key.
+const MAX_KEY: usize = 255;
 
 /// A message to spool.
 #[derive(Debug, Deserialize)]
@@ -28,9 +30,15 @@ struct Request {
     retry_intervals: Vec<String>,
     #[serde(default)]
     frozen: bool,
+    #[serde(default)]
+    idempotency_key: Option<String>,
 }
 
-pub(super) async fn submit(state: Data<State>, body: Bytes) -> HttpResponse {
+pub(super) async fn submit(state: Data<State>, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
+    let body = match super::body(body) {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
     match spool(&state, &body).await {
         Ok(ids) => HttpResponse::Created().json(serde_json::json!({ "ids": ids })),
         Err(refusal) => refusal,
@@ -88,15 +96,14 @@ fn read(state: &State, request: Request) -> Result<(Submission, usize), String> 
             .map_err(|error| format!("next_hops: {text}: {error}"))
     };
     let next_hops = request.next_hops.iter().map(hop).collect::<Result<Vec<_>, _>>()?;
-    let span = |text: &String| {
-        let span = crate::config::parse_span(text).map_err(|error| format!("retry_intervals: {error}"))?;
-        Ok::<_, String>(RetryInterval::with_jitter(span, 0.0))
-    };
-    let intervals = request
-        .retry_intervals
-        .iter()
-        .map(span)
-        .collect::<Result<Vec<_>, _>>()?;
+    let intervals = crate::operation::intervals(&request.retry_intervals)?;
+    let key = request.idempotency_key;
+    if key
+        .as_ref()
+        .is_some_and(|key| !(1..=MAX_KEY).contains(&key.len()))
+    {
+        return Err(format!("idempotency_key: 1 to {MAX_KEY} bytes"));
+    }
     let mut sections = state.relay.sections(envelope, &next_hops);
     for section in &mut sections {
         section.retry.intervals.splice(0..0, intervals.iter().copied());
@@ -114,7 +121,7 @@ fn read(state: &State, request: Request) -> Result<(Submission, usize), String> 
             flows: vec![FlowId::random()],
             parent: None,
             related: Vec::new(),
-            key: None,
+            key,
         },
         size,
     ))

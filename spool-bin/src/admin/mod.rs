@@ -2,39 +2,67 @@
 
 #![allow(clippy::result_large_err, reason = "the error is the response that is sent")]
 
+mod events;
 mod guard;
+mod message;
 mod messages;
+mod operate;
 mod queue;
+mod select;
+#[cfg(test)]
+mod tests;
 
 use crate::wire::Relay;
 use actix_web::dev::Server;
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::web::{
+    Bytes, Data, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig, get, post, put,
+};
+use actix_web::{App, HttpResponse, HttpServer};
 use guard::{Hosts, guard};
+use spool_core::SpoolError;
 use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Slack for JSON and base64 round the largest message.
 const BODY_SLACK: usize = 64 * 1024;
+/// Bytes of a request for an operation: a hundred thousand ids.
+const MAX_REQUEST: usize = 4 << 20;
 
 /// What every handler can reach.
 pub(crate) struct State {
-    pub(crate) relay: Relay,
+    relay: Relay,
     /// Bytes of the largest message.
-    pub(crate) message_size: usize,
+    message_size: usize,
+    /// Where the shelves are.
+    spool_dir: PathBuf,
+    /// Places for those who follow the events.
+    followers: Arc<Semaphore>,
+}
+
+impl State {
+    pub(crate) fn new(relay: Relay, message_size: usize, spool_dir: PathBuf) -> Self {
+        Self {
+            relay,
+            message_size,
+            spool_dir,
+            followers: Arc::new(Semaphore::new(events::MAX_FOLLOWERS)),
+        }
+    }
 }
 
 /// Serves the API on `listener` until it is stopped.
-pub(crate) fn serve(listener: TcpListener, relay: Relay, message_size: usize) -> std::io::Result<Server> {
-    let hosts = web::Data::new(Hosts::of(listener.local_addr()?));
-    let state = web::Data::new(State { relay, message_size });
+pub(crate) fn serve(listener: TcpListener, state: State) -> std::io::Result<Server> {
+    let hosts = Data::new(Hosts::of(listener.local_addr()?));
+    let state = Data::new(state);
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(state.clone())
             .app_data(hosts.clone())
-            .app_data(web::PayloadConfig::new(message_size / 3 * 4 + BODY_SLACK))
             .wrap(from_fn(guard))
-            .configure(routes)
+            .configure(|config| routes(config, &state))
     });
     Ok(server
         .workers(1)
@@ -44,16 +72,39 @@ pub(crate) fn serve(listener: TcpListener, relay: Relay, message_size: usize) ->
         .run())
 }
 
-fn routes(config: &mut web::ServiceConfig) {
+fn routes(config: &mut ServiceConfig, state: &Data<State>) {
+    let bad = |text: String| error(StatusCode::BAD_REQUEST, &text);
+    let submission = state.message_size / 3 * 4 + BODY_SLACK;
     config
-        .route("/healthz", web::get().to(queue::health))
-        .route("/readyz", web::get().to(queue::ready))
-        .route("/api/v1/status", web::get().to(queue::status))
-        .route("/api/v1/count", web::get().to(queue::count))
-        .route("/api/v1/jobs", web::get().to(queue::jobs))
-        .route("/api/v1/jobs", web::put().to(queue::set_jobs))
-        .route("/api/v1/messages", web::post().to(messages::submit))
-        .default_service(web::to(|| async {
+        .app_data(state.clone())
+        .app_data(PayloadConfig::new(MAX_REQUEST))
+        .app_data(JsonConfig::default().error_handler(move |why, _| refusal(why, bad)))
+        .app_data(QueryConfig::default().error_handler(move |why, _| refusal(why, bad)))
+        .app_data(PathConfig::default().error_handler(move |why, _| refusal(why, bad)))
+        .route("/healthz", get().to(queue::health))
+        .route("/readyz", get().to(queue::ready))
+        .route("/api/v1/status", get().to(queue::status))
+        .route("/api/v1/count", get().to(queue::count))
+        .service(
+            actix_web::web::resource("/api/v1/jobs")
+                .route(get().to(queue::jobs))
+                .route(put().to(queue::set_jobs)),
+        )
+        .service(
+            actix_web::web::resource("/api/v1/messages")
+                .app_data(PayloadConfig::new(submission))
+                .route(post().to(messages::submit)),
+        )
+        .route("/api/v1/messages/{id}", get().to(message::get))
+        .route("/api/v1/messages/{id}/body", get().to(message::body))
+        .route("/api/v1/messages/{id}/explain", get().to(message::explain))
+        .route("/api/v1/freeze", post().to(operate::freeze))
+        .route("/api/v1/send", post().to(operate::send))
+        .route("/api/v1/remove", post().to(operate::remove))
+        .route("/api/v1/recover", post().to(operate::recover))
+        .route("/api/v1/purge", post().to(operate::purge))
+        .route("/api/v1/events", get().to(events::follow))
+        .default_service(actix_web::web::to(|| async {
             error(StatusCode::NOT_FOUND, "no such resource")
         }));
 }
@@ -61,4 +112,27 @@ fn routes(config: &mut web::ServiceConfig) {
 /// An error in the one form that all of them have.
 fn error(status: StatusCode, text: &str) -> HttpResponse {
     HttpResponse::build(status).json(serde_json::json!({ "error": text }))
+}
+
+/// An extractor's error in that form.
+fn refusal(why: impl std::fmt::Display, answer: impl Fn(String) -> HttpResponse) -> actix_web::Error {
+    let text = why.to_string();
+    actix_web::error::InternalError::from_response(text.clone(), answer(text)).into()
+}
+
+/// A body that was read whole, or why it was not.
+fn body(body: Result<Bytes, actix_web::Error>) -> Result<Bytes, HttpResponse> {
+    body.map_err(|why| error(why.as_response_error().status_code(), &why.to_string()))
+}
+
+/// What the spool said no to.
+fn refused(why: &SpoolError) -> HttpResponse {
+    let status = match why {
+        SpoolError::NoSuchMessage(_) => StatusCode::NOT_FOUND,
+        SpoolError::NotFrozen(_) | SpoolError::OnSpool(_) => StatusCode::CONFLICT,
+        SpoolError::Unreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        SpoolError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+        SpoolError::Disk(_) | SpoolError::Killed | _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    error(status, &why.to_string())
 }

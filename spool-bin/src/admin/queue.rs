@@ -1,16 +1,16 @@
-//! Questions about the queue, and the number of jobs.
+//! Questions about the whole queue, and the number of jobs.
+//!
+//! A listing is written page by page as it is read: neither its messages nor its text are ever in memory at once.
 
-use super::{State, error};
+use super::select::Pages;
+use super::{State, error, refused};
 use crate::selector::Selector;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json, Query};
 use actix_web::{HttpResponse, Responder};
-use bytes::{BufMut, Bytes, BytesMut};
-use spool_actors::{GetJobs, ListMessages, SetMaxConcurrentJobs};
-use spool_core::{Clock, MessageSummary, SpoolError, SystemClock};
-
-/// Bytes of a listing that are built at once.
-const CHUNK: usize = 32 * 1024;
+use bytes::Bytes;
+use spool_actors::{GetJobs, GetStats, SetMaxConcurrentJobs};
+use spool_core::{MessageSummary, SpoolError};
 
 pub(super) async fn health() -> impl Responder {
     HttpResponse::Ok().body("ok\n")
@@ -24,107 +24,94 @@ pub(super) async fn ready(state: Data<State>) -> HttpResponse {
     }
 }
 
-fn selector(query: &[(String, String)]) -> Result<Selector, HttpResponse> {
-    let mut selector = Selector::default();
-    for (name, value) in query {
-        selector
-            .add(name, value)
-            .map_err(|why| error(StatusCode::BAD_REQUEST, &why))?;
-    }
-    Ok(selector)
+type Conditions = Query<Vec<(String, String)>>;
+
+fn selector(query: &Conditions) -> Result<Selector, HttpResponse> {
+    let conditions = query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    Selector::read(conditions).map_err(|why| error(StatusCode::BAD_REQUEST, &why))
 }
 
-fn refused(why: &SpoolError) -> HttpResponse {
-    error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())
+fn pages(state: &State, selector: Selector, envelopes: bool) -> Pages {
+    let shelf = selector.shelf();
+    Pages::new(state.relay.spool.clone(), selector, shelf, envelopes)
 }
 
-async fn select(
-    state: &State,
-    selector: &Selector,
-    envelopes: bool,
-) -> Result<Vec<MessageSummary>, HttpResponse> {
-    let envelopes = envelopes || selector.needs_envelope();
-    let listed = state
-        .relay
-        .spool
-        .send(ListMessages {
-            envelopes,
-            ..ListMessages::default()
-        })
-        .await;
-    let mut messages = listed
-        .unwrap_or(Err(SpoolError::Killed))
-        .map_err(|why| refused(&why))?;
-    let now = SystemClock.now();
-    messages.retain(|message| selector.matches(message, now));
-    messages.sort_unstable_by_key(|message| (message.spooled_at, message.id));
-    Ok(messages)
-}
-
-pub(super) async fn status(state: Data<State>, query: Query<Vec<(String, String)>>) -> HttpResponse {
-    let selected = match selector(&query) {
-        Ok(selector) => select(&state, &selector, true).await,
-        Err(refusal) => Err(refusal),
-    };
-    let mut messages = match selected {
-        Ok(messages) => messages.into_iter(),
+pub(super) async fn status(state: Data<State>, query: Conditions) -> HttpResponse {
+    let mut pages = match selector(&query) {
+        Ok(selector) => pages(&state, selector, true),
         Err(refusal) => return refusal,
     };
-    // Line by line as it is read: the text of a million messages is never in memory at once.
-    let chunks = std::iter::from_fn(move || {
-        let mut chunk = BytesMut::with_capacity(CHUNK);
-        while chunk.len() < CHUNK {
-            let Some(message) = messages.next() else { break };
-            match serde_json::to_vec(&message) {
-                Ok(line) => chunk.put_slice(&line),
-                Err(error) => return Some(Err(actix_web::Error::from(error))),
-            }
-            chunk.put_u8(b'\n');
-        }
-        (!chunk.is_empty()).then(|| Ok::<Bytes, actix_web::Error>(chunk.freeze()))
+    // The first page before the answer begins: what fails at once is said with its status.
+    let first = match pages.next().await {
+        Ok(first) => first,
+        Err(why) => return refused(&why),
+    };
+    let lines = futures_util::stream::try_unfold((pages, first), |(mut pages, page)| async move {
+        let Some(page) = page else { return Ok(None) };
+        let text = lines(&page)?;
+        drop(page);
+        let next = pages
+            .next()
+            .await
+            .map_err(actix_web::error::ErrorServiceUnavailable)?;
+        Ok::<_, actix_web::Error>(Some((text, (pages, next))))
     });
     HttpResponse::Ok()
         .content_type("application/x-ndjson")
-        .streaming(futures_util::stream::iter(chunks))
+        .streaming(lines)
 }
 
-pub(super) async fn count(state: Data<State>, query: Query<Vec<(String, String)>>) -> HttpResponse {
-    let selector = match selector(&query) {
-        Ok(selector) => selector,
+fn lines(page: &[MessageSummary]) -> Result<Bytes, serde_json::Error> {
+    let mut text = Vec::with_capacity(page.len() * 256);
+    for message in page {
+        serde_json::to_writer(&mut text, message)?;
+        text.push(b'\n');
+    }
+    Ok(text.into())
+}
+
+pub(super) async fn count(state: Data<State>, query: Conditions) -> HttpResponse {
+    let counted = match selector(&query) {
+        Ok(selector) if selector.is_everything() => everything(&state).await,
+        Ok(selector) => selected(pages(&state, selector, false)).await,
         Err(refusal) => return refusal,
     };
-    match select(&state, &selector, false).await {
-        Ok(messages) => HttpResponse::Ok().json(serde_json::json!({ "count": messages.len() })),
-        Err(refusal) => refusal,
+    match counted {
+        Ok(count) => HttpResponse::Ok().json(serde_json::json!({ "count": count })),
+        Err(why) => refused(&why),
     }
 }
 
+async fn everything(state: &State) -> Result<usize, SpoolError> {
+    let stats = state.relay.spool.send(GetStats).await;
+    Ok(stats.unwrap_or(Err(SpoolError::Killed))?.messages)
+}
+
+async fn selected(mut pages: Pages) -> Result<usize, SpoolError> {
+    let mut count = 0;
+    while let Some(page) = pages.next().await? {
+        count += page.len();
+    }
+    Ok(count)
+}
+
 pub(super) async fn jobs(state: Data<State>) -> HttpResponse {
-    match state
-        .relay
-        .spool
-        .send(GetJobs)
-        .await
-        .unwrap_or(Err(SpoolError::Killed))
-    {
+    let jobs = state.relay.spool.send(GetJobs).await;
+    match jobs.unwrap_or(Err(SpoolError::Killed)) {
         Ok(jobs) => HttpResponse::Ok().json(jobs),
         Err(why) => refused(&why),
     }
 }
 
 #[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SetJobs {
     max: usize,
 }
 
 pub(super) async fn set_jobs(state: Data<State>, set: Json<SetJobs>) -> HttpResponse {
-    match state
-        .relay
-        .spool
-        .send(SetMaxConcurrentJobs(set.max))
-        .await
-        .unwrap_or(Err(SpoolError::Killed))
-    {
+    let set = state.relay.spool.send(SetMaxConcurrentJobs(set.max)).await;
+    match set.unwrap_or(Err(SpoolError::Killed)) {
         Ok(()) => jobs(state).await,
         Err(why) => refused(&why),
     }

@@ -1,4 +1,4 @@
-//! `spool count`: one number.
+//! `spool count`: one number, and nothing else on standard output.
 
 use super::which::{Target, Which};
 use crate::failure::Failure;
@@ -7,8 +7,12 @@ use spool_core::store::count_from_disk;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The number of unsent messages, frozen ones included. With --spool it is counted on disk, whether a
-service is running or not.")]
+Examples:
+  spool count                                the unsent messages of the running service, frozen ones included
+  spool count --spool ./spool-data --older 2h
+  spool count --queue quarantine             what was set aside for inspection
+
+With --spool it is counted on disk, whether a service is running or not.")]
 pub(super) struct Count {
     #[command(flatten)]
     which: Which,
@@ -19,8 +23,12 @@ pub(super) struct Count {
 impl Count {
     pub(super) fn run(self) -> Result<(), Failure> {
         let count = match self.target.directory() {
-            Some(dir) if self.which.is_everything() => count_from_disk(dir)?,
-            Some(dir) => u64::try_from(self.which.in_directory(dir)?.len()).unwrap_or(u64::MAX),
+            Some(dir) if self.which.selector()?.is_everything() => count_from_disk(dir)?,
+            Some(dir) => {
+                let mut count = 0;
+                self.which.in_directory(dir, &mut |_| count += 1)?;
+                count
+            }
             None => {
                 let answer = self.target.service()?.request(
                     "GET",

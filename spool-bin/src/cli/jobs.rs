@@ -1,7 +1,7 @@
 //! `spool jobs`: shows or sets the maximum of concurrent delivery sessions.
 
+use super::which::Admin;
 use crate::failure::Failure;
-use crate::target::Service;
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -14,22 +14,16 @@ pub(super) struct Jobs {
     /// The new maximum; sessions already running are not affected
     #[arg(value_name = "N")]
     max: Option<usize>,
-    /// The running service
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SPOOL_ADMIN",
-        default_value = "http://127.0.0.1:8525"
-    )]
-    admin: String,
-    /// Print the answer as JSON
+    #[command(flatten)]
+    admin: Admin,
+    /// How the answer looks
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
 }
 
 impl Jobs {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let service = Service::new(&self.admin)?;
+        let service = self.admin.service()?;
         let answer = match self.max {
             Some(max) => service.request("PUT", "/api/v1/jobs", Some(&format!("{{\"max\":{max}}}")))?,
             None => service.request("GET", "/api/v1/jobs", None)?,

@@ -1,10 +1,15 @@
 //! The command line: one verb a file.
 
 mod check;
+mod console;
 mod count;
+mod events;
+mod explain;
 mod jobs;
 mod load;
+mod operate;
 mod serve;
+mod show;
 mod sink;
 mod status;
 mod submit;
@@ -25,6 +30,8 @@ First steps:
   spool serve                          a relay on 127.0.0.1:2525 that delivers into a built-in sink
   spool serve --next-hop mx:25         a relay that delivers to a smart host
   spool status                         what is on the spool of the running service
+  spool explain ID                     what holds a message, and when that ends
+  spool send --frozen                  send whatever waits for a person
   spool count --spool ./spool-data     how much is in a directory, with no service running
 
 Exit status: 0 done, 1 failed, 2 usage or configuration error, 3 the spool is locked by another
@@ -45,6 +52,22 @@ enum Verb {
     Status(status::Status),
     /// Print the number of messages
     Count(count::Count),
+    /// Show one message: envelope, recipients, every attempt
+    Show(show::Show),
+    /// Tell what holds a message now, and when that ends
+    Explain(explain::Explain),
+    /// Hold messages back until a person sends them
+    Freeze(operate::Freeze),
+    /// Send messages now, frozen and waiting ones
+    Send(operate::Send),
+    /// Take frozen messages off the spool; they are kept
+    Remove(operate::Remove),
+    /// Bring removed or quarantined messages back, frozen
+    Recover(operate::Recover),
+    /// Delete removed messages for good
+    Purge(operate::Purge),
+    /// Follow the events
+    Events(events::Events),
     /// Show or set the maximum of concurrent delivery sessions
     Jobs(jobs::Jobs),
     /// Spool one message
@@ -62,6 +85,14 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Check(check) => check.run(),
         Verb::Status(status) => status.run(),
         Verb::Count(count) => count.run(),
+        Verb::Show(show) => show.run(),
+        Verb::Explain(explain) => explain.run(),
+        Verb::Freeze(freeze) => freeze.run(),
+        Verb::Send(send) => send.run(),
+        Verb::Remove(remove) => remove.run(),
+        Verb::Recover(recover) => recover.run(),
+        Verb::Purge(purge) => purge.run(),
+        Verb::Events(events) => events.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),
         Verb::Sink(sink) => sink.run(),

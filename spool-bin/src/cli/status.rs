@@ -1,11 +1,14 @@
-//! `spool status`: lists messages.
+//! `spool status`: lists messages, on the spool or on a shelf.
+//!
+//! What needs no widths is printed as it arrives; a table, and what a directory gives in no order, is gathered first.
 
+use super::console;
 use super::which::{Target, Which};
 use crate::failure::Failure;
-use crate::format::{Format, Style, print};
+use crate::format::{Format, Style, print, print_one};
 use clap::Args;
 use spool_core::{Clock, MessageSummary, SystemClock};
-use std::io::{BufWriter, IsTerminal, Write, stdout};
+use std::io;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -13,6 +16,7 @@ Examples:
   spool status                                   everything on the running service
   spool status --older 2h --format exim          what has been there for two hours
   spool status --spool ./spool-data --frozen     the frozen messages of a directory
+  spool status --queue removed                   what a person took off the spool
   spool status --recipient '@example\\.org$' --format id")]
 pub(super) struct Status {
     #[command(flatten)]
@@ -29,47 +33,45 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let messages = match self.target.directory() {
-            Some(dir) => self.which.in_directory(dir)?,
-            None => self.ask_service()?,
-        };
-        let terminal = stdout().is_terminal();
-        let columns = || {
-            terminal
-                .then(|| usize::from(console_width()))
-                .filter(|width| *width > 0)
-        };
         let style = Style {
             format: self.format,
-            width: self.width.or_else(columns).unwrap_or(180),
-            colour: terminal && std::env::var_os("NO_COLOR").is_none(),
+            width: self.width.or_else(console::columns).unwrap_or(180),
+            colour: console::colour(),
             now: SystemClock.now(),
         };
-        let mut out = BufWriter::new(stdout().lock());
-        match print(messages, style, &mut out).and_then(|()| out.flush()) {
-            // Whoever reads only the first lines has what they want.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Failure::Failed(error.to_string()))
-            }
-            Ok(()) | Err(_) => Ok(()),
+        if let Some(dir) = self.target.directory() {
+            let mut messages = Vec::new();
+            self.which
+                .in_directory(dir, &mut |message| messages.push(message))?;
+            return console::print(|out| print(messages, style, out));
         }
+        let mut answer = self.ask_service()?;
+        if self.format == Format::Table {
+            let messages = answer.collect::<Result<Vec<_>, _>>()?;
+            return console::print(|out| print(messages, style, out));
+        }
+        let mut failed = None;
+        console::print(|out| {
+            for message in &mut answer {
+                match message {
+                    Ok(message) => print_one(&message, style, out)?,
+                    Err(failure) => {
+                        failed = Some(failure);
+                        break;
+                    }
+                }
+            }
+            io::Result::Ok(())
+        })?;
+        failed.map_or(Ok(()), Err)
     }
 
-    fn ask_service(&self) -> Result<Vec<MessageSummary>, Failure> {
-        let answer =
-            self.target
-                .service()?
-                .request("GET", &format!("/api/v1/status{}", self.which.query()?), None)?;
-        answer
-            .lines()
-            .map(|line| {
-                serde_json::from_str(&line?)
-                    .map_err(|error| Failure::Failed(format!("reading the answer: {error}")))
-            })
-            .collect()
+    fn ask_service(&self) -> Result<impl Iterator<Item = Result<MessageSummary, Failure>> + use<>, Failure> {
+        let path = format!("/api/v1/status{}", self.which.query()?);
+        let answer = self.target.service()?.request("GET", &path, None)?;
+        Ok(answer.lines().map(|line| {
+            serde_json::from_str(&line?)
+                .map_err(|error| Failure::Failed(format!("reading the answer: {error}")))
+        }))
     }
-}
-
-fn console_width() -> u16 {
-    terminal_size::terminal_size_of(stdout()).map_or(0, |(width, _)| width.0)
 }

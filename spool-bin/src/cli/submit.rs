@@ -1,7 +1,7 @@
 //! `spool submit`: spools one message through a running service.
 
+use super::which::Admin;
 use crate::failure::Failure;
-use crate::target::Service;
 use base64::Engine;
 use clap::Args;
 use std::io::Read;
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 Examples:
   spool submit --from ada@example.org --to bob@example.net message.eml
   printf 'Subject: hi\\n\\nhello\\n' | spool submit --from ada@example.org --to bob@example.net
+  spool submit --idempotency-key invoice-4711 --from ada@example.org --to bob@example.net invoice.eml
 
 Line ends become CRLF. The ids of the spooled messages are printed, one a line: they are durable
 by then.")]
@@ -28,14 +29,12 @@ pub(super) struct Submit {
     /// The message; `-` or none: standard input
     #[arg(value_name = "FILE", last = false)]
     file: Option<PathBuf>,
-    /// The running service
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SPOOL_ADMIN",
-        default_value = "http://127.0.0.1:8525"
-    )]
-    admin: String,
+    /// A name for this submission: when it comes again within a day, nothing is spooled a second time, and the ids of
+    /// the first time are printed
+    #[arg(long, value_name = "K")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    admin: Admin,
 }
 
 impl Submit {
@@ -53,13 +52,18 @@ impl Submit {
                     .map_err(|error| unreadable("standard input", error))?,
             ),
         }
-        let request = serde_json::json!({
+        let mut request = serde_json::json!({
             "from": self.from,
             "to": self.to,
             "frozen": self.frozen,
             "body_base64": base64::engine::general_purpose::STANDARD.encode(body),
         });
-        let answer = Service::new(&self.admin)?
+        if let (Some(key), Some(request)) = (self.idempotency_key, request.as_object_mut()) {
+            request.insert("idempotency_key".to_owned(), key.into());
+        }
+        let answer = self
+            .admin
+            .service()?
             .request("POST", "/api/v1/messages", Some(&request.to_string()))?
             .json()?;
         let ids = answer.get("ids").and_then(serde_json::Value::as_array);

@@ -1,12 +1,34 @@
 //! The arguments that every queue command shares: which messages, and where to ask.
+//!
+//! A directory is read without its lock, beside whatever service runs on it; it is never written.
 
 use crate::failure::Failure;
+use crate::operation::Request;
 use crate::selector::Selector;
 use crate::target::{Service, encode};
 use clap::Args;
-use spool_core::store::status_from_disk;
+use spool_core::store::{shelf_from_disk, status_from_disk};
 use spool_core::{Clock, MessageSummary, SystemClock};
 use std::path::{Path, PathBuf};
+
+/// A running service, for what only a service can do.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Admin {
+    /// The running service
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SPOOL_ADMIN",
+        default_value = "http://127.0.0.1:8525"
+    )]
+    admin: String,
+}
+
+impl Admin {
+    pub(super) fn service(&self) -> Result<Service, Failure> {
+        Service::new(&self.admin)
+    }
+}
 
 /// Where to ask.
 #[derive(Debug, Clone, Args)]
@@ -37,7 +59,7 @@ pub(super) struct Which {
     /// Frozen messages
     #[arg(long)]
     frozen: bool,
-    /// Messages in this queue: active, frozen
+    /// Messages in this queue: active, frozen, removed, quarantine
     #[arg(long, value_name = "Q")]
     queue: Option<String>,
     /// Messages whose sender matches
@@ -68,51 +90,32 @@ impl Target {
 }
 
 impl Which {
-    /// The conditions, by the names they have in a query.
-    fn conditions(&self) -> Vec<(&'static str, &str)> {
-        let mut conditions: Vec<(&str, &str)> = self.ids.iter().map(|id| ("id", id.as_str())).collect();
-        if self.frozen {
-            conditions.push(("queue", "frozen"));
+    /// The same as a request.
+    pub(super) fn request(&self) -> Request {
+        Request {
+            ids: self.ids.clone(),
+            all: self.all,
+            frozen: self.frozen,
+            queue: self.queue.clone(),
+            sender: self.sender.clone(),
+            recipient: self.recipient.clone(),
+            next_hop: self.next_hop.clone(),
+            older: self.older.clone(),
+            younger: self.younger.clone(),
+            ..Request::default()
         }
-        let named = [
-            ("queue", &self.queue),
-            ("sender", &self.sender),
-            ("recipient", &self.recipient),
-            ("next_hop", &self.next_hop),
-            ("older", &self.older),
-            ("younger", &self.younger),
-        ];
-        conditions.extend(
-            named
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value.as_deref()?))),
-        );
-        conditions
-    }
-
-    /// Whether everything is meant.
-    pub(super) fn is_everything(&self) -> bool {
-        self.conditions().is_empty()
     }
 
     pub(super) fn selector(&self) -> Result<Selector, Failure> {
-        let conditions = self.conditions();
-        if self.all && !conditions.is_empty() {
-            return Err(Failure::Usage("--all goes with no other selection".to_owned()));
-        }
-        let mut selector = Selector::default();
-        for (name, value) in conditions {
-            selector.add(name, value).map_err(Failure::Usage)?;
-        }
-        Ok(selector)
+        Selector::read(self.request().conditions()).map_err(Failure::Usage)
     }
 
     /// As a query, `?` included; empty for everything.
     pub(super) fn query(&self) -> Result<String, Failure> {
         self.selector()?;
-        let pairs: Vec<_> = self
+        let request = self.request();
+        let pairs: Vec<_> = request
             .conditions()
-            .iter()
             .map(|(name, value)| format!("{name}={}", encode(value)))
             .collect();
         Ok(if pairs.is_empty() {
@@ -122,16 +125,30 @@ impl Which {
         })
     }
 
-    /// The messages of a directory that are meant.
-    pub(super) fn in_directory(&self, dir: &Path) -> Result<Vec<MessageSummary>, Failure> {
+    /// The messages of a directory that are meant, in no order. What lies on a shelf and cannot be read is told on
+    /// standard error.
+    pub(super) fn in_directory(
+        &self,
+        dir: &Path,
+        each: &mut dyn FnMut(MessageSummary),
+    ) -> Result<(), Failure> {
         let (selector, now) = (self.selector()?, SystemClock.now());
-        let mut messages = Vec::new();
-        status_from_disk(dir, &mut |message| {
-            let summary = MessageSummary::of(&message, now);
+        let mut offer = |summary: MessageSummary| {
             if selector.matches(&summary, now) {
-                messages.push(summary);
+                each(summary);
             }
+        };
+        let Some(shelf) = selector.shelf() else {
+            status_from_disk(dir, &mut |message| offer(MessageSummary::of(&message, now)))?;
+            return Ok(());
+        };
+        shelf_from_disk(dir, shelf, &mut |id, shelved| match shelved {
+            Ok(shelved) => offer(MessageSummary {
+                queue: shelf.queue(),
+                ..MessageSummary::of(&shelved.message, now)
+            }),
+            Err(reason) => eprintln!("spool: {id} in {}: {reason}", shelf.queue()),
         })?;
-        Ok(messages)
+        Ok(())
     }
 }

@@ -1,7 +1,13 @@
-//! Listings of messages: table, exim, ids, JSON. Sorted by time on the spool, the oldest first.
+//! How things look: listings of messages (table, exim, ids, JSON, the oldest first), one message, events.
+//!
+//! It prints what it is given. It asks nobody, and lets no control character of a stranger through.
 
+pub(crate) mod event;
 mod exim;
+mod show;
 mod table;
+
+pub(crate) use show::show;
 
 use clap::ValueEnum;
 use spool_core::{MessageSummary, Timestamp};
@@ -34,18 +40,45 @@ pub(crate) struct Style {
 /// Prints `messages`, sorted.
 pub(crate) fn print(mut messages: Vec<MessageSummary>, style: Style, out: &mut impl Write) -> io::Result<()> {
     messages.sort_by_key(|message| (message.spooled_at, message.id));
+    if style.format == Format::Table {
+        return table::print(&messages, style, out);
+    }
+    messages
+        .iter()
+        .try_for_each(|message| print_one(message, style, out))
+}
+
+/// Prints one message of a listing that is in order already. A table needs all of them for its widths: it has none of
+/// them here but the id.
+pub(crate) fn print_one(message: &MessageSummary, style: Style, out: &mut impl Write) -> io::Result<()> {
     match style.format {
-        Format::Table => table::print(&messages, style, out),
-        Format::Exim => messages
-            .iter()
-            .try_for_each(|message| exim::print(message, style.now, out)),
-        Format::Id => messages
-            .iter()
-            .try_for_each(|message| writeln!(out, "{}", message.id)),
-        Format::Json => messages.iter().try_for_each(|message| {
+        Format::Exim => exim::print(message, style.now, out),
+        Format::Table | Format::Id => writeln!(out, "{}", message.id),
+        Format::Json => {
             serde_json::to_writer(&mut *out, message)?;
             writeln!(out)
-        }),
+        }
+    }
+}
+
+/// `250ms`, `90s`, `5m`, `2h`, `3d`: the largest unit that says it exactly.
+fn span(millis: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let exact = units
+        .iter()
+        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
+    exact.map_or_else(
+        || format!("{millis}ms"),
+        |(unit, name)| format!("{}{name}", millis / unit),
+    )
+}
+
+/// `2026-11-24T03:39:12.042Z (in 90s)`.
+pub(crate) fn when(at: Timestamp, now: Timestamp) -> String {
+    if at > now {
+        format!("{at} (in {})", age(at.since(now)))
+    } else {
+        format!("{at} ({} ago)", age(now.since(at)))
     }
 }
 
@@ -172,6 +205,12 @@ mod tests {
 
     #[test]
     fn ages_and_sizes_are_short() {
+        assert_eq!(
+            [0, 1234, 90_000, 300_000, 7_200_000, 172_800_000].map(span),
+            ["0ms", "1234ms", "90s", "5m", "2h", "2d"]
+        );
+        assert!(when(NOW.after(Duration::from_secs(90)), NOW).ends_with("Z (in 90s)"));
+        assert!(when(Timestamp(NOW.0 - 5000), NOW).ends_with("Z (5s ago)"));
         assert_eq!(
             [0, 119, 120, 7199, 7200, 172_800].map(|s| age(Duration::from_secs(s))),
             ["0s", "119s", "2m", "119m", "2h", "2d"]

@@ -1,7 +1,7 @@
 //! The table: six columns, cut to fit, coloured by age on a terminal.
 
 use super::{Style, age};
-use spool_core::{MessageSummary, ShownStatus, harmless};
+use spool_core::{MessageSummary, Queue, ShownStatus, harmless};
 use std::io::{self, Write};
 
 const HEAD: [&str; 6] = ["id", "sender", "recipients", "age", "next attempt", "next hop"];
@@ -35,6 +35,7 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
         [first, rest @ ..] => format!("{} +{}", harmless(first), rest.len()),
     });
     let next = match message.status {
+        _ if matches!(message.queue, Queue::Removed | Queue::Quarantine) => message.queue.to_string(),
         ShownStatus::SendAt(due) => format!("in {}", age(due.since(style.now))),
         ShownStatus::SendNow => "now".to_owned(),
         ShownStatus::Sending => "sending".to_owned(),

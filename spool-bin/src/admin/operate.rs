@@ -1,0 +1,229 @@
+//! The operations on messages over HTTP: freeze, send, remove, recover, purge.
+//!
+//! It selects ids and hands them to the spool in batches; what each message allows is the spool's to decide. It never
+//! takes an empty request for everything.
+
+use super::select::Pages;
+use super::{State, error, refused};
+use crate::operation::{Operation, Order, Report, Request, Trouble};
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, Data};
+use spool_actors::{Freeze, Outcome, Purge, Recover, Remove, SendNow, Which};
+use spool_core::store::{Shelf, shelf_from_disk};
+use spool_core::{Clock, MessageId, MessageSummary, SpoolError, SystemClock};
+use std::path::PathBuf;
+
+/// Messages handed to the spool at once.
+const BATCH: usize = 1000;
+
+type Body = Result<Bytes, actix_web::Error>;
+
+pub(super) async fn freeze(state: Data<State>, body: Body) -> HttpResponse {
+    operate(&state, Operation::Freeze, body).await
+}
+
+pub(super) async fn send(state: Data<State>, body: Body) -> HttpResponse {
+    operate(&state, Operation::Send, body).await
+}
+
+pub(super) async fn remove(state: Data<State>, body: Body) -> HttpResponse {
+    operate(&state, Operation::Remove, body).await
+}
+
+pub(super) async fn recover(state: Data<State>, body: Body) -> HttpResponse {
+    operate(&state, Operation::Recover, body).await
+}
+
+pub(super) async fn purge(state: Data<State>, body: Body) -> HttpResponse {
+    operate(&state, Operation::Purge, body).await
+}
+
+async fn operate(state: &State, operation: Operation, body: Body) -> HttpResponse {
+    let order = match super::body(body).and_then(|body| read(operation, &body)) {
+        Ok(order) => order,
+        Err(refusal) => return refusal,
+    };
+    let single = order.selector.only_ids().is_some_and(|ids| ids.len() == 1);
+    let report = match order.dry_run {
+        true => dry_run(state, order).await,
+        false => run(state, order).await,
+    };
+    match report {
+        Ok(report) => answer(report, single),
+        Err(why) => refused(&why),
+    }
+}
+
+fn read(operation: Operation, body: &[u8]) -> Result<Order, HttpResponse> {
+    let bad = |text: String| error(StatusCode::BAD_REQUEST, &text);
+    let request: Request = serde_json::from_slice(body).map_err(|why| bad(why.to_string()))?;
+    request.check(operation).map_err(bad)
+}
+
+/// For one message named, what went wrong is the status; otherwise the report tells.
+fn answer(mut report: Report, single: bool) -> HttpResponse {
+    let trouble = report.errors.first().filter(|_| single);
+    let status = match trouble.map(|trouble| trouble.code.as_str()) {
+        Some("no_such_message") => StatusCode::NOT_FOUND,
+        Some("not_frozen" | "on_spool") => StatusCode::CONFLICT,
+        Some(_) | None => StatusCode::OK,
+    };
+    if status != StatusCode::OK {
+        report.error = trouble.map(|trouble| trouble.error.clone());
+    }
+    HttpResponse::build(status).json(report)
+}
+
+/// Does it.
+async fn run(state: &State, order: Order) -> Result<Report, SpoolError> {
+    if let Some(whole) = whole(&order) {
+        let outcome = whole.ask(state).await?;
+        return Ok(Report {
+            matched: outcome.done + outcome.errors.len(),
+            done: outcome.done,
+            errors: outcome.errors.iter().map(Trouble::from).collect(),
+            ..Report::default()
+        });
+    }
+    let (operation, shelf) = (order.operation, order.shelf.unwrap_or(Shelf::Removed));
+    let (older_than, retry_intervals) = (order.older_than, order.retry_intervals.clone());
+    let ids = match order.selector.only_ids() {
+        // Whichever is not there, the spool says so.
+        Some(ids) => ids.iter().copied().collect(),
+        None => selected(state, order).await?,
+    };
+    let mut report = Report {
+        matched: ids.len(),
+        ..Report::default()
+    };
+    for batch in ids.chunks(BATCH) {
+        let ids = batch.to_vec();
+        let asked = match operation {
+            Operation::Freeze => Asked::Freeze(Freeze(ids)),
+            Operation::Send => Asked::Send(SendNow {
+                which: Which::SomeMessages(ids),
+                retry_intervals: retry_intervals.clone(),
+            }),
+            Operation::Remove => Asked::Remove(Remove(ids)),
+            Operation::Recover => Asked::Recover(Recover { ids, from: shelf }),
+            Operation::Purge => Asked::Purge(Purge {
+                older_than,
+                ids: Some(ids),
+            }),
+        };
+        let outcome = asked.ask(state).await?;
+        report.done += outcome.done;
+        report.errors.extend(outcome.errors.iter().map(Trouble::from));
+    }
+    Ok(report)
+}
+
+/// What is asked of the spool.
+enum Asked {
+    Freeze(Freeze),
+    Send(SendNow),
+    Remove(Remove),
+    Recover(Recover),
+    Purge(Purge),
+}
+
+impl Asked {
+    async fn ask(self, state: &State) -> Result<Outcome, SpoolError> {
+        let spool = &state.relay.spool;
+        let outcome = match self {
+            Self::Freeze(freeze) => spool.send(freeze).await,
+            Self::Send(send) => spool.send(send).await,
+            Self::Remove(remove) => spool.send(remove).await,
+            Self::Recover(recover) => spool.send(recover).await,
+            Self::Purge(purge) => spool.send(purge).await,
+        };
+        outcome.unwrap_or(Err(SpoolError::Killed))
+    }
+}
+
+/// What the spool does as a whole, without a list of ids.
+fn whole(order: &Order) -> Option<Asked> {
+    let send = |which| {
+        Asked::Send(SendNow {
+            which,
+            retry_intervals: order.retry_intervals.clone(),
+        })
+    };
+    match order.operation {
+        Operation::Send if order.selector.is_everything() => Some(send(Which::AllMessages)),
+        Operation::Send if order.selector.is_frozen_only() => Some(send(Which::FrozenOnly)),
+        Operation::Purge if order.selector.is_everything() => Some(Asked::Purge(Purge {
+            older_than: order.older_than,
+            ids: None,
+        })),
+        Operation::Freeze | Operation::Send | Operation::Remove | Operation::Recover | Operation::Purge => {
+            None
+        }
+    }
+}
+
+/// The ids that are meant.
+async fn selected(state: &State, order: Order) -> Result<Vec<MessageId>, SpoolError> {
+    if order.operation == Operation::Purge {
+        return removed(state.spool_dir.clone(), order).await;
+    }
+    let mut pages = Pages::new(state.relay.spool.clone(), order.selector, order.shelf, false);
+    let mut ids = Vec::new();
+    while let Some(page) = pages.next().await? {
+        ids.extend(page.iter().map(|message| message.id));
+    }
+    Ok(ids)
+}
+
+/// The removed messages that are meant and were removed long enough ago: a listing does not tell when that was.
+async fn removed(dir: PathBuf, order: Order) -> Result<Vec<MessageId>, SpoolError> {
+    let look = move || {
+        let (mut ids, now) = (Vec::new(), SystemClock.now());
+        let looked = shelf_from_disk(&dir, Shelf::Removed, &mut |id, shelved| {
+            let Ok(shelved) = shelved else { return };
+            let summary = MessageSummary {
+                queue: Shelf::Removed.queue(),
+                ..MessageSummary::of(&shelved.message, now)
+            };
+            if now.since(shelved.at) >= order.older_than && order.selector.matches(&summary, now) {
+                ids.push(id);
+            }
+        });
+        looked.map(|()| ids)
+    };
+    match actix_web::web::block(look).await {
+        Ok(Ok(ids)) => Ok(ids),
+        Ok(Err(why)) => Err(SpoolError::Disk(why.to_string())),
+        Err(why) => Err(SpoolError::Disk(why.to_string())),
+    }
+}
+
+/// Tells to which messages it would be done, and what would go wrong as far as that is known beforehand.
+async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
+    let named = order.selector.only_ids().cloned();
+    let (operation, mut report) = (order.operation, Report::default());
+    let mut ids = Vec::new();
+    if operation == Operation::Purge {
+        ids = removed(state.spool_dir.clone(), order).await?;
+        report.matched = ids.len();
+    } else {
+        let mut pages = Pages::new(state.relay.spool.clone(), order.selector, order.shelf, false);
+        let mut missing = named.unwrap_or_default();
+        while let Some(page) = pages.next().await? {
+            report.matched += page.len();
+            for message in &page {
+                missing.remove(&message.id);
+                match operation == Operation::Remove && !message.status.is_frozen() {
+                    true => report.errors.push((&SpoolError::NotFrozen(message.id)).into()),
+                    false => ids.push(message.id),
+                }
+            }
+        }
+        report.matched += missing.len();
+        let gone = missing.into_iter().map(SpoolError::NoSuchMessage);
+        report.errors.extend(gone.map(|gone| Trouble::from(&gone)));
+    }
+    report.ids = Some(ids);
+    Ok(report)
+}

@@ -1,0 +1,138 @@
+//! `spool events`: follows the event stream of a running service, through its restarts.
+//!
+//! It never misses silently: after a restart it goes on behind the last event it has seen, and a gap is a line of its
+//! own.
+
+use super::which::Admin;
+use crate::failure::Failure;
+use crate::format::event;
+use crate::target::{Answer, Service};
+use clap::Args;
+use spool_core::{Event, harmless};
+use std::io::{self, Write, stdout};
+use std::time::Duration;
+
+/// Between two attempts to reach a service that has gone.
+const RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool events                              what happens from now on
+  spool events --since 0 | grep delivered   everything the event log still has, then what happens
+  spool events --since 4711 --format json   behind the event 4711, one JSON object a line
+
+It ends with Ctrl-C, or when nobody reads its output any more. A restart of the service is told on
+standard error; the stream goes on behind the last event.")]
+pub(super) struct Events {
+    /// Begin behind the event with this number [default: from now on]
+    #[arg(long, value_name = "SEQ")]
+    since: Option<u64>,
+    /// How events look
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
+    format: String,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+/// How a connection ended.
+enum End {
+    /// The service went away.
+    Lost,
+    /// Nobody reads what is printed.
+    Unread,
+}
+
+impl Events {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        end_on_interrupt()?;
+        let service = self.admin.service()?;
+        let mut last = self.since;
+        let mut answer = follow(&service, last)?.good()?;
+        loop {
+            match self.print(answer, &mut last)? {
+                End::Unread => return Ok(()),
+                End::Lost => {}
+            }
+            eprintln!(
+                "spool: the service has gone; waiting for it to go on {}",
+                from(last)
+            );
+            answer = again(&service, last)?;
+            eprintln!("spool: the service is back; going on {}", from(last));
+        }
+    }
+
+    /// Prints until one of both ends is gone; `last` is the number of the newest event.
+    fn print(&self, answer: Answer, last: &mut Option<u64>) -> Result<End, Failure> {
+        for line in answer.lines() {
+            let Ok(line) = line else { return Ok(End::Lost) };
+            let Some(data) = line.strip_prefix("data:").map(str::trim) else {
+                continue;
+            };
+            let event = serde_json::from_str::<Event>(data).ok();
+            if let Some(seq) = event.as_ref().map(|event| event.seq).or_else(|| seq(data)) {
+                *last = Some(seq);
+            }
+            let text = match (event, self.format.as_str()) {
+                (_, "json") => Some(data.to_owned()),
+                (Some(event), _) => event::line(&event),
+                // Of a newer service.
+                (None, _) => Some(harmless(data)),
+            };
+            let Some(text) = text else { continue };
+            let mut out = stdout().lock();
+            match out
+                .write_all(format!("{text}\n").as_bytes())
+                .and_then(|()| out.flush())
+            {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::Unread),
+                Err(error) => return Err(Failure::Failed(format!("standard output: {error}"))),
+            }
+        }
+        Ok(End::Lost)
+    }
+}
+
+fn seq(data: &str) -> Option<u64> {
+    serde_json::from_str::<serde_json::Value>(data)
+        .ok()?
+        .get("seq")?
+        .as_u64()
+}
+
+fn from(last: Option<u64>) -> String {
+    last.map_or("from now on".to_owned(), |last| format!("behind event {last}"))
+}
+
+fn follow(service: &Service, last: Option<u64>) -> Result<Answer, Failure> {
+    let query = last.map_or(String::new(), |last| format!("?since={last}"));
+    service.ask("GET", &format!("/api/v1/events{query}"), None)
+}
+
+/// Until the service answers: one that is starting or ending (503) is not back yet.
+fn again(service: &Service, last: Option<u64>) -> Result<Answer, Failure> {
+    loop {
+        std::thread::sleep(RETRY);
+        match follow(service, last) {
+            Ok(answer) if answer.status == 503 => {}
+            Ok(answer) => return answer.good(),
+            Err(_) => {}
+        }
+    }
+}
+
+/// An interrupt is how one leaves: exit status 0. Every line is written by one call, so none is cut.
+fn end_on_interrupt() -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
+    std::thread::spawn(move || {
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            std::process::exit(0);
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! `spool explain`: what holds a message now, in order, and when that ends.
+
+use super::console;
+use super::which::Admin;
+use crate::failure::Failure;
+use crate::format::when;
+use crate::selector::read_id;
+use clap::Args;
+use spool_core::{Clock, Hold, SystemClock, harmless};
+use std::io::Write;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  spool explain 01M86G2VQ3ZCK4M6B0S0A98KXB
+  1. waits for its next attempt at 2026-11-24T03:40:42.042Z (in 90s)
+
+Each line is told by the part that decides it: the queue, the limits, the disk. The message goes out
+when none is left. Only a running service can tell.")]
+pub(super) struct Explain {
+    /// The id of the message
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    admin: Admin,
+    /// How it looks
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
+    format: String,
+}
+
+impl Explain {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let id = read_id(&self.id).map_err(Failure::Usage)?;
+        let path = format!("/api/v1/messages/{id}/explain");
+        let answer = self.admin.service()?.request("GET", &path, None)?.json()?;
+        if self.format == "json" {
+            return console::print(|out| writeln!(out, "{answer}"));
+        }
+        let holds = answer.get("holds").and_then(serde_json::Value::as_array);
+        let lines: Vec<String> = holds.into_iter().flatten().map(line).collect();
+        console::print(|out| {
+            if lines.is_empty() {
+                writeln!(out, "nothing holds it: its attempt is about to begin")?;
+            }
+            (1..)
+                .zip(&lines)
+                .try_for_each(|(number, line)| writeln!(out, "{number}. {line}"))
+        })
+    }
+}
+
+/// The text of a hold; what this program does not know it prints as the service told it.
+fn line(hold: &serde_json::Value) -> String {
+    let text = hold.get("text").and_then(serde_json::Value::as_str);
+    let known = serde_json::from_value::<Hold>(hold.clone()).ok();
+    let text = match (&known, text) {
+        (Some(known), _) => known.to_string(),
+        (None, Some(text)) => text.to_owned(),
+        (None, None) => hold.to_string(),
+    };
+    let now = SystemClock.now();
+    let ends = known.and_then(|known| known.until()).map(|until| {
+        let when = when(until, now);
+        // The time itself stands in the text.
+        when.split_once(' ')
+            .map_or(String::new(), |(_, span)| format!(" {span}"))
+    });
+    format!("{}{}", harmless(&text), ends.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_and_unknown_holds_are_lines() {
+        let told = |json: &str| line(&serde_json::from_str(json).unwrap());
+        assert_eq!(told(r#"{"hold":"frozen","text":"x"}"#), Hold::Frozen.to_string());
+        let retry = told(r#"{"hold":"retry_time","until":"2026-11-24T03:39:12.042Z"}"#);
+        assert!(
+            retry.contains("2026-11-24T03:39:12.042Z (") && retry.ends_with(')'),
+            "{retry}"
+        );
+        assert_eq!(told(r#"{"hold":"moon","text":"the \u001b moon"}"#), "the ? moon");
+    }
+}

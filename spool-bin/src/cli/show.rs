@@ -1,0 +1,131 @@
+//! `spool show`: one message, wherever it is: on the spool, removed, or in quarantine.
+//!
+//! A directory is searched without its lock and never written.
+
+use super::console;
+use super::which::Target;
+use crate::failure::Failure;
+use crate::format::show;
+use crate::page::Page;
+use crate::selector::read_id;
+use clap::Args;
+use spool_core::store::{Shelf, shelf_from_disk, status_from_disk};
+use spool_core::{Clock, MessageId, MessageSummary, SystemClock};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool show 01M86G2VQ3ZCK4M6B0S0A98KXB                  envelope, status, recipients, every attempt
+  spool show 01M86G2VQ3ZCK4M6B0S0A98KXB --body > a.eml   the message itself, byte for byte
+  spool show 01M86G2VQ3ZCK4M6B0S0A98KXB --spool ./spool-data --format json
+
+`spool status --format id` tells the ids. A message that was delivered is gone: exit status 4.")]
+pub(super) struct Show {
+    /// The id of the message
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Write the message itself to standard output
+    #[arg(long, conflicts_with_all = ["format", "width"])]
+    body: bool,
+    #[command(flatten)]
+    target: Target,
+    /// How it looks
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
+    format: String,
+    /// Columns to fit the page into [default: the terminal's, or as many as it takes]
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
+}
+
+impl Show {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let id = read_id(&self.id).map_err(Failure::Usage)?;
+        match (self.target.directory(), self.body) {
+            (None, true) => {
+                let path = format!("/api/v1/messages/{id}/body");
+                let answer = self.target.service()?.request("GET", &path, None)?;
+                console::print(|out| answer.copy_to(out).map(drop))
+            }
+            (None, false) => {
+                let path = format!("/api/v1/messages/{id}");
+                let answer = self.target.service()?.request("GET", &path, None)?.json()?;
+                let page = serde_json::from_value(answer)
+                    .map_err(|error| Failure::Failed(format!("reading the answer: {error}")))?;
+                self.print(&page)
+            }
+            (Some(dir), true) => body_in_directory(dir, id),
+            (Some(dir), false) => {
+                let page = in_directory(dir, id)?.ok_or_else(|| nowhere(dir, id))?;
+                self.print(&page)
+            }
+        }
+    }
+
+    fn print(&self, page: &Page) -> Result<(), Failure> {
+        let width = self.width.or_else(console::columns).unwrap_or(usize::MAX);
+        console::print(|out| {
+            if self.format == "json" {
+                serde_json::to_writer(&mut *out, page)?;
+                return writeln!(out);
+            }
+            show(page, width, SystemClock.now(), out)
+        })
+    }
+}
+
+fn nowhere(dir: &Path, id: MessageId) -> Failure {
+    Failure::NoSuchMessage(format!(
+        "{id}: no such message in {}: not on the spool, not removed, not in quarantine",
+        dir.display()
+    ))
+}
+
+fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
+    let (mut page, now) = (None, SystemClock.now());
+    status_from_disk(dir, &mut |message| {
+        if message.id == id {
+            let line = MessageSummary::of(&message, now);
+            page = Some(Page::of(&message, line.queue, line.status, None));
+        }
+    })?;
+    for shelf in Shelf::ALL {
+        if page.is_some() {
+            break;
+        }
+        let mut unreadable = None;
+        shelf_from_disk(dir, shelf, &mut |other, shelved| match shelved {
+            _ if other != id => {}
+            Ok(shelved) => {
+                let status = MessageSummary::of(&shelved.message, now).status;
+                page = Some(Page::of(&shelved.message, shelf.queue(), status, shelved.reason));
+            }
+            Err(reason) => unreadable = Some(format!("{id} in {}: {reason}", shelf.queue())),
+        })?;
+        if let Some(reason) = unreadable {
+            return Err(Failure::Failed(reason));
+        }
+    }
+    Ok(page)
+}
+
+/// On a shelf the body is a plain file. In the journal it is not, and only the one who holds the spool hands it out.
+fn body_in_directory(dir: &Path, id: MessageId) -> Result<(), Failure> {
+    for shelf in Shelf::ALL {
+        let path = dir.join(shelf.queue().to_string()).join(format!("{id}.eml"));
+        match File::open(&path) {
+            Ok(mut file) => return console::print(|out| io::copy(&mut file, out).map(drop)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Failure::Failed(format!("{}: {error}", path.display()))),
+        }
+    }
+    if in_directory(dir, id)?.is_none() {
+        return Err(nowhere(dir, id));
+    }
+    Err(Failure::Failed(format!(
+        "{id} is in the journal, whose bodies a running service gives out:\nstart one with `spool serve --spool {}`, then `spool show {id} --body`.",
+        dir.display()
+    )))
+}

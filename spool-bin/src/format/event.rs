@@ -1,0 +1,83 @@
+//! Events as lines for people.
+
+use spool_core::{Event, EventKind, Presend, harmless};
+
+/// `2026-11-24T03:39:12.042Z 12 delivered 01M8… <ada@example.org> bob@example.net`; `None` for what says nothing to a
+/// person.
+pub(crate) fn line(event: &Event) -> Option<String> {
+    let what = match &event.kind {
+        EventKind::Ping => return None,
+        EventKind::Spooled => "spooled".to_owned(),
+        EventKind::Delivered => "delivered".to_owned(),
+        EventKind::Frozen => "frozen".to_owned(),
+        EventKind::Removed => "removed".to_owned(),
+        EventKind::Unfrozen => "unfrozen".to_owned(),
+        EventKind::Recovered(from) => format!("recovered from {from}"),
+        EventKind::Quarantined(reason) => format!("quarantined ({})", harmless(reason)),
+        EventKind::Delayed(until) => format!("delayed until {until}"),
+        EventKind::DelayedRateLimited(until) => format!("delayed until {until}, rate limited"),
+        EventKind::Bounced => "bounced".to_owned(),
+        EventKind::Expired => "expired".to_owned(),
+        EventKind::InDoubt => "in doubt: the next hop may hold the message".to_owned(),
+        EventKind::Presend(decision) => format!("presend: {}", presend(*decision)),
+        EventKind::Gap(missed) => format!("gap: {missed} events were missed here"),
+        _ => "unknown to this program".to_owned(),
+    };
+    let mut text = format!("{} {} {what}", event.at, event.seq);
+    if let Some(id) = event.id {
+        text += &format!(" {id}");
+    }
+    if let Some(envelope) = &event.envelope {
+        text += &format!(" <{}>", harmless(&envelope.sender));
+        match envelope.recipients.as_slice() {
+            [] => {}
+            [one] => text += &format!(" {}", harmless(one)),
+            [first, rest @ ..] => text += &format!(" {} +{}", harmless(first), rest.len()),
+        }
+    }
+    Some(text)
+}
+
+fn presend(decision: Presend) -> String {
+    match decision {
+        Presend::SendNow => "send now".to_owned(),
+        Presend::SendAt(at) => format!("not before {at}"),
+        Presend::Freeze => "freeze".to_owned(),
+        Presend::Remove => "remove".to_owned(),
+        _ => "unknown to this program".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spool_core::{EnvelopeSummary, MessageId, Timestamp};
+    use std::sync::Arc;
+
+    fn event(kind: EventKind) -> Event {
+        Event {
+            seq: 12,
+            at: Timestamp(1_795_491_552_042),
+            id: Some(MessageId::from_u128(7)),
+            flows: Vec::new(),
+            envelope: Some(Arc::new(EnvelopeSummary {
+                sender: "ada@example.org".into(),
+                recipients: vec!["b\u{1b}[31m@example.net".into(), "c@example.net".into()],
+                size: 3,
+            })),
+            kind,
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_harmless_line() {
+        assert_eq!(
+            line(&event(EventKind::Delivered)).unwrap(),
+            "2026-11-24T03:39:12.042Z 12 delivered 00000000000000000000000007 <ada@example.org> b?[31m@example.net +1"
+        );
+        let reason = line(&event(EventKind::Quarantined("a\r\nb".into()))).unwrap();
+        assert!(reason.contains("quarantined (a??b)"), "{reason}");
+        assert_eq!(line(&event(EventKind::Ping)), None);
+        assert!(line(&event(EventKind::Gap(9))).unwrap().contains("9 events"));
+    }
+}

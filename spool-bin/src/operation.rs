@@ -1,0 +1,339 @@
+//! The operations on messages as they are asked for and answered, the same for the command line and for HTTP: names,
+//! the request, its checks, and the report.
+//!
+//! It reads and checks. It never asks a spool: the admin API does, and the command line asks that.
+
+use crate::config::parse_span;
+use crate::selector::Selector;
+use serde::{Deserialize, Serialize};
+use spool_core::store::Shelf;
+use spool_core::{MessageId, Queue, RetryInterval, SpoolError};
+use std::time::Duration;
+
+/// What can be done to messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Freeze,
+    Send,
+    Remove,
+    Recover,
+    Purge,
+}
+
+impl Operation {
+    /// Its name as a command and in a path.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Freeze => "freeze",
+            Self::Send => "send",
+            Self::Remove => "remove",
+            Self::Recover => "recover",
+            Self::Purge => "purge",
+        }
+    }
+
+    /// What its messages are afterwards: `3 frozen`, `3 would be frozen`.
+    pub(crate) const fn done(self) -> &'static str {
+        match self {
+            Self::Freeze => "frozen",
+            Self::Send => "released for sending",
+            Self::Remove => "removed",
+            Self::Recover => "recovered",
+            Self::Purge => "purged",
+        }
+    }
+}
+
+/// What is asked for. Every field may be left out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Request {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ids: Vec<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) all: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) frozen: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sender: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) recipient: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_hop: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) older: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) younger: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) dry_run: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) retry_intervals: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// A request that was checked.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) operation: Operation,
+    pub(crate) selector: Selector,
+    pub(crate) dry_run: bool,
+    /// Of `send`.
+    pub(crate) retry_intervals: Vec<RetryInterval>,
+    /// Where the messages are: `None` on the spool.
+    pub(crate) shelf: Option<Shelf>,
+    /// Of `purge`: only what was removed longer ago.
+    pub(crate) older_than: Duration,
+}
+
+impl Request {
+    /// The conditions, by the names they have in a query.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = (&str, &str)> {
+        let named = [
+            ("all", self.all.then_some("true")),
+            ("frozen", self.frozen.then_some("true")),
+            ("queue", self.queue.as_deref()),
+            ("sender", self.sender.as_deref()),
+            ("recipient", self.recipient.as_deref()),
+            ("next_hop", self.next_hop.as_deref()),
+            ("older", self.older.as_deref()),
+            ("younger", self.younger.as_deref()),
+        ];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        self.ids.iter().map(|id| ("id", id.as_str())).chain(named)
+    }
+
+    /// Checks it for `operation`.
+    ///
+    /// # Errors
+    /// What is wrong, in words that name the field.
+    pub(crate) fn check(mut self, operation: Operation) -> Result<Order, String> {
+        let name = operation.name();
+        if operation != Operation::Send && !self.retry_intervals.is_empty() {
+            return Err(format!("retry_intervals: goes with send, not with {name}"));
+        }
+        if operation != Operation::Recover && self.from.is_some() {
+            return Err(format!("from: goes with recover, not with {name}"));
+        }
+        let older_than = match operation {
+            Operation::Purge => self.purge_age()?,
+            Operation::Freeze | Operation::Send | Operation::Remove | Operation::Recover => Duration::ZERO,
+        };
+        let selector = Selector::read(self.conditions())?;
+        if operation != Operation::Purge {
+            selector.check()?;
+        }
+        let shelf = shelf(operation, self.from.as_deref(), selector.queue())?;
+        Ok(Order {
+            operation,
+            selector,
+            dry_run: self.dry_run,
+            retry_intervals: intervals(&self.retry_intervals)?,
+            shelf,
+            older_than,
+        })
+    }
+
+    /// The age that purge needs: since the removal, not since the arrival.
+    fn purge_age(&mut self) -> Result<Duration, String> {
+        if self.younger.is_some() || self.frozen {
+            return Err("purge: goes with ids, sender, recipient and next_hop only".to_owned());
+        }
+        let older = self.older.take().ok_or(
+            "older: purge deletes for good, so it must be told how long ago a message was removed, such as 30d",
+        )?;
+        parse_span(&older).map_err(|error| format!("older: {error}"))
+    }
+}
+
+/// Reads retry intervals, without jitter.
+pub(crate) fn intervals(spans: &[String]) -> Result<Vec<RetryInterval>, String> {
+    let read = |text: &String| {
+        let span = parse_span(text).map_err(|error| format!("retry_intervals: {error}"))?;
+        Ok(RetryInterval::new(span, Duration::ZERO))
+    };
+    spans.iter().map(read).collect()
+}
+
+/// Where the messages of `operation` are.
+fn shelf(operation: Operation, from: Option<&str>, queue: Option<Queue>) -> Result<Option<Shelf>, String> {
+    let named = |name: &str| {
+        let found = Shelf::ALL
+            .into_iter()
+            .find(|shelf| shelf.queue().to_string() == name);
+        found.ok_or_else(|| {
+            format!(
+                "from: {}: neither removed nor quarantine",
+                spool_core::harmless(name)
+            )
+        })
+    };
+    let of_queue = queue.and_then(|queue| Shelf::ALL.into_iter().find(|shelf| shelf.queue() == queue));
+    let shelf = match operation {
+        Operation::Freeze | Operation::Send | Operation::Remove => None,
+        Operation::Purge => Some(Shelf::Removed),
+        Operation::Recover => Some(match from {
+            Some(from) => named(from)?,
+            None => of_queue.unwrap_or(Shelf::Removed),
+        }),
+    };
+    match (shelf, queue) {
+        (None, Some(queue)) if of_queue.is_some() => Err(format!(
+            "queue: {} works on the spool, and {queue} messages are off it; recover them first",
+            operation.name()
+        )),
+        (Some(shelf), Some(queue)) if shelf.queue() != queue => Err(format!(
+            "queue: {queue} messages cannot be {} from {}",
+            operation.done(),
+            shelf.queue()
+        )),
+        (shelf, _) => Ok(shelf),
+    }
+}
+
+/// Why something was not done to one message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trouble {
+    /// Which, when it is about one.
+    pub(crate) id: Option<MessageId>,
+    /// For programs: `no_such_message`, `not_frozen` and so on.
+    pub(crate) code: String,
+    /// For people.
+    pub(crate) error: String,
+}
+
+impl From<&SpoolError> for Trouble {
+    fn from(error: &SpoolError) -> Self {
+        let (code, id) = match error {
+            SpoolError::NoSuchMessage(id) => ("no_such_message", Some(*id)),
+            SpoolError::NotFrozen(id) => ("not_frozen", Some(*id)),
+            SpoolError::OnSpool(id) => ("on_spool", Some(*id)),
+            SpoolError::Unreadable { id, .. } => ("unreadable", Some(*id)),
+            SpoolError::Full(_) => ("full", None),
+            SpoolError::Disk(_) => ("disk", None),
+            SpoolError::Killed => ("closed", None),
+            SpoolError::Busy { .. } => ("busy", None),
+            _ => ("failed", None),
+        };
+        Self {
+            id,
+            code: code.to_owned(),
+            error: error.to_string(),
+        }
+    }
+}
+
+/// What an operation did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// Messages that were meant.
+    pub(crate) matched: usize,
+    /// Messages that are now as asked for.
+    pub(crate) done: usize,
+    /// Why the others are not.
+    pub(crate) errors: Vec<Trouble>,
+    /// Of a dry run: the messages it would be done to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ids: Option<Vec<MessageId>>,
+    /// When the whole of it failed: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+}
+
+impl Report {
+    /// Whether nothing was done because none of the messages is there.
+    pub(crate) fn found_nothing(&self) -> bool {
+        let gone = |trouble: &Trouble| trouble.code == "no_such_message";
+        let any = self.done > 0 || self.ids.as_ref().is_some_and(|ids| !ids.is_empty());
+        !any && !self.errors.is_empty() && self.errors.iter().all(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(operation: Operation, json: &str) -> Result<Order, String> {
+        let request: Request = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        request.check(operation)
+    }
+
+    #[test]
+    fn a_request_says_what_it_means() {
+        use Operation::{Freeze, Purge, Recover, Remove, Send};
+        for operation in [Freeze, Send, Remove, Recover, Purge] {
+            for (json, word) in [
+                (
+                    "{}",
+                    if operation == Operation::Purge {
+                        "older"
+                    } else {
+                        "selected"
+                    },
+                ),
+                (r#"{"colour":"red"}"#, "colour"),
+                (r#"{"ids":["../../etc/passwd"],"older":"1d"}"#, "id: "),
+                (r#"{"all":true,"sender":"a","older":"1d"}"#, "all"),
+                (r#"{"sender":"(","older":"1d"}"#, "sender"),
+            ] {
+                let error = check(operation, json).unwrap_err();
+                assert!(error.contains(word), "{} {json}: {error}", operation.name());
+            }
+        }
+    }
+
+    #[test]
+    fn each_verb_takes_only_what_is_its_own() {
+        for (operation, json) in [
+            (Operation::Freeze, r#"{"all":true,"retry_intervals":["1m"]}"#),
+            (Operation::Remove, r#"{"all":true,"from":"removed"}"#),
+            (Operation::Freeze, r#"{"queue":"removed"}"#),
+            (Operation::Recover, r#"{"from":"active","all":true}"#),
+            (Operation::Recover, r#"{"from":"removed","queue":"quarantine"}"#),
+            (Operation::Recover, r#"{"queue":"frozen"}"#),
+            (Operation::Purge, r#"{"older":"1d","younger":"2d"}"#),
+            (Operation::Purge, r#"{"older":"1d","queue":"quarantine"}"#),
+            (Operation::Send, r#"{"all":true,"retry_intervals":["soon"]}"#),
+        ] {
+            assert!(check(operation, json).is_err(), "{} {json}", operation.name());
+        }
+        let send = check(
+            Operation::Send,
+            r#"{"frozen":true,"retry_intervals":["1m","2h"]}"#,
+        )
+        .unwrap();
+        assert_eq!(send.retry_intervals.len(), 2);
+        assert!(send.selector.is_frozen_only() && send.shelf.is_none());
+        let recover = |json| check(Operation::Recover, json).unwrap().shelf;
+        assert_eq!(recover(r#"{"all":true}"#), Some(Shelf::Removed));
+        assert_eq!(recover(r#"{"queue":"quarantine"}"#), Some(Shelf::Quarantine));
+        assert_eq!(
+            recover(r#"{"all":true,"from":"quarantine"}"#),
+            Some(Shelf::Quarantine)
+        );
+        let purge = check(Operation::Purge, r#"{"older":"30d","dry_run":true}"#).unwrap();
+        assert_eq!(purge.older_than, Duration::from_secs(30 * 86_400));
+        assert!(purge.dry_run && purge.selector.is_everything());
+    }
+
+    #[test]
+    fn the_report_tells_a_miss_from_a_failure() {
+        let id = MessageId::from_u128(7);
+        let report = |done, errors: &[SpoolError]| Report {
+            done,
+            errors: errors.iter().map(Trouble::from).collect(),
+            ..Report::default()
+        };
+        assert!(report(0, &[SpoolError::NoSuchMessage(id)]).found_nothing());
+        assert!(!report(1, &[SpoolError::NoSuchMessage(id)]).found_nothing());
+        assert!(!report(0, &[SpoolError::NoSuchMessage(id), SpoolError::NotFrozen(id)]).found_nothing());
+        assert!(!report(0, &[]).found_nothing());
+    }
+}

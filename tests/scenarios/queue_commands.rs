@@ -1,0 +1,486 @@
+//! The queue commands and their HTTP counterparts, against a running service and against its directory.
+
+use serde_json::Value;
+use spool_core::Timestamp;
+use spool_tests::capture::Capture;
+use spool_tests::process::{PATIENCE, Running, run, serve, signal, until};
+use spool_tests::raw::RawClient;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+
+/// A service whose delivery is paused, or not, and its directory.
+struct Service {
+    running: Running,
+    spool: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+impl Service {
+    fn start(next_hop: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = dir.path().join("spool");
+        let running = serve(&spool, &[next_hop], &[]);
+        Self {
+            running,
+            spool,
+            _dir: dir,
+        }
+    }
+
+    fn paused(next_hop: &str) -> Self {
+        let service = Self::start(next_hop);
+        service.ok(&["jobs", "0"]);
+        service
+    }
+
+    fn admin(&self) -> String {
+        format!("http://{}", self.running.field("admin"))
+    }
+
+    fn ask(&self, args: &[&str]) -> Output {
+        run(&[args, &["--admin", &self.admin()]].concat())
+    }
+
+    /// Its standard output; the exit status must be 0.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.ask(args);
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Its standard error; the exit status must be `code`.
+    fn fails(&self, code: i32, args: &[&str]) -> String {
+        let output = self.ask(args);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+        text(&output.stderr)
+    }
+
+    /// The same from the directory.
+    fn directory(&self, args: &[&str]) -> String {
+        let output = run(&[args, &["--spool", self.spool.to_str().unwrap()]].concat());
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn mail(&self, from: &str, to: &str, body: &[u8]) -> String {
+        let mut client = RawClient::hello(self.running.smtp());
+        let (code, reply) = client.transaction(from, &[to], body).unwrap();
+        assert_eq!(code, 250, "{reply}");
+        reply.split_whitespace().last().unwrap().to_owned()
+    }
+
+    fn show(&self, id: &str) -> Value {
+        serde_json::from_str(&self.ok(&["show", id, "--format", "json"])).unwrap()
+    }
+
+    fn http(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let admin = self.running.field("admin");
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+        (status, body)
+    }
+}
+
+#[test]
+fn a_message_goes_through_every_queue_and_arrives() {
+    let capture = Capture::start();
+    let service = Service::paused(&capture.next_hop());
+    let id = service.mail(
+        "ada@example.org",
+        "bob@example.net",
+        b"Subject: x\r\n\r\nhello\r\n",
+    );
+    assert!(service.ok(&["explain", &id]).contains("paused"));
+
+    assert_eq!(service.ok(&["freeze", &id]), "1 frozen\n");
+    assert_eq!(service.ok(&["count", "--frozen"]), "1\n");
+    assert!(service.ok(&["explain", &id]).contains("frozen"));
+
+    assert_eq!(service.ok(&["remove", "--all"]), "1 removed\n");
+    assert_eq!(service.ok(&["count"]), "0\n");
+    assert_eq!(service.ok(&["count", "--queue", "removed"]), "1\n");
+    assert_eq!(service.directory(&["count", "--queue", "removed"]), "1\n");
+    let listed = service.ok(&["status", "--queue", "removed", "--format", "json"]);
+    let listed: Value = serde_json::from_str(listed.trim()).unwrap();
+    assert_eq!(
+        (listed["id"].as_str(), listed["queue"].as_str()),
+        (Some(&*id), Some("removed"))
+    );
+    assert_eq!(service.show(&id)["queue"], "removed");
+
+    assert_eq!(service.ok(&["recover", &id]), "1 recovered\n");
+    assert_eq!(service.ok(&["count", "--queue", "removed"]), "0\n");
+    assert_eq!(service.show(&id)["queue"], "frozen");
+    service.ok(&["jobs", "10"]);
+    assert_eq!(service.ok(&["count"]), "1\n", "recovered mail waits for a person");
+    assert_eq!(capture.try_message(), None);
+
+    assert!(service.ok(&["send", "--frozen"]).starts_with("1 "));
+    assert_eq!(capture.message().without_trace(), b"Subject: x\r\n\r\nhello\r\n");
+    until("an empty spool", || {
+        (service.ok(&["count"]) == "0\n").then_some(())
+    });
+    assert!(
+        service.fails(4, &["show", &id]).contains(&id),
+        "delivered mail is gone"
+    );
+}
+
+#[test]
+fn purge_deletes_what_was_removed_long_enough_ago_and_nothing_else() {
+    let service = Service::paused("127.0.0.1:9");
+    let ids: Vec<String> = (0..3)
+        .map(|n| service.mail("ada@example.org", &format!("{n}@x.example"), b"x\r\n"))
+        .collect();
+    service.ok(&["freeze", "--all"]);
+    assert_eq!(service.ok(&["remove", &ids[0], &ids[1]]), "2 removed\n");
+    assert_eq!(service.ok(&["purge", "--older", "1d"]), "0 purged\n");
+    let dry = service.ok(&["purge", "--older", "0s", "--recipient", "^0@", "--dry-run"]);
+    assert_eq!(dry, format!("{}\n", ids[0]));
+    assert_eq!(
+        service.ok(&["purge", "--older", "0s", "--recipient", "^0@"]),
+        "1 purged\n"
+    );
+    assert_eq!(service.ok(&["count", "--queue", "removed"]), "1\n");
+    assert_eq!(service.ok(&["purge", "--older", "0s"]), "1 purged\n");
+    service.fails(4, &["recover", &ids[0]]);
+    assert_eq!(service.ok(&["count"]), "1\n", "what is on the spool stays");
+    service.fails(2, &["purge"]);
+}
+
+#[test]
+fn what_cannot_be_done_is_told_with_its_exit_status_and_its_http_status() {
+    let service = Service::paused("127.0.0.1:9");
+    let id = service.mail("ada@example.org", "bob@example.net", b"x\r\n");
+    let missing = "00000000000000000000000007";
+    for verb in ["freeze", "send", "remove", "recover"] {
+        service.fails(2, &[verb]);
+        service.fails(2, &[verb, "nonsense"]);
+        assert!(service.fails(4, &[verb, missing]).contains(missing), "{verb}");
+        let path = format!("/api/v1/{verb}");
+        assert_eq!(service.http("POST", &path, "{}").0, 400, "{verb}");
+        assert_eq!(
+            service
+                .http("POST", &path, &format!("{{\"ids\":[\"{missing}\"]}}"))
+                .0,
+            404,
+            "{verb}"
+        );
+    }
+    assert!(service.fails(1, &["remove", &id]).contains("frozen"));
+    assert_eq!(
+        service
+            .http("POST", "/api/v1/remove", &format!("{{\"ids\":[\"{id}\"]}}"))
+            .0,
+        409
+    );
+    // One of two: the other is done, and the failure is told.
+    let output = service.ask(&["freeze", &id, missing]);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(1), "1 frozen\n".to_owned())
+    );
+    assert!(text(&output.stderr).contains(missing));
+    service.fails(4, &["show", missing]);
+    service.fails(4, &["explain", missing]);
+    assert_eq!(
+        service.http("GET", &format!("/api/v1/messages/{missing}"), "").0,
+        404
+    );
+    assert_eq!(
+        service
+            .http("GET", "/api/v1/messages/..%2f..%2fetc%2fpasswd/body", "")
+            .0,
+        400
+    );
+}
+
+#[test]
+fn show_tells_every_attempt_and_gives_the_body_byte_for_byte() {
+    let capture = Capture::refusing("550 5.1.1 nobody here");
+    let service = Service::start(&capture.next_hop());
+    let body = b"Subject: x\r\n\r\n.dots\r\n..\r\n\xc3\xa4\r\n".as_slice();
+    let id = service.mail("ada@example.org", "bob@example.net", body);
+    let page = until("frozen", || {
+        let page = service.show(&id);
+        (page["queue"] == "frozen").then_some(page)
+    });
+    assert_eq!(page["recipients"][0]["fate"], "failed");
+    let attempt = &page["attempts"][0];
+    assert_eq!(attempt["peer"], capture.next_hop());
+    assert_eq!(attempt["refused"][0]["enhanced"], "5.1.1");
+    let text = service.ok(&["show", &id]);
+    assert!(
+        text.contains("<bob@example.net> failed") && text.contains("550 5.1.1 nobody here"),
+        "{text}"
+    );
+    let output = service.ask(&["show", &id, "--body"]);
+    assert!(output.stdout.ends_with(body) && output.stdout.starts_with(b"Received: "));
+    // The directory says the same.
+    let from_disk: Value =
+        serde_json::from_str(&service.directory(&["show", &id, "--format", "json"])).unwrap();
+    assert_eq!(from_disk["attempts"], page["attempts"]);
+    assert_eq!(from_disk["recipients"], page["recipients"]);
+    // And so does the shelf.
+    service.ok(&["remove", &id]);
+    assert!(service.directory(&["show", &id]).contains("removed"));
+    assert_eq!(service.ask(&["show", &id, "--body"]).stdout, output.stdout);
+    let shelved = run(&["show", &id, "--body", "--spool", service.spool.to_str().unwrap()]);
+    assert_eq!(shelved.stdout, output.stdout);
+}
+
+#[test]
+fn extra_retry_intervals_come_first() {
+    let service = Service::paused("127.0.0.1:9");
+    let id = service.mail("ada@example.org", "bob@example.net", b"x\r\n");
+    service.ok(&["freeze", &id]);
+    service.ok(&["send", &id, "--retry-interval", "7h", "11h"]);
+    service.ok(&["jobs", "10"]);
+    let page = until("an attempt", || {
+        let page = service.show(&id);
+        (page["attempts"].as_array().unwrap().len() == 1 && page["next_attempt"].is_string()).then_some(page)
+    });
+    let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap();
+    let wait = time(&page["next_attempt"]).since(time(&page["attempts"][0]["at"]));
+    assert_eq!(wait.as_secs() / 60, 7 * 60, "{wait:?}");
+    assert_eq!(page["retry_intervals"][0]["span_ms"], 11 * 3_600_000);
+    assert!(service.ok(&["explain", &id]).contains("next attempt"));
+}
+
+#[test]
+fn operations_and_listings_reach_beyond_one_page() {
+    let service = Service::paused("127.0.0.1:9");
+    let to = service.running.smtp().to_string();
+    let load = run(&["load", "--to", &to, "--messages", "2500", "--size", "300"]);
+    assert!(load.status.success(), "{}", text(&load.stderr));
+    assert_eq!(service.ok(&["count", "--older", "0s"]), "2500\n");
+    let ids = service.ok(&["status", "--format", "id"]);
+    let mut unique: Vec<&str> = ids.lines().collect();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), 2500);
+    assert_eq!(
+        service
+            .ok(&["freeze", "--older", "0s", "--dry-run"])
+            .lines()
+            .count(),
+        2500
+    );
+    assert_eq!(service.ok(&["freeze", "--all"]), "2500 frozen\n");
+    assert_eq!(service.ok(&["remove", "--frozen"]), "2500 removed\n");
+    assert_eq!(
+        service.ok(&["count", "--queue", "removed", "--sender", "@"]),
+        "2500\n"
+    );
+    assert_eq!(service.ok(&["recover", "--all"]), "2500 recovered\n");
+    assert_eq!(service.directory(&["count", "--frozen"]), "2500\n");
+}
+
+#[test]
+fn a_named_submission_is_spooled_once() {
+    let service = Service::paused("127.0.0.1:9");
+    let file = service.spool.join("../mail.eml");
+    std::fs::write(&file, "Subject: x\n\nhello\n").unwrap();
+    let submit = |key: &str| {
+        let file = file.to_str().unwrap();
+        let args = [
+            "submit",
+            "--from",
+            "a@example.org",
+            "--to",
+            "b@example.net",
+            "--idempotency-key",
+            key,
+            file,
+        ];
+        service.ok(&args)
+    };
+    let first = submit("invoice-1");
+    assert_eq!(submit("invoice-1"), first);
+    assert_ne!(submit("invoice-2"), first);
+    assert_eq!(service.ok(&["count"]), "2\n");
+}
+
+/// `spool events` as a child.
+struct Follower {
+    child: Child,
+    out: Receiver<String>,
+    err: Receiver<String>,
+}
+
+fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if tell.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    told
+}
+
+impl Follower {
+    fn start(admin: &str, more: &[&str]) -> Self {
+        let mut child = Command::new(spool_tests::process::spool_binary())
+            .args([&["events", "--admin", admin, "--format", "json"], more].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (out, err) = (
+            lines(child.stdout.take().unwrap()),
+            lines(child.stderr.take().unwrap()),
+        );
+        Self { child, out, err }
+    }
+
+    /// The next event that is no ping.
+    fn event(&self) -> Value {
+        loop {
+            let line = self.out.recv_timeout(PATIENCE).expect("an event");
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["kind"] != "ping" {
+                return event;
+            }
+        }
+    }
+
+    /// Whatever the kind is called, with its content or without.
+    fn until(&self, kind: &str, id: &str) -> Value {
+        loop {
+            let event = self.event();
+            let named = event["kind"] == kind || event["kind"].get(kind).is_some();
+            if named && event["id"] == id {
+                return event;
+            }
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+fn serve_at(spool: &Path, admin: &str) -> Running {
+    let spool = spool.to_str().unwrap();
+    let args = [
+        "serve",
+        "--spool",
+        spool,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        admin,
+        "--next-hop",
+        "127.0.0.1:9",
+    ];
+    Running::start(&args)
+}
+
+#[test]
+fn events_go_on_where_they_were_through_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, admin) = (dir.path().join("spool"), free_port());
+    let url = format!("http://{admin}");
+    let submit = |frozen: &str| {
+        let file = dir.path().join("mail.eml");
+        std::fs::write(&file, "x\n").unwrap();
+        let file = file.to_str().unwrap();
+        let args = [
+            "submit",
+            "--from",
+            "a@example.org",
+            "--to",
+            "b@example.net",
+            "--admin",
+            &url,
+            frozen,
+            file,
+        ];
+        let output = run(&args);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    };
+    let service = serve_at(&spool, &admin);
+    let follower = Follower::start(&url, &["--since", "0"]);
+    let first = submit("--frozen");
+    let seen = follower.until("spooled", &first)["seq"].as_u64().unwrap();
+    assert!(service.terminate().success());
+    let said = follower.err.recv_timeout(PATIENCE).unwrap();
+    assert!(said.contains("has gone"), "{said}");
+    let service = serve_at(&spool, &admin);
+    let second = submit("--frozen");
+    let event = follower.until("spooled", &second);
+    assert!(event["seq"].as_u64().unwrap() > seen, "{event}");
+    assert!(follower.err.recv_timeout(PATIENCE).unwrap().contains("is back"));
+    // Whoever comes late hears it all again, in order and without a hole.
+    let late = Follower::start(&url, &["--since", "0"]);
+    let numbers: Vec<u64> = std::iter::from_fn(|| Some(late.event()))
+        .map(|event| event["seq"].as_u64().unwrap())
+        .take_while(|seq| *seq <= event["seq"].as_u64().unwrap())
+        .take(usize::try_from(event["seq"].as_u64().unwrap()).unwrap())
+        .collect();
+    assert_eq!(numbers, (1..=event["seq"].as_u64().unwrap()).collect::<Vec<_>>());
+    drop(service);
+}
+
+#[test]
+fn following_ends_cleanly() {
+    let service = Service::paused("127.0.0.1:9");
+    let mut follower = Follower::start(&service.admin(), &[]);
+    // The subscription stands once an event comes through.
+    let id = until("an event", || {
+        service.mail("ada@example.org", "bob@example.net", b"x\r\n");
+        follower.out.try_recv().ok()
+    });
+    assert!(id.starts_with('{'));
+    signal(follower.child.id(), "INT");
+    assert_eq!(follower.child.wait().unwrap().code(), Some(0));
+    // A closed pipe: `head` has what it wants.
+    let mut child = Command::new(spool_tests::process::spool_binary())
+        .args(["events", "--since", "0", "--admin", &service.admin()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    drop(out);
+    let status = until("the end", || {
+        service.mail("ada@example.org", "bob@example.net", b"x\r\n");
+        child.try_wait().unwrap()
+    });
+    assert_eq!(status.code(), Some(0));
+}
