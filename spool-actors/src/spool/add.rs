@@ -12,8 +12,8 @@ use spool_core::{
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// The most sections of one add.
-const MAX_SECTIONS: usize = 10_000;
+/// The most sections of one add: all of them are read to look at one of them.
+const MAX_SECTIONS: usize = 1000;
 
 impl Handler<Add> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<MessageId>, AddError>>;
@@ -134,7 +134,7 @@ fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> 
 pub(super) fn validate(submission: &Submission) -> Result<(), AddError> {
     let invalid = |why: &str| Err(AddError::Invalid(why.to_owned()));
     if submission.sections.is_empty() || submission.sections.len() > MAX_SECTIONS {
-        return invalid("an add needs between 1 and 10,000 sections");
+        return invalid("an add needs between 1 and 1,000 sections");
     }
     for section in &submission.sections {
         if section.envelope.recipients.is_empty() {

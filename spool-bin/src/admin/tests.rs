@@ -234,8 +234,11 @@ async fn a_listing_may_be_longer_than_a_page() {
         next_hops: ["mx.example.net:25".parse().unwrap()].into(),
         retry: RetryPolicy::default(),
     };
-    let add = Add::sections(vec![section; 2500], "x\n").frozen();
-    let mut ids = api.state.relay.spool.send(add).await.unwrap().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..25 {
+        let add = Add::sections(vec![section.clone(); 100], "x\n").frozen();
+        ids.extend(api.state.relay.spool.send(add).await.unwrap().unwrap());
+    }
     ids.sort_unstable();
     assert_eq!(api.count("?older=0s").await, 2500);
     let (_, body) = api.get("/api/v1/status?recipient=bob").await;
