@@ -30,14 +30,10 @@ fn event(id: MessageId, kind: EventKind) -> Event {
         recipients: vec!["recipient@example.net".to_owned()],
         size: BODY as u64,
     };
-    Event {
-        seq: 0,
-        at: Timestamp(1),
-        id: Some(id),
-        flows: Vec::new(),
-        envelope: Some(Arc::new(envelope)),
-        kind,
-    }
+    let mut event = Event::new(0, Timestamp(1), kind);
+    event.id = Some(id);
+    event.envelope = Some(Arc::new(envelope));
+    event
 }
 
 fn main() {

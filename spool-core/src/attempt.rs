@@ -102,6 +102,7 @@ pub enum AttemptResult {
 
 /// What a [`crate::DeliveryAgent`] says about one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct AttemptReport {
     /// The next hop that was reached, or the last one tried.
     pub peer: Option<NextHop>,

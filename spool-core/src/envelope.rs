@@ -50,6 +50,7 @@ impl fmt::Display for ReversePath {
 /// The BODY parameter of RFC 6152 and RFC 3030.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BodyKind {
     /// Not given, or 7BIT.
     #[default]

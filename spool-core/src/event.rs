@@ -47,6 +47,7 @@ pub enum EventKind {
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Event {
     /// Counts every event of a spool; `Ping` and `Gap` carry the number of the last one.
     pub seq: u64,
@@ -62,4 +63,19 @@ pub struct Event {
     pub envelope: Option<Arc<EnvelopeSummary>>,
     /// What.
     pub kind: EventKind,
+}
+
+impl Event {
+    /// An event of no message, without flows or envelope.
+    #[must_use]
+    pub const fn new(seq: u64, at: Timestamp, kind: EventKind) -> Self {
+        Self {
+            seq,
+            at,
+            id: None,
+            flows: Vec::new(),
+            envelope: None,
+            kind,
+        }
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 /// The status as a listing shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ShownStatus {
     /// Due.
     SendNow,

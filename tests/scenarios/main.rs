@@ -10,6 +10,7 @@
 mod clients;
 mod corpus;
 mod disk;
+mod examples;
 mod first_run;
 mod hostile;
 mod kill;

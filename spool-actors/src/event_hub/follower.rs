@@ -104,13 +104,6 @@ impl Follower {
     }
 
     fn ping(&self) -> Event {
-        Event {
-            seq: self.cursor.after,
-            at: self.clock.now(),
-            id: None,
-            flows: Vec::new(),
-            envelope: None,
-            kind: EventKind::Ping,
-        }
+        Event::new(self.cursor.after, self.clock.now(), EventKind::Ping)
     }
 }

@@ -62,15 +62,7 @@ impl Actor for EventHub {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.ping, |hub, _| {
             let (seq, at) = (hub.last, hub.clock.now());
-            let ping = Event {
-                seq,
-                at,
-                id: None,
-                flows: Vec::new(),
-                envelope: None,
-                kind: EventKind::Ping,
-            };
-            hub.tell(&ping);
+            hub.tell(&Event::new(seq, at, EventKind::Ping));
         });
     }
 

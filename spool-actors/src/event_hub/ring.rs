@@ -68,14 +68,7 @@ impl Ring {
         let next = events.queue.front()?;
         // The gap lies right before the oldest event that is still here.
         let (seq, at) = (next.seq.saturating_sub(1), next.at);
-        Some(Event {
-            seq,
-            at,
-            id: None,
-            flows: Vec::new(),
-            envelope: None,
-            kind: EventKind::Gap(missed),
-        })
+        Some(Event::new(seq, at, EventKind::Gap(missed)))
     }
 }
 
@@ -108,14 +101,7 @@ mod tests {
     use spool_core::Timestamp;
 
     fn event(seq: u64) -> Event {
-        Event {
-            seq,
-            at: Timestamp(0),
-            id: None,
-            flows: Vec::new(),
-            envelope: None,
-            kind: EventKind::Spooled,
-        }
+        Event::new(seq, Timestamp(0), EventKind::Spooled)
     }
 
     #[tokio::test]

@@ -115,20 +115,17 @@ impl SpoolActor {
 fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> Event {
     let envelope = &message.section.envelope;
     let recipients = envelope.recipients.iter();
-    Event {
-        seq: 0,
-        at,
-        id: Some(message.id),
-        flows: flows.to_vec(),
-        envelope: Some(Arc::new(EnvelopeSummary {
-            sender: envelope.reverse_path.as_str().to_owned(),
-            recipients: recipients
-                .map(|recipient| recipient.address.to_string())
-                .collect(),
-            size,
-        })),
-        kind: EventKind::Spooled,
-    }
+    let mut event = Event::new(0, at, EventKind::Spooled);
+    event.id = Some(message.id);
+    event.flows = flows.to_vec();
+    event.envelope = Some(Arc::new(EnvelopeSummary {
+        sender: envelope.reverse_path.as_str().to_owned(),
+        recipients: recipients
+            .map(|recipient| recipient.address.to_string())
+            .collect(),
+        size,
+    }));
+    event
 }
 
 pub(super) fn validate(submission: &Submission) -> Result<(), AddError> {

@@ -8,11 +8,11 @@ use super::SpoolActor;
 use super::commit::Tag;
 use super::messages::{Freeze, Outcome, Recover, Remove, SendNow, Which};
 use super::queue::{Claim, Verb};
+use super::taken::Taken;
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture};
-use bytes::Bytes;
-use spool_core::store::{Change, Finish, Shelf, Shelved, Store, StoreError};
-use spool_core::{EventKind, Message, MessageId, MessageState, RetryInterval, SpoolError, Status, Timestamp};
+use spool_core::store::{Change, Shelf, StoreError};
+use spool_core::{MessageId, MessageState, RetryInterval, SpoolError, Status};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -65,13 +65,6 @@ impl Bulks {
         self.running.clear();
         self.parked.clear();
     }
-}
-
-/// A message that an operation has taken, and what it was waiting for.
-#[derive(Debug)]
-struct Taken {
-    id: MessageId,
-    before: Status,
 }
 
 impl Work {
@@ -238,100 +231,6 @@ impl SpoolActor {
         }
     }
 
-    /// Reads what was taken, and for a remove lays it on the shelf, off this thread.
-    fn read_taken(&mut self, bulk_id: BulkId, work: Work, taken: Vec<Taken>, ctx: &mut Context<Self>) {
-        let (store, now) = (Arc::clone(&self.store), self.clock.now());
-        let shelve = matches!(work, Work::Remove);
-        let read = move || -> Vec<(Taken, Result<Message, SpoolError>)> {
-            let one = |taken: Taken| {
-                let message = store.load(taken.id).and_then(|message| match shelve {
-                    true => lay_on_shelf(&store, message, now),
-                    false => Ok(message),
-                });
-                (taken, message.map_err(operation_error))
-            };
-            taken.into_iter().map(one).collect()
-        };
-        self.off_thread(ctx, read, move |actor, read, _| {
-            for (taken, message) in read {
-                match message {
-                    Ok(message) => actor.change_taken(bulk_id, &work, &taken, message),
-                    Err(error) => {
-                        actor.queue.give_back(taken.id, taken.before, actor.clock.now());
-                        actor.bulk_done(bulk_id, Err(error));
-                    }
-                }
-            }
-        });
-    }
-
-    fn change_taken(&mut self, bulk: BulkId, work: &Work, taken: &Taken, message: Message) {
-        let (id, now) = (taken.id, self.clock.now());
-        let (change, after) = match work {
-            Work::Freeze => {
-                let events = vec![self.tell(EventKind::Frozen, &message)];
-                let change = Change::Mark {
-                    id,
-                    status: Status::Frozen,
-                    in_flight: None,
-                    events,
-                };
-                (change, Some(Status::Frozen))
-            }
-            Work::SendNow(extra) => {
-                let frozen = taken.before == Status::Frozen;
-                let events = if frozen {
-                    vec![self.tell(EventKind::Unfrozen, &message)]
-                } else {
-                    Vec::new()
-                };
-                let state = Box::new(message.state.send_now(extra, now));
-                (Change::State { id, state, events }, Some(Status::SendAt(now)))
-            }
-            Work::Remove | Work::Recover(_) => {
-                let events = vec![self.tell(EventKind::Removed, &message)];
-                (
-                    Change::Finish {
-                        id,
-                        how: Finish::Removed,
-                        events,
-                    },
-                    None,
-                )
-            }
-        };
-        let before = taken.before;
-        self.commit(
-            change,
-            Tag::Changed {
-                bulk,
-                id,
-                before,
-                after,
-            },
-            true,
-        );
-    }
-
-    /// The disk has answered for a message that an operation took.
-    pub(super) fn changed(
-        &mut self,
-        bulk: BulkId,
-        id: MessageId,
-        before: Status,
-        after: Option<Status>,
-        result: Result<(), StoreError>,
-    ) {
-        let now = self.clock.now();
-        match (&result, after) {
-            (Ok(()), Some(status)) => self.queue.give_back(id, status, now),
-            (Ok(()), None) => self.queue.finished(id),
-            (Err(_), _) => self.queue.give_back(id, before, now),
-        }
-        self.bulk_done(bulk, result.map_err(operation_error));
-        self.unparked.push(id);
-    }
-
     /// Notes how one message of an operation fared. The next step follows in [`SpoolActor::go_on`].
     pub(super) fn bulk_done(&mut self, bulk_id: BulkId, result: Result<(), SpoolError>) {
         let Some(bulk) = self.bulks.running.get_mut(&bulk_id) else {
@@ -383,20 +282,6 @@ impl SpoolActor {
             }),
         );
     }
-}
-
-/// Durable on the shelf before the journal is told that it is gone.
-fn lay_on_shelf(store: &Store, message: Message, at: Timestamp) -> Result<Message, StoreError> {
-    let body: Bytes = store.body(message.id)?;
-    let shelved = Shelved {
-        message,
-        at,
-        reason: None,
-    };
-    let pair = [(shelved, body)];
-    store.shelve(Shelf::Removed, &pair).pop().unwrap_or(Ok(()))?;
-    let [(shelved, _)] = pair;
-    Ok(shelved.message)
 }
 
 /// What a failure of the store means for one message of an operation.

@@ -40,7 +40,7 @@ impl Keys {
             ages: VecDeque::new(),
             window,
         };
-        for RememberedKey { key, ids, at } in remembered {
+        for RememberedKey { key, ids, at, .. } in remembered {
             keys.ages.push_back((at, key.clone()));
             keys.known.insert(key, Known::Added(ids));
         }

@@ -264,6 +264,7 @@ pub struct WaitIdle;
 
 /// The reply to [`WaitIdle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Idle {
     /// When there will be something to do.
     pub next_attempt: Option<Timestamp>,
@@ -318,6 +319,7 @@ pub struct GetJobs;
 
 /// Delivery sessions, as of now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Jobs {
     /// The maximum.
     pub max: usize,

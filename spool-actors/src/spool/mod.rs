@@ -20,6 +20,7 @@ mod presend;
 mod pump;
 mod queue;
 mod recover;
+mod taken;
 
 pub use open::{OpenSpool, Spool};
 
@@ -140,14 +141,11 @@ impl SpoolActor {
 
     /// An event for a change; the store gives it its number.
     fn tell(&self, kind: EventKind, message: &Message) -> Event {
-        Event {
-            seq: 0,
-            at: self.clock.now(),
-            id: Some(message.id),
-            flows: message.flows.clone(),
-            envelope: Some(Arc::new(EnvelopeSummary::whole(message))),
-            kind,
-        }
+        let mut event = Event::new(0, self.clock.now(), kind);
+        event.id = Some(message.id);
+        event.flows.clone_from(&message.flows);
+        event.envelope = Some(Arc::new(EnvelopeSummary::whole(message)));
+        event
     }
 
     /// Notes the events of a change that the disk holds; [`SpoolActor::publish`] sends them on.

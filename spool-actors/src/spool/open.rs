@@ -27,6 +27,7 @@ pub struct Spool;
 
 /// A spool that was opened, with what its service needs beside the address.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct OpenSpool {
     /// Where everything is asked.
     pub addr: Addr<SpoolActor>,

@@ -181,10 +181,8 @@ async fn some_refused_asks_on_error_for_each_and_forgets_none() {
 async fn all_refused_and_done_elsewhere_is_delivered() {
     let mut bench = Bench::with(on_error(|_, _| OnError::Done)).await;
     let id = bench.add(mail("x")).await;
-    let all = AttemptReport {
-        refused: partly(&[(0, 550, "5.1.1 gone")]).refused,
-        ..AttemptReport::new(AttemptResult::AllRefused)
-    };
+    let mut all = partly(&[(0, 550, "5.1.1 gone")]);
+    all.result = AttemptResult::AllRefused;
     bench.jobs.next().await.1.send(all).unwrap();
     bench.idle().await;
     assert_eq!(bench.status(id).await, None);

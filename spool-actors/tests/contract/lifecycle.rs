@@ -175,10 +175,8 @@ async fn a_failed_recipient_is_kept_while_the_others_are_delivered_later() {
         recipient,
         reply: Reply::new(code, ""),
     };
-    let partial = AttemptReport {
-        refused: vec![refused(0, 550), refused(1, 452)],
-        ..accepted()
-    };
+    let mut partial = accepted();
+    partial.refused = vec![refused(0, 550), refused(1, 452)];
     jobs.next().await.1.send(partial).unwrap();
     let (job, answer) = jobs.next().await;
     assert_eq!(job.recipients, [1]);

@@ -291,10 +291,9 @@ pub(crate) fn partly(refused: &[(u32, u16, &str)]) -> Verdict {
         recipient: *recipient,
         reply: Reply::new(*code, text),
     };
-    AttemptReport {
-        refused: refused.iter().map(one).collect(),
-        ..accepted()
-    }
+    let mut report = accepted();
+    report.refused = refused.iter().map(one).collect();
+    report
 }
 
 pub(crate) fn minutes(list: &[u64]) -> RetryPolicy {

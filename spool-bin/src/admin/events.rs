@@ -86,14 +86,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_block_whatever_stands_in_it() {
-        let event = Event {
-            seq: 7,
-            at: Timestamp(0),
-            id: None,
-            flows: Vec::new(),
-            envelope: None,
-            kind: EventKind::Quarantined("a\n\ndata: b".into()),
-        };
+        let event = Event::new(7, Timestamp(0), EventKind::Quarantined("a\n\ndata: b".into()));
         let text = String::from_utf8(text(&event).unwrap().to_vec()).unwrap();
         assert!(
             text.starts_with("id: 7\ndata: {") && text.ends_with("}\n\n"),

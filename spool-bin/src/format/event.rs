@@ -55,18 +55,14 @@ mod tests {
     use std::sync::Arc;
 
     fn event(kind: EventKind) -> Event {
-        Event {
-            seq: 12,
-            at: Timestamp(1_795_491_552_042),
-            id: Some(MessageId::from_u128(7)),
-            flows: Vec::new(),
-            envelope: Some(Arc::new(EnvelopeSummary {
-                sender: "ada@example.org".into(),
-                recipients: vec!["b\u{1b}[31m@example.net".into(), "c@example.net".into()],
-                size: 3,
-            })),
-            kind,
-        }
+        let mut event = Event::new(12, Timestamp(1_795_491_552_042), kind);
+        event.id = Some(MessageId::from_u128(7));
+        event.envelope = Some(Arc::new(EnvelopeSummary {
+            sender: "ada@example.org".into(),
+            recipients: vec!["b\u{1b}[31m@example.net".into(), "c@example.net".into()],
+            size: 3,
+        }));
+        event
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn status(page: &Page, now: Timestamp) -> String {
         ShownStatus::SendNow => "due now; `spool explain` tells what holds it".to_owned(),
         ShownStatus::Sending => "being sent".to_owned(),
         ShownStatus::Frozen => "frozen: waits for `spool send`".to_owned(),
+        other => other.to_string(),
     }
 }
 

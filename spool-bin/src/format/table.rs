@@ -38,10 +38,11 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
         _ if matches!(message.queue, Queue::Removed | Queue::Quarantine) => message.queue.to_string(),
         ShownStatus::SendAt(due) => format!("in {}", age(due.since(style.now))),
         ShownStatus::SendNow => "now".to_owned(),
-        ShownStatus::Sending => "sending".to_owned(),
-        ShownStatus::Frozen => "frozen".to_owned(),
-        ShownStatus::Removed => "removed".to_owned(),
-        ShownStatus::Quarantined => "quarantined".to_owned(),
+        other @ (ShownStatus::Sending
+        | ShownStatus::Frozen
+        | ShownStatus::Removed
+        | ShownStatus::Quarantined
+        | _) => other.to_string(),
     };
     let hops = message
         .next_hops

@@ -37,6 +37,7 @@ impl Default for StoreOptions {
 
 /// A message that was there at the start.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Recovered {
     /// Its name.
     pub id: MessageId,
@@ -54,6 +55,7 @@ pub struct Recovered {
 
 /// What recovery set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Damage {
     /// The file it was found in, relative to the spool.
     pub file: String,
@@ -69,6 +71,7 @@ pub struct Damage {
 
 /// The name that a submitter gave to an add, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RememberedKey {
     /// The name.
     pub key: String,
@@ -80,6 +83,7 @@ pub struct RememberedKey {
 
 /// What a start found.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Recovery {
     /// Every live message.
     pub messages: Vec<Recovered>,
@@ -97,6 +101,7 @@ pub struct Recovery {
 
 /// Counts since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoreStats {
     /// Calls of commit that wrote something.
     pub commits: u64,

@@ -71,24 +71,19 @@ impl SmtpAgent {
 }
 
 fn no_session(job: &Job, failures: &[String], refused: Option<(NextHop, Stage, Reply)>) -> AttemptReport {
-    match refused {
-        Some((peer, stage, reply)) => {
-            let report = AttemptReport::new(AttemptResult::Refused { stage, reply });
-            AttemptReport {
-                peer: Some(peer),
-                ..report
-            }
-        }
+    let (peer, result) = match refused {
+        Some((peer, stage, reply)) => (Some(peer), AttemptResult::Refused { stage, reply }),
         None => {
-            let report = AttemptReport::new(AttemptResult::NoConnection {
-                error: failures.join("; "),
-            });
-            AttemptReport {
-                peer: job.next_hops.last().cloned(),
-                ..report
-            }
+            let error = failures.join("; ");
+            (
+                job.next_hops.last().cloned(),
+                AttemptResult::NoConnection { error },
+            )
         }
-    }
+    };
+    let mut report = AttemptReport::new(result);
+    report.peer = peer;
+    report
 }
 
 impl DeliveryAgent for SmtpAgent {

@@ -144,17 +144,11 @@ pub(super) async fn transact(session: &mut Session, job: &Job, config: &SmtpConf
 }
 
 fn done(session: &Session, result: AttemptResult, refused: Vec<RefusedRecipient>, reusable: bool) -> Outcome {
-    let (peer, flow) = (Some(session.hop.clone()), Some(session.flow));
-    Outcome::Done {
-        report: AttemptReport {
-            peer,
-            session: flow,
-            tls: None,
-            result,
-            refused,
-        },
-        reusable,
-    }
+    let mut report = AttemptReport::new(result);
+    report.peer = Some(session.hop.clone());
+    report.session = Some(session.flow);
+    report.refused = refused;
+    Outcome::Done { report, reusable }
 }
 
 /// What this peer cannot take, known before anything is sent. The replies are ours, with the codes the RFCs have for it.

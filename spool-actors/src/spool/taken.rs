@@ -1,0 +1,150 @@
+//! What an operation does to the messages it has taken: reads them off the actor's thread, writes the change, and gives them
+//! back as the disk has them.
+
+use super::SpoolActor;
+use super::bulk::{BulkId, Work, operation_error};
+use super::commit::Tag;
+use actix::Context;
+use spool_core::store::{Change, Finish, Shelf, Shelved, Store, StoreError};
+use spool_core::{EventKind, Message, MessageId, Status, Timestamp};
+use std::sync::Arc;
+
+/// A message that an operation has taken, and what it was waiting for.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) id: MessageId,
+    pub(super) before: Status,
+}
+
+impl SpoolActor {
+    /// Reads what was taken, and for a remove lays it on the shelf, off this thread.
+    pub(super) fn read_taken(
+        &mut self,
+        bulk_id: BulkId,
+        work: Work,
+        taken: Vec<Taken>,
+        ctx: &mut Context<Self>,
+    ) {
+        let (store, now) = (Arc::clone(&self.store), self.clock.now());
+        let shelve = matches!(work, Work::Remove);
+        let read = move || {
+            let messages: Vec<_> = taken.iter().map(|taken| store.load(taken.id)).collect();
+            let messages = match shelve {
+                true => lay_on_shelf(&store, messages, now),
+                false => messages,
+            };
+            (taken, messages)
+        };
+        self.off_thread(ctx, read, move |actor, (taken, messages), _| {
+            for (taken, message) in taken.into_iter().zip(messages) {
+                match message {
+                    Ok(message) => actor.change_taken(bulk_id, &work, &taken, message),
+                    Err(error) => {
+                        actor.queue.give_back(taken.id, taken.before, actor.clock.now());
+                        actor.bulk_done(bulk_id, Err(operation_error(error)));
+                    }
+                }
+            }
+        });
+    }
+
+    fn change_taken(&mut self, bulk: BulkId, work: &Work, taken: &Taken, message: Message) {
+        let (id, now) = (taken.id, self.clock.now());
+        let (change, after) = match work {
+            Work::Freeze => {
+                let events = vec![self.tell(EventKind::Frozen, &message)];
+                let change = Change::Mark {
+                    id,
+                    status: Status::Frozen,
+                    in_flight: None,
+                    events,
+                };
+                (change, Some(Status::Frozen))
+            }
+            Work::SendNow(extra) => {
+                let frozen = taken.before == Status::Frozen;
+                let events = if frozen {
+                    vec![self.tell(EventKind::Unfrozen, &message)]
+                } else {
+                    Vec::new()
+                };
+                let state = Box::new(message.state.send_now(extra, now));
+                (Change::State { id, state, events }, Some(Status::SendAt(now)))
+            }
+            Work::Remove | Work::Recover(_) => {
+                let events = vec![self.tell(EventKind::Removed, &message)];
+                (
+                    Change::Finish {
+                        id,
+                        how: Finish::Removed,
+                        events,
+                    },
+                    None,
+                )
+            }
+        };
+        let before = taken.before;
+        self.commit(
+            change,
+            Tag::Changed {
+                bulk,
+                id,
+                before,
+                after,
+            },
+            true,
+        );
+    }
+
+    /// The disk has answered for a message that an operation took.
+    pub(super) fn changed(
+        &mut self,
+        bulk: BulkId,
+        id: MessageId,
+        before: Status,
+        after: Option<Status>,
+        result: Result<(), StoreError>,
+    ) {
+        let now = self.clock.now();
+        match (&result, after) {
+            (Ok(()), Some(status)) => self.queue.give_back(id, status, now),
+            (Ok(()), None) => self.queue.finished(id),
+            (Err(_), _) => self.queue.give_back(id, before, now),
+        }
+        self.bulk_done(bulk, result.map_err(operation_error));
+        self.unparked.push(id);
+    }
+}
+
+/// Durable on the shelf before the journal is told that they are gone. What fails fails alone.
+fn lay_on_shelf(
+    store: &Store,
+    messages: Vec<Result<Message, StoreError>>,
+    at: Timestamp,
+) -> Vec<Result<Message, StoreError>> {
+    let with_body = |message: Message| {
+        let body = store.body(message.id)?;
+        let reason = None;
+        Ok((Shelved { message, at, reason }, body))
+    };
+    let mut pairs = Vec::with_capacity(messages.len());
+    let unread: Vec<Option<StoreError>> = messages
+        .into_iter()
+        .map(|message| match message.and_then(with_body) {
+            Ok(pair) => {
+                pairs.push(pair);
+                None
+            }
+            Err(error) => Some(error),
+        })
+        .collect();
+    let mut laid = store
+        .shelve(Shelf::Removed, &pairs)
+        .into_iter()
+        .zip(pairs)
+        .map(|(laid, (shelved, _))| laid.map(|()| shelved.message));
+    unread
+        .into_iter()
+        .filter_map(|error| error.map_or_else(|| laid.next(), |error| Some(Err(error))))
+        .collect()
+}
