@@ -228,6 +228,24 @@ fn golden_bytes() {
 }
 
 #[test]
+fn the_documentation_shows_the_golden_bytes() {
+    let page: String = include_str!("../../../../docs/spool-format.md")
+        .split_whitespace()
+        .collect();
+    for line in include_str!("golden.txt").lines() {
+        let (name, hex) = line.split_once(": ").unwrap();
+        if ["segment", "mark", "finish", "note", "hole"].contains(&name) {
+            let hex: String = hex.split_whitespace().collect();
+            assert!(page.contains(&hex), "{name}: {hex}");
+        }
+    }
+    let (header, _) = encoded(&simple_add());
+    for part in [&header[16..32], &header[32..48], &header[64..]] {
+        assert!(page.contains(part), "add: {part}");
+    }
+}
+
+#[test]
 fn golden_bytes_are_read() {
     for line in include_str!("golden.txt").lines() {
         let (name, hex) = line.split_once(": ").unwrap();
