@@ -112,6 +112,8 @@ impl FlowId {
 #[derive(Debug)]
 pub struct IdSource {
     last: u128,
+    /// Nothing was made yet: there may be ids behind `last` that nobody has told of.
+    new: bool,
 }
 
 impl IdSource {
@@ -123,6 +125,7 @@ impl IdSource {
                 Some(id) => id.as_u128(),
                 None => 0,
             },
+            new: true,
         }
     }
 
@@ -134,16 +137,18 @@ impl IdSource {
         id.as_u128() >> Ulid::RAND_BITS <= u128::from(millis) || id.as_u128() <= self.last
     }
 
-    /// The next id. A new millisecond draws 80 random bits; within one, or after the clock jumped back, ids count up.
+    /// The next id. A new millisecond draws 80 random bits; within one, or after the clock jumped back, ids count up. The
+    /// first one always draws: what a crash has left on a shelf behind the last known id is not met by counting.
     pub fn next(&mut self, now: Timestamp) -> MessageId {
-        let millis = u64::try_from(now.0).unwrap_or(0);
-        let fresh = if u128::from(millis) > self.last >> Ulid::RAND_BITS {
-            Ulid::from_parts(millis, Ulid::generate().random()).0
+        let (millis, last) = (u64::try_from(now.0).unwrap_or(0), self.last >> Ulid::RAND_BITS);
+        let last = u64::try_from(last).unwrap_or(u64::MAX);
+        self.last = if millis > last || self.new {
+            Ulid::from_parts(millis.max(last.saturating_add(1)), Ulid::generate().random()).0
         } else {
             self.last.saturating_add(1)
         };
-        self.last = fresh;
-        MessageId::from_u128(fresh)
+        self.new = false;
+        MessageId::from_u128(self.last)
     }
 }
 
@@ -160,7 +165,10 @@ mod tests {
             assert!(next > last);
             last = next;
         }
-        assert!(IdSource::after(Some(last)).next(Timestamp(0)) > last);
+        let first = |_| IdSource::after(Some(last)).next(Timestamp(0));
+        let (one, other) = (first(1), first(2));
+        assert!(one > last && other > last);
+        assert_ne!(one, other, "each start draws anew");
     }
 
     #[test]
