@@ -67,6 +67,11 @@ pub enum Hold {
     Presend,
     /// Something is being written down about it; a matter of milliseconds.
     Writing,
+    /// Its attempt has ended, and the disk has no room to write down how. Tried again each second.
+    NoRoom {
+        /// What the disk said.
+        error: String,
+    },
     /// It is being sent: nothing holds it.
     Sending {
         /// Since when.
@@ -91,6 +96,7 @@ impl Hold {
             | Self::Memory { .. }
             | Self::Presend
             | Self::Writing
+            | Self::NoRoom { .. }
             | Self::Sending { .. } => None,
         }
     }
@@ -136,6 +142,10 @@ impl fmt::Display for Hold {
             }
             Self::Presend => f.write_str("the presend hook is deciding"),
             Self::Writing => f.write_str("its state is being written to disk"),
+            Self::NoRoom { error } => write!(
+                f,
+                "its attempt has ended, and there is no room to write that down; tried again each second: {error}"
+            ),
             Self::Sending { since } => write!(f, "is being sent since {since}"),
         }
     }

@@ -207,7 +207,7 @@ impl SpoolActor {
 
     /// Until what is being written of the message is on disk; which it never is when the disk has failed.
     fn park(&mut self, bulk: BulkId, id: MessageId) {
-        match &self.disk_failed {
+        match self.disk_failed.as_ref().or_else(|| self.unwritten.error(id)) {
             Some(error) => self.bulk_done(bulk, Err(operation_error(error.clone()))),
             None => self.bulks.parked.entry(id).or_default().push(bulk),
         }

@@ -4,6 +4,7 @@ use super::SpoolActor;
 use super::bulk::{BulkId, operation_error};
 use super::content::Content;
 use super::messages::Committed;
+use super::unwritten::is_final;
 use crate::gate::add_error;
 use crate::throttle::DestinationId;
 use crate::writer::Ticket;
@@ -106,8 +107,8 @@ impl SpoolActor {
                 drop(reply.send(answer));
             }
             (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
-            (Tag::Settled { id, after }, _) => self.settled(id, after, &result),
-            (Tag::Presented { id, after }, _) => self.put_off_or_gone(id, after, &result),
+            (tag @ Tag::Settled { .. }, change) => self.settled(change, tag, &result),
+            (Tag::Presented { id, after }, _) => self.put_off_or_gone(id, after, &result, ctx),
             (
                 Tag::Changed {
                     bulk,
@@ -116,11 +117,14 @@ impl SpoolActor {
                     after,
                 },
                 _,
-            ) => self.changed(bulk, id, before, after, result),
+            ) => self.changed(bulk, id, before, after, result, ctx),
             (Tag::NotedWhileSending { bulk }, _) => self.bulk_done(bulk, result.map_err(operation_error)),
             (Tag::Recovered(recovered), _) => self.recovered(&recovered, result, ctx),
             (Tag::Quarantined { reply, ids, .. }, _) => {
-                drop(reply.send(result.map(|()| ids).map_err(add_error)))
+                if result.is_err() {
+                    self.take_off(Shelf::Quarantine, ids.clone(), ctx);
+                }
+                drop(reply.send(result.map(|()| ids).map_err(add_error)));
             }
             (Tag::Disarmed | Tag::Armed | Tag::Added { .. }, _) => {}
         }
@@ -226,6 +230,7 @@ impl SpoolActor {
     fn armed(&mut self, id: MessageId, result: &Result<(), StoreError>) {
         match result {
             Ok(()) => self.queue.armed(id),
+            Err(error) if !is_final(error) => return self.begin_later(id, error),
             // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
             Err(error) => {
                 tracing::error!(%id, %error, "cannot begin an attempt");
@@ -235,8 +240,12 @@ impl SpoolActor {
         self.unparked.push(id);
     }
 
-    fn settled(&mut self, id: MessageId, after: Option<Status>, result: &Result<(), StoreError>) {
+    fn settled(&mut self, change: Change, tag: Tag, result: &Result<(), StoreError>) {
+        let Tag::Settled { id, after } = tag else { return };
         if let Err(error) = result {
+            if !is_final(error) {
+                return self.write_later(id, change, tag, error);
+            }
             // Not to be sent again before a restart: the disk does not know how the attempt ended.
             tracing::error!(%id, %error, "cannot record the end of an attempt; the message stays on the spool");
             return self.stuck(id, error);
@@ -251,8 +260,18 @@ impl SpoolActor {
         self.unparked.push(id);
     }
 
-    fn put_off_or_gone(&mut self, id: MessageId, after: Option<Status>, result: &Result<(), StoreError>) {
+    fn put_off_or_gone(
+        &mut self,
+        id: MessageId,
+        after: Option<Status>,
+        result: &Result<(), StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
+        if result.is_err() && after.is_none() {
+            self.take_off(Shelf::Removed, vec![id], ctx);
+        }
         match (result, after) {
+            (Err(error), _) if !is_final(error) => return self.begin_later(id, error),
             (Ok(()), Some(status)) => self.queue.waits(id, status),
             (Ok(()), None) => self.queue.finished(id),
             (Err(error), _) => {

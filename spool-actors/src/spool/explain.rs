@@ -23,6 +23,10 @@ impl Handler<Explain> for SpoolActor {
         if let Err(AddError::Disk(error)) = self.gate.admit(0) {
             held.holds.insert(0, Hold::Disk { error });
         }
+        if let Some(error) = self.unwritten.error(explain.0) {
+            let error = error.to_string();
+            held.holds = vec![Hold::NoRoom { error }];
+        }
         let Some(destination) = held.destination else {
             return Box::pin(std::future::ready(Ok(held.holds)));
         };

@@ -21,6 +21,7 @@ mod pump;
 mod queue;
 mod recover;
 mod taken;
+mod unwritten;
 
 pub use open::{OpenSpool, Spool};
 
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+use unwritten::Unwritten;
 
 /// The actor that owns a spool. See [`crate`] for the messages it takes.
 pub struct SpoolActor {
@@ -63,6 +65,7 @@ pub struct SpoolActor {
     /// The store takes no change any more.
     disk_failed: Option<StoreError>,
     stepping: Vec<BulkId>,
+    unwritten: Unwritten,
     hooks: Hooks,
     budget: Budget,
     gate: Gate,
@@ -92,8 +95,8 @@ pub struct SpoolActor {
     killed: Option<Killing>,
 }
 
-/// How soon it is noticed that the last address is gone.
-const WANTED_CHECK: Duration = Duration::from_secs(1);
+/// How soon it is noticed that the last address is gone, or that a full disk has room again.
+const TICK: Duration = Duration::from_secs(1);
 
 /// A kill under way.
 struct Killing {
@@ -118,7 +121,10 @@ impl Actor for SpoolActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // The mailbox is no bound (it grows with each address); the memory budget is.
         ctx.set_mailbox_capacity(1024);
-        ctx.run_interval(WANTED_CHECK, |actor, ctx| actor.end_unless_wanted(ctx));
+        ctx.run_interval(TICK, |actor, ctx| {
+            actor.write_again();
+            actor.end_unless_wanted(ctx);
+        });
         self.start_throttle(ctx);
         self.settle_interrupted(ctx);
         self.pump(ctx);

@@ -5,6 +5,7 @@ use super::bulk::Bulks;
 use super::keys::Keys;
 use super::messages::Committed;
 use super::queue::Queue;
+use super::unwritten::Unwritten;
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
 use crate::spool::messages::Subscribe;
@@ -172,6 +173,7 @@ fn start_here(
         unparked: Vec::new(),
         disk_failed: None,
         stepping: Vec::new(),
+        unwritten: Unwritten::default(),
         hooks: config.hooks.clone(),
         budget,
         gate: gate.clone(),

@@ -155,6 +155,7 @@ impl SpoolActor {
         }
         if killing.stage == Stage::Draining {
             killing.stage = Stage::Disarming;
+            self.write_again();
             self.disarm();
             return self.end_if_flushed(own);
         }

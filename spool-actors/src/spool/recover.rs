@@ -98,7 +98,8 @@ impl SpoolActor {
         self.commit(Change::Add(addition), tag, true);
     }
 
-    /// It is on the journal: now the pair can go.
+    /// It is on the journal: now the pair can go. Until then the message stays claimed: a remove that came first would lay a
+    /// new pair under the same names.
     pub(super) fn drop_pair(&mut self, bulk: BulkId, shelf: Shelf, id: MessageId, ctx: &mut Context<Self>) {
         let store = Arc::clone(&self.store);
         let discard = move || store.discard(shelf, &[id]);
@@ -107,6 +108,9 @@ impl SpoolActor {
                 // The next start finds the message in both places, and drops the pair.
                 tracing::warn!(%id, %error, "recovered, but its files are still on the shelf");
             }
+            let now = actor.clock.now();
+            actor.queue.give_back(id, Status::Frozen, now);
+            actor.unparked.push(id);
             actor.bulk_done(bulk, Ok(()));
         });
     }

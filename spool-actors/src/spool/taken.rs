@@ -104,8 +104,12 @@ impl SpoolActor {
         before: Status,
         after: Option<Status>,
         result: Result<(), StoreError>,
+        ctx: &mut Context<Self>,
     ) {
         let now = self.clock.now();
+        if result.is_err() && after.is_none() {
+            self.take_off(Shelf::Removed, vec![id], ctx);
+        }
         match (&result, after) {
             (Ok(()), Some(status)) => self.queue.give_back(id, status, now),
             (Ok(()), None) => self.queue.finished(id),

@@ -10,6 +10,7 @@
 
 mod attempt;
 mod events;
+mod full_disk;
 mod lifecycle;
 mod operations;
 mod support;

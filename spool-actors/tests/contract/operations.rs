@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use spool_actors::{
-    Add, Explain, Freeze, GetBody, ListMessages, Purge, Quarantine, Remove, SendNow, SetMaxConcurrentJobs,
-    Spool, Which,
+    Add, Explain, Freeze, GetBody, ListMessages, Purge, Quarantine, Recover, Remove, SendNow,
+    SetMaxConcurrentJobs, Spool, Which,
 };
 use spool_core::store::{Shelf, count_from_disk};
 use spool_core::{
@@ -339,6 +339,30 @@ async fn recover_brings_a_message_back_frozen_with_all_it_was() {
     assert_eq!(job.recipients, [0, 1]);
     answer.send(accepted()).unwrap();
     end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn recover_and_remove_at_the_same_time_never_lose_the_message() {
+    let bench = Bench::new().await;
+    let id = bench.add(mail("x\r\n").frozen()).await;
+    for round in 0..100 {
+        bench.remove(id).await;
+        let recover = bench.spool.send(Recover {
+            ids: vec![id],
+            from: Shelf::Removed,
+        });
+        let remove = bench.spool.send(Remove(vec![id]));
+        let (recovered, removed) = tokio::join!(recover, remove);
+        let (recovered, removed) = (recovered.unwrap().unwrap(), removed.unwrap().unwrap());
+        assert_eq!(recovered.done, 1, "{recovered:?}, {removed:?}");
+        let queue = bench.details(id).await.queue;
+        let expected = if removed.done == 1 {
+            Queue::Removed
+        } else {
+            Queue::Frozen
+        };
+        assert_eq!(queue, expected, "round {round}");
+    }
 }
 
 #[tokio::test]

@@ -359,7 +359,7 @@ impl Queue {
         disarmed.into_iter().filter_map(spooled_at).collect()
     }
 
-    /// A message is back from a shelf, frozen.
+    /// A message is back from a shelf. It is claimed until its pair is gone: then it is given back, frozen.
     pub(super) fn back(
         &mut self,
         id: MessageId,
@@ -367,7 +367,7 @@ impl Queue {
         spooled_at: Timestamp,
         body_size: u64,
     ) {
-        self.insert(id, destination, Phase::Frozen, spooled_at, body_size, None);
+        self.insert(id, destination, Phase::Claimed, spooled_at, body_size, None);
     }
 
     /// The disk holds its end.

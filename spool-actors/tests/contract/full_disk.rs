@@ -1,0 +1,102 @@
+//! A disk without room for anything, not even the end of an attempt. It is simulated: no test fills a real one to the last
+//! byte.
+
+use crate::support::*;
+use spool_actors::{Add, Explain, Freeze, Outcome, Spool};
+use spool_core::store::fs::SimFs;
+use spool_core::{EventKind, Hold, ManualClock, MessageId, NoDice, ShownStatus, SpoolError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// A spool on a simulated disk.
+async fn bench(fs: &SimFs) -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(std::path::Path::new("/"));
+    config.store.segment_size = 64 << 10;
+    config.max_concurrent_jobs = 1;
+    let (jobs, received) = mpsc::unbounded_channel();
+    let clock = ManualClock::new(START);
+    let (agent, hands) = (Arc::new(Scripted(jobs)), Arc::new(clock.clone()));
+    let opened = Spool::start_on(
+        Arc::new(fs.clone()),
+        config.clone(),
+        agent,
+        hands,
+        Arc::new(NoDice),
+    )
+    .await;
+    let opened = opened.unwrap();
+    Bench {
+        dir,
+        config,
+        clock,
+        spool: opened.addr,
+        jobs: Jobs(received),
+        damage: opened.damage,
+    }
+}
+
+fn is_full(outcome: &Outcome) -> bool {
+    matches!(outcome.errors.as_slice(), [SpoolError::Full(_)])
+}
+
+/// A frozen message whose states are the largest there are: they use up what is kept for changes of state.
+async fn large(bench: &Bench) -> MessageId {
+    let to: Vec<String> = (0..1000).map(|n| format!("{n}@example.net")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let add = Add::new(envelope(&to), "x\r\n").next_hop("elsewhere:25");
+    bench.add(add.frozen()).await
+}
+
+#[tokio::test]
+async fn a_disk_without_any_room_delays_the_end_of_attempts_and_loses_none() {
+    let fs = SimFs::new();
+    let mut bench = bench(&fs).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let large = large(&bench).await;
+    let running = bench.add(mail("running").retry(&minutes(&[5]))).await;
+    let (_, answer) = bench.jobs.next().await;
+    let waiting = bench.add(mail("waiting").retry(&minutes(&[5]))).await;
+
+    fs.set_capacity(Some(fs.used()));
+    let mut rounds = 0;
+    while !is_full(&bench.send(large).await) {
+        assert!(rounds < 1000, "the disk is never full");
+        rounds += 1;
+        if is_full(&bench.freeze(large).await) {
+            break;
+        }
+    }
+    // To the last byte: the small ones fill what the large one left.
+    while !is_full(&bench.ask(Freeze(vec![waiting])).await.unwrap()) {
+        if is_full(&bench.send(waiting).await) {
+            break;
+        }
+    }
+
+    answer.send(no_connection()).unwrap();
+    let no_room = |holds: &[Hold]| matches!(holds, [Hold::NoRoom { .. }]);
+    while !no_room(&bench.ask(Explain(running)).await.unwrap()) {
+        tokio::task::yield_now().await;
+    }
+    assert!(
+        is_full(&bench.freeze(running).await),
+        "whoever asks is told, and does not hang"
+    );
+    bench.idle().await;
+    assert!(bench.jobs.none(), "nothing is sent whose begin cannot be written");
+
+    fs.set_capacity(None);
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(20), events.next()).await;
+        let event = next.expect("an event").expect("the spool lives");
+        if event.id == Some(running) && matches!(event.kind, EventKind::Delayed(_)) {
+            break;
+        }
+    }
+    let later = bench.after(Duration::from_secs(300));
+    assert_eq!(bench.status(running).await, Some(ShownStatus::SendAt(later)));
+    assert_eq!(bench.details(running).await.message.state.attempts.len(), 1);
+    assert_eq!(bench.freeze(running).await.errors, []);
+}
