@@ -3,6 +3,7 @@
 //! The HTTP client is small because its peer is known: HTTP/1.1 over loopback, answers that end with the connection or
 //! by their length or in chunks, read as a stream.
 
+use crate::admin::Token;
 use crate::failure::Failure;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -16,6 +17,7 @@ const MAX_LINE: u64 = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Service {
     authority: String,
+    token: Option<Token>,
 }
 
 /// The body of an answer, line by line.
@@ -26,13 +28,14 @@ pub(crate) struct Answer {
 
 impl Service {
     /// `http://host:port`.
-    pub(crate) fn new(url: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(url: &str, token: Option<Token>) -> Result<Self, Failure> {
         let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
         match authority
             .filter(|authority| !authority.is_empty() && !authority.contains(['/', ' ', '\r', '\n']))
         {
             Some(authority) => Ok(Self {
                 authority: authority.to_owned(),
+                token,
             }),
             None => Err(Failure::Usage(format!(
                 "--admin {url}: expected http://HOST:PORT"
@@ -79,6 +82,9 @@ impl Service {
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
             self.authority
         );
+        if let Some(token) = &self.token {
+            head += &format!("Authorization: {}\r\n", token.header());
+        }
         if let Some(body) = body {
             head += &format!(
                 "Content-Type: application/json\r\nContent-Length: {}\r\n",

@@ -289,7 +289,8 @@ fn start_admin(
         config.limits.message_size,
         config.spool_dir.clone(),
     );
-    let server = admin::serve(listener, state).context("the admin API")?;
+    let token = config.token_file.as_deref().map(admin::Token::read).transpose()?;
+    let server = admin::serve(listener, state, token, &config.hostname).context("the admin API")?;
     let handle = server.handle();
     actix::spawn(server);
     Ok((Some(bound), Some(handle)))

@@ -101,3 +101,18 @@ fn who_does_not_answer_is_told_with_what_to_do() {
     let nowhere = spool(&["show", ID, "--spool", "/no/such/dir"]);
     assert_eq!(nowhere.status.code(), Some(1));
 }
+
+#[test]
+fn a_directory_wins_over_a_service_in_the_environment() {
+    let output = Command::new(env!("CARGO_BIN_EXE_spool"))
+        .args(["count", "--spool", "/no/such/dir"])
+        .env("SPOOL_ADMIN", "http://127.0.0.1:9")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("/no/such/dir"),
+        "{}",
+        text(&output.stderr)
+    );
+}

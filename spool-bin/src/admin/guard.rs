@@ -1,30 +1,41 @@
 //! What stands before the API: foreign Host headers (DNS rebinding) and changes asked for by pages of other origins
-//! are refused.
+//! are refused, and with a token whatever does not bring it.
 
-use super::error;
+use super::{Token, error};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
+use actix_web::http::header::{
+    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, web};
+use actix_web::{Error, HttpResponse, web};
 use std::net::{IpAddr, SocketAddr};
 
 static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// Who may come in.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) hosts: Hosts,
+    pub(super) token: Option<Token>,
+}
 
 /// The names this API answers to.
 #[derive(Debug)]
 pub(super) struct Hosts {
     port: u16,
     address: IpAddr,
+    name: String,
 }
 
 impl Hosts {
-    pub(super) fn of(address: SocketAddr) -> Self {
+    pub(super) fn of(address: SocketAddr, name: &str) -> Self {
         Self {
             port: address.port(),
             address: address.ip(),
+            name: name.to_owned(),
         }
     }
 
@@ -34,10 +45,12 @@ impl Hosts {
             Some(_) | None => (authority, Some(80)),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let named = host.eq_ignore_ascii_case("localhost");
-        let address = host
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback() || ip == self.address);
+        // On loopback nobody needs our name, and a page may have taken it.
+        let ours = !self.address.is_loopback() && host.eq_ignore_ascii_case(&self.name);
+        let named = ours || host.eq_ignore_ascii_case("localhost");
+        // Listening everywhere, we cannot know all our addresses; a page cannot make a name of one.
+        let known = |ip: IpAddr| ip.is_loopback() || ip == self.address || self.address.is_unspecified();
+        let address = host.parse::<IpAddr>().is_ok_and(known);
         port == Some(self.port) && (named || address)
     }
 }
@@ -92,26 +105,44 @@ fn refusal(hosts: &Hosts, method: &Method, headers: &HeaderMap) -> Option<(Statu
     None
 }
 
+/// Whether a probe asks, which has no token and learns nothing.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
+fn unauthorized() -> HttpResponse {
+    let text = "this API asks for a token: Authorization: Bearer TOKEN, or --token-file with the commands";
+    let mut response = error(StatusCode::UNAUTHORIZED, text);
+    let bearer = HeaderValue::from_static("Bearer");
+    response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+    response
+}
+
 pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let refusal = request.app_data::<web::Data<Hosts>>().map_or(UNKNOWN, |hosts| {
-        refusal(hosts, request.method(), request.headers())
+    let door = request.app_data::<web::Data<Door>>();
+    let refusal = door.map_or(UNKNOWN, |door| {
+        refusal(&door.hosts, request.method(), request.headers())
     });
-    match refusal {
-        Some((status, text)) => Ok(request.into_response(error(status, text))),
-        None => Ok(next.call(request).await?.map_into_boxed_body()),
+    if let Some((status, text)) = refusal {
+        return Ok(request.into_response(error(status, text)));
     }
+    let token = door.and_then(|door| door.token.as_ref());
+    let brought = |token: &Token| token.is_in(header(request.headers(), &AUTHORIZATION));
+    if !is_probe(request.path()) && !token.is_none_or(brought) {
+        return Ok(request.into_response(unauthorized()));
+    }
+    Ok(next.call(request).await?.map_into_boxed_body())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::HeaderValue;
 
     fn refused(method: Method, headers: &[(HeaderName, &'static str)]) -> bool {
-        let hosts = Hosts::of("127.0.0.1:8525".parse().unwrap());
+        let hosts = Hosts::of("127.0.0.1:8525".parse().unwrap(), "mx.example.net");
         let headers = headers
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
@@ -131,6 +162,7 @@ mod tests {
             "localhost.evil.example:8525",
             "",
             "192.0.2.1:8525",
+            "mx.example.net:8525",
         ] {
             assert!(refused(Method::GET, &[(HOST, host)]), "{host}");
         }
@@ -155,5 +187,19 @@ mod tests {
             &[host.clone(), (FETCH_SITE.clone(), "same-origin")]
         ));
         assert!(refused(Method::POST, &[host, (CONTENT_TYPE, "text/plain")]));
+    }
+
+    #[test]
+    fn elsewhere_our_name_and_our_addresses_pass() {
+        let hosts = |address: &str| Hosts::of(address.parse().unwrap(), "mx.example.net");
+        let one = hosts("192.0.2.1:80");
+        for host in ["192.0.2.1", "192.0.2.1:80", "MX.example.net"] {
+            assert!(one.is_ours(host), "{host}");
+        }
+        for host in ["192.0.2.2", "evil.example", "192.0.2.1:81"] {
+            assert!(!one.is_ours(host), "{host}");
+        }
+        let all = hosts("0.0.0.0:80");
+        assert!(all.is_ours("192.0.2.7") && all.is_ours("mx.example.net") && !all.is_ours("evil.example"));
     }
 }

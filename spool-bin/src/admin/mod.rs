@@ -11,6 +11,7 @@ mod queue;
 mod select;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use crate::wire::Relay;
 use actix_web::dev::Server;
@@ -20,12 +21,14 @@ use actix_web::web::{
     Bytes, Data, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig, get, post, put,
 };
 use actix_web::{App, HttpResponse, HttpServer};
-use guard::{Hosts, guard};
+use guard::{Door, Hosts, guard};
 use spool_core::SpoolError;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+
+pub(crate) use token::Token;
 
 /// Slack for JSON and base64 round the largest message.
 const BODY_SLACK: usize = 64 * 1024;
@@ -55,12 +58,20 @@ impl State {
 }
 
 /// Serves the API on `listener` until it is stopped.
-pub(crate) fn serve(listener: TcpListener, state: State) -> std::io::Result<Server> {
-    let hosts = Data::new(Hosts::of(listener.local_addr()?));
+///
+/// With a `token` every request must bring it; `name` is this machine's, for requests from elsewhere.
+pub(crate) fn serve(
+    listener: TcpListener,
+    state: State,
+    token: Option<Token>,
+    name: &str,
+) -> std::io::Result<Server> {
+    let hosts = Hosts::of(listener.local_addr()?, name);
+    let door = Data::new(Door { hosts, token });
     let state = Data::new(state);
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(hosts.clone())
+            .app_data(door.clone())
             .wrap(from_fn(guard))
             .configure(|config| routes(config, &state))
     });

@@ -15,6 +15,7 @@ const OURS: &str = "127.0.0.1:8525";
 
 struct Api {
     state: Data<State>,
+    door: Data<Door>,
     _dir: tempfile::TempDir,
 }
 
@@ -33,15 +34,17 @@ impl Api {
         let mut service = Config::parse("").unwrap();
         service.next_hops = vec!["mx.example.net:25".parse().unwrap()];
         let state = State::new(Relay::new(&spool, &service), 10_000, config.dir);
+        let hosts = Hosts::of(OURS.parse().unwrap(), "localhost");
         Self {
             state: Data::new(state),
+            door: Data::new(Door { hosts, token: None }),
             _dir: dir,
         }
     }
 
     async fn call(&self, request: TestRequest) -> Answer {
         let app = App::new()
-            .app_data(Data::new(Hosts::of(OURS.parse().unwrap())))
+            .app_data(self.door.clone())
             .wrap(from_fn(guard))
             .configure(|config| routes(config, &self.state));
         let app = init_service(app).await;
@@ -132,6 +135,39 @@ async fn nothing_is_behind_the_guards_back() {
             );
         }
     }
+}
+
+#[actix_web::test]
+async fn with_a_token_nothing_but_a_probe_comes_in_without_it() {
+    let mut api = Api::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "0123456789abcdef\n").unwrap();
+    let hosts = Hosts::of(OURS.parse().unwrap(), "localhost");
+    let token = Some(Token::read(&path).unwrap());
+    api.door = Data::new(Door { hosts, token });
+    for path in [
+        "/api/v1/status",
+        "/api/v1/events",
+        "/",
+        "/healthz/../api/v1/count",
+    ] {
+        assert_eq!(api.get(path).await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let (status, answer) = api.post("/api/v1/freeze", "{\"all\":true}").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert!(
+        answer["error"].as_str().unwrap().contains("--token-file"),
+        "{answer}"
+    );
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(api.get(path).await.0, StatusCode::OK, "{path}");
+    }
+    let request = TestRequest::get()
+        .uri("/api/v1/count")
+        .insert_header((HOST, OURS))
+        .insert_header(("authorization", "bearer 0123456789abcdef"));
+    assert_eq!(api.call(request).await.0, StatusCode::OK);
 }
 
 #[actix_web::test]
@@ -310,7 +346,7 @@ async fn submissions_check_their_name() {
 async fn only_so_many_follow_the_events() {
     let api = Api::start().await;
     let app = App::new()
-        .app_data(Data::new(Hosts::of(OURS.parse().unwrap())))
+        .app_data(api.door.clone())
         .wrap(from_fn(guard))
         .configure(|config| routes(config, &api.state));
     let app = init_service(app).await;

@@ -74,6 +74,9 @@ impl Serve {
                 "no next hop: set route.next_hops or give --next-hop HOST:PORT (MX routing is not yet supported)".to_owned(),
             ));
         }
+        if let Some(problem) = config.admin_problem() {
+            return Err(Failure::Usage(format!("listen.admin: {problem}")));
+        }
         if config.smtp.is_empty() {
             return Err(Failure::Usage(
                 "no address to take mail on: set listen.smtp or give --listen ADDR".to_owned(),
@@ -90,12 +93,7 @@ fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Failure> {
     let address: SocketAddr = text
         .parse()
         .map_err(|error| Failure::Usage(format!("--admin {text}: {error}")))?;
-    match address.ip().is_loopback() {
-        true => Ok(Some(address)),
-        false => Err(Failure::Usage(format!(
-            "--admin {text}: an address off loopback needs a token, which is not yet supported"
-        ))),
-    }
+    Ok(Some(address))
 }
 
 /// The machine's name, if it is a domain name.

@@ -2,6 +2,7 @@
 //!
 //! A directory is read without its lock, beside whatever service runs on it; it is never written.
 
+use crate::admin::Token;
 use crate::failure::Failure;
 use crate::operation::Request;
 use crate::selector::Selector;
@@ -22,27 +23,25 @@ pub(super) struct Admin {
         default_value = "http://127.0.0.1:8525"
     )]
     admin: String,
+    /// Holds the token that the service asks for
+    #[arg(long, value_name = "FILE", env = "SPOOL_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
 }
 
 impl Admin {
     pub(super) fn service(&self) -> Result<Service, Failure> {
-        Service::new(&self.admin)
+        let token = self.token_file.as_deref().map(Token::read).transpose()?;
+        Service::new(&self.admin, token)
     }
 }
 
 /// Where to ask.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Target {
-    /// The running service
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "SPOOL_ADMIN",
-        default_value = "http://127.0.0.1:8525",
-        conflicts_with = "spool"
-    )]
-    admin: String,
+    #[command(flatten)]
+    admin: Admin,
     /// A spool directory instead, with or without a service running on it
+    // No conflict with --admin: SPOOL_ADMIN in the environment would be one.
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
 }
@@ -81,7 +80,7 @@ pub(super) struct Which {
 
 impl Target {
     pub(super) fn service(&self) -> Result<Service, Failure> {
-        Service::new(&self.admin)
+        self.admin.service()
     }
 
     pub(super) fn directory(&self) -> Option<&Path> {

@@ -74,6 +74,10 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     pub(crate) smtp: Vec<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
+    /// Holds what every request to the admin API must know.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Whether the token may travel without TLS, off loopback.
+    pub(crate) admin_plaintext: bool,
     pub(crate) limits: Limits,
     pub(crate) allow_networks: Vec<Network>,
     pub(crate) allow_domains: Vec<spool_core::DomainPattern>,
@@ -116,6 +120,18 @@ impl Config {
     /// Reads a text; all of its problems, in the order of their lines.
     pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         sections::read(text)
+    }
+
+    /// Why the admin API must not listen where it is told to.
+    pub(crate) fn admin_problem(&self) -> Option<&'static str> {
+        let off_loopback = self.admin.is_some_and(|address| !address.ip().is_loopback());
+        match (off_loopback, &self.token_file, self.admin_plaintext) {
+            (false, _, _) | (true, Some(_), true) => None,
+            (true, None, _) => Some("an address off loopback needs admin.token_file"),
+            (true, Some(_), false) => Some(
+                "off loopback the token would travel in the clear: listen on loopback behind a TLS proxy, or set admin.allow_plaintext = true",
+            ),
+        }
     }
 
     /// The defaults.
@@ -189,6 +205,18 @@ mod tests {
     }
 
     #[test]
+    fn the_api_leaves_loopback_only_with_a_token_and_a_word() {
+        let off = "[listen]\nadmin = \"192.0.2.1:8525\"\n";
+        let token = "[admin]\ntoken_file = \"token\"\n";
+        assert!(problems(off)[0].starts_with("2: listen.admin: ") && problems(off)[0].contains("token_file"));
+        let without_tls = problems(&format!("{off}{token}"));
+        assert!(without_tls[0].contains("allow_plaintext"), "{without_tls:?}");
+        let config = Config::parse(&format!("{off}{token}allow_plaintext = true\n")).unwrap();
+        assert_eq!(config.admin_problem(), None);
+        assert!(Config::parse(token).is_ok(), "on loopback a token is as good");
+    }
+
+    #[test]
     fn what_comes_later_is_refused_and_not_ignored() {
         for text in [
             "[listen]\nsmtps = [\"127.0.0.1:465\"]",
@@ -199,7 +227,6 @@ mod tests {
             "[retry]\nbounce_from = \"a@example.org\"",
             "[retry]\ndelay_warning_after = \"4h\"",
             "[spool]\npurge_removed_after = \"30d\"",
-            "[admin]\ntoken_file = \"token\"",
             "[[route.rule]]\ndomain = \"a.example\"\nnext_hops = [\"b:25\"]\nrate = \"100/1m\"",
         ] {
             let found = problems(text);

@@ -33,7 +33,10 @@ fn root(section: Section<'_, '_>) -> Config {
     });
     route.end();
     let admin_section = section.section("admin");
-    later_text(&admin_section, "token_file");
+    let token_file = admin_section.get("token_file", None, |value| {
+        text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
+    });
+    let admin_plaintext = admin_section.get("allow_plaintext", false, flag);
     admin_section.end();
     let config = Config {
         spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| {
@@ -45,6 +48,8 @@ fn root(section: Section<'_, '_>) -> Config {
         threads: section.get("threads", 0, number(0)),
         smtp: listen.list("smtp", vec![SocketAddr::from(([127, 0, 0, 1], 2525))], parsed),
         admin: listen.get("admin", Some(SocketAddr::from(([127, 0, 0, 1], 8525))), admin),
+        token_file,
+        admin_plaintext,
         limits: limits(listen.section("limits")),
         allow_networks,
         allow_domains,
@@ -54,6 +59,9 @@ fn root(section: Section<'_, '_>) -> Config {
         client: client(section.section("client")),
         disk: disk(section.section("spool")),
     };
+    if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
+        listen.problem("admin", place, problem);
+    }
     listen.later("smtps", |value| value.as_array().map(|list| list.is_empty()));
     let tls = listen.section("tls");
     later_text(&tls, "certificate");
@@ -82,11 +90,7 @@ fn admin(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String> {
     if value.as_str() == Some("") {
         return Ok(None);
     }
-    let address: SocketAddr = parsed(value)?;
-    match address.ip().is_loopback() {
-        true => Ok(Some(address)),
-        false => Err("an address off loopback needs a token, which is not yet supported".to_owned()),
-    }
+    parsed(value).map(Some)
 }
 
 fn limits(section: Section<'_, '_>) -> Limits {

@@ -1,0 +1,84 @@
+//! The token of the admin API: read from a file, compared without telling how much of it was right, never printed.
+
+use crate::failure::Failure;
+use std::fmt;
+use std::path::Path;
+
+/// Shorter ones can be guessed.
+const LEAST: usize = 16;
+
+/// What every request must bring.
+#[derive(Clone)]
+pub(crate) struct Token(String);
+
+impl Token {
+    /// The first line of `path`.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let wrong = |why: &str| Failure::Usage(format!("admin.token_file: {}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error.to_string()))?;
+        let line = text.lines().next().unwrap_or_default().trim();
+        if line.len() < LEAST || !line.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(wrong(
+                "its first line must hold at least 16 visible characters; make one with `openssl rand -hex 32`",
+            ));
+        }
+        Ok(Self(line.to_owned()))
+    }
+
+    /// As a header: `Bearer ...`.
+    pub(crate) fn header(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
+    /// Whether a header brings it. Takes as long whatever is wrong.
+    pub(super) fn is_in(&self, header: Option<&str>) -> bool {
+        let given = header.and_then(|header| {
+            let (scheme, token) = header.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        let given = given.unwrap_or_default().as_bytes();
+        let known = self.0.as_bytes();
+        let wrong = known.iter().enumerate().fold(0, |wrong, (at, byte)| {
+            wrong | (byte ^ given.get(at).copied().unwrap_or(0))
+        });
+        wrong == 0 && given.len() == known.len()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_token_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "0123456789abcdef \nsecond line\n").unwrap();
+        let token = Token::read(&path).unwrap();
+        assert!(token.is_in(Some("Bearer 0123456789abcdef")) && token.is_in(Some(&token.header())));
+        for wrong in [
+            None,
+            Some(""),
+            Some("Bearer"),
+            Some("Bearer "),
+            Some("0123456789abcdef"),
+            Some("Basic 0123456789abcdef"),
+            Some("Bearer 0123456789abcde"),
+            Some("Bearer 0123456789abcdef0"),
+            Some("Bearer 0123456789abcdeF"),
+        ] {
+            assert!(!token.is_in(wrong), "{wrong:?}");
+        }
+        assert!(!format!("{token:?}").contains("0123"));
+        for short in ["", "short\n", "with a blank in it, and long\n"] {
+            std::fs::write(&path, short).unwrap();
+            assert!(Token::read(&path).is_err(), "{short:?}");
+        }
+    }
+}
