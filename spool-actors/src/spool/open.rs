@@ -26,6 +26,13 @@ use tokio::sync::{oneshot, watch};
 #[derive(Debug)]
 pub struct Spool;
 
+/// What a spool acts with.
+struct Hands {
+    agent: Arc<dyn DeliveryAgent>,
+    clock: Arc<dyn Clock>,
+    dice: Arc<dyn Dice>,
+}
+
 /// A spool that was opened, with what its service needs beside the address.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -87,7 +94,8 @@ impl Spool {
         let dir = config.dir.clone();
         let run = move || {
             let system = System::new();
-            let opened = system.block_on(async { start_here(fs, config, agent, clock, dice) });
+            let hands = Hands { agent, clock, dice };
+            let opened = system.block_on(async { start_here(fs, config, hands) });
             let failed = opened.is_err();
             if tell.send(opened).is_err() || failed {
                 return;
@@ -123,65 +131,76 @@ fn no_thread(path: PathBuf, source: io::Error) -> OpenError {
     }
 }
 
-fn start_here(
-    fs: Arc<dyn Fs>,
-    config: SpoolConfig,
-    agent: Arc<dyn DeliveryAgent>,
-    clock: Arc<dyn Clock>,
-    dice: Arc<dyn Dice>,
-) -> Result<OpenSpool, OpenError> {
-    let (store, recovery) = Store::open_on(fs, &config.dir, &config.store)?;
-    let Recovery {
-        messages,
-        torn_bytes,
-        damage,
-        last_id,
-        keys,
-        last_event,
-        ..
-    } = recovery;
-    let recovered = messages.len();
-    tracing::info!(dir = %config.dir.display(), messages = recovered, torn_bytes, damaged = damage.len(), "spool opened");
+fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<OpenSpool, OpenError> {
+    let (store, mut recovery) = Store::open_on(fs, &config.dir, &config.store)?;
+    let (recovered, damage) = (recovery.messages.len(), std::mem::take(&mut recovery.damage));
+    tracing::info!(
+        dir = %config.dir.display(), messages = recovered, torn_bytes = recovery.torn_bytes, damaged = damage.len(),
+        "spool opened"
+    );
     let workers = Workers::start(config.threads).map_err(|source| no_thread(config.dir.clone(), source))?;
-    let (store, budget) = (Arc::new(store), Budget::new(config.memory_limit));
+    let (store, dir) = (Arc::new(store), config.dir.clone());
+    let mut actor = actor(Arc::clone(&store), recovery, config, hands, workers.clone());
+    let ctx = Context::<SpoolActor>::new();
+    // Weak: a strong one would keep the actor alive for ever.
+    let weak = ctx.address().downgrade();
+    let answer = move |answers| {
+        if let Some(spool) = weak.upgrade() {
+            spool.do_send(Committed(answers));
+        }
+    };
+    actor.writer = Some(Writer::start(store, answer).map_err(|source| no_thread(dir, source))?);
+    let gate = actor.gate.clone();
+    Ok(OpenSpool {
+        addr: ctx.run(actor),
+        gate,
+        workers,
+        damage,
+        recovered,
+    })
+}
+
+/// An actor that knows what recovery found, and has done nothing yet. Its writer is still to be started.
+fn actor(
+    store: Arc<Store>,
+    recovery: Recovery,
+    config: SpoolConfig,
+    hands: Hands,
+    workers: Workers,
+) -> SpoolActor {
+    let Hands { agent, clock, dice } = hands;
+    let (messages, last_event) = (recovery.messages, recovery.last_event);
+    let budget = Budget::new(config.memory_limit);
     let gate = Gate::new(Arc::downgrade(&store), budget.clone());
-    let interrupted = messages
-        .iter()
-        .filter(|message| message.in_flight.is_some())
-        .map(|message| message.id)
-        .collect();
+    let in_flight = messages.iter().filter(|message| message.in_flight.is_some());
+    let interrupted = in_flight.map(|message| message.id).collect();
     let mut queue = Queue::default();
     queue.recover(messages, clock.now());
     queue.pause(config.max_concurrent_jobs == 0);
-    let seen = last_event;
-    let (hub, listening) = EventHub::start(
-        config.event_buffer,
-        config.ping_interval,
-        Arc::clone(&clock),
-        seen,
-    );
-    let mut actor = SpoolActor {
-        store: Arc::clone(&store),
+    let ping = config.ping_interval;
+    let (hub, listening) = EventHub::start(config.event_buffer, ping, Arc::clone(&clock), last_event);
+    SpoolActor {
+        store,
         writer: None,
         pending: 0,
         clock,
         dice,
-        ids: IdSource::after(last_id),
+        ids: IdSource::after(recovery.last_id),
         queue,
-        keys: Keys::new(keys, config.store.key_window),
+        keys: Keys::new(recovery.keys, config.store.key_window),
         bulks: Bulks::default(),
         unparked: Vec::new(),
         disk_failed: None,
         stepping: Vec::new(),
         unwritten: Unwritten::default(),
-        hooks: config.hooks.clone(),
+        hooks: config.hooks,
         budget,
-        gate: gate.clone(),
+        gate,
         throttle: None,
         hub,
         listening,
         agent,
-        workers: workers.clone(),
+        workers,
         max_jobs: config.max_concurrent_jobs,
         epoch: 0,
         max_jobs_per_destination: config.max_jobs_per_destination,
@@ -192,25 +211,9 @@ fn start_here(
         events: Vec::new(),
         last_event: watch::Sender::new(last_event),
         last_seq: last_event,
-        ping: config.ping_interval,
+        ping,
         idle: Vec::new(),
         delivered: 0,
         killed: None,
-    };
-    let ctx = Context::<SpoolActor>::new();
-    // Weak: a strong one would keep the actor alive for ever.
-    let weak = ctx.address().downgrade();
-    let answer = move |answers| {
-        if let Some(spool) = weak.upgrade() {
-            spool.do_send(Committed(answers));
-        }
-    };
-    actor.writer = Some(Writer::start(store, answer).map_err(|source| no_thread(config.dir, source))?);
-    Ok(OpenSpool {
-        addr: ctx.run(actor),
-        gate,
-        workers,
-        damage,
-        recovered,
-    })
+    }
 }
