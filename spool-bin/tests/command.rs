@@ -116,3 +116,22 @@ fn a_directory_wins_over_a_service_in_the_environment() {
         text(&output.stderr)
     );
 }
+
+#[test]
+fn a_file_behind_the_recipients_is_a_file() {
+    let to = [
+        "submit",
+        "--from",
+        "a@example.org",
+        "--to",
+        "b@example.net",
+        "c@example.net",
+    ];
+    let output = spool(&[&to[..], &["/no/such/mail.eml"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("/no/such/mail.eml: "),
+        "{}",
+        text(&output.stderr)
+    );
+}

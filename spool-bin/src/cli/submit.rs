@@ -20,7 +20,7 @@ pub(super) struct Submit {
     /// The sender; empty for the null reverse-path
     #[arg(long, value_name = "ADDRESS")]
     from: String,
-    /// A recipient; may be given several times
+    /// A recipient, or several
     #[arg(long, value_name = "ADDRESS", required = true, num_args = 1..)]
     to: Vec<String>,
     /// Spool it frozen: it waits for a person
@@ -38,7 +38,18 @@ pub(super) struct Submit {
 }
 
 impl Submit {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    /// `--to A B FILE`: the last one is no recipient if it has no `@`, as every address does.
+    fn tell_file_from_recipient(&mut self) {
+        if self.file.is_none()
+            && self.to.len() > 1
+            && let Some(file) = self.to.pop_if(|last| !last.contains('@'))
+        {
+            self.file = Some(file.into());
+        }
+    }
+
+    pub(super) fn run(mut self) -> Result<(), Failure> {
+        self.tell_file_from_recipient();
         let unreadable = |name: &str, error: std::io::Error| Failure::Failed(format!("{name}: {error}"));
         let mut body = Vec::new();
         match self.file.as_deref().filter(|file| file.as_os_str() != "-") {
