@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 connections=${1:-20} messages=${2:-20000} size=${3:-2048}
 cargo build --release --quiet -p spool-bin
-spool=target/release/spool
+spool=${CARGO_TARGET_DIR:-target}/release/spool
 dir=$(mktemp -d "${TMPDIR:-.}/relay-bench.XXXXXX")
 trap 'kill "${relay:-}" "${sink:-}" 2>/dev/null; wait; rm -rf "$dir"' EXIT
 started() { until grep -qs ready "$1"; do sleep 0.05; done; }
