@@ -248,8 +248,17 @@ fn show_tells_every_attempt_and_gives_the_body_byte_for_byte() {
     service.ok(&["remove", &id]);
     assert!(service.directory(&["show", &id]).contains("removed"));
     assert_eq!(service.ask(&["show", &id, "--body"]).stdout, output.stdout);
-    let shelved = run(&["show", &id, "--body", "--spool", service.spool.to_str().unwrap()]);
-    assert_eq!(shelved.stdout, output.stdout);
+    let from_shelf = || run(&["show", &id, "--body", "--spool", service.spool.to_str().unwrap()]);
+    assert_eq!(from_shelf().stdout, output.stdout);
+    // Whoever may write there must not make us read something else.
+    let text = service.spool.join(format!("removed/{id}.eml"));
+    std::fs::remove_file(&text).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", &text).unwrap();
+    let linked = from_shelf();
+    assert_eq!(
+        (linked.status.code(), linked.stdout.as_slice()),
+        (Some(1), &b""[..])
+    );
 }
 
 #[test]

@@ -35,6 +35,9 @@ const BODY_SLACK: usize = 64 * 1024;
 /// Bytes of a request for an operation: a hundred thousand ids.
 const MAX_REQUEST: usize = 4 << 20;
 
+/// Connections at once; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 512;
+
 /// What every handler can reach.
 pub(crate) struct State {
     relay: Relay,
@@ -77,6 +80,7 @@ pub(crate) fn serve(
     });
     Ok(server
         .workers(1)
+        .max_connections(MAX_CONNECTIONS)
         .disable_signals()
         .shutdown_timeout(2)
         .listen(listener)?

@@ -9,10 +9,9 @@ use crate::format::show;
 use crate::page::Page;
 use crate::selector::read_id;
 use clap::Args;
-use spool_core::store::{Shelf, shelf_from_disk, status_from_disk};
+use spool_core::store::{Shelf, shelf_from_disk, shelved_text_from_disk, status_from_disk};
 use spool_core::{Clock, MessageId, MessageSummary, SystemClock};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 #[derive(Debug, Args)]
@@ -114,11 +113,10 @@ fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
 /// On a shelf the body is a plain file. In the journal it is not, and only the one who holds the spool hands it out.
 fn body_in_directory(dir: &Path, id: MessageId) -> Result<(), Failure> {
     for shelf in Shelf::ALL {
-        let path = dir.join(shelf.queue().to_string()).join(format!("{id}.eml"));
-        match File::open(&path) {
-            Ok(mut file) => return console::print(|out| io::copy(&mut file, out).map(drop)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Failure::Failed(format!("{}: {error}", path.display()))),
+        match shelved_text_from_disk(dir, shelf, id)? {
+            Some(Ok(text)) => return console::print(|out| out.write_all(&text)),
+            Some(Err(reason)) => return Err(Failure::Failed(format!("{}: {reason}", shelf.queue()))),
+            None => {}
         }
     }
     if in_directory(dir, id)?.is_none() {
