@@ -123,6 +123,13 @@ fn write_all<T>(shared: &Shared<T>, store: &Store, answer: &dyn Fn(Vec<Answer<T>
         answer(tickets.zip(results).collect());
         // Nobody waits for this: the next segment is made ready, and finished ones are given back.
         store.maintain();
+        // One small step whatever the load, and more of them while nobody comes.
+        while store.compact() {
+            store.maintain();
+            if !shared.lock().tickets.is_empty() {
+                break;
+            }
+        }
     }
 }
 

@@ -137,6 +137,8 @@ impl History {
         let mut config = SpoolConfig::new("/spool");
         config.store.segment_size = 64 << 10;
         config.store.min_free_space = 0;
+        // Old segments are emptied as often as can be.
+        config.store.slack_segments = 0;
         config.max_concurrent_jobs = self.jobs;
         config.max_jobs_per_destination = 2;
         config.threads = 1;

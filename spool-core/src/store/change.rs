@@ -86,6 +86,9 @@ pub enum Change {
         /// What this means to subscribers.
         events: Vec<Event>,
     },
+    /// Live messages as they are, further on in the journal: what compaction writes. It takes the place of all that was
+    /// written about them before.
+    Move(Addition),
     /// Something that happened to a message outside the journal; nothing but the event.
     Note {
         /// What happened.
@@ -99,6 +102,7 @@ impl Change {
     pub fn events(&self) -> &[Event] {
         match self {
             Self::Add(Addition { events, .. })
+            | Self::Move(Addition { events, .. })
             | Self::Mark { events, .. }
             | Self::State { events, .. }
             | Self::Finish { events, .. }
@@ -110,6 +114,7 @@ impl Change {
     pub const fn events_mut(&mut self) -> &mut Vec<Event> {
         match self {
             Self::Add(Addition { events, .. })
+            | Self::Move(Addition { events, .. })
             | Self::Mark { events, .. }
             | Self::State { events, .. }
             | Self::Finish { events, .. }

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Finish,
     /// Events about a message that is not in the journal.
     Note,
+    /// Live messages and their body, copied forward from an older segment.
+    Move,
     /// Nothing: it covers bytes that were set aside. Payload and body are not to be read.
     Hole,
 }
@@ -40,6 +42,7 @@ impl Kind {
             Self::Finish => 4,
             Self::Hole => 5,
             Self::Note => 6,
+            Self::Move => 7,
         }
     }
 
@@ -51,6 +54,7 @@ impl Kind {
             4 => Self::Finish,
             5 => Self::Hole,
             6 => Self::Note,
+            7 => Self::Move,
             _ => return None,
         })
     }

@@ -14,8 +14,8 @@ pub(super) struct Entry {
     pub(super) add: Place,
     /// Which of the add's messages it is.
     pub(super) section: u32,
-    /// Its place in the list that recovery gathers; of no meaning later. It fits into what alignment leaves unused.
-    pub(super) slot: u32,
+    /// Its share of the add's frame, in bytes.
+    pub(super) weight: u32,
     pub(super) state: Option<Place>,
     /// A mark later than the state.
     pub(super) mark: Option<Place>,
@@ -24,8 +24,24 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 struct Use {
     pins: u64,
+    /// Bytes of frames in it.
+    size: u64,
+    /// Bytes of adds of live messages.
+    live: u64,
+    /// Pins by states and marks; how many were ever written, and their bytes.
+    small_pins: u64,
+    smalls: u64,
+    small_size: u64,
     /// Segments with adds that ended here.
     ended: BTreeSet<Seq>,
+}
+
+impl Use {
+    /// About how many of its bytes are still needed.
+    fn needed(&self) -> u64 {
+        let small = (self.small_size * self.small_pins).checked_div(self.smalls);
+        self.live + small.unwrap_or(0)
+    }
 }
 
 /// See the module.
@@ -52,10 +68,6 @@ impl Index {
         self.messages.get(&id).copied()
     }
 
-    pub(super) fn get_mut(&mut self, id: MessageId) -> Option<&mut Entry> {
-        self.messages.get_mut(&id)
-    }
-
     /// Every live message.
     pub(super) fn iter(&self) -> impl Iterator<Item = (MessageId, Entry)> {
         self.messages.iter().map(|(id, entry)| (*id, *entry))
@@ -78,21 +90,47 @@ impl Index {
         self.changed = true;
     }
 
+    /// A frame of `length` bytes was written to `seq`. `small`: a state or a mark.
+    pub(super) fn wrote(&mut self, seq: Seq, length: u64, small: bool) {
+        let usage = self.segments.entry(seq).or_default();
+        usage.size += length;
+        if small {
+            usage.smalls += 1;
+            usage.small_size += length;
+        }
+    }
+
     /// A new message; `false` when the id is taken.
-    pub(super) fn add(&mut self, id: MessageId, add: Place, section: u32, slot: u32) -> bool {
+    pub(super) fn add(&mut self, id: MessageId, add: Place, section: u32, weight: u32) -> bool {
         if self.messages.contains_key(&id) {
             return false;
         }
         let entry = Entry {
             add,
             section,
-            slot,
+            weight,
             state: None,
             mark: None,
         };
         self.messages.insert(id, entry);
-        self.pin(add.seq);
+        self.pin_add(add.seq, weight);
         true
+    }
+
+    /// A message stands elsewhere now, with its state; one that is not known is new.
+    pub(super) fn relocate(&mut self, id: MessageId, add: Place, section: u32, weight: u32) {
+        if let Some(entry) = self.messages.remove(&id) {
+            if entry.add.seq != add.seq {
+                // While the old place is on disk, the new one must be: what ended the message later ends it there.
+                self.segments
+                    .entry(add.seq)
+                    .or_default()
+                    .ended
+                    .insert(entry.add.seq);
+            }
+            self.unpin_all(&entry);
+        }
+        self.add(id, add, section, weight);
     }
 
     /// A new mark; `false` for an unknown id.
@@ -101,8 +139,8 @@ impl Index {
             return false;
         };
         let old = entry.mark.replace(place);
-        self.pin(place.seq);
-        self.unpin(old);
+        self.pin_small(place.seq);
+        self.unpin_small(old);
         true
     }
 
@@ -112,8 +150,8 @@ impl Index {
             return false;
         };
         let old = [entry.state.replace(place), entry.mark.take()];
-        self.pin(place.seq);
-        old.into_iter().for_each(|place| self.unpin(place));
+        self.pin_small(place.seq);
+        old.into_iter().for_each(|place| self.unpin_small(place));
         true
     }
 
@@ -123,9 +161,7 @@ impl Index {
         if entry.add.seq != seq {
             self.segments.entry(seq).or_default().ended.insert(entry.add.seq);
         }
-        self.unpin(Some(entry.add));
-        self.unpin(entry.state);
-        self.unpin(entry.mark);
+        self.unpin_all(&entry);
         Some(entry)
     }
 
@@ -143,16 +179,63 @@ impl Index {
             .collect()
     }
 
-    fn pin(&mut self, seq: Seq) {
-        self.segments.entry(seq).or_default().pins += 1;
+    /// The segment to be emptied next, once the journal holds more than twice what is needed, and `slack` bytes. The one with
+    /// the least in it that is needed; when all are well filled, the oldest, since others may wait for it.
+    pub(super) fn victim(&self, head: Option<Seq>, slack: u64, not: &BTreeSet<Seq>) -> Option<Seq> {
+        let (size, needed) = self.segments.values().fold((0, 0), |(size, needed), usage| {
+            (size + usage.size, needed + usage.needed())
+        });
+        if size <= 2 * needed + slack {
+            return None;
+        }
+        let movable =
+            |(seq, usage): &(&Seq, &Use)| usage.pins > 0 && Some(**seq) != head && !not.contains(seq);
+        let all = || self.segments.iter().filter(movable);
+        let emptiest = all().min_by_key(|(_, usage)| usage.needed() * 1000 / usage.size.max(1));
+        let half_empty = emptiest.filter(|(_, usage)| 2 * usage.needed() < usage.size);
+        half_empty.or_else(|| all().next()).map(|(seq, _)| *seq)
     }
 
-    fn unpin(&mut self, place: Option<Place>) {
+    /// Whether anything in the segment is still needed.
+    pub(super) fn is_pinned(&self, seq: Seq) -> bool {
+        self.segments.get(&seq).is_some_and(|usage| usage.pins > 0)
+    }
+
+    fn pin_add(&mut self, seq: Seq, weight: u32) {
+        let usage = self.segments.entry(seq).or_default();
+        usage.pins += 1;
+        usage.live += u64::from(weight);
+    }
+
+    fn pin_small(&mut self, seq: Seq) {
+        let usage = self.segments.entry(seq).or_default();
+        usage.pins += 1;
+        usage.small_pins += 1;
+    }
+
+    fn unpin_small(&mut self, place: Option<Place>) {
         if let Some(usage) = place.and_then(|place| self.segments.get_mut(&place.seq)) {
             usage.pins = usage.pins.saturating_sub(1);
+            usage.small_pins = usage.small_pins.saturating_sub(1);
             self.changed |= usage.pins == 0;
         }
     }
+
+    fn unpin_all(&mut self, entry: &Entry) {
+        if let Some(usage) = self.segments.get_mut(&entry.add.seq) {
+            usage.pins = usage.pins.saturating_sub(1);
+            usage.live = usage.live.saturating_sub(u64::from(entry.weight));
+            self.changed |= usage.pins == 0;
+        }
+        self.unpin_small(entry.state);
+        self.unpin_small(entry.mark);
+    }
+}
+
+/// The share of a frame of `length` bytes that each of its `messages` has.
+pub(super) fn weight(length: u64, messages: usize) -> u32 {
+    let share = length / (messages.max(1) as u64);
+    u32::try_from(share).unwrap_or(u32::MAX)
 }
 
 /// Ids are made by the spool, from random bits and a counter: one multiplication spreads them well enough.

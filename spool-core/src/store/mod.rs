@@ -5,6 +5,7 @@
 //! no thread and no clock of its own, and knows no async: callers bring one writer and as many readers as they like.
 
 mod change;
+mod compaction;
 mod dir;
 mod error;
 mod event_log;
@@ -39,19 +40,20 @@ use crate::id::MessageId;
 use crate::message::Message;
 use crate::summary::EnvelopeSummary;
 use bytes::Bytes;
+use compaction::Compaction;
 use event_log::EventLog;
 use fs::{Fs, FsFile, RealFs};
-use index::{Entry, Index};
+use index::{Entry, Index, weight};
 use key_log::KeyLog;
 use reader::{Reader, Unread};
 use replay::Untold;
-use segment::{Place, Seq};
+use segment::Seq;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use writer::{Tally, Trouble, Writer};
+use writer::{Placed, Tally, Trouble, Writer};
 
 /// Bounds of [`StoreOptions::segment_size`]; offsets have 32 bits.
 const MIN_SEGMENT: u64 = 64 << 10;
@@ -74,6 +76,7 @@ pub struct Store {
     reader: Reader,
     events: EventLog,
     keys: KeyLog,
+    compaction: Mutex<Compaction>,
     /// Why no change is taken any more.
     failed: OnceLock<String>,
     counters: Counters,
@@ -87,6 +90,8 @@ struct Counters {
     changes: AtomicU64,
     syncs: AtomicU64,
     bytes: AtomicU64,
+    /// Messages copied forward.
+    moved: AtomicU64,
     /// Commits since [`Store::maintain`] last ran.
     unattended: AtomicU64,
 }
@@ -137,6 +142,7 @@ impl Store {
             index: Mutex::new(replay.index),
             events,
             keys,
+            compaction: Mutex::default(),
             failed: OnceLock::new(),
             counters: Counters::default(),
             gauge: Mutex::default(),
@@ -151,7 +157,7 @@ impl Store {
         }
         store.maintain();
         let recovery = Recovery {
-            messages: replay.messages,
+            messages: replay.messages.into_values().collect(),
             torn_bytes: replay.rests.iter().map(|rest| rest.torn).sum(),
             damage,
             last_id: replay.last_id,
@@ -211,7 +217,10 @@ impl Store {
         if self.counters.unattended.fetch_add(1, Relaxed) >= MAX_UNATTENDED {
             self.maintain();
         }
-        let mut writer = locked(&self.writer);
+        self.commit_with(&mut locked(&self.writer), changes)
+    }
+
+    fn commit_with(&self, writer: &mut Writer, changes: &mut [Change]) -> Vec<Result<(), StoreError>> {
         if let Some(text) = self.failed.get() {
             return all_failed(changes, text);
         }
@@ -220,9 +229,9 @@ impl Store {
         match written {
             Ok(batch) => {
                 let mut index = locked(&self.index);
-                for (number, place) in &batch.placed {
-                    if let Some(change) = changes.get(*number) {
-                        apply(&mut index, change, *place);
+                for placed in &batch.placed {
+                    if let Some(change) = changes.get(placed.number) {
+                        apply(&mut index, change, *placed);
                         self.events.push(change.events());
                         if let Change::Add(addition) = change {
                             self.keys.push_of(addition);
@@ -391,6 +400,7 @@ impl Store {
             bytes: self.counters.bytes.load(Relaxed),
             messages: index.len() as u64,
             segments: index.segments() as u64,
+            moved: self.counters.moved.load(Relaxed),
         }
     }
 
@@ -404,11 +414,21 @@ impl Store {
     }
 }
 
-fn apply(index: &mut Index, change: &Change, place: Place) {
+fn apply(index: &mut Index, change: &Change, placed: Placed) {
+    let Placed { place, length, .. } = placed;
+    let small = matches!(change, Change::Mark { .. } | Change::State { .. });
+    index.wrote(place.seq, length, small);
     match change {
         Change::Add(addition) => {
+            let weight = weight(length, addition.messages.len());
             for (section, message) in (0..).zip(&addition.messages) {
-                index.add(message.id, place, section, 0);
+                index.add(message.id, place, section, weight);
+            }
+        }
+        Change::Move(addition) => {
+            let weight = weight(length, addition.messages.len());
+            for (section, message) in (0..).zip(&addition.messages) {
+                index.relocate(message.id, place, section, weight);
             }
         }
         Change::Mark { id, .. } => {

@@ -6,9 +6,11 @@
 use super::OpenError;
 use super::dir::{self, JOURNAL};
 use super::fs::{Fs, RealFs};
-use super::reader::Reader;
+use super::reader::{Reader, Unread};
 use super::replay::{self, Replay};
+use crate::id::MessageId;
 use crate::message::Message;
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,17 +51,29 @@ pub fn status_from_disk_on(
     dir: &Path,
     each: &mut dyn FnMut(Message),
 ) -> Result<(), OpenError> {
-    let index = look(&*fs, dir)?.index;
-    let mut all: Vec<_> = index.iter().collect();
-    drop(index);
-    // As they lie on disk.
-    all.sort_unstable_by_key(|(_, entry)| (entry.add, entry.section));
-    let reader = Reader::new(fs, dir.join(JOURNAL));
-    for (id, entry) in all {
-        // Only what has ended in the meantime can be gone, and the records were checked a moment ago.
-        if let Ok(message) = reader.message(id, entry) {
-            each(message);
+    let mut missed: Option<HashSet<MessageId>> = None;
+    for _ in 0..TRIES {
+        let index = look(&*fs, dir)?.index;
+        let wanted = |id: &MessageId| missed.as_ref().is_none_or(|missed| missed.contains(id));
+        let mut all: Vec<_> = index.iter().filter(|(id, _)| wanted(id)).collect();
+        drop(index);
+        // As they lie on disk.
+        all.sort_unstable_by_key(|(_, entry)| (entry.add, entry.section));
+        let reader = Reader::new(Arc::clone(&fs), dir.join(JOURNAL));
+        let mut gone = HashSet::new();
+        for (id, entry) in all {
+            match reader.message(id, entry) {
+                Ok(message) => each(message),
+                // It has ended in the meantime, or was copied forward: another look tells.
+                Err(Unread::Gone) => drop(gone.insert(id)),
+                // The records were checked a moment ago.
+                Err(Unread::Damaged(_)) => {}
+            }
         }
+        if gone.is_empty() {
+            break;
+        }
+        missed = Some(gone);
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ impl Writer {
             Change::Finish { id, .. } => {
                 self.staged.insert(*id, false);
             }
-            Change::Mark { .. } | Change::State { .. } | Change::Note { .. } => {}
+            Change::Mark { .. } | Change::State { .. } | Change::Note { .. } | Change::Move(_) => {}
         }
     }
 
@@ -49,6 +49,12 @@ impl Writer {
                 }
             }
             Change::Note { .. } => Ok(()),
+            Change::Move(addition) => {
+                let gone = addition.messages.iter().find(|message| !live(&message.id));
+                gone.map_or(Ok(()), |message| {
+                    Err(Trouble::Refused(StoreError::NoSuchMessage(message.id)))
+                })
+            }
             Change::Add(addition) => {
                 if let Some(reason) = record::unfit(addition) {
                     return Err(Trouble::Refused(StoreError::Invalid(reason.to_owned())));

@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Files kept open: a large backlog must not use up the descriptors.
 const MAX_OPEN: usize = 64;
+/// What holds messages.
+const ADDS: [Kind; 2] = [Kind::Add, Kind::Move];
 /// The first read: most frames come whole with it.
 const GUESS: usize = 4096;
 
@@ -69,18 +71,18 @@ impl Reader {
 
     /// The message that `entry` points to.
     pub(super) fn message(&self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
-        let frame = self.frame(entry.add, Kind::Add)?;
+        let frame = self.frame(entry.add, &ADDS)?;
         let add: AddRecord = frame.record()?;
         let message = add.message(entry.section, u64::from(frame.header.body_len));
         let Some(mut message) = message.filter(|message| message.id == id) else {
             return Err(Unread::Damaged("another message stands in its place".to_owned()));
         };
         if let Some(place) = entry.state {
-            let record: StateRecord = self.frame(place, Kind::State)?.record()?;
+            let record: StateRecord = self.frame(place, &[Kind::State])?.record()?;
             message.state = record.state;
         }
         if let Some(place) = entry.mark {
-            let record: MarkRecord = self.frame(place, Kind::Mark)?.record()?;
+            let record: MarkRecord = self.frame(place, &[Kind::Mark])?.record()?;
             message.state.status = record.status;
             message.state.in_flight = record.in_flight;
         }
@@ -89,7 +91,7 @@ impl Reader {
 
     /// The body of the add at `place`, checked.
     pub(super) fn body(&self, place: Place) -> Result<Bytes, Unread> {
-        let frame = self.frame(place, Kind::Add)?;
+        let frame = self.frame(place, &ADDS)?;
         let body = frame.part(frame.header.body_at(), frame.header.body_len)?;
         if crc32c::crc32c(&body) != frame.header.body_crc {
             return Err(Unread::Damaged("the body fails its checksum".to_owned()));
@@ -97,7 +99,7 @@ impl Reader {
         Ok(body)
     }
 
-    fn frame(&self, place: Place, kind: Kind) -> Result<Frame, Unread> {
+    fn frame(&self, place: Place, kinds: &[Kind]) -> Result<Frame, Unread> {
         let file = self.file(place.seq)?;
         let offset = u64::from(place.offset);
         let mut start = vec![0; GUESS];
@@ -106,7 +108,7 @@ impl Reader {
         let header = start
             .first_chunk::<{ frame::HEADER }>()
             .and_then(|bytes| Header::decode(bytes, place, None).ok())
-            .filter(|header| header.kind == kind)
+            .filter(|header| kinds.contains(&header.kind))
             .ok_or_else(|| Unread::Damaged("its header fails its checksum".to_owned()))?;
         Ok(Frame {
             file,

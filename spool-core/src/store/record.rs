@@ -233,7 +233,7 @@ impl NotedEvent {
 pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, postcard::Error> {
     let telling = TellingOut::of(change.events());
     match change {
-        Change::Add(addition) => {
+        Change::Add(addition) | Change::Move(addition) => {
             let record = AddOut {
                 spooled_at: addition.spooled_at,
                 parent: addition.parent,
@@ -244,7 +244,14 @@ pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, post
                 messages: MessagesOut(&addition.messages),
             };
             postcard::to_io(&record, buffer)?;
-            Ok(Kind::Add)
+            Ok(match change {
+                Change::Move(_) => Kind::Move,
+                Change::Add(_)
+                | Change::Mark { .. }
+                | Change::State { .. }
+                | Change::Finish { .. }
+                | Change::Note { .. } => Kind::Add,
+            })
         }
         Change::Mark {
             id,

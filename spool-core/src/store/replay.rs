@@ -4,9 +4,9 @@
 
 use super::frame::{Header, Kind};
 use super::fs::{Fs, Mode};
-use super::index::{Entry, Index};
+use super::index::{Entry, IdHasher, Index, weight};
 use super::record::{
-    self, AddRecord, FinishRecord, MarkRecord, NoteRecord, NotedEvent, StateRecord, Telling,
+    self, AddRecord, FinishRecord, MarkRecord, MessageRecord, NoteRecord, NotedEvent, StateRecord, Telling,
 };
 use super::scan::{Bad, Item, Scan, ScanError};
 use super::segment::{self, Place, Seq};
@@ -16,7 +16,8 @@ use crate::event::{Event, EventKind};
 use crate::id::MessageId;
 use crate::message::Status;
 use crate::next_hop::NextHop;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ const MAX_UNTOLD: usize = 262_144;
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     pub(super) index: Index,
-    pub(super) messages: Vec<Recovered>,
+    pub(super) messages: HashMap<MessageId, Recovered, BuildHasherDefault<IdHasher>>,
     pub(super) last_id: Option<MessageId>,
     pub(super) broken: Vec<Broken>,
     pub(super) rests: Vec<Rest>,
@@ -203,11 +204,11 @@ impl Replay {
 
     /// Applies one frame. An error says what is wrong with its payload; nothing is changed then.
     fn frame(&mut self, place: Place, header: Header, payload: &[u8]) -> Result<(), String> {
+        let small = matches!(header.kind, Kind::Mark | Kind::State);
+        self.index.wrote(place.seq, header.frame_len(), small);
         match header.kind {
-            Kind::Add => {
-                let add: AddRecord = record::decode(payload)?;
-                self.add(place, add, u64::from(header.body_len));
-            }
+            Kind::Add => self.add(place, record::decode(payload)?, header),
+            Kind::Move => self.moved(place, record::decode(payload)?, header),
             Kind::Mark => {
                 let mark: MarkRecord = record::decode(payload)?;
                 self.saw(mark.id);
@@ -245,7 +246,31 @@ impl Replay {
         Ok(())
     }
 
-    fn add(&mut self, place: Place, add: AddRecord, body_size: u64) {
+    fn moved(&mut self, place: Place, add: AddRecord, header: Header) {
+        let weight = weight(header.frame_len(), add.messages.len());
+        for (section, message) in (0..).zip(add.messages) {
+            self.saw(message.id);
+            self.index.relocate(message.id, place, section, weight);
+            self.remember(message, add.spooled_at, header);
+        }
+    }
+
+    fn remember(&mut self, message: MessageRecord, spooled_at: Timestamp, header: Header) {
+        let state = message.state.map(|state| (state.status, state.in_flight));
+        let (status, in_flight) = state.unwrap_or((message.status, message.in_flight));
+        let recovered = Recovered {
+            id: message.id,
+            status,
+            in_flight,
+            spooled_at,
+            next_hops: self.intern(message.next_hops),
+            body_size: u64::from(header.body_len),
+        };
+        self.messages.insert(message.id, recovered);
+    }
+
+    fn add(&mut self, place: Place, add: AddRecord, header: Header) {
+        let weight = weight(header.frame_len(), add.messages.len());
         let (ids, mut kinds) = (
             add.messages.iter().map(|message| message.id).collect(),
             add.telling.kinds.into_iter(),
@@ -260,7 +285,7 @@ impl Replay {
                 let entry = Entry {
                     add: place,
                     section,
-                    slot: 0,
+                    weight,
                     state: None,
                     mark: None,
                 };
@@ -276,21 +301,9 @@ impl Replay {
                     },
                 );
             }
-            let slot = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
-            if !self.index.add(message.id, place, section, slot) {
-                continue;
+            if self.index.add(message.id, place, section, weight) {
+                self.remember(message, add.spooled_at, header);
             }
-            let next_hops = self.intern(message.next_hops);
-            let state = message.state.map(|state| (state.status, state.in_flight));
-            let (status, in_flight) = state.unwrap_or((message.status, message.in_flight));
-            self.messages.push(Recovered {
-                id: message.id,
-                status,
-                in_flight,
-                spooled_at: add.spooled_at,
-                next_hops,
-                body_size,
-            });
         }
     }
 
@@ -322,21 +335,13 @@ impl Replay {
     }
 
     fn finish(&mut self, id: MessageId, seq: Seq) {
-        let Some(slot) = self.index.finish(id, seq).and_then(|entry| index(entry.slot)) else {
-            return;
-        };
-        if slot < self.messages.len() {
-            self.messages.swap_remove(slot);
-        }
-        let moved = self.messages.get(slot).map(|moved| moved.id);
-        if let Some(entry) = moved.and_then(|id| self.index.get_mut(id)) {
-            entry.slot = u32::try_from(slot).unwrap_or(u32::MAX);
+        if self.index.finish(id, seq).is_some() {
+            self.messages.remove(&id);
         }
     }
 
     fn set(&mut self, id: MessageId, status: Status, in_flight: Option<Timestamp>) {
-        let slot = self.index.get(id).and_then(|entry| index(entry.slot));
-        if let Some(message) = slot.and_then(|slot| self.messages.get_mut(slot)) {
+        if let Some(message) = self.messages.get_mut(&id) {
             message.status = status;
             message.in_flight = in_flight;
         }
@@ -353,10 +358,6 @@ impl Replay {
         self.hops.insert(Arc::clone(&hops));
         hops
     }
-}
-
-fn index(slot: u32) -> Option<usize> {
-    usize::try_from(slot).ok()
 }
 
 fn broken(seq: Seq, offset: u64, length: u64, reason: String) -> Broken {

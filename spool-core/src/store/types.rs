@@ -19,6 +19,8 @@ pub struct StoreOptions {
     pub event_log_size: u64,
     /// How long the name of an add is remembered. Default 1 day.
     pub key_window: Duration,
+    /// How much finished mail the journal may hold beyond as much as there is live mail, in segments. Default 2.
+    pub slack_segments: u32,
     /// Messages above which adds answer `Full`; 0: no limit.
     pub max_messages: u64,
 }
@@ -30,6 +32,7 @@ impl Default for StoreOptions {
             min_free_space: 256 << 20,
             event_log_size: 64 << 20,
             key_window: Duration::from_secs(86_400),
+            slack_segments: 2,
             max_messages: 0,
         }
     }
@@ -115,4 +118,6 @@ pub struct StoreStats {
     pub messages: u64,
     /// Journal segments on disk now.
     pub segments: u64,
+    /// Messages that compaction copied forward.
+    pub moved: u64,
 }

@@ -83,12 +83,22 @@ pub(super) struct Writer {
     tally: Tally,
 }
 
+/// A change that was written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placed {
+    /// Which of the batch.
+    pub(super) number: usize,
+    pub(super) place: Place,
+    /// Bytes of its frame.
+    pub(super) length: u64,
+}
+
 /// The outcome of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) results: Vec<Result<(), StoreError>>,
     /// Which changes were written, and where.
-    pub(super) placed: Vec<(usize, Place)>,
+    pub(super) placed: Vec<Placed>,
     /// Free space as read for this batch, so that it is read once.
     pub(super) available: Option<u64>,
 }
@@ -143,9 +153,13 @@ impl Writer {
                 .permit(change, index, &mut batch)
                 .and_then(|()| self.numbered(change));
             match written {
-                Ok(place) => {
+                Ok((place, length)) => {
                     self.stage(change);
-                    batch.placed.push((number, place));
+                    batch.placed.push(Placed {
+                        number,
+                        place,
+                        length,
+                    });
                     batch.results.push(Ok(()));
                 }
                 Err(Trouble::Refused(error)) => batch.results.push(Err(error)),
@@ -160,7 +174,7 @@ impl Writer {
     }
 
     /// Gives the events of `change` their numbers, and appends it. What is refused takes no number.
-    fn numbered(&mut self, change: &mut Change) -> Result<Place, Trouble> {
+    fn numbered(&mut self, change: &mut Change) -> Result<(Place, u64), Trouble> {
         let before = self.last_event;
         for event in change.events_mut() {
             self.last_event += 1;
@@ -173,10 +187,10 @@ impl Writer {
         appended
     }
 
-    /// Encodes `change` at the end of the head, taking a new one if it does not fit.
-    fn append(&mut self, change: &Change) -> Result<Place, Trouble> {
+    /// Encodes `change` at the end of the head, taking a new one if it does not fit; gives its place and length.
+    fn append(&mut self, change: &Change) -> Result<(Place, u64), Trouble> {
         let body: &[u8] = match change {
-            Change::Add(addition) => &addition.body,
+            Change::Add(addition) | Change::Move(addition) => &addition.body,
             Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } | Change::Note { .. } => &[],
         };
         let mut start = self.buffer.len();
@@ -222,7 +236,7 @@ impl Writer {
         if self.buffer.len() >= FLUSH {
             self.flush()?;
         }
-        Ok(place)
+        Ok((place, header.frame_len()))
     }
 
     /// Whether the buffer, and a body behind it, fit into the head.

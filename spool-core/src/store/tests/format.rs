@@ -31,7 +31,7 @@ fn encoded(change: &Change) -> (String, String) {
     let mut payload = Vec::new();
     let kind = record::encode(change, &mut payload).unwrap();
     let body: &[u8] = match change {
-        Change::Add(addition) => &addition.body,
+        Change::Add(addition) | Change::Move(addition) => &addition.body,
         Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } | Change::Note { .. } => &[],
     };
     let header = Header::of(kind, &payload, body, SALT).unwrap();
@@ -200,6 +200,12 @@ fn golden_bytes() {
     let note = Change::Note {
         events: vec![event(9, EventKind::Quarantined("q".to_owned()))],
     };
+    let Change::Add(moved) = rich_add() else { panic!() };
+    let moved = Change::Move(Addition {
+        key: None,
+        events: vec![],
+        ..moved
+    });
     let all = [
         (
             "segment",
@@ -212,6 +218,7 @@ fn golden_bytes() {
         ("state", encoded(&rich)),
         ("finish", encoded(&finish(1))),
         ("note", encoded(&note)),
+        ("move", encoded(&moved)),
         (
             "hole",
             (
@@ -291,6 +298,11 @@ fn golden_bytes_are_read() {
                 let note: NoteRecord = record::decode(&payload).unwrap();
                 let read: Vec<Event> = note.events.into_iter().map(NotedEvent::event).collect();
                 assert_eq!(read, [event(9, EventKind::Quarantined("q".to_owned()))]);
+            }
+            Kind::Move => {
+                let record: AddRecord = record::decode(&payload).unwrap();
+                assert_eq!((record.key, record.telling.kinds), (None, vec![]));
+                assert_eq!(record.messages[1].state, Some(rich_state()));
             }
             Kind::Hole => assert_eq!(header.frame_len(), 100),
         }

@@ -1,5 +1,6 @@
 //! Tests of the store as a whole, most of them on a simulated disk.
 
+mod compaction;
 mod crash;
 mod damage;
 mod faults;
@@ -9,6 +10,7 @@ mod real;
 mod shelf;
 
 use super::fs::SimFs;
+use super::segment::Place;
 use super::*;
 use crate::address::Address;
 use crate::attempt::{Attempt, AttemptReport, AttemptResult, Stage};
@@ -25,6 +27,7 @@ fn options() -> StoreOptions {
     StoreOptions {
         segment_size: MIN_SEGMENT,
         min_free_space: 0,
+        slack_segments: 0,
         max_messages: 0,
         ..StoreOptions::default()
     }

@@ -1,0 +1,183 @@
+//! Compaction: what is still needed of an old segment is copied to the end of the journal, and the segment is given back.
+//!
+//! It runs in small steps under the writer's lock, so that no commit comes between the reading and the writing of a
+//! message; a step is bounded in bytes and frames. A crash leaves a message in two places, of which the later one counts.
+//! It never touches a segment that it reads: [`Store::maintain`] takes it off the disk once nothing in it is needed. What
+//! cannot be read stays where it is, and its segment with it.
+
+use super::change::{Addition, Change, NewMessage};
+use super::frame::Kind;
+use super::fs::Mode;
+use super::record::{self, AddRecord, MarkRecord, StateRecord};
+use super::scan::{Item, Scan};
+use super::segment::{self, Place, Seq};
+use super::{Store, locked};
+use crate::id::MessageId;
+use crate::message::Section;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Bytes that one step copies, and one message more.
+const STEP_BYTES: u64 = 256 << 10;
+/// Frames that one step looks at.
+const STEP_FRAMES: usize = 2048;
+
+/// How far it has come.
+#[derive(Debug, Default)]
+pub(super) struct Compaction {
+    scan: Option<(Seq, Scan)>,
+    /// Segments with something that cannot be read. Looked at again after the next start.
+    unmovable: BTreeSet<Seq>,
+}
+
+impl Store {
+    /// Makes one step, if the journal holds too much that is no longer needed; whether there is more to do. Meant for the
+    /// time between commits, with [`Store::maintain`] after it.
+    pub fn compact(&self) -> bool {
+        if self.failed.get().is_some() {
+            return false;
+        }
+        let mut writer = locked(&self.writer);
+        let mut compaction = locked(&self.compaction);
+        if compaction.scan.is_none() {
+            let slack = u64::from(self.options.slack_segments) * self.options.segment_size;
+            let victim = locked(&self.index).victim(writer.head(), slack, &compaction.unmovable);
+            let Some(seq) = victim else { return false };
+            compaction.scan = self.scan(seq).map(|scan| (seq, scan));
+            if compaction.scan.is_none() {
+                compaction.unmovable.insert(seq);
+                return true;
+            }
+        }
+        let Some((seq, mut scan)) = compaction.scan.take() else {
+            return false;
+        };
+        let (mut changes, ended) = self.gather(&mut scan);
+        let moved: usize = changes.iter().map(messages).sum();
+        let results = self.commit_with(&mut writer, &mut changes);
+        if results.iter().any(Result::is_err) {
+            // No room: it begins anew with this segment when there is.
+            return false;
+        }
+        self.counters.moved.fetch_add(moved as u64, Relaxed);
+        if !ended {
+            compaction.scan = Some((seq, scan));
+        } else if locked(&self.index).is_pinned(seq) {
+            compaction.unmovable.insert(seq);
+            tracing::warn!(segment = %segment::name(seq), "holds something that cannot be read, and stays");
+        }
+        true
+    }
+
+    fn scan(&self, seq: Seq) -> Option<Scan> {
+        let file = self.fs.open(&segment::path(&self.journal, seq), Mode::Read);
+        file.and_then(|file| Scan::new(file, seq, false)).ok()
+    }
+
+    /// The next things to be copied, and whether the segment has ended.
+    fn gather(&self, scan: &mut Scan) -> (Vec<Change>, bool) {
+        let (mut changes, mut bytes, mut moved) = (Vec::new(), 0, HashSet::new());
+        for _ in 0..STEP_FRAMES {
+            match scan.next() {
+                Ok(Some(Item::Frame { place, header })) => {
+                    if let Some(change) = self.needed(place, header.kind, scan.payload(), &moved) {
+                        bytes += header.frame_len();
+                        if let Change::Move(addition) = &change {
+                            moved.extend(addition.messages.iter().map(|message| message.id));
+                        }
+                        changes.push(change);
+                    }
+                }
+                Ok(Some(Item::Damage(_))) => {}
+                Ok(Some(Item::Tail(_)) | None) | Err(_) => return (changes, true),
+            }
+            if bytes >= STEP_BYTES {
+                break;
+            }
+        }
+        (changes, false)
+    }
+
+    /// What is to be written further on in place of the frame at `place`; `None` when nothing is, or nothing can be. What was
+    /// `moved` by this step has its state with it.
+    fn needed(&self, place: Place, kind: Kind, payload: &[u8], moved: &HashSet<MessageId>) -> Option<Change> {
+        let entry = |id| locked(&self.index).get(id).filter(|_| !moved.contains(&id));
+        match kind {
+            Kind::Add | Kind::Move => self.moved(place, record::decode(payload).ok()?),
+            Kind::State => {
+                let StateRecord { id, .. } = record::decode(payload).ok()?;
+                let entry = entry(id).filter(|entry| entry.state == Some(place))?;
+                let state = Box::new(self.reader.message(id, entry).ok()?.state);
+                let events = Vec::new();
+                Some(Change::State { id, state, events })
+            }
+            Kind::Mark => {
+                let MarkRecord {
+                    id,
+                    status,
+                    in_flight,
+                    ..
+                } = record::decode(payload).ok()?;
+                entry(id).filter(|entry| entry.mark == Some(place))?;
+                let events = Vec::new();
+                Some(Change::Mark {
+                    id,
+                    status,
+                    in_flight,
+                    events,
+                })
+            }
+            Kind::Finish | Kind::Note | Kind::Hole => None,
+        }
+    }
+
+    /// The live messages of an add, as they are now. Those of its messages that have gone stay known to the others.
+    fn moved(&self, place: Place, add: AddRecord) -> Option<Change> {
+        let (mut messages, mut related) = (Vec::new(), add.related);
+        for record in add.messages {
+            let id = record.id;
+            let entry = locked(&self.index).get(id);
+            let Some(entry) = entry.filter(|entry| entry.add == place) else {
+                related.push(id);
+                continue;
+            };
+            let state = self.reader.message(id, entry).ok()?.state;
+            messages.push(NewMessage {
+                id,
+                section: Section {
+                    envelope: record.envelope,
+                    next_hops: record.next_hops,
+                    retry: record.retry,
+                },
+                status: state.status,
+                in_flight: state.in_flight,
+                state: Some(Box::new(state)),
+            });
+        }
+        if messages.is_empty() {
+            return None;
+        }
+        Some(Change::Move(Addition {
+            messages,
+            body: self.reader.body(place).ok()?,
+            flows: add.flows,
+            parent: add.parent,
+            related,
+            spooled_at: add.spooled_at,
+            // The key log holds it: it was synced before the segment could go.
+            key: None,
+            events: Vec::new(),
+        }))
+    }
+}
+
+fn messages(change: &Change) -> usize {
+    match change {
+        Change::Move(addition) => addition.messages.len(),
+        Change::Add(_)
+        | Change::Mark { .. }
+        | Change::State { .. }
+        | Change::Finish { .. }
+        | Change::Note { .. } => 0,
+    }
+}
