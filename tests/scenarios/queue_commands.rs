@@ -262,6 +262,51 @@ fn show_tells_every_attempt_and_gives_the_body_byte_for_byte() {
 }
 
 #[test]
+fn exported_mail_is_whole_and_can_be_brought_to_another_spool() {
+    let capture = Capture::start();
+    let service = Service::paused(&capture.next_hop());
+    let id = service.mail(
+        "ada@example.org",
+        "bob@example.net",
+        b"Subject: x\r\n\r\nhello\r\n",
+    );
+    let other = service.mail("eve@example.org", "bob@example.net", b"Subject: y\r\n\r\n");
+    let to = service.spool.join("../mail");
+    let export = |more: &[&str]| {
+        let base = ["export", "--to", to.to_str().unwrap()];
+        service.directory(&[&base, more].concat())
+    };
+    assert_eq!(export(&["--sender", "^ada"]), "1 exported\n");
+    let body = std::fs::read(to.join(format!("{id}.eml"))).unwrap();
+    assert_eq!(body, service.ask(&["show", &id, "--body"]).stdout);
+    assert_eq!(service.directory(&["show", &id, "--body"]).as_bytes(), body);
+    assert_eq!(std::fs::read_dir(&to).unwrap().count(), 2, "a text and a slip");
+    service.ok(&["freeze", &other]);
+    service.ok(&["remove", &other]);
+    assert_eq!(export(&["--queue", "removed"]), "1 exported\n");
+    assert!(to.join(format!("{other}.json")).exists());
+
+    let elsewhere = Service::start(&capture.next_hop());
+    let shelf = elsewhere.spool.join("removed");
+    std::fs::create_dir(&shelf).unwrap();
+    for kind in ["eml", "json"] {
+        let name = format!("{id}.{kind}");
+        std::fs::copy(to.join(&name), shelf.join(&name)).unwrap();
+    }
+    assert_eq!(elsewhere.ok(&["recover", &id]), "1 recovered\n");
+    elsewhere.ok(&["send", &id]);
+    assert_eq!(capture.message().without_trace(), b"Subject: x\r\n\r\nhello\r\n");
+    let into_a_spool = run(&[
+        "export",
+        "--spool",
+        service.spool.to_str().unwrap(),
+        "--to",
+        shelf.join("..").to_str().unwrap(),
+    ]);
+    assert_eq!(into_a_spool.status.code(), Some(2));
+}
+
+#[test]
 fn extra_retry_intervals_come_first() {
     let service = Service::paused("127.0.0.1:9");
     let id = service.mail("ada@example.org", "bob@example.net", b"x\r\n");

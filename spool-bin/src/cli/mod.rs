@@ -5,6 +5,7 @@ mod console;
 mod count;
 mod events;
 mod explain;
+mod export;
 mod jobs;
 mod load;
 mod operate;
@@ -66,6 +67,8 @@ enum Verb {
     Recover(operate::Recover),
     /// Delete removed messages for good
     Purge(operate::Purge),
+    /// Write messages of a directory as plain files
+    Export(export::Export),
     /// Follow the events
     Events(events::Events),
     /// Show or set the maximum of concurrent delivery sessions
@@ -92,6 +95,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Remove(remove) => remove.run(),
         Verb::Recover(recover) => recover.run(),
         Verb::Purge(purge) => purge.run(),
+        Verb::Export(export) => export.run(),
         Verb::Events(events) => events.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),

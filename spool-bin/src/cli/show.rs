@@ -9,7 +9,7 @@ use crate::format::show;
 use crate::page::Page;
 use crate::selector::read_id;
 use clap::Args;
-use spool_core::store::{Shelf, shelf_from_disk, shelved_text_from_disk, status_from_disk};
+use spool_core::store::{Shelf, mail_from_disk, shelf_from_disk, shelved_text_from_disk, status_from_disk};
 use spool_core::{Clock, MessageId, MessageSummary, SystemClock};
 use std::io::Write;
 use std::path::Path;
@@ -110,20 +110,20 @@ fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
     Ok(page)
 }
 
-/// On a shelf the body is a plain file. In the journal it is not, and only the one who holds the spool hands it out.
+/// From a shelf or from the journal, without the lock.
 fn body_in_directory(dir: &Path, id: MessageId) -> Result<(), Failure> {
+    let mut found = None;
+    mail_from_disk(dir, &mut |message, body| {
+        if message.id == id {
+            found = body();
+        }
+    })?;
     for shelf in Shelf::ALL {
-        match shelved_text_from_disk(dir, shelf, id)? {
-            Some(Ok(text)) => return console::print(|out| out.write_all(&text)),
-            Some(Err(reason)) => return Err(Failure::Failed(format!("{}: {reason}", shelf.queue()))),
-            None => {}
+        if found.is_none() {
+            found = shelved_text_from_disk(dir, shelf, id)?;
         }
     }
-    if in_directory(dir, id)?.is_none() {
-        return Err(nowhere(dir, id));
-    }
-    Err(Failure::Failed(format!(
-        "{id} is in the journal, whose bodies a running service gives out:\nstart one with `spool serve --spool {}`, then `spool show {id} --body`.",
-        dir.display()
-    )))
+    let body = found.ok_or_else(|| nowhere(dir, id))?;
+    let body = body.map_err(|reason| Failure::Failed(format!("{id}: cannot be read: {reason}")))?;
+    console::print(|out| out.write_all(&body))
 }

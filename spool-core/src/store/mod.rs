@@ -31,8 +31,10 @@ mod writer;
 pub use change::{Addition, Change, Finish, NewMessage};
 pub use error::{OpenError, StoreError};
 pub use event_log::EventCursor;
-pub use offline::{count_from_disk, count_from_disk_on, status_from_disk, status_from_disk_on};
-pub use shelf::{Listed, Shelf, Shelved, shelf_from_disk, shelved_text_from_disk};
+pub use offline::{
+    ReadBody, count_from_disk, count_from_disk_on, mail_from_disk, status_from_disk, status_from_disk_on,
+};
+pub use shelf::{Listed, Shelf, Shelved, export_pair, shelf_from_disk, shelved_text_from_disk};
 pub use types::{Damage, Recovered, Recovery, RememberedKey, StoreOptions, StoreStats};
 
 use crate::event::Event;

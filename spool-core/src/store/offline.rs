@@ -10,6 +10,8 @@ use super::reader::{Reader, Unread};
 use super::replay::{self, Replay};
 use crate::id::MessageId;
 use crate::message::Message;
+use bytes::Bytes;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -51,6 +53,26 @@ pub fn status_from_disk_on(
     dir: &Path,
     each: &mut dyn FnMut(Message),
 ) -> Result<(), OpenError> {
+    mail_from_disk_on(fs, dir, &mut |message, _| each(message))
+}
+
+/// Reads the body of the message at hand; `None` when it has just gone from its place. The message then comes again, if it
+/// is still there.
+pub type ReadBody<'a> = &'a dyn Fn() -> Option<Result<Bytes, String>>;
+
+/// As [`status_from_disk`], with the means to read each body.
+///
+/// # Errors
+/// As [`count_from_disk`].
+pub fn mail_from_disk(dir: &Path, each: &mut dyn FnMut(Message, ReadBody<'_>)) -> Result<(), OpenError> {
+    mail_from_disk_on(Arc::new(RealFs), dir, each)
+}
+
+fn mail_from_disk_on(
+    fs: Arc<dyn Fs>,
+    dir: &Path,
+    each: &mut dyn FnMut(Message, ReadBody<'_>),
+) -> Result<(), OpenError> {
     let mut missed: Option<HashSet<MessageId>> = None;
     for _ in 0..TRIES {
         let index = look(&*fs, dir)?.index;
@@ -63,7 +85,21 @@ pub fn status_from_disk_on(
         let mut gone = HashSet::new();
         for (id, entry) in all {
             match reader.message(id, entry) {
-                Ok(message) => each(message),
+                Ok(message) => {
+                    let vanished = Cell::new(false);
+                    let body = || match reader.body(entry.add) {
+                        Ok(body) => Some(Ok(body)),
+                        Err(Unread::Damaged(reason)) => Some(Err(reason)),
+                        Err(Unread::Gone) => {
+                            vanished.set(true);
+                            None
+                        }
+                    };
+                    each(message, &body);
+                    if vanished.get() {
+                        gone.insert(id);
+                    }
+                }
                 // It has ended in the meantime, or was copied forward: another look tells.
                 Err(Unread::Gone) => drop(gone.insert(id)),
                 // The records were checked a moment ago.

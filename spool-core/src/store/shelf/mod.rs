@@ -221,6 +221,21 @@ pub fn shelved_text_from_disk(
     }
 }
 
+/// Writes a message as a pair of plain files into `dir`, as they lie on a shelf: durable when this answers. A pair of the
+/// same name is replaced.
+///
+/// # Errors
+/// Those of the file system; the pair is not there then, or not whole.
+pub fn export_pair(dir: &Path, shelved: &Shelved, body: &[u8]) -> io::Result<()> {
+    let board = Board {
+        fs: &RealFs,
+        dir: dir.to_owned(),
+    };
+    board.lay(shelved.message.id, TEXT, body)?;
+    board.lay_slip(shelved)?;
+    RealFs.sync_dir(dir)
+}
+
 /// One shelf's directory.
 struct Board<'a> {
     fs: &'a dyn Fs,

@@ -1,0 +1,136 @@
+//! `spool export`: messages of a directory as plain files.
+//!
+//! It reads the spool without its lock, beside whatever service runs on it, and never writes there.
+
+use super::which::Which;
+use crate::failure::Failure;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use spool_core::store::{
+    Shelf, Shelved, export_pair, mail_from_disk, shelf_from_disk, shelved_text_from_disk,
+};
+use spool_core::{Clock, Message, MessageId, MessageSummary, SystemClock, Timestamp, harmless};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool export --spool /var/spool/out --to ./mail                    everything on the spool
+  spool export --spool /var/spool/out --frozen --older 2d --to ./old
+  spool export --spool /var/spool/out --queue removed --to ./removed
+
+Each message becomes ID.eml, byte for byte as it would be sent, and ID.json with its envelope and every attempt.
+The spool is only read: what was exported is still on it. Copied into the removed directory of a spool, a pair comes back
+with `spool recover ID`.")]
+pub(super) struct Export {
+    #[command(flatten)]
+    which: Which,
+    /// The spool's directory, with or without a service running on it
+    #[arg(long, value_name = "DIR")]
+    spool: PathBuf,
+    /// Where to write; made when missing
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+}
+
+/// What was written, and what could not be.
+struct Outcome<'a> {
+    to: &'a Path,
+    now: Timestamp,
+    done: usize,
+    errors: BTreeMap<MessageId, String>,
+    bar: ProgressBar,
+}
+
+impl Export {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let selector = self.which.selector()?;
+        if self.to.join("FORMAT").exists() || self.to.join("journal").exists() {
+            let text = format!("--to {}: is a spool; name another directory", self.to.display());
+            return Err(Failure::Usage(text));
+        }
+        let mut outcome = Outcome {
+            to: &self.to,
+            now: SystemClock.now(),
+            done: 0,
+            errors: BTreeMap::new(),
+            bar: bar(),
+        };
+        let now = outcome.now;
+        let meant = |message: &Message, shelf: Option<Shelf>| {
+            let mut summary = MessageSummary::of(message, now);
+            summary.queue = shelf.map_or(summary.queue, Shelf::queue);
+            selector.matches(&summary, now)
+        };
+        // Made only once the spool was found to be one.
+        let made = std::cell::OnceCell::new();
+        let make = || {
+            made.get_or_init(|| std::fs::create_dir_all(&self.to).err())
+                .is_none()
+        };
+        match selector.shelf() {
+            None => mail_from_disk(&self.spool, &mut |message, body| {
+                if meant(&message, None) && make() {
+                    let body = body();
+                    let (at, reason) = (now, None);
+                    outcome.write(Shelved { message, at, reason }, body);
+                }
+            })?,
+            Some(shelf) => shelf_from_disk(&self.spool, shelf, &mut |id, shelved| match shelved {
+                Ok(shelved) => {
+                    if meant(&shelved.message, Some(shelf)) && make() {
+                        let text = shelved_text_from_disk(&self.spool, shelf, id);
+                        outcome.write(shelved, text.unwrap_or_else(|error| Some(Err(error.to_string()))));
+                    }
+                }
+                Err(reason) => drop(outcome.errors.insert(id, reason)),
+            })?,
+        }
+        if let Some(Some(error)) = made.get() {
+            return Err(Failure::Failed(format!("--to {}: {error}", self.to.display())));
+        }
+        outcome.end()
+    }
+}
+
+impl Outcome<'_> {
+    /// Without a body it has gone meanwhile, or comes again.
+    fn write(&mut self, shelved: Shelved, body: Option<Result<bytes::Bytes, String>>) {
+        let Some(body) = body else { return };
+        let id = shelved.message.id;
+        let written = body.and_then(|body| {
+            export_pair(self.to, &shelved, &body).map_err(|error| format!("{}: {error}", self.to.display()))
+        });
+        match written {
+            Ok(()) => {
+                self.done += 1;
+                self.bar.inc(1);
+            }
+            Err(reason) => drop(self.errors.insert(id, reason)),
+        }
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        self.bar.finish_and_clear();
+        println!("{} exported", self.done);
+        let text: Vec<String> = self
+            .errors
+            .iter()
+            .map(|(id, reason)| format!("{id}: {}", harmless(reason)))
+            .collect();
+        match text.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Failed(text.join("\nspool: "))),
+        }
+    }
+}
+
+/// On a terminal only; nobody knows beforehand how many there are.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} exported, {per_sec}") {
+        bar.set_style(style);
+    }
+    bar
+}
