@@ -25,7 +25,7 @@ fn every_verb_has_help_that_teaches() {
     let help = text(&spool(&["--help"]).stdout);
     for verb in [
         "serve", "check", "status", "count", "show", "explain", "freeze", "send", "remove", "recover",
-        "purge", "events", "export", "jobs", "submit", "sink", "load",
+        "purge", "events", "export", "fsck", "jobs", "submit", "sink", "load",
     ] {
         assert!(help.contains(verb), "{help}");
         let output = spool(&[verb, "--help"]);

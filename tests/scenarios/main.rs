@@ -12,6 +12,7 @@ mod corpus;
 mod disk;
 mod examples;
 mod first_run;
+mod fsck;
 mod hostile;
 mod kill;
 mod lock;

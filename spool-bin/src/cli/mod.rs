@@ -6,6 +6,7 @@ mod count;
 mod events;
 mod explain;
 mod export;
+mod fsck;
 mod jobs;
 mod load;
 mod operate;
@@ -69,6 +70,8 @@ enum Verb {
     Purge(operate::Purge),
     /// Write messages of a directory as plain files
     Export(export::Export),
+    /// Check a spool that nobody holds, and mend it
+    Fsck(fsck::Fsck),
     /// Follow the events
     Events(events::Events),
     /// Show or set the maximum of concurrent delivery sessions
@@ -96,6 +99,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Recover(recover) => recover.run(),
         Verb::Purge(purge) => purge.run(),
         Verb::Export(export) => export.run(),
+        Verb::Fsck(fsck) => fsck.run(),
         Verb::Events(events) => events.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),

@@ -11,6 +11,7 @@ mod error;
 mod event_log;
 mod frame;
 pub mod fs;
+mod fsck;
 mod index;
 mod key_log;
 mod lines;
@@ -31,6 +32,7 @@ mod writer;
 pub use change::{Addition, Change, Finish, NewMessage};
 pub use error::{OpenError, StoreError};
 pub use event_log::EventCursor;
+pub use fsck::{Ailment, Checkup, Finding, checkup, checkup_on};
 pub use offline::{
     ReadBody, count_from_disk, count_from_disk_on, mail_from_disk, status_from_disk, status_from_disk_on,
 };

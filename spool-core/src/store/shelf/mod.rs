@@ -26,8 +26,8 @@ const MAX_SLIP: u64 = 16 << 20;
 const MAX_TEXT: u64 = u32::MAX as u64;
 /// Pairs that are deleted at once.
 const DISCARDS: usize = 32;
-const TEXT: &str = "eml";
-const SLIP: &str = "json";
+pub(super) const TEXT: &str = "eml";
+pub(super) const SLIP: &str = "json";
 
 /// One of the two shelves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -202,6 +202,13 @@ pub fn shelf_from_disk(
         each(id, board.look(id));
     }
     Ok(())
+}
+
+/// A pair that is to be whole, with its text.
+pub(super) fn look_at(fs: &dyn Fs, dir: &Path, shelf: Shelf, id: MessageId) -> Result<Shelved, String> {
+    let board = Board::new(fs, dir, shelf);
+    board.text(id)?;
+    board.look(id)
 }
 
 /// The text of a message on `shelf` of the spool in `dir`, without its lock; `None` when it is not there.
@@ -393,13 +400,13 @@ fn whole(file: &dyn FsFile, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Only what this store would have named so: `id` in its own spelling.
-fn id_of(name: &str, kind: &str) -> Option<MessageId> {
+pub(super) fn id_of(name: &str, kind: &str) -> Option<MessageId> {
     let stem = name.strip_suffix(kind)?.strip_suffix('.')?;
     let id: MessageId = stem.parse().ok()?;
     (id.to_string() == stem).then_some(id)
 }
 
-fn is_draft(name: &str) -> bool {
+pub(super) fn is_draft(name: &str) -> bool {
     let stem = name.strip_suffix(".tmp");
     stem.is_some_and(|name| id_of(name, TEXT).or_else(|| id_of(name, SLIP)).is_some())
 }

@@ -244,6 +244,9 @@ fn verify(crashed: &SimFs, outcome: &Outcome, context: &str) -> Snapshot {
         third.damage.is_empty() && third.torn_bytes == 0,
         "{context}: {third:?}"
     );
+    let checkup = checkup_on(Arc::new(copy.clone()), Path::new(DIR), false, &mut || {}).unwrap();
+    assert!(checkup.findings.is_empty(), "{context}: {checkup:?}");
+    assert_eq!(checkup.whole, found.len() as u64, "{context}");
     found
 }
 

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod format;
+mod fsck;
 mod operation;
 mod real;
 mod shelf;
