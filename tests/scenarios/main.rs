@@ -10,6 +10,7 @@
 mod clients;
 mod corpus;
 mod disk;
+mod events;
 mod examples;
 mod first_run;
 mod fsck;

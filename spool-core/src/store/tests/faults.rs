@@ -8,7 +8,7 @@ fn is_full(result: &Result<(), StoreError>) -> bool {
     matches!(result, Err(StoreError::Full(_)))
 }
 
-fn wait_for_the_next_try() {
+pub(super) fn wait_for_the_next_try() {
     // A failed attempt to get a spare holds off the next for this long: the one real wait of these tests.
     std::thread::sleep(writer::SPARE_PAUSE);
 }
