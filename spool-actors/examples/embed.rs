@@ -1,4 +1,4 @@
-//! A program with a spool in it: one message in, its story out. `cargo run --example embed [NEXT_HOP]`; for a next hop to
+//! A program with a spool in it: one message in, its story out. `cargo run -p spool-actors --example embed [NEXT_HOP]`; for a next hop to
 //! play with, `spool sink --listen 127.0.0.1:2526`.
 
 use spool_actors::{Add, KillAndFlush, Spool};

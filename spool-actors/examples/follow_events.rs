@@ -1,5 +1,5 @@
 //! A follower that misses no event through restarts and crashes, its own and the spool's.
-//! `cargo run --example follow_events DIR`, as often as you like.
+//! `cargo run -p spool-actors --example follow_events DIR`, as often as you like.
 //!
 //! It keeps the number of the last event it has dealt with in `DIR/seen`, and asks for what came after. An event whose
 //! number could not be kept comes again: whoever counts on these numbers sees each event at least once.

@@ -1,4 +1,4 @@
-//! An on_error hook that puts mail into quarantine when the next hop takes it for spam. `cargo run --example quarantine`
+//! An on_error hook that puts mail into quarantine when the next hop takes it for spam. `cargo run -p spool-actors --example quarantine`
 //!
 //! The hook copies the message to `quarantine/`, where a person finds it as two plain files, and answers `Done`: for the
 //! spool that recipient is taken care of. If the copy fails, the recipient fails, as it would without the hook; nothing

@@ -1,4 +1,4 @@
-//! A presend hook that sends no more than four messages a second to one next hop. `cargo run --example rate_limit`
+//! A presend hook that sends no more than four messages a second to one next hop. `cargo run -p spool-actors --example rate_limit`
 //!
 //! Nothing sleeps: a message that is too early is put off with `SendAt`, which takes no retry interval and outlives a
 //! restart. Each one is given its place in time once, so that a long line is asked twice for each message, not again and
