@@ -34,7 +34,7 @@ impl Store {
     /// Makes one step, if the journal holds too much that is no longer needed; whether there is more to do. Meant for the
     /// time between commits, with [`Store::maintain`] after it.
     pub fn compact(&self) -> bool {
-        if self.failed.get().is_some() {
+        if self.failed.get().is_some() || self.loading().is_some() {
             return false;
         }
         let mut writer = locked(&self.writer);

@@ -82,7 +82,7 @@ pub fn checkup_on(
     let mut checkup = Checkup::default();
     let journal = dir.join(JOURNAL);
     let seqs = replay::segments(&*fs, &journal)?;
-    let replay = replay::replay(&*fs, &journal, &seqs, u64::MAX)?;
+    let replay = replay::replay(&*fs, &journal, &seqs, u64::MAX, &mut |_| true)?;
     checkup.journal(&*fs, &journal, &replay)?;
     checkup.messages(&fs, &journal, &replay, progress);
     let mut orphans = Vec::new();

@@ -73,6 +73,18 @@ impl Index {
         self.messages.iter().map(|(id, entry)| (*id, *entry))
     }
 
+    /// Room for `more` messages, so that taking them in does not take long.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.messages.reserve(more);
+    }
+
+    /// Takes in everything about `later` messages and segments, none of which it knows.
+    pub(super) fn absorb(&mut self, later: Self) {
+        self.messages.extend(later.messages);
+        self.segments.extend(later.segments);
+        self.changed = true;
+    }
+
     /// Whether a segment may have come free since [`Index::take_free`] last looked.
     pub(super) const fn has_changed(&self) -> bool {
         self.changed

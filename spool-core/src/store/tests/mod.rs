@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod format;
 mod fsck;
+mod loading;
 mod operation;
 mod real;
 mod shelf;
@@ -21,6 +22,7 @@ use crate::event::{Event, EventKind};
 use crate::message::{MessageState, Section, Status};
 use crate::reply::Reply;
 use crate::retry::RetryPolicy;
+use std::path::Path;
 
 const DIR: &str = "/spool";
 
