@@ -173,20 +173,10 @@ async fn open(config: &Config) -> Result<OpenSpool, Failure> {
     spool.max_concurrent_jobs = config.max_concurrent_jobs;
     spool.max_jobs_per_destination = config.client.connections_per_destination;
     spool.memory_limit = config.disk.memory_limit;
+    spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
     let agent = Arc::new(SmtpAgent::new(client(config)));
-    let opened = Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?;
-    for damage in &opened.damage {
-        tracing::error!(
-            file = damage.file,
-            offset = damage.offset,
-            length = damage.length,
-            kept_as = damage.kept_as,
-            "damaged, set aside: {}",
-            damage.reason
-        );
-    }
-    Ok(opened)
+    Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
 
 fn client(config: &Config) -> SmtpConfig {

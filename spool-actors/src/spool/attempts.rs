@@ -7,7 +7,7 @@ use actix::{AsyncContext, Context, Handler};
 use spool_core::disposition::{Decisions, Fate, dispose};
 use spool_core::store::{Change, Finish};
 use spool_core::{
-    Attempt, AttemptReport, AttemptResult, EventKind, Message, MessageState, Status, Timestamp,
+    Attempt, AttemptReport, AttemptResult, EventKind, Message, MessageId, MessageState, Status, Timestamp,
 };
 use std::sync::Arc;
 
@@ -87,8 +87,7 @@ impl SpoolActor {
     }
 
     /// Attempts that a former process left open become attempts in doubt.
-    pub(super) fn settle_interrupted(&mut self, ctx: &mut Context<Self>) {
-        let ids = std::mem::take(&mut self.interrupted);
+    pub(super) fn settle_interrupted(&mut self, ids: Vec<MessageId>, ctx: &mut Context<Self>) {
         if ids.is_empty() {
             return;
         }

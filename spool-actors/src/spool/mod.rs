@@ -13,6 +13,7 @@ mod content;
 mod explain;
 mod keys;
 mod listing;
+mod loading;
 pub(crate) mod messages;
 mod open;
 mod operations;
@@ -20,6 +21,7 @@ mod presend;
 mod pump;
 mod queue;
 mod recover;
+mod scrub;
 mod taken;
 mod unwritten;
 
@@ -35,6 +37,7 @@ use actix::{Actor, Addr, AsyncContext, Context, SpawnHandle};
 use bulk::{BulkId, Bulks};
 use commit::Tag;
 use keys::Keys;
+use loading::LoadState;
 use messages::{Flushed, Idle};
 use queue::Queue;
 use spool_core::store::{Change, Store, StoreError};
@@ -79,10 +82,12 @@ pub struct SpoolActor {
     epoch: u64,
     max_jobs_per_destination: usize,
     release_rate: u32,
-    /// Messages that a former process was sending when it ended.
-    interrupted: Vec<MessageId>,
+    /// Whether what was there at the start has come.
+    loaded: LoadState,
     /// Loads from disk under way.
     loading: usize,
+    scrub_rate: u64,
+    scrubbing: bool,
     wake: Option<(Timestamp, SpawnHandle)>,
     /// What the disk has answered, to be published.
     events: Vec<Event>,
@@ -123,10 +128,10 @@ impl Actor for SpoolActor {
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(TICK, |actor, ctx| {
             actor.write_again();
+            actor.scrub(ctx);
             actor.end_unless_wanted(ctx);
         });
         self.start_throttle(ctx);
-        self.settle_interrupted(ctx);
         self.pump(ctx);
     }
 

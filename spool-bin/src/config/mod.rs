@@ -62,6 +62,7 @@ pub(crate) struct Disk {
     pub(crate) min_free_space: u64,
     pub(crate) max_messages: u64,
     pub(crate) memory_limit: u64,
+    pub(crate) scrub_rate: u64,
 }
 
 /// Everything that can be configured.

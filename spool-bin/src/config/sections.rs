@@ -229,6 +229,7 @@ fn disk(section: Section<'_, '_>) -> Disk {
         min_free_space: section.get("min_free_space", 256 << 20, size),
         max_messages: section.get("max_messages", 0, number(0)),
         memory_limit: section.get("memory_limit", 512 << 20, size),
+        scrub_rate: section.get("scrub_rate", 2 << 20, size),
     };
     later_text(&section, "purge_removed_after");
     section.end();

@@ -7,6 +7,7 @@ use super::segment::{Place, Seq};
 use crate::id::MessageId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Bound;
 
 /// Where a live message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,19 @@ impl Index {
     /// Number of segments on disk.
     pub(super) fn segments(&self) -> usize {
         self.segments.len()
+    }
+
+    /// The first segment on disk within `from`.
+    pub(super) fn next_segment(&self, from: Bound<Seq>) -> Option<Seq> {
+        self.segments
+            .range((from, Bound::Unbounded))
+            .next()
+            .map(|(seq, _)| *seq)
+    }
+
+    /// Whether the segment is still there.
+    pub(super) fn is_on_disk(&self, seq: Seq) -> bool {
+        self.segments.contains_key(&seq)
     }
 
     pub(super) fn get(&self, id: MessageId) -> Option<Entry> {

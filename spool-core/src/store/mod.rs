@@ -23,6 +23,7 @@ mod record;
 mod recovery;
 mod replay;
 mod scan;
+mod scrub;
 mod segment;
 mod shelf;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use offline::{
     ReadBody, count_from_disk, count_from_disk_on, mail_from_disk, status_from_disk, status_from_disk_on,
 };
 pub use open::{Begun, Progress};
+pub use scrub::Scrubbed;
 pub use shelf::{Listed, Shelf, Shelved, export_pair, shelf_from_disk, shelved_text_from_disk};
 pub use types::{Damage, Recovered, Recovery, RememberedKey, StoreOptions, StoreStats};
 
@@ -51,6 +53,7 @@ use index::{Entry, Index, weight};
 use key_log::KeyLog;
 use open::Loading;
 use reader::{Reader, Unread};
+use scrub::Scrub;
 use segment::Seq;
 use std::io;
 use std::path::PathBuf;
@@ -82,6 +85,7 @@ pub struct Store {
     keys: KeyLog,
     compaction: Mutex<Compaction>,
     loading: Loading,
+    scrub: Mutex<Scrub>,
     /// Why no change is taken any more.
     failed: OnceLock<String>,
     counters: Counters,

@@ -163,6 +163,7 @@ impl Store {
                 total,
                 ..Loading::default()
             },
+            scrub: Mutex::default(),
             failed: OnceLock::new(),
             counters: Counters::default(),
             gauge: Mutex::default(),

@@ -73,7 +73,7 @@ pub struct Damage {
 }
 
 /// The name that a submitter gave to an add, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RememberedKey {
     /// The name.

@@ -64,8 +64,8 @@ pub(super) struct Queue {
     /// In the order of ids, which is that of arrival.
     entries: BTreeMap<MessageId, Entry>,
     due: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
-    /// Past due at the start, oldest last; released bit by bit.
-    backlog: Vec<MessageId>,
+    /// Past due at the start; released bit by bit, oldest first.
+    backlog: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
     destinations: Vec<Destination>,
     free: Vec<DestinationId>,
     by_hops: HashMap<Arc<[NextHop]>, DestinationId>,
@@ -85,9 +85,8 @@ pub(super) struct ToArm {
 }
 
 impl Queue {
-    /// Takes in what was there at the start. Past-due messages go to the backlog.
+    /// Takes in some of what was there at the start. Past-due messages go to the backlog.
     pub(super) fn recover(&mut self, messages: Vec<Recovered>, now: Timestamp) {
-        let mut past: Vec<(Timestamp, MessageId)> = Vec::new();
         for message in messages {
             let phase = match message.status {
                 Status::Frozen => Phase::Frozen,
@@ -103,14 +102,14 @@ impl Queue {
                 None,
             );
             if let Phase::Waiting(due) = phase {
-                match due <= now {
-                    true => past.push((due, message.id)),
-                    false => self.due.push(Reverse((due, message.id))),
-                }
+                let heap = if due <= now {
+                    &mut self.backlog
+                } else {
+                    &mut self.due
+                };
+                heap.push(Reverse((due, message.id)));
             }
         }
-        past.sort_unstable_by(|a, b| b.cmp(a));
-        self.backlog = past.into_iter().map(|(_, id)| id).collect();
     }
 
     fn insert(
@@ -176,7 +175,9 @@ impl Queue {
             self.ready_if(id, |phase| phase == Phase::Waiting(due));
         }
         for _ in 0..release {
-            let Some(id) = self.backlog.pop() else { break };
+            let Some(Reverse((_, id))) = self.backlog.pop() else {
+                break;
+            };
             self.ready_if(id, |phase| matches!(phase, Phase::Waiting(due) if due <= now));
         }
     }

@@ -323,6 +323,8 @@ impl FsFile for SimFile {
         Ok(())
     }
 
+    fn forget_cached(&self) {}
+
     fn try_lock(&self) -> io::Result<bool> {
         let mut disk = self.fs.disk();
         let file = disk.file(self.number)?;

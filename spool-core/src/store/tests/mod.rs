@@ -9,6 +9,7 @@ mod fsck;
 mod loading;
 mod operation;
 mod real;
+mod scrub;
 mod shelf;
 
 use super::fs::SimFs;
