@@ -10,7 +10,8 @@
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Store, StoreOptions};
 use spool_core::{
-    Address, Clock as _, Envelope, IdSource, NextHop, RetryPolicy, ReversePath, Section, Status, SystemClock,
+    Address, Clock as _, Envelope, Event, EventKind, IdSource, MessageId, NextHop, RetryPolicy, ReversePath,
+    Section, Status, SystemClock, Timestamp,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,13 @@ use std::time::{Duration, Instant};
 const BODY: usize = 2048;
 const HOPS: usize = 100;
 const BATCH: usize = 1000;
+
+/// As the spool tells it.
+fn spooled(id: MessageId, now: Timestamp) -> Event {
+    let mut event = Event::new(0, now, EventKind::Spooled);
+    event.id = Some(id);
+    event
+}
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -48,9 +56,10 @@ fn main() {
                     number % HOPS
                 ))],
             );
+            let id = ids.next(now);
             Change::Add(Addition {
                 messages: vec![NewMessage {
-                    id: ids.next(now),
+                    id,
                     section: Section {
                         envelope,
                         next_hops: Arc::clone(hops.get(number % HOPS).unwrap()),
@@ -65,7 +74,7 @@ fn main() {
                 parent: None,
                 related: Vec::new(),
                 key: None,
-                events: Vec::new(),
+                events: vec![spooled(id, now)],
                 spooled_at: now,
             })
         };

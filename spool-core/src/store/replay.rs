@@ -63,18 +63,39 @@ const MAX_UNTOLD: usize = 262_144;
 /// What a queue needs to know of a live message.
 #[derive(Debug, Clone, Copy)]
 struct Live {
-    status: Status,
-    in_flight: Option<Timestamp>,
+    /// Of a frozen message, without meaning.
+    due: Timestamp,
+    frozen: bool,
     spooled_at: Timestamp,
     /// Which of the lists of next hops.
     hops: u32,
     body_size: u32,
 }
 
+/// Something about messages.
+type Ids<T> = HashMap<MessageId, T, BuildHasherDefault<IdHasher>>;
+
+impl Live {
+    fn status(&self) -> Status {
+        match self.frozen {
+            true => Status::Frozen,
+            false => Status::SendAt(self.due),
+        }
+    }
+
+    fn set(&mut self, status: Status) {
+        self.frozen = status == Status::Frozen;
+        if let Status::SendAt(due) = status {
+            self.due = due;
+        }
+    }
+}
+
 /// The live messages of a replay, in the order of their ids.
 #[derive(Debug)]
 pub(super) struct Messages {
     all: std::vec::IntoIter<(MessageId, Live)>,
+    in_flight: Ids<Timestamp>,
     hops: Vec<Arc<[NextHop]>>,
 }
 
@@ -88,8 +109,8 @@ impl Iterator for Messages {
             .and_then(|hops| self.hops.get(hops));
         Some(Recovered {
             id,
-            status: live.status,
-            in_flight: live.in_flight,
+            status: live.status(),
+            in_flight: self.in_flight.get(&id).copied(),
             spooled_at: live.spooled_at,
             next_hops: hops.map_or_else(|| [].into(), Arc::clone),
             body_size: u64::from(live.body_size),
@@ -101,7 +122,9 @@ impl Iterator for Messages {
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     pub(super) index: Index,
-    live: HashMap<MessageId, Live, BuildHasherDefault<IdHasher>>,
+    live: Ids<Live>,
+    /// Those of them whose attempt has begun and not ended: never many.
+    in_flight: Ids<Timestamp>,
     pub(super) last_id: Option<MessageId>,
     pub(super) broken: Vec<Broken>,
     pub(super) rests: Vec<Rest>,
@@ -280,6 +303,7 @@ impl Replay {
         hops.sort_unstable_by_key(|(_, number)| *number);
         Messages {
             all: all.into_iter(),
+            in_flight: std::mem::take(&mut self.in_flight),
             hops: hops.into_iter().map(|(hops, _)| hops).collect(),
         }
     }
@@ -378,13 +402,14 @@ impl Replay {
         let state = message.state.map(|state| (state.status, state.in_flight));
         let (status, in_flight) = state.unwrap_or((message.status, message.in_flight));
         let live = Live {
-            status,
-            in_flight,
+            due: Timestamp::default(),
+            frozen: false,
             spooled_at,
             hops: self.intern(message.next_hops),
             body_size: header.body_len,
         };
         self.live.insert(message.id, live);
+        self.set(message.id, status, in_flight);
     }
 
     fn add(&mut self, place: Place, add: AddRecord, header: Header) {
@@ -458,14 +483,19 @@ impl Replay {
     fn finish(&mut self, id: MessageId, seq: Seq) {
         if self.index.finish(id, seq).is_some() {
             self.live.remove(&id);
+            self.in_flight.remove(&id);
         }
     }
 
     fn set(&mut self, id: MessageId, status: Status, in_flight: Option<Timestamp>) {
-        if let Some(message) = self.live.get_mut(&id) {
-            message.status = status;
-            message.in_flight = in_flight;
-        }
+        let Some(live) = self.live.get_mut(&id) else {
+            return;
+        };
+        live.set(status);
+        match in_flight {
+            Some(at) => self.in_flight.insert(id, at),
+            None => self.in_flight.remove(&id),
+        };
     }
 
     fn saw(&mut self, id: MessageId) {
