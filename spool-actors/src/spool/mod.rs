@@ -39,8 +39,8 @@ use messages::{Flushed, Idle};
 use queue::Queue;
 use spool_core::store::{Change, Store, StoreError};
 use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, Message,
-    MessageId, Timestamp,
+    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
+    Message, MessageId, Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,6 +55,7 @@ pub struct SpoolActor {
     /// Changes handed to the writer and not yet answered.
     pending: usize,
     clock: Arc<dyn Clock>,
+    watch: JumpWatch,
     dice: Arc<dyn Dice>,
     ids: IdSource,
     queue: Queue,
@@ -123,6 +124,7 @@ impl Actor for SpoolActor {
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(TICK, |actor, ctx| {
             actor.write_again();
+            actor.settle_interrupted(ctx);
             actor.end_unless_wanted(ctx);
         });
         self.start_throttle(ctx);
@@ -143,6 +145,20 @@ impl SpoolActor {
             self.pending += 1;
             writer.push(change, tag, urgent);
         }
+    }
+
+    /// The wall clock. When it was set, whatever waits goes on waiting for as long as it would have.
+    fn now(&mut self) -> Timestamp {
+        let (now, jump) = self.watch.look(self.clock.as_ref());
+        if let Some(millis) = jump {
+            tracing::warn!(
+                seconds = millis / 1000,
+                "the wall clock was set; what waits is not moved by it"
+            );
+            self.queue.clock_was_set(millis);
+            self.keys.clock_was_set(millis);
+        }
+        now
     }
 
     /// An event for a change; the store gives it its number.

@@ -15,7 +15,7 @@ use actix::{Addr, AsyncContext, Context, MailboxError, System};
 use spool_core::store::fs::{Fs, RealFs};
 use spool_core::store::{OpenError, Recovery, Store};
 use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, IdSource, RandomDice, SpoolConfig, SpoolError, SystemClock,
+    Budget, Clock, DeliveryAgent, Dice, IdSource, JumpWatch, RandomDice, SpoolConfig, SpoolError, SystemClock,
 };
 use std::io;
 use std::path::PathBuf;
@@ -183,6 +183,7 @@ fn actor(
         store,
         writer: None,
         pending: 0,
+        watch: JumpWatch::new(clock.as_ref()),
         clock,
         dice,
         ids: IdSource::after(recovery.last_id),

@@ -95,6 +95,6 @@ impl Writer {
                 )));
             }
         }
-        self.make_spare()
+        self.make_spare().map(drop)
     }
 }

@@ -21,6 +21,7 @@ use std::hash::BuildHasherDefault;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes to set aside.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Broken {
     pub(super) reason: String,
     /// The segment's salt, if a whole header or frame told it.
     pub(super) salt: Option<u64>,
+    /// The disk does not give all of the segment back: it is left as it is.
+    pub(super) lost: bool,
 }
 
 /// A segment that is longer than what it holds.
@@ -67,6 +70,8 @@ pub(super) struct Replay {
     pub(super) last_id: Option<MessageId>,
     pub(super) broken: Vec<Broken>,
     pub(super) rests: Vec<Rest>,
+    /// Segments that may not have been synced, and where what is whole in them ends.
+    pub(super) unsynced: Vec<(Seq, u64)>,
     /// The number of the last event in the journal.
     pub(super) last_event: u64,
     /// Events that the event log does not hold, oldest first.
@@ -160,6 +165,9 @@ pub(super) fn replay(fs: &dyn Fs, journal: &Path, seqs: &[Seq], told: u64) -> Re
         replay
             .segment(*seq, &mut scan, may_be_torn)
             .map_err(scan_error(journal, *seq))?;
+        if bodies {
+            replay.unsynced.push((*seq, scan.end()));
+        }
     }
     Ok(replay)
 }
@@ -179,7 +187,7 @@ impl Replay {
                         continue;
                     }
                 },
-                Item::Tail(bad) if may_be_torn => {
+                Item::Tail(bad) if may_be_torn && !scan.has_lost() => {
                     torn = bad.length;
                     continue;
                 }
@@ -194,8 +202,11 @@ impl Replay {
         }
         for broken in self.broken.iter_mut().skip(first) {
             broken.salt = scan.salt();
+            broken.lost = scan.has_lost();
         }
-        if scan.size() > scan.end() {
+        if scan.has_lost() {
+            self.index.keep(seq);
+        } else if scan.size() > scan.end() {
             let end = scan.end();
             self.rests.push(Rest { seq, end, torn });
         }
@@ -213,7 +224,7 @@ impl Replay {
                 let mark: MarkRecord = record::decode(payload)?;
                 self.saw(mark.id);
                 if self.index.mark(mark.id, place) {
-                    self.set(mark.id, mark.status, mark.in_flight);
+                    self.set(mark.id, mark.status, mark.in_flight, mark.wait());
                 }
                 self.tell(mark.id, mark.telling);
             }
@@ -221,7 +232,7 @@ impl Replay {
                 let StateRecord { id, state, telling } = record::decode(payload)?;
                 self.saw(id);
                 if self.index.state(id, place) {
-                    self.set(id, state.status, state.in_flight);
+                    self.set(id, state.status, state.in_flight, state.retry_wait());
                 }
                 self.tell(id, telling);
             }
@@ -256,14 +267,17 @@ impl Replay {
     }
 
     fn remember(&mut self, message: MessageRecord, spooled_at: Timestamp, header: Header) {
-        let state = message.state.map(|state| (state.status, state.in_flight));
-        let (status, in_flight) = state.unwrap_or((message.status, message.in_flight));
+        let state = message
+            .state
+            .map(|state| (state.status, state.in_flight, state.retry_wait()));
+        let (status, in_flight, wait) = state.unwrap_or((message.status, message.in_flight, None));
         let recovered = Recovered {
             id: message.id,
             status,
             in_flight,
             spooled_at,
             next_hops: self.intern(message.next_hops),
+            wait,
             body_size: u64::from(header.body_len),
         };
         self.messages.insert(message.id, recovered);
@@ -340,10 +354,11 @@ impl Replay {
         }
     }
 
-    fn set(&mut self, id: MessageId, status: Status, in_flight: Option<Timestamp>) {
+    fn set(&mut self, id: MessageId, status: Status, in_flight: Option<Timestamp>, wait: Option<Duration>) {
         if let Some(message) = self.messages.get_mut(&id) {
             message.status = status;
             message.in_flight = in_flight;
+            message.wait = wait;
         }
     }
 
@@ -367,5 +382,6 @@ fn broken(seq: Seq, offset: u64, length: u64, reason: String) -> Broken {
         length,
         reason,
         salt: None,
+        lost: false,
     }
 }
