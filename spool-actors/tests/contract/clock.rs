@@ -20,7 +20,9 @@ fn retries() -> RetryPolicy {
 async fn a_clock_that_is_set_by_ten_years_moves_no_retry_and_expires_nothing() {
     for millis in [TEN_YEARS, -TEN_YEARS] {
         let mut bench = Bench::new().await;
-        let id = bench.add(mail("x").retry(&retries()).idempotency_key("once")).await;
+        let id = bench
+            .add(mail("x").retry(&retries()).idempotency_key("once"))
+            .await;
         let (_, answer) = bench.jobs.next().await;
         answer.send(no_connection()).unwrap();
         assert_eq!(bench.idle().await, Some(bench.after(FIVE_MINUTES)));
