@@ -5,6 +5,7 @@
 mod admin;
 mod cli;
 mod config;
+mod descriptors;
 mod failure;
 mod format;
 mod logging;

@@ -4,6 +4,7 @@
 use crate::admin;
 use crate::cli::Serve;
 use crate::config::Config;
+use crate::descriptors;
 use crate::failure::Failure;
 use actix::Addr;
 use anyhow::Context;
@@ -127,6 +128,7 @@ pub(crate) fn serve(config: &Config, built_in_sink: bool, options: Serve) -> Res
 
 async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
     // The spool first: whoever cannot have it must not take a port from the one who has.
     let spool = open(&config).await?;

@@ -32,7 +32,7 @@ pub use attempt::{
     Attempt, AttemptReport, AttemptResult, RecipientIndex, RefusedRecipient, Stage, is_rate_limit,
 };
 pub use budget::{Budget, Held};
-pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use clock::{Clock, JumpWatch, ManualClock, SystemClock, Timestamp};
 pub use config::SpoolConfig;
 pub use crlf::crlf;
 pub use disposition::OnError;

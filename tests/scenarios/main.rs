@@ -9,6 +9,7 @@
 
 mod clients;
 mod corpus;
+mod descriptors;
 mod disk;
 mod events;
 mod examples;

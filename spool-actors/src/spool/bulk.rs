@@ -185,7 +185,7 @@ impl SpoolActor {
         if let Work::Recover(shelf) = work {
             return self.fetch(bulk_id, *shelf, ids, ctx);
         }
-        let now = self.clock.now();
+        let now = self.now();
         let (mut taken, mut sending) = (Vec::new(), Vec::new());
         for id in ids {
             match self.queue.claim(id, work.verb(), now) {

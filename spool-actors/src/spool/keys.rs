@@ -107,6 +107,13 @@ impl Keys {
         }
     }
 
+    /// The wall clock was set by so many milliseconds: a name is remembered for as long as before.
+    pub(super) fn clock_was_set(&mut self, millis: i64) {
+        for (at, _) in &mut self.ages {
+            *at = at.shifted(millis);
+        }
+    }
+
     fn forget(&mut self, now: Timestamp) {
         while let Some((at, _)) = self.ages.front() {
             if now.since(*at) <= self.window {

@@ -102,9 +102,10 @@ impl Handler<Chunk> for SpoolActor {
                 .messages
                 .iter()
                 .filter(|message| message.in_flight.is_some());
-            let interrupted = in_flight.map(|message| message.id).collect();
-            self.queue.recover(chunk.messages, self.clock.now());
-            self.settle_interrupted(interrupted, ctx);
+            self.interrupted.extend(in_flight.map(|message| message.id));
+            let now = self.now();
+            self.queue.recover(chunk.messages, now);
+            self.settle_interrupted(ctx);
         }
         // The thread that waits is there, or it has no use for an answer.
         let _ = chunk.taken.send(());

@@ -42,8 +42,8 @@ use messages::{Flushed, Idle};
 use queue::Queue;
 use spool_core::store::{Change, Store, StoreError};
 use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, Message,
-    MessageId, Timestamp,
+    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
+    Message, MessageId, Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,6 +58,7 @@ pub struct SpoolActor {
     /// Changes handed to the writer and not yet answered.
     pending: usize,
     clock: Arc<dyn Clock>,
+    watch: JumpWatch,
     dice: Arc<dyn Dice>,
     ids: IdSource,
     queue: Queue,
@@ -82,6 +83,8 @@ pub struct SpoolActor {
     epoch: u64,
     max_jobs_per_destination: usize,
     release_rate: u32,
+    /// Messages that a former process was sending when it ended.
+    interrupted: Vec<MessageId>,
     /// Whether what was there at the start has come.
     loaded: LoadState,
     /// Loads from disk under way.
@@ -129,6 +132,7 @@ impl Actor for SpoolActor {
         ctx.run_interval(TICK, |actor, ctx| {
             actor.write_again();
             actor.scrub(ctx);
+            actor.settle_interrupted(ctx);
             actor.end_unless_wanted(ctx);
         });
         self.start_throttle(ctx);
@@ -148,6 +152,20 @@ impl SpoolActor {
             self.pending += 1;
             writer.push(change, tag, urgent);
         }
+    }
+
+    /// The wall clock. When it was set, whatever waits goes on waiting for as long as it would have.
+    fn now(&mut self) -> Timestamp {
+        let (now, jump) = self.watch.look(self.clock.as_ref());
+        if let Some(millis) = jump {
+            tracing::warn!(
+                seconds = millis / 1000,
+                "the wall clock was set; what waits is not moved by it"
+            );
+            self.queue.clock_was_set(millis);
+            self.keys.clock_was_set(millis);
+        }
+        now
     }
 
     /// An event for a change; the store gives it its number.

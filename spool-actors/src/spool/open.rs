@@ -16,7 +16,7 @@ use actix::{Addr, AsyncContext, Context, MailboxError, System};
 use spool_core::store::fs::{Fs, RealFs};
 use spool_core::store::{Begun, OpenError, Store};
 use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, IdSource, RandomDice, SpoolConfig, SpoolError, SystemClock,
+    Budget, Clock, DeliveryAgent, Dice, IdSource, JumpWatch, RandomDice, SpoolConfig, SpoolError, SystemClock,
 };
 use std::io;
 use std::path::PathBuf;
@@ -170,6 +170,7 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         store,
         writer: None,
         pending: 0,
+        watch: JumpWatch::new(clock.as_ref()),
         clock,
         dice,
         ids: IdSource::after(begun.last_id),
@@ -192,6 +193,7 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         epoch: 0,
         max_jobs_per_destination: config.max_jobs_per_destination,
         release_rate: config.release_rate,
+        interrupted: Vec::new(),
         loaded: LoadState::new(None),
         loading: 0,
         scrub_rate: config.scrub_rate,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A spool on a simulated disk.
-async fn bench(fs: &SimFs) -> Bench {
+pub(crate) async fn bench(fs: &SimFs) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(std::path::Path::new("/"));
     config.store.segment_size = 64 << 10;

@@ -9,7 +9,9 @@
 )]
 
 mod attempt;
+mod clock;
 mod events;
+mod faults;
 mod full_disk;
 mod lifecycle;
 mod operations;

@@ -7,7 +7,7 @@
 
 use super::change::{Addition, Change, NewMessage};
 use super::frame::Kind;
-use super::fs::Mode;
+use super::fs::{Mode, is_shortage};
 use super::record::{self, AddRecord, MarkRecord, StateRecord};
 use super::scan::{Item, Scan};
 use super::segment::{self, Place, Seq};
@@ -15,6 +15,7 @@ use super::{Store, locked};
 use crate::id::MessageId;
 use crate::message::Section;
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Bytes that one step copies, and one message more.
@@ -43,10 +44,14 @@ impl Store {
             let slack = u64::from(self.options.slack_segments) * self.options.segment_size;
             let victim = locked(&self.index).victim(writer.head(), slack, &compaction.unmovable);
             let Some(seq) = victim else { return false };
-            compaction.scan = self.scan(seq).map(|scan| (seq, scan));
-            if compaction.scan.is_none() {
-                compaction.unmovable.insert(seq);
-                return true;
+            match self.scan(seq) {
+                Ok(scan) => compaction.scan = Some((seq, scan)),
+                // Descriptors come back.
+                Err(error) if is_shortage(&error) => return false,
+                Err(_) => {
+                    compaction.unmovable.insert(seq);
+                    return true;
+                }
             }
         }
         let Some((seq, mut scan)) = compaction.scan.take() else {
@@ -69,9 +74,9 @@ impl Store {
         true
     }
 
-    fn scan(&self, seq: Seq) -> Option<Scan> {
-        let file = self.fs.open(&segment::path(&self.journal, seq), Mode::Read);
-        file.and_then(|file| Scan::new(file, seq, false)).ok()
+    fn scan(&self, seq: Seq) -> io::Result<Scan> {
+        let file = self.fs.open(&segment::path(&self.journal, seq), Mode::Read)?;
+        Scan::new(file, seq, false)
     }
 
     /// The next things to be copied, and whether the segment has ended.

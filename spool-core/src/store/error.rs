@@ -69,7 +69,15 @@ pub enum StoreError {
     /// No live message has this name.
     #[error("{0}: no such message")]
     NoSuchMessage(MessageId),
-    /// The bytes on disk are not what was written.
+    /// The system was short of descriptors or memory. Nothing is wrong with the message: later it is read.
+    #[error("{id}: cannot be read now: {reason}")]
+    NotNow {
+        /// Whose bytes.
+        id: MessageId,
+        /// The system's words.
+        reason: String,
+    },
+    /// The bytes on disk are not what was written, or the disk does not give them back.
     #[error("{id}: damaged on disk: {reason}")]
     Damaged {
         /// Whose bytes.

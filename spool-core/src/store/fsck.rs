@@ -110,7 +110,7 @@ impl Checkup {
         for broken in &replay.broken {
             let file = format!("{JOURNAL}/{}", segment::name(broken.seq));
             let what = format!("{} bytes at {}: {}", broken.length, broken.offset, broken.reason);
-            self.note(Ailment::Damaged, file, what, true);
+            self.note(Ailment::Damaged, file, what, !broken.lost);
         }
         for rest in replay.rests.iter().filter(|rest| rest.torn > 0) {
             let file = format!("{JOURNAL}/{}", segment::name(rest.seq));
@@ -148,7 +148,7 @@ impl Checkup {
                     let file = format!("{JOURNAL}/{}", segment::name(entry.add.seq));
                     let reason = match unread {
                         Unread::Gone => "its segment is missing".to_owned(),
-                        Unread::Damaged(reason) => reason,
+                        Unread::Damaged(reason) | Unread::NotNow(reason) => reason,
                     };
                     // What is left of it stays where it is.
                     self.note(Ailment::Damaged, file, format!("message {id}: {reason}"), false);

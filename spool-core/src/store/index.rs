@@ -110,6 +110,11 @@ impl Index {
         self.changed = true;
     }
 
+    /// A segment is to stay on disk, whatever it is known to hold.
+    pub(super) fn keep(&mut self, seq: Seq) {
+        self.segments.entry(seq).or_default().pins += 1;
+    }
+
     /// A segment is off the disk for good.
     pub(super) fn drop_segment(&mut self, seq: Seq) {
         self.segments.remove(&seq);

@@ -93,11 +93,20 @@ impl KeyLog {
         self.lock().flush(self.window)
     }
 
+    /// The first sync that failed. No segment with a name in it may go after it, and the names in memory would have no bound.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.lock().lines.failed()
+    }
+
     /// The same, durably.
     pub(super) fn sync(&self) -> io::Result<()> {
         let mut inner = self.lock();
         inner.flush(self.window)?;
-        inner.lines.sync()
+        inner.lines.sync()?;
+        inner
+            .lines
+            .failed()
+            .map_or(Ok(()), |text| Err(io::Error::other(text)))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Lines: an append-only log of text lines over numbered files, beside the journal.
 //!
 //! Only the end of the newest file can be torn: a file is synced before the next one is begun. It is for what can be told
-//! again from the journal, or done without; a failure here never reaches a commit.
+//! again from the journal, or done without; a failure here never reaches the commit that told it.
 
 use super::fs::{Fs, FsFile, Mode};
+use super::recovery::renew;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
@@ -32,6 +33,8 @@ pub(super) struct Lines {
     dirty: bool,
     /// The head's name may not be durable yet.
     unnamed: bool,
+    /// The first sync that failed: what was written before it is in doubt.
+    failed: Option<String>,
 }
 
 fn parse_name(name: &str) -> Option<u64> {
@@ -56,6 +59,7 @@ impl Lines {
             head: None,
             dirty: false,
             unnamed: false,
+            failed: None,
         };
         for number in numbers {
             let size = lines.fs.open(&lines.path(number), Mode::Read)?.size()?;
@@ -95,12 +99,14 @@ impl Lines {
         file.sync_data()
     }
 
-    /// Makes what an earlier run left durable: that process may have ended before it was, and the power is still on.
+    /// Makes what an earlier run left durable: that process may have ended before it was, or its sync failed.
     pub(super) fn sync_newest(&self) -> io::Result<()> {
         let Some(part) = self.parts.back() else {
             return Ok(());
         };
-        self.fs.open(&self.path(part.number), Mode::Write)?.sync_data()?;
+        let file = self.fs.open(&self.path(part.number), Mode::Write)?;
+        renew(&*file, part.size)?;
+        file.sync_data()?;
         self.fs.sync_dir(&self.dir)
     }
 
@@ -153,27 +159,30 @@ impl Lines {
         Ok(())
     }
 
-    /// Makes all of it durable. After a failure the newest file is left behind: nobody knows what of it is on disk.
+    /// Makes all of it durable. After a failure the newest file is left behind: nobody knows what of it is on disk, and
+    /// a later sync says nothing about it.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        let synced = self.try_sync();
-        if synced.is_err() {
+        // Without a descriptor for it nothing has failed yet.
+        let dir = if self.unnamed {
+            Some(self.fs.open_dir(&self.dir)?)
+        } else {
+            None
+        };
+        let head = self.head.as_ref().filter(|_| self.dirty);
+        let synced = head.map_or(Ok(()), |head| head.sync_data());
+        let synced = synced.and_then(|()| dir.map_or(Ok(()), |dir| dir.sync()));
+        (self.dirty, self.unnamed) = (false, false);
+        if let Err(error) = &synced {
+            let text = format!("sync {}: {error}", self.dir.display());
+            self.failed.get_or_insert(text);
             self.head = None;
         }
         synced
     }
 
-    fn try_sync(&mut self) -> io::Result<()> {
-        if self.dirty
-            && let Some(head) = &self.head
-        {
-            head.sync_data()?;
-        }
-        self.dirty = false;
-        if self.unnamed {
-            self.fs.sync_dir(&self.dir)?;
-        }
-        self.unnamed = false;
-        Ok(())
+    /// The first sync that failed.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.failed.clone()
     }
 
     pub(super) fn total(&self) -> u64 {

@@ -191,9 +191,12 @@ impl Store {
                 self.reader.forget(seq);
             }
         }
+        if let Some(text) = self.keys.failed() {
+            return Err(text);
+        }
         match writer.make_spare().map_err(doubt) {
             Err(Some(text)) => Err(text),
-            Ok(()) | Err(None) => Ok(()),
+            Ok(_) | Err(None) => Ok(()),
         }
     }
 
@@ -233,7 +236,7 @@ impl Store {
             let made = writer.make_spare();
             self.count(writer.take_tally());
             return match made {
-                Ok(()) => Ok(()),
+                Ok(_) => Ok(()),
                 Err(Trouble::Refused(error)) => Err(error),
                 Err(Trouble::Disk(text)) => Err(StoreError::Failed(self.fail(text).to_owned())),
             };
@@ -285,6 +288,7 @@ impl Store {
                 }
                 Err(Unread::Gone) => "its segment is missing".to_owned(),
                 Err(Unread::Damaged(reason)) => reason,
+                Err(Unread::NotNow(reason)) => return Err(StoreError::NotNow { id, reason }),
             };
             return Err(StoreError::Damaged { id, reason });
         }
@@ -310,7 +314,10 @@ impl Store {
     }
 
     fn fail(&self, text: String) -> &str {
-        self.failed.get_or_init(|| text)
+        self.failed.get_or_init(|| {
+            tracing::error!(reason = %text, "the disk failed: the spool takes no change any more, until it is started again");
+            text
+        })
     }
 }
 

@@ -205,6 +205,8 @@ impl Store {
             pending.logged_events,
             &mut progress,
         )?;
+        // They were written again before mail was taken.
+        replay.unsynced.clear();
         let mut damage = pending.damage;
         damage.extend(recovery::repair(&*self.fs, self.dir(), &replay)?);
         let messages = replay.take_messages();

@@ -107,6 +107,6 @@ impl Writer {
                 )));
             }
         }
-        self.make_spare()
+        self.make_spare().map(drop)
     }
 }

@@ -17,6 +17,7 @@ use crate::summary::EnvelopeSummary;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Numbers, time and kinds of the events of one change. Without any, all are zero.
 #[derive(Serialize)]
@@ -132,6 +133,17 @@ pub(super) struct MarkRecord {
     pub(super) status: Status,
     pub(super) in_flight: Option<Timestamp>,
     pub(super) telling: Telling,
+}
+
+impl MarkRecord {
+    /// How long the message was to wait when this was written; `None` when nobody was told.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let told = !self.telling.kinds.is_empty();
+        match self.status {
+            Status::SendAt(due) if told => Some(due.since(self.telling.at)),
+            Status::SendAt(_) | Status::Frozen => None,
+        }
+    }
 }
 
 #[derive(Serialize)]

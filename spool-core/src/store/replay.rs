@@ -20,8 +20,10 @@ use crate::next_hop::NextHop;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes to set aside.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(super) struct Broken {
     pub(super) reason: String,
     /// The segment's salt, if a whole header or frame told it.
     pub(super) salt: Option<u64>,
+    /// The disk does not give all of the segment back: it is left as it is.
+    pub(super) lost: bool,
 }
 
 /// A segment that is longer than what it holds.
@@ -66,6 +70,8 @@ struct Live {
     /// Of a frozen message, without meaning.
     due: Timestamp,
     frozen: bool,
+    /// Seconds of the retry interval it waits for, rounded up.
+    wait: Option<NonZeroU32>,
     spooled_at: Timestamp,
     /// Which of the lists of next hops.
     hops: u32,
@@ -83,7 +89,9 @@ impl Live {
         }
     }
 
-    fn set(&mut self, status: Status) {
+    fn set(&mut self, status: Status, wait: Option<Duration>) {
+        let seconds = |wait: Duration| NonZeroU32::new(u32::try_from(wait.as_millis().div_ceil(1000)).ok()?);
+        self.wait = wait.and_then(seconds);
         self.frozen = status == Status::Frozen;
         if let Status::SendAt(due) = status {
             self.due = due;
@@ -113,6 +121,9 @@ impl Iterator for Messages {
             in_flight: self.in_flight.get(&id).copied(),
             spooled_at: live.spooled_at,
             next_hops: hops.map_or_else(|| [].into(), Arc::clone),
+            wait: live
+                .wait
+                .map(|seconds| Duration::from_secs(u64::from(seconds.get()))),
             body_size: u64::from(live.body_size),
         })
     }
@@ -128,6 +139,8 @@ pub(super) struct Replay {
     pub(super) last_id: Option<MessageId>,
     pub(super) broken: Vec<Broken>,
     pub(super) rests: Vec<Rest>,
+    /// Segments that may not have been synced, and where what is whole in them ends.
+    pub(super) unsynced: Vec<(Seq, u64)>,
     /// The number of the last event in the journal that is told of.
     pub(super) last_event: u64,
     /// The highest number that was given to an event, even to one of a message that is not known: at the end of a journal
@@ -292,6 +305,9 @@ impl Replay {
         let may_be_torn = front.last.is_none_or(|last| seq >= last);
         self.segment(seq, &mut scan, may_be_torn)
             .map_err(scan_error(journal, seq))?;
+        if bodies {
+            self.unsynced.push((seq, scan.end()));
+        }
         Ok(scan.size())
     }
 
@@ -322,7 +338,7 @@ impl Replay {
                         continue;
                     }
                 },
-                Item::Tail(bad) if may_be_torn => {
+                Item::Tail(bad) if may_be_torn && !scan.has_lost() => {
                     torn = bad.length;
                     continue;
                 }
@@ -337,8 +353,11 @@ impl Replay {
         }
         for broken in self.broken.iter_mut().skip(first) {
             broken.salt = scan.salt();
+            broken.lost = scan.has_lost();
         }
-        if scan.size() > scan.end() {
+        if scan.has_lost() {
+            self.index.keep(seq);
+        } else if scan.size() > scan.end() {
             let end = scan.end();
             self.rests.push(Rest { seq, end, torn });
         }
@@ -356,7 +375,7 @@ impl Replay {
                 let mark: MarkRecord = record::decode(payload)?;
                 self.saw(mark.id);
                 if self.index.mark(mark.id, place) {
-                    self.set(mark.id, mark.status, mark.in_flight);
+                    self.set(mark.id, mark.status, mark.in_flight, mark.wait());
                 }
                 self.tell(mark.id, mark.telling);
             }
@@ -364,7 +383,7 @@ impl Replay {
                 let StateRecord { id, state, telling } = record::decode(payload)?;
                 self.saw(id);
                 if self.index.state(id, place) {
-                    self.set(id, state.status, state.in_flight);
+                    self.set(id, state.status, state.in_flight, state.retry_wait());
                 }
                 self.tell(id, telling);
             }
@@ -399,17 +418,20 @@ impl Replay {
     }
 
     fn remember(&mut self, message: MessageRecord, spooled_at: Timestamp, header: Header) {
-        let state = message.state.map(|state| (state.status, state.in_flight));
-        let (status, in_flight) = state.unwrap_or((message.status, message.in_flight));
+        let state = message
+            .state
+            .map(|state| (state.status, state.in_flight, state.retry_wait()));
+        let (status, in_flight, wait) = state.unwrap_or((message.status, message.in_flight, None));
         let live = Live {
             due: Timestamp::default(),
             frozen: false,
+            wait: None,
             spooled_at,
             hops: self.intern(message.next_hops),
             body_size: header.body_len,
         };
         self.live.insert(message.id, live);
-        self.set(message.id, status, in_flight);
+        self.set(message.id, status, in_flight, wait);
     }
 
     fn add(&mut self, place: Place, add: AddRecord, header: Header) {
@@ -487,11 +509,11 @@ impl Replay {
         }
     }
 
-    fn set(&mut self, id: MessageId, status: Status, in_flight: Option<Timestamp>) {
+    fn set(&mut self, id: MessageId, status: Status, in_flight: Option<Timestamp>, wait: Option<Duration>) {
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };
-        live.set(status);
+        live.set(status, wait);
         match in_flight {
             Some(at) => self.in_flight.insert(id, at),
             None => self.in_flight.remove(&id),
@@ -516,5 +538,6 @@ fn broken(seq: Seq, offset: u64, length: u64, reason: String) -> Broken {
         length,
         reason,
         salt: None,
+        lost: false,
     }
 }

@@ -52,6 +52,9 @@ pub struct Recovered {
     pub spooled_at: Timestamp,
     /// Next hops, shared between messages with the same ones.
     pub next_hops: Arc<[NextHop]>,
+    /// How long it was to wait when its time was written, if that is known: on a clock that was set back since, it
+    /// waits no longer than that.
+    pub wait: Option<Duration>,
     /// Bytes of its body.
     pub body_size: u64,
 }

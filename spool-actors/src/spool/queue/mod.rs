@@ -55,6 +55,9 @@ struct Entry {
     body_size: u64,
     /// Someone froze it while its session ran.
     freeze: bool,
+    /// By how many milliseconds the wall clock was set since this process knows it: what the disk says of its times is off
+    /// by that.
+    clock_set: i64,
     content: Option<Box<Content>>,
 }
 
@@ -90,7 +93,10 @@ impl Queue {
         for message in messages {
             let phase = match message.status {
                 Status::Frozen => Phase::Frozen,
-                Status::SendAt(due) => Phase::Waiting(due),
+                // Written when the clock was ahead of today's: the wait counts from now.
+                Status::SendAt(due) => {
+                    Phase::Waiting(message.wait.map_or(due, |wait| due.min(now.after(wait))))
+                }
             };
             let destination = self.enlist(&message.next_hops);
             self.insert(
@@ -129,6 +135,7 @@ impl Queue {
                 spooled_at,
                 body_size,
                 freeze: false,
+                clock_set: 0,
                 content,
             },
         );
@@ -190,6 +197,26 @@ impl Queue {
             let destination = entry.destination;
             self.line_up(id, destination);
         }
+    }
+
+    /// The wall clock was set by so many milliseconds.
+    pub(super) fn clock_was_set(&mut self, millis: i64) {
+        for entry in self.entries.values_mut() {
+            entry.clock_set = entry.clock_set.saturating_add(millis);
+            if let Phase::Waiting(due) = &mut entry.phase {
+                *due = due.shifted(millis);
+            }
+        }
+        let due = std::mem::take(&mut self.due).into_iter();
+        self.due = due
+            .map(|Reverse((due, id))| Reverse((due.shifted(millis), id)))
+            .collect();
+    }
+
+    /// By how many milliseconds the times on disk of this message are off; asked when they are written anew.
+    pub(super) fn take_clock_set(&mut self, id: MessageId) -> i64 {
+        let entry = self.entries.get_mut(&id);
+        entry.map_or(0, |entry| std::mem::take(&mut entry.clock_set))
     }
 
     /// When something becomes due next.

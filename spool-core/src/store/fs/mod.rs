@@ -7,6 +7,7 @@
 mod real;
 mod sim;
 mod sim_disk;
+mod sim_file;
 
 pub use real::RealFs;
 pub use sim::{Loss, OpKind, SimFs};
@@ -60,11 +61,19 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// Those of the system.
     fn unlink(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes every name in `dir` last: those made, changed, and taken away.
+    /// Opens a directory, to make its names last at a time when the system may have no descriptor left.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsDir>>;
+
+    /// Opens `dir` for one [`FsDir::sync`].
     ///
     /// # Errors
     /// Those of the system. After an error nobody knows which names last.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_dir(dir)?.sync()
+    }
 
     /// Bytes this process may still write on the file system of `path`.
     ///
@@ -77,6 +86,15 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Those of the system.
     fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>>;
+}
+
+/// An open directory.
+pub trait FsDir: Send + Sync + fmt::Debug {
+    /// Makes every name in it last: those made, changed, and taken away.
+    ///
+    /// # Errors
+    /// Those of the system. After an error nobody knows which names last.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file. Reads and writes name their offset, so that a handle can be shared.
@@ -127,4 +145,21 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the system.
     fn try_lock(&self) -> io::Result<bool>;
+}
+
+/// Whether the system was short of descriptors or memory: nothing is wrong with the file, and later it may be had.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+        )
+}
+
+/// Whether the disk, or the file system's own checksums, have given these bytes up.
+pub(super) fn is_unreadable(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN)
+    )
 }

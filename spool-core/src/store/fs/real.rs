@@ -2,7 +2,7 @@
 //!
 //! Directories are made with mode 0700 and files with 0600; a symbolic link in the place of a file is an error.
 
-use super::{Fs, FsFile, Mode};
+use super::{Fs, FsDir, FsFile, Mode};
 use fs2::FileExt as _;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -45,8 +45,8 @@ impl Fs for RealFs {
         std::fs::remove_file(path)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsDir>> {
+        Ok(Arc::new(RealDir(File::open(dir)?)))
     }
 
     fn available_space(&self, path: &Path) -> io::Result<u64> {
@@ -59,6 +59,15 @@ impl Fs for RealFs {
         // permissions of the directory decide alone.
         let ours = std::fs::metadata("/proc/self").map(|process| process.uid());
         Ok(ours.ok().filter(|ours| *ours != owner).map(|_| owner))
+    }
+}
+
+#[derive(Debug)]
+struct RealDir(File);
+
+impl FsDir for RealDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
     }
 }
 

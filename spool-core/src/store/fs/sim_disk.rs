@@ -3,6 +3,7 @@
 use super::sim::OpKind;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const SECTOR: usize = 512;
@@ -17,7 +18,46 @@ pub(super) struct Disk {
     pub(super) capacity: Option<u64>,
     pub(super) operations: Vec<OpKind>,
     pub(super) cut_after: Option<usize>,
-    pub(super) fail: Option<(OpKind, usize, io::ErrorKind)>,
+    pub(super) fault: Option<Fault>,
+    /// Bytes of files that cannot be read.
+    pub(super) spoilt: Vec<(u64, Range<u64>)>,
+    pub(super) read_only: bool,
+}
+
+/// An operation that is to fail.
+#[derive(Debug)]
+pub(super) struct Fault {
+    kinds: Vec<OpKind>,
+    /// How many of them go well before.
+    left: usize,
+    error: FaultError,
+    lasts: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum FaultError {
+    Kind(io::ErrorKind),
+    Os(i32),
+}
+
+impl Fault {
+    pub(super) fn once(kind: OpKind, left: usize, error: io::ErrorKind) -> Self {
+        Self {
+            kinds: vec![kind],
+            left,
+            error: FaultError::Kind(error),
+            lasts: false,
+        }
+    }
+
+    pub(super) fn lasting(kinds: &[OpKind], os_error: i32) -> Self {
+        Self {
+            kinds: kinds.to_vec(),
+            left: 0,
+            error: FaultError::Os(os_error),
+            lasts: true,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,20 +158,38 @@ impl Disk {
             .sum()
     }
 
-    /// Counts one operation; an error when it must not happen.
+    /// Whether the power is gone.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut_after.is_some_and(|count| self.operations.len() >= count)
+    }
+
+    /// An error when an operation is to fail.
+    pub(super) fn allow(&mut self, kind: OpKind) -> io::Result<()> {
+        let Some(fault) = self.fault.as_mut().filter(|fault| fault.kinds.contains(&kind)) else {
+            return Ok(());
+        };
+        if fault.left > 0 {
+            fault.left -= 1;
+            return Ok(());
+        }
+        let error = fault.error;
+        if !fault.lasts {
+            self.fault = None;
+        }
+        Err(match error {
+            FaultError::Kind(kind) => kind.into(),
+            FaultError::Os(number) => io::Error::from_raw_os_error(number),
+        })
+    }
+
+    /// Counts one operation that changes something; an error when it must not happen.
     pub(super) fn begin(&mut self, kind: OpKind) -> io::Result<()> {
-        if self.cut_after.is_some_and(|limit| self.operations.len() >= limit) {
+        if self.is_cut() {
             return Err(io::Error::other("the power is cut"));
         }
-        if let Some((failing, left, error)) = &mut self.fail
-            && *failing == kind
-        {
-            if *left == 0 {
-                let error = *error;
-                self.fail = None;
-                return Err(error.into());
-            }
-            *left -= 1;
+        self.allow(kind)?;
+        if self.read_only && !matches!(kind, OpKind::Sync | OpKind::SyncDir) {
+            return Err(io::Error::from_raw_os_error(libc::EROFS));
         }
         self.operations.push(kind);
         Ok(())

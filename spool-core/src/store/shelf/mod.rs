@@ -80,6 +80,10 @@ impl Store {
     /// Lays messages on `shelf`, durably: when this answers, each pair is on disk with its names, or its error says
     /// why not and nothing of it is there. An older pair of the same id is replaced.
     pub fn shelve(&self, shelf: Shelf, messages: &[(Shelved, Bytes)]) -> Vec<Result<(), StoreError>> {
+        if let Some(text) = self.failed.get() {
+            let failed = || Err(StoreError::Failed(text.clone()));
+            return messages.iter().map(|_| failed()).collect();
+        }
         // Drafts of now would be taken for those of an earlier life.
         if let Err(error) = self.all_known() {
             return messages.iter().map(|_| Err(error.clone())).collect();
