@@ -208,7 +208,11 @@ impl Store {
         // They were written again before mail was taken.
         replay.unsynced.clear();
         let mut damage = pending.damage;
-        damage.extend(recovery::repair(&*self.fs, self.dir(), &replay)?);
+        // What the disk does not give back was left as it is, and is met again.
+        let found = recovery::repair(&*self.fs, self.dir(), &replay)?;
+        let news = |found: &Damage| !damage.contains(found);
+        let news: Vec<Damage> = found.into_iter().filter(news).collect();
+        damage.extend(news);
         let messages = replay.take_messages();
         let torn_bytes = pending.torn_bytes + torn_bytes(&replay);
         let untold = std::mem::take(&mut replay.untold);

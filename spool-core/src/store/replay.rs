@@ -4,7 +4,7 @@
 //! the index: of a long queue nothing else is ever in memory.
 
 use super::frame::{Header, Kind};
-use super::fs::{Fs, Mode};
+use super::fs::{Fs, Mode, is_unreadable};
 use super::index::{Entry, IdHasher, Index, weight};
 use super::record::{
     self, AddRecord, FinishRecord, MarkRecord, MessageRecord, NoteRecord, NotedEvent, StateRecord, Telling,
@@ -287,12 +287,16 @@ pub(super) fn measure(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<u64, 
         let path = segment::path(journal, *seq);
         let file = fs.open(&path, Mode::Read).map_err(io_error("open", &path))?;
         let mut head = [0; segment::HEADER];
-        let size = file.read_at(0, &mut head).and_then(|_| file.size());
+        match file.read_at(0, &mut head) {
+            // The replay says more about it.
+            Err(error) if !is_unreadable(&error) => return Err(io_error("read", &path)(error)),
+            Ok(_) | Err(_) => {}
+        }
         if let Found::Newer(version) = segment::decode_header(&head, *seq) {
             let newer = ScanError::Newer(format!("segment version {version}"));
             return Err(scan_error(journal, *seq)(newer));
         }
-        total += size.map_err(io_error("read", &path))?;
+        total += file.size().map_err(io_error("read", &path))?;
     }
     Ok(total)
 }
