@@ -15,14 +15,14 @@ struct Ext4 {
     mounted: bool,
 }
 
-fn does(program: &str, args: &[&str]) -> Result<(), String> {
+fn does(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(args).output();
     let output = output.map_err(|error| format!("{program}: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() {
-        Ok(())
+        Ok(text(&output.stdout))
     } else {
-        Err(said)
+        Err(text(&output.stderr))
     }
 }
 
@@ -37,10 +37,7 @@ impl Ext4 {
         match disk.make(room) {
             Ok(()) => Some(disk),
             Err(error) => {
-                println!(
-                    "skipped: no loop device or no right to mount one: {}",
-                    error.trim()
-                );
+                println!("skipped: no loop device or no right to mount one: {}", error);
                 None
             }
         }
@@ -143,7 +140,8 @@ fn refused_start(spool: &Path) -> Output {
 }
 
 fn all_whole(spool: &Path, answered: usize) {
-    assert!(count_from_disk(spool).unwrap() >= u64::try_from(answered).unwrap());
+    let there = count_from_disk(spool).unwrap();
+    assert!(there >= u64::try_from(answered).unwrap(), "{there} of {answered}");
     let checked = run(&["fsck", "--spool", spool.to_str().unwrap()]);
     // An unanswered message at the torn end may be left.
     let said = String::from_utf8(checked.stdout).unwrap();
