@@ -10,6 +10,7 @@
 )]
 
 pub mod capture;
+pub mod http;
 pub mod mails;
 pub mod process;
 pub mod raw;

@@ -4,6 +4,7 @@ mod compaction;
 mod crash;
 mod damage;
 mod faults;
+mod fixture;
 mod format;
 mod fsck;
 mod loading;
