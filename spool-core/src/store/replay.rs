@@ -67,6 +67,8 @@ pub(super) struct Replay {
     pub(super) last_id: Option<MessageId>,
     pub(super) broken: Vec<Broken>,
     pub(super) rests: Vec<Rest>,
+    /// Segments that may not be synced yet.
+    pub(super) unsynced: Vec<Seq>,
     /// The number of the last event in the journal.
     pub(super) last_event: u64,
     /// Events that the event log does not hold, oldest first.
@@ -155,6 +157,7 @@ pub(super) fn replay(fs: &dyn Fs, journal: &Path, seqs: &[Seq], told: u64) -> Re
     };
     for seq in seqs {
         let bodies = front.unsynced.is_some_and(|from| *seq >= from);
+        replay.unsynced.extend(bodies.then_some(*seq));
         let mut scan = open(fs, journal, *seq, bodies)?;
         let may_be_torn = front.last.is_none_or(|last| *seq >= last);
         replay
