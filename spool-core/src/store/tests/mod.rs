@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod format;
 mod fsck;
+mod killed;
 mod operation;
 mod real;
 mod shelf;
