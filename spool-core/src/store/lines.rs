@@ -138,13 +138,12 @@ impl Lines {
 
     fn make_dir(&self) -> io::Result<()> {
         match self.fs.make_dir(&self.dir) {
-            Ok(()) => self
-                .dir
-                .parent()
-                .map_or(Ok(()), |parent| self.fs.sync_dir(parent)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // Made before, and then the sync failed, perhaps.
+            Ok(()) | Err(_) => {}
         }
+        let parent = self.dir.parent();
+        parent.map_or(Ok(()), |parent| self.fs.sync_dir(parent))
     }
 
     /// Whether something can be appended; a log that was just opened begins a new file.

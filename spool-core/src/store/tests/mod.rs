@@ -7,6 +7,7 @@ mod faults;
 mod fixture;
 mod format;
 mod fsck;
+mod killed;
 mod loading;
 mod operation;
 mod real;
