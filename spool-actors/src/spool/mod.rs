@@ -8,6 +8,7 @@ mod add;
 mod asks;
 mod attempts;
 mod bulk;
+mod clean;
 mod commit;
 mod content;
 mod explain;
@@ -21,7 +22,7 @@ mod presend;
 mod pump;
 mod queue;
 mod recover;
-mod scrub;
+
 mod taken;
 mod unwritten;
 
@@ -90,7 +91,7 @@ pub struct SpoolActor {
     /// Loads from disk under way.
     loading: usize,
     scrub_rate: u64,
-    scrubbing: bool,
+    cleaning: bool,
     wake: Option<(Timestamp, SpawnHandle)>,
     /// What the disk has answered, to be published.
     events: Vec<Event>,
@@ -131,7 +132,7 @@ impl Actor for SpoolActor {
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(TICK, |actor, ctx| {
             actor.write_again();
-            actor.scrub(ctx);
+            actor.clean(ctx);
             actor.settle_interrupted(ctx);
             actor.end_unless_wanted(ctx);
         });

@@ -197,7 +197,7 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         loaded: LoadState::new(None),
         loading: 0,
         scrub_rate: config.scrub_rate,
-        scrubbing: false,
+        cleaning: false,
         wake: None,
         events: Vec::new(),
         last_event: watch::Sender::new(last_event),

@@ -29,6 +29,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 mod types;
+mod waste;
 mod writer;
 
 pub use change::{Addition, Change, Finish, NewMessage};
@@ -48,7 +49,7 @@ use crate::message::Message;
 use bytes::Bytes;
 use compaction::Compaction;
 use event_log::EventLog;
-use fs::{Fs, FsFile};
+use fs::{Fs, FsFile, Mode};
 use index::{Entry, Index, weight};
 use key_log::KeyLog;
 use open::Loading;
@@ -60,6 +61,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use waste::Waste;
 use writer::{Placed, Tally, Trouble, Writer};
 
 /// Bounds of [`StoreOptions::segment_size`]; offsets have 32 bits.
@@ -67,6 +69,8 @@ const MIN_SEGMENT: u64 = 64 << 10;
 const MAX_SEGMENT: u64 = 2 << 30;
 /// Commits without [`Store::maintain`] after which a commit calls it.
 const MAX_UNATTENDED: u64 = 1000;
+/// With less room than for so many segments, space is given back at once.
+const ROOMY: u64 = 8;
 /// How long [`Store::admit`] trusts what it read of the free space.
 const GAUGE_AGE: Duration = Duration::from_millis(100);
 
@@ -85,6 +89,7 @@ pub struct Store {
     keys: KeyLog,
     compaction: Mutex<Compaction>,
     loading: Loading,
+    waste: Waste,
     scrub: Mutex<Scrub>,
     /// Why no change is taken any more.
     failed: OnceLock<String>,
@@ -175,9 +180,14 @@ impl Store {
                 break;
             }
             let free = locked(&self.index).take_free(writer.head());
-            let unlink = |seq: &Seq| match self.fs.unlink(&segment::path(&self.journal, *seq)) {
-                Ok(()) => true,
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            let unlink = |seq: &Seq| {
+                let path = segment::path(&self.journal, *seq);
+                // While it is open, only its name goes: to free its blocks takes longer than a commit may.
+                self.waste.keep(self.fs.open(&path, Mode::Read).ok());
+                match self.fs.unlink(&path) {
+                    Ok(()) => true,
+                    Err(error) => error.kind() == io::ErrorKind::NotFound,
+                }
             };
             let gone: Vec<Seq> = free.into_iter().filter(unlink).collect();
             if gone.is_empty() {
@@ -190,6 +200,9 @@ impl Store {
                 index.drop_segment(seq);
                 self.reader.forget(seq);
             }
+            if self.available() < ROOMY * self.options.segment_size {
+                self.give_back();
+            }
         }
         if let Some(text) = self.keys.failed() {
             return Err(text);
@@ -198,6 +211,12 @@ impl Store {
             Err(Some(text)) => Err(text),
             Ok(_) | Err(None) => Ok(()),
         }
+    }
+
+    /// Frees the space of segments that were given up. It may take a while, and is meant for a thread that nobody waits for,
+    /// about every second; where space is short, [`Store::maintain`] does it itself.
+    pub fn give_back(&self) {
+        self.waste.empty();
     }
 
     /// What a segment tells must be in the logs before it goes. An event may be lost to a full disk, a name may not.

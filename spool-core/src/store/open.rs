@@ -16,7 +16,7 @@ use super::segment::Seq;
 use super::writer::Writer;
 use super::{
     Counters, Damage, MAX_SEGMENT, MIN_SEGMENT, OpenError, Recovered, Recovery, RememberedKey, Store,
-    StoreError, StoreOptions, dir, locked, recovery,
+    StoreError, StoreOptions, dir, locked, recovery, waste,
 };
 use crate::event::Event;
 use crate::id::MessageId;
@@ -163,6 +163,7 @@ impl Store {
                 total,
                 ..Loading::default()
             },
+            waste: waste::Waste::default(),
             scrub: Mutex::default(),
             failed: OnceLock::new(),
             counters: Counters::default(),
