@@ -237,7 +237,14 @@ pub(super) fn replay(
         told,
         ..Replay::default()
     };
+    let mut ahead = seqs.iter().skip(1);
     for seq in seqs {
+        // The disk works on the next one while this one is taken apart.
+        if let Some(next) = ahead.next()
+            && let Ok(file) = fs.open(&segment::path(journal, *next), Mode::Read)
+        {
+            file.read_ahead();
+        }
         let read = replay.read(fs, journal, *seq, &front)?;
         if !progress(read) {
             return Err(io_error("read all of", journal)(

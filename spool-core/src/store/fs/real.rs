@@ -108,6 +108,10 @@ impl FsFile for RealFile {
         self.0.sync_data()
     }
 
+    fn read_ahead(&self) {
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::WillNeed);
+    }
+
     fn forget_cached(&self) {
         // Advice: what is dirty, or in use elsewhere, stays.
         let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);

@@ -106,6 +106,8 @@ impl FsFile for SimFile {
         Ok(())
     }
 
+    fn read_ahead(&self) {}
+
     fn forget_cached(&self) {}
 
     fn try_lock(&self) -> io::Result<bool> {
