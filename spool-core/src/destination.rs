@@ -1,12 +1,16 @@
-//! What is asked of the way to a destination: the security of its sessions, and how fast and how wide it may be sent to.
+//! What is asked of the way to a destination: the security of its sessions, and how fast and how wide it may be sent to;
+//! and what was learned of it.
 //!
 //! A destination is a list of next hops; its policy is found by that list, so that mail which is on the spool already
 //! follows the configuration of now. It decides nothing about a message.
 
+use crate::clock::Timestamp;
+use crate::next_hop::NextHop;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -99,9 +103,108 @@ pub struct DestinationPolicy {
     pub rate: Option<Rate>,
 }
 
+/// Finds the policy of a list of next hops; the default asks nothing of any. Cloning shares it.
+#[derive(Clone, Default)]
+pub struct Policies(Option<Arc<Find>>);
+
+type Find = dyn Fn(&[NextHop]) -> DestinationPolicy + Send + Sync;
+
+impl Policies {
+    /// Policies that `find` finds. It is asked on the spool's own thread, and should answer at once.
+    pub fn new(find: impl Fn(&[NextHop]) -> DestinationPolicy + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(find)))
+    }
+
+    /// What holds for the way to `next_hops`.
+    #[must_use]
+    pub fn of(&self, next_hops: &[NextHop]) -> DestinationPolicy {
+        self.0
+            .as_ref()
+            .map_or_else(DestinationPolicy::default, |find| find(next_hops))
+    }
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Policies").field(&self.0.is_some()).finish()
+    }
+}
+
+/// What attempts have taught about one destination, as a spool remembers it over a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedDestination {
+    /// Which.
+    pub next_hops: Arc<[NextHop]>,
+    /// When something was last learned.
+    pub at: Timestamp,
+    /// Sessions at once, where it has taken fewer than are allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<LearnedSessions>,
+    /// Messages in a time, where it has refused more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<LearnedRate>,
+    /// Why it is left alone for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<LearnedCircuit>,
+    /// When its configured rate lets the next message go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_message: Option<Timestamp>,
+}
+
+/// How many sessions at once a destination has taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedSessions {
+    /// Sessions at once.
+    pub limit: f64,
+    /// How many were too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_many: Option<f64>,
+    /// In its own words.
+    pub reason: String,
+}
+
+/// How many messages in a time a destination has taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedRate {
+    /// Messages a second.
+    pub per_second: f64,
+    /// How many a second were too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_many: Option<f64>,
+    /// In its own words.
+    pub reason: String,
+}
+
+/// A destination that is left alone, because one attempt after the other had failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnedCircuit {
+    /// Until when.
+    pub until: Timestamp,
+    /// Failures in a row.
+    pub failures: u32,
+    /// How often it has been left alone since it last answered.
+    pub pauses: u32,
+    /// What the last of them said.
+    pub reason: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn policies_are_asked_for_each_list() {
+        let hop: NextHop = "a.example:25".parse().unwrap();
+        assert_eq!(
+            Policies::default().of(std::slice::from_ref(&hop)),
+            DestinationPolicy::default()
+        );
+        let policies = Policies::new(|hops| DestinationPolicy {
+            max_connections: NonZeroU32::new(u32::try_from(hops.len()).unwrap()),
+            ..DestinationPolicy::default()
+        });
+        assert_eq!(policies.of(&[hop]).max_connections, NonZeroU32::new(1));
+    }
 
     #[test]
     fn a_rate_is_never_nothing() {

@@ -6,6 +6,7 @@
 
 mod change;
 mod compaction;
+mod destinations;
 mod dir;
 mod error;
 mod event_log;
@@ -30,6 +31,7 @@ mod types;
 mod writer;
 
 pub use change::{Addition, Change, Finish, NewMessage};
+pub use destinations::MAX_DESTINATIONS;
 pub use error::{OpenError, StoreError};
 pub use event_log::EventCursor;
 pub use fsck::{Ailment, Checkup, Finding, checkup, checkup_on};
@@ -167,6 +169,7 @@ impl Store {
             last_id: replay.last_id,
             keys,
             last_event: store.last_event(),
+            destinations: destinations::load(&*store.fs, dir),
         };
         Ok((store, recovery))
     }

@@ -256,13 +256,18 @@ impl Replay {
     }
 
     fn remember(&mut self, message: MessageRecord, spooled_at: Timestamp, header: Header) {
-        let state = message.state.map(|state| (state.status, state.in_flight));
-        let (status, in_flight) = state.unwrap_or((message.status, message.in_flight));
+        let state = message
+            .state
+            .map(|state| (state.status, state.in_flight, state.expires_at));
+        let expires_at = message.retry.expire_after.map(|span| spooled_at.after(span));
+        let (status, in_flight, expires_at) =
+            state.unwrap_or((message.status, message.in_flight, expires_at));
         let recovered = Recovered {
             id: message.id,
             status,
             in_flight,
             spooled_at,
+            expires_at,
             next_hops: self.intern(message.next_hops),
             body_size: u64::from(header.body_len),
         };

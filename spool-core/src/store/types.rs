@@ -1,6 +1,7 @@
 //! What a store is told at its start, and what it tells.
 
 use crate::clock::Timestamp;
+use crate::destination::LearnedDestination;
 use crate::id::MessageId;
 use crate::message::Status;
 use crate::next_hop::NextHop;
@@ -50,6 +51,8 @@ pub struct Recovered {
     pub in_flight: Option<Timestamp>,
     /// When it was spooled.
     pub spooled_at: Timestamp,
+    /// When it is given up.
+    pub expires_at: Option<Timestamp>,
     /// Next hops, shared between messages with the same ones.
     pub next_hops: Arc<[NextHop]>,
     /// Bytes of its body.
@@ -98,6 +101,8 @@ pub struct Recovery {
     pub keys: Vec<RememberedKey>,
     /// The number of the last event.
     pub last_event: u64,
+    /// What was learned of destinations.
+    pub destinations: Vec<LearnedDestination>,
     /// The highest message id ever seen in the journal.
     pub last_id: Option<MessageId>,
 }
