@@ -10,8 +10,10 @@ mod attempts;
 mod bulk;
 mod commit;
 mod content;
+mod destinations;
 mod explain;
 mod keys;
+mod learning;
 mod listing;
 pub(crate) mod messages;
 mod open;
@@ -23,6 +25,7 @@ mod recover;
 mod taken;
 mod unwritten;
 
+pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
 pub use open::{OpenSpool, Spool};
 
 use crate::event_hub::EventHub;
@@ -35,6 +38,7 @@ use actix::{Actor, Addr, AsyncContext, Context, SpawnHandle};
 use bulk::{BulkId, Bulks};
 use commit::Tag;
 use keys::Keys;
+use learning::Keeping;
 use messages::{Flushed, Idle};
 use queue::Queue;
 use spool_core::store::{Change, Store, StoreError};
@@ -77,7 +81,7 @@ pub struct SpoolActor {
     max_jobs: usize,
     /// How many times it was set.
     epoch: u64,
-    max_jobs_per_destination: usize,
+    keeping: Keeping,
     release_rate: u32,
     /// Messages that a former process was sending when it ended.
     interrupted: Vec<MessageId>,
@@ -123,6 +127,7 @@ impl Actor for SpoolActor {
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(TICK, |actor, ctx| {
             actor.write_again();
+            actor.keep_destinations(ctx);
             actor.end_unless_wanted(ctx);
         });
         self.start_throttle(ctx);
@@ -177,6 +182,7 @@ impl SpoolActor {
     /// What follows whenever something has changed.
     fn after_anything(&mut self, ctx: &mut Context<Self>) {
         self.publish();
+        self.give_up_expired(ctx);
         self.go_on(ctx);
         self.pump(ctx);
         self.answer_idle();

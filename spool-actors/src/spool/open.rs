@@ -3,8 +3,9 @@
 use super::SpoolActor;
 use super::bulk::Bulks;
 use super::keys::Keys;
+use super::learning::Keeping;
 use super::messages::Committed;
-use super::queue::Queue;
+use super::queue::{Queue, Ways};
 use super::unwritten::Unwritten;
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
@@ -174,7 +175,12 @@ fn actor(
     let gate = Gate::new(Arc::downgrade(&store), budget.clone());
     let in_flight = messages.iter().filter(|message| message.in_flight.is_some());
     let interrupted = in_flight.map(|message| message.id).collect();
-    let mut queue = Queue::default();
+    let ways = Ways::new(
+        config.max_jobs_per_destination,
+        config.policies,
+        recovery.destinations,
+    );
+    let mut queue = Queue::new(ways);
     queue.recover(messages, clock.now());
     queue.pause(config.max_concurrent_jobs == 0);
     let ping = config.ping_interval;
@@ -203,7 +209,7 @@ fn actor(
         workers,
         max_jobs: config.max_concurrent_jobs,
         epoch: 0,
-        max_jobs_per_destination: config.max_jobs_per_destination,
+        keeping: Keeping::default(),
         release_rate: config.release_rate,
         interrupted,
         loading: 0,

@@ -5,9 +5,13 @@
 
 mod claims;
 mod destinations;
+mod flow;
 mod holds;
+mod ways;
 
 pub(super) use claims::{Claim, Verb};
+pub(super) use flow::Sight;
+pub(super) use ways::Ways;
 
 use super::content::Content;
 use crate::throttle::DestinationId;
@@ -53,6 +57,8 @@ struct Entry {
     phase: Phase,
     spooled_at: Timestamp,
     body_size: u64,
+    /// When it is given up; the end of time: never.
+    expires_at: Timestamp,
     /// Someone froze it while its session ran.
     freeze: bool,
     content: Option<Box<Content>>,
@@ -69,6 +75,9 @@ pub(super) struct Queue {
     destinations: Vec<Destination>,
     free: Vec<DestinationId>,
     by_hops: HashMap<Arc<[NextHop]>, DestinationId>,
+    ways: Ways,
+    /// When destinations are to be looked at; those with another time in their slot mean nothing.
+    openings: BinaryHeap<Reverse<(Timestamp, DestinationId)>>,
     dirty: Vec<DestinationId>,
     starved: Vec<DestinationId>,
     ready: usize,
@@ -85,6 +94,14 @@ pub(super) struct ToArm {
 }
 
 impl Queue {
+    /// An empty one.
+    pub(super) fn new(ways: Ways) -> Self {
+        Self {
+            ways,
+            ..Self::default()
+        }
+    }
+
     /// Takes in what was there at the start. Past-due messages go to the backlog.
     pub(super) fn recover(&mut self, messages: Vec<Recovered>, now: Timestamp) {
         let mut past: Vec<(Timestamp, MessageId)> = Vec::new();
@@ -93,13 +110,14 @@ impl Queue {
                 Status::Frozen => Phase::Frozen,
                 Status::SendAt(due) => Phase::Waiting(due),
             };
-            let destination = self.enlist(&message.next_hops);
+            let destination = self.enlist(&message.next_hops, now);
             self.insert(
                 message.id,
                 destination,
                 phase,
                 message.spooled_at,
                 message.body_size,
+                message.expires_at,
                 None,
             );
             if let Phase::Waiting(due) = phase {
@@ -113,6 +131,7 @@ impl Queue {
         self.backlog = past.into_iter().map(|(_, id)| id).collect();
     }
 
+    #[allow(clippy::too_many_arguments, reason = "an entry, part by part")]
     fn insert(
         &mut self,
         id: MessageId,
@@ -120,6 +139,7 @@ impl Queue {
         phase: Phase,
         spooled_at: Timestamp,
         body_size: u64,
+        expires_at: Option<Timestamp>,
         content: Option<Box<Content>>,
     ) {
         self.entries.insert(
@@ -129,6 +149,7 @@ impl Queue {
                 phase,
                 spooled_at,
                 body_size,
+                expires_at: expires_at.unwrap_or(Timestamp(i64::MAX)),
                 freeze: false,
                 content,
             },
@@ -145,13 +166,14 @@ impl Queue {
     ) {
         let message = &content.message;
         let (id, spooled_at, size) = (message.id, message.spooled_at, message.body_size);
+        let expires_at = message.state.expires_at;
         let phase = match status {
             Status::Frozen => Phase::Frozen,
             Status::SendAt(_) if armed => Phase::Armed,
             Status::SendAt(_) => Phase::Ready,
         };
         let content = (phase != Phase::Frozen).then_some(content);
-        self.insert(id, destination, phase, spooled_at, size, content);
+        self.insert(id, destination, phase, spooled_at, size, expires_at, content);
         match phase {
             Phase::Armed => self.arm_now(id, destination),
             Phase::Ready => self.line_up(id, destination),
@@ -201,12 +223,12 @@ impl Queue {
     }
 
     /// The next message in line for which the deck has room; it is `Asking` now.
-    pub(super) fn next_to_arm(&mut self, destination: DestinationId) -> Option<ToArm> {
+    pub(super) fn next_to_arm(&mut self, destination: DestinationId, now: Timestamp) -> Option<ToArm> {
         if self.paused {
             return None;
         }
         loop {
-            let slot = self.slot(destination).filter(|slot| slot.deck < DECK)?;
+            let slot = self.slot(destination).filter(|slot| slot.has_room(now))?;
             let id = slot.ready.pop_front()?;
             // One that left the line by other ways is still found in it.
             let Some(entry) = self
@@ -275,17 +297,14 @@ impl Queue {
         }
     }
 
-    /// Starts the next armed message of `destination`: it is `Running` now.
+    /// A permit has come. Starts the next armed message of `destination`, if it may start: it is `Running` now.
     pub(super) fn start(&mut self, destination: DestinationId, now: Timestamp) -> Option<&Content> {
-        let slot = self.slot(destination)?;
-        let id = slot.armed.pop_front()?;
-        slot.deck = slot.deck.saturating_sub(1);
-        self.touch(destination);
+        let (id, serial) = self.depart(destination, now)?;
         self.running += 1;
         let entry = self.entries.get_mut(&id)?;
         entry.phase = Phase::Running;
         if let Some(content) = &mut entry.content {
-            content.started = Some(now);
+            content.session = Some((serial, now));
         }
         entry.content.as_deref()
     }
@@ -366,8 +385,10 @@ impl Queue {
         destination: DestinationId,
         spooled_at: Timestamp,
         body_size: u64,
+        expires_at: Option<Timestamp>,
     ) {
-        self.insert(id, destination, Phase::Claimed, spooled_at, body_size, None);
+        let phase = Phase::Claimed;
+        self.insert(id, destination, phase, spooled_at, body_size, expires_at, None);
     }
 
     /// The disk holds its end.
@@ -390,17 +411,15 @@ impl Queue {
     }
 
     /// Whether anything is under way, or will be without the clock going on.
-    pub(super) fn is_busy(&self) -> bool {
-        let due = || self.ready > 0 || self.destinations.iter().any(|slot| slot.deck > 0);
+    pub(super) fn is_busy(&self, now: Timestamp) -> bool {
+        let due = || self.destinations.iter().any(|slot| slot.is_busy(now));
         self.running > 0 || (!self.paused && due())
     }
 
     /// With 0 jobs nothing is armed.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
-        for id in 0..self.destinations.len() {
-            self.touch(DestinationId::try_from(id).unwrap_or(DestinationId::MAX));
-        }
+        self.touch_all();
     }
 
     pub(super) fn len(&self) -> usize {
