@@ -19,9 +19,9 @@ const JITTER: f64 = 0.25;
 pub(super) struct Circuit {
     /// Failed rounds in a row.
     failures: u32,
-    /// The last attempt that had begun when a failure was counted.
-    counted_at: Option<Serial>,
-    open: Option<Open>,
+    /// The last attempt that had begun when a failure was counted; 0: none.
+    counted_at: Serial,
+    open: Option<Box<Open>>,
 }
 
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ impl Circuit {
     /// An attempt was answered. `true`: it was open.
     pub(super) fn succeed(&mut self) -> bool {
         self.failures = 0;
-        self.counted_at = None;
+        self.counted_at = 0;
         self.open.take().is_some()
     }
 
@@ -94,21 +94,21 @@ impl Circuit {
         let pauses = match &self.open {
             Some(open) if open.probe == Some(serial) => open.pauses.saturating_add(1),
             Some(_) => return None,
-            None if self.counted_at.is_some_and(|counted| serial <= counted) => return None,
+            None if serial <= self.counted_at => return None,
             None => 0,
         };
         self.failures = self.failures.saturating_add(1);
-        self.counted_at = Some(last);
+        self.counted_at = last;
         if self.failures < FAILURES {
             return None;
         }
-        self.open = Some(Open {
+        self.open = Some(Box::new(Open {
             since: now,
             until: now.after(pause(pauses, dice)),
             pauses,
             probe: None,
             reason: reason.into(),
-        });
+        }));
         Some(pauses)
     }
 
@@ -142,14 +142,14 @@ impl Circuit {
     pub(super) fn remembering(learned: LearnedCircuit, now: Timestamp) -> Self {
         Self {
             failures: learned.failures.max(FAILURES),
-            counted_at: None,
-            open: Some(Open {
+            counted_at: 0,
+            open: Some(Box::new(Open {
                 since: now,
                 until: learned.until.min(now.after(LONGEST_PAUSE)),
                 pauses: learned.pauses,
                 probe: None,
                 reason: learned.reason.into(),
-            }),
+            })),
         }
     }
 }

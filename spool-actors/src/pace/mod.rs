@@ -42,15 +42,18 @@ pub(crate) struct Pace {
     /// The last session that has begun.
     last: Serial,
     window: Window,
-    rate: Option<(Rate, Bucket)>,
+    rate: Option<Box<(Rate, Bucket)>>,
     tempo: Tempo,
     circuit: Circuit,
     /// Messages deferred, and since when they are counted.
     deferred: Option<(Timestamp, u32)>,
-    last_error: Option<(Timestamp, Box<str>)>,
+    last_error: Option<Box<(Timestamp, Box<str>)>>,
     /// When something was last learned.
     learned_at: Timestamp,
 }
+
+// There may be as many of them as messages.
+const _: () = assert!(size_of::<Pace>() <= 200);
 
 /// What follows from the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,9 +108,9 @@ impl Pace {
         self.max = max.and_then(Result::ok).unwrap_or(default_max);
         let before = self.rate.take();
         self.rate = policy.rate.map(|rate| match before {
-            Some((known, bucket)) if known == rate => (rate, bucket),
-            Some((_, bucket)) => (rate, Bucket::new(&rate).filled_as(&bucket)),
-            None => (rate, Bucket::new(&rate)),
+            Some(before) if before.0 == rate => before,
+            Some(before) => Box::new((rate, Bucket::new(&rate).filled_as(&before.1))),
+            None => Box::new((rate, Bucket::new(&rate))),
         });
     }
 
@@ -152,7 +155,7 @@ impl Pace {
     }
 
     fn buckets(&self) -> impl Iterator<Item = &Bucket> {
-        let configured = self.rate.as_ref().map(|(_, bucket)| bucket);
+        let configured = self.rate.as_ref().map(|rate| &rate.1);
         configured.into_iter().chain(self.tempo.bucket())
     }
 
@@ -166,8 +169,8 @@ impl Pace {
     /// A session begins; `running` were under way before. Its name is given back when it ends.
     pub(crate) fn begin(&mut self, now: Timestamp, running: usize) -> Serial {
         self.last += 1;
-        if let Some((_, bucket)) = &mut self.rate {
-            bucket.take(now);
+        if let Some(rate) = &mut self.rate {
+            rate.1.take(now);
         }
         self.window.begin(self.last, running + 1, self.max);
         self.tempo.begin(now, running == 0);
@@ -185,9 +188,10 @@ impl Pace {
         dice: &dyn Dice,
     ) -> Effect {
         if let Some(reason) = signal.reason() {
-            self.last_error = Some((now, reason.into()));
+            self.last_error = Some(Box::new((now, reason.into())));
             self.learned_at = now;
         }
+        let before = (self.window.limit(self.max), self.tempo.per_second());
         let pauses = match signal {
             Signal::Fine => {
                 let was_open = self.circuit.succeed();
@@ -226,7 +230,9 @@ impl Pace {
             self.window.restart();
             return Effect::Reopened;
         }
+        let after = (self.window.limit(self.max), self.tempo.per_second());
         match pauses {
+            None if before == after => Effect::GoOn,
             None => Effect::Slower,
             Some(0) => Effect::Shut,
             Some(_) => Effect::StillShut,
@@ -289,7 +295,7 @@ impl Pace {
                 failures,
             });
         }
-        let configured = self.rate.as_ref().map(|(_, bucket)| (bucket, None));
+        let configured = self.rate.as_ref().map(|rate| (&rate.1, None));
         let learned = self.tempo.bucket().map(|bucket| (bucket, self.tempo.reason()));
         for (bucket, reason) in configured.into_iter().chain(learned) {
             if bucket.tokens(now) <= ahead {
@@ -301,7 +307,7 @@ impl Pace {
         }
         let (limit, max) = (self.window.limit(self.max), self.max);
         if running >= limit && limit < max {
-            let unknown = "no more of them were needed so far, or were tried yet";
+            let unknown = "more have not been tried yet";
             let reason = self.window.reason().unwrap_or(unknown).to_owned();
             holds.push(Hold::Adapted { limit, max, reason });
         } else if running >= limit {
@@ -316,14 +322,17 @@ impl Pace {
             limit: self.window.limit(self.max),
             max: self.max,
             limit_reason: self.window.reason().map(str::to_owned),
-            rate: self.rate.map(|(rate, _)| rate),
+            rate: self.rate.as_ref().map(|rate| rate.0),
             learned_interval: interval.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             rate_reason: self.tempo.reason().map(str::to_owned),
             circuit: self
                 .circuit
                 .is_open()
                 .map(|(until, failures, reason)| (until, failures, reason.to_owned())),
-            last_error: self.last_error.as_ref().map(|(at, text)| (*at, text.to_string())),
+            last_error: self
+                .last_error
+                .as_ref()
+                .map(|error| (error.0, error.1.to_string())),
         }
     }
 
@@ -335,8 +344,7 @@ impl Pace {
 
     /// Whether nothing of it is worth remembering any more.
     pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
-        let full = |(_, bucket): &(Rate, Bucket)| bucket.is_full(now);
-        now.since(self.learned_at) >= MEMORY && self.rate.as_ref().is_none_or(full)
+        now.since(self.learned_at) >= MEMORY && self.rate.as_ref().is_none_or(|rate| rate.1.is_full(now))
     }
 
     /// What is worth remembering at `now`; `None`: it is as good as new.
@@ -345,7 +353,7 @@ impl Pace {
         let next_message = self
             .rate
             .as_ref()
-            .and_then(|(_, bucket)| (bucket.tokens(now) == 0).then(|| bucket.when(now, 0)));
+            .and_then(|rate| (rate.1.tokens(now) == 0).then(|| rate.1.when(now, 0)));
         let learned = LearnedDestination {
             next_hops: Arc::clone(next_hops),
             at: self.learned_at,
@@ -363,8 +371,8 @@ impl Pace {
 
     /// Takes up what was remembered, unless that is too old.
     pub(crate) fn remember(&mut self, learned: LearnedDestination, now: Timestamp) {
-        if let (Some((_, bucket)), Some(next)) = (&mut self.rate, learned.next_message) {
-            bucket.hold_until(next);
+        if let (Some(rate), Some(next)) = (&mut self.rate, learned.next_message) {
+            rate.1.hold_until(next);
         }
         if now.since(learned.at) >= MEMORY {
             return;

@@ -25,7 +25,7 @@ const FORGET: f64 = 10.0;
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tempo {
-    known: Option<Known>,
+    known: Option<Box<Known>>,
     /// Messages taken since `since`: the last cut, or the last time it was idle before there was one.
     messages: u32,
     since: Option<Timestamp>,
@@ -111,14 +111,14 @@ impl Tempo {
             // Whatever the peer counts in, it is full: nothing goes before it begins anew, at the earliest.
             Some(_) | None => bucket.hold_until(now.after(ROUND)),
         }
-        self.known = Some(Known {
+        self.known = Some(Box::new(Known {
             per_second: rate,
             bucket,
             cut_to: rate,
             too_many,
             cut_at: Some(now),
             reason: reason.into(),
-        });
+        }));
         self.messages = 0;
         self.since = Some(now);
     }
@@ -147,14 +147,14 @@ impl Tempo {
         };
         let per_second = sane(learned.per_second);
         Self {
-            known: Some(Known {
+            known: Some(Box::new(Known {
                 per_second,
                 bucket: Bucket::of(per_second),
                 cut_to: per_second,
                 too_many: learned.too_many.map(sane),
                 cut_at: None,
                 reason: learned.reason.into(),
-            }),
+            })),
             ..Self::default()
         }
     }

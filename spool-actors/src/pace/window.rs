@@ -28,10 +28,10 @@ pub(super) struct Window {
     threshold: f64,
     /// How many sessions were refused.
     too_many: Option<f64>,
-    /// The last session with which the limit was reached.
-    full_at: Option<Serial>,
-    /// The last session that had begun when the limit was cut.
-    cut_at: Option<Serial>,
+    /// The last session with which the limit was reached; 0: none.
+    full_at: Serial,
+    /// The last session that had begun when the limit was cut; 0: none.
+    cut_at: Serial,
     /// Messages since then.
     messages: u32,
     /// Why it is lower than it may be.
@@ -44,8 +44,8 @@ impl Default for Window {
             limit: INITIAL,
             threshold: f64::INFINITY,
             too_many: None,
-            full_at: None,
-            cut_at: None,
+            full_at: 0,
+            cut_at: 0,
             messages: 0,
             reason: None,
         }
@@ -65,14 +65,14 @@ impl Window {
     /// The session `serial` begins, and with it `running` run.
     pub(super) fn begin(&mut self, serial: Serial, running: usize, max: usize) {
         if running >= self.limit(max) {
-            self.full_at = Some(serial);
+            self.full_at = serial;
         }
     }
 
     /// The session `serial` went well. Only a limit that was reached since it began can be too low.
     pub(super) fn grow(&mut self, serial: Serial, max: usize) {
         self.messages = self.messages.saturating_add(1);
-        if self.full_at.is_none_or(|full| full < serial) {
+        if self.full_at < serial {
             return;
         }
         let step = if self.limit < self.threshold {
@@ -120,7 +120,7 @@ impl Window {
 
     /// Whether that session began under the limit of now: then it says more than the last cut knew.
     fn is_news(&self, serial: Serial) -> bool {
-        self.cut_at.is_none_or(|cut| serial > cut)
+        serial > self.cut_at
     }
 
     fn base(&self, running: usize) -> f64 {
@@ -128,7 +128,7 @@ impl Window {
     }
 
     fn was_cut(&mut self, last: Serial, reason: &str) {
-        self.cut_at = Some(last);
+        self.cut_at = last;
         self.messages = 0;
         self.reason = Some(reason.into());
     }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn it_begins_low_and_doubles_in_each_round() {
         let mut window = Window::default();
-        let rounds = (0..4).map(|round| {
+        let rounds = (1..5).map(|round| {
             let limit = window.limit(100);
             go_well(&mut window, round, limit, 100);
             limit
@@ -207,8 +207,8 @@ mod tests {
     #[test]
     fn a_burst_of_one_round_counts_once() {
         let mut window = Window::default();
-        go_well(&mut window, 0, 60, 64);
-        (1..=64).for_each(|serial| window.refuse(serial, 64, 64, "421"));
+        go_well(&mut window, 1, 60, 64);
+        (2..=64).for_each(|serial| window.refuse(serial, 64, 64, "421"));
         assert_eq!((window.limit(64), window.reason()), (32, Some("421")));
         window.refuse(65, 80, 32, "421");
         assert_eq!(window.limit(64), 16);
@@ -222,10 +222,10 @@ mod tests {
     fn lost_sessions_lower_it_and_it_comes_back_faster_than_after_a_refusal() {
         let (mut lost, mut refused) = (Window::default(), Window::default());
         for window in [&mut lost, &mut refused] {
-            go_well(window, 0, 60, 64);
+            go_well(window, 1, 60, 64);
         }
-        lost.lose(1, 64, 64, "reset");
-        refused.refuse(1, 64, 64, "421");
+        lost.lose(2, 64, 64, "reset");
+        refused.refuse(2, 64, 64, "421");
         for window in [&mut lost, &mut refused] {
             assert_eq!(window.limit(64), 32);
             (65..67).for_each(|serial| go_well(window, serial, 32, 64));

@@ -9,6 +9,7 @@
 )]
 
 mod attempt;
+mod destinations;
 mod events;
 mod full_disk;
 mod lifecycle;
