@@ -98,7 +98,13 @@ impl Bucket {
         Timestamp(now.0.saturating_add((wait + 999) / 1000))
     }
 
-    /// Time until it is full. A clock that was set back does not make it emptier than it can be.
+    /// The clock was set back to `now`: it does not get emptier than it can be.
+    pub(super) fn rewind(&mut self, now: Timestamp) {
+        let now = at(now);
+        self.full = now.saturating_add(self.missing(now));
+    }
+
+    /// Time until it is full.
     fn missing(&self, now: i64) -> i64 {
         let most = self.interval.saturating_mul(self.burst).max(LONGEST_HOLD);
         self.full.saturating_sub(now).clamp(0, most)
@@ -192,7 +198,10 @@ mod tests {
         let mut bucket = Bucket::new(&rate(2, 1000));
         bucket.take(START);
         let past = Timestamp(START.0 - 86_400_000);
+        bucket.rewind(past);
         assert_eq!(bucket.tokens(past), 0);
-        assert!(bucket.when(past, 0).0 <= past.0 + 2000);
+        let next = bucket.when(past, 0);
+        assert!(next.0 <= past.0 + 2000);
+        assert_eq!(bucket.tokens(next), 1);
     }
 }

@@ -114,6 +114,14 @@ impl Pace {
         });
     }
 
+    /// The clock was set back to `now`: nothing waits for a time of another day.
+    pub(crate) fn rewind(&mut self, now: Timestamp) {
+        if let Some(rate) = &mut self.rate {
+            rate.1.rewind(now);
+        }
+        self.tempo.rewind(now);
+    }
+
     /// How many sessions may begin now, with `running` under way and `promised` about to begin.
     pub(crate) fn free(&self, now: Timestamp, running: usize, promised: usize) -> usize {
         let sessions = match self.circuit.gate(now) {
@@ -248,16 +256,20 @@ impl Pace {
         running: usize,
         reason: &str,
     ) {
+        if self.circuit.is_open().is_some() && of == Throttled::Connections {
+            // It is left alone anyway, and what it says all the while is not about how many.
+            return;
+        }
         let alone = running <= 1;
         let known = self.tempo.bucket().is_some();
-        if of == Throttled::Messages || alone {
+        let (messages, sessions) = match of {
+            Throttled::Connections => (alone && self.tempo.is_measured(), !alone),
+            // Once there is a rate, it answers for the messages.
+            Throttled::Messages => (true, !known),
+        };
+        if messages {
             self.tempo.refuse(began, now, reason);
         }
-        // Once there is a rate, it answers for the messages.
-        let sessions = match of {
-            Throttled::Connections => !alone,
-            Throttled::Messages => !known,
-        };
         if sessions {
             self.window.refuse(serial, self.last, running, reason);
         }

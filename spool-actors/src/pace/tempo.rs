@@ -17,8 +17,10 @@ const DEEP: f64 = 0.5;
 const FEW: u32 = 16;
 /// Growth near where it was refused: for each message, and at most for each second.
 const CREEP: (f64, f64) = (0.003, 0.02);
-/// Growth elsewhere.
+/// Growth where nothing speaks against it.
 const WALK: (f64, f64) = (0.02, 0.2);
+/// Growth far below where it was refused, after a time in which nothing was taken.
+const RUN: (f64, f64) = (0.1, 0.2);
 /// How many times the rate it was cut to must go through before it is forgotten.
 const FORGET: f64 = 10.0;
 
@@ -37,7 +39,7 @@ struct Known {
     bucket: Bucket,
     /// What it was at the last cut.
     cut_to: f64,
-    /// What was refused, if it was sure that this was the rate and not only a beginning.
+    /// What was refused since it is known.
     too_many: Option<f64>,
     cut_at: Option<Timestamp>,
     reason: Box<str>,
@@ -49,12 +51,24 @@ impl Tempo {
         self.known.as_ref().map(|known| &known.bucket)
     }
 
+    /// The clock was set back to `now`.
+    pub(super) fn rewind(&mut self, now: Timestamp) {
+        if let Some(known) = &mut self.known {
+            known.bucket.rewind(now);
+        }
+    }
+
     pub(super) fn per_second(&self) -> Option<f64> {
         self.known.as_ref().map(|known| known.per_second)
     }
 
     pub(super) fn reason(&self) -> Option<&str> {
         self.known.as_ref().map(|known| &*known.reason)
+    }
+
+    /// Whether messages have gone through of late, so that a refusal may be about how many.
+    pub(super) const fn is_measured(&self) -> bool {
+        self.messages > 0
     }
 
     /// A message goes; `alone`: no other is on its way.
@@ -76,9 +90,11 @@ impl Tempo {
         if known.bucket.tokens(now) > 0 {
             return;
         }
-        let near = |many: f64| (many * DEEP..=many * 1.02).contains(&known.per_second);
-        let near = known.too_many.is_some_and(near);
-        let (by_message, by_second) = if near { CREEP } else { WALK };
+        let (by_message, by_second) = match known.too_many {
+            Some(many) if known.per_second < many * DEEP => RUN,
+            Some(many) if known.per_second <= many * 1.02 => CREEP,
+            Some(_) | None => WALK,
+        };
         known.per_second *= 1.0 + by_message.min(by_second / known.per_second);
         known.bucket = Bucket::of(known.per_second).filled_as(&known.bucket);
         if known.per_second > FORGET * known.cut_to {
@@ -101,8 +117,9 @@ impl Tempo {
         };
         let rate = rate.max(LEAST);
         let too_many = match &self.known {
-            Some(known) if sure => Some(known.per_second),
-            Some(known) => known.too_many,
+            // When nothing at all is taken, it is not this rate that is too much.
+            Some(known) if self.messages == 0 && known.too_many.is_some() => known.too_many,
+            Some(known) => Some(known.per_second),
             None => None,
         };
         let mut bucket = Bucket::of(rate);
@@ -217,7 +234,7 @@ mod tests {
             messages += 1;
             assert!(messages < 2000, "{:?}", tempo.per_second());
         }
-        assert!(messages > 100, "{messages}");
+        assert!(messages > 20, "{messages}");
     }
 
     #[test]

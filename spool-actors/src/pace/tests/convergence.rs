@@ -5,7 +5,7 @@ use super::peers::{Chance, Connections, Counting, Messages, Peer, SERVICE};
 use super::sender::{START, send};
 use crate::pace::Pace;
 use crate::pace::signal::Throttled;
-use spool_core::{DestinationPolicy, RandomDice};
+use spool_core::{DestinationPolicy, NoDice};
 use std::time::Duration;
 
 const ATTEMPTS: usize = 6000;
@@ -14,7 +14,7 @@ const ATTEMPTS: usize = 6000;
 fn settle(peer: &mut dyn Peer, max: usize, ideal: f64) -> (f64, f64) {
     let mut pace = Pace::new(&DestinationPolicy::default(), max);
     let end = START.after(Duration::from_secs(1_000_000));
-    let run = send(&mut pace, peer, &RandomDice, ATTEMPTS, end);
+    let run = send(&mut pace, peer, &NoDice, ATTEMPTS, end);
     (run.settled_rate() / ideal, run.deferred())
 }
 

@@ -103,6 +103,15 @@ impl Queue {
 
     /// Looks again at every destination whose time has come.
     pub(in crate::spool) fn open_due(&mut self, now: Timestamp) {
+        if now < std::mem::replace(&mut self.looked_at, now) {
+            // The clock was set back: the times are of another day.
+            self.openings.clear();
+            for slot in &mut self.destinations {
+                slot.opens = None;
+                slot.pace.rewind(now);
+            }
+            self.touch_all();
+        }
         while let Some((at, destination)) = self.next_scheduled()
             && at <= now
         {

@@ -78,6 +78,8 @@ pub(super) struct Queue {
     ways: Ways,
     /// When destinations are to be looked at; those with another time in their slot mean nothing.
     openings: BinaryHeap<Reverse<(Timestamp, DestinationId)>>,
+    /// When that was last looked at.
+    looked_at: Timestamp,
     dirty: Vec<DestinationId>,
     starved: Vec<DestinationId>,
     ready: usize,

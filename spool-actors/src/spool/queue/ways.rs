@@ -50,6 +50,7 @@ impl Ways {
             }
             Some(Rest::Pace(mut pace)) => {
                 pace.set_policy(&policy, self.max);
+                pace.rewind(now);
                 *pace
             }
         }
