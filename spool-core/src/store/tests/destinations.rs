@@ -14,12 +14,12 @@ fn learned(nth: usize) -> LearnedDestination {
             too_many: Some(4.0),
             reason: "421 4.7.0 too many".into(),
         }),
-        rate: (nth % 2 == 0).then(|| LearnedRate {
+        rate: nth.is_multiple_of(2).then(|| LearnedRate {
             per_second: 0.1,
             too_many: None,
             reason: "450 4.7.28 \"slow\"".into(),
         }),
-        circuit: (nth % 3 == 0).then(|| LearnedCircuit {
+        circuit: nth.is_multiple_of(3).then(|| LearnedCircuit {
             until: Timestamp(1_800_000_005_000),
             failures: 7,
             pauses: 3,
