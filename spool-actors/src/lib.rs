@@ -10,6 +10,7 @@
 mod delivery;
 mod event_hub;
 mod gate;
+mod pace;
 mod spool;
 mod throttle;
 mod workers;
@@ -23,6 +24,6 @@ pub use spool::messages::{
     ListMessages, Loaded, Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs,
     SpoolStats, Subscribe, WaitIdle, WhenLoaded, Which,
 };
-pub use spool::{OpenSpool, Spool, SpoolActor};
+pub use spool::{Circuit, DestinationState, Destinations, OpenSpool, SetPolicies, Spool, SpoolActor};
 pub use throttle::{Permit, Throttle};
 pub use workers::Workers;

@@ -27,6 +27,9 @@ use tokio::sync::watch;
 /// How long the ingress may take to end its sessions, beside `shutdown_timeout` for the deliveries.
 const INGRESS_GRACE: Duration = Duration::from_secs(5);
 
+/// Where mail exchangers listen.
+const MX_PORT: u16 = 25;
+
 /// What a mail needs on its way from the door to the spool.
 #[derive(Clone)]
 pub(crate) struct Relay {
@@ -45,7 +48,7 @@ impl Routes {
     fn of(config: &Config) -> Self {
         let jitter = config.retry.jitter;
         Self {
-            router: Router::new(config.rules.clone(), config.next_hops.clone().into()),
+            router: Router::new(config.rules.clone(), config.next_hops.clone().into(), MX_PORT),
             retry: RetryPolicy {
                 intervals: config
                     .retry

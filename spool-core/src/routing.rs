@@ -1,8 +1,10 @@
-//! Which next hops a recipient's mail goes to: the first rule that matches its domain, or the smart hosts.
+//! Which next hops a recipient's mail goes to: the first rule that matches its domain, or the smart hosts, or the mail
+//! exchangers of the domain. And what is asked of the way there.
 //!
 //! Recipients of one mail with the same next hops stay in one section, so that one transaction carries them all.
 
 use crate::address::Address;
+use crate::destination::DestinationPolicy;
 use crate::envelope::Envelope;
 use crate::message::Section;
 use crate::next_hop::NextHop;
@@ -49,8 +51,10 @@ impl DomainPattern {
 pub struct Rule {
     /// For which domains.
     pub domain: DomainPattern,
-    /// Where to, in order.
+    /// Where to, in order; empty: the mail exchangers of the recipient's domain.
     pub next_hops: Arc<[NextHop]>,
+    /// What is asked of the way there.
+    pub policy: DestinationPolicy,
 }
 
 /// The rules in order, and where all else goes.
@@ -58,23 +62,42 @@ pub struct Rule {
 pub struct Router {
     rules: Vec<Rule>,
     default: Arc<[NextHop]>,
+    mx_port: u16,
 }
 
 impl Router {
-    /// A router that asks `rules` in order, then takes `default`.
+    /// A router that asks `rules` in order, then takes `default`; where that is empty, the mail exchangers of the
+    /// recipient's domain, at `mx_port`.
     #[must_use]
-    pub const fn new(rules: Vec<Rule>, default: Arc<[NextHop]>) -> Self {
-        Self { rules, default }
+    pub const fn new(rules: Vec<Rule>, default: Arc<[NextHop]>, mx_port: u16) -> Self {
+        Self {
+            rules,
+            default,
+            mx_port,
+        }
     }
 
-    /// Where mail for `recipient` goes; empty when no rule matches and there are no smart hosts.
+    /// Where mail for `recipient` goes. Empty only for a domain that no host can be asked for.
     #[must_use]
     pub fn next_hops(&self, recipient: &Address) -> Arc<[NextHop]> {
-        let rule = self
-            .rules
-            .iter()
-            .find(|rule| rule.domain.matches(recipient.domain()));
-        Arc::clone(rule.map_or(&self.default, |rule| &rule.next_hops))
+        let domain = recipient.domain();
+        let rule = self.rules.iter().find(|rule| rule.domain.matches(domain));
+        let hops = rule.map_or(&self.default, |rule| &rule.next_hops);
+        if !hops.is_empty() {
+            return Arc::clone(hops);
+        }
+        NextHop::mx(domain, self.mx_port).into_iter().collect()
+    }
+
+    /// What is asked of the way to `next_hops`, as a message keeps them: that of the first rule that leads there.
+    #[must_use]
+    pub fn policy(&self, next_hops: &[NextHop]) -> DestinationPolicy {
+        let leads_there = |rule: &&Rule| match next_hops {
+            [hop] if rule.next_hops.is_empty() => hop.is_mx() && rule.domain.matches(hop.host()),
+            _ => !rule.next_hops.is_empty() && *rule.next_hops == *next_hops,
+        };
+        let rule = self.rules.iter().find(leads_there);
+        rule.map_or_else(DestinationPolicy::default, |rule| rule.policy)
     }
 
     /// Splits `envelope` into one section for each list of next hops, in the order of their first recipients.
@@ -85,7 +108,7 @@ impl Router {
             next_hops,
             retry: retry.clone(),
         };
-        if self.rules.is_empty() {
+        if self.rules.is_empty() && !self.default.is_empty() {
             return vec![section(envelope, Arc::clone(&self.default))];
         }
         let mut groups: Vec<(Arc<[NextHop]>, Vec<_>)> = Vec::new();
@@ -123,6 +146,7 @@ mod tests {
         let rule = |domain, to| Rule {
             domain: DomainPattern::parse(domain).unwrap(),
             next_hops: hops(to),
+            policy: DestinationPolicy::default(),
         };
         let router = Router::new(
             vec![
@@ -131,6 +155,7 @@ mod tests {
                 rule("other.net", "a:25"),
             ],
             hops("smart:25"),
+            25,
         );
         let to = [
             "1@example.org",
@@ -156,5 +181,36 @@ mod tests {
             .collect();
         let expected = [("a:25", "14"), ("b:25", "2"), ("smart:25", "35")];
         assert_eq!(shape, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+    #[test]
+    fn without_smart_hosts_each_domain_is_a_destination_of_its_own() {
+        let verify = DestinationPolicy {
+            tls: Some(crate::destination::TlsPolicy::Verify),
+            ..DestinationPolicy::default()
+        };
+        let rule = Rule {
+            domain: DomainPattern::parse("b.example").unwrap(),
+            next_hops: Arc::new([]),
+            policy: verify,
+        };
+        let router = Router::new(vec![rule], Arc::new([]), 2525);
+        let to = ["1@a.example", "2@b.example", "3@A.example", "4@[192.0.2.7]"];
+        let envelope = Envelope::new(ReversePath::Null, to.iter().map(|t| t.parse().unwrap()));
+        let sections = router.split(envelope, &RetryPolicy::default());
+        let shape: Vec<_> = sections
+            .iter()
+            .map(|s| (s.next_hops[0].to_string(), s.envelope.recipients.len()))
+            .collect();
+        let expected = [
+            ("mx:a.example:2525", 2),
+            ("mx:b.example:2525", 1),
+            ("192.0.2.7:2525", 1),
+        ];
+        assert_eq!(shape, expected.map(|(hop, count)| (hop.to_owned(), count)));
+        assert_eq!(
+            router.policy(&sections[0].next_hops),
+            DestinationPolicy::default()
+        );
+        assert_eq!(router.policy(&sections[1].next_hops), verify);
     }
 }

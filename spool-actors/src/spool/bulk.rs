@@ -191,7 +191,12 @@ impl SpoolActor {
             match self.queue.claim(id, work.verb(), now) {
                 Claim::Taken(before) => taken.push(Taken { id, before }),
                 Claim::WhileSending => sending.push(id),
-                Claim::Already => self.bulk_done(bulk_id, Ok(())),
+                Claim::Already => {
+                    if matches!(work, Work::SendNow(_)) {
+                        self.queue.hurry(id, now);
+                    }
+                    self.bulk_done(bulk_id, Ok(()));
+                }
                 Claim::Later => self.park(bulk_id, id),
                 Claim::NotFrozen => self.bulk_done(bulk_id, Err(SpoolError::NotFrozen(id))),
                 Claim::Unknown => self.bulk_done(bulk_id, Err(SpoolError::NoSuchMessage(id))),

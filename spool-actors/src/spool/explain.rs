@@ -80,14 +80,16 @@ impl SpoolActor {
         if self.idle.is_empty() || self.pending > 0 || self.loading > 0 || !self.bulks.is_empty() {
             return;
         }
-        if self.queue.is_busy() {
+        let now = self.clock.now();
+        if self.queue.is_busy(now) {
             return;
         }
         let backlog = self
             .queue
             .has_backlog()
-            .then(|| self.clock.now().after(Duration::from_millis(100)));
-        let next_attempt = backlog.into_iter().chain(self.queue.next_due()).min();
+            .then(|| now.after(Duration::from_millis(100)));
+        let times = [backlog, self.queue.next_due(), self.queue.next_opening()];
+        let next_attempt = times.into_iter().flatten().min();
         for waiting in self.idle.drain(..) {
             // Whoever asked may have stopped waiting.
             let _ = waiting.send(Idle { next_attempt });

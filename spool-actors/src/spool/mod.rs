@@ -11,8 +11,10 @@ mod bulk;
 mod clean;
 mod commit;
 mod content;
+mod destinations;
 mod explain;
 mod keys;
+mod learning;
 mod listing;
 mod loading;
 pub(crate) mod messages;
@@ -26,6 +28,7 @@ mod recover;
 mod taken;
 mod unwritten;
 
+pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
 pub use open::{OpenSpool, Spool};
 
 use crate::event_hub::EventHub;
@@ -38,6 +41,7 @@ use actix::{Actor, Addr, AsyncContext, Context, SpawnHandle};
 use bulk::{BulkId, Bulks};
 use commit::Tag;
 use keys::Keys;
+use learning::Keeping;
 use loading::LoadState;
 use messages::{Flushed, Idle};
 use queue::Queue;
@@ -82,7 +86,7 @@ pub struct SpoolActor {
     max_jobs: usize,
     /// How many times it was set.
     epoch: u64,
-    max_jobs_per_destination: usize,
+    keeping: Keeping,
     release_rate: u32,
     /// Messages that a former process was sending when it ended.
     interrupted: Vec<MessageId>,
@@ -134,6 +138,7 @@ impl Actor for SpoolActor {
             actor.write_again();
             actor.clean(ctx);
             actor.settle_interrupted(ctx);
+            actor.keep_destinations(ctx);
             actor.end_unless_wanted(ctx);
         });
         self.start_throttle(ctx);
@@ -201,6 +206,7 @@ impl SpoolActor {
     /// What follows whenever something has changed.
     fn after_anything(&mut self, ctx: &mut Context<Self>) {
         self.publish();
+        self.give_up_expired(ctx);
         self.go_on(ctx);
         self.pump(ctx);
         self.answer_idle();

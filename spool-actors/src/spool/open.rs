@@ -3,9 +3,10 @@
 use super::SpoolActor;
 use super::bulk::Bulks;
 use super::keys::Keys;
+use super::learning::Keeping;
 use super::loading::{self, LoadState};
 use super::messages::Committed;
-use super::queue::Queue;
+use super::queue::{Queue, Ways};
 use super::unwritten::Unwritten;
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
@@ -162,7 +163,12 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
     let last_event = begun.last_event;
     let budget = Budget::new(config.memory_limit);
     let gate = Gate::new(Arc::downgrade(&store), budget.clone());
-    let mut queue = Queue::default();
+    let ways = Ways::new(
+        config.max_jobs_per_destination,
+        config.policies,
+        begun.destinations,
+    );
+    let mut queue = Queue::new(ways);
     queue.pause(config.max_concurrent_jobs == 0);
     let ping = config.ping_interval;
     let (hub, listening) = EventHub::start(config.event_buffer, ping, Arc::clone(&clock), last_event);
@@ -191,7 +197,7 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         workers,
         max_jobs: config.max_concurrent_jobs,
         epoch: 0,
-        max_jobs_per_destination: config.max_jobs_per_destination,
+        keeping: Keeping::default(),
         release_rate: config.release_rate,
         interrupted: Vec::new(),
         loaded: LoadState::new(None),

@@ -167,7 +167,9 @@ impl SpoolActor {
         }
         killing.stage = Stage::Closing;
         let agent = Arc::clone(&self.agent);
+        let kept = self.keep_at_the_end();
         actix::spawn(async move {
+            kept.await;
             if tokio::time::timeout(CLOSE_TIMEOUT, agent.close()).await.is_err() {
                 tracing::warn!("idle sessions did not close in time");
             }

@@ -72,7 +72,7 @@ impl SpoolActor {
                 }),
             );
         }
-        let destination = self.queue.enlist(&message.next_hops);
+        let destination = self.queue.enlist(&message.next_hops, self.clock.now());
         let events = vec![self.tell(EventKind::Recovered(shelf.queue()), &message)];
         let id = message.id;
         let spooled_at = message.spooled_at;
@@ -93,6 +93,7 @@ impl SpoolActor {
             shelf,
             destination,
             spooled_at,
+            expires_at: message.state.expires_at,
             body_size,
             _held: held,
         });

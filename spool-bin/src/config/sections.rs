@@ -2,7 +2,7 @@
 
 use super::reader::{Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::{Client, Config, Disk, Limits, Problem, Retry};
-use spool_core::{DomainPattern, NextHop, Rule, valid_domain};
+use spool_core::{DestinationPolicy, DomainPattern, NextHop, Rule, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -168,6 +168,7 @@ fn rules(route: &Section<'_, '_>) -> Vec<Rule> {
         Some(Rule {
             domain: domain?,
             next_hops: next_hops.into(),
+            policy: DestinationPolicy::default(),
         })
     };
     route.sections("rule").into_iter().filter_map(rule).collect()

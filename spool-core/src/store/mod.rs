@@ -6,6 +6,7 @@
 
 mod change;
 mod compaction;
+mod destinations;
 mod dir;
 mod error;
 mod event_log;
@@ -33,6 +34,7 @@ mod waste;
 mod writer;
 
 pub use change::{Addition, Change, Finish, NewMessage};
+pub use destinations::MAX_DESTINATIONS;
 pub use error::{OpenError, StoreError};
 pub use event_log::EventCursor;
 pub use fsck::{Ailment, Checkup, Finding, checkup, checkup_on};

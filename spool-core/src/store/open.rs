@@ -16,8 +16,9 @@ use super::segment::Seq;
 use super::writer::Writer;
 use super::{
     Counters, Damage, MAX_SEGMENT, MIN_SEGMENT, OpenError, Recovered, Recovery, RememberedKey, Store,
-    StoreError, StoreOptions, dir, locked, recovery, waste,
+    StoreError, StoreOptions, destinations, dir, locked, recovery, waste,
 };
+use crate::destination::LearnedDestination;
 use crate::event::Event;
 use crate::id::MessageId;
 use crate::summary::EnvelopeSummary;
@@ -36,6 +37,8 @@ pub struct Begun {
     pub keys: Vec<RememberedKey>,
     /// The highest number of an event.
     pub last_event: u64,
+    /// What earlier lives learned of destinations.
+    pub destinations: Vec<LearnedDestination>,
     /// The highest message id at the end of the journal. Those of the next life begin at a random place above it.
     pub last_id: Option<MessageId>,
 }
@@ -139,6 +142,7 @@ impl Store {
         let begun = Begun {
             keys: logged.clone(),
             last_event,
+            destinations: destinations::load(&*fs, dir),
             last_id: tail.last_id,
         };
         let pending = Pending {

@@ -64,6 +64,9 @@ pub(super) enum Untold {
 /// The most events that are told again: the log is bounded as well.
 const MAX_UNTOLD: usize = 262_144;
 
+/// When a message that is never given up expires.
+const NEVER: Timestamp = Timestamp(i64::MAX);
+
 /// What a queue needs to know of a live message.
 #[derive(Debug, Clone, Copy)]
 struct Live {
@@ -73,6 +76,7 @@ struct Live {
     /// Seconds of the retry interval it waits for, rounded up.
     wait: Option<NonZeroU32>,
     spooled_at: Timestamp,
+    expires_at: Timestamp,
     /// Which of the lists of next hops.
     hops: u32,
     body_size: u32,
@@ -120,6 +124,7 @@ impl Iterator for Messages {
             status: live.status(),
             in_flight: self.in_flight.get(&id).copied(),
             spooled_at: live.spooled_at,
+            expires_at: Some(live.expires_at).filter(|at| *at != NEVER),
             next_hops: hops.map_or_else(|| [].into(), Arc::clone),
             wait: live
                 .wait
@@ -395,6 +400,9 @@ impl Replay {
                 self.saw(id);
                 if self.index.state(id, place) {
                     self.set(id, state.status, state.in_flight, state.retry_wait());
+                    if let Some(live) = self.live.get_mut(&id) {
+                        live.expires_at = state.expires_at.unwrap_or(NEVER);
+                    }
                 }
                 self.tell(id, telling);
             }
@@ -429,15 +437,23 @@ impl Replay {
     }
 
     fn remember(&mut self, message: MessageRecord, spooled_at: Timestamp, header: Header) {
-        let state = message
-            .state
-            .map(|state| (state.status, state.in_flight, state.retry_wait()));
-        let (status, in_flight, wait) = state.unwrap_or((message.status, message.in_flight, None));
+        let state = message.state.map(|state| {
+            (
+                state.status,
+                state.in_flight,
+                state.expires_at,
+                state.retry_wait(),
+            )
+        });
+        let expires_at = message.retry.expire_after.map(|span| spooled_at.after(span));
+        let (status, in_flight, expires_at, wait) =
+            state.unwrap_or((message.status, message.in_flight, expires_at, None));
         let live = Live {
             due: Timestamp::default(),
             frozen: false,
             wait: None,
             spooled_at,
+            expires_at: expires_at.unwrap_or(NEVER),
             hops: self.intern(message.next_hops),
             body_size: header.body_len,
         };

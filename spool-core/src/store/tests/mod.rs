@@ -3,6 +3,7 @@
 mod compaction;
 mod crash;
 mod damage;
+mod destinations;
 mod faults;
 mod fixture;
 mod format;
