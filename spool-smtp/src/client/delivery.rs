@@ -75,15 +75,17 @@ impl<'a> Delivery<'a> {
         } = ended;
         let single = tried.len() == self.left.len() && postponed.is_empty() && self.accepted.is_none();
         self.refused.extend(refused);
-        match result {
-            AttemptResult::Accepted(reply) => self.accepted = Some(reply),
-            AttemptResult::AllRefused => {}
+        if let AttemptResult::Accepted(reply) = result {
+            self.accepted = Some(reply);
+        } else if let AttemptResult::Refused { reply, .. } = &result
+            && reply.is_permanent()
+            && !single
+        {
             // What others would be told is not known: theirs is a transaction of its own.
-            AttemptResult::Refused { reply, .. } if reply.is_permanent() && !single => {
-                let of_it = tried.iter().filter(|recipient| !postponed.contains(recipient));
-                self.refuse(of_it.copied().collect(), &reply);
-            }
-            failed => return Err(failed),
+            let of_it = tried.iter().filter(|recipient| !postponed.contains(recipient));
+            self.refuse(of_it.copied().collect(), reply);
+        } else if result != AttemptResult::AllRefused {
+            return Err(result);
         }
         self.left.drain(..tried.len());
         self.left.splice(..0, postponed);
@@ -141,11 +143,9 @@ fn reply_for(result: &AttemptResult) -> Reply {
     if let AttemptResult::Refused { reply, .. } = result {
         return reply.clone();
     }
-    let doubt = match result {
-        AttemptResult::Broken { in_doubt: true, .. } => {
-            "; the next hop may hold the message for this recipient"
-        }
-        _ => "",
+    let doubt = match matches!(result, AttemptResult::Broken { in_doubt: true, .. }) {
+        true => "; the next hop may hold the message for this recipient",
+        false => "",
     };
     Reply::new(451, &format!("4.4.2 {result}{doubt}"))
 }

@@ -196,11 +196,11 @@ proptest! {
             let all_idle: usize = counts.iter().map(|count| count.idle).sum();
             prop_assert!(open <= total);
             prop_assert_eq!(open, held.len() + all_idle);
-            for host in 0..3 {
+            for (host, kind) in kinds.iter().enumerate().take(3) {
                 let same = |kind: usize| kind % 3 == host;
-                let of_it = |count: &&Count| count.key.hop == kinds[host].key.hop;
+                let of_it = |count: &&Count| count.key.hop == kind.key.hop;
                 let open: usize = counts.iter().filter(of_it).map(|count| count.open).sum();
-                let limit = kinds[host].limit.min(ledger.share());
+                let limit = kind.limit.min(ledger.share());
                 prop_assert!(open <= limit);
                 let waits = waiting.iter().any(|(kind, _)| same(*kind));
                 let room = open < limit && counts.iter().map(|count| count.open).sum::<usize>() < total;

@@ -6,10 +6,12 @@ mod extensions;
 mod injection;
 mod peer;
 mod pki;
+mod pool;
 mod recipients;
 mod replies;
 mod sessions;
 mod tls;
+mod traps;
 
 use super::{SmtpAgent, SmtpConfig};
 use peer::{Act, EHLO, GO, HELLO, OK, Seen, peer};

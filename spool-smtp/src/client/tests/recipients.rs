@@ -9,6 +9,9 @@ use spool_core::{AttemptReport, AttemptResult, Stage};
 const EHLO: Act = Say(b"250-peer\r\n250 PIPELINING\r\n");
 const NO: Act = Say(b"550 5.1.1 gone\r\n");
 const TOO_MANY: Act = Say(b"452 4.5.3 too many recipients\r\n");
+/// Recipients and the codes they are refused with.
+type Refused = &'static [(u32, u16)];
+
 const TO: [&str; 5] = ["r0@x", "r1@x", "r2@x", "r3@x", "r4@x"];
 
 async fn to_five(config: SmtpConfig, scripts: &[&[Act]]) -> (AttemptReport, Seen) {
@@ -129,7 +132,7 @@ async fn what_a_later_transaction_meets_is_told_of_its_own_recipients() {
     let ehlo = || Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
     let first = |rest: &[Act]| [&[HELLO, ehlo(), OK, OK, OK, GO, TAKEN], rest].concat();
     // A refusal for good is that of its transaction: the next one is tried. One for now is told of all that are left.
-    let cases: [(Vec<Act>, &[(u32, u16)]); 4] = [
+    let cases: [(Vec<Act>, Refused); 4] = [
         (
             first(&[OK, OK, OK, GO, Body(b"554 5.7.1 no\r\n"), OK, OK, GO, TAKEN]),
             &[(2, 554), (3, 554)],
