@@ -5,7 +5,7 @@ use super::config::SmtpConfig;
 use super::delivery::{Delivery, Step};
 use super::key::Want;
 use super::pool::Pool;
-use super::session::ConnectError;
+use super::session::{ConnectError, Session};
 use super::snapshot::PoolSnapshot;
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, DestinationPolicy, Job, NextHop, Stage,
@@ -81,6 +81,29 @@ impl SmtpAgent {
         no_session(passed)
     }
 
+    /// A session with a peer that offers what the message needs.
+    async fn able_session(
+        &self,
+        want: &Want,
+        job: &Job,
+        fresh: bool,
+        end: Instant,
+    ) -> Result<Session, ConnectError> {
+        let session = match self.pool.session(want, fresh, end).await {
+            Ok(session) => session,
+            Err(error) if job.envelope.parameters.requiretls => return Err(error.for_requiretls()),
+            Err(error) => return Err(error),
+        };
+        match lacking(&session.capabilities, job) {
+            None => Ok(session),
+            Some(reply) => {
+                self.pool.park(session);
+                Err(ConnectError::refused(Stage::Mail, reply))
+            }
+        }
+    }
+
+    /// One attempt at one next hop, over as many sessions as its recipients need.
     async fn attempt_at(
         &self,
         hop: &NextHop,
@@ -92,15 +115,8 @@ impl SmtpAgent {
         let mut delivery = Delivery::new(job);
         let mut dead = 0;
         loop {
-            let session = self.pool.session(&want, dead + 1 >= MAX_SESSIONS, end).await;
-            let session = session.and_then(|session| match lacking(&session.capabilities, job) {
-                None => Ok(session),
-                Some(reply) => {
-                    self.pool.park(session);
-                    Err(ConnectError::refused(Stage::Mail, reply))
-                }
-            });
-            let mut session = match session {
+            let fresh = dead + 1 >= MAX_SESSIONS;
+            let mut session = match self.able_session(&want, job, fresh, end).await {
                 Ok(session) => session,
                 Err(error) => return delivery.give_up(hop, &error.to_string()).ok_or(error),
             };

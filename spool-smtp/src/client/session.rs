@@ -14,7 +14,7 @@ use super::tls::{Tls, TlsFacts};
 use super::wire::{UpgradeError, Wire};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
-use spool_core::{AttemptResult, FlowId, Reply, Stage, TlsPolicy, harmless};
+use spool_core::{AttemptResult, EnhancedCode, FlowId, Reply, Stage, TlsPolicy, harmless};
 use std::fmt;
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -23,6 +23,9 @@ use tokio::time::Instant;
 
 /// How long a polite end may take.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// "Encryption needed" (RFC 8689 section 4.2.1): our own word for a peer that has no STARTTLS.
+const NOT_OFFERED: EnhancedCode = EnhancedCode(5, 7, 10);
 
 /// Why there is no session.
 #[derive(Debug)]
@@ -44,6 +47,17 @@ impl ConnectError {
             error: harmless(&error.into()),
             in_doubt: false,
         })
+    }
+
+    /// The same for a message that asks for REQUIRETLS: a peer without STARTTLS cannot take it, now or later.
+    pub(super) fn for_requiretls(self) -> Self {
+        match self {
+            Self::Ended(AttemptResult::Refused {
+                stage: Stage::Tls,
+                reply,
+            }) if reply.enhanced == Some(NOT_OFFERED) => Self::refused(Stage::Mail, reply),
+            other @ (Self::Failed(_) | Self::Ended(_)) => other,
+        }
     }
 }
 
@@ -207,11 +221,12 @@ impl Session {
         if !self.capabilities.starttls {
             return match policy {
                 TlsPolicy::None | TlsPolicy::Opportunistic => Ok(()),
-                TlsPolicy::Required | TlsPolicy::Verify => Err(ConnectError::broken(
-                    Stage::Tls,
-                    format!("the peer does not offer STARTTLS, and the policy is \"{policy}\""),
-                )
-                .into()),
+                TlsPolicy::Required | TlsPolicy::Verify => {
+                    let text = format!(
+                        "{NOT_OFFERED} the next hop does not offer STARTTLS, and the policy is \"{policy}\""
+                    );
+                    Err(ConnectError::refused(Stage::Tls, Reply::new(554, &text)).into())
+                }
             };
         }
         let reply = self.ask("STARTTLS\r\n", config.tls_timeout).await;

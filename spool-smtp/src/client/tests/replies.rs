@@ -150,3 +150,36 @@ async fn endless_lines_and_replies_are_cut_off() {
     let report = attempt(&[HELLO, EHLO, Say(endless)]).await.0;
     assert!(report.result.to_string().contains("lines"), "{}", report.result);
 }
+
+#[tokio::test]
+async fn a_peer_may_close_at_any_point_with_421() {
+    let bye = || Say(b"421 4.3.2 closing\r\n");
+    let stages = [
+        Stage::Connect,
+        Stage::Hello,
+        Stage::Mail,
+        Stage::Rcpt,
+        Stage::Data,
+        Stage::FinalReply,
+    ];
+    for (at, expected) in stages.into_iter().enumerate() {
+        let mut script = vec![HELLO, EHLO, OK, OK, GO];
+        script.truncate(at);
+        script.push(if at == 5 {
+            Body(b"421 4.3.2 closing\r\n")
+        } else {
+            bye()
+        });
+        let (hop, seen) = peer(&[&script, &[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
+        let agent = SmtpAgent::new(config());
+        let report = deliver(&agent, job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n")).await;
+        let AttemptResult::Refused { stage, reply } = report.result else {
+            panic!("{expected}: {}", report.result)
+        };
+        assert_eq!((stage, reply.code), (expected, 421));
+        // Nothing more is said on that session.
+        let report = deliver(&agent, job(&[hop], &["b@x"], b"x\r\n")).await;
+        assert_eq!(code(&report.result), 250, "{expected}");
+        assert_eq!(seen.from.lock().unwrap().len(), 2, "{expected}");
+    }
+}

@@ -260,9 +260,10 @@ async fn a_session_under_tls_is_kept_and_used_again() {
 async fn requiretls_goes_only_over_verified_tls_to_a_peer_that_offers_it() {
     let offer = Say(b"250-peer\r\n250 REQUIRETLS\r\n");
     let script = [HELLO, TLS_EHLO, STARTTLS, offer, OK, OK, GO, Body(b"250 ok\r\n")];
-    let cases: [(&[Act], &str); 3] = [
+    let cases: [(&[Act], &str); 4] = [
         (&script, "accepted"),
-        (&tls_script(STARTTLS), "5.7.30"),
+        (&[HELLO, EHLO], "refused at MAIL: 554 5.7.10"),
+        (&tls_script(STARTTLS), "refused at MAIL: 550 5.7.30"),
         (
             &[HELLO, TLS_EHLO, Tls(b"220 go\r\n", Cert::SelfSigned, b"")],
             "broken at TLS",
