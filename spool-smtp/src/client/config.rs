@@ -44,6 +44,23 @@ impl<K: ?Sized, V> fmt::Debug for Lookup<K, V> {
 }
 
 /// Names, limits and deadlines. Every deadline is absolute: a peer that drips does not extend it.
+///
+/// ```
+/// use spool_core::{NextHop, TlsPolicy};
+/// use spool_smtp::client::{Credentials, Lookup, SmtpAgent, SmtpConfig};
+/// use std::sync::Arc;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let relay: NextHop = "smtp.example.net:465".parse()?;
+/// let ada = Arc::new(Credentials::password("ada", "a password")?);
+/// let mut config = SmtpConfig::default();
+/// config.hostname = "out.example.org".to_owned();
+/// config.tls = TlsPolicy::Required;
+/// config.credentials = Lookup::new(move |hop| (*hop == relay).then(|| Arc::clone(&ada)));
+/// let agent = SmtpAgent::new(config);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SmtpConfig {
