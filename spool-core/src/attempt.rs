@@ -108,7 +108,8 @@ pub struct AttemptReport {
     pub peer: Option<NextHop>,
     /// The outbound session.
     pub session: Option<FlowId>,
-    /// The TLS version and cipher, when there was TLS.
+    /// What protected the session: TLS version, cipher, fingerprint of the certificate, and whether that was verified; or
+    /// why there was plaintext where TLS had failed. `None`: no TLS, and none that failed.
     pub tls: Option<String>,
     /// The end of it.
     pub result: AttemptResult,

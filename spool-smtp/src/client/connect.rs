@@ -2,14 +2,19 @@
 
 use super::config::SmtpConfig;
 use super::session::ConnectError;
+use super::source::Source;
 use spool_core::NextHop;
 use tokio::net::TcpStream;
 
 /// The most addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 8;
 
-/// Connects to the first address that answers.
-pub(super) async fn connect(hop: &NextHop, config: &SmtpConfig) -> Result<TcpStream, ConnectError> {
+/// Connects from `source` to the first address that answers.
+pub(super) async fn connect(
+    hop: &NextHop,
+    source: Source,
+    config: &SmtpConfig,
+) -> Result<TcpStream, ConnectError> {
     let failed = |text: String| ConnectError::Failed(text);
     let lookup = tokio::net::lookup_host((hop.host(), hop.port()));
     let addresses = match tokio::time::timeout(config.connect_timeout, lookup).await {
@@ -19,12 +24,8 @@ pub(super) async fn connect(hop: &NextHop, config: &SmtpConfig) -> Result<TcpStr
     };
     let mut last = "the name has no address".to_owned();
     for address in addresses.take(MAX_ADDRESSES) {
-        match tokio::time::timeout(config.connect_timeout, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => {
-                // Without it the final dot waits for the peer's delayed acknowledgement: 40 ms a message.
-                tcp.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
-                return Ok(tcp);
-            }
+        match tokio::time::timeout(config.connect_timeout, source.connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
             Ok(Err(error)) => last = format!("{address}: {error}"),
             Err(_) => last = format!("{address}: connecting timed out"),
         }

@@ -3,18 +3,33 @@
 //! It never decides what becomes of a message. It reports what the next hop said, reply by reply, within its time limits.
 
 mod agent;
+mod auth;
 mod capabilities;
+mod commands;
 mod config;
 mod connect;
+mod credentials;
+mod delivery;
+mod key;
+mod ledger;
+mod plaintext_peers;
 mod pool;
 mod reply_filter;
+mod roots;
 mod session;
+mod snapshot;
+mod socket;
+mod source;
 mod stream;
+mod tls;
 mod transaction;
 mod wire;
 
 pub use agent::SmtpAgent;
-pub use config::SmtpConfig;
+pub use config::{Lookup, SmtpConfig};
+pub use credentials::{AuthSecurity, Credentials, CredentialsError};
+pub use roots::{TrustRoots, TrustRootsError};
+pub use snapshot::{DestinationSessions, PoolSnapshot};
 
 #[cfg(test)]
 mod tests;
