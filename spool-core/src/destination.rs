@@ -3,10 +3,12 @@
 //! A destination is a list of next hops; its policy is found by that list, so that mail which is on the spool already
 //! follows the configuration of now. It decides nothing about a message.
 
+use crate::next_hop::NextHop;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -97,6 +99,37 @@ pub struct DestinationPolicy {
     pub max_connections: Option<NonZeroU32>,
     /// Messages in a time; `None`: as fast as it takes them.
     pub rate: Option<Rate>,
+}
+
+/// Finds the policy of a destination as the configuration has it now. Asked at every attempt, so that a change reaches
+/// the mail that is on the spool already. Cloning shares it.
+#[derive(Clone)]
+pub struct Policies(Arc<dyn Fn(&[NextHop]) -> DestinationPolicy + Send + Sync>);
+
+impl Policies {
+    /// Those that `find` finds for a list of next hops. It is called often and must not wait.
+    pub fn new(find: impl Fn(&[NextHop]) -> DestinationPolicy + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+
+    /// What holds for `next_hops` now.
+    #[must_use]
+    pub fn of(&self, next_hops: &[NextHop]) -> DestinationPolicy {
+        (self.0)(next_hops)
+    }
+}
+
+impl Default for Policies {
+    /// [`DestinationPolicy::default`] for every destination.
+    fn default() -> Self {
+        Self::new(|_| DestinationPolicy::default())
+    }
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Policies")
+    }
 }
 
 #[cfg(test)]
