@@ -104,7 +104,9 @@ pub struct DestinationPolicy {
 /// Finds the policy of a destination as the configuration has it now. Asked at every attempt, so that a change reaches
 /// the mail that is on the spool already. Cloning shares it.
 #[derive(Clone)]
-pub struct Policies(Arc<dyn Fn(&[NextHop]) -> DestinationPolicy + Send + Sync>);
+pub struct Policies(Arc<Find>);
+
+type Find = dyn Fn(&[NextHop]) -> DestinationPolicy + Send + Sync;
 
 impl Policies {
     /// Those that `find` finds for a list of next hops. It is called often and must not wait.
