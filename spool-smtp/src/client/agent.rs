@@ -1,7 +1,9 @@
-//! SmtpAgent: the spool's delivery agent for SMTP. Tries the next hops in order, on cached sessions where there are any.
+//! SmtpAgent: the spool's delivery agent for SMTP. Tries the hosts of the next hops in order, on cached sessions where
+//! there are any.
 
 use super::config::SmtpConfig;
 use super::pool::Pool;
+use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::ConnectError;
 use super::transaction::{Outcome, transact};
 use spool_core::{AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Job, NextHop, Reply, Stage};
@@ -14,40 +16,58 @@ const MAX_SESSIONS: usize = 3;
 #[derive(Clone)]
 pub struct SmtpAgent {
     pool: Arc<Pool>,
+    routes: Arc<Routes>,
     config: Arc<SmtpConfig>,
 }
 
 impl SmtpAgent {
-    /// An agent with these limits. Opens nothing yet.
+    /// An agent with these limits, which finds hosts by DNS as [`RouteConfig`](super::RouteConfig) says. Opens nothing yet.
     #[must_use]
     pub fn new(config: SmtpConfig) -> Self {
+        let resolver = DnsResolver::new(&config.route.dns_servers);
+        Self::with_resolver(config, Arc::new(resolver))
+    }
+
+    /// An agent that asks `resolver` for hosts.
+    #[must_use]
+    pub fn with_resolver(config: SmtpConfig, resolver: Arc<dyn Resolve>) -> Self {
+        let (route, hostname) = (config.route.clone(), config.hostname.clone());
+        let routes = Arc::new(Routes::new(resolver, route, hostname, config.connect_timeout));
         Self {
-            pool: Pool::new(config.clone()),
+            pool: Pool::new(config.clone(), Arc::clone(&routes)),
+            routes,
             config: Arc::new(config),
         }
     }
 
-    /// One attempt: the first next hop with which a session is had decides.
+    /// One attempt: the first host with which a session is had decides.
     async fn attempt(&self, job: Job) -> AttemptReport {
-        let mut failures = Vec::new();
-        let mut refused = None;
+        let mut failures = Failures::default();
         for hop in job.next_hops.iter() {
-            match self.attempt_at(hop, &job).await {
-                Ok(report) => return report,
-                Err(ConnectError::Failed(error)) => failures.push(format!("{hop}: {error}")),
-                Err(ConnectError::Refused { stage, reply }) => {
-                    failures.push(format!("{hop}: {reply}"));
-                    refused = Some((hop.clone(), stage, reply));
-                }
+            let own = is_recipients_own(hop, &job);
+            let mut route = self.routes.to(hop, own).await;
+            while let Some(target) = route.next().await {
+                let (peer, error) = match target {
+                    Ok(target) => match self.attempt_at(&target, &job).await {
+                        Ok(report) => return report,
+                        Err(error) => (target.hop, error),
+                    },
+                    Err(unroutable) => {
+                        let (stage, reply) = (Stage::Route, unroutable.reply(own));
+                        (hop.clone(), ConnectError::Refused { stage, reply })
+                    }
+                };
+                let line = failures.note(peer, error);
+                tracing::debug!(id = %job.message, flow = ?job.flows, "passed over {line}");
             }
-            tracing::debug!(id = %job.message, flow = ?job.flows, "passed over {}", failures.last().map_or("", String::as_str));
         }
-        no_session(&job, &failures, refused)
+        failures.report()
     }
 
-    async fn attempt_at(&self, hop: &NextHop, job: &Job) -> Result<AttemptReport, ConnectError> {
+    async fn attempt_at(&self, target: &Target, job: &Job) -> Result<AttemptReport, ConnectError> {
+        let hop = &target.hop;
         for round in 1..=MAX_SESSIONS {
-            let mut session = self.pool.session(hop, round == MAX_SESSIONS).await?;
+            let mut session = self.pool.session(target, round == MAX_SESSIONS).await?;
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
             match transact(&mut session, job, &self.config).await {
                 Outcome::Done {
@@ -70,20 +90,72 @@ impl SmtpAgent {
     }
 }
 
-fn no_session(job: &Job, failures: &[String], refused: Option<(NextHop, Stage, Reply)>) -> AttemptReport {
-    let (peer, result) = match refused {
-        Some((peer, stage, reply)) => (Some(peer), AttemptResult::Refused { stage, reply }),
-        None => {
-            let error = failures.join("; ");
-            (
-                job.next_hops.last().cloned(),
-                AttemptResult::NoConnection { error },
-            )
+/// Whether `hop` follows from the domain of the recipients alone: then what DNS says of it is said of them.
+fn is_recipients_own(hop: &NextHop, job: &Job) -> bool {
+    job.envelope
+        .recipients
+        .iter()
+        .all(|recipient| NextHop::mx(recipient.address.domain(), hop.port()).is_ok_and(|own| own == *hop))
+}
+
+/// Why there was no session, host by host.
+#[derive(Default)]
+struct Failures {
+    lines: Vec<String>,
+    /// The last one tried.
+    peer: Option<NextHop>,
+    /// The last host that said no.
+    refused: Option<(NextHop, Stage, Reply)>,
+    /// Whether a host was not reached.
+    unreached: bool,
+    /// What no host could be found for; a reason that may pass before one that stays.
+    unrouted: Option<(NextHop, Reply)>,
+}
+
+impl Failures {
+    /// Takes one more, and gives its line.
+    fn note(&mut self, peer: NextHop, error: ConnectError) -> &str {
+        self.lines.push(match &error {
+            ConnectError::Failed(error) => format!("{peer}: {error}"),
+            ConnectError::Refused { reply, .. } => format!("{peer}: {reply}"),
+        });
+        self.peer = Some(peer.clone());
+        match error {
+            ConnectError::Failed(_) => self.unreached = true,
+            ConnectError::Refused {
+                stage: Stage::Route,
+                reply,
+            } => {
+                let passing = self
+                    .unrouted
+                    .as_ref()
+                    .is_some_and(|(_, reply)| !reply.is_permanent());
+                if !(passing && reply.is_permanent()) {
+                    self.unrouted = Some((peer, reply));
+                }
+            }
+            ConnectError::Refused { stage, reply } => self.refused = Some((peer, stage, reply)),
         }
-    };
-    let mut report = AttemptReport::new(result);
-    report.peer = peer;
-    report
+        self.lines.last().map_or("", String::as_str)
+    }
+
+    /// A host's own words come first. What DNS says may be the end of a message: only where nothing else is the reason.
+    fn report(self) -> AttemptReport {
+        let (peer, result) = match (self.refused, self.unrouted) {
+            (Some((peer, stage, reply)), _) => (Some(peer), AttemptResult::Refused { stage, reply }),
+            (None, Some((peer, reply))) if !self.unreached => {
+                let stage = Stage::Route;
+                (Some(peer), AttemptResult::Refused { stage, reply })
+            }
+            (None, Some(_) | None) => {
+                let error = self.lines.join("; ");
+                (self.peer, AttemptResult::NoConnection { error })
+            }
+        };
+        let mut report = AttemptReport::new(result);
+        report.peer = peer;
+        report
+    }
 }
 
 impl DeliveryAgent for SmtpAgent {

@@ -1,5 +1,6 @@
 //! The limits of the delivery client.
 
+use super::resolve::RouteConfig;
 use std::time::Duration;
 
 /// Names, limits and deadlines. Every deadline is absolute: a peer that drips does not extend it.
@@ -8,6 +9,8 @@ use std::time::Duration;
 pub struct SmtpConfig {
     /// The name in EHLO.
     pub hostname: String,
+    /// How hosts are found.
+    pub route: RouteConfig,
     /// Connections open at once, to all next hops.
     pub connections: usize,
     /// Connections open at once to one next hop.
@@ -34,6 +37,7 @@ impl Default for SmtpConfig {
         let minutes = |m: u64| Duration::from_secs(m * 60);
         Self {
             hostname: "localhost".to_owned(),
+            route: RouteConfig::default(),
             connections: 500,
             connections_per_destination: 10,
             messages_per_connection: 100,

@@ -1,4 +1,5 @@
-//! The delivery client: lettre's SMTP connection over a stream of our own, and a cache of open sessions.
+//! The delivery client: the way to a next hop, lettre's SMTP connection over a stream of our own, and a cache of open
+//! sessions.
 //!
 //! It never decides what becomes of a message. It reports what the next hop said, reply by reply, within its time limits.
 
@@ -8,6 +9,7 @@ mod config;
 mod connect;
 mod pool;
 mod reply_filter;
+mod resolve;
 mod session;
 mod stream;
 mod transaction;
@@ -15,6 +17,7 @@ mod wire;
 
 pub use agent::SmtpAgent;
 pub use config::SmtpConfig;
+pub use resolve::{DnsResolver, Exchanger, LookupError, Resolve, RouteConfig};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use super::config::SmtpConfig;
 use super::connect::connect;
+use super::resolve::{Routes, Target};
 use super::session::{ConnectError, Session};
 use spool_core::NextHop;
 use std::collections::HashMap;
@@ -32,15 +33,17 @@ struct Hops {
 /// All sessions of one agent.
 pub(super) struct Pool {
     config: SmtpConfig,
+    routes: Arc<Routes>,
     hops: Mutex<Hops>,
     limit: Arc<Semaphore>,
 }
 
 impl Pool {
-    pub(super) fn new(config: SmtpConfig) -> Arc<Self> {
+    pub(super) fn new(config: SmtpConfig, routes: Arc<Routes>) -> Arc<Self> {
         let limit = Arc::new(Semaphore::new(config.connections.max(1)));
         Arc::new(Self {
             config,
+            routes,
             hops: Mutex::default(),
             limit,
         })
@@ -69,8 +72,9 @@ impl Pool {
         }
     }
 
-    /// A session to `hop`, within the limits: a cached one, or with `fresh` a new one in any case.
-    pub(super) async fn session(&self, hop: &NextHop, fresh: bool) -> Result<Session, ConnectError> {
+    /// A session to `target`, within the limits: a cached one, or with `fresh` a new one in any case.
+    pub(super) async fn session(&self, target: &Target, fresh: bool) -> Result<Session, ConnectError> {
+        let hop = &target.hop;
         if fresh && let Some(known) = self.lock().hops.get_mut(hop) {
             // One cached session after the other had ended: the rest is not worth trying.
             known.idle.clear();
@@ -92,7 +96,7 @@ impl Pool {
         match tokio::time::timeout(self.config.connect_timeout, wait).await {
             Ok(Ok(Either::Cached(session))) => Ok(*session),
             Ok(Ok(Either::Permits(permits))) => {
-                let tcp = connect(hop, &self.config).await?;
+                let tcp = connect(target, &self.routes, &self.config).await?;
                 Session::open(tcp, hop.clone(), &self.config, permits).await
             }
             Ok(Err(_)) | Err(_) => Err(ConnectError::Failed("all connections are in use".to_owned())),

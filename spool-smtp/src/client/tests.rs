@@ -1,5 +1,6 @@
 //! The client against peers that say exactly what a script tells them to, on real sockets.
 
+mod exchangers;
 mod peer;
 
 use super::{SmtpAgent, SmtpConfig};
