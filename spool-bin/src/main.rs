@@ -10,6 +10,7 @@ mod format;
 mod logging;
 mod operation;
 mod page;
+mod routes;
 mod selector;
 mod target;
 mod wire;

@@ -12,6 +12,7 @@ mod corpus;
 mod disk;
 mod events;
 mod examples;
+mod exchangers;
 mod first_run;
 mod fsck;
 mod hostile;

@@ -11,5 +11,6 @@
 
 pub mod capture;
 pub mod mails;
+pub mod name_server;
 pub mod process;
 pub mod raw;

@@ -5,7 +5,7 @@
 
 use super::{Exchanger, LookupError, Resolve, RouteConfig};
 use futures_util::future::join_all;
-use spool_core::{NextHop, Reply};
+use spool_core::{NextHop, Reply, a_labels};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -111,7 +111,7 @@ impl Routes {
         Self {
             resolver,
             config,
-            hostname,
+            hostname: a_labels(&hostname).into_owned(),
             timeout,
         }
     }
