@@ -178,6 +178,7 @@ fn route(config: &Config) -> RouteConfig {
     let mut route = RouteConfig::default();
     route.dns_servers.clone_from(&config.route.dns_servers);
     route.listeners.clone_from(&config.smtp);
+    route.mta_sts = config.client.mta_sts;
     route.ignored_networks.clone_from(&config.route.ignore_networks);
     for own in &config.route.own {
         match own {

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 
 /// The kinds of records that it knows, with their numbers.
-const KINDS: [(&str, u16); 4] = [("A", 1), ("CNAME", 5), ("MX", 15), ("AAAA", 28)];
+const KINDS: [(&str, u16); 5] = [("A", 1), ("CNAME", 5), ("MX", 15), ("TXT", 16), ("AAAA", 28)];
 const OPT: u16 = 41;
 
 /// A running name server; it ends with the process.
@@ -28,7 +28,7 @@ struct Zone {
 
 impl NameServer {
     /// Knows the records in `text`, one a line, and no other name: `OWNER A 192.0.2.1`, `OWNER AAAA 2001:db8::1`,
-    /// `OWNER CNAME host`, `OWNER MX 10 host`, or what every question about the owner ends in: `OWNER SERVFAIL`,
+    /// `OWNER CNAME host`, `OWNER MX 10 host`, `OWNER TXT one two` (strings of one record), or what every question about the owner ends in: `OWNER SERVFAIL`,
     /// `OWNER REFUSED`, `OWNER SILENCE`.
     #[must_use]
     pub fn start(text: &str) -> Self {
@@ -196,6 +196,7 @@ fn record(owner: &str, words: &[String]) -> Vec<u8> {
             &wire(&words[2])[..],
         ]
         .concat(),
+        "TXT" => words[1..].iter().flat_map(|word| string(word)).collect(),
         _ => wire(&words[1]),
     };
     let length = u16::try_from(data.len()).unwrap();
@@ -207,12 +208,16 @@ fn record(owner: &str, words: &[String]) -> Vec<u8> {
     record
 }
 
+/// A text behind its length.
+fn string(text: &str) -> Vec<u8> {
+    [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+}
+
 /// A name, each label behind its length.
 fn wire(name: &str) -> Vec<u8> {
     let mut wire = Vec::new();
     for label in name.split('.').filter(|label| !label.is_empty()) {
-        wire.push(u8::try_from(label.len()).unwrap());
-        wire.extend(label.as_bytes());
+        wire.extend(string(label));
     }
     wire.push(0);
     wire

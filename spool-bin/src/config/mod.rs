@@ -48,6 +48,7 @@ pub(crate) struct Retry {
 pub(crate) struct Client {
     /// Where a rule says nothing of it.
     pub(crate) tls: TlsPolicy,
+    pub(crate) mta_sts: bool,
     pub(crate) connections: usize,
     pub(crate) connections_per_destination: usize,
     pub(crate) messages_per_connection: u32,

@@ -165,6 +165,7 @@ fn client(section: Section<'_, '_>) -> Client {
     });
     let client = Client {
         tls: section.get("tls", TlsPolicy::default(), |value| text(value)?.parse()),
+        mta_sts: section.get("mta_sts", false, flag),
         connections: section.get("connections", 500, number(1)),
         connections_per_destination: section.get("connections_per_destination", 10, number(1)),
         messages_per_connection: section.get("messages_per_connection", 100, number(1)),

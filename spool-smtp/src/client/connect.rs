@@ -6,6 +6,7 @@ use super::resolve::{Routes, Target};
 use super::session::ConnectError;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use spool_core::TlsPolicy;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -23,6 +24,10 @@ pub(super) async fn connect(
     config: &SmtpConfig,
 ) -> Result<TcpStream, ConnectError> {
     let failed = |text: String| ConnectError::Failed(text);
+    if target.tls > TlsPolicy::Opportunistic {
+        let text = "the domain's MTA-STS policy asks for verified TLS, which is not there yet";
+        return Err(failed(text.to_owned()));
+    }
     let addresses = match &target.addresses {
         Some(addresses) => addresses.clone(),
         None => {
@@ -57,7 +62,7 @@ fn by_turns(addresses: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
 
 /// Connects to all `addresses`, one after the other: the next one begins when one fails, or is slow. Never more than one
 /// connection comes out of it.
-async fn race<T, F>(
+pub(super) async fn race<T, F>(
     addresses: impl Iterator<Item = SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,
 ) -> Result<T, String>

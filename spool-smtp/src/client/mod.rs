@@ -12,6 +12,7 @@ mod reply_filter;
 mod resolve;
 mod session;
 mod stream;
+mod sts;
 mod transaction;
 mod wire;
 

@@ -19,6 +19,8 @@ pub struct RouteConfig {
     /// Addresses of mail exchangers that are passed over: what somebody's DNS says must not lead mail to servers that
     /// trust this host. By default loopback and the unspecified addresses.
     pub ignored_networks: Vec<Network>,
+    /// Whether domains are asked for their MTA-STS policies (RFC 8461).
+    pub mta_sts: bool,
 }
 
 impl Default for RouteConfig {
@@ -29,6 +31,7 @@ impl Default for RouteConfig {
             own_names: Vec::new(),
             own_addresses: Vec::new(),
             listeners: Vec::new(),
+            mta_sts: false,
             ignored_networks: ignored
                 .iter()
                 .filter_map(|network| network.parse().ok())
@@ -56,7 +59,7 @@ impl RouteConfig {
     }
 
     /// Whether a mail exchanger's `address` is passed over.
-    pub(super) fn is_ignored(&self, address: IpAddr) -> bool {
+    pub(in crate::client) fn is_ignored(&self, address: IpAddr) -> bool {
         self.ignored_networks
             .iter()
             .any(|network| network.contains(address))

@@ -212,10 +212,23 @@ fn exchanger(data: &RData) -> Option<Exchanger> {
     }
 }
 
+fn text(data: &RData) -> Option<String> {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
+    match data {
+        RData::TXT(txt) => String::from_utf8(txt.txt_data.concat()).ok(),
+        _ => None,
+    }
+}
+
 impl Resolve for DnsResolver {
     fn exchangers(&self, domain: &str) -> BoxFuture<Result<Vec<Exchanger>, LookupError>> {
         let (inner, name) = (Arc::clone(&self.0), absolute(domain));
         Box::pin(async move { inner.ask(name?, RecordType::MX, exchanger).await })
+    }
+
+    fn texts(&self, name: &str) -> BoxFuture<Result<Vec<String>, LookupError>> {
+        let (inner, name) = (Arc::clone(&self.0), absolute(name));
+        Box::pin(async move { inner.ask(name?, RecordType::TXT, text).await })
     }
 
     fn addresses(&self, host: &str) -> BoxFuture<Result<Vec<IpAddr>, LookupError>> {

@@ -39,13 +39,20 @@ pub struct Exchanger {
     pub host: String,
 }
 
-/// Asks for names. Both questions take names in A-labels without a dot at their end, and end within a minute.
+/// Asks for names. All questions take names in A-labels without a dot at their end, and end within a minute.
 pub trait Resolve: fmt::Debug + Send + Sync + 'static {
     /// The MX records of `domain`, through CNAMEs, in any order. Never an empty list: that is [`LookupError::NoData`].
     fn exchangers(&self, domain: &str) -> BoxFuture<Result<Vec<Exchanger>, LookupError>>;
 
     /// The addresses of `host`, IPv4 and IPv6, each family in the order in which they are to be tried. Never an empty list.
     fn addresses(&self, host: &str) -> BoxFuture<Result<Vec<IpAddr>, LookupError>>;
+
+    /// The TXT records of `name`, each as one text. Never an empty list. Asked only about MTA-STS; without it, no domain has
+    /// a policy.
+    fn texts(&self, name: &str) -> BoxFuture<Result<Vec<String>, LookupError>> {
+        let _ = name;
+        Box::pin(std::future::ready(Err(LookupError::NoData)))
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! the way leads back to this relay it ends, for whatever comes behind would lead back here as well.
 
 use super::{Exchanger, LookupError, Resolve, RouteConfig};
+use crate::client::sts::{HttpsFetch, Mode, Policy, PolicyCache};
 use futures_util::future::join_all;
-use spool_core::{NextHop, Reply, a_labels};
+use spool_core::{NextHop, Reply, TlsPolicy, a_labels};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,8 @@ pub(in crate::client) struct Target {
     pub(in crate::client) hop: NextHop,
     /// Its addresses; `None`: to be asked for when a connection is made.
     pub(in crate::client) addresses: Option<Vec<IpAddr>>,
+    /// The least security that its domain asks for.
+    pub(in crate::client) tls: TlsPolicy,
 }
 
 /// Why a next hop, or one of its hosts, cannot be tried.
@@ -43,6 +46,11 @@ pub(in crate::client) enum Unroutable {
         domain: String,
         host: String,
     },
+    /// Somebody may have put the host into the domain's DNS: its MTA-STS policy does not name it.
+    NotInPolicy {
+        domain: String,
+        host: String,
+    },
     /// Nobody could say.
     Unknown {
         name: String,
@@ -60,6 +68,8 @@ impl Unroutable {
             Self::NoAddress { .. } => (550, 4, 4),
             Self::Loop { .. } => (550, 4, 6),
             Self::Unknown { .. } => (451, 4, 3),
+            // Never for good (RFC 8461 section 5): a newer policy may name it.
+            Self::NotInPolicy { .. } => (451, 7, 0),
         };
         let code = if recipients_own { code } else { 451 };
         Reply::new(code, &format!("{}.{subject}.{detail} {self}", code / 100))
@@ -86,6 +96,9 @@ impl fmt::Display for Unroutable {
             Self::Loop { domain, host } => {
                 write!(f, "mail for {domain} would come back: {host} is this relay")
             }
+            Self::NotInPolicy { domain, host } => {
+                write!(f, "the MTA-STS policy of {domain} does not name {host}")
+            }
             Self::Unknown { name, error } => write!(f, "looking for {name}: {error}"),
         }
     }
@@ -98,6 +111,7 @@ pub(in crate::client) struct Routes {
     config: RouteConfig,
     hostname: String,
     timeout: Duration,
+    sts: Option<PolicyCache>,
 }
 
 impl Routes {
@@ -108,12 +122,24 @@ impl Routes {
         hostname: String,
         timeout: Duration,
     ) -> Self {
+        let sts = config.mta_sts.then(|| {
+            let fetch = HttpsFetch::new(Arc::clone(&resolver), config.clone());
+            PolicyCache::new(Arc::clone(&resolver), Arc::new(fetch))
+        });
         Self {
             resolver,
+            sts,
             config,
             hostname: a_labels(&hostname).into_owned(),
             timeout,
         }
+    }
+
+    /// The same, with policies from elsewhere.
+    #[cfg(test)]
+    pub(super) fn with_policies(mut self, policies: PolicyCache) -> Self {
+        self.sts = Some(policies);
+        self
     }
 
     /// The way to `hop`. `recipients_own`: it was found by the recipients' domain alone.
@@ -121,6 +147,7 @@ impl Routes {
         let mut route = Route {
             routes: self,
             hop: hop.clone(),
+            policy: None,
             groups: VecDeque::new(),
             ready: VecDeque::new(),
         };
@@ -128,6 +155,7 @@ impl Routes {
             let target = Target {
                 hop: hop.clone(),
                 addresses: None,
+                tls: TlsPolicy::None,
             };
             route.ready.push_back(match hop.host().parse() {
                 Ok(literal) if recipients_own => route.usable(hop.host(), vec![literal]),
@@ -136,10 +164,19 @@ impl Routes {
             return route;
         }
         match self.exchangers(hop).await {
-            Ok(groups) => route.groups = groups,
+            Ok(groups) => {
+                route.groups = groups;
+                route.policy = self.enforced(hop.host()).await;
+            }
             Err(unroutable) => route.ready.push_back(Err(unroutable)),
         }
         route
+    }
+
+    /// The MTA-STS policy of `domain`, if it is to be kept to.
+    async fn enforced(&self, domain: &str) -> Option<Arc<Policy>> {
+        let policy = self.sts.as_ref()?.of(domain).await;
+        policy.filter(|policy| policy.mode == Mode::Enforce)
     }
 
     /// The mail exchangers of `hop`, grouped by preference, in random order within each.
@@ -207,6 +244,8 @@ fn timed_out() -> LookupError {
 pub(in crate::client) struct Route<'r> {
     routes: &'r Routes,
     hop: NextHop,
+    /// To be kept to.
+    policy: Option<Arc<Policy>>,
     /// Mail exchangers whose turn has not come, by preference.
     groups: VecDeque<Vec<String>>,
     ready: VecDeque<Result<Target, Unroutable>>,
@@ -256,6 +295,12 @@ impl Route<'_> {
                 host: host.to_owned(),
             });
         }
+        if self.policy.as_ref().is_some_and(|policy| !policy.allows(host)) {
+            return Err(Unroutable::NotInPolicy {
+                domain: self.hop.host().to_owned(),
+                host: host.to_owned(),
+            });
+        }
         addresses.retain(|address| !config.is_ignored(*address));
         // An address where a name belongs is a slip in the domain's records (RFC 2181 section 10.3).
         let slip = self.hop.is_mx() && host.parse::<IpAddr>().is_ok();
@@ -268,6 +313,10 @@ impl Route<'_> {
             Some(hop) if !addresses.is_empty() && !slip => Ok(Target {
                 hop,
                 addresses: Some(addresses),
+                tls: self
+                    .policy
+                    .as_ref()
+                    .map_or(TlsPolicy::None, |_| TlsPolicy::Verify),
             }),
             Some(_) | None => Err(self.no_address(host)),
         }

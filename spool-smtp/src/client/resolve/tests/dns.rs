@@ -13,6 +13,8 @@ const ZONE: &str = "
     mx1.plain.example   AAAA 2001:db8::1
     mx2.plain.example   A 192.0.2.3
     null.example        MX 0 .
+    plain.example       TXT v=spf1 -all
+    plain.example       TXT not there
     alias.example       CNAME plain.example
     host.alias.example  CNAME mx2.plain.example
     circle.example      CNAME circle.example
@@ -77,6 +79,15 @@ async fn records_are_read_through_aliases_and_without_regard_to_case() {
             "{host}"
         );
     }
+}
+
+#[tokio::test]
+async fn strings_of_one_text_record_are_one_text() {
+    let (_server, resolver) = started(ZONE);
+    let mut texts = resolver.texts("plain.example").await.unwrap();
+    texts.sort();
+    assert_eq!(texts, ["notthere", "v=spf1-all"]);
+    assert_eq!(resolver.texts("null.example").await, Err(LookupError::NoData));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 pub(in crate::client) struct Names {
     exchangers: HashMap<String, Result<Vec<Exchanger>, LookupError>>,
     addresses: HashMap<String, Result<Vec<IpAddr>, LookupError>>,
+    texts: Mutex<HashMap<String, Result<Vec<String>, LookupError>>>,
     silent: Vec<String>,
     asked: Mutex<Vec<String>>,
 }
@@ -43,6 +44,12 @@ impl Names {
         };
         self.addresses.insert(host.to_owned(), found);
         self
+    }
+
+    /// From now on `name` has these TXT records.
+    pub(in crate::client) fn set_texts(&self, name: &str, texts: Result<&[&str], LookupError>) {
+        let texts = texts.map(|texts| texts.iter().map(|text| (*text).to_owned()).collect());
+        self.texts.lock().unwrap().insert(name.to_owned(), texts);
     }
 
     /// Questions about `name` fail for now.
@@ -86,5 +93,9 @@ impl Resolve for Names {
 
     fn addresses(&self, host: &str) -> BoxFuture<Result<Vec<IpAddr>, LookupError>> {
         self.answer("host", host, &self.addresses)
+    }
+
+    fn texts(&self, name: &str) -> BoxFuture<Result<Vec<String>, LookupError>> {
+        self.answer("txt", name, &self.texts.lock().unwrap())
     }
 }

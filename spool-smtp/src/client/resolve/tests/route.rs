@@ -2,7 +2,8 @@
 
 use super::super::{RouteConfig, Routes};
 use super::Names;
-use spool_core::NextHop;
+use crate::client::sts::{Fetch, PolicyCache};
+use spool_core::{BoxFuture, NextHop};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -277,5 +278,55 @@ async fn a_configured_next_hop_is_never_the_fault_of_the_message() {
     ] {
         let (found, _) = way(names, RouteConfig::default(), D, false).await;
         assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    }
+}
+
+/// A policy server that has one text for every domain.
+#[derive(Debug)]
+struct Policy(&'static str);
+
+impl Fetch for Policy {
+    fn fetch(&self, _: &str) -> BoxFuture<Result<String, String>> {
+        Box::pin(std::future::ready(Ok(self.0.to_owned())))
+    }
+}
+
+#[tokio::test]
+async fn under_an_enforced_policy_only_its_hosts_are_tried_and_only_with_verified_tls() {
+    for (text, expected) in [
+        (
+            "version: STSv1\nmode: enforce\nmx: b.example\nmax_age: 9\n",
+            ["451", "verify", "451"],
+        ),
+        (
+            "version: STSv1\nmode: testing\nmx: b.example\nmax_age: 9\n",
+            ["none", "none", "none"],
+        ),
+        ("no policy", ["none", "none", "none"]),
+    ] {
+        let names = Arc::new(three());
+        names.set_texts("_mta-sts.d.example", Ok(&["v=STSv1; id=1;"]));
+        let policies = PolicyCache::new(names.clone(), Arc::new(Policy(text)));
+        let routes = Routes::new(
+            names,
+            RouteConfig::default(),
+            "relay.example".to_owned(),
+            Duration::from_secs(30),
+        );
+        let routes = routes.with_policies(policies);
+        let mut route = routes.to(&D.parse().unwrap(), true).await;
+        for expected in expected {
+            match route.next().await.unwrap() {
+                Ok(target) => assert_eq!(target.tls.to_string(), expected, "{text}"),
+                Err(unroutable) => {
+                    let reply = unroutable.reply(true).to_string();
+                    assert!(
+                        reply.starts_with("451 4.7.0 the MTA-STS policy of d.example"),
+                        "{reply}"
+                    );
+                    assert_eq!(expected, "451", "{text}");
+                }
+            }
+        }
     }
 }
