@@ -34,6 +34,8 @@ pub enum Stage {
     Body,
     /// The reply to the final dot.
     FinalReply,
+    /// Before any session: the way to the next hop, as DNS has it. The reply is the spool's own.
+    Route,
 }
 
 impl fmt::Display for Stage {
@@ -48,6 +50,7 @@ impl fmt::Display for Stage {
             Self::Data => "DATA",
             Self::Body => "body",
             Self::FinalReply => "final reply",
+            Self::Route => "route",
         })
     }
 }

@@ -13,6 +13,7 @@ mod config;
 mod crlf;
 mod destination;
 pub mod disposition;
+mod domain;
 mod envelope;
 mod error;
 mod event;
@@ -41,6 +42,7 @@ pub use destination::{
     RateError, TlsPolicy,
 };
 pub use disposition::OnError;
+pub use domain::a_labels;
 pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
 pub use event::{Event, EventKind};

@@ -1,6 +1,7 @@
 //! The limits of the delivery client.
 
 use super::credentials::Credentials;
+use super::resolve::RouteConfig;
 use super::roots::TrustRoots;
 use spool_core::{DestinationPolicy, NextHop, TlsPolicy};
 use std::fmt;
@@ -66,6 +67,8 @@ impl<K: ?Sized, V> fmt::Debug for Lookup<K, V> {
 pub struct SmtpConfig {
     /// The name in EHLO.
     pub hostname: String,
+    /// How hosts are found.
+    pub route: RouteConfig,
     /// Security of the sessions to a destination whose policy says nothing of it.
     pub tls: TlsPolicy,
     /// The authorities that certificates are checked against.
@@ -112,6 +115,7 @@ impl Default for SmtpConfig {
         let minutes = |m: u64| Duration::from_secs(m * 60);
         Self {
             hostname: "localhost".to_owned(),
+            route: RouteConfig::default(),
             tls: TlsPolicy::default(),
             tls_roots: TrustRoots::default(),
             implicit_tls_ports: vec![465],

@@ -2,6 +2,7 @@
 
 use super::config::SmtpConfig;
 use super::credentials::Credentials;
+use super::resolve::Target;
 use super::source::Source;
 use spool_core::{DestinationPolicy, Job, NextHop, TlsPolicy};
 use std::sync::Arc;
@@ -33,9 +34,9 @@ pub(super) struct Want {
 }
 
 impl Want {
-    /// For an attempt at `job` by way of `hop`, under the policy of its destination.
-    pub(super) fn new(hop: &NextHop, job: &Job, policy: DestinationPolicy, config: &SmtpConfig) -> Self {
-        let mut want = Self::to(hop, &job.next_hops, policy, config);
+    /// For an attempt at `job` by way of `target`, under the policy of its destination.
+    pub(super) fn new(target: &Target, job: &Job, policy: DestinationPolicy, config: &SmtpConfig) -> Self {
+        let mut want = Self::to(target, &job.next_hops, policy, config);
         if job.envelope.parameters.requiretls {
             // RFC 8689 section 4.2.1.
             want.key.tls = TlsPolicy::Verify;
@@ -43,14 +44,14 @@ impl Want {
         want
     }
 
-    /// For sessions to `hop` as `destination` has them.
+    /// For sessions to `target` as `destination` has them.
     pub(super) fn to(
-        hop: &NextHop,
+        target: &Target,
         destination: &Arc<[NextHop]>,
         policy: DestinationPolicy,
         config: &SmtpConfig,
     ) -> Self {
-        let credentials = config.credentials.get(hop);
+        let credentials = config.credentials.get(&target.hop);
         let needed = credentials
             .as_ref()
             .map_or(TlsPolicy::None, |credentials| credentials.security().tls());
@@ -59,8 +60,8 @@ impl Want {
             .and_then(|most| usize::try_from(most.get()).ok());
         Self {
             key: Key {
-                hop: hop.clone(),
-                tls: policy.tls.unwrap_or(config.tls).max(needed),
+                hop: target.hop.clone(),
+                tls: policy.tls.unwrap_or(config.tls).max(needed).max(target.tls),
                 credentials,
                 source: Source::choose(&config.source_addresses, destination),
                 route: own.map(|_| Arc::clone(destination)),

@@ -5,6 +5,7 @@ use super::connect::connect;
 use super::key::Want;
 use super::ledger::{self, Answer, Ledger, Turn};
 use super::plaintext_peers::PlaintextPeers;
+use super::resolve::{Routes, Target};
 use super::session::{ConnectError, OpenError, Opening, Session};
 use super::snapshot::PoolSnapshot;
 use super::tls::Tls;
@@ -17,18 +18,20 @@ pub(super) type Permit = ledger::Permit<Session>;
 /// All sessions of one agent.
 pub(super) struct Pool {
     config: Arc<SmtpConfig>,
+    routes: Arc<Routes>,
     ledger: Arc<Ledger<Session>>,
     tls: Tls,
     plaintext: PlaintextPeers,
 }
 
 impl Pool {
-    pub(super) fn new(config: Arc<SmtpConfig>) -> Arc<Self> {
+    pub(super) fn new(config: Arc<SmtpConfig>, routes: Arc<Routes>) -> Arc<Self> {
         Arc::new(Self {
             ledger: Ledger::new(config.connections),
             tls: Tls::new(config.tls_roots.clone()),
             plaintext: PlaintextPeers::default(),
             config,
+            routes,
         })
     }
 
@@ -37,6 +40,7 @@ impl Pool {
     pub(super) async fn session(
         &self,
         want: &Want,
+        target: &Target,
         fresh: bool,
         end: Instant,
     ) -> Result<Session, ConnectError> {
@@ -61,18 +65,24 @@ impl Pool {
                         return Ok(session);
                     }
                 }
-                Some(Turn::Open(permit)) => return self.open(want, permit, end).await,
+                Some(Turn::Open(permit)) => return self.open(want, target, permit, end).await,
                 None => return Err(ConnectError::Failed("all connections are in use".to_owned())),
             }
         }
     }
 
     /// Opens a session: with TLS as the policy has it, and where that failed and plaintext will do, once more in plaintext.
-    async fn open(&self, want: &Want, permit: Permit, end: Instant) -> Result<Session, ConnectError> {
+    async fn open(
+        &self,
+        want: &Want,
+        target: &Target,
+        permit: Permit,
+        end: Instant,
+    ) -> Result<Session, ConnectError> {
         let hop = &want.key.hop;
         let may_fall_back = want.key.may_fall_back(&self.config);
         let known = self.plaintext.reason(hop).filter(|_| may_fall_back);
-        let mut session = match self.connect(want, known, end).await {
+        let mut session = match self.connect(want, target, known, end).await {
             Ok(session) => session,
             Err(OpenError {
                 error,
@@ -80,7 +90,7 @@ impl Pool {
             }) if may_fall_back => {
                 let reason = error.to_string();
                 // Not on the same connection: nobody knows what is still on its way there.
-                let again = self.connect(want, Some(reason.clone()), end).await;
+                let again = self.connect(want, target, Some(reason.clone()), end).await;
                 let session = again.map_err(|failed| failed.error)?;
                 tracing::info!(peer = %hop, reason, "TLS failed; plaintext for a while");
                 self.plaintext.note(hop, &reason, self.config.plaintext_memory);
@@ -96,10 +106,11 @@ impl Pool {
     async fn connect(
         &self,
         want: &Want,
+        target: &Target,
         plaintext: Option<String>,
         end: Instant,
     ) -> Result<Session, OpenError> {
-        let tcp = connect(&want.key.hop, want.key.source, &self.config).await?;
+        let tcp = connect(target, want.key.source, &self.routes, &self.config).await?;
         let opening = Opening {
             key: &want.key,
             config: &self.config,
@@ -124,13 +135,18 @@ impl Pool {
     }
 
     /// Sees to it that `sessions` sessions are open as they are wanted, as far as the limits allow, and keeps them.
-    pub(super) async fn warm(self: &Arc<Self>, want: &Want, sessions: usize) -> Result<(), ConnectError> {
+    pub(super) async fn warm(
+        self: &Arc<Self>,
+        want: &Want,
+        target: &Target,
+        sessions: usize,
+    ) -> Result<(), ConnectError> {
         let end = Instant::now() + self.config.attempt_timeout;
         // All are held until the last one is there, so that each is another one.
         let mut held = Vec::new();
         let mut result = Ok(());
         for _ in 0..sessions.min(want.limit) {
-            match self.session(want, false, end).await {
+            match self.session(want, target, false, end).await {
                 Ok(session) => held.push(session),
                 Err(error) => {
                     result = Err(error);

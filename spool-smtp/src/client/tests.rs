@@ -2,6 +2,7 @@
 
 mod auth;
 mod deadlines;
+mod exchangers;
 mod extensions;
 mod injection;
 mod peer;

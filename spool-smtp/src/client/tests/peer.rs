@@ -65,6 +65,15 @@ impl Seen {
 pub(super) async fn peer(scripts: &[&[Act]]) -> (NextHop, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hop = listener.local_addr().unwrap().into();
+    (hop, serve(listener, scripts))
+}
+
+/// The same at this address and port.
+pub(super) async fn peer_at(at: (&str, u16), scripts: &[&[Act]]) -> Seen {
+    serve(TcpListener::bind(at).await.unwrap(), scripts)
+}
+
+fn serve(listener: TcpListener, scripts: &[&[Act]]) -> Seen {
     let scripts: Vec<Vec<Act>> = scripts.iter().map(|script| script.to_vec()).collect();
     let seen = Seen::default();
     let notes = seen.clone();
@@ -76,7 +85,7 @@ pub(super) async fn peer(scripts: &[&[Act]]) -> (NextHop, Seen) {
             tokio::spawn(play(stream, script, notes.clone()));
         }
     });
-    (hop, seen)
+    seen
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
