@@ -12,8 +12,17 @@ use lettre::transport::smtp::extension::ClientId;
 use spool_core::AttemptResult;
 use std::time::Duration;
 
-/// What lettre makes of a delivery to one recipient; `None` when it was still waiting after a second.
+/// What lettre makes of a delivery to two recipients.
 async fn lettre(script: &[Act], body: &[u8]) -> (Option<Result<(), Error>>, Seen) {
+    lettre_within(Duration::from_secs(20), script, body).await
+}
+
+/// The same for a delivery of which lettre sees no end: `None` when it was still waiting after a second.
+async fn lettre_waits(script: &[Act]) -> (Option<Result<(), Error>>, Seen) {
+    lettre_within(Duration::from_secs(1), script, b"x").await
+}
+
+async fn lettre_within(limit: Duration, script: &[Act], body: &[u8]) -> (Option<Result<(), Error>>, Seen) {
     let (hop, seen) = peer(&[script]).await;
     let send = async {
         let hello = ClientId::Domain("localhost".to_owned());
@@ -26,7 +35,7 @@ async fn lettre(script: &[Act], body: &[u8]) -> (Option<Result<(), Error>>, Seen
         );
         connection.send(&envelope.unwrap(), body).await.map(drop)
     };
-    let sent = tokio::time::timeout(Duration::from_secs(1), send).await;
+    let sent = tokio::time::timeout(limit, send).await;
     (sent.ok(), seen)
 }
 
@@ -65,7 +74,7 @@ async fn a_reply_without_text_is_a_reply() {
 #[tokio::test]
 async fn a_line_ended_by_lf_alone_is_a_line() {
     let script = [HELLO, EHLO, OK, Say(b"250 ok\n"), Say(b"550 gone\r\n"), GO, TAKEN];
-    let (result, seen) = lettre(&script, b"x").await;
+    let (result, seen) = lettre_waits(&script).await;
     assert!(result.is_none(), "it waits for the rest: {result:?}");
     assert_eq!(seen.count("RCPT"), 1);
     let (hop, _) = peer(&[&script]).await;
@@ -93,7 +102,7 @@ async fn a_refusal_that_is_no_utf8_is_a_refusal() {
 #[tokio::test]
 async fn a_line_without_end_is_cut_off_while_it_is_read() {
     // It reads for as long as the peer writes.
-    let (result, _) = lettre(&[HELLO, EHLO, Flood], b"x").await;
+    let (result, _) = lettre_waits(&[HELLO, EHLO, Flood]).await;
     assert!(result.is_none(), "{result:?}");
     let (report, _) = attempt_with(config(), &[HELLO, EHLO, Flood]).await;
     assert!(
@@ -117,7 +126,7 @@ async fn a_refused_recipient_does_not_stop_the_others() {
 async fn nothing_waits_without_end() {
     // A silent peer; and one that is silent once lettre gives the session up with a QUIT.
     for script in [&[HELLO, Hang][..], &[HELLO, Say(b"502 what\r\n"), Hang]] {
-        let (result, _) = lettre(script, b"x").await;
+        let (result, _) = lettre_waits(script).await;
         assert!(result.is_none(), "{result:?}");
         let (report, _) = attempt_with(hasty(), script).await;
         assert!(
