@@ -10,6 +10,7 @@ mod failure;
 mod format;
 mod logging;
 mod operation;
+mod outbound;
 mod page;
 mod routes;
 mod selector;

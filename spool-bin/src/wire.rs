@@ -3,9 +3,10 @@
 
 use crate::admin;
 use crate::cli::Serve;
-use crate::config::{Config, Own};
+use crate::config::Config;
 use crate::descriptors;
 use crate::failure::Failure;
+use crate::outbound;
 use crate::routes::Routes;
 use actix::Addr;
 use anyhow::Context;
@@ -15,7 +16,7 @@ use spool_core::{
     AddError, BoxFuture, Budget, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
     Section, SpoolConfig, Submission, SystemClock,
 };
-use spool_smtp::client::{RouteConfig, SmtpAgent, SmtpConfig};
+use spool_smtp::client::SmtpAgent;
 use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
@@ -145,40 +146,8 @@ async fn open(config: &Config, routes: &Routes) -> Result<OpenSpool, Failure> {
     spool.memory_limit = config.disk.memory_limit;
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
-    let agent = Arc::new(SmtpAgent::new(client(config)));
+    let agent = Arc::new(SmtpAgent::new(outbound::client(config, routes)?));
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
-}
-
-fn client(config: &Config) -> SmtpConfig {
-    let limits = &config.client;
-    let mut client = SmtpConfig::default();
-    client.hostname.clone_from(&config.hostname);
-    client.route = route(config);
-    client.connections = limits.connections;
-    client.connections_per_destination = limits.connections_per_destination;
-    client.messages_per_connection = limits.messages_per_connection;
-    client.idle_timeout = limits.idle_timeout;
-    client.connect_timeout = limits.connect_timeout;
-    client.greeting_timeout = limits.greeting_timeout;
-    client.command_timeout = limits.command_timeout;
-    client.data_timeout = limits.data_timeout;
-    client.final_reply_timeout = limits.final_reply_timeout;
-    client
-}
-
-fn route(config: &Config) -> RouteConfig {
-    let mut route = RouteConfig::default();
-    route.dns_servers.clone_from(&config.route.dns_servers);
-    route.listeners.clone_from(&config.smtp);
-    route.mta_sts = config.client.mta_sts;
-    route.ignored_networks.clone_from(&config.route.ignore_networks);
-    for own in &config.route.own {
-        match own {
-            Own::Name(name) => route.own_names.push(name.clone()),
-            Own::Address(address) => route.own_addresses.push(*address),
-        }
-    }
-    route
 }
 
 fn server(config: &Config) -> ServerConfig {

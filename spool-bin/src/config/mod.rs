@@ -3,6 +3,7 @@
 //! `docs/spool.example.toml` is the reference for names and defaults. A key whose feature is not there yet is refused
 //! when it is set to anything but its default, never silently ignored.
 
+mod client;
 mod reader;
 mod route;
 mod sections;
@@ -11,9 +12,10 @@ mod values;
 pub(crate) use route::{Own, Route};
 pub(crate) use values::parse_span;
 
-use spool_core::TlsPolicy;
+use spool_core::{NextHop, TlsPolicy};
+use spool_smtp::client::AuthSecurity;
 use spool_smtp::server::{BareNewline, Network};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -48,16 +50,40 @@ pub(crate) struct Retry {
 pub(crate) struct Client {
     /// Where a rule says nothing of it.
     pub(crate) tls: TlsPolicy,
+    /// Certificates to trust; `None`: those of the machine.
+    pub(crate) tls_roots: Option<PathBuf>,
+    pub(crate) implicit_tls_ports: Vec<u16>,
+    pub(crate) plaintext_memory: Duration,
     pub(crate) mta_sts: bool,
+    pub(crate) source_addresses: Vec<IpAddr>,
+    pub(crate) logins: Vec<Login>,
     pub(crate) connections: usize,
     pub(crate) connections_per_destination: usize,
     pub(crate) messages_per_connection: u32,
     pub(crate) idle_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) greeting_timeout: Duration,
+    pub(crate) tls_timeout: Duration,
     pub(crate) command_timeout: Duration,
     pub(crate) data_timeout: Duration,
     pub(crate) final_reply_timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
+}
+
+/// `[[client.login]]`: who the client is to one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) next_hop: NextHop,
+    pub(crate) user: String,
+    pub(crate) secret: Secret,
+    pub(crate) security: AuthSecurity,
+}
+
+/// The file that holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Secret {
+    Password(PathBuf),
+    Token(PathBuf),
 }
 
 /// `[spool]`.
@@ -320,7 +346,6 @@ mod tests {
             "[listen]\nsmtps = [\"127.0.0.1:465\"]",
             "[listen.tls]\ncertificate = \"a.pem\"",
             "[relay]\nusers_file = \"users\"",
-            "[client]\nsource_addresses = [\"192.0.2.1\"]",
             "[retry]\nbounce_from = \"a@example.org\"",
             "[retry]\ndelay_warning_after = \"4h\"",
             "[spool]\npurge_removed_after = \"30d\"",
@@ -332,6 +357,41 @@ mod tests {
                 "{text}: {found:?}"
             );
             assert!(found[0].contains("not yet supported"), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_names_its_host_and_one_secret() {
+        let login = "[client]\ntls = \"verify\"\n[[client.login]]\nnext_hop = \"smtp.example.net:587\"\nuser = \"ada\"\n";
+        let config = Config::parse(&format!("{login}password_file = \"secret\"\n")).unwrap();
+        let [login_read] = config.client.logins.as_slice() else {
+            panic!("{:?}", config.client);
+        };
+        assert_eq!(login_read.secret, Secret::Password("secret".into()));
+        assert_eq!(login_read.security, AuthSecurity::VerifiedTls);
+        for (text, line, what) in [
+            (login.to_owned(), "3", "only one of them"),
+            (
+                format!("{login}password_file = \"a\"\ntoken_file = \"b\"\n"),
+                "3",
+                "only one of them",
+            ),
+            (
+                format!("{login}token_file = \"b\"\nsecurity = \"tls\"\n"),
+                "7",
+                "must be",
+            ),
+            (
+                "[[client.login]]\nuser = \"ada\"\ntoken_file = \"b\"\n".to_owned(),
+                "1",
+                "is missing",
+            ),
+        ] {
+            let found = problems(&text);
+            assert!(
+                found.len() == 1 && found[0].starts_with(&format!("{line}: ")) && found[0].contains(what),
+                "{text}: {found:?}"
+            );
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Each section of the file, with its keys, their defaults and their ranges.
 
+use super::client::client;
 use super::reader::{Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
-use super::{Client, Config, Disk, Limits, Problem, Retry};
-use spool_core::{DomainPattern, TlsPolicy, valid_domain};
+use super::{Config, Disk, Limits, Problem, Retry};
+use spool_core::{DomainPattern, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -156,28 +157,6 @@ fn retry(section: Section<'_, '_>) -> Retry {
     later_text(&section, "delay_warning_after");
     section.end();
     retry
-}
-
-fn client(section: Section<'_, '_>) -> Client {
-    let minutes = |m: u64| Duration::from_secs(m * 60);
-    section.later("source_addresses", |value| {
-        value.as_array().map(|list| list.is_empty())
-    });
-    let client = Client {
-        tls: section.get("tls", TlsPolicy::default(), |value| text(value)?.parse()),
-        mta_sts: section.get("mta_sts", false, flag),
-        connections: section.get("connections", 500, number(1)),
-        connections_per_destination: section.get("connections_per_destination", 10, number(1)),
-        messages_per_connection: section.get("messages_per_connection", 100, number(1)),
-        idle_timeout: section.get("idle_timeout", Duration::from_secs(5), span),
-        connect_timeout: section.get("connect_timeout", Duration::from_secs(30), positive_span),
-        greeting_timeout: section.get("greeting_timeout", minutes(5), positive_span),
-        command_timeout: section.get("command_timeout", minutes(5), positive_span),
-        data_timeout: section.get("data_timeout", minutes(5), positive_span),
-        final_reply_timeout: section.get("final_reply_timeout", minutes(10), positive_span),
-    };
-    section.end();
-    client
 }
 
 fn disk(section: Section<'_, '_>) -> Disk {
