@@ -77,7 +77,7 @@ pub(crate) struct Doing {
     pub(crate) max: usize,
     pub(crate) limit_reason: Option<String>,
     pub(crate) rate: Option<Rate>,
-    /// Milliseconds between two messages, where that is learned.
+    /// The time between two messages, where that is learned.
     pub(crate) learned_interval: Option<Duration>,
     pub(crate) rate_reason: Option<String>,
     pub(crate) circuit: Option<(Timestamp, u32, String)>,
