@@ -7,6 +7,7 @@ mod faults;
 mod fixture;
 mod format;
 mod fsck;
+mod fuzzing;
 mod operation;
 mod real;
 mod shelf;
