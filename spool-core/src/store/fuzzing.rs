@@ -288,15 +288,13 @@ pub fn recovery(input: &[u8]) {
     drop(store);
 
     let (store, recovered) = open().unwrap();
-    assert_eq!(see(&store, &recovered), first, "a second start differs");
+    let second = see(&store, &recovered);
+    same(&first, &second, &recovered);
     assert_eq!(recovered.torn_bytes, 0);
     // What has no room for a hole stays.
-    assert!(
-        recovered
-            .damage
-            .iter()
-            .all(|damage| damage.length < frame::HEADER as u64)
-    );
+    let small = |length: u64| length < frame::HEADER as u64;
+    let all_small = recovered.damage.iter().all(|damage| small(damage.length));
+    assert!(second.len() < first.len() || all_small);
     for _ in 0..100 {
         store.maintain();
         if !store.compact() {
@@ -306,14 +304,21 @@ pub fn recovery(input: &[u8]) {
     drop(store);
 
     let (store, recovered) = open().unwrap();
-    assert_eq!(
-        see(&store, &recovered),
-        first,
-        "copying forward changed something"
-    );
+    same(&second, &see(&store, &recovered), &recovered);
     drop(store);
     let checkup = checkup_on(arc(), dir, false, &mut || {}).unwrap();
     assert_eq!(checkup.whole, whole(&first));
+}
+
+/// A later start sees the same. Where the newest segment is gone the bodies of the one before it are looked at: a message whose
+/// body is damaged is then set aside, and reported.
+fn same(before: &Seen, after: &Seen, recovered: &Recovery) {
+    for (id, seen) in after {
+        assert_eq!(before.get(id), Some(seen), "a later start differs");
+    }
+    for (id, (_, body)) in before.iter().filter(|(id, _)| !after.contains_key(*id)) {
+        assert!(body.is_err() && !recovered.damage.is_empty(), "{id} is gone");
+    }
 }
 
 /// Events in order, and every pair on the shelves.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The log's directory.
-const KEYS: &str = "keys";
+pub(super) const KEYS: &str = "keys";
 /// The window is covered by so many files.
 const FILES: u32 = 4;
 

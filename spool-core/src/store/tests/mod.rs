@@ -9,6 +9,7 @@ mod format;
 mod fsck;
 mod fuzzing;
 mod operation;
+mod permissions;
 mod real;
 mod shelf;
 
