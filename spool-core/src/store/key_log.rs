@@ -161,8 +161,10 @@ pub(super) fn merge(
     let is_new = |key: &RememberedKey| !known.contains(&(key.key.clone() + &key.at.to_string()));
     let unlogged: Vec<RememberedKey> = journal.into_iter().filter(is_new).collect();
     logged.extend(unlogged.iter().cloned());
+    // The last one written, not the latest: the clock may have been set back.
+    let now = logged.last().map(|key| key.at);
     logged.sort_by_key(|key| key.at);
-    if let Some(now) = logged.last().map(|key| key.at) {
+    if let Some(now) = now {
         logged.retain(|key| now.since(key.at) <= window);
     }
     (logged, unlogged)
