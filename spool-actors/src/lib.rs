@@ -10,6 +10,7 @@
 mod delivery;
 mod event_hub;
 mod gate;
+mod pace;
 mod spool;
 mod throttle;
 mod workers;
@@ -20,9 +21,9 @@ pub use event_hub::{EventHub, Subscription};
 pub use gate::Gate;
 pub use spool::messages::{
     Add, Details, Explain, Flushed, Freeze, Get, GetBody, GetJobs, GetStats, Idle, Jobs, KillAndFlush,
-    ListMessages, Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs, SpoolStats,
-    Subscribe, WaitIdle, Which,
+    ListMessages, Loaded, Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs,
+    SpoolStats, Subscribe, WaitIdle, WhenLoaded, Which,
 };
-pub use spool::{OpenSpool, Spool, SpoolActor};
+pub use spool::{Circuit, DestinationState, Destinations, OpenSpool, SetPolicies, Spool, SpoolActor};
 pub use throttle::{Permit, Throttle};
 pub use workers::Workers;

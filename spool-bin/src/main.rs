@@ -11,6 +11,7 @@ mod format;
 mod logging;
 mod operation;
 mod page;
+mod routes;
 mod selector;
 mod target;
 mod wire;

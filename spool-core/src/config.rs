@@ -1,5 +1,6 @@
 //! How a spool is set up by the program that opens it. Every value has a default and a unit.
 
+use crate::destination::Policies;
 use crate::hooks::Hooks;
 use crate::store::StoreOptions;
 use std::path::PathBuf;
@@ -15,12 +16,16 @@ pub struct SpoolConfig {
     pub store: StoreOptions,
     /// Delivery sessions at once; 0 pauses delivery. Default 200.
     pub max_concurrent_jobs: usize,
-    /// Delivery sessions at once to one list of next hops. Default 10.
+    /// Delivery sessions at once to one list of next hops, where its policy does not say. Default 10.
     pub max_jobs_per_destination: usize,
+    /// What is asked of the ways to next hops. Default: nothing.
+    pub policies: Policies,
     /// Bytes of bodies and envelopes held in memory. Default 512 MiB.
     pub memory_limit: u64,
     /// Threads for sessions, beside the spool's own; 0: one per core in all, but at least one.
     pub threads: usize,
+    /// How many bytes of cold mail a second are read again and checked; 0: none. Default 2 MiB.
+    pub scrub_rate: u64,
     /// How many past-due messages a second are released after the start. Default 2000.
     pub release_rate: u32,
     /// Events each subscriber may lag behind before it misses some. Default 4096.
@@ -39,8 +44,10 @@ impl SpoolConfig {
             store: StoreOptions::default(),
             max_concurrent_jobs: 200,
             max_jobs_per_destination: 10,
+            policies: Policies::default(),
             memory_limit: 512 << 20,
             threads: 0,
+            scrub_rate: 2 << 20,
             release_rate: 2000,
             hooks: Hooks::default(),
             event_buffer: 4096,

@@ -145,6 +145,20 @@ pub fn dispose(
     (state, fate)
 }
 
+/// The state of a message whose time ran out while it waited for a next hop that cannot be reached: `reason`. There was no
+/// attempt.
+#[must_use]
+pub fn expire(mut state: MessageState, reason: &str) -> (MessageState, Fate) {
+    let failed = |recipient| FailedRecipient {
+        recipient,
+        reply: None,
+        reason: format!("no attempt was possible before its time ran out: {reason}"),
+    };
+    let remaining = std::mem::take(&mut state.remaining);
+    state.failed.extend(remaining.into_iter().map(failed));
+    (state, Fate::Failed { expired: true })
+}
+
 /// Moves every tried recipient to where it belongs; gives those to be tried later, and whether a rate limit is why.
 fn settle(
     state: &mut MessageState,
@@ -320,6 +334,24 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_that_does_not_exist_fails_and_one_that_nobody_can_ask_for_waits() {
+        let route = |code, text| AttemptResult::Refused {
+            stage: Stage::Route,
+            reply: Reply::new(code, text),
+        };
+        let (state_after, fate) = after(state(2, 1), report(route(550, "5.1.2 no such domain"), &[]));
+        assert_eq!(fate, Fate::Failed { expired: false });
+        assert_eq!(state_after.failed[0].reason, "550 5.1.2 no such domain");
+        assert!(matches!(
+            after(state(2, 1), report(route(451, "4.4.3 no answer"), &[])).1,
+            Fate::Delayed {
+                rate_limited: false,
+                ..
+            }
+        ));
+    }
+
+    #[test]
     fn the_end_of_the_intervals_and_of_the_time_is_failure() {
         let broken = || AttemptResult::NoConnection {
             error: "refused".into(),
@@ -333,6 +365,20 @@ mod tests {
         let (old, fate) = after(old, report(broken(), &[]));
         assert_eq!(fate, Fate::Failed { expired: true });
         assert!(old.remaining.is_empty() && old.failed.len() == 1);
+    }
+
+    #[test]
+    fn what_expires_while_it_waits_fails_for_all_who_remain() {
+        let mut waiting = state(3, 2);
+        waiting.remaining = vec![0, 2];
+        let (after, fate) = expire(waiting, "refused");
+        assert_eq!(fate, Fate::Failed { expired: true });
+        assert_eq!(
+            after.failed.iter().map(|f| f.recipient).collect::<Vec<_>>(),
+            [0, 2]
+        );
+        assert!(after.remaining.is_empty() && after.attempts.is_empty());
+        assert!(after.failed[0].reason.ends_with("ran out: refused"));
     }
 
     proptest::proptest! {

@@ -46,6 +46,32 @@ pub enum Hold {
         /// Running now.
         running: usize,
     },
+    /// Its next hops have shown that they take no more sessions at once than are running. Ends when one of them does.
+    Adapted {
+        /// Sessions they take, as far as is known.
+        limit: usize,
+        /// The maximum, if they took it.
+        max: usize,
+        /// How that is known, in their own words.
+        reason: String,
+    },
+    /// Its next hops are sent no more messages in a time than is configured, or than they have taken.
+    RateLimit {
+        /// About when it is its turn.
+        until: Timestamp,
+        /// Why there is a rate that is not configured, in their own words.
+        learned: Option<String>,
+    },
+    /// One attempt after the other to reach its next hops has failed: they are left alone for a while, then tried with a
+    /// single message. It loses no attempt and no retry interval.
+    Circuit {
+        /// When they are tried again.
+        until: Timestamp,
+        /// What the last failure was.
+        reason: String,
+        /// How many in a row.
+        failures: u32,
+    },
     /// Its next hops have taken all the jobs that one destination may. Ends when one of them comes back.
     FairShare {
         /// Jobs one destination may have.
@@ -84,13 +110,17 @@ impl Hold {
     #[must_use]
     pub const fn until(&self) -> Option<Timestamp> {
         match self {
-            Self::RetryTime { until } | Self::Backlog { until, .. } => Some(*until),
+            Self::RetryTime { until }
+            | Self::Backlog { until, .. }
+            | Self::RateLimit { until, .. }
+            | Self::Circuit { until, .. } => Some(*until),
             Self::Killed
             | Self::Disk { .. }
             | Self::Frozen
             | Self::Paused
             | Self::JobsLimit { .. }
             | Self::DestinationLimit { .. }
+            | Self::Adapted { .. }
             | Self::FairShare { .. }
             | Self::Line { .. }
             | Self::Memory { .. }
@@ -128,6 +158,28 @@ impl fmt::Display for Hold {
             Self::DestinationLimit { max, running } => write!(
                 f,
                 "{running} of at most {max} sessions run to its next hops; it waits until one ends"
+            ),
+            Self::Adapted { limit, max, reason } => write!(
+                f,
+                "its next hops take {limit} sessions at once, of at most {max}; it waits until one ends: {reason}"
+            ),
+            Self::RateLimit { until, learned: None } => {
+                write!(f, "the rate of its next hops lets it go at about {until}")
+            }
+            Self::RateLimit {
+                until,
+                learned: Some(reason),
+            } => write!(
+                f,
+                "its next hops take no more messages in a time; it goes at about {until}: {reason}"
+            ),
+            Self::Circuit {
+                until,
+                reason,
+                failures,
+            } => write!(
+                f,
+                "its next hops failed {failures} times in a row; they are tried with one message at {until}: {reason}"
             ),
             Self::FairShare { max } => write!(
                 f,

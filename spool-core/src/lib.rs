@@ -11,7 +11,9 @@ mod budget;
 mod clock;
 mod config;
 mod crlf;
+mod destination;
 pub mod disposition;
+mod domain;
 mod envelope;
 mod error;
 mod event;
@@ -35,7 +37,12 @@ pub use budget::{Budget, Held};
 pub use clock::{Clock, JumpWatch, ManualClock, SystemClock, Timestamp};
 pub use config::SpoolConfig;
 pub use crlf::crlf;
+pub use destination::{
+    DestinationPolicy, LearnedCircuit, LearnedDestination, LearnedRate, LearnedSessions, Policies, Rate,
+    RateError, TlsPolicy,
+};
 pub use disposition::OnError;
+pub use domain::a_labels;
 pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
 pub use event::{Event, EventKind};
@@ -47,6 +54,6 @@ pub use message::{
 };
 pub use next_hop::{NextHop, NextHopError};
 pub use reply::{EnhancedCode, MAX_TEXT, Reply, harmless};
-pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule};
+pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule, SpreadDice};
 pub use routing::{DomainPattern, Router, Rule};
 pub use summary::{EnvelopeSummary, MessageSummary, ShownStatus};

@@ -1,6 +1,7 @@
-//! A next hop: a host and a port to hand a message to. It never resolves a name.
+//! A next hop: where to hand a message to. A host and a port, or the mail exchangers of a domain. It never resolves a name.
 
 use crate::address::valid_domain;
+use crate::domain::a_labels;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::net::IpAddr;
@@ -10,18 +11,52 @@ use thiserror::Error;
 
 /// A text that is no next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a next hop has the form host:port or [ipv6]:port")]
+#[error(
+    "a next hop has the form host:port, [ipv6]:port, or mx:domain:port for the mail exchangers of a domain"
+)]
 pub struct NextHopError;
 
-/// `host:port`; an IPv6 address stands in brackets.
+/// How the mail exchangers of a domain are written. No host has a colon in its name.
+const MX: &str = "mx:";
+
+/// `host:port`, an IPv6 address in brackets; or `mx:domain:port`, whichever hosts the domain's MX records name at the time
+/// of the attempt (RFC 5321 section 5.1).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NextHop {
     host: Arc<str>,
     port: u16,
+    mx: bool,
 }
 
 impl NextHop {
-    /// The host name or address, without brackets.
+    /// The mail exchangers of `domain`, asked for when an attempt is made. An address literal (RFC 5321 section 4.1.3)
+    /// names its host itself.
+    ///
+    /// # Errors
+    /// [`NextHopError`] when `domain` is no domain or address literal, or `port` is 0.
+    pub fn mx(domain: &str, port: u16) -> Result<Self, NextHopError> {
+        if port == 0 || !valid_domain(domain) {
+            return Err(NextHopError);
+        }
+        if let Some(literal) = domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let address = match literal.split_once(':') {
+                Some((_ipv6, address)) => address,
+                None => literal,
+            };
+            let address: IpAddr = address.parse().map_err(|_| NextHopError)?;
+            return Ok(std::net::SocketAddr::new(address, port).into());
+        }
+        let host = a_labels(domain).into();
+        Ok(Self { host, port, mx: true })
+    }
+
+    /// Whether [`NextHop::host`] is a domain whose mail exchangers are meant, not a host.
+    #[must_use]
+    pub const fn is_mx(&self) -> bool {
+        self.mx
+    }
+
+    /// The host name in A-labels, or the address without brackets; for mail exchangers, the domain.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
@@ -39,17 +74,24 @@ impl FromStr for NextHop {
     fn from_str(text: &str) -> Result<Self, NextHopError> {
         let (host, port) = text.rsplit_once(':').ok_or(NextHopError)?;
         let port = port.parse().ok().filter(|port| *port != 0).ok_or(NextHopError)?;
+        if let Some(domain) = host.strip_prefix(MX) {
+            return match domain.starts_with('[') {
+                true => Err(NextHopError),
+                false => Self::mx(domain, port),
+            };
+        }
         let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(v6) => v6
                 .parse::<std::net::Ipv6Addr>()
                 .map_err(|_| NextHopError)?
                 .to_string(),
-            None if valid_domain(host) => host.to_ascii_lowercase(),
+            None if valid_domain(host) => a_labels(host).into_owned(),
             None => return Err(NextHopError),
         };
         Ok(Self {
             host: host.into(),
             port,
+            mx: false,
         })
     }
 }
@@ -59,12 +101,16 @@ impl From<std::net::SocketAddr> for NextHop {
         Self {
             host: address.ip().to_string().into(),
             port: address.port(),
+            mx: false,
         }
     }
 }
 
 impl fmt::Display for NextHop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.mx {
+            return write!(f, "{MX}{}:{}", self.host, self.port);
+        }
         match self.host.parse::<IpAddr>() {
             Ok(IpAddr::V6(v6)) => write!(f, "[{v6}]:{}", self.port),
             Ok(IpAddr::V4(_)) | Err(_) => write!(f, "{}:{}", self.host, self.port),
@@ -97,7 +143,12 @@ mod tests {
 
     #[test]
     fn next_hops_are_read_and_written_alike() {
-        for text in ["mx.example.net:25", "127.0.0.1:2526", "[::1]:25"] {
+        for text in [
+            "mx.example.net:25",
+            "127.0.0.1:2526",
+            "[::1]:25",
+            "mx:example.net:25",
+        ] {
             assert_eq!(text.parse::<NextHop>().unwrap().to_string(), text);
         }
         for bad in [
@@ -110,8 +161,36 @@ mod tests {
             "a b:25",
             "::1:25",
             "a\r\n:25",
+            "mx::25",
+            "mx:a b:25",
+            "mx:[::1]:25",
+            "mx:a:b:25",
         ] {
             assert!(bad.parse::<NextHop>().is_err(), "{bad}");
+        }
+    }
+    #[test]
+    fn an_address_literal_names_its_host_itself() {
+        let text = |domain| NextHop::mx(domain, 25).map(|hop| (hop.to_string(), hop.is_mx()));
+        assert_eq!(text("Example.NET"), Ok(("mx:example.net:25".to_owned(), true)));
+        assert_eq!(text("[192.0.2.1]"), Ok(("192.0.2.1:25".to_owned(), false)));
+        assert_eq!(
+            text("[ipv6:2001:DB8::1]"),
+            Ok(("[2001:db8::1]:25".to_owned(), false))
+        );
+        for bad in ["", "[x]", "[]", "[::1]", "a:b", "a b"] {
+            assert!(text(bad).is_err(), "{bad}");
+        }
+        assert!(NextHop::mx("example.net", 0).is_err());
+    }
+
+    proptest::proptest! {
+        // The spool's files hold next hops as texts: one that cannot be read again is a message that is lost.
+        #[test]
+        fn the_next_hop_of_every_domain_is_read_again(domain in "[\\PC]{1,30}|[A-Za-z0-9_-]{1,9}(\\.[\\PC]{1,9}){1,3}|[İıſßΣ：［］．]{1,63}") {
+            if let Ok(hop) = NextHop::mx(&domain, 25) {
+                proptest::prop_assert_eq!(hop.to_string().parse(), Ok(hop));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 use backoff::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One wait: uniformly drawn from `span - jitter` to `span + jitter`.
@@ -33,6 +34,17 @@ impl RetryInterval {
             0.0
         };
         Self::new(span, span.mul_f64(share))
+    }
+
+    /// The same for one of many messages that are deferred together: they come back over more than half of the interval. One
+    /// without jitter stays without.
+    #[must_use]
+    pub fn spread(self) -> Self {
+        let jitter_ms = match self.jitter_ms {
+            0 => 0,
+            jitter => jitter.max(self.span_ms / 10 * 3),
+        };
+        Self { jitter_ms, ..self }
     }
 
     /// The middle of the draw.
@@ -77,6 +89,16 @@ impl Dice for RandomDice {
             ..backoff::ExponentialBackoff::default()
         };
         policy.next_backoff().unwrap_or(interval.span())
+    }
+}
+
+/// Draws for one of many messages that are deferred together; see [`RetryInterval::spread`].
+#[derive(Debug, Clone)]
+pub struct SpreadDice(pub Arc<dyn Dice>);
+
+impl Dice for SpreadDice {
+    fn draw(&self, interval: RetryInterval) -> Duration {
+        self.0.draw(interval.spread())
     }
 }
 
@@ -200,6 +222,37 @@ mod tests {
             proptest::prop_assert!(drawn + slack >= interval.span() - interval.jitter());
             proptest::prop_assert!(drawn <= interval.span() + interval.jitter() + slack);
         }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn messages_deferred_together_come_back_over_half_of_their_interval(nth in 0_usize..8, jitter in 0.01_f64..1.0) {
+            let interval = RetryPolicy::default().intervals[nth];
+            let interval = RetryInterval::with_jitter(interval.span(), jitter);
+            let dice = SpreadDice(Arc::new(RandomDice));
+            let mut drawn: Vec<f64> = (0..2000).map(|_| dice.draw(interval).as_secs_f64()).collect();
+            drawn.sort_by(f64::total_cmp);
+            let span = interval.span().as_secs_f64();
+            let (first, last) = (drawn[0], drawn[drawn.len() - 1]);
+            proptest::prop_assert!(last - first >= span / 2.0, "{first}..{last} of {span}");
+            // Evenly: no tenth of that time sees more than twice its part.
+            let width = (last - first) / 10.0;
+            for tenth in 0..10 {
+                let from = first + width * f64::from(tenth);
+                let count = drawn.iter().filter(|at| (from..from + width).contains(*at)).count();
+                proptest::prop_assert!(count < 400, "{count} of 2000 from {from}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_without_jitter_is_never_spread() {
+        let interval = RetryInterval::new(Duration::from_secs(60), Duration::ZERO);
+        assert_eq!(interval.spread(), interval);
+        let wide = RetryInterval::with_jitter(Duration::from_secs(60), 0.5);
+        assert_eq!(wide.spread(), wide);
     }
 
     #[test]

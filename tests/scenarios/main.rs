@@ -13,6 +13,7 @@ mod descriptors;
 mod disk;
 mod events;
 mod examples;
+mod exchangers;
 mod failing_disk;
 mod first_run;
 mod fsck;

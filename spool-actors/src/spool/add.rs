@@ -63,10 +63,11 @@ impl SpoolActor {
         let (mut messages, mut destinations) =
             (Vec::with_capacity(held.len()), Vec::with_capacity(held.len()));
         for section in submission.sections {
-            let destination = self.queue.enlist(&section.next_hops);
+            let destination = self.queue.enlist(&section.next_hops, now);
             // A hook has to be asked first.
-            let armed =
-                !self.hooks.has_presend() && status != Status::Frozen && self.queue.reserve_deck(destination);
+            let armed = !self.hooks.has_presend()
+                && status != Status::Frozen
+                && self.queue.reserve_deck(destination, now);
             let in_flight = armed.then_some(now);
             messages.push(NewMessage {
                 id: self.ids.next(now),

@@ -7,7 +7,8 @@ use actix::{AsyncContext, Context, Handler};
 use spool_core::disposition::{Decisions, Fate, dispose};
 use spool_core::store::{Change, Finish, StoreError};
 use spool_core::{
-    Attempt, AttemptReport, AttemptResult, EventKind, Message, MessageState, Status, Timestamp,
+    Attempt, AttemptReport, AttemptResult, Dice, EventKind, Message, MessageId, MessageState, SpreadDice,
+    Status, Timestamp,
 };
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ impl Handler<AttemptEnded> for SpoolActor {
         let Some(content) = self.queue.ended(ended.id) else {
             return tracing::error!(id = %ended.id, "an attempt ended that was not running");
         };
+        self.learn(ended.id, content.session, &ended.attempt.report);
         // Gives its memory back first, so that others may be read.
         let message = content.into_message();
         self.queue.feed_starved();
@@ -42,17 +44,39 @@ impl SpoolActor {
         }
         // Asked for while its session ran; in this process, or in the one before.
         let freeze = self.queue.wants_freeze(id) || message.state.status == Status::Frozen;
-        let mut kinds: Vec<EventKind> = attempt
-            .in_doubt()
-            .then_some(EventKind::InDoubt)
-            .into_iter()
-            .collect();
+        let kinds = attempt.in_doubt().then_some(EventKind::InDoubt);
+        let kinds: Vec<EventKind> = kinds.into_iter().collect();
         let before = message.state.clone();
-        let (mut state, fate) = if first_interruption(&message, &attempt) {
+        let (state, fate) = if first_interruption(&message, &attempt) {
             again_at_once(before, attempt, now)
         } else {
-            dispose(before, attempt, decisions, now, self.dice.as_ref())
+            dispose(before, attempt, decisions, now, &*self.dice_for(id, now))
         };
+        if matches!(fate, Fate::Delayed { .. }) {
+            self.queue.deferred(id, now);
+        }
+        message.state = state;
+        self.conclude(message, fate, freeze, kinds);
+    }
+
+    /// Many messages of one destination that are deferred together come back over a longer time.
+    fn dice_for(&self, id: MessageId, now: Timestamp) -> Arc<dyn Dice> {
+        if self.queue.is_crowded(id, now) {
+            Arc::new(SpreadDice(Arc::clone(&self.dice)))
+        } else {
+            Arc::clone(&self.dice)
+        }
+    }
+
+    /// Writes down what became of a message, whose state is the new one, and what is to be told of it beside `kinds`.
+    pub(super) fn conclude(
+        &mut self,
+        mut message: Message,
+        fate: Fate,
+        freeze: bool,
+        mut kinds: Vec<EventKind>,
+    ) {
+        let id = message.id;
         match fate {
             Fate::Delivered => kinds.push(EventKind::Delivered),
             Fate::Delayed { .. } if freeze => kinds.push(EventKind::Frozen),
@@ -70,10 +94,9 @@ impl SpoolActor {
             }
         }
         if freeze || matches!(fate, Fate::Failed { .. }) {
-            state.status = Status::Frozen;
+            message.state.status = Status::Frozen;
         }
-        let after = (fate != Fate::Delivered).then_some(state.status);
-        message.state = state;
+        let after = (fate != Fate::Delivered).then_some(message.state.status);
         let events = kinds.into_iter().map(|kind| self.tell(kind, &message)).collect();
         let change = match after {
             None => Change::Finish {

@@ -28,6 +28,8 @@ pub(crate) enum Tag {
     Armed,
     /// An attempt will not begin: the spool closes.
     Disarmed,
+    /// An attempt does not begin yet: its destination is left alone.
+    Recalled { id: MessageId },
     /// An attempt has ended; `None`: delivered.
     Settled { id: MessageId, after: Option<Status> },
     /// The presend hook put the message off, froze it, or had it removed.
@@ -59,6 +61,7 @@ pub(crate) struct Recovered {
     pub(super) shelf: Shelf,
     pub(super) destination: DestinationId,
     pub(super) spooled_at: Timestamp,
+    pub(super) expires_at: Option<Timestamp>,
     pub(super) body_size: u64,
     pub(super) _held: Held,
 }
@@ -108,6 +111,7 @@ impl SpoolActor {
                 drop(reply.send(answer));
             }
             (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
+            (Tag::Recalled { id }, _) => self.recalled(id, &result),
             (tag @ Tag::Settled { .. }, change) => self.settled(change, tag, &result),
             (Tag::Presented { id, after }, _) => self.put_off_or_gone(id, after, &result, ctx),
             (
@@ -185,7 +189,7 @@ impl SpoolActor {
         ids
     }
 
-    /// Under pressure, what waits in line is read again later.
+    /// Under pressure, or when it has to wait for time, what waits in line is read again later.
     fn hold_or_let_go(
         &mut self,
         destination: DestinationId,
@@ -203,11 +207,11 @@ impl SpoolActor {
             Box::new(Content {
                 message,
                 body,
-                started: None,
+                session: None,
                 _held: held,
             }),
         );
-        if !armed && self.budget.is_tight() {
+        if !armed && (self.budget.is_tight() || self.queue.is_held_up(destination, self.clock.now())) {
             self.queue.let_go(id);
         }
     }
@@ -290,12 +294,14 @@ impl SpoolActor {
             shelf,
             destination,
             spooled_at,
+            expires_at,
             body_size,
             ..
         } = *recovered;
         match result {
             Ok(()) => {
-                self.queue.back(id, destination, spooled_at, body_size);
+                self.queue
+                    .back(id, destination, spooled_at, body_size, expires_at);
                 self.drop_pair(bulk, shelf, id, ctx);
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! What an attempt needs of a message: everything the disk holds of it, in memory for a while.
 
+use crate::pace::Serial;
 use bytes::Bytes;
 use spool_core::Held;
 use spool_core::{Message, Timestamp};
@@ -9,8 +10,8 @@ use spool_core::{Message, Timestamp};
 pub(super) struct Content {
     pub(super) message: Message,
     pub(super) body: Bytes,
-    /// When its session started.
-    pub(super) started: Option<Timestamp>,
+    /// Its session, and when that began.
+    pub(super) session: Option<(Serial, Timestamp)>,
     pub(super) _held: Held,
 }
 

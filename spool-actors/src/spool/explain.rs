@@ -3,7 +3,7 @@
 use super::SpoolActor;
 use super::messages::{Explain, Idle, WaitIdle};
 use crate::throttle::messages::Why;
-use actix::{Context, Handler, ResponseFuture};
+use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::{AddError, Hold, SpoolError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -11,7 +11,10 @@ use tokio::sync::oneshot;
 impl Handler<Explain> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<Hold>, SpoolError>>;
 
-    fn handle(&mut self, explain: Explain, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, explain: Explain, ctx: &mut Context<Self>) -> Self::Result {
+        if self.is_loading() && self.queue.status(explain.0, self.clock.now()).is_none() {
+            return self.once_loaded(explain, ctx.address());
+        }
         let held = self.alive().and_then(|()| {
             let held = self.queue.holds(explain.0, self.clock.now(), self.release_rate);
             held.ok_or(SpoolError::NoSuchMessage(explain.0))
@@ -77,14 +80,16 @@ impl SpoolActor {
         if self.idle.is_empty() || self.pending > 0 || self.loading > 0 || !self.bulks.is_empty() {
             return;
         }
-        if self.queue.is_busy() {
+        let now = self.clock.now();
+        if self.queue.is_busy(now) {
             return;
         }
         let backlog = self
             .queue
             .has_backlog()
-            .then(|| self.clock.now().after(Duration::from_millis(100)));
-        let next_attempt = backlog.into_iter().chain(self.queue.next_due()).min();
+            .then(|| now.after(Duration::from_millis(100)));
+        let times = [backlog, self.queue.next_due(), self.queue.next_opening()];
+        let next_attempt = times.into_iter().flatten().min();
         for waiting in self.idle.drain(..) {
             // Whoever asked may have stopped waiting.
             let _ = waiting.send(Idle { next_attempt });

@@ -8,11 +8,15 @@ mod add;
 mod asks;
 mod attempts;
 mod bulk;
+mod clean;
 mod commit;
 mod content;
+mod destinations;
 mod explain;
 mod keys;
+mod learning;
 mod listing;
+mod loading;
 pub(crate) mod messages;
 mod open;
 mod operations;
@@ -20,9 +24,11 @@ mod presend;
 mod pump;
 mod queue;
 mod recover;
+
 mod taken;
 mod unwritten;
 
+pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
 pub use open::{OpenSpool, Spool};
 
 use crate::event_hub::EventHub;
@@ -35,6 +41,8 @@ use actix::{Actor, Addr, AsyncContext, Context, SpawnHandle};
 use bulk::{BulkId, Bulks};
 use commit::Tag;
 use keys::Keys;
+use learning::Keeping;
+use loading::LoadState;
 use messages::{Flushed, Idle};
 use queue::Queue;
 use spool_core::store::{Change, Store, StoreError};
@@ -78,12 +86,16 @@ pub struct SpoolActor {
     max_jobs: usize,
     /// How many times it was set.
     epoch: u64,
-    max_jobs_per_destination: usize,
+    keeping: Keeping,
     release_rate: u32,
     /// Messages that a former process was sending when it ended.
     interrupted: Vec<MessageId>,
+    /// Whether what was there at the start has come.
+    loaded: LoadState,
     /// Loads from disk under way.
     loading: usize,
+    scrub_rate: u64,
+    cleaning: bool,
     wake: Option<(Timestamp, SpawnHandle)>,
     /// What the disk has answered, to be published.
     events: Vec<Event>,
@@ -124,11 +136,12 @@ impl Actor for SpoolActor {
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(TICK, |actor, ctx| {
             actor.write_again();
+            actor.clean(ctx);
             actor.settle_interrupted(ctx);
+            actor.keep_destinations(ctx);
             actor.end_unless_wanted(ctx);
         });
         self.start_throttle(ctx);
-        self.settle_interrupted(ctx);
         self.pump(ctx);
     }
 
@@ -193,6 +206,7 @@ impl SpoolActor {
     /// What follows whenever something has changed.
     fn after_anything(&mut self, ctx: &mut Context<Self>) {
         self.publish();
+        self.give_up_expired(ctx);
         self.go_on(ctx);
         self.pump(ctx);
         self.answer_idle();

@@ -67,6 +67,8 @@ impl Handler<GetStats> for SpoolActor {
             store: self.store.stats(),
             delivered: self.delivered,
             messages: self.queue.len(),
+            loading: self.store.loading().filter(|_| self.is_loading()),
+            damaged: self.store.scrub_findings().len(),
         })
     }
 }
@@ -136,6 +138,7 @@ impl SpoolActor {
     /// Closes the gate; `reply` is told when all is done.
     pub(super) fn kill(&mut self, own: Addr<Self>, reply: Option<oneshot::Sender<Flushed>>) {
         self.gate.close();
+        self.store.cancel_loading();
         // Their askers learn that the spool is closed.
         self.bulks.cancel();
         self.idle.clear();
@@ -164,7 +167,9 @@ impl SpoolActor {
         }
         killing.stage = Stage::Closing;
         let agent = Arc::clone(&self.agent);
+        let kept = self.keep_at_the_end();
         actix::spawn(async move {
+            kept.await;
             if tokio::time::timeout(CLOSE_TIMEOUT, agent.close()).await.is_err() {
                 tracing::warn!("idle sessions did not close in time");
             }

@@ -23,11 +23,7 @@ const RELEASE_TICK: Duration = Duration::from_millis(100);
 impl SpoolActor {
     pub(super) fn start_throttle(&mut self, ctx: &mut Context<Self>) {
         let granted = ctx.address().downgrade().recipient::<Granted>();
-        self.throttle = Some(Throttle::start(
-            self.max_jobs,
-            self.max_jobs_per_destination,
-            granted,
-        ));
+        self.throttle = Some(Throttle::start(self.max_jobs, granted));
     }
 
     /// Called after anything happened.
@@ -37,15 +33,18 @@ impl SpoolActor {
         }
         let now = self.now();
         self.queue.release_due(now, 0);
+        self.queue.open_due(now);
         self.fill_decks(ctx);
         self.set_wake(ctx);
     }
 
     fn fill_decks(&mut self, ctx: &mut Context<Self>) {
         let mut to_load = Vec::new();
+        let now = self.clock.now();
         let dirty = self.queue.take_dirty();
         for destination in &dirty {
-            while let Some(next) = self.queue.next_to_arm(*destination) {
+            self.recall(*destination, now);
+            while let Some(next) = self.queue.next_to_arm(*destination, now) {
                 if next.has_content {
                     self.about_to_try(next.id, ctx);
                 } else if !self.take_memory(&next, &mut to_load) {
@@ -56,7 +55,8 @@ impl SpoolActor {
             }
         }
         for destination in dirty {
-            let more = self.queue.take_newly_armed(destination);
+            let more = self.queue.take_promises(destination, now);
+            self.queue.schedule(destination, now);
             if more > 0
                 && let Some(throttle) = &self.throttle
             {
@@ -140,8 +140,9 @@ impl SpoolActor {
         let next = self
             .queue
             .next_due()
-            .unwrap_or(Timestamp(i64::MAX))
-            .min(now.after(MAX_SLEEP));
+            .into_iter()
+            .chain(self.queue.next_opening())
+            .fold(now.after(MAX_SLEEP), Timestamp::min);
         let next = if self.queue.has_backlog() {
             next.min(now.after(RELEASE_TICK))
         } else {
@@ -195,7 +196,7 @@ fn read(store: &Store, id: MessageId, held: Held) -> Result<Box<Content>, StoreE
     Ok(Box::new(Content {
         message,
         body,
-        started: None,
+        session: None,
         _held: held,
     }))
 }

@@ -9,7 +9,7 @@ use super::bulk::{BulkId, frozen, operation_error};
 use super::commit::{Recovered, Tag};
 use super::messages::{Outcome, Purge, Quarantine};
 use crate::gate::{RETRY_AFTER, add_error};
-use actix::{Context, Handler, ResponseFuture};
+use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Shelf, Shelved, Store, StoreError};
 use spool_core::{
@@ -72,7 +72,7 @@ impl SpoolActor {
                 }),
             );
         }
-        let destination = self.queue.enlist(&message.next_hops);
+        let destination = self.queue.enlist(&message.next_hops, self.clock.now());
         let events = vec![self.tell(EventKind::Recovered(shelf.queue()), &message)];
         let id = message.id;
         let spooled_at = message.spooled_at;
@@ -93,6 +93,7 @@ impl SpoolActor {
             shelf,
             destination,
             spooled_at,
+            expires_at: message.state.expires_at,
             body_size,
             _held: held,
         });
@@ -242,6 +243,9 @@ impl Handler<Purge> for SpoolActor {
     type Result = ResponseFuture<Result<Outcome, SpoolError>>;
 
     fn handle(&mut self, purge: Purge, ctx: &mut Context<Self>) -> Self::Result {
+        if self.is_loading() {
+            return self.once_loaded(purge, ctx.address());
+        }
         if let Err(error) = self.alive() {
             return Box::pin(std::future::ready(Err(error)));
         }

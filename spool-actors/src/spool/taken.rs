@@ -112,7 +112,12 @@ impl SpoolActor {
             self.take_off(Shelf::Removed, vec![id], ctx);
         }
         match (&result, after) {
-            (Ok(()), Some(status)) => self.queue.give_back(id, status, now),
+            (Ok(()), Some(status)) => {
+                self.queue.give_back(id, status, now);
+                if status != Status::Frozen {
+                    self.queue.hurry(id, now);
+                }
+            }
             (Ok(()), None) => self.queue.finished(id),
             (Err(_), _) => self.queue.give_back(id, before, now),
         }

@@ -1,8 +1,7 @@
 //! Throttle: who may start a delivery session now.
 //!
-//! It is told how many attempts wait for each destination and grants permits in turn, at most `n` of those given out
-//! since the last [`SetMax`], and at most so many to one destination. A permit comes back when it is dropped,
-//! wherever that happens.
+//! It is told how many attempts each destination is ready for and grants permits, at most `n` of those given out since the
+//! last [`SetMax`], to whoever has the fewest of them. A permit comes back when it is dropped, wherever that happens.
 
 mod machine;
 pub(crate) mod messages;
@@ -26,9 +25,9 @@ pub struct Throttle {
 
 impl Throttle {
     /// Starts one that tells `granted` of its permits.
-    pub(crate) fn start(max: usize, per_destination: usize, granted: WeakRecipient<Granted>) -> Addr<Self> {
+    pub(crate) fn start(max: usize, granted: WeakRecipient<Granted>) -> Addr<Self> {
         Self {
-            machine: Machine::new(max, per_destination),
+            machine: Machine::new(max),
             granted,
             own: None,
         }

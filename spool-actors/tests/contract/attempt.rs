@@ -246,7 +246,7 @@ async fn no_connection_timeout_and_broken_session_ask_on_error_too() {
 #[tokio::test]
 async fn on_error_default() {
     let mut bench = Bench::new().await;
-    for (verdict, expected) in [
+    for (nth, (verdict, expected)) in [
         (refused(Stage::Mail, 550, "5.7.1 no"), None),
         (refused(Stage::Data, 421, "4.7.28 rate limit"), Some(true)),
         (
@@ -256,9 +256,14 @@ async fn on_error_default() {
         (refused(Stage::FinalReply, 451, "4.3.0 later"), Some(false)),
         (refused(Stage::Connect, 554, "5.7.1 not today"), Some(false)),
         (no_connection(), Some(false)),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let mut events = Spool::subscribe(&bench.spool).await.unwrap();
-        let id = bench.add(mail("x").retry(&minutes(&[1]))).await;
+        // Each at a next hop of its own: what one has asked for does not slow the others.
+        let add = Add::new(envelope(&["b@example.net"]), "x").next_hop(&format!("mx{nth}.example.net:25"));
+        let id = bench.add(add.retry(&minutes(&[1]))).await;
         bench.jobs.next().await.1.send(verdict.clone()).unwrap();
         bench.idle().await;
         assert_eq!(event(&mut events).await, EventKind::Spooled);
@@ -423,8 +428,8 @@ async fn five_days_of_outage_pass_at_once() {
             _ => break,
         }
     }
-    // 1m 5m 15m 30m 1h 2h 4h, then every 8h until the fourth day is over.
-    assert_eq!(attempts, 20 * 20);
+    // 1m 5m 15m 30m 1h 2h 4h, then every 8h until the fourth day is over; less where one waits while another is tried.
+    assert!((18 * 20..=20 * 20).contains(&attempts), "{attempts}");
     for id in ids {
         assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
     }

@@ -2,7 +2,7 @@
 //! byte.
 
 use crate::support::*;
-use spool_actors::{Add, Explain, Freeze, Outcome, Spool};
+use spool_actors::{Add, Explain, Freeze, Outcome, Spool, WhenLoaded};
 use spool_core::store::fs::SimFs;
 use spool_core::{EventKind, Hold, ManualClock, MessageId, NoDice, ShownStatus, SpoolError};
 use std::sync::Arc;
@@ -27,13 +27,14 @@ pub(crate) async fn bench(fs: &SimFs) -> Bench {
     )
     .await;
     let opened = opened.unwrap();
+    let loaded = opened.addr.send(WhenLoaded).await.unwrap().unwrap();
     Bench {
         dir,
         config,
         clock,
         spool: opened.addr,
         jobs: Jobs(received),
-        damage: opened.damage,
+        damage: loaded.damage,
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod attempt;
 mod clock;
+mod destinations;
 mod events;
 mod faults;
 mod full_disk;

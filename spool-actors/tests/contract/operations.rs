@@ -456,8 +456,8 @@ async fn explain_names_every_hold_in_order() {
     let armed = bench.add(mail("y").retry(&minutes(&[5]))).await;
     let (max, one) = (1, 1);
     let limits = [
-        Hold::JobsLimit { max, running: one },
         Hold::DestinationLimit { max, running: one },
+        Hold::JobsLimit { max, running: one },
         Hold::FairShare { max },
     ];
     assert_eq!(bench.ask(Explain(armed)).await.unwrap(), limits);

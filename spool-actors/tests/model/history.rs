@@ -6,16 +6,18 @@ use actix::{Addr, Handler};
 use bytes::Bytes;
 use spool_actors::{
     Add, Freeze, Get, GetBody, KillAndFlush, Outcome, Purge, Quarantine, Recover, Remove, SendNow,
-    SetMaxConcurrentJobs, Spool, SpoolActor, Subscribe, WaitIdle, Which,
+    SetMaxConcurrentJobs, Spool, SpoolActor, Subscribe, WaitIdle, WhenLoaded, Which,
 };
 use spool_core::store::Shelf;
 use spool_core::store::fs::{Loss, SimFs};
 use spool_core::{
-    Clock, Envelope, Event, EventKind, ManualClock, MessageId, NextHop as Hop, Queue, RandomDice,
-    RetryInterval, RetryPolicy, ReversePath, Section, SpoolConfig, SpoolError, Timestamp,
+    Clock, DestinationPolicy, Envelope, Event, EventKind, ManualClock, MessageId, NextHop as Hop, Policies,
+    Queue, RandomDice, Rate, RetryInterval, RetryPolicy, ReversePath, Section, SpoolConfig, SpoolError,
+    Timestamp,
 };
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -75,6 +77,19 @@ impl Tally {
 struct Life {
     spool: Addr<SpoolActor>,
     cut: watch::Sender<bool>,
+}
+
+/// One host is sent little at a time, another one message after the other.
+fn policies() -> Policies {
+    Policies::new(|hops| {
+        let mut policy = DestinationPolicy::default();
+        match hops {
+            [hop] if hop.host() == "hop1" => policy.rate = Rate::new(6, Duration::from_secs(60)).ok(),
+            [hop] if hop.host() == "hop2" => policy.max_connections = NonZeroU32::new(1),
+            _ => {}
+        }
+        policy
+    })
 }
 
 pub(crate) struct History {
@@ -142,19 +157,23 @@ impl History {
         config.max_concurrent_jobs = self.jobs;
         config.max_jobs_per_destination = 2;
         config.threads = 1;
+        config.policies = policies();
         let (cut, gone) = watch::channel(false);
         let seed = self.chance.next();
         let agent = NextHop {
             seen: Arc::clone(&self.seen),
             chance: Arc::new(Mutex::new(Chance::new(seed))),
+            down: (self.chance.below(2) == 0).then(|| format!("hop{}", 1 + self.chance.below(2))),
             gone,
         };
         let fs = Arc::new(self.fs.clone());
         let clock = Arc::new(self.clock.clone());
         let opened = Spool::start_on(fs, config, Arc::new(agent), clock, Arc::new(RandomDice)).await;
         let opened = opened.expect("the spool opens after whatever happened");
+        let loaded = opened.addr.send(WhenLoaded).await.unwrap();
+        let damage = loaded.expect("what was there is loaded").damage;
         // A batch that nobody was answered for may be torn in its middle; that is reported as damage.
-        assert!(opened.damage.is_empty() || self.was_cut, "{:?}", opened.damage);
+        assert!(damage.is_empty() || self.was_cut, "{damage:?}");
         Life {
             spool: opened.addr,
             cut,

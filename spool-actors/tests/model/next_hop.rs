@@ -2,7 +2,8 @@
 
 use crate::reference::Chance;
 use spool_core::{
-    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Job, MessageId, RefusedRecipient, Reply, Stage,
+    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Job, MessageId, NextHop as NextHopName,
+    RefusedRecipient, Reply, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -28,6 +29,8 @@ pub(crate) struct Seen {
 pub(crate) struct NextHop {
     pub(crate) seen: Arc<Mutex<Seen>>,
     pub(crate) chance: Arc<Mutex<Chance>>,
+    /// The host that cannot be reached in this life.
+    pub(crate) down: Option<String>,
     /// Set when the power is cut: what was on its way comes to nothing.
     pub(crate) gone: tokio::sync::watch::Receiver<bool>,
 }
@@ -37,7 +40,13 @@ impl DeliveryAgent for NextHop {
         let (seen, mut gone) = (Arc::clone(&self.seen), self.gone.clone());
         let (verdict, pause) = {
             let mut chance = self.chance.lock().unwrap();
-            (verdict(&job, &mut chance), chance.below(4))
+            let down = self.down.as_deref() == job.next_hops.first().map(NextHopName::host);
+            let verdict = if down {
+                unreachable()
+            } else {
+                verdict(&job, &mut chance)
+            };
+            (verdict, chance.below(4))
         };
         {
             let mut seen = seen.lock().unwrap();
@@ -86,6 +95,12 @@ fn took(result: &AttemptResult) -> bool {
     matches!(result, AttemptResult::Accepted(_))
 }
 
+fn unreachable() -> AttemptReport {
+    AttemptReport::new(AttemptResult::NoConnection {
+        error: "refused".into(),
+    })
+}
+
 fn verdict(job: &Job, chance: &mut Chance) -> AttemptReport {
     let reply = |code| Reply::new(code, "2.0.0 as the dice fell");
     let mut report = AttemptReport::new(match chance.below(8) {
@@ -96,11 +111,9 @@ fn verdict(job: &Job, chance: &mut Chance) -> AttemptReport {
         },
         4 => AttemptResult::Refused {
             stage: Stage::FinalReply,
-            reply: reply(451),
+            reply: Reply::new([421, 450, 451][chance.below(3)], "4.7.28 as the dice fell"),
         },
-        5 => AttemptResult::NoConnection {
-            error: "refused".into(),
-        },
+        5 => unreachable().result,
         6 => AttemptResult::Broken {
             stage: Stage::FinalReply,
             error: "reset".into(),

@@ -17,11 +17,14 @@ use crate::message::Section;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 /// Bytes that one step copies, and one message more.
 const STEP_BYTES: u64 = 256 << 10;
 /// Frames that one step looks at.
 const STEP_FRAMES: usize = 2048;
+/// How long a step looks for something to copy: an add that comes meanwhile waits.
+const STEP_TIME: Duration = Duration::from_millis(5);
 
 /// How far it has come.
 #[derive(Debug, Default)]
@@ -35,7 +38,7 @@ impl Store {
     /// Makes one step, if the journal holds too much that is no longer needed; whether there is more to do. Meant for the
     /// time between commits, with [`Store::maintain`] after it.
     pub fn compact(&self) -> bool {
-        if self.failed.get().is_some() {
+        if self.failed.get().is_some() || self.loading().is_some() {
             return false;
         }
         let mut writer = locked(&self.writer);
@@ -82,6 +85,7 @@ impl Store {
     /// The next things to be copied, and whether the segment has ended.
     fn gather(&self, scan: &mut Scan) -> (Vec<Change>, bool) {
         let (mut changes, mut bytes, mut moved) = (Vec::new(), 0, HashSet::new());
+        let begun = Instant::now();
         for _ in 0..STEP_FRAMES {
             match scan.next() {
                 Ok(Some(Item::Frame { place, header })) => {
@@ -96,7 +100,7 @@ impl Store {
                 Ok(Some(Item::Damage(_))) => {}
                 Ok(Some(Item::Tail(_)) | None) | Err(_) => return (changes, true),
             }
-            if bytes >= STEP_BYTES {
+            if bytes >= STEP_BYTES || begun.elapsed() >= STEP_TIME {
                 break;
             }
         }

@@ -64,11 +64,14 @@ pub(super) fn claim(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenErro
     for name in [JOURNAL, CORRUPT] {
         let path = dir.join(name);
         match fs.make_dir(&path) {
-            Ok(()) => fs.sync_dir(dir).map_err(io_error("sync", dir))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(io_error("make", &path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(io_error("make", &path)(error));
+            }
+            Ok(()) | Err(_) => {}
         }
     }
+    // Names that another process made and did not live to sync, too: from here on they are built on.
+    fs.sync_dir(dir).map_err(io_error("sync", dir))?;
     if found == Found::Unfinished {
         finish_creation(fs, dir)?;
     }
@@ -213,12 +216,11 @@ fn finish_creation(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     file.write_at(0, text.as_bytes())
         .and_then(|()| file.sync_data())
         .map_err(io_error("write", &draft))?;
-    // The directories and the lock last before FORMAT says that they are there; then FORMAT, then the spool's own
-    // name, which a creation that was cut off may have left unsynced.
-    fs.sync_dir(dir).map_err(io_error("sync", dir))?;
+    // The spool's own name lasts before FORMAT says that it is a spool: no later start looks after it. A creation that was
+    // cut off may have left it unsynced.
+    let parent = parent(dir);
+    fs.sync_dir(&parent).map_err(io_error("sync", &parent))?;
     fs.rename(&draft, &dir.join(FORMAT_FILE))
         .map_err(io_error("rename", &draft))?;
-    fs.sync_dir(dir).map_err(io_error("sync", dir))?;
-    let parent = parent(dir);
-    fs.sync_dir(&parent).map_err(io_error("sync", &parent))
+    fs.sync_dir(dir).map_err(io_error("sync", dir))
 }

@@ -63,6 +63,9 @@ pub enum StoreError {
     /// The change itself is wrong: an add without messages, a taken id, a body beyond the format's limits.
     #[error("not a valid change: {0}")]
     Invalid(String),
+    /// What was there at the start is still being read; only mail of this life can be added and changed.
+    #[error("the spool is still loading what was there at its start")]
+    Loading,
     /// No live message has this name.
     #[error("{0}: no such message")]
     NoSuchMessage(MessageId),

@@ -45,6 +45,8 @@ struct Inner {
     queue: VecDeque<Event>,
     /// The number of the last event that was ever told.
     last: u64,
+    /// Set while older events may still have to go before those in the queue: the number that `last` had then.
+    held: Option<u64>,
 }
 
 /// See the module.
@@ -74,7 +76,12 @@ impl EventLog {
         Ok(Self {
             fs: Arc::clone(fs),
             limit,
-            inner: Mutex::new(Inner { lines, queue, last }),
+            inner: Mutex::new(Inner {
+                lines,
+                queue,
+                last,
+                held: None,
+            }),
         })
     }
 
@@ -100,10 +107,24 @@ impl EventLog {
         }
     }
 
-    /// Events numbered up to `last` were told at some time, though none of them is known any more.
-    pub(super) fn raise(&self, last: u64) {
+    /// Keeps what comes in memory until [`EventLog::release`]: events numbered up to `last` may go before it.
+    pub(super) fn hold(&self, last: u64) {
         let mut inner = self.lock();
         inner.last = inner.last.max(last);
+        inner.held = Some(inner.last);
+    }
+
+    /// Lets what was held go, behind `earlier` events. The last event that the journal tells of is number `last`.
+    pub(super) fn release(&self, earlier: Vec<Event>, last: u64) {
+        let mut inner = self.lock();
+        if inner.held.take() == Some(inner.last) {
+            inner.last = last;
+        }
+        if self.limit == 0 {
+            return;
+        }
+        let held = std::mem::replace(&mut inner.queue, earlier.into());
+        inner.queue.extend(held);
     }
 
     /// Writes what waits. What the disk does not take goes on waiting.
@@ -121,6 +142,9 @@ impl EventLog {
 
 impl Inner {
     fn flush(&mut self, limit: u64) -> io::Result<()> {
+        if self.held.is_some() {
+            return Ok(());
+        }
         let part = (limit / FILES).max(1);
         let mut bytes = Vec::new();
         while let Some(first) = self.queue.front().map(|event| event.seq) {

@@ -10,7 +10,7 @@ use super::reader::{Reader, Unread};
 use super::replay::{self, Replay, io_error};
 use super::segment::{self, SPARE};
 use super::shelf::{self, Shelf};
-use super::{OpenError, Store, StoreOptions};
+use super::{OpenError, recovery};
 use crate::id::MessageId;
 use std::collections::BTreeSet;
 use std::io;
@@ -83,17 +83,17 @@ pub fn checkup_on(
     let mut checkup = Checkup::default();
     let journal = dir.join(JOURNAL);
     let seqs = replay::segments(&*fs, &journal)?;
-    let replay = replay::replay(&*fs, &journal, &seqs, u64::MAX)?;
+    let replay = replay::replay(&*fs, &journal, &seqs, u64::MAX, &mut |_| true)?;
     checkup.journal(&*fs, &journal, &replay)?;
     checkup.messages(&fs, &journal, &replay, progress);
     let mut orphans = Vec::new();
     for shelf in Shelf::ALL {
         orphans.extend(checkup.shelf(&*fs, dir, shelf, &replay)?);
     }
-    drop(lock);
     if repair {
-        mend(&fs, dir, &orphans)?;
+        mend(&*fs, dir, &replay, &orphans)?;
     }
+    drop(lock);
     Ok(checkup)
 }
 
@@ -177,12 +177,14 @@ impl Checkup {
             let ids = names.iter().filter_map(|name| shelf::id_of(name, kind));
             ids.collect()
         };
-        let (texts, slips) = (of(shelf::TEXT), of(shelf::SLIP));
+        let (texts, slips, drafts) = (of(shelf::TEXT), of(shelf::SLIP), of(shelf::SLIP_DRAFT));
         let file = |id: MessageId, kind: &str| format!("{}/{id}.{kind}", shelf.name());
         for id in texts.union(&slips) {
             if replay.index.get(*id).is_some() {
                 let what = "is on the spool as well, which counts".to_owned();
                 self.note(Ailment::Duplicated, file(*id, shelf::SLIP), what, true);
+            } else if drafts.contains(id) && !slips.contains(id) {
+                // Its draft is found below.
             } else if !slips.contains(id) {
                 let what = "a text without its .json".to_owned();
                 orphans.push(file(*id, shelf::TEXT));
@@ -210,9 +212,11 @@ impl Checkup {
     }
 }
 
-/// A start sets damage aside, cuts torn ends and tidies the shelves; what is left are texts without a slip.
-fn mend(fs: &Arc<dyn Fs>, dir: &Path, orphans: &[String]) -> Result<(), OpenError> {
-    let (_store, _) = Store::open_on(Arc::clone(fs), dir, &StoreOptions::default())?;
+/// As a start does: sets damage aside, cuts torn ends and tidies the shelves. What is left are texts without a slip.
+fn mend(fs: &dyn Fs, dir: &Path, replay: &Replay, orphans: &[String]) -> Result<(), OpenError> {
+    recovery::repair(fs, dir, replay)?;
+    let live = |id| replay.index.get(id).is_some();
+    shelf::tidy(fs, dir, &live).map_err(io_error("tidy the shelves of", dir))?;
     for orphan in orphans {
         let (from, to) = (dir.join(orphan), dir.join(CORRUPT).join(orphan.replace('/', "-")));
         fs.rename(&from, &to).map_err(io_error("move", &from))?;

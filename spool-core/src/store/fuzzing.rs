@@ -269,13 +269,15 @@ pub fn recovery(input: &[u8]) {
     let listing = status_from_disk_on(arc(), dir, &mut |_| listed += 1);
     assert_eq!(outside.is_ok(), listing.is_ok());
     let looked = checkup_on(arc(), dir, false, &mut || {});
-    assert_eq!(journal(), before, "a look changes nothing");
+    assert!(journal() == before, "a look changes nothing");
     let (store, recovered) = match open() {
         Ok(opened) => opened,
         Err(OpenError::NewerFormat { .. } | OpenError::NotASpool(_)) => {
-            assert_eq!(journal(), before, "what is refused is left as it is");
             assert!(outside.is_err() && looked.is_err());
-            return;
+            // The end may have been mended before something newer was met further in front; nothing is gone.
+            let after: Vec<PathBuf> = journal().into_iter().map(|(_, path)| path).collect();
+            assert!(before.iter().all(|(_, path)| after.contains(path)));
+            return assert!(open().is_err(), "what was refused is taken");
         }
         Err(other) => panic!("{other}"),
     };

@@ -30,7 +30,8 @@ pub(super) struct Lines {
     dir: PathBuf,
     parts: VecDeque<Part>,
     head: Option<Arc<dyn FsFile>>,
-    dirty: bool,
+    /// Bytes written since the last sync.
+    dirty: u64,
     /// The head's name may not be durable yet.
     unnamed: bool,
     /// The first sync that failed: what was written before it is in doubt.
@@ -41,6 +42,9 @@ fn parse_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".jsonl")?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
+
+/// A sync of more would hold up the commits that come meanwhile.
+const MOST_UNSYNCED: u64 = 1 << 20;
 
 impl Lines {
     /// The log in the directory `dir`, which is made when something is first written.
@@ -57,7 +61,7 @@ impl Lines {
             dir,
             parts: VecDeque::new(),
             head: None,
-            dirty: false,
+            dirty: 0,
             unnamed: false,
             failed: None,
         };
@@ -134,13 +138,12 @@ impl Lines {
 
     fn make_dir(&self) -> io::Result<()> {
         match self.fs.make_dir(&self.dir) {
-            Ok(()) => self
-                .dir
-                .parent()
-                .map_or(Ok(()), |parent| self.fs.sync_dir(parent)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // Made before, and then the sync failed, perhaps.
+            Ok(()) | Err(_) => {}
         }
+        let parent = self.dir.parent();
+        parent.map_or(Ok(()), |parent| self.fs.sync_dir(parent))
     }
 
     /// Whether something can be appended; a log that was just opened begins a new file.
@@ -153,9 +156,13 @@ impl Lines {
         let (Some(head), Some(part)) = (&self.head, self.parts.back_mut()) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        self.dirty = true;
+        let length = bytes.len() as u64;
+        self.dirty += length;
         head.write_at(part.size, bytes)?;
-        part.size += bytes.len() as u64;
+        part.size += length;
+        if self.dirty >= MOST_UNSYNCED {
+            return self.sync();
+        }
         Ok(())
     }
 
@@ -168,10 +175,10 @@ impl Lines {
         } else {
             None
         };
-        let head = self.head.as_ref().filter(|_| self.dirty);
+        let head = self.head.as_ref().filter(|_| self.dirty > 0);
         let synced = head.map_or(Ok(()), |head| head.sync_data());
         let synced = synced.and_then(|()| dir.map_or(Ok(()), |dir| dir.sync()));
-        (self.dirty, self.unnamed) = (false, false);
+        (self.dirty, self.unnamed) = (0, false);
         if let Err(error) = &synced {
             let text = format!("sync {}: {error}", self.dir.display());
             self.failed.get_or_insert(text);

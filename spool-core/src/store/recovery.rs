@@ -3,6 +3,9 @@
 //! First every damaged byte is copied to `corrupt/`, and the copies last; only then the journal is touched: a hole is
 //! laid over the damage, a torn end is cut. A crash in between repeats the same steps with the same outcome. It
 //! never deletes a damaged byte that was not copied; a segment that the disk does not give back whole is left alone.
+//!
+//! What is whole is synced, with its names: a process that was killed leaves what only the system's memory holds, and from
+//! here on it counts.
 
 use super::dir::{CORRUPT, JOURNAL};
 use super::frame::{self, Header};
@@ -79,6 +82,7 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
         let path = segment::path(&journal, *seq);
         file.sync_data().map_err(io_error("sync", &path))?;
     }
+    fs.sync_dir(&journal).map_err(io_error("sync", &journal))?;
     Ok(damage)
 }
 

@@ -50,6 +50,8 @@ pub struct Recovered {
     pub in_flight: Option<Timestamp>,
     /// When it was spooled.
     pub spooled_at: Timestamp,
+    /// When it is given up.
+    pub expires_at: Option<Timestamp>,
     /// Next hops, shared between messages with the same ones.
     pub next_hops: Arc<[NextHop]>,
     /// How long it was to wait when its time was written, if that is known: on a clock that was set back since, it
@@ -76,7 +78,7 @@ pub struct Damage {
 }
 
 /// The name that a submitter gave to an add, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RememberedKey {
     /// The name.

@@ -83,6 +83,8 @@ pub(super) struct Writer {
     pub(super) staged: HashMap<MessageId, bool>,
     /// The number of the last event that was written.
     last_event: u64,
+    /// Whether the index holds what was there at the start.
+    pub(super) loaded: bool,
     tally: Tally,
 }
 
@@ -127,6 +129,7 @@ impl Writer {
             buffer: Vec::new(),
             staged: HashMap::new(),
             last_event,
+            loaded: false,
             tally: Tally::default(),
         }
     }

@@ -1,8 +1,9 @@
 //! Destinations: one for each list of next hops, with the line of its due messages and its deck.
 
 use super::{DECK, Phase, Queue, SWEEP};
+use crate::pace::Pace;
 use crate::throttle::DestinationId;
-use spool_core::{MessageId, NextHop};
+use spool_core::{MessageId, NextHop, Timestamp};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -18,37 +19,52 @@ pub(super) struct Destination {
     pub(super) lined_up: usize,
     /// Their begin is on disk.
     pub(super) armed: VecDeque<MessageId>,
-    /// Armed since the throttle was last asked.
-    pub(super) newly_armed: usize,
+    /// Permits that the throttle was asked for and has not granted.
+    pub(super) promised: usize,
+    /// Sessions.
+    pub(super) running: usize,
+    /// How many may run, and when.
+    pub(super) pace: Pace,
+    /// When it is to be looked at because time has passed.
+    pub(super) opens: Option<Timestamp>,
     /// Places taken: being read, asked about, written, or armed.
     pub(super) deck: usize,
     pub(super) dirty: bool,
 }
 
+impl Destination {
+    /// Whether the begin of another attempt may be written.
+    pub(super) fn has_room(&self, now: Timestamp) -> bool {
+        self.deck < self.pace.room(now, DECK)
+    }
+}
+
 impl Queue {
     /// The destination for these next hops, made when new; it will have one message more.
-    pub(in crate::spool) fn enlist(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
-        let id = self.destination(next_hops);
+    pub(in crate::spool) fn enlist(&mut self, next_hops: &Arc<[NextHop]>, now: Timestamp) -> DestinationId {
+        let id = self.destination(next_hops, now);
         if let Some(slot) = self.slot(id) {
             slot.messages += 1;
         }
         id
     }
 
-    /// The message enlisted for `destination` does not come, or has gone.
+    /// The message enlisted for `destination` does not come, or has gone. What was learned of a destination without messages
+    /// is remembered.
     pub(in crate::spool) fn delist(&mut self, destination: DestinationId) {
         let Some(slot) = self.slot(destination) else {
             return;
         };
         slot.messages = slot.messages.saturating_sub(1);
         if slot.messages == 0 && slot.deck == 0 {
-            let hops = Arc::clone(&slot.next_hops);
+            let (hops, pace) = (Arc::clone(&slot.next_hops), slot.pace.clone());
             self.by_hops.remove(&hops);
             self.free.push(destination);
+            self.ways.rest(hops, pace);
         }
     }
 
-    pub(in crate::spool) fn destination(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
+    fn destination(&mut self, next_hops: &Arc<[NextHop]>, now: Timestamp) -> DestinationId {
         if let Some(known) = self.by_hops.get(next_hops) {
             return *known;
         }
@@ -60,7 +76,10 @@ impl Queue {
             ready: VecDeque::new(),
             lined_up: 0,
             armed: VecDeque::new(),
-            newly_armed: 0,
+            promised: 0,
+            running: 0,
+            pace: self.ways.pace(&next_hops, now),
+            opens: None,
             deck,
             dirty: false,
         };
@@ -86,10 +105,10 @@ impl Queue {
 
     /// Takes a place on the deck for a message that is being added, if there is one: its begin is then written with
     /// the add itself. Given back by [`Queue::cancel_arming`] or by what becomes of the message.
-    pub(in crate::spool) fn reserve_deck(&mut self, destination: DestinationId) -> bool {
+    pub(in crate::spool) fn reserve_deck(&mut self, destination: DestinationId, now: Timestamp) -> bool {
         let paused = self.paused;
         match self.slot(destination) {
-            Some(slot) if !paused && slot.deck < DECK && slot.lined_up == 0 => {
+            Some(slot) if !paused && slot.has_room(now) && slot.lined_up == 0 => {
                 slot.deck += 1;
                 true
             }
@@ -108,7 +127,6 @@ impl Queue {
     pub(in crate::spool) fn arm_now(&mut self, id: MessageId, destination: DestinationId) {
         if let Some(slot) = self.slot(destination) {
             slot.armed.push_back(id);
-            slot.newly_armed += 1;
         }
         self.touch(destination);
     }
@@ -153,6 +171,12 @@ impl Queue {
         }
     }
 
+    pub(super) fn touch_all(&mut self) {
+        for id in 0..self.destinations.len() {
+            self.touch(DestinationId::try_from(id).unwrap_or(DestinationId::MAX));
+        }
+    }
+
     /// Destinations where something changed since the last call.
     pub(in crate::spool) fn take_dirty(&mut self) -> Vec<DestinationId> {
         let dirty = std::mem::take(&mut self.dirty);
@@ -162,12 +186,6 @@ impl Queue {
             }
         }
         dirty
-    }
-
-    /// How many permits to ask for: each armed message asks once.
-    pub(in crate::spool) fn take_newly_armed(&mut self, destination: DestinationId) -> usize {
-        self.slot(destination)
-            .map_or(0, |slot| std::mem::take(&mut slot.newly_armed))
     }
 
     /// There was no memory for the head of this line; it is looked at again when some is given back.

@@ -3,6 +3,7 @@
 use super::{DECK, Entry, Phase, Queue};
 use crate::throttle::DestinationId;
 use spool_core::{Hold, MessageId, MessageSummary, Queue as QueueName, ShownStatus, Status, Timestamp};
+use std::cmp::Reverse;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -69,23 +70,23 @@ impl Queue {
         let ahead = |line: &std::collections::VecDeque<MessageId>| {
             line.iter().position(|other| *other == id).unwrap_or(0)
         };
-        let mut holds = Vec::new();
+        let (mut holds, mut before) = (Vec::new(), 0);
         match entry.phase {
             Phase::Frozen => holds.push(Hold::Frozen),
             Phase::Waiting(until) if until > now => holds.push(Hold::RetryTime { until }),
             Phase::Waiting(_) => holds.push(self.backlog_hold(id, now, releases)),
             Phase::Ready => {
-                let ahead = slot.deck.min(DECK) + ahead(&slot.ready);
-                if ahead > 0 {
-                    holds.push(Hold::Line { ahead });
+                before = slot.deck.min(DECK) + ahead(&slot.ready);
+                if before > 0 {
+                    holds.push(Hold::Line { ahead: before });
                 }
             }
             Phase::Asking => holds.push(Hold::Presend),
             Phase::Arming | Phase::Settling | Phase::Claimed => holds.push(Hold::Writing),
             Phase::Armed => {
-                let ahead = ahead(&slot.armed);
-                if ahead > 0 {
-                    holds.push(Hold::Line { ahead });
+                before = ahead(&slot.armed);
+                if before > 0 {
+                    holds.push(Hold::Line { ahead: before });
                 }
             }
             Phase::Running => {}
@@ -98,10 +99,13 @@ impl Queue {
         if on_its_way && self.paused {
             holds.push(Hold::Paused);
         }
+        if on_its_way {
+            holds.extend(slot.pace.holds(now, slot.running, before));
+        }
         if entry.phase == Phase::Running {
-            let since = entry.content.as_ref().and_then(|content| content.started);
+            let since = entry.content.as_ref().and_then(|content| content.session);
             holds.push(Hold::Sending {
-                since: since.unwrap_or(now),
+                since: since.map_or(now, |(_, began)| began),
             });
         }
         Some(Held { holds, destination })
@@ -113,12 +117,16 @@ impl Queue {
     }
 
     fn backlog_hold(&self, id: MessageId, now: Timestamp, releases: u32) -> Hold {
+        let own = self
+            .backlog
+            .iter()
+            .map(|Reverse(place)| *place)
+            .find(|(_, other)| *other == id);
         let ahead = self
             .backlog
             .iter()
-            .rev()
-            .position(|other| *other == id)
-            .unwrap_or(0);
+            .filter(|Reverse(place)| Some(*place) < own)
+            .count();
         let wait = std::time::Duration::from_secs_f64(ahead as f64 / f64::from(releases.max(1)));
         Hold::Backlog {
             ahead,

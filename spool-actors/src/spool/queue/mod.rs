@@ -5,9 +5,13 @@
 
 mod claims;
 mod destinations;
+mod flow;
 mod holds;
+mod ways;
 
 pub(super) use claims::{Claim, Verb};
+pub(super) use flow::Sight;
+pub(super) use ways::Ways;
 
 use super::content::Content;
 use crate::throttle::DestinationId;
@@ -53,11 +57,10 @@ struct Entry {
     phase: Phase,
     spooled_at: Timestamp,
     body_size: u64,
+    /// When it is given up; the end of time: never.
+    expires_at: Timestamp,
     /// Someone froze it while its session ran.
     freeze: bool,
-    /// By how many milliseconds the wall clock was set since this process knows it: what the disk says of its times is off
-    /// by that.
-    clock_set: i64,
     content: Option<Box<Content>>,
 }
 
@@ -67,11 +70,19 @@ pub(super) struct Queue {
     /// In the order of ids, which is that of arrival.
     entries: BTreeMap<MessageId, Entry>,
     due: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
-    /// Past due at the start, oldest last; released bit by bit.
-    backlog: Vec<MessageId>,
+    /// By how many milliseconds the wall clock was set since this process knows a message: what the disk says of its times is
+    /// off by that. Empty, but for the days after such an event.
+    clock_set: HashMap<MessageId, i64>,
+    /// Past due at the start; released bit by bit, oldest first.
+    backlog: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
     destinations: Vec<Destination>,
     free: Vec<DestinationId>,
     by_hops: HashMap<Arc<[NextHop]>, DestinationId>,
+    ways: Ways,
+    /// When destinations are to be looked at; those with another time in their slot mean nothing.
+    openings: BinaryHeap<Reverse<(Timestamp, DestinationId)>>,
+    /// When that was last looked at.
+    looked_at: Timestamp,
     dirty: Vec<DestinationId>,
     starved: Vec<DestinationId>,
     ready: usize,
@@ -88,9 +99,16 @@ pub(super) struct ToArm {
 }
 
 impl Queue {
-    /// Takes in what was there at the start. Past-due messages go to the backlog.
+    /// An empty one.
+    pub(super) fn new(ways: Ways) -> Self {
+        Self {
+            ways,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in some of what was there at the start. Past-due messages go to the backlog.
     pub(super) fn recover(&mut self, messages: Vec<Recovered>, now: Timestamp) {
-        let mut past: Vec<(Timestamp, MessageId)> = Vec::new();
         for message in messages {
             let phase = match message.status {
                 Status::Frozen => Phase::Frozen,
@@ -99,26 +117,28 @@ impl Queue {
                     Phase::Waiting(message.wait.map_or(due, |wait| due.min(now.after(wait))))
                 }
             };
-            let destination = self.enlist(&message.next_hops);
+            let destination = self.enlist(&message.next_hops, now);
             self.insert(
                 message.id,
                 destination,
                 phase,
                 message.spooled_at,
                 message.body_size,
+                message.expires_at,
                 None,
             );
             if let Phase::Waiting(due) = phase {
-                match due <= now {
-                    true => past.push((due, message.id)),
-                    false => self.due.push(Reverse((due, message.id))),
-                }
+                let heap = if due <= now {
+                    &mut self.backlog
+                } else {
+                    &mut self.due
+                };
+                heap.push(Reverse((due, message.id)));
             }
         }
-        past.sort_unstable_by(|a, b| b.cmp(a));
-        self.backlog = past.into_iter().map(|(_, id)| id).collect();
     }
 
+    #[allow(clippy::too_many_arguments, reason = "an entry, part by part")]
     fn insert(
         &mut self,
         id: MessageId,
@@ -126,6 +146,7 @@ impl Queue {
         phase: Phase,
         spooled_at: Timestamp,
         body_size: u64,
+        expires_at: Option<Timestamp>,
         content: Option<Box<Content>>,
     ) {
         self.entries.insert(
@@ -135,8 +156,8 @@ impl Queue {
                 phase,
                 spooled_at,
                 body_size,
+                expires_at: expires_at.unwrap_or(Timestamp(i64::MAX)),
                 freeze: false,
-                clock_set: 0,
                 content,
             },
         );
@@ -152,13 +173,14 @@ impl Queue {
     ) {
         let message = &content.message;
         let (id, spooled_at, size) = (message.id, message.spooled_at, message.body_size);
+        let expires_at = message.state.expires_at;
         let phase = match status {
             Status::Frozen => Phase::Frozen,
             Status::SendAt(_) if armed => Phase::Armed,
             Status::SendAt(_) => Phase::Ready,
         };
         let content = (phase != Phase::Frozen).then_some(content);
-        self.insert(id, destination, phase, spooled_at, size, content);
+        self.insert(id, destination, phase, spooled_at, size, expires_at, content);
         match phase {
             Phase::Armed => self.arm_now(id, destination),
             Phase::Ready => self.line_up(id, destination),
@@ -183,7 +205,9 @@ impl Queue {
             self.ready_if(id, |phase| phase == Phase::Waiting(due));
         }
         for _ in 0..release {
-            let Some(id) = self.backlog.pop() else { break };
+            let Some(Reverse((_, id))) = self.backlog.pop() else {
+                break;
+            };
             self.ready_if(id, |phase| matches!(phase, Phase::Waiting(due) if due <= now));
         }
     }
@@ -200,8 +224,9 @@ impl Queue {
 
     /// The wall clock was set by so many milliseconds.
     pub(super) fn clock_was_set(&mut self, millis: i64) {
-        for entry in self.entries.values_mut() {
-            entry.clock_set = entry.clock_set.saturating_add(millis);
+        for (id, entry) in &mut self.entries {
+            let set = self.clock_set.entry(*id).or_default();
+            *set = set.saturating_add(millis);
             if let Phase::Waiting(due) = &mut entry.phase {
                 *due = due.shifted(millis);
             }
@@ -214,8 +239,7 @@ impl Queue {
 
     /// By how many milliseconds the times on disk of this message are off; asked when they are written anew.
     pub(super) fn take_clock_set(&mut self, id: MessageId) -> i64 {
-        let entry = self.entries.get_mut(&id);
-        entry.map_or(0, |entry| std::mem::take(&mut entry.clock_set))
+        self.clock_set.remove(&id).unwrap_or(0)
     }
 
     /// When something becomes due next.
@@ -228,12 +252,12 @@ impl Queue {
     }
 
     /// The next message in line for which the deck has room; it is `Asking` now.
-    pub(super) fn next_to_arm(&mut self, destination: DestinationId) -> Option<ToArm> {
+    pub(super) fn next_to_arm(&mut self, destination: DestinationId, now: Timestamp) -> Option<ToArm> {
         if self.paused {
             return None;
         }
         loop {
-            let slot = self.slot(destination).filter(|slot| slot.deck < DECK)?;
+            let slot = self.slot(destination).filter(|slot| slot.has_room(now))?;
             let id = slot.ready.pop_front()?;
             // One that left the line by other ways is still found in it.
             let Some(entry) = self
@@ -302,17 +326,14 @@ impl Queue {
         }
     }
 
-    /// Starts the next armed message of `destination`: it is `Running` now.
+    /// A permit has come. Starts the next armed message of `destination`, if it may start: it is `Running` now.
     pub(super) fn start(&mut self, destination: DestinationId, now: Timestamp) -> Option<&Content> {
-        let slot = self.slot(destination)?;
-        let id = slot.armed.pop_front()?;
-        slot.deck = slot.deck.saturating_sub(1);
-        self.touch(destination);
+        let (id, serial) = self.depart(destination, now)?;
         self.running += 1;
         let entry = self.entries.get_mut(&id)?;
         entry.phase = Phase::Running;
         if let Some(content) = &mut entry.content {
-            content.started = Some(now);
+            content.session = Some((serial, now));
         }
         entry.content.as_deref()
     }
@@ -393,12 +414,15 @@ impl Queue {
         destination: DestinationId,
         spooled_at: Timestamp,
         body_size: u64,
+        expires_at: Option<Timestamp>,
     ) {
-        self.insert(id, destination, Phase::Claimed, spooled_at, body_size, None);
+        let phase = Phase::Claimed;
+        self.insert(id, destination, phase, spooled_at, body_size, expires_at, None);
     }
 
     /// The disk holds its end.
     pub(super) fn finished(&mut self, id: MessageId) {
+        self.clock_set.remove(&id);
         if let Some(entry) = self.entries.remove(&id) {
             if matches!(entry.phase, Phase::Asking | Phase::Arming | Phase::Armed) {
                 self.cancel_arming(entry.destination);
@@ -417,17 +441,15 @@ impl Queue {
     }
 
     /// Whether anything is under way, or will be without the clock going on.
-    pub(super) fn is_busy(&self) -> bool {
-        let due = || self.ready > 0 || self.destinations.iter().any(|slot| slot.deck > 0);
+    pub(super) fn is_busy(&self, now: Timestamp) -> bool {
+        let due = || self.destinations.iter().any(|slot| slot.is_busy(now));
         self.running > 0 || (!self.paused && due())
     }
 
     /// With 0 jobs nothing is armed.
     pub(super) fn pause(&mut self, paused: bool) {
         self.paused = paused;
-        for id in 0..self.destinations.len() {
-            self.touch(DestinationId::try_from(id).unwrap_or(DestinationId::MAX));
-        }
+        self.touch_all();
     }
 
     pub(super) fn len(&self) -> usize {

@@ -156,6 +156,14 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     /// Those of the system. Never to be called again after an error: it would report success and prove nothing.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Lets the system begin to read the whole file into memory, since it is about to be asked for. Where that cannot be asked
+    /// for, nothing happens.
+    fn read_ahead(&self);
+
+    /// Has the next reads come from the disk, not from what the system keeps of the file in memory. Where that cannot be
+    /// asked for, nothing happens.
+    fn forget_cached(&self);
+
     /// Takes the file for this handle alone until it is dropped; `false` when another one has it.
     ///
     /// # Errors

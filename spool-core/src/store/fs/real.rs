@@ -151,6 +151,15 @@ impl FsFile for RealFile {
         self.0.sync_data()
     }
 
+    fn read_ahead(&self) {
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::WillNeed);
+    }
+
+    fn forget_cached(&self) {
+        // Advice: what is dirty, or in use elsewhere, stays.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
     fn try_lock(&self) -> io::Result<bool> {
         match fs2::FileExt::try_lock_exclusive(&self.0) {
             Ok(()) => Ok(true),

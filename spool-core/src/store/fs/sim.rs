@@ -2,10 +2,14 @@
 //!
 //! It holds twice what it is told: as programs see it, and as a power cut would leave it. Data lasts only after
 //! `sync_data` of its file, names only after `sync_dir` of their directory. Every operation that changes something
-//! has a number, so that a test can cut the power after each of them in turn. Writes may tear between sectors of
-//! 512 bytes. It is a model to test against, not a fast file system.
+//! has a number, so that a test can cut the power after each of them in turn. It is a model to test against, not a fast
+//! file system.
+//!
+//! What was not synced reaches the disk in any order and in parts: each sector of 512 bytes, each length, each name for
+//! itself; of a rename the new name alone too. A sector is written whole or not at all, and a synced name in a directory
+//! is gone with that directory's own name.
 
-use super::sim_disk::{Dice, Disk, Fault, Inode, NameChange, Node, apply_data, apply_name};
+use super::sim_disk::{Dice, Disk, Fault, Inode, NameChange, Node, apply_data, drop_unreachable, tear_name};
 use super::sim_file::{SimDir, SimFile};
 use super::{Fs, FsDir, FsFile, Mode};
 use std::collections::BTreeMap;
@@ -80,7 +84,8 @@ impl SimFs {
         self.disk().operations.clone()
     }
 
-    /// Cuts the power as soon as `count` operations in all are done: every later one fails.
+    /// Cuts the power as soon as `count` operations in all are done: every later one fails. With a larger `count` set
+    /// afterwards the disk goes on, nothing lost: as after the end of a process.
     pub fn cut_after(&self, count: usize) {
         self.disk().cut_after = Some(count);
     }
@@ -126,7 +131,7 @@ impl SimFs {
     #[must_use]
     pub fn after_power_cut(&self, loss: Loss) -> Self {
         let disk = self.disk();
-        let mut dice = Dice(match loss {
+        let mut dice = Dice::new(match loss {
             Loss::Torn(seed) => seed,
             Loss::Everything | Loss::Nothing => 0,
         });
@@ -136,9 +141,10 @@ impl SimFs {
             Loss::Torn(_) => dice.flip(),
         };
         let mut names = disk.durable_names.clone();
-        for change in disk.pending_names.iter().filter(|_| keeps()) {
-            apply_name(&mut names, change);
+        for change in &disk.pending_names {
+            tear_name(&mut names, change, &mut keeps);
         }
+        drop_unreachable(&mut names);
         let mut files = BTreeMap::new();
         for (number, inode) in &disk.files {
             let mut data = inode.durable.clone();

@@ -104,12 +104,43 @@ pub(super) fn apply_name(names: &mut BTreeMap<PathBuf, Node>, change: &NameChang
     }
 }
 
+/// As a power cut leaves it. POSIX does not promise that a rename is one step on disk: both names may be there.
+pub(super) fn tear_name(
+    names: &mut BTreeMap<PathBuf, Node>,
+    change: &NameChange,
+    keeps: &mut impl FnMut() -> bool,
+) {
+    match change {
+        _ if !keeps() => {}
+        NameChange::Rename(_, to, node) if !keeps() => {
+            names.insert(to.clone(), *node);
+        }
+        NameChange::Set(..) | NameChange::Remove(_) | NameChange::Rename(..) => apply_name(names, change),
+    }
+}
+
+/// Takes away what no path leads to: what a directory held does not last longer than its own name.
+pub(super) fn drop_unreachable(names: &mut BTreeMap<PathBuf, Node>) {
+    let reachable = |path: &Path| {
+        let mut parents = path.ancestors().skip(1).filter(|dir| dir.parent().is_some());
+        parents.all(|dir| names.get(dir) == Some(&Node::Dir))
+    };
+    let lost: Vec<PathBuf> = names.keys().filter(|path| !reachable(path)).cloned().collect();
+    for path in lost {
+        names.remove(&path);
+    }
+}
+
 pub(super) fn apply_data(data: &mut Vec<u8>, change: &DataChange, keeps: &mut impl FnMut() -> bool) {
     match change {
         DataChange::Size(size) if keeps() => data.resize(*size, 0),
         DataChange::AtLeast(size) if keeps() => data.resize(data.len().max(*size), 0),
         DataChange::Size(_) | DataChange::AtLeast(_) => {}
         DataChange::Write(offset, bytes) => {
+            // The new length may reach the disk without the data.
+            if keeps() {
+                data.resize(data.len().max(*offset + bytes.len()), 0);
+            }
             let mut at = *offset;
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
@@ -134,16 +165,32 @@ fn put(data: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     }
 }
 
-/// SplitMix64.
-pub(super) struct Dice(pub(super) u64);
+/// SplitMix64, as a coin that a seed also makes more or less even: most of it kept, most of it lost, or half.
+pub(super) struct Dice {
+    state: u64,
+    /// Kept, of 32.
+    odds: u64,
+}
 
 impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut dice = Self { state: seed, odds: 0 };
+        let odds = [16, 16, 30, 4];
+        let which = usize::try_from(dice.next() % 4).unwrap_or(0);
+        dice.odds = odds.get(which).copied().unwrap_or(16);
+        dice
+    }
+
     pub(super) fn flip(&mut self) -> bool {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.next() % 32 < self.odds
+    }
+
+    const fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) & 1 == 1
+        z ^ (z >> 31)
     }
 }
 

@@ -110,6 +110,10 @@ impl FsFile for SimFile {
         Ok(())
     }
 
+    fn read_ahead(&self) {}
+
+    fn forget_cached(&self) {}
+
     fn try_lock(&self) -> io::Result<bool> {
         let mut disk = self.fs.disk();
         let file = disk.file(self.number)?;

@@ -1,10 +1,9 @@
 //! The shelves: pairs of files that survive a power cut whole, are read as people leave them, and never block the journal.
 
-use super::fs::{Loss, OpKind};
+use super::fs::OpKind;
 use super::*;
 use crate::message::FailedRecipient;
 use crate::reply::Reply;
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 fn path(kind: &str, number: u128) -> PathBuf {
@@ -194,97 +193,4 @@ fn a_failing_disk_fails_the_pair_alone_and_leaves_nothing_of_it() {
         all_ok(&store.commit(&mut [add(&[50], "x\r\n")]));
         lay(&store, 1).unwrap();
     }
-}
-
-/// What must be somewhere, and what must be nowhere.
-#[derive(Default)]
-struct Held {
-    here: BTreeSet<u128>,
-    gone: BTreeSet<u128>,
-}
-
-/// Remove and recover, as they are done: on the new place first. `None` when the power went.
-fn scenario(store: &Store, held: &mut Held) -> Option<()> {
-    for number in [1, 2] {
-        lay(store, number).ok()?;
-        held.here.insert(number);
-    }
-    let commit = |change| store.commit(&mut [change]).remove(0).ok();
-    commit(add(&[3], "body 3\r\n"))?;
-    held.here.insert(3);
-    lay(store, 3).ok()?;
-    commit(finish(3))?;
-    commit(add(&[2], "body 2\r\n"))?;
-    store.discard(Shelf::Removed, &[id(2)]).ok()?;
-    held.here.remove(&1);
-    store.discard(Shelf::Removed, &[id(1)]).ok()?;
-    held.gone.insert(1);
-    Some(())
-}
-
-#[test]
-fn a_message_that_moves_is_in_exactly_one_place_after_every_power_cut() {
-    let whole = SimFs::new();
-    assert_eq!(scenario(&open(&whole).0, &mut Held::default()), Some(()));
-    let (mut states, end) = (0, whole.operations().len());
-    for cut in 0..=end {
-        let (fs, mut held) = (SimFs::new(), Held::default());
-        fs.cut_after(cut);
-        if let Ok((store, _)) = try_open(&fs) {
-            assert_eq!(scenario(&store, &mut held).is_some(), cut == end);
-        }
-        for loss in [
-            Loss::Everything,
-            Loss::Nothing,
-            Loss::Torn(cut as u64),
-            Loss::Torn(7 + cut as u64),
-        ] {
-            states += 1;
-            verify(&fs.after_power_cut(loss), &held, &format!("cut {cut}, {loss:?}"));
-        }
-    }
-    println!("{states} crash states");
-    assert!(states > 100);
-}
-
-fn verify(disk: &SimFs, held: &Held, context: &str) {
-    let (store, recovery) = try_open(disk).unwrap_or_else(|error| panic!("{context}: {error}"));
-    let live: BTreeSet<u128> = recovery
-        .messages
-        .iter()
-        .map(|message| message.id.as_u128())
-        .collect();
-    let mut on_shelf = BTreeSet::new();
-    for (id, listed) in store.list_shelf(Shelf::Removed, None, 10).unwrap() {
-        assert!(listed.is_ok(), "{context}: {listed:?}");
-        let (_, body) = store.shelved(Shelf::Removed, id).unwrap();
-        assert_eq!(body, format!("body {}\r\n", id.as_u128()), "{context}");
-        on_shelf.insert(id.as_u128());
-    }
-    assert!(
-        live.is_disjoint(&on_shelf),
-        "{context}: {live:?} and {on_shelf:?}"
-    );
-    let somewhere: BTreeSet<u128> = live.union(&on_shelf).copied().collect();
-    assert!(
-        held.here.is_subset(&somewhere),
-        "{context}: {:?}, {somewhere:?}",
-        held.here
-    );
-    assert!(
-        held.gone.is_disjoint(&somewhere),
-        "{context}: {:?}, {somewhere:?}",
-        held.gone
-    );
-    let drafts = disk
-        .files()
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "tmp"));
-    assert_eq!(
-        drafts
-            .filter(|path| path.parent().is_some_and(|dir| dir.ends_with("removed")))
-            .count(),
-        0,
-        "{context}"
-    );
 }

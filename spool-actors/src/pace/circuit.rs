@@ -1,0 +1,282 @@
+//! Whether a destination is left alone: a circuit breaker.
+//!
+//! It opens when [`FAILURES`] rounds of attempts in a row had no session, for a pause that grows with each failure; then one
+//! attempt tries whether it can close.
+
+use super::Serial;
+use spool_core::{Dice, LearnedCircuit, RetryInterval, Timestamp};
+use std::time::Duration;
+
+/// Failed rounds in a row that open it.
+const FAILURES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Destinations that failed together are not tried together.
+const JITTER: f64 = 0.25;
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Circuit {
+    /// Failed rounds in a row.
+    failures: u32,
+    /// The last attempt that had begun when a failure was counted; 0: none.
+    counted_at: Serial,
+    open: Option<Box<Open>>,
+}
+
+#[derive(Debug, Clone)]
+struct Open {
+    /// When the last failure was counted.
+    since: Timestamp,
+    until: Timestamp,
+    pauses: u32,
+    /// The attempt that tries it.
+    probe: Option<Serial>,
+    reason: Box<str>,
+}
+
+/// What a circuit lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Everything.
+    Closed,
+    /// Nothing before then.
+    Open(Timestamp),
+    /// One attempt.
+    HalfOpen,
+    /// Nothing before that attempt has ended.
+    Probing,
+}
+
+impl Circuit {
+    pub(super) fn gate(&self, now: Timestamp) -> Gate {
+        match &self.open {
+            None => Gate::Closed,
+            Some(open) if open.probe.is_some() => Gate::Probing,
+            Some(open) if open.waits(now) => Gate::Open(open.until),
+            Some(_) => Gate::HalfOpen,
+        }
+    }
+
+    /// Until when, how many failures in a row, and what the last one said; `None`: it is closed.
+    pub(super) fn is_open(&self) -> Option<(Timestamp, u32, &str)> {
+        let open = self.open.as_ref()?;
+        Some((open.until, self.failures, &open.reason))
+    }
+
+    /// The attempt `serial` begins.
+    pub(super) fn begin(&mut self, serial: Serial, now: Timestamp) {
+        if let Some(open) = &mut self.open
+            && open.probe.is_none()
+            && !open.waits(now)
+        {
+            open.probe = Some(serial);
+        }
+    }
+
+    /// An attempt was answered. `true`: it was open.
+    pub(super) fn succeed(&mut self) -> bool {
+        self.failures = 0;
+        self.counted_at = 0;
+        self.open.take().is_some()
+    }
+
+    /// The attempt `serial` had no session; `last` is the last one that has begun. Gives, when it is open from now on, how many
+    /// pauses there were before in a row. Attempts that began before the last failure was known are of its round, and count no more.
+    pub(super) fn fail(
+        &mut self,
+        serial: Serial,
+        last: Serial,
+        now: Timestamp,
+        reason: &str,
+        dice: &dyn Dice,
+    ) -> Option<u32> {
+        let pauses = match &self.open {
+            Some(open) if open.probe == Some(serial) => open.pauses.saturating_add(1),
+            Some(_) => return None,
+            None if serial <= self.counted_at => return None,
+            None => 0,
+        };
+        self.failures = self.failures.saturating_add(1);
+        self.counted_at = last;
+        if self.failures < FAILURES {
+            return None;
+        }
+        self.open = Some(Box::new(Open {
+            since: now,
+            until: now.after(pause(pauses, dice)),
+            pauses,
+            probe: None,
+            reason: reason.into(),
+        }));
+        Some(pauses)
+    }
+
+    /// The attempt `serial` ended without a word about the destination.
+    pub(super) fn forget(&mut self, serial: Serial) {
+        if let Some(open) = &mut self.open
+            && open.probe == Some(serial)
+        {
+            open.probe = None;
+        }
+    }
+
+    /// A person wants it tried: at once, but not twice within the first pause.
+    pub(super) fn hurry(&mut self, now: Timestamp) {
+        if let Some(open) = &mut self.open {
+            open.until = open.until.min(now.max(open.since.after(FIRST_PAUSE)));
+        }
+    }
+
+    pub(super) fn learned(&self) -> Option<LearnedCircuit> {
+        let open = self.open.as_ref()?;
+        Some(LearnedCircuit {
+            until: open.until,
+            failures: self.failures,
+            pauses: open.pauses,
+            reason: open.reason.to_string(),
+        })
+    }
+
+    /// One that remembers. However long its pause was to be, it is at most the longest.
+    pub(super) fn remembering(learned: LearnedCircuit, now: Timestamp) -> Self {
+        Self {
+            failures: learned.failures.max(FAILURES),
+            counted_at: 0,
+            open: Some(Box::new(Open {
+                since: now,
+                until: learned.until.min(now.after(LONGEST_PAUSE)),
+                pauses: learned.pauses,
+                probe: None,
+                reason: learned.reason.into(),
+            })),
+        }
+    }
+}
+
+impl Open {
+    /// A clock that was set back ends the pause.
+    fn waits(&self, now: Timestamp) -> bool {
+        (self.since..self.until).contains(&now)
+    }
+}
+
+fn pause(pauses: u32, dice: &dyn Dice) -> Duration {
+    let span = FIRST_PAUSE
+        .saturating_mul(2_u32.saturating_pow(pauses))
+        .min(LONGEST_PAUSE);
+    dice.draw(RetryInterval::with_jitter(span, JITTER))
+        .min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spool_core::{NoDice, RandomDice};
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp(1_800_000_000_000 + ms)
+    }
+
+    fn open() -> Circuit {
+        let mut circuit = Circuit::default();
+        for nth in 1..=4 {
+            let opened = circuit.fail(nth, nth, at(4), "refused", &NoDice);
+            assert_eq!(opened, (nth == 4).then_some(0));
+        }
+        circuit
+    }
+
+    #[test]
+    fn four_failures_in_a_row_open_it_and_a_success_between_does_not() {
+        let mut circuit = Circuit::default();
+        for nth in 1..100 {
+            assert_eq!(circuit.fail(nth, nth, at(4), "refused", &NoDice), None);
+            if nth % 3 == 0 {
+                assert!(!circuit.succeed());
+            }
+        }
+        let circuit = open();
+        assert_eq!(circuit.gate(at(1003)), Gate::Open(at(1004)));
+        assert_eq!(circuit.is_open(), Some((at(1004), 4, "refused")));
+    }
+
+    #[test]
+    fn attempts_of_one_round_count_once() {
+        let mut circuit = Circuit::default();
+        for nth in 1..100 {
+            assert_eq!(circuit.fail(nth, 100, at(0), "refused", &NoDice), None);
+        }
+        assert_eq!(circuit.gate(at(100)), Gate::Closed);
+    }
+
+    #[test]
+    fn one_attempt_tries_it_and_pauses_grow_to_the_longest() {
+        let mut circuit = open();
+        let mut now = at(4);
+        let mut pauses = Vec::new();
+        for nth in 10..21 {
+            let Gate::Open(until) = circuit.gate(now) else {
+                panic!("{circuit:?}")
+            };
+            pauses.push(until.since(now).as_secs());
+            circuit.begin(9, now);
+            assert_eq!(circuit.gate(until), Gate::HalfOpen);
+            circuit.begin(nth, until);
+            assert_eq!(circuit.gate(until), Gate::Probing);
+            // One that began before it opened says nothing new.
+            assert_eq!(circuit.fail(3, nth, until, "refused", &NoDice), None);
+            assert!(circuit.fail(nth, nth, until, "refused", &NoDice).is_some());
+            now = until;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert!(circuit.succeed());
+        assert_eq!(circuit.gate(now), Gate::Closed);
+    }
+
+    #[test]
+    fn a_person_may_have_it_tried_at_once_but_not_without_end() {
+        let mut circuit = open();
+        circuit.hurry(at(5));
+        assert_eq!(circuit.gate(at(5)), Gate::Open(at(1004)));
+        circuit.begin(5, at(1004));
+        circuit.fail(5, 5, at(1004), "refused", &NoDice);
+        circuit.hurry(at(1010));
+        assert_eq!(circuit.gate(at(1010)), Gate::Open(at(2004)));
+        circuit.begin(6, at(2004));
+        circuit.forget(5);
+        assert_eq!(circuit.gate(at(2004)), Gate::Probing);
+        circuit.forget(6);
+        assert_eq!(circuit.gate(at(2004)), Gate::HalfOpen);
+    }
+
+    #[test]
+    fn pauses_are_jittered_and_bounded() {
+        for pauses in [0, 3, 8, 40, u32::MAX] {
+            let drawn: Vec<Duration> = (0..200).map(|_| pause(pauses, &RandomDice)).collect();
+            assert!(drawn.iter().any(|pause| *pause != drawn[0]));
+            assert!(
+                drawn
+                    .iter()
+                    .all(|pause| *pause <= LONGEST_PAUSE && *pause >= FIRST_PAUSE / 2)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_goes_on_and_a_wild_clock_does_not_last() {
+        let circuit = open();
+        let again = Circuit::remembering(circuit.learned().unwrap(), at(500));
+        assert_eq!(again.gate(at(500)), Gate::Open(at(1004)));
+        assert_eq!(again.learned(), circuit.learned());
+        assert_eq!(again.gate(at(-1)), Gate::HalfOpen);
+        let far = LearnedCircuit {
+            until: at(i64::MAX / 2),
+            ..circuit.learned().unwrap()
+        };
+        assert_eq!(
+            Circuit::remembering(far, at(0)).gate(at(1)),
+            Gate::Open(at(300_000))
+        );
+    }
+}

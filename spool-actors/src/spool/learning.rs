@@ -1,0 +1,158 @@
+//! What attempts teach about destinations: it is noted in the queue, told in the log, and kept on disk from time to time.
+
+use super::SpoolActor;
+use super::commit::Tag;
+use super::unwritten::is_final;
+use crate::pace::{Effect, Serial, Signal};
+use crate::throttle::DestinationId;
+use actix::Context;
+use spool_core::disposition::expire;
+use spool_core::store::{Change, Store, StoreError};
+use spool_core::{AttemptReport, LearnedDestination, Message, MessageId, Status, Timestamp};
+use std::future::Future;
+use std::sync::Arc;
+
+/// Seconds between two writes of the destinations file.
+const KEEP_EVERY: u32 = 10;
+/// Messages of a line that does not move that are looked at, each time it is tried in vain, for their time having run out.
+const EXPIRED_AT_ONCE: usize = 4096;
+
+/// What is still to be kept on disk.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    /// Something was learned since it was last written.
+    pub(super) changed: bool,
+    /// Lines that do not move, to be looked through.
+    stuck: Vec<(DestinationId, String)>,
+    seconds: u32,
+    writing: bool,
+}
+
+impl SpoolActor {
+    /// An attempt has ended.
+    pub(super) fn learn(
+        &mut self,
+        id: MessageId,
+        session: Option<(Serial, Timestamp)>,
+        report: &AttemptReport,
+    ) {
+        let now = self.clock.now();
+        let signal = Signal::of(report);
+        let observed = self.queue.observe(id, session, &signal, now, self.dice.as_ref());
+        let Some((destination, effect)) = observed else {
+            return;
+        };
+        self.keeping.changed |= effect != Effect::GoOn;
+        let Some(hops) = self.queue.next_hops(destination) else {
+            return;
+        };
+        let reason = signal.reason().unwrap_or_default();
+        match effect {
+            Effect::GoOn => {}
+            Effect::Slower => tracing::info!(?hops, reason, "a destination is sent less"),
+            Effect::Shut => {
+                tracing::warn!(
+                    ?hops,
+                    reason,
+                    "a destination does not answer; it is left alone for a while"
+                );
+                self.queue.let_go_of_line(destination);
+                self.queue.feed_starved();
+            }
+            Effect::StillShut => {
+                tracing::info!(?hops, reason, "a destination still does not answer");
+                self.keeping.stuck.push((destination, reason.to_owned()));
+            }
+            Effect::Reopened => tracing::info!(?hops, "a destination answers again"),
+        }
+    }
+
+    /// Where nothing goes for a while, what was about to start is written back as waiting: after a crash it would be in doubt.
+    pub(super) fn recall(&mut self, destination: DestinationId, now: Timestamp) {
+        for (id, spooled_at) in self.queue.recall(destination, now) {
+            let change = Change::Mark {
+                id,
+                status: Status::SendAt(spooled_at),
+                in_flight: None,
+                events: Vec::new(),
+            };
+            self.commit(change, Tag::Recalled { id }, false);
+        }
+    }
+
+    pub(super) fn recalled(&mut self, id: MessageId, result: &Result<(), StoreError>) {
+        match result {
+            Ok(()) => self.queue.recalled(id),
+            Err(error) if !is_final(error) => return self.begin_later(id, error),
+            Err(error) => {
+                tracing::error!(%id, %error, "cannot take back the begin of an attempt");
+                return self.stuck(id, error);
+            }
+        }
+        self.unparked.push(id);
+    }
+
+    /// Gives up what waited in vain for as long as it was to be tried.
+    pub(super) fn give_up_expired(&mut self, ctx: &mut Context<Self>) {
+        for (destination, reason) in std::mem::take(&mut self.keeping.stuck) {
+            let now = self.clock.now();
+            let ids = self.queue.take_expired(destination, now, EXPIRED_AT_ONCE);
+            if ids.is_empty() {
+                continue;
+            }
+            let store = Arc::clone(&self.store);
+            let load = move || -> Vec<_> { ids.into_iter().map(|id| (id, store.load(id))).collect() };
+            self.off_thread(ctx, load, move |actor, loaded, _| {
+                for (id, message) in loaded {
+                    match message {
+                        Ok(message) => actor.give_up(message, &reason),
+                        Err(error) => actor.unreadable(id, &error),
+                    }
+                }
+            });
+        }
+    }
+
+    fn give_up(&mut self, mut message: Message, reason: &str) {
+        tracing::warn!(id = %message.id, flow = ?message.flows, reason, "expired while its next hops did not answer");
+        let (state, fate) = expire(message.state, reason);
+        message.state = state;
+        self.conclude(message, fate, false, Vec::new());
+    }
+
+    /// Called each second: writes down what was learned, when that is some time ago.
+    pub(super) fn keep_destinations(&mut self, ctx: &mut Context<Self>) {
+        let keeping = &mut self.keeping;
+        keeping.seconds += 1;
+        if keeping.seconds < KEEP_EVERY || !keeping.changed || keeping.writing || self.gate.is_closed() {
+            return;
+        }
+        (keeping.seconds, keeping.changed, keeping.writing) = (0, false, true);
+        let learned = self.queue.learned(self.clock.now());
+        let store = Arc::clone(&self.store);
+        self.off_thread(
+            ctx,
+            move || keep(&store, &learned),
+            |actor, (), _| {
+                actor.keeping.writing = false;
+            },
+        );
+    }
+
+    /// The same, for the last time.
+    pub(super) fn keep_at_the_end(&mut self) -> impl Future<Output = ()> + use<> {
+        let learned = self.queue.learned(self.clock.now());
+        let store = Arc::clone(&self.store);
+        async move {
+            // Nothing is lost with it.
+            let _ = tokio::task::spawn_blocking(move || keep(&store, &learned)).await;
+        }
+    }
+}
+
+/// What cannot be kept is learned anew.
+fn keep(store: &Store, learned: &[LearnedDestination]) {
+    if let Err(error) = store.keep_destinations(learned) {
+        tracing::warn!(%error, "what was learned of destinations is not kept");
+    }
+}

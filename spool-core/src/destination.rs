@@ -1,0 +1,229 @@
+//! What is asked of the way to a destination: the security of its sessions, and how fast and how wide it may be sent to;
+//! and what was learned of it.
+//!
+//! A destination is a list of next hops; its policy is found by that list, so that mail which is on the spool already
+//! follows the configuration of now. It decides nothing about a message.
+
+use crate::clock::Timestamp;
+use crate::next_hop::NextHop;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// How much security a session needs before mail is sent over it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsPolicy {
+    /// Plaintext, even where TLS is offered.
+    None,
+    /// TLS where it is offered, whoever the peer says it is; plaintext where it is not, or where the handshake fails.
+    #[default]
+    Opportunistic,
+    /// TLS, whoever the peer says it is; no mail without it.
+    Required,
+    /// TLS with a certificate that is valid for the next hop's name (RFC 7817); no mail without it.
+    Verify,
+}
+
+impl fmt::Display for TlsPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Opportunistic => "opportunistic",
+            Self::Required => "required",
+            Self::Verify => "verify",
+        })
+    }
+}
+
+impl FromStr for TlsPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "none" => Self::None,
+            "opportunistic" => Self::Opportunistic,
+            "required" => Self::Required,
+            "verify" => Self::Verify,
+            _ => {
+                return Err(format!(
+                    "{text:?}: must be \"none\", \"opportunistic\", \"required\" or \"verify\""
+                ));
+            }
+        })
+    }
+}
+
+/// At most so many messages in so much time, as `100/1m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// Messages.
+    pub messages: NonZeroU32,
+    /// The time in which they may be sent; never zero.
+    pub per: Duration,
+}
+
+/// A rate of zero, or in no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a rate is at least one message in some time")]
+pub struct RateError;
+
+impl Rate {
+    /// `messages` in every `per`.
+    ///
+    /// # Errors
+    /// [`RateError`] when either is zero.
+    pub fn new(messages: u32, per: Duration) -> Result<Self, RateError> {
+        match NonZeroU32::new(messages) {
+            Some(messages) if !per.is_zero() => Ok(Self { messages, per }),
+            Some(_) | None => Err(RateError),
+        }
+    }
+
+    /// The time between two messages at this rate.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.per / self.messages.get()
+    }
+}
+
+/// What holds for one destination.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DestinationPolicy {
+    /// Security of its sessions; `None`: the client's own setting.
+    pub tls: Option<TlsPolicy>,
+    /// Sessions at once; `None`: the limit for every destination.
+    pub max_connections: Option<NonZeroU32>,
+    /// Messages in a time; `None`: as fast as it takes them.
+    pub rate: Option<Rate>,
+}
+
+/// Finds the policy of a list of next hops; the default asks nothing of any. Cloning shares it.
+#[derive(Clone, Default)]
+pub struct Policies(Option<Arc<Find>>);
+
+type Find = dyn Fn(&[NextHop]) -> DestinationPolicy + Send + Sync;
+
+impl Policies {
+    /// Policies that `find` finds. It is asked on the spool's own thread, and should answer at once.
+    pub fn new(find: impl Fn(&[NextHop]) -> DestinationPolicy + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(find)))
+    }
+
+    /// What holds for the way to `next_hops`.
+    #[must_use]
+    pub fn of(&self, next_hops: &[NextHop]) -> DestinationPolicy {
+        self.0
+            .as_ref()
+            .map_or_else(DestinationPolicy::default, |find| find(next_hops))
+    }
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Policies").field(&self.0.is_some()).finish()
+    }
+}
+
+/// What attempts have taught about one destination, as a spool remembers it over a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedDestination {
+    /// Which.
+    pub next_hops: Arc<[NextHop]>,
+    /// When something was last learned.
+    pub at: Timestamp,
+    /// Sessions at once, where it has taken fewer than are allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<LearnedSessions>,
+    /// Messages in a time, where it has refused more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<LearnedRate>,
+    /// Why it is left alone for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<LearnedCircuit>,
+    /// When its configured rate lets the next message go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_message: Option<Timestamp>,
+}
+
+/// How many sessions at once a destination has taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedSessions {
+    /// Sessions at once.
+    pub limit: f64,
+    /// How many were too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_many: Option<f64>,
+    /// In its own words.
+    pub reason: String,
+}
+
+/// How many messages in a time a destination has taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedRate {
+    /// Messages a second.
+    pub per_second: f64,
+    /// How many a second were too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_many: Option<f64>,
+    /// In its own words.
+    pub reason: String,
+}
+
+/// A destination that is left alone, because one attempt after the other had failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnedCircuit {
+    /// Until when.
+    pub until: Timestamp,
+    /// Failures in a row.
+    pub failures: u32,
+    /// How often it has been left alone since it last answered.
+    pub pauses: u32,
+    /// What the last of them said.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_asked_for_each_list() {
+        let hop: NextHop = "a.example:25".parse().unwrap();
+        assert_eq!(
+            Policies::default().of(std::slice::from_ref(&hop)),
+            DestinationPolicy::default()
+        );
+        let policies = Policies::new(|hops| DestinationPolicy {
+            max_connections: NonZeroU32::new(u32::try_from(hops.len()).unwrap()),
+            ..DestinationPolicy::default()
+        });
+        assert_eq!(policies.of(&[hop]).max_connections, NonZeroU32::new(1));
+    }
+
+    #[test]
+    fn a_rate_is_never_nothing() {
+        assert_eq!(Rate::new(0, Duration::from_secs(1)), Err(RateError));
+        assert_eq!(Rate::new(1, Duration::ZERO), Err(RateError));
+        let rate = Rate::new(100, Duration::from_secs(60)).unwrap();
+        assert_eq!(rate.interval(), Duration::from_millis(600));
+    }
+
+    #[test]
+    fn policies_are_read_as_they_are_written() {
+        for policy in [
+            TlsPolicy::None,
+            TlsPolicy::Opportunistic,
+            TlsPolicy::Required,
+            TlsPolicy::Verify,
+        ] {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        assert!("Verify".parse::<TlsPolicy>().is_err());
+    }
+}
