@@ -18,6 +18,7 @@ mod failing_disk;
 mod first_run;
 mod fsck;
 mod hostile;
+mod intruders;
 mod kill;
 mod lock;
 mod next_hops;

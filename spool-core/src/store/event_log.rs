@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The log's directory.
-const EVENTS: &str = "events";
+pub(super) const EVENTS: &str = "events";
 /// The whole is given up in files of this part of its size.
 const FILES: u64 = 8;
 /// Events that wait in memory while the disk takes none; then the oldest are dropped.

@@ -1,7 +1,8 @@
 //! The checkup of a spool that nobody holds: every segment, every live message with its body, and both shelves.
 //!
-//! It holds the spool's lock while it looks. Without `repair` it changes nothing. With it, it does what a start would do,
-//! and moves files that belong to nothing into `corrupt/`; it never deletes a byte and never gives a message up.
+//! It holds the spool's lock while it looks, and closes the directory to others. Without `repair` it changes nothing else. With
+//! it, it does what a start would do, and moves files that belong to nothing into `corrupt/`; it never deletes a byte and never
+//! gives a message up.
 
 use super::dir::{self, CORRUPT, JOURNAL};
 use super::fs::{Fs, RealFs};

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The log's directory.
-const KEYS: &str = "keys";
+pub(super) const KEYS: &str = "keys";
 /// The window is covered by so many files.
 const FILES: u32 = 4;
 
@@ -161,8 +161,10 @@ pub(super) fn merge(
     let is_new = |key: &RememberedKey| !known.contains(&(key.key.clone() + &key.at.to_string()));
     let unlogged: Vec<RememberedKey> = journal.into_iter().filter(is_new).collect();
     logged.extend(unlogged.iter().cloned());
+    // The last one written, not the latest: the clock may have been set back.
+    let now = logged.last().map(|key| key.at);
     logged.sort_by_key(|key| key.at);
-    if let Some(now) = logged.last().map(|key| key.at) {
+    if let Some(now) = now {
         logged.retain(|key| now.since(key.at) <= window);
     }
     (logged, unlogged)

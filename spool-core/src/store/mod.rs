@@ -13,6 +13,9 @@ mod event_log;
 mod frame;
 pub mod fs;
 mod fsck;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod key_log;
 mod lines;

@@ -48,6 +48,7 @@ impl<'a> TellingOut<'a> {
 
 /// The same, as it is read.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct Telling {
     pub(super) seq: u64,
     pub(super) at: Timestamp,
@@ -95,6 +96,7 @@ struct MessageOut<'a> {
 
 /// The payload of an add, as it is read.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct AddRecord {
     pub(super) spooled_at: Timestamp,
     pub(super) parent: Option<MessageId>,
@@ -107,6 +109,7 @@ pub(super) struct AddRecord {
 
 /// One message of an add.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct MessageRecord {
     pub(super) id: MessageId,
     pub(super) status: Status,
@@ -128,6 +131,7 @@ struct MarkOut<'a> {
 
 /// The payload of a mark.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct MarkRecord {
     pub(super) id: MessageId,
     pub(super) status: Status,
@@ -155,6 +159,7 @@ struct StateOut<'a> {
 
 /// The payload of a state.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct StateRecord {
     pub(super) id: MessageId,
     pub(super) state: MessageState,
@@ -170,6 +175,7 @@ struct FinishOut<'a> {
 
 /// The payload of a finish.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct FinishRecord {
     pub(super) id: MessageId,
     pub(super) how: How,

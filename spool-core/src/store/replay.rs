@@ -215,8 +215,13 @@ fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, OpenError> 
     };
     for seq in seqs.iter().rev() {
         front.unsynced = Some(*seq);
-        let first = open(fs, journal, *seq, true)?.next();
-        match first.map_err(scan_error(journal, *seq))? {
+        let mut scan = open(fs, journal, *seq, true)?;
+        match scan.next().map_err(scan_error(journal, *seq))? {
+            // Holes alone: it was written, and mended since.
+            None if scan.end() > segment::HEADER as u64 => {
+                front.last = front.last.or(Some(*seq));
+                break;
+            }
             None => {}
             Some(Item::Tail(_)) => front.last = front.last.or(Some(*seq)),
             Some(Item::Frame { .. } | Item::Damage(_)) => {

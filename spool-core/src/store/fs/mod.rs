@@ -28,7 +28,8 @@ pub enum Mode {
     Create,
 }
 
-/// A file system. Paths are followed to their last component, which is never a symbolic link.
+/// A file system. Paths are followed to their last component, which is never a symbolic link, and a file is nothing else than a
+/// regular one.
 pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// Opens or makes a file. A new one is readable by its owner alone, and its name lasts only after
     /// [`Fs::sync_dir`].
@@ -42,6 +43,18 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Those of the system.
     fn make_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Who may do what with a directory, as the nine bits of its mode.
+    ///
+    /// # Errors
+    /// Those of the system; `NotADirectory` for a link to one too.
+    fn dir_mode(&self, dir: &Path) -> io::Result<u32>;
+
+    /// Lets nobody but its owner enter a directory.
+    ///
+    /// # Errors
+    /// As [`Fs::dir_mode`].
+    fn close_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// The names in a directory, in no order. Names that are no UTF-8 come out mangled, never left out.
     ///
@@ -123,6 +136,13 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the system.
     fn set_len(&self, size: u64) -> io::Result<()>;
+
+    /// Whether the file has a second name, or another owner than this process: what is written to it may be meant for
+    /// another place.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn is_shared(&self) -> io::Result<bool>;
 
     /// Bytes in the file.
     ///

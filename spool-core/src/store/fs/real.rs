@@ -1,14 +1,22 @@
 //! The system's files. The only file of this crate with `std::fs` and `fs2` in it.
 //!
-//! Directories are made with mode 0700 and files with 0600; a symbolic link in the place of a file is an error.
+//! Directories are made with mode 0700 and files with 0600, whatever the umask; a symbolic link, a pipe or a device in the place of
+//! a file or a directory is an error.
 
 use super::{Fs, FsDir, FsFile, Mode};
 use fs2::FileExt as _;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Modes of what is made here, and all bits of one.
+const FILE: u32 = 0o600;
+const DIR: u32 = 0o700;
+const ALL: u32 = 0o777;
 
 /// The disk of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,15 +28,35 @@ impl Fs for RealFs {
             .read(true)
             .write(mode != Mode::Read)
             .create_new(mode == Mode::Create)
-            .mode(0o600)
+            .mode(FILE)
             // Without O_NONBLOCK a pipe in the place of a file would hold up whoever opens it.
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        if mode == Mode::Create && found.mode() & ALL != FILE {
+            file.set_permissions(Permissions::from_mode(FILE))?;
+        }
         Ok(Arc::new(RealFile(file)))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o700).create(path)
+        DirBuilder::new().mode(DIR).create(path)?;
+        let made = std::fs::symlink_metadata(path)?;
+        if made.mode() & ALL != DIR {
+            std::fs::set_permissions(path, Permissions::from_mode(DIR))?;
+        }
+        Ok(())
+    }
+
+    fn dir_mode(&self, dir: &Path) -> io::Result<u32> {
+        Ok(itself(dir)?.metadata()?.mode() & ALL)
+    }
+
+    fn close_dir(&self, dir: &Path) -> io::Result<()> {
+        itself(dir)?.set_permissions(Permissions::from_mode(DIR))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -54,12 +82,22 @@ impl Fs for RealFs {
     }
 
     fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>> {
-        let owner = std::fs::metadata(path)?.uid();
-        // The owner of /proc/self is the effective user. Without /proc there is nothing to compare with, and the
-        // permissions of the directory decide alone.
-        let ours = std::fs::metadata("/proc/self").map(|process| process.uid());
-        Ok(ours.ok().filter(|ours| *ours != owner).map(|_| owner))
+        Ok(foreign(&std::fs::metadata(path)?))
     }
+}
+
+/// A directory that is none by way of a link.
+fn itself(dir: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_DIRECTORY;
+    OpenOptions::new().read(true).custom_flags(flags).open(dir)
+}
+
+/// The owner, if it is not the effective user, whom /proc/self belongs to. Without /proc there is nothing to compare with, and
+/// the permissions decide alone.
+fn foreign(found: &Metadata) -> Option<u32> {
+    let ours = std::fs::metadata("/proc/self").map(|process| process.uid());
+    let owner = found.uid();
+    ours.ok().filter(|ours| *ours != owner).map(|_| owner)
 }
 
 #[derive(Debug)]
@@ -98,6 +136,11 @@ impl FsFile for RealFile {
 
     fn set_len(&self, size: u64) -> io::Result<()> {
         self.0.set_len(size)
+    }
+
+    fn is_shared(&self) -> io::Result<bool> {
+        let found = self.0.metadata()?;
+        Ok(found.nlink() > 1 || foreign(&found).is_some())
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -242,6 +242,19 @@ impl Fs for SimFs {
         disk.set_name(path, Node::Dir)
     }
 
+    fn dir_mode(&self, dir: &Path) -> io::Result<u32> {
+        let disk = self.disk();
+        match disk.names.get(dir) {
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            Some(Node::Dir) => Ok(0o700),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn close_dir(&self, dir: &Path) -> io::Result<()> {
+        self.dir_mode(dir).map(drop)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let disk = self.disk();
         if !disk.is_dir(dir) {

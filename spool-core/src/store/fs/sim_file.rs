@@ -87,6 +87,10 @@ impl FsFile for SimFile {
         self.change(OpKind::SetLen, size, DataChange::Size(position(size)?))
     }
 
+    fn is_shared(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.fs.disk().file(self.number)?.data.len() as u64)
     }

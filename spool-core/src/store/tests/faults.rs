@@ -397,3 +397,22 @@ fn the_end_of_the_newest_segment_is_not_cut_when_it_cannot_be_read() {
     fs.heal();
     assert_eq!(open(&fs).1.messages.len(), 3);
 }
+
+#[test]
+fn a_clock_that_was_set_back_makes_no_name_forgotten() {
+    const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
+    let fs = SimFs::new();
+    for (number, at) in [(1, TEN_YEARS), (2, 5000), (3, 6000)] {
+        let (store, _) = open(&fs);
+        let mut named = add(&[number], "x\r\n");
+        if let Change::Add(addition) = &mut named {
+            addition.key = Some(format!("name {number}"));
+            addition.spooled_at = Timestamp(at);
+        }
+        all_ok(&store.commit(&mut [named, finish(number)]));
+        store.maintain();
+    }
+    let (_, recovery) = open(&fs);
+    let names: Vec<_> = recovery.keys.iter().map(|key| key.key.as_str()).collect();
+    assert_eq!(names, ["name 2", "name 3", "name 1"]);
+}
