@@ -126,7 +126,7 @@ impl Store {
         let journal = dir.join(dir::JOURNAL);
         let seqs = replay::segments(&*fs, &journal)?;
         let (events, keys, logged) = Self::open_logs(&fs, dir, &options)?;
-        let replay = replay::replay(&*fs, &journal, &seqs, events.last())?;
+        let replay = replay::replay(&*fs, &journal, &seqs, events.told())?;
         let damage = recovery::repair(&*fs, dir, &replay)?;
         let last = seqs.last().copied();
         let mut writer = Writer::new(
@@ -208,9 +208,8 @@ impl Store {
                 })
             }
         };
-        let events: Vec<Event> = untold.into_iter().filter_map(again).collect();
-        self.events.push(&events);
-        self.events.raise(last);
+        let events = untold.into_iter().filter_map(again).collect();
+        self.events.tell_again(events, last);
     }
 
     /// Writes `changes` in order with one sync, and answers for each. A `Full` add leaves nothing behind and does not
