@@ -9,7 +9,7 @@ use super::fs::{Fs, RealFs};
 use super::reader::{Reader, Unread};
 use super::replay::{self, Replay, io_error};
 use super::segment::{self, SPARE};
-use super::shelf::{self, Shelf};
+use super::shelf::{self, Flaw, Shelf};
 use super::{OpenError, recovery};
 use crate::id::MessageId;
 use std::collections::BTreeSet;
@@ -31,6 +31,8 @@ pub enum Ailment {
     Duplicated,
     /// A pair on a shelf that cannot be recovered as it is.
     Unreadable,
+    /// Whole, but not what belongs there: a pair that its checksum or its name does not fit.
+    Mismatched,
 }
 
 /// One thing that is wrong.
@@ -192,7 +194,12 @@ impl Checkup {
             } else {
                 match shelf::look_at(fs, dir, shelf, *id) {
                     Ok(_) => self.shelved += 1,
-                    Err(reason) => self.note(Ailment::Unreadable, file(*id, shelf::SLIP), reason, false),
+                    Err(Flaw::Unreadable(reason)) => {
+                        self.note(Ailment::Unreadable, file(*id, shelf::SLIP), reason, false);
+                    }
+                    Err(Flaw::Mismatched(reason)) => {
+                        self.note(Ailment::Mismatched, file(*id, shelf::SLIP), reason, false);
+                    }
                 }
             }
         }

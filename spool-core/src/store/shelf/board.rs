@@ -6,7 +6,7 @@
 //! nobody's. Nothing here knows the journal.
 
 use super::slip::Slip;
-use super::{Shelf, Shelved};
+use super::{Flaw, Shelf, Shelved};
 use crate::crlf::crlf;
 use crate::id::MessageId;
 use crate::store::fs::{Fs, FsFile, Mode};
@@ -107,7 +107,7 @@ impl<'a> Board<'a> {
 
     /// Both files of a pair under their drafts' names, which last after the next sync of the directory.
     fn draft(&self, shelved: &Shelved, body: &[u8]) -> io::Result<()> {
-        let mut slip = serde_json::to_vec_pretty(&Slip::of(shelved))?;
+        let mut slip = serde_json::to_vec_pretty(&Slip::of(shelved, body)?)?;
         slip.push(b'\n');
         let id = shelved.message.id;
         self.write(id, TEXT_DRAFT, body)?;
@@ -241,55 +241,72 @@ impl<'a> Board<'a> {
     }
 
     /// A pair with its text, or what is wrong with it; `None` when there is no slip.
-    pub(super) fn read(&self, id: MessageId) -> Option<Result<(Shelved, Bytes), String>> {
+    pub(super) fn read(&self, id: MessageId) -> Option<Result<(Shelved, Bytes), Flaw>> {
         let slip = match self.open(id, SLIP) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             opened => opened,
         };
         let read = || {
-            let slip = slip.map_err(|error| complaint(id, SLIP, &error))?;
+            let slip = parse(id, slip)?;
             let text = self.text(id)?;
-            let shelved = message(id, &*slip, text.len() as u64)?;
-            Ok((shelved, text))
+            slip.check(id, text.len() as u64)?;
+            slip.check_text(id, &text)?;
+            let text = as_mail(id, text)?;
+            Ok((slip.message(id, text.len() as u64)?, text))
         };
         Some(read())
     }
 
-    /// The text, with the line ends that mail has.
-    fn text(&self, id: MessageId) -> Result<Bytes, String> {
+    /// The text as it is in its file.
+    fn text(&self, id: MessageId) -> Result<Vec<u8>, Flaw> {
         let file = self.open(id, TEXT);
         let text = file.and_then(|file| whole(&*file, MAX_TEXT));
-        let text = text.map_err(|error| complaint(id, TEXT, &error))?;
-        crlf(text.into()).map_err(|at| format!("{id}.{TEXT}: a NUL at byte {at}: no mail may carry one"))
+        text.map_err(|error| complaint(id, TEXT, &error))
     }
 
-    /// The same; `None` when there is none.
-    pub(super) fn text_if_there(&self, id: MessageId) -> Option<Result<Bytes, String>> {
-        self.is_there(id, TEXT).then(|| self.text(id))
+    /// The text alone, checked if there is a slip to check it with; `None` when there is none.
+    pub(super) fn text_if_there(&self, id: MessageId) -> Option<Result<Bytes, Flaw>> {
+        if !self.is_there(id, TEXT) {
+            return None;
+        }
+        let read = || {
+            let text = self.text(id)?;
+            if let Ok(slip) = parse(id, self.open(id, SLIP)) {
+                slip.check_text(id, &text)?;
+            }
+            as_mail(id, text)
+        };
+        Some(read())
     }
 
     /// The message without its text.
-    pub(super) fn look(&self, id: MessageId) -> Result<Shelved, String> {
+    pub(super) fn look(&self, id: MessageId) -> Result<Shelved, Flaw> {
         let size = self.open(id, TEXT).and_then(|file| file.size());
         let size = size.map_err(|error| complaint(id, TEXT, &error))?;
-        let slip = self.open(id, SLIP).map_err(|error| complaint(id, SLIP, &error))?;
-        message(id, &*slip, size)
+        let slip = parse(id, self.open(id, SLIP))?;
+        slip.check(id, size)?;
+        slip.message(id, size)
     }
 }
 
-fn message(id: MessageId, slip: &dyn FsFile, body_size: u64) -> Result<Shelved, String> {
-    let text = whole(slip, MAX_SLIP).map_err(|error| complaint(id, SLIP, &error))?;
-    let slip: Slip = serde_json::from_slice(&text).map_err(|error| format!("{id}.{SLIP}: {error}"))?;
-    slip.message(id, body_size)
-        .map_err(|reason| format!("{id}.{SLIP}: {reason}"))
+fn parse(id: MessageId, slip: io::Result<Arc<dyn FsFile>>) -> Result<Slip, Flaw> {
+    let text = slip.and_then(|file| whole(&*file, MAX_SLIP));
+    let text = text.map_err(|error| complaint(id, SLIP, &error))?;
+    serde_json::from_slice(&text).map_err(|error| Flaw::Unreadable(format!("{id}.{SLIP}: {error}")))
 }
 
-fn complaint(id: MessageId, kind: &str, error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::NotFound {
+/// With the line ends that mail has.
+fn as_mail(id: MessageId, text: Vec<u8>) -> Result<Bytes, Flaw> {
+    let nul = |at| format!("{id}.{TEXT}: a NUL at byte {at}: no mail may carry one");
+    crlf(text.into()).map_err(|at| Flaw::Unreadable(nul(at)))
+}
+
+fn complaint(id: MessageId, kind: &str, error: &io::Error) -> Flaw {
+    Flaw::Unreadable(if error.kind() == io::ErrorKind::NotFound {
         format!("{id}.{kind} is missing")
     } else {
         format!("{id}.{kind}: {error}")
-    }
+    })
 }
 
 /// The whole of a file that is not longer than `limit`.

@@ -64,6 +64,23 @@ pub struct Shelved {
     pub reason: Option<String>,
 }
 
+/// What is wrong with a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It cannot be read as a message.
+    Unreadable(String),
+    /// It can, and is not what was written, or not of this name.
+    Mismatched(String),
+}
+
+impl Flaw {
+    fn reason(self) -> String {
+        match self {
+            Self::Unreadable(reason) | Self::Mismatched(reason) => reason,
+        }
+    }
+}
+
 /// A line of a shelf's listing: the message, or what is wrong with its pair.
 pub type Listed = (MessageId, Result<Shelved, String>);
 
@@ -103,7 +120,10 @@ impl Store {
         let Some(pair) = board.read(id) else {
             return Err(StoreError::NoSuchMessage(id));
         };
-        pair.map_err(|reason| StoreError::Damaged { id, reason })
+        pair.map_err(|flaw| StoreError::Damaged {
+            id,
+            reason: flaw.reason(),
+        })
     }
 
     /// Deletes pairs for good, durably. One that is not there is none to delete.
@@ -132,7 +152,10 @@ impl Store {
             .ids()
             .map_err(|error| StoreError::Failed(error.to_string()))?;
         let page = ids.into_iter().filter(|id| after.is_none_or(|after| *id > after));
-        Ok(page.take(limit).map(|id| (id, board.look(id))).collect())
+        Ok(page
+            .take(limit)
+            .map(|id| (id, board.look(id).map_err(Flaw::reason)))
+            .collect())
     }
 
     /// Clears away what a crash left: halves of pairs, and pairs of messages that are still, or again, on the journal.
@@ -172,14 +195,14 @@ pub fn shelf_from_disk(
     let board = Board::new(&RealFs, dir, shelf);
     let ids = board.ids().map_err(io_error("list", &dir.join(shelf.name())))?;
     for id in ids {
-        each(id, board.look(id));
+        each(id, board.look(id).map_err(Flaw::reason));
     }
     Ok(())
 }
 
 /// A pair that is to be whole, with its text.
-pub(super) fn look_at(fs: &dyn Fs, dir: &Path, shelf: Shelf, id: MessageId) -> Result<Shelved, String> {
-    let missing = || Err(format!("{id}.{SLIP} is missing"));
+pub(super) fn look_at(fs: &dyn Fs, dir: &Path, shelf: Shelf, id: MessageId) -> Result<Shelved, Flaw> {
+    let missing = || Err(Flaw::Unreadable(format!("{id}.{SLIP} is missing")));
     let pair = Board::new(fs, dir, shelf).read(id);
     pair.unwrap_or_else(missing).map(|(shelved, _)| shelved)
 }
@@ -194,7 +217,8 @@ pub fn shelved_text_from_disk(
     id: MessageId,
 ) -> Result<Option<Result<Bytes, String>>, OpenError> {
     dir::check(&RealFs, dir)?;
-    Ok(Board::new(&RealFs, dir, shelf).text_if_there(id))
+    let text = Board::new(&RealFs, dir, shelf).text_if_there(id);
+    Ok(text.map(|text| text.map_err(Flaw::reason)))
 }
 
 /// Writes a message as a pair of plain files into `dir`, as they lie on a shelf: durable when this answers. A pair of the

@@ -45,6 +45,21 @@ fn lay(store: &Store, number: u128) -> Result<(), StoreError> {
     store.shelve(Shelf::Removed, &[pair]).remove(0)
 }
 
+fn slip(fs: &SimFs, number: u128) -> String {
+    String::from_utf8(fs.read(&path("json", number)).unwrap()).unwrap()
+}
+
+/// As a person does it who has edited the pair.
+fn without_checksum(fs: &SimFs, number: u128) {
+    let slip = slip(fs, number);
+    let kept: Vec<&str> = slip
+        .lines()
+        .filter(|line| !line.contains("\"checksum\""))
+        .collect();
+    assert_eq!(kept.len() + 1, slip.lines().count());
+    fs.plant(&path("json", number), kept.join("\n").as_bytes());
+}
+
 #[test]
 fn a_pair_is_read_back_as_it_was_laid() {
     let fs = SimFs::new();
@@ -61,7 +76,7 @@ fn a_pair_is_read_back_as_it_was_laid() {
         store.shelved(Shelf::Quarantine, id(1)),
         Err(StoreError::NoSuchMessage(id(1)))
     );
-    let slip = String::from_utf8(fs.read(&path("json", 1)).unwrap()).unwrap();
+    let slip = slip(&fs, 1);
     for readable in [
         "\"sender\": \"sender1@example.org\"",
         "\"shelved_at\": \"1970-01-01T00:00:05.000Z\"",
@@ -94,6 +109,7 @@ fn a_listing_goes_on_after_an_id_and_names_what_cannot_be_read() {
     );
     let rest = page(Some(id(2)), 10);
     assert_eq!((rest.len(), rest[0].0), (1, id(3)));
+    without_checksum(&fs, 3);
     fs.plant(&path("eml", 3), b"a\0b");
     let why = store.shelved(Shelf::Removed, id(3)).unwrap_err().to_string();
     assert!(why.contains("NUL at byte 1"), "{why}");
@@ -102,6 +118,42 @@ fn a_listing_goes_on_after_an_id_and_names_what_cannot_be_read() {
     assert!(why.contains("eml is missing"), "{why}");
     store.discard(Shelf::Removed, &[id(1), id(2), id(9)]).unwrap();
     assert_eq!(page(None, 10).len(), 1);
+}
+
+#[test]
+fn an_edited_pair_is_taken_once_its_checksum_is_taken_out() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    let refused = |result: Result<(Shelved, Bytes), StoreError>| {
+        let reason = result.unwrap_err().to_string();
+        assert!(reason.contains("Remove the line with \"checksum\""), "{reason}");
+    };
+    let listed = || store.list_shelf(Shelf::Removed, None, 9).unwrap().remove(0).1;
+    lay(&store, 1).unwrap();
+    let whole = slip(&fs, 1);
+    // Laid out differently, it says the same.
+    let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    fs.plant(&path("json", 1), value.to_string().as_bytes());
+    assert!(store.shelved(Shelf::Removed, id(1)).is_ok());
+
+    let edited = whole.replace("r1@example.net", "other@example.net");
+    fs.plant(&path("json", 1), edited.as_bytes());
+    refused(store.shelved(Shelf::Removed, id(1)));
+    assert!(listed().unwrap_err().contains("checksum"));
+    without_checksum(&fs, 1);
+    let (shelved, _) = store.shelved(Shelf::Removed, id(1)).unwrap();
+    let first = &shelved.message.envelope.recipients[0];
+    assert_eq!(first.address.to_string(), "other@example.net");
+
+    fs.plant(&path("json", 1), whole.as_bytes());
+    fs.plant(&path("eml", 1), b"body 2\r\n");
+    refused(store.shelved(Shelf::Removed, id(1)));
+    assert!(listed().is_ok(), "a listing reads no texts");
+    fs.plant(&path("eml", 1), b"longer\r\n\r\n");
+    assert!(listed().unwrap_err().contains("checksum"));
+    without_checksum(&fs, 1);
+    let (_, text) = store.shelved(Shelf::Removed, id(1)).unwrap();
+    assert_eq!(text, "longer\r\n\r\n");
 }
 
 #[test]
