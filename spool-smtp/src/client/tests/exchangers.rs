@@ -211,3 +211,19 @@ async fn a_smart_host_by_name_has_its_addresses_from_the_resolver() {
     };
     assert!(error.contains("does not exist"), "{error}");
 }
+
+#[test]
+fn an_agent_can_be_made_where_no_runtime_is() {
+    let agent = SmtpAgent::new(config());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dead: NextHop = "127.0.0.9:9".parse().unwrap();
+    let report = runtime.block_on(delivered(&agent, &[dead]));
+    assert!(
+        matches!(report.result, AttemptResult::NoConnection { .. }),
+        "{}",
+        report.result
+    );
+}
