@@ -6,7 +6,9 @@ use super::pool::Pool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::ConnectError;
 use super::transaction::{Outcome, transact};
-use spool_core::{AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Job, NextHop, Reply, Stage};
+use spool_core::{
+    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Job, NextHop, Reply, Stage, TlsPolicy,
+};
 use std::sync::Arc;
 
 /// The most sessions tried for one attempt at one next hop: cached ones that turn out to be dead, then a new one.
@@ -32,7 +34,11 @@ impl SmtpAgent {
     #[must_use]
     pub fn with_resolver(config: SmtpConfig, resolver: Arc<dyn Resolve>) -> Self {
         let (route, hostname) = (config.route.clone(), config.hostname.clone());
-        let routes = Arc::new(Routes::new(resolver, route, hostname, config.connect_timeout));
+        let routes = Routes::new(resolver, route, hostname, config.connect_timeout);
+        Self::over(config, Arc::new(routes))
+    }
+
+    pub(super) fn over(config: SmtpConfig, routes: Arc<Routes>) -> Self {
         Self {
             pool: Pool::new(config.clone(), Arc::clone(&routes)),
             routes,
@@ -66,6 +72,11 @@ impl SmtpAgent {
 
     async fn attempt_at(&self, target: &Target, job: &Job) -> Result<AttemptReport, ConnectError> {
         let hop = &target.hop;
+        // Before any session, one that is kept as well: it may belong to a domain that asks for less.
+        if target.tls > TlsPolicy::Opportunistic {
+            let error = "the domain's MTA-STS policy asks for verified TLS, which is not there yet";
+            return Err(ConnectError::Failed(error.to_owned()));
+        }
         for round in 1..=MAX_SESSIONS {
             let mut session = self.pool.session(target, round == MAX_SESSIONS).await?;
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");

@@ -6,7 +6,6 @@ use super::resolve::{Routes, Target};
 use super::session::ConnectError;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use spool_core::TlsPolicy;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -24,10 +23,6 @@ pub(super) async fn connect(
     config: &SmtpConfig,
 ) -> Result<TcpStream, ConnectError> {
     let failed = |text: String| ConnectError::Failed(text);
-    if target.tls > TlsPolicy::Opportunistic {
-        let text = "the domain's MTA-STS policy asks for verified TLS, which is not there yet";
-        return Err(failed(text.to_owned()));
-    }
     let addresses = match &target.addresses {
         Some(addresses) => addresses.clone(),
         None => {
