@@ -39,7 +39,11 @@ impl SmtpAgent {
     #[must_use]
     pub fn with_resolver(config: SmtpConfig, resolver: Arc<dyn Resolve>) -> Self {
         let (route, hostname) = (config.route.clone(), config.hostname.clone());
-        let routes = Arc::new(Routes::new(resolver, route, hostname, config.connect_timeout));
+        let routes = Routes::new(resolver, route, hostname, config.connect_timeout);
+        Self::over(config, Arc::new(routes))
+    }
+
+    pub(super) fn over(config: SmtpConfig, routes: Arc<Routes>) -> Self {
         let config = Arc::new(config);
         Self {
             pool: Pool::new(Arc::clone(&config), Arc::clone(&routes)),

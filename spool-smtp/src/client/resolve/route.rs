@@ -137,7 +137,7 @@ impl Routes {
 
     /// The same, with policies from elsewhere.
     #[cfg(test)]
-    pub(super) fn with_policies(mut self, policies: PolicyCache) -> Self {
+    pub(in crate::client) fn with_policies(mut self, policies: PolicyCache) -> Self {
         self.sts = Some(policies);
         self
     }

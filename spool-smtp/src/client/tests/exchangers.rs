@@ -2,7 +2,10 @@
 
 use super::peer::{Act, Act::Body, Act::Close, Act::Hang, Act::Say, EHLO, GO, HELLO, OK, peer_at};
 use super::{code, config, deliver, hasty, job};
+use crate::client::resolve::Routes;
 use crate::client::resolve::tests::Names;
+use crate::client::sts::PolicyCache;
+use crate::client::sts::tests::OneText;
 use crate::client::{SmtpAgent, SmtpConfig};
 use spool_core::disposition::Decisions;
 use spool_core::{AttemptReport, AttemptResult, NextHop, OnError, Stage};
@@ -210,4 +213,48 @@ async fn a_smart_host_by_name_has_its_addresses_from_the_resolver() {
         panic!("{}", report.result)
     };
     assert!(error.contains("does not exist"), "{error}");
+}
+
+#[tokio::test]
+async fn a_kept_plaintext_session_is_not_used_for_a_domain_that_enforces_tls() {
+    let (port, _held) = port().await;
+    let twice = [TAKES.as_slice(), &[OK, OK, GO, Body(b"250 ok\r\n")]].concat();
+    let seen = peer_at(("127.0.0.2", port), &[&twice]).await;
+    let names = Names::default()
+        .mx("d.example", &[(1, "host.example")])
+        .mx("e.example", &[(1, "host.example")])
+        .host("host.example", &["127.0.0.2"]);
+    names.set_texts("_mta-sts.d.example", Ok(&["v=STSv1; id=1;"]));
+    let (names, config) = (Arc::new(names), on_loopback(config()));
+    let policy = OneText("version: STSv1\nmode: enforce\nmx: host.example\nmax_age: 9\n");
+    let routes = Routes::new(
+        names.clone(),
+        config.route.clone(),
+        String::new(),
+        config.connect_timeout,
+    );
+    let routes = routes.with_policies(PolicyCache::new(names, Arc::new(policy)));
+    let agent = SmtpAgent::over(config, Arc::new(routes));
+    let hop = |domain| NextHop::mx(domain, port).unwrap();
+    assert_eq!(code(&delivered(&agent, &[hop("e.example")]).await.result), 250);
+    let report = delivered(&agent, &[hop("d.example")]).await;
+    assert_eq!(decision(&report), OnError::TryLater, "{}", report.result);
+    assert!(report.result.to_string().contains("TLS"), "{}", report.result);
+    assert_eq!(seen.bodies.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn an_agent_can_be_made_where_no_runtime_is() {
+    let agent = SmtpAgent::new(config());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dead: NextHop = "127.0.0.9:9".parse().unwrap();
+    let report = runtime.block_on(delivered(&agent, &[dead]));
+    assert!(
+        matches!(report.result, AttemptResult::NoConnection { .. }),
+        "{}",
+        report.result
+    );
 }

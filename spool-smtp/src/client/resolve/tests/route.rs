@@ -2,8 +2,9 @@
 
 use super::super::{RouteConfig, Routes};
 use super::Names;
-use crate::client::sts::{Fetch, PolicyCache};
-use spool_core::{BoxFuture, NextHop};
+use crate::client::sts::PolicyCache;
+use crate::client::sts::tests::OneText;
+use spool_core::NextHop;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -281,16 +282,6 @@ async fn a_configured_next_hop_is_never_the_fault_of_the_message() {
     }
 }
 
-/// A policy server that has one text for every domain.
-#[derive(Debug)]
-struct Policy(&'static str);
-
-impl Fetch for Policy {
-    fn fetch(&self, _: &str) -> BoxFuture<Result<String, String>> {
-        Box::pin(std::future::ready(Ok(self.0.to_owned())))
-    }
-}
-
 #[tokio::test]
 async fn under_an_enforced_policy_only_its_hosts_are_tried_and_only_with_verified_tls() {
     for (text, expected) in [
@@ -306,7 +297,7 @@ async fn under_an_enforced_policy_only_its_hosts_are_tried_and_only_with_verifie
     ] {
         let names = Arc::new(three());
         names.set_texts("_mta-sts.d.example", Ok(&["v=STSv1; id=1;"]));
-        let policies = PolicyCache::new(names.clone(), Arc::new(Policy(text)));
+        let policies = PolicyCache::new(names.clone(), Arc::new(OneText(text)));
         let routes = Routes::new(
             names,
             RouteConfig::default(),
