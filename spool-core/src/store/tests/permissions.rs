@@ -3,7 +3,6 @@
 use super::*;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::process::Command;
 use std::sync::mpsc;
 
 const INNER: [&str; 6] = ["journal", "corrupt", "events", "keys", "removed", "quarantine"];
@@ -115,7 +114,8 @@ fn a_directory_that_others_can_enter_is_closed_to_them() {
 /// Puts a pipe in the place of a file.
 fn pipe(path: &Path) {
     let _ = std::fs::remove_file(path);
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, path, fifo, mode, 0).unwrap();
 }
 
 #[test]
