@@ -1,6 +1,6 @@
 //! Whether a spool would take mail now, asked from any thread without a message to the actor.
 
-use spool_core::store::{Store, StoreError};
+use spool_core::store::{Progress, Store, StoreError};
 use spool_core::{AddError, Budget};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -46,6 +46,20 @@ impl Gate {
         }
     }
 
+    /// How far the loading of what was there at the start has come; `None`: all is known, or the spool has ended.
+    #[must_use]
+    pub fn loading(&self) -> Option<Progress> {
+        self.store.upgrade()?.loading()
+    }
+
+    /// How many damaged places on disk the scrub knows of.
+    #[must_use]
+    pub fn damaged(&self) -> usize {
+        self.store
+            .upgrade()
+            .map_or(0, |store| store.scrub_findings().len())
+    }
+
     /// Bytes of mail held in memory.
     #[must_use]
     pub fn memory_used(&self) -> u64 {
@@ -66,6 +80,9 @@ pub(crate) fn add_error(error: StoreError) -> AddError {
     match error {
         StoreError::Full(why) => AddError::Full(why),
         StoreError::Failed(why) => AddError::Disk(why),
+        StoreError::Loading => AddError::Busy {
+            retry_after: RETRY_AFTER,
+        },
         other @ (StoreError::NoSuchMessage(_) | StoreError::Damaged { .. } | _) => {
             AddError::Disk(other.to_string())
         }

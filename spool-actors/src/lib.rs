@@ -21,8 +21,8 @@ pub use event_hub::{EventHub, Subscription};
 pub use gate::Gate;
 pub use spool::messages::{
     Add, Details, Explain, Flushed, Freeze, Get, GetBody, GetJobs, GetStats, Idle, Jobs, KillAndFlush,
-    ListMessages, Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs, SpoolStats,
-    Subscribe, WaitIdle, Which,
+    ListMessages, Loaded, Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs,
+    SpoolStats, Subscribe, WaitIdle, WhenLoaded, Which,
 };
 pub use spool::{Circuit, DestinationState, Destinations, OpenSpool, SetPolicies, Spool, SpoolActor};
 pub use throttle::{Permit, Throttle};

@@ -5,11 +5,14 @@
 mod admin;
 mod cli;
 mod config;
+mod descriptors;
 mod failure;
 mod format;
 mod logging;
 mod operation;
+mod outbound;
 mod page;
+mod routes;
 mod selector;
 mod target;
 mod wire;

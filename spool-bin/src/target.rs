@@ -9,6 +9,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+/// The header that says that a listing is not complete yet, and how much is loaded, in percent.
+pub(crate) const LOADING: &str = "x-spool-loading";
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest line of an answer: one message of a listing with a thousand recipients.
 const MAX_LINE: u64 = 16 << 20;
@@ -23,6 +25,8 @@ pub(crate) struct Service {
 /// The body of an answer, line by line.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// How much the service has loaded of what was there at its start, in percent, while that is not all.
+    loading: Option<u8>,
     body: Box<dyn BufRead>,
 }
 
@@ -43,9 +47,16 @@ impl Service {
         }
     }
 
-    /// Makes a request; an answer of 400 or more is a failure with its text.
+    /// Makes a request; an answer of 400 or more is a failure with its text. One that cannot be complete yet is announced on
+    /// standard error.
     pub(crate) fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
-        self.ask(method, path, body)?.good()
+        let answer = self.ask(method, path, body)?.good()?;
+        if let Some(percent) = answer.loading {
+            eprintln!(
+                "spool: the service is still loading its spool ({percent} % read): this is not all of it"
+            );
+        }
+        Ok(answer)
     }
 
     /// Makes a request; every answer is one.
@@ -105,7 +116,7 @@ fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<Answer> {
         .nth(1)
         .and_then(|code| code.parse().ok())
         .ok_or_else(bad)?;
-    let (mut length, mut chunked) = (None, false);
+    let (mut length, mut chunked, mut loading) = (None, false, None);
     for _ in 0..100 {
         line.clear();
         stream.by_ref().take(16 * 1024).read_line(&mut line)?;
@@ -119,10 +130,15 @@ fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<Answer> {
                 (false, Some(left)) => Box::new(BufReader::new(Sized { stream, left })),
                 (false, None) => Box::new(stream),
             };
-            return Ok(Answer { status, body });
+            return Ok(Answer {
+                status,
+                loading,
+                body,
+            });
         };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = Some(value.trim().parse().map_err(|_| bad())?),
+            LOADING => loading = value.trim().parse().ok(),
             "transfer-encoding" => chunked = value.trim().eq_ignore_ascii_case("chunked"),
             _ => {}
         }

@@ -4,21 +4,24 @@
 use crate::admin;
 use crate::cli::Serve;
 use crate::config::Config;
+use crate::descriptors;
 use crate::failure::Failure;
+use crate::outbound;
+use crate::routes::Routes;
 use actix::Addr;
 use anyhow::Context;
 use spool_actors::{Add, Flushed, Gate, KillAndFlush, OpenSpool, SetMaxConcurrentJobs, Spool, SpoolActor};
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, BoxFuture, Budget, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
-    RetryInterval, RetryPolicy, Router, Section, SpoolConfig, Submission, SystemClock,
+    Section, SpoolConfig, Submission, SystemClock,
 };
-use spool_smtp::client::{SmtpAgent, SmtpConfig};
+use spool_smtp::client::SmtpAgent;
 use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -26,66 +29,27 @@ use tokio::sync::watch;
 /// How long the ingress may take to end its sessions, beside `shutdown_timeout` for the deliveries.
 const INGRESS_GRACE: Duration = Duration::from_secs(5);
 
-/// Where mail exchangers listen.
-const MX_PORT: u16 = 25;
-
 /// What a mail needs on its way from the door to the spool.
 #[derive(Clone)]
 pub(crate) struct Relay {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) gate: Gate,
-    routes: Arc<RwLock<Routes>>,
-}
-
-/// Where mail goes and how it is retried; changed by a reload.
-struct Routes {
-    router: Router,
-    retry: RetryPolicy,
-}
-
-impl Routes {
-    fn of(config: &Config) -> Self {
-        let jitter = config.retry.jitter;
-        Self {
-            router: Router::new(config.rules.clone(), config.next_hops.clone().into(), MX_PORT),
-            retry: RetryPolicy {
-                intervals: config
-                    .retry
-                    .intervals
-                    .iter()
-                    .map(|span| RetryInterval::with_jitter(*span, jitter))
-                    .collect(),
-                repeat_last: config.retry.repeat_last,
-                expire_after: Some(config.retry.expire_after),
-            },
-        }
-    }
+    routes: Routes,
 }
 
 impl Relay {
-    /// Into `spool`, by the routes of `config`.
-    pub(crate) fn new(spool: &OpenSpool, config: &Config) -> Self {
+    /// Into `spool`, by `routes`.
+    pub(crate) fn new(spool: &OpenSpool, routes: Routes) -> Self {
         Self {
             spool: spool.addr.clone(),
             gate: spool.gate.clone(),
-            routes: Arc::new(RwLock::new(Routes::of(config))),
+            routes,
         }
     }
 
     /// The sections of a mail: by the routes, or all to `next_hops` when there are any.
     pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> Vec<Section> {
-        let routes = self
-            .routes
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if next_hops.is_empty() {
-            return routes.router.split(envelope, &routes.retry);
-        }
-        vec![Section {
-            envelope,
-            next_hops: next_hops.into(),
-            retry: routes.retry.clone(),
-        }]
+        self.routes.sections(envelope, next_hops)
     }
 
     /// Spools a submission; the answer comes once it is durable.
@@ -130,13 +94,16 @@ pub(crate) fn serve(config: &Config, built_in_sink: bool, options: Serve) -> Res
 
 async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
     // The spool first: whoever cannot have it must not take a port from the one who has.
-    let spool = open(&config).await?;
+    let routes = Routes::of(&config);
+    let spool = open(&config, &routes).await?;
     if built_in_sink {
-        config.next_hops = vec![start_sink(stopped.clone()).await?];
+        config.route.next_hops = vec![start_sink(stopped.clone()).await?];
+        routes.replace(&config);
     }
-    let relay = Relay::new(&spool, &config);
+    let relay = Relay::new(&spool, routes);
     let smtp = listen(&config, &relay, &spool, &stopped).await?;
     let (admin_address, admin) = start_admin(&config, &relay)?;
     ready(&config, &smtp, admin_address)?;
@@ -166,7 +133,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     Ok(())
 }
 
-async fn open(config: &Config) -> Result<OpenSpool, Failure> {
+async fn open(config: &Config, routes: &Routes) -> Result<OpenSpool, Failure> {
     let mut store = StoreOptions::default();
     store.segment_size = config.disk.segment_size;
     store.min_free_space = config.disk.min_free_space;
@@ -175,37 +142,12 @@ async fn open(config: &Config) -> Result<OpenSpool, Failure> {
     spool.store = store;
     spool.max_concurrent_jobs = config.max_concurrent_jobs;
     spool.max_jobs_per_destination = config.client.connections_per_destination;
+    spool.policies = routes.policies();
     spool.memory_limit = config.disk.memory_limit;
+    spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
-    let agent = Arc::new(SmtpAgent::new(client(config)));
-    let opened = Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?;
-    for damage in &opened.damage {
-        tracing::error!(
-            file = damage.file,
-            offset = damage.offset,
-            length = damage.length,
-            kept_as = damage.kept_as,
-            "damaged, set aside: {}",
-            damage.reason
-        );
-    }
-    Ok(opened)
-}
-
-fn client(config: &Config) -> SmtpConfig {
-    let limits = &config.client;
-    let mut client = SmtpConfig::default();
-    client.hostname.clone_from(&config.hostname);
-    client.connections = limits.connections;
-    client.connections_per_destination = limits.connections_per_destination;
-    client.messages_per_connection = limits.messages_per_connection;
-    client.idle_timeout = limits.idle_timeout;
-    client.connect_timeout = limits.connect_timeout;
-    client.greeting_timeout = limits.greeting_timeout;
-    client.command_timeout = limits.command_timeout;
-    client.data_timeout = limits.data_timeout;
-    client.final_reply_timeout = limits.final_reply_timeout;
-    client
+    let agent = Arc::new(SmtpAgent::new(outbound::client(config, routes)?));
+    Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
 
 fn server(config: &Config) -> ServerConfig {
@@ -321,12 +263,9 @@ fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
     match options.config() {
         Ok((mut fresh, built_in_sink)) => {
             if built_in_sink {
-                fresh.next_hops.clone_from(&config.next_hops);
+                fresh.route.next_hops.clone_from(&config.route.next_hops);
             }
-            *relay
-                .routes
-                .write()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = Routes::of(&fresh);
+            relay.routes.replace(&fresh);
             if fresh.max_concurrent_jobs != config.max_concurrent_jobs {
                 relay
                     .spool

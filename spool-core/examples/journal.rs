@@ -41,8 +41,8 @@ fn main() {
     let dir = arguments.next().unwrap_or_else(|| ".".to_owned());
     let seconds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(6);
     let span = Duration::from_secs(seconds) / ROUNDS;
-    println!("batch   journal/s  messages/s    p50 us    p99 us   append/s    p50 us   ratio");
-    for batch in [1, 8, 64] {
+    println!("waiting   commits/s  messages/s  syncs/msg    p50 us    p99 us   append/s    p50 us   ratio");
+    for batch in [1, 8, 64, 512] {
         let mut journal = Vec::new();
         let mut append = Vec::new();
         let spool = Path::new(&dir).join(format!("journal-bench-{batch}"));
@@ -56,14 +56,14 @@ fn main() {
         }
         let (journal_rate, append_rate) = (rate(&journal), rate(&append));
         println!(
-            "{batch:5} {journal_rate:11.0} {:11.0} {:9} {:9} {append_rate:10.0} {:9} {:7.2}",
+            "{batch:7} {journal_rate:11.0} {:11.0} {:10.4} {:9} {:9} {append_rate:10.0} {:9} {:7.2}",
             journal_rate * f64::from(batch),
+            syncs_per_message(&store),
             percentile(&mut journal, 0.5),
             percentile(&mut journal, 0.99),
             percentile(&mut append, 0.5),
             journal_rate / append_rate,
         );
-        println!("      {:?}", store.stats());
         drop(store);
         std::fs::remove_dir_all(&spool).unwrap();
         std::fs::remove_file(&plain).unwrap();
@@ -139,6 +139,13 @@ fn appends(file: &mut File, bytes: usize, span: Duration, times: &mut Vec<Durati
         file.sync_data().unwrap();
         times.push(start.elapsed());
     }
+}
+
+/// A commit writes `batch` adds, and the ends of as many.
+#[allow(clippy::cast_precision_loss, reason = "a ratio to be read")]
+fn syncs_per_message(store: &Store) -> f64 {
+    let stats = store.stats();
+    2.0 * stats.syncs as f64 / stats.changes as f64
 }
 
 fn rate(times: &[Duration]) -> f64 {

@@ -34,6 +34,8 @@ pub enum Stage {
     Body,
     /// The reply to the final dot.
     FinalReply,
+    /// Before any session: the way to the next hop, as DNS has it. The reply is the spool's own.
+    Route,
 }
 
 impl fmt::Display for Stage {
@@ -48,6 +50,7 @@ impl fmt::Display for Stage {
             Self::Data => "DATA",
             Self::Body => "body",
             Self::FinalReply => "final reply",
+            Self::Route => "route",
         })
     }
 }
@@ -108,7 +111,8 @@ pub struct AttemptReport {
     pub peer: Option<NextHop>,
     /// The outbound session.
     pub session: Option<FlowId>,
-    /// The TLS version and cipher, when there was TLS.
+    /// What protected the session: TLS version, cipher, fingerprint of the certificate, and whether that was verified; or
+    /// why there was plaintext where TLS had failed. `None`: no TLS, and none that failed.
     pub tls: Option<String>,
     /// The end of it.
     pub result: AttemptResult,

@@ -1,16 +1,16 @@
 //! Time, through one seam: the only file that reads the system's wall clock.
 //!
 //! A [`Timestamp`] is wall time for people and for the disk. It never measures a duration: waits run on the
-//! monotonic clock of the runtime.
+//! monotonic clock of the runtime, and [`JumpWatch`] tells when the wall clock was set under them.
 
 use crate::agent::BoxFuture;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::future::poll_fn;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, leap seconds ignored. In formats for people it is written as RFC 3339 has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -24,6 +24,12 @@ impl Timestamp {
             self.0
                 .saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
         )
+    }
+
+    /// This time on a clock that was set forward by `millis`; back by a negative number.
+    #[must_use]
+    pub const fn shifted(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
     }
 
     /// How long `earlier` was before this; zero when it was not.
@@ -175,7 +181,12 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The wall clock now.
     fn now(&self) -> Timestamp;
 
-    /// Ends once the clock shows `at`; `None` for a clock that runs by itself, whose time the runtime's timers know.
+    /// The wall clock, and at the same moment the time that has passed since some origin, which nobody can set: where the
+    /// two part, the wall clock was set.
+    fn now_and_steady(&self) -> (Timestamp, Duration);
+
+    /// Ends once the clock shows `at`, or was set; `None` for a clock that runs by itself, whose time the runtime's timers
+    /// know.
     fn alarm(&self, at: Timestamp) -> Option<BoxFuture<()>> {
         let _ = at;
         None
@@ -192,6 +203,42 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn now_and_steady(&self) -> (Timestamp, Duration) {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        (self.now(), ORIGIN.elapsed())
+    }
+}
+
+/// Notices that the wall clock was set: by how much it parts from the time that passed.
+#[derive(Debug, Clone, Copy)]
+pub struct JumpWatch {
+    now: Timestamp,
+    steady: Duration,
+}
+
+impl JumpWatch {
+    /// Less than this is followed, not noticed: a clock is slewed, a thread was held up between two looks.
+    const LEAST: i64 = 10_000;
+
+    /// A watch from now on.
+    #[must_use]
+    pub fn new(clock: &dyn Clock) -> Self {
+        let (now, steady) = clock.now_and_steady();
+        Self { now, steady }
+    }
+
+    /// The wall clock, and by how many milliseconds it was set since the last look: forward, or back when negative.
+    pub fn look(&mut self, clock: &dyn Clock) -> (Timestamp, Option<i64>) {
+        let (now, steady) = clock.now_and_steady();
+        let expected = self.now.after(steady.saturating_sub(self.steady));
+        let jump = now.0.saturating_sub(expected.0);
+        *self = Self { now, steady };
+        (
+            now,
+            Some(jump).filter(|jump| jump.saturating_abs() >= Self::LEAST),
+        )
+    }
 }
 
 /// A clock that stands still until it is set. For tests and simulations. Cloning shares it.
@@ -201,6 +248,9 @@ pub struct ManualClock(Arc<Mutex<Hands>>);
 #[derive(Debug, Default)]
 struct Hands {
     now: Timestamp,
+    steady: Duration,
+    /// How many times it was set by someone.
+    jumps: u64,
     alarms: Vec<Waker>,
 }
 
@@ -208,14 +258,32 @@ impl ManualClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        let alarms = Vec::new();
-        Self(Arc::new(Mutex::new(Hands { now, alarms })))
+        let hands = Hands {
+            now,
+            ..Hands::default()
+        };
+        Self(Arc::new(Mutex::new(hands)))
     }
 
-    /// Jumps to `now`, backwards too.
+    /// Lets time pass until it is `now`.
     pub fn set(&self, now: Timestamp) {
+        self.change(|hands| {
+            hands.steady += now.since(hands.now);
+            hands.now = now;
+        });
+    }
+
+    /// As when someone sets the wall clock to `now`, backwards too: no time passes.
+    pub fn jump(&self, now: Timestamp) {
+        self.change(|hands| {
+            hands.jumps += 1;
+            hands.now = now;
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Hands)) {
         let mut hands = self.hands();
-        hands.now = now;
+        change(&mut hands);
         let alarms = std::mem::take(&mut hands.alarms);
         drop(hands);
         alarms.into_iter().for_each(Waker::wake);
@@ -236,11 +304,17 @@ impl Clock for ManualClock {
         self.hands().now
     }
 
+    fn now_and_steady(&self) -> (Timestamp, Duration) {
+        let hands = self.hands();
+        (hands.now, hands.steady)
+    }
+
     fn alarm(&self, at: Timestamp) -> Option<BoxFuture<()>> {
         let clock = self.clone();
+        let jumps = self.hands().jumps;
         Some(Box::pin(poll_fn(move |context| {
             let mut hands = clock.hands();
-            if hands.now >= at {
+            if hands.now >= at || hands.jumps > jumps {
                 return Poll::Ready(());
             }
             hands.alarms.push(context.waker().clone());
@@ -266,6 +340,24 @@ mod tests {
     fn time_that_runs_backwards_is_no_time() {
         assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
         assert_eq!(Timestamp(5).after(Duration::MAX), Timestamp(i64::MAX));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_and_time_that_passes_is_not() {
+        let clock = ManualClock::new(Timestamp(1_000_000));
+        let mut watch = JumpWatch::new(&clock);
+        clock.advance(Duration::from_secs(86_400));
+        assert_eq!(watch.look(&clock), (Timestamp(87_400_000), None));
+        for (to, jump) in [
+            (87_409_000, None),
+            (0, Some(-87_409_000)),
+            (500_000, Some(500_000)),
+        ] {
+            clock.jump(Timestamp(to));
+            assert_eq!(watch.look(&clock), (Timestamp(to), jump));
+            assert_eq!(watch.look(&clock), (Timestamp(to), None));
+        }
+        assert_eq!(JumpWatch::new(&SystemClock).look(&SystemClock).1, None);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct SpoolConfig {
     pub memory_limit: u64,
     /// Threads for sessions, beside the spool's own; 0: one per core in all, but at least one.
     pub threads: usize,
+    /// How many bytes of cold mail a second are read again and checked; 0: none. Default 2 MiB.
+    pub scrub_rate: u64,
     /// How many past-due messages a second are released after the start. Default 2000.
     pub release_rate: u32,
     /// Events each subscriber may lag behind before it misses some. Default 4096.
@@ -45,6 +47,7 @@ impl SpoolConfig {
             policies: Policies::default(),
             memory_limit: 512 << 20,
             threads: 0,
+            scrub_rate: 2 << 20,
             release_rate: 2000,
             hooks: Hooks::default(),
             event_buffer: 4096,

@@ -334,6 +334,24 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_that_does_not_exist_fails_and_one_that_nobody_can_ask_for_waits() {
+        let route = |code, text| AttemptResult::Refused {
+            stage: Stage::Route,
+            reply: Reply::new(code, text),
+        };
+        let (state_after, fate) = after(state(2, 1), report(route(550, "5.1.2 no such domain"), &[]));
+        assert_eq!(fate, Fate::Failed { expired: false });
+        assert_eq!(state_after.failed[0].reason, "550 5.1.2 no such domain");
+        assert!(matches!(
+            after(state(2, 1), report(route(451, "4.4.3 no answer"), &[])).1,
+            Fate::Delayed {
+                rate_limited: false,
+                ..
+            }
+        ));
+    }
+
+    #[test]
     fn the_end_of_the_intervals_and_of_the_time_is_failure() {
         let broken = || AttemptResult::NoConnection {
             error: "refused".into(),

@@ -13,6 +13,7 @@ mod config;
 mod crlf;
 mod destination;
 pub mod disposition;
+mod domain;
 mod envelope;
 mod error;
 mod event;
@@ -33,7 +34,7 @@ pub use attempt::{
     Attempt, AttemptReport, AttemptResult, RecipientIndex, RefusedRecipient, Stage, is_rate_limit,
 };
 pub use budget::{Budget, Held};
-pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use clock::{Clock, JumpWatch, ManualClock, SystemClock, Timestamp};
 pub use config::SpoolConfig;
 pub use crlf::crlf;
 pub use destination::{
@@ -41,6 +42,7 @@ pub use destination::{
     RateError, TlsPolicy,
 };
 pub use disposition::OnError;
+pub use domain::a_labels;
 pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
 pub use event::{Event, EventKind};

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One envelope of a submission, with where to and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +121,15 @@ impl MessageState {
             expires_at: section.retry.expire_after.map(|span| now.after(span)),
             attempts: Vec::new(),
         }
+    }
+
+    /// How long the wait is that its last attempt ended with; `None` when it waits for no retry.
+    #[must_use]
+    pub fn retry_wait(&self) -> Option<Duration> {
+        let (Status::SendAt(due), Some(last)) = (self.status, self.attempts.last()) else {
+            return None;
+        };
+        Some(due.since(last.at.after(Duration::from_millis(last.duration_ms))))
     }
 
     /// The state when a person sends the message now: due, failed recipients among the remaining ones again, the

@@ -5,13 +5,16 @@
 
 use crate::address::Address;
 use crate::destination::DestinationPolicy;
+use crate::domain::a_labels;
 use crate::envelope::Envelope;
 use crate::message::Section;
 use crate::next_hop::NextHop;
 use crate::retry::RetryPolicy;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-/// `example.org`, or `*.example.org` for what is below it. Compared without regard to case.
+/// `example.org`, or `*.example.org` for what is below it. Compared as A-labels, without regard to case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainPattern {
     suffix: String,
@@ -26,9 +29,9 @@ impl DomainPattern {
             Some(domain) => (true, domain),
             None => (false, text),
         };
-        let valid = crate::address::valid_domain(domain);
+        let valid = crate::address::valid_domain(domain) && !(below && domain.starts_with('['));
         valid.then(|| Self {
-            suffix: domain.to_lowercase(),
+            suffix: a_labels(domain).into_owned(),
             below,
         })
     }
@@ -36,7 +39,10 @@ impl DomainPattern {
     /// Whether `domain` is meant.
     #[must_use]
     pub fn matches(&self, domain: &str) -> bool {
-        let domain = domain.to_lowercase();
+        self.matches_a_labels(&a_labels(domain))
+    }
+
+    fn matches_a_labels(&self, domain: &str) -> bool {
         if !self.below {
             return domain == self.suffix;
         }
@@ -77,27 +83,37 @@ impl Router {
         }
     }
 
-    /// Where mail for `recipient` goes. Empty only for a domain that no host can be asked for.
+    /// Where mail for `recipient` goes. Empty only where `mx_port` is 0.
     #[must_use]
     pub fn next_hops(&self, recipient: &Address) -> Arc<[NextHop]> {
-        let domain = recipient.domain();
-        let rule = self.rules.iter().find(|rule| rule.domain.matches(domain));
+        let domain = a_labels(recipient.domain());
+        let mut rules = self.rules.iter();
+        let rule = rules.find(|rule| rule.domain.matches_a_labels(&domain));
         let hops = rule.map_or(&self.default, |rule| &rule.next_hops);
         if !hops.is_empty() {
             return Arc::clone(hops);
         }
-        NextHop::mx(domain, self.mx_port).into_iter().collect()
+        NextHop::mx(&domain, self.mx_port).into_iter().collect()
     }
 
     /// What is asked of the way to `next_hops`, as a message keeps them: that of the first rule that leads there.
     #[must_use]
     pub fn policy(&self, next_hops: &[NextHop]) -> DestinationPolicy {
         let leads_there = |rule: &&Rule| match next_hops {
-            [hop] if rule.next_hops.is_empty() => hop.is_mx() && rule.domain.matches(hop.host()),
+            [hop] if rule.next_hops.is_empty() => self.leads_to_exchangers(&rule.domain, hop),
             _ => !rule.next_hops.is_empty() && *rule.next_hops == *next_hops,
         };
         let rule = self.rules.iter().find(leads_there);
         rule.map_or_else(DestinationPolicy::default, |rule| rule.policy)
+    }
+
+    fn leads_to_exchangers(&self, pattern: &DomainPattern, hop: &NextHop) -> bool {
+        if hop.is_mx() {
+            return pattern.matches_a_labels(hop.host());
+        }
+        // The host of an address literal has lost its domain's brackets.
+        let literal = pattern.suffix.starts_with('[');
+        literal && NextHop::mx(&pattern.suffix, self.mx_port).is_ok_and(|host| host == *hop)
     }
 
     /// Splits `envelope` into one section for each list of next hops, in the order of their first recipients.
@@ -112,11 +128,17 @@ impl Router {
             return vec![section(envelope, Arc::clone(&self.default))];
         }
         let mut groups: Vec<(Arc<[NextHop]>, Vec<_>)> = Vec::new();
+        let mut places: HashMap<Arc<[NextHop]>, usize> = HashMap::new();
         for recipient in envelope.recipients {
-            let hops = self.next_hops(&recipient.address);
-            match groups.iter_mut().find(|(known, _)| *known == hops) {
-                Some((_, recipients)) => recipients.push(recipient),
-                None => groups.push((hops, vec![recipient])),
+            let place = match places.entry(self.next_hops(&recipient.address)) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    groups.push((Arc::clone(new.key()), Vec::new()));
+                    *new.insert(groups.len() - 1)
+                }
+            };
+            if let Some((_, recipients)) = groups.get_mut(place) {
+                recipients.push(recipient);
             }
         }
         let (reverse_path, parameters) = (envelope.reverse_path, envelope.parameters);
@@ -135,28 +157,45 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destination::TlsPolicy;
     use crate::envelope::ReversePath;
 
-    fn hops(text: &str) -> Arc<[NextHop]> {
-        [text.parse().unwrap()].into()
+    fn rule(domain: &str, to: &[&str], tls: Option<TlsPolicy>) -> Rule {
+        Rule {
+            domain: DomainPattern::parse(domain).unwrap(),
+            next_hops: to.iter().map(|hop| hop.parse().unwrap()).collect(),
+            policy: DestinationPolicy {
+                tls,
+                ..DestinationPolicy::default()
+            },
+        }
+    }
+
+    /// The sections for mail to these addresses: their next hops, and their recipients' local parts.
+    fn shape(router: &Router, to: &[&str]) -> Vec<(String, String)> {
+        let envelope = Envelope::new(ReversePath::Null, to.iter().map(|t| t.parse().unwrap()));
+        let sections = router.split(envelope, &RetryPolicy::default()).into_iter();
+        let text = |section: Section| {
+            let hops: Vec<_> = section.next_hops.iter().map(ToString::to_string).collect();
+            let recipients = section.envelope.recipients.iter();
+            let names = recipients.map(|recipient| recipient.address.local_part());
+            (hops.join(" "), names.collect())
+        };
+        sections.map(text).collect()
+    }
+
+    fn pairs<const N: usize>(expected: [(&str, &str); N]) -> Vec<(String, String)> {
+        expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into()
     }
 
     #[test]
     fn recipients_are_grouped_by_where_they_go() {
-        let rule = |domain, to| Rule {
-            domain: DomainPattern::parse(domain).unwrap(),
-            next_hops: hops(to),
-            policy: DestinationPolicy::default(),
-        };
-        let router = Router::new(
-            vec![
-                rule("example.org", "a:25"),
-                rule("*.example.org", "b:25"),
-                rule("other.net", "a:25"),
-            ],
-            hops("smart:25"),
-            25,
-        );
+        let rules = vec![
+            rule("example.org", &["a:25"], None),
+            rule("*.example.org", &["b:25", "c:25"], None),
+            rule("other.net", &["a:25"], None),
+        ];
+        let router = Router::new(rules, ["smart:25".parse().unwrap()].into(), 25);
         let to = [
             "1@example.org",
             "2@x.Example.ORG",
@@ -164,53 +203,73 @@ mod tests {
             "4@OTHER.net",
             "5@notexample.org",
         ];
-        let envelope = Envelope::new(ReversePath::Null, to.iter().map(|t| t.parse().unwrap()));
-        let sections = router.split(envelope, &RetryPolicy::default());
-        let shape: Vec<_> = sections
-            .iter()
-            .map(|s| {
-                (
-                    s.next_hops[0].to_string(),
-                    s.envelope
-                        .recipients
-                        .iter()
-                        .map(|r| r.address.local_part().to_owned())
-                        .collect::<String>(),
-                )
-            })
-            .collect();
-        let expected = [("a:25", "14"), ("b:25", "2"), ("smart:25", "35")];
-        assert_eq!(shape, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        let expected = [("a:25", "14"), ("b:25 c:25", "2"), ("smart:25", "35")];
+        assert_eq!(shape(&router, &to), pairs(expected));
     }
+
     #[test]
     fn without_smart_hosts_each_domain_is_a_destination_of_its_own() {
-        let verify = DestinationPolicy {
-            tls: Some(crate::destination::TlsPolicy::Verify),
-            ..DestinationPolicy::default()
-        };
-        let rule = Rule {
-            domain: DomainPattern::parse("b.example").unwrap(),
-            next_hops: Arc::new([]),
-            policy: verify,
-        };
-        let router = Router::new(vec![rule], Arc::new([]), 2525);
-        let to = ["1@a.example", "2@b.example", "3@A.example", "4@[192.0.2.7]"];
-        let envelope = Envelope::new(ReversePath::Null, to.iter().map(|t| t.parse().unwrap()));
-        let sections = router.split(envelope, &RetryPolicy::default());
-        let shape: Vec<_> = sections
-            .iter()
-            .map(|s| (s.next_hops[0].to_string(), s.envelope.recipients.len()))
-            .collect();
-        let expected = [
-            ("mx:a.example:2525", 2),
-            ("mx:b.example:2525", 1),
-            ("192.0.2.7:2525", 1),
+        let rules = vec![
+            rule("smart.example", &["smart:25"], None),
+            rule("*.smart.example", &["smart:25"], None),
+            rule("b.example", &[], None),
         ];
-        assert_eq!(shape, expected.map(|(hop, count)| (hop.to_owned(), count)));
-        assert_eq!(
-            router.policy(&sections[0].next_hops),
-            DestinationPolicy::default()
-        );
-        assert_eq!(router.policy(&sections[1].next_hops), verify);
+        let router = Router::new(rules, Arc::new([]), 2525);
+        let to = [
+            "1@a.example",
+            "2@b.example",
+            "3@A.example",
+            "4@[192.0.2.7]",
+            "5@smart.example",
+            "6@x.smart.example",
+            "7@bücher.example",
+            "8@xn--bcher-kva.EXAMPLE",
+        ];
+        let expected = [
+            ("mx:a.example:2525", "13"),
+            ("mx:b.example:2525", "2"),
+            ("192.0.2.7:2525", "4"),
+            ("smart:25", "56"),
+            ("mx:xn--bcher-kva.example:2525", "78"),
+        ];
+        assert_eq!(shape(&router, &to), pairs(expected));
+    }
+
+    #[test]
+    fn a_rule_without_next_hops_leads_past_the_smart_hosts() {
+        let rules = vec![rule("*.direct.example", &[], None)];
+        let router = Router::new(rules, ["smart:25".parse().unwrap()].into(), 25);
+        let to = ["1@x.direct.example", "2@direct.example", "3@y.direct.example"];
+        let expected = [
+            ("mx:x.direct.example:25", "1"),
+            ("smart:25", "2"),
+            ("mx:y.direct.example:25", "3"),
+        ];
+        assert_eq!(shape(&router, &to), pairs(expected));
+    }
+
+    #[test]
+    fn the_policy_of_a_way_is_that_of_the_first_rule_that_leads_there() {
+        let [required, verify, none] = [TlsPolicy::Required, TlsPolicy::Verify, TlsPolicy::None].map(Some);
+        let rules = vec![
+            rule("a.example", &["a:25", "b:25"], required),
+            rule("[192.0.2.7]", &[], none),
+            rule("bücher.example", &[], verify),
+            rule("*.example", &[], required),
+        ];
+        let router = Router::new(rules, Arc::new([]), 25);
+        for (recipient, expected) in [
+            ("x@a.example", required),
+            ("x@[192.0.2.7]", none),
+            ("x@[192.0.2.8]", None),
+            ("x@xn--bcher-kva.example", verify),
+            ("x@c.example", required),
+            ("x@example.net", None),
+        ] {
+            let hops = router.next_hops(&recipient.parse().unwrap());
+            assert_eq!(router.policy(&hops).tls, expected, "{recipient}");
+        }
+        let reversed: Vec<NextHop> = ["b:25", "a:25"].map(|hop| hop.parse().unwrap()).into();
+        assert_eq!(router.policy(&reversed).tls, None);
     }
 }

@@ -2,6 +2,7 @@
 
 use spool_core::store::count_from_disk;
 use spool_tests::capture::Capture;
+use spool_tests::http;
 use spool_tests::process::{Running, run, serve, spool_binary};
 use spool_tests::raw::RawClient;
 use std::path::Path;
@@ -238,6 +239,27 @@ fn a_failing_sync_answers_451_and_never_250_again() {
     }
     let first = codes.iter().position(|code| *code != 250).expect("a sync failed");
     assert!(codes[first..].iter().all(|code| *code == 451), "{codes:?}");
+    let admin = server.field("admin");
+    let (status, why) = http::ask(admin, "GET", "/readyz", "");
+    assert_eq!(status, 503);
+    assert!(why.contains("disk failed"), "{why}");
+    let mail = r#"{"from":"a@example.org","to":["b@example.net"],"body":"x"}"#;
+    assert_eq!(http::ask(admin, "POST", "/api/v1/messages", mail).0, 503);
+    // It lives and can be asked; it does not say that it is well.
+    assert_eq!(http::ask(admin, "GET", "/healthz", "").0, 200);
+    let listed = http::ask(admin, "GET", "/api/v1/count?all=true", "");
+    assert_eq!(listed.0, 200, "{}", listed.1);
+    assert_eq!(
+        server.log().matches("the spool takes no change any more").count(),
+        1,
+        "{}",
+        server.log()
+    );
     drop(server);
-    assert!(count_from_disk(&spool).unwrap() >= u64::try_from(first).unwrap());
+    let kept = count_from_disk(&spool).unwrap();
+    assert!(kept >= u64::try_from(first).unwrap());
+    // The next start has all of it, and serves.
+    let server = serve(&spool, &["127.0.0.1:9"], &[]);
+    assert_eq!(http::ask(server.field("admin"), "GET", "/readyz", "").0, 200);
+    assert_eq!(count_from_disk(&spool).unwrap(), kept);
 }

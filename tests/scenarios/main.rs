@@ -9,12 +9,16 @@
 
 mod clients;
 mod corpus;
+mod descriptors;
 mod disk;
 mod events;
 mod examples;
+mod exchangers;
+mod failing_disk;
 mod first_run;
 mod fsck;
 mod hostile;
+mod intruders;
 mod kill;
 mod lock;
 mod next_hops;

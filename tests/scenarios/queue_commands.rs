@@ -3,10 +3,8 @@
 use serde_json::Value;
 use spool_core::Timestamp;
 use spool_tests::capture::Capture;
-use spool_tests::process::{PATIENCE, Running, run, serve, until};
+use spool_tests::process::{Running, run, serve, until};
 use spool_tests::raw::RawClient;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -85,21 +83,7 @@ impl Service {
     }
 
     fn http(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let admin = self.running.field("admin");
-        let mut stream = TcpStream::connect(admin).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
-        (status, body)
+        spool_tests::http::ask(self.running.field("admin"), method, path, body)
     }
 }
 

@@ -10,6 +10,8 @@
 )]
 
 pub mod capture;
+pub mod http;
 pub mod mails;
+pub mod name_server;
 pub mod process;
 pub mod raw;

@@ -38,7 +38,8 @@ impl SpoolActor {
         let Some(key) = submission.key.clone() else {
             return self.add(submission);
         };
-        if let Some(answer) = self.keys.look_up(&key, self.clock.now())? {
+        let now = self.now();
+        if let Some(answer) = self.keys.look_up(&key, now)? {
             return Ok(answer);
         }
         let answer = self.add(submission)?;
@@ -57,7 +58,7 @@ impl SpoolActor {
                 retry_after: RETRY_AFTER,
             })?);
         }
-        let now = self.clock.now();
+        let now = self.now();
         let status = Status::initial(submission.initial, now);
         let (mut messages, mut destinations) =
             (Vec::with_capacity(held.len()), Vec::with_capacity(held.len()));

@@ -5,7 +5,7 @@ use super::commit::Tag;
 use crate::delivery::messages::AttemptEnded;
 use actix::{AsyncContext, Context, Handler};
 use spool_core::disposition::{Decisions, Fate, dispose};
-use spool_core::store::{Change, Finish};
+use spool_core::store::{Change, Finish, StoreError};
 use spool_core::{
     Attempt, AttemptReport, AttemptResult, Dice, EventKind, Message, MessageId, MessageState, SpreadDice,
     Status, Timestamp,
@@ -36,8 +36,12 @@ impl Handler<AttemptEnded> for SpoolActor {
 
 impl SpoolActor {
     pub(super) fn settle(&mut self, mut message: Message, attempt: Attempt, decisions: &Decisions) {
-        let now = self.clock.now();
+        let now = self.now();
         let id = message.id;
+        let clock_set = self.queue.take_clock_set(id);
+        if let Some(end) = &mut message.state.expires_at {
+            *end = end.shifted(clock_set);
+        }
         // Asked for while its session ran; in this process, or in the one before.
         let freeze = self.queue.wants_freeze(id) || message.state.status == Status::Frozen;
         let kinds = attempt.in_doubt().then_some(EventKind::InDoubt);
@@ -124,6 +128,8 @@ impl SpoolActor {
             for (id, message) in loaded {
                 match message {
                     Ok(message) => actor.settle_one_interrupted(message),
+                    // Asked for again each second.
+                    Err(StoreError::NotNow { .. }) => actor.interrupted.push(id),
                     Err(error) => actor.unreadable(id, &error),
                 }
             }

@@ -89,6 +89,9 @@ type Reply = ResponseFuture<Result<Outcome, SpoolError>>;
 impl Handler<Freeze> for SpoolActor {
     type Result = Reply;
     fn handle(&mut self, freeze: Freeze, ctx: &mut Context<Self>) -> Reply {
+        if self.is_loading() {
+            return self.once_loaded(freeze, ctx.address());
+        }
         self.start_bulk(Work::Freeze, freeze.0, ctx)
     }
 }
@@ -96,6 +99,9 @@ impl Handler<Freeze> for SpoolActor {
 impl Handler<SendNow> for SpoolActor {
     type Result = Reply;
     fn handle(&mut self, send: SendNow, ctx: &mut Context<Self>) -> Reply {
+        if self.is_loading() {
+            return self.once_loaded(send, ctx.address());
+        }
         let ids = match send.which {
             Which::AllMessages => self.queue.ids(true),
             Which::FrozenOnly => self.queue.ids(false),
@@ -108,6 +114,9 @@ impl Handler<SendNow> for SpoolActor {
 impl Handler<Remove> for SpoolActor {
     type Result = Reply;
     fn handle(&mut self, remove: Remove, ctx: &mut Context<Self>) -> Reply {
+        if self.is_loading() {
+            return self.once_loaded(remove, ctx.address());
+        }
         self.start_bulk(Work::Remove, remove.0, ctx)
     }
 }
@@ -115,6 +124,9 @@ impl Handler<Remove> for SpoolActor {
 impl Handler<Recover> for SpoolActor {
     type Result = Reply;
     fn handle(&mut self, recover: Recover, ctx: &mut Context<Self>) -> Reply {
+        if self.is_loading() {
+            return self.once_loaded(recover, ctx.address());
+        }
         self.start_bulk(Work::Recover(recover.from), recover.ids, ctx)
     }
 }
@@ -173,7 +185,7 @@ impl SpoolActor {
         if let Work::Recover(shelf) = work {
             return self.fetch(bulk_id, *shelf, ids, ctx);
         }
-        let now = self.clock.now();
+        let now = self.now();
         let (mut taken, mut sending) = (Vec::new(), Vec::new());
         for id in ids {
             match self.queue.claim(id, work.verb(), now) {
@@ -295,6 +307,9 @@ pub(super) fn operation_error(error: StoreError) -> SpoolError {
         StoreError::NoSuchMessage(id) => SpoolError::NoSuchMessage(id),
         StoreError::Damaged { id, reason } => SpoolError::Unreadable { id, reason },
         StoreError::Full(why) => SpoolError::Full(why),
+        StoreError::Loading => SpoolError::Busy {
+            retry_after: crate::gate::RETRY_AFTER,
+        },
         other @ (StoreError::Failed(_) | StoreError::Invalid(_) | _) => SpoolError::Disk(other.to_string()),
     }
 }

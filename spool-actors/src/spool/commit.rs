@@ -104,7 +104,8 @@ impl SpoolActor {
                     Err(error) => Err(self.not_added(&addition, &destinations, error)),
                 };
                 if let Some(key) = key {
-                    self.keys.answered(&key, &answer, self.clock.now());
+                    let now = self.now();
+                    self.keys.answered(&key, &answer, now);
                 }
                 // Whoever stopped waiting finds the mail on the spool.
                 drop(reply.send(answer));

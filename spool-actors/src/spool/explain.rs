@@ -3,7 +3,7 @@
 use super::SpoolActor;
 use super::messages::{Explain, Idle, WaitIdle};
 use crate::throttle::messages::Why;
-use actix::{Context, Handler, ResponseFuture};
+use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::{AddError, Hold, SpoolError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -11,7 +11,10 @@ use tokio::sync::oneshot;
 impl Handler<Explain> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<Hold>, SpoolError>>;
 
-    fn handle(&mut self, explain: Explain, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, explain: Explain, ctx: &mut Context<Self>) -> Self::Result {
+        if self.is_loading() && self.queue.status(explain.0, self.clock.now()).is_none() {
+            return self.once_loaded(explain, ctx.address());
+        }
         let held = self.alive().and_then(|()| {
             let held = self.queue.holds(explain.0, self.clock.now(), self.release_rate);
             held.ok_or(SpoolError::NoSuchMessage(explain.0))

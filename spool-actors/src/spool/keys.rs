@@ -31,14 +31,18 @@ pub(super) struct Keys {
     /// When they were added, oldest first.
     ages: VecDeque<(Timestamp, String)>,
     window: Duration,
+    /// Whether no name of an earlier life is still to come.
+    complete: bool,
 }
 
 impl Keys {
+    /// What is `remembered`, oldest first. Names that are not among them are refused until [`Keys::complete`].
     pub(super) fn new(remembered: Vec<RememberedKey>, window: Duration) -> Self {
         let mut keys = Self {
             known: HashMap::new(),
             ages: VecDeque::new(),
             window,
+            complete: false,
         };
         for RememberedKey { key, ids, at, .. } in remembered {
             keys.ages.push_back((at, key.clone()));
@@ -47,10 +51,16 @@ impl Keys {
         keys
     }
 
+    /// All names of earlier lives, oldest first.
+    pub(super) fn complete(&mut self, remembered: Vec<RememberedKey>) {
+        *self = Self::new(remembered, self.window);
+        self.complete = true;
+    }
+
     /// The answer for a name that is known; `None`: it is new.
     ///
     /// # Errors
-    /// [`AddError::Busy`] when there are too many.
+    /// [`AddError::Busy`] when there are too many, or not all are known yet.
     pub(super) fn look_up(
         &mut self,
         key: &str,
@@ -58,7 +68,7 @@ impl Keys {
     ) -> Result<Option<oneshot::Receiver<Answer>>, AddError> {
         self.forget(now);
         let (reply, answer) = oneshot::channel();
-        let full = self.known.len() >= MAX_KEYS;
+        let full = !self.complete || self.known.len() >= MAX_KEYS;
         let busy = Err(AddError::Busy {
             retry_after: RETRY_AFTER,
         });
@@ -97,6 +107,13 @@ impl Keys {
         }
     }
 
+    /// The wall clock was set by so many milliseconds: a name is remembered for as long as before.
+    pub(super) fn clock_was_set(&mut self, millis: i64) {
+        for (at, _) in &mut self.ages {
+            *at = at.shifted(millis);
+        }
+    }
+
     fn forget(&mut self, now: Timestamp) {
         while let Some((at, _)) = self.ages.front() {
             if now.since(*at) <= self.window {
@@ -120,6 +137,7 @@ mod tests {
     #[test]
     fn a_name_answers_within_its_window_and_is_free_after_it_or_after_a_failure() {
         let mut keys = Keys::new(Vec::new(), Duration::from_secs(60));
+        keys.complete(Vec::new());
         let at = |second: i64| Timestamp(second * 1000);
         assert!(keys.look_up("a", at(0)).unwrap().is_none());
         keys.expect("a".into());
@@ -142,6 +160,7 @@ mod tests {
     #[test]
     fn names_and_those_who_wait_for_one_are_bounded() {
         let mut keys = Keys::new(Vec::new(), Duration::from_secs(60));
+        keys.complete(Vec::new());
         keys.expect("a".into());
         let waiting: Vec<_> = (0..MAX_WAITING)
             .map(|_| keys.look_up("a", Timestamp(0)).unwrap())
@@ -153,5 +172,21 @@ mod tests {
         }
         assert!(keys.look_up("b", Timestamp(0)).is_err());
         assert!(keys.look_up("b", Timestamp(61_000)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_name_that_may_still_come_is_not_taken_for_a_new_one() {
+        let remembered = |key: &str| {
+            let mut remembered = RememberedKey::default();
+            remembered.key = key.to_owned();
+            remembered.ids = id(7);
+            remembered
+        };
+        let mut keys = Keys::new(vec![remembered("logged")], Duration::from_secs(60));
+        assert!(keys.look_up("logged", Timestamp(1)).unwrap().is_some());
+        assert!(keys.look_up("in the journal", Timestamp(1)).is_err());
+        keys.complete(vec![remembered("logged"), remembered("in the journal")]);
+        assert!(keys.look_up("in the journal", Timestamp(1)).unwrap().is_some());
+        assert!(keys.look_up("new", Timestamp(1)).unwrap().is_none());
     }
 }

@@ -3,7 +3,7 @@
 use super::SpoolActor;
 use super::bulk::operation_error;
 use super::messages::{Details, Get, GetBody, ListMessages};
-use actix::{Context, Handler, ResponseFuture};
+use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;
 use spool_core::store::{Shelf, Shelved, Store, StoreError};
 use spool_core::{EnvelopeSummary, MessageId, MessageSummary, ShownStatus, SpoolError, Timestamp};
@@ -32,7 +32,10 @@ impl SpoolActor {
 impl Handler<ListMessages> for SpoolActor {
     type Result = Reply<Vec<MessageSummary>>;
 
-    fn handle(&mut self, list: ListMessages, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, list: ListMessages, ctx: &mut Context<Self>) -> Self::Result {
+        if self.is_loading() && !list.while_loading {
+            return self.once_loaded(list, ctx.address());
+        }
         if let Some(shelf) = list.shelf {
             return self.look(move |store| list_shelf(store, shelf, &list));
         }
@@ -90,9 +93,12 @@ fn summary_of(id: MessageId, shelf: Shelf, shelved: Option<Shelved>) -> MessageS
 impl Handler<Get> for SpoolActor {
     type Result = Reply<Details>;
 
-    fn handle(&mut self, get: Get, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, get: Get, ctx: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
         let status = self.queue.status(get.0, now);
+        if status.is_none() && self.is_loading() {
+            return self.once_loaded(get, ctx.address());
+        }
         self.look(move |store| details(store, get.0, status, now))
     }
 }
@@ -145,7 +151,10 @@ fn on_a_shelf(store: &Store, id: MessageId) -> Result<(Shelf, Shelved, Bytes), S
 impl Handler<GetBody> for SpoolActor {
     type Result = Reply<Bytes>;
 
-    fn handle(&mut self, get: GetBody, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, get: GetBody, ctx: &mut Context<Self>) -> Self::Result {
+        if self.is_loading() && self.queue.status(get.0, self.clock.now()).is_none() {
+            return self.once_loaded(get, ctx.address());
+        }
         self.look(move |store| match store.body(get.0) {
             Ok(body) => Ok(body),
             Err(StoreError::NoSuchMessage(_)) => on_a_shelf(store, get.0).map(|(_, _, body)| body),

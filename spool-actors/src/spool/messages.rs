@@ -5,7 +5,7 @@ use crate::event_hub::Subscription;
 use crate::writer::Answer;
 use actix::Message;
 use bytes::Bytes;
-use spool_core::store::{Shelf, StoreStats};
+use spool_core::store::{Damage, Progress, Shelf, StoreStats};
 use spool_core::{
     AddError, Envelope, FlowId, InitialStatus, MessageId, MessageSummary, NextHop, NextHopError, RetryPolicy,
     Section, SpoolError, Submission,
@@ -271,7 +271,8 @@ pub struct Idle {
 }
 
 /// Lists messages in the order of their ids, which is that of their arrival, a page at a time. Replies from memory, at
-/// once; envelopes, when asked for, are read from disk. It is no snapshot.
+/// once, but for the time after a start in which not all is loaded; envelopes, when asked for, are read from disk. It is
+/// no snapshot.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; [`SpoolError::Disk`] when envelopes cannot be read.
@@ -286,6 +287,8 @@ pub struct ListMessages {
     pub limit: usize,
     /// A shelf, rather than the spool.
     pub shelf: Option<Shelf>,
+    /// Whether to list what has been loaded so far, after a start, rather than to wait for the rest.
+    pub while_loading: bool,
 }
 
 impl Default for ListMessages {
@@ -296,6 +299,7 @@ impl Default for ListMessages {
             after: None,
             limit: usize::MAX,
             shelf: None,
+            while_loading: false,
         }
     }
 }
@@ -345,8 +349,33 @@ pub struct SpoolStats {
     pub store: StoreStats,
     /// Messages delivered.
     pub delivered: u64,
-    /// Messages on the spool.
+    /// Messages on the spool, as far as they are loaded.
     pub messages: usize,
+    /// How far the loading of what was there at the start has come; `None`: all is loaded.
+    pub loading: Option<Progress>,
+    /// Damaged places on disk that the scrub knows of.
+    pub damaged: usize,
+}
+
+/// Replies once all that was there at the start is loaded. A spool takes mail before that; listings show what has been
+/// loaded, and whatever needs a message that may still come waits for it.
+///
+/// # Errors
+/// [`SpoolError::Disk`] when it cannot be loaded, [`SpoolError::Killed`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Loaded, SpoolError>")]
+pub struct WhenLoaded;
+
+/// What a start found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// Messages on the spool when loading was over, those added meanwhile included.
+    pub messages: usize,
+    /// Bytes cut from the torn end of the journal: a write that was never answered.
+    pub torn_bytes: u64,
+    /// What could not be read and was set aside.
+    pub damage: Vec<Damage>,
 }
 
 /// Starts no new session, waits for the running ones, and closes the spool. Frozen messages and those that wait for a

@@ -8,6 +8,7 @@ mod add;
 mod asks;
 mod attempts;
 mod bulk;
+mod clean;
 mod commit;
 mod content;
 mod destinations;
@@ -15,6 +16,7 @@ mod explain;
 mod keys;
 mod learning;
 mod listing;
+mod loading;
 pub(crate) mod messages;
 mod open;
 mod operations;
@@ -22,6 +24,7 @@ mod presend;
 mod pump;
 mod queue;
 mod recover;
+
 mod taken;
 mod unwritten;
 
@@ -39,12 +42,13 @@ use bulk::{BulkId, Bulks};
 use commit::Tag;
 use keys::Keys;
 use learning::Keeping;
+use loading::LoadState;
 use messages::{Flushed, Idle};
 use queue::Queue;
 use spool_core::store::{Change, Store, StoreError};
 use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, Message,
-    MessageId, Timestamp,
+    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
+    Message, MessageId, Timestamp,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,6 +63,7 @@ pub struct SpoolActor {
     /// Changes handed to the writer and not yet answered.
     pending: usize,
     clock: Arc<dyn Clock>,
+    watch: JumpWatch,
     dice: Arc<dyn Dice>,
     ids: IdSource,
     queue: Queue,
@@ -85,8 +90,12 @@ pub struct SpoolActor {
     release_rate: u32,
     /// Messages that a former process was sending when it ended.
     interrupted: Vec<MessageId>,
+    /// Whether what was there at the start has come.
+    loaded: LoadState,
     /// Loads from disk under way.
     loading: usize,
+    scrub_rate: u64,
+    cleaning: bool,
     wake: Option<(Timestamp, SpawnHandle)>,
     /// What the disk has answered, to be published.
     events: Vec<Event>,
@@ -127,11 +136,12 @@ impl Actor for SpoolActor {
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(TICK, |actor, ctx| {
             actor.write_again();
+            actor.clean(ctx);
+            actor.settle_interrupted(ctx);
             actor.keep_destinations(ctx);
             actor.end_unless_wanted(ctx);
         });
         self.start_throttle(ctx);
-        self.settle_interrupted(ctx);
         self.pump(ctx);
     }
 
@@ -148,6 +158,20 @@ impl SpoolActor {
             self.pending += 1;
             writer.push(change, tag, urgent);
         }
+    }
+
+    /// The wall clock. When it was set, whatever waits goes on waiting for as long as it would have.
+    fn now(&mut self) -> Timestamp {
+        let (now, jump) = self.watch.look(self.clock.as_ref());
+        if let Some(millis) = jump {
+            tracing::warn!(
+                seconds = millis / 1000,
+                "the wall clock was set; what waits is not moved by it"
+            );
+            self.queue.clock_was_set(millis);
+            self.keys.clock_was_set(millis);
+        }
+        now
     }
 
     /// An event for a change; the store gives it its number.

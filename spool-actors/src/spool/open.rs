@@ -4,6 +4,7 @@ use super::SpoolActor;
 use super::bulk::Bulks;
 use super::keys::Keys;
 use super::learning::Keeping;
+use super::loading::{self, LoadState};
 use super::messages::Committed;
 use super::queue::{Queue, Ways};
 use super::unwritten::Unwritten;
@@ -14,9 +15,9 @@ use crate::workers::Workers;
 use crate::writer::Writer;
 use actix::{Addr, AsyncContext, Context, MailboxError, System};
 use spool_core::store::fs::{Fs, RealFs};
-use spool_core::store::{OpenError, Recovery, Store};
+use spool_core::store::{Begun, OpenError, Store};
 use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, IdSource, RandomDice, SpoolConfig, SpoolError, SystemClock,
+    Budget, Clock, DeliveryAgent, Dice, IdSource, JumpWatch, RandomDice, SpoolConfig, SpoolError, SystemClock,
 };
 use std::io;
 use std::path::PathBuf;
@@ -34,7 +35,8 @@ struct Hands {
     dice: Arc<dyn Dice>,
 }
 
-/// A spool that was opened, with what its service needs beside the address.
+/// A spool that takes mail, with what its service needs beside the address. What was there before is still being loaded:
+/// [`WhenLoaded`](crate::WhenLoaded) tells when that is over.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct OpenSpool {
@@ -44,10 +46,6 @@ pub struct OpenSpool {
     pub gate: Gate,
     /// Its threads, to be shared with what brings mail in.
     pub workers: Workers,
-    /// What recovery set aside.
-    pub damage: Vec<spool_core::store::Damage>,
-    /// Messages found on disk.
-    pub recovered: usize,
 }
 
 impl Spool {
@@ -133,55 +131,44 @@ fn no_thread(path: PathBuf, source: io::Error) -> OpenError {
 }
 
 fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<OpenSpool, OpenError> {
-    let (store, mut recovery) = Store::open_on(fs, &config.dir, &config.store)?;
-    let (recovered, damage) = (recovery.messages.len(), std::mem::take(&mut recovery.damage));
-    tracing::info!(
-        dir = %config.dir.display(), messages = recovered, torn_bytes = recovery.torn_bytes, damaged = damage.len(),
-        "spool opened"
-    );
+    let (store, begun) = Store::begin(fs, &config.dir, &config.store)?;
+    tracing::info!(dir = %config.dir.display(), "spool opened: mail is taken while the rest is loaded");
     let workers = Workers::start(config.threads).map_err(|source| no_thread(config.dir.clone(), source))?;
     let (store, dir) = (Arc::new(store), config.dir.clone());
-    let mut actor = actor(Arc::clone(&store), recovery, config, hands, workers.clone());
+    let mut actor = actor(Arc::clone(&store), begun, config, hands, workers.clone());
     let ctx = Context::<SpoolActor>::new();
     // Weak: a strong one would keep the actor alive for ever.
     let weak = ctx.address().downgrade();
+    let loader = weak.clone();
     let answer = move |answers| {
         if let Some(spool) = weak.upgrade() {
             spool.do_send(Committed(answers));
         }
     };
-    actor.writer = Some(Writer::start(store, answer).map_err(|source| no_thread(dir, source))?);
+    let no_thread = |source| no_thread(dir.clone(), source);
+    actor.writer = Some(Writer::start(Arc::clone(&store), answer).map_err(no_thread)?);
+    loading::start(store, loader).map_err(no_thread)?;
+    actor.loading += 1;
     let gate = actor.gate.clone();
     Ok(OpenSpool {
         addr: ctx.run(actor),
         gate,
         workers,
-        damage,
-        recovered,
     })
 }
 
-/// An actor that knows what recovery found, and has done nothing yet. Its writer is still to be started.
-fn actor(
-    store: Arc<Store>,
-    recovery: Recovery,
-    config: SpoolConfig,
-    hands: Hands,
-    workers: Workers,
-) -> SpoolActor {
+/// An actor that has done nothing yet. Its writer is still to be started.
+fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, workers: Workers) -> SpoolActor {
     let Hands { agent, clock, dice } = hands;
-    let (messages, last_event) = (recovery.messages, recovery.last_event);
+    let last_event = begun.last_event;
     let budget = Budget::new(config.memory_limit);
     let gate = Gate::new(Arc::downgrade(&store), budget.clone());
-    let in_flight = messages.iter().filter(|message| message.in_flight.is_some());
-    let interrupted = in_flight.map(|message| message.id).collect();
     let ways = Ways::new(
         config.max_jobs_per_destination,
         config.policies,
-        recovery.destinations,
+        begun.destinations,
     );
     let mut queue = Queue::new(ways);
-    queue.recover(messages, clock.now());
     queue.pause(config.max_concurrent_jobs == 0);
     let ping = config.ping_interval;
     let (hub, listening) = EventHub::start(config.event_buffer, ping, Arc::clone(&clock), last_event);
@@ -189,11 +176,12 @@ fn actor(
         store,
         writer: None,
         pending: 0,
+        watch: JumpWatch::new(clock.as_ref()),
         clock,
         dice,
-        ids: IdSource::after(recovery.last_id),
+        ids: IdSource::after(begun.last_id),
         queue,
-        keys: Keys::new(recovery.keys, config.store.key_window),
+        keys: Keys::new(begun.keys, config.store.key_window),
         bulks: Bulks::default(),
         unparked: Vec::new(),
         disk_failed: None,
@@ -211,8 +199,11 @@ fn actor(
         epoch: 0,
         keeping: Keeping::default(),
         release_rate: config.release_rate,
-        interrupted,
+        interrupted: Vec::new(),
+        loaded: LoadState::new(None),
         loading: 0,
+        scrub_rate: config.scrub_rate,
+        cleaning: false,
         wake: None,
         events: Vec::new(),
         last_event: watch::Sender::new(last_event),

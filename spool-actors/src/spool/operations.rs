@@ -67,6 +67,8 @@ impl Handler<GetStats> for SpoolActor {
             store: self.store.stats(),
             delivered: self.delivered,
             messages: self.queue.len(),
+            loading: self.store.loading().filter(|_| self.is_loading()),
+            damaged: self.store.scrub_findings().len(),
         })
     }
 }
@@ -136,6 +138,7 @@ impl SpoolActor {
     /// Closes the gate; `reply` is told when all is done.
     pub(super) fn kill(&mut self, own: Addr<Self>, reply: Option<oneshot::Sender<Flushed>>) {
         self.gate.close();
+        self.store.cancel_loading();
         // Their askers learn that the spool is closed.
         self.bulks.cancel();
         self.idle.clear();

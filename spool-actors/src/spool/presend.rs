@@ -24,7 +24,7 @@ impl SpoolActor {
             // Nothing was written: it waits on disk as before.
             return self.queue.waits(id, message.state.status);
         }
-        let now = self.clock.now();
+        let now = self.now();
         match decision {
             Some(decision @ Presend::SendNow) => {
                 let events = vec![self.tell(EventKind::Presend(decision), &message)];
@@ -93,7 +93,7 @@ impl SpoolActor {
         };
         let kinds = [EventKind::Presend(Presend::Remove), EventKind::Removed];
         let events: Vec<_> = kinds.map(|kind| self.tell(kind, &message)).into();
-        let (store, at) = (Arc::clone(&self.store), self.clock.now());
+        let (store, at) = (Arc::clone(&self.store), self.now());
         let shelve = move || {
             let reason = Some("removed by the presend hook".to_owned());
             store
@@ -112,9 +112,8 @@ impl SpoolActor {
             }
             Err(error) => {
                 tracing::error!(%id, %error, "cannot be removed; it waits");
-                actor
-                    .queue
-                    .waits(id, Status::SendAt(actor.clock.now().after(LONG_WAIT)));
+                let until = actor.now().after(LONG_WAIT);
+                actor.queue.waits(id, Status::SendAt(until));
             }
         });
     }

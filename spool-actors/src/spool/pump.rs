@@ -31,7 +31,7 @@ impl SpoolActor {
         if self.gate.is_closed() {
             return;
         }
-        let now = self.clock.now();
+        let now = self.now();
         self.queue.release_due(now, 0);
         self.queue.open_due(now);
         self.fill_decks(ctx);
@@ -115,7 +115,7 @@ impl SpoolActor {
     /// Durable before the session starts: after a crash it is known that the next hop may hold the message.
     pub(super) fn write_begin(&mut self, id: MessageId, events: Vec<Event>) {
         self.queue.arming(id);
-        let now = self.clock.now();
+        let now = self.now();
         let change = Change::Mark {
             id,
             status: Status::SendAt(now),
@@ -125,15 +125,18 @@ impl SpoolActor {
         self.commit(change, Tag::Armed, true);
     }
 
-    /// What cannot be read cannot be sent; it stays where it is, and stays visible.
+    /// What cannot be read cannot be sent; it stays where it is, and stays visible. Descriptors and memory come back.
     pub(super) fn unreadable(&mut self, id: MessageId, error: &StoreError) {
+        if matches!(error, StoreError::NotNow { .. }) {
+            return self.begin_later(id, error);
+        }
         tracing::error!(%id, %error, "cannot read a message; it is kept frozen");
         self.queue.waits(id, Status::Frozen);
         self.unparked.push(id);
     }
 
     fn set_wake(&mut self, ctx: &mut Context<Self>) {
-        let now = self.clock.now();
+        let now = self.now();
         let next = self
             .queue
             .next_due()
@@ -180,7 +183,8 @@ impl SpoolActor {
         )]
         let release = share.ceil() as usize;
         if !self.gate.is_closed() {
-            self.queue.release_due(self.clock.now(), release.max(1));
+            let now = self.now();
+            self.queue.release_due(now, release.max(1));
         }
         self.after_anything(ctx);
     }
@@ -216,7 +220,7 @@ impl Handler<Granted> for SpoolActor {
             }
             return;
         }
-        let now = self.clock.now();
+        let now = self.now();
         if let Some(content) = self.queue.start(granted.destination, now) {
             let message = &content.message;
             let job = Job {

@@ -9,7 +9,7 @@ use super::bulk::{BulkId, frozen, operation_error};
 use super::commit::{Recovered, Tag};
 use super::messages::{Outcome, Purge, Quarantine};
 use crate::gate::{RETRY_AFTER, add_error};
-use actix::{Context, Handler, ResponseFuture};
+use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Shelf, Shelved, Store, StoreError};
 use spool_core::{
@@ -26,9 +26,9 @@ const PAGE: usize = 1000;
 impl SpoolActor {
     /// Reads pairs off a shelf, to be added again.
     pub(super) fn fetch(&mut self, bulk: BulkId, shelf: Shelf, ids: Vec<MessageId>, ctx: &mut Context<Self>) {
-        let mut wanted = Vec::new();
+        let (mut wanted, now) = (Vec::new(), self.now());
         for id in ids {
-            if self.queue.status(id, self.clock.now()).is_some() {
+            if self.queue.status(id, now).is_some() {
                 self.bulk_done(bulk, Err(SpoolError::OnSpool(id)));
             } else {
                 wanted.push(id);
@@ -61,7 +61,8 @@ impl SpoolActor {
 
     fn add_again(&mut self, bulk: BulkId, shelf: Shelf, shelved: Shelved, body: Bytes, held: Held) {
         let message = shelved.message;
-        if !self.ids.is_past(message.id, self.clock.now()) {
+        let now = self.now();
+        if !self.ids.is_past(message.id, now) {
             let reason = "its id lies in the future: give it another name".to_owned();
             return self.bulk_done(
                 bulk,
@@ -109,7 +110,7 @@ impl SpoolActor {
                 // The next start finds the message in both places, and drops the pair.
                 tracing::warn!(%id, %error, "recovered, but its files are still on the shelf");
             }
-            let now = actor.clock.now();
+            let now = actor.now();
             actor.queue.give_back(id, Status::Frozen, now);
             actor.unparked.push(id);
             actor.bulk_done(bulk, Ok(()));
@@ -171,7 +172,7 @@ impl SpoolActor {
         let held = self.budget.hold(size).ok_or(AddError::Busy {
             retry_after: RETRY_AFTER,
         })?;
-        let now = self.clock.now();
+        let now = self.now();
         let pairs = self.pairs(&reason, mail, now);
         let kind = EventKind::Quarantined(reason);
         let events = pairs
@@ -242,10 +243,13 @@ impl Handler<Purge> for SpoolActor {
     type Result = ResponseFuture<Result<Outcome, SpoolError>>;
 
     fn handle(&mut self, purge: Purge, ctx: &mut Context<Self>) -> Self::Result {
+        if self.is_loading() {
+            return self.once_loaded(purge, ctx.address());
+        }
         if let Err(error) = self.alive() {
             return Box::pin(std::future::ready(Err(error)));
         }
-        let (store, now) = (Arc::clone(&self.store), self.clock.now());
+        let (store, now) = (Arc::clone(&self.store), self.now());
         let (reply, purged) = oneshot::channel();
         // Whoever asked may have stopped waiting; it is done all the same.
         self.off_thread(

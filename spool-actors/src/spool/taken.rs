@@ -25,7 +25,7 @@ impl SpoolActor {
         taken: Vec<Taken>,
         ctx: &mut Context<Self>,
     ) {
-        let (store, now) = (Arc::clone(&self.store), self.clock.now());
+        let (store, now) = (Arc::clone(&self.store), self.now());
         let shelve = matches!(work, Work::Remove);
         let read = move || {
             let messages: Vec<_> = taken.iter().map(|taken| store.load(taken.id)).collect();
@@ -40,7 +40,8 @@ impl SpoolActor {
                 match message {
                     Ok(message) => actor.change_taken(bulk_id, &work, &taken, message),
                     Err(error) => {
-                        actor.queue.give_back(taken.id, taken.before, actor.clock.now());
+                        let now = actor.now();
+                        actor.queue.give_back(taken.id, taken.before, now);
                         actor.bulk_done(bulk_id, Err(operation_error(error)));
                     }
                 }
@@ -49,7 +50,7 @@ impl SpoolActor {
     }
 
     fn change_taken(&mut self, bulk: BulkId, work: &Work, taken: &Taken, message: Message) {
-        let (id, now) = (taken.id, self.clock.now());
+        let (id, now) = (taken.id, self.now());
         let (change, after) = match work {
             Work::Freeze => {
                 let events = vec![self.tell(EventKind::Frozen, &message)];
@@ -106,7 +107,7 @@ impl SpoolActor {
         result: Result<(), StoreError>,
         ctx: &mut Context<Self>,
     ) {
-        let now = self.clock.now();
+        let now = self.now();
         if result.is_err() && after.is_none() {
             self.take_off(Shelf::Removed, vec![id], ctx);
         }

@@ -45,10 +45,10 @@ impl SpoolActor {
         }
     }
 
-    /// Its attempt could not begin: it waits, and is due again by and by.
+    /// Its attempt could not begin, for want of room on the disk or of descriptors: it waits, and is due again by and by.
     pub(super) fn begin_later(&mut self, id: MessageId, error: &StoreError) {
-        tracing::warn!(%id, %error, "no room to record the begin of an attempt; it waits");
-        let until = self.clock.now().after(NO_ROOM_PAUSE);
+        tracing::warn!(%id, %error, "an attempt cannot begin now; it waits");
+        let until = self.now().after(NO_ROOM_PAUSE);
         self.queue.waits(id, Status::SendAt(until));
         self.unparked.push(id);
     }

@@ -2,7 +2,7 @@
 //! byte.
 
 use crate::support::*;
-use spool_actors::{Add, Explain, Freeze, Outcome, Spool};
+use spool_actors::{Add, Explain, Freeze, Outcome, Spool, WhenLoaded};
 use spool_core::store::fs::SimFs;
 use spool_core::{EventKind, Hold, ManualClock, MessageId, NoDice, ShownStatus, SpoolError};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A spool on a simulated disk.
-async fn bench(fs: &SimFs) -> Bench {
+pub(crate) async fn bench(fs: &SimFs) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(std::path::Path::new("/"));
     config.store.segment_size = 64 << 10;
@@ -27,13 +27,14 @@ async fn bench(fs: &SimFs) -> Bench {
     )
     .await;
     let opened = opened.unwrap();
+    let loaded = opened.addr.send(WhenLoaded).await.unwrap().unwrap();
     Bench {
         dir,
         config,
         clock,
         spool: opened.addr,
         jobs: Jobs(received),
-        damage: opened.damage,
+        damage: loaded.damage,
     }
 }
 

@@ -363,8 +363,22 @@ async fn recover_takes_edited_and_foreign_made_pairs_and_refuses_broken_ones_wit
     bench.remove(id).await;
     let json = bench.path(&format!("removed/{id}.json"));
     let text = std::fs::read_to_string(&json).unwrap();
-    std::fs::write(&json, text.replace("b@example.net", "other@example.net")).unwrap();
+    let text = text.replace("b@example.net", "other@example.net");
+    std::fs::write(&json, &text).unwrap();
     std::fs::write(bench.path(&format!("removed/{id}.eml")), "edited\n").unwrap();
+    // It says itself that it is not what was written, until a person says that this is meant.
+    let errors = bench.recover(id, Shelf::Removed).await.errors;
+    assert!(
+        errors[0]
+            .to_string()
+            .contains("Remove the line with \"checksum\""),
+        "{errors:?}"
+    );
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("\"checksum\""))
+        .collect();
+    std::fs::write(&json, kept.join("\n")).unwrap();
     assert_eq!(done(&bench.recover(id, Shelf::Removed).await), 1);
     bench.send(id).await;
     let (job, answer) = bench.jobs.next().await;

@@ -4,7 +4,7 @@ use actix::{Addr, Handler};
 use bytes::Bytes;
 use spool_actors::{
     Add, Details, Flushed, Freeze, Get, KillAndFlush, ListMessages, Outcome, Recover, Remove, SendNow, Spool,
-    SpoolActor, Subscription, WaitIdle, Which,
+    SpoolActor, Subscription, WaitIdle, WhenLoaded, Which,
 };
 use spool_core::store::{Damage, Shelf, status_from_disk};
 use spool_core::{
@@ -152,7 +152,8 @@ impl Bench {
         let opened = Spool::start(config.clone(), agent, hands, Arc::new(NoDice))
             .await
             .unwrap();
-        let (spool, jobs, damage) = (opened.addr, Jobs(received), opened.damage);
+        let loaded = opened.addr.send(WhenLoaded).await.unwrap().unwrap();
+        let (spool, jobs, damage) = (opened.addr, Jobs(received), loaded.damage);
         Self {
             dir,
             config,

@@ -6,7 +6,7 @@ use actix::{Addr, Handler};
 use bytes::Bytes;
 use spool_actors::{
     Add, Freeze, Get, GetBody, KillAndFlush, Outcome, Purge, Quarantine, Recover, Remove, SendNow,
-    SetMaxConcurrentJobs, Spool, SpoolActor, Subscribe, WaitIdle, Which,
+    SetMaxConcurrentJobs, Spool, SpoolActor, Subscribe, WaitIdle, WhenLoaded, Which,
 };
 use spool_core::store::Shelf;
 use spool_core::store::fs::{Loss, SimFs};
@@ -170,8 +170,10 @@ impl History {
         let clock = Arc::new(self.clock.clone());
         let opened = Spool::start_on(fs, config, Arc::new(agent), clock, Arc::new(RandomDice)).await;
         let opened = opened.expect("the spool opens after whatever happened");
+        let loaded = opened.addr.send(WhenLoaded).await.unwrap();
+        let damage = loaded.expect("what was there is loaded").damage;
         // A batch that nobody was answered for may be torn in its middle; that is reported as damage.
-        assert!(opened.damage.is_empty() || self.was_cut, "{:?}", opened.damage);
+        assert!(damage.is_empty() || self.was_cut, "{damage:?}");
         Life {
             spool: opened.addr,
             cut,

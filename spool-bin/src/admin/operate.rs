@@ -9,7 +9,7 @@ use crate::operation::{Operation, Order, Report, Request, Trouble};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data};
-use spool_actors::{Freeze, Outcome, Purge, Recover, Remove, SendNow, Which};
+use spool_actors::{Freeze, Outcome, Purge, Recover, Remove, SendNow, WhenLoaded, Which};
 use spool_core::store::{Shelf, shelf_from_disk};
 use spool_core::{Clock, MessageId, MessageSummary, SpoolError, SystemClock};
 use std::path::PathBuf;
@@ -44,6 +44,11 @@ async fn operate(state: &State, operation: Operation, body: Body) -> HttpRespons
         Ok(order) => order,
         Err(refusal) => return refusal,
     };
+    // A selection is made among everything that is there, or it is none.
+    let loaded = state.relay.spool.send(WhenLoaded).await;
+    if let Err(why) = loaded.unwrap_or(Err(SpoolError::Killed)) {
+        return refused(&why);
+    }
     let single = order.selector.only_ids().is_some_and(|ids| ids.len() == 1);
     let report = match order.dry_run {
         true => dry_run(state, order).await,

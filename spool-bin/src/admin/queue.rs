@@ -5,9 +5,10 @@
 use super::select::Pages;
 use super::{State, error, refused};
 use crate::selector::Selector;
+use crate::target::LOADING;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json, Query};
-use actix_web::{HttpResponse, Responder};
+use actix_web::{HttpResponse, HttpResponseBuilder, Responder};
 use bytes::Bytes;
 use spool_actors::{GetJobs, GetStats, SetMaxConcurrentJobs};
 use spool_core::{MessageSummary, SpoolError};
@@ -18,9 +19,18 @@ pub(super) async fn health() -> impl Responder {
 
 /// Ready: it would take mail now.
 pub(super) async fn ready(state: Data<State>) -> HttpResponse {
-    match state.relay.gate.admit(0) {
-        Ok(()) => HttpResponse::Ok().body("ready\n"),
-        Err(why) => HttpResponse::ServiceUnavailable().body(format!("{why}\n")),
+    match (state.relay.gate.admit(0), state.relay.gate.loading()) {
+        (Ok(()), None) => match state.relay.gate.damaged() {
+            0 => HttpResponse::Ok().body("ready\n"),
+            places => HttpResponse::Ok().body(format!(
+                "ready, but {places} places on disk are damaged: see the log\n"
+            )),
+        },
+        (Ok(()), Some(progress)) => {
+            let percent = progress.percent();
+            HttpResponse::Ok().body(format!("ready, and loading what was there: {percent} % read\n"))
+        }
+        (Err(why), _) => HttpResponse::ServiceUnavailable().body(format!("{why}\n")),
     }
 }
 
@@ -56,9 +66,18 @@ pub(super) async fn status(state: Data<State>, query: Conditions) -> HttpRespons
             .map_err(actix_web::error::ErrorServiceUnavailable)?;
         Ok::<_, actix_web::Error>(Some((text, (pages, next))))
     });
-    HttpResponse::Ok()
+    answer(&state)
         .content_type("application/x-ndjson")
         .streaming(lines)
+}
+
+/// An answer that says, while what was there at the start is still being loaded, that it is not complete.
+fn answer(state: &State) -> HttpResponseBuilder {
+    let mut answer = HttpResponse::Ok();
+    if let Some(progress) = state.relay.gate.loading() {
+        answer.insert_header((LOADING, progress.percent().to_string()));
+    }
+    answer
 }
 
 fn lines(page: &[MessageSummary]) -> Result<Bytes, serde_json::Error> {
@@ -77,7 +96,7 @@ pub(super) async fn count(state: Data<State>, query: Conditions) -> HttpResponse
         Err(refusal) => return refusal,
     };
     match counted {
-        Ok(count) => HttpResponse::Ok().json(serde_json::json!({ "count": count })),
+        Ok(count) => answer(&state).json(serde_json::json!({ "count": count })),
         Err(why) => refused(&why),
     }
 }

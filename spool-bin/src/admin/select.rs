@@ -98,6 +98,8 @@ impl Pages {
             after,
             limit,
             shelf: self.shelf,
+            // Its answers say how far that has come.
+            while_loading: true,
         };
         self.spool.send(list).await.unwrap_or(Err(SpoolError::Killed))
     }

@@ -32,8 +32,12 @@ impl Api {
             .await
             .unwrap();
         let mut service = Config::parse("").unwrap();
-        service.next_hops = vec!["mx.example.net:25".parse().unwrap()];
-        let state = State::new(Relay::new(&spool, &service), 10_000, config.dir);
+        service.route.next_hops = vec!["mx.example.net:25".parse().unwrap()];
+        let state = State::new(
+            Relay::new(&spool, crate::routes::Routes::of(&service)),
+            10_000,
+            config.dir,
+        );
         let hosts = Hosts::of(OURS.parse().unwrap(), "localhost");
         Self {
             state: Data::new(state),

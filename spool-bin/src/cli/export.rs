@@ -100,7 +100,7 @@ impl Outcome<'_> {
         let Some(body) = body else { return };
         let id = shelved.message.id;
         let written = body.and_then(|body| {
-            export_pair(self.to, &shelved, &body).map_err(|error| format!("{}: {error}", self.to.display()))
+            export_pair(self.to, shelved, body).map_err(|error| format!("{}: {error}", self.to.display()))
         });
         match written {
             Ok(()) => {

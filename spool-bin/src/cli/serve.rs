@@ -15,7 +15,7 @@ Examples:
   spool serve                                         a first look: everything goes to a built-in sink
   spool serve --next-hop mx.example.net:25            relay to a smart host
   spool serve --next-hop a:25 --next-hop b:25         the second when the first does not answer
-  spool serve --config /etc/spool.toml --spool /var/spool/out
+  spool serve --config /etc/spool.toml                to the mail exchangers of each domain, unless it says otherwise
 
 One line on standard output says that it is ready. SIGTERM and SIGINT end it politely, a second one
 at once; SIGHUP reads the configuration again.")]
@@ -63,17 +63,13 @@ impl Serve {
             config.admin = parse_admin(admin)?;
         }
         if !self.next_hop.is_empty() {
-            config.next_hops.clone_from(&self.next_hop);
+            config.route.next_hops.clone_from(&self.next_hop);
         }
         if config.hostname.is_empty() {
             config.hostname = machine_name();
         }
-        let built_in_sink = self.config.is_none() && config.next_hops.is_empty();
-        if config.next_hops.is_empty() && !built_in_sink {
-            return Err(Failure::Usage(
-                "no next hop: set route.next_hops or give --next-hop HOST:PORT (MX routing is not yet supported)".to_owned(),
-            ));
-        }
+        // A first run never sends mail to the world: mail exchangers are asked for only by a configuration.
+        let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
         if let Some(problem) = config.admin_problem() {
             return Err(Failure::Usage(format!("listen.admin: {problem}")));
         }

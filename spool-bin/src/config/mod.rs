@@ -3,15 +3,19 @@
 //! `docs/spool.example.toml` is the reference for names and defaults. A key whose feature is not there yet is refused
 //! when it is set to anything but its default, never silently ignored.
 
+mod client;
 mod reader;
+mod route;
 mod sections;
 mod values;
 
+pub(crate) use route::{Own, Route};
 pub(crate) use values::parse_span;
 
-use spool_core::{NextHop, Rule};
+use spool_core::{NextHop, TlsPolicy};
+use spool_smtp::client::AuthSecurity;
 use spool_smtp::server::{BareNewline, Network};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -44,15 +48,42 @@ pub(crate) struct Retry {
 /// `[client]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Client {
+    /// Where a rule says nothing of it.
+    pub(crate) tls: TlsPolicy,
+    /// Certificates to trust; `None`: those of the machine.
+    pub(crate) tls_roots: Option<PathBuf>,
+    pub(crate) implicit_tls_ports: Vec<u16>,
+    pub(crate) plaintext_memory: Duration,
+    pub(crate) mta_sts: bool,
+    pub(crate) source_addresses: Vec<IpAddr>,
+    pub(crate) logins: Vec<Login>,
     pub(crate) connections: usize,
     pub(crate) connections_per_destination: usize,
     pub(crate) messages_per_connection: u32,
     pub(crate) idle_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) greeting_timeout: Duration,
+    pub(crate) tls_timeout: Duration,
     pub(crate) command_timeout: Duration,
     pub(crate) data_timeout: Duration,
     pub(crate) final_reply_timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
+}
+
+/// `[[client.login]]`: who the client is to one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) next_hop: NextHop,
+    pub(crate) user: String,
+    pub(crate) secret: Secret,
+    pub(crate) security: AuthSecurity,
+}
+
+/// The file that holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Secret {
+    Password(PathBuf),
+    Token(PathBuf),
 }
 
 /// `[spool]`.
@@ -62,6 +93,7 @@ pub(crate) struct Disk {
     pub(crate) min_free_space: u64,
     pub(crate) max_messages: u64,
     pub(crate) memory_limit: u64,
+    pub(crate) scrub_rate: u64,
 }
 
 /// Everything that can be configured.
@@ -81,8 +113,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) allow_networks: Vec<Network>,
     pub(crate) allow_domains: Vec<spool_core::DomainPattern>,
-    pub(crate) next_hops: Vec<NextHop>,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) route: Route,
     pub(crate) retry: Retry,
     pub(crate) client: Client,
     pub(crate) disk: Disk,
@@ -189,7 +220,7 @@ mod tests {
     #[test]
     fn every_error_is_told_with_its_line() {
         let text = "max_concurrent_jobs = -1\nthreads = 2.5\n[retry]\nintervals = [\"1m\", \"soon\"]\njitter = 2\n\
-                    [listen]\nsmtp = [\"localhost\"]\n[frob]\n[[route.rule]]\ndomain = \"a b\"\nnext_hops = []\n";
+                    [listen]\nsmtp = [\"localhost\"]\n[frob]\n[[route.rule]]\ndomain = \"a b\"\nnext_hops = [\"b\"]\n";
         let found = problems(text);
         let lines: Vec<_> = found
             .iter()
@@ -217,17 +248,107 @@ mod tests {
     }
 
     #[test]
+    fn rules_are_read_whole() {
+        let text = "[route]\nmx_port = 26\ndns_servers = [\"192.0.2.53\", \"[::1]:5353\"]\nown = [\"MX.example.org\", \"192.0.2.1\"]\nignore_networks = []\n\
+                    [[route.rule]]\ndomain = \"a.example\"\ntls = \"verify\"\nmax_connections = 5\nrate = \"100/1m\"\n\
+                    [[route.rule]]\ndomain = \"*.b.example\"\nnext_hops = [\"c:25\", \"mx:d.example:26\"]\n\
+                    [[route.rule]]\ndomain = \"e.example\"\nnext_hops = []\n";
+        let route = Config::parse(text).unwrap().route;
+        let [a, b, e] = &route.rules[..] else {
+            panic!("{:?}", route.rules)
+        };
+        assert!(a.next_hops.is_empty() && e.next_hops.is_empty());
+        assert_eq!(a.policy.tls, Some(TlsPolicy::Verify));
+        assert_eq!(a.policy.max_connections, std::num::NonZeroU32::new(5));
+        assert_eq!(
+            a.policy.rate,
+            spool_core::Rate::new(100, Duration::from_secs(60)).ok()
+        );
+        assert_eq!(b.next_hops[1].to_string(), "mx:d.example:26");
+        assert_eq!(b.policy, spool_core::DestinationPolicy::default());
+        assert!(b.domain.matches("x.b.example") && !b.domain.matches("b.example"));
+        let servers: Vec<_> = route.dns_servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["192.0.2.53:53", "[::1]:5353"]);
+        let own = [
+            Own::Name("mx.example.org".to_owned()),
+            Own::Address([192, 0, 2, 1].into()),
+        ];
+        assert_eq!(
+            (route.mx_port, &route.own[..], route.ignore_networks.len()),
+            (26, &own[..], 0)
+        );
+    }
+
+    #[test]
+    fn rules_that_cannot_both_be_true_are_refused_where_the_second_stands() {
+        let rule = |domain: &str, more: &str| format!("[[route.rule]]\ndomain = \"{domain}\"\n{more}\n");
+        let (to, other) = ("next_hops = [\"s:25\"]", "next_hops = [\"t:25\"]");
+        let cases = [
+            // Line 5 is the second rule's domain, line 6 its next hops.
+            (
+                rule("b\u{fc}cher.example", to) + &rule("XN--BCHER-kva.example", other),
+                Some("5: route.rule.domain: "),
+            ),
+            (
+                rule("a.example", to) + &rule("b.example", &format!("{to}\nmax_connections = 2")),
+                Some("6: route.rule.next_hops: "),
+            ),
+            (
+                rule("a.example", &format!("{to}\ntls = \"none\""))
+                    + &rule("b.example", &format!("{other}\ntls = \"verify\"")),
+                None,
+            ),
+            (rule("a.example", to) + &rule("b.example", to), None),
+            (
+                rule("a.example", "tls = \"none\"") + &rule("b.example", "tls = \"verify\""),
+                None,
+            ),
+            (
+                format!("[route]\n{to}\n") + &rule("a.example", &format!("{to}\nrate = \"1/1s\"")),
+                Some("5: route.rule.next_hops: "),
+            ),
+            (format!("[route]\n{to}\n") + &rule("a.example", to), None),
+        ];
+        for (text, expected) in cases {
+            match (Config::parse(&text), expected) {
+                (Ok(_), None) => {}
+                (Err(_), Some(expected)) => {
+                    let found = problems(&text);
+                    assert!(
+                        found.len() == 1 && found[0].starts_with(expected),
+                        "{text}\n{found:?}"
+                    );
+                }
+                (result, _) => panic!("{text}\n{:?}", result.err()),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_rule_is_told_with_its_line() {
+        let text = "[route]\nmx_port = 0\ndns_servers = [\"ns.example\"]\nown = [\"[::1]\"]\nignore_networks = [\"10.0.0.1/8\"]\n\
+                    [[route.rule]]\ntls = \"yes\"\n[[route.rule]]\ndomain = \"a.example\"\nmax_connections = 0\nrate = \"0/1m\"\nfrob = 1\n";
+        let found = problems(text);
+        let lines: Vec<_> = found
+            .iter()
+            .map(|problem| problem.split(':').next().unwrap())
+            .collect();
+        assert_eq!(
+            lines,
+            ["2", "3", "4", "5", "6", "7", "10", "11", "12"],
+            "{found:#?}"
+        );
+    }
+
+    #[test]
     fn what_comes_later_is_refused_and_not_ignored() {
         for text in [
             "[listen]\nsmtps = [\"127.0.0.1:465\"]",
             "[listen.tls]\ncertificate = \"a.pem\"",
             "[relay]\nusers_file = \"users\"",
-            "[client]\ntls = \"required\"",
-            "[client]\nsource_addresses = [\"192.0.2.1\"]",
             "[retry]\nbounce_from = \"a@example.org\"",
             "[retry]\ndelay_warning_after = \"4h\"",
             "[spool]\npurge_removed_after = \"30d\"",
-            "[[route.rule]]\ndomain = \"a.example\"\nnext_hops = [\"b:25\"]\nrate = \"100/1m\"",
         ] {
             let found = problems(text);
             let line = text.lines().count();
@@ -236,6 +357,41 @@ mod tests {
                 "{text}: {found:?}"
             );
             assert!(found[0].contains("not yet supported"), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_names_its_host_and_one_secret() {
+        let login = "[client]\ntls = \"verify\"\n[[client.login]]\nnext_hop = \"smtp.example.net:587\"\nuser = \"ada\"\n";
+        let config = Config::parse(&format!("{login}password_file = \"secret\"\n")).unwrap();
+        let [login_read] = config.client.logins.as_slice() else {
+            panic!("{:?}", config.client);
+        };
+        assert_eq!(login_read.secret, Secret::Password("secret".into()));
+        assert_eq!(login_read.security, AuthSecurity::VerifiedTls);
+        for (text, line, what) in [
+            (login.to_owned(), "3", "only one of them"),
+            (
+                format!("{login}password_file = \"a\"\ntoken_file = \"b\"\n"),
+                "3",
+                "only one of them",
+            ),
+            (
+                format!("{login}token_file = \"b\"\nsecurity = \"tls\"\n"),
+                "7",
+                "must be",
+            ),
+            (
+                "[[client.login]]\nuser = \"ada\"\ntoken_file = \"b\"\n".to_owned(),
+                "1",
+                "is missing",
+            ),
+        ] {
+            let found = problems(&text);
+            assert!(
+                found.len() == 1 && found[0].starts_with(&format!("{line}: ")) && found[0].contains(what),
+                "{text}: {found:?}"
+            );
         }
     }
 }

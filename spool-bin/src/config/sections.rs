@@ -1,8 +1,10 @@
 //! Each section of the file, with its keys, their defaults and their ranges.
 
+use super::client::client;
 use super::reader::{Section, Source, flag, number, parsed, positive_span, share, size, span, text};
-use super::{Client, Config, Disk, Limits, Problem, Retry};
-use spool_core::{DestinationPolicy, DomainPattern, NextHop, Rule, valid_domain};
+use super::route::route;
+use super::{Config, Disk, Limits, Problem, Retry};
+use spool_core::{DomainPattern, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,13 +27,8 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 }
 
 fn root(section: Section<'_, '_>) -> Config {
-    let (listen, route) = (section.section("listen"), section.section("route"));
+    let listen = section.section("listen");
     let (allow_networks, allow_domains) = relay(section.section("relay"));
-    let (next_hops, rules) = (hops(&route, "next_hops"), rules(&route));
-    route.later("mx_port", |value| {
-        number(1)(value).ok().map(|port: u16| port == 25)
-    });
-    route.end();
     let admin_section = section.section("admin");
     let token_file = admin_section.get("token_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
@@ -53,8 +50,7 @@ fn root(section: Section<'_, '_>) -> Config {
         limits: limits(listen.section("limits")),
         allow_networks,
         allow_domains,
-        next_hops,
-        rules,
+        route: route(section.section("route")),
         retry: retry(section.section("retry")),
         client: client(section.section("client")),
         disk: disk(section.section("spool")),
@@ -139,39 +135,9 @@ fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>) {
     (networks, domains)
 }
 
-fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
+pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
     let text = text(value)?;
     DomainPattern::parse(&text).ok_or_else(|| format!("{text:?} is no domain"))
-}
-
-fn hops(section: &Section<'_, '_>, key: &'static str) -> Vec<NextHop> {
-    section.list(key, Vec::new(), parsed)
-}
-
-fn rules(route: &Section<'_, '_>) -> Vec<Rule> {
-    let rule = |(section, place): (Section<'_, '_>, std::ops::Range<usize>)| {
-        let domain = section.get("domain", None, |value| domain(value).map(Some));
-        let next_hops = hops(&section, "next_hops");
-        for key in ["domain", "next_hops"] {
-            if section.place(key).is_none() {
-                section.problem(key, place.clone(), "is missing");
-            }
-        }
-        if let Some(place) = section.place("next_hops").filter(|_| next_hops.is_empty()) {
-            section.problem("next_hops", place, "must name at least one next hop");
-        }
-        // A rule has no defaults: whatever is set is a wish.
-        section.later("tls", |value| value.as_str().map(|_| false));
-        section.later("max_connections", |value| value.as_integer().map(|_| false));
-        section.later("rate", |value| value.as_str().map(|_| false));
-        section.end();
-        Some(Rule {
-            domain: domain?,
-            next_hops: next_hops.into(),
-            policy: DestinationPolicy::default(),
-        })
-    };
-    route.sections("rule").into_iter().filter_map(rule).collect()
 }
 
 fn retry(section: Section<'_, '_>) -> Retry {
@@ -193,33 +159,6 @@ fn retry(section: Section<'_, '_>) -> Retry {
     retry
 }
 
-fn client(section: Section<'_, '_>) -> Client {
-    let minutes = |m: u64| Duration::from_secs(m * 60);
-    section.get("tls", (), |value| match text(value)?.as_str() {
-        "none" | "opportunistic" => Ok(()),
-        other @ ("required" | "verify") => Err(format!("{other:?} is not yet supported")),
-        other => Err(format!(
-            "{other:?}: must be \"none\", \"opportunistic\", \"required\" or \"verify\""
-        )),
-    });
-    section.later("source_addresses", |value| {
-        value.as_array().map(|list| list.is_empty())
-    });
-    let client = Client {
-        connections: section.get("connections", 500, number(1)),
-        connections_per_destination: section.get("connections_per_destination", 10, number(1)),
-        messages_per_connection: section.get("messages_per_connection", 100, number(1)),
-        idle_timeout: section.get("idle_timeout", Duration::from_secs(5), span),
-        connect_timeout: section.get("connect_timeout", Duration::from_secs(30), positive_span),
-        greeting_timeout: section.get("greeting_timeout", minutes(5), positive_span),
-        command_timeout: section.get("command_timeout", minutes(5), positive_span),
-        data_timeout: section.get("data_timeout", minutes(5), positive_span),
-        final_reply_timeout: section.get("final_reply_timeout", minutes(10), positive_span),
-    };
-    section.end();
-    client
-}
-
 fn disk(section: Section<'_, '_>) -> Disk {
     let segment_size = section.get("segment_size", 64 << 20, size);
     if let Some(place) = section.place("segment_size").filter(|_| segment_size < 64 << 10) {
@@ -230,6 +169,7 @@ fn disk(section: Section<'_, '_>) -> Disk {
         min_free_space: section.get("min_free_space", 256 << 20, size),
         max_messages: section.get("max_messages", 0, number(0)),
         memory_limit: section.get("memory_limit", 512 << 20, size),
+        scrub_rate: section.get("scrub_rate", 2 << 20, size),
     };
     later_text(&section, "purge_removed_after");
     section.end();

@@ -1,5 +1,6 @@
-//! The texts that stand for spans and sizes.
+//! The texts that stand for spans, sizes and rates.
 
+use spool_core::Rate;
 use std::time::Duration;
 
 /// `500ms 90s 15m 2h 3d`.
@@ -39,9 +40,30 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(wrong)
 }
 
+/// `100/1m`.
+pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
+    let wrong = || format!("{text:?} is no rate; write messages/span, as 100/1m");
+    let (messages, per) = text.split_once('/').ok_or_else(wrong)?;
+    let messages = messages.parse().map_err(|_| wrong())?;
+    Rate::new(messages, parse_span(per)?).map_err(|error| format!("{text:?}: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_messages_in_a_span() {
+        assert_eq!(
+            parse_rate("100/1m"),
+            Ok(Rate::new(100, Duration::from_secs(60)).unwrap())
+        );
+        for bad in [
+            "", "100", "/1m", "100/", "100/m", "0/1m", "1/0s", "-1/1m", "1/1m/1m", "1.5/1s",
+        ] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn spans_and_sizes_need_their_units() {

@@ -7,7 +7,7 @@
 
 use super::change::{Addition, Change, NewMessage};
 use super::frame::Kind;
-use super::fs::Mode;
+use super::fs::{Mode, is_shortage};
 use super::record::{self, AddRecord, MarkRecord, StateRecord};
 use super::scan::{Item, Scan};
 use super::segment::{self, Place, Seq};
@@ -15,12 +15,16 @@ use super::{Store, locked};
 use crate::id::MessageId;
 use crate::message::Section;
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 /// Bytes that one step copies, and one message more.
 const STEP_BYTES: u64 = 256 << 10;
 /// Frames that one step looks at.
 const STEP_FRAMES: usize = 2048;
+/// How long a step looks for something to copy: an add that comes meanwhile waits.
+const STEP_TIME: Duration = Duration::from_millis(5);
 
 /// How far it has come.
 #[derive(Debug, Default)]
@@ -34,7 +38,7 @@ impl Store {
     /// Makes one step, if the journal holds too much that is no longer needed; whether there is more to do. Meant for the
     /// time between commits, with [`Store::maintain`] after it.
     pub fn compact(&self) -> bool {
-        if self.failed.get().is_some() {
+        if self.failed.get().is_some() || self.loading().is_some() {
             return false;
         }
         let mut writer = locked(&self.writer);
@@ -43,10 +47,14 @@ impl Store {
             let slack = u64::from(self.options.slack_segments) * self.options.segment_size;
             let victim = locked(&self.index).victim(writer.head(), slack, &compaction.unmovable);
             let Some(seq) = victim else { return false };
-            compaction.scan = self.scan(seq).map(|scan| (seq, scan));
-            if compaction.scan.is_none() {
-                compaction.unmovable.insert(seq);
-                return true;
+            match self.scan(seq) {
+                Ok(scan) => compaction.scan = Some((seq, scan)),
+                // Descriptors come back.
+                Err(error) if is_shortage(&error) => return false,
+                Err(_) => {
+                    compaction.unmovable.insert(seq);
+                    return true;
+                }
             }
         }
         let Some((seq, mut scan)) = compaction.scan.take() else {
@@ -69,14 +77,15 @@ impl Store {
         true
     }
 
-    fn scan(&self, seq: Seq) -> Option<Scan> {
-        let file = self.fs.open(&segment::path(&self.journal, seq), Mode::Read);
-        file.and_then(|file| Scan::new(file, seq, false)).ok()
+    fn scan(&self, seq: Seq) -> io::Result<Scan> {
+        let file = self.fs.open(&segment::path(&self.journal, seq), Mode::Read)?;
+        Scan::new(file, seq, false)
     }
 
     /// The next things to be copied, and whether the segment has ended.
     fn gather(&self, scan: &mut Scan) -> (Vec<Change>, bool) {
         let (mut changes, mut bytes, mut moved) = (Vec::new(), 0, HashSet::new());
+        let begun = Instant::now();
         for _ in 0..STEP_FRAMES {
             match scan.next() {
                 Ok(Some(Item::Frame { place, header })) => {
@@ -91,7 +100,7 @@ impl Store {
                 Ok(Some(Item::Damage(_))) => {}
                 Ok(Some(Item::Tail(_)) | None) | Err(_) => return (changes, true),
             }
-            if bytes >= STEP_BYTES {
+            if bytes >= STEP_BYTES || begun.elapsed() >= STEP_TIME {
                 break;
             }
         }

@@ -1,11 +1,14 @@
 //! The spool directory itself: whose it is, what format it has, how it is made, and the lock on it.
 //!
-//! A directory that is no spool, or one of a newer format, or one in use, is left as it is. A creation that was cut
+//! A directory that is no spool, or one of a newer format, or one in use, is left as it is; so is one with a link in the place
+//! of a directory inside. A spool that others may read or write is closed to them. A creation that was cut
 //! off at any point is taken up again. `FORMAT` is the last thing to come: with it a directory is a spool.
 
-use super::OpenError;
+use super::event_log::EVENTS;
 use super::fs::{Fs, FsFile, Mode};
+use super::key_log::KEYS;
 use super::replay::io_error;
+use super::{OpenError, Shelf};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +22,19 @@ const LOCK_FILE: &str = "lock";
 pub(super) const JOURNAL: &str = "journal";
 /// The directory of what could not be read.
 pub(super) const CORRUPT: &str = "corrupt";
+
+/// Every directory inside.
+const INNER: [&str; 6] = [
+    JOURNAL,
+    CORRUPT,
+    EVENTS,
+    KEYS,
+    Shelf::Removed.name(),
+    Shelf::Quarantine.name(),
+];
+/// Bits of others than the owner, and those with which they could change something.
+const OTHERS: u32 = 0o077;
+const WRITERS: u32 = 0o022;
 
 /// Whether a directory is a spool, or may become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,16 +54,24 @@ pub(super) fn claim(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenErro
     }
     examine(fs, dir)?;
     let lock = lock(fs, dir)?;
-    // Again, behind the lock: another process may just have finished the creation.
+    // Followed, if it is a link itself: the operator's choice. What is inside is ours.
+    tighten(fs, &dir.join("."))?;
+    // Again, behind the lock and closed to others: another process may just have finished the creation.
     let found = examine(fs, dir)?;
+    for path in INNER.map(|name| dir.join(name)) {
+        tighten(fs, &path)?;
+    }
     for name in [JOURNAL, CORRUPT] {
         let path = dir.join(name);
         match fs.make_dir(&path) {
-            Ok(()) => fs.sync_dir(dir).map_err(io_error("sync", dir))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(io_error("make", &path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(io_error("make", &path)(error));
+            }
+            Ok(()) | Err(_) => {}
         }
     }
+    // Names that another process made and did not live to sync, too: from here on they are built on.
+    fs.sync_dir(dir).map_err(io_error("sync", dir))?;
     if found == Found::Unfinished {
         finish_creation(fs, dir)?;
     }
@@ -87,8 +111,38 @@ fn parent(dir: &Path) -> PathBuf {
     }
 }
 
+/// Nobody else may read mail, or put something in its place. A directory of someone else's is not made ours.
+fn tighten(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    let mode = match fs.dir_mode(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        mode => mode.map_err(io_error("use", dir))?,
+    };
+    if let Some(owner) = fs.foreign_owner(dir).map_err(io_error("look at", dir))? {
+        let dir = dir.to_owned();
+        return Err(OpenError::ForeignOwner { dir, owner });
+    }
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    if mode & WRITERS == 0 {
+        tracing::info!(dir = %dir.display(), mode = format!("{mode:03o}"), "closed to others: mode 700");
+    } else {
+        tracing::warn!(dir = %dir.display(), mode = format!("{mode:03o}"), "others could write here; closed to them: mode 700");
+    }
+    fs.close_dir(dir).map_err(io_error("close to others", dir))
+}
+
 fn examine(fs: &dyn Fs, dir: &Path) -> Result<Found, OpenError> {
     let names = fs.list(dir).map_err(io_error("list", dir))?;
+    // A link would lead somewhere else, and what is done there would not be ours.
+    for path in INNER.map(|name| dir.join(name)) {
+        match fs.dir_mode(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("use", &path)(error));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
     if names.iter().any(|name| name == FORMAT_FILE) {
         return check_format(fs, dir).map(|()| Found::Spool);
     }
@@ -137,6 +191,10 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
         made => made,
     };
     let file = file.map_err(io_error("open", &path))?;
+    if file.is_shared().map_err(io_error("look at", &path))? {
+        let why = "it has a second name or another owner; take it away";
+        return Err(io_error("write", &path)(io::Error::other(why)));
+    }
     if file.try_lock().map_err(io_error("lock", &path))? {
         return Ok(file);
     }
@@ -158,12 +216,11 @@ fn finish_creation(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     file.write_at(0, text.as_bytes())
         .and_then(|()| file.sync_data())
         .map_err(io_error("write", &draft))?;
-    // The directories and the lock last before FORMAT says that they are there; then FORMAT, then the spool's own
-    // name, which a creation that was cut off may have left unsynced.
-    fs.sync_dir(dir).map_err(io_error("sync", dir))?;
+    // The spool's own name lasts before FORMAT says that it is a spool: no later start looks after it. A creation that was
+    // cut off may have left it unsynced.
+    let parent = parent(dir);
+    fs.sync_dir(&parent).map_err(io_error("sync", &parent))?;
     fs.rename(&draft, &dir.join(FORMAT_FILE))
         .map_err(io_error("rename", &draft))?;
-    fs.sync_dir(dir).map_err(io_error("sync", dir))?;
-    let parent = parent(dir);
-    fs.sync_dir(&parent).map_err(io_error("sync", &parent))
+    fs.sync_dir(dir).map_err(io_error("sync", dir))
 }

@@ -63,10 +63,21 @@ pub enum StoreError {
     /// The change itself is wrong: an add without messages, a taken id, a body beyond the format's limits.
     #[error("not a valid change: {0}")]
     Invalid(String),
+    /// What was there at the start is still being read; only mail of this life can be added and changed.
+    #[error("the spool is still loading what was there at its start")]
+    Loading,
     /// No live message has this name.
     #[error("{0}: no such message")]
     NoSuchMessage(MessageId),
-    /// The bytes on disk are not what was written.
+    /// The system was short of descriptors or memory. Nothing is wrong with the message: later it is read.
+    #[error("{id}: cannot be read now: {reason}")]
+    NotNow {
+        /// Whose bytes.
+        id: MessageId,
+        /// The system's words.
+        reason: String,
+    },
+    /// The bytes on disk are not what was written, or the disk does not give them back.
     #[error("{id}: damaged on disk: {reason}")]
     Damaged {
         /// Whose bytes.

@@ -1,15 +1,16 @@
 //! The checkup of a spool that nobody holds: every segment, every live message with its body, and both shelves.
 //!
-//! It holds the spool's lock while it looks. Without `repair` it changes nothing. With it, it does what a start would do,
-//! and moves files that belong to nothing into `corrupt/`; it never deletes a byte and never gives a message up.
+//! It holds the spool's lock while it looks, and closes the directory to others. Without `repair` it changes nothing else. With
+//! it, it does what a start would do, and moves files that belong to nothing into `corrupt/`; it never deletes a byte and never
+//! gives a message up.
 
 use super::dir::{self, CORRUPT, JOURNAL};
 use super::fs::{Fs, RealFs};
 use super::reader::{Reader, Unread};
 use super::replay::{self, Replay, io_error};
 use super::segment::{self, SPARE};
-use super::shelf::{self, Shelf};
-use super::{OpenError, Store, StoreOptions};
+use super::shelf::{self, Flaw, Shelf};
+use super::{OpenError, recovery};
 use crate::id::MessageId;
 use std::collections::BTreeSet;
 use std::io;
@@ -30,6 +31,8 @@ pub enum Ailment {
     Duplicated,
     /// A pair on a shelf that cannot be recovered as it is.
     Unreadable,
+    /// Whole, but not what belongs there: a pair that its checksum or its name does not fit.
+    Mismatched,
 }
 
 /// One thing that is wrong.
@@ -82,17 +85,17 @@ pub fn checkup_on(
     let mut checkup = Checkup::default();
     let journal = dir.join(JOURNAL);
     let seqs = replay::segments(&*fs, &journal)?;
-    let replay = replay::replay(&*fs, &journal, &seqs, u64::MAX)?;
+    let replay = replay::replay(&*fs, &journal, &seqs, u64::MAX, &mut |_| true)?;
     checkup.journal(&*fs, &journal, &replay)?;
     checkup.messages(&fs, &journal, &replay, progress);
     let mut orphans = Vec::new();
     for shelf in Shelf::ALL {
         orphans.extend(checkup.shelf(&*fs, dir, shelf, &replay)?);
     }
-    drop(lock);
     if repair {
-        mend(&fs, dir, &orphans)?;
+        mend(&*fs, dir, &replay, &orphans)?;
     }
+    drop(lock);
     Ok(checkup)
 }
 
@@ -110,7 +113,7 @@ impl Checkup {
         for broken in &replay.broken {
             let file = format!("{JOURNAL}/{}", segment::name(broken.seq));
             let what = format!("{} bytes at {}: {}", broken.length, broken.offset, broken.reason);
-            self.note(Ailment::Damaged, file, what, true);
+            self.note(Ailment::Damaged, file, what, !broken.lost);
         }
         for rest in replay.rests.iter().filter(|rest| rest.torn > 0) {
             let file = format!("{JOURNAL}/{}", segment::name(rest.seq));
@@ -148,7 +151,7 @@ impl Checkup {
                     let file = format!("{JOURNAL}/{}", segment::name(entry.add.seq));
                     let reason = match unread {
                         Unread::Gone => "its segment is missing".to_owned(),
-                        Unread::Damaged(reason) => reason,
+                        Unread::Damaged(reason) | Unread::NotNow(reason) => reason,
                     };
                     // What is left of it stays where it is.
                     self.note(Ailment::Damaged, file, format!("message {id}: {reason}"), false);
@@ -176,12 +179,14 @@ impl Checkup {
             let ids = names.iter().filter_map(|name| shelf::id_of(name, kind));
             ids.collect()
         };
-        let (texts, slips) = (of(shelf::TEXT), of(shelf::SLIP));
+        let (texts, slips, drafts) = (of(shelf::TEXT), of(shelf::SLIP), of(shelf::SLIP_DRAFT));
         let file = |id: MessageId, kind: &str| format!("{}/{id}.{kind}", shelf.name());
         for id in texts.union(&slips) {
             if replay.index.get(*id).is_some() {
                 let what = "is on the spool as well, which counts".to_owned();
                 self.note(Ailment::Duplicated, file(*id, shelf::SLIP), what, true);
+            } else if drafts.contains(id) && !slips.contains(id) {
+                // Its draft is found below.
             } else if !slips.contains(id) {
                 let what = "a text without its .json".to_owned();
                 orphans.push(file(*id, shelf::TEXT));
@@ -189,7 +194,12 @@ impl Checkup {
             } else {
                 match shelf::look_at(fs, dir, shelf, *id) {
                     Ok(_) => self.shelved += 1,
-                    Err(reason) => self.note(Ailment::Unreadable, file(*id, shelf::SLIP), reason, false),
+                    Err(Flaw::Unreadable(reason)) => {
+                        self.note(Ailment::Unreadable, file(*id, shelf::SLIP), reason, false);
+                    }
+                    Err(Flaw::Mismatched(reason)) => {
+                        self.note(Ailment::Mismatched, file(*id, shelf::SLIP), reason, false);
+                    }
                 }
             }
         }
@@ -209,9 +219,11 @@ impl Checkup {
     }
 }
 
-/// A start sets damage aside, cuts torn ends and tidies the shelves; what is left are texts without a slip.
-fn mend(fs: &Arc<dyn Fs>, dir: &Path, orphans: &[String]) -> Result<(), OpenError> {
-    let (_store, _) = Store::open_on(Arc::clone(fs), dir, &StoreOptions::default())?;
+/// As a start does: sets damage aside, cuts torn ends and tidies the shelves. What is left are texts without a slip.
+fn mend(fs: &dyn Fs, dir: &Path, replay: &Replay, orphans: &[String]) -> Result<(), OpenError> {
+    recovery::repair(fs, dir, replay)?;
+    let live = |id| replay.index.get(id).is_some();
+    shelf::tidy(fs, dir, &live).map_err(io_error("tidy the shelves of", dir))?;
     for orphan in orphans {
         let (from, to) = (dir.join(orphan), dir.join(CORRUPT).join(orphan.replace('/', "-")));
         fs.rename(&from, &to).map_err(io_error("move", &from))?;

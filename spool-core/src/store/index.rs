@@ -7,6 +7,7 @@ use super::segment::{Place, Seq};
 use crate::id::MessageId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Bound;
 
 /// Where a live message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,19 @@ impl Index {
         self.segments.len()
     }
 
+    /// The first segment on disk within `from`.
+    pub(super) fn next_segment(&self, from: Bound<Seq>) -> Option<Seq> {
+        self.segments
+            .range((from, Bound::Unbounded))
+            .next()
+            .map(|(seq, _)| *seq)
+    }
+
+    /// Whether the segment is still there.
+    pub(super) fn is_on_disk(&self, seq: Seq) -> bool {
+        self.segments.contains_key(&seq)
+    }
+
     pub(super) fn get(&self, id: MessageId) -> Option<Entry> {
         self.messages.get(&id).copied()
     }
@@ -71,6 +85,18 @@ impl Index {
     /// Every live message.
     pub(super) fn iter(&self) -> impl Iterator<Item = (MessageId, Entry)> {
         self.messages.iter().map(|(id, entry)| (*id, *entry))
+    }
+
+    /// Room for `more` messages, so that taking them in does not take long.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.messages.reserve(more);
+    }
+
+    /// Takes in everything about `later` messages and segments, none of which it knows.
+    pub(super) fn absorb(&mut self, later: Self) {
+        self.messages.extend(later.messages);
+        self.segments.extend(later.segments);
+        self.changed = true;
     }
 
     /// Whether a segment may have come free since [`Index::take_free`] last looked.
@@ -82,6 +108,11 @@ impl Index {
     pub(super) fn open_segment(&mut self, seq: Seq) {
         self.segments.entry(seq).or_default();
         self.changed = true;
+    }
+
+    /// A segment is to stay on disk, whatever it is known to hold.
+    pub(super) fn keep(&mut self, seq: Seq) {
+        self.segments.entry(seq).or_default().pins += 1;
     }
 
     /// A segment is off the disk for good.

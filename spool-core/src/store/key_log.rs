@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The log's directory.
-const KEYS: &str = "keys";
+pub(super) const KEYS: &str = "keys";
 /// The window is covered by so many files.
 const FILES: u32 = 4;
 
@@ -57,14 +57,15 @@ impl KeyLog {
         for part in lines.parts() {
             let file = fs.open(&lines.path(part.number), Mode::Read)?;
             lines::scan(&*file, 0, part.size, &mut |line, _| {
-                // What is torn is told again from the journal.
-                if let Ok(Line { key, ids, at }) = serde_json::from_slice(line) {
+                if let Some(Line { key, ids, at }) = lines::unseal(line) {
                     keys.push(RememberedKey { key, ids, at });
+                } else {
+                    // The journal may still tell it.
+                    tracing::warn!(file = part.number, "a line of the key log is damaged");
                 }
                 ControlFlow::Continue(())
             })?;
         }
-        lines.sync_newest()?;
         let (queue, now) = (Vec::new(), Timestamp::default());
         let inner = Mutex::new(Inner { lines, queue, now });
         Ok((Self { window, inner }, keys))
@@ -93,11 +94,20 @@ impl KeyLog {
         self.lock().flush(self.window)
     }
 
+    /// The first sync that failed. No segment with a name in it may go after it, and the names in memory would have no bound.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.lock().lines.failed()
+    }
+
     /// The same, durably.
     pub(super) fn sync(&self) -> io::Result<()> {
         let mut inner = self.lock();
         inner.flush(self.window)?;
-        inner.lines.sync()
+        inner.lines.sync()?;
+        inner
+            .lines
+            .failed()
+            .map_or(Ok(()), |text| Err(io::Error::other(text)))
     }
 }
 
@@ -122,8 +132,7 @@ impl Inner {
         let mut bytes = Vec::new();
         for key in &self.queue {
             let RememberedKey { key, ids, at } = key.clone();
-            serde_json::to_writer(&mut bytes, &Line { key, ids, at })?;
-            bytes.push(b'\n');
+            lines::seal(&mut bytes, &Line { key, ids, at })?;
         }
         self.lines.append(&bytes)?;
         self.queue.clear();
@@ -152,8 +161,10 @@ pub(super) fn merge(
     let is_new = |key: &RememberedKey| !known.contains(&(key.key.clone() + &key.at.to_string()));
     let unlogged: Vec<RememberedKey> = journal.into_iter().filter(is_new).collect();
     logged.extend(unlogged.iter().cloned());
+    // The last one written, not the latest: the clock may have been set back.
+    let now = logged.last().map(|key| key.at);
     logged.sort_by_key(|key| key.at);
-    if let Some(now) = logged.last().map(|key| key.at) {
+    if let Some(now) = now {
         logged.retain(|key| now.since(key.at) <= window);
     }
     (logged, unlogged)

@@ -1,9 +1,12 @@
 //! Lines: an append-only log of text lines over numbered files, beside the journal.
 //!
-//! Only the end of the newest file can be torn: a file is synced before the next one is begun. It is for what can be told
-//! again from the journal, or done without; a failure here never reaches a commit.
+//! A line is a JSON object whose last member is a checksum of what stands before it; one that does not match is none.
+//! Only the newest file can be torn: a file is synced before the next one is begun. It is for what can be told again from
+//! the journal, or done without; a failure here never reaches a commit.
 
 use super::fs::{Fs, FsFile, Mode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
@@ -13,6 +16,11 @@ use std::sync::Arc;
 const CHUNK: usize = 64 << 10;
 /// A line that is longer is damage.
 const MAX_LINE: usize = 16 << 20;
+
+/// Bytes of a line's end: its checksum.
+const TRAILER: usize = 23;
+/// What the name of a file ends in that is being written anew.
+pub(super) const DRAFT: &str = ".draft";
 
 /// One file of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +37,26 @@ pub(super) struct Lines {
     dir: PathBuf,
     parts: VecDeque<Part>,
     head: Option<Arc<dyn FsFile>>,
-    dirty: bool,
+    /// Bytes written since the last sync.
+    dirty: u64,
     /// The head's name may not be durable yet.
     unnamed: bool,
+    /// The first sync that failed: what was written before it is in doubt.
+    failed: Option<String>,
 }
 
-fn parse_name(name: &str) -> Option<u64> {
+/// The number in a file's name.
+pub(super) fn parse_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".jsonl")?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
+/// A sync of more would hold up the commits that come meanwhile.
+const MOST_UNSYNCED: u64 = 1 << 20;
+
 impl Lines {
-    /// The log in the directory `dir`, which is made when something is first written.
+    /// The log in the directory `dir`, which is made when something is first written. What is no line of the newest file is
+    /// dropped, and the rest is made durable: an earlier process may have ended before it was.
     pub(super) fn open(fs: Arc<dyn Fs>, dir: PathBuf) -> io::Result<Self> {
         let names = match fs.list(&dir) {
             Ok(names) => names,
@@ -54,12 +70,24 @@ impl Lines {
             dir,
             parts: VecDeque::new(),
             head: None,
-            dirty: false,
+            dirty: 0,
             unnamed: false,
+            failed: None,
         };
+        for name in names.iter().filter(|name| name.ends_with(DRAFT)) {
+            lines.fs.unlink(&lines.dir.join(name))?;
+        }
         for number in numbers {
             let size = lines.fs.open(&lines.path(number), Mode::Read)?.size()?;
             lines.parts.push_back(Part { number, size });
+        }
+        if let Some(newest) = lines.parts.back_mut() {
+            clean(&*lines.fs, &lines.dir, newest);
+            lines
+                .fs
+                .open(&path(&lines.dir, newest.number), Mode::Write)?
+                .sync_data()?;
+            lines.fs.sync_dir(&lines.dir)?;
         }
         Ok(lines)
     }
@@ -74,34 +102,6 @@ impl Lines {
 
     pub(super) fn parts(&self) -> &VecDeque<Part> {
         &self.parts
-    }
-
-    /// Cuts the newest file to `size`; to 0: it goes away.
-    pub(super) fn cut(&mut self, size: u64) -> io::Result<()> {
-        let Some(part) = self.parts.back_mut() else {
-            return Ok(());
-        };
-        if part.size == size && size > 0 {
-            return Ok(());
-        }
-        let path = path(&self.dir, part.number);
-        if size == 0 {
-            self.parts.pop_back();
-            return self.fs.unlink(&path);
-        }
-        part.size = size;
-        let file = self.fs.open(&path, Mode::Write)?;
-        file.set_len(size)?;
-        file.sync_data()
-    }
-
-    /// Makes what an earlier run left durable: that process may have ended before it was, and the power is still on.
-    pub(super) fn sync_newest(&self) -> io::Result<()> {
-        let Some(part) = self.parts.back() else {
-            return Ok(());
-        };
-        self.fs.open(&self.path(part.number), Mode::Write)?.sync_data()?;
-        self.fs.sync_dir(&self.dir)
     }
 
     /// Begins a new file.
@@ -128,13 +128,12 @@ impl Lines {
 
     fn make_dir(&self) -> io::Result<()> {
         match self.fs.make_dir(&self.dir) {
-            Ok(()) => self
-                .dir
-                .parent()
-                .map_or(Ok(()), |parent| self.fs.sync_dir(parent)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // Made before, and then the sync failed, perhaps.
+            Ok(()) | Err(_) => {}
         }
+        let parent = self.dir.parent();
+        parent.map_or(Ok(()), |parent| self.fs.sync_dir(parent))
     }
 
     /// Whether something can be appended; a log that was just opened begins a new file.
@@ -147,33 +146,40 @@ impl Lines {
         let (Some(head), Some(part)) = (&self.head, self.parts.back_mut()) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        self.dirty = true;
+        let length = bytes.len() as u64;
+        self.dirty += length;
         head.write_at(part.size, bytes)?;
-        part.size += bytes.len() as u64;
+        part.size += length;
+        if self.dirty >= MOST_UNSYNCED {
+            return self.sync();
+        }
         Ok(())
     }
 
-    /// Makes all of it durable. After a failure the newest file is left behind: nobody knows what of it is on disk.
+    /// Makes all of it durable. After a failure the newest file is left behind: nobody knows what of it is on disk, and
+    /// a later sync says nothing about it.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        let synced = self.try_sync();
-        if synced.is_err() {
+        // Without a descriptor for it nothing has failed yet.
+        let dir = if self.unnamed {
+            Some(self.fs.open_dir(&self.dir)?)
+        } else {
+            None
+        };
+        let head = self.head.as_ref().filter(|_| self.dirty > 0);
+        let synced = head.map_or(Ok(()), |head| head.sync_data());
+        let synced = synced.and_then(|()| dir.map_or(Ok(()), |dir| dir.sync()));
+        (self.dirty, self.unnamed) = (0, false);
+        if let Err(error) = &synced {
+            let text = format!("sync {}: {error}", self.dir.display());
+            self.failed.get_or_insert(text);
             self.head = None;
         }
         synced
     }
 
-    fn try_sync(&mut self) -> io::Result<()> {
-        if self.dirty
-            && let Some(head) = &self.head
-        {
-            head.sync_data()?;
-        }
-        self.dirty = false;
-        if self.unnamed {
-            self.fs.sync_dir(&self.dir)?;
-        }
-        self.unnamed = false;
-        Ok(())
+    /// The first sync that failed.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.failed.clone()
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -187,6 +193,132 @@ impl Lines {
             let _ = self.fs.unlink(&self.path(part.number));
         }
     }
+}
+
+/// Drops what is no line of a file that may be torn. On a full disk it stays, and is stepped over.
+fn clean(fs: &dyn Fs, dir: &Path, part: &mut Part) {
+    let path = path(dir, part.number);
+    let done = fs.open(&path, Mode::Read).and_then(|file| {
+        let bad = flaws(&*file, part.size)?;
+        if !bad.is_empty() {
+            part.size = rewrite(fs, dir, *part)?;
+            let bytes: u64 = bad.iter().map(|flaw| flaw.length).sum();
+            tracing::warn!(file = %path.display(), bytes, "dropped what is no whole line");
+        }
+        Ok(())
+    });
+    if let Err(error) = done {
+        tracing::warn!(file = %path.display(), %error, "could not drop what is no whole line");
+    }
+}
+
+/// Bytes of a file that are no line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flaw {
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    /// Nothing whole follows.
+    pub(super) last: bool,
+}
+
+/// What in the first `size` bytes of a file is no line.
+pub(super) fn flaws(file: &dyn FsFile, size: u64) -> io::Result<Vec<Flaw>> {
+    let (mut all, mut good): (Vec<Flaw>, u64) = (Vec::new(), 0);
+    scan(file, 0, size, &mut |line, behind| {
+        if is_sealed(line) {
+            let start = behind - line.len() as u64 - 1;
+            if start > good {
+                all.push(Flaw {
+                    offset: good,
+                    length: start - good,
+                    last: false,
+                });
+            }
+            good = behind;
+        }
+        ControlFlow::Continue(())
+    })?;
+    if good < size {
+        all.push(Flaw {
+            offset: good,
+            length: size - good,
+            last: true,
+        });
+    }
+    Ok(all)
+}
+
+/// Writes a file anew with its lines alone, at once and as a whole; gives its size.
+pub(super) fn rewrite(fs: &dyn Fs, dir: &Path, part: Part) -> io::Result<u64> {
+    let path = path(dir, part.number);
+    let draft = dir.join(format!("{:020}{DRAFT}", part.number));
+    let from = fs.open(&path, Mode::Read)?;
+    let to = match fs.open(&draft, Mode::Create) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs.unlink(&draft)?;
+            fs.open(&draft, Mode::Create)?
+        }
+        opened => opened?,
+    };
+    let (mut size, mut buffer, mut written) = (0, Vec::new(), Ok(()));
+    let put = |buffer: &mut Vec<u8>, size: &mut u64| {
+        let done = to.write_at(*size, buffer);
+        *size += buffer.len() as u64;
+        buffer.clear();
+        done
+    };
+    scan(&*from, 0, part.size, &mut |line, _| {
+        if is_sealed(line) {
+            buffer.extend_from_slice(line);
+            buffer.push(b'\n');
+        }
+        if buffer.len() >= CHUNK {
+            written = put(&mut buffer, &mut size);
+        }
+        if written.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    let done = written
+        .and_then(|()| put(&mut buffer, &mut size))
+        .and_then(|()| to.sync_data())
+        .and_then(|()| fs.rename(&draft, &path));
+    if let Err(error) = done {
+        let _ = fs.unlink(&draft);
+        return Err(error);
+    }
+    fs.sync_dir(dir)?;
+    Ok(size)
+}
+
+/// Appends `value`, an object, as a line with its checksum.
+pub(super) fn seal(bytes: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
+    let start = bytes.len();
+    serde_json::to_writer(&mut *bytes, value)?;
+    bytes.pop();
+    let trailer = trailer(bytes.get(start..).unwrap_or_default());
+    bytes.extend_from_slice(trailer.as_bytes());
+    bytes.push(b'\n');
+    Ok(())
+}
+
+/// What a line says; `None` when it is not what was written.
+pub(super) fn unseal<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+    is_sealed(line)
+        .then(|| serde_json::from_slice(line).ok())
+        .flatten()
+}
+
+fn is_sealed(line: &[u8]) -> bool {
+    let covered = line.len().checked_sub(TRAILER);
+    let parts = covered.and_then(|covered| line.split_at_checked(covered));
+    parts.is_some_and(|(covered, end)| end == trailer(covered).as_bytes())
+}
+
+fn trailer(covered: &[u8]) -> String {
+    format!(",\"checksum\":\"{:08x}\"}}", crc32c::crc32c(covered))
 }
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {

@@ -13,21 +13,27 @@ mod event_log;
 mod frame;
 pub mod fs;
 mod fsck;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod key_log;
 mod lines;
 mod offline;
+mod open;
 mod permit;
 mod reader;
 mod record;
 mod recovery;
 mod replay;
 mod scan;
+mod scrub;
 mod segment;
 mod shelf;
 #[cfg(test)]
 mod tests;
 mod types;
+mod waste;
 mod writer;
 
 pub use change::{Addition, Change, Finish, NewMessage};
@@ -38,27 +44,29 @@ pub use fsck::{Ailment, Checkup, Finding, checkup, checkup_on};
 pub use offline::{
     ReadBody, count_from_disk, count_from_disk_on, mail_from_disk, status_from_disk, status_from_disk_on,
 };
+pub use open::{Begun, Progress};
+pub use scrub::Scrubbed;
 pub use shelf::{Listed, Shelf, Shelved, export_pair, shelf_from_disk, shelved_text_from_disk};
 pub use types::{Damage, Recovered, Recovery, RememberedKey, StoreOptions, StoreStats};
 
-use crate::event::Event;
 use crate::id::MessageId;
 use crate::message::Message;
-use crate::summary::EnvelopeSummary;
 use bytes::Bytes;
 use compaction::Compaction;
 use event_log::EventLog;
-use fs::{Fs, FsFile, RealFs};
+use fs::{Fs, FsFile, Mode};
 use index::{Entry, Index, weight};
 use key_log::KeyLog;
+use open::Loading;
 use reader::{Reader, Unread};
-use replay::Untold;
+use scrub::Scrub;
 use segment::Seq;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use waste::Waste;
 use writer::{Placed, Tally, Trouble, Writer};
 
 /// Bounds of [`StoreOptions::segment_size`]; offsets have 32 bits.
@@ -66,6 +74,8 @@ const MIN_SEGMENT: u64 = 64 << 10;
 const MAX_SEGMENT: u64 = 2 << 30;
 /// Commits without [`Store::maintain`] after which a commit calls it.
 const MAX_UNATTENDED: u64 = 1000;
+/// With less room than for so many segments, space is given back at once.
+const ROOMY: u64 = 8;
 /// How long [`Store::admit`] trusts what it read of the free space.
 const GAUGE_AGE: Duration = Duration::from_millis(100);
 
@@ -83,6 +93,9 @@ pub struct Store {
     events: EventLog,
     keys: KeyLog,
     compaction: Mutex<Compaction>,
+    loading: Loading,
+    waste: Waste,
+    scrub: Mutex<Scrub>,
     /// Why no change is taken any more.
     failed: OnceLock<String>,
     counters: Counters,
@@ -103,119 +116,6 @@ struct Counters {
 }
 
 impl Store {
-    /// Locks `dir`, making it when missing, and loads what is there.
-    ///
-    /// # Errors
-    /// [`OpenError`]; nothing was changed.
-    pub fn open(dir: &Path, options: &StoreOptions) -> Result<(Self, Recovery), OpenError> {
-        Self::open_on(Arc::new(RealFs), dir, options)
-    }
-
-    /// [`Store::open`] on another file system.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub fn open_on(
-        fs: Arc<dyn Fs>,
-        dir: &Path,
-        options: &StoreOptions,
-    ) -> Result<(Self, Recovery), OpenError> {
-        let options = StoreOptions {
-            segment_size: options.segment_size.clamp(MIN_SEGMENT, MAX_SEGMENT),
-            ..options.clone()
-        };
-        let lock = dir::claim(&*fs, dir)?;
-        let journal = dir.join(dir::JOURNAL);
-        let seqs = replay::segments(&*fs, &journal)?;
-        let (events, keys, logged) = Self::open_logs(&fs, dir, &options)?;
-        let replay = replay::replay(&*fs, &journal, &seqs, events.last())?;
-        let damage = recovery::repair(&*fs, dir, &replay)?;
-        let last = seqs.last().copied();
-        let mut writer = Writer::new(
-            Arc::clone(&fs),
-            journal.clone(),
-            options.clone(),
-            last,
-            replay.last_event.max(events.last()),
-        );
-        writer.adopt_spare();
-        let store = Self {
-            reader: Reader::new(Arc::clone(&fs), journal.clone()),
-            fs,
-            journal,
-            options,
-            writer: Mutex::new(writer),
-            index: Mutex::new(replay.index),
-            events,
-            keys,
-            compaction: Mutex::default(),
-            failed: OnceLock::new(),
-            counters: Counters::default(),
-            gauge: Mutex::default(),
-            _lock: lock,
-        };
-        store.tell_again(replay.untold, replay.last_event);
-        let (keys, unlogged) = key_log::merge(logged, replay.keys, store.options.key_window);
-        unlogged.into_iter().for_each(|key| store.keys.push(key));
-        if let Err(error) = store.tidy_shelves() {
-            // Mail on the journal does not wait for what lies on a shelf.
-            tracing::warn!(%error, "the shelves could not be tidied");
-        }
-        store.maintain();
-        let recovery = Recovery {
-            messages: replay.messages.into_values().collect(),
-            torn_bytes: replay.rests.iter().map(|rest| rest.torn).sum(),
-            damage,
-            last_id: replay.last_id,
-            keys,
-            last_event: store.last_event(),
-            destinations: destinations::load(&*store.fs, dir),
-        };
-        Ok((store, recovery))
-    }
-
-    fn open_logs(
-        fs: &Arc<dyn Fs>,
-        dir: &Path,
-        options: &StoreOptions,
-    ) -> Result<(EventLog, KeyLog, Vec<RememberedKey>), OpenError> {
-        let events = EventLog::open(fs, dir, options.event_log_size);
-        let events = events.map_err(replay::io_error("open the event log of", dir))?;
-        let keys = KeyLog::open(fs, dir, options.key_window);
-        let (keys, logged) = keys.map_err(replay::io_error("open the key log of", dir))?;
-        Ok((events, keys, logged))
-    }
-
-    /// Events that the journal holds and the event log does not.
-    fn tell_again(&self, untold: impl IntoIterator<Item = Untold>, last: u64) {
-        let again = |untold| match untold {
-            Untold::Whole(event) => Some(event),
-            Untold::OfMessage {
-                seq,
-                at,
-                kind,
-                id,
-                entry,
-            } => {
-                // What cannot be read is a gap.
-                let message = self.reader.message(id, entry).ok()?;
-                let envelope = Some(Arc::new(EnvelopeSummary::whole(&message)));
-                let (id, flows) = (Some(id), message.flows);
-                Some(Event {
-                    seq,
-                    at,
-                    id,
-                    flows,
-                    envelope,
-                    kind,
-                })
-            }
-        };
-        let events: Vec<Event> = untold.into_iter().filter_map(again).collect();
-        self.events.push(&events);
-        self.events.raise(last);
-    }
-
     /// Writes `changes` in order with one sync, and answers for each. A `Full` add leaves nothing behind and does not
     /// touch the others; a failed write or sync fails all of them, and every commit after.
     ///
@@ -280,14 +180,19 @@ impl Store {
             Trouble::Disk(text) => Some(text),
         };
         // What a full disk gets back first is what makes room for the spare.
-        loop {
+        while self.loading().is_none() {
             if !locked(&self.index).has_changed() || !self.logs_are_durable() {
                 break;
             }
             let free = locked(&self.index).take_free(writer.head());
-            let unlink = |seq: &Seq| match self.fs.unlink(&segment::path(&self.journal, *seq)) {
-                Ok(()) => true,
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            let unlink = |seq: &Seq| {
+                let path = segment::path(&self.journal, *seq);
+                // While it is open, only its name goes: to free its blocks takes longer than a commit may.
+                self.waste.keep(self.fs.open(&path, Mode::Read).ok());
+                match self.fs.unlink(&path) {
+                    Ok(()) => true,
+                    Err(error) => error.kind() == io::ErrorKind::NotFound,
+                }
             };
             let gone: Vec<Seq> = free.into_iter().filter(unlink).collect();
             if gone.is_empty() {
@@ -300,11 +205,23 @@ impl Store {
                 index.drop_segment(seq);
                 self.reader.forget(seq);
             }
+            if self.available() < ROOMY * self.options.segment_size {
+                self.give_back();
+            }
+        }
+        if let Some(text) = self.keys.failed() {
+            return Err(text);
         }
         match writer.make_spare().map_err(doubt) {
             Err(Some(text)) => Err(text),
-            Ok(()) | Err(None) => Ok(()),
+            Ok(_) | Err(None) => Ok(()),
         }
+    }
+
+    /// Frees the space of segments that were given up. It may take a while, and is meant for a thread that nobody waits for,
+    /// about every second; where space is short, [`Store::maintain`] does it itself.
+    pub fn give_back(&self) {
+        self.waste.empty();
     }
 
     /// What a segment tells must be in the logs before it goes. An event may be lost to a full disk, a name may not.
@@ -322,6 +239,9 @@ impl Store {
             return Err(StoreError::Failed(text.clone()));
         }
         let limit = self.options.max_messages;
+        if limit > 0 {
+            self.all_known()?;
+        }
         if limit > 0 && locked(&self.index).len() as u64 >= limit {
             return Err(StoreError::Full(format!("{limit} messages are on the spool")));
         }
@@ -340,7 +260,7 @@ impl Store {
             let made = writer.make_spare();
             self.count(writer.take_tally());
             return match made {
-                Ok(()) => Ok(()),
+                Ok(_) => Ok(()),
                 Err(Trouble::Refused(error)) => Err(error),
                 Err(Trouble::Disk(text)) => Err(StoreError::Failed(self.fail(text).to_owned())),
             };
@@ -364,7 +284,7 @@ impl Store {
     /// A live message, without its body.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchMessage`], [`StoreError::Damaged`], [`StoreError::Failed`].
+    /// [`StoreError::NoSuchMessage`], [`StoreError::Damaged`], [`StoreError::Loading`].
     pub fn load(&self, id: MessageId) -> Result<Message, StoreError> {
         self.read(id, |entry| self.reader.message(id, entry))
     }
@@ -382,7 +302,7 @@ impl Store {
         let mut before = None;
         loop {
             let Some(entry) = locked(&self.index).get(id) else {
-                return Err(StoreError::NoSuchMessage(id));
+                return Err(self.all_known().err().unwrap_or(StoreError::NoSuchMessage(id)));
             };
             let reason = match get(entry) {
                 Ok(value) => return Ok(value),
@@ -392,6 +312,7 @@ impl Store {
                 }
                 Err(Unread::Gone) => "its segment is missing".to_owned(),
                 Err(Unread::Damaged(reason)) => reason,
+                Err(Unread::NotNow(reason)) => return Err(StoreError::NotNow { id, reason }),
             };
             return Err(StoreError::Damaged { id, reason });
         }
@@ -417,7 +338,10 @@ impl Store {
     }
 
     fn fail(&self, text: String) -> &str {
-        self.failed.get_or_init(|| text)
+        self.failed.get_or_init(|| {
+            tracing::error!(reason = %text, "the disk failed: the spool takes no change any more, until it is started again");
+            text
+        })
     }
 }
 

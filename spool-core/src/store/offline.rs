@@ -7,7 +7,7 @@ use super::OpenError;
 use super::dir::{self, JOURNAL};
 use super::fs::{Fs, RealFs};
 use super::reader::{Reader, Unread};
-use super::replay::{self, Replay};
+use super::replay::{self, Replay, io_error};
 use crate::id::MessageId;
 use crate::message::Message;
 use bytes::Bytes;
@@ -89,7 +89,7 @@ fn mail_from_disk_on(
                     let vanished = Cell::new(false);
                     let body = || match reader.body(entry.add) {
                         Ok(body) => Some(Ok(body)),
-                        Err(Unread::Damaged(reason)) => Some(Err(reason)),
+                        Err(Unread::Damaged(reason) | Unread::NotNow(reason)) => Some(Err(reason)),
                         Err(Unread::Gone) => {
                             vanished.set(true);
                             None
@@ -102,6 +102,9 @@ fn mail_from_disk_on(
                 }
                 // It has ended in the meantime, or was copied forward: another look tells.
                 Err(Unread::Gone) => drop(gone.insert(id)),
+                Err(Unread::NotNow(reason)) => {
+                    return Err(io_error("read", &dir.join(JOURNAL))(io::Error::other(reason)));
+                }
                 // The records were checked a moment ago.
                 Err(Unread::Damaged(_)) => {}
             }
@@ -121,7 +124,7 @@ fn look(fs: &dyn Fs, dir: &Path) -> Result<Replay, OpenError> {
     loop {
         tries += 1;
         let seqs = replay::segments(fs, &journal)?;
-        match replay::replay(fs, &journal, &seqs, u64::MAX) {
+        match replay::replay(fs, &journal, &seqs, u64::MAX, &mut |_| true) {
             // A segment that vanishes may have told of ends that are told nowhere else now.
             Err(OpenError::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound && tries < TRIES => {}

@@ -45,7 +45,7 @@ impl Writer {
                 if live(id) {
                     Ok(())
                 } else {
-                    Err(Trouble::Refused(StoreError::NoSuchMessage(*id)))
+                    Err(Trouble::Refused(self.unknown(*id)))
                 }
             }
             Change::Note { .. } => Ok(()),
@@ -68,6 +68,14 @@ impl Writer {
         }
     }
 
+    /// What is wrong with a message that the index does not have.
+    fn unknown(&self, id: MessageId) -> StoreError {
+        match self.loaded {
+            true => StoreError::NoSuchMessage(id),
+            false => StoreError::Loading,
+        }
+    }
+
     fn permit_add(
         &mut self,
         addition: &Addition,
@@ -75,6 +83,10 @@ impl Writer {
         batch: &mut Batch,
     ) -> Result<(), Trouble> {
         let limit = self.options.max_messages;
+        if limit > 0 && !self.loaded {
+            // How many there are is not known yet.
+            return Err(Trouble::Refused(StoreError::Loading));
+        }
         if limit > 0 {
             let live = index.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
             // Ends in this batch make no room yet: they are not durable.
@@ -95,6 +107,6 @@ impl Writer {
                 )));
             }
         }
-        self.make_spare()
+        self.make_spare().map(drop)
     }
 }

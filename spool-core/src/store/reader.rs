@@ -3,7 +3,7 @@
 //! It keeps a few segments open. It trusts nothing it reads: header, record and body are checked each time.
 
 use super::frame::{self, Header, Kind};
-use super::fs::{Fs, FsFile, Mode};
+use super::fs::{Fs, FsFile, Mode, is_shortage};
 use super::index::Entry;
 use super::record::{self, AddRecord, MarkRecord, StateRecord};
 use super::segment::{self, Place, Seq};
@@ -27,14 +27,18 @@ const GUESS: usize = 4096;
 pub(super) enum Unread {
     /// Its segment is gone: the message has ended, or moved.
     Gone,
-    /// It is not what was written.
+    /// It is not what was written, or the disk does not give it back.
     Damaged(String),
+    /// The system is short of descriptors or memory.
+    NotNow(String),
 }
 
 impl From<io::Error> for Unread {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::NotFound {
             Self::Gone
+        } else if is_shortage(&error) {
+            Self::NotNow(error.to_string())
         } else {
             Self::Damaged(format!("cannot be read: {error}"))
         }

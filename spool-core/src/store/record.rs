@@ -17,6 +17,7 @@ use crate::summary::EnvelopeSummary;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Numbers, time and kinds of the events of one change. Without any, all are zero.
 #[derive(Serialize)]
@@ -47,6 +48,7 @@ impl<'a> TellingOut<'a> {
 
 /// The same, as it is read.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct Telling {
     pub(super) seq: u64,
     pub(super) at: Timestamp,
@@ -94,6 +96,7 @@ struct MessageOut<'a> {
 
 /// The payload of an add, as it is read.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct AddRecord {
     pub(super) spooled_at: Timestamp,
     pub(super) parent: Option<MessageId>,
@@ -106,6 +109,7 @@ pub(super) struct AddRecord {
 
 /// One message of an add.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct MessageRecord {
     pub(super) id: MessageId,
     pub(super) status: Status,
@@ -127,11 +131,23 @@ struct MarkOut<'a> {
 
 /// The payload of a mark.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct MarkRecord {
     pub(super) id: MessageId,
     pub(super) status: Status,
     pub(super) in_flight: Option<Timestamp>,
     pub(super) telling: Telling,
+}
+
+impl MarkRecord {
+    /// How long the message was to wait when this was written; `None` when nobody was told.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let told = !self.telling.kinds.is_empty();
+        match self.status {
+            Status::SendAt(due) if told => Some(due.since(self.telling.at)),
+            Status::SendAt(_) | Status::Frozen => None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -143,6 +159,7 @@ struct StateOut<'a> {
 
 /// The payload of a state.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct StateRecord {
     pub(super) id: MessageId,
     pub(super) state: MessageState,
@@ -158,6 +175,7 @@ struct FinishOut<'a> {
 
 /// The payload of a finish.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct FinishRecord {
     pub(super) id: MessageId,
     pub(super) how: How,

@@ -2,11 +2,14 @@
 //!
 //! First every damaged byte is copied to `corrupt/`, and the copies last; only then the journal is touched: a hole is
 //! laid over the damage, a torn end is cut. A crash in between repeats the same steps with the same outcome. It
-//! never deletes a damaged byte that was not copied.
+//! never deletes a damaged byte that was not copied; a segment that the disk does not give back whole is left alone.
+//!
+//! What is whole is synced, with its names: a process that was killed leaves what only the system's memory holds, and from
+//! here on it counts.
 
 use super::dir::{CORRUPT, JOURNAL};
 use super::frame::{self, Header};
-use super::fs::{Fs, FsFile, Mode};
+use super::fs::{Fs, FsFile, Mode, is_unreadable};
 use super::replay::{Broken, Replay, io_error};
 use super::scan::Window;
 use super::segment::{self, Place, Seq};
@@ -17,6 +20,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 const CHUNK: usize = 64 << 10;
+/// Said of damage in a segment that is left as it is.
+const UNREADABLE: &str = "the disk does not give all of the segment back";
+/// What is written again at once.
+const RENEWED: usize = 1 << 20;
 /// Copies that begin at the same byte and differ: each means one more disaster in the same place.
 const MAX_COPIES: u32 = 1000;
 
@@ -25,16 +32,23 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
     let journal = dir.join(JOURNAL);
     let mut damage = Vec::new();
     for broken in &replay.broken {
-        let kept = set_aside(fs, dir, broken)?;
+        let file = format!("{JOURNAL}/{}", segment::name(broken.seq));
+        let (reason, kept_as) = match broken.lost {
+            true => (format!("{UNREADABLE}; {}", broken.reason), file.clone()),
+            false => (
+                broken.reason.clone(),
+                format!("{CORRUPT}/{}", set_aside(fs, dir, broken)?),
+            ),
+        };
         damage.push(Damage {
-            file: format!("{JOURNAL}/{}", segment::name(broken.seq)),
+            file,
             offset: broken.offset,
             length: broken.length,
-            reason: broken.reason.clone(),
-            kept_as: format!("{CORRUPT}/{kept}"),
+            reason,
+            kept_as,
         });
     }
-    if !damage.is_empty() {
+    if replay.broken.iter().any(|broken| !broken.lost) {
         let corrupt = dir.join(CORRUPT);
         fs.sync_dir(&corrupt).map_err(io_error("sync", &corrupt))?;
     }
@@ -48,7 +62,7 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
         touched.insert(seq, Arc::clone(&file));
         Ok(file)
     };
-    for broken in &replay.broken {
+    for broken in replay.broken.iter().filter(|broken| !broken.lost) {
         let path = segment::path(&journal, broken.seq);
         cover(&*file(broken.seq)?, broken).map_err(io_error("write", &path))?;
     }
@@ -58,11 +72,36 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
             .set_len(rest.end)
             .map_err(io_error("cut", &path))?;
     }
+    // What was read of the newest segment may have come from memory: the process before may have ended ahead of its sync,
+    // or its sync failed and a second one would prove nothing. Older segments may go on the word of this one.
+    for (seq, end) in &replay.unsynced {
+        let path = segment::path(&journal, *seq);
+        renew(&*file(*seq)?, *end).map_err(io_error("write again", &path))?;
+    }
     for (seq, file) in &touched {
         let path = segment::path(&journal, *seq);
         file.sync_data().map_err(io_error("sync", &path))?;
     }
+    fs.sync_dir(&journal).map_err(io_error("sync", &journal))?;
     Ok(damage)
+}
+
+/// Writes what a file holds up to `end` where it stands, so that the next sync means all of it.
+pub(super) fn renew(file: &dyn FsFile, end: u64) -> io::Result<()> {
+    let mut at = 0;
+    let mut chunk = vec![0; RENEWED];
+    while at < end {
+        let length = usize::try_from(end - at).map_or(RENEWED, |left| left.min(RENEWED));
+        let chunk = chunk.get_mut(..length).unwrap_or_default();
+        match file.read_at(at, chunk) {
+            Ok(count) => file.write_at(at, chunk.get(..count).unwrap_or_default())?,
+            // It stays as it is, and so do the older segments.
+            Err(error) if is_unreadable(&error) => {}
+            Err(error) => return Err(error),
+        }
+        at += length as u64;
+    }
+    Ok(())
 }
 
 /// Copies the bytes to `corrupt/` under a name that tells where they stood; gives the name.

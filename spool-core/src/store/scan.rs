@@ -1,15 +1,21 @@
 //! Reads one segment from front to back, and says of every byte whether it is a frame, damage, or the end.
 //!
-//! Memory is bounded by a window and the longest payload. Bodies are stepped over unless they are to be checked. It
-//! reads only, and decodes no payload.
+//! Memory is bounded by a window and the longest payload. Bodies are stepped over unless they are to be checked. What the
+//! disk does not give back is damage like any other. It reads only, and decodes no payload.
 
 use super::frame::{self, Header, Kind, NoHeader};
-use super::fs::FsFile;
+use super::fs::{FsFile, is_unreadable};
 use super::segment::{self, Found, Place, Seq};
 use std::io;
 use std::sync::Arc;
 
 const WINDOW: usize = 128 << 10;
+/// What is tried by itself where a window cannot be read whole.
+const BLOCK: usize = 4096;
+/// Blocks that cannot be read before no more are tried: a dying disk takes seconds for each.
+const MAX_LOST: usize = 256;
+/// What stands in for bytes that cannot be read. No frame and no end looks like it.
+const LOST: u8 = 0xee;
 
 /// What a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +111,11 @@ impl Scan {
     /// Bytes of the file.
     pub(super) fn size(&self) -> u64 {
         self.window.size
+    }
+
+    /// Whether the disk did not give back some of what was looked at so far.
+    pub(super) fn has_lost(&self) -> bool {
+        self.window.lost > 0
     }
 
     /// The next item; `None` at the clean end.
@@ -242,6 +253,8 @@ pub(super) struct Window {
     size: u64,
     start: u64,
     buffer: Vec<u8>,
+    /// Blocks that could not be read.
+    lost: usize,
 }
 
 impl Window {
@@ -252,6 +265,7 @@ impl Window {
             size,
             start: 0,
             buffer: Vec::new(),
+            lost: 0,
         })
     }
 
@@ -266,13 +280,40 @@ impl Window {
         if inside(self.start, self.buffer.len()).is_none() {
             self.buffer.resize(length.max(WINDOW).min(left), 0);
             self.start = at;
-            let count = self.file.read_at(at, &mut self.buffer)?;
-            self.buffer.truncate(count);
+            match self.file.read_at(at, &mut self.buffer) {
+                Ok(count) => self.buffer.truncate(count),
+                Err(error) if is_unreadable(&error) => self.read_blocks(at)?,
+                Err(error) => return Err(error),
+            }
         }
         let from = inside(self.start, self.buffer.len());
         Ok(from
             .and_then(|from| self.buffer.get(from..from + length))
             .unwrap_or_default())
+    }
+
+    /// Fills the buffer with what can be read from `at` on.
+    fn read_blocks(&mut self, mut at: u64) -> io::Result<()> {
+        let mut rest = self.buffer.as_mut_slice();
+        while !rest.is_empty() {
+            let aligned = BLOCK - usize::try_from(at % BLOCK as u64).unwrap_or(0);
+            let (block, after) = rest.split_at_mut(aligned.min(rest.len()));
+            let read = match self.lost < MAX_LOST {
+                true => self.file.read_at(at, block),
+                false => Err(io::Error::from_raw_os_error(libc::EIO)),
+            };
+            match read {
+                Ok(count) => block.iter_mut().skip(count).for_each(|byte| *byte = LOST),
+                Err(error) if is_unreadable(&error) => {
+                    block.fill(LOST);
+                    self.lost += 1;
+                }
+                Err(error) => return Err(error),
+            }
+            at += block.len() as u64;
+            rest = after;
+        }
+        Ok(())
     }
 
     /// What the buffer holds from `at` on, after filling it: empty only at the end of the file.

@@ -1,7 +1,6 @@
 //! What a store is told at its start, and what it tells.
 
 use crate::clock::Timestamp;
-use crate::destination::LearnedDestination;
 use crate::id::MessageId;
 use crate::message::Status;
 use crate::next_hop::NextHop;
@@ -55,6 +54,9 @@ pub struct Recovered {
     pub expires_at: Option<Timestamp>,
     /// Next hops, shared between messages with the same ones.
     pub next_hops: Arc<[NextHop]>,
+    /// How long it was to wait when its time was written, if that is known: on a clock that was set back since, it
+    /// waits no longer than that.
+    pub wait: Option<Duration>,
     /// Bytes of its body.
     pub body_size: u64,
 }
@@ -76,7 +78,7 @@ pub struct Damage {
 }
 
 /// The name that a submitter gave to an add, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RememberedKey {
     /// The name.
@@ -101,8 +103,6 @@ pub struct Recovery {
     pub keys: Vec<RememberedKey>,
     /// The number of the last event.
     pub last_event: u64,
-    /// What was learned of destinations.
-    pub destinations: Vec<LearnedDestination>,
     /// The highest message id ever seen in the journal.
     pub last_id: Option<MessageId>,
 }

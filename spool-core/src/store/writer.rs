@@ -9,7 +9,7 @@ use super::StoreOptions;
 use super::change::Change;
 use super::error::StoreError;
 use super::frame::{self, Header};
-use super::fs::{Fs, FsFile, Mode};
+use super::fs::{Fs, FsDir, FsFile, Mode};
 use super::index::Index;
 use super::record;
 use super::segment::{self, Place, SPARE, Seq};
@@ -72,7 +72,10 @@ pub(super) struct Writer {
     pub(super) journal: PathBuf,
     pub(super) options: StoreOptions,
     head: Option<Head>,
-    spare: bool,
+    /// The journal's directory, open: its sync must not depend on a descriptor being free.
+    dir: Option<Arc<dyn FsDir>>,
+    /// The next segment, open for the same reason.
+    spare: Option<Arc<dyn FsFile>>,
     next_seq: Option<Seq>,
     spare_failed: Option<(Instant, String)>,
     buffer: Vec<u8>,
@@ -80,6 +83,8 @@ pub(super) struct Writer {
     pub(super) staged: HashMap<MessageId, bool>,
     /// The number of the last event that was written.
     last_event: u64,
+    /// Whether the index holds what was there at the start.
+    pub(super) loaded: bool,
     tally: Tally,
 }
 
@@ -117,12 +122,14 @@ impl Writer {
             journal,
             options,
             head: None,
-            spare: false,
+            dir: None,
+            spare: None,
             next_seq: last.map_or(Some(Seq::MIN), |last| last.checked_add(1)),
             spare_failed: None,
             buffer: Vec::new(),
             staged: HashMap::new(),
             last_event,
+            loaded: false,
             tally: Tally::default(),
         }
     }
@@ -139,7 +146,7 @@ impl Writer {
 
     /// Whether the next segment is ready.
     pub(super) fn has_spare(&self) -> bool {
-        self.spare
+        self.spare.is_some()
     }
 
     /// Writes and syncs what can be taken of `changes`. An error leaves the disk in doubt.
@@ -259,18 +266,14 @@ impl Writer {
             .ok_or_else(|| Trouble::full("segment numbers have run out"))?;
         let needed = segment::HEADER as u64 + frame_len;
         let path = segment::path(&self.journal, seq);
+        self.open_dir()?;
         let (file, size) = if needed <= self.options.segment_size {
-            self.make_spare()?;
-            let spare = self.journal.join(SPARE);
-            let file = self
-                .fs
-                .open(&spare, Mode::Write)
-                .map_err(Trouble::disk("open spare"))?;
+            let file = self.make_spare()?;
             // Nothing is in doubt yet, and a full disk may have no room for a name.
             self.fs
-                .rename(&spare, &path)
+                .rename(&self.journal.join(SPARE), &path)
                 .map_err(|error| Trouble::full(format!("no new segment: {error}")))?;
-            self.spare = false;
+            self.spare = None;
             (file, self.options.segment_size)
         } else {
             if u32::try_from(needed).is_err() {
@@ -301,9 +304,9 @@ impl Writer {
     }
 
     /// Sees to it that the next segment is ready; after a failure, not at once again.
-    pub(super) fn make_spare(&mut self) -> Result<(), Trouble> {
-        if self.spare {
-            return Ok(());
+    pub(super) fn make_spare(&mut self) -> Result<Arc<dyn FsFile>, Trouble> {
+        if let Some(spare) = &self.spare {
+            return Ok(Arc::clone(spare));
         }
         if let Some((at, text)) = &self.spare_failed
             && at.elapsed() < SPARE_PAUSE
@@ -311,29 +314,37 @@ impl Writer {
             return Err(Trouble::full(text.clone()));
         }
         let path = self.journal.join(SPARE);
-        // One that was left half made.
-        let _ = self.fs.unlink(&path);
-        match self.allocate(&path, self.options.segment_size) {
-            Ok(_) => {}
-            Err(Trouble::Refused(error)) => {
-                if let StoreError::Full(text) = &error {
-                    self.spare_failed = Some((Instant::now(), text.clone()));
-                }
-                return Err(Trouble::Refused(error));
-            }
-            Err(doubt @ Trouble::Disk(_)) => return Err(doubt),
+        let made = self.open_dir().and_then(|()| {
+            // One that was left half made.
+            let _ = self.fs.unlink(&path);
+            self.allocate(&path, self.options.segment_size)
+        });
+        if let Err(Trouble::Refused(StoreError::Full(text))) = &made {
+            self.spare_failed = Some((Instant::now(), text.clone()));
         }
+        let spare = made?;
         self.sync_dir()?;
-        self.spare = true;
+        self.spare = Some(Arc::clone(&spare));
         self.spare_failed = None;
-        Ok(())
+        Ok(spare)
     }
 
     /// Takes over the spare that an earlier run left, if it is of the right size.
     pub(super) fn adopt_spare(&mut self) {
-        let file = self.fs.open(&self.journal.join(SPARE), Mode::Write);
-        let size = file.and_then(|file| file.size());
-        self.spare = size.is_ok_and(|size| size == self.options.segment_size);
+        // Without it, the first segment asks again.
+        let _ = self.open_dir();
+        let file = self.fs.open(&self.journal.join(SPARE), Mode::Write).ok();
+        let whole = |file: &Arc<dyn FsFile>| file.size().is_ok_and(|size| size == self.options.segment_size);
+        self.spare = file.filter(whole);
+    }
+
+    fn open_dir(&mut self) -> Result<(), Trouble> {
+        if self.dir.is_none() {
+            let opened = self.fs.open_dir(&self.journal);
+            let full = |error| Trouble::full(format!("cannot open the journal's directory: {error}"));
+            self.dir = Some(opened.map_err(full)?);
+        }
+        Ok(())
     }
 
     /// A new file with `size` bytes reserved and synced, its name not yet.
@@ -389,9 +400,11 @@ impl Writer {
     /// Makes the journal's names last.
     pub(super) fn sync_dir(&mut self) -> Result<(), Trouble> {
         self.tally.syncs += 1;
-        self.fs
-            .sync_dir(&self.journal)
-            .map_err(Trouble::disk("sync the journal's directory"))
+        let synced = match &self.dir {
+            Some(dir) => dir.sync(),
+            None => self.fs.sync_dir(&self.journal),
+        };
+        synced.map_err(Trouble::disk("sync the journal's directory"))
     }
 }
 

@@ -1,89 +1,263 @@
-//! SmtpAgent: the spool's delivery agent for SMTP. Tries the next hops in order, on cached sessions where there are any.
+//! SmtpAgent: the spool's delivery agent for SMTP. Tries the hosts of the next hops in order, on cached sessions where
+//! there are any.
 
+use super::commands::lacking;
 use super::config::SmtpConfig;
+use super::delivery::{Delivery, Step};
+use super::key::Want;
 use super::pool::Pool;
-use super::session::ConnectError;
-use super::transaction::{Outcome, transact};
-use spool_core::{AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Job, NextHop, Reply, Stage};
+use super::resolve::{DnsResolver, Resolve, Routes, Target};
+use super::session::{ConnectError, Session};
+use super::snapshot::PoolSnapshot;
+use spool_core::{
+    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, DestinationPolicy, Job, NextHop, Reply, Stage,
+};
 use std::sync::Arc;
+use tokio::time::Instant;
 
-/// The most sessions tried for one attempt at one next hop: cached ones that turn out to be dead, then a new one.
+/// The most sessions in a row that may turn out to be dead before an attempt at one next hop is given up: cached ones,
+/// then a new one.
 const MAX_SESSIONS: usize = 3;
 
 /// Delivers over SMTP. Cloning shares the cache of sessions.
 #[derive(Clone)]
 pub struct SmtpAgent {
     pool: Arc<Pool>,
+    routes: Arc<Routes>,
     config: Arc<SmtpConfig>,
 }
 
 impl SmtpAgent {
-    /// An agent with these limits. Opens nothing yet.
+    /// An agent with these limits, which finds hosts by DNS as [`RouteConfig`](super::RouteConfig) says. Opens nothing yet.
     #[must_use]
     pub fn new(config: SmtpConfig) -> Self {
+        let resolver = DnsResolver::new(&config.route.dns_servers);
+        Self::with_resolver(config, Arc::new(resolver))
+    }
+
+    /// An agent that asks `resolver` for hosts.
+    #[must_use]
+    pub fn with_resolver(config: SmtpConfig, resolver: Arc<dyn Resolve>) -> Self {
+        let (route, hostname) = (config.route.clone(), config.hostname.clone());
+        let routes = Arc::new(Routes::new(resolver, route, hostname, config.connect_timeout));
+        let config = Arc::new(config);
         Self {
-            pool: Pool::new(config.clone()),
-            config: Arc::new(config),
+            pool: Pool::new(Arc::clone(&config), Arc::clone(&routes)),
+            routes,
+            config,
         }
     }
 
-    /// One attempt: the first next hop with which a session is had decides.
-    async fn attempt(&self, job: Job) -> AttemptReport {
+    /// The cache of sessions as it stands.
+    #[must_use]
+    pub fn snapshot(&self) -> PoolSnapshot {
+        self.pool.snapshot()
+    }
+
+    /// Opens up to `sessions` sessions for mail to `next_hops` before there is any, to the first host that takes one. They
+    /// are kept for `idle_timeout`, and count for the limits as others do.
+    ///
+    /// # Errors
+    /// In one line, why there are fewer than the limits allow.
+    pub async fn warm(&self, next_hops: Arc<[NextHop]>, sessions: usize) -> Result<(), String> {
+        let policy = self.config.policies.get(&next_hops);
         let mut failures = Vec::new();
-        let mut refused = None;
-        for hop in job.next_hops.iter() {
-            match self.attempt_at(hop, &job).await {
-                Ok(report) => return report,
-                Err(ConnectError::Failed(error)) => failures.push(format!("{hop}: {error}")),
-                Err(ConnectError::Refused { stage, reply }) => {
-                    failures.push(format!("{hop}: {reply}"));
-                    refused = Some((hop.clone(), stage, reply));
+        for hop in next_hops.iter() {
+            let mut route = self.routes.to(hop, false).await;
+            while let Some(target) = route.next().await {
+                let target = match target {
+                    Ok(target) => target,
+                    Err(unroutable) => {
+                        failures.push(format!("{hop}: {}", unroutable.reply(false)));
+                        continue;
+                    }
+                };
+                let want = Want::to(&target, &next_hops, policy, &self.config);
+                match self.pool.warm(&want, &target, sessions).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => failures.push(format!("{}: {error}", target.hop)),
                 }
             }
-            tracing::debug!(id = %job.message, flow = ?job.flows, "passed over {}", failures.last().map_or("", String::as_str));
         }
-        no_session(&job, &failures, refused)
+        Err(failures.join("; "))
     }
 
-    async fn attempt_at(&self, hop: &NextHop, job: &Job) -> Result<AttemptReport, ConnectError> {
-        for round in 1..=MAX_SESSIONS {
-            let mut session = self.pool.session(hop, round == MAX_SESSIONS).await?;
+    /// One attempt: the first host with which a session is had, and that can take the message, decides.
+    async fn attempt(&self, job: Job) -> AttemptReport {
+        let end = Instant::now() + self.config.attempt_timeout(job.body.len());
+        let policy = self.config.policies.get(&job.next_hops);
+        let mut passed = Passed::default();
+        for hop in job.next_hops.iter() {
+            let own = is_recipients_own(hop, &job);
+            let mut route = self.routes.to(hop, own).await;
+            while let Some(target) = route.next().await {
+                let (peer, error) = match target {
+                    Ok(target) => {
+                        let attempt = match Instant::now() < end {
+                            true => self.attempt_at(&target, &job, policy, end).await,
+                            false => Err(ConnectError::Failed(
+                                "not tried: the attempt's time was over".to_owned(),
+                            )),
+                        };
+                        match attempt {
+                            Ok(report) => return report,
+                            Err(error) => (target.hop, error),
+                        }
+                    }
+                    Err(unroutable) => {
+                        let reply = unroutable.reply(own);
+                        (hop.clone(), ConnectError::refused(Stage::Route, reply))
+                    }
+                };
+                let line = passed.note(peer, error);
+                tracing::debug!(id = %job.message, flow = ?job.flows, "passed over {line}");
+            }
+        }
+        passed.report()
+    }
+
+    /// A session with a peer that offers what the message needs.
+    async fn able_session(
+        &self,
+        want: &Want,
+        target: &Target,
+        job: &Job,
+        fresh: bool,
+        end: Instant,
+    ) -> Result<Session, ConnectError> {
+        let session = match self.pool.session(want, target, fresh, end).await {
+            Ok(session) => session,
+            Err(error) if job.envelope.parameters.requiretls => return Err(error.for_requiretls()),
+            Err(error) => return Err(error),
+        };
+        match lacking(&session.capabilities, job) {
+            None => Ok(session),
+            Some(reply) => {
+                self.pool.park(session);
+                Err(ConnectError::refused(Stage::Mail, reply))
+            }
+        }
+    }
+
+    /// One attempt at one host, over as many sessions as its recipients need.
+    async fn attempt_at(
+        &self,
+        target: &Target,
+        job: &Job,
+        policy: DestinationPolicy,
+        end: Instant,
+    ) -> Result<AttemptReport, ConnectError> {
+        let hop = &target.hop;
+        let want = Want::new(target, job, policy, &self.config);
+        let mut delivery = Delivery::new(job);
+        let mut dead = 0;
+        loop {
+            let fresh = dead + 1 >= MAX_SESSIONS;
+            let mut session = match self.able_session(&want, target, job, fresh, end).await {
+                Ok(session) => session,
+                Err(error) => return delivery.give_up(hop, &error.to_string()).ok_or(error),
+            };
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
-            match transact(&mut session, job, &self.config).await {
-                Outcome::Done {
-                    report,
-                    reusable: true,
-                } => {
-                    self.pool.park(session);
+            match delivery.go_on(&mut session, &self.config).await {
+                Step::Done { report, reusable } => {
+                    if reusable {
+                        self.pool.park(session);
+                    }
                     return Ok(report);
                 }
-                Outcome::Done {
-                    report,
-                    reusable: false,
-                } => return Ok(report),
-                Outcome::Stale(error) => tracing::debug!(peer = %hop, error, "a cached session had ended"),
+                Step::Spent { reusable } => {
+                    if reusable {
+                        self.pool.park(session);
+                    }
+                    dead = 0;
+                }
+                Step::Stale { error, fruitless } => {
+                    tracing::debug!(peer = %hop, error, "a cached session had ended");
+                    dead = if fruitless { dead + 1 } else { 0 };
+                    if dead == MAX_SESSIONS {
+                        let error = "one session after the other had ended";
+                        let failed = ConnectError::Failed(error.to_owned());
+                        return delivery.give_up(hop, error).ok_or(failed);
+                    }
+                }
             }
         }
-        Err(ConnectError::Failed(
-            "one session after the other had ended".to_owned(),
-        ))
     }
 }
 
-fn no_session(job: &Job, failures: &[String], refused: Option<(NextHop, Stage, Reply)>) -> AttemptReport {
-    let (peer, result) = match refused {
-        Some((peer, stage, reply)) => (Some(peer), AttemptResult::Refused { stage, reply }),
-        None => {
-            let error = failures.join("; ");
-            (
-                job.next_hops.last().cloned(),
-                AttemptResult::NoConnection { error },
-            )
+/// Whether `hop` follows from the domain of the recipients alone: then what DNS says of it is said of them.
+fn is_recipients_own(hop: &NextHop, job: &Job) -> bool {
+    job.envelope
+        .recipients
+        .iter()
+        .all(|recipient| NextHop::mx(recipient.address.domain(), hop.port()).is_ok_and(|own| own == *hop))
+}
+
+/// The hosts that were passed over, and why.
+#[derive(Default)]
+struct Passed {
+    lines: Vec<String>,
+    /// The last one tried.
+    peer: Option<NextHop>,
+    /// How the last host that said something ended it.
+    said: Option<(NextHop, AttemptResult)>,
+    /// The last host that cannot take such a message: final only if it is true of all.
+    unable: Option<(NextHop, AttemptResult)>,
+    /// What no host could be found for; a reason that may pass before one that stays.
+    unrouted: Option<(NextHop, Reply)>,
+    /// Whether a host was not reached.
+    unreached: bool,
+}
+
+impl Passed {
+    /// Takes one more, and gives its line.
+    fn note(&mut self, peer: NextHop, error: ConnectError) -> &str {
+        self.lines.push(format!("{peer}: {error}"));
+        self.peer = Some(peer.clone());
+        match error {
+            ConnectError::Failed(_) => self.unreached = true,
+            ConnectError::Ended(AttemptResult::Refused {
+                stage: Stage::Route,
+                reply,
+            }) => {
+                let known = self.unrouted.as_ref();
+                let passing = known.is_some_and(|(_, known)| !known.is_permanent());
+                if !(passing && reply.is_permanent()) {
+                    self.unrouted = Some((peer, reply));
+                }
+            }
+            ConnectError::Ended(
+                result @ AttemptResult::Refused {
+                    stage: Stage::Mail, ..
+                },
+            ) => self.unable = Some((peer, result)),
+            ConnectError::Ended(result) => self.said = Some((peer, result)),
         }
-    };
-    let mut report = AttemptReport::new(result);
-    report.peer = peer;
-    report
+        self.lines.last().map_or("", String::as_str)
+    }
+
+    /// A host's own words come first. That none can take such a message, or what DNS says, may be the end of it: only where
+    /// nothing else is the reason.
+    fn report(self) -> AttemptReport {
+        let all_reached = !self.unreached;
+        let unrouted = self.unrouted.map(|(peer, reply)| {
+            let stage = Stage::Route;
+            (peer, AttemptResult::Refused { stage, reply })
+        });
+        let found_all = unrouted.is_none();
+        let unable = self.unable.filter(|_| all_reached && found_all);
+        let unrouted = unrouted.filter(|_| all_reached);
+        let (peer, result) = match self.said.or(unable).or(unrouted) {
+            Some((peer, result)) => (Some(peer), result),
+            None => {
+                let error = self.lines.join("; ");
+                (self.peer, AttemptResult::NoConnection { error })
+            }
+        };
+        let mut report = AttemptReport::new(result);
+        report.peer = peer;
+        report
+    }
 }
 
 impl DeliveryAgent for SmtpAgent {

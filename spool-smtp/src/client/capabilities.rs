@@ -9,6 +9,14 @@ pub(super) struct Capabilities {
     pub(super) dsn: bool,
     /// SIZE: `Some(None)` when offered without a limit.
     pub(super) size: Option<Option<u64>>,
+    pub(super) starttls: bool,
+    pub(super) requiretls: bool,
+    /// The mechanisms of AUTH, in capitals.
+    pub(super) auth: Vec<String>,
+    /// LIMITS RCPTMAX (RFC 9422): recipients in one transaction.
+    pub(super) rcpt_max: Option<u32>,
+    /// LIMITS MAILMAX (RFC 9422): transactions in one session.
+    pub(super) mail_max: Option<u32>,
 }
 
 impl Capabilities {
@@ -24,10 +32,28 @@ impl Capabilities {
                 "DSN" => found.dsn = true,
                 // RFC 1870: zero, or no number, is no fixed limit.
                 "SIZE" => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
+                "STARTTLS" => found.starttls = true,
+                "REQUIRETLS" => found.requiretls = true,
+                "AUTH" => found.auth.extend(words.map(str::to_ascii_uppercase)),
+                "LIMITS" => words.for_each(|word| found.limit(word)),
                 _ => {}
             }
         }
         found
+    }
+
+    /// RFC 9422 section 3: a name, `=`, and for these names one to six digits that are no zero; all else is passed over.
+    fn limit(&mut self, word: &str) {
+        let Some((name, value)) = word.split_once('=') else {
+            return;
+        };
+        let digits = (1..=6).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
+        let value = value.parse().ok().filter(|value| digits && *value > 0);
+        if name.eq_ignore_ascii_case("RCPTMAX") {
+            self.rcpt_max = value.or(self.rcpt_max);
+        } else if name.eq_ignore_ascii_case("MAILMAX") {
+            self.mail_max = value.or(self.mail_max);
+        }
     }
 
     /// Whether the peer said that it takes no message of `bytes`.
@@ -56,6 +82,30 @@ mod tests {
         let found = Capabilities::parse(&lines);
         assert!(found.pipelining && found.eight_bit_mime && !found.smtputf8 && !found.dsn);
         assert!(found.too_large(1001) && !found.too_large(1000));
+        assert!(found.auth.is_empty(), "AUTH= is of the time before RFC 2554");
         assert!(!Capabilities::parse(&["me".into(), "SIZE 0".into()]).too_large(usize::MAX));
+    }
+
+    #[test]
+    fn limits_and_mechanisms_are_read_and_nonsense_is_none() {
+        let found = Capabilities::parse(&[
+            "me".into(),
+            "auth Plain xoauth2".into(),
+            "StartTLS".into(),
+            "Limits rcptmax=20 MAILMAX=5 RCPTDOMAINMAX=1 X".into(),
+        ]);
+        assert_eq!(found.auth, ["PLAIN", "XOAUTH2"]);
+        assert!(found.starttls && !found.requiretls);
+        assert_eq!((found.rcpt_max, found.mail_max), (Some(20), Some(5)));
+        for nonsense in [
+            "RCPTMAX=0",
+            "RCPTMAX=",
+            "RCPTMAX=+5",
+            "RCPTMAX=1234567",
+            "RCPTMAX",
+        ] {
+            let found = Capabilities::parse(&["me".into(), format!("LIMITS {nonsense} MAILMAX=2")]);
+            assert_eq!((found.rcpt_max, found.mail_max), (None, Some(2)), "{nonsense}");
+        }
     }
 }

@@ -1,31 +1,112 @@
 //! The limits of the delivery client.
 
+use super::credentials::Credentials;
+use super::resolve::RouteConfig;
+use super::roots::TrustRoots;
+use spool_core::{DestinationPolicy, NextHop, TlsPolicy};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+/// A question that is asked anew for every attempt, so that the answer may change while mail is on the spool.
+///
+/// It is asked on the thread of the sessions: it must not wait.
+pub struct Lookup<K: ?Sized, V>(Arc<dyn Fn(&K) -> V + Send + Sync>);
+
+impl<K: ?Sized, V> Lookup<K, V> {
+    /// Answers with `answer`.
+    pub fn new(answer: impl Fn(&K) -> V + Send + Sync + 'static) -> Self {
+        Self(Arc::new(answer))
+    }
+
+    /// The answer for `key`.
+    pub fn get(&self, key: &K) -> V {
+        (self.0)(key)
+    }
+}
+
+impl<K: ?Sized, V> Clone for Lookup<K, V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K: ?Sized, V: Default> Default for Lookup<K, V> {
+    fn default() -> Self {
+        Self::new(|_| V::default())
+    }
+}
+
+impl<K: ?Sized, V> fmt::Debug for Lookup<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lookup")
+    }
+}
+
 /// Names, limits and deadlines. Every deadline is absolute: a peer that drips does not extend it.
+///
+/// ```
+/// use spool_core::{NextHop, TlsPolicy};
+/// use spool_smtp::client::{Credentials, Lookup, SmtpAgent, SmtpConfig};
+/// use std::sync::Arc;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let relay: NextHop = "smtp.example.net:465".parse()?;
+/// let ada = Arc::new(Credentials::password("ada", "a password")?);
+/// let mut config = SmtpConfig::default();
+/// config.hostname = "out.example.org".to_owned();
+/// config.tls = TlsPolicy::Required;
+/// config.credentials = Lookup::new(move |hop| (*hop == relay).then(|| Arc::clone(&ada)));
+/// let agent = SmtpAgent::new(config);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SmtpConfig {
     /// The name in EHLO.
     pub hostname: String,
-    /// Connections open at once, to all next hops.
+    /// How hosts are found.
+    pub route: RouteConfig,
+    /// Security of the sessions to a destination whose policy says nothing of it.
+    pub tls: TlsPolicy,
+    /// The authorities that certificates are checked against.
+    pub tls_roots: TrustRoots,
+    /// Ports on which TLS comes first, before the greeting (RFC 8314); elsewhere it comes by STARTTLS.
+    pub implicit_tls_ports: Vec<u16>,
+    /// How long a peer whose TLS failed is sent mail in plaintext before its TLS is tried again; `opportunistic` only.
+    pub plaintext_memory: Duration,
+    /// What is asked of the way to a destination, by its list of next hops.
+    pub policies: Lookup<[NextHop], DestinationPolicy>,
+    /// Who the client is to a host; `None`: it does not say. Asked with the host that is connected to, never with the
+    /// domain of `mx:domain:port`: a secret goes to none but a host that was named for it.
+    pub credentials: Lookup<NextHop, Option<Arc<Credentials>>>,
+    /// Addresses of this machine to send from; empty: the system chooses. Mail for one destination leaves from the same
+    /// address every time, for peers that greylist; a family without an address here is not used.
+    pub source_addresses: Vec<IpAddr>,
+    /// Connections open at once, to all next hops. One destination has three quarters of them at most.
     pub connections: usize,
-    /// Connections open at once to one next hop.
+    /// Connections open at once to one next hop, or to one destination whose policy has a limit of its own.
     pub connections_per_destination: usize,
     /// Messages sent over one connection before it is closed.
     pub messages_per_connection: u32,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
-    /// For one address to accept a connection.
+    /// For one address to accept a connection, and for a connection to become free.
     pub connect_timeout: Duration,
     /// For the greeting.
     pub greeting_timeout: Duration,
-    /// For the reply to EHLO, MAIL, RCPT, RSET.
+    /// For the reply to STARTTLS, and for the handshake.
+    pub tls_timeout: Duration,
+    /// For the reply to EHLO, AUTH, MAIL, RCPT, RSET.
     pub command_timeout: Duration,
     /// For the reply to DATA; and for the body, which has one second more for every 16 KiB.
     pub data_timeout: Duration,
     /// For the reply to the final dot.
     pub final_reply_timeout: Duration,
+    /// For one attempt in all, whatever its hops, sessions and steps may take; one second more for every 16 KiB of body.
+    pub attempt_timeout: Duration,
 }
 
 impl Default for SmtpConfig {
@@ -34,15 +115,25 @@ impl Default for SmtpConfig {
         let minutes = |m: u64| Duration::from_secs(m * 60);
         Self {
             hostname: "localhost".to_owned(),
+            route: RouteConfig::default(),
+            tls: TlsPolicy::default(),
+            tls_roots: TrustRoots::default(),
+            implicit_tls_ports: vec![465],
+            plaintext_memory: minutes(10),
+            policies: Lookup::default(),
+            credentials: Lookup::default(),
+            source_addresses: Vec::new(),
             connections: 500,
             connections_per_destination: 10,
             messages_per_connection: 100,
             idle_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(30),
             greeting_timeout: minutes(5),
+            tls_timeout: minutes(1),
             command_timeout: minutes(5),
             data_timeout: minutes(5),
             final_reply_timeout: minutes(10),
+            attempt_timeout: minutes(60),
         }
     }
 }
@@ -50,7 +141,24 @@ impl Default for SmtpConfig {
 impl SmtpConfig {
     /// How long a body of `size` bytes may take to be written.
     pub(super) fn body_timeout(&self, size: usize) -> Duration {
-        let extra = u64::try_from(size / (16 * 1024)).unwrap_or(u64::MAX);
-        self.data_timeout.saturating_add(Duration::from_secs(extra))
+        self.data_timeout.saturating_add(allowance(size))
     }
+
+    /// How long an attempt with a body of `size` bytes may take.
+    pub(super) fn attempt_timeout(&self, size: usize) -> Duration {
+        self.attempt_timeout.saturating_add(allowance(size))
+    }
+
+    /// The name in EHLO, with nothing in it that could end the line or begin another word.
+    pub(super) fn hello_name(&self) -> String {
+        self.hostname.chars().filter(char::is_ascii_graphic).collect()
+    }
+
+    pub(super) fn is_implicit_tls(&self, hop: &NextHop) -> bool {
+        self.implicit_tls_ports.contains(&hop.port())
+    }
+}
+
+fn allowance(size: usize) -> Duration {
+    Duration::from_secs(u64::try_from(size / (16 * 1024)).unwrap_or(u64::MAX))
 }

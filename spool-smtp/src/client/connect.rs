@@ -1,33 +1,159 @@
-//! From a next hop to a TCP connection: its addresses in the resolver's order, each with its own timeout.
+//! From a host to a TCP connection: its addresses, IPv6 and IPv4 by turns, each a moment after the one before
+//! (RFC 8305); the first that answers is used, and the others are given up.
 
 use super::config::SmtpConfig;
+use super::resolve::{Routes, Target};
 use super::session::ConnectError;
-use spool_core::NextHop;
+use super::source::Source;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// The most addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 8;
+/// How long an address is waited for before the next one is tried beside it (RFC 8305 section 5).
+const STAGGER: Duration = Duration::from_millis(250);
 
-/// Connects to the first address that answers.
-pub(super) async fn connect(hop: &NextHop, config: &SmtpConfig) -> Result<TcpStream, ConnectError> {
+/// Connects from `source` to the first address that answers.
+pub(super) async fn connect(
+    target: &Target,
+    source: Source,
+    routes: &Routes,
+    config: &SmtpConfig,
+) -> Result<TcpStream, ConnectError> {
     let failed = |text: String| ConnectError::Failed(text);
-    let lookup = tokio::net::lookup_host((hop.host(), hop.port()));
-    let addresses = match tokio::time::timeout(config.connect_timeout, lookup).await {
-        Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => return Err(failed(format!("cannot resolve the name: {error}"))),
-        Err(_) => return Err(failed("resolving the name timed out".to_owned())),
+    let addresses = match &target.addresses {
+        Some(addresses) => addresses.clone(),
+        None => {
+            let found = routes.addresses(target.hop.host()).await;
+            found.map_err(|error| failed(format!("cannot resolve the name: {error}")))?
+        }
     };
+    let port = target.hop.port();
+    let addresses = by_turns(addresses).map(|ip| SocketAddr::new(ip, port));
+    let tcp = race(addresses.take(MAX_ADDRESSES), |address| async move {
+        match tokio::time::timeout(config.connect_timeout, source.connect(address)).await {
+            Ok(connected) => connected.map_err(|error| format!("{address}: {error}")),
+            Err(_) => Err(format!("{address}: connecting timed out")),
+        }
+    });
+    tcp.await.map_err(failed)
+}
+
+/// The families by turns, the first address's family first.
+fn by_turns(addresses: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let first = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (one, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|ip| ip.is_ipv6() == first);
+    let rounds = one.len().max(other.len());
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    (0..rounds)
+        .flat_map(move |_| [one.next(), other.next()])
+        .flatten()
+}
+
+/// Connects to all `addresses`, one after the other: the next one begins when one fails, or is slow. Never more than one
+/// connection comes out of it.
+pub(super) async fn race<T, F>(
+    addresses: impl Iterator<Item = SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Result<T, String>
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let mut waiting = addresses.peekable();
+    let mut running = FuturesUnordered::new();
     let mut last = "the name has no address".to_owned();
-    for address in addresses.take(MAX_ADDRESSES) {
-        match tokio::time::timeout(config.connect_timeout, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => {
-                // Without it the final dot waits for the peer's delayed acknowledgement: 40 ms a message.
-                tcp.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
-                return Ok(tcp);
-            }
-            Ok(Err(error)) => last = format!("{address}: {error}"),
-            Err(_) => last = format!("{address}: connecting timed out"),
+    loop {
+        match waiting.next() {
+            Some(address) => running.push(connect(address)),
+            None if running.is_empty() => return Err(last),
+            None => {}
+        }
+        let others = waiting.peek().is_some();
+        tokio::select! {
+            biased;
+            Some(connected) = running.next() => match connected {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            },
+            () = tokio::time::sleep(STAGGER), if others => {}
         }
     }
-    Err(failed(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use tokio::time::Instant;
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_families_take_turns() {
+        let given = addresses(&["::1", "::2", "::3", "10.0.0.1"]);
+        let expected = addresses(&["::1", "10.0.0.1", "::2", "::3"]);
+        assert_eq!(by_turns(given).collect::<Vec<_>>(), expected);
+        let given = addresses(&["10.0.0.1", "10.0.0.2", "::1"]);
+        let expected = addresses(&["10.0.0.1", "::1", "10.0.0.2"]);
+        assert_eq!(by_turns(given).collect::<Vec<_>>(), expected);
+        assert_eq!(by_turns(Vec::new()).count(), 0);
+    }
+
+    /// What an address does when it is connected to.
+    #[derive(Clone, Copy)]
+    enum Does {
+        Answer(u64),
+        Refuse(u64),
+        Nothing,
+    }
+
+    /// What came of a race of ports 1, 2, .. that do this, when it ended, and when each was tried, in milliseconds.
+    async fn raced(does: &[Does]) -> (Result<u16, String>, u128, Vec<u128>) {
+        let start = Instant::now();
+        let tried = Mutex::new(Vec::new());
+        let ports = (1..).take(does.len());
+        let addresses = ports.map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
+        let winner = race(addresses, |address| {
+            tried.lock().unwrap().push(start.elapsed().as_millis());
+            let does = does[usize::from(address.port()) - 1];
+            async move {
+                let (wait, answer) = match does {
+                    Does::Answer(ms) => (ms, Ok(address.port())),
+                    Does::Refuse(ms) => (ms, Err(format!("{address}: refused"))),
+                    Does::Nothing => (30_000, Err(format!("{address}: connecting timed out"))),
+                };
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                answer
+            }
+        });
+        let winner = winner.await;
+        (winner, start.elapsed().as_millis(), tried.into_inner().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_blackhole_costs_a_quarter_of_a_second() {
+        let (winner, ended, tried) = raced(&[Does::Nothing, Does::Answer(10), Does::Answer(1)]).await;
+        assert_eq!((winner, ended, tried), (Ok(2), 260, vec![0, 250]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_costs_nothing_and_a_slow_answer_still_wins() {
+        let (winner, ended, tried) = raced(&[Does::Refuse(0), Does::Answer(400), Does::Answer(400)]).await;
+        assert_eq!((winner, ended, tried), (Ok(2), 400, vec![0, 0, 250]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_failure_ends_the_race() {
+        let (winner, ended, tried) = raced(&[Does::Nothing, Does::Refuse(20), Does::Nothing]).await;
+        assert_eq!(winner, Err("192.0.2.1:3: connecting timed out".to_owned()));
+        assert_eq!((ended, tried), (30_270, vec![0, 250, 270]));
+        let nowhere = race(std::iter::empty(), |_| async { Ok(()) }).await;
+        assert_eq!(nowhere, Err("the name has no address".to_owned()));
+    }
 }

@@ -1,20 +1,39 @@
-//! The delivery client: lettre's SMTP connection over a stream of our own, and a cache of open sessions.
+//! The delivery client: the way to a next hop, lettre's SMTP connection over a stream of our own, and a cache of open
+//! sessions.
 //!
 //! It never decides what becomes of a message. It reports what the next hop said, reply by reply, within its time limits.
 
 mod agent;
+mod auth;
 mod capabilities;
+mod commands;
 mod config;
 mod connect;
+mod credentials;
+mod delivery;
+mod key;
+mod ledger;
+mod plaintext_peers;
 mod pool;
 mod reply_filter;
+mod resolve;
+mod roots;
 mod session;
+mod snapshot;
+mod socket;
+mod source;
 mod stream;
+mod sts;
+mod tls;
 mod transaction;
 mod wire;
 
 pub use agent::SmtpAgent;
-pub use config::SmtpConfig;
+pub use config::{Lookup, SmtpConfig};
+pub use credentials::{AuthSecurity, Credentials, CredentialsError};
+pub use resolve::{DnsResolver, Exchanger, LookupError, Resolve, RouteConfig};
+pub use roots::{TrustRoots, TrustRootsError};
+pub use snapshot::{DestinationSessions, PoolSnapshot};
 
 #[cfg(test)]
 mod tests;

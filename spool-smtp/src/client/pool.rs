@@ -1,171 +1,173 @@
-//! The cache of open sessions: limits in all and for each next hop, reuse, and an end for the idle ones.
+//! The cache of open sessions: what is taken from it, what is opened for it, and an end for the idle ones.
 
 use super::config::SmtpConfig;
 use super::connect::connect;
-use super::session::{ConnectError, Session};
-use spool_core::NextHop;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
+use super::key::Want;
+use super::ledger::{self, Answer, Ledger, Turn};
+use super::plaintext_peers::PlaintextPeers;
+use super::resolve::{Routes, Target};
+use super::session::{ConnectError, OpenError, Opening, Session};
+use super::snapshot::PoolSnapshot;
+use super::tls::Tls;
+use std::sync::Arc;
 use tokio::time::Instant;
 
-/// One next hop's idle sessions, the oldest first, and its limit.
-struct Hop {
-    idle: Vec<Session>,
-    limit: Arc<Semaphore>,
-    /// Told when a session is parked.
-    parked: Arc<Notify>,
-}
-
-/// What a wait for a session ends with.
-enum Either {
-    Cached(Box<Session>),
-    Permits([OwnedSemaphorePermit; 2]),
-}
-
-#[derive(Default)]
-struct Hops {
-    hops: HashMap<NextHop, Hop>,
-    sweeping: bool,
-}
+/// The right of a session to be open.
+pub(super) type Permit = ledger::Permit<Session>;
 
 /// All sessions of one agent.
 pub(super) struct Pool {
-    config: SmtpConfig,
-    hops: Mutex<Hops>,
-    limit: Arc<Semaphore>,
+    config: Arc<SmtpConfig>,
+    routes: Arc<Routes>,
+    ledger: Arc<Ledger<Session>>,
+    tls: Tls,
+    plaintext: PlaintextPeers,
 }
 
 impl Pool {
-    pub(super) fn new(config: SmtpConfig) -> Arc<Self> {
-        let limit = Arc::new(Semaphore::new(config.connections.max(1)));
+    pub(super) fn new(config: Arc<SmtpConfig>, routes: Arc<Routes>) -> Arc<Self> {
         Arc::new(Self {
+            ledger: Ledger::new(config.connections),
+            tls: Tls::new(config.tls_roots.clone()),
+            plaintext: PlaintextPeers::default(),
             config,
-            hops: Mutex::default(),
-            limit,
+            routes,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Hops> {
-        self.hops.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// An idle session to `hop`, if one is alive; one made on this thread rather than another.
-    fn idle(&self, hop: &NextHop) -> Option<Session> {
+    /// A session as it is wanted, within the limits: a cached one, or with `fresh` a new one in any case. It is of use
+    /// until `end`.
+    pub(super) async fn session(
+        &self,
+        want: &Want,
+        target: &Target,
+        fresh: bool,
+        end: Instant,
+    ) -> Result<Session, ConnectError> {
         let here = std::thread::current().id();
+        let give_up = (Instant::now() + self.config.connect_timeout).min(end);
         loop {
-            let mut hops = self.lock();
-            let idle = &mut hops.hops.get_mut(hop)?.idle;
-            let place = idle
-                .iter()
-                .rposition(|session| session.thread == here)
-                .or(idle.len().checked_sub(1))?;
-            let session = idle.remove(place);
-            drop(hops);
-            let fresh = session.parked_at.elapsed() < self.config.idle_timeout;
-            if fresh && !session.wire.has_spoken_or_gone() {
-                return Some(session);
-            }
-        }
-    }
-
-    /// A session to `hop`, within the limits: a cached one, or with `fresh` a new one in any case.
-    pub(super) async fn session(&self, hop: &NextHop, fresh: bool) -> Result<Session, ConnectError> {
-        if fresh && let Some(known) = self.lock().hops.get_mut(hop) {
-            // One cached session after the other had ended: the rest is not worth trying.
-            known.idle.clear();
-        }
-        let wait = async {
-            loop {
-                if !fresh && let Some(session) = self.idle(hop) {
-                    return Ok(Either::Cached(Box::new(session)));
+            let answer = self
+                .ledger
+                .ask(want.clone(), fresh, |session| session.thread == here);
+            let turn = match answer {
+                Answer::Now(turn) => Some(turn),
+                Answer::Later(turn) => tokio::time::timeout_at(give_up, turn)
+                    .await
+                    .ok()
+                    .and_then(Result::ok),
+            };
+            match turn {
+                Some(Turn::Cached(session)) => {
+                    let kept = session.parked_at.elapsed() < self.config.idle_timeout;
+                    if kept && !session.wire.has_spoken_or_gone() {
+                        session.wire.until(end);
+                        return Ok(session);
+                    }
                 }
-                let (limit, parked) = self.hop(hop);
-                tokio::select! {
-                    biased;
-                    permits = self.permits(limit) => return permits.map(Either::Permits),
-                    // Somebody is done with a session to this hop: it is as good as a new one.
-                    () = parked.notified() => {}
-                }
+                Some(Turn::Open(permit)) => return self.open(want, target, permit, end).await,
+                None => return Err(ConnectError::Failed("all connections are in use".to_owned())),
             }
-        };
-        match tokio::time::timeout(self.config.connect_timeout, wait).await {
-            Ok(Ok(Either::Cached(session))) => Ok(*session),
-            Ok(Ok(Either::Permits(permits))) => {
-                let tcp = connect(hop, &self.config).await?;
-                Session::open(tcp, hop.clone(), &self.config, permits).await
+        }
+    }
+
+    /// Opens a session: with TLS as the policy has it, and where that failed and plaintext will do, once more in plaintext.
+    async fn open(
+        &self,
+        want: &Want,
+        target: &Target,
+        permit: Permit,
+        end: Instant,
+    ) -> Result<Session, ConnectError> {
+        let hop = &want.key.hop;
+        let may_fall_back = want.key.may_fall_back(&self.config);
+        let known = self.plaintext.reason(hop).filter(|_| may_fall_back);
+        let mut session = match self.connect(want, target, known, end).await {
+            Ok(session) => session,
+            Err(OpenError {
+                error,
+                tls_failed: true,
+            }) if may_fall_back => {
+                let reason = error.to_string();
+                // Not on the same connection: nobody knows what is still on its way there.
+                let again = self.connect(want, target, Some(reason.clone()), end).await;
+                let session = again.map_err(|failed| failed.error)?;
+                tracing::info!(peer = %hop, reason, "TLS failed; plaintext for a while");
+                self.plaintext.note(hop, &reason, self.config.plaintext_memory);
+                session
             }
-            Ok(Err(_)) | Err(_) => Err(ConnectError::Failed("all connections are in use".to_owned())),
-        }
-    }
-
-    fn hop(&self, hop: &NextHop) -> (Arc<Semaphore>, Arc<Notify>) {
-        let fresh = || Hop {
-            idle: Vec::new(),
-            limit: Arc::new(Semaphore::new(self.config.connections_per_destination.max(1))),
-            parked: Arc::default(),
+            Err(failed) => return Err(failed.error),
         };
-        let mut hops = self.lock();
-        let hop = hops.hops.entry(hop.clone()).or_insert_with(fresh);
-        (Arc::clone(&hop.limit), Arc::clone(&hop.parked))
+        self.ledger.note(&want.key, session.protection.record());
+        session.permit = Some(permit);
+        Ok(session)
     }
 
-    async fn permits(&self, per_hop: Arc<Semaphore>) -> Result<[OwnedSemaphorePermit; 2], AcquireError> {
-        let hop = per_hop.acquire_owned().await?;
-        if self.limit.available_permits() == 0 {
-            self.drop_oldest();
-        }
-        Ok([hop, Arc::clone(&self.limit).acquire_owned().await?])
-    }
-
-    /// Makes room: the session that has been idle longest is closed.
-    fn drop_oldest(&self) {
-        let mut hops = self.lock();
-        let idle = hops.hops.values_mut().filter(|hop| !hop.idle.is_empty());
-        let oldest = idle.min_by_key(|hop| hop.idle.first().map(|session| session.parked_at));
-        if let Some(hop) = oldest {
-            drop(hop.idle.remove(0));
-        }
+    async fn connect(
+        &self,
+        want: &Want,
+        target: &Target,
+        plaintext: Option<String>,
+        end: Instant,
+    ) -> Result<Session, OpenError> {
+        let tcp = connect(target, want.key.source, &self.routes, &self.config).await?;
+        let opening = Opening {
+            key: &want.key,
+            config: &self.config,
+            tls: &self.tls,
+            plaintext,
+            end,
+        };
+        Session::open(tcp, opening).await
     }
 
     /// Keeps a session for the next message, or ends it when it has done enough.
     pub(super) fn park(self: &Arc<Self>, mut session: Session) {
-        if session.messages >= self.config.messages_per_connection || self.config.idle_timeout.is_zero() {
+        if session.is_spent(&self.config) || self.config.idle_timeout.is_zero() {
             tokio::spawn(session.quit());
             return;
         }
         session.parked_at = Instant::now();
-        let mut hops = self.lock();
-        if let Some(hop) = hops.hops.get_mut(&session.hop) {
-            hop.idle.push(session);
-            hop.parked.notify_one();
-        }
-        if !std::mem::replace(&mut hops.sweeping, true) {
+        let key = session.key.clone();
+        if self.ledger.park(&key, session) {
             tokio::spawn(sweep(Arc::clone(self)));
         }
     }
 
-    /// Takes out what has been idle too long; with `all`, everything.
-    fn expired(&self, all: bool) -> Vec<Session> {
-        let mut expired = Vec::new();
-        let mut hops = self.lock();
-        for hop in hops.hops.values_mut() {
-            let old = |session: &Session| all || session.parked_at.elapsed() >= self.config.idle_timeout;
-            expired.extend(hop.idle.extract_if(.., |session| old(session)));
+    /// Sees to it that `sessions` sessions are open as they are wanted, as far as the limits allow, and keeps them.
+    pub(super) async fn warm(
+        self: &Arc<Self>,
+        want: &Want,
+        target: &Target,
+        sessions: usize,
+    ) -> Result<(), ConnectError> {
+        let end = Instant::now() + self.config.attempt_timeout;
+        // All are held until the last one is there, so that each is another one.
+        let mut held = Vec::new();
+        let mut result = Ok(());
+        for _ in 0..sessions.min(want.limit) {
+            match self.session(want, target, false, end).await {
+                Ok(session) => held.push(session),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
         }
-        let limit = self.config.connections_per_destination.max(1);
-        hops.hops
-            .retain(|_, hop| !hop.idle.is_empty() || hop.limit.available_permits() < limit);
-        hops.sweeping = !hops.hops.is_empty();
-        expired
+        held.into_iter().for_each(|session| self.park(session));
+        result
+    }
+
+    /// How it stands now.
+    pub(super) fn snapshot(&self) -> PoolSnapshot {
+        let (open, counts) = self.ledger.counts();
+        PoolSnapshot::new(open, self.config.connections.max(1), counts)
     }
 
     /// Ends every idle session.
     pub(super) async fn close(&self) {
-        let quits = self
-            .expired(true)
-            .into_iter()
-            .map(|session| tokio::spawn(session.quit()));
+        let (sessions, _) = self.ledger.take_idle(|_| true);
+        let quits = sessions.into_iter().map(|session| tokio::spawn(session.quit()));
         for quit in quits.collect::<Vec<_>>() {
             let _ = quit.await;
         }
@@ -174,13 +176,17 @@ impl Pool {
 
 /// Runs while sessions are kept, and ends with the last of them.
 async fn sweep(pool: Arc<Pool>) {
-    let period = pool.config.idle_timeout.max(std::time::Duration::from_millis(10)) / 2;
+    let idle_timeout = pool.config.idle_timeout;
+    let period = idle_timeout.max(std::time::Duration::from_millis(10)) / 2;
     loop {
         tokio::time::sleep(period).await;
-        for session in pool.expired(false) {
+        let (sessions, others) = pool
+            .ledger
+            .take_idle(|session| session.parked_at.elapsed() >= idle_timeout);
+        for session in sessions {
             tokio::spawn(session.quit());
         }
-        if !pool.lock().sweeping {
+        if !others {
             return;
         }
     }

@@ -1,29 +1,128 @@
-//! One open SMTP session, from its greeting to its QUIT.
+//! One open SMTP session, from its greeting to its QUIT: EHLO or HELO, STARTTLS or implicit TLS, AUTH.
+//!
+//! It gives up rather than send in the clear what must not be: whether plaintext will do instead is for the pool to say,
+//! on a new connection.
 
+use super::auth::authenticate;
 use super::capabilities::Capabilities;
 use super::config::SmtpConfig;
+use super::key::Key;
+use super::pool::Permit;
 use super::reply_filter::RawReply;
 use super::stream::WireStream;
-use super::wire::Wire;
+use super::tls::{Tls, TlsFacts};
+use super::wire::{UpgradeError, Wire};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
-use spool_core::{FlowId, NextHop, Reply, Stage};
+use spool_core::{AttemptResult, EnhancedCode, FlowId, Reply, Stage, TlsPolicy, harmless};
+use std::fmt;
 use std::thread::ThreadId;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// How long a polite end may take.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// "Encryption needed" (RFC 8689 section 4.2.1): our own word for a peer that has no STARTTLS.
+const NOT_OFFERED: EnhancedCode = EnhancedCode(5, 7, 10);
+
 /// Why there is no session.
 #[derive(Debug)]
 pub(super) enum ConnectError {
-    /// No connection, or it broke.
+    /// The peer was not reached, or said nothing.
     Failed(String),
-    /// The peer said no.
-    Refused { stage: Stage, reply: Reply },
+    /// The peer was reached, and it ended so: `Refused` or `Broken`.
+    Ended(AttemptResult),
+}
+
+impl ConnectError {
+    pub(super) const fn refused(stage: Stage, reply: Reply) -> Self {
+        Self::Ended(AttemptResult::Refused { stage, reply })
+    }
+
+    pub(super) fn broken(stage: Stage, error: impl Into<String>) -> Self {
+        Self::Ended(AttemptResult::Broken {
+            stage,
+            error: harmless(&error.into()),
+            in_doubt: false,
+        })
+    }
+
+    /// The same for a message that asks for REQUIRETLS: a peer without STARTTLS cannot take it, now or later.
+    pub(super) fn for_requiretls(self) -> Self {
+        match self {
+            Self::Ended(AttemptResult::Refused {
+                stage: Stage::Tls,
+                reply,
+            }) if reply.enhanced == Some(NOT_OFFERED) => Self::refused(Stage::Mail, reply),
+            other @ (Self::Failed(_) | Self::Ended(_)) => other,
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => f.write_str(error),
+            Self::Ended(result) => result.fmt(f),
+        }
+    }
+}
+
+/// Why a session was not opened, and whether TLS was to blame: then plaintext may help.
+#[derive(Debug)]
+pub(super) struct OpenError {
+    pub(super) error: ConnectError,
+    pub(super) tls_failed: bool,
+}
+
+impl From<ConnectError> for OpenError {
+    fn from(error: ConnectError) -> Self {
+        Self {
+            error,
+            tls_failed: false,
+        }
+    }
+}
+
+impl OpenError {
+    const fn tls(error: ConnectError) -> Self {
+        Self {
+            error,
+            tls_failed: true,
+        }
+    }
+}
+
+/// What protects a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Protection {
+    /// Nothing; with the reason when TLS was wanted and failed.
+    Plaintext(Option<String>),
+    Tls(TlsFacts),
+}
+
+impl Protection {
+    /// For the attempt's record.
+    pub(super) fn record(&self) -> Option<String> {
+        match self {
+            Self::Plaintext(None) => None,
+            Self::Plaintext(Some(why)) => Some(harmless(&format!("plaintext, because TLS failed: {why}"))),
+            Self::Tls(facts) => Some(harmless(&facts.to_string())),
+        }
+    }
+}
+
+/// What a session is opened with.
+pub(super) struct Opening<'a> {
+    pub(super) key: &'a Key,
+    pub(super) config: &'a SmtpConfig,
+    pub(super) tls: &'a Tls,
+    /// Why it is to be in plaintext although the policy would have TLS tried.
+    pub(super) plaintext: Option<String>,
+    /// The end of the attempt.
+    pub(super) end: Instant,
 }
 
 /// An open session. Dropping it closes the connection.
@@ -31,77 +130,143 @@ pub(super) struct Session {
     connection: AsyncSmtpConnection,
     pub(super) wire: Wire,
     pub(super) capabilities: Capabilities,
-    pub(super) hop: NextHop,
+    pub(super) protection: Protection,
+    pub(super) key: Key,
     pub(super) flow: FlowId,
-    /// Messages sent so far.
+    /// Transactions begun so far.
     pub(super) messages: u32,
     /// Whether a transaction was left open: RSET comes first.
     pub(super) needs_reset: bool,
     pub(super) parked_at: Instant,
     /// Whose reactor its socket belongs to.
     pub(super) thread: ThreadId,
-    pub(super) _permits: [OwnedSemaphorePermit; 2],
+    pub(super) permit: Option<Permit>,
 }
 
 impl Session {
-    /// Greeting and EHLO, or HELO when that is refused.
-    pub(super) async fn open(
-        tcp: TcpStream,
-        hop: NextHop,
-        config: &SmtpConfig,
-        permits: [OwnedSemaphorePermit; 2],
-    ) -> Result<Self, ConnectError> {
-        let wire = Wire::new(tcp, config.greeting_timeout, config.command_timeout);
-        let stream = Box::new(WireStream::new(wire.clone()));
-        let hello = ClientId::Domain(config.hostname.clone());
+    /// Everything up to the point where MAIL may be said.
+    pub(super) async fn open(tcp: TcpStream, opening: Opening<'_>) -> Result<Self, OpenError> {
+        let Opening { key, config, .. } = opening;
+        let no_greeting = |why: String| ConnectError::Failed(format!("no greeting: {why}"));
+        let peer = tcp.peer_addr().map_err(|error| no_greeting(error.to_string()))?;
+        let wire = Wire::new(tcp, opening.end);
+        let mut protection = Protection::Plaintext(opening.plaintext.clone());
+        if config.is_implicit_tls(&key.hop) {
+            protection = Protection::Tls(handshake(&wire, &opening).await?);
+        }
+        wire.expect_greeting(config.greeting_timeout, config.command_timeout);
+        let hello = ClientId::Domain(config.hello_name());
+        let stream = Box::new(WireStream::new(wire.clone(), peer));
         let connected = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
-        let greeting = wire
-            .take_reply()
-            .ok_or_else(|| ConnectError::Failed(format!("no greeting: {}", wire.failure())))?;
+        let greeting = wire.take_reply().ok_or_else(|| no_greeting(wire.failure()))?;
         if greeting.code != 220 {
-            return Err(ConnectError::Refused {
-                stage: Stage::Connect,
-                reply: greeting.to_reply(),
-            });
+            return Err(ConnectError::refused(Stage::Connect, greeting.to_reply()).into());
         }
         let (Ok(connection), Some(ehlo)) = (connected, wire.take_reply()) else {
-            return Err(ConnectError::Failed(format!(
-                "no reply to EHLO: {}",
-                wire.failure()
-            )));
+            return Err(ConnectError::Failed(format!("no reply to EHLO: {}", wire.failure())).into());
         };
         let mut session = Self {
             connection,
-            capabilities: Capabilities::parse(&ehlo.lines),
+            capabilities: Capabilities::default(),
+            protection,
             wire,
-            hop,
+            key: key.clone(),
             flow: FlowId::random(),
             messages: 0,
             needs_reset: false,
             parked_at: Instant::now(),
             thread: std::thread::current().id(),
-            _permits: permits,
+            permit: None,
         };
-        let refused = |reply: &RawReply| ConnectError::Refused {
-            stage: Stage::Hello,
-            reply: reply.to_reply(),
-        };
+        session.hello(ehlo, config).await?;
+        session.secure(&opening).await?;
+        if let Some(credentials) = &key.credentials {
+            authenticate(&mut session, credentials, config).await?;
+        }
+        Ok(session)
+    }
+
+    /// Takes the capabilities from the reply to EHLO, or says HELO when that was refused.
+    async fn hello(&mut self, ehlo: RawReply, config: &SmtpConfig) -> Result<(), ConnectError> {
+        self.capabilities = Capabilities::default();
+        let refused = |reply: &RawReply| ConnectError::refused(Stage::Hello, reply.to_reply());
         match ehlo.code {
-            250 => {}
+            250 => self.capabilities = Capabilities::parse(&ehlo.lines),
             500..=599 => {
-                session.capabilities = Capabilities::default();
-                session.wire.within(config.command_timeout);
-                let helo = session
-                    .say(&format!("HELO {}\r\n", config.hostname))
+                let helo = self
+                    .ask(
+                        &format!("HELO {}\r\n", config.hello_name()),
+                        config.command_timeout,
+                    )
                     .await
-                    .map_err(ConnectError::Failed)?;
+                    .map_err(|error| ConnectError::broken(Stage::Hello, error))?;
                 if helo.code != 250 {
                     return Err(refused(&helo));
                 }
             }
             _ => return Err(refused(&ehlo)),
         }
-        Ok(session)
+        Ok(())
+    }
+
+    /// STARTTLS, as far as the policy asks for it and the peer offers it.
+    async fn secure(&mut self, opening: &Opening<'_>) -> Result<(), OpenError> {
+        let (policy, config) = (opening.key.tls, opening.config);
+        if matches!(self.protection, Protection::Tls(_))
+            || opening.plaintext.is_some()
+            || policy == TlsPolicy::None
+        {
+            return Ok(());
+        }
+        if !self.capabilities.starttls {
+            return match policy {
+                TlsPolicy::None | TlsPolicy::Opportunistic => Ok(()),
+                TlsPolicy::Required | TlsPolicy::Verify => {
+                    let text = format!(
+                        "{NOT_OFFERED} the next hop does not offer STARTTLS, and the policy is \"{policy}\""
+                    );
+                    Err(ConnectError::refused(Stage::Tls, Reply::new(554, &text)).into())
+                }
+            };
+        }
+        let reply = self.ask("STARTTLS\r\n", config.tls_timeout).await;
+        let reply = reply.map_err(|error| OpenError::tls(ConnectError::broken(Stage::Tls, error)))?;
+        match reply.code {
+            220 => {}
+            421 => return Err(ConnectError::refused(Stage::Tls, reply.to_reply()).into()),
+            400..=599 => {
+                return Err(OpenError::tls(ConnectError::refused(
+                    Stage::Tls,
+                    reply.to_reply(),
+                )));
+            }
+            code => {
+                let error = format!("the peer answered STARTTLS with {code}");
+                return Err(ConnectError::broken(Stage::Tls, error).into());
+            }
+        }
+        self.protection = Protection::Tls(handshake(&self.wire, opening).await?);
+        // What was said in the clear is void (RFC 3207 section 4.2).
+        let ehlo = format!("EHLO {}\r\n", config.hello_name());
+        // With TLS 1.3 the peer's refusal of the handshake comes in place of its first reply.
+        let ehlo = self.ask(&ehlo, config.command_timeout).await;
+        let ehlo = ehlo.map_err(|error| OpenError::tls(ConnectError::broken(Stage::Hello, error)))?;
+        Ok(self.hello(ehlo, config).await?)
+    }
+
+    /// Whether it is to be used no more.
+    pub(super) fn is_spent(&self, config: &SmtpConfig) -> bool {
+        let most = self.capabilities.mail_max.unwrap_or(u32::MAX);
+        self.messages >= config.messages_per_connection.min(most)
+    }
+
+    /// Sends one command and reads its reply, all within `span`. Nothing may be unread before it.
+    pub(super) async fn ask(&mut self, command: &str, span: Duration) -> Result<RawReply, String> {
+        if self.wire.has_spoken_or_gone() {
+            return Err("the peer spoke out of turn or closed the connection".to_owned());
+        }
+        self.wire.within(span);
+        self.say(command).await
     }
 
     /// Sends one or several commands in one write and reads the first reply.
@@ -129,7 +294,31 @@ impl Session {
 
     /// Says QUIT and waits a moment for the answer.
     pub(super) async fn quit(mut self) {
+        self.wire.until(Instant::now() + QUIT_TIMEOUT);
         self.wire.within(QUIT_TIMEOUT);
         let _ = self.say("QUIT\r\n").await;
+        self.wire.shut_down().await;
     }
+}
+
+async fn handshake(wire: &Wire, opening: &Opening<'_>) -> Result<TlsFacts, OpenError> {
+    let Opening { key, config, tls, .. } = opening;
+    wire.within(config.tls_timeout);
+    let insist = key.tls == TlsPolicy::Verify;
+    let upgraded = wire
+        .upgrade(|tcp| tls.handshake(tcp, key.hop.host(), insist))
+        .await;
+    upgraded.map_err(|error| match error {
+        // Replies smuggled in behind the 220 would be read as if they had come through TLS. Whoever does that is not
+        // spoken to in plaintext instead.
+        UpgradeError::Spoke => ConnectError::broken(
+            Stage::Tls,
+            "the peer sent more than was asked before the handshake",
+        )
+        .into(),
+        UpgradeError::Failed(error) => OpenError::tls(ConnectError::broken(
+            Stage::Tls,
+            format!("the handshake failed: {error}"),
+        )),
+    })
 }

@@ -1,7 +1,7 @@
 //! The stream under lettre's connection.
 //!
-//! What it does for it: TCP_NODELAY is set, writes are gathered until the next read, every read and write ends at the
-//! step's deadline, and replies are bounded, repaired or refused before lettre sees them, one for each read. It hands
+//! What it does for it: writes are gathered until the next read, every read and write ends at the step's deadline, and
+//! replies are bounded, repaired or refused before lettre sees them, one for each read. It hands
 //! lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
 
 use super::wire::{State, Wire};
@@ -22,16 +22,18 @@ const CHUNK: usize = 4096;
 #[derive(Debug)]
 pub(super) struct WireStream {
     wire: Wire,
+    peer: SocketAddr,
     out: Vec<u8>,
     written: usize,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl WireStream {
-    pub(super) fn new(wire: Wire) -> Self {
+    pub(super) fn new(wire: Wire, peer: SocketAddr) -> Self {
         let alarm = Box::pin(tokio::time::sleep_until(wire.lock().deadline));
         Self {
             wire,
+            peer,
             out: Vec::new(),
             written: 0,
             alarm,
@@ -59,35 +61,43 @@ impl WireStream {
         io::Error::new(kind, why.to_owned())
     }
 
-    fn fail_with(&self, error: &io::Error) -> io::Error {
-        self.fail(error.kind(), &error.to_string())
-    }
-
-    /// Writes what was gathered. Checks the deadline on every call, so that a peer that takes a byte at a time ends too.
+    /// Writes what was gathered. Checks the deadline whenever it has to wait, so that a peer that takes a byte at a time
+    /// ends too.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match self.wire.tcp.try_write(rest) {
-                Ok(0) => {
-                    return Poll::Ready(Err(
-                        self.fail(io::ErrorKind::WriteZero, "the connection takes no more")
-                    ));
+            let poll = self.wire.lock().socket.poll_write(cx, rest);
+            match self.or_deadline(cx, poll) {
+                Poll::Ready(Ok(0)) => {
+                    let error = self.fail(io::ErrorKind::WriteZero, "the connection takes no more");
+                    return Poll::Ready(Err(error));
                 }
-                Ok(taken) => {
-                    self.written += taken;
-                    let mut state = self.wire.lock();
-                    state.unwritten = state.unwritten.saturating_sub(taken);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.poll_deadline(cx)?;
-                    ready!(self.wire.tcp.poll_write_ready(cx)).map_err(|error| self.fail_with(&error))?;
-                }
-                Err(error) => return Poll::Ready(Err(self.fail_with(&error))),
+                Poll::Ready(Ok(taken)) => self.written += taken,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
             }
         }
-        self.out.clear();
-        self.out.shrink_to(GATHER);
-        self.written = 0;
+        if !self.out.is_empty() {
+            // TLS may hold back what it has taken.
+            let poll = self.wire.lock().socket.poll_flush(cx);
+            ready!(self.or_deadline(cx, poll))?;
+            self.wire.lock().unwritten = 0;
+            self.out.clear();
+            self.out.shrink_to(GATHER);
+            self.written = 0;
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// What the socket said; and when it has to be waited for, not longer than the deadline.
+    fn or_deadline<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match poll {
+            Poll::Ready(Ok(done)) => Poll::Ready(Ok(done)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.fail(error.kind(), &error.to_string()))),
+            Poll::Pending => match self.poll_deadline(cx) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            },
+        }
     }
 
     /// Hands on the next reply if it is whole.
@@ -107,7 +117,8 @@ impl WireStream {
         let goes_on = state.handed_on < 2 || reply.is(2) || reply.is(3);
         buf.put_slice(if goes_on { b"250 ok\r\n" } else { b"550 no\r\n" });
         if state.handed_on == 0 {
-            state.deadline = Instant::now() + state.hello_timeout;
+            let hello_timeout = state.hello_timeout;
+            state.within(hello_timeout);
         }
         state.handed_on += 1;
         state.replies.push_back(reply);
@@ -139,15 +150,13 @@ impl AsyncRead for WireStream {
             if self.next_reply(buf)? {
                 return Poll::Ready(Ok(()));
             }
+            // Before every read: a drip that is always ready must not outlive the deadline.
             self.poll_deadline(cx)?;
             let mut chunk = [0; CHUNK];
-            match self.wire.tcp.try_read(&mut chunk) {
-                Ok(0) => return Poll::Ready(Ok(())),
-                Ok(n) => self.wire.lock().input.extend(chunk.get(..n).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.wire.tcp.poll_read_ready(cx)).map_err(|error| self.fail_with(&error))?;
-                }
-                Err(error) => return Poll::Ready(Err(self.fail_with(&error))),
+            let poll = self.wire.lock().socket.poll_read(cx, &mut chunk);
+            match ready!(self.or_deadline(cx, poll))? {
+                0 => return Poll::Ready(Ok(())),
+                n => self.wire.lock().input.extend(chunk.get(..n).unwrap_or_default()),
             }
         }
     }
@@ -180,6 +189,6 @@ impl AsyncWrite for WireStream {
 
 impl AsyncTokioStream for WireStream {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.wire.tcp.peer_addr()
+        Ok(self.peer)
     }
 }

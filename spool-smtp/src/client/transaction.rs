@@ -3,14 +3,11 @@
 //! It checks the kind of each reply, not only its class: 2xx to MAIL and RCPT, 354 to DATA, 250 to the dot. A reply of
 //! the wrong kind ends the session, for then nobody knows which reply belongs to what.
 
+use super::commands::{mail, rcpt, recipient};
 use super::config::SmtpConfig;
 use super::reply_filter::RawReply;
 use super::session::Session;
-use spool_core::{
-    AttemptReport, AttemptResult, BodyKind, Envelope, Job, Recipient, RecipientIndex, RefusedRecipient,
-    Reply, Ret, Stage,
-};
-use std::fmt::Write;
+use spool_core::{AttemptResult, EnhancedCode, Job, RecipientIndex, RefusedRecipient, Reply, Stage};
 
 /// The most RCPTs sent before their replies are read: both sides' buffers hold as much.
 const GROUP: usize = 100;
@@ -18,10 +15,21 @@ const GROUP: usize = 100;
 /// How a transaction ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// With this report; the session may be used again, or not.
-    Done { report: AttemptReport, reusable: bool },
+    Ended(Ended),
     /// The session had ended before the transaction began: nothing was sent that the peer acted on.
     Stale(String),
+}
+
+/// What became of the recipients of one transaction.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// For those that are in neither list below.
+    pub(super) result: AttemptResult,
+    pub(super) refused: Vec<RefusedRecipient>,
+    /// Too many for one transaction: they go in the next one.
+    pub(super) postponed: Vec<RecipientIndex>,
+    /// Whether the session may be used again.
+    pub(super) reusable: bool,
 }
 
 /// A command whose reply is waited for.
@@ -50,6 +58,7 @@ struct Replies {
     mail: Option<Reply>,
     accepted: usize,
     refused: Vec<RefusedRecipient>,
+    postponed: Vec<RecipientIndex>,
     data: Option<RawReply>,
 }
 
@@ -59,137 +68,80 @@ enum Stop {
     Closing { stage: Stage, reply: Reply },
 }
 
-/// Makes one attempt at `job` on `session`.
-pub(super) async fn transact(session: &mut Session, job: &Job, config: &SmtpConfig) -> Outcome {
+/// Sends `job` to these of its recipients on `session`.
+pub(super) async fn transact(
+    session: &mut Session,
+    job: &Job,
+    recipients: &[RecipientIndex],
+    config: &SmtpConfig,
+) -> Outcome {
     let reused = session.messages > 0;
     session.messages += 1;
-    if let Some(reply) = impossible(session, job) {
-        let result = AttemptResult::Refused {
-            stage: Stage::Mail,
-            reply,
-        };
-        return done(session, result, Vec::new(), true);
-    }
     let mut replies = Replies::default();
-    match envelope(session, job, config, &mut replies).await {
-        Ok(()) => {}
+    let stopped = match envelope(session, job, recipients, config, &mut replies).await {
+        Ok(()) => None,
         Err(Stop::Broken { error, .. }) if reused && replies.seen == 0 => return Outcome::Stale(error),
         Err(Stop::Closing { reply, .. }) if reused && replies.seen <= 1 => {
             return Outcome::Stale(reply.to_string());
         }
-        Err(Stop::Broken { stage, error }) => {
-            let result = AttemptResult::Broken {
-                stage,
-                error,
-                in_doubt: false,
-            };
-            return done(session, result, Vec::new(), false);
-        }
-        Err(Stop::Closing { stage, reply }) => {
-            return done(
-                session,
-                AttemptResult::Refused { stage, reply },
-                Vec::new(),
-                false,
-            );
-        }
+        Err(Stop::Broken { stage, error }) => Some(broken(stage, error, false)),
+        Err(Stop::Closing { stage, reply }) => Some(AttemptResult::Refused { stage, reply }),
+    };
+    if let Some(result) = stopped {
+        return ended(result, Vec::new(), false);
     }
-    let Replies {
-        mail,
-        accepted,
-        refused,
-        data,
-        ..
-    } = replies;
     // With 354 the peer waits for a body: to send none, the session must end.
-    let waiting = data.as_ref().is_some_and(|reply| reply.code == 354);
+    let waiting = replies.data.as_ref().is_some_and(|reply| reply.code == 354);
     session.needs_reset = true;
-    if let Some(reply) = mail {
-        return done(
-            session,
-            AttemptResult::Refused {
-                stage: Stage::Mail,
-                reply,
-            },
-            Vec::new(),
-            !waiting,
-        );
+    if let Some(reply) = replies.mail {
+        let stage = Stage::Mail;
+        return ended(AttemptResult::Refused { stage, reply }, Vec::new(), !waiting);
     }
-    if accepted == 0 {
-        return done(session, AttemptResult::AllRefused, refused, !waiting);
+    if replies.accepted == 0 {
+        return ended(AttemptResult::AllRefused, replies.refused, !waiting);
     }
-    match data {
-        Some(_) if waiting => body(session, job, config, refused).await,
+    let (result, reusable) = match replies.data {
+        Some(_) if waiting => body(session, job, config).await,
         Some(reply) => {
-            let reply = reply.to_reply();
-            done(
-                session,
-                AttemptResult::Refused {
-                    stage: Stage::Data,
-                    reply,
-                },
-                refused,
-                true,
-            )
+            let (stage, reply) = (Stage::Data, reply.to_reply());
+            (AttemptResult::Refused { stage, reply }, true)
         }
-        None => {
-            let result = AttemptResult::Broken {
-                stage: Stage::Data,
-                error: "no reply to DATA".into(),
-                in_doubt: false,
-            };
-            done(session, result, refused, false)
-        }
+        None => (broken(Stage::Data, "no reply to DATA".to_owned(), false), false),
+    };
+    Outcome::Ended(Ended {
+        result,
+        refused: replies.refused,
+        postponed: replies.postponed,
+        reusable,
+    })
+}
+
+const fn broken(stage: Stage, error: String, in_doubt: bool) -> AttemptResult {
+    AttemptResult::Broken {
+        stage,
+        error,
+        in_doubt,
     }
 }
 
-fn done(session: &Session, result: AttemptResult, refused: Vec<RefusedRecipient>, reusable: bool) -> Outcome {
-    let mut report = AttemptReport::new(result);
-    report.peer = Some(session.hop.clone());
-    report.session = Some(session.flow);
-    report.refused = refused;
-    Outcome::Done { report, reusable }
-}
-
-/// What this peer cannot take, known before anything is sent. The replies are ours, with the codes the RFCs have for it.
-fn impossible(session: &Session, job: &Job) -> Option<Reply> {
-    let offers = &session.capabilities;
-    let mailboxes = job
-        .recipients
-        .iter()
-        .filter_map(|index| recipient(&job.envelope, *index));
-    let ascii = mailboxes
-        .into_iter()
-        .all(|recipient| recipient.address.is_ascii())
-        && job.envelope.reverse_path.as_str().is_ascii();
-    if (job.envelope.parameters.smtputf8 || !ascii) && !offers.smtputf8 {
-        return Some(Reply::new(
-            553,
-            "5.6.7 the next hop does not offer SMTPUTF8, which this message needs",
-        ));
-    }
-    if !offers.eight_bit_mime && !job.body.is_ascii() {
-        return Some(Reply::new(
-            554,
-            "5.6.3 the next hop does not offer 8BITMIME, which this message needs",
-        ));
-    }
-    let too_large = offers.too_large(job.body.len());
-    too_large.then(|| Reply::new(552, "5.3.4 the message is larger than the next hop says it takes"))
-}
-
-fn recipient(envelope: &Envelope, index: RecipientIndex) -> Option<&Recipient> {
-    envelope.recipients.get(usize::try_from(index).ok()?)
+const fn ended(result: AttemptResult, refused: Vec<RefusedRecipient>, reusable: bool) -> Outcome {
+    Outcome::Ended(Ended {
+        result,
+        refused,
+        postponed: Vec::new(),
+        reusable,
+    })
 }
 
 /// Sends the commands, in groups when the peer offers PIPELINING, one by one when not.
 async fn envelope(
     session: &mut Session,
     job: &Job,
+    recipients: &[RecipientIndex],
     config: &SmtpConfig,
     replies: &mut Replies,
 ) -> Result<(), Stop> {
-    let commands = commands(session, job);
+    let commands = commands(session, job, recipients);
     let group = if session.capabilities.pipelining { GROUP } else { 1 };
     for group in commands.chunks(group) {
         let hopeless = replies.mail.is_some() || (replies.accepted == 0 && !replies.refused.is_empty());
@@ -252,34 +204,38 @@ impl Replies {
             Command::Mail if reply.is(2) => {}
             Command::Mail => self.mail = Some(reply.to_reply()),
             Command::Rcpt(_) if reply.is(2) => self.accepted += 1,
-            Command::Rcpt(recipient) => self.refused.push(RefusedRecipient {
-                recipient,
-                reply: reply.to_reply(),
-            }),
+            Command::Rcpt(recipient) => {
+                let reply = reply.to_reply();
+                // Of too many, the first at least was taken: the next transaction is a step further.
+                if self.accepted > 0 && is_too_many(&reply) {
+                    self.postponed.push(recipient);
+                } else {
+                    self.refused.push(RefusedRecipient { recipient, reply });
+                }
+            }
             Command::Data => self.data = Some(reply),
         }
         Ok(())
     }
 }
 
-async fn body(
-    session: &mut Session,
-    job: &Job,
-    config: &SmtpConfig,
-    refused: Vec<RefusedRecipient>,
-) -> Outcome {
+/// Whether a reply to RCPT says that the transaction has recipients enough (RFC 5321 section 4.5.3.1.10): by its
+/// enhanced code, or where it has none, by its words. 452 alone is also said of a full mailbox or disk.
+fn is_too_many(reply: &Reply) -> bool {
+    match reply.enhanced {
+        Some(EnhancedCode(_, subject, detail)) => (subject, detail) == (5, 3),
+        None => {
+            let text = reply.text.to_ascii_lowercase();
+            matches!(reply.code, 452 | 552) && text.contains("too many") && !text.contains("message")
+        }
+    }
+}
+
+/// The body and the reply to it; and whether the session may be used again.
+async fn body(session: &mut Session, job: &Job, config: &SmtpConfig) -> (AttemptResult, bool) {
     if session.wire.has_spoken_or_gone() {
         let error = "the peer spoke before the body or closed the connection".to_owned();
-        return done(
-            session,
-            AttemptResult::Broken {
-                stage: Stage::Body,
-                error,
-                in_doubt: false,
-            },
-            refused,
-            false,
-        );
+        return (broken(Stage::Body, error, false), false);
     }
     session.wire.begin_body();
     // One deadline for both: the body's allowance, and the wait for the reply after it.
@@ -288,138 +244,64 @@ async fn body(
             .body_timeout(job.body.len())
             .saturating_add(config.final_reply_timeout),
     );
+    let stage = Stage::FinalReply;
     match session.body(&job.body).await {
         Err(error) => {
             let in_doubt = session.wire.body_may_have_arrived();
-            let stage = if in_doubt { Stage::FinalReply } else { Stage::Body };
-            done(
-                session,
-                AttemptResult::Broken {
-                    stage,
-                    error,
-                    in_doubt,
-                },
-                refused,
-                false,
-            )
+            let stage = if in_doubt { stage } else { Stage::Body };
+            (broken(stage, error, in_doubt), false)
         }
         Ok(reply) if reply.code == 250 => {
             session.needs_reset = false;
-            done(session, AttemptResult::Accepted(reply.to_reply()), refused, true)
+            (AttemptResult::Accepted(reply.to_reply()), true)
         }
         Ok(reply) if reply.is(4) || reply.is(5) => {
             session.needs_reset = false;
             let (reusable, reply) = (reply.code != 421, reply.to_reply());
-            done(
-                session,
-                AttemptResult::Refused {
-                    stage: Stage::FinalReply,
-                    reply,
-                },
-                refused,
-                reusable,
-            )
+            (AttemptResult::Refused { stage, reply }, reusable)
         }
         Ok(reply) => {
             let error = format!("a reply of the wrong kind to the final dot: {}", reply.to_reply());
-            let in_doubt = session.wire.body_may_have_arrived();
-            done(
-                session,
-                AttemptResult::Broken {
-                    stage: Stage::FinalReply,
-                    error,
-                    in_doubt,
-                },
-                refused,
-                false,
-            )
+            (broken(stage, error, session.wire.body_may_have_arrived()), false)
         }
     }
 }
 
-fn commands(session: &Session, job: &Job) -> Vec<(Command, String)> {
-    let mut commands = Vec::with_capacity(job.recipients.len() + 3);
+fn commands(session: &Session, job: &Job, recipients: &[RecipientIndex]) -> Vec<(Command, String)> {
+    let offers = &session.capabilities;
+    let mut commands = Vec::with_capacity(recipients.len() + 3);
     if session.needs_reset {
         commands.push((Command::Reset, "RSET\r\n".to_owned()));
     }
-    commands.push((Command::Mail, mail(session, job)));
-    for index in &job.recipients {
+    commands.push((Command::Mail, mail(offers, job)));
+    for index in recipients {
         if let Some(recipient) = recipient(&job.envelope, *index) {
-            commands.push((Command::Rcpt(*index), rcpt(session, recipient)));
+            commands.push((Command::Rcpt(*index), rcpt(offers, recipient)));
         }
     }
     commands.push((Command::Data, "DATA\r\n".to_owned()));
     commands
 }
 
-fn mail(session: &Session, job: &Job) -> String {
-    let (offers, asked) = (&session.capabilities, &job.envelope.parameters);
-    let mut line = format!("MAIL FROM:{}", job.envelope.reverse_path);
-    let mut add = |text: std::fmt::Arguments<'_>| {
-        let _ = line.write_fmt(text);
-    };
-    if offers.size.is_some() {
-        add(format_args!(" SIZE={}", job.body.len()));
-    }
-    if offers.eight_bit_mime && (asked.body == BodyKind::EightBitMime || !job.body.is_ascii()) {
-        add(format_args!(" BODY=8BITMIME"));
-    }
-    if offers.smtputf8 && (asked.smtputf8 || job.envelope.needs_smtputf8()) {
-        add(format_args!(" SMTPUTF8"));
-    }
-    if offers.dsn {
-        match asked.ret {
-            Some(Ret::Full) => add(format_args!(" RET=FULL")),
-            Some(Ret::Headers) => add(format_args!(" RET=HDRS")),
-            None => {}
-        }
-        if let Some(envid) = &asked.envid {
-            add(format_args!(" ENVID={}", xtext(envid)));
-        }
-    }
-    line.push_str("\r\n");
-    line
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn rcpt(session: &Session, recipient: &Recipient) -> String {
-    let mut line = format!("RCPT TO:<{}>", recipient.address);
-    if session.capabilities.dsn {
-        if let Some(notify) = recipient.notify {
-            let words = [
-                (notify.success, "SUCCESS"),
-                (notify.failure, "FAILURE"),
-                (notify.delay, "DELAY"),
-            ];
-            let words: Vec<_> = words
-                .into_iter()
-                .filter_map(|(on, word)| on.then_some(word))
-                .collect();
-            let words = if words.is_empty() {
-                "NEVER".to_owned()
-            } else {
-                words.join(",")
-            };
-            let _ = write!(line, " NOTIFY={words}");
-        }
-        if let Some(orcpt) = &recipient.orcpt {
-            // The type before the semicolon stays as it is (RFC 3461 section 4.2).
-            let (kind, address) = orcpt.split_once(';').unwrap_or(("rfc822", orcpt));
-            let _ = write!(line, " ORCPT={};{}", xtext(kind), xtext(address));
+    #[test]
+    fn too_many_recipients_are_told_from_full_mailboxes() {
+        for (code, text, expected) in [
+            (452, "4.5.3 Too many recipients", true),
+            (552, "5.5.3 enough", true),
+            (550, "5.5.3 too many", true),
+            (452, "Too many recipients", true),
+            (452, "4.2.2 mailbox full", false),
+            (452, "4.3.1 Insufficient system storage", false),
+            (452, "Insufficient system storage", false),
+            (452, "too many messages from you", false),
+            (450, "too many recipients", false),
+            (552, "5.2.2 over quota", false),
+        ] {
+            assert_eq!(is_too_many(&Reply::new(code, text)), expected, "{code} {text}");
         }
     }
-    line.push_str("\r\n");
-    line
-}
-
-/// RFC 3461 section 4: everything but printable ASCII, `+` and `=` as `+` and two hexadecimal digits.
-fn xtext(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if (b'!'..=b'~').contains(&byte) && !matches!(byte, b'+' | b'=') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "+{byte:02X}");
-        }
-    }
-    out
 }

@@ -1,18 +1,21 @@
-//! What the session and the stream under lettre share: the replies as they came, and the deadline of the step.
+//! What the session and the stream under lettre share: the socket, the replies as they came, and the deadline of the step.
 //!
 //! lettre is told only the class of each reply, in a form it cannot misread; the session takes the reply itself from here.
 
 use super::reply_filter::{RawReply, ReplyFilter};
+use super::socket::{Noise, Socket};
 use std::collections::VecDeque;
-use std::io;
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::client::TlsStream;
 
 /// Behind the lock: never held across an await.
 #[derive(Debug)]
 pub(super) struct State {
+    pub(super) socket: Socket,
     pub(super) filter: ReplyFilter,
     /// Bytes that came after the reply that was handed on last.
     pub(super) input: VecDeque<u8>,
@@ -22,34 +25,53 @@ pub(super) struct State {
     pub(super) unwritten: usize,
     /// Whether the final dot has been queued since [`Wire::begin_body`].
     pub(super) dot_queued: bool,
+    /// The end of the step; never after `end`.
     pub(super) deadline: Instant,
+    /// The end of the attempt, whatever its steps may take.
+    end: Instant,
     /// From the greeting on, until the session sets its own.
     pub(super) hello_timeout: Duration,
     pub(super) failure: Option<String>,
 }
 
+impl State {
+    pub(super) fn within(&mut self, span: Duration) {
+        self.deadline = (Instant::now() + span).min(self.end);
+    }
+}
+
+/// Why a connection is not under TLS.
+#[derive(Debug)]
+pub(super) enum UpgradeError {
+    /// Bytes came in the clear that belong to no reply.
+    Spoke,
+    /// The handshake, in one line.
+    Failed(String),
+}
+
 /// One connection's shared part.
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
-    pub(super) tcp: Arc<TcpStream>,
     state: Arc<Mutex<State>>,
 }
 
 impl Wire {
-    pub(super) fn new(tcp: TcpStream, greeting_timeout: Duration, hello_timeout: Duration) -> Self {
+    /// For a connection that is to be of use until `end`.
+    pub(super) fn new(tcp: TcpStream, end: Instant) -> Self {
         let state = State {
+            socket: Socket::Plain(tcp),
             filter: ReplyFilter::default(),
             input: VecDeque::new(),
             replies: VecDeque::new(),
             handed_on: 0,
             unwritten: 0,
             dot_queued: false,
-            deadline: Instant::now() + greeting_timeout,
-            hello_timeout,
+            deadline: end,
+            end,
+            hello_timeout: Duration::ZERO,
             failure: None,
         };
         Self {
-            tcp: Arc::new(tcp),
             state: Arc::new(Mutex::new(state)),
         }
     }
@@ -58,9 +80,21 @@ impl Wire {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything until the next call of this must be done within `span` from now.
+    /// Everything until the next call of this must be done within `span` from now, and before the end of the attempt.
     pub(super) fn within(&self, span: Duration) {
-        self.lock().deadline = Instant::now() + span;
+        self.lock().within(span);
+    }
+
+    /// From now on `end` is the last moment for every step.
+    pub(super) fn until(&self, end: Instant) {
+        self.lock().end = end;
+    }
+
+    /// The greeting within `greeting`, and then the reply to EHLO within `hello`.
+    pub(super) fn expect_greeting(&self, greeting: Duration, hello: Duration) {
+        let mut state = self.lock();
+        state.within(greeting);
+        state.hello_timeout = hello;
     }
 
     /// The oldest reply that the session has not seen.
@@ -87,13 +121,49 @@ impl Wire {
         state.dot_queued && state.unwritten == 0
     }
 
+    /// What the peer has done while nobody waited for it.
+    pub(super) fn noise(&self) -> Noise {
+        let mut state = self.lock();
+        if !state.input.is_empty() || !state.replies.is_empty() || state.filter.is_midway() {
+            return Noise::Spoke;
+        }
+        state.socket.noise()
+    }
+
     /// Whether the peer has said something that nobody asked for, or has gone away. For a session that waits for nothing.
     pub(super) fn has_spoken_or_gone(&self) -> bool {
-        let state = self.lock();
-        if !state.input.is_empty() || !state.replies.is_empty() || state.filter.is_midway() {
-            return true;
+        self.noise() != Noise::Quiet
+    }
+
+    /// Puts the TLS that `handshake` makes of the connection in its place, by the deadline of the step. What was read before
+    /// must have been used up: a byte that came in the clear would be taken for one that came through TLS.
+    pub(super) async fn upgrade<T, F>(
+        &self,
+        handshake: impl FnOnce(TcpStream) -> F,
+    ) -> Result<T, UpgradeError>
+    where
+        F: Future<Output = Result<(TlsStream<TcpStream>, T), String>>,
+    {
+        if self.noise() == Noise::Spoke {
+            return Err(UpgradeError::Spoke);
         }
-        drop(state);
-        !matches!(self.tcp.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        let (tcp, deadline) = {
+            let mut state = self.lock();
+            (state.socket.take_plain(), state.deadline)
+        };
+        let tcp = tcp.ok_or_else(|| UpgradeError::Failed("the session is not in plaintext".to_owned()))?;
+        let (tls, facts) = timeout_at(deadline, handshake(tcp))
+            .await
+            .unwrap_or_else(|_| Err("timed out".to_owned()))
+            .map_err(UpgradeError::Failed)?;
+        self.lock().socket = Socket::Tls(Box::new(tls));
+        Ok(facts)
+    }
+
+    /// Says that nothing more will be written.
+    pub(super) async fn shut_down(&self) {
+        let deadline = self.lock().deadline;
+        let shutdown = poll_fn(|cx| self.lock().socket.poll_shutdown(cx));
+        let _ = timeout_at(deadline, shutdown).await;
     }
 }

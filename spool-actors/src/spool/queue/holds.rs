@@ -3,6 +3,7 @@
 use super::{DECK, Entry, Phase, Queue};
 use crate::throttle::DestinationId;
 use spool_core::{Hold, MessageId, MessageSummary, Queue as QueueName, ShownStatus, Status, Timestamp};
+use std::cmp::Reverse;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -116,12 +117,16 @@ impl Queue {
     }
 
     fn backlog_hold(&self, id: MessageId, now: Timestamp, releases: u32) -> Hold {
+        let own = self
+            .backlog
+            .iter()
+            .map(|Reverse(place)| *place)
+            .find(|(_, other)| *other == id);
         let ahead = self
             .backlog
             .iter()
-            .rev()
-            .position(|other| *other == id)
-            .unwrap_or(0);
+            .filter(|Reverse(place)| Some(*place) < own)
+            .count();
         let wait = std::time::Duration::from_secs_f64(ahead as f64 / f64::from(releases.max(1)));
         Hold::Backlog {
             ahead,

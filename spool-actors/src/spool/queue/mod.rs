@@ -70,8 +70,11 @@ pub(super) struct Queue {
     /// In the order of ids, which is that of arrival.
     entries: BTreeMap<MessageId, Entry>,
     due: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
-    /// Past due at the start, oldest last; released bit by bit.
-    backlog: Vec<MessageId>,
+    /// By how many milliseconds the wall clock was set since this process knows a message: what the disk says of its times is
+    /// off by that. Empty, but for the days after such an event.
+    clock_set: HashMap<MessageId, i64>,
+    /// Past due at the start; released bit by bit, oldest first.
+    backlog: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
     destinations: Vec<Destination>,
     free: Vec<DestinationId>,
     by_hops: HashMap<Arc<[NextHop]>, DestinationId>,
@@ -104,13 +107,15 @@ impl Queue {
         }
     }
 
-    /// Takes in what was there at the start. Past-due messages go to the backlog.
+    /// Takes in some of what was there at the start. Past-due messages go to the backlog.
     pub(super) fn recover(&mut self, messages: Vec<Recovered>, now: Timestamp) {
-        let mut past: Vec<(Timestamp, MessageId)> = Vec::new();
         for message in messages {
             let phase = match message.status {
                 Status::Frozen => Phase::Frozen,
-                Status::SendAt(due) => Phase::Waiting(due),
+                // Written when the clock was ahead of today's: the wait counts from now.
+                Status::SendAt(due) => {
+                    Phase::Waiting(message.wait.map_or(due, |wait| due.min(now.after(wait))))
+                }
             };
             let destination = self.enlist(&message.next_hops, now);
             self.insert(
@@ -123,14 +128,14 @@ impl Queue {
                 None,
             );
             if let Phase::Waiting(due) = phase {
-                match due <= now {
-                    true => past.push((due, message.id)),
-                    false => self.due.push(Reverse((due, message.id))),
-                }
+                let heap = if due <= now {
+                    &mut self.backlog
+                } else {
+                    &mut self.due
+                };
+                heap.push(Reverse((due, message.id)));
             }
         }
-        past.sort_unstable_by(|a, b| b.cmp(a));
-        self.backlog = past.into_iter().map(|(_, id)| id).collect();
     }
 
     #[allow(clippy::too_many_arguments, reason = "an entry, part by part")]
@@ -200,7 +205,9 @@ impl Queue {
             self.ready_if(id, |phase| phase == Phase::Waiting(due));
         }
         for _ in 0..release {
-            let Some(id) = self.backlog.pop() else { break };
+            let Some(Reverse((_, id))) = self.backlog.pop() else {
+                break;
+            };
             self.ready_if(id, |phase| matches!(phase, Phase::Waiting(due) if due <= now));
         }
     }
@@ -213,6 +220,26 @@ impl Queue {
             let destination = entry.destination;
             self.line_up(id, destination);
         }
+    }
+
+    /// The wall clock was set by so many milliseconds.
+    pub(super) fn clock_was_set(&mut self, millis: i64) {
+        for (id, entry) in &mut self.entries {
+            let set = self.clock_set.entry(*id).or_default();
+            *set = set.saturating_add(millis);
+            if let Phase::Waiting(due) = &mut entry.phase {
+                *due = due.shifted(millis);
+            }
+        }
+        let due = std::mem::take(&mut self.due).into_iter();
+        self.due = due
+            .map(|Reverse((due, id))| Reverse((due.shifted(millis), id)))
+            .collect();
+    }
+
+    /// By how many milliseconds the times on disk of this message are off; asked when they are written anew.
+    pub(super) fn take_clock_set(&mut self, id: MessageId) -> i64 {
+        self.clock_set.remove(&id).unwrap_or(0)
     }
 
     /// When something becomes due next.
@@ -395,6 +422,7 @@ impl Queue {
 
     /// The disk holds its end.
     pub(super) fn finished(&mut self, id: MessageId) {
+        self.clock_set.remove(&id);
         if let Some(entry) = self.entries.remove(&id) {
             if matches!(entry.phase, Phase::Asking | Phase::Arming | Phase::Armed) {
                 self.cancel_arming(entry.destination);

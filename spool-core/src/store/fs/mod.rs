@@ -7,6 +7,7 @@
 mod real;
 mod sim;
 mod sim_disk;
+mod sim_file;
 
 pub use real::RealFs;
 pub use sim::{Loss, OpKind, SimFs};
@@ -27,7 +28,8 @@ pub enum Mode {
     Create,
 }
 
-/// A file system. Paths are followed to their last component, which is never a symbolic link.
+/// A file system. Paths are followed to their last component, which is never a symbolic link, and a file is nothing else than a
+/// regular one.
 pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// Opens or makes a file. A new one is readable by its owner alone, and its name lasts only after
     /// [`Fs::sync_dir`].
@@ -41,6 +43,18 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Those of the system.
     fn make_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Who may do what with a directory, as the nine bits of its mode.
+    ///
+    /// # Errors
+    /// Those of the system; `NotADirectory` for a link to one too.
+    fn dir_mode(&self, dir: &Path) -> io::Result<u32>;
+
+    /// Lets nobody but its owner enter a directory.
+    ///
+    /// # Errors
+    /// As [`Fs::dir_mode`].
+    fn close_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// The names in a directory, in no order. Names that are no UTF-8 come out mangled, never left out.
     ///
@@ -60,11 +74,19 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// Those of the system.
     fn unlink(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes every name in `dir` last: those made, changed, and taken away.
+    /// Opens a directory, to make its names last at a time when the system may have no descriptor left.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsDir>>;
+
+    /// Opens `dir` for one [`FsDir::sync`].
     ///
     /// # Errors
     /// Those of the system. After an error nobody knows which names last.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_dir(dir)?.sync()
+    }
 
     /// Bytes this process may still write on the file system of `path`.
     ///
@@ -77,6 +99,15 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Those of the system.
     fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>>;
+}
+
+/// An open directory.
+pub trait FsDir: Send + Sync + fmt::Debug {
+    /// Makes every name in it last: those made, changed, and taken away.
+    ///
+    /// # Errors
+    /// Those of the system. After an error nobody knows which names last.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file. Reads and writes name their offset, so that a handle can be shared.
@@ -106,6 +137,13 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     /// Those of the system.
     fn set_len(&self, size: u64) -> io::Result<()>;
 
+    /// Whether the file has a second name, or another owner than this process: what is written to it may be meant for
+    /// another place.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn is_shared(&self) -> io::Result<bool>;
+
     /// Bytes in the file.
     ///
     /// # Errors
@@ -118,9 +156,34 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     /// Those of the system. Never to be called again after an error: it would report success and prove nothing.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Lets the system begin to read the whole file into memory, since it is about to be asked for. Where that cannot be asked
+    /// for, nothing happens.
+    fn read_ahead(&self);
+
+    /// Has the next reads come from the disk, not from what the system keeps of the file in memory. Where that cannot be
+    /// asked for, nothing happens.
+    fn forget_cached(&self);
+
     /// Takes the file for this handle alone until it is dropped; `false` when another one has it.
     ///
     /// # Errors
     /// Those of the system.
     fn try_lock(&self) -> io::Result<bool>;
+}
+
+/// Whether the system was short of descriptors or memory: nothing is wrong with the file, and later it may be had.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+        )
+}
+
+/// Whether the disk, or the file system's own checksums, have given these bytes up.
+pub(super) fn is_unreadable(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN)
+    )
 }

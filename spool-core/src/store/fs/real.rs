@@ -1,14 +1,22 @@
 //! The system's files. The only file of this crate with `std::fs` and `fs2` in it.
 //!
-//! Directories are made with mode 0700 and files with 0600; a symbolic link in the place of a file is an error.
+//! Directories are made with mode 0700 and files with 0600, whatever the umask; a symbolic link, a pipe or a device in the place of
+//! a file or a directory is an error.
 
-use super::{Fs, FsFile, Mode};
+use super::{Fs, FsDir, FsFile, Mode};
 use fs2::FileExt as _;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Modes of what is made here, and all bits of one.
+const FILE: u32 = 0o600;
+const DIR: u32 = 0o700;
+const ALL: u32 = 0o777;
 
 /// The disk of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,15 +28,35 @@ impl Fs for RealFs {
             .read(true)
             .write(mode != Mode::Read)
             .create_new(mode == Mode::Create)
-            .mode(0o600)
+            .mode(FILE)
             // Without O_NONBLOCK a pipe in the place of a file would hold up whoever opens it.
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        if mode == Mode::Create && found.mode() & ALL != FILE {
+            file.set_permissions(Permissions::from_mode(FILE))?;
+        }
         Ok(Arc::new(RealFile(file)))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o700).create(path)
+        DirBuilder::new().mode(DIR).create(path)?;
+        let made = std::fs::symlink_metadata(path)?;
+        if made.mode() & ALL != DIR {
+            std::fs::set_permissions(path, Permissions::from_mode(DIR))?;
+        }
+        Ok(())
+    }
+
+    fn dir_mode(&self, dir: &Path) -> io::Result<u32> {
+        Ok(itself(dir)?.metadata()?.mode() & ALL)
+    }
+
+    fn close_dir(&self, dir: &Path) -> io::Result<()> {
+        itself(dir)?.set_permissions(Permissions::from_mode(DIR))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -45,8 +73,8 @@ impl Fs for RealFs {
         std::fs::remove_file(path)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsDir>> {
+        Ok(Arc::new(RealDir(File::open(dir)?)))
     }
 
     fn available_space(&self, path: &Path) -> io::Result<u64> {
@@ -54,11 +82,30 @@ impl Fs for RealFs {
     }
 
     fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>> {
-        let owner = std::fs::metadata(path)?.uid();
-        // The owner of /proc/self is the effective user. Without /proc there is nothing to compare with, and the
-        // permissions of the directory decide alone.
-        let ours = std::fs::metadata("/proc/self").map(|process| process.uid());
-        Ok(ours.ok().filter(|ours| *ours != owner).map(|_| owner))
+        Ok(foreign(&std::fs::metadata(path)?))
+    }
+}
+
+/// A directory that is none by way of a link.
+fn itself(dir: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_DIRECTORY;
+    OpenOptions::new().read(true).custom_flags(flags).open(dir)
+}
+
+/// The owner, if it is not the effective user, whom /proc/self belongs to. Without /proc there is nothing to compare with, and
+/// the permissions decide alone.
+fn foreign(found: &Metadata) -> Option<u32> {
+    let ours = std::fs::metadata("/proc/self").map(|process| process.uid());
+    let owner = found.uid();
+    ours.ok().filter(|ours| *ours != owner).map(|_| owner)
+}
+
+#[derive(Debug)]
+struct RealDir(File);
+
+impl FsDir for RealDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
     }
 }
 
@@ -91,12 +138,26 @@ impl FsFile for RealFile {
         self.0.set_len(size)
     }
 
+    fn is_shared(&self) -> io::Result<bool> {
+        let found = self.0.metadata()?;
+        Ok(found.nlink() > 1 || foreign(&found).is_some())
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn read_ahead(&self) {
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::WillNeed);
+    }
+
+    fn forget_cached(&self) {
+        // Advice: what is dirty, or in use elsewhere, stays.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
     }
 
     fn try_lock(&self) -> io::Result<bool> {

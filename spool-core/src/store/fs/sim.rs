@@ -2,17 +2,23 @@
 //!
 //! It holds twice what it is told: as programs see it, and as a power cut would leave it. Data lasts only after
 //! `sync_data` of its file, names only after `sync_dir` of their directory. Every operation that changes something
-//! has a number, so that a test can cut the power after each of them in turn. Writes may tear between sectors of
-//! 512 bytes. It is a model to test against, not a fast file system.
+//! has a number, so that a test can cut the power after each of them in turn. It is a model to test against, not a fast
+//! file system.
+//!
+//! What was not synced reaches the disk in any order and in parts: each sector of 512 bytes, each length, each name for
+//! itself; of a rename the new name alone too. A sector is written whole or not at all, and a synced name in a directory
+//! is gone with that directory's own name.
 
-use super::sim_disk::{DataChange, Dice, Disk, Inode, NameChange, Node, apply_data, apply_name};
-use super::{Fs, FsFile, Mode};
+use super::sim_disk::{Dice, Disk, Fault, Inode, NameChange, Node, apply_data, drop_unreachable, tear_name};
+use super::sim_file::{SimDir, SimFile};
+use super::{Fs, FsDir, FsFile, Mode};
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The kinds of operation that change something, and so can fail or be cut off.
+/// The kinds of operation that can fail. Those that change something are numbered and can be cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpKind {
     /// [`FsFile::write_at`].
@@ -33,6 +39,10 @@ pub enum OpKind {
     Rename,
     /// [`Fs::unlink`].
     Unlink,
+    /// [`Fs::open`] of what is there, and [`Fs::open_dir`]. It can fail, but changes nothing and so has no number.
+    Open,
+    /// [`FsFile::read_at`]. As `Open`.
+    Read,
 }
 
 /// What becomes of unsynced data and names when the power is cut.
@@ -74,7 +84,8 @@ impl SimFs {
         self.disk().operations.clone()
     }
 
-    /// Cuts the power as soon as `count` operations in all are done: every later one fails.
+    /// Cuts the power as soon as `count` operations in all are done: every later one fails. With a larger `count` set
+    /// afterwards the disk goes on, nothing lost: as after the end of a process.
     pub fn cut_after(&self, count: usize) {
         self.disk().cut_after = Some(count);
     }
@@ -82,20 +93,45 @@ impl SimFs {
     /// Whether the power is gone.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        let disk = self.disk();
-        disk.cut_after.is_some_and(|count| disk.operations.len() >= count)
+        self.disk().is_cut()
     }
 
-    /// Lets the `nth` operation of `kind` from now on (0: the next) fail once, with nothing done.
+    /// Lets the `nth` operation of `kind` from now on (0: the next) fail once, with nothing done. A sync that fails has
+    /// lost what it was to make last, as on Linux: a later one reports success and proves nothing.
     pub fn fail(&self, kind: OpKind, nth: usize, error: io::ErrorKind) {
-        self.disk().fail = Some((kind, nth, error));
+        self.disk().fault = Some(Fault::once(kind, nth, error));
+    }
+
+    /// Lets every operation of these `kinds` fail with this number of the system, until [`SimFs::heal`].
+    pub fn fail_all(&self, kinds: &[OpKind], os_error: i32) {
+        self.disk().fault = Some(Fault::lasting(kinds, os_error));
+    }
+
+    /// Lets every read that touches these bytes of a file fail with `EIO`, until [`SimFs::heal`].
+    pub fn spoil(&self, path: &Path, bytes: Range<u64>) {
+        let mut disk = self.disk();
+        if let Ok(number) = disk.inode_of(path) {
+            disk.spoilt.push((number, bytes));
+        }
+    }
+
+    /// Lets everything that would change the disk fail with `EROFS`, or no longer.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.disk().read_only = read_only;
+    }
+
+    /// Takes back what [`SimFs::fail`], [`SimFs::fail_all`] and [`SimFs::spoil`] told.
+    pub fn heal(&self) {
+        let mut disk = self.disk();
+        disk.fault = None;
+        disk.spoilt.clear();
     }
 
     /// The disk as it comes up after a power cut now. This one stays as it is.
     #[must_use]
     pub fn after_power_cut(&self, loss: Loss) -> Self {
         let disk = self.disk();
-        let mut dice = Dice(match loss {
+        let mut dice = Dice::new(match loss {
             Loss::Torn(seed) => seed,
             Loss::Everything | Loss::Nothing => 0,
         });
@@ -105,9 +141,10 @@ impl SimFs {
             Loss::Torn(_) => dice.flip(),
         };
         let mut names = disk.durable_names.clone();
-        for change in disk.pending_names.iter().filter(|_| keeps()) {
-            apply_name(&mut names, change);
+        for change in &disk.pending_names {
+            tear_name(&mut names, change, &mut keeps);
         }
+        drop_unreachable(&mut names);
         let mut files = BTreeMap::new();
         for (number, inode) in &disk.files {
             let mut data = inode.durable.clone();
@@ -165,7 +202,7 @@ impl SimFs {
         files.map(|(path, _)| path.clone()).collect()
     }
 
-    fn disk(&self) -> MutexGuard<'_, Disk> {
+    pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -181,7 +218,13 @@ impl Fs for SimFs {
                 disk.set_name(path, Node::File(number))?;
                 number
             }
-            (Mode::Read | Mode::Write, _) => disk.inode_of(path)?,
+            (Mode::Read | Mode::Write, _) => {
+                disk.allow(OpKind::Open)?;
+                if mode == Mode::Write && disk.read_only {
+                    return Err(io::Error::from_raw_os_error(libc::EROFS));
+                }
+                disk.inode_of(path)?
+            }
         };
         Ok(Arc::new(SimFile {
             fs: self.clone(),
@@ -197,6 +240,19 @@ impl Fs for SimFs {
         }
         disk.begin(OpKind::MakeDir)?;
         disk.set_name(path, Node::Dir)
+    }
+
+    fn dir_mode(&self, dir: &Path) -> io::Result<u32> {
+        let disk = self.disk();
+        match disk.names.get(dir) {
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            Some(Node::Dir) => Ok(0o700),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn close_dir(&self, dir: &Path) -> io::Result<()> {
+        self.dir_mode(dir).map(drop)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -230,19 +286,16 @@ impl Fs for SimFs {
         Ok(())
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn FsDir>> {
         let mut disk = self.disk();
-        disk.begin(OpKind::SyncDir)?;
-        for change in std::mem::take(&mut disk.pending_names) {
-            let (NameChange::Set(path, _) | NameChange::Remove(path) | NameChange::Rename(path, _, _)) =
-                &change;
-            if path.parent() == Some(dir) {
-                apply_name(&mut disk.durable_names, &change);
-            } else {
-                disk.pending_names.push(change);
-            }
+        disk.allow(OpKind::Open)?;
+        if !disk.is_dir(dir) {
+            return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(())
+        Ok(Arc::new(SimDir {
+            fs: self.clone(),
+            path: dir.to_owned(),
+        }))
     }
 
     fn available_space(&self, _path: &Path) -> io::Result<u64> {
@@ -257,89 +310,6 @@ impl Fs for SimFs {
             Ok(None)
         } else {
             Err(io::ErrorKind::NotFound.into())
-        }
-    }
-}
-
-#[derive(Debug)]
-struct SimFile {
-    fs: SimFs,
-    number: u64,
-    holds_lock: Mutex<bool>,
-}
-
-impl SimFile {
-    fn change(&self, kind: OpKind, size: u64, change: DataChange) -> io::Result<()> {
-        let mut disk = self.fs.disk();
-        disk.begin(kind)?;
-        disk.room_for(self.number, size)?;
-        let file = disk.file(self.number)?;
-        apply_data(&mut file.data, &change, &mut || true);
-        file.pending.push(change);
-        Ok(())
-    }
-}
-
-fn position(offset: u64) -> io::Result<usize> {
-    usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
-}
-
-impl FsFile for SimFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut disk = self.fs.disk();
-        let data = &disk.file(self.number)?.data;
-        let rest = data.get(position(offset)?..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
-            to.copy_from_slice(from);
-        }
-        Ok(count)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let change = DataChange::Write(position(offset)?, bytes.to_vec());
-        self.change(OpKind::Write, offset + bytes.len() as u64, change)
-    }
-
-    fn allocate(&self, size: u64) -> io::Result<()> {
-        self.change(OpKind::Allocate, size, DataChange::AtLeast(position(size)?))
-    }
-
-    fn set_len(&self, size: u64) -> io::Result<()> {
-        self.change(OpKind::SetLen, size, DataChange::Size(position(size)?))
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.fs.disk().file(self.number)?.data.len() as u64)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.fs.disk();
-        disk.begin(OpKind::Sync)?;
-        let file = disk.file(self.number)?;
-        for change in std::mem::take(&mut file.pending) {
-            apply_data(&mut file.durable, &change, &mut || true);
-        }
-        Ok(())
-    }
-
-    fn try_lock(&self) -> io::Result<bool> {
-        let mut disk = self.fs.disk();
-        let file = disk.file(self.number)?;
-        if file.locked {
-            return Ok(false);
-        }
-        file.locked = true;
-        *self.holds_lock.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        Ok(true)
-    }
-}
-
-impl Drop for SimFile {
-    fn drop(&mut self) {
-        let held = *self.holds_lock.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if held && let Ok(file) = self.fs.disk().file(self.number) {
-            file.locked = false;
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::sim::OpKind;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const SECTOR: usize = 512;
@@ -17,7 +18,46 @@ pub(super) struct Disk {
     pub(super) capacity: Option<u64>,
     pub(super) operations: Vec<OpKind>,
     pub(super) cut_after: Option<usize>,
-    pub(super) fail: Option<(OpKind, usize, io::ErrorKind)>,
+    pub(super) fault: Option<Fault>,
+    /// Bytes of files that cannot be read.
+    pub(super) spoilt: Vec<(u64, Range<u64>)>,
+    pub(super) read_only: bool,
+}
+
+/// An operation that is to fail.
+#[derive(Debug)]
+pub(super) struct Fault {
+    kinds: Vec<OpKind>,
+    /// How many of them go well before.
+    left: usize,
+    error: FaultError,
+    lasts: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum FaultError {
+    Kind(io::ErrorKind),
+    Os(i32),
+}
+
+impl Fault {
+    pub(super) fn once(kind: OpKind, left: usize, error: io::ErrorKind) -> Self {
+        Self {
+            kinds: vec![kind],
+            left,
+            error: FaultError::Kind(error),
+            lasts: false,
+        }
+    }
+
+    pub(super) fn lasting(kinds: &[OpKind], os_error: i32) -> Self {
+        Self {
+            kinds: kinds.to_vec(),
+            left: 0,
+            error: FaultError::Os(os_error),
+            lasts: true,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,12 +104,43 @@ pub(super) fn apply_name(names: &mut BTreeMap<PathBuf, Node>, change: &NameChang
     }
 }
 
+/// As a power cut leaves it. POSIX does not promise that a rename is one step on disk: both names may be there.
+pub(super) fn tear_name(
+    names: &mut BTreeMap<PathBuf, Node>,
+    change: &NameChange,
+    keeps: &mut impl FnMut() -> bool,
+) {
+    match change {
+        _ if !keeps() => {}
+        NameChange::Rename(_, to, node) if !keeps() => {
+            names.insert(to.clone(), *node);
+        }
+        NameChange::Set(..) | NameChange::Remove(_) | NameChange::Rename(..) => apply_name(names, change),
+    }
+}
+
+/// Takes away what no path leads to: what a directory held does not last longer than its own name.
+pub(super) fn drop_unreachable(names: &mut BTreeMap<PathBuf, Node>) {
+    let reachable = |path: &Path| {
+        let mut parents = path.ancestors().skip(1).filter(|dir| dir.parent().is_some());
+        parents.all(|dir| names.get(dir) == Some(&Node::Dir))
+    };
+    let lost: Vec<PathBuf> = names.keys().filter(|path| !reachable(path)).cloned().collect();
+    for path in lost {
+        names.remove(&path);
+    }
+}
+
 pub(super) fn apply_data(data: &mut Vec<u8>, change: &DataChange, keeps: &mut impl FnMut() -> bool) {
     match change {
         DataChange::Size(size) if keeps() => data.resize(*size, 0),
         DataChange::AtLeast(size) if keeps() => data.resize(data.len().max(*size), 0),
         DataChange::Size(_) | DataChange::AtLeast(_) => {}
         DataChange::Write(offset, bytes) => {
+            // The new length may reach the disk without the data.
+            if keeps() {
+                data.resize(data.len().max(*offset + bytes.len()), 0);
+            }
             let mut at = *offset;
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
@@ -94,16 +165,32 @@ fn put(data: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     }
 }
 
-/// SplitMix64.
-pub(super) struct Dice(pub(super) u64);
+/// SplitMix64, as a coin that a seed also makes more or less even: most of it kept, most of it lost, or half.
+pub(super) struct Dice {
+    state: u64,
+    /// Kept, of 32.
+    odds: u64,
+}
 
 impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut dice = Self { state: seed, odds: 0 };
+        let odds = [16, 16, 30, 4];
+        let which = usize::try_from(dice.next() % 4).unwrap_or(0);
+        dice.odds = odds.get(which).copied().unwrap_or(16);
+        dice
+    }
+
     pub(super) fn flip(&mut self) -> bool {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.next() % 32 < self.odds
+    }
+
+    const fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) & 1 == 1
+        z ^ (z >> 31)
     }
 }
 
@@ -118,20 +205,38 @@ impl Disk {
             .sum()
     }
 
-    /// Counts one operation; an error when it must not happen.
+    /// Whether the power is gone.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut_after.is_some_and(|count| self.operations.len() >= count)
+    }
+
+    /// An error when an operation is to fail.
+    pub(super) fn allow(&mut self, kind: OpKind) -> io::Result<()> {
+        let Some(fault) = self.fault.as_mut().filter(|fault| fault.kinds.contains(&kind)) else {
+            return Ok(());
+        };
+        if fault.left > 0 {
+            fault.left -= 1;
+            return Ok(());
+        }
+        let error = fault.error;
+        if !fault.lasts {
+            self.fault = None;
+        }
+        Err(match error {
+            FaultError::Kind(kind) => kind.into(),
+            FaultError::Os(number) => io::Error::from_raw_os_error(number),
+        })
+    }
+
+    /// Counts one operation that changes something; an error when it must not happen.
     pub(super) fn begin(&mut self, kind: OpKind) -> io::Result<()> {
-        if self.cut_after.is_some_and(|limit| self.operations.len() >= limit) {
+        if self.is_cut() {
             return Err(io::Error::other("the power is cut"));
         }
-        if let Some((failing, left, error)) = &mut self.fail
-            && *failing == kind
-        {
-            if *left == 0 {
-                let error = *error;
-                self.fail = None;
-                return Err(error.into());
-            }
-            *left -= 1;
+        self.allow(kind)?;
+        if self.read_only && !matches!(kind, OpKind::Sync | OpKind::SyncDir) {
+            return Err(io::Error::from_raw_os_error(libc::EROFS));
         }
         self.operations.push(kind);
         Ok(())

@@ -2,8 +2,11 @@
 //!
 //! Only the sender, the recipients and the next hops must be there; a field nobody knows is an error that names it. It
 //! never holds the message's text.
+//!
+//! What the spool writes carries a checksum: two CRC-32C as `xxxxxxxx-xxxxxxxx`, of the slip and of the text. A pair that
+//! does not match it is not what was written. Without one, a person wrote or edited it, and it is taken as it is.
 
-use super::Shelved;
+use super::{Flaw, SLIP, Shelved, TEXT};
 use crate::attempt::{Attempt, RecipientIndex};
 use crate::clock::Timestamp;
 use crate::envelope::{Envelope, MailParameters, Notify, Recipient, ReversePath};
@@ -18,9 +21,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Slip {
+    /// First, so that its line can be taken out and leaves JSON behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<MessageId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,7 +66,7 @@ enum Fate {
 }
 
 /// A recipient: an address alone, or with what belongs to it.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Addressee {
     address: String,
     fate: Fate,
@@ -130,11 +136,58 @@ impl<'de> Visitor<'de> for AddresseeVisitor {
 }
 
 impl Slip {
-    pub(super) fn of(shelved: &Shelved) -> Self {
+    /// The slip of a pair with this text, with its checksum.
+    pub(super) fn of(shelved: &Shelved, text: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut slip = Self::unsealed(shelved);
+        let own = slip.own_checksum(text.len() as u64)?;
+        slip.checksum = Some(format!("{own}{}", text_checksum(text)));
+        Ok(slip)
+    }
+
+    /// Of every other field, as JSON without white space in the order in which they are written, and of the length of the text
+    /// in decimal: a listing can check that much without reading texts.
+    fn own_checksum(&self, length: u64) -> Result<String, serde_json::Error> {
+        let bare = Self {
+            checksum: None,
+            ..self.clone()
+        };
+        let crc = crc32c::crc32c(&serde_json::to_vec(&bare)?);
+        let crc = crc32c::crc32c_append(crc, length.to_string().as_bytes());
+        Ok(format!("{crc:08x}-"))
+    }
+
+    /// Whether this is the slip that was written, beside a text of `length` bytes.
+    pub(super) fn check(&self, id: MessageId, length: u64) -> Result<(), Flaw> {
+        let Some(checksum) = &self.checksum else {
+            return Ok(());
+        };
+        let own = self.own_checksum(length);
+        if own.is_ok_and(|own| checksum.starts_with(&own)) {
+            return Ok(());
+        }
+        Err(mismatch(id, SLIP))
+    }
+
+    /// Whether `text`, as it is in its file, is what was written.
+    pub(super) fn check_text(&self, id: MessageId, text: &[u8]) -> Result<(), Flaw> {
+        let Some(checksum) = &self.checksum else {
+            return Ok(());
+        };
+        if checksum
+            .get(9..)
+            .is_some_and(|there| there == text_checksum(text))
+        {
+            return Ok(());
+        }
+        Err(mismatch(id, TEXT))
+    }
+
+    fn unsealed(shelved: &Shelved) -> Self {
         let message = &shelved.message;
         let state = &message.state;
         let recipients = (0..).zip(&message.envelope.recipients);
         Self {
+            checksum: None,
             id: Some(message.id),
             reason: shelved.reason.clone(),
             shelved_at: Some(shelved.at),
@@ -155,12 +208,17 @@ impl Slip {
     }
 
     /// The message, or what is wrong with the slip. `body_size`: of the text as it would be sent.
-    pub(super) fn message(self, id: MessageId, body_size: u64) -> Result<Shelved, String> {
+    pub(super) fn message(self, id: MessageId, body_size: u64) -> Result<Shelved, Flaw> {
         if let Some(other) = self.id.filter(|other| *other != id) {
-            return Err(format!(
-                "it says it is {other}: a copy needs its own id in its name and in \"id\""
-            ));
+            return Err(Flaw::Mismatched(format!(
+                "{id}.{SLIP}: it says it is {other}: a copy needs its own id in its name and in \"id\""
+            )));
         }
+        let shelved = self.shelved(id, body_size);
+        shelved.map_err(|reason| Flaw::Unreadable(format!("{id}.{SLIP}: {reason}")))
+    }
+
+    fn shelved(self, id: MessageId, body_size: u64) -> Result<Shelved, String> {
         if self.next_hops.is_empty() {
             return Err("\"next_hops\" is empty: nobody knows where to send it".to_owned());
         }
@@ -253,6 +311,16 @@ impl Addressee {
             orcpt: self.orcpt,
         })
     }
+}
+
+fn text_checksum(text: &[u8]) -> String {
+    format!("{:08x}", crc32c::crc32c(text))
+}
+
+fn mismatch(id: MessageId, kind: &str) -> Flaw {
+    Flaw::Mismatched(format!(
+        "{id}.{kind}: not what the spool wrote, by its checksum. Edited? Remove the line with \"checksum\" from {id}.{SLIP}"
+    ))
 }
 
 /// How a message is retried whose slip does not say.

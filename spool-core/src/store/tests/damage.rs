@@ -9,7 +9,7 @@ fn segment_path(seq: u32) -> PathBuf {
 }
 
 /// Where each frame of the first segment begins, as its lengths tell.
-fn frames(fs: &SimFs) -> Vec<(usize, usize)> {
+pub(super) fn frames(fs: &SimFs) -> Vec<(usize, usize)> {
     let bytes = fs.read(&segment_path(1)).unwrap();
     let mut at = segment::HEADER;
     let mut all = Vec::new();

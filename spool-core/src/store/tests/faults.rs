@@ -1,7 +1,8 @@
 //! Disks that are full or fail.
 
-use super::fs::OpKind;
+use super::fs::{Loss, OpKind};
 use super::*;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 fn is_full(result: &Result<(), StoreError>) -> bool {
@@ -154,4 +155,264 @@ fn free_space_is_left_to_others() {
         is_full(&results[0]) && results[1].is_ok() && results[2].is_ok(),
         "{results:?}"
     );
+}
+
+/// What was answered about the messages of a run: body by id.
+type Answered = BTreeMap<u128, Vec<u8>>;
+
+/// Mail that comes and mostly goes, so that segments are given back and what is left in them is copied forward. Stops at
+/// the first failure; what that was about is in neither.
+fn come_and_go(store: &Store, from: u128, answered: &mut Answered) -> Result<(), StoreError> {
+    for number in from..from + 30 {
+        let body = text(number as u8, 9000);
+        // Unknown from here on: it may be there or not.
+        let gone = (number > from + 2 && number % 7 != 0).then(|| number - 2);
+        let body_gone = gone.and_then(|gone| answered.remove(&gone));
+        let mut batch = vec![add(&[number], body.clone())];
+        if body_gone.is_some() {
+            batch.push(finish(number - 2));
+        }
+        for result in store.commit(&mut batch) {
+            result?;
+        }
+        answered.insert(number, body);
+        store.maintain();
+        while store.compact() {
+            store.maintain();
+        }
+    }
+    Ok(())
+}
+
+fn all_there(store: &Store, answered: &Answered, context: &str) {
+    for (number, body) in answered {
+        let read = store.body(id(*number));
+        assert_eq!(read.as_deref(), Ok(body.as_slice()), "{context}: {number}");
+    }
+}
+
+#[test]
+fn after_a_failed_sync_a_restart_trusts_nothing_that_memory_shows() {
+    let whole = SimFs::new();
+    let (store, _) = open(&whole);
+    come_and_go(&store, 1, &mut Answered::new()).unwrap();
+    assert!(store.stats().moved > 3, "{:?}", store.stats());
+    let operations = whole.operations();
+    let mut failures = 0;
+    for kind in [OpKind::Sync, OpKind::SyncDir] {
+        for nth in 0..operations.iter().filter(|other| **other == kind).count() {
+            let context = format!("{kind:?} {nth}");
+            let (fs, mut answered) = (SimFs::new(), Answered::new());
+            fs.fail(kind, nth, ErrorKind::Other);
+            if let Ok((store, _)) = try_open(&fs) {
+                let ended = come_and_go(&store, 1, &mut answered);
+                failures += usize::from(ended.is_err());
+            }
+            // The process is started again; the machine is not, and shows what its disk does not hold.
+            let (store, _) = open(&fs);
+            all_there(&store, &answered, &context);
+            come_and_go(&store, 101, &mut answered).unwrap();
+            drop(store);
+            let (store, _) = open(&fs.after_power_cut(Loss::Everything));
+            all_there(&store, &answered, &context);
+        }
+    }
+    assert!(failures > 30, "{failures}");
+}
+
+#[test]
+fn a_failed_sync_of_the_names_fails_the_store_and_one_of_the_events_does_not() {
+    for (nth, fails) in [(0, false), (1, true)] {
+        let fs = SimFs::new();
+        let (store, _) = open(&fs);
+        all_ok(&store.commit(&mut [add(&[1], "x\r\n")]));
+        store.maintain();
+        let mut named = add(&[2], "x\r\n");
+        if let Change::Add(addition) = &mut named {
+            addition.key = Some("once".to_owned());
+        }
+        all_ok(&store.commit(&mut [named, finish(1), finish(2)]));
+        // Nothing is needed of the segment any more: the logs are synced, the events first.
+        fs.fail(OpKind::Sync, nth, ErrorKind::Other);
+        store.maintain();
+        let next = store.commit(&mut [add(&[3], "y\r\n")]);
+        assert_eq!(next[0].is_ok(), !fails, "{nth}: {next:?}");
+        assert_eq!(store.admit(1).is_err(), fails);
+        drop(store);
+        let (store, recovery) = open(&fs.after_power_cut(Loss::Everything));
+        assert_eq!(recovery.keys.len(), 1);
+        // Or after a start on the same machine, whose memory shows more than the disk holds, and which gives the segment back.
+        drop(open(&fs));
+        assert_eq!(open(&fs.after_power_cut(Loss::Everything)).1.keys.len(), 1);
+        let mut cursor = EventCursor::new(0);
+        let told = store.events_after(&mut cursor, 100).unwrap();
+        assert_eq!(told.len(), if fails { 4 } else { 5 }, "{told:?}");
+    }
+}
+
+#[test]
+fn a_shortage_of_descriptors_loses_nothing_and_passes() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    for number in 1..4 {
+        all_ok(&store.commit(&mut [add(&[number], text(1, 30_000))]));
+        store.maintain();
+    }
+    drop(store);
+    let (store, _) = open(&fs);
+    fs.fail_all(&[OpKind::Open, OpKind::Create], libc::EMFILE);
+    let unread = store.body(id(1));
+    assert!(matches!(unread, Err(StoreError::NotNow { .. })), "{unread:?}");
+    // The segment that is ready needs no descriptor more, and its name is synced all the same.
+    all_ok(&store.commit(&mut [add(&[4], text(4, 30_000)), finish(2)]));
+    store.maintain();
+    while store.compact() {}
+    let results = store.commit(&mut [add(&[5], text(5, 60_000)), freeze(1)]);
+    assert!(is_full(&results[0]) && results[1].is_ok(), "{results:?}");
+    assert!(is_full(&store.admit(100)));
+    fs.heal();
+    wait_for_the_next_try();
+    assert_eq!(store.admit(100), Ok(()));
+    all_ok(&store.commit(&mut [add(&[5], text(5, 60_000))]));
+    assert_eq!(store.body(id(1)).unwrap(), text(1, 30_000));
+    assert_eq!(store.body(id(5)).unwrap(), text(5, 60_000));
+    drop(store);
+    fs.fail_all(&[OpKind::Open], libc::ENFILE);
+    let refused = try_open(&fs);
+    assert!(matches!(refused, Err(OpenError::Io { .. })), "{refused:?}");
+    fs.heal();
+    assert_eq!(open(&fs).1.messages.len(), 4);
+}
+
+#[test]
+fn a_disk_that_became_read_only_fails_the_store_and_can_still_be_looked_at() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    all_ok(&store.commit(&mut [add(&[1], "x\r\n"), add(&[2], "y\r\n")]));
+    store.maintain();
+    fs.set_read_only(true);
+    let results = store.commit(&mut [add(&[3], "z\r\n"), freeze(1)]);
+    assert!(
+        results.iter().all(|r| matches!(r, Err(StoreError::Failed(_)))),
+        "{results:?}"
+    );
+    assert!(matches!(store.admit(1), Err(StoreError::Failed(_))));
+    assert_eq!(store.body(id(1)).unwrap(), "x\r\n");
+    drop(store);
+    let error = try_open(&fs).map(drop).unwrap_err().to_string();
+    assert!(
+        error.contains("/spool/lock") && error.contains("Read-only"),
+        "{error}"
+    );
+    assert_eq!(
+        count_from_disk_on(Arc::new(fs.clone()), Path::new(DIR)).unwrap(),
+        2
+    );
+    fs.set_read_only(false);
+    assert_eq!(open(&fs).1.messages.len(), 2);
+}
+
+/// Two segments: the first with the messages 1 to 5 of one frame of 9,000 bytes each, the second with a change.
+fn two_segments() -> SimFs {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    for number in 1..6 {
+        all_ok(&store.commit(&mut [add(&[number], text(number as u8, 9000))]));
+    }
+    drop(store);
+    let (store, _) = open(&fs);
+    all_ok(&store.commit(&mut [freeze(1)]));
+    drop(store);
+    fs
+}
+
+#[test]
+fn what_the_disk_does_not_give_back_stops_no_start_and_stays_where_it_is() {
+    let path = Path::new(DIR).join("journal/0000000001.log");
+    let at = |nth: usize| super::damage::frames(&two_segments())[nth].0 as u64;
+    // In the header of the third message, in the body of the last, all of it.
+    for (spoilt, gone) in [
+        (at(2)..at(2) + 1, vec![3]),
+        (at(4) + 9000..at(4) + 9001, vec![]),
+        (0..100_000, vec![1, 2, 3, 4, 5]),
+    ] {
+        let fs = two_segments();
+        let bytes = fs.read(&path);
+        fs.spoil(&path, spoilt.clone());
+        for _ in 0..2 {
+            let (store, recovery) = open(&fs);
+            assert_eq!(recovery.messages.len(), 5 - gone.len(), "{spoilt:?}");
+            if gone.is_empty() {
+                // A body in a segment that was synced long ago is read when it is needed.
+                let unread = store.body(id(5));
+                assert!(matches!(unread, Err(StoreError::Damaged { .. })), "{unread:?}");
+                assert!(recovery.damage.is_empty());
+            } else {
+                let [damage] = recovery.damage.as_slice() else {
+                    panic!("{:?}", recovery.damage);
+                };
+                assert_eq!(damage.kept_as, "journal/0000000001.log");
+                assert!(damage.reason.contains("does not give"), "{damage:?}");
+            }
+            for number in (1..5).filter(|number| !gone.contains(number)) {
+                assert_eq!(store.body(id(number)).unwrap(), text(number as u8, 9000));
+            }
+            store.maintain();
+            while store.compact() {
+                store.maintain();
+            }
+            let found = store.commit(&mut [add(&[9], "x\r\n"), finish(9)]);
+            all_ok(&found);
+            drop(store);
+            assert_eq!(fs.read(&path), bytes, "{spoilt:?}: left as it is");
+            let checkup = checkup_on(Arc::new(fs.clone()), Path::new(DIR), true, &mut || {}).unwrap();
+            assert!(!checkup.findings.is_empty() && checkup.findings.iter().all(|f| !f.mendable));
+        }
+        // A disk that comes to its senses has all of it.
+        fs.heal();
+        let (store, recovery) = open(&fs);
+        assert_eq!(recovery.messages.len(), 5);
+        for number in 1..6 {
+            assert_eq!(store.body(id(number)).unwrap(), text(number as u8, 9000));
+        }
+    }
+}
+
+#[test]
+fn the_end_of_the_newest_segment_is_not_cut_when_it_cannot_be_read() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    for number in 1..4 {
+        all_ok(&store.commit(&mut [add(&[number], text(number as u8, 9000))]));
+    }
+    drop(store);
+    let path = Path::new(DIR).join("journal/0000000001.log");
+    let bytes = fs.read(&path);
+    let spoilt = super::damage::frames(&fs)[2].0 as u64 + 5000;
+    fs.spoil(&path, spoilt..spoilt + 1);
+    let (_, recovery) = open(&fs);
+    assert_eq!((recovery.messages.len(), recovery.torn_bytes), (2, 0));
+    assert_eq!(recovery.damage.len(), 1);
+    assert_eq!(fs.read(&path), bytes);
+    fs.heal();
+    assert_eq!(open(&fs).1.messages.len(), 3);
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_no_name_forgotten() {
+    const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
+    let fs = SimFs::new();
+    for (number, at) in [(1, TEN_YEARS), (2, 5000), (3, 6000)] {
+        let (store, _) = open(&fs);
+        let mut named = add(&[number], "x\r\n");
+        if let Change::Add(addition) = &mut named {
+            addition.key = Some(format!("name {number}"));
+            addition.spooled_at = Timestamp(at);
+        }
+        all_ok(&store.commit(&mut [named, finish(number)]));
+        store.maintain();
+    }
+    let (_, recovery) = open(&fs);
+    let names: Vec<_> = recovery.keys.iter().map(|key| key.key.as_str()).collect();
+    assert_eq!(names, ["name 2", "name 3", "name 1"]);
 }

@@ -310,21 +310,59 @@ fn golden_bytes_are_read() {
 }
 
 #[test]
-fn a_frame_of_a_later_kind_is_not_taken_for_damage() {
-    let fs = SimFs::new();
-    let (store, _) = open(&fs);
-    all_ok(&store.commit(&mut [add(&[1], "x\r\n")]));
-    drop(store);
+fn what_a_newer_program_wrote_is_refused_by_everyone_and_left_as_it_is() {
     let path = Path::new(DIR).join("journal/0000000001.log");
-    let mut bytes = fs.read(&path).unwrap();
-    bytes[32 + 4] = 99;
-    let mut crc = crc32c::crc32c(&bytes[32..64]);
-    crc = crc32c::crc32c_append(crc, &1_u32.to_le_bytes());
-    crc = crc32c::crc32c_append(crc, &32_u32.to_le_bytes());
-    bytes[64..68].copy_from_slice(&crc.to_le_bytes());
-    fs.plant(&path, &bytes);
-    assert!(matches!(try_open(&fs), Err(OpenError::NewerFormat { .. })));
-    assert_eq!(fs.read(&path), Some(bytes));
+    let segment = |bytes: &mut Vec<u8>| {
+        bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..28]);
+        bytes[28..32].copy_from_slice(&crc.to_le_bytes());
+    };
+    // A byte of the first frame's header: its kind, the version of its payload, what is zero today.
+    let frame = |at: usize, value: u8| {
+        move |bytes: &mut Vec<u8>| {
+            bytes[32 + at] = value;
+            let mut crc = crc32c::crc32c(&bytes[32..64]);
+            crc = crc32c::crc32c_append(crc, &1_u32.to_le_bytes());
+            crc = crc32c::crc32c_append(crc, &32_u32.to_le_bytes());
+            bytes[64..68].copy_from_slice(&crc.to_le_bytes());
+        }
+    };
+    type Changes = Box<dyn Fn(&mut Vec<u8>)>;
+    let newer: [(&str, Changes); 5] = [
+        ("segment version", Box::new(segment)),
+        ("frame kind", Box::new(frame(4, 8))),
+        ("payload version", Box::new(frame(5, 2))),
+        ("reserved", Box::new(frame(6, 1))),
+        ("reserved too", Box::new(frame(7, 1))),
+    ];
+    for (what, change) in newer {
+        let fs = SimFs::new();
+        let (store, _) = open(&fs);
+        all_ok(&store.commit(&mut [add(&[1], "x\r\n"), freeze(1)]));
+        drop(store);
+        let mut bytes = fs.read(&path).unwrap();
+        change(&mut bytes);
+        fs.plant(&path, &bytes);
+        let arc = || -> Arc<dyn Fs> { Arc::new(fs.clone()) };
+        let refusals = [
+            try_open(&fs).map(drop),
+            count_from_disk_on(arc(), Path::new(DIR)).map(drop),
+            status_from_disk_on(arc(), Path::new(DIR), &mut |_| ()),
+            checkup_on(arc(), Path::new(DIR), false, &mut || {}).map(drop),
+            checkup_on(arc(), Path::new(DIR), true, &mut || {}).map(drop),
+        ];
+        for refusal in refusals {
+            assert!(
+                matches!(refusal, Err(OpenError::NewerFormat { .. })),
+                "{what}: {refusal:?}"
+            );
+        }
+        assert_eq!(fs.read(&path), Some(bytes), "{what}");
+        assert!(
+            !fs.files().iter().any(|file| file.starts_with("/spool/corrupt")),
+            "{what}"
+        );
+    }
 }
 
 /// A segment with one frame of each kind, and its length without the zeros behind.

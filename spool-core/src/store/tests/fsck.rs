@@ -81,7 +81,7 @@ fn everything_wrong_is_found_and_what_can_be_is_mended() {
     fs.plant(&shelf(8, "eml"), b"x\r\n");
     fs.plant(&shelf(9, "eml"), b"x\r\n");
     fs.plant(&shelf(9, "json"), b"{");
-    fs.plant(&shelf(9, "json.tmp"), b"{");
+    fs.plant(&shelf(9, "json.draft"), b"{");
     let found = look(&fs, true);
     let damaged = found.findings.iter().filter(|f| f.ailment == Ailment::Damaged);
     assert!(damaged.count() >= 1, "{found:?}");

@@ -5,10 +5,16 @@ mod crash;
 mod damage;
 mod destinations;
 mod faults;
+mod fixture;
 mod format;
 mod fsck;
+mod fuzzing;
+mod killed;
+mod loading;
 mod operation;
+mod permissions;
 mod real;
+mod scrub;
 mod shelf;
 
 use super::fs::SimFs;
@@ -22,6 +28,7 @@ use crate::event::{Event, EventKind};
 use crate::message::{MessageState, Section, Status};
 use crate::reply::Reply;
 use crate::retry::RetryPolicy;
+use std::path::Path;
 
 const DIR: &str = "/spool";
 

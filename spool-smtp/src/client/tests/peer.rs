@@ -1,10 +1,12 @@
 //! A peer on a real socket that does exactly what its script says, line by line.
 
+use super::pki::{Cert, server};
 use spool_core::NextHop;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 /// What the peer does after the n-th line that it reads (0: at once).
 #[derive(Clone)]
@@ -12,29 +14,50 @@ pub(super) enum Act {
     Say(&'static [u8]),
     /// Reads a body to its final dot first.
     Body(&'static [u8]),
+    /// Says this in the clear, goes over to TLS, and says that.
+    Tls(&'static [u8], Cert, &'static [u8]),
     Close,
     Hang,
+    /// Says this, and nothing more.
+    Stall(&'static [u8]),
     Drip(&'static [u8]),
     Flood,
 }
-use Act::{Body, Close, Drip, Flood, Hang, Say};
+use Act::{Body, Close, Drip, Flood, Hang, Say, Stall, Tls};
 
 pub(super) const EHLO: Act = Say(b"250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 20000000\r\n");
 pub(super) const SLOW_EHLO: Act = Say(b"250 peer\r\n");
+/// EHLO of a peer that offers STARTTLS.
+pub(super) const TLS_EHLO: Act = Say(b"250-peer\r\n250-PIPELINING\r\n250 STARTTLS\r\n");
 pub(super) const OK: Act = Say(b"250 ok\r\n");
 pub(super) const GO: Act = Say(b"354 go\r\n");
 pub(super) const HELLO: Act = Say(b"220 peer\r\n");
+pub(super) const TAKEN: Act = Body(b"250 ok\r\n");
+/// The answer to STARTTLS that leads to TLS.
+pub(super) const STARTTLS: Act = Tls(b"220 go\r\n", Cert::Good, b"");
 
 /// What peers have seen, over all of their connections.
 #[derive(Clone, Default)]
 pub(super) struct Seen {
     pub(super) lines: Arc<Mutex<Vec<String>>>,
     pub(super) bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// Where the connections came from, and how each ended TLS that failed.
+    pub(super) from: Arc<Mutex<Vec<std::net::IpAddr>>>,
+    pub(super) handshakes_failed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Seen {
     pub(super) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
+    }
+
+    /// How many lines begin so.
+    pub(super) fn count(&self, verb: &str) -> usize {
+        self.lines().iter().filter(|line| line.starts_with(verb)).count()
+    }
+
+    pub(super) fn bodies(&self) -> usize {
+        self.bodies.lock().unwrap().len()
     }
 }
 
@@ -42,21 +65,35 @@ impl Seen {
 pub(super) async fn peer(scripts: &[&[Act]]) -> (NextHop, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hop = listener.local_addr().unwrap().into();
+    (hop, serve(listener, scripts))
+}
+
+/// The same at this address and port.
+pub(super) async fn peer_at(at: (&str, u16), scripts: &[&[Act]]) -> Seen {
+    serve(TcpListener::bind(at).await.unwrap(), scripts)
+}
+
+fn serve(listener: TcpListener, scripts: &[&[Act]]) -> Seen {
     let scripts: Vec<Vec<Act>> = scripts.iter().map(|script| script.to_vec()).collect();
     let seen = Seen::default();
     let notes = seen.clone();
     tokio::spawn(async move {
         for n in 0.. {
-            let (stream, _) = listener.accept().await.unwrap();
+            let (stream, from) = listener.accept().await.unwrap();
+            notes.from.lock().unwrap().push(from.ip());
             let script = scripts.get(n).or(scripts.last()).unwrap().clone();
             tokio::spawn(play(stream, script, notes.clone()));
         }
     });
-    (hop, seen)
+    seen
 }
 
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+type Stream = BufReader<Box<dyn Duplex>>;
+
 pub(super) async fn play(stream: TcpStream, script: Vec<Act>, seen: Seen) -> Option<()> {
-    let mut stream = BufReader::new(stream);
+    let mut stream: Stream = BufReader::new(Box::new(stream));
     for (n, act) in script.into_iter().enumerate() {
         if let Act::Body(_) = act {
             let body = body(&mut stream).await?;
@@ -69,17 +106,26 @@ pub(super) async fn play(stream: TcpStream, script: Vec<Act>, seen: Seen) -> Opt
             seen.lines.lock().unwrap().push(line.trim_end().to_owned());
         }
         match act {
-            Say(bytes) | Body(bytes) => stream.write_all(bytes).await.ok()?,
+            Say(bytes) | Body(bytes) => say(&mut stream, bytes).await?,
+            Tls(before, cert, after) => {
+                say(&mut stream, before).await?;
+                stream = upgrade(stream, cert, &seen).await?;
+                say(&mut stream, after).await?;
+            }
             Close => return None,
             Hang => std::future::pending().await,
+            Stall(bytes) => {
+                say(&mut stream, bytes).await?;
+                std::future::pending().await
+            }
             Drip(bytes) => {
                 for byte in bytes {
-                    stream.write_all(&[*byte]).await.ok()?;
+                    say(&mut stream, &[*byte]).await?;
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
             Flood => loop {
-                stream.write_all(&[b'2'; 65_536]).await.ok()?;
+                say(&mut stream, &[b'2'; 65_536]).await?;
             },
         }
     }
@@ -90,7 +136,24 @@ pub(super) async fn play(stream: TcpStream, script: Vec<Act>, seen: Seen) -> Opt
     None
 }
 
-async fn body(stream: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+async fn say(stream: &mut Stream, bytes: &[u8]) -> Option<()> {
+    stream.write_all(bytes).await.ok()?;
+    stream.flush().await.ok()
+}
+
+async fn upgrade(stream: Stream, cert: Cert, seen: &Seen) -> Option<Stream> {
+    assert!(stream.buffer().is_empty(), "the client spoke on behind STARTTLS");
+    let acceptor = TlsAcceptor::from(server(cert, rustls::ALL_VERSIONS));
+    match acceptor.accept(stream.into_inner()).await {
+        Ok(tls) => Some(BufReader::new(Box::new(tls))),
+        Err(error) => {
+            seen.handshakes_failed.lock().unwrap().push(error.to_string());
+            None
+        }
+    }
+}
+
+async fn body(stream: &mut Stream) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let mut line = Vec::new();

@@ -1,0 +1,173 @@
+//! What was there at the start comes in while mail is taken: read by a thread of its own, handed over bit by bit.
+//!
+//! Listings show what has come so far. What needs all of it, an operation on messages or a look at one that has not come,
+//! waits; it is never told that a message does not exist that is still to come. Nothing of the disk is touched here.
+
+use super::SpoolActor;
+use super::messages::{Loaded, WhenLoaded};
+use actix::{Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WeakAddr};
+use spool_core::SpoolError;
+use spool_core::store::{OpenError, Recovered, Recovery, Store};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use tokio::sync::watch;
+
+/// Whether loading is over, and how it ended.
+type Over = Option<Result<Arc<Loaded>, String>>;
+
+/// Told to everyone who waits.
+pub(super) type LoadState = watch::Sender<Over>;
+
+/// Some of the messages that were there.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Chunk {
+    messages: Vec<Recovered>,
+    taken: SyncSender<()>,
+}
+
+/// All of them have come, or none will any more.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct LoadingOver(Result<Recovery, OpenError>);
+
+/// Starts the thread that reads. It ends with the reading, and does not keep the spool open.
+pub(super) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>) -> io::Result<()> {
+    let read = move || {
+        let mut hand_over = |messages| {
+            let Some(address) = spool.upgrade() else { return };
+            let (taken, wait) = sync_channel(1);
+            address.do_send(Chunk { messages, taken });
+            drop(address);
+            // One at a time: adds and deliveries go on in between. When the spool is gone, so is the other end.
+            let _ = wait.recv();
+        };
+        let over = LoadingOver(store.load_all(&mut hand_over));
+        // Before the spool hears of it: it may be waiting to let its lock go.
+        drop(store);
+        if let Some(address) = spool.upgrade() {
+            address.do_send(over);
+        }
+    };
+    std::thread::Builder::new()
+        .name("spool-loader".into())
+        .spawn(read)
+        .map(drop)
+}
+
+impl SpoolActor {
+    /// Whether messages of an earlier life may be missing.
+    pub(super) fn is_loading(&self) -> bool {
+        self.loaded.borrow().is_none()
+    }
+
+    /// Asks again once everything is loaded.
+    pub(super) fn once_loaded<M, T>(
+        &self,
+        message: M,
+        own: Addr<Self>,
+    ) -> ResponseFuture<Result<T, SpoolError>>
+    where
+        M: Message<Result = Result<T, SpoolError>> + Send + 'static,
+        T: Send + 'static,
+        Self: Handler<M>,
+    {
+        let over = self.over();
+        Box::pin(async move {
+            over.await?;
+            own.send(message).await.unwrap_or(Err(SpoolError::Killed))
+        })
+    }
+
+    fn over(&self) -> impl Future<Output = Result<Arc<Loaded>, SpoolError>> + use<> {
+        let mut state = self.loaded.subscribe();
+        async move {
+            let over = state.wait_for(Option::is_some).await;
+            match over.map(|over| over.clone()) {
+                Ok(Some(Ok(loaded))) => Ok(loaded),
+                Ok(Some(Err(why))) => Err(SpoolError::Disk(why)),
+                Ok(None) | Err(_) => Err(SpoolError::Killed),
+            }
+        }
+    }
+}
+
+impl Handler<Chunk> for SpoolActor {
+    type Result = ();
+
+    fn handle(&mut self, chunk: Chunk, ctx: &mut Context<Self>) {
+        if !self.gate.is_closed() {
+            let in_flight = chunk
+                .messages
+                .iter()
+                .filter(|message| message.in_flight.is_some());
+            self.interrupted.extend(in_flight.map(|message| message.id));
+            let now = self.now();
+            self.queue.recover(chunk.messages, now);
+            self.settle_interrupted(ctx);
+        }
+        // The thread that waits is there, or it has no use for an answer.
+        let _ = chunk.taken.send(());
+        self.after_anything(ctx);
+    }
+}
+
+impl Handler<LoadingOver> for SpoolActor {
+    type Result = ();
+
+    fn handle(&mut self, LoadingOver(over): LoadingOver, ctx: &mut Context<Self>) {
+        self.loading = self.loading.saturating_sub(1);
+        let over = match over {
+            Ok(recovery) => {
+                report(&recovery, self.queue.len());
+                self.keys.complete(recovery.keys);
+                Ok(Arc::new(Loaded {
+                    messages: self.queue.len(),
+                    torn_bytes: recovery.torn_bytes,
+                    damage: recovery.damage,
+                }))
+            }
+            Err(error) => {
+                if !self.gate.is_closed() {
+                    tracing::error!(%error, "what was there at the start cannot be loaded: nothing is taken or sent any more");
+                }
+                Err(error.to_string())
+            }
+        };
+        self.loaded.send_replace(Some(over));
+        if self.killed.is_some() {
+            self.end_if_flushed(ctx.address());
+        }
+        self.after_anything(ctx);
+    }
+}
+
+fn report(recovery: &Recovery, messages: usize) {
+    for damage in &recovery.damage {
+        tracing::error!(
+            file = damage.file,
+            offset = damage.offset,
+            length = damage.length,
+            kept_as = damage.kept_as,
+            "damaged, set aside: {}",
+            damage.reason
+        );
+    }
+    let (torn_bytes, damaged) = (recovery.torn_bytes, recovery.damage.len());
+    tracing::info!(
+        messages,
+        torn_bytes,
+        damaged,
+        "all that was on the spool is loaded"
+    );
+}
+
+impl Handler<WhenLoaded> for SpoolActor {
+    type Result = ResponseFuture<Result<Loaded, SpoolError>>;
+
+    fn handle(&mut self, _: WhenLoaded, _: &mut Context<Self>) -> Self::Result {
+        let over = self.over();
+        Box::pin(async move { over.await.map(|loaded| Loaded::clone(&loaded)) })
+    }
+}

@@ -1,0 +1,143 @@
+//! `[route]`: where mail goes, and what is asked of the way there.
+//!
+//! What a rule asks for is found again by its next hops, for that is what a message keeps. So two rules with the same next
+//! hops ask for the same, or are refused.
+
+use super::reader::{Section, number, parsed, text};
+use super::sections::domain;
+use super::values::parse_rate;
+use spool_core::{DestinationPolicy, NextHop, Rule, valid_domain};
+use spool_smtp::client::RouteConfig;
+use spool_smtp::server::Network;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use toml::de::DeValue;
+
+/// Where mail exchangers listen.
+const MX_PORT: u16 = 25;
+/// Where name servers listen.
+const DNS_PORT: u16 = 53;
+
+/// `[route]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// Smart hosts in order; none: mail exchangers.
+    pub(crate) next_hops: Vec<NextHop>,
+    pub(crate) mx_port: u16,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) dns_servers: Vec<SocketAddr>,
+    pub(crate) own: Vec<Own>,
+    pub(crate) ignore_networks: Vec<Network>,
+}
+
+/// A name or an address of this relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Own {
+    Name(String),
+    Address(IpAddr),
+}
+
+pub(super) fn route(section: Section<'_, '_>) -> Route {
+    let next_hops = section.list("next_hops", Vec::new(), parsed);
+    let rules = rules(&section, &next_hops);
+    let route = Route {
+        next_hops,
+        mx_port: section.get("mx_port", MX_PORT, number(1)),
+        rules,
+        dns_servers: section.list("dns_servers", Vec::new(), dns_server),
+        own: section.list("own", Vec::new(), own),
+        ignore_networks: section.list("ignore_networks", RouteConfig::default().ignored_networks, parsed),
+    };
+    section.end();
+    route
+}
+
+fn dns_server(value: &DeValue<'_>) -> Result<SocketAddr, String> {
+    let text = text(value)?;
+    let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT));
+    let address = address.or_else(|_| text.parse::<SocketAddr>());
+    address.map_err(|_| format!("{text:?} is no address of a name server, with or without a port"))
+}
+
+fn own(value: &DeValue<'_>) -> Result<Own, String> {
+    let text = text(value)?;
+    match text.parse() {
+        Ok(address) => Ok(Own::Address(address)),
+        Err(_) if valid_domain(&text) && !text.starts_with('[') => {
+            Ok(Own::Name(spool_core::a_labels(&text).into_owned()))
+        }
+        Err(_) => Err(format!("{text:?} is neither a host name nor an address")),
+    }
+}
+
+/// A rule as it stands in the file.
+struct Written<'s, 't> {
+    section: Section<'s, 't>,
+    place: Range<usize>,
+    rule: Rule,
+}
+
+fn rules(route: &Section<'_, '_>, default: &[NextHop]) -> Vec<Rule> {
+    let written = route
+        .sections("rule")
+        .into_iter()
+        .map(|(section, place)| rule(section, place));
+    let mut before: Vec<Written<'_, '_>> = Vec::new();
+    for written in written.flatten() {
+        contradictions(&written, &before, default);
+        before.push(written);
+    }
+    before
+        .into_iter()
+        .map(|written| {
+            written.section.end();
+            written.rule
+        })
+        .collect()
+}
+
+fn rule<'s, 't>(section: Section<'s, 't>, place: Range<usize>) -> Option<Written<'s, 't>> {
+    let domain = section.get("domain", None, |value| domain(value).map(Some));
+    let mut policy = DestinationPolicy::default();
+    policy.tls = section.get("tls", None, |value| text(value)?.parse().map(Some));
+    policy.max_connections = section.get("max_connections", None, |value| {
+        number(1)(value).map(std::num::NonZeroU32::new)
+    });
+    policy.rate = section.get("rate", None, |value| parse_rate(&text(value)?).map(Some));
+    let next_hops: Vec<NextHop> = section.list("next_hops", Vec::new(), parsed);
+    if section.place("domain").is_none() {
+        section.problem("domain", place.clone(), "is missing");
+    }
+    let Some(domain) = domain else {
+        section.end();
+        return None;
+    };
+    let rule = Rule {
+        domain,
+        next_hops: next_hops.into(),
+        policy,
+    };
+    Some(Written { section, place, rule })
+}
+
+/// Notes what cannot be true beside the rules `before` and the `default` next hops.
+fn contradictions(written: &Written<'_, '_>, before: &[Written<'_, '_>], default: &[NextHop]) {
+    let Written { section, place, rule } = written;
+    let at = |key| section.place(key).unwrap_or_else(|| place.clone());
+    if before.iter().any(|other| other.rule.domain == rule.domain) {
+        section.problem("domain", at("domain"), "a rule above is for the same domain");
+    }
+    if rule.next_hops.is_empty() {
+        return;
+    }
+    let same = before.iter().find(|other| other.rule.next_hops == rule.next_hops);
+    if same.is_some_and(|other| other.rule.policy != rule.policy) {
+        let text = "a rule above has the same next hops, and another tls, max_connections or rate";
+        section.problem("next_hops", at("next_hops"), text);
+    }
+    if *rule.next_hops == *default && rule.policy != DestinationPolicy::default() {
+        let text =
+            "these are route.next_hops, whose other mail has no tls, max_connections or rate of its own";
+        section.problem("next_hops", at("next_hops"), text);
+    }
+}

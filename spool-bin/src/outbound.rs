@@ -1,0 +1,91 @@
+//! The delivery client as the configuration has it: limits, routes, and what stands in files of its own, certificates and secrets.
+//!
+//! They are read once, at the start. What is wrong with one of them is told with its path, and never with its content.
+
+use crate::config::{Client, Config, Login, Own, Secret};
+use crate::failure::Failure;
+use crate::routes::Routes;
+use spool_core::NextHop;
+use spool_smtp::client::{Credentials, Lookup, RouteConfig, SmtpConfig, TrustRoots};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The largest file with a secret in it.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Reads what `config` names.
+pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Failure> {
+    let limits = &config.client;
+    let mut client = SmtpConfig::default();
+    client.hostname.clone_from(&config.hostname);
+    client.route = route(config);
+    client.tls = limits.tls;
+    if let Some(path) = &limits.tls_roots {
+        let read = std::fs::read(path).map_err(|error| refuse(path, &error))?;
+        client.tls_roots = TrustRoots::from_pem(&read).map_err(|error| refuse(path, &error))?;
+    }
+    client.implicit_tls_ports.clone_from(&limits.implicit_tls_ports);
+    client.plaintext_memory = limits.plaintext_memory;
+    let policies = routes.policies();
+    client.policies = Lookup::new(move |next_hops: &[NextHop]| policies.of(next_hops));
+    client.credentials = credentials(limits)?;
+    client.source_addresses.clone_from(&limits.source_addresses);
+    client.connections = limits.connections;
+    client.connections_per_destination = limits.connections_per_destination;
+    client.messages_per_connection = limits.messages_per_connection;
+    client.idle_timeout = limits.idle_timeout;
+    client.connect_timeout = limits.connect_timeout;
+    client.greeting_timeout = limits.greeting_timeout;
+    client.tls_timeout = limits.tls_timeout;
+    client.command_timeout = limits.command_timeout;
+    client.data_timeout = limits.data_timeout;
+    client.final_reply_timeout = limits.final_reply_timeout;
+    client.attempt_timeout = limits.attempt_timeout;
+    Ok(client)
+}
+
+fn refuse(path: &Path, why: &dyn std::fmt::Display) -> Failure {
+    Failure::Usage(format!("{}: {why}", path.display()))
+}
+
+fn credentials(client: &Client) -> Result<Lookup<NextHop, Option<Arc<Credentials>>>, Failure> {
+    let mut logins = HashMap::new();
+    for login in &client.logins {
+        logins.insert(login.next_hop.clone(), Arc::new(read(login)?));
+    }
+    Ok(Lookup::new(move |hop: &NextHop| logins.get(hop).cloned()))
+}
+
+fn read(login: &Login) -> Result<Credentials, Failure> {
+    let (Secret::Password(path) | Secret::Token(path)) = &login.secret;
+    let size = std::fs::metadata(path)
+        .map_err(|error| refuse(path, &error))?
+        .len();
+    if size > MAX_SECRET {
+        return Err(refuse(path, &"too large for a secret"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(path, &error))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    let made = match login.secret {
+        Secret::Password(_) => Credentials::password(&login.user, secret),
+        Secret::Token(_) => Credentials::bearer_token(&login.user, secret),
+    };
+    let made = made.map_err(|error| refuse(path, &error))?;
+    Ok(made.over(login.security))
+}
+
+fn route(config: &Config) -> RouteConfig {
+    let mut route = RouteConfig::default();
+    route.dns_servers.clone_from(&config.route.dns_servers);
+    route.listeners.clone_from(&config.smtp);
+    route.mta_sts = config.client.mta_sts;
+    route.ignored_networks.clone_from(&config.route.ignore_networks);
+    for own in &config.route.own {
+        match own {
+            Own::Name(name) => route.own_names.push(name.clone()),
+            Own::Address(address) => route.own_addresses.push(*address),
+        }
+    }
+    route
+}

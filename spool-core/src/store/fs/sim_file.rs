@@ -1,0 +1,136 @@
+//! The open files and directories of a simulated disk.
+
+use super::sim::{OpKind, SimFs};
+use super::sim_disk::{DataChange, NameChange, apply_data, apply_name};
+use super::{FsDir, FsFile};
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+#[derive(Debug)]
+pub(super) struct SimDir {
+    pub(super) fs: SimFs,
+    pub(super) path: PathBuf,
+}
+
+impl FsDir for SimDir {
+    fn sync(&self) -> io::Result<()> {
+        let mut disk = self.fs.disk();
+        disk.begin(OpKind::SyncDir)?;
+        for change in std::mem::take(&mut disk.pending_names) {
+            let (NameChange::Set(path, _) | NameChange::Remove(path) | NameChange::Rename(path, _, _)) =
+                &change;
+            if path.parent() == Some(self.path.as_path()) {
+                apply_name(&mut disk.durable_names, &change);
+            } else {
+                disk.pending_names.push(change);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct SimFile {
+    pub(super) fs: SimFs,
+    pub(super) number: u64,
+    pub(super) holds_lock: Mutex<bool>,
+}
+
+impl SimFile {
+    fn change(&self, kind: OpKind, size: u64, change: DataChange) -> io::Result<()> {
+        let mut disk = self.fs.disk();
+        disk.begin(kind)?;
+        disk.room_for(self.number, size)?;
+        let file = disk.file(self.number)?;
+        apply_data(&mut file.data, &change, &mut || true);
+        file.pending.push(change);
+        Ok(())
+    }
+}
+
+fn position(offset: u64) -> io::Result<usize> {
+    usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+impl FsFile for SimFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut disk = self.fs.disk();
+        disk.allow(OpKind::Read)?;
+        let end = offset + buffer.len() as u64;
+        let touched = |(number, bytes): &(u64, Range<u64>)| {
+            *number == self.number && bytes.start < end && offset < bytes.end
+        };
+        if disk.spoilt.iter().any(touched) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        let data = &disk.file(self.number)?.data;
+        let rest = data.get(position(offset)?..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        Ok(count)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let change = DataChange::Write(position(offset)?, bytes.to_vec());
+        self.change(OpKind::Write, offset + bytes.len() as u64, change)
+    }
+
+    fn allocate(&self, size: u64) -> io::Result<()> {
+        self.change(OpKind::Allocate, size, DataChange::AtLeast(position(size)?))
+    }
+
+    fn set_len(&self, size: u64) -> io::Result<()> {
+        self.change(OpKind::SetLen, size, DataChange::Size(position(size)?))
+    }
+
+    fn is_shared(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.fs.disk().file(self.number)?.data.len() as u64)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut disk = self.fs.disk();
+        if let Err(error) = disk.begin(OpKind::Sync) {
+            if !disk.is_cut() {
+                disk.file(self.number)?.pending.clear();
+            }
+            return Err(error);
+        }
+        let file = disk.file(self.number)?;
+        for change in std::mem::take(&mut file.pending) {
+            apply_data(&mut file.durable, &change, &mut || true);
+        }
+        Ok(())
+    }
+
+    fn read_ahead(&self) {}
+
+    fn forget_cached(&self) {}
+
+    fn try_lock(&self) -> io::Result<bool> {
+        let mut disk = self.fs.disk();
+        let file = disk.file(self.number)?;
+        if file.locked {
+            return Ok(false);
+        }
+        file.locked = true;
+        *self.holds_lock.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        Ok(true)
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let held = *self.holds_lock.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if held && let Ok(file) = self.fs.disk().file(self.number) {
+            file.locked = false;
+        }
+    }
+}

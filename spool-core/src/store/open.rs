@@ -1,0 +1,326 @@
+//! Opening a spool, in two steps: what is needed to take mail, and then, while mail is taken, all that was there.
+//!
+//! [`Store::begin`] locks the directory and looks at the end of the journal alone: what a crash may have torn, and the last
+//! numbers that were given. From then on adds are taken, into a segment of their own. [`Store::load_all`] replays the whole
+//! journal beside them. In between nobody can ask for, or change, what an earlier life left: the answer is
+//! [`StoreError::Loading`]. No segment is given back and nothing is copied forward until all is known.
+
+use super::compaction::Compaction;
+use super::event_log::EventLog;
+use super::fs::{Fs, RealFs};
+use super::index::Index;
+use super::key_log::{self, KeyLog};
+use super::reader::Reader;
+use super::replay::{self, Replay, Untold};
+use super::segment::Seq;
+use super::writer::Writer;
+use super::{
+    Counters, Damage, MAX_SEGMENT, MIN_SEGMENT, OpenError, Recovered, Recovery, RememberedKey, Store,
+    StoreError, StoreOptions, destinations, dir, locked, recovery, waste,
+};
+use crate::destination::LearnedDestination;
+use crate::event::Event;
+use crate::id::MessageId;
+use crate::summary::EnvelopeSummary;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// Messages handed on at once by [`Store::load_all`].
+const CHUNK: usize = 4096;
+
+/// What a spool that takes mail, and loads the rest, knows already.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Begun {
+    /// Names of adds that the key log holds; others may come to light.
+    pub keys: Vec<RememberedKey>,
+    /// The highest number of an event.
+    pub last_event: u64,
+    /// What earlier lives learned of destinations.
+    pub destinations: Vec<LearnedDestination>,
+    /// The highest message id at the end of the journal. Those of the next life begin at a random place above it.
+    pub last_id: Option<MessageId>,
+}
+
+/// How far loading has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes of journal that were read.
+    pub read: u64,
+    /// Bytes of journal in all.
+    pub total: u64,
+}
+
+impl Progress {
+    /// The same in percent, 100 only at the end.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        (self.read.saturating_mul(100))
+            .checked_div(self.total)
+            .unwrap_or(0)
+            .min(99)
+    }
+}
+
+/// What is still to be loaded, and how far that has come.
+#[derive(Debug, Default)]
+pub(super) struct Loading {
+    pending: Mutex<Option<Pending>>,
+    total: u64,
+    read: AtomicU64,
+    over: AtomicBool,
+    cancelled: AtomicBool,
+}
+
+/// What the first step leaves to the second.
+#[derive(Debug)]
+struct Pending {
+    seqs: Vec<Seq>,
+    /// Events up to this number need not be told again.
+    logged_events: u64,
+    logged_keys: Vec<RememberedKey>,
+    torn_bytes: u64,
+    damage: Vec<Damage>,
+}
+
+impl Store {
+    /// Locks `dir`, making it when missing, and loads what is there.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed but for damage that was set aside.
+    pub fn open(dir: &Path, options: &StoreOptions) -> Result<(Self, Recovery), OpenError> {
+        Self::open_on(Arc::new(RealFs), dir, options)
+    }
+
+    /// [`Store::open`] on another file system.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: &StoreOptions,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let (store, _) = Self::begin(fs, dir, options)?;
+        let mut messages = Vec::new();
+        let mut recovery = store.load_all(&mut |chunk| messages.extend(chunk))?;
+        recovery.messages = messages;
+        Ok((store, recovery))
+    }
+
+    /// Locks `dir`, making it when missing, and gets ready to take mail. [`Store::load_all`] is to follow.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn begin(fs: Arc<dyn Fs>, dir: &Path, options: &StoreOptions) -> Result<(Self, Begun), OpenError> {
+        let options = StoreOptions {
+            segment_size: options.segment_size.clamp(MIN_SEGMENT, MAX_SEGMENT),
+            ..options.clone()
+        };
+        let lock = dir::claim(&*fs, dir)?;
+        let journal = dir.join(dir::JOURNAL);
+        let seqs = replay::segments(&*fs, &journal)?;
+        let total = replay::measure(&*fs, &journal, &seqs)?;
+        let (events, keys, logged) = open_logs(&fs, dir, &options)?;
+        let tail = replay::tail(&*fs, &journal, &seqs)?;
+        // Before a new segment is written: only in the last one may an end be torn.
+        let damage = recovery::repair(&*fs, dir, &tail)?;
+        let logged_events = events.told();
+        let last_event = tail.last_number.max(events.last());
+        events.hold(last_event);
+        let last = seqs.last().copied();
+        let mut writer = Writer::new(
+            Arc::clone(&fs),
+            journal.clone(),
+            options.clone(),
+            last,
+            last_event,
+        );
+        writer.adopt_spare();
+        let begun = Begun {
+            keys: logged.clone(),
+            last_event,
+            destinations: destinations::load(&*fs, dir),
+            last_id: tail.last_id,
+        };
+        let pending = Pending {
+            seqs,
+            logged_events,
+            logged_keys: logged,
+            torn_bytes: torn_bytes(&tail),
+            damage,
+        };
+        let store = Self {
+            reader: Reader::new(Arc::clone(&fs), journal.clone()),
+            fs,
+            journal,
+            options,
+            writer: Mutex::new(writer),
+            index: Mutex::default(),
+            events,
+            keys,
+            compaction: Mutex::new(Compaction::default()),
+            loading: Loading {
+                pending: Mutex::new(Some(pending)),
+                total,
+                ..Loading::default()
+            },
+            waste: waste::Waste::default(),
+            scrub: Mutex::default(),
+            failed: OnceLock::new(),
+            counters: Counters::default(),
+            gauge: Mutex::default(),
+            _lock: lock,
+        };
+        store.maintain();
+        Ok((store, begun))
+    }
+
+    /// Reads what was there at the start, sets damage aside, and hands the live messages to `each` in the order of their
+    /// ids. From the first of them on, the store knows all of them. What it returns holds no messages; a second call finds
+    /// nothing more to do.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the journal cannot be read, was written by a newer program, or [`Store::cancel_loading`] was
+    /// called. The store takes no change any more then.
+    pub fn load_all(&self, each: &mut dyn FnMut(Vec<Recovered>)) -> Result<Recovery, OpenError> {
+        let Some(pending) = locked(&self.loading.pending).take() else {
+            return Ok(Recovery::default());
+        };
+        self.load_pending(pending, each).inspect_err(|error| {
+            self.fail(format!("what was there at the start cannot be loaded: {error}"));
+        })
+    }
+
+    fn load_pending(
+        &self,
+        pending: Pending,
+        each: &mut dyn FnMut(Vec<Recovered>),
+    ) -> Result<Recovery, OpenError> {
+        let mut progress = |bytes| {
+            self.loading.read.fetch_add(bytes, Relaxed);
+            !self.loading.cancelled.load(Relaxed)
+        };
+        let mut replay = replay::replay(
+            &*self.fs,
+            &self.journal,
+            &pending.seqs,
+            pending.logged_events,
+            &mut progress,
+        )?;
+        // They were written again before mail was taken.
+        replay.unsynced.clear();
+        let mut damage = pending.damage;
+        // What the disk does not give back was left as it is, and is met again.
+        let found = recovery::repair(&*self.fs, self.dir(), &replay)?;
+        let news = |found: &Damage| !damage.contains(found);
+        let news: Vec<Damage> = found.into_iter().filter(news).collect();
+        damage.extend(news);
+        let messages = replay.take_messages();
+        let torn_bytes = pending.torn_bytes + torn_bytes(&replay);
+        let untold = std::mem::take(&mut replay.untold);
+        self.know(std::mem::take(&mut replay.index));
+        self.events.release(self.tell_again(untold), replay.last_event);
+        let window = self.options.key_window;
+        let (keys, unlogged) = key_log::merge(pending.logged_keys, replay.keys, window);
+        unlogged.into_iter().for_each(|key| self.keys.push(key));
+        if let Err(error) = self.tidy_shelves() {
+            // Mail on the journal does not wait for what lies on a shelf.
+            tracing::warn!(%error, "the shelves could not be tidied");
+        }
+        self.loading.over.store(true, Relaxed);
+        self.maintain();
+        let mut messages = messages.peekable();
+        while messages.peek().is_some() {
+            each(messages.by_ref().take(CHUNK).collect());
+        }
+        Ok(Recovery {
+            messages: Vec::new(),
+            torn_bytes,
+            damage,
+            last_id: replay.last_id,
+            keys,
+            last_event: self.last_event(),
+        })
+    }
+
+    /// Puts what was found below what was added since.
+    fn know(&self, mut found: Index) {
+        // A growing table would hold up the adds: it grows before they are.
+        let more = locked(&self.index).len();
+        found.reserve(2 * more + CHUNK);
+        let mut writer = locked(&self.writer);
+        let mut index = locked(&self.index);
+        let added = std::mem::replace(&mut *index, found);
+        index.absorb(added);
+        writer.loaded = true;
+    }
+
+    /// How far loading has come; `None`: all is loaded.
+    #[must_use]
+    pub fn loading(&self) -> Option<Progress> {
+        (!self.loading.over.load(Relaxed)).then(|| Progress {
+            read: self.loading.read.load(Relaxed),
+            total: self.loading.total,
+        })
+    }
+
+    /// Lets [`Store::load_all`] end soon, with an error: the spool is about to be closed.
+    pub fn cancel_loading(&self) {
+        self.loading.cancelled.store(true, Relaxed);
+    }
+
+    /// Events that the journal holds and the event log does not.
+    fn tell_again(&self, untold: impl IntoIterator<Item = Untold>) -> Vec<Event> {
+        let again = |untold| match untold {
+            Untold::Whole(event) => Some(event),
+            Untold::OfMessage {
+                seq,
+                at,
+                kind,
+                id,
+                entry,
+            } => {
+                // What cannot be read is a gap.
+                let message = self.reader.message(id, entry).ok()?;
+                let envelope = Some(Arc::new(EnvelopeSummary::whole(&message)));
+                let (id, flows) = (Some(id), message.flows);
+                Some(Event {
+                    seq,
+                    at,
+                    id,
+                    flows,
+                    envelope,
+                    kind,
+                })
+            }
+        };
+        untold.into_iter().filter_map(again).collect()
+    }
+
+    /// An error while what lies in the journal is not known yet.
+    pub(super) fn all_known(&self) -> Result<(), StoreError> {
+        match self.loading() {
+            None => Ok(()),
+            Some(_) => Err(StoreError::Loading),
+        }
+    }
+}
+
+fn torn_bytes(replay: &Replay) -> u64 {
+    replay.rests.iter().map(|rest| rest.torn).sum()
+}
+
+fn open_logs(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    options: &StoreOptions,
+) -> Result<(EventLog, KeyLog, Vec<RememberedKey>), OpenError> {
+    let events = EventLog::open(fs, dir, options.event_log_size);
+    let events = events.map_err(replay::io_error("open the event log of", dir))?;
+    let keys = KeyLog::open(fs, dir, options.key_window);
+    let (keys, logged) = keys.map_err(replay::io_error("open the key log of", dir))?;
+    Ok((events, keys, logged))
+}

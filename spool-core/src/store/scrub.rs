@@ -1,0 +1,161 @@
+//! The scrub: what lies on disk and is not looked at for days is read again, bit by bit, against its checksums, so that
+//! damage is heard of while the peer or a backup may still have the mail.
+//!
+//! It reads past the system's cache, where that can be done: the copy in memory proves nothing. It only reads and reports;
+//! what is damaged stays where it is, for a start or a repair to set aside. Its pace is its caller's.
+
+use super::fs::Mode;
+use super::scan::{Bad, Item, Scan, ScanError};
+use super::segment::{self, Seq};
+use super::{Ailment, Finding, Store, dir, locked};
+use std::ops::Bound;
+
+/// The most findings that are kept of one pass.
+const MAX_FINDINGS: usize = 1000;
+/// Names of messages told in one finding.
+const MAX_NAMES: usize = 10;
+
+/// How far it has come.
+#[derive(Debug, Default)]
+pub(super) struct Scrub {
+    /// The segment under way.
+    scan: Option<(Seq, Scan)>,
+    /// The last one of this pass.
+    done: Option<Seq>,
+    /// What this pass has found, and what the one before had.
+    found: Vec<Finding>,
+    before: Vec<Finding>,
+}
+
+/// What one step of the scrub did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Scrubbed {
+    /// Bytes read.
+    pub bytes: u64,
+    /// What is damaged, and was not known to be.
+    pub news: Vec<Finding>,
+    /// Whether everything has been read once more.
+    pub pass_over: bool,
+}
+
+impl Store {
+    /// Reads the next `bytes` of what is on disk, and a frame more at most. The segment that is being written is not looked
+    /// at; while the spool is loading, nothing is.
+    pub fn scrub(&self, bytes: u64) -> Scrubbed {
+        let mut step = Scrubbed::default();
+        if self.loading().is_some() {
+            return step;
+        }
+        let mut scrub = locked(&self.scrub);
+        while step.bytes < bytes && !step.pass_over {
+            let Some((seq, mut scan)) = scrub.scan.take() else {
+                match self.next_cold(scrub.done) {
+                    Some(seq) => self.begin_scrub(&mut scrub, seq, &mut step),
+                    None => {
+                        scrub.done = None;
+                        scrub.before = std::mem::take(&mut scrub.found);
+                        step.pass_over = true;
+                    }
+                }
+                continue;
+            };
+            let before = scan.end();
+            let item = scan.next();
+            step.bytes += scan.end().saturating_sub(before);
+            match item {
+                Ok(Some(Item::Frame { .. })) => scrub.scan = Some((seq, scan)),
+                Ok(Some(Item::Damage(bad))) => {
+                    scrub.scan = Some((seq, scan));
+                    self.note(&mut scrub, seq, &bad, &mut step);
+                }
+                // Behind the end of a segment that is over there is nothing to be torn.
+                Ok(Some(Item::Tail(bad))) => self.note(&mut scrub, seq, &bad, &mut step),
+                Ok(None) => {}
+                Err(error) => self.unreadable(&mut scrub, seq, before, &error, &mut step),
+            }
+        }
+        step
+    }
+
+    /// What the last whole pass of the scrub found damaged, and the one under way: at most a thousand places each.
+    pub fn scrub_findings(&self) -> Vec<Finding> {
+        let scrub = locked(&self.scrub);
+        let known = scrub
+            .before
+            .iter()
+            .filter(|finding| !scrub.found.contains(finding));
+        scrub.found.iter().chain(known).cloned().collect()
+    }
+
+    /// The next segment that nothing is written to any more.
+    fn next_cold(&self, after: Option<Seq>) -> Option<Seq> {
+        let head = locked(&self.writer).head();
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = locked(&self.index).next_segment(after)?;
+        (Some(next) != head).then_some(next)
+    }
+
+    fn begin_scrub(&self, scrub: &mut Scrub, seq: Seq, step: &mut Scrubbed) {
+        scrub.done = Some(seq);
+        let opened = self
+            .fs
+            .open(&segment::path(&self.journal, seq), Mode::Read)
+            .and_then(|file| {
+                file.forget_cached();
+                Scan::new(file, seq, true)
+            });
+        match opened {
+            Ok(scan) => scrub.scan = Some((seq, scan)),
+            Err(error) => self.unreadable(scrub, seq, 0, &ScanError::Io(error), step),
+        }
+    }
+
+    fn unreadable(&self, scrub: &mut Scrub, seq: Seq, at: u64, error: &ScanError, step: &mut Scrubbed) {
+        let reason = match error {
+            ScanError::Io(error) => format!("cannot be read from {at} on: {error}"),
+            ScanError::Newer(what) => format!("{what} at {at}"),
+        };
+        self.found(scrub, seq, reason, step);
+    }
+
+    fn note(&self, scrub: &mut Scrub, seq: Seq, bad: &Bad, step: &mut Scrubbed) {
+        let Bad {
+            offset,
+            length,
+            reason,
+        } = bad;
+        let range = *offset..offset + length;
+        let hit = locked(&self.index)
+            .iter()
+            .filter(|(_, entry)| entry.add.seq == seq && range.contains(&u64::from(entry.add.offset)))
+            .map(|(id, _)| id.to_string())
+            .collect::<Vec<_>>();
+        let whose = match hit.as_slice() {
+            [] => "no message's text or envelope".to_owned(),
+            few if few.len() <= MAX_NAMES => few.join(", "),
+            many => format!("{} messages", many.len()),
+        };
+        let what = format!("{length} bytes at {offset}: {reason}; {whose}");
+        self.found(scrub, seq, what, step);
+    }
+
+    fn found(&self, scrub: &mut Scrub, seq: Seq, what: String, step: &mut Scrubbed) {
+        // It was given back meanwhile: nobody needs it.
+        if !locked(&self.index).is_on_disk(seq) {
+            return;
+        }
+        let finding = Finding {
+            ailment: Ailment::Damaged,
+            file: format!("{}/{}", dir::JOURNAL, segment::name(seq)),
+            what,
+            mendable: true,
+        };
+        if !scrub.before.contains(&finding) && !scrub.found.contains(&finding) {
+            step.news.push(finding.clone());
+        }
+        if scrub.found.len() < MAX_FINDINGS && !scrub.found.contains(&finding) {
+            scrub.found.push(finding);
+        }
+    }
+}

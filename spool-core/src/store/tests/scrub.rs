@@ -1,0 +1,90 @@
+//! Cold data is read again, and damage in it is told of.
+
+use super::*;
+use std::collections::BTreeSet;
+
+fn pass(store: &Store) -> (u64, Vec<Finding>) {
+    let (mut bytes, mut news) = (0, Vec::new());
+    for _ in 0..10_000 {
+        let step = store.scrub(1000);
+        bytes += step.bytes;
+        news.extend(step.news);
+        if step.pass_over {
+            return (bytes, news);
+        }
+    }
+    panic!("a pass has no end");
+}
+
+fn mail(number: u128) -> Vec<u8> {
+    format!("mail {number:03}\r\n").repeat(1200).into_bytes()
+}
+
+/// Two sealed segments and a head.
+fn sample() -> (SimFs, Store) {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    for number in 1..=12 {
+        all_ok(&store.commit(&mut [add(&[number], mail(number))]));
+    }
+    (fs, store)
+}
+
+fn spoil(fs: &SimFs, name: &str, wanted: &[u8]) {
+    let path = Path::new(DIR).join(name);
+    let mut bytes = fs.read(&path).unwrap();
+    let at = bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
+        .unwrap();
+    bytes[at + 50] ^= 1;
+    fs.plant(&path, &bytes);
+}
+
+#[test]
+fn what_is_whole_is_read_in_small_steps_and_nothing_is_said() {
+    let (_, store) = sample();
+    let (bytes, news) = pass(&store);
+    assert!(news.is_empty(), "{news:?}");
+    assert!(bytes > 2 * 48_000, "two segments, bodies and all: {bytes}");
+    let step = store.scrub(1000);
+    assert!(step.bytes < 13_000, "{} for a step of 1,000", step.bytes);
+    assert!(store.scrub_findings().is_empty());
+}
+
+#[test]
+fn damage_in_cold_mail_is_told_once_with_the_names_of_its_messages() {
+    let (fs, store) = sample();
+    spoil(&fs, "journal/0000000001.log", &mail(2)[..100]);
+    let (_, news) = pass(&store);
+    let [finding] = news.as_slice() else {
+        panic!("{news:?}");
+    };
+    assert_eq!(finding.file, "journal/0000000001.log");
+    assert!(finding.what.contains(&id(2).to_string()), "{finding:?}");
+    assert!(!finding.what.contains(&id(3).to_string()), "{finding:?}");
+    assert!(pass(&store).1.is_empty(), "it is known now");
+    assert_eq!(store.scrub_findings(), news);
+    // It only looks: the message says so itself when it is read, and everything else goes on.
+    assert!(matches!(store.body(id(2)), Err(StoreError::Damaged { .. })));
+    assert_eq!(store.body(id(3)).unwrap(), mail(3));
+    all_ok(&store.commit(&mut [add(&[100], "x\r\n")]));
+}
+
+#[test]
+fn what_is_given_back_meanwhile_is_nobodys_damage() {
+    let (fs, store) = sample();
+    spoil(&fs, "journal/0000000001.log", &mail(4)[..100]);
+    assert!(!store.scrub(1000).pass_over);
+    all_ok(&store.commit(&mut (1..=12).map(finish).collect::<Vec<_>>()));
+    store.maintain();
+    assert!(pass(&store).1.is_empty());
+    let ids: BTreeSet<_> = open_again(fs, store);
+    assert!(ids.is_empty());
+}
+
+fn open_again(fs: SimFs, store: Store) -> BTreeSet<MessageId> {
+    drop(store);
+    let (_, recovery) = open(&fs);
+    recovery.messages.iter().map(|message| message.id).collect()
+}

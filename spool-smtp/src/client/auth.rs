@@ -1,0 +1,103 @@
+//! AUTH (RFC 4954): one exchange on an open session, bounded, with nothing of it in any error.
+
+use super::config::SmtpConfig;
+use super::credentials::{Credentials, Mechanism};
+use super::reply_filter::RawReply;
+use super::session::{ConnectError, Session};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use spool_core::{Reply, Stage};
+
+/// The longest AUTH line with an initial response, CRLF included (RFC 4954 section 4).
+const MAX_LINE: usize = 512;
+
+/// Presents `credentials`; the session is one that they may be sent over.
+pub(super) async fn authenticate(
+    session: &mut Session,
+    credentials: &Credentials,
+    config: &SmtpConfig,
+) -> Result<(), ConnectError> {
+    let mechanism = choose(credentials, &session.capabilities.auth)?;
+    let mut sent = Vec::new();
+    let mut answers = 0;
+    let mut line = first_line(credentials, mechanism);
+    if line.ends_with(' ') {
+        // No initial response in it.
+        line.truncate(line.len() - 1);
+    } else {
+        answers = 1;
+        sent.extend(line.split(' ').next_back().map(str::to_owned));
+    }
+    loop {
+        line.push_str("\r\n");
+        let reply = session.ask(&line, config.command_timeout).await.map_err(broken)?;
+        match reply.code {
+            235 => return Ok(()),
+            334 => {}
+            400..=599 => return Err(refused(&reply, credentials, &sent)),
+            code => return Err(broken(format!("the peer answered AUTH with {code}"))),
+        }
+        let Some(answer) = credentials.response(mechanism, answers) else {
+            // It would go on asking. The cancellation is answered with 501 (RFC 4954 section 4).
+            let _ = session.ask("*\r\n", config.command_timeout).await;
+            return Err(broken(format!(
+                "the peer asks for more than AUTH {} has to say",
+                mechanism.name()
+            )));
+        };
+        answers += 1;
+        line = STANDARD.encode(answer);
+        sent.push(line.clone());
+    }
+}
+
+/// `AUTH`, the mechanism and a space, and behind it the initial response where there may be one.
+fn first_line(credentials: &Credentials, mechanism: Mechanism) -> String {
+    let mut line = format!("AUTH {} ", mechanism.name());
+    // LOGIN asks for the name first, and not every peer takes it unasked.
+    if mechanism != Mechanism::Login
+        && let Some(answer) = credentials.response(mechanism, 0)
+    {
+        let answer = STANDARD.encode(answer);
+        if line.len() + answer.len() + 2 <= MAX_LINE {
+            line.push_str(&answer);
+        }
+    }
+    line
+}
+
+fn choose(credentials: &Credentials, offered: &[String]) -> Result<Mechanism, ConnectError> {
+    let ours = credentials.mechanisms();
+    let offers = |mechanism: &&Mechanism| offered.iter().any(|name| name == mechanism.name());
+    ours.iter().find(offers).copied().ok_or_else(|| {
+        let ours: Vec<_> = ours.iter().map(|mechanism| mechanism.name()).collect();
+        let offered = match offered {
+            [] => "no AUTH".to_owned(),
+            offered => format!("AUTH {}", offered.join(" ")),
+        };
+        broken(format!(
+            "the peer offers {offered}, and not {}",
+            ours.join(" or ")
+        ))
+    })
+}
+
+fn broken(error: String) -> ConnectError {
+    ConnectError::broken(Stage::Auth, error)
+}
+
+/// The refusal for the record; a peer that repeats what it was told is not quoted.
+fn refused(reply: &RawReply, credentials: &Credentials, sent: &[String]) -> ConnectError {
+    let told = reply.lines.iter().any(|line| {
+        credentials.is_in(line) || sent.iter().any(|sent| !sent.is_empty() && line.contains(sent))
+    });
+    let reply = match reply.to_reply() {
+        Reply { code, enhanced, .. } if told => Reply {
+            code,
+            enhanced,
+            text: "(the peer repeated the credentials)".to_owned(),
+        },
+        reply => reply,
+    };
+    ConnectError::refused(Stage::Auth, reply)
+}

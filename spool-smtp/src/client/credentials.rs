@@ -1,0 +1,189 @@
+//! Who the client is to a next hop: a name with a password or a token, and over what they may be sent.
+//!
+//! The secret is in no log, no error and no Debug output.
+
+use spool_core::TlsPolicy;
+use std::fmt;
+use thiserror::Error;
+
+/// What a session must be before credentials are sent over it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum AuthSecurity {
+    /// TLS with a certificate that is valid for the next hop's name.
+    #[default]
+    VerifiedTls,
+    /// TLS, whoever the peer says it is: one who stands in between can read the secret.
+    AnyTls,
+    /// Anything, plaintext too: whoever listens can read the secret. For a peer on the same machine.
+    Plaintext,
+}
+
+impl AuthSecurity {
+    /// The least that a session's policy must then be.
+    pub(super) const fn tls(self) -> TlsPolicy {
+        match self {
+            Self::VerifiedTls => TlsPolicy::Verify,
+            Self::AnyTls => TlsPolicy::Required,
+            Self::Plaintext => TlsPolicy::None,
+        }
+    }
+}
+
+/// How credentials are presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Mechanism {
+    /// RFC 4616.
+    Plain,
+    /// No RFC: two challenges, for the name and for the password.
+    Login,
+    /// No RFC: an OAuth 2 bearer token.
+    XOAuth2,
+}
+
+impl Mechanism {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+            Self::XOAuth2 => "XOAUTH2",
+        }
+    }
+}
+
+/// A control character in a name or a secret, or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a user name, a password or a token is not empty and holds no control character")]
+pub struct CredentialsError;
+
+/// A user name with a password or a token.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    user: String,
+    secret: String,
+    bearer: bool,
+    security: AuthSecurity,
+}
+
+impl Credentials {
+    /// For AUTH PLAIN, and LOGIN where PLAIN is not offered.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub fn password(user: impl Into<String>, password: impl Into<String>) -> Result<Self, CredentialsError> {
+        Self::new(user.into(), password.into(), false)
+    }
+
+    /// For AUTH XOAUTH2.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub fn bearer_token(user: impl Into<String>, token: impl Into<String>) -> Result<Self, CredentialsError> {
+        Self::new(user.into(), token.into(), true)
+    }
+
+    fn new(user: String, secret: String, bearer: bool) -> Result<Self, CredentialsError> {
+        // NUL and Control-A part the fields of the mechanisms.
+        if [&user, &secret]
+            .into_iter()
+            .any(|text| text.is_empty() || text.chars().any(char::is_control))
+        {
+            return Err(CredentialsError);
+        }
+        Ok(Self {
+            user,
+            secret,
+            bearer,
+            security: AuthSecurity::default(),
+        })
+    }
+
+    /// The same, to be sent over sessions that are no better than this.
+    #[must_use]
+    pub const fn over(mut self, security: AuthSecurity) -> Self {
+        self.security = security;
+        self
+    }
+
+    /// The user name.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    pub(super) const fn security(&self) -> AuthSecurity {
+        self.security
+    }
+
+    /// In the order of preference.
+    pub(super) const fn mechanisms(&self) -> &'static [Mechanism] {
+        if self.bearer {
+            &[Mechanism::XOAuth2]
+        } else {
+            &[Mechanism::Plain, Mechanism::Login]
+        }
+    }
+
+    /// What is sent for the `n`-th challenge, counted from 0; `None` when the mechanism knows of no such challenge.
+    pub(super) fn response(&self, mechanism: Mechanism, n: usize) -> Option<String> {
+        let Self { user, secret, .. } = self;
+        match (mechanism, n) {
+            (Mechanism::Plain, 0) => Some(format!("\0{user}\0{secret}")),
+            (Mechanism::Login, 0) => Some(user.clone()),
+            (Mechanism::Login, 1) => Some(secret.clone()),
+            (Mechanism::XOAuth2, 0) => Some(format!("user={user}\x01auth=Bearer {secret}\x01\x01")),
+            // The peer has told its error in a challenge, and waits to be answered before it says 535.
+            (Mechanism::XOAuth2, 1) => Some(String::new()),
+            (Mechanism::Plain | Mechanism::Login | Mechanism::XOAuth2, _) => None,
+        }
+    }
+
+    /// Whether `text` gives the secret away, as it is.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        text.contains(&self.secret)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .field("security", &self.security)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_not_shown_and_nothing_parts_the_fields() {
+        let credentials = Credentials::password("ada", "s3cret").unwrap();
+        assert!(!format!("{credentials:?}").contains("s3cret"));
+        for (user, secret) in [
+            ("", "x"),
+            ("x", ""),
+            ("a\0b", "x"),
+            ("a", "x\x01y"),
+            ("a\r\n", "x"),
+        ] {
+            assert!(Credentials::password(user, secret).is_err(), "{user:?}");
+            assert!(Credentials::bearer_token(user, secret).is_err(), "{user:?}");
+        }
+    }
+
+    #[test]
+    fn mechanisms_answer_as_they_are_specified_and_no_further() {
+        let password = Credentials::password("ada", "pw").unwrap();
+        assert_eq!(password.response(Mechanism::Plain, 0).unwrap(), "\0ada\0pw");
+        assert_eq!(password.response(Mechanism::Plain, 1), None);
+        assert_eq!(password.response(Mechanism::Login, 1).unwrap(), "pw");
+        assert_eq!(password.response(Mechanism::Login, 2), None);
+        let token = Credentials::bearer_token("ada", "tok").unwrap();
+        assert_eq!(
+            token.response(Mechanism::XOAuth2, 0).unwrap(),
+            "user=ada\x01auth=Bearer tok\x01\x01"
+        );
+        assert_eq!(token.response(Mechanism::XOAuth2, 2), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! The peers whose TLS failed, for a while: until then they are sent mail in plaintext at once. Never more than a fixed
+//! number of them.
+
+use spool_core::NextHop;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The most that are remembered. Of one more, the oldest is forgotten: it is tried with TLS again, which is no harm.
+const MOST: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(super) struct PlaintextPeers(Mutex<HashMap<NextHop, (Instant, String)>>);
+
+impl PlaintextPeers {
+    /// Why `hop` is to be spoken to in plaintext, if it is.
+    pub(super) fn reason(&self, hop: &NextHop) -> Option<String> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (until, reason) = peers.get(hop)?;
+        if *until > Instant::now() {
+            return Some(reason.clone());
+        }
+        peers.remove(hop);
+        None
+    }
+
+    /// Remembers `reason` for `span`.
+    pub(super) fn note(&self, hop: &NextHop, reason: &str, span: Duration) {
+        let now = Instant::now();
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.len() >= MOST && !peers.contains_key(hop) {
+            peers.retain(|_, (until, _)| *until > now);
+            let oldest = peers.iter().min_by_key(|(_, (until, _))| *until);
+            if let Some(oldest) = oldest.map(|(hop, _)| hop.clone()).filter(|_| peers.len() >= MOST) {
+                peers.remove(&oldest);
+            }
+        }
+        peers.insert(hop.clone(), (now + span, reason.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn peers_are_forgotten_in_time_and_when_there_are_too_many() {
+        let peers = PlaintextPeers::default();
+        let hop = |n: usize| -> NextHop { format!("h{n}.test:25").parse().unwrap() };
+        let span = Duration::from_secs(600);
+        peers.note(&hop(0), "no cipher", span);
+        assert_eq!(peers.reason(&hop(0)).as_deref(), Some("no cipher"));
+        assert_eq!(peers.reason(&hop(1)), None);
+        tokio::time::advance(span).await;
+        assert_eq!(peers.reason(&hop(0)), None);
+        for n in 0..=MOST {
+            peers.note(
+                &hop(n),
+                "x",
+                span + Duration::from_secs(u64::try_from(n).unwrap()),
+            );
+        }
+        assert_eq!(peers.reason(&hop(0)), None, "the oldest");
+        assert_eq!(peers.reason(&hop(MOST)).as_deref(), Some("x"));
+        assert_eq!(peers.0.lock().unwrap().len(), MOST);
+    }
+}

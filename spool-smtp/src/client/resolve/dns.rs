@@ -1,0 +1,253 @@
+//! [`Resolve`] by DNS, with hickory: a cache of answers with bounds on their age and number, and the system's hosts file.
+//!
+//! A name without a dot is the system's to resolve: hosts file, search list, and whatever else it is told to ask.
+
+use super::{Exchanger, LookupError, Resolve};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::{Hosts, TokioResolver, system_conf};
+use spool_core::{BoxFuture, harmless};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Answers kept: a few hundred bytes each as a rule, 64 KiB at worst.
+const CACHE: u64 = 4096;
+/// Ages of answers: not so short that each message asks anew, not so long that a mended record does not help.
+const MIN_AGE: Duration = Duration::from_secs(5);
+const MAX_AGE: Duration = Duration::from_secs(3600);
+/// "No such domain" fails mail for good: it is not believed for long.
+const MAX_NEGATIVE_AGE: Duration = Duration::from_secs(300);
+/// How long the second family's answer is waited for once the first has given addresses. RFC 8305 has 50 ms, for a
+/// person who waits; a spool has more patience than a broken name server deserves.
+const SECOND_FAMILY: Duration = Duration::from_secs(1);
+/// Questions under way on one TCP connection.
+const TCP_QUESTIONS: usize = 256;
+
+/// Asks name servers.
+#[derive(Clone, Debug)]
+pub struct DnsResolver(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    hickory: Result<TokioResolver, String>,
+    hosts: Hosts,
+}
+
+impl DnsResolver {
+    /// One that asks `servers`, or those of /etc/resolv.conf when there are none; without such a file, a name server on
+    /// this host, as the system itself does. Both files are read here, once.
+    #[must_use]
+    pub fn new(servers: &[SocketAddr]) -> Self {
+        Self::with_options(servers, |_| {})
+    }
+
+    /// The same, with the options as `change` leaves them.
+    pub(super) fn with_options(servers: &[SocketAddr], change: impl FnOnce(&mut ResolverOpts)) -> Self {
+        let (config, mut options) = match servers {
+            [] => system_conf::read_system_conf().unwrap_or_else(|error| {
+                tracing::warn!("/etc/resolv.conf: {error}; asking a name server on this host");
+                let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+                (
+                    ResolverConfig::from_name_servers(vec![local]),
+                    ResolverOpts::default(),
+                )
+            }),
+            servers => {
+                let servers = servers.iter().copied().map(name_server).collect();
+                (
+                    ResolverConfig::from_name_servers(servers),
+                    ResolverOpts::default(),
+                )
+            }
+        };
+        bound(&mut options);
+        change(&mut options);
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let hickory = builder.with_options(options).build();
+        Self(Arc::new(Inner {
+            hickory: hickory.map_err(|error| error.to_string()),
+            hosts: Hosts::from_system().unwrap_or_default(),
+        }))
+    }
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let at = |mut connection: ConnectionConfig| {
+        connection.port = address.port();
+        connection
+    };
+    let connections = vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())];
+    NameServerConfig::new(address.ip(), true, connections)
+}
+
+fn bound(options: &mut ResolverOpts) {
+    options.cache_size = CACHE;
+    options.positive_min_ttl = Some(MIN_AGE);
+    options.positive_max_ttl = Some(MAX_AGE);
+    options.negative_min_ttl = Some(MIN_AGE);
+    options.negative_max_ttl = Some(MAX_NEGATIVE_AGE);
+    options.max_active_requests = TCP_QUESTIONS;
+    // Without it an answer of more than 512 bytes costs a TCP connection.
+    options.edns0 = true;
+    // The hosts file is asked first, and here.
+    options.use_hosts_file = ResolveHosts::Never;
+}
+
+impl Inner {
+    /// The records of `name` that `take` takes.
+    async fn ask<T>(
+        &self,
+        name: Name,
+        kind: RecordType,
+        take: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Vec<T>, LookupError> {
+        let hickory = self.hickory.as_ref();
+        let hickory = hickory.map_err(|error| LookupError::Temporary(error.clone()))?;
+        let answer = hickory
+            .lookup(name, kind)
+            .await
+            .map_err(|error| failure(&error))?;
+        let found: Vec<T> = answer
+            .answers()
+            .iter()
+            .filter_map(|record| take(&record.data))
+            .collect();
+        if found.is_empty() {
+            Err(LookupError::NoData)
+        } else {
+            Ok(found)
+        }
+    }
+
+    async fn family(&self, name: Name, kind: RecordType) -> Result<Vec<IpAddr>, LookupError> {
+        let mut addresses = self.ask(name, kind, RData::ip_addr).await?;
+        // The cache gives one order over and over, and the first would have all the load.
+        fastrand::shuffle(&mut addresses);
+        Ok(addresses)
+    }
+
+    async fn addresses(&self, name: Name) -> Result<Vec<IpAddr>, LookupError> {
+        let known = self.in_hosts_file(&name);
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        let (v6, v4) = (
+            self.family(name.clone(), RecordType::AAAA),
+            self.family(name, RecordType::A),
+        );
+        tokio::pin!(v6, v4);
+        let (first, second) = tokio::select! {
+            first = &mut v6 => match first {
+                Ok(_) => (first, tokio::time::timeout(SECOND_FAMILY, v4).await),
+                Err(_) => (first, Ok(v4.await)),
+            },
+            first = &mut v4 => match first {
+                Ok(_) => (first, tokio::time::timeout(SECOND_FAMILY, v6).await),
+                Err(_) => (first, Ok(v6.await)),
+            },
+        };
+        match (first, second) {
+            (Ok(first), Ok(Ok(second))) => Ok([first, second].concat()),
+            (Ok(addresses), Ok(Err(_)) | Err(_)) | (Err(_), Ok(Ok(addresses))) => Ok(addresses),
+            (Err(first), Ok(Err(second))) => Err(worse(first, second)),
+            (Err(first), Err(_)) => Err(first),
+        }
+    }
+
+    fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
+        let lookups = [RecordType::AAAA, RecordType::A]
+            .into_iter()
+            .filter_map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)));
+        lookups
+            .flat_map(|lookup| lookup.answers().iter().filter_map(address).collect::<Vec<_>>())
+            .collect()
+    }
+}
+
+fn address(record: &Record) -> Option<IpAddr> {
+    record.data.ip_addr()
+}
+
+/// What two families that both failed say together: nothing is certain while one of them could not be asked.
+fn worse(one: LookupError, other: LookupError) -> LookupError {
+    match (one, other) {
+        (temporary @ LookupError::Temporary(_), _) | (_, temporary @ LookupError::Temporary(_)) => temporary,
+        (LookupError::NoSuchDomain, _) | (_, LookupError::NoSuchDomain) => LookupError::NoSuchDomain,
+        (LookupError::NoData, LookupError::NoData) => LookupError::NoData,
+    }
+}
+
+fn failure(error: &NetError) -> LookupError {
+    if error.is_nx_domain() {
+        return LookupError::NoSuchDomain;
+    }
+    if error.is_no_records_found() {
+        return LookupError::NoData;
+    }
+    LookupError::Temporary(harmless(&error.to_string()))
+}
+
+/// The name from the root down: no search list. A text that is no name in DNS names nothing that exists.
+fn absolute(name: &str) -> Result<Name, LookupError> {
+    if name.is_empty() || !name.is_ascii() {
+        return Err(LookupError::NoSuchDomain);
+    }
+    Name::from_ascii(format!("{name}.")).map_err(|_| LookupError::NoSuchDomain)
+}
+
+fn exchanger(data: &RData) -> Option<Exchanger> {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
+    match data {
+        RData::MX(mx) => Some(Exchanger {
+            preference: mx.preference,
+            host: mx.exchange.to_ascii().trim_end_matches('.').to_ascii_lowercase(),
+        }),
+        _ => None,
+    }
+}
+
+fn text(data: &RData) -> Option<String> {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
+    match data {
+        RData::TXT(txt) => String::from_utf8(txt.txt_data.concat()).ok(),
+        _ => None,
+    }
+}
+
+impl Resolve for DnsResolver {
+    fn exchangers(&self, domain: &str) -> BoxFuture<Result<Vec<Exchanger>, LookupError>> {
+        let (inner, name) = (Arc::clone(&self.0), absolute(domain));
+        Box::pin(async move { inner.ask(name?, RecordType::MX, exchanger).await })
+    }
+
+    fn texts(&self, name: &str) -> BoxFuture<Result<Vec<String>, LookupError>> {
+        let (inner, name) = (Arc::clone(&self.0), absolute(name));
+        Box::pin(async move { inner.ask(name?, RecordType::TXT, text).await })
+    }
+
+    fn addresses(&self, host: &str) -> BoxFuture<Result<Vec<IpAddr>, LookupError>> {
+        if let Ok(address) = host.parse() {
+            return Box::pin(std::future::ready(Ok(vec![address])));
+        }
+        let (inner, name, host) = (Arc::clone(&self.0), absolute(host), host.to_owned());
+        Box::pin(async move {
+            if host.contains('.') {
+                return inner.addresses(name?).await;
+            }
+            let found = tokio::net::lookup_host((host, 0)).await;
+            let found = found.map_err(|error| LookupError::Temporary(harmless(&error.to_string())))?;
+            let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+            if found.is_empty() {
+                Err(LookupError::NoData)
+            } else {
+                Ok(found)
+            }
+        })
+    }
+}

@@ -1,0 +1,331 @@
+//! The hosts for one next hop, in the order in which they are tried (RFC 5321 section 5.1, RFC 7505).
+//!
+//! Names are asked for when their turn comes: a broken name server of a backup does not hold up the first choice. Where
+//! the way leads back to this relay it ends, for whatever comes behind would lead back here as well.
+
+use super::{Exchanger, LookupError, Resolve, RouteConfig};
+use crate::client::sts::{HttpsFetch, Mode, Policy, PolicyCache};
+use futures_util::future::join_all;
+use spool_core::{NextHop, Reply, TlsPolicy, a_labels};
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most mail exchangers of a domain that are tried in one attempt.
+const MAX_HOSTS: usize = 5;
+
+/// A host to have a session with.
+#[derive(Debug, Clone)]
+pub(in crate::client) struct Target {
+    /// Its name or address, and the port. Never mail exchangers.
+    pub(in crate::client) hop: NextHop,
+    /// Its addresses; `None`: to be asked for when a connection is made.
+    pub(in crate::client) addresses: Option<Vec<IpAddr>>,
+    /// The least security that its domain asks for.
+    pub(in crate::client) tls: TlsPolicy,
+}
+
+/// Why a next hop, or one of its hosts, cannot be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::client) enum Unroutable {
+    NoSuchDomain {
+        domain: String,
+    },
+    /// It says that it takes no mail.
+    NullMx {
+        domain: String,
+    },
+    /// None at all, or none that mail may be sent to.
+    NoAddress {
+        domain: String,
+        host: String,
+    },
+    Loop {
+        domain: String,
+        host: String,
+    },
+    /// Somebody may have put the host into the domain's DNS: its MTA-STS policy does not name it.
+    NotInPolicy {
+        domain: String,
+        host: String,
+    },
+    /// Nobody could say.
+    Unknown {
+        name: String,
+        error: String,
+    },
+}
+
+impl Unroutable {
+    /// The reply that a record keeps of it. Where the next hop stands in somebody's configuration, and is not the
+    /// recipients' own domain, it is no fault of the message: then nothing is permanent.
+    pub(in crate::client) fn reply(&self, recipients_own: bool) -> Reply {
+        let (code, subject, detail) = match self {
+            Self::NoSuchDomain { .. } => (550, 1, 2),
+            Self::NullMx { .. } => (556, 1, 10),
+            Self::NoAddress { .. } => (550, 4, 4),
+            Self::Loop { .. } => (550, 4, 6),
+            Self::Unknown { .. } => (451, 4, 3),
+            // Never for good (RFC 8461 section 5): a newer policy may name it.
+            Self::NotInPolicy { .. } => (451, 7, 0),
+        };
+        let code = if recipients_own { code } else { 451 };
+        Reply::new(code, &format!("{}.{subject}.{detail} {self}", code / 100))
+    }
+}
+
+impl fmt::Display for Unroutable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchDomain { domain } => write!(f, "the domain {domain} does not exist"),
+            Self::NullMx { domain } => write!(f, "the domain {domain} takes no mail (RFC 7505)"),
+            Self::NoAddress { domain, host } if domain == host => {
+                write!(
+                    f,
+                    "{domain} has no mail exchanger, and no address to send mail to"
+                )
+            }
+            Self::NoAddress { domain, host } => {
+                write!(
+                    f,
+                    "{host}, a mail exchanger of {domain}, has no address to send mail to"
+                )
+            }
+            Self::Loop { domain, host } => {
+                write!(f, "mail for {domain} would come back: {host} is this relay")
+            }
+            Self::NotInPolicy { domain, host } => {
+                write!(f, "the MTA-STS policy of {domain} does not name {host}")
+            }
+            Self::Unknown { name, error } => write!(f, "looking for {name}: {error}"),
+        }
+    }
+}
+
+/// Finds the way to next hops.
+#[derive(Debug)]
+pub(in crate::client) struct Routes {
+    resolver: Arc<dyn Resolve>,
+    config: RouteConfig,
+    hostname: String,
+    timeout: Duration,
+    sts: Option<PolicyCache>,
+}
+
+impl Routes {
+    /// Asks `resolver`, each time for no longer than `timeout`, on behalf of a relay that calls itself `hostname`.
+    pub(in crate::client) fn new(
+        resolver: Arc<dyn Resolve>,
+        config: RouteConfig,
+        hostname: String,
+        timeout: Duration,
+    ) -> Self {
+        let sts = config.mta_sts.then(|| {
+            let fetch = HttpsFetch::new(Arc::clone(&resolver), config.clone());
+            PolicyCache::new(Arc::clone(&resolver), Arc::new(fetch))
+        });
+        Self {
+            resolver,
+            sts,
+            config,
+            hostname: a_labels(&hostname).into_owned(),
+            timeout,
+        }
+    }
+
+    /// The same, with policies from elsewhere.
+    #[cfg(test)]
+    pub(super) fn with_policies(mut self, policies: PolicyCache) -> Self {
+        self.sts = Some(policies);
+        self
+    }
+
+    /// The way to `hop`. `recipients_own`: it was found by the recipients' domain alone.
+    pub(in crate::client) async fn to(&self, hop: &NextHop, recipients_own: bool) -> Route<'_> {
+        let mut route = Route {
+            routes: self,
+            hop: hop.clone(),
+            policy: None,
+            groups: VecDeque::new(),
+            ready: VecDeque::new(),
+        };
+        if !hop.is_mx() {
+            let target = Target {
+                hop: hop.clone(),
+                addresses: None,
+                tls: TlsPolicy::None,
+            };
+            route.ready.push_back(match hop.host().parse() {
+                Ok(literal) if recipients_own => route.usable(hop.host(), vec![literal]),
+                Ok(_) | Err(_) => Ok(target),
+            });
+            return route;
+        }
+        match self.exchangers(hop).await {
+            Ok(groups) => {
+                route.groups = groups;
+                route.policy = self.enforced(hop.host()).await;
+            }
+            Err(unroutable) => route.ready.push_back(Err(unroutable)),
+        }
+        route
+    }
+
+    /// The MTA-STS policy of `domain`, if it is to be kept to.
+    async fn enforced(&self, domain: &str) -> Option<Arc<Policy>> {
+        let policy = self.sts.as_ref()?.of(domain).await;
+        policy.filter(|policy| policy.mode == Mode::Enforce)
+    }
+
+    /// The mail exchangers of `hop`, grouped by preference, in random order within each.
+    async fn exchangers(&self, hop: &NextHop) -> Result<VecDeque<Vec<String>>, Unroutable> {
+        let domain = || hop.host().to_owned();
+        let asked = tokio::time::timeout(self.timeout, self.resolver.exchangers(hop.host()));
+        let mut found = match asked.await.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(found) => found,
+            // The domain itself is the host, where there is no MX record at all (RFC 5321 section 5.1).
+            Err(LookupError::NoData) => vec![Exchanger {
+                preference: 0,
+                host: domain(),
+            }],
+            Err(LookupError::NoSuchDomain) => return Err(Unroutable::NoSuchDomain { domain: domain() }),
+            Err(LookupError::Temporary(error)) => {
+                let name = format!("the mail exchangers of {}", hop.host());
+                return Err(Unroutable::Unknown { name, error });
+            }
+        };
+        found.retain(|exchanger| !exchanger.host.is_empty());
+        if found.is_empty() {
+            return Err(Unroutable::NullMx { domain: domain() });
+        }
+        fastrand::shuffle(&mut found);
+        found.sort_by_key(|exchanger| exchanger.preference);
+        let own = |exchanger: &&Exchanger| {
+            self.config
+                .is_own_name(&exchanger.host, hop.port(), &self.hostname)
+        };
+        if let Some(own) = found.iter().find(own).cloned() {
+            found.retain(|exchanger| exchanger.preference < own.preference);
+            if found.is_empty() {
+                let host = own.host;
+                return Err(Unroutable::Loop {
+                    domain: domain(),
+                    host,
+                });
+            }
+        }
+        let mut seen = HashSet::new();
+        found.retain(|exchanger| seen.insert(exchanger.host.clone()));
+        found.truncate(MAX_HOSTS);
+        let groups = found.chunk_by(|one, other| one.preference == other.preference);
+        Ok(groups
+            .map(|group| group.iter().map(|exchanger| exchanger.host.clone()).collect())
+            .collect())
+    }
+
+    /// The addresses of `host`, a name or an address.
+    pub(in crate::client) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let asked = tokio::time::timeout(self.timeout, self.resolver.addresses(host));
+        asked.await.unwrap_or_else(|_| Err(timed_out()))
+    }
+}
+
+fn timed_out() -> LookupError {
+    LookupError::Temporary("the name servers did not answer in time".to_owned())
+}
+
+/// The way to one next hop, host by host.
+#[derive(Debug)]
+pub(in crate::client) struct Route<'r> {
+    routes: &'r Routes,
+    hop: NextHop,
+    /// To be kept to.
+    policy: Option<Arc<Policy>>,
+    /// Mail exchangers whose turn has not come, by preference.
+    groups: VecDeque<Vec<String>>,
+    ready: VecDeque<Result<Target, Unroutable>>,
+}
+
+impl Route<'_> {
+    /// The next host, or why one is passed over; `None` at the end.
+    pub(in crate::client) async fn next(&mut self) -> Option<Result<Target, Unroutable>> {
+        loop {
+            if let Some(next) = self.ready.pop_front() {
+                return Some(next);
+            }
+            let group = self.groups.pop_front()?;
+            self.look_up(&group).await;
+        }
+    }
+
+    /// Asks for the addresses of hosts of one preference. One that is this relay ends the way, and drops its equals.
+    async fn look_up(&mut self, hosts: &[String]) {
+        let found = join_all(hosts.iter().map(|host| self.routes.addresses(host))).await;
+        for (host, addresses) in hosts.iter().zip(found) {
+            let target = match addresses {
+                Ok(addresses) => self.usable(host, addresses),
+                Err(LookupError::Temporary(error)) => Err(Unroutable::Unknown {
+                    name: host.clone(),
+                    error,
+                }),
+                Err(LookupError::NoSuchDomain | LookupError::NoData) => Err(self.no_address(host)),
+            };
+            if matches!(target, Err(Unroutable::Loop { .. })) {
+                self.groups.clear();
+                self.ready.clear();
+                self.ready.push_back(target);
+                return;
+            }
+            self.ready.push_back(target);
+        }
+    }
+
+    /// `host` at those of `addresses` that mail may be sent to.
+    fn usable(&self, host: &str, mut addresses: Vec<IpAddr>) -> Result<Target, Unroutable> {
+        let config = &self.routes.config;
+        let is_own = |address: &IpAddr| config.is_own_address(SocketAddr::new(*address, self.hop.port()));
+        if addresses.iter().any(is_own) {
+            return Err(Unroutable::Loop {
+                domain: self.hop.host().to_owned(),
+                host: host.to_owned(),
+            });
+        }
+        if self.policy.as_ref().is_some_and(|policy| !policy.allows(host)) {
+            return Err(Unroutable::NotInPolicy {
+                domain: self.hop.host().to_owned(),
+                host: host.to_owned(),
+            });
+        }
+        addresses.retain(|address| !config.is_ignored(*address));
+        // An address where a name belongs is a slip in the domain's records (RFC 2181 section 10.3).
+        let slip = self.hop.is_mx() && host.parse::<IpAddr>().is_ok();
+        let hop = if self.hop.is_mx() {
+            format!("{host}:{}", self.hop.port()).parse().ok()
+        } else {
+            Some(self.hop.clone())
+        };
+        match hop {
+            Some(hop) if !addresses.is_empty() && !slip => Ok(Target {
+                hop,
+                addresses: Some(addresses),
+                tls: self
+                    .policy
+                    .as_ref()
+                    .map_or(TlsPolicy::None, |_| TlsPolicy::Verify),
+            }),
+            Some(_) | None => Err(self.no_address(host)),
+        }
+    }
+
+    fn no_address(&self, host: &str) -> Unroutable {
+        Unroutable::NoAddress {
+            domain: self.hop.host().to_owned(),
+            host: host.to_owned(),
+        }
+    }
+}

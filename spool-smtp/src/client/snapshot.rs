@@ -1,0 +1,83 @@
+//! The cache of sessions as it stands, for people and programs to look at. It holds no secret.
+
+use super::ledger::Count;
+use serde::Serialize;
+use spool_core::{NextHop, TlsPolicy};
+use std::net::IpAddr;
+
+/// All connections of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PoolSnapshot {
+    /// Open now, idle ones among them.
+    pub open: usize,
+    /// The most that may be.
+    pub limit: usize,
+    /// Each with at least one open connection, in the order of their next hops.
+    pub destinations: Vec<DestinationSessions>,
+}
+
+/// The sessions that are alike: to one next hop, and under the same conditions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DestinationSessions {
+    /// Whom they are with.
+    pub next_hop: NextHop,
+    /// The destination, when it has a limit of its own; `None`: whoever goes by way of this next hop.
+    pub route: Option<Vec<NextHop>>,
+    /// The security that is asked for.
+    pub tls_policy: TlsPolicy,
+    /// The user name of AUTH.
+    pub user: Option<String>,
+    /// The address of this machine for each family; empty: as the system chooses.
+    pub source: Vec<IpAddr>,
+    /// The most connections.
+    pub limit: usize,
+    /// Connections open or being opened.
+    pub open: usize,
+    /// Of them, those that wait for a message.
+    pub idle: usize,
+    /// Of them, those with a message.
+    pub in_use: usize,
+    /// Attempts that wait for one of them.
+    pub waiting: usize,
+    /// Connections opened since the destination was last without any.
+    pub opened: u64,
+    /// How many messages since then found an open session.
+    pub reused: u64,
+    /// The TLS of the session that was opened last, as in an attempt's record.
+    pub tls: Option<String>,
+}
+
+impl PoolSnapshot {
+    pub(super) fn new(open: usize, limit: usize, counts: Vec<Count>) -> Self {
+        let mut destinations: Vec<_> = counts.into_iter().map(DestinationSessions::from).collect();
+        destinations.sort_by(|a, b| (&a.next_hop, &a.route, &a.user).cmp(&(&b.next_hop, &b.route, &b.user)));
+        Self {
+            open,
+            limit,
+            destinations,
+        }
+    }
+}
+
+impl From<Count> for DestinationSessions {
+    fn from(count: Count) -> Self {
+        let key = count.key;
+        Self {
+            next_hop: key.hop,
+            route: key.route.map(|route| route.to_vec()),
+            tls_policy: key.tls,
+            user: key.credentials.map(|credentials| credentials.user().to_owned()),
+            source: key.source.addresses(),
+            limit: count.limit,
+            open: count.open,
+            idle: count.idle,
+            in_use: count.open - count.idle,
+            waiting: count.waiting,
+            opened: count.opened,
+            reused: count.reused,
+            tls: count.note,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The policies that are known: asked for when mail goes to a domain, and kept for as long as the domain said.
+//!
+//! A policy that is still good outlives every failure to ask for a newer one: whoever can break DNS or HTTPS cannot take
+//! it away (RFC 8461 section 3.3).
+
+use super::fetch::Fetch;
+use super::policy::{Mode, Policy, record_id};
+use crate::client::resolve::Resolve;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The most domains kept.
+const MAX_DOMAINS: usize = 4096;
+/// After a failed fetch the next one waits (section 3.3 asks for five minutes at least).
+const PAUSE: Duration = Duration::from_secs(300);
+/// How long a fetch may take (section 3.3 suggests a minute).
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is known of one domain.
+#[derive(Debug, Default)]
+struct Entry {
+    known: Option<Known>,
+    /// The id for which the last fetch failed, and when.
+    failed: Option<(String, Instant)>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: String,
+    policy: Arc<Policy>,
+    /// From here on the policy is fetched again though its id is the same.
+    stale: Instant,
+    expires: Instant,
+}
+
+impl Entry {
+    fn good(&mut self) -> Option<&Known> {
+        self.known.take_if(|known| known.expires <= Instant::now());
+        self.known.as_ref()
+    }
+}
+
+type Shared = Arc<tokio::sync::Mutex<Entry>>;
+
+/// The policies of all domains.
+#[derive(Debug)]
+pub(in crate::client) struct PolicyCache {
+    resolver: Arc<dyn Resolve>,
+    fetch: Arc<dyn Fetch>,
+    domains: Mutex<HashMap<String, Shared>>,
+}
+
+impl PolicyCache {
+    /// Those that `resolver` announces and `fetch` fetches.
+    pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, fetch: Arc<dyn Fetch>) -> Self {
+        Self {
+            resolver,
+            fetch,
+            domains: Mutex::default(),
+        }
+    }
+
+    /// The policy of `domain`, in A-labels; `None` when it has none, or none can be had.
+    pub(in crate::client) async fn of(&self, domain: &str) -> Option<Arc<Policy>> {
+        let records = self.resolver.texts(&format!("_mta-sts.{domain}"));
+        let records = tokio::time::timeout(FETCH_TIMEOUT, records).await;
+        let records = records.ok().and_then(Result::ok).unwrap_or_default();
+        let announced = record_id(&records);
+        let entry = self.entry(domain, announced.is_some())?;
+        // Whoever comes meanwhile waits for one and the same fetch.
+        let mut entry = entry.lock().await;
+        if let Some(id) = announced
+            && is_due(&mut entry, id)
+        {
+            self.refresh(domain, id, &mut entry).await;
+        }
+        entry.good().map(|known| Arc::clone(&known.policy))
+    }
+
+    /// What is known of `domain`; with `make`, made when there is nothing.
+    fn entry(&self, domain: &str, make: bool) -> Option<Shared> {
+        let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = domains.get(domain) {
+            return Some(Arc::clone(entry));
+        }
+        if !make {
+            return None;
+        }
+        if domains.len() >= MAX_DOMAINS {
+            // What is held at this moment is in use; a policy that is good is worth more than one to come.
+            domains.retain(|_, entry| entry.try_lock().map_or(true, |mut entry| entry.good().is_some()));
+        }
+        let entry = Shared::default();
+        if domains.len() < MAX_DOMAINS {
+            domains.insert(domain.to_owned(), Arc::clone(&entry));
+        }
+        Some(entry)
+    }
+
+    async fn refresh(&self, domain: &str, id: &str, entry: &mut Entry) {
+        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch.fetch(domain)).await;
+        let text = fetched.unwrap_or_else(|_| Err("timed out".to_owned()));
+        let policy = text.and_then(|text| Policy::parse(&text).map_err(|error| error.to_string()));
+        let now = Instant::now();
+        match policy {
+            Ok(policy) => {
+                entry.failed = None;
+                entry.known = Some(Known {
+                    id: id.to_owned(),
+                    stale: now + policy.max_age / 2,
+                    expires: now + policy.max_age,
+                    policy: Arc::new(policy),
+                });
+            }
+            Err(error) => {
+                let kept = entry
+                    .known
+                    .as_ref()
+                    .is_some_and(|known| known.policy.mode == Mode::Enforce);
+                tracing::warn!(domain, error, kept, "no MTA-STS policy");
+                entry.failed = Some((id.to_owned(), now));
+            }
+        }
+    }
+}
+
+/// Whether the policy announced as `id` is to be fetched.
+fn is_due(entry: &mut Entry, id: &str) -> bool {
+    let now = Instant::now();
+    let fresh = entry
+        .good()
+        .is_some_and(|known| known.id == id && now < known.stale);
+    let failed = entry.failed.as_ref();
+    let paused = failed.is_some_and(|(failed, at)| failed == id && now < *at + PAUSE);
+    !fresh && !paused
+}

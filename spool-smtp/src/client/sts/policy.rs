@@ -1,0 +1,186 @@
+//! The TXT record and the policy, as texts and as what they say (RFC 8461 sections 3.1, 3.2 and 4.1). Pure.
+
+use std::time::Duration;
+use thiserror::Error;
+
+/// The longest time that a policy may be kept (section 3.2).
+const MAX_MAX_AGE: u64 = 31_557_600;
+/// The most host patterns of one policy.
+const MAX_PATTERNS: usize = 100;
+
+/// What a policy asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::client) enum Mode {
+    /// No mail by any other way.
+    Enforce,
+    /// Failures are only to be reported.
+    Testing,
+    /// Nothing: the end of a policy.
+    None,
+}
+
+/// A domain's policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::client) struct Policy {
+    pub(in crate::client) mode: Mode,
+    /// Host names in lower case; `*.` in front stands for one label.
+    mx: Vec<String>,
+    pub(in crate::client) max_age: Duration,
+}
+
+/// Why a text is no policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(in crate::client) enum PolicyError {
+    #[error("a line is no \"key: value\"")]
+    Line,
+    #[error("the version is not STSv1")]
+    Version,
+    #[error("the mode is missing or unknown")]
+    Mode,
+    #[error("max_age is missing or no number up to 31557600")]
+    MaxAge,
+    #[error("there is no mx, or there are too many")]
+    Mx,
+}
+
+impl Policy {
+    /// Reads the text of a policy. Unknown keys are passed over; of a key that comes twice, but for mx, the first counts.
+    pub(in crate::client) fn parse(text: &str) -> Result<Self, PolicyError> {
+        let (mut version, mut mode, mut max_age, mut mx) = (None, None, None, Vec::new());
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let (key, value) = line.split_once(':').ok_or(PolicyError::Line)?;
+            let value = value.trim();
+            match key.trim() {
+                "version" => _ = version.get_or_insert(value),
+                "mode" => _ = mode.get_or_insert(value),
+                "max_age" => _ = max_age.get_or_insert(value),
+                // What is longer is no host.
+                "mx" if value.len() <= 255 => mx.push(value.to_ascii_lowercase()),
+                _ => {}
+            }
+        }
+        if version != Some("STSv1") {
+            return Err(PolicyError::Version);
+        }
+        let mode = match mode {
+            Some("enforce") => Mode::Enforce,
+            Some("testing") => Mode::Testing,
+            Some("none") => Mode::None,
+            Some(_) | None => return Err(PolicyError::Mode),
+        };
+        let seconds: Option<u64> = max_age.and_then(|text| text.parse().ok());
+        let seconds = seconds.filter(|seconds| *seconds <= MAX_MAX_AGE);
+        if mx.len() > MAX_PATTERNS || mx.is_empty() && mode != Mode::None {
+            return Err(PolicyError::Mx);
+        }
+        Ok(Self {
+            mode,
+            mx,
+            max_age: Duration::from_secs(seconds.ok_or(PolicyError::MaxAge)?),
+        })
+    }
+
+    /// Whether `host`, in A-labels and lower case, is one of the domain's mail exchangers.
+    pub(in crate::client) fn allows(&self, host: &str) -> bool {
+        self.mx.iter().any(|pattern| match pattern.strip_prefix("*.") {
+            // One label, as in certificates (RFC 6125 section 6.4.3).
+            Some(parent) => host.split_once('.').is_some_and(|(_, rest)| rest == parent),
+            None => pattern == host,
+        })
+    }
+}
+
+/// The id in the TXT records of `_mta-sts.DOMAIN`; `None` unless exactly one of them is of this kind, and right.
+pub(super) fn record_id(records: &[String]) -> Option<&str> {
+    let mut ours = records.iter().filter(|record| record.starts_with("v=STSv1;"));
+    let (record, None) = (ours.next()?, ours.next()) else {
+        return None;
+    };
+    let mut fields = record.split(';').filter_map(|field| field.split_once('='));
+    let (_, id) = fields.find(|(key, _)| key.trim() == "id")?;
+    let id = id.trim();
+    let valid = (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    valid.then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.Example.net\r\nmax_age: 604800\r\n";
+
+    #[test]
+    fn a_policy_is_read_as_the_rfc_writes_it() {
+        let policy = Policy::parse(GOOD).unwrap();
+        assert_eq!(
+            (policy.mode, policy.max_age),
+            (Mode::Enforce, Duration::from_secs(604_800))
+        );
+        assert_eq!(Policy::parse(&GOOD.replace("\r\n", "\n")), Ok(policy.clone()));
+        // What is not known, and what comes twice, changes nothing.
+        let more = format!("{GOOD}x-key: 1\nmode: none\nversion: 2\nmax_age: x\n\n");
+        assert_eq!(Policy::parse(&more), Ok(policy));
+        let none = Policy::parse("version:STSv1\nmode:none\nmax_age:0").unwrap();
+        assert_eq!(none.mode, Mode::None);
+    }
+
+    #[test]
+    fn what_is_not_a_policy_is_none() {
+        for (from, to, expected) in [
+            ("STSv1", "STSv2", PolicyError::Version),
+            ("version: STSv1\r\n", "", PolicyError::Version),
+            ("enforce", "Enforce", PolicyError::Mode),
+            ("604800", "31557601", PolicyError::MaxAge),
+            ("604800", "-1", PolicyError::MaxAge),
+            ("max_age: 604800\r\n", "", PolicyError::MaxAge),
+            ("mode: ", "mode ", PolicyError::Line),
+        ] {
+            assert_eq!(Policy::parse(&GOOD.replace(from, to)), Err(expected), "{to}");
+        }
+        let without = "version: STSv1\nmode: testing\nmax_age: 1\n";
+        assert_eq!(Policy::parse(without), Err(PolicyError::Mx));
+        let crowd = format!("{GOOD}{}", "mx: a.example\n".repeat(100));
+        assert_eq!(Policy::parse(&crowd), Err(PolicyError::Mx));
+        assert!(Policy::parse("").is_err() && Policy::parse("<html>").is_err());
+    }
+
+    #[test]
+    fn a_star_stands_for_one_label() {
+        let policy = Policy::parse(GOOD).unwrap();
+        for (host, expected) in [
+            ("mail.example.com", true),
+            ("a.example.net", true),
+            ("a.b.example.net", false),
+            ("example.net", false),
+            ("aexample.net", false),
+            ("x.mail.example.com", false),
+        ] {
+            assert_eq!(policy.allows(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn one_record_and_only_one_says_that_there_is_a_policy() {
+        let id = |records: &[&str]| {
+            let records: Vec<_> = records.iter().map(|record| (*record).to_owned()).collect();
+            record_id(&records).map(str::to_owned)
+        };
+        assert_eq!(
+            id(&["v=STSv1; id=20160831085700Z;"]),
+            Some("20160831085700Z".to_owned())
+        );
+        assert_eq!(id(&["v=spf1 -all", "v=STSv1;x=y;id=1"]), Some("1".to_owned()));
+        for none in [
+            &[][..],
+            &["v=STSv1; id=1;", "v=STSv1; id=2;"],
+            &["v=STSv2; id=1;"],
+            &["v=STSv1;"],
+            &["v=STSv1; id=;"],
+            &["v=STSv1; id=a b;"],
+            &["v=STSv1; id=123456789012345678901234567890123;"],
+        ] {
+            assert_eq!(id(none), None, "{none:?}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Mail exchangers on real sockets: one port, and an address of 127/8 for each host.
+
+use super::peer::{Act, Act::Body, Act::Close, Act::Hang, Act::Say, EHLO, GO, HELLO, OK, peer_at};
+use super::{code, config, deliver, hasty, job};
+use crate::client::resolve::tests::Names;
+use crate::client::{SmtpAgent, SmtpConfig};
+use spool_core::disposition::Decisions;
+use spool_core::{AttemptReport, AttemptResult, NextHop, OnError, Stage};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+const TAKES: [Act; 6] = [HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")];
+
+/// On loopback, where mail exchangers are not expected.
+fn on_loopback(mut config: SmtpConfig) -> SmtpConfig {
+    config.route.ignored_networks.clear();
+    config
+}
+
+fn agent(names: Names) -> SmtpAgent {
+    SmtpAgent::with_resolver(on_loopback(config()), Arc::new(names))
+}
+
+/// A port that is free on every address, held on 127.0.0.1.
+async fn port() -> (u16, TcpListener) {
+    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (held.local_addr().unwrap().port(), held)
+}
+
+fn mx(port: u16) -> NextHop {
+    NextHop::mx("d.example", port).unwrap()
+}
+
+async fn delivered(agent: &SmtpAgent, hops: &[NextHop]) -> AttemptReport {
+    deliver(agent, job(hops, &["b@d.example"], b"x\r\n")).await
+}
+
+fn peer_of(report: &AttemptReport) -> String {
+    report.peer.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn the_next_exchanger_is_tried_when_one_is_dead_or_refuses_the_session() {
+    let (port, _held) = port().await;
+    let _ = peer_at(("127.0.0.2", port), &[&[Say(b"554 no service\r\n")]]).await;
+    let _ = peer_at(("127.0.0.3", port), &[&[Close]]).await;
+    let _ = peer_at(("127.0.0.4", port), &[&TAKES]).await;
+    let hosts = [
+        (1, "dead.example"),
+        (2, "no.example"),
+        (3, "shut.example"),
+        (4, "good.example"),
+    ];
+    let names = Names::default()
+        .mx("d.example", &hosts)
+        .host("dead.example", &["127.0.0.9"])
+        .host("no.example", &["127.0.0.2"])
+        .host("shut.example", &["127.0.0.3"])
+        .host("good.example", &["127.0.0.4"]);
+    let report = delivered(&agent(names), &[mx(port)]).await;
+    assert_eq!(code(&report.result), 250);
+    assert_eq!(peer_of(&report), format!("good.example:{port}"));
+}
+
+#[tokio::test]
+async fn sessions_belong_to_a_host_and_are_shared_by_its_domains() {
+    let (port, _held) = port().await;
+    let twice = [TAKES.as_slice(), &[OK, OK, GO, Body(b"250 ok\r\n")]].concat();
+    let seen = peer_at(("127.0.0.2", port), &[&twice, &[Close]]).await;
+    let names = Names::default()
+        .mx("d.example", &[(1, "host.example")])
+        .mx("e.example", &[(9, "host.example")])
+        .host("host.example", &["127.0.0.2"]);
+    let agent = agent(names);
+    for domain in ["d.example", "e.example"] {
+        let hop = NextHop::mx(domain, port).unwrap();
+        assert_eq!(code(&delivered(&agent, &[hop]).await.result), 250);
+    }
+    let hellos = seen
+        .lines()
+        .iter()
+        .filter(|line| line.starts_with("EHLO"))
+        .count();
+    assert_eq!(hellos, 1, "{:?}", seen.lines());
+}
+
+/// A port of 127.0.0.2 whose connections are neither taken nor refused: its queue is full.
+async fn blackhole() -> (u16, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while waiting.len() < 100 {
+        match tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+            Ok(stream) => waiting.push(stream.unwrap()),
+            Err(_) => return (address.port(), listener, waiting),
+        }
+    }
+    panic!("a queue of one took {} connections", waiting.len());
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_holds_nobody_up() {
+    let (port, _listener, _waiting) = blackhole().await;
+    let _ = peer_at(("127.0.0.3", port), &[&TAKES]).await;
+    let names = Names::default()
+        .mx("d.example", &[(1, "host.example")])
+        .host("host.example", &["127.0.0.2", "127.0.0.3"]);
+    let start = Instant::now();
+    let report = delivered(&agent(names), &[mx(port)]).await;
+    assert_eq!(
+        (code(&report.result), peer_of(&report)),
+        (250, format!("host.example:{port}"))
+    );
+    // Far from the ten seconds of the connection's limit.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn an_attempt_ends_however_many_hosts_are_silent() {
+    let (port, _held) = port().await;
+    let hosts: Vec<String> = (2..30).map(|n| format!("h{n}.example")).collect();
+    let exchangers: Vec<_> = hosts.iter().map(|host| (1, host.as_str())).collect();
+    let mut names = Names::default().mx("d.example", &exchangers);
+    let mut peers = Vec::new();
+    for (n, host) in (2..).zip(&hosts) {
+        let address = format!("127.0.0.{n}");
+        names = names.host(host, &[&address]);
+        peers.push(peer_at((&address, port), &[&[Hang]]).await);
+    }
+    let agent = SmtpAgent::with_resolver(on_loopback(hasty()), Arc::new(names));
+    let start = Instant::now();
+    let report = delivered(&agent, &[mx(port)]).await;
+    let AttemptResult::NoConnection { error } = &report.result else {
+        panic!("{}", report.result)
+    };
+    assert_eq!(error.matches("no greeting").count(), 5, "{error}");
+    assert!(start.elapsed() >= Duration::from_millis(5 * 300));
+}
+
+fn decision(report: &AttemptReport) -> OnError {
+    Decisions::by_default(report).message
+}
+
+#[tokio::test]
+async fn what_dns_says_for_good_ends_a_message_only_where_nothing_else_is_the_reason() {
+    let (port, _held) = port().await;
+    let mx = mx(port);
+    let report = delivered(&agent(Names::default()), std::slice::from_ref(&mx)).await;
+    let AttemptResult::Refused {
+        stage: Stage::Route,
+        reply,
+    } = &report.result
+    else {
+        panic!("{}", report.result)
+    };
+    assert_eq!(reply.to_string(), "550 5.1.2 the domain d.example does not exist");
+    assert_eq!(
+        (decision(&report), peer_of(&report)),
+        (OnError::FailPermanently, mx.to_string())
+    );
+    let dead: NextHop = format!("127.0.0.9:{port}").parse().unwrap();
+    let two = [mx.clone(), dead];
+    let one = &two[..1];
+    let cases = [
+        (Names::default().failing("d.example"), one),
+        // A second next hop that may come back.
+        (Names::default(), &two),
+        // An exchanger that may come back, before one that never was.
+        (
+            Names::default()
+                .mx("d.example", &[(1, "dead.example"), (2, "gone.example")])
+                .host("dead.example", &["127.0.0.9"]),
+            one,
+        ),
+        (
+            Names::default()
+                .mx("d.example", &[(1, "unknown.example"), (2, "gone.example")])
+                .failing("unknown.example"),
+            one,
+        ),
+    ];
+    for (n, (names, hops)) in cases.into_iter().enumerate() {
+        let report = delivered(&agent(names), hops).await;
+        assert_eq!(decision(&report), OnError::TryLater, "{n}: {}", report.result);
+    }
+    // Somebody else's domain as a smart host: a slip in a configuration.
+    let smart = NextHop::mx("smart.example", port).unwrap();
+    let report = delivered(&agent(Names::default()), &[smart]).await;
+    assert_eq!(decision(&report), OnError::TryLater, "{}", report.result);
+}
+
+#[tokio::test]
+async fn a_smart_host_by_name_has_its_addresses_from_the_resolver() {
+    let (port, _held) = port().await;
+    let _ = peer_at(("127.0.0.2", port), &[&TAKES]).await;
+    let names = Names::default().host("smart.example", &["127.0.0.9", "127.0.0.2"]);
+    let smart: NextHop = format!("smart.example:{port}").parse().unwrap();
+    // As configured by default: what is ignored are the addresses of mail exchangers.
+    let agent = SmtpAgent::with_resolver(config(), Arc::new(names));
+    assert_eq!(
+        code(&delivered(&agent, std::slice::from_ref(&smart)).await.result),
+        250
+    );
+    let agent = SmtpAgent::with_resolver(config(), Arc::new(Names::default()));
+    let report = delivered(&agent, &[smart]).await;
+    let AttemptResult::NoConnection { error } = &report.result else {
+        panic!("{}", report.result)
+    };
+    assert!(error.contains("does not exist"), "{error}");
+}

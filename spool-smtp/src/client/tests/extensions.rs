@@ -1,0 +1,117 @@
+//! What a peer offers is used, and what it does not offer is not asked of it.
+
+use super::peer::Act::{Body, Close, Say};
+use super::peer::{EHLO, GO, HELLO, OK, SLOW_EHLO, peer};
+use super::{attempt, code, config, deliver, job};
+use crate::client::SmtpAgent;
+use spool_core::{BodyKind, MailParameters, Notify, Ret};
+use std::sync::Arc;
+
+#[tokio::test]
+async fn helo_follows_a_refused_ehlo_and_commands_go_one_by_one_without_pipelining() {
+    let script = [
+        HELLO,
+        Say(b"502 what\r\n"),
+        Say(b"250 peer\r\n"),
+        OK,
+        OK,
+        GO,
+        Body(b"250 ok\r\n"),
+    ];
+    let (report, seen) = attempt(&script).await;
+    assert_eq!(code(&report.result), 250);
+    assert!(seen.lines()[1].starts_with("HELO "), "{:?}", seen.lines());
+    // A peer that refuses MAIL without PIPELINING never sees RCPT.
+    let (_, seen) = attempt(&[HELLO, SLOW_EHLO, Say(b"451 later\r\n"), Close]).await;
+    assert!(
+        !seen.lines().iter().any(|line| line.starts_with("RCPT")),
+        "{:?}",
+        seen.lines()
+    );
+}
+
+#[tokio::test]
+async fn what_the_peer_cannot_take_is_not_sent() {
+    let cases: [(&[u8], &str, u16); 3] = [
+        ("ü\r\n".as_bytes(), "b@x", 554),
+        (b"x\r\n", "\u{fc}@x", 553),
+        (b"more than ten bytes\r\n", "b@x", 552),
+    ];
+    for (body, to, expected) in cases {
+        let (hop, seen) = peer(&[&[HELLO, Say(b"250-peer\r\n250 SIZE 10\r\n")]]).await;
+        let report = deliver(&SmtpAgent::new(config()), job(&[hop], &[to], body)).await;
+        assert_eq!(code(&report.result), expected);
+        assert_eq!(seen.lines().len(), 1, "{:?}", seen.lines());
+    }
+}
+
+#[tokio::test]
+async fn bodies_arrive_byte_for_byte() {
+    let large = b"0123456789abcdef.\r\n.\r\n..\r\n".repeat(400_000);
+    let bodies: [&[u8]; 7] = [
+        b"",
+        b"\r\n",
+        b".\r\n",
+        b"..\r\n.\r\n",
+        b"a\r\n.b\r\n\r\n",
+        b"\r\n\r\n.\r\n",
+        &large,
+    ];
+    for body in bodies {
+        let (hop, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
+        let report = deliver(&SmtpAgent::new(config()), job(&[hop], &["b@x"], body)).await;
+        assert_eq!(code(&report.result), 250, "{}", report.result);
+        assert!(
+            seen.bodies.lock().unwrap()[0] == body,
+            "{} bytes were altered",
+            body.len()
+        );
+    }
+}
+
+/// The MAIL and RCPT that a peer of these extensions sees of a message that asks for all of them.
+async fn asked_for_everything(ehlo: &'static [u8]) -> Vec<String> {
+    let (hop, seen) = peer(&[&[HELLO, Say(ehlo), OK, OK, GO, Body(b"250 ok\r\n")]]).await;
+    let mut job = job(&[hop], &["b@x"], b"x\r\n");
+    let envelope = Arc::make_mut(&mut job.envelope);
+    envelope.parameters = MailParameters {
+        body: BodyKind::EightBitMime,
+        ret: Some(Ret::Headers),
+        envid: Some("a+b=c".to_owned()),
+        ..MailParameters::default()
+    };
+    envelope.recipients[0].orcpt = Some("rfc822;b+c@x".to_owned());
+    envelope.recipients[0].notify = Some(Notify {
+        failure: true,
+        delay: true,
+        success: false,
+    });
+    let report = deliver(&SmtpAgent::new(config()), job).await;
+    assert_eq!(code(&report.result), 250);
+    seen.lines()[1..3].to_vec()
+}
+
+#[tokio::test]
+async fn parameters_are_passed_on_to_a_peer_that_knows_them_and_to_no_other() {
+    assert_eq!(
+        asked_for_everything(b"250-peer\r\n250-SIZE\r\n250-8BITMIME\r\n250 DSN\r\n").await,
+        [
+            "MAIL FROM:<a@example.org> SIZE=3 BODY=8BITMIME RET=HDRS ENVID=a+2Bb+3Dc",
+            "RCPT TO:<b@x> NOTIFY=FAILURE,DELAY ORCPT=rfc822;b+2Bc@x"
+        ]
+    );
+    assert_eq!(
+        asked_for_everything(b"250 peer\r\n").await,
+        ["MAIL FROM:<a@example.org>", "RCPT TO:<b@x>"]
+    );
+}
+
+#[tokio::test]
+async fn the_name_in_ehlo_cannot_end_its_line() {
+    let (hop, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
+    let mut config = config();
+    config.hostname = "a b\r\nMAIL FROM:<x>".to_owned();
+    let report = deliver(&SmtpAgent::new(config), job(&[hop], &["b@x"], b"x\r\n")).await;
+    assert_eq!(code(&report.result), 250);
+    assert_eq!(seen.lines()[0], "EHLO abMAILFROM:<x>");
+}

@@ -1,0 +1,107 @@
+//! Certificates made for one run of the tests, and servers that show them.
+
+use super::super::TrustRoots;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use std::sync::{Arc, OnceLock};
+
+/// What a server shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cert {
+    /// For `localhost` and 127.0.0.1, from the authority of [`roots`].
+    Good,
+    OtherName,
+    Expired,
+    SelfSigned,
+    /// The good certificate, in the hands of somebody who has not its key.
+    Stolen,
+}
+
+struct Pki {
+    authority: CertifiedIssuer<'static, KeyPair>,
+    good: (CertificateDer<'static>, KeyPair),
+}
+
+fn pki() -> &'static Pki {
+    static PKI: OnceLock<Pki> = OnceLock::new();
+    PKI.get_or_init(|| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let good = issue(&names(&["localhost", "127.0.0.1"]), &authority);
+        Pki { authority, good }
+    })
+}
+
+fn names(names: &[&str]) -> CertificateParams {
+    CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
+}
+
+fn issue(
+    params: &CertificateParams,
+    authority: &CertifiedIssuer<'static, KeyPair>,
+) -> (CertificateDer<'static>, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    (params.signed_by(&key, authority).unwrap().der().clone(), key)
+}
+
+/// The authority that issued all but the self-signed one.
+pub(super) fn roots() -> TrustRoots {
+    TrustRoots::from_pem(pki().authority.pem().as_bytes()).unwrap()
+}
+
+/// The certificate that [`Cert::Good`] shows.
+pub(super) fn good() -> &'static [u8] {
+    &pki().good.0
+}
+
+#[derive(Debug)]
+struct Shows(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Shows {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+fn shown(cert: Cert) -> (CertificateDer<'static>, Vec<u8>) {
+    let pki = pki();
+    let der = |(cert, key): (CertificateDer<'static>, KeyPair)| (cert, key.serialize_der());
+    match cert {
+        Cert::Good => (pki.good.0.clone(), pki.good.1.serialize_der()),
+        Cert::OtherName => der(issue(&names(&["other.test"]), &pki.authority)),
+        Cert::Expired => {
+            let mut params = names(&["localhost", "127.0.0.1"]);
+            params.not_before = date_time_ymd(2000, 1, 1);
+            params.not_after = date_time_ymd(2000, 1, 2);
+            der(issue(&params, &pki.authority))
+        }
+        Cert::SelfSigned => {
+            let key = KeyPair::generate().unwrap();
+            let cert = names(&["localhost", "127.0.0.1"]).self_signed(&key).unwrap();
+            (cert.der().clone(), key.serialize_der())
+        }
+        Cert::Stolen => (pki.good.0.clone(), KeyPair::generate().unwrap().serialize_der()),
+    }
+}
+
+/// A server of this certificate, for these versions of TLS.
+pub(super) fn server(
+    cert: Cert,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ServerConfig> {
+    let (cert, key) = shown(cert);
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key));
+    let key = ring::sign::any_supported_type(&key).unwrap();
+    let shows = Shows(Arc::new(CertifiedKey::new(vec![cert], key)));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(shows));
+    Arc::new(config)
+}

@@ -1,0 +1,199 @@
+//! More recipients than a peer takes in one transaction: all are tried, each once, and each has its own fate.
+
+use super::peer::Act::{self, Body, Close, Say};
+use super::peer::{GO, HELLO, OK, Seen, TAKEN, peer};
+use super::{config, deliver, job};
+use crate::client::{SmtpAgent, SmtpConfig};
+use spool_core::{AttemptReport, AttemptResult, Stage};
+
+const EHLO: Act = Say(b"250-peer\r\n250 PIPELINING\r\n");
+const NO: Act = Say(b"550 5.1.1 gone\r\n");
+const TOO_MANY: Act = Say(b"452 4.5.3 too many recipients\r\n");
+/// Recipients and the codes they are refused with.
+type Refused = &'static [(u32, u16)];
+
+const TO: [&str; 5] = ["r0@x", "r1@x", "r2@x", "r3@x", "r4@x"];
+
+async fn to_five(config: SmtpConfig, scripts: &[&[Act]]) -> (AttemptReport, Seen) {
+    let (hop, seen) = peer(scripts).await;
+    let report = deliver(&SmtpAgent::new(config), job(&[hop], &TO, b"x\r\n")).await;
+    (report, seen)
+}
+
+/// The refused, by number and code, in their order.
+fn refused(report: &AttemptReport) -> Vec<(u32, u16)> {
+    let mut refused: Vec<_> = report
+        .refused
+        .iter()
+        .map(|refused| (refused.recipient, refused.reply.code))
+        .collect();
+    refused.sort_unstable();
+    refused
+}
+
+/// The recipients of each transaction, as the peer was told them.
+fn transactions(seen: &Seen) -> Vec<Vec<u32>> {
+    let mut transactions = Vec::new();
+    for line in seen.lines() {
+        if line.starts_with("MAIL") {
+            transactions.push(Vec::new());
+        }
+        if let Some(rest) = line.strip_prefix("RCPT TO:<r") {
+            let number = rest.split('@').next().unwrap().parse().unwrap();
+            transactions.last_mut().unwrap().push(number);
+        }
+    }
+    transactions
+}
+
+#[tokio::test]
+async fn a_limit_that_was_announced_is_kept() {
+    let ehlo = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
+    let script = [
+        HELLO, ehlo, OK, OK, OK, GO, TAKEN, OK, NO, OK, GO, TAKEN, OK, OK, GO, TAKEN,
+    ];
+    let (report, seen) = to_five(config(), &[&script]).await;
+    assert!(
+        matches!(report.result, AttemptResult::Accepted(_)),
+        "{}",
+        report.result
+    );
+    assert_eq!(refused(&report), [(2, 550)]);
+    assert_eq!(transactions(&seen), [vec![0, 1], vec![2, 3], vec![4]]);
+    assert_eq!((seen.bodies(), seen.count("EHLO")), (3, 1), "one session");
+}
+
+#[tokio::test]
+async fn those_that_were_too_many_follow_at_once_on_the_same_session() {
+    let script = [
+        HELLO, EHLO, OK, OK, NO, TOO_MANY, OK, TOO_MANY, GO, TAKEN, OK, OK, TOO_MANY, GO, TAKEN, OK, OK, GO,
+        TAKEN,
+    ];
+    let (report, seen) = to_five(config(), &[&script]).await;
+    assert!(
+        matches!(report.result, AttemptResult::Accepted(_)),
+        "{}",
+        report.result
+    );
+    assert_eq!(refused(&report), [(1, 550)]);
+    assert_eq!(transactions(&seen), [vec![0, 1, 2, 3, 4], vec![2, 4], vec![4]]);
+    assert_eq!((seen.bodies(), seen.count("EHLO")), (3, 1));
+}
+
+#[tokio::test]
+async fn too_many_from_the_first_on_is_a_refusal() {
+    let script = [
+        HELLO,
+        EHLO,
+        OK,
+        TOO_MANY,
+        TOO_MANY,
+        TOO_MANY,
+        TOO_MANY,
+        TOO_MANY,
+        Say(b"554 no\r\n"),
+    ];
+    let (report, seen) = to_five(config(), &[&script]).await;
+    assert_eq!(report.result, AttemptResult::AllRefused);
+    assert_eq!(
+        refused(&report),
+        [(0, 452), (1, 452), (2, 452), (3, 452), (4, 452)]
+    );
+    assert_eq!(transactions(&seen).len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_takes_no_further_transaction_is_replaced() {
+    // The peer says so beforehand; or it closes the session; or it says 421.
+    let mailmax = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2 MAILMAX=1\r\n");
+    let rcptmax = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
+    let one = |ehlo: &Act, end: &[Act]| [&[HELLO, ehlo.clone(), OK, OK, OK, GO, TAKEN], end].concat();
+    let last = |ehlo: &Act| vec![HELLO, ehlo.clone(), OK, OK, GO, TAKEN];
+    for (ehlo, end) in [
+        (&mailmax, vec![Say(b"221 bye\r\n")]),
+        (&rcptmax, vec![Close]),
+        (&rcptmax, vec![Say(b"421 4.7.0 enough\r\n")]),
+    ] {
+        let scripts = [one(ehlo, &end), one(ehlo, &end), last(ehlo)];
+        let scripts: Vec<_> = scripts.iter().map(Vec::as_slice).collect();
+        let (report, seen) = to_five(config(), &scripts).await;
+        assert!(
+            matches!(report.result, AttemptResult::Accepted(_)),
+            "{}",
+            report.result
+        );
+        assert!(report.refused.is_empty(), "{:?}", report.refused);
+        assert_eq!((seen.bodies(), seen.count("EHLO")), (3, 3), "{:?}", seen.lines());
+    }
+}
+
+#[tokio::test]
+async fn what_a_later_transaction_meets_is_told_of_its_own_recipients() {
+    let ehlo = || Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
+    let first = |rest: &[Act]| [&[HELLO, ehlo(), OK, OK, OK, GO, TAKEN], rest].concat();
+    // A refusal for good is that of its transaction: the next one is tried. One for now is told of all that are left.
+    let cases: [(Vec<Act>, Refused); 4] = [
+        (
+            first(&[OK, OK, OK, GO, Body(b"554 5.7.1 no\r\n"), OK, OK, GO, TAKEN]),
+            &[(2, 554), (3, 554)],
+        ),
+        (
+            first(&[
+                Say(b"451 4.3.0 later\r\n"),
+                Say(b"503 x\r\n"),
+                Say(b"503 x\r\n"),
+                Say(b"503 x\r\n"),
+            ]),
+            &[(2, 451), (3, 451), (4, 451)],
+        ),
+        (
+            first(&[OK, NO, OK, GO, Body(b"hello\r\n")]),
+            &[(2, 550), (3, 451), (4, 451)],
+        ),
+        (
+            first(&[OK, OK, OK, GO, Body(b"451 4.3.0 later\r\n")]),
+            &[(2, 451), (3, 451), (4, 451)],
+        ),
+    ];
+    for (n, (script, expected)) in cases.into_iter().enumerate() {
+        let (report, _) = to_five(config(), &[&script]).await;
+        assert!(
+            matches!(report.result, AttemptResult::Accepted(_)),
+            "{n}: {}",
+            report.result
+        );
+        assert_eq!(refused(&report), expected, "{n}: {:?}", report.refused);
+        if n == 2 {
+            assert!(
+                report.refused[1]
+                    .reply
+                    .text
+                    .contains("the next hop may hold the message"),
+                "{:?}",
+                report.refused
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn before_anybody_was_taken_the_end_is_that_of_the_message() {
+    let ehlo = || Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
+    let all_no = [HELLO, ehlo(), OK, NO, NO, Say(b"554 no\r\n"), OK];
+    // The second transaction: RSET has been answered.
+    let broken = [&all_no[..], &[OK, OK, OK, GO, Body(b"hello\r\n")]].concat();
+    let (report, _) = to_five(config(), &[&broken]).await;
+    assert!(
+        matches!(
+            report.result,
+            AttemptResult::Broken {
+                stage: Stage::FinalReply,
+                in_doubt: true,
+                ..
+            }
+        ),
+        "{}",
+        report.result
+    );
+    assert_eq!(refused(&report), [(0, 550), (1, 550)]);
+}
