@@ -10,7 +10,9 @@ use crate::outbound;
 use crate::routes::Routes;
 use actix::Addr;
 use anyhow::Context;
-use spool_actors::{Add, Flushed, Gate, KillAndFlush, OpenSpool, SetMaxConcurrentJobs, Spool, SpoolActor};
+use spool_actors::{
+    Add, Flushed, Gate, KillAndFlush, OpenSpool, SetMaxConcurrentJobs, SetPolicies, Spool, SpoolActor,
+};
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, BoxFuture, Budget, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
@@ -266,6 +268,8 @@ fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
                 fresh.route.next_hops.clone_from(&config.route.next_hops);
             }
             relay.routes.replace(&fresh);
+            // Destinations that are known are held to the new limits at once.
+            relay.spool.do_send(SetPolicies(relay.routes.policies()));
             if fresh.max_concurrent_jobs != config.max_concurrent_jobs {
                 relay
                     .spool
