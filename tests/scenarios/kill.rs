@@ -21,7 +21,10 @@ struct Ledger {
 }
 
 fn client(to: std::net::SocketAddr, round: u64, number: u64, stop: &AtomicBool, ledger: &Mutex<Ledger>) {
-    let mut client = RawClient::hello(to);
+    // The kill may come before the first word.
+    let Ok(mut client) = RawClient::try_hello(to) else {
+        return;
+    };
     for n in 0.. {
         if stop.load(Ordering::Relaxed) {
             return;

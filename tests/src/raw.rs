@@ -41,6 +41,22 @@ impl RawClient {
         client
     }
 
+    /// The same with a peer that may be killed meanwhile.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn try_hello(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(to)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let reader = BufReader::new(stream);
+        let mut client = Self { reader };
+        assert_eq!(client.reply()?.0, 220);
+        client.send(b"EHLO client.example\r\n")?;
+        assert_eq!(client.reply()?.0, 250);
+        Ok(client)
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors
