@@ -19,11 +19,22 @@ fn main() {
     }
     let put = |name: &str, bytes: &[u8]| std::fs::write(root.join("corpus").join(name), bytes).unwrap();
     put("recovery/all", &pack(&files));
-    let journal: Vec<_> = files.iter().filter(|(path, _)| path.starts_with("journal")).cloned().collect();
+    let journal: Vec<_> = files
+        .iter()
+        .filter(|(path, _)| path.starts_with("journal"))
+        .cloned()
+        .collect();
     put("recovery/journal", &pack(&journal));
-    for (number, (_, bytes)) in journal.iter().enumerate().filter(|(_, (_, bytes))| bytes.len() < 20_000) {
+    for (number, (_, bytes)) in journal
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, bytes))| bytes.len() < 20_000)
+    {
         for how in 0..4 {
-            put(&format!("frames/{number}-{how}"), &[&[how], bytes.as_slice()].concat());
+            put(
+                &format!("frames/{number}-{how}"),
+                &[&[how], bytes.as_slice()].concat(),
+            );
         }
     }
 }
