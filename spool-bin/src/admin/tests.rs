@@ -7,7 +7,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use serde_json::{Value, json};
-use spool_actors::{Add, Spool};
+use spool_actors::{Add, Spool, WhenLoaded};
 use spool_core::{Envelope, MessageId, NoDice, RetryPolicy, ReversePath, Section, SpoolConfig, SystemClock};
 use spool_smtp::client::{SmtpAgent, SmtpConfig};
 
@@ -31,6 +31,8 @@ impl Api {
         let spool = Spool::start(config.clone(), agent, Arc::new(SystemClock), Arc::new(NoDice))
             .await
             .unwrap();
+        // Names are answered once all is loaded.
+        spool.addr.send(WhenLoaded).await.unwrap().unwrap();
         let mut service = Config::parse("").unwrap();
         service.route.next_hops = vec!["mx.example.net:25".parse().unwrap()];
         let state = State::new(
