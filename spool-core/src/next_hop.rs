@@ -3,7 +3,7 @@
 use crate::address::valid_domain;
 use crate::domain::a_labels;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub struct NextHopError;
 
 /// How the mail exchangers of a domain are written. No host has a colon in its name.
 const MX: &str = "mx:";
+/// What may stand around a host: `mx:[`, `]:65535`.
+const ROOM: usize = 12;
 
 /// `host:port`, an IPv6 address in brackets; or `mx:domain:port`, whichever hosts the domain's MX records name at the time
 /// of the attempt (RFC 5321 section 5.1).
@@ -111,9 +113,10 @@ impl fmt::Display for NextHop {
         if self.mx {
             return write!(f, "{MX}{}:{}", self.host, self.port);
         }
-        match self.host.parse::<IpAddr>() {
-            Ok(IpAddr::V6(v6)) => write!(f, "[{v6}]:{}", self.port),
-            Ok(IpAddr::V4(_)) | Err(_) => write!(f, "{}:{}", self.host, self.port),
+        // Only addresses of version 6 have a colon, and few hosts are one: looking is cheaper than parsing.
+        match self.host.contains(':').then(|| self.host.parse::<IpAddr>()) {
+            Some(Ok(IpAddr::V6(v6))) => write!(f, "[{v6}]:{}", self.port),
+            Some(Ok(IpAddr::V4(_)) | Err(_)) | None => write!(f, "{}:{}", self.host, self.port),
         }
     }
 }
@@ -126,7 +129,10 @@ impl fmt::Debug for NextHop {
 
 impl Serialize for NextHop {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // Not `collect_str`: the journal's format writes lengths first and would have it formatted twice.
+        let mut text = String::with_capacity(self.host.len() + ROOM);
+        write!(text, "{self}").map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&text)
     }
 }
 

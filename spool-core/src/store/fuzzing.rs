@@ -105,12 +105,11 @@ fn payload(kind: Kind, bytes: &[u8]) {
     }
 }
 
-/// What can be read is written as it is read again. A number may be written longer than it need be: then the bytes differ,
-/// once.
+/// What can be read is written as it is read again. What no spool writes, such as a number with more bytes than it needs or a
+/// host's name that is not ASCII, differs once.
 fn again<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let record: T = record::decode(bytes).ok()?;
     let written = postcard::to_stdvec(&record).unwrap();
-    assert!(written.len() <= bytes.len());
     let read: T = record::decode(&written).unwrap();
     assert_eq!(read, record);
     assert_eq!(postcard::to_stdvec(&read).unwrap(), written);

@@ -14,6 +14,7 @@ use crate::message::{Message, MessageState, Section, Status};
 use crate::next_hop::NextHop;
 use crate::retry::RetryPolicy;
 use crate::summary::EnvelopeSummary;
+use postcard::ser_flavors::Flavor;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;
@@ -261,7 +262,7 @@ pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, post
                 telling,
                 messages: MessagesOut(&addition.messages),
             };
-            postcard::to_io(&record, buffer)?;
+            append(&record, buffer)?;
             Ok(match change {
                 Change::Move(_) => Kind::Move,
                 Change::Add(_)
@@ -278,7 +279,7 @@ pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, post
             ..
         } => {
             let (id, status, in_flight) = (*id, *status, *in_flight);
-            postcard::to_io(
+            append(
                 &MarkOut {
                     id,
                     status,
@@ -290,7 +291,7 @@ pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, post
             Ok(Kind::Mark)
         }
         Change::State { id, state, .. } => {
-            postcard::to_io(
+            append(
                 &StateOut {
                     id: *id,
                     state,
@@ -305,7 +306,7 @@ pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, post
                 Finish::Delivered => How::Delivered,
                 Finish::Removed => How::Removed,
             };
-            postcard::to_io(
+            append(
                 &FinishOut {
                     id: *id,
                     how,
@@ -317,9 +318,36 @@ pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, post
         }
         Change::Note { events } => {
             let events = events.iter().map(NotedEvent::of).collect();
-            postcard::to_io(&NoteRecord { events }, buffer)?;
+            append(&NoteRecord { events }, buffer)?;
             Ok(Kind::Note)
         }
+    }
+}
+
+fn append<T: Serialize>(record: &T, buffer: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    postcard::serialize_with_flavor(record, End(buffer))
+}
+
+/// Writes at the end of a buffer, without the way through [`std::io::Write`] that `postcard::to_io` takes for each byte.
+struct End<'a>(&'a mut Vec<u8>);
+
+impl Flavor for End<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> Result<(), postcard::Error> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> Result<(), postcard::Error> {
+        Ok(())
     }
 }
 

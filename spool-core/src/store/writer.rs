@@ -10,11 +10,12 @@ use super::change::Change;
 use super::error::StoreError;
 use super::frame::{self, Header};
 use super::fs::{Fs, FsDir, FsFile, Mode};
-use super::index::Index;
+use super::index::{IdHasher, Index};
 use super::record;
 use super::segment::{self, Place, SPARE, Seq};
 use crate::id::{FlowId, MessageId};
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -80,7 +81,7 @@ pub(super) struct Writer {
     spare_failed: Option<(Instant, String)>,
     buffer: Vec<u8>,
     /// Ids of this batch: there from now on, or gone from now on.
-    pub(super) staged: HashMap<MessageId, bool>,
+    pub(super) staged: HashMap<MessageId, bool, BuildHasherDefault<IdHasher>>,
     /// The number of the last event that was written.
     last_event: u64,
     /// Whether the index holds what was there at the start.
@@ -127,7 +128,7 @@ impl Writer {
             next_seq: last.map_or(Some(Seq::MIN), |last| last.checked_add(1)),
             spare_failed: None,
             buffer: Vec::new(),
-            staged: HashMap::new(),
+            staged: HashMap::default(),
             last_event,
             loaded: false,
             tally: Tally::default(),
