@@ -2,7 +2,10 @@
 //!
 //! The journal is its write-ahead log. A change's frame holds the numbers and kinds of its events, so what the log had
 //! not synced when the power went is told again from the journal. It never holds up a commit, never fails one, and never
-//! keeps mail; what it cannot write is shown as a gap.
+//! keeps mail; what it cannot write, and a line that is damaged, is shown as a gap.
+//!
+//! A file is named after its first event, and from that number on it counts instead of the older ones: so what is told again
+//! takes the place of a torn end.
 
 use super::fs::{Fs, Mode};
 use super::lines::{self, Lines, Part};
@@ -43,10 +46,13 @@ impl EventCursor {
 struct Inner {
     lines: Lines,
     queue: VecDeque<Event>,
+    /// Up to here nothing is missing in the newest file, as it was at the start.
+    told: u64,
     /// The number of the last event that was ever told.
     last: u64,
-    /// Set while older events may still have to go before those in the queue: the number that `last` had then.
-    held: Option<u64>,
+    /// Set while older events may still have to go before those in the queue: the last number in the log, and what `last`
+    /// was raised to.
+    held: Option<(u64, u64)>,
 }
 
 /// See the module.
@@ -59,19 +65,11 @@ pub(super) struct EventLog {
 }
 
 impl EventLog {
-    /// Opens the log of the spool in `dir`, and cuts what is torn at its end.
+    /// Opens the log of the spool in `dir`.
     pub(super) fn open(fs: &Arc<dyn Fs>, dir: &Path, limit: u64) -> io::Result<Self> {
-        let mut lines = Lines::open(Arc::clone(fs), dir.join(EVENTS))?;
-        let mut last = 0;
-        while let Some(part) = lines.parts().back().copied() {
-            let (end, seq) = good_end(&**fs, lines.dir(), part)?;
-            lines.cut(end)?;
-            last = seq;
-            if end > 0 {
-                break;
-            }
-        }
-        lines.sync_newest()?;
+        let lines = Lines::open(Arc::clone(fs), dir.join(EVENTS))?;
+        let newest = lines.parts().back();
+        let (told, last) = newest.map_or(Ok((0, 0)), |part| reach(&**fs, lines.dir(), *part))?;
         let queue = VecDeque::new();
         Ok(Self {
             fs: Arc::clone(fs),
@@ -79,6 +77,7 @@ impl EventLog {
             inner: Mutex::new(Inner {
                 lines,
                 queue,
+                told,
                 last,
                 held: None,
             }),
@@ -107,18 +106,32 @@ impl EventLog {
         }
     }
 
+    /// Events behind this number are to be told again.
+    pub(super) fn told(&self) -> u64 {
+        self.lock().told
+    }
+
     /// Keeps what comes in memory until [`EventLog::release`]: events numbered up to `last` may go before it.
     pub(super) fn hold(&self, last: u64) {
         let mut inner = self.lock();
-        inner.last = inner.last.max(last);
-        inner.held = Some(inner.last);
+        let logged = inner.last;
+        inner.last = logged.max(last);
+        inner.held = Some((logged, inner.last));
     }
 
-    /// Lets what was held go, behind `earlier` events. The last event that the journal tells of is number `last`.
-    pub(super) fn release(&self, earlier: Vec<Event>, last: u64) {
+    /// Lets what was held go, behind what the journal tells again. Where that reaches back to the first event that is missing
+    /// in the newest file, all of it is written anew; else only what is newer than the log. The last event that the journal
+    /// tells of is number `last`.
+    pub(super) fn release(&self, mut earlier: Vec<Event>, last: u64) {
         let mut inner = self.lock();
-        if inner.held.take() == Some(inner.last) {
-            inner.last = last;
+        let Some((logged, raised)) = inner.held.take() else {
+            return;
+        };
+        if earlier.first().is_some_and(|first| first.seq != inner.told + 1) {
+            earlier.retain(|event| event.seq > logged);
+        }
+        if inner.last == raised {
+            inner.last = logged.max(last);
         }
         if self.limit == 0 {
             return;
@@ -156,8 +169,7 @@ impl Inner {
             let mut count = 0;
             for event in &self.queue {
                 // Text and numbers alone: there is nothing that JSON could not say.
-                serde_json::to_writer(&mut bytes, event)?;
-                bytes.push(b'\n');
+                lines::seal(&mut bytes, event)?;
                 count += 1;
                 if bytes.len() as u64 >= room {
                     break;
@@ -173,22 +185,19 @@ impl Inner {
     }
 }
 
-/// Where the good lines of a file end, and the number of the last one.
-fn good_end(fs: &dyn Fs, dir: &Path, part: Part) -> io::Result<(u64, u64)> {
+/// Up to which number nothing is missing in a file, and the last number in it.
+fn reach(fs: &dyn Fs, dir: &Path, part: Part) -> io::Result<(u64, u64)> {
     let file = fs.open(&lines::path(dir, part.number), Mode::Read)?;
-    let (mut end, mut last) = (0, part.number.saturating_sub(1));
-    lines::scan(&*file, 0, part.size, &mut |line, behind| match parse(line) {
-        Some(event) if event.seq > last => {
-            (end, last) = (behind, event.seq);
-            ControlFlow::Continue(())
+    let before = part.number.saturating_sub(1);
+    let (mut told, mut last) = (before, before);
+    lines::scan(&*file, 0, part.size, &mut |line, _| {
+        if let Some(event) = lines::unseal::<Event>(line) {
+            told += u64::from(event.seq == told + 1);
+            last = last.max(event.seq);
         }
-        Some(_) | None => ControlFlow::Break(()),
+        ControlFlow::Continue(())
     })?;
-    Ok((end, last))
-}
-
-fn parse(line: &[u8]) -> Option<Event> {
-    serde_json::from_slice(line).ok()
+    Ok((told, last))
 }
 
 /// A page that is being read.
@@ -299,7 +308,12 @@ impl EventLog {
             .find(|part| part.number <= next)
             .or(parts.front());
         let first = hint.map(|(number, _)| number).or(begins.map(|part| part.number));
-        for part in parts.iter().filter(|part| Some(part.number) >= first) {
+        let ends = parts.iter().skip(1).map(|part| part.number).chain([u64::MAX]);
+        for (part, end) in parts
+            .iter()
+            .zip(ends)
+            .filter(|(part, _)| Some(part.number) >= first)
+        {
             let from = hint
                 .filter(|(number, _)| *number == part.number)
                 .map_or(0, |(_, offset)| offset);
@@ -310,7 +324,8 @@ impl EventLog {
             let mut full = false;
             lines::scan(&*file, from, part.size, &mut |line, behind| {
                 // A line that cannot be read is a gap, which the next one tells of.
-                let more = parse(line).is_none_or(|event| page.take(event, Some((part.number, behind))));
+                let event = lines::unseal(line).filter(|event: &Event| event.seq < end);
+                let more = event.is_none_or(|event| page.take(event, Some((part.number, behind))));
                 full = !more;
                 if more {
                     ControlFlow::Continue(())

@@ -57,14 +57,15 @@ impl KeyLog {
         for part in lines.parts() {
             let file = fs.open(&lines.path(part.number), Mode::Read)?;
             lines::scan(&*file, 0, part.size, &mut |line, _| {
-                // What is torn is told again from the journal.
-                if let Ok(Line { key, ids, at }) = serde_json::from_slice(line) {
+                if let Some(Line { key, ids, at }) = lines::unseal(line) {
                     keys.push(RememberedKey { key, ids, at });
+                } else {
+                    // The journal may still tell it.
+                    tracing::warn!(file = part.number, "a line of the key log is damaged");
                 }
                 ControlFlow::Continue(())
             })?;
         }
-        lines.sync_newest()?;
         let (queue, now) = (Vec::new(), Timestamp::default());
         let inner = Mutex::new(Inner { lines, queue, now });
         Ok((Self { window, inner }, keys))
@@ -131,8 +132,7 @@ impl Inner {
         let mut bytes = Vec::new();
         for key in &self.queue {
             let RememberedKey { key, ids, at } = key.clone();
-            serde_json::to_writer(&mut bytes, &Line { key, ids, at })?;
-            bytes.push(b'\n');
+            lines::seal(&mut bytes, &Line { key, ids, at })?;
         }
         self.lines.append(&bytes)?;
         self.queue.clear();

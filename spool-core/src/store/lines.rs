@@ -1,10 +1,13 @@
 //! Lines: an append-only log of text lines over numbered files, beside the journal.
 //!
-//! Only the end of the newest file can be torn: a file is synced before the next one is begun. It is for what can be told
-//! again from the journal, or done without; a failure here never reaches the commit that told it.
+//! A line is a JSON object whose last member is a checksum of what stands before it; one that does not match is none.
+//! Only the newest file can be torn: a file is synced before the next one is begun. It is for what can be told again from
+//! the journal, or done without; a failure here never reaches a commit.
 
 use super::fs::{Fs, FsFile, Mode};
 use super::recovery::renew;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
@@ -14,6 +17,11 @@ use std::sync::Arc;
 const CHUNK: usize = 64 << 10;
 /// A line that is longer is damage.
 const MAX_LINE: usize = 16 << 20;
+
+/// Bytes of a line's end: its checksum.
+const TRAILER: usize = 23;
+/// What the name of a file ends in that is being written anew.
+pub(super) const DRAFT: &str = ".draft";
 
 /// One file of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +46,8 @@ pub(super) struct Lines {
     failed: Option<String>,
 }
 
-fn parse_name(name: &str) -> Option<u64> {
+/// The number in a file's name.
+pub(super) fn parse_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".jsonl")?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
@@ -47,7 +56,8 @@ fn parse_name(name: &str) -> Option<u64> {
 const MOST_UNSYNCED: u64 = 1 << 20;
 
 impl Lines {
-    /// The log in the directory `dir`, which is made when something is first written.
+    /// The log in the directory `dir`, which is made when something is first written. What is no line of the newest file is
+    /// dropped, and the rest is written again and synced: an earlier process may have ended before it was, or its sync failed.
     pub(super) fn open(fs: Arc<dyn Fs>, dir: PathBuf) -> io::Result<Self> {
         let names = match fs.list(&dir) {
             Ok(names) => names,
@@ -65,9 +75,20 @@ impl Lines {
             unnamed: false,
             failed: None,
         };
+        for name in names.iter().filter(|name| name.ends_with(DRAFT)) {
+            lines.fs.unlink(&lines.dir.join(name))?;
+        }
         for number in numbers {
             let size = lines.fs.open(&lines.path(number), Mode::Read)?.size()?;
             lines.parts.push_back(Part { number, size });
+        }
+        if let Some(newest) = lines.parts.back_mut() {
+            clean(&*lines.fs, &lines.dir, newest);
+            // What was read may have come from memory: a sync of it may have failed, and a second one would prove nothing.
+            let file = lines.fs.open(&path(&lines.dir, newest.number), Mode::Write)?;
+            renew(&*file, newest.size)?;
+            file.sync_data()?;
+            lines.fs.sync_dir(&lines.dir)?;
         }
         Ok(lines)
     }
@@ -82,36 +103,6 @@ impl Lines {
 
     pub(super) fn parts(&self) -> &VecDeque<Part> {
         &self.parts
-    }
-
-    /// Cuts the newest file to `size`; to 0: it goes away.
-    pub(super) fn cut(&mut self, size: u64) -> io::Result<()> {
-        let Some(part) = self.parts.back_mut() else {
-            return Ok(());
-        };
-        if part.size == size && size > 0 {
-            return Ok(());
-        }
-        let path = path(&self.dir, part.number);
-        if size == 0 {
-            self.parts.pop_back();
-            return self.fs.unlink(&path);
-        }
-        part.size = size;
-        let file = self.fs.open(&path, Mode::Write)?;
-        file.set_len(size)?;
-        file.sync_data()
-    }
-
-    /// Makes what an earlier run left durable: that process may have ended before it was, or its sync failed.
-    pub(super) fn sync_newest(&self) -> io::Result<()> {
-        let Some(part) = self.parts.back() else {
-            return Ok(());
-        };
-        let file = self.fs.open(&self.path(part.number), Mode::Write)?;
-        renew(&*file, part.size)?;
-        file.sync_data()?;
-        self.fs.sync_dir(&self.dir)
     }
 
     /// Begins a new file.
@@ -203,6 +194,132 @@ impl Lines {
             let _ = self.fs.unlink(&self.path(part.number));
         }
     }
+}
+
+/// Drops what is no line of a file that may be torn. On a full disk it stays, and is stepped over.
+fn clean(fs: &dyn Fs, dir: &Path, part: &mut Part) {
+    let path = path(dir, part.number);
+    let done = fs.open(&path, Mode::Read).and_then(|file| {
+        let bad = flaws(&*file, part.size)?;
+        if !bad.is_empty() {
+            part.size = rewrite(fs, dir, *part)?;
+            let bytes: u64 = bad.iter().map(|flaw| flaw.length).sum();
+            tracing::warn!(file = %path.display(), bytes, "dropped what is no whole line");
+        }
+        Ok(())
+    });
+    if let Err(error) = done {
+        tracing::warn!(file = %path.display(), %error, "could not drop what is no whole line");
+    }
+}
+
+/// Bytes of a file that are no line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flaw {
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    /// Nothing whole follows.
+    pub(super) last: bool,
+}
+
+/// What in the first `size` bytes of a file is no line.
+pub(super) fn flaws(file: &dyn FsFile, size: u64) -> io::Result<Vec<Flaw>> {
+    let (mut all, mut good): (Vec<Flaw>, u64) = (Vec::new(), 0);
+    scan(file, 0, size, &mut |line, behind| {
+        if is_sealed(line) {
+            let start = behind - line.len() as u64 - 1;
+            if start > good {
+                all.push(Flaw {
+                    offset: good,
+                    length: start - good,
+                    last: false,
+                });
+            }
+            good = behind;
+        }
+        ControlFlow::Continue(())
+    })?;
+    if good < size {
+        all.push(Flaw {
+            offset: good,
+            length: size - good,
+            last: true,
+        });
+    }
+    Ok(all)
+}
+
+/// Writes a file anew with its lines alone, at once and as a whole; gives its size.
+pub(super) fn rewrite(fs: &dyn Fs, dir: &Path, part: Part) -> io::Result<u64> {
+    let path = path(dir, part.number);
+    let draft = dir.join(format!("{:020}{DRAFT}", part.number));
+    let from = fs.open(&path, Mode::Read)?;
+    let to = match fs.open(&draft, Mode::Create) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs.unlink(&draft)?;
+            fs.open(&draft, Mode::Create)?
+        }
+        opened => opened?,
+    };
+    let (mut size, mut buffer, mut written) = (0, Vec::new(), Ok(()));
+    let put = |buffer: &mut Vec<u8>, size: &mut u64| {
+        let done = to.write_at(*size, buffer);
+        *size += buffer.len() as u64;
+        buffer.clear();
+        done
+    };
+    scan(&*from, 0, part.size, &mut |line, _| {
+        if is_sealed(line) {
+            buffer.extend_from_slice(line);
+            buffer.push(b'\n');
+        }
+        if buffer.len() >= CHUNK {
+            written = put(&mut buffer, &mut size);
+        }
+        if written.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    let done = written
+        .and_then(|()| put(&mut buffer, &mut size))
+        .and_then(|()| to.sync_data())
+        .and_then(|()| fs.rename(&draft, &path));
+    if let Err(error) = done {
+        let _ = fs.unlink(&draft);
+        return Err(error);
+    }
+    fs.sync_dir(dir)?;
+    Ok(size)
+}
+
+/// Appends `value`, an object, as a line with its checksum.
+pub(super) fn seal(bytes: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
+    let start = bytes.len();
+    serde_json::to_writer(&mut *bytes, value)?;
+    bytes.pop();
+    let trailer = trailer(bytes.get(start..).unwrap_or_default());
+    bytes.extend_from_slice(trailer.as_bytes());
+    bytes.push(b'\n');
+    Ok(())
+}
+
+/// What a line says; `None` when it is not what was written.
+pub(super) fn unseal<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+    is_sealed(line)
+        .then(|| serde_json::from_slice(line).ok())
+        .flatten()
+}
+
+fn is_sealed(line: &[u8]) -> bool {
+    let covered = line.len().checked_sub(TRAILER);
+    let parts = covered.and_then(|covered| line.split_at_checked(covered));
+    parts.is_some_and(|(covered, end)| end == trailer(covered).as_bytes())
+}
+
+fn trailer(covered: &[u8]) -> String {
+    format!(",\"checksum\":\"{:08x}\"}}", crc32c::crc32c(covered))
 }
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {

@@ -78,7 +78,7 @@ pub(super) struct Loading {
 #[derive(Debug)]
 struct Pending {
     seqs: Vec<Seq>,
-    /// Events up to this number are in the log.
+    /// Events up to this number need not be told again.
     logged_events: u64,
     logged_keys: Vec<RememberedKey>,
     torn_bytes: u64,
@@ -127,8 +127,8 @@ impl Store {
         let tail = replay::tail(&*fs, &journal, &seqs)?;
         // Before a new segment is written: only in the last one may an end be torn.
         let damage = recovery::repair(&*fs, dir, &tail)?;
-        let logged_events = events.last();
-        let last_event = tail.last_number.max(logged_events);
+        let logged_events = events.told();
+        let last_event = tail.last_number.max(events.last());
         events.hold(last_event);
         let last = seqs.last().copied();
         let mut writer = Writer::new(
@@ -222,8 +222,7 @@ impl Store {
         let torn_bytes = pending.torn_bytes + torn_bytes(&replay);
         let untold = std::mem::take(&mut replay.untold);
         self.know(std::mem::take(&mut replay.index));
-        let told = pending.logged_events.max(replay.last_event);
-        self.events.release(self.tell_again(untold), told);
+        self.events.release(self.tell_again(untold), replay.last_event);
         let window = self.options.key_window;
         let (keys, unlogged) = key_log::merge(pending.logged_keys, replay.keys, window);
         unlogged.into_iter().for_each(|key| self.keys.push(key));
