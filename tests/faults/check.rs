@@ -3,7 +3,7 @@
 use crate::probe::{MESSAGES, body, id, key, options};
 use crate::trace::{Run, injected};
 use spool_core::store::{OpenError, Shelf, Store, checkup};
-use spool_core::{EventKind, Status};
+use spool_core::{EventKind, Status, Timestamp};
 use spool_tests::process::until;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -95,9 +95,11 @@ pub(crate) fn after(spool: &Path, seed: u64, run: &Run, context: &str) {
     works(&store, context);
     drop(store);
     // Another thread of this test may just be starting a program, which holds all our files until it has begun.
-    let checkup = until("the lock is free", || match checkup(spool, false, &mut || {}) {
-        Err(OpenError::Locked { .. }) => None,
-        done => Some(done.unwrap()),
+    let checkup = until("the lock is free", || {
+        match checkup(spool, Timestamp(1), false, &mut || {}) {
+            Err(OpenError::Locked { .. }) => None,
+            done => Some(done.unwrap()),
+        }
     });
     assert_eq!(checkup.findings, [], "{context}");
     assert_eq!(checkup.whole, recovery.messages.len() as u64, "{context}");

@@ -149,7 +149,7 @@ fn check(spool: &Path, answered: &BTreeSet<usize>, context: &str) {
     .unwrap();
     let lost: Vec<_> = answered.difference(&found).collect();
     assert!(lost.is_empty(), "{context}: lost {lost:?}");
-    let checkup = checkup(spool, true, &mut || {}).unwrap();
+    let checkup = checkup(spool, spool_core::Timestamp(1), true, &mut || {}).unwrap();
     assert!(
         checkup.findings.iter().all(|finding| finding.mendable),
         "{context}: {checkup:?}"

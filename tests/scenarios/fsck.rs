@@ -1,5 +1,6 @@
 //! The checkup, on spools that services have left behind.
 
+use serde_json::{Value, json};
 use spool_tests::process::{run, serve};
 use spool_tests::raw::RawClient;
 use std::process::Output;
@@ -61,6 +62,35 @@ fn fsck_is_clean_after_a_kill_and_a_restart_and_names_a_flipped_byte() {
         text(&found.stdout)
     );
     assert_eq!(std::fs::read(&log).unwrap(), bytes, "a look changes nothing");
+
+    let lines = |output: &Output| -> Vec<Value> {
+        let text = text(&output.stdout);
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let repaired = fsck(&["--repair", "--format", "json"]);
+    assert_eq!(repaired.status.code(), Some(1), "{}", text(&repaired.stderr));
+    let [finding, done, counts] = lines(&repaired).try_into().unwrap();
+    assert_eq!(
+        (&finding["ailment"], &finding["mendable"]),
+        (&json!("damaged"), &json!(true))
+    );
+    assert_eq!(
+        counts,
+        json!({"whole": 19, "shelved": 0, "problems": 1, "mended": 1})
+    );
+    let kept = std::fs::read(spool.join(done["kept_as"].as_str().unwrap())).unwrap();
+    assert!(bytes.windows(kept.len()).any(|window| window == kept));
+    let report = std::fs::read_to_string(spool.join("corrupt/repairs.jsonl")).unwrap();
+    let written: Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+    assert_eq!((&written["what"], &written["at"]), (&done["what"], &done["at"]));
+    let clean = fsck(&["--format", "json"]);
+    assert_eq!(clean.status.code(), Some(0));
+    assert_eq!(
+        lines(&clean),
+        [json!({"whole": 19, "shelved": 0, "problems": 0, "mended": 0})]
+    );
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::console;
 use crate::failure::Failure;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use spool_core::harmless;
 use spool_core::store::{Checkup, checkup};
+use spool_core::{Clock, SystemClock, harmless};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -14,12 +14,16 @@ use std::path::PathBuf;
 Examples:
   spool fsck --spool /var/spool/out
   spool fsck --spool /var/spool/out --repair
+  spool fsck --spool /var/spool/out --format json
 
-Every segment, every message with its body, and every removed and quarantined pair is read and checked. No service may
-run on the spool meanwhile. --repair deletes nothing: damaged bytes and files that belong to nothing are kept in the
-spool's corrupt directory.
+Every segment, every message with its body, every removed and quarantined pair, and every line of the logs is read and
+checked. What is wrong is damaged, torn, orphaned, duplicated, too old, mismatched or unreadable. No service may run on
+the spool meanwhile.
 
-Exit status: 0 clean, 1 problems found, 3 the spool is locked by another process.")]
+--repair keeps every message that is whole. What it takes away is in the spool's directory corrupt afterwards, and each
+thing it does is a line of corrupt/repairs.jsonl.
+
+Exit status: 0 clean, 1 problems found (mended or not), 3 the spool is locked by another process.")]
 pub(super) struct Fsck {
     /// The spool's directory
     #[arg(long, value_name = "DIR")]
@@ -27,6 +31,9 @@ pub(super) struct Fsck {
     /// Mend what can be mended
     #[arg(long)]
     repair: bool,
+    /// How to print what is found: one JSON object a line, a summary last
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
+    format: String,
 }
 
 impl Fsck {
@@ -35,24 +42,29 @@ impl Fsck {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} messages read, {per_sec}") {
             bar.set_style(style);
         }
-        let found = checkup(&self.spool, self.repair, &mut || bar.inc(1))?;
+        let found = checkup(&self.spool, SystemClock.now(), self.repair, &mut || bar.inc(1));
         bar.finish_and_clear();
-        console::print(|out| self.print(&found, out))?;
+        let found = found?;
+        console::print(|out| match self.format.as_str() {
+            "json" => json(&found, out),
+            _ => Self::text(&found, out),
+        })?;
         match found.findings.len() {
             0 => Ok(()),
             count => Err(Failure::Failed(self.advice(count, &found))),
         }
     }
 
-    fn print(&self, found: &Checkup, out: &mut impl Write) -> std::io::Result<()> {
+    fn text(found: &Checkup, out: &mut impl Write) -> std::io::Result<()> {
         for finding in &found.findings {
-            let mended = match (finding.mendable, self.repair) {
-                (true, true) => " (mended)",
-                (true, false) => "",
-                (false, _) => " (needs a person)",
-            };
+            let mended = if finding.mendable { "" } else { " (needs a person)" };
             let (file, what) = (harmless(&finding.file), harmless(&finding.what));
-            writeln!(out, "{file}: {what}{mended}")?;
+            writeln!(out, "{}: {file}: {what}{mended}", finding.ailment)?;
+        }
+        for repair in &found.repairs {
+            let kept = repair.kept_as.iter().map(|kept| format!(", kept as {kept}"));
+            let (file, kept) = (harmless(&repair.file), harmless(&kept.collect::<String>()));
+            writeln!(out, "mended: {file}: {}{kept}", harmless(&repair.done))?;
         }
         writeln!(
             out,
@@ -62,11 +74,31 @@ impl Fsck {
     }
 
     fn advice(&self, count: usize, found: &Checkup) -> String {
+        let problems = if count == 1 { "problem" } else { "problems" };
         let mendable = found.findings.iter().filter(|finding| finding.mendable).count();
         match (self.repair, mendable) {
-            (false, 1..) => format!("{count} problems found; --repair mends {mendable} of them"),
-            (true, 1..) => format!("{count} problems found, {mendable} of them mended"),
-            (_, 0) => format!("{count} problems found"),
+            (_, 0) => format!("{count} {problems} found"),
+            (false, _) => format!("{count} {problems} found; --repair mends {mendable}"),
+            (true, _) => format!("{count} {problems} found, {mendable} mended"),
         }
     }
+}
+
+/// Findings, then what was done, then the counts.
+fn json(found: &Checkup, out: &mut impl Write) -> std::io::Result<()> {
+    for finding in &found.findings {
+        serde_json::to_writer(&mut *out, finding)?;
+        writeln!(out)?;
+    }
+    for repair in &found.repairs {
+        serde_json::to_writer(&mut *out, repair)?;
+        writeln!(out)?;
+    }
+    let summary = serde_json::json!({
+        "whole": found.whole,
+        "shelved": found.shelved,
+        "problems": found.findings.len(),
+        "mended": found.repairs.len(),
+    });
+    writeln!(out, "{summary}")
 }

@@ -22,6 +22,7 @@ use super::{
     EventCursor, OpenError, Recovery, Shelf, Store, StoreError, StoreOptions, checkup_on, count_from_disk_on,
     status_from_disk_on,
 };
+use crate::clock::Timestamp;
 use crate::id::MessageId;
 use crate::message::Message;
 use bytes::Bytes;
@@ -267,7 +268,7 @@ pub fn recovery(input: &[u8]) {
     let mut listed = 0;
     let listing = status_from_disk_on(arc(), dir, &mut |_| listed += 1);
     assert_eq!(outside.is_ok(), listing.is_ok());
-    let looked = checkup_on(arc(), dir, false, &mut || {});
+    let looked = checkup_on(arc(), dir, Timestamp(1), false, &mut || {});
     assert!(journal() == before, "a look changes nothing");
     let (store, recovered) = match open() {
         Ok(opened) => opened,
@@ -307,7 +308,7 @@ pub fn recovery(input: &[u8]) {
     let (store, recovered) = open().unwrap();
     same(&second, &see(&store, &recovered), &recovered);
     drop(store);
-    let checkup = checkup_on(arc(), dir, false, &mut || {}).unwrap();
+    let checkup = checkup_on(arc(), dir, Timestamp(1), false, &mut || {}).unwrap();
     assert_eq!(checkup.whole, whole(&first));
 }
 

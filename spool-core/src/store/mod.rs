@@ -40,7 +40,7 @@ pub use change::{Addition, Change, Finish, NewMessage};
 pub use destinations::MAX_DESTINATIONS;
 pub use error::{OpenError, StoreError};
 pub use event_log::EventCursor;
-pub use fsck::{Ailment, Checkup, Finding, checkup, checkup_on};
+pub use fsck::{Ailment, Checkup, Finding, Repair, checkup, checkup_on};
 pub use offline::{
     ReadBody, count_from_disk, count_from_disk_on, mail_from_disk, status_from_disk, status_from_disk_on,
 };

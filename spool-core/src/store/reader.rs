@@ -103,6 +103,11 @@ impl Reader {
         Ok(body)
     }
 
+    /// The header of the frame at `place`.
+    pub(super) fn header(&self, place: Place) -> Result<Header, Unread> {
+        Ok(self.frame(place, &ADDS)?.header)
+    }
+
     fn frame(&self, place: Place, kinds: &[Kind]) -> Result<Frame, Unread> {
         let file = self.file(place.seq)?;
         let offset = u64::from(place.offset);

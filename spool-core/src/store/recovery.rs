@@ -16,7 +16,7 @@ use super::segment::{self, Place, Seq};
 use super::{Damage, OpenError};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const CHUNK: usize = 64 << 10;
@@ -37,7 +37,7 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
             true => (format!("{UNREADABLE}; {}", broken.reason), file.clone()),
             false => (
                 broken.reason.clone(),
-                format!("{CORRUPT}/{}", set_aside(fs, dir, broken)?),
+                format!("{CORRUPT}/{}", set_aside(fs, dir, &broken.copy(dir))?),
             ),
         };
         damage.push(Damage {
@@ -104,26 +104,50 @@ pub(super) fn renew(file: &dyn FsFile, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies the bytes to `corrupt/` under a name that tells where they stood; gives the name.
-fn set_aside(fs: &dyn Fs, dir: &Path, broken: &Broken) -> Result<String, OpenError> {
-    let source = segment::path(&dir.join(JOURNAL), broken.seq);
+impl Broken {
+    /// Its copy.
+    pub(super) fn copy(&self, dir: &Path) -> Copy {
+        Copy {
+            source: segment::path(&dir.join(JOURNAL), self.seq),
+            name: format!("{:010}-{}.bin", self.seq, self.offset),
+            offset: self.offset,
+            length: self.length,
+        }
+    }
+}
+
+/// Bytes of a file, to be copied to `corrupt/`.
+#[derive(Debug, Clone)]
+pub(super) struct Copy {
+    pub(super) source: PathBuf,
+    /// Of the copy, with an extension. It tells where the bytes stood.
+    pub(super) name: String,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
+/// Makes the copy; gives its name in `corrupt/`. The name lasts after a sync of that directory.
+pub(super) fn set_aside(fs: &dyn Fs, dir: &Path, copy: &Copy) -> Result<String, OpenError> {
     let corrupt = dir.join(CORRUPT);
-    let file = fs.open(&source, Mode::Read).map_err(io_error("open", &source))?;
-    let mut from = Window::new(file).map_err(io_error("read", &source))?;
-    for copy in 0..MAX_COPIES {
-        let name = match copy {
-            0 => format!("{:010}-{}.bin", broken.seq, broken.offset),
-            _ => format!("{:010}-{}-{copy}.bin", broken.seq, broken.offset),
+    let file = fs
+        .open(&copy.source, Mode::Read)
+        .map_err(io_error("open", &copy.source))?;
+    let mut from = Window::new(file).map_err(io_error("read", &copy.source))?;
+    let (stem, extension) = copy.name.rsplit_once('.').unwrap_or((&copy.name, "bin"));
+    for number in 0..MAX_COPIES {
+        let name = match number {
+            0 => copy.name.clone(),
+            _ => format!("{stem}-{number}.{extension}"),
         };
         let path = corrupt.join(&name);
         match fs.open(&path, Mode::Read) {
             // Copied by an earlier start that did not come to its end.
-            Ok(there) if same(&mut from, broken, &there).map_err(io_error("read", &path))? => {
+            Ok(there) if same(&mut from, copy, &there).map_err(io_error("read", &path))? => {
                 return Ok(name);
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                copy_to(fs, &corrupt, &path, &mut from, broken).map_err(io_error("write", &path))?;
+                copy_to(fs, &corrupt, &path, &mut from, copy).map_err(io_error("write", &path))?;
                 return Ok(name);
             }
             Err(error) => return Err(io_error("open", &path)(error)),
@@ -134,35 +158,42 @@ fn set_aside(fs: &dyn Fs, dir: &Path, broken: &Broken) -> Result<String, OpenErr
     ))
 }
 
-fn copy_to(fs: &dyn Fs, corrupt: &Path, path: &Path, from: &mut Window, broken: &Broken) -> io::Result<()> {
+fn copy_to(fs: &dyn Fs, corrupt: &Path, path: &Path, from: &mut Window, copy: &Copy) -> io::Result<()> {
     let draft = corrupt.join("draft");
     match fs.unlink(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let to = fs.open(&draft, Mode::Create)?;
+    let done =
+        write_copy(&*fs.open(&draft, Mode::Create)?, from, copy).and_then(|()| fs.rename(&draft, path));
+    if done.is_err() {
+        let _ = fs.unlink(&draft);
+    }
+    done
+}
+
+fn write_copy(to: &dyn FsFile, from: &mut Window, copy: &Copy) -> io::Result<()> {
     let mut at = 0;
-    while at < broken.length {
-        let chunk = from.bytes(broken.offset + at, chunk_len(broken.length - at))?;
+    while at < copy.length {
+        let chunk = from.bytes(copy.offset + at, chunk_len(copy.length - at))?;
         if chunk.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         to.write_at(at, chunk)?;
         at += chunk.len() as u64;
     }
-    to.sync_data()?;
-    fs.rename(&draft, path)
+    to.sync_data()
 }
 
-fn same(from: &mut Window, broken: &Broken, there: &Arc<dyn FsFile>) -> io::Result<bool> {
-    if there.size()? != broken.length {
+fn same(from: &mut Window, copy: &Copy, there: &Arc<dyn FsFile>) -> io::Result<bool> {
+    if there.size()? != copy.length {
         return Ok(false);
     }
     let mut there = Window::new(Arc::clone(there))?;
     let mut at = 0;
-    while at < broken.length {
-        let length = chunk_len(broken.length - at);
-        if from.bytes(broken.offset + at, length)? != there.bytes(at, length)? {
+    while at < copy.length {
+        let length = chunk_len(copy.length - at);
+        if from.bytes(copy.offset + at, length)? != there.bytes(at, length)? {
             return Ok(false);
         }
         at += length as u64;

@@ -177,6 +177,10 @@ impl Scan {
                 next: segment::HEADER as u64,
                 reason: "the header of the segment is damaged",
             }),
+            Found::Other(_) => Ok(Check::Bad {
+                next: segment::HEADER as u64,
+                reason: "the header is that of another segment",
+            }),
             Found::Newer(version) => Err(ScanError::Newer(format!("segment version {version}"))),
             Found::Salt(salt) => {
                 self.salt = Some(salt);
@@ -337,7 +341,7 @@ impl Window {
         Ok(crc)
     }
 
-    fn first_nonzero(&mut self, mut at: u64) -> io::Result<Option<u64>> {
+    pub(super) fn first_nonzero(&mut self, mut at: u64) -> io::Result<Option<u64>> {
         loop {
             let chunk = self.chunk(at)?;
             if chunk.is_empty() {
@@ -351,7 +355,7 @@ impl Window {
     }
 
     /// Behind the last byte from `at` on that is not zero.
-    fn end_of_content(&mut self, mut at: u64) -> io::Result<u64> {
+    pub(super) fn end_of_content(&mut self, mut at: u64) -> io::Result<u64> {
         let mut end = at;
         loop {
             let chunk = self.chunk(at)?;

@@ -148,6 +148,7 @@ impl Store {
         let finding = Finding {
             ailment: Ailment::Damaged,
             file: format!("{}/{}", dir::JOURNAL, segment::name(seq)),
+            id: None,
             what,
             mendable: true,
         };

@@ -34,6 +34,8 @@ pub(super) enum Found {
     Salt(u64),
     /// A whole header of this later version.
     Newer(u32),
+    /// A whole header of the segment with this number.
+    Other(Seq),
     /// Something else.
     Bad,
 }
@@ -72,10 +74,11 @@ pub(super) fn decode_header(bytes: &[u8], seq: Seq) -> Found {
         newer @ 2.. => return Found::Newer(newer),
         0 => return Found::Bad,
     }
-    if u32::from_le_bytes(fields.take()) != seq.get() {
-        return Found::Bad;
+    match Seq::new(u32::from_le_bytes(fields.take())) {
+        Some(number) if number == seq => Found::Salt(u64::from_le_bytes(fields.take())),
+        Some(other) => Found::Other(other),
+        None => Found::Bad,
     }
-    Found::Salt(u64::from_le_bytes(fields.take()))
 }
 
 /// The file name of segment `seq`.

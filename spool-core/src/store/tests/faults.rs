@@ -365,7 +365,14 @@ fn what_the_disk_does_not_give_back_stops_no_start_and_stays_where_it_is() {
             all_ok(&found);
             drop(store);
             assert_eq!(fs.read(&path), bytes, "{spoilt:?}: left as it is");
-            let checkup = checkup_on(Arc::new(fs.clone()), Path::new(DIR), true, &mut || {}).unwrap();
+            let checkup = checkup_on(
+                Arc::new(fs.clone()),
+                Path::new(DIR),
+                Timestamp(1),
+                true,
+                &mut || {},
+            )
+            .unwrap();
             assert!(!checkup.findings.is_empty() && checkup.findings.iter().all(|f| !f.mendable));
         }
         // A disk that comes to its senses has all of it.

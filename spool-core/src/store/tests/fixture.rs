@@ -119,7 +119,7 @@ fn a_spool_of_format_1_is_read_whole() {
             recovery.keys.into_iter().map(|key| (key.key, key.ids)).collect();
         assert_eq!(serde_json::to_value(keys).unwrap(), listing["keys"]);
     }
-    let checkup = checkup(&dir, false, &mut || {}).unwrap();
+    let checkup = checkup(&dir, Timestamp(1), false, &mut || {}).unwrap();
     assert_eq!(
         (checkup.whole, checkup.shelved, checkup.findings),
         (listed.len() as u64, 2, vec![])

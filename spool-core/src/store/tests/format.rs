@@ -348,8 +348,8 @@ fn what_a_newer_program_wrote_is_refused_by_everyone_and_left_as_it_is() {
             try_open(&fs).map(drop),
             count_from_disk_on(arc(), Path::new(DIR)).map(drop),
             status_from_disk_on(arc(), Path::new(DIR), &mut |_| ()),
-            checkup_on(arc(), Path::new(DIR), false, &mut || {}).map(drop),
-            checkup_on(arc(), Path::new(DIR), true, &mut || {}).map(drop),
+            checkup_on(arc(), Path::new(DIR), Timestamp(1), false, &mut || {}).map(drop),
+            checkup_on(arc(), Path::new(DIR), Timestamp(1), true, &mut || {}).map(drop),
         ];
         for refusal in refusals {
             assert!(

@@ -6,6 +6,7 @@ mod damage;
 mod destinations;
 mod faults;
 mod fixture;
+mod flips;
 mod format;
 mod fsck;
 mod fuzzing;
@@ -14,6 +15,7 @@ mod loading;
 mod operation;
 mod permissions;
 mod real;
+mod sample;
 mod scrub;
 mod shelf;
 

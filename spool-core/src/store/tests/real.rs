@@ -97,7 +97,7 @@ fn what_is_no_spool_of_ours_is_left_as_it_is() {
             other => panic!("{name}: {other:?}"),
         }
         assert!(count_from_disk(temp.path()).is_err());
-        assert!(checkup(temp.path(), true, &mut || {}).is_err());
+        assert!(checkup(temp.path(), Timestamp(1), true, &mut || {}).is_err());
         assert_eq!(walk(temp.path()), before);
     }
 }

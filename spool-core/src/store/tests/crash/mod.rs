@@ -75,7 +75,7 @@ fn verify(
     let arc = || -> Arc<dyn Fs> { Arc::new(copy.clone()) };
     let outside = count_from_disk_on(arc(), Path::new(DIR));
     if by_repair && outside.is_ok() {
-        checkup_on(arc(), Path::new(DIR), true, &mut || {})
+        checkup_on(arc(), Path::new(DIR), Timestamp(6000), true, &mut || {})
             .unwrap_or_else(|error| panic!("{context}: {error}"));
     }
     let (store, recovery) = try_open(&copy, options).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -99,7 +99,7 @@ fn verify(
         "{context}: the second recovery differs"
     );
     drop(store);
-    let checkup = checkup_on(arc(), Path::new(DIR), false, &mut || {}).unwrap();
+    let checkup = checkup_on(arc(), Path::new(DIR), Timestamp(6000), false, &mut || {}).unwrap();
     assert!(checkup.findings.is_empty(), "{context}: {checkup:?}");
     assert_eq!(
         (checkup.whole, checkup.whole + checkup.shelved),
