@@ -36,7 +36,7 @@ pub enum Ailment {
     Orphaned,
     /// A message that is in two places.
     Duplicated,
-    /// A message that waits although its time to be given up has passed. The next start gives it up.
+    /// A message that waits although its time to be given up has passed. Its next attempt is its last.
     TooOld,
     /// Whole, but not what belongs there: a pair that its checksum or its name does not fit, a segment or a log under
     /// another one's name.
