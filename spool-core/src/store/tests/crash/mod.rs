@@ -40,8 +40,8 @@ struct Share {
 
 const SUITE: Share = Share {
     torn: 2,
-    first: 4,
-    again: 40,
+    first: 6,
+    again: 120,
 };
 const CAMPAIGN: Share = Share {
     torn: 3,
