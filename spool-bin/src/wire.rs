@@ -100,14 +100,15 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let (stop, stopped) = watch::channel(false);
     // The spool first: whoever cannot have it must not take a port from the one who has.
     let routes = Routes::of(&config);
-    let spool = open(&config, &routes).await?;
+    let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes)?));
+    let spool = open(&config, &routes, &agent).await?;
     if built_in_sink {
         config.route.next_hops = vec![start_sink(stopped.clone()).await?];
         routes.replace(&config);
     }
     let relay = Relay::new(&spool, routes);
     let smtp = listen(&config, &relay, &spool, &stopped).await?;
-    let (admin_address, admin) = start_admin(&config, &relay)?;
+    let (admin_address, admin) = start_admin(&config, &relay, agent)?;
     ready(&config, &smtp, admin_address)?;
 
     while signals.next().await == Wanted::Reload {
@@ -135,7 +136,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     Ok(())
 }
 
-async fn open(config: &Config, routes: &Routes) -> Result<OpenSpool, Failure> {
+async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Result<OpenSpool, Failure> {
     let mut store = StoreOptions::default();
     store.segment_size = config.disk.segment_size;
     store.min_free_space = config.disk.min_free_space;
@@ -148,7 +149,7 @@ async fn open(config: &Config, routes: &Routes) -> Result<OpenSpool, Failure> {
     spool.memory_limit = config.disk.memory_limit;
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
-    let agent = Arc::new(SmtpAgent::new(outbound::client(config, routes)?));
+    let agent = Arc::clone(agent);
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
 
@@ -224,6 +225,7 @@ async fn listen(
 fn start_admin(
     config: &Config,
     relay: &Relay,
+    agent: Arc<SmtpAgent>,
 ) -> Result<(Option<SocketAddr>, Option<actix_web::dev::ServerHandle>), Failure> {
     let Some(address) = config.admin else {
         return Ok((None, None));
@@ -233,6 +235,7 @@ fn start_admin(
     let bound = listener.local_addr().context("the admin API")?;
     let state = admin::State::new(
         relay.clone(),
+        agent,
         config.limits.message_size,
         config.spool_dir.clone(),
     );

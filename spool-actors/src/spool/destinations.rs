@@ -3,7 +3,7 @@
 use super::SpoolActor;
 use super::queue::Sight;
 use actix::{Context, Handler, Message};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spool_core::{NextHop, Policies, SpoolError, Timestamp};
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub struct Destinations;
 
 /// How one destination is doing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DestinationState {
     /// Which: its next hops in order.
@@ -45,7 +45,7 @@ pub struct DestinationState {
 }
 
 /// Whether a destination is left alone because it does not answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Circuit {

@@ -23,6 +23,7 @@ use actix_web::web::{
 use actix_web::{App, HttpResponse, HttpServer};
 use guard::{Door, Hosts, guard};
 use spool_core::SpoolError;
+use spool_smtp::client::SmtpAgent;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ const MAX_CONNECTIONS: usize = 512;
 /// What every handler can reach.
 pub(crate) struct State {
     relay: Relay,
+    /// Who holds the sessions with next hops.
+    agent: Arc<SmtpAgent>,
     /// Bytes of the largest message.
     message_size: usize,
     /// Where the shelves are.
@@ -50,9 +53,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(relay: Relay, message_size: usize, spool_dir: PathBuf) -> Self {
+    pub(crate) fn new(relay: Relay, agent: Arc<SmtpAgent>, message_size: usize, spool_dir: PathBuf) -> Self {
         Self {
             relay,
+            agent,
             message_size,
             spool_dir,
             followers: Arc::new(Semaphore::new(events::MAX_FOLLOWERS)),
@@ -100,6 +104,8 @@ fn routes(config: &mut ServiceConfig, state: &Data<State>) {
         .route("/readyz", get().to(queue::ready))
         .route("/api/v1/status", get().to(queue::status))
         .route("/api/v1/count", get().to(queue::count))
+        .route("/api/v1/destinations", get().to(queue::destinations))
+        .route("/api/v1/connections", get().to(queue::connections))
         .service(
             actix_web::web::resource("/api/v1/jobs")
                 .route(get().to(queue::jobs))

@@ -1,4 +1,4 @@
-//! Questions about the whole queue, and the number of jobs.
+//! Questions about the whole queue, the ways out of it, and the number of jobs.
 //!
 //! A listing is written page by page as it is read: neither its messages nor its text are ever in memory at once.
 
@@ -10,8 +10,9 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json, Query};
 use actix_web::{HttpResponse, HttpResponseBuilder, Responder};
 use bytes::Bytes;
-use spool_actors::{GetJobs, GetStats, SetMaxConcurrentJobs};
-use spool_core::{MessageSummary, SpoolError};
+use serde::Serialize;
+use spool_actors::{Destinations, GetJobs, GetStats, SetMaxConcurrentJobs};
+use spool_core::SpoolError;
 
 pub(super) async fn health() -> impl Responder {
     HttpResponse::Ok().body("ok\n")
@@ -80,10 +81,10 @@ fn answer(state: &State) -> HttpResponseBuilder {
     answer
 }
 
-fn lines(page: &[MessageSummary]) -> Result<Bytes, serde_json::Error> {
+fn lines<T: Serialize>(page: &[T]) -> Result<Bytes, serde_json::Error> {
     let mut text = Vec::with_capacity(page.len() * 256);
-    for message in page {
-        serde_json::to_writer(&mut text, message)?;
+    for one in page {
+        serde_json::to_writer(&mut text, one)?;
         text.push(b'\n');
     }
     Ok(text.into())
@@ -112,6 +113,23 @@ async fn selected(mut pages: Pages) -> Result<usize, SpoolError> {
         count += page.len();
     }
     Ok(count)
+}
+
+/// How every destination is doing, one a line.
+pub(super) async fn destinations(state: Data<State>) -> HttpResponse {
+    let all = state.relay.spool.send(Destinations).await;
+    match all.unwrap_or(Err(SpoolError::Killed)) {
+        Ok(all) => match lines(&all) {
+            Ok(text) => answer(&state).content_type("application/x-ndjson").body(text),
+            Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
+        },
+        Err(why) => refused(&why),
+    }
+}
+
+/// The open sessions.
+pub(super) async fn connections(state: Data<State>) -> HttpResponse {
+    HttpResponse::Ok().json(state.agent.snapshot())
 }
 
 pub(super) async fn jobs(state: Data<State>) -> HttpResponse {

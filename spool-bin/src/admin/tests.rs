@@ -7,9 +7,9 @@ use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use serde_json::{Value, json};
-use spool_actors::{Add, Spool, WhenLoaded};
+use spool_actors::{Add, DestinationState, Spool, WhenLoaded};
 use spool_core::{Envelope, MessageId, NoDice, RetryPolicy, ReversePath, Section, SpoolConfig, SystemClock};
-use spool_smtp::client::{SmtpAgent, SmtpConfig};
+use spool_smtp::client::{PoolSnapshot, SmtpAgent, SmtpConfig};
 
 const OURS: &str = "127.0.0.1:8525";
 
@@ -28,15 +28,21 @@ impl Api {
         config.max_concurrent_jobs = 0;
         config.store.min_free_space = 0;
         let agent = Arc::new(SmtpAgent::new(SmtpConfig::default()));
-        let spool = Spool::start(config.clone(), agent, Arc::new(SystemClock), Arc::new(NoDice))
-            .await
-            .unwrap();
+        let spool = Spool::start(
+            config.clone(),
+            Arc::clone(&agent) as _,
+            Arc::new(SystemClock),
+            Arc::new(NoDice),
+        )
+        .await
+        .unwrap();
         // Names are answered once all is loaded.
         spool.addr.send(WhenLoaded).await.unwrap().unwrap();
         let mut service = Config::parse("").unwrap();
         service.route.next_hops = vec!["mx.example.net:25".parse().unwrap()];
         let state = State::new(
             Relay::new(&spool, crate::routes::Routes::of(&service)),
+            agent,
             10_000,
             config.dir,
         );
@@ -323,6 +329,22 @@ async fn a_dry_run_tells_and_does_nothing() {
         assert_eq!((report.matched, report.ids.unwrap().len()), (0, 0), "{operation}");
     }
     assert_eq!(api.count("?frozen=true").await, 1);
+}
+
+#[actix_web::test]
+async fn destinations_and_connections_are_told() {
+    let api = Api::start().await;
+    let (status, text) = api.get("/api/v1/destinations").await;
+    assert_eq!((status, text.as_slice()), (StatusCode::OK, b"".as_slice()));
+    api.frozen("ada@example.org", "bob@example.net").await;
+    let (_, text) = api.get("/api/v1/destinations").await;
+    let state: DestinationState = serde_json::from_slice(&text).unwrap();
+    assert_eq!((state.messages, state.waiting, state.running), (1, 0, 0));
+    assert_eq!(state.next_hops[0].to_string(), "mx.example.net:25");
+    let (status, pool) = api.get("/api/v1/connections").await;
+    let pool: PoolSnapshot = serde_json::from_slice(&pool).unwrap();
+    assert_eq!((status, pool.open), (StatusCode::OK, 0));
+    assert_eq!(pool.limit, SmtpConfig::default().connections);
 }
 
 #[actix_web::test]

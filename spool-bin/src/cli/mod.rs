@@ -10,6 +10,7 @@ mod fsck;
 mod jobs;
 mod load;
 mod operate;
+mod outbound;
 mod serve;
 mod show;
 mod sink;
@@ -74,6 +75,10 @@ enum Verb {
     Fsck(fsck::Fsck),
     /// Follow the events
     Events(events::Events),
+    /// Show where mail goes, and how each destination takes it
+    Destinations(outbound::Destinations),
+    /// Show the open sessions with next hops
+    Connections(outbound::Connections),
     /// Show or set the maximum of concurrent delivery sessions
     Jobs(jobs::Jobs),
     /// Spool one message
@@ -101,6 +106,8 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Export(export) => export.run(),
         Verb::Fsck(fsck) => fsck.run(),
         Verb::Events(events) => events.run(),
+        Verb::Destinations(destinations) => destinations.run(),
+        Verb::Connections(connections) => connections.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),
         Verb::Sink(sink) => sink.run(),

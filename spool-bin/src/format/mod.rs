@@ -1,12 +1,15 @@
-//! How things look: listings of messages (table, exim, ids, JSON, the oldest first), one message, events.
+//! How things look: listings of messages (table, exim, ids, JSON, the oldest first), one message, events, destinations, connections.
 //!
 //! It prints what it is given. It asks nobody, and lets no control character of a stranger through.
 
 pub(crate) mod event;
 mod exim;
+mod grid;
+mod outbound;
 mod show;
 mod table;
 
+pub(crate) use outbound::{connections, destinations};
 pub(crate) use show::show;
 
 use clap::ValueEnum;

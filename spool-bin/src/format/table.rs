@@ -1,24 +1,20 @@
 //! The table: six columns, cut to fit, coloured by age on a terminal.
 
+use super::grid::Grid;
 use super::{Style, age};
 use spool_core::{MessageSummary, Queue, ShownStatus, harmless};
 use std::io::{self, Write};
 
 const HEAD: [&str; 6] = ["id", "sender", "recipients", "age", "next attempt", "next hop"];
-/// The least a column shrinks to; ids stay whole as long as anything else can give way.
-const LEAST: usize = 4;
 
 pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Write) -> io::Result<()> {
     let rows: Vec<[String; 6]> = messages.iter().map(|message| row(message, style)).collect();
-    let widths = widths(&rows, style.width);
-    line(&HEAD.map(str::to_owned), &widths, out)?;
-    writeln!(out)?;
-    let rule = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
-    writeln!(out, "{}", "-".repeat(rule.min(style.width)))?;
+    let grid = Grid::new(&HEAD, &rows, 0, style.width);
+    grid.head(&HEAD, style.width, out)?;
     for (message, row) in messages.iter().zip(&rows) {
         let colour = colour(message, style);
         out.write_all(colour.as_bytes())?;
-        line(row, &widths, out)?;
+        grid.line(row, out)?;
         writeln!(out, "{}", if colour.is_empty() { "" } else { "\u{1b}[0m" })?;
     }
     Ok(())
@@ -56,44 +52,6 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
         next,
         hops,
     ]
-}
-
-/// As wide as needed; when that is too much, the widest column gives way, then the next.
-fn widths(rows: &[[String; 6]], width: usize) -> [usize; 6] {
-    let mut widths = HEAD.map(|head| head.chars().count());
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let gaps = 2 * (widths.len() - 1);
-    while widths.iter().sum::<usize>() + gaps > width {
-        // The id is what one copies: it gives way last.
-        let id = |place: usize| usize::from(place != 0) * 1000;
-        let widest = widths.iter_mut().enumerate().filter(|(_, width)| **width > LEAST);
-        match widest.max_by_key(|(place, width)| **width + id(*place)) {
-            Some((_, widest)) => *widest -= 1,
-            None => break,
-        }
-    }
-    widths
-}
-
-fn line(row: &[String; 6], widths: &[usize; 6], out: &mut impl Write) -> io::Result<()> {
-    let mut text = String::new();
-    for (cell, width) in row.iter().zip(widths) {
-        if !text.is_empty() {
-            text.push_str("  ");
-        }
-        let long = cell.chars().count() > *width;
-        let kept: String = cell
-            .chars()
-            .take(if long { width.saturating_sub(1) } else { *width })
-            .collect();
-        let kept = if long { format!("{kept}…") } else { kept };
-        text += &format!("{kept:<width$}");
-    }
-    out.write_all(text.trim_end().as_bytes())
 }
 
 /// Yellow after an hour, red after a day, blue when frozen.

@@ -1,12 +1,12 @@
 //! The cache of sessions as it stands, for people and programs to look at. It holds no secret.
 
 use super::ledger::Count;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spool_core::{NextHop, TlsPolicy};
 use std::net::IpAddr;
 
 /// All connections of an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PoolSnapshot {
     /// Open now, idle ones among them.
@@ -18,7 +18,7 @@ pub struct PoolSnapshot {
 }
 
 /// The sessions that are alike: to one next hop, and under the same conditions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DestinationSessions {
     /// Whom they are with.
