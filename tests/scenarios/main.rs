@@ -21,5 +21,6 @@ mod hostile;
 mod intruders;
 mod kill;
 mod lock;
+mod network;
 mod next_hops;
 mod queue_commands;
