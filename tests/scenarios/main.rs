@@ -22,4 +22,5 @@ mod intruders;
 mod kill;
 mod lock;
 mod next_hops;
+mod peers;
 mod queue_commands;
