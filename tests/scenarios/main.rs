@@ -24,3 +24,4 @@ mod lock;
 mod next_hops;
 mod peers;
 mod queue_commands;
+mod sink;
