@@ -8,6 +8,7 @@ mod data;
 mod ledger;
 mod script;
 mod session;
+mod starttls;
 mod stream;
 mod tls;
 

@@ -5,7 +5,7 @@
 
 use super::Shared;
 use super::data::DataScanner;
-use super::script::{Action, Flaw, Moment, Stage};
+use super::script::{Action, Moment, Stage};
 use super::stream::Stream;
 use super::tls::TlsMode;
 use bytes::BytesMut;
@@ -37,7 +37,7 @@ impl From<bool> for Flow {
 
 /// What is done at a step: the usual reply, unless the script has something else.
 pub(super) struct Answer<'s> {
-    action: Option<&'s Action>,
+    pub(super) action: Option<&'s Action>,
     usual: Cow<'static, [u8]>,
 }
 
@@ -56,10 +56,10 @@ impl Answer<'_> {
 }
 
 pub(super) struct Session<'s> {
-    stream: Stream,
+    pub(super) stream: Stream,
     pub(super) shared: &'s Shared,
     open: usize,
-    input: BytesMut,
+    pub(super) input: BytesMut,
     pub(super) out: Vec<u8>,
     from: String,
     to: Vec<String>,
@@ -102,7 +102,7 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
@@ -111,7 +111,7 @@ impl<'s> Session<'s> {
         written
     }
 
-    async fn read(&mut self) -> io::Result<bool> {
+    pub(super) async fn read(&mut self) -> io::Result<bool> {
         let patience = self.shared.config.idle_timeout;
         self.stream.read(&mut self.input, patience).await
     }
@@ -236,14 +236,9 @@ impl<'s> Session<'s> {
         Flow::On
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.from.clear();
         self.to.clear();
-    }
-
-    fn has_tls(&self, mode: TlsMode) -> bool {
-        let tls = self.shared.config.tls.as_ref();
-        tls.is_some_and(|tls| tls.mode() == mode) && !self.stream.is_tls()
     }
 
     /// The reply to EHLO without these extensions.
@@ -263,66 +258,6 @@ impl<'s> Session<'s> {
         }
         out.extend_from_slice(format!("250 {last}\r\n").as_bytes());
         out
-    }
-
-    /// STARTTLS. A script may say more in its 220 than belongs there; the handshake follows all the same.
-    async fn start_tls(&mut self) -> io::Result<Flow> {
-        let usual: &[u8] = match self.has_tls(TlsMode::StartTls) {
-            true => b"220 2.0.0 go ahead\r\n",
-            false => b"454 4.7.0 no TLS here\r\n",
-        };
-        let answer = self.answer(Stage::StartTls, "", usual);
-        let goes_over = answer.class() == b'2';
-        if !self.give(answer).await? {
-            return Ok(Flow::End);
-        }
-        if !goes_over {
-            return Ok(Flow::On);
-        }
-        self.flush().await?;
-        // Nothing that came in the clear may pass for something that came under TLS.
-        if !self.input.is_empty() {
-            return Ok(Flow::End);
-        }
-        self.handshake().await
-    }
-
-    /// The handshake, or what the script has in its place: then the connection ends.
-    async fn handshake(&mut self) -> io::Result<Flow> {
-        let shared = self.shared;
-        let answer = self.answer(Stage::Tls, "", &b""[..]);
-        let flaw: Option<Flaw> = match answer.action {
-            None => None,
-            Some(Action::Certificate(flaw)) => Some(*flaw),
-            Some(Action::Delay(span)) => {
-                tokio::time::sleep(*span).await;
-                None
-            }
-            Some(
-                Action::Say(_)
-                | Action::Drip(..)
-                | Action::Endless(_)
-                | Action::SayAndClose(_)
-                | Action::Hang
-                | Action::Close
-                | Action::Reset
-                | Action::Hide(_)
-                | Action::Slow(_),
-            ) => {
-                // Once the peer has begun: closing before its first bytes are read would be an RST.
-                self.read().await?;
-                self.give(answer).await?;
-                return Ok(Flow::End);
-            }
-        };
-        let Some(tls) = &shared.config.tls else {
-            return Ok(Flow::End);
-        };
-        let patience = shared.config.idle_timeout;
-        self.stream.upgrade(tls.acceptor(flaw), patience).await?;
-        self.clear();
-        self.is_known = false;
-        Ok(Flow::On)
     }
 
     async fn recipient(&mut self, to: String) -> io::Result<Flow> {
@@ -411,7 +346,8 @@ impl<'s> Session<'s> {
             return self.read().await;
         };
         tokio::time::sleep(span).await;
-        self.stream.sip(&mut self.input).await
+        let patience = self.shared.config.idle_timeout;
+        self.stream.sip(&mut self.input, patience).await
     }
 }
 

@@ -54,14 +54,19 @@ impl Stream {
         }
     }
 
-    /// Reads a little. False at the end of the connection.
-    pub(super) async fn sip(&mut self, input: &mut BytesMut) -> io::Result<bool> {
-        let read = match self {
-            Self::Plain(tcp) => tcp.take(SIP).read_buf(input).await?,
-            Self::Tls(tls) => tls.take(SIP).read_buf(input).await?,
-            Self::Gone => 0,
+    /// Reads a little; false as for [`Stream::read`].
+    pub(super) async fn sip(&mut self, input: &mut BytesMut, patience: Duration) -> io::Result<bool> {
+        let read = async {
+            match self {
+                Self::Plain(tcp) => tcp.take(SIP).read_buf(input).await,
+                Self::Tls(tls) => tls.take(SIP).read_buf(input).await,
+                Self::Gone => Ok(0),
+            }
         };
-        Ok(read > 0)
+        match tokio::time::timeout(patience, read).await {
+            Ok(read) => Ok(read? > 0),
+            Err(_) => Ok(false),
+        }
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
