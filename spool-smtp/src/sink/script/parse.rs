@@ -271,4 +271,21 @@ mod tests {
         assert_eq!(lines("3 250 a").unwrap(), b"250-a\r\n250-a\r\n250 a\r\n");
         assert_eq!(endless("ab").unwrap(), b"ab".repeat(8192));
     }
+
+    #[test]
+    fn the_manual_shows_scripts_and_names_every_stage() {
+        let manual = include_str!("../../../../docs/sink-script.md");
+        let example = manual
+            .split("```text\n")
+            .nth(2)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
+        let script: Script = example.parse().unwrap();
+        assert!(script.0.len() > 10, "{example}");
+        for (name, _) in STAGES {
+            assert!(manual.contains(&format!("`{name}`")), "{name}");
+        }
+    }
 }
