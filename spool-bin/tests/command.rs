@@ -55,6 +55,10 @@ fn usage_errors_are_2_and_failures_are_1() {
         &["show", "nonsense", "--spool", "/"],
         &["explain", "nonsense"],
         &["events", "--since", "x"],
+        &["sink", "--key", "key.pem"],
+        &["sink", "--tls", "starttls", "--certificate", "cert.pem"],
+        &["sink", "--tls-roots", "roots.pem"],
+        &["sink", "--login", "ada"],
     ] {
         let output = spool(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
 /// `spool events` as a child.
-struct Follower {
+pub(crate) struct Follower {
     child: Child,
     out: Receiver<String>,
     err: Receiver<String>,
@@ -28,7 +28,7 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 impl Follower {
-    fn start(admin: &str, more: &[&str]) -> Self {
+    pub(crate) fn start(admin: &str, more: &[&str]) -> Self {
         let mut child = Command::new(spool_tests::process::spool_binary())
             .args([&["events", "--admin", admin, "--format", "json"], more].concat())
             .stdout(Stdio::piped())
@@ -43,7 +43,7 @@ impl Follower {
     }
 
     /// The next event that is no ping.
-    fn event(&self) -> Value {
+    pub(crate) fn event(&self) -> Value {
         loop {
             let line = self.out.recv_timeout(PATIENCE).expect("an event");
             let event: Value = serde_json::from_str(&line).unwrap();

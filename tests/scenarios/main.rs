@@ -23,4 +23,6 @@ mod kill;
 mod lock;
 mod network;
 mod next_hops;
+mod peers;
 mod queue_commands;
+mod sink;

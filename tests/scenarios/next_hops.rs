@@ -1,9 +1,11 @@
 //! Next hops that are dead, slow or hanging.
 
+use spool_smtp::sink::{Sink, SinkConfig};
 use spool_tests::capture::Capture;
 use spool_tests::process::{run, serve, until};
 use spool_tests::raw::RawClient;
 use std::net::TcpListener;
+use std::sync::atomic::Ordering;
 
 fn config(dir: &std::path::Path, text: &str) -> [String; 2] {
     let file = dir.join("spool.toml");
@@ -129,4 +131,49 @@ fn a_permanent_refusal_freezes_the_message() {
             .then_some(())
     });
     assert_eq!(capture.try_message(), None);
+}
+
+#[test]
+fn a_rule_may_give_its_destination_more_connections_than_others_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sink = || {
+        let mut config = SinkConfig::default();
+        config.script = "dot delay 300ms".parse().unwrap();
+        let sink = Sink::bind("127.0.0.1:0".parse().unwrap(), config);
+        let sink = runtime.block_on(sink).unwrap();
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (address, counts) = (sink.local_addr().unwrap(), sink.counts());
+        runtime.spawn(sink.run(stopped));
+        (address, counts, stop)
+    };
+    let (ruled, other) = (sink(), sink());
+    let text = format!(
+        "[client]\nconnections_per_destination = 2\n[[route.rule]]\ndomain = \"ruled.example\"\nnext_hops = [\"{}\"]\nmax_connections = 8\n",
+        ruled.0
+    );
+    let config = config(dir.path(), &text);
+    let server = serve(
+        &dir.path().join("spool"),
+        &[&other.0.to_string()],
+        &[&config[0], &config[1]],
+    );
+    let mut client = RawClient::hello(server.smtp());
+    for n in 0..40 {
+        let domain = if n % 2 == 0 { "ruled" } else { "other" };
+        client
+            .transaction("a@example.org", &[&format!("{n}@{domain}.example")], b"x\r\n")
+            .unwrap();
+    }
+    // Each message takes 300 ms, so the sessions to a destination begin together, and are used again.
+    for (counts, most) in [(&ruled.1, 8), (&other.1, 2)] {
+        until("20 messages", || {
+            (counts.messages.load(Ordering::Relaxed) == 20).then_some(())
+        });
+        let connections = counts.connections.load(Ordering::Relaxed);
+        assert!(
+            (most / 2..=most).contains(&connections),
+            "{connections} of {most}"
+        );
+    }
 }

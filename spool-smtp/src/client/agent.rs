@@ -38,8 +38,7 @@ impl SmtpAgent {
     /// An agent that asks `resolver` for hosts.
     #[must_use]
     pub fn with_resolver(config: SmtpConfig, resolver: Arc<dyn Resolve>) -> Self {
-        let (route, hostname) = (config.route.clone(), config.hostname.clone());
-        let routes = Routes::new(resolver, route, hostname, config.connect_timeout);
+        let routes = Routes::new(resolver, &config);
         Self::over(config, Arc::new(routes))
     }
 

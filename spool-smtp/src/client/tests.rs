@@ -11,6 +11,7 @@ mod pool;
 mod recipients;
 mod replies;
 mod sessions;
+mod sinks;
 mod tls;
 mod traps;
 

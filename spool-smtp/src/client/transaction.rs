@@ -77,11 +77,13 @@ pub(super) async fn transact(
 ) -> Outcome {
     let reused = session.messages > 0;
     session.messages += 1;
+    // Replies of which nothing of this message depends: that to RSET.
+    let before = usize::from(session.needs_reset);
     let mut replies = Replies::default();
     let stopped = match envelope(session, job, recipients, config, &mut replies).await {
         Ok(()) => None,
-        Err(Stop::Broken { error, .. }) if reused && replies.seen == 0 => return Outcome::Stale(error),
-        Err(Stop::Closing { reply, .. }) if reused && replies.seen <= 1 => {
+        Err(Stop::Broken { error, .. }) if reused && replies.seen <= before => return Outcome::Stale(error),
+        Err(Stop::Closing { reply, .. }) if reused && replies.seen <= before + 1 => {
             return Outcome::Stale(reply.to_string());
         }
         Err(Stop::Broken { stage, error }) => Some(broken(stage, error, false)),

@@ -3,14 +3,18 @@
 //! It is written apart from the ingress, on purpose: each checks the other. It is lenient, takes bounded memory for a
 //! connection, and is cheap, because it shares the machine with what is measured.
 
+mod auth;
 mod data;
 mod ledger;
 mod script;
 mod session;
-
-pub use script::{Script, ScriptError};
+mod starttls;
+mod stream;
+mod tls;
 
 pub use ledger::TAG_HEADER;
+pub use script::{Script, ScriptError};
+pub use tls::{SinkTls, SinkTlsError, TlsMode};
 
 use ledger::Ledger;
 use std::io;
@@ -34,6 +38,10 @@ pub struct SinkConfig {
     pub message_size: u64,
     /// A connection that says nothing for so long is closed.
     pub idle_timeout: Duration,
+    /// TLS; `None`: it has none.
+    pub tls: Option<SinkTls>,
+    /// Name and password of the one user whose mail it takes, by AUTH; `None`: anybody's, and AUTH is not offered.
+    pub login: Option<(String, String)>,
 }
 
 impl Default for SinkConfig {
@@ -43,6 +51,8 @@ impl Default for SinkConfig {
             ledger: None,
             message_size: 1 << 30,
             idle_timeout: Duration::from_secs(600),
+            tls: None,
+            login: None,
         }
     }
 }

@@ -1,13 +1,18 @@
-//! One connection to the sink: lines in, replies out, gathered until all that was pipelined is answered.
+//! One connection to the sink.
+//!
+//! What is to be said is decided before it is said: the ledger has a message before its sender hears of it, however the
+//! script has it told.
 
 use super::Shared;
 use super::data::DataScanner;
 use super::script::{Action, Moment, Stage};
+use super::stream::Stream;
+use super::tls::TlsMode;
 use bytes::BytesMut;
+use std::borrow::Cow;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The longest command line.
@@ -19,215 +24,293 @@ const HEAD: usize = 4096;
 const EXTENSIONS: [&str; 5] = ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN"];
 
 /// How a session goes on after a line.
-enum Flow {
+pub(super) enum Flow {
     On,
-    Data,
     End,
 }
 
-struct Session<'s> {
-    stream: TcpStream,
-    shared: &'s Shared,
+impl From<bool> for Flow {
+    fn from(goes_on: bool) -> Self {
+        if goes_on { Self::On } else { Self::End }
+    }
+}
+
+/// What is done at a step: the usual reply, unless the script has something else.
+pub(super) struct Answer<'s> {
+    pub(super) action: Option<&'s Action>,
+    usual: Cow<'static, [u8]>,
+}
+
+impl Answer<'_> {
+    /// The first digit of the reply, or what stands in its place; 0 when there is none.
+    pub(super) fn class(&self) -> u8 {
+        let said = match self.action {
+            Some(Action::Say(bytes) | Action::Drip(bytes, _) | Action::SayAndClose(bytes)) => bytes,
+            Some(Action::Endless(_) | Action::Hang | Action::Close | Action::Reset) => return 0,
+            None | Some(Action::Delay(_) | Action::Hide(_) | Action::Slow(_) | Action::Certificate(_)) => {
+                self.usual.as_ref()
+            }
+        };
+        said.first().copied().unwrap_or_default()
+    }
+}
+
+pub(super) struct Session<'s> {
+    pub(super) stream: Stream,
+    pub(super) shared: &'s Shared,
     open: usize,
-    out: Vec<u8>,
+    pub(super) input: BytesMut,
+    pub(super) out: Vec<u8>,
     from: String,
     to: Vec<String>,
+    pub(super) is_known: bool,
 }
 
 /// Serves one connection to its end.
 pub(super) async fn serve(stream: TcpStream, shared: &Shared, open: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut session = Session {
-        stream,
+        stream: Stream::Plain(stream),
         shared,
         open,
+        input: BytesMut::with_capacity(16 * 1024),
         out: Vec::new(),
         from: String::new(),
         to: Vec::new(),
+        is_known: false,
     };
-    if !session
-        .step(Stage::Connect, "", b"220 sink.localhost ESMTP\r\n")
-        .await?
-    {
-        return session.flush().await;
-    }
-    let mut input = BytesMut::with_capacity(16 * 1024);
-    loop {
-        while let Some(end) = memchr::memchr(b'\n', &input) {
-            let line = input.split_to(end + 1);
-            match session.line(line.trim_ascii_end()).await? {
-                Flow::On => {}
-                Flow::Data if session.data(&mut input).await? => {}
-                Flow::Data | Flow::End => return session.flush().await,
-            }
-        }
-        session.flush().await?;
-        if input.len() > MAX_LINE || !session.read(&mut input).await? {
-            return Ok(());
-        }
-    }
+    session.run().await?;
+    session.flush().await?;
+    session.stream.shut_down().await;
+    Ok(())
 }
 
-impl Session<'_> {
-    async fn flush(&mut self) -> io::Result<()> {
+impl<'s> Session<'s> {
+    async fn run(&mut self) -> io::Result<()> {
+        if self.has_tls(TlsMode::Implicit) && matches!(self.handshake().await?, Flow::End) {
+            return Ok(());
+        }
+        let greeting = self.answer(Stage::Connect, "", &b"220 sink.localhost ESMTP\r\n"[..]);
+        if !self.give(greeting).await? {
+            return Ok(());
+        }
+        while let Some(line) = self.next_line().await? {
+            if matches!(self.line(line.trim_ascii_end()).await?, Flow::End) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let written = self.stream.write_all(&self.out).await;
+        let written = self.stream.write(&self.out).await;
         self.out.clear();
         written
     }
 
-    /// Reads more; false at the end of the connection, and after too long a silence.
-    async fn read(&mut self, input: &mut BytesMut) -> io::Result<bool> {
-        input.reserve(4096);
-        // A timer for every read would cost more than the read.
-        if let Ok(n) = self.stream.try_read_buf(input) {
-            return Ok(n > 0);
-        }
-        match tokio::time::timeout(self.shared.config.idle_timeout, self.stream.read_buf(input)).await {
-            Ok(read) => Ok(read? > 0),
-            Err(_) => Ok(false),
+    pub(super) async fn read(&mut self) -> io::Result<bool> {
+        let patience = self.shared.config.idle_timeout;
+        self.stream.read(&mut self.input, patience).await
+    }
+
+    /// The next line with its end; what is to be said goes out before it is waited for.
+    pub(super) async fn next_line(&mut self) -> io::Result<Option<BytesMut>> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.input) {
+                return Ok(Some(self.input.split_to(end + 1)));
+            }
+            self.flush().await?;
+            if self.input.len() > MAX_LINE || !self.read().await? {
+                return Ok(None);
+            }
         }
     }
 
-    /// Does what the script says for this stage, or says `reply`. False: the connection ends.
-    async fn step(&mut self, stage: Stage, to: &str, reply: &[u8]) -> io::Result<bool> {
+    /// What the script has for this stage, and what would be said without it.
+    pub(super) fn answer(&self, stage: Stage, to: &str, usual: impl Into<Cow<'static, [u8]>>) -> Answer<'s> {
         let moment = Moment {
             stage,
             from: &self.from,
             to,
             open: self.open,
+            tls: self.stream.is_tls(),
         };
-        let Some(action) = self.shared.config.script.action(moment, &self.shared.memory) else {
-            self.out.extend_from_slice(reply);
-            return Ok(true);
-        };
-        match action.clone() {
-            Action::Say(bytes) => self.out.extend_from_slice(&bytes),
-            Action::Delay(span) => {
-                self.flush().await?;
-                tokio::time::sleep(span).await;
-                self.out.extend_from_slice(reply);
-            }
-            Action::Hide(words) => self.out.extend_from_slice(&hello(&words)),
-            Action::Drip(bytes, every) => self.drip(&bytes, every).await?,
-            Action::Endless(bytes) => loop {
-                self.out.extend_from_slice(&bytes);
-                self.flush().await?;
-            },
-            Action::SayAndClose(bytes) => {
-                self.out.extend_from_slice(&bytes);
-                return Ok(false);
-            }
-            Action::Hang => {
-                self.flush().await?;
-                std::future::pending::<()>().await;
-            }
-            Action::Close => return Ok(false),
-            Action::Reset => {
-                self.flush().await?;
-                self.stream.set_zero_linger()?;
-                return Ok(false);
-            }
+        let shared = self.shared;
+        Answer {
+            action: shared.config.script.action(moment, &shared.memory),
+            usual: usual.into(),
         }
-        // A refused message is not to be followed by its text.
-        Ok(true)
     }
 
-    async fn drip(&mut self, bytes: &[u8], every: Duration) -> io::Result<()> {
-        self.flush().await?;
-        for byte in bytes {
-            tokio::time::sleep(every).await;
-            self.stream.write_all(&[*byte]).await?;
+    /// Does it. False: the connection ends.
+    pub(super) async fn give(&mut self, answer: Answer<'_>) -> io::Result<bool> {
+        let Answer { action, usual } = answer;
+        match action {
+            None | Some(Action::Slow(_) | Action::Certificate(_)) => self.out.extend_from_slice(&usual),
+            Some(Action::Say(bytes)) => self.out.extend_from_slice(bytes),
+            Some(Action::Delay(span)) => {
+                self.flush().await?;
+                tokio::time::sleep(*span).await;
+                self.out.extend_from_slice(&usual);
+            }
+            Some(Action::Hide(words)) => {
+                let hello = self.hello(words);
+                self.out.extend_from_slice(&hello);
+            }
+            Some(Action::Drip(bytes, every)) => {
+                self.flush().await?;
+                for byte in bytes {
+                    tokio::time::sleep(*every).await;
+                    self.stream.write(&[*byte]).await?;
+                }
+            }
+            Some(Action::Endless(bytes)) => {
+                self.flush().await?;
+                loop {
+                    self.stream.write(bytes).await?;
+                }
+            }
+            Some(Action::SayAndClose(bytes)) => {
+                self.out.extend_from_slice(bytes);
+                return Ok(false);
+            }
+            Some(Action::Hang) => {
+                self.flush().await?;
+                tokio::time::sleep(self.shared.config.idle_timeout).await;
+                return Ok(false);
+            }
+            Some(Action::Close) => return Ok(false),
+            Some(Action::Reset) => {
+                self.flush().await?;
+                self.stream.reset()?;
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn line(&mut self, line: &[u8]) -> io::Result<Flow> {
         let text = String::from_utf8_lossy(line);
         let (verb, rest) = text.split_at_checked(4).unwrap_or((&text, ""));
-        let (stage, reply): (Stage, &[u8]) = match verb.to_ascii_uppercase().as_str() {
+        let answer = match verb.to_ascii_uppercase().as_str() {
             "EHLO" => {
                 self.clear();
-                let goes_on = self.step(Stage::Ehlo, "", &hello(&[])).await?;
-                return Ok(if goes_on { Flow::On } else { Flow::End });
+                self.answer(Stage::Ehlo, "", self.hello(&[]))
             }
-            "HELO" => (Stage::Helo, b"250 sink.localhost\r\n"),
+            "HELO" => self.answer(Stage::Helo, "", &b"250 sink.localhost\r\n"[..]),
+            "STAR" if text.trim().eq_ignore_ascii_case("STARTTLS") => return self.start_tls().await,
+            "AUTH" => return self.auth(rest).await,
             "MAIL" => {
                 self.clear();
                 self.from = path(rest);
-                (Stage::Mail, b"250 2.1.0 OK\r\n")
+                let known = self.is_known || self.shared.config.login.is_none();
+                let usual: &[u8] = match known {
+                    true => b"250 2.1.0 OK\r\n",
+                    false => b"530 5.7.0 authentication required\r\n",
+                };
+                self.answer(Stage::Mail, "", usual)
             }
             "RCPT" => return self.recipient(path(rest)).await,
             "DATA" => return self.begin_data().await,
             "RSET" => {
                 self.clear();
-                (Stage::Rset, b"250 2.0.0 OK\r\n")
+                self.answer(Stage::Rset, "", &b"250 2.0.0 OK\r\n"[..])
             }
             "QUIT" => {
-                self.step(Stage::Quit, "", b"221 2.0.0 bye\r\n").await?;
+                let bye = self.answer(Stage::Quit, "", &b"221 2.0.0 bye\r\n"[..]);
+                self.give(bye).await?;
                 return Ok(Flow::End);
             }
-            "NOOP" => {
-                self.out.extend_from_slice(b"250 2.0.0 OK\r\n");
-                return Ok(Flow::On);
-            }
-            _ => {
-                self.out.extend_from_slice(b"500 5.5.2 unknown command\r\n");
-                return Ok(Flow::On);
-            }
+            "NOOP" => return Ok(self.say(b"250 2.0.0 OK\r\n")),
+            _ => return Ok(self.say(b"500 5.5.2 unknown command\r\n")),
         };
-        Ok(if self.step(stage, "", reply).await? {
-            Flow::On
-        } else {
-            Flow::End
-        })
+        Ok(self.give(answer).await?.into())
     }
 
-    fn clear(&mut self) {
+    /// Says what no script changes.
+    fn say(&mut self, reply: &[u8]) -> Flow {
+        self.out.extend_from_slice(reply);
+        Flow::On
+    }
+
+    pub(super) fn clear(&mut self) {
         self.from.clear();
         self.to.clear();
     }
 
+    /// The reply to EHLO without these extensions.
+    fn hello(&self, hidden: &[String]) -> Vec<u8> {
+        let tls = self.has_tls(TlsMode::StartTls).then_some("STARTTLS");
+        let auth = self.shared.config.login.is_some().then_some("AUTH PLAIN LOGIN");
+        let offered = EXTENSIONS.into_iter().chain(tls).chain(auth);
+        let offered = offered.chain(["SIZE 1073741824"]).filter(|offer| {
+            let word = offer.split(' ').next().unwrap_or_default();
+            hidden.iter().all(|hidden| hidden != word)
+        });
+        let mut out = Vec::new();
+        let mut last = "sink.localhost";
+        for line in offered {
+            out.extend_from_slice(format!("250-{last}\r\n").as_bytes());
+            last = line;
+        }
+        out.extend_from_slice(format!("250 {last}\r\n").as_bytes());
+        out
+    }
+
     async fn recipient(&mut self, to: String) -> io::Result<Flow> {
         if self.to.len() >= MAX_RECIPIENTS {
-            self.out.extend_from_slice(b"452 4.5.3 too many recipients\r\n");
-            return Ok(Flow::On);
+            return Ok(self.say(b"452 4.5.3 too many recipients\r\n"));
         }
-        let before = self.out.len();
-        let goes_on = self.step(Stage::Rcpt, &to, b"250 2.1.5 OK\r\n").await?;
-        if self.out.get(before) == Some(&b'2') {
+        let answer = self.answer(Stage::Rcpt, &to, &b"250 2.1.5 OK\r\n"[..]);
+        if answer.class() == b'2' {
             self.to.push(to);
         }
-        Ok(if goes_on { Flow::On } else { Flow::End })
+        Ok(self.give(answer).await?.into())
     }
 
     async fn begin_data(&mut self) -> io::Result<Flow> {
         if self.to.is_empty() {
-            self.out.extend_from_slice(b"554 5.5.1 no valid recipients\r\n");
-            return Ok(Flow::On);
+            return Ok(self.say(b"554 5.5.1 no valid recipients\r\n"));
         }
-        let before = self.out.len();
-        if !self.step(Stage::Data, "", b"354 go ahead\r\n").await? {
+        let answer = self.answer(Stage::Data, "", &b"354 go ahead\r\n"[..]);
+        // A script may answer DATA with something else, and mean it.
+        let text_follows = answer.class() == b'3';
+        if !self.give(answer).await? {
             return Ok(Flow::End);
         }
-        // A script may answer DATA with something else, and mean it.
-        Ok(if self.out.get(before) == Some(&b'3') {
-            Flow::Data
+        if text_follows {
+            self.data().await
         } else {
-            Flow::On
-        })
+            Ok(Flow::On)
+        }
     }
 
-    /// Takes a message's data. False: the connection ends.
-    async fn data(&mut self, input: &mut BytesMut) -> io::Result<bool> {
+    /// Takes a message's text, and answers for it.
+    async fn data(&mut self) -> io::Result<Flow> {
+        let shared = self.shared;
         let (mut scanner, mut size, mut hash) = (DataScanner::new(), 0_u64, 0_u32);
-        let ledger = self.shared.ledger.as_ref();
+        let ledger = shared.ledger.as_ref();
         let mut head = Vec::new();
         self.flush().await?;
+        if self.input.is_empty() && !self.read().await? {
+            return Ok(Flow::End);
+        }
+        let body = self.answer(Stage::Body, "", &b""[..]);
+        let pace = if let Some(Action::Slow(span)) = body.action {
+            self.stream.narrow()?;
+            Some(*span)
+        } else {
+            None
+        };
+        if !self.give(body).await? {
+            return Ok(Flow::End);
+        }
+        self.flush().await?;
         loop {
-            let end = scanner.scan(input, |content| {
+            let end = scanner.scan(&self.input, |content| {
                 size += u64::try_from(content.len()).unwrap_or(u64::MAX);
                 if ledger.is_some() {
                     hash = crc32c::crc32c_append(hash, content);
@@ -235,49 +318,37 @@ impl Session<'_> {
                     head.extend_from_slice(content.get(..room).unwrap_or_default());
                 }
             });
-            match end {
-                Some(end) => {
-                    drop(input.split_to(end));
-                    break;
-                }
-                None => input.clear(),
+            if let Some(end) = end {
+                drop(self.input.split_to(end));
+                break;
             }
-            if !self.read(input).await? {
-                return Ok(false);
+            self.input.clear();
+            if !self.read_text(pace).await? {
+                return Ok(Flow::End);
             }
         }
-        if size > self.shared.config.message_size {
-            self.out.extend_from_slice(b"552 5.3.4 too large\r\n");
-            return Ok(true);
+        if size > shared.config.message_size {
+            return Ok(self.say(b"552 5.3.4 too large\r\n"));
         }
-        let before = self.out.len();
-        let goes_on = self.step(Stage::Dot, "", b"250 2.0.0 taken\r\n").await?;
-        if goes_on && self.out.get(before) == Some(&b'2') {
+        let answer = self.answer(Stage::Dot, "", &b"250 2.0.0 taken\r\n"[..]);
+        if answer.class() == b'2' {
             if let Some(ledger) = ledger {
                 ledger.write(&self.from, &self.to, size, hash, &head)?;
             }
-            self.shared.counts.messages.fetch_add(1, Ordering::Relaxed);
-            self.shared.counts.bytes.fetch_add(size, Ordering::Relaxed);
+            shared.counts.messages.fetch_add(1, Ordering::Relaxed);
+            shared.counts.bytes.fetch_add(size, Ordering::Relaxed);
         }
-        Ok(goes_on)
+        Ok(self.give(answer).await?.into())
     }
-}
 
-fn hello(hidden: &[String]) -> Vec<u8> {
-    let mut out = b"250-sink.localhost\r\n".to_vec();
-    let offered = EXTENSIONS
-        .iter()
-        .filter(|word| !hidden.iter().any(|hidden| hidden == *word));
-    for word in offered {
-        out.extend_from_slice(format!("250-{word}\r\n").as_bytes());
+    async fn read_text(&mut self, pace: Option<Duration>) -> io::Result<bool> {
+        let Some(span) = pace else {
+            return self.read().await;
+        };
+        tokio::time::sleep(span).await;
+        let patience = self.shared.config.idle_timeout;
+        self.stream.sip(&mut self.input, patience).await
     }
-    let size = !hidden.iter().any(|hidden| hidden == "SIZE");
-    out.extend_from_slice(if size {
-        b"250 SIZE 1073741824\r\n"
-    } else {
-        b"250 HELP\r\n"
-    });
-    out
 }
 
 /// What stands between the angle brackets, or the first word.

@@ -4,6 +4,7 @@
 //! the way leads back to this relay it ends, for whatever comes behind would lead back here as well.
 
 use super::{Exchanger, LookupError, Resolve, RouteConfig};
+use crate::client::config::SmtpConfig;
 use crate::client::sts::{HttpsFetch, Mode, Policy, PolicyCache};
 use futures_util::future::join_all;
 use spool_core::{NextHop, Reply, TlsPolicy, a_labels};
@@ -115,23 +116,19 @@ pub(in crate::client) struct Routes {
 }
 
 impl Routes {
-    /// Asks `resolver`, each time for no longer than `timeout`, on behalf of a relay that calls itself `hostname`.
-    pub(in crate::client) fn new(
-        resolver: Arc<dyn Resolve>,
-        config: RouteConfig,
-        hostname: String,
-        timeout: Duration,
-    ) -> Self {
-        let sts = config.mta_sts.then(|| {
-            let fetch = HttpsFetch::new(Arc::clone(&resolver), config.clone());
+    /// Asks `resolver`, each time for no longer than `connect_timeout`, on behalf of the relay that `config` describes.
+    pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, config: &SmtpConfig) -> Self {
+        let route = config.route.clone();
+        let sts = route.mta_sts.then(|| {
+            let fetch = HttpsFetch::new(Arc::clone(&resolver), route.clone(), config.tls_roots.clone());
             PolicyCache::new(Arc::clone(&resolver), Arc::new(fetch))
         });
         Self {
             resolver,
             sts,
-            config,
-            hostname: a_labels(&hostname).into_owned(),
-            timeout,
+            config: route,
+            hostname: a_labels(&config.hostname).into_owned(),
+            timeout: config.connect_timeout,
         }
     }
 

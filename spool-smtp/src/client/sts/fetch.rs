@@ -3,12 +3,13 @@
 
 use crate::client::connect::race;
 use crate::client::resolve::{Resolve, RouteConfig};
+use crate::client::roots::TrustRoots;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use spool_core::BoxFuture;
 use std::fmt;
 use std::net::SocketAddr;
@@ -37,24 +38,19 @@ struct Inner {
     resolver: Arc<dyn Resolve>,
     route: RouteConfig,
     port: u16,
-    /// What certificates are checked against; `None`: the machine's roots.
-    roots: Option<RootCertStore>,
+    /// What certificates are checked against.
+    roots: TrustRoots,
     tls: OnceCell<Arc<ClientConfig>>,
 }
 
 impl HttpsFetch {
-    /// From hosts that `resolver` finds, but for those in `route.ignored_networks`.
-    pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, route: RouteConfig) -> Self {
-        Self::with(resolver, route, HTTPS, None)
+    /// From hosts that `resolver` finds, but for those in `route.ignored_networks`, with certificates by these roots.
+    pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, route: RouteConfig, roots: TrustRoots) -> Self {
+        Self::at(HTTPS, resolver, route, roots)
     }
 
-    /// The same from another port, with certificates by these roots.
-    pub(super) fn with(
-        resolver: Arc<dyn Resolve>,
-        route: RouteConfig,
-        port: u16,
-        roots: Option<RootCertStore>,
-    ) -> Self {
+    /// The same from another port.
+    pub(super) fn at(port: u16, resolver: Arc<dyn Resolve>, route: RouteConfig, roots: TrustRoots) -> Self {
         Self(Arc::new(Inner {
             resolver,
             route,
@@ -135,13 +131,11 @@ impl Inner {
     }
 
     async fn tls_config(&self) -> Result<Arc<ClientConfig>, String> {
-        let roots = match &self.roots {
-            Some(roots) => roots.clone(),
-            // It reads files.
-            None => tokio::task::spawn_blocking(machine_roots)
-                .await
-                .map_err(|error| error.to_string())?,
-        };
+        let roots = self.roots.clone();
+        // It reads files.
+        let roots = tokio::task::spawn_blocking(move || roots.load())
+            .await
+            .map_err(|error| error.to_string())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| error.to_string())?;
@@ -149,14 +143,4 @@ impl Inner {
             builder.with_root_certificates(roots).with_no_client_auth(),
         ))
     }
-}
-
-fn machine_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in found.errors {
-        tracing::warn!("trusted roots: {error}");
-    }
-    roots.add_parsable_certificates(found.certs);
-    roots
 }

@@ -227,12 +227,7 @@ async fn a_kept_plaintext_session_is_not_used_for_a_domain_that_enforces_tls() {
     names.set_texts("_mta-sts.d.example", Ok(&["v=STSv1; id=1;"]));
     let (names, config) = (Arc::new(names), on_loopback(config()));
     let policy = OneText("version: STSv1\nmode: enforce\nmx: host.example\nmax_age: 9\n");
-    let routes = Routes::new(
-        names.clone(),
-        config.route.clone(),
-        String::new(),
-        config.connect_timeout,
-    );
+    let routes = Routes::new(names.clone(), &config);
     let routes = routes.with_policies(PolicyCache::new(names, Arc::new(policy)));
     let agent = SmtpAgent::over(config, Arc::new(routes));
     let hop = |domain| NextHop::mx(domain, port).unwrap();

@@ -2,12 +2,18 @@
 
 use super::super::{RouteConfig, Routes};
 use super::Names;
+use crate::client::SmtpConfig;
 use crate::client::sts::PolicyCache;
 use crate::client::sts::tests::OneText;
 use spool_core::NextHop;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+
+fn relay(route: RouteConfig) -> SmtpConfig {
+    let mut config = SmtpConfig::default();
+    (config.route, config.hostname) = (route, "relay.example".to_owned());
+    config
+}
 
 /// The way to `hop`, host by host: `host address..`, or the reply of what is passed over.
 async fn way(
@@ -17,12 +23,7 @@ async fn way(
     recipients_own: bool,
 ) -> (Vec<String>, Arc<Names>) {
     let names = Arc::new(names);
-    let routes = Routes::new(
-        names.clone(),
-        config,
-        "relay.example".to_owned(),
-        Duration::from_secs(30),
-    );
+    let routes = Routes::new(names.clone(), &relay(config));
     let hop: NextHop = hop.parse().unwrap();
     let mut route = routes.to(&hop, recipients_own).await;
     let mut found = Vec::new();
@@ -72,12 +73,7 @@ async fn exchangers_are_tried_by_preference_and_looked_up_when_their_turn_comes(
     ];
     assert_eq!(way_to(three(), D).await, expected);
     let names = Arc::new(three());
-    let routes = Routes::new(
-        names.clone(),
-        RouteConfig::default(),
-        "relay.example".to_owned(),
-        Duration::from_secs(30),
-    );
+    let routes = Routes::new(names.clone(), &relay(RouteConfig::default()));
     let mut route = routes.to(&D.parse().unwrap(), true).await;
     assert!(route.next().await.unwrap().is_ok());
     assert_eq!(names.asked(), ["mx d.example", "host a.example"]);
@@ -298,13 +294,7 @@ async fn under_an_enforced_policy_only_its_hosts_are_tried_and_only_with_verifie
         let names = Arc::new(three());
         names.set_texts("_mta-sts.d.example", Ok(&["v=STSv1; id=1;"]));
         let policies = PolicyCache::new(names.clone(), Arc::new(OneText(text)));
-        let routes = Routes::new(
-            names,
-            RouteConfig::default(),
-            "relay.example".to_owned(),
-            Duration::from_secs(30),
-        );
-        let routes = routes.with_policies(policies);
+        let routes = Routes::new(names, &relay(RouteConfig::default())).with_policies(policies);
         let mut route = routes.to(&D.parse().unwrap(), true).await;
         for expected in expected {
             match route.next().await.unwrap() {

@@ -1,10 +1,10 @@
 //! The fetch, against a server with a certificate on loopback.
 
 use super::super::{Fetch, HttpsFetch};
-use crate::client::resolve::RouteConfig;
 use crate::client::resolve::tests::Names;
+use crate::client::resolve::{RouteConfig, Routes};
+use crate::client::{SmtpConfig, TrustRoots};
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-use rustls::RootCertStore;
 use rustls::pki_types::PrivateKeyDer;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,15 +12,20 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 /// A server whose certificate is for `name`, and what a client has to trust. It answers every request with `reply`.
-async fn server(name: &str, reply: Vec<u8>) -> (u16, RootCertStore) {
+async fn server(name: &str, reply: Vec<u8>) -> (u16, TrustRoots) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (port, serve(listener, name, reply))
+}
+
+fn serve(listener: TcpListener, name: &str, reply: Vec<u8>) -> TrustRoots {
     let mut root = CertificateParams::new(Vec::new()).unwrap();
     root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
     let leaf = leaf.signed_by(&key, &root).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(root.der().clone()).unwrap();
+    let roots = TrustRoots::Only(vec![root.der().clone()]);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -30,8 +35,6 @@ async fn server(name: &str, reply: Vec<u8>) -> (u16, RootCertStore) {
         .with_single_cert(vec![leaf.der().clone()], key)
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
@@ -53,7 +56,7 @@ async fn server(name: &str, reply: Vec<u8>) -> (u16, RootCertStore) {
             });
         }
     });
-    (port, roots)
+    roots
 }
 
 fn reply(status: &str, kind: &str, body: &str) -> Vec<u8> {
@@ -61,13 +64,13 @@ fn reply(status: &str, kind: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}").into()
 }
 
-async fn fetch(port: u16, roots: RootCertStore, on_loopback: bool) -> Result<String, String> {
+async fn fetch(port: u16, roots: TrustRoots, on_loopback: bool) -> Result<String, String> {
     let names = Names::default().host("mta-sts.d.example", &["127.0.0.1"]);
     let mut route = RouteConfig::default();
     if on_loopback {
         route.ignored_networks.clear();
     }
-    HttpsFetch::with(Arc::new(names), route, port, Some(roots))
+    HttpsFetch::at(port, Arc::new(names), route, roots)
         .fetch("d.example")
         .await
 }
@@ -126,4 +129,29 @@ async fn a_policy_host_on_loopback_is_not_asked() {
     let (port, roots) = server("mta-sts.d.example", reply("200 OK", "text/plain", "x")).await;
     let error = fetch(port, roots, false).await.unwrap_err();
     assert!(error.contains("no address"), "{error}");
+}
+
+#[tokio::test]
+async fn the_authorities_of_the_configuration_count() {
+    const HOST: &str = "127.4.4.3";
+    let Ok(listener) = TcpListener::bind((HOST, 443)).await else {
+        println!("skipped: this user may not listen on port 443");
+        return;
+    };
+    let text = "version: STSv1\nmode: enforce\nmx: other.example\nmax_age: 9\n";
+    let roots = serve(listener, "mta-sts.d.example", reply("200 OK", "text/plain", text));
+    // Only whoever has the policy knows that it does not name the exchanger.
+    for (roots, is_passed_over) in [(roots, true), (TrustRoots::System, false)] {
+        let names = Names::default()
+            .mx("d.example", &[(1, "host.example")])
+            .host("host.example", &["192.0.2.1"])
+            .host("mta-sts.d.example", &[HOST]);
+        names.set_texts("_mta-sts.d.example", Ok(&["v=STSv1; id=1;"]));
+        let mut config = SmtpConfig::default();
+        (config.route.mta_sts, config.tls_roots) = (true, roots);
+        config.route.ignored_networks.clear();
+        let routes = Routes::new(Arc::new(names), &config);
+        let mut route = routes.to(&"mx:d.example:25".parse().unwrap(), true).await;
+        assert_eq!(route.next().await.unwrap().is_err(), is_passed_over);
+    }
 }

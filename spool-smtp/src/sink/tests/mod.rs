@@ -1,15 +1,21 @@
 //! The sink over real sockets.
 
+mod tls;
+
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 async fn started(script: &str, ledger: Option<PathBuf>) -> (SocketAddr, watch::Sender<bool>) {
-    let config = SinkConfig {
+    started_with(SinkConfig {
         script: script.parse().unwrap(),
         ledger,
         ..SinkConfig::default()
-    };
+    })
+    .await
+}
+
+async fn started_with(config: SinkConfig) -> (SocketAddr, watch::Sender<bool>) {
     let sink = Sink::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
     let address = sink.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
@@ -66,7 +72,7 @@ async fn it_takes_everything_and_notes_it_before_it_says_so() {
 
 #[tokio::test]
 async fn it_does_what_its_script_says() {
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 14] = [
         ("connect reply-close 554 no", &["554"]),
         (
             "ehlo reply 502 no",
@@ -94,8 +100,21 @@ async fn it_does_what_its_script_says() {
             &["220", "250", "250", "250", "354", "250", "221"],
         ),
         (
-            "mail delay 1ms",
+            "mail delay 1ms\nrcpt drip 1ms 250 slowly\ndata delay 1ms",
             &["220", "250", "250", "250", "354", "250", "221"],
+        ),
+        (
+            "ehlo lines 300 250 SIZE\nbody slow 1ms",
+            &["220", "250", "250", "250", "354", "250", "221"],
+        ),
+        (
+            "body reply-close 421 enough",
+            &["220", "250", "250", "250", "354", "421"],
+        ),
+        ("body reset", &["220", "250", "250", "250", "354"]),
+        (
+            "body reply 451 what\ndot reply 550 never",
+            &["220", "250", "250", "250", "354", "451", "550", "221"],
         ),
     ];
     for (script, expected) in cases {
@@ -112,4 +131,34 @@ async fn extensions_can_be_hidden() {
         !said.contains("PIPELINING") && !said.contains("SIZE") && said.contains("8BITMIME"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn the_ledger_has_what_was_taken_in_whatever_way_it_is_told() {
+    for (script, taken) in [
+        ("dot reply-close 250 taken", 1),
+        ("dot drip 1ms 250 taken", 1),
+        ("rcpt delay 1ms\ndot delay 1ms", 1),
+        ("rcpt drip 1ms 250 taken", 1),
+        ("dot close", 0),
+        ("dot drip 1ms 451 not taken", 0),
+        ("rcpt drip 1ms 550 not taken", 0),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = dir.path().join("ledger");
+        let (address, _stop) = started(script, Some(ledger.clone())).await;
+        talk(address, MAIL.as_bytes()).await;
+        let lines = std::fs::read_to_string(&ledger).unwrap();
+        assert_eq!(lines.lines().count(), taken, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_without_end_is_said_for_as_long_as_somebody_listens() {
+    for script in ["connect endless 220-x\\r\\n", "connect endless x"] {
+        let (address, _stop) = started(script, None).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut said = vec![0; 10_000_000];
+        stream.read_exact(&mut said).await.unwrap();
+    }
 }

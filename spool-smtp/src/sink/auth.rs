@@ -1,0 +1,71 @@
+//! AUTH at the sink (RFC 4954): PLAIN and LOGIN, for the one user that it knows.
+
+use super::script::Stage;
+use super::session::{Flow, Session};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::io;
+
+/// `Username:` and `Password:`, as everybody asks.
+const USERNAME: &[u8] = b"334 VXNlcm5hbWU6\r\n";
+const PASSWORD: &[u8] = b"334 UGFzc3dvcmQ6\r\n";
+
+impl Session<'_> {
+    /// Has name and password told, and then answers as its stage has it.
+    pub(super) async fn auth(&mut self, rest: &str) -> io::Result<Flow> {
+        let mut words = rest.split_whitespace();
+        let mechanism = words.next().unwrap_or_default().to_ascii_uppercase();
+        let initial = words.next().map(str::to_owned);
+        let told = match mechanism.as_str() {
+            "PLAIN" => self.told(initial, b"334 \r\n").await?.map(|told| plain(&told)),
+            "LOGIN" => match self.told(initial, USERNAME).await? {
+                Some(user) => self
+                    .told(None, PASSWORD)
+                    .await?
+                    .map(|secret| Some((user, secret))),
+                None => None,
+            },
+            _ => Some(None),
+        };
+        let Some(told) = told else {
+            self.out.extend_from_slice(b"501 5.7.0 cancelled\r\n");
+            return Ok(Flow::On);
+        };
+        let usual: &[u8] = match (&self.shared.config.login, told) {
+            (None, _) => b"503 5.5.1 nobody is asked who he is\r\n",
+            (Some(_), _) if !matches!(mechanism.as_str(), "PLAIN" | "LOGIN") => {
+                b"504 5.5.4 no such mechanism\r\n"
+            }
+            (Some(login), Some(told)) if *login == told => b"235 2.7.0 welcome\r\n",
+            (Some(_), _) => b"535 5.7.8 wrong name or password\r\n",
+        };
+        let answer = self.answer(Stage::Auth, "", usual);
+        self.is_known |= answer.class() == b'2';
+        Ok(self.give(answer).await?.into())
+    }
+
+    /// What the client tells, decoded, after `challenge` unless it has told it already; `None` when it tells nothing.
+    async fn told(&mut self, initial: Option<String>, challenge: &[u8]) -> io::Result<Option<String>> {
+        let told = match initial {
+            Some(told) => told,
+            None => {
+                self.out.extend_from_slice(challenge);
+                match self.next_line().await? {
+                    Some(line) => String::from_utf8_lossy(line.trim_ascii_end()).into_owned(),
+                    None => return Ok(None),
+                }
+            }
+        };
+        if told == "*" {
+            return Ok(None);
+        }
+        let decoded = STANDARD.decode(told).unwrap_or_default();
+        Ok(Some(String::from_utf8_lossy(&decoded).into_owned()))
+    }
+}
+
+/// Name and password of RFC 4616: an authorization identity that may be empty, NUL, name, NUL, password.
+fn plain(told: &str) -> Option<(String, String)> {
+    let mut parts = told.split('\0').skip(1);
+    Some((parts.next()?.to_owned(), parts.next()?.to_owned()))
+}

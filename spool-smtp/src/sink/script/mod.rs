@@ -1,0 +1,274 @@
+//! The sink's script: lines of `STAGE CONDITION... ACTION`, the first that matches wins. See `docs/sink-script.md`.
+//!
+//! Here is what a script means; `parse` reads it. What conditions count is kept for each line apart, and bounded.
+
+mod parse;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// The most triples of line, sender and recipient that `first=` remembers.
+const MAX_PAIRS: usize = 1_000_000;
+
+/// What is wrong with a script, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("line {line}: {text}")]
+pub struct ScriptError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub text: String,
+}
+
+/// Where in a session a rule applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Connect,
+    /// In place of the handshake.
+    Tls,
+    Ehlo,
+    Helo,
+    StartTls,
+    /// When name and password have come.
+    Auth,
+    Mail,
+    Rcpt,
+    Data,
+    /// When the first bytes of the text have come.
+    Body,
+    Dot,
+    Rset,
+    Quit,
+}
+
+/// Which certificate the sink shows, if not its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Flaw {
+    Expired,
+    SelfSigned,
+    OtherName,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    /// These bytes, CRLF included.
+    Say(Vec<u8>),
+    /// These bytes, one at a time.
+    Drip(Vec<u8>, Duration),
+    /// The same bytes over and over.
+    Endless(Vec<u8>),
+    /// These bytes, then the end of the connection.
+    SayAndClose(Vec<u8>),
+    /// What would be done anyhow, later.
+    Delay(Duration),
+    /// Nothing, for ever.
+    Hang,
+    /// The end of the connection.
+    Close,
+    /// The end of it with RST.
+    Reset,
+    /// What would be done anyhow, without these words in the reply to EHLO.
+    Hide(Vec<String>),
+    /// The text, a little each time.
+    Slow(Duration),
+    /// The handshake, with this certificate.
+    Certificate(Flaw),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Condition {
+    From(String),
+    To(String),
+    Nth(u64),
+    Tls(bool),
+    Over(usize),
+    First(u64),
+    Rate(u64),
+    Share(f64),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Rule {
+    stage: Stage,
+    /// Those that count come last: only what all others hold for is counted.
+    conditions: Vec<Condition>,
+    action: Action,
+}
+
+/// A whole script. The empty one takes everything.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Script(Vec<Rule>);
+
+/// What the rules are asked about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment<'m> {
+    pub(super) stage: Stage,
+    pub(super) from: &'m str,
+    pub(super) to: &'m str,
+    /// Connections open, this one included.
+    pub(super) open: usize,
+    /// Whether this one is under TLS.
+    pub(super) tls: bool,
+}
+
+/// What conditions remember over all sessions, by the place of their line.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    messages: AtomicU64,
+    dice: AtomicU64,
+    pairs: Mutex<HashMap<(usize, String, String), u64>>,
+    seconds: Mutex<HashMap<usize, (Instant, u64)>>,
+}
+
+impl Script {
+    /// Whether every message is taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The action for a moment, if a rule speaks of it.
+    pub(super) fn action(&self, moment: Moment<'_>, memory: &Memory) -> Option<&Action> {
+        if self.0.is_empty() {
+            return None;
+        }
+        if moment.stage == Stage::Mail {
+            memory.messages.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut rules = self.0.iter().enumerate();
+        let found = rules.find(|(line, rule)| {
+            let mut conditions = rule.conditions.iter();
+            rule.stage == moment.stage && conditions.all(|condition| condition.holds(*line, moment, memory))
+        });
+        found.map(|(_, rule)| &rule.action)
+    }
+}
+
+impl Condition {
+    const fn counts(&self) -> bool {
+        matches!(self, Self::First(_) | Self::Rate(_) | Self::Share(_))
+    }
+
+    fn holds(&self, line: usize, moment: Moment<'_>, memory: &Memory) -> bool {
+        match self {
+            Self::From(glob) => matches_glob(glob.as_bytes(), moment.from.as_bytes()),
+            Self::To(glob) => matches_glob(glob.as_bytes(), moment.to.as_bytes()),
+            Self::Nth(n) => memory.messages.load(Ordering::Relaxed) == *n,
+            Self::Tls(wanted) => moment.tls == *wanted,
+            Self::Over(limit) => moment.open > *limit,
+            Self::First(n) => memory.count_pair(line, moment) <= *n,
+            Self::Rate(limit) => memory.count_in_second(line) > *limit,
+            Self::Share(share) => memory.roll() < *share,
+        }
+    }
+}
+
+impl Memory {
+    /// How often this pair of sender and recipient has come to the line.
+    fn count_pair(&self, line: usize, moment: Moment<'_>) -> u64 {
+        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        if pairs.len() >= MAX_PAIRS {
+            pairs.clear();
+        }
+        let pair = (line, moment.from.to_owned(), moment.to.to_owned());
+        let seen = pairs.entry(pair).or_default();
+        *seen += 1;
+        *seen
+    }
+
+    /// How often the line was asked within the second.
+    fn count_in_second(&self, line: usize) -> u64 {
+        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let (start, seen) = seconds.entry(line).or_insert_with(|| (Instant::now(), 0));
+        if start.elapsed() >= Duration::from_secs(1) {
+            (*start, *seen) = (Instant::now(), 0);
+        }
+        *seen += 1;
+        *seen
+    }
+
+    /// From 0 to 1, the same sequence in every run (splitmix64).
+    #[allow(clippy::cast_precision_loss, reason = "53 bits are kept")]
+    fn roll(&self) -> f64 {
+        let mut z = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// `*` stands for anything, without regard to case.
+fn matches_glob(glob: &[u8], text: &[u8]) -> bool {
+    let (mut g, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match glob.get(g) {
+            Some(b'*') => {
+                star = Some((g + 1, t));
+                g += 1;
+            }
+            Some(byte) if text.get(t).is_some_and(|c| c.eq_ignore_ascii_case(byte)) => {
+                (g, t) = (g + 1, t + 1)
+            }
+            Some(_) | None => match star {
+                Some((after, from)) => {
+                    (g, t) = (after, from + 1);
+                    star = Some((after, from + 1));
+                }
+                None => return false,
+            },
+        }
+    }
+    glob.get(g..).unwrap_or_default().iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(script: &Script, memory: &Memory, stage: Stage, from: &str, to: &str) -> bool {
+        let moment = Moment {
+            stage,
+            from,
+            to,
+            open: 1,
+            tls: false,
+        };
+        script.action(moment, memory).is_some()
+    }
+
+    #[test]
+    fn conditions_hold_when_they_should() {
+        let script: Script = "rcpt first=1 from=*@a.example reply 451 later\nrcpt to=B@* reply 550 no\nmail tls=yes hang\nmail tls=no hang"
+            .parse()
+            .unwrap();
+        let memory = Memory::default();
+        let ask = |from, to| asked(&script, &memory, Stage::Rcpt, from, to);
+        assert!(
+            ask("x@a.example", "y@c") && !ask("x@a.example", "y@c"),
+            "greylisted once"
+        );
+        assert!(ask("x@z", "b@c") && !ask("x@z", "bb@c"));
+        assert!(
+            matches_glob(b"*a*b", b"xxaybzb") && !matches_glob(b"*a*b", b"xxaybz") && matches_glob(b"*", b"")
+        );
+        assert!(asked(&script, &memory, Stage::Mail, "", ""), "not under TLS");
+    }
+
+    #[test]
+    fn each_line_counts_for_itself_and_only_what_its_other_conditions_hold_for() {
+        let text = "connect first=1 close\nehlo first=1 close\nmail first=1 from=b@* hang\nmail rate=1 from=c@* hang\nrset rate=1 hang";
+        let script: Script = text.parse().unwrap();
+        let memory = Memory::default();
+        let ask = |stage, from| asked(&script, &memory, stage, from, "");
+        for stage in [Stage::Connect, Stage::Ehlo] {
+            assert!(ask(stage, "") && !ask(stage, ""), "{stage:?}");
+        }
+        assert!(!ask(Stage::Mail, "a@x") && ask(Stage::Mail, "b@x") && !ask(Stage::Mail, "b@x"));
+        assert!(!ask(Stage::Rset, "") && ask(Stage::Rset, ""));
+        assert!(!ask(Stage::Mail, "c@x") && ask(Stage::Mail, "c@x"));
+    }
+}

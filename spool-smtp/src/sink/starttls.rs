@@ -1,0 +1,74 @@
+//! STARTTLS and the handshake at the sink, and what a script has in their place.
+
+use super::script::{Action, Flaw, Stage};
+use super::session::{Flow, Session};
+use super::tls::TlsMode;
+use std::io;
+
+impl Session<'_> {
+    /// Whether TLS is still to come, in this way.
+    pub(super) fn has_tls(&self, mode: TlsMode) -> bool {
+        let tls = self.shared.config.tls.as_ref();
+        tls.is_some_and(|tls| tls.mode() == mode) && !self.stream.is_tls()
+    }
+
+    /// STARTTLS. A script may say more in its 220 than belongs there; the handshake follows all the same.
+    pub(super) async fn start_tls(&mut self) -> io::Result<Flow> {
+        let usual: &[u8] = match self.has_tls(TlsMode::StartTls) {
+            true => b"220 2.0.0 go ahead\r\n",
+            false => b"454 4.7.0 no TLS here\r\n",
+        };
+        let answer = self.answer(Stage::StartTls, "", usual);
+        let goes_over = answer.class() == b'2';
+        if !self.give(answer).await? {
+            return Ok(Flow::End);
+        }
+        if !goes_over {
+            return Ok(Flow::On);
+        }
+        self.flush().await?;
+        // Nothing that came in the clear may pass for something that came under TLS.
+        if !self.input.is_empty() {
+            return Ok(Flow::End);
+        }
+        self.handshake().await
+    }
+
+    /// The handshake, or what the script has in its place: then the connection ends.
+    pub(super) async fn handshake(&mut self) -> io::Result<Flow> {
+        let shared = self.shared;
+        let answer = self.answer(Stage::Tls, "", &b""[..]);
+        let flaw: Option<Flaw> = match answer.action {
+            None => None,
+            Some(Action::Certificate(flaw)) => Some(*flaw),
+            Some(Action::Delay(span)) => {
+                tokio::time::sleep(*span).await;
+                None
+            }
+            Some(
+                Action::Say(_)
+                | Action::Drip(..)
+                | Action::Endless(_)
+                | Action::SayAndClose(_)
+                | Action::Hang
+                | Action::Close
+                | Action::Reset
+                | Action::Hide(_)
+                | Action::Slow(_),
+            ) => {
+                // Once the peer has begun: closing before its first bytes are read would be an RST.
+                self.read().await?;
+                self.give(answer).await?;
+                return Ok(Flow::End);
+            }
+        };
+        let Some(tls) = &shared.config.tls else {
+            return Ok(Flow::End);
+        };
+        let patience = shared.config.idle_timeout;
+        self.stream.upgrade(tls.acceptor(flaw), patience).await?;
+        self.clear();
+        self.is_known = false;
+        Ok(Flow::On)
+    }
+}
