@@ -23,3 +23,4 @@ mod kill;
 mod lock;
 mod next_hops;
 mod queue_commands;
+mod servers;
