@@ -6,7 +6,7 @@ use crate::config::{Client, Config, Login, Own, Secret};
 use crate::failure::Failure;
 use crate::routes::Routes;
 use spool_core::NextHop;
-use spool_smtp::client::{Credentials, Lookup, RouteConfig, SmtpConfig, TrustRoots};
+use spool_smtp::client::{Credentials, Lookup, RouteConfig, SmtpConfig, TrustAnchors, TrustRoots};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Fai
     let limits = &config.client;
     let mut client = SmtpConfig::default();
     client.hostname.clone_from(&config.hostname);
-    client.route = route(config);
+    client.route = route(config)?;
     client.tls = limits.tls;
     if let Some(path) = &limits.tls_roots {
         let read = std::fs::read(path).map_err(|error| refuse(path, &error))?;
@@ -75,11 +75,16 @@ fn read(login: &Login) -> Result<Credentials, Failure> {
     Ok(made.over(login.security))
 }
 
-fn route(config: &Config) -> RouteConfig {
+fn route(config: &Config) -> Result<RouteConfig, Failure> {
     let mut route = RouteConfig::default();
     route.dns_servers.clone_from(&config.route.dns_servers);
     route.listeners.clone_from(&config.smtp);
     route.mta_sts = config.client.mta_sts;
+    route.dane = config.client.dane;
+    if let Some(path) = &config.client.dnssec_anchors {
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(path, &error))?;
+        route.trust_anchors = TrustAnchors::from_text(&text).map_err(|error| refuse(path, &error))?;
+    }
     route.ignored_networks.clone_from(&config.route.ignore_networks);
     for own in &config.route.own {
         match own {
@@ -87,5 +92,5 @@ fn route(config: &Config) -> RouteConfig {
             Own::Address(address) => route.own_addresses.push(*address),
         }
     }
-    route
+    Ok(route)
 }

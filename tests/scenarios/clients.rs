@@ -1,14 +1,8 @@
-//! Clients and servers from other hands: lettre's own transport and mail-send bring mail in, mailin takes it.
+//! Clients from other hands: lettre's own transport and mail-send bring mail in.
 
 use lettre::Transport;
-use mailin_embedded::response::OK;
-use mailin_embedded::{Handler, Response, Server, SslConfig};
 use spool_tests::capture::Capture;
-use spool_tests::mails::own;
-use spool_tests::process::{PATIENCE, Running, serve};
-use spool_tests::raw::RawClient;
-use std::net::TcpListener;
-use std::sync::mpsc::{self, Sender};
+use spool_tests::process::{Running, serve};
 
 fn relay() -> (tempfile::TempDir, Capture, Running) {
     let dir = tempfile::tempdir().unwrap();
@@ -65,64 +59,5 @@ fn mail_send_sends_through_the_relay() {
         let arrived = capture.message();
         assert_eq!(arrived.rcpt.len(), 2);
         assert_eq!(arrived.without_trace(), [body, &b"\r\n"[..]].concat());
-    }
-}
-
-#[derive(Clone)]
-struct Mailin {
-    body: Vec<u8>,
-    tell: Sender<Vec<u8>>,
-}
-
-impl Handler for Mailin {
-    fn data(&mut self, buf: &[u8]) -> std::io::Result<()> {
-        self.body.extend_from_slice(buf);
-        Ok(())
-    }
-
-    fn data_end(&mut self) -> Response {
-        self.tell.send(std::mem::take(&mut self.body)).unwrap();
-        OK
-    }
-}
-
-#[test]
-fn mailin_takes_what_the_relay_delivers() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let next_hop = listener.local_addr().unwrap().to_string();
-    let (tell, told) = mpsc::channel();
-    let mut mailin = Server::new(Mailin {
-        body: Vec::new(),
-        tell,
-    });
-    mailin.with_name("mailin.example").with_tcp_listener(listener);
-    mailin.with_ssl(SslConfig::None).unwrap();
-    std::thread::spawn(move || mailin.serve().unwrap());
-
-    let dir = tempfile::tempdir().unwrap();
-    let server = serve(&dir.path().join("spool"), &[&next_hop], &[]);
-    // It offers no 8BITMIME, and its line buffer is small.
-    let mails: Vec<_> = own()
-        .into_iter()
-        .filter(|(_, mail)| mail.is_ascii() && mail.len() < 60_000 && mail.ends_with(b"\r\n"))
-        .collect();
-    assert!(mails.len() > 20);
-    let mut client = RawClient::hello(server.smtp());
-    for (name, mail) in mails {
-        assert_eq!(
-            client
-                .transaction("ada@example.org", &["bob@example.net"], &mail)
-                .unwrap()
-                .0,
-            250,
-            "{name}"
-        );
-        let arrived = told
-            .recv_timeout(PATIENCE)
-            .unwrap_or_else(|_| panic!("{name} did not arrive\n{}", server.log()));
-        assert!(
-            arrived.starts_with(b"Received: ") && arrived.ends_with(&mail),
-            "{name} was altered"
-        );
     }
 }

@@ -25,4 +25,5 @@ mod network;
 mod next_hops;
 mod peers;
 mod queue_commands;
+mod servers;
 mod sink;

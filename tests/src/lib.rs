@@ -9,6 +9,7 @@
     reason = "a test harness panics"
 )]
 
+pub mod authority;
 pub mod capture;
 pub mod http;
 pub mod mails;

@@ -16,6 +16,8 @@ pub(super) fn client(section: Section<'_, '_>) -> Client {
         implicit_tls_ports: section.list("implicit_tls_ports", vec![465], number(1)),
         plaintext_memory: section.get("plaintext_memory", minutes(10), span),
         mta_sts: section.get("mta_sts", false, flag),
+        dane: section.get("dane", false, flag),
+        dnssec_anchors: section.get("dnssec_anchors", None, path),
         source_addresses: section.list("source_addresses", Vec::new(), parsed),
         logins: logins(&section),
         connections: section.get("connections", 500, number(1)),

@@ -55,6 +55,9 @@ pub(crate) struct Client {
     pub(crate) implicit_tls_ports: Vec<u16>,
     pub(crate) plaintext_memory: Duration,
     pub(crate) mta_sts: bool,
+    pub(crate) dane: bool,
+    /// DNSKEY records; `None`: the root zone's.
+    pub(crate) dnssec_anchors: Option<PathBuf>,
     pub(crate) source_addresses: Vec<IpAddr>,
     pub(crate) logins: Vec<Login>,
     pub(crate) connections: usize,

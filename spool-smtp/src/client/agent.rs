@@ -31,7 +31,11 @@ impl SmtpAgent {
     /// An agent with these limits, which finds hosts by DNS as [`RouteConfig`](super::RouteConfig) says. Opens nothing yet.
     #[must_use]
     pub fn new(config: SmtpConfig) -> Self {
-        let resolver = DnsResolver::new(&config.route.dns_servers);
+        let servers = &config.route.dns_servers;
+        let resolver = match config.route.dane {
+            true => DnsResolver::validating(servers, &config.route.trust_anchors),
+            false => DnsResolver::new(servers),
+        };
         Self::with_resolver(config, Arc::new(resolver))
     }
 

@@ -29,7 +29,8 @@ pub(super) async fn connect(
         Some(addresses) => addresses.clone(),
         None => {
             let found = routes.addresses(target.hop.host()).await;
-            found.map_err(|error| failed(format!("cannot resolve the name: {error}")))?
+            let found = found.map_err(|error| failed(format!("cannot resolve the name: {error}")));
+            found?.ips
         }
     };
     let port = target.hop.port();

@@ -2,6 +2,7 @@
 
 use super::config::SmtpConfig;
 use super::credentials::Credentials;
+use super::dane::Dane;
 use super::resolve::Target;
 use super::source::Source;
 use spool_core::{DestinationPolicy, Job, NextHop, TlsPolicy};
@@ -12,6 +13,8 @@ use std::sync::Arc;
 pub(super) struct Key {
     pub(super) hop: NextHop,
     pub(super) tls: TlsPolicy,
+    /// The certificates that DANE asks for: a session that was opened under other records is another one.
+    pub(super) dane: Option<Arc<Dane>>,
     pub(super) credentials: Option<Arc<Credentials>>,
     pub(super) source: Source,
     /// The destination, when it has a limit of its own: its sessions are then counted and kept apart from those that
@@ -38,8 +41,14 @@ impl Want {
     pub(super) fn new(target: &Target, job: &Job, policy: DestinationPolicy, config: &SmtpConfig) -> Self {
         let mut want = Self::to(target, &job.next_hops, policy, config);
         if job.envelope.parameters.requiretls {
-            // RFC 8689 section 4.2.1.
-            want.key.tls = TlsPolicy::Verify;
+            // RFC 8689 section 4.2.1: by DANE, or by the trusted roots.
+            let by_dane = want.key.dane.as_ref().is_some_and(|dane| dane.authenticates());
+            let least = if by_dane {
+                TlsPolicy::Required
+            } else {
+                TlsPolicy::Verify
+            };
+            want.key.tls = want.key.tls.max(least);
         }
         want
     }
@@ -62,6 +71,7 @@ impl Want {
             key: Key {
                 hop: target.hop.clone(),
                 tls: policy.tls.unwrap_or(config.tls).max(needed).max(target.tls),
+                dane: target.dane.clone(),
                 credentials,
                 source: Source::choose(&config.source_addresses, destination),
                 route: own.map(|_| Arc::clone(destination)),

@@ -17,6 +17,7 @@ fn want(host: &str, tls: TlsPolicy, limit: usize) -> Want {
         key: Key {
             hop,
             tls,
+            dane: None,
             credentials: None,
             source: Source::Any,
             route: None,

@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod connect;
 mod credentials;
+mod dane;
 mod delivery;
 mod key;
 mod ledger;
@@ -31,7 +32,11 @@ mod wire;
 pub use agent::SmtpAgent;
 pub use config::{Lookup, SmtpConfig};
 pub use credentials::{AuthSecurity, Credentials, CredentialsError};
-pub use resolve::{DnsResolver, Exchanger, LookupError, Resolve, RouteConfig};
+pub use dane::Tlsa;
+pub use resolve::{
+    Addresses, Answer, DnsResolver, Exchanger, LookupError, Resolve, RouteConfig, TrustAnchors,
+    TrustAnchorsError,
+};
 pub use roots::{TrustRoots, TrustRootsError};
 pub use snapshot::{DestinationSessions, PoolSnapshot};
 

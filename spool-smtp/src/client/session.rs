@@ -222,9 +222,11 @@ impl Session {
             return match policy {
                 TlsPolicy::None | TlsPolicy::Opportunistic => Ok(()),
                 TlsPolicy::Required | TlsPolicy::Verify => {
-                    let text = format!(
-                        "{NOT_OFFERED} the next hop does not offer STARTTLS, and the policy is \"{policy}\""
-                    );
+                    let why = match &opening.key.dane {
+                        None => format!("the policy is \"{policy}\""),
+                        Some(dane) => format!("{} has TLSA records", dane.base),
+                    };
+                    let text = format!("{NOT_OFFERED} the next hop does not offer STARTTLS, and {why}");
                     Err(ConnectError::refused(Stage::Tls, Reply::new(554, &text)).into())
                 }
             };
@@ -304,10 +306,7 @@ impl Session {
 async fn handshake(wire: &Wire, opening: &Opening<'_>) -> Result<TlsFacts, OpenError> {
     let Opening { key, config, tls, .. } = opening;
     wire.within(config.tls_timeout);
-    let insist = key.tls == TlsPolicy::Verify;
-    let upgraded = wire
-        .upgrade(|tcp| tls.handshake(tcp, key.hop.host(), insist))
-        .await;
+    let upgraded = wire.upgrade(|tcp| tls.handshake(tcp, key)).await;
     upgraded.map_err(|error| match error {
         // Replies smuggled in behind the 220 would be read as if they had come through TLS. Whoever does that is not
         // spoken to in plaintext instead.

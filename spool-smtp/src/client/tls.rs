@@ -3,6 +3,8 @@
 //! Whether a certificate counts is for the caller to say. The handshake's own signature is checked in any case: without
 //! it, not even the one certificate that was shown would mean anything.
 
+use super::dane::Dane;
+use super::key::Key;
 use super::roots::TrustRoots;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,6 +14,7 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CommonState, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
+use spool_core::TlsPolicy;
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpStream;
@@ -24,8 +27,7 @@ use tokio_rustls::client::TlsStream;
 pub(super) struct TlsFacts {
     version: &'static str,
     cipher: String,
-    /// Whether the certificate is valid for the peer's name, or why not.
-    pub(super) verified: Result<(), String>,
+    verdict: Verdict,
     /// SHA-256 of the peer's certificate.
     fingerprint: String,
 }
@@ -37,9 +39,27 @@ impl fmt::Display for TlsFacts {
             "{} {}, sha256:{}, ",
             self.version, self.cipher, self.fingerprint
         )?;
-        match &self.verified {
-            Ok(()) => f.write_str("verified"),
-            Err(why) => write!(f, "not verified: {why}"),
+        self.verdict.fmt(f)
+    }
+}
+
+/// What is known of the peer's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Verdict {
+    /// Whether it is valid for the peer's name by the trusted roots, or why not.
+    verified: Result<(), String>,
+    /// The kind of TLSA record that it was checked by, if there are such records.
+    dane: Option<String>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.verified, &self.dane) {
+            (Ok(()), None) => f.write_str("verified"),
+            (Ok(()), Some(dane)) => write!(f, "verified, {dane}"),
+            (Err(why), None) => write!(f, "not verified: {why}"),
+            // What the roots say of it is not what was asked.
+            (Err(_), Some(dane)) => f.write_str(dane),
         }
     }
 }
@@ -61,19 +81,26 @@ impl Tls {
         }
     }
 
-    /// A handshake with the peer that is called `host`. With `insist`, only a certificate that is valid for that name
-    /// will do.
+    /// A handshake with the peer of `key`. Only a certificate that is valid for its name will do where the policy is
+    /// `verify`, and only one that its TLSA records are about, where it has such.
     pub(super) async fn handshake(
         &self,
         tcp: TcpStream,
-        host: &str,
-        insist: bool,
+        key: &Key,
     ) -> Result<(TlsStream<TcpStream>, TlsFacts), String> {
+        let insist = key.tls == TlsPolicy::Verify;
+        // The records are those of this name, and so is the certificate (RFC 7672 section 8.1).
+        let host = key.dane.as_ref().map_or(key.hop.host(), |dane| &dane.base);
         let verifier = Arc::new(Verifier {
             authorities: self.authorities().await,
+            provider: Arc::clone(&self.provider),
             algorithms: self.provider.signature_verification_algorithms,
             insist,
-            verdict: Mutex::new(Err("no certificate was shown".to_owned())),
+            dane: key.dane.clone(),
+            verdict: Mutex::new(Verdict {
+                verified: Err("no certificate was shown".to_owned()),
+                dane: None,
+            }),
         });
         let name = match ServerName::try_from(host.to_owned()) {
             Ok(name) => name,
@@ -115,7 +142,7 @@ impl Tls {
     }
 }
 
-fn facts(connection: &CommonState, verified: Result<(), String>) -> TlsFacts {
+fn facts(connection: &CommonState, verdict: Verdict) -> TlsFacts {
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -130,7 +157,7 @@ fn facts(connection: &CommonState, verified: Result<(), String>) -> TlsFacts {
     TlsFacts {
         version,
         cipher,
-        verified,
+        verdict,
         fingerprint: certificate.map_or(String::new(), |der| fingerprint(der)),
     }
 }
@@ -147,13 +174,15 @@ fn fingerprint(der: &[u8]) -> String {
 #[derive(Debug)]
 struct Verifier {
     authorities: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
     algorithms: WebPkiSupportedAlgorithms,
     insist: bool,
-    verdict: Mutex<Result<(), String>>,
+    dane: Option<Arc<Dane>>,
+    verdict: Mutex<Verdict>,
 }
 
 impl Verifier {
-    fn verdict(&self) -> Result<(), String> {
+    fn verdict(&self) -> Verdict {
         self.verdict
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -174,8 +203,18 @@ impl ServerCertVerifier for Verifier {
             Some(known) => known.verify_server_cert(end_entity, intermediates, name, ocsp, now),
             None => Err(Error::General("there are no trusted roots".to_owned())),
         };
-        let verdict = checked.as_ref().map(drop).map_err(Error::to_string);
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
+        let dane = match &self.dane {
+            None => Ok(None),
+            Some(dane) if !dane.authenticates() => Ok(Some("dane without a usable record".to_owned())),
+            Some(dane) => dane
+                .check(end_entity, intermediates, now, &self.provider)
+                .map(|record| Some(format!("dane {record}"))),
+        };
+        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Verdict {
+            verified: checked.as_ref().map(drop).map_err(Error::to_string),
+            dane: dane.clone().ok().flatten(),
+        };
+        dane?;
         match checked {
             Err(error) if self.insist => Err(error),
             Ok(_) | Err(_) => Ok(ServerCertVerified::assertion()),

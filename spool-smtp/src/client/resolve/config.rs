@@ -1,5 +1,6 @@
 //! What finding the way needs to know about this host and its surroundings.
 
+use super::anchors::TrustAnchors;
 use crate::server::Network;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -21,6 +22,13 @@ pub struct RouteConfig {
     pub ignored_networks: Vec<Network>,
     /// Whether domains are asked for their MTA-STS policies (RFC 8461).
     pub mta_sts: bool,
+    /// Whether hosts are held to the TLSA records that DNSSEC proves for them (RFC 7672). It has [`DnsResolver`] validate
+    /// every answer: name servers that do not hand out signatures then answer nothing for signed domains.
+    ///
+    /// [`DnsResolver`]: super::DnsResolver
+    pub dane: bool,
+    /// The keys at which that begins.
+    pub trust_anchors: TrustAnchors,
 }
 
 impl Default for RouteConfig {
@@ -32,6 +40,8 @@ impl Default for RouteConfig {
             own_addresses: Vec::new(),
             listeners: Vec::new(),
             mta_sts: false,
+            dane: false,
+            trust_anchors: TrustAnchors::default(),
             ignored_networks: ignored
                 .iter()
                 .filter_map(|network| network.parse().ok())

@@ -1,14 +1,20 @@
 //! [`Resolve`] by DNS, with hickory: a cache of answers with bounds on their age and number, and the system's hosts file.
 //!
+//! With trust anchors it validates every answer by itself; the AD bit of a name server is never looked at. What it finds in the
+//! hosts file is not proved.
+//!
 //! A name without a dot is the system's to resolve: hosts file, search list, and whatever else it is told to ask.
 
-use super::{Exchanger, LookupError, Resolve};
+use super::proof::{Followed, follow};
+use super::{Addresses, Answer, Exchanger, LookupError, Resolve, TrustAnchors};
+use crate::client::dane::Tlsa;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::op::Query;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::dnssec::Proof;
+use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use spool_core::{BoxFuture, harmless};
@@ -37,6 +43,7 @@ pub struct DnsResolver(Arc<Inner>);
 struct Inner {
     hickory: Result<TokioResolver, String>,
     hosts: Hosts,
+    validates: bool,
 }
 
 impl DnsResolver {
@@ -44,11 +51,21 @@ impl DnsResolver {
     /// this host, as the system itself does. Both files are read here, once.
     #[must_use]
     pub fn new(servers: &[SocketAddr]) -> Self {
-        Self::with_options(servers, |_| {})
+        Self::with_options(servers, None, |_| {})
+    }
+
+    /// One that proves what it is told by DNSSEC, from `anchors`: an answer that is not what its zone has signed is none.
+    #[must_use]
+    pub fn validating(servers: &[SocketAddr], anchors: &TrustAnchors) -> Self {
+        Self::with_options(servers, Some(anchors), |_| {})
     }
 
     /// The same, with the options as `change` leaves them.
-    pub(super) fn with_options(servers: &[SocketAddr], change: impl FnOnce(&mut ResolverOpts)) -> Self {
+    pub(super) fn with_options(
+        servers: &[SocketAddr],
+        anchors: Option<&TrustAnchors>,
+        change: impl FnOnce(&mut ResolverOpts),
+    ) -> Self {
         let (config, mut options) = match servers {
             [] => system_conf::read_system_conf().unwrap_or_else(|error| {
                 tracing::warn!("/etc/resolv.conf: {error}; asking a name server on this host");
@@ -68,11 +85,16 @@ impl DnsResolver {
         };
         bound(&mut options);
         change(&mut options);
-        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        let hickory = builder.with_options(options).build();
+        let mut builder =
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+        if let Some(anchors) = anchors {
+            builder = builder.with_trust_anchor(anchors.keys());
+        }
+        let hickory = builder.build();
         Self(Arc::new(Inner {
             hickory: hickory.map_err(|error| error.to_string()),
             hosts: Hosts::from_system().unwrap_or_default(),
+            validates: anchors.is_some(),
         }))
     }
 }
@@ -97,45 +119,69 @@ fn bound(options: &mut ResolverOpts) {
     options.edns0 = true;
     // The hosts file is asked first, and here.
     options.use_hosts_file = ResolveHosts::Never;
+    // What is proved is proved alias by alias.
+    options.preserve_intermediates = true;
 }
 
 impl Inner {
-    /// The records of `name` that `take` takes.
+    /// What `read` makes of the records of `name`.
     async fn ask<T>(
         &self,
         name: Name,
         kind: RecordType,
-        take: impl Fn(&RData) -> Option<T>,
-    ) -> Result<Vec<T>, LookupError> {
+        read: impl FnOnce(&Followed<'_>) -> T,
+    ) -> Result<T, LookupError> {
         let hickory = self.hickory.as_ref();
         let hickory = hickory.map_err(|error| LookupError::Temporary(error.clone()))?;
         let answer = hickory
-            .lookup(name, kind)
+            .lookup(name.clone(), kind)
             .await
             .map_err(|error| failure(&error))?;
-        let found: Vec<T> = answer
-            .answers()
-            .iter()
-            .filter_map(|record| take(&record.data))
-            .collect();
-        if found.is_empty() {
+        let followed = follow(&name, kind, answer.answers(), self.validates)?;
+        if followed.records.is_empty() {
             Err(LookupError::NoData)
         } else {
-            Ok(found)
+            Ok(read(&followed))
         }
     }
 
-    async fn family(&self, name: Name, kind: RecordType) -> Result<Vec<IpAddr>, LookupError> {
-        let mut addresses = self.ask(name, kind, RData::ip_addr).await?;
+    /// Those records that `take` takes.
+    async fn records<T>(
+        &self,
+        name: Name,
+        kind: RecordType,
+        take: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Answer<T>, LookupError> {
+        let read = |followed: &Followed<'_>| Answer {
+            records: followed.records.iter().filter_map(|data| take(data)).collect(),
+            secure: followed.secure,
+        };
+        let answer = self.ask(name, kind, read).await?;
+        match answer.records.is_empty() {
+            true => Err(LookupError::NoData),
+            false => Ok(answer),
+        }
+    }
+
+    async fn family(&self, name: Name, kind: RecordType) -> Result<Addresses, LookupError> {
+        let read = |followed: &Followed<'_>| Addresses {
+            ips: followed
+                .records
+                .iter()
+                .filter_map(|data| data.ip_addr())
+                .collect(),
+            secure_names: followed.secure_names.clone(),
+        };
+        let mut addresses = self.ask(name, kind, read).await?;
         // The cache gives one order over and over, and the first would have all the load.
-        fastrand::shuffle(&mut addresses);
+        fastrand::shuffle(&mut addresses.ips);
         Ok(addresses)
     }
 
-    async fn addresses(&self, name: Name) -> Result<Vec<IpAddr>, LookupError> {
+    async fn addresses(&self, name: Name) -> Result<Addresses, LookupError> {
         let known = self.in_hosts_file(&name);
         if !known.is_empty() {
-            return Ok(known);
+            return Ok(Addresses::unproved(known));
         }
         let (v6, v4) = (
             self.family(name.clone(), RecordType::AAAA),
@@ -153,7 +199,7 @@ impl Inner {
             },
         };
         match (first, second) {
-            (Ok(first), Ok(Ok(second))) => Ok([first, second].concat()),
+            (Ok(first), Ok(Ok(second))) => Ok(both(first, second)),
             (Ok(addresses), Ok(Err(_)) | Err(_)) | (Err(_), Ok(Ok(addresses))) => Ok(addresses),
             (Err(first), Ok(Err(second))) => Err(worse(first, second)),
             (Err(first), Err(_)) => Err(first),
@@ -174,6 +220,13 @@ fn address(record: &Record) -> Option<IpAddr> {
     record.data.ip_addr()
 }
 
+/// Two families together: proved is what is proved of both.
+fn both(mut one: Addresses, other: Addresses) -> Addresses {
+    one.ips.extend(other.ips);
+    one.secure_names.retain(|name| other.secure_names.contains(name));
+    one
+}
+
 /// What two families that both failed say together: nothing is certain while one of them could not be asked.
 fn worse(one: LookupError, other: LookupError) -> LookupError {
     match (one, other) {
@@ -189,6 +242,18 @@ fn failure(error: &NetError) -> LookupError {
     }
     if error.is_no_records_found() {
         return LookupError::NoData;
+    }
+    // A denial that is proved to be as good as one of an unsigned zone.
+    if let NetError::Dns(DnsError::Nsec {
+        response,
+        proof: Proof::Insecure,
+        ..
+    }) = error
+    {
+        return match response.response_code == ResponseCode::NXDomain {
+            true => LookupError::NoSuchDomain,
+            false => LookupError::NoData,
+        };
     }
     LookupError::Temporary(harmless(&error.to_string()))
 }
@@ -220,20 +285,41 @@ fn text(data: &RData) -> Option<String> {
     }
 }
 
+fn tlsa(data: &RData) -> Option<Tlsa> {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
+    match data {
+        RData::TLSA(tlsa) => Some(Tlsa {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            data: tlsa.cert_data.clone(),
+        }),
+        _ => None,
+    }
+}
+
 impl Resolve for DnsResolver {
-    fn exchangers(&self, domain: &str) -> BoxFuture<Result<Vec<Exchanger>, LookupError>> {
+    fn exchangers(&self, domain: &str) -> BoxFuture<Result<Answer<Exchanger>, LookupError>> {
         let (inner, name) = (Arc::clone(&self.0), absolute(domain));
-        Box::pin(async move { inner.ask(name?, RecordType::MX, exchanger).await })
+        Box::pin(async move { inner.records(name?, RecordType::MX, exchanger).await })
     }
 
     fn texts(&self, name: &str) -> BoxFuture<Result<Vec<String>, LookupError>> {
         let (inner, name) = (Arc::clone(&self.0), absolute(name));
-        Box::pin(async move { inner.ask(name?, RecordType::TXT, text).await })
+        Box::pin(async move {
+            let answer = inner.records(name?, RecordType::TXT, text).await?;
+            Ok(answer.records)
+        })
     }
 
-    fn addresses(&self, host: &str) -> BoxFuture<Result<Vec<IpAddr>, LookupError>> {
+    fn tlsa(&self, name: &str) -> BoxFuture<Result<Answer<Tlsa>, LookupError>> {
+        let (inner, name) = (Arc::clone(&self.0), absolute(name));
+        Box::pin(async move { inner.records(name?, RecordType::TLSA, tlsa).await })
+    }
+
+    fn addresses(&self, host: &str) -> BoxFuture<Result<Addresses, LookupError>> {
         if let Ok(address) = host.parse() {
-            return Box::pin(std::future::ready(Ok(vec![address])));
+            return Box::pin(std::future::ready(Ok(Addresses::unproved(vec![address]))));
         }
         let (inner, name, host) = (Arc::clone(&self.0), absolute(host), host.to_owned());
         Box::pin(async move {
@@ -246,7 +332,7 @@ impl Resolve for DnsResolver {
             if found.is_empty() {
                 Err(LookupError::NoData)
             } else {
-                Ok(found)
+                Ok(Addresses::unproved(found))
             }
         })
     }

@@ -3,8 +3,9 @@
 //! Names are asked for when their turn comes: a broken name server of a backup does not hold up the first choice. Where
 //! the way leads back to this relay it ends, for whatever comes behind would lead back here as well.
 
-use super::{Exchanger, LookupError, Resolve, RouteConfig};
+use super::{Addresses, Answer, Exchanger, LookupError, Resolve, RouteConfig};
 use crate::client::config::SmtpConfig;
+use crate::client::dane::Dane;
 use crate::client::sts::{HttpsFetch, Mode, Policy, PolicyCache};
 use futures_util::future::join_all;
 use spool_core::{NextHop, Reply, TlsPolicy, a_labels};
@@ -26,6 +27,20 @@ pub(in crate::client) struct Target {
     pub(in crate::client) addresses: Option<Vec<IpAddr>>,
     /// The least security that its domain asks for.
     pub(in crate::client) tls: TlsPolicy,
+    /// The certificates that its TLSA records ask for.
+    pub(in crate::client) dane: Option<Arc<Dane>>,
+}
+
+impl Target {
+    /// A host as the configuration names it, of which nothing is known.
+    fn configured(hop: &NextHop) -> Self {
+        Self {
+            hop: hop.clone(),
+            addresses: None,
+            tls: TlsPolicy::None,
+            dane: None,
+        }
+    }
 }
 
 /// Why a next hop, or one of its hosts, cannot be tried.
@@ -60,6 +75,11 @@ pub(in crate::client) enum Unroutable {
 }
 
 impl Unroutable {
+    fn unknown(name: &str, error: &LookupError) -> Self {
+        let (name, error) = (name.to_owned(), error.to_string());
+        Self::Unknown { name, error }
+    }
+
     /// The reply that a record keeps of it. Where the next hop stands in somebody's configuration, and is not the
     /// recipients' own domain, it is no fault of the message: then nothing is permanent.
     pub(in crate::client) fn reply(&self, recipients_own: bool) -> Reply {
@@ -145,24 +165,25 @@ impl Routes {
             routes: self,
             hop: hop.clone(),
             policy: None,
+            secure: false,
             groups: VecDeque::new(),
             ready: VecDeque::new(),
         };
         if !hop.is_mx() {
-            let target = Target {
-                hop: hop.clone(),
-                addresses: None,
-                tls: TlsPolicy::None,
+            let target = match hop.host().parse() {
+                Ok(literal) if recipients_own => {
+                    route.usable(hop.host(), Addresses::unproved(vec![literal]), None)
+                }
+                Ok(_) => Ok(Target::configured(hop)),
+                Err(_) => self.smart_host(hop).await,
             };
-            route.ready.push_back(match hop.host().parse() {
-                Ok(literal) if recipients_own => route.usable(hop.host(), vec![literal]),
-                Ok(_) | Err(_) => Ok(target),
-            });
+            route.ready.push_back(target);
             return route;
         }
         match self.exchangers(hop).await {
-            Ok(groups) => {
+            Ok((groups, secure)) => {
                 route.groups = groups;
+                route.secure = secure;
                 route.policy = self.enforced(hop.host()).await;
             }
             Err(unroutable) => route.ready.push_back(Err(unroutable)),
@@ -176,23 +197,60 @@ impl Routes {
         policy.filter(|policy| policy.mode == Mode::Enforce)
     }
 
-    /// The mail exchangers of `hop`, grouped by preference, in random order within each.
-    async fn exchangers(&self, hop: &NextHop) -> Result<VecDeque<Vec<String>>, Unroutable> {
+    /// A host that the configuration names. Its addresses are asked for when a connection is made, but for DANE.
+    async fn smart_host(&self, hop: &NextHop) -> Result<Target, Unroutable> {
+        let mut target = Target::configured(hop);
+        if self.config.dane {
+            let addresses = self.addresses(hop.host()).await;
+            let addresses = addresses.map_err(|error| Unroutable::unknown(hop.host(), &error))?;
+            target.dane = self.dane(hop.host(), hop, &addresses).await?;
+            target.tls = target.dane.as_ref().map_or(TlsPolicy::None, |dane| dane.tls());
+            target.addresses = Some(addresses.ips);
+        }
+        Ok(target)
+    }
+
+    /// What the TLSA records of `host` ask for, where DNSSEC proves that it is the one that mail for `hop` goes to.
+    async fn dane(
+        &self,
+        host: &str,
+        hop: &NextHop,
+        addresses: &Addresses,
+    ) -> Result<Option<Arc<Dane>>, Unroutable> {
+        let names = &addresses.secure_names;
+        let asked = Dane::of(&*self.resolver, names, (host, hop.port()), hop.host());
+        let asked = tokio::time::timeout(self.timeout, asked).await;
+        let name = || format!("the TLSA records of {host}");
+        let found = asked.unwrap_or_else(|_| Err(timed_out()));
+        let found = found.map_err(|error| Unroutable::unknown(&name(), &error))?;
+        Ok(found.map(Arc::new))
+    }
+
+    /// The mail exchangers of `hop`, grouped by preference, in random order within each; and whether they are proved.
+    async fn exchangers(&self, hop: &NextHop) -> Result<(VecDeque<Vec<String>>, bool), Unroutable> {
         let domain = || hop.host().to_owned();
         let asked = tokio::time::timeout(self.timeout, self.resolver.exchangers(hop.host()));
-        let mut found = match asked.await.unwrap_or_else(|_| Err(timed_out())) {
-            Ok(found) => found,
-            // The domain itself is the host, where there is no MX record at all (RFC 5321 section 5.1).
-            Err(LookupError::NoData) => vec![Exchanger {
-                preference: 0,
-                host: domain(),
-            }],
+        let answer = match asked.await.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(answer) => answer,
+            // The domain itself is the host, where there is no MX record at all (RFC 5321 section 5.1). Then it is its
+            // addresses that are proved, or not.
+            Err(LookupError::NoData) => Answer {
+                records: vec![Exchanger {
+                    preference: 0,
+                    host: domain(),
+                }],
+                secure: true,
+            },
             Err(LookupError::NoSuchDomain) => return Err(Unroutable::NoSuchDomain { domain: domain() }),
             Err(LookupError::Temporary(error)) => {
                 let name = format!("the mail exchangers of {}", hop.host());
                 return Err(Unroutable::Unknown { name, error });
             }
         };
+        let Answer {
+            records: mut found,
+            secure,
+        } = answer;
         found.retain(|exchanger| !exchanger.host.is_empty());
         if found.is_empty() {
             return Err(Unroutable::NullMx { domain: domain() });
@@ -217,15 +275,14 @@ impl Routes {
         found.retain(|exchanger| seen.insert(exchanger.host.clone()));
         found.truncate(MAX_HOSTS);
         let groups = found.chunk_by(|one, other| one.preference == other.preference);
-        Ok(groups
-            .map(|group| group.iter().map(|exchanger| exchanger.host.clone()).collect())
-            .collect())
+        let names = |group: &[Exchanger]| group.iter().map(|exchanger| exchanger.host.clone()).collect();
+        Ok((groups.map(names).collect(), secure))
     }
 
     /// The addresses of `host`, a name or an address.
-    pub(in crate::client) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+    pub(in crate::client) async fn addresses(&self, host: &str) -> Result<Addresses, LookupError> {
         if let Ok(address) = host.parse() {
-            return Ok(vec![address]);
+            return Ok(Addresses::unproved(vec![address]));
         }
         let asked = tokio::time::timeout(self.timeout, self.resolver.addresses(host));
         asked.await.unwrap_or_else(|_| Err(timed_out()))
@@ -243,6 +300,8 @@ pub(in crate::client) struct Route<'r> {
     hop: NextHop,
     /// To be kept to.
     policy: Option<Arc<Policy>>,
+    /// Whether DNSSEC proves the mail exchangers.
+    secure: bool,
     /// Mail exchangers whose turn has not come, by preference.
     groups: VecDeque<Vec<String>>,
     ready: VecDeque<Result<Target, Unroutable>>,
@@ -262,16 +321,7 @@ impl Route<'_> {
 
     /// Asks for the addresses of hosts of one preference. One that is this relay ends the way, and drops its equals.
     async fn look_up(&mut self, hosts: &[String]) {
-        let found = join_all(hosts.iter().map(|host| self.routes.addresses(host))).await;
-        for (host, addresses) in hosts.iter().zip(found) {
-            let target = match addresses {
-                Ok(addresses) => self.usable(host, addresses),
-                Err(LookupError::Temporary(error)) => Err(Unroutable::Unknown {
-                    name: host.clone(),
-                    error,
-                }),
-                Err(LookupError::NoSuchDomain | LookupError::NoData) => Err(self.no_address(host)),
-            };
+        for target in join_all(hosts.iter().map(|host| self.find(host))).await {
             if matches!(target, Err(Unroutable::Loop { .. })) {
                 self.groups.clear();
                 self.ready.clear();
@@ -282,8 +332,31 @@ impl Route<'_> {
         }
     }
 
-    /// `host` at those of `addresses` that mail may be sent to.
-    fn usable(&self, host: &str, mut addresses: Vec<IpAddr>) -> Result<Target, Unroutable> {
+    /// Asks for the addresses of `host`, and for its TLSA records where they count.
+    async fn find(&self, host: &str) -> Result<Target, Unroutable> {
+        let addresses = match self.routes.addresses(host).await {
+            Ok(addresses) => addresses,
+            Err(error @ LookupError::Temporary(_)) => return Err(Unroutable::unknown(host, &error)),
+            Err(LookupError::NoSuchDomain | LookupError::NoData) => return Err(self.no_address(host)),
+        };
+        let dane = match self.secure && self.routes.config.dane {
+            true => self.routes.dane(host, &self.hop, &addresses).await?,
+            false => None,
+        };
+        self.usable(host, addresses, dane)
+    }
+
+    /// `host` at those of `addresses` that mail may be sent to. What DANE asks for goes before what the domain's policy does
+    /// (RFC 8461 section 2), unless it asks for no certificate.
+    fn usable(
+        &self,
+        host: &str,
+        addresses: Addresses,
+        dane: Option<Arc<Dane>>,
+    ) -> Result<Target, Unroutable> {
+        let mut addresses = addresses.ips;
+        let authenticates = dane.as_ref().is_some_and(|dane| dane.authenticates());
+        let policy = self.policy.as_ref().filter(|_| !authenticates);
         let config = &self.routes.config;
         let is_own = |address: &IpAddr| config.is_own_address(SocketAddr::new(*address, self.hop.port()));
         if addresses.iter().any(is_own) {
@@ -292,7 +365,7 @@ impl Route<'_> {
                 host: host.to_owned(),
             });
         }
-        if self.policy.as_ref().is_some_and(|policy| !policy.allows(host)) {
+        if policy.is_some_and(|policy| !policy.allows(host)) {
             return Err(Unroutable::NotInPolicy {
                 domain: self.hop.host().to_owned(),
                 host: host.to_owned(),
@@ -310,10 +383,12 @@ impl Route<'_> {
             Some(hop) if !addresses.is_empty() && !slip => Ok(Target {
                 hop,
                 addresses: Some(addresses),
-                tls: self
-                    .policy
-                    .as_ref()
-                    .map_or(TlsPolicy::None, |_| TlsPolicy::Verify),
+                tls: match (policy, &dane) {
+                    (Some(_), _) => TlsPolicy::Verify,
+                    (None, Some(dane)) => dane.tls(),
+                    (None, None) => TlsPolicy::None,
+                },
+                dane,
             }),
             Some(_) | None => Err(self.no_address(host)),
         }

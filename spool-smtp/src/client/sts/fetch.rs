@@ -114,7 +114,8 @@ impl Inner {
             .resolver
             .addresses(host)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.to_string())?
+            .ips;
         addresses.retain(|address| !self.route.is_ignored(*address));
         let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, self.port));
         let tcp = race(addresses.take(8), |address| async move {

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 const TAKES: [Act; 6] = [HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")];
 
 /// On loopback, where mail exchangers are not expected.
-fn on_loopback(mut config: SmtpConfig) -> SmtpConfig {
+pub(super) fn on_loopback(mut config: SmtpConfig) -> SmtpConfig {
     config.route.ignored_networks.clear();
     config
 }
@@ -26,7 +26,7 @@ fn agent(names: Names) -> SmtpAgent {
 }
 
 /// A port that is free on every address, held on 127.0.0.1.
-async fn port() -> (u16, TcpListener) {
+pub(super) async fn port() -> (u16, TcpListener) {
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
     (held.local_addr().unwrap().port(), held)
 }

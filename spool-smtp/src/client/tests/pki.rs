@@ -19,6 +19,8 @@ pub(super) enum Cert {
     SelfSigned,
     /// The good certificate, in the hands of somebody who has not its key.
     Stolen,
+    /// For `host.example`, with its authority beside it.
+    Chain,
 }
 
 struct Pki {
@@ -54,6 +56,11 @@ pub(super) fn roots() -> TrustRoots {
     TrustRoots::from_pem(pki().authority.pem().as_bytes()).unwrap()
 }
 
+/// The authority's own certificate.
+pub(super) fn authority() -> &'static [u8] {
+    pki().authority.der()
+}
+
 /// The certificate that [`Cert::Good`] shows.
 pub(super) fn good() -> &'static [u8] {
     &pki().good.0
@@ -74,6 +81,7 @@ fn shown(cert: Cert) -> (CertificateDer<'static>, Vec<u8>) {
     match cert {
         Cert::Good => (pki.good.0.clone(), pki.good.1.serialize_der()),
         Cert::OtherName => der(issue(&names(&["other.test"]), &pki.authority)),
+        Cert::Chain => der(issue(&names(&["host.example"]), &pki.authority)),
         Cert::Expired => {
             let mut params = names(&["localhost", "127.0.0.1"]);
             params.not_before = date_time_ymd(2000, 1, 1);
@@ -94,10 +102,15 @@ pub(super) fn server(
     cert: Cert,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> Arc<ServerConfig> {
+    let shown_with_authority = cert == Cert::Chain;
     let (cert, key) = shown(cert);
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key));
     let key = ring::sign::any_supported_type(&key).unwrap();
-    let shows = Shows(Arc::new(CertifiedKey::new(vec![cert], key)));
+    let mut chain = vec![cert];
+    if shown_with_authority {
+        chain.push(pki().authority.der().clone());
+    }
+    let shows = Shows(Arc::new(CertifiedKey::new(chain, key)));
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()

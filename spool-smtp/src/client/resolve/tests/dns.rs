@@ -34,14 +34,14 @@ fn exchanger(preference: u16, host: &str) -> Exchanger {
 
 /// The exchangers of a domain, sorted.
 async fn mx(resolver: &DnsResolver, domain: &str) -> Result<Vec<Exchanger>, LookupError> {
-    let mut found = resolver.exchangers(domain).await?;
+    let mut found = resolver.exchangers(domain).await?.records;
     found.sort();
     Ok(found)
 }
 
 /// The addresses of a host, sorted.
 async fn ips(resolver: &DnsResolver, host: &str) -> Result<Vec<String>, LookupError> {
-    let mut found = resolver.addresses(host).await?;
+    let mut found = resolver.addresses(host).await?.ips;
     found.sort();
     Ok(found.iter().map(IpAddr::to_string).collect())
 }
@@ -155,7 +155,9 @@ async fn a_silent_or_dead_name_server_is_a_failure_for_now() {
     let server = NameServer::start(ZONE);
     let dead: SocketAddr = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let [silent, dead] = [server.address, dead].map(|address| {
-        DnsResolver::with_options(&[address], |options| options.timeout = Duration::from_millis(200))
+        DnsResolver::with_options(&[address], None, |options| {
+            options.timeout = Duration::from_millis(200)
+        })
     });
     let (silence, death) = tokio::join!(mx(&silent, "silent.example"), mx(&dead, "plain.example"));
     assert!(matches!(silence, Err(LookupError::Temporary(_))), "{silence:?}");
@@ -174,7 +176,7 @@ async fn the_second_name_server_is_asked_when_the_first_is_dead() {
 async fn names_of_the_system_are_the_systems_to_resolve() {
     let (server, resolver) = started(ZONE);
     let found = tokio::time::timeout(Duration::from_secs(30), resolver.addresses("localhost"));
-    let found = found.await.unwrap().unwrap();
+    let found = found.await.unwrap().unwrap().ips;
     assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
     assert_eq!(server.asked(), [""; 0]);
 }

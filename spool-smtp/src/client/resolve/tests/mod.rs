@@ -1,10 +1,12 @@
 //! Finding the way: by a script, and by a name server on a real socket.
 
+mod dane;
 mod dns;
 #[path = "../../../../../tests/src/name_server.rs"]
 #[allow(dead_code, unreachable_pub, reason = "written for another crate, too")]
 mod name_server;
 mod names;
 mod route;
+mod signed;
 
 pub(in crate::client) use names::Names;

@@ -1,6 +1,7 @@
 //! Names by a script, and what was asked.
 
-use super::super::{Exchanger, LookupError, Resolve};
+use super::super::{Addresses, Answer, Exchanger, LookupError, Resolve};
+use crate::client::dane::Tlsa;
 use spool_core::BoxFuture;
 use std::collections::HashMap;
 use std::future::{pending, ready};
@@ -13,6 +14,11 @@ pub(in crate::client) struct Names {
     exchangers: HashMap<String, Result<Vec<Exchanger>, LookupError>>,
     addresses: HashMap<String, Result<Vec<IpAddr>, LookupError>>,
     texts: Mutex<HashMap<String, Result<Vec<String>, LookupError>>>,
+    tlsa: Mutex<HashMap<String, Result<Vec<Tlsa>, LookupError>>>,
+    /// Names whose answers DNSSEC proves.
+    secure: Vec<String>,
+    /// Where their aliases lead, for those that have some.
+    aliases: HashMap<String, String>,
     silent: Vec<String>,
     asked: Mutex<Vec<String>>,
 }
@@ -52,6 +58,23 @@ impl Names {
         self.texts.lock().unwrap().insert(name.to_owned(), texts);
     }
 
+    /// DNSSEC proves what is answered about these names.
+    pub(in crate::client) fn secure(mut self, names: &[&str]) -> Self {
+        self.secure.extend(names.iter().map(|name| (*name).to_owned()));
+        self
+    }
+
+    /// The addresses of `host` are those of `target`: an alias.
+    pub(in crate::client) fn alias(mut self, host: &str, target: &str) -> Self {
+        self.aliases.insert(host.to_owned(), target.to_owned());
+        self
+    }
+
+    /// From now on `name` has these TLSA records, or none can be had.
+    pub(in crate::client) fn set_tlsa(&self, name: &str, records: Result<Vec<Tlsa>, LookupError>) {
+        self.tlsa.lock().unwrap().insert(name.to_owned(), records);
+    }
+
     /// Questions about `name` fail for now.
     pub(in crate::client) fn failing(mut self, name: &str) -> Self {
         let failure = || LookupError::Temporary("SERVFAIL".to_owned());
@@ -86,16 +109,59 @@ impl Names {
     }
 }
 
-impl Resolve for Names {
-    fn exchangers(&self, domain: &str) -> BoxFuture<Result<Vec<Exchanger>, LookupError>> {
-        self.answer("mx", domain, &self.exchangers)
+impl Names {
+    fn is_secure(&self, name: &str) -> bool {
+        self.secure.iter().any(|secure| secure == name)
     }
 
-    fn addresses(&self, host: &str) -> BoxFuture<Result<Vec<IpAddr>, LookupError>> {
-        self.answer("host", host, &self.addresses)
+    /// As RFC 7672 section 2.2.2 has it.
+    fn secure_names(&self, host: &str) -> Vec<String> {
+        let target = self.aliases.get(host).map(String::as_str);
+        let all = self.is_secure(host) && target.is_none_or(|target| self.is_secure(target));
+        let last = target.filter(|_| all);
+        let first = Some(host).filter(|host| self.is_secure(host));
+        last.into_iter().chain(first).map(str::to_owned).collect()
+    }
+}
+
+/// The answer `found`, with what DNSSEC says of it.
+fn proved<T: Send + 'static>(
+    found: BoxFuture<Result<Vec<T>, LookupError>>,
+    secure: bool,
+) -> BoxFuture<Result<Answer<T>, LookupError>> {
+    Box::pin(async move {
+        let records = found.await?;
+        Ok(Answer { records, secure })
+    })
+}
+
+impl Resolve for Names {
+    fn exchangers(&self, domain: &str) -> BoxFuture<Result<Answer<Exchanger>, LookupError>> {
+        proved(
+            self.answer("mx", domain, &self.exchangers),
+            self.is_secure(domain),
+        )
+    }
+
+    fn addresses(&self, host: &str) -> BoxFuture<Result<Addresses, LookupError>> {
+        let (found, secure_names) = (
+            self.answer("host", host, &self.addresses),
+            self.secure_names(host),
+        );
+        Box::pin(async move {
+            let ips = found.await?;
+            Ok(Addresses { ips, secure_names })
+        })
     }
 
     fn texts(&self, name: &str) -> BoxFuture<Result<Vec<String>, LookupError>> {
         self.answer("txt", name, &self.texts.lock().unwrap())
+    }
+
+    fn tlsa(&self, name: &str) -> BoxFuture<Result<Answer<Tlsa>, LookupError>> {
+        proved(
+            self.answer("tlsa", name, &self.tlsa.lock().unwrap()),
+            self.is_secure(name),
+        )
     }
 }

@@ -1,0 +1,179 @@
+//! From the records of an answer to those that were asked for, alias by alias, and to what DNSSEC says of them. Pure.
+//!
+//! Only what the question leads to counts: a record of another name proves nothing, however well it is signed.
+
+use super::LookupError;
+use hickory_resolver::proto::dnssec::Proof;
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+
+/// The most aliases in a row.
+const MAX_ALIASES: usize = 16;
+
+/// What an answer says.
+#[derive(Debug)]
+pub(super) struct Followed<'a> {
+    pub(super) records: Vec<&'a RData>,
+    /// Whether all of it is proved.
+    pub(super) secure: bool,
+    /// The name that the aliases lead to, if all of it is proved; then the one that was asked for, if what it has is proved.
+    pub(super) secure_names: Vec<String>,
+}
+
+/// Follows `answers` from `name` to records of `kind`. Without `validated`, nothing is proved.
+///
+/// # Errors
+/// [`LookupError::Temporary`] when DNSSEC has failed for any of it, or did not come to an end.
+pub(super) fn follow<'a>(
+    name: &Name,
+    kind: RecordType,
+    answers: &'a [Record],
+    validated: bool,
+) -> Result<Followed<'a>, LookupError> {
+    let mut at = name;
+    let mut proofs = Vec::new();
+    let mut first = None;
+    for _ in 0..=MAX_ALIASES {
+        let here = answers.iter().filter(|record| record.name == *at);
+        let (mut found, mut alias) = (Vec::new(), None);
+        for record in here {
+            if record.record_type() == kind {
+                found.push(&record.data);
+            } else if let RData::CNAME(to) = &record.data {
+                alias = Some(&to.0);
+            } else {
+                continue;
+            }
+            proofs.push(is_proved(record, validated)?);
+        }
+        first.get_or_insert(!proofs.is_empty() && proofs.iter().all(|proved| *proved));
+        if let (true, Some(to)) = (found.is_empty(), alias) {
+            at = to;
+            continue;
+        }
+        let secure = !found.is_empty() && proofs.iter().all(|proved| *proved);
+        let mut names = Vec::new();
+        if secure {
+            names.push(text(at));
+        }
+        if first == Some(true) && at != name {
+            names.push(text(name));
+        }
+        return Ok(Followed {
+            records: found,
+            secure,
+            secure_names: names,
+        });
+    }
+    Err(LookupError::NoData)
+}
+
+fn is_proved(record: &Record, validated: bool) -> Result<bool, LookupError> {
+    match record.proof {
+        _ if !validated => Ok(false),
+        Proof::Secure => Ok(true),
+        Proof::Insecure => Ok(false),
+        // Whoever can keep the proof away must not gain by it.
+        Proof::Bogus | Proof::Indeterminate => Err(LookupError::Temporary(format!(
+            "DNSSEC: {} {} is {}",
+            record.name,
+            record.record_type(),
+            record.proof
+        ))),
+    }
+}
+
+fn text(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_resolver::proto::rr::rdata::{A, CNAME};
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(format!("{text}.")).unwrap()
+    }
+
+    fn record(owner: &str, data: RData, proof: Proof) -> Record {
+        let mut record = Record::from_rdata(name(owner), 60, data);
+        record.proof = proof;
+        record
+    }
+
+    fn address(owner: &str, proof: Proof) -> Record {
+        record(owner, RData::A(A::new(192, 0, 2, 1)), proof)
+    }
+
+    fn alias(owner: &str, to: &str, proof: Proof) -> Record {
+        record(owner, RData::CNAME(CNAME(name(to))), proof)
+    }
+
+    /// How many records `mx.example` has, whether they are proved, and where TLSA records may be.
+    fn followed(answers: &[Record]) -> Result<(usize, bool, Vec<String>), LookupError> {
+        let found = follow(&name("MX.example"), RecordType::A, answers, true)?;
+        Ok((found.records.len(), found.secure, found.secure_names))
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn records_of_the_name_itself_are_as_good_as_their_proof() {
+        let secure = [
+            address("mx.example", Proof::Secure),
+            address("mx.EXAMPLE", Proof::Secure),
+        ];
+        assert_eq!(followed(&secure), Ok((2, true, names(&["mx.example"]))));
+        let insecure = [address("mx.example", Proof::Insecure)];
+        assert_eq!(followed(&insecure), Ok((1, false, names(&[]))));
+        let mixed = [secure[0].clone(), insecure[0].clone()];
+        assert_eq!(followed(&mixed), Ok((2, false, names(&[]))));
+        for failed in [Proof::Bogus, Proof::Indeterminate] {
+            let error = followed(&[address("mx.example", failed)]).unwrap_err();
+            assert!(matches!(error, LookupError::Temporary(_)), "{error}");
+        }
+        // Without a validation of one's own, a proof is nothing.
+        let found = follow(&name("mx.example"), RecordType::A, &secure, false).unwrap();
+        assert!(!found.secure && found.secure_names.is_empty() && found.records.len() == 2);
+    }
+
+    #[test]
+    fn a_record_of_another_name_proves_nothing() {
+        let strangers = [address("mx.attacker.example", Proof::Secure)];
+        assert_eq!(followed(&strangers), Ok((0, false, names(&[]))));
+    }
+
+    #[test]
+    fn aliases_are_proved_one_by_one() {
+        use Proof::{Bogus, Insecure, Secure};
+        for (first, second, last, expected) in [
+            (
+                Secure,
+                Secure,
+                Secure,
+                Ok((1, true, names(&["b.example", "mx.example"]))),
+            ),
+            (Secure, Insecure, Insecure, Ok((1, false, names(&["mx.example"])))),
+            (Secure, Secure, Insecure, Ok((1, false, names(&["mx.example"])))),
+            (Insecure, Secure, Secure, Ok((1, false, names(&[])))),
+        ] {
+            let answers = [
+                address("b.example", last),
+                alias("mx.example", "a.example", first),
+                alias("a.example", "b.example", second),
+            ];
+            assert_eq!(followed(&answers), expected);
+        }
+        let broken = [
+            alias("mx.example", "b.example", Bogus),
+            address("b.example", Secure),
+        ];
+        assert!(followed(&broken).is_err());
+        let dangling = [alias("mx.example", "b.example", Secure)];
+        assert_eq!(followed(&dangling), Ok((0, false, names(&["mx.example"]))));
+        let circle = [alias("mx.example", "mx.example", Secure)];
+        assert_eq!(followed(&circle), Err(LookupError::NoData));
+    }
+}
