@@ -222,6 +222,8 @@ fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, OpenError> 
                 front.last = front.last.or(Some(*seq));
                 break;
             }
+            // A file from elsewhere hides nothing of what was written last.
+            Some(Item::Tail(_)) if scan.is_foreign() => {}
             None => {}
             Some(Item::Tail(_)) => front.last = front.last.or(Some(*seq)),
             Some(Item::Frame { .. } | Item::Damage(_)) => {
@@ -359,7 +361,7 @@ impl Replay {
                         continue;
                     }
                 },
-                Item::Tail(bad) if may_be_torn && !scan.has_lost() => {
+                Item::Tail(bad) if may_be_torn && !scan.has_lost() && !scan.is_foreign() => {
                     torn = bad.length;
                     continue;
                 }

@@ -128,6 +128,30 @@ fn a_spoilt_body_in_an_older_segment_is_found_when_it_is_read() {
 }
 
 #[test]
+fn a_segment_under_a_later_name_is_no_torn_end_and_hides_none() {
+    let fs = three_adds();
+    let (store, _) = open(&fs);
+    all_ok(&store.commit(&mut [add(&[4], "four\r\n"), add(&[5], "five\r\n")]));
+    drop(store);
+    // The newest segment has a torn end; the one before it lies under a later name.
+    let mut bytes = fs.read(&segment_path(2)).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end] ^= 1;
+    fs.plant(&segment_path(2), &bytes);
+    let moved = fs.read(&segment_path(1)).unwrap();
+    fs.rename(&segment_path(1), &segment_path(7)).unwrap();
+    let (_store, recovery) = open(&fs);
+    assert_eq!(ids(&recovery), [4]);
+    assert!(recovery.torn_bytes > 0);
+    let [damage] = recovery.damage.as_slice() else {
+        panic!("{:?}", recovery.damage);
+    };
+    assert_eq!(damage.file, "journal/0000000007.log");
+    let kept = fs.read(&Path::new(DIR).join(&damage.kept_as)).unwrap();
+    assert!(moved.starts_with(&kept) && moved[kept.len()..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
 fn a_torn_end_is_cut_and_never_comes_back() {
     let fs = three_adds();
     let (at, length) = frames(&fs)[2];
