@@ -47,6 +47,14 @@ pub(super) struct Rest {
     pub(super) torn: u64,
 }
 
+impl Rest {
+    /// Whether nothing was ever written behind the end.
+    pub(super) fn is_reserve(&self, broken: &[Broken]) -> bool {
+        let reaches = |broken: &Broken| broken.seq == self.seq && broken.offset + broken.length > self.end;
+        self.torn == 0 && !broken.iter().any(reaches)
+    }
+}
+
 /// An event to be told again.
 #[derive(Debug)]
 pub(super) enum Untold {

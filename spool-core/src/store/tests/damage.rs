@@ -80,6 +80,19 @@ fn damage_in_the_middle_is_set_aside_once_and_the_rest_lives() {
 }
 
 #[test]
+fn what_was_reserved_behind_damage_makes_room_for_its_copy_on_a_full_disk() {
+    let fs = three_adds();
+    let (at, length) = frames(&fs)[1];
+    spoil(&fs, 1, at + 60, |bytes| bytes[0] ^= 0x10);
+    let spoilt = fs.read(&segment_path(1)).unwrap()[at..at + length].to_vec();
+    fs.set_capacity(Some(fs.used()));
+    let (_store, recovery) = open(&fs);
+    assert_eq!(ids(&recovery), [1, 3]);
+    let kept = Path::new(DIR).join(&recovery.damage[0].kept_as);
+    assert_eq!(fs.read(&kept), Some(spoilt));
+}
+
+#[test]
 fn a_damaged_header_of_a_segment_costs_no_message() {
     let fs = three_adds();
     spoil(&fs, 1, 0, |bytes| bytes[..segment::HEADER].fill(0xee));
