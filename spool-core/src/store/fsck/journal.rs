@@ -142,7 +142,8 @@ impl Examined<'_> {
             };
             Ok(Some((offset, window.end_of_content(offset)? - offset)))
         };
-        let Some((offset, length)) = read().map_err(io_error("read", &path))? else {
+        let read = self.unless_unreadable(read(), &path, &in_journal(SPARE))?;
+        let Some((offset, length)) = read.flatten() else {
             return Ok(());
         };
         let what = format!("{length} bytes at {offset} where nothing has been written");

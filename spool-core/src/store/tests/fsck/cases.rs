@@ -260,9 +260,9 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "a file that is none of the log",
-        spoil: |fs| fs.plant(&path("events/notes"), b"?"),
+        spoil: |fs| fs.plant(&path("events/notes.draft"), b"?"),
         ailment: Ailment::Orphaned,
-        file: "events/notes",
+        file: "events/notes.draft",
         mended: false,
         lost: &[],
     },
