@@ -7,6 +7,7 @@
     reason = "tests panic"
 )]
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn spool(args: &[&str]) -> Output {
@@ -138,4 +139,72 @@ fn a_file_behind_the_recipients_is_a_file() {
         "{}",
         text(&output.stderr)
     );
+}
+
+/// A copy of the spool that lies among the tests, with nine messages that wait.
+fn fixture(to: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/format-1");
+    for name in ["", "journal", "events", "keys", "removed", "quarantine"] {
+        std::fs::create_dir(to.join(name)).unwrap();
+        for entry in std::fs::read_dir(from.join(name)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), to.join(name).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn export_of_a_damaged_spool_says_that_mail_may_be_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("spool"), dir.path().join("mail"));
+    fixture(&from);
+    let export = || {
+        let [from, to] = [&from, &to].map(|path| path.to_str().unwrap());
+        spool(&["export", "--spool", from, "--to", to])
+    };
+    let whole = export();
+    assert_eq!(
+        (whole.status.code(), text(&whole.stdout)),
+        (Some(0), "9 exported\n".to_owned())
+    );
+    let log = from.join("journal/0000000009.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let at = bytes.windows(5).position(|window| window == b"bob66");
+    bytes[at.unwrap()] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let rest = export();
+    assert_eq!(
+        (rest.status.code(), text(&rest.stdout)),
+        (Some(1), "8 exported\n".to_owned())
+    );
+    assert!(
+        text(&rest.stderr).contains("1 damaged place in the journal"),
+        "{rest:?}"
+    );
+}
+
+#[test]
+fn export_writes_nothing_into_the_spool_it_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("spool");
+    fixture(&from);
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(from.join("removed"), &link).unwrap();
+    for (queue, to) in [
+        ("removed", from.join("removed")),
+        ("active", from.join("removed/more/of/it")),
+        ("active", link.join("more")),
+        ("quarantine", link),
+    ] {
+        let [spool_dir, to] = [&from, &to].map(|path| path.to_str().unwrap());
+        let refused = spool(&["export", "--queue", queue, "--spool", spool_dir, "--to", to]);
+        assert_eq!(refused.status.code(), Some(2), "{to}: {refused:?}");
+        assert_eq!(
+            std::fs::read_dir(from.join("removed")).unwrap().count(),
+            2,
+            "{to}"
+        );
+    }
 }

@@ -39,6 +39,8 @@ struct Outcome<'a> {
     to: &'a Path,
     now: Timestamp,
     done: usize,
+    /// Places where mail may have stood that nobody can read.
+    damaged: usize,
     errors: BTreeMap<MessageId, String>,
     bar: ProgressBar,
 }
@@ -50,10 +52,18 @@ impl Export {
             let text = format!("--to {}: is a spool; name another directory", self.to.display());
             return Err(Failure::Usage(text));
         }
+        if is_inside(&self.to, &self.spool) {
+            let text = format!(
+                "--to {}: is inside the spool; name another directory",
+                self.to.display()
+            );
+            return Err(Failure::Usage(text));
+        }
         let mut outcome = Outcome {
             to: &self.to,
             now: SystemClock.now(),
             done: 0,
+            damaged: 0,
             errors: BTreeMap::new(),
             bar: bar(),
         };
@@ -70,13 +80,15 @@ impl Export {
                 .is_none()
         };
         match selector.shelf() {
-            None => mail_from_disk(&self.spool, &mut |message, body| {
-                if meant(&message, None) && make() {
-                    let body = body();
-                    let (at, reason) = (now, None);
-                    outcome.write(Shelved { message, at, reason }, body);
-                }
-            })?,
+            None => {
+                outcome.damaged = mail_from_disk(&self.spool, &mut |message, body| {
+                    if meant(&message, None) && make() {
+                        let body = body();
+                        let (at, reason) = (now, None);
+                        outcome.write(Shelved { message, at, reason }, body);
+                    }
+                })?;
+            }
             Some(shelf) => shelf_from_disk(&self.spool, shelf, &mut |id, shelved| match shelved {
                 Ok(shelved) => {
                     if meant(&shelved.message, Some(shelf)) && make() {
@@ -114,16 +126,32 @@ impl Outcome<'_> {
     fn end(self) -> Result<(), Failure> {
         self.bar.finish_and_clear();
         println!("{} exported", self.done);
-        let text: Vec<String> = self
+        let mut text: Vec<String> = self
             .errors
             .iter()
             .map(|(id, reason)| format!("{id}: {}", harmless(reason)))
             .collect();
+        if self.damaged > 0 {
+            let (count, s) = (self.damaged, if self.damaged == 1 { "" } else { "s" });
+            text.push(format!(
+                "{count} damaged place{s} in the journal, and mail may have stood there: see `spool fsck`"
+            ));
+        }
         match text.is_empty() {
             true => Ok(()),
             false => Err(Failure::Failed(text.join("\nspool: "))),
         }
     }
+}
+
+/// Whether `to`, which need not be there yet, lies in the directory `spool`: what is written there would take the place of
+/// what it holds.
+fn is_inside(to: &Path, spool: &Path) -> bool {
+    let (Ok(to), Ok(spool)) = (std::path::absolute(to), spool.canonicalize()) else {
+        return false;
+    };
+    let there = to.ancestors().find_map(|path| path.canonicalize().ok());
+    there.is_some_and(|there| there.starts_with(spool))
 }
 
 /// On a terminal only; nobody knows beforehand how many there are.

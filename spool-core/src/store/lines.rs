@@ -21,7 +21,7 @@ const MAX_LINE: usize = 16 << 20;
 /// Bytes of a line's end: its checksum.
 const TRAILER: usize = 23;
 /// What the name of a file ends in that is being written anew.
-pub(super) const DRAFT: &str = ".draft";
+const DRAFT: &str = ".draft";
 
 /// One file of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,15 @@ pub(super) struct Lines {
 
 /// The number in a file's name.
 pub(super) fn parse_name(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".jsonl")?;
+    number(name.strip_suffix(".jsonl")?)
+}
+
+/// Whether it is the name of a file that is being written anew.
+pub(super) fn is_draft(name: &str) -> bool {
+    name.strip_suffix(DRAFT).and_then(number).is_some()
+}
+
+fn number(digits: &str) -> Option<u64> {
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
@@ -75,7 +83,7 @@ impl Lines {
             unnamed: false,
             failed: None,
         };
-        for name in names.iter().filter(|name| name.ends_with(DRAFT)) {
+        for name in names.iter().filter(|name| is_draft(name)) {
             lines.fs.unlink(&lines.dir.join(name))?;
         }
         for number in numbers {

@@ -1,7 +1,7 @@
 //! Repairs what a replay found broken, so that the next one finds it whole.
 //!
-//! First every damaged byte is copied to `corrupt/`, and the copies last; only then the journal is touched: a hole is
-//! laid over the damage, a torn end is cut. A crash in between repeats the same steps with the same outcome. It
+//! First every damaged byte is copied to `corrupt/`, and the copies last; only then a hole is laid over the damage, and a
+//! torn end is cut. All that goes before is space that was reserved and never written. A crash in between repeats the same steps with the same outcome. It
 //! never deletes a damaged byte that was not copied; a segment that the disk does not give back whole is left alone.
 //!
 //! What is whole is synced, with its names: a process that was killed leaves what only the system's memory holds, and from
@@ -30,28 +30,6 @@ const MAX_COPIES: u32 = 1000;
 /// Sets aside, cuts and syncs; gives what was set aside.
 pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Damage>, OpenError> {
     let journal = dir.join(JOURNAL);
-    let mut damage = Vec::new();
-    for broken in &replay.broken {
-        let file = format!("{JOURNAL}/{}", segment::name(broken.seq));
-        let (reason, kept_as) = match broken.lost {
-            true => (format!("{UNREADABLE}; {}", broken.reason), file.clone()),
-            false => (
-                broken.reason.clone(),
-                format!("{CORRUPT}/{}", set_aside(fs, dir, &broken.copy(dir))?),
-            ),
-        };
-        damage.push(Damage {
-            file,
-            offset: broken.offset,
-            length: broken.length,
-            reason,
-            kept_as,
-        });
-    }
-    if replay.broken.iter().any(|broken| !broken.lost) {
-        let corrupt = dir.join(CORRUPT);
-        fs.sync_dir(&corrupt).map_err(io_error("sync", &corrupt))?;
-    }
     let mut touched: BTreeMap<Seq, Arc<dyn FsFile>> = BTreeMap::new();
     let mut file = |seq: Seq| -> Result<Arc<dyn FsFile>, OpenError> {
         if let Some(file) = touched.get(&seq) {
@@ -62,6 +40,14 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
         touched.insert(seq, Arc::clone(&file));
         Ok(file)
     };
+    // Where nothing is damaged up to the end, only reserved zeros follow: a full disk gets room for the copies.
+    for rest in replay.rests.iter().filter(|rest| rest.is_reserve(&replay.broken)) {
+        let path = segment::path(&journal, rest.seq);
+        file(rest.seq)?
+            .set_len(rest.end)
+            .map_err(io_error("cut", &path))?;
+    }
+    let damage = copy_damage(fs, dir, &replay.broken)?;
     for broken in replay.broken.iter().filter(|broken| !broken.lost) {
         let path = segment::path(&journal, broken.seq);
         cover(&*file(broken.seq)?, broken).map_err(io_error("write", &path))?;
@@ -83,6 +69,33 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
         file.sync_data().map_err(io_error("sync", &path))?;
     }
     fs.sync_dir(&journal).map_err(io_error("sync", &journal))?;
+    Ok(damage)
+}
+
+/// Copies what is damaged to `corrupt/`, durably.
+fn copy_damage(fs: &dyn Fs, dir: &Path, all: &[Broken]) -> Result<Vec<Damage>, OpenError> {
+    let mut damage = Vec::with_capacity(all.len());
+    for broken in all {
+        let file = format!("{JOURNAL}/{}", segment::name(broken.seq));
+        let (reason, kept_as) = match broken.lost {
+            true => (format!("{UNREADABLE}; {}", broken.reason), file.clone()),
+            false => (
+                broken.reason.clone(),
+                format!("{CORRUPT}/{}", set_aside(fs, dir, &broken.copy(dir))?),
+            ),
+        };
+        damage.push(Damage {
+            file,
+            offset: broken.offset,
+            length: broken.length,
+            reason,
+            kept_as,
+        });
+    }
+    if all.iter().any(|broken| !broken.lost) {
+        let corrupt = dir.join(CORRUPT);
+        fs.sync_dir(&corrupt).map_err(io_error("sync", &corrupt))?;
+    }
     Ok(damage)
 }
 

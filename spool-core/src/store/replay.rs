@@ -47,6 +47,14 @@ pub(super) struct Rest {
     pub(super) torn: u64,
 }
 
+impl Rest {
+    /// Whether nothing was ever written behind the end.
+    pub(super) fn is_reserve(&self, broken: &[Broken]) -> bool {
+        let reaches = |broken: &Broken| broken.seq == self.seq && broken.offset + broken.length > self.end;
+        self.torn == 0 && !broken.iter().any(reaches)
+    }
+}
+
 /// An event to be told again.
 #[derive(Debug)]
 pub(super) enum Untold {
@@ -222,6 +230,8 @@ fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, OpenError> 
                 front.last = front.last.or(Some(*seq));
                 break;
             }
+            // A file from elsewhere hides nothing of what was written last.
+            Some(Item::Tail(_)) if scan.is_foreign() => {}
             None => {}
             Some(Item::Tail(_)) => front.last = front.last.or(Some(*seq)),
             Some(Item::Frame { .. } | Item::Damage(_)) => {
@@ -359,7 +369,7 @@ impl Replay {
                         continue;
                     }
                 },
-                Item::Tail(bad) if may_be_torn && !scan.has_lost() => {
+                Item::Tail(bad) if may_be_torn && !scan.has_lost() && !scan.is_foreign() => {
                     torn = bad.length;
                     continue;
                 }

@@ -76,6 +76,7 @@ pub(super) struct Scan {
     at: u64,
     bodies: bool,
     done: bool,
+    foreign: bool,
     payload: Vec<u8>,
 }
 
@@ -89,6 +90,7 @@ impl Scan {
             at: 0,
             bodies,
             done: false,
+            foreign: false,
             payload: Vec::new(),
         })
     }
@@ -116,6 +118,11 @@ impl Scan {
     /// Whether the disk did not give back some of what was looked at so far.
     pub(super) fn has_lost(&self) -> bool {
         self.window.lost > 0
+    }
+
+    /// Whether the header is a whole one of another segment. No write that was cut off leaves that.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// The next item; `None` at the clean end.
@@ -177,10 +184,13 @@ impl Scan {
                 next: segment::HEADER as u64,
                 reason: "the header of the segment is damaged",
             }),
-            Found::Other(_) => Ok(Check::Bad {
-                next: segment::HEADER as u64,
-                reason: "the header is that of another segment",
-            }),
+            Found::Other(_) => {
+                self.foreign = true;
+                Ok(Check::Bad {
+                    next: segment::HEADER as u64,
+                    reason: "the header is that of another segment",
+                })
+            }
             Found::Newer(version) => Err(ScanError::Newer(format!("segment version {version}"))),
             Found::Salt(salt) => {
                 self.salt = Some(salt);

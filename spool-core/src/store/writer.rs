@@ -330,13 +330,14 @@ impl Writer {
         Ok(spare)
     }
 
-    /// Takes over the spare that an earlier run left, if it is of the right size.
+    /// Takes over the spare that an earlier run left, if it is of the right size and has no other name to be written under.
     pub(super) fn adopt_spare(&mut self) {
         // Without it, the first segment asks again.
         let _ = self.open_dir();
         let file = self.fs.open(&self.journal.join(SPARE), Mode::Write).ok();
         let whole = |file: &Arc<dyn FsFile>| file.size().is_ok_and(|size| size == self.options.segment_size);
-        self.spare = file.filter(whole);
+        let own = |file: &Arc<dyn FsFile>| file.is_shared().is_ok_and(|shared| !shared);
+        self.spare = file.filter(|file| whole(file) && own(file));
     }
 
     fn open_dir(&mut self) -> Result<(), Trouble> {

@@ -127,8 +127,7 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     /// Reserves space, so that writes below `size` need none. The file reads as zeros there.
     ///
     /// # Errors
-    /// Those of the system. The kind is not to be trusted: `fs2` takes it from `errno`, which `posix_fallocate`
-    /// does not set.
+    /// Those of the system.
     fn allocate(&self, size: u64) -> io::Result<()>;
 
     /// Cuts the file, or fills it up with zeros that have no space reserved.

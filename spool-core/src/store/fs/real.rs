@@ -131,7 +131,11 @@ impl FsFile for RealFile {
     }
 
     fn allocate(&self, size: u64) -> io::Result<()> {
-        self.0.allocate(size)
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, size) {
+            // By writing zeros then. What goes wrong there has an error of any kind: `posix_fallocate` does not set `errno`.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.0.allocate(size),
+            done => Ok(done?),
+        }
     }
 
     fn set_len(&self, size: u64) -> io::Result<()> {

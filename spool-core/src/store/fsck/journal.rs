@@ -10,7 +10,7 @@ use crate::store::fs::{Mode, is_unreadable};
 use crate::store::reader::{Reader, Unread};
 use crate::store::recovery::Copy;
 use crate::store::replay::{self, Broken, Replay, io_error};
-use crate::store::scan::Window;
+use crate::store::scan::{Item, Scan, ScanError, Window};
 use crate::store::segment::{self, Found, Place, SPARE, Seq};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
@@ -77,8 +77,23 @@ impl Examined<'_> {
         };
         let bytes = header.get(..count).unwrap_or_default();
         match segment::decode_header(bytes, seq) {
-            Found::Other(other) => Ok(Some(other)),
+            Found::Other(other) => {
+                let own = self
+                    .holds_own_frames(&path, seq)
+                    .map_err(io_error("read", &path))?;
+                Ok((!own).then_some(other))
+            }
             Found::Unwritten | Found::Salt(_) | Found::Newer(_) | Found::Bad => Ok(None),
+        }
+    }
+
+    /// Whether frames of segment `seq` stand behind another one's header. Then only the header is in the wrong place, and what
+    /// follows it belongs here.
+    fn holds_own_frames(&self, path: &Path, seq: Seq) -> io::Result<bool> {
+        match Scan::new(self.fs.open(path, Mode::Read)?, seq, false)?.next() {
+            Ok(item) => Ok(matches!(item, Some(Item::Damage(_)))),
+            Err(ScanError::Io(error)) => Err(error),
+            Err(ScanError::Newer(_)) => Ok(true),
         }
     }
 
@@ -127,7 +142,8 @@ impl Examined<'_> {
             };
             Ok(Some((offset, window.end_of_content(offset)? - offset)))
         };
-        let Some((offset, length)) = read().map_err(io_error("read", &path))? else {
+        let read = self.unless_unreadable(read(), &path, &in_journal(SPARE))?;
+        let Some((offset, length)) = read.flatten() else {
             return Ok(());
         };
         let what = format!("{length} bytes at {offset} where nothing has been written");

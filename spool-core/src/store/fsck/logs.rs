@@ -7,7 +7,7 @@ use crate::store::OpenError;
 use crate::store::event_log::EVENTS;
 use crate::store::fs::{FsFile, Mode};
 use crate::store::key_log::KEYS;
-use crate::store::lines::{self, DRAFT, Flaw, Part};
+use crate::store::lines::{self, Flaw, Part};
 use crate::store::recovery::Copy;
 use crate::store::replay::io_error;
 use std::io;
@@ -29,7 +29,7 @@ impl Examined<'_> {
                 let file = format!("{log}/{name}");
                 if let Some(number) = lines::parse_name(&name) {
                     numbers.push(number);
-                } else if name.ends_with(DRAFT) {
+                } else if lines::is_draft(&name) {
                     let what = "half written".to_owned();
                     let (path, copy) = (dir.join(name), None);
                     self.note_mendable(Ailment::Orphaned, file, None, what, Act::Unlink { path, copy });
@@ -61,7 +61,9 @@ impl Examined<'_> {
             };
             Ok((Part { number, size }, lines::flaws(&*file, size)?, first))
         };
-        let (part, flaws, first) = read().map_err(io_error("read", &path))?;
+        let Some((part, flaws, first)) = self.unless_unreadable(read(), &path, &at)? else {
+            return Ok(());
+        };
         if let Some(first) = first.filter(|first| *first < number) {
             let act = Act::Unlink {
                 copy: Some(whole(&**self.fs, self.dir, &at)?),

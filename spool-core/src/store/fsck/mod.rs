@@ -13,13 +13,14 @@ pub use repair::Repair;
 
 use super::OpenError;
 use super::dir::{self, JOURNAL};
-use super::fs::{Fs, RealFs};
-use super::replay;
+use super::fs::{Fs, RealFs, is_shortage};
+use super::replay::{self, io_error};
 use crate::clock::Timestamp;
 use crate::id::MessageId;
 use repair::{Act, Plan, Step};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -163,6 +164,24 @@ impl Examined<'_> {
             what,
             mendable: false,
         });
+    }
+
+    /// Notes a file that the disk does not give back, or that is none: all the rest is looked at nevertheless.
+    fn unless_unreadable<T>(
+        &mut self,
+        read: io::Result<T>,
+        path: &Path,
+        file: &str,
+    ) -> Result<Option<T>, OpenError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error) if is_shortage(&error) => Err(io_error("read", path)(error)),
+            Err(error) => {
+                let what = format!("cannot be read: {error}");
+                self.note(Ailment::Damaged, file.to_owned(), None, what);
+                Ok(None)
+            }
+        }
     }
 
     /// Notes what a repair mends with `act`.

@@ -12,6 +12,7 @@ use crate::store::recovery::{self, Copy};
 use crate::store::replay::{Replay, io_error};
 use crate::store::shelf;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -155,12 +156,17 @@ impl Examined<'_> {
     /// What a start does not do by itself.
     fn act(&self, steps: &[Step]) -> Result<(), OpenError> {
         let fs = &**self.fs;
+        let mut rewritten = BTreeSet::new();
         for step in steps {
             let (path, done) = match &step.act {
                 Act::Journal(_) | Act::Shelf(_) => continue,
                 Act::Unlink { path, .. } => (path, unlink(fs, path)),
                 Act::Rename { from, to } => (from, fs.rename(from, to)),
-                Act::Rewrite { dir, part, .. } => (dir, lines::rewrite(fs, dir, *part).map(drop)),
+                // Once for all that is wrong in the file.
+                Act::Rewrite { dir, part, .. } => match rewritten.insert((dir, part.number)) {
+                    true => (dir, lines::rewrite(fs, dir, *part).map(drop)),
+                    false => continue,
+                },
             };
             done.map_err(io_error("mend", path))?;
             let parent = path.parent().unwrap_or(path);

@@ -80,6 +80,19 @@ fn damage_in_the_middle_is_set_aside_once_and_the_rest_lives() {
 }
 
 #[test]
+fn what_was_reserved_behind_damage_makes_room_for_its_copy_on_a_full_disk() {
+    let fs = three_adds();
+    let (at, length) = frames(&fs)[1];
+    spoil(&fs, 1, at + 60, |bytes| bytes[0] ^= 0x10);
+    let spoilt = fs.read(&segment_path(1)).unwrap()[at..at + length].to_vec();
+    fs.set_capacity(Some(fs.used()));
+    let (_store, recovery) = open(&fs);
+    assert_eq!(ids(&recovery), [1, 3]);
+    let kept = Path::new(DIR).join(&recovery.damage[0].kept_as);
+    assert_eq!(fs.read(&kept), Some(spoilt));
+}
+
+#[test]
 fn a_damaged_header_of_a_segment_costs_no_message() {
     let fs = three_adds();
     spoil(&fs, 1, 0, |bytes| bytes[..segment::HEADER].fill(0xee));
@@ -125,6 +138,30 @@ fn a_spoilt_body_in_an_older_segment_is_found_when_it_is_read() {
     assert_eq!(ids(&recovery), [1, 2, 3, 4]);
     assert!(matches!(store.body(id(2)), Err(StoreError::Damaged { .. })));
     assert_eq!(store.load(id(2)).unwrap().body_size, 700);
+}
+
+#[test]
+fn a_segment_under_a_later_name_is_no_torn_end_and_hides_none() {
+    let fs = three_adds();
+    let (store, _) = open(&fs);
+    all_ok(&store.commit(&mut [add(&[4], "four\r\n"), add(&[5], "five\r\n")]));
+    drop(store);
+    // The newest segment has a torn end; the one before it lies under a later name.
+    let mut bytes = fs.read(&segment_path(2)).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end] ^= 1;
+    fs.plant(&segment_path(2), &bytes);
+    let moved = fs.read(&segment_path(1)).unwrap();
+    fs.rename(&segment_path(1), &segment_path(7)).unwrap();
+    let (_store, recovery) = open(&fs);
+    assert_eq!(ids(&recovery), [4]);
+    assert!(recovery.torn_bytes > 0);
+    let [damage] = recovery.damage.as_slice() else {
+        panic!("{:?}", recovery.damage);
+    };
+    assert_eq!(damage.file, "journal/0000000007.log");
+    let kept = fs.read(&Path::new(DIR).join(&damage.kept_as)).unwrap();
+    assert!(moved.starts_with(&kept) && moved[kept.len()..].iter().all(|byte| *byte == 0));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The same on the disk of this machine: the lock, permissions, restarts.
 
+use super::fs::{Mode, RealFs};
 use super::*;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -33,6 +34,33 @@ fn a_spool_survives_its_process() {
         status_from_disk(&dir, &mut |_| seen += 1).unwrap();
         assert_eq!(seen, 3);
     }
+}
+
+#[test]
+fn a_reservation_that_fails_says_why() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = RealFs.open(&temp.path().join("file"), Mode::Create).unwrap();
+    // What went wrong last in this thread is something else.
+    std::fs::metadata(temp.path().join("nothing")).unwrap_err();
+    let refused = file.allocate(1 << 62).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EFBIG), "{refused}");
+    file.allocate(10_000).unwrap();
+    assert_eq!(file.size().unwrap(), 10_000);
+}
+
+#[test]
+fn a_spare_with_a_second_name_is_not_written_to() {
+    let temp = tempfile::tempdir().unwrap();
+    let (store, _) = open_at(temp.path()).unwrap();
+    store.maintain();
+    drop(store);
+    // A copy of the spool made of links, say.
+    let (spare, other) = (temp.path().join("journal/spare"), temp.path().join("other"));
+    std::fs::hard_link(&spare, &other).unwrap();
+    let (store, _) = open_at(temp.path()).unwrap();
+    all_ok(&store.commit(&mut [add(&[1], "x\r\n")]));
+    assert!(std::fs::read(&other).unwrap().iter().all(|byte| *byte == 0));
+    assert_eq!(count_from_disk(temp.path()).unwrap(), 1);
 }
 
 #[test]

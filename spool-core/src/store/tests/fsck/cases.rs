@@ -101,6 +101,19 @@ pub(super) const CASES: &[Case] = &[
         lost: &[],
     },
     Case {
+        name: "the header of another segment before the frames of this one",
+        spoil: |fs| {
+            let mut bytes = fs.read(&path("journal/0000000002.log")).unwrap();
+            let other = fs.read(&path("journal/0000000001.log")).unwrap();
+            bytes[..segment::HEADER].copy_from_slice(&other[..segment::HEADER]);
+            fs.plant(&path("journal/0000000002.log"), &bytes);
+        },
+        ailment: Ailment::Damaged,
+        file: "journal/0000000002.log",
+        mended: true,
+        lost: &[],
+    },
+    Case {
         name: "a file that is no segment",
         spoil: |fs| fs.plant(&path("journal/notes"), b"?"),
         ailment: Ailment::Orphaned,
@@ -247,9 +260,9 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "a file that is none of the log",
-        spoil: |fs| fs.plant(&path("events/notes"), b"?"),
+        spoil: |fs| fs.plant(&path("events/notes.draft"), b"?"),
         ailment: Ailment::Orphaned,
-        file: "events/notes",
+        file: "events/notes.draft",
         mended: false,
         lost: &[],
     },

@@ -267,6 +267,69 @@ fn a_repair_that_finds_no_room_or_no_place_for_a_copy_changes_nothing() {
 }
 
 #[test]
+fn a_log_and_a_spare_that_cannot_be_read_hide_nothing_else() {
+    for name in [
+        "events/00000000000000000001.jsonl",
+        "keys/00000000000000000999.jsonl",
+        "journal/spare",
+    ] {
+        let fs = sample::spool();
+        (CASES[0].spoil)(&fs);
+        if name == "journal/spare" {
+            fs.unlink(&path(name)).unwrap();
+            fs.make_dir(&path(name)).unwrap();
+        } else {
+            let length = fs.read(&path(name)).unwrap().len() as u64;
+            fs.spoil(&path(name), 0..length);
+        }
+        let found = look(&fs, false);
+        let kinds: Vec<_> = found
+            .findings
+            .iter()
+            .map(|finding| (finding.file.as_str(), finding.mendable))
+            .collect();
+        assert_eq!(kinds, [("journal/0000000002.log", true), (name, false)]);
+        assert_eq!((found.whole, found.shelved), (5, 2), "{name}");
+    }
+}
+
+#[test]
+fn a_log_file_with_several_spoilt_lines_is_written_anew_once() {
+    let fs = sample::spool();
+    let log = path("events/00000000000000000001.jsonl");
+    let mut bytes = fs.read(&log).unwrap();
+    let whole: Vec<Vec<u8>> = bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(Vec::from)
+        .collect();
+    bytes[5] ^= 1;
+    bytes[whole[0].len() + whole[1].len() + 5] ^= 1;
+    fs.plant(&log, &bytes);
+    let renames = || {
+        fs.operations()
+            .iter()
+            .filter(|kind| **kind == OpKind::Rename)
+            .count()
+    };
+    let before = renames();
+    assert_eq!(look(&fs, true).repairs.len(), 2);
+    assert_eq!(renames() - before, 2 + 1, "two copies, one new file");
+    let kept = [whole[1].as_slice(), &whole[3..].concat()].concat();
+    assert_eq!(fs.read(&log).unwrap(), kept);
+}
+
+#[test]
+fn neither_a_start_nor_a_repair_takes_a_file_away_whose_name_it_does_not_know() {
+    let fs = sample::spool();
+    let notes = path("events/notes.draft");
+    fs.plant(&notes, b"?");
+    drop(open(&fs));
+    let found = look(&fs, true);
+    assert_eq!((found.findings.len(), found.repairs.len()), (1, 0));
+    assert_eq!(fs.read(&notes).unwrap(), b"?");
+}
+
+#[test]
 fn the_names_of_two_segments_that_were_changed_for_each_other_are_left_to_a_person() {
     let fs = sample::spool();
     rename(&fs, "journal/0000000001.log", "journal/0000000005.log");
