@@ -57,7 +57,9 @@ pub(super) fn is_draft(name: &str) -> bool {
 }
 
 fn number(digits: &str) -> Option<u64> {
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+    let number: Option<u64> = (digits.len() == 20).then(|| digits.parse().ok()).flatten();
+    // The next number must be one as well.
+    number.filter(|number| *number < u64::MAX)
 }
 
 /// A sync of more would hold up the commits that come meanwhile.

@@ -10,7 +10,7 @@
 use super::dir::{CORRUPT, JOURNAL};
 use super::frame::{self, Header};
 use super::fs::{Fs, FsFile, Mode, is_unreadable};
-use super::replay::{Broken, Replay, io_error};
+use super::replay::{Broken, Replay, Rest, io_error};
 use super::scan::Window;
 use super::segment::{self, Place, Seq};
 use super::{Damage, OpenError};
@@ -48,6 +48,7 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
             .map_err(io_error("cut", &path))?;
     }
     let damage = copy_damage(fs, dir, &replay.broken)?;
+    keep_torn(fs, dir, &replay.rests);
     for broken in replay.broken.iter().filter(|broken| !broken.lost) {
         let path = segment::path(&journal, broken.seq);
         cover(&*file(broken.seq)?, broken).map_err(io_error("write", &path))?;
@@ -70,6 +71,24 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
     }
     fs.sync_dir(&journal).map_err(io_error("sync", &journal))?;
     Ok(damage)
+}
+
+/// Copies torn ends to `corrupt/`. Most are of a write that nobody was answered for; but one spoilt byte in the last frame looks
+/// the same, and then it may be mail. Where there is no room for a copy the start goes on.
+fn keep_torn(fs: &dyn Fs, dir: &Path, rests: &[Rest]) {
+    for rest in rests.iter().filter(|rest| rest.torn > 0) {
+        let (file, bytes) = (format!("{JOURNAL}/{}", segment::name(rest.seq)), rest.torn);
+        let kept = set_aside(fs, dir, &rest.copy(dir)).and_then(|name| {
+            let corrupt = dir.join(CORRUPT);
+            fs.sync_dir(&corrupt).map_err(io_error("sync", &corrupt))?;
+            Ok(name)
+        });
+        let text = "the end of a write that was not finished is cut off";
+        match kept {
+            Ok(name) => tracing::warn!(file, bytes, kept_as = format!("{CORRUPT}/{name}"), "{text}"),
+            Err(error) => tracing::warn!(file, bytes, %error, "{text}; it could not be copied"),
+        }
+    }
 }
 
 /// Copies what is damaged to `corrupt/`, durably.
@@ -125,6 +144,18 @@ impl Broken {
             name: format!("{:010}-{}.bin", self.seq, self.offset),
             offset: self.offset,
             length: self.length,
+        }
+    }
+}
+
+impl Rest {
+    /// The copy of its torn end.
+    pub(super) fn copy(&self, dir: &Path) -> Copy {
+        Copy {
+            source: segment::path(&dir.join(JOURNAL), self.seq),
+            name: format!("{:010}-{}.bin", self.seq, self.end),
+            offset: self.end,
+            length: self.torn,
         }
     }
 }

@@ -111,12 +111,7 @@ impl Examined<'_> {
         }
         for rest in replay.rests.iter().filter(|rest| rest.torn > 0) {
             let what = format!("{} bytes at {} were never answered for", rest.torn, rest.end);
-            let act = Act::Journal(Copy {
-                source: segment::path(journal, rest.seq),
-                name: format!("{:010}-{}.bin", rest.seq, rest.end),
-                offset: rest.end,
-                length: rest.torn,
-            });
+            let act = Act::Journal(rest.copy(self.dir));
             let file = in_journal(&segment::name(rest.seq));
             self.note_mendable(Ailment::Torn, file, None, what, act);
         }
