@@ -125,11 +125,7 @@ impl Inner {
         };
         let old = |began: Timestamp| self.now.since(began) > window / FILES;
         if !self.lines.has_head() || began(&self.lines).is_none_or(old) {
-            let last = self
-                .lines
-                .parts()
-                .back()
-                .map_or(0, |part| part.number + 1);
+            let last = self.lines.parts().back().map_or(0, |part| part.number + 1);
             self.lines
                 .begin(u64::try_from(self.now.0).unwrap_or(0).max(last))?;
         }

@@ -5,7 +5,7 @@
 //!
 //! A name without a dot is the system's to resolve: hosts file, search list, and whatever else it is told to ask.
 
-use super::proof::{Followed, follow};
+use super::proof::{Followed, MAX_ALIASES, follow};
 use super::{Addresses, Answer, Exchanger, LookupError, Resolve, TrustAnchors};
 use crate::client::dane::Tlsa;
 use hickory_resolver::config::{
@@ -84,6 +84,8 @@ impl DnsResolver {
             }
         };
         bound(&mut options);
+        // What is proved is proved alias by alias.
+        options.preserve_intermediates = anchors.is_some();
         change(&mut options);
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
@@ -119,8 +121,6 @@ fn bound(options: &mut ResolverOpts) {
     options.edns0 = true;
     // The hosts file is asked first, and here.
     options.use_hosts_file = ResolveHosts::Never;
-    // What is proved is proved alias by alias.
-    options.preserve_intermediates = true;
 }
 
 impl Inner {
@@ -133,16 +133,30 @@ impl Inner {
     ) -> Result<T, LookupError> {
         let hickory = self.hickory.as_ref();
         let hickory = hickory.map_err(|error| LookupError::Temporary(error.clone()))?;
-        let answer = hickory
-            .lookup(name.clone(), kind)
-            .await
-            .map_err(|error| failure(&error))?;
-        let followed = follow(&name, kind, answer.answers(), self.validates)?;
-        if followed.records.is_empty() {
-            Err(LookupError::NoData)
-        } else {
-            Ok(read(&followed))
+        let answer = hickory.lookup(name.clone(), kind).await;
+        let mut answers = answer.map_err(|error| failure(&error))?.answers().to_vec();
+        if !self.validates {
+            let all = Followed::unproved(&name, kind, &answers);
+            return match all.records.is_empty() {
+                true => Err(LookupError::NoData),
+                false => Ok(read(&all)),
+            };
         }
+        for _ in 0..MAX_ALIASES {
+            let followed = follow(&name, kind, &answers)?;
+            if !followed.records.is_empty() {
+                return Ok(read(&followed));
+            }
+            if answers.iter().all(|record| record.record_type() != kind) {
+                return Err(LookupError::NoData);
+            }
+            // What an alias leads to came from the cache, and that leaves the alias out.
+            let alias = hickory.lookup(followed.end, RecordType::CNAME).await;
+            let alias = alias.map_err(|error| LookupError::Temporary(harmless(&error.to_string())))?;
+            answers.extend(alias.answers().iter().cloned());
+        }
+        let error = "an answer about another name".to_owned();
+        Err(LookupError::Temporary(error))
     }
 
     /// Those records that `take` takes.

@@ -7,7 +7,7 @@ use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 /// The most aliases in a row.
-const MAX_ALIASES: usize = 16;
+pub(super) const MAX_ALIASES: usize = 16;
 
 /// What an answer says.
 #[derive(Debug)]
@@ -17,17 +17,32 @@ pub(super) struct Followed<'a> {
     pub(super) secure: bool,
     /// The name that the aliases lead to, if all of it is proved; then the one that was asked for, if what it has is proved.
     pub(super) secure_names: Vec<String>,
+    /// The name that the aliases lead to, with records or without.
+    pub(super) end: Name,
 }
 
-/// Follows `answers` from `name` to records of `kind`. Without `validated`, nothing is proved.
+impl<'a> Followed<'a> {
+    /// All records of `kind` in `answers`, as an answer to `name` that nobody has validated.
+    pub(super) fn unproved(name: &Name, kind: RecordType, answers: &'a [Record]) -> Self {
+        let records = answers.iter().filter(|record| record.record_type() == kind);
+        Self {
+            records: records.map(|record| &record.data).collect(),
+            secure: false,
+            secure_names: Vec::new(),
+            end: name.clone(),
+        }
+    }
+}
+
+/// Follows `answers`, which were validated, from `name` to records of `kind`.
 ///
 /// # Errors
-/// [`LookupError::Temporary`] when DNSSEC has failed for any of it, or did not come to an end.
+/// [`LookupError::Temporary`] when DNSSEC has failed for any of it, or did not come to an end; [`LookupError::NoData`] when the
+/// aliases lead in a circle.
 pub(super) fn follow<'a>(
     name: &Name,
     kind: RecordType,
     answers: &'a [Record],
-    validated: bool,
 ) -> Result<Followed<'a>, LookupError> {
     let mut at = name;
     let mut proofs = Vec::new();
@@ -43,7 +58,7 @@ pub(super) fn follow<'a>(
             } else {
                 continue;
             }
-            proofs.push(is_proved(record, validated)?);
+            proofs.push(is_proved(record)?);
         }
         first.get_or_insert(!proofs.is_empty() && proofs.iter().all(|proved| *proved));
         if let (true, Some(to)) = (found.is_empty(), alias) {
@@ -62,14 +77,14 @@ pub(super) fn follow<'a>(
             records: found,
             secure,
             secure_names: names,
+            end: at.clone(),
         });
     }
     Err(LookupError::NoData)
 }
 
-fn is_proved(record: &Record, validated: bool) -> Result<bool, LookupError> {
+fn is_proved(record: &Record) -> Result<bool, LookupError> {
     match record.proof {
-        _ if !validated => Ok(false),
         Proof::Secure => Ok(true),
         Proof::Insecure => Ok(false),
         // Whoever can keep the proof away must not gain by it.
@@ -111,7 +126,7 @@ mod tests {
 
     /// How many records `mx.example` has, whether they are proved, and where TLSA records may be.
     fn followed(answers: &[Record]) -> Result<(usize, bool, Vec<String>), LookupError> {
-        let found = follow(&name("MX.example"), RecordType::A, answers, true)?;
+        let found = follow(&name("MX.example"), RecordType::A, answers)?;
         Ok((found.records.len(), found.secure, found.secure_names))
     }
 
@@ -135,7 +150,7 @@ mod tests {
             assert!(matches!(error, LookupError::Temporary(_)), "{error}");
         }
         // Without a validation of one's own, a proof is nothing.
-        let found = follow(&name("mx.example"), RecordType::A, &secure, false).unwrap();
+        let found = Followed::unproved(&name("mx.example"), RecordType::A, &secure);
         assert!(!found.secure && found.secure_names.is_empty() && found.records.len() == 2);
     }
 

@@ -339,11 +339,20 @@ impl Route<'_> {
             Err(error @ LookupError::Temporary(_)) => return Err(Unroutable::unknown(host, &error)),
             Err(LookupError::NoSuchDomain | LookupError::NoData) => return Err(self.no_address(host)),
         };
-        let dane = match self.secure && self.routes.config.dane {
+        // Nobody's records are asked for where the way ends anyhow.
+        let held = self.secure && self.routes.config.dane && !self.leads_back(&addresses.ips);
+        let dane = match held {
             true => self.routes.dane(host, &self.hop, &addresses).await?,
             false => None,
         };
         self.usable(host, addresses, dane)
+    }
+
+    /// Whether one of `addresses` is this relay's.
+    fn leads_back(&self, addresses: &[IpAddr]) -> bool {
+        let config = &self.routes.config;
+        let is_own = |address: &IpAddr| config.is_own_address(SocketAddr::new(*address, self.hop.port()));
+        addresses.iter().any(is_own)
     }
 
     /// `host` at those of `addresses` that mail may be sent to. What DANE asks for goes before what the domain's policy does
@@ -358,8 +367,7 @@ impl Route<'_> {
         let authenticates = dane.as_ref().is_some_and(|dane| dane.authenticates());
         let policy = self.policy.as_ref().filter(|_| !authenticates);
         let config = &self.routes.config;
-        let is_own = |address: &IpAddr| config.is_own_address(SocketAddr::new(*address, self.hop.port()));
-        if addresses.iter().any(is_own) {
+        if self.leads_back(&addresses) {
             return Err(Unroutable::Loop {
                 domain: self.hop.host().to_owned(),
                 host: host.to_owned(),

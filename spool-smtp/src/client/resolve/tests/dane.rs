@@ -34,13 +34,22 @@ const ALL: [&str; 3] = ["d.example", "a.example", "_25._tcp.a.example"];
 
 /// The way to `hop`, host by host: `host tls [base]`, or the reply of what is passed over; and what was asked.
 async fn way(names: Names, hop: &str, dane: bool, sts: Option<&'static str>) -> (Vec<String>, Vec<String>) {
-    let names = Arc::new(names);
+    let config = RouteConfig {
+        dane,
+        ..RouteConfig::default()
+    };
+    way_with(Arc::new(names), config, hop, sts).await
+}
+
+async fn way_with(
+    names: Arc<Names>,
+    config: RouteConfig,
+    hop: &str,
+    sts: Option<&'static str>,
+) -> (Vec<String>, Vec<String>) {
     let config = SmtpConfig {
         hostname: "relay.example".to_owned(),
-        route: RouteConfig {
-            dane,
-            ..RouteConfig::default()
-        },
+        route: config,
         ..SmtpConfig::default()
     };
     let mut routes = Routes::new(names.clone(), &config);
@@ -125,6 +134,23 @@ async fn a_host_whose_records_cannot_be_had_is_passed_over_and_the_next_one_trie
         assert!(found[0].starts_with("451 4.4.3 "), "{found:?}");
         assert_eq!(found[1], "b.example none without");
     }
+}
+
+#[tokio::test]
+async fn a_way_back_ends_whatever_its_records() {
+    let names = names(&ALL, Err(LookupError::Temporary("SERVFAIL".to_owned())))
+        .mx("d.example", &[(10, "a.example"), (20, "b.example")])
+        .host("b.example", &["192.0.2.2"]);
+    let config = RouteConfig {
+        dane: true,
+        listeners: vec!["192.0.2.1:25".parse().unwrap()],
+        ..RouteConfig::default()
+    };
+    let (found, _) = way_with(Arc::new(names), config, "mx:d.example:25", None).await;
+    assert!(
+        found.len() == 1 && found[0].starts_with("550 5.4.6 "),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]

@@ -213,6 +213,17 @@ async fn aliases_are_proved_as_far_as_they_are_signed() {
     assert_eq!(names("alias.signed").await, ["mx.signed", "alias.signed"]);
     assert_eq!(names("out.signed").await, ["out.signed"]);
     assert_eq!(names("alias.plain").await, [""; 0]);
+    // Nor does it matter what is in the cache: here the end of each alias is, and not the alias.
+    let resolver = DnsResolver::validating(&[address], &anchors);
+    for host in ["mx.signed", "mx.plain"] {
+        assert!(resolver.addresses(host).await.is_ok());
+    }
+    let names = |host: &'static str| {
+        let found = resolver.addresses(host);
+        async move { found.await.unwrap().secure_names }
+    };
+    assert_eq!(names("alias.signed").await, ["mx.signed", "alias.signed"]);
+    assert_eq!(names("out.signed").await, ["out.signed"]);
 }
 
 #[tokio::test]

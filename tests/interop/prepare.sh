@@ -1,0 +1,22 @@
+#!/bin/sh
+# Makes ready what the interop campaign delivers to: Postfix installed, and Exim unpacked beside it, for Debian has only one of
+# them installed at a time. For a machine that may be changed: it installs packages, adds a user, and starts nothing.
+#
+#   sudo tests/interop/prepare.sh DIR
+#   sudo SPOOL_INTEROP=DIR cargo test -p spool-tests --test interop -- --nocapture
+set -eu
+dir=${1:?"usage: $0 DIR"}
+mkdir -p "$dir"
+# No daemon is started by the installation.
+[ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; }
+apt-get update
+DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+    postfix sasl2-bin libsasl2-modules libsasl2-modules-db libidn12
+cd "$dir"
+rm -f exim4-daemon-light_*.deb
+apt-get download exim4-daemon-light
+for package in exim4-daemon-light_*.deb; do dpkg -x "$package" exim; done
+# Exim takes its configuration from nowhere else once it is no longer root.
+mkdir -p /etc/exim4
+echo "$PWD/exim.conf" > /etc/exim4/trusted_configs
+getent passwd Debian-exim > /dev/null || useradd --system --user-group --no-create-home Debian-exim
