@@ -9,6 +9,7 @@
 
 mod clients;
 mod corpus;
+mod dead_hop;
 mod descriptors;
 mod disk;
 mod events;
