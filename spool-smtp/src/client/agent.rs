@@ -219,7 +219,12 @@ struct Passed {
 impl Passed {
     /// Takes one more, and gives its line.
     fn note(&mut self, peer: NextHop, error: ConnectError) -> &str {
-        self.lines.push(format!("{peer}: {error}"));
+        // A host that is an address is named by it already.
+        let (name, error_text) = (peer.to_string(), error.to_string());
+        self.lines.push(match error_text.starts_with(&name) {
+            true => error_text,
+            false => format!("{name}: {error_text}"),
+        });
         self.peer = Some(peer.clone());
         match error {
             ConnectError::Failed(_) => self.unreached = true,
