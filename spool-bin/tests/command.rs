@@ -25,13 +25,58 @@ fn text(bytes: &[u8]) -> String {
 fn every_verb_has_help_that_teaches() {
     let help = text(&spool(&["--help"]).stdout);
     for verb in [
-        "serve", "check", "status", "count", "show", "explain", "freeze", "send", "remove", "recover",
-        "purge", "events", "export", "fsck", "jobs", "submit", "sink", "load",
+        "serve",
+        "check",
+        "status",
+        "count",
+        "show",
+        "explain",
+        "freeze",
+        "send",
+        "remove",
+        "recover",
+        "purge",
+        "events",
+        "export",
+        "fsck",
+        "destinations",
+        "connections",
+        "jobs",
+        "submit",
+        "sink",
+        "load",
     ] {
         assert!(help.contains(verb), "{help}");
         let output = spool(&[verb, "--help"]);
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains("Usage: spool"), "{verb}");
+    }
+}
+
+/// `spool load ... | head -1`.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("spool.toml");
+    std::fs::write(&config, "").unwrap();
+    let spool = dir.path().join("spool");
+    fixture(&spool);
+    let (config, spool) = (config.to_str().unwrap(), spool.to_str().unwrap());
+    let load = ["load", "--to", "127.0.0.1:9", "--messages", "0"];
+    let calls: [&[&str]; 3] = [
+        &["check", "--config", config],
+        &["count", "--spool", spool],
+        &load,
+    ];
+    for args in calls {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let done = Command::new(env!("CARGO_BIN_EXE_spool"))
+            .args(args)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!(done.status.code(), Some(0), "{args:?}: {}", text(&done.stderr));
     }
 }
 

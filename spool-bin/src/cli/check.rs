@@ -1,8 +1,10 @@
 //! `spool check`: validates a configuration.
 
+use super::console;
 use crate::config::Config;
 use crate::failure::Failure;
 use clap::Args;
+use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -15,7 +17,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         Config::load(&self.config)?;
-        println!("{}: ok", self.config.display());
+        console::print(|out| writeln!(out, "{}: ok", self.config.display()))?;
         Ok(())
     }
 }

@@ -1,9 +1,11 @@
 //! `spool count`: one number, and nothing else on standard output.
 
+use super::console;
 use super::which::{Target, Which};
 use crate::failure::Failure;
 use clap::Args;
 use spool_core::store::count_from_disk;
+use std::io::Write;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -39,7 +41,7 @@ impl Count {
                 count.ok_or_else(|| Failure::Failed("the answer has no count".to_owned()))?
             }
         };
-        println!("{count}");
+        console::print(|out| writeln!(out, "{count}"))?;
         Ok(())
     }
 }

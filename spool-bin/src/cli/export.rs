@@ -2,6 +2,7 @@
 //!
 //! It reads the spool without its lock, beside whatever service runs on it, and never writes there.
 
+use super::console;
 use super::which::Which;
 use crate::failure::Failure;
 use clap::Args;
@@ -11,6 +12,7 @@ use spool_core::store::{
 };
 use spool_core::{Clock, Message, MessageId, MessageSummary, SystemClock, Timestamp, harmless};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -125,7 +127,7 @@ impl Outcome<'_> {
 
     fn end(self) -> Result<(), Failure> {
         self.bar.finish_and_clear();
-        println!("{} exported", self.done);
+        console::print(|out| writeln!(out, "{} exported", self.done))?;
         let mut text: Vec<String> = self
             .errors
             .iter()

@@ -1,8 +1,10 @@
 //! `spool jobs`: shows or sets the maximum of concurrent delivery sessions.
 
+use super::console;
 use super::which::Admin;
 use crate::failure::Failure;
 use clap::Args;
+use std::io::Write;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -30,20 +32,14 @@ impl Jobs {
         };
         let jobs = answer.json()?;
         if self.format == "json" {
-            println!("{jobs}");
-        } else {
-            let number = |name: &str| {
-                jobs.get(name)
-                    .and_then(serde_json::Value::as_u64)
-                    .unwrap_or_default()
-            };
-            println!(
-                "at most {}, running {}, waiting {}",
-                number("max"),
-                number("running"),
-                number("waiting")
-            );
+            return console::print(|out| writeln!(out, "{jobs}"));
         }
-        Ok(())
+        let number = |name: &str| {
+            jobs.get(name)
+                .and_then(serde_json::Value::as_u64)
+                .unwrap_or_default()
+        };
+        let (max, running, waiting) = (number("max"), number("running"), number("waiting"));
+        console::print(|out| writeln!(out, "at most {max}, running {running}, waiting {waiting}"))
     }
 }

@@ -1,12 +1,13 @@
 //! `spool load`: generates load and measures it.
 
+use super::console;
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use spool_smtp::load::{LoadPlan, LoadReport, Progress, Verification, run, verify};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -74,7 +75,7 @@ impl Load {
             (Some(load), Some(sink)) => Some(wait_and_verify(load, sink)?),
             (_, _) => None,
         };
-        self.print(&report, verified);
+        console::print(|out| self.print(&report, verified, out))?;
         let lost = verified.map_or(0, |verified| verified.lost);
         match (lost, report.accepted) {
             (0, 1..) => Ok(()),
@@ -98,7 +99,12 @@ impl Load {
         plan
     }
 
-    fn print(&self, report: &LoadReport, verified: Option<Verification>) {
+    fn print(
+        &self,
+        report: &LoadReport,
+        verified: Option<Verification>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
         let quantile = |share| report.latency.quantile(share).as_secs_f64() * 1000.0;
         let end_to_end = verified.map(|verified| end_to_end(report, &verified));
         if self.format == "json" {
@@ -116,37 +122,41 @@ impl Load {
                 "verification": verified,
                 "end_to_end_per_second": end_to_end,
             });
-            return println!("{json}");
+            return writeln!(out, "{json}");
         }
-        println!(
+        writeln!(
+            out,
             "{} accepted in {:.2} s: {:.0} messages/s",
             report.accepted,
             report.elapsed.as_secs_f64(),
             report.per_second()
-        );
-        println!(
+        )?;
+        writeln!(
+            out,
             "latency ms: p50 {:.2}, p90 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}",
             quantile(0.5),
             quantile(0.9),
             quantile(0.99),
             quantile(0.999),
             report.latency.max().as_secs_f64() * 1000.0
-        );
+        )?;
         for (code, count) in &report.refused {
-            println!("{count} refused with {code}");
+            writeln!(out, "{count} refused with {code}")?;
         }
         if report.unknown > 0 {
-            println!("{} without an answer", report.unknown);
+            writeln!(out, "{} without an answer", report.unknown)?;
         }
         for (error, count) in &report.errors {
-            println!("{count} times: {error}");
+            writeln!(out, "{count} times: {error}")?;
         }
         if let (Some(verified), Some(rate)) = (verified, end_to_end) {
-            println!(
+            writeln!(
+                out,
                 "{} arrived, {} lost, {} duplicated; {rate:.0} messages/s end to end",
                 verified.arrived, verified.lost, verified.duplicated
-            );
+            )?;
         }
+        Ok(())
     }
 }
 

@@ -1,10 +1,12 @@
 //! `spool submit`: spools one message through a running service.
 
+use super::console;
 use super::which::Admin;
 use crate::failure::Failure;
 use base64::Engine;
 use clap::Args;
 use std::io::Read;
+use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -78,9 +80,7 @@ impl Submit {
             .request("POST", "/api/v1/messages", Some(&request.to_string()))?
             .json()?;
         let ids = answer.get("ids").and_then(serde_json::Value::as_array);
-        for id in ids.into_iter().flatten().filter_map(serde_json::Value::as_str) {
-            println!("{id}");
-        }
-        Ok(())
+        let mut ids = ids.into_iter().flatten().filter_map(serde_json::Value::as_str);
+        console::print(|out| ids.try_for_each(|id| writeln!(out, "{id}")))
     }
 }
