@@ -7,7 +7,9 @@
 use super::fs::Mode;
 use super::scan::{Bad, Item, Scan, ScanError};
 use super::segment::{self, Seq};
-use super::{Ailment, Finding, Store, dir, locked};
+use super::shelf::{Shelf, TEXT};
+use super::{Ailment, Finding, Store, StoreError, dir, locked};
+use crate::id::MessageId;
 use std::ops::Bound;
 
 /// The most findings that are kept of one pass.
@@ -22,6 +24,8 @@ pub(super) struct Scrub {
     scan: Option<(Seq, Scan)>,
     /// The last one of this pass.
     done: Option<Seq>,
+    /// The pairs on the shelves that are still to be read in this pass; `None`: the journal comes first.
+    pairs: Option<Vec<(Shelf, MessageId)>>,
     /// What this pass has found, and what the one before had.
     found: Vec<Finding>,
     before: Vec<Finding>,
@@ -40,7 +44,7 @@ pub struct Scrubbed {
 }
 
 impl Store {
-    /// Reads the next `bytes` of what is on disk, and a frame more at most. The segment that is being written is not looked
+    /// Reads the next `bytes` of what is on disk, and a frame or a pair more at most: first the journal, then the shelves. The segment that is being written is not looked
     /// at; while the spool is loading, nothing is.
     pub fn scrub(&self, bytes: u64) -> Scrubbed {
         let mut step = Scrubbed::default();
@@ -50,12 +54,19 @@ impl Store {
         let mut scrub = locked(&self.scrub);
         while step.bytes < bytes && !step.pass_over {
             let Some((seq, mut scan)) = scrub.scan.take() else {
-                match self.next_cold(scrub.done) {
-                    Some(seq) => self.begin_scrub(&mut scrub, seq, &mut step),
-                    None => {
-                        scrub.done = None;
-                        scrub.before = std::mem::take(&mut scrub.found);
-                        step.pass_over = true;
+                if let Some(pairs) = &mut scrub.pairs {
+                    match pairs.pop() {
+                        Some((shelf, id)) => self.scrub_pair(&mut scrub, shelf, id, &mut step),
+                        None => {
+                            (scrub.done, scrub.pairs) = (None, None);
+                            scrub.before = std::mem::take(&mut scrub.found);
+                            step.pass_over = true;
+                        }
+                    }
+                } else {
+                    match self.next_cold(scrub.done) {
+                        Some(seq) => self.begin_scrub(&mut scrub, seq, &mut step),
+                        None => scrub.pairs = Some(self.pairs(&mut scrub, &mut step)),
                     }
                 }
                 continue;
@@ -145,12 +156,59 @@ impl Store {
         if !locked(&self.index).is_on_disk(seq) {
             return;
         }
+        let file = format!("{}/{}", dir::JOURNAL, segment::name(seq));
+        Self::tell(scrub, file, None, true, what, step);
+    }
+
+    /// What lies on the shelves.
+    fn pairs(&self, scrub: &mut Scrub, step: &mut Scrubbed) -> Vec<(Shelf, MessageId)> {
+        let mut all = Vec::new();
+        for shelf in Shelf::ALL {
+            match self.shelved_ids(shelf) {
+                Ok(ids) => all.extend(ids.into_iter().map(|id| (shelf, id))),
+                Err(error) => Self::tell(
+                    scrub,
+                    shelf.name().to_owned(),
+                    None,
+                    false,
+                    error.to_string(),
+                    step,
+                ),
+            }
+        }
+        all
+    }
+
+    /// Reads one pair against its checksum. One that a person has edited has none, and only has to make sense.
+    fn scrub_pair(&self, scrub: &mut Scrub, shelf: Shelf, id: MessageId, step: &mut Scrubbed) {
+        let text = format!("{}/{id}.{TEXT}", shelf.name());
+        if let Ok(file) = self.fs.open(&self.dir().join(&text), Mode::Read) {
+            file.forget_cached();
+        }
+        // A slip alone takes a read as well.
+        step.bytes += 1;
+        match self.shelved(shelf, id) {
+            Ok((_, body)) => step.bytes += body.len() as u64,
+            Err(StoreError::Damaged { reason, .. }) => Self::tell(scrub, text, Some(id), false, reason, step),
+            // It was recovered or purged meanwhile; or the whole spool has failed.
+            Err(_) => {}
+        }
+    }
+
+    fn tell(
+        scrub: &mut Scrub,
+        file: String,
+        id: Option<MessageId>,
+        mendable: bool,
+        what: String,
+        step: &mut Scrubbed,
+    ) {
         let finding = Finding {
             ailment: Ailment::Damaged,
-            file: format!("{}/{}", dir::JOURNAL, segment::name(seq)),
-            id: None,
+            file,
+            id,
             what,
-            mendable: true,
+            mendable,
         };
         if !scrub.before.contains(&finding) && !scrub.found.contains(&finding) {
             step.news.push(finding.clone());

@@ -136,6 +136,11 @@ impl Store {
             .map_err(|error| StoreError::Failed(error.to_string()))
     }
 
+    /// The ids of all pairs on `shelf`, readable or not.
+    pub(super) fn shelved_ids(&self, shelf: Shelf) -> io::Result<Vec<MessageId>> {
+        Board::new(&*self.fs, self.dir(), shelf).ids()
+    }
+
     /// What lies on `shelf`, in the order of ids: the pairs after `after`, at most `limit` of them, an unreadable one with
     /// what is wrong with it.
     ///

@@ -72,6 +72,45 @@ fn damage_in_cold_mail_is_told_once_with_the_names_of_its_messages() {
 }
 
 #[test]
+fn damage_on_the_shelves_is_told_as_well() {
+    let (fs, store) = sample();
+    let mut pairs = Vec::new();
+    for number in [2, 3, 4] {
+        let message = store.load(id(number)).unwrap();
+        let at = Timestamp(5);
+        pairs.push((
+            Shelved {
+                message,
+                at,
+                reason: None,
+            },
+            store.body(id(number)).unwrap(),
+        ));
+    }
+    for (shelf, pairs) in [(Shelf::Removed, &pairs[..2]), (Shelf::Quarantine, &pairs[2..])] {
+        assert!(store.shelve(shelf, pairs).iter().all(Result::is_ok));
+    }
+    let (whole, news) = pass(&store);
+    assert!(news.is_empty(), "{news:?}");
+    let text = format!("removed/{}.eml", id(3));
+    spoil(&fs, &text, b"mail 003");
+    let (bytes, news) = pass(&store);
+    let [finding] = news.as_slice() else {
+        panic!("{news:?}");
+    };
+    assert_eq!((finding.file.as_str(), finding.id), (text.as_str(), Some(id(3))));
+    assert!(
+        bytes + 20_000 > whole && whole > 2 * 48_000 + 3 * 12_000,
+        "{bytes} of {whole}"
+    );
+    assert!(pass(&store).1.is_empty(), "it is known now");
+    // Whoever has it no longer is not told of it.
+    store.discard(Shelf::Removed, &[id(3)]).unwrap();
+    assert!(pass(&store).1.is_empty());
+    assert!(store.scrub_findings().is_empty());
+}
+
+#[test]
 fn what_is_given_back_meanwhile_is_nobodys_damage() {
     let (fs, store) = sample();
     spoil(&fs, "journal/0000000001.log", &mail(4)[..100]);
