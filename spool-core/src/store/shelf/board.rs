@@ -89,6 +89,7 @@ impl<'a> Board<'a> {
             .map(|(shelved, body)| self.draft(shelved, body))
             .collect();
         self.sync_all(&mut laid);
+        let drafted: Vec<bool> = laid.iter().map(Result::is_ok).collect();
         for (done, (shelved, _)) in laid.iter_mut().zip(pairs) {
             let id = shelved.message.id;
             let name = |draft, kind| self.fs.rename(&self.path(id, draft), &self.path(id, kind));
@@ -97,9 +98,12 @@ impl<'a> Board<'a> {
             }
         }
         self.sync_all(&mut laid);
-        for (done, (shelved, _)) in laid.iter().zip(pairs) {
-            if done.is_err() {
-                self.clear(shelved.message.id);
+        for ((done, drafted), (shelved, _)) in laid.iter().zip(drafted).zip(pairs) {
+            match (done, drafted) {
+                (Ok(()), _) => {}
+                (Err(_), true) => self.clear(shelved.message.id, &[SLIP, TEXT, TEXT_DRAFT, SLIP_DRAFT]),
+                // An older pair of the same name still stands.
+                (Err(_), false) => self.clear(shelved.message.id, &[TEXT_DRAFT, SLIP_DRAFT]),
             }
         }
         laid
@@ -139,8 +143,8 @@ impl<'a> Board<'a> {
     }
 
     /// After a failure: what cannot be taken away now is left to the next start.
-    fn clear(&self, id: MessageId) {
-        for kind in [SLIP, TEXT, TEXT_DRAFT, SLIP_DRAFT] {
+    fn clear(&self, id: MessageId, kinds: &[&str]) {
+        for kind in kinds {
             let _ = self.fs.unlink(&self.path(id, kind));
         }
     }

@@ -246,3 +246,20 @@ fn a_failing_disk_fails_the_pair_alone_and_leaves_nothing_of_it() {
         lay(&store, 1).unwrap();
     }
 }
+
+#[test]
+fn a_full_disk_leaves_the_pair_that_was_to_be_replaced() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    lay(&store, 1).unwrap();
+    let before = (fs.read(&path("eml", 1)), slip(&fs, 1));
+    fs.set_capacity(Some(fs.used()));
+    let body = Bytes::from("another body\r\n".repeat(1000));
+    let pair = (shelved(1, &body), body);
+    let laid = store.shelve(Shelf::Removed, &[pair]).remove(0);
+    assert!(matches!(laid, Err(StoreError::Full(_))), "{laid:?}");
+    assert_eq!((fs.read(&path("eml", 1)), slip(&fs, 1)), before);
+    let (_, text) = store.shelved(Shelf::Removed, id(1)).unwrap();
+    assert_eq!(text, "body 1\r\n");
+    assert_eq!(fs.read(&path("eml.draft", 1)), None);
+}
