@@ -139,23 +139,24 @@ pub(super) fn renew(file: &dyn FsFile, end: u64) -> io::Result<()> {
 impl Broken {
     /// Its copy.
     pub(super) fn copy(&self, dir: &Path) -> Copy {
-        Copy {
-            source: segment::path(&dir.join(JOURNAL), self.seq),
-            name: format!("{:010}-{}.bin", self.seq, self.offset),
-            offset: self.offset,
-            length: self.length,
-        }
+        Copy::of_segment(dir, self.seq, self.offset, self.length)
     }
 }
 
 impl Rest {
     /// The copy of its torn end.
     pub(super) fn copy(&self, dir: &Path) -> Copy {
-        Copy {
-            source: segment::path(&dir.join(JOURNAL), self.seq),
-            name: format!("{:010}-{}.bin", self.seq, self.end),
-            offset: self.end,
-            length: self.torn,
+        Copy::of_segment(dir, self.seq, self.end, self.torn)
+    }
+}
+
+impl Copy {
+    fn of_segment(dir: &Path, seq: Seq, offset: u64, length: u64) -> Self {
+        Self {
+            source: segment::path(&dir.join(JOURNAL), seq),
+            name: format!("{seq:010}-{offset}.bin"),
+            offset,
+            length,
         }
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn serve(stream: TcpStream, shared: &Shared, open: usize) -> io
     };
     session.run().await?;
     session.flush().await?;
-    session.stream.shut_down().await;
+    session.stream.shut_down(session.patience()).await;
     Ok(())
 }
 
@@ -102,17 +102,22 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
+    /// How long a silence of the client lasts at most.
+    pub(super) const fn patience(&self) -> Duration {
+        self.shared.config.idle_timeout
+    }
+
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let written = self.stream.write(&self.out).await;
+        let written = self.stream.write(&self.out, self.patience()).await;
         self.out.clear();
         written
     }
 
     pub(super) async fn read(&mut self) -> io::Result<bool> {
-        let patience = self.shared.config.idle_timeout;
+        let patience = self.patience();
         self.stream.read(&mut self.input, patience).await
     }
 
@@ -164,13 +169,13 @@ impl<'s> Session<'s> {
                 self.flush().await?;
                 for byte in bytes {
                     tokio::time::sleep(*every).await;
-                    self.stream.write(&[*byte]).await?;
+                    self.stream.write(&[*byte], self.patience()).await?;
                 }
             }
             Some(Action::Endless(bytes)) => {
                 self.flush().await?;
                 loop {
-                    self.stream.write(bytes).await?;
+                    self.stream.write(bytes, self.patience()).await?;
                 }
             }
             Some(Action::SayAndClose(bytes)) => {
@@ -179,7 +184,7 @@ impl<'s> Session<'s> {
             }
             Some(Action::Hang) => {
                 self.flush().await?;
-                tokio::time::sleep(self.shared.config.idle_timeout).await;
+                tokio::time::sleep(self.patience()).await;
                 return Ok(false);
             }
             Some(Action::Close) => return Ok(false),
@@ -346,7 +351,7 @@ impl<'s> Session<'s> {
             return self.read().await;
         };
         tokio::time::sleep(span).await;
-        let patience = self.shared.config.idle_timeout;
+        let patience = self.patience();
         self.stream.sip(&mut self.input, patience).await
     }
 }

@@ -65,7 +65,7 @@ impl Session<'_> {
         let Some(tls) = &shared.config.tls else {
             return Ok(Flow::End);
         };
-        let patience = shared.config.idle_timeout;
+        let patience = self.patience();
         self.stream.upgrade(tls.acceptor(flaw), patience).await?;
         self.clear();
         self.is_known = false;

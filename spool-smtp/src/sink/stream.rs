@@ -69,15 +69,19 @@ impl Stream {
         }
     }
 
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Plain(tcp) => tcp.write_all(bytes).await,
-            Self::Tls(tls) => {
-                tls.write_all(bytes).await?;
-                tls.flush().await
+    /// Writes all of it; whoever takes nothing for as long as `patience` has gone.
+    pub(super) async fn write(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
+        let written = async {
+            match self {
+                Self::Plain(tcp) => tcp.write_all(bytes).await,
+                Self::Tls(tls) => {
+                    tls.write_all(bytes).await?;
+                    tls.flush().await
+                }
+                Self::Gone => Err(io::ErrorKind::NotConnected.into()),
             }
-            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
-        }
+        };
+        tokio::time::timeout(patience, written).await?
     }
 
     /// Makes it TLS, within `patience`.
@@ -105,10 +109,10 @@ impl Stream {
         tcp.map_or(Ok(()), |tcp| tcp.set_recv_buffer_size(1))
     }
 
-    /// Ends TLS as it should be ended; TCP ends when this is dropped.
-    pub(super) async fn shut_down(&mut self) {
+    /// Ends TLS as it should be ended, within `patience`; TCP ends when this is dropped.
+    pub(super) async fn shut_down(&mut self, patience: Duration) {
         if let Self::Tls(tls) = self {
-            let _ = tls.shutdown().await;
+            let _ = tokio::time::timeout(patience, tls.shutdown()).await;
         }
     }
 }

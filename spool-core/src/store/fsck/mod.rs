@@ -95,7 +95,7 @@ pub struct Checkup {
 ///
 /// # Errors
 /// [`OpenError`]: the spool is in use, is none, or cannot be read or written. A repair that cannot copy what it takes away,
-/// or write its report, has changed nothing.
+/// or write its report, has changed nothing but the names of segments that bore another one's.
 pub fn checkup(
     dir: &Path,
     now: Timestamp,

@@ -1,5 +1,6 @@
 //! The repair: first every byte that is to go is copied to `corrupt/`, then the report says what will be done, and both
-//! last; only then something is changed. A crash in between is mended by the next repair, in the same way.
+//! last; only then something is changed. A crash in between is mended by the next repair, in the same way. The names of segments
+//! are mended first, in a step of their own: what is in them depends on it.
 
 use super::{Ailment, Examined};
 use crate::clock::Timestamp;
