@@ -26,6 +26,7 @@ pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Fai
         client.tls_roots = TrustRoots::from_pem(&read).map_err(|error| refuse(path, &error))?;
     }
     client.implicit_tls_ports.clone_from(&limits.implicit_tls_ports);
+    client.chunking = limits.chunking;
     client.plaintext_memory = limits.plaintext_memory;
     let policies = routes.policies();
     client.policies = Lookup::new(move |next_hops: &[NextHop]| policies.of(next_hops));

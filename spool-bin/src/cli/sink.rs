@@ -20,11 +20,11 @@ Examples:
   echo 'rcpt first=1 reply 451 4.7.1 greylisted' > grey.sink && spool sink --script grey.sink
 
 A script has lines of STAGE CONDITION... ACTION; the first that matches wins:
-  stages      connect ehlo helo starttls tls auth mail rcpt data body dot rset quit
+  stages      connect ehlo helo starttls tls auth mail rcpt data bdat body dot rset quit
   conditions  from=GLOB to=GLOB nth=N first=N over=N rate=N share=0.1 tls=yes|no
   actions     reply CODE TEXT, reply-close CODE TEXT, lines N CODE TEXT, raw BYTES, endless BYTES,
               drip SPAN CODE TEXT, delay SPAN, hang, close, reset
-  at ehlo     hide EXTENSION...
+  at ehlo     hide EXTENSION..., offer EXTENSION...
   at body     slow SPAN
   at tls      certificate expired|self-signed|other-name")]
 pub(super) struct Sink {

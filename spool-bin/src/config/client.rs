@@ -14,6 +14,7 @@ pub(super) fn client(section: Section<'_, '_>) -> Client {
         tls: section.get("tls", TlsPolicy::default(), |value| text(value)?.parse()),
         tls_roots: section.get("tls_roots", None, path),
         implicit_tls_ports: section.list("implicit_tls_ports", vec![465], number(1)),
+        chunking: section.get("chunking", true, flag),
         plaintext_memory: section.get("plaintext_memory", minutes(10), span),
         mta_sts: section.get("mta_sts", false, flag),
         dane: section.get("dane", false, flag),

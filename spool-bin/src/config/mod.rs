@@ -53,6 +53,7 @@ pub(crate) struct Client {
     /// Certificates to trust; `None`: those of the machine.
     pub(crate) tls_roots: Option<PathBuf>,
     pub(crate) implicit_tls_ports: Vec<u16>,
+    pub(crate) chunking: bool,
     pub(crate) plaintext_memory: Duration,
     pub(crate) mta_sts: bool,
     pub(crate) dane: bool,

@@ -165,7 +165,12 @@ impl SmtpAgent {
                 Err(error) => return delivery.give_up(hop, &error.to_string()).ok_or(error),
             };
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
-            match delivery.go_on(&mut session, &self.config).await {
+            session.may_chunk = self.pool.may_chunk(&session);
+            let step = delivery.go_on(&mut session, &self.config).await;
+            if let Some(reason) = session.chunking_failed.take() {
+                self.pool.shun_chunking(hop, &reason);
+            }
+            match step {
                 Step::Done { report, reusable } => {
                     if reusable {
                         self.pool.park(session);

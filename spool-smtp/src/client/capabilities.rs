@@ -7,6 +7,7 @@ pub(super) struct Capabilities {
     pub(super) eight_bit_mime: bool,
     pub(super) smtputf8: bool,
     pub(super) dsn: bool,
+    pub(super) chunking: bool,
     /// SIZE: `Some(None)` when offered without a limit.
     pub(super) size: Option<Option<u64>>,
     pub(super) starttls: bool,
@@ -30,6 +31,7 @@ impl Capabilities {
                 "8BITMIME" => found.eight_bit_mime = true,
                 "SMTPUTF8" => found.smtputf8 = true,
                 "DSN" => found.dsn = true,
+                "CHUNKING" => found.chunking = true,
                 // RFC 1870: zero, or no number, is no fixed limit.
                 "SIZE" => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
                 "STARTTLS" => found.starttls = true,

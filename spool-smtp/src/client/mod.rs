@@ -6,6 +6,7 @@
 mod agent;
 mod auth;
 mod capabilities;
+mod chunking;
 mod commands;
 mod config;
 mod connect;
@@ -14,7 +15,7 @@ mod dane;
 mod delivery;
 mod key;
 mod ledger;
-mod plaintext_peers;
+mod peer_memory;
 mod pool;
 mod reply_filter;
 mod resolve;

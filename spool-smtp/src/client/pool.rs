@@ -1,14 +1,16 @@
 //! The cache of open sessions: what is taken from it, what is opened for it, and an end for the idle ones.
 
+use super::chunking::SHUNNED;
 use super::config::SmtpConfig;
 use super::connect::connect;
 use super::key::Want;
 use super::ledger::{self, Answer, Ledger, Turn};
-use super::plaintext_peers::PlaintextPeers;
+use super::peer_memory::PeerMemory;
 use super::resolve::{Routes, Target};
 use super::session::{ConnectError, OpenError, Opening, Session};
 use super::snapshot::PoolSnapshot;
 use super::tls::Tls;
+use spool_core::NextHop;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -21,7 +23,8 @@ pub(super) struct Pool {
     routes: Arc<Routes>,
     ledger: Arc<Ledger<Session>>,
     tls: Tls,
-    plaintext: PlaintextPeers,
+    plaintext: PeerMemory,
+    no_chunking: PeerMemory,
 }
 
 impl Pool {
@@ -29,7 +32,8 @@ impl Pool {
         Arc::new(Self {
             ledger: Ledger::new(config.connections),
             tls: Tls::new(config.tls_roots.clone()),
-            plaintext: PlaintextPeers::default(),
+            plaintext: PeerMemory::default(),
+            no_chunking: PeerMemory::default(),
             config,
             routes,
         })
@@ -119,6 +123,19 @@ impl Pool {
             end,
         };
         Session::open(tcp, opening).await
+    }
+
+    /// Whether BDAT may be said to this peer.
+    pub(super) fn may_chunk(&self, session: &Session) -> bool {
+        let offers = &session.capabilities;
+        let offered = self.config.chunking && offers.chunking && offers.pipelining;
+        offered && self.no_chunking.reason(&session.key.hop).is_none()
+    }
+
+    /// Remembers what went wrong over BDAT.
+    pub(super) fn shun_chunking(&self, hop: &NextHop, reason: &str) {
+        tracing::info!(peer = %hop, reason, "no BDAT for a while");
+        self.no_chunking.note(hop, reason, SHUNNED);
     }
 
     /// Keeps a session for the next message, or ends it when it has done enough.

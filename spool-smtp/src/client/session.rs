@@ -137,6 +137,12 @@ pub(super) struct Session {
     pub(super) messages: u32,
     /// Whether a transaction was left open: RSET comes first.
     pub(super) needs_reset: bool,
+    /// Whether BDAT may be said, if it is of use.
+    pub(super) may_chunk: bool,
+    /// What went wrong over BDAT.
+    pub(super) chunking_failed: Option<String>,
+    /// When it last took a message.
+    pub(super) took_at: Option<Instant>,
     pub(super) parked_at: Instant,
     /// Whose reactor its socket belongs to.
     pub(super) thread: ThreadId,
@@ -174,6 +180,9 @@ impl Session {
             flow: FlowId::random(),
             messages: 0,
             needs_reset: false,
+            may_chunk: false,
+            chunking_failed: None,
+            took_at: None,
             parked_at: Instant::now(),
             thread: std::thread::current().id(),
             permit: None,

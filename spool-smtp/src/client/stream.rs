@@ -64,6 +64,8 @@ impl WireStream {
     /// Writes what was gathered. Checks the deadline whenever it has to wait, so that a peer that takes a byte at a time
     /// ends too.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let tail = std::mem::take(&mut self.wire.lock().tail);
+        self.out.extend_from_slice(&tail);
         while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
             let poll = self.wire.lock().socket.poll_write(cx, rest);
             match self.or_deadline(cx, poll) {
@@ -172,7 +174,7 @@ impl AsyncWrite for WireStream {
         let mut state = self.wire.lock();
         state.unwritten += taken.len();
         // lettre writes the end of a body by itself; an empty one is a lone dot.
-        state.dot_queued |= matches!(bytes, b"\r\n.\r\n" | b".\r\n");
+        state.body_queued |= matches!(bytes, b"\r\n.\r\n" | b".\r\n");
         Poll::Ready(Ok(taken.len()))
     }
 

@@ -1,13 +1,17 @@
-//! One mail transaction on an open session: MAIL, RCPT each, DATA, the body, and every reply kept.
+//! One mail transaction on an open session: MAIL, RCPT each, DATA and the body or BDAT, and every reply kept.
 //!
-//! It checks the kind of each reply, not only its class: 2xx to MAIL and RCPT, 354 to DATA, 250 to the dot. A reply of
+//! It checks the kind of each reply, not only its class: 2xx to MAIL and RCPT, 354 to DATA, 250 to the body. A reply of
 //! the wrong kind ends the session, for then nobody knows which reply belongs to what.
 
+use super::chunking::{bdat, goes_at_once};
 use super::commands::{mail, rcpt, recipient};
 use super::config::SmtpConfig;
 use super::reply_filter::RawReply;
 use super::session::Session;
 use spool_core::{AttemptResult, EnhancedCode, Job, RecipientIndex, RefusedRecipient, Reply, Stage};
+use std::fmt;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The most RCPTs sent before their replies are read: both sides' buffers hold as much.
 const GROUP: usize = 100;
@@ -39,6 +43,8 @@ enum Command {
     Mail,
     Rcpt(RecipientIndex),
     Data,
+    /// With the body behind it.
+    Bdat,
 }
 
 impl Command {
@@ -47,6 +53,15 @@ impl Command {
             Self::Reset | Self::Mail => Stage::Mail,
             Self::Rcpt(_) => Stage::Rcpt,
             Self::Data => Stage::Data,
+            Self::Bdat => Stage::FinalReply,
+        }
+    }
+
+    fn timeout(self, job: &Job, config: &SmtpConfig) -> Duration {
+        match self {
+            Self::Reset | Self::Mail | Self::Rcpt(_) => config.command_timeout,
+            Self::Data => config.data_timeout,
+            Self::Bdat => body_timeout(job, config),
         }
     }
 }
@@ -59,7 +74,8 @@ struct Replies {
     accepted: usize,
     refused: Vec<RefusedRecipient>,
     postponed: Vec<RecipientIndex>,
-    data: Option<RawReply>,
+    /// To DATA or BDAT.
+    last: Option<RawReply>,
 }
 
 /// Why it cannot go on.
@@ -75,25 +91,33 @@ pub(super) async fn transact(
     recipients: &[RecipientIndex],
     config: &SmtpConfig,
 ) -> Outcome {
+    let commands = commands(session, job, recipients);
+    let at_once = matches!(commands.last(), Some((Command::Bdat, _)));
     let reused = session.messages > 0;
     session.messages += 1;
     // Replies of which nothing of this message depends: that to RSET.
     let before = usize::from(session.needs_reset);
+    session.wire.begin_body();
     let mut replies = Replies::default();
-    let stopped = match envelope(session, job, recipients, config, &mut replies).await {
-        Ok(()) => None,
-        Err(Stop::Broken { error, .. }) if reused && replies.seen <= before => return Outcome::Stale(error),
-        Err(Stop::Closing { reply, .. }) if reused && replies.seen <= before + 1 => {
-            return Outcome::Stale(reply.to_string());
+    if let Err(stop) = envelope(session, job, &commands, config, &mut replies).await {
+        let may_have_it = at_once && session.wire.body_may_have_arrived();
+        if may_have_it {
+            session.chunking_failed = Some(stop.to_string());
         }
-        Err(Stop::Broken { stage, error }) => Some(broken(stage, error, false)),
-        Err(Stop::Closing { stage, reply }) => Some(AttemptResult::Refused { stage, reply }),
-    };
-    if let Some(result) = stopped {
-        return ended(result, Vec::new(), false);
+        return match stop {
+            Stop::Broken { error, .. } if reused && replies.seen <= before && !may_have_it => {
+                Outcome::Stale(error)
+            }
+            Stop::Closing { reply, .. } if reused && replies.seen <= before + 1 => {
+                Outcome::Stale(reply.to_string())
+            }
+            Stop::Broken { .. } | Stop::Closing { .. } => {
+                replies.stopped(stop, recipients.len(), may_have_it)
+            }
+        };
     }
     // With 354 the peer waits for a body: to send none, the session must end.
-    let waiting = replies.data.as_ref().is_some_and(|reply| reply.code == 354);
+    let waiting = replies.last.as_ref().is_some_and(|reply| reply.code == 354);
     session.needs_reset = true;
     if let Some(reply) = replies.mail {
         let stage = Stage::Mail;
@@ -102,7 +126,14 @@ pub(super) async fn transact(
     if replies.accepted == 0 {
         return ended(AttemptResult::AllRefused, replies.refused, !waiting);
     }
-    let (result, reusable) = match replies.data {
+    let (result, reusable) = match replies.last {
+        Some(reply) if at_once && matches!(reply.code, 500..=504) => {
+            // It took the octets for commands, or may have. What it thinks of the message is not known.
+            let error = format!("BDAT, which the peer offers, was answered {}", reply.to_reply());
+            session.chunking_failed = Some(error.clone());
+            return Outcome::Stale(error);
+        }
+        Some(reply) if at_once => answered(session, &reply),
         Some(_) if waiting => body(session, job, config).await,
         Some(reply) => {
             let (stage, reply) = (Stage::Data, reply.to_reply());
@@ -116,6 +147,15 @@ pub(super) async fn transact(
         postponed: replies.postponed,
         reusable,
     })
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken { error, .. } => f.write_str(error),
+            Self::Closing { reply, .. } => reply.fmt(f),
+        }
+    }
 }
 
 const fn broken(stage: Stage, error: String, in_doubt: bool) -> AttemptResult {
@@ -139,11 +179,10 @@ const fn ended(result: AttemptResult, refused: Vec<RefusedRecipient>, reusable: 
 async fn envelope(
     session: &mut Session,
     job: &Job,
-    recipients: &[RecipientIndex],
+    commands: &[(Command, String)],
     config: &SmtpConfig,
     replies: &mut Replies,
 ) -> Result<(), Stop> {
-    let commands = commands(session, job, recipients);
     let group = if session.capabilities.pipelining { GROUP } else { 1 };
     for group in commands.chunks(group) {
         let hopeless = replies.mail.is_some() || (replies.accepted == 0 && !replies.refused.is_empty());
@@ -160,14 +199,12 @@ async fn envelope(
             });
         }
         let text: String = group.iter().map(|(_, line)| line.as_str()).collect();
+        if matches!(group.last(), Some((Command::Bdat, _))) {
+            session.wire.follow_with(job.body.clone());
+        }
         let mut reply = None;
         for (command, _) in group {
-            let data = matches!(command, Command::Data);
-            session.wire.within(if data {
-                config.data_timeout
-            } else {
-                config.command_timeout
-            });
+            session.wire.within(command.timeout(job, config));
             let next = match reply.replace(()) {
                 None => session.say(&text).await,
                 Some(()) => session.listen().await,
@@ -182,6 +219,24 @@ async fn envelope(
 }
 
 impl Replies {
+    /// The end of a transaction that was cut off; `in_doubt` when the peer may have the message. What it had said by then
+    /// counts: a refusal is one, whatever the peer does after it.
+    fn stopped(self, stop: Stop, recipients: usize, in_doubt: bool) -> Outcome {
+        if let Some(reply) = self.mail {
+            let stage = Stage::Mail;
+            return ended(AttemptResult::Refused { stage, reply }, Vec::new(), false);
+        }
+        if self.refused.len() == recipients {
+            return ended(AttemptResult::AllRefused, self.refused, false);
+        }
+        let result = match stop {
+            Stop::Broken { error, .. } if in_doubt => broken(Stage::FinalReply, error, true),
+            Stop::Broken { stage, error } => broken(stage, error, false),
+            Stop::Closing { stage, reply } => AttemptResult::Refused { stage, reply },
+        };
+        ended(result, Vec::new(), false)
+    }
+
     fn note(&mut self, command: Command, reply: RawReply) -> Result<(), Stop> {
         let stage = command.stage();
         if reply.code == 421 {
@@ -215,7 +270,7 @@ impl Replies {
                     self.refused.push(RefusedRecipient { recipient, reply });
                 }
             }
-            Command::Data => self.data = Some(reply),
+            Command::Data | Command::Bdat => self.last = Some(reply),
         }
         Ok(())
     }
@@ -241,32 +296,41 @@ async fn body(session: &mut Session, job: &Job, config: &SmtpConfig) -> (Attempt
     }
     session.wire.begin_body();
     // One deadline for both: the body's allowance, and the wait for the reply after it.
-    session.wire.within(
-        config
-            .body_timeout(job.body.len())
-            .saturating_add(config.final_reply_timeout),
-    );
-    let stage = Stage::FinalReply;
+    session.wire.within(body_timeout(job, config));
     match session.body(&job.body).await {
         Err(error) => {
             let in_doubt = session.wire.body_may_have_arrived();
-            let stage = if in_doubt { stage } else { Stage::Body };
+            let stage = if in_doubt { Stage::FinalReply } else { Stage::Body };
             (broken(stage, error, in_doubt), false)
         }
-        Ok(reply) if reply.code == 250 => {
-            session.needs_reset = false;
-            (AttemptResult::Accepted(reply.to_reply()), true)
-        }
-        Ok(reply) if reply.is(4) || reply.is(5) => {
-            session.needs_reset = false;
-            let (reusable, reply) = (reply.code != 421, reply.to_reply());
-            (AttemptResult::Refused { stage, reply }, reusable)
-        }
         Ok(reply) => {
-            let error = format!("a reply of the wrong kind to the final dot: {}", reply.to_reply());
-            (broken(stage, error, session.wire.body_may_have_arrived()), false)
+            // Whatever it says, a dot ends the transaction; after BDAT, RSET does (RFC 3030 section 2).
+            session.needs_reset = false;
+            answered(session, &reply)
         }
     }
+}
+
+fn body_timeout(job: &Job, config: &SmtpConfig) -> Duration {
+    config
+        .body_timeout(job.body.len())
+        .saturating_add(config.final_reply_timeout)
+}
+
+/// What the reply to a whole body says; and whether the session may be used again.
+fn answered(session: &mut Session, reply: &RawReply) -> (AttemptResult, bool) {
+    let stage = Stage::FinalReply;
+    if reply.code == 250 {
+        session.needs_reset = false;
+        session.took_at = Some(Instant::now());
+        return (AttemptResult::Accepted(reply.to_reply()), true);
+    }
+    if reply.is(4) || reply.is(5) {
+        let (reusable, reply) = (reply.code != 421, reply.to_reply());
+        return (AttemptResult::Refused { stage, reply }, reusable);
+    }
+    let error = format!("a reply of the wrong kind to the body: {}", reply.to_reply());
+    (broken(stage, error, session.wire.body_may_have_arrived()), false)
 }
 
 fn commands(session: &Session, job: &Job, recipients: &[RecipientIndex]) -> Vec<(Command, String)> {
@@ -281,7 +345,11 @@ fn commands(session: &Session, job: &Job, recipients: &[RecipientIndex]) -> Vec<
             commands.push((Command::Rcpt(*index), rcpt(offers, recipient)));
         }
     }
-    commands.push((Command::Data, "DATA\r\n".to_owned()));
+    let at_once = commands.len() < GROUP && goes_at_once(session, job);
+    commands.push(match at_once {
+        true => (Command::Bdat, bdat(job)),
+        false => (Command::Data, "DATA\r\n".to_owned()),
+    });
     commands
 }
 

@@ -4,6 +4,7 @@
 
 use super::reply_filter::{RawReply, ReplyFilter};
 use super::socket::{Noise, Socket};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +20,14 @@ pub(super) struct State {
     pub(super) filter: ReplyFilter,
     /// Bytes that came after the reply that was handed on last.
     pub(super) input: VecDeque<u8>,
+    /// What goes out behind all that was written, as it is.
+    pub(super) tail: Bytes,
     pub(super) replies: VecDeque<RawReply>,
     pub(super) handed_on: u64,
     /// Bytes queued or being written that the kernel has not taken.
     pub(super) unwritten: usize,
-    /// Whether the final dot has been queued since [`Wire::begin_body`].
-    pub(super) dot_queued: bool,
+    /// Whether the end of the body has been queued since [`Wire::begin_body`].
+    pub(super) body_queued: bool,
     /// The end of the step; never after `end`.
     pub(super) deadline: Instant,
     /// The end of the attempt, whatever its steps may take.
@@ -62,10 +65,11 @@ impl Wire {
             socket: Socket::Plain(tcp),
             filter: ReplyFilter::default(),
             input: VecDeque::new(),
+            tail: Bytes::new(),
             replies: VecDeque::new(),
             handed_on: 0,
             unwritten: 0,
-            dot_queued: false,
+            body_queued: false,
             deadline: end,
             end,
             hello_timeout: Duration::ZERO,
@@ -112,13 +116,21 @@ impl Wire {
 
     /// From here on the bytes are a message's body.
     pub(super) fn begin_body(&self) {
-        self.lock().dot_queued = false;
+        self.lock().body_queued = false;
+    }
+
+    /// Has `body` go out behind the commands that are written next, with no dots stuffed and none at its end.
+    pub(super) fn follow_with(&self, body: Bytes) {
+        let mut state = self.lock();
+        state.unwritten += body.len();
+        state.body_queued = true;
+        state.tail = body;
     }
 
     /// Whether the peer may have the whole body: its end was queued and the kernel took all of it.
     pub(super) fn body_may_have_arrived(&self) -> bool {
         let state = self.lock();
-        state.dot_queued && state.unwritten == 0
+        state.body_queued && state.unwritten == 0
     }
 
     /// What the peer has done while nobody waited for it.

@@ -4,12 +4,14 @@
 //! connection, and is cheap, because it shares the machine with what is measured.
 
 mod auth;
+mod chunking;
 mod data;
 mod ledger;
 mod script;
 mod session;
 mod starttls;
 mod stream;
+mod text;
 mod tls;
 
 pub use ledger::TAG_HEADER;

@@ -7,6 +7,7 @@ use super::Shared;
 use super::data::DataScanner;
 use super::script::{Action, Moment, Stage};
 use super::stream::Stream;
+use super::text::Text;
 use super::tls::TlsMode;
 use bytes::BytesMut;
 use std::borrow::Cow;
@@ -19,8 +20,6 @@ use tokio::net::TcpStream;
 const MAX_LINE: usize = 64 * 1024;
 /// The most recipients of one message.
 const MAX_RECIPIENTS: usize = 100_000;
-/// How much of a message is kept to find its tag in.
-const HEAD: usize = 4096;
 const EXTENSIONS: [&str; 5] = ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN"];
 
 /// How a session goes on after a line.
@@ -47,9 +46,14 @@ impl Answer<'_> {
         let said = match self.action {
             Some(Action::Say(bytes) | Action::Drip(bytes, _) | Action::SayAndClose(bytes)) => bytes,
             Some(Action::Endless(_) | Action::Hang | Action::Close | Action::Reset) => return 0,
-            None | Some(Action::Delay(_) | Action::Hide(_) | Action::Slow(_) | Action::Certificate(_)) => {
-                self.usual.as_ref()
-            }
+            None
+            | Some(
+                Action::Delay(_)
+                | Action::Hide(_)
+                | Action::Offer(_)
+                | Action::Slow(_)
+                | Action::Certificate(_),
+            ) => self.usual.as_ref(),
         };
         said.first().copied().unwrap_or_default()
     }
@@ -62,7 +66,11 @@ pub(super) struct Session<'s> {
     pub(super) input: BytesMut,
     pub(super) out: Vec<u8>,
     from: String,
-    to: Vec<String>,
+    pub(super) to: Vec<String>,
+    /// Whether MAIL was refused: whoever sends on all the same is out of order.
+    is_refused: bool,
+    /// The chunks of BDAT before the last one.
+    pub(super) chunks: Option<Text>,
     pub(super) is_known: bool,
 }
 
@@ -77,6 +85,8 @@ pub(super) async fn serve(stream: TcpStream, shared: &Shared, open: usize) -> io
         out: Vec::new(),
         from: String::new(),
         to: Vec::new(),
+        is_refused: false,
+        chunks: None,
         is_known: false,
     };
     session.run().await?;
@@ -162,7 +172,11 @@ impl<'s> Session<'s> {
                 self.out.extend_from_slice(&usual);
             }
             Some(Action::Hide(words)) => {
-                let hello = self.hello(words);
+                let hello = self.hello(words, &[]);
+                self.out.extend_from_slice(&hello);
+            }
+            Some(Action::Offer(words)) => {
+                let hello = self.hello(&[], words);
                 self.out.extend_from_slice(&hello);
             }
             Some(Action::Drip(bytes, every)) => {
@@ -203,7 +217,7 @@ impl<'s> Session<'s> {
         let answer = match verb.to_ascii_uppercase().as_str() {
             "EHLO" => {
                 self.clear();
-                self.answer(Stage::Ehlo, "", self.hello(&[]))
+                self.answer(Stage::Ehlo, "", self.hello(&[], &[]))
             }
             "HELO" => self.answer(Stage::Helo, "", &b"250 sink.localhost\r\n"[..]),
             "STAR" if text.trim().eq_ignore_ascii_case("STARTTLS") => return self.start_tls().await,
@@ -216,10 +230,13 @@ impl<'s> Session<'s> {
                     true => b"250 2.1.0 OK\r\n",
                     false => b"530 5.7.0 authentication required\r\n",
                 };
-                self.answer(Stage::Mail, "", usual)
+                let answer = self.answer(Stage::Mail, "", usual);
+                self.is_refused = matches!(answer.class(), b'4' | b'5');
+                answer
             }
             "RCPT" => return self.recipient(path(rest)).await,
             "DATA" => return self.begin_data().await,
+            "BDAT" => return self.chunk(rest).await,
             "RSET" => {
                 self.clear();
                 self.answer(Stage::Rset, "", &b"250 2.0.0 OK\r\n"[..])
@@ -236,7 +253,7 @@ impl<'s> Session<'s> {
     }
 
     /// Says what no script changes.
-    fn say(&mut self, reply: &[u8]) -> Flow {
+    pub(super) fn say(&mut self, reply: &[u8]) -> Flow {
         self.out.extend_from_slice(reply);
         Flow::On
     }
@@ -244,13 +261,16 @@ impl<'s> Session<'s> {
     pub(super) fn clear(&mut self) {
         self.from.clear();
         self.to.clear();
+        self.is_refused = false;
+        self.chunks = None;
     }
 
-    /// The reply to EHLO without these extensions.
-    fn hello(&self, hidden: &[String]) -> Vec<u8> {
+    /// The reply to EHLO without the extensions `hidden`, and with `more`.
+    fn hello(&self, hidden: &[String], more: &[String]) -> Vec<u8> {
         let tls = self.has_tls(TlsMode::StartTls).then_some("STARTTLS");
         let auth = self.shared.config.login.is_some().then_some("AUTH PLAIN LOGIN");
         let offered = EXTENSIONS.into_iter().chain(tls).chain(auth);
+        let offered = offered.chain(more.iter().map(String::as_str));
         let offered = offered.chain(["SIZE 1073741824"]).filter(|offer| {
             let word = offer.split(' ').next().unwrap_or_default();
             hidden.iter().all(|hidden| hidden != word)
@@ -269,7 +289,11 @@ impl<'s> Session<'s> {
         if self.to.len() >= MAX_RECIPIENTS {
             return Ok(self.say(b"452 4.5.3 too many recipients\r\n"));
         }
-        let answer = self.answer(Stage::Rcpt, &to, &b"250 2.1.5 OK\r\n"[..]);
+        let usual: &[u8] = match self.is_refused {
+            true => b"503 5.5.1 MAIL first\r\n",
+            false => b"250 2.1.5 OK\r\n",
+        };
+        let answer = self.answer(Stage::Rcpt, &to, usual);
         if answer.class() == b'2' {
             self.to.push(to);
         }
@@ -295,34 +319,13 @@ impl<'s> Session<'s> {
 
     /// Takes a message's text, and answers for it.
     async fn data(&mut self) -> io::Result<Flow> {
-        let shared = self.shared;
-        let (mut scanner, mut size, mut hash) = (DataScanner::new(), 0_u64, 0_u32);
-        let ledger = shared.ledger.as_ref();
-        let mut head = Vec::new();
-        self.flush().await?;
-        if self.input.is_empty() && !self.read().await? {
+        let (mut scanner, mut text) = (DataScanner::new(), Text::default());
+        let noted = self.shared.ledger.is_some();
+        let Some(pace) = self.begin_text().await? else {
             return Ok(Flow::End);
-        }
-        let body = self.answer(Stage::Body, "", &b""[..]);
-        let pace = if let Some(Action::Slow(span)) = body.action {
-            self.stream.narrow()?;
-            Some(*span)
-        } else {
-            None
         };
-        if !self.give(body).await? {
-            return Ok(Flow::End);
-        }
-        self.flush().await?;
         loop {
-            let end = scanner.scan(&self.input, |content| {
-                size += u64::try_from(content.len()).unwrap_or(u64::MAX);
-                if ledger.is_some() {
-                    hash = crc32c::crc32c_append(hash, content);
-                    let room = HEAD.saturating_sub(head.len()).min(content.len());
-                    head.extend_from_slice(content.get(..room).unwrap_or_default());
-                }
-            });
+            let end = scanner.scan(&self.input, |content| text.take(content, noted));
             if let Some(end) = end {
                 drop(self.input.split_to(end));
                 break;
@@ -332,21 +335,47 @@ impl<'s> Session<'s> {
                 return Ok(Flow::End);
             }
         }
-        if size > shared.config.message_size {
+        self.end_of_text(&text).await
+    }
+
+    /// Waits for the first bytes of a text, and does what the script has for that moment. Gives how slowly the rest is taken;
+    /// nothing when the connection ends.
+    pub(super) async fn begin_text(&mut self) -> io::Result<Option<Option<Duration>>> {
+        self.flush().await?;
+        if self.input.is_empty() && !self.read().await? {
+            return Ok(None);
+        }
+        let body = self.answer(Stage::Body, "", &b""[..]);
+        let pace = if let Some(Action::Slow(span)) = body.action {
+            self.stream.narrow()?;
+            Some(*span)
+        } else {
+            None
+        };
+        let goes_on = self.give(body).await?;
+        self.flush().await?;
+        Ok(goes_on.then_some(pace))
+    }
+
+    /// Answers for a whole message.
+    pub(super) async fn end_of_text(&mut self, text: &Text) -> io::Result<Flow> {
+        let shared = self.shared;
+        if text.size > shared.config.message_size {
             return Ok(self.say(b"552 5.3.4 too large\r\n"));
         }
         let answer = self.answer(Stage::Dot, "", &b"250 2.0.0 taken\r\n"[..]);
         if answer.class() == b'2' {
-            if let Some(ledger) = ledger {
-                ledger.write(&self.from, &self.to, size, hash, &head)?;
+            if let Some(ledger) = &shared.ledger {
+                ledger.write(&self.from, &self.to, text.size, text.hash, &text.head)?;
             }
             shared.counts.messages.fetch_add(1, Ordering::Relaxed);
-            shared.counts.bytes.fetch_add(size, Ordering::Relaxed);
+            shared.counts.bytes.fetch_add(text.size, Ordering::Relaxed);
         }
+        self.clear();
         Ok(self.give(answer).await?.into())
     }
 
-    async fn read_text(&mut self, pace: Option<Duration>) -> io::Result<bool> {
+    pub(super) async fn read_text(&mut self, pace: Option<Duration>) -> io::Result<bool> {
         let Some(span) = pace else {
             return self.read().await;
         };

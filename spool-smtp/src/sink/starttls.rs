@@ -54,6 +54,7 @@ impl Session<'_> {
                 | Action::Close
                 | Action::Reset
                 | Action::Hide(_)
+                | Action::Offer(_)
                 | Action::Slow(_),
             ) => {
                 // Once the peer has begun: closing before its first bytes are read would be an RST.

@@ -11,7 +11,6 @@ use crate::client::{SmtpAgent, SmtpConfig};
 use spool_core::disposition::Decisions;
 use spool_core::{AttemptReport, AttemptResult, NextHop, OnError, TlsPolicy};
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 const PLAIN: [Act; 6] = [HELLO, EHLO, OK, OK, GO, TAKEN];
 
@@ -35,12 +34,11 @@ struct Place {
     port: u16,
     seen: Seen,
     names: Arc<Names>,
-    _held: TcpListener,
 }
 
 impl Place {
     async fn new(records: Vec<Tlsa>, scripts: &[&[Act]]) -> Self {
-        let (port, held) = port().await;
+        let port = port().await;
         let seen = peer_at(("127.0.0.2", port), scripts).await;
         let tlsa = format!("_{port}._tcp.host.example");
         let names = Names::default()
@@ -53,7 +51,6 @@ impl Place {
             port,
             seen,
             names: Arc::new(names),
-            _held: held,
         }
     }
 

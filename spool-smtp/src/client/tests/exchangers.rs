@@ -25,10 +25,13 @@ fn agent(names: Names) -> SmtpAgent {
     SmtpAgent::with_resolver(on_loopback(config()), Arc::new(names))
 }
 
-/// A port that is free on every address, held on 127.0.0.1.
-pub(super) async fn port() -> (u16, TcpListener) {
+/// A port that is free on every address. It is held on 127.0.0.1 to the end of the process: peers listen on it for as long as
+/// their tests run, and no other test may be given it.
+pub(super) async fn port() -> u16 {
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    (held.local_addr().unwrap().port(), held)
+    let port = held.local_addr().unwrap().port();
+    std::mem::forget(held);
+    port
 }
 
 fn mx(port: u16) -> NextHop {
@@ -45,7 +48,7 @@ fn peer_of(report: &AttemptReport) -> String {
 
 #[tokio::test]
 async fn the_next_exchanger_is_tried_when_one_is_dead_or_refuses_the_session() {
-    let (port, _held) = port().await;
+    let port = port().await;
     let _ = peer_at(("127.0.0.2", port), &[&[Say(b"554 no service\r\n")]]).await;
     let _ = peer_at(("127.0.0.3", port), &[&[Close]]).await;
     let _ = peer_at(("127.0.0.4", port), &[&TAKES]).await;
@@ -68,7 +71,7 @@ async fn the_next_exchanger_is_tried_when_one_is_dead_or_refuses_the_session() {
 
 #[tokio::test]
 async fn sessions_belong_to_a_host_and_are_shared_by_its_domains() {
-    let (port, _held) = port().await;
+    let port = port().await;
     let twice = [TAKES.as_slice(), &[OK, OK, GO, Body(b"250 ok\r\n")]].concat();
     let seen = peer_at(("127.0.0.2", port), &[&twice, &[Close]]).await;
     let names = Names::default()
@@ -123,7 +126,7 @@ async fn an_address_that_does_not_answer_holds_nobody_up() {
 
 #[tokio::test]
 async fn an_attempt_ends_however_many_hosts_are_silent() {
-    let (port, _held) = port().await;
+    let port = port().await;
     let hosts: Vec<String> = (2..30).map(|n| format!("h{n}.example")).collect();
     let exchangers: Vec<_> = hosts.iter().map(|host| (1, host.as_str())).collect();
     let mut names = Names::default().mx("d.example", &exchangers);
@@ -149,7 +152,7 @@ fn decision(report: &AttemptReport) -> OnError {
 
 #[tokio::test]
 async fn what_dns_says_for_good_ends_a_message_only_where_nothing_else_is_the_reason() {
-    let (port, _held) = port().await;
+    let port = port().await;
     let mx = mx(port);
     let report = delivered(&agent(Names::default()), std::slice::from_ref(&mx)).await;
     let AttemptResult::Refused {
@@ -197,7 +200,7 @@ async fn what_dns_says_for_good_ends_a_message_only_where_nothing_else_is_the_re
 
 #[tokio::test]
 async fn a_smart_host_by_name_has_its_addresses_from_the_resolver() {
-    let (port, _held) = port().await;
+    let port = port().await;
     let _ = peer_at(("127.0.0.2", port), &[&TAKES]).await;
     let names = Names::default().host("smart.example", &["127.0.0.9", "127.0.0.2"]);
     let smart: NextHop = format!("smart.example:{port}").parse().unwrap();
@@ -217,7 +220,7 @@ async fn a_smart_host_by_name_has_its_addresses_from_the_resolver() {
 
 #[tokio::test]
 async fn a_kept_plaintext_session_is_not_used_for_a_domain_that_enforces_tls() {
-    let (port, _held) = port().await;
+    let port = port().await;
     let twice = [TAKES.as_slice(), &[OK, OK, GO, Body(b"250 ok\r\n")]].concat();
     let seen = peer_at(("127.0.0.2", port), &[&twice]).await;
     let names = Names::default()

@@ -14,6 +14,8 @@ pub(super) enum Act {
     Say(&'static [u8]),
     /// Reads a body to its final dot first.
     Body(&'static [u8]),
+    /// Reads BDAT and its octets first.
+    Octets(&'static [u8]),
     /// Says this in the clear, goes over to TLS, and says that.
     Tls(&'static [u8], Cert, &'static [u8]),
     Close,
@@ -23,7 +25,7 @@ pub(super) enum Act {
     Drip(&'static [u8]),
     Flood,
 }
-use Act::{Body, Close, Drip, Flood, Hang, Say, Stall, Tls};
+use Act::{Body, Close, Drip, Flood, Hang, Octets, Say, Stall, Tls};
 
 pub(super) const EHLO: Act = Say(b"250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 20000000\r\n");
 pub(super) const SLOW_EHLO: Act = Say(b"250 peer\r\n");
@@ -103,10 +105,17 @@ pub(super) async fn play(stream: TcpStream, script: Vec<Act>, seen: Seen) -> Opt
             if stream.read_line(&mut line).await.ok()? == 0 {
                 return None;
             }
-            seen.lines.lock().unwrap().push(line.trim_end().to_owned());
+            let line = line.trim_end();
+            seen.lines.lock().unwrap().push(line.to_owned());
+            if let Octets(_) = act {
+                let size = line.strip_prefix("BDAT ")?.strip_suffix(" LAST")?;
+                let mut body = vec![0; size.parse().unwrap()];
+                stream.read_exact(&mut body).await.ok()?;
+                seen.bodies.lock().unwrap().push(body);
+            }
         }
         match act {
-            Say(bytes) | Body(bytes) => say(&mut stream, bytes).await?,
+            Say(bytes) | Body(bytes) | Octets(bytes) => say(&mut stream, bytes).await?,
             Tls(before, cert, after) => {
                 say(&mut stream, before).await?;
                 stream = upgrade(stream, cert, &seen).await?;

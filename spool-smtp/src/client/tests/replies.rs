@@ -183,3 +183,20 @@ async fn a_peer_may_close_at_any_point_with_421() {
         assert_eq!(seen.from.lock().unwrap().len(), 2, "{expected}");
     }
 }
+
+#[tokio::test]
+async fn what_was_refused_stays_refused_when_the_peer_hangs_up_behind_it() {
+    let no = || Say(b"550 5.7.1 no\r\n");
+    let cases: [(&[Act], &str); 3] = [
+        (&[HELLO, EHLO, no(), Close], "refused at MAIL: 550 5.7.1 no"),
+        (&[HELLO, EHLO, OK, no(), Close], "all recipients refused"),
+        (
+            &[HELLO, EHLO, OK, OK, Close],
+            "broken at DATA: the peer closed the connection",
+        ),
+    ];
+    for (script, expected) in cases {
+        let (report, _) = attempt(script).await;
+        assert_eq!(report.result.to_string(), expected);
+    }
+}

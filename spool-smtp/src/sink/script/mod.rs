@@ -37,6 +37,8 @@ pub(super) enum Stage {
     Mail,
     Rcpt,
     Data,
+    /// In place of the octets that follow it.
+    Bdat,
     /// When the first bytes of the text have come.
     Body,
     Dot,
@@ -73,6 +75,8 @@ pub(super) enum Action {
     Reset,
     /// What would be done anyhow, without these words in the reply to EHLO.
     Hide(Vec<String>),
+    /// What would be done anyhow, with these lines more in it.
+    Offer(Vec<String>),
     /// The text, a little each time.
     Slow(Duration),
     /// The handshake, with this certificate.

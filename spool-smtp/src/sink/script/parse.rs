@@ -9,7 +9,7 @@ const MAX_LINES: usize = 100_000;
 /// How much of what is said without end is said at once: one system call for each `x` would be an attack on the sink.
 const ENDLESS_CHUNK: usize = 16 * 1024;
 
-const STAGES: [(&str, Stage); 13] = [
+const STAGES: [(&str, Stage); 14] = [
     ("connect", Stage::Connect),
     ("tls", Stage::Tls),
     ("ehlo", Stage::Ehlo),
@@ -19,6 +19,7 @@ const STAGES: [(&str, Stage); 13] = [
     ("mail", Stage::Mail),
     ("rcpt", Stage::Rcpt),
     ("data", Stage::Data),
+    ("bdat", Stage::Bdat),
     ("body", Stage::Body),
     ("dot", Stage::Dot),
     ("rset", Stage::Rset),
@@ -63,6 +64,7 @@ fn rule(line: &str) -> Result<Rule, String> {
     let action = action(rest)?;
     let only = match action {
         Action::Hide(_) => Some((Stage::Ehlo, "hide stands at ehlo only")),
+        Action::Offer(_) => Some((Stage::Ehlo, "offer stands at ehlo only")),
         Action::Slow(_) => Some((Stage::Body, "slow stands at body only")),
         Action::Certificate(_) => Some((Stage::Tls, "certificate stands at tls only")),
         Action::Say(_)
@@ -139,10 +141,11 @@ fn action(text: &str) -> Result<Action, String> {
         "close" => plain(Action::Close)?,
         "reset" => plain(Action::Reset)?,
         "hide" => Action::Hide(rest.split_whitespace().map(str::to_ascii_uppercase).collect()),
+        "offer" => Action::Offer(rest.split_whitespace().map(str::to_ascii_uppercase).collect()),
         "certificate" => Action::Certificate(flaw(rest)?),
         other => {
             return Err(format!(
-                "{other:?} is no action: reply reply-close lines raw endless drip delay hang close reset hide slow certificate"
+                "{other:?} is no action: reply reply-close lines raw endless drip delay hang close reset hide offer slow certificate"
             ));
         }
     })
@@ -253,6 +256,7 @@ mod tests {
             ("mail delay 3", 1),
             ("mail hang on", 1),
             ("mail hide SIZE", 1),
+            ("mail offer CHUNKING", 1),
             ("data slow 1s", 1),
             ("connect certificate expired", 1),
             ("#\n\ntls certificate good", 3),

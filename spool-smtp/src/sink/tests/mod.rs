@@ -71,6 +71,46 @@ async fn it_takes_everything_and_notes_it_before_it_says_so() {
 }
 
 #[tokio::test]
+async fn chunks_are_put_together_and_what_nobody_takes_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = dir.path().join("ledger");
+    let (address, _stop) = started("ehlo offer CHUNKING", Some(ledger.clone())).await;
+    let to = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
+    let tag = "X-Spool-Load: t-2\r\n";
+    let input = format!(
+        "EHLO x\r\n{to}BDAT 4\r\nX-SpBDAT 15\r\n{}BDAT 9 last\r\n\r\n.\r\nab\r\nBDAT 6 LAST\r\nQUIT\r\n{to}BDAT 0 LAST\r\nBDAT x\r\nNOOP\r\n",
+        &tag[4..]
+    );
+    let said = talk(address, input.as_bytes()).await;
+    assert!(said.contains("250-CHUNKING\r\n"), "{said}");
+    assert_eq!(
+        codes(&said),
+        [
+            "220", "250", "250", "250", "250", "250", "250", "503", "250", "250", "250", "501"
+        ]
+    );
+    let lines = std::fs::read_to_string(&ledger).unwrap();
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let body = format!("{tag}\r\n.\r\nab\r\n");
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        (lines[0]["size"].as_u64(), lines[0]["tag"].as_str()),
+        (Some(28), Some("t-2"))
+    );
+    assert_eq!(
+        lines[0]["hash"],
+        format!("{:08x}", crc32c::crc32c(body.as_bytes()))
+    );
+    assert_eq!(
+        (lines[1]["size"].as_u64(), lines[1]["to"][0].as_str()),
+        (Some(0), Some("c@d"))
+    );
+}
+
+#[tokio::test]
 async fn it_does_what_its_script_says() {
     let cases: [(&str, &[&str]); 14] = [
         ("connect reply-close 554 no", &["554"]),

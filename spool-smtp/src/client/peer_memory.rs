@@ -1,5 +1,5 @@
-//! The peers whose TLS failed, for a while: until then they are sent mail in plaintext at once. Never more than a fixed
-//! number of them.
+//! The peers with which something went wrong, and what, for a while: those whose TLS failed are sent mail in plaintext until
+//! then, those that went wrong over BDAT have DATA. Never more than a fixed number of them.
 
 use spool_core::NextHop;
 use std::collections::HashMap;
@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The most that are remembered. Of one more, the oldest is forgotten: it is tried with TLS again, which is no harm.
+/// The most that are remembered. Of one more, the oldest is forgotten: what went wrong is tried again, which is no harm.
 const MOST: usize = 4096;
 
 #[derive(Debug, Default)]
-pub(super) struct PlaintextPeers(Mutex<HashMap<NextHop, (Instant, String)>>);
+pub(super) struct PeerMemory(Mutex<HashMap<NextHop, (Instant, String)>>);
 
-impl PlaintextPeers {
-    /// Why `hop` is to be spoken to in plaintext, if it is.
+impl PeerMemory {
+    /// What went wrong with `hop`, if something did.
     pub(super) fn reason(&self, hop: &NextHop) -> Option<String> {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, reason) = peers.get(hop)?;
@@ -46,7 +46,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn peers_are_forgotten_in_time_and_when_there_are_too_many() {
-        let peers = PlaintextPeers::default();
+        let peers = PeerMemory::default();
         let hop = |n: usize| -> NextHop { format!("h{n}.test:25").parse().unwrap() };
         let span = Duration::from_secs(600);
         peers.note(&hop(0), "no cipher", span);

@@ -1,0 +1,77 @@
+//! BDAT at the sink (RFC 3030): the text in chunks of so many octets, with no dots and no 354.
+//!
+//! The sink knows it always, and offers it when its script says so: what it takes by DATA and what by BDAT is written down alike.
+
+use super::script::Stage;
+use super::session::{Flow, Session};
+use super::text::Text;
+use std::io;
+
+impl Session<'_> {
+    /// Takes one chunk, and answers for it; for the message, when it is the last one.
+    pub(super) async fn chunk(&mut self, arguments: &str) -> io::Result<Flow> {
+        let Some((octets, last)) = parse(arguments) else {
+            // Where the chunk ends nobody knows: what follows cannot be told from commands.
+            self.out
+                .extend_from_slice(b"501 5.5.4 a number of octets, and LAST\r\n");
+            return Ok(Flow::End);
+        };
+        let step = self.answer(Stage::Bdat, "", &b""[..]);
+        if step.action.is_some() {
+            let class = step.class();
+            if !self.give(step).await? {
+                return Ok(Flow::End);
+            }
+            // An answer here is one of a server that does not know the command, and takes the octets for more of them.
+            if class != 0 {
+                return Ok(Flow::On);
+            }
+        }
+        let wanted = !self.to.is_empty();
+        let mut text = self.chunks.take().unwrap_or_default();
+        if !self.octets(octets, &mut text).await? {
+            return Ok(Flow::End);
+        }
+        if !wanted {
+            return Ok(self.say(b"503 5.5.1 no valid recipients\r\n"));
+        }
+        if last {
+            return self.end_of_text(&text).await;
+        }
+        self.chunks = Some(text);
+        Ok(self.say(b"250 2.0.0 go on\r\n"))
+    }
+
+    async fn octets(&mut self, octets: u64, text: &mut Text) -> io::Result<bool> {
+        let noted = self.shared.ledger.is_some();
+        let pace = if text.size == 0 && octets > 0 {
+            match self.begin_text().await? {
+                None => return Ok(false),
+                Some(pace) => pace,
+            }
+        } else {
+            None
+        };
+        let mut left = octets;
+        while left > 0 {
+            let here = usize::try_from(left).unwrap_or(usize::MAX).min(self.input.len());
+            text.take(&self.input.split_to(here), noted);
+            left -= u64::try_from(here).unwrap_or(u64::MAX);
+            if left > 0 && !self.read_text(pace).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// `n` or `n LAST`.
+fn parse(arguments: &str) -> Option<(u64, bool)> {
+    let mut words = arguments.split_ascii_whitespace();
+    let octets = words.next()?.parse().ok()?;
+    match (words.next(), words.next()) {
+        (None, _) => Some((octets, false)),
+        (Some(last), None) if last.eq_ignore_ascii_case("LAST") => Some((octets, true)),
+        (Some(_), _) => None,
+    }
+}

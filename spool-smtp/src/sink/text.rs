@@ -1,0 +1,24 @@
+//! What the sink keeps of a message's text while it passes by: its size, its checksum, and its beginning for the tag.
+
+/// How much is kept to find the tag in.
+const HEAD: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    pub(super) size: u64,
+    pub(super) hash: u32,
+    pub(super) head: Vec<u8>,
+}
+
+impl Text {
+    /// Takes a piece of the text. Without `noted` nothing will be written of it, and only its size counts.
+    pub(super) fn take(&mut self, content: &[u8], noted: bool) {
+        self.size += u64::try_from(content.len()).unwrap_or(u64::MAX);
+        if noted {
+            self.hash = crc32c::crc32c_append(self.hash, content);
+            let room = HEAD.saturating_sub(self.head.len()).min(content.len());
+            self.head
+                .extend_from_slice(content.get(..room).unwrap_or_default());
+        }
+    }
+}
