@@ -111,6 +111,7 @@ pub(super) fn start(dir: &Path, packages: &Path, authority: &Authority) -> Resul
         mail: home.join("mail/new"),
         log: home.join("log/mainlog"),
         proof: "A=plain:ada",
+        by_bdat: " K S=",
         // RFC 5322 has a header end with an empty line only where a body follows; Exim writes it in any case.
         alters: &[
             ("no body", "an empty line more"),

@@ -39,6 +39,8 @@ struct Mta {
     log: PathBuf,
     /// What its log says of a message that came over TLS and after a login.
     proof: &'static str,
+    /// What its log says of a message that came by BDAT, or of a session with such.
+    by_bdat: &'static str,
     /// Messages that it alters, and how: what it is to be told is another thing.
     alters: &'static [(&'static str, &'static str)],
     _process: Ends,
@@ -187,6 +189,9 @@ fn campaign(dir: &Path, mta: &Mta, authority: &Authority, header: &str) {
         proofs >= mails.len(),
         "a message that came without TLS or a login"
     );
+    let by_bdat = log.lines().filter(|line| line.contains(mta.by_bdat)).count();
+    println!("  and {by_bdat} {:?}", mta.by_bdat);
+    assert_ne!(by_bdat, 0, "it offers CHUNKING");
 }
 
 /// Every file against what it should be.

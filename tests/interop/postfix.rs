@@ -83,6 +83,7 @@ smtpd_sasl_path = smtpd
 smtpd_sasl_local_domain = postfix.test
 cyrus_sasl_config_path = {at}/sasl
 smtpd_client_connection_count_limit = 0
+smtpd_forbid_unauth_pipelining = yes
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
 ",
         daemons.trim(),
@@ -120,6 +121,7 @@ smtpd_relay_restrictions = permit_sasl_authenticated, reject
         mail: config.join("mail/all/new"),
         log: config.join("log"),
         proof: "sasl_username=ada",
+        by_bdat: " bdat=",
         alters: &[],
         _process: process,
     })

@@ -3,7 +3,8 @@
 # them installed at a time. For a machine that may be changed: it installs packages, adds a user, and starts nothing.
 #
 #   sudo tests/interop/prepare.sh DIR
-#   sudo SPOOL_INTEROP=DIR cargo test -p spool-tests --test interop -- --nocapture
+#   cargo build -p spool-bin
+#   sudo SPOOL_INTEROP=DIR cargo test -p spool-tests --test interop -- --nocapture --test-threads=1
 set -eu
 dir=${1:?"usage: $0 DIR"}
 mkdir -p "$dir"
