@@ -87,7 +87,7 @@ impl Place {
         let (port, counts) = (sink.local_addr().unwrap().port(), sink.counts());
         runtime.spawn(sink.run(stopped));
         let records = format!(
-            "d.ZONE MX 10 mx.ZONE\nmx.ZONE A 127.0.0.1\n_{port}._tcp.mx.ZONE TLSA {}\n",
+            "d.ZONE MX 10 mx.ZONE\nmx.ZONE A 127.0.0.1\nmoved.ZONE DNAME ZONE\n_{port}._tcp.mx.ZONE TLSA {}\n",
             tlsa(exchanger.announced)
         );
         let zones = runtime.block_on(SignedZones::start(&records));
@@ -196,7 +196,7 @@ fn a_certificate_that_a_record_is_about_is_the_one_whoever_signed_it() {
         "mail tls=no reply 550 5.7.0 in the clear\nrcpt to=later* reply 450 4.2.2 full",
     );
     let place = Place::new(exchanger, "1h", None);
-    for domain in ["d.signed", "hosted.example", "relayed.example"] {
+    for domain in ["d.signed", "d.moved.signed", "hosted.example", "relayed.example"] {
         let to = ["ok", "later"].map(|name| format!("{name}@{domain}"));
         let id = place.send(&to.each_ref().map(String::as_str));
         let attempt = place.attempts(&id, 1).remove(0);
@@ -211,7 +211,12 @@ fn a_certificate_that_a_record_is_about_is_the_one_whoever_signed_it() {
     }
     assert_eq!(
         place.taken(),
-        ["ok@d.signed", "ok@hosted.example", "ok@relayed.example"]
+        [
+            "ok@d.moved.signed",
+            "ok@d.signed",
+            "ok@hosted.example",
+            "ok@relayed.example"
+        ]
     );
 }
 

@@ -10,6 +10,19 @@ const ZONE: &str = "
     mx.ZONE AAAA 2001:db8::1
     alias.ZONE CNAME mx.ZONE
     out.ZONE CNAME mx.plain.
+    lone.ZONE CNAME only.ZONE
+    only.ZONE A 192.0.2.2
+    gone.ZONE CNAME nothing.ZONE
+    moved.ZONE DNAME ZONE
+    home.ZONE DNAME signed.
+    chain.ZONE DNAME moved.ZONE
+    cross.ZONE CNAME mx.moved.ZONE
+    abroad.ZONE DNAME plain.
+    round.ZONE DNAME a.round.ZONE
+    lie.moved.ZONE FORGED mx.ZONE
+    only.moved.ZONE FORGED mx.ZONE
+    unsigned.ZONE UNSIGNED signed.
+    missigned.ZONE MISSIGNED signed.
     _25._tcp.mx.ZONE TLSA 3 1 1 164a652abf11be0befa7fbdb0e06e851277ae90838a7ee9facd111d152dd5d90
 ";
 
@@ -114,4 +127,88 @@ async fn nothing_is_proved_by_the_wrong_root_or_without_validation() {
             "{domain}"
         );
     }
+}
+
+/// The names that DNSSEC proves for `host`.
+async fn names(resolver: &DnsResolver, host: &str) -> Result<(usize, Vec<String>), LookupError> {
+    let found = resolver.addresses(host).await?;
+    Ok((found.ips.len(), found.secure_names))
+}
+
+#[tokio::test]
+async fn an_alias_that_follows_from_a_dname_is_as_good_as_that_is() {
+    let (_zones, resolver) = started().await;
+    let proved = |names: &[&str]| Ok((2, names.iter().map(|name| (*name).to_owned()).collect()));
+    // Twice: what is in the cache makes no difference.
+    for _ in 0..2 {
+        for (host, expected) in [
+            ("mx.moved.signed", &["mx.signed", "mx.moved.signed"][..]),
+            ("alias.moved.signed", &["mx.signed", "alias.moved.signed"]),
+            ("mx.chain.signed", &["mx.signed", "mx.chain.signed"]),
+            ("cross.signed", &["mx.signed", "cross.signed"]),
+            ("mx.abroad.signed", &["mx.abroad.signed"]),
+            ("mx.moved.plain", &[]),
+            ("mx.home.plain", &[]),
+        ] {
+            assert_eq!(names(&resolver, host).await, proved(expected), "{host}");
+        }
+        for (domain, proved) in [("d.moved.signed", true), ("d.abroad.signed", false)] {
+            let found = secure(resolver.exchangers(domain).await);
+            assert_eq!(found, Ok((1, proved)), "{domain}");
+        }
+        let found = resolver.tlsa("_25._tcp.mx.moved.signed").await;
+        assert_eq!(secure(found), Ok((1, true)));
+    }
+}
+
+#[tokio::test]
+async fn what_an_alias_leads_to_is_known_not_to_be_there() {
+    let (_zones, resolver) = started().await;
+    // By a DNAME record, and by an alias of its own: it has one address, and no other records.
+    for host in ["mx.moved.signed", "lone.signed"] {
+        let found = resolver.exchangers(host).await;
+        assert_eq!(found, Err(LookupError::NoData), "{host}");
+    }
+    for host in ["nobody.moved.signed", "gone.signed", "gone.moved.signed"] {
+        let found = resolver.exchangers(host).await;
+        assert_eq!(found, Err(LookupError::NoSuchDomain), "{host}");
+        let found = names(&resolver, host).await;
+        assert_eq!(found, Err(LookupError::NoSuchDomain), "{host}");
+    }
+    let found = names(&resolver, "lone.signed").await.unwrap().1;
+    assert_eq!(found, ["only.signed", "lone.signed"]);
+}
+
+#[tokio::test]
+async fn nothing_follows_from_a_dname_that_is_not_proved_nor_from_an_alias_that_came_along() {
+    let (_zones, resolver) = started().await;
+    for host in [
+        // The one that is above has no signature, or that of another; all else is as its zone has signed it.
+        "mx.unsigned.signed",
+        "mx.missigned.signed",
+        // Signed by somebody else; not at all.
+        "mx.home.forged",
+        "mx.home.bare",
+        // It has no end.
+        "mx.round.signed",
+        // It has a DNAME record itself; hickory takes no denial of others beside it.
+        "moved.signed",
+    ] {
+        let found = names(&resolver, host).await;
+        assert!(
+            matches!(found, Err(LookupError::Temporary(_))),
+            "{host}: {found:?}"
+        );
+        let found = secure(resolver.exchangers(host).await);
+        assert!(
+            matches!(found, Err(LookupError::Temporary(_))),
+            "{host}: {found:?}"
+        );
+    }
+    // A forger's alias beside a good DNAME, to a host that is proved: there is no such name, or it is another host.
+    let found = names(&resolver, "lie.moved.signed").await;
+    assert_eq!(found, Err(LookupError::NoSuchDomain));
+    let found = resolver.addresses("only.moved.signed").await.unwrap();
+    assert_eq!(found.ips, ["192.0.2.2".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(found.secure_names, ["only.signed", "only.moved.signed"]);
 }
