@@ -9,6 +9,7 @@
 
 mod clients;
 mod corpus;
+mod dane;
 mod dead_hop;
 mod descriptors;
 mod disk;

@@ -16,3 +16,4 @@ pub mod mails;
 pub mod name_server;
 pub mod process;
 pub mod raw;
+pub mod signed_zones;

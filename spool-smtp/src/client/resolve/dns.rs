@@ -6,7 +6,7 @@
 //! A name without a dot is the system's to resolve: hosts file, search list, and whatever else it is told to ask.
 
 use super::proof::{Followed, MAX_ALIASES, follow};
-use super::{Addresses, Answer, Exchanger, LookupError, Resolve, TrustAnchors};
+use super::{Addresses, Answer, Exchanger, LookupError, Resolve, TrustAnchors, aliases};
 use crate::client::dane::Tlsa;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
@@ -133,15 +133,17 @@ impl Inner {
     ) -> Result<T, LookupError> {
         let hickory = self.hickory.as_ref();
         let hickory = hickory.map_err(|error| LookupError::Temporary(error.clone()))?;
-        let answer = hickory.lookup(name.clone(), kind).await;
-        let mut answers = answer.map_err(|error| failure(&error))?.answers().to_vec();
         if !self.validates {
-            let all = Followed::unproved(&name, kind, &answers);
+            let answer = hickory.lookup(name.clone(), kind).await;
+            let answer = answer.map_err(|error| failure(&error))?;
+            let all = Followed::unproved(&name, kind, answer.answers());
             return match all.records.is_empty() {
                 true => Err(LookupError::NoData),
                 false => Ok(read(&all)),
             };
         }
+        let answers = aliases::lookup(hickory, &name, kind).await;
+        let mut answers = answers.map_err(|error| failure(&error))?;
         for _ in 0..MAX_ALIASES {
             let followed = follow(&name, kind, &answers)?;
             if !followed.records.is_empty() {

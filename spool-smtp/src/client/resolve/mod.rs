@@ -2,6 +2,7 @@
 //!
 //! What DNS says comes in through one seam, [`Resolve`]. Nothing here opens a connection to a mail host.
 
+mod aliases;
 mod anchors;
 mod config;
 mod dns;

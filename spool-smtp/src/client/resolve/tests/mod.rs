@@ -8,5 +8,8 @@ mod name_server;
 mod names;
 mod route;
 mod signed;
+#[path = "../../../../../tests/src/signed_zones.rs"]
+#[allow(unreachable_pub, reason = "written for another crate, too")]
+mod signed_zones;
 
 pub(in crate::client) use names::Names;

@@ -1,155 +1,40 @@
-//! Validation against zones that are signed as they run: a root, zones below it with and without signatures, and one whose
-//! signatures are not those that the root tells of.
+//! Validation against zones that are signed as they run.
 
 use super::super::{Answer, DnsResolver, LookupError, Resolve, TrustAnchors};
-use hickory_resolver::net::runtime::{Time, TokioRuntimeProvider};
-use hickory_resolver::proto::dnssec::crypto::Ed25519SigningKey;
-use hickory_resolver::proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
-use hickory_resolver::proto::dnssec::{Algorithm, DigestType, DnssecSigner, SigningKey};
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use hickory_server::Server;
-use hickory_server::dnssec::NxProofKind;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::store::in_memory::InMemoryZoneHandler;
-use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::{TcpListener, UdpSocket};
+use super::signed_zones::SignedZones;
 
-const ROOT: &str = "
-    . SOA ns. admin. 1 3600 600 86400 60
-    . NS ns.
-    ns. A 127.0.0.1
-    signed. NS ns.
-    plain. NS ns.
-    forged. NS ns.
-    bare. NS ns.
-";
-
-/// What each zone below has, in its own name.
+/// What each zone has, in its own name.
 const ZONE: &str = "
-    ZONE SOA ns. admin. 1 3600 600 86400 60
-    ZONE NS ns.
     d.ZONE MX 10 mx.ZONE
     mx.ZONE A 192.0.2.1
     mx.ZONE AAAA 2001:db8::1
     alias.ZONE CNAME mx.ZONE
     out.ZONE CNAME mx.plain.
+    lone.ZONE CNAME only.ZONE
+    only.ZONE A 192.0.2.2
+    gone.ZONE CNAME nothing.ZONE
+    moved.ZONE DNAME ZONE
+    home.ZONE DNAME signed.
+    chain.ZONE DNAME moved.ZONE
+    cross.ZONE CNAME mx.moved.ZONE
+    abroad.ZONE DNAME plain.
+    round.ZONE DNAME a.round.ZONE
+    lie.moved.ZONE FORGED mx.ZONE
+    only.moved.ZONE FORGED mx.ZONE
+    unsigned.ZONE UNSIGNED signed.
+    missigned.ZONE MISSIGNED signed.
     _25._tcp.mx.ZONE TLSA 3 1 1 164a652abf11be0befa7fbdb0e06e851277ae90838a7ee9facd111d152dd5d90
 ";
 
-type Zone = InMemoryZoneHandler<TokioRuntimeProvider>;
-
-fn name(text: &str) -> Name {
-    Name::from_ascii(text).unwrap()
+/// The zones, and a resolver that proves what they say.
+async fn started() -> (SignedZones, DnsResolver) {
+    let zones = SignedZones::start(ZONE).await;
+    let resolver = validating(&zones);
+    (zones, resolver)
 }
 
-fn zone(origin: &str, text: &str) -> Zone {
-    let mut zone = Zone::empty(
-        name(origin),
-        ZoneType::Primary,
-        AxfrPolicy::Deny,
-        Some(NxProofKind::Nsec),
-    );
-    let text = text.replace("ZONE", origin);
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (owner, rest) = line.split_once(' ').unwrap();
-        let (kind, data) = rest.split_once(' ').unwrap();
-        let data = RData::try_from_str(kind.parse::<RecordType>().unwrap(), data).unwrap();
-        assert!(
-            zone.upsert_mut(Record::from_rdata(name(owner), 60, data), 1),
-            "{line}"
-        );
-    }
-    zone
-}
-
-/// A key for the zone `origin`.
-struct Key(Box<dyn SigningKey>, DNSKEY);
-
-impl Key {
-    fn new() -> Self {
-        let key = Ed25519SigningKey::from_pkcs8(&Ed25519SigningKey::generate_pkcs8().unwrap()).unwrap();
-        let dnskey = DNSKEY::from_key(&key.to_public_key().unwrap());
-        Self(Box::new(key), dnskey)
-    }
-
-    /// What the zone above says of it.
-    fn ds(&self, origin: &str) -> Record {
-        let digest = self.1.to_digest(&name(origin), DigestType::SHA256).unwrap();
-        let tag = self.1.calculate_key_tag().unwrap();
-        let ds = DS::new(
-            tag,
-            Algorithm::ED25519,
-            DigestType::SHA256,
-            digest.as_ref().to_vec(),
-        );
-        Record::from_rdata(name(origin), 60, RData::DNSSEC(DNSSECRData::DS(ds)))
-    }
-
-    fn sign(self, origin: &str, zone: &mut Zone) {
-        let Self(key, dnskey) = self;
-        let signer = DnssecSigner::new(dnskey, key, name(origin), Duration::from_secs(3600));
-        zone.add_zone_signing_key_mut(signer).unwrap();
-        zone.secure_zone_mut().unwrap();
-    }
-}
-
-/// A recursive server would ask the zone above for DS records; one that has all zones would ask the zone itself.
-struct Recursive {
-    root: Catalog,
-    all: Catalog,
-}
-
-#[async_trait::async_trait]
-impl RequestHandler for Recursive {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, reply: R) -> ResponseInfo {
-        let is_ds = request
-            .request_info()
-            .is_ok_and(|info| info.query.query_type() == RecordType::DS);
-        let catalog = if is_ds { &self.root } else { &self.all };
-        catalog.handle_request::<R, T>(request, reply).await
-    }
-}
-
-/// A name server of all these zones, and the root's key as a zone file has it. It ends with the runtime.
-async fn started() -> (SocketAddr, String, Server<Recursive>) {
-    let (keys, mut root) = ([Key::new(), Key::new(), Key::new()], zone(".", ROOT));
-    let anchor = format!(". 60 IN DNSKEY {}\n", keys[0].1);
-    let [root_key, signed_key, other_key] = keys;
-    for (origin, key) in [
-        ("signed.", &signed_key),
-        ("forged.", &other_key),
-        ("bare.", &other_key),
-    ] {
-        assert!(root.upsert_mut(key.ds(origin), 1));
-    }
-    root_key.sign(".", &mut root);
-    let mut signed = zone("signed.", ZONE);
-    signed_key.sign("signed.", &mut signed);
-    let mut forged = zone("forged.", ZONE);
-    Key::new().sign("forged.", &mut forged);
-    let root = Arc::new(root);
-    let (mut above, mut all) = (Catalog::new(), Catalog::new());
-    above.upsert(name(".").into(), vec![root.clone()]);
-    all.upsert(name(".").into(), vec![root]);
-    for (origin, zone) in [
-        ("signed.", signed),
-        ("forged.", forged),
-        ("plain.", zone("plain.", ZONE)),
-        ("bare.", zone("bare.", ZONE)),
-    ] {
-        all.upsert(name(origin).into(), vec![Arc::new(zone)]);
-    }
-    let mut server = Server::new(Recursive { root: above, all });
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = udp.local_addr().unwrap();
-    server.register_socket(udp);
-    if let Ok(tcp) = TcpListener::bind(address).await {
-        server.register_listener(tcp, Duration::from_secs(5), 64);
-    }
-    (address, anchor, server)
+fn validating(zones: &SignedZones) -> DnsResolver {
+    DnsResolver::validating(&[zones.address], &TrustAnchors::from_text(&zones.anchor).unwrap())
 }
 
 fn secure<T>(answer: Result<Answer<T>, LookupError>) -> Result<(usize, bool), LookupError> {
@@ -158,9 +43,7 @@ fn secure<T>(answer: Result<Answer<T>, LookupError>) -> Result<(usize, bool), Lo
 
 #[tokio::test]
 async fn signed_unsigned_and_forged_zones_are_told_apart() {
-    let (address, anchor, _server) = started().await;
-    let anchors = TrustAnchors::from_text(&anchor).unwrap();
-    let resolver = DnsResolver::validating(&[address], &anchors);
+    let (_zones, resolver) = started().await;
     let tlsa = |zone: &str| resolver.tlsa(&format!("_25._tcp.mx.{zone}"));
     for (zone, proved) in [("signed", true), ("plain", false)] {
         let found = secure(resolver.exchangers(&format!("d.{zone}")).await);
@@ -203,9 +86,7 @@ async fn signed_unsigned_and_forged_zones_are_told_apart() {
 
 #[tokio::test]
 async fn aliases_are_proved_as_far_as_they_are_signed() {
-    let (address, anchor, _server) = started().await;
-    let anchors = TrustAnchors::from_text(&anchor).unwrap();
-    let resolver = DnsResolver::validating(&[address], &anchors);
+    let (zones, resolver) = started().await;
     let names = |host: &'static str| {
         let found = resolver.addresses(host);
         async move { found.await.unwrap().secure_names }
@@ -214,7 +95,7 @@ async fn aliases_are_proved_as_far_as_they_are_signed() {
     assert_eq!(names("out.signed").await, ["out.signed"]);
     assert_eq!(names("alias.plain").await, [""; 0]);
     // Nor does it matter what is in the cache: here the end of each alias is, and not the alias.
-    let resolver = DnsResolver::validating(&[address], &anchors);
+    let resolver = validating(&zones);
     for host in ["mx.signed", "mx.plain"] {
         assert!(resolver.addresses(host).await.is_ok());
     }
@@ -228,9 +109,9 @@ async fn aliases_are_proved_as_far_as_they_are_signed() {
 
 #[tokio::test]
 async fn nothing_is_proved_by_the_wrong_root_or_without_validation() {
-    let (address, _, _server) = started().await;
+    let zones = SignedZones::start(ZONE).await;
     // The root of the internet has not signed this one.
-    let resolver = DnsResolver::validating(&[address], &TrustAnchors::default());
+    let resolver = DnsResolver::validating(&[zones.address], &TrustAnchors::default());
     for domain in ["d.signed", "d.plain"] {
         let found = resolver.exchangers(domain).await;
         assert!(
@@ -238,7 +119,7 @@ async fn nothing_is_proved_by_the_wrong_root_or_without_validation() {
             "{domain}: {found:?}"
         );
     }
-    let resolver = DnsResolver::new(&[address]);
+    let resolver = DnsResolver::new(&[zones.address]);
     for domain in ["d.signed", "d.plain", "d.forged"] {
         assert_eq!(
             secure(resolver.exchangers(domain).await),
@@ -246,4 +127,88 @@ async fn nothing_is_proved_by_the_wrong_root_or_without_validation() {
             "{domain}"
         );
     }
+}
+
+/// The names that DNSSEC proves for `host`.
+async fn names(resolver: &DnsResolver, host: &str) -> Result<(usize, Vec<String>), LookupError> {
+    let found = resolver.addresses(host).await?;
+    Ok((found.ips.len(), found.secure_names))
+}
+
+#[tokio::test]
+async fn an_alias_that_follows_from_a_dname_is_as_good_as_that_is() {
+    let (_zones, resolver) = started().await;
+    let proved = |names: &[&str]| Ok((2, names.iter().map(|name| (*name).to_owned()).collect()));
+    // Twice: what is in the cache makes no difference.
+    for _ in 0..2 {
+        for (host, expected) in [
+            ("mx.moved.signed", &["mx.signed", "mx.moved.signed"][..]),
+            ("alias.moved.signed", &["mx.signed", "alias.moved.signed"]),
+            ("mx.chain.signed", &["mx.signed", "mx.chain.signed"]),
+            ("cross.signed", &["mx.signed", "cross.signed"]),
+            ("mx.abroad.signed", &["mx.abroad.signed"]),
+            ("mx.moved.plain", &[]),
+            ("mx.home.plain", &[]),
+        ] {
+            assert_eq!(names(&resolver, host).await, proved(expected), "{host}");
+        }
+        for (domain, proved) in [("d.moved.signed", true), ("d.abroad.signed", false)] {
+            let found = secure(resolver.exchangers(domain).await);
+            assert_eq!(found, Ok((1, proved)), "{domain}");
+        }
+        let found = resolver.tlsa("_25._tcp.mx.moved.signed").await;
+        assert_eq!(secure(found), Ok((1, true)));
+    }
+}
+
+#[tokio::test]
+async fn what_an_alias_leads_to_is_known_not_to_be_there() {
+    let (_zones, resolver) = started().await;
+    // By a DNAME record, and by an alias of its own: it has one address, and no other records.
+    for host in ["mx.moved.signed", "lone.signed"] {
+        let found = resolver.exchangers(host).await;
+        assert_eq!(found, Err(LookupError::NoData), "{host}");
+    }
+    for host in ["nobody.moved.signed", "gone.signed", "gone.moved.signed"] {
+        let found = resolver.exchangers(host).await;
+        assert_eq!(found, Err(LookupError::NoSuchDomain), "{host}");
+        let found = names(&resolver, host).await;
+        assert_eq!(found, Err(LookupError::NoSuchDomain), "{host}");
+    }
+    let found = names(&resolver, "lone.signed").await.unwrap().1;
+    assert_eq!(found, ["only.signed", "lone.signed"]);
+}
+
+#[tokio::test]
+async fn nothing_follows_from_a_dname_that_is_not_proved_nor_from_an_alias_that_came_along() {
+    let (_zones, resolver) = started().await;
+    for host in [
+        // The one that is above has no signature, or that of another; all else is as its zone has signed it.
+        "mx.unsigned.signed",
+        "mx.missigned.signed",
+        // Signed by somebody else; not at all.
+        "mx.home.forged",
+        "mx.home.bare",
+        // It has no end.
+        "mx.round.signed",
+        // It has a DNAME record itself; hickory takes no denial of others beside it.
+        "moved.signed",
+    ] {
+        let found = names(&resolver, host).await;
+        assert!(
+            matches!(found, Err(LookupError::Temporary(_))),
+            "{host}: {found:?}"
+        );
+        let found = secure(resolver.exchangers(host).await);
+        assert!(
+            matches!(found, Err(LookupError::Temporary(_))),
+            "{host}: {found:?}"
+        );
+    }
+    // A forger's alias beside a good DNAME, to a host that is proved: there is no such name, or it is another host.
+    let found = names(&resolver, "lie.moved.signed").await;
+    assert_eq!(found, Err(LookupError::NoSuchDomain));
+    let found = resolver.addresses("only.moved.signed").await.unwrap();
+    assert_eq!(found.ips, ["192.0.2.2".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(found.secure_names, ["only.signed", "only.moved.signed"]);
 }
