@@ -10,6 +10,7 @@ mod circuit;
 mod signal;
 mod tempo;
 mod window;
+mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempo::Tempo;
 use window::Window;
+use witness::Witness;
 
 /// How long something is remembered that nothing renews.
 pub(crate) const MEMORY: Duration = Duration::from_secs(86_400);
@@ -33,6 +35,15 @@ const CROWD_SPAN: Duration = Duration::from_secs(60);
 
 /// Names a session of one destination, in the order of their begins.
 pub(crate) type Serial = u64;
+
+/// A session that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Begun {
+    pub(crate) serial: Serial,
+    pub(crate) at: Timestamp,
+    /// How many ran then, itself included.
+    running: u16,
+}
 
 /// What one destination may be sent. See the module.
 #[derive(Debug, Clone)]
@@ -44,6 +55,7 @@ pub(crate) struct Pace {
     window: Window,
     rate: Option<Box<(Rate, Bucket)>>,
     tempo: Tempo,
+    witness: Witness,
     circuit: Circuit,
     /// Messages deferred, and since when they are counted.
     deferred: Option<(Timestamp, u32)>,
@@ -53,7 +65,7 @@ pub(crate) struct Pace {
 }
 
 // There may be as many of them as messages.
-const _: () = assert!(size_of::<Pace>() <= 200);
+const _: () = assert!(size_of::<Pace>() <= 208);
 
 /// What follows from the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +105,7 @@ impl Pace {
             window: Window::default(),
             rate: None,
             tempo: Tempo::default(),
+            witness: Witness::default(),
             circuit: Circuit::default(),
             deferred: None,
             last_error: None,
@@ -174,8 +187,8 @@ impl Pace {
             .unwrap_or(usize::MAX)
     }
 
-    /// A session begins; `running` were under way before. Its name is given back when it ends.
-    pub(crate) fn begin(&mut self, now: Timestamp, running: usize) -> Serial {
+    /// A session begins; `running` were under way before. What it gives is given back when it ends.
+    pub(crate) fn begin(&mut self, now: Timestamp, running: usize) -> Begun {
         self.last += 1;
         if let Some(rate) = &mut self.rate {
             rate.1.take(now);
@@ -183,14 +196,18 @@ impl Pace {
         self.window.begin(self.last, running + 1, self.max);
         self.tempo.begin(now, running == 0);
         self.circuit.begin(self.last, now);
-        self.last
+        Begun {
+            serial: self.last,
+            at: now,
+            running: u16::try_from(running + 1).unwrap_or(u16::MAX),
+        }
     }
 
-    /// The session `serial`, which began at `began`, has ended; with it, `running` were under way.
+    /// The session `begun` has ended; with it, `running` were under way.
     pub(crate) fn end(
         &mut self,
         signal: &Signal,
-        (serial, began): (Serial, Timestamp),
+        begun: Begun,
         now: Timestamp,
         running: usize,
         dice: &dyn Dice,
@@ -199,6 +216,7 @@ impl Pace {
             self.last_error = Some(Box::new((now, reason.into())));
             self.learned_at = now;
         }
+        let serial = begun.serial;
         let before = (self.window.limit(self.max), self.tempo.per_second());
         let pauses = match signal {
             Signal::Fine => {
@@ -206,12 +224,13 @@ impl Pace {
                 if was_open {
                     self.window.restart();
                 }
+                self.witness.take(serial, begun.running);
                 self.window.grow(serial, self.max);
                 self.tempo.grow(now);
                 return if was_open { Effect::Reopened } else { Effect::GoOn };
             }
             Signal::Throttled { of, reason } => {
-                self.throttle(*of, (serial, began), now, running, reason);
+                self.throttle(*of, begun, now, running, reason);
                 // Turned away at the door, it says no more than one that cannot be reached.
                 let unreached = *of == Throttled::Connections;
                 unreached
@@ -248,30 +267,30 @@ impl Pace {
     }
 
     /// A single session cannot be too many: then it is the messages.
-    fn throttle(
-        &mut self,
-        of: Throttled,
-        (serial, began): (Serial, Timestamp),
-        now: Timestamp,
-        running: usize,
-        reason: &str,
-    ) {
+    fn throttle(&mut self, of: Throttled, begun: Begun, now: Timestamp, running: usize, reason: &str) {
         if self.circuit.is_open().is_some() && of == Throttled::Connections {
             // It is left alone anyway, and what it says all the while is not about how many.
             return;
         }
         let alone = running <= 1;
+        if of == Throttled::Messages {
+            self.witness.refuse(begun.serial, begun.running, self.last);
+        }
+        let by_sessions = self.witness.means_sessions();
         let known = self.tempo.bucket().is_some();
         let (messages, sessions) = match of {
             Throttled::Connections => (alone && self.tempo.is_measured(), !alone),
+            Throttled::Messages if by_sessions => (false, true),
             // Once there is a rate, it answers for the messages.
             Throttled::Messages => (true, !known),
         };
         if messages {
-            self.tempo.refuse(began, now, reason);
+            self.tempo.refuse(begun.at, now, reason);
+        } else if by_sessions {
+            self.tempo.forget();
         }
         if sessions {
-            self.window.refuse(serial, self.last, running, reason);
+            self.window.refuse(begun.serial, self.last, running, reason);
         }
     }
 

@@ -140,6 +140,11 @@ impl Tempo {
         self.since = Some(now);
     }
 
+    /// There is no such rate after all.
+    pub(super) fn forget(&mut self) {
+        self.known = None;
+    }
+
     /// Messages a second that went through, counted over a round at least.
     fn measured(&self, now: Timestamp) -> f64 {
         let span = self.since.map_or(ROUND, |since| now.since(since).max(ROUND));

@@ -1,17 +1,16 @@
 //! What an attempt needs of a message: everything the disk holds of it, in memory for a while.
 
-use crate::pace::Serial;
+use crate::pace::Begun;
 use bytes::Bytes;
-use spool_core::Held;
-use spool_core::{Message, Timestamp};
+use spool_core::{Held, Message};
 
 /// A message with its body, and the memory it was granted.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) message: Message,
     pub(super) body: Bytes,
-    /// Its session, and when that began.
-    pub(super) session: Option<(Serial, Timestamp)>,
+    /// Its session.
+    pub(super) session: Option<Begun>,
     pub(super) _held: Held,
 }
 

@@ -3,7 +3,7 @@
 use super::SpoolActor;
 use super::commit::Tag;
 use super::unwritten::is_final;
-use crate::pace::{Effect, Serial, Signal};
+use crate::pace::{Begun, Effect, Signal};
 use crate::throttle::DestinationId;
 use actix::Context;
 use spool_core::disposition::expire;
@@ -30,12 +30,7 @@ pub(super) struct Keeping {
 
 impl SpoolActor {
     /// An attempt has ended.
-    pub(super) fn learn(
-        &mut self,
-        id: MessageId,
-        session: Option<(Serial, Timestamp)>,
-        report: &AttemptReport,
-    ) {
+    pub(super) fn learn(&mut self, id: MessageId, session: Option<Begun>, report: &AttemptReport) {
         let now = self.clock.now();
         let signal = Signal::of(report);
         let observed = self.queue.observe(id, session, &signal, now, self.dice.as_ref());

@@ -18,7 +18,9 @@ pub(super) const SHUNNED: Duration = Duration::from_secs(3600);
 /// Whether `job` is sent so.
 pub(super) fn goes_at_once(session: &Session, job: &Job) -> bool {
     let just_took = session.took_at.is_some_and(|at| at.elapsed() < ALIVE);
-    session.may_chunk && just_took && !session.needs_reset && job.body.len() <= MOST
+    // DATA would end the last line; by BDAT it would stay as it is.
+    let whole = job.body.is_empty() || job.body.ends_with(b"\r\n");
+    session.may_chunk && just_took && !session.needs_reset && job.body.len() <= MOST && whole
 }
 
 /// The last command of such a transaction; the body follows it as it is.

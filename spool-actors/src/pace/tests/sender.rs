@@ -1,7 +1,7 @@
 //! The sender: it begins whatever its pace allows, and waits for the next thing to happen.
 
 use super::peers::Peer;
-use crate::pace::{Effect, Pace, Serial, Signal};
+use crate::pace::{Begun, Effect, Pace, Serial, Signal};
 use spool_core::{Dice, Timestamp};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,15 +46,15 @@ pub(super) fn send(
     let mut now = START;
     let (mut running, mut open, mut made) = (0, 0, 0_usize);
     let mut ends: BinaryHeap<Reverse<(Timestamp, Serial)>> = BinaryHeap::new();
-    let mut sessions: HashMap<Serial, ((Serial, Timestamp), Signal)> = HashMap::new();
+    let mut sessions: HashMap<Serial, (Begun, Signal)> = HashMap::new();
     loop {
         while made < attempts && now < end && pace.free(now, running, 0) > 0 {
-            let serial = pace.begin(now, running);
+            let begun = pace.begin(now, running);
             running += 1;
             let (signal, span) = peer.begin(now, open);
             open += usize::from(signal == Signal::Fine);
-            ends.push(Reverse((now.after(span), serial)));
-            sessions.insert(serial, ((serial, now), signal));
+            ends.push(Reverse((now.after(span), begun.serial)));
+            sessions.insert(begun.serial, (begun, signal));
             made += 1;
         }
         let next_end = ends.peek().map(|Reverse((at, _))| *at);
@@ -67,15 +67,15 @@ pub(super) fn send(
         now = next;
         while let Some(Reverse((at, number))) = ends.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             ends.pop();
-            let (began, signal) = sessions.remove(&number).unwrap();
+            let (begun, signal) = sessions.remove(&number).unwrap();
             let fine = signal == Signal::Fine;
             open -= usize::from(fine);
-            run.effects.push(pace.end(&signal, began, at, running, dice));
+            run.effects.push(pace.end(&signal, begun, at, running, dice));
             running -= 1;
             if fine {
                 run.taken.push(at);
             } else {
-                run.refused.push(began.1);
+                run.refused.push(begun.at);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use super::destinations::Destination;
 use super::{Phase, Queue, SWEEP};
-use crate::pace::{Doing, Effect, Serial, Signal};
+use crate::pace::{Begun, Doing, Effect, Signal};
 use crate::throttle::DestinationId;
 use spool_core::{Dice, LearnedDestination, MessageId, NextHop, Policies, Timestamp};
 use std::cmp::Reverse;
@@ -48,7 +48,7 @@ impl Queue {
         &mut self,
         destination: DestinationId,
         now: Timestamp,
-    ) -> Option<(MessageId, Serial)> {
+    ) -> Option<(MessageId, Begun)> {
         // Whether it starts or not: what waits is to be looked at again.
         self.touch(destination);
         let slot = self.slot(destination)?;
@@ -58,16 +58,16 @@ impl Queue {
         }
         let id = slot.armed.pop_front()?;
         slot.deck = slot.deck.saturating_sub(1);
-        let serial = slot.pace.begin(now, slot.running);
+        let begun = slot.pace.begin(now, slot.running);
         slot.running += 1;
-        Some((id, serial))
+        Some((id, begun))
     }
 
     /// The session of a message has ended, and says `signal` about its destination.
     pub(in crate::spool) fn observe(
         &mut self,
         id: MessageId,
-        session: Option<(Serial, Timestamp)>,
+        session: Option<Begun>,
         signal: &Signal,
         now: Timestamp,
         dice: &dyn Dice,

@@ -105,7 +105,7 @@ impl Queue {
         if entry.phase == Phase::Running {
             let since = entry.content.as_ref().and_then(|content| content.session);
             holds.push(Hold::Sending {
-                since: since.map_or(now, |(_, began)| began),
+                since: since.map_or(now, |begun| begun.at),
             });
         }
         Some(Held { holds, destination })

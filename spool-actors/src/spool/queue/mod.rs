@@ -328,12 +328,12 @@ impl Queue {
 
     /// A permit has come. Starts the next armed message of `destination`, if it may start: it is `Running` now.
     pub(super) fn start(&mut self, destination: DestinationId, now: Timestamp) -> Option<&Content> {
-        let (id, serial) = self.depart(destination, now)?;
+        let (id, begun) = self.depart(destination, now)?;
         self.running += 1;
         let entry = self.entries.get_mut(&id)?;
         entry.phase = Phase::Running;
         if let Some(content) = &mut entry.content {
-            content.session = Some((serial, now));
+            content.session = Some(begun);
         }
         entry.content.as_deref()
     }
