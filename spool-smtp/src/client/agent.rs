@@ -5,6 +5,7 @@ use super::commands::lacking;
 use super::config::SmtpConfig;
 use super::delivery::{Delivery, Step};
 use super::key::Want;
+use super::plaintext_peers::no_mail_in_plaintext;
 use super::pool::Pool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::{ConnectError, Session};
@@ -167,6 +168,11 @@ impl SmtpAgent {
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
             match delivery.go_on(&mut session, &self.config).await {
                 Step::Done { report, reusable } => {
+                    if let Some(reply) = no_mail_in_plaintext(&session.protection, &report) {
+                        // Of the message it says nothing: it goes out when TLS works again.
+                        self.pool.try_tls_again(hop);
+                        return Err(ConnectError::refused(Stage::Tls, reply));
+                    }
                     if reusable {
                         self.pool.park(session);
                     }

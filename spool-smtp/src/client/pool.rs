@@ -9,6 +9,7 @@ use super::resolve::{Routes, Target};
 use super::session::{ConnectError, OpenError, Opening, Session};
 use super::snapshot::PoolSnapshot;
 use super::tls::Tls;
+use spool_core::NextHop;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -119,6 +120,11 @@ impl Pool {
             end,
         };
         Session::open(tcp, opening).await
+    }
+
+    /// The next session with `hop` is one under TLS, if it will have that.
+    pub(super) fn try_tls_again(&self, hop: &NextHop) {
+        self.plaintext.forget(hop);
     }
 
     /// Keeps a session for the next message, or ends it when it has done enough.
