@@ -111,7 +111,13 @@ impl Pool {
         plaintext: Option<String>,
         end: Instant,
     ) -> Result<Session, OpenError> {
-        let tcp = connect(target, want.key.source, &self.routes, &self.config).await?;
+        let connected = connect(target, want.key.source, &self.routes, &self.config);
+        let tcp = tokio::time::timeout_at(end, connected)
+            .await
+            .unwrap_or_else(|_| {
+                let error = "connecting was given up: the attempt's time was over";
+                Err(ConnectError::Failed(error.to_owned()))
+            })?;
         let opening = Opening {
             key: &want.key,
             config: &self.config,
