@@ -11,6 +11,7 @@ use super::snapshot::PoolSnapshot;
 use super::tls::Tls;
 use spool_core::NextHop;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The right of a session to be open.
@@ -142,7 +143,7 @@ impl Pool {
         session.parked_at = Instant::now();
         let key = session.key.clone();
         if self.ledger.park(&key, session) {
-            tokio::spawn(sweep(Arc::clone(self)));
+            tokio::spawn(sweep(Sweeper(Some(Arc::clone(self)))));
         }
     }
 
@@ -186,12 +187,23 @@ impl Pool {
     }
 }
 
+/// Whoever looks after the idle sessions, until there are none. When the runtime ends before that, the next session that is kept has
+/// all of them looked after again.
+struct Sweeper(Option<Arc<Pool>>);
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0 {
+            pool.ledger.leave_unswept();
+        }
+    }
+}
+
 /// Runs while sessions are kept, and ends with the last of them.
-async fn sweep(pool: Arc<Pool>) {
-    let idle_timeout = pool.config.idle_timeout;
-    let period = idle_timeout.max(std::time::Duration::from_millis(10)) / 2;
-    loop {
-        tokio::time::sleep(period).await;
+async fn sweep(mut sweeper: Sweeper) {
+    while let Some(pool) = &sweeper.0 {
+        let idle_timeout = pool.config.idle_timeout;
+        tokio::time::sleep(idle_timeout.max(Duration::from_millis(10)) / 2).await;
         let (sessions, others) = pool
             .ledger
             .take_idle(|session| session.parked_at.elapsed() >= idle_timeout);
@@ -199,7 +211,7 @@ async fn sweep(pool: Arc<Pool>) {
             tokio::spawn(session.quit());
         }
         if !others {
-            return;
+            sweeper.0 = None;
         }
     }
 }
