@@ -268,8 +268,10 @@ impl Passed {
             let stage = Stage::Route;
             (peer, AttemptResult::Refused { stage, reply })
         });
-        let found_all = unrouted.is_none();
-        let unable = self.unable.filter(|_| all_reached && found_all);
+        let nothing_passes = unrouted.as_ref().is_none_or(
+            |(_, result)| matches!(result, AttemptResult::Refused { reply, .. } if reply.is_permanent()),
+        );
+        let unable = self.unable.filter(|_| all_reached && nothing_passes);
         let unrouted = unrouted.filter(|_| all_reached);
         let (peer, result) = match self.said.or(unable).or(unrouted) {
             Some((peer, result)) => (Some(peer), result),
