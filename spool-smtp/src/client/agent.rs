@@ -48,7 +48,7 @@ impl SmtpAgent {
     }
 
     pub(super) fn over(config: SmtpConfig, routes: Arc<Routes>) -> Self {
-        let config = Arc::new(config);
+        let config = Arc::new(config.bounded());
         Self {
             pool: Pool::new(Arc::clone(&config), Arc::clone(&routes)),
             routes,

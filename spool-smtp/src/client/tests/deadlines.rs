@@ -60,6 +60,20 @@ async fn a_peer_that_keeps_every_deadline_but_takes_too_long_in_all_is_left() {
 }
 
 #[tokio::test]
+async fn limits_may_be_as_long_as_a_span_can_be() {
+    let mut config = super::within(Duration::MAX);
+    (config.attempt_timeout, config.idle_timeout) = (Duration::MAX, Duration::MAX);
+    (config.tls_timeout, config.plaintext_memory) = (Duration::MAX, Duration::MAX);
+    let script = [HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")];
+    let report = attempt_with(config, &script).await.0;
+    assert!(
+        matches!(report.result, AttemptResult::Accepted(_)),
+        "{}",
+        report.result
+    );
+}
+
+#[tokio::test]
 async fn a_hop_for_which_no_time_is_left_is_not_tried() {
     let (slow, _) = peer(&[&[Hang]]).await;
     let (other, others) = peer(&[&[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
