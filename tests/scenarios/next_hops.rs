@@ -4,8 +4,10 @@ use spool_smtp::sink::{Sink, SinkConfig};
 use spool_tests::capture::Capture;
 use spool_tests::process::{run, serve, until};
 use spool_tests::raw::RawClient;
-use std::net::TcpListener;
-use std::sync::atomic::Ordering;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn config(dir: &std::path::Path, text: &str) -> [String; 2] {
     let file = dir.join("spool.toml");
@@ -176,4 +178,62 @@ fn a_rule_may_give_its_destination_more_connections_than_others_have() {
             "{connections} of {most}"
         );
     }
+}
+
+/// Says yes to everything, reads the first byte of the body, and then no more.
+fn begin_to_read(stream: TcpStream, begun: &AtomicUsize) -> Option<TcpStream> {
+    let mut lines = BufReader::new(stream.try_clone().ok()?);
+    let mut line = "EHLO".to_owned();
+    (&stream).write_all(b"220 slow\r\n").ok()?;
+    while !line.starts_with("DATA") {
+        line.clear();
+        lines.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        let reply = if line.starts_with("DATA") {
+            "354 go\r\n"
+        } else {
+            "250 ok\r\n"
+        };
+        (&stream).write_all(reply.as_bytes()).ok()?;
+    }
+    lines.read_exact(&mut [0]).ok()?;
+    begun.fetch_add(1, Ordering::SeqCst);
+    Some(stream)
+}
+
+#[test]
+fn a_large_mail_for_many_that_do_not_read_it_is_in_memory_once() {
+    const DESTINATIONS: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
+    std::thread::spawn(move || {
+        let kept: Vec<_> = listener
+            .incoming()
+            .take(DESTINATIONS)
+            .map(|stream| begin_to_read(stream.unwrap(), &count))
+            .collect();
+        std::thread::park();
+        drop(kept);
+    });
+    let rule =
+        |n| format!("[[route.rule]]\ndomain = \"d{n}.example\"\nnext_hops = [\"127.0.1.{n}:{port}\"]\n");
+    let rules: String = (1..=DESTINATIONS).map(rule).collect();
+    let config = config(dir.path(), &rules);
+    let server = serve(&dir.path().join("spool"), &[], &[&config[0], &config[1]]);
+    let to: Vec<_> = (1..=DESTINATIONS).map(|n| format!("b@d{n}.example")).collect();
+    let to: Vec<_> = to.iter().map(String::as_str).collect();
+    let body = "a line of the text, thirty bytes\r\n".repeat(250_000);
+    let before = server.peak_kib();
+    let mut client = RawClient::hello(server.smtp());
+    client.transaction("a@example.org", &to, body.as_bytes()).unwrap();
+    until("all of them have begun to read", || {
+        (begun.load(Ordering::SeqCst) == DESTINATIONS).then_some(())
+    });
+    let grown = server.peak_kib() - before;
+    let body = u64::try_from(body.len()).unwrap() / 1024;
+    println!("{DESTINATIONS} sessions with a body of {body} KiB: the service grew by {grown} KiB");
+    // On its way in and to the disk it is copied as well.
+    assert!(grown < 8 * body, "{grown} KiB");
 }

@@ -7,7 +7,7 @@ use crate::events::Follower;
 use serde_json::Value;
 use spool_smtp::sink::{Sink, SinkConfig, SinkCounts, SinkTls, TlsMode};
 use spool_tests::http;
-use spool_tests::process::{PATIENCE, Running, serve};
+use spool_tests::process::{PATIENCE, serve};
 use spool_tests::raw::RawClient;
 use std::collections::HashMap;
 use std::path::Path;
@@ -362,16 +362,6 @@ fn told(page: &Value) -> String {
     told
 }
 
-/// The most memory that the service has had, in KiB.
-fn peak(server: &Running) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[test]
 fn whatever_a_next_hop_does_the_message_ends_as_it_should() {
     let dir = tempfile::tempdir().unwrap();
@@ -379,7 +369,7 @@ fn whatever_a_next_hop_does_the_message_ends_as_it_should() {
     let config = peers.configure(dir.path());
     let server = serve(&dir.path().join("spool"), &[], &["--config", &config]);
     let admin = server.field("admin");
-    let before = peak(&server);
+    let before = server.peak_kib();
     let follower = Follower::start(&format!("http://{admin}"), &["--since", "0"]);
     let mut client = RawClient::hello(server.smtp());
     let sent: Vec<(String, &Row)> = peers
@@ -410,7 +400,7 @@ fn whatever_a_next_hop_does_the_message_ends_as_it_should() {
         .filter_map(|(id, row)| row.faults(id, admin, &events[id]));
     let faults: Vec<String> = faults.collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    let grown = peak(&server) - before;
+    let grown = server.peak_kib() - before;
     println!("{} rows; the service grew by {grown} KiB", peers.rows.len());
     assert!(grown < MEMORY_KIB, "the service grew by {grown} KiB");
     // No session holds it up.

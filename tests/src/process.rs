@@ -116,6 +116,17 @@ impl Running {
         self.child.id()
     }
 
+    /// The most memory that it has had, in KiB.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    #[must_use]
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -17,8 +17,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest an attempt may take, whatever its agent does.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+/// The longest an attempt may take, whatever its agent does. An agent has limits of its own; those of SMTP allow for a large body and a
+/// slow peer, an hour and one more for each 56 MiB.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// The actor that sees one attempt through.
 pub struct DeliveryActor {

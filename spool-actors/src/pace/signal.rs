@@ -12,11 +12,11 @@ pub(crate) enum Signal {
     Fine,
     /// It answered that there are too many connections, or too many messages in a time.
     Throttled { of: Throttled, reason: String },
-    /// There was no session: no connection, or a greeting that refused it.
+    /// There was no session: no name or address for now, no connection, or a greeting that refused it.
     Unreachable { reason: String },
     /// The session broke off.
     Broken { reason: String },
-    /// Nothing: the attempt itself failed.
+    /// Nothing: the attempt itself failed, or there is no way to it at all.
     Nothing,
 }
 
@@ -58,6 +58,13 @@ impl Signal {
 
 fn refused(stage: Stage, reply: &Reply) -> Signal {
     let reason = cut(&format!("{stage}: {reply}"));
+    if stage == Stage::Route {
+        // Nobody was asked, and what holds for good is no outage.
+        return match reply.is_permanent() {
+            true => Signal::Nothing,
+            false => Signal::Unreachable { reason },
+        };
+    }
     let greeting = matches!(stage, Stage::Connect | Stage::Hello | Stage::Tls | Stage::Auth);
     if is_throttle(reply) {
         let of = if greeting || speaks_of_connections(reply) {
@@ -144,6 +151,11 @@ mod tests {
             (refused(Stage::Mail, 450, "4.7.28 slow down"), "messages"),
             (refused(Stage::FinalReply, 421, "4.7.0 later"), "messages"),
             (refused(Stage::Connect, 554, "no service"), "unreachable"),
+            (
+                refused(Stage::Route, 451, "4.4.3 looking for x: SERVFAIL"),
+                "unreachable",
+            ),
+            (refused(Stage::Route, 550, "5.1.2 no such domain"), "nothing"),
             (no_connection, "unreachable"),
             (broken, "broken"),
             (panicked, "nothing"),

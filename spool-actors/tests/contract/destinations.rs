@@ -8,8 +8,8 @@ use spool_actors::{
 };
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, Clock, DeliveryAgent, DestinationPolicy, EventKind, Hold, Job,
-    ManualClock, MessageId, Policies, RandomDice, Rate, RetryInterval, RetryPolicy, ShownStatus, Stage,
-    Timestamp,
+    ManualClock, MessageId, Policies, RandomDice, Rate, Reply, RetryInterval, RetryPolicy, ShownStatus,
+    Stage, Timestamp,
 };
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -377,6 +377,33 @@ async fn a_dead_destination_is_left_alone_and_tried_with_one_message() {
     let left = on_disk(bench.dir.path());
     assert!(left.len() <= 12, "{}", left.len());
     assert!(left.iter().all(|message| message.state.attempts.len() == 1));
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn name_servers_that_cannot_say_are_no_answer_of_the_destination() {
+    let unknown = AttemptReport::new(AttemptResult::Refused {
+        stage: Stage::Route,
+        reply: Reply::new(451, "4.4.3 looking for mx.example: SERVFAIL"),
+    });
+    let (mut bench, _) = shut(30).await;
+    bench.skip().await;
+    // One message tries it, and it stays shut.
+    assert_eq!(bench.answer_all(&unknown).await, 1);
+    assert_eq!(bench.idle().await, Some(bench.after(SECOND * 2)));
+    // With a destination of which nothing is known, most wait without an attempt.
+    for _ in 0..30 {
+        bench.add(to("new.example")).await;
+    }
+    let tried = bench.answer_all(&unknown).await;
+    assert!((4..=10).contains(&tried), "{tried}");
+    // What is true for good is said of one message after the other.
+    let none = AttemptReport::new(AttemptResult::Refused {
+        stage: Stage::Route,
+        reply: Reply::new(550, "5.1.2 the domain does not exist"),
+    });
+    bench.clock.advance(SECOND);
+    assert_eq!(bench.answer_all(&none).await, 30 - tried);
     end(bench.spool).await;
 }
 

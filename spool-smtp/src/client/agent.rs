@@ -5,6 +5,7 @@ use super::commands::lacking;
 use super::config::SmtpConfig;
 use super::delivery::{Delivery, Step};
 use super::key::Want;
+use super::plaintext::no_mail_in_plaintext;
 use super::pool::Pool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::{ConnectError, Session};
@@ -13,7 +14,7 @@ use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, DestinationPolicy, Job, NextHop, Reply, Stage,
 };
 use std::sync::Arc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// The most sessions in a row that may turn out to be dead before an attempt at one next hop is given up: cached ones,
 /// then a new one.
@@ -47,7 +48,7 @@ impl SmtpAgent {
     }
 
     pub(super) fn over(config: SmtpConfig, routes: Arc<Routes>) -> Self {
-        let config = Arc::new(config);
+        let config = Arc::new(config.bounded());
         Self {
             pool: Pool::new(Arc::clone(&config), Arc::clone(&routes)),
             routes,
@@ -96,28 +97,34 @@ impl SmtpAgent {
         let mut passed = Passed::default();
         for hop in job.next_hops.iter() {
             let own = is_recipients_own(hop, &job);
-            let mut route = self.routes.to(hop, own).await;
-            while let Some(target) = route.next().await {
-                let (peer, error) = match target {
-                    Ok(target) => {
-                        let attempt = match Instant::now() < end {
-                            true => self.attempt_at(&target, &job, policy, end).await,
-                            false => Err(ConnectError::Failed(
-                                "not tried: the attempt's time was over".to_owned(),
-                            )),
-                        };
-                        match attempt {
-                            Ok(report) => return report,
-                            Err(error) => (target.hop, error),
-                        }
-                    }
-                    Err(unroutable) => {
-                        let reply = unroutable.reply(own);
-                        (hop.clone(), ConnectError::refused(Stage::Route, reply))
-                    }
-                };
+            let late = || ConnectError::Failed("not tried: the attempt's time was over".to_owned());
+            let mut note = |peer: NextHop, error| {
                 let line = passed.note(peer, error);
                 tracing::debug!(id = %job.message, flow = ?job.flows, "passed over {line}");
+            };
+            let Ok(mut route) = timeout_at(end, self.routes.to(hop, own)).await else {
+                note(hop.clone(), late());
+                continue;
+            };
+            loop {
+                match timeout_at(end, route.next()).await {
+                    Ok(None) => break,
+                    Ok(Some(Ok(target))) if Instant::now() < end => {
+                        match self.attempt_at(&target, &job, policy, end).await {
+                            Ok(report) => return report,
+                            Err(error) => note(target.hop, error),
+                        }
+                    }
+                    Ok(Some(Ok(target))) => note(target.hop, late()),
+                    Ok(Some(Err(unroutable))) => {
+                        let reply = unroutable.reply(own);
+                        note(hop.clone(), ConnectError::refused(Stage::Route, reply));
+                    }
+                    Err(_) => {
+                        note(hop.clone(), late());
+                        break;
+                    }
+                }
             }
         }
         passed.report()
@@ -172,6 +179,11 @@ impl SmtpAgent {
             }
             match step {
                 Step::Done { report, reusable } => {
+                    if let Some(reply) = no_mail_in_plaintext(&session.protection, &report) {
+                        // Of the message it says nothing: it goes out when TLS works again.
+                        self.pool.try_tls_again(hop);
+                        return Err(ConnectError::refused(Stage::Tls, reply));
+                    }
                     if reusable {
                         self.pool.park(session);
                     }
@@ -261,8 +273,10 @@ impl Passed {
             let stage = Stage::Route;
             (peer, AttemptResult::Refused { stage, reply })
         });
-        let found_all = unrouted.is_none();
-        let unable = self.unable.filter(|_| all_reached && found_all);
+        let nothing_passes = unrouted.as_ref().is_none_or(
+            |(_, result)| matches!(result, AttemptResult::Refused { reply, .. } if reply.is_permanent()),
+        );
+        let unable = self.unable.filter(|_| all_reached && nothing_passes);
         let unrouted = unrouted.filter(|_| all_reached);
         let (peer, result) = match self.said.or(unable).or(unrouted) {
             Some((peer, result)) => (Some(peer), result),

@@ -142,7 +142,29 @@ impl Default for SmtpConfig {
     }
 }
 
+/// No limit is longer: with "for ever" there would be no adding to the time of now.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
 impl SmtpConfig {
+    /// The same, with no limit beyond [`LONGEST`].
+    pub(super) fn bounded(mut self) -> Self {
+        let spans = [
+            &mut self.plaintext_memory,
+            &mut self.idle_timeout,
+            &mut self.connect_timeout,
+            &mut self.greeting_timeout,
+            &mut self.tls_timeout,
+            &mut self.command_timeout,
+            &mut self.data_timeout,
+            &mut self.final_reply_timeout,
+            &mut self.attempt_timeout,
+        ];
+        for span in spans {
+            *span = LONGEST.min(*span);
+        }
+        self
+    }
+
     /// How long a body of `size` bytes may take to be written.
     pub(super) fn body_timeout(&self, size: usize) -> Duration {
         self.data_timeout.saturating_add(allowance(size))

@@ -6,6 +6,7 @@ use super::config::SmtpConfig;
 use super::session::Session;
 use super::transaction::{Ended, Outcome, transact};
 use spool_core::{AttemptReport, AttemptResult, Job, NextHop, RecipientIndex, RefusedRecipient, Reply};
+use std::collections::HashSet;
 
 /// The attempt as far as it has come.
 pub(super) struct Delivery<'a> {
@@ -14,6 +15,8 @@ pub(super) struct Delivery<'a> {
     left: Vec<RecipientIndex>,
     accepted: Option<Reply>,
     refused: Vec<RefusedRecipient>,
+    /// How many a transaction has had before the peer said that it was enough.
+    enough: usize,
 }
 
 /// What a session brought.
@@ -33,6 +36,7 @@ impl<'a> Delivery<'a> {
             left: job.recipients.clone(),
             accepted: None,
             refused: Vec::new(),
+            enough: usize::MAX,
         }
     }
 
@@ -42,7 +46,7 @@ impl<'a> Delivery<'a> {
         let most = most.and_then(Result::ok).unwrap_or(usize::MAX);
         let mut fruitless = true;
         loop {
-            let now: Vec<_> = self.left.iter().take(most).copied().collect();
+            let now: Vec<_> = self.left.iter().take(most.min(self.enough)).copied().collect();
             let ended = match transact(session, self.job, &now, config).await {
                 Outcome::Ended(ended) => ended,
                 Outcome::Stale(error) => return Step::Stale { error, fruitless },
@@ -74,6 +78,10 @@ impl<'a> Delivery<'a> {
             ..
         } = ended;
         let single = tried.len() == self.left.len() && postponed.is_empty() && self.accepted.is_none();
+        if !postponed.is_empty() {
+            // The next transaction asks for no more: peers count what is too much as errors.
+            self.enough = tried.len().saturating_sub(postponed.len() + refused.len()).max(1);
+        }
         self.refused.extend(refused);
         if let AttemptResult::Accepted(reply) = result {
             self.accepted = Some(reply);
@@ -82,7 +90,8 @@ impl<'a> Delivery<'a> {
             && !single
         {
             // What others would be told is not known: theirs is a transaction of its own.
-            let of_it = tried.iter().filter(|recipient| !postponed.contains(recipient));
+            let later: HashSet<_> = postponed.iter().collect();
+            let of_it = tried.iter().filter(|recipient| !later.contains(recipient));
             self.refuse(of_it.copied().collect(), reply);
         } else if result != AttemptResult::AllRefused {
             return Err(result);
@@ -94,12 +103,14 @@ impl<'a> Delivery<'a> {
 
     /// Notes `reply` for those of `recipients` that have none.
     fn refuse(&mut self, recipients: Vec<RecipientIndex>, reply: &Reply) {
-        for recipient in recipients {
-            if self.refused.iter().all(|refused| refused.recipient != recipient) {
-                let reply = reply.clone();
-                self.refused.push(RefusedRecipient { recipient, reply });
-            }
-        }
+        let told: HashSet<_> = self.refused.iter().map(|refused| refused.recipient).collect();
+        let untold = recipients
+            .into_iter()
+            .filter(|recipient| !told.contains(recipient));
+        self.refused.extend(untold.map(|recipient| RefusedRecipient {
+            recipient,
+            reply: reply.clone(),
+        }));
     }
 
     /// The report when there is no session for what is left, because of `error`; `None` when nothing was sent to anybody.

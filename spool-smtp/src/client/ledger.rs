@@ -187,6 +187,11 @@ impl<S> Ledger<S> {
         (taken, books.sweeping)
     }
 
+    /// Whoever looked after the idle sessions does so no more: the next one that is parked says so.
+    pub(super) fn leave_unswept(&self) {
+        self.lock().sweeping = false;
+    }
+
     /// How many are open in all, and what for.
     pub(super) fn counts(&self) -> (usize, Vec<Count>) {
         let books = self.lock();

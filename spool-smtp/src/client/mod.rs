@@ -16,6 +16,7 @@ mod delivery;
 mod key;
 mod ledger;
 mod peer_memory;
+mod plaintext;
 mod pool;
 mod reply_filter;
 mod resolve;

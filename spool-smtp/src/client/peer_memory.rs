@@ -38,6 +38,12 @@ impl PeerMemory {
         }
         peers.insert(hop.clone(), (now + span, reason.to_owned()));
     }
+
+    /// From now on its TLS is tried again.
+    pub(super) fn forget(&self, hop: &NextHop) {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.remove(hop);
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::snapshot::PoolSnapshot;
 use super::tls::Tls;
 use spool_core::NextHop;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The right of a session to be open.
@@ -114,7 +115,13 @@ impl Pool {
         plaintext: Option<String>,
         end: Instant,
     ) -> Result<Session, OpenError> {
-        let tcp = connect(target, want.key.source, &self.routes, &self.config).await?;
+        let connected = connect(target, want.key.source, &self.routes, &self.config);
+        let tcp = tokio::time::timeout_at(end, connected)
+            .await
+            .unwrap_or_else(|_| {
+                let error = "connecting was given up: the attempt's time was over";
+                Err(ConnectError::Failed(error.to_owned()))
+            })?;
         let opening = Opening {
             key: &want.key,
             config: &self.config,
@@ -138,6 +145,11 @@ impl Pool {
         self.no_chunking.note(hop, reason, SHUNNED);
     }
 
+    /// The next session with `hop` is one under TLS, if it will have that.
+    pub(super) fn try_tls_again(&self, hop: &NextHop) {
+        self.plaintext.forget(hop);
+    }
+
     /// Keeps a session for the next message, or ends it when it has done enough.
     pub(super) fn park(self: &Arc<Self>, mut session: Session) {
         if session.is_spent(&self.config) || self.config.idle_timeout.is_zero() {
@@ -147,7 +159,7 @@ impl Pool {
         session.parked_at = Instant::now();
         let key = session.key.clone();
         if self.ledger.park(&key, session) {
-            tokio::spawn(sweep(Arc::clone(self)));
+            tokio::spawn(sweep(Sweeper(Some(Arc::clone(self)))));
         }
     }
 
@@ -191,12 +203,23 @@ impl Pool {
     }
 }
 
+/// Whoever looks after the idle sessions, until there are none. When the runtime ends before that, the next session that is kept has
+/// all of them looked after again.
+struct Sweeper(Option<Arc<Pool>>);
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0 {
+            pool.ledger.leave_unswept();
+        }
+    }
+}
+
 /// Runs while sessions are kept, and ends with the last of them.
-async fn sweep(pool: Arc<Pool>) {
-    let idle_timeout = pool.config.idle_timeout;
-    let period = idle_timeout.max(std::time::Duration::from_millis(10)) / 2;
-    loop {
-        tokio::time::sleep(period).await;
+async fn sweep(mut sweeper: Sweeper) {
+    while let Some(pool) = &sweeper.0 {
+        let idle_timeout = pool.config.idle_timeout;
+        tokio::time::sleep(idle_timeout.max(Duration::from_millis(10)) / 2).await;
         let (sessions, others) = pool
             .ledger
             .take_idle(|session| session.parked_at.elapsed() >= idle_timeout);
@@ -204,7 +227,7 @@ async fn sweep(pool: Arc<Pool>) {
             tokio::spawn(session.quit());
         }
         if !others {
-            return;
+            sweeper.0 = None;
         }
     }
 }

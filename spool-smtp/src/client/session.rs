@@ -24,6 +24,9 @@ use tokio::time::Instant;
 /// How long a polite end may take.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The most of a body that is copied at once.
+const PIECE: usize = 64 * 1024;
+
 /// "Encryption needed" (RFC 8689 section 4.2.1): our own word for a peer that has no STARTTLS.
 const NOT_OFFERED: EnhancedCode = EnhancedCode(5, 7, 10);
 
@@ -295,11 +298,13 @@ impl Session {
 
     /// Sends a body and its final dot, and reads the reply.
     pub(super) async fn body(&mut self, body: &[u8]) -> Result<RawReply, String> {
-        // lettre appends CRLF.CRLF to whatever it is given, so the body's own last line end is left to it.
-        let Some(body) = body.strip_suffix(b"\r\n") else {
+        if body.is_empty() {
             return self.say(".\r\n").await;
-        };
-        let _ = self.connection.message(body).await;
+        }
+        // lettre appends CRLF.CRLF to whatever it is given, so the body's own last line end is left to it.
+        let body = body.strip_suffix(b"\r\n").unwrap_or(body);
+        // In pieces: lettre keeps a stuffed copy of each until the peer has taken it.
+        let _ = self.connection.message_iter(body.chunks(PIECE)).await;
         self.wire.take_reply().ok_or_else(|| self.wire.failure())
     }
 

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// The most mail exchangers of a domain that are tried in one attempt.
 const MAX_HOSTS: usize = 5;
+/// The most whose addresses are asked for: those that have none are not tried.
+const MAX_NAMES: usize = 32;
 
 /// A host to have a session with.
 #[derive(Debug, Clone)]
@@ -168,6 +170,7 @@ impl Routes {
             secure: false,
             groups: VecDeque::new(),
             ready: VecDeque::new(),
+            tries: MAX_HOSTS,
         };
         if !hop.is_mx() {
             let target = match hop.host().parse() {
@@ -273,7 +276,7 @@ impl Routes {
         }
         let mut seen = HashSet::new();
         found.retain(|exchanger| seen.insert(exchanger.host.clone()));
-        found.truncate(MAX_HOSTS);
+        found.truncate(MAX_NAMES);
         let groups = found.chunk_by(|one, other| one.preference == other.preference);
         let names = |group: &[Exchanger]| group.iter().map(|exchanger| exchanger.host.clone()).collect();
         Ok((groups.map(names).collect(), secure))
@@ -305,18 +308,26 @@ pub(in crate::client) struct Route<'r> {
     /// Mail exchangers whose turn has not come, by preference.
     groups: VecDeque<Vec<String>>,
     ready: VecDeque<Result<Target, Unroutable>>,
+    /// How many more may be tried.
+    tries: usize,
 }
 
 impl Route<'_> {
     /// The next host, or why one is passed over; `None` at the end.
     pub(in crate::client) async fn next(&mut self) -> Option<Result<Target, Unroutable>> {
-        loop {
+        while self.tries > 0 {
             if let Some(next) = self.ready.pop_front() {
+                let nowhere = matches!(
+                    next,
+                    Err(Unroutable::NoAddress { .. } | Unroutable::NotInPolicy { .. })
+                );
+                self.tries -= usize::from(!nowhere);
                 return Some(next);
             }
             let group = self.groups.pop_front()?;
             self.look_up(&group).await;
         }
+        None
     }
 
     /// Asks for the addresses of hosts of one preference. One that is this relay ends the way, and drops its equals.

@@ -4,7 +4,9 @@ use super::peer::Act::{self, Body, Drip, Hang};
 use super::peer::{EHLO, GO, HELLO, OK, SLOW_EHLO, peer};
 use super::{attempt_with, config, deliver, hasty, job};
 use crate::client::SmtpAgent;
-use spool_core::AttemptResult;
+use crate::client::resolve::tests::Names;
+use spool_core::{AttemptResult, DeliveryAgent};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -58,6 +60,20 @@ async fn a_peer_that_keeps_every_deadline_but_takes_too_long_in_all_is_left() {
 }
 
 #[tokio::test]
+async fn limits_may_be_as_long_as_a_span_can_be() {
+    let mut config = super::within(Duration::MAX);
+    (config.attempt_timeout, config.idle_timeout) = (Duration::MAX, Duration::MAX);
+    (config.tls_timeout, config.plaintext_memory) = (Duration::MAX, Duration::MAX);
+    let script = [HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")];
+    let report = attempt_with(config, &script).await.0;
+    assert!(
+        matches!(report.result, AttemptResult::Accepted(_)),
+        "{}",
+        report.result
+    );
+}
+
+#[tokio::test]
 async fn a_hop_for_which_no_time_is_left_is_not_tried() {
     let (slow, _) = peer(&[&[Hang]]).await;
     let (other, others) = peer(&[&[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
@@ -70,6 +86,37 @@ async fn a_hop_for_which_no_time_is_left_is_not_tried() {
         "{error}"
     );
     assert!(others.lines().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_does_not_wait_for_name_servers_beyond_its_end() {
+    let hosts = ["h1.example", "h2.example", "h3.example"];
+    let names = || Names::default().silent("e.example").silent("f.example");
+    let names = hosts.iter().fold(names(), |names, host| names.silent(host));
+    let names = names.mx("d.example", &[(1, hosts[0]), (2, hosts[1]), (3, hosts[2])]);
+    let mut config = config();
+    // A question may take ten.
+    config.attempt_timeout = Duration::from_secs(15);
+    let agent = SmtpAgent::with_resolver(config, Arc::new(names));
+    let hops = [
+        "mx:d.example:25",
+        "smart.example:25",
+        "mx:e.example:25",
+        "mx:f.example:25",
+    ];
+    let hops = hops.map(|hop| hop.parse().unwrap());
+    let begun = tokio::time::Instant::now();
+    let report = agent.deliver(job(&hops, &["b@d.example"], b"x\r\n")).await;
+    assert_eq!(begun.elapsed().as_secs(), 15, "{}", report.result);
+    let error = report.result.to_string();
+    assert_eq!(error.matches("not tried").count(), 4, "{error}");
+    // The name of a smart host is asked for when it is connected to.
+    let mut config = super::config();
+    config.attempt_timeout = Duration::from_secs(3);
+    let agent = SmtpAgent::with_resolver(config, Arc::new(Names::default().silent("smart.example")));
+    let begun = tokio::time::Instant::now();
+    let report = agent.deliver(job(&hops[1..2], &["b@d.example"], b"x\r\n")).await;
+    assert_eq!(begun.elapsed().as_secs(), 3, "{}", report.result);
 }
 
 #[tokio::test]

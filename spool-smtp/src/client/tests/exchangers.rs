@@ -199,6 +199,43 @@ async fn what_dns_says_for_good_ends_a_message_only_where_nothing_else_is_the_re
 }
 
 #[tokio::test]
+async fn a_host_without_an_address_is_not_the_reason_where_another_one_cannot_take_the_message() {
+    let port = port().await;
+    // It offers no 8BITMIME.
+    let _ = peer_at(("127.0.0.2", port), &[&[HELLO, Say(b"250 peer\r\n")]]).await;
+    for hosts in [["gone.example", "old.example"], ["old.example", "gone.example"]] {
+        let names = Names::default()
+            .mx("d.example", &[(1, hosts[0]), (2, hosts[1])])
+            .host("old.example", &["127.0.0.2"]);
+        let job = job(&[mx(port)], &["b@d.example"], "ü\r\n".as_bytes());
+        let report = deliver(&agent(names), job).await;
+        assert!(
+            report.result.to_string().contains("554 5.6.3"),
+            "{}",
+            report.result
+        );
+    }
+}
+
+#[tokio::test]
+async fn hosts_without_an_address_do_not_hide_one_that_has_one() {
+    let port = port().await;
+    let _ = peer_at(("127.0.0.2", port), &[&TAKES]).await;
+    let hosts: Vec<_> = (1..=8).map(|n| (n, format!("h{n}.example"))).collect();
+    let hosts: Vec<_> = hosts.iter().map(|(n, host)| (*n, host.as_str())).collect();
+    let names = Names::default()
+        .mx("d.example", &hosts)
+        .host("h8.example", &["127.0.0.2"]);
+    let report = delivered(&agent(names), &[mx(port)]).await;
+    assert_eq!(
+        peer_of(&report),
+        format!("h8.example:{port}"),
+        "{}",
+        report.result
+    );
+}
+
+#[tokio::test]
 async fn a_smart_host_by_name_has_its_addresses_from_the_resolver() {
     let port = port().await;
     let _ = peer_at(("127.0.0.2", port), &[&TAKES]).await;

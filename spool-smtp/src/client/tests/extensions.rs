@@ -69,6 +69,14 @@ async fn bodies_arrive_byte_for_byte() {
     }
 }
 
+#[tokio::test]
+async fn a_body_whose_last_line_has_no_end_is_sent_with_one() {
+    // No spool holds such a body; whoever calls the agent may.
+    let (hop, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
+    deliver(&SmtpAgent::new(config()), job(&[hop], &["b@x"], b"one\r\n.two")).await;
+    assert_eq!(seen.bodies.lock().unwrap()[0], b"one\r\n.two\r\n");
+}
+
 /// The MAIL and RCPT that a peer of these extensions sees of a message that asks for all of them.
 async fn asked_for_everything(ehlo: &'static [u8]) -> Vec<String> {
     let (hop, seen) = peer(&[&[HELLO, Say(ehlo), OK, OK, GO, Body(b"250 ok\r\n")]]).await;

@@ -238,6 +238,23 @@ async fn an_idle_session_is_ended_politely_in_time() {
     until(|| agent.snapshot().open == 0).await;
 }
 
+#[test]
+fn a_runtime_that_ends_leaves_no_session_open_for_ever() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let peers = runtime();
+    let [first, second] = [(); 2].map(|()| peers.block_on(peer(&[&twice()])).0);
+    let mut config = config();
+    config.idle_timeout = Duration::from_millis(300);
+    let agent = SmtpAgent::new(config);
+    // With it ends the task that would have ended the session.
+    runtime().block_on(send(&agent, &first));
+    runtime().block_on(async {
+        assert_eq!(agent.snapshot().open, 1);
+        send(&agent, &second).await;
+        until(|| agent.snapshot().open == 0).await;
+    });
+}
+
 #[tokio::test]
 async fn a_hop_that_cannot_take_the_message_is_passed_over() {
     let utf8 = Say(b"250-peer\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n");

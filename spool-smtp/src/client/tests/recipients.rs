@@ -81,6 +81,16 @@ async fn those_that_were_too_many_follow_at_once_on_the_same_session() {
 }
 
 #[tokio::test]
+async fn a_limit_that_was_met_is_not_met_again() {
+    let first = [HELLO, EHLO, OK, OK, OK, TOO_MANY, TOO_MANY, TOO_MANY, GO, TAKEN];
+    let script = [&first[..], &[OK, OK, OK, GO, TAKEN], &[OK, OK, GO, TAKEN]].concat();
+    let (report, seen) = to_five(config(), &[&script]).await;
+    assert!(report.refused.is_empty(), "{:?}", report.refused);
+    assert_eq!(transactions(&seen), [vec![0, 1, 2, 3, 4], vec![2, 3], vec![4]]);
+    assert_eq!(seen.bodies(), 3);
+}
+
+#[tokio::test]
 async fn too_many_from_the_first_on_is_a_refusal() {
     let script = [
         HELLO,

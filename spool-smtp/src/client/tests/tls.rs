@@ -193,6 +193,34 @@ async fn a_peer_whose_tls_failed_is_remembered_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_peer_that_takes_nothing_in_plaintext_gets_the_mail_when_its_tls_works_again() {
+    let wants_tls = Say(b"530 5.7.0 Must issue a STARTTLS command first\r\n");
+    let late = Say(b"550 5.7.1 Session encryption is required\r\n");
+    let no = || Say(b"503 no\r\n");
+    for said in [[wants_tls, no(), no()], [OK, late, no()]] {
+        let failed = [HELLO, TLS_EHLO, Say(b"454 4.7.0 no TLS now\r\n")];
+        let plain = [&[HELLO, TLS_EHLO][..], &said].concat();
+        let (hop, seen) = peer(&[&failed, &plain, &tls_script(STARTTLS)]).await;
+        let agent = SmtpAgent::new(with(TlsPolicy::Opportunistic));
+        let mut reports = Vec::new();
+        for _ in 0..2 {
+            reports.push(deliver(&agent, job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n")).await);
+        }
+        let first = &reports[0];
+        // Such an end says nothing about the message.
+        assert!(ended_at_tls(first), "{}", first.result);
+        assert!(
+            first.result.to_string().contains("454 4.7.0 no TLS now"),
+            "{}",
+            first.result
+        );
+        assert!(is_accepted(&reports[1]), "{}", reports[1].result);
+        assert!(reports[1].tls.as_ref().unwrap().ends_with("verified"));
+        assert_eq!(seen.count("STARTTLS"), 2, "{:?}", seen.lines());
+    }
+}
+
+#[tokio::test]
 async fn a_silent_handshake_ends_with_its_deadline() {
     let mut config = with(TlsPolicy::Required);
     config.tls_timeout = Duration::from_millis(300);

@@ -103,7 +103,8 @@ async fn equals_are_tried_in_any_order_and_at_most_five_in_all() {
             names.host(host, &["192.0.2.1"])
         });
     let (found, names) = way(names, RouteConfig::default(), D, true).await;
-    assert_eq!((found.len(), names.asked().len()), (5, 6));
+    // Which of equals has an address, and whether one is this relay, must be known of all that may be tried.
+    assert_eq!((found.len(), names.asked().len()), (5, 33));
 }
 
 #[tokio::test]
