@@ -345,6 +345,10 @@ impl Route<'_> {
 
     /// Asks for the addresses of `host`, and for its TLSA records where they count.
     async fn find(&self, host: &str) -> Result<Target, Unroutable> {
+        // A name of one label is the system's to resolve, by this host's search list: nobody's MX record leads there.
+        if !host.contains('.') && host != self.hop.host() {
+            return Err(self.no_address(host));
+        }
         let addresses = match self.routes.addresses(host).await {
             Ok(addresses) => addresses,
             Err(error @ LookupError::Temporary(_)) => return Err(Unroutable::unknown(host, &error)),

@@ -65,6 +65,21 @@ fn three() -> Names {
 }
 
 #[tokio::test]
+async fn no_mx_record_leads_to_a_name_of_this_hosts_surroundings() {
+    let names = Names::default()
+        .mx("d.example", &[(1, "intranet")])
+        .host("intranet", &["192.0.2.1"]);
+    let (found, names) = way(names, RouteConfig::default(), D, true).await;
+    assert!(found[0].contains("5.4.4"), "{found:?}");
+    assert_eq!(names.asked(), ["mx d.example"]);
+    // As the domain itself it was named by the sender or in the configuration.
+    let names = Names::default()
+        .mx("intranet", &[])
+        .host("intranet", &["192.0.2.1"]);
+    assert_eq!(way_to(names, "mx:intranet:25").await, ["intranet:25 192.0.2.1"]);
+}
+
+#[tokio::test]
 async fn exchangers_are_tried_by_preference_and_looked_up_when_their_turn_comes() {
     let expected = [
         "a.example:25 192.0.2.1 2001:db8::1",
