@@ -16,6 +16,7 @@ mod faults;
 mod full_disk;
 mod lifecycle;
 mod operations;
+mod shelves;
 mod support;
 
 /// docs/delivery-semantics.md maps each row of the contract to its tests, docs/faults.md each fault: none of them may be gone.

@@ -2,81 +2,28 @@
 
 use crate::next_hop::{NextHop, Seen};
 use crate::reference::{Chance, Place, Promise, Reference};
+use crate::tally::Tally;
 use actix::{Addr, Handler};
 use bytes::Bytes;
-use spool_actors::{
-    Add, Freeze, Get, GetBody, KillAndFlush, Outcome, Purge, Quarantine, Recover, Remove, SendNow,
-    SetMaxConcurrentJobs, Spool, SpoolActor, Subscribe, WaitIdle, WhenLoaded, Which,
-};
-use spool_core::store::Shelf;
+use spool_actors::{Add, KillAndFlush, Outcome, Quarantine, Spool, SpoolActor, WhenLoaded};
 use spool_core::store::fs::{Loss, SimFs};
 use spool_core::{
-    Clock, DestinationPolicy, Envelope, Event, EventKind, ManualClock, MessageId, NextHop as Hop, Policies,
-    Queue, RandomDice, Rate, RetryInterval, RetryPolicy, ReversePath, Section, SpoolConfig, SpoolError,
-    Timestamp,
+    DestinationPolicy, Envelope, Event, ManualClock, MessageId, NextHop as Hop, Policies, RandomDice, Rate,
+    RetryInterval, RetryPolicy, ReversePath, Section, SpoolConfig, SpoolError, Timestamp,
 };
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long anything may take before it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What histories did, to be sure that they did something.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    messages: u64,
-    attempts: u64,
-    delivered: u64,
-    removed: u64,
-    restarts: u64,
-    cuts: u64,
-    events: u64,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.messages += other.messages;
-        self.attempts += other.attempts;
-        self.delivered += other.delivered;
-        self.removed += other.removed;
-        self.restarts += other.restarts;
-        self.cuts += other.cuts;
-        self.events += other.events;
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            messages,
-            attempts,
-            delivered,
-            removed,
-            restarts,
-            cuts,
-            events,
-        } = self;
-        write!(
-            f,
-            "{messages} messages, {attempts} attempts, {delivered} delivered, {removed} removed, {restarts} restarts, {cuts} power cuts, {events} events"
-        )
-    }
-}
-
-impl Tally {
-    pub(crate) const fn is_varied(&self) -> bool {
-        self.delivered > 100 && self.removed > 20 && self.restarts > 50 && self.cuts > 50
-    }
-}
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One life of the spool, from an open to a restart or a power cut.
-struct Life {
-    spool: Addr<SpoolActor>,
-    cut: watch::Sender<bool>,
+pub(crate) struct Life {
+    pub(crate) spool: Addr<SpoolActor>,
+    pub(crate) cut: watch::Sender<bool>,
 }
 
 /// One host is sent little at a time, another one message after the other.
@@ -93,18 +40,18 @@ fn policies() -> Policies {
 }
 
 pub(crate) struct History {
-    chance: Chance,
-    fs: SimFs,
-    clock: ManualClock,
-    seen: Arc<Mutex<Seen>>,
-    reference: Reference,
-    jobs: usize,
-    tally: Tally,
+    pub(crate) chance: Chance,
+    pub(crate) fs: SimFs,
+    pub(crate) clock: ManualClock,
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    pub(crate) reference: Reference,
+    pub(crate) jobs: usize,
+    pub(crate) tally: Tally,
     /// Whether the life before this one ended with a power cut.
-    was_cut: bool,
-    bodies: u64,
+    pub(crate) was_cut: bool,
+    pub(crate) bodies: u64,
     /// Every event that a subscriber was given, by number.
-    told: BTreeMap<u64, Event>,
+    pub(crate) told: BTreeMap<u64, Event>,
 }
 
 impl History {
@@ -148,7 +95,7 @@ impl History {
         self.tally
     }
 
-    async fn open(&mut self) -> Life {
+    pub(crate) async fn open(&mut self) -> Life {
         let mut config = SpoolConfig::new("/spool");
         config.store.segment_size = 64 << 10;
         config.store.min_free_space = 0;
@@ -180,7 +127,7 @@ impl History {
         }
     }
 
-    async fn end(&mut self, life: Life, cut: bool) {
+    pub(crate) async fn end(&mut self, life: Life, cut: bool) {
         self.was_cut = cut;
         if !cut {
             self.tally.restarts += 1;
@@ -214,7 +161,7 @@ impl History {
         seen.running.clear();
     }
 
-    async fn step(&mut self, life: &Life) {
+    pub(crate) async fn step(&mut self, life: &Life) {
         match self.chance.below(16) {
             0..=4 => self.add(life).await,
             5 => self.quarantine(life).await,
@@ -230,7 +177,7 @@ impl History {
         assert!(wrong.is_empty(), "{wrong:?}");
     }
 
-    fn mail(&mut self) -> (Add, String, Vec<u32>) {
+    pub(crate) fn mail(&mut self) -> (Add, String, Vec<u32>) {
         self.bodies += 1;
         let body = format!(
             "body {}\r\n{}",
@@ -261,7 +208,7 @@ impl History {
         (add, body, recipients)
     }
 
-    fn promise(&mut self, ids: &[MessageId], recipients: &[u32], body: &str, place: Place) {
+    pub(crate) fn promise(&mut self, ids: &[MessageId], recipients: &[u32], body: &str, place: Place) {
         for (id, recipients) in ids.iter().zip(recipients) {
             let promise = Promise {
                 recipients: *recipients,
@@ -275,7 +222,7 @@ impl History {
         }
     }
 
-    async fn add(&mut self, life: &Life) {
+    pub(crate) async fn add(&mut self, life: &Life) {
         let (mut add, body, recipients) = self.mail();
         let frozen = self.chance.below(4) == 0;
         if frozen {
@@ -301,7 +248,7 @@ impl History {
         self.promise(&ids, &recipients, &body, place);
     }
 
-    async fn quarantine(&mut self, life: &Life) {
+    pub(crate) async fn quarantine(&mut self, life: &Life) {
         let (mail, body, recipients) = self.mail();
         let quarantine = Quarantine {
             reason: "odd".into(),
@@ -313,13 +260,13 @@ impl History {
     }
 
     /// Some of the messages that were ever added.
-    fn some(&mut self) -> Vec<MessageId> {
+    pub(crate) fn some(&mut self) -> Vec<MessageId> {
         let all: Vec<MessageId> = self.reference.messages.keys().copied().collect();
         all.into_iter().filter(|_| self.chance.below(3) == 0).collect()
     }
 
     /// Notes where an operation has put its messages: those without an error are there, and after a cut nobody knows.
-    fn put(
+    pub(crate) fn put(
         &mut self,
         ids: &[MessageId],
         outcome: Option<Result<Outcome, SpoolError>>,
@@ -345,290 +292,9 @@ impl History {
             }
         }
     }
-
-    async fn freeze(&mut self, life: &Life) {
-        let ids = self.some();
-        let outcome = ask(life, Freeze(ids.clone())).await;
-        self.put(&ids, outcome, Place::Frozen, &[Place::Spool, Place::Frozen]);
-        // A session that was begun before the freeze may reach the next hop after it: only once nothing runs is a new one
-        // a fault for sure.
-        if self.chance.below(2) == 0 && self.rests(life).await {
-            let frozen = ids
-                .into_iter()
-                .filter(|id| self.reference.messages[id].place == Place::Frozen);
-            self.seen.lock().unwrap().forbidden.extend(frozen);
-        }
-    }
-
-    async fn send(&mut self, life: &Life) {
-        let ids = self.some();
-        {
-            let mut seen = self.seen.lock().unwrap();
-            seen.forbidden.retain(|id| !ids.contains(id));
-        }
-        let extra = RetryInterval::new(Duration::from_secs(10), Duration::ZERO);
-        let retry_intervals = vec![extra; self.chance.below(2)];
-        let outcome = ask(
-            life,
-            SendNow {
-                which: Which::SomeMessages(ids.clone()),
-                retry_intervals,
-            },
-        )
-        .await;
-        self.put(&ids, outcome, Place::Spool, &[Place::Spool, Place::Frozen]);
-    }
-
-    async fn remove(&mut self, life: &Life) {
-        let ids = self.some();
-        let outcome = ask(life, Remove(ids.clone())).await;
-        self.tally.removed += outcome.as_ref().map_or(0, |outcome| {
-            outcome.as_ref().map_or(0, |outcome| outcome.done as u64)
-        });
-        // What failed for good on the spool was frozen without a person.
-        self.put(&ids, outcome, Place::Removed, &[Place::Spool, Place::Frozen]);
-    }
-
-    async fn recover(&mut self, life: &Life) {
-        let ids = self.some();
-        let from = Shelf::ALL[self.chance.below(2)];
-        let place = match from {
-            Shelf::Removed => Place::Removed,
-            Shelf::Quarantine => Place::Quarantine,
-        };
-        let outcome = ask(
-            life,
-            Recover {
-                ids: ids.clone(),
-                from,
-            },
-        )
-        .await;
-        self.put(&ids, outcome, Place::Frozen, &[place]);
-    }
-
-    async fn purge(&mut self, life: &Life) {
-        let purge = Purge {
-            older_than: Duration::from_secs(120),
-            ids: None,
-        };
-        let outcome = ask(life, purge).await;
-        if outcome.is_none_or(|outcome| outcome.is_err()) || self.is_cut() {
-            for promise in self
-                .reference
-                .messages
-                .values_mut()
-                .filter(|promise| promise.place == Place::Removed)
-            {
-                promise.place = Place::Unknown;
-            }
-            return;
-        }
-        let removed: Vec<MessageId> = self.placed(Place::Removed);
-        for id in removed {
-            if let Some(Err(SpoolError::NoSuchMessage(_))) = ask(life, Get(id)).await {
-                self.reference.messages.get_mut(&id).unwrap().place = Place::Purged;
-            }
-        }
-    }
-
-    fn placed(&self, place: Place) -> Vec<MessageId> {
-        let all = self.reference.messages.iter();
-        all.filter(|(_, promise)| promise.place == place)
-            .map(|(id, _)| *id)
-            .collect()
-    }
-
-    fn is_cut(&self) -> bool {
-        self.fs.is_cut()
-    }
-
-    async fn set_jobs(&mut self, life: &Life) {
-        let (before, jobs) = (self.jobs, self.chance.below(4));
-        self.seen.lock().unwrap().limit = None;
-        if let Some(Ok(())) = ask(life, SetMaxConcurrentJobs(jobs)).await {
-            self.jobs = jobs;
-            // Those that run already are not affected.
-            let _ = before;
-            self.idle(life).await;
-            self.seen.lock().unwrap().limit = Some(jobs);
-        }
-    }
-
-    async fn pass_time(&mut self, life: &Life) {
-        if let Some(next) = self.idle(life).await {
-            let jump = self.chance.below(2) == 0;
-            self.clock.set(if jump {
-                next
-            } else {
-                self.clock.now().after(Duration::from_secs(45))
-            });
-        } else {
-            self.clock.advance(Duration::from_secs(60));
-        }
-        self.idle(life).await;
-    }
-
-    /// Waits until nothing runs; `false` when the spool or its disk has ended.
-    async fn rests(&self, life: &Life) -> bool {
-        matches!(ask(life, WaitIdle).await, Some(Ok(_)))
-    }
-
-    async fn idle(&mut self, life: &Life) -> Option<Timestamp> {
-        match ask(life, WaitIdle).await {
-            Some(Ok(idle)) => idle.next_attempt,
-            _ => None,
-        }
-    }
-
-    /// Compares what is there with what was answered.
-    async fn check(&mut self, life: &Life) {
-        self.seen.lock().unwrap().limit = None;
-        self.idle(life).await;
-        let messages: Vec<(MessageId, Promise)> = self
-            .reference
-            .messages
-            .iter()
-            .map(|(id, promise)| (*id, promise.clone()))
-            .collect();
-        for (id, promise) in messages {
-            self.check_message(life, id, &promise).await;
-        }
-        self.check_events(life).await;
-    }
-
-    async fn check_message(&mut self, life: &Life, id: MessageId, promise: &Promise) {
-        let taken = self
-            .seen
-            .lock()
-            .unwrap()
-            .taken
-            .get(&id)
-            .cloned()
-            .unwrap_or_default();
-        let all_taken = (0..promise.recipients).all(|recipient| taken.contains(&recipient));
-        let details = match ask(life, Get(id)).await.expect("the spool lives") {
-            Ok(details) => details,
-            Err(SpoolError::NoSuchMessage(_)) => {
-                let purged = matches!(promise.place, Place::Purged | Place::Unknown);
-                assert!(
-                    all_taken || purged,
-                    "{id}: lost; {promise:?}, taken for {taken:?}"
-                );
-                self.tally.delivered += 1;
-                return;
-            }
-            Err(error) => panic!("{id}: {error}"),
-        };
-        assert_ne!(promise.place, Place::Purged, "{id}: it was purged and came back");
-        let state = &details.message.state;
-        for recipient in 0..promise.recipients {
-            let known =
-                state.remaining.contains(&recipient) || state.failed.iter().any(|f| f.recipient == recipient);
-            assert!(
-                known || taken.contains(&recipient),
-                "{id}: recipient {recipient} is forgotten; {state:?}"
-            );
-        }
-        match (promise.place, details.queue) {
-            (Place::Frozen, Queue::Frozen)
-            | (Place::Removed, Queue::Removed)
-            | (Place::Quarantine, Queue::Quarantine)
-            | (Place::Spool, Queue::Active | Queue::Frozen)
-            | (Place::Unknown, _) => {}
-            (place, queue) => panic!("{id}: is in {queue}, and was answered to be {place:?}"),
-        }
-        assert_eq!(
-            ask(life, GetBody(id)).await.unwrap().unwrap(),
-            promise.body,
-            "{id}: its body"
-        );
-    }
-
-    /// The log tells everything once, the same as before, and ends where the disk is.
-    async fn check_events(&mut self, life: &Life) {
-        let mut events = ask(life, Subscribe { since: Some(0) }).await.unwrap().unwrap();
-        let last = self.told.keys().next_back().copied().unwrap_or(0);
-        // The end is known by an event of its own.
-        let (mail, body, recipients) = self.mail();
-        let marker = ask(life, mail.frozen())
-            .await
-            .expect("the spool lives")
-            .expect("the disk works");
-        self.promise(&marker, &recipients, &body, Place::Frozen);
-        self.seen.lock().unwrap().forbidden.extend(&marker);
-        let mut expected = 1;
-        let mut states: BTreeMap<MessageId, EventKind> = BTreeMap::new();
-        loop {
-            let event = tokio::time::timeout(PATIENCE, events.next())
-                .await
-                .expect("an event")
-                .expect("the spool lives");
-            if let EventKind::Gap(missing) = event.kind {
-                // Of what nobody was answered for when the power was cut.
-                assert_eq!(event.seq, expected + missing - 1, "{event:?}");
-                let known = self.told.range(expected..=event.seq).count();
-                assert_eq!(known, 0, "{event:?} over what was told before");
-                expected = event.seq + 1;
-                continue;
-            }
-            assert_eq!(event.seq, expected, "{event:?}");
-            expected += 1;
-            let id = event.id.unwrap();
-            follow(&mut states, &event);
-            let end = Some(&id) == marker.last();
-            if let Some(told) = self.told.insert(event.seq, event.clone()) {
-                assert_eq!(told, event, "told otherwise before");
-            }
-            if end {
-                break;
-            }
-        }
-        assert!(
-            expected > last,
-            "{last} events were told, and {expected} are left"
-        );
-        for (id, kind) in states {
-            self.agree(life, id, &kind).await;
-        }
-    }
-
-    /// The last event of a message says where it is.
-    async fn agree(&self, life: &Life, id: MessageId, kind: &EventKind) {
-        let queue = ask(life, Get(id)).await.unwrap().map(|details| details.queue);
-        let agrees = match kind {
-            EventKind::Spooled | EventKind::Recovered(_) => {
-                matches!(queue, Ok(Queue::Active | Queue::Frozen))
-            }
-            EventKind::Frozen => queue == Ok(Queue::Frozen),
-            EventKind::Unfrozen | EventKind::Delayed(_) | EventKind::DelayedRateLimited(_) => {
-                queue == Ok(Queue::Active)
-            }
-            EventKind::Delivered => queue == Err(SpoolError::NoSuchMessage(id)),
-            EventKind::Removed => matches!(queue, Ok(Queue::Removed) | Err(_)),
-            EventKind::Quarantined(_) => queue == Ok(Queue::Quarantine),
-            other => panic!("{id}: ends with {other:?}"),
-        };
-        assert!(agrees, "{id}: its last event is {kind:?}, and it is in {queue:?}");
-    }
 }
 
-/// Nothing happens to a message before it is there or after it has gone.
-fn follow(states: &mut BTreeMap<MessageId, EventKind>, event: &Event) {
-    let id = event.id.unwrap();
-    let before = states.insert(id, event.kind.clone());
-    let gone = matches!(
-        before,
-        Some(EventKind::Delivered | EventKind::Removed | EventKind::Quarantined(_))
-    );
-    match &event.kind {
-        EventKind::Spooled | EventKind::Quarantined(_) => assert_eq!(before, None, "{event:?}"),
-        EventKind::Recovered(_) => assert!(gone, "{event:?} after {before:?}"),
-        _ => assert!(before.is_some() && !gone, "{event:?} after {before:?}"),
-    }
-}
-
-fn is_of_the_disk(error: &SpoolError) -> bool {
+pub(crate) fn is_of_the_disk(error: &SpoolError) -> bool {
     matches!(
         error,
         SpoolError::Disk(_) | SpoolError::Full(_) | SpoolError::Killed
@@ -636,7 +302,7 @@ fn is_of_the_disk(error: &SpoolError) -> bool {
 }
 
 /// `None` when the spool has ended.
-async fn ask<M>(life: &Life, message: M) -> Option<M::Result>
+pub(crate) async fn ask<M>(life: &Life, message: M) -> Option<M::Result>
 where
     M: actix::Message + Send + 'static,
     M::Result: Send,

@@ -12,9 +12,12 @@
     reason = "tests panic"
 )]
 
+mod checks;
 mod history;
 mod next_hop;
+mod operations;
 mod reference;
+mod tally;
 
 use history::History;
 
@@ -29,7 +32,7 @@ fn histories_agree_with_the_reference() {
         .enable_all()
         .build()
         .unwrap();
-    let mut total = history::Tally::default();
+    let mut total = tally::Tally::default();
     for seed in first..first + histories {
         // Named before it is played: a panic on another thread shows no more than this.
         let guard = NameOnPanic(seed);

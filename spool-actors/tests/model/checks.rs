@@ -1,0 +1,155 @@
+//! What a history compares: every message and every event against what was answered.
+
+use crate::history::{History, Life, PATIENCE, ask};
+use crate::reference::{Place, Promise};
+use spool_actors::{Get, GetBody, Subscribe};
+use spool_core::{Event, EventKind, MessageId, Queue, SpoolError};
+use std::collections::BTreeMap;
+
+impl History {
+    /// Compares what is there with what was answered.
+    pub(crate) async fn check(&mut self, life: &Life) {
+        self.seen.lock().unwrap().limit = None;
+        self.idle(life).await;
+        let messages: Vec<(MessageId, Promise)> = self
+            .reference
+            .messages
+            .iter()
+            .map(|(id, promise)| (*id, promise.clone()))
+            .collect();
+        for (id, promise) in messages {
+            self.check_message(life, id, &promise).await;
+        }
+        self.check_events(life).await;
+    }
+
+    pub(crate) async fn check_message(&mut self, life: &Life, id: MessageId, promise: &Promise) {
+        let taken = self
+            .seen
+            .lock()
+            .unwrap()
+            .taken
+            .get(&id)
+            .cloned()
+            .unwrap_or_default();
+        let all_taken = (0..promise.recipients).all(|recipient| taken.contains(&recipient));
+        let details = match ask(life, Get(id)).await.expect("the spool lives") {
+            Ok(details) => details,
+            Err(SpoolError::NoSuchMessage(_)) => {
+                let purged = matches!(promise.place, Place::Purged | Place::Unknown);
+                assert!(
+                    all_taken || purged,
+                    "{id}: lost; {promise:?}, taken for {taken:?}"
+                );
+                self.tally.delivered += 1;
+                return;
+            }
+            Err(error) => panic!("{id}: {error}"),
+        };
+        assert_ne!(promise.place, Place::Purged, "{id}: it was purged and came back");
+        let state = &details.message.state;
+        for recipient in 0..promise.recipients {
+            let known =
+                state.remaining.contains(&recipient) || state.failed.iter().any(|f| f.recipient == recipient);
+            assert!(
+                known || taken.contains(&recipient),
+                "{id}: recipient {recipient} is forgotten; {state:?}"
+            );
+        }
+        match (promise.place, details.queue) {
+            (Place::Frozen, Queue::Frozen)
+            | (Place::Removed, Queue::Removed)
+            | (Place::Quarantine, Queue::Quarantine)
+            | (Place::Spool, Queue::Active | Queue::Frozen)
+            | (Place::Unknown, _) => {}
+            (place, queue) => panic!("{id}: is in {queue}, and was answered to be {place:?}"),
+        }
+        assert_eq!(
+            ask(life, GetBody(id)).await.unwrap().unwrap(),
+            promise.body,
+            "{id}: its body"
+        );
+    }
+
+    /// The log tells everything once, the same as before, and ends where the disk is.
+    pub(crate) async fn check_events(&mut self, life: &Life) {
+        let mut events = ask(life, Subscribe { since: Some(0) }).await.unwrap().unwrap();
+        let last = self.told.keys().next_back().copied().unwrap_or(0);
+        // The end is known by an event of its own.
+        let (mail, body, recipients) = self.mail();
+        let marker = ask(life, mail.frozen())
+            .await
+            .expect("the spool lives")
+            .expect("the disk works");
+        self.promise(&marker, &recipients, &body, Place::Frozen);
+        self.seen.lock().unwrap().forbidden.extend(&marker);
+        let mut expected = 1;
+        let mut states: BTreeMap<MessageId, EventKind> = BTreeMap::new();
+        loop {
+            let event = tokio::time::timeout(PATIENCE, events.next())
+                .await
+                .expect("an event")
+                .expect("the spool lives");
+            if let EventKind::Gap(missing) = event.kind {
+                // Of what nobody was answered for when the power was cut.
+                assert_eq!(event.seq, expected + missing - 1, "{event:?}");
+                let known = self.told.range(expected..=event.seq).count();
+                assert_eq!(known, 0, "{event:?} over what was told before");
+                expected = event.seq + 1;
+                continue;
+            }
+            assert_eq!(event.seq, expected, "{event:?}");
+            expected += 1;
+            let id = event.id.unwrap();
+            follow(&mut states, &event);
+            let end = Some(&id) == marker.last();
+            if let Some(told) = self.told.insert(event.seq, event.clone()) {
+                assert_eq!(told, event, "told otherwise before");
+            }
+            if end {
+                break;
+            }
+        }
+        assert!(
+            expected > last,
+            "{last} events were told, and {expected} are left"
+        );
+        for (id, kind) in states {
+            self.agree(life, id, &kind).await;
+        }
+    }
+
+    /// The last event of a message says where it is.
+    pub(crate) async fn agree(&self, life: &Life, id: MessageId, kind: &EventKind) {
+        let queue = ask(life, Get(id)).await.unwrap().map(|details| details.queue);
+        let agrees = match kind {
+            EventKind::Spooled | EventKind::Recovered(_) => {
+                matches!(queue, Ok(Queue::Active | Queue::Frozen))
+            }
+            EventKind::Frozen => queue == Ok(Queue::Frozen),
+            EventKind::Unfrozen | EventKind::Delayed(_) | EventKind::DelayedRateLimited(_) => {
+                queue == Ok(Queue::Active)
+            }
+            EventKind::Delivered => queue == Err(SpoolError::NoSuchMessage(id)),
+            EventKind::Removed => matches!(queue, Ok(Queue::Removed) | Err(_)),
+            EventKind::Quarantined(_) => queue == Ok(Queue::Quarantine),
+            other => panic!("{id}: ends with {other:?}"),
+        };
+        assert!(agrees, "{id}: its last event is {kind:?}, and it is in {queue:?}");
+    }
+}
+
+/// Nothing happens to a message before it is there or after it has gone.
+fn follow(states: &mut BTreeMap<MessageId, EventKind>, event: &Event) {
+    let id = event.id.unwrap();
+    let before = states.insert(id, event.kind.clone());
+    let gone = matches!(
+        before,
+        Some(EventKind::Delivered | EventKind::Removed | EventKind::Quarantined(_))
+    );
+    match &event.kind {
+        EventKind::Spooled | EventKind::Quarantined(_) => assert_eq!(before, None, "{event:?}"),
+        EventKind::Recovered(_) => assert!(gone, "{event:?} after {before:?}"),
+        _ => assert!(before.is_some() && !gone, "{event:?} after {before:?}"),
+    }
+}

@@ -1,0 +1,51 @@
+//! What histories did, to be sure that they did something.
+
+use std::fmt;
+
+/// What histories did, to be sure that they did something.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) messages: u64,
+    pub(crate) attempts: u64,
+    pub(crate) delivered: u64,
+    pub(crate) removed: u64,
+    pub(crate) restarts: u64,
+    pub(crate) cuts: u64,
+    pub(crate) events: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.attempts += other.attempts;
+        self.delivered += other.delivered;
+        self.removed += other.removed;
+        self.restarts += other.restarts;
+        self.cuts += other.cuts;
+        self.events += other.events;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            messages,
+            attempts,
+            delivered,
+            removed,
+            restarts,
+            cuts,
+            events,
+        } = self;
+        write!(
+            f,
+            "{messages} messages, {attempts} attempts, {delivered} delivered, {removed} removed, {restarts} restarts, {cuts} power cuts, {events} events"
+        )
+    }
+}
+
+impl Tally {
+    pub(crate) const fn is_varied(&self) -> bool {
+        self.delivered > 100 && self.removed > 20 && self.restarts > 50 && self.cuts > 50
+    }
+}
