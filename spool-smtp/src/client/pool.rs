@@ -2,6 +2,7 @@
 
 use super::config::SmtpConfig;
 use super::connect::connect;
+use super::dead_hosts::DeadHosts;
 use super::key::Want;
 use super::ledger::{self, Answer, Ledger, Turn};
 use super::plaintext_peers::PlaintextPeers;
@@ -24,6 +25,7 @@ pub(super) struct Pool {
     ledger: Arc<Ledger<Session>>,
     tls: Tls,
     plaintext: PlaintextPeers,
+    dead: DeadHosts,
 }
 
 impl Pool {
@@ -32,6 +34,7 @@ impl Pool {
             ledger: Ledger::new(config.connections),
             tls: Tls::new(config.tls_roots.clone()),
             plaintext: PlaintextPeers::default(),
+            dead: DeadHosts::default(),
             config,
             routes,
         })
@@ -105,7 +108,29 @@ impl Pool {
         Ok(session)
     }
 
+    /// One connection, unless the host has just failed others.
     async fn connect(
+        &self,
+        want: &Want,
+        target: &Target,
+        plaintext: Option<String>,
+        end: Instant,
+    ) -> Result<Session, OpenError> {
+        let hop = &want.key.hop;
+        let dead = |why| ConnectError::Failed(format!("not tried again so soon: {why}"));
+        self.dead.may_try(hop).map_err(dead)?;
+        let opened = self.open_once(want, target, plaintext, end).await;
+        match &opened {
+            Err(OpenError {
+                error: ConnectError::Failed(why),
+                ..
+            }) => self.dead.failed(hop, why),
+            Ok(_) | Err(_) => self.dead.reached(hop),
+        }
+        opened
+    }
+
+    async fn open_once(
         &self,
         want: &Want,
         target: &Target,
