@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod credentials;
 mod dane;
+mod dead_hosts;
 mod delivery;
 mod key;
 mod ledger;

@@ -3,6 +3,7 @@
 use super::chunking::SHUNNED;
 use super::config::SmtpConfig;
 use super::connect::connect;
+use super::dead_hosts::DeadHosts;
 use super::key::Want;
 use super::ledger::{self, Answer, Ledger, Turn};
 use super::peer_memory::PeerMemory;
@@ -26,6 +27,7 @@ pub(super) struct Pool {
     tls: Tls,
     plaintext: PeerMemory,
     no_chunking: PeerMemory,
+    dead: DeadHosts,
 }
 
 impl Pool {
@@ -35,6 +37,7 @@ impl Pool {
             tls: Tls::new(config.tls_roots.clone()),
             plaintext: PeerMemory::default(),
             no_chunking: PeerMemory::default(),
+            dead: DeadHosts::default(),
             config,
             routes,
         })
@@ -108,7 +111,29 @@ impl Pool {
         Ok(session)
     }
 
+    /// One connection, unless the host has just failed others.
     async fn connect(
+        &self,
+        want: &Want,
+        target: &Target,
+        plaintext: Option<String>,
+        end: Instant,
+    ) -> Result<Session, OpenError> {
+        let hop = &want.key.hop;
+        let dead = |why| ConnectError::Failed(format!("not tried again so soon: {why}"));
+        self.dead.may_try(hop).map_err(dead)?;
+        let opened = self.open_once(want, target, plaintext, end).await;
+        match &opened {
+            Err(OpenError {
+                error: ConnectError::Failed(why),
+                ..
+            }) => self.dead.failed(hop, why),
+            Ok(_) | Err(_) => self.dead.reached(hop),
+        }
+        opened
+    }
+
+    async fn open_once(
         &self,
         want: &Want,
         target: &Target,

@@ -8,7 +8,7 @@ use crate::client::sts::PolicyCache;
 use crate::client::sts::tests::OneText;
 use crate::client::{SmtpAgent, SmtpConfig};
 use spool_core::disposition::Decisions;
-use spool_core::{AttemptReport, AttemptResult, NextHop, OnError, Stage};
+use spool_core::{AttemptReport, AttemptResult, DeliveryAgent, NextHop, OnError, Stage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -122,6 +122,35 @@ async fn an_address_that_does_not_answer_holds_nobody_up() {
     );
     // Far from the ten seconds of the connection's limit.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_dead_host_of_many_domains_is_not_connected_to_for_each() {
+    let port = port().await;
+    let seen = peer_at(("127.0.0.2", port), &[&[Close]]).await;
+    let domains: Vec<String> = (0..100).map(|n| format!("d{n}.example")).collect();
+    let names = Names::default().host("host.example", &["127.0.0.2"]);
+    let names = domains
+        .iter()
+        .fold(names, |names, domain| names.mx(domain, &[(1, "host.example")]));
+    let agent = agent(names);
+    let attempts: Vec<_> = domains
+        .iter()
+        .map(|domain| {
+            let job = job(&[NextHop::mx(domain, port).unwrap()], &["b@x"], b"x\r\n");
+            tokio::spawn(agent.deliver(job))
+        })
+        .collect();
+    for attempt in attempts {
+        let report = attempt.await.unwrap();
+        assert!(
+            report.result.to_string().contains("no greeting"),
+            "{}",
+            report.result
+        );
+    }
+    let connections = seen.from.lock().unwrap().len();
+    assert!(connections <= 20, "{connections}");
 }
 
 #[tokio::test]
