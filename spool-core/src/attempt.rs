@@ -85,6 +85,12 @@ pub enum AttemptResult {
         /// One line for each next hop that was tried.
         error: String,
     },
+    /// Nothing was tried, for want of something on this side. It is no attempt: it is in no record and takes no interval, and the message
+    /// waits a moment at the head of its line.
+    NotBegun {
+        /// For want of what, in one line.
+        reason: String,
+    },
     /// The session broke off: timeout, reset, nonsense.
     Broken {
         /// Where.
@@ -171,6 +177,7 @@ impl fmt::Display for AttemptResult {
             Self::AllRefused => f.write_str("all recipients refused"),
             Self::Refused { stage, reply } => write!(f, "refused at {stage}: {reply}"),
             Self::NoConnection { error } => write!(f, "no connection: {error}"),
+            Self::NotBegun { reason } => write!(f, "not begun: {reason}"),
             Self::Broken { stage, error, .. } => write!(f, "broken at {stage}: {error}"),
             Self::Interrupted => f.write_str("interrupted: the process ended during the attempt"),
             Self::Panicked { text } => write!(f, "the attempt failed: {text}"),

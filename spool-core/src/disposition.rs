@@ -101,6 +101,7 @@ fn message_reply(result: &AttemptResult) -> Option<&Reply> {
         AttemptResult::Accepted(_)
         | AttemptResult::AllRefused
         | AttemptResult::NoConnection { .. }
+        | AttemptResult::NotBegun { .. }
         | AttemptResult::Broken { .. }
         | AttemptResult::Interrupted
         | AttemptResult::Panicked { .. } => None,

@@ -72,6 +72,13 @@ pub enum Hold {
         /// How many in a row.
         failures: u32,
     },
+    /// A host on its way has all the connections that it may have, with mail for other destinations. It loses no attempt.
+    HostBusy {
+        /// When it is tried again, at the latest.
+        until: Timestamp,
+        /// Which host.
+        reason: String,
+    },
     /// Its next hops have taken all the jobs that one destination may. Ends when one of them comes back.
     FairShare {
         /// Jobs one destination may have.
@@ -113,7 +120,8 @@ impl Hold {
             Self::RetryTime { until }
             | Self::Backlog { until, .. }
             | Self::RateLimit { until, .. }
-            | Self::Circuit { until, .. } => Some(*until),
+            | Self::Circuit { until, .. }
+            | Self::HostBusy { until, .. } => Some(*until),
             Self::Killed
             | Self::Disk { .. }
             | Self::Frozen
@@ -181,6 +189,7 @@ impl fmt::Display for Hold {
                 f,
                 "its next hops failed {failures} times in a row; they are tried with one message at {until}: {reason}"
             ),
+            Self::HostBusy { until, reason } => write!(f, "{reason}; it is tried again at {until}"),
             Self::FairShare { max } => write!(
                 f,
                 "its next hops use the {max} sessions that one destination may; it waits until one ends"

@@ -7,6 +7,7 @@
 
 mod bucket;
 mod circuit;
+mod pause;
 mod signal;
 mod tempo;
 mod window;
@@ -19,6 +20,7 @@ pub(crate) use signal::Signal;
 
 use bucket::Bucket;
 use circuit::{Circuit, Gate};
+use pause::Pause;
 use signal::Throttled;
 use spool_core::{DestinationPolicy, Dice, Hold, LearnedDestination, NextHop, Rate, Timestamp};
 use std::sync::Arc;
@@ -57,6 +59,7 @@ pub(crate) struct Pace {
     tempo: Tempo,
     witness: Witness,
     circuit: Circuit,
+    pause: Pause,
     /// Messages deferred, and since when they are counted.
     deferred: Option<(Timestamp, u32)>,
     last_error: Option<Box<(Timestamp, Box<str>)>>,
@@ -65,7 +68,7 @@ pub(crate) struct Pace {
 }
 
 // There may be as many of them as messages.
-const _: () = assert!(size_of::<Pace>() <= 208);
+const _: () = assert!(size_of::<Pace>() <= 216);
 
 /// What follows from the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +110,7 @@ impl Pace {
             tempo: Tempo::default(),
             witness: Witness::default(),
             circuit: Circuit::default(),
+            pause: Pause::default(),
             deferred: None,
             last_error: None,
             learned_at: Timestamp::default(),
@@ -137,6 +141,9 @@ impl Pace {
 
     /// How many sessions may begin now, with `running` under way and `promised` about to begin.
     pub(crate) fn free(&self, now: Timestamp, running: usize, promised: usize) -> usize {
+        if self.pause.until(now).is_some() {
+            return 0;
+        }
         let sessions = match self.circuit.gate(now) {
             Gate::Closed => self.window.limit(self.max).saturating_sub(running),
             Gate::Open(_) | Gate::Probing => 0,
@@ -148,6 +155,9 @@ impl Pace {
 
     /// For how many messages the begin of their attempt may be on disk, at most `most`: not for one that must wait.
     pub(crate) fn room(&self, now: Timestamp, most: usize) -> usize {
+        if self.pause.until(now).is_some() {
+            return 0;
+        }
         match self.circuit.gate(now) {
             Gate::Closed => most.min(self.tokens(now)),
             Gate::Open(_) | Gate::Probing => 0,
@@ -169,8 +179,10 @@ impl Pace {
             Gate::Probing => return None,
         };
         let waits = self.buckets().filter(|bucket| bucket.tokens(now) == 0);
+        let pause = self.pause.until(now).map(|(until, _)| until);
         circuit
             .into_iter()
+            .chain(pause)
             .chain(waits.map(|bucket| bucket.when(now, 0)))
             .max()
     }
@@ -217,6 +229,9 @@ impl Pace {
             self.learned_at = now;
         }
         let serial = begun.serial;
+        if !matches!(signal, Signal::NotBegun { .. } | Signal::Nothing) {
+            self.pause.end();
+        }
         let before = (self.window.limit(self.max), self.tempo.per_second());
         let pauses = match signal {
             Signal::Fine => {
@@ -240,6 +255,11 @@ impl Pace {
             Signal::Unreachable { reason } | Signal::Broken { reason } => {
                 self.window.lose(serial, self.last, running, reason);
                 self.circuit.fail(serial, self.last, now, reason, dice)
+            }
+            Signal::NotBegun { reason } => {
+                self.pause.lengthen(begun.at, now, reason, dice);
+                self.circuit.forget(serial);
+                return Effect::GoOn;
             }
             Signal::Nothing => {
                 self.circuit.forget(serial);
@@ -325,6 +345,10 @@ impl Pace {
                 reason,
                 failures,
             });
+        }
+        if let Some((until, reason)) = self.pause.until(now) {
+            let reason = reason.to_owned();
+            holds.push(Hold::HostBusy { until, reason });
         }
         let configured = self.rate.as_ref().map(|rate| (&rate.1, None));
         let learned = self.tempo.bucket().map(|bucket| (bucket, self.tempo.reason()));

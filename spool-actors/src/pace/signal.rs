@@ -14,6 +14,8 @@ pub(crate) enum Signal {
     Throttled { of: Throttled, reason: String },
     /// There was no session: no name or address for now, no connection, or a greeting that refused it.
     Unreachable { reason: String },
+    /// A host on the way has no connection left: nothing was tried.
+    NotBegun { reason: String },
     /// The session broke off.
     Broken { reason: String },
     /// Nothing: the attempt itself failed, or there is no way to it at all.
@@ -38,6 +40,7 @@ impl Signal {
                 throttles.map_or(Self::Fine, |one| refused(Stage::Rcpt, &one.reply))
             }
             AttemptResult::NoConnection { .. } => Self::Unreachable { reason: reason() },
+            AttemptResult::NotBegun { reason } => Self::NotBegun { reason: cut(reason) },
             AttemptResult::Broken { .. } => Self::Broken { reason: reason() },
             AttemptResult::Interrupted | AttemptResult::Panicked { .. } | _ => Self::Nothing,
         }
@@ -51,7 +54,7 @@ impl Signal {
             Self::Throttled { reason, .. } | Self::Unreachable { reason } | Self::Broken { reason } => {
                 Some(reason)
             }
-            Self::Fine | Self::Nothing => None,
+            Self::Fine | Self::NotBegun { .. } | Self::Nothing => None,
         }
     }
 }
@@ -118,6 +121,7 @@ mod tests {
                 ..
             } => "messages",
             Signal::Unreachable { .. } => "unreachable",
+            Signal::NotBegun { .. } => "not begun",
             Signal::Broken { .. } => "broken",
             Signal::Nothing => "nothing",
         }
@@ -157,6 +161,7 @@ mod tests {
             ),
             (refused(Stage::Route, 550, "5.1.2 no such domain"), "nothing"),
             (no_connection, "unreachable"),
+            (AttemptResult::NotBegun { reason: "x".into() }, "not begun"),
             (broken, "broken"),
             (panicked, "nothing"),
             (AttemptResult::Interrupted, "nothing"),

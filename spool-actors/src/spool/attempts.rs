@@ -23,6 +23,10 @@ impl Handler<AttemptEnded> for SpoolActor {
         // Gives its memory back first, so that others may be read.
         let message = content.into_message();
         self.queue.feed_starved();
+        if matches!(ended.attempt.report.result, AttemptResult::NotBegun { .. }) {
+            self.take_back(message, ended.attempt);
+            return self.after_anything(ctx);
+        }
         log(&message, &ended.attempt);
         if self.asks_on_error(&ended.attempt) {
             self.ask_on_error(message, ended.attempt, ctx.address());
@@ -35,6 +39,24 @@ impl Handler<AttemptEnded> for SpoolActor {
 }
 
 impl SpoolActor {
+    /// An attempt that was none: the message is the first in line again, as if it had not begun.
+    fn take_back(&mut self, message: Message, attempt: Attempt) {
+        let id = message.id;
+        tracing::debug!(%id, flow = ?message.flows, "{}", attempt.report.result);
+        if self.queue.wants_freeze(id) || message.state.status == Status::Frozen {
+            let mut before = message.state.clone();
+            before.in_flight = None;
+            let until = self.now();
+            let message = Message {
+                state: before,
+                ..message
+            };
+            let rate_limited = false;
+            return self.conclude(message, Fate::Delayed { until, rate_limited }, true, Vec::new());
+        }
+        self.write_back(id, message.spooled_at);
+    }
+
     pub(super) fn settle(&mut self, mut message: Message, attempt: Attempt, decisions: &Decisions) {
         let now = self.now();
         let id = message.id;

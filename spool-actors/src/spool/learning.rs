@@ -65,14 +65,19 @@ impl SpoolActor {
     /// Where nothing goes for a while, what was about to start is written back as waiting: after a crash it would be in doubt.
     pub(super) fn recall(&mut self, destination: DestinationId, now: Timestamp) {
         for (id, spooled_at) in self.queue.recall(destination, now) {
-            let change = Change::Mark {
-                id,
-                status: Status::SendAt(spooled_at),
-                in_flight: None,
-                events: Vec::new(),
-            };
-            self.commit(change, Tag::Recalled { id }, false);
+            self.write_back(id, spooled_at);
         }
+    }
+
+    /// Writes down that the attempt of a message has not begun after all.
+    pub(super) fn write_back(&mut self, id: MessageId, spooled_at: Timestamp) {
+        let change = Change::Mark {
+            id,
+            status: Status::SendAt(spooled_at),
+            in_flight: None,
+            events: Vec::new(),
+        };
+        self.commit(change, Tag::Recalled { id }, false);
     }
 
     pub(super) fn recalled(&mut self, id: MessageId, result: &Result<(), StoreError>) {

@@ -9,6 +9,7 @@
 )]
 
 mod attempt;
+mod busy_hosts;
 mod clock;
 mod destinations;
 mod events;

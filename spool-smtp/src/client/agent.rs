@@ -231,6 +231,8 @@ struct Passed {
     unrouted: Option<(NextHop, Reply)>,
     /// Whether a host was not reached.
     unreached: bool,
+    /// The last host that was not tried, for want of a connection.
+    busy: Option<NextHop>,
 }
 
 impl Passed {
@@ -245,6 +247,10 @@ impl Passed {
         self.peer = Some(peer.clone());
         match error {
             ConnectError::Failed(_) => self.unreached = true,
+            ConnectError::Busy(_) => {
+                self.unreached = true;
+                self.busy = Some(peer);
+            }
             ConnectError::Ended(AttemptResult::Refused {
                 stage: Stage::Route,
                 reply,
@@ -265,7 +271,7 @@ impl Passed {
         self.lines.last().map_or("", String::as_str)
     }
 
-    /// A host's own words come first. That none can take such a message, or what DNS says, may be the end of it: only where
+    /// A host's own words come first. Where one was not tried for want of a connection, it is no attempt. That none can take such a message, or what DNS says, may be the end of it: only where
     /// nothing else is the reason.
     fn report(self) -> AttemptReport {
         let all_reached = !self.unreached;
@@ -278,12 +284,11 @@ impl Passed {
         );
         let unable = self.unable.filter(|_| all_reached && nothing_passes);
         let unrouted = unrouted.filter(|_| all_reached);
-        let (peer, result) = match self.said.or(unable).or(unrouted) {
-            Some((peer, result)) => (Some(peer), result),
-            None => {
-                let error = self.lines.join("; ");
-                (self.peer, AttemptResult::NoConnection { error })
-            }
+        let lines = self.lines.join("; ");
+        let (peer, result) = match (self.said.or(unable).or(unrouted), self.busy) {
+            (Some((peer, result)), _) => (Some(peer), result),
+            (None, Some(busy)) => (Some(busy), AttemptResult::NotBegun { reason: lines }),
+            (None, None) => (self.peer, AttemptResult::NoConnection { error: lines }),
         };
         let mut report = AttemptReport::new(result);
         report.peer = peer;

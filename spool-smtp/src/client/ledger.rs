@@ -1,12 +1,16 @@
 //! Who has connections, who keeps idle ones, and who waits for one. It opens and closes nothing itself.
 //!
 //! No destination gets more than its limit, and none more than three quarters of all. A connection that becomes free goes
-//! to the waiting destination that has the fewest; nobody waits while an idle session stands in his way.
+//! to the waiting destination that has the fewest; nobody waits while an idle session stands in his way, and for one limit only
+//! some wait: each of them is a job that others could have.
 
 use super::key::{Key, Scope, Want};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::oneshot;
+
+/// How many may wait for one limit, as a multiple of it: what becomes free is used at once, and most jobs are for others.
+const WAITING: usize = 4;
 
 /// The right to have one connection open. It comes back when it is dropped.
 pub(super) struct Permit<S> {
@@ -34,6 +38,8 @@ pub(super) enum Turn<S> {
 pub(super) enum Answer<S> {
     Now(Turn<S>),
     Later(oneshot::Receiver<Turn<S>>),
+    /// None: enough wait for the same limit.
+    TooMany,
 }
 
 /// The sessions of one key.
@@ -126,9 +132,17 @@ impl<S> Ledger<S> {
         if self.has_room(&books, &want) {
             return Answer::Now(Turn::Open(self.grant(&mut books, &want)));
         }
+        books.waiting.retain(|waiting| !waiting.turn.is_closed());
+        let scope = want.key.scope();
+        let others = books
+            .waiting
+            .iter()
+            .filter(|other| other.want.key.scope() == scope);
+        if others.count() >= want.limit.min(self.share()).saturating_mul(WAITING) {
+            return Answer::TooMany;
+        }
         let in_the_way = books.take_in_the_way(&want, self.share());
         let (turn, later) = oneshot::channel();
-        books.waiting.retain(|waiting| !waiting.turn.is_closed());
         books.waiting.push(Waiting { want, fresh, turn });
         drop(books);
         // Its permit goes to whoever is next.

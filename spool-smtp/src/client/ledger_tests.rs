@@ -48,13 +48,13 @@ fn session(turn: Turn<Fake>, number: usize) -> Fake {
 fn now(ledger: &Arc<Ledger<Fake>>, want: &Want, number: usize) -> Fake {
     match ask(ledger, want) {
         Answer::Now(turn) => session(turn, number),
-        Answer::Later(_) => panic!("there is none now"),
+        Answer::Later(_) | Answer::TooMany => panic!("there is none now"),
     }
 }
 
 fn later(ledger: &Arc<Ledger<Fake>>, want: &Want) -> oneshot::Receiver<Turn<Fake>> {
     match ask(ledger, want) {
-        Answer::Now(_) => panic!("there is one now"),
+        Answer::Now(_) | Answer::TooMany => panic!("there is one now, or never"),
         Answer::Later(turn) => turn,
     }
 }
@@ -78,6 +78,21 @@ fn limits_hold_and_what_becomes_free_goes_to_the_destination_with_the_fewest() {
     drop(got);
     assert!(third.try_recv().is_ok(), "it has one, the other two");
     assert!(more.try_recv().is_ok());
+}
+
+#[test]
+fn for_one_limit_only_some_wait() {
+    let ledger = Ledger::new(8);
+    let (a, b) = (to("a", 3), to("b", 1));
+    let _held: Vec<_> = (0..3).map(|n| now(&ledger, &a, n)).collect();
+    let mut waiting: Vec<_> = (0..12).map(|_| later(&ledger, &a)).collect();
+    assert!(matches!(ask(&ledger, &a), Answer::TooMany));
+    drop(waiting.pop());
+    waiting.push(later(&ledger, &a));
+    assert!(matches!(ask(&ledger, &a), Answer::TooMany));
+    let _one = now(&ledger, &b, 4);
+    let _two = [(); 4].map(|()| later(&ledger, &b));
+    assert!(matches!(ask(&ledger, &b), Answer::TooMany), "another limit");
 }
 
 #[test]
@@ -136,7 +151,7 @@ fn a_session_that_is_done_goes_to_whoever_waits_for_it() {
     // One that is asked for anew is not the idle one.
     match ledger.ask(verified.clone(), true, |_| true) {
         Answer::Now(turn) => assert_eq!(session(turn, 3).number, 3),
-        Answer::Later(_) => panic!("the idle one was closed"),
+        Answer::Later(_) | Answer::TooMany => panic!("the idle one was closed"),
     }
     assert_eq!(ledger.counts(), (0, Vec::new()));
 }
@@ -175,6 +190,11 @@ proptest! {
                 Op::Ask(kind, fresh) => match ledger.ask(kinds[kind].clone(), fresh, |_| false) {
                     Answer::Now(turn) => held.push((kind, session(turn, 0))),
                     Answer::Later(turn) => waiting.push((kind, turn)),
+                    Answer::TooMany => {
+                        let host = kinds[kind].key.scope();
+                        let others = waiting.iter().filter(|(other, _)| kinds[*other].key.scope() == host);
+                        prop_assert!(others.count() >= WAITING);
+                    }
                 },
                 Op::Drop(n) if n < held.len() => drop(held.remove(n)),
                 Op::Park(n) if n < held.len() => {

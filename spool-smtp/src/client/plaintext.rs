@@ -13,6 +13,7 @@ pub(super) fn no_mail_in_plaintext(protection: &Protection, report: &AttemptRepo
         AttemptResult::AllRefused => &report.refused.first()?.reply,
         AttemptResult::Accepted(_)
         | AttemptResult::NoConnection { .. }
+        | AttemptResult::NotBegun { .. }
         | AttemptResult::Broken { .. }
         | AttemptResult::Interrupted
         | AttemptResult::Panicked { .. }

@@ -64,6 +64,7 @@ impl Pool {
                     .await
                     .ok()
                     .and_then(Result::ok),
+                Answer::TooMany => None,
             };
             match turn {
                 Some(Turn::Cached(session)) => {
@@ -74,7 +75,10 @@ impl Pool {
                     }
                 }
                 Some(Turn::Open(permit)) => return self.open(want, target, permit, end).await,
-                None => return Err(ConnectError::Failed("all connections are in use".to_owned())),
+                None => {
+                    let error = format!("all connections to {} are in use", want.key.hop);
+                    return Err(ConnectError::Busy(error));
+                }
             }
         }
     }

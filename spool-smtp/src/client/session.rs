@@ -35,6 +35,8 @@ const NOT_OFFERED: EnhancedCode = EnhancedCode(5, 7, 10);
 pub(super) enum ConnectError {
     /// The peer was not reached, or said nothing.
     Failed(String),
+    /// It was not tried: there is no connection left for it.
+    Busy(String),
     /// The peer was reached, and it ended so: `Refused` or `Broken`.
     Ended(AttemptResult),
 }
@@ -59,7 +61,7 @@ impl ConnectError {
                 stage: Stage::Tls,
                 reply,
             }) if reply.enhanced == Some(NOT_OFFERED) => Self::refused(Stage::Mail, reply),
-            other @ (Self::Failed(_) | Self::Ended(_)) => other,
+            other @ (Self::Failed(_) | Self::Busy(_) | Self::Ended(_)) => other,
         }
     }
 }
@@ -67,7 +69,7 @@ impl ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => f.write_str(error),
+            Self::Failed(error) | Self::Busy(error) => f.write_str(error),
             Self::Ended(result) => result.fmt(f),
         }
     }

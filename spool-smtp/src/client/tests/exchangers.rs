@@ -142,12 +142,10 @@ async fn a_dead_host_of_many_domains_is_not_connected_to_for_each() {
         })
         .collect();
     for attempt in attempts {
-        let report = attempt.await.unwrap();
-        assert!(
-            report.result.to_string().contains("no greeting"),
-            "{}",
-            report.result
-        );
+        let result = attempt.await.unwrap().result;
+        let tried = result.to_string().contains("no greeting");
+        let not_begun = matches!(result, AttemptResult::NotBegun { .. });
+        assert!(tried || not_begun, "{result}");
     }
     let connections = seen.from.lock().unwrap().len();
     assert!(connections <= 20, "{connections}");

@@ -129,7 +129,7 @@ async fn no_more_sessions_than_allowed_are_open_at_once() {
     let mut limited = config();
     limited.connections_per_destination = 3;
     let agent = SmtpAgent::new(limited);
-    let attempts: Vec<_> = (0..30)
+    let attempts: Vec<_> = (0..15)
         .map(|_| tokio::spawn(agent.deliver(job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n"))))
         .collect();
     for attempt in attempts {

@@ -1,0 +1,78 @@
+//! A destination whose host has no connection left for it waits a moment, and longer each time it comes in vain: many destinations
+//! may share one host, and each that asks takes a job from those that could go.
+
+use spool_core::{Dice, RetryInterval, Timestamp};
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pause(Option<Box<Lasting>>);
+
+#[derive(Debug, Clone)]
+struct Lasting {
+    since: Timestamp,
+    until: Timestamp,
+    span: Duration,
+    reason: Box<str>,
+}
+
+impl Pause {
+    /// A message that had begun at `began` came in vain. Those that had begun before a pause are of its round.
+    pub(super) fn lengthen(&mut self, began: Timestamp, now: Timestamp, reason: &str, dice: &dyn Dice) {
+        let span = match &self.0 {
+            Some(lasting) if began < lasting.until => return,
+            Some(lasting) => (lasting.span * 2).min(LONGEST),
+            None => FIRST,
+        };
+        let interval = RetryInterval::with_jitter(span, 0.5);
+        self.0 = Some(Box::new(Lasting {
+            since: now,
+            until: now.after(dice.draw(interval)),
+            span,
+            reason: reason.into(),
+        }));
+    }
+
+    /// A connection was had.
+    pub(super) fn end(&mut self) {
+        self.0 = None;
+    }
+
+    /// Until when it lasts, and for want of what.
+    pub(super) fn until(&self, now: Timestamp) -> Option<(Timestamp, &str)> {
+        let lasting = self.0.as_ref()?;
+        // The clock may have been set back.
+        (lasting.since <= now && now < lasting.until).then_some((lasting.until, &*lasting.reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spool_core::NoDice;
+
+    #[test]
+    fn each_message_that_comes_in_vain_makes_it_longer_and_those_of_one_round_count_once() {
+        let at = |ms: i64| Timestamp(1_800_000_000_000 + ms);
+        let mut pause = Pause::default();
+        let (mut now, mut spans) = (0, Vec::new());
+        for _ in 0..8 {
+            pause.lengthen(at(now), at(now + 5), "all are in use", &NoDice);
+            // Began before the pause was known.
+            pause.lengthen(at(now + 1), at(now + 6), "all are in use", &NoDice);
+            let (until, reason) = pause.until(at(now + 6)).unwrap();
+            assert_eq!(reason, "all are in use");
+            assert_eq!(pause.until(until), None);
+            spans.push(until.since(at(now + 5)).as_millis());
+            now = until.0 - at(0).0;
+        }
+        assert_eq!(spans, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        assert_eq!(pause.until(at(-1)), None, "the clock was set back");
+        pause.end();
+        pause.lengthen(at(now), at(now), "x", &NoDice);
+        assert_eq!(pause.until(at(now)).map(|(until, _)| until), Some(at(now + 250)));
+    }
+}

@@ -1,0 +1,73 @@
+//! Hosts that many destinations share: an attempt for which there is no connection is none.
+
+use crate::support::*;
+use spool_actors::{Explain, Spool};
+use spool_core::{AttemptReport, AttemptResult, Clock, EventKind, Hold, ShownStatus};
+use std::time::Duration;
+
+fn not_begun() -> AttemptReport {
+    AttemptReport::new(AttemptResult::NotBegun {
+        reason: "all connections to mx.example.net:25 are in use".to_owned(),
+    })
+}
+
+#[tokio::test]
+async fn an_attempt_that_did_not_begin_takes_nothing_from_its_message() {
+    let mut bench = Bench::new().await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let (first, second) = (bench.add(mail("1")).await, bench.add(mail("2")).await);
+    let (job, answer) = bench.jobs.next().await;
+    let (other, other_answer) = bench.jobs.next().await;
+    assert_eq!((job.message, other.message), (first, second));
+    // Both were asked for before it was known that there is none: they are of one round.
+    answer.send(not_begun()).unwrap();
+    other_answer.send(not_begun()).unwrap();
+    for pause in [250, 500, 1000] {
+        let until = bench.clock.now().after(Duration::from_millis(pause));
+        assert_eq!(bench.idle().await, Some(until));
+        for id in [first, second] {
+            let holds = bench.ask(Explain(id)).await.unwrap();
+            let busy = |hold: &Hold| matches!(hold, Hold::HostBusy { until: at, .. } if *at == until);
+            assert!(holds.iter().any(busy), "{holds:?}");
+        }
+        for message in on_disk(bench.dir.path()) {
+            assert!(message.state.in_flight.is_none() && message.state.attempts.is_empty());
+        }
+        bench.clock.set(until);
+        let asked = [bench.jobs.next().await, bench.jobs.next().await];
+        for (_, answer) in asked {
+            answer.send(not_begun()).unwrap();
+        }
+    }
+    bench.skip().await;
+    for _ in 0..2 {
+        let (_, answer) = bench.jobs.next().await;
+        answer.send(accepted()).unwrap();
+    }
+    assert_eq!(bench.idle().await, None);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.push(event(&mut events).await);
+    }
+    let count = |kind: &EventKind| told.iter().filter(|other| *other == kind).count();
+    assert_eq!(
+        (count(&EventKind::Spooled), count(&EventKind::Delivered)),
+        (2, 2),
+        "{told:?}"
+    );
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn freeze_holds_when_an_attempt_did_not_begin() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x")).await;
+    let (_, answer) = bench.jobs.next().await;
+    assert_eq!(done(&bench.freeze(id).await), 1);
+    answer.send(not_begun()).unwrap();
+    assert_eq!(bench.idle().await, None);
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    let details = bench.details(id).await;
+    assert!(details.message.state.attempts.is_empty() && details.message.state.in_flight.is_none());
+    end(bench.spool).await;
+}
