@@ -28,4 +28,5 @@ mod next_hops;
 mod peers;
 mod queue_commands;
 mod servers;
+mod shared_host;
 mod sink;
