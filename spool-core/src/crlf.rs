@@ -8,22 +8,31 @@ use bytes::Bytes;
 /// # Errors
 /// The place of the first NUL: no mail may carry one.
 pub fn crlf(body: Bytes) -> Result<Bytes, usize> {
-    let mut clean = true;
-    let mut previous = b'\n';
-    for (at, &byte) in body.iter().enumerate() {
-        match byte {
-            0 => return Err(at),
-            b'\n' if previous != b'\r' => clean = false,
-            byte if previous == b'\r' && byte != b'\n' => clean = false,
-            _ => {}
+    Ok(match has_whole_lines(&body)? {
+        true => body,
+        false => normalised(&body),
+    })
+}
+
+/// Whether `body` consists of lines ended by CRLF, and of nothing else.
+///
+/// # Errors
+/// The place of the first NUL.
+pub fn has_whole_lines(body: &[u8]) -> Result<bool, usize> {
+    // Behind the last line end, and behind the last CR.
+    let (mut line, mut cr, mut whole) = (0, None, true);
+    for at in memchr::memchr3_iter(0, b'\r', b'\n', body) {
+        match body.get(at) {
+            Some(0) => return Err(at),
+            Some(b'\n') => {
+                whole &= cr.take() == Some(at);
+                line = at + 1;
+            }
+            // Of two in a row the first is a bare one.
+            _ => whole &= cr.replace(at + 1).is_none(),
         }
-        // The start counts as a line end, but not as half of one.
-        previous = byte;
     }
-    if clean && previous == b'\n' && !body.starts_with(b"\n") {
-        return Ok(body);
-    }
-    Ok(normalised(&body))
+    Ok(whole && cr.is_none() && line == body.len())
 }
 
 fn normalised(body: &[u8]) -> Bytes {
@@ -68,7 +77,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn the_result_is_clean_and_stays_as_it_is(body in "[ab\r\n]{0,40}") {
-            let once = crlf(Bytes::from(body)).unwrap();
+            let once = crlf(Bytes::from(body.clone())).unwrap();
+            proptest::prop_assert_eq!(has_whole_lines(&once), Ok(true));
+            proptest::prop_assert_eq!(has_whole_lines(body.as_bytes()), Ok(once == body));
             let rest = String::from_utf8(once.to_vec()).unwrap().replace("\r\n", "");
             proptest::prop_assert!(!rest.contains(['\r', '\n']));
             proptest::prop_assert!(once.is_empty() || once.ends_with(b"\r\n"));

@@ -36,7 +36,7 @@ pub use attempt::{
 pub use budget::{Budget, Held};
 pub use clock::{Clock, JumpWatch, ManualClock, SystemClock, Timestamp};
 pub use config::SpoolConfig;
-pub use crlf::crlf;
+pub use crlf::{crlf, has_whole_lines};
 pub use destination::{
     DestinationPolicy, LearnedCircuit, LearnedDestination, LearnedRate, LearnedSessions, Policies, Rate,
     RateError, TlsPolicy,

@@ -150,8 +150,5 @@ pub(super) fn validate(submission: &Submission) -> Result<(), AddError> {
     {
         return invalid("an idempotency key has 1 to 255 bytes");
     }
-    if !submission.body.is_empty() && !submission.body.ends_with(b"\r\n") {
-        return invalid("a body must end in CRLF");
-    }
     Ok(())
 }

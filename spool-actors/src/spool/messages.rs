@@ -13,6 +13,10 @@ use spool_core::{
 use spool_core::{Hold, Queue, RetryInterval, ShownStatus, Timestamp};
 use std::time::Duration;
 
+fn nul(at: usize) -> AddError {
+    AddError::Invalid(format!("the body has a NUL at byte {at}"))
+}
+
 /// Spools mail. Replies with one id for each section, once all of them are durable.
 ///
 /// # Errors
@@ -43,13 +47,19 @@ impl Add {
             related: Vec::new(),
             key: None,
         });
-        Self(submission.map_err(|at| AddError::Invalid(format!("the body has a NUL at byte {at}"))))
+        Self(submission.map_err(nul))
     }
 
-    /// A submission as it is: its body must hold only whole CRLF lines, without bare CR, bare LF or NUL.
-    #[must_use]
-    pub const fn submission(submission: Submission) -> Self {
-        Self(Ok(submission))
+    /// A submission as it is. One whose body holds anything but whole CRLF lines fails the add: with a bare LF it could end the mail
+    /// early at a next hop that takes that for a line end, and the rest would be commands.
+    pub fn submission(submission: Submission) -> Self {
+        match spool_core::has_whole_lines(&submission.body) {
+            Ok(true) => Self(Ok(submission)),
+            Ok(false) => Self(Err(AddError::Invalid(
+                "a body must hold only lines ended by CRLF".to_owned(),
+            ))),
+            Err(at) => Self(Err(nul(at))),
+        }
     }
 
     /// Appends `host:port` to the next hops of every section. A text that is none fails the add.

@@ -7,13 +7,30 @@ use spool_actors::{
 };
 use spool_core::store::{OpenError, count_from_disk};
 use spool_core::{
-    AddError, AttemptReport, AttemptResult, Dice, EventKind, RefusedRecipient, Reply, RetryInterval,
-    RetryPolicy, Section, ShownStatus, SpoolError, Stage, SystemClock,
+    AddError, AttemptReport, AttemptResult, Dice, EventKind, InitialStatus, RefusedRecipient, Reply,
+    RetryInterval, RetryPolicy, Section, ShownStatus, SpoolError, Stage, Submission, SystemClock,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// An add whose body nobody has put in order.
+fn as_it_is(body: &'static str) -> Add {
+    Add::submission(Submission {
+        sections: vec![Section {
+            envelope: envelope(&["b@x.example"]),
+            next_hops: ["x:25".parse().unwrap()].into(),
+            retry: RetryPolicy::default(),
+        }],
+        body: Bytes::from_static(body.as_bytes()),
+        initial: InitialStatus::SendNow,
+        flows: Vec::new(),
+        parent: None,
+        related: Vec::new(),
+        key: None,
+    })
+}
 
 #[tokio::test]
 async fn add_answers_when_it_is_durable_and_delivered_mail_leaves_the_spool() {
@@ -72,6 +89,10 @@ async fn an_add_is_spooled_whole_or_not_at_all() {
         Add::new(envelope(&[]), "body").next_hop("x:25"),
         Add::new(envelope(&["b@x.example"]), "body").next_hop("no port"),
         Add::new(envelope(&["b@x.example"]), "NUL \0").next_hop("x:25"),
+        as_it_is("no line end"),
+        as_it_is("a bare LF\n.\r\nMAIL FROM:<evil@x.example>\r\n"),
+        as_it_is("a bare\rCR\r\n"),
+        as_it_is("NUL \0\r\n"),
     ] {
         assert!(matches!(
             spool.send(bad).await.unwrap(),
