@@ -20,7 +20,7 @@ const GROUP: usize = 100;
 #[derive(Debug)]
 pub(super) enum Outcome {
     Ended(Ended),
-    /// The session had ended before the transaction began: nothing was sent that the peer acted on.
+    /// The session is of no use any more, and the peer has acted on nothing of this message.
     Stale(String),
 }
 
@@ -120,6 +120,10 @@ pub(super) async fn transact(
     let waiting = replies.last.as_ref().is_some_and(|reply| reply.code == 354);
     session.needs_reset = true;
     if let Some(reply) = replies.mail {
+        if reused && reply.code == 503 {
+            // Out of sequence: it is the session that is in disorder, not the message.
+            return Outcome::Stale(reply.to_string());
+        }
         let stage = Stage::Mail;
         return ended(AttemptResult::Refused { stage, reply }, Vec::new(), !waiting);
     }

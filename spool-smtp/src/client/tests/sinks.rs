@@ -42,6 +42,7 @@ async fn whatever_a_peer_does_with_a_session_that_it_has_had_costs_the_next_mess
         "rset endless 250-x\\r\\n",
         "rset raw what\\r\\n",
         "mail nth=2 reply-close 421 4.3.2 enough",
+        "mail nth=2 reply 503 5.5.1 out of sequence",
         "mail nth=2 reset",
         "mail nth=2 hang",
     ];
