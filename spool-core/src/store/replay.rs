@@ -31,11 +31,45 @@ pub(super) struct Broken {
     pub(super) seq: Seq,
     pub(super) offset: u64,
     pub(super) length: u64,
+    /// Of these, what there is to be copied.
+    pub(super) kept: u64,
+    /// Nothing whole follows: it is cut off.
+    pub(super) last: bool,
     pub(super) reason: String,
     /// The segment's salt, if a whole header or frame told it.
     pub(super) salt: Option<u64>,
     /// The disk does not give all of the segment back: it is left as it is.
     pub(super) lost: bool,
+}
+
+impl Broken {
+    /// `last`: nothing whole follows.
+    fn of(seq: Seq, bad: Bad, last: bool) -> Self {
+        Self {
+            seq,
+            offset: bad.offset,
+            length: bad.length,
+            kept: bad.kept,
+            last,
+            reason: bad.reason.to_owned(),
+            salt: None,
+            lost: false,
+        }
+    }
+
+    /// A frame that can be stepped over, and not be read.
+    pub(super) fn frame(place: Place, header: Header, reason: String) -> Self {
+        Self {
+            seq: place.seq,
+            offset: u64::from(place.offset),
+            length: header.frame_len(),
+            kept: header.frame_len(),
+            last: false,
+            reason,
+            salt: Some(header.salt),
+            lost: false,
+        }
+    }
 }
 
 /// A segment that is longer than what it holds.
@@ -50,9 +84,21 @@ pub(super) struct Rest {
 impl Rest {
     /// Whether nothing was ever written behind the end.
     pub(super) fn is_reserve(&self, broken: &[Broken]) -> bool {
-        let reaches = |broken: &Broken| broken.seq == self.seq && broken.offset + broken.length > self.end;
-        self.torn == 0 && !broken.iter().any(reaches)
+        self.torn == 0 && !self.is_damaged(broken)
     }
+
+    /// Whether there is damage behind the end.
+    pub(super) fn is_damaged(&self, broken: &[Broken]) -> bool {
+        broken.iter().any(|broken| broken.seq == self.seq && broken.last)
+    }
+}
+
+/// A segment whose header is to say where it ends.
+#[derive(Debug)]
+pub(super) struct Unsealed {
+    pub(super) seq: Seq,
+    pub(super) end: u64,
+    pub(super) salt: Option<u64>,
 }
 
 /// An event to be told again.
@@ -154,6 +200,11 @@ pub(super) struct Replay {
     pub(super) rests: Vec<Rest>,
     /// Segments that may not have been synced, and where what is whole in them ends.
     pub(super) unsynced: Vec<(Seq, u64)>,
+    /// Segments that nothing is written to any more, and that do not say rightly where they end: those that may not have been
+    /// synced, and those in which a repair changes something.
+    pub(super) unsealed: Vec<Unsealed>,
+    /// Segments with nothing in them since the last one with a header, as damage.
+    unwritten: Vec<(Seq, Bad)>,
     /// The number of the last event in the journal that is told of.
     pub(super) last_event: u64,
     /// The highest number that was given to an event, even to one of a message that is not known: at the end of a journal
@@ -230,9 +281,15 @@ fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, OpenError> 
                 front.last = front.last.or(Some(*seq));
                 break;
             }
-            // A file from elsewhere hides nothing of what was written last.
-            Some(Item::Tail(_)) if scan.is_foreign() => {}
+            // A file from elsewhere hides nothing of what was written last, nor does one that was given up empty.
+            Some(Item::Tail(_)) if scan.is_foreign() || scan.sealed_end() == Some(segment::HEADER as u64) => {
+            }
             None => {}
+            // All of it was on disk once.
+            Some(Item::Tail(_)) if scan.sealed_end().is_some() => {
+                front.last = front.last.or(Some(*seq));
+                break;
+            }
             Some(Item::Tail(_)) => front.last = front.last.or(Some(*seq)),
             Some(Item::Frame { .. } | Item::Damage(_)) => {
                 front.last = front.last.or(Some(*seq));
@@ -334,7 +391,7 @@ impl Replay {
         let bodies = front.unsynced.is_some_and(|from| seq >= from);
         let mut scan = open(fs, journal, seq, bodies)?;
         let may_be_torn = front.last.is_none_or(|last| seq >= last);
-        self.segment(seq, &mut scan, may_be_torn)
+        self.segment(seq, &mut scan, may_be_torn, bodies)
             .map_err(scan_error(journal, seq))?;
         if bodies {
             self.unsynced.push((seq, scan.end()));
@@ -355,44 +412,82 @@ impl Replay {
         }
     }
 
-    fn segment(&mut self, seq: Seq, scan: &mut Scan, may_be_torn: bool) -> Result<(), ScanError> {
+    fn segment(
+        &mut self,
+        seq: Seq,
+        scan: &mut Scan,
+        may_be_torn: bool,
+        is_newest: bool,
+    ) -> Result<(), ScanError> {
         self.index.open_segment(seq);
         let first = self.broken.len();
         let mut torn = 0;
         while let Some(item) = scan.next()? {
-            let bad = match item {
+            let (bad, last) = match item {
                 Item::Frame { place, header } => match self.frame(place, header, scan.payload()) {
                     Ok(()) => continue,
                     Err(reason) => {
-                        let (offset, length) = (u64::from(place.offset), header.frame_len());
-                        self.broken.push(broken(seq, offset, length, reason));
+                        self.broken.push(Broken::frame(place, header, reason));
                         continue;
                     }
                 },
-                Item::Tail(bad) if may_be_torn && !scan.has_lost() && !scan.is_foreign() => {
+                Item::Tail(bad) if may_be_torn && scan.may_be_torn() => {
                     torn = bad.length;
                     continue;
                 }
-                Item::Damage(bad) | Item::Tail(bad) => bad,
+                Item::Damage(bad) => (bad, false),
+                Item::Tail(bad) => (bad, true),
             };
-            let Bad {
-                offset,
-                length,
-                reason,
-            } = bad;
-            self.broken.push(broken(seq, offset, length, reason.to_owned()));
+            self.broken.push(Broken::of(seq, bad, last));
         }
         for broken in self.broken.iter_mut().skip(first) {
             broken.salt = scan.salt();
             broken.lost = scan.has_lost();
         }
+        let is_damaged = self.broken.len() > first;
+        self.emptied(seq, scan);
         if scan.has_lost() {
             self.index.keep(seq);
-        } else if scan.size() > scan.end() {
+            return Ok(());
+        }
+        if scan.size() > scan.end() {
             let end = scan.end();
             self.rests.push(Rest { seq, end, torn });
         }
+        if is_newest || is_damaged {
+            self.unseal(seq, scan);
+        }
         Ok(())
+    }
+
+    /// Notes that the header of a segment is to say where it ends, if it does not. What an older program began is left as it is:
+    /// it would look as if that program had told ends.
+    fn unseal(&mut self, seq: Seq, scan: &Scan) {
+        if scan.tells_ends() == Some(false) {
+            return;
+        }
+        // Where there is none, a header will be all that is there.
+        let end = scan.end().max(segment::HEADER as u64);
+        if scan.sealed_end() != Some(end) {
+            let salt = scan.salt();
+            self.unsealed.push(Unsealed { seq, end, salt });
+        }
+    }
+
+    /// Segments without a byte in them stand at the end of a journal, where a process ended before it wrote to them, and the
+    /// next start gives them a header before it begins another. One before a segment that was begun so has lost all it had.
+    fn emptied(&mut self, seq: Seq, scan: &Scan) {
+        if let Some(bad) = scan.nothing_left() {
+            self.unwritten.push((seq, bad));
+        } else if let Some(tells) = scan.tells_ends() {
+            for (seq, bad) in std::mem::take(&mut self.unwritten).into_iter().filter(|_| tells) {
+                self.broken.push(Broken::of(seq, bad, true));
+                if self.unsealed.iter().all(|unsealed| unsealed.seq != seq) {
+                    let (end, salt) = (segment::HEADER as u64, None);
+                    self.unsealed.push(Unsealed { seq, end, salt });
+                }
+            }
+        }
     }
 
     /// Applies one frame. An error says what is wrong with its payload; nothing is changed then.
@@ -570,16 +665,5 @@ impl Replay {
     fn intern(&mut self, hops: Arc<[NextHop]>) -> u32 {
         let next = u32::try_from(self.hops.len()).unwrap_or(u32::MAX);
         *self.hops.entry(hops).or_insert(next)
-    }
-}
-
-fn broken(seq: Seq, offset: u64, length: u64, reason: String) -> Broken {
-    Broken {
-        seq,
-        offset,
-        length,
-        reason,
-        salt: None,
-        lost: false,
     }
 }

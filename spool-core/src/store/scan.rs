@@ -5,7 +5,7 @@
 
 use super::frame::{self, Header, Kind, NoHeader};
 use super::fs::{FsFile, is_unreadable};
-use super::segment::{self, Found, Place, Seq};
+use super::segment::{self, End, Found, Place, Seq};
 use std::io;
 use std::sync::Arc;
 
@@ -29,16 +29,18 @@ pub(super) enum Item {
     },
     /// Bytes that are no frame, with a whole frame after them.
     Damage(Bad),
-    /// Bytes that are no frame, with none after them. The last item.
+    /// Bytes that are no frame, or are missing, with no frame after them. The last item.
     Tail(Bad),
 }
 
 /// Bytes that are no frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bad {
     pub(super) offset: u64,
-    /// For a tail: up to its last byte that is not zero.
+    /// For a tail: up to its last byte that is not zero, or to where the header says that the frames end.
     pub(super) length: u64,
+    /// Of these, what there is to be kept: not zeros at the end, nor what was cut off the file.
+    pub(super) kept: u64,
     pub(super) reason: &'static str,
 }
 
@@ -73,6 +75,9 @@ pub(super) struct Scan {
     window: Window,
     seq: Seq,
     salt: Option<u64>,
+    /// What the header says, once a whole one was read.
+    told: Option<End>,
+    unwritten: bool,
     at: u64,
     bodies: bool,
     done: bool,
@@ -87,6 +92,8 @@ impl Scan {
             window: Window::new(file)?,
             seq,
             salt: None,
+            told: None,
+            unwritten: false,
             at: 0,
             bodies,
             done: false,
@@ -120,6 +127,34 @@ impl Scan {
         self.window.lost > 0
     }
 
+    /// Where the header says that the frames end.
+    pub(super) fn sealed_end(&self) -> Option<u64> {
+        match self.told {
+            Some(End::At(end)) => Some(u64::from(end)),
+            Some(End::Open | End::Untold) | None => None,
+        }
+    }
+
+    /// Whether a program wrote the header that says where segments end; `None` when there is no whole one.
+    pub(super) fn tells_ends(&self) -> Option<bool> {
+        self.told.map(|end| end != End::Untold)
+    }
+
+    /// Whether a tail may be what a write left that was cut off.
+    pub(super) fn may_be_torn(&self) -> bool {
+        !self.has_lost() && !self.foreign && self.sealed_end().is_none()
+    }
+
+    /// What is wrong with a segment that has nothing in it but zeros, or no bytes at all, if it was written once.
+    pub(super) fn nothing_left(&self) -> Option<Bad> {
+        self.unwritten.then_some(Bad {
+            offset: 0,
+            length: self.window.size,
+            kept: 0,
+            reason: "nothing is left of the segment",
+        })
+    }
+
     /// Whether the header is a whole one of another segment. No write that was cut off leaves that.
     pub(super) fn is_foreign(&self) -> bool {
         self.foreign
@@ -144,7 +179,15 @@ impl Scan {
                     return Ok(Some(Item::Frame { place, header }));
                 }
                 Check::Zeros => match self.window.first_nonzero(self.at)? {
-                    None => break,
+                    None if self.sealed_end().is_some_and(|end| end > self.at) => {
+                        return self
+                            .tail("frames are missing at the end of the segment")
+                            .map(Some);
+                    }
+                    None => {
+                        self.unwritten = self.at == 0;
+                        break;
+                    }
                     Some(next) => (next, "zeros where a frame should stand"),
                 },
                 Check::Bad { next, reason } => (next, reason),
@@ -163,14 +206,22 @@ impl Scan {
             return Ok(Item::Damage(Bad {
                 offset,
                 length,
+                kept: length,
                 reason,
             }));
         }
+        self.tail(reason)
+    }
+
+    fn tail(&mut self, reason: &'static str) -> Result<Item, ScanError> {
         self.done = true;
-        let length = self.window.end_of_content(offset)? - offset;
+        let offset = self.at;
+        let kept = self.window.end_of_content(offset)? - offset;
+        let missing = self.sealed_end().unwrap_or(0).saturating_sub(offset);
         Ok(Item::Tail(Bad {
             offset,
-            length,
+            length: kept.max(missing),
+            kept,
             reason,
         }))
     }
@@ -192,8 +243,9 @@ impl Scan {
                 })
             }
             Found::Newer(version) => Err(ScanError::Newer(format!("segment version {version}"))),
-            Found::Salt(salt) => {
+            Found::Own { salt, end } => {
                 self.salt = Some(salt);
+                self.told = Some(end);
                 self.at = segment::HEADER as u64;
                 self.check(self.at)
             }

@@ -79,6 +79,12 @@ fn verify(
             .unwrap_or_else(|error| panic!("{context}: {error}"));
     }
     let (store, recovery) = try_open(&copy, options).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let missing = |damage: &Damage| damage.kept_as == damage.file;
+    assert!(
+        !recovery.damage.iter().any(missing),
+        "{context}: a power cut takes nothing from a segment that is over: {:?}",
+        recovery.damage
+    );
     let found = look(&store, &recovery, context);
     tracker.check_world(&found, context);
     tracker.check_logs(&store, &recovery, context);
