@@ -5,8 +5,7 @@
 //! never deletes a damaged byte that was not copied; a segment that the disk does not give back whole is left alone.
 //!
 //! What is whole is synced, with its names: a process that was killed leaves what only the system's memory holds, and from
-//! here on it counts. Then the headers say where the segments end, and are synced; a damaged end is cut only after that, so that
-//! it is not missed a second time.
+//! here on it counts. Only then the headers say where the segments end: until a header does, what it misses is told again.
 
 use super::dir::{CORRUPT, JOURNAL};
 use super::frame::{self, Header};
@@ -46,11 +45,9 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
     for broken in replay.broken.iter().filter(covered) {
         touched.change(broken.seq, "write", |file| cover(file, broken))?;
     }
-    let (damaged, whole): (Vec<_>, Vec<_>) = replay
-        .rests
-        .iter()
-        .partition(|rest| rest.is_damaged(&replay.broken));
-    whole.into_iter().try_for_each(|rest| touched.cut(rest))?;
+    for rest in &replay.rests {
+        touched.cut(rest)?;
+    }
     // What was read of the newest segment may have come from memory: the process before may have ended ahead of its sync,
     // or its sync failed and a second one would prove nothing. Older segments may go on the word of this one.
     for (seq, end) in &replay.unsynced {
@@ -60,8 +57,6 @@ pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Dam
     for unsealed in &replay.unsealed {
         touched.change(unsealed.seq, "write", |file| seal(file, unsealed))?;
     }
-    touched.sync()?;
-    damaged.into_iter().try_for_each(|rest| touched.cut(rest))?;
     touched.sync()?;
     fs.sync_dir(&journal).map_err(io_error("sync", &journal))?;
     Ok(damage)
@@ -288,7 +283,7 @@ fn chunk_len(left: u64) -> usize {
     usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK))
 }
 
-/// Writes the header anew: where the segment ends is known now, and on disk. Without a frame its salt protects nothing.
+/// Writes the header anew: where the segment ends is known, and all of it on disk. Without a frame its salt protects nothing.
 fn seal(file: &dyn FsFile, unsealed: &Unsealed) -> io::Result<()> {
     let Unsealed { seq, end, salt } = *unsealed;
     // No segment is longer than that.

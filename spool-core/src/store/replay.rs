@@ -84,12 +84,8 @@ pub(super) struct Rest {
 impl Rest {
     /// Whether nothing was ever written behind the end.
     pub(super) fn is_reserve(&self, broken: &[Broken]) -> bool {
-        self.torn == 0 && !self.is_damaged(broken)
-    }
-
-    /// Whether there is damage behind the end.
-    pub(super) fn is_damaged(&self, broken: &[Broken]) -> bool {
-        broken.iter().any(|broken| broken.seq == self.seq && broken.last)
+        let is_damaged = |broken: &Broken| broken.seq == self.seq && broken.last;
+        self.torn == 0 && !broken.iter().any(is_damaged)
     }
 }
 

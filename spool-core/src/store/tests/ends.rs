@@ -343,6 +343,39 @@ fn a_segment_that_a_process_did_not_come_to_write_is_whole() {
 }
 
 #[test]
+fn a_power_cut_in_a_start_leaves_no_end_before_which_something_is_missing() {
+    // A process is killed between its last write and the sync of it; the next start takes what memory shows.
+    let killed = || {
+        let (fs, store) = sample();
+        fs.cut_after(fs.operations().len() + 1);
+        assert!(store.commit(&mut [add(&[13], mail(13))])[0].is_err());
+        fs.cut_after(usize::MAX);
+        fs
+    };
+    let whole = killed();
+    let before = whole.operations().len();
+    drop(open(&whole));
+    let (mut sealed, mut torn) = (0, 0);
+    for cut in before..=whole.operations().len() {
+        for seed in 0..30 {
+            let fs = killed();
+            fs.cut_after(cut);
+            drop(try_open(&fs));
+            let fs = fs.after_power_cut(Loss::Torn(seed));
+            let is_sealed = matches!(end(&fs, 3), End::At(_));
+            let (_store, recovery) = open(&fs);
+            let context = format!("cut after {cut}, {seed}: {recovery:?}");
+            assert!(recovery.damage.is_empty(), "{context}");
+            let messages = recovery.messages.len();
+            assert!(messages == 13 || messages == 12 && !is_sealed, "{context}");
+            sealed += usize::from(is_sealed);
+            torn += usize::from(recovery.torn_bytes > 0);
+        }
+    }
+    assert!(sealed > 0 && torn > 0, "{sealed}, {torn}");
+}
+
+#[test]
 fn a_segment_whose_end_cannot_be_written_fails_the_store_and_loses_nothing() {
     let mut failed = 0;
     for kind in [OpKind::Write, OpKind::Sync] {
