@@ -17,7 +17,7 @@ use super::frame::{self, Kind};
 use super::fs::{Fs, Mode, SimFs};
 use super::record::{self, AddRecord, FinishRecord, MarkRecord, NoteRecord, StateRecord};
 use super::scan::{Item, Scan};
-use super::segment::{self, SPARE, Seq};
+use super::segment::{self, End, SPARE, Seq};
 use super::{
     EventCursor, OpenError, Recovery, Shelf, Store, StoreError, StoreOptions, checkup_on, count_from_disk_on,
     status_from_disk_on,
@@ -71,9 +71,12 @@ fn scan(bytes: &[u8], bodies: bool) {
                 payload(header.kind, scan.payload());
                 (u64::from(place.offset), header.frame_len())
             }
-            Item::Damage(bad) | Item::Tail(bad) => (bad.offset, bad.length),
+            Item::Damage(bad) | Item::Tail(bad) => {
+                assert!(bad.length > 0 && bad.length >= bad.kept);
+                (bad.offset, bad.kept)
+            }
         };
-        assert!(from >= at && length > 0, "{from}, {length} after {at}");
+        assert!(from >= at, "{from}, {length} after {at}");
         at = from + length;
         assert!(at <= bytes.len() as u64);
     }
@@ -127,7 +130,12 @@ fn mend(bytes: &mut [u8], seq: Seq) {
     if bytes.len() < segment::HEADER {
         return;
     }
-    bytes[..segment::HEADER].copy_from_slice(&segment::encode_header(seq, salt));
+    let end = match u32::from_le_bytes(bytes[24..28].try_into().unwrap()) {
+        0 => End::Untold,
+        1 => End::Open,
+        end => End::At(end),
+    };
+    bytes[..segment::HEADER].copy_from_slice(&segment::encode_header(seq, salt, end));
     let mut at = segment::HEADER;
     while at + frame::HEADER <= bytes.len() {
         if bytes[at..at + 4] != frame::MAGIC {

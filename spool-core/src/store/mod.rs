@@ -34,6 +34,7 @@ mod shelf;
 mod tests;
 mod types;
 mod waste;
+mod window;
 mod writer;
 
 pub use change::{Addition, Change, Finish, NewMessage};

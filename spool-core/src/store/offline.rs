@@ -69,7 +69,7 @@ pub fn mail_from_disk(dir: &Path, each: &mut dyn FnMut(Message, ReadBody<'_>)) -
     mail_from_disk_on(Arc::new(RealFs), dir, each)
 }
 
-fn mail_from_disk_on(
+pub(super) fn mail_from_disk_on(
     fs: Arc<dyn Fs>,
     dir: &Path,
     each: &mut dyn FnMut(Message, ReadBody<'_>),

@@ -5,14 +5,14 @@
 //! never deletes a damaged byte that was not copied; a segment that the disk does not give back whole is left alone.
 //!
 //! What is whole is synced, with its names: a process that was killed leaves what only the system's memory holds, and from
-//! here on it counts.
+//! here on it counts. Only then the headers say where the segments end: until a header does, what it misses is told again.
 
 use super::dir::{CORRUPT, JOURNAL};
 use super::frame::{self, Header};
 use super::fs::{Fs, FsFile, Mode, is_unreadable};
-use super::replay::{Broken, Replay, Rest, io_error};
-use super::scan::Window;
-use super::segment::{self, Place, Seq};
+use super::replay::{Broken, Replay, Rest, Unsealed, io_error};
+use super::segment::{self, End, Place, Seq};
+use super::window::Window;
 use super::{Damage, OpenError};
 use std::collections::BTreeMap;
 use std::io;
@@ -27,50 +27,84 @@ const RENEWED: usize = 1 << 20;
 /// Copies that begin at the same byte and differ: each means one more disaster in the same place.
 const MAX_COPIES: u32 = 1000;
 
-/// Sets aside, cuts and syncs; gives what was set aside.
+/// Sets aside, cuts, syncs and seals; gives what was set aside.
 pub(super) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Damage>, OpenError> {
     let journal = dir.join(JOURNAL);
-    let mut touched: BTreeMap<Seq, Arc<dyn FsFile>> = BTreeMap::new();
-    let mut file = |seq: Seq| -> Result<Arc<dyn FsFile>, OpenError> {
-        if let Some(file) = touched.get(&seq) {
-            return Ok(Arc::clone(file));
-        }
-        let path = segment::path(&journal, seq);
-        let file = fs.open(&path, Mode::Write).map_err(io_error("open", &path))?;
-        touched.insert(seq, Arc::clone(&file));
-        Ok(file)
+    let mut touched = Touched {
+        fs,
+        journal: &journal,
+        files: BTreeMap::new(),
     };
     // Where nothing is damaged up to the end, only reserved zeros follow: a full disk gets room for the copies.
     for rest in replay.rests.iter().filter(|rest| rest.is_reserve(&replay.broken)) {
-        let path = segment::path(&journal, rest.seq);
-        file(rest.seq)?
-            .set_len(rest.end)
-            .map_err(io_error("cut", &path))?;
+        touched.cut(rest)?;
     }
     let damage = copy_damage(fs, dir, &replay.broken)?;
     keep_torn(fs, dir, &replay.rests);
-    for broken in replay.broken.iter().filter(|broken| !broken.lost) {
-        let path = segment::path(&journal, broken.seq);
-        cover(&*file(broken.seq)?, broken).map_err(io_error("write", &path))?;
+    let covered = |broken: &&Broken| !broken.lost && !broken.last;
+    for broken in replay.broken.iter().filter(covered) {
+        touched.change(broken.seq, "write", |file| cover(file, broken))?;
     }
     for rest in &replay.rests {
-        let path = segment::path(&journal, rest.seq);
-        file(rest.seq)?
-            .set_len(rest.end)
-            .map_err(io_error("cut", &path))?;
+        touched.cut(rest)?;
     }
     // What was read of the newest segment may have come from memory: the process before may have ended ahead of its sync,
     // or its sync failed and a second one would prove nothing. Older segments may go on the word of this one.
     for (seq, end) in &replay.unsynced {
-        let path = segment::path(&journal, *seq);
-        renew(&*file(*seq)?, *end).map_err(io_error("write again", &path))?;
+        touched.change(*seq, "write again", |file| renew(file, *end))?;
     }
-    for (seq, file) in &touched {
-        let path = segment::path(&journal, *seq);
-        file.sync_data().map_err(io_error("sync", &path))?;
+    touched.sync()?;
+    for unsealed in &replay.unsealed {
+        touched.change(unsealed.seq, "write", |file| seal(file, unsealed))?;
     }
+    touched.sync()?;
     fs.sync_dir(&journal).map_err(io_error("sync", &journal))?;
     Ok(damage)
+}
+
+/// The segments that a repair changes, and those of them that are not synced yet.
+struct Touched<'a> {
+    fs: &'a dyn Fs,
+    journal: &'a Path,
+    files: BTreeMap<Seq, (Arc<dyn FsFile>, bool)>,
+}
+
+impl Touched<'_> {
+    fn change(
+        &mut self,
+        seq: Seq,
+        action: &'static str,
+        change: impl FnOnce(&dyn FsFile) -> io::Result<()>,
+    ) -> Result<(), OpenError> {
+        let path = segment::path(self.journal, seq);
+        if !self.files.contains_key(&seq) {
+            let file = self
+                .fs
+                .open(&path, Mode::Write)
+                .map_err(io_error("open", &path))?;
+            self.files.insert(seq, (file, false));
+        }
+        let Some((file, dirty)) = self.files.get_mut(&seq) else {
+            return Ok(());
+        };
+        *dirty = true;
+        change(&**file).map_err(io_error(action, &path))
+    }
+
+    /// Cuts off what is behind the end. The place of the header stays: it is written there when there is none.
+    fn cut(&mut self, rest: &Rest) -> Result<(), OpenError> {
+        let end = rest.end.max(segment::HEADER as u64);
+        self.change(rest.seq, "cut", |file| file.set_len(end))
+    }
+
+    fn sync(&mut self) -> Result<(), OpenError> {
+        for (seq, (file, dirty)) in self.files.iter_mut().filter(|(_, (_, dirty))| *dirty) {
+            let path = segment::path(self.journal, *seq);
+            file.sync_data().map_err(io_error("sync", &path))?;
+            *dirty = false;
+        }
+        Ok(())
+    }
 }
 
 /// Copies torn ends to `corrupt/`. Most are of a write that nobody was answered for; but one spoilt byte in the last frame looks
@@ -96,12 +130,11 @@ fn copy_damage(fs: &dyn Fs, dir: &Path, all: &[Broken]) -> Result<Vec<Damage>, O
     let mut damage = Vec::with_capacity(all.len());
     for broken in all {
         let file = format!("{JOURNAL}/{}", segment::name(broken.seq));
-        let (reason, kept_as) = match broken.lost {
-            true => (format!("{UNREADABLE}; {}", broken.reason), file.clone()),
-            false => (
-                broken.reason.clone(),
-                format!("{CORRUPT}/{}", set_aside(fs, dir, &broken.copy(dir))?),
-            ),
+        let reason = broken.reason.clone();
+        let (reason, kept_as) = match broken.copy(dir) {
+            _ if broken.lost => (format!("{UNREADABLE}; {reason}"), file.clone()),
+            Some(copy) => (reason, format!("{CORRUPT}/{}", set_aside(fs, dir, &copy)?)),
+            None => (reason, file.clone()),
         };
         damage.push(Damage {
             file,
@@ -137,9 +170,9 @@ pub(super) fn renew(file: &dyn FsFile, end: u64) -> io::Result<()> {
 }
 
 impl Broken {
-    /// Its copy.
-    pub(super) fn copy(&self, dir: &Path) -> Copy {
-        Copy::of_segment(dir, self.seq, self.offset, self.length)
+    /// Its copy, unless there is nothing to be kept.
+    pub(super) fn copy(&self, dir: &Path) -> Option<Copy> {
+        (self.kept > 0).then(|| Copy::of_segment(dir, self.seq, self.offset, self.kept))
     }
 }
 
@@ -250,15 +283,22 @@ fn chunk_len(left: u64) -> usize {
     usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK))
 }
 
-/// Lays a hole over the damage; where the segment's header was damaged, writes it anew. Without a salt nothing in
-/// the segment is whole, and all of it is cut.
+/// Writes the header anew: where the segment ends is known, and all of it on disk. Without a frame its salt protects nothing.
+fn seal(file: &dyn FsFile, unsealed: &Unsealed) -> io::Result<()> {
+    let Unsealed { seq, end, salt } = *unsealed;
+    // No segment is longer than that.
+    let end = u32::try_from(end).map_or(End::Open, End::At);
+    file.write_at(0, &segment::encode_header(seq, salt.unwrap_or(0), end))
+}
+
+/// Lays a hole over damage that is followed by a frame; where the segment's header was damaged, writes it anew.
 fn cover(file: &dyn FsFile, broken: &Broken) -> io::Result<()> {
     let Some(salt) = broken.salt else {
         return Ok(());
     };
     let mut start = broken.offset;
     if start == 0 {
-        file.write_at(0, &segment::encode_header(broken.seq, salt))?;
+        file.write_at(0, &segment::encode_header(broken.seq, salt, End::Open))?;
         start = segment::HEADER as u64;
     }
     let end = broken.offset + broken.length;

@@ -1,21 +1,15 @@
 //! Reads one segment from front to back, and says of every byte whether it is a frame, damage, or the end.
 //!
-//! Memory is bounded by a window and the longest payload. Bodies are stepped over unless they are to be checked. What the
-//! disk does not give back is damage like any other. It reads only, and decodes no payload.
+//! Where the header tells where the frames end, what is missing before that is damage too. Memory is bounded by a window and the
+//! longest payload. Bodies are stepped over unless they are to be checked. What the disk does not give back is damage like any
+//! other. It reads only, and decodes no payload.
 
 use super::frame::{self, Header, Kind, NoHeader};
-use super::fs::{FsFile, is_unreadable};
-use super::segment::{self, Found, Place, Seq};
+use super::fs::FsFile;
+use super::segment::{self, End, Found, Place, Seq};
+use super::window::Window;
 use std::io;
 use std::sync::Arc;
-
-const WINDOW: usize = 128 << 10;
-/// What is tried by itself where a window cannot be read whole.
-const BLOCK: usize = 4096;
-/// Blocks that cannot be read before no more are tried: a dying disk takes seconds for each.
-const MAX_LOST: usize = 256;
-/// What stands in for bytes that cannot be read. No frame and no end looks like it.
-const LOST: u8 = 0xee;
 
 /// What a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,16 +23,18 @@ pub(super) enum Item {
     },
     /// Bytes that are no frame, with a whole frame after them.
     Damage(Bad),
-    /// Bytes that are no frame, with none after them. The last item.
+    /// Bytes that are no frame, or are missing, with no frame after them. The last item.
     Tail(Bad),
 }
 
 /// Bytes that are no frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bad {
     pub(super) offset: u64,
-    /// For a tail: up to its last byte that is not zero.
+    /// For a tail: up to its last byte that is not zero, or to where the header says that the frames end.
     pub(super) length: u64,
+    /// Of these, what there is to be kept: not zeros at the end, nor what was cut off the file.
+    pub(super) kept: u64,
     pub(super) reason: &'static str,
 }
 
@@ -73,6 +69,9 @@ pub(super) struct Scan {
     window: Window,
     seq: Seq,
     salt: Option<u64>,
+    /// What the header says, once a whole one was read.
+    told: Option<End>,
+    unwritten: bool,
     at: u64,
     bodies: bool,
     done: bool,
@@ -87,6 +86,8 @@ impl Scan {
             window: Window::new(file)?,
             seq,
             salt: None,
+            told: None,
+            unwritten: false,
             at: 0,
             bodies,
             done: false,
@@ -112,12 +113,40 @@ impl Scan {
 
     /// Bytes of the file.
     pub(super) fn size(&self) -> u64 {
-        self.window.size
+        self.window.size()
     }
 
     /// Whether the disk did not give back some of what was looked at so far.
     pub(super) fn has_lost(&self) -> bool {
-        self.window.lost > 0
+        self.window.has_lost()
+    }
+
+    /// Where the header says that the frames end.
+    pub(super) fn sealed_end(&self) -> Option<u64> {
+        match self.told {
+            Some(End::At(end)) => Some(u64::from(end)),
+            Some(End::Open | End::Untold) | None => None,
+        }
+    }
+
+    /// Whether a program wrote the header that says where segments end; `None` when there is no whole one.
+    pub(super) fn tells_ends(&self) -> Option<bool> {
+        self.told.map(|end| end != End::Untold)
+    }
+
+    /// Whether a tail may be what a write left that was cut off.
+    pub(super) fn may_be_torn(&self) -> bool {
+        !self.has_lost() && !self.foreign && self.sealed_end().is_none()
+    }
+
+    /// What is wrong with a segment that has nothing in it but zeros, or no bytes at all, if it was written once.
+    pub(super) fn nothing_left(&self) -> Option<Bad> {
+        self.unwritten.then_some(Bad {
+            offset: 0,
+            length: self.window.size(),
+            kept: 0,
+            reason: "nothing is left of the segment",
+        })
     }
 
     /// Whether the header is a whole one of another segment. No write that was cut off leaves that.
@@ -144,7 +173,15 @@ impl Scan {
                     return Ok(Some(Item::Frame { place, header }));
                 }
                 Check::Zeros => match self.window.first_nonzero(self.at)? {
-                    None => break,
+                    None if self.sealed_end().is_some_and(|end| end > self.at) => {
+                        return self
+                            .tail("frames are missing at the end of the segment")
+                            .map(Some);
+                    }
+                    None => {
+                        self.unwritten = self.at == 0;
+                        break;
+                    }
                     Some(next) => (next, "zeros where a frame should stand"),
                 },
                 Check::Bad { next, reason } => (next, reason),
@@ -163,14 +200,22 @@ impl Scan {
             return Ok(Item::Damage(Bad {
                 offset,
                 length,
+                kept: length,
                 reason,
             }));
         }
+        self.tail(reason)
+    }
+
+    fn tail(&mut self, reason: &'static str) -> Result<Item, ScanError> {
         self.done = true;
-        let length = self.window.end_of_content(offset)? - offset;
+        let offset = self.at;
+        let kept = self.window.end_of_content(offset)? - offset;
+        let missing = self.sealed_end().unwrap_or(0).saturating_sub(offset);
         Ok(Item::Tail(Bad {
             offset,
-            length,
+            length: kept.max(missing),
+            kept,
             reason,
         }))
     }
@@ -192,8 +237,9 @@ impl Scan {
                 })
             }
             Found::Newer(version) => Err(ScanError::Newer(format!("segment version {version}"))),
-            Found::Salt(salt) => {
+            Found::Own { salt, end } => {
                 self.salt = Some(salt);
+                self.told = Some(end);
                 self.at = segment::HEADER as u64;
                 self.check(self.at)
             }
@@ -219,7 +265,7 @@ impl Scan {
             Err(NoHeader::Newer | NoHeader::Bad) => return bad(at + 1, "the frame's header is damaged"),
         };
         let end = at + header.frame_len();
-        if end > self.window.size {
+        if end > self.window.size() {
             return bad(at + 1, "the frame is longer than its segment");
         }
         if header.kind == Kind::Hole {
@@ -258,159 +304,4 @@ impl Scan {
             offset,
         }
     }
-}
-
-/// A file read through a buffer.
-#[derive(Debug)]
-pub(super) struct Window {
-    file: Arc<dyn FsFile>,
-    size: u64,
-    start: u64,
-    buffer: Vec<u8>,
-    /// Blocks that could not be read.
-    lost: usize,
-}
-
-impl Window {
-    pub(super) fn new(file: Arc<dyn FsFile>) -> io::Result<Self> {
-        let size = file.size()?;
-        Ok(Self {
-            file,
-            size,
-            start: 0,
-            buffer: Vec::new(),
-            lost: 0,
-        })
-    }
-
-    /// `length` bytes from `at` on, fewer at the end of the file. The caller has checked `length` against the file.
-    pub(super) fn bytes(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
-        let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
-        let length = length.min(left);
-        let inside = |start: u64, held: usize| {
-            let from = usize::try_from(at.checked_sub(start)?).ok()?;
-            (from + length <= held).then_some(from)
-        };
-        if inside(self.start, self.buffer.len()).is_none() {
-            self.buffer.resize(length.max(WINDOW).min(left), 0);
-            self.start = at;
-            match self.file.read_at(at, &mut self.buffer) {
-                Ok(count) => self.buffer.truncate(count),
-                Err(error) if is_unreadable(&error) => self.read_blocks(at)?,
-                Err(error) => return Err(error),
-            }
-        }
-        let from = inside(self.start, self.buffer.len());
-        Ok(from
-            .and_then(|from| self.buffer.get(from..from + length))
-            .unwrap_or_default())
-    }
-
-    /// Fills the buffer with what can be read from `at` on.
-    fn read_blocks(&mut self, mut at: u64) -> io::Result<()> {
-        let mut rest = self.buffer.as_mut_slice();
-        while !rest.is_empty() {
-            let aligned = BLOCK - usize::try_from(at % BLOCK as u64).unwrap_or(0);
-            let (block, after) = rest.split_at_mut(aligned.min(rest.len()));
-            let read = match self.lost < MAX_LOST {
-                true => self.file.read_at(at, block),
-                false => Err(io::Error::from_raw_os_error(libc::EIO)),
-            };
-            match read {
-                Ok(count) => block.iter_mut().skip(count).for_each(|byte| *byte = LOST),
-                Err(error) if is_unreadable(&error) => {
-                    block.fill(LOST);
-                    self.lost += 1;
-                }
-                Err(error) => return Err(error),
-            }
-            at += block.len() as u64;
-            rest = after;
-        }
-        Ok(())
-    }
-
-    /// What the buffer holds from `at` on, after filling it: empty only at the end of the file.
-    fn chunk(&mut self, at: u64) -> io::Result<&[u8]> {
-        self.bytes(at, 1)?;
-        let from = usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
-        Ok(self.buffer.get(from..).unwrap_or_default())
-    }
-
-    fn checksum(&mut self, mut at: u64, end: u64) -> io::Result<u32> {
-        let mut crc = 0;
-        while at < end {
-            let chunk = self.chunk(at)?;
-            let length = chunk.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-            let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else {
-                break;
-            };
-            crc = crc32c::crc32c_append(crc, bytes);
-            at += length as u64;
-        }
-        Ok(crc)
-    }
-
-    pub(super) fn first_nonzero(&mut self, mut at: u64) -> io::Result<Option<u64>> {
-        loop {
-            let chunk = self.chunk(at)?;
-            if chunk.is_empty() {
-                return Ok(None);
-            }
-            if let Some(found) = position_nonzero(chunk) {
-                return Ok(Some(at + found as u64));
-            }
-            at += chunk.len() as u64;
-        }
-    }
-
-    /// Behind the last byte from `at` on that is not zero.
-    pub(super) fn end_of_content(&mut self, mut at: u64) -> io::Result<u64> {
-        let mut end = at;
-        loop {
-            let chunk = self.chunk(at)?;
-            if chunk.is_empty() {
-                return Ok(end);
-            }
-            if position_nonzero(chunk).is_some()
-                && let Some(last) = chunk.iter().rposition(|byte| *byte != 0)
-            {
-                end = at + last as u64 + 1;
-            }
-            at += chunk.len() as u64;
-        }
-    }
-
-    /// The first place from `at` on where `pattern` stands.
-    fn find(&mut self, mut at: u64, pattern: [u8; 4]) -> io::Result<Option<u64>> {
-        let [first, ..] = pattern;
-        loop {
-            let chunk = self.chunk(at)?;
-            if chunk.is_empty() {
-                return Ok(None);
-            }
-            let Some(found) = chunk.iter().position(|byte| *byte == first) else {
-                at += chunk.len() as u64;
-                continue;
-            };
-            at += found as u64;
-            if self.bytes(at, pattern.len())? == pattern {
-                return Ok(Some(at));
-            }
-            at += 1;
-        }
-    }
-}
-
-/// Compares by blocks: most of what is looked at is a preallocated rest, megabytes of zeros.
-fn position_nonzero(bytes: &[u8]) -> Option<usize> {
-    const ZEROS: [u8; 1024] = [0; 1024];
-    let mut at = 0;
-    for block in bytes.chunks(ZEROS.len()) {
-        if ZEROS.get(..block.len()) != Some(block) {
-            return block.iter().position(|byte| *byte != 0).map(|inside| at + inside);
-        }
-        at += block.len();
-    }
-    None
 }

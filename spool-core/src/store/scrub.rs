@@ -78,11 +78,17 @@ impl Store {
                 Ok(Some(Item::Frame { .. })) => scrub.scan = Some((seq, scan)),
                 Ok(Some(Item::Damage(bad))) => {
                     scrub.scan = Some((seq, scan));
-                    self.note(&mut scrub, seq, &bad, &mut step);
+                    let end = bad.offset + bad.length;
+                    self.note(&mut scrub, seq, bad, end, &mut step);
                 }
                 // Behind the end of a segment that is over there is nothing to be torn.
-                Ok(Some(Item::Tail(bad))) => self.note(&mut scrub, seq, &bad, &mut step),
-                Ok(None) => {}
+                Ok(Some(Item::Tail(bad))) => self.note(&mut scrub, seq, bad, u64::MAX, &mut step),
+                // The start has given a header to those that were never written.
+                Ok(None) => {
+                    if let Some(bad) = scan.nothing_left() {
+                        self.note(&mut scrub, seq, bad, u64::MAX, &mut step);
+                    }
+                }
                 Err(error) => self.unreadable(&mut scrub, seq, before, &error, &mut step),
             }
         }
@@ -130,13 +136,15 @@ impl Store {
         self.found(scrub, seq, reason, step);
     }
 
-    fn note(&self, scrub: &mut Scrub, seq: Seq, bad: &Bad, step: &mut Scrubbed) {
+    /// Tells of damage with the names of the messages up to `end` that are hit by it.
+    fn note(&self, scrub: &mut Scrub, seq: Seq, bad: Bad, end: u64, step: &mut Scrubbed) {
         let Bad {
             offset,
             length,
             reason,
+            ..
         } = bad;
-        let range = *offset..offset + length;
+        let range = offset..end;
         let hit = locked(&self.index)
             .iter()
             .filter(|(_, entry)| entry.add.seq == seq && range.contains(&u64::from(entry.add.offset)))

@@ -73,7 +73,7 @@ pub struct Damage {
     pub length: u64,
     /// What was wrong.
     pub reason: String,
-    /// Where the bytes are kept now, relative to the spool.
+    /// Where the bytes are kept now, relative to the spool; of those that are missing nothing is, and it is the file itself.
     pub kept_as: String,
 }
 

@@ -1,8 +1,8 @@
 //! The writer: turns changes into frames at the end of the head segment, and makes them last with one sync.
 //!
 //! The next segment is always ready before an add is taken: preallocated, synced, named `spare`. So when the disk is
-//! full, what is left of the head and all of the spare belong to state changes. A segment is synced before the next
-//! one gets its first byte: only the last one can have a torn end. After any error that leaves the disk in doubt the
+//! full, what is left of the head and all of the spare belong to state changes. A segment is synced, and then sealed, before
+//! the next one gets its first byte: only the last one can have a torn end. After any error that leaves the disk in doubt the
 //! writer must not be used again; its owner sees to that.
 
 use super::StoreOptions;
@@ -12,7 +12,7 @@ use super::frame::{self, Header};
 use super::fs::{Fs, FsDir, FsFile, Mode};
 use super::index::{IdHasher, Index};
 use super::record;
-use super::segment::{self, Place, SPARE, Seq};
+use super::segment::{self, End, Place, SPARE, Seq};
 use crate::id::{FlowId, MessageId};
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -284,6 +284,7 @@ impl Writer {
             (self.allocate(&path, needed)?, needed)
         };
         self.sync_dir()?;
+        self.seal()?;
         if let Some(old) = &self.head {
             // Gives back what was reserved and not used. Nothing depends on it.
             let _ = old.file.set_len(old.end);
@@ -298,7 +299,8 @@ impl Writer {
             end: 0,
             dirty: false,
         });
-        self.buffer.extend_from_slice(&segment::encode_header(seq, salt));
+        self.buffer
+            .extend_from_slice(&segment::encode_header(seq, salt, End::Open));
         *start = self.buffer.len();
         self.buffer.extend_from_slice(&frame);
         Ok(())
@@ -397,6 +399,24 @@ impl Writer {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Writes into the head where it ends, after all of it was synced. From here on nothing may be written to it.
+    fn seal(&mut self) -> Result<(), Trouble> {
+        let Some(head) = &mut self.head else {
+            return Ok(());
+        };
+        let end =
+            u32::try_from(head.end).map_err(|_| Trouble::Disk("a segment grew beyond 4 GiB".to_owned()))?;
+        let header = segment::encode_header(head.seq, head.salt, End::At(end));
+        // What does not change is left alone: whoever looks from outside at this moment must find a whole header.
+        let changed = header.get(segment::END..).unwrap_or_default();
+        head.file
+            .write_at(segment::END as u64, changed)
+            .map_err(Trouble::disk("write to the journal"))?;
+        head.dirty = true;
+        self.tally.bytes += changed.len() as u64;
+        self.sync()
     }
 
     /// Makes the journal's names last.

@@ -10,8 +10,9 @@ use crate::store::fs::{Mode, is_unreadable};
 use crate::store::reader::{Reader, Unread};
 use crate::store::recovery::Copy;
 use crate::store::replay::{self, Broken, Replay, io_error};
-use crate::store::scan::{Item, Scan, ScanError, Window};
+use crate::store::scan::{Item, Scan, ScanError};
 use crate::store::segment::{self, Found, Place, SPARE, Seq};
+use crate::store::window::Window;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
@@ -83,7 +84,7 @@ impl Examined<'_> {
                     .map_err(io_error("read", &path))?;
                 Ok((!own).then_some(other))
             }
-            Found::Unwritten | Found::Salt(_) | Found::Newer(_) | Found::Bad => Ok(None),
+            Found::Unwritten | Found::Own { .. } | Found::Newer(_) | Found::Bad => Ok(None),
         }
     }
 
@@ -111,7 +112,7 @@ impl Examined<'_> {
         }
         for rest in replay.rests.iter().filter(|rest| rest.torn > 0) {
             let what = format!("{} bytes at {} were never answered for", rest.torn, rest.end);
-            let act = Act::Journal(rest.copy(self.dir));
+            let act = Act::Journal(Some(rest.copy(self.dir)));
             let file = in_journal(&segment::name(rest.seq));
             self.note_mendable(Ailment::Torn, file, None, what, act);
         }
@@ -220,19 +221,13 @@ impl Examined<'_> {
         let Ok(header) = reader.header(place) else {
             return self.note(Ailment::Damaged, file, id, what);
         };
-        let broken = Broken {
-            seq: place.seq,
-            offset: u64::from(place.offset),
-            length: header.frame_len(),
-            reason,
-            salt: Some(header.salt),
-            lost: false,
-        };
+        let broken = Broken::frame(place, header, reason);
         // What the disk does not give back today it may give back on another.
-        if !self.is_readable(&broken.copy(self.dir)) {
+        let copy = broken.copy(self.dir);
+        if copy.as_ref().is_some_and(|copy| !self.is_readable(copy)) {
             return self.note(Ailment::Damaged, file, id, what);
         }
-        let act = Act::Journal(broken.copy(self.dir));
+        let act = Act::Journal(copy);
         self.note_mendable(Ailment::Damaged, file, id, what, act);
         replay.broken.push(broken);
     }

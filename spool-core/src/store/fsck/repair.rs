@@ -44,7 +44,7 @@ pub struct Repair {
 #[derive(Debug)]
 pub(super) enum Act {
     /// The bytes are covered or cut, as a start does it.
-    Journal(Copy),
+    Journal(Option<Copy>),
     /// The pair goes, as a start does it.
     Shelf(Option<Copy>),
     /// The file is taken away.
@@ -73,15 +73,16 @@ pub(super) struct Plan {
 impl Act {
     const fn copy(&self) -> Option<&Copy> {
         match self {
-            Self::Journal(copy) | Self::Rewrite { copy, .. } => Some(copy),
-            Self::Shelf(copy) | Self::Unlink { copy, .. } => copy.as_ref(),
+            Self::Rewrite { copy, .. } => Some(copy),
+            Self::Journal(copy) | Self::Shelf(copy) | Self::Unlink { copy, .. } => copy.as_ref(),
             Self::Rename { .. } => None,
         }
     }
 
     fn done(&self) -> String {
         match self {
-            Self::Journal(_) => "set aside".to_owned(),
+            Self::Journal(Some(_)) => "set aside".to_owned(),
+            Self::Journal(None) => "noted; nothing is there to be set aside".to_owned(),
             Self::Shelf(_) => "taken off the shelf".to_owned(),
             Self::Unlink { .. } => "taken away".to_owned(),
             Self::Rename { to, .. } => {

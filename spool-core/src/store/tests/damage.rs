@@ -4,18 +4,23 @@ use super::frame::{self, Header};
 use super::*;
 use std::collections::BTreeSet;
 
-fn segment_path(seq: u32) -> PathBuf {
+pub(super) fn segment_path(seq: u32) -> PathBuf {
     Path::new(DIR).join(format!("journal/{seq:010}.log"))
 }
 
 /// Where each frame of the first segment begins, as its lengths tell.
 pub(super) fn frames(fs: &SimFs) -> Vec<(usize, usize)> {
-    let bytes = fs.read(&segment_path(1)).unwrap();
+    frames_of(fs, 1)
+}
+
+/// Where each frame of a segment begins, as its lengths tell.
+pub(super) fn frames_of(fs: &SimFs, seq: u32) -> Vec<(usize, usize)> {
+    let bytes = fs.read(&segment_path(seq)).unwrap();
     let mut at = segment::HEADER;
     let mut all = Vec::new();
     while bytes.get(at).is_some_and(|byte| *byte != 0) {
         let place = Place {
-            seq: Seq::MIN,
+            seq: Seq::new(seq).unwrap(),
             offset: at as u32,
         };
         let header = Header::decode(bytes[at..].first_chunk().unwrap(), place, None).unwrap();

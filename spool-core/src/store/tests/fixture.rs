@@ -2,6 +2,7 @@
 //! `tests/fixtures/NAME.json` says what was written to it; `examples/fixture` made both, once for each format.
 
 use super::scan::{Item, Scan};
+use super::segment::{End, Found};
 use super::*;
 use crate::store::fs::RealFs;
 use serde_json::Value;
@@ -33,6 +34,20 @@ fn shown(listed: &Value, message: &Message, body: &[u8]) -> Value {
     assert_eq!(body, line.repeat(times).as_bytes(), "{}", message.id);
     assert_eq!(message.body_size, body.len() as u64);
     listing::describe(message, line, times)
+}
+
+/// What each segment says of its end.
+fn ends(dir: &Path) -> Vec<End> {
+    let journal = dir.join("journal");
+    let seqs = super::super::replay::segments(&RealFs, &journal).unwrap();
+    let end = |seq| {
+        let bytes = std::fs::read(segment::path(&journal, seq)).unwrap();
+        let Found::Own { end, .. } = segment::decode_header(&bytes[..segment::HEADER], seq) else {
+            panic!("{seq} has no header");
+        };
+        end
+    };
+    seqs.into_iter().map(end).collect()
 }
 
 /// What kinds of frames stand in the journal.
@@ -76,6 +91,7 @@ fn a_spool_of_format_1_is_read_whole() {
     copy(&fixtures().join("format-1"), &dir);
     let all = ["Add", "Finish", "Hole", "Mark", "Move", "Note", "State"];
     assert_eq!(kinds(&dir).into_keys().collect::<Vec<_>>(), all);
+    assert_eq!(ends(&dir), [End::Untold; 3], "its program did not tell them");
     let listing = std::fs::read(fixtures().join("format-1.json")).unwrap();
     let listing: Value = serde_json::from_slice(&listing).unwrap();
     let listed: BTreeMap<MessageId, &Value> = listing["messages"]
@@ -119,6 +135,7 @@ fn a_spool_of_format_1_is_read_whole() {
             recovery.keys.into_iter().map(|key| (key.key, key.ids)).collect();
         assert_eq!(serde_json::to_value(keys).unwrap(), listing["keys"]);
     }
+    assert_eq!(ends(&dir), [End::Untold; 3]);
     let checkup = checkup(&dir, Timestamp(1), false, &mut || {}).unwrap();
     assert_eq!(
         (checkup.whole, checkup.shelved, checkup.findings),

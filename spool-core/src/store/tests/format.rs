@@ -3,6 +3,7 @@
 use super::frame::{self, Header, Kind};
 use super::record::{AddRecord, FinishRecord, MarkRecord, NoteRecord, NotedEvent, StateRecord};
 use super::scan::{Item, Scan};
+use super::segment::End;
 use super::*;
 use crate::attempt::RefusedRecipient;
 use crate::envelope::{BodyKind, MailParameters, Notify, Ret};
@@ -206,11 +207,11 @@ fn golden_bytes() {
         events: vec![],
         ..moved
     });
+    let header = |end| hex(&segment::encode_header(Seq::MIN, SALT, end));
     let all = [
-        (
-            "segment",
-            (hex(&segment::encode_header(Seq::MIN, SALT)), String::new()),
-        ),
+        ("segment", (header(End::Open), String::new())),
+        ("segment, sealed", (header(End::At(1234)), String::new())),
+        ("segment, end untold", (header(End::Untold), String::new())),
         ("add", encoded(&simple_add())),
         ("add, rich", encoded(&rich_add())),
         ("mark", encoded(&begin(1, 6))),
@@ -241,7 +242,7 @@ fn the_documentation_shows_the_golden_bytes() {
         .collect();
     for line in include_str!("golden.txt").lines() {
         let (name, hex) = line.split_once(": ").unwrap();
-        if ["segment", "mark", "finish", "note", "hole"].contains(&name) {
+        if ["segment", "segment, sealed", "mark", "finish", "note", "hole"].contains(&name) {
             let hex: String = hex.split_whitespace().collect();
             assert!(page.contains(&hex), "{name}: {hex}");
         }
@@ -262,9 +263,15 @@ fn golden_bytes_are_read() {
             (0..hex.len()).step_by(2).map(pair).collect()
         };
         let (header, payload) = (bytes(header), bytes(payload));
-        if name == "segment" {
+        let end = match name {
+            "segment" => Some(End::Open),
+            "segment, sealed" => Some(End::At(1234)),
+            "segment, end untold" => Some(End::Untold),
+            _ => None,
+        };
+        if let Some(end) = end {
             let found = segment::decode_header(&header, Seq::MIN);
-            assert_eq!(found, segment::Found::Salt(SALT));
+            assert_eq!(found, segment::Found::Own { salt: SALT, end });
             continue;
         }
         let header = Header::decode(header.first_chunk().unwrap(), place(32), Some(SALT)).unwrap();

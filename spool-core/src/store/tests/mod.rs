@@ -4,6 +4,7 @@ mod compaction;
 mod crash;
 mod damage;
 mod destinations;
+mod ends;
 mod faults;
 mod fixture;
 mod flips;

@@ -9,6 +9,7 @@ mod scenario;
 mod world;
 
 use super::fs::{Loss, OpKind};
+use super::segment::{End, Found};
 use super::*;
 use player::{First, play, try_open};
 use scenario::{Dice, Scenario};
@@ -63,6 +64,16 @@ struct Tally {
     in_recovery: usize,
 }
 
+/// Whether a file is a segment whose header says where it ends.
+fn is_sealed(fs: &SimFs, file: &str) -> bool {
+    let path = Path::new(DIR).join(file);
+    let seq = path
+        .file_name()
+        .and_then(|name| segment::parse_name(name.to_str()?));
+    let header = |seq| Some(segment::decode_header(&fs.read(&path)?, seq));
+    matches!(seq.and_then(header), Some(Found::Own { end: End::At(_), .. }))
+}
+
 /// One crash state: recovers a copy of it in one of two ways, twice, and looks whether it holds what was answered.
 fn verify(
     crashed: &SimFs,
@@ -74,11 +85,20 @@ fn verify(
     let copy = crashed.after_power_cut(Loss::Nothing);
     let arc = || -> Arc<dyn Fs> { Arc::new(copy.clone()) };
     let outside = count_from_disk_on(arc(), Path::new(DIR));
+    let mut mended: Vec<String> = Vec::new();
     if by_repair && outside.is_ok() {
-        checkup_on(arc(), Path::new(DIR), Timestamp(6000), true, &mut || {})
+        let checkup = checkup_on(arc(), Path::new(DIR), Timestamp(6000), true, &mut || {})
             .unwrap_or_else(|error| panic!("{context}: {error}"));
+        mended.extend(checkup.findings.into_iter().map(|finding| finding.file));
     }
     let (store, recovery) = try_open(&copy, options).unwrap_or_else(|error| panic!("{context}: {error}"));
+    mended.extend(recovery.damage.iter().map(|damage| damage.file.clone()));
+    for file in mended {
+        assert!(
+            !is_sealed(crashed, &file),
+            "{context}: a power cut takes nothing from {file}"
+        );
+    }
     let found = look(&store, &recovery, context);
     tracker.check_world(&found, context);
     tracker.check_logs(&store, &recovery, context);

@@ -1,5 +1,6 @@
 //! What can be wrong with a spool, on the sample that has everything in it.
 
+use super::super::damage::{frames_of, segment_path};
 use super::super::sample::path;
 use super::super::*;
 
@@ -12,6 +13,12 @@ fn spoil(fs: &SimFs, path: &Path, needle: &[u8]) {
     let at = bytes.windows(needle.len()).position(|window| window == needle);
     bytes[at.unwrap()] ^= 1;
     fs.plant(path, &bytes);
+}
+
+fn lose(fs: &SimFs, seq: u32, how: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs.read(&segment_path(seq)).unwrap();
+    how(&mut bytes);
+    fs.plant(&segment_path(seq), &bytes);
 }
 
 pub(super) fn rename(fs: &SimFs, from: &str, to: &str) {
@@ -66,6 +73,63 @@ pub(super) const CASES: &[Case] = &[
         },
         ailment: Ailment::Torn,
         file: "journal/0000000003.log",
+        mended: true,
+        lost: &[],
+    },
+    Case {
+        name: "zeros in the place of the last frame of a segment that is over",
+        spoil: |fs| {
+            let (at, _) = *frames_of(fs, 1).last().unwrap();
+            lose(fs, 1, |bytes| bytes[at..].fill(0));
+        },
+        ailment: Ailment::Damaged,
+        file: "journal/0000000001.log",
+        mended: true,
+        lost: &[],
+    },
+    Case {
+        name: "a segment cut off behind its first frame",
+        spoil: |fs| {
+            let (at, _) = frames_of(fs, 1)[1];
+            lose(fs, 1, |bytes| bytes.truncate(at));
+        },
+        ailment: Ailment::Damaged,
+        file: "journal/0000000001.log",
+        mended: true,
+        lost: &[3],
+    },
+    Case {
+        name: "a segment cut off in the middle of a frame",
+        spoil: |fs| {
+            let (at, _) = frames_of(fs, 1)[1];
+            lose(fs, 1, |bytes| bytes.truncate(at + 50));
+        },
+        ailment: Ailment::Damaged,
+        file: "journal/0000000001.log",
+        mended: true,
+        lost: &[3],
+    },
+    Case {
+        name: "a segment of which nothing is left",
+        spoil: |fs| lose(fs, 1, Vec::clear),
+        ailment: Ailment::Damaged,
+        file: "journal/0000000001.log",
+        mended: true,
+        lost: &[1, 3],
+    },
+    Case {
+        name: "a segment that is all zeros",
+        spoil: |fs| lose(fs, 1, |bytes| bytes.fill(0)),
+        ailment: Ailment::Damaged,
+        file: "journal/0000000001.log",
+        mended: true,
+        lost: &[1, 3],
+    },
+    Case {
+        name: "bytes behind the end of a segment that is over",
+        spoil: |fs| lose(fs, 2, |bytes| bytes.extend_from_slice(b"nobody's")),
+        ailment: Ailment::Damaged,
+        file: "journal/0000000002.log",
         mended: true,
         lost: &[],
     },

@@ -4,8 +4,11 @@
 //! variants by number: a field is never added, moved or removed, and a variant is only ever added at the end, without a new version in
 //! the frame header. The golden bytes in the tests fail when that is forgotten.
 
-use super::change::{Addition, Change, Finish, NewMessage};
-use super::frame::Kind;
+mod written;
+
+pub(super) use written::encode;
+
+use super::change::Addition;
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
 use crate::event::{Event, EventKind};
@@ -14,40 +17,12 @@ use crate::message::{Message, MessageState, Section, Status};
 use crate::next_hop::NextHop;
 use crate::retry::RetryPolicy;
 use crate::summary::EnvelopeSummary;
-use postcard::ser_flavors::Flavor;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Numbers, time and kinds of the events of one change. Without any, all are zero.
-#[derive(Serialize)]
-struct TellingOut<'a> {
-    seq: u64,
-    at: Timestamp,
-    kinds: KindsOut<'a>,
-}
-
-struct KindsOut<'a>(&'a [Event]);
-
-impl Serialize for KindsOut<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|event| &event.kind))
-    }
-}
-
-impl<'a> TellingOut<'a> {
-    fn of(events: &'a [Event]) -> Self {
-        let first = events.first();
-        Self {
-            seq: first.map_or(0, |event| event.seq),
-            at: first.map_or(Timestamp::default(), |event| event.at),
-            kinds: KindsOut(events),
-        }
-    }
-}
-
-/// The same, as it is read.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct Telling {
@@ -56,46 +31,7 @@ pub(super) struct Telling {
     pub(super) kinds: Vec<EventKind>,
 }
 
-/// The payload of an add, as it is written.
-#[derive(Serialize)]
-struct AddOut<'a> {
-    spooled_at: Timestamp,
-    parent: Option<MessageId>,
-    flows: &'a [FlowId],
-    related: &'a [MessageId],
-    key: Option<&'a str>,
-    telling: TellingOut<'a>,
-    messages: MessagesOut<'a>,
-}
-
-struct MessagesOut<'a>(&'a [NewMessage]);
-
-impl Serialize for MessagesOut<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|message| MessageOut {
-            id: message.id,
-            status: message.status,
-            in_flight: message.in_flight,
-            state: message.state.as_deref(),
-            next_hops: &message.section.next_hops,
-            retry: &message.section.retry,
-            envelope: &message.section.envelope,
-        }))
-    }
-}
-
-#[derive(Serialize)]
-struct MessageOut<'a> {
-    id: MessageId,
-    status: Status,
-    in_flight: Option<Timestamp>,
-    state: Option<&'a MessageState>,
-    next_hops: &'a [NextHop],
-    retry: &'a RetryPolicy,
-    envelope: &'a Envelope,
-}
-
-/// The payload of an add, as it is read.
+/// The payload of an add.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
 pub(super) struct AddRecord {
@@ -122,14 +58,6 @@ pub(super) struct MessageRecord {
     pub(super) envelope: Envelope,
 }
 
-#[derive(Serialize)]
-struct MarkOut<'a> {
-    id: MessageId,
-    status: Status,
-    in_flight: Option<Timestamp>,
-    telling: TellingOut<'a>,
-}
-
 /// The payload of a mark.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
@@ -151,13 +79,6 @@ impl MarkRecord {
     }
 }
 
-#[derive(Serialize)]
-struct StateOut<'a> {
-    id: MessageId,
-    state: &'a MessageState,
-    telling: TellingOut<'a>,
-}
-
 /// The payload of a state.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
@@ -165,13 +86,6 @@ pub(super) struct StateRecord {
     pub(super) id: MessageId,
     pub(super) state: MessageState,
     pub(super) telling: Telling,
-}
-
-#[derive(Serialize)]
-struct FinishOut<'a> {
-    id: MessageId,
-    how: How,
-    telling: TellingOut<'a>,
 }
 
 /// The payload of a finish.
@@ -244,110 +158,6 @@ impl NotedEvent {
             envelope,
             kind,
         }
-    }
-}
-
-/// Appends the payload of `change` to `buffer`; gives its kind. An error is a value postcard cannot write; there is
-/// none among these types.
-pub(super) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, postcard::Error> {
-    let telling = TellingOut::of(change.events());
-    match change {
-        Change::Add(addition) | Change::Move(addition) => {
-            let record = AddOut {
-                spooled_at: addition.spooled_at,
-                parent: addition.parent,
-                flows: &addition.flows,
-                related: &addition.related,
-                key: addition.key.as_deref(),
-                telling,
-                messages: MessagesOut(&addition.messages),
-            };
-            append(&record, buffer)?;
-            Ok(match change {
-                Change::Move(_) => Kind::Move,
-                Change::Add(_)
-                | Change::Mark { .. }
-                | Change::State { .. }
-                | Change::Finish { .. }
-                | Change::Note { .. } => Kind::Add,
-            })
-        }
-        Change::Mark {
-            id,
-            status,
-            in_flight,
-            ..
-        } => {
-            let (id, status, in_flight) = (*id, *status, *in_flight);
-            append(
-                &MarkOut {
-                    id,
-                    status,
-                    in_flight,
-                    telling,
-                },
-                buffer,
-            )?;
-            Ok(Kind::Mark)
-        }
-        Change::State { id, state, .. } => {
-            append(
-                &StateOut {
-                    id: *id,
-                    state,
-                    telling,
-                },
-                buffer,
-            )?;
-            Ok(Kind::State)
-        }
-        Change::Finish { id, how, .. } => {
-            let how = match how {
-                Finish::Delivered => How::Delivered,
-                Finish::Removed => How::Removed,
-            };
-            append(
-                &FinishOut {
-                    id: *id,
-                    how,
-                    telling,
-                },
-                buffer,
-            )?;
-            Ok(Kind::Finish)
-        }
-        Change::Note { events } => {
-            let events = events.iter().map(NotedEvent::of).collect();
-            append(&NoteRecord { events }, buffer)?;
-            Ok(Kind::Note)
-        }
-    }
-}
-
-fn append<T: Serialize>(record: &T, buffer: &mut Vec<u8>) -> Result<(), postcard::Error> {
-    postcard::serialize_with_flavor(record, End(buffer))
-}
-
-/// Writes at the end of a buffer, without the way through [`std::io::Write`] that `postcard::to_io` takes for each byte.
-struct End<'a>(&'a mut Vec<u8>);
-
-impl Flavor for End<'_> {
-    type Output = ();
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> Result<(), postcard::Error> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> Result<(), postcard::Error> {
-        Ok(())
     }
 }
 

@@ -1,0 +1,83 @@
+//! The live messages of a replay. A message costs 48 bytes beside its place in the index.
+
+use super::super::Recovered;
+use super::super::index::IdHasher;
+use crate::clock::Timestamp;
+use crate::id::MessageId;
+use crate::message::Status;
+use crate::next_hop::NextHop;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a message that is never given up expires.
+pub(super) const NEVER: Timestamp = Timestamp(i64::MAX);
+
+/// What a queue needs to know of a live message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Live {
+    /// Of a frozen message, without meaning.
+    pub(super) due: Timestamp,
+    pub(super) frozen: bool,
+    /// Seconds of the retry interval it waits for, rounded up.
+    pub(super) wait: Option<NonZeroU32>,
+    pub(super) spooled_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    /// Which of the lists of next hops.
+    pub(super) hops: u32,
+    pub(super) body_size: u32,
+}
+
+/// Something about messages.
+pub(super) type Ids<T> = HashMap<MessageId, T, BuildHasherDefault<IdHasher>>;
+
+impl Live {
+    fn status(&self) -> Status {
+        match self.frozen {
+            true => Status::Frozen,
+            false => Status::SendAt(self.due),
+        }
+    }
+
+    pub(super) fn set(&mut self, status: Status, wait: Option<Duration>) {
+        let seconds = |wait: Duration| NonZeroU32::new(u32::try_from(wait.as_millis().div_ceil(1000)).ok()?);
+        self.wait = wait.and_then(seconds);
+        self.frozen = status == Status::Frozen;
+        if let Status::SendAt(due) = status {
+            self.due = due;
+        }
+    }
+}
+
+/// The live messages of a replay, in the order of their ids.
+#[derive(Debug)]
+pub(in crate::store) struct Messages {
+    pub(super) all: std::vec::IntoIter<(MessageId, Live)>,
+    pub(super) in_flight: Ids<Timestamp>,
+    pub(super) hops: Vec<Arc<[NextHop]>>,
+}
+
+impl Iterator for Messages {
+    type Item = Recovered;
+
+    fn next(&mut self) -> Option<Recovered> {
+        let (id, live) = self.all.next()?;
+        let hops = usize::try_from(live.hops)
+            .ok()
+            .and_then(|hops| self.hops.get(hops));
+        Some(Recovered {
+            id,
+            status: live.status(),
+            in_flight: self.in_flight.get(&id).copied(),
+            spooled_at: live.spooled_at,
+            expires_at: Some(live.expires_at).filter(|at| *at != NEVER),
+            next_hops: hops.map_or_else(|| [].into(), Arc::clone),
+            wait: live
+                .wait
+                .map(|seconds| Duration::from_secs(u64::from(seconds.get()))),
+            body_size: u64::from(live.body_size),
+        })
+    }
+}

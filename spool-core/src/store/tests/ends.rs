@@ -1,0 +1,410 @@
+//! What is missing at the end of a segment that is over is noticed by whoever reads it, and told once; and nothing else is
+//! taken for it.
+
+use super::damage::{frames_of, segment_path};
+use super::fs::{Loss, OpKind};
+use super::segment::{End, Found, HEADER};
+use super::*;
+use std::io::ErrorKind;
+
+fn mail(number: u128) -> Vec<u8> {
+    text(number as u8, 12_000)
+}
+
+fn plant(fs: &SimFs, seq: u32, bytes: &[u8]) {
+    fs.plant(&segment_path(seq), bytes);
+}
+
+fn end(fs: &SimFs, seq: u32) -> End {
+    let bytes = fs.read(&segment_path(seq)).unwrap();
+    let Found::Own { end, .. } = segment::decode_header(&bytes[..HEADER], Seq::new(seq).unwrap()) else {
+        panic!("segment {seq} has no header");
+    };
+    end
+}
+
+/// Two segments that are over, with five messages each, and a head with two.
+fn sample() -> (SimFs, Store) {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    for number in 1..=12 {
+        all_ok(&store.commit(&mut [add(&[number], mail(number))]));
+        store.maintain();
+    }
+    (fs, store)
+}
+
+fn ids(recovery: &Recovery) -> Vec<u128> {
+    recovery.messages.iter().map(|m| m.id.as_u128()).collect()
+}
+
+fn pass(store: &Store) -> Vec<Finding> {
+    let mut news = Vec::new();
+    for _ in 0..1000 {
+        let step = store.scrub(100_000);
+        news.extend(step.news);
+        if step.pass_over {
+            return news;
+        }
+    }
+    panic!("a pass has no end");
+}
+
+fn check(fs: &SimFs, repair: bool) -> Checkup {
+    let fs = Arc::new(fs.clone());
+    checkup_on(fs, Path::new(DIR), Timestamp(10), repair, &mut || {}).unwrap()
+}
+
+/// A way to lose the end of a file from a byte on.
+type Lose = fn(&mut Vec<u8>, usize);
+
+const WAYS: [(&str, Lose); 3] = [
+    ("zeros", |bytes, at| bytes[at..].fill(0)),
+    ("cut", |bytes, at| bytes.truncate(at)),
+    ("cut, with zeros before", |bytes, at| {
+        bytes[at..].fill(0);
+        bytes.truncate(at + 20);
+    }),
+];
+
+/// Every frame's edge of the two segments that are over: before the header and after it, too.
+fn edges(fs: &SimFs) -> Vec<(u32, usize, Vec<u128>)> {
+    let mut all = Vec::new();
+    for (seq, first) in [(1, 1), (2, 6)] {
+        let frames = frames_of(fs, seq);
+        assert_eq!(frames.len(), 5);
+        let lost = |nth: usize| (first + nth as u128..first + 5).collect::<Vec<_>>();
+        all.push((seq, 0, lost(0)));
+        all.extend(
+            frames
+                .iter()
+                .enumerate()
+                .map(|(nth, (at, _))| (seq, *at, lost(nth))),
+        );
+    }
+    all
+}
+
+#[test]
+fn a_segment_says_where_it_ends_once_nothing_more_comes() {
+    let (fs, store) = sample();
+    for seq in [1, 2] {
+        let (at, length) = *frames_of(&fs, seq).last().unwrap();
+        assert_eq!(end(&fs, seq), End::At((at + length) as u32));
+        let size = fs.read(&segment_path(seq)).unwrap().len();
+        assert_eq!(size, at + length);
+    }
+    assert_eq!(end(&fs, 3), End::Open);
+    drop(store);
+    // A start writes nothing more to what it finds.
+    drop(open(&fs));
+    let (at, length) = *frames_of(&fs, 3).last().unwrap();
+    assert_eq!(end(&fs, 3), End::At((at + length) as u32));
+    // Nor does one that has found nothing new write it once more.
+    let bytes = fs.read(&segment_path(3)).unwrap();
+    drop(open(&fs));
+    assert_eq!(fs.read(&segment_path(3)).unwrap(), bytes);
+}
+
+#[test]
+fn what_is_missing_at_the_end_is_told_by_a_start_a_checkup_a_scrub_and_a_look() {
+    let (whole, store) = sample();
+    drop(store);
+    for (seq, at, lost) in edges(&whole) {
+        for (name, lose) in WAYS {
+            let context = format!("{name}, segment {seq} from {at} on");
+            let fs = whole.after_power_cut(Loss::Nothing);
+            let mut bytes = fs.read(&segment_path(seq)).unwrap();
+            let size = bytes.len();
+            // The scrub is of a store that runs meanwhile.
+            let (store, recovery) = open(&fs);
+            assert!(recovery.damage.is_empty(), "{context}");
+            lose(&mut bytes, at);
+            plant(&fs, seq, &bytes);
+            let file = format!("journal/{seq:010}.log");
+            let news = pass(&store);
+            assert_eq!(news.len(), 1, "{context}: {news:?}");
+            assert_eq!((news[0].ailment, &news[0].file), (Ailment::Damaged, &file));
+            assert!(
+                lost.iter()
+                    .all(|number| news[0].what.contains(&id(*number).to_string()))
+            );
+            assert!(pass(&store).is_empty(), "{context}: it is known now");
+            drop(store);
+
+            let outside = mail_from_disk_on(Arc::new(fs.clone()), &mut |_, _| {});
+            assert_eq!(outside, 1, "{context}");
+
+            let found = check(&fs, false);
+            assert_eq!(found.findings.len(), 1, "{context}: {found:?}");
+            let finding = &found.findings[0];
+            assert_eq!(
+                (finding.ailment, &finding.file),
+                (Ailment::Damaged, &file),
+                "{context}"
+            );
+            assert!(finding.mendable, "{context}");
+
+            let mended = fs.after_power_cut(Loss::Nothing);
+            assert_eq!(check(&mended, true).repairs.len(), 1, "{context}");
+            assert!(check(&mended, false).findings.is_empty(), "{context}");
+            for (fs, damaged) in [(&mended, 0), (&fs, 1), (&fs, 0)] {
+                let (store, recovery) = open(fs);
+                assert_eq!(recovery.damage.len(), damaged, "{context}: {:?}", recovery.damage);
+                assert_eq!(recovery.torn_bytes, 0, "{context}");
+                for damage in &recovery.damage {
+                    assert_eq!((&damage.file, damage.offset), (&file, at as u64), "{context}");
+                    if at > 0 {
+                        assert_eq!(damage.length, (size - at) as u64, "{context}");
+                    }
+                }
+                let left: Vec<u128> = (1..=12).filter(|number| !lost.contains(number)).collect();
+                assert_eq!(ids(&recovery), left, "{context}");
+                for number in left {
+                    assert_eq!(store.body(id(number)).unwrap(), mail(number), "{context}");
+                }
+            }
+            assert!(check(&fs, false).findings.is_empty(), "{context}");
+        }
+    }
+}
+
+/// The number of damaged places.
+fn mail_from_disk_on(fs: Arc<SimFs>, each: &mut dyn FnMut(Message, ReadBody<'_>)) -> usize {
+    super::offline::mail_from_disk_on(fs, Path::new(DIR), each).unwrap()
+}
+
+#[test]
+fn what_is_left_of_a_last_frame_is_kept() {
+    let (fs, store) = sample();
+    drop(store);
+    let (at, length) = *frames_of(&fs, 1).last().unwrap();
+    let bytes = fs.read(&segment_path(1)).unwrap();
+    // A cut in its text, and zeros from its record on: in an older segment a text is not looked at before it is read.
+    for (left, zeros) in [(5000, false), (frame::HEADER + 3, true)] {
+        let fs = fs.after_power_cut(Loss::Nothing);
+        let mut spoilt = bytes[..at + left].to_vec();
+        if zeros {
+            spoilt.resize(bytes.len(), 0);
+        }
+        plant(&fs, 1, &spoilt);
+        let (_store, recovery) = open(&fs);
+        let [damage] = recovery.damage.as_slice() else {
+            panic!("{:?}", recovery.damage);
+        };
+        assert_eq!((damage.offset, damage.length), (at as u64, length as u64));
+        let kept = fs.read(&Path::new(DIR).join(&damage.kept_as)).unwrap();
+        assert_eq!(kept, &bytes[at..at + left]);
+        assert_eq!(ids(&recovery), [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]);
+    }
+}
+
+#[test]
+fn the_newest_segment_is_torn_before_a_start_has_sealed_it_and_damaged_after() {
+    let (fs, store) = sample();
+    drop(store);
+    let (at, length) = *frames_of(&fs, 3).last().unwrap();
+    for sealed in [false, true] {
+        let fs = fs.after_power_cut(Loss::Nothing);
+        if sealed {
+            drop(open(&fs));
+        }
+        let mut bytes = fs.read(&segment_path(3)).unwrap();
+        bytes[at + length - 1] ^= 1;
+        plant(&fs, 3, &bytes);
+        let (_store, recovery) = open(&fs);
+        assert_eq!(ids(&recovery), (1..=11).collect::<Vec<_>>());
+        match recovery.damage.as_slice() {
+            [] => assert!(!sealed && recovery.torn_bytes == length as u64),
+            [damage] => assert!(sealed && recovery.torn_bytes == 0 && damage.length == length as u64),
+            more => panic!("{more:?}"),
+        }
+    }
+}
+
+#[test]
+fn bytes_behind_the_end_are_damage_and_nobodys_write() {
+    let (fs, store) = sample();
+    drop(store);
+    drop(open(&fs));
+    for seq in 1..=3 {
+        let fs = fs.after_power_cut(Loss::Nothing);
+        let mut bytes = fs.read(&segment_path(seq)).unwrap();
+        let size = bytes.len();
+        bytes.extend_from_slice(b"what nobody wrote");
+        plant(&fs, seq, &bytes);
+        let (_, recovery) = open(&fs);
+        let [damage] = recovery.damage.as_slice() else {
+            panic!("{:?}", recovery.damage);
+        };
+        assert_eq!((damage.offset, damage.length), (size as u64, 17));
+        assert_eq!((recovery.torn_bytes, recovery.messages.len()), (0, 12));
+        assert_eq!(fs.read(&segment_path(seq)).unwrap().len(), size);
+        assert!(check(&fs, false).findings.is_empty());
+    }
+}
+
+#[test]
+fn the_end_is_known_when_the_segments_after_it_are_gone_or_damaged() {
+    let (fs, store) = sample();
+    // All of the second segment was delivered.
+    all_ok(&store.commit(&mut (6..=10).map(finish).collect::<Vec<_>>()));
+    store.maintain();
+    assert_eq!(fs.read(&segment_path(2)), None);
+    drop(store);
+    let (at, _) = *frames_of(&fs, 1).last().unwrap();
+    for damaged in [false, true] {
+        let fs = fs.after_power_cut(Loss::Nothing);
+        let mut bytes = fs.read(&segment_path(1)).unwrap();
+        bytes[at..].fill(0);
+        plant(&fs, 1, &bytes);
+        if damaged {
+            let mut bytes = fs.read(&segment_path(3)).unwrap();
+            bytes[..HEADER].fill(0xee);
+            plant(&fs, 3, &bytes);
+        }
+        let (_store, recovery) = open(&fs);
+        assert_eq!(ids(&recovery), [1, 2, 3, 4, 11, 12]);
+        assert_eq!(recovery.damage.len(), 1 + usize::from(damaged));
+    }
+}
+
+#[test]
+fn the_end_goes_with_the_file_when_its_name_is_wrong() {
+    let (fs, store) = sample();
+    drop(store);
+    let (at, _) = *frames_of(&fs, 1).last().unwrap();
+    let mut bytes = fs.read(&segment_path(1)).unwrap();
+    bytes.truncate(at);
+    plant(&fs, 1, &bytes);
+    fs.rename(&segment_path(1), &segment_path(9)).unwrap();
+    let mended = check(&fs, true);
+    let kinds: Vec<_> = mended.repairs.iter().map(|repair| repair.ailment).collect();
+    assert_eq!(kinds, [Ailment::Mismatched, Ailment::Damaged]);
+    assert!(check(&fs, false).findings.is_empty());
+    assert_eq!(ids(&open(&fs).1), [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]);
+}
+
+#[test]
+fn segments_that_an_older_program_wrote_are_read_as_before() {
+    let (whole, store) = sample();
+    drop(store);
+    for seq in 1..=3 {
+        let mut bytes = whole.read(&segment_path(seq)).unwrap();
+        let number = Seq::new(seq).unwrap();
+        let Found::Own { salt, .. } = segment::decode_header(&bytes[..HEADER], number) else {
+            panic!("no header");
+        };
+        bytes[..HEADER].copy_from_slice(&segment::encode_header(number, salt, End::Untold));
+        plant(&whole, seq, &bytes);
+    }
+    for (seq, at, lost) in edges(&whole) {
+        for (name, lose) in WAYS {
+            let fs = whole.after_power_cut(Loss::Nothing);
+            let mut bytes = fs.read(&segment_path(seq)).unwrap();
+            lose(&mut bytes, at);
+            plant(&fs, seq, &bytes);
+            assert!(check(&fs, false).findings.is_empty(), "{name}, {seq} at {at}");
+            let (store, recovery) = open(&fs);
+            assert!(recovery.damage.is_empty(), "{name}, {seq} at {at}: {recovery:?}");
+            assert_eq!(recovery.messages.len(), 12 - lost.len());
+            all_ok(&store.commit(&mut [add(&[99], "x\r\n")]));
+            drop(store);
+            assert!(open(&fs).1.damage.is_empty());
+            // What is written from now on tells its end.
+            assert_eq!((end(&fs, 3 - seq), end(&fs, 3)), (End::Untold, End::Untold));
+            assert!(matches!(end(&fs, 4), End::At(_)));
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_a_process_did_not_come_to_write_is_whole() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    all_ok(&store.commit(&mut [add(&[1], "one\r\n")]));
+    drop(store);
+    // As a power cut leaves it after the name and before the first byte.
+    let empty = vec![0; usize::try_from(MIN_SEGMENT).unwrap()];
+    for bytes in [&empty[..], &[]] {
+        let fs = fs.after_power_cut(Loss::Nothing);
+        plant(&fs, 2, bytes);
+        assert!(check(&fs, false).findings.is_empty());
+        let (store, _) = Store::begin(Arc::new(fs.clone()), Path::new(DIR), &options()).unwrap();
+        assert_eq!(end(&fs, 2), End::At(HEADER as u32));
+        // It goes on before all is loaded, and ends there.
+        all_ok(&store.commit(&mut [add(&[2], "two\r\n")]));
+        drop(store);
+        assert!(check(&fs, false).findings.is_empty());
+        let (_store, recovery) = open(&fs);
+        assert_eq!((ids(&recovery), recovery.damage.len()), (vec![1, 2], 0));
+        assert_eq!(fs.read(&segment_path(2)), None, "nothing in it is needed");
+    }
+}
+
+#[test]
+fn a_power_cut_in_a_start_leaves_no_end_before_which_something_is_missing() {
+    // A process is killed between its last write and the sync of it; the next start takes what memory shows.
+    let killed = || {
+        let (fs, store) = sample();
+        fs.cut_after(fs.operations().len() + 1);
+        assert!(store.commit(&mut [add(&[13], mail(13))])[0].is_err());
+        fs.cut_after(usize::MAX);
+        fs
+    };
+    let whole = killed();
+    let before = whole.operations().len();
+    drop(open(&whole));
+    let (mut sealed, mut torn) = (0, 0);
+    for cut in before..=whole.operations().len() {
+        for seed in 0..30 {
+            let fs = killed();
+            fs.cut_after(cut);
+            drop(try_open(&fs));
+            let fs = fs.after_power_cut(Loss::Torn(seed));
+            let is_sealed = matches!(end(&fs, 3), End::At(_));
+            let (_store, recovery) = open(&fs);
+            let context = format!("cut after {cut}, {seed}: {recovery:?}");
+            assert!(recovery.damage.is_empty(), "{context}");
+            let messages = recovery.messages.len();
+            assert!(messages == 13 || messages == 12 && !is_sealed, "{context}");
+            sealed += usize::from(is_sealed);
+            torn += usize::from(recovery.torn_bytes > 0);
+        }
+    }
+    assert!(sealed > 0 && torn > 0, "{sealed}, {torn}");
+}
+
+#[test]
+fn a_segment_whose_end_cannot_be_written_fails_the_store_and_loses_nothing() {
+    let mut failed = 0;
+    for kind in [OpKind::Write, OpKind::Sync] {
+        for nth in 0..5 {
+            let fs = SimFs::new();
+            let (store, _) = open(&fs);
+            for number in 1..=5 {
+                all_ok(&store.commit(&mut [add(&[number], mail(number))]));
+            }
+            store.maintain();
+            fs.fail(kind, nth, ErrorKind::Other);
+            let done = store.commit(&mut [add(&[6], mail(6))]).remove(0);
+            fs.fail(kind, usize::MAX, ErrorKind::Other);
+            failed += usize::from(done.is_err());
+            assert!(done.is_ok() || matches!(store.admit(1), Err(StoreError::Failed(_))));
+            let count = 5 + u128::from(done.is_ok());
+            drop(store);
+            for loss in [Loss::Everything, Loss::Nothing, Loss::Torn(nth as u64)] {
+                let (store, recovery) = open(&fs.after_power_cut(loss));
+                assert!(
+                    recovery.damage.is_empty(),
+                    "{kind:?} {nth} {loss:?}: {recovery:?}"
+                );
+                for number in 1..=count {
+                    assert_eq!(store.body(id(number)).unwrap(), mail(number));
+                }
+            }
+        }
+    }
+    // Of the end of the old segment, and of the beginning of the new one.
+    assert_eq!(failed, 4);
+}
