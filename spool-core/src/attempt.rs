@@ -64,7 +64,7 @@ pub struct RefusedRecipient {
     pub reply: Reply,
 }
 
-/// How an attempt ended.
+/// How an attempt ended. A new variant goes to the end: on disk each is known by its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -85,12 +85,6 @@ pub enum AttemptResult {
         /// One line for each next hop that was tried.
         error: String,
     },
-    /// Nothing was tried, for want of something on this side. It is no attempt: it is in no record and takes no interval, and the message
-    /// waits a moment at the head of its line.
-    NotBegun {
-        /// For want of what, in one line.
-        reason: String,
-    },
     /// The session broke off: timeout, reset, nonsense.
     Broken {
         /// Where.
@@ -106,6 +100,12 @@ pub enum AttemptResult {
     Panicked {
         /// What it said.
         text: String,
+    },
+    /// Nothing was tried, for want of something on this side. It is no attempt: it is in no record and takes no interval, and the message
+    /// waits a moment at the head of its line.
+    NotBegun {
+        /// For want of what, in one line.
+        reason: String,
     },
 }
 
