@@ -259,15 +259,16 @@ fn nobody_is_connected_to_where_dnssec_fails() {
     }
     assert_eq!(place.sink.connections.load(Ordering::Relaxed), 0);
     // All is signed, and by a root that is another's.
-    let elsewhere = Place::new(honest(), "100ms", Some(&place.zones.anchor));
     for (domain, asked) in [
         ("d.signed", "the mail exchangers of d.signed"),
         ("hosted.example", "the mail exchangers of d.signed"),
         ("relayed.example", "mx.signed"),
     ] {
+        // A place for each: the first two are one destination, which is left alone after four attempts.
+        let elsewhere = Place::new(honest(), "100ms", Some(&place.zones.anchor));
         elsewhere.assert_held_back(&format!("b@{domain}"), &failed(asked));
+        assert_eq!(elsewhere.sink.connections.load(Ordering::Relaxed), 0);
     }
-    assert_eq!(elsewhere.sink.connections.load(Ordering::Relaxed), 0);
 }
 
 fn failed(asked: &str) -> String {
