@@ -96,6 +96,30 @@ async fn data_is_said_where_bdat_saves_nothing_or_risks_more() {
     }
 }
 
+/// 98 recipients with ORCPT are more than what is gathered before it is written.
+#[tokio::test]
+async fn octets_come_behind_the_last_command_however_long_the_commands_are() {
+    const TO: usize = 98;
+    let dsn = Say(b"250-peer\r\n250-PIPELINING\r\n250-DSN\r\n250 CHUNKING\r\n");
+    let mut script = vec![HELLO, dsn, OK, OK, GO, TAKEN, OK];
+    script.extend((0..TO).map(|_| OK));
+    script.push(Octets(b"250 ok\r\n"));
+    let (hop, seen) = peer(&[&script]).await;
+    let agent = SmtpAgent::new(config());
+    send(&agent, &hop, &["b@x"], b"first\r\n").await;
+    let to: Vec<String> = (0..TO).map(|n| format!("r{n}@x")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let mut job = job(&[hop], &to, b"MAIL FROM:<evil@x>\r\n");
+    let envelope = Arc::make_mut(&mut job.envelope);
+    for recipient in &mut envelope.recipients {
+        recipient.orcpt = Some(format!("rfc822;{}@x", "+".repeat(240)));
+    }
+    let report = deliver(&agent, job).await;
+    assert_eq!(code(&report.result), 250, "{}", report.result);
+    assert_eq!((seen.count("RCPT"), seen.count("BDAT")), (TO + 1, 1));
+    assert_eq!(seen.bodies.lock().unwrap()[1], b"MAIL FROM:<evil@x>\r\n");
+}
+
 async fn sink(script: &str) -> (NextHop, Arc<SinkCounts>, watch::Sender<bool>) {
     let config = SinkConfig {
         script: format!("ehlo offer CHUNKING\n{script}").parse().unwrap(),
