@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use spool_actors::{Explain, Spool};
-use spool_core::{AttemptReport, AttemptResult, Clock, EventKind, Hold, ShownStatus};
+use spool_core::{AttemptReport, AttemptResult, Clock, EventKind, Hold, RetryPolicy, ShownStatus};
 use std::time::Duration;
 
 fn not_begun() -> AttemptReport {
@@ -69,5 +69,33 @@ async fn freeze_holds_when_an_attempt_did_not_begin() {
     assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
     let details = bench.details(id).await;
     assert!(details.message.state.attempts.is_empty() && details.message.state.in_flight.is_none());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_message_for_which_there_is_never_a_connection_expires() {
+    let mut bench = Bench::new().await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let retry = RetryPolicy {
+        expire_after: Some(Duration::from_secs(3600)),
+        ..minutes(&[5])
+    };
+    let id = bench.add(mail("x").retry(&retry)).await;
+    let answer_at = async |bench: &mut Bench, seconds| {
+        bench.clock.set(START.after(Duration::from_secs(seconds)));
+        let (_, answer) = bench.jobs.next().await;
+        answer.send(not_begun()).unwrap();
+        bench.idle().await
+    };
+    assert!(answer_at(&mut bench, 0).await.is_some());
+    assert!(answer_at(&mut bench, 3599).await.is_some());
+    assert_eq!(answer_at(&mut bench, 3610).await, None);
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    for expected in [EventKind::Spooled, EventKind::Expired, EventKind::Frozen] {
+        assert_eq!(event(&mut events).await, expected);
+    }
+    let state = bench.details(id).await.message.state;
+    assert!(state.attempts.is_empty() && state.in_flight.is_none() && state.remaining.is_empty());
+    assert!(state.failed[0].reason.contains("in use"), "{:?}", state.failed);
     end(bench.spool).await;
 }
