@@ -2,7 +2,10 @@
 
 use crate::support::*;
 use spool_actors::{Explain, Spool};
-use spool_core::{AttemptReport, AttemptResult, Clock, EventKind, Hold, RetryPolicy, ShownStatus};
+use spool_core::{
+    AttemptReport, AttemptResult, Clock, DestinationPolicy, EventKind, Hold, Policies, Rate, RetryPolicy,
+    ShownStatus,
+};
 use std::time::Duration;
 
 fn not_begun() -> AttemptReport {
@@ -102,5 +105,26 @@ async fn a_message_for_which_there_is_never_a_connection_expires() {
     let state = bench.details(id).await.message.state;
     assert!(state.attempts.is_empty() && state.in_flight.is_none() && state.remaining.is_empty());
     assert!(state.failed[0].reason.contains("in use"), "{:?}", state.failed);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_did_not_begin_takes_nothing_from_the_rate() {
+    let mut policy = DestinationPolicy::default();
+    policy.rate = Some(Rate::new(1, Duration::from_secs(3600)).unwrap());
+    let mut bench = Bench::with(|config| config.policies = Policies::new(move |_| policy)).await;
+    for body in ["1", "2"] {
+        bench.add(mail(body)).await;
+    }
+    for pause in [250, 500] {
+        let (_, answer) = bench.jobs.next().await;
+        answer.send(not_begun()).unwrap();
+        let until = bench.after(Duration::from_millis(pause));
+        assert_eq!(bench.idle().await, Some(until));
+        bench.clock.set(until);
+    }
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(accepted()).unwrap();
+    assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(3600))));
     end(bench.spool).await;
 }
