@@ -79,6 +79,11 @@ impl Bucket {
             .saturating_add(self.interval);
     }
 
+    /// One that was taken did not go.
+    pub(super) fn give_back(&mut self) {
+        self.full = self.full.saturating_sub(self.interval);
+    }
+
     /// Lets nothing go before `until`, [`LONGEST_HOLD`] from now at most.
     pub(super) fn hold_until(&mut self, until: Timestamp) {
         let empty = self.interval.saturating_mul(self.burst - 1);

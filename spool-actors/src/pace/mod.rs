@@ -258,6 +258,9 @@ impl Pace {
             }
             Signal::NotBegun { reason } => {
                 self.pause.lengthen(begun.at, now, reason, dice);
+                if let Some(rate) = &mut self.rate {
+                    rate.1.give_back();
+                }
                 self.circuit.forget(serial);
                 return Effect::GoOn;
             }

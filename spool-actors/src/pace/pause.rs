@@ -23,7 +23,8 @@ impl Pause {
     /// A message that had begun at `began` came in vain. Those that had begun before a pause are of its round.
     pub(super) fn lengthen(&mut self, began: Timestamp, now: Timestamp, reason: &str, dice: &dyn Dice) {
         let span = match &self.0 {
-            Some(lasting) if began < lasting.until => return,
+            // Not where the clock was set back since: that pause is of another day, and holds nothing up.
+            Some(lasting) if lasting.since <= now && began < lasting.until => return,
             Some(lasting) => (lasting.span * 2).min(LONGEST),
             None => FIRST,
         };
@@ -71,6 +72,8 @@ mod tests {
         }
         assert_eq!(spans, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
         assert_eq!(pause.until(at(-1)), None, "the clock was set back");
+        pause.lengthen(at(-1), at(-1), "all are in use", &NoDice);
+        assert_eq!(pause.until(at(-1)).map(|(until, _)| until), Some(at(7999)));
         pause.end();
         pause.lengthen(at(now), at(now), "x", &NoDice);
         assert_eq!(pause.until(at(now)).map(|(until, _)| until), Some(at(now + 250)));

@@ -39,20 +39,21 @@ impl Handler<AttemptEnded> for SpoolActor {
 }
 
 impl SpoolActor {
-    /// An attempt that was none: the message is the first in line again, as if it had not begun.
-    fn take_back(&mut self, message: Message, attempt: Attempt) {
-        let id = message.id;
-        tracing::debug!(%id, flow = ?message.flows, "{}", attempt.report.result);
+    /// An attempt that was none: the message is the first in line again, as if it had not begun. One whose time is over is given up.
+    fn take_back(&mut self, mut message: Message, attempt: Attempt) {
+        let (id, now) = (message.id, self.now());
+        let result = attempt.report.result;
+        tracing::debug!(%id, flow = ?message.flows, "{result}");
+        message.state.in_flight = None;
         if self.queue.wants_freeze(id) || message.state.status == Status::Frozen {
-            let mut before = message.state.clone();
-            before.in_flight = None;
-            let until = self.now();
-            let message = Message {
-                state: before,
-                ..message
+            let fate = Fate::Delayed {
+                until: now,
+                rate_limited: false,
             };
-            let rate_limited = false;
-            return self.conclude(message, Fate::Delayed { until, rate_limited }, true, Vec::new());
+            return self.conclude(message, fate, true, Vec::new());
+        }
+        if self.queue.is_expired(id, now) {
+            return self.give_up(message, &result.to_string());
         }
         self.write_back(id, message.spooled_at);
     }

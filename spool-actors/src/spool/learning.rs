@@ -113,8 +113,8 @@ impl SpoolActor {
         }
     }
 
-    fn give_up(&mut self, mut message: Message, reason: &str) {
-        tracing::warn!(id = %message.id, flow = ?message.flows, reason, "expired while its next hops did not answer");
+    pub(super) fn give_up(&mut self, mut message: Message, reason: &str) {
+        tracing::warn!(id = %message.id, flow = ?message.flows, reason, "expired before an attempt was possible");
         let (state, fate) = expire(message.state, reason);
         message.state = state;
         self.conclude(message, fate, false, Vec::new());

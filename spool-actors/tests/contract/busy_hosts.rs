@@ -2,7 +2,10 @@
 
 use crate::support::*;
 use spool_actors::{Explain, Spool};
-use spool_core::{AttemptReport, AttemptResult, Clock, EventKind, Hold, ShownStatus};
+use spool_core::{
+    AttemptReport, AttemptResult, Clock, DestinationPolicy, EventKind, Hold, Policies, Rate, RetryPolicy,
+    ShownStatus,
+};
 use std::time::Duration;
 
 fn not_begun() -> AttemptReport {
@@ -69,5 +72,59 @@ async fn freeze_holds_when_an_attempt_did_not_begin() {
     assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
     let details = bench.details(id).await;
     assert!(details.message.state.attempts.is_empty() && details.message.state.in_flight.is_none());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_message_for_which_there_is_never_a_connection_expires() {
+    let mut bench = Bench::new().await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let retry = RetryPolicy {
+        expire_after: Some(Duration::from_secs(3600)),
+        ..minutes(&[5])
+    };
+    let id = bench.add(mail("x").retry(&retry)).await;
+    let answer_after = async |bench: &mut Bench, seconds| {
+        bench.clock.set(bench.after(Duration::from_secs(seconds)));
+        let (_, answer) = bench.jobs.next().await;
+        answer.send(not_begun()).unwrap();
+        bench.idle().await
+    };
+    assert!(answer_after(&mut bench, 0).await.is_some());
+    assert!(answer_after(&mut bench, 3590).await.is_some());
+    // A clock that is set is no time that has passed.
+    bench
+        .clock
+        .jump(bench.clock.now().after(Duration::from_secs(365 * 86_400)));
+    assert!(answer_after(&mut bench, 8).await.is_some());
+    assert_eq!(answer_after(&mut bench, 10).await, None);
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    for expected in [EventKind::Spooled, EventKind::Expired, EventKind::Frozen] {
+        assert_eq!(event(&mut events).await, expected);
+    }
+    let state = bench.details(id).await.message.state;
+    assert!(state.attempts.is_empty() && state.in_flight.is_none() && state.remaining.is_empty());
+    assert!(state.failed[0].reason.contains("in use"), "{:?}", state.failed);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_did_not_begin_takes_nothing_from_the_rate() {
+    let mut policy = DestinationPolicy::default();
+    policy.rate = Some(Rate::new(1, Duration::from_secs(3600)).unwrap());
+    let mut bench = Bench::with(|config| config.policies = Policies::new(move |_| policy)).await;
+    for body in ["1", "2"] {
+        bench.add(mail(body)).await;
+    }
+    for pause in [250, 500] {
+        let (_, answer) = bench.jobs.next().await;
+        answer.send(not_begun()).unwrap();
+        let until = bench.after(Duration::from_millis(pause));
+        assert_eq!(bench.idle().await, Some(until));
+        bench.clock.set(until);
+    }
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(accepted()).unwrap();
+    assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(3600))));
     end(bench.spool).await;
 }

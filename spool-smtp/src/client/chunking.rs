@@ -20,10 +20,47 @@ pub(super) fn goes_at_once(session: &Session, job: &Job) -> bool {
     let just_took = session.took_at.is_some_and(|at| at.elapsed() < ALIVE);
     // DATA would end the last line; by BDAT it would stay as it is.
     let whole = job.body.is_empty() || job.body.ends_with(b"\r\n");
-    session.may_chunk && just_took && !session.needs_reset && job.body.len() <= MOST && whole
+    let fits = whole && job.body.len() <= MOST && !has_commands(&job.body);
+    session.may_chunk && just_took && !session.needs_reset && fits
+}
+
+/// Whether a line of `body` could begin a transaction, or give it recipients or a body, where the octets of a refused BDAT are taken for
+/// commands. There are servers that do so when no recipient was accepted.
+fn has_commands(body: &[u8]) -> bool {
+    let is_command = |line: &[u8]| {
+        let (verb, rest) = line.split_at(line.len().min(4));
+        let begins = [b"MAIL", b"RCPT", b"DATA", b"BDAT"];
+        begins.iter().any(|other| verb.eq_ignore_ascii_case(*other))
+            && rest.first().is_none_or(u8::is_ascii_whitespace)
+    };
+    body.split(|byte| *byte == b'\n')
+        .any(|line| is_command(line.trim_ascii()))
 }
 
 /// The last command of such a transaction; the body follows it as it is.
 pub(super) fn bdat(job: &Job) -> String {
     format!("BDAT {} LAST\r\n", job.body.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_could_be_commands_are_known() {
+        for (body, expected) in [
+            ("", false),
+            (
+                "Received: x\r\n\r\nMail-Id: x\r\nMailing, database\r\ndat\r\n",
+                false,
+            ),
+            ("x MAIL FROM:<a@b>\r\n", false),
+            ("x\r\nMAIL FROM:<a@b>\r\n", true),
+            ("rcpt to:<a@b>\r\n", true),
+            ("x\r\n \tData\r\n", true),
+            ("BDAT 3\r\n", true),
+        ] {
+            assert_eq!(has_commands(body.as_bytes()), expected, "{body:?}");
+        }
+    }
 }

@@ -64,8 +64,6 @@ impl WireStream {
     /// Writes what was gathered. Checks the deadline whenever it has to wait, so that a peer that takes a byte at a time
     /// ends too.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let tail = std::mem::take(&mut self.wire.lock().tail);
-        self.out.extend_from_slice(&tail);
         while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
             let poll = self.wire.lock().socket.poll_write(cx, rest);
             match self.or_deadline(cx, poll) {
@@ -82,7 +80,9 @@ impl WireStream {
             // TLS may hold back what it has taken.
             let poll = self.wire.lock().socket.poll_flush(cx);
             ready!(self.or_deadline(cx, poll))?;
-            self.wire.lock().unwritten = 0;
+            let mut state = self.wire.lock();
+            state.unwritten = state.tail.len();
+            drop(state);
             self.out.clear();
             self.out.shrink_to(GATHER);
             self.written = 0;
@@ -143,6 +143,9 @@ impl AsyncRead for WireStream {
         if self.is_refused() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
         }
+        // Not before: of commands that are longer than what is gathered, some are written while others are still to come.
+        let tail = std::mem::take(&mut self.wire.lock().tail);
+        self.out.extend_from_slice(&tail);
         ready!(self.poll_drain(cx))?;
         // lettre reads with kilobytes of room; anything less than a line is not lettre.
         if buf.remaining() < b"250 ok\r\n".len() {

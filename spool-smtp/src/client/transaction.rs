@@ -9,7 +9,6 @@ use super::config::SmtpConfig;
 use super::reply_filter::RawReply;
 use super::session::Session;
 use spool_core::{AttemptResult, EnhancedCode, Job, RecipientIndex, RefusedRecipient, Reply, Stage};
-use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -101,8 +100,8 @@ pub(super) async fn transact(
     let mut replies = Replies::default();
     if let Err(stop) = envelope(session, job, &commands, config, &mut replies).await {
         let may_have_it = at_once && session.wire.body_may_have_arrived();
-        if may_have_it {
-            session.chunking_failed = Some(stop.to_string());
+        if may_have_it && let Stop::Broken { error, .. } = &stop {
+            session.chunking_failed = Some(error.clone());
         }
         return match stop {
             Stop::Broken { error, .. } if reused && replies.seen <= before && !may_have_it => {
@@ -116,8 +115,12 @@ pub(super) async fn transact(
             }
         };
     }
+    let last = replies.last.as_ref().map(|reply| reply.code);
     // With 354 the peer waits for a body: to send none, the session must end.
-    let waiting = replies.last.as_ref().is_some_and(|reply| reply.code == 354);
+    let waiting = last == Some(354);
+    // Some do not skip the octets of a BDAT that is out of order: what they answer to them is not to be taken for other replies.
+    let astray = at_once && matches!(last, Some(500..=504));
+    let in_step = !waiting && !astray;
     session.needs_reset = true;
     if let Some(reply) = replies.mail {
         if reused && reply.code == 503 {
@@ -125,13 +128,13 @@ pub(super) async fn transact(
             return Outcome::Stale(reply.to_string());
         }
         let stage = Stage::Mail;
-        return ended(AttemptResult::Refused { stage, reply }, Vec::new(), !waiting);
+        return ended(AttemptResult::Refused { stage, reply }, Vec::new(), in_step);
     }
     if replies.accepted == 0 {
-        return ended(AttemptResult::AllRefused, replies.refused, !waiting);
+        return ended(AttemptResult::AllRefused, replies.refused, in_step);
     }
     let (result, reusable) = match replies.last {
-        Some(reply) if at_once && matches!(reply.code, 500..=504) => {
+        Some(reply) if astray => {
             // It took the octets for commands, or may have. What it thinks of the message is not known.
             let error = format!("BDAT, which the peer offers, was answered {}", reply.to_reply());
             session.chunking_failed = Some(error.clone());
@@ -151,15 +154,6 @@ pub(super) async fn transact(
         postponed: replies.postponed,
         reusable,
     })
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broken { error, .. } => f.write_str(error),
-            Self::Closing { reply, .. } => reply.fmt(f),
-        }
-    }
 }
 
 const fn broken(stage: Stage, error: String, in_doubt: bool) -> AttemptResult {

@@ -226,6 +226,11 @@ impl Queue {
         expired
     }
 
+    /// Whether the time of this message is over.
+    pub(in crate::spool) fn is_expired(&self, id: MessageId, now: Timestamp) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.expires_at <= now)
+    }
+
     /// A person wants this message sent: a destination that is left alone is tried at once.
     pub(in crate::spool) fn hurry(&mut self, id: MessageId, now: Timestamp) {
         let Some(destination) = self.entries.get(&id).map(|entry| entry.destination) else {

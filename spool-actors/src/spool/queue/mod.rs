@@ -227,6 +227,7 @@ impl Queue {
         for (id, entry) in &mut self.entries {
             let set = self.clock_set.entry(*id).or_default();
             *set = set.saturating_add(millis);
+            entry.expires_at = entry.expires_at.shifted(millis);
             if let Phase::Waiting(due) = &mut entry.phase {
                 *due = due.shifted(millis);
             }

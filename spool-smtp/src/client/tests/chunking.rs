@@ -87,6 +87,7 @@ async fn data_is_said_where_bdat_saves_nothing_or_risks_more() {
         (CHUNKING, off, &["b@x"], small, soon),
         (CHUNKING, config(), &["b@x"], large.as_bytes(), soon),
         (CHUNKING, config(), &["b@x"], b"no line end", soon),
+        (CHUNKING, config(), &["b@x"], b"x\r\nmail from:<evil@x>\r\n", soon),
         (CHUNKING, config(), &all, small, soon),
         (CHUNKING, config(), &["b@x"], small, Duration::from_secs(1)),
     ];
@@ -94,6 +95,30 @@ async fn data_is_said_where_bdat_saves_nothing_or_risks_more() {
         let seen = second(ehlo, &data, config, to, body, pause).await;
         assert_eq!((seen.count("DATA"), seen.count("BDAT")), (2, 0), "case {n}");
     }
+}
+
+/// 98 recipients with ORCPT are more than what is gathered before it is written.
+#[tokio::test]
+async fn octets_come_behind_the_last_command_however_long_the_commands_are() {
+    const TO: usize = 98;
+    let dsn = Say(b"250-peer\r\n250-PIPELINING\r\n250-DSN\r\n250 CHUNKING\r\n");
+    let mut script = vec![HELLO, dsn, OK, OK, GO, TAKEN, OK];
+    script.extend((0..TO).map(|_| OK));
+    script.push(Octets(b"250 ok\r\n"));
+    let (hop, seen) = peer(&[&script]).await;
+    let agent = SmtpAgent::new(config());
+    send(&agent, &hop, &["b@x"], b"first\r\n").await;
+    let to: Vec<String> = (0..TO).map(|n| format!("r{n}@x")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let mut job = job(&[hop], &to, b"second\r\n");
+    let envelope = Arc::make_mut(&mut job.envelope);
+    for recipient in &mut envelope.recipients {
+        recipient.orcpt = Some(format!("rfc822;{}@x", "+".repeat(240)));
+    }
+    let report = deliver(&agent, job).await;
+    assert_eq!(code(&report.result), 250, "{}", report.result);
+    assert_eq!((seen.count("RCPT"), seen.count("BDAT")), (TO + 1, 1));
+    assert_eq!(seen.bodies.lock().unwrap()[1], b"second\r\n");
 }
 
 async fn sink(script: &str) -> (NextHop, Arc<SinkCounts>, watch::Sender<bool>) {
@@ -109,7 +134,7 @@ async fn sink(script: &str) -> (NextHop, Arc<SinkCounts>, watch::Sender<bool>) {
 }
 
 #[tokio::test]
-async fn a_refusal_is_the_one_that_was_meant_and_the_session_goes_on() {
+async fn a_refusal_is_the_one_that_was_meant() {
     let cases: [(&str, &[&str], &str, u64); 5] = [
         (
             "mail nth=2 reply 451 4.7.1 no",
@@ -133,26 +158,30 @@ async fn a_refusal_is_the_one_that_was_meant_and_the_session_goes_on() {
             "dot nth=2 reply 554 5.6.0 no",
             &["b@x"],
             "refused at final reply: 554 5.6.0 no",
-            2,
+            1,
         ),
         (
             "dot nth=2 reply 452 4.2.2 full",
             &["b@x"],
             "refused at final reply: 452 4.2.2 full",
-            2,
+            1,
         ),
     ];
-    for (script, to, expected, taken) in cases {
+    for (script, to, expected, connections) in cases {
         let (hop, counts, _stop) = sink(script).await;
         let agent = SmtpAgent::new(config());
         send(&agent, &hop, &["b@x"], b"1\r\n").await;
         let report = send(&agent, &hop, to, b"2\r\n").await;
         assert_eq!(report.result.to_string(), expected, "{script}");
-        // Behind RSET.
+        // Behind RSET, or where BDAT was out of order, on another session: the peer may not have skipped the octets.
         let third = send(&agent, &hop, &["b@x"], b"3\r\n").await;
         assert_eq!(code(&third.result), 250, "{script}: {}", third.result);
-        assert_eq!(counts.messages.load(Ordering::Relaxed), taken, "{script}");
-        assert_eq!(counts.connections.load(Ordering::Relaxed), 1, "{script}");
+        assert_eq!(counts.messages.load(Ordering::Relaxed), 2, "{script}");
+        assert_eq!(
+            counts.connections.load(Ordering::Relaxed),
+            connections,
+            "{script}"
+        );
     }
 }
 
@@ -179,7 +208,7 @@ async fn a_peer_that_offers_bdat_and_does_not_know_it_costs_nothing_and_is_remem
         let (hop, counts, _stop) = sink(&format!("bdat reply {code_said} 5.5.1 what")).await;
         let agent = SmtpAgent::new(config());
         for n in 1..=4 {
-            let report = send(&agent, &hop, &["b@x"], b"MAIL FROM:<evil@x>\r\n").await;
+            let report = send(&agent, &hop, &["b@x"], b"NOOP\r\n").await;
             assert_eq!(code(&report.result), 250, "{n}: {}", report.result);
         }
         assert_eq!(counts.messages.load(Ordering::Relaxed), 4);
@@ -189,13 +218,14 @@ async fn a_peer_that_offers_bdat_and_does_not_know_it_costs_nothing_and_is_remem
 
 #[tokio::test]
 async fn a_session_that_ended_unseen_costs_nothing_when_the_peer_says_so() {
-    let (hop, counts, _stop) = sink("mail nth=2 reply-close 421 4.3.2 enough").await;
+    let (hop, counts, _stop) = sink("mail nth=2 reply-close 421 4.3.2 enough\ndata nth=4 reply 451 no").await;
     let agent = SmtpAgent::new(config());
-    for n in 1..=2 {
+    // The third goes by BDAT again: an answer is not what is wrong with it.
+    for n in 1..=3 {
         let report = send(&agent, &hop, &["b@x"], b"x\r\n").await;
         assert_eq!(code(&report.result), 250, "{n}: {}", report.result);
     }
-    assert_eq!(counts.messages.load(Ordering::Relaxed), 2);
+    assert_eq!(counts.messages.load(Ordering::Relaxed), 3);
     assert_eq!(counts.connections.load(Ordering::Relaxed), 2);
 }
 
