@@ -145,6 +145,7 @@ impl Pace {
             return 0;
         }
         let sessions = match self.circuit.gate(now) {
+            Gate::Closed if self.pause.is_in_vain() => 1_usize.saturating_sub(running),
             Gate::Closed => self.window.limit(self.max).saturating_sub(running),
             Gate::Open(_) | Gate::Probing => 0,
             // Those that began before it opened are not in the way.
@@ -159,6 +160,7 @@ impl Pace {
             return 0;
         }
         match self.circuit.gate(now) {
+            Gate::Closed if self.pause.is_in_vain() => 1.min(self.tokens(now)),
             Gate::Closed => most.min(self.tokens(now)),
             Gate::Open(_) | Gate::Probing => 0,
             Gate::HalfOpen => 1.min(self.tokens(now)),
@@ -167,7 +169,7 @@ impl Pace {
 
     /// Whether nothing goes for now, so that what is about to begin must be taken back.
     pub(crate) fn is_shut(&self, now: Timestamp) -> bool {
-        matches!(self.circuit.gate(now), Gate::Open(_))
+        matches!(self.circuit.gate(now), Gate::Open(_)) || self.pause.until(now).is_some()
     }
 
     /// When time alone lets the next message go; `None`: it does not wait for time.

@@ -1,5 +1,5 @@
 //! A destination whose host has no connection left for it waits a moment, and longer each time it comes in vain: many destinations
-//! may share one host, and each that asks takes a job from those that could go.
+//! may share one host, and each that asks takes a job from those that could go. After it one message asks for all of them.
 
 use spool_core::{Dice, RetryInterval, Timestamp};
 use std::time::Duration;
@@ -42,6 +42,11 @@ impl Pause {
         self.0 = None;
     }
 
+    /// Whether no connection was had since the last message that came in vain: one message asks at a time.
+    pub(super) const fn is_in_vain(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Until when it lasts, and for want of what.
     pub(super) fn until(&self, now: Timestamp) -> Option<(Timestamp, &str)> {
         let lasting = self.0.as_ref()?;
@@ -74,7 +79,9 @@ mod tests {
         assert_eq!(pause.until(at(-1)), None, "the clock was set back");
         pause.lengthen(at(-1), at(-1), "all are in use", &NoDice);
         assert_eq!(pause.until(at(-1)).map(|(until, _)| until), Some(at(7999)));
+        assert!(pause.is_in_vain());
         pause.end();
+        assert!(!pause.is_in_vain());
         pause.lengthen(at(now), at(now), "x", &NoDice);
         assert_eq!(pause.until(at(now)).map(|(until, _)| until), Some(at(now + 250)));
     }

@@ -37,10 +37,9 @@ async fn an_attempt_that_did_not_begin_takes_nothing_from_its_message() {
             assert!(message.state.in_flight.is_none() && message.state.attempts.is_empty());
         }
         bench.clock.set(until);
-        let asked = [bench.jobs.next().await, bench.jobs.next().await];
-        for (_, answer) in asked {
-            answer.send(not_begun()).unwrap();
-        }
+        // One asks for both.
+        let (_, answer) = bench.jobs.next().await;
+        answer.send(not_begun()).unwrap();
     }
     bench.skip().await;
     for _ in 0..2 {
@@ -126,5 +125,39 @@ async fn an_attempt_that_did_not_begin_takes_nothing_from_the_rate() {
     let (_, answer) = bench.jobs.next().await;
     answer.send(accepted()).unwrap();
     assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(3600))));
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_host_has_no_begin_on_disk() {
+    let mut bench = Bench::new().await;
+    for _ in 0..20 {
+        bench.add(mail("x")).await;
+    }
+    let in_flight = |bench: &Bench| {
+        let messages = on_disk(bench.dir.path());
+        messages
+            .iter()
+            .filter(|message| message.state.in_flight.is_some())
+            .count()
+    };
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        asked.push(bench.jobs.next().await.1);
+    }
+    for answer in asked {
+        answer.send(not_begun()).unwrap();
+    }
+    let until = bench.idle().await.unwrap();
+    assert_eq!(in_flight(&bench), 0);
+    bench.clock.set(until);
+    let (_, answer) = bench.jobs.next().await;
+    assert_eq!(in_flight(&bench), 2, "one asks for all, and one is next");
+    answer.send(accepted()).unwrap();
+    for _ in 1..20 {
+        let (_, answer) = bench.jobs.next().await;
+        answer.send(accepted()).unwrap();
+    }
+    assert_eq!(bench.idle().await, None);
     end(bench.spool).await;
 }
