@@ -263,6 +263,7 @@ impl Pace {
                 if let Some(rate) = &mut self.rate {
                     rate.1.give_back();
                 }
+                self.tempo.give_back();
                 self.circuit.forget(serial);
                 return Effect::GoOn;
             }

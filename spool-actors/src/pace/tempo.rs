@@ -83,6 +83,13 @@ impl Tempo {
         }
     }
 
+    /// One that was to go did not.
+    pub(super) fn give_back(&mut self) {
+        if let Some(known) = &mut self.known {
+            known.bucket.give_back();
+        }
+    }
+
     /// A message was taken. Only a rate that is used up can be too low.
     pub(super) fn grow(&mut self, now: Timestamp) {
         self.messages = self.messages.saturating_add(1);
@@ -252,5 +259,21 @@ mod tests {
             tempo.grow(now.after(Duration::from_millis(500)));
         }
         assert_eq!(tempo.per_second(), rate);
+    }
+
+    #[test]
+    fn a_message_that_did_not_go_leaves_its_place_to_the_next() {
+        let now = at(0);
+        let mut tempo = Tempo::remembering(LearnedRate {
+            per_second: 1.0,
+            too_many: None,
+            reason: "slow down".to_owned(),
+        });
+        let tokens = |tempo: &Tempo| tempo.bucket().unwrap().tokens(now);
+        assert_eq!(tokens(&tempo), 1);
+        tempo.begin(now, true);
+        assert_eq!(tokens(&tempo), 0);
+        tempo.give_back();
+        assert_eq!(tokens(&tempo), 1);
     }
 }

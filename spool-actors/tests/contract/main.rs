@@ -10,6 +10,7 @@
 
 mod attempt;
 mod busy_hosts;
+mod circuits;
 mod clock;
 mod destinations;
 mod events;

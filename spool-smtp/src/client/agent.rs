@@ -271,8 +271,8 @@ impl Passed {
         self.lines.last().map_or("", String::as_str)
     }
 
-    /// A host's own words come first. Where one was not tried for want of a connection, it is no attempt. That none can take such a message, or what DNS says, may be the end of it: only where
-    /// nothing else is the reason.
+    /// A host's own words come first. That none can take such a message, or what DNS says, may be the end of it: only where
+    /// nothing else is the reason. Where one was not tried for want of a connection, and none said anything, it is no attempt.
     fn report(self) -> AttemptReport {
         let all_reached = !self.unreached;
         let unrouted = self.unrouted.map(|(peer, reply)| {

@@ -39,7 +39,7 @@ impl PeerMemory {
         peers.insert(hop.clone(), (now + span, reason.to_owned()));
     }
 
-    /// From now on its TLS is tried again.
+    /// Nothing is known against `hop` any more.
     pub(super) fn forget(&self, hop: &NextHop) {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         peers.remove(hop);

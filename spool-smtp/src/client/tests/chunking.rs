@@ -2,9 +2,9 @@
 
 use super::peer::Act::{Body, Octets, Say};
 use super::peer::{Act, GO, HELLO, OK, Seen, peer};
-use super::{code, config, deliver, hasty, job};
+use super::{code, config, deliver, hasty, job, sinks};
 use crate::client::{SmtpAgent, SmtpConfig};
-use crate::sink::{Sink, SinkConfig, SinkCounts};
+use crate::sink::SinkCounts;
 use spool_core::{AttemptReport, AttemptResult, NextHop, Stage};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -121,16 +121,9 @@ async fn octets_come_behind_the_last_command_however_long_the_commands_are() {
     assert_eq!(seen.bodies.lock().unwrap()[1], b"second\r\n");
 }
 
+/// A sink that offers CHUNKING.
 async fn sink(script: &str) -> (NextHop, Arc<SinkCounts>, watch::Sender<bool>) {
-    let config = SinkConfig {
-        script: format!("ehlo offer CHUNKING\n{script}").parse().unwrap(),
-        ..SinkConfig::default()
-    };
-    let sink = Sink::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
-    let (hop, counts) = (sink.local_addr().unwrap().into(), sink.counts());
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(sink.run(stopped));
-    (hop, counts, stop)
+    sinks::sink(&format!("ehlo offer CHUNKING\n{script}")).await
 }
 
 #[tokio::test]

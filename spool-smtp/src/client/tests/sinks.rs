@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A sink; it runs while the last of them is kept.
-async fn sink(script: &str) -> (NextHop, Arc<SinkCounts>, watch::Sender<bool>) {
+pub(super) async fn sink(script: &str) -> (NextHop, Arc<SinkCounts>, watch::Sender<bool>) {
     let config = SinkConfig {
         script: script.parse().unwrap(),
         ..SinkConfig::default()
