@@ -22,6 +22,8 @@ pub struct SpoolConfig {
     pub policies: Policies,
     /// Bytes of bodies and envelopes held in memory. Default 512 MiB.
     pub memory_limit: u64,
+    /// Recipients of one submission, in all of its sections. Default 1000.
+    pub max_recipients: usize,
     /// Threads for sessions, beside the spool's own; 0: one per core in all, but at least one.
     pub threads: usize,
     /// How many bytes of cold mail a second are read again and checked; 0: none. Default 2 MiB.
@@ -46,6 +48,7 @@ impl SpoolConfig {
             max_jobs_per_destination: 10,
             policies: Policies::default(),
             memory_limit: 512 << 20,
+            max_recipients: 1000,
             threads: 0,
             scrub_rate: 2 << 20,
             release_rate: 2000,

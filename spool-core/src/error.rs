@@ -23,6 +23,14 @@ pub enum AddError {
     /// There is something wrong with what was handed over. SMTP 554, HTTP 400.
     #[error("not a valid submission: {0}")]
     Invalid(String),
+    /// It has more recipients than one submission may have. SMTP 452 at the RCPT beyond the limit, HTTP 400.
+    #[error("{count} recipients are more than the {limit} that one submission may have")]
+    TooManyRecipients {
+        /// How many it has, in all of its sections.
+        count: usize,
+        /// How many it may have: [`SpoolConfig::max_recipients`](crate::SpoolConfig::max_recipients).
+        limit: usize,
+    },
     /// The spool is shutting down or has ended. SMTP 421.
     #[error("the spool is closed")]
     Killed,

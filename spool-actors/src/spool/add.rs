@@ -47,8 +47,13 @@ impl SpoolActor {
         Ok(answer)
     }
 
+    /// Whether a submission is one at all, and within the limits that do not change with what is in hand.
+    pub(super) fn validate(&self, submission: &Submission) -> Result<(), AddError> {
+        validate(submission, self.max_recipients)
+    }
+
     fn add(&mut self, submission: Submission) -> Result<Answer, AddError> {
-        validate(&submission)?;
+        self.validate(&submission)?;
         let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
         let mut held = Vec::with_capacity(submission.sections.len());
         for (nth, _) in submission.sections.iter().enumerate() {
@@ -130,10 +135,21 @@ fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> 
     event
 }
 
-pub(super) fn validate(submission: &Submission) -> Result<(), AddError> {
+fn validate(submission: &Submission, max_recipients: usize) -> Result<(), AddError> {
     let invalid = |why: &str| Err(AddError::Invalid(why.to_owned()));
     if submission.sections.is_empty() || submission.sections.len() > MAX_SECTIONS {
         return invalid("an add needs between 1 and 1,000 sections");
+    }
+    let count = submission
+        .sections
+        .iter()
+        .map(|section| section.envelope.recipients.len())
+        .sum();
+    if count > max_recipients {
+        return Err(AddError::TooManyRecipients {
+            count,
+            limit: max_recipients,
+        });
     }
     for section in &submission.sections {
         if section.envelope.recipients.is_empty() {

@@ -84,6 +84,7 @@ pub struct SpoolActor {
     agent: Arc<dyn DeliveryAgent>,
     workers: Workers,
     max_jobs: usize,
+    max_recipients: usize,
     /// How many times it was set.
     epoch: u64,
     keeping: Keeping,

@@ -196,6 +196,7 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         agent,
         workers,
         max_jobs: config.max_concurrent_jobs,
+        max_recipients: config.max_recipients,
         epoch: 0,
         keeping: Keeping::default(),
         release_rate: config.release_rate,

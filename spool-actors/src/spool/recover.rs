@@ -4,7 +4,6 @@
 //! leaves is touched.
 
 use super::SpoolActor;
-use super::add::validate;
 use super::bulk::{BulkId, frozen, operation_error};
 use super::commit::{Recovered, Tag};
 use super::messages::{Outcome, Purge, Quarantine};
@@ -167,7 +166,7 @@ impl SpoolActor {
         if self.gate.is_closed() {
             return Err(AddError::Killed);
         }
-        validate(&mail)?;
+        self.validate(&mail)?;
         let size = u64::try_from(mail.body.len()).unwrap_or(u64::MAX);
         let held = self.budget.hold(size).ok_or(AddError::Busy {
             retry_after: RETRY_AFTER,

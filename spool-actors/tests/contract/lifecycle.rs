@@ -104,6 +104,36 @@ async fn an_add_is_spooled_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn an_add_has_no_more_recipients_than_a_submission_may_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.max_recipients = 3;
+    config.max_concurrent_jobs = 0;
+    let (spool, _jobs) = open_with(config).await;
+    let section = |to: &[&str]| Section {
+        envelope: envelope(to),
+        next_hops: ["x:25".parse().unwrap()].into(),
+        retry: RetryPolicy::default(),
+    };
+    let two = || section(&["b@x.example", "c@x.example"]);
+    let over = spool
+        .send(Add::sections(vec![two(), two()], "body"))
+        .await
+        .unwrap();
+    let error = AddError::TooManyRecipients { count: 4, limit: 3 };
+    assert_eq!(over, Err(error.clone()));
+    assert_eq!(
+        error.to_string(),
+        "4 recipients are more than the 3 that one submission may have"
+    );
+    assert!(on_disk(dir.path()).is_empty());
+    let three = Add::sections(vec![two(), section(&["d@x.example"])], "body");
+    let ids = spool.send(three).await.unwrap().unwrap();
+    assert_eq!(ids.len(), 2, "the limit itself is allowed");
+    end(spool).await;
+}
+
+#[tokio::test]
 async fn limits_answer_busy_and_full_and_spool_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());

@@ -240,6 +240,11 @@ fn the_intake_decides() {
         ),
         (AddError::Disk(error("secret")), "451 4.3.0", false),
         (AddError::Invalid(error("secret")), "554 5.6.0", false),
+        (
+            AddError::TooManyRecipients { count: 2, limit: 1 },
+            "452 4.5.3",
+            false,
+        ),
         (AddError::Killed, "421 4.3.2", true),
     ] {
         let at_mail = Answers {

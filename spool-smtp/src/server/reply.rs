@@ -30,6 +30,7 @@ impl Reply {
             AddError::Busy { .. } => BUSY,
             AddError::Full(_) => FULL,
             AddError::Invalid(_) => INVALID,
+            AddError::TooManyRecipients { .. } => TOO_MANY_RECIPIENTS,
             AddError::Killed => SHUTTING_DOWN,
             // An error this version does not know may pass by itself.
             AddError::Disk(_) | _ => DISK,
