@@ -16,6 +16,8 @@ pub struct Gate {
     store: Weak<Store>,
     budget: Budget,
     closed: Arc<AtomicBool>,
+    /// Whether the queue has all that was there at the start, or will never have it.
+    loaded: Arc<AtomicBool>,
 }
 
 impl Gate {
@@ -24,6 +26,7 @@ impl Gate {
             store,
             budget,
             closed: Arc::new(AtomicBool::new(false)),
+            loaded: Arc::new(AtomicBool::new(false)),
         }
     }
 
@@ -46,10 +49,14 @@ impl Gate {
         }
     }
 
-    /// How far the loading of what was there at the start has come; `None`: all is known, or the spool has ended.
+    /// How far the loading of what was there at the start has come; `None`: the queue has all of it, or the spool has
+    /// ended. The store has read everything before the queue has it: what the queue is asked meanwhile is not complete.
     #[must_use]
     pub fn loading(&self) -> Option<Progress> {
-        self.store.upgrade()?.loading()
+        if self.loaded.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(self.store.upgrade()?.progress())
     }
 
     /// How many damaged places on disk the scrub knows of.
@@ -64,6 +71,11 @@ impl Gate {
     #[must_use]
     pub fn memory_used(&self) -> u64 {
         self.budget.used()
+    }
+
+    /// The queue has all of it, or loading has failed.
+    pub(crate) fn loading_is_over(&self) {
+        self.loaded.store(true, Ordering::Release);
     }
 
     pub(crate) fn close(&self) {

@@ -1,7 +1,7 @@
 //! What was there at the start comes in while mail is taken: read by a thread of its own, handed over bit by bit.
 //!
-//! Listings show what has come so far. What needs all of it, an operation on messages or a look at one that has not come,
-//! waits; it is never told that a message does not exist that is still to come. Nothing of the disk is touched here.
+//! What needs all of it, a listing, an operation on messages or a look at one that has not come, waits; it is never told
+//! that a message does not exist that is still to come. Nothing of the disk is touched here.
 
 use super::SpoolActor;
 use super::messages::{Loaded, WhenLoaded};
@@ -136,6 +136,7 @@ impl Handler<LoadingOver> for SpoolActor {
             }
         };
         self.loaded.send_replace(Some(over));
+        self.gate.loading_is_over();
         if self.killed.is_some() {
             self.end_if_flushed(ctx.address());
         }

@@ -67,7 +67,7 @@ impl Handler<GetStats> for SpoolActor {
             store: self.store.stats(),
             delivered: self.delivered,
             messages: self.queue.len(),
-            loading: self.store.loading().filter(|_| self.is_loading()),
+            loading: self.is_loading().then(|| self.store.progress()),
             damaged: self.store.scrub_findings().len(),
         })
     }

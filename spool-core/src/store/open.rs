@@ -258,13 +258,19 @@ impl Store {
         writer.loaded = true;
     }
 
-    /// How far loading has come; `None`: all is loaded.
+    /// How far reading has come; `None`: all is read, though [`Store::load_all`] may still be handing it over.
     #[must_use]
     pub fn loading(&self) -> Option<Progress> {
-        (!self.loading.over.load(Relaxed)).then(|| Progress {
+        (!self.loading.over.load(Relaxed)).then(|| self.progress())
+    }
+
+    /// How much of what was there at the start is read.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
             read: self.loading.read.load(Relaxed),
             total: self.loading.total,
-        })
+        }
     }
 
     /// Lets [`Store::load_all`] end soon, with an error: the spool is about to be closed.
