@@ -12,6 +12,7 @@ use crate::next_hop::NextHop;
 use crate::retry::RetryPolicy;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::Arc;
 
 /// `example.org`, or `*.example.org` for what is below it. Compared as A-labels, without regard to case.
@@ -42,6 +43,16 @@ impl DomainPattern {
         self.matches_a_labels(&a_labels(domain))
     }
 
+    /// Whether every domain that `other` means is meant by this one as well.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self.below, other.below) {
+            (true, true) if self.suffix == other.suffix => true,
+            (false, true) => false,
+            (true | false, _) => self.matches_a_labels(&other.suffix),
+        }
+    }
+
     fn matches_a_labels(&self, domain: &str) -> bool {
         if !self.below {
             return domain == self.suffix;
@@ -49,6 +60,12 @@ impl DomainPattern {
         domain
             .strip_suffix(&self.suffix)
             .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+    }
+}
+
+impl fmt::Display for DomainPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.below { "*." } else { "" }, self.suffix)
     }
 }
 

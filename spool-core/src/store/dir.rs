@@ -5,7 +5,7 @@
 //! off at any point is taken up again. `FORMAT` is the last thing to come: with it a directory is a spool.
 
 use super::event_log::EVENTS;
-use super::fs::{Fs, FsFile, Mode};
+use super::fs::{Fs, FsFile, Mode, RealFs};
 use super::key_log::KEYS;
 use super::replay::io_error;
 use super::{OpenError, Shelf};
@@ -89,6 +89,19 @@ pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
         Found::Spool => Ok(()),
         Found::Unfinished => Err(OpenError::NotASpool(dir.to_owned())),
     }
+}
+
+/// Whether `dir`, which is there, is a spool or may become one. It takes no lock and changes nothing.
+///
+/// # Errors
+/// As opening it would answer: whose it is, that it is no spool, or of a newer format, or cannot be read.
+pub fn examine_dir(dir: &Path) -> Result<(), OpenError> {
+    let fs = RealFs;
+    if let Some(owner) = fs.foreign_owner(dir).map_err(io_error("look at", dir))? {
+        let dir = dir.to_owned();
+        return Err(OpenError::ForeignOwner { dir, owner });
+    }
+    examine(&fs, dir).map(drop)
 }
 
 fn make_missing(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {

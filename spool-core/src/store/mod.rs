@@ -39,6 +39,7 @@ mod writer;
 
 pub use change::{Addition, Change, Finish, NewMessage};
 pub use destinations::MAX_DESTINATIONS;
+pub use dir::examine_dir;
 pub use error::{OpenError, StoreError};
 pub use event_log::EventCursor;
 pub use fsck::{Ailment, Checkup, Finding, Repair, checkup, checkup_on};
