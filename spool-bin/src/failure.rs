@@ -1,5 +1,6 @@
 //! How a command fails: what is said, and the exit status.
 
+use crate::print;
 use spool_core::store::OpenError;
 use std::process::ExitCode;
 use thiserror::Error;
@@ -13,6 +14,9 @@ pub(crate) enum Failure {
     /// Exit 2: the command line or the configuration is wrong.
     #[error("{0}")]
     Usage(String),
+    /// Exit 2: the command line could not be read. The text is clap's, whole.
+    #[error("{0}")]
+    CommandLine(String),
     /// Exit 3: another process holds the spool.
     #[error("{0}")]
     Locked(String),
@@ -24,10 +28,13 @@ pub(crate) enum Failure {
 impl Failure {
     /// Says it on standard error; gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("spool: {self}");
+        match self {
+            Self::CommandLine(text) => print::tell(text.trim_end()),
+            other => print::complain(&other.to_string()),
+        }
         match self {
             Self::Failed(_) => ExitCode::from(1),
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::CommandLine(_) => ExitCode::from(2),
             Self::Locked(_) => ExitCode::from(3),
             Self::NoSuchMessage(_) => ExitCode::from(4),
         }

@@ -3,12 +3,14 @@
 
 use crate::failure::Failure;
 use clap::ValueEnum;
+use spool_core::visible;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The most lines that wait for the reader of standard error.
@@ -86,6 +88,15 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
+/// One line of the log as one line of visible text, whatever stands in it.
+fn append(batch: &mut Vec<u8>, line: &[u8]) {
+    let text = String::from_utf8_lossy(line);
+    batch.extend_from_slice(visible(text.trim_end_matches('\n')).as_bytes());
+    if !line.is_empty() {
+        batch.push(b'\n');
+    }
+}
+
 /// Writes what has gathered in one go. An empty line asks for an answer once everything before it is written.
 fn write_lines(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64, flushed: &SyncSender<()>) {
     let mut err = io::stderr();
@@ -98,7 +109,7 @@ fn write_lines(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64, flushed: &SyncSen
         let mut asked = false;
         for line in std::iter::once(first).chain(queue.try_iter().take(QUEUE)) {
             asked |= line.is_empty();
-            batch.extend_from_slice(&line);
+            append(&mut batch, &line);
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -116,6 +127,13 @@ fn write_lines(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64, flushed: &SyncSen
     }
 }
 
+/// Turns off what actix-http logs.
+fn quiet() -> Result<Directive, Failure> {
+    "actix_http=off"
+        .parse()
+        .map_err(|error| Failure::Failed(format!("the log's filter: {error}")))
+}
+
 /// Sets logging up for this process, until the value is dropped. `SPOOL_LOG` filters it (default `info`).
 pub(crate) fn init(format: LogFormat) -> Result<Flush, Failure> {
     let filter = match std::env::var("SPOOL_LOG") {
@@ -123,6 +141,11 @@ pub(crate) fn init(format: LogFormat) -> Result<Flush, Failure> {
             .parse::<EnvFilter>()
             .map_err(|error| Failure::Usage(format!("SPOOL_LOG: {error}")))?,
         Err(_) => EnvFilter::new("info,actix_server=warn"),
+    };
+    // What clients of the admin API do wrong is no error of ours; it is counted, and told at DEBUG, where it is handled.
+    let filter = match filter.to_string().contains("actix_http") {
+        true => filter,
+        false => filter.add_directive(quiet()?),
     };
     let (queue, lines) = sync_channel(QUEUE);
     let (tell, flushed) = sync_channel(1);
@@ -148,4 +171,24 @@ pub(crate) fn init(format: LogFormat) -> Result<Flush, Failure> {
         LogFormat::Json => plain.json().flatten_event(true).init(),
     }
     Ok(flush)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_log_is_one_visible_line() {
+        let mut batch = Vec::new();
+        append(
+            &mut batch,
+            "INFO reply=550 a\nERROR forged \u{1b}[31m\u{2060}\u{e0041}\n".as_bytes(),
+        );
+        append(&mut batch, b"");
+        append(&mut batch, b"next\n");
+        assert_eq!(
+            String::from_utf8(batch).unwrap(),
+            "INFO reply=550 a\\nERROR forged \\u001b[31m\\u2060\\udb40\\udc41\nnext\n"
+        );
+    }
 }

@@ -2,16 +2,21 @@
 //!
 //! It parses, wires and prints. What is decided is decided in the libraries.
 
+// What is printed passes `print`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod admin;
 mod cli;
 mod config;
 mod descriptors;
 mod failure;
+mod files;
 mod format;
 mod logging;
 mod operation;
 mod outbound;
 mod page;
+mod print;
 mod routes;
 mod selector;
 mod target;

@@ -4,6 +4,7 @@
 
 use crate::config::{Client, Config, Login, Own, Secret};
 use crate::failure::Failure;
+use crate::files;
 use crate::routes::Routes;
 use spool_core::NextHop;
 use spool_smtp::client::{Credentials, Lookup, RouteConfig, SmtpConfig, TrustAnchors, TrustRoots};
@@ -13,6 +14,10 @@ use std::sync::Arc;
 
 /// The largest file with a secret in it.
 const MAX_SECRET: u64 = 64 * 1024;
+/// The largest file of certificates. Those that systems trust are a quarter of a mebibyte.
+const MAX_ROOTS: u64 = 16 << 20;
+/// The largest file of DNSKEY records.
+const MAX_ANCHORS: u64 = 1 << 20;
 
 /// Reads what `config` names.
 pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Failure> {
@@ -22,8 +27,7 @@ pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Fai
     client.route = route(config)?;
     client.tls = limits.tls;
     if let Some(path) = &limits.tls_roots {
-        let read = std::fs::read(path).map_err(|error| refuse(path, &error))?;
-        client.tls_roots = TrustRoots::from_pem(&read).map_err(|error| refuse(path, &error))?;
+        client.tls_roots = roots(path).map_err(|why| refuse(path, &why))?;
     }
     client.implicit_tls_ports.clone_from(&limits.implicit_tls_ports);
     client.chunking = limits.chunking;
@@ -53,27 +57,42 @@ fn refuse(path: &Path, why: &dyn std::fmt::Display) -> Failure {
 fn credentials(client: &Client) -> Result<Lookup<NextHop, Option<Arc<Credentials>>>, Failure> {
     let mut logins = HashMap::new();
     for login in &client.logins {
-        logins.insert(login.next_hop.clone(), Arc::new(read(login)?));
+        let path = login.secret.path();
+        let read = secret(login).map_err(|why| refuse(path, &why))?;
+        logins.insert(login.next_hop.clone(), Arc::new(read));
     }
     Ok(Lookup::new(move |hop: &NextHop| logins.get(hop).cloned()))
 }
 
-fn read(login: &Login) -> Result<Credentials, Failure> {
-    let (Secret::Password(path) | Secret::Token(path)) = &login.secret;
-    let size = std::fs::metadata(path)
-        .map_err(|error| refuse(path, &error))?
-        .len();
-    if size > MAX_SECRET {
-        return Err(refuse(path, &"too large for a secret"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(path, &error))?;
+/// Who the client is to one host, with what stands in the login's file.
+///
+/// # Errors
+/// What is wrong with the file, without its name and its content.
+pub(crate) fn secret(login: &Login) -> Result<Credentials, String> {
+    let text = files::read_text(login.secret.path(), MAX_SECRET)?;
     let secret = text.trim_end_matches(['\r', '\n']);
     let made = match login.secret {
         Secret::Password(_) => Credentials::password(&login.user, secret),
         Secret::Token(_) => Credentials::bearer_token(&login.user, secret),
     };
-    let made = made.map_err(|error| refuse(path, &error))?;
+    let made = made.map_err(|error| error.to_string())?;
     Ok(made.over(login.security))
+}
+
+/// The certificates to trust.
+///
+/// # Errors
+/// As [`secret`].
+pub(crate) fn roots(path: &Path) -> Result<TrustRoots, String> {
+    TrustRoots::from_pem(&files::read(path, MAX_ROOTS)?).map_err(|error| error.to_string())
+}
+
+/// The keys that DNSSEC begins with.
+///
+/// # Errors
+/// As [`secret`].
+pub(crate) fn anchors(path: &Path) -> Result<TrustAnchors, String> {
+    TrustAnchors::from_text(&files::read_text(path, MAX_ANCHORS)?).map_err(|error| error.to_string())
 }
 
 fn route(config: &Config) -> Result<RouteConfig, Failure> {
@@ -83,8 +102,7 @@ fn route(config: &Config) -> Result<RouteConfig, Failure> {
     route.mta_sts = config.client.mta_sts;
     route.dane = config.client.dane;
     if let Some(path) = &config.client.dnssec_anchors {
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(path, &error))?;
-        route.trust_anchors = TrustAnchors::from_text(&text).map_err(|error| refuse(path, &error))?;
+        route.trust_anchors = anchors(path).map_err(|why| refuse(path, &why))?;
     }
     route.ignored_networks.clone_from(&config.route.ignore_networks);
     for own in &config.route.own {

@@ -347,6 +347,6 @@ pub(crate) mod tests {
         let message = message();
         let status = ShownStatus::at(message.state.status, message.spooled_at);
         let page = Page::of(&message, Queue::Removed, status, Some("a\nb".into()));
-        assert_eq!((page.next_attempt, page.reason.as_deref()), (None, Some("a?b")));
+        assert_eq!((page.next_attempt, page.reason.as_deref()), (None, Some("a\\nb")));
     }
 }

@@ -5,12 +5,15 @@
 
 use crate::admin::Token;
 use crate::failure::Failure;
+use crate::print::complain;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// The header that says that a listing is not complete yet, and how much is loaded, in percent.
+/// The header of an answer that cannot be given before all is loaded: how much is, in percent.
 pub(crate) const LOADING: &str = "x-spool-loading";
+/// Between two questions to a service that is loading.
+const LOADING_PAUSE: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest line of an answer: one message of a listing with a thousand recipients.
 const MAX_LINE: u64 = 16 << 20;
@@ -25,7 +28,7 @@ pub(crate) struct Service {
 /// The body of an answer, line by line.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// How much the service has loaded of what was there at its start, in percent, while that is not all.
+    /// How much the service has read of what was there at its start, in percent, while that is not all.
     loading: Option<u8>,
     body: Box<dyn BufRead>,
 }
@@ -47,16 +50,20 @@ impl Service {
         }
     }
 
-    /// Makes a request; an answer of 400 or more is a failure with its text. One that cannot be complete yet is announced on
-    /// standard error.
+    /// Makes a request; an answer of 400 or more is a failure with its text. While the service loads what was there at its
+    /// start, it is asked again, and how far it has come is told on standard error.
     pub(crate) fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
-        let answer = self.ask(method, path, body)?.good()?;
-        if let Some(percent) = answer.loading {
-            eprintln!(
-                "spool: the service is still loading its spool ({percent} % read): this is not all of it"
-            );
+        let mut told = None;
+        loop {
+            let answer = self.ask(method, path, body)?;
+            let Some(percent) = answer.loading.filter(|_| answer.status == 503) else {
+                return answer.good();
+            };
+            if told.replace(percent) != Some(percent) {
+                complain(&format!("the service is loading its spool: {percent} % read"));
+            }
+            std::thread::sleep(LOADING_PAUSE);
         }
-        Ok(answer)
     }
 
     /// Makes a request; every answer is one.

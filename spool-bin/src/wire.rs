@@ -16,7 +16,7 @@ use spool_actors::{
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, BoxFuture, Budget, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
-    Section, SpoolConfig, Submission, SystemClock,
+    Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
 use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
@@ -107,8 +107,10 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         routes.replace(&config);
     }
     let relay = Relay::new(&spool, routes);
-    let smtp = listen(&config, &relay, &spool, &stopped).await?;
-    let (admin_address, admin) = start_admin(&config, &relay, agent)?;
+    // One for all who bring mail, whichever way.
+    let memory = Budget::new(config.limits.memory);
+    let smtp = listen(&config, &relay, &spool, &stopped, &memory).await?;
+    let (admin_address, admin) = start_admin(&config, &relay, agent, memory)?;
     ready(&config, &smtp, admin_address)?;
 
     while signals.next().await == Wanted::Reload {
@@ -147,13 +149,14 @@ async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Resul
     spool.max_jobs_per_destination = config.client.connections_per_destination;
     spool.policies = routes.policies();
     spool.memory_limit = config.disk.memory_limit;
+    spool.max_recipients = config.limits.recipients;
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
     let agent = Arc::clone(agent);
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
 
-fn server(config: &Config) -> ServerConfig {
+fn server(config: &Config, memory: &Budget) -> ServerConfig {
     let limits = &config.limits;
     ServerConfig {
         hostname: config.hostname.clone(),
@@ -167,7 +170,7 @@ fn server(config: &Config) -> ServerConfig {
         data_timeout: limits.data_timeout,
         bare_newline: limits.bare_newline,
         received_headers: limits.received_headers,
-        memory: Budget::new(limits.memory),
+        memory: memory.clone(),
         relay: RelayPolicy {
             allow_networks: config.allow_networks.clone(),
             allow_domains: config.allow_domains.clone(),
@@ -192,6 +195,7 @@ async fn listen(
     relay: &Relay,
     spool: &OpenSpool,
     stopped: &watch::Receiver<bool>,
+    memory: &Budget,
 ) -> Result<Vec<SocketAddr>, Failure> {
     let mut listeners = Vec::new();
     for address in &config.smtp {
@@ -203,7 +207,7 @@ async fn listen(
             .with_context(|| format!("cannot listen on {address}"))?;
         listeners.push((listener, bound));
     }
-    let server = Arc::new(server(config));
+    let server = Arc::new(server(config, memory));
     let addresses = listeners.iter().map(|(_, address)| *address).collect();
     for (listener, _) in listeners {
         let workers = spool.workers.clone();
@@ -226,6 +230,7 @@ fn start_admin(
     config: &Config,
     relay: &Relay,
     agent: Arc<SmtpAgent>,
+    memory: Budget,
 ) -> Result<(Option<SocketAddr>, Option<actix_web::dev::ServerHandle>), Failure> {
     let Some(address) = config.admin else {
         return Ok((None, None));
@@ -236,10 +241,15 @@ fn start_admin(
     let state = admin::State::new(
         relay.clone(),
         agent,
-        config.limits.message_size,
+        admin::Limits {
+            message_size: config.limits.message_size,
+            recipients: config.limits.recipients,
+        },
+        memory,
         config.spool_dir.clone(),
     );
-    let token = config.token_file.as_deref().map(admin::Token::read).transpose()?;
+    let token = config.token_file.as_deref().map(admin::Token::read).transpose();
+    let token = token.map_err(|why| Failure::Usage(format!("admin.token_file: {why}")))?;
     let server = admin::serve(listener, state, token, &config.hostname).context("the admin API")?;
     let handle = server.handle();
     actix::spawn(server);
@@ -253,7 +263,7 @@ fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Res
     let line = format!(
         "ready smtp={} admin={admin} spool={}\n",
         smtp.join(","),
-        config.spool_dir.display()
+        visible(&config.spool_dir.display().to_string())
     );
     let mut out = std::io::stdout().lock();
     out.write_all(line.as_bytes())
@@ -265,7 +275,11 @@ fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Res
 /// Routes and retries change at once; the jobs too if the file has another number than before, so that a number set by
 /// hand outlives a reload. What needs a restart is said.
 fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
-    match options.config() {
+    let fresh = options.config().and_then(|(fresh, built_in_sink)| {
+        options.inspected(&fresh)?;
+        Ok((fresh, built_in_sink))
+    });
+    match fresh {
         Ok((mut fresh, built_in_sink)) => {
             if built_in_sink {
                 fresh.route.next_hops.clone_from(&config.route.next_hops);
@@ -283,7 +297,11 @@ fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
                 "configuration read again: routes, retries and jobs are changed, everything else needs a restart"
             );
         }
-        Err(failure) => tracing::error!("the configuration was not changed: {failure}"),
+        Err(failure) => {
+            for problem in failure.to_string().lines() {
+                tracing::error!("the configuration was not changed: {problem}");
+            }
+        }
     }
 }
 

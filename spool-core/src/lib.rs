@@ -27,6 +27,7 @@ mod retry;
 mod routing;
 pub mod store;
 mod summary;
+mod text;
 
 pub use address::{Address, AddressError, valid_domain};
 pub use agent::{BoxFuture, DeliveryAgent, Intake, Job, Mail};
@@ -57,3 +58,4 @@ pub use reply::{EnhancedCode, MAX_TEXT, Reply, harmless};
 pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule, SpreadDice};
 pub use routing::{DomainPattern, Router, Rule};
 pub use summary::{EnvelopeSummary, MessageSummary, ShownStatus};
+pub use text::{is_hidden, visible};

@@ -2,6 +2,7 @@
 //!
 //! The text never holds a control character and is never longer than [`MAX_TEXT`]: it goes into logs and files.
 
+use crate::text::push_visible;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -97,18 +98,18 @@ impl fmt::Display for Reply {
     }
 }
 
-/// One printable line of at most [`MAX_TEXT`] bytes: controls and what reorders text become `?`.
+/// One printable line of at most [`MAX_TEXT`] bytes: hidden characters are escaped, as [`visible`](crate::visible)
+/// does.
 #[must_use]
 pub fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(MAX_TEXT));
     for c in text.chars() {
-        let hidden = c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        let c = if hidden { '?' } else { c };
-        if out.len() + c.len_utf8() > MAX_TEXT {
+        let before = out.len();
+        push_visible(&mut out, c);
+        if out.len() > MAX_TEXT {
+            out.truncate(before);
             break;
         }
-        out.push(c);
     }
     out
 }
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn hostile_text_becomes_one_short_harmless_line() {
         let reply = Reply::new(550, &format!("a\r\nb\u{1b}[31m\u{202e}{}", "x".repeat(2000)));
-        assert!(reply.text.starts_with("a??b?[31m?x"));
+        assert!(reply.text.starts_with(r"a\r\nb\u001b[31m\u202ex"));
         assert!(reply.text.len() <= MAX_TEXT);
     }
 }

@@ -7,6 +7,9 @@
     reason = "tests panic"
 )]
 
+mod admin;
+mod admin_attacks;
+mod check;
 mod clients;
 mod corpus;
 mod dane;

@@ -33,7 +33,7 @@ impl Handler<ListMessages> for SpoolActor {
     type Result = Reply<Vec<MessageSummary>>;
 
     fn handle(&mut self, list: ListMessages, ctx: &mut Context<Self>) -> Self::Result {
-        if self.is_loading() && !list.while_loading {
+        if self.is_loading() {
             return self.once_loaded(list, ctx.address());
         }
         if let Some(shelf) = list.shelf {

@@ -281,7 +281,7 @@ pub struct Idle {
 }
 
 /// Lists messages in the order of their ids, which is that of their arrival, a page at a time. Replies from memory, at
-/// once, but for the time after a start in which not all is loaded; envelopes, when asked for, are read from disk. It is
+/// once, but waits for the rest while, after a start, not all is loaded; envelopes, when asked for, are read from disk. It is
 /// no snapshot.
 ///
 /// # Errors
@@ -297,8 +297,6 @@ pub struct ListMessages {
     pub limit: usize,
     /// A shelf, rather than the spool.
     pub shelf: Option<Shelf>,
-    /// Whether to list what has been loaded so far, after a start, rather than to wait for the rest.
-    pub while_loading: bool,
 }
 
 impl Default for ListMessages {
@@ -309,7 +307,6 @@ impl Default for ListMessages {
             after: None,
             limit: usize::MAX,
             shelf: None,
-            while_loading: false,
         }
     }
 }
@@ -367,8 +364,8 @@ pub struct SpoolStats {
     pub damaged: usize,
 }
 
-/// Replies once all that was there at the start is loaded. A spool takes mail before that; listings show what has been
-/// loaded, and whatever needs a message that may still come waits for it.
+/// Replies once all that was there at the start is loaded. A spool takes mail before that; listings, and
+/// whatever needs a message that may still come, wait for it.
 ///
 /// # Errors
 /// [`SpoolError::Disk`] when it cannot be loaded, [`SpoolError::Killed`].

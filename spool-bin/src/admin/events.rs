@@ -3,9 +3,10 @@
 //! A follower that falls behind is told how much it missed, by an event; it never holds up the spool. So many follow at
 //! once, and no more.
 
-use super::{State, error, refused};
+use super::connection::Line;
+use super::{State, busy, error, refused};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, HeaderName, RETRY_AFTER};
+use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -33,14 +34,11 @@ pub(super) async fn follow(state: Data<State>, from: Query<From>, request: HttpR
         Err(text) => return error(StatusCode::BAD_REQUEST, &text),
     };
     let Ok(place) = Arc::clone(&state.followers).try_acquire_owned() else {
-        let text = format!("{MAX_FOLLOWERS} follow already; try again later");
-        let mut busy = error(StatusCode::SERVICE_UNAVAILABLE, &text);
-        busy.headers_mut().insert(
-            RETRY_AFTER,
-            actix_web::http::header::HeaderValue::from_static("10"),
-        );
-        return busy;
+        return busy(&format!("busy: {MAX_FOLLOWERS} follow already; try again later"));
     };
+    if let Some(line) = request.conn_data::<Arc<Line>>() {
+        line.is_endless();
+    }
     let subscribed = state.relay.spool.send(Subscribe { since }).await;
     let subscription = match subscribed.unwrap_or(Err(SpoolError::Killed)) {
         Ok(subscription) => subscription,

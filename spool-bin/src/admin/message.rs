@@ -2,6 +2,8 @@
 //!
 //! The id in the path is checked before anything else is done with it, and is never part of a file name here.
 
+use super::answer::{Slices, charge, whole};
+use super::queue::JSON;
 use super::{State, error, refused};
 use crate::page::Page;
 use crate::selector::read_id;
@@ -25,7 +27,11 @@ pub(super) async fn get(state: Data<State>, path: Path<String>) -> HttpResponse 
     let details = state.relay.spool.send(Get(id)).await;
     match details.unwrap_or(Err(SpoolError::Killed)) {
         Ok(found) => {
-            HttpResponse::Ok().json(Page::of(&found.message, found.queue, found.status, found.reason))
+            let page = Page::of(&found.message, found.queue, found.status, found.reason);
+            match serde_json::to_vec(&page) {
+                Ok(json) => whole(&state, JSON, json),
+                Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
+            }
         }
         Err(why) => refused(&why),
     }
@@ -37,13 +43,23 @@ pub(super) async fn body(state: Data<State>, path: Path<String>) -> HttpResponse
         Ok(id) => id,
         Err(refusal) => return refusal,
     };
+    // Charged before it is read.
+    let details = state.relay.spool.send(Get(id)).await;
+    let held = match details.unwrap_or(Err(SpoolError::Killed)) {
+        Ok(found) => charge(&state, found.message.body_size),
+        Err(why) => return refused(&why),
+    };
+    let held = match held {
+        Ok(held) => held,
+        Err(refusal) => return refusal,
+    };
     let body = state.relay.spool.send(GetBody(id)).await;
     match body.unwrap_or(Err(SpoolError::Killed)) {
         Ok(body) => HttpResponse::Ok()
             .content_type("message/rfc822")
             .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{id}.eml\"")))
-            .body(body),
+            .body(Slices::new(body, held)),
         Err(why) => refused(&why),
     }
 }

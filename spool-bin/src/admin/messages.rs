@@ -1,29 +1,44 @@
 //! Submission over HTTP: 201 only once the message is durable.
+//!
+//! The same limits as over SMTP. What is too large is refused before it is decoded.
 
+use super::read::Body;
 use super::{State, error};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
-use actix_web::web::{Bytes, Data};
+use actix_web::web::{Data, block};
 use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use spool_core::{
     AddError, Address, Envelope, FlowId, InitialStatus, MessageId, NextHop, ReversePath, Submission, crlf,
 };
+use std::borrow::Cow;
+use std::fmt;
 
 /// Bytes of an idempotency key.
 const MAX_KEY: usize = 255;
 
-/// A message to spool.
+/// What is made of a body while it is read, in quarters of its text: the decoded message and the recipients.
+const PARSED: usize = 5;
+
+/// Larger bodies are read on a thread of their own: a probe does not wait for them.
+const READ_HERE: usize = 256 * 1024;
+
+/// A message to spool. What may be large stays in the text until its size is known.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Request {
+struct Request<'b> {
     from: String,
-    to: Vec<String>,
+    #[serde(borrow)]
+    to: &'b RawValue,
     #[serde(default)]
     body: Option<String>,
-    #[serde(default)]
-    body_base64: Option<String>,
+    #[serde(default, borrow)]
+    body_base64: Option<Cow<'b, str>>,
     #[serde(default)]
     next_hops: Vec<String>,
     #[serde(default)]
@@ -34,95 +49,262 @@ struct Request {
     idempotency_key: Option<String>,
 }
 
-pub(super) async fn submit(state: Data<State>, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
-    let body = match super::body(body) {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
-    };
-    match spool(&state, &body).await {
+/// Why a submission is not taken.
+#[derive(Debug)]
+enum Refused {
+    Bad(String),
+    /// The message, with the limit.
+    TooLarge(usize),
+    Failed(String),
+    Spool(AddError),
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self::Bad(why)
+    }
+}
+
+pub(super) async fn submit(state: Data<State>, body: Body) -> HttpResponse {
+    match spool(state, body).await {
         Ok(ids) => HttpResponse::Created().json(serde_json::json!({ "ids": ids })),
         Err(refusal) => refusal,
     }
 }
 
-async fn spool(state: &State, body: &[u8]) -> Result<Vec<MessageId>, HttpResponse> {
-    let bad = |text: String| error(StatusCode::BAD_REQUEST, &text);
-    let request: Request = serde_json::from_slice(body).map_err(|why| bad(why.to_string()))?;
-    let (submission, size) = read(state, request).map_err(bad)?;
-    if size > state.message_size {
-        return Err(error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            &format!("a message has at most {} bytes", state.message_size),
-        ));
-    }
-    state.relay.submit(submission).await.map_err(|why| match why {
-        AddError::Busy { retry_after } => {
-            let seconds = retry_after.as_secs().max(1).to_string();
-            let mut response = error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string());
-            if let Ok(value) = seconds.parse() {
-                response.headers_mut().insert(RETRY_AFTER, value);
-            }
-            response
-        }
-        AddError::Full(_) => error(StatusCode::INSUFFICIENT_STORAGE, &why.to_string()),
-        AddError::Invalid(text) => bad(text),
-        AddError::Disk(_) | AddError::Killed | _ => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-    })
+async fn spool(state: Data<State>, mut body: Body) -> Result<Vec<MessageId>, HttpResponse> {
+    body.grow(PARSED)?;
+    let (large, relay) = (body.len() > READ_HERE, state.relay.clone());
+    let read = move || {
+        let message = decode(&state, &body);
+        // The text goes. What was charged for it and for what came of it stays charged until the answer.
+        let held = body.into_charge();
+        (message.and_then(|message| message.submission(&state)), held)
+    };
+    let (submission, _held) = match large {
+        false => read(),
+        true => match block(read).await {
+            Ok(read) => read,
+            Err(why) => return Err(answer(Refused::Failed(why.to_string()))),
+        },
+    };
+    let submission = submission.map_err(answer)?;
+    relay
+        .submit(submission)
+        .await
+        .map_err(|why| answer(Refused::Spool(why)))
 }
 
-fn read(state: &State, request: Request) -> Result<(Submission, usize), String> {
-    let from = ReversePath::parse(&request.from).map_err(|error| format!("from: {error}"))?;
-    let recipient = |text: &String| {
-        text.parse::<Address>()
-            .map_err(|error| format!("to: {text}: {error}"))
-    };
-    let to = request.to.iter().map(recipient).collect::<Result<Vec<_>, _>>()?;
-    if to.is_empty() {
-        return Err("to: at least one recipient is needed".to_owned());
+fn answer(refused: Refused) -> HttpResponse {
+    match refused {
+        Refused::Bad(why) | Refused::Spool(AddError::Invalid(why)) => error(StatusCode::BAD_REQUEST, &why),
+        Refused::Spool(why @ AddError::TooManyRecipients { .. }) => {
+            error(StatusCode::BAD_REQUEST, &format!("to: {why}"))
+        }
+        Refused::TooLarge(limit) => error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("a message has at most {limit} bytes"),
+        ),
+        Refused::Spool(why @ AddError::Busy { retry_after }) => {
+            let mut response = error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string());
+            let seconds = retry_after.as_secs().max(1);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            response
+        }
+        Refused::Spool(why @ AddError::Full(_)) => error(StatusCode::INSUFFICIENT_STORAGE, &why.to_string()),
+        Refused::Spool(why) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
+        Refused::Failed(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why),
     }
-    let body = match (request.body, request.body_base64) {
-        (Some(text), None) => text.into_bytes(),
-        (None, Some(text)) => base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .map_err(|error| format!("body_base64: {error}"))?,
-        (Some(_), Some(_)) | (None, None) => return Err("give either body or body_base64".to_owned()),
-    };
-    let size = body.len();
-    let body = crlf(body.into()).map_err(|at| format!("the body has a NUL at byte {at}"))?;
-    let mut envelope = Envelope::new(from, to);
-    envelope.parameters.smtputf8 = envelope.needs_smtputf8();
-    let hop = |text: &String| {
-        text.parse::<NextHop>()
-            .map_err(|error| format!("next_hops: {text}: {error}"))
-    };
-    let next_hops = request.next_hops.iter().map(hop).collect::<Result<Vec<_>, _>>()?;
-    let intervals = crate::operation::intervals(&request.retry_intervals)?;
+}
+
+/// A submission whose text is no longer needed.
+#[derive(Debug)]
+struct Message {
+    envelope: Envelope,
+    body: Vec<u8>,
+    next_hops: Vec<NextHop>,
+    retry_intervals: Vec<String>,
+    frozen: bool,
+    key: Option<String>,
+}
+
+fn decode(state: &State, body: &Body) -> Result<Message, Refused> {
+    let request: Request<'_> = body.object()?;
+    let from = ReversePath::parse(&request.from).map_err(|error| format!("from: {error}"))?;
+    let to = recipients(request.to, state.limits.recipients)?;
+    let body = text(request.body, request.body_base64, state.limits.message_size)?;
     let key = request.idempotency_key;
     if key
         .as_ref()
         .is_some_and(|key| !(1..=MAX_KEY).contains(&key.len()))
     {
-        return Err(format!("idempotency_key: 1 to {MAX_KEY} bytes"));
+        return Err(format!("idempotency_key: 1 to {MAX_KEY} bytes").into());
     }
-    let mut sections = state.relay.sections(envelope, &next_hops);
-    for section in &mut sections {
-        section.retry.intervals.splice(0..0, intervals.iter().copied());
-    }
-    let initial = if request.frozen {
-        InitialStatus::Frozen
-    } else {
-        InitialStatus::SendNow
+    let hop = |text: &String| {
+        text.parse::<NextHop>()
+            .map_err(|error| format!("next_hops: {text}: {error}"))
     };
-    Ok((
-        Submission {
+    let mut envelope = Envelope::new(from, to);
+    envelope.parameters.smtputf8 = envelope.needs_smtputf8();
+    Ok(Message {
+        envelope,
+        body,
+        next_hops: request.next_hops.iter().map(hop).collect::<Result<_, _>>()?,
+        retry_intervals: request.retry_intervals,
+        frozen: request.frozen,
+        key,
+    })
+}
+
+/// The text of a message.
+fn text(plain: Option<String>, encoded: Option<Cow<'_, str>>, most: usize) -> Result<Vec<u8>, Refused> {
+    let too_large = |size: usize| size > most;
+    match (plain, encoded) {
+        (Some(text), None) if too_large(text.len()) => Err(Refused::TooLarge(most)),
+        (Some(text), None) => Ok(text.into_bytes()),
+        // Up to two of the bytes of the last four are padding.
+        (None, Some(text)) if too_large((text.len() / 4 * 3).saturating_sub(2)) => {
+            Err(Refused::TooLarge(most))
+        }
+        (None, Some(text)) => {
+            let decoded = STANDARD.decode(text.as_bytes());
+            let decoded = decoded.map_err(|error| format!("body_base64: {error}"))?;
+            match too_large(decoded.len()) {
+                true => Err(Refused::TooLarge(most)),
+                false => Ok(decoded),
+            }
+        }
+        (Some(_), Some(_)) | (None, None) => Err("give either body or body_base64".to_owned().into()),
+    }
+}
+
+/// The recipients, unless they are more than `limit`: those beyond it are counted and not kept.
+fn recipients(text: &RawValue, limit: usize) -> Result<Vec<Address>, Refused> {
+    let mut reader = serde_json::Deserializer::from_str(text.get());
+    let (texts, count) = UpTo(limit)
+        .deserialize(&mut reader)
+        .map_err(|error| format!("to: {error}"))?;
+    if count > limit {
+        return Err(Refused::Spool(AddError::TooManyRecipients { count, limit }));
+    }
+    if texts.is_empty() {
+        return Err("to: at least one recipient is needed".to_owned().into());
+    }
+    let recipient = |text: &String| {
+        text.parse::<Address>()
+            .map_err(|error| format!("to: {text}: {error}").into())
+    };
+    texts.iter().map(recipient).collect()
+}
+
+/// Reads a list of texts: so many of them, and how many there are in all.
+struct UpTo(usize);
+
+impl<'de> DeserializeSeed<'de> for UpTo {
+    type Value = (Vec<String>, usize);
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
+        reader.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for UpTo {
+    type Value = (Vec<String>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of addresses")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() < self.0 {
+            match list.next_element::<String>()? {
+                Some(text) => kept.push(text),
+                None => {
+                    let count = kept.len();
+                    return Ok((kept, count));
+                }
+            }
+        }
+        let mut count = kept.len();
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((kept, count))
+    }
+}
+
+impl Message {
+    fn submission(self, state: &State) -> Result<Submission, Refused> {
+        let body = crlf(self.body.into()).map_err(|at| format!("the body has a NUL at byte {at}"))?;
+        let intervals = crate::operation::intervals(&self.retry_intervals)?;
+        let mut sections = state.relay.sections(self.envelope, &self.next_hops);
+        for section in &mut sections {
+            section.retry.intervals.splice(0..0, intervals.iter().copied());
+        }
+        Ok(Submission {
             sections,
             body,
-            initial,
+            initial: match self.frozen {
+                true => InitialStatus::Frozen,
+                false => InitialStatus::SendNow,
+            },
             flows: vec![FlowId::random()],
             parent: None,
             related: Vec::new(),
-            key,
-        },
-        size,
-    ))
+            key: self.key,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str, limit: usize) -> Result<Vec<Address>, Refused> {
+        let raw: &RawValue = serde_json::from_str(json).unwrap();
+        recipients(raw, limit)
+    }
+
+    #[test]
+    fn recipients_beyond_the_limit_are_counted_and_not_kept() {
+        assert_eq!(read(r#"["a@x.example", "b@x.example"]"#, 2).unwrap().len(), 2);
+        let refused = read(r#"["a@x.example", "b@x.example", 3, [], "c"]"#, 2);
+        assert!(
+            matches!(
+                refused,
+                Err(Refused::Spool(AddError::TooManyRecipients { count: 5, limit: 2 }))
+            ),
+            "{refused:?}"
+        );
+        for wrong in ["[]", "{}", "7", "\"a@x.example\"", "[1]", "null"] {
+            let refused = read(wrong, 2);
+            assert!(
+                matches!(&refused, Err(Refused::Bad(why)) if why.starts_with("to: ")),
+                "{wrong}: {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_not_decoded() {
+        let encoded = |text: &str| text_of(None, Some(STANDARD.encode(text)));
+        fn text_of(plain: Option<&str>, encoded: Option<String>) -> Result<Vec<u8>, Refused> {
+            text(plain.map(str::to_owned), encoded.map(Cow::Owned), 10)
+        }
+        for fits in ["0123456789", "012345678", "01234567"] {
+            assert_eq!(encoded(fits).unwrap(), fits.as_bytes());
+            assert_eq!(text_of(Some(fits), None).unwrap(), fits.as_bytes());
+        }
+        assert!(matches!(encoded("01234567890"), Err(Refused::TooLarge(10))));
+        assert!(matches!(
+            text_of(Some("01234567890"), None),
+            Err(Refused::TooLarge(10))
+        ));
+        assert!(matches!(
+            text_of(None, Some("?".repeat(100))),
+            Err(Refused::TooLarge(10))
+        ));
+        assert!(matches!(text_of(None, None), Err(Refused::Bad(_))));
+    }
 }

@@ -3,12 +3,13 @@
 //! It selects ids and hands them to the spool in batches; what each message allows is the spool's to decide. It never
 //! takes an empty request for everything.
 
+use super::read::Body;
 use super::select::Pages;
 use super::{State, error, refused};
 use crate::operation::{Operation, Order, Report, Request, Trouble};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Data;
 use spool_actors::{Freeze, Outcome, Purge, Recover, Remove, SendNow, WhenLoaded, Which};
 use spool_core::store::{Shelf, shelf_from_disk};
 use spool_core::{Clock, MessageId, MessageSummary, SpoolError, SystemClock};
@@ -16,8 +17,8 @@ use std::path::PathBuf;
 
 /// Messages handed to the spool at once.
 const BATCH: usize = 1000;
-
-type Body = Result<Bytes, actix_web::Error>;
+/// What a list of ids takes once it is read, in quarters of its text.
+const PARSED: usize = 12;
 
 pub(super) async fn freeze(state: Data<State>, body: Body) -> HttpResponse {
     operate(&state, Operation::Freeze, body).await
@@ -40,7 +41,7 @@ pub(super) async fn purge(state: Data<State>, body: Body) -> HttpResponse {
 }
 
 async fn operate(state: &State, operation: Operation, body: Body) -> HttpResponse {
-    let order = match super::body(body).and_then(|body| read(operation, &body)) {
+    let order = match read(operation, body) {
         Ok(order) => order,
         Err(refusal) => return refusal,
     };
@@ -60,10 +61,12 @@ async fn operate(state: &State, operation: Operation, body: Body) -> HttpRespons
     }
 }
 
-fn read(operation: Operation, body: &[u8]) -> Result<Order, HttpResponse> {
-    let bad = |text: String| error(StatusCode::BAD_REQUEST, &text);
-    let request: Request = serde_json::from_slice(body).map_err(|why| bad(why.to_string()))?;
-    request.check(operation).map_err(bad)
+fn read(operation: Operation, mut body: Body) -> Result<Order, HttpResponse> {
+    body.grow(PARSED)?;
+    let request = body.object::<Request>();
+    request
+        .and_then(|request| request.check(operation))
+        .map_err(|why| error(StatusCode::BAD_REQUEST, &why))
 }
 
 /// For one message named, what went wrong is the status; otherwise the report tells.

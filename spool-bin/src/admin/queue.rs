@@ -2,36 +2,66 @@
 //!
 //! A listing is written page by page as it is read: neither its messages nor its text are ever in memory at once.
 
+use super::answer::whole;
+use super::read::Body;
 use super::select::Pages;
-use super::{State, error, refused};
+use super::{State, busy, error, refused};
 use crate::selector::Selector;
 use crate::target::LOADING;
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Json, Query};
-use actix_web::{HttpResponse, HttpResponseBuilder, Responder};
+use actix_web::http::header::{HeaderName, RETRY_AFTER};
+use actix_web::web::{Data, Query};
+use actix_web::{HttpResponse, Responder};
 use bytes::Bytes;
 use serde::Serialize;
-use spool_actors::{Destinations, GetJobs, GetStats, SetMaxConcurrentJobs};
+use spool_actors::{Destinations, GetJobs, GetStats, SetMaxConcurrentJobs, WhenLoaded};
 use spool_core::SpoolError;
+use spool_smtp::client::PoolSnapshot;
+use std::sync::atomic::Ordering;
+
+pub(super) const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
+
+static LOADING_HEADER: HeaderName = HeaderName::from_static(LOADING);
 
 pub(super) async fn health() -> impl Responder {
     HttpResponse::Ok().body("ok\n")
 }
 
-/// Ready: it would take mail now.
+/// Ready: it would take mail now, and all that was there at the start is in the hands of the queue.
 pub(super) async fn ready(state: Data<State>) -> HttpResponse {
     match (state.relay.gate.admit(0), state.relay.gate.loading()) {
+        (Err(why), _) => HttpResponse::ServiceUnavailable().body(format!("{why}\n")),
+        (Ok(()), Some(progress)) => HttpResponse::ServiceUnavailable()
+            .insert_header((RETRY_AFTER, "1"))
+            .insert_header((LOADING, progress.percent().to_string()))
+            .body(format!(
+                "loading what was there at the start: {} % read; mail is taken meanwhile\n",
+                progress.percent()
+            )),
         (Ok(()), None) => match state.relay.gate.damaged() {
             0 => HttpResponse::Ok().body("ready\n"),
             places => HttpResponse::Ok().body(format!(
                 "ready, but {places} places on disk are damaged: see the log\n"
             )),
         },
-        (Ok(()), Some(progress)) => {
-            let percent = progress.percent();
-            HttpResponse::Ok().body(format!("ready, and loading what was there: {percent} % read\n"))
+    }
+}
+
+/// An answer about all messages is none before all of them are known.
+async fn all_known(state: &State) -> Result<(), HttpResponse> {
+    if let Some(progress) = state.relay.gate.loading() {
+        let mut loading = busy("loading what was there at the start; try again soon");
+        if let Ok(percent) = progress.percent().to_string().parse() {
+            loading.headers_mut().insert(LOADING_HEADER.clone(), percent);
         }
-        (Err(why), _) => HttpResponse::ServiceUnavailable().body(format!("{why}\n")),
+        return Err(loading);
+    }
+    // It may have failed.
+    let loaded = state.relay.spool.send(WhenLoaded).await;
+    match loaded.unwrap_or(Err(SpoolError::Killed)) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(refused(&why)),
     }
 }
 
@@ -48,10 +78,14 @@ fn pages(state: &State, selector: Selector, envelopes: bool) -> Pages {
 }
 
 pub(super) async fn status(state: Data<State>, query: Conditions) -> HttpResponse {
-    let mut pages = match selector(&query) {
-        Ok(selector) => pages(&state, selector, true),
+    let selector = match selector(&query) {
+        Ok(selector) => selector,
         Err(refusal) => return refusal,
     };
+    if let Err(loading) = all_known(&state).await {
+        return loading;
+    }
+    let mut pages = pages(&state, selector, true);
     // The first page before the answer begins: what fails at once is said with its status.
     let first = match pages.next().await {
         Ok(first) => first,
@@ -67,18 +101,7 @@ pub(super) async fn status(state: Data<State>, query: Conditions) -> HttpRespons
             .map_err(actix_web::error::ErrorServiceUnavailable)?;
         Ok::<_, actix_web::Error>(Some((text, (pages, next))))
     });
-    answer(&state)
-        .content_type("application/x-ndjson")
-        .streaming(lines)
-}
-
-/// An answer that says, while what was there at the start is still being loaded, that it is not complete.
-fn answer(state: &State) -> HttpResponseBuilder {
-    let mut answer = HttpResponse::Ok();
-    if let Some(progress) = state.relay.gate.loading() {
-        answer.insert_header((LOADING, progress.percent().to_string()));
-    }
-    answer
+    HttpResponse::Ok().content_type(NDJSON).streaming(lines)
 }
 
 fn lines<T: Serialize>(page: &[T]) -> Result<Bytes, serde_json::Error> {
@@ -91,13 +114,19 @@ fn lines<T: Serialize>(page: &[T]) -> Result<Bytes, serde_json::Error> {
 }
 
 pub(super) async fn count(state: Data<State>, query: Conditions) -> HttpResponse {
-    let counted = match selector(&query) {
-        Ok(selector) if selector.is_everything() => everything(&state).await,
-        Ok(selector) => selected(pages(&state, selector, false)).await,
+    let selector = match selector(&query) {
+        Ok(selector) => selector,
         Err(refusal) => return refusal,
     };
+    if let Err(loading) = all_known(&state).await {
+        return loading;
+    }
+    let counted = match selector.is_everything() {
+        true => everything(&state).await,
+        false => selected(pages(&state, selector, false)).await,
+    };
     match counted {
-        Ok(count) => answer(&state).json(serde_json::json!({ "count": count })),
+        Ok(count) => HttpResponse::Ok().json(serde_json::json!({ "count": count })),
         Err(why) => refused(&why),
     }
 }
@@ -117,19 +146,51 @@ async fn selected(mut pages: Pages) -> Result<usize, SpoolError> {
 
 /// How every destination is doing, one a line.
 pub(super) async fn destinations(state: Data<State>) -> HttpResponse {
+    if let Err(loading) = all_known(&state).await {
+        return loading;
+    }
     let all = state.relay.spool.send(Destinations).await;
     match all.unwrap_or(Err(SpoolError::Killed)) {
         Ok(all) => match lines(&all) {
-            Ok(text) => answer(&state).content_type("application/x-ndjson").body(text),
+            Ok(text) => whole(&state, NDJSON, text),
             Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
         },
         Err(why) => refused(&why),
     }
 }
 
-/// The open sessions.
+/// The open sessions with next hops, and what clients of this API did wrong.
+#[derive(Debug, Serialize)]
+struct Connections {
+    #[serde(flatten)]
+    sessions: PoolSnapshot,
+    http: HttpFaults,
+}
+
+/// Counted since the start.
+#[derive(Debug, Serialize)]
+struct HttpFaults {
+    invalid: u64,
+    refused: u64,
+    broken: u64,
+}
+
 pub(super) async fn connections(state: Data<State>) -> HttpResponse {
-    HttpResponse::Ok().json(state.agent.snapshot())
+    let faults = &state.faults;
+    let [invalid, refused, broken] =
+        [&faults.invalid, &faults.refused, &faults.broken].map(|count| count.load(Ordering::Relaxed));
+    let connections = Connections {
+        sessions: state.agent.snapshot(),
+        http: HttpFaults {
+            invalid,
+            refused,
+            broken,
+        },
+    };
+    match serde_json::to_vec(&connections) {
+        Ok(json) => whole(&state, JSON, json),
+        Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
+    }
 }
 
 pub(super) async fn jobs(state: Data<State>) -> HttpResponse {
@@ -142,11 +203,15 @@ pub(super) async fn jobs(state: Data<State>) -> HttpResponse {
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SetJobs {
+struct SetJobs {
     max: usize,
 }
 
-pub(super) async fn set_jobs(state: Data<State>, set: Json<SetJobs>) -> HttpResponse {
+pub(super) async fn set_jobs(state: Data<State>, body: Body) -> HttpResponse {
+    let set: SetJobs = match body.object() {
+        Ok(set) => set,
+        Err(why) => return error(StatusCode::BAD_REQUEST, &why),
+    };
     let set = state.relay.spool.send(SetMaxConcurrentJobs(set.max)).await;
     match set.unwrap_or(Err(SpoolError::Killed)) {
         Ok(()) => jobs(state).await,

@@ -10,6 +10,8 @@ use spool_core::{Clock, MessageId, MessageSummary, SpoolError, SystemClock};
 
 /// Messages asked for at once.
 const PAGE: usize = 1000;
+/// The same with their recipients, each of which may have a thousand.
+const WHOLE_PAGE: usize = 50;
 /// Ids looked up for one page.
 const LOOKUPS: usize = 100;
 
@@ -58,7 +60,8 @@ impl Pages {
             Place::Ended => return Ok(None),
             Place::Behind(after) => {
                 let after = *after;
-                let page = self.list(after, PAGE).await?;
+                let limit = if self.envelopes { WHOLE_PAGE } else { PAGE };
+                let page = self.list(after, limit).await?;
                 self.place = match page.last() {
                     // A page can be shorter because something left meanwhile: the end is the empty one.
                     Some(last) => Place::Behind(Some(last.id)),
@@ -98,8 +101,6 @@ impl Pages {
             after,
             limit,
             shelf: self.shelf,
-            // Its answers say how far that has come.
-            while_loading: true,
         };
         self.spool.send(list).await.unwrap_or(Err(SpoolError::Killed))
     }

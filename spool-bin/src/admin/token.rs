@@ -1,11 +1,14 @@
 //! The token of the admin API: read from a file, compared without telling how much of it was right, never printed.
 
-use crate::failure::Failure;
+use crate::files;
 use std::fmt;
 use std::path::Path;
 
 /// Shorter ones can be guessed.
 const LEAST: usize = 16;
+
+/// Bytes of the file.
+const MAX_FILE: u64 = 64 * 1024;
 
 /// What every request must bring.
 #[derive(Clone)]
@@ -13,9 +16,12 @@ pub(crate) struct Token(String);
 
 impl Token {
     /// The first line of `path`.
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let wrong = |why: &str| Failure::Usage(format!("admin.token_file: {}: {why}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error.to_string()))?;
+    ///
+    /// # Errors
+    /// The path, and what is wrong with it.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{}: {why}", path.display());
+        let text = files::read_text(path, MAX_FILE).map_err(|error| wrong(&error))?;
         let line = text.lines().next().unwrap_or_default().trim();
         if line.len() < LEAST || !line.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(wrong(

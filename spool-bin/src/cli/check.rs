@@ -1,13 +1,20 @@
-//! `spool check`: validates a configuration.
+//! `spool check`: validates a configuration, and looks at all that `spool serve` would open by it.
 
 use super::console;
-use crate::config::Config;
+use super::serve::lines;
+use crate::config::{Config, Finding, inspect};
 use crate::failure::Failure;
+use crate::print::tell;
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Looks at the file and at what it names: secrets, certificates, DNSSEC keys, the spool's directory, addresses.
+Nothing is changed, and a service that runs is not asked.
+
+Exit status: 0 usable, warnings on standard error; 2 not usable, every error with its line.")]
 pub(super) struct Check {
     /// The file to check
     #[arg(long, value_name = "FILE")]
@@ -16,8 +23,15 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        Config::load(&self.config)?;
-        console::print(|out| writeln!(out, "{}: ok", self.config.display()))?;
-        Ok(())
+        let config = Config::load(&self.config)?;
+        let (errors, warnings): (Vec<_>, Vec<_>) = inspect(&config).into_iter().partition(Finding::is_error);
+        let file = Some(self.config.as_path());
+        if !warnings.is_empty() {
+            tell(&lines(&warnings, file));
+        }
+        if !errors.is_empty() {
+            return Err(Failure::Usage(lines(&errors, file)));
+        }
+        console::print(|out| writeln!(out, "{}: ok", self.config.display()))
     }
 }

@@ -1,6 +1,7 @@
 //! Standard output: its width, its colours, and the reader that has seen enough.
 
 use crate::failure::Failure;
+use crate::print::Visible;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write, stdout};
 
 /// Columns of a terminal; `None` when there is none.
@@ -14,12 +15,22 @@ pub(super) fn colour() -> bool {
     stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// Prints to standard output. Whoever reads only the first lines has what they want: that is no failure.
-pub(super) fn print(
-    write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>,
-) -> Result<(), Failure> {
+type Stdout = BufWriter<StdoutLock<'static>>;
+
+/// Prints to standard output, with hidden characters escaped. Whoever reads only the first lines has what they want: that
+/// is no failure.
+pub(super) fn print(write: impl FnOnce(&mut Visible<Stdout>) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = Visible::new(BufWriter::new(stdout().lock()));
+    done(write(&mut out).and_then(|()| out.flush()))
+}
+
+/// The same, byte for byte: for a message's own text.
+pub(super) fn print_raw(write: impl FnOnce(&mut Stdout) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = BufWriter::new(stdout().lock());
-    let written = write(&mut out).and_then(|()| out.flush());
+    done(write(&mut out).and_then(|()| out.flush()))
+}
+
+fn done(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Failure::Failed(format!("standard output: {error}"))),

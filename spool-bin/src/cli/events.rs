@@ -6,9 +6,10 @@
 use super::which::Admin;
 use crate::failure::Failure;
 use crate::format::event;
+use crate::print::complain;
 use crate::target::{Answer, Service};
 use clap::Args;
-use spool_core::{Event, harmless};
+use spool_core::{Event, harmless, visible};
 use std::io::{self, Write, stdout};
 use std::time::Duration;
 
@@ -54,12 +55,12 @@ impl Events {
                 End::Unread => return Ok(()),
                 End::Lost => {}
             }
-            eprintln!(
-                "spool: the service has gone; waiting for it to go on {}",
+            complain(&format!(
+                "the service has gone; waiting for it to go on {}",
                 from(last)
-            );
+            ));
             answer = again(&service, last)?;
-            eprintln!("spool: the service is back; going on {}", from(last));
+            complain(&format!("the service is back; going on {}", from(last)));
         }
     }
 
@@ -83,7 +84,7 @@ impl Events {
             let Some(text) = text else { continue };
             let mut out = stdout().lock();
             match out
-                .write_all(format!("{text}\n").as_bytes())
+                .write_all(format!("{}\n", visible(&text)).as_bytes())
                 .and_then(|()| out.flush())
             {
                 Ok(()) => {}

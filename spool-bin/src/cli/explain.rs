@@ -81,6 +81,9 @@ mod tests {
             retry.contains("2026-11-24T03:39:12.042Z (") && retry.ends_with(')'),
             "{retry}"
         );
-        assert_eq!(told(r#"{"hold":"moon","text":"the \u001b moon"}"#), "the ? moon");
+        assert_eq!(
+            told(r#"{"hold":"moon","text":"the \u001b moon"}"#),
+            "the \\u001b moon"
+        );
     }
 }

@@ -22,6 +22,7 @@ use crate::failure::Failure;
 pub(crate) use serve::Serve;
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 
 /// A durable outbound mail spool and relay.
 #[derive(Debug, Parser)]
@@ -91,7 +92,7 @@ enum Verb {
 
 /// Runs the verb of this process's command line.
 pub(crate) fn run() -> Result<(), Failure> {
-    match Cli::parse().verb {
+    match read_command_line()?.verb {
         Verb::Serve(serve) => serve.run(),
         Verb::Check(check) => check.run(),
         Verb::Status(status) => status.run(),
@@ -113,6 +114,18 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Sink(sink) => sink.run(),
         Verb::Load(load) => load.run(),
     }
+}
+
+/// The command line. What is wrong with it is said by clap, in colours where there are any, unless the words it quotes
+/// hold hidden characters.
+fn read_command_line() -> Result<Cli, Failure> {
+    Cli::try_parse().or_else(|error| {
+        let hidden = |word: OsString| word.to_string_lossy().chars().any(spool_core::is_hidden);
+        if error.use_stderr() && std::env::args_os().any(hidden) {
+            return Err(Failure::CommandLine(error.render().to_string()));
+        }
+        error.exit()
+    })
 }
 
 #[cfg(test)]

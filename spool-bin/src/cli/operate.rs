@@ -7,6 +7,7 @@ use super::console;
 use super::which::{Admin, Which};
 use crate::failure::Failure;
 use crate::operation::{Operation, Report, Request};
+use crate::print;
 use clap::Args;
 use spool_core::harmless;
 use std::io::Write;
@@ -206,7 +207,7 @@ impl Common {
         };
         // The ids alone on standard output, so that they can be handed to another command.
         console::print(|out| ids.iter().try_for_each(|id| writeln!(out, "{id}")))?;
-        eprintln!("{} would be {}", ids.len(), operation.done());
+        print::tell(&format!("{} would be {}", ids.len(), operation.done()));
         Ok(())
     }
 }
@@ -217,7 +218,7 @@ fn outcome(operation: Operation, report: &Report) -> Result<(), Failure> {
         return Ok(());
     };
     for trouble in others {
-        eprintln!("spool: {}", harmless(&trouble.error));
+        print::complain(&harmless(&trouble.error));
     }
     let mut text = harmless(&last.error);
     if report.errors.iter().any(|trouble| trouble.code == "not_frozen") {

@@ -1,13 +1,13 @@
 //! `spool serve`: the relay service.
 
-use crate::config::Config;
+use crate::config::{Config, Finding, inspect};
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat};
 use crate::wire;
 use clap::Args;
 use spool_core::{NextHop, valid_domain};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -44,7 +44,27 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, built_in_sink) = self.config()?;
         let _flush = logging::init(self.log_format)?;
+        self.inspected(&config)?;
         wire::serve(&config, built_in_sink, self)
+    }
+
+    /// Looks at what the configuration names: warnings go to the log.
+    ///
+    /// # Errors
+    /// Every error, one a line.
+    pub(crate) fn inspected(&self, config: &Config) -> Result<(), Failure> {
+        let (mut errors, warnings): (Vec<_>, Vec<_>) =
+            inspect(config).into_iter().partition(Finding::is_error);
+        // Opening it says the same, and has an exit status of its own for each.
+        errors.retain(|error| error.key != "spool_dir");
+        let file = self.config.as_deref();
+        for warning in warnings {
+            tracing::warn!("{}", warning.at(file));
+        }
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Usage(lines(&errors, file))),
+        }
     }
 
     /// The configuration with the options over it; and whether the built-in sink is the next hop.
@@ -55,12 +75,15 @@ impl Serve {
         };
         if let Some(dir) = &self.spool {
             config.spool_dir.clone_from(dir);
+            config.places.forget("spool_dir");
         }
         if !self.listen.is_empty() {
             config.smtp.clone_from(&self.listen);
+            config.places.forget("listen.smtp");
         }
         if let Some(admin) = &self.admin {
             config.admin = parse_admin(admin)?;
+            config.places.forget("listen.admin");
         }
         if !self.next_hop.is_empty() {
             config.route.next_hops.clone_from(&self.next_hop);
@@ -70,9 +93,6 @@ impl Serve {
         }
         // A first run never sends mail to the world: mail exchangers are asked for only by a configuration.
         let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
-        if let Some(problem) = config.admin_problem() {
-            return Err(Failure::Usage(format!("listen.admin: {problem}")));
-        }
         if config.smtp.is_empty() {
             return Err(Failure::Usage(
                 "no address to take mail on: set listen.smtp or give --listen ADDR".to_owned(),
@@ -80,6 +100,12 @@ impl Serve {
         }
         Ok((config, built_in_sink))
     }
+}
+
+/// Findings, one a line.
+pub(super) fn lines(findings: &[Finding], file: Option<&Path>) -> String {
+    let lines: Vec<String> = findings.iter().map(|finding| finding.at(file)).collect();
+    lines.join("\n")
 }
 
 fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Failure> {

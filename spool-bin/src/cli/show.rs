@@ -46,7 +46,7 @@ impl Show {
             (None, true) => {
                 let path = format!("/api/v1/messages/{id}/body");
                 let answer = self.target.service()?.request("GET", &path, None)?;
-                console::print(|out| answer.copy_to(out).map(drop))
+                console::print_raw(|out| answer.copy_to(out).map(drop))
             }
             (None, false) => {
                 let path = format!("/api/v1/messages/{id}");
@@ -125,5 +125,5 @@ fn body_in_directory(dir: &Path, id: MessageId) -> Result<(), Failure> {
     }
     let body = found.ok_or_else(|| nowhere(dir, id))?;
     let body = body.map_err(|reason| Failure::Failed(format!("{id}: cannot be read: {reason}")))?;
-    console::print(|out| out.write_all(&body))
+    console::print_raw(|out| out.write_all(&body))
 }

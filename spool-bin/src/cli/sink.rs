@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat};
+use crate::print;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use spool_smtp::sink::{Script, Sink as MockSink, SinkConfig, SinkTls, TlsMode};
@@ -104,12 +105,12 @@ impl Sink {
         let _ = running.await;
         if !self.quiet {
             let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-            eprintln!(
+            print::tell(&format!(
                 "{} messages, {} bytes, {} connections",
                 count(&counts.messages),
                 count(&counts.bytes),
                 count(&counts.connections)
-            );
+            ));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 use crate::admin::Token;
 use crate::failure::Failure;
 use crate::operation::Request;
+use crate::print;
 use crate::selector::Selector;
 use crate::target::{Service, encode};
 use clap::Args;
@@ -20,17 +21,19 @@ pub(super) struct Admin {
         long,
         value_name = "URL",
         env = "SPOOL_ADMIN",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:8525"
     )]
     admin: String,
     /// Holds the token that the service asks for
-    #[arg(long, value_name = "FILE", env = "SPOOL_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "SPOOL_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
 }
 
 impl Admin {
     pub(super) fn service(&self) -> Result<Service, Failure> {
-        let token = self.token_file.as_deref().map(Token::read).transpose()?;
+        let token = self.token_file.as_deref().map(Token::read).transpose();
+        let token = token.map_err(|why| Failure::Usage(format!("--token-file: {why}")))?;
         Service::new(&self.admin, token)
     }
 }
@@ -146,7 +149,7 @@ impl Which {
                 queue: shelf.queue(),
                 ..MessageSummary::of(&shelved.message, now)
             }),
-            Err(reason) => eprintln!("spool: {id} in {}: {reason}", shelf.queue()),
+            Err(reason) => print::complain(&format!("{id} in {}: {reason}", shelf.queue())),
         })?;
         Ok(())
     }

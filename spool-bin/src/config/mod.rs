@@ -4,14 +4,18 @@
 //! when it is set to anything but its default, never silently ignored.
 
 mod client;
+mod inspect;
 mod reader;
 mod route;
 mod sections;
 mod values;
 
+pub(crate) use inspect::{Finding, inspect};
+pub(crate) use reader::Places;
 pub(crate) use route::{Own, Route};
 pub(crate) use values::parse_span;
 
+use crate::files;
 use spool_core::{NextHop, TlsPolicy};
 use spool_smtp::client::AuthSecurity;
 use spool_smtp::server::{BareNewline, Network};
@@ -19,6 +23,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
+
+/// Bytes of a configuration file.
+const MAX_FILE: u64 = 4 << 20;
 
 /// `[listen.limits]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +97,14 @@ pub(crate) enum Secret {
     Token(PathBuf),
 }
 
+impl Secret {
+    /// Where it stands.
+    pub(crate) fn path(&self) -> &Path {
+        let (Self::Password(path) | Self::Token(path)) = self;
+        path
+    }
+}
+
 /// `[spool]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disk {
@@ -121,6 +136,7 @@ pub(crate) struct Config {
     pub(crate) retry: Retry,
     pub(crate) client: Client,
     pub(crate) disk: Disk,
+    pub(crate) places: Places,
 }
 
 /// One thing wrong, and where.
@@ -133,8 +149,8 @@ pub(crate) struct Problem {
 /// A configuration that cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
-    #[error("{}: cannot read the configuration: {source}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{}: cannot read the configuration: {why}", path.display())]
+    Unreadable { path: PathBuf, why: String },
     #[error("{}", problems.iter().map(|p| format!("{}:{}: {}", path.display(), p.line, p.text)).collect::<Vec<_>>().join("\n"))]
     Problems { path: PathBuf, problems: Vec<Problem> },
 }
@@ -142,9 +158,9 @@ pub(crate) enum ConfigError {
 impl Config {
     /// Reads `path`.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        let text = files::read_text(path, MAX_FILE).map_err(|why| ConfigError::Unreadable {
             path: path.to_owned(),
-            source,
+            why,
         })?;
         Self::parse(&text).map_err(|problems| ConfigError::Problems {
             path: path.to_owned(),
@@ -194,6 +210,23 @@ mod tests {
     fn the_example_is_valid_and_says_the_defaults() {
         let example = Config::parse(include_str!("../../../docs/spool.example.toml")).unwrap();
         assert_eq!(format!("{example:?}"), format!("{:?}", Config::defaults()));
+    }
+
+    #[test]
+    fn the_line_of_each_key_is_known() {
+        let text = "hostname = \"a\"\n[client]\ntls_roots = \"x\"\n[[route.rule]]\ndomain = \"a\"\n[[route.rule]]\n\ndomain = \"b\"\n";
+        let places = Config::parse(text).unwrap().places;
+        let lines = [
+            "hostname",
+            "client.tls_roots",
+            "route.rule[0].domain",
+            "route.rule[1].domain",
+            "threads",
+        ];
+        assert_eq!(
+            lines.map(|key| places.line(key)),
+            [Some(1), Some(3), Some(5), Some(8), None]
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::Problem;
 use super::values::{parse_size, parse_span};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,26 +16,64 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct Source<'s> {
     text: &'s str,
     problems: RefCell<Vec<Problem>>,
+    places: RefCell<Places>,
 }
 
 impl<'s> Source<'s> {
-    pub(super) const fn new(text: &'s str) -> Self {
+    pub(super) fn new(text: &'s str) -> Self {
         Self {
             text,
             problems: RefCell::new(Vec::new()),
+            places: RefCell::default(),
         }
     }
 
-    pub(super) fn problem(&self, at: Range<usize>, text: String) {
+    fn line(&self, at: &Range<usize>) -> usize {
         let before = self.text.get(..at.start).unwrap_or_default();
-        let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
+        1 + before.bytes().filter(|byte| *byte == b'\n').count()
+    }
+
+    pub(super) fn problem(&self, at: Range<usize>, text: String) {
+        let line = self.line(&at);
         self.problems.borrow_mut().push(Problem { line, text });
     }
 
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    /// What is wrong, in the order of the lines; and where each key stands.
+    pub(super) fn into_findings(self) -> (Vec<Problem>, Places) {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line);
-        problems
+        (problems, self.places.into_inner())
+    }
+}
+
+/// The lines of the keys that a file sets, by their paths: `client.tls_roots`, `route.rule[2].domain`.
+#[derive(Clone, Default)]
+pub(crate) struct Places(BTreeMap<String, usize>);
+
+impl Places {
+    /// The line of a key; `None` when the file does not set it.
+    pub(crate) fn line(&self, path: &str) -> Option<usize> {
+        self.0.get(path).copied()
+    }
+
+    /// Something else has set it.
+    pub(crate) fn forget(&mut self, path: &str) {
+        self.0.remove(path);
+    }
+}
+
+impl fmt::Debug for Places {
+    /// Where something stands is no part of what is configured.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Places")
+    }
+}
+
+fn join(name: &str, key: &str) -> String {
+    if name.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{name}.{key}")
     }
 }
 
@@ -43,6 +82,8 @@ pub(super) struct Section<'s, 't> {
     source: &'s Source<'s>,
     table: Option<&'t DeTable<'t>>,
     name: String,
+    /// The same with the number of each `[[table]]`: `route.rule[2]`.
+    place: String,
     known: RefCell<BTreeSet<&'static str>>,
 }
 
@@ -52,25 +93,27 @@ impl<'s, 't> Section<'s, 't> {
         table: Option<&'t DeTable<'t>>,
         name: impl Into<String>,
     ) -> Self {
+        let name = name.into();
         Self {
             source,
             table,
-            name: name.into(),
+            place: name.clone(),
+            name,
             known: RefCell::default(),
         }
     }
 
     fn path(&self, key: &str) -> String {
-        if self.name.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.name)
-        }
+        join(&self.name, key)
     }
 
     fn value(&self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
         self.known.borrow_mut().insert(key);
-        self.table?.get(key)
+        let value = self.table?.get(key)?;
+        let line = self.source.line(&value.span());
+        let mut places = self.source.places.borrow_mut();
+        places.0.insert(join(&self.place, key), line);
+        Some(value)
     }
 
     pub(super) fn problem(&self, key: &str, at: Range<usize>, text: &str) {
@@ -124,7 +167,9 @@ impl<'s, 't> Section<'s, 't> {
             }
             table
         });
-        Section::new(self.source, table, self.path(key))
+        let mut section = Section::new(self.source, table, self.path(key));
+        section.place = join(&self.place, key);
+        section
     }
 
     /// The tables of `[[key]]`, each with the place where it begins.
@@ -136,14 +181,16 @@ impl<'s, 't> Section<'s, 't> {
             self.problem(key, value.span(), "expected [[tables]]");
             return Vec::new();
         };
-        let section = |item: &'t Spanned<DeValue<'t>>| {
+        let section = |(number, item): (usize, &'t Spanned<DeValue<'t>>)| {
             let table = item.get_ref().as_table();
             if table.is_none() {
                 self.problem(key, item.span(), "expected a table");
             }
-            (Section::new(self.source, table, self.path(key)), item.span())
+            let mut section = Section::new(self.source, table, self.path(key));
+            section.place = format!("{}[{number}]", join(&self.place, key));
+            (section, item.span())
         };
-        items.iter().map(section).collect()
+        items.iter().enumerate().map(section).collect()
     }
 
     /// Where `key` stands, if it is set.

@@ -1,7 +1,7 @@
 //! Each section of the file, with its keys, their defaults and their ranges.
 
 use super::client::client;
-use super::reader::{Section, Source, flag, number, parsed, positive_span, share, size, span, text};
+use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
 use super::{Config, Disk, Limits, Problem, Retry};
 use spool_core::{DomainPattern, valid_domain};
@@ -18,9 +18,9 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
         source.problem(error.span().unwrap_or_default(), error.message().to_owned());
     }
     let config = root(Section::new(&source, Some(document.get_ref()), ""));
-    let problems = source.into_problems();
+    let (problems, places) = source.into_findings();
     if problems.is_empty() {
-        Ok(config)
+        Ok(Config { places, ..config })
     } else {
         Err(problems)
     }
@@ -54,6 +54,7 @@ fn root(section: Section<'_, '_>) -> Config {
         retry: retry(section.section("retry")),
         client: client(section.section("client")),
         disk: disk(section.section("spool")),
+        places: Places::default(),
     };
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
         listen.problem("admin", place, problem);

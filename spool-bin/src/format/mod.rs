@@ -1,6 +1,6 @@
 //! How things look: listings of messages (table, exim, ids, JSON, the oldest first), one message, events, destinations, connections.
 //!
-//! It prints what it is given. It asks nobody, and lets no control character of a stranger through.
+//! It prints what it is given. It asks nobody, and lets no hidden character of a stranger through.
 
 pub(crate) mod event;
 mod exim;
@@ -12,9 +12,10 @@ mod table;
 pub(crate) use outbound::{connections, destinations};
 pub(crate) use show::show;
 
+use crate::print::Canvas;
 use clap::ValueEnum;
 use spool_core::{MessageSummary, Timestamp};
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 /// How a listing looks.
@@ -41,7 +42,11 @@ pub(crate) struct Style {
 }
 
 /// Prints `messages`, sorted.
-pub(crate) fn print(mut messages: Vec<MessageSummary>, style: Style, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn print(
+    mut messages: Vec<MessageSummary>,
+    style: Style,
+    out: &mut impl Canvas,
+) -> io::Result<()> {
     messages.sort_by_key(|message| (message.spooled_at, message.id));
     if style.format == Format::Table {
         return table::print(&messages, style, out);
@@ -53,7 +58,7 @@ pub(crate) fn print(mut messages: Vec<MessageSummary>, style: Style, out: &mut i
 
 /// Prints one message of a listing that is in order already. A table needs all of them for its widths: it has none of
 /// them here but the id.
-pub(crate) fn print_one(message: &MessageSummary, style: Style, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn print_one(message: &MessageSummary, style: Style, out: &mut impl Canvas) -> io::Result<()> {
     match style.format {
         Format::Exim => exim::print(message, style.now, out),
         Format::Table | Format::Id => writeln!(out, "{}", message.id),

@@ -153,7 +153,7 @@ mod tests {
         let closed = json!({"last_error": ["1970-01-01T00:00:00.000Z", "450 \u{1b}[31mlater"]});
         let all = [
             (json!({}), "well"),
-            (closed, "60s ago: 450 ?[31mlater"),
+            (closed, "60s ago: 450 \\u001b[31mlater"),
             (
                 json!({"limit_reason": "421 too many"}),
                 "fewer sessions: 421 too many",

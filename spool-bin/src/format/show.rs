@@ -214,7 +214,7 @@ mod tests {
             "related:      00000000000000000000000008",
             "3 recipients",
             "  <done@x.example> done",
-            "  <failed@x.example> failed: refused: 550 5.1.1 nobody?[31m here",
+            "  <failed@x.example> failed: refused: 550 5.1.1 nobody\\u001b[31m here",
             "  <late@x.example> to be tried (NOTIFY=FAILURE,DELAY)",
             "2 attempts",
             "  2026-11-24T03:39:12.042Z  mx.example.net:25  accepted: 250 2.0.0 taken  (1234ms, TLSv1.3 TLS_AES_256_GCM_SHA384)",

@@ -2,20 +2,22 @@
 
 use super::grid::Grid;
 use super::{Style, age};
+use crate::print::Canvas;
 use spool_core::{MessageSummary, Queue, ShownStatus, harmless};
-use std::io::{self, Write};
+use std::io;
 
 const HEAD: [&str; 6] = ["id", "sender", "recipients", "age", "next attempt", "next hop"];
 
-pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Canvas) -> io::Result<()> {
     let rows: Vec<[String; 6]> = messages.iter().map(|message| row(message, style)).collect();
     let grid = Grid::new(&HEAD, &rows, 0, style.width);
     grid.head(&HEAD, style.width, out)?;
     for (message, row) in messages.iter().zip(&rows) {
         let colour = colour(message, style);
-        out.write_all(colour.as_bytes())?;
+        out.colour(colour)?;
         grid.line(row, out)?;
-        writeln!(out, "{}", if colour.is_empty() { "" } else { "\u{1b}[0m" })?;
+        out.colour(if colour.is_empty() { "" } else { "\u{1b}[0m" })?;
+        writeln!(out)?;
     }
     Ok(())
 }

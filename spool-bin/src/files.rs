@@ -1,0 +1,111 @@
+//! Reads the files that a configuration names: regular ones only, and bounded. A pipe or a device could make the reader
+//! wait for ever.
+
+use rustix::fs::OFlags;
+use std::fs::{File, FileType, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Permissions of others than the owner.
+const OTHERS: u32 = 0o077;
+
+/// The bytes of `path`, at most `most`.
+///
+/// # Errors
+/// Why it cannot be read, without its name.
+pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    let file = open(path)?;
+    let mut bytes = Vec::new();
+    let too_large = || format!("larger than {most} bytes");
+    let read = file.take(most + 1).read_to_end(&mut bytes);
+    match read.map_err(|error| error.to_string())? {
+        read if u64::try_from(read).is_ok_and(|read| read <= most) => Ok(bytes),
+        _ => Err(too_large()),
+    }
+}
+
+/// The same as text.
+///
+/// # Errors
+/// As [`read`], and what is no UTF-8.
+pub(crate) fn read_text(path: &Path, most: u64) -> Result<String, String> {
+    String::from_utf8(read(path, most)?).map_err(|_| "is not UTF-8 text".to_owned())
+}
+
+/// Opened without waiting for the other end of a pipe, and not at all when it is a device: that may act on it.
+fn open(path: &Path) -> Result<File, String> {
+    let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    regular(found.file_type())?;
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|error| error.to_string())?;
+    // Another may have taken its place.
+    let found = file.metadata().map_err(|error| error.to_string())?;
+    regular(found.file_type()).map(|()| file)
+}
+
+fn regular(kind: FileType) -> Result<(), String> {
+    let what = match kind {
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(format!("is {what}, and must be a regular file"))
+}
+
+/// The permissions of `path`, when others than its owner may read or change it.
+pub(crate) fn open_to_others(path: &Path) -> Option<u32> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & OTHERS != 0).then_some(mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read_and_no_more_of_them_than_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "0123456789").unwrap();
+        assert_eq!(read(&path, 10).unwrap(), b"0123456789");
+        assert!(read(&path, 9).unwrap_err().contains("larger than 9 bytes"));
+        std::fs::write(&path, b"\xff").unwrap();
+        assert!(read_text(&path, 10).unwrap_err().contains("UTF-8"));
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        assert!(read(&pipe, 10).unwrap_err().contains("a pipe"));
+        assert!(read(dir.path(), 10).unwrap_err().contains("a directory"));
+        assert!(read(Path::new("/dev/null"), 10).unwrap_err().contains("a device"));
+        assert!(read(&dir.path().join("missing"), 10).is_err());
+    }
+
+    #[test]
+    fn permissions_of_others_are_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        std::fs::write(&path, "x").unwrap();
+        for (mode, told) in [
+            (0o600, None),
+            (0o400, None),
+            (0o640, Some(0o640)),
+            (0o604, Some(0o604)),
+        ] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(open_to_others(&path), told, "{mode:o}");
+        }
+    }
+}

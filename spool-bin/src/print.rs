@@ -1,0 +1,145 @@
+//! The one way to standard output and standard error: whatever is printed passes here, and hidden characters leave as
+//! escapes, whoever wrote them: a peer, a client, or the command line itself.
+//!
+//! Line ends pass. It never changes what is printed otherwise; a message's own text, asked for byte for byte, is the only
+//! thing that goes past it.
+
+use spool_core::visible;
+use std::io::{self, Write};
+
+/// A writer that escapes hidden characters but line ends, and what is no UTF-8.
+#[derive(Debug)]
+pub(crate) struct Visible<W> {
+    out: W,
+    /// The begin of a character whose rest has not come.
+    begun: Vec<u8>,
+}
+
+/// What a listing is printed on.
+pub(crate) trait Canvas: Write {
+    /// Sets a colour, by a control sequence of our own.
+    ///
+    /// # Errors
+    /// As a write.
+    fn colour(&mut self, sequence: &str) -> io::Result<()>;
+}
+
+impl<W: Write> Visible<W> {
+    pub(crate) const fn new(out: W) -> Self {
+        Self {
+            out,
+            begun: Vec::new(),
+        }
+    }
+
+    fn text(&mut self, text: &str) -> io::Result<()> {
+        for line in text.split_inclusive('\n') {
+            let (line, end) = match line.strip_suffix('\n') {
+                Some(line) => (line, "\n"),
+                None => (line, ""),
+            };
+            self.out.write_all(visible(line).as_bytes())?;
+            self.out.write_all(end.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is whole of `bytes`; gives the begin of a character at its end.
+    fn bytes<'b>(&mut self, mut bytes: &'b [u8]) -> io::Result<&'b [u8]> {
+        loop {
+            let error = match std::str::from_utf8(bytes) {
+                Ok(text) => {
+                    self.text(text)?;
+                    return Ok(&[]);
+                }
+                Err(error) => error,
+            };
+            let (whole, rest) = bytes.split_at(error.valid_up_to());
+            self.text(&String::from_utf8_lossy(whole))?;
+            let Some(wrong) = error.error_len() else {
+                return Ok(rest);
+            };
+            self.out.write_all("\u{fffd}".as_bytes())?;
+            bytes = rest.get(wrong..).unwrap_or_default();
+        }
+    }
+}
+
+impl<W: Write> Write for Visible<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let begun = std::mem::take(&mut self.begun);
+        let left = if begun.is_empty() {
+            self.bytes(bytes)?.to_vec()
+        } else {
+            self.bytes(&[&begun, bytes].concat())?.to_vec()
+        };
+        self.begun = left;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Canvas for Visible<W> {
+    fn colour(&mut self, sequence: &str) -> io::Result<()> {
+        self.out.write_all(sequence.as_bytes())
+    }
+}
+
+#[cfg(test)]
+impl Canvas for Vec<u8> {
+    fn colour(&mut self, sequence: &str) -> io::Result<()> {
+        self.write_all(sequence.as_bytes())
+    }
+}
+
+/// `text` with hidden characters escaped, but for its line ends.
+pub(crate) fn visible_lines(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+}
+
+/// Says something on standard error, in lines, by one write.
+pub(crate) fn tell(text: &str) {
+    let text = visible_lines(text) + "\n";
+    // Nothing can be said about an error in saying things.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// The same, begun by the program's name.
+pub(crate) fn complain(text: &str) {
+    tell(&format!("spool: {text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(pieces: &[&[u8]]) -> String {
+        let mut out = Visible::new(Vec::new());
+        for piece in pieces {
+            out.write_all(piece).unwrap();
+        }
+        String::from_utf8(out.out).unwrap()
+    }
+
+    #[test]
+    fn hidden_characters_leave_as_escapes_however_they_are_cut() {
+        let text = "a\u{1b}[31m\u{202e}é\u{e0041}\r\nb\n";
+        let shown = "a\\u001b[31m\\u202eé\\udb40\\udc41\\r\nb\n";
+        assert_eq!(printed(&[text.as_bytes()]), shown);
+        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        assert_eq!(printed(&bytes), shown);
+        assert_eq!(printed(&[b"a\xff\x9bb\xc3", b"("]), "a\u{fffd}\u{fffd}b\u{fffd}(");
+        assert_eq!(visible_lines(text), shown);
+    }
+
+    #[test]
+    fn colours_of_our_own_pass() {
+        let mut out = Visible::new(Vec::new());
+        out.colour("\u{1b}[31m").unwrap();
+        out.write_all("\u{1b}[31m".as_bytes()).unwrap();
+        assert_eq!(out.out, b"\x1b[31m\\u001b[31m");
+    }
+}

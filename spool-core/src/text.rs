@@ -1,0 +1,89 @@
+//! Text of others, made fit to be shown: characters that cannot be seen, or that reorder what stands beside them, are
+//! written as escapes.
+//!
+//! It changes how text looks and never what is stored or sent.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// Whether `c` must not reach a terminal or a log as it is: controls (C0, DEL, C1), line and paragraph separators,
+/// bidirectional controls, and characters without a visible form (zero width, variation selectors, tags).
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// `text` with each hidden character as JSON escapes it: `\n`, `\r`, `\t`, `\u202e`, and two such for one beyond
+/// U+FFFF. So JSON text stays JSON and says the same. Not copied when nothing is hidden.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    text.chars().for_each(|c| push_visible(&mut out, c));
+    Cow::Owned(out)
+}
+
+/// Appends `c`, as an escape when it is hidden.
+pub(crate) fn push_visible(out: &mut String, c: char) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c if is_hidden(c) => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+        c => out.push(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each kind that terminals hide or obey.
+    const HIDDEN: &str = "\0\u{7}\u{1b}\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{200b}\u{200f}\u{2028}\u{202e}\u{2060}\u{2066}\u{206f}\u{feff}\u{fe0f}";
+
+    #[test]
+    fn hidden_characters_are_escaped_and_others_kept() {
+        for c in HIDDEN.chars() {
+            let text = format!("a{c}b");
+            assert_eq!(visible(&text), format!("a\\u{:04x}b", u32::from(c)));
+        }
+        assert_eq!(visible("a\r\n\tb\u{e0041}"), "a\\r\\n\\tb\\udb40\\udc41");
+        for kept in ["", "plain", "Grüße, 世界 \u{1f600} é", "back\\slash"] {
+            assert!(matches!(visible(kept), Cow::Borrowed(text) if text == kept));
+        }
+    }
+
+    #[test]
+    fn escaped_json_says_the_same() {
+        let value = serde_json::json!({ "text": format!("{HIDDEN}\r\n\t\u{e0041} é \"\\"), "list": [1, "\u{e007f}"] });
+        let text = value.to_string();
+        let shown = visible(&text);
+        assert!(!shown.chars().any(is_hidden), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
+}
