@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+/// What a message costs in memory beside its body and envelope: state, places in queues, what is said of it to the disk.
+pub(crate) const OVERHEAD: u64 = 2048;
+
 /// What to tell someone whose mail found no room in memory.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -37,7 +40,7 @@ impl Gate {
         }
         let store = self.store.upgrade().ok_or(AddError::Killed)?;
         store.admit(size).map_err(add_error)?;
-        if self.budget.has_room(size) {
+        if self.budget.has_room(size.saturating_add(OVERHEAD)) && self.budget.may_stand() {
             Ok(())
         } else {
             Err(AddError::Busy {
@@ -60,7 +63,14 @@ impl Gate {
             .map_or(0, |store| store.scrub_findings().len())
     }
 
-    /// Bytes of mail held in memory.
+    /// The ledger that all mail in memory is charged to. What holds mail on its way to the spool, or shows it, takes its share
+    /// from here: [`Budget::hold`] for what arrives, [`Budget::look`] for what is shown.
+    #[must_use]
+    pub const fn memory(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Bytes of mail held in memory, with the index of waiting messages.
     #[must_use]
     pub fn memory_used(&self) -> u64 {
         self.budget.used()

@@ -3,7 +3,7 @@
 use super::SpoolActor;
 use super::commit::Tag;
 use super::messages::Add;
-use crate::gate::RETRY_AFTER;
+use crate::gate::{OVERHEAD, RETRY_AFTER};
 use actix::{Context, Handler, ResponseFuture};
 use spool_core::store::{Addition, Change, NewMessage};
 use spool_core::{
@@ -53,7 +53,11 @@ impl SpoolActor {
         let mut held = Vec::with_capacity(submission.sections.len());
         for (nth, _) in submission.sections.iter().enumerate() {
             // The body is shared: it counts once.
-            let hold = self.budget.hold(if nth == 0 { size } else { 0 });
+            let hold = self.budget.hold(if nth == 0 {
+                size.saturating_add(OVERHEAD)
+            } else {
+                OVERHEAD
+            });
             held.push(hold.ok_or(AddError::Busy {
                 retry_after: RETRY_AFTER,
             })?);

@@ -6,6 +6,7 @@ use super::commit::Tag;
 use super::content::Content;
 use super::queue::ToArm;
 use crate::delivery::DeliveryActor;
+use crate::gate::OVERHEAD;
 use crate::throttle::Throttle;
 use crate::throttle::messages::{Demand, Granted};
 use actix::fut::wrap_future;
@@ -70,7 +71,7 @@ impl SpoolActor {
 
     /// With nothing held at all, a message larger than the limit must still go out.
     fn take_memory(&self, next: &ToArm, to_load: &mut Vec<(MessageId, Held)>) -> bool {
-        let Some(held) = self.budget.hold_first(next.body_size) else {
+        let Some(held) = self.budget.hold_first(next.body_size.saturating_add(OVERHEAD)) else {
             return false;
         };
         to_load.push((next.id, held));
