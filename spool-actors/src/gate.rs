@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// What a message costs in memory beside its body and envelope: state, places in queues, what is said of it to the disk.
-pub(crate) const OVERHEAD: u64 = 2048;
+/// What a message costs in memory beside its body, with a recipient or two.
+const ONE_ENVELOPE: u64 = 4096;
 
 /// What to tell someone whose mail found no room in memory.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Gate {
         }
         let store = self.store.upgrade().ok_or(AddError::Killed)?;
         store.admit(size).map_err(add_error)?;
-        if self.budget.has_room(size.saturating_add(OVERHEAD)) && self.budget.may_stand() {
+        if self.budget.has_room(size.saturating_add(ONE_ENVELOPE)) && self.budget.may_stand() {
             Ok(())
         } else {
             Err(AddError::Busy {

@@ -17,6 +17,7 @@ mod domain;
 mod envelope;
 mod error;
 mod event;
+mod footprint;
 mod hold;
 mod hooks;
 mod id;
