@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+/// What a message costs in memory beside its body, with a recipient or two.
+const ONE_ENVELOPE: u64 = 4096;
+
 /// What to tell someone whose mail found no room in memory.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -40,7 +43,7 @@ impl Gate {
         }
         let store = self.store.upgrade().ok_or(AddError::Killed)?;
         store.admit(size).map_err(add_error)?;
-        if self.budget.has_room(size) {
+        if self.budget.has_room(size.saturating_add(ONE_ENVELOPE)) && self.budget.may_stand() {
             Ok(())
         } else {
             Err(AddError::Busy {
@@ -67,7 +70,14 @@ impl Gate {
             .map_or(0, |store| store.scrub_findings().len())
     }
 
-    /// Bytes of mail held in memory.
+    /// The ledger that all mail in memory is charged to. What holds mail on its way to the spool, or shows it, takes its share
+    /// from here: [`Budget::hold`] for what arrives, [`Budget::look`] for what is shown.
+    #[must_use]
+    pub const fn memory(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Bytes of mail held in memory, with the index of waiting messages.
     #[must_use]
     pub fn memory_used(&self) -> u64 {
         self.budget.used()

@@ -1,23 +1,151 @@
-//! How many bytes of mail are held in memory, against a limit. It counts; it never waits.
+//! The ledger of memory: how many bytes of mail are held, against one limit, and who waits for room.
+//!
+//! Every byte that mail occupies is charged where it is held, by its real size, and given back when its [`Held`] is dropped. A body
+//! carries its hold with it ([`Held::carried_by`]), so that it is charged until its last holder lets go. The limit is shared:
+//!
+//! - mail that arrives or is being sent takes what is free, and is refused beyond the limit ([`Budget::hold`]);
+//! - what is read from disk to be sent waits in order for its room ([`Budget::wait`]). All of it together takes up to half of
+//!   the limit. Within that half the first in line is not overtaken: new mail is refused until it has its room;
+//! - what is shown to people takes up to a quarter ([`Budget::look`]);
+//! - the index of waiting messages ([`Budget::set_standing`]) grows to three quarters, beyond which no mail is taken. At least a
+//!   quarter is left for the contents of mail, whatever the index needs.
+//!
+//! It knows no clock and no runtime: whoever waits bounds the wait, and a wait that is dropped is over.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// What a message costs in memory beside its body: envelope, state, places in queues.
-const OVERHEAD: u64 = 2048;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// A limit on bytes held, shared between threads.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    used: Arc<AtomicU64>,
+    ledger: Arc<Ledger>,
+}
+
+#[derive(Debug)]
+struct Ledger {
     limit: u64,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    /// Held by anyone.
+    used: u64,
+    /// Of that, what was read from disk.
+    reading: u64,
+    /// Of that, what is shown to people.
+    looking: u64,
+    /// The index of waiting messages; not part of `used`.
+    standing: u64,
+    next_ticket: u64,
+    /// Who waits, in order.
+    waiting: BTreeMap<u64, Waiter>,
+    /// Who has room and does not know it yet. Their bytes are held.
+    granted: BTreeSet<u64>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    bytes: u64,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Mail,
+    Reading,
+    Looking,
 }
 
 /// Bytes taken from a [`Budget`]; given back when dropped.
 #[derive(Debug)]
 pub struct Held {
     budget: Budget,
+    purpose: Purpose,
     bytes: u64,
+}
+
+/// A place in the line for memory. It resolves to the [`Held`] once there is room; dropped, it leaves the line.
+#[derive(Debug)]
+#[must_use = "nothing is held before it was awaited"]
+pub struct Waiting {
+    budget: Budget,
+    ticket: u64,
+    bytes: u64,
+    over: bool,
+}
+
+impl Books {
+    /// Bytes that contents may take: what the index leaves, and never less than a quarter of the limit.
+    fn room(&self, limit: u64) -> u64 {
+        limit.saturating_sub(self.standing).max(limit / 4)
+    }
+
+    /// What the first in line has a right to before anyone else, if what was read leaves it its share.
+    fn claim(&self, room: u64) -> Option<u64> {
+        let (_, first) = self.waiting.first_key_value()?;
+        let entitled = self.reading == 0 || self.reading.saturating_add(first.bytes) <= room / 2;
+        entitled.then_some(first.bytes)
+    }
+
+    fn fits(&self, limit: u64, purpose: Purpose, bytes: u64) -> bool {
+        let room = self.room(limit);
+        let sum = self
+            .used
+            .saturating_add(bytes)
+            .saturating_add(self.claim(room).unwrap_or(0));
+        let share = match purpose {
+            Purpose::Looking => self.looking == 0 || self.looking.saturating_add(bytes) <= room / 4,
+            Purpose::Mail | Purpose::Reading => true,
+        };
+        share && sum <= room
+    }
+
+    fn take(&mut self, purpose: Purpose, bytes: u64) {
+        self.used = self.used.saturating_add(bytes);
+        if let Some(part) = self.part(purpose) {
+            *part = part.saturating_add(bytes);
+        }
+    }
+
+    fn give(&mut self, purpose: Purpose, bytes: u64) {
+        self.used = self.used.saturating_sub(bytes);
+        if let Some(part) = self.part(purpose) {
+            *part = part.saturating_sub(bytes);
+        }
+    }
+
+    const fn part(&mut self, purpose: Purpose) -> Option<&mut u64> {
+        match purpose {
+            Purpose::Mail => None,
+            Purpose::Reading => Some(&mut self.reading),
+            Purpose::Looking => Some(&mut self.looking),
+        }
+    }
+
+    /// Serves the line in order, as far as there is room; gives whom to wake. One that is larger than all the room there is gets
+    /// it when nothing else is held: one message must always be deliverable.
+    fn serve(&mut self, limit: u64) -> Vec<Waker> {
+        let mut woken = Vec::new();
+        let room = self.room(limit);
+        while let Some(bytes) = self.claim(room) {
+            let alone = self.used == 0 && self.granted.is_empty();
+            if !alone && self.used.saturating_add(bytes) > room {
+                break;
+            }
+            let Some((ticket, waiter)) = self.waiting.pop_first() else {
+                break;
+            };
+            self.take(Purpose::Reading, bytes);
+            self.granted.insert(ticket);
+            woken.extend(waiter.waker);
+        }
+        woken
+    }
 }
 
 impl Budget {
@@ -25,91 +153,197 @@ impl Budget {
     #[must_use]
     pub fn new(limit: u64) -> Self {
         Self {
-            used: Arc::new(AtomicU64::new(0)),
-            limit,
+            ledger: Arc::new(Ledger {
+                limit,
+                books: Mutex::default(),
+            }),
         }
     }
 
-    /// Takes what a body of `size` bytes costs, if that fits.
-    #[must_use]
-    pub fn hold(&self, size: u64) -> Option<Held> {
-        let bytes = size.saturating_add(OVERHEAD);
-        let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
-            .ok()?;
-        Some(Held {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.ledger.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self, purpose: Purpose, bytes: u64) -> Held {
+        Held {
             budget: self.clone(),
+            purpose,
             bytes,
-        })
+        }
+    }
+
+    fn try_hold(&self, purpose: Purpose, bytes: u64) -> Option<Held> {
+        let mut books = self.books();
+        if !books.fits(self.ledger.limit, purpose, bytes) {
+            return None;
+        }
+        books.take(purpose, bytes);
+        drop(books);
+        Some(self.held(purpose, bytes))
+    }
+
+    /// Takes `bytes` for mail, if they fit and nobody who waits has a right to them.
+    #[must_use]
+    pub fn hold(&self, bytes: u64) -> Option<Held> {
+        self.try_hold(Purpose::Mail, bytes)
     }
 
     /// The same, and beyond the limit when nothing else is held: a single message must always find room.
     #[must_use]
-    pub fn hold_first(&self, size: u64) -> Option<Held> {
-        self.hold(size)
-            .or_else(|| (self.used() == 0).then(|| self.hold_regardless(size)))
+    pub fn hold_first(&self, bytes: u64) -> Option<Held> {
+        self.hold(bytes).or_else(|| {
+            let mut books = self.books();
+            if books.used > 0 || !books.waiting.is_empty() {
+                return None;
+            }
+            books.take(Purpose::Mail, bytes);
+            drop(books);
+            Some(self.held(Purpose::Mail, bytes))
+        })
     }
 
-    /// Takes it even beyond the limit: one message must always be deliverable, however large.
+    /// Takes `bytes` for something that is shown to people: up to a quarter of the room for all of them, or one alone.
     #[must_use]
-    pub fn hold_regardless(&self, size: u64) -> Held {
-        let bytes = size.saturating_add(OVERHEAD);
-        self.used.fetch_add(bytes, Ordering::AcqRel);
-        Held {
+    pub fn look(&self, bytes: u64) -> Option<Held> {
+        self.try_hold(Purpose::Looking, bytes)
+    }
+
+    /// Waits in line for `bytes`, for mail that is read from disk. One that is larger than the limit is served when nothing else
+    /// is held. Whoever calls this bounds the wait, or can afford it; memory that anyone gives back wakes the first in line.
+    pub fn wait(&self, bytes: u64) -> Waiting {
+        let mut books = self.books();
+        let ticket = books.next_ticket;
+        books.next_ticket += 1;
+        books.waiting.insert(ticket, Waiter { bytes, waker: None });
+        let woken = books.serve(self.ledger.limit);
+        drop(books);
+        woken.into_iter().for_each(Waker::wake);
+        Waiting {
             budget: self.clone(),
+            ticket,
             bytes,
+            over: false,
         }
     }
 
-    /// Whether a body of `size` bytes would fit now.
+    /// The same when there is room at once; `None`, and no place in line, otherwise.
     #[must_use]
-    pub fn has_room(&self, size: u64) -> bool {
-        self.used().saturating_add(size).saturating_add(OVERHEAD) <= self.limit
+    pub fn read_now(&self, bytes: u64) -> Option<Held> {
+        let mut waiting = self.wait(bytes);
+        if !self.books().granted.remove(&waiting.ticket) {
+            return None;
+        }
+        waiting.over = true;
+        Some(self.held(Purpose::Reading, bytes))
     }
 
-    /// Whether half of it is taken: time to let go of what can be read again.
+    /// Tells what the index of waiting messages takes now.
+    pub fn set_standing(&self, bytes: u64) {
+        let mut books = self.books();
+        let shrinks = bytes < books.standing;
+        books.standing = bytes;
+        if shrinks {
+            let woken = books.serve(self.ledger.limit);
+            drop(books);
+            woken.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether the index may still grow: it takes no more than three quarters of the limit.
+    #[must_use]
+    pub fn may_stand(&self) -> bool {
+        self.books().standing <= self.ledger.limit - self.ledger.limit / 4
+    }
+
+    /// Whether `bytes` of mail would fit now.
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.books().fits(self.ledger.limit, Purpose::Mail, bytes)
+    }
+
+    /// Whether half of the room is taken, or someone waits: time to let go of what can be read again.
     #[must_use]
     pub fn is_tight(&self) -> bool {
-        self.used() > self.limit / 2
+        let books = self.books();
+        books.used > books.room(self.ledger.limit) / 2 || !books.waiting.is_empty()
     }
 
     /// The limit, in bytes.
     #[must_use]
-    pub const fn limit(&self) -> u64 {
-        self.limit
+    pub fn limit(&self) -> u64 {
+        self.ledger.limit
     }
 
-    /// Bytes held.
+    /// Bytes held, the index of waiting messages included.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Acquire)
+        let books = self.books();
+        books.used.saturating_add(books.standing)
+    }
+
+    fn give(&self, purpose: Purpose, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let mut books = self.books();
+        books.give(purpose, bytes);
+        if books.waiting.is_empty() {
+            return;
+        }
+        let woken = books.serve(self.ledger.limit);
+        drop(books);
+        woken.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Held {
+    /// How many bytes it holds.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes `more` bytes as well, if they fit or nobody else holds any; otherwise nothing changes.
     #[must_use]
     pub fn grow(&mut self, more: u64) -> bool {
-        let fits = |used: u64| {
-            let sum = used.checked_add(more)?;
-            (sum <= self.budget.limit || used == self.bytes).then_some(sum)
-        };
-        let grown = self
-            .budget
-            .used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits);
-        if grown.is_ok() {
-            self.bytes += more;
+        let mut books = self.budget.books();
+        let alone = books.used == self.bytes && books.waiting.is_empty();
+        if !alone && !books.fits(self.budget.ledger.limit, self.purpose, more) {
+            return false;
         }
-        grown.is_ok()
+        books.take(self.purpose, more);
+        drop(books);
+        self.bytes = self.bytes.saturating_add(more);
+        true
+    }
+
+    /// Holds exactly `bytes` from now on: for what turned out to be larger or smaller when it was there. It may pass the limit.
+    pub fn resize(&mut self, bytes: u64) {
+        if bytes > self.bytes {
+            self.budget.books().take(self.purpose, bytes - self.bytes);
+        } else {
+            self.budget.give(self.purpose, self.bytes - bytes);
+        }
+        self.bytes = bytes;
+    }
+
+    /// Gives `bytes` of what it holds, or all of it if that is less, to another hold.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.budget.held(self.purpose, bytes)
     }
 
     /// Gives all of it back.
     pub fn release(&mut self) {
-        self.budget
-            .used
-            .fetch_sub(std::mem::take(&mut self.bytes), Ordering::AcqRel);
+        self.budget.give(self.purpose, std::mem::take(&mut self.bytes));
+    }
+
+    /// The same bytes, which carry the hold: it is given back when the last clone or slice of them is dropped.
+    #[must_use]
+    pub fn carried_by(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Carried { bytes, _held: self })
     }
 }
 
@@ -119,27 +353,55 @@ impl Drop for Held {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+struct Carried {
+    bytes: Bytes,
+    _held: Held,
+}
 
-    #[test]
-    fn what_is_held_comes_back_and_the_limit_holds() {
-        let budget = Budget::new(10_000);
-        let first = budget.hold(4_000).unwrap();
-        assert!(budget.hold(4_000).is_none() && !budget.has_room(4_000) && budget.is_tight());
-        let large = budget.hold_regardless(1 << 40);
-        assert!(budget.hold_first(1).is_none());
-        drop((first, large));
-        assert_eq!(budget.used(), 0);
-        assert!(budget.hold(u64::MAX).is_none());
-        let mut alone = budget.hold_first(20_000).unwrap();
-        assert!(alone.grow(90_000), "a single one may outgrow the limit");
-        assert!(budget.hold_first(1).is_none());
-        drop(alone);
-        let (mut one, other) = (budget.hold(1_000).unwrap(), budget.hold(1_000).unwrap());
-        assert!(!one.grow(9_000) && one.grow(1_000));
-        drop((one, other));
-        assert_eq!(budget.used(), 0);
+impl AsRef<[u8]> for Carried {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
+
+impl Future for Waiting {
+    type Output = Held;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Held> {
+        let this = &mut *self;
+        let mut books = this.budget.books();
+        if books.granted.remove(&this.ticket) {
+            drop(books);
+            this.over = true;
+            return Poll::Ready(this.budget.held(Purpose::Reading, this.bytes));
+        }
+        if let Some(waiter) = books.waiting.get_mut(&this.ticket) {
+            match &mut waiter.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiting {
+    /// Whoever comes next may have room now.
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut books = self.budget.books();
+        if books.granted.remove(&self.ticket) {
+            books.give(Purpose::Reading, self.bytes);
+        }
+        books.waiting.remove(&self.ticket);
+        let woken = books.serve(self.budget.ledger.limit);
+        drop(books);
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+#[path = "budget_tests.rs"]
+mod tests;

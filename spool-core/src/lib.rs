@@ -17,6 +17,7 @@ mod domain;
 mod envelope;
 mod error;
 mod event;
+mod footprint;
 mod hold;
 mod hooks;
 mod id;
@@ -34,7 +35,7 @@ pub use agent::{BoxFuture, DeliveryAgent, Intake, Job, Mail};
 pub use attempt::{
     Attempt, AttemptReport, AttemptResult, RecipientIndex, RefusedRecipient, Stage, is_rate_limit,
 };
-pub use budget::{Budget, Held};
+pub use budget::{Budget, Held, Waiting};
 pub use clock::{Clock, JumpWatch, ManualClock, SystemClock, Timestamp};
 pub use config::SpoolConfig;
 pub use crlf::{crlf, has_whole_lines};

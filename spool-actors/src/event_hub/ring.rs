@@ -7,10 +7,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+/// The most bytes of events in one ring, and the newest event.
+const MAX_BYTES: usize = 4 << 20;
+
 #[derive(Debug, Default)]
 struct Events {
     queue: VecDeque<Event>,
+    bytes: usize,
     missed: u64,
+}
+
+impl Events {
+    fn pop(&mut self) -> Option<Event> {
+        let event = self.queue.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(event.footprint());
+        Some(event)
+    }
 }
 
 #[derive(Debug)]
@@ -43,11 +55,12 @@ impl Ring {
             return false;
         }
         let mut events = self.lock();
-        if events.queue.len() == self.capacity
-            && let Some(lost) = events.queue.pop_front()
+        while (events.queue.len() >= self.capacity || events.bytes >= MAX_BYTES)
+            && let Some(lost) = events.pop()
         {
             events.missed += u64::from(lost.kind != EventKind::Ping);
         }
+        events.bytes += event.footprint();
         events.queue.push_back(event.clone());
         drop(events);
         self.waker.wake();
@@ -62,7 +75,7 @@ impl Ring {
     fn pop(&self) -> Option<Event> {
         let mut events = self.lock();
         if events.missed == 0 {
-            return events.queue.pop_front();
+            return events.pop();
         }
         let missed = std::mem::take(&mut events.missed);
         let next = events.queue.front()?;
@@ -102,6 +115,26 @@ mod tests {
 
     fn event(seq: u64) -> Event {
         Event::new(seq, Timestamp(0), EventKind::Spooled)
+    }
+
+    #[test]
+    fn large_events_are_bounded_by_their_bytes() {
+        let ring = Ring::new(4096);
+        let recipients = (0..1000).map(|number| format!("recipient-{number}@destination.example"));
+        let mut large = event(1);
+        large.envelope = Some(Arc::new(spool_core::EnvelopeSummary {
+            sender: String::new(),
+            recipients: recipients.collect(),
+            size: 1,
+        }));
+        for seq in 1..=1000 {
+            large.seq = seq;
+            assert!(ring.push(&large));
+        }
+        let events = ring.lock();
+        assert!(events.bytes <= MAX_BYTES + large.footprint());
+        let kept = u64::try_from(events.queue.len()).unwrap();
+        assert_eq!((events.missed + kept, events.queue.back().unwrap().seq), (1000, 1000));
     }
 
     #[tokio::test]

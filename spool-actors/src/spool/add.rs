@@ -7,7 +7,7 @@ use crate::gate::RETRY_AFTER;
 use actix::{Context, Handler, ResponseFuture};
 use spool_core::store::{Addition, Change, NewMessage};
 use spool_core::{
-    AddError, EnvelopeSummary, Event, EventKind, FlowId, MessageId, Status, Submission, Timestamp,
+    AddError, EnvelopeSummary, Event, EventKind, FlowId, Held, MessageId, Status, Submission, Timestamp,
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -55,19 +55,16 @@ impl SpoolActor {
     fn add(&mut self, submission: Submission) -> Result<Answer, AddError> {
         self.validate(&submission)?;
         let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
-        let mut held = Vec::with_capacity(submission.sections.len());
-        for (nth, _) in submission.sections.iter().enumerate() {
-            // The body is shared: it counts once.
-            let hold = self.budget.hold(if nth == 0 { size } else { 0 });
-            held.push(hold.ok_or(AddError::Busy {
-                retry_after: RETRY_AFTER,
-            })?);
-        }
+        let mut whole = self.charge(&submission)?;
         let now = self.now();
         let status = Status::initial(submission.initial, now);
+        let count = submission.sections.len();
+        let related = others(&submission);
         let (mut messages, mut destinations) =
-            (Vec::with_capacity(held.len()), Vec::with_capacity(held.len()));
+            (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut held = Vec::with_capacity(count);
         for section in submission.sections {
+            held.push(whole.split(section.footprint(related)));
             let destination = self.queue.enlist(&section.next_hops, now);
             // A hook has to be asked first.
             let armed = !self.hooks.has_presend()
@@ -91,6 +88,8 @@ impl SpoolActor {
             key,
             ..
         } = submission;
+        // What is left of it is the body's. It is shared, and charged until the last of its messages has let go.
+        let body = whole.carried_by(body);
         let events = messages
             .iter()
             .map(|message| spooled(message, &flows, size, now))
@@ -116,6 +115,25 @@ impl SpoolActor {
             true,
         );
         Ok(answer)
+    }
+}
+
+/// How many other messages each of its messages names.
+fn others(submission: &Submission) -> usize {
+    submission.related.len() + submission.sections.len().saturating_sub(1)
+}
+
+impl SpoolActor {
+    /// Memory for the body and all messages of an add.
+    pub(super) fn charge(&self, submission: &Submission) -> Result<Held, AddError> {
+        let related = others(submission);
+        let envelopes = submission.sections.iter().map(|section| section.footprint(related));
+        let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
+        let bytes = envelopes.fold(size, u64::saturating_add);
+        let held = self.budget.hold(bytes).filter(|_| self.budget.may_stand());
+        held.ok_or(AddError::Busy {
+            retry_after: RETRY_AFTER,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::SpoolActor;
 use super::commit::Tag;
+use super::content::Content;
 use crate::delivery::messages::AttemptEnded;
 use actix::{AsyncContext, Context, Handler};
 use spool_core::disposition::{Decisions, Fate, dispose};
@@ -20,9 +21,9 @@ impl Handler<AttemptEnded> for SpoolActor {
             return tracing::error!(id = %ended.id, "an attempt ended that was not running");
         };
         self.learn(ended.id, content.session, &ended.attempt.report);
-        // Gives its memory back first, so that others may be read.
-        let message = content.into_message();
-        self.queue.feed_starved();
+        let Content { message, held, .. } = *content;
+        // The body's memory is free; the rest is, once the disk has answered.
+        self.queue.settling(ended.id, held);
         if matches!(ended.attempt.report.result, AttemptResult::NotBegun { .. }) {
             self.take_back(message, ended.attempt);
             return self.after_anything(ctx);

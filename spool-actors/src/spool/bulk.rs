@@ -21,6 +21,8 @@ use tokio::sync::oneshot;
 const STEP: usize = 256;
 /// The same where their bodies are read.
 const STEP_WITH_BODIES: usize = 16;
+/// Bytes of memory that one operation asks for at once, and one message more.
+const STEP_BYTES: u64 = 4 << 20;
 /// Operations at once; more wait for their turn in the mailbox of whoever asks.
 const MAX_BULKS: usize = 64;
 
@@ -167,7 +169,14 @@ impl SpoolActor {
             if bulk.in_hand > 0 {
                 return;
             }
-            let ids: Vec<MessageId> = bulk.left.by_ref().take(bulk.work.step()).collect();
+            let (mut ids, mut bytes) = (Vec::new(), 0_u64);
+            while ids.len() < bulk.work.step()
+                && bytes < STEP_BYTES
+                && let Some(id) = bulk.left.next()
+            {
+                bytes = bytes.saturating_add(self.queue.footprint(id, matches!(bulk.work, Work::Remove)));
+                ids.push(id);
+            }
             if ids.is_empty() {
                 if let Some(bulk) = self.bulks.running.remove(&bulk_id) {
                     // Whoever asked may have stopped waiting; it is done all the same.

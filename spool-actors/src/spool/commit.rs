@@ -2,7 +2,7 @@
 
 use super::SpoolActor;
 use super::bulk::{BulkId, operation_error};
-use super::content::Content;
+use super::content::{Content, Size};
 use super::messages::Committed;
 use super::unwritten::is_final;
 use crate::gate::add_error;
@@ -40,6 +40,7 @@ pub(crate) enum Tag {
         id: MessageId,
         before: Status,
         after: Option<Status>,
+        _held: Arc<Held>,
     },
     /// An operation noted something for the end of a session.
     NotedWhileSending { bulk: BulkId },
@@ -62,7 +63,7 @@ pub(crate) struct Recovered {
     pub(super) destination: DestinationId,
     pub(super) spooled_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
-    pub(super) body_size: u64,
+    pub(super) size: Size,
     pub(super) _held: Held,
 }
 
@@ -111,7 +112,10 @@ impl SpoolActor {
                 drop(reply.send(answer));
             }
             (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
-            (Tag::Recalled { id }, _) => self.recalled(id, &result),
+            (Tag::Recalled { id }, _) => {
+                self.queue.settled(id);
+                self.recalled(id, &result);
+            }
             (tag @ Tag::Settled { .. }, change) => self.settled(change, tag, &result),
             (Tag::Presented { id, after }, _) => self.put_off_or_gone(id, after, &result, ctx),
             (
@@ -120,6 +124,7 @@ impl SpoolActor {
                     id,
                     before,
                     after,
+                    ..
                 },
                 _,
             ) => self.changed(bulk, id, before, after, result, ctx),
@@ -208,7 +213,7 @@ impl SpoolActor {
                 message,
                 body,
                 session: None,
-                _held: held,
+                held,
             }),
         );
         if !armed && (self.budget.is_tight() || self.queue.is_held_up(destination, self.clock.now())) {
@@ -247,6 +252,7 @@ impl SpoolActor {
 
     fn settled(&mut self, change: Change, tag: Tag, result: &Result<(), StoreError>) {
         let Tag::Settled { id, after } = tag else { return };
+        self.queue.settled(id);
         if let Err(error) = result {
             if !is_final(error) {
                 return self.write_later(id, change, tag, error);
@@ -295,13 +301,13 @@ impl SpoolActor {
             destination,
             spooled_at,
             expires_at,
-            body_size,
+            size,
             ..
         } = *recovered;
         match result {
             Ok(()) => {
                 self.queue
-                    .back(id, destination, spooled_at, body_size, expires_at);
+                    .back(id, destination, spooled_at, size, expires_at);
                 self.drop_pair(bulk, shelf, id, ctx);
             }
             Err(error) => {

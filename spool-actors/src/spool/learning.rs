@@ -52,7 +52,6 @@ impl SpoolActor {
                     "a destination does not answer; it is left alone for a while"
                 );
                 self.queue.let_go_of_line(destination);
-                self.queue.feed_starved();
             }
             Effect::StillShut => {
                 tracing::info!(?hops, reason, "a destination still does not answer");

@@ -3,9 +3,10 @@
 use super::SpoolActor;
 use super::bulk::operation_error;
 use super::messages::{Details, Get, GetBody, ListMessages};
+use crate::gate::RETRY_AFTER;
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;
-use spool_core::store::{Shelf, Shelved, Store, StoreError};
+use spool_core::store::{LISTING_BYTES, Shelf, Shelved, Store, StoreError};
 use spool_core::{EnvelopeSummary, MessageId, MessageSummary, ShownStatus, SpoolError, Timestamp};
 use std::sync::Arc;
 
@@ -41,18 +42,35 @@ impl Handler<ListMessages> for SpoolActor {
         }
         let messages = self.queue.list(list.after, list.limit, self.clock.now());
         if list.envelopes {
-            return self.look(move |store| with_envelopes(store, messages));
+            let Some(held) = self.budget.look(LISTING_BYTES) else {
+                let busy = SpoolError::Busy {
+                    retry_after: RETRY_AFTER,
+                };
+                return Box::pin(std::future::ready(Err(busy)));
+            };
+            return self.look(move |store| {
+                let listed = with_envelopes(store, messages);
+                drop(held);
+                listed
+            });
         }
         Box::pin(std::future::ready(self.alive().map(|()| messages)))
     }
 }
 
-/// A message that was delivered meanwhile is left out.
+/// The first of `messages`, about [`LISTING_BYTES`] of them, and at least one unless all have gone. A message that was
+/// delivered meanwhile is left out.
 fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<MessageSummary>, SpoolError> {
-    let mut listed = Vec::with_capacity(messages.len());
+    let (mut listed, mut bytes) = (Vec::with_capacity(messages.len()), 0);
     for mut summary in messages {
+        if bytes >= LISTING_BYTES {
+            break;
+        }
         match store.load(summary.id) {
-            Ok(message) => summary.envelope = Some(EnvelopeSummary::of(&message)),
+            Ok(message) => {
+                bytes += message.footprint();
+                summary.envelope = Some(EnvelopeSummary::of(&message));
+            }
             Err(StoreError::NoSuchMessage(_)) => continue,
             // Damaged mail is on the spool: it is listed, without what cannot be read.
             Err(StoreError::Damaged { .. }) => {}

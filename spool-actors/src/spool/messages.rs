@@ -293,7 +293,7 @@ pub struct ListMessages {
     pub envelopes: bool,
     /// Only those behind this one: the last of the page before.
     pub after: Option<MessageId>,
-    /// At most so many. A page that is shorter is the last.
+    /// At most so many. With envelopes, and on a shelf, fewer when they are large: an empty page is the last.
     pub limit: usize,
     /// A shelf, rather than the spool.
     pub shelf: Option<Shelf>,

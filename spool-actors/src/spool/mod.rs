@@ -206,6 +206,7 @@ impl SpoolActor {
 
     /// What follows whenever something has changed.
     fn after_anything(&mut self, ctx: &mut Context<Self>) {
+        self.budget.set_standing(self.queue.standing());
         self.publish();
         self.give_up_expired(ctx);
         self.go_on(ctx);

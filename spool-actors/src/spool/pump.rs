@@ -4,13 +4,12 @@
 use super::SpoolActor;
 use super::commit::Tag;
 use super::content::Content;
-use super::queue::ToArm;
 use crate::delivery::DeliveryActor;
-use crate::throttle::Throttle;
+use crate::throttle::{DestinationId, Throttle};
 use crate::throttle::messages::{Demand, Granted};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
-use spool_core::store::{Change, Store, StoreError};
+use spool_core::store::{Change, StoreError};
 use spool_core::{Event, Held, Job, MessageId, Status, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,15 +43,7 @@ impl SpoolActor {
         let dirty = self.queue.take_dirty();
         for destination in &dirty {
             self.recall(*destination, now);
-            while let Some(next) = self.queue.next_to_arm(*destination, now) {
-                if next.has_content {
-                    self.about_to_try(next.id, ctx);
-                } else if !self.take_memory(&next, &mut to_load) {
-                    self.queue.put_back(next.id);
-                    self.queue.starve(*destination);
-                    break;
-                }
-            }
+            self.fill_deck(*destination, &mut to_load, ctx);
         }
         for destination in dirty {
             let more = self.queue.take_promises(destination, now);
@@ -68,13 +59,58 @@ impl SpoolActor {
         }
     }
 
-    /// With nothing held at all, a message larger than the limit must still go out.
-    fn take_memory(&self, next: &ToArm, to_load: &mut Vec<(MessageId, Held)>) -> bool {
-        let Some(held) = self.budget.hold_first(next.body_size) else {
-            return false;
-        };
-        to_load.push((next.id, held));
-        true
+    /// Lines up what its destination has room for. Where there is no memory for the first in line, it waits for that: nothing
+    /// overtakes it, neither in its line nor in the ledger.
+    fn fill_deck(
+        &mut self,
+        destination: DestinationId,
+        to_load: &mut Vec<(MessageId, Held)>,
+        ctx: &mut Context<Self>,
+    ) {
+        let now = self.clock.now();
+        while !self.queue.is_starved(destination)
+            && let Some(next) = self.queue.next_to_arm(destination, now)
+        {
+            if next.has_content {
+                self.about_to_try(next.id, ctx);
+            } else if let Some(held) = self.budget.read_now(next.footprint) {
+                to_load.push((next.id, held));
+            } else {
+                self.queue.put_back(next.id);
+                self.wait_for_memory(destination, next.footprint, ctx);
+            }
+        }
+    }
+
+    fn wait_for_memory(&mut self, destination: DestinationId, bytes: u64, ctx: &mut Context<Self>) {
+        self.queue.starve(destination);
+        // What can be read again makes room for what must be sent now.
+        self.queue.let_go_of_all();
+        let wait = self.budget.wait(bytes);
+        ctx.spawn(
+            wrap_future(wait).map(move |held, actor: &mut Self, ctx: &mut Context<Self>| {
+                actor.fed(destination, held, ctx);
+            }),
+        );
+    }
+
+    /// There is memory for the first in this line; by now that may be another message.
+    fn fed(&mut self, destination: DestinationId, mut held: Held, ctx: &mut Context<Self>) {
+        self.queue.feed(destination);
+        let now = self.now();
+        if !self.gate.is_closed()
+            && let Some(next) = self.queue.next_to_arm(destination, now)
+        {
+            if next.has_content {
+                self.about_to_try(next.id, ctx);
+            } else if next.footprint <= held.bytes() {
+                held.resize(next.footprint);
+                self.load(vec![(next.id, held)], ctx);
+            } else {
+                self.queue.put_back(next.id);
+            }
+        }
+        self.after_anything(ctx);
     }
 
     fn load(&mut self, wanted: Vec<(MessageId, Held)>, ctx: &mut Context<Self>) {
@@ -82,7 +118,7 @@ impl SpoolActor {
         let load = move || -> Vec<_> {
             wanted
                 .into_iter()
-                .map(|(id, held)| (id, read(&store, id, held)))
+                .map(|(id, held)| (id, Content::read(&store, id, held)))
                 .collect()
         };
         self.off_thread(ctx, load, |actor, loaded, ctx| {
@@ -188,17 +224,6 @@ impl SpoolActor {
         }
         self.after_anything(ctx);
     }
-}
-
-fn read(store: &Store, id: MessageId, held: Held) -> Result<Box<Content>, StoreError> {
-    let message = store.load(id)?;
-    let body = store.body(id)?;
-    Ok(Box::new(Content {
-        message,
-        body,
-        session: None,
-        _held: held,
-    }))
 }
 
 impl Handler<Granted> for SpoolActor {

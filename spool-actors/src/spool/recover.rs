@@ -6,6 +6,7 @@
 use super::SpoolActor;
 use super::bulk::{BulkId, frozen, operation_error};
 use super::commit::{Recovered, Tag};
+use super::content::Size;
 use super::messages::{Outcome, Purge, Quarantine};
 use crate::gate::{RETRY_AFTER, add_error};
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
@@ -36,11 +37,14 @@ impl SpoolActor {
         let (store, budget) = (Arc::clone(&self.store), self.budget.clone());
         let read = move || -> Vec<_> {
             let one = |id| {
-                let (shelved, body) = store.shelved(shelf, id).map_err(operation_error)?;
+                let size = store.shelved_size(shelf, id).map_err(operation_error)?;
                 let busy = SpoolError::Busy {
                     retry_after: RETRY_AFTER,
                 };
-                let held = budget.hold_first(shelved.message.body_size).ok_or(busy)?;
+                // Before it is read.
+                let mut held = budget.hold_first(size).ok_or(busy)?;
+                let (shelved, body) = store.shelved(shelf, id).map_err(operation_error)?;
+                held.resize(shelved.message.footprint().saturating_add(size));
                 Ok((shelved, body, held))
             };
             wanted
@@ -74,7 +78,7 @@ impl SpoolActor {
         let destination = self.queue.enlist(&message.next_hops, self.clock.now());
         let events = vec![self.tell(EventKind::Recovered(shelf.queue()), &message)];
         let id = message.id;
-        let spooled_at = message.spooled_at;
+        let (spooled_at, footprint) = (message.spooled_at, message.footprint());
         let addition = Addition {
             messages: vec![again(&message)],
             body,
@@ -85,7 +89,6 @@ impl SpoolActor {
             key: None,
             events,
         };
-        let body_size = message.body_size;
         let tag = Tag::Recovered(Recovered {
             bulk,
             id,
@@ -93,7 +96,7 @@ impl SpoolActor {
             destination,
             spooled_at,
             expires_at: message.state.expires_at,
-            body_size,
+            size: Size::new(message.body_size, footprint),
             _held: held,
         });
         self.commit(Change::Add(addition), tag, true);
@@ -167,10 +170,7 @@ impl SpoolActor {
             return Err(AddError::Killed);
         }
         self.validate(&mail)?;
-        let size = u64::try_from(mail.body.len()).unwrap_or(u64::MAX);
-        let held = self.budget.hold(size).ok_or(AddError::Busy {
-            retry_after: RETRY_AFTER,
-        })?;
+        let held = self.charge(&mail)?;
         let now = self.now();
         let pairs = self.pairs(&reason, mail, now);
         let kind = EventKind::Quarantined(reason);

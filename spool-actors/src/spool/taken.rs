@@ -4,9 +4,10 @@
 use super::SpoolActor;
 use super::bulk::{BulkId, Work, operation_error};
 use super::commit::Tag;
-use actix::Context;
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, AsyncContext, Context};
 use spool_core::store::{Change, Finish, Shelf, Shelved, Store, StoreError};
-use spool_core::{EventKind, Message, MessageId, Status, Timestamp};
+use spool_core::{EventKind, Held, Message, MessageId, Status, Timestamp};
 use std::sync::Arc;
 
 /// A message that an operation has taken, and what it was waiting for.
@@ -25,6 +26,29 @@ impl SpoolActor {
         taken: Vec<Taken>,
         ctx: &mut Context<Self>,
     ) {
+        let with_bodies = matches!(work, Work::Remove);
+        let footprints = taken
+            .iter()
+            .map(|taken| self.queue.footprint(taken.id, with_bodies));
+        let bytes = footprints.fold(0, u64::saturating_add);
+        // What can be read again makes room for what a person asks for.
+        self.queue.let_go_of_all();
+        let wait = self.budget.wait(bytes);
+        ctx.spawn(
+            wrap_future(wait).map(move |held, actor: &mut Self, ctx: &mut Context<Self>| {
+                actor.read_charged(bulk_id, work, taken, held, ctx);
+            }),
+        );
+    }
+
+    fn read_charged(
+        &mut self,
+        bulk_id: BulkId,
+        work: Work,
+        taken: Vec<Taken>,
+        held: Held,
+        ctx: &mut Context<Self>,
+    ) {
         let (store, now) = (Arc::clone(&self.store), self.now());
         let shelve = matches!(work, Work::Remove);
         let read = move || {
@@ -33,12 +57,12 @@ impl SpoolActor {
                 true => lay_on_shelf(&store, messages, now),
                 false => messages,
             };
-            (taken, messages)
+            (taken, messages, Arc::new(held))
         };
-        self.off_thread(ctx, read, move |actor, (taken, messages), _| {
+        self.off_thread(ctx, read, move |actor, (taken, messages, held), _| {
             for (taken, message) in taken.into_iter().zip(messages) {
                 match message {
-                    Ok(message) => actor.change_taken(bulk_id, &work, &taken, message),
+                    Ok(message) => actor.change_taken(bulk_id, &work, &taken, message, &held),
                     Err(error) => {
                         let now = actor.now();
                         actor.queue.give_back(taken.id, taken.before, now);
@@ -49,7 +73,15 @@ impl SpoolActor {
         });
     }
 
-    fn change_taken(&mut self, bulk: BulkId, work: &Work, taken: &Taken, message: Message) {
+    /// Writes the change. Its share of `held` is in hand until the disk has answered for all of the step.
+    fn change_taken(
+        &mut self,
+        bulk: BulkId,
+        work: &Work,
+        taken: &Taken,
+        message: Message,
+        held: &Arc<Held>,
+    ) {
         let (id, now) = (taken.id, self.now());
         let (change, after) = match work {
             Work::Freeze => {
@@ -92,6 +124,7 @@ impl SpoolActor {
                 id,
                 before,
                 after,
+                _held: Arc::clone(held),
             },
             true,
         );

@@ -22,8 +22,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) const EVENTS: &str = "events";
 /// The whole is given up in files of this part of its size.
 const FILES: u64 = 8;
-/// Events that wait in memory while the disk takes none; then the oldest are dropped.
+/// Events, and their bytes, that wait in memory while the disk takes none; then the oldest are dropped.
 const MAX_QUEUE: usize = 65_536;
+const MAX_QUEUE_BYTES: usize = 16 << 20;
+/// The most bytes of events that are read at once, and one event more.
+const MAX_PAGE_BYTES: usize = 1 << 20;
 
 /// Where a reader of the event log stands.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +49,8 @@ impl EventCursor {
 struct Inner {
     lines: Lines,
     queue: VecDeque<Event>,
+    /// What is in `queue` takes so many bytes in memory.
+    queued_bytes: usize,
     /// Up to here nothing is missing in the newest file, as it was at the start.
     told: u64,
     /// The number of the last event that was ever told.
@@ -77,6 +82,7 @@ impl EventLog {
             inner: Mutex::new(Inner {
                 lines,
                 queue,
+                queued_bytes: 0,
                 told,
                 last,
                 held: None,
@@ -100,9 +106,13 @@ impl EventLog {
         if self.limit == 0 {
             return;
         }
-        inner.queue.extend(events.iter().cloned());
-        while inner.queue.len() > MAX_QUEUE {
-            inner.queue.pop_front();
+        for event in events {
+            inner.queued_bytes += event.footprint();
+            inner.queue.push_back(event.clone());
+        }
+        while inner.queue.len() > MAX_QUEUE || inner.queued_bytes > MAX_QUEUE_BYTES {
+            let Some(lost) = inner.queue.pop_front() else { break };
+            inner.queued_bytes = inner.queued_bytes.saturating_sub(lost.footprint());
         }
     }
 
@@ -136,6 +146,7 @@ impl EventLog {
         if self.limit == 0 {
             return;
         }
+        inner.queued_bytes += earlier.iter().map(Event::footprint).sum::<usize>();
         let held = std::mem::replace(&mut inner.queue, earlier.into());
         inner.queue.extend(held);
     }
@@ -171,12 +182,14 @@ impl Inner {
                 // Text and numbers alone: there is nothing that JSON could not say.
                 lines::seal(&mut bytes, event)?;
                 count += 1;
-                if bytes.len() as u64 >= room {
+                if bytes.len() as u64 >= room || bytes.len() >= MAX_PAGE_BYTES {
                     break;
                 }
             }
             self.lines.append(&bytes)?;
-            self.queue.drain(..count);
+            let written = self.queue.drain(..count);
+            let written: usize = written.map(|event| event.footprint()).sum();
+            self.queued_bytes = self.queued_bytes.saturating_sub(written);
             while self.lines.total() > limit && self.lines.parts().len() > 1 {
                 self.lines.drop_oldest();
             }
@@ -205,6 +218,7 @@ struct Page<'a> {
     cursor: &'a mut EventCursor,
     events: Vec<Event>,
     limit: usize,
+    bytes: usize,
 }
 
 impl Page<'_> {
@@ -216,10 +230,11 @@ impl Page<'_> {
                 self.events.push(gap(event.seq - 1, missing, event.at));
             }
             self.cursor.after = event.seq;
+            self.bytes += event.footprint();
             self.events.push(event);
         }
         self.cursor.place = place.or(self.cursor.place);
-        self.events.len() < self.limit
+        self.events.len() < self.limit && self.bytes < MAX_PAGE_BYTES
     }
 }
 
@@ -235,7 +250,7 @@ fn gap(seq: u64, missing: u64, at: Timestamp) -> Event {
 }
 
 impl Store {
-    /// Up to about `limit` events behind `cursor`, which moves along. Where the log no longer reaches back, or has a hole,
+    /// Up to about `limit` events behind `cursor`, which moves along, or fewer when they are large. Where the log no longer reaches back, or has a hole,
     /// there is an [`EventKind::Gap`] with the number of those that are missing. Empty: there is nothing newer.
     ///
     /// # Errors
@@ -250,6 +265,7 @@ impl Store {
             cursor,
             events: Vec::new(),
             limit,
+            bytes: 0,
         };
         let failed = |error: io::Error| StoreError::Failed(format!("the event log cannot be read: {error}"));
         self.events.read(&mut page).map_err(failed)?;

@@ -59,6 +59,8 @@ pub struct Recovered {
     pub wait: Option<Duration>,
     /// Bytes of its body.
     pub body_size: u64,
+    /// Bytes it takes in memory beside its body, about.
+    pub footprint: u64,
 }
 
 /// What recovery set aside.

@@ -42,8 +42,10 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Decoder {
     body: BytesMut,
-    /// What the body may take of memory; its capacity never exceeds it.
+    /// What the body may take of memory, beside `base`; its capacity never exceeds it.
     held: Held,
+    /// What is held for the recipients.
+    base: u64,
     limit: usize,
     bare_newline: BareNewline,
     position: Position,
@@ -58,10 +60,12 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// Appends up to `size_limit` bytes to `body`, which may hold a trace header already; `held` covers its capacity.
+    /// Appends up to `size_limit` bytes to `body`, which may hold a trace header already; `held` covers its capacity, and the
+    /// recipients.
     pub(super) fn new(body: BytesMut, held: Held, size_limit: usize, bare_newline: BareNewline) -> Self {
         Self {
             limit: body.len().saturating_add(size_limit),
+            base: held.bytes().saturating_sub(body.capacity() as u64),
             body,
             held,
             bare_newline,
@@ -158,7 +162,7 @@ impl Decoder {
 
     fn drop_body(&mut self) {
         self.body = BytesMut::new();
-        self.held.release();
+        self.held.resize(self.base);
     }
 
     fn push(&mut self, bytes: &[u8]) {

@@ -11,7 +11,7 @@ use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
 use bytes::BytesMut;
 use spool_core::{
-    AddError, Address, Envelope, FlowId, Held, Mail, MailParameters, MessageId, Recipient, ReversePath,
+    AddError, Address, Budget, Envelope, FlowId, Held, Mail, MailParameters, MessageId, Recipient, ReversePath,
 };
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -20,6 +20,8 @@ use tracing::{Level, enabled, info};
 
 /// Replies waiting beyond this are to be sent before more commands are read.
 const REPLIES_HELD: usize = 16 << 10;
+/// What is kept of the room for replies when they were sent.
+const REPLIES_KEPT: usize = 1 << 10;
 /// The most that is set aside for a message before its first byte is here, whatever size was announced.
 const FIRST_RESERVE: usize = 64 << 10;
 /// What is set aside when no size was announced, and for the trace header.
@@ -64,6 +66,7 @@ struct Handed {
     sender: Option<ReversePath>,
     recipients: usize,
     size: usize,
+    /// For the recipients and the body.
     _held: Held,
 }
 
@@ -80,6 +83,22 @@ struct Transaction {
     recipients: Vec<Recipient>,
     parameters: MailParameters,
     size: u64,
+    /// What the recipients take; from DATA on the decoder has it.
+    held: Option<Held>,
+}
+
+impl Transaction {
+    /// Whether there is memory for one recipient more.
+    fn charge(&mut self, memory: &Budget, recipient: &Recipient) -> bool {
+        let bytes = recipient.footprint();
+        match &mut self.held {
+            Some(held) => held.grow(bytes),
+            none => {
+                *none = memory.hold_first(bytes);
+                none.is_some()
+            }
+        }
+    }
 }
 
 /// The machine of one session.
@@ -249,6 +268,7 @@ impl Machine {
     /// The replies were sent.
     pub fn replies_sent(&mut self) {
         self.replies.clear();
+        self.replies.shrink_to(REPLIES_KEPT);
     }
 
     fn obey(&mut self, command: Command) -> Result<(), Reply> {
@@ -311,6 +331,7 @@ impl Machine {
             recipients: Vec::new(),
             parameters,
             size,
+            held: None,
         });
         self.phase = Phase::AdmitMail;
         Ok(())
@@ -331,24 +352,30 @@ impl Machine {
             None => Address::parse(&format!("postmaster@{}", self.config.hostname))
                 .map_err(|_| reply::BAD_RECIPIENT)?,
         };
-        open.recipients.push(Recipient::new(address));
+        let recipient = Recipient::new(address);
+        if !open.charge(&self.config.memory, &recipient) {
+            return Err(reply::NO_MEMORY);
+        }
+        open.recipients.push(recipient);
         self.say(reply::RECIPIENT_OK);
         Ok(())
     }
 
     fn begin_data(&mut self) {
-        let Some(open) = &self.transaction else { return };
+        let Some(open) = &mut self.transaction else {
+            return;
+        };
         let announced = usize::try_from(open.size)
             .unwrap_or(FIRST_RESERVE)
             .min(FIRST_RESERVE);
         let capacity = announced + LEAST_RESERVE;
-        let Some(held) = self
-            .config
-            .memory
-            .hold_first(u64::try_from(capacity).unwrap_or(u64::MAX))
-        else {
-            return self.say(reply::BUSY);
+        let Some(mut held) = open.held.take() else {
+            return self.say(reply::NO_RECIPIENTS);
         };
+        if !held.grow(u64::try_from(capacity).unwrap_or(u64::MAX)) {
+            open.held = Some(held);
+            return self.say(reply::BUSY);
+        }
         let mut body = BytesMut::with_capacity(capacity);
         let extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
         Trace {

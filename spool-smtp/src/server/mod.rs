@@ -4,6 +4,7 @@
 //! of them knows a socket. [`serve`] drives one session over any stream, [`Listener`] accepts connections. A message
 //! is answered with 250 only after the intake said that it is durable. Nothing here stores, routes or relays mail.
 
+mod buffer;
 mod command;
 mod config;
 mod connections;

@@ -63,6 +63,7 @@ replies! {
     DISK: "451 4.3.0 Cannot store mail now, try again later";
     BUSY: "451 4.3.2 Busy, try again soon";
     FULL: "452 4.3.1 No room for mail now, try again later";
+    NO_MEMORY: "452 4.3.1 No memory for more recipients now, send the rest in another transaction";
     TOO_MANY_RECIPIENTS: "452 4.5.3 Too many recipients, send the rest in another transaction";
     UNCLEAN: "500 5.5.2 Lines end by CRLF, and bare CR, bare LF and NUL are refused; closing connection" close;
     NOT_SMTP: "500 5.5.2 This is SMTP, closing connection" close;

@@ -4,6 +4,7 @@
 //! that goes away meanwhile does not undo it (RFC 1047).
 
 use super::config::ServerConfig;
+use super::buffer::Buffer;
 use super::deadline::Deadline;
 use super::machine::{Machine, Next};
 use spool_core::{FlowId, Intake};
@@ -19,10 +20,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tracing::debug;
 
-/// The read buffer of a quiet session.
-const SMALL_BUFFER: usize = 4 << 10;
-/// What it grows to when reads fill it.
-const LARGE_BUFFER: usize = 64 << 10;
 /// How long, and for how many bytes, a client that is being turned out may go on talking so that it sees why.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
@@ -79,12 +76,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let _ = shutdown.wait_for(|stop| *stop).await;
         });
         let mut stopping = false;
-        let mut buffer = vec![0; SMALL_BUFFER];
-        let (mut start, mut end) = (0, 0);
+        let mut buffer = Buffer::new(self.config.memory.clone());
         loop {
-            let mut input = buffer.get(start..end).unwrap_or_default();
+            let mut input = buffer.unread();
             let next = self.machine.advance(&mut input);
-            start = end - input.len();
+            let left = input.len();
+            buffer.keep(left);
             match next {
                 Next::Admit(size) => self.machine.admitted(intake.admit(size)),
                 Next::Accept(mail) => self.machine.accepted(intake.accept(mail).await),
@@ -94,23 +91,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Next::Close => return self.close().await,
                 Next::Read => {
                     self.flush().await?;
-                    if end == buffer.len() && end < LARGE_BUFFER {
-                        buffer.resize(LARGE_BUFFER, 0);
-                    }
-                    end = self.read(&mut buffer, stop.as_mut(), &mut stopping).await?;
-                    start = 0;
+                    let space = buffer.space(self.machine.in_data());
+                    self.read(space, stop.as_mut(), &mut stopping).await?;
                 }
             }
         }
     }
 
-    /// Reads at least one byte, or gives 0 when the machine was told of a timeout or a shutdown instead.
+    /// Reads at least one byte, or none when the machine was told of a timeout or a shutdown instead.
     async fn read(
         &mut self,
-        buffer: &mut [u8],
+        buffer: &mut Vec<u8>,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
         stopping: &mut bool,
-    ) -> Result<usize, End> {
+    ) -> Result<(), End> {
         if self.machine.take_progress() {
             self.deadline.restart(if self.machine.in_data() {
                 self.config.data_timeout
@@ -119,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             });
         }
         let read = {
-            let mut read = pin!(self.stream.read(buffer));
+            let mut read = pin!(self.stream.read_buf(buffer));
             self.deadline
                 .bound(poll_fn(|context| {
                     if let Poll::Ready(read) = read.as_mut().poll(context) {
@@ -135,15 +129,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         };
         match read {
             Some(Some(Ok(0))) => Err(End::Gone),
-            Some(Some(Ok(count))) => Ok(count),
+            Some(Some(Ok(_))) => Ok(()),
             Some(Some(Err(error))) => Err(End::Broken(error)),
             Some(None) => {
                 self.machine.stop();
-                Ok(0)
+                Ok(())
             }
             None => {
                 self.machine.timed_out();
-                Ok(0)
+                Ok(())
             }
         }
     }

@@ -110,6 +110,15 @@ impl Queue {
         }
     }
 
+    /// Bytes of memory that it takes to read a message, with or without its body; 0 when there is none.
+    pub(in crate::spool) fn footprint(&self, id: MessageId, with_body: bool) -> u64 {
+        let entry = self.entries.get(&id);
+        entry.map_or(0, |entry| match with_body {
+            true => entry.size.whole(),
+            false => entry.size.rest(),
+        })
+    }
+
     /// Whether someone froze it while its session ran.
     pub(in crate::spool) fn wants_freeze(&self, id: MessageId) -> bool {
         self.entries.get(&id).is_some_and(|entry| entry.freeze)

@@ -188,15 +188,14 @@ impl Queue {
         dirty
     }
 
-    /// There was no memory for the head of this line; it is looked at again when some is given back.
+    /// There was no memory for the head of this line; it waits until there is.
     pub(in crate::spool) fn starve(&mut self, destination: DestinationId) {
-        self.starved.push(destination);
+        self.starved.insert(destination);
     }
 
-    /// Memory was given back.
-    pub(in crate::spool) fn feed_starved(&mut self) {
-        for destination in std::mem::take(&mut self.starved) {
-            self.touch(destination);
-        }
+    /// There is memory for it now.
+    pub(in crate::spool) fn feed(&mut self, destination: DestinationId) {
+        self.starved.remove(&destination);
+        self.touch(destination);
     }
 }

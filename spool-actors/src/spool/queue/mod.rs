@@ -13,13 +13,13 @@ pub(super) use claims::{Claim, Verb};
 pub(super) use flow::Sight;
 pub(super) use ways::Ways;
 
-use super::content::Content;
+use super::content::{Content, Size};
 use crate::throttle::DestinationId;
 use destinations::Destination;
 use spool_core::store::Recovered;
-use spool_core::{MessageId, NextHop, Status, Timestamp};
+use spool_core::{Held, MessageId, NextHop, Status, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// The most attempts of one destination whose begin is on disk before their session may start. They start without
@@ -27,6 +27,12 @@ use std::sync::Arc;
 const DECK: usize = 64;
 /// Stale places that are not worth sweeping out.
 const SWEEP: usize = 1024;
+
+/// Bytes of memory that a waiting message takes in all indices together: its entry, its places in a line and in heaps, its
+/// entry in the store.
+const WAITING: u64 = 320;
+/// The same of a destination.
+const PER_DESTINATION: u64 = 2048;
 
 /// Where a message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +62,7 @@ struct Entry {
     destination: DestinationId,
     phase: Phase,
     spooled_at: Timestamp,
-    body_size: u64,
+    size: Size,
     /// When it is given up; the end of time: never.
     expires_at: Timestamp,
     /// Someone froze it while its session ran.
@@ -84,7 +90,12 @@ pub(super) struct Queue {
     /// When that was last looked at.
     looked_at: Timestamp,
     dirty: Vec<DestinationId>,
-    starved: Vec<DestinationId>,
+    /// The first in the line of each waits for memory.
+    starved: HashSet<DestinationId>,
+    /// Messages that kept their content in line, as far as they still stand there; in the order they came.
+    kept: VecDeque<MessageId>,
+    /// What messages hold whose end is being decided and written.
+    settling: HashMap<MessageId, Held>,
     ready: usize,
     running: usize,
     paused: bool,
@@ -94,7 +105,8 @@ pub(super) struct Queue {
 #[derive(Debug)]
 pub(super) struct ToArm {
     pub(super) id: MessageId,
-    pub(super) body_size: u64,
+    /// Bytes that it takes in memory, with its body.
+    pub(super) footprint: u64,
     pub(super) has_content: bool,
 }
 
@@ -123,7 +135,7 @@ impl Queue {
                 destination,
                 phase,
                 message.spooled_at,
-                message.body_size,
+                Size::new(message.body_size, message.footprint),
                 message.expires_at,
                 None,
             );
@@ -145,7 +157,7 @@ impl Queue {
         destination: DestinationId,
         phase: Phase,
         spooled_at: Timestamp,
-        body_size: u64,
+        size: Size,
         expires_at: Option<Timestamp>,
         content: Option<Box<Content>>,
     ) {
@@ -155,7 +167,7 @@ impl Queue {
                 destination,
                 phase,
                 spooled_at,
-                body_size,
+                size,
                 expires_at: expires_at.unwrap_or(Timestamp(i64::MAX)),
                 freeze: false,
                 content,
@@ -172,7 +184,7 @@ impl Queue {
         content: Box<Content>,
     ) {
         let message = &content.message;
-        let (id, spooled_at, size) = (message.id, message.spooled_at, message.body_size);
+        let (id, spooled_at, size) = (message.id, message.spooled_at, content.size());
         let expires_at = message.state.expires_at;
         let phase = match status {
             Status::Frozen => Phase::Frozen,
@@ -183,7 +195,10 @@ impl Queue {
         self.insert(id, destination, phase, spooled_at, size, expires_at, content);
         match phase {
             Phase::Armed => self.arm_now(id, destination),
-            Phase::Ready => self.line_up(id, destination),
+            Phase::Ready => {
+                self.keep_in_line(id);
+                self.line_up(id, destination);
+            }
             Phase::Waiting(_)
             | Phase::Asking
             | Phase::Arming
@@ -192,6 +207,31 @@ impl Queue {
             | Phase::Claimed
             | Phase::Frozen => {}
         }
+    }
+
+    /// Notes that a message in line has its content, so that it is found when memory is short.
+    fn keep_in_line(&mut self, id: MessageId) {
+        let keeps = |id: &MessageId| {
+            let entry = self.entries.get(id);
+            entry.is_some_and(|entry| entry.phase == Phase::Ready && entry.content.is_some())
+        };
+        while self.kept.front().is_some_and(|first| !keeps(first)) {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(id);
+    }
+
+    /// Memory is wanted for what must be sent now: all that waits in line is read again when its turn comes.
+    pub(super) fn let_go_of_all(&mut self) {
+        for id in std::mem::take(&mut self.kept) {
+            self.let_go(id);
+        }
+    }
+
+    /// Bytes that messages and destinations take however little is known of them in memory.
+    pub(super) fn standing(&self) -> u64 {
+        let all = |count: usize, bytes: u64| u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(bytes);
+        all(self.entries.len(), WAITING).saturating_add(all(self.by_hops.len(), PER_DESTINATION))
     }
 
     /// Moves what is due by `now` into line, and up to `release` messages of the backlog.
@@ -269,14 +309,14 @@ impl Queue {
                 continue;
             };
             entry.phase = Phase::Asking;
-            let (body_size, has_content) = (entry.body_size, entry.content.is_some());
+            let (footprint, has_content) = (entry.size.whole(), entry.content.is_some());
             self.left_line(destination);
             if let Some(slot) = self.slot(destination) {
                 slot.deck += 1;
             }
             return Some(ToArm {
                 id,
-                body_size,
+                footprint,
                 has_content,
             });
         }
@@ -300,6 +340,7 @@ impl Queue {
     /// Keeps what was read for a message on the deck.
     pub(super) fn keep(&mut self, content: Box<Content>) {
         if let Some(entry) = self.entries.get_mut(&content.message.id) {
+            entry.size = content.size();
             entry.content = Some(content);
         }
     }
@@ -348,6 +389,16 @@ impl Queue {
         entry.phase = Phase::Settling;
         self.running = self.running.saturating_sub(1);
         entry.content.take()
+    }
+
+    /// What a message holds whose session has ended, until [`Queue::settled`].
+    pub(super) fn settling(&mut self, id: MessageId, held: Held) {
+        self.settling.insert(id, held);
+    }
+
+    /// The disk has answered for the end of a session.
+    pub(super) fn settled(&mut self, id: MessageId) {
+        self.settling.remove(&id);
     }
 
     /// A message whose attempt a former process left open: its end is being written.
@@ -414,11 +465,11 @@ impl Queue {
         id: MessageId,
         destination: DestinationId,
         spooled_at: Timestamp,
-        body_size: u64,
+        size: Size,
         expires_at: Option<Timestamp>,
     ) {
         let phase = Phase::Claimed;
-        self.insert(id, destination, phase, spooled_at, body_size, expires_at, None);
+        self.insert(id, destination, phase, spooled_at, size, expires_at, None);
     }
 
     /// The disk holds its end.

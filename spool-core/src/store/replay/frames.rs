@@ -111,6 +111,7 @@ impl Replay {
             expires_at: expires_at.unwrap_or(NEVER),
             hops: self.intern(message.next_hops),
             body_size: header.body_len,
+            footprint: u32::try_from(message.envelope.footprint()).unwrap_or(u32::MAX),
         };
         self.live.insert(message.id, live);
         self.set(message.id, status, in_flight, wait);

@@ -28,6 +28,8 @@ pub(super) struct Live {
     /// Which of the lists of next hops.
     pub(super) hops: u32,
     pub(super) body_size: u32,
+    /// Bytes it takes in memory beside its body.
+    pub(super) footprint: u32,
 }
 
 /// Something about messages.
@@ -78,6 +80,7 @@ impl Iterator for Messages {
                 .wait
                 .map(|seconds| Duration::from_secs(u64::from(seconds.get()))),
             body_size: u64::from(live.body_size),
+            footprint: u64::from(live.footprint),
         })
     }
 }

@@ -283,9 +283,14 @@ impl<'a> Board<'a> {
         Some(read())
     }
 
+    /// Bytes of the text in its file.
+    pub(super) fn text_size(&self, id: MessageId) -> io::Result<u64> {
+        self.open(id, TEXT).and_then(|file| file.size())
+    }
+
     /// The message without its text.
     pub(super) fn look(&self, id: MessageId) -> Result<Shelved, Flaw> {
-        let size = self.open(id, TEXT).and_then(|file| file.size());
+        let size = self.text_size(id);
         let size = size.map_err(|error| complaint(id, TEXT, &error))?;
         let slip = parse(id, self.open(id, SLIP))?;
         slip.check(id, size)?;

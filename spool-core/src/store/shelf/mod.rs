@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
 
+/// What is listed at once takes no more memory than this, and one message.
+pub const LISTING_BYTES: u64 = 1 << 20;
+
 /// One of the two shelves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -141,8 +144,17 @@ impl Store {
         Board::new(&*self.fs, self.dir(), shelf).ids()
     }
 
-    /// What lies on `shelf`, in the order of ids: the pairs after `after`, at most `limit` of them, an unreadable one with
-    /// what is wrong with it.
+    /// How many bytes the text of a pair has, as it lies there.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMessage`] when there is none.
+    pub fn shelved_size(&self, shelf: Shelf, id: MessageId) -> Result<u64, StoreError> {
+        let size = Board::new(&*self.fs, self.dir(), shelf).text_size(id);
+        size.map_err(|_| StoreError::NoSuchMessage(id))
+    }
+
+    /// What lies on `shelf`, in the order of ids: the pairs after `after`, at most `limit` of them and about
+    /// [`LISTING_BYTES`] in memory, an unreadable one with what is wrong with it. Empty: there are no more.
     ///
     /// # Errors
     /// [`StoreError::Failed`].
@@ -157,10 +169,16 @@ impl Store {
             .ids()
             .map_err(|error| StoreError::Failed(error.to_string()))?;
         let page = ids.into_iter().filter(|id| after.is_none_or(|after| *id > after));
-        Ok(page
-            .take(limit)
-            .map(|id| (id, board.look(id).map_err(Flaw::reason)))
-            .collect())
+        let (mut listed, mut bytes) = (Vec::new(), 0);
+        for id in page.take(limit) {
+            let shelved = board.look(id).map_err(Flaw::reason);
+            bytes += shelved.as_ref().map_or(0, |shelved| shelved.message.footprint());
+            listed.push((id, shelved));
+            if bytes >= LISTING_BYTES {
+                break;
+            }
+        }
+        Ok(listed)
     }
 
     /// Clears away what a crash left: halves of pairs, and pairs of messages that are still, or again, on the journal.

@@ -1,0 +1,118 @@
+//! How many bytes a message takes in memory beside its body: what the ledger ([`crate::Budget`]) charges for it. An
+//! estimate from above, by the real size of its parts; it reads nothing.
+
+use crate::envelope::{Envelope, Recipient, ReversePath};
+use crate::event::Event;
+use crate::message::{Message, Section};
+use crate::summary::EnvelopeSummary;
+
+/// What the allocator takes for itself.
+const ALLOCATION: usize = 16;
+/// What a message costs whatever its envelope: its state, its places in queues, the change it is written as.
+const BASE: usize = 2048;
+
+const fn text(length: usize) -> usize {
+    if length == 0 { 0 } else { length + ALLOCATION }
+}
+
+fn bytes(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+impl Recipient {
+    /// Bytes it takes in memory, in its place in a list.
+    #[must_use]
+    pub fn footprint(&self) -> u64 {
+        let orcpt = self.orcpt.as_ref().map_or(0, |orcpt| text(orcpt.len()));
+        // Lists grow by doubling.
+        bytes(2 * size_of::<Self>() + text(self.address.as_str().len()) + orcpt)
+    }
+}
+
+impl Envelope {
+    /// Bytes of a message with this envelope in memory, beside its body: the envelope itself, the summary that its events carry,
+    /// and what an attempt notes for each recipient.
+    #[must_use]
+    pub fn footprint(&self) -> u64 {
+        let sender = match &self.reverse_path {
+            ReversePath::Null => 0,
+            ReversePath::Mailbox(address) => text(address.as_str().len()),
+        };
+        let envid = self.parameters.envid.as_ref().map_or(0, |envid| text(envid.len()));
+        let one = |recipient: &Recipient| {
+            let summary = size_of::<String>() + text(recipient.address.as_str().len());
+            let indices = 2 * size_of::<u32>();
+            recipient.footprint() + bytes(summary + indices)
+        };
+        let recipients: u64 = self.recipients.iter().map(one).sum();
+        bytes(BASE + 2 * sender + envid) + recipients
+    }
+}
+
+impl Section {
+    /// Bytes of the message it becomes, beside its body, in an add that has it with `related` others.
+    #[must_use]
+    pub fn footprint(&self, related: usize) -> u64 {
+        self.envelope.footprint() + bytes(related * size_of::<crate::MessageId>())
+    }
+}
+
+impl EnvelopeSummary {
+    /// Bytes it takes in memory.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        let recipients = self.recipients.iter();
+        let recipients = recipients.map(|recipient| size_of::<String>() + text(recipient.len()));
+        size_of::<Self>() + text(self.sender.len()) + recipients.sum::<usize>()
+    }
+}
+
+impl Event {
+    /// Bytes it takes in memory, its envelope included although that may be shared.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        let flows = self.flows.len() * size_of::<crate::FlowId>();
+        let envelope = self.envelope.as_ref().map_or(0, |envelope| envelope.footprint());
+        size_of::<Self>() + flows + envelope
+    }
+}
+
+impl Message {
+    /// Bytes it takes in memory beside its body.
+    #[must_use]
+    pub fn footprint(&self) -> u64 {
+        let failed = self.state.failed.iter().map(|failed| {
+            let reply = failed.reply.as_ref().map_or(0, |reply| text(reply.text.len()));
+            size_of_val(failed) + text(failed.reason.len()) + reply
+        });
+        let refused = self.state.attempts.iter().map(|attempt| {
+            let refused = attempt.report.refused.iter();
+            let replies: usize = refused
+                .map(|refused| size_of_val(refused) + text(refused.reply.text.len()))
+                .sum();
+            size_of_val(attempt) + replies
+        });
+        self.envelope.footprint()
+            + bytes(self.related.len() * size_of::<crate::MessageId>())
+            + bytes(failed.sum::<usize>() + refused.sum::<usize>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    #[test]
+    fn an_envelope_is_charged_by_its_real_size() {
+        let recipients = |count: usize| {
+            let address = |number| Address::parse(&format!("recipient-{number}@destination.example")).unwrap();
+            Envelope::new(ReversePath::Null, (0..count).map(address))
+        };
+        let (one, thousand) = (recipients(1).footprint(), recipients(1000).footprint());
+        assert!((2_000..3_000).contains(&one), "{one}");
+        assert!((200_000..400_000).contains(&thousand), "{thousand}");
+        let long = Address::parse(&format!("a@{}", "d".repeat(60))).unwrap();
+        assert!(Envelope::new(ReversePath::Null, [long]).footprint() > one);
+    }
+}
