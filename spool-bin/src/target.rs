@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The header that says that a listing is not complete yet, and how much is loaded, in percent.
 pub(crate) const LOADING: &str = "x-spool-loading";
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest line of an answer: one message of a listing with a thousand recipients.
-const MAX_LINE: u64 = 16 << 20;
+/// The longest line of an answer: one message with millions of recipients.
+const MAX_LINE: u64 = 4 << 30;
 
 /// A running service.
 #[derive(Debug)]
@@ -227,6 +227,9 @@ impl Answer {
             let mut line = String::new();
             match self.body.by_ref().take(MAX_LINE).read_line(&mut line) {
                 Ok(0) => None,
+                Ok(read) if read as u64 == MAX_LINE => Some(Err(Failure::Failed(format!(
+                    "reading the answer: a line of more than {MAX_LINE} bytes"
+                )))),
                 Ok(_) => Some(Ok(line.trim_end().to_owned())),
                 Err(error) => Some(Err(Failure::Failed(format!("reading the answer: {error}")))),
             }

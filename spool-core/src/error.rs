@@ -23,6 +23,12 @@ pub enum AddError {
     /// There is something wrong with what was handed over. SMTP 554, HTTP 400.
     #[error("not a valid submission: {0}")]
     Invalid(String),
+    /// Something else was added under this idempotency key. SMTP 554, HTTP 422.
+    #[error("the idempotency key was used for another message: {}", ids.first().map_or_else(String::new, ToString::to_string))]
+    KeyReused {
+        /// The messages that were added under it.
+        ids: Vec<MessageId>,
+    },
     /// The spool is shutting down or has ended. SMTP 421.
     #[error("the spool is closed")]
     Killed,

@@ -7,13 +7,11 @@ use crate::gate::RETRY_AFTER;
 use actix::{Context, Handler, ResponseFuture};
 use spool_core::store::{Addition, Change, NewMessage};
 use spool_core::{
-    AddError, EnvelopeSummary, Event, EventKind, FlowId, MessageId, Status, Submission, Timestamp,
+    AddError, AddKey, EnvelopeSummary, Event, EventKind, Fingerprint, FlowId, Frozen, MAX_SECTIONS,
+    MessageId, Status, Submission, Timestamp,
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
-
-/// The most sections of one add: all of them are read to look at one of them.
-const MAX_SECTIONS: usize = 1000;
 
 impl Handler<Add> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<MessageId>, AddError>>;
@@ -35,20 +33,22 @@ impl SpoolActor {
         if self.gate.is_closed() {
             return Err(AddError::Killed);
         }
-        let Some(key) = submission.key.clone() else {
-            return self.add(submission);
+        validate(&submission)?;
+        let Some(name) = submission.key.clone() else {
+            return self.add(submission, None);
         };
         let now = self.now();
+        let fingerprint = Some(Fingerprint::of(&submission.sections, &submission.body));
+        let key = AddKey { name, fingerprint };
         if let Some(answer) = self.keys.look_up(&key, now)? {
             return Ok(answer);
         }
-        let answer = self.add(submission)?;
-        self.keys.expect(key);
+        let answer = self.add(submission, Some(key.clone()))?;
+        self.keys.expect(&key);
         Ok(answer)
     }
 
-    fn add(&mut self, submission: Submission) -> Result<Answer, AddError> {
-        validate(&submission)?;
+    fn add(&mut self, submission: Submission, key: Option<AddKey>) -> Result<Answer, AddError> {
         let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
         let mut held = Vec::with_capacity(submission.sections.len());
         for (nth, _) in submission.sections.iter().enumerate() {
@@ -60,6 +60,8 @@ impl SpoolActor {
         }
         let now = self.now();
         let status = Status::initial(submission.initial, now);
+        let by = Some("its submitter".to_owned());
+        let frozen = (status == Status::Frozen).then(|| Box::new(Frozen::held(now, by)));
         let (mut messages, mut destinations) =
             (Vec::with_capacity(held.len()), Vec::with_capacity(held.len()));
         for section in submission.sections {
@@ -73,6 +75,7 @@ impl SpoolActor {
                 id: self.ids.next(now),
                 section,
                 status,
+                frozen: frozen.clone(),
                 in_flight,
                 state: None,
             });
@@ -83,7 +86,6 @@ impl SpoolActor {
             flows,
             parent,
             related,
-            key,
             ..
         } = submission;
         let events = messages
@@ -98,6 +100,7 @@ impl SpoolActor {
             related,
             spooled_at: now,
             key,
+            conclusion: None,
             events,
         };
         let (reply, answer) = oneshot::channel();
@@ -133,7 +136,7 @@ fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> 
 pub(super) fn validate(submission: &Submission) -> Result<(), AddError> {
     let invalid = |why: &str| Err(AddError::Invalid(why.to_owned()));
     if submission.sections.is_empty() || submission.sections.len() > MAX_SECTIONS {
-        return invalid("an add needs between 1 and 1,000 sections");
+        return invalid("an add needs between 1 and 10,000 sections");
     }
     for section in &submission.sections {
         if section.envelope.recipients.is_empty() {

@@ -119,6 +119,7 @@ impl SpoolActor {
         let change = Change::Mark {
             id,
             status: Status::SendAt(now),
+            frozen: None,
             in_flight: Some(now),
             events,
         };

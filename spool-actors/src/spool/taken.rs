@@ -6,7 +6,7 @@ use super::bulk::{BulkId, Work, operation_error};
 use super::commit::Tag;
 use actix::Context;
 use spool_core::store::{Change, Finish, Shelf, Shelved, Store, StoreError};
-use spool_core::{EventKind, Message, MessageId, Status, Timestamp};
+use spool_core::{EventKind, Frozen, Message, MessageId, Status, Timestamp};
 use std::sync::Arc;
 
 /// A message that an operation has taken, and what it was waiting for.
@@ -28,7 +28,8 @@ impl SpoolActor {
         let (store, now) = (Arc::clone(&self.store), self.now());
         let shelve = matches!(work, Work::Remove);
         let read = move || {
-            let messages: Vec<_> = taken.iter().map(|taken| store.load(taken.id)).collect();
+            let mut row = store.in_a_row();
+            let messages: Vec<_> = taken.iter().map(|taken| row.load(taken.id)).collect();
             let messages = match shelve {
                 true => lay_on_shelf(&store, messages, now),
                 false => messages,
@@ -57,6 +58,7 @@ impl SpoolActor {
                 let change = Change::Mark {
                     id,
                     status: Status::Frozen,
+                    frozen: Some(Box::new(Frozen::held(now, None))),
                     in_flight: None,
                     events,
                 };

@@ -66,6 +66,10 @@ async fn spool(state: &State, body: &[u8]) -> Result<Vec<MessageId>, HttpRespons
         }
         AddError::Full(_) => error(StatusCode::INSUFFICIENT_STORAGE, &why.to_string()),
         AddError::Invalid(text) => bad(text),
+        AddError::KeyReused { ref ids } => HttpResponse::UnprocessableEntity().json(serde_json::json!({
+            "error": why.to_string(),
+            "ids": ids,
+        })),
         AddError::Disk(_) | AddError::Killed | _ => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     })
 }

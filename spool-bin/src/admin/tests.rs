@@ -8,7 +8,9 @@ use actix_web::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use serde_json::{Value, json};
 use spool_actors::{Add, DestinationState, Spool, WhenLoaded};
-use spool_core::{Envelope, MessageId, NoDice, RetryPolicy, ReversePath, Section, SpoolConfig, SystemClock};
+use spool_core::{
+    Envelope, MessageId, NoDice, RetryPolicy, ReversePath, RouteOrigin, Section, SpoolConfig, SystemClock,
+};
 use spool_smtp::client::{PoolSnapshot, SmtpAgent, SmtpConfig};
 
 const OURS: &str = "127.0.0.1:8525";
@@ -280,6 +282,7 @@ async fn a_listing_may_be_longer_than_a_page() {
     let section = Section {
         envelope,
         next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+        origin: RouteOrigin::Named,
         retry: RetryPolicy::default(),
     };
     let mut ids = Vec::new();

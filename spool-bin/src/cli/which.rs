@@ -9,7 +9,7 @@ use crate::selector::Selector;
 use crate::target::{Service, encode};
 use clap::Args;
 use spool_core::store::{shelf_from_disk, status_from_disk};
-use spool_core::{Clock, MessageSummary, SystemClock};
+use spool_core::{Clock, MessageSummary, SystemClock, harmless};
 use std::path::{Path, PathBuf};
 
 /// A running service, for what only a service can do.
@@ -141,12 +141,11 @@ impl Which {
             status_from_disk(dir, &mut |message| offer(MessageSummary::of(&message, now)))?;
             return Ok(());
         };
-        shelf_from_disk(dir, shelf, &mut |id, shelved| match shelved {
-            Ok(shelved) => offer(MessageSummary {
-                queue: shelf.queue(),
-                ..MessageSummary::of(&shelved.message, now)
-            }),
-            Err(reason) => eprintln!("spool: {id} in {}: {reason}", shelf.queue()),
+        shelf_from_disk(dir, shelf, &mut |id, shelved| {
+            if let Err(reason) = &shelved {
+                eprintln!("spool: {id} in {}: {}", shelf.queue(), harmless(reason));
+            }
+            offer(MessageSummary::of_shelved(id, shelf, shelved.as_ref()));
         })?;
         Ok(())
     }

@@ -100,6 +100,15 @@ pub(crate) struct Disk {
     pub(crate) scrub_rate: u64,
 }
 
+/// `[idempotency]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Idempotency {
+    /// How long a key is remembered.
+    pub(crate) window: Duration,
+    /// How many are; of more, the oldest gives way.
+    pub(crate) keys: usize,
+}
+
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -121,6 +130,7 @@ pub(crate) struct Config {
     pub(crate) retry: Retry,
     pub(crate) client: Client,
     pub(crate) disk: Disk,
+    pub(crate) idempotency: Idempotency,
 }
 
 /// One thing wrong, and where.

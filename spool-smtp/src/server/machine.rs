@@ -11,8 +11,10 @@ use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
 use bytes::BytesMut;
 use spool_core::{
-    AddError, Address, Envelope, FlowId, Held, Mail, MailParameters, MessageId, Recipient, ReversePath,
+    AddError, Address, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, MessageId, Recipient,
+    ReversePath,
 };
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -80,6 +82,28 @@ struct Transaction {
     recipients: Vec<Recipient>,
     parameters: MailParameters,
     size: u64,
+    /// The domains of the recipients, once there are so many recipients that it matters.
+    domains: HashSet<String>,
+}
+
+impl Transaction {
+    /// Whether another recipient fits into one add, wherever its domain leads: each domain may need a section of its own.
+    fn has_room_for(&mut self, address: &Address) -> bool {
+        if self.recipients.len() < MAX_SECTIONS {
+            return true;
+        }
+        let domain = |address: &Address| address.domain().to_ascii_lowercase();
+        if self.domains.is_empty() {
+            let all = self.recipients.iter();
+            self.domains = all.map(|recipient| domain(&recipient.address)).collect();
+        }
+        let new = domain(address);
+        if self.domains.len() >= MAX_SECTIONS && !self.domains.contains(&new) {
+            return false;
+        }
+        self.domains.insert(new);
+        true
+    }
 }
 
 /// The machine of one session.
@@ -311,6 +335,7 @@ impl Machine {
             recipients: Vec::new(),
             parameters,
             size,
+            domains: HashSet::new(),
         });
         self.phase = Phase::AdmitMail;
         Ok(())
@@ -331,6 +356,9 @@ impl Machine {
             None => Address::parse(&format!("postmaster@{}", self.config.hostname))
                 .map_err(|_| reply::BAD_RECIPIENT)?,
         };
+        if !open.has_room_for(&address) {
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
         open.recipients.push(Recipient::new(address));
         self.say(reply::RECIPIENT_OK);
         Ok(())
