@@ -7,8 +7,8 @@
 use actix::WeakAddr;
 use spool_actors::{Add, GetBody, KillAndFlush, Quarantine, Spool, SpoolActor};
 use spool_core::{
-    Envelope, EventKind, InitialStatus, OnError, Refusal, RetryPolicy, ReversePath, Section, SpoolConfig,
-    Submission,
+    Envelope, EventKind, InitialStatus, OnError, Refusal, RetryPolicy, ReversePath, RouteOrigin, Section,
+    SpoolConfig, Submission,
 };
 use spool_smtp::client::{SmtpAgent, SmtpConfig};
 use spool_smtp::sink::{Sink, SinkConfig};
@@ -36,6 +36,7 @@ async fn set_aside(
     let section = Section {
         envelope,
         next_hops: Arc::clone(&message.next_hops),
+        origin: RouteOrigin::Named,
         retry: RetryPolicy::default(),
     };
     let submission = Submission {

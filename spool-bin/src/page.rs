@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 use spool_core::{
-    Attempt, AttemptResult, BodyKind, FlowId, Message, MessageId, NextHop, Notify, Queue, Recipient,
-    RecipientIndex, Reply, Ret, ShownStatus, Stage, Timestamp,
+    Attempt, AttemptResult, BodyKind, FailedRecipient, FlowId, Message, MessageId, NextHop, Notify, Queue,
+    Recipient, RecipientIndex, Reply, Ret, RouteOrigin, ShownStatus, Stage, Timestamp,
 };
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Everything about one message but its body. Times are as RFC 3339 writes them, in UTC.
@@ -27,10 +28,14 @@ pub(crate) struct Page {
     pub(crate) parameters: Vec<String>,
     pub(crate) recipients: Vec<RecipientPage>,
     pub(crate) next_hops: Arc<[NextHop]>,
+    /// Where the next hops come from.
+    pub(crate) route: RouteOrigin,
     /// The waits to come, in milliseconds.
     pub(crate) retry_intervals: Vec<IntervalPage>,
     pub(crate) repeat_last: bool,
     pub(crate) attempts: Vec<AttemptPage>,
+    /// How many attempts after the first one are not listed.
+    pub(crate) attempts_left_out: u64,
     pub(crate) parent: Option<MessageId>,
     pub(crate) related: Vec<MessageId>,
     pub(crate) flows: Vec<FlowId>,
@@ -108,7 +113,9 @@ impl Page {
             id: message.id,
             queue,
             status,
-            reason: reason.map(|reason| spool_core::harmless(&reason)),
+            reason: reason
+                .or_else(|| spool_core::reason(state))
+                .map(|reason| spool_core::harmless(&reason)),
             spooled_at: message.spooled_at,
             next_attempt: status.next_attempt().filter(|_| !shelved),
             expires_at: state.expires_at,
@@ -118,6 +125,7 @@ impl Page {
             parameters: mail_parameters(message),
             recipients: recipients(message),
             next_hops: Arc::clone(&message.next_hops),
+            route: message.origin,
             retry_intervals: retry.collect(),
             repeat_last: state.schedule.repeat_last,
             attempts: state
@@ -125,8 +133,9 @@ impl Page {
                 .iter()
                 .map(|attempt| AttemptPage::of(message, attempt))
                 .collect(),
+            attempts_left_out: state.attempts.left_out(),
             parent: message.parent,
-            related: message.related.clone(),
+            related: message.related.to_vec(),
             flows: message.flows.clone(),
         }
     }
@@ -184,9 +193,12 @@ fn recipient_parameters(recipient: &Recipient) -> Vec<String> {
 
 fn recipients(message: &Message) -> Vec<RecipientPage> {
     let state = &message.state;
+    let failed = state.failed.iter().map(|failed| (failed.recipient, failed));
+    let failed: HashMap<RecipientIndex, &FailedRecipient> = failed.collect();
+    let remaining: HashSet<RecipientIndex> = state.remaining.iter().copied().collect();
     let page = |(index, recipient): (RecipientIndex, &Recipient)| {
-        let failed = state.failed.iter().find(|failed| failed.recipient == index);
-        let fate = match (failed, state.remaining.contains(&index)) {
+        let failed = failed.get(&index).copied();
+        let fate = match (failed, remaining.contains(&index)) {
             (Some(_), _) => Fate::Failed,
             (None, true) => Fate::Remaining,
             (None, false) => Fate::Done,
@@ -252,8 +264,8 @@ fn told(result: &AttemptResult) -> (&'static str, Option<Stage>, Option<&Reply>,
 pub(crate) mod tests {
     use super::*;
     use spool_core::{
-        AttemptReport, Envelope, FailedRecipient, MessageState, RefusedRecipient, RetryInterval, RetryPolicy,
-        ReversePath, Section, Status,
+        AttemptReport, Envelope, MessageState, RefusedRecipient, RetryInterval, RetryPolicy, ReversePath,
+        Section, Status,
     };
     use std::time::Duration;
 
@@ -273,6 +285,7 @@ pub(crate) mod tests {
         let section = Section {
             envelope,
             next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+            origin: RouteOrigin::Configured,
             retry: RetryPolicy {
                 intervals: vec![RetryInterval::with_jitter(Duration::from_secs(300), 0.2)],
                 ..RetryPolicy::default()
@@ -304,17 +317,17 @@ pub(crate) mod tests {
             duration_ms: 1234,
             report,
         };
-        state.attempts = vec![
-            attempt(now, taken),
-            attempt(now.after(Duration::from_secs(60)), broken),
-        ];
+        state.attempts.push(attempt(now, taken));
+        let later = now.after(Duration::from_secs(60));
+        state.attempts.push(attempt(later, broken));
         Message {
             id: MessageId::from_u128(7),
             parent: None,
-            related: vec![MessageId::from_u128(8)],
+            related: vec![MessageId::from_u128(8)].into(),
             flows: vec![FlowId::from_u128(9)],
             spooled_at: now,
             next_hops: section.next_hops,
+            origin: section.origin,
             envelope: Arc::new(section.envelope),
             body_size: 2970,
             state,

@@ -3,7 +3,9 @@
 //! Cloning shares it: a reload changes it for whoever has one.
 
 use crate::config::Config;
-use spool_core::{Envelope, NextHop, Policies, RetryInterval, RetryPolicy, Router, Section, TlsPolicy};
+use spool_core::{
+    Envelope, NextHop, Policies, RetryInterval, RetryPolicy, RouteOrigin, Router, Section, TlsPolicy,
+};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// The routes of now.
@@ -60,6 +62,7 @@ impl Routes {
         vec![Section {
             envelope,
             next_hops: next_hops.into(),
+            origin: RouteOrigin::Named,
             retry: table.retry.clone(),
         }]
     }

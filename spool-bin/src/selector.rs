@@ -205,6 +205,8 @@ mod tests {
                 recipients: vec!["bob@x.example".into()],
                 size: 3,
             }),
+            reason: None,
+            unreadable: false,
         }
     }
 

@@ -15,8 +15,8 @@ pub(crate) const LOADING: &str = "x-spool-loading";
 /// Between two questions to a service that is loading.
 const LOADING_PAUSE: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest line of an answer: one message of a listing with a thousand recipients.
-const MAX_LINE: u64 = 16 << 20;
+/// The longest line of an answer: one message with millions of recipients.
+const MAX_LINE: u64 = 4 << 30;
 
 /// A running service.
 #[derive(Debug)]
@@ -234,6 +234,9 @@ impl Answer {
             let mut line = String::new();
             match self.body.by_ref().take(MAX_LINE).read_line(&mut line) {
                 Ok(0) => None,
+                Ok(read) if read as u64 == MAX_LINE => Some(Err(Failure::Failed(format!(
+                    "reading the answer: a line of more than {MAX_LINE} bytes"
+                )))),
                 Ok(_) => Some(Ok(line.trim_end().to_owned())),
                 Err(error) => Some(Err(Failure::Failed(format!("reading the answer: {error}")))),
             }

@@ -143,6 +143,8 @@ async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Resul
     store.segment_size = config.disk.segment_size;
     store.min_free_space = config.disk.min_free_space;
     store.max_messages = config.disk.max_messages;
+    store.key_window = config.idempotency.window;
+    store.max_keys = config.idempotency.keys;
     let mut spool = SpoolConfig::new(&config.spool_dir);
     spool.store = store;
     spool.max_concurrent_jobs = config.max_concurrent_jobs;

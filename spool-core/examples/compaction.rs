@@ -11,8 +11,8 @@
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, Finish, NewMessage, Store, StoreOptions};
 use spool_core::{
-    Address, Envelope, Event, EventKind, IdSource, MessageId, RetryPolicy, ReversePath, Section, Status,
-    Timestamp,
+    Address, Envelope, Event, EventKind, IdSource, MessageId, RetryPolicy, ReversePath, RouteOrigin, Section,
+    Status, Timestamp,
 };
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -105,9 +105,11 @@ fn add(id: MessageId) -> Change {
             section: Section {
                 envelope,
                 next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+                origin: RouteOrigin::Named,
                 retry: RetryPolicy::default(),
             },
             status: Status::SendAt(Timestamp(1)),
+            frozen: None,
             in_flight: None,
             state: None,
         }],
@@ -116,6 +118,7 @@ fn add(id: MessageId) -> Change {
         parent: None,
         related: Vec::new(),
         key: None,
+        conclusion: None,
         events: vec![event(id, EventKind::Spooled)],
         spooled_at: Timestamp(1),
     })

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Store, StoreOptions};
 use spool_core::{
     Address, Clock as _, Envelope, Event, EventKind, IdSource, MessageId, NextHop, RetryPolicy, ReversePath,
-    Section, Status, SystemClock, Timestamp,
+    RouteOrigin, Section, Status, SystemClock, Timestamp,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -63,9 +63,11 @@ fn main() {
                     section: Section {
                         envelope,
                         next_hops: Arc::clone(hops.get(number % HOPS).unwrap()),
+                        origin: RouteOrigin::Named,
                         retry: RetryPolicy::default(),
                     },
                     status: due,
+                    frozen: None,
                     in_flight: None,
                     state: None,
                 }],
@@ -74,6 +76,7 @@ fn main() {
                 parent: None,
                 related: Vec::new(),
                 key: None,
+                conclusion: None,
                 events: vec![spooled(id, now)],
                 spooled_at: now,
             })

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use spool_core::store::{Addition, Change, Finish, NewMessage, Store, StoreOptions};
 use spool_core::{
     Address, Envelope, EnvelopeSummary, Event, EventKind, IdSource, MessageId, RetryPolicy, ReversePath,
-    Section, Status, Timestamp,
+    RouteOrigin, Section, Status, Timestamp,
 };
 use std::fs::File;
 use std::io::Write as _;
@@ -107,6 +107,7 @@ impl<'a> Commits<'a> {
                 [Address::parse("recipient@example.net").unwrap()],
             ),
             next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+            origin: RouteOrigin::Named,
             retry: RetryPolicy::default(),
         };
         Self {
@@ -164,6 +165,7 @@ impl<'a> Commits<'a> {
                 id,
                 section: self.section.clone(),
                 status: Status::SendAt(Timestamp(1)),
+                frozen: None,
                 in_flight: Some(Timestamp(1)),
                 state: None,
             }],
@@ -172,6 +174,7 @@ impl<'a> Commits<'a> {
             parent: None,
             related: Vec::new(),
             key: None,
+            conclusion: None,
             events: vec![event(id, EventKind::Spooled)],
             spooled_at: Timestamp(1),
         })

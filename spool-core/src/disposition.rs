@@ -142,7 +142,7 @@ pub fn dispose(
     state.attempts.push(attempt);
     let fate = fate(&mut state, rate_limited, now, dice);
     if let Fate::Delayed { until, .. } = fate {
-        state.status = Status::SendAt(until);
+        state.set_status(Status::SendAt(until), None);
     }
     (state, fate)
 }
@@ -238,6 +238,7 @@ fn fate(state: &mut MessageState, rate_limited: bool, now: Timestamp, dice: &dyn
 mod tests {
     use super::*;
     use crate::attempt::{RefusedRecipient, Stage};
+    use crate::attempts::Attempts;
     use crate::retry::{NoDice, RetryInterval, Schedule};
     use std::time::Duration;
 
@@ -247,6 +248,7 @@ mod tests {
         let interval = RetryInterval::new(Duration::from_secs(60), Duration::ZERO);
         MessageState {
             status: Status::SendAt(NOW),
+            frozen: None,
             in_flight: Some(NOW),
             remaining: (0..recipients).collect(),
             failed: Vec::new(),
@@ -255,7 +257,7 @@ mod tests {
                 repeat_last: false,
             },
             expires_at: None,
-            attempts: Vec::new(),
+            attempts: Attempts::new(),
         }
     }
 
@@ -322,7 +324,7 @@ mod tests {
         let (state, fate) = after(state, report(accepted(), &[]));
         assert_eq!(fate, Fate::Failed { expired: false });
         assert_eq!(state.failed.iter().map(|f| f.recipient).collect::<Vec<_>>(), [0]);
-        assert_eq!(state.attempts.len(), 2);
+        assert_eq!(state.attempts.total(), 2);
     }
 
     #[test]

@@ -31,6 +31,12 @@ pub enum AddError {
         /// How many it may have: [`SpoolConfig::max_recipients`](crate::SpoolConfig::max_recipients).
         limit: usize,
     },
+    /// Something else was added under this idempotency key. SMTP 554, HTTP 422.
+    #[error("the idempotency key was used for another message: {}", ids.first().map_or_else(String::new, ToString::to_string))]
+    KeyReused {
+        /// The messages that were added under it.
+        ids: Vec<MessageId>,
+    },
     /// The spool is shutting down or has ended. SMTP 421.
     #[error("the spool is closed")]
     Killed,

@@ -38,7 +38,11 @@ impl Envelope {
             ReversePath::Null => 0,
             ReversePath::Mailbox(address) => text(address.as_str().len()),
         };
-        let envid = self.parameters.envid.as_ref().map_or(0, |envid| text(envid.len()));
+        let envid = self
+            .parameters
+            .envid
+            .as_ref()
+            .map_or(0, |envid| text(envid.len()));
         let one = |recipient: &Recipient| {
             let summary = size_of::<String>() + text(recipient.address.as_str().len());
             let indices = 2 * size_of::<u32>();
@@ -50,10 +54,10 @@ impl Envelope {
 }
 
 impl Section {
-    /// Bytes of the message it becomes, beside its body, in an add that has it with `related` others.
+    /// Bytes of the message it becomes, beside what it shares with others of its add: the body and the list of their ids.
     #[must_use]
-    pub fn footprint(&self, related: usize) -> u64 {
-        self.envelope.footprint() + bytes(related * size_of::<crate::MessageId>())
+    pub fn footprint(&self) -> u64 {
+        self.envelope.footprint()
     }
 }
 
@@ -93,7 +97,7 @@ impl Message {
             size_of_val(attempt) + replies
         });
         self.envelope.footprint()
-            + bytes(self.related.len() * size_of::<crate::MessageId>())
+            + bytes(self.related.iter().count() * size_of::<crate::MessageId>())
             + bytes(failed.sum::<usize>() + refused.sum::<usize>())
     }
 }
@@ -106,7 +110,8 @@ mod tests {
     #[test]
     fn an_envelope_is_charged_by_its_real_size() {
         let recipients = |count: usize| {
-            let address = |number| Address::parse(&format!("recipient-{number}@destination.example")).unwrap();
+            let address =
+                |number| Address::parse(&format!("recipient-{number}@destination.example")).unwrap();
             Envelope::new(ReversePath::Null, (0..count).map(address))
         };
         let (one, thousand) = (recipients(1).footprint(), recipients(1000).footprint());

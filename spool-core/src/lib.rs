@@ -7,6 +7,7 @@
 mod address;
 mod agent;
 mod attempt;
+mod attempts;
 mod budget;
 mod clock;
 mod config;
@@ -18,11 +19,14 @@ mod envelope;
 mod error;
 mod event;
 mod footprint;
+mod frozen;
 mod hold;
 mod hooks;
 mod id;
+mod key;
 mod message;
 mod next_hop;
+mod related;
 mod reply;
 mod retry;
 mod routing;
@@ -35,6 +39,7 @@ pub use agent::{BoxFuture, DeliveryAgent, Intake, Job, Mail};
 pub use attempt::{
     Attempt, AttemptReport, AttemptResult, RecipientIndex, RefusedRecipient, Stage, is_rate_limit,
 };
+pub use attempts::{Attempts, MAX_KEPT_REFUSALS, MAX_LAST_ATTEMPTS};
 pub use budget::{Budget, Held, Waiting};
 pub use clock::{Clock, JumpWatch, ManualClock, SystemClock, Timestamp};
 pub use config::SpoolConfig;
@@ -48,13 +53,17 @@ pub use domain::a_labels;
 pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
 pub use event::{Event, EventKind};
+pub use frozen::{Frozen, FrozenKind, FrozenReason, reason};
 pub use hold::Hold;
 pub use hooks::{Hooks, Presend, Refusal};
 pub use id::{FlowId, IdError, IdSource, MessageId};
+pub use key::{AddKey, Fingerprint, NameDigest};
 pub use message::{
-    FailedRecipient, InitialStatus, Message, MessageState, Queue, Section, Status, Submission,
+    FailedRecipient, InitialStatus, MAX_SECTIONS, Message, MessageState, Queue, RouteOrigin, Section, Status,
+    Submission,
 };
 pub use next_hop::{NextHop, NextHopError};
+pub use related::Related;
 pub use reply::{EnhancedCode, MAX_TEXT, Reply, harmless};
 pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule, SpreadDice};
 pub use routing::{DomainPattern, Router, Rule};

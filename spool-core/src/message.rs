@@ -3,11 +3,14 @@
 //! What never changes after the add stands in [`Message`]; what does, in [`MessageState`], which is what the journal
 //! writes again and again. The body is not here: it stays on disk until an attempt needs it.
 
-use crate::attempt::{Attempt, RecipientIndex};
+use crate::attempt::RecipientIndex;
+use crate::attempts::Attempts;
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
+use crate::frozen::Frozen;
 use crate::id::{FlowId, MessageId};
 use crate::next_hop::NextHop;
+use crate::related::Related;
 use crate::reply::Reply;
 use crate::retry::{RetryInterval, RetryPolicy, Schedule};
 use bytes::Bytes;
@@ -16,6 +19,31 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Where the next hops of a section come from. On disk each variant is known by its place: a new one goes to the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RouteOrigin {
+    /// The submitter named them; they stay. So it is assumed of all mail of format 1, which did not say.
+    #[default]
+    Named,
+    /// The service's configuration led there. It is resolved anew whenever the mail is to be sent; the next hops kept are those of
+    /// the last time, for listings.
+    Configured,
+    /// The built-in sink of a service without a route. Its address is another one in each run.
+    BuiltInSink,
+}
+
+impl fmt::Display for RouteOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Named => "named",
+            Self::Configured => "configured",
+            Self::BuiltInSink => "built-in sink",
+        })
+    }
+}
+
 /// One envelope of a submission, with where to and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
@@ -23,9 +51,14 @@ pub struct Section {
     pub envelope: Envelope,
     /// Next hops in order; the first that answers is used. At least one.
     pub next_hops: Arc<[NextHop]>,
+    /// Where they come from.
+    pub origin: RouteOrigin,
     /// How it is retried.
     pub retry: RetryPolicy,
 }
+
+/// The most sections of one add: all of them are read to look at one of them.
+pub const MAX_SECTIONS: usize = 10_000;
 
 /// The status a message starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,6 +127,8 @@ pub struct FailedRecipient {
 pub struct MessageState {
     /// What to do next.
     pub status: Status,
+    /// Of a frozen message, since when and why. `None` where that was not recorded, and of one that is not frozen.
+    pub frozen: Option<Box<Frozen>>,
     /// Begin of an attempt whose end is not recorded.
     pub in_flight: Option<Timestamp>,
     /// Recipients still to be tried.
@@ -104,8 +139,8 @@ pub struct MessageState {
     pub schedule: Schedule,
     /// When it is given up.
     pub expires_at: Option<Timestamp>,
-    /// Every attempt so far.
-    pub attempts: Vec<Attempt>,
+    /// The attempts so far.
+    pub attempts: Attempts,
 }
 
 impl MessageState {
@@ -114,13 +149,20 @@ impl MessageState {
     pub fn new(section: &Section, status: Status, now: Timestamp) -> Self {
         Self {
             status,
+            frozen: None,
             in_flight: None,
             remaining: (0..).take(section.envelope.recipients.len()).collect(),
             failed: Vec::new(),
             schedule: Schedule::new(&section.retry),
             expires_at: section.retry.expire_after.map(|span| now.after(span)),
-            attempts: Vec::new(),
+            attempts: Attempts::new(),
         }
+    }
+
+    /// Sets the status; `frozen` says why when that is [`Status::Frozen`].
+    pub fn set_status(&mut self, status: Status, frozen: Option<Box<Frozen>>) {
+        self.status = status;
+        self.frozen = frozen.filter(|_| status == Status::Frozen);
     }
 
     /// How long the wait is that its last attempt ended with; `None` when it waits for no retry.
@@ -136,7 +178,7 @@ impl MessageState {
     /// `extra` intervals in front of those that are left. A message that had expired is tried once.
     #[must_use]
     pub fn send_now(mut self, extra: &[RetryInterval], now: Timestamp) -> Self {
-        self.status = Status::SendAt(now);
+        self.set_status(Status::SendAt(now), None);
         self.in_flight = None;
         let failed = self.failed.drain(..).map(|failed| failed.recipient);
         self.remaining.extend(failed);
@@ -153,14 +195,16 @@ pub struct Message {
     pub id: MessageId,
     /// The message it descends from.
     pub parent: Option<MessageId>,
-    /// The other messages of its add.
-    pub related: Vec<MessageId>,
+    /// The other messages of its add, and those that its submitter named.
+    pub related: Related,
     /// What it is tied to.
     pub flows: Vec<FlowId>,
     /// When it was spooled.
     pub spooled_at: Timestamp,
     /// Next hops in order.
     pub next_hops: Arc<[NextHop]>,
+    /// Where they come from.
+    pub origin: RouteOrigin,
     /// Sender, recipients, parameters.
     pub envelope: Arc<Envelope>,
     /// Bytes of the body.

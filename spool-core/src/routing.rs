@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::destination::DestinationPolicy;
 use crate::domain::a_labels;
 use crate::envelope::Envelope;
-use crate::message::Section;
+use crate::message::{RouteOrigin, Section};
 use crate::next_hop::NextHop;
 use crate::retry::RetryPolicy;
 use std::collections::HashMap;
@@ -139,6 +139,7 @@ impl Router {
         let section = |envelope, next_hops| Section {
             envelope,
             next_hops,
+            origin: RouteOrigin::Configured,
             retry: retry.clone(),
         };
         if self.rules.is_empty() && !self.default.is_empty() {

@@ -1,9 +1,11 @@
 //! What a status listing says of a message, from a running spool and from a directory alike.
 
 use crate::clock::Timestamp;
+use crate::frozen::reason;
 use crate::id::MessageId;
 use crate::message::{Message, Queue, Status};
 use crate::next_hop::NextHop;
+use crate::store::{Shelf, Shelved};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -143,6 +145,12 @@ pub struct MessageSummary {
     /// Sender and recipients, when asked for.
     #[serde(flatten)]
     pub envelope: Option<EnvelopeSummary>,
+    /// In one line, why it waits; of one that cannot be read, what is wrong with it. With the envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether it cannot be read. Then what it is is not known, but where and under which name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
 }
 
 impl MessageSummary {
@@ -161,6 +169,47 @@ impl MessageSummary {
             spooled_at: message.spooled_at,
             next_hops: Arc::clone(&message.next_hops),
             envelope: Some(EnvelopeSummary::of(message)),
+            reason: reason(&message.state),
+            unreadable: false,
         }
+    }
+
+    /// A line for what lies on a shelf under the name `id`: the message, or what is wrong with its pair.
+    #[must_use]
+    pub fn of_shelved(id: MessageId, shelf: Shelf, shelved: Result<&Shelved, &String>) -> Self {
+        let status = match shelf {
+            Shelf::Removed => ShownStatus::Removed,
+            Shelf::Quarantine => ShownStatus::Quarantined,
+        };
+        let nothing = Self {
+            id,
+            queue: shelf.queue(),
+            status,
+            spooled_at: id.made_at(),
+            next_hops: [].into(),
+            envelope: None,
+            reason: None,
+            unreadable: false,
+        };
+        match shelved {
+            Ok(Shelved { message, reason, .. }) => Self {
+                spooled_at: message.spooled_at,
+                next_hops: Arc::clone(&message.next_hops),
+                envelope: Some(EnvelopeSummary::of(message)),
+                reason: reason.clone(),
+                ..nothing
+            },
+            Err(why) => {
+                let mut summary = nothing;
+                summary.set_unreadable(why.clone());
+                summary
+            }
+        }
+    }
+
+    /// Notes that the message cannot be read, and why.
+    pub fn set_unreadable(&mut self, why: String) {
+        self.unreadable = true;
+        self.reason = Some(why);
     }
 }

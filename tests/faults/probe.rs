@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, Finish, NewMessage, Shelf, Shelved, Store, StoreOptions};
 use spool_core::{
-    Envelope, Event, EventKind, MessageId, RetryPolicy, ReversePath, Section, Status, Timestamp,
+    AddKey, Envelope, Event, EventKind, MessageId, RetryPolicy, ReversePath, RouteOrigin, Section, Status,
+    Timestamp,
 };
 use std::io::Write;
 use std::path::Path;
@@ -48,6 +49,7 @@ pub(crate) fn section(number: u64) -> Section {
             [format!("r{number}@example.net").parse().unwrap()],
         ),
         next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+        origin: RouteOrigin::Named,
         retry: RetryPolicy::default(),
     }
 }
@@ -74,6 +76,7 @@ fn add(number: u64, seed: u64) -> Change {
             id: id(number),
             section: section(number),
             status: Status::SendAt(Timestamp(1000)),
+            frozen: None,
             in_flight: None,
             state: None,
         }],
@@ -82,7 +85,8 @@ fn add(number: u64, seed: u64) -> Change {
         parent: None,
         related: Vec::new(),
         spooled_at: Timestamp(1000),
-        key: key(number),
+        key: key(number).map(AddKey::named),
+        conclusion: None,
         events: event(number, EventKind::Spooled),
     })
 }
@@ -99,6 +103,7 @@ fn freeze(number: u64) -> Change {
     Change::Mark {
         id: id(number),
         status: Status::Frozen,
+        frozen: None,
         in_flight: None,
         events: event(number, EventKind::Frozen),
     }

@@ -359,4 +359,40 @@ fn a_named_submission_is_spooled_once() {
     assert_eq!(submit("invoice-1"), first);
     assert_ne!(submit("invoice-2"), first);
     assert_eq!(service.ok(&["count"]), "2\n");
+    // Something else under the same key is refused, and the first message named.
+    std::fs::write(&file, "Subject: x\n\nanother text\n").unwrap();
+    let to = ["--from", "a@example.org", "--to", "b@example.net"];
+    let key = ["submit", "--idempotency-key", "invoice-1", file.to_str().unwrap()];
+    let said = service.fails(1, &[&key[..], &to[..]].concat());
+    assert!(said.contains("422") && said.contains("idempotency key"), "{said}");
+    assert_eq!(service.ok(&["count"]), "2\n");
+}
+
+#[test]
+fn a_damaged_pair_on_a_shelf_is_listed_as_unreadable() {
+    let service = Service::paused("127.0.0.1:9");
+    let id = service.mail("a@example.org", "b@example.net", b"Subject: x\r\n\r\nhello\r\n");
+    service.ok(&["freeze", &id]);
+    service.ok(&["remove", &id]);
+    let slip = service.spool.join(format!("removed/{id}.json"));
+    let text = std::fs::read_to_string(&slip)
+        .unwrap()
+        .replace("b@example.net", "c@example.net");
+    std::fs::write(&slip, text).unwrap();
+    let list = |format: &'static str| ["status", "--queue", "removed", "--format", format];
+    for told in [
+        service.ok(&list("table")),
+        service.ok(&list("exim")),
+        service.directory(&list("table")),
+    ] {
+        assert!(told.contains(&id) && told.contains("unreadable"), "{told}");
+    }
+    for told in [service.ok(&list("json")), service.directory(&list("json"))] {
+        let line: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
+        assert_eq!(
+            (&line["id"], &line["unreadable"]),
+            (&id.as_str().into(), &true.into())
+        );
+        assert!(line["reason"].as_str().unwrap().contains("checksum"), "{told}");
+    }
 }

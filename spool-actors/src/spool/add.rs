@@ -7,13 +7,11 @@ use crate::gate::RETRY_AFTER;
 use actix::{Context, Handler, ResponseFuture};
 use spool_core::store::{Addition, Change, NewMessage};
 use spool_core::{
-    AddError, EnvelopeSummary, Event, EventKind, FlowId, Held, MessageId, Status, Submission, Timestamp,
+    AddError, AddKey, EnvelopeSummary, Event, EventKind, Fingerprint, FlowId, Frozen, Held, MAX_SECTIONS,
+    MessageId, Section, Status, Submission, Timestamp,
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
-
-/// The most sections of one add: all of them are read to look at one of them.
-const MAX_SECTIONS: usize = 1000;
 
 impl Handler<Add> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<MessageId>, AddError>>;
@@ -35,15 +33,18 @@ impl SpoolActor {
         if self.gate.is_closed() {
             return Err(AddError::Killed);
         }
-        let Some(key) = submission.key.clone() else {
-            return self.add(submission);
+        self.validate(&submission)?;
+        let Some(name) = submission.key.clone() else {
+            return self.add(submission, None);
         };
         let now = self.now();
+        let fingerprint = Some(Fingerprint::of(&submission.sections, &submission.body));
+        let key = AddKey { name, fingerprint };
         if let Some(answer) = self.keys.look_up(&key, now)? {
             return Ok(answer);
         }
-        let answer = self.add(submission)?;
-        self.keys.expect(key);
+        let answer = self.add(submission, Some(key.clone()))?;
+        self.keys.expect(&key);
         Ok(answer)
     }
 
@@ -52,19 +53,18 @@ impl SpoolActor {
         validate(submission, self.max_recipients)
     }
 
-    fn add(&mut self, submission: Submission) -> Result<Answer, AddError> {
-        self.validate(&submission)?;
+    fn add(&mut self, submission: Submission, key: Option<AddKey>) -> Result<Answer, AddError> {
         let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
         let mut whole = self.charge(&submission)?;
         let now = self.now();
         let status = Status::initial(submission.initial, now);
         let count = submission.sections.len();
-        let related = others(&submission);
-        let (mut messages, mut destinations) =
-            (Vec::with_capacity(count), Vec::with_capacity(count));
+        let by = Some("its submitter".to_owned());
+        let frozen = (status == Status::Frozen).then(|| Box::new(Frozen::held(now, by)));
+        let (mut messages, mut destinations) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut held = Vec::with_capacity(count);
         for section in submission.sections {
-            held.push(whole.split(section.footprint(related)));
+            held.push(whole.split(section.footprint()));
             let destination = self.queue.enlist(&section.next_hops, now);
             // A hook has to be asked first.
             let armed = !self.hooks.has_presend()
@@ -75,6 +75,7 @@ impl SpoolActor {
                 id: self.ids.next(now),
                 section,
                 status,
+                frozen: frozen.clone(),
                 in_flight,
                 state: None,
             });
@@ -85,10 +86,9 @@ impl SpoolActor {
             flows,
             parent,
             related,
-            key,
             ..
         } = submission;
-        // What is left of it is the body's. It is shared, and charged until the last of its messages has let go.
+        // What is left of it is for what its messages share, the body and the list of their ids: charged until the last of them has let go.
         let body = whole.carried_by(body);
         let events = messages
             .iter()
@@ -102,6 +102,7 @@ impl SpoolActor {
             related,
             spooled_at: now,
             key,
+            conclusion: None,
             events,
         };
         let (reply, answer) = oneshot::channel();
@@ -118,18 +119,13 @@ impl SpoolActor {
     }
 }
 
-/// How many other messages each of its messages names.
-fn others(submission: &Submission) -> usize {
-    submission.related.len() + submission.sections.len().saturating_sub(1)
-}
-
 impl SpoolActor {
     /// Memory for the body and all messages of an add.
     pub(super) fn charge(&self, submission: &Submission) -> Result<Held, AddError> {
-        let related = others(submission);
-        let envelopes = submission.sections.iter().map(|section| section.footprint(related));
-        let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
-        let bytes = envelopes.fold(size, u64::saturating_add);
+        let envelopes = submission.sections.iter().map(Section::footprint);
+        let ids = size_of::<MessageId>() * (submission.related.len() + submission.sections.len());
+        let shared = u64::try_from(submission.body.len().saturating_add(ids)).unwrap_or(u64::MAX);
+        let bytes = envelopes.fold(shared, u64::saturating_add);
         let held = self.budget.hold(bytes).filter(|_| self.budget.may_stand());
         held.ok_or(AddError::Busy {
             retry_after: RETRY_AFTER,
@@ -156,7 +152,7 @@ fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> 
 fn validate(submission: &Submission, max_recipients: usize) -> Result<(), AddError> {
     let invalid = |why: &str| Err(AddError::Invalid(why.to_owned()));
     if submission.sections.is_empty() || submission.sections.len() > MAX_SECTIONS {
-        return invalid("an add needs between 1 and 1,000 sections");
+        return invalid("an add needs between 1 and 10,000 sections");
     }
     let count = submission
         .sections

@@ -8,8 +8,8 @@ use actix::{AsyncContext, Context, Handler};
 use spool_core::disposition::{Decisions, Fate, dispose};
 use spool_core::store::{Change, Finish, StoreError};
 use spool_core::{
-    Attempt, AttemptReport, AttemptResult, Dice, EventKind, Message, MessageId, MessageState, SpreadDice,
-    Status, Timestamp,
+    Attempt, AttemptReport, AttemptResult, Dice, EventKind, Frozen, FrozenReason, Message, MessageId,
+    MessageState, SpreadDice, Status, Timestamp,
 };
 use std::sync::Arc;
 
@@ -46,12 +46,12 @@ impl SpoolActor {
         let result = attempt.report.result;
         tracing::debug!(%id, flow = ?message.flows, "{result}");
         message.state.in_flight = None;
-        if self.queue.wants_freeze(id) || message.state.status == Status::Frozen {
+        if let Some(held) = self.asked_to_freeze(&mut message, now) {
             let fate = Fate::Delayed {
                 until: now,
                 rate_limited: false,
             };
-            return self.conclude(message, fate, true, Vec::new());
+            return self.conclude(message, fate, Some(held), Vec::new());
         }
         if self.queue.is_expired(id, now) {
             return self.give_up(message, &result.to_string());
@@ -66,8 +66,7 @@ impl SpoolActor {
         if let Some(end) = &mut message.state.expires_at {
             *end = end.shifted(clock_set);
         }
-        // Asked for while its session ran; in this process, or in the one before.
-        let freeze = self.queue.wants_freeze(id) || message.state.status == Status::Frozen;
+        let freeze = self.asked_to_freeze(&mut message, now);
         let kinds = attempt.in_doubt().then_some(EventKind::InDoubt);
         let kinds: Vec<EventKind> = kinds.into_iter().collect();
         let before = message.state.clone();
@@ -81,6 +80,13 @@ impl SpoolActor {
         }
         message.state = state;
         self.conclude(message, fate, freeze, kinds);
+    }
+
+    /// Why the message is to be frozen at the end of its session, if somebody asked for it: in this process, or in the one before.
+    fn asked_to_freeze(&self, message: &mut Message, now: Timestamp) -> Option<Box<Frozen>> {
+        let before = message.state.frozen.take();
+        let asked = self.queue.wants_freeze(message.id) || message.state.status == Status::Frozen;
+        asked.then(|| before.unwrap_or_else(|| Box::new(Frozen::held(now, None))))
     }
 
     /// Many messages of one destination that are deferred together come back over a longer time.
@@ -97,13 +103,13 @@ impl SpoolActor {
         &mut self,
         mut message: Message,
         fate: Fate,
-        freeze: bool,
+        freeze: Option<Box<Frozen>>,
         mut kinds: Vec<EventKind>,
     ) {
         let id = message.id;
         match fate {
             Fate::Delivered => kinds.push(EventKind::Delivered),
-            Fate::Delayed { .. } if freeze => kinds.push(EventKind::Frozen),
+            Fate::Delayed { .. } if freeze.is_some() => kinds.push(EventKind::Frozen),
             Fate::Delayed {
                 until,
                 rate_limited: true,
@@ -117,8 +123,14 @@ impl SpoolActor {
                 kinds.push(EventKind::Frozen);
             }
         }
-        if freeze || matches!(fate, Fate::Failed { .. }) {
-            message.state.status = Status::Frozen;
+        let why = match fate {
+            Fate::Failed { expired: true } => Some(FrozenReason::Expired),
+            Fate::Failed { expired: false } => Some(FrozenReason::failed(&message.state)),
+            Fate::Delivered | Fate::Delayed { .. } => None,
+        };
+        let why = why.map(|why| Box::new(Frozen::new(self.now(), why)));
+        if let Some(frozen) = why.or(freeze) {
+            message.state.set_status(Status::Frozen, Some(frozen));
         }
         let after = (fate != Fate::Delivered).then_some(message.state.status);
         let events = kinds.into_iter().map(|kind| self.tell(kind, &message)).collect();
@@ -183,7 +195,7 @@ impl SpoolActor {
 /// row it waits like any other, in case it was the message after all.
 fn again_at_once(mut state: MessageState, attempt: Attempt, now: Timestamp) -> (MessageState, Fate) {
     state.in_flight = None;
-    state.status = Status::SendAt(now);
+    state.set_status(Status::SendAt(now), None);
     state.attempts.push(attempt);
     let rate_limited = false;
     (

@@ -12,7 +12,7 @@ use super::taken::Taken;
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::store::{Change, Shelf, StoreError};
-use spool_core::{MessageId, MessageState, RetryInterval, SpoolError, Status};
+use spool_core::{Frozen, MessageId, MessageState, RetryInterval, SpoolError, Status, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -213,14 +213,15 @@ impl SpoolActor {
         }
         for id in sending {
             // With the begin of the attempt: after a crash it is in doubt, and frozen or not as was asked for.
-            let status = if matches!(work, Work::Freeze) {
-                Status::Frozen
+            let (status, frozen) = if matches!(work, Work::Freeze) {
+                (Status::Frozen, Some(Box::new(Frozen::held(now, None))))
             } else {
-                Status::SendAt(now)
+                (Status::SendAt(now), None)
             };
             let change = Change::Mark {
                 id,
                 status,
+                frozen,
                 in_flight: Some(now),
                 events: Vec::new(),
             };
@@ -323,9 +324,11 @@ pub(super) fn operation_error(error: StoreError) -> SpoolError {
     }
 }
 
-/// The state of a frozen message as it comes back.
-pub(super) fn frozen(mut state: MessageState) -> MessageState {
-    state.status = Status::Frozen;
+/// The state of a message as it comes back: frozen, for the reason it was frozen before if that is known.
+pub(super) fn frozen(mut state: MessageState, now: Timestamp) -> MessageState {
+    let why = state.frozen.take();
+    let why = why.unwrap_or_else(|| Box::new(Frozen::held(now, None)));
+    state.set_status(Status::Frozen, Some(why));
     state.in_flight = None;
     state
 }

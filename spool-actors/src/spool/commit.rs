@@ -11,7 +11,7 @@ use crate::writer::Ticket;
 use actix::{Context, Handler};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Shelf, StoreError};
-use spool_core::{AddError, Held, Message, MessageId, MessageState, Status, Timestamp};
+use spool_core::{AddError, Held, Message, MessageId, MessageState, Related, Status, Timestamp};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -156,27 +156,27 @@ impl SpoolActor {
             ..
         } = addition;
         let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+        let related: Arc<[MessageId]> = related.iter().chain(&ids).copied().collect();
         for ((new, destination), held) in messages.into_iter().zip(destinations).zip(held) {
             let NewMessage {
                 id,
                 section,
                 status,
+                frozen,
                 in_flight,
                 ..
             } = new;
             let mut state = MessageState::new(&section, status, spooled_at);
+            state.set_status(status, frozen);
             state.in_flight = in_flight;
             let message = Message {
                 id,
                 parent,
-                related: related
-                    .iter()
-                    .chain(ids.iter().filter(|other| **other != id))
-                    .copied()
-                    .collect(),
+                related: Related::shared(Arc::clone(&related), id),
                 flows: flows.clone(),
                 spooled_at,
                 next_hops: section.next_hops,
+                origin: section.origin,
                 envelope: Arc::new(section.envelope),
                 body_size: u64::try_from(body.len()).unwrap_or(u64::MAX),
                 state,
@@ -306,8 +306,7 @@ impl SpoolActor {
         } = *recovered;
         match result {
             Ok(()) => {
-                self.queue
-                    .back(id, destination, spooled_at, size, expires_at);
+                self.queue.back(id, destination, spooled_at, size, expires_at);
                 self.drop_pair(bulk, shelf, id, ctx);
             }
             Err(error) => {

@@ -73,6 +73,7 @@ impl SpoolActor {
         let change = Change::Mark {
             id,
             status: Status::SendAt(spooled_at),
+            frozen: None,
             in_flight: None,
             events: Vec::new(),
         };
@@ -116,7 +117,7 @@ impl SpoolActor {
         tracing::warn!(id = %message.id, flow = ?message.flows, reason, "expired before an attempt was possible");
         let (state, fate) = expire(message.state, reason);
         message.state = state;
-        self.conclude(message, fate, false, Vec::new());
+        self.conclude(message, fate, None, Vec::new());
     }
 
     /// Called each second: writes down what was learned, when that is some time ago.

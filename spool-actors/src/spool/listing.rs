@@ -6,7 +6,7 @@ use super::messages::{Details, Get, GetBody, ListMessages};
 use crate::gate::RETRY_AFTER;
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;
-use spool_core::store::{LISTING_BYTES, Shelf, Shelved, Store, StoreError};
+use spool_core::store::{LISTING_BYTES, Listed, Shelf, Shelved, Store, StoreError};
 use spool_core::{EnvelopeSummary, MessageId, MessageSummary, ShownStatus, SpoolError, Timestamp};
 use std::sync::Arc;
 
@@ -62,18 +62,20 @@ impl Handler<ListMessages> for SpoolActor {
 /// delivered meanwhile is left out.
 fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<MessageSummary>, SpoolError> {
     let (mut listed, mut bytes) = (Vec::with_capacity(messages.len()), 0);
+    let mut row = store.in_a_row();
     for mut summary in messages {
         if bytes >= LISTING_BYTES {
             break;
         }
-        match store.load(summary.id) {
+        match row.load(summary.id) {
             Ok(message) => {
                 bytes += message.footprint();
                 summary.envelope = Some(EnvelopeSummary::of(&message));
+                summary.reason = spool_core::reason(&message.state);
             }
             Err(StoreError::NoSuchMessage(_)) => continue,
             // Damaged mail is on the spool: it is listed, without what cannot be read.
-            Err(StoreError::Damaged { .. }) => {}
+            Err(StoreError::Damaged { reason, .. }) => summary.set_unreadable(reason),
             Err(error) => return Err(SpoolError::Disk(error.to_string())),
         }
         listed.push(summary);
@@ -85,27 +87,8 @@ fn list_shelf(store: &Store, shelf: Shelf, list: &ListMessages) -> Result<Vec<Me
     let pairs = store
         .list_shelf(shelf, list.after, list.limit)
         .map_err(operation_error)?;
-    let summary = |(id, shelved): (MessageId, Result<Shelved, String>)| summary_of(id, shelf, shelved.ok());
+    let summary = |(id, shelved): Listed| MessageSummary::of_shelved(id, shelf, shelved.as_ref());
     Ok(pairs.into_iter().map(summary).collect())
-}
-
-/// A pair that cannot be read is listed by its id alone.
-fn summary_of(id: MessageId, shelf: Shelf, shelved: Option<Shelved>) -> MessageSummary {
-    let status = match shelf {
-        Shelf::Removed => ShownStatus::Removed,
-        Shelf::Quarantine => ShownStatus::Quarantined,
-    };
-    let message = shelved.map(|shelved| shelved.message);
-    MessageSummary {
-        id,
-        queue: shelf.queue(),
-        status,
-        spooled_at: message
-            .as_ref()
-            .map_or(id.made_at(), |message| message.spooled_at),
-        envelope: message.as_ref().map(EnvelopeSummary::of),
-        next_hops: message.map_or_else(|| [].into(), |message| message.next_hops),
-    }
 }
 
 impl Handler<Get> for SpoolActor {

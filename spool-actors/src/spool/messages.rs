@@ -8,7 +8,7 @@ use bytes::Bytes;
 use spool_core::store::{Damage, Progress, Shelf, StoreStats};
 use spool_core::{
     AddError, Envelope, FlowId, InitialStatus, MessageId, MessageSummary, NextHop, NextHopError, RetryPolicy,
-    Section, SpoolError, Submission,
+    RouteOrigin, Section, SpoolError, Submission,
 };
 use spool_core::{Hold, Queue, RetryInterval, ShownStatus, Timestamp};
 use std::time::Duration;
@@ -31,6 +31,7 @@ impl Add {
         let section = Section {
             envelope,
             next_hops: [].into(),
+            origin: RouteOrigin::Named,
             retry: RetryPolicy::default(),
         };
         Self::sections(vec![section], body)
@@ -362,6 +363,10 @@ pub struct SpoolStats {
     pub loading: Option<Progress>,
     /// Damaged places on disk that the scrub knows of.
     pub damaged: usize,
+    /// Idempotency keys that are remembered.
+    pub keys: usize,
+    /// Idempotency keys that gave way to newer ones before their window was over.
+    pub keys_given_up: u64,
 }
 
 /// Replies once all that was there at the start is loaded. A spool takes mail before that; listings, and

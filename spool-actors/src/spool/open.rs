@@ -181,7 +181,7 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         dice,
         ids: IdSource::after(begun.last_id),
         queue,
-        keys: Keys::new(begun.keys, config.store.key_window),
+        keys: Keys::new(begun.keys, config.store.key_window, config.store.max_keys),
         bulks: Bulks::default(),
         unparked: Vec::new(),
         disk_failed: None,

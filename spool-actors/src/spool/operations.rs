@@ -63,12 +63,15 @@ impl Handler<GetStats> for SpoolActor {
 
     fn handle(&mut self, _: GetStats, _: &mut Context<Self>) -> Self::Result {
         self.alive()?;
+        let (keys, keys_given_up) = self.keys.counts();
         Ok(SpoolStats {
             store: self.store.stats(),
             delivered: self.delivered,
             messages: self.queue.len(),
             loading: self.is_loading().then(|| self.store.progress()),
             damaged: self.store.scrub_findings().len(),
+            keys,
+            keys_given_up,
         })
     }
 }
@@ -183,6 +186,7 @@ impl SpoolActor {
             let change = Change::Mark {
                 id,
                 status: Status::SendAt(spooled_at),
+                frozen: None,
                 in_flight: None,
                 events: Vec::new(),
             };

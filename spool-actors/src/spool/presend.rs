@@ -5,7 +5,7 @@ use super::asks::Presented;
 use super::commit::Tag;
 use actix::Context;
 use spool_core::store::{Change, Finish, Shelf, Shelved};
-use spool_core::{EventKind, Message, MessageId, Presend, Status, Timestamp};
+use spool_core::{EventKind, Frozen, FrozenReason, Message, MessageId, Presend, Status, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ impl SpoolActor {
                 let change = Change::Mark {
                     id,
                     status,
+                    frozen: Some(Box::new(Frozen::new(now, FrozenReason::Hook))),
                     in_flight: None,
                     events,
                 };
@@ -73,6 +74,7 @@ impl SpoolActor {
         let change = Change::Mark {
             id,
             status,
+            frozen: None,
             in_flight: None,
             events,
         };

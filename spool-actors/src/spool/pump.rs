@@ -5,8 +5,8 @@ use super::SpoolActor;
 use super::commit::Tag;
 use super::content::Content;
 use crate::delivery::DeliveryActor;
-use crate::throttle::{DestinationId, Throttle};
 use crate::throttle::messages::{Demand, Granted};
+use crate::throttle::{DestinationId, Throttle};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
 use spool_core::store::{Change, StoreError};
@@ -155,6 +155,7 @@ impl SpoolActor {
         let change = Change::Mark {
             id,
             status: Status::SendAt(now),
+            frozen: None,
             in_flight: Some(now),
             events,
         };

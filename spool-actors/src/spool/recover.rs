@@ -13,8 +13,8 @@ use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Shelf, Shelved, Store, StoreError};
 use spool_core::{
-    AddError, EventKind, Held, Message, MessageId, MessageState, RetryPolicy, Section, SpoolError, Status,
-    Submission, Timestamp,
+    AddError, EventKind, Held, Message, MessageId, MessageState, Related, RetryPolicy, Section, SpoolError,
+    Status, Submission, Timestamp,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -80,13 +80,14 @@ impl SpoolActor {
         let id = message.id;
         let (spooled_at, footprint) = (message.spooled_at, message.footprint());
         let addition = Addition {
-            messages: vec![again(&message)],
+            messages: vec![again(&message, now)],
             body,
             flows: message.flows,
             parent: message.parent,
-            related: message.related,
+            related: message.related.to_vec(),
             spooled_at,
             key: None,
+            conclusion: None,
             events,
         };
         let tag = Tag::Recovered(Recovered {
@@ -121,13 +122,14 @@ impl SpoolActor {
 }
 
 /// As it was, frozen.
-fn again(message: &Message) -> NewMessage {
+fn again(message: &Message, now: Timestamp) -> NewMessage {
     let expire_after = message.state.expires_at.map(|at| at.since(message.spooled_at));
     NewMessage {
         id: message.id,
         section: Section {
             envelope: message.envelope.as_ref().clone(),
             next_hops: Arc::clone(&message.next_hops),
+            origin: message.origin,
             retry: RetryPolicy {
                 intervals: message.state.schedule.intervals.clone(),
                 repeat_last: message.state.schedule.repeat_last,
@@ -135,8 +137,9 @@ fn again(message: &Message) -> NewMessage {
             },
         },
         status: Status::Frozen,
+        frozen: None,
         in_flight: None,
-        state: Some(Box::new(frozen(message.state.clone()))),
+        state: Some(Box::new(frozen(message.state.clone(), now))),
     }
 }
 
@@ -200,16 +203,17 @@ impl SpoolActor {
     fn pairs(&mut self, reason: &str, mail: Submission, now: Timestamp) -> Vec<(Shelved, Bytes)> {
         let ids: Vec<MessageId> = mail.sections.iter().map(|_| self.ids.next(now)).collect();
         let body_size = u64::try_from(mail.body.len()).unwrap_or(u64::MAX);
+        let related: Arc<[MessageId]> = mail.related.iter().chain(&ids).copied().collect();
         let one = |(section, id): (Section, &MessageId)| {
-            let others = ids.iter().filter(|other| *other != id);
             let state = MessageState::new(&section, Status::Frozen, now);
             let message = Message {
                 id: *id,
                 parent: mail.parent,
-                related: mail.related.iter().chain(others).copied().collect(),
+                related: Related::shared(Arc::clone(&related), *id),
                 flows: mail.flows.clone(),
                 spooled_at: now,
                 next_hops: section.next_hops,
+                origin: section.origin,
                 envelope: Arc::new(section.envelope),
                 body_size,
                 state,

@@ -7,7 +7,7 @@ use super::commit::Tag;
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context};
 use spool_core::store::{Change, Finish, Shelf, Shelved, Store, StoreError};
-use spool_core::{EventKind, Held, Message, MessageId, Status, Timestamp};
+use spool_core::{EventKind, Frozen, Held, Message, MessageId, Status, Timestamp};
 use std::sync::Arc;
 
 /// A message that an operation has taken, and what it was waiting for.
@@ -52,7 +52,8 @@ impl SpoolActor {
         let (store, now) = (Arc::clone(&self.store), self.now());
         let shelve = matches!(work, Work::Remove);
         let read = move || {
-            let messages: Vec<_> = taken.iter().map(|taken| store.load(taken.id)).collect();
+            let mut row = store.in_a_row();
+            let messages: Vec<_> = taken.iter().map(|taken| row.load(taken.id)).collect();
             let messages = match shelve {
                 true => lay_on_shelf(&store, messages, now),
                 false => messages,
@@ -74,14 +75,7 @@ impl SpoolActor {
     }
 
     /// Writes the change. Its share of `held` is in hand until the disk has answered for all of the step.
-    fn change_taken(
-        &mut self,
-        bulk: BulkId,
-        work: &Work,
-        taken: &Taken,
-        message: Message,
-        held: &Arc<Held>,
-    ) {
+    fn change_taken(&mut self, bulk: BulkId, work: &Work, taken: &Taken, message: Message, held: &Arc<Held>) {
         let (id, now) = (taken.id, self.now());
         let (change, after) = match work {
             Work::Freeze => {
@@ -89,6 +83,7 @@ impl SpoolActor {
                 let change = Change::Mark {
                     id,
                     status: Status::Frozen,
+                    frozen: Some(Box::new(Frozen::held(now, None))),
                     in_flight: None,
                     events,
                 };

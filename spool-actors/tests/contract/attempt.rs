@@ -68,7 +68,7 @@ async fn presend_send_at_waits_and_takes_no_interval() {
     );
     assert_eq!(event(&mut events).await, EventKind::Delayed(until));
     let state = bench.details(id).await.message.state;
-    assert_eq!((state.schedule.intervals.len(), state.attempts.len()), (1, 0));
+    assert_eq!((state.schedule.intervals.len(), state.attempts.total()), (1, 0));
     bench.skip().await;
     bench.jobs.next().await.1.send(accepted()).unwrap();
     end(bench.spool).await;
@@ -130,7 +130,7 @@ async fn transaction_keeps_the_reply_of_every_recipient() {
     bench.jobs.next().await.1.send(verdict.clone()).unwrap();
     bench.idle().await;
     let state = bench.details(id).await.message.state;
-    assert_eq!(state.attempts[0].report.refused, verdict.refused);
+    assert_eq!(state.attempts.kept()[0].report.refused, verdict.refused);
     assert_eq!((state.remaining, state.failed[0].recipient), (vec![2], 0));
     end(bench.spool).await;
 }
@@ -358,7 +358,8 @@ async fn attempts_are_all_kept_with_peer_reply_and_time() {
     let running = bench.jobs.next().await;
     let bench = bench.crash().await;
     drop(running);
-    let attempts = bench.details(id).await.message.state.attempts;
+    let details = bench.details(id).await;
+    let attempts = details.message.state.attempts.kept();
     assert_eq!(attempts[0].report, verdict);
     assert_eq!(
         (attempts[0].at, attempts[1].at),

@@ -251,7 +251,7 @@ async fn a_destination_that_says_too_many_is_sent_fewer_and_the_others_wait_unha
     // The two that were told so have lost an interval, and nobody else anything.
     let left = on_disk(bench.dir.path());
     assert_eq!(left.len(), 2);
-    assert!(left.iter().all(|message| message.state.attempts.len() == 1));
+    assert!(left.iter().all(|message| message.state.attempts.total() == 1));
     // It is known after a restart.
     let bench = bench.reopen(|_| {}).await;
     let known = bench.destination("mx.example").await;

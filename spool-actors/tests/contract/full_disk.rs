@@ -98,6 +98,6 @@ async fn a_disk_without_any_room_delays_the_end_of_attempts_and_loses_none() {
     }
     let later = bench.after(Duration::from_secs(300));
     assert_eq!(bench.status(running).await, Some(ShownStatus::SendAt(later)));
-    assert_eq!(bench.details(running).await.message.state.attempts.len(), 1);
+    assert_eq!(bench.details(running).await.message.state.attempts.total(), 1);
     assert_eq!(bench.freeze(running).await.errors, []);
 }

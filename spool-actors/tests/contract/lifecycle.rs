@@ -8,7 +8,8 @@ use spool_actors::{
 use spool_core::store::{OpenError, count_from_disk};
 use spool_core::{
     AddError, AttemptReport, AttemptResult, Dice, EventKind, InitialStatus, RefusedRecipient, Reply,
-    RetryInterval, RetryPolicy, Section, ShownStatus, SpoolError, Stage, Submission, SystemClock,
+    RetryInterval, RetryPolicy, RouteOrigin, Section, ShownStatus, SpoolError, Stage, Submission,
+    SystemClock,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ fn as_it_is(body: &'static str) -> Add {
         sections: vec![Section {
             envelope: envelope(&["b@x.example"]),
             next_hops: ["x:25".parse().unwrap()].into(),
+            origin: RouteOrigin::Named,
             retry: RetryPolicy::default(),
         }],
         body: Bytes::from_static(body.as_bytes()),
@@ -63,6 +65,7 @@ async fn an_add_is_spooled_whole_or_not_at_all() {
     let section = |to: &str, hop: &[&str]| Section {
         envelope: envelope(&[to]),
         next_hops: hop.iter().map(|hop| hop.parse().unwrap()).collect(),
+        origin: RouteOrigin::Named,
         retry: RetryPolicy::default(),
     };
     let good = vec![
@@ -78,7 +81,8 @@ async fn an_add_is_spooled_whole_or_not_at_all() {
     assert_eq!((ids.len(), disk.len()), (2, 2));
     assert!(
         disk.iter()
-            .all(|message| message.related.len() == 1 && ids.contains(&message.related[0]))
+            .map(|message| message.related.to_vec())
+            .all(|related| related.len() == 1 && ids.contains(&related[0]))
     );
     for bad in [
         Add::sections(
@@ -113,6 +117,7 @@ async fn an_add_has_no_more_recipients_than_a_submission_may_have() {
     let section = |to: &[&str]| Section {
         envelope: envelope(to),
         next_hops: ["x:25".parse().unwrap()].into(),
+        origin: RouteOrigin::Named,
         retry: RetryPolicy::default(),
     };
     let two = || section(&["b@x.example", "c@x.example"]);
@@ -171,7 +176,7 @@ async fn a_deferred_message_is_tried_again_and_every_attempt_is_kept() {
     assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
     let (job, answer) = jobs.next().await;
     assert_eq!(job.body, "x\r\n");
-    assert_eq!(on_disk(dir.path())[0].state.attempts.len(), 2);
+    assert_eq!(on_disk(dir.path())[0].state.attempts.total(), 2);
     answer.send(accepted()).unwrap();
     assert_eq!(event(&mut events).await, EventKind::Delivered);
     end(spool).await;
@@ -316,7 +321,7 @@ async fn an_attempt_that_panics_is_a_failed_attempt_and_nothing_else() {
     assert_eq!(event(&mut events).await, EventKind::Delivered);
     let kept = on_disk(dir.path());
     assert!(
-        kept[0].state.attempts[0]
+        kept[0].state.attempts.kept()[0]
             .report
             .result
             .to_string()
@@ -347,7 +352,8 @@ async fn an_attempt_that_a_crash_cut_short_is_in_doubt_and_made_again() {
     let mut events = Spool::subscribe(&spool).await.unwrap();
     let (job, answer) = jobs.next().await;
     assert_eq!((job.message, job.body), (ids[0], Bytes::from_static(b"x\r\n")));
-    let attempts = &on_disk(copy.path())[0].state.attempts;
+    let on_disk = on_disk(copy.path());
+    let attempts = on_disk[0].state.attempts.kept();
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0].report.result, AttemptResult::Interrupted);
     assert_eq!(
@@ -448,7 +454,7 @@ async fn a_panic_in_an_actor_ends_the_spool_but_neither_mail_nor_program() {
         .expect("the lock is free");
     let (job, answer) = jobs.next().await;
     assert_eq!(job.message, id);
-    assert!(on_disk(dir.path())[0].state.attempts[0].in_doubt());
+    assert!(on_disk(dir.path())[0].state.attempts.kept()[0].in_doubt());
     answer.send(accepted()).unwrap();
     end(spool).await;
 }

@@ -18,6 +18,7 @@ mod faults;
 mod full_disk;
 mod lifecycle;
 mod operations;
+mod reasons;
 mod shelves;
 mod support;
 

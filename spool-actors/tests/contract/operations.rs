@@ -19,7 +19,10 @@ async fn add_keeps_related_ids_flows_and_the_initial_status() {
     let id = bench.add(mail("y").frozen().related(&[other]).flow(flow)).await;
     let bench = bench.crash().await;
     let message = bench.details(id).await.message;
-    assert_eq!((message.related, message.flows), (vec![other], vec![flow]));
+    assert_eq!(
+        (message.related.to_vec(), message.flows),
+        (vec![other], vec![flow])
+    );
     assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
     end(bench.spool).await;
 }
@@ -31,9 +34,12 @@ async fn add_with_the_same_idempotency_key_spools_nothing_within_the_window() {
     let (first, second) = tokio::join!(bench.ask(named("x")), bench.ask(named("x")));
     let first = first.unwrap();
     assert_eq!(second.unwrap(), first);
-    assert_eq!(bench.ask(named("again")).await.unwrap(), first);
+    assert_eq!(bench.ask(named("x")).await.unwrap(), first);
+    let reused = Err(AddError::KeyReused { ids: first.clone() });
+    assert_eq!(bench.ask(named("something else")).await, reused);
     let bench = bench.crash().await;
-    assert_eq!(bench.ask(named("after a crash")).await.unwrap(), first);
+    assert_eq!(bench.ask(named("x")).await.unwrap(), first);
+    assert_eq!(bench.ask(named("something else")).await, reused);
     assert_eq!(count_from_disk(&bench.config.dir).unwrap(), 1);
     bench.clock.advance(Duration::from_secs(86_401));
     assert_ne!(bench.ask(named("another day")).await.unwrap(), first);
@@ -77,7 +83,7 @@ async fn freeze_of_a_message_being_sent_holds_when_its_attempt_ends() {
     answer.send(no_connection()).unwrap();
     bench.idle().await;
     assert_eq!(bench.status(deferred).await, Some(ShownStatus::Frozen));
-    assert_eq!(bench.details(deferred).await.message.state.attempts.len(), 1);
+    assert_eq!(bench.details(deferred).await.message.state.attempts.total(), 1);
     let delivered = bench.add(mail("y")).await;
     let (_, answer) = bench.jobs.next().await;
     assert_eq!(done(&bench.freeze(delivered).await), 1);
@@ -97,7 +103,7 @@ async fn freeze_of_a_message_being_sent_outlives_a_crash() {
     drop(running);
     bench.idle().await;
     assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
-    assert!(bench.details(id).await.message.state.attempts[0].in_doubt());
+    assert!(bench.details(id).await.message.state.attempts.kept()[0].in_doubt());
     assert!(bench.jobs.none());
     end(bench.spool).await;
 }
@@ -339,7 +345,7 @@ async fn what_is_refused_for_its_sender_is_frozen_and_named_in_its_attempts() {
         .unwrap();
     bench.idle().await;
     let state = bench.details(id).await.message.state;
-    assert_eq!((state.failed.len(), state.attempts.len()), (1, 1));
+    assert_eq!((state.failed.len(), state.attempts.total()), (1, 1));
     assert_eq!(state.failed[0].reply.as_ref().unwrap().code, 550);
     end(bench.spool).await;
 }

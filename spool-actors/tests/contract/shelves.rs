@@ -57,7 +57,7 @@ async fn remove_takes_only_frozen_messages_and_keeps_them_on_the_shelf() {
     let bench = bench.crash().await;
     let details = bench.details(waiting).await;
     assert_eq!(
-        (details.queue, details.message.state.attempts.len()),
+        (details.queue, details.message.state.attempts.total()),
         (Queue::Removed, 1)
     );
     assert_eq!(bench.ask(GetBody(waiting)).await.unwrap(), "waiting\r\n");

@@ -9,7 +9,7 @@ use spool_actors::{Add, KillAndFlush, Outcome, Quarantine, Spool, SpoolActor, Wh
 use spool_core::store::fs::{Loss, SimFs};
 use spool_core::{
     DestinationPolicy, Envelope, Event, ManualClock, MessageId, NextHop as Hop, Policies, RandomDice, Rate,
-    RetryInterval, RetryPolicy, ReversePath, Section, SpoolConfig, SpoolError, Timestamp,
+    RetryInterval, RetryPolicy, ReversePath, RouteOrigin, Section, SpoolConfig, SpoolError, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -199,6 +199,7 @@ impl History {
                 (0..*count).map(|number| format!("r{number}@example.net").parse().unwrap()),
             ),
             next_hops: [format!("hop{count}:25").parse::<Hop>().unwrap()].into(),
+            origin: RouteOrigin::Named,
             retry: retry.clone(),
         };
         let add = Add::sections(

@@ -112,6 +112,8 @@ fn answer(refused: Refused) -> HttpResponse {
             response
         }
         Refused::Spool(why @ AddError::Full(_)) => error(StatusCode::INSUFFICIENT_STORAGE, &why.to_string()),
+        Refused::Spool(ref why @ AddError::KeyReused { ref ids }) => HttpResponse::UnprocessableEntity()
+            .json(serde_json::json!({ "error": why.to_string(), "ids": ids })),
         Refused::Spool(why) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
         Refused::Failed(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why),
     }

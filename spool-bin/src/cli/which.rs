@@ -144,12 +144,11 @@ impl Which {
             status_from_disk(dir, &mut |message| offer(MessageSummary::of(&message, now)))?;
             return Ok(());
         };
-        shelf_from_disk(dir, shelf, &mut |id, shelved| match shelved {
-            Ok(shelved) => offer(MessageSummary {
-                queue: shelf.queue(),
-                ..MessageSummary::of(&shelved.message, now)
-            }),
-            Err(reason) => print::complain(&format!("{id} in {}: {reason}", shelf.queue())),
+        shelf_from_disk(dir, shelf, &mut |id, shelved| {
+            if let Err(reason) = &shelved {
+                print::complain(&format!("{id} in {}: {reason}", shelf.queue()));
+            }
+            offer(MessageSummary::of_shelved(id, shelf, shelved.as_ref()));
         })?;
         Ok(())
     }

@@ -115,6 +115,15 @@ pub(crate) struct Disk {
     pub(crate) scrub_rate: u64,
 }
 
+/// `[idempotency]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Idempotency {
+    /// How long a key is remembered.
+    pub(crate) window: Duration,
+    /// How many are; of more, the oldest gives way.
+    pub(crate) keys: usize,
+}
+
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -136,6 +145,7 @@ pub(crate) struct Config {
     pub(crate) retry: Retry,
     pub(crate) client: Client,
     pub(crate) disk: Disk,
+    pub(crate) idempotency: Idempotency,
     pub(crate) places: Places,
 }
 

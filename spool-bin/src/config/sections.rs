@@ -3,7 +3,7 @@
 use super::client::client;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
-use super::{Config, Disk, Limits, Problem, Retry};
+use super::{Config, Disk, Idempotency, Limits, Problem, Retry};
 use spool_core::{DomainPattern, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
 use std::net::SocketAddr;
@@ -54,6 +54,7 @@ fn root(section: Section<'_, '_>) -> Config {
         retry: retry(section.section("retry")),
         client: client(section.section("client")),
         disk: disk(section.section("spool")),
+        idempotency: idempotency(section.section("idempotency")),
         places: Places::default(),
     };
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
@@ -158,6 +159,15 @@ fn retry(section: Section<'_, '_>) -> Retry {
     later_text(&section, "delay_warning_after");
     section.end();
     retry
+}
+
+fn idempotency(section: Section<'_, '_>) -> Idempotency {
+    let idempotency = Idempotency {
+        window: section.get("window", Duration::from_secs(86_400), positive_span),
+        keys: section.get("keys", 1_000_000, number(1)),
+    };
+    section.end();
+    idempotency
 }
 
 fn disk(section: Section<'_, '_>) -> Disk {

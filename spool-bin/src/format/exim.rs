@@ -12,10 +12,15 @@ pub(super) fn print(message: &MessageSummary, now: Timestamp, out: &mut impl Wri
     } else {
         ""
     };
+    let unreadable = if message.unreadable {
+        " *** unreadable ***"
+    } else {
+        ""
+    };
     let age = age(now.since(message.spooled_at));
     writeln!(
         out,
-        "{age:>3} {:>5} {} <{}>{frozen}",
+        "{age:>3} {:>5} {} <{}>{frozen}{unreadable}",
         size(bytes),
         message.id,
         harmless(sender)

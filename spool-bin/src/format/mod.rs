@@ -144,6 +144,8 @@ mod tests {
                 recipients: recipients.iter().map(|r| (*r).to_owned()).collect(),
                 size: 2970,
             }),
+            reason: None,
+            unreadable: false,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use super::{size, span, when};
 use crate::page::{AttemptPage, Fate, Page, RecipientPage};
-use spool_core::{ShownStatus, Timestamp, harmless};
+use spool_core::{RouteOrigin, ShownStatus, Timestamp, harmless};
 use std::io::{self, Write};
 
 /// Where the values begin.
@@ -27,7 +27,12 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
     facts.tell("sender", &format!("<{}>", harmless(&page.sender)))?;
     facts.tell_if("parameters", some(page.parameters.join(" ")))?;
     let hops: Vec<String> = page.next_hops.iter().map(ToString::to_string).collect();
-    facts.tell("next hops", &hops.join(", "))?;
+    let origin = match page.route {
+        RouteOrigin::Configured => " (by the configuration)",
+        RouteOrigin::BuiltInSink => " (built-in sink)",
+        RouteOrigin::Named | _ => "",
+    };
+    facts.tell("next hops", &(hops.join(", ") + origin))?;
     facts.tell("retries", &retries(page))?;
     facts.tell_if("parent", page.parent.map(|id| id.to_string()))?;
     facts.tell_if("related", some(join(&page.related)))?;
@@ -36,8 +41,13 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
     for recipient in &page.recipients {
         facts.item(&self::recipient(recipient))?;
     }
-    facts.head(&format!("{} attempts", page.attempts.len()))?;
-    for tried in &page.attempts {
+    let left_out = page.attempts_left_out;
+    let total = left_out.saturating_add(page.attempts.len() as u64);
+    facts.head(&format!("{total} attempts"))?;
+    for (nth, tried) in page.attempts.iter().enumerate() {
+        if nth == 1 && left_out > 0 {
+            facts.item(&format!("… {left_out} more, not kept"))?;
+        }
         facts.item(&attempt(tried))?;
         for refused in &tried.refused {
             let reply = words(Some(refused.code), refused.enhanced.as_deref(), &refused.text);

@@ -24,7 +24,12 @@ pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Ca
 
 fn row(message: &MessageSummary, style: Style) -> [String; 6] {
     let envelope = message.envelope.as_ref();
-    let sender = envelope.map_or(String::new(), |envelope| {
+    let missing = if message.unreadable {
+        "*** unreadable ***"
+    } else {
+        ""
+    };
+    let sender = envelope.map_or(missing.to_owned(), |envelope| {
         format!("<{}>", harmless(&envelope.sender))
     });
     let recipients = envelope.map_or(String::new(), |envelope| match envelope.recipients.as_slice() {

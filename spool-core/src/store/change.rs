@@ -2,22 +2,29 @@
 
 use crate::clock::Timestamp;
 use crate::event::Event;
+use crate::frozen::Frozen;
 use crate::id::{FlowId, MessageId};
-use crate::message::{MessageState, Section, Status};
+use crate::key::AddKey;
+use crate::message::{MessageState, RouteOrigin, Section, Status};
+use crate::next_hop::NextHop;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// One message of an add.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
     /// Its name, never used before.
     pub id: MessageId,
-    /// Envelope, next hops, retry policy.
+    /// Envelope, next hops with their origin, retry policy.
     pub section: Section,
     /// What it waits for.
     pub status: Status,
+    /// Why, when it begins frozen.
+    pub frozen: Option<Box<Frozen>>,
     /// Set when its first attempt begins as soon as the add is durable.
     pub in_flight: Option<Timestamp>,
-    /// What has become of it already, when it comes back from a shelf; overrides `status` and `in_flight`.
+    /// What has become of it already, when it comes back from a shelf; overrides `status`, `frozen` and
+    /// `in_flight`.
     pub state: Option<Box<MessageState>>,
 }
 
@@ -37,9 +44,29 @@ pub struct Addition {
     /// When they were spooled first.
     pub spooled_at: Timestamp,
     /// The submitter's name for this add: adding it again within the window spools nothing.
-    pub key: Option<String>,
-    /// One for each message: `Spooled`, or `Recovered`.
+    pub key: Option<AddKey>,
+    /// What becomes of another message in the same frame: both are on disk, or neither is.
+    pub conclusion: Option<Conclusion>,
+    /// One for each message: `Spooled`, or `Recovered`; then those of the concluded message.
     pub events: Vec<Event>,
+}
+
+/// What becomes of a message with the add of others: its bounce.
+#[derive(Debug, Clone)]
+pub struct Conclusion {
+    /// Which message. It is live, and none of those that are added.
+    pub id: MessageId,
+    /// What becomes of it.
+    pub outcome: Outcome,
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It ends.
+    Finish(Finish),
+    /// It goes on in this state.
+    State(Box<MessageState>),
 }
 
 /// Why a message leaves the journal.
@@ -57,12 +84,14 @@ pub enum Finish {
 pub enum Change {
     /// New messages.
     Add(Addition),
-    /// A small change: the begin of an attempt, a freeze, an unfreeze. Overrides these two fields of the state.
+    /// A small change: the begin of an attempt, a freeze, an unfreeze. Overrides these three fields of the state.
     Mark {
         /// Which message.
         id: MessageId,
         /// What it waits for.
         status: Status,
+        /// Why, when it is frozen.
+        frozen: Option<Box<Frozen>>,
         /// Begin of an attempt, if one is about to start or running.
         in_flight: Option<Timestamp>,
         /// What this means to subscribers.
@@ -74,6 +103,17 @@ pub enum Change {
         id: MessageId,
         /// All that changes in its life.
         state: Box<MessageState>,
+        /// What this means to subscribers.
+        events: Vec<Event>,
+    },
+    /// Another route. Its state is not touched.
+    Route {
+        /// Which message.
+        id: MessageId,
+        /// Next hops in order. At least one.
+        next_hops: Arc<[NextHop]>,
+        /// Where they come from.
+        origin: RouteOrigin,
         /// What this means to subscribers.
         events: Vec<Event>,
     },
@@ -105,6 +145,7 @@ impl Change {
             | Self::Move(Addition { events, .. })
             | Self::Mark { events, .. }
             | Self::State { events, .. }
+            | Self::Route { events, .. }
             | Self::Finish { events, .. }
             | Self::Note { events } => events,
         }
@@ -117,6 +158,7 @@ impl Change {
             | Self::Move(Addition { events, .. })
             | Self::Mark { events, .. }
             | Self::State { events, .. }
+            | Self::Route { events, .. }
             | Self::Finish { events, .. }
             | Self::Note { events } => events,
         }

@@ -6,14 +6,15 @@
 //! cannot be read stays where it is, and its segment with it.
 
 use super::change::{Addition, Change, NewMessage};
+use super::frame::Header;
 use super::frame::Kind;
 use super::fs::{Mode, is_shortage};
-use super::record::{self, AddRecord, MarkRecord, StateRecord};
+use super::record::{self, AddRecord, MarkRecord, OutcomeRecord, RouteRecord, StateRecord};
 use super::scan::{Item, Scan};
 use super::segment::{self, Place, Seq};
 use super::{Store, locked};
 use crate::id::MessageId;
-use crate::message::Section;
+use crate::message::{Message, Section};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -89,7 +90,7 @@ impl Store {
         for _ in 0..STEP_FRAMES {
             match scan.next() {
                 Ok(Some(Item::Frame { place, header })) => {
-                    if let Some(change) = self.needed(place, header.kind, scan.payload(), &moved) {
+                    for change in self.needed(place, header, scan.payload(), &moved) {
                         bytes += header.frame_len();
                         if let Change::Move(addition) = &change {
                             moved.extend(addition.messages.iter().map(|message| message.id));
@@ -107,42 +108,87 @@ impl Store {
         (changes, false)
     }
 
-    /// What is to be written further on in place of the frame at `place`; `None` when nothing is, or nothing can be. What was
-    /// `moved` by this step has its state with it.
-    fn needed(&self, place: Place, kind: Kind, payload: &[u8], moved: &HashSet<MessageId>) -> Option<Change> {
+    /// What is to be written further on in place of the frame at `place`; empty when nothing is, or nothing can be. What was
+    /// `moved` by this step has its state and its route with it.
+    fn needed(
+        &self,
+        place: Place,
+        header: Header,
+        payload: &[u8],
+        moved: &HashSet<MessageId>,
+    ) -> Vec<Change> {
+        if !matches!(header.kind, Kind::Add | Kind::Move) {
+            return self
+                .needed_small(place, header, payload, moved)
+                .into_iter()
+                .collect();
+        }
+        let Ok(mut add) = record::decode::<AddRecord>(header, payload) else {
+            return Vec::new();
+        };
+        let concluded = add
+            .conclusion
+            .take()
+            .filter(|concluded| !moved.contains(&concluded.id));
+        let concluded = concluded.and_then(|concluded| match concluded.outcome {
+            OutcomeRecord::State(_) => self.state_at(concluded.id, place),
+            OutcomeRecord::Finish(_) => None,
+        });
+        self.moved(place, add).into_iter().chain(concluded).collect()
+    }
+
+    fn needed_small(
+        &self,
+        place: Place,
+        header: Header,
+        payload: &[u8],
+        moved: &HashSet<MessageId>,
+    ) -> Option<Change> {
         let entry = |id| locked(&self.index).get(id).filter(|_| !moved.contains(&id));
-        match kind {
-            Kind::Add | Kind::Move => self.moved(place, record::decode(payload).ok()?),
+        let events = Vec::new();
+        match header.kind {
             Kind::State => {
-                let StateRecord { id, .. } = record::decode(payload).ok()?;
-                let entry = entry(id).filter(|entry| entry.state == Some(place))?;
-                let state = Box::new(self.reader.message(id, entry).ok()?.state);
-                let events = Vec::new();
-                Some(Change::State { id, state, events })
+                let StateRecord { id, .. } = record::decode(header, payload).ok()?;
+                entry(id).and_then(|_| self.state_at(id, place))
             }
             Kind::Mark => {
-                let MarkRecord {
-                    id,
-                    status,
-                    in_flight,
-                    ..
-                } = record::decode(payload).ok()?;
-                entry(id).filter(|entry| entry.mark == Some(place))?;
-                let events = Vec::new();
+                let mark: MarkRecord = record::decode(header, payload).ok()?;
+                entry(mark.id).filter(|entry| entry.mark == Some(place))?;
                 Some(Change::Mark {
-                    id,
-                    status,
-                    in_flight,
+                    id: mark.id,
+                    status: mark.status,
+                    frozen: mark.frozen,
+                    in_flight: mark.in_flight,
                     events,
                 })
             }
-            Kind::Finish | Kind::Note | Kind::Hole => None,
+            Kind::Route => {
+                let route: RouteRecord = record::decode(header, payload).ok()?;
+                entry(route.id).filter(|entry| entry.route == Some(place))?;
+                Some(Change::Route {
+                    id: route.id,
+                    next_hops: route.next_hops,
+                    origin: route.origin,
+                    events,
+                })
+            }
+            Kind::Add | Kind::Move | Kind::Finish | Kind::Note | Kind::Hole => None,
         }
+    }
+
+    /// The state of a message, later marks included, if it stands at `place`.
+    fn state_at(&self, id: MessageId, place: Place) -> Option<Change> {
+        let entry = locked(&self.index).get(id);
+        let entry = entry.filter(|entry| entry.state == Some(place))?;
+        let state = Box::new(self.reader.message(id, entry).ok()?.state);
+        let events = Vec::new();
+        Some(Change::State { id, state, events })
     }
 
     /// The live messages of an add, as they are now. Those of its messages that have gone stay known to the others.
     fn moved(&self, place: Place, add: AddRecord) -> Option<Change> {
         let (mut messages, mut related) = (Vec::new(), add.related);
+        let mut reader = self.reader.in_a_row();
         for record in add.messages {
             let id = record.id;
             let entry = locked(&self.index).get(id);
@@ -150,15 +196,22 @@ impl Store {
                 related.push(id);
                 continue;
             };
-            let state = self.reader.message(id, entry).ok()?.state;
+            let Message {
+                state,
+                next_hops,
+                origin,
+                ..
+            } = reader.message(id, entry).ok()?;
             messages.push(NewMessage {
                 id,
                 section: Section {
                     envelope: record.envelope,
-                    next_hops: record.next_hops,
+                    next_hops,
+                    origin,
                     retry: record.retry,
                 },
                 status: state.status,
+                frozen: None,
                 in_flight: state.in_flight,
                 state: Some(Box::new(state)),
             });
@@ -175,6 +228,7 @@ impl Store {
             spooled_at: add.spooled_at,
             // The key log holds it: it was synced before the segment could go.
             key: None,
+            conclusion: None,
             events: Vec::new(),
         }))
     }
@@ -186,6 +240,7 @@ fn messages(change: &Change) -> usize {
         Change::Add(_)
         | Change::Mark { .. }
         | Change::State { .. }
+        | Change::Route { .. }
         | Change::Finish { .. }
         | Change::Note { .. } => 0,
     }

@@ -13,8 +13,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The version of the directory's format.
-const FORMAT: u32 = 1;
+/// The version of the directory's format, and the oldest one that is read.
+const FORMAT: u32 = 2;
+const OLDEST: u32 = 1;
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_DRAFT: &str = "FORMAT.tmp";
 const LOCK_FILE: &str = "lock";
@@ -39,7 +40,8 @@ const WRITERS: u32 = 0o022;
 /// Whether a directory is a spool, or may become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
-    Spool,
+    /// Of this format.
+    Spool(u32),
     /// Empty, or a creation that was cut off.
     Unfinished,
 }
@@ -73,7 +75,11 @@ pub(super) fn claim(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenErro
     // Names that another process made and did not live to sync, too: from here on they are built on.
     fs.sync_dir(dir).map_err(io_error("sync", dir))?;
     if found == Found::Unfinished {
-        finish_creation(fs, dir)?;
+        // The spool's own name lasts before FORMAT says that it is a spool: no later start looks after it. A creation that was
+        // cut off may have left it unsynced.
+        let parent = parent(dir);
+        fs.sync_dir(&parent).map_err(io_error("sync", &parent))?;
+        write_format(fs, dir)?;
     }
     let pid = format!("{}\n", std::process::id());
     let path = dir.join(LOCK_FILE);
@@ -86,7 +92,7 @@ pub(super) fn claim(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenErro
 /// Checks, from outside, that `dir` is a spool of a known format.
 pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     match examine(fs, dir)? {
-        Found::Spool => Ok(()),
+        Found::Spool(_) => Ok(()),
         Found::Unfinished => Err(OpenError::NotASpool(dir.to_owned())),
     }
 }
@@ -157,7 +163,7 @@ fn examine(fs: &dyn Fs, dir: &Path) -> Result<Found, OpenError> {
         }
     }
     if names.iter().any(|name| name == FORMAT_FILE) {
-        return check_format(fs, dir).map(|()| Found::Spool);
+        return read_format(fs, dir).map(Found::Spool);
     }
     for name in &names {
         let ours = match name.as_str() {
@@ -172,7 +178,8 @@ fn examine(fs: &dyn Fs, dir: &Path) -> Result<Found, OpenError> {
     Ok(Found::Unfinished)
 }
 
-fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+/// The version in `FORMAT`, when it is one that is read.
+fn read_format(fs: &dyn Fs, dir: &Path) -> Result<u32, OpenError> {
     let path = dir.join(FORMAT_FILE);
     let file = fs.open(&path, Mode::Read).map_err(io_error("open", &path))?;
     let text = head_of(&*file).map_err(io_error("read", &path))?;
@@ -180,8 +187,8 @@ fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
         return Err(OpenError::NotASpool(dir.to_owned()));
     };
     let found = found.trim_end();
-    if found.parse() == Ok(FORMAT) {
-        return Ok(());
+    if let Ok(known @ OLDEST..=FORMAT) = found.parse() {
+        return Ok(known);
     }
     Err(OpenError::NewerFormat {
         dir: dir.to_owned(),
@@ -216,7 +223,20 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
     Err(OpenError::Locked { dir, pid })
 }
 
-fn finish_creation(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+/// Makes a spool of an older format one of this format, before anything is written that an older program does not know. Only `FORMAT`
+/// changes: what older frames and files hold is read for ever. After a crash it is of one format or of the other.
+pub(super) fn upgrade(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    let old = read_format(fs, dir)?;
+    if old == FORMAT {
+        return Ok(());
+    }
+    write_format(fs, dir)?;
+    tracing::info!(dir = %dir.display(), from = old, to = FORMAT, "the spool has a newer format now: older programs refuse it");
+    Ok(())
+}
+
+/// Writes `FORMAT`, durably and at once.
+fn write_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let draft = dir.join(FORMAT_DRAFT);
     match fs.unlink(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -229,10 +249,6 @@ fn finish_creation(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     file.write_at(0, text.as_bytes())
         .and_then(|()| file.sync_data())
         .map_err(io_error("write", &draft))?;
-    // The spool's own name lasts before FORMAT says that it is a spool: no later start looks after it. A creation that was
-    // cut off may have left it unsynced.
-    let parent = parent(dir);
-    fs.sync_dir(&parent).map_err(io_error("sync", &parent))?;
     fs.rename(&draft, &dir.join(FORMAT_FILE))
         .map_err(io_error("rename", &draft))?;
     fs.sync_dir(dir).map_err(io_error("sync", dir))

@@ -11,8 +11,9 @@ use super::segment::Place;
 pub(super) const HEADER: usize = 36;
 /// The first bytes of every frame. They are no UTF-8, so they are rare in mail.
 pub(super) const MAGIC: [u8; 4] = [0xf5, b'S', b'P', 0xf6];
-/// The version of the payloads written here.
-const VERSION: u8 = 1;
+/// The version of the payloads written here, and the oldest one that is read.
+pub(super) const VERSION: u8 = 2;
+const OLDEST: u8 = 1;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) enum Kind {
     Note,
     /// Live messages and their body, copied forward from an older segment.
     Move,
+    /// New next hops of a message.
+    Route,
     /// Nothing: it covers bytes that were set aside. Payload and body are not to be read.
     Hole,
 }
@@ -43,6 +46,7 @@ impl Kind {
             Self::Hole => 5,
             Self::Note => 6,
             Self::Move => 7,
+            Self::Route => 8,
         }
     }
 
@@ -55,6 +59,7 @@ impl Kind {
             5 => Self::Hole,
             6 => Self::Note,
             7 => Self::Move,
+            8 => Self::Route,
             _ => return None,
         })
     }
@@ -64,6 +69,8 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) kind: Kind,
+    /// The format of the payload.
+    pub(super) version: u8,
     pub(super) payload_len: u32,
     pub(super) payload_crc: u32,
     pub(super) body_len: u32,
@@ -85,6 +92,7 @@ impl Header {
     pub(super) fn of(kind: Kind, payload: &[u8], body: &[u8], salt: u64) -> Option<Self> {
         Some(Self {
             kind,
+            version: VERSION,
             payload_len: u32::try_from(payload.len()).ok()?,
             payload_crc: crc32c::crc32c(payload),
             body_len: u32::try_from(body.len()).ok()?,
@@ -98,6 +106,8 @@ impl Header {
         let rest = u32::try_from(length.checked_sub(HEADER as u64)?).ok()?;
         Some(Self {
             kind: Kind::Hole,
+            // It has no payload to differ, and may lie in a spool of format 1.
+            version: OLDEST,
             payload_len: rest,
             payload_crc: 0,
             body_len: 0,
@@ -121,7 +131,7 @@ impl Header {
         let mut bytes = [0; HEADER];
         let fields: [&[u8]; 7] = [
             &MAGIC,
-            &[self.kind.code(), VERSION, 0, 0],
+            &[self.kind.code(), self.version, 0, 0],
             &self.payload_len.to_le_bytes(),
             &self.payload_crc.to_le_bytes(),
             &self.body_len.to_le_bytes(),
@@ -145,6 +155,7 @@ impl Header {
         let [kind, version, reserved @ ..] = fields.take::<4>();
         let header = Self {
             kind: Kind::Hole,
+            version,
             payload_len: u32::from_le_bytes(fields.take()),
             payload_crc: u32::from_le_bytes(fields.take()),
             body_len: u32::from_le_bytes(fields.take()),
@@ -155,7 +166,9 @@ impl Header {
             return Err(NoHeader::Bad);
         }
         match Kind::from_code(kind) {
-            Some(kind) if version == VERSION && reserved == [0, 0] => Ok(Self { kind, ..header }),
+            Some(kind) if (OLDEST..=VERSION).contains(&version) && reserved == [0, 0] => {
+                Ok(Self { kind, ..header })
+            }
             Some(_) | None => Err(NoHeader::Newer),
         }
     }

@@ -13,9 +13,12 @@
 )]
 
 use super::dir::JOURNAL;
+use super::frame::Header;
 use super::frame::{self, Kind};
 use super::fs::{Fs, Mode, SimFs};
-use super::record::{self, AddRecord, FinishRecord, MarkRecord, NoteRecord, StateRecord};
+use super::record::{
+    self, AddRecord, FinishRecord, MarkRecord, NoteRecord, Payload, RouteRecord, StateRecord,
+};
 use super::scan::{Item, Scan};
 use super::segment::{self, End, SPARE, Seq};
 use super::{
@@ -27,7 +30,6 @@ use crate::id::MessageId;
 use crate::message::Message;
 use bytes::Bytes;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -44,8 +46,18 @@ pub fn frames(input: &[u8]) {
         return;
     };
     if how & 4 != 0 {
-        for kind in [Kind::Add, Kind::Mark, Kind::State, Kind::Finish, Kind::Note] {
-            payload(kind, bytes);
+        for kind in [
+            Kind::Add,
+            Kind::Mark,
+            Kind::State,
+            Kind::Route,
+            Kind::Finish,
+            Kind::Note,
+        ] {
+            for version in 1..=frame::VERSION {
+                let header = Header::of(kind, bytes, &[], 0).unwrap();
+                payload(Header { version, ..header }, bytes);
+            }
         }
         return;
     }
@@ -68,7 +80,7 @@ fn scan(bytes: &[u8], bodies: bool) {
             Item::Frame { place, header } => {
                 assert_eq!(scan.payload().len() as u64, u64::from(header.payload_len));
                 assert_eq!(crc32c::crc32c(scan.payload()), header.payload_crc);
-                payload(header.kind, scan.payload());
+                payload(header, scan.payload());
                 (u64::from(place.offset), header.frame_len())
             }
             Item::Damage(bad) | Item::Tail(bad) => {
@@ -83,38 +95,45 @@ fn scan(bytes: &[u8], bodies: bool) {
     assert!(scan.end() <= scan.size());
 }
 
-fn payload(kind: Kind, bytes: &[u8]) {
-    match kind {
+fn payload(header: Header, bytes: &[u8]) {
+    match header.kind {
         Kind::Add | Kind::Move => {
-            let Some(add) = again::<AddRecord>(bytes) else {
+            let Some(add) = again::<AddRecord>(header, bytes) else {
                 return;
             };
-            for index in 0..=add.messages.len() {
-                let message = add.clone().message(index as u32, 5);
-                assert_eq!(message.is_some(), index < add.messages.len());
+            let count = add.messages.len();
+            let add = record::Decoded::new(add, 5);
+            for index in 0..=count {
+                let message = add.message(index as u32);
+                assert_eq!(message.is_some(), index < count);
                 if let Some(message) = message {
                     let _ = message.state.retry_wait();
                 }
             }
         }
         Kind::Mark => {
-            if let Some(mark) = again::<MarkRecord>(bytes) {
+            if let Some(mark) = again::<MarkRecord>(header, bytes) {
                 mark.wait();
             }
         }
-        Kind::State => drop(again::<StateRecord>(bytes)),
-        Kind::Finish => drop(again::<FinishRecord>(bytes)),
-        Kind::Note => drop(again::<NoteRecord>(bytes)),
+        Kind::State => drop(again::<StateRecord>(header, bytes)),
+        Kind::Route => drop(again::<RouteRecord>(header, bytes)),
+        Kind::Finish => drop(again::<FinishRecord>(header, bytes)),
+        Kind::Note => drop(again::<NoteRecord>(header, bytes)),
         Kind::Hole => {}
     }
 }
 
 /// What can be read is written as it is read again. What no spool writes, such as a number with more bytes than it needs or a
 /// host's name that is not ASCII, differs once.
-fn again<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
-    let record: T = record::decode(bytes).ok()?;
+fn again<T: Serialize + Payload + PartialEq + Debug>(header: Header, bytes: &[u8]) -> Option<T> {
+    let record: T = record::decode(header, bytes).ok()?;
+    let header = Header {
+        version: frame::VERSION,
+        ..header
+    };
     let written = postcard::to_stdvec(&record).unwrap();
-    let read: T = record::decode(&written).unwrap();
+    let read: T = record::decode(header, &written).unwrap();
     assert_eq!(read, record);
     assert_eq!(postcard::to_stdvec(&read).unwrap(), written);
     Some(record)

@@ -20,6 +20,18 @@ pub(super) struct Entry {
     pub(super) state: Option<Place>,
     /// A mark later than the state.
     pub(super) mark: Option<Place>,
+    /// The route, if it was given another one since its add.
+    pub(super) route: Option<Place>,
+}
+
+/// An [`Entry`] as it is kept for each live message.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    add: Place,
+    section: u32,
+    weight: u32,
+    state: Option<Place>,
+    mark: Option<Place>,
 }
 
 #[derive(Debug, Default)]
@@ -45,10 +57,15 @@ impl Use {
     }
 }
 
+/// Something about messages.
+pub(super) type Ids<T> = HashMap<MessageId, T, BuildHasherDefault<IdHasher>>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    messages: HashMap<MessageId, Entry, BuildHasherDefault<IdHasher>>,
+    messages: Ids<Kept>,
+    /// Of messages that were given another route: few, or all of them for a while.
+    routes: Ids<Place>,
     segments: BTreeMap<Seq, Use>,
     /// Whether a segment may have come free since [`Index::take_free`] last looked.
     changed: bool,
@@ -79,12 +96,33 @@ impl Index {
     }
 
     pub(super) fn get(&self, id: MessageId) -> Option<Entry> {
-        self.messages.get(&id).copied()
+        self.messages.get(&id).map(|kept| self.entry(id, kept))
+    }
+
+    fn entry(&self, id: MessageId, kept: &Kept) -> Entry {
+        let Kept {
+            add,
+            section,
+            weight,
+            state,
+            mark,
+        } = *kept;
+        let route = self.routes.get(&id).copied();
+        Entry {
+            add,
+            section,
+            weight,
+            state,
+            mark,
+            route,
+        }
     }
 
     /// Every live message.
     pub(super) fn iter(&self) -> impl Iterator<Item = (MessageId, Entry)> {
-        self.messages.iter().map(|(id, entry)| (*id, *entry))
+        self.messages
+            .iter()
+            .map(|(id, kept)| (*id, self.entry(*id, kept)))
     }
 
     /// Room for `more` messages, so that taking them in does not take long.
@@ -95,6 +133,7 @@ impl Index {
     /// Takes in everything about `later` messages and segments, none of which it knows.
     pub(super) fn absorb(&mut self, later: Self) {
         self.messages.extend(later.messages);
+        self.routes.extend(later.routes);
         self.segments.extend(later.segments);
         self.changed = true;
     }
@@ -121,7 +160,7 @@ impl Index {
         self.changed = true;
     }
 
-    /// A frame of `length` bytes was written to `seq`. `small`: a state or a mark.
+    /// A frame of `length` bytes was written to `seq`. `small`: a state, a mark or a route.
     pub(super) fn wrote(&mut self, seq: Seq, length: u64, small: bool) {
         let usage = self.segments.entry(seq).or_default();
         usage.size += length;
@@ -136,21 +175,21 @@ impl Index {
         if self.messages.contains_key(&id) {
             return false;
         }
-        let entry = Entry {
+        let kept = Kept {
             add,
             section,
             weight,
             state: None,
             mark: None,
         };
-        self.messages.insert(id, entry);
+        self.messages.insert(id, kept);
         self.pin_add(add.seq, weight);
         true
     }
 
     /// A message stands elsewhere now, with its state; one that is not known is new.
     pub(super) fn relocate(&mut self, id: MessageId, add: Place, section: u32, weight: u32) {
-        if let Some(entry) = self.messages.remove(&id) {
+        if let Some(entry) = self.take(id) {
             if entry.add.seq != add.seq {
                 // While the old place is on disk, the new one must be: what ended the message later ends it there.
                 self.segments
@@ -186,9 +225,27 @@ impl Index {
         true
     }
 
+    /// Another route; `false` for an unknown id.
+    pub(super) fn route(&mut self, id: MessageId, place: Place) -> bool {
+        if !self.messages.contains_key(&id) {
+            return false;
+        }
+        let old = self.routes.insert(id, place);
+        self.pin_small(place.seq);
+        self.unpin_small(old);
+        true
+    }
+
+    fn take(&mut self, id: MessageId) -> Option<Entry> {
+        let entry = self.get(id)?;
+        self.messages.remove(&id);
+        self.routes.remove(&id);
+        Some(entry)
+    }
+
     /// The end of a message, as segment `seq` says; gives what it was.
     pub(super) fn finish(&mut self, id: MessageId, seq: Seq) -> Option<Entry> {
-        let entry = self.messages.remove(&id)?;
+        let entry = self.take(id)?;
         if entry.add.seq != seq {
             self.segments.entry(seq).or_default().ended.insert(entry.add.seq);
         }
@@ -260,6 +317,7 @@ impl Index {
         }
         self.unpin_small(entry.state);
         self.unpin_small(entry.mark);
+        self.unpin_small(entry.route);
     }
 }
 
@@ -306,7 +364,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<(MessageId, Entry)>() <= 48);
+        assert!(size_of::<(MessageId, Kept)>() <= 48);
     }
 
     #[test]
@@ -344,6 +402,24 @@ mod tests {
         assert_eq!(index.take_free(four), [Seq::new(2).unwrap()]);
         assert!(!index.state(id(9), place(3, 64)));
         assert!(!index.mark(id(9), place(3, 64)));
+        assert!(!index.route(id(9), place(3, 64)));
         assert!(index.finish(id(9), Seq::MIN).is_none());
+    }
+
+    #[test]
+    fn a_route_keeps_its_segment_until_another_one_a_move_or_the_end() {
+        let mut index = Index::default();
+        let six = Seq::new(6);
+        index.add(id(1), place(1, 32), 0, 0);
+        assert!(index.route(id(1), place(2, 32)));
+        assert!(index.state(id(1), place(3, 32)));
+        assert!(index.take_free(six).is_empty());
+        assert!(index.route(id(1), place(4, 32)));
+        assert_eq!(index.take_free(six), [Seq::new(2).unwrap()]);
+        index.drop_segment(Seq::new(2).unwrap());
+        index.relocate(id(1), place(5, 32), 0, 0);
+        assert_eq!(index.get(id(1)).unwrap().route, None);
+        let free: Vec<u32> = index.take_free(six).into_iter().map(Seq::get).collect();
+        assert_eq!(free, [1, 3, 4]);
     }
 }

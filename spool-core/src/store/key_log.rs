@@ -6,11 +6,12 @@
 use super::change::Addition;
 use super::fs::{Fs, Mode};
 use super::lines::{self, Lines};
-use super::types::RememberedKey;
+use super::types::{RememberedKey, StoreOptions};
 use crate::clock::Timestamp;
 use crate::id::MessageId;
+use crate::key::{Fingerprint, NameDigest};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -19,56 +20,127 @@ use std::time::Duration;
 
 /// The log's directory.
 pub(super) const KEYS: &str = "keys";
-/// The window is covered by so many files.
+/// The window, and the number of names, are covered by so many files.
 const FILES: u32 = 4;
+
+/// The names that a key log holds, with their times: the journal need not tell them again.
+pub(super) type Logged = HashSet<(NameDigest, Timestamp)>;
 
 /// One line of it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     key: String,
+    /// None in lines of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<Fingerprint>,
     ids: Vec<MessageId>,
     at: Timestamp,
+}
+
+impl From<Line> for RememberedKey {
+    fn from(line: Line) -> Self {
+        let Line {
+            key,
+            fingerprint,
+            ids,
+            at,
+        } = line;
+        Self {
+            key,
+            fingerprint,
+            ids,
+            at,
+        }
+    }
+}
+
+impl From<RememberedKey> for Line {
+    fn from(key: RememberedKey) -> Self {
+        let RememberedKey {
+            key,
+            fingerprint,
+            ids,
+            at,
+        } = key;
+        Self {
+            key,
+            fingerprint,
+            ids,
+            at,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Inner {
     lines: Lines,
+    /// How many names each file holds, by its number.
+    counts: BTreeMap<u64, usize>,
     queue: Vec<RememberedKey>,
     /// The newest time seen.
     now: Timestamp,
 }
 
+/// How long, and how many, names are remembered.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    window: Duration,
+    max: usize,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct KeyLog {
-    window: Duration,
+    bounds: Bounds,
     inner: Mutex<Inner>,
 }
 
 impl KeyLog {
-    /// Opens the log of the spool in `dir`; gives what it remembers, oldest first.
+    /// Opens the log of the spool in `dir`; gives what it remembers, oldest first, and all that it holds. Names that are too old, or too
+    /// many, are in its files for a while and are not remembered.
     pub(super) fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,
-        window: Duration,
-    ) -> io::Result<(Self, Vec<RememberedKey>)> {
+        options: &StoreOptions,
+    ) -> io::Result<(Self, Vec<RememberedKey>, Logged)> {
+        let bounds = Bounds {
+            window: options.key_window,
+            max: options.max_keys.max(1),
+        };
         let lines = Lines::open(Arc::clone(fs), dir.join(KEYS))?;
-        let mut keys = Vec::new();
+        let (mut keys, mut logged) = (VecDeque::new(), Logged::new());
+        let mut counts = BTreeMap::new();
         for part in lines.parts() {
             let file = fs.open(&lines.path(part.number), Mode::Read)?;
             lines::scan(&*file, 0, part.size, &mut |line, _| {
-                if let Some(Line { key, ids, at }) = lines::unseal(line) {
-                    keys.push(RememberedKey { key, ids, at });
+                if let Some(line) = lines::unseal::<Line>(line) {
+                    logged.insert((NameDigest::of(&line.key), line.at));
+                    *counts.entry(part.number).or_insert(0) += 1;
+                    keys.push_back(line.into());
                 } else {
                     // The journal may still tell it.
                     tracing::warn!(file = part.number, "a line of the key log is damaged");
                 }
+                if keys.len() > bounds.max {
+                    keys.pop_front();
+                }
                 ControlFlow::Continue(())
             })?;
         }
+        let mut keys: Vec<RememberedKey> = keys.into();
+        // The last one written, not the latest: the clock may have been set back.
+        if let Some(now) = keys.last().map(|key| key.at) {
+            keys.retain(|key| now.since(key.at) <= bounds.window);
+        }
+        keys.sort_by_key(|key| key.at);
         let (queue, now) = (Vec::new(), Timestamp::default());
-        let inner = Mutex::new(Inner { lines, queue, now });
-        Ok((Self { window, inner }, keys))
+        let inner = Mutex::new(Inner {
+            lines,
+            counts,
+            queue,
+            now,
+        });
+        Ok((Self { bounds, inner }, keys, logged))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -85,13 +157,18 @@ impl KeyLog {
         if let Some(key) = addition.key.clone() {
             let ids = addition.messages.iter().map(|message| message.id).collect();
             let at = addition.spooled_at;
-            self.push(RememberedKey { key, ids, at });
+            self.push(RememberedKey {
+                key: key.name,
+                fingerprint: key.fingerprint,
+                ids,
+                at,
+            });
         }
     }
 
     /// Writes what waits.
     pub(super) fn flush(&self) -> io::Result<()> {
-        self.lock().flush(self.window)
+        self.lock().flush(self.bounds)
     }
 
     /// The first sync that failed. No segment with a name in it may go after it, and the names in memory would have no bound.
@@ -102,7 +179,7 @@ impl KeyLog {
     /// The same, durably.
     pub(super) fn sync(&self) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.flush(self.window)?;
+        inner.flush(self.bounds)?;
         inner.lines.sync()?;
         inner
             .lines
@@ -112,7 +189,8 @@ impl KeyLog {
 }
 
 impl Inner {
-    fn flush(&mut self, window: Duration) -> io::Result<()> {
+    fn flush(&mut self, bounds: Bounds) -> io::Result<()> {
+        let Bounds { window, max } = bounds;
         let Some(newest) = self.queue.iter().map(|key| key.at).max() else {
             return Ok(());
         };
@@ -124,48 +202,41 @@ impl Inner {
                 .map(|part| Timestamp(i64::try_from(part.number).unwrap_or(0)))
         };
         let old = |began: Timestamp| self.now.since(began) > window / FILES;
-        if !self.lines.has_head() || began(&self.lines).is_none_or(old) {
+        let head = self.lines.parts().back().map_or(0, |part| part.number);
+        let full = self
+            .counts
+            .get(&head)
+            .is_some_and(|count| *count >= max.div_ceil(FILES as usize));
+        if !self.lines.has_head() || full || began(&self.lines).is_none_or(old) {
             let last = self.lines.parts().back().map_or(0, |part| part.number + 1);
             self.lines
                 .begin(u64::try_from(self.now.0).unwrap_or(0).max(last))?;
         }
         let mut bytes = Vec::new();
         for key in &self.queue {
-            let RememberedKey { key, ids, at } = key.clone();
-            lines::seal(&mut bytes, &Line { key, ids, at })?;
+            lines::seal(&mut bytes, &Line::from(key.clone()))?;
         }
         self.lines.append(&bytes)?;
+        let head = self.lines.parts().back().map_or(0, |part| part.number);
+        *self.counts.entry(head).or_insert(0) += self.queue.len();
         self.queue.clear();
-        // A file is over when the one after it began before the window.
-        while let Some(second) = self.lines.parts().get(1).map(|part| part.number) {
+        self.drop_old(bounds);
+        Ok(())
+    }
+
+    /// A file is over when the one after it began before the window, and when those after it hold as many names as are remembered.
+    fn drop_old(&mut self, Bounds { window, max }: Bounds) {
+        let mut held: usize = self.counts.values().sum();
+        let two = |parts: &VecDeque<lines::Part>| Some((parts.front()?.number, parts.get(1)?.number));
+        while let Some((oldest, second)) = two(self.lines.parts()) {
             let began = Timestamp(i64::try_from(second).unwrap_or(i64::MAX));
-            if self.now.since(began) <= window {
+            let later = held - self.counts.get(&oldest).copied().unwrap_or(0);
+            if self.now.since(began) <= window && later < max {
                 break;
             }
             self.lines.drop_oldest();
+            self.counts.remove(&oldest);
+            held = later;
         }
-        Ok(())
     }
-}
-
-/// What is remembered: from the log, and from the adds in the journal, without those that are too old.
-pub(super) fn merge(
-    mut logged: Vec<RememberedKey>,
-    journal: Vec<RememberedKey>,
-    window: Duration,
-) -> (Vec<RememberedKey>, Vec<RememberedKey>) {
-    let known: HashSet<String> = logged
-        .iter()
-        .map(|key| key.key.clone() + &key.at.to_string())
-        .collect();
-    let is_new = |key: &RememberedKey| !known.contains(&(key.key.clone() + &key.at.to_string()));
-    let unlogged: Vec<RememberedKey> = journal.into_iter().filter(is_new).collect();
-    logged.extend(unlogged.iter().cloned());
-    // The last one written, not the latest: the clock may have been set back.
-    let now = logged.last().map(|key| key.at);
-    logged.sort_by_key(|key| key.at);
-    if let Some(now) = now {
-        logged.retain(|key| now.since(key.at) <= window);
-    }
-    (logged, unlogged)
 }

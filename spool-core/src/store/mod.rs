@@ -37,7 +37,7 @@ mod waste;
 mod window;
 mod writer;
 
-pub use change::{Addition, Change, Finish, NewMessage};
+pub use change::{Addition, Change, Conclusion, Finish, NewMessage, Outcome};
 pub use destinations::MAX_DESTINATIONS;
 pub use dir::examine_dir;
 pub use error::{OpenError, StoreError};
@@ -48,7 +48,9 @@ pub use offline::{
 };
 pub use open::{Begun, Progress};
 pub use scrub::Scrubbed;
-pub use shelf::{LISTING_BYTES, Listed, Shelf, Shelved, export_pair, shelf_from_disk, shelved_text_from_disk};
+pub use shelf::{
+    LISTING_BYTES, Listed, Shelf, Shelved, export_pair, shelf_from_disk, shelved_text_from_disk,
+};
 pub use types::{Damage, Recovered, Recovery, RememberedKey, StoreOptions, StoreStats};
 
 use crate::id::MessageId;
@@ -60,7 +62,7 @@ use fs::{Fs, FsFile, Mode};
 use index::{Entry, Index, weight};
 use key_log::KeyLog;
 use open::Loading;
-use reader::{Reader, Unread};
+use reader::{Reader, Row, Unread};
 use scrub::Scrub;
 use segment::Seq;
 use std::io;
@@ -103,6 +105,23 @@ pub struct Store {
     counters: Counters,
     gauge: Mutex<Option<(Instant, u64)>>,
     _lock: Arc<dyn FsFile>,
+}
+
+/// Loads messages one after the other; see [`Store::in_a_row`].
+#[derive(Debug)]
+pub struct Loads<'a> {
+    store: &'a Store,
+    row: Row<'a>,
+}
+
+impl Loads<'_> {
+    /// As [`Store::load`].
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn load(&mut self, id: MessageId) -> Result<Message, StoreError> {
+        self.store.read(id, |entry| self.row.message(id, entry))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -291,6 +310,15 @@ impl Store {
         self.read(id, |entry| self.reader.message(id, entry))
     }
 
+    /// To load many messages: those of one add, one after the other, cost one read of it.
+    #[must_use]
+    pub const fn in_a_row(&self) -> Loads<'_> {
+        Loads {
+            store: self,
+            row: self.reader.in_a_row(),
+        }
+    }
+
     /// Its body, checked.
     ///
     /// # Errors
@@ -300,7 +328,11 @@ impl Store {
     }
 
     /// Reads without holding the index: a segment may go away meanwhile, but then the entry has changed too.
-    fn read<T>(&self, id: MessageId, get: impl Fn(Entry) -> Result<T, Unread>) -> Result<T, StoreError> {
+    fn read<T>(
+        &self,
+        id: MessageId,
+        mut get: impl FnMut(Entry) -> Result<T, Unread>,
+    ) -> Result<T, StoreError> {
         let mut before = None;
         loop {
             let Some(entry) = locked(&self.index).get(id) else {
@@ -331,6 +363,7 @@ impl Store {
             messages: index.len() as u64,
             segments: index.segments() as u64,
             moved: self.counters.moved.load(Relaxed),
+            frames_read: self.reader.frames(),
         }
     }
 
@@ -349,13 +382,31 @@ impl Store {
 
 fn apply(index: &mut Index, change: &Change, placed: Placed) {
     let Placed { place, length, .. } = placed;
-    let small = matches!(change, Change::Mark { .. } | Change::State { .. });
+    let small = matches!(
+        change,
+        Change::Mark { .. } | Change::State { .. } | Change::Route { .. }
+    );
     index.wrote(place.seq, length, small);
     match change {
         Change::Add(addition) => {
             let weight = weight(length, addition.messages.len());
             for (section, message) in (0..).zip(&addition.messages) {
                 index.add(message.id, place, section, weight);
+            }
+            match &addition.conclusion {
+                Some(Conclusion {
+                    id,
+                    outcome: Outcome::State(_),
+                }) => {
+                    index.state(*id, place);
+                }
+                Some(Conclusion {
+                    id,
+                    outcome: Outcome::Finish(_),
+                }) => {
+                    index.finish(*id, place.seq);
+                }
+                None => {}
             }
         }
         Change::Move(addition) => {
@@ -369,6 +420,9 @@ fn apply(index: &mut Index, change: &Change, placed: Placed) {
         }
         Change::State { id, .. } => {
             index.state(*id, place);
+        }
+        Change::Route { id, .. } => {
+            index.route(*id, place);
         }
         Change::Finish { id, .. } => {
             index.finish(*id, place.seq);

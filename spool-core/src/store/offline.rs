@@ -86,8 +86,9 @@ pub(super) fn mail_from_disk_on(
         all.sort_unstable_by_key(|(_, entry)| (entry.add, entry.section));
         let reader = Reader::new(Arc::clone(&fs), dir.join(JOURNAL));
         let mut gone = HashSet::new();
+        let mut messages = reader.in_a_row();
         for (id, entry) in all {
-            match reader.message(id, entry) {
+            match messages.message(id, entry) {
                 Ok(message) => {
                     let vanished = Cell::new(false);
                     let body = || match reader.body(entry.add) {
@@ -127,7 +128,7 @@ fn look(fs: &dyn Fs, dir: &Path) -> Result<Replay, OpenError> {
     loop {
         tries += 1;
         let seqs = replay::segments(fs, &journal)?;
-        match replay::replay(fs, &journal, &seqs, u64::MAX, &mut |_| true) {
+        match replay::replay(fs, &journal, &seqs, replay::Told::all(), &mut |_| true) {
             // A segment that vanishes may have told of ends that are told nowhere else now.
             Err(OpenError::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound && tries < TRIES => {}

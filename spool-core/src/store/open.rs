@@ -9,7 +9,7 @@ use super::compaction::Compaction;
 use super::event_log::EventLog;
 use super::fs::{Fs, RealFs};
 use super::index::Index;
-use super::key_log::{self, KeyLog};
+use super::key_log::{KeyLog, Logged};
 use super::reader::Reader;
 use super::replay::{self, Replay, Untold};
 use super::segment::Seq;
@@ -80,7 +80,7 @@ struct Pending {
     seqs: Vec<Seq>,
     /// Events up to this number need not be told again.
     logged_events: u64,
-    logged_keys: Vec<RememberedKey>,
+    logged_keys: Logged,
     torn_bytes: u64,
     damage: Vec<Damage>,
 }
@@ -103,10 +103,12 @@ impl Store {
         dir: &Path,
         options: &StoreOptions,
     ) -> Result<(Self, Recovery), OpenError> {
-        let (store, _) = Self::begin(fs, dir, options)?;
+        let (store, begun) = Self::begin(fs, dir, options)?;
         let mut messages = Vec::new();
         let mut recovery = store.load_all(&mut |chunk| messages.extend(chunk))?;
         recovery.messages = messages;
+        recovery.keys.splice(0..0, begun.keys);
+        recovery.keys.sort_by_key(|key| key.at);
         Ok((store, recovery))
     }
 
@@ -123,7 +125,9 @@ impl Store {
         let journal = dir.join(dir::JOURNAL);
         let seqs = replay::segments(&*fs, &journal)?;
         let total = replay::measure(&*fs, &journal, &seqs)?;
-        let (events, keys, logged) = open_logs(&fs, dir, &options)?;
+        // Nothing newer than this program stands in it.
+        dir::upgrade(&*fs, dir)?;
+        let (events, keys, remembered, logged) = open_logs(&fs, dir, &options)?;
         let tail = replay::tail(&*fs, &journal, &seqs)?;
         // Before a new segment is written: only in the last one may an end be torn.
         let damage = recovery::repair(&*fs, dir, &tail)?;
@@ -140,7 +144,7 @@ impl Store {
         );
         writer.adopt_spare();
         let begun = Begun {
-            keys: logged.clone(),
+            keys: remembered,
             last_event,
             destinations: destinations::load(&*fs, dir),
             last_id: tail.last_id,
@@ -207,7 +211,10 @@ impl Store {
             &*self.fs,
             &self.journal,
             &pending.seqs,
-            pending.logged_events,
+            replay::Told {
+                events: pending.logged_events,
+                keys: Some(pending.logged_keys),
+            },
             &mut progress,
         )?;
         // They were written again before mail was taken.
@@ -223,9 +230,13 @@ impl Store {
         let untold = std::mem::take(&mut replay.untold);
         self.know(std::mem::take(&mut replay.index));
         self.events.release(self.tell_again(untold), replay.last_event);
-        let window = self.options.key_window;
-        let (keys, unlogged) = key_log::merge(pending.logged_keys, replay.keys, window);
-        unlogged.into_iter().for_each(|key| self.keys.push(key));
+        let mut keys = std::mem::take(&mut replay.keys);
+        keys.iter().for_each(|key| self.keys.push(key.clone()));
+        // The last one written, not the latest: the clock may have been set back.
+        if let Some(now) = keys.last().map(|key| key.at) {
+            keys.retain(|key| now.since(key.at) <= self.options.key_window);
+        }
+        keys.sort_by_key(|key| key.at);
         if let Err(error) = self.tidy_shelves() {
             // Mail on the journal does not wait for what lies on a shelf.
             tracing::warn!(%error, "the shelves could not be tidied");
@@ -280,6 +291,7 @@ impl Store {
 
     /// Events that the journal holds and the event log does not.
     fn tell_again(&self, untold: impl IntoIterator<Item = Untold>) -> Vec<Event> {
+        let mut messages = self.reader.in_a_row();
         let again = |untold| match untold {
             Untold::Whole(event) => Some(event),
             Untold::OfMessage {
@@ -290,7 +302,7 @@ impl Store {
                 entry,
             } => {
                 // What cannot be read is a gap.
-                let message = self.reader.message(id, entry).ok()?;
+                let message = messages.message(id, entry).ok()?;
                 let envelope = Some(Arc::new(EnvelopeSummary::whole(&message)));
                 let (id, flows) = (Some(id), message.flows);
                 Some(Event {
@@ -323,10 +335,10 @@ fn open_logs(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     options: &StoreOptions,
-) -> Result<(EventLog, KeyLog, Vec<RememberedKey>), OpenError> {
+) -> Result<(EventLog, KeyLog, Vec<RememberedKey>, Logged), OpenError> {
     let events = EventLog::open(fs, dir, options.event_log_size);
     let events = events.map_err(replay::io_error("open the event log of", dir))?;
-    let keys = KeyLog::open(fs, dir, options.key_window);
-    let (keys, logged) = keys.map_err(replay::io_error("open the key log of", dir))?;
-    Ok((events, keys, logged))
+    let keys = KeyLog::open(fs, dir, options);
+    let (keys, remembered, logged) = keys.map_err(replay::io_error("open the key log of", dir))?;
+    Ok((events, keys, remembered, logged))
 }

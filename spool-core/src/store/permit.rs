@@ -2,7 +2,7 @@
 //!
 //! It decides before a byte is written. Only adds are ever refused for lack of room.
 
-use super::change::{Addition, Change};
+use super::change::{Addition, Change, Conclusion, Outcome};
 use super::error::StoreError;
 use super::index::Index;
 use super::record;
@@ -17,11 +17,22 @@ impl Writer {
             Change::Add(addition) => {
                 let ids = addition.messages.iter().map(|message| (message.id, true));
                 self.staged.extend(ids);
+                if let Some(Conclusion {
+                    id,
+                    outcome: Outcome::Finish(_),
+                }) = addition.conclusion
+                {
+                    self.staged.insert(id, false);
+                }
             }
             Change::Finish { id, .. } => {
                 self.staged.insert(*id, false);
             }
-            Change::Mark { .. } | Change::State { .. } | Change::Note { .. } | Change::Move(_) => {}
+            Change::Mark { .. }
+            | Change::State { .. }
+            | Change::Route { .. }
+            | Change::Note { .. }
+            | Change::Move(_) => {}
         }
     }
 
@@ -41,7 +52,14 @@ impl Writer {
                 .is_some(),
         };
         match change {
-            Change::Mark { id, .. } | Change::State { id, .. } | Change::Finish { id, .. } => {
+            Change::Route { next_hops, .. } if next_hops.is_empty() => {
+                let text = "a route needs a next hop".to_owned();
+                Err(Trouble::Refused(StoreError::Invalid(text)))
+            }
+            Change::Mark { id, .. }
+            | Change::State { id, .. }
+            | Change::Route { id, .. }
+            | Change::Finish { id, .. } => {
                 if live(id) {
                     Ok(())
                 } else {
@@ -62,6 +80,11 @@ impl Writer {
                 if let Some(taken) = addition.messages.iter().find(|message| live(&message.id)) {
                     let text = format!("{}: the id is taken", taken.id);
                     return Err(Trouble::Refused(StoreError::Invalid(text)));
+                }
+                if let Some(concluded) = &addition.conclusion
+                    && !live(&concluded.id)
+                {
+                    return Err(Trouble::Refused(self.unknown(concluded.id)));
                 }
                 self.permit_add(addition, index, batch)
             }

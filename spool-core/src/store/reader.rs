@@ -1,24 +1,30 @@
 //! Reads single messages by their place, beside whatever is being written.
 //!
-//! It keeps a few segments open. It trusts nothing it reads: header, record and body are checked each time.
+//! It keeps a few segments open, and one large add decoded. It trusts nothing it reads: header, record and body are checked each time.
 
 use super::frame::{self, Header, Kind};
 use super::fs::{Fs, FsFile, Mode, is_shortage};
 use super::index::Entry;
-use super::record::{self, AddRecord, MarkRecord, StateRecord};
+use super::record::{self, AddRecord, Decoded, MarkRecord, OutcomeRecord, Payload, RouteRecord, StateRecord};
 use super::segment::{self, Place, Seq};
+use crate::frozen::Frozen;
 use crate::id::MessageId;
-use crate::message::Message;
+use crate::message::{Message, MessageState, Status};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Files kept open: a large backlog must not use up the descriptors.
 const MAX_OPEN: usize = 64;
 /// What holds messages.
 const ADDS: [Kind; 2] = [Kind::Add, Kind::Move];
+/// The payload of an add that is kept decoded for the next reader: one with so many messages or more, and not more bytes. Retries of a large
+/// add would otherwise decode all of it for each of its messages.
+const LEAST_KEPT: usize = 16;
+const MOST_KEPT: u32 = 4 << 20;
 /// The first read: most frames come whole with it.
 const GUESS: usize = 4096;
 
@@ -51,6 +57,10 @@ pub(super) struct Reader {
     fs: Arc<dyn Fs>,
     journal: PathBuf,
     open: Mutex<VecDeque<(Seq, Arc<dyn FsFile>)>>,
+    /// The large add that was read last.
+    kept: Mutex<Option<(Place, Arc<Decoded>)>>,
+    /// Frames read so far.
+    frames: AtomicU64,
 }
 
 struct Frame {
@@ -63,34 +73,96 @@ struct Frame {
 
 impl Reader {
     pub(super) fn new(fs: Arc<dyn Fs>, journal: PathBuf) -> Self {
-        let open = Mutex::default();
-        Self { fs, journal, open }
+        Self {
+            fs,
+            journal,
+            open: Mutex::default(),
+            kept: Mutex::default(),
+            frames: AtomicU64::new(0),
+        }
     }
 
     /// Closes a segment that was taken off the disk: its space comes back with the last handle.
     pub(super) fn forget(&self, seq: Seq) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|(other, _)| *other != seq);
+        drop(open);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take_if(|(place, _)| place.seq == seq);
     }
 
     /// The message that `entry` points to.
     pub(super) fn message(&self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
-        let frame = self.frame(entry.add, &ADDS)?;
+        self.in_a_row().message(id, entry)
+    }
+
+    /// To read many messages: those of one add, one after the other, cost one read of it.
+    pub(super) const fn in_a_row(&self) -> Row<'_> {
+        Row {
+            reader: self,
+            last: None,
+        }
+    }
+
+    /// Frames read so far.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.load(Relaxed)
+    }
+
+    fn add(&self, place: Place) -> Result<Arc<Decoded>, Unread> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, add)) = kept().as_ref().filter(|(at, _)| *at == place) {
+            return Ok(Arc::clone(add));
+        }
+        let frame = self.frame(place, &ADDS)?;
         let add: AddRecord = frame.record()?;
-        let message = add.message(entry.section, u64::from(frame.header.body_len));
-        let Some(mut message) = message.filter(|message| message.id == id) else {
+        let keep = add.messages.len() >= LEAST_KEPT && frame.header.payload_len <= MOST_KEPT;
+        let add = Arc::new(Decoded::new(add, u64::from(frame.header.body_len)));
+        if keep {
+            *kept() = Some((place, Arc::clone(&add)));
+        }
+        Ok(add)
+    }
+
+    fn of_add(&self, add: &Decoded, id: MessageId, entry: Entry) -> Result<Message, Unread> {
+        let message = add.message(entry.section).filter(|message| message.id == id);
+        let Some(mut message) = message else {
             return Err(Unread::Damaged("another message stands in its place".to_owned()));
         };
         if let Some(place) = entry.state {
-            let record: StateRecord = self.frame(place, &[Kind::State])?.record()?;
-            message.state = record.state;
+            message.state = self.state(id, place)?;
         }
         if let Some(place) = entry.mark {
             let record: MarkRecord = self.frame(place, &[Kind::Mark])?.record()?;
-            message.state.status = record.status;
+            message.state.set_status(record.status, record.frozen);
             message.state.in_flight = record.in_flight;
         }
+        if let Some(place) = entry.route {
+            let record: RouteRecord = self.frame(place, &[Kind::Route])?.record()?;
+            message.next_hops = record.next_hops;
+            message.origin = record.origin;
+        }
+        let state = &mut message.state;
+        if state.status == Status::Frozen && state.frozen.is_none() {
+            state.frozen = Some(Box::new(Frozen::unrecorded(state)));
+        }
         Ok(message)
+    }
+
+    /// The state of a message, from a state's frame or from an add that concluded it.
+    fn state(&self, id: MessageId, place: Place) -> Result<MessageState, Unread> {
+        let frame = self.frame(place, &[Kind::State, Kind::Add])?;
+        if frame.header.kind == Kind::State {
+            return frame.record::<StateRecord>().map(|record| record.state);
+        }
+        let concluded = frame.record::<AddRecord>()?.conclusion;
+        let concluded = concluded.filter(|concluded| concluded.id == id);
+        match concluded.map(|concluded| concluded.outcome) {
+            Some(OutcomeRecord::State(state)) => Ok(*state),
+            Some(OutcomeRecord::Finish(_)) | None => {
+                Err(Unread::Damaged("another state stands in its place".to_owned()))
+            }
+        }
     }
 
     /// The body of the add at `place`, checked.
@@ -109,6 +181,7 @@ impl Reader {
     }
 
     fn frame(&self, place: Place, kinds: &[Kind]) -> Result<Frame, Unread> {
+        self.frames.fetch_add(1, Relaxed);
         let file = self.file(place.seq)?;
         let offset = u64::from(place.offset);
         let mut start = vec![0; GUESS];
@@ -145,13 +218,32 @@ impl Reader {
     }
 }
 
+/// Reads messages one after the other; see [`Reader::in_a_row`].
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    reader: &'a Reader,
+    last: Option<(Place, Arc<Decoded>)>,
+}
+
+impl Row<'_> {
+    /// The message that `entry` points to.
+    pub(super) fn message(&mut self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
+        let add = match self.last.take() {
+            Some((place, add)) if place == entry.add => add,
+            _ => self.reader.add(entry.add)?,
+        };
+        let (_, add) = self.last.insert((entry.add, add));
+        self.reader.of_add(add, id, entry)
+    }
+}
+
 impl Frame {
-    fn record<T: serde::de::DeserializeOwned>(&self) -> Result<T, Unread> {
+    fn record<T: Payload>(&self) -> Result<T, Unread> {
         let payload = self.part(frame::HEADER as u64, self.header.payload_len)?;
         if crc32c::crc32c(&payload) != self.header.payload_crc {
             return Err(Unread::Damaged("its record fails its checksum".to_owned()));
         }
-        record::decode(&payload).map_err(Unread::Damaged)
+        record::decode(self.header, &payload).map_err(Unread::Damaged)
     }
 
     /// `length` bytes, `at` bytes behind the start of the frame.

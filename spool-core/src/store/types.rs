@@ -1,8 +1,10 @@
 //! What a store is told at its start, and what it tells.
 
 use crate::clock::Timestamp;
+use crate::frozen::FrozenKind;
 use crate::id::MessageId;
-use crate::message::Status;
+use crate::key::Fingerprint;
+use crate::message::{RouteOrigin, Status};
 use crate::next_hop::NextHop;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ pub struct StoreOptions {
     pub event_log_size: u64,
     /// How long the name of an add is remembered. Default 1 day.
     pub key_window: Duration,
+    /// How many names of adds are remembered; of more, the oldest are forgotten. Default 1,000,000.
+    pub max_keys: usize,
     /// How much finished mail the journal may hold beyond as much as there is live mail, in segments. Default 2.
     pub slack_segments: u32,
     /// Messages above which adds answer `Full`; 0: no limit.
@@ -32,6 +36,7 @@ impl Default for StoreOptions {
             min_free_space: 256 << 20,
             event_log_size: 64 << 20,
             key_window: Duration::from_secs(86_400),
+            max_keys: 1_000_000,
             slack_segments: 2,
             max_messages: 0,
         }
@@ -46,6 +51,8 @@ pub struct Recovered {
     pub id: MessageId,
     /// What it waits for.
     pub status: Status,
+    /// Why, when it is frozen.
+    pub frozen: Option<FrozenKind>,
     /// Begin of an attempt whose end was never recorded: in doubt.
     pub in_flight: Option<Timestamp>,
     /// When it was spooled.
@@ -54,6 +61,8 @@ pub struct Recovered {
     pub expires_at: Option<Timestamp>,
     /// Next hops, shared between messages with the same ones.
     pub next_hops: Arc<[NextHop]>,
+    /// Where they come from.
+    pub origin: RouteOrigin,
     /// How long it was to wait when its time was written, if that is known: on a clock that was set back since, it
     /// waits no longer than that.
     pub wait: Option<Duration>,
@@ -85,6 +94,8 @@ pub struct Damage {
 pub struct RememberedKey {
     /// The name.
     pub key: String,
+    /// What was added, if that is known.
+    pub fingerprint: Option<Fingerprint>,
     /// The ids of its messages.
     pub ids: Vec<MessageId>,
     /// When it was added.
@@ -101,7 +112,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// What could not be read.
     pub damage: Vec<Damage>,
-    /// Names of adds within their window, oldest first.
+    /// Names of adds within their window, oldest first. From [`Store::load_all`](super::Store::load_all) only those that were not in
+    /// [`Begun::keys`](super::Begun::keys).
     pub keys: Vec<RememberedKey>,
     /// The number of the last event.
     pub last_event: u64,
@@ -127,4 +139,6 @@ pub struct StoreStats {
     pub segments: u64,
     /// Messages that compaction copied forward.
     pub moved: u64,
+    /// Frames read to load messages and bodies.
+    pub frames_read: u64,
 }

@@ -199,7 +199,11 @@ impl Writer {
     fn append(&mut self, change: &Change) -> Result<(Place, u64), Trouble> {
         let body: &[u8] = match change {
             Change::Add(addition) | Change::Move(addition) => &addition.body,
-            Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } | Change::Note { .. } => &[],
+            Change::Mark { .. }
+            | Change::State { .. }
+            | Change::Route { .. }
+            | Change::Finish { .. }
+            | Change::Note { .. } => &[],
         };
         let mut start = self.buffer.len();
         self.buffer.resize(start + frame::HEADER, 0);

@@ -11,8 +11,10 @@ use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
 use bytes::BytesMut;
 use spool_core::{
-    AddError, Address, Budget, Envelope, FlowId, Held, Mail, MailParameters, MessageId, Recipient, ReversePath,
+    AddError, Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, MessageId,
+    Recipient, ReversePath,
 };
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -85,6 +87,8 @@ struct Transaction {
     size: u64,
     /// What the recipients take; from DATA on the decoder has it.
     held: Option<Held>,
+    /// The domains of the recipients, once there are so many recipients that it matters.
+    domains: HashSet<String>,
 }
 
 impl Transaction {
@@ -98,6 +102,24 @@ impl Transaction {
                 none.is_some()
             }
         }
+    }
+
+    /// Whether another recipient fits into one add, wherever its domain leads: each domain may need a section of its own.
+    fn has_room_for(&mut self, address: &Address) -> bool {
+        if self.recipients.len() < MAX_SECTIONS {
+            return true;
+        }
+        let domain = |address: &Address| address.domain().to_ascii_lowercase();
+        if self.domains.is_empty() {
+            let all = self.recipients.iter();
+            self.domains = all.map(|recipient| domain(&recipient.address)).collect();
+        }
+        let new = domain(address);
+        if self.domains.len() >= MAX_SECTIONS && !self.domains.contains(&new) {
+            return false;
+        }
+        self.domains.insert(new);
+        true
     }
 }
 
@@ -332,6 +354,7 @@ impl Machine {
             parameters,
             size,
             held: None,
+            domains: HashSet::new(),
         });
         self.phase = Phase::AdmitMail;
         Ok(())
@@ -352,6 +375,9 @@ impl Machine {
             None => Address::parse(&format!("postmaster@{}", self.config.hostname))
                 .map_err(|_| reply::BAD_RECIPIENT)?,
         };
+        if !open.has_room_for(&address) {
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
         let recipient = Recipient::new(address);
         if !open.charge(&self.config.memory, &recipient) {
             return Err(reply::NO_MEMORY);

@@ -329,6 +329,24 @@ fn recipients_are_limited() {
 }
 
 #[test]
+fn recipients_of_more_domains_than_one_add_takes_are_for_another_transaction() {
+    let many = ServerConfig {
+        recipients: 20_000,
+        ..config()
+    };
+    let mut input = "EHLO a\r\nMAIL FROM:<>\r\n".to_owned();
+    for number in 0..=MAX_SECTIONS {
+        input += &format!("RCPT TO:<a@d{number}.org>\r\n");
+    }
+    input += "RCPT TO:<b@D7.org>\r\nDATA\r\n.\r\n";
+    let played = play_chunks(many, "::1", &Answers::default(), [input.as_bytes()]);
+    let codes = played.codes();
+    assert_eq!(codes[codes.len() - 4..], ["452", "250", "354", "250"]);
+    assert!(codes[3..codes.len() - 4].iter().all(|code| *code == "250"));
+    assert_eq!(played.mails[0].envelope.recipients.len(), MAX_SECTIONS + 1);
+}
+
+#[test]
 fn errors_are_limited() {
     let three = ServerConfig {
         errors_per_session: 3,

@@ -29,7 +29,7 @@ impl Reply {
         match error {
             AddError::Busy { .. } => BUSY,
             AddError::Full(_) => FULL,
-            AddError::Invalid(_) => INVALID,
+            AddError::Invalid(_) | AddError::KeyReused { .. } => INVALID,
             AddError::TooManyRecipients { .. } => TOO_MANY_RECIPIENTS,
             AddError::Killed => SHUTTING_DOWN,
             // An error this version does not know may pass by itself.

@@ -52,6 +52,8 @@ impl Queue {
                 spooled_at: entry.spooled_at,
                 next_hops: Arc::clone(&slot.next_hops),
                 envelope: None,
+                reason: None,
+                unreadable: false,
             })
         };
         let all = self.entries.range((from, Bound::Unbounded));

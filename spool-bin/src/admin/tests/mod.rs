@@ -12,7 +12,9 @@ use actix_web::middleware::from_fn;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use serde_json::{Value, json};
 use spool_actors::{Add, DestinationState, Spool, WhenLoaded};
-use spool_core::{Envelope, MessageId, NoDice, RetryPolicy, ReversePath, Section, SpoolConfig, SystemClock};
+use spool_core::{
+    Envelope, MessageId, NoDice, RetryPolicy, ReversePath, RouteOrigin, Section, SpoolConfig, SystemClock,
+};
 use spool_smtp::client::{PoolSnapshot, SmtpAgent, SmtpConfig};
 
 mod limits;

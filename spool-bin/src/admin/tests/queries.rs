@@ -54,6 +54,7 @@ async fn a_listing_may_be_longer_than_a_page() {
     let section = Section {
         envelope,
         next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+        origin: RouteOrigin::Named,
         retry: RetryPolicy::default(),
     };
     let mut ids = Vec::new();

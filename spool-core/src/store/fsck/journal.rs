@@ -170,14 +170,14 @@ impl Examined<'_> {
             let (ids, _) = lost.entry(place).or_insert((Vec::new(), reason));
             ids.push(id);
         };
-        let mut last_body = None;
+        let (mut messages, mut last_body) = (reader.in_a_row(), None);
         for (id, entry) in all {
             // Messages of one add share their body: it is read once.
             let body = || match last_body == Some(entry.add) {
                 true => Ok(()),
                 false => reader.body(entry.add).map(drop),
             };
-            match reader
+            match messages
                 .message(id, entry)
                 .and_then(|message| body().map(|()| message))
             {

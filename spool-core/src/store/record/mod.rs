@@ -1,26 +1,63 @@
-//! The payloads of frames: what one change looks like on disk, in postcard.
+//! The payloads of frames: what one change looks like on disk, in postcard. These are of format 2; those of format 1 are read by
+//! [`format1`] and become these.
 //!
 //! These structs, and every type of the vocabulary they hold, are the format. postcard writes fields in order and
 //! variants by number: a field is never added, moved or removed, and a variant is only ever added at the end, without a new version in
 //! the frame header. The golden bytes in the tests fail when that is forgotten.
 
+mod format1;
 mod written;
 
 pub(super) use written::encode;
 
-use super::change::Addition;
+use super::change::{Addition, Conclusion};
+use super::frame::Header;
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
 use crate::event::{Event, EventKind};
+use crate::frozen::Frozen;
 use crate::id::{FlowId, MessageId};
-use crate::message::{Message, MessageState, Section, Status};
+use crate::key::AddKey;
+use crate::message::{Message, MessageState, RouteOrigin, Section, Status};
 use crate::next_hop::NextHop;
+use crate::related::Related;
 use crate::retry::RetryPolicy;
 use crate::summary::EnvelopeSummary;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The payload of a kind of frame, in every format that is read.
+pub(super) trait Payload: DeserializeOwned {
+    /// How format 1 encoded it.
+    type Format1: DeserializeOwned + Into<Self>;
+}
+
+impl Payload for AddRecord {
+    type Format1 = format1::AddRecord;
+}
+
+impl Payload for MarkRecord {
+    type Format1 = format1::MarkRecord;
+}
+
+impl Payload for StateRecord {
+    type Format1 = format1::StateRecord;
+}
+
+impl Payload for FinishRecord {
+    type Format1 = Self;
+}
+
+impl Payload for NoteRecord {
+    type Format1 = Self;
+}
+
+/// There is none in format 1.
+impl Payload for RouteRecord {
+    type Format1 = Self;
+}
 
 /// Numbers, time and kinds of the events of one change. Without any, all are zero.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -39,9 +76,26 @@ pub(super) struct AddRecord {
     pub(super) parent: Option<MessageId>,
     pub(super) flows: Vec<FlowId>,
     pub(super) related: Vec<MessageId>,
-    pub(super) key: Option<String>,
+    pub(super) key: Option<AddKey>,
+    pub(super) conclusion: Option<ConclusionRecord>,
     pub(super) telling: Telling,
     pub(super) messages: Vec<MessageRecord>,
+}
+
+/// What becomes of another message with an add.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
+pub(super) struct ConclusionRecord {
+    pub(super) id: MessageId,
+    pub(super) outcome: OutcomeRecord,
+}
+
+/// How it goes on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
+pub(super) enum OutcomeRecord {
+    Finish(How),
+    State(Box<MessageState>),
 }
 
 /// One message of an add.
@@ -50,9 +104,11 @@ pub(super) struct AddRecord {
 pub(super) struct MessageRecord {
     pub(super) id: MessageId,
     pub(super) status: Status,
+    pub(super) frozen: Option<Box<Frozen>>,
     pub(super) in_flight: Option<Timestamp>,
-    /// What had become of it when it came back from a shelf; overrides the two above.
+    /// What had become of it when it came back from a shelf; overrides the three above.
     pub(super) state: Option<MessageState>,
+    pub(super) origin: RouteOrigin,
     pub(super) next_hops: Arc<[NextHop]>,
     pub(super) retry: RetryPolicy,
     pub(super) envelope: Envelope,
@@ -64,6 +120,7 @@ pub(super) struct MessageRecord {
 pub(super) struct MarkRecord {
     pub(super) id: MessageId,
     pub(super) status: Status,
+    pub(super) frozen: Option<Box<Frozen>>,
     pub(super) in_flight: Option<Timestamp>,
     pub(super) telling: Telling,
 }
@@ -85,6 +142,16 @@ impl MarkRecord {
 pub(super) struct StateRecord {
     pub(super) id: MessageId,
     pub(super) state: MessageState,
+    pub(super) telling: Telling,
+}
+
+/// The payload of a route.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "fuzzing"), derive(Serialize))]
+pub(super) struct RouteRecord {
+    pub(super) id: MessageId,
+    pub(super) origin: RouteOrigin,
+    pub(super) next_hops: Arc<[NextHop]>,
     pub(super) telling: Telling,
 }
 
@@ -161,8 +228,15 @@ impl NotedEvent {
     }
 }
 
-/// Reads a whole payload; bytes left over are an error too.
-pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
+/// Reads a whole payload of a frame with this header; bytes left over are an error too.
+pub(super) fn decode<T: Payload>(header: Header, payload: &[u8]) -> Result<T, String> {
+    match header.version {
+        1 => whole::<T::Format1>(payload).map(Into::into),
+        _ => whole(payload),
+    }
+}
+
+fn whole<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     match postcard::take_from_bytes::<T>(payload) {
         Ok((record, [])) => Ok(record),
         Ok((_, rest)) => Err(format!("{} bytes too many in the record", rest.len())),
@@ -170,36 +244,52 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     }
 }
 
-impl AddRecord {
-    /// The message at `index` as it was added.
-    pub(super) fn message(self, index: u32, body_size: u64) -> Option<Message> {
-        let index = usize::try_from(index).ok()?;
-        let id = self.messages.get(index)?.id;
-        let others = self
-            .messages
-            .iter()
-            .map(|other| other.id)
-            .filter(|other| *other != id);
-        let related = self.related.iter().copied().chain(others).collect();
-        let record = self.messages.into_iter().nth(index)?;
+/// A decoded add, to take its messages from one after the other.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    add: AddRecord,
+    /// All that belong together: what the add names, and its own messages.
+    related: Arc<[MessageId]>,
+    body_size: u64,
+}
+
+impl Decoded {
+    /// An add with a body of so many bytes.
+    pub(super) fn new(add: AddRecord, body_size: u64) -> Self {
+        let own = add.messages.iter().map(|message| message.id);
+        let related = add.related.iter().copied().chain(own).collect();
+        Self {
+            add,
+            related,
+            body_size,
+        }
+    }
+
+    /// The message at `index` as it was added. It costs as much as that message is long.
+    pub(super) fn message(&self, index: u32) -> Option<Message> {
+        let add = &self.add;
+        let record = add.messages.get(usize::try_from(index).ok()?)?;
         let section = Section {
-            envelope: record.envelope,
-            next_hops: record.next_hops,
-            retry: record.retry,
+            envelope: record.envelope.clone(),
+            next_hops: Arc::clone(&record.next_hops),
+            origin: record.origin,
+            retry: record.retry.clone(),
         };
-        let state = record.state.unwrap_or_else(|| MessageState {
+        let state = record.state.clone().unwrap_or_else(|| MessageState {
+            frozen: record.frozen.clone(),
             in_flight: record.in_flight,
-            ..MessageState::new(&section, record.status, self.spooled_at)
+            ..MessageState::new(&section, record.status, add.spooled_at)
         });
         Some(Message {
-            id,
-            parent: self.parent,
-            related,
-            flows: self.flows,
-            spooled_at: self.spooled_at,
+            id: record.id,
+            parent: add.parent,
+            related: Related::shared(Arc::clone(&self.related), record.id),
+            flows: add.flows.clone(),
+            spooled_at: add.spooled_at,
             next_hops: section.next_hops,
+            origin: section.origin,
             envelope: Arc::new(section.envelope),
-            body_size,
+            body_size: self.body_size,
             state,
         })
     }
@@ -213,9 +303,16 @@ pub(super) fn unfit(addition: &Addition) -> Option<&'static str> {
     if addition
         .key
         .as_ref()
-        .is_some_and(|key| key.is_empty() || key.len() > 255)
+        .is_some_and(|key| key.name.is_empty() || key.name.len() > 255)
     {
         return Some("the name of an add has 1 to 255 bytes");
+    }
+    let concludes = |conclusion: &Conclusion| {
+        let itself = addition.messages.iter().any(|new| new.id == conclusion.id);
+        itself || (!addition.events.is_empty() && addition.events.len() < addition.messages.len())
+    };
+    if addition.conclusion.as_ref().is_some_and(concludes) {
+        return Some("an add cannot conclude one of its own messages");
     }
     // Offsets have 32 bits, and the payload needs its share.
     (addition.body.len() > 0xf000_0000).then_some("a body is less than 3.75 GiB")

@@ -5,11 +5,13 @@ use super::{How, NoteRecord, NotedEvent};
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
 use crate::event::Event;
+use crate::frozen::Frozen;
 use crate::id::{FlowId, MessageId};
-use crate::message::{MessageState, Status};
+use crate::key::AddKey;
+use crate::message::{MessageState, RouteOrigin, Status};
 use crate::next_hop::NextHop;
 use crate::retry::RetryPolicy;
-use crate::store::change::{Addition, Change, Finish, NewMessage};
+use crate::store::change::{Addition, Change, Conclusion, Finish, NewMessage, Outcome};
 use crate::store::frame::Kind;
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, Serializer};
@@ -48,7 +50,8 @@ struct AddOut<'a> {
     parent: Option<MessageId>,
     flows: &'a [FlowId],
     related: &'a [MessageId],
-    key: Option<&'a str>,
+    key: Option<&'a AddKey>,
+    conclusion: Option<ConclusionOut<'a>>,
     telling: TellingOut<'a>,
     messages: MessagesOut<'a>,
 }
@@ -60,9 +63,43 @@ impl<'a> AddOut<'a> {
             parent: addition.parent,
             flows: &addition.flows,
             related: &addition.related,
-            key: addition.key.as_deref(),
+            key: addition.key.as_ref(),
+            conclusion: addition.conclusion.as_ref().map(ConclusionOut::of),
             telling,
             messages: MessagesOut(&addition.messages),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ConclusionOut<'a> {
+    id: MessageId,
+    outcome: OutcomeOut<'a>,
+}
+
+#[derive(Serialize)]
+enum OutcomeOut<'a> {
+    Finish(How),
+    State(&'a MessageState),
+}
+
+impl<'a> ConclusionOut<'a> {
+    fn of(conclusion: &'a Conclusion) -> Self {
+        Self {
+            id: conclusion.id,
+            outcome: match &conclusion.outcome {
+                Outcome::Finish(how) => OutcomeOut::Finish((*how).into()),
+                Outcome::State(state) => OutcomeOut::State(state),
+            },
+        }
+    }
+}
+
+impl From<Finish> for How {
+    fn from(how: Finish) -> Self {
+        match how {
+            Finish::Delivered => Self::Delivered,
+            Finish::Removed => Self::Removed,
         }
     }
 }
@@ -74,8 +111,10 @@ impl Serialize for MessagesOut<'_> {
         serializer.collect_seq(self.0.iter().map(|message| MessageOut {
             id: message.id,
             status: message.status,
+            frozen: message.frozen.as_deref(),
             in_flight: message.in_flight,
             state: message.state.as_deref(),
+            origin: message.section.origin,
             next_hops: &message.section.next_hops,
             retry: &message.section.retry,
             envelope: &message.section.envelope,
@@ -87,8 +126,10 @@ impl Serialize for MessagesOut<'_> {
 struct MessageOut<'a> {
     id: MessageId,
     status: Status,
+    frozen: Option<&'a Frozen>,
     in_flight: Option<Timestamp>,
     state: Option<&'a MessageState>,
+    origin: RouteOrigin,
     next_hops: &'a [NextHop],
     retry: &'a RetryPolicy,
     envelope: &'a Envelope,
@@ -98,6 +139,7 @@ struct MessageOut<'a> {
 struct MarkOut<'a> {
     id: MessageId,
     status: Status,
+    frozen: Option<&'a Frozen>,
     in_flight: Option<Timestamp>,
     telling: TellingOut<'a>,
 }
@@ -106,6 +148,14 @@ struct MarkOut<'a> {
 struct StateOut<'a> {
     id: MessageId,
     state: &'a MessageState,
+    telling: TellingOut<'a>,
+}
+
+#[derive(Serialize)]
+struct RouteOut<'a> {
+    id: MessageId,
+    origin: RouteOrigin,
+    next_hops: &'a [NextHop],
     telling: TellingOut<'a>,
 }
 
@@ -132,6 +182,7 @@ pub(in crate::store) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<
         Change::Mark {
             id,
             status,
+            frozen,
             in_flight,
             ..
         } => {
@@ -139,6 +190,7 @@ pub(in crate::store) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<
             let mark = MarkOut {
                 id,
                 status,
+                frozen: frozen.as_deref(),
                 in_flight,
                 telling,
             };
@@ -150,12 +202,24 @@ pub(in crate::store) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<
             append(&StateOut { id, state, telling }, buffer)?;
             Kind::State
         }
-        Change::Finish { id, how, .. } => {
-            let how = match how {
-                Finish::Delivered => How::Delivered,
-                Finish::Removed => How::Removed,
+        Change::Route {
+            id,
+            next_hops,
+            origin,
+            ..
+        } => {
+            let (id, origin) = (*id, *origin);
+            let route = RouteOut {
+                id,
+                origin,
+                next_hops,
+                telling,
             };
-            let id = *id;
+            append(&route, buffer)?;
+            Kind::Route
+        }
+        Change::Finish { id, how, .. } => {
+            let (id, how) = (*id, (*how).into());
             append(&FinishOut { id, how, telling }, buffer)?;
             Kind::Finish
         }

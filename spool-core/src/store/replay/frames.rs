@@ -3,18 +3,20 @@
 use super::super::RememberedKey;
 use super::super::frame::{Header, Kind};
 use super::super::index::{Entry, weight};
+use super::super::key_log::Logged;
 use super::super::record::{
-    self, AddRecord, FinishRecord, MarkRecord, MessageRecord, NoteRecord, NotedEvent, StateRecord, Telling,
+    self, AddRecord, ConclusionRecord, FinishRecord, MarkRecord, MessageRecord, NoteRecord, NotedEvent,
+    OutcomeRecord, RouteRecord, StateRecord, Telling,
 };
 use super::super::segment::{Place, Seq};
 use super::Replay;
-use super::live::{Live, NEVER};
+use super::live::{Live, NEVER, Route};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
+use crate::frozen::{Frozen, FrozenKind};
 use crate::id::MessageId;
-use crate::message::Status;
-use crate::next_hop::NextHop;
-use std::sync::Arc;
+use crate::key::NameDigest;
+use crate::message::{MessageState, Status};
 use std::time::Duration;
 
 /// An event to be told again.
@@ -37,39 +39,46 @@ const MAX_UNTOLD: usize = 262_144;
 impl Replay {
     /// Applies one frame. An error says what is wrong with its payload; nothing is changed then.
     pub(super) fn frame(&mut self, place: Place, header: Header, payload: &[u8]) -> Result<(), String> {
-        let small = matches!(header.kind, Kind::Mark | Kind::State);
+        let small = matches!(header.kind, Kind::Mark | Kind::State | Kind::Route);
         self.index.wrote(place.seq, header.frame_len(), small);
         match header.kind {
-            Kind::Add => self.add(place, record::decode(payload)?, header),
-            Kind::Move => self.moved(place, record::decode(payload)?, header),
+            Kind::Add => self.add(place, record::decode(header, payload)?, header),
+            Kind::Move => self.moved(place, record::decode(header, payload)?, header),
             Kind::Mark => {
-                let mark: MarkRecord = record::decode(payload)?;
+                let mark: MarkRecord = record::decode(header, payload)?;
                 self.saw(mark.id);
                 if self.index.mark(mark.id, place) {
-                    self.set(mark.id, mark.status, mark.in_flight, mark.wait());
+                    let frozen = mark.frozen.as_deref().map(|frozen| frozen.why.kind());
+                    self.set(mark.id, mark.status, frozen, mark.in_flight, mark.wait());
                 }
                 self.tell(mark.id, mark.telling);
             }
             Kind::State => {
-                let StateRecord { id, state, telling } = record::decode(payload)?;
+                let StateRecord { id, state, telling } = record::decode(header, payload)?;
                 self.saw(id);
-                if self.index.state(id, place) {
-                    self.set(id, state.status, state.in_flight, state.retry_wait());
-                    if let Some(live) = self.live.get_mut(&id) {
-                        live.expires_at = state.expires_at.unwrap_or(NEVER);
-                    }
-                }
+                self.state(id, &state, place);
                 self.tell(id, telling);
             }
+            Kind::Route => {
+                let route: RouteRecord = record::decode(header, payload)?;
+                self.saw(route.id);
+                if self.index.route(route.id, place) {
+                    let hops = self.intern((route.next_hops, route.origin));
+                    if let Some(live) = self.live.get_mut(&route.id) {
+                        live.hops = hops;
+                    }
+                }
+                self.tell(route.id, route.telling);
+            }
             Kind::Finish => {
-                let finish: FinishRecord = record::decode(payload)?;
+                let finish: FinishRecord = record::decode(header, payload)?;
                 self.saw(finish.id);
                 // While it is still known where its add stands.
                 self.tell(finish.id, finish.telling);
                 self.finish(finish.id, place.seq);
             }
             Kind::Note => {
-                let note: NoteRecord = record::decode(payload)?;
+                let note: NoteRecord = record::decode(header, payload)?;
                 for event in note.events.into_iter().map(NotedEvent::event) {
                     if let Some(id) = event.id {
                         self.saw(id);
@@ -80,6 +89,30 @@ impl Replay {
             Kind::Hole => {}
         }
         Ok(())
+    }
+
+    fn state(&mut self, id: MessageId, state: &MessageState, place: Place) {
+        if !self.index.state(id, place) {
+            return;
+        }
+        let frozen = frozen_kind(state);
+        self.set(id, state.status, frozen, state.in_flight, state.retry_wait());
+        if let Some(live) = self.live.get_mut(&id) {
+            live.expires_at = state.expires_at.unwrap_or(NEVER);
+        }
+    }
+
+    fn conclude(&mut self, concluded: ConclusionRecord, telling: Telling, place: Place) {
+        let id = concluded.id;
+        match concluded.outcome {
+            OutcomeRecord::State(state) => self.state(id, &state, place),
+            OutcomeRecord::Finish(_) => {
+                // While it is still known where its add stands.
+                self.tell(id, telling);
+                return self.finish(id, place.seq);
+            }
+        }
+        self.tell(id, telling);
     }
 
     fn moved(&mut self, place: Place, add: AddRecord, header: Header) {
@@ -95,26 +128,28 @@ impl Replay {
         let state = message.state.map(|state| {
             (
                 state.status,
+                frozen_kind(&state),
                 state.in_flight,
                 state.expires_at,
                 state.retry_wait(),
             )
         });
         let expires_at = message.retry.expire_after.map(|span| spooled_at.after(span));
-        let (status, in_flight, expires_at, wait) =
-            state.unwrap_or((message.status, message.in_flight, expires_at, None));
+        let frozen = message.frozen.as_deref().map(|frozen| frozen.why.kind());
+        let (status, frozen, in_flight, expires_at, wait) =
+            state.unwrap_or((message.status, frozen, message.in_flight, expires_at, None));
         let live = Live {
             due: Timestamp::default(),
-            frozen: false,
+            frozen: None,
             wait: None,
             spooled_at,
             expires_at: expires_at.unwrap_or(NEVER),
-            hops: self.intern(message.next_hops),
+            hops: self.intern((message.next_hops, message.origin)),
             body_size: header.body_len,
             footprint: u32::try_from(message.envelope.footprint()).unwrap_or(u32::MAX),
         };
         self.live.insert(message.id, live);
-        self.set(message.id, status, in_flight, wait);
+        self.set(message.id, status, frozen, in_flight, wait);
     }
 
     fn add(&mut self, place: Place, add: AddRecord, header: Header) {
@@ -125,8 +160,17 @@ impl Replay {
         );
         if let Some(key) = add.key {
             let at = add.spooled_at;
-            self.keys.push(RememberedKey { key, ids, at });
+            let is_new = |keys: &Logged| !keys.contains(&(NameDigest::of(&key.name), at));
+            if self.told.keys.as_ref().is_some_and(is_new) {
+                self.keys.push(RememberedKey {
+                    key: key.name,
+                    fingerprint: key.fingerprint,
+                    ids,
+                    at,
+                });
+            }
         }
+        let (told_at, added) = (add.telling.at, add.messages.len() as u64);
         for ((section, message), seq) in (0..).zip(add.messages).zip(add.telling.seq..) {
             self.saw(message.id);
             if let Some(kind) = kinds.next() {
@@ -136,6 +180,7 @@ impl Replay {
                     weight,
                     state: None,
                     mark: None,
+                    route: None,
                 };
                 let (id, at) = (message.id, add.telling.at);
                 self.untold(
@@ -152,6 +197,15 @@ impl Replay {
             if self.index.add(message.id, place, section, weight) {
                 self.remember(message, add.spooled_at, header);
             }
+        }
+        if let Some(concluded) = add.conclusion {
+            let telling = Telling {
+                seq: add.telling.seq + added,
+                at: told_at,
+                kinds: kinds.collect(),
+            };
+            self.saw(concluded.id);
+            self.conclude(concluded, telling, place);
         }
     }
 
@@ -177,7 +231,7 @@ impl Replay {
     fn untold(&mut self, seq: u64, untold: Untold) {
         self.last_event = self.last_event.max(seq);
         self.last_number = self.last_number.max(seq);
-        if seq > self.told {
+        if seq > self.told.events {
             self.untold.push_back(untold);
         }
         if self.untold.len() > MAX_UNTOLD {
@@ -192,11 +246,18 @@ impl Replay {
         }
     }
 
-    fn set(&mut self, id: MessageId, status: Status, in_flight: Option<Timestamp>, wait: Option<Duration>) {
+    fn set(
+        &mut self,
+        id: MessageId,
+        status: Status,
+        frozen: Option<FrozenKind>,
+        in_flight: Option<Timestamp>,
+        wait: Option<Duration>,
+    ) {
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };
-        live.set(status, wait);
+        live.set(status, frozen, wait);
         match in_flight {
             Some(at) => self.in_flight.insert(id, at),
             None => self.in_flight.remove(&id),
@@ -207,9 +268,17 @@ impl Replay {
         self.last_id = self.last_id.max(Some(id));
     }
 
-    /// The number of a list of next hops: most messages share theirs with others.
-    fn intern(&mut self, hops: Arc<[NextHop]>) -> u32 {
+    /// The number of a route: most messages share theirs with others.
+    fn intern(&mut self, route: Route) -> u32 {
         let next = u32::try_from(self.hops.len()).unwrap_or(u32::MAX);
-        *self.hops.entry(hops).or_insert(next)
+        *self.hops.entry(route).or_insert(next)
+    }
+}
+
+fn frozen_kind(state: &MessageState) -> Option<FrozenKind> {
+    match (state.status, &state.frozen) {
+        (Status::Frozen, Some(frozen)) => Some(frozen.why.kind()),
+        (Status::Frozen, None) => Some(Frozen::unrecorded(state).why.kind()),
+        (Status::SendAt(_), _) => None,
     }
 }

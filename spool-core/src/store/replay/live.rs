@@ -1,13 +1,12 @@
 //! The live messages of a replay. A message costs 48 bytes beside its place in the index.
 
 use super::super::Recovered;
-use super::super::index::IdHasher;
+pub(super) use super::super::index::Ids;
 use crate::clock::Timestamp;
+use crate::frozen::FrozenKind;
 use crate::id::MessageId;
-use crate::message::Status;
+use crate::message::{RouteOrigin, Status};
 use crate::next_hop::NextHop;
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,35 +19,39 @@ pub(super) const NEVER: Timestamp = Timestamp(i64::MAX);
 pub(super) struct Live {
     /// Of a frozen message, without meaning.
     pub(super) due: Timestamp,
-    pub(super) frozen: bool,
+    pub(super) frozen: Option<FrozenKind>,
     /// Seconds of the retry interval it waits for, rounded up.
     pub(super) wait: Option<NonZeroU32>,
     pub(super) spooled_at: Timestamp,
     pub(super) expires_at: Timestamp,
-    /// Which of the lists of next hops.
+    /// Which of the routes.
     pub(super) hops: u32,
     pub(super) body_size: u32,
     /// Bytes it takes in memory beside its body.
     pub(super) footprint: u32,
 }
 
-/// Something about messages.
-pub(super) type Ids<T> = HashMap<MessageId, T, BuildHasherDefault<IdHasher>>;
+/// A list of next hops, and where it comes from.
+pub(super) type Route = (Arc<[NextHop]>, RouteOrigin);
 
 impl Live {
     fn status(&self) -> Status {
         match self.frozen {
-            true => Status::Frozen,
-            false => Status::SendAt(self.due),
+            Some(_) => Status::Frozen,
+            None => Status::SendAt(self.due),
         }
     }
 
-    pub(super) fn set(&mut self, status: Status, wait: Option<Duration>) {
+    /// `frozen`: why, when that was recorded.
+    pub(super) fn set(&mut self, status: Status, frozen: Option<FrozenKind>, wait: Option<Duration>) {
         let seconds = |wait: Duration| NonZeroU32::new(u32::try_from(wait.as_millis().div_ceil(1000)).ok()?);
         self.wait = wait.and_then(seconds);
-        self.frozen = status == Status::Frozen;
-        if let Status::SendAt(due) = status {
-            self.due = due;
+        match status {
+            Status::Frozen => self.frozen = frozen.or(self.frozen).or(Some(FrozenKind::Held)),
+            Status::SendAt(due) => {
+                self.frozen = None;
+                self.due = due;
+            }
         }
     }
 }
@@ -58,7 +61,7 @@ impl Live {
 pub(in crate::store) struct Messages {
     pub(super) all: std::vec::IntoIter<(MessageId, Live)>,
     pub(super) in_flight: Ids<Timestamp>,
-    pub(super) hops: Vec<Arc<[NextHop]>>,
+    pub(super) hops: Vec<Route>,
 }
 
 impl Iterator for Messages {
@@ -69,13 +72,19 @@ impl Iterator for Messages {
         let hops = usize::try_from(live.hops)
             .ok()
             .and_then(|hops| self.hops.get(hops));
+        let (next_hops, origin) = hops.map_or_else(
+            || ([].into(), RouteOrigin::default()),
+            |(hops, origin)| (Arc::clone(hops), *origin),
+        );
         Some(Recovered {
             id,
             status: live.status(),
+            frozen: live.frozen,
             in_flight: self.in_flight.get(&id).copied(),
             spooled_at: live.spooled_at,
             expires_at: Some(live.expires_at).filter(|at| *at != NEVER),
-            next_hops: hops.map_or_else(|| [].into(), Arc::clone),
+            next_hops,
+            origin,
             wait: live
                 .wait
                 .map(|seconds| Duration::from_secs(u64::from(seconds.get()))),

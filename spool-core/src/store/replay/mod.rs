@@ -14,18 +14,17 @@ pub(super) use frames::Untold;
 
 use super::fs::{Fs, Mode};
 use super::index::Index;
+use super::key_log::Logged;
 use super::scan::{Bad, Item, Scan, ScanError};
 use super::segment::{self, Seq};
 use super::{OpenError, RememberedKey};
 use crate::clock::Timestamp;
 use crate::id::MessageId;
-use crate::next_hop::NextHop;
 use files::{Front, front, open, scan_error};
-use live::{Ids, Live, Messages};
+use live::{Ids, Live, Messages, Route};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What a journal holds.
 #[derive(Debug, Default)]
@@ -53,18 +52,37 @@ pub(super) struct Replay {
     pub(super) untold: VecDeque<Untold>,
     /// Names of adds.
     pub(super) keys: Vec<RememberedKey>,
-    /// Events up to this number need not be told again.
-    told: u64,
-    hops: HashMap<Arc<[NextHop]>, u32>,
+    /// What need not be told again.
+    told: Told,
+    hops: HashMap<Route, u32>,
 }
 
-/// Reads `seqs`, all of the journal. Events up to the number `told` need not be told again. `progress` hears of the bytes
-/// that were read, and says whether to go on.
+/// What the logs beside the journal hold.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The number of the last event: those up to it need not be told again.
+    pub(super) events: u64,
+    /// The names of adds that are in the key log; `None`: no names are wanted.
+    pub(super) keys: Option<Logged>,
+}
+
+impl Told {
+    /// Nothing is to be told again.
+    pub(super) const fn all() -> Self {
+        Self {
+            events: u64::MAX,
+            keys: None,
+        }
+    }
+}
+
+/// Reads `seqs`, all of the journal. What was `told` need not be told again. `progress` hears of the bytes that were read, and says
+/// whether to go on.
 pub(super) fn replay(
     fs: &dyn Fs,
     journal: &Path,
     seqs: &[Seq],
-    told: u64,
+    told: Told,
     progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Replay, OpenError> {
     let front = front(fs, journal, seqs)?;
@@ -100,7 +118,7 @@ pub(super) fn tail(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Replay, 
         None => (seqs, [].as_slice()),
     };
     let mut tail = Replay {
-        told: u64::MAX,
+        told: Told::all(),
         ..Replay::default()
     };
     for seq in unsynced {
@@ -112,7 +130,7 @@ pub(super) fn tail(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Replay, 
             break;
         }
         let mut earlier = Replay {
-            told: u64::MAX,
+            told: Told::all(),
             ..Replay::default()
         };
         earlier.read(fs, journal, *seq, &front)?;

@@ -8,16 +8,19 @@
 
 use super::{Flaw, SLIP, Shelved, TEXT};
 use crate::attempt::{Attempt, RecipientIndex};
+use crate::attempts::Attempts;
 use crate::clock::Timestamp;
 use crate::envelope::{Envelope, MailParameters, Notify, Recipient, ReversePath};
+use crate::frozen::Frozen;
 use crate::id::{FlowId, MessageId};
-use crate::message::{FailedRecipient, Message, MessageState, Status};
+use crate::message::{FailedRecipient, Message, MessageState, RouteOrigin, Status};
 use crate::next_hop::NextHop;
 use crate::reply::{Reply, harmless};
 use crate::retry::{RetryPolicy, Schedule};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,6 +43,12 @@ pub(super) struct Slip {
     sender: String,
     recipients: Vec<Addressee>,
     next_hops: Vec<NextHop>,
+    /// Where the next hops come from. A slip of format 1 does not say, nor need a person: then they stay.
+    #[serde(default, skip_serializing_if = "is_named")]
+    route: RouteOrigin,
+    /// Since when it was frozen before it was laid here, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frozen: Option<Box<Frozen>>,
     #[serde(default)]
     parameters: MailParameters,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +61,19 @@ pub(super) struct Slip {
     related: Vec<MessageId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<Attempt>,
+    /// Attempts after the first one that are not listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    attempts_left_out: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_named(origin: &RouteOrigin) -> bool {
+    *origin == RouteOrigin::Named
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What has become of a recipient.
@@ -185,6 +207,7 @@ impl Slip {
     fn unsealed(shelved: &Shelved) -> Self {
         let message = &shelved.message;
         let state = &message.state;
+        let mut fates = Fates::of(state);
         let recipients = (0..).zip(&message.envelope.recipients);
         Self {
             checksum: None,
@@ -195,15 +218,18 @@ impl Slip {
             expires_at: state.expires_at,
             sender: message.envelope.reverse_path.as_str().to_owned(),
             recipients: recipients
-                .map(|(index, to)| Addressee::of(index, to, state))
+                .map(|(index, to)| Addressee::of(to, fates.take(index)))
                 .collect(),
             next_hops: message.next_hops.to_vec(),
+            route: message.origin,
+            frozen: state.frozen.clone(),
             parameters: message.envelope.parameters.clone(),
             retry: Some(state.schedule.clone()),
             flows: message.flows.clone(),
             parent: message.parent,
-            related: message.related.clone(),
-            attempts: state.attempts.clone(),
+            related: message.related.to_vec(),
+            attempts: state.attempts.kept().to_vec(),
+            attempts_left_out: state.attempts.left_out(),
         }
     }
 
@@ -229,12 +255,13 @@ impl Slip {
         };
         let mut state = MessageState {
             status: Status::Frozen,
+            frozen: self.frozen,
             in_flight: None,
             remaining: Vec::new(),
             failed: Vec::new(),
             schedule,
             expires_at,
-            attempts: self.attempts,
+            attempts: Attempts::of(self.attempts, self.attempts_left_out),
         };
         let mut recipients = Vec::with_capacity(self.recipients.len());
         for (index, addressee) in (0..).zip(self.recipients) {
@@ -254,10 +281,11 @@ impl Slip {
         let message = Message {
             id,
             parent: self.parent,
-            related: self.related,
+            related: self.related.into(),
             flows: self.flows,
             spooled_at,
             next_hops: self.next_hops.into(),
+            origin: self.route,
             envelope: Arc::new(envelope),
             body_size,
             state,
@@ -270,14 +298,32 @@ impl Slip {
     }
 }
 
+/// What has become of each recipient of a message.
+struct Fates<'a> {
+    failed: HashMap<RecipientIndex, &'a FailedRecipient>,
+    remaining: HashSet<RecipientIndex>,
+}
+
+impl<'a> Fates<'a> {
+    fn of(state: &'a MessageState) -> Self {
+        let failed = state.failed.iter();
+        Self {
+            failed: failed.map(|failed| (failed.recipient, failed)).collect(),
+            remaining: state.remaining.iter().copied().collect(),
+        }
+    }
+
+    fn take(&mut self, index: RecipientIndex) -> (Fate, Option<&'a FailedRecipient>) {
+        match self.failed.remove(&index) {
+            Some(failed) => (Fate::Failed, Some(failed)),
+            None if self.remaining.remove(&index) => (Fate::Remaining, None),
+            None => (Fate::Done, None),
+        }
+    }
+}
+
 impl Addressee {
-    fn of(index: RecipientIndex, recipient: &Recipient, state: &MessageState) -> Self {
-        let failed = state.failed.iter().find(|failed| failed.recipient == index);
-        let fate = match failed {
-            Some(_) => Fate::Failed,
-            None if state.remaining.contains(&index) => Fate::Remaining,
-            None => Fate::Done,
-        };
+    fn of(recipient: &Recipient, (fate, failed): (Fate, Option<&FailedRecipient>)) -> Self {
         Self {
             address: recipient.address.to_string(),
             fate,

@@ -22,7 +22,9 @@ fn everything(store: &Store, ids: &[u128]) -> BTreeMap<u128, (Message, Bytes)> {
 }
 
 fn sort(mut message: Message) -> Message {
-    message.related.sort_unstable();
+    let mut related = message.related.to_vec();
+    related.sort_unstable();
+    message.related = related.into();
     message
 }
 

@@ -231,7 +231,7 @@ fn a_failed_sync_of_the_names_fails_the_store_and_one_of_the_events_does_not() {
         store.maintain();
         let mut named = add(&[2], "x\r\n");
         if let Change::Add(addition) = &mut named {
-            addition.key = Some("once".to_owned());
+            addition.key = Some(AddKey::named("once"));
         }
         all_ok(&store.commit(&mut [named, finish(1), finish(2)]));
         // Nothing is needed of the segment any more: the logs are synced, the events first.
@@ -415,7 +415,7 @@ fn a_clock_that_was_set_back_makes_no_name_forgotten() {
         let (store, _) = open(&fs);
         let mut named = add(&[number], "x\r\n");
         if let Change::Add(addition) = &mut named {
-            addition.key = Some(format!("name {number}"));
+            addition.key = Some(AddKey::named(format!("name {number}")));
             addition.spooled_at = Timestamp(at);
         }
         all_ok(&store.commit(&mut [named, finish(number)]));

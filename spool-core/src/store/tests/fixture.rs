@@ -27,13 +27,41 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// A fixture, and what is peculiar to its format.
+struct Fixture {
+    name: &'static str,
+    ends: Vec<End>,
+    kinds: &'static [&'static str],
+    has_fingerprints: bool,
+    /// The listing's words for a message, from those of today.
+    words: fn(Value) -> Value,
+}
+
+/// Format 1 knew neither where a route comes from, nor why a message is frozen, nor of attempts left out.
+fn format_1_words(mut message: Value) -> Value {
+    let origin = message.as_object_mut().unwrap().remove("origin");
+    assert_eq!(origin, Some("named".into()));
+    let state = message["state"].as_object_mut().unwrap();
+    let frozen = state.remove("frozen").unwrap();
+    let nobody_remains = state["remaining"] == Value::from(Vec::<u32>::new());
+    // On a shelf nothing is assumed.
+    if state["status"] == "frozen" && !frozen.is_null() {
+        assert_eq!(frozen["why"].get("held").is_none(), nobody_remains);
+        assert_eq!(frozen["at"], Value::Null);
+    }
+    let attempts = state["attempts"].take();
+    assert_eq!(attempts["left_out"], 0);
+    state.insert("attempts".to_owned(), attempts["kept"].clone());
+    message
+}
+
 /// The listing's own words for one message, checked against its text.
-fn shown(listed: &Value, message: &Message, body: &[u8]) -> Value {
+fn shown(fixture: &Fixture, listed: &Value, message: &Message, body: &[u8]) -> Value {
     let line = listed["body"]["line"].as_str().unwrap();
     let times = usize::try_from(listed["body"]["times"].as_u64().unwrap()).unwrap();
     assert_eq!(body, line.repeat(times).as_bytes(), "{}", message.id);
     assert_eq!(message.body_size, body.len() as u64);
-    listing::describe(message, line, times)
+    (fixture.words)(listing::describe(message, line, times))
 }
 
 /// What each segment says of its end.
@@ -76,6 +104,7 @@ fn kinds(dir: &Path) -> BTreeMap<&'static str, usize> {
                 frame::Kind::Finish => "Finish",
                 frame::Kind::Note => "Note",
                 frame::Kind::Move => "Move",
+                frame::Kind::Route => "Route",
                 frame::Kind::Hole => panic!("stepped over"),
             };
             *kinds.entry(kind).or_default() += 1;
@@ -86,13 +115,65 @@ fn kinds(dir: &Path) -> BTreeMap<&'static str, usize> {
 
 #[test]
 fn a_spool_of_format_1_is_read_whole() {
+    is_read_whole(&Fixture {
+        name: "format-1",
+        // Its program did not tell them.
+        ends: vec![End::Untold; 3],
+        kinds: &["Add", "Finish", "Hole", "Mark", "Move", "Note", "State"],
+        has_fingerprints: false,
+        words: format_1_words,
+    });
+}
+
+#[test]
+fn a_spool_of_format_2_is_read_whole() {
+    is_read_whole(&Fixture {
+        name: "format-2",
+        ends: ends(&fixtures().join("format-2")),
+        kinds: &["Add", "Finish", "Hole", "Mark", "Move", "Note", "Route", "State"],
+        has_fingerprints: true,
+        words: std::convert::identity,
+    });
+}
+
+#[test]
+fn a_spool_of_format_1_becomes_one_of_format_2_and_keeps_its_mail() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("spool");
     copy(&fixtures().join("format-1"), &dir);
-    let all = ["Add", "Finish", "Hole", "Mark", "Move", "Note", "State"];
-    assert_eq!(kinds(&dir).into_keys().collect::<Vec<_>>(), all);
-    assert_eq!(ends(&dir), [End::Untold; 3], "its program did not tell them");
-    let listing = std::fs::read(fixtures().join("format-1.json")).unwrap();
+    let format = || std::fs::read_to_string(dir.join("FORMAT")).unwrap();
+    let checkup = checkup(&dir, Timestamp(1), true, &mut || {}).unwrap();
+    assert_eq!((checkup.findings, format().as_str()), (vec![], "spool 1\n"));
+    let count = count_from_disk(&dir).unwrap();
+    let (store, recovery) = Store::open(&dir, &options()).unwrap();
+    assert_eq!(
+        (format().as_str(), recovery.messages.len() as u64),
+        ("spool 2\n", count)
+    );
+    let before: Vec<Message> = recovery
+        .messages
+        .iter()
+        .map(|one| store.load(one.id).unwrap())
+        .collect();
+    all_ok(&store.commit(&mut [add(&[1], "new\r\n")]));
+    while store.compact() {
+        store.maintain();
+    }
+    drop(store);
+    let (store, _) = Store::open(&dir, &options()).unwrap();
+    for message in before {
+        assert_eq!(store.load(message.id).unwrap(), message);
+    }
+    assert_eq!(count_from_disk(&dir).unwrap(), count + 1);
+}
+
+fn is_read_whole(fixture: &Fixture) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("spool");
+    copy(&fixtures().join(fixture.name), &dir);
+    assert_eq!(kinds(&dir).into_keys().collect::<Vec<_>>(), fixture.kinds);
+    assert_eq!(ends(&dir), fixture.ends);
+    let listing = std::fs::read(fixtures().join(fixture.name).with_extension("json")).unwrap();
     let listing: Value = serde_json::from_slice(&listing).unwrap();
     let listed: BTreeMap<MessageId, &Value> = listing["messages"]
         .as_array()
@@ -106,7 +187,8 @@ fn a_spool_of_format_1_is_read_whole() {
     let mut seen = 0;
     mail_from_disk(&dir, &mut |message, body| {
         let body = body().unwrap().unwrap();
-        assert_eq!(&shown(listed[&message.id], &message, &body), listed[&message.id]);
+        let listed = listed[&message.id];
+        assert_eq!(&shown(fixture, listed, &message, &body), listed);
         seen += 1;
     })
     .unwrap();
@@ -118,9 +200,9 @@ fn a_spool_of_format_1_is_read_whole() {
         assert_eq!(ids.len(), listed.len());
         for id in ids {
             let (message, body) = (store.load(id).unwrap(), store.body(id).unwrap());
-            assert_eq!(&shown(listed[&id], &message, &body), listed[&id]);
+            assert_eq!(&shown(fixture, listed[&id], &message, &body), listed[&id]);
         }
-        shelves_are_as_listed(&store, &listing);
+        shelves_are_as_listed(fixture, &store, &listing);
         let mut cursor = EventCursor::new(0);
         let mut events = Vec::new();
         loop {
@@ -131,11 +213,16 @@ fn a_spool_of_format_1_is_read_whole() {
             events.extend(page.iter().map(|event| serde_json::to_value(event).unwrap()));
         }
         assert_eq!(Value::from(events), listing["events"]);
+        let has_fingerprint = |key: &RememberedKey| key.fingerprint.is_some();
+        assert_eq!(
+            recovery.keys.iter().all(has_fingerprint),
+            fixture.has_fingerprints
+        );
         let keys: BTreeMap<String, Vec<MessageId>> =
             recovery.keys.into_iter().map(|key| (key.key, key.ids)).collect();
         assert_eq!(serde_json::to_value(keys).unwrap(), listing["keys"]);
     }
-    assert_eq!(ends(&dir), [End::Untold; 3]);
+    assert_eq!(ends(&dir), fixture.ends);
     let checkup = checkup(&dir, Timestamp(1), false, &mut || {}).unwrap();
     assert_eq!(
         (checkup.whole, checkup.shelved, checkup.findings),
@@ -143,7 +230,7 @@ fn a_spool_of_format_1_is_read_whole() {
     );
 }
 
-fn shelves_are_as_listed(store: &Store, listing: &Value) {
+fn shelves_are_as_listed(fixture: &Fixture, store: &Store, listing: &Value) {
     let pairs = listing["shelves"].as_array().unwrap();
     for shelf in Shelf::ALL {
         assert_eq!(store.list_shelf(shelf, None, 10).unwrap().len(), 1);
@@ -159,8 +246,56 @@ fn shelves_are_as_listed(store: &Store, listing: &Value) {
             "shelf": shelf.name(),
             "at": shelved.at,
             "reason": shelved.reason,
-            "message": shown(&pair["message"], &shelved.message, &body),
+            "message": shown(fixture, &pair["message"], &shelved.message, &body),
         });
         assert_eq!(&read, pair);
     }
+}
+
+/// The fixture of format 1 on a simulated disk.
+fn planted() -> SimFs {
+    fn plant(fs: &SimFs, from: &Path, to: &Path) {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => plant(fs, &entry.path(), &target),
+                false => fs.plant(&target, &std::fs::read(entry.path()).unwrap()),
+            }
+        }
+    }
+    let fs = SimFs::new();
+    plant(&fs, &fixtures().join("format-1"), Path::new(DIR));
+    fs
+}
+
+#[test]
+fn a_power_cut_while_the_format_changes_leaves_a_spool_that_opens() {
+    let messages = |fs: &SimFs| -> BTreeMap<MessageId, Message> {
+        let (store, recovery) = open(fs);
+        let read = |one: &Recovered| (one.id, store.load(one.id).unwrap());
+        recovery.messages.iter().map(read).collect()
+    };
+    let whole = planted();
+    let expected = messages(&whole);
+    let format = Path::new(DIR).join("FORMAT");
+    assert_eq!(whole.read(&format).unwrap(), b"spool 2\n");
+    let mut formats = BTreeMap::new();
+    for cut in 0..whole.operations().len() {
+        for loss in [
+            fs::Loss::Everything,
+            fs::Loss::Nothing,
+            fs::Loss::Torn(cut as u64),
+        ] {
+            let fs = planted();
+            fs.cut_after(cut);
+            drop(try_open(&fs));
+            let fs = fs.after_power_cut(loss);
+            let text = String::from_utf8(fs.read(&format).unwrap()).unwrap();
+            assert!(text == "spool 1\n" || text == "spool 2\n", "{text:?} after {cut}");
+            *formats.entry(text).or_insert(0) += 1;
+            assert_eq!(messages(&fs), expected, "after {cut}");
+        }
+    }
+    assert_eq!(formats.len(), 2, "{formats:?}");
 }

@@ -5,7 +5,7 @@
 //! `SPOOL_STRIDE` sets of how many bytes one is spoilt; 1: every one. Without it, a share of them is.
 
 use super::frame::{self, Header, Kind};
-use super::record::{AddRecord, FinishRecord, MarkRecord, StateRecord};
+use super::record::{AddRecord, FinishRecord, MarkRecord, RouteRecord, StateRecord};
 use super::sample::{files, path};
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,12 +128,13 @@ fn frames(bytes: &[u8], seq: u32) -> Vec<Framed> {
         let payload = &bytes[at + frame::HEADER..at + header.body_at() as usize];
         let ids: Vec<MessageId> = match header.kind {
             Kind::Add | Kind::Move => {
-                let record: AddRecord = record::decode(payload).unwrap();
+                let record: AddRecord = record::decode(header, payload).unwrap();
                 record.messages.iter().map(|message| message.id).collect()
             }
-            Kind::Mark => vec![record::decode::<MarkRecord>(payload).unwrap().id],
-            Kind::State => vec![record::decode::<StateRecord>(payload).unwrap().id],
-            Kind::Finish => vec![record::decode::<FinishRecord>(payload).unwrap().id],
+            Kind::Mark => vec![record::decode::<MarkRecord>(header, payload).unwrap().id],
+            Kind::State => vec![record::decode::<StateRecord>(header, payload).unwrap().id],
+            Kind::Route => vec![record::decode::<RouteRecord>(header, payload).unwrap().id],
+            Kind::Finish => vec![record::decode::<FinishRecord>(header, payload).unwrap().id],
             Kind::Note | Kind::Hole => Vec::new(),
         };
         let ids = ids.iter().map(|id| id.as_u128()).collect();

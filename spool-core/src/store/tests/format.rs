@@ -1,12 +1,16 @@
 //! The bytes on disk, as `docs/spool-format.md` tells them. When one of these fails, a spool written by an earlier version cannot be read.
 
 use super::frame::{self, Header, Kind};
-use super::record::{AddRecord, FinishRecord, MarkRecord, NoteRecord, NotedEvent, StateRecord};
+use super::record::{
+    AddRecord, FinishRecord, MarkRecord, NoteRecord, NotedEvent, OutcomeRecord, RouteRecord, StateRecord,
+};
 use super::scan::{Item, Scan};
 use super::segment::End;
 use super::*;
 use crate::attempt::RefusedRecipient;
+use crate::attempts::Attempts;
 use crate::envelope::{BodyKind, MailParameters, Notify, Ret};
+use crate::frozen::FrozenReason;
 use crate::hooks::Presend;
 use crate::id::FlowId;
 use crate::message::FailedRecipient;
@@ -33,7 +37,11 @@ fn encoded(change: &Change) -> (String, String) {
     let kind = record::encode(change, &mut payload).unwrap();
     let body: &[u8] = match change {
         Change::Add(addition) | Change::Move(addition) => &addition.body,
-        Change::Mark { .. } | Change::State { .. } | Change::Finish { .. } | Change::Note { .. } => &[],
+        Change::Mark { .. }
+        | Change::State { .. }
+        | Change::Route { .. }
+        | Change::Finish { .. }
+        | Change::Note { .. } => &[],
     };
     let header = Header::of(kind, &payload, body, SALT).unwrap();
     (hex(&header.encode(place(32))), hex(&payload))
@@ -43,6 +51,7 @@ fn simple_add() -> Change {
     let section = Section {
         envelope: Envelope::new(ReversePath::Null, [Address::parse("b@c").unwrap()]),
         next_hops: ["h:25".parse().unwrap()].into(),
+        origin: RouteOrigin::Named,
         retry: RetryPolicy {
             intervals: vec![RetryInterval::new(Duration::from_secs(1), Duration::ZERO)],
             repeat_last: false,
@@ -54,6 +63,7 @@ fn simple_add() -> Change {
             id: id(1),
             section,
             status: Status::SendAt(Timestamp(5)),
+            frozen: None,
             in_flight: None,
             state: None,
         }],
@@ -62,6 +72,7 @@ fn simple_add() -> Change {
         parent: None,
         related: vec![],
         key: None,
+        conclusion: None,
         events: vec![],
         spooled_at: Timestamp(5),
     })
@@ -88,6 +99,7 @@ fn rich_add() -> Change {
         id: id(number),
         section: section.clone(),
         status,
+        frozen: None,
         in_flight: Some(Timestamp(-1)),
         state: (number == 2).then(|| Box::new(rich_state())),
     };
@@ -104,7 +116,11 @@ fn rich_add() -> Change {
         flows: vec![FlowId::from_u128(3)],
         parent: Some(id(4)),
         related: vec![id(6)],
-        key: Some("k".to_owned()),
+        key: Some(AddKey {
+            name: "k".to_owned(),
+            fingerprint: Some(Fingerprint::of(&[], b"")),
+        }),
+        conclusion: None,
         events: vec![
             told(1, EventKind::Spooled),
             told(2, EventKind::Recovered(crate::message::Queue::Removed)),
@@ -150,6 +166,15 @@ fn rich_state() -> MessageState {
     };
     MessageState {
         status: Status::Frozen,
+        frozen: Some(Box::new(Frozen::new(
+            Timestamp(7),
+            FrozenReason::Failed {
+                stage: Some(Stage::Rcpt),
+                host: Some("h:25".parse().unwrap()),
+                reply: Some(reply()),
+                text: "t".to_owned(),
+            },
+        ))),
         in_flight: None,
         remaining: vec![0, 300],
         failed: vec![FailedRecipient {
@@ -162,8 +187,46 @@ fn rich_state() -> MessageState {
             repeat_last: true,
         },
         expires_at: Some(Timestamp(100)),
-        attempts: results.into_iter().map(attempt).collect(),
+        attempts: Attempts::of(results.into_iter().map(attempt).collect(), 300),
     }
+}
+
+fn hops() -> Arc<[crate::next_hop::NextHop]> {
+    ["h:25", "i:26"].map(|hop| hop.parse().unwrap()).into()
+}
+
+/// An add that says what becomes of message 7.
+fn concluding(outcome: Outcome) -> Change {
+    let Change::Add(addition) = simple_add() else {
+        panic!();
+    };
+    let conclusion = Some(Conclusion { id: id(7), outcome });
+    let events = vec![event(1, EventKind::Spooled), event(7, EventKind::Bounced)];
+    Change::Add(Addition {
+        conclusion,
+        events,
+        ..addition
+    })
+}
+
+fn hold(why: FrozenReason) -> Change {
+    Change::Mark {
+        id: id(1),
+        status: Status::Frozen,
+        frozen: Some(Box::new(Frozen::new(Timestamp(8), why))),
+        in_flight: None,
+        events: vec![],
+    }
+}
+
+fn held() -> FrozenReason {
+    let by = Some("ada".to_owned());
+    FrozenReason::Held { by }
+}
+
+fn unreadable() -> FrozenReason {
+    let what = "w".to_owned();
+    FrozenReason::Unreadable { what }
 }
 
 /// Every kind of event, in the order of its number on disk.
@@ -204,9 +267,16 @@ fn golden_bytes() {
     let Change::Add(moved) = rich_add() else { panic!() };
     let moved = Change::Move(Addition {
         key: None,
+        conclusion: None,
         events: vec![],
         ..moved
     });
+    let route = Change::Route {
+        id: id(1),
+        next_hops: hops(),
+        origin: RouteOrigin::BuiltInSink,
+        events: vec![],
+    };
     let header = |end| hex(&segment::encode_header(Seq::MIN, SALT, end));
     let all = [
         ("segment", (header(End::Open), String::new())),
@@ -216,7 +286,21 @@ fn golden_bytes() {
         ("add, rich", encoded(&rich_add())),
         ("mark", encoded(&begin(1, 6))),
         ("mark, frozen", encoded(&freeze(1))),
+        ("mark, held", encoded(&hold(held()))),
+        ("mark, failed", encoded(&hold(rich_state().frozen.unwrap().why))),
+        ("mark, expired", encoded(&hold(FrozenReason::Expired))),
+        ("mark, hook", encoded(&hold(FrozenReason::Hook))),
+        ("mark, unreadable", encoded(&hold(unreadable()))),
         ("state", encoded(&rich)),
+        ("route", encoded(&route)),
+        (
+            "add, finishing",
+            encoded(&concluding(Outcome::Finish(Finish::Delivered))),
+        ),
+        (
+            "add, deferring",
+            encoded(&concluding(Outcome::State(Box::new(state(7, 9))))),
+        ),
         ("finish", encoded(&finish(1))),
         ("note", encoded(&note)),
         ("move", encoded(&moved)),
@@ -242,7 +326,18 @@ fn the_documentation_shows_the_golden_bytes() {
         .collect();
     for line in include_str!("golden.txt").lines() {
         let (name, hex) = line.split_once(": ").unwrap();
-        if ["segment", "segment, sealed", "mark", "finish", "note", "hole"].contains(&name) {
+        if [
+            "segment",
+            "segment, sealed",
+            "mark",
+            "mark, held",
+            "route",
+            "finish",
+            "note",
+            "hole",
+        ]
+        .contains(&name)
+        {
             let hex: String = hex.split_whitespace().collect();
             assert!(page.contains(&hex), "{name}: {hex}");
         }
@@ -255,7 +350,25 @@ fn the_documentation_shows_the_golden_bytes() {
 
 #[test]
 fn golden_bytes_are_read() {
-    for line in include_str!("golden.txt").lines() {
+    read_golden(2, include_str!("golden.txt"));
+}
+
+#[test]
+fn golden_bytes_of_format_1_are_read() {
+    read_golden(1, include_str!("golden-1.txt"));
+}
+
+/// The state that was written, as a program reads it that knows what format 1 recorded.
+fn recorded(format: u8, mut state: MessageState) -> MessageState {
+    if format == 1 {
+        state.frozen = None;
+        state.attempts = state.attempts.iter().cloned().collect();
+    }
+    state
+}
+
+fn read_golden(format: u8, golden: &str) {
+    for line in golden.lines() {
         let (name, hex) = line.split_once(": ").unwrap();
         let (header, payload) = hex.split_once(' ').unwrap();
         let bytes = |hex: &str| -> Vec<u8> {
@@ -275,15 +388,30 @@ fn golden_bytes_are_read() {
             continue;
         }
         let header = Header::decode(header.first_chunk().unwrap(), place(32), Some(SALT)).unwrap();
+        let written_by = if header.kind == Kind::Hole { 1 } else { format };
+        assert_eq!(header.version, written_by);
         match header.kind {
             Kind::Add => {
-                let record: AddRecord = record::decode(&payload).unwrap();
-                let (Change::Add(simple), Change::Add(rich)) = (simple_add(), rich_add()) else {
-                    panic!();
+                let record: AddRecord = record::decode(header, &payload).unwrap();
+                let expected = match name {
+                    "add" => simple_add(),
+                    "add, finishing" => concluding(Outcome::Finish(Finish::Delivered)),
+                    "add, deferring" => concluding(Outcome::State(Box::new(state(7, 9)))),
+                    _ => rich_add(),
                 };
-                let expected = if name == "add" { simple } else { rich };
+                let Change::Add(expected) = expected else { panic!() };
+                let concluded = record.conclusion.as_ref().map(|concluded| concluded.id);
+                assert_eq!(concluded, expected.conclusion.as_ref().map(|one| one.id));
+                match record.conclusion.map(|concluded| concluded.outcome) {
+                    Some(OutcomeRecord::State(read)) => assert_eq!(*read, state(7, 9)),
+                    Some(OutcomeRecord::Finish(_)) => assert_eq!(name, "add, finishing"),
+                    None => assert!(!name.ends_with("ing")),
+                }
                 assert_eq!(record.flows, expected.flows);
-                assert_eq!((&record.related, &record.key), (&expected.related, &expected.key));
+                assert_eq!(record.related, expected.related);
+                let name = |key: &Option<AddKey>| key.as_ref().map(|key| key.name.clone());
+                assert_eq!(name(&record.key), name(&expected.key));
+                assert!(format == 1 || record.key == expected.key);
                 let kinds: Vec<EventKind> = expected.events.iter().map(|event| event.kind.clone()).collect();
                 assert_eq!(record.telling.kinds, kinds);
                 for (read, written) in record.messages.iter().zip(&expected.messages) {
@@ -291,25 +419,50 @@ fn golden_bytes_are_read() {
                     assert_eq!(read.envelope, written.section.envelope);
                     assert_eq!(read.retry, written.section.retry);
                     assert_eq!(read.next_hops, written.section.next_hops);
+                    assert_eq!(read.origin, written.section.origin);
+                    assert_eq!(read.frozen, written.frozen);
                     assert_eq!((read.status, read.in_flight), (written.status, written.in_flight));
-                    assert_eq!(read.state, written.state.as_deref().cloned());
+                    let expected = written.state.as_deref().cloned();
+                    assert_eq!(read.state, expected.map(|state| recorded(format, state)));
                 }
             }
-            Kind::Mark => assert_eq!(record::decode::<MarkRecord>(&payload).unwrap().id, id(1)),
-            Kind::State => {
-                let read: StateRecord = record::decode(&payload).unwrap();
-                assert_eq!((read.state, read.telling.kinds), (rich_state(), kinds()));
+            Kind::Mark => {
+                let read: MarkRecord = record::decode(header, &payload).unwrap();
+                let why = match name {
+                    "mark, held" => Some(held()),
+                    "mark, failed" => Some(rich_state().frozen.unwrap().why),
+                    "mark, expired" => Some(FrozenReason::Expired),
+                    "mark, hook" => Some(FrozenReason::Hook),
+                    "mark, unreadable" => Some(unreadable()),
+                    _ => None,
+                };
+                let frozen = why.map(|why| Box::new(Frozen::new(Timestamp(8), why)));
+                assert_eq!((read.id, read.frozen), (id(1), frozen));
             }
-            Kind::Finish => assert_eq!(record::decode::<FinishRecord>(&payload).unwrap().id, id(1)),
+            Kind::Route => {
+                let read: RouteRecord = record::decode(header, &payload).unwrap();
+                let route = (read.id, read.origin, read.next_hops);
+                assert_eq!(route, (id(1), RouteOrigin::BuiltInSink, hops()));
+            }
+            Kind::State => {
+                let read: StateRecord = record::decode(header, &payload).unwrap();
+                let expected = recorded(format, rich_state());
+                assert_eq!((read.state, read.telling.kinds), (expected, kinds()));
+            }
+            Kind::Finish => assert_eq!(
+                record::decode::<FinishRecord>(header, &payload).unwrap().id,
+                id(1)
+            ),
             Kind::Note => {
-                let note: NoteRecord = record::decode(&payload).unwrap();
+                let note: NoteRecord = record::decode(header, &payload).unwrap();
                 let read: Vec<Event> = note.events.into_iter().map(NotedEvent::event).collect();
                 assert_eq!(read, [event(9, EventKind::Quarantined("q".to_owned()))]);
             }
             Kind::Move => {
-                let record: AddRecord = record::decode(&payload).unwrap();
+                let record: AddRecord = record::decode(header, &payload).unwrap();
                 assert_eq!((record.key, record.telling.kinds), (None, vec![]));
-                assert_eq!(record.messages[1].state, Some(rich_state()));
+                let expected = recorded(format, rich_state());
+                assert_eq!(record.messages[1].state, Some(expected));
             }
             Kind::Hole => assert_eq!(header.frame_len(), 100),
         }
@@ -337,8 +490,8 @@ fn what_a_newer_program_wrote_is_refused_by_everyone_and_left_as_it_is() {
     type Changes = Box<dyn Fn(&mut Vec<u8>)>;
     let newer: [(&str, Changes); 5] = [
         ("segment version", Box::new(segment)),
-        ("frame kind", Box::new(frame(4, 8))),
-        ("payload version", Box::new(frame(5, 2))),
+        ("frame kind", Box::new(frame(4, 9))),
+        ("payload version", Box::new(frame(5, 3))),
         ("reserved", Box::new(frame(6, 1))),
         ("reserved too", Box::new(frame(7, 1))),
     ];
@@ -414,10 +567,14 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_decoders_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = record::decode::<AddRecord>(&bytes);
-        let _ = record::decode::<MarkRecord>(&bytes);
-        let _ = record::decode::<StateRecord>(&bytes);
-        let _ = record::decode::<FinishRecord>(&bytes);
+        for version in 1..=frame::VERSION {
+            let header = Header { version, ..Header::of(Kind::Add, &bytes, &[], 0).unwrap() };
+            let _ = record::decode::<AddRecord>(header, &bytes);
+            let _ = record::decode::<MarkRecord>(header, &bytes);
+            let _ = record::decode::<StateRecord>(header, &bytes);
+            let _ = record::decode::<RouteRecord>(header, &bytes);
+            let _ = record::decode::<FinishRecord>(header, &bytes);
+        }
         let _ = segment::decode_header(&bytes, Seq::MIN);
         if let Some(bytes) = bytes.first_chunk::<{ frame::HEADER }>() {
             prop_assert!(Header::decode(bytes, place(0), None).is_err());
@@ -445,6 +602,7 @@ proptest! {
         record::encode(&rich_add(), &mut payload).unwrap();
         let at = at.index(payload.len());
         payload[at] = value;
-        let _ = record::decode::<AddRecord>(&payload);
+        let header = Header::of(Kind::Add, &payload, &[], 0).unwrap();
+        let _ = record::decode::<AddRecord>(header, &payload);
     }
 }

@@ -77,7 +77,7 @@ fn what_a_start_shows_is_durable() {
         killed_before_last(&fs, OpKind::Sync, |store| {
             let mut named = add(&[2], text(2, size));
             if let Change::Add(addition) = &mut named {
-                addition.key = Some("once".to_owned());
+                addition.key = Some(AddKey::named("once"));
             }
             store.commit(&mut [named]);
         });

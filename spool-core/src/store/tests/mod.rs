@@ -11,9 +11,12 @@ mod flips;
 mod format;
 mod fsck;
 mod fuzzing;
+mod keys;
 mod killed;
+mod large;
 mod loading;
 mod operation;
+mod outcomes;
 mod permissions;
 mod real;
 mod sample;
@@ -28,7 +31,9 @@ use crate::attempt::{Attempt, AttemptReport, AttemptResult, Stage};
 use crate::clock::Timestamp;
 use crate::envelope::{Envelope, ReversePath};
 use crate::event::{Event, EventKind};
-use crate::message::{MessageState, Section, Status};
+use crate::frozen::Frozen;
+use crate::key::{AddKey, Fingerprint};
+use crate::message::{MessageState, RouteOrigin, Section, Status};
 use crate::reply::Reply;
 use crate::retry::RetryPolicy;
 use std::path::Path;
@@ -68,6 +73,7 @@ fn section(number: u128) -> Section {
             ],
         ),
         next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+        origin: RouteOrigin::Named,
         retry: RetryPolicy::default(),
     }
 }
@@ -78,6 +84,7 @@ fn add(ids: &[u128], body: impl Into<Bytes>) -> Change {
         id: id(*number),
         section: section(*number),
         status: Status::SendAt(Timestamp(1000)),
+        frozen: None,
         in_flight: None,
         state: None,
     };
@@ -93,6 +100,7 @@ fn add(ids: &[u128], body: impl Into<Bytes>) -> Change {
         related: Vec::new(),
         spooled_at: Timestamp(999),
         key: None,
+        conclusion: None,
         events,
     })
 }
@@ -120,6 +128,7 @@ fn begin(number: u128, at: i64) -> Change {
     Change::Mark {
         id: id(number),
         status: Status::SendAt(Timestamp(1000)),
+        frozen: None,
         in_flight: Some(Timestamp(at)),
         events: Vec::new(),
     }
@@ -129,6 +138,7 @@ fn freeze(number: u128) -> Change {
     Change::Mark {
         id: id(number),
         status: Status::Frozen,
+        frozen: None,
         in_flight: None,
         events: vec![event(number, EventKind::Frozen)],
     }

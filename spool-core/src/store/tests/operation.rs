@@ -15,12 +15,13 @@ fn what_was_committed_is_read_back_now_and_after_a_restart() {
     all_ok(&store.commit(&mut [defer(1, 9000), freeze(1), finish(2)]));
     let check = |store: &Store| {
         let one = store.load(id(1)).unwrap();
-        assert_eq!(one.related, [id(2)]);
+        assert_eq!(one.related.to_vec(), [id(2)]);
         assert_eq!(one.parent, Some(id(77)));
         assert_eq!(one.envelope.as_ref(), &section(1).envelope);
         assert_eq!(one.body_size, 3000);
         let expected = MessageState {
             status: Status::Frozen,
+            frozen: Some(Box::new(Frozen::unrecorded(&state(1, 9000)))),
             ..state(1, 9000)
         };
         assert_eq!(one.state, expected);

@@ -14,7 +14,7 @@ fn used() -> (tempfile::TempDir, PathBuf) {
     let (store, _) = Store::open(&dir, &options()).unwrap();
     let mut named = add(&[1, 2], "x\r\n");
     if let Change::Add(addition) = &mut named {
-        addition.key = Some("once".to_owned());
+        addition.key = Some(AddKey::named("once"));
     }
     all_ok(&store.commit(&mut [named]));
     for (shelf, number) in Shelf::ALL.into_iter().zip([1, 2]) {

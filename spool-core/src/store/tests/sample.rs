@@ -41,15 +41,17 @@ pub(super) fn spool() -> SimFs {
             id: id(2),
             section: section(2),
             status: message.state.status,
+            frozen: None,
             in_flight: None,
             state: Some(Box::new(message.state)),
         }],
         body,
         flows: message.flows,
         parent: message.parent,
-        related: message.related,
+        related: message.related.to_vec(),
         spooled_at: message.spooled_at,
         key: None,
+        conclusion: None,
         events: vec![],
     })]));
     store.maintain();
@@ -65,7 +67,7 @@ pub(super) fn spool() -> SimFs {
 fn named(name: &str, number: u128, body: &'static str) -> Change {
     let mut change = add(&[number], body);
     if let Change::Add(addition) = &mut change {
-        addition.key = Some(name.to_owned());
+        addition.key = Some(AddKey::named(name));
     }
     change
 }

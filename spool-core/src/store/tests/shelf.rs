@@ -26,10 +26,11 @@ fn shelved(number: u128, body: &Bytes) -> Shelved {
         message: Message {
             id: id(number),
             parent: Some(id(77)),
-            related: vec![id(78)],
+            related: vec![id(78)].into(),
             flows: vec![crate::id::FlowId::from_u128(7)],
             spooled_at: Timestamp(999),
             next_hops: section.next_hops,
+            origin: section.origin,
             envelope: Arc::new(section.envelope),
             body_size: body.len() as u64,
             state,

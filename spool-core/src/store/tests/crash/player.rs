@@ -180,9 +180,11 @@ impl Player<'_> {
             section: Section {
                 envelope: message.envelope.as_ref().clone(),
                 next_hops: message.next_hops,
+                origin: RouteOrigin::Named,
                 retry: RetryPolicy::default(),
             },
             status: Status::Frozen,
+            frozen: None,
             in_flight: None,
             state: Some(Box::new(message.state)),
         };
@@ -191,9 +193,10 @@ impl Player<'_> {
             body,
             flows: message.flows,
             parent: message.parent,
-            related: message.related,
+            related: message.related.to_vec(),
             spooled_at: message.spooled_at,
             key: None,
+            conclusion: None,
             events: vec![event(number, kind)],
         });
         if self.commit(store, vec![add]) {
@@ -223,10 +226,11 @@ fn new_shelved(number: u128, body: &Bytes) -> Shelved {
         message: Message {
             id: id(number),
             parent: Some(id(77)),
-            related: vec![id(78)],
+            related: vec![id(78)].into(),
             flows: vec![crate::id::FlowId::from_u128(7)],
             spooled_at: Timestamp(999),
             next_hops: section.next_hops,
+            origin: section.origin,
             envelope: Arc::new(section.envelope),
             body_size: body.len() as u64,
             state,

@@ -49,6 +49,8 @@ enum Kind {
     Begin,
     Defer,
     Freeze,
+    Reroute,
+    Conclude,
     Deliver,
     Note,
     Quarantine,
@@ -60,12 +62,14 @@ enum Kind {
 }
 
 /// Each as often as it is drawn.
-const KINDS: [(Kind, usize); 13] = [
+const KINDS: [(Kind, usize); 15] = [
     (Kind::Add, 6),
     (Kind::Named, 2),
     (Kind::Begin, 3),
     (Kind::Defer, 3),
     (Kind::Freeze, 4),
+    (Kind::Reroute, 2),
+    (Kind::Conclude, 3),
     (Kind::Deliver, 5),
     (Kind::Note, 1),
     (Kind::Quarantine, 2),
@@ -143,7 +147,9 @@ impl Author {
     fn can(&self, kind: Kind) -> bool {
         match kind {
             Kind::Add | Kind::Named | Kind::Note | Kind::Quarantine => true,
-            Kind::Begin | Kind::Defer | Kind::Freeze | Kind::Deliver => !self.live.is_empty(),
+            Kind::Begin | Kind::Defer | Kind::Freeze | Kind::Reroute | Kind::Conclude | Kind::Deliver => {
+                !self.live.is_empty()
+            }
             Kind::Remove => self.live.values().any(|frozen| *frozen),
             Kind::RecoverRemoved | Kind::Purge => !self.removed.is_empty(),
             Kind::RecoverQuarantined => !self.quarantined.is_empty(),
@@ -167,6 +173,13 @@ impl Author {
                 self.live.insert(one, true);
                 self.batch.push(freeze(one));
             }
+            Kind::Reroute => self.batch.push(Change::Route {
+                id: id(one),
+                next_hops: [format!("hop{due}.example:25").parse().unwrap()].into(),
+                origin: RouteOrigin::Configured,
+                events: vec![],
+            }),
+            Kind::Conclude => self.conclude(one, due),
             Kind::Deliver => {
                 self.live.remove(&one);
                 self.batch.push(finish(one));
@@ -218,7 +231,28 @@ impl Author {
         self.live.extend(ids.iter().map(|id| (*id, false)));
         let mut change = add(&ids, self.body());
         if let (true, Change::Add(addition)) = (named, &mut change) {
-            addition.key = Some(format!("name {}", ids[0]));
+            addition.key = Some(AddKey::named(format!("name {}", ids[0])));
+        }
+        self.batch.push(change);
+    }
+
+    /// Another message comes in the place of `one`, or beside it.
+    fn conclude(&mut self, one: u128, due: i64) {
+        let ids = self.new_ids(2);
+        let mut change = add(&ids, self.body());
+        let (outcome, kind) = if self.dice.below(2) == 0 {
+            self.live.remove(&one);
+            (Outcome::Finish(Finish::Delivered), EventKind::Bounced)
+        } else {
+            self.live.insert(one, false);
+            let state = Outcome::State(Box::new(state(one, due)));
+            (state, EventKind::Delayed(Timestamp(due)))
+        };
+        self.live.extend(ids.iter().map(|id| (*id, false)));
+        if let Change::Add(addition) = &mut change {
+            let id = id(one);
+            addition.conclusion = Some(Conclusion { id, outcome });
+            addition.events.push(event(one, kind));
         }
         self.batch.push(change);
     }

@@ -33,9 +33,18 @@ pub(super) fn mail(number: u128, length: usize) -> Bytes {
     text.into()
 }
 
+/// A frozen message without a reason has the one that is to be assumed.
+fn settle(state: &mut MessageState) {
+    if state.status == Status::Frozen && state.frozen.is_none() {
+        state.frozen = Some(Box::new(Frozen::unrecorded(state)));
+    }
+}
+
 /// Compaction may give the related ids in another order.
 fn sorted(mut message: Message) -> Message {
-    message.related.sort_unstable();
+    let mut related = message.related.to_vec();
+    related.sort_unstable();
+    message.related = related.into();
     message
 }
 
@@ -131,7 +140,7 @@ impl Tracker {
             && let Some(name) = &addition.key
         {
             let ids = addition.messages.iter().map(|message| message.id).collect();
-            self.names.insert(name.clone(), ids);
+            self.names.insert(name.name.clone(), ids);
         }
         apply(&mut self.world, &Move::Change(change.clone()));
     }
@@ -229,6 +238,18 @@ fn apply_change(world: &mut World, change: &Change) {
                 let message = added(addition, new);
                 world.insert(new.id.as_u128(), Place::Journal(message, addition.body.clone()));
             }
+            match &addition.conclusion {
+                Some(Conclusion {
+                    id,
+                    outcome: Outcome::State(state),
+                }) => {
+                    if let Some(Place::Journal(message, _)) = world.get_mut(&id.as_u128()) {
+                        message.state = (**state).clone();
+                    }
+                }
+                Some(Conclusion { id, .. }) => drop(world.remove(&id.as_u128())),
+                None => {}
+            }
         }
         Change::Mark {
             id,
@@ -237,12 +258,25 @@ fn apply_change(world: &mut World, change: &Change) {
             ..
         } => {
             if let Some(Place::Journal(message, _)) = world.get_mut(&id.as_u128()) {
-                (message.state.status, message.state.in_flight) = (*status, *in_flight);
+                message.state.set_status(*status, None);
+                message.state.in_flight = *in_flight;
+                settle(&mut message.state);
             }
         }
         Change::State { id, state, .. } => {
             if let Some(Place::Journal(message, _)) = world.get_mut(&id.as_u128()) {
                 message.state = (**state).clone();
+                settle(&mut message.state);
+            }
+        }
+        Change::Route {
+            id,
+            next_hops,
+            origin,
+            ..
+        } => {
+            if let Some(Place::Journal(message, _)) = world.get_mut(&id.as_u128()) {
+                (message.next_hops, message.origin) = (Arc::clone(next_hops), *origin);
             }
         }
         Change::Finish { id, .. } => drop(world.remove(&id.as_u128())),
@@ -255,15 +289,24 @@ fn added(addition: &Addition, new: &NewMessage) -> Message {
     let others = addition.messages.iter().map(|message| message.id);
     let others = others.filter(|other| *other != new.id);
     let state = MessageState::new(&new.section, new.status, addition.spooled_at);
+    let mut state = new.state.as_deref().cloned().unwrap_or(state);
+    settle(&mut state);
     sorted(Message {
         id: new.id,
         parent: addition.parent,
-        related: addition.related.iter().copied().chain(others).collect(),
+        related: addition
+            .related
+            .iter()
+            .copied()
+            .chain(others)
+            .collect::<Vec<_>>()
+            .into(),
         flows: addition.flows.clone(),
         spooled_at: addition.spooled_at,
         next_hops: Arc::clone(&new.section.next_hops),
+        origin: new.section.origin,
         envelope: Arc::new(new.section.envelope.clone()),
         body_size: addition.body.len() as u64,
-        state: new.state.as_deref().cloned().unwrap_or(state),
+        state,
     })
 }

@@ -1,0 +1,177 @@
+//! The attempts of one message that are kept: the first, the last ones, and how many between them were left out.
+//!
+//! The state of a message is written again after each attempt. Bounded here, it stays small however often the message is tried,
+//! and so does the journal. Decisions that depend on the number of attempts use [`Attempts::total`].
+
+use crate::attempt::Attempt;
+use serde::{Deserialize, Serialize};
+
+/// The most attempts that are kept beside the first one.
+pub const MAX_LAST_ATTEMPTS: usize = 20;
+/// The most refused recipients of kept attempts, beside those of the first and of the last attempt.
+pub const MAX_KEPT_REFUSALS: usize = 1000;
+
+/// The attempts of a message, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    kept: Vec<Attempt>,
+    /// Attempts left out, all of them between the first one and the second one kept.
+    left_out: u64,
+}
+
+impl Attempts {
+    /// No attempt.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            kept: Vec::new(),
+            left_out: 0,
+        }
+    }
+
+    /// The attempts `kept` of more, of which `left_out` are not known any more.
+    #[must_use]
+    pub fn of(kept: Vec<Attempt>, left_out: u64) -> Self {
+        let mut attempts = Self { kept, left_out };
+        attempts.trim();
+        attempts
+    }
+
+    /// Adds the newest attempt, and leaves out older ones when there are too many.
+    pub fn push(&mut self, attempt: Attempt) {
+        self.kept.push(attempt);
+        self.trim();
+    }
+
+    /// How many attempts there were, those left out included.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.left_out.saturating_add(self.kept.len() as u64)
+    }
+
+    /// How many attempts were left out after the first one.
+    #[must_use]
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Whether the message was never tried.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// The attempts that are kept, oldest first.
+    #[must_use]
+    pub fn kept(&self) -> &[Attempt] {
+        &self.kept
+    }
+
+    /// The first attempt.
+    #[must_use]
+    pub fn first(&self) -> Option<&Attempt> {
+        self.kept.first()
+    }
+
+    /// The newest attempt.
+    #[must_use]
+    pub fn last(&self) -> Option<&Attempt> {
+        self.kept.last()
+    }
+
+    /// The attempts that are kept, oldest first.
+    pub fn iter(&self) -> std::slice::Iter<'_, Attempt> {
+        self.kept.iter()
+    }
+
+    fn trim(&mut self) {
+        let refusals = |attempt: &Attempt| attempt.report.refused.len();
+        let (mut keep, mut total) = (0, 0);
+        // From the newest one backwards: as many as the bounds allow.
+        let between = self.kept.get(1..).unwrap_or_default();
+        for (nth, attempt) in between.iter().rev().enumerate().take(MAX_LAST_ATTEMPTS) {
+            total += if nth == 0 { 0 } else { refusals(attempt) };
+            if total > MAX_KEPT_REFUSALS {
+                break;
+            }
+            keep += 1;
+        }
+        let drop = between.len() - keep;
+        if drop == 0 {
+            return;
+        }
+        self.kept.drain(1..1 + drop);
+        self.left_out = self.left_out.saturating_add(drop as u64);
+    }
+}
+
+impl FromIterator<Attempt> for Attempts {
+    fn from_iter<I: IntoIterator<Item = Attempt>>(attempts: I) -> Self {
+        Self::of(attempts.into_iter().collect(), 0)
+    }
+}
+
+impl<'a> IntoIterator for &'a Attempts {
+    type Item = &'a Attempt;
+    type IntoIter = std::slice::Iter<'a, Attempt>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::{AttemptReport, AttemptResult, RefusedRecipient};
+    use crate::clock::Timestamp;
+    use crate::reply::Reply;
+
+    fn attempt(at: i64, refused: u32) -> Attempt {
+        let mut report = AttemptReport::new(AttemptResult::AllRefused);
+        report.refused = (0..refused)
+            .map(|recipient| RefusedRecipient {
+                recipient,
+                reply: Reply::new(450, "4.2.0 later"),
+            })
+            .collect();
+        Attempt {
+            at: Timestamp(at),
+            duration_ms: 1,
+            report,
+        }
+    }
+
+    fn times(attempts: &Attempts) -> Vec<i64> {
+        attempts.iter().map(|attempt| attempt.at.0).collect()
+    }
+
+    #[test]
+    fn the_first_and_the_last_attempts_are_kept_and_the_others_counted() {
+        let mut attempts = Attempts::new();
+        for at in 0..1000 {
+            attempts.push(attempt(at, 1));
+            assert_eq!(attempts.total(), at.unsigned_abs() + 1);
+            assert_eq!(attempts.first().unwrap().at, Timestamp(0));
+            assert_eq!(attempts.last().unwrap().at, Timestamp(at));
+            assert!(attempts.kept().len() <= 1 + MAX_LAST_ATTEMPTS);
+        }
+        assert_eq!(attempts.left_out(), 979);
+        assert_eq!(times(&attempts)[..3], [0, 980, 981]);
+        let all: Attempts = (0..1000).map(|at| attempt(at, 1)).collect();
+        assert_eq!(all, attempts);
+    }
+
+    #[test]
+    fn attempts_with_many_refused_recipients_are_left_out_sooner() {
+        let mut attempts = Attempts::new();
+        for at in 0..10 {
+            attempts.push(attempt(at, 400));
+        }
+        // The first, the last, and two between them with 800 refusals.
+        assert_eq!((times(&attempts), attempts.total()), (vec![0, 7, 8, 9], 10));
+        attempts.push(attempt(10, 5000));
+        attempts.push(attempt(11, 5000));
+        assert_eq!((times(&attempts), attempts.total()), (vec![0, 11], 12));
+    }
+}

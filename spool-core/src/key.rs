@@ -1,0 +1,153 @@
+//! The idempotency key of an add, and the fingerprint that tells whether the same thing was added under it.
+//!
+//! A fingerprint covers what the submitter handed over: senders, recipients, their parameters, and the body. It does not cover
+//! next hops, retry intervals, or how the recipients are split into sections: those may come from the service's configuration.
+
+use crate::message::Section;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+
+/// The submitter's name for an add, with the fingerprint of what was added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddKey {
+    /// The name: 1 to 255 bytes.
+    pub name: String,
+    /// What was added; `None` when that was not recorded (format 1), and then everything matches it.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+impl AddKey {
+    /// A name without a record of what was added.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            fingerprint: None,
+        }
+    }
+}
+
+/// A digest of 128 bits of the name of an add, for those who remember many of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NameDigest([u8; 16]);
+
+impl NameDigest {
+    /// The digest of `name`.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self(xxh3_128(name.as_bytes()).to_be_bytes())
+    }
+}
+
+/// A digest of 128 bits of a submission. It tells a mistake, not an attack: whoever makes two submissions with the same fingerprint
+/// deceives himself alone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// The fingerprint of `sections` with `body`: XXH3 with 128 bits over, first, in ascending order, the XXH3 of each recipient
+    /// (its envelope's reverse-path, parameters and then the recipient, as the journal encodes them), and then the body.
+    #[must_use]
+    pub fn of(sections: &[Section], body: &[u8]) -> Self {
+        let mut recipients: Vec<u128> = Vec::new();
+        let mut bytes = Vec::new();
+        for section in sections {
+            let envelope = &section.envelope;
+            for recipient in &envelope.recipients {
+                bytes.clear();
+                let all = (&envelope.reverse_path, &envelope.parameters, recipient);
+                // None of these types can fail to be encoded.
+                if let Ok(encoded) = postcard::to_extend(&all, std::mem::take(&mut bytes)) {
+                    bytes = encoded;
+                }
+                recipients.push(xxh3_128(&bytes));
+            }
+        }
+        recipients.sort_unstable();
+        let mut hash = Xxh3Default::new();
+        for recipient in &recipients {
+            hash.update(&recipient.to_be_bytes());
+        }
+        hash.update(body);
+        Self(hash.digest128().to_be_bytes())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Text of 32 hexadecimal digits for people, 16 bytes otherwise.
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return <[u8; 16]>::deserialize(deserializer).map(Self);
+        }
+        let text = String::deserialize(deserializer)?;
+        let number = u128::from_str_radix(&text, 16).map_err(D::Error::custom)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::{Envelope, ReversePath};
+    use crate::message::RouteOrigin;
+    use crate::retry::RetryPolicy;
+
+    fn section(from: &str, to: &[&str], hop: &str) -> Section {
+        let to = to.iter().map(|to| to.parse().unwrap());
+        Section {
+            envelope: Envelope::new(ReversePath::parse(from).unwrap(), to.collect::<Vec<_>>()),
+            next_hops: [hop.parse().unwrap()].into(),
+            origin: RouteOrigin::Named,
+            retry: RetryPolicy::default(),
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_depends_on_envelope_and_body_and_not_on_the_route() {
+        let print = |sections: &[Section], body: &str| Fingerprint::of(sections, body.as_bytes());
+        let whole = print(&[section("a@x", &["b@y", "c@z"], "h:25")], "hi\r\n");
+        let split = [section("a@x", &["c@z"], "i:25"), section("a@x", &["b@y"], "h:25")];
+        assert_eq!(print(&split, "hi\r\n"), whole);
+        assert_ne!(print(&split, "ho\r\n"), whole);
+        assert_ne!(print(&split[..1], "hi\r\n"), whole);
+        assert_ne!(print(&[section("d@x", &["b@y", "c@z"], "h:25")], "hi\r\n"), whole);
+        let mut utf8 = section("a@x", &["b@y", "c@z"], "h:25");
+        utf8.envelope.parameters.smtputf8 = true;
+        assert_ne!(print(&[utf8], "hi\r\n"), whole);
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_same_in_every_release() {
+        let print = Fingerprint::of(&[section("", &["b@c"], "h:25")], b"hi\r\n");
+        assert_eq!(print.to_string(), "f93e3e23c1b92e341d9cf50c10ed7fd7");
+        let json = serde_json::to_string(&print).unwrap();
+        assert_eq!(serde_json::from_str::<Fingerprint>(&json).unwrap(), print);
+        let bytes = postcard::to_allocvec(&print).unwrap();
+        assert_eq!(bytes.len(), 16);
+        assert_eq!(postcard::from_bytes::<Fingerprint>(&bytes).unwrap(), print);
+    }
+}
