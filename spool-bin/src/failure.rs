@@ -30,7 +30,9 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::CommandLine(text) => print::tell(text.trim_end()),
-            other => print::complain(&other.to_string()),
+            Self::Failed(text) | Self::Usage(text) | Self::Locked(text) | Self::NoSuchMessage(text) => {
+                print::complain(text);
+            }
         }
         match self {
             Self::Failed(_) => ExitCode::from(1),

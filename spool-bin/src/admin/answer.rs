@@ -7,15 +7,21 @@ use super::server::Turn;
 use super::{State, busy};
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::http::StatusCode;
 use bytes::Bytes;
 use spool_core::Held;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Bytes handed to the connection at once. It copies them.
 const SLICE: usize = 64 * 1024;
+
+/// How often, and how long apart, memory is looked for in the middle of an answer.
+const ROOM_TRIES: u32 = 100;
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers smaller than this are not charged.
 const SMALL: usize = 16 * 1024;
@@ -29,17 +35,38 @@ pub(super) fn charge(state: &State, size: u64) -> Result<Held, HttpResponse> {
 }
 
 /// An answer that is whole in memory, charged if it is not small.
-pub(super) fn whole(state: &State, content_type: &str, body: impl Into<Bytes>) -> HttpResponse {
+pub(super) fn in_memory(
+    state: &State,
+    status: StatusCode,
+    content_type: &str,
+    body: impl Into<Bytes>,
+) -> HttpResponse {
     let body = body.into();
+    let mut answer = HttpResponse::build(status);
+    answer.content_type(content_type);
     if body.len() < SMALL {
-        return HttpResponse::Ok().content_type(content_type).body(body);
+        return answer.body(body);
     }
     match charge(state, u64::try_from(body.len()).unwrap_or(u64::MAX)) {
-        Ok(held) => HttpResponse::Ok()
-            .content_type(content_type)
-            .body(Slices::new(body, held)),
+        Ok(held) => answer.body(Slices::new(body, held)),
         Err(refusal) => refusal,
     }
+}
+
+/// Memory for a part of `size` bytes of an answer that has begun: it waits for some time until there is room.
+///
+/// # Errors
+/// When there was none for too long: the answer ends there, and is seen to be cut off.
+pub(super) async fn charge_part(state: &State, size: usize) -> Result<Held, actix_web::Error> {
+    let size = u64::try_from(size).unwrap_or(u64::MAX);
+    for _ in 0..ROOM_TRIES {
+        if let Some(held) = state.memory.hold_first(size) {
+            return Ok(held);
+        }
+        tokio::time::sleep(ROOM_PAUSE).await;
+    }
+    let text = "too many answers are being read";
+    Err(actix_web::error::ErrorServiceUnavailable(text))
 }
 
 /// A body in slices, and the memory it is charged for.

@@ -248,12 +248,13 @@ impl AsyncRead for Stream {
             // As if the peer had ended.
             return Poll::Ready(Ok(()));
         }
-        let read = Pin::new(&mut this.io).poll_read(cx, buf);
-        if let (Poll::Pending, None, Some(since)) = (&read, reads_until, head) {
-            ready!(poll_due(&mut this.read_timer, since + HEAD_TIMEOUT, cx));
+        // Also while more and more comes: what is left of a body is no head.
+        if let (None, Some(since)) = (reads_until, head)
+            && poll_due(&mut this.read_timer, since + HEAD_TIMEOUT, cx).is_ready()
+        {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        read
+        Pin::new(&mut this.io).poll_read(cx, buf)
     }
 }
 

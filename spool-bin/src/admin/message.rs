@@ -2,7 +2,7 @@
 //!
 //! The id in the path is checked before anything else is done with it, and is never part of a file name here.
 
-use super::answer::{Slices, charge, whole};
+use super::answer::{Slices, charge, in_memory};
 use super::queue::JSON;
 use super::{State, error, refused};
 use crate::page::Page;
@@ -29,7 +29,7 @@ pub(super) async fn get(state: Data<State>, path: Path<String>) -> HttpResponse 
         Ok(found) => {
             let page = Page::of(&found.message, found.queue, found.status, found.reason);
             match serde_json::to_vec(&page) {
-                Ok(json) => whole(&state, JSON, json),
+                Ok(json) => in_memory(&state, StatusCode::OK, JSON, json),
                 Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
             }
         }

@@ -2,12 +2,12 @@
 //!
 //! The same limits as over SMTP. What is too large is refused before it is decoded.
 
-use super::read::Body;
+use super::read::{Body, made};
 use super::{State, error};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
-use actix_web::web::{Data, block};
+use actix_web::web::Data;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -24,9 +24,6 @@ const MAX_KEY: usize = 255;
 
 /// What is made of a body while it is read, in quarters of its text: the decoded message and the recipients.
 const PARSED: usize = 5;
-
-/// Larger bodies are read on a thread of their own: a probe does not wait for them.
-const READ_HERE: usize = 256 * 1024;
 
 /// A message to spool. What may be large stays in the text until its size is known.
 #[derive(Debug, Deserialize)]
@@ -55,7 +52,6 @@ enum Refused {
     Bad(String),
     /// The message, with the limit.
     TooLarge(usize),
-    Failed(String),
     Spool(AddError),
 }
 
@@ -74,20 +70,14 @@ pub(super) async fn submit(state: Data<State>, body: Body) -> HttpResponse {
 
 async fn spool(state: Data<State>, mut body: Body) -> Result<Vec<MessageId>, HttpResponse> {
     body.grow(PARSED)?;
-    let (large, relay) = (body.len() > READ_HERE, state.relay.clone());
-    let read = move || {
+    let relay = state.relay.clone();
+    let read = move |body: Body| {
         let message = decode(&state, &body);
         // The text goes. What was charged for it and for what came of it stays charged until the answer.
         let held = body.into_charge();
         (message.and_then(|message| message.submission(&state)), held)
     };
-    let (submission, _held) = match large {
-        false => read(),
-        true => match block(read).await {
-            Ok(read) => read,
-            Err(why) => return Err(answer(Refused::Failed(why.to_string()))),
-        },
-    };
+    let (submission, _held) = made(body, read).await?;
     let submission = submission.map_err(answer)?;
     relay
         .submit(submission)
@@ -115,7 +105,6 @@ fn answer(refused: Refused) -> HttpResponse {
         Refused::Spool(ref why @ AddError::KeyReused { ref ids }) => HttpResponse::UnprocessableEntity()
             .json(serde_json::json!({ "error": why.to_string(), "ids": ids })),
         Refused::Spool(why) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-        Refused::Failed(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why),
     }
 }
 

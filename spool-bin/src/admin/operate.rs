@@ -3,7 +3,9 @@
 //! It selects ids and hands them to the spool in batches; what each message allows is the spool's to decide. It never
 //! takes an empty request for everything.
 
-use super::read::Body;
+use super::answer::in_memory;
+use super::queue::JSON;
+use super::read::{Body, made};
 use super::select::Pages;
 use super::{State, error, refused};
 use crate::operation::{Operation, Order, Report, Request, Trouble};
@@ -12,7 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use spool_actors::{Freeze, Outcome, Purge, Recover, Remove, SendNow, WhenLoaded, Which};
 use spool_core::store::{Shelf, shelf_from_disk};
-use spool_core::{Clock, MessageId, MessageSummary, SpoolError, SystemClock};
+use spool_core::{Clock, Held, MessageId, MessageSummary, SpoolError, SystemClock};
 use std::path::PathBuf;
 
 /// Messages handed to the spool at once.
@@ -41,7 +43,7 @@ pub(super) async fn purge(state: Data<State>, body: Body) -> HttpResponse {
 }
 
 async fn operate(state: &State, operation: Operation, body: Body) -> HttpResponse {
-    let order = match read(operation, body) {
+    let (order, _held) = match read(operation, body).await {
         Ok(order) => order,
         Err(refusal) => return refusal,
     };
@@ -56,21 +58,28 @@ async fn operate(state: &State, operation: Operation, body: Body) -> HttpRespons
         false => run(state, order).await,
     };
     match report {
-        Ok(report) => answer(report, single),
+        Ok(report) => answer(state, report, single),
         Err(why) => refused(&why),
     }
 }
 
-fn read(operation: Operation, mut body: Body) -> Result<Order, HttpResponse> {
+/// The order, and the memory it is charged for.
+async fn read(operation: Operation, mut body: Body) -> Result<(Order, Held), HttpResponse> {
     body.grow(PARSED)?;
-    let request = body.object::<Request>();
-    request
-        .and_then(|request| request.check(operation))
-        .map_err(|why| error(StatusCode::BAD_REQUEST, &why))
+    let read = move |body: Body| {
+        let request = body.object::<Request>();
+        let order = request.and_then(|request| request.check(operation));
+        (order, body.into_charge())
+    };
+    let (order, held) = made(body, read).await?;
+    match order {
+        Ok(order) => Ok((order, held)),
+        Err(why) => Err(error(StatusCode::BAD_REQUEST, &why)),
+    }
 }
 
 /// For one message named, what went wrong is the status; otherwise the report tells.
-fn answer(mut report: Report, single: bool) -> HttpResponse {
+fn answer(state: &State, mut report: Report, single: bool) -> HttpResponse {
     let trouble = report.errors.first().filter(|_| single);
     let status = match trouble.map(|trouble| trouble.code.as_str()) {
         Some("no_such_message") => StatusCode::NOT_FOUND,
@@ -80,7 +89,10 @@ fn answer(mut report: Report, single: bool) -> HttpResponse {
     if status != StatusCode::OK {
         report.error = trouble.map(|trouble| trouble.error.clone());
     }
-    HttpResponse::build(status).json(report)
+    match serde_json::to_vec(&report) {
+        Ok(json) => in_memory(state, status, JSON, json),
+        Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
+    }
 }
 
 /// Does it.

@@ -2,7 +2,7 @@
 //!
 //! A listing is written page by page as it is read: neither its messages nor its text are ever in memory at once.
 
-use super::answer::whole;
+use super::answer::{charge_part, in_memory};
 use super::read::Body;
 use super::select::Pages;
 use super::{State, busy, error, refused};
@@ -15,7 +15,7 @@ use actix_web::{HttpResponse, Responder};
 use bytes::Bytes;
 use serde::Serialize;
 use spool_actors::{Destinations, GetJobs, GetStats, SetMaxConcurrentJobs, WhenLoaded};
-use spool_core::SpoolError;
+use spool_core::{AddError, SpoolError};
 use spool_smtp::client::PoolSnapshot;
 use std::sync::atomic::Ordering;
 
@@ -51,6 +51,10 @@ pub(super) async fn ready(state: Data<State>) -> HttpResponse {
 /// An answer about all messages is none before all of them are known.
 async fn all_known(state: &State) -> Result<(), HttpResponse> {
     if let Some(progress) = state.relay.gate.loading() {
+        if let Err(why @ (AddError::Disk(_) | AddError::Killed)) = state.relay.gate.admit(0) {
+            // They never will be.
+            return Err(error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()));
+        }
         let mut loading = busy("loading what was there at the start; try again soon");
         if let Ok(percent) = progress.percent().to_string().parse() {
             loading.headers_mut().insert(LOADING_HEADER.clone(), percent);
@@ -91,15 +95,21 @@ pub(super) async fn status(state: Data<State>, query: Conditions) -> HttpRespons
         Ok(first) => first,
         Err(why) => return refused(&why),
     };
-    let lines = futures_util::stream::try_unfold((pages, first), |(mut pages, page)| async move {
-        let Some(page) = page else { return Ok(None) };
-        let text = lines(&page)?;
-        drop(page);
-        let next = pages
-            .next()
-            .await
-            .map_err(actix_web::error::ErrorServiceUnavailable)?;
-        Ok::<_, actix_web::Error>(Some((text, (pages, next))))
+    // What the page before was charged is given back when the next one is asked for: it has been handed over by then.
+    let lines = futures_util::stream::try_unfold((pages, first, None), move |(mut pages, page, held)| {
+        let state = state.clone();
+        async move {
+            drop(held);
+            let Some(page) = page else { return Ok(None) };
+            let text = lines(&page)?;
+            drop(page);
+            let held = charge_part(&state, text.len()).await?;
+            let next = pages
+                .next()
+                .await
+                .map_err(actix_web::error::ErrorServiceUnavailable)?;
+            Ok::<_, actix_web::Error>(Some((text, (pages, next, Some(held)))))
+        }
     });
     HttpResponse::Ok().content_type(NDJSON).streaming(lines)
 }
@@ -152,7 +162,7 @@ pub(super) async fn destinations(state: Data<State>) -> HttpResponse {
     let all = state.relay.spool.send(Destinations).await;
     match all.unwrap_or(Err(SpoolError::Killed)) {
         Ok(all) => match lines(&all) {
-            Ok(text) => whole(&state, NDJSON, text),
+            Ok(text) => in_memory(&state, StatusCode::OK, NDJSON, text),
             Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
         },
         Err(why) => refused(&why),
@@ -188,7 +198,7 @@ pub(super) async fn connections(state: Data<State>) -> HttpResponse {
         },
     };
     match serde_json::to_vec(&connections) {
-        Ok(json) => whole(&state, JSON, json),
+        Ok(json) => in_memory(&state, StatusCode::OK, JSON, json),
         Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
     }
 }

@@ -21,6 +21,9 @@ use tokio::time::{Instant, timeout_at};
 /// How long a body may take, beside what it needs at the least rate.
 const ALLOWANCE: Duration = Duration::from_secs(15);
 
+/// Larger bodies are read on a thread of their own.
+const READ_HERE: usize = 256 * 1024;
+
 /// The most bytes of a body, where a route has another limit than [`super::MAX_REQUEST`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MaxBody(pub(super) usize);
@@ -33,10 +36,6 @@ pub(super) struct Body {
 }
 
 impl Body {
-    pub(super) fn len(&self) -> usize {
-        self.text.len()
-    }
-
     /// Charges what will be made of it as well: `parts` quarters of its size.
     pub(super) fn grow(&mut self, parts: usize) -> Result<(), HttpResponse> {
         let more = self.text.len() / 4 * parts;
@@ -58,6 +57,21 @@ impl Body {
     pub(super) fn into_charge(self) -> Held {
         self.held
     }
+}
+
+/// Makes something of a body, on a thread of its own when it is large: a probe does not wait for it.
+///
+/// # Errors
+/// The answer when there is no such thread.
+pub(super) async fn made<T: Send + 'static>(
+    body: Body,
+    make: impl FnOnce(Body) -> T + Send + 'static,
+) -> Result<T, HttpResponse> {
+    if body.text.len() <= READ_HERE {
+        return Ok(make(body));
+    }
+    let made = actix_web::web::block(move || make(body)).await;
+    made.map_err(|why| error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()))
 }
 
 fn no_memory() -> HttpResponse {

@@ -32,7 +32,7 @@ const HANDED_OVER: usize = 4 * MAX_CONNECTIONS;
 /// Requests at once that bring a body.
 pub(super) const MAX_BODIES: usize = 64;
 /// Requests at once that look, but for those who follow the events.
-pub(super) const MAX_LOOKS: usize = 64;
+pub(super) const MAX_LOOKS: usize = 32;
 /// How long a connection without a request is kept.
 const IDLE: Duration = Duration::from_secs(5);
 /// How long the server's end waits for its requests, in seconds.
@@ -82,9 +82,9 @@ pub(super) struct Faults {
 
 impl Faults {
     fn count(&self, error: &DispatchError) {
-        let kind = match error {
-            DispatchError::Parse(_) => &self.invalid,
-            _ => &self.broken,
+        let kind = match matches!(error, DispatchError::Parse(_)) {
+            true => &self.invalid,
+            false => &self.broken,
         };
         kind.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(%error, "a connection to the admin API has ended");
