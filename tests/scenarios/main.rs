@@ -26,6 +26,7 @@ mod hostile;
 mod intruders;
 mod kill;
 mod lock;
+mod memory;
 mod network;
 mod next_hops;
 mod peers;

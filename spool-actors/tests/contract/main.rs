@@ -17,6 +17,7 @@ mod events;
 mod faults;
 mod full_disk;
 mod lifecycle;
+mod memory;
 mod operations;
 mod reasons;
 mod shelves;

@@ -1,0 +1,50 @@
+//! Memory that is short: whoever waits for it is served in order.
+
+use crate::support::*;
+use spool_actors::{Add, SendNow, Which};
+use std::collections::VecDeque;
+
+#[tokio::test]
+async fn a_large_message_is_read_in_its_turn_however_many_small_ones_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.memory_limit = 120_000;
+    let (spool, mut jobs) = open_with(config).await;
+    let large = Add::new(envelope(&["b@x.example"]), vec![b'x'; 50_000])
+        .next_hop("large:25")
+        .frozen();
+    let large = spool.send(large).await.unwrap().unwrap()[0];
+    // Each has a destination of its own, so that nothing but memory holds it up.
+    let mut hops = 0..;
+    let mut small = || {
+        let hop = format!("h{}:25", hops.next().unwrap_or(0));
+        Add::new(envelope(&["b@x.example"]), vec![b'x'; 5_000]).next_hop(&hop)
+    };
+    let mut running = VecDeque::new();
+    while spool.send(small()).await.unwrap().is_ok() {
+        running.push_back(jobs.next().await.1);
+    }
+    assert!(running.len() > 5);
+    let send = SendNow {
+        which: Which::SomeMessages(vec![large]),
+        retry_intervals: Vec::new(),
+    };
+    let sent = tokio::spawn(spool.send(send));
+    for _ in 0..200 {
+        let Some(answer) = running.pop_front() else { break };
+        answer.send(accepted()).unwrap();
+        if spool.send(small()).await.unwrap().is_ok() {
+            let (job, answer) = jobs.next().await;
+            if job.message == large {
+                return end(spool).await;
+            }
+            running.push_back(answer);
+        }
+    }
+    assert!(running.is_empty(), "small messages overtake the large one for ever");
+    assert_eq!(done(&sent.await.unwrap().unwrap().unwrap()), 1);
+    let (job, answer) = jobs.next().await;
+    assert_eq!(job.message, large);
+    answer.send(accepted()).unwrap();
+    end(spool).await;
+}
