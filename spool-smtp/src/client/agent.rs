@@ -32,11 +32,7 @@ impl SmtpAgent {
     /// An agent with these limits, which finds hosts by DNS as [`RouteConfig`](super::RouteConfig) says. Opens nothing yet.
     #[must_use]
     pub fn new(config: SmtpConfig) -> Self {
-        let servers = &config.route.dns_servers;
-        let resolver = match config.route.dane {
-            true => DnsResolver::validating(servers, &config.route.trust_anchors),
-            false => DnsResolver::new(servers),
-        };
+        let resolver = DnsResolver::from_config(&config.route, config.connect_timeout);
         Self::with_resolver(config, Arc::new(resolver))
     }
 
