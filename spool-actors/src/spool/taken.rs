@@ -74,14 +74,7 @@ impl SpoolActor {
     }
 
     /// Writes the change. Its share of `held` is in hand until the disk has answered for all of the step.
-    fn change_taken(
-        &mut self,
-        bulk: BulkId,
-        work: &Work,
-        taken: &Taken,
-        message: Message,
-        held: &Arc<Held>,
-    ) {
+    fn change_taken(&mut self, bulk: BulkId, work: &Work, taken: &Taken, message: Message, held: &Arc<Held>) {
         let (id, now) = (taken.id, self.now());
         let (change, after) = match work {
             Work::Freeze => {

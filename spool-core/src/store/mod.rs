@@ -48,7 +48,9 @@ pub use offline::{
 };
 pub use open::{Begun, Progress};
 pub use scrub::Scrubbed;
-pub use shelf::{LISTING_BYTES, Listed, Shelf, Shelved, export_pair, shelf_from_disk, shelved_text_from_disk};
+pub use shelf::{
+    LISTING_BYTES, Listed, Shelf, Shelved, export_pair, shelf_from_disk, shelved_text_from_disk,
+};
 pub use types::{Damage, Recovered, Recovery, RememberedKey, StoreOptions, StoreStats};
 
 use crate::id::MessageId;

@@ -12,6 +12,7 @@ use super::session::{ConnectError, Session};
 use super::snapshot::PoolSnapshot;
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, DestinationPolicy, Job, NextHop, Reply, Stage,
+    TellRoom,
 };
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -296,6 +297,10 @@ impl DeliveryAgent for SmtpAgent {
     fn deliver(&self, job: Job) -> BoxFuture<AttemptReport> {
         let agent = self.clone();
         Box::pin(async move { agent.attempt(job).await })
+    }
+
+    fn on_room(&self, tell: TellRoom) {
+        self.pool.on_room(tell);
     }
 
     fn close(&self) -> BoxFuture<()> {

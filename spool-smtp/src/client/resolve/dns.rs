@@ -226,9 +226,9 @@ fn failure(error: &NetError) -> LookupError {
         return LookupError::NoSuchDomain;
     }
     if let NetError::Dns(DnsError::NoRecordsFound(none)) = error {
-        return match none.response_code {
-            OPEN_ALIAS => endless(),
-            _ => LookupError::NoData,
+        return match none.response_code == OPEN_ALIAS {
+            true => endless(),
+            false => LookupError::NoData,
         };
     }
     // A denial that is proved to be as good as one of an unsigned zone.

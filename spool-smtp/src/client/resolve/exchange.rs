@@ -25,9 +25,9 @@ pub(super) enum Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::TimedOut => Self::Silence,
-            _ => Self::Error(error.to_string()),
+        match error.kind() == io::ErrorKind::TimedOut {
+            true => Self::Silence,
+            false => Self::Error(error.to_string()),
         }
     }
 }

@@ -22,23 +22,24 @@ pub(super) enum Verdict {
 
 /// What follows from `answer` to `question`.
 pub(super) fn verdict(question: &Message, answer: &Message) -> Verdict {
-    match answer.metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain if answer.metadata.truncation => Verdict::Truncated,
-        ResponseCode::NoError if is_referral(answer) => {
-            Verdict::Fails("it has no answer, and asks nobody for one".to_owned())
-        }
-        ResponseCode::NoError | ResponseCode::NXDomain => Verdict::Counts,
-        code @ (ResponseCode::FormErr | ResponseCode::NotImp) => {
-            match (&question.edns, &answer.edns) {
+    use ResponseCode::{FormErr, NXDomain, NoError, NotImp};
+    let code = answer.metadata.response_code;
+    if !matches!(code, NoError | NXDomain) {
+        return match (&question.edns, &answer.edns) {
+            (Some(edns), None) if matches!(code, FormErr | NotImp) => match edns.flags().dnssec_ok {
                 // Without EDNS there are no signatures.
-                (Some(edns), None) if edns.flags().dnssec_ok => {
-                    Verdict::Fails(format!("{code}; it does not know EDNS, which DNSSEC needs"))
-                }
-                (Some(_), None) => Verdict::WithoutEdns,
-                _ => Verdict::Fails(code.to_string()),
-            }
-        }
-        code => Verdict::Fails(code.to_string()),
+                true => Verdict::Fails(format!("{code}; it does not know EDNS, which DNSSEC needs")),
+                false => Verdict::WithoutEdns,
+            },
+            _ => Verdict::Fails(code.to_string()),
+        };
+    }
+    if answer.metadata.truncation {
+        Verdict::Truncated
+    } else if code == NoError && is_referral(answer) {
+        Verdict::Fails("it has no answer, and asks nobody for one".to_owned())
+    } else {
+        Verdict::Counts
     }
 }
 
@@ -72,9 +73,11 @@ pub(super) fn ends_in_an_alias(question: &Message, answer: &Message) -> bool {
     }
     let alias = |owner: &Name| {
         let mut here = answer.answers.iter().filter(|record| record.name == *owner);
-        here.find_map(|record| match &record.data {
-            RData::CNAME(to) => Some(&to.0),
-            _ => None,
+        here.find_map(|record| {
+            let RData::CNAME(to) = &record.data else {
+                return None;
+            };
+            Some(&to.0)
         })
     };
     // No chain is longer than its records; one that is leads in a circle.
