@@ -98,6 +98,7 @@ pub(crate) fn anchors(path: &Path) -> Result<TrustAnchors, String> {
 fn route(config: &Config) -> Result<RouteConfig, Failure> {
     let mut route = RouteConfig::default();
     route.dns_servers.clone_from(&config.route.dns_servers);
+    route.resolv_conf.clone_from(&config.route.resolv_conf);
     route.listeners.clone_from(&config.smtp);
     route.mta_sts = config.client.mta_sts;
     route.dane = config.client.dane;

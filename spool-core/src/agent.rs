@@ -32,11 +32,21 @@ pub struct Job {
     pub body: Bytes,
 }
 
+/// Takes the word of an agent that a connection to a host may be had again. `false`: nobody listens any more.
+pub type TellRoom = Arc<dyn Fn(&NextHop) -> bool + Send + Sync>;
+
 /// Relays messages to their next hops.
 pub trait DeliveryAgent: Send + Sync + 'static {
     /// Makes one attempt. The future ends within the agent's own time limits and reports what happened; when it is
     /// dropped, the session is closed.
     fn deliver(&self, job: Job) -> BoxFuture<AttemptReport>;
+
+    /// From now on calls `tell` with a host each time a connection to it may be had again for which an attempt was
+    /// [not begun](crate::AttemptResult::NotBegun): the host is the `peer` of its report. Once for each connection, from any thread. Whoever
+    /// listens asks again after a while in any case: an agent need not tell, and a word may be lost.
+    fn on_room(&self, tell: TellRoom) {
+        drop(tell);
+    }
 
     /// Closes idle sessions politely, within a few seconds. Called once no attempt runs any more.
     fn close(&self) -> BoxFuture<()> {

@@ -131,3 +131,60 @@ fn a_reload_gives_a_domain_another_way() {
     send(b"3\r\n");
     assert_eq!(two.message().without_trace(), b"3\r\n");
 }
+
+/// Mail to twenty domains, one each, of the mail exchanger at 127.0.0.2.
+fn send_to_domains(server: &Running) {
+    for n in 0..20 {
+        let mut client = RawClient::hello(server.smtp());
+        let to = format!("b@d{n}.example");
+        let (code, text) = client.transaction("a@example.org", &[&to], b"x\r\n").unwrap();
+        assert_eq!(code, 250, "{text}");
+    }
+}
+
+fn domains() -> NameServer {
+    let zone = (0..20).map(|n| format!("d{n}.example MX 1 one.example\n"));
+    NameServer::start(&format!("{}one.example A 127.0.0.2", zone.collect::<String>()))
+}
+
+#[test]
+fn a_name_server_that_is_not_needed_fails_no_mail() {
+    let knows = domains();
+    for second in ["", "* SERVFAIL", "* REFUSED", "* NOTIMP", "* FORMERR"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (port, [one]) = exchangers();
+        let second = NameServer::start(second);
+        let text = format!(
+            "[retry]\nintervals = [\"1h\"]\n[route]\nmx_port = {port}\ndns_servers = [\"{}\", \"{}\"]\nignore_networks = []\n",
+            knows.address, second.address
+        );
+        let file = dir.path().join("spool.toml");
+        std::fs::write(&file, text).unwrap();
+        let server = start(dir.path(), file.to_str().unwrap());
+        send_to_domains(&server);
+        (0..20).for_each(|_| drop(one.message()));
+        assert_eq!(second.asked(), [""; 0]);
+    }
+}
+
+#[test]
+fn another_resolv_conf_is_followed_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, [one]) = exchangers();
+    let (knows, fails) = (domains(), NameServer::start("* SERVFAIL"));
+    let resolv_conf = dir.path().join("resolv.conf");
+    let text = format!(
+        "[retry]\nintervals = [\"100ms\"]\n[route]\nmx_port = {port}\nresolv_conf = {resolv_conf:?}\nignore_networks = []\n"
+    );
+    let file = dir.path().join("spool.toml");
+    std::fs::write(&file, text).unwrap();
+    let entry = |server: &NameServer| format!("nameserver [127.0.0.1]:{}\n", server.address.port());
+    std::fs::write(&resolv_conf, entry(&fails)).unwrap();
+    let server = start(dir.path(), file.to_str().unwrap());
+    send_to_domains(&server);
+    until("a deferred message", || {
+        server.log().contains("4.4.3").then_some(())
+    });
+    std::fs::write(&resolv_conf, format!("search a..b\n{}", entry(&knows))).unwrap();
+    (0..20).for_each(|_| drop(one.message()));
+}

@@ -1,4 +1,5 @@
-//! Many domains on one slow host, and one on another: no message waits for anything but its host, and none loses an interval.
+//! Many domains on slow hosts, and one on another: no message waits for anything but its host, none loses an interval, and no jobs are
+//! held by messages for which there is no connection.
 
 use spool_tests::name_server::NameServer;
 use spool_tests::process::{Running, run, serve, until};
@@ -82,4 +83,65 @@ fn domains_of_one_slow_host_lose_nothing_and_leave_jobs_for_others() {
     let before = slow.iter().filter(|at| *at < fast.iter().max().unwrap()).count();
     println!("{before} of {MESSAGES} messages to the slow host came before the last one to the other");
     assert!(before < MESSAGES / 2, "{before}");
+}
+
+/// How many messages are being sent: each has a job.
+fn busy_jobs(relay: &Running) -> usize {
+    let admin = format!("http://{}", relay.field("admin"));
+    let status = run(&["status", "--admin", &admin, "--format", "json"]).stdout;
+    let status = String::from_utf8_lossy(&status).into_owned();
+    status.lines().filter(|line| line.contains("sending")).count()
+}
+
+#[test]
+fn domains_of_busy_hosts_leave_jobs_for_others() {
+    const HOSTS: usize = 5;
+    let dir = tempfile::tempdir().unwrap();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    // Nothing is answered within the test.
+    let slow: Vec<_> = (2..2 + HOSTS)
+        .map(|n| sink(dir.path(), &format!("127.0.0.{n}:{port}"), "dot delay 60s"))
+        .collect();
+    let fast = format!("127.0.0.9:{port}");
+    let _fast = sink(dir.path(), &fast, "");
+    let mut zone = "fast.example A 127.0.0.9\nother.example MX 1 fast.example".to_owned();
+    for n in 0..HOSTS {
+        write!(zone, "\nslow{n}.example A 127.0.0.{}", n + 2).unwrap();
+        (0..20).for_each(|m| write!(zone, "\nd{m}.of{n}.example MX 1 slow{n}.example").unwrap());
+    }
+    let names = NameServer::start(&zone);
+    let config = dir.path().join("spool.toml");
+    let text = format!(
+        "max_concurrent_jobs = 200\n[retry]\nintervals = [\"1h\"]\n[route]\nmx_port = {port}\ndns_servers = [\"{}\"]\nignore_networks = []\n",
+        names.address
+    );
+    std::fs::write(&config, text).unwrap();
+    let relay = serve(
+        &dir.path().join("spool"),
+        &[],
+        &["--config", config.to_str().unwrap()],
+    );
+    let mut client = RawClient::hello(relay.smtp());
+    let mut send = |to: String| {
+        let (code, text) = client.transaction("a@example.org", &[&to], b"x\r\n").unwrap();
+        assert_eq!(code, 250, "{text}");
+    };
+    for m in 0..40 {
+        (0..HOSTS).for_each(|n| {
+            send(format!("m{m}@d{}.of{n}.example", m % 20));
+            send(format!("n{m}@d{}.of{n}.example", m % 20));
+        });
+    }
+    // Ten connections each, and three that wait for the next one.
+    until("sessions at every host", || {
+        (busy_jobs(&relay) >= HOSTS * 10).then_some(())
+    });
+    (0..10).for_each(|n| send(format!("m{n}@other.example")));
+    until("the mail for the host that is not busy", || {
+        (times(dir.path(), &fast).len() == 10).then_some(())
+    });
+    let jobs = busy_jobs(&relay);
+    assert!(jobs <= HOSTS * 13 + HOSTS, "{jobs} jobs");
+    drop(slow);
 }

@@ -29,7 +29,10 @@ struct Zone {
 impl NameServer {
     /// Knows the records in `text`, one a line, and no other name: `OWNER A 192.0.2.1`, `OWNER AAAA 2001:db8::1`,
     /// `OWNER CNAME host`, `OWNER MX 10 host`, `OWNER TXT one two` (strings of one record), or what every question about the owner ends in: `OWNER SERVFAIL`,
-    /// `OWNER REFUSED`, `OWNER SILENCE`.
+    /// `OWNER REFUSED`, `OWNER NOTIMP`, `OWNER FORMERR`, `OWNER SILENCE`. The owner `*` is every name that has no line of its own.
+    ///
+    /// `OWNER ENDLESS`: each name below the owner is an alias of another one, and so on; one link in each answer. `. WITHOUT EDNS`: a question
+    /// with an OPT record is answered with FORMERR and a bare header, as by a server that cannot read it.
     #[must_use]
     pub fn start(text: &str) -> Self {
         let record = |line: &str| {
@@ -70,6 +73,7 @@ struct Question<'m> {
     section: &'m [u8],
     /// The longest reply over UDP.
     limit: usize,
+    edns: bool,
 }
 
 impl<'m> Question<'m> {
@@ -82,18 +86,19 @@ impl<'m> Question<'m> {
         }
         let end = at + 5;
         // What may follow is one OPT record (RFC 6891): the root, its kind, and the limit in place of a class.
-        let limit = match message.get(end..end + 5) {
+        let opt = match message.get(end..end + 5) {
             Some([0, kind @ .., high, low]) if *kind == OPT.to_be_bytes() => {
-                u16::from_be_bytes([*high, *low])
+                Some(u16::from_be_bytes([*high, *low]))
             }
-            Some(_) | None => 512,
+            Some(_) | None => None,
         };
         Self {
             id: [message[0], message[1]],
             name: labels.join("."),
             kind: u16::from_be_bytes([message[at + 1], message[at + 2]]),
             section: &message[12..end],
-            limit: usize::from(limit.max(512)),
+            limit: usize::from(opt.unwrap_or(512).max(512)),
+            edns: opt.is_some(),
         }
     }
 }
@@ -127,8 +132,23 @@ impl Zone {
     }
 
     fn records(&self, name: &str) -> Vec<&[String]> {
-        let records = self.records.iter().filter(|(owner, _)| owner == name);
-        records.map(|(_, words)| words.as_slice()).collect()
+        let of = |name: &str| -> Vec<_> {
+            let records = self.records.iter().filter(|(owner, _)| owner == name);
+            records.map(|(_, words)| words.as_slice()).collect()
+        };
+        let own = of(name);
+        if own.is_empty() { of("*") } else { own }
+    }
+
+    /// Another name, of which this one is an alias without an end.
+    fn endless(&self, name: &str) -> Option<String> {
+        let (_, parent) = name.split_once('.')?;
+        let ends = self
+            .records
+            .iter()
+            .any(|(owner, words)| owner == parent && words[0] == "ENDLESS");
+        let number = self.asked.lock().unwrap().len();
+        ends.then(|| format!("n{number}.{parent}"))
     }
 
     /// `None` for silence.
@@ -139,13 +159,26 @@ impl Zone {
             .lock()
             .unwrap()
             .push(format!("{over} {kind} {}", question.name));
+        let without_edns = self
+            .records
+            .iter()
+            .any(|(owner, words)| owner == "." && words[0] == "WITHOUT");
+        if question.edns && without_edns {
+            return Some([&question.id[..], &[0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0]].concat());
+        }
         let (mut answers, mut code) = (Vec::new(), 0);
         let mut name = question.name.clone();
         loop {
+            if let Some(to) = self.endless(&name) {
+                answers.push(record(&name, &["CNAME".to_owned(), to]));
+                break;
+            }
             let records = self.records(&name);
             match records.first().map(|words| words[0].as_str()) {
                 None => code = 3,
+                Some("FORMERR") => code = 1,
                 Some("SERVFAIL") => code = 2,
+                Some("NOTIMP") => code = 4,
                 Some("REFUSED") => code = 5,
                 Some("SILENCE") => return None,
                 Some("CNAME") => {

@@ -341,6 +341,16 @@ impl Pace {
         self.circuit.hurry(now);
     }
 
+    /// Whether no connection was had for the last message that asked for one.
+    pub(crate) const fn waits_for_room(&self) -> bool {
+        self.pause.is_in_vain()
+    }
+
+    /// A connection may be had for it: its next message asks at once.
+    pub(crate) fn hurry_for_room(&mut self, now: Timestamp) {
+        self.pause.cut(now);
+    }
+
     /// What holds back a message with `ahead` others before it, while `running` sessions run.
     pub(crate) fn holds(&self, now: Timestamp, running: usize, ahead: usize) -> Vec<Hold> {
         let mut holds = Vec::new();

@@ -37,6 +37,13 @@ impl Pause {
         }));
     }
 
+    /// A connection may be had: one message asks now. If it comes in vain as well, the next pause is longer.
+    pub(super) fn cut(&mut self, now: Timestamp) {
+        if let Some(lasting) = &mut self.0 {
+            lasting.until = lasting.until.min(now);
+        }
+    }
+
     /// A connection was had.
     pub(super) fn end(&mut self) {
         self.0 = None;
@@ -84,5 +91,22 @@ mod tests {
         assert!(!pause.is_in_vain());
         pause.lengthen(at(now), at(now), "x", &NoDice);
         assert_eq!(pause.until(at(now)).map(|(until, _)| until), Some(at(now + 250)));
+    }
+
+    #[test]
+    fn a_pause_that_is_cut_short_ends_at_once_and_the_next_one_is_longer() {
+        let at = |ms: i64| Timestamp(1_800_000_000_000 + ms);
+        let mut pause = Pause::default();
+        pause.cut(at(0));
+        assert!(!pause.is_in_vain());
+        pause.lengthen(at(0), at(5), "x", &NoDice);
+        pause.cut(at(10));
+        assert_eq!(pause.until(at(10)), None);
+        assert!(pause.is_in_vain(), "one message asks");
+        // One that began before is of the same round.
+        pause.lengthen(at(1), at(11), "x", &NoDice);
+        assert_eq!(pause.until(at(11)), None);
+        pause.lengthen(at(10), at(12), "x", &NoDice);
+        assert_eq!(pause.until(at(12)).map(|(until, _)| until), Some(at(512)));
     }
 }

@@ -8,7 +8,7 @@ use crate::throttle::DestinationId;
 use actix::Context;
 use spool_core::disposition::expire;
 use spool_core::store::{Change, Store, StoreError};
-use spool_core::{AttemptReport, LearnedDestination, Message, MessageId, Status, Timestamp};
+use spool_core::{AttemptReport, AttemptResult, LearnedDestination, Message, MessageId, Status, Timestamp};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -38,6 +38,9 @@ impl SpoolActor {
             return;
         };
         self.keeping.changed |= effect != Effect::GoOn;
+        if let (AttemptResult::NotBegun { .. }, Some(host)) = (&report.result, &report.peer) {
+            self.queue.waits_for_room(destination, host);
+        }
         let Some(hops) = self.queue.next_hops(destination) else {
             return;
         };

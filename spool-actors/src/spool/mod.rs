@@ -143,6 +143,7 @@ impl Actor for SpoolActor {
             actor.end_unless_wanted(ctx);
         });
         self.start_throttle(ctx);
+        self.listen_for_room(ctx);
         self.pump(ctx);
     }
 

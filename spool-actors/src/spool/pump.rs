@@ -8,9 +8,9 @@ use crate::delivery::DeliveryActor;
 use crate::throttle::messages::{Demand, Granted};
 use crate::throttle::{DestinationId, Throttle};
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
 use spool_core::store::{Change, StoreError};
-use spool_core::{Event, Held, Job, MessageId, Status, Timestamp};
+use spool_core::{Event, Held, Job, MessageId, NextHop, Status, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,18 @@ impl SpoolActor {
     pub(super) fn start_throttle(&mut self, ctx: &mut Context<Self>) {
         let granted = ctx.address().downgrade().recipient::<Granted>();
         self.throttle = Some(Throttle::start(self.max_jobs, granted));
+    }
+
+    /// Has the agent tell of connections for attempts that were not begun for want of one.
+    pub(super) fn listen_for_room(&self, ctx: &Context<Self>) {
+        // Weak: the agent outlives the spool.
+        let own = ctx.address().downgrade();
+        self.agent.on_room(Arc::new(move |host| {
+            let spool = own.upgrade().filter(Addr::connected);
+            spool
+                .inspect(|spool| spool.do_send(RoomAt(host.clone())))
+                .is_some()
+        }));
     }
 
     /// Called after anything happened.
@@ -224,6 +236,21 @@ impl SpoolActor {
             self.queue.release_due(now, release.max(1));
         }
         self.after_anything(ctx);
+    }
+}
+
+/// A connection to this host may be had.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub(super) struct RoomAt(NextHop);
+
+impl Handler<RoomAt> for SpoolActor {
+    type Result = ();
+
+    fn handle(&mut self, RoomAt(host): RoomAt, ctx: &mut Context<Self>) {
+        let now = self.now();
+        self.queue.room_at(&host, now);
+        self.pump(ctx);
     }
 }
 

@@ -9,9 +9,11 @@ use spool_core::{
 use std::time::Duration;
 
 fn not_begun() -> AttemptReport {
-    AttemptReport::new(AttemptResult::NotBegun {
+    let mut report = AttemptReport::new(AttemptResult::NotBegun {
         reason: "all connections to mx.example.net:25 are in use".to_owned(),
-    })
+    });
+    report.peer = Some("mx.example.net:25".parse().unwrap());
+    report
 }
 
 #[tokio::test]
@@ -155,6 +157,38 @@ async fn what_waits_for_a_host_has_no_begin_on_disk() {
     assert_eq!(in_flight(&bench), 2, "one asks for all, and one is next");
     answer.send(accepted()).unwrap();
     for _ in 1..20 {
+        let (_, answer) = bench.jobs.next().await;
+        answer.send(accepted()).unwrap();
+    }
+    assert_eq!(bench.idle().await, None);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_message_goes_out_when_a_connection_of_its_host_is_told_of() {
+    let mut bench = Bench::new().await;
+    for body in ["1", "2"] {
+        bench.add(mail(body)).await;
+    }
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        asked.push(bench.jobs.next().await.1);
+    }
+    for answer in asked {
+        answer.send(not_begun()).unwrap();
+    }
+    assert!(bench.idle().await.is_some());
+    // Of another host, and then of its own; the clock stands still.
+    bench.tell_room("other.example.net:25");
+    assert!(bench.idle().await.is_some() && bench.jobs.none());
+    bench.tell_room("mx.example.net:25");
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(not_begun()).unwrap();
+    // In vain: each word is good for one message.
+    let until = bench.idle().await;
+    assert_eq!(until, Some(bench.after(Duration::from_millis(500))));
+    bench.tell_room("mx.example.net:25");
+    for _ in 0..2 {
         let (_, answer) = bench.jobs.next().await;
         answer.send(accepted()).unwrap();
     }

@@ -35,6 +35,7 @@ pub(crate) async fn bench(fs: &SimFs) -> Bench {
         spool: opened.addr,
         jobs: Jobs(received),
         damage: loaded.damage,
+        tell: Room::default(),
     }
 }
 

@@ -10,10 +10,10 @@ use spool_core::store::{Damage, Shelf, status_from_disk};
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, Clock, DeliveryAgent, Envelope, EventKind, Job, ManualClock,
     Message, MessageId, NoDice, RefusedRecipient, Reply, RetryInterval, RetryPolicy, ReversePath,
-    ShownStatus, SpoolConfig, Stage, Timestamp,
+    ShownStatus, SpoolConfig, Stage, TellRoom, Timestamp,
 };
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +38,25 @@ impl DeliveryAgent for Scripted {
                 Err(_) => std::future::pending().await,
             }
         })
+    }
+}
+
+/// The same, and a spool that can be told of connections.
+struct Telling {
+    scripted: Scripted,
+    tell: Room,
+}
+
+/// What a spool has asked to be called when there is a connection.
+pub(crate) type Room = Arc<Mutex<Option<TellRoom>>>;
+
+impl DeliveryAgent for Telling {
+    fn deliver(&self, job: Job) -> BoxFuture<AttemptReport> {
+        self.scripted.deliver(job)
+    }
+
+    fn on_room(&self, tell: TellRoom) {
+        *self.tell.lock().unwrap() = Some(tell);
     }
 }
 
@@ -129,6 +148,7 @@ pub(crate) struct Bench {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) jobs: Jobs,
     pub(crate) damage: Vec<Damage>,
+    pub(crate) tell: Room,
 }
 
 /// When every [`Bench`] begins.
@@ -148,8 +168,12 @@ impl Bench {
 
     async fn start(dir: TempDir, config: SpoolConfig, clock: ManualClock) -> Self {
         let (jobs, received) = mpsc::unbounded_channel();
-        let (agent, hands) = (Arc::new(Scripted(jobs)), Arc::new(clock.clone()));
-        let opened = Spool::start(config.clone(), agent, hands, Arc::new(NoDice))
+        let (scripted, tell) = (Scripted(jobs), Room::default());
+        let agent = Arc::new(Telling {
+            scripted,
+            tell: Arc::clone(&tell),
+        });
+        let opened = Spool::start(config.clone(), agent, Arc::new(clock.clone()), Arc::new(NoDice))
             .await
             .unwrap();
         let loaded = opened.addr.send(WhenLoaded).await.unwrap().unwrap();
@@ -161,7 +185,14 @@ impl Bench {
             spool,
             jobs,
             damage,
+            tell,
         }
+    }
+
+    /// A connection to `host` may be had.
+    pub(crate) fn tell_room(&self, host: &str) {
+        let tell = self.tell.lock().unwrap().clone().unwrap();
+        assert!(tell(&host.parse().unwrap()), "nobody listens");
     }
 
     /// Ends the spool and opens it again, with other settings if need be.

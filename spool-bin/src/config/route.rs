@@ -11,6 +11,7 @@ use spool_smtp::client::RouteConfig;
 use spool_smtp::server::Network;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::path::PathBuf;
 use toml::de::DeValue;
 
 /// Where mail exchangers listen.
@@ -26,6 +27,7 @@ pub(crate) struct Route {
     pub(crate) mx_port: u16,
     pub(crate) rules: Vec<Rule>,
     pub(crate) dns_servers: Vec<SocketAddr>,
+    pub(crate) resolv_conf: PathBuf,
     pub(crate) own: Vec<Own>,
     pub(crate) ignore_networks: Vec<Network>,
 }
@@ -45,6 +47,9 @@ pub(super) fn route(section: Section<'_, '_>) -> Route {
         mx_port: section.get("mx_port", MX_PORT, number(1)),
         rules,
         dns_servers: section.list("dns_servers", Vec::new(), dns_server),
+        resolv_conf: section.get("resolv_conf", RouteConfig::default().resolv_conf, |value| {
+            text(value).map(PathBuf::from)
+        }),
         own: section.list("own", Vec::new(), own),
         ignore_networks: section.list("ignore_networks", RouteConfig::default().ignored_networks, parsed),
     };

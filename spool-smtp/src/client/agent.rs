@@ -12,6 +12,7 @@ use super::session::{ConnectError, Session};
 use super::snapshot::PoolSnapshot;
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, DestinationPolicy, Job, NextHop, Reply, Stage,
+    TellRoom,
 };
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -32,11 +33,7 @@ impl SmtpAgent {
     /// An agent with these limits, which finds hosts by DNS as [`RouteConfig`](super::RouteConfig) says. Opens nothing yet.
     #[must_use]
     pub fn new(config: SmtpConfig) -> Self {
-        let servers = &config.route.dns_servers;
-        let resolver = match config.route.dane {
-            true => DnsResolver::validating(servers, &config.route.trust_anchors),
-            false => DnsResolver::new(servers),
-        };
+        let resolver = DnsResolver::from_config(&config.route, config.connect_timeout);
         Self::with_resolver(config, Arc::new(resolver))
     }
 
@@ -300,6 +297,10 @@ impl DeliveryAgent for SmtpAgent {
     fn deliver(&self, job: Job) -> BoxFuture<AttemptReport> {
         let agent = self.clone();
         Box::pin(async move { agent.attempt(job).await })
+    }
+
+    fn on_room(&self, tell: TellRoom) {
+        self.pool.on_room(tell);
     }
 
     fn close(&self) -> BoxFuture<()> {

@@ -1,16 +1,20 @@
 //! Who has connections, who keeps idle ones, and who waits for one. It opens and closes nothing itself.
 //!
 //! No destination gets more than its limit, and none more than three quarters of all. A connection that becomes free goes
-//! to the waiting destination that has the fewest; nobody waits while an idle session stands in his way, and for one limit only
-//! some wait: each of them is a job that others could have.
+//! to the waiting destination that has the fewest; nobody waits while an idle session stands in his way. For one limit only a few wait,
+//! for each of them is a job that others could have; the others are turned away, and it is told when there is room for one of them again.
 
 use super::key::{Key, Scope, Want};
+use super::room::Refused;
+use spool_core::TellRoom;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::oneshot;
 
-/// How many may wait for one limit, as a multiple of it: what becomes free is used at once, and most jobs are for others.
-const WAITING: usize = 4;
+/// How many may wait for a limit of so many connections: what becomes free is used at once, and nearly all jobs at a busy host have one.
+pub(super) const fn waiting_places(limit: usize) -> usize {
+    1 + limit / 4
+}
 
 /// The right to have one connection open. It comes back when it is dropped.
 pub(super) struct Permit<S> {
@@ -65,6 +69,8 @@ struct Books<S> {
     lines: HashMap<Key, Line<S>>,
     /// In the order of their coming.
     waiting: Vec<Waiting<S>>,
+    /// Those that were turned away.
+    refused: Refused,
     parked: u64,
     sweeping: bool,
 }
@@ -86,6 +92,8 @@ pub(super) struct Count {
 pub(super) struct Ledger<S> {
     total: usize,
     books: Mutex<Books<S>>,
+    /// Who is told of room for those that were turned away.
+    listeners: Mutex<Vec<TellRoom>>,
 }
 
 impl<S> Ledger<S> {
@@ -98,10 +106,31 @@ impl<S> Ledger<S> {
                 scopes: HashMap::new(),
                 lines: HashMap::new(),
                 waiting: Vec::new(),
+                refused: Refused::default(),
                 parked: 0,
                 sweeping: false,
             }),
+            listeners: Mutex::default(),
         })
+    }
+
+    /// From now on `tell` is told of room for those that were turned away.
+    pub(super) fn on_room(&self, tell: TellRoom) {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(tell);
+    }
+
+    /// Tells of room in these limits. Never while the books are locked.
+    fn tell_room(&self, scopes: &[Scope]) {
+        for scope in scopes {
+            let Some(hop) = self.lock().refused.take(scope) else {
+                continue;
+            };
+            let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.retain(|tell| tell(&hop));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Books<S>> {
@@ -138,7 +167,8 @@ impl<S> Ledger<S> {
             .waiting
             .iter()
             .filter(|other| other.want.key.scope() == scope);
-        if others.count() >= want.limit.min(self.share()).saturating_mul(WAITING) {
+        if others.count() >= waiting_places(want.limit.min(self.share())) {
+            books.refused.add(scope, &want.key.hop);
             return Answer::TooMany;
         }
         let in_the_way = books.take_in_the_way(&want, self.share());
@@ -152,7 +182,14 @@ impl<S> Ledger<S> {
 
     /// Takes a session that is done with one message. It goes to somebody who waits, or is kept. Whether the idle ones need
     /// to be looked after from now on.
-    pub(super) fn park(&self, key: &Key, mut session: S) -> bool {
+    pub(super) fn park(&self, key: &Key, session: S) -> bool {
+        let unswept = self.pass_on(key, session);
+        // A session is idle, or one fewer waits for it.
+        self.tell_room(&[key.scope()]);
+        unswept
+    }
+
+    fn pass_on(&self, key: &Key, mut session: S) -> bool {
         loop {
             let mut books = self.lock();
             let Some(place) = self.next(&books, Some(key)) else {
@@ -256,17 +293,22 @@ impl<S> Ledger<S> {
     }
 
     fn release(self: &Arc<Self>, key: &Key) {
+        let mut room = vec![key.scope()];
         let mut books = self.lock();
         books.forget(key);
         while let Some(place) = self.next(&books, None) {
             let waiting = books.waiting.remove(place);
             let permit = self.grant(&mut books, &waiting.want);
+            room.push(waiting.want.key.scope());
             if let Err(Turn::Open(mut permit)) = waiting.turn.send(Turn::Open(permit)) {
                 // Nobody waits any more. Not by dropping it: the lock is held.
                 permit.ledger = Weak::new();
                 books.forget(&waiting.want.key);
             }
         }
+        drop(books);
+        room.dedup();
+        self.tell_room(&room);
     }
 
     /// Who is next, now that there is room; or, with `freed`, once the connection of that key was given up.

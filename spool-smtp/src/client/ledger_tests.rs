@@ -81,18 +81,76 @@ fn limits_hold_and_what_becomes_free_goes_to_the_destination_with_the_fewest() {
 }
 
 #[test]
-fn for_one_limit_only_some_wait() {
-    let ledger = Ledger::new(8);
-    let (a, b) = (to("a", 3), to("b", 1));
-    let _held: Vec<_> = (0..3).map(|n| now(&ledger, &a, n)).collect();
-    let mut waiting: Vec<_> = (0..12).map(|_| later(&ledger, &a)).collect();
+fn for_one_limit_only_a_few_wait() {
+    let ledger = Ledger::new(16);
+    let (a, b) = (to("a", 8), to("b", 1));
+    let _held: Vec<_> = (0..8).map(|n| now(&ledger, &a, n)).collect();
+    let mut waiting: Vec<_> = (0..3).map(|_| later(&ledger, &a)).collect();
     assert!(matches!(ask(&ledger, &a), Answer::TooMany));
     drop(waiting.pop());
     waiting.push(later(&ledger, &a));
     assert!(matches!(ask(&ledger, &a), Answer::TooMany));
     let _one = now(&ledger, &b, 4);
-    let _two = [(); 4].map(|()| later(&ledger, &b));
+    let _two = later(&ledger, &b);
     assert!(matches!(ask(&ledger, &b), Answer::TooMany), "another limit");
+}
+
+/// Has a ledger tell of room, and gives what it has told since it was asked last.
+fn told(ledger: &Arc<Ledger<Fake>>) -> impl FnMut() -> Vec<String> {
+    let (tell, heard) = std::sync::mpsc::channel();
+    ledger.on_room(Arc::new(move |hop| tell.send(hop.to_string()).is_ok()));
+    move || heard.try_iter().collect()
+}
+
+#[test]
+fn room_is_told_once_for_each_that_was_turned_away() {
+    let ledger = Ledger::new(16);
+    let (a, b) = (to("a", 2), to("b", 2));
+    let mut told = told(&ledger);
+    let one = now(&ledger, &a, 1);
+    let two = now(&ledger, &a, 2);
+    let mut third = later(&ledger, &a);
+    for _ in 0..3 {
+        assert!(matches!(ask(&ledger, &a), Answer::TooMany));
+    }
+    // Of another host, nobody was turned away.
+    drop(now(&ledger, &b, 9));
+    assert_eq!(told(), [""; 0]);
+    // Whoever waits is served first, and leaves his place.
+    ledger.park(&a.key, one);
+    let one = session(third.try_recv().unwrap(), 9);
+    assert_eq!(told(), ["a:25"]);
+    // Idle, and closed.
+    ledger.park(&a.key, one);
+    drop(two);
+    assert_eq!(told(), ["a:25", "a:25"]);
+    drop(now(&ledger, &a, 3));
+    assert_eq!(told(), [""; 0]);
+}
+
+#[test]
+fn a_connection_of_all_that_becomes_free_is_told_to_the_host_that_gets_it() {
+    let ledger = Ledger::new(2);
+    let (a, b) = (to("a", 1), to("b", 1));
+    let mut told = told(&ledger);
+    let (one, _two) = (now(&ledger, &a, 1), now(&ledger, &to("c", 1), 2));
+    let mut waiting = later(&ledger, &b);
+    assert!(matches!(ask(&ledger, &b), Answer::TooMany));
+    drop(one);
+    assert!(waiting.try_recv().is_ok());
+    assert_eq!(told(), ["b:25"], "its place in line is free");
+}
+
+#[test]
+fn whoever_listens_no_more_is_forgotten() {
+    let ledger = Ledger::new(4);
+    let a = to("a", 1);
+    drop(told(&ledger));
+    let one = now(&ledger, &a, 1);
+    let _waits = later(&ledger, &a);
+    assert!(matches!(ask(&ledger, &a), Answer::TooMany));
+    drop(one);
+    assert!(ledger.listeners.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -137,10 +195,10 @@ fn a_session_that_is_done_goes_to_whoever_waits_for_it() {
     let gone = later(&ledger, &plain);
     drop(gone);
     let mut same = later(&ledger, &plain);
-    let mut other = later(&ledger, &verified);
     assert!(!ledger.park(&plain.key, first), "it was not kept");
     let first = session(same.try_recv().unwrap(), 9);
     assert_eq!(first.number, 1);
+    let mut other = later(&ledger, &verified);
     // The next one is of another kind: the connection is closed for it.
     assert!(!ledger.park(&plain.key, first));
     let second = session(other.try_recv().unwrap(), 2);
@@ -193,7 +251,7 @@ proptest! {
                     Answer::TooMany => {
                         let host = kinds[kind].key.scope();
                         let others = waiting.iter().filter(|(other, _)| kinds[*other].key.scope() == host);
-                        prop_assert!(others.count() >= WAITING);
+                        prop_assert!(others.count() >= waiting_places(kinds[kind].limit.min(ledger.share())));
                     }
                 },
                 Op::Drop(n) if n < held.len() => drop(held.remove(n)),

@@ -21,6 +21,7 @@ mod plaintext;
 mod pool;
 mod reply_filter;
 mod resolve;
+mod room;
 mod roots;
 mod session;
 mod snapshot;

@@ -11,7 +11,7 @@ use super::resolve::{Routes, Target};
 use super::session::{ConnectError, OpenError, Opening, Session};
 use super::snapshot::PoolSnapshot;
 use super::tls::Tls;
-use spool_core::NextHop;
+use spool_core::{NextHop, TellRoom};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -214,6 +214,11 @@ impl Pool {
         }
         held.into_iter().for_each(|session| self.park(session));
         result
+    }
+
+    /// From now on `tell` is told of connections for attempts that were not begun for want of one.
+    pub(super) fn on_room(&self, tell: TellRoom) {
+        self.ledger.on_room(tell);
     }
 
     /// How it stands now.

@@ -30,6 +30,8 @@ pub(super) struct Destination {
     /// Places taken: being read, asked about, written, or armed.
     pub(super) deck: usize,
     pub(super) dirty: bool,
+    /// The host for whose connection it is in line.
+    pub(super) busy_host: Option<NextHop>,
 }
 
 impl Destination {
@@ -82,6 +84,7 @@ impl Queue {
             opens: None,
             deck,
             dirty: false,
+            busy_host: None,
         };
         let id = match self.free.pop() {
             Some(id) => {

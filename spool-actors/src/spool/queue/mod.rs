@@ -3,6 +3,7 @@
 //! A waiting message costs an entry here and a place in one heap; its envelope and body are on disk. It never drops
 //! a message by itself: an entry leaves only when the disk says that the message is finished.
 
+mod busy;
 mod claims;
 mod destinations;
 mod flow;
@@ -15,6 +16,7 @@ pub(super) use ways::Ways;
 
 use super::content::{Content, Size};
 use crate::throttle::DestinationId;
+use busy::BusyHosts;
 use destinations::Destination;
 use spool_core::store::Recovered;
 use spool_core::{Held, MessageId, NextHop, Status, Timestamp};
@@ -96,6 +98,7 @@ pub(super) struct Queue {
     kept: VecDeque<MessageId>,
     /// What messages hold whose end is being decided and written.
     settling: HashMap<MessageId, Held>,
+    busy: BusyHosts,
     ready: usize,
     running: usize,
     paused: bool,

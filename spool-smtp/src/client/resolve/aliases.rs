@@ -5,7 +5,7 @@
 //! record, once that is proved, or asked for by itself. Nothing that is not proved is used.
 
 use super::proof::MAX_ALIASES;
-use hickory_resolver::TokioResolver;
+use super::source::Hickory;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::rr::rdata::CNAME;
@@ -17,7 +17,7 @@ use hickory_resolver::proto::serialize::binary::{BinDecodable, BinDecoder};
 /// # Errors
 /// Those of the question, or of the one about the last alias that was found.
 pub(super) async fn lookup(
-    resolver: &TokioResolver,
+    resolver: &Hickory,
     name: &Name,
     kind: RecordType,
 ) -> Result<Vec<Record>, NetError> {
@@ -43,7 +43,7 @@ pub(super) async fn lookup(
 }
 
 /// The alias that `name` is by a DNAME record above it, or by one of its own; and where it leads.
-async fn alias(resolver: &TokioResolver, name: &Name) -> Option<(Record, Name)> {
+async fn alias(resolver: &Hickory, name: &Name) -> Option<(Record, Name)> {
     let labels = name.iter().count();
     // From the root down: what is below such a record is none of its zone's (RFC 6672 section 2.4).
     for count in (1..labels).take(MAX_ALIASES) {

@@ -3,13 +3,16 @@
 use super::anchors::TrustAnchors;
 use crate::server::Network;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 
 /// Name servers, and what is never a mail exchanger of somebody else.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RouteConfig {
-    /// Name servers to ask; empty: those in /etc/resolv.conf.
+    /// Name servers to ask, in this order; empty: those in `resolv_conf`.
     pub dns_servers: Vec<SocketAddr>,
+    /// Where the name servers stand, in the form of resolv.conf(5), when there are no `dns_servers`. Changes of it are noticed.
+    pub resolv_conf: PathBuf,
     /// Names of this relay, whatever the port.
     pub own_names: Vec<String>,
     /// Addresses of this relay, whatever the port: behind a translator, those of the world outside.
@@ -36,6 +39,7 @@ impl Default for RouteConfig {
         let ignored = ["0.0.0.0/8", "127.0.0.0/8", "::/128", "::1/128"];
         Self {
             dns_servers: Vec::new(),
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
             own_names: Vec::new(),
             own_addresses: Vec::new(),
             listeners: Vec::new(),

@@ -1,126 +1,94 @@
-//! [`Resolve`] by DNS, with hickory: a cache of answers with bounds on their age and number, and the system's hosts file.
+//! [`Resolve`] by DNS, with hickory over name servers that are asked one at a time, and the system's hosts file.
 //!
 //! With trust anchors it validates every answer by itself; the AD bit of a name server is never looked at. What it finds in the
 //! hosts file is not proved.
 //!
 //! A name without a dot is the system's to resolve: hosts file, search list, and whatever else it is told to ask.
 
-use super::proof::{Followed, MAX_ALIASES, follow};
-use super::{Addresses, Answer, Exchanger, LookupError, Resolve, TrustAnchors, aliases};
+use super::proof::{Followed, MAX_ALIASES, endless, follow};
+use super::resolv_conf::Settings;
+use super::source::{HostsFile, Source};
+use super::verdict::OPEN_ALIAS;
+use super::watched::Watched;
+use super::{Addresses, Answer, Exchanger, LookupError, Resolve, RouteConfig, TrustAnchors, aliases};
 use crate::client::dane::Tlsa;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use spool_core::{BoxFuture, harmless};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Answers kept: a few hundred bytes each as a rule, 64 KiB at worst.
-const CACHE: u64 = 4096;
-/// Ages of answers: not so short that each message asks anew, not so long that a mended record does not help.
-const MIN_AGE: Duration = Duration::from_secs(5);
-const MAX_AGE: Duration = Duration::from_secs(3600);
-/// "No such domain" fails mail for good: it is not believed for long.
-const MAX_NEGATIVE_AGE: Duration = Duration::from_secs(300);
 /// How long the second family's answer is waited for once the first has given addresses. RFC 8305 has 50 ms, for a
 /// person who waits; a spool has more patience than a broken name server deserves.
 const SECOND_FAMILY: Duration = Duration::from_secs(1);
-/// Questions under way on one TCP connection.
-const TCP_QUESTIONS: usize = 256;
+
+/// How long an answer is waited for, unless the client's limit says otherwise.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks name servers.
 #[derive(Clone, Debug)]
 pub struct DnsResolver(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
-    hickory: Result<TokioResolver, String>,
-    hosts: Hosts,
-    validates: bool,
+    anchors: Option<TrustAnchors>,
+    servers: Source,
+    hosts: HostsFile,
 }
 
 impl DnsResolver {
-    /// One that asks `servers`, or those of /etc/resolv.conf when there are none; without such a file, a name server on
-    /// this host, as the system itself does. Both files are read here, once.
+    /// One that asks `servers` in their order, or those of /etc/resolv.conf when there are none; without such a file, a name server
+    /// on this host, as the system itself does.
     #[must_use]
     pub fn new(servers: &[SocketAddr]) -> Self {
-        Self::with_options(servers, None, |_| {})
+        let config = RouteConfig {
+            dns_servers: servers.to_vec(),
+            ..RouteConfig::default()
+        };
+        Self::from_config(&config, LIMIT)
     }
 
     /// One that proves what it is told by DNSSEC, from `anchors`: an answer that is not what its zone has signed is none.
     #[must_use]
     pub fn validating(servers: &[SocketAddr], anchors: &TrustAnchors) -> Self {
-        Self::with_options(servers, Some(anchors), |_| {})
+        let config = RouteConfig {
+            dns_servers: servers.to_vec(),
+            dane: true,
+            trust_anchors: anchors.clone(),
+            ..RouteConfig::default()
+        };
+        Self::from_config(&config, LIMIT)
     }
 
-    /// The same, with the options as `change` leaves them.
-    pub(super) fn with_options(
-        servers: &[SocketAddr],
-        anchors: Option<&TrustAnchors>,
-        change: impl FnOnce(&mut ResolverOpts),
-    ) -> Self {
-        let (config, mut options) = match servers {
-            [] => system_conf::read_system_conf().unwrap_or_else(|error| {
-                tracing::warn!("/etc/resolv.conf: {error}; asking a name server on this host");
-                let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
-                (
-                    ResolverConfig::from_name_servers(vec![local]),
-                    ResolverOpts::default(),
-                )
-            }),
-            servers => {
-                let servers = servers.iter().copied().map(name_server).collect();
-                (
-                    ResolverConfig::from_name_servers(servers),
-                    ResolverOpts::default(),
-                )
-            }
+    /// One that asks the name servers in `config`, and with `dane` proves what it is told. Nobody waits for an answer for longer than
+    /// `limit`: all servers are asked within it.
+    #[must_use]
+    pub fn from_config(config: &RouteConfig, limit: Duration) -> Self {
+        let anchors = config.dane.then(|| config.trust_anchors.clone());
+        let source = match config.dns_servers.as_slice() {
+            [] => Source::of_file(Watched::new(config.resolv_conf.clone()), limit.min(LIMIT)),
+            servers => Source::given(Settings::of(servers.to_vec()), limit.min(LIMIT)),
         };
-        bound(&mut options);
-        // What is proved is proved alias by alias.
-        options.preserve_intermediates = anchors.is_some();
-        change(&mut options);
-        let mut builder =
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
-        if let Some(anchors) = anchors {
-            builder = builder.with_trust_anchor(anchors.keys());
-        }
-        let hickory = builder.build();
+        Self::over(source, anchors)
+    }
+
+    /// One that asks the servers of `source`.
+    pub(super) fn over(servers: Source, anchors: Option<TrustAnchors>) -> Self {
         Self(Arc::new(Inner {
-            hickory: hickory.map_err(|error| error.to_string()),
-            hosts: Hosts::from_system().unwrap_or_default(),
-            validates: anchors.is_some(),
+            anchors,
+            servers,
+            hosts: HostsFile::new("/etc/hosts".into()),
         }))
     }
 }
 
-fn name_server(address: SocketAddr) -> NameServerConfig {
-    let at = |mut connection: ConnectionConfig| {
-        connection.port = address.port();
-        connection
-    };
-    let connections = vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())];
-    NameServerConfig::new(address.ip(), true, connections)
-}
-
-fn bound(options: &mut ResolverOpts) {
-    options.cache_size = CACHE;
-    options.positive_min_ttl = Some(MIN_AGE);
-    options.positive_max_ttl = Some(MAX_AGE);
-    options.negative_min_ttl = Some(MIN_AGE);
-    options.negative_max_ttl = Some(MAX_NEGATIVE_AGE);
-    options.max_active_requests = TCP_QUESTIONS;
-    // Without it an answer of more than 512 bytes costs a TCP connection.
-    options.edns0 = true;
-    // The hosts file is asked first, and here.
-    options.use_hosts_file = ResolveHosts::Never;
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inner")
+    }
 }
 
 impl Inner {
@@ -131,9 +99,9 @@ impl Inner {
         kind: RecordType,
         read: impl FnOnce(&Followed<'_>) -> T,
     ) -> Result<T, LookupError> {
-        let hickory = self.hickory.as_ref();
-        let hickory = hickory.map_err(|error| LookupError::Temporary(error.clone()))?;
-        if !self.validates {
+        let hickory = self.servers.hickory(self.anchors.as_ref());
+        let hickory = hickory.map_err(|error| failure(&error))?;
+        if self.anchors.is_none() {
             let answer = hickory.lookup(name.clone(), kind).await;
             let answer = answer.map_err(|error| failure(&error))?;
             let all = Followed::unproved(&name, kind, answer.answers());
@@ -142,7 +110,7 @@ impl Inner {
                 false => Ok(read(&all)),
             };
         }
-        let answers = aliases::lookup(hickory, &name, kind).await;
+        let answers = aliases::lookup(&hickory, &name, kind).await;
         let mut answers = answers.map_err(|error| failure(&error))?;
         for _ in 0..MAX_ALIASES {
             let followed = follow(&name, kind, &answers)?;
@@ -223,9 +191,10 @@ impl Inner {
     }
 
     fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
+        let hosts = self.hosts.hosts();
         let lookups = [RecordType::AAAA, RecordType::A]
             .into_iter()
-            .filter_map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)));
+            .filter_map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
         lookups
             .flat_map(|lookup| lookup.answers().iter().filter_map(address).collect::<Vec<_>>())
             .collect()
@@ -256,8 +225,11 @@ fn failure(error: &NetError) -> LookupError {
     if error.is_nx_domain() {
         return LookupError::NoSuchDomain;
     }
-    if error.is_no_records_found() {
-        return LookupError::NoData;
+    if let NetError::Dns(DnsError::NoRecordsFound(none)) = error {
+        return match none.response_code == OPEN_ALIAS {
+            true => endless(),
+            false => LookupError::NoData,
+        };
     }
     // A denial that is proved to be as good as one of an unsigned zone.
     if let NetError::Dns(DnsError::Nsec {

@@ -6,8 +6,14 @@ mod aliases;
 mod anchors;
 mod config;
 mod dns;
+mod exchange;
 mod proof;
+mod resolv_conf;
 mod route;
+mod servers;
+mod source;
+mod verdict;
+mod watched;
 
 pub use anchors::{TrustAnchors, TrustAnchorsError};
 pub use config::RouteConfig;

@@ -37,8 +37,7 @@ impl<'a> Followed<'a> {
 /// Follows `answers`, which were validated, from `name` to records of `kind`.
 ///
 /// # Errors
-/// [`LookupError::Temporary`] when DNSSEC has failed for any of it, or did not come to an end; [`LookupError::NoData`] when the
-/// aliases lead in a circle.
+/// [`LookupError::Temporary`] when DNSSEC has failed for any of it or did not come to an end, and when the aliases have no end.
 pub(super) fn follow<'a>(
     name: &Name,
     kind: RecordType,
@@ -80,7 +79,12 @@ pub(super) fn follow<'a>(
             end: at.clone(),
         });
     }
-    Err(LookupError::NoData)
+    Err(endless())
+}
+
+/// A chain of aliases that is too long, or leads in a circle, is a slip that may be mended: it says nothing of what is there.
+pub(super) fn endless() -> LookupError {
+    LookupError::Temporary("the aliases lead on without an end".to_owned())
 }
 
 fn is_proved(record: &Record) -> Result<bool, LookupError> {
@@ -189,6 +193,6 @@ mod tests {
         let dangling = [alias("mx.example", "b.example", Secure)];
         assert_eq!(followed(&dangling), Ok((0, false, names(&["mx.example"]))));
         let circle = [alias("mx.example", "mx.example", Secure)];
-        assert_eq!(followed(&circle), Err(LookupError::NoData));
+        assert_eq!(followed(&circle), Err(endless()));
     }
 }

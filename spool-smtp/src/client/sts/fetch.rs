@@ -89,7 +89,7 @@ impl Inner {
                 return Err(format!("HTTP status {}", response.status()));
             }
             let kind = response.headers().get(header::CONTENT_TYPE);
-            if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain")) {
+            if !kind.is_some_and(|kind| is_plain_text(kind.as_bytes())) {
                 return Err("the policy is no text/plain".to_owned());
             }
             let body = Limited::new(response.into_body(), MAX_SIZE).collect().await;
@@ -144,4 +144,11 @@ impl Inner {
             builder.with_root_certificates(roots).with_no_client_auth(),
         ))
     }
+}
+
+/// Whether a media type is text/plain, in any case of letters and with any parameters.
+fn is_plain_text(kind: &[u8]) -> bool {
+    let end = kind.iter().position(|byte| *byte == b';');
+    let essence = kind.get(..end.unwrap_or(kind.len())).unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"text/plain")
 }

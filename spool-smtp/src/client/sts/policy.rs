@@ -5,6 +5,8 @@ use thiserror::Error;
 
 /// The longest time that a policy may be kept (section 3.2).
 const MAX_MAX_AGE: u64 = 31_557_600;
+/// White space, as the grammars have it.
+const WSP: [char; 2] = [' ', '\t'];
 /// The most host patterns of one policy.
 const MAX_PATTERNS: usize = 100;
 
@@ -31,7 +33,7 @@ pub(in crate::client) struct Policy {
 /// Why a text is no policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(in crate::client) enum PolicyError {
-    #[error("a line is no \"key: value\"")]
+    #[error("a line is not \"key: value\"")]
     Line,
     #[error("the version is not STSv1")]
     Version,
@@ -39,23 +41,27 @@ pub(in crate::client) enum PolicyError {
     Mode,
     #[error("max_age is missing or no number up to 31557600")]
     MaxAge,
-    #[error("there is no mx, or there are too many")]
+    #[error("there is no mx, there are too many, or one is not a host")]
     Mx,
 }
 
 impl Policy {
-    /// Reads the text of a policy. Unknown keys are passed over; of a key that comes twice, but for mx, the first counts.
+    /// Reads the text of a policy by its grammar (section 3.2). Unknown keys are passed over; of a key that comes twice, but for mx, the
+    /// first counts. Empty lines are passed over, though the grammar has none.
     pub(in crate::client) fn parse(text: &str) -> Result<Self, PolicyError> {
         let (mut version, mut mode, mut max_age, mut mx) = (None, None, None, Vec::new());
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        for line in text.lines().filter(|line| !line.trim_matches(WSP).is_empty()) {
             let (key, value) = line.split_once(':').ok_or(PolicyError::Line)?;
-            let value = value.trim();
-            match key.trim() {
+            let value = value.trim_matches(WSP);
+            match key {
                 "version" => _ = version.get_or_insert(value),
                 "mode" => _ = mode.get_or_insert(value),
                 "max_age" => _ = max_age.get_or_insert(value),
-                // What is longer is no host.
-                "mx" if value.len() <= 255 => mx.push(value.to_ascii_lowercase()),
+                "mx" if is_pattern(value) => mx.push(value.to_ascii_lowercase()),
+                "mx" => return Err(PolicyError::Mx),
+                _ if !is_extension_name(key) || value.is_empty() || value.contains(char::is_control) => {
+                    return Err(PolicyError::Line);
+                }
                 _ => {}
             }
         }
@@ -68,7 +74,9 @@ impl Policy {
             Some("none") => Mode::None,
             Some(_) | None => return Err(PolicyError::Mode),
         };
-        let seconds: Option<u64> = max_age.and_then(|text| text.parse().ok());
+        // No sign stands before it.
+        let digits = max_age.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let seconds: Option<u64> = digits.and_then(|text| text.parse().ok());
         let seconds = seconds.filter(|seconds| *seconds <= MAX_MAX_AGE);
         if mx.len() > MAX_PATTERNS || mx.is_empty() && mode != Mode::None {
             return Err(PolicyError::Mx);
@@ -90,17 +98,59 @@ impl Policy {
     }
 }
 
+/// A host name, perhaps with `*.` in front.
+fn is_pattern(value: &str) -> bool {
+    let host = value.strip_prefix("*.").unwrap_or(value);
+    let label = |label: &str| {
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !label.is_empty() && label.bytes().all(letters)
+    };
+    value.len() <= 255 && host.split('.').all(label)
+}
+
 /// The id in the TXT records of `_mta-sts.DOMAIN`; `None` unless exactly one of them is of this kind, and right.
 pub(super) fn record_id(records: &[String]) -> Option<&str> {
-    let mut ours = records.iter().filter(|record| record.starts_with("v=STSv1;"));
-    let (record, None) = (ours.next()?, ours.next()) else {
+    let mut ours = records.iter().filter_map(|record| fields(record));
+    let (fields, None) = (ours.next()?, ours.next()) else {
         return None;
     };
-    let mut fields = record.split(';').filter_map(|field| field.split_once('='));
-    let (_, id) = fields.find(|(key, _)| key.trim() == "id")?;
-    let id = id.trim();
-    let valid = (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    valid.then_some(id)
+    // The last delimiter may stand behind the last field.
+    let fields = fields.strip_suffix(';').unwrap_or(fields);
+    let mut id = None;
+    for field in fields.split(';').map(|field| field.trim_matches(WSP)) {
+        let (key, value) = field.split_once('=')?;
+        match key {
+            "id" if !is_id(value) => return None,
+            "id" => _ = id.get_or_insert(value),
+            _ if !is_extension_name(key) || !is_extension_value(value) => return None,
+            _ => {}
+        }
+    }
+    id
+}
+
+/// What stands behind the version and its delimiter in a record of this kind, without white space at its ends.
+fn fields(record: &str) -> Option<&str> {
+    let rest = record.strip_prefix("v=STSv1")?.trim_start_matches(WSP);
+    Some(rest.strip_prefix(';')?.trim_matches(WSP))
+}
+
+fn is_id(value: &str) -> bool {
+    (1..=32).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn is_extension_name(name: &str) -> bool {
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let begins = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    begins && name.len() <= 32 && name.bytes().all(letters)
+}
+
+fn is_extension_value(value: &str) -> bool {
+    let letters = |byte: u8| byte.is_ascii_graphic() && byte != b'=' && byte != b';';
+    !value.is_empty() && value.bytes().all(letters)
 }
 
 #[cfg(test)]
@@ -118,6 +168,8 @@ mod tests {
             (Mode::Enforce, Duration::from_secs(604_800))
         );
         assert_eq!(Policy::parse(&GOOD.replace("\r\n", "\n")), Ok(policy.clone()));
+        let spaced = GOOD.replace(": ", ":\t ").replace("\r\n", " \t\r\n");
+        assert_eq!(Policy::parse(&spaced), Ok(policy.clone()));
         // What is not known, and what comes twice, changes nothing.
         let more = format!("{GOOD}x-key: 1\nmode: none\nversion: 2\nmax_age: x\n\n");
         assert_eq!(Policy::parse(&more), Ok(policy));
@@ -134,7 +186,14 @@ mod tests {
             ("604800", "31557601", PolicyError::MaxAge),
             ("604800", "-1", PolicyError::MaxAge),
             ("max_age: 604800\r\n", "", PolicyError::MaxAge),
+            ("604800", "+604800", PolicyError::MaxAge),
             ("mode: ", "mode ", PolicyError::Line),
+            ("mode: ", " mode: ", PolicyError::Line),
+            ("mode: ", "mode : ", PolicyError::Line),
+            ("mode: ", "x_y: \r\nmode: ", PolicyError::Line),
+            ("mx: mail.example.com", "mx: ", PolicyError::Mx),
+            ("mx: mail.example.com", "mx: a.*.example", PolicyError::Mx),
+            ("mx: mail.example.com", "mx: a..example", PolicyError::Mx),
         ] {
             assert_eq!(Policy::parse(&GOOD.replace(from, to)), Err(expected), "{to}");
         }
@@ -170,7 +229,19 @@ mod tests {
             id(&["v=STSv1; id=20160831085700Z;"]),
             Some("20160831085700Z".to_owned())
         );
+        for good in [
+            "v=STSv1 ; id=1 ;",
+            "v=STSv1;id=1",
+            "v=STSv1;\tid=1\t;\t",
+            "v=STSv1; x-y.z_=a:b,c; id=1; id=2",
+            "v=STSv1; id=1 ; Id=! ;",
+            "v=STSv1; id=1 ",
+        ] {
+            assert_eq!(id(&[good]), Some("1".to_owned()), "{good}");
+        }
         assert_eq!(id(&["v=spf1 -all", "v=STSv1;x=y;id=1"]), Some("1".to_owned()));
+        // Of another version, and so of another kind.
+        assert_eq!(id(&["v=STSv10;id=2", "v=STSv1;id=1"]), Some("1".to_owned()));
         for none in [
             &[][..],
             &["v=STSv1; id=1;", "v=STSv1; id=2;"],
@@ -179,6 +250,17 @@ mod tests {
             &["v=STSv1; id=;"],
             &["v=STSv1; id=a b;"],
             &["v=STSv1; id=123456789012345678901234567890123;"],
+            &["v=STSv1 ; id=1 ;", "v=STSv1;id=2"],
+            &["v=STSv1; id =1"],
+            &["v=STSv1; id= 1"],
+            &["v=STSv1; id=1;;"],
+            &["v=STSv1;; id=1"],
+            &["v=STSv1; id=1; x"],
+            &["v=STSv1; id=1; x="],
+            &["v=STSv1; id=1; x=a=b"],
+            &["v=STSv1; id=1; -x=a"],
+            &["V=STSv1; id=1"],
+            &[" v=STSv1; id=1"],
         ] {
             assert_eq!(id(none), None, "{none:?}");
         }

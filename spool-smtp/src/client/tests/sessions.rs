@@ -6,7 +6,9 @@ use super::{code, config, deliver, job};
 use crate::client::SmtpAgent;
 use spool_core::{AttemptResult, DeliveryAgent, NextHop};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 #[tokio::test]
 async fn the_next_hop_that_answers_is_used() {
@@ -98,7 +100,7 @@ async fn a_failed_transaction_is_reset_before_the_next() {
 }
 
 #[tokio::test]
-async fn no_more_sessions_than_allowed_are_open_at_once() {
+async fn no_more_sessions_than_allowed_are_open_at_once_and_each_attempt_turned_away_is_told_of_room() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hop: NextHop = listener.local_addr().unwrap().into();
     let open = Arc::new(Mutex::new((0_usize, 0_usize)));
@@ -129,11 +131,23 @@ async fn no_more_sessions_than_allowed_are_open_at_once() {
     let mut limited = config();
     limited.connections_per_destination = 3;
     let agent = SmtpAgent::new(limited);
-    let attempts: Vec<_> = (0..15)
-        .map(|_| tokio::spawn(agent.deliver(job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n"))))
-        .collect();
-    for attempt in attempts {
-        assert_eq!(code(&attempt.await.unwrap().result), 250);
-    }
+    let room = Arc::new(Semaphore::new(0));
+    let (told, host) = (Arc::clone(&room), hop.clone());
+    agent.on_room(Arc::new(move |at| {
+        told.add_permits(usize::from(*at == host));
+        true
+    }));
+    let attempt = async || loop {
+        let report = agent
+            .deliver(job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n"))
+            .await;
+        match report.result {
+            AttemptResult::NotBegun { .. } => room.acquire().await.unwrap().forget(),
+            result => return code(&result),
+        }
+    };
+    let attempts = futures_util::future::join_all((0..15).map(|_| attempt()));
+    let codes = tokio::time::timeout(Duration::from_secs(20), attempts).await;
+    assert_eq!(codes.unwrap(), [250; 15]);
     assert!(open.lock().unwrap().1 <= 3, "{:?}", open.lock().unwrap());
 }

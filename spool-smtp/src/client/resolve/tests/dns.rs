@@ -1,5 +1,8 @@
 //! The resolver against a name server on real sockets.
 
+use super::super::resolv_conf::Settings;
+use super::super::source::Source;
+use super::super::watched::Watched;
 use super::super::{DnsResolver, Exchanger, LookupError, Resolve};
 use super::name_server::NameServer;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -95,7 +98,6 @@ async fn nothing_there_and_nobody_knows_are_told_apart() {
     let (_server, resolver) = started(ZONE);
     assert_eq!(mx(&resolver, "null.example").await, Ok(vec![exchanger(0, "")]));
     assert_eq!(mx(&resolver, "address.example").await, Err(LookupError::NoData));
-    assert_eq!(mx(&resolver, "circle.example").await, Err(LookupError::NoData));
     for gone in [
         "gone.example",
         "dangling.example",
@@ -150,26 +152,154 @@ async fn answers_are_kept_good_and_bad_but_not_failures() {
     assert!(count("UDP MX broken.example") >= 3);
 }
 
-#[tokio::test]
-async fn a_silent_or_dead_name_server_is_a_failure_for_now() {
-    let server = NameServer::start(ZONE);
-    let dead: SocketAddr = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let [silent, dead] = [server.address, dead].map(|address| {
-        DnsResolver::with_options(&[address], None, |options| {
-            options.timeout = Duration::from_millis(200)
-        })
-    });
-    let (silence, death) = tokio::join!(mx(&silent, "silent.example"), mx(&dead, "plain.example"));
-    assert!(matches!(silence, Err(LookupError::Temporary(_))), "{silence:?}");
-    assert!(matches!(death, Err(LookupError::Temporary(_))), "{death:?}");
+/// Asks these servers, each for a short time.
+fn hasty(servers: &[SocketAddr]) -> DnsResolver {
+    let mut settings = Settings::of(servers.to_vec());
+    settings.timeout = Duration::from_millis(200);
+    DnsResolver::over(Source::given(settings, Duration::from_secs(30)), None)
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn assert_temporary<T: std::fmt::Debug>(found: Result<T, LookupError>) -> String {
+    match found {
+        Err(LookupError::Temporary(reason)) => reason,
+        found => panic!("{found:?}"),
+    }
 }
 
 #[tokio::test]
-async fn the_second_name_server_is_asked_when_the_first_is_dead() {
+async fn a_silent_or_dead_name_server_is_a_failure_for_now() {
     let server = NameServer::start(ZONE);
-    let dead: SocketAddr = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let resolver = DnsResolver::new(&[dead, server.address]);
+    let dead = nobody();
+    let (silent, unreached) = (hasty(&[server.address]), hasty(&[dead]));
+    let (silence, death) = tokio::join!(mx(&silent, "silent.example"), mx(&unreached, "plain.example"));
+    let reason = assert_temporary(silence);
+    assert_eq!(reason, format!("{}: no answer", server.address));
+    let reason = assert_temporary(death);
+    assert!(reason.starts_with(&format!("{dead}: ")), "{reason}");
+}
+
+#[tokio::test]
+async fn the_second_name_server_is_asked_when_the_first_is_dead_or_silent() {
+    let (silent, server) = (NameServer::start("* SILENCE"), NameServer::start(ZONE));
+    for first in [nobody(), silent.address] {
+        let resolver = hasty(&[first, server.address]);
+        assert!(mx(&resolver, "plain.example").await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_first_server_that_answers_is_believed_and_no_other_one_is_asked() {
+    let zone = (0..20).map(|n| format!("d{n}.example MX 1 mx.example\n"));
+    let (knows, denies) = (
+        NameServer::start(&zone.collect::<String>()),
+        NameServer::start(""),
+    );
+    let resolver = DnsResolver::new(&[knows.address, denies.address]);
+    for n in 0..20 {
+        let domain = format!("d{n}.example");
+        assert_eq!(mx(&resolver, &domain).await, Ok(vec![exchanger(1, "mx.example")]));
+    }
+    assert_eq!(denies.asked(), [""; 0]);
+    // And what it denies is denied.
+    let resolver = DnsResolver::new(&[denies.address, knows.address]);
+    assert_eq!(mx(&resolver, "d1.example").await, Err(LookupError::NoSuchDomain));
+}
+
+#[tokio::test]
+async fn a_server_that_says_it_cannot_answer_is_passed_over() {
+    let server = NameServer::start(ZONE);
+    for code in ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"] {
+        let failing = NameServer::start(&format!("* {code}"));
+        for servers in [
+            [failing.address, server.address],
+            [server.address, failing.address],
+        ] {
+            let resolver = DnsResolver::new(&servers);
+            for domain in ["plain.example", "alias.example"] {
+                assert_eq!(
+                    mx(&resolver, domain).await.map(|found| found.len()),
+                    Ok(2),
+                    "{code}"
+                );
+            }
+            assert_eq!(
+                mx(&resolver, "gone.example").await,
+                Err(LookupError::NoSuchDomain)
+            );
+        }
+        let reason = assert_temporary(mx(&hasty(&[failing.address]), "plain.example").await);
+        assert!(reason.starts_with(&format!("{}: ", failing.address)), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_edns_is_asked_without_it_and_that_is_remembered() {
+    let server = NameServer::start(&format!("{ZONE}\n. WITHOUT EDNS"));
+    let resolver = DnsResolver::new(&[server.address]);
     assert!(mx(&resolver, "plain.example").await.is_ok());
+    assert_eq!(
+        ips(&resolver, "mx2.plain.example").await,
+        Ok(vec!["192.0.2.3".to_owned()])
+    );
+    let count = |question: &str| server.asked().iter().filter(|asked| **asked == question).count();
+    assert_eq!(count("UDP MX plain.example"), 2);
+    assert_eq!(count("UDP A mx2.plain.example"), 1);
+}
+
+#[tokio::test]
+async fn aliases_without_an_end_are_a_failure_for_now() {
+    let (_server, resolver) = started("circle.example CNAME circle.example\nendless.example ENDLESS");
+    for domain in ["circle.example", "n0.endless.example"] {
+        assert_temporary(mx(&resolver, domain).await);
+        assert_temporary(ips(&resolver, domain).await);
+        // From the cache as well.
+        assert_temporary(mx(&resolver, domain).await);
+    }
+}
+
+#[tokio::test]
+async fn the_servers_of_a_file_are_those_that_it_names_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("resolv.conf");
+    let file = Watched::new(path.clone()).at_any_time();
+    let resolver = DnsResolver::over(Source::of_file(file, Duration::from_secs(1)), None);
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    let (one, two) = (NameServer::start(ZONE), NameServer::start(ZONE));
+    let entry = |server: &NameServer| format!("nameserver [127.0.0.1]:{}\n", server.address.port());
+    // Not there, and empty: whatever a name server on this host says.
+    let _ = mx(&resolver, "plain.example").await;
+    write("");
+    let _ = mx(&resolver, "plain.example").await;
+    write(&entry(&NameServer::start("* SERVFAIL")));
+    assert_temporary(mx(&resolver, "plain.example").await);
+    // An entry that cannot be read costs that entry only.
+    write(&format!("search a..b\nnameserver 1.2.3\n{}", entry(&one)));
+    assert!(mx(&resolver, "plain.example").await.is_ok());
+    // What another server said is not kept.
+    write(&entry(&two));
+    assert!(mx(&resolver, "plain.example").await.is_ok());
+    assert_eq!((one.asked().len(), two.asked().len()), (1, 1));
+    // The same servers keep what they said.
+    write(&format!("# again\n{}", entry(&two)));
+    assert!(mx(&resolver, "plain.example").await.is_ok());
+    assert_eq!(two.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn questions_begin_at_each_server_by_turns_where_the_file_says_so() {
+    let servers = [NameServer::start(ZONE), NameServer::start(ZONE)];
+    let mut settings = Settings::of(servers.iter().map(|server| server.address).collect());
+    settings.rotate = true;
+    let resolver = DnsResolver::over(Source::given(settings, Duration::from_secs(30)), None);
+    for n in 0..10 {
+        let _ = mx(&resolver, &format!("gone{n}.example")).await;
+    }
+    assert_eq!(servers.map(|server| server.asked().len()), [5, 5]);
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ async fn fetched(reply: Vec<u8>) -> Result<String, String> {
 
 #[tokio::test]
 async fn the_text_is_fetched_whole_in_either_encoding() {
-    let good = reply("200 OK", "text/plain; charset=utf-8", "version: STSv1\r\n");
+    let good = reply("200 OK", "Text/Plain ; charset=utf-8", "version: STSv1\r\n");
     assert_eq!(fetched(good).await, Ok("version: STSv1\r\n".to_owned()));
     let chunked = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     assert_eq!(fetched(chunked.to_vec()).await, Ok("abcde".to_owned()));
@@ -96,6 +96,7 @@ async fn redirects_other_kinds_and_floods_are_no_policy() {
         (reply("301 Moved", "text/plain", ""), "HTTP status 301"),
         (reply("404 Not Found", "text/plain", ""), "HTTP status 404"),
         (reply("200 OK", "text/html", "x"), "text/plain"),
+        (reply("200 OK", "text/plainer", "x"), "text/plain"),
         (reply("200 OK", "text/plain", &long), "limit"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nx".to_vec(),

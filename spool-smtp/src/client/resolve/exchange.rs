@@ -1,0 +1,108 @@
+//! One question to one name server, over UDP or TCP, with a bound on the time.
+//!
+//! Each question has a socket of its own, and with it a port that the system chooses: whoever would forge an answer has to guess that, too.
+
+use super::verdict::is_about;
+use hickory_resolver::proto::op::{DnsResponse, Message};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// The longest datagram that is read: more than a question asks for.
+const DATAGRAM: usize = 4096;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It did not come in time.
+    Silence,
+    /// It cannot come, or is of no use.
+    Error(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() == io::ErrorKind::TimedOut {
+            true => Self::Silence,
+            false => Self::Error(error.to_string()),
+        }
+    }
+}
+
+/// Asks over UDP. The question is sent up to three times in that time: a datagram that was lost is not yet a reason to ask another server.
+pub(super) async fn over_udp(
+    server: SocketAddr,
+    question: &Message,
+    time: Duration,
+) -> Result<DnsResponse, Failure> {
+    let bytes = encode(question)?;
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    // What others send to this port is dropped by the system.
+    socket.connect(server).await?;
+    let begin = Instant::now();
+    for after in [time / 5, time / 2, time] {
+        socket.send(&bytes).await?;
+        if let Ok(answer) = timeout_at(begin + after, receive(&socket, question)).await {
+            return answer;
+        }
+    }
+    Err(Failure::Silence)
+}
+
+async fn receive(socket: &UdpSocket, question: &Message) -> Result<DnsResponse, Failure> {
+    let mut datagram = vec![0; DATAGRAM];
+    loop {
+        let length = socket.recv(&mut datagram).await?;
+        let read = datagram.get(..length).unwrap_or_default();
+        // A forger has to guess the number before anything else of an answer counts.
+        if read.get(..2) != Some(&question.metadata.id.to_be_bytes()[..]) {
+            continue;
+        }
+        let answer = decode(read.to_vec())?;
+        if is_about(question, &answer) {
+            return Ok(answer);
+        }
+    }
+}
+
+/// Asks over TCP.
+pub(super) async fn over_tcp(
+    server: SocketAddr,
+    question: &Message,
+    time: Duration,
+) -> Result<DnsResponse, Failure> {
+    let bytes = encode(question)?;
+    let length = u16::try_from(bytes.len()).map_err(|error| Failure::Error(error.to_string()))?;
+    let exchange = async {
+        let mut stream = TcpStream::connect(server).await?;
+        stream
+            .write_all(&[&length.to_be_bytes()[..], &bytes].concat())
+            .await?;
+        let length = stream.read_u16().await?;
+        let mut answer = vec![0; usize::from(length)];
+        stream.read_exact(&mut answer).await?;
+        let answer = decode(answer)?;
+        match is_about(question, &answer) {
+            true => Ok(answer),
+            false => Err(Failure::Error("an answer to another question".to_owned())),
+        }
+    };
+    timeout(time, exchange).await.unwrap_or(Err(Failure::Silence))
+}
+
+fn encode(question: &Message) -> Result<Vec<u8>, Failure> {
+    question
+        .to_vec()
+        .map_err(|error| Failure::Error(error.to_string()))
+}
+
+fn decode(answer: Vec<u8>) -> Result<DnsResponse, Failure> {
+    DnsResponse::from_buffer(answer).map_err(|error| Failure::Error(format!("not an answer: {error}")))
+}

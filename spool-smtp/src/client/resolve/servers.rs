@@ -1,0 +1,219 @@
+//! Name servers, asked one at a time in their order, as resolv.conf(5) has it; below hickory, which keeps answers, follows aliases and
+//! validates.
+//!
+//! The first answer that counts is the answer, "no such domain" included. The next server is asked when one does not answer in its time,
+//! cannot be reached, or says that it cannot answer; never beside another one, and never to find a better answer. A server that does not
+//! know EDNS is asked again without it.
+
+use super::exchange::{Failure, over_tcp, over_udp};
+use super::resolv_conf::Settings;
+use super::verdict::{OPEN_ALIAS, Verdict, ends_in_an_alias, verdict};
+use futures_util::stream::{Stream, once};
+use hickory_resolver::config::ConnectionConfig;
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::xfer::DnsHandle;
+use hickory_resolver::proto::op::{DnsRequest, DnsResponse, Message};
+use hickory_resolver::{ConnectionProvider, PoolContext};
+use std::future::{Ready, ready};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+/// Questions under way at once, each with a socket. The others wait.
+const QUESTIONS: usize = 256;
+/// For how long a server is not asked with EDNS once it did not know it.
+const WITHOUT_EDNS: Duration = Duration::from_secs(600);
+
+/// See the module. Cloning shares them.
+#[derive(Clone)]
+pub(super) struct Servers(Arc<Inner>);
+
+struct Inner {
+    servers: Vec<Server>,
+    /// How long one server is waited for.
+    timeout: Duration,
+    attempts: usize,
+    /// How long all of it may take.
+    limit: Duration,
+    rotate: bool,
+    questions: Semaphore,
+    asked: AtomicUsize,
+    runtime: TokioRuntimeProvider,
+}
+
+#[derive(Debug)]
+struct Server {
+    address: SocketAddr,
+    /// Until when it is asked without EDNS.
+    without_edns: Mutex<Option<Instant>>,
+}
+
+impl Servers {
+    /// Those in `settings`. After `limit` nobody waits for an answer any more: all servers are asked before.
+    pub(super) fn new(settings: &Settings, limit: Duration) -> Self {
+        let server = |address: &SocketAddr| Server {
+            address: *address,
+            without_edns: Mutex::default(),
+        };
+        let servers: Vec<_> = settings.servers.iter().map(server).collect();
+        let share = limit.mul_f32(0.8) / u32::try_from(servers.len()).unwrap_or(u32::MAX).max(1);
+        Self(Arc::new(Inner {
+            servers,
+            timeout: settings.timeout.min(share),
+            attempts: settings.attempts,
+            limit,
+            rotate: settings.rotate,
+            questions: Semaphore::new(QUESTIONS),
+            asked: AtomicUsize::new(0),
+            runtime: TokioRuntimeProvider::default(),
+        }))
+    }
+}
+
+impl Inner {
+    /// The first answer that counts; the error says of each server why it has none.
+    async fn ask(&self, question: &Message) -> Result<DnsResponse, NetError> {
+        let end = Instant::now() + self.limit;
+        let Ok(_place) = timeout_at(end, self.questions.acquire()).await else {
+            return Err(NetError::from("too many questions are under way"));
+        };
+        let mut waiting = self.in_order();
+        let mut reasons = Vec::new();
+        for _ in 0..self.attempts {
+            let mut silent = Vec::new();
+            for server in waiting {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    silent.push(server);
+                    continue;
+                }
+                match server.ask(question, self.timeout.min(left)).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Failure::Error(reason)) => reasons.push(format!("{}: {reason}", server.address)),
+                    Err(Failure::Silence) => silent.push(server),
+                }
+            }
+            waiting = silent;
+        }
+        let silent = waiting
+            .iter()
+            .map(|server| format!("{}: no answer", server.address));
+        reasons.extend(silent);
+        Err(NetError::from(reasons.join("; ")))
+    }
+
+    fn in_order(&self) -> Vec<&Server> {
+        let mut servers: Vec<_> = self.servers.iter().collect();
+        if self.rotate && !servers.is_empty() {
+            let first = self.asked.fetch_add(1, Ordering::Relaxed) % servers.len();
+            servers.rotate_left(first);
+        }
+        servers
+    }
+}
+
+impl Server {
+    async fn ask(&self, question: &Message, time: Duration) -> Result<DnsResponse, Failure> {
+        let dnssec = question.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
+        if question.edns.is_none() || !dnssec && self.is_without_edns() {
+            return self.ask_as_it_is(&plain(question), time).await?.into_answer();
+        }
+        match self.ask_as_it_is(question, time).await? {
+            Asked::WithoutEdns => {}
+            asked @ (Asked::Answer(_) | Asked::Fails(_)) => return asked.into_answer(),
+        }
+        let answer = self.ask_as_it_is(&plain(question), time).await?.into_answer()?;
+        let until = Instant::now() + WITHOUT_EDNS;
+        *self.without_edns.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        Ok(answer)
+    }
+
+    async fn ask_as_it_is(&self, question: &Message, time: Duration) -> Result<Asked, Failure> {
+        let mut answer = over_udp(self.address, question, time).await?;
+        let mut follows = verdict(question, &answer);
+        if follows == Verdict::Truncated {
+            answer = over_tcp(self.address, question, time).await?;
+            follows = verdict(question, &answer);
+        }
+        Ok(match follows {
+            Verdict::Counts => Asked::Answer(Box::new(marked(question, answer))),
+            Verdict::WithoutEdns => Asked::WithoutEdns,
+            Verdict::Truncated => Asked::Fails("the answer is cut off".to_owned()),
+            Verdict::Fails(reason) => Asked::Fails(reason),
+        })
+    }
+
+    fn is_without_edns(&self) -> bool {
+        let until = self.without_edns.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// What a server said.
+enum Asked {
+    Answer(Box<DnsResponse>),
+    WithoutEdns,
+    Fails(String),
+}
+
+impl Asked {
+    fn into_answer(self) -> Result<DnsResponse, Failure> {
+        match self {
+            Self::Answer(answer) => Ok(*answer),
+            Self::WithoutEdns => Err(Failure::Error("it cannot read the question".to_owned())),
+            Self::Fails(reason) => Err(Failure::Error(reason)),
+        }
+    }
+}
+
+fn plain(question: &Message) -> Message {
+    let mut plain = question.clone();
+    plain.edns = None;
+    plain
+}
+
+/// The answer, with [`OPEN_ALIAS`] where it ends in an alias.
+fn marked(question: &Message, answer: DnsResponse) -> DnsResponse {
+    if !ends_in_an_alias(question, &answer) {
+        return answer;
+    }
+    let mut message = answer.clone().into_message();
+    message.metadata.response_code = OPEN_ALIAS;
+    DnsResponse::from_message(message).unwrap_or(answer)
+}
+
+impl DnsHandle for Servers {
+    type Response = Pin<Box<dyn Stream<Item = Result<DnsResponse, NetError>> + Send>>;
+    type Runtime = TokioRuntimeProvider;
+
+    fn send(&self, request: DnsRequest) -> Self::Response {
+        let inner = Arc::clone(&self.0);
+        let (question, _) = request.into_parts();
+        Box::pin(once(async move { inner.ask(&question).await }))
+    }
+}
+
+/// For hickory all servers are one, and a connection to it is had at once.
+impl ConnectionProvider for Servers {
+    type Conn = Self;
+    type FutureConn = Ready<Result<Self, NetError>>;
+    type RuntimeProvider = TokioRuntimeProvider;
+
+    fn new_connection(
+        &self,
+        _ip: IpAddr,
+        _config: &ConnectionConfig,
+        _cx: &PoolContext,
+    ) -> Result<Self::FutureConn, NetError> {
+        Ok(ready(Ok(self.clone())))
+    }
+
+    fn runtime_provider(&self) -> &Self::RuntimeProvider {
+        &self.0.runtime
+    }
+}

@@ -1,0 +1,230 @@
+//! What follows from one answer of a name server: it counts, the question is put another way, or another server is asked. Pure.
+
+use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+
+/// What an alias whose end is not in the answer is marked with, in place of "no error". Of a chain of aliases that is too long hickory
+/// says what it says of a name without such records, but for this code of the last answer.
+pub(super) const OPEN_ALIAS: ResponseCode = ResponseCode::Unknown(0xfff);
+
+/// See the module.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It counts, whatever it says.
+    Counts,
+    /// Only a part of the answer fits into a datagram.
+    Truncated,
+    /// The server does not know EDNS (RFC 6891 section 6.2.2).
+    WithoutEdns,
+    /// The server cannot answer, and says so.
+    Fails(String),
+}
+
+/// What follows from `answer` to `question`.
+pub(super) fn verdict(question: &Message, answer: &Message) -> Verdict {
+    use ResponseCode::{FormErr, NXDomain, NoError, NotImp};
+    let code = answer.metadata.response_code;
+    if !matches!(code, NoError | NXDomain) {
+        return match (&question.edns, &answer.edns) {
+            (Some(edns), None) if matches!(code, FormErr | NotImp) => match edns.flags().dnssec_ok {
+                // Without EDNS there are no signatures.
+                true => Verdict::Fails(format!("{code}; it does not know EDNS, which DNSSEC needs")),
+                false => Verdict::WithoutEdns,
+            },
+            _ => Verdict::Fails(code.to_string()),
+        };
+    }
+    if answer.metadata.truncation {
+        Verdict::Truncated
+    } else if code == NoError && is_referral(answer) {
+        Verdict::Fails("it has no answer, and asks nobody for one".to_owned())
+    } else {
+        Verdict::Counts
+    }
+}
+
+/// Whether it comes from a server that neither knows the name nor asks others: it says nothing of the name.
+fn is_referral(answer: &Message) -> bool {
+    let soa = |record: &hickory_resolver::proto::rr::Record| record.record_type() == RecordType::SOA;
+    let metadata = &answer.metadata;
+    let disclaims = !metadata.authoritative && !metadata.recursion_available;
+    disclaims && answer.answers.is_empty() && !answer.authorities.iter().any(soa)
+}
+
+/// Whether `answer` is about that question. A server that cannot read a question need not repeat it.
+pub(super) fn is_about(question: &Message, answer: &Message) -> bool {
+    let failed = !matches!(
+        answer.metadata.response_code,
+        ResponseCode::NoError | ResponseCode::NXDomain
+    );
+    answer.metadata.id == question.metadata.id
+        && (answer.queries == question.queries || answer.queries.is_empty() && failed)
+}
+
+/// Whether the answer ends in an alias whose end is to be asked for.
+pub(super) fn ends_in_an_alias(question: &Message, answer: &Message) -> bool {
+    let (Some(query), ResponseCode::NoError) = (question.queries.first(), answer.metadata.response_code)
+    else {
+        return false;
+    };
+    let (kind, mut at, mut followed) = (query.query_type(), query.name(), 0);
+    if kind == RecordType::CNAME {
+        return false;
+    }
+    let alias = |owner: &Name| {
+        let mut here = answer.answers.iter().filter(|record| record.name == *owner);
+        here.find_map(|record| {
+            let RData::CNAME(to) = &record.data else {
+                return None;
+            };
+            Some(&to.0)
+        })
+    };
+    // No chain is longer than its records; one that is leads in a circle.
+    while let Some(to) = alias(at).filter(|_| followed <= answer.answers.len()) {
+        (at, followed) = (to, followed + 1);
+    }
+    let mut here = answer.answers.iter().filter(|record| record.name == *at);
+    // A denial of what the alias leads to is proved with the answer's own code.
+    let denies = |kind: RecordType| matches!(kind, RecordType::NSEC | RecordType::NSEC3);
+    let denial = answer
+        .authorities
+        .iter()
+        .any(|record| denies(record.record_type()));
+    followed > 0 && !denial && !here.any(|record| record.record_type() == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_resolver::proto::op::{Edns, OpCode, Query};
+    use hickory_resolver::proto::rr::Record;
+    use hickory_resolver::proto::rr::rdata::{A, CNAME, SOA};
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn question(edns: bool, dnssec: bool) -> Message {
+        let mut message = Message::query();
+        message.add_query(Query::query(name("a.example."), RecordType::A));
+        message.edns = edns.then(|| {
+            let mut edns = Edns::new();
+            edns.set_dnssec_ok(dnssec);
+            edns
+        });
+        message
+    }
+
+    /// A recursive server's answer to `question`.
+    fn answer(question: &Message, code: ResponseCode) -> Message {
+        let mut message = Message::response(question.metadata.id, OpCode::Query);
+        message.add_queries(question.queries.clone());
+        message.metadata.response_code = code;
+        message.metadata.recursion_available = true;
+        message
+    }
+
+    fn alias(owner: &str, to: &str) -> Record {
+        Record::from_rdata(name(owner), 60, RData::CNAME(CNAME(name(to))))
+    }
+
+    fn address(owner: &str) -> Record {
+        Record::from_rdata(name(owner), 60, RData::A(A::new(192, 0, 2, 1)))
+    }
+
+    #[test]
+    fn the_code_says_whether_an_answer_counts() {
+        use ResponseCode::{FormErr, NXDomain, NoError, NotImp, Refused, ServFail};
+        let asked = question(true, false);
+        for code in [NoError, NXDomain] {
+            let mut found = answer(&asked, code);
+            assert_eq!(verdict(&asked, &found), Verdict::Counts);
+            found.metadata.truncation = true;
+            assert_eq!(verdict(&asked, &found), Verdict::Truncated);
+        }
+        for code in [
+            ServFail,
+            Refused,
+            ResponseCode::NotAuth,
+            ResponseCode::Unknown(4095),
+        ] {
+            assert!(matches!(
+                verdict(&asked, &answer(&asked, code)),
+                Verdict::Fails(_)
+            ));
+        }
+        for code in [FormErr, NotImp] {
+            let mut found = answer(&asked, code);
+            assert_eq!(verdict(&asked, &found), Verdict::WithoutEdns);
+            for (edns, dnssec) in [(false, false), (true, true)] {
+                let asked = question(edns, dnssec);
+                assert!(matches!(verdict(&asked, &found), Verdict::Fails(_)));
+            }
+            found.edns = Some(Edns::new());
+            assert!(matches!(verdict(&asked, &found), Verdict::Fails(_)));
+        }
+    }
+
+    #[test]
+    fn a_server_that_neither_knows_nor_asks_says_nothing_of_the_name() {
+        let asked = question(true, false);
+        let mut found = answer(&asked, ResponseCode::NoError);
+        found.metadata.recursion_available = false;
+        assert!(matches!(verdict(&asked, &found), Verdict::Fails(_)));
+        for change in [
+            (|found: &mut Message| found.metadata.authoritative = true) as fn(&mut Message),
+            |found| found.metadata.recursion_available = true,
+            |found| _ = found.add_answer(address("a.example.")),
+            |found| {
+                let soa = SOA::new(name("ns.example."), name("root.example."), 1, 1, 1, 1, 1);
+                found.add_authority(Record::from_rdata(name("example."), 60, RData::SOA(soa)));
+            },
+        ] {
+            let mut found = found.clone();
+            change(&mut found);
+            assert_eq!(verdict(&asked, &found), Verdict::Counts);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_about_its_own_question_only() {
+        let asked = question(true, false);
+        let mut found = answer(&asked, ResponseCode::NoError);
+        assert!(is_about(&asked, &found));
+        found.queries.clear();
+        assert!(!is_about(&asked, &found));
+        // What could not be read is not repeated.
+        found.metadata.response_code = ResponseCode::FormErr;
+        assert!(is_about(&asked, &found));
+        found.add_query(Query::query(name("b.example."), RecordType::A));
+        assert!(!is_about(&asked, &found));
+        let mut other = answer(&asked, ResponseCode::NoError);
+        other.metadata.id = asked.metadata.id.wrapping_add(1);
+        assert!(!is_about(&asked, &other));
+    }
+
+    #[test]
+    fn an_alias_is_open_when_its_end_is_not_in_the_answer() {
+        let asked = question(true, false);
+        let open = |records: &[Record]| {
+            let mut found = answer(&asked, ResponseCode::NoError);
+            found.add_answers(records.iter().cloned());
+            ends_in_an_alias(&asked, &found)
+        };
+        assert!(!open(&[]));
+        assert!(!open(&[address("a.example.")]));
+        assert!(!open(&[address("b.example.")]));
+        assert!(open(&[alias("a.example.", "b.example.")]));
+        assert!(!open(&[address("b.example."), alias("A.example.", "b.example.")]));
+        assert!(open(&[alias("a.example.", "a.example.")]));
+        let circle = [
+            alias("a.example.", "b.example."),
+            alias("b.example.", "a.example."),
+        ];
+        assert!(open(&circle));
+        let mut gone = answer(&asked, ResponseCode::NXDomain);
+        gone.add_answer(alias("a.example.", "b.example."));
+        assert!(!ends_in_an_alias(&asked, &gone));
+    }
+}

@@ -1,0 +1,168 @@
+//! A small file that is read again when it changes, without a restart: looked at when somebody asks, at most once a second.
+//!
+//! Reading blocks, and is bounded: no more than 16 MiB are read, and nothing that is no regular file is opened.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// What is longer is cut off.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A file that was changed less than this before it was read may have changed again within the same tick of the file system's clock.
+const YOUNG: Duration = Duration::from_secs(2);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Watched {
+    path: PathBuf,
+    interval: Duration,
+    next_look: Option<Instant>,
+    /// What was there when it was read; `None` inside: nothing.
+    seen: Option<Option<Seen>>,
+}
+
+/// What tells one state of a file from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl Watched {
+    /// A file that nobody has looked at.
+    pub(super) const fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            interval: INTERVAL,
+            next_look: None,
+            seen: None,
+        }
+    }
+
+    /// The same, looked at whenever somebody asks.
+    #[cfg(test)]
+    pub(super) const fn at_any_time(mut self) -> Self {
+        self.interval = Duration::ZERO;
+        self
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file holds, if it may be other than at the last look; the first time in any case. Nothing there holds nothing.
+    ///
+    /// # Errors
+    /// What keeps the file from being read. The next look tries again.
+    pub(super) fn look(&mut self, now: Instant) -> Option<io::Result<Vec<u8>>> {
+        if self.next_look.is_some_and(|next| now < next) {
+            return None;
+        }
+        self.next_look = Some(now + self.interval);
+        match self.read_if_changed() {
+            Ok(None) => None,
+            Ok(Some(content)) => Some(Ok(content)),
+            Err(error) => {
+                self.seen = None;
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn read_if_changed(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let metadata = match fs::metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let known = self.seen.replace(None) == Some(None);
+                return Ok((!known).then(Vec::new));
+            }
+            Err(error) => return Err(error),
+        };
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let seen = Seen::of(&metadata);
+        if self.seen == Some(Some(seen)) {
+            return Ok(None);
+        }
+        let mut content = Vec::new();
+        File::open(&self.path)?.take(MAX_SIZE).read_to_end(&mut content)?;
+        self.seen = (!is_young(&metadata)).then_some(Some(seen));
+        Ok(Some(content))
+    }
+}
+
+impl Seen {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "compared with a file's time, by the same clock"
+)]
+fn is_young(metadata: &Metadata) -> bool {
+    let age = metadata
+        .modified()
+        .ok()
+        .and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.is_none_or(|age| age < YOUNG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(looked: Option<io::Result<Vec<u8>>>) -> Option<String> {
+        looked.map(|content| String::from_utf8(content.unwrap()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_read_at_first_and_again_when_it_may_have_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let mut watched = Watched::new(path.clone());
+        let mut look = |at: u64| text(watched.look(Instant::now() + Duration::from_millis(at)));
+        assert_eq!(look(0).as_deref(), Some(""), "it is not there");
+        fs::write(&path, "one").unwrap();
+        assert_eq!(look(999), None, "too early");
+        assert_eq!(look(1000).as_deref(), Some("one"));
+        // The same length within the same moment.
+        fs::write(&path, "two").unwrap();
+        assert_eq!(look(2000).as_deref(), Some("two"));
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        assert_eq!(look(3000).as_deref(), Some("two"));
+        assert_eq!(look(4000), None);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(look(5000).as_deref(), Some(""));
+        assert_eq!(look(6000), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watched = Watched::new(dir.path().to_owned()).at_any_time();
+        for _ in 0..2 {
+            assert!(watched.look(Instant::now()).unwrap().is_err());
+        }
+    }
+}
