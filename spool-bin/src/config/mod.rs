@@ -7,6 +7,8 @@ mod client;
 mod reader;
 mod route;
 mod sections;
+
+pub(crate) use sections::ascii_host_name;
 mod values;
 
 pub(crate) use route::{Own, Route};
@@ -194,6 +196,22 @@ mod tests {
     fn the_example_is_valid_and_says_the_defaults() {
         let example = Config::parse(include_str!("../../../docs/spool.example.toml")).unwrap();
         assert_eq!(format!("{example:?}"), format!("{:?}", Config::defaults()));
+    }
+
+    #[test]
+    fn a_host_name_is_kept_in_a_labels_and_one_without_them_is_refused() {
+        let name =
+            |text: &str| Config::parse(&format!("hostname = {text:?}\n")).map(|config| config.hostname);
+        assert_eq!(name("b\u{fc}ro.example").unwrap(), "xn--bro-hoa.example");
+        assert_eq!(name("MX.example").unwrap(), "MX.example");
+        for bad in [
+            "xn--\u{fc}.example",
+            "\u{ff41}\u{ff1a}\u{ff42}.example",
+            "a b",
+            "-x",
+        ] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
