@@ -31,7 +31,8 @@ mod summary;
 pub use address::{Address, AddressError, valid_domain};
 pub use agent::{BoxFuture, DeliveryAgent, Intake, Job, Mail};
 pub use attempt::{
-    Attempt, AttemptReport, AttemptResult, RecipientIndex, RefusedRecipient, Stage, is_rate_limit,
+    Attempt, AttemptReport, AttemptResult, HostReport, RecipientIndex, RefusedRecipient, Stage,
+    is_rate_limit, names_a_rate,
 };
 pub use budget::{Budget, Held};
 pub use clock::{Clock, JumpWatch, ManualClock, SystemClock, Timestamp};
