@@ -97,17 +97,33 @@ fn a_next_hop_that_refuses_for_now_is_followed_by_the_next_one_and_stands_in_the
         (well.1.messages.load(Ordering::Relaxed) == 1).then_some(())
     });
     let attempts = until("an attempt", || {
-        let (_, page) = http::ask(server.field("admin"), "GET", &format!("/api/v1/messages/{later}"), "");
+        let (_, page) = http::ask(
+            server.field("admin"),
+            "GET",
+            &format!("/api/v1/messages/{later}"),
+            "",
+        );
         let page: serde_json::Value = serde_json::from_str(&page).ok()?;
         let attempts = page["attempts"].as_array()?.clone();
         (!attempts.is_empty()).then_some(attempts)
     });
     let told: Vec<_> = attempts
         .iter()
-        .map(|attempt| (attempt["peer"].as_str().unwrap(), attempt["outcome"].as_str().unwrap()))
+        .map(|attempt| {
+            (
+                attempt["peer"].as_str().unwrap(),
+                attempt["outcome"].as_str().unwrap(),
+            )
+        })
         .collect();
-    assert_eq!(told, [(sick.0.as_str(), "refused"), (well.0.as_str(), "all_refused")]);
-    assert_eq!((&attempts[0]["code"], &attempts[1]["refused"][0]["code"]), (&452.into(), &451.into()));
+    assert_eq!(
+        told,
+        [(sick.0.as_str(), "refused"), (well.0.as_str(), "all_refused")]
+    );
+    assert_eq!(
+        (&attempts[0]["code"], &attempts[1]["refused"][0]["code"]),
+        (&452.into(), &451.into())
+    );
 }
 
 #[test]

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// The most hosts beside the deciding one that the record keeps.
 const MAX_RECORDED: usize = 16;
+/// The most recipients whose refusals the record of each of those keeps. What stands in the end has all of them.
+const MAX_REFUSED: usize = 100;
 
 /// The attempt as far as it has come.
 pub(super) struct Attempt<'a> {
@@ -35,7 +37,7 @@ pub(super) struct Attempt<'a> {
     count: usize,
 }
 
-/// A host's report, and its place among the hosts.
+/// A host's report without its recipients, and its place among the hosts.
 type Numbered = (usize, AttemptReport);
 
 impl<'a> Attempt<'a> {
@@ -119,7 +121,9 @@ impl<'a> Attempt<'a> {
                 }
             }
         }
-        self.answered = Some((self.count, bare(&report)));
+        if !report.refused.is_empty() {
+            self.answered = Some((self.count, bare(&report)));
+        }
         let refused = report.refused.into_iter();
         self.told
             .extend(refused.map(|refused| (refused.recipient, refused.reply)));
@@ -144,11 +148,13 @@ impl<'a> Attempt<'a> {
 
     fn record(&mut self, report: &AttemptReport, begun: Instant) {
         if self.hosts.len() <= MAX_RECORDED {
+            let mut kept = bare(report);
+            kept.refused = report.refused.iter().take(MAX_REFUSED).cloned().collect();
             self.hosts.push(HostReport {
                 number: self.count,
                 after: begun.saturating_duration_since(self.begun),
                 took: begun.elapsed(),
-                report: report.clone(),
+                report: kept,
             });
         }
     }

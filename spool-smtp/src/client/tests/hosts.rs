@@ -134,6 +134,20 @@ async fn what_the_last_host_says_of_everybody_is_the_end_and_what_each_said_is_k
 }
 
 #[tokio::test]
+async fn a_host_that_breaks_off_takes_nothing_from_what_another_said_of_a_recipient() {
+    let (one, _, _stop) = sink("rcpt reply 450 4.2.0 one").await;
+    let (other, _) = peer(&[&[HELLO, EHLO, Close]]).await;
+    let hops = [one.clone(), other.clone()];
+    let report = deliver(&SmtpAgent::new(config()), job(&hops, &["a@x"], b"x\r\n")).await;
+    assert_eq!(
+        (&report.result, report.peer),
+        (&AttemptResult::AllRefused, Some(one))
+    );
+    assert_eq!(report.refused[0].reply.code, 450);
+    assert_eq!(report.before[0].report.peer, Some(other));
+}
+
+#[tokio::test]
 async fn a_recipient_who_may_have_the_message_is_asked_of_no_other_host() {
     let ehlo = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=1\r\n");
     let script = [HELLO, ehlo, OK, OK, GO, TAKEN, OK, OK, GO, Body(b"")];
