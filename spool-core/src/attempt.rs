@@ -124,6 +124,22 @@ pub struct AttemptReport {
     pub result: AttemptResult,
     /// Recipients refused one by one.
     pub refused: Vec<RefusedRecipient>,
+    /// The other hosts of the attempt, in the order in which they were tried. In a message's record each becomes an attempt of its own.
+    #[serde(skip)]
+    pub before: Vec<HostReport>,
+}
+
+/// What one host said, in an attempt that another one decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostReport {
+    /// Its place among the hosts of the attempt, from 0.
+    pub number: usize,
+    /// From the begin of the attempt until it was tried.
+    pub after: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// What came of it; it has no hosts before it.
+    pub report: AttemptReport,
 }
 
 impl AttemptReport {
@@ -136,7 +152,19 @@ impl AttemptReport {
             tls: None,
             result,
             refused: Vec::new(),
+            before: Vec::new(),
         }
+    }
+
+    /// Whether the peer may hold the message although no final reply was read.
+    #[must_use]
+    pub const fn in_doubt(&self) -> bool {
+        matches!(
+            self.result,
+            AttemptResult::Interrupted
+                | AttemptResult::Panicked { .. }
+                | AttemptResult::Broken { in_doubt: true, .. }
+        )
     }
 }
 
@@ -158,15 +186,23 @@ impl Attempt {
         Duration::from_millis(self.duration_ms)
     }
 
-    /// Whether the peer may hold the message although no final reply was read.
+    /// Whether the deciding host may hold the message although no final reply was read.
     #[must_use]
     pub const fn in_doubt(&self) -> bool {
-        matches!(
-            self.report.result,
-            AttemptResult::Interrupted
-                | AttemptResult::Panicked { .. }
-                | AttemptResult::Broken { in_doubt: true, .. }
-        )
+        self.report.in_doubt()
+    }
+
+    /// The attempt as one record for each of its hosts, the deciding one last.
+    #[must_use]
+    pub fn by_host(mut self) -> Vec<Self> {
+        let before = std::mem::take(&mut self.report.before);
+        let at = self.at;
+        let others = before.into_iter().map(|host| Self {
+            at: at.after(host.after),
+            duration_ms: u64::try_from(host.took.as_millis()).unwrap_or(u64::MAX),
+            report: host.report,
+        });
+        others.chain(std::iter::once(self)).collect()
     }
 }
 
@@ -185,19 +221,27 @@ impl fmt::Display for AttemptResult {
     }
 }
 
-/// Whether a reply speaks of a rate limit: 421 and 450 to 452 with the enhanced codes or the words for it.
+/// Whether a reply speaks of a rate limit: 4yz with the enhanced codes or the words for it. What is said of an address or a mailbox
+/// (x.1.x, x.2.x) is no rate limit, whatever its words are (RFC 3463 sections 3.2 and 3.3).
 #[must_use]
 pub fn is_rate_limit(reply: &Reply) -> bool {
-    if !matches!(reply.code, 421 | 450..=452) {
+    if !matches!(reply.code, 400..=499) || matches!(reply.enhanced, Some(EnhancedCode(_, 1 | 2, _))) {
         return false;
     }
-    // 4.7.28: RFC 8617 aside, the code registered for sending rates; 4.7.0 and 4.3.2 are used with the words below.
-    if matches!(
-        reply.enhanced,
-        Some(EnhancedCode(4, 7, 28) | EnhancedCode(4, 3, 2))
-    ) {
-        return true;
-    }
+    names_a_rate(reply) || speaks_of_a_rate(reply)
+}
+
+/// Whether a reply names a rate limit by its enhanced code, whatever its words are.
+#[must_use]
+pub const fn names_a_rate(reply: &Reply) -> bool {
+    matches!(reply.code, 400..=499)
+        && matches!(
+            reply.enhanced,
+            Some(EnhancedCode(4, 7, 28) | EnhancedCode(4, 3, 2))
+        )
+}
+
+fn speaks_of_a_rate(reply: &Reply) -> bool {
     let text = reply.text.to_ascii_lowercase();
     [
         "rate limit",
@@ -225,6 +269,11 @@ mod tests {
         )));
         assert!(is_rate_limit(&Reply::new(450, "Too many messages, slow down")));
         assert!(!is_rate_limit(&Reply::new(450, "4.2.0 greylisted")));
+        assert!(is_rate_limit(&Reply::new(454, "4.7.0 rate limit exceeded")));
         assert!(!is_rate_limit(&Reply::new(550, "5.7.1 too many messages")));
+        assert!(!is_rate_limit(&Reply::new(
+            452,
+            "4.2.2 the mailbox has too many messages"
+        )));
     }
 }

@@ -139,7 +139,9 @@ pub fn dispose(
     let (later, rate_limited) = settle(&mut state, &attempt.report, decisions);
     state.remaining = later;
     state.in_flight = None;
-    state.attempts.push(attempt);
+    for attempt in attempt.by_host() {
+        state.attempts.push(attempt);
+    }
     let fate = fate(&mut state, rate_limited, now, dice);
     if let Fate::Delayed { until, .. } = fate {
         state.set_status(Status::SendAt(until), None);

@@ -37,7 +37,8 @@ mod text;
 pub use address::{Address, AddressError, valid_domain};
 pub use agent::{BoxFuture, DeliveryAgent, Intake, Job, Mail, TellRoom};
 pub use attempt::{
-    Attempt, AttemptReport, AttemptResult, RecipientIndex, RefusedRecipient, Stage, is_rate_limit,
+    Attempt, AttemptReport, AttemptResult, HostReport, RecipientIndex, RefusedRecipient, Stage,
+    is_rate_limit, names_a_rate,
 };
 pub use attempts::{Attempts, MAX_KEPT_REFUSALS, MAX_LAST_ATTEMPTS};
 pub use budget::{Budget, Held, Waiting};

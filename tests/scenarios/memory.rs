@@ -79,7 +79,10 @@ fn body(bytes: usize) -> Vec<u8> {
 #[test]
 fn a_body_that_one_of_its_messages_still_needs_is_charged_until_that_one_has_ended() {
     let dir = tempfile::tempdir().unwrap();
-    let (silent, sink) = (SilentHop::listen(), Running::start(&["sink", "--listen", "127.0.0.1:0"]));
+    let (silent, sink) = (
+        SilentHop::listen(),
+        Running::start(&["sink", "--listen", "127.0.0.1:0"]),
+    );
     let rules = format!(
         "[[route.rule]]\ndomain = \"silent.example\"\nnext_hops = [\"{}\"]\nmax_connections = 200\n\
          [[route.rule]]\ndomain = \"well.example\"\nnext_hops = [\"{}\"]\n",
@@ -91,7 +94,10 @@ fn a_body_that_one_of_its_messages_still_needs_is_charged_until_that_one_has_end
     let mut codes = Vec::new();
     let mut client = RawClient::hello(service.smtp());
     for number in 0..60 * scale() {
-        let to = [format!("a{number}@well.example"), format!("b{number}@silent.example")];
+        let to = [
+            format!("a{number}@well.example"),
+            format!("b{number}@silent.example"),
+        ];
         let (code, _) = client
             .transaction("sender@source.example", &[&to[0], &to[1]], &body)
             .unwrap();
@@ -105,7 +111,10 @@ fn a_body_that_one_of_its_messages_still_needs_is_charged_until_that_one_has_end
 fn waiting_messages_of_a_thousand_recipients_stay_on_disk_and_are_listed_in_pages_of_bounded_size() {
     let dir = tempfile::tempdir().unwrap();
     let silent = SilentHop::listen();
-    let config = format!("max_concurrent_jobs = 0\n[route]\nnext_hops = [\"{}\"]\n", silent.address());
+    let config = format!(
+        "max_concurrent_jobs = 0\n[route]\nnext_hops = [\"{}\"]\n",
+        silent.address()
+    );
     let service = service(dir.path(), 16, 16, &config);
     let mut client = RawClient::hello(service.smtp());
     let messages = 600 * scale();
@@ -163,19 +172,32 @@ fn a_message_for_a_thousand_domains_is_charged_as_a_thousand_messages() {
 fn connections_that_carried_a_message_cost_little_while_idle_and_nothing_when_they_have_left() {
     const CONNECTIONS: usize = 400;
     let dir = tempfile::tempdir().unwrap();
-    let service = service(dir.path(), 16, 16, "max_concurrent_jobs = 0\n[route]\nnext_hops = [\"127.0.0.1:9\"]\n");
+    let service = service(
+        dir.path(),
+        16,
+        16,
+        "max_concurrent_jobs = 0\n[route]\nnext_hops = [\"127.0.0.1:9\"]\n",
+    );
     let body = body(9 << 10);
     // So that what the first messages cost is not counted.
     let mut first = RawClient::hello(service.smtp());
     for _ in 0..20 {
-        assert_eq!(first.transaction("a@source.example", &["b@destination.example"], &body).unwrap().0, 250);
+        assert_eq!(
+            first
+                .transaction("a@source.example", &["b@destination.example"], &body)
+                .unwrap()
+                .0,
+            250
+        );
     }
     let before = service.resident_kib();
     let connections = CONNECTIONS * scale();
     let mut clients = Vec::new();
     for _ in 0..connections {
         let mut client = RawClient::hello(service.smtp());
-        let (code, text) = client.transaction("a@source.example", &["b@destination.example"], &body).unwrap();
+        let (code, text) = client
+            .transaction("a@source.example", &["b@destination.example"], &body)
+            .unwrap();
         assert_eq!(code, 250, "{text}");
         clients.push(client);
     }

@@ -2,6 +2,7 @@
 
 use spool_smtp::sink::{Sink, SinkConfig};
 use spool_tests::capture::Capture;
+use spool_tests::http;
 use spool_tests::process::{run, serve, until};
 use spool_tests::raw::RawClient;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -65,6 +66,64 @@ fn a_dead_next_hop_is_passed_over() {
         .transaction("a@example.org", &["b@example.net"], b"x\r\n")
         .unwrap();
     assert_eq!(capture.message().without_trace(), b"x\r\n");
+}
+
+#[test]
+fn a_next_hop_that_refuses_for_now_is_followed_by_the_next_one_and_stands_in_the_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sink = |script: &str| {
+        let mut config = SinkConfig::default();
+        config.script = script.parse().unwrap();
+        let sink = Sink::bind("127.0.0.1:0".parse().unwrap(), config);
+        let sink = runtime.block_on(sink).unwrap();
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (address, counts) = (sink.local_addr().unwrap().to_string(), sink.counts());
+        runtime.spawn(sink.run(stopped));
+        (address, counts, stop)
+    };
+    let sick = sink("mail reply 452 4.3.1 no space");
+    let well = sink("rcpt to=later* reply 451 4.7.1 greylisted");
+    let server = serve(&dir.path().join("spool"), &[&sick.0, &well.0], &[]);
+    let mut client = RawClient::hello(server.smtp());
+    let mut send = |to: &str| {
+        let (code, reply) = client.transaction("a@example.org", &[to], b"x\r\n").unwrap();
+        assert_eq!(code, 250, "{reply}");
+        reply.split_whitespace().last().unwrap().to_owned()
+    };
+    send("ok@example.net");
+    let later = send("later@example.net");
+    until("the message that is taken", || {
+        (well.1.messages.load(Ordering::Relaxed) == 1).then_some(())
+    });
+    let attempts = until("an attempt", || {
+        let (_, page) = http::ask(
+            server.field("admin"),
+            "GET",
+            &format!("/api/v1/messages/{later}"),
+            "",
+        );
+        let page: serde_json::Value = serde_json::from_str(&page).ok()?;
+        let attempts = page["attempts"].as_array()?.clone();
+        (!attempts.is_empty()).then_some(attempts)
+    });
+    let told: Vec<_> = attempts
+        .iter()
+        .map(|attempt| {
+            (
+                attempt["peer"].as_str().unwrap(),
+                attempt["outcome"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [(sick.0.as_str(), "refused"), (well.0.as_str(), "all_refused")]
+    );
+    assert_eq!(
+        (&attempts[0]["code"], &attempts[1]["refused"][0]["code"]),
+        (&452.into(), &451.into())
+    );
 }
 
 #[test]

@@ -101,6 +101,8 @@ plain | dot close                                 | doubt     | broken at final_
 plain | dot endless 250-x\r\n                     | doubt     | more than 256 lines
 plain | dot reply 354 what                        | doubt     | a reply of the wrong kind
 plain | dot raw 250 \xff\n                        | delivered |
+plain | dot reply 251 2.0.0 Ok                    | delivered |
+plain | mail reply 251 fine; rcpt reply 252 fine  | delivered |
 plain | dot reply-close 250 taken                 | delivered |
 
 plain | quit hang                                 | delivered |

@@ -9,6 +9,7 @@ mod bucket;
 mod circuit;
 mod pause;
 mod signal;
+mod suspicion;
 mod tempo;
 mod window;
 mod witness;
@@ -25,6 +26,7 @@ use signal::Throttled;
 use spool_core::{DestinationPolicy, Dice, Hold, LearnedDestination, NextHop, Rate, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
+use suspicion::Suspicion;
 use tempo::Tempo;
 use window::Window;
 use witness::Witness;
@@ -58,6 +60,7 @@ pub(crate) struct Pace {
     rate: Option<Box<(Rate, Bucket)>>,
     tempo: Tempo,
     witness: Witness,
+    suspicion: Suspicion,
     circuit: Circuit,
     pause: Pause,
     /// Messages deferred, and since when they are counted.
@@ -68,7 +71,7 @@ pub(crate) struct Pace {
 }
 
 // There may be as many of them as messages.
-const _: () = assert!(size_of::<Pace>() <= 216);
+const _: () = assert!(size_of::<Pace>() <= 224);
 
 /// What follows from the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,7 @@ impl Pace {
             rate: None,
             tempo: Tempo::default(),
             witness: Witness::default(),
+            suspicion: Suspicion::default(),
             circuit: Circuit::default(),
             pause: Pause::default(),
             deferred: None,
@@ -226,6 +230,18 @@ impl Pace {
         running: usize,
         dice: &dyn Dice,
     ) -> Effect {
+        let believed;
+        let signal = match signal {
+            Signal::Suspected { whose, of, reason } => {
+                if !self.suspicion.refuse(whose) {
+                    return self.answered_one();
+                }
+                let (of, reason) = (*of, reason.clone());
+                believed = Signal::Throttled { of, reason };
+                &believed
+            }
+            signal => signal,
+        };
         if let Some(reason) = signal.reason() {
             self.last_error = Some(Box::new((now, reason.into())));
             self.learned_at = now;
@@ -237,6 +253,7 @@ impl Pace {
         let before = (self.window.limit(self.max), self.tempo.per_second());
         let pauses = match signal {
             Signal::Fine => {
+                self.suspicion.take();
                 let was_open = self.circuit.succeed();
                 if was_open {
                     self.window.restart();
@@ -267,7 +284,8 @@ impl Pace {
                 self.circuit.forget(serial);
                 return Effect::GoOn;
             }
-            Signal::Nothing => {
+            // Was made one of the others above.
+            Signal::Nothing | Signal::Suspected { .. } => {
                 self.circuit.forget(serial);
                 return Effect::GoOn;
             }
@@ -290,6 +308,16 @@ impl Pace {
             Some(0) => Effect::Shut,
             Some(_) => Effect::StillShut,
         }
+    }
+
+    /// It answered, and what it said is taken for a word about one mailbox.
+    fn answered_one(&mut self) -> Effect {
+        self.pause.end();
+        if self.circuit.succeed() {
+            self.window.restart();
+            return Effect::Reopened;
+        }
+        Effect::GoOn
     }
 
     /// A single session cannot be too many: then it is the messages.
@@ -336,9 +364,10 @@ impl Pace {
             .filter(|(since, _)| *since <= now && now.since(*since) < CROWD_SPAN)
     }
 
-    /// A person wants its messages sent.
+    /// A person wants its messages sent: what it waits for because it did not answer, or its host was busy, is over.
     pub(crate) fn hurry(&mut self, now: Timestamp) {
         self.circuit.hurry(now);
+        self.pause.end();
     }
 
     /// Whether no connection was had for the last message that asked for one.

@@ -1,6 +1,10 @@
 //! What the end of an attempt says about its destination, as opposed to its message.
 
-use spool_core::{AttemptReport, AttemptResult, EnhancedCode, Reply, Stage, is_rate_limit};
+use spool_core::{
+    AttemptReport, AttemptResult, EnhancedCode, Envelope, RecipientIndex, Reply, Stage, is_rate_limit,
+    names_a_rate,
+};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The longest reason that is kept.
 const MAX_REASON: usize = 200;
@@ -12,6 +16,13 @@ pub(crate) enum Signal {
     Fine,
     /// It answered that there are too many connections, or too many messages in a time.
     Throttled { of: Throttled, reason: String },
+    /// It answered in words that may be about a limit of its own, or about the mailbox or the sender that they were said of.
+    Suspected {
+        /// A mark for each of them.
+        whose: Vec<u64>,
+        of: Throttled,
+        reason: String,
+    },
     /// There was no session: no name or address for now, no connection, or a greeting that refused it.
     Unreachable { reason: String },
     /// A host on the way has no connection left: nothing was tried.
@@ -30,15 +41,14 @@ pub(crate) enum Throttled {
 }
 
 impl Signal {
-    /// Reads a report. A recipient that was refused with a rate limit speaks for the destination.
-    pub(crate) fn of(report: &AttemptReport) -> Self {
+    /// Reads the report of an attempt at a message with `envelope`. What was said of one recipient and not of all says nothing about the
+    /// destination.
+    pub(crate) fn of(report: &AttemptReport, envelope: &Envelope) -> Self {
         let reason = || cut(&report.result.to_string());
         match &report.result {
-            AttemptResult::Refused { stage, reply } => refused(*stage, reply),
-            AttemptResult::Accepted(_) | AttemptResult::AllRefused => {
-                let throttles = report.refused.iter().find(|one| is_throttle(&one.reply));
-                throttles.map_or(Self::Fine, |one| refused(Stage::Rcpt, &one.reply))
-            }
+            AttemptResult::Refused { stage, reply } => refused(*stage, reply, envelope),
+            AttemptResult::Accepted(_) => Self::Fine,
+            AttemptResult::AllRefused => all_refused(report, envelope),
             AttemptResult::NoConnection { .. } => Self::Unreachable { reason: reason() },
             AttemptResult::NotBegun { reason } => Self::NotBegun { reason: cut(reason) },
             AttemptResult::Broken { .. } => Self::Broken { reason: reason() },
@@ -51,15 +61,16 @@ impl Signal {
     /// What went wrong, in the peer's words or the network's.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
-            Self::Throttled { reason, .. } | Self::Unreachable { reason } | Self::Broken { reason } => {
-                Some(reason)
-            }
+            Self::Throttled { reason, .. }
+            | Self::Suspected { reason, .. }
+            | Self::Unreachable { reason }
+            | Self::Broken { reason } => Some(reason),
             Self::Fine | Self::NotBegun { .. } | Self::Nothing => None,
         }
     }
 }
 
-fn refused(stage: Stage, reply: &Reply) -> Signal {
+fn refused(stage: Stage, reply: &Reply, envelope: &Envelope) -> Signal {
     let reason = cut(&format!("{stage}: {reply}"));
     if stage == Stage::Route {
         // Nobody was asked, and what holds for good is no outage.
@@ -69,26 +80,89 @@ fn refused(stage: Stage, reply: &Reply) -> Signal {
         };
     }
     let greeting = matches!(stage, Stage::Connect | Stage::Hello | Stage::Tls | Stage::Auth);
-    if is_throttle(reply) {
-        let of = if greeting || speaks_of_connections(reply) {
-            Throttled::Connections
-        } else {
-            Throttled::Messages
-        };
-        return Signal::Throttled { of, reason };
-    }
-    if greeting {
-        Signal::Unreachable { reason }
-    } else {
-        Signal::Fine
+    let limit = limit(stage, reply);
+    let of = match greeting || speaks_of_connections(reply) {
+        true => Throttled::Connections,
+        false => Throttled::Messages,
+    };
+    match limit {
+        Limit::Certain => Signal::Throttled { of, reason },
+        Limit::Possible if greeting => Signal::Throttled { of, reason },
+        Limit::Possible => Signal::Suspected {
+            whose: vec![match stage {
+                Stage::Mail => mark(&envelope.reverse_path),
+                _ => mark(&envelope.recipients.first().map(|recipient| &recipient.address)),
+            }],
+            of,
+            reason,
+        },
+        Limit::None if greeting => Signal::Unreachable { reason },
+        Limit::None => Signal::Fine,
     }
 }
 
-/// 421 closes the session whatever was asked (RFC 5321 section 3.8): it is always about the destination. Too many
-/// recipients are too many for one message (section 4.5.3.1.10).
-fn is_throttle(reply: &Reply) -> bool {
+/// Every recipient was refused by itself: a limit, if all of them were told of one.
+fn all_refused(report: &AttemptReport, envelope: &Envelope) -> Signal {
+    let limits = |reply: &Reply| limit(Stage::Rcpt, reply) != Limit::None;
+    let Some(first) = report.refused.first() else {
+        return Signal::Fine;
+    };
+    if !report.refused.iter().all(|refused| limits(&refused.reply)) {
+        return Signal::Fine;
+    }
+    let address = |index: RecipientIndex| {
+        let recipient = envelope.recipients.get(usize::try_from(index).ok()?)?;
+        Some(&recipient.address)
+    };
+    let of = match speaks_of_connections(&first.reply) {
+        true => Throttled::Connections,
+        false => Throttled::Messages,
+    };
+    Signal::Suspected {
+        whose: report
+            .refused
+            .iter()
+            .map(|refused| mark(&address(refused.recipient)))
+            .collect(),
+        of,
+        reason: cut(&format!("{}: {}", Stage::Rcpt, first.reply)),
+    }
+}
+
+/// Names a mailbox or a sender.
+fn mark(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether a reply is about how much is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    None,
+    /// Its words may be about one mailbox or sender.
+    Possible,
+    Certain,
+}
+
+/// 421 closes the session whatever was asked (RFC 5321 section 3.8): it is about the destination, unless its enhanced code says that it
+/// is about an address or a mailbox (RFC 3463). Too many recipients are too many for one message (section 4.5.3.1.10). Words alone, and
+/// any reply to RCPT, may be meant for one mailbox.
+fn limit(stage: Stage, reply: &Reply) -> Limit {
+    let subject = reply.enhanced.map(|EnhancedCode(_, subject, _)| subject);
+    let of_one = match stage {
+        Stage::Mail => subject == Some(1),
+        Stage::Rcpt | Stage::Data | Stage::Body | Stage::FinalReply => matches!(subject, Some(1 | 2)),
+        _ => false,
+    };
     let recipients = reply.enhanced == Some(EnhancedCode(4, 5, 3)) || speaks_of(reply, "recipients");
-    reply.code == 421 || (is_rate_limit(reply) && !recipients)
+    match reply.code {
+        _ if of_one => Limit::None,
+        421 => Limit::Certain,
+        _ if recipients || !is_rate_limit(reply) => Limit::None,
+        _ if names_a_rate(reply) && stage != Stage::Rcpt => Limit::Certain,
+        _ => Limit::Possible,
+    }
 }
 
 fn speaks_of_connections(reply: &Reply) -> bool {
@@ -107,10 +181,16 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spool_core::RefusedRecipient;
+    use spool_core::{RefusedRecipient, ReversePath};
+
+    fn envelope() -> Envelope {
+        let to = ["a@x.example", "b@x.example", "c@x.example"].map(|to| to.parse().unwrap());
+        Envelope::new(ReversePath::Null, to)
+    }
 
     fn kind(report: &AttemptReport) -> &'static str {
-        match Signal::of(report) {
+        match Signal::of(report, &envelope()) {
+            Signal::Suspected { .. } => "suspected",
             Signal::Fine => "fine",
             Signal::Throttled {
                 of: Throttled::Connections,
@@ -154,6 +234,18 @@ mod tests {
             ),
             (refused(Stage::Mail, 450, "4.7.28 slow down"), "messages"),
             (refused(Stage::FinalReply, 421, "4.7.0 later"), "messages"),
+            (refused(Stage::Mail, 450, "4.7.1 slow down"), "suspected"),
+            (refused(Stage::Mail, 421, "4.1.8 sender unknown"), "fine"),
+            (refused(Stage::FinalReply, 452, "4.2.2 too many messages"), "fine"),
+            (
+                refused(Stage::Rcpt, 421, "4.2.1 too many messages for this mailbox"),
+                "fine",
+            ),
+            (refused(Stage::Rcpt, 421, "4.7.0 too many errors"), "messages"),
+            (
+                refused(Stage::Connect, 421, "4.2.1 too many connections"),
+                "connections",
+            ),
             (refused(Stage::Connect, 554, "no service"), "unreachable"),
             (
                 refused(Stage::Route, 451, "4.4.3 looking for x: SERVFAIL"),
@@ -172,18 +264,34 @@ mod tests {
     }
 
     #[test]
-    fn one_throttled_recipient_is_enough() {
-        let mut report = AttemptReport::new(AttemptResult::Accepted(Reply::new(250, "ok")));
-        let refused = |code, text: &str| RefusedRecipient {
-            recipient: 0,
+    fn what_is_said_of_one_recipient_is_not_said_of_the_destination() {
+        let refused = |recipient, code, text: &str| RefusedRecipient {
+            recipient,
             reply: Reply::new(code, text),
         };
-        report.refused = vec![
-            refused(550, "5.1.1 gone"),
-            refused(452, "4.5.3 too many recipients"),
-        ];
-        assert_eq!(kind(&report), "fine");
-        report.refused.push(refused(450, "4.7.1 slow down"));
-        assert_eq!(kind(&report), "messages");
+        let slow = "4.7.1 slow down";
+        let report = |result, refused: &[RefusedRecipient]| {
+            let mut report = AttemptReport::new(result);
+            report.refused = refused.to_vec();
+            report
+        };
+        let accepted = AttemptResult::Accepted(Reply::new(250, "ok"));
+        assert_eq!(kind(&report(accepted, &[refused(0, 450, slow)])), "fine");
+        let all = |refused: &[RefusedRecipient]| kind(&report(AttemptResult::AllRefused, refused));
+        assert_eq!(all(&[refused(0, 452, "4.2.2 too many messages")]), "fine");
+        assert_eq!(
+            all(&[refused(0, 450, slow), refused(1, 550, "5.1.1 gone")]),
+            "fine"
+        );
+        assert_eq!(all(&[refused(0, 452, "4.5.3 too many recipients")]), "fine");
+        assert_eq!(all(&[refused(0, 450, slow)]), "suspected");
+        let two = report(
+            AttemptResult::AllRefused,
+            &[refused(0, 450, slow), refused(1, 450, slow)],
+        );
+        let Signal::Suspected { whose, .. } = Signal::of(&two, &envelope()) else {
+            panic!("all of them were told so");
+        };
+        assert!(whose.len() == 2 && whose[0] != whose[1]);
     }
 }

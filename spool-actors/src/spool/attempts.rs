@@ -20,7 +20,8 @@ impl Handler<AttemptEnded> for SpoolActor {
         let Some(content) = self.queue.ended(ended.id) else {
             return tracing::error!(id = %ended.id, "an attempt ended that was not running");
         };
-        self.learn(ended.id, content.session, &ended.attempt.report);
+        let envelope = &content.message.envelope;
+        self.learn(ended.id, envelope, content.session, &ended.attempt.report);
         let Content { message, held, .. } = *content;
         // The body's memory is free; the rest is, once the disk has answered.
         self.queue.settling(ended.id, held);
@@ -67,7 +68,9 @@ impl SpoolActor {
             *end = end.shifted(clock_set);
         }
         let freeze = self.asked_to_freeze(&mut message, now);
-        let kinds = attempt.in_doubt().then_some(EventKind::InDoubt);
+        let mut hosts = attempt.report.before.iter();
+        let in_doubt = attempt.in_doubt() || hosts.any(|host| host.report.in_doubt());
+        let kinds = in_doubt.then_some(EventKind::InDoubt);
         let kinds: Vec<EventKind> = kinds.into_iter().collect();
         let before = message.state.clone();
         let (state, fate) = if first_interruption(&message, &attempt) {
@@ -213,6 +216,12 @@ fn first_interruption(message: &Message, attempt: &Attempt) -> bool {
 }
 
 fn log(message: &Message, attempt: &Attempt) {
+    for host in &attempt.report.before {
+        let (id, flow, peer) = (message.id, &message.flows, host.report.peer.as_ref());
+        let peer = peer.map(tracing::field::display);
+        let refused = host.report.refused.len();
+        tracing::info!(%id, ?flow, peer, refused, "another host of the attempt: {}", host.report.result);
+    }
     let report = &attempt.report;
     let peer = report.peer.as_ref().map(tracing::field::display);
     let clean = matches!(report.result, AttemptResult::Accepted(_)) && report.refused.is_empty();

@@ -8,7 +8,9 @@ use crate::throttle::DestinationId;
 use actix::Context;
 use spool_core::disposition::expire;
 use spool_core::store::{Change, Store, StoreError};
-use spool_core::{AttemptReport, AttemptResult, LearnedDestination, Message, MessageId, Status, Timestamp};
+use spool_core::{
+    AttemptReport, AttemptResult, Envelope, LearnedDestination, Message, MessageId, Status, Timestamp,
+};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -30,9 +32,15 @@ pub(super) struct Keeping {
 
 impl SpoolActor {
     /// An attempt has ended.
-    pub(super) fn learn(&mut self, id: MessageId, session: Option<Begun>, report: &AttemptReport) {
+    pub(super) fn learn(
+        &mut self,
+        id: MessageId,
+        envelope: &Envelope,
+        session: Option<Begun>,
+        report: &AttemptReport,
+    ) {
         let now = self.clock.now();
-        let signal = Signal::of(report);
+        let signal = Signal::of(report, envelope);
         let observed = self.queue.observe(id, session, &signal, now, self.dice.as_ref());
         let Some((destination, effect)) = observed else {
             return;

@@ -3,7 +3,7 @@
 use crate::destinations::{SECOND, to};
 use crate::support::*;
 use actix::Addr;
-use spool_actors::{Circuit, Destinations, KillAndFlush, Spool, SpoolActor, WaitIdle};
+use spool_actors::{Circuit, Destinations, KillAndFlush, SendNow, Spool, SpoolActor, WaitIdle, Which};
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, Clock, DeliveryAgent, EventKind, Hold, Job, ManualClock,
     MessageId, RandomDice, Reply, RetryInterval, RetryPolicy, ShownStatus, Stage, Timestamp,
@@ -155,6 +155,26 @@ async fn a_person_who_sends_a_message_has_its_destination_tried() {
     assert_eq!(done(&bench.send(ids[19]).await), 1);
     assert_eq!(bench.idle().await, Some(bench.after(SECOND)));
     assert!(bench.jobs.none());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn sending_everything_tries_a_destination_that_is_left_alone_and_sends_what_it_holds_back() {
+    let (mut bench, ids) = shut(20).await;
+    for pause in [2, 4, 8, 16, 32, 64] {
+        bench.skip().await;
+        bench.jobs.next().await.1.send(no_connection()).unwrap();
+        assert_eq!(bench.idle().await, Some(bench.after(SECOND * pause)));
+    }
+    bench.clock.advance(SECOND * 2);
+    let everything = SendNow {
+        which: Which::AllMessages,
+        retry_intervals: vec![],
+    };
+    assert_eq!(done(&bench.ask(everything).await.unwrap()), 20);
+    bench.jobs.next().await.1.send(accepted()).unwrap();
+    assert_eq!(bench.answer_all(&accepted()).await, 19);
+    assert!(bench.status(ids[0]).await.is_none());
     end(bench.spool).await;
 }
 

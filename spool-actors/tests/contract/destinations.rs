@@ -3,8 +3,8 @@
 use crate::support::*;
 use spool_actors::{Add, DestinationState, Destinations, Explain, GetJobs, SetPolicies, Spool, WaitIdle};
 use spool_core::{
-    AttemptReport, Clock, DestinationPolicy, EventKind, Hold, MessageId, Policies, Rate, ShownStatus, Stage,
-    Timestamp,
+    AttemptReport, AttemptResult, Clock, DestinationPolicy, EventKind, Hold, MessageId, Policies, Rate,
+    ShownStatus, Stage, Timestamp,
 };
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -295,4 +295,36 @@ async fn a_destination_that_says_too_fast_is_sent_slower() {
     }
     assert!(rounds >= waiting && bench.clock.now().since(START) >= SECOND);
     end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_refused_does_not_slow_its_destination() {
+    for text in [
+        "4.2.2 mailbox full: too many messages",
+        "too many messages for this user",
+    ] {
+        let mut bench = Bench::new().await;
+        for _ in 0..60 {
+            bench.add(to("mx.example")).await;
+        }
+        let mut sick = AttemptReport::new(AttemptResult::AllRefused);
+        sick.refused = partly(&[(0, 452, text)]).refused;
+        let mut answered = 0;
+        for n in 0..60 {
+            let verdict = if n % 10 == 5 { sick.clone() } else { accepted() };
+            bench.jobs.next().await.1.send(verdict).unwrap();
+            answered += 1;
+        }
+        bench.idle().await;
+        // All of them went at once, and the refused ones wait for their own interval.
+        assert_eq!((answered, bench.clock.now()), (60, START), "{text}");
+        let known = bench.destination("mx.example").await;
+        assert_eq!(
+            (known.rate_per_second, known.limit_reason),
+            (None, None),
+            "{text}"
+        );
+        assert_eq!((known.last_error, known.messages), (None, 6), "{text}");
+        end(bench.spool).await;
+    }
 }

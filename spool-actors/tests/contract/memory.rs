@@ -41,7 +41,10 @@ async fn a_large_message_is_read_in_its_turn_however_many_small_ones_come() {
             running.push_back(answer);
         }
     }
-    assert!(running.is_empty(), "small messages overtake the large one for ever");
+    assert!(
+        running.is_empty(),
+        "small messages overtake the large one for ever"
+    );
     assert_eq!(done(&sent.await.unwrap().unwrap().unwrap()), 1);
     let (job, answer) = jobs.next().await;
     assert_eq!(job.message, large);

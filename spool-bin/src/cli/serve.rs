@@ -1,11 +1,11 @@
 //! `spool serve`: the relay service.
 
-use crate::config::{Config, Finding, inspect};
+use crate::config::{Config, Finding, ascii_host_name, inspect};
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat};
 use crate::wire;
 use clap::Args;
-use spool_core::{NextHop, valid_domain};
+use spool_core::NextHop;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -122,10 +122,6 @@ fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Failure> {
 fn machine_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::fs::read_to_string("/etc/hostname"));
-    let name = name.unwrap_or_default().trim().to_owned();
-    if valid_domain(&name) {
-        name
-    } else {
-        "localhost".to_owned()
-    }
+    let name = name.unwrap_or_default();
+    ascii_host_name(name.trim()).unwrap_or_else(|| "localhost".to_owned())
 }

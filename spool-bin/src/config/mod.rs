@@ -13,6 +13,7 @@ mod values;
 pub(crate) use inspect::{Finding, inspect};
 pub(crate) use reader::Places;
 pub(crate) use route::{Own, Route};
+pub(crate) use sections::ascii_host_name;
 pub(crate) use values::parse_span;
 
 use crate::files;
@@ -237,6 +238,22 @@ mod tests {
             lines.map(|key| places.line(key)),
             [Some(1), Some(3), Some(5), Some(8), None]
         );
+    }
+
+    #[test]
+    fn a_host_name_is_kept_in_a_labels_and_one_without_them_is_refused() {
+        let name =
+            |text: &str| Config::parse(&format!("hostname = {text:?}\n")).map(|config| config.hostname);
+        assert_eq!(name("b\u{fc}ro.example").unwrap(), "xn--bro-hoa.example");
+        assert_eq!(name("MX.example").unwrap(), "MX.example");
+        for bad in [
+            "xn--\u{fc}.example",
+            "\u{ff41}\u{ff1a}\u{ff42}.example",
+            "a b",
+            "-x",
+        ] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

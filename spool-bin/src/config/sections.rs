@@ -4,7 +4,7 @@ use super::client::client;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
 use super::{Config, Disk, Idempotency, Limits, Problem, Retry};
-use spool_core::{DomainPattern, valid_domain};
+use spool_core::{DomainPattern, a_labels, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -75,13 +75,23 @@ fn later_text(section: &Section<'_, '_>, key: &'static str) {
     section.later(key, |value| value.as_str().map(str::is_empty));
 }
 
+/// A host name, in A-labels: it goes into greetings, headers and ids.
 fn hostname(value: &DeValue<'_>) -> Result<String, String> {
     let name = text(value)?;
-    if name.is_empty() || valid_domain(&name) {
-        Ok(name)
-    } else {
-        Err(format!("{name:?} is no host name"))
+    match ascii_host_name(&name) {
+        Some(ascii) => Ok(ascii),
+        None if name.is_empty() => Ok(name),
+        None => Err(format!("{name:?} is no host name")),
     }
+}
+
+/// `name` as a host name in A-labels; `None`: it is none, or has no such form.
+pub(crate) fn ascii_host_name(name: &str) -> Option<String> {
+    let ascii = match name.is_ascii() {
+        true => name.into(),
+        false => a_labels(name),
+    };
+    (valid_domain(name) && ascii.is_ascii()).then(|| ascii.into_owned())
 }
 
 fn admin(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String> {

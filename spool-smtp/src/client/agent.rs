@@ -1,6 +1,7 @@
 //! SmtpAgent: the spool's delivery agent for SMTP. Tries the hosts of the next hops in order, on cached sessions where
 //! there are any.
 
+use super::attempt::Attempt;
 use super::commands::lacking;
 use super::config::SmtpConfig;
 use super::delivery::{Delivery, Step};
@@ -10,10 +11,7 @@ use super::pool::Pool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::{ConnectError, Session};
 use super::snapshot::PoolSnapshot;
-use spool_core::{
-    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, DestinationPolicy, Job, NextHop, Reply, Stage,
-    TellRoom,
-};
+use spool_core::{AttemptReport, BoxFuture, DeliveryAgent, Job, NextHop, RecipientIndex, Stage, TellRoom};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
@@ -87,44 +85,47 @@ impl SmtpAgent {
         Err(failures.join("; "))
     }
 
-    /// One attempt: the first host with which a session is had, and that can take the message, decides.
+    /// One attempt: the hosts in their order, until nobody is open any more.
     async fn attempt(&self, job: Job) -> AttemptReport {
         let end = Instant::now() + self.config.attempt_timeout(job.body.len());
-        let policy = self.config.policies.get(&job.next_hops);
-        let mut passed = Passed::default();
+        let mut attempt = Attempt::new(&job);
         for hop in job.next_hops.iter() {
             let own = is_recipients_own(hop, &job);
-            let late = || ConnectError::Failed("not tried: the attempt's time was over".to_owned());
-            let mut note = |peer: NextHop, error| {
-                let line = passed.note(peer, error);
-                tracing::debug!(id = %job.message, flow = ?job.flows, "passed over {line}");
-            };
             let Ok(mut route) = timeout_at(end, self.routes.to(hop, own)).await else {
-                note(hop.clone(), late());
+                pass(&mut attempt, &job, hop.clone(), too_late(), Instant::now());
                 continue;
             };
             loop {
-                match timeout_at(end, route.next()).await {
+                let begun = Instant::now();
+                let target = match timeout_at(end, route.next()).await {
                     Ok(None) => break,
-                    Ok(Some(Ok(target))) if Instant::now() < end => {
-                        match self.attempt_at(&target, &job, policy, end).await {
-                            Ok(report) => return report,
-                            Err(error) => note(target.hop, error),
-                        }
-                    }
-                    Ok(Some(Ok(target))) => note(target.hop, late()),
+                    Ok(Some(Ok(target))) => target,
                     Ok(Some(Err(unroutable))) => {
-                        let reply = unroutable.reply(own);
-                        note(hop.clone(), ConnectError::refused(Stage::Route, reply));
+                        let error = ConnectError::refused(Stage::Route, unroutable.reply(own));
+                        pass(&mut attempt, &job, hop.clone(), error, begun);
+                        continue;
                     }
                     Err(_) => {
-                        note(hop.clone(), late());
+                        pass(&mut attempt, &job, hop.clone(), too_late(), begun);
                         break;
                     }
+                };
+                if Instant::now() >= end {
+                    pass(&mut attempt, &job, target.hop, too_late(), begun);
+                    continue;
+                }
+                let asked = attempt.open();
+                let begun = Instant::now();
+                match self.attempt_at(&target, &job, &asked, end).await {
+                    Ok((report, in_doubt)) => attempt.note(&asked, report, in_doubt, begun),
+                    Err(error) => pass(&mut attempt, &job, target.hop, error, begun),
+                }
+                if attempt.open().is_empty() {
+                    return attempt.report();
                 }
             }
         }
-        passed.report()
+        attempt.report()
     }
 
     /// A session with a peer that offers what the message needs.
@@ -133,6 +134,7 @@ impl SmtpAgent {
         want: &Want,
         target: &Target,
         job: &Job,
+        asked: &[RecipientIndex],
         fresh: bool,
         end: Instant,
     ) -> Result<Session, ConnectError> {
@@ -141,7 +143,7 @@ impl SmtpAgent {
             Err(error) if job.envelope.parameters.requiretls => return Err(error.for_requiretls()),
             Err(error) => return Err(error),
         };
-        match lacking(&session.capabilities, job) {
+        match lacking(&session.capabilities, job, asked) {
             None => Ok(session),
             Some(reply) => {
                 self.pool.park(session);
@@ -150,30 +152,37 @@ impl SmtpAgent {
         }
     }
 
-    /// One attempt at one host, over as many sessions as its recipients need.
+    /// The part of the attempt at one host, over as many sessions as the recipients `asked` need; and whether the host may hold the
+    /// message for some that it did not answer for.
     async fn attempt_at(
         &self,
         target: &Target,
         job: &Job,
-        policy: DestinationPolicy,
+        asked: &[RecipientIndex],
         end: Instant,
-    ) -> Result<AttemptReport, ConnectError> {
+    ) -> Result<(AttemptReport, bool), ConnectError> {
         let hop = &target.hop;
-        let want = Want::new(target, job, policy, &self.config);
-        let mut delivery = Delivery::new(job);
+        let want = Want::new(
+            target,
+            job,
+            self.config.policies.get(&job.next_hops),
+            &self.config,
+        );
+        let mut delivery = Delivery::new(job, asked.to_vec(), self.pool.most_recipients(hop));
         let mut dead = 0;
         loop {
             let fresh = dead + 1 >= MAX_SESSIONS;
-            let mut session = match self.able_session(&want, target, job, fresh, end).await {
+            let mut session = match self.able_session(&want, target, job, asked, fresh, end).await {
                 Ok(session) => session,
-                Err(error) => return delivery.give_up(hop, &error.to_string()).ok_or(error),
+                Err(error) => {
+                    let report = delivery.give_up(hop, &error.to_string()).ok_or(error);
+                    return report.map(|report| (report, false));
+                }
             };
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
             session.may_chunk = self.pool.may_chunk(&session);
             let step = delivery.go_on(&mut session, &self.config).await;
-            if let Some(reason) = session.chunking_failed.take() {
-                self.pool.shun_chunking(hop, &reason);
-            }
+            self.learn(hop, &mut session, &mut delivery);
             match step {
                 Step::Done { report, reusable } => {
                     if let Some(reply) = no_mail_in_plaintext(&session.protection, &report) {
@@ -184,7 +193,7 @@ impl SmtpAgent {
                     if reusable {
                         self.pool.park(session);
                     }
-                    return Ok(report);
+                    return Ok((report, delivery.in_doubt()));
                 }
                 Step::Spent { reusable } => {
                     if reusable {
@@ -192,18 +201,45 @@ impl SmtpAgent {
                     }
                     dead = 0;
                 }
-                Step::Stale { error, fruitless } => {
-                    tracing::debug!(peer = %hop, error, "a cached session had ended");
+                Step::Stale {
+                    error,
+                    fruitless,
+                    in_step,
+                } => {
+                    tracing::debug!(peer = %hop, error, "a session takes no more");
+                    if in_step {
+                        self.pool.discard(session);
+                    }
                     dead = if fruitless { dead + 1 } else { 0 };
                     if dead == MAX_SESSIONS {
                         let error = "one session after the other had ended";
                         let failed = ConnectError::Failed(error.to_owned());
-                        return delivery.give_up(hop, error).ok_or(failed);
+                        let report = delivery.give_up(hop, error).ok_or(failed);
+                        return report.map(|report| (report, false));
                     }
                 }
             }
         }
     }
+
+    /// Remembers what a session has taught about its host.
+    fn learn(&self, hop: &NextHop, session: &mut Session, delivery: &mut Delivery<'_>) {
+        if let Some(reason) = session.chunking_failed.take() {
+            self.pool.shun_chunking(hop, &reason);
+        }
+        if let Some(most) = delivery.learned() {
+            self.pool.limit_recipients(hop, most);
+        }
+    }
+}
+
+fn too_late() -> ConnectError {
+    ConnectError::Failed("not tried: the attempt's time was over".to_owned())
+}
+
+fn pass(attempt: &mut Attempt<'_>, job: &Job, peer: NextHop, error: ConnectError, begun: Instant) {
+    let line = attempt.pass(peer, error, begun);
+    tracing::debug!(id = %job.message, flow = ?job.flows, "passed over {line}");
 }
 
 /// Whether `hop` follows from the domain of the recipients alone: then what DNS says of it is said of them.
@@ -212,85 +248,6 @@ fn is_recipients_own(hop: &NextHop, job: &Job) -> bool {
         .recipients
         .iter()
         .all(|recipient| NextHop::mx(recipient.address.domain(), hop.port()).is_ok_and(|own| own == *hop))
-}
-
-/// The hosts that were passed over, and why.
-#[derive(Default)]
-struct Passed {
-    lines: Vec<String>,
-    /// The last one tried.
-    peer: Option<NextHop>,
-    /// How the last host that said something ended it.
-    said: Option<(NextHop, AttemptResult)>,
-    /// The last host that cannot take such a message: final only if it is true of all.
-    unable: Option<(NextHop, AttemptResult)>,
-    /// What no host could be found for; a reason that may pass before one that stays.
-    unrouted: Option<(NextHop, Reply)>,
-    /// Whether a host was not reached.
-    unreached: bool,
-    /// The last host that was not tried, for want of a connection.
-    busy: Option<NextHop>,
-}
-
-impl Passed {
-    /// Takes one more, and gives its line.
-    fn note(&mut self, peer: NextHop, error: ConnectError) -> &str {
-        // A host that is an address is named by it already.
-        let (name, error_text) = (peer.to_string(), error.to_string());
-        self.lines.push(match error_text.starts_with(&name) {
-            true => error_text,
-            false => format!("{name}: {error_text}"),
-        });
-        self.peer = Some(peer.clone());
-        match error {
-            ConnectError::Failed(_) => self.unreached = true,
-            ConnectError::Busy(_) => {
-                self.unreached = true;
-                self.busy = Some(peer);
-            }
-            ConnectError::Ended(AttemptResult::Refused {
-                stage: Stage::Route,
-                reply,
-            }) => {
-                let known = self.unrouted.as_ref();
-                let passing = known.is_some_and(|(_, known)| !known.is_permanent());
-                if !(passing && reply.is_permanent()) {
-                    self.unrouted = Some((peer, reply));
-                }
-            }
-            ConnectError::Ended(
-                result @ AttemptResult::Refused {
-                    stage: Stage::Mail, ..
-                },
-            ) => self.unable = Some((peer, result)),
-            ConnectError::Ended(result) => self.said = Some((peer, result)),
-        }
-        self.lines.last().map_or("", String::as_str)
-    }
-
-    /// A host's own words come first. That none can take such a message, or what DNS says, may be the end of it: only where
-    /// nothing else is the reason. Where one was not tried for want of a connection, and none said anything, it is no attempt.
-    fn report(self) -> AttemptReport {
-        let all_reached = !self.unreached;
-        let unrouted = self.unrouted.map(|(peer, reply)| {
-            let stage = Stage::Route;
-            (peer, AttemptResult::Refused { stage, reply })
-        });
-        let nothing_passes = unrouted.as_ref().is_none_or(
-            |(_, result)| matches!(result, AttemptResult::Refused { reply, .. } if reply.is_permanent()),
-        );
-        let unable = self.unable.filter(|_| all_reached && nothing_passes);
-        let unrouted = unrouted.filter(|_| all_reached);
-        let lines = self.lines.join("; ");
-        let (peer, result) = match (self.said.or(unable).or(unrouted), self.busy) {
-            (Some((peer, result)), _) => (Some(peer), result),
-            (None, Some(busy)) => (Some(busy), AttemptResult::NotBegun { reason: lines }),
-            (None, None) => (self.peer, AttemptResult::NoConnection { error: lines }),
-        };
-        let mut report = AttemptReport::new(result);
-        report.peer = peer;
-        report
-    }
 }
 
 impl DeliveryAgent for SmtpAgent {

@@ -32,7 +32,7 @@ pub(super) async fn authenticate(
         line.push_str("\r\n");
         let reply = session.ask(&line, config.command_timeout).await.map_err(broken)?;
         match reply.code {
-            235 => return Ok(()),
+            200..=299 => return Ok(()),
             334 => {}
             400..=599 => return Err(refused(&reply, credentials, &sent)),
             code => return Err(broken(format!("the peer answered AUTH with {code}"))),

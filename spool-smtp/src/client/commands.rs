@@ -1,11 +1,15 @@
 //! The commands of a transaction, as the envelope and the peer's extensions have them; and what a peer cannot take.
 
 use super::capabilities::Capabilities;
-use spool_core::{BodyKind, Envelope, Job, Recipient, RecipientIndex, Reply, Ret};
+use spool_core::{
+    Address, BodyKind, Envelope, Job, Recipient, RecipientIndex, Reply, Ret, ReversePath, a_labels,
+};
+use std::borrow::Cow;
 use std::fmt::Write;
 
-/// What this peer cannot take, known before anything is sent. The replies are ours, with the codes the RFCs have for it.
-pub(super) fn lacking(offers: &Capabilities, job: &Job) -> Option<Reply> {
+/// What this peer cannot take of a message for `recipients`, known before anything is sent. The replies are ours, with the codes the
+/// RFCs have for it.
+pub(super) fn lacking(offers: &Capabilities, job: &Job, recipients: &[RecipientIndex]) -> Option<Reply> {
     let asked = &job.envelope.parameters;
     if asked.requiretls && !offers.requiretls {
         return Some(Reply::new(
@@ -13,13 +17,7 @@ pub(super) fn lacking(offers: &Capabilities, job: &Job) -> Option<Reply> {
             "5.7.30 the next hop does not offer REQUIRETLS, which this message needs",
         ));
     }
-    let mut mailboxes = job
-        .recipients
-        .iter()
-        .filter_map(|index| recipient(&job.envelope, *index));
-    let ascii = mailboxes.all(|recipient| recipient.address.is_ascii())
-        && job.envelope.reverse_path.as_str().is_ascii();
-    if (asked.smtputf8 || !ascii) && !offers.smtputf8 {
+    if !offers.smtputf8 && needs_smtputf8(job, recipients) {
         return Some(Reply::new(
             553,
             "5.6.7 the next hop does not offer SMTPUTF8, which this message needs",
@@ -35,14 +33,59 @@ pub(super) fn lacking(offers: &Capabilities, job: &Job) -> Option<Reply> {
     too_large.then(|| Reply::new(552, "5.3.4 the message is larger than the next hop says it takes"))
 }
 
+/// Whether the message can go to `recipients` by SMTPUTF8 only (RFC 6531 section 3.4): where its header has other characters than
+/// ASCII, or an address has them elsewhere than in a domain that can be written in A-labels. That its submitter said SMTPUTF8 is not
+/// reason enough.
+pub(super) fn needs_smtputf8(job: &Job, recipients: &[RecipientIndex]) -> bool {
+    let sender = match &job.envelope.reverse_path {
+        ReversePath::Null => None,
+        ReversePath::Mailbox(address) => Some(address),
+    };
+    let recipients = recipients
+        .iter()
+        .filter_map(|index| recipient(&job.envelope, *index));
+    let mut addresses = recipients.map(|recipient| &recipient.address).chain(sender);
+    let in_header = || job.envelope.parameters.smtputf8 && !header(&job.body).is_ascii();
+    addresses.any(|address| !in_a_labels(address).is_ascii()) || in_header()
+}
+
+/// The header of a message: up to its first empty line.
+fn header(body: &[u8]) -> &[u8] {
+    if body.starts_with(b"\r\n") {
+        return &[];
+    }
+    let end = memchr::memmem::find(body, b"\r\n\r\n").unwrap_or(body.len());
+    body.get(..end).unwrap_or(body)
+}
+
+/// The address with its domain in A-labels, where it has such.
+fn in_a_labels(address: &Address) -> Cow<'_, str> {
+    match address.domain().is_ascii() {
+        true => address.as_str().into(),
+        false => format!("{}@{}", address.local_part(), a_labels(address.domain())).into(),
+    }
+}
+
+/// As it is said to a peer: as it was given only under SMTPUTF8.
+fn on_the_wire(address: &Address, utf8: bool) -> Cow<'_, str> {
+    match utf8 {
+        true => address.as_str().into(),
+        false => in_a_labels(address),
+    }
+}
+
 pub(super) fn recipient(envelope: &Envelope, index: RecipientIndex) -> Option<&Recipient> {
     envelope.recipients.get(usize::try_from(index).ok()?)
 }
 
-/// MAIL.
-pub(super) fn mail(offers: &Capabilities, job: &Job) -> String {
+/// MAIL; `utf8`: the message needs SMTPUTF8.
+pub(super) fn mail(offers: &Capabilities, job: &Job, utf8: bool) -> String {
     let asked = &job.envelope.parameters;
-    let mut line = format!("MAIL FROM:{}", job.envelope.reverse_path);
+    let sender = match &job.envelope.reverse_path {
+        ReversePath::Null => "".into(),
+        ReversePath::Mailbox(address) => on_the_wire(address, utf8),
+    };
+    let mut line = format!("MAIL FROM:<{sender}>");
     let mut add = |text: std::fmt::Arguments<'_>| {
         let _ = line.write_fmt(text);
     };
@@ -52,7 +95,7 @@ pub(super) fn mail(offers: &Capabilities, job: &Job) -> String {
     if offers.eight_bit_mime && (asked.body == BodyKind::EightBitMime || !job.body.is_ascii()) {
         add(format_args!(" BODY=8BITMIME"));
     }
-    if offers.smtputf8 && (asked.smtputf8 || job.envelope.needs_smtputf8()) {
+    if utf8 {
         add(format_args!(" SMTPUTF8"));
     }
     if asked.requiretls {
@@ -72,9 +115,9 @@ pub(super) fn mail(offers: &Capabilities, job: &Job) -> String {
     line
 }
 
-/// RCPT.
-pub(super) fn rcpt(offers: &Capabilities, recipient: &Recipient) -> String {
-    let mut line = format!("RCPT TO:<{}>", recipient.address);
+/// RCPT; `utf8`: the message needs SMTPUTF8.
+pub(super) fn rcpt(offers: &Capabilities, recipient: &Recipient, utf8: bool) -> String {
+    let mut line = format!("RCPT TO:<{}>", on_the_wire(&recipient.address, utf8));
     if offers.dsn {
         if let Some(notify) = recipient.notify {
             let words = [

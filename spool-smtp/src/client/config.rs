@@ -3,7 +3,8 @@
 use super::credentials::Credentials;
 use super::resolve::RouteConfig;
 use super::roots::TrustRoots;
-use spool_core::{DestinationPolicy, NextHop, TlsPolicy};
+use spool_core::{DestinationPolicy, NextHop, TlsPolicy, a_labels};
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ impl<K: ?Sized, V> fmt::Debug for Lookup<K, V> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SmtpConfig {
-    /// The name in EHLO.
+    /// The name in EHLO. One with U-labels is sent as A-labels.
     pub hostname: String,
     /// How hosts are found.
     pub route: RouteConfig,
@@ -104,7 +105,7 @@ pub struct SmtpConfig {
     pub tls_timeout: Duration,
     /// For the reply to EHLO, AUTH, MAIL, RCPT, RSET.
     pub command_timeout: Duration,
-    /// For the reply to DATA; and for the body, which has one second more for every 16 KiB.
+    /// For the reply to DATA; and for the peer to take more of the body, however large that is.
     pub data_timeout: Duration,
     /// For the reply to the final dot.
     pub final_reply_timeout: Duration,
@@ -165,26 +166,22 @@ impl SmtpConfig {
         self
     }
 
-    /// How long a body of `size` bytes may take to be written.
-    pub(super) fn body_timeout(&self, size: usize) -> Duration {
-        self.data_timeout.saturating_add(allowance(size))
-    }
-
     /// How long an attempt with a body of `size` bytes may take.
     pub(super) fn attempt_timeout(&self, size: usize) -> Duration {
-        self.attempt_timeout.saturating_add(allowance(size))
+        let allowance = Duration::from_secs(u64::try_from(size / (16 * 1024)).unwrap_or(u64::MAX));
+        self.attempt_timeout.saturating_add(allowance)
     }
 
-    /// The name in EHLO, with nothing in it that could end the line or begin another word.
+    /// The name in EHLO: A-labels, with nothing in it that could end the line or begin another word.
     pub(super) fn hello_name(&self) -> String {
-        self.hostname.chars().filter(char::is_ascii_graphic).collect()
+        let name = match self.hostname.is_ascii() {
+            true => Cow::Borrowed(self.hostname.as_str()),
+            false => a_labels(&self.hostname),
+        };
+        name.chars().filter(char::is_ascii_graphic).collect()
     }
 
     pub(super) fn is_implicit_tls(&self, hop: &NextHop) -> bool {
         self.implicit_tls_ports.contains(&hop.port())
     }
-}
-
-fn allowance(size: usize) -> Duration {
-    Duration::from_secs(u64::try_from(size / (16 * 1024)).unwrap_or(u64::MAX))
 }

@@ -17,31 +17,35 @@ const MAX_ADDRESSES: usize = 8;
 /// How long an address is waited for before the next one is tried beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Connects from `source` to the first address that answers.
-pub(super) async fn connect(
-    target: &Target,
-    source: Source,
-    routes: &Routes,
-    config: &SmtpConfig,
-) -> Result<TcpStream, ConnectError> {
-    let failed = |text: String| ConnectError::Failed(text);
-    let addresses = match &target.addresses {
+/// The addresses of `target`, in the order in which they are tried.
+pub(super) async fn addresses(target: &Target, routes: &Routes) -> Result<Vec<SocketAddr>, ConnectError> {
+    let ips = match &target.addresses {
         Some(addresses) => addresses.clone(),
         None => {
             let found = routes.addresses(target.hop.host()).await;
-            let found = found.map_err(|error| failed(format!("cannot resolve the name: {error}")));
-            found?.ips
+            let failed = |error| ConnectError::Failed(format!("cannot resolve the name: {error}"));
+            found.map_err(failed)?.ips
         }
     };
     let port = target.hop.port();
-    let addresses = by_turns(addresses).map(|ip| SocketAddr::new(ip, port));
-    let tcp = race(addresses.take(MAX_ADDRESSES), |address| async move {
+    let addresses = by_turns(ips).map(|ip| SocketAddr::new(ip, port));
+    Ok(addresses.take(MAX_ADDRESSES).collect())
+}
+
+/// Connects from `source` to the first of `addresses` that answers; gives which that is.
+pub(super) async fn connect(
+    addresses: &[SocketAddr],
+    source: Source,
+    config: &SmtpConfig,
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let connected = race(addresses.iter().copied(), |address| async move {
         match tokio::time::timeout(config.connect_timeout, source.connect(address)).await {
-            Ok(connected) => connected.map_err(|error| format!("{address}: {error}")),
+            Ok(Ok(tcp)) => Ok((tcp, address)),
+            Ok(Err(error)) => Err(format!("{address}: {error}")),
             Err(_) => Err(format!("{address}: connecting timed out")),
         }
     });
-    tcp.await.map_err(failed)
+    connected.await.map_err(ConnectError::Failed)
 }
 
 /// The families by turns, the first address's family first.

@@ -1,4 +1,4 @@
-//! One attempt at one next hop: as many transactions as its recipients need, over one session or several.
+//! The part of an attempt that is made at one host: as many transactions as its recipients need, over one session or several.
 //!
 //! Every recipient is in one transaction that the peer answered for, or in none; what is reported says for each which.
 
@@ -8,15 +8,25 @@ use super::transaction::{Ended, Outcome, transact};
 use spool_core::{AttemptReport, AttemptResult, Job, NextHop, RecipientIndex, RefusedRecipient, Reply};
 use std::collections::HashSet;
 
-/// The attempt as far as it has come.
+/// How often the host may break off among the recipients of a transaction before it is given up. Each time it is asked with
+/// fewer, on another session.
+const MOST_CUTS: u32 = 4;
+
+/// What a host has said so far.
 pub(super) struct Delivery<'a> {
     job: &'a Job,
     /// Not yet in a transaction that was answered.
     left: Vec<RecipientIndex>,
     accepted: Option<Reply>,
     refused: Vec<RefusedRecipient>,
-    /// How many a transaction has had before the peer said that it was enough.
+    /// The most recipients that a transaction is to have: as many as the peer took before it said that it was enough, or broke off.
     enough: usize,
+    /// Whether that is news.
+    learned: bool,
+    cuts: u32,
+    /// How the last transaction ended that was cut short.
+    broke_off: Option<AttemptResult>,
+    in_doubt: bool,
 }
 
 /// What a session brought.
@@ -25,19 +35,39 @@ pub(super) enum Step {
     Done { report: AttemptReport, reusable: bool },
     /// The session takes no more, and there are recipients left for another one.
     Spent { reusable: bool },
-    /// The session had ended; whether something was sent on it before.
-    Stale { error: String, fruitless: bool },
+    /// The session is of no use any more, and nothing was acted on; whether something was sent on it before, and whether it may be
+    /// ended with QUIT.
+    Stale {
+        error: String,
+        fruitless: bool,
+        in_step: bool,
+    },
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(job: &'a Job) -> Self {
+    /// To be asked for the recipients `open`, at most `enough` in a transaction.
+    pub(super) const fn new(job: &'a Job, open: Vec<RecipientIndex>, enough: usize) -> Self {
         Self {
             job,
-            left: job.recipients.clone(),
+            left: open,
             accepted: None,
             refused: Vec::new(),
-            enough: usize::MAX,
+            enough,
+            learned: false,
+            cuts: 0,
+            broke_off: None,
+            in_doubt: false,
         }
+    }
+
+    /// How many recipients the host takes in a transaction, if that was learned since the last time it was asked for.
+    pub(super) fn learned(&mut self) -> Option<usize> {
+        std::mem::take(&mut self.learned).then_some(self.enough)
+    }
+
+    /// Whether the host may hold the message for a recipient that it did not answer for.
+    pub(super) const fn in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// Sends on `session` what it takes.
@@ -49,9 +79,18 @@ impl<'a> Delivery<'a> {
             let now: Vec<_> = self.left.iter().take(most.min(self.enough)).copied().collect();
             let ended = match transact(session, self.job, &now, config).await {
                 Outcome::Ended(ended) => ended,
-                Outcome::Stale(error) => return Step::Stale { error, fruitless },
+                Outcome::Stale { error, in_step } => {
+                    return Step::Stale {
+                        error,
+                        fruitless,
+                        in_step,
+                    };
+                }
             };
             let reusable = ended.reusable;
+            if self.is_cut_short(&ended, now.len()) {
+                return Step::Spent { reusable };
+            }
             if let Err(result) = self.settle(now, ended) {
                 let report = self.failed(result, Some(session));
                 return Step::Done { report, reusable };
@@ -69,6 +108,23 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    /// Whether the host broke off among the recipients of a transaction of `tried`, and is asked again with fewer.
+    fn is_cut_short(&mut self, ended: &Ended, tried: usize) -> bool {
+        let Some(answered) = ended.cut_after else {
+            return false;
+        };
+        if tried < 2 {
+            return false;
+        }
+        // Where no reply came through, the reset may have overtaken them.
+        let fewer = if answered > 0 { answered } else { tried / 2 };
+        self.enough = if fewer < tried { fewer } else { tried - 1 };
+        self.learned = true;
+        self.cuts += 1;
+        self.broke_off = Some(ended.result.clone());
+        answered > 0 && self.cuts <= MOST_CUTS
+    }
+
     /// Notes what became of the recipients `tried`; an error when it is no use to go on.
     fn settle(&mut self, tried: Vec<RecipientIndex>, ended: Ended) -> Result<(), AttemptResult> {
         let Ended {
@@ -81,7 +137,9 @@ impl<'a> Delivery<'a> {
         if !postponed.is_empty() {
             // The next transaction asks for no more: peers count what is too much as errors.
             self.enough = tried.len().saturating_sub(postponed.len() + refused.len()).max(1);
+            self.learned = true;
         }
+        self.broke_off = None;
         self.refused.extend(refused);
         if let AttemptResult::Accepted(reply) = result {
             self.accepted = Some(reply);
@@ -115,12 +173,13 @@ impl<'a> Delivery<'a> {
 
     /// The report when there is no session for what is left, because of `error`; `None` when nothing was sent to anybody.
     pub(super) fn give_up(&mut self, hop: &NextHop, error: &str) -> Option<AttemptReport> {
-        if self.accepted.is_none() && self.refused.is_empty() {
+        let broke_off = self.broke_off.take();
+        if self.accepted.is_none() && self.refused.is_empty() && broke_off.is_none() {
             return None;
         }
-        let result = AttemptResult::NoConnection {
+        let result = broke_off.unwrap_or_else(|| AttemptResult::NoConnection {
             error: error.to_owned(),
-        };
+        });
         let mut report = self.failed(result, None);
         report.peer = Some(hop.clone());
         Some(report)
@@ -129,6 +188,7 @@ impl<'a> Delivery<'a> {
     /// The end with `result`, for whoever is left. One report has one result: when others were taken before, it is told of
     /// each.
     fn failed(&mut self, result: AttemptResult, session: Option<&Session>) -> AttemptReport {
+        self.in_doubt = matches!(result, AttemptResult::Broken { in_doubt: true, .. });
         let Some(accepted) = self.accepted.take() else {
             return self.report(result, session);
         };
@@ -150,7 +210,7 @@ impl<'a> Delivery<'a> {
 }
 
 /// What is said of a recipient whose transaction ended so.
-fn reply_for(result: &AttemptResult) -> Reply {
+pub(super) fn reply_for(result: &AttemptResult) -> Reply {
     if let AttemptResult::Refused { reply, .. } = result {
         return reply.clone();
     }

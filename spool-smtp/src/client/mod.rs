@@ -4,6 +4,8 @@
 //! It never decides what becomes of a message. It reports what the next hop said, reply by reply, within its time limits.
 
 mod agent;
+mod any_key;
+mod attempt;
 mod auth;
 mod capabilities;
 mod chunking;
@@ -19,6 +21,7 @@ mod ledger;
 mod peer_memory;
 mod plaintext;
 mod pool;
+mod recipient_limits;
 mod reply_filter;
 mod resolve;
 mod room;

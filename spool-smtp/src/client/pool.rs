@@ -2,11 +2,12 @@
 
 use super::chunking::SHUNNED;
 use super::config::SmtpConfig;
-use super::connect::connect;
+use super::connect::{addresses, connect};
 use super::dead_hosts::DeadHosts;
 use super::key::Want;
 use super::ledger::{self, Answer, Ledger, Turn};
 use super::peer_memory::PeerMemory;
+use super::recipient_limits::RecipientLimits;
 use super::resolve::{Routes, Target};
 use super::session::{ConnectError, OpenError, Opening, Session};
 use super::snapshot::PoolSnapshot;
@@ -19,6 +20,14 @@ use tokio::time::Instant;
 /// The right of a session to be open.
 pub(super) type Permit = ledger::Permit<Session>;
 
+/// The most addresses of a host that may take a connection and have no session for us, before the host is passed over.
+const MOST_REFUSALS: usize = 3;
+
+fn too_late() -> ConnectError {
+    let error = "connecting was given up: the attempt's time was over";
+    ConnectError::Failed(error.to_owned())
+}
+
 /// All sessions of one agent.
 pub(super) struct Pool {
     config: Arc<SmtpConfig>,
@@ -27,6 +36,7 @@ pub(super) struct Pool {
     tls: Tls,
     plaintext: PeerMemory,
     no_chunking: PeerMemory,
+    recipients: RecipientLimits,
     dead: DeadHosts,
 }
 
@@ -37,6 +47,7 @@ impl Pool {
             tls: Tls::new(config.tls_roots.clone()),
             plaintext: PeerMemory::default(),
             no_chunking: PeerMemory::default(),
+            recipients: RecipientLimits::default(),
             dead: DeadHosts::default(),
             config,
             routes,
@@ -137,6 +148,8 @@ impl Pool {
         opened
     }
 
+    /// A session with the first address that gives one: where an address takes the connection and then has no session for us, the next
+    /// one is asked (RFC 5321 section 5.1).
     async fn open_once(
         &self,
         want: &Want,
@@ -144,21 +157,38 @@ impl Pool {
         plaintext: Option<String>,
         end: Instant,
     ) -> Result<Session, OpenError> {
-        let connected = connect(target, want.key.source, &self.routes, &self.config);
-        let tcp = tokio::time::timeout_at(end, connected)
-            .await
-            .unwrap_or_else(|_| {
-                let error = "connecting was given up: the attempt's time was over";
-                Err(ConnectError::Failed(error.to_owned()))
-            })?;
-        let opening = Opening {
-            key: &want.key,
-            config: &self.config,
-            tls: &self.tls,
-            plaintext,
-            end,
-        };
-        Session::open(tcp, opening).await
+        let found = tokio::time::timeout_at(end, addresses(target, &self.routes)).await;
+        let mut addresses = found.unwrap_or_else(|_| Err(too_late()))?;
+        let mut refusal = None;
+        for _ in 0..MOST_REFUSALS {
+            let connected = connect(&addresses, want.key.source, &self.config);
+            let connected = tokio::time::timeout_at(end, connected).await;
+            let (tcp, address) = match connected.unwrap_or_else(|_| Err(too_late())) {
+                Ok(connected) => connected,
+                // What an address said is more than that others cannot be reached.
+                Err(error) => return Err(refusal.unwrap_or_else(|| error.into())),
+            };
+            let opening = Opening {
+                key: &want.key,
+                config: &self.config,
+                tls: &self.tls,
+                plaintext: plaintext.clone(),
+                end,
+            };
+            match Session::open(tcp, opening).await {
+                Ok(session) => return Ok(session),
+                Err(error) if error.is_of_the_address() => {
+                    tracing::debug!(peer = %want.key.hop, %address, error = %error.error, "no session with this address");
+                    refusal = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+            addresses.retain(|other| *other != address);
+            if addresses.is_empty() {
+                break;
+            }
+        }
+        Err(refusal.unwrap_or_else(|| too_late().into()))
     }
 
     /// Whether BDAT may be said to this peer.
@@ -172,6 +202,22 @@ impl Pool {
     pub(super) fn shun_chunking(&self, hop: &NextHop, reason: &str) {
         tracing::info!(peer = %hop, reason, "no BDAT for a while");
         self.no_chunking.note(hop, reason, SHUNNED);
+    }
+
+    /// The most recipients that `hop` takes in one transaction, as far as that was learned.
+    pub(super) fn most_recipients(&self, hop: &NextHop) -> usize {
+        self.recipients.most(hop)
+    }
+
+    /// Remembers that `hop` took `most` recipients in a transaction, and no more.
+    pub(super) fn limit_recipients(&self, hop: &NextHop, most: usize) {
+        tracing::info!(peer = %hop, most, "fewer recipients in a transaction for a while");
+        self.recipients.note(hop, most);
+    }
+
+    /// Ends a session that is in step with its peer, and takes no more mail.
+    pub(super) fn discard(&self, session: Session) {
+        tokio::spawn(session.quit());
     }
 
     /// The next session with `hop` is one under TLS, if it will have that.

@@ -92,6 +92,26 @@ impl From<ConnectError> for OpenError {
 }
 
 impl OpenError {
+    /// Whether another address of the host may have a session: not where TLS failed, for which there is a rule of its own, nor where
+    /// credentials were refused, for they are the same everywhere.
+    pub(super) const fn is_of_the_address(&self) -> bool {
+        !self.tls_failed
+            && match &self.error {
+                ConnectError::Failed(_) => true,
+                ConnectError::Busy(_) => false,
+                ConnectError::Ended(result) => matches!(
+                    result,
+                    AttemptResult::Refused {
+                        stage: Stage::Connect | Stage::Hello,
+                        ..
+                    } | AttemptResult::Broken {
+                        stage: Stage::Connect | Stage::Hello,
+                        ..
+                    }
+                ),
+            }
+    }
+
     const fn tls(error: ConnectError) -> Self {
         Self {
             error,
@@ -170,7 +190,7 @@ impl Session {
         let stream = Box::new(WireStream::new(wire.clone(), peer));
         let connected = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
         let greeting = wire.take_reply().ok_or_else(|| no_greeting(wire.failure()))?;
-        if greeting.code != 220 {
+        if !greeting.is(2) {
             return Err(ConnectError::refused(Stage::Connect, greeting.to_reply()).into());
         }
         let (Ok(connection), Some(ehlo)) = (connected, wire.take_reply()) else {
@@ -205,7 +225,7 @@ impl Session {
         self.capabilities = Capabilities::default();
         let refused = |reply: &RawReply| ConnectError::refused(Stage::Hello, reply.to_reply());
         match ehlo.code {
-            250 => self.capabilities = Capabilities::parse(&ehlo.lines),
+            200..=299 => self.capabilities = Capabilities::parse(&ehlo.lines),
             500..=599 => {
                 let helo = self
                     .ask(
@@ -214,7 +234,7 @@ impl Session {
                     )
                     .await
                     .map_err(|error| ConnectError::broken(Stage::Hello, error))?;
-                if helo.code != 250 {
+                if !helo.is(2) {
                     return Err(refused(&helo));
                 }
             }
@@ -248,6 +268,7 @@ impl Session {
         let reply = self.ask("STARTTLS\r\n", config.tls_timeout).await;
         let reply = reply.map_err(|error| OpenError::tls(ConnectError::broken(Stage::Tls, error)))?;
         match reply.code {
+            // No other 2yz: from a peer that is out of step it would be the reply to something else.
             220 => {}
             421 => return Err(ConnectError::refused(Stage::Tls, reply.to_reply()).into()),
             400..=599 => {

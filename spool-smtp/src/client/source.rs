@@ -6,6 +6,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::{TcpSocket, TcpStream};
 
+/// What the system may hold of what was written: a peer that reads slowly is told from one that has stopped by what it makes room for.
+const SEND_BUFFER: usize = 256 * 1024;
+
 /// Where connections to one destination come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) enum Source {
@@ -67,6 +70,9 @@ impl Source {
         };
         // Without it the final dot waits for the peer's delayed acknowledgement: 40 ms a message.
         tcp.set_nodelay(true)?;
+        // What the system takes ahead of the peer is no progress of the peer's. Where it cannot be bounded, a peer that has stopped is
+        // found out later.
+        let _ = socket2::SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER);
         Ok(tcp)
     }
 

@@ -71,7 +71,10 @@ impl WireStream {
                     let error = self.fail(io::ErrorKind::WriteZero, "the connection takes no more");
                     return Poll::Ready(Err(error));
                 }
-                Poll::Ready(Ok(taken)) => self.written += taken,
+                Poll::Ready(Ok(taken)) => {
+                    self.written += taken;
+                    self.wire.lock().progressed();
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
@@ -80,9 +83,7 @@ impl WireStream {
             // TLS may hold back what it has taken.
             let poll = self.wire.lock().socket.poll_flush(cx);
             ready!(self.or_deadline(cx, poll))?;
-            let mut state = self.wire.lock();
-            state.unwritten = state.tail.len();
-            drop(state);
+            self.wire.lock().drained();
             self.out.clear();
             self.out.shrink_to(GATHER);
             self.written = 0;
@@ -127,10 +128,10 @@ impl WireStream {
         Ok(true)
     }
 
-    /// A greeting other than 220 ends it: nothing is said to a peer that wants no session.
+    /// A greeting that is not 2yz ends it: nothing is said to a peer that wants no session.
     fn is_refused(&self) -> bool {
         let state = self.wire.lock();
-        state.handed_on == 1 && state.replies.front().is_some_and(|greeting| greeting.code != 220)
+        state.handed_on == 1 && state.replies.front().is_some_and(|greeting| !greeting.is(2))
     }
 }
 

@@ -1,8 +1,10 @@
 //! The TLS handshake of a session, and what is known afterwards.
 //!
-//! Whether a certificate counts is for the caller to say. The handshake's own signature is checked in any case: without
-//! it, not even the one certificate that was shown would mean anything.
+//! Whether a certificate counts is for the caller to say. Where none has to, any certificate will do, whatever is wrong with it: such a
+//! session is no protection against somebody on the way, who would show one of his own, and the other choice would be plaintext. The
+//! handshake's signature is checked all the same wherever the key is of a kind that is known here.
 
+use super::any_key::{self, Checked};
 use super::dane::Dane;
 use super::key::Key;
 use super::roots::TrustRoots;
@@ -188,6 +190,24 @@ impl Verifier {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+
+    /// A certificate that webpki does not read, or whose key it does not use, will do where none has to be valid.
+    fn or_any_key(
+        &self,
+        checked: Result<HandshakeSignatureValid, Error>,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let strict = self.insist || self.dane.as_ref().is_some_and(|dane| dane.authenticates());
+        if strict || !matches!(checked, Err(Error::InvalidCertificate(_))) {
+            return checked;
+        }
+        match any_key::check(certificate, message, signature, &self.algorithms) {
+            Checked::Right | Checked::Unknown => Ok(HandshakeSignatureValid::assertion()),
+            Checked::Wrong => checked,
+        }
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -227,7 +247,8 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        let checked = verify_tls12_signature(message, certificate, signature, &self.algorithms);
+        self.or_any_key(checked, message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -236,7 +257,8 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        let checked = verify_tls13_signature(message, certificate, signature, &self.algorithms);
+        self.or_any_key(checked, message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

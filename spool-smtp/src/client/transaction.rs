@@ -1,14 +1,16 @@
 //! One mail transaction on an open session: MAIL, RCPT each, DATA and the body or BDAT, and every reply kept.
 //!
-//! It checks the kind of each reply, not only its class: 2xx to MAIL and RCPT, 354 to DATA, 250 to the body. A reply of
-//! the wrong kind ends the session, for then nobody knows which reply belongs to what.
+//! A reply is read by its first digit (RFC 5321 section 4.2.1): any 2yz to MAIL, to RCPT and to the body is success. Only 354 to
+//! DATA asks for the body. A reply of the wrong kind ends the session, for then nobody knows which reply belongs to what.
 
 use super::chunking::{bdat, goes_at_once};
-use super::commands::{mail, rcpt, recipient};
+use super::commands::{mail, needs_smtputf8, rcpt, recipient};
 use super::config::SmtpConfig;
 use super::reply_filter::RawReply;
 use super::session::Session;
-use spool_core::{AttemptResult, EnhancedCode, Job, RecipientIndex, RefusedRecipient, Reply, Stage};
+use spool_core::{
+    AttemptResult, EnhancedCode, Job, RecipientIndex, RefusedRecipient, Reply, Stage, names_a_rate,
+};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -19,8 +21,12 @@ const GROUP: usize = 100;
 #[derive(Debug)]
 pub(super) enum Outcome {
     Ended(Ended),
-    /// The session is of no use any more, and the peer has acted on nothing of this message.
-    Stale(String),
+    /// The session is of no use any more, and the peer has acted on nothing of this message. It may end with QUIT where it is in
+    /// step.
+    Stale {
+        error: String,
+        in_step: bool,
+    },
 }
 
 /// What became of the recipients of one transaction.
@@ -33,6 +39,8 @@ pub(super) struct Ended {
     pub(super) postponed: Vec<RecipientIndex>,
     /// Whether the session may be used again.
     pub(super) reusable: bool,
+    /// After how many answers the peer broke off or said 421, where that was among the recipients.
+    pub(super) cut_after: Option<usize>,
 }
 
 /// A command whose reply is waited for.
@@ -56,11 +64,12 @@ impl Command {
         }
     }
 
-    fn timeout(self, job: &Job, config: &SmtpConfig) -> Duration {
+    const fn timeout(self, config: &SmtpConfig) -> Duration {
         match self {
             Self::Reset | Self::Mail | Self::Rcpt(_) => config.command_timeout,
             Self::Data => config.data_timeout,
-            Self::Bdat => body_timeout(job, config),
+            // The octets were written before the reply to MAIL was read.
+            Self::Bdat => config.final_reply_timeout,
         }
     }
 }
@@ -68,7 +77,6 @@ impl Command {
 /// What was learned so far.
 #[derive(Debug, Default)]
 struct Replies {
-    seen: usize,
     mail: Option<Reply>,
     accepted: usize,
     refused: Vec<RefusedRecipient>,
@@ -94,22 +102,18 @@ pub(super) async fn transact(
     let at_once = matches!(commands.last(), Some((Command::Bdat, _)));
     let reused = session.messages > 0;
     session.messages += 1;
-    // Replies of which nothing of this message depends: that to RSET.
-    let before = usize::from(session.needs_reset);
-    session.wire.begin_body();
+    session.wire.forget_body();
     let mut replies = Replies::default();
     if let Err(stop) = envelope(session, job, &commands, config, &mut replies).await {
         let may_have_it = at_once && session.wire.body_may_have_arrived();
         if may_have_it && let Stop::Broken { error, .. } = &stop {
             session.chunking_failed = Some(error.clone());
         }
+        // Of a session that was used before, the peer may have had enough: nothing of this message was acted on.
+        let had_enough = reused && replies.no_recipient_was_answered();
         return match stop {
-            Stop::Broken { error, .. } if reused && replies.seen <= before && !may_have_it => {
-                Outcome::Stale(error)
-            }
-            Stop::Closing { reply, .. } if reused && replies.seen <= before + 1 => {
-                Outcome::Stale(reply.to_string())
-            }
+            Stop::Broken { error, .. } if had_enough && !may_have_it => stale(error, false),
+            Stop::Closing { reply, .. } if had_enough => stale(reply.to_string(), false),
             Stop::Broken { .. } | Stop::Closing { .. } => {
                 replies.stopped(stop, recipients.len(), may_have_it)
             }
@@ -123,9 +127,8 @@ pub(super) async fn transact(
     let in_step = !waiting && !astray;
     session.needs_reset = true;
     if let Some(reply) = replies.mail {
-        if reused && reply.code == 503 {
-            // Out of sequence: it is the session that is in disorder, not the message.
-            return Outcome::Stale(reply.to_string());
+        if reused && is_about_the_session(&reply) {
+            return stale(reply.to_string(), in_step);
         }
         let stage = Stage::Mail;
         return ended(AttemptResult::Refused { stage, reply }, Vec::new(), in_step);
@@ -138,7 +141,7 @@ pub(super) async fn transact(
             // It took the octets for commands, or may have. What it thinks of the message is not known.
             let error = format!("BDAT, which the peer offers, was answered {}", reply.to_reply());
             session.chunking_failed = Some(error.clone());
-            return Outcome::Stale(error);
+            return stale(error, false);
         }
         Some(reply) if at_once => answered(session, &reply),
         Some(_) if waiting => body(session, job, config).await,
@@ -153,7 +156,18 @@ pub(super) async fn transact(
         refused: replies.refused,
         postponed: replies.postponed,
         reusable,
+        cut_after: None,
     })
+}
+
+const fn stale(error: String, in_step: bool) -> Outcome {
+    Outcome::Stale { error, in_step }
+}
+
+/// Whether a refusal of MAIL on a session that was used before may be about that session, so that another one is asked: out of
+/// sequence (503), or a refusal for now, such as for too many messages in one session. One that names a rate would only be repeated.
+fn is_about_the_session(reply: &Reply) -> bool {
+    reply.code == 503 || (matches!(reply.code, 400..=499) && !names_a_rate(reply))
 }
 
 const fn broken(stage: Stage, error: String, in_doubt: bool) -> AttemptResult {
@@ -170,6 +184,7 @@ const fn ended(result: AttemptResult, refused: Vec<RefusedRecipient>, reusable: 
         refused,
         postponed: Vec::new(),
         reusable,
+        cut_after: None,
     })
 }
 
@@ -202,14 +217,13 @@ async fn envelope(
         }
         let mut reply = None;
         for (command, _) in group {
-            session.wire.within(command.timeout(job, config));
+            session.wire.within(command.timeout(config));
             let next = match reply.replace(()) {
                 None => session.say(&text).await,
                 Some(()) => session.listen().await,
             };
             let stage = command.stage();
             let next = next.map_err(|error| Stop::Broken { stage, error })?;
-            replies.seen += 1;
             replies.note(*command, next)?;
         }
     }
@@ -227,12 +241,31 @@ impl Replies {
         if self.refused.len() == recipients {
             return ended(AttemptResult::AllRefused, self.refused, false);
         }
+        let answered = self.accepted + self.refused.len() + self.postponed.len();
+        // A peer that said 421 to MAIL said it of no recipient; a reset there may have overtaken the replies to many.
+        let among_recipients = match &stop {
+            Stop::Broken { stage, .. } => matches!(stage, Stage::Mail | Stage::Rcpt),
+            Stop::Closing { stage, .. } => *stage == Stage::Rcpt,
+        };
+        let broken_in_doubt = in_doubt && matches!(stop, Stop::Broken { .. });
+        let cut_after = (among_recipients && !broken_in_doubt).then_some(answered);
         let result = match stop {
             Stop::Broken { error, .. } if in_doubt => broken(Stage::FinalReply, error, true),
             Stop::Broken { stage, error } => broken(stage, error, false),
             Stop::Closing { stage, reply } => AttemptResult::Refused { stage, reply },
         };
-        ended(result, Vec::new(), false)
+        Outcome::Ended(Ended {
+            result,
+            refused: Vec::new(),
+            postponed: Vec::new(),
+            reusable: false,
+            cut_after,
+        })
+    }
+
+    /// Whether no answer to RCPT has come, and MAIL was not refused.
+    const fn no_recipient_was_answered(&self) -> bool {
+        self.mail.is_none() && self.accepted == 0 && self.refused.is_empty()
     }
 
     fn note(&mut self, command: Command, reply: RawReply) -> Result<(), Stop> {
@@ -292,9 +325,10 @@ async fn body(session: &mut Session, job: &Job, config: &SmtpConfig) -> (Attempt
         let error = "the peer spoke before the body or closed the connection".to_owned();
         return (broken(Stage::Body, error, false), false);
     }
-    session.wire.begin_body();
-    // One deadline for both: the body's allowance, and the wait for the reply after it.
-    session.wire.within(body_timeout(job, config));
+    // Each part within its own limit, however large the body is; the whole within that of the attempt.
+    session
+        .wire
+        .begin_body(config.data_timeout, config.final_reply_timeout);
     match session.body(&job.body).await {
         Err(error) => {
             let in_doubt = session.wire.body_may_have_arrived();
@@ -309,16 +343,10 @@ async fn body(session: &mut Session, job: &Job, config: &SmtpConfig) -> (Attempt
     }
 }
 
-fn body_timeout(job: &Job, config: &SmtpConfig) -> Duration {
-    config
-        .body_timeout(job.body.len())
-        .saturating_add(config.final_reply_timeout)
-}
-
 /// What the reply to a whole body says; and whether the session may be used again.
 fn answered(session: &mut Session, reply: &RawReply) -> (AttemptResult, bool) {
     let stage = Stage::FinalReply;
-    if reply.code == 250 {
+    if reply.is(2) {
         session.needs_reset = false;
         session.took_at = Some(Instant::now());
         return (AttemptResult::Accepted(reply.to_reply()), true);
@@ -337,10 +365,11 @@ fn commands(session: &Session, job: &Job, recipients: &[RecipientIndex]) -> Vec<
     if session.needs_reset {
         commands.push((Command::Reset, "RSET\r\n".to_owned()));
     }
-    commands.push((Command::Mail, mail(offers, job)));
+    let utf8 = needs_smtputf8(job, recipients);
+    commands.push((Command::Mail, mail(offers, job, utf8)));
     for index in recipients {
         if let Some(recipient) = recipient(&job.envelope, *index) {
-            commands.push((Command::Rcpt(*index), rcpt(offers, recipient)));
+            commands.push((Command::Rcpt(*index), rcpt(offers, recipient, utf8)));
         }
     }
     let at_once = commands.len() < GROUP && goes_at_once(session, job);

@@ -26,8 +26,10 @@ pub(super) struct State {
     pub(super) handed_on: u64,
     /// Bytes queued or being written that the kernel has not taken.
     pub(super) unwritten: usize,
-    /// Whether the end of the body has been queued since [`Wire::begin_body`].
+    /// Whether the end of the body has been queued since [`Wire::forget_body`].
     pub(super) body_queued: bool,
+    /// While a body is being written.
+    pub(super) writing: Option<Writing>,
     /// The end of the step; never after `end`.
     pub(super) deadline: Instant,
     /// The end of the attempt, whatever its steps may take.
@@ -37,7 +39,33 @@ pub(super) struct State {
     pub(super) failure: Option<String>,
 }
 
+/// The limits of a body that is being written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writing {
+    /// For the next bytes of it to be taken.
+    stall: Duration,
+    /// For the reply, once all of it was taken.
+    reply: Duration,
+}
+
 impl State {
+    /// The peer's side took some of what was written.
+    pub(super) fn progressed(&mut self) {
+        if let Some(writing) = self.writing {
+            self.within(writing.stall);
+        }
+    }
+
+    /// All that was queued is written.
+    pub(super) fn drained(&mut self) {
+        self.unwritten = self.tail.len();
+        if self.body_queued
+            && let Some(writing) = self.writing.take()
+        {
+            self.within(writing.reply);
+        }
+    }
+
     pub(super) fn within(&mut self, span: Duration) {
         self.deadline = (Instant::now() + span).min(self.end);
     }
@@ -70,6 +98,7 @@ impl Wire {
             handed_on: 0,
             unwritten: 0,
             body_queued: false,
+            writing: None,
             deadline: end,
             end,
             hello_timeout: Duration::ZERO,
@@ -114,9 +143,20 @@ impl Wire {
             .unwrap_or_else(|| "the peer closed the connection".to_owned())
     }
 
-    /// From here on the bytes are a message's body.
-    pub(super) fn begin_body(&self) {
-        self.lock().body_queued = false;
+    /// No body is on its way.
+    pub(super) fn forget_body(&self) {
+        let mut state = self.lock();
+        state.body_queued = false;
+        state.writing = None;
+    }
+
+    /// From here on the bytes are a message's body: some of it must be taken within `stall`, again and again, and the reply must come
+    /// within `reply` after the end of it.
+    pub(super) fn begin_body(&self, stall: Duration, reply: Duration) {
+        let mut state = self.lock();
+        state.body_queued = false;
+        state.writing = Some(Writing { stall, reply });
+        state.within(stall);
     }
 
     /// Has `body` go out behind the commands that are written next, with no dots stuffed and none at its end.

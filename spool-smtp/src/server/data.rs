@@ -12,6 +12,8 @@ use spool_core::Held;
 /// How much is read on after a message became too big, before the connection is given up.
 const PATIENCE: usize = 64 << 20;
 
+const EMPTY_LINE: &[u8] = b"\r\n";
+
 /// Where in a line the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
@@ -47,6 +49,8 @@ pub(super) struct Decoder {
     /// What is held for the recipients.
     base: u64,
     limit: usize,
+    /// The length of the trace header.
+    trace: usize,
     bare_newline: BareNewline,
     position: Position,
     /// A bare CR, a bare LF or a NUL that is to be refused was seen.
@@ -66,6 +70,7 @@ impl Decoder {
         Self {
             limit: body.len().saturating_add(size_limit),
             base: held.bytes().saturating_sub(body.capacity() as u64),
+            trace: body.len(),
             body,
             held,
             bare_newline,
@@ -166,6 +171,16 @@ impl Decoder {
     }
 
     fn push(&mut self, bytes: &[u8]) {
+        let first = self.trace > 0 && self.body.len() == self.trace;
+        if first && matches!(bytes, [b' ' | b'\t', ..]) {
+            // It would continue the trace header: the empty line makes it the first line of the body, which it is without a header.
+            self.limit = self.limit.saturating_add(EMPTY_LINE.len());
+            self.append(EMPTY_LINE);
+        }
+        self.append(bytes);
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
         if !self.unclean && !self.too_big && !self.no_room {
             let length = self.body.len() + bytes.len();
             self.too_big = length > self.limit;
@@ -296,6 +311,27 @@ mod tests {
                 String::from_utf8(body.unwrap()).unwrap()
             });
             assert_eq!(body.as_deref(), expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_first_line_that_begins_with_white_space_does_not_continue_the_trace_header() {
+        for (input, expected) in [
+            (" x\r\n.\r\n", "\r\n x\r\n"),
+            ("\tx\r\n.\r\n", "\r\n\tx\r\n"),
+            (". x\r\n.\r\n", "\r\n x\r\n"),
+            ("a: b\r\n c\r\n.\r\n", "a: b\r\n c\r\n"),
+            ("\r\n x\r\n.\r\n", "\r\n x\r\n"),
+            (".\r\n", ""),
+        ] {
+            let held = Budget::new(1 << 20).hold(0).unwrap();
+            let trace = BytesMut::from("Received: y\r\n");
+            let mut decoder = Decoder::new(trace, held, 10, BareNewline::Reject);
+            for byte in input.as_bytes() {
+                decoder.feed(&mut std::slice::from_ref(byte));
+            }
+            let (body, _) = decoder.finish().unwrap();
+            assert_eq!(body, format!("Received: y\r\n{expected}"), "{input:?}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! The trace header that a relay puts in front of a message, and the count of those that are there already.
 //!
 //! What the client said of itself goes in only as printable ASCII of the characters that host names and address
-//! literals have; anything else becomes `?`. So no header can be forged with a HELO name.
+//! literals have; anything else becomes `?`. So no header can be forged with a HELO name. A message whose first line would continue
+//! the header is kept apart from it by an empty line (see `data.rs`).
 
 use bytes::BytesMut;
 use memchr::memchr;

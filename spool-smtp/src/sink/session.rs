@@ -222,6 +222,10 @@ impl<'s> Session<'s> {
             "HELO" => self.answer(Stage::Helo, "", &b"250 sink.localhost\r\n"[..]),
             "STAR" if text.trim().eq_ignore_ascii_case("STARTTLS") => return self.start_tls().await,
             "AUTH" => return self.auth(rest).await,
+            // BDAT cannot be mixed with DATA, and its transaction takes no further recipients (RFC 3030 section 2).
+            "MAIL" | "RCPT" | "DATA" if self.chunks.is_some() => {
+                return Ok(self.say(b"503 5.5.1 BDAT has begun: BDAT LAST or RSET\r\n"));
+            }
             "MAIL" => {
                 self.clear();
                 self.from = path(rest);

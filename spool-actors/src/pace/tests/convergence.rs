@@ -1,7 +1,7 @@
 //! Against a peer that takes at most k sessions at once, or r messages a second, the sender settles within a fifth of it and
 //! has less than one message in twenty deferred.
 
-use super::peers::{Chance, Connections, Counting, Messages, Peer, SERVICE};
+use super::peers::{Chance, Connections, Counting, InWords, Messages, OneSickMailbox, Peer, SERVICE};
 use super::sender::{START, send};
 use crate::pace::Pace;
 use crate::pace::signal::Throttled;
@@ -100,4 +100,33 @@ fn a_peer_that_takes_more_than_allowed_is_sent_what_is_allowed() {
         (0.95..=1.05).contains(&share) && deferred == 0.0,
         "{share} {deferred}"
     );
+}
+
+#[test]
+fn one_sick_mailbox_of_a_hundred_takes_nothing_from_the_others() {
+    let mut pace = Pace::new(&DestinationPolicy::default(), 10);
+    let mut peer = OneSickMailbox {
+        one_in: 100,
+        count: 0,
+        chance: Chance::new(3),
+    };
+    let end = START.after(Duration::from_secs(1_000_000));
+    let run = send(&mut pace, &mut peer, &NoDice, ATTEMPTS, end);
+    let share = run.settled_rate() / (10.0 / SERVICE.as_secs_f64());
+    println!("beside one sick mailbox: {:.1}% of the rate", share * 100.0);
+    assert!(share >= 0.95, "{share}");
+    assert_eq!(pace.doing().learned_interval, None);
+}
+
+#[test]
+fn it_settles_at_the_messages_of_a_peer_that_says_so_in_words_alone() {
+    for r in [5.0, 20.0, 100.0] {
+        for seed in 1..4 {
+            let peer = Messages::new(r, Counting::Seconds, Throttled::Messages, seed);
+            let (share, deferred) = settle(&mut InWords(peer, 0), 20, r);
+            println!("{r} a second: {share:.2} of it, {deferred:.3} deferred");
+            assert!((0.75..=1.2).contains(&share), "{r}: {share:.3} of it");
+            assert!(deferred < 0.2, "{r}: {deferred:.3} deferred");
+        }
+    }
 }

@@ -129,3 +129,44 @@ impl Peer for Messages {
         }
     }
 }
+
+/// Refuses every message for one mailbox, and says so in words that sound like a limit.
+#[derive(Debug)]
+pub(super) struct OneSickMailbox {
+    /// One message in so many is for it.
+    pub(super) one_in: usize,
+    pub(super) count: usize,
+    pub(super) chance: Chance,
+}
+
+impl Peer for OneSickMailbox {
+    fn begin(&mut self, _: Timestamp, _: usize) -> (Signal, Duration) {
+        self.count += 1;
+        if self.count.is_multiple_of(self.one_in) {
+            return (suspected(0), REFUSAL);
+        }
+        taken(&mut self.chance)
+    }
+}
+
+/// Takes what another peer takes, and complains in words alone, to everybody.
+#[derive(Debug)]
+pub(super) struct InWords<P>(pub(super) P, pub(super) u64);
+
+impl<P: Peer> Peer for InWords<P> {
+    fn begin(&mut self, now: Timestamp, open: usize) -> (Signal, Duration) {
+        self.1 += 1;
+        match self.0.begin(now, open) {
+            (Signal::Throttled { .. }, span) => (suspected(self.1), span),
+            taken => taken,
+        }
+    }
+}
+
+fn suspected(mark: u64) -> Signal {
+    Signal::Suspected {
+        whose: vec![mark],
+        of: Throttled::Messages,
+        reason: "452 too many messages".to_owned(),
+    }
+}

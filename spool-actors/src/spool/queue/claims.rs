@@ -124,13 +124,12 @@ impl Queue {
         self.entries.get(&id).is_some_and(|entry| entry.freeze)
     }
 
-    /// The ids of frozen messages, and with `waiting` of those that wait for a retry as well.
+    /// The ids of frozen messages, and with `waiting` of those as well that wait for a retry or for their destination.
     pub(in crate::spool) fn ids(&self, waiting: bool) -> Vec<MessageId> {
         let wanted = |phase: Phase| match phase {
             Phase::Frozen => true,
-            Phase::Waiting(_) => waiting,
-            Phase::Ready
-            | Phase::Asking
+            Phase::Waiting(_) | Phase::Ready => waiting,
+            Phase::Asking
             | Phase::Arming
             | Phase::Armed
             | Phase::Running

@@ -162,6 +162,7 @@ fn rich_state() -> MessageState {
                 recipient: 1,
                 reply: Reply::new(550, ""),
             }],
+            before: Vec::new(),
         },
     };
     MessageState {

@@ -130,9 +130,9 @@ async fn sink(script: &str) -> (NextHop, Arc<SinkCounts>, watch::Sender<bool>) {
 async fn a_refusal_is_the_one_that_was_meant() {
     let cases: [(&str, &[&str], &str, u64); 5] = [
         (
-            "mail nth=2 reply 451 4.7.1 no",
+            "mail nth=2 reply 450 4.7.28 no",
             &["b@x"],
-            "refused at MAIL: 451 4.7.1 no",
+            "refused at MAIL: 450 4.7.28 no",
             2,
         ),
         (

@@ -70,6 +70,22 @@ async fn the_next_exchanger_is_tried_when_one_is_dead_or_refuses_the_session() {
 }
 
 #[tokio::test]
+async fn the_next_address_of_a_host_is_tried_when_one_takes_the_connection_and_has_no_session() {
+    for refusal in [Say(b"421 4.3.2 busy\r\n"), Say(b"554 no service\r\n"), Close] {
+        let port = port().await;
+        let sick = peer_at(("127.0.0.2", port), &[&[refusal]]).await;
+        let well = peer_at(("127.0.0.3", port), &[&TAKES]).await;
+        let names = Names::default()
+            .mx("d.example", &[(1, "host.example")])
+            .host("host.example", &["127.0.0.2", "127.0.0.3"]);
+        let report = delivered(&agent(names), &[mx(port)]).await;
+        assert_eq!(code(&report.result), 250, "{}", report.result);
+        assert_eq!(sick.from.lock().unwrap().len(), 1);
+        assert_eq!(well.bodies(), 1);
+    }
+}
+
+#[tokio::test]
 async fn sessions_belong_to_a_host_and_are_shared_by_its_domains() {
     let port = port().await;
     let twice = [TAKES.as_slice(), &[OK, OK, GO, Body(b"250 ok\r\n")]].concat();

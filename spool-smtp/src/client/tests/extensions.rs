@@ -45,6 +45,54 @@ async fn what_the_peer_cannot_take_is_not_sent() {
     }
 }
 
+/// MAIL and RCPT as a peer with these extensions sees them, of a message whose submitter said SMTPUTF8; or the code of the refusal.
+async fn with_smtputf8(offers: &'static [u8], to: &str, body: &str) -> Result<Vec<String>, u16> {
+    let (hop, seen) = peer(&[&[HELLO, Say(offers), OK, OK, GO, Body(b"250 ok\r\n")]]).await;
+    let mut job = job(&[hop], &[to], body.as_bytes());
+    Arc::make_mut(&mut job.envelope).parameters.smtputf8 = true;
+    let report = deliver(&SmtpAgent::new(config()), job).await;
+    match code(&report.result) {
+        250 => Ok(seen.lines()[1..3].to_vec()),
+        code => Err(code),
+    }
+}
+
+#[tokio::test]
+async fn smtputf8_is_asked_for_only_where_the_message_or_an_address_needs_it() {
+    const WITHOUT: &[u8] = b"250-peer\r\n250-PIPELINING\r\n250 8BITMIME\r\n";
+    const WITH: &[u8] = b"250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n";
+    let plain = "Subject: x\r\n\r\n\u{fc}\r\n";
+    let eight_bit = "Subject: \u{fc}\r\n\r\nx\r\n";
+    let lines = |mail: &str, to: &str| {
+        Ok(vec![
+            format!("MAIL FROM:<a@example.org>{mail}"),
+            format!("RCPT TO:<{to}>"),
+        ])
+    };
+    for offers in [WITHOUT, WITH] {
+        let sent = with_smtputf8(offers, "r@b\u{fc}cher.example", plain).await;
+        assert_eq!(sent, lines(" BODY=8BITMIME", "r@xn--bcher-kva.example"));
+        let sent = with_smtputf8(offers, "r@X.example", "Subject: x\r\n\r\nx\r\n").await;
+        assert_eq!(sent, lines("", "r@X.example"));
+    }
+    for (to, body) in [("r@x.example", eight_bit), ("\u{fc}@x.example", plain)] {
+        assert_eq!(with_smtputf8(WITHOUT, to, body).await, Err(553), "{to}");
+    }
+    let utf8 = " BODY=8BITMIME SMTPUTF8";
+    let sent = with_smtputf8(WITH, "r@b\u{fc}cher.example", eight_bit).await;
+    assert_eq!(sent, lines(utf8, "r@b\u{fc}cher.example"));
+    let sent = with_smtputf8(WITH, "\u{fc}@b\u{fc}cher.example", plain).await;
+    assert_eq!(sent, lines(utf8, "\u{fc}@b\u{fc}cher.example"));
+}
+
+#[tokio::test]
+async fn a_host_name_with_other_letters_is_said_in_a_labels() {
+    let mut config = config();
+    config.hostname = "b\u{fc}ro.example".to_owned();
+    let (_, seen) = super::attempt_with(config, &[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]).await;
+    assert_eq!(seen.lines()[0], "EHLO xn--bro-hoa.example");
+}
+
 #[tokio::test]
 async fn bodies_arrive_byte_for_byte() {
     let large = b"0123456789abcdef.\r\n.\r\n..\r\n".repeat(400_000);

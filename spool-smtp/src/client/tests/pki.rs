@@ -1,7 +1,9 @@
 //! Certificates made for one run of the tests, and servers that show them.
 
 use super::super::TrustRoots;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -21,6 +23,10 @@ pub(super) enum Cert {
     Stolen,
     /// For `host.example`, with its authority beside it.
     Chain,
+    /// X.509 of version 1.
+    VersionOne,
+    /// With a critical extension that nobody knows.
+    CriticalExtension,
 }
 
 struct Pki {
@@ -93,8 +99,54 @@ fn shown(cert: Cert) -> (CertificateDer<'static>, Vec<u8>) {
             let cert = names(&["localhost", "127.0.0.1"]).self_signed(&key).unwrap();
             (cert.der().clone(), key.serialize_der())
         }
+        Cert::VersionOne => {
+            let (cert, key) = issue(&names(&["localhost", "127.0.0.1"]), &pki.authority);
+            (version_one(&cert).into(), key.serialize_der())
+        }
+        Cert::CriticalExtension => {
+            let mut params = names(&["localhost", "127.0.0.1"]);
+            let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions.push(extension);
+            der(issue(&params, &pki.authority))
+        }
         Cert::Stolen => (pki.good.0.clone(), KeyPair::generate().unwrap().serialize_der()),
     }
+}
+
+/// The certificate without its version and its extensions. Its own signature is void then.
+fn version_one(certificate: &[u8]) -> Vec<u8> {
+    let (_, certificate, _) = element(certificate);
+    let (_, mut tbs, rest) = element(certificate);
+    let mut kept = Vec::new();
+    while !tbs.is_empty() {
+        let (tag, contents, after) = element(tbs);
+        if !matches!(tag, 0xa0 | 0xa3) {
+            kept.extend_from_slice(&sequence(tag, contents));
+        }
+        tbs = after;
+    }
+    sequence(0x30, &[&sequence(0x30, &kept), rest].concat())
+}
+
+/// The tag and the contents of a DER element, and what follows it.
+fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
+    let digits = if der[1] < 0x80 {
+        0
+    } else {
+        usize::from(der[1] & 0x7f)
+    };
+    let long = der[2..2 + digits]
+        .iter()
+        .fold(0, |sum, digit| sum << 8 | usize::from(*digit));
+    let length = if digits == 0 { usize::from(der[1]) } else { long };
+    let (contents, rest) = der[2 + digits..].split_at(length);
+    (der[0], contents, rest)
+}
+
+fn sequence(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(contents.len()).unwrap().to_be_bytes();
+    [&[tag, 0x82, length[0], length[1]], contents].concat()
 }
 
 /// A server of this certificate, for these versions of TLS.

@@ -4,7 +4,7 @@ use super::peer::Act::{self, Body, Close, Say};
 use super::peer::{GO, HELLO, OK, Seen, TAKEN, peer};
 use super::{config, deliver, job};
 use crate::client::{SmtpAgent, SmtpConfig};
-use spool_core::{AttemptReport, AttemptResult, Stage};
+use spool_core::{AttemptReport, AttemptResult, DeliveryAgent, Stage};
 
 const EHLO: Act = Say(b"250-peer\r\n250 PIPELINING\r\n");
 const NO: Act = Say(b"550 5.1.1 gone\r\n");
@@ -138,6 +138,36 @@ async fn a_session_that_takes_no_further_transaction_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_peer_that_breaks_off_among_the_recipients_is_asked_for_fewer() {
+    for end in [Close, Say(b"421 4.7.0 too many\r\n")] {
+        let first = [HELLO, EHLO, OK, OK, OK, end];
+        let pairs = [
+            HELLO, EHLO, OK, OK, OK, GO, TAKEN, OK, OK, OK, GO, TAKEN, OK, OK, GO, TAKEN,
+        ];
+        let (hop, seen) = peer(&[&first, &pairs, &pairs]).await;
+        let agent = SmtpAgent::new(config());
+        for attempt in 1..=2 {
+            let report = deliver(&agent, job(std::slice::from_ref(&hop), &TO, b"x\r\n")).await;
+            let accepted = matches!(report.result, AttemptResult::Accepted(_));
+            assert!(accepted && report.refused.is_empty(), "{attempt}: {report:?}");
+            agent.close().await;
+        }
+        // The second attempt begins with what the first one has learned.
+        assert_eq!((seen.bodies(), seen.from.lock().unwrap().len()), (6, 3));
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_off_at_the_first_recipient_again_and_again_is_left() {
+    let first = [HELLO, EHLO, OK, OK, Close];
+    let (hop, seen) = peer(&[&first]).await;
+    let report = deliver(&SmtpAgent::new(config()), job(&[hop], &TO, b"x\r\n")).await;
+    let broken = matches!(report.result, AttemptResult::Broken { in_doubt: false, .. });
+    assert!(broken, "{}", report.result);
+    assert!(seen.count("EHLO") <= 6, "{}", seen.count("EHLO"));
+}
+
+#[tokio::test]
 async fn what_a_later_transaction_meets_is_told_of_its_own_recipients() {
     let ehlo = || Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
     let first = |rest: &[Act]| [&[HELLO, ehlo(), OK, OK, OK, GO, TAKEN], rest].concat();
@@ -149,12 +179,12 @@ async fn what_a_later_transaction_meets_is_told_of_its_own_recipients() {
         ),
         (
             first(&[
-                Say(b"451 4.3.0 later\r\n"),
+                Say(b"450 4.7.28 slow down\r\n"),
                 Say(b"503 x\r\n"),
                 Say(b"503 x\r\n"),
                 Say(b"503 x\r\n"),
             ]),
-            &[(2, 451), (3, 451), (4, 451)],
+            &[(2, 450), (3, 450), (4, 450)],
         ),
         (
             first(&[OK, NO, OK, GO, Body(b"hello\r\n")]),

@@ -34,9 +34,26 @@ async fn replies_that_are_clear_but_wrong_are_understood() {
 }
 
 #[tokio::test]
-async fn whatever_is_not_250_after_the_dot_is_no_delivery() {
+async fn a_reply_is_read_by_its_first_digit() {
+    for (reply, expected) in [(&b"251 2.0.0 Ok\r\n"[..], 251), (b"200 fine\r\n", 200)] {
+        assert_eq!(code(&final_reply(Body(reply)).await), expected);
+    }
+    let script = [
+        Say(b"250 here\r\n"),
+        Say(b"251-peer\r\n251 PIPELINING\r\n"),
+        Say(b"252 ok\r\n"),
+        Say(b"251 will forward\r\n"),
+        GO,
+        Body(b"252 taken\r\n"),
+    ];
+    let (report, seen) = attempt(&script).await;
+    assert_eq!((code(&report.result), seen.bodies()), (252, 1));
+    assert_eq!(seen.count("HELO"), 0);
+}
+
+#[tokio::test]
+async fn whatever_is_not_2yz_after_the_dot_is_no_delivery() {
     for act in [
-        Body(b"221 bye\r\n"),
         Body(b"354 more\r\n"),
         Body(b"hello\r\n"),
         Body(b"250-a\r\n550 b\r\n"),

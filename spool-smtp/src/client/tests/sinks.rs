@@ -61,7 +61,7 @@ async fn whatever_a_peer_does_with_a_session_that_it_has_had_costs_the_next_mess
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_has_a_second_for_each_16_kib_and_a_reader_that_is_slower_is_left() {
+async fn a_reader_that_is_too_slow_is_left_when_the_attempt_is_over() {
     const SIZE: usize = 16 * 1024 * 1024;
     // Time goes by in small steps, so that none goes by while something can still be read.
     tokio::spawn(async {
@@ -74,7 +74,10 @@ async fn a_body_has_a_second_for_each_16_kib_and_a_reader_that_is_slower_is_left
     let begun = Instant::now();
     // Without the limit that tests have: time is virtual.
     let job = job(&[hop], &["b@x"], body.as_bytes());
-    let report = SmtpAgent::new(config()).deliver(job).await;
+    let mut config = config();
+    config.data_timeout = Duration::from_secs(86_400);
+    config.attempt_timeout = Duration::from_secs(300);
+    let report = SmtpAgent::new(config).deliver(job).await;
     let left = AttemptResult::Broken {
         stage: Stage::Body,
         error: "timed out".to_owned(),
@@ -82,8 +85,33 @@ async fn a_body_has_a_second_for_each_16_kib_and_a_reader_that_is_slower_is_left
     };
     assert_eq!(report.result, left);
     let took = begun.elapsed().as_secs();
-    assert!((1000..1100).contains(&took), "{took}");
+    // And a second for each 16 KiB.
+    assert!((1320..1340).contains(&took), "{took}");
     assert_eq!(counts.messages.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_is_left_when_nothing_was_taken_for_the_data_timeout() {
+    for size in [1 << 20, 8 << 20] {
+        let (hop, counts, _stop) = sink("body hang").await;
+        let body = "a line of the text\r\n".repeat(size / 20);
+        let mut config = config();
+        config.data_timeout = Duration::from_millis(500);
+        let begun = Instant::now();
+        let report = deliver(&SmtpAgent::new(config), job(&[hop], &["b@x"], body.as_bytes())).await;
+        let left = AttemptResult::Broken {
+            stage: Stage::Body,
+            error: "timed out".to_owned(),
+            in_doubt: false,
+        };
+        assert_eq!(report.result, left);
+        let took = begun.elapsed();
+        assert!(
+            took >= Duration::from_millis(500) && took < Duration::from_secs(10),
+            "{took:?}"
+        );
+        assert_eq!(counts.messages.load(Ordering::Relaxed), 0);
+    }
 }
 
 #[tokio::test]

@@ -111,6 +111,33 @@ async fn chunks_are_put_together_and_what_nobody_takes_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_transaction_by_bdat_takes_no_data_no_mail_and_no_recipient() {
+    let (address, _stop) = started("", None).await;
+    let begin = "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 3\r\nx\r\n";
+    for command in ["DATA", "MAIL FROM:<a@b>", "RCPT TO:<e@f>"] {
+        let said = talk(
+            address,
+            format!("{begin}{command}\r\nBDAT 0 LAST\r\nQUIT\r\n").as_bytes(),
+        )
+        .await;
+        assert_eq!(
+            codes(&said),
+            ["220", "250", "250", "250", "250", "503", "250", "221"],
+            "{command}"
+        );
+        let said = talk(
+            address,
+            format!("{begin}RSET\r\nMAIL FROM:<a@b>\r\nQUIT\r\n").as_bytes(),
+        )
+        .await;
+        assert_eq!(
+            codes(&said),
+            ["220", "250", "250", "250", "250", "250", "250", "221"]
+        );
+    }
+}
+
+#[tokio::test]
 async fn it_does_what_its_script_says() {
     let cases: [(&str, &[&str]); 14] = [
         ("connect reply-close 554 no", &["554"]),

@@ -1,0 +1,178 @@
+//! The next host of the list: asked in the same attempt for whoever the one before did not take, and never after a final dot
+//! without a reply.
+
+use super::peer::Act::{Body, Close, Say};
+use super::peer::{EHLO, GO, HELLO, OK, TAKEN, peer};
+use super::sinks::sink;
+use super::{code, config, deliver, hasty, job};
+use crate::client::SmtpAgent;
+use spool_core::{AttemptReport, AttemptResult, NextHop};
+use std::sync::atomic::Ordering;
+
+/// One attempt at a sick host with this script, and a well one behind it; and how many messages and connections the well one had.
+async fn attempt(script: &str) -> (AttemptReport, [NextHop; 2], u64, u64) {
+    let (sick, _, _stop) = sink(script).await;
+    let (well, counts, _stop_well) = sink("").await;
+    let hops = [sick, well];
+    let agent = SmtpAgent::new(hasty());
+    let report = deliver(&agent, job(&hops, &["b@x.example"], b"x\r\n")).await;
+    let messages = counts.messages.load(Ordering::Relaxed);
+    (report, hops, messages, counts.connections.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_for_now_or_breaks_off_is_followed_by_the_next_one() {
+    for script in [
+        "connect reply-close 421 4.3.2 busy",
+        "connect reply 451 4.3.0 later",
+        "connect close",
+        "connect hang",
+        "ehlo reply 451 4.3.0 later",
+        "ehlo reset",
+        "mail reply 452 4.3.1 no space",
+        "mail reply-close 421 4.3.2 busy",
+        "mail close",
+        "mail hang",
+        "mail reply 354 what",
+        "rcpt reply 450 4.2.1 not now",
+        "rcpt reply-close 421 4.3.2 busy",
+        "rcpt reset",
+        "rcpt hang",
+        "data reply 451 4.3.0 later",
+        "data reply-close 421 4.3.2 busy",
+        "data close",
+        "data hang",
+        "dot reply 451 4.3.0 later",
+        "dot reply-close 421 4.3.2 busy",
+    ] {
+        let (report, [sick, well], messages, _) = attempt(script).await;
+        assert_eq!(code(&report.result), 250, "{script}: {}", report.result);
+        assert_eq!((&report.peer, messages), (&Some(well), 1), "{script}");
+        assert!(report.refused.is_empty(), "{script}: {:?}", report.refused);
+        let [before] = report.before.as_slice() else {
+            panic!("{script}: {:?}", report.before);
+        };
+        assert_eq!(before.report.peer.as_ref(), Some(&sick), "{script}");
+        assert!(
+            !matches!(before.report.result, AttemptResult::Accepted(_)),
+            "{script}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn after_the_final_dot_without_a_reply_no_other_host_is_asked() {
+    for script in [
+        "dot hang",
+        "dot close",
+        "dot reset",
+        "dot reply 354 what",
+        "dot raw what\\r\\n",
+    ] {
+        let (report, [sick, _], _, connections) = attempt(script).await;
+        assert!(report.in_doubt(), "{script}: {}", report.result);
+        assert_eq!((report.peer, connections), (Some(sick), 0), "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_is_not_asked_of_another_host() {
+    for script in [
+        "mail reply 550 5.7.1 no",
+        "rcpt reply 550 5.1.1 gone",
+        "data reply 554 5.7.1 no",
+        "dot reply 554 5.6.0 spam",
+    ] {
+        let (report, [sick, _], _, connections) = attempt(script).await;
+        assert_eq!((report.peer, connections), (Some(sick), 0), "{script}");
+        assert!(report.before.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_next_host_is_asked_for_those_that_are_still_open() {
+    let later = Say(b"450 4.2.0 greylisted\r\n");
+    let gone = Say(b"550 5.1.1 gone\r\n");
+    let (sick, _) = peer(&[&[HELLO, EHLO, OK, OK, later.clone(), gone, GO, TAKEN]]).await;
+    let (well, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, TAKEN]]).await;
+    let to = ["ok@x", "later@x", "gone@x"];
+    let agent = SmtpAgent::new(config());
+    let report = deliver(&agent, job(&[sick.clone(), well], &to, b"x\r\n")).await;
+    assert_eq!(code(&report.result), 250);
+    let refused: Vec<_> = report
+        .refused
+        .iter()
+        .map(|one| (one.recipient, one.reply.code))
+        .collect();
+    assert_eq!(refused, [(2, 550)]);
+    assert_eq!((seen.count("RCPT"), seen.count("RCPT TO:<later@x>")), (1, 1));
+    assert_eq!(report.before[0].report.refused.len(), 2);
+
+    // Where the other host says nothing, the first one's words stay.
+    let (sick, _) = peer(&[&[HELLO, EHLO, OK, OK, later, OK, GO, Body(b"554 5.7.1 spam\r\n")]]).await;
+    let (dead, _) = peer(&[&[Close]]).await;
+    let report = deliver(&agent, job(&[sick.clone(), dead], &to, b"x\r\n")).await;
+    assert_eq!((code(&report.result), report.peer), (554, Some(sick)));
+    let refused: Vec<_> = report
+        .refused
+        .iter()
+        .map(|one| (one.recipient, one.reply.code))
+        .collect();
+    assert_eq!(refused, [(1, 450)]);
+}
+
+#[tokio::test]
+async fn what_the_last_host_says_of_everybody_is_the_end_and_what_each_said_is_kept() {
+    let (one, _, _stop) = sink("rcpt reply 450 4.2.0 one").await;
+    let (other, _, _stop_other) = sink("mail reply 452 4.3.1 other").await;
+    let hops = [one.clone(), other.clone()];
+    let report = deliver(&SmtpAgent::new(config()), job(&hops, &["a@x", "b@x"], b"x\r\n")).await;
+    assert_eq!((code(&report.result), report.peer), (452, Some(other)));
+    assert!(report.refused.is_empty(), "{:?}", report.refused);
+    assert_eq!(report.before[0].report.peer, Some(one));
+    assert_eq!(report.before[0].report.refused.len(), 2);
+}
+
+#[tokio::test]
+async fn a_host_that_breaks_off_takes_nothing_from_what_another_said_of_a_recipient() {
+    let (one, _, _stop) = sink("rcpt reply 450 4.2.0 one").await;
+    let (other, _) = peer(&[&[HELLO, EHLO, Close]]).await;
+    let hops = [one.clone(), other.clone()];
+    let report = deliver(&SmtpAgent::new(config()), job(&hops, &["a@x"], b"x\r\n")).await;
+    assert_eq!(
+        (&report.result, report.peer),
+        (&AttemptResult::AllRefused, Some(one))
+    );
+    assert_eq!(report.refused[0].reply.code, 450);
+    assert_eq!(report.before[0].report.peer, Some(other));
+}
+
+#[tokio::test]
+async fn a_recipient_who_may_have_the_message_is_asked_of_no_other_host() {
+    let ehlo = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=1\r\n");
+    let script = [HELLO, ehlo, OK, OK, GO, TAKEN, OK, OK, GO, Body(b"")];
+    let (sick, _) = peer(&[&script]).await;
+    let (well, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, TAKEN]]).await;
+    let to = ["a@x", "b@x"];
+    let report = deliver(&SmtpAgent::new(hasty()), job(&[sick, well], &to, b"x\r\n")).await;
+    assert_eq!((code(&report.result), seen.lines().len()), (250, 0));
+    assert!(report.refused[0].reply.text.contains("may hold the message"));
+}
+
+#[tokio::test]
+async fn a_session_that_has_had_messages_enough_is_replaced_at_no_cost() {
+    for reply in [
+        "452 4.4.5 too many messages per session",
+        "451 4.7.0 try again later",
+        "450 enough",
+    ] {
+        let (hop, counts, _stop) = sink(&format!("mail nth=3 reply {reply}\nmail nth=6 reply {reply}")).await;
+        let agent = SmtpAgent::new(config());
+        for n in 1..=5 {
+            let report = deliver(&agent, job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n")).await;
+            assert_eq!(code(&report.result), 250, "{reply}: {n}: {}", report.result);
+            assert!(report.before.is_empty());
+        }
+        assert_eq!(counts.connections.load(Ordering::Relaxed), 3, "{reply}");
+    }
+}
