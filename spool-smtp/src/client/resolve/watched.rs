@@ -6,15 +6,13 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What is longer is cut off.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A file that was changed less than this before it was read may have changed again within the same tick of the file system's clock.
-const YOUNG: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +22,8 @@ pub(super) struct Watched {
     next_look: Option<Instant>,
     /// What was there when it was read; `None` inside: nothing.
     seen: Option<Option<Seen>>,
+    /// Whether it was read twice as it is: it may change again within one tick of the file system's clock, and look the same.
+    settled: bool,
 }
 
 /// What tells one state of a file from the next.
@@ -43,6 +43,7 @@ impl Watched {
             interval: INTERVAL,
             next_look: None,
             seen: None,
+            settled: false,
         }
     }
 
@@ -89,12 +90,13 @@ impl Watched {
             return Err(io::Error::other("not a regular file"));
         }
         let seen = Seen::of(&metadata);
-        if self.seen == Some(Some(seen)) {
+        let same = self.seen == Some(Some(seen));
+        if same && self.settled {
             return Ok(None);
         }
         let mut content = Vec::new();
         File::open(&self.path)?.take(MAX_SIZE).read_to_end(&mut content)?;
-        self.seen = (!is_young(&metadata)).then_some(Some(seen));
+        (self.seen, self.settled) = (Some(Some(seen)), same);
         Ok(Some(content))
     }
 }
@@ -108,18 +110,6 @@ impl Seen {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "compared with a file's time, by the same clock"
-)]
-fn is_young(metadata: &Metadata) -> bool {
-    let age = metadata
-        .modified()
-        .ok()
-        .and_then(|at| SystemTime::now().duration_since(at).ok());
-    age.is_none_or(|age| age < YOUNG)
 }
 
 #[cfg(test)]
@@ -140,17 +130,12 @@ mod tests {
         fs::write(&path, "one").unwrap();
         assert_eq!(look(999), None, "too early");
         assert_eq!(look(1000).as_deref(), Some("one"));
-        // The same length within the same moment.
+        // The same length, perhaps within the same tick.
         fs::write(&path, "two").unwrap();
         assert_eq!(look(2000).as_deref(), Some("two"));
-        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(old)
-            .unwrap();
-        assert_eq!(look(3000).as_deref(), Some("two"));
+        // Read once more, unless it was within the same tick.
+        let again = look(3000);
+        assert!(again.is_none_or(|text| text == "two"));
         assert_eq!(look(4000), None);
         fs::remove_file(&path).unwrap();
         assert_eq!(look(5000).as_deref(), Some(""));
