@@ -61,6 +61,9 @@ pub struct Event {
     /// Its envelope in short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope: Option<Arc<EnvelopeSummary>>,
+    /// In one line, why, when it tells that the message is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What.
     pub kind: EventKind,
 }
@@ -75,6 +78,7 @@ impl Event {
             id: None,
             flows: Vec::new(),
             envelope: None,
+            reason: None,
             kind,
         }
     }

@@ -182,6 +182,9 @@ impl SpoolActor {
         event.id = Some(message.id);
         event.flows.clone_from(&message.flows);
         event.envelope = Some(Arc::new(EnvelopeSummary::whole(message)));
+        if event.kind == EventKind::Frozen {
+            event.reason = message.state.frozen.as_ref().map(ToString::to_string);
+        }
         event
     }
 

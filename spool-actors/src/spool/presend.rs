@@ -32,13 +32,16 @@ impl SpoolActor {
             }
             Some(Presend::SendAt(until)) => self.put_off(id, &message, until.max(now.after(LEAST_WAIT))),
             Some(decision @ Presend::Freeze) => {
+                let status = Status::Frozen;
+                let frozen = Some(Box::new(Frozen::new(now, FrozenReason::Hook)));
+                let mut message = message;
+                message.state.set_status(status, frozen.clone());
                 let kinds = [EventKind::Presend(decision), EventKind::Frozen];
                 let events = kinds.map(|kind| self.tell(kind, &message)).into();
-                let status = Status::Frozen;
                 let change = Change::Mark {
                     id,
                     status,
-                    frozen: Some(Box::new(Frozen::new(now, FrozenReason::Hook))),
+                    frozen,
                     in_flight: None,
                     events,
                 };

@@ -75,15 +75,24 @@ impl SpoolActor {
     }
 
     /// Writes the change. Its share of `held` is in hand until the disk has answered for all of the step.
-    fn change_taken(&mut self, bulk: BulkId, work: &Work, taken: &Taken, message: Message, held: &Arc<Held>) {
+    fn change_taken(
+        &mut self,
+        bulk: BulkId,
+        work: &Work,
+        taken: &Taken,
+        mut message: Message,
+        held: &Arc<Held>,
+    ) {
         let (id, now) = (taken.id, self.now());
         let (change, after) = match work {
             Work::Freeze => {
+                let frozen = Some(Box::new(Frozen::held(now, None)));
+                message.state.set_status(Status::Frozen, frozen.clone());
                 let events = vec![self.tell(EventKind::Frozen, &message)];
                 let change = Change::Mark {
                     id,
                     status: Status::Frozen,
-                    frozen: Some(Box::new(Frozen::held(now, None))),
+                    frozen,
                     in_flight: None,
                     events,
                 };

@@ -70,10 +70,17 @@ pub(super) async fn explain(state: Data<State>, path: Path<String>) -> HttpRespo
         Err(refusal) => return refusal,
     };
     let holds = state.relay.spool.send(Explain(id)).await;
+    let details = state.relay.spool.send(Get(id)).await;
+    let reason = details.ok().and_then(Result::ok);
+    let reason = reason.and_then(|details| {
+        details
+            .reason
+            .or_else(|| spool_core::reason(&details.message.state))
+    });
     match holds.unwrap_or(Err(SpoolError::Killed)) {
         Ok(holds) => {
             let holds: Vec<Value> = holds.iter().map(told).collect();
-            HttpResponse::Ok().json(json!({ "id": id, "holds": holds }))
+            HttpResponse::Ok().json(json!({ "id": id, "reason": reason, "holds": holds }))
         }
         Err(why) => refused(&why),
     }

@@ -38,13 +38,15 @@ impl Explain {
         }
         let holds = answer.get("holds").and_then(serde_json::Value::as_array);
         let lines: Vec<String> = holds.into_iter().flatten().map(line).collect();
+        let reason = answer.get("reason").and_then(serde_json::Value::as_str);
         console::print(|out| {
             if lines.is_empty() {
                 writeln!(out, "nothing holds it: its attempt is about to begin")?;
             }
             (1..)
                 .zip(&lines)
-                .try_for_each(|(number, line)| writeln!(out, "{number}. {line}"))
+                .try_for_each(|(number, line)| writeln!(out, "{number}. {line}"))?;
+            reason.map_or(Ok(()), |reason| writeln!(out, "reason: {}", harmless(reason)))
         })
     }
 }

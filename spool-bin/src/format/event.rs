@@ -9,7 +9,10 @@ pub(crate) fn line(event: &Event) -> Option<String> {
         EventKind::Ping => return None,
         EventKind::Spooled => "spooled".to_owned(),
         EventKind::Delivered => "delivered".to_owned(),
-        EventKind::Frozen => "frozen".to_owned(),
+        EventKind::Frozen => match &event.reason {
+            Some(reason) => format!("frozen ({})", harmless(reason)),
+            None => "frozen".to_owned(),
+        },
         EventKind::Removed => "removed".to_owned(),
         EventKind::Unfrozen => "unfrozen".to_owned(),
         EventKind::Recovered(from) => format!("recovered from {from}"),

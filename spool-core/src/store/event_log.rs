@@ -247,6 +247,7 @@ fn gap(seq: u64, missing: u64, at: Timestamp) -> Event {
         id: None,
         flows: Vec::new(),
         envelope: None,
+        reason: None,
         kind: EventKind::Gap(missing),
     }
 }

@@ -300,6 +300,7 @@ impl Store {
                 kind,
                 id,
                 entry,
+                reason,
             } => {
                 // What cannot be read is a gap.
                 let message = messages.message(id, entry).ok()?;
@@ -311,6 +312,7 @@ impl Store {
                     id,
                     flows,
                     envelope,
+                    reason,
                     kind,
                 })
             }

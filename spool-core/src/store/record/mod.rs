@@ -197,6 +197,7 @@ impl NotedEvent {
             flows,
             envelope,
             kind,
+            ..
         } = event.clone();
         Self {
             seq,
@@ -223,6 +224,7 @@ impl NotedEvent {
             id,
             flows,
             envelope,
+            reason: None,
             kind,
         }
     }

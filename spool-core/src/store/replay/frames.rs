@@ -29,6 +29,8 @@ pub(in crate::store) enum Untold {
         kind: EventKind,
         id: MessageId,
         entry: Entry,
+        /// Why, when it is frozen.
+        reason: Option<String>,
     },
     Whole(Event),
 }
@@ -51,13 +53,13 @@ impl Replay {
                     let frozen = mark.frozen.as_deref().map(|frozen| frozen.why.kind());
                     self.set(mark.id, mark.status, frozen, mark.in_flight, mark.wait());
                 }
-                self.tell(mark.id, mark.telling);
+                self.tell(mark.id, mark.telling, mark.frozen.as_deref());
             }
             Kind::State => {
                 let StateRecord { id, state, telling } = record::decode(header, payload)?;
                 self.saw(id);
                 self.state(id, &state, place);
-                self.tell(id, telling);
+                self.tell(id, telling, state.frozen.as_deref());
             }
             Kind::Route => {
                 let route: RouteRecord = record::decode(header, payload)?;
@@ -68,13 +70,13 @@ impl Replay {
                         live.hops = hops;
                     }
                 }
-                self.tell(route.id, route.telling);
+                self.tell(route.id, route.telling, None);
             }
             Kind::Finish => {
                 let finish: FinishRecord = record::decode(header, payload)?;
                 self.saw(finish.id);
                 // While it is still known where its add stands.
-                self.tell(finish.id, finish.telling);
+                self.tell(finish.id, finish.telling, None);
                 self.finish(finish.id, place.seq);
             }
             Kind::Note => {
@@ -105,14 +107,16 @@ impl Replay {
     fn conclude(&mut self, concluded: ConclusionRecord, telling: Telling, place: Place) {
         let id = concluded.id;
         match concluded.outcome {
-            OutcomeRecord::State(state) => self.state(id, &state, place),
+            OutcomeRecord::State(state) => {
+                self.state(id, &state, place);
+                self.tell(id, telling, state.frozen.as_deref());
+            }
             OutcomeRecord::Finish(_) => {
                 // While it is still known where its add stands.
-                self.tell(id, telling);
-                return self.finish(id, place.seq);
+                self.tell(id, telling, None);
+                self.finish(id, place.seq);
             }
         }
-        self.tell(id, telling);
     }
 
     fn moved(&mut self, place: Place, add: AddRecord, header: Header) {
@@ -191,6 +195,7 @@ impl Replay {
                         kind,
                         id,
                         entry,
+                        reason: None,
                     },
                 );
             }
@@ -209,12 +214,16 @@ impl Replay {
         }
     }
 
-    fn tell(&mut self, id: MessageId, telling: Telling) {
+    /// `frozen`: why the message is, when the frame says so.
+    fn tell(&mut self, id: MessageId, telling: Telling, frozen: Option<&Frozen>) {
         let last = telling.seq + telling.kinds.len() as u64;
         self.last_number = self.last_number.max(last.saturating_sub(1));
         let Some(entry) = self.index.get(id) else { return };
         for (seq, kind) in (telling.seq..).zip(telling.kinds) {
             let at = telling.at;
+            let reason = frozen
+                .filter(|_| kind == EventKind::Frozen)
+                .map(ToString::to_string);
             self.untold(
                 seq,
                 Untold::OfMessage {
@@ -223,6 +232,7 @@ impl Replay {
                     kind,
                     id,
                     entry,
+                    reason,
                 },
             );
         }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A slip that is longer is none. One of a message with a million recipients has about 100 MiB.
-const MAX_SLIP: u64 = 4 << 30;
+const MAX_SLIP: u64 = 1 << 30;
 /// The most bytes of a body that the journal takes.
 const MAX_TEXT: u64 = u32::MAX as u64;
 /// Pairs that are deleted at once.

@@ -113,6 +113,7 @@ fn event(number: u128, kind: EventKind) -> Event {
         id: Some(id(number)),
         flows: vec![crate::id::FlowId::from_u128(7)],
         envelope: None,
+        reason: None,
         kind,
     }
 }
