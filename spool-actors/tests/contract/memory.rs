@@ -48,7 +48,10 @@ async fn a_large_message_is_read_in_its_turn_however_many_small_ones_come() {
         }
     }
     if !in_turn {
-        assert!(running.is_empty(), "small messages overtake the large one for ever");
+        assert!(
+            running.is_empty(),
+            "small messages overtake the large one for ever"
+        );
         let (job, answer) = jobs.next().await;
         assert_eq!(job.message, large);
         running.push_back(answer);
