@@ -77,7 +77,8 @@ impl Event {
     pub fn footprint(&self) -> usize {
         let flows = self.flows.len() * size_of::<crate::FlowId>();
         let envelope = self.envelope.as_ref().map_or(0, |envelope| envelope.footprint());
-        size_of::<Self>() + flows + envelope
+        let reason = self.reason.as_ref().map_or(0, |reason| text(reason.len()));
+        size_of::<Self>() + flows + envelope + reason
     }
 }
 
@@ -97,7 +98,7 @@ impl Message {
             size_of_val(attempt) + replies
         });
         self.envelope.footprint()
-            + bytes(self.related.iter().count() * size_of::<crate::MessageId>())
+            + bytes(self.related.shared_len() * size_of::<crate::MessageId>())
             + bytes(failed.sum::<usize>() + refused.sum::<usize>())
     }
 }

@@ -31,6 +31,12 @@ impl Related {
         self.iter().collect()
     }
 
+    /// How many ids the shared list holds, the message's own included.
+    #[must_use]
+    pub fn shared_len(&self) -> usize {
+        self.all.len()
+    }
+
     /// Whether two messages share one list in memory.
     #[must_use]
     pub fn is_shared_with(&self, other: &Self) -> bool {
