@@ -18,9 +18,12 @@ pub(crate) fn exchange(admin: &str, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A service on which nothing is delivered.
+/// A service that is ready, and on which nothing is delivered.
 pub(crate) fn paused(spool: &Path, more: &[&str]) -> Running {
     let server = serve(spool, &["127.0.0.1:9"], more);
+    until("the service is ready", || {
+        (http::ask(server.field("admin"), "GET", "/readyz", "").0 == 200).then_some(())
+    });
     let (status, answer) = http::ask(server.field("admin"), "PUT", "/api/v1/jobs", r#"{"max":0}"#);
     assert_eq!(status, 200, "{answer}");
     server
