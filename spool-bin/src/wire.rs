@@ -11,11 +11,12 @@ use crate::routes::Routes;
 use actix::Addr;
 use anyhow::Context;
 use spool_actors::{
-    Add, Flushed, Gate, KillAndFlush, OpenSpool, SetMaxConcurrentJobs, SetPolicies, Spool, SpoolActor,
+    Add, Ending, Flushed, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetPolicies, Spool,
+    SpoolActor,
 };
 use spool_core::store::StoreOptions;
 use spool_core::{
-    AddError, BoxFuture, Budget, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
+    AddError, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
     Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
@@ -27,9 +28,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-/// How long the ingress may take to end its sessions, beside `shutdown_timeout` for the deliveries.
-const INGRESS_GRACE: Duration = Duration::from_secs(5);
+/// How long the admin API may take to answer its last requests, and a spool to be closed when the sessions of clients have taken
+/// all of `shutdown_timeout`.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a service whose spool has ended goes on to answer that it has: so that clients hear 451 rather than nothing, and a
+/// health check can see why. At most half of `shutdown_timeout`.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What a mail needs on its way from the door to the spool.
 #[derive(Clone)]
@@ -37,6 +44,8 @@ pub(crate) struct Relay {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) gate: Gate,
     routes: Routes,
+    /// Set when the service was asked to end.
+    pub(crate) stopping: Halt,
 }
 
 impl Relay {
@@ -46,6 +55,7 @@ impl Relay {
             spool: spool.addr.clone(),
             gate: spool.gate.clone(),
             routes,
+            stopping: Halt::default(),
         }
     }
 
@@ -109,33 +119,98 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let relay = Relay::new(&spool, routes);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
-    let smtp = listen(&config, &relay, &spool, &stopped, &memory).await?;
-    let (admin_address, admin) = start_admin(&config, &relay, agent, memory)?;
-    ready(&config, &smtp, admin_address)?;
-
-    while signals.next().await == Wanted::Reload {
-        reload(&options, &relay, &mut config);
-    }
-    tracing::info!("shutting down");
-    let _ = stop.send(true);
-    let kill = spool.addr.send(KillAndFlush {
-        timeout: Some(config.shutdown_timeout),
-    });
-    let end = async {
-        let flushed = kill.await.unwrap_or(Flushed::Finished);
-        if let Some(admin) = admin {
-            let _ = tokio::time::timeout(INGRESS_GRACE, admin.stop(true)).await;
+    let started = async {
+        let (smtp, listeners) = listen(&config, &relay, &spool, &stopped, &memory).await?;
+        let (admin_address, admin) = start_admin(&config, &relay, agent, &memory, &spool, stopped.clone())?;
+        ready(&config, &smtp, admin_address)?;
+        Ok((listeners, admin))
+    };
+    let (listeners, admin) = match started.await {
+        Ok(started) => started,
+        Err(failure) => {
+            // Closed first, so that what ends with this process is no failure of its own.
+            let _ = spool.addr.send(KillAndFlush { timeout: Some(GRACE) }).await;
+            return Err(failure);
         }
-        flushed
+    };
+
+    let mut ended = std::pin::pin!(spool.ended());
+    let failed = loop {
+        tokio::select! {
+            wanted = signals.next() => match wanted {
+                Wanted::Reload => reload(&options, &relay, &mut config),
+                Wanted::End => break false,
+            },
+            _ = &mut ended => break true,
+        }
+    };
+    let deadline = Instant::now() + config.shutdown_timeout;
+    let end = async {
+        if failed {
+            // Nothing is sent any more; what runs is waited for below.
+            tokio::time::sleep(LAST_WORDS.min(config.shutdown_timeout / 2)).await;
+        } else {
+            tracing::info!("shutting down");
+            // Nothing new is sent; what clients are about to hand over is still taken.
+            spool.addr.do_send(SetMaxConcurrentJobs(0));
+        }
+        relay.stopping.set();
+        let _ = stop.send(true);
+        close(&spool, listeners, admin, deadline, failed).await;
     };
     tokio::select! {
-        flushed = end => match flushed {
-            Flushed::Finished => tracing::info!("all sessions ended; the spool is closed"),
-            Flushed::Timeout => tracing::warn!("some sessions were still running; their messages are in doubt"),
-        },
+        () = end => {}
         () = signals.second() => tracing::warn!("ended at once"),
     }
-    Ok(())
+    match relay.gate.ending() {
+        None | Some(Ending::Killed) => Ok(()),
+        Some(ending) => Err(Failure::Failed(format!("the service has ended: {ending}"))),
+    }
+}
+
+/// Waits for the sessions of clients, then for those with next hops, until `deadline`.
+async fn close(
+    spool: &OpenSpool,
+    listeners: Vec<JoinHandle<()>>,
+    admin: Option<actix_web::dev::ServerHandle>,
+    deadline: Instant,
+    failed: bool,
+) {
+    let clients = async {
+        for listener in listeners {
+            // One that panicked has reported so.
+            let _ = listener.await;
+        }
+    };
+    // Nothing can be taken from clients once the spool has ended: the sessions with next hops are waited for at the same time.
+    let patience = if failed { Instant::now() + GRACE } else { deadline };
+    let clients = async {
+        if tokio::time::timeout_at(patience.min(deadline), clients)
+            .await
+            .is_err()
+        {
+            tracing::warn!("some clients had not ended their transactions");
+        }
+    };
+    let flush = |within: Duration| {
+        spool.addr.send(KillAndFlush {
+            timeout: Some(within),
+        })
+    };
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let flushed = if failed {
+        tokio::join!(clients, flush(left())).1
+    } else {
+        clients.await;
+        flush(left().max(GRACE)).await
+    };
+    match flushed.unwrap_or(Flushed::Finished) {
+        Flushed::Finished => tracing::info!("all sessions ended; the spool is closed"),
+        Flushed::Timeout => tracing::warn!("some sessions were still running; their messages are in doubt"),
+    }
+    if let Some(admin) = admin {
+        let _ = tokio::time::timeout(GRACE, admin.stop(true)).await;
+    }
 }
 
 async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Result<OpenSpool, Failure> {
@@ -196,7 +271,7 @@ async fn listen(
     spool: &OpenSpool,
     stopped: &watch::Receiver<bool>,
     memory: &Budget,
-) -> Result<Vec<SocketAddr>, Failure> {
+) -> Result<(Vec<SocketAddr>, Vec<JoinHandle<()>>), Failure> {
     let mut listeners = Vec::new();
     for address in &config.smtp {
         let listener = Listener::bind(*address)
@@ -209,28 +284,32 @@ async fn listen(
     }
     let server = Arc::new(server(config, memory));
     let addresses = listeners.iter().map(|(_, address)| *address).collect();
-    for (listener, _) in listeners {
+    let run = |listener: Listener| {
         let workers = spool.workers.clone();
         let place = move |session: Box<dyn FnOnce() -> BoxFuture<()> + Send>| {
             if !workers.place(session) {
                 tracing::error!("the worker threads have ended; a connection is dropped");
             }
         };
-        actix::spawn(listener.run(
-            Arc::clone(&server),
-            Arc::new(relay.clone()),
-            place,
-            stopped.clone(),
-        ));
-    }
-    Ok(addresses)
+        let (server, relay, stopped) = (Arc::clone(&server), Arc::new(relay.clone()), stopped.clone());
+        let sentinel = spool.sentinel(Part::Ingress);
+        actix::spawn(async move {
+            listener.run(server, relay, place, stopped).await;
+            // It ends only when it is told to.
+            sentinel.done();
+        })
+    };
+    let running = listeners.into_iter().map(|(listener, _)| run(listener)).collect();
+    Ok((addresses, running))
 }
 
 fn start_admin(
     config: &Config,
     relay: &Relay,
     agent: Arc<SmtpAgent>,
-    memory: Budget,
+    memory: &Budget,
+    spool: &OpenSpool,
+    stopped: watch::Receiver<bool>,
 ) -> Result<(Option<SocketAddr>, Option<actix_web::dev::ServerHandle>), Failure> {
     let Some(address) = config.admin else {
         return Ok((None, None));
@@ -245,14 +324,22 @@ fn start_admin(
             message_size: config.limits.message_size,
             recipients: config.limits.recipients,
         },
-        memory,
+        memory.clone(),
         config.spool_dir.clone(),
     );
     let token = config.token_file.as_deref().map(admin::Token::read).transpose();
     let token = token.map_err(|why| Failure::Usage(format!("admin.token_file: {why}")))?;
     let server = admin::serve(listener, state, token, &config.hostname).context("the admin API")?;
     let handle = server.handle();
-    actix::spawn(server);
+    let sentinel = spool.sentinel(Part::Admin);
+    actix::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the admin API ended");
+        }
+        if *stopped.borrow() {
+            sentinel.done();
+        }
+    });
     Ok((Some(bound), Some(handle)))
 }
 

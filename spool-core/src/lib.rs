@@ -31,7 +31,7 @@ mod summary;
 mod text;
 
 pub use address::{Address, AddressError, valid_domain};
-pub use agent::{BoxFuture, DeliveryAgent, Intake, Job, Mail};
+pub use agent::{BoxFuture, DeliveryAgent, Halt, Intake, Job, Mail};
 pub use attempt::{
     Attempt, AttemptReport, AttemptResult, RecipientIndex, RefusedRecipient, Stage, is_rate_limit,
 };

@@ -11,8 +11,9 @@ mod subscription;
 pub(crate) use follower::Follower;
 pub use subscription::Subscription;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler};
-use messages::{Enroll, Publish};
+use crate::supervision::{Part, Supervision};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
+use messages::{Close, Enroll, Publish};
 use ring::Ring;
 use spool_core::{Clock, Event, EventKind};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub struct EventHub {
 impl EventHub {
     /// Starts one. The counter shows how many listen: with nobody there, events need not be built.
     pub(crate) fn start(
+        supervision: &Supervision,
         buffer: usize,
         ping: Duration,
         clock: Arc<dyn Clock>,
@@ -47,7 +49,7 @@ impl EventHub {
             clock,
             last,
         };
-        (hub.start(), listening)
+        (supervision.run(Part::EventHub, Context::new(), hub), listening)
     }
 
     fn tell(&mut self, event: &Event) {
@@ -65,12 +67,21 @@ impl Actor for EventHub {
             hub.tell(&Event::new(seq, at, EventKind::Ping));
         });
     }
+}
 
+impl Drop for EventHub {
     /// Subscribers see the end of the stream.
-    fn stopped(&mut self, _: &mut Self::Context) {
+    fn drop(&mut self) {
         for ring in &self.rings {
             ring.close();
         }
+    }
+}
+
+impl Handler<Close> for EventHub {
+    type Result = ();
+    fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 

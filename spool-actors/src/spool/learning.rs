@@ -123,7 +123,7 @@ impl SpoolActor {
     pub(super) fn keep_destinations(&mut self, ctx: &mut Context<Self>) {
         let keeping = &mut self.keeping;
         keeping.seconds += 1;
-        if keeping.seconds < KEEP_EVERY || !keeping.changed || keeping.writing || self.gate.is_closed() {
+        if keeping.seconds < KEEP_EVERY || !keeping.changed || keeping.writing || self.supervision.is_over() {
             return;
         }
         (keeping.seconds, keeping.changed, keeping.writing) = (0, false, true);

@@ -8,7 +8,7 @@ use crate::delivery::DeliveryActor;
 use crate::throttle::{DestinationId, Throttle};
 use crate::throttle::messages::{Demand, Granted};
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler};
 use spool_core::store::{Change, StoreError};
 use spool_core::{Event, Held, Job, MessageId, Status, Timestamp};
 use std::sync::Arc;
@@ -22,12 +22,12 @@ const RELEASE_TICK: Duration = Duration::from_millis(100);
 impl SpoolActor {
     pub(super) fn start_throttle(&mut self, ctx: &mut Context<Self>) {
         let granted = ctx.address().downgrade().recipient::<Granted>();
-        self.throttle = Some(Throttle::start(self.max_jobs, granted));
+        self.throttle = Some(Throttle::start(&self.supervision, self.max_jobs, granted));
     }
 
     /// Called after anything happened.
     pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.gate.is_closed() {
+        if self.supervision.is_over() {
             return;
         }
         let now = self.now();
@@ -204,12 +204,21 @@ impl SpoolActor {
 
     /// Running attempts hold addresses: without any, nothing runs and nobody can ask for anything.
     pub(super) fn end_unless_wanted(&mut self, ctx: &mut Context<Self>) {
-        if !ctx.connected() {
+        if ctx.connected() {
+            return;
+        }
+        if self.has_closed() {
+            ctx.stop();
+        } else {
             self.kill(ctx.address(), None);
         }
     }
 
     fn woken(&mut self, ctx: &mut Context<Self>) {
+        self.guarded(ctx, Self::release_and_go_on);
+    }
+
+    fn release_and_go_on(&mut self, ctx: &mut Context<Self>) {
         self.wake = None;
         let share = f64::from(self.release_rate) * RELEASE_TICK.as_secs_f64();
         #[allow(
@@ -218,7 +227,7 @@ impl SpoolActor {
             reason = "a positive u32 over ten"
         )]
         let release = share.ceil() as usize;
-        if !self.gate.is_closed() {
+        if !self.supervision.is_over() {
             let now = self.now();
             self.queue.release_due(now, release.max(1));
         }
@@ -232,7 +241,7 @@ impl Handler<Granted> for SpoolActor {
     /// Starts one session, or lets the permit go when nothing waits any more.
     fn handle(&mut self, granted: Granted, ctx: &mut Context<Self>) {
         // After a kill its permit goes back; what was armed is written back as waiting.
-        if self.gate.is_closed() {
+        if self.supervision.is_over() {
             return;
         }
         if granted.permit.epoch() != self.epoch {
@@ -255,6 +264,7 @@ impl Handler<Granted> for SpoolActor {
                 envelope: Arc::clone(&message.envelope),
                 recipients: message.state.remaining.clone(),
                 body: content.body.clone(),
+                halt: self.supervision.halt(),
             };
             let delivery =
                 DeliveryActor::new(Arc::clone(&self.agent), job, granted.permit, ctx.address(), now);

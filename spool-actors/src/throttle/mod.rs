@@ -8,6 +8,7 @@ pub(crate) mod messages;
 
 pub use messages::Permit;
 
+use crate::supervision::{Part, Supervision};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WeakAddr, WeakRecipient};
 use machine::Machine;
 use messages::{Demand, Granted, Release, SetMax, Why};
@@ -25,13 +26,17 @@ pub struct Throttle {
 
 impl Throttle {
     /// Starts one that tells `granted` of its permits.
-    pub(crate) fn start(max: usize, granted: WeakRecipient<Granted>) -> Addr<Self> {
-        Self {
+    pub(crate) fn start(
+        supervision: &Supervision,
+        max: usize,
+        granted: WeakRecipient<Granted>,
+    ) -> Addr<Self> {
+        let throttle = Self {
             machine: Machine::new(max),
             granted,
             own: None,
-        }
-        .start()
+        };
+        supervision.run(Part::Throttle, Context::new(), throttle)
     }
 
     fn grant(&mut self) {

@@ -2,7 +2,7 @@
 
 use crate::full_disk::bench;
 use crate::support::*;
-use spool_actors::{Explain, GetStats, Spool};
+use spool_actors::{Ending, Explain, Freeze, GetStats, Remove, SendNow, Spool, Which};
 use spool_core::store::fs::{OpKind, SimFs};
 use spool_core::{AddError, Clock, EventKind, Hold, ShownStatus, SpoolError};
 use std::path::Path;
@@ -84,10 +84,21 @@ async fn after_a_failed_sync_every_operation_says_so_and_no_session_starts() {
         let added = bench.ask(mail("more")).await;
         assert!(matches!(added, Err(AddError::Disk(_))), "{added:?}");
     }
-    let disk = |errors: &[SpoolError]| matches!(errors, [SpoolError::Disk(_)]);
-    assert!(disk(&bench.freeze(kept).await.errors));
-    assert!(disk(&bench.send(frozen).await.errors));
-    assert!(disk(&bench.remove(frozen).await.errors));
+    let ending = Spool::ended(&bench.spool).await;
+    assert!(matches!(ending, Ending::DiskFailed(_)), "{ending:?}");
+    let disk = |answer| matches!(answer, Err(SpoolError::Disk(_)));
+    assert!(disk(bench.ask(Freeze(vec![kept])).await));
+    let which = Which::SomeMessages(vec![frozen]);
+    let retry_intervals = Vec::new();
+    assert!(disk(
+        bench
+            .ask(SendNow {
+                which,
+                retry_intervals
+            })
+            .await
+    ));
+    assert!(disk(bench.ask(Remove(vec![frozen])).await));
     let shelf = spool_core::store::Shelf::Removed;
     assert!(
         fs.files()

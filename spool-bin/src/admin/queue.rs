@@ -11,10 +11,10 @@ use crate::target::LOADING;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, RETRY_AFTER};
 use actix_web::web::{Data, Query};
-use actix_web::{HttpResponse, Responder};
+use actix_web::HttpResponse;
 use bytes::Bytes;
 use serde::Serialize;
-use spool_actors::{Destinations, GetJobs, GetStats, SetMaxConcurrentJobs, WhenLoaded};
+use spool_actors::{Destinations, Ending, GetJobs, GetStats, SetMaxConcurrentJobs, WhenLoaded};
 use spool_core::SpoolError;
 use spool_smtp::client::PoolSnapshot;
 use std::sync::atomic::Ordering;
@@ -24,12 +24,19 @@ const NDJSON: &str = "application/x-ndjson";
 
 static LOADING_HEADER: HeaderName = HeaderName::from_static(LOADING);
 
-pub(super) async fn health() -> impl Responder {
-    HttpResponse::Ok().body("ok\n")
+/// Healthy: it works, or was asked to end. One that has ended by itself is to be started again.
+pub(super) async fn health(state: Data<State>) -> HttpResponse {
+    match state.relay.gate.ending() {
+        None | Some(Ending::Killed) => HttpResponse::Ok().body("ok\n"),
+        Some(ending) => HttpResponse::ServiceUnavailable().body(format!("{ending}\n")),
+    }
 }
 
 /// Ready: it would take mail now, and all that was there at the start is in the hands of the queue.
 pub(super) async fn ready(state: Data<State>) -> HttpResponse {
+    if state.relay.stopping.is_set() {
+        return HttpResponse::ServiceUnavailable().body("the service is shutting down\n");
+    }
     match (state.relay.gate.admit(0), state.relay.gate.loading()) {
         (Err(why), _) => HttpResponse::ServiceUnavailable().body(format!("{why}\n")),
         (Ok(()), Some(progress)) => HttpResponse::ServiceUnavailable()

@@ -16,6 +16,7 @@ mod fsck;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
 mod index;
 mod key_log;
 mod lines;
@@ -40,7 +41,7 @@ mod writer;
 pub use change::{Addition, Change, Finish, NewMessage};
 pub use destinations::MAX_DESTINATIONS;
 pub use dir::examine_dir;
-pub use error::{OpenError, StoreError};
+pub use error::{Failure, OpenError, StoreError};
 pub use event_log::EventCursor;
 pub use fsck::{Ailment, Checkup, Finding, Repair, checkup, checkup_on};
 pub use offline::{
@@ -56,13 +57,15 @@ use crate::message::Message;
 use bytes::Bytes;
 use compaction::Compaction;
 use event_log::EventLog;
-use fs::{Fs, FsFile, Mode};
+use fs::{Fs, Mode};
+use held::Held;
 use index::{Entry, Index, weight};
 use key_log::KeyLog;
 use open::Loading;
 use reader::{Reader, Unread};
 use scrub::Scrub;
 use segment::Seq;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -99,10 +102,21 @@ pub struct Store {
     waste: Waste,
     scrub: Mutex<Scrub>,
     /// Why no change is taken any more.
-    failed: OnceLock<String>,
+    failed: OnceLock<Failure>,
+    /// Who is told of it.
+    on_failure: OnceLock<OnFailure>,
     counters: Counters,
     gauge: Mutex<Option<(Instant, u64)>>,
-    _lock: Arc<dyn FsFile>,
+    held: Held,
+}
+
+/// Called once, on the thread that found out.
+struct OnFailure(Box<dyn Fn(&Failure) + Send + Sync>);
+
+impl fmt::Debug for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnFailure")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -130,8 +144,8 @@ impl Store {
     }
 
     fn commit_with(&self, writer: &mut Writer, changes: &mut [Change]) -> Vec<Result<(), StoreError>> {
-        if let Some(text) = self.failed.get() {
-            return all_failed(changes, text);
+        if let Some(failure) = self.failed.get() {
+            return all_failed(changes, failure);
         }
         let written = writer.write(changes, &self.index);
         self.count(writer.take_tally());
@@ -155,7 +169,7 @@ impl Store {
                 }
                 batch.results
             }
-            Err(text) => all_failed(changes, self.fail(text)),
+            Err(failure) => all_failed(changes, self.fail(failure)),
         }
     }
 
@@ -171,15 +185,15 @@ impl Store {
         }
         let done = self.maintain_with(&mut writer);
         self.count(writer.take_tally());
-        if let Err(text) = done {
-            self.fail(text);
+        if let Err(failure) = done {
+            self.fail(failure);
         }
     }
 
-    fn maintain_with(&self, writer: &mut Writer) -> Result<(), String> {
+    fn maintain_with(&self, writer: &mut Writer) -> Result<(), Failure> {
         let doubt = |trouble| match trouble {
             Trouble::Refused(_) => None,
-            Trouble::Disk(text) => Some(text),
+            Trouble::Failed(failure) => Some(failure),
         };
         // What a full disk gets back first is what makes room for the spare.
         while self.loading().is_none() {
@@ -201,7 +215,9 @@ impl Store {
                 break;
             }
             // A segment may hold the ends of messages in an older one: the older one's name goes first, for good.
-            writer.sync_dir().map_err(|t| doubt(t).unwrap_or_default())?;
+            if let Err(Some(failure)) = writer.sync_dir().map_err(doubt) {
+                return Err(failure);
+            }
             let mut index = locked(&self.index);
             for seq in gone {
                 index.drop_segment(seq);
@@ -212,10 +228,10 @@ impl Store {
             }
         }
         if let Some(text) = self.keys.failed() {
-            return Err(text);
+            return Err(Failure::Disk(text));
         }
         match writer.make_spare().map_err(doubt) {
-            Err(Some(text)) => Err(text),
+            Err(Some(failure)) => Err(failure),
             Ok(_) | Err(None) => Ok(()),
         }
     }
@@ -237,8 +253,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Failed`].
     pub fn admit(&self, size: u64) -> Result<(), StoreError> {
-        if let Some(text) = self.failed.get() {
-            return Err(StoreError::Failed(text.clone()));
+        if let Some(failure) = self.failed.get() {
+            return Err(StoreError::Failed(failure.to_string()));
         }
         let limit = self.options.max_messages;
         if limit > 0 {
@@ -264,7 +280,7 @@ impl Store {
             return match made {
                 Ok(_) => Ok(()),
                 Err(Trouble::Refused(error)) => Err(error),
-                Err(Trouble::Disk(text)) => Err(StoreError::Failed(self.fail(text).to_owned())),
+                Err(Trouble::Failed(failure)) => Err(StoreError::Failed(self.fail(failure).to_string())),
             };
         }
         Ok(())
@@ -339,11 +355,51 @@ impl Store {
         self.counters.bytes.fetch_add(tally.bytes, Relaxed);
     }
 
-    fn fail(&self, text: String) -> &str {
-        self.failed.get_or_init(|| {
-            tracing::error!(reason = %text, "the disk failed: the spool takes no change any more, until it is started again");
-            text
-        })
+    /// From now on no change is taken. Whoever asked to be told is told on this thread, before anybody gets an answer.
+    fn fail(&self, failure: Failure) -> &Failure {
+        let mut first = false;
+        let failure = self.failed.get_or_init(|| {
+            first = true;
+            failure
+        });
+        if first {
+            if matches!(failure, Failure::Disk(_)) {
+                tracing::error!(reason = %failure, "the disk failed: the spool takes no change any more, until it is started again");
+            }
+            if let Some(OnFailure(tell)) = self.on_failure.get() {
+                tell(failure);
+            }
+        }
+        failure
+    }
+
+    /// Has `tell` called when the store fails; at once if it has failed already. Only the first call counts.
+    pub fn on_failure(&self, tell: impl Fn(&Failure) + Send + Sync + 'static) {
+        if self.on_failure.set(OnFailure(Box::new(tell))).is_ok()
+            && let (Some(failure), Some(OnFailure(tell))) = (self.failed.get(), self.on_failure.get())
+        {
+            // It may be told twice when it fails just now.
+            tell(failure);
+        }
+    }
+
+    /// Takes no change any more: its owner has lost track of what was written, because it panicked.
+    pub fn abandon(&self, why: &str) {
+        self.fail(Failure::Abandoned(why.to_owned()));
+    }
+
+    /// Takes no change any more, closes every file and gives the directory free. Meant for an owner whose handles on the store
+    /// live longer than its work; what was answered is on disk.
+    pub fn close(&self) {
+        let _ = self.failed.set(Failure::Closed);
+        locked(&self.writer).close();
+        self.reader.close();
+        self.events.close();
+        self.keys.close();
+        self.waste.empty();
+        *locked(&self.index) = Index::default();
+        // The lock goes last.
+        self.held.close();
     }
 }
 
@@ -377,8 +433,8 @@ fn apply(index: &mut Index, change: &Change, placed: Placed) {
     }
 }
 
-fn all_failed(changes: &[Change], text: &str) -> Vec<Result<(), StoreError>> {
-    let failed = || Err(StoreError::Failed(text.to_owned()));
+fn all_failed(changes: &[Change], failure: &Failure) -> Vec<Result<(), StoreError>> {
+    let failed = || Err(StoreError::Failed(failure.to_string()));
     changes.iter().map(|_| failed()).collect()
 }
 

@@ -73,6 +73,12 @@ impl Reader {
         open.retain(|(other, _)| *other != seq);
     }
 
+    /// Closes all of them.
+    pub(super) fn close(&self) {
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(open);
+    }
+
     /// The message that `entry` points to.
     pub(super) fn message(&self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
         let frame = self.frame(entry.add, &ADDS)?;

@@ -20,6 +20,13 @@ use tokio::time::{Instant, timeout_at};
 /// then a new one.
 const MAX_SESSIONS: usize = 3;
 
+/// Why nothing was sent once the spool had ended.
+const HALTED: &str = "not tried: the spool has ended";
+
+fn halted() -> ConnectError {
+    ConnectError::Busy(HALTED.to_owned())
+}
+
 /// Delivers over SMTP. Cloning shares the cache of sessions.
 #[derive(Clone)]
 pub struct SmtpAgent {
@@ -109,6 +116,7 @@ impl SmtpAgent {
             loop {
                 match timeout_at(end, route.next()).await {
                     Ok(None) => break,
+                    Ok(Some(Ok(target))) if job.halt.is_set() => note(target.hop, halted()),
                     Ok(Some(Ok(target))) if Instant::now() < end => {
                         match self.attempt_at(&target, &job, policy, end).await {
                             Ok(report) => return report,
@@ -188,6 +196,10 @@ impl SmtpAgent {
                         self.pool.park(session);
                     }
                     return Ok(report);
+                }
+                Step::Halted => {
+                    self.pool.park(session);
+                    return delivery.give_up(hop, HALTED).ok_or_else(halted);
                 }
                 Step::Spent { reusable } => {
                     if reusable {

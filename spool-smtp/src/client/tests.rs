@@ -55,6 +55,7 @@ fn job(hops: &[NextHop], to: &[&str], body: &[u8]) -> Job {
         recipients: (0..).take(to.len()).collect(),
         envelope: Arc::new(Envelope::new(ReversePath::parse("a@example.org").unwrap(), to)),
         body: body.to_vec().into(),
+        halt: spool_core::Halt::default(),
     }
 }
 
