@@ -134,7 +134,10 @@ fn write_all<T>(shared: &Shared<T>, store: &Store, sentinel: &Sentinel, answer: 
         let (mut changes, tags): (Vec<_>, Vec<_>) = tickets.into_iter().map(|t| (t.change, t.tag)).unzip();
         let failed = || Err(StoreError::Failed(PANICKED.to_owned()));
         let mut results: Vec<_> = changes.iter().map(|_| failed()).collect();
-        guarded(&mut || results = store.commit(&mut changes));
+        guarded(&mut || {
+            sentinel.failpoint();
+            results = store.commit(&mut changes);
+        });
         let tickets = changes
             .into_iter()
             .zip(tags)

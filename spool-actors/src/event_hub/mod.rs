@@ -29,6 +29,7 @@ pub struct EventHub {
     ping: Duration,
     clock: Arc<dyn Clock>,
     last: u64,
+    supervision: Supervision,
 }
 
 impl EventHub {
@@ -48,6 +49,7 @@ impl EventHub {
             ping,
             clock,
             last,
+            supervision: supervision.clone(),
         };
         (supervision.run(Part::EventHub, Context::new(), hub), listening)
     }
@@ -88,6 +90,7 @@ impl Handler<Close> for EventHub {
 impl Handler<Publish> for EventHub {
     type Result = ();
     fn handle(&mut self, publish: Publish, _: &mut Self::Context) {
+        self.supervision.failpoint(Part::EventHub);
         for event in publish.0 {
             self.last = event.seq;
             self.tell(&event);

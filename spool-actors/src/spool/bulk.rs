@@ -316,7 +316,11 @@ impl SpoolActor {
         then: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
     ) {
         self.loading += 1;
-        let work = tokio::task::spawn_blocking(work);
+        let supervision = self.supervision.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            supervision.failpoint(Part::BlockingJob);
+            work()
+        });
         ctx.spawn(
             wrap_future(work).map(move |done, actor: &mut Self, ctx: &mut Context<Self>| {
                 actor.loading = actor.loading.saturating_sub(1);

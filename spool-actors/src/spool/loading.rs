@@ -32,7 +32,7 @@ struct Chunk {
 struct LoadingOver(Option<Result<Recovery, OpenError>>);
 
 /// Starts the thread that reads. It ends with the reading, and does not keep the spool open.
-pub(super) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>, sentinel: Sentinel) -> io::Result<()> {
+pub(crate) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>, sentinel: Sentinel) -> io::Result<()> {
     let read = move || {
         let mut hand_over = |messages| {
             let Some(address) = spool.upgrade() else { return };
@@ -42,7 +42,11 @@ pub(super) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>, sentinel: Se
             // One at a time: adds and deliveries go on in between. When the spool is gone, so is the other end.
             let _ = wait.recv();
         };
-        let over = catch_unwind(AssertUnwindSafe(|| store.load_all(&mut hand_over))).ok();
+        let over = catch_unwind(AssertUnwindSafe(|| {
+            sentinel.failpoint();
+            store.load_all(&mut hand_over)
+        }))
+        .ok();
         if over.is_none() {
             sentinel.panicked();
             store.abandon("the loader thread panicked");

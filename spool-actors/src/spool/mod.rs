@@ -29,6 +29,8 @@ mod taken;
 mod unwritten;
 
 pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
+#[cfg(test)]
+pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};
 
 use crate::event_hub::EventHub;

@@ -58,6 +58,11 @@ impl OpenSpool {
         self.supervision.ended()
     }
 
+    #[cfg(test)]
+    pub(crate) const fn supervision(&self) -> &Supervision {
+        &self.supervision
+    }
+
     /// For a part of the service round the spool, without which it is of no use: the spool ends when that part does.
     pub fn sentinel(&self, part: Part) -> Sentinel {
         self.supervision.sentinel(part)

@@ -23,6 +23,8 @@ use tokio::sync::watch;
 pub(crate) struct Supervision {
     ending: Arc<watch::Sender<Option<Ending>>>,
     halt: Halt,
+    #[cfg(test)]
+    failpoint: Arc<std::sync::Mutex<Option<Part>>>,
 }
 
 impl Supervision {
@@ -30,6 +32,8 @@ impl Supervision {
         Self {
             ending: Arc::new(watch::Sender::new(None)),
             halt: Halt::default(),
+            #[cfg(test)]
+            failpoint: Arc::default(),
         }
     }
 
@@ -85,6 +89,21 @@ impl Supervision {
         self.ending().unwrap_or(Ending::Killed).add_error()
     }
 
+    /// Where a test has `part` panic, once.
+    #[cfg(test)]
+    pub(crate) fn failpoint(&self, part: Part) {
+        let armed = self
+            .failpoint
+            .lock()
+            .map(|mut armed| armed.take_if(|armed| *armed == part));
+        assert!(!matches!(armed, Ok(Some(_))), "told to panic");
+    }
+
+    #[cfg(not(test))]
+    #[inline]
+    #[allow(clippy::unused_self, reason = "of use in tests only")]
+    pub(crate) const fn failpoint(&self, _part: Part) {}
+
     /// Reports `part` when it is dropped before [`Sentinel::done`]: by a panic, or because its thread ended.
     pub(crate) fn sentinel(&self, part: Part) -> Sentinel {
         Sentinel::new(self.clone(), part)
@@ -102,4 +121,5 @@ impl Supervision {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "tests panic")]
 mod tests;

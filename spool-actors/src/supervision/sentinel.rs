@@ -26,6 +26,12 @@ impl Sentinel {
         self.done = true;
     }
 
+    /// Where a test has the part panic.
+    #[cfg_attr(not(test), allow(clippy::missing_const_for_fn, reason = "not in tests"))]
+    pub(crate) fn failpoint(&self) {
+        self.supervision.failpoint(self.part);
+    }
+
     /// Reports a panic that was caught.
     pub(crate) fn panicked(&self) {
         self.supervision.end(Ending::Panicked(self.part));

@@ -22,6 +22,7 @@ pub struct Throttle {
     machine: Machine,
     granted: WeakRecipient<Granted>,
     own: Option<WeakAddr<Self>>,
+    supervision: Supervision,
 }
 
 impl Throttle {
@@ -35,6 +36,7 @@ impl Throttle {
             machine: Machine::new(max),
             granted,
             own: None,
+            supervision: supervision.clone(),
         };
         supervision.run(Part::Throttle, Context::new(), throttle)
     }
@@ -62,6 +64,7 @@ impl Actor for Throttle {
 impl Handler<Demand> for Throttle {
     type Result = ();
     fn handle(&mut self, demand: Demand, _: &mut Self::Context) {
+        self.supervision.failpoint(Part::Throttle);
         self.machine.demand(demand.destination, demand.more);
         self.grant();
     }

@@ -6,6 +6,7 @@ mod dane;
 mod deadlines;
 mod exchangers;
 mod extensions;
+mod halt;
 mod injection;
 mod peer;
 mod pki;
