@@ -38,7 +38,11 @@ impl Envelope {
             ReversePath::Null => 0,
             ReversePath::Mailbox(address) => text(address.as_str().len()),
         };
-        let envid = self.parameters.envid.as_ref().map_or(0, |envid| text(envid.len()));
+        let envid = self
+            .parameters
+            .envid
+            .as_ref()
+            .map_or(0, |envid| text(envid.len()));
         let one = |recipient: &Recipient| {
             let summary = size_of::<String>() + text(recipient.address.as_str().len());
             let indices = 2 * size_of::<u32>();
@@ -106,7 +110,8 @@ mod tests {
     #[test]
     fn an_envelope_is_charged_by_its_real_size() {
         let recipients = |count: usize| {
-            let address = |number| Address::parse(&format!("recipient-{number}@destination.example")).unwrap();
+            let address =
+                |number| Address::parse(&format!("recipient-{number}@destination.example")).unwrap();
             Envelope::new(ReversePath::Null, (0..count).map(address))
         };
         let (one, thousand) = (recipients(1).footprint(), recipients(1000).footprint());

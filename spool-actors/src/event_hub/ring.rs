@@ -134,7 +134,10 @@ mod tests {
         let events = ring.lock();
         assert!(events.bytes <= MAX_BYTES + large.footprint());
         let kept = u64::try_from(events.queue.len()).unwrap();
-        assert_eq!((events.missed + kept, events.queue.back().unwrap().seq), (1000, 1000));
+        assert_eq!(
+            (events.missed + kept, events.queue.back().unwrap().seq),
+            (1000, 1000)
+        );
     }
 
     #[tokio::test]

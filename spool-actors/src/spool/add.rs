@@ -63,8 +63,7 @@ impl SpoolActor {
         let status = Status::initial(submission.initial, now);
         let count = submission.sections.len();
         let related = others(&submission);
-        let (mut messages, mut destinations) =
-            (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut messages, mut destinations) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut held = Vec::with_capacity(count);
         for section in submission.sections {
             held.push(whole.split(section.footprint(related)));
@@ -130,7 +129,10 @@ impl SpoolActor {
     /// Memory for the body and all messages of an add.
     pub(super) fn charge(&self, submission: &Submission) -> Result<Held, AddError> {
         let related = others(submission);
-        let envelopes = submission.sections.iter().map(|section| section.footprint(related));
+        let envelopes = submission
+            .sections
+            .iter()
+            .map(|section| section.footprint(related));
         let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
         let bytes = envelopes.fold(size, u64::saturating_add);
         let held = self.budget.hold(bytes).filter(|_| self.budget.may_stand());

@@ -306,8 +306,7 @@ impl SpoolActor {
         } = *recovered;
         match result {
             Ok(()) => {
-                self.queue
-                    .back(id, destination, spooled_at, size, expires_at);
+                self.queue.back(id, destination, spooled_at, size, expires_at);
                 self.drop_pair(bulk, shelf, id, ctx);
             }
             Err(error) => {

@@ -4,6 +4,7 @@ use super::SpoolActor;
 use super::commit::Tag;
 use super::unwritten::is_final;
 use crate::pace::{Begun, Effect, Signal};
+use crate::supervision::Ending;
 use crate::throttle::DestinationId;
 use actix::Context;
 use spool_core::disposition::expire;
@@ -140,11 +141,15 @@ impl SpoolActor {
 
     /// The same, for the last time.
     pub(super) fn keep_at_the_end(&mut self) -> impl Future<Output = ()> + use<> {
+        // Where a spool has failed, the path may lead to another one by now.
+        let in_order = self.supervision.ending() == Some(Ending::Killed);
         let learned = self.queue.learned(self.clock.now());
         let store = Arc::clone(&self.store);
         async move {
             // Nothing is lost with it.
-            let _ = tokio::task::spawn_blocking(move || keep(&store, &learned)).await;
+            if in_order {
+                let _ = tokio::task::spawn_blocking(move || keep(&store, &learned)).await;
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use super::SpoolActor;
 use super::commit::Tag;
 use super::content::Content;
 use crate::delivery::DeliveryActor;
-use crate::throttle::{DestinationId, Throttle};
 use crate::throttle::messages::{Demand, Granted};
+use crate::throttle::{DestinationId, Throttle};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler};
 use spool_core::store::{Change, StoreError};
@@ -89,7 +89,7 @@ impl SpoolActor {
         let wait = self.budget.wait(bytes);
         ctx.spawn(
             wrap_future(wait).map(move |held, actor: &mut Self, ctx: &mut Context<Self>| {
-                actor.fed(destination, held, ctx);
+                actor.guarded(ctx, |actor, ctx| actor.fed(destination, held, ctx));
             }),
         );
     }
@@ -98,7 +98,7 @@ impl SpoolActor {
     fn fed(&mut self, destination: DestinationId, mut held: Held, ctx: &mut Context<Self>) {
         self.queue.feed(destination);
         let now = self.now();
-        if !self.gate.is_closed()
+        if !self.supervision.is_over()
             && let Some(next) = self.queue.next_to_arm(destination, now)
         {
             if next.has_content {

@@ -117,7 +117,9 @@ impl EventLog {
             inner.queue.push_back(event.clone());
         }
         while inner.queue.len() > MAX_QUEUE || inner.queued_bytes > MAX_QUEUE_BYTES {
-            let Some(lost) = inner.queue.pop_front() else { break };
+            let Some(lost) = inner.queue.pop_front() else {
+                break;
+            };
             inner.queued_bytes = inner.queued_bytes.saturating_sub(lost.footprint());
         }
     }

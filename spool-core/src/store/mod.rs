@@ -10,6 +10,7 @@ mod destinations;
 mod dir;
 mod error;
 mod event_log;
+mod failure;
 mod frame;
 pub mod fs;
 mod fsck;
@@ -49,7 +50,9 @@ pub use offline::{
 };
 pub use open::{Begun, Progress};
 pub use scrub::Scrubbed;
-pub use shelf::{LISTING_BYTES, Listed, Shelf, Shelved, export_pair, shelf_from_disk, shelved_text_from_disk};
+pub use shelf::{
+    LISTING_BYTES, Listed, Shelf, Shelved, export_pair, shelf_from_disk, shelved_text_from_disk,
+};
 pub use types::{Damage, Recovered, Recovery, RememberedKey, StoreOptions, StoreStats};
 
 use crate::id::MessageId;
@@ -57,6 +60,7 @@ use crate::message::Message;
 use bytes::Bytes;
 use compaction::Compaction;
 use event_log::EventLog;
+use failure::OnFailure;
 use fs::{Fs, Mode};
 use held::Held;
 use index::{Entry, Index, weight};
@@ -65,7 +69,6 @@ use open::Loading;
 use reader::{Reader, Unread};
 use scrub::Scrub;
 use segment::Seq;
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -108,15 +111,6 @@ pub struct Store {
     counters: Counters,
     gauge: Mutex<Option<(Instant, u64)>>,
     held: Held,
-}
-
-/// Called once, on the thread that found out.
-struct OnFailure(Box<dyn Fn(&Failure) + Send + Sync>);
-
-impl fmt::Debug for OnFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnFailure")
-    }
 }
 
 #[derive(Debug, Default)]
@@ -177,6 +171,10 @@ impl Store {
     /// nothing to do. Meant for the time after a commit's answers: nothing waits for it but the next commit.
     pub fn maintain(&self) {
         self.counters.unattended.store(0, Relaxed);
+        if let Some(Failure::FilesTaken(_) | Failure::Closed) = self.failed.get() {
+            // Its paths may lead to another spool by now.
+            return;
+        }
         // What the disk does not take goes on waiting.
         let _ = (self.events.flush(), self.keys.flush());
         let mut writer = locked(&self.writer);
@@ -353,53 +351,6 @@ impl Store {
     fn count(&self, tally: Tally) {
         self.counters.syncs.fetch_add(tally.syncs, Relaxed);
         self.counters.bytes.fetch_add(tally.bytes, Relaxed);
-    }
-
-    /// From now on no change is taken. Whoever asked to be told is told on this thread, before anybody gets an answer.
-    fn fail(&self, failure: Failure) -> &Failure {
-        let mut first = false;
-        let failure = self.failed.get_or_init(|| {
-            first = true;
-            failure
-        });
-        if first {
-            if matches!(failure, Failure::Disk(_)) {
-                tracing::error!(reason = %failure, "the disk failed: the spool takes no change any more, until it is started again");
-            }
-            if let Some(OnFailure(tell)) = self.on_failure.get() {
-                tell(failure);
-            }
-        }
-        failure
-    }
-
-    /// Has `tell` called when the store fails; at once if it has failed already. Only the first call counts.
-    pub fn on_failure(&self, tell: impl Fn(&Failure) + Send + Sync + 'static) {
-        if self.on_failure.set(OnFailure(Box::new(tell))).is_ok()
-            && let (Some(failure), Some(OnFailure(tell))) = (self.failed.get(), self.on_failure.get())
-        {
-            // It may be told twice when it fails just now.
-            tell(failure);
-        }
-    }
-
-    /// Takes no change any more: its owner has lost track of what was written, because it panicked.
-    pub fn abandon(&self, why: &str) {
-        self.fail(Failure::Abandoned(why.to_owned()));
-    }
-
-    /// Takes no change any more, closes every file and gives the directory free. Meant for an owner whose handles on the store
-    /// live longer than its work; what was answered is on disk.
-    pub fn close(&self) {
-        let _ = self.failed.set(Failure::Closed);
-        locked(&self.writer).close();
-        self.reader.close();
-        self.events.close();
-        self.keys.close();
-        self.waste.empty();
-        *locked(&self.index) = Index::default();
-        // The lock goes last.
-        self.held.close();
     }
 }
 

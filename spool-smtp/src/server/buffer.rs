@@ -75,7 +75,10 @@ mod tests {
     fn a_session_that_carried_a_message_is_as_small_as_before() {
         let memory = Budget::new(1 << 20);
         let mut buffer = Buffer::new(memory.clone());
-        assert_eq!([false, false, true, true].map(|message| fill(&mut buffer, message)), [SMALL, SMALL, LARGE, LARGE]);
+        assert_eq!(
+            [false, false, true, true].map(|message| fill(&mut buffer, message)),
+            [SMALL, SMALL, LARGE, LARGE]
+        );
         assert_eq!(memory.used(), LARGE as u64);
         assert_eq!(fill(&mut buffer, false), SMALL);
         assert_eq!(memory.used(), 0);
@@ -85,6 +88,9 @@ mod tests {
     fn without_memory_a_message_is_read_in_small_pieces() {
         let memory = Budget::new(1000);
         let mut buffer = Buffer::new(memory);
-        assert_eq!([true, true].map(|message| fill(&mut buffer, message)), [SMALL, SMALL]);
+        assert_eq!(
+            [true, true].map(|message| fill(&mut buffer, message)),
+            [SMALL, SMALL]
+        );
     }
 }

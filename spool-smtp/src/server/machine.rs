@@ -11,7 +11,8 @@ use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
 use bytes::BytesMut;
 use spool_core::{
-    AddError, Address, Budget, Envelope, FlowId, Held, Mail, MailParameters, MessageId, Recipient, ReversePath,
+    AddError, Address, Budget, Envelope, FlowId, Held, Mail, MailParameters, MessageId, Recipient,
+    ReversePath,
 };
 use std::fmt::Write as _;
 use std::net::IpAddr;

@@ -3,8 +3,8 @@
 //! A message handed to the intake is always waited for: neither a timeout nor a shutdown ends that wait, and a client
 //! that goes away meanwhile does not undo it (RFC 1047).
 
-use super::config::ServerConfig;
 use super::buffer::Buffer;
+use super::config::ServerConfig;
 use super::deadline::Deadline;
 use super::machine::{Machine, Next};
 use spool_core::{FlowId, Intake};
