@@ -92,7 +92,8 @@ impl SpoolActor {
 
     fn over(&self) -> impl Future<Output = Result<Arc<Loaded>, SpoolError>> + use<> {
         let mut state = self.loaded.subscribe();
-        let (over, ended) = (self.supervision.is_over(), self.supervision.ended());
+        // Who may look is told what was there, also after the disk has failed.
+        let (readable, ended) = (self.readable(), self.supervision.ended());
         async move {
             let loaded = async move {
                 match state.wait_for(Option::is_some).await.map(|loaded| loaded.clone()) {
@@ -100,9 +101,7 @@ impl SpoolActor {
                     Ok(None) | Err(_) => std::future::pending().await,
                 }
             };
-            if over {
-                return Err(ended.await.spool_error());
-            }
+            readable?;
             tokio::select! {
                 biased;
                 loaded = loaded => Ok(loaded),
