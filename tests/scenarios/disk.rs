@@ -261,6 +261,8 @@ fn a_failing_sync_answers_451_and_never_250_again() {
     assert!(kept >= u64::try_from(first).unwrap());
     // The next start has all of it, and serves.
     let server = serve(&spool, &["127.0.0.1:9"], &[]);
-    assert_eq!(http::ask(server.field("admin"), "GET", "/readyz", "").0, 200);
+    spool_tests::process::until("all is loaded", || {
+        (http::ask(server.field("admin"), "GET", "/readyz", "").0 == 200).then_some(())
+    });
     assert_eq!(count_from_disk(&spool).unwrap(), kept);
 }
