@@ -1,5 +1,6 @@
 //! Whether a spool would take mail now, asked from any thread without a message to the actor.
 
+use crate::supervision::{Ending, Supervision};
 use spool_core::store::{Progress, Store, StoreError};
 use spool_core::{AddError, Budget};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,17 +19,17 @@ pub struct Gate {
     /// Weak: who only looks does not keep the spool open.
     store: Weak<Store>,
     budget: Budget,
-    closed: Arc<AtomicBool>,
+    supervision: Supervision,
     /// Whether the queue has all that was there at the start, or will never have it.
     loaded: Arc<AtomicBool>,
 }
 
 impl Gate {
-    pub(crate) fn new(store: Weak<Store>, budget: Budget) -> Self {
+    pub(crate) fn new(store: Weak<Store>, budget: Budget, supervision: Supervision) -> Self {
         Self {
             store,
             budget,
-            closed: Arc::new(AtomicBool::new(false)),
+            supervision,
             loaded: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -38,8 +39,8 @@ impl Gate {
     /// # Errors
     /// What the add would answer.
     pub fn admit(&self, size: u64) -> Result<(), AddError> {
-        if self.is_closed() {
-            return Err(AddError::Killed);
+        if self.supervision.is_over() {
+            return Err(self.supervision.add_error());
         }
         let store = self.store.upgrade().ok_or(AddError::Killed)?;
         store.admit(size).map_err(add_error)?;
@@ -88,12 +89,10 @@ impl Gate {
         self.loaded.store(true, Ordering::Release);
     }
 
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+    /// Why the spool has ended; `None`: it works.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        self.supervision.ending()
     }
 }
 
@@ -102,7 +101,7 @@ pub(crate) fn add_error(error: StoreError) -> AddError {
     match error {
         StoreError::Full(why) => AddError::Full(why),
         StoreError::Failed(why) => AddError::Disk(why),
-        StoreError::Loading => AddError::Busy {
+        StoreError::Loading | StoreError::Shortage(_) | StoreError::NotNow { .. } => AddError::Busy {
             retry_after: RETRY_AFTER,
         },
         other @ (StoreError::NoSuchMessage(_) | StoreError::Damaged { .. } | _) => {

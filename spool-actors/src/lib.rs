@@ -12,6 +12,7 @@ mod event_hub;
 mod gate;
 mod pace;
 mod spool;
+mod supervision;
 mod throttle;
 mod workers;
 mod writer;
@@ -22,8 +23,9 @@ pub use gate::Gate;
 pub use spool::messages::{
     Add, Details, Explain, Flushed, Freeze, Get, GetBody, GetJobs, GetStats, Idle, Jobs, KillAndFlush,
     ListMessages, Loaded, Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs,
-    SpoolStats, Subscribe, WaitIdle, WhenLoaded, Which,
+    SpoolStats, Subscribe, WaitIdle, WhenEnded, WhenLoaded, Which,
 };
 pub use spool::{Circuit, DestinationState, Destinations, OpenSpool, SetPolicies, Spool, SpoolActor};
+pub use supervision::{Ending, Part, Sentinel};
 pub use throttle::{Permit, Throttle};
 pub use workers::Workers;

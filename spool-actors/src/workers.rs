@@ -1,5 +1,6 @@
 //! The threads that sessions run on: one actix arbiter each, chosen in turn.
 
+use crate::supervision::{Part, Supervision};
 use actix::{Arbiter, ArbiterHandle};
 use spool_core::BoxFuture;
 use std::io;
@@ -33,6 +34,18 @@ impl Workers {
             handles: handles.collect::<io::Result<_>>()?,
             next: Arc::default(),
         })
+    }
+
+    /// Reports a thread that ends while the spool works.
+    pub(crate) fn watch(&self, supervision: &Supervision) {
+        for arbiter in self.handles.iter() {
+            let sentinel = supervision.sentinel(Part::Worker);
+            // Dropped with the thread's runtime; or here, when that has ended already.
+            arbiter.spawn(async move {
+                let _sentinel = sentinel;
+                std::future::pending::<()>().await;
+            });
+        }
     }
 
     /// The next arbiter in turn.

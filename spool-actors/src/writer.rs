@@ -2,11 +2,14 @@
 //! answers in one go.
 //!
 //! Urgent changes are committed at once, together with whatever else waits. The others, which nobody waits for, ride
-//! along, or are committed after [`LINGER`]. It never retries and never reorders.
+//! along, or are committed after [`LINGER`]. It never retries and never reorders. A panic in the store is reported, and every
+//! change from then on is answered with an error: nobody waits for a thread that is gone.
 
+use crate::supervision::Sentinel;
 use spool_core::store::{Change, Store, StoreError};
 use std::io;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -59,6 +62,7 @@ impl<T: Send + 'static> Writer<T> {
     /// Starts the thread. `answer` is called on it, once for each commit.
     pub(crate) fn start(
         store: Arc<Store>,
+        sentinel: Sentinel,
         answer: impl Fn(Vec<Answer<T>>) + Send + 'static,
     ) -> io::Result<Self> {
         let waiting = Waiting {
@@ -73,7 +77,10 @@ impl<T: Send + 'static> Writer<T> {
         });
         let run = {
             let shared = Arc::clone(&shared);
-            move || write_all(&shared, &store, &answer)
+            move || {
+                write_all(&shared, &store, &sentinel, &answer);
+                sentinel.done();
+            }
         };
         let thread = std::thread::Builder::new()
             .name("spool-writer".into())
@@ -110,26 +117,43 @@ impl<T: Send + 'static> Drop for Writer<T> {
     }
 }
 
-fn write_all<T>(shared: &Shared<T>, store: &Store, answer: &dyn Fn(Vec<Answer<T>>)) {
+/// What a change is answered whose commit panicked, and all that come after it.
+const PANICKED: &str = "the writer thread panicked";
+
+fn write_all<T>(shared: &Shared<T>, store: &Store, sentinel: &Sentinel, answer: &dyn Fn(Vec<Answer<T>>)) {
+    // Who waits for a change must be answered, whatever becomes of the store. What it holds in memory is then in disorder.
+    let guarded = |work: &mut dyn FnMut()| {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            sentinel.panicked();
+            store.abandon(PANICKED);
+        }
+    };
     let mut crowded = false;
     while let Some((tickets, urgent)) = next_batch(shared, crowded) {
         crowded = urgent > 1;
         let (mut changes, tags): (Vec<_>, Vec<_>) = tickets.into_iter().map(|t| (t.change, t.tag)).unzip();
-        let results = store.commit(&mut changes);
+        let failed = || Err(StoreError::Failed(PANICKED.to_owned()));
+        let mut results: Vec<_> = changes.iter().map(|_| failed()).collect();
+        guarded(&mut || {
+            sentinel.failpoint();
+            results = store.commit(&mut changes);
+        });
         let tickets = changes
             .into_iter()
             .zip(tags)
             .map(|(change, tag)| Ticket { change, tag });
         answer(tickets.zip(results).collect());
         // Nobody waits for this: the next segment is made ready, and finished ones are given back.
-        store.maintain();
-        // One small step whatever the load, and more of them while nobody comes.
-        while store.compact() {
+        guarded(&mut || {
             store.maintain();
-            if !shared.lock().tickets.is_empty() {
-                break;
+            // One small step whatever the load, and more of them while nobody comes.
+            while store.compact() {
+                store.maintain();
+                if !shared.lock().tickets.is_empty() {
+                    break;
+                }
             }
-        }
+        });
     }
 }
 

@@ -19,6 +19,7 @@ mod page;
 mod print;
 mod routes;
 mod selector;
+mod shutdown;
 mod target;
 mod wire;
 

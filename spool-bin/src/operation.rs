@@ -219,6 +219,7 @@ impl From<&SpoolError> for Trouble {
             SpoolError::Full(_) => ("full", None),
             SpoolError::Disk(_) => ("disk", None),
             SpoolError::Killed => ("closed", None),
+            SpoolError::Ended(_) => ("ended", None),
             SpoolError::Busy { .. } => ("busy", None),
             _ => ("failed", None),
         };

@@ -8,14 +8,15 @@ use crate::descriptors;
 use crate::failure::Failure;
 use crate::outbound;
 use crate::routes::Routes;
+use crate::shutdown::{GRACE, LAST_WORDS, Signals, Wanted, close};
 use actix::Addr;
 use anyhow::Context;
 use spool_actors::{
-    Add, Flushed, Gate, KillAndFlush, OpenSpool, SetMaxConcurrentJobs, SetPolicies, Spool, SpoolActor,
+    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetPolicies, Spool, SpoolActor,
 };
 use spool_core::store::StoreOptions;
 use spool_core::{
-    AddError, BoxFuture, Budget, Envelope, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
+    AddError, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
     Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
@@ -24,12 +25,9 @@ use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-
-/// How long the ingress may take to end its sessions, beside `shutdown_timeout` for the deliveries.
-const INGRESS_GRACE: Duration = Duration::from_secs(5);
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// What a mail needs on its way from the door to the spool.
 #[derive(Clone)]
@@ -37,6 +35,8 @@ pub(crate) struct Relay {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) gate: Gate,
     routes: Routes,
+    /// Set when the service was asked to end.
+    pub(crate) stopping: Halt,
 }
 
 impl Relay {
@@ -46,6 +46,7 @@ impl Relay {
             spool: spool.addr.clone(),
             gate: spool.gate.clone(),
             routes,
+            stopping: Halt::default(),
         }
     }
 
@@ -109,33 +110,53 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let relay = Relay::new(&spool, routes);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
-    let smtp = listen(&config, &relay, &spool, &stopped, &memory).await?;
-    let (admin_address, admin) = start_admin(&config, &relay, agent, memory)?;
-    ready(&config, &smtp, admin_address)?;
-
-    while signals.next().await == Wanted::Reload {
-        reload(&options, &relay, &mut config);
-    }
-    tracing::info!("shutting down");
-    let _ = stop.send(true);
-    let kill = spool.addr.send(KillAndFlush {
-        timeout: Some(config.shutdown_timeout),
-    });
-    let end = async {
-        let flushed = kill.await.unwrap_or(Flushed::Finished);
-        if let Some(admin) = admin {
-            let _ = tokio::time::timeout(INGRESS_GRACE, admin.stop(true)).await;
+    let started = async {
+        let (smtp, listeners) = listen(&config, &relay, &spool, &stopped, &memory).await?;
+        let (admin_address, admin) = start_admin(&config, &relay, agent, &memory, &spool, stopped.clone())?;
+        ready(&config, &smtp, admin_address)?;
+        Ok((listeners, admin))
+    };
+    let (listeners, admin) = match started.await {
+        Ok(started) => started,
+        Err(failure) => {
+            // Closed first, so that what ends with this process is no failure of its own.
+            let _ = spool.addr.send(KillAndFlush { timeout: Some(GRACE) }).await;
+            return Err(failure);
         }
-        flushed
+    };
+
+    let mut ended = std::pin::pin!(spool.ended());
+    let failed = loop {
+        tokio::select! {
+            wanted = signals.next() => match wanted {
+                Wanted::Reload => reload(&options, &relay, &mut config),
+                Wanted::End => break false,
+            },
+            _ = &mut ended => break true,
+        }
+    };
+    let deadline = Instant::now() + config.shutdown_timeout;
+    let end = async {
+        if failed {
+            // Nothing is sent any more; what runs is waited for below.
+            tokio::time::sleep(LAST_WORDS.min(config.shutdown_timeout / 2)).await;
+        } else {
+            tracing::info!("shutting down");
+            // Nothing new is sent; what clients are about to hand over is still taken.
+            spool.addr.do_send(SetMaxConcurrentJobs(0));
+        }
+        relay.stopping.set();
+        let _ = stop.send(true);
+        close(&spool, listeners, admin, deadline, failed).await;
     };
     tokio::select! {
-        flushed = end => match flushed {
-            Flushed::Finished => tracing::info!("all sessions ended; the spool is closed"),
-            Flushed::Timeout => tracing::warn!("some sessions were still running; their messages are in doubt"),
-        },
+        () = end => {}
         () = signals.second() => tracing::warn!("ended at once"),
     }
-    Ok(())
+    match relay.gate.ending() {
+        None | Some(Ending::Killed) => Ok(()),
+        Some(ending) => Err(Failure::Failed(format!("the service has ended: {ending}"))),
+    }
 }
 
 async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Result<OpenSpool, Failure> {
@@ -198,7 +219,7 @@ async fn listen(
     spool: &OpenSpool,
     stopped: &watch::Receiver<bool>,
     memory: &Budget,
-) -> Result<Vec<SocketAddr>, Failure> {
+) -> Result<(Vec<SocketAddr>, Vec<JoinHandle<()>>), Failure> {
     let mut listeners = Vec::new();
     for address in &config.smtp {
         let listener = Listener::bind(*address)
@@ -211,28 +232,32 @@ async fn listen(
     }
     let server = Arc::new(server(config, memory));
     let addresses = listeners.iter().map(|(_, address)| *address).collect();
-    for (listener, _) in listeners {
+    let run = |listener: Listener| {
         let workers = spool.workers.clone();
         let place = move |session: Box<dyn FnOnce() -> BoxFuture<()> + Send>| {
             if !workers.place(session) {
                 tracing::error!("the worker threads have ended; a connection is dropped");
             }
         };
-        actix::spawn(listener.run(
-            Arc::clone(&server),
-            Arc::new(relay.clone()),
-            place,
-            stopped.clone(),
-        ));
-    }
-    Ok(addresses)
+        let (server, relay, stopped) = (Arc::clone(&server), Arc::new(relay.clone()), stopped.clone());
+        let sentinel = spool.sentinel(Part::Ingress);
+        actix::spawn(async move {
+            listener.run(server, relay, place, stopped).await;
+            // It ends only when it is told to.
+            sentinel.done();
+        })
+    };
+    let running = listeners.into_iter().map(|(listener, _)| run(listener)).collect();
+    Ok((addresses, running))
 }
 
 fn start_admin(
     config: &Config,
     relay: &Relay,
     agent: Arc<SmtpAgent>,
-    memory: Budget,
+    memory: &Budget,
+    spool: &OpenSpool,
+    stopped: watch::Receiver<bool>,
 ) -> Result<(Option<SocketAddr>, Option<actix_web::dev::ServerHandle>), Failure> {
     let Some(address) = config.admin else {
         return Ok((None, None));
@@ -247,14 +272,22 @@ fn start_admin(
             message_size: config.limits.message_size,
             recipients: config.limits.recipients,
         },
-        memory,
+        memory.clone(),
         config.spool_dir.clone(),
     );
     let token = config.token_file.as_deref().map(admin::Token::read).transpose();
     let token = token.map_err(|why| Failure::Usage(format!("admin.token_file: {why}")))?;
     let server = admin::serve(listener, state, token, &config.hostname).context("the admin API")?;
     let handle = server.handle();
-    actix::spawn(server);
+    let sentinel = spool.sentinel(Part::Admin);
+    actix::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the admin API ended");
+        }
+        if *stopped.borrow() {
+            sentinel.done();
+        }
+    });
     Ok((Some(bound), Some(handle)))
 }
 
@@ -304,42 +337,5 @@ fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
                 tracing::error!("the configuration was not changed: {problem}");
             }
         }
-    }
-}
-
-/// What a signal asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    Reload,
-    End,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let of = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: of(SignalKind::terminate())?,
-            interrupt: of(SignalKind::interrupt())?,
-            hangup: of(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Wanted {
-        tokio::select! {
-            _ = self.terminate.recv() => Wanted::End,
-            _ = self.interrupt.recv() => Wanted::End,
-            _ = self.hangup.recv() => Wanted::Reload,
-        }
-    }
-
-    /// The second signal that asks for the end.
-    async fn second(&mut self) {
-        while self.next().await == Wanted::Reload {}
     }
 }

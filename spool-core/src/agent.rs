@@ -11,9 +11,28 @@ use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Says that nothing may be begun any more: the spool has ended, and could not write down what comes of it. Cloning shares
+/// it; once set it stays so.
+#[derive(Debug, Clone, Default)]
+pub struct Halt(Arc<AtomicBool>);
+
+impl Halt {
+    /// From now on nothing may be begun.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing may be begun. One atomic read.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 /// One attempt to be made.
 #[derive(Debug, Clone)]
@@ -30,6 +49,9 @@ pub struct Job {
     pub recipients: Vec<RecipientIndex>,
     /// Lines ended by CRLF, not dot-stuffed; empty, or ending in CRLF.
     pub body: Bytes,
+    /// To be looked at right before each MAIL. When it is set, no transaction may begin: an attempt of which nothing was sent
+    /// is [`NotBegun`](crate::AttemptResult::NotBegun).
+    pub halt: Halt,
 }
 
 /// Takes the word of an agent that a connection to a host may be had again. `false`: nobody listens any more.

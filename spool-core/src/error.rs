@@ -20,6 +20,9 @@ pub enum AddError {
     /// The disk failed. The spool takes no more mail until it is opened anew. SMTP 451.
     #[error("the spool's disk failed: {0}")]
     Disk(String),
+    /// The spool has ended for the reason given. It takes no more mail until it is opened anew. SMTP 451, HTTP 503.
+    #[error("the spool has ended: {0}")]
+    Ended(String),
     /// There is something wrong with what was handed over. SMTP 554, HTTP 400.
     #[error("not a valid submission: {0}")]
     Invalid(String),
@@ -75,7 +78,10 @@ pub enum SpoolError {
     /// The disk failed.
     #[error("the spool's disk failed: {0}")]
     Disk(String),
-    /// The spool is shutting down or has ended.
+    /// The spool has ended for the reason given, until it is opened anew.
+    #[error("the spool has ended: {0}")]
+    Ended(String),
+    /// The spool is shutting down or was closed.
     #[error("the spool is closed")]
     Killed,
 }

@@ -16,6 +16,7 @@ mod dane;
 mod dead_hop;
 mod descriptors;
 mod disk;
+mod ending;
 mod events;
 mod examples;
 mod exchangers;

@@ -146,6 +146,15 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Its exit status, if it has ended by itself.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    #[must_use]
+    pub fn exited(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// SIGTERM, and the exit status.
     #[must_use]
     pub fn terminate(mut self) -> std::process::ExitStatus {

@@ -44,17 +44,24 @@ impl RawClient {
     /// The same with a peer that may be killed meanwhile.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When it is gone, or ends the session.
     pub fn try_hello(to: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(to)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let reader = BufReader::new(stream);
         let mut client = Self { reader };
-        assert_eq!(client.reply()?.0, 220);
+        client.expect(220)?;
         client.send(b"EHLO client.example\r\n")?;
-        assert_eq!(client.reply()?.0, 250);
+        client.expect(250)?;
         Ok(client)
+    }
+
+    fn expect(&mut self, code: u16) -> io::Result<()> {
+        match self.reply()? {
+            (found, _) if found == code => Ok(()),
+            (_, other) => Err(io::Error::other(other)),
+        }
     }
 
     /// Sends bytes as they are.

@@ -59,6 +59,13 @@ impl Actor for DeliveryActor {
         let Some(job) = self.job.take() else {
             return ctx.stop();
         };
+        if job.halt.is_set() {
+            // Granted before the spool ended: what comes of it could not be written down.
+            let reason = "the spool has ended".to_owned();
+            self.report
+                .send(AttemptReport::new(AttemptResult::NotBegun { reason }));
+            return ctx.stop();
+        }
         let agent = Arc::clone(&self.agent);
         // Called inside the guarded future: an agent may panic before it gives its own.
         let attempt = AssertUnwindSafe(async move { agent.deliver(job).await }).catch_unwind();

@@ -16,3 +16,8 @@ pub(crate) struct Publish(pub(crate) Vec<Event>);
 pub(crate) struct Enroll {
     pub(crate) reply: oneshot::Sender<Subscription>,
 }
+
+/// There will be no more events.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Close;

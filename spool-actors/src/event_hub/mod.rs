@@ -11,8 +11,9 @@ mod subscription;
 pub(crate) use follower::Follower;
 pub use subscription::Subscription;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler};
-use messages::{Enroll, Publish};
+use crate::supervision::{Part, Supervision};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
+use messages::{Close, Enroll, Publish};
 use ring::Ring;
 use spool_core::{Clock, Event, EventKind};
 use std::sync::Arc;
@@ -28,11 +29,13 @@ pub struct EventHub {
     ping: Duration,
     clock: Arc<dyn Clock>,
     last: u64,
+    supervision: Supervision,
 }
 
 impl EventHub {
     /// Starts one. The counter shows how many listen: with nobody there, events need not be built.
     pub(crate) fn start(
+        supervision: &Supervision,
         buffer: usize,
         ping: Duration,
         clock: Arc<dyn Clock>,
@@ -46,8 +49,9 @@ impl EventHub {
             ping,
             clock,
             last,
+            supervision: supervision.clone(),
         };
-        (hub.start(), listening)
+        (supervision.run(Part::EventHub, Context::new(), hub), listening)
     }
 
     fn tell(&mut self, event: &Event) {
@@ -65,18 +69,28 @@ impl Actor for EventHub {
             hub.tell(&Event::new(seq, at, EventKind::Ping));
         });
     }
+}
 
+impl Drop for EventHub {
     /// Subscribers see the end of the stream.
-    fn stopped(&mut self, _: &mut Self::Context) {
+    fn drop(&mut self) {
         for ring in &self.rings {
             ring.close();
         }
     }
 }
 
+impl Handler<Close> for EventHub {
+    type Result = ();
+    fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
 impl Handler<Publish> for EventHub {
     type Result = ();
     fn handle(&mut self, publish: Publish, _: &mut Self::Context) {
+        self.supervision.failpoint(Part::EventHub);
         for event in publish.0 {
             self.last = event.seq;
             self.tell(&event);

@@ -19,7 +19,10 @@ impl Handler<Add> for SpoolActor {
     fn handle(&mut self, add: Add, _: &mut Context<Self>) -> Self::Result {
         match add.0.and_then(|submission| self.add_once(submission)) {
             // A sender that is gone took its spool with it.
-            Ok(answer) => Box::pin(async { answer.await.unwrap_or(Err(AddError::Killed)) }),
+            Ok(answer) => {
+                let supervision = self.supervision.clone();
+                Box::pin(async move { answer.await.unwrap_or_else(|_| Err(supervision.add_error())) })
+            }
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }
@@ -30,8 +33,8 @@ type Answer = oneshot::Receiver<Result<Vec<MessageId>, AddError>>;
 impl SpoolActor {
     /// An add whose name is known spools nothing.
     fn add_once(&mut self, submission: Submission) -> Result<Answer, AddError> {
-        if self.gate.is_closed() {
-            return Err(AddError::Killed);
+        if self.supervision.is_over() {
+            return Err(self.supervision.add_error());
         }
         self.validate(&submission)?;
         let Some(name) = submission.key.clone() else {

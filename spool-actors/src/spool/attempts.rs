@@ -168,7 +168,10 @@ impl SpoolActor {
                 match message {
                     Ok(message) => actor.settle_one_interrupted(message),
                     // Asked for again each second.
-                    Err(StoreError::NotNow { .. }) => actor.interrupted.push(id),
+                    Err(error @ StoreError::NotNow { .. }) => {
+                        actor.interrupted.push(id);
+                        actor.stuck(id, &error);
+                    }
                     Err(error) => actor.unreadable(id, &error),
                 }
             }

@@ -9,11 +9,13 @@ use super::commit::Tag;
 use super::messages::{Freeze, Outcome, Recover, Remove, SendNow, Which};
 use super::queue::{Claim, Verb};
 use super::taken::Taken;
+use crate::supervision::{Ending, Part};
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::store::{Change, Shelf, StoreError};
 use spool_core::{Frozen, MessageId, MessageState, RetryInterval, SpoolError, Status, Timestamp};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -160,7 +162,8 @@ impl SpoolActor {
         self.bulks.running.insert(id, bulk);
         self.step(id, ctx);
         // Its sender is gone when the spool has ended meanwhile.
-        Box::pin(async { outcome.await.map_err(|_| SpoolError::Killed) })
+        let supervision = self.supervision.clone();
+        Box::pin(async move { outcome.await.map_err(|_| supervision.error()) })
     }
 
     /// Takes the next messages in hand, or ends the operation when there is none left.
@@ -225,16 +228,44 @@ impl SpoolActor {
                 in_flight: Some(now),
                 events: Vec::new(),
             };
-            self.commit(change, Tag::NotedWhileSending { bulk: bulk_id }, true);
+            self.commit(change, Tag::NotedWhileSending { bulk: bulk_id, id }, true);
         }
         if !taken.is_empty() {
             self.read_taken(bulk_id, work.clone(), taken, ctx);
         }
     }
 
-    /// Until what is being written of the message is on disk; which it never is when the disk has failed.
+    /// The disk has answered whether a message is to be frozen when its session ends. If that is over already, nobody looked at
+    /// the note: it is done now.
+    pub(super) fn noted(
+        &mut self,
+        bulk: BulkId,
+        id: MessageId,
+        result: Result<(), StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Err(error) = result {
+            return self.bulk_done(bulk, Err(operation_error(error)));
+        }
+        let Some(work) = self.bulks.running.get(&bulk).map(|bulk| bulk.work.clone()) else {
+            return;
+        };
+        if self.queue.note_while_sending(id, matches!(work, Work::Freeze)) {
+            return self.bulk_done(bulk, Ok(()));
+        }
+        if self.queue.status(id, self.clock.now()).is_none() {
+            // It was delivered: nothing is left to freeze or to send.
+            return self.bulk_done(bulk, Ok(()));
+        }
+        self.take(bulk, &work, vec![id], ctx);
+    }
+
+    /// Until what is being written of the message is on disk; which it never is when the spool has ended.
     fn park(&mut self, bulk: BulkId, id: MessageId) {
-        match self.disk_failed.as_ref().or_else(|| self.unwritten.error(id)) {
+        if self.supervision.is_over() {
+            return self.bulk_done(bulk, Err(self.supervision.error()));
+        }
+        match self.unwritten.error(id) {
             Some(error) => self.bulk_done(bulk, Err(operation_error(error.clone()))),
             None => self.bulks.parked.entry(id).or_default().push(bulk),
         }
@@ -242,18 +273,7 @@ impl SpoolActor {
 
     /// The end or the begin of an attempt could not be written: whoever waits for it learns why.
     pub(super) fn stuck(&mut self, id: MessageId, error: &StoreError) {
-        let waiting = if matches!(error, StoreError::Failed(_)) {
-            self.disk_failed.get_or_insert_with(|| error.clone());
-            std::mem::take(&mut self.bulks.parked)
-        } else {
-            self.bulks
-                .parked
-                .remove(&id)
-                .map(|bulks| (id, bulks))
-                .into_iter()
-                .collect()
-        };
-        for bulk in waiting.into_values().flatten() {
+        for bulk in self.bulks.parked.remove(&id).unwrap_or_default() {
             self.bulk_done(bulk, Err(operation_error(error.clone())));
         }
     }
@@ -297,17 +317,33 @@ impl SpoolActor {
         then: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
     ) {
         self.loading += 1;
-        let work = tokio::task::spawn_blocking(work);
+        let supervision = self.supervision.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            supervision.failpoint(Part::BlockingJob);
+            work()
+        });
         ctx.spawn(
             wrap_future(work).map(move |done, actor: &mut Self, ctx: &mut Context<Self>| {
                 actor.loading = actor.loading.saturating_sub(1);
                 match done {
-                    Ok(done) => then(actor, done, ctx),
-                    Err(error) => tracing::error!(%error, "work on the disk did not come to its end"),
+                    Ok(done) => actor.guarded(ctx, |actor, ctx| then(actor, done, ctx)),
+                    Err(_) => actor.supervision.end(Ending::Panicked(Part::BlockingJob)),
                 }
-                actor.after_anything(ctx);
+                actor.guarded(ctx, Self::after_anything);
             }),
         );
+    }
+
+    /// Runs what follows a future. A panic there would be met again each time the actor is polled, and nothing else would be
+    /// done any more.
+    pub(super) fn guarded(
+        &mut self,
+        ctx: &mut Context<Self>,
+        work: impl FnOnce(&mut Self, &mut Context<Self>),
+    ) {
+        if catch_unwind(AssertUnwindSafe(|| work(self, ctx))).is_err() {
+            self.supervision.end(Ending::Panicked(Part::Spool));
+        }
     }
 }
 
@@ -317,7 +353,7 @@ pub(super) fn operation_error(error: StoreError) -> SpoolError {
         StoreError::NoSuchMessage(id) => SpoolError::NoSuchMessage(id),
         StoreError::Damaged { id, reason } => SpoolError::Unreadable { id, reason },
         StoreError::Full(why) => SpoolError::Full(why),
-        StoreError::Loading => SpoolError::Busy {
+        StoreError::Loading | StoreError::Shortage(_) | StoreError::NotNow { .. } => SpoolError::Busy {
             retry_after: crate::gate::RETRY_AFTER,
         },
         other @ (StoreError::Failed(_) | StoreError::Invalid(_) | _) => SpoolError::Disk(other.to_string()),

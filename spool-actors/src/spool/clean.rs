@@ -1,14 +1,25 @@
-//! What is done on disk when nobody waits: each second the space of segments that were given up is freed, and a little of what
+//! What is done on disk when nobody waits: twice a second it is looked whether the files are still there; each second the space of segments that were given up is freed, and a little of what
 //! nobody has looked at for long is read again; a line in the log for every damaged place that was not known.
 
 use super::{SpoolActor, TICK};
 use actix::Context;
 
 impl SpoolActor {
+    /// Has the store look whether its files are still there. What is gone it reports as the end of the spool.
+    pub(super) fn watch_files(&mut self, ctx: &mut Context<Self>) {
+        if self.watching || self.supervision.is_over() {
+            return;
+        }
+        self.watching = true;
+        let store = std::sync::Arc::clone(&self.store);
+        let look = move || store.check_files().is_ok();
+        self.off_thread(ctx, look, |actor, _, _| actor.watching = false);
+    }
+
     /// Lets the store do its housework.
     pub(super) fn clean(&mut self, ctx: &mut Context<Self>) {
         // A disk that takes longer than a second is not asked for more.
-        if self.cleaning || self.is_loading() || self.gate.is_closed() {
+        if self.cleaning || self.is_loading() || self.supervision.is_over() {
             return;
         }
         self.cleaning = true;

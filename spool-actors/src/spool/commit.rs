@@ -43,7 +43,7 @@ pub(crate) enum Tag {
         _held: Arc<Held>,
     },
     /// An operation noted something for the end of a session.
-    NotedWhileSending { bulk: BulkId },
+    NotedWhileSending { bulk: BulkId, id: MessageId },
     /// An operation brought a message back from a shelf.
     Recovered(Recovered),
     /// Mail was laid in quarantine.
@@ -128,7 +128,7 @@ impl SpoolActor {
                 },
                 _,
             ) => self.changed(bulk, id, before, after, result, ctx),
-            (Tag::NotedWhileSending { bulk }, _) => self.bulk_done(bulk, result.map_err(operation_error)),
+            (Tag::NotedWhileSending { bulk, id }, _) => self.noted(bulk, id, result, ctx),
             (Tag::Recovered(recovered), _) => self.recovered(&recovered, result, ctx),
             (Tag::Quarantined { reply, ids, .. }, _) => {
                 if result.is_err() {

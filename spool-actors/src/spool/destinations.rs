@@ -106,7 +106,7 @@ impl Handler<Destinations> for SpoolActor {
     type Result = Result<Vec<DestinationState>, SpoolError>;
 
     fn handle(&mut self, _: Destinations, _: &mut Context<Self>) -> Self::Result {
-        self.alive()?;
+        self.readable()?;
         let now = self.clock.now();
         let sights = self.queue.sights(now).into_iter();
         Ok(sights.map(|sight| DestinationState::new(sight, now)).collect())

@@ -15,7 +15,7 @@ impl Handler<Explain> for SpoolActor {
         if self.is_loading() && self.queue.status(explain.0, self.clock.now()).is_none() {
             return self.once_loaded(explain, ctx.address());
         }
-        let held = self.alive().and_then(|()| {
+        let held = self.readable().and_then(|()| {
             let held = self.queue.holds(explain.0, self.clock.now(), self.release_rate);
             held.ok_or(SpoolError::NoSuchMessage(explain.0))
         });
@@ -23,7 +23,7 @@ impl Handler<Explain> for SpoolActor {
             Ok(held) => held,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
-        if let Err(AddError::Disk(error)) = self.gate.admit(0) {
+        if let Err(AddError::Disk(error) | AddError::Ended(error)) = self.gate.admit(0) {
             held.holds.insert(0, Hold::Disk { error });
         }
         if let Some(error) = self.unwritten.error(explain.0) {
@@ -41,10 +41,11 @@ impl Handler<Explain> for SpoolActor {
             .throttle
             .as_ref()
             .map(|throttle| throttle.send(Why { destination }));
+        let supervision = self.supervision.clone();
         Box::pin(async move {
             let mut holds = held.holds;
             if let Some(asked) = asked {
-                holds.extend(asked.await.map_err(|_| SpoolError::Killed)?);
+                holds.extend(asked.await.map_err(|_| supervision.error())?);
             }
             Ok(holds)
         })
@@ -58,22 +59,19 @@ impl Handler<WaitIdle> for SpoolActor {
         if let Err(error) = self.alive() {
             return Box::pin(std::future::ready(Err(error)));
         }
-        if let Some(error) = &self.disk_failed {
-            let failed = SpoolError::Disk(error.to_string());
-            return Box::pin(std::future::ready(Err(failed)));
-        }
         let (reply, idle) = oneshot::channel();
         self.idle.push(reply);
         // What has become due by now is not idle.
         self.after_anything(ctx);
-        Box::pin(async { idle.await.map_err(|_| SpoolError::Killed) })
+        let supervision = self.supervision.clone();
+        Box::pin(async move { idle.await.map_err(|_| supervision.error()) })
     }
 }
 
 impl SpoolActor {
     /// Tells those who wait that there is nothing to do, if that is so.
     pub(super) fn answer_idle(&mut self) {
-        if self.disk_failed.is_some() {
+        if self.supervision.is_over() {
             // What could not be written is never done.
             self.idle.clear();
         }

@@ -4,6 +4,7 @@ use super::SpoolActor;
 use super::commit::Tag;
 use super::unwritten::is_final;
 use crate::pace::{Begun, Effect, Signal};
+use crate::supervision::Ending;
 use crate::throttle::DestinationId;
 use actix::Context;
 use spool_core::disposition::expire;
@@ -135,7 +136,7 @@ impl SpoolActor {
     pub(super) fn keep_destinations(&mut self, ctx: &mut Context<Self>) {
         let keeping = &mut self.keeping;
         keeping.seconds += 1;
-        if keeping.seconds < KEEP_EVERY || !keeping.changed || keeping.writing || self.gate.is_closed() {
+        if keeping.seconds < KEEP_EVERY || !keeping.changed || keeping.writing || self.supervision.is_over() {
             return;
         }
         (keeping.seconds, keeping.changed, keeping.writing) = (0, false, true);
@@ -152,11 +153,15 @@ impl SpoolActor {
 
     /// The same, for the last time.
     pub(super) fn keep_at_the_end(&mut self) -> impl Future<Output = ()> + use<> {
+        // Where a spool has failed, the path may lead to another one by now.
+        let in_order = self.supervision.ending() == Some(Ending::Killed);
         let learned = self.queue.learned(self.clock.now());
         let store = Arc::clone(&self.store);
         async move {
             // Nothing is lost with it.
-            let _ = tokio::task::spawn_blocking(move || keep(&store, &learned)).await;
+            if in_order {
+                let _ = tokio::task::spawn_blocking(move || keep(&store, &learned)).await;
+            }
         }
     }
 }

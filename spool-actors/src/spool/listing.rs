@@ -4,6 +4,7 @@ use super::SpoolActor;
 use super::bulk::operation_error;
 use super::messages::{Details, Get, GetBody, ListMessages};
 use crate::gate::RETRY_AFTER;
+use crate::supervision::{Ending, Part};
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;
 use spool_core::store::{LISTING_BYTES, Listed, Shelf, Shelved, Store, StoreError};
@@ -18,14 +19,17 @@ impl SpoolActor {
         &self,
         read: impl FnOnce(&Store) -> Result<T, SpoolError> + Send + 'static,
     ) -> Reply<T> {
-        if let Err(error) = self.alive() {
+        if let Err(error) = self.readable() {
             return Box::pin(std::future::ready(Err(error)));
         }
         let store = Arc::clone(&self.store);
         let read = tokio::task::spawn_blocking(move || read(&store));
-        Box::pin(async {
-            read.await
-                .unwrap_or_else(|_| Err(SpoolError::Disk("the reading thread failed".into())))
+        let supervision = self.supervision.clone();
+        Box::pin(async move {
+            read.await.unwrap_or_else(|_| {
+                supervision.end(Ending::Panicked(Part::BlockingJob));
+                Err(supervision.error())
+            })
         })
     }
 }
@@ -54,7 +58,7 @@ impl Handler<ListMessages> for SpoolActor {
                 listed
             });
         }
-        Box::pin(std::future::ready(self.alive().map(|()| messages)))
+        Box::pin(std::future::ready(self.readable().map(|()| messages)))
     }
 }
 
@@ -76,7 +80,7 @@ fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<Me
             Err(StoreError::NoSuchMessage(_)) => continue,
             // Damaged mail is on the spool: it is listed, without what cannot be read.
             Err(StoreError::Damaged { reason, .. }) => summary.set_unreadable(reason),
-            Err(error) => return Err(SpoolError::Disk(error.to_string())),
+            Err(error) => return Err(operation_error(error)),
         }
         listed.push(summary);
     }

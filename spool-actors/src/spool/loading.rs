@@ -5,19 +5,18 @@
 
 use super::SpoolActor;
 use super::messages::{Loaded, WhenLoaded};
+use crate::supervision::Sentinel;
 use actix::{Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WeakAddr};
 use spool_core::SpoolError;
 use spool_core::store::{OpenError, Recovered, Recovery, Store};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::watch;
 
-/// Whether loading is over, and how it ended.
-type Over = Option<Result<Arc<Loaded>, String>>;
-
-/// Told to everyone who waits.
-pub(super) type LoadState = watch::Sender<Over>;
+/// What was there, once it is loaded; told to everyone who waits. That it never will be is an end of the spool.
+pub(super) type LoadState = watch::Sender<Option<Arc<Loaded>>>;
 
 /// Some of the messages that were there.
 #[derive(Debug, Message)]
@@ -27,13 +26,13 @@ struct Chunk {
     taken: SyncSender<()>,
 }
 
-/// All of them have come, or none will any more.
+/// All of them have come, or none will any more; `None`: the thread panicked.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct LoadingOver(Result<Recovery, OpenError>);
+struct LoadingOver(Option<Result<Recovery, OpenError>>);
 
 /// Starts the thread that reads. It ends with the reading, and does not keep the spool open.
-pub(super) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>) -> io::Result<()> {
+pub(crate) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>, sentinel: Sentinel) -> io::Result<()> {
     let read = move || {
         let mut hand_over = |messages| {
             let Some(address) = spool.upgrade() else { return };
@@ -43,7 +42,17 @@ pub(super) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>) -> io::Resul
             // One at a time: adds and deliveries go on in between. When the spool is gone, so is the other end.
             let _ = wait.recv();
         };
-        let over = LoadingOver(store.load_all(&mut hand_over));
+        let over = catch_unwind(AssertUnwindSafe(|| {
+            sentinel.failpoint();
+            store.load_all(&mut hand_over)
+        }))
+        .ok();
+        if over.is_none() {
+            sentinel.panicked();
+            store.abandon("the loader thread panicked");
+        }
+        sentinel.done();
+        let over = LoadingOver(over);
         // Before the spool hears of it: it may be waiting to let its lock go.
         drop(store);
         if let Some(address) = spool.upgrade() {
@@ -76,18 +85,27 @@ impl SpoolActor {
         let over = self.over();
         Box::pin(async move {
             over.await?;
+            // While its own handlers run, the mailbox is there.
             own.send(message).await.unwrap_or(Err(SpoolError::Killed))
         })
     }
 
     fn over(&self) -> impl Future<Output = Result<Arc<Loaded>, SpoolError>> + use<> {
         let mut state = self.loaded.subscribe();
+        // Who may look is told what was there, also after the disk has failed.
+        let (readable, ended) = (self.readable(), self.supervision.ended());
         async move {
-            let over = state.wait_for(Option::is_some).await;
-            match over.map(|over| over.clone()) {
-                Ok(Some(Ok(loaded))) => Ok(loaded),
-                Ok(Some(Err(why))) => Err(SpoolError::Disk(why)),
-                Ok(None) | Err(_) => Err(SpoolError::Killed),
+            let loaded = async move {
+                match state.wait_for(Option::is_some).await.map(|loaded| loaded.clone()) {
+                    Ok(Some(loaded)) => loaded,
+                    Ok(None) | Err(_) => std::future::pending().await,
+                }
+            };
+            readable?;
+            tokio::select! {
+                biased;
+                loaded = loaded => Ok(loaded),
+                ending = ended => Err(ending.spool_error()),
             }
         }
     }
@@ -97,7 +115,7 @@ impl Handler<Chunk> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, chunk: Chunk, ctx: &mut Context<Self>) {
-        if !self.gate.is_closed() {
+        if !self.supervision.is_over() {
             let in_flight = chunk
                 .messages
                 .iter()
@@ -118,24 +136,20 @@ impl Handler<LoadingOver> for SpoolActor {
 
     fn handle(&mut self, LoadingOver(over): LoadingOver, ctx: &mut Context<Self>) {
         self.loading = self.loading.saturating_sub(1);
-        let over = match over {
-            Ok(recovery) => {
+        match over {
+            Some(Ok(recovery)) => {
                 report(&recovery, self.queue.len());
                 self.keys.complete(recovery.keys);
-                Ok(Arc::new(Loaded {
+                self.loaded.send_replace(Some(Arc::new(Loaded {
                     messages: self.queue.len(),
                     torn_bytes: recovery.torn_bytes,
                     damage: recovery.damage,
-                }))
+                })));
             }
-            Err(error) => {
-                if !self.gate.is_closed() {
-                    tracing::error!(%error, "what was there at the start cannot be loaded: nothing is taken or sent any more");
-                }
-                Err(error.to_string())
-            }
-        };
-        self.loaded.send_replace(Some(over));
+            // The spool has ended: the store and its thread have reported why.
+            Some(Err(error)) => tracing::debug!(%error, "loading was not finished"),
+            None => {}
+        }
         self.gate.loading_is_over();
         if self.killed.is_some() {
             self.end_if_flushed(ctx.address());

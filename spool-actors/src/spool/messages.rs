@@ -2,6 +2,7 @@
 
 use super::commit::Tag;
 use crate::event_hub::Subscription;
+use crate::supervision::Ending;
 use crate::writer::Answer;
 use actix::Message;
 use bytes::Bytes;
@@ -390,8 +391,15 @@ pub struct Loaded {
     pub damage: Vec<Damage>,
 }
 
+/// Replies once the spool has ended, with the reason: at once if it has. From that moment no session starts and nothing is
+/// taken. What still runs is waited for, and the directory given free, by [`KillAndFlush`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Ending")]
+pub struct WhenEnded;
+
 /// Starts no new session, waits for the running ones, and closes the spool. Frozen messages and those that wait for a
-/// retry are not touched. Every later operation answers `Killed`.
+/// retry are not touched. Every later operation answers `Killed`, or why the spool had ended before, for as long as somebody
+/// holds an address.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Flushed")]
 pub struct KillAndFlush {

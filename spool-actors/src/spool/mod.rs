@@ -29,15 +29,19 @@ mod taken;
 mod unwritten;
 
 pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
+#[cfg(test)]
+pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};
 
 use crate::event_hub::EventHub;
 use crate::event_hub::messages::Publish;
 use crate::gate::Gate;
+use crate::supervision::{Ending, Supervision};
 use crate::throttle::Throttle;
 use crate::workers::Workers;
 use crate::writer::Writer;
-use actix::{Actor, Addr, AsyncContext, Context, SpawnHandle};
+use actix::fut::wrap_future;
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, SpawnHandle};
 use bulk::{BulkId, Bulks};
 use commit::Tag;
 use keys::Keys;
@@ -45,7 +49,7 @@ use learning::Keeping;
 use loading::LoadState;
 use messages::{Flushed, Idle};
 use queue::Queue;
-use spool_core::store::{Change, Store, StoreError};
+use spool_core::store::{Change, Store};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
     Message, MessageId, Timestamp,
@@ -71,13 +75,12 @@ pub struct SpoolActor {
     bulks: Bulks,
     /// Messages that are no longer being written, and operations that may go on.
     unparked: Vec<MessageId>,
-    /// The store takes no change any more.
-    disk_failed: Option<StoreError>,
     stepping: Vec<BulkId>,
     unwritten: Unwritten,
     hooks: Hooks,
     budget: Budget,
     gate: Gate,
+    supervision: Supervision,
     throttle: Option<Addr<Throttle>>,
     hub: Addr<EventHub>,
     listening: Arc<AtomicUsize>,
@@ -97,6 +100,8 @@ pub struct SpoolActor {
     loading: usize,
     scrub_rate: u64,
     cleaning: bool,
+    /// The files are being looked at.
+    watching: bool,
     wake: Option<(Timestamp, SpawnHandle)>,
     /// What the disk has answered, to be published.
     events: Vec<Event>,
@@ -111,6 +116,8 @@ pub struct SpoolActor {
 
 /// How soon it is noticed that the last address is gone, or that a full disk has room again.
 const TICK: Duration = Duration::from_secs(1);
+/// How often it is looked whether the files are still there.
+const WATCH: Duration = Duration::from_millis(500);
 
 /// A kill under way.
 struct Killing {
@@ -127,6 +134,8 @@ enum Stage {
     Disarming,
     /// The agent closes its idle sessions.
     Closing,
+    /// The directory is free, and no thread is left but this one.
+    Closed,
 }
 
 impl Actor for SpoolActor {
@@ -142,6 +151,9 @@ impl Actor for SpoolActor {
             actor.keep_destinations(ctx);
             actor.end_unless_wanted(ctx);
         });
+        ctx.run_interval(WATCH, |actor, ctx| actor.watch_files(ctx));
+        let ended = wrap_future(self.supervision.ended());
+        ctx.spawn(ended.map(|_, actor: &mut Self, _| actor.has_ended()));
         self.start_throttle(ctx);
         self.listen_for_room(ctx);
         self.pump(ctx);
@@ -149,7 +161,7 @@ impl Actor for SpoolActor {
 
     /// Everything handed to the writer is on disk before the lock is let go.
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.gate.close();
+        self.supervision.end(Ending::Killed);
         drop(self.writer.take());
     }
 }

@@ -10,7 +10,8 @@ use super::queue::{Queue, Ways};
 use super::unwritten::Unwritten;
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
-use crate::spool::messages::Subscribe;
+use crate::spool::messages::{Subscribe, WhenEnded};
+use crate::supervision::{Ending, Part, Sentinel, Supervision};
 use crate::workers::Workers;
 use crate::writer::Writer;
 use actix::{Addr, AsyncContext, Context, MailboxError, System};
@@ -46,6 +47,26 @@ pub struct OpenSpool {
     pub gate: Gate,
     /// Its threads, to be shared with what brings mail in.
     pub workers: Workers,
+    supervision: Supervision,
+}
+
+impl OpenSpool {
+    /// Waits until the spool has ended, and says why. From that moment no session starts and nothing is taken; send
+    /// [`KillAndFlush`](crate::KillAndFlush) to wait for what still runs and to have the directory given free. It does not keep the spool
+    /// open.
+    pub fn ended(&self) -> impl Future<Output = Ending> + Send + use<> {
+        self.supervision.ended()
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn supervision(&self) -> &Supervision {
+        &self.supervision
+    }
+
+    /// For a part of the service round the spool, without which it is of no use: the spool ends when that part does.
+    pub fn sentinel(&self, part: Part) -> Sentinel {
+        self.supervision.sentinel(part)
+    }
 }
 
 impl Spool {
@@ -95,8 +116,9 @@ impl Spool {
             let system = System::new();
             let hands = Hands { agent, clock, dice };
             let opened = system.block_on(async { start_here(fs, config, hands) });
-            let failed = opened.is_err();
-            if tell.send(opened).is_err() || failed {
+            let sentinel = opened.as_ref().ok().map(|opened| opened.sentinel(Part::Spool));
+            if tell.send(opened).is_err() || sentinel.is_none() {
+                sentinel.map(Sentinel::done);
                 return;
             }
             if let Err(error) = system.run() {
@@ -107,6 +129,13 @@ impl Spool {
         thread.map_err(|source| no_thread(dir.clone(), source))?;
         told.await
             .unwrap_or_else(|_| Err(no_thread(dir, io::Error::other("the spool's thread panicked"))))
+    }
+
+    /// Waits until `spool` has ended, and says why; see [`OpenSpool::ended`]. It does not keep the spool open.
+    pub fn ended(spool: &Addr<SpoolActor>) -> impl Future<Output = Ending> + Send + use<> {
+        // Asked now: a future that held the address would keep the spool open.
+        let asked = spool.send(WhenEnded);
+        async move { asked.await.unwrap_or(Ending::Killed) }
     }
 
     /// Subscribes to the events of `spool`, from now on. To go on where an earlier subscription ended, send
@@ -134,8 +163,19 @@ fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<Open
     let (store, begun) = Store::begin(fs, &config.dir, &config.store)?;
     tracing::info!(dir = %config.dir.display(), "spool opened: mail is taken while the rest is loaded");
     let workers = Workers::start(config.threads).map_err(|source| no_thread(config.dir.clone(), source))?;
+    let supervision = Supervision::new();
+    workers.watch(&supervision);
+    let report = supervision.clone();
+    store.on_failure(move |failure| report.end(Ending::from(failure)));
     let (store, dir) = (Arc::new(store), config.dir.clone());
-    let mut actor = actor(Arc::clone(&store), begun, config, hands, workers.clone());
+    let mut actor = actor(
+        Arc::clone(&store),
+        begun,
+        config,
+        hands,
+        workers.clone(),
+        supervision.clone(),
+    );
     let ctx = Context::<SpoolActor>::new();
     // Weak: a strong one would keep the actor alive for ever.
     let weak = ctx.address().downgrade();
@@ -146,23 +186,33 @@ fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<Open
         }
     };
     let no_thread = |source| no_thread(dir.clone(), source);
-    actor.writer = Some(Writer::start(Arc::clone(&store), answer).map_err(no_thread)?);
-    loading::start(store, loader).map_err(no_thread)?;
+    actor.writer = Some(
+        Writer::start(Arc::clone(&store), supervision.sentinel(Part::Writer), answer).map_err(no_thread)?,
+    );
+    loading::start(store, loader, supervision.sentinel(Part::Loader)).map_err(no_thread)?;
     actor.loading += 1;
     let gate = actor.gate.clone();
     Ok(OpenSpool {
-        addr: ctx.run(actor),
+        addr: supervision.run(Part::Spool, ctx, actor),
         gate,
         workers,
+        supervision,
     })
 }
 
 /// An actor that has done nothing yet. Its writer is still to be started.
-fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, workers: Workers) -> SpoolActor {
+fn actor(
+    store: Arc<Store>,
+    begun: Begun,
+    config: SpoolConfig,
+    hands: Hands,
+    workers: Workers,
+    supervision: Supervision,
+) -> SpoolActor {
     let Hands { agent, clock, dice } = hands;
     let last_event = begun.last_event;
     let budget = Budget::new(config.memory_limit);
-    let gate = Gate::new(Arc::downgrade(&store), budget.clone());
+    let gate = Gate::new(Arc::downgrade(&store), budget.clone(), supervision.clone());
     let ways = Ways::new(
         config.max_jobs_per_destination,
         config.policies,
@@ -171,7 +221,13 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
     let mut queue = Queue::new(ways);
     queue.pause(config.max_concurrent_jobs == 0);
     let ping = config.ping_interval;
-    let (hub, listening) = EventHub::start(config.event_buffer, ping, Arc::clone(&clock), last_event);
+    let (hub, listening) = EventHub::start(
+        &supervision,
+        config.event_buffer,
+        ping,
+        Arc::clone(&clock),
+        last_event,
+    );
     SpoolActor {
         store,
         writer: None,
@@ -184,12 +240,12 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         keys: Keys::new(begun.keys, config.store.key_window, config.store.max_keys),
         bulks: Bulks::default(),
         unparked: Vec::new(),
-        disk_failed: None,
         stepping: Vec::new(),
         unwritten: Unwritten::default(),
         hooks: config.hooks,
         budget,
         gate,
+        supervision,
         throttle: None,
         hub,
         listening,
@@ -205,6 +261,7 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         loading: 0,
         scrub_rate: config.scrub_rate,
         cleaning: false,
+        watching: false,
         wake: None,
         events: Vec::new(),
         last_event: watch::Sender::new(last_event),

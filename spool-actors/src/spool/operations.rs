@@ -1,30 +1,51 @@
 //! Counts, jobs, subscriptions, and the end.
 
 use super::commit::Tag;
+use super::keys::Keys;
 use super::messages::{
-    Flushed, GetJobs, GetStats, Jobs, KillAndFlush, SetMaxConcurrentJobs, SpoolStats, Subscribe,
+    Flushed, GetJobs, GetStats, Jobs, KillAndFlush, SetMaxConcurrentJobs, SpoolStats, Subscribe, WhenEnded,
 };
+use super::queue::{Queue, Ways};
+use super::unwritten::Unwritten;
 use super::{Killing, SpoolActor, Stage};
-use crate::event_hub::messages::Enroll;
+use crate::event_hub::messages::{Close, Enroll};
 use crate::event_hub::{Follower, Subscription};
+use crate::supervision::Ending;
 use crate::throttle::messages::SetMax;
-use actix::{ActorContext, Addr, AsyncContext, Context, Handler, ResponseFuture, System};
+use actix::{Addr, AsyncContext, Context, Handler, ResponseFuture, System};
 use spool_core::store::Change;
-use spool_core::{SpoolError, Status};
+use spool_core::{Hooks, Policies, SpoolError, Status};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// How long the agent may take to close its idle sessions.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SpoolActor {
+    /// Whether something can be changed: not once the spool has ended.
     pub(super) fn alive(&self) -> Result<(), SpoolError> {
-        if self.gate.is_closed() {
-            Err(SpoolError::Killed)
+        if self.supervision.is_over() {
+            Err(self.supervision.error())
         } else {
             Ok(())
         }
+    }
+
+    /// Whether someone may look: until it is closed. What is on a failed disk can still be read.
+    pub(super) fn readable(&self) -> Result<(), SpoolError> {
+        if self.killed.is_some() || self.supervision.ending() == Some(Ending::Killed) {
+            Err(self.supervision.error())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The spool has ended: whoever waits for something that will not come is told why.
+    pub(super) fn has_ended(&mut self) {
+        // Their askers find no answer, and read the ending.
+        self.bulks.cancel();
+        self.idle.clear();
     }
 }
 
@@ -49,7 +70,7 @@ impl Handler<GetJobs> for SpoolActor {
     type Result = Result<Jobs, SpoolError>;
 
     fn handle(&mut self, _: GetJobs, _: &mut Context<Self>) -> Self::Result {
-        self.alive()?;
+        self.readable()?;
         Ok(Jobs {
             max: self.max_jobs,
             running: self.queue.running(),
@@ -62,7 +83,7 @@ impl Handler<GetStats> for SpoolActor {
     type Result = Result<SpoolStats, SpoolError>;
 
     fn handle(&mut self, _: GetStats, _: &mut Context<Self>) -> Self::Result {
-        self.alive()?;
+        self.readable()?;
         let (keys, keys_given_up) = self.keys.counts();
         Ok(SpoolStats {
             store: self.store.stats(),
@@ -80,7 +101,7 @@ impl Handler<Subscribe> for SpoolActor {
     type Result = ResponseFuture<Result<Subscription, SpoolError>>;
 
     fn handle(&mut self, subscribe: Subscribe, _: &mut Context<Self>) -> Self::Result {
-        if let Err(error) = self.alive() {
+        if let Err(error) = self.readable() {
             return Box::pin(std::future::ready(Err(error)));
         }
         if let Some(since) = subscribe.since {
@@ -90,7 +111,16 @@ impl Handler<Subscribe> for SpoolActor {
         }
         let (reply, subscription) = oneshot::channel();
         self.hub.do_send(Enroll { reply });
-        Box::pin(async { subscription.await.map_err(|_| SpoolError::Killed) })
+        let supervision = self.supervision.clone();
+        Box::pin(async move { subscription.await.map_err(|_| supervision.error()) })
+    }
+}
+
+impl Handler<WhenEnded> for SpoolActor {
+    type Result = ResponseFuture<Ending>;
+
+    fn handle(&mut self, _: WhenEnded, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(self.supervision.ended())
     }
 }
 
@@ -101,7 +131,6 @@ impl Handler<KillAndFlush> for SpoolActor {
         let (reply, flushed) = oneshot::channel();
         self.kill(ctx.address(), Some(reply));
         Box::pin(async move {
-            // The actor ends with its reply: a closed channel means that it has finished.
             let flushed = async { flushed.await.unwrap_or(Flushed::Finished) };
             match kill.timeout {
                 None => flushed.await,
@@ -121,36 +150,64 @@ struct End;
 impl Handler<End> for SpoolActor {
     type Result = ();
 
-    fn handle(&mut self, _: End, ctx: &mut Context<Self>) {
-        // The writer first: when the reply arrives, the disk holds everything and the lock can be taken.
-        drop(self.writer.take());
-        for reply in self
-            .killed
-            .take()
-            .map(|killing| killing.replies)
-            .unwrap_or_default()
-        {
-            // Whoever asked may have stopped waiting.
-            let _ = reply.send(Flushed::Finished);
-        }
-        ctx.stop();
+    fn handle(&mut self, _: End, _: &mut Context<Self>) {
+        self.close();
     }
 }
 
 impl SpoolActor {
     /// Closes the gate; `reply` is told when all is done.
     pub(super) fn kill(&mut self, own: Addr<Self>, reply: Option<oneshot::Sender<Flushed>>) {
-        self.gate.close();
+        self.supervision.end(Ending::Killed);
         self.store.cancel_loading();
-        // Their askers learn that the spool is closed.
-        self.bulks.cancel();
-        self.idle.clear();
+        self.has_ended();
         let killing = self.killed.get_or_insert_with(|| Killing {
             replies: Vec::new(),
             stage: Stage::Draining,
         });
         killing.replies.extend(reply);
+        if killing.stage == Stage::Closed {
+            return self.answer_killers();
+        }
         self.end_if_flushed(own);
+    }
+
+    fn answer_killers(&mut self) {
+        let replies = self
+            .killed
+            .as_mut()
+            .map(|killing| std::mem::take(&mut killing.replies));
+        for reply in replies.unwrap_or_default() {
+            // Whoever asked may have stopped waiting.
+            let _ = reply.send(Flushed::Finished);
+        }
+    }
+
+    /// Whether nothing is left but to say so.
+    pub(super) fn has_closed(&self) -> bool {
+        self.killed
+            .as_ref()
+            .is_some_and(|killing| killing.stage == Stage::Closed)
+    }
+
+    /// Lets go of everything: what is left is an address that answers why.
+    fn close(&mut self) {
+        // The writer first: when the reply arrives, the disk holds everything and the lock can be taken.
+        drop(self.writer.take());
+        self.store.close();
+        self.workers.stop();
+        self.throttle = None;
+        self.hub.do_send(Close);
+        // Those who follow the log see its end.
+        self.last_event = watch::Sender::new(self.last_seq);
+        self.queue = Queue::new(Ways::new(1, Policies::default(), Vec::new()));
+        self.keys = Keys::new(Vec::new(), Duration::ZERO, 1);
+        self.unwritten = Unwritten::default();
+        self.hooks = Hooks::default();
+        if let Some(killing) = &mut self.killed {
+            killing.stage = Stage::Closed;
+        }
+        self.answer_killers();
     }
 
     /// With a kill under way and nothing running: puts back what was about to start, waits for the disk, and ends.
@@ -165,7 +222,7 @@ impl SpoolActor {
             self.disarm();
             return self.end_if_flushed(own);
         }
-        if killing.stage == Stage::Closing {
+        if matches!(killing.stage, Stage::Closing | Stage::Closed) {
             return;
         }
         killing.stage = Stage::Closing;

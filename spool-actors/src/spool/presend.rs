@@ -20,7 +20,7 @@ impl SpoolActor {
         let Some(message) = self.queue.content(id).map(|content| content.message.clone()) else {
             return;
         };
-        if self.gate.is_closed() {
+        if self.supervision.is_over() {
             // Nothing was written: it waits on disk as before.
             return self.queue.waits(id, message.state.status);
         }
@@ -119,6 +119,7 @@ impl SpoolActor {
                 tracing::error!(%id, %error, "cannot be removed; it waits");
                 let until = actor.now().after(LONG_WAIT);
                 actor.queue.waits(id, Status::SendAt(until));
+                actor.unparked.push(id);
             }
         });
     }

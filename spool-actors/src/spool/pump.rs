@@ -8,7 +8,7 @@ use crate::delivery::DeliveryActor;
 use crate::throttle::messages::{Demand, Granted};
 use crate::throttle::{DestinationId, Throttle};
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler};
 use spool_core::store::{Change, StoreError};
 use spool_core::{Event, Held, Job, MessageId, NextHop, Status, Timestamp};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const RELEASE_TICK: Duration = Duration::from_millis(100);
 impl SpoolActor {
     pub(super) fn start_throttle(&mut self, ctx: &mut Context<Self>) {
         let granted = ctx.address().downgrade().recipient::<Granted>();
-        self.throttle = Some(Throttle::start(self.max_jobs, granted));
+        self.throttle = Some(Throttle::start(&self.supervision, self.max_jobs, granted));
     }
 
     /// Has the agent tell of connections for attempts that were not begun for want of one.
@@ -39,7 +39,7 @@ impl SpoolActor {
 
     /// Called after anything happened.
     pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.gate.is_closed() {
+        if self.supervision.is_over() {
             return;
         }
         let now = self.now();
@@ -101,7 +101,7 @@ impl SpoolActor {
         let wait = self.budget.wait(bytes);
         ctx.spawn(
             wrap_future(wait).map(move |held, actor: &mut Self, ctx: &mut Context<Self>| {
-                actor.fed(destination, held, ctx);
+                actor.guarded(ctx, |actor, ctx| actor.fed(destination, held, ctx));
             }),
         );
     }
@@ -110,7 +110,7 @@ impl SpoolActor {
     fn fed(&mut self, destination: DestinationId, mut held: Held, ctx: &mut Context<Self>) {
         self.queue.feed(destination);
         let now = self.now();
-        if !self.gate.is_closed()
+        if !self.supervision.is_over()
             && let Some(next) = self.queue.next_to_arm(destination, now)
         {
             if next.has_content {
@@ -217,12 +217,21 @@ impl SpoolActor {
 
     /// Running attempts hold addresses: without any, nothing runs and nobody can ask for anything.
     pub(super) fn end_unless_wanted(&mut self, ctx: &mut Context<Self>) {
-        if !ctx.connected() {
+        if ctx.connected() {
+            return;
+        }
+        if self.has_closed() {
+            ctx.stop();
+        } else {
             self.kill(ctx.address(), None);
         }
     }
 
     fn woken(&mut self, ctx: &mut Context<Self>) {
+        self.guarded(ctx, Self::release_and_go_on);
+    }
+
+    fn release_and_go_on(&mut self, ctx: &mut Context<Self>) {
         self.wake = None;
         let share = f64::from(self.release_rate) * RELEASE_TICK.as_secs_f64();
         #[allow(
@@ -231,7 +240,7 @@ impl SpoolActor {
             reason = "a positive u32 over ten"
         )]
         let release = share.ceil() as usize;
-        if !self.gate.is_closed() {
+        if !self.supervision.is_over() {
             let now = self.now();
             self.queue.release_due(now, release.max(1));
         }
@@ -260,7 +269,7 @@ impl Handler<Granted> for SpoolActor {
     /// Starts one session, or lets the permit go when nothing waits any more.
     fn handle(&mut self, granted: Granted, ctx: &mut Context<Self>) {
         // After a kill its permit goes back; what was armed is written back as waiting.
-        if self.gate.is_closed() {
+        if self.supervision.is_over() {
             return;
         }
         if granted.permit.epoch() != self.epoch {
@@ -283,6 +292,7 @@ impl Handler<Granted> for SpoolActor {
                 envelope: Arc::clone(&message.envelope),
                 recipients: message.state.remaining.clone(),
                 body: content.body.clone(),
+                halt: self.supervision.halt(),
             };
             let delivery =
                 DeliveryActor::new(Arc::clone(&self.agent), job, granted.permit, ctx.address(), now);

@@ -153,7 +153,10 @@ impl Handler<Quarantine> for SpoolActor {
             .0
             .and_then(|mail| self.quarantine(quarantine.reason, mail, reply, ctx));
         match started {
-            Ok(()) => Box::pin(async { answer.await.unwrap_or(Err(AddError::Killed)) }),
+            Ok(()) => {
+                let supervision = self.supervision.clone();
+                Box::pin(async move { answer.await.unwrap_or_else(|_| Err(supervision.add_error())) })
+            }
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }
@@ -169,8 +172,8 @@ impl SpoolActor {
         reply: AddReply,
         ctx: &mut Context<Self>,
     ) -> Result<(), AddError> {
-        if self.gate.is_closed() {
-            return Err(AddError::Killed);
+        if self.supervision.is_over() {
+            return Err(self.supervision.add_error());
         }
         self.validate(&mail)?;
         let held = self.charge(&mail)?;
@@ -260,7 +263,8 @@ impl Handler<Purge> for SpoolActor {
             move || purge_now(&store, purge, now),
             |_, outcome, _| drop(reply.send(outcome)),
         );
-        Box::pin(async { purged.await.unwrap_or(Err(SpoolError::Killed)) })
+        let supervision = self.supervision.clone();
+        Box::pin(async move { purged.await.unwrap_or_else(|_| Err(supervision.error())) })
     }
 }
 

@@ -36,7 +36,9 @@ impl SpoolActor {
         let wait = self.budget.wait(bytes);
         ctx.spawn(
             wrap_future(wait).map(move |held, actor: &mut Self, ctx: &mut Context<Self>| {
-                actor.read_charged(bulk_id, work, taken, held, ctx);
+                actor.guarded(ctx, |actor, ctx| {
+                    actor.read_charged(bulk_id, work, taken, held, ctx)
+                });
             }),
         );
     }

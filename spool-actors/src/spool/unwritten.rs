@@ -27,7 +27,7 @@ impl Unwritten {
 
 /// Whether the store will take nothing any more.
 pub(super) const fn is_final(error: &StoreError) -> bool {
-    !matches!(error, StoreError::Full(_))
+    !matches!(error, StoreError::Full(_) | StoreError::Shortage(_))
 }
 
 impl SpoolActor {

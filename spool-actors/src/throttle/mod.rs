@@ -8,6 +8,7 @@ pub(crate) mod messages;
 
 pub use messages::Permit;
 
+use crate::supervision::{Part, Supervision};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WeakAddr, WeakRecipient};
 use machine::Machine;
 use messages::{Demand, Granted, Release, SetMax, Why};
@@ -21,17 +22,23 @@ pub struct Throttle {
     machine: Machine,
     granted: WeakRecipient<Granted>,
     own: Option<WeakAddr<Self>>,
+    supervision: Supervision,
 }
 
 impl Throttle {
     /// Starts one that tells `granted` of its permits.
-    pub(crate) fn start(max: usize, granted: WeakRecipient<Granted>) -> Addr<Self> {
-        Self {
+    pub(crate) fn start(
+        supervision: &Supervision,
+        max: usize,
+        granted: WeakRecipient<Granted>,
+    ) -> Addr<Self> {
+        let throttle = Self {
             machine: Machine::new(max),
             granted,
             own: None,
-        }
-        .start()
+            supervision: supervision.clone(),
+        };
+        supervision.run(Part::Throttle, Context::new(), throttle)
     }
 
     fn grant(&mut self) {
@@ -57,6 +64,7 @@ impl Actor for Throttle {
 impl Handler<Demand> for Throttle {
     type Result = ();
     fn handle(&mut self, demand: Demand, _: &mut Self::Context) {
+        self.supervision.failpoint(Part::Throttle);
         self.machine.demand(demand.destination, demand.more);
         self.grant();
     }

@@ -1,15 +1,18 @@
 //! What the spool does while the system has no descriptors, the disk does not give mail back, or has failed.
 
-use crate::full_disk::bench;
+use crate::full_disk::{bench, bench_with};
 use crate::support::*;
-use spool_actors::{Explain, GetStats, Spool};
+use spool_actors::{Add, Ending, Explain, Freeze, GetJobs, GetStats, Remove, SendNow, Spool, Which};
 use spool_core::store::fs::{OpKind, SimFs};
 use spool_core::{AddError, Clock, EventKind, Hold, ShownStatus, SpoolError};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 /// A number of the system: too many open files in this process.
 const EMFILE: i32 = 24;
+/// A number of the system: the disk does not do what it was asked.
+const EIO: i32 = 5;
 
 #[tokio::test]
 async fn mail_that_cannot_be_read_for_want_of_descriptors_is_tried_again_soon() {
@@ -84,10 +87,21 @@ async fn after_a_failed_sync_every_operation_says_so_and_no_session_starts() {
         let added = bench.ask(mail("more")).await;
         assert!(matches!(added, Err(AddError::Disk(_))), "{added:?}");
     }
-    let disk = |errors: &[SpoolError]| matches!(errors, [SpoolError::Disk(_)]);
-    assert!(disk(&bench.freeze(kept).await.errors));
-    assert!(disk(&bench.send(frozen).await.errors));
-    assert!(disk(&bench.remove(frozen).await.errors));
+    let ending = Spool::ended(&bench.spool).await;
+    assert!(matches!(ending, Ending::DiskFailed(_)), "{ending:?}");
+    let disk = |answer| matches!(answer, Err(SpoolError::Disk(_)));
+    assert!(disk(bench.ask(Freeze(vec![kept])).await));
+    let which = Which::SomeMessages(vec![frozen]);
+    let retry_intervals = Vec::new();
+    assert!(disk(
+        bench
+            .ask(SendNow {
+                which,
+                retry_intervals
+            })
+            .await
+    ));
+    assert!(disk(bench.ask(Remove(vec![frozen])).await));
     let shelf = spool_core::store::Shelf::Removed;
     assert!(
         fs.files()
@@ -110,4 +124,102 @@ async fn after_a_failed_sync_every_operation_says_so_and_no_session_starts() {
         assert_eq!(event(&mut events).await, expected);
     }
     end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_no_prepared_session_starts_and_only_open_ones_are_repeated() {
+    const SESSIONS: usize = 10;
+    let fs = SimFs::new();
+    let several = |config: &mut spool_core::SpoolConfig| config.max_concurrent_jobs = SESSIONS;
+    let mut bench = bench_with(&fs, several).await;
+    let mut added = BTreeSet::new();
+    for n in 0..100 {
+        let add =
+            Add::new(envelope(&["b@example.net"]), "x\r\n").next_hop(&format!("mx{}.example.net:25", n % 5));
+        added.insert(bench.add(add.retry(&minutes(&[5]))).await);
+    }
+    let mut open = Vec::new();
+    for _ in 0..SESSIONS {
+        open.push(bench.jobs.next().await);
+    }
+    let mut delivered = BTreeSet::new();
+    for (job, answer) in open.drain(..5) {
+        delivered.insert(job.message);
+        answer.send(accepted()).unwrap();
+    }
+    for _ in 0..5 {
+        open.push(bench.jobs.next().await);
+    }
+    while bench.ask(GetStats).await.unwrap().delivered < 5 {
+        tokio::task::yield_now().await;
+    }
+    fs.fail_all(&[OpKind::Sync], EIO);
+    assert!(matches!(bench.ask(mail("more")).await, Err(AddError::Disk(_))));
+    let at_the_failure: BTreeSet<_> = open.iter().map(|(job, _)| job.message).collect();
+    for (_, answer) in open {
+        answer.send(accepted()).unwrap();
+    }
+    while bench.ask(GetJobs).await.unwrap().running > 0 {
+        tokio::task::yield_now().await;
+    }
+    end(bench.spool).await;
+    assert!(bench.jobs.none(), "a session started after the failure was known");
+    fs.heal();
+    let mut bench = bench_with(&fs, several).await;
+    let mut again = BTreeSet::new();
+    while bench.ask(GetStats).await.unwrap().messages > 0 {
+        match bench.jobs.0.try_recv() {
+            Ok((job, answer)) => {
+                assert!(again.insert(job.message));
+                answer.send(accepted()).unwrap();
+            }
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+    let repeated: Vec<_> = again.iter().filter(|id| delivered.contains(id)).collect();
+    assert!(repeated.is_empty(), "{repeated:?} were known to be delivered");
+    assert!(at_the_failure.len() <= SESSIONS);
+    let lost: Vec<_> = added
+        .iter()
+        .filter(|id| !again.contains(id) && !delivered.contains(id))
+        .collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_shelf_that_cannot_be_opened_for_want_of_descriptors_is_busy_and_no_failed_disk() {
+    let fs = SimFs::new();
+    let bench = bench(&fs).await;
+    let id = bench.add(mail("x").frozen()).await;
+    fs.fail_all(&[OpKind::Open, OpKind::Create, OpKind::MakeDir], EMFILE);
+    let removed = bench.remove(id).await;
+    assert!(
+        matches!(removed.errors.as_slice(), [SpoolError::Busy { .. }]),
+        "{removed:?}"
+    );
+    let details = bench.ask(spool_actors::Get(id)).await;
+    assert!(
+        matches!(details, Ok(_) | Err(SpoolError::Busy { .. })),
+        "{details:?}"
+    );
+    fs.heal();
+    assert_eq!(done(&bench.remove(id).await), 1);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_lock_file_or_a_segment_that_is_deleted_ends_the_spool() {
+    for name in ["lock", "journal/0000000001.log"] {
+        let bench = Bench::new().await;
+        bench.add(mail("x").frozen()).await;
+        std::fs::remove_file(bench.path(name)).unwrap();
+        let ending = tokio::time::timeout(Duration::from_secs(20), Spool::ended(&bench.spool)).await;
+        let Ok(Ending::FilesTaken(why)) = &ending else {
+            panic!("{ending:?}");
+        };
+        assert!(why.contains(name), "{why}");
+        assert!(matches!(bench.ask(mail("y")).await, Err(AddError::Ended(_))));
+        end(bench.spool).await;
+    }
 }

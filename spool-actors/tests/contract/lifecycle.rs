@@ -3,7 +3,8 @@
 use crate::support::*;
 use bytes::Bytes;
 use spool_actors::{
-    Add, Flushed, GetJobs, GetStats, KillAndFlush, ListMessages, SetMaxConcurrentJobs, Spool,
+    Add, Ending, Flushed, Freeze, GetJobs, GetStats, KillAndFlush, ListMessages, Part, SetMaxConcurrentJobs,
+    Spool,
 };
 use spool_core::store::{OpenError, count_from_disk};
 use spool_core::{
@@ -423,7 +424,7 @@ impl Dice for BrokenDice {
 }
 
 #[tokio::test]
-async fn a_panic_in_an_actor_ends_the_spool_but_neither_mail_nor_program() {
+async fn a_panic_in_the_spool_actor_is_reported_and_costs_neither_mail_nor_answers() {
     let dir = tempfile::tempdir().unwrap();
     let (jobs, received) = mpsc::unbounded_channel();
     let (agent, clock) = (Arc::new(Scripted(jobs)), Arc::new(SystemClock));
@@ -431,27 +432,25 @@ async fn a_panic_in_an_actor_ends_the_spool_but_neither_mail_nor_program() {
         .await
         .unwrap();
     let mut jobs = Jobs(received);
+    let ended = opened.ended();
+    let gate = opened.gate.clone();
     let spool = opened.addr;
     let id = spool.send(mail("x")).await.unwrap().unwrap()[0];
     jobs.next().await.1.send(no_connection()).unwrap();
+    let ending = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    assert_eq!(ending, Ok(Ending::Panicked(Part::Spool)));
+    assert_eq!(Spool::ended(&spool).await, Ending::Panicked(Part::Spool));
     // Whoever asks is told, and never left waiting.
-    let asked = async { while spool.send(ListMessages::default()).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(20), asked)
-        .await
-        .expect("an answer");
-    let reopened = async {
-        loop {
-            let (jobs, received) = mpsc::unbounded_channel();
-            match Spool::open(config(dir.path()), Scripted(jobs)).await {
-                Ok(spool) => return (spool, Jobs(received)),
-                Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    let (spool, mut jobs) = tokio::time::timeout(Duration::from_secs(20), reopened)
-        .await
-        .expect("the lock is free");
+    let why = "the spool actor panicked".to_owned();
+    assert_eq!(
+        spool.send(mail("y")).await.unwrap(),
+        Err(AddError::Ended(why.clone()))
+    );
+    assert_eq!(gate.admit(0), Err(AddError::Ended(why.clone())));
+    let frozen = spool.send(Freeze(vec![id])).await.unwrap();
+    assert_eq!(frozen, Err(SpoolError::Ended(why)));
+    end(spool).await;
+    let (spool, mut jobs) = open(dir.path()).await;
     let (job, answer) = jobs.next().await;
     assert_eq!(job.message, id);
     assert!(on_disk(dir.path())[0].state.attempts.kept()[0].in_doubt());

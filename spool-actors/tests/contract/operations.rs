@@ -2,10 +2,10 @@
 
 use crate::support::*;
 use spool_actors::{
-    Add, Explain, Freeze, GetBody, ListMessages, Quarantine, Remove, SendNow, SetMaxConcurrentJobs, Spool,
-    Which,
+    Add, Explain, Freeze, Get, GetBody, ListMessages, Purge, Quarantine, Recover, Remove, SendNow,
+    SetMaxConcurrentJobs, Spool, Which,
 };
-use spool_core::store::count_from_disk;
+use spool_core::store::{Shelf, count_from_disk};
 use spool_core::{
     AddError, Clock, EventKind, FlowId, Hold, MessageId, RetryInterval, ShownStatus, SpoolError, Stage,
 };
@@ -313,9 +313,43 @@ async fn explain_names_every_hold_in_order() {
 async fn operations_on_a_closed_spool_say_so() {
     let bench = Bench::new().await;
     let id = bench.add(mail("x").frozen()).await;
-    let spool = bench.spool.clone();
-    end(spool).await;
-    assert!(bench.spool.send(Remove(vec![id])).await.is_err() || !bench.spool.connected());
+    end(bench.spool.clone()).await;
+    // For as long as somebody holds the address; and the directory is free meanwhile.
+    let other = Bench::on(&bench.config).await;
+    end(other).await;
+    let killed = SpoolError::Killed;
+    assert_eq!(bench.ask(Remove(vec![id])).await, Err(killed.clone()));
+    assert_eq!(bench.ask(Freeze(vec![id])).await, Err(killed.clone()));
+    let recover = Recover {
+        ids: vec![id],
+        from: Shelf::Removed,
+    };
+    assert_eq!(bench.ask(recover).await, Err(killed.clone()));
+    let purge = Purge {
+        older_than: Duration::ZERO,
+        ids: None,
+    };
+    assert_eq!(bench.ask(purge).await, Err(killed.clone()));
+    assert_eq!(bench.ask(mail("y")).await, Err(AddError::Killed));
+    assert_eq!(bench.ask(Get(id)).await, Err(killed.clone()));
+    assert_eq!(bench.ask(GetBody(id)).await, Err(killed.clone()));
+    assert_eq!(bench.ask(Explain(id)).await, Err(killed.clone()));
+    assert_eq!(bench.ask(ListMessages::default()).await, Err(killed.clone()));
+    assert_eq!(bench.ask(spool_actors::Destinations).await, Err(killed.clone()));
+    assert_eq!(bench.ask(spool_actors::GetStats).await, Err(killed.clone()));
+    assert_eq!(bench.ask(spool_actors::GetJobs).await, Err(killed.clone()));
+    assert_eq!(bench.ask(spool_actors::WaitIdle).await, Err(killed.clone()));
+    assert_eq!(bench.ask(spool_actors::WhenLoaded).await, Err(killed.clone()));
+    assert_eq!(bench.ask(SetMaxConcurrentJobs(3)).await, Err(killed.clone()));
+    for since in [None, Some(0)] {
+        let subscribed = bench.ask(spool_actors::Subscribe { since }).await;
+        assert_eq!(subscribed.err(), Some(killed.clone()));
+    }
+    assert_eq!(
+        bench.ask(spool_actors::WhenEnded).await,
+        spool_actors::Ending::Killed
+    );
+    end(bench.spool).await;
     let mut bench = Bench::new().await;
     let hung = bench.add(mail("x")).await;
     // Its session keeps the spool from ending.

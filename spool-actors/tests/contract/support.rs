@@ -195,6 +195,11 @@ impl Bench {
         assert!(tell(&host.parse().unwrap()), "nobody listens");
     }
 
+    /// Another spool on the directory of one that has ended.
+    pub(crate) async fn on(config: &SpoolConfig) -> Addr<SpoolActor> {
+        open_with(config.clone()).await.0
+    }
+
     /// Ends the spool and opens it again, with other settings if need be.
     pub(crate) async fn reopen(self, set: impl FnOnce(&mut SpoolConfig)) -> Self {
         let Self {

@@ -8,14 +8,14 @@ use super::select::Pages;
 use super::{State, busy, error, refused};
 use crate::selector::Selector;
 use crate::target::LOADING;
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, RETRY_AFTER};
 use actix_web::web::{Data, Query};
-use actix_web::{HttpResponse, Responder};
 use bytes::Bytes;
 use serde::Serialize;
-use spool_actors::{Destinations, GetJobs, GetStats, SetMaxConcurrentJobs, WhenLoaded};
-use spool_core::{AddError, SpoolError};
+use spool_actors::{Destinations, Ending, GetJobs, GetStats, SetMaxConcurrentJobs, WhenLoaded};
+use spool_core::SpoolError;
 use spool_smtp::client::PoolSnapshot;
 use std::sync::atomic::Ordering;
 
@@ -24,12 +24,19 @@ const NDJSON: &str = "application/x-ndjson";
 
 static LOADING_HEADER: HeaderName = HeaderName::from_static(LOADING);
 
-pub(super) async fn health() -> impl Responder {
-    HttpResponse::Ok().body("ok\n")
+/// Healthy: it works, or was asked to end. One that has ended by itself is to be started again.
+pub(super) async fn health(state: Data<State>) -> HttpResponse {
+    match state.relay.gate.ending() {
+        None | Some(Ending::Killed) => HttpResponse::Ok().body("ok\n"),
+        Some(ending) => HttpResponse::ServiceUnavailable().body(format!("{ending}\n")),
+    }
 }
 
 /// Ready: it would take mail now, and all that was there at the start is in the hands of the queue.
 pub(super) async fn ready(state: Data<State>) -> HttpResponse {
+    if state.relay.stopping.is_set() {
+        return HttpResponse::ServiceUnavailable().body("the service is shutting down\n");
+    }
     match (state.relay.gate.admit(0), state.relay.gate.loading()) {
         (Err(why), _) => HttpResponse::ServiceUnavailable().body(format!("{why}\n")),
         (Ok(()), Some(progress)) => HttpResponse::ServiceUnavailable()
@@ -50,11 +57,10 @@ pub(super) async fn ready(state: Data<State>) -> HttpResponse {
 
 /// An answer about all messages is none before all of them are known.
 async fn all_known(state: &State) -> Result<(), HttpResponse> {
-    if let Some(progress) = state.relay.gate.loading() {
-        if let Err(why @ (AddError::Disk(_) | AddError::Killed)) = state.relay.gate.admit(0) {
-            // They never will be.
-            return Err(error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()));
-        }
+    // Of one that has ended no more will come: what is asked below says why.
+    if let Some(progress) = state.relay.gate.loading()
+        && state.relay.gate.ending().is_none()
+    {
         let mut loading = busy("loading what was there at the start; try again soon");
         if let Ok(percent) = progress.percent().to_string().parse() {
             loading.headers_mut().insert(LOADING_HEADER.clone(), percent);

@@ -5,7 +5,7 @@
 //! off at any point is taken up again. `FORMAT` is the last thing to come: with it a directory is a spool.
 
 use super::event_log::EVENTS;
-use super::fs::{Fs, FsFile, Mode, RealFs};
+use super::fs::{Fs, FsDir, FsFile, Mode, RealFs};
 use super::key_log::KEYS;
 use super::replay::io_error;
 use super::{OpenError, Shelf};
@@ -18,7 +18,7 @@ const FORMAT: u32 = 2;
 const OLDEST: u32 = 1;
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_DRAFT: &str = "FORMAT.tmp";
-const LOCK_FILE: &str = "lock";
+pub(super) const LOCK_FILE: &str = "lock";
 /// The directory of the journal.
 pub(super) const JOURNAL: &str = "journal";
 /// The directory of what could not be read.
@@ -46,15 +46,24 @@ enum Found {
     Unfinished,
 }
 
+/// The locks on a spool; it is free when they are dropped.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// Locked as well as the file: a lock file that was deleted opens no door.
+    pub(super) dir: Arc<dyn FsDir>,
+    pub(super) lock: Arc<dyn FsFile>,
+}
+
 /// Makes `dir` this process's own: locks it, and makes of it a spool if it is none yet. The lock lasts as long as
-/// the file that is given back.
-pub(super) fn claim(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
+/// what is given back.
+pub(super) fn claim(fs: &dyn Fs, dir: &Path) -> Result<Claim, OpenError> {
     make_missing(fs, dir)?;
     if let Some(owner) = fs.foreign_owner(dir).map_err(io_error("look at", dir))? {
         let dir = dir.to_owned();
         return Err(OpenError::ForeignOwner { dir, owner });
     }
     examine(fs, dir)?;
+    let locked_dir = lock_dir(fs, dir)?;
     let lock = lock(fs, dir)?;
     // Followed, if it is a link itself: the operator's choice. What is inside is ours.
     tighten(fs, &dir.join("."))?;
@@ -86,7 +95,10 @@ pub(super) fn claim(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenErro
     lock.set_len(0).map_err(io_error("write", &path))?;
     lock.write_at(0, pid.as_bytes())
         .map_err(io_error("write", &path))?;
-    Ok(lock)
+    Ok(Claim {
+        dir: locked_dir,
+        lock,
+    })
 }
 
 /// Checks, from outside, that `dir` is a spool of a known format.
@@ -204,6 +216,23 @@ fn head_of(file: &dyn FsFile) -> io::Result<String> {
     Ok(String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned())
 }
 
+/// Before anything is made in it.
+fn lock_dir(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsDir>, OpenError> {
+    let open = fs.open_dir(dir).map_err(io_error("open", dir))?;
+    if open.try_lock().map_err(io_error("lock", dir))? {
+        return Ok(open);
+    }
+    let file = fs.open(&dir.join(LOCK_FILE), Mode::Read);
+    let pid = file.ok().and_then(|file| holder(&*file));
+    let dir = dir.to_owned();
+    Err(OpenError::Locked { dir, pid })
+}
+
+/// The process that a lock file names.
+fn holder(file: &dyn FsFile) -> Option<u32> {
+    head_of(file).ok().and_then(|text| text.trim().parse().ok())
+}
+
 fn lock(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
     let path = dir.join(LOCK_FILE);
     let file = match fs.open(&path, Mode::Create) {
@@ -218,7 +247,7 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
     if file.try_lock().map_err(io_error("lock", &path))? {
         return Ok(file);
     }
-    let pid = head_of(&*file).ok().and_then(|text| text.trim().parse().ok());
+    let pid = holder(&*file);
     let dir = dir.to_owned();
     Err(OpenError::Locked { dir, pid })
 }

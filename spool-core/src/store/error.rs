@@ -1,5 +1,6 @@
 //! What can go wrong on disk.
 
+use super::fs::is_shortage;
 use crate::id::MessageId;
 use std::io;
 use std::path::PathBuf;
@@ -50,6 +51,26 @@ pub enum OpenError {
     },
 }
 
+/// Why a store takes no change any more, until it is opened anew. The first reason stands.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Failure {
+    /// A write or a sync failed.
+    #[error("{0}")]
+    Disk(String),
+    /// What was there at the start cannot be read.
+    #[error("what was there at the start cannot be loaded: {0}")]
+    Load(String),
+    /// A file or a directory of the spool is no longer what is held open.
+    #[error("{0}")]
+    FilesTaken(String),
+    /// Its owner lost track of what it wrote.
+    #[error("{0}")]
+    Abandoned(String),
+    /// It was closed.
+    #[error("the spool is closed")]
+    Closed,
+}
+
 /// Why a change was not made or a message not read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -60,6 +81,9 @@ pub enum StoreError {
     /// A write or a sync failed. The store takes no change any more: after a failed sync nobody knows what is on disk.
     #[error("the disk failed: {0}")]
     Failed(String),
+    /// The system was short of descriptors or memory. Nothing was changed, and nothing is wrong with the disk: later it may be done.
+    #[error("the system is short of descriptors or memory: {0}")]
+    Shortage(String),
     /// The change itself is wrong: an add without messages, a taken id, a body beyond the format's limits.
     #[error("not a valid change: {0}")]
     Invalid(String),
@@ -85,4 +109,15 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl StoreError {
+    /// What an error of the system means for an operation that has changed nothing: a shortage passes, anything else is the
+    /// disk's.
+    pub(super) fn of(error: &io::Error) -> Self {
+        match is_shortage(error) {
+            true => Self::Shortage(error.to_string()),
+            false => Self::Failed(error.to_string()),
+        }
+    }
 }

@@ -94,6 +94,12 @@ impl EventLog {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Closes its file; what was not written is in the journal.
+    pub(super) fn close(&self) {
+        // What waits to be written can still be read.
+        self.lock().lines.close();
+    }
+
     pub(super) fn last(&self) -> u64 {
         self.lock().last
     }

@@ -166,6 +166,13 @@ impl KeyLog {
         }
     }
 
+    /// Closes its file; what was not written is in the journal.
+    pub(super) fn close(&self) {
+        let mut inner = self.lock();
+        inner.queue.clear();
+        inner.lines.close();
+    }
+
     /// Writes what waits.
     pub(super) fn flush(&self) -> io::Result<()> {
         self.lock().flush(self.bounds)

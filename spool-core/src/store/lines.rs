@@ -147,6 +147,11 @@ impl Lines {
         parent.map_or(Ok(()), |parent| self.fs.sync_dir(parent))
     }
 
+    /// Closes the newest file.
+    pub(super) fn close(&mut self) {
+        self.head = None;
+    }
+
     /// Whether something can be appended; a log that was just opened begins a new file.
     pub(super) const fn has_head(&self) -> bool {
         self.head.is_some()

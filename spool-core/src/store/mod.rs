@@ -10,12 +10,14 @@ mod destinations;
 mod dir;
 mod error;
 mod event_log;
+mod failure;
 mod frame;
 pub mod fs;
 mod fsck;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
 mod index;
 mod key_log;
 mod lines;
@@ -40,7 +42,7 @@ mod writer;
 pub use change::{Addition, Change, Conclusion, Finish, NewMessage, Outcome};
 pub use destinations::MAX_DESTINATIONS;
 pub use dir::examine_dir;
-pub use error::{OpenError, StoreError};
+pub use error::{Failure, OpenError, StoreError};
 pub use event_log::EventCursor;
 pub use fsck::{Ailment, Checkup, Finding, Repair, checkup, checkup_on};
 pub use offline::{
@@ -58,7 +60,9 @@ use crate::message::Message;
 use bytes::Bytes;
 use compaction::Compaction;
 use event_log::EventLog;
-use fs::{Fs, FsFile, Mode};
+use failure::OnFailure;
+use fs::{Fs, Mode};
+use held::Held;
 use index::{Entry, Index, weight};
 use key_log::KeyLog;
 use open::Loading;
@@ -101,10 +105,12 @@ pub struct Store {
     waste: Waste,
     scrub: Mutex<Scrub>,
     /// Why no change is taken any more.
-    failed: OnceLock<String>,
+    failed: OnceLock<Failure>,
+    /// Who is told of it.
+    on_failure: OnceLock<OnFailure>,
     counters: Counters,
     gauge: Mutex<Option<(Instant, u64)>>,
-    _lock: Arc<dyn FsFile>,
+    held: Held,
 }
 
 /// Loads messages one after the other; see [`Store::in_a_row`].
@@ -149,8 +155,8 @@ impl Store {
     }
 
     fn commit_with(&self, writer: &mut Writer, changes: &mut [Change]) -> Vec<Result<(), StoreError>> {
-        if let Some(text) = self.failed.get() {
-            return all_failed(changes, text);
+        if let Some(failure) = self.failed.get() {
+            return all_failed(changes, failure);
         }
         let written = writer.write(changes, &self.index);
         self.count(writer.take_tally());
@@ -174,7 +180,7 @@ impl Store {
                 }
                 batch.results
             }
-            Err(text) => all_failed(changes, self.fail(text)),
+            Err(failure) => all_failed(changes, self.fail(failure)),
         }
     }
 
@@ -182,6 +188,10 @@ impl Store {
     /// nothing to do. Meant for the time after a commit's answers: nothing waits for it but the next commit.
     pub fn maintain(&self) {
         self.counters.unattended.store(0, Relaxed);
+        if let Some(Failure::FilesTaken(_) | Failure::Closed) = self.failed.get() {
+            // Its paths may lead to another spool by now.
+            return;
+        }
         // What the disk does not take goes on waiting.
         let _ = (self.events.flush(), self.keys.flush());
         let mut writer = locked(&self.writer);
@@ -190,15 +200,15 @@ impl Store {
         }
         let done = self.maintain_with(&mut writer);
         self.count(writer.take_tally());
-        if let Err(text) = done {
-            self.fail(text);
+        if let Err(failure) = done {
+            self.fail(failure);
         }
     }
 
-    fn maintain_with(&self, writer: &mut Writer) -> Result<(), String> {
+    fn maintain_with(&self, writer: &mut Writer) -> Result<(), Failure> {
         let doubt = |trouble| match trouble {
             Trouble::Refused(_) => None,
-            Trouble::Disk(text) => Some(text),
+            Trouble::Failed(failure) => Some(failure),
         };
         // What a full disk gets back first is what makes room for the spare.
         while self.loading().is_none() {
@@ -220,7 +230,9 @@ impl Store {
                 break;
             }
             // A segment may hold the ends of messages in an older one: the older one's name goes first, for good.
-            writer.sync_dir().map_err(|t| doubt(t).unwrap_or_default())?;
+            if let Err(Some(failure)) = writer.sync_dir().map_err(doubt) {
+                return Err(failure);
+            }
             let mut index = locked(&self.index);
             for seq in gone {
                 index.drop_segment(seq);
@@ -231,10 +243,10 @@ impl Store {
             }
         }
         if let Some(text) = self.keys.failed() {
-            return Err(text);
+            return Err(Failure::Disk(text));
         }
         match writer.make_spare().map_err(doubt) {
-            Err(Some(text)) => Err(text),
+            Err(Some(failure)) => Err(failure),
             Ok(_) | Err(None) => Ok(()),
         }
     }
@@ -256,8 +268,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Failed`].
     pub fn admit(&self, size: u64) -> Result<(), StoreError> {
-        if let Some(text) = self.failed.get() {
-            return Err(StoreError::Failed(text.clone()));
+        if let Some(failure) = self.failed.get() {
+            return Err(StoreError::Failed(failure.to_string()));
         }
         let limit = self.options.max_messages;
         if limit > 0 {
@@ -283,7 +295,7 @@ impl Store {
             return match made {
                 Ok(_) => Ok(()),
                 Err(Trouble::Refused(error)) => Err(error),
-                Err(Trouble::Disk(text)) => Err(StoreError::Failed(self.fail(text).to_owned())),
+                Err(Trouble::Failed(failure)) => Err(StoreError::Failed(self.fail(failure).to_string())),
             };
         }
         Ok(())
@@ -371,13 +383,6 @@ impl Store {
         self.counters.syncs.fetch_add(tally.syncs, Relaxed);
         self.counters.bytes.fetch_add(tally.bytes, Relaxed);
     }
-
-    fn fail(&self, text: String) -> &str {
-        self.failed.get_or_init(|| {
-            tracing::error!(reason = %text, "the disk failed: the spool takes no change any more, until it is started again");
-            text
-        })
-    }
 }
 
 fn apply(index: &mut Index, change: &Change, placed: Placed) {
@@ -431,8 +436,8 @@ fn apply(index: &mut Index, change: &Change, placed: Placed) {
     }
 }
 
-fn all_failed(changes: &[Change], text: &str) -> Vec<Result<(), StoreError>> {
-    let failed = || Err(StoreError::Failed(text.to_owned()));
+fn all_failed(changes: &[Change], failure: &Failure) -> Vec<Result<(), StoreError>> {
+    let failed = || Err(StoreError::Failed(failure.to_string()));
     changes.iter().map(|_| failed()).collect()
 }
 

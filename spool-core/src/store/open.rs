@@ -8,6 +8,7 @@
 use super::compaction::Compaction;
 use super::event_log::EventLog;
 use super::fs::{Fs, RealFs};
+use super::held::Held;
 use super::index::Index;
 use super::key_log::{KeyLog, Logged};
 use super::reader::Reader;
@@ -15,8 +16,8 @@ use super::replay::{self, Replay, Untold};
 use super::segment::Seq;
 use super::writer::Writer;
 use super::{
-    Counters, Damage, MAX_SEGMENT, MIN_SEGMENT, OpenError, Recovered, Recovery, RememberedKey, Store,
-    StoreError, StoreOptions, destinations, dir, locked, recovery, waste,
+    Counters, Damage, Failure, MAX_SEGMENT, MIN_SEGMENT, OpenError, Recovered, Recovery, RememberedKey,
+    Store, StoreError, StoreOptions, destinations, dir, locked, recovery, waste,
 };
 use crate::destination::LearnedDestination;
 use crate::event::Event;
@@ -121,7 +122,7 @@ impl Store {
             segment_size: options.segment_size.clamp(MIN_SEGMENT, MAX_SEGMENT),
             ..options.clone()
         };
-        let lock = dir::claim(&*fs, dir)?;
+        let held = Held::new(&*fs, dir, dir::claim(&*fs, dir)?)?;
         let journal = dir.join(dir::JOURNAL);
         let seqs = replay::segments(&*fs, &journal)?;
         let total = replay::measure(&*fs, &journal, &seqs)?;
@@ -174,9 +175,10 @@ impl Store {
             waste: waste::Waste::default(),
             scrub: Mutex::default(),
             failed: OnceLock::new(),
+            on_failure: OnceLock::new(),
             counters: Counters::default(),
             gauge: Mutex::default(),
-            _lock: lock,
+            held,
         };
         store.maintain();
         Ok((store, begun))
@@ -194,7 +196,7 @@ impl Store {
             return Ok(Recovery::default());
         };
         self.load_pending(pending, each).inspect_err(|error| {
-            self.fail(format!("what was there at the start cannot be loaded: {error}"));
+            self.fail(Failure::Load(error.to_string()));
         })
     }
 

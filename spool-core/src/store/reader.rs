@@ -91,6 +91,12 @@ impl Reader {
         kept.take_if(|(place, _)| place.seq == seq);
     }
 
+    /// Closes all of them.
+    pub(super) fn close(&self) {
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(open);
+    }
+
     /// The message that `entry` points to.
     pub(super) fn message(&self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
         self.in_a_row().message(id, entry)

@@ -7,9 +7,9 @@
 
 use super::StoreOptions;
 use super::change::Change;
-use super::error::StoreError;
+use super::error::{Failure, StoreError};
 use super::frame::{self, Header};
-use super::fs::{Fs, FsDir, FsFile, Mode};
+use super::fs::{Fs, FsDir, FsFile, Mode, is_shortage};
 use super::index::{IdHasher, Index};
 use super::record;
 use super::segment::{self, End, Place, SPARE, Seq};
@@ -33,8 +33,8 @@ pub(super) const SPARE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) enum Trouble {
     /// Only this change: nothing of it is left behind.
     Refused(StoreError),
-    /// The disk is in doubt.
-    Disk(String),
+    /// The disk is in doubt, or what is written there is no longer a part of the spool.
+    Failed(Failure),
 }
 
 impl Trouble {
@@ -42,8 +42,21 @@ impl Trouble {
         Self::Refused(StoreError::Full(text.into()))
     }
 
+    fn doubt(text: &str) -> Self {
+        Self::Failed(Failure::Disk(text.to_owned()))
+    }
+
+    /// A file that could not be made or opened; nothing was changed.
+    fn refused(action: &str, error: &io::Error) -> Self {
+        let text = format!("{action}: {error}");
+        Self::Refused(match is_shortage(error) {
+            true => StoreError::Shortage(text),
+            false => StoreError::Full(text),
+        })
+    }
+
     fn disk(action: &str) -> impl FnOnce(io::Error) -> Self {
-        move |error| Self::Disk(format!("{action}: {error}"))
+        move |error| Self::Failed(Failure::Disk(format!("{action}: {error}")))
     }
 }
 
@@ -78,7 +91,7 @@ pub(super) struct Writer {
     /// The next segment, open for the same reason.
     spare: Option<Arc<dyn FsFile>>,
     next_seq: Option<Seq>,
-    spare_failed: Option<(Instant, String)>,
+    spare_failed: Option<(Instant, StoreError)>,
     buffer: Vec<u8>,
     /// Ids of this batch: there from now on, or gone from now on.
     pub(super) staged: HashMap<MessageId, bool, BuildHasherDefault<IdHasher>>,
@@ -151,7 +164,7 @@ impl Writer {
     }
 
     /// Writes and syncs what can be taken of `changes`. An error leaves the disk in doubt.
-    pub(super) fn write(&mut self, changes: &mut [Change], index: &Mutex<Index>) -> Result<Batch, String> {
+    pub(super) fn write(&mut self, changes: &mut [Change], index: &Mutex<Index>) -> Result<Batch, Failure> {
         let mut batch = Batch::default();
         batch.results.reserve_exact(changes.len());
         self.buffer.clear();
@@ -171,13 +184,17 @@ impl Writer {
                     batch.results.push(Ok(()));
                 }
                 Err(Trouble::Refused(error)) => batch.results.push(Err(error)),
-                Err(Trouble::Disk(text)) => return Err(text),
+                Err(Trouble::Failed(failure)) => return Err(failure),
             }
         }
-        match self.flush().and_then(|()| self.sync()) {
+        match self
+            .flush()
+            .and_then(|()| self.sync())
+            .and_then(|()| self.still_named())
+        {
             Ok(()) => Ok(batch),
-            Err(Trouble::Disk(text)) => Err(text),
-            Err(Trouble::Refused(error)) => Err(error.to_string()),
+            Err(Trouble::Failed(failure)) => Err(failure),
+            Err(Trouble::Refused(error)) => Err(Failure::Disk(error.to_string())),
         }
     }
 
@@ -225,12 +242,12 @@ impl Writer {
             }
         };
         let Some(head) = &mut self.head else {
-            return Err(Trouble::Disk("the journal has no head".to_owned()));
+            return Err(Trouble::doubt("the journal has no head"));
         };
         let offset = u32::try_from(head.end + start as u64);
         let place = Place {
             seq: head.seq,
-            offset: offset.map_err(|_| Trouble::Disk("a segment grew beyond 4 GiB".to_owned()))?,
+            offset: offset.map_err(|_| Trouble::doubt("a segment grew beyond 4 GiB"))?,
         };
         let header = Header {
             salt: head.salt,
@@ -277,7 +294,7 @@ impl Writer {
             // Nothing is in doubt yet, and a full disk may have no room for a name.
             self.fs
                 .rename(&self.journal.join(SPARE), &path)
-                .map_err(|error| Trouble::full(format!("no new segment: {error}")))?;
+                .map_err(|error| Trouble::refused("no new segment", &error))?;
             self.spare = None;
             (file, self.options.segment_size)
         } else {
@@ -315,10 +332,10 @@ impl Writer {
         if let Some(spare) = &self.spare {
             return Ok(Arc::clone(spare));
         }
-        if let Some((at, text)) = &self.spare_failed
+        if let Some((at, error)) = &self.spare_failed
             && at.elapsed() < SPARE_PAUSE
         {
-            return Err(Trouble::full(text.clone()));
+            return Err(Trouble::Refused(error.clone()));
         }
         let path = self.journal.join(SPARE);
         let made = self.open_dir().and_then(|()| {
@@ -326,8 +343,8 @@ impl Writer {
             let _ = self.fs.unlink(&path);
             self.allocate(&path, self.options.segment_size)
         });
-        if let Err(Trouble::Refused(StoreError::Full(text))) = &made {
-            self.spare_failed = Some((Instant::now(), text.clone()));
+        if let Err(Trouble::Refused(error)) = &made {
+            self.spare_failed = Some((Instant::now(), error.clone()));
         }
         let spare = made?;
         self.sync_dir()?;
@@ -349,19 +366,20 @@ impl Writer {
     fn open_dir(&mut self) -> Result<(), Trouble> {
         if self.dir.is_none() {
             let opened = self.fs.open_dir(&self.journal);
-            let full = |error| Trouble::full(format!("cannot open the journal's directory: {error}"));
-            self.dir = Some(opened.map_err(full)?);
+            let refused = |error| Trouble::refused("cannot open the journal's directory", &error);
+            self.dir = Some(opened.map_err(refused)?);
         }
         Ok(())
     }
 
     /// A new file with `size` bytes reserved and synced, its name not yet.
     fn allocate(&mut self, path: &std::path::Path, size: u64) -> Result<Arc<dyn FsFile>, Trouble> {
-        let full = |error: io::Error| Trouble::full(format!("no room for {size} bytes of journal: {error}"));
-        let file = self.fs.open(path, Mode::Create).map_err(full)?;
+        let refused =
+            |error: io::Error| Trouble::refused(&format!("no room for {size} bytes of journal"), &error);
+        let file = self.fs.open(path, Mode::Create).map_err(refused)?;
         if let Err(error) = file.allocate(size) {
             let _ = self.fs.unlink(path);
-            return Err(full(error));
+            return Err(refused(error));
         }
         self.tally.syncs += 1;
         file.sync_data().map_err(Trouble::disk("sync a new segment"))?;
@@ -405,13 +423,42 @@ impl Writer {
         }
     }
 
+    /// Whether the head still has a name. What was written to one without is on no disk: it must not be answered.
+    fn still_named(&self) -> Result<(), Trouble> {
+        let Some(head) = &self.head else { return Ok(()) };
+        match head.file.identity() {
+            Ok(identity) if identity.links == 0 => {
+                let name = segment::name(head.seq);
+                let text = format!("{}/{name} was deleted or replaced", super::dir::JOURNAL);
+                Err(Trouble::Failed(Failure::FilesTaken(text)))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(Trouble::disk("look at the journal")(error)),
+        }
+    }
+
+    /// The files that are held open to be written, with their paths.
+    pub(super) fn held(&self) -> Vec<(Arc<dyn FsFile>, PathBuf)> {
+        let head = self.head.as_ref();
+        let head = head.map(|head| (Arc::clone(&head.file), segment::path(&self.journal, head.seq)));
+        let spare = self
+            .spare
+            .as_ref()
+            .map(|spare| (Arc::clone(spare), self.journal.join(SPARE)));
+        head.into_iter().chain(spare).collect()
+    }
+
+    /// Closes every file. Nothing can be written afterwards.
+    pub(super) fn close(&mut self) {
+        (self.head, self.dir, self.spare, self.next_seq) = (None, None, None, None);
+    }
+
     /// Writes into the head where it ends, after all of it was synced. From here on nothing may be written to it.
     fn seal(&mut self) -> Result<(), Trouble> {
         let Some(head) = &mut self.head else {
             return Ok(());
         };
-        let end =
-            u32::try_from(head.end).map_err(|_| Trouble::Disk("a segment grew beyond 4 GiB".to_owned()))?;
+        let end = u32::try_from(head.end).map_err(|_| Trouble::doubt("a segment grew beyond 4 GiB"))?;
         let header = segment::encode_header(head.seq, head.salt, End::At(end));
         // What does not change is left alone: whoever looks from outside at this moment must find a whole header.
         let changed = header.get(segment::END..).unwrap_or_default();

@@ -19,6 +19,13 @@ use tokio::time::{Instant, timeout_at};
 /// then a new one.
 const MAX_SESSIONS: usize = 3;
 
+/// Why nothing was sent once the spool had ended.
+const HALTED: &str = "not tried: the spool has ended";
+
+fn halted() -> ConnectError {
+    ConnectError::Busy(HALTED.to_owned())
+}
+
 /// Delivers over SMTP. Cloning shares the cache of sessions.
 #[derive(Clone)]
 pub struct SmtpAgent {
@@ -110,6 +117,10 @@ impl SmtpAgent {
                         break;
                     }
                 };
+                if job.halt.is_set() {
+                    pass(&mut attempt, &job, target.hop, halted(), begun);
+                    continue;
+                }
                 if Instant::now() >= end {
                     pass(&mut attempt, &job, target.hop, too_late(), begun);
                     continue;
@@ -194,6 +205,11 @@ impl SmtpAgent {
                         self.pool.park(session);
                     }
                     return Ok((report, delivery.in_doubt()));
+                }
+                Step::Halted => {
+                    self.pool.park(session);
+                    let report = delivery.give_up(hop, HALTED).ok_or_else(halted);
+                    return report.map(|report| (report, false));
                 }
                 Step::Spent { reusable } => {
                     if reusable {

@@ -42,6 +42,8 @@ pub(super) enum Step {
         fruitless: bool,
         in_step: bool,
     },
+    /// Nothing may be begun any more; the session could take more.
+    Halted,
 }
 
 impl<'a> Delivery<'a> {
@@ -76,6 +78,9 @@ impl<'a> Delivery<'a> {
         let most = most.and_then(Result::ok).unwrap_or(usize::MAX);
         let mut fruitless = true;
         loop {
+            if self.job.halt.is_set() {
+                return Step::Halted;
+            }
             let now: Vec<_> = self.left.iter().take(most.min(self.enough)).copied().collect();
             let ended = match transact(session, self.job, &now, config).await {
                 Outcome::Ended(ended) => ended,

@@ -6,6 +6,7 @@ mod dane;
 mod deadlines;
 mod exchangers;
 mod extensions;
+mod halt;
 mod hosts;
 mod injection;
 mod peer;
@@ -56,6 +57,7 @@ fn job(hops: &[NextHop], to: &[&str], body: &[u8]) -> Job {
         recipients: (0..).take(to.len()).collect(),
         envelope: Arc::new(Envelope::new(ReversePath::parse("a@example.org").unwrap(), to)),
         body: body.to_vec().into(),
+        halt: spool_core::Halt::default(),
     }
 }
 

@@ -4,11 +4,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 
 /// The counts of one listener.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     open: Mutex<Open>,
+    /// Told when the last one has gone.
+    none_left: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +28,18 @@ pub(super) struct Place {
 }
 
 impl Connections {
+    /// Waits until no connection is open.
+    pub(super) async fn drained(&self) {
+        loop {
+            // Asked for first: the last one may go in between.
+            let none_left = self.none_left.notified();
+            if self.open.lock().unwrap_or_else(PoisonError::into_inner).total == 0 {
+                return;
+            }
+            none_left.await;
+        }
+    }
+
     /// A place for a connection from `client`, unless `total` or `per_client` are taken already.
     pub(super) fn admit(self: &Arc<Self>, client: IpAddr, total: usize, per_client: usize) -> Option<Place> {
         let client = bucket(client);
@@ -51,6 +66,9 @@ impl Drop for Place {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
+        if open.total == 0 {
+            self.connections.none_left.notify_waiters();
+        }
         if let Some(taken) = open.by_client.get_mut(&self.client) {
             *taken = taken.saturating_sub(1);
             if *taken == 0 {

@@ -45,7 +45,8 @@ impl Listener {
     }
 
     /// Accepts connections and gives each session to `place`, until `shutdown` becomes true or its sender is gone.
-    /// Then it stops listening; the sessions see the same `shutdown` and end by themselves.
+    /// Then it stops listening; the sessions see the same `shutdown` and end by themselves, each after the transaction it is
+    /// in. It returns when the last one has ended.
     pub async fn run(
         self,
         config: Arc<ServerConfig>,
@@ -87,6 +88,8 @@ impl Listener {
             _ = shutdown.wait_for(|stop| *stop) => {}
             () = accept => {}
         }
+        drop(self.socket);
+        connections.drained().await;
     }
 }
 

@@ -41,14 +41,8 @@ impl Queue {
             // Soon to be frozen, waiting or gone.
             (Phase::Settling, _) => return Claim::Later,
             (Phase::Running, Verb::Freeze) if entry.freeze => return Claim::Already,
-            (Phase::Running, Verb::Freeze) => {
-                entry.freeze = true;
-                return Claim::WhileSending;
-            }
-            (Phase::Running, Verb::SendNow) if entry.freeze => {
-                entry.freeze = false;
-                return Claim::WhileSending;
-            }
+            (Phase::Running, Verb::Freeze) => return Claim::WhileSending,
+            (Phase::Running, Verb::SendNow) if entry.freeze => return Claim::WhileSending,
             (
                 Phase::Waiting(_)
                 | Phase::Ready
@@ -117,6 +111,17 @@ impl Queue {
             true => entry.size.whole(),
             false => entry.size.rest(),
         })
+    }
+
+    /// The disk holds whether a message is to be frozen when its session ends; `false` when it runs no more, and so is to be
+    /// claimed like any other.
+    pub(in crate::spool) fn note_while_sending(&mut self, id: MessageId, freeze: bool) -> bool {
+        let entry = self.entries.get_mut(&id);
+        let Some(entry) = entry.filter(|entry| entry.phase == Phase::Running) else {
+            return false;
+        };
+        entry.freeze = freeze;
+        true
     }
 
     /// Whether someone froze it while its session ran.

@@ -28,6 +28,25 @@ pub enum Mode {
     Create,
 }
 
+/// Which file or directory it is, whatever its name, and how many names it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The file system.
+    pub device: u64,
+    /// The number on it.
+    pub inode: u64,
+    /// Names in directories. A file without any is gone with its last handle. Of no meaning for directories.
+    pub links: u64,
+}
+
+impl Identity {
+    /// Whether both are the same file or directory.
+    #[must_use]
+    pub const fn is_same(&self, other: &Self) -> bool {
+        self.device == other.device && self.inode == other.inode
+    }
+}
+
 /// A file system. Paths are followed to their last component, which is never a symbolic link, and a file is nothing else than a
 /// regular one.
 pub trait Fs: Send + Sync + fmt::Debug + 'static {
@@ -94,6 +113,18 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// Those of the system.
     fn available_space(&self, path: &Path) -> io::Result<u64>;
 
+    /// What the name `path` leads to now. A link is not followed; the path of a directory may end in `.` to follow it.
+    ///
+    /// # Errors
+    /// Those of the system; `NotFound` when the name is gone.
+    fn identity(&self, path: &Path) -> io::Result<Identity>;
+
+    /// Whether nothing can be changed on the file system of `dir`.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn is_read_only(&self, dir: &Path) -> io::Result<bool>;
+
     /// The user `path` belongs to, when it is not the one this process runs as.
     ///
     /// # Errors
@@ -108,6 +139,18 @@ pub trait FsDir: Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the system. After an error nobody knows which names last.
     fn sync(&self) -> io::Result<()>;
+
+    /// Which directory it is.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn identity(&self) -> io::Result<Identity>;
+
+    /// Takes the directory for this handle alone until it is dropped; `false` when another one has it.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn try_lock(&self) -> io::Result<bool>;
 }
 
 /// An open file. Reads and writes name their offset, so that a handle can be shared.
@@ -142,6 +185,12 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the system.
     fn is_shared(&self) -> io::Result<bool>;
+
+    /// Which file it is, and how many names it has.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn identity(&self) -> io::Result<Identity>;
 
     /// Bytes in the file.
     ///

@@ -3,7 +3,7 @@
 //! Directories are made with mode 0700 and files with 0600, whatever the umask; a symbolic link, a pipe or a device in the place of
 //! a file or a directory is an error.
 
-use super::{Fs, FsDir, FsFile, Mode};
+use super::{Fs, FsDir, FsFile, Identity, Mode};
 use fs2::FileExt as _;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -81,6 +81,15 @@ impl Fs for RealFs {
         fs2::available_space(path)
     }
 
+    fn identity(&self, path: &Path) -> io::Result<Identity> {
+        Ok(identity(&std::fs::symlink_metadata(path)?))
+    }
+
+    fn is_read_only(&self, dir: &Path) -> io::Result<bool> {
+        let found = rustix::fs::statvfs(dir)?;
+        Ok(found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    }
+
     fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>> {
         Ok(foreign(&std::fs::metadata(path)?))
     }
@@ -100,12 +109,37 @@ fn foreign(found: &Metadata) -> Option<u32> {
     ours.ok().filter(|ours| *ours != owner).map(|_| owner)
 }
 
+fn identity(found: &Metadata) -> Identity {
+    Identity {
+        device: found.dev(),
+        inode: found.ino(),
+        links: found.nlink(),
+    }
+}
+
+/// An advisory lock that ends with the handle; `false` when another handle has it.
+fn try_lock(file: &File) -> io::Result<bool> {
+    match fs2::FileExt::try_lock_exclusive(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 #[derive(Debug)]
 struct RealDir(File);
 
 impl FsDir for RealDir {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_all()
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(identity(&self.0.metadata()?))
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        try_lock(&self.0)
     }
 }
 
@@ -147,6 +181,10 @@ impl FsFile for RealFile {
         Ok(found.nlink() > 1 || foreign(&found).is_some())
     }
 
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(identity(&self.0.metadata()?))
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -165,10 +203,6 @@ impl FsFile for RealFile {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        match fs2::FileExt::try_lock_exclusive(&self.0) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
-            Err(error) => Err(error),
-        }
+        try_lock(&self.0)
     }
 }

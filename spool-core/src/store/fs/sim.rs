@@ -11,7 +11,7 @@
 
 use super::sim_disk::{Dice, Disk, Fault, Inode, NameChange, Node, apply_data, drop_unreachable, tear_name};
 use super::sim_file::{SimDir, SimFile};
-use super::{Fs, FsDir, FsFile, Mode};
+use super::{Fs, FsDir, FsFile, Identity, Mode};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -303,6 +303,19 @@ impl Fs for SimFs {
         Ok(disk
             .capacity
             .map_or(u64::MAX, |capacity| capacity.saturating_sub(disk.used())))
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Identity> {
+        let disk = self.disk();
+        match disk.inode_of(path) {
+            Err(_) if disk.is_dir(path) => Ok(disk.identity_of_dir(path)),
+            Err(error) => Err(error),
+            Ok(number) => Ok(disk.identity(number)),
+        }
+    }
+
+    fn is_read_only(&self, _dir: &Path) -> io::Result<bool> {
+        Ok(self.disk().read_only)
     }
 
     fn foreign_owner(&self, path: &Path) -> io::Result<Option<u32>> {

@@ -1,5 +1,6 @@
 //! What a simulated disk holds: as programs see it, as it is durable, and the changes that lie between.
 
+use super::Identity;
 use super::sim::OpKind;
 use std::collections::BTreeMap;
 use std::io;
@@ -259,6 +260,25 @@ impl Disk {
             Some(Node::File(number)) => Ok(*number),
             Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// The file with this number, and how many names lead to it.
+    pub(super) fn identity(&self, number: u64) -> Identity {
+        let names = self.names.values().filter(|node| **node == Node::File(number));
+        Identity {
+            device: 1,
+            inode: number,
+            links: names.count() as u64,
+        }
+    }
+
+    /// Directories have no numbers here: one is another when its name is.
+    pub(super) fn identity_of_dir(&self, path: &Path) -> Identity {
+        Identity {
+            device: 1,
+            inode: 0,
+            links: u64::from(self.is_dir(path)),
         }
     }
 

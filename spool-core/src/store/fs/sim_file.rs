@@ -2,7 +2,7 @@
 
 use super::sim::{OpKind, SimFs};
 use super::sim_disk::{DataChange, NameChange, apply_data, apply_name};
-use super::{FsDir, FsFile};
+use super::{FsDir, FsFile, Identity};
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -28,6 +28,15 @@ impl FsDir for SimDir {
             }
         }
         Ok(())
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(self.fs.disk().identity_of_dir(&self.path))
+    }
+
+    /// The lock file is enough for a disk that no other program sees.
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(true)
     }
 }
 
@@ -89,6 +98,10 @@ impl FsFile for SimFile {
 
     fn is_shared(&self) -> io::Result<bool> {
         Ok(false)
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(self.fs.disk().identity(self.number))
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -92,8 +92,8 @@ impl Store {
     /// why not and nothing of it is there. An older pair of the same id is replaced; on the other shelf it is what its
     /// recovery could not delete, and goes first.
     pub fn shelve(&self, shelf: Shelf, messages: &[(Shelved, Bytes)]) -> Vec<Result<(), StoreError>> {
-        if let Some(text) = self.failed.get() {
-            let failed = || Err(StoreError::Failed(text.clone()));
+        if let Some(failure) = self.failed.get() {
+            let failed = || Err(StoreError::Failed(failure.to_string()));
             return messages.iter().map(|_| failed()).collect();
         }
         // Drafts of now would be taken for those of an earlier life.
@@ -136,7 +136,7 @@ impl Store {
     pub fn discard(&self, shelf: Shelf, ids: &[MessageId]) -> Result<(), StoreError> {
         Board::new(&*self.fs, self.dir(), shelf)
             .discard(ids)
-            .map_err(|error| StoreError::Failed(error.to_string()))
+            .map_err(|error| StoreError::of(&error))
     }
 
     /// The ids of all pairs on `shelf`, readable or not.
@@ -165,9 +165,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Listed>, StoreError> {
         let board = Board::new(&*self.fs, self.dir(), shelf);
-        let ids = board
-            .ids()
-            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        let ids = board.ids().map_err(|error| StoreError::of(&error))?;
         let page = ids.into_iter().filter(|id| after.is_none_or(|after| *id > after));
         let (mut listed, mut bytes) = (Vec::new(), 0);
         for id in page.take(limit) {
@@ -262,6 +260,6 @@ fn refusal(error: &io::Error) -> StoreError {
     ) {
         StoreError::Full(error.to_string())
     } else {
-        StoreError::Failed(error.to_string())
+        StoreError::of(error)
     }
 }

@@ -11,6 +11,7 @@ mod flips;
 mod format;
 mod fsck;
 mod fuzzing;
+mod held;
 mod keys;
 mod killed;
 mod large;

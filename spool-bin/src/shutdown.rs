@@ -1,0 +1,98 @@
+//! The end of a service: what asks for it, and in which order its parts end.
+
+use crate::failure::Failure;
+use anyhow::Context;
+use spool_actors::{Flushed, KillAndFlush, OpenSpool};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How long the admin API may take to answer its last requests, and a spool to be closed when the sessions of clients have taken
+/// all of `shutdown_timeout`.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// How long a service whose spool has ended goes on to answer that it has: so that clients hear 451 rather than nothing, and a
+/// health check can see why. At most half of `shutdown_timeout`.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Waits for the sessions of clients, then for those with next hops, until `deadline`.
+pub(crate) async fn close(
+    spool: &OpenSpool,
+    listeners: Vec<JoinHandle<()>>,
+    admin: Option<actix_web::dev::ServerHandle>,
+    deadline: Instant,
+    failed: bool,
+) {
+    let clients = async {
+        for listener in listeners {
+            // One that panicked has reported so.
+            let _ = listener.await;
+        }
+    };
+    // Nothing can be taken from clients once the spool has ended: the sessions with next hops are waited for at the same time.
+    let patience = if failed { Instant::now() + GRACE } else { deadline };
+    let clients = async {
+        if tokio::time::timeout_at(patience.min(deadline), clients)
+            .await
+            .is_err()
+        {
+            tracing::warn!("some clients had not ended their transactions");
+        }
+    };
+    let flush = |within: Duration| {
+        spool.addr.send(KillAndFlush {
+            timeout: Some(within),
+        })
+    };
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let flushed = if failed {
+        tokio::join!(clients, flush(left())).1
+    } else {
+        clients.await;
+        flush(left().max(GRACE)).await
+    };
+    match flushed.unwrap_or(Flushed::Finished) {
+        Flushed::Finished => tracing::info!("all sessions ended; the spool is closed"),
+        Flushed::Timeout => tracing::warn!("some sessions were still running; their messages are in doubt"),
+    }
+    if let Some(admin) = admin {
+        let _ = tokio::time::timeout(GRACE, admin.stop(true)).await;
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Reload,
+    End,
+}
+
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let of = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            hangup: of(SignalKind::hangup())?,
+        })
+    }
+
+    pub(crate) async fn next(&mut self) -> Wanted {
+        tokio::select! {
+            _ = self.terminate.recv() => Wanted::End,
+            _ = self.interrupt.recv() => Wanted::End,
+            _ = self.hangup.recv() => Wanted::Reload,
+        }
+    }
+
+    /// The second signal that asks for the end.
+    pub(crate) async fn second(&mut self) {
+        while self.next().await == Wanted::Reload {}
+    }
+}
