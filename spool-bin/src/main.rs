@@ -20,6 +20,7 @@ mod print;
 mod routes;
 mod selector;
 mod target;
+mod way;
 mod wire;
 
 use std::process::ExitCode;

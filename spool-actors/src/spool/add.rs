@@ -111,6 +111,7 @@ impl SpoolActor {
             Tag::Added {
                 reply,
                 destinations,
+                generation: self.queue.generation(),
                 held,
             },
             true,
@@ -133,7 +134,7 @@ impl SpoolActor {
     }
 }
 
-fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> Event {
+pub(super) fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> Event {
     let envelope = &message.section.envelope;
     let recipients = envelope.recipients.iter();
     let mut event = Event::new(0, at, EventKind::Spooled);

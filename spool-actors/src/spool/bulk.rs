@@ -1,4 +1,4 @@
-//! Operations on many messages: freeze, send, remove, recover.
+//! Operations on many messages: freeze, send, remove, recover, reroute.
 //!
 //! Each runs in small steps, so that adds and deliveries go on meanwhile: a step claims some messages, reads them off the
 //! actor's thread, commits, and gives them back as the disk has them. An operation answers when all of its messages are
@@ -6,13 +6,13 @@
 
 use super::SpoolActor;
 use super::commit::Tag;
-use super::messages::{Freeze, Outcome, Recover, Remove, SendNow, Which};
+use super::messages::{Freeze, NewRoute, Outcome, Recover, Remove, Reroute, SendNow, Which};
 use super::queue::{Claim, Verb};
 use super::taken::Taken;
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::store::{Change, Shelf, StoreError};
-use spool_core::{Frozen, MessageId, MessageState, RetryInterval, SpoolError, Status, Timestamp};
+use spool_core::{Frozen, MessageId, MessageState, RetryInterval, Routing, SpoolError, Status, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -36,6 +36,7 @@ pub(super) enum Work {
     SendNow(Arc<[RetryInterval]>),
     Remove,
     Recover(Shelf),
+    Reroute(NewRoute),
 }
 
 /// An operation under way.
@@ -72,7 +73,7 @@ impl Bulks {
 impl Work {
     const fn step(&self) -> usize {
         match self {
-            Self::Freeze | Self::SendNow(_) => STEP,
+            Self::Freeze | Self::SendNow(_) | Self::Reroute(_) => STEP,
             Self::Remove | Self::Recover(_) => STEP_WITH_BODIES,
         }
     }
@@ -82,6 +83,7 @@ impl Work {
             Self::Freeze => Verb::Freeze,
             Self::SendNow(_) => Verb::SendNow,
             Self::Remove | Self::Recover(_) => Verb::Remove,
+            Self::Reroute(_) => Verb::Reroute,
         }
     }
 }
@@ -130,6 +132,25 @@ impl Handler<Recover> for SpoolActor {
             return self.once_loaded(recover, ctx.address());
         }
         self.start_bulk(Work::Recover(recover.from), recover.ids, ctx)
+    }
+}
+
+impl Handler<Reroute> for SpoolActor {
+    type Result = Reply;
+    fn handle(&mut self, reroute: Reroute, ctx: &mut Context<Self>) -> Reply {
+        if self.is_loading() {
+            return self.once_loaded(reroute, ctx.address());
+        }
+        match (&reroute.to, self.queue.routing()) {
+            (NewRoute::To(next_hops), _) if next_hops.is_empty() => {
+                Box::pin(std::future::ready(Err(SpoolError::NoNextHop)))
+            }
+            (NewRoute::To(_), _) | (NewRoute::ByConfig, Routing::ByRules(_)) => {
+                tracing::info!(messages = reroute.ids.len(), to = ?reroute.to, "messages get another route");
+                self.start_bulk(Work::Reroute(reroute.to), reroute.ids, ctx)
+            }
+            (NewRoute::ByConfig, _) => Box::pin(std::future::ready(Err(SpoolError::NoConfiguration))),
+        }
     }
 }
 
@@ -212,6 +233,10 @@ impl SpoolActor {
             }
         }
         for id in sending {
+            if let Work::Reroute(to) = work {
+                self.reroute_later(bulk_id, id, to);
+                continue;
+            }
             // With the begin of the attempt: after a crash it is in doubt, and frozen or not as was asked for.
             let (status, frozen) = if matches!(work, Work::Freeze) {
                 (Status::Frozen, Some(Box::new(Frozen::held(now, None))))

@@ -122,6 +122,7 @@ impl Handler<LoadingOver> for SpoolActor {
             Ok(recovery) => {
                 report(&recovery, self.queue.len());
                 self.keys.complete(recovery.keys);
+                self.look_at_all();
                 Ok(Arc::new(Loaded {
                     messages: self.queue.len(),
                     torn_bytes: recovery.torn_bytes,

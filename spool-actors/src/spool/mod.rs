@@ -24,12 +24,14 @@ mod presend;
 mod pump;
 mod queue;
 mod recover;
-
+mod reroute;
+mod routes;
 mod taken;
 mod unwritten;
 
 pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
 pub use open::{OpenSpool, Spool};
+pub use routes::SetRouting;
 
 use crate::event_hub::EventHub;
 use crate::event_hub::messages::Publish;
@@ -45,6 +47,7 @@ use learning::Keeping;
 use loading::LoadState;
 use messages::{Flushed, Idle};
 use queue::Queue;
+use routes::Looking;
 use spool_core::store::{Change, Store, StoreError};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
@@ -74,6 +77,7 @@ pub struct SpoolActor {
     /// The store takes no change any more.
     disk_failed: Option<StoreError>,
     stepping: Vec<BulkId>,
+    looking: Looking,
     unwritten: Unwritten,
     hooks: Hooks,
     budget: Budget,
@@ -213,6 +217,7 @@ impl SpoolActor {
         self.budget.set_standing(self.queue.standing());
         self.publish();
         self.give_up_expired(ctx);
+        self.look_on(ctx);
         self.go_on(ctx);
         self.pump(ctx);
         self.answer_idle();

@@ -7,6 +7,7 @@ use super::learning::Keeping;
 use super::loading::{self, LoadState};
 use super::messages::Committed;
 use super::queue::{Queue, Ways};
+use super::routes::Looking;
 use super::unwritten::Unwritten;
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
@@ -168,7 +169,7 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         config.policies,
         begun.destinations,
     );
-    let mut queue = Queue::new(ways);
+    let mut queue = Queue::new(ways, config.routing);
     queue.pause(config.max_concurrent_jobs == 0);
     let ping = config.ping_interval;
     let (hub, listening) = EventHub::start(config.event_buffer, ping, Arc::clone(&clock), last_event);
@@ -186,6 +187,7 @@ fn actor(store: Arc<Store>, begun: Begun, config: SpoolConfig, hands: Hands, wor
         unparked: Vec::new(),
         disk_failed: None,
         stepping: Vec::new(),
+        looking: Looking::default(),
         unwritten: Unwritten::default(),
         hooks: config.hooks,
         budget,

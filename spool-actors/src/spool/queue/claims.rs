@@ -9,6 +9,7 @@ pub(in crate::spool) enum Verb {
     Freeze,
     SendNow,
     Remove,
+    Reroute,
 }
 
 /// The answer to a claim.
@@ -36,7 +37,7 @@ impl Queue {
         };
         let before = match (entry.phase, verb) {
             (Phase::Frozen, Verb::Freeze) => return Claim::Already,
-            (Phase::Frozen, Verb::SendNow | Verb::Remove) => Status::Frozen,
+            (Phase::Frozen, Verb::SendNow | Verb::Remove | Verb::Reroute) => Status::Frozen,
             (Phase::Claimed, _) => return Claim::Later,
             // Soon to be frozen, waiting or gone.
             (Phase::Settling, _) => return Claim::Later,
@@ -63,9 +64,10 @@ impl Queue {
             (Phase::Ready | Phase::Asking | Phase::Arming | Phase::Armed | Phase::Running, Verb::SendNow) => {
                 return Claim::Already;
             }
-            (Phase::Asking | Phase::Arming, Verb::Freeze) => return Claim::Later,
-            (Phase::Waiting(due), Verb::Freeze | Verb::SendNow) => Status::SendAt(due),
-            (Phase::Ready | Phase::Armed, Verb::Freeze) => Status::SendAt(now),
+            (Phase::Running, Verb::Reroute) => return Claim::WhileSending,
+            (Phase::Asking | Phase::Arming, Verb::Freeze | Verb::Reroute) => return Claim::Later,
+            (Phase::Waiting(due), Verb::Freeze | Verb::SendNow | Verb::Reroute) => Status::SendAt(due),
+            (Phase::Ready | Phase::Armed, Verb::Freeze | Verb::Reroute) => Status::SendAt(now),
         };
         let (phase, destination) = (entry.phase, entry.destination);
         entry.phase = Phase::Claimed;
@@ -108,6 +110,7 @@ impl Queue {
                 self.line_up(id, destination);
             }
         }
+        self.look_at_route(id);
     }
 
     /// Bytes of memory that it takes to read a message, with or without its body; 0 when there is none.
