@@ -35,3 +35,5 @@ timed "$spool" status --format json >"$dir/status"
 echo "status: $(grep -c '"id"' "$dir/status") lines, $(($(stat -c %s "$dir/status") >> 20)) MiB; peak meanwhile: $(memory VmHWM)"
 timed "$spool" count --older 0s
 timed "$spool" send --frozen
+timed "$spool" reroute --all --next-hop 127.0.0.1:10
+timed "$spool" reroute --all --by-config

@@ -22,10 +22,12 @@ pub use event_hub::{EventHub, Subscription};
 pub use gate::Gate;
 pub use spool::messages::{
     Add, Details, Explain, Flushed, Freeze, Get, GetBody, GetJobs, GetStats, Idle, Jobs, KillAndFlush,
-    ListMessages, Loaded, Outcome, Purge, Quarantine, Recover, Remove, SendNow, SetMaxConcurrentJobs,
-    SpoolStats, Subscribe, WaitIdle, WhenEnded, WhenLoaded, Which,
+    ListMessages, Loaded, NewRoute, Outcome, Purge, Quarantine, Recover, Remove, Reroute, SendNow,
+    SetMaxConcurrentJobs, SpoolStats, Subscribe, WaitIdle, WhenEnded, WhenLoaded, Which,
 };
-pub use spool::{Circuit, DestinationState, Destinations, OpenSpool, SetPolicies, Spool, SpoolActor};
+pub use spool::{
+    Circuit, DestinationState, Destinations, OpenSpool, SetPolicies, SetRouting, Spool, SpoolActor,
+};
 pub use supervision::{Ending, Part, Sentinel};
 pub use throttle::{Permit, Throttle};
 pub use workers::Workers;

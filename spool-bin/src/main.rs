@@ -21,6 +21,7 @@ mod routes;
 mod selector;
 mod shutdown;
 mod target;
+mod way;
 mod wire;
 
 use std::process::ExitCode;

@@ -6,9 +6,13 @@
 use crate::config::parse_span;
 use crate::selector::Selector;
 use serde::{Deserialize, Serialize};
+use spool_actors::NewRoute;
 use spool_core::store::Shelf;
-use spool_core::{MessageId, Queue, RetryInterval, SpoolError};
+use spool_core::{MessageId, NextHop, Queue, RetryInterval, SpoolError};
 use std::time::Duration;
+
+/// The most next hops of one route that a person names.
+const MAX_NEXT_HOPS: usize = 100;
 
 /// What can be done to messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +22,7 @@ pub(crate) enum Operation {
     Remove,
     Recover,
     Purge,
+    Reroute,
 }
 
 impl Operation {
@@ -29,6 +34,7 @@ impl Operation {
             Self::Remove => "remove",
             Self::Recover => "recover",
             Self::Purge => "purge",
+            Self::Reroute => "reroute",
         }
     }
 
@@ -40,6 +46,7 @@ impl Operation {
             Self::Remove => "removed",
             Self::Recover => "recovered",
             Self::Purge => "purged",
+            Self::Reroute => "rerouted",
         }
     }
 }
@@ -72,6 +79,10 @@ pub(crate) struct Request {
     pub(crate) retry_intervals: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) next_hops: Vec<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) by_config: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -91,6 +102,8 @@ pub(crate) struct Order {
     pub(crate) shelf: Option<Shelf>,
     /// Of `purge`: only what was removed longer ago.
     pub(crate) older_than: Duration,
+    /// Of `reroute`.
+    pub(crate) route: NewRoute,
 }
 
 impl Request {
@@ -122,9 +135,14 @@ impl Request {
         if operation != Operation::Recover && self.from.is_some() {
             return Err(format!("from: goes with recover, not with {name}"));
         }
+        let route = self.new_route(operation)?;
         let older_than = match operation {
             Operation::Purge => self.purge_age()?,
-            Operation::Freeze | Operation::Send | Operation::Remove | Operation::Recover => Duration::ZERO,
+            Operation::Freeze
+            | Operation::Send
+            | Operation::Remove
+            | Operation::Recover
+            | Operation::Reroute => Duration::ZERO,
         };
         let selector = Selector::read(self.conditions())?;
         if operation != Operation::Purge {
@@ -138,7 +156,32 @@ impl Request {
             retry_intervals: intervals(&self.retry_intervals)?,
             shelf,
             older_than,
+            route,
         })
+    }
+
+    /// The route that reroute needs; no other operation has one.
+    fn new_route(&self, operation: Operation) -> Result<NewRoute, String> {
+        let (named, name) = (!self.next_hops.is_empty(), operation.name());
+        match (operation, named, self.by_config) {
+            (Operation::Reroute, true, false) => {
+                let hop = |text: &String| {
+                    let hop = text.parse::<NextHop>();
+                    hop.map_err(|error| format!("next_hops: {}: {error}", spool_core::harmless(text)))
+                };
+                if self.next_hops.len() > MAX_NEXT_HOPS {
+                    return Err(format!("next_hops: at most {MAX_NEXT_HOPS}"));
+                }
+                Ok(NewRoute::To(
+                    self.next_hops.iter().map(hop).collect::<Result<_, _>>()?,
+                ))
+            }
+            (Operation::Reroute, false, true) => Ok(NewRoute::ByConfig),
+            (Operation::Reroute, _, _) => Err("reroute: give either next_hops or by_config".to_owned()),
+            (_, true, _) => Err(format!("next_hops: goes with reroute, not with {name}")),
+            (_, _, true) => Err(format!("by_config: goes with reroute, not with {name}")),
+            (_, false, false) => Ok(NewRoute::ByConfig),
+        }
     }
 
     /// The age that purge needs: since the removal, not since the arrival.
@@ -177,7 +220,7 @@ fn shelf(operation: Operation, from: Option<&str>, queue: Option<Queue>) -> Resu
     };
     let of_queue = queue.and_then(|queue| Shelf::ALL.into_iter().find(|shelf| shelf.queue() == queue));
     let shelf = match operation {
-        Operation::Freeze | Operation::Send | Operation::Remove => None,
+        Operation::Freeze | Operation::Send | Operation::Remove | Operation::Reroute => None,
         Operation::Purge => Some(Shelf::Removed),
         Operation::Recover => Some(match from {
             Some(from) => named(from)?,
@@ -218,10 +261,11 @@ impl From<&SpoolError> for Trouble {
             SpoolError::Unreadable { id, .. } => ("unreadable", Some(*id)),
             SpoolError::Full(_) => ("full", None),
             SpoolError::Disk(_) => ("disk", None),
+            SpoolError::NoConfiguration => ("no_configuration", None),
             SpoolError::Killed => ("closed", None),
             SpoolError::Ended(_) => ("ended", None),
             SpoolError::Busy { .. } => ("busy", None),
-            _ => ("failed", None),
+            SpoolError::NoNextHop | _ => ("failed", None),
         };
         Self {
             id,
@@ -322,6 +366,28 @@ mod tests {
         let purge = check(Operation::Purge, r#"{"older":"30d","dry_run":true}"#).unwrap();
         assert_eq!(purge.older_than, Duration::from_secs(30 * 86_400));
         assert!(purge.dry_run && purge.selector.is_everything());
+    }
+
+    #[test]
+    fn reroute_says_where_to_and_nothing_else_does() {
+        let route = |json: &str| check(Operation::Reroute, json).map(|order| order.route);
+        assert_eq!(route(r#"{"all":true,"by_config":true}"#), Ok(NewRoute::ByConfig));
+        let hops = ["a:25", "b:26"].map(|hop| hop.parse().unwrap());
+        assert_eq!(
+            route(r#"{"next_hop":"dead","next_hops":["a:25","b:26"]}"#),
+            Ok(NewRoute::To(hops.into()))
+        );
+        for json in [
+            r#"{"all":true}"#,
+            r#"{"all":true,"by_config":true,"next_hops":["a:25"]}"#,
+            r#"{"all":true,"next_hops":["a"]}"#,
+            r#"{"by_config":true}"#,
+            r#"{"queue":"removed","by_config":true}"#,
+        ] {
+            assert!(route(json).is_err(), "{json}");
+        }
+        assert!(check(Operation::Send, r#"{"all":true,"by_config":true}"#).is_err());
+        assert!(check(Operation::Freeze, r#"{"all":true,"next_hops":["a:25"]}"#).is_err());
     }
 
     #[test]

@@ -19,16 +19,24 @@ const MAX_ROOTS: u64 = 16 << 20;
 /// The largest file of DNSKEY records.
 const MAX_ANCHORS: u64 = 1 << 20;
 
-/// Reads what `config` names.
-pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Failure> {
+/// What is needed to find hosts as `config` says: no secrets.
+pub(crate) fn resolving(config: &Config) -> Result<SmtpConfig, Failure> {
     let limits = &config.client;
     let mut client = SmtpConfig::default();
     client.hostname.clone_from(&config.hostname);
     client.route = route(config)?;
-    client.tls = limits.tls;
+    client.connect_timeout = limits.connect_timeout;
     if let Some(path) = &limits.tls_roots {
         client.tls_roots = roots(path).map_err(|why| refuse(path, &why))?;
     }
+    Ok(client)
+}
+
+/// Reads what `config` names.
+pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Failure> {
+    let limits = &config.client;
+    let mut client = resolving(config)?;
+    client.tls = limits.tls;
     client.implicit_tls_ports.clone_from(&limits.implicit_tls_ports);
     client.chunking = limits.chunking;
     client.plaintext_memory = limits.plaintext_memory;
@@ -40,7 +48,6 @@ pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Fai
     client.connections_per_destination = limits.connections_per_destination;
     client.messages_per_connection = limits.messages_per_connection;
     client.idle_timeout = limits.idle_timeout;
-    client.connect_timeout = limits.connect_timeout;
     client.greeting_timeout = limits.greeting_timeout;
     client.tls_timeout = limits.tls_timeout;
     client.command_timeout = limits.command_timeout;

@@ -28,7 +28,7 @@ pub(crate) struct Page {
     pub(crate) parameters: Vec<String>,
     pub(crate) recipients: Vec<RecipientPage>,
     pub(crate) next_hops: Arc<[NextHop]>,
-    /// Where the next hops come from.
+    /// Where they come from: `named`, `configured` or `built_in_sink`.
     pub(crate) route: RouteOrigin,
     /// The waits to come, in milliseconds.
     pub(crate) retry_intervals: Vec<IntervalPage>,

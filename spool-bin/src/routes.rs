@@ -3,8 +3,10 @@
 //! Cloning shares it: a reload changes it for whoever has one.
 
 use crate::config::Config;
+use crate::way::{Way, WayRule};
 use spool_core::{
-    Envelope, NextHop, Policies, RetryInterval, RetryPolicy, RouteOrigin, Router, Section, TlsPolicy,
+    Address, DestinationPolicy, Envelope, NextHop, Policies, RetryInterval, RetryPolicy, RouteOrigin,
+    RouteReason, Router, Routing, Section, TlsPolicy,
 };
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -14,18 +16,25 @@ pub(crate) struct Routes(Arc<RwLock<Table>>);
 
 #[derive(Debug)]
 struct Table {
-    router: Router,
+    router: Arc<Router>,
+    /// The lines in which the rules begin.
+    rule_lines: Vec<usize>,
     retry: RetryPolicy,
     /// Where a rule says nothing of it.
     tls: TlsPolicy,
+    max_connections: usize,
+    /// The built-in sink, where all mail goes that names no next hops. Empty: it has not started yet.
+    built_in_sink: Option<Arc<[NextHop]>>,
 }
 
 impl Table {
     fn of(config: &Config) -> Self {
         let (route, retry) = (&config.route, &config.retry);
         let intervals = retry.intervals.iter();
+        let router = Router::new(route.rules.clone(), route.next_hops.clone().into(), route.mx_port);
         Self {
-            router: Router::new(route.rules.clone(), route.next_hops.clone().into(), route.mx_port),
+            router: Arc::new(router),
+            rule_lines: route.rule_lines.clone(),
             retry: RetryPolicy {
                 intervals: intervals
                     .map(|span| RetryInterval::with_jitter(*span, retry.jitter))
@@ -34,7 +43,18 @@ impl Table {
                 expire_after: Some(retry.expire_after),
             },
             tls: config.client.tls,
+            max_connections: config.client.connections_per_destination,
+            built_in_sink: None,
         }
+    }
+
+    fn policy(&self, next_hops: &[NextHop]) -> DestinationPolicy {
+        let mut policy = match self.built_in_sink.as_deref() {
+            Some(sink) if sink == next_hops => DestinationPolicy::default(),
+            _ => self.router.policy(next_hops),
+        };
+        policy.tls.get_or_insert(self.tls);
+        policy
     }
 }
 
@@ -44,9 +64,20 @@ impl Routes {
         Self(Arc::new(RwLock::new(Table::of(config))))
     }
 
-    /// From now on those of `config`.
+    /// From now on those of `config`; the built-in sink stays.
     pub(crate) fn replace(&self, config: &Config) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Table::of(config);
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let built_in_sink = table.built_in_sink.take();
+        *table = Table {
+            built_in_sink,
+            ..Table::of(config)
+        };
+    }
+
+    /// From now on all mail that names no next hops goes to the built-in sink at `next_hop`; `None`: it has not started yet.
+    pub(crate) fn to_built_in_sink(&self, next_hop: Option<NextHop>) {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        table.built_in_sink = Some(next_hop.into_iter().collect());
     }
 
     fn table(&self) -> RwLockReadGuard<'_, Table> {
@@ -56,40 +87,72 @@ impl Routes {
     /// The sections of a mail: by the rules, or all to `next_hops` when there are any.
     pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> Vec<Section> {
         let table = self.table();
-        if next_hops.is_empty() {
-            return table.router.split(envelope, &table.retry);
-        }
+        let (next_hops, origin) = match (next_hops, &table.built_in_sink) {
+            ([], None) => return table.router.split(envelope, &table.retry),
+            ([], Some(sink)) => (Arc::clone(sink), RouteOrigin::BuiltInSink),
+            (named, _) => (named.into(), RouteOrigin::Named),
+        };
         vec![Section {
             envelope,
-            next_hops: next_hops.into(),
-            origin: RouteOrigin::Named,
+            next_hops,
+            origin,
             retry: table.retry.clone(),
         }]
+    }
+
+    /// Where mail that is on the spool goes.
+    pub(crate) fn routing(&self) -> Routing {
+        let table = self.table();
+        match &table.built_in_sink {
+            Some(sink) => Routing::ToBuiltInSink(Arc::clone(sink)),
+            None => Routing::ByRules(Arc::clone(&table.router)),
+        }
     }
 
     /// What is asked of the way to next hops, for mail that is on the spool already as well.
     pub(crate) fn policies(&self) -> Policies {
         let routes = self.clone();
-        Policies::new(move |next_hops| {
-            let table = routes.table();
-            let mut policy = table.router.policy(next_hops);
-            policy.tls.get_or_insert(table.tls);
-            policy
-        })
+        Policies::new(move |next_hops| routes.table().policy(next_hops))
+    }
+
+    /// Where mail for `address` goes, and why.
+    pub(crate) fn way(&self, address: &Address) -> Way {
+        let table = self.table();
+        let (next_hops, reason) = match &table.built_in_sink {
+            Some(sink) => (Arc::clone(sink), None),
+            None => {
+                let (next_hops, reason) = table.router.route(address);
+                (next_hops, Some(reason))
+            }
+        };
+        let rule = match reason {
+            Some(RouteReason::Rule(place)) => table.router.rules().get(place).map(|rule| WayRule {
+                number: place + 1,
+                line: table.rule_lines.get(place).copied(),
+                domain: rule.domain.to_string(),
+            }),
+            Some(RouteReason::Default | RouteReason::Exchangers) | None => None,
+        };
+        let policy = table.policy(&next_hops);
+        Way::new(address, next_hops, reason, rule, &policy, table.max_connections)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::way::Reason;
     use spool_core::ReversePath;
+
+    fn envelope(to: &str) -> Envelope {
+        Envelope::new(ReversePath::Null, [to.parse().unwrap()])
+    }
 
     #[test]
     fn a_reload_changes_the_policy_of_what_is_on_the_spool() {
         let rule = "[[route.rule]]\ndomain = \"a.example\"\nmax_connections = 1\n";
         let before = Config::parse(&format!("{rule}tls = \"none\"\n")).unwrap();
         let routes = Routes::of(&before);
-        let envelope = |to: &str| Envelope::new(ReversePath::Null, [to.parse().unwrap()]);
         let [a, b] = ["x@a.example", "x@b.example"].map(|to| routes.sections(envelope(to), &[]));
         let policies = routes.policies();
         let policy = |sections: &[Section]| policies.of(&sections[0].next_hops);
@@ -100,5 +163,58 @@ mod tests {
             assert_eq!(policy(sections).tls, Some(TlsPolicy::Required));
             assert_eq!(policy(sections).max_connections, None);
         }
+    }
+
+    #[test]
+    fn a_section_says_where_its_next_hops_come_from() {
+        let routes = Routes::of(&Config::defaults());
+        let origin = |next_hops: &[NextHop]| routes.sections(envelope("x@a.example"), next_hops)[0].origin;
+        let named: NextHop = "named:25".parse().unwrap();
+        assert_eq!(origin(&[]), RouteOrigin::Configured);
+        assert_eq!(origin(std::slice::from_ref(&named)), RouteOrigin::Named);
+        routes.to_built_in_sink(None);
+        assert!(matches!(routes.routing(), Routing::ToBuiltInSink(sink) if sink.is_empty()));
+        let sink: NextHop = "127.0.0.1:9".parse().unwrap();
+        routes.to_built_in_sink(Some(sink.clone()));
+        assert_eq!(origin(&[]), RouteOrigin::BuiltInSink);
+        assert_eq!(origin(&[named]), RouteOrigin::Named);
+        routes.replace(&Config::defaults());
+        let sections = routes.sections(envelope("x@a.example"), &[]);
+        assert_eq!(
+            *sections[0].next_hops,
+            [sink],
+            "a reload leaves the sink where it is"
+        );
+    }
+
+    #[test]
+    fn a_way_names_its_rule_and_its_policy() {
+        let text = "[route]\nnext_hops = [\"smart:25\"]\n\n[[route.rule]]\ndomain = \"a.example\"\ntls = \"verify\"\nrate = \"100/1m\"\n\
+                    [[route.rule]]\ndomain = \"*.b.example\"\nnext_hops = [\"b:25\", \"c:25\"]\nmax_connections = 3\n";
+        let routes = Routes::of(&Config::parse(text).unwrap());
+        let way = |to: &str| routes.way(&to.parse().unwrap());
+        let a = way("x@a.example");
+        let rule = a.rule.unwrap();
+        assert_eq!(
+            (rule.number, rule.line, rule.domain.as_str()),
+            (1, Some(4), "a.example")
+        );
+        assert_eq!((a.reason, a.next_hops[0].is_mx()), (Reason::Rule, true));
+        assert_eq!(
+            (a.tls, a.rate.as_deref(), a.max_connections),
+            (TlsPolicy::Verify, Some("100/1m"), 10)
+        );
+        let b = way("x@y.b.example");
+        assert_eq!(
+            (b.rule.unwrap().line, b.next_hops.len(), b.max_connections),
+            (Some(8), 2, 3)
+        );
+        let other = way("x@other.example");
+        assert_eq!((other.reason, other.rule), (Reason::Default, None));
+        let bare = Routes::of(&Config::defaults());
+        assert_eq!(
+            bare.way(&"x@a.example".parse().unwrap()).reason,
+            Reason::Exchangers
+        );
     }
 }

@@ -200,6 +200,7 @@ mod tests {
             status: ShownStatus::SendNow,
             spooled_at: Timestamp(0),
             next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+            origin: spool_core::RouteOrigin::Configured,
             envelope: Some(EnvelopeSummary {
                 sender: "ada@example.org".into(),
                 recipients: vec!["bob@x.example".into()],

@@ -9,15 +9,17 @@ use crate::failure::Failure;
 use crate::outbound;
 use crate::routes::Routes;
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Wanted, close};
+use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
 use spool_actors::{
-    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetPolicies, Spool, SpoolActor,
+    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetPolicies, SetRouting, Spool,
+    SpoolActor,
 };
 use spool_core::store::StoreOptions;
 use spool_core::{
-    AddError, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop, RandomDice,
-    Section, SpoolConfig, Submission, SystemClock, visible,
+    AddError, Address, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
+    RandomDice, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
 use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
@@ -53,6 +55,11 @@ impl Relay {
     /// The sections of a mail: by the routes, or all to `next_hops` when there are any.
     pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> Vec<Section> {
         self.routes.sections(envelope, next_hops)
+    }
+
+    /// Where mail for `address` goes, and why.
+    pub(crate) fn way(&self, address: &Address) -> Way {
+        self.routes.way(address)
     }
 
     /// Spools a submission; the answer comes once it is durable.
@@ -101,16 +108,22 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let (stop, stopped) = watch::channel(false);
     // The spool first: whoever cannot have it must not take a port from the one who has.
     let routes = Routes::of(&config);
+    if built_in_sink {
+        // Until it has started, mail for it goes nowhere.
+        routes.to_built_in_sink(None);
+    }
     let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes)?));
     let spool = open(&config, &routes, &agent).await?;
-    if built_in_sink {
-        config.route.next_hops = vec![start_sink(stopped.clone()).await?];
-        routes.replace(&config);
-    }
     let relay = Relay::new(&spool, routes);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
     let started = async {
+        if built_in_sink {
+            relay
+                .routes
+                .to_built_in_sink(Some(start_sink(stopped.clone()).await?));
+            relay.spool.do_send(SetRouting(relay.routes.routing()));
+        }
         let (smtp, listeners) = listen(&config, &relay, &spool, &stopped, &memory).await?;
         let (admin_address, admin) = start_admin(&config, &relay, agent, &memory, &spool, stopped.clone())?;
         ready(&config, &smtp, admin_address)?;
@@ -171,6 +184,7 @@ async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Resul
     spool.max_concurrent_jobs = config.max_concurrent_jobs;
     spool.max_jobs_per_destination = config.client.connections_per_destination;
     spool.policies = routes.policies();
+    spool.routing = routes.routing();
     spool.memory_limit = config.disk.memory_limit;
     spool.max_recipients = config.limits.recipients;
     spool.scrub_rate = config.disk.scrub_rate;
@@ -315,13 +329,11 @@ fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
         Ok((fresh, built_in_sink))
     });
     match fresh {
-        Ok((mut fresh, built_in_sink)) => {
-            if built_in_sink {
-                fresh.route.next_hops.clone_from(&config.route.next_hops);
-            }
+        Ok((fresh, _)) => {
             relay.routes.replace(&fresh);
-            // Destinations that are known are held to the new limits at once.
+            // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
             relay.spool.do_send(SetPolicies(relay.routes.policies()));
+            relay.spool.do_send(SetRouting(relay.routes.routing()));
             if fresh.max_concurrent_jobs != config.max_concurrent_jobs {
                 relay
                     .spool

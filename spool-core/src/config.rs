@@ -2,6 +2,7 @@
 
 use crate::destination::Policies;
 use crate::hooks::Hooks;
+use crate::routing::Routing;
 use crate::store::StoreOptions;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct SpoolConfig {
     pub max_jobs_per_destination: usize,
     /// What is asked of the ways to next hops. Default: nothing.
     pub policies: Policies,
+    /// Where mail goes that was routed by a configuration. Default: to the next hops it was spooled with.
+    pub routing: Routing,
     /// Bytes of bodies and envelopes held in memory. Default 512 MiB.
     pub memory_limit: u64,
     /// Recipients of one submission, in all of its sections. Default 1000.
@@ -47,6 +50,7 @@ impl SpoolConfig {
             max_concurrent_jobs: 200,
             max_jobs_per_destination: 10,
             policies: Policies::default(),
+            routing: Routing::default(),
             memory_limit: 512 << 20,
             max_recipients: 1000,
             threads: 0,

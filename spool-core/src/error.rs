@@ -58,6 +58,12 @@ pub enum SpoolError {
     /// It is on the spool already.
     #[error("{0}: is on the spool already")]
     OnSpool(MessageId),
+    /// Mail is to go by the configuration, and the spool has none.
+    #[error("the service runs without routes to go by: name next hops, or start it with a configuration")]
+    NoConfiguration,
+    /// A route without a next hop.
+    #[error("a route needs a next hop")]
+    NoNextHop,
     /// It is there and cannot be read.
     #[error("{id}: cannot be read: {reason}")]
     Unreadable {

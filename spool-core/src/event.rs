@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::hooks::Presend;
 use crate::id::{FlowId, MessageId};
 use crate::message::Queue;
+use crate::next_hop::NextHop;
 use crate::summary::EnvelopeSummary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub enum EventKind {
     Gap(u64),
     /// The presend hook was asked, and decided so.
     Presend(Presend),
+    /// Has another route: these next hops.
+    Rerouted(Arc<[NextHop]>),
 }
 
 /// One event.

@@ -1,6 +1,7 @@
 //! What holds a message back, as `explain` tells it.
 
 use crate::clock::Timestamp;
+use crate::message::RouteOrigin;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -18,6 +19,11 @@ pub enum Hold {
     },
     /// Waits for a person. Ends with `send`.
     Frozen,
+    /// It has no route in this process. Ends with `reroute`, or when the service runs as it did when the mail was spooled.
+    NoRoute {
+        /// Where its next hops came from.
+        origin: RouteOrigin,
+    },
     /// Waits for its next attempt.
     RetryTime {
         /// When that is.
@@ -125,6 +131,7 @@ impl Hold {
             Self::Killed
             | Self::Disk { .. }
             | Self::Frozen
+            | Self::NoRoute { .. }
             | Self::Paused
             | Self::JobsLimit { .. }
             | Self::DestinationLimit { .. }
@@ -149,6 +156,14 @@ impl fmt::Display for Hold {
                 "the disk failed, nothing is sent until the next start: {error}"
             ),
             Self::Frozen => f.write_str("frozen: it waits for `send`"),
+            Self::NoRoute {
+                origin: RouteOrigin::BuiltInSink,
+            } => f.write_str(
+                "was accepted for the built-in sink, which does not run now; `spool reroute` gives it a route",
+            ),
+            Self::NoRoute { .. } => f.write_str(
+                "was accepted under a configuration, and the service runs without one now: start it with that, or `spool reroute` gives it a route",
+            ),
             Self::RetryTime { until } => write!(f, "waits for its next attempt at {until}"),
             Self::Backlog { ahead, until } => {
                 write!(

@@ -14,6 +14,7 @@ mod config;
 mod crlf;
 mod destination;
 pub mod disposition;
+mod divide;
 mod domain;
 mod envelope;
 mod error;
@@ -50,6 +51,7 @@ pub use destination::{
     RateError, TlsPolicy,
 };
 pub use disposition::OnError;
+pub use divide::{part_for, state_without};
 pub use domain::a_labels;
 pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
@@ -67,6 +69,6 @@ pub use next_hop::{NextHop, NextHopError};
 pub use related::Related;
 pub use reply::{EnhancedCode, MAX_TEXT, Reply, harmless};
 pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule, SpreadDice};
-pub use routing::{DomainPattern, Router, Rule};
+pub use routing::{DomainPattern, RouteGroup, RouteReason, Router, Routing, Rule};
 pub use summary::{EnvelopeSummary, MessageSummary, ShownStatus};
 pub use text::{is_hidden, visible};

@@ -1,18 +1,21 @@
-//! Which next hops a recipient's mail goes to: the first rule that matches its domain, or the smart hosts, or the mail
+//! Where a recipient's mail goes: the next hops of the first rule that matches its domain, or the smart hosts, or the mail
 //! exchangers of the domain. And what is asked of the way there.
 //!
-//! Recipients of one mail with the same next hops stay in one section, so that one transaction carries them all.
+//! Mail whose next hops its submitter named keeps them. All other mail is resolved when it is to be sent, by the [`Routing`] of
+//! that time. Recipients of one mail with the same next hops stay together, so that one transaction carries them all.
 
 use crate::address::Address;
+use crate::attempt::RecipientIndex;
 use crate::destination::DestinationPolicy;
 use crate::domain::a_labels;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Recipient};
 use crate::message::{RouteOrigin, Section};
 use crate::next_hop::NextHop;
 use crate::retry::RetryPolicy;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// `example.org`, or `*.example.org` for what is below it. Compared as A-labels, without regard to case.
@@ -65,7 +68,8 @@ impl DomainPattern {
 
 impl fmt::Display for DomainPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.below { "*." } else { "" }, self.suffix)
+        let below = if self.below { "*." } else { "" };
+        write!(f, "{below}{}", self.suffix)
     }
 }
 
@@ -84,17 +88,38 @@ pub struct Rule {
 #[derive(Debug, Clone)]
 pub struct Router {
     rules: Vec<Rule>,
+    /// The first rule for exactly this domain, and for what is below it.
+    exact: HashMap<String, usize>,
+    below: HashMap<String, usize>,
     default: Arc<[NextHop]>,
     mx_port: u16,
+}
+
+/// Why mail goes where it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteReason {
+    /// The rule with this place in the list, from 0.
+    Rule(usize),
+    /// No rule matches: the smart hosts.
+    Default,
+    /// No rule matches, and there are no smart hosts: the mail exchangers of the recipient's domain.
+    Exchangers,
 }
 
 impl Router {
     /// A router that asks `rules` in order, then takes `default`; where that is empty, the mail exchangers of the
     /// recipient's domain, at `mx_port`.
     #[must_use]
-    pub const fn new(rules: Vec<Rule>, default: Arc<[NextHop]>, mx_port: u16) -> Self {
+    pub fn new(rules: Vec<Rule>, default: Arc<[NextHop]>, mx_port: u16) -> Self {
+        let (mut exact, mut below) = (HashMap::new(), HashMap::new());
+        for (place, rule) in rules.iter().enumerate() {
+            let map = if rule.domain.below { &mut below } else { &mut exact };
+            map.entry(rule.domain.suffix.clone()).or_insert(place);
+        }
         Self {
             rules,
+            exact,
+            below,
             default,
             mx_port,
         }
@@ -103,14 +128,44 @@ impl Router {
     /// Where mail for `recipient` goes. Empty only where `mx_port` is 0.
     #[must_use]
     pub fn next_hops(&self, recipient: &Address) -> Arc<[NextHop]> {
+        self.route(recipient).0
+    }
+
+    /// Where mail for `recipient` goes, and why.
+    #[must_use]
+    pub fn route(&self, recipient: &Address) -> (Arc<[NextHop]>, RouteReason) {
         let domain = a_labels(recipient.domain());
-        let mut rules = self.rules.iter();
-        let rule = rules.find(|rule| rule.domain.matches_a_labels(&domain));
+        let found = self.rule_for(&domain);
+        let rule = found.and_then(|place| self.rules.get(place));
         let hops = rule.map_or(&self.default, |rule| &rule.next_hops);
-        if !hops.is_empty() {
-            return Arc::clone(hops);
+        let exchangers = || NextHop::mx(&domain, self.mx_port).into_iter().collect();
+        match found {
+            Some(place) if hops.is_empty() => (exchangers(), RouteReason::Rule(place)),
+            Some(place) => (Arc::clone(hops), RouteReason::Rule(place)),
+            None if hops.is_empty() => (exchangers(), RouteReason::Exchangers),
+            None => (Arc::clone(hops), RouteReason::Default),
         }
-        NextHop::mx(&domain, self.mx_port).into_iter().collect()
+    }
+
+    /// The place of the first rule that matches `domain`, which is in A-labels.
+    fn rule_for(&self, domain: &str) -> Option<usize> {
+        let parents = domain.match_indices('.').filter_map(|(at, _)| {
+            let parent = domain.get(at + 1..)?;
+            // `*.example.org` is not for `.example.org`, which is no domain.
+            (at > 0).then(|| self.below.get(parent)).flatten()
+        });
+        self.exact.get(domain).into_iter().chain(parents).min().copied()
+    }
+
+    /// The rules in order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Where all mail goes, if it all goes to the same next hops.
+    fn only_route(&self) -> Option<&Arc<[NextHop]>> {
+        (self.rules.is_empty() && !self.default.is_empty()).then_some(&self.default)
     }
 
     /// What is asked of the way to `next_hops`, as a message keeps them: that of the first rule that leads there.
@@ -142,23 +197,11 @@ impl Router {
             origin: RouteOrigin::Configured,
             retry: retry.clone(),
         };
-        if self.rules.is_empty() && !self.default.is_empty() {
-            return vec![section(envelope, Arc::clone(&self.default))];
+        if let Some(only) = self.only_route() {
+            return vec![section(envelope, Arc::clone(only))];
         }
-        let mut groups: Vec<(Arc<[NextHop]>, Vec<_>)> = Vec::new();
-        let mut places: HashMap<Arc<[NextHop]>, usize> = HashMap::new();
-        for recipient in envelope.recipients {
-            let place = match places.entry(self.next_hops(&recipient.address)) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => {
-                    groups.push((Arc::clone(new.key()), Vec::new()));
-                    *new.insert(groups.len() - 1)
-                }
-            };
-            if let Some((_, recipients)) = groups.get_mut(place) {
-                recipients.push(recipient);
-            }
-        }
+        let hops = |recipient: &Recipient| self.next_hops(&recipient.address);
+        let groups = grouped(envelope.recipients, hops);
         let (reverse_path, parameters) = (envelope.reverse_path, envelope.parameters);
         let part = |recipients| Envelope {
             reverse_path: reverse_path.clone(),
@@ -169,6 +212,106 @@ impl Router {
             .into_iter()
             .map(|(hops, recipients)| section(part(recipients), hops))
             .collect()
+    }
+}
+
+/// Items with the same key together, in the order of their first items.
+fn grouped<K: Eq + Hash + Clone, T>(
+    items: impl IntoIterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> Vec<(K, Vec<T>)> {
+    let mut groups: Vec<(K, Vec<T>)> = Vec::new();
+    let mut places: HashMap<K, usize> = HashMap::new();
+    for item in items {
+        let place = match places.entry(key(&item)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                groups.push((new.key().clone(), Vec::new()));
+                *new.insert(groups.len() - 1)
+            }
+        };
+        if let Some((_, group)) = groups.get_mut(place) {
+            group.push(item);
+        }
+    }
+    groups
+}
+
+/// Where mail goes whose next hops its submitter did not name, as the service is configured now. Cloning shares it.
+///
+/// An empty list of next hops means "nowhere": such mail waits until a person gives it a route, or the service has another
+/// routing.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Routing {
+    /// To the next hops it was spooled with; mail for the built-in sink nowhere. For programs without a configuration of routes.
+    #[default]
+    AsSpooled,
+    /// By rules; mail for the built-in sink nowhere: it must not go out to the world by surprise.
+    ByRules(Arc<Router>),
+    /// Mail for the built-in sink to the one of this run, nowhere while that is not known. Mail that was routed by a configuration
+    /// nowhere: the sink would forget it.
+    ToBuiltInSink(Arc<[NextHop]>),
+}
+
+/// Recipients with the same route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteGroup {
+    /// Next hops in order.
+    pub next_hops: Arc<[NextHop]>,
+    /// Who goes there.
+    pub recipients: Vec<RecipientIndex>,
+}
+
+impl Routing {
+    /// Where mail with this origin goes that was spooled with the next hops `spooled`, where that does not depend on its recipients.
+    /// `None`: [`Routing::groups`] tells.
+    #[must_use]
+    pub fn without_recipients(
+        &self,
+        origin: RouteOrigin,
+        spooled: &Arc<[NextHop]>,
+    ) -> Option<Arc<[NextHop]>> {
+        let nowhere = || Some(Arc::from([]));
+        match (origin, self) {
+            (RouteOrigin::Named, _) | (RouteOrigin::Configured, Self::AsSpooled) => Some(Arc::clone(spooled)),
+            (RouteOrigin::Configured, Self::ByRules(router)) => router.only_route().cloned(),
+            (RouteOrigin::BuiltInSink, Self::ToBuiltInSink(sink)) => Some(Arc::clone(sink)),
+            (RouteOrigin::Configured, Self::ToBuiltInSink(_))
+            | (RouteOrigin::BuiltInSink, Self::AsSpooled | Self::ByRules(_)) => nowhere(),
+        }
+    }
+
+    /// Where each of `recipients` of `envelope` goes, in groups with the same next hops, in the order of their first recipients.
+    #[must_use]
+    pub fn groups(
+        &self,
+        origin: RouteOrigin,
+        spooled: &Arc<[NextHop]>,
+        envelope: &Envelope,
+        recipients: &[RecipientIndex],
+    ) -> Vec<RouteGroup> {
+        let group = |(next_hops, recipients)| RouteGroup {
+            next_hops,
+            recipients,
+        };
+        let router = match (self, self.without_recipients(origin, spooled)) {
+            (Self::ByRules(router), None) => router,
+            (_, known) => {
+                let hops = known.unwrap_or_else(|| Arc::clone(spooled));
+                return vec![group((hops, recipients.to_vec()))];
+            }
+        };
+        let hops = |index: &RecipientIndex| {
+            let place = usize::try_from(*index).ok();
+            let recipient = place.and_then(|place| envelope.recipients.get(place));
+            recipient.map_or_else(
+                || Arc::clone(spooled),
+                |recipient| router.next_hops(&recipient.address),
+            )
+        };
+        let groups = grouped(recipients.iter().copied(), hops);
+        groups.into_iter().map(group).collect()
     }
 }
 
@@ -289,5 +432,109 @@ mod tests {
         }
         let reversed: Vec<NextHop> = ["b:25", "a:25"].map(|hop| hop.parse().unwrap()).into();
         assert_eq!(router.policy(&reversed).tls, None);
+    }
+
+    fn routing(rules: Vec<Rule>, default: &[&str]) -> Routing {
+        let default = default.iter().map(|hop| hop.parse().unwrap()).collect();
+        Routing::ByRules(Arc::new(Router::new(rules, default, 25)))
+    }
+
+    /// The groups of configured mail to these addresses, of which those in `remaining` are left.
+    fn groups(routing: &Routing, to: &[&str], remaining: &[u32]) -> Vec<(String, Vec<u32>)> {
+        let envelope = Envelope::new(ReversePath::Null, to.iter().map(|t| t.parse().unwrap()));
+        let spooled: Arc<[NextHop]> = ["spooled:25".parse().unwrap()].into();
+        let groups = routing.groups(RouteOrigin::Configured, &spooled, &envelope, remaining);
+        let text = |group: RouteGroup| {
+            let hops: Vec<_> = group.next_hops.iter().map(ToString::to_string).collect();
+            (hops.join(" "), group.recipients)
+        };
+        groups.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn the_recipients_that_are_left_are_grouped_by_the_routes_of_now() {
+        let now = routing(vec![rule("a.example", &["a:25"], None)], &["smart:25"]);
+        let to = ["0@a.example", "1@b.example", "2@a.example", "3@c.example"];
+        let smart = || "smart:25".to_owned();
+        let expected = [("a:25".to_owned(), vec![0, 2]), (smart(), vec![1, 3])];
+        assert_eq!(groups(&now, &to, &[0, 1, 2, 3]), expected);
+        assert_eq!(groups(&now, &to, &[3, 1]), [(smart(), vec![3, 1])]);
+        assert_eq!(groups(&now, &to, &[]), []);
+        let only = routing(vec![], &["smart:25"]);
+        assert_eq!(groups(&only, &to, &[0, 1]), [(smart(), vec![0, 1])]);
+        let spooled = || "spooled:25".to_owned();
+        assert_eq!(
+            groups(&Routing::AsSpooled, &to, &[0, 1]),
+            [(spooled(), vec![0, 1])]
+        );
+    }
+
+    #[test]
+    fn the_origin_of_a_route_decides_whether_the_configuration_of_now_counts() {
+        let hop = |text: &str| -> Arc<[NextHop]> { [text.parse().unwrap()].into() };
+        let (spooled, sink) = (hop("spooled:25"), hop("127.0.0.1:9"));
+        let rules = routing(vec![rule("a.example", &["a:25"], None)], &["smart:25"]);
+        let smart = routing(vec![], &["smart:25"]);
+        let to_sink = Routing::ToBuiltInSink(Arc::clone(&sink));
+        let nowhere: Arc<[NextHop]> = [].into();
+        use RouteOrigin::{BuiltInSink, Configured, Named};
+        for (routing, origin, expected) in [
+            (&rules, Named, Some(&spooled)),
+            (&to_sink, Named, Some(&spooled)),
+            (&Routing::AsSpooled, Named, Some(&spooled)),
+            (&rules, Configured, None),
+            (&smart, Configured, Some(&hop("smart:25"))),
+            (&Routing::AsSpooled, Configured, Some(&spooled)),
+            // The sink forgets what it takes.
+            (&to_sink, Configured, Some(&nowhere)),
+            (&to_sink, BuiltInSink, Some(&sink)),
+            // Nobody meant this mail for the world.
+            (&rules, BuiltInSink, Some(&nowhere)),
+            (&Routing::AsSpooled, BuiltInSink, Some(&nowhere)),
+        ] {
+            let found = routing.without_recipients(origin, &spooled);
+            assert_eq!(found.as_ref(), expected, "{routing:?} {origin}");
+        }
+    }
+
+    #[test]
+    fn a_route_says_which_rule_it_is_from() {
+        let rules = vec![
+            rule("*.example", &["below:25"], None),
+            rule("a.example", &["never:25"], None),
+            rule("b.test", &[], None),
+            rule("*.b.test", &["deep:25"], None),
+        ];
+        let router = Router::new(rules.clone(), ["smart:25".parse().unwrap()].into(), 25);
+        for (recipient, hop, reason) in [
+            ("x@a.example", "below:25", RouteReason::Rule(0)),
+            ("x@a.b.EXAMPLE", "below:25", RouteReason::Rule(0)),
+            ("x@b.test", "mx:b.test:25", RouteReason::Rule(2)),
+            ("x@c.b.test", "deep:25", RouteReason::Rule(3)),
+            ("x@example", "smart:25", RouteReason::Default),
+        ] {
+            let (hops, found) = router.route(&recipient.parse().unwrap());
+            assert_eq!(
+                (hops[0].to_string().as_str(), found),
+                (hop, reason),
+                "{recipient}"
+            );
+        }
+        let router = Router::new(rules, [].into(), 25);
+        let (_, found) = router.route(&"x@example".parse().unwrap());
+        assert_eq!(found, RouteReason::Exchangers);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_rule_that_is_found_is_the_first_that_matches(
+            patterns in proptest::collection::vec("(\\*\\.)?([ab]\\.){0,3}[ab]", 0..12),
+            domain in "([ab]\\.){0,4}[ab]",
+        ) {
+            let rules: Vec<_> = patterns.iter().map(|pattern| rule(pattern, &["x:25"], None)).collect();
+            let first = rules.iter().position(|rule| rule.domain.matches(&domain));
+            let router = Router::new(rules, Arc::new([]), 25);
+            proptest::prop_assert_eq!(router.rule_for(&domain), first);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::frozen::reason;
 use crate::id::MessageId;
-use crate::message::{Message, Queue, Status};
+use crate::message::{Message, Queue, RouteOrigin, Status};
 use crate::next_hop::NextHop;
 use crate::store::{Shelf, Shelved};
 use serde::{Deserialize, Serialize};
@@ -140,8 +140,11 @@ pub struct MessageSummary {
     pub status: ShownStatus,
     /// When it was spooled.
     pub spooled_at: Timestamp,
-    /// Next hops in order.
+    /// Next hops in order. None: there is no route in the process that was asked.
     pub next_hops: Arc<[NextHop]>,
+    /// Where they come from.
+    #[serde(default, rename = "route")]
+    pub origin: RouteOrigin,
     /// Sender and recipients, when asked for.
     #[serde(flatten)]
     pub envelope: Option<EnvelopeSummary>,
@@ -168,6 +171,7 @@ impl MessageSummary {
             status,
             spooled_at: message.spooled_at,
             next_hops: Arc::clone(&message.next_hops),
+            origin: message.origin,
             envelope: Some(EnvelopeSummary::of(message)),
             reason: reason(&message.state),
             unreadable: false,
@@ -187,6 +191,7 @@ impl MessageSummary {
             status,
             spooled_at: id.made_at(),
             next_hops: [].into(),
+            origin: RouteOrigin::default(),
             envelope: None,
             reason: None,
             unreadable: false,
@@ -195,6 +200,7 @@ impl MessageSummary {
             Ok(Shelved { message, reason, .. }) => Self {
                 spooled_at: message.spooled_at,
                 next_hops: Arc::clone(&message.next_hops),
+                origin: message.origin,
                 envelope: Some(EnvelopeSummary::of(message)),
                 reason: reason.clone(),
                 ..nothing

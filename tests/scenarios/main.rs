@@ -32,6 +32,7 @@ mod network;
 mod next_hops;
 mod peers;
 mod queue_commands;
+mod routes;
 mod servers;
 mod shared_host;
 mod sink;

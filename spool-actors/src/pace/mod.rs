@@ -240,7 +240,12 @@ impl Pace {
                 believed = Signal::Throttled { of, reason };
                 &believed
             }
-            signal => signal,
+            Signal::Fine
+            | Signal::Throttled { .. }
+            | Signal::Unreachable { .. }
+            | Signal::NotBegun { .. }
+            | Signal::Broken { .. }
+            | Signal::Nothing => signal,
         };
         if let Some(reason) = signal.reason() {
             self.last_error = Some(Box::new((now, reason.into())));

@@ -89,9 +89,10 @@ fn refused(stage: Stage, reply: &Reply, envelope: &Envelope) -> Signal {
         Limit::Certain => Signal::Throttled { of, reason },
         Limit::Possible if greeting => Signal::Throttled { of, reason },
         Limit::Possible => Signal::Suspected {
-            whose: vec![match stage {
-                Stage::Mail => mark(&envelope.reverse_path),
-                _ => mark(&envelope.recipients.first().map(|recipient| &recipient.address)),
+            whose: vec![if stage == Stage::Mail {
+                mark(&envelope.reverse_path)
+            } else {
+                mark(&envelope.recipients.first().map(|recipient| &recipient.address))
             }],
             of,
             reason,
@@ -153,7 +154,7 @@ fn limit(stage: Stage, reply: &Reply) -> Limit {
     let of_one = match stage {
         Stage::Mail => subject == Some(1),
         Stage::Rcpt | Stage::Data | Stage::Body | Stage::FinalReply => matches!(subject, Some(1 | 2)),
-        _ => false,
+        Stage::Connect | Stage::Hello | Stage::Tls | Stage::Auth | Stage::Route | _ => false,
     };
     let recipients = reply.enhanced == Some(EnhancedCode(4, 5, 3)) || speaks_of(reply, "recipients");
     match reply.code {

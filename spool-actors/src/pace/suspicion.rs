@@ -6,20 +6,22 @@
 /// Different mailboxes or senders in a row.
 const SURE: usize = 3;
 
-/// See the module. At most [`SURE`] marks are kept.
+/// See the module. Most destinations never need the marks: they are in a box, so that a pace stays small.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Suspicion(Option<Box<Vec<u64>>>);
+pub(super) struct Suspicion(Option<Box<[Option<u64>; SURE]>>);
 
 impl Suspicion {
     /// These were refused; each mark names a mailbox or a sender. Gives whether it is believed.
     pub(super) fn refuse(&mut self, whose: &[u64]) -> bool {
         let refused = self.0.get_or_insert_default();
         for mark in whose {
-            if !refused.contains(mark) && refused.len() < SURE {
-                refused.push(*mark);
+            if !refused.contains(&Some(*mark))
+                && let Some(free) = refused.iter_mut().find(|place| place.is_none())
+            {
+                *free = Some(*mark);
             }
         }
-        refused.len() >= SURE
+        refused.iter().all(Option::is_some)
     }
 
     /// A message was taken.

@@ -114,6 +114,7 @@ impl SpoolActor {
             Tag::Added {
                 reply,
                 destinations,
+                generation: self.queue.generation(),
                 held,
             },
             true,
@@ -136,7 +137,7 @@ impl SpoolActor {
     }
 }
 
-fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> Event {
+pub(super) fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> Event {
     let envelope = &message.section.envelope;
     let recipients = envelope.recipients.iter();
     let mut event = Event::new(0, at, EventKind::Spooled);

@@ -1,4 +1,4 @@
-//! Operations on many messages: freeze, send, remove, recover.
+//! Operations on many messages: freeze, send, remove, recover, reroute.
 //!
 //! Each runs in small steps, so that adds and deliveries go on meanwhile: a step claims some messages, reads them off the
 //! actor's thread, commits, and gives them back as the disk has them. An operation answers when all of its messages are
@@ -6,14 +6,14 @@
 
 use super::SpoolActor;
 use super::commit::Tag;
-use super::messages::{Freeze, Outcome, Recover, Remove, SendNow, Which};
-use super::queue::{Claim, Verb};
+use super::messages::{Freeze, NewRoute, Outcome, Recover, Remove, Reroute, SendNow, Which};
+use super::queue::{Claim, Note, Verb};
 use super::taken::Taken;
 use crate::supervision::{Ending, Part};
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::store::{Change, Shelf, StoreError};
-use spool_core::{Frozen, MessageId, MessageState, RetryInterval, SpoolError, Status, Timestamp};
+use spool_core::{Frozen, MessageId, MessageState, RetryInterval, Routing, SpoolError, Status, Timestamp};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -38,6 +38,7 @@ pub(super) enum Work {
     SendNow(Arc<[RetryInterval]>),
     Remove,
     Recover(Shelf),
+    Reroute(NewRoute),
 }
 
 /// An operation under way.
@@ -74,7 +75,7 @@ impl Bulks {
 impl Work {
     const fn step(&self) -> usize {
         match self {
-            Self::Freeze | Self::SendNow(_) => STEP,
+            Self::Freeze | Self::SendNow(_) | Self::Reroute(_) => STEP,
             Self::Remove | Self::Recover(_) => STEP_WITH_BODIES,
         }
     }
@@ -84,6 +85,7 @@ impl Work {
             Self::Freeze => Verb::Freeze,
             Self::SendNow(_) => Verb::SendNow,
             Self::Remove | Self::Recover(_) => Verb::Remove,
+            Self::Reroute(_) => Verb::Reroute,
         }
     }
 }
@@ -132,6 +134,25 @@ impl Handler<Recover> for SpoolActor {
             return self.once_loaded(recover, ctx.address());
         }
         self.start_bulk(Work::Recover(recover.from), recover.ids, ctx)
+    }
+}
+
+impl Handler<Reroute> for SpoolActor {
+    type Result = Reply;
+    fn handle(&mut self, reroute: Reroute, ctx: &mut Context<Self>) -> Reply {
+        if self.is_loading() {
+            return self.once_loaded(reroute, ctx.address());
+        }
+        match (&reroute.to, self.queue.routing()) {
+            (NewRoute::To(next_hops), _) if next_hops.is_empty() => {
+                Box::pin(std::future::ready(Err(SpoolError::NoNextHop)))
+            }
+            (NewRoute::To(_), _) | (NewRoute::ByConfig, Routing::ByRules(_)) => {
+                tracing::info!(messages = reroute.ids.len(), to = ?reroute.to, "messages get another route");
+                self.start_bulk(Work::Reroute(reroute.to), reroute.ids, ctx)
+            }
+            (NewRoute::ByConfig, _) => Box::pin(std::future::ready(Err(SpoolError::NoConfiguration))),
+        }
     }
 }
 
@@ -215,8 +236,13 @@ impl SpoolActor {
             }
         }
         for id in sending {
+            if let Work::Reroute(to) = work {
+                self.reroute_later(bulk_id, id, to);
+                continue;
+            }
             // With the begin of the attempt: after a crash it is in doubt, and frozen or not as was asked for.
-            let (status, frozen) = if matches!(work, Work::Freeze) {
+            let freeze = matches!(work, Work::Freeze);
+            let (status, frozen) = if freeze {
                 (Status::Frozen, Some(Box::new(Frozen::held(now, None))))
             } else {
                 (Status::SendAt(now), None)
@@ -228,19 +254,21 @@ impl SpoolActor {
                 in_flight: Some(now),
                 events: Vec::new(),
             };
-            self.commit(change, Tag::NotedWhileSending { bulk: bulk_id, id }, true);
+            let (bulk, note) = (bulk_id, Note::Freeze(freeze));
+            self.commit(change, Tag::NotedWhileSending { bulk, id, note }, true);
         }
         if !taken.is_empty() {
             self.read_taken(bulk_id, work.clone(), taken, ctx);
         }
     }
 
-    /// The disk has answered whether a message is to be frozen when its session ends. If that is over already, nobody looked at
+    /// The disk has answered what is to become of a message when its session ends. If that is over already, nobody looked at
     /// the note: it is done now.
     pub(super) fn noted(
         &mut self,
         bulk: BulkId,
         id: MessageId,
+        note: Note,
         result: Result<(), StoreError>,
         ctx: &mut Context<Self>,
     ) {
@@ -250,7 +278,7 @@ impl SpoolActor {
         let Some(work) = self.bulks.running.get(&bulk).map(|bulk| bulk.work.clone()) else {
             return;
         };
-        if self.queue.note_while_sending(id, matches!(work, Work::Freeze)) {
+        if self.queue.note_while_sending(id, note) {
             return self.bulk_done(bulk, Ok(()));
         }
         if self.queue.status(id, self.clock.now()).is_none() {

@@ -4,6 +4,8 @@ use super::SpoolActor;
 use super::bulk::{BulkId, operation_error};
 use super::content::{Content, Size};
 use super::messages::Committed;
+use super::queue::{Note, Route};
+use super::routes::Divided;
 use super::unwritten::is_final;
 use crate::gate::add_error;
 use crate::throttle::DestinationId;
@@ -11,7 +13,7 @@ use crate::writer::Ticket;
 use actix::{Context, Handler};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Shelf, StoreError};
-use spool_core::{AddError, Held, Message, MessageId, MessageState, Related, Status, Timestamp};
+use spool_core::{AddError, Held, Message, MessageId, MessageState, Related, RouteOrigin, Status, Timestamp};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -22,6 +24,8 @@ pub(crate) enum Tag {
     Added {
         reply: oneshot::Sender<Result<Vec<MessageId>, AddError>>,
         destinations: Vec<DestinationId>,
+        /// The routing at that time.
+        generation: u32,
         held: Vec<Held>,
     },
     /// An attempt may begin.
@@ -42,8 +46,20 @@ pub(crate) enum Tag {
         after: Option<Status>,
         _held: Arc<Held>,
     },
+    /// An operation gave a message another route.
+    Rerouted {
+        bulk: BulkId,
+        id: MessageId,
+        before: Status,
+        route: Route,
+        _held: Arc<Held>,
+    },
+    /// Part of what is written of a message: what follows is written after it, or fails as well.
+    Before,
+    /// A message was divided among several routes.
+    Divided(Divided),
     /// An operation noted something for the end of a session.
-    NotedWhileSending { bulk: BulkId, id: MessageId },
+    NotedWhileSending { bulk: BulkId, id: MessageId, note: Note },
     /// An operation brought a message back from a shelf.
     Recovered(Recovered),
     /// Mail was laid in quarantine.
@@ -64,6 +80,9 @@ pub(crate) struct Recovered {
     pub(super) spooled_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) size: Size,
+    pub(super) origin: RouteOrigin,
+    /// Whether its line is that of all its recipients.
+    pub(super) whole: bool,
     pub(super) _held: Held,
 }
 
@@ -95,13 +114,18 @@ impl SpoolActor {
                 Tag::Added {
                     reply,
                     destinations,
+                    generation,
                     held,
                 },
                 Change::Add(mut addition),
             ) => {
                 let key = addition.key.take();
                 let answer = match result {
-                    Ok(()) => Ok(self.added(addition, &destinations, held)),
+                    Ok(()) => {
+                        let ids = self.added(addition, &destinations, held);
+                        self.look_at_added(&ids, generation);
+                        Ok(ids)
+                    }
                     Err(error) => Err(self.not_added(&addition, &destinations, error)),
                 };
                 if let Some(key) = key {
@@ -128,7 +152,18 @@ impl SpoolActor {
                 },
                 _,
             ) => self.changed(bulk, id, before, after, result, ctx),
-            (Tag::NotedWhileSending { bulk, id }, _) => self.noted(bulk, id, result, ctx),
+            (Tag::NotedWhileSending { bulk, id, note }, _) => self.noted(bulk, id, note, result, ctx),
+            (
+                Tag::Rerouted {
+                    bulk,
+                    id,
+                    before,
+                    route,
+                    ..
+                },
+                _,
+            ) => self.rerouted(bulk, id, before, &route, result),
+            (Tag::Divided(divided), Change::Add(addition)) => self.divided(&addition, &divided, &result),
             (Tag::Recovered(recovered), _) => self.recovered(&recovered, result, ctx),
             (Tag::Quarantined { reply, ids, .. }, _) => {
                 if result.is_err() {
@@ -136,7 +171,7 @@ impl SpoolActor {
                 }
                 drop(reply.send(result.map(|()| ids).map_err(add_error)));
             }
-            (Tag::Disarmed | Tag::Armed | Tag::Added { .. }, _) => {}
+            (Tag::Disarmed | Tag::Before | Tag::Armed | Tag::Added { .. } | Tag::Divided(_), _) => {}
         }
     }
 
@@ -209,12 +244,7 @@ impl SpoolActor {
             destination,
             status,
             armed,
-            Box::new(Content {
-                message,
-                body,
-                session: None,
-                held,
-            }),
+            Box::new(Content::new(message, body, held)),
         );
         if !armed && (self.budget.is_tight() || self.queue.is_held_up(destination, self.clock.now())) {
             self.queue.let_go(id);
@@ -239,7 +269,11 @@ impl SpoolActor {
 
     fn armed(&mut self, id: MessageId, result: &Result<(), StoreError>) {
         match result {
-            Ok(()) => self.queue.armed(id),
+            Ok(()) => {
+                if let Some(spooled_at) = self.queue.armed(id) {
+                    self.write_back(id, spooled_at);
+                }
+            }
             Err(error) if !is_final(error) => return self.begin_later(id, error),
             // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
             Err(error) => {
@@ -302,11 +336,17 @@ impl SpoolActor {
             spooled_at,
             expires_at,
             size,
+            origin,
+            whole,
             ..
         } = *recovered;
         match result {
             Ok(()) => {
-                self.queue.back(id, destination, spooled_at, size, expires_at);
+                self.queue
+                    .back(id, destination, spooled_at, size, expires_at, origin);
+                if !whole {
+                    self.queue.make_stale(id);
+                }
                 self.drop_pair(bulk, shelf, id, ctx);
             }
             Err(error) => {

@@ -3,7 +3,8 @@
 use crate::pace::Begun;
 use bytes::Bytes;
 use spool_core::store::{Store, StoreError};
-use spool_core::{Held, Message, MessageId};
+use spool_core::{Held, Message, MessageId, NextHop};
+use std::sync::Arc;
 
 /// A message with its body, and the memory it was granted.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(super) struct Content {
     pub(super) body: Bytes,
     /// Its session.
     pub(super) session: Option<Begun>,
+    /// Whether the disk has other next hops than the message here.
+    pub(super) route_unwritten: bool,
     /// What all but the body takes.
     pub(super) held: Held,
 }
@@ -42,6 +45,25 @@ impl Size {
 }
 
 impl Content {
+    /// A message as the disk has it.
+    pub(super) const fn new(message: Message, body: Bytes, held: Held) -> Self {
+        Self {
+            message,
+            body,
+            session: None,
+            route_unwritten: false,
+            held,
+        }
+    }
+
+    /// Sets where the message goes.
+    pub(super) fn set_next_hops(&mut self, next_hops: &Arc<[NextHop]>) {
+        if self.message.next_hops != *next_hops {
+            self.message.next_hops = Arc::clone(next_hops);
+            self.route_unwritten = true;
+        }
+    }
+
     pub(super) fn size(&self) -> Size {
         Size::new(self.message.body_size, self.held.bytes())
     }
@@ -53,11 +75,6 @@ impl Content {
         let body = held.split(message.body_size).carried_by(body);
         // Known now, and there: it may be more than was expected.
         held.resize(message.footprint());
-        Ok(Box::new(Self {
-            message,
-            body,
-            session: None,
-            held,
-        }))
+        Ok(Box::new(Self::new(message, body, held)))
     }
 }

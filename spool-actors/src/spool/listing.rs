@@ -104,7 +104,16 @@ impl Handler<Get> for SpoolActor {
         if status.is_none() && self.is_loading() {
             return self.once_loaded(get, ctx.address());
         }
-        self.look(move |store| details(store, get.0, status, now))
+        let route = self.queue.route_of(get.0);
+        self.look(move |store| {
+            let mut details = details(store, get.0, status, now)?;
+            // The disk has the route of the last attempt.
+            if let Some(route) = route {
+                details.message.next_hops = route.next_hops;
+                details.message.origin = route.origin;
+            }
+            Ok(details)
+        })
     }
 }
 

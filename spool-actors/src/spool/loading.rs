@@ -140,6 +140,7 @@ impl Handler<LoadingOver> for SpoolActor {
             Some(Ok(recovery)) => {
                 report(&recovery, self.queue.len());
                 self.keys.complete(recovery.keys);
+                self.look_at_all();
                 self.loaded.send_replace(Some(Arc::new(Loaded {
                     messages: self.queue.len(),
                     torn_bytes: recovery.torn_bytes,

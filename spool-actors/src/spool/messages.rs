@@ -12,6 +12,7 @@ use spool_core::{
     RouteOrigin, Section, SpoolError, Submission,
 };
 use spool_core::{Hold, Queue, RetryInterval, ShownStatus, Timestamp};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn nul(at: usize) -> AddError {
@@ -202,6 +203,30 @@ pub struct Recover {
     pub ids: Vec<MessageId>,
     /// From where.
     pub from: Shelf,
+}
+
+/// Where messages are to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewRoute {
+    /// To these next hops, in order, at least one; whatever a configuration says.
+    To(Arc<[NextHop]>),
+    /// Where the spool's [`Routing`](spool_core::Routing) leads, at the time when they are sent.
+    ByConfig,
+}
+
+/// Gives messages another route, waiting and frozen ones; that they wait, and for what, is not touched. One that is being sent has it
+/// when its attempt ends, unless that delivers it. Replies when it is durable.
+///
+/// # Errors
+/// [`SpoolError::Killed`]; [`SpoolError::NoConfiguration`] when the spool has no rules to go by; [`SpoolError::NoNextHop`]; what
+/// went wrong with single messages is in the [`Outcome`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Outcome, SpoolError>")]
+pub struct Reroute {
+    /// Which.
+    pub ids: Vec<MessageId>,
+    /// Where to.
+    pub to: NewRoute,
 }
 
 /// Deletes removed messages for good. Nothing else ever deletes undelivered mail.

@@ -24,7 +24,8 @@ mod presend;
 mod pump;
 mod queue;
 mod recover;
-
+mod reroute;
+mod routes;
 mod taken;
 mod unwritten;
 
@@ -32,6 +33,7 @@ pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
 #[cfg(test)]
 pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};
+pub use routes::SetRouting;
 
 use crate::event_hub::EventHub;
 use crate::event_hub::messages::Publish;
@@ -49,6 +51,7 @@ use learning::Keeping;
 use loading::LoadState;
 use messages::{Flushed, Idle};
 use queue::Queue;
+use routes::Looking;
 use spool_core::store::{Change, Store};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
@@ -76,6 +79,7 @@ pub struct SpoolActor {
     /// Messages that are no longer being written, and operations that may go on.
     unparked: Vec<MessageId>,
     stepping: Vec<BulkId>,
+    looking: Looking,
     unwritten: Unwritten,
     hooks: Hooks,
     budget: Budget,
@@ -225,6 +229,7 @@ impl SpoolActor {
         self.budget.set_standing(self.queue.standing());
         self.publish();
         self.give_up_expired(ctx);
+        self.look_on(ctx);
         self.go_on(ctx);
         self.pump(ctx);
         self.answer_idle();

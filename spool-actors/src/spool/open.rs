@@ -7,6 +7,7 @@ use super::learning::Keeping;
 use super::loading::{self, LoadState};
 use super::messages::Committed;
 use super::queue::{Queue, Ways};
+use super::routes::Looking;
 use super::unwritten::Unwritten;
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
@@ -118,7 +119,9 @@ impl Spool {
             let opened = system.block_on(async { start_here(fs, config, hands) });
             let sentinel = opened.as_ref().ok().map(|opened| opened.sentinel(Part::Spool));
             if tell.send(opened).is_err() || sentinel.is_none() {
-                sentinel.map(Sentinel::done);
+                if let Some(sentinel) = sentinel {
+                    sentinel.done();
+                }
                 return;
             }
             if let Err(error) = system.run() {
@@ -218,7 +221,7 @@ fn actor(
         config.policies,
         begun.destinations,
     );
-    let mut queue = Queue::new(ways);
+    let mut queue = Queue::new(ways, config.routing);
     queue.pause(config.max_concurrent_jobs == 0);
     let ping = config.ping_interval;
     let (hub, listening) = EventHub::start(
@@ -241,6 +244,7 @@ fn actor(
         bulks: Bulks::default(),
         unparked: Vec::new(),
         stepping: Vec::new(),
+        looking: Looking::default(),
         unwritten: Unwritten::default(),
         hooks: config.hooks,
         budget,

@@ -14,7 +14,7 @@ use crate::supervision::Ending;
 use crate::throttle::messages::SetMax;
 use actix::{Addr, AsyncContext, Context, Handler, ResponseFuture, System};
 use spool_core::store::Change;
-use spool_core::{Hooks, Policies, SpoolError, Status};
+use spool_core::{Hooks, Policies, Routing, SpoolError, Status};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -200,7 +200,7 @@ impl SpoolActor {
         self.hub.do_send(Close);
         // Those who follow the log see its end.
         self.last_event = watch::Sender::new(self.last_seq);
-        self.queue = Queue::new(Ways::new(1, Policies::default(), Vec::new()));
+        self.queue = Queue::new(Ways::new(1, Policies::default(), Vec::new()), Routing::default());
         self.keys = Keys::new(Vec::new(), Duration::ZERO, 1);
         self.unwritten = Unwritten::default();
         self.hooks = Hooks::default();

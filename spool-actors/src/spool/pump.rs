@@ -46,6 +46,11 @@ impl SpoolActor {
         self.queue.release_due(now, 0);
         self.queue.open_due(now);
         self.fill_decks(ctx);
+        // A message whose route has changed stands in another line now, and whoever waited for it may go on.
+        while self.queue.has_dirty() || !self.unparked.is_empty() {
+            self.go_on(ctx);
+            self.fill_decks(ctx);
+        }
         self.set_wake(ctx);
     }
 
@@ -148,6 +153,9 @@ impl SpoolActor {
 
     /// The hook is asked first, if there is one.
     fn about_to_try(&mut self, id: MessageId, ctx: &mut Context<Self>) {
+        if !self.is_routed(id) {
+            return;
+        }
         if !self.hooks.has_presend() {
             return self.write_begin(id, Vec::new());
         }
@@ -162,6 +170,20 @@ impl SpoolActor {
 
     /// Durable before the session starts: after a crash it is known that the next hop may hold the message.
     pub(super) fn write_begin(&mut self, id: MessageId, events: Vec<Event>) {
+        // The routes may have changed while the hook was asked.
+        if !self.is_routed(id) {
+            return;
+        }
+        if let Some((next_hops, origin)) = self.queue.take_unwritten_route(id) {
+            // On disk before the begin: after a crash it is known where the attempt went.
+            let change = Change::Route {
+                id,
+                next_hops,
+                origin,
+                events: Vec::new(),
+            };
+            self.commit(change, Tag::Before, true);
+        }
         self.queue.arming(id);
         let now = self.now();
         let change = Change::Mark {

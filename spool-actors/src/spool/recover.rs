@@ -75,10 +75,11 @@ impl SpoolActor {
                 }),
             );
         }
-        let destination = self.queue.enlist(&message.next_hops, self.clock.now());
+        let (next_hops, whole) = self.first_route(&message);
+        let destination = self.queue.enlist(&next_hops, self.clock.now());
         let events = vec![self.tell(EventKind::Recovered(shelf.queue()), &message)];
         let id = message.id;
-        let (spooled_at, footprint) = (message.spooled_at, message.footprint());
+        let (spooled_at, footprint, origin) = (message.spooled_at, message.footprint(), message.origin);
         let addition = Addition {
             messages: vec![again(&message, now)],
             body,
@@ -98,6 +99,8 @@ impl SpoolActor {
             spooled_at,
             expires_at: message.state.expires_at,
             size: Size::new(message.body_size, footprint),
+            origin,
+            whole,
             _held: held,
         });
         self.commit(Change::Add(addition), tag, true);

@@ -100,7 +100,12 @@ impl SpoolActor {
                 };
                 (change, Some(Status::Frozen))
             }
+            Work::Reroute(to) => return self.reroute_taken(bulk, to, taken, message, held),
             Work::SendNow(extra) => {
+                if !message.state.failed.is_empty() {
+                    // Recipients that had failed may have another route.
+                    self.queue.make_stale(id);
+                }
                 let frozen = taken.before == Status::Frozen;
                 let events = if frozen {
                     vec![self.tell(EventKind::Unfrozen, &message)]

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a message waits whose attempt could not begin because the disk was full.
-const NO_ROOM_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const NO_ROOM_PAUSE: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -20,6 +20,7 @@ mod lifecycle;
 mod memory;
 mod operations;
 mod reasons;
+mod routes;
 mod shelves;
 mod support;
 

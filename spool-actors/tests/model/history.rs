@@ -5,13 +5,14 @@ use crate::reference::{Chance, Place, Promise, Reference};
 use crate::tally::Tally;
 use actix::{Addr, Handler};
 use bytes::Bytes;
-use spool_actors::{Add, KillAndFlush, Outcome, Quarantine, Spool, SpoolActor, WhenLoaded};
+use spool_actors::{Add, KillAndFlush, Outcome, Quarantine, SetRouting, Spool, SpoolActor, WhenLoaded};
 use spool_core::store::fs::{Loss, SimFs};
 use spool_core::{
-    DestinationPolicy, Envelope, Event, ManualClock, MessageId, NextHop as Hop, Policies, RandomDice, Rate,
-    RetryInterval, RetryPolicy, ReversePath, RouteOrigin, Section, SpoolConfig, SpoolError, Timestamp,
+    DestinationPolicy, DomainPattern, Envelope, Event, ManualClock, MessageId, NextHop as Hop, Policies,
+    RandomDice, Rate, RetryInterval, RetryPolicy, ReversePath, RouteOrigin, Router, Routing, Rule, Section,
+    SpoolConfig, SpoolError, Timestamp,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +25,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Life {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) cut: watch::Sender<bool>,
+}
+
+/// The routes that histories change between.
+fn router(number: usize) -> Router {
+    let hop = |text: &str| -> Arc<[Hop]> { [text.parse().unwrap()].into() };
+    let rule = |domain, to| Rule {
+        domain: DomainPattern::parse(domain).unwrap(),
+        next_hops: hop(to),
+        policy: DestinationPolicy::default(),
+    };
+    match number {
+        0 => Router::new(vec![], hop("hop1:25"), 25),
+        1 => Router::new(vec![rule("d0.example", "hop2:25")], hop("hop3:25"), 25),
+        _ => Router::new(vec![rule("d1.example", "hop1:25")], hop("hop2:25"), 25),
+    }
 }
 
 /// One host is sent little at a time, another one message after the other.
@@ -46,6 +62,10 @@ pub(crate) struct History {
     pub(crate) seen: Arc<Mutex<Seen>>,
     pub(crate) reference: Reference,
     pub(crate) jobs: usize,
+    /// Which routes.
+    pub(crate) routes: usize,
+    /// Messages that came of others, which were divided.
+    pub(crate) divided: BTreeSet<MessageId>,
     pub(crate) tally: Tally,
     /// Whether the life before this one ended with a power cut.
     pub(crate) was_cut: bool,
@@ -63,6 +83,8 @@ impl History {
             seen: Arc::default(),
             reference: Reference::default(),
             jobs: 3,
+            routes: 0,
+            divided: BTreeSet::new(),
             tally: Tally::default(),
             was_cut: false,
             bodies: 0,
@@ -105,6 +127,8 @@ impl History {
         config.max_jobs_per_destination = 2;
         config.threads = 1;
         config.policies = policies();
+        config.routing = Routing::ByRules(Arc::new(router(self.routes)));
+        self.seen.lock().unwrap().routes = Some(router(self.routes));
         let (cut, gone) = watch::channel(false);
         let seed = self.chance.next();
         let agent = NextHop {
@@ -162,7 +186,7 @@ impl History {
     }
 
     pub(crate) async fn step(&mut self, life: &Life) {
-        match self.chance.below(16) {
+        match self.chance.below(19) {
             0..=4 => self.add(life).await,
             5 => self.quarantine(life).await,
             6 | 7 => self.freeze(life).await,
@@ -171,13 +195,27 @@ impl History {
             11 => self.recover(life).await,
             12 => self.purge(life).await,
             13 => self.set_jobs(life).await,
+            14 | 15 => self.set_routes(life).await,
+            16 => self.reroute(life).await,
             _ => self.pass_time(life).await,
         }
         let wrong = std::mem::take(&mut self.seen.lock().unwrap().wrong);
         assert!(wrong.is_empty(), "{wrong:?}");
     }
 
-    pub(crate) fn mail(&mut self) -> (Add, String, Vec<u32>) {
+    /// Other routes; what follows them when is sure only once nothing runs.
+    async fn set_routes(&mut self, life: &Life) {
+        self.routes = self.chance.below(3);
+        let routes = router(self.routes);
+        self.seen.lock().unwrap().routes = None;
+        let set = SetRouting(Routing::ByRules(Arc::new(routes.clone())));
+        if matches!(ask(life, set).await, Some(Ok(()))) && self.rests(life).await {
+            self.seen.lock().unwrap().routes = Some(routes);
+        }
+    }
+
+    /// A mail with its body, and the recipients of each of its messages.
+    pub(crate) fn mail(&mut self) -> (Add, String, Vec<Vec<String>>) {
         self.bodies += 1;
         let body = format!(
             "body {}\r\n{}",
@@ -190,29 +228,46 @@ impl History {
             repeat_last: false,
             expire_after: None,
         };
-        let recipients: Vec<u32> = (0..1 + self.chance.below(2))
-            .map(|_| 1 + self.chance.below(3) as u32)
-            .collect();
-        let section = |count: &u32| Section {
-            envelope: Envelope::new(
+        let mut sections = Vec::new();
+        for nth in 0..1 + self.chance.below(2) {
+            let (count, named) = (1 + self.chance.below(3), self.chance.below(2) == 0);
+            let kind = if named { "named" } else { "configured" };
+            let to = (0..count).map(|n| format!("{kind}-{}.{nth}.{n}@d{}.example", self.bodies, n % 2));
+            let envelope = Envelope::new(
                 ReversePath::parse("a@example.org").unwrap(),
-                (0..*count).map(|number| format!("r{number}@example.net").parse().unwrap()),
-            ),
-            next_hops: [format!("hop{count}:25").parse::<Hop>().unwrap()].into(),
-            origin: RouteOrigin::Named,
-            retry: retry.clone(),
+                to.map(|to| to.parse().unwrap()),
+            );
+            if named {
+                sections.push(Section {
+                    envelope,
+                    next_hops: [format!("named{count}:25").parse::<Hop>().unwrap()].into(),
+                    origin: RouteOrigin::Named,
+                    retry: retry.clone(),
+                });
+            } else {
+                sections.extend(router(self.routes).split(envelope, &retry));
+            }
+        }
+        let recipients = |section: &Section| {
+            let all = section.envelope.recipients.iter();
+            all.map(|recipient| recipient.address.to_string()).collect()
         };
-        let add = Add::sections(
-            recipients.iter().map(section).collect(),
-            Bytes::from(body.clone()),
-        );
+        let recipients = sections.iter().map(recipients).collect();
+        let add = Add::sections(sections, Bytes::from(body.clone()));
         (add, body, recipients)
     }
 
-    pub(crate) fn promise(&mut self, ids: &[MessageId], recipients: &[u32], body: &str, place: Place) {
+    pub(crate) fn promise(
+        &mut self,
+        ids: &[MessageId],
+        recipients: &[Vec<String>],
+        body: &str,
+        place: Place,
+    ) {
+        assert_eq!(ids.len(), recipients.len());
         for (id, recipients) in ids.iter().zip(recipients) {
             let promise = Promise {
-                recipients: *recipients,
+                recipients: recipients.clone(),
                 body: body.to_owned(),
                 place,
             };

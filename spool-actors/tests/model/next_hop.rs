@@ -2,17 +2,21 @@
 
 use crate::reference::Chance;
 use spool_core::{
-    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Job, MessageId, NextHop as NextHopName,
-    RefusedRecipient, Reply, Stage,
+    Address, AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Job, MessageId, NextHop as NextHopName,
+    RefusedRecipient, Reply, Router, Stage,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 /// What a next hop has seen; shared between all lives of a spool.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Recipients for whom a body was taken.
-    pub(crate) taken: BTreeMap<MessageId, BTreeSet<u32>>,
+    pub(crate) taken: BTreeSet<String>,
+    /// The routes of mail by the configuration, when it is known for sure which they are.
+    pub(crate) routes: Option<Router>,
+    /// Recipients of mail that a person may have given another route.
+    pub(crate) rerouted: BTreeSet<String>,
     /// Messages whose attempt runs.
     pub(crate) running: BTreeSet<MessageId>,
     /// Messages that nobody may try: a freeze was answered, and no send was asked for since.
@@ -62,6 +66,7 @@ impl DeliveryAgent for NextHop {
                 let id = job.message;
                 seen.wrong.push(format!("{id}: tried while frozen"));
             }
+            seen.check_route(&job);
             if seen.limit.is_some_and(|limit| seen.running.len() > limit) {
                 let (running, limit) = (seen.running.len(), seen.limit);
                 seen.wrong.push(format!("{running} sessions run, of {limit:?}"));
@@ -79,14 +84,46 @@ impl DeliveryAgent for NextHop {
             if took(&verdict.result) {
                 let refused: BTreeSet<u32> =
                     verdict.refused.iter().map(|refused| refused.recipient).collect();
-                let taken = job
-                    .recipients
-                    .iter()
-                    .filter(|recipient| !refused.contains(recipient));
-                seen.taken.entry(job.message).or_default().extend(taken);
+                let all = job.recipients.iter();
+                let taken = all.filter(|recipient| !refused.contains(recipient));
+                seen.taken
+                    .extend(taken.map(|recipient| address(&job, *recipient).to_string()));
             }
             verdict
         })
+    }
+}
+
+fn address(job: &Job, recipient: u32) -> &Address {
+    &job.envelope.recipients[recipient as usize].address
+}
+
+impl Seen {
+    /// What the configuration routes goes where it says; a body goes to its own recipients.
+    fn check_route(&mut self, job: &Job) {
+        for recipient in &job.recipients {
+            let address = address(job, *recipient);
+            let (kind, serial) = address.local_part().split_once('-').unwrap();
+            let serial = serial.split('.').next().unwrap();
+            if !job.body.starts_with(format!("body {serial}\r\n").as_bytes()) {
+                self.wrong
+                    .push(format!("{}: {address} gets the body of another", job.message));
+            }
+            let expected = match kind {
+                "named" => Some(format!("named{}:25", job.envelope.recipients.len())),
+                _ => {
+                    let hops = self.routes.as_ref().map(|router| router.next_hops(address));
+                    hops.map(|hops| hops[0].to_string())
+                }
+            };
+            let went = job.next_hops[0].to_string();
+            let free = self.rerouted.contains(address.as_str());
+            if !free && expected.as_ref().is_some_and(|expected| *expected != went) {
+                let id = job.message;
+                self.wrong
+                    .push(format!("{id}: {address} was tried at {went}, not {expected:?}"));
+            }
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::history::{History, Life, ask};
 use crate::reference::Place;
-use spool_actors::{Freeze, Get, Purge, Recover, Remove, SendNow, SetMaxConcurrentJobs, WaitIdle, Which};
+use spool_actors::{
+    Freeze, Get, NewRoute, Purge, Recover, Remove, Reroute, SendNow, SetMaxConcurrentJobs, WaitIdle, Which,
+};
 use spool_core::store::Shelf;
 use spool_core::{Clock, MessageId, RetryInterval, SpoolError, Timestamp};
 use std::time::Duration;
@@ -39,6 +41,22 @@ impl History {
         )
         .await;
         self.put(&ids, outcome, Place::Spool, &[Place::Spool, Place::Frozen]);
+    }
+
+    pub(crate) async fn reroute(&mut self, life: &Life) {
+        let ids = self.some();
+        for id in &ids {
+            let recipients = self.reference.messages[id].recipients.clone();
+            self.seen.lock().unwrap().rerouted.extend(recipients);
+        }
+        let to = match self.chance.below(2) {
+            0 => NewRoute::ByConfig,
+            _ => NewRoute::To([format!("hop{}:25", 1 + self.chance.below(3)).parse().unwrap()].into()),
+        };
+        let asked = ids.clone();
+        if let Some(Ok(outcome)) = ask(life, Reroute { ids: asked, to }).await {
+            self.tally.rerouted += outcome.done as u64;
+        }
     }
 
     pub(crate) async fn remove(&mut self, life: &Life) {

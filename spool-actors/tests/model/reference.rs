@@ -41,7 +41,8 @@ pub(crate) enum Place {
 /// A message whose add was answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Promise {
-    pub(crate) recipients: u32,
+    /// Addresses, each of them in one message only when it is added.
+    pub(crate) recipients: Vec<String>,
     pub(crate) body: String,
     pub(crate) place: Place,
 }

@@ -9,6 +9,8 @@ pub(crate) struct Tally {
     pub(crate) attempts: u64,
     pub(crate) delivered: u64,
     pub(crate) removed: u64,
+    pub(crate) rerouted: u64,
+    pub(crate) divided: u64,
     pub(crate) restarts: u64,
     pub(crate) cuts: u64,
     pub(crate) events: u64,
@@ -20,6 +22,8 @@ impl std::ops::AddAssign for Tally {
         self.attempts += other.attempts;
         self.delivered += other.delivered;
         self.removed += other.removed;
+        self.rerouted += other.rerouted;
+        self.divided += other.divided;
         self.restarts += other.restarts;
         self.cuts += other.cuts;
         self.events += other.events;
@@ -33,19 +37,26 @@ impl fmt::Display for Tally {
             attempts,
             delivered,
             removed,
+            rerouted,
+            divided,
             restarts,
             cuts,
             events,
         } = self;
         write!(
             f,
-            "{messages} messages, {attempts} attempts, {delivered} delivered, {removed} removed, {restarts} restarts, {cuts} power cuts, {events} events"
+            "{messages} messages, {attempts} attempts, {delivered} delivered, {removed} removed, {rerouted} rerouted, {divided} divided, {restarts} restarts, {cuts} power cuts, {events} events"
         )
     }
 }
 
 impl Tally {
     pub(crate) const fn is_varied(&self) -> bool {
-        self.delivered > 100 && self.removed > 20 && self.restarts > 50 && self.cuts > 50
+        self.delivered > 100
+            && self.removed > 20
+            && self.rerouted > 20
+            && self.divided > 20
+            && self.restarts > 50
+            && self.cuts > 50
     }
 }

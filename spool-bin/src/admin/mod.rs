@@ -11,6 +11,7 @@ mod messages;
 mod operate;
 mod queue;
 mod read;
+mod route;
 mod select;
 mod server;
 #[cfg(test)]
@@ -113,11 +114,13 @@ fn routes(config: &mut ServiceConfig, state: &Data<State>) {
         .route("/api/v1/messages/{id}", get().to(message::get))
         .route("/api/v1/messages/{id}/body", get().to(message::body))
         .route("/api/v1/messages/{id}/explain", get().to(message::explain))
+        .route("/api/v1/route", get().to(route::route))
         .route("/api/v1/freeze", post().to(operate::freeze))
         .route("/api/v1/send", post().to(operate::send))
         .route("/api/v1/remove", post().to(operate::remove))
         .route("/api/v1/recover", post().to(operate::recover))
         .route("/api/v1/purge", post().to(operate::purge))
+        .route("/api/v1/reroute", post().to(operate::reroute))
         .route(EVENTS, get().to(events::follow))
         .default_service(actix_web::web::to(|| async {
             error(StatusCode::NOT_FOUND, "no such resource")
@@ -147,7 +150,9 @@ fn busy(text: &str) -> HttpResponse {
 fn refused(why: &SpoolError) -> HttpResponse {
     let status = match why {
         SpoolError::NoSuchMessage(_) => StatusCode::NOT_FOUND,
-        SpoolError::NotFrozen(_) | SpoolError::OnSpool(_) => StatusCode::CONFLICT,
+        SpoolError::NotFrozen(_) | SpoolError::OnSpool(_) | SpoolError::NoConfiguration => {
+            StatusCode::CONFLICT
+        }
         SpoolError::Unreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         SpoolError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
         SpoolError::Busy { .. } => return busy(&why.to_string()),

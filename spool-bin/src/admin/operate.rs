@@ -1,4 +1,4 @@
-//! The operations on messages over HTTP: freeze, send, remove, recover, purge.
+//! The operations on messages over HTTP: freeze, send, remove, recover, purge, reroute.
 //!
 //! It selects ids and hands them to the spool in batches; what each message allows is the spool's to decide. It never
 //! takes an empty request for everything.
@@ -12,7 +12,7 @@ use crate::operation::{Operation, Order, Report, Request, Trouble};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
-use spool_actors::{Freeze, Outcome, Purge, Recover, Remove, SendNow, WhenLoaded, Which};
+use spool_actors::{Freeze, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which};
 use spool_core::store::{Shelf, shelf_from_disk};
 use spool_core::{Clock, Held, MessageId, MessageSummary, SpoolError, SystemClock};
 use std::path::PathBuf;
@@ -36,6 +36,10 @@ pub(super) async fn remove(state: Data<State>, body: Body) -> HttpResponse {
 
 pub(super) async fn recover(state: Data<State>, body: Body) -> HttpResponse {
     operate(&state, Operation::Recover, body).await
+}
+
+pub(super) async fn reroute(state: Data<State>, body: Body) -> HttpResponse {
+    operate(&state, Operation::Reroute, body).await
 }
 
 pub(super) async fn purge(state: Data<State>, body: Body) -> HttpResponse {
@@ -108,6 +112,7 @@ async fn run(state: &State, order: Order) -> Result<Report, SpoolError> {
     }
     let (operation, shelf) = (order.operation, order.shelf.unwrap_or(Shelf::Removed));
     let (older_than, retry_intervals) = (order.older_than, order.retry_intervals.clone());
+    let to = order.route.clone();
     let ids = match order.selector.only_ids() {
         // Whichever is not there, the spool says so.
         Some(ids) => ids.iter().copied().collect(),
@@ -131,6 +136,7 @@ async fn run(state: &State, order: Order) -> Result<Report, SpoolError> {
                 older_than,
                 ids: Some(ids),
             }),
+            Operation::Reroute => Asked::Reroute(Reroute { ids, to: to.clone() }),
         };
         let outcome = asked.ask(state).await?;
         report.done += outcome.done;
@@ -146,6 +152,7 @@ enum Asked {
     Remove(Remove),
     Recover(Recover),
     Purge(Purge),
+    Reroute(Reroute),
 }
 
 impl Asked {
@@ -157,6 +164,7 @@ impl Asked {
             Self::Remove(remove) => spool.send(remove).await,
             Self::Recover(recover) => spool.send(recover).await,
             Self::Purge(purge) => spool.send(purge).await,
+            Self::Reroute(reroute) => spool.send(reroute).await,
         };
         outcome.unwrap_or(Err(SpoolError::Killed))
     }
@@ -177,9 +185,12 @@ fn whole(order: &Order) -> Option<Asked> {
             older_than: order.older_than,
             ids: None,
         })),
-        Operation::Freeze | Operation::Send | Operation::Remove | Operation::Recover | Operation::Purge => {
-            None
-        }
+        Operation::Freeze
+        | Operation::Send
+        | Operation::Remove
+        | Operation::Recover
+        | Operation::Purge
+        | Operation::Reroute => None,
     }
 }
 

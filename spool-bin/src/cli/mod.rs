@@ -11,6 +11,7 @@ mod jobs;
 mod load;
 mod operate;
 mod outbound;
+mod route;
 mod serve;
 mod show;
 mod sink;
@@ -70,6 +71,10 @@ enum Verb {
     Recover(operate::Recover),
     /// Delete removed messages for good
     Purge(operate::Purge),
+    /// Give waiting messages another route
+    Reroute(operate::Reroute),
+    /// Tell where mail for an address would go now, and why
+    Route(route::Route),
     /// Write messages of a directory as plain files
     Export(export::Export),
     /// Check a spool that nobody holds, and mend it
@@ -104,6 +109,8 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Remove(remove) => remove.run(),
         Verb::Recover(recover) => recover.run(),
         Verb::Purge(purge) => purge.run(),
+        Verb::Reroute(reroute) => reroute.run(),
+        Verb::Route(route) => route.run(),
         Verb::Export(export) => export.run(),
         Verb::Fsck(fsck) => fsck.run(),
         Verb::Events(events) => events.run(),

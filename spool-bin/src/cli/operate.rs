@@ -1,15 +1,15 @@
-//! `spool freeze`, `send`, `remove`, `recover`, `purge`: asks a running service to do something to messages.
+//! `spool freeze`, `send`, `remove`, `recover`, `purge`, `reroute`: asks a running service to do something to messages.
 //!
 //! It checks what it can before it asks, and tells every error. It never touches a directory: only the one who holds a
 //! spool changes it.
 
 use super::console;
-use super::which::{Admin, Which};
+use super::which::{Admin, Filters, Which};
 use crate::failure::Failure;
 use crate::operation::{Operation, Report, Request};
 use crate::print;
 use clap::Args;
-use spool_core::harmless;
+use spool_core::{NextHop, harmless};
 use std::io::Write;
 
 /// What all operations take.
@@ -96,6 +96,33 @@ pub(super) struct Recover {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  spool reroute --from-next-hop dead.example.net --next-hop mx.example.net:25
+                                            what waits for a host that does not come back
+  spool reroute --all --next-hop a:25 b:25  the second when the first does not answer
+  spool reroute 01M86G2VQ3ZCK4M6B0S0A98KXB --by-config
+                                            as the configuration says, now and whenever it is sent
+
+A route that was named stays, whatever the configuration says. A message that is being sent has its new route when its
+attempt ends, unless that delivers it.")]
+pub(super) struct Reroute {
+    #[command(flatten)]
+    filters: Filters,
+    /// Messages with a next hop that matches
+    #[arg(long, value_name = "REGEX")]
+    from_next_hop: Option<String>,
+    /// Where they are to go; several are tried in order
+    #[arg(long, value_name = "HOST:PORT", num_args = 1.., conflicts_with = "by_config", required_unless_present = "by_config")]
+    next_hop: Vec<NextHop>,
+    /// Where the configuration says, at the time when they are sent
+    #[arg(long)]
+    by_config: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
   spool purge --older 30d --dry-run
   spool purge --older 30d
   spool purge --older 0s 01M86G2VQ3ZCK4M6B0S0A98KXB
@@ -153,6 +180,18 @@ impl Recover {
             ..self.which.request()
         };
         self.common.run(Operation::Recover, request)
+    }
+}
+
+impl Reroute {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let request = Request {
+            next_hop: self.from_next_hop,
+            next_hops: self.next_hop.iter().map(ToString::to_string).collect(),
+            by_config: self.by_config,
+            ..self.filters.request()
+        };
+        self.common.run(Operation::Reroute, request)
     }
 }
 
@@ -226,7 +265,7 @@ fn outcome(operation: Operation, report: &Report) -> Result<(), Failure> {
     }
     if report.found_nothing() {
         text += match operation {
-            Operation::Freeze | Operation::Send | Operation::Remove => {
+            Operation::Freeze | Operation::Send | Operation::Remove | Operation::Reroute => {
                 "\n`spool status` lists what is on the spool, `spool status --queue removed` what was taken off it."
             }
             Operation::Recover => {

@@ -119,7 +119,7 @@ fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Failure> {
 }
 
 /// The machine's name, if it is a domain name.
-fn machine_name() -> String {
+pub(super) fn machine_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let name = name.unwrap_or_default();

@@ -52,6 +52,16 @@ pub(super) struct Target {
 /// Which messages.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Which {
+    #[command(flatten)]
+    filters: Filters,
+    /// Messages with a next hop that matches
+    #[arg(long, value_name = "REGEX")]
+    next_hop: Option<String>,
+}
+
+/// The same without the next hop.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Filters {
     /// Ids of messages
     #[arg(value_name = "ID")]
     ids: Vec<String>,
@@ -70,9 +80,6 @@ pub(super) struct Which {
     /// Messages with a recipient that matches
     #[arg(long, value_name = "REGEX")]
     recipient: Option<String>,
-    /// Messages with a next hop that matches
-    #[arg(long, value_name = "REGEX")]
-    next_hop: Option<String>,
     /// Messages at least this old: 90s, 15m, 2h, 3d
     #[arg(long, value_name = "SPAN")]
     older: Option<String>,
@@ -91,7 +98,7 @@ impl Target {
     }
 }
 
-impl Which {
+impl Filters {
     /// The same as a request.
     pub(super) fn request(&self) -> Request {
         Request {
@@ -101,10 +108,19 @@ impl Which {
             queue: self.queue.clone(),
             sender: self.sender.clone(),
             recipient: self.recipient.clone(),
-            next_hop: self.next_hop.clone(),
             older: self.older.clone(),
             younger: self.younger.clone(),
             ..Request::default()
+        }
+    }
+}
+
+impl Which {
+    /// The same as a request.
+    pub(super) fn request(&self) -> Request {
+        Request {
+            next_hop: self.next_hop.clone(),
+            ..self.filters.request()
         }
     }
 

@@ -28,6 +28,7 @@ impl<'s> Source<'s> {
         }
     }
 
+    /// The line in which a place begins, from 1.
     fn line(&self, at: &Range<usize>) -> usize {
         let before = self.text.get(..at.start).unwrap_or_default();
         1 + before.bytes().filter(|byte| *byte == b'\n').count()
@@ -196,6 +197,11 @@ impl<'s, 't> Section<'s, 't> {
     /// Where `key` stands, if it is set.
     pub(super) fn place(&self, key: &'static str) -> Option<Range<usize>> {
         self.value(key).map(Spanned::span)
+    }
+
+    /// The line in which a place begins, from 1.
+    pub(super) fn line(&self, at: &Range<usize>) -> usize {
+        self.source.line(at)
     }
 
     /// A key whose feature is not there yet: only `default` is taken.

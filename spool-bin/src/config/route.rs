@@ -26,6 +26,8 @@ pub(crate) struct Route {
     pub(crate) next_hops: Vec<NextHop>,
     pub(crate) mx_port: u16,
     pub(crate) rules: Vec<Rule>,
+    /// The line in which each of them begins.
+    pub(crate) rule_lines: Vec<usize>,
     pub(crate) dns_servers: Vec<SocketAddr>,
     pub(crate) resolv_conf: PathBuf,
     pub(crate) own: Vec<Own>,
@@ -41,11 +43,12 @@ pub(crate) enum Own {
 
 pub(super) fn route(section: Section<'_, '_>) -> Route {
     let next_hops = section.list("next_hops", Vec::new(), parsed);
-    let rules = rules(&section, &next_hops);
+    let (rules, rule_lines) = rules(&section, &next_hops);
     let route = Route {
         next_hops,
         mx_port: section.get("mx_port", MX_PORT, number(1)),
         rules,
+        rule_lines,
         dns_servers: section.list("dns_servers", Vec::new(), dns_server),
         resolv_conf: section.get("resolv_conf", RouteConfig::default().resolv_conf, |value| {
             text(value).map(PathBuf::from)
@@ -82,7 +85,8 @@ struct Written<'s, 't> {
     rule: Rule,
 }
 
-fn rules(route: &Section<'_, '_>, default: &[NextHop]) -> Vec<Rule> {
+/// The rules, and the line in which each of them begins.
+fn rules(route: &Section<'_, '_>, default: &[NextHop]) -> (Vec<Rule>, Vec<usize>) {
     let written = route
         .sections("rule")
         .into_iter()
@@ -95,10 +99,11 @@ fn rules(route: &Section<'_, '_>, default: &[NextHop]) -> Vec<Rule> {
     before
         .into_iter()
         .map(|written| {
+            let line = written.section.line(&written.place);
             written.section.end();
-            written.rule
+            (written.rule, line)
         })
-        .collect()
+        .unzip()
 }
 
 fn rule<'s, 't>(section: Section<'s, 't>, place: Range<usize>) -> Option<Written<'s, 't>> {

@@ -1,5 +1,6 @@
 //! Events as lines for people.
 
+use super::hops;
 use spool_core::{Event, EventKind, Presend, harmless};
 
 /// `2026-11-24T03:39:12.042Z 12 delivered 01M8… <ada@example.org> bob@example.net`; `None` for what says nothing to a
@@ -23,6 +24,7 @@ pub(crate) fn line(event: &Event) -> Option<String> {
         EventKind::Expired => "expired".to_owned(),
         EventKind::InDoubt => "in doubt: the next hop may hold the message".to_owned(),
         EventKind::Presend(decision) => format!("presend: {}", presend(*decision)),
+        EventKind::Rerouted(next_hops) => format!("rerouted to {}", hops(next_hops)),
         EventKind::Gap(missed) => format!("gap: {missed} events were missed here"),
         _ => "unknown to this program".to_owned(),
     };
@@ -76,6 +78,12 @@ mod tests {
         );
         let reason = line(&event(EventKind::Quarantined("a\r\nb".into()))).unwrap();
         assert!(reason.contains("quarantined (a\\r\\nb)"), "{reason}");
+        let hops = ["a:25", "mx:b.example:25"].map(|hop| hop.parse().unwrap());
+        let rerouted = line(&event(EventKind::Rerouted(hops.into()))).unwrap();
+        assert!(
+            rerouted.contains(" rerouted to a:25, mx:b.example:25 "),
+            "{rerouted}"
+        );
         assert_eq!(line(&event(EventKind::Ping)), None);
         assert!(line(&event(EventKind::Gap(9))).unwrap().contains("9 events"));
     }

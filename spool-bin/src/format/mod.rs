@@ -14,7 +14,7 @@ pub(crate) use show::show;
 
 use crate::print::Canvas;
 use clap::ValueEnum;
-use spool_core::{MessageSummary, Timestamp};
+use spool_core::{MessageSummary, NextHop, Timestamp};
 use std::io;
 use std::time::Duration;
 
@@ -81,6 +81,15 @@ fn span(millis: u64) -> String {
     )
 }
 
+/// Next hops in order; a message without any has no route in the process that was asked.
+pub(crate) fn hops(hops: &[NextHop]) -> String {
+    if hops.is_empty() {
+        return "(no route)".to_owned();
+    }
+    let hops: Vec<_> = hops.iter().map(ToString::to_string).collect();
+    hops.join(", ")
+}
+
 /// `2026-11-24T03:39:12.042Z (in 90s)`.
 pub(crate) fn when(at: Timestamp, now: Timestamp) -> String {
     if at > now {
@@ -139,6 +148,7 @@ mod tests {
             status,
             spooled_at: Timestamp(NOW.0 - age_s * 1000),
             next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+            origin: spool_core::RouteOrigin::Configured,
             envelope: Some(EnvelopeSummary {
                 sender: sender.into(),
                 recipients: recipients.iter().map(|r| (*r).to_owned()).collect(),

@@ -1,9 +1,9 @@
 //! Destinations and connections as tables.
 
 use super::grid::Grid;
-use super::{age, when};
+use super::{age, hops, when};
 use spool_actors::{Circuit, DestinationState};
-use spool_core::{NextHop, Timestamp, harmless};
+use spool_core::{Timestamp, harmless};
 use spool_smtp::client::{DestinationSessions, PoolSnapshot};
 use std::io::{self, Write};
 
@@ -50,11 +50,6 @@ fn table<const N: usize>(
         grid.line(row, out)?;
         writeln!(out)
     })
-}
-
-fn hops(hops: &[NextHop]) -> String {
-    let hops: Vec<_> = hops.iter().map(ToString::to_string).collect();
-    hops.join(", ")
 }
 
 fn destination(state: &DestinationState, now: Timestamp) -> [String; 6] {

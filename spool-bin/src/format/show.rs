@@ -2,7 +2,7 @@
 //!
 //! Every fact is one line, wrapped at blanks to fit the width; what one copies (ids, addresses) is never cut.
 
-use super::{size, span, when};
+use super::{hops, size, span, when};
 use crate::page::{AttemptPage, Fate, Page, RecipientPage};
 use spool_core::{RouteOrigin, ShownStatus, Timestamp, harmless};
 use std::io::{self, Write};
@@ -26,13 +26,8 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
     facts.tell("size", &size(page.size))?;
     facts.tell("sender", &format!("<{}>", harmless(&page.sender)))?;
     facts.tell_if("parameters", some(page.parameters.join(" ")))?;
-    let hops: Vec<String> = page.next_hops.iter().map(ToString::to_string).collect();
-    let origin = match page.route {
-        RouteOrigin::Configured => " (by the configuration)",
-        RouteOrigin::BuiltInSink => " (built-in sink)",
-        RouteOrigin::Named | _ => "",
-    };
-    facts.tell("next hops", &(hops.join(", ") + origin))?;
+    facts.tell("next hops", &hops(&page.next_hops))?;
+    facts.tell("route", route(page.route))?;
     facts.tell("retries", &retries(page))?;
     facts.tell_if("parent", page.parent.map(|id| id.to_string()))?;
     facts.tell_if("related", some(join(&page.related)))?;
@@ -55,6 +50,15 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
         }
     }
     Ok(())
+}
+
+fn route(origin: RouteOrigin) -> &'static str {
+    match origin {
+        RouteOrigin::Named => "named by the submitter or a person; it stays",
+        RouteOrigin::Configured => "by the configuration; it is found anew when the message is sent",
+        RouteOrigin::BuiltInSink => "the built-in sink",
+        _ => "unknown to this program",
+    }
 }
 
 fn some(text: String) -> Option<String> {

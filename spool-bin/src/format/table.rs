@@ -37,8 +37,9 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
         [one] => harmless(one),
         [first, rest @ ..] => format!("{} +{}", harmless(first), rest.len()),
     });
+    let shelved = matches!(message.queue, Queue::Removed | Queue::Quarantine);
     let next = match message.status {
-        _ if matches!(message.queue, Queue::Removed | Queue::Quarantine) => message.queue.to_string(),
+        _ if shelved => message.queue.to_string(),
         ShownStatus::SendAt(due) => format!("in {}", age(due.since(style.now))),
         ShownStatus::SendNow => "now".to_owned(),
         other @ (ShownStatus::Sending
@@ -47,10 +48,11 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
         | ShownStatus::Quarantined
         | _) => other.to_string(),
     };
-    let hops = message
-        .next_hops
-        .first()
-        .map_or(String::new(), ToString::to_string);
+    let hops = match message.next_hops.first() {
+        Some(first) => first.to_string(),
+        None if shelved => String::new(),
+        None => super::hops(&[]),
+    };
     [
         message.id.to_string(),
         sender,

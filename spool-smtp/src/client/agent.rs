@@ -58,6 +58,11 @@ impl SmtpAgent {
         }
     }
 
+    /// How hosts are found.
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
     /// The cache of sessions as it stands.
     #[must_use]
     pub fn snapshot(&self) -> PoolSnapshot {

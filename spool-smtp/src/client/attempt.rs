@@ -110,7 +110,13 @@ impl<'a> Attempt<'a> {
                 self.accepted = Some((self.count, bare(&report)));
             }
             AttemptResult::AllRefused => {}
-            result => {
+            result @ (AttemptResult::Refused { .. }
+            | AttemptResult::NoConnection { .. }
+            | AttemptResult::Broken { .. }
+            | AttemptResult::Interrupted
+            | AttemptResult::Panicked { .. }
+            | AttemptResult::NotBegun { .. }
+            | _) => {
                 // What is said of the message is said of each; a session that broke off says nothing of those of whom more is known.
                 let speaks = in_doubt || matches!(result, AttemptResult::Refused { .. });
                 if speaks {

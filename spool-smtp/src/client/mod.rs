@@ -16,6 +16,7 @@ mod credentials;
 mod dane;
 mod dead_hosts;
 mod delivery;
+mod hosts;
 mod key;
 mod ledger;
 mod peer_memory;
@@ -40,6 +41,7 @@ pub use agent::SmtpAgent;
 pub use config::{Lookup, SmtpConfig};
 pub use credentials::{AuthSecurity, Credentials, CredentialsError};
 pub use dane::Tlsa;
+pub use hosts::{FoundHost, HostError};
 pub use resolve::{
     Addresses, Answer, DnsResolver, Exchanger, LookupError, Resolve, RouteConfig, TrustAnchors,
     TrustAnchorsError,

@@ -93,7 +93,7 @@ mod tests {
     use super::super::{Destination, Ways};
     use super::*;
     use crate::pace::Signal;
-    use spool_core::{MessageId, NoDice, Policies};
+    use spool_core::{MessageId, NoDice, Policies, Routing};
     use std::sync::Arc;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -104,7 +104,7 @@ mod tests {
 
     /// A queue with `count` destinations, each with a message in line that was not begun at the host `a:25`.
     fn waiting(count: usize) -> (Queue, Vec<DestinationId>) {
-        let mut queue = Queue::new(Ways::new(10, Policies::default(), Vec::new()));
+        let mut queue = Queue::new(Ways::new(10, Policies::default(), Vec::new()), Routing::default());
         let ids = (0..count).map(|n| {
             let hops: Arc<[NextHop]> = [hop(&format!("mx:d{n}.example:25"))].into();
             let id = queue.enlist(&hops, NOW);

@@ -1,6 +1,6 @@
 //! Operations on messages: an operation claims a message, so that nothing else happens to it, and gives it back.
 
-use super::{Phase, Queue};
+use super::{Phase, Queue, Route};
 use spool_core::{MessageId, Status, Timestamp};
 
 /// What an operation wants of a message.
@@ -9,6 +9,16 @@ pub(in crate::spool) enum Verb {
     Freeze,
     SendNow,
     Remove,
+    Reroute,
+}
+
+/// What is to become of a message when its session ends.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// It is frozen, or no longer to be frozen.
+    Freeze(bool),
+    /// It has another route.
+    Route(Box<Route>),
 }
 
 /// The answer to a claim.
@@ -36,7 +46,7 @@ impl Queue {
         };
         let before = match (entry.phase, verb) {
             (Phase::Frozen, Verb::Freeze) => return Claim::Already,
-            (Phase::Frozen, Verb::SendNow | Verb::Remove) => Status::Frozen,
+            (Phase::Frozen, Verb::SendNow | Verb::Remove | Verb::Reroute) => Status::Frozen,
             (Phase::Claimed, _) => return Claim::Later,
             // Soon to be frozen, waiting or gone.
             (Phase::Settling, _) => return Claim::Later,
@@ -57,9 +67,10 @@ impl Queue {
             (Phase::Ready | Phase::Asking | Phase::Arming | Phase::Armed | Phase::Running, Verb::SendNow) => {
                 return Claim::Already;
             }
-            (Phase::Asking | Phase::Arming, Verb::Freeze) => return Claim::Later,
-            (Phase::Waiting(due), Verb::Freeze | Verb::SendNow) => Status::SendAt(due),
-            (Phase::Ready | Phase::Armed, Verb::Freeze) => Status::SendAt(now),
+            (Phase::Running, Verb::Reroute) => return Claim::WhileSending,
+            (Phase::Asking | Phase::Arming, Verb::Freeze | Verb::Reroute) => return Claim::Later,
+            (Phase::Waiting(due), Verb::Freeze | Verb::SendNow | Verb::Reroute) => Status::SendAt(due),
+            (Phase::Ready | Phase::Armed, Verb::Freeze | Verb::Reroute) => Status::SendAt(now),
         };
         let (phase, destination) = (entry.phase, entry.destination);
         entry.phase = Phase::Claimed;
@@ -102,6 +113,7 @@ impl Queue {
                 self.line_up(id, destination);
             }
         }
+        self.look_at_route(id);
     }
 
     /// Bytes of memory that it takes to read a message, with or without its body; 0 when there is none.
@@ -113,14 +125,17 @@ impl Queue {
         })
     }
 
-    /// The disk holds whether a message is to be frozen when its session ends; `false` when it runs no more, and so is to be
+    /// The disk holds what is to become of a message when its session ends; `false` when it runs no more, and so is to be
     /// claimed like any other.
-    pub(in crate::spool) fn note_while_sending(&mut self, id: MessageId, freeze: bool) -> bool {
+    pub(in crate::spool) fn note_while_sending(&mut self, id: MessageId, note: Note) -> bool {
         let entry = self.entries.get_mut(&id);
         let Some(entry) = entry.filter(|entry| entry.phase == Phase::Running) else {
             return false;
         };
-        entry.freeze = freeze;
+        match note {
+            Note::Freeze(freeze) => entry.freeze = freeze,
+            Note::Route(route) => entry.reroute = Some(route),
+        }
         true
     }
 

@@ -37,7 +37,12 @@ pub(super) struct Destination {
 impl Destination {
     /// Whether the begin of another attempt may be written.
     pub(super) fn has_room(&self, now: Timestamp) -> bool {
-        self.deck < self.pace.room(now, DECK)
+        !self.is_nowhere() && self.deck < self.pace.room(now, DECK)
+    }
+
+    /// Whether its messages have no route in this process: they wait for one.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.next_hops.is_empty()
     }
 }
 
@@ -154,9 +159,8 @@ impl Queue {
             let mut line = std::mem::take(&mut slot.ready);
             let mut seen = HashSet::new();
             let in_line = |id: &MessageId| {
-                self.entries
-                    .get(id)
-                    .is_some_and(|entry| entry.phase == Phase::Ready)
+                let entry = self.entries.get(id);
+                entry.is_some_and(|entry| entry.phase == Phase::Ready && entry.destination == destination)
             };
             line.retain(|id| in_line(id) && seen.insert(*id));
             if let Some(slot) = self.slot(destination) {
@@ -189,6 +193,11 @@ impl Queue {
             }
         }
         dirty
+    }
+
+    /// Whether there are any.
+    pub(in crate::spool) const fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// There was no memory for the head of this line; it waits until there is.

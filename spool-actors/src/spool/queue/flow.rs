@@ -25,7 +25,7 @@ pub(in crate::spool) struct Sight {
 impl Destination {
     /// Whether something is under way or could be without the clock going on.
     pub(super) fn is_busy(&self, now: Timestamp) -> bool {
-        let waits = self.lined_up > 0 || self.armed.len() > self.promised;
+        let waits = (self.lined_up > 0 && !self.is_nowhere()) || self.armed.len() > self.promised;
         let under_way = self.promised > 0 || self.deck > self.armed.len();
         under_way || (waits && self.pace.opens_at(now).is_none())
     }
@@ -151,6 +151,14 @@ impl Queue {
         if slot.armed.is_empty() || !slot.pace.is_shut(now) {
             return Vec::new();
         }
+        self.take_armed(destination)
+    }
+
+    /// Takes all that is armed back from a destination, as [`Queue::recall`] does.
+    pub(super) fn take_armed(&mut self, destination: DestinationId) -> Vec<(MessageId, Timestamp)> {
+        let Some(slot) = self.slot(destination) else {
+            return Vec::new();
+        };
         let armed = std::mem::take(&mut slot.armed);
         slot.deck = slot.deck.saturating_sub(armed.len());
         let mut taken = Vec::with_capacity(armed.len());
@@ -177,6 +185,7 @@ impl Queue {
             self.ready += 1;
         }
         self.touch(destination);
+        self.look_at_route(id);
     }
 
     /// Nothing goes to this destination for a while: what waits there is read again when its turn comes.
@@ -215,6 +224,7 @@ impl Queue {
         for id in first {
             if let Some(entry) = self.entries.get_mut(&id)
                 && entry.phase == Phase::Ready
+                && entry.destination == destination
                 && entry.expires_at <= now
             {
                 entry.phase = Phase::Settling;

@@ -51,6 +51,7 @@ impl Queue {
                 status,
                 spooled_at: entry.spooled_at,
                 next_hops: Arc::clone(&slot.next_hops),
+                origin: entry.origin,
                 envelope: None,
                 reason: None,
                 unreadable: false,
@@ -73,6 +74,11 @@ impl Queue {
             line.iter().position(|other| *other == id).unwrap_or(0)
         };
         let (mut holds, mut before) = (Vec::new(), 0);
+        if slot.is_nowhere() && entry.phase != Phase::Frozen {
+            holds.push(Hold::NoRoute { origin: entry.origin });
+            let destination = None;
+            return Some(Held { holds, destination });
+        }
         match entry.phase {
             Phase::Frozen => holds.push(Hold::Frozen),
             Phase::Waiting(until) if until > now => holds.push(Hold::RetryTime { until }),

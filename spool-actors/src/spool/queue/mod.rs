@@ -8,10 +8,12 @@ mod claims;
 mod destinations;
 mod flow;
 mod holds;
+mod routes;
 mod ways;
 
-pub(super) use claims::{Claim, Verb};
+pub(super) use claims::{Claim, Note, Verb};
 pub(super) use flow::Sight;
+pub(super) use routes::{Redirected, Stale};
 pub(super) use ways::Ways;
 
 use super::content::{Content, Size};
@@ -19,7 +21,7 @@ use crate::throttle::DestinationId;
 use busy::BusyHosts;
 use destinations::Destination;
 use spool_core::store::Recovered;
-use spool_core::{Held, MessageId, NextHop, Status, Timestamp};
+use spool_core::{Held, MessageId, NextHop, RouteOrigin, Routing, Status, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -69,7 +71,22 @@ struct Entry {
     expires_at: Timestamp,
     /// Someone froze it while its session ran.
     freeze: bool,
+    /// Where its next hops come from.
+    origin: RouteOrigin,
+    /// The routing that `destination` is from; another one than that of now: it is to be looked at.
+    generation: u32,
+    /// Another route that it was given while its session ran.
+    reroute: Option<Box<Route>>,
     content: Option<Box<Content>>,
+}
+
+/// Next hops, and where they come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(super) next_hops: Arc<[NextHop]>,
+    pub(super) origin: RouteOrigin,
+    /// The routing it is from; one of the origin `Named` is from none.
+    pub(super) generation: u32,
 }
 
 /// All messages on the spool.
@@ -87,6 +104,11 @@ pub(super) struct Queue {
     free: Vec<DestinationId>,
     by_hops: HashMap<Arc<[NextHop]>, DestinationId>,
     ways: Ways,
+    routing: Routing,
+    /// Counts the routings.
+    generation: u32,
+    /// Messages whose route was not looked at while they were being sent, and is to be now.
+    unlooked: Vec<MessageId>,
     /// When destinations are to be looked at; those with another time in their slot mean nothing.
     openings: BinaryHeap<Reverse<(Timestamp, DestinationId)>>,
     /// When that was last looked at.
@@ -115,9 +137,10 @@ pub(super) struct ToArm {
 
 impl Queue {
     /// An empty one.
-    pub(super) fn new(ways: Ways) -> Self {
+    pub(super) fn new(ways: Ways, routing: Routing) -> Self {
         Self {
             ways,
+            routing,
             ..Self::default()
         }
     }
@@ -132,7 +155,10 @@ impl Queue {
                     Phase::Waiting(message.wait.map_or(due, |wait| due.min(now.after(wait))))
                 }
             };
-            let destination = self.enlist(&message.next_hops, now);
+            let (origin, spooled) = (message.origin, &message.next_hops);
+            let known = self.routing.without_recipients(origin, spooled);
+            let is_known = known.is_some();
+            let destination = self.enlist(&known.unwrap_or_else(|| Arc::clone(spooled)), now);
             self.insert(
                 message.id,
                 destination,
@@ -140,8 +166,12 @@ impl Queue {
                 message.spooled_at,
                 Size::new(message.body_size, message.footprint),
                 message.expires_at,
+                origin,
                 None,
             );
+            if !is_known {
+                self.make_stale(message.id);
+            }
             if let Phase::Waiting(due) = phase {
                 let heap = if due <= now {
                     &mut self.backlog
@@ -162,6 +192,7 @@ impl Queue {
         spooled_at: Timestamp,
         size: Size,
         expires_at: Option<Timestamp>,
+        origin: RouteOrigin,
         content: Option<Box<Content>>,
     ) {
         self.entries.insert(
@@ -173,6 +204,9 @@ impl Queue {
                 size,
                 expires_at: expires_at.unwrap_or(Timestamp(i64::MAX)),
                 freeze: false,
+                origin,
+                generation: self.generation,
+                reroute: None,
                 content,
             },
         );
@@ -188,14 +222,23 @@ impl Queue {
     ) {
         let message = &content.message;
         let (id, spooled_at, size) = (message.id, message.spooled_at, content.size());
-        let expires_at = message.state.expires_at;
+        let (expires_at, origin) = (message.state.expires_at, message.origin);
         let phase = match status {
             Status::Frozen => Phase::Frozen,
             Status::SendAt(_) if armed => Phase::Armed,
             Status::SendAt(_) => Phase::Ready,
         };
         let content = (phase != Phase::Frozen).then_some(content);
-        self.insert(id, destination, phase, spooled_at, size, expires_at, content);
+        self.insert(
+            id,
+            destination,
+            phase,
+            spooled_at,
+            size,
+            expires_at,
+            origin,
+            content,
+        );
         match phase {
             Phase::Armed => self.arm_now(id, destination),
             Phase::Ready => {
@@ -213,7 +256,7 @@ impl Queue {
     }
 
     /// Notes that a message in line has its content, so that it is found when memory is short.
-    fn keep_in_line(&mut self, id: MessageId) {
+    pub(super) fn keep_in_line(&mut self, id: MessageId) {
         let keeps = |id: &MessageId| {
             let entry = self.entries.get(id);
             entry.is_some_and(|entry| entry.phase == Phase::Ready && entry.content.is_some())
@@ -307,7 +350,7 @@ impl Queue {
             let Some(entry) = self
                 .entries
                 .get_mut(&id)
-                .filter(|entry| entry.phase == Phase::Ready)
+                .filter(|entry| entry.phase == Phase::Ready && entry.destination == destination)
             else {
                 continue;
             };
@@ -342,9 +385,14 @@ impl Queue {
 
     /// Keeps what was read for a message on the deck.
     pub(super) fn keep(&mut self, content: Box<Content>) {
-        if let Some(entry) = self.entries.get_mut(&content.message.id) {
+        let id = content.message.id;
+        let route = self.route_of(id);
+        if let Some(entry) = self.entries.get_mut(&id) {
             entry.size = content.size();
-            entry.content = Some(content);
+            let content = entry.content.insert(content);
+            if let Some(route) = route {
+                content.set_next_hops(&route.next_hops);
+            }
         }
     }
 
@@ -360,15 +408,25 @@ impl Queue {
         }
     }
 
-    /// Its begin is on disk.
-    pub(super) fn armed(&mut self, id: MessageId) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && entry.phase == Phase::Arming
-        {
-            entry.phase = Phase::Armed;
-            let destination = entry.destination;
-            self.arm_now(id, destination);
+    /// Its begin is on disk. Gives the message, with when it was spooled, if it must not go where it is about to: the routes were
+    /// changed meanwhile. Its begin is to be taken back, and then [`Queue::recalled`].
+    pub(super) fn armed(&mut self, id: MessageId) -> Option<Timestamp> {
+        let generation = self.generation;
+        let entry = self.entries.get_mut(&id)?;
+        if entry.phase != Phase::Arming {
+            return None;
         }
+        let destination = entry.destination;
+        if entry.is_stale(generation) {
+            entry.phase = Phase::Settling;
+            entry.content = None;
+            let spooled_at = entry.spooled_at;
+            self.cancel_arming(destination);
+            return Some(spooled_at);
+        }
+        entry.phase = Phase::Armed;
+        self.arm_now(id, destination);
+        None
     }
 
     /// A permit has come. Starts the next armed message of `destination`, if it may start: it is `Running` now.
@@ -427,6 +485,7 @@ impl Queue {
         if on_deck {
             self.cancel_arming(destination);
         }
+        self.look_at_route(id);
     }
 
     fn wait_until(&mut self, id: MessageId, due: Timestamp) {
@@ -470,9 +529,10 @@ impl Queue {
         spooled_at: Timestamp,
         size: Size,
         expires_at: Option<Timestamp>,
+        origin: RouteOrigin,
     ) {
         let phase = Phase::Claimed;
-        self.insert(id, destination, phase, spooled_at, size, expires_at, None);
+        self.insert(id, destination, phase, spooled_at, size, expires_at, origin, None);
     }
 
     /// The disk holds its end.

@@ -141,10 +141,10 @@ async fn no_more_sessions_than_allowed_are_open_at_once_and_each_attempt_turned_
         let report = agent
             .deliver(job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n"))
             .await;
-        match report.result {
-            AttemptResult::NotBegun { .. } => room.acquire().await.unwrap().forget(),
-            result => return code(&result),
+        if !matches!(report.result, AttemptResult::NotBegun { .. }) {
+            return code(&report.result);
         }
+        room.acquire().await.unwrap().forget();
     };
     let attempts = futures_util::future::join_all((0..15).map(|_| attempt()));
     let codes = tokio::time::timeout(Duration::from_secs(20), attempts).await;

@@ -1,0 +1,329 @@
+//! Which line a message stands in, as the routes are now. Mail that the service routes by its configuration moves to another
+//! line when they change.
+//!
+//! A message is looked at when the routing is another one than the one its line is from: at once while it waits, or when it comes
+//! back from what is being done with it. Where its route depends on its recipients, whoever has read it tells.
+
+use super::{Destination, Entry, Phase, Queue, Route};
+use crate::spool::content::Content;
+use spool_core::{MessageId, NextHop, RouteOrigin, Routing, Timestamp};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Entries that are looked at in one step.
+const LOOK: usize = 65_536;
+
+/// A message that waits, and is to be read so that its route can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::spool) struct Stale(pub(in crate::spool) MessageId);
+
+/// What came of redirecting a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::spool) enum Redirected {
+    /// It stands in this line already.
+    Stays,
+    /// It stands in another line now.
+    Moved,
+    /// Something is being done with it: it is looked at again when it comes back.
+    Later,
+}
+
+impl Entry {
+    /// Whether its line is from another routing than that of `generation`.
+    pub(super) fn is_stale(&self, generation: u32) -> bool {
+        self.origin != RouteOrigin::Named && self.generation != generation
+    }
+
+    /// Whether nothing is being done with it.
+    const fn is_movable(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(_) | Phase::Ready | Phase::Frozen)
+    }
+}
+
+impl Queue {
+    /// Mail that the configuration routes goes by `routing` from now on. [`Queue::take_stale`] tells whose line is to be looked
+    /// at.
+    pub(in crate::spool) fn set_routing(&mut self, routing: Routing) {
+        self.routing = routing;
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// A route of the routing of now. Not `whole`: it is not that of all recipients, and is looked at again.
+    pub(in crate::spool) const fn route(
+        &self,
+        next_hops: Arc<[NextHop]>,
+        origin: RouteOrigin,
+        whole: bool,
+    ) -> Route {
+        let generation = match whole {
+            true => self.generation,
+            false => self.generation.wrapping_sub(1),
+        };
+        Route {
+            next_hops,
+            origin,
+            generation,
+        }
+    }
+
+    /// Counts the routings.
+    pub(in crate::spool) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The routing of now.
+    pub(in crate::spool) const fn routing(&self) -> &Routing {
+        &self.routing
+    }
+
+    /// Takes back everything whose attempt has not begun and whose line is from another routing, as [`Queue::recall`] does.
+    pub(in crate::spool) fn recall_stale(&mut self) -> Vec<(MessageId, Timestamp)> {
+        let generation = self.generation;
+        let with_stale = |slot: &Destination| {
+            let mut entries = slot.armed.iter().filter_map(|id| self.entries.get(id));
+            entries.any(|entry| entry.is_stale(generation))
+        };
+        let slots = (0..).zip(&self.destinations);
+        let stale: Vec<_> = slots
+            .filter(|(_, slot)| with_stale(slot))
+            .map(|(id, _)| id)
+            .collect();
+        stale.into_iter().flat_map(|id| self.take_armed(id)).collect()
+    }
+
+    /// The line of this message is not known to be right.
+    pub(in crate::spool) fn make_stale(&mut self, id: MessageId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.generation = self.generation.wrapping_sub(1);
+        }
+    }
+
+    /// Whether the line of this message is from another routing than that of now.
+    pub(in crate::spool) fn is_stale(&self, id: MessageId) -> bool {
+        let entry = self.entries.get(&id);
+        entry.is_some_and(|entry| entry.is_stale(self.generation))
+    }
+
+    /// A message has come back from what was done with it: gives it the route that it was given meanwhile, or notes that its
+    /// route is to be looked at.
+    pub(super) fn look_at_route(&mut self, id: MessageId) {
+        let generation = self.generation;
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        if let Some(route) = entry.reroute.take() {
+            self.set_route(id, &route, self.looked_at);
+        } else if entry.is_stale(generation) {
+            self.unlooked.push(id);
+        }
+    }
+
+    /// Up to `limit` waiting messages behind `after`, in the order of their ids, whose line is to be looked at; and how far this
+    /// has come, `None` at the end.
+    pub(in crate::spool) fn take_stale(
+        &mut self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> (Vec<MessageId>, Option<MessageId>) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        let mut found = Vec::new();
+        // Entries are cheap to look at, but not without end.
+        for (id, entry) in self.entries.range((from, Bound::Unbounded)).take(LOOK) {
+            last = Some(*id);
+            if entry.is_stale(self.generation) && entry.is_movable() {
+                found.push(*id);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        (found, last)
+    }
+
+    /// Up to `limit` of those that came back, and whose line is to be looked at.
+    pub(in crate::spool) fn take_unlooked(&mut self, limit: usize) -> Vec<MessageId> {
+        let rest = self.unlooked.len().saturating_sub(limit);
+        self.unlooked.split_off(rest)
+    }
+
+    /// Puts a waiting message into the line of the routing of now, if that does not depend on its recipients; `Err`: it does, and
+    /// the message is to be read.
+    pub(in crate::spool) fn look(&mut self, id: MessageId, now: Timestamp) -> Result<Redirected, Stale> {
+        let Some(entry) = self.entries.get(&id) else {
+            return Ok(Redirected::Stays);
+        };
+        let (origin, destination) = (entry.origin, entry.destination);
+        let Some(current) = self.next_hops(destination).cloned() else {
+            return Ok(Redirected::Stays);
+        };
+        match self.routing.without_recipients(origin, &current) {
+            Some(next_hops) => Ok(self.redirect(id, &next_hops, now)),
+            None => Err(Stale(id)),
+        }
+    }
+
+    /// A message was added by the routes of a former routing. Gives it, with when it was spooled, if its begin was written with the add:
+    /// that is to be taken back, and then [`Queue::recalled`].
+    pub(in crate::spool) fn added_by_former(&mut self, id: MessageId) -> Option<(MessageId, Timestamp)> {
+        self.make_stale(id);
+        let generation = self.generation;
+        let entry = self
+            .entries
+            .get_mut(&id)
+            .filter(|entry| entry.is_stale(generation))?;
+        if entry.phase != Phase::Armed {
+            self.unlooked.push(id);
+            return None;
+        }
+        entry.phase = Phase::Settling;
+        entry.content = None;
+        let (spooled_at, destination) = (entry.spooled_at, entry.destination);
+        if let Some(slot) = self.slot(destination) {
+            slot.armed.retain(|other| *other != id);
+        }
+        self.cancel_arming(destination);
+        Some((id, spooled_at))
+    }
+
+    /// Whether a message that came back is still to be looked at.
+    pub(in crate::spool) fn has_unlooked(&self) -> bool {
+        !self.unlooked.is_empty()
+    }
+
+    /// Puts a message that waits into the line for `next_hops`, which the routing of now gives.
+    pub(in crate::spool) fn redirect(
+        &mut self,
+        id: MessageId,
+        next_hops: &Arc<[NextHop]>,
+        now: Timestamp,
+    ) -> Redirected {
+        let movable = self.entries.get(&id).is_some_and(Entry::is_movable);
+        match movable {
+            true => self.redirect_any(id, next_hops, now),
+            false => Redirected::Later,
+        }
+    }
+
+    /// The same for a message on the deck that was read, and whose begin is about to be written.
+    pub(in crate::spool) fn redirect_asked(
+        &mut self,
+        id: MessageId,
+        next_hops: &Arc<[NextHop]>,
+        now: Timestamp,
+    ) -> Redirected {
+        let entry = self.entries.get(&id);
+        match entry.is_some_and(|entry| entry.phase == Phase::Asking) {
+            true => self.redirect_any(id, next_hops, now),
+            false => Redirected::Later,
+        }
+    }
+
+    fn redirect_any(&mut self, id: MessageId, next_hops: &Arc<[NextHop]>, now: Timestamp) -> Redirected {
+        let generation = self.generation;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.generation = generation;
+        }
+        match self.move_to(id, next_hops, now) {
+            true => Redirected::Moved,
+            false => Redirected::Stays,
+        }
+    }
+
+    /// Moves a message to the line for `next_hops`; `false` when it stands there.
+    fn move_to(&mut self, id: MessageId, next_hops: &Arc<[NextHop]>, now: Timestamp) -> bool {
+        let Some((from, phase)) = self
+            .entries
+            .get(&id)
+            .map(|entry| (entry.destination, entry.phase))
+        else {
+            return false;
+        };
+        if self.next_hops(from) == Some(next_hops) {
+            return false;
+        }
+        match phase {
+            Phase::Ready => self.left_line(from),
+            Phase::Asking => self.cancel_arming(from),
+            Phase::Waiting(_)
+            | Phase::Arming
+            | Phase::Armed
+            | Phase::Running
+            | Phase::Settling
+            | Phase::Claimed
+            | Phase::Frozen => {}
+        }
+        let to = self.enlist(next_hops, now);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.destination = to;
+            if phase == Phase::Asking {
+                entry.phase = Phase::Ready;
+            }
+            if let Some(content) = &mut entry.content {
+                content.set_next_hops(next_hops);
+            }
+        }
+        if matches!(phase, Phase::Ready | Phase::Asking) {
+            self.keep_in_line(id);
+            self.line_up(id, to);
+            if self.is_held_up(to, now) {
+                self.let_go(id);
+            }
+        }
+        self.delist(from);
+        true
+    }
+
+    /// Puts a frozen message into the line for the first of its routes. It is looked at again when it is to be sent.
+    pub(in crate::spool) fn redirect_frozen(
+        &mut self,
+        id: MessageId,
+        next_hops: &Arc<[NextHop]>,
+        now: Timestamp,
+    ) -> Redirected {
+        let redirected = self.redirect(id, next_hops, now);
+        self.make_stale(id);
+        redirected
+    }
+
+    /// Gives a message that an operation has, or that has come back, another route.
+    pub(in crate::spool) fn set_route(&mut self, id: MessageId, route: &Route, now: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.origin = route.origin;
+            entry.generation = route.generation;
+            self.move_to(id, &route.next_hops, now);
+        }
+    }
+
+    /// Takes a message off the deck that is to be divided before it is sent: an operation has it.
+    pub(in crate::spool) fn claim_asked(&mut self, id: MessageId) -> Option<Box<Content>> {
+        let entry = self.entries.get_mut(&id)?;
+        if entry.phase != Phase::Asking {
+            return None;
+        }
+        entry.phase = Phase::Claimed;
+        let (destination, content) = (entry.destination, entry.content.take());
+        self.cancel_arming(destination);
+        content
+    }
+
+    /// The route of a message, as it is now.
+    pub(in crate::spool) fn route_of(&self, id: MessageId) -> Option<Route> {
+        let entry = self.entries.get(&id)?;
+        Some(Route {
+            next_hops: Arc::clone(self.next_hops(entry.destination)?),
+            origin: entry.origin,
+            generation: entry.generation,
+        })
+    }
+
+    /// The next hops of a message on the deck, where the disk does not have them yet. It will.
+    pub(in crate::spool) fn take_unwritten_route(
+        &mut self,
+        id: MessageId,
+    ) -> Option<(Arc<[NextHop]>, RouteOrigin)> {
+        let content = self.entries.get_mut(&id)?.content.as_mut()?;
+        let unwritten = std::mem::replace(&mut content.route_unwritten, false);
+        unwritten.then(|| (Arc::clone(&content.message.next_hops), content.message.origin))
+    }
+}

@@ -1,0 +1,482 @@
+//! Routes: mail that the configuration routes follows it, what was named stays, and nobody is lost when a message is divided.
+
+use crate::destinations::to;
+use crate::support::*;
+use bytes::Bytes;
+use spool_actors::{
+    Add, ListMessages, NewRoute, Outcome, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool, Which,
+};
+use spool_core::{
+    DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RouteOrigin, Router, Routing, Rule, Section,
+    ShownStatus, SpoolError, Stage,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn hops(texts: &[&str]) -> Arc<[NextHop]> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// Rules for domains, and where all else goes.
+fn routing(rules: &[(&str, &str)], default: &str) -> Routing {
+    let rule = |(domain, to): &(&str, &str)| Rule {
+        domain: DomainPattern::parse(domain).unwrap(),
+        next_hops: hops(&[to]),
+        policy: spool_core::DestinationPolicy::default(),
+    };
+    let rules = rules.iter().map(rule).collect();
+    Routing::ByRules(Arc::new(Router::new(rules, hops(&[default]), 25)))
+}
+
+/// Mail that a configuration has routed to `hop`.
+fn configured(recipients: &[&str], hop: &str) -> Add {
+    let section = Section {
+        envelope: envelope(recipients),
+        next_hops: hops(&[hop]),
+        origin: RouteOrigin::Configured,
+        retry: minutes(&[5, 5, 5]),
+    };
+    Add::sections(vec![section], Bytes::from_static(b"x\r\n"))
+}
+
+fn goes_to(job: &Job) -> String {
+    let hops: Vec<String> = job.next_hops.iter().map(ToString::to_string).collect();
+    hops.join(" ")
+}
+
+/// Those whom the attempt is for.
+fn recipients(job: &Job) -> Vec<String> {
+    let address = |index: &u32| job.envelope.recipients[*index as usize].address.to_string();
+    job.recipients.iter().map(address).collect()
+}
+
+impl Bench {
+    async fn set_routing(&self, routing: Routing) {
+        self.ask(SetRouting(routing)).await.unwrap();
+    }
+
+    async fn reroute(&self, ids: &[MessageId], to: NewRoute) -> Outcome {
+        let ids = ids.to_vec();
+        self.ask(Reroute { ids, to }).await.unwrap()
+    }
+
+    /// Where each message goes now.
+    async fn lines(&self) -> BTreeMap<MessageId, String> {
+        let listed = self.ask(ListMessages::default()).await.unwrap();
+        let line = |hops: &[NextHop]| hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        listed
+            .iter()
+            .map(|message| (message.id, line(&message.next_hops)))
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn configured_mail_leaves_the_line_of_a_dead_host_when_the_routes_change() {
+    let mut bench = Bench::with(|config| config.routing = routing(&[], "dead:25")).await;
+    for n in 0..30 {
+        bench
+            .add(configured(&[&format!("{n}@a.example")], "dead:25"))
+            .await;
+    }
+    let tried = bench.answer_all(&no_connection()).await;
+    assert!(tried < 30, "the host is left alone");
+    bench
+        .set_routing(routing(&[("a.example", "new:25")], "dead:25"))
+        .await;
+    let mut waiting = 0;
+    while waiting + tried < 30 {
+        let (job, answer) = bench.jobs.next().await;
+        assert_eq!(goes_to(&job), "new:25");
+        answer.send(accepted()).unwrap();
+        waiting += 1;
+    }
+    bench.idle().await;
+    // Those that were tried wait for their time, in the other line.
+    let lines = bench.lines().await;
+    assert_eq!(lines.len(), tried);
+    assert!(lines.values().all(|line| line == "new:25"), "{lines:?}");
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn what_was_about_to_begin_is_taken_back_when_the_routes_change() {
+    // One job runs, and others have begun on disk and wait for a permit.
+    let set = |config: &mut spool_core::SpoolConfig| {
+        config.max_concurrent_jobs = 1;
+        config.routing = routing(&[], "old:25");
+    };
+    let mut bench = Bench::with(set).await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(
+            bench
+                .add(configured(&[&format!("{n}@a.example")], "old:25"))
+                .await,
+        );
+    }
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!((job.message, goes_to(&job)), (ids[0], "old:25".to_owned()));
+    bench.set_routing(routing(&[], "new:25")).await;
+    answer.send(accepted()).unwrap();
+    for _ in 0..2 {
+        let (job, answer) = bench.jobs.next().await;
+        assert_eq!(goes_to(&job), "new:25");
+        answer.send(accepted()).unwrap();
+    }
+    bench.idle().await;
+    assert_eq!(bench.lines().await.len(), 0);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn named_next_hops_stay_whatever_the_routing_says() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    bench.set_routing(routing(&[], "new:25")).await;
+    bench.skip().await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!((job.message, goes_to(&job)), (id, "mx.example.net:25".to_owned()));
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_restart_resolves_what_was_there() {
+    let bench = Bench::with(|config| config.max_concurrent_jobs = 0).await;
+    let id = bench.add(configured(&["1@a.example"], "old:25")).await;
+    let mut bench = bench
+        .reopen(|config| {
+            config.max_concurrent_jobs = 1;
+            config.routing = routing(&[("a.example", "new:25")], "other:25");
+        })
+        .await;
+    bench.skip().await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!((job.message, goes_to(&job)), (id, "new:25".to_owned()));
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_message_is_divided_among_its_routes_and_nobody_is_lost_or_sent_to_twice() {
+    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let to = [
+        "0@a.example",
+        "1@b.example",
+        "2@a.example",
+        "3@c.example",
+        "4@b.example",
+    ];
+    let id = bench.add(configured(&to, "old:25")).await;
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    let (_, answer) = bench.jobs.next().await;
+    // One is taken, one is refused for good, the others are to be tried again.
+    let refusals = [
+        (0, 450, "4.2.0 later"),
+        (1, 450, "4.2.0 later"),
+        (2, 550, "5.1.1 no"),
+        (4, 450, "4.2.0 later"),
+    ];
+    answer.send(partly(&refusals)).unwrap();
+    bench.idle().await;
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    let now = routing(&[("a.example", "a:25"), ("b.example", "b:25")], "old:25");
+    bench.config.routing = now.clone();
+    bench.set_routing(now).await;
+    bench.idle().await;
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["a:25"])));
+    let lines = bench.lines().await;
+    assert_eq!(lines.values().cloned().collect::<Vec<_>>(), ["a:25", "b:25"]);
+    let other = *lines.keys().last().unwrap();
+    // After a crash it is divided as well.
+    let mut bench = bench.crash().await;
+    bench.idle().await;
+    assert_eq!(bench.lines().await, lines);
+    let part = bench.details(other).await.message;
+    assert_eq!((part.parent, part.origin), (Some(id), RouteOrigin::Configured));
+    assert_eq!(part.state.attempts.total(), 1);
+    let schedule = bench.details(id).await.message.state.schedule;
+    assert_eq!(part.state.schedule, schedule, "the intervals that are left");
+    bench.skip().await;
+    let mut tried = BTreeMap::new();
+    for _ in 0..2 {
+        let (job, answer) = bench.jobs.next().await;
+        tried.insert(goes_to(&job), recipients(&job));
+        answer.send(accepted()).unwrap();
+    }
+    bench.idle().await;
+    let expected = [
+        ("a:25", vec!["0@a.example"]),
+        ("b:25", vec!["1@b.example", "4@b.example"]),
+    ];
+    let expected = expected.map(|(hop, to)| {
+        (
+            hop.to_owned(),
+            to.into_iter().map(str::to_owned).collect::<Vec<_>>(),
+        )
+    });
+    assert_eq!(tried, BTreeMap::from(expected));
+    // The refused one is not forgotten.
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    let state = bench.details(id).await.message.state;
+    assert_eq!(
+        state
+            .failed
+            .iter()
+            .map(|failed| failed.recipient)
+            .collect::<Vec<_>>(),
+        [2]
+    );
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_frozen_message_is_divided_when_it_is_sent() {
+    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let id = bench
+        .add(configured(&["0@a.example", "1@b.example"], "old:25").frozen())
+        .await;
+    bench.set_routing(routing(&[("a.example", "a:25")], "b:25")).await;
+    bench.idle().await;
+    assert_eq!(bench.lines().await, BTreeMap::from([(id, "a:25".to_owned())]));
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    assert_eq!(done(&bench.send(id).await), 1);
+    let mut tried = Vec::new();
+    for _ in 0..2 {
+        let (job, answer) = bench.jobs.next().await;
+        tried.push((goes_to(&job), recipients(&job).join(" ")));
+        answer.send(accepted()).unwrap();
+    }
+    tried.sort();
+    let expected = [("a:25", "0@a.example"), ("b:25", "1@b.example")];
+    assert_eq!(tried, expected.map(|(hop, to)| (hop.to_owned(), to.to_owned())));
+    bench.idle().await;
+    assert_eq!(bench.lines().await.len(), 0);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn failed_recipients_that_are_sent_again_have_the_routes_of_now() {
+    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let id = bench
+        .add(configured(&["0@a.example", "1@b.example"], "old:25"))
+        .await;
+    let (_, answer) = bench.jobs.next().await;
+    answer
+        .send(partly(&[(0, 450, "4.2.0 later"), (1, 550, "5.1.1 no")]))
+        .unwrap();
+    bench.idle().await;
+    bench.set_routing(routing(&[("a.example", "a:25")], "b:25")).await;
+    bench.idle().await;
+    let send = SendNow {
+        which: Which::SomeMessages(vec![id]),
+        retry_intervals: vec![],
+    };
+    assert_eq!(done(&bench.ask(send).await.unwrap()), 1);
+    let mut tried = Vec::new();
+    for _ in 0..2 {
+        let (job, answer) = bench.jobs.next().await;
+        tried.push((goes_to(&job), recipients(&job).join(" ")));
+        answer.send(accepted()).unwrap();
+    }
+    tried.sort();
+    let expected = [("a:25", "0@a.example"), ("b:25", "1@b.example")];
+    assert_eq!(tried, expected.map(|(hop, to)| (hop.to_owned(), to.to_owned())));
+    bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_being_sent_follows_the_routes_when_its_attempt_ends() {
+    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    bench.add(configured(&["1@a.example"], "old:25")).await;
+    let (_, answer) = bench.jobs.next().await;
+    bench
+        .set_routing(routing(&[("a.example", "new:25")], "old:25"))
+        .await;
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    assert!(bench.lines().await.values().all(|line| line == "new:25"));
+    bench.skip().await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(goes_to(&job), "new:25");
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn the_disk_knows_where_an_attempt_went() {
+    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let id = bench.add(configured(&["1@a.example"], "old:25")).await;
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    bench.set_routing(routing(&[], "new:25")).await;
+    bench.skip().await;
+    let _running = bench.jobs.next().await;
+    let mut bench = bench.crash().await;
+    let (_again, _answer) = bench.jobs.next().await;
+    let attempts = bench.details(id).await.message.state.attempts;
+    let last = attempts.last().unwrap();
+    assert!(last.in_doubt());
+    assert_eq!(last.report.peer, Some("new:25".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn mail_without_a_route_waits_and_says_so() {
+    let bench = Bench::with(|config| config.routing = routing(&[], "smart:25")).await;
+    let mut section = Section {
+        envelope: envelope(&["b@example.net"]),
+        next_hops: hops(&["127.0.0.1:9"]),
+        origin: RouteOrigin::BuiltInSink,
+        retry: minutes(&[5]),
+    };
+    bench.ask(SetMaxConcurrentJobs(0)).await.unwrap();
+    let id = bench
+        .add(Add::sections(vec![section.clone()], Bytes::from_static(b"x\r\n")))
+        .await;
+    section.origin = RouteOrigin::Configured;
+    let other = bench
+        .add(Add::sections(vec![section], Bytes::from_static(b"x\r\n")))
+        .await;
+    let mut bench = bench.reopen(|config| config.max_concurrent_jobs = 1).await;
+    bench.skip().await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!((job.message, goes_to(&job)), (other, "smart:25".to_owned()));
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    let origin = RouteOrigin::BuiltInSink;
+    assert_eq!(bench.holds(id).await, [Hold::NoRoute { origin }]);
+    assert_eq!(bench.lines().await, BTreeMap::from([(id, String::new())]));
+    // The sink of this run.
+    bench
+        .set_routing(Routing::ToBuiltInSink(hops(&["127.0.0.1:7"])))
+        .await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!((job.message, goes_to(&job)), (id, "127.0.0.1:7".to_owned()));
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn reroute_is_durable_and_stays() {
+    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let waiting = bench.add(configured(&["1@a.example"], "old:25")).await;
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    let frozen = bench.add(configured(&["2@a.example"], "old:25").frozen()).await;
+    for _ in 0..3 {
+        event(&mut events).await;
+    }
+    let due = bench.status(waiting).await;
+    let unknown = MessageId::from_u128(7);
+    let outcome = bench
+        .reroute(&[waiting, frozen, unknown], NewRoute::To(hops(&["named:25"])))
+        .await;
+    assert_eq!(
+        (outcome.done, outcome.errors),
+        (2, vec![SpoolError::NoSuchMessage(unknown)])
+    );
+    for _ in 0..2 {
+        assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["named:25"])));
+    }
+    assert_eq!(bench.status(waiting).await, due, "its time stays");
+    assert_eq!(bench.status(frozen).await, Some(ShownStatus::Frozen));
+    let bench = bench.crash().await;
+    bench.set_routing(routing(&[], "new:25")).await;
+    bench.idle().await;
+    assert!(bench.lines().await.values().all(|line| line == "named:25"));
+    assert_eq!(bench.details(waiting).await.message.origin, RouteOrigin::Named);
+    let outcome = bench.reroute(&[waiting, frozen], NewRoute::ByConfig).await;
+    assert_eq!(done(&outcome), 2);
+    assert!(bench.lines().await.values().all(|line| line == "new:25"));
+    let bench = bench
+        .reopen(|config| config.routing = routing(&[], "last:25"))
+        .await;
+    bench.idle().await;
+    assert!(bench.lines().await.values().all(|line| line == "last:25"));
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn reroute_of_a_message_being_sent_holds_when_its_attempt_ends() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
+    let (_, answer) = bench.jobs.next().await;
+    assert_eq!(
+        done(&bench.reroute(&[id], NewRoute::To(hops(&["named:25"]))).await),
+        1
+    );
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    assert_eq!(bench.lines().await[&id], "named:25");
+    bench.skip().await;
+    let (job, _answer) = bench.jobs.next().await;
+    assert_eq!(goes_to(&job), "named:25");
+    // It was on disk before the attempt had ended.
+    assert_eq!(
+        done(&bench.reroute(&[id], NewRoute::To(hops(&["other:25"]))).await),
+        1
+    );
+    let mut bench = bench.crash().await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(goes_to(&job), "other:25");
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn reroute_takes_what_waits_for_a_dead_host_to_another_one() {
+    let mut bench = Bench::new().await;
+    for _ in 0..20 {
+        bench.add(to("dead.example")).await;
+    }
+    bench
+        .answer_all(&refused(Stage::Connect, 421, "4.3.2 down"))
+        .await;
+    let ids: Vec<MessageId> = bench.lines().await.into_keys().collect();
+    assert_eq!(
+        done(&bench.reroute(&ids, NewRoute::To(hops(&["good:25"]))).await),
+        ids.len()
+    );
+    let which = Which::AllMessages;
+    let send = SendNow {
+        which,
+        retry_intervals: vec![],
+    };
+    bench.ask(send).await.unwrap();
+    for _ in 0..ids.len() {
+        let (job, answer) = bench.jobs.next().await;
+        assert_eq!(goes_to(&job), "good:25");
+        answer.send(accepted()).unwrap();
+    }
+    bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn reroute_by_config_needs_a_configuration_and_a_route_needs_a_next_hop() {
+    let bench = Bench::new().await;
+    let id = bench.add(mail("x").frozen()).await;
+    for (to, error) in [
+        (NewRoute::ByConfig, SpoolError::NoConfiguration),
+        (NewRoute::To([].into()), SpoolError::NoNextHop),
+    ] {
+        let refused = bench.ask(Reroute { ids: vec![id], to }).await;
+        assert_eq!(refused, Err(error));
+    }
+    end(bench.spool).await;
+}

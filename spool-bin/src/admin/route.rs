@@ -1,0 +1,90 @@
+//! Where mail for an address would go now, and why.
+
+use super::{State, error};
+use crate::way::{MAX_ADDRESSES, MAX_LOOKUPS, Way};
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Query};
+use futures_util::future::join_all;
+use spool_core::{Address, harmless};
+
+/// `address=`, once for each; with `lookup=true` the hosts are looked for as well. One object a line.
+pub(super) async fn route(state: Data<State>, query: Query<Vec<(String, String)>>) -> HttpResponse {
+    let (addresses, lookup) = match read(&query) {
+        Ok(asked) => asked,
+        Err(why) => return error(StatusCode::BAD_REQUEST, &why),
+    };
+    let mut ways: Vec<Way> = addresses.iter().map(|address| state.relay.way(address)).collect();
+    if lookup {
+        join_all(ways.iter_mut().map(|way| way.look_up(&state.agent))).await;
+    }
+    let mut text = Vec::new();
+    for way in &ways {
+        if let Err(why) = serde_json::to_writer(&mut text, way) {
+            return error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string());
+        }
+        text.push(b'\n');
+    }
+    HttpResponse::Ok().content_type("application/x-ndjson").body(text)
+}
+
+fn read(query: &[(String, String)]) -> Result<(Vec<Address>, bool), String> {
+    let (mut addresses, mut lookup) = (Vec::new(), false);
+    for (name, value) in query {
+        match name.as_str() {
+            "address" => addresses.push(address(value)?),
+            "lookup" => {
+                lookup = value
+                    .parse()
+                    .map_err(|_| format!("lookup: {}: neither true nor false", harmless(value)))?;
+            }
+            other => {
+                return Err(format!(
+                    "{}: unknown; address and lookup are known",
+                    harmless(other)
+                ));
+            }
+        }
+    }
+    let at_once = if lookup { MAX_LOOKUPS } else { MAX_ADDRESSES };
+    match addresses.len() {
+        0 => Err("address: is missing".to_owned()),
+        some if some <= at_once => Ok((addresses, lookup)),
+        _ => Err(format!("address: at most {at_once} at once")),
+    }
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    text.parse()
+        .map_err(|error| format!("address: {}: {error}", harmless(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_names_addresses_and_nothing_unknown() {
+        let ask = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+                .collect();
+            read(&pairs).map(|(addresses, lookup)| (addresses.len(), lookup))
+        };
+        assert_eq!(
+            ask(&[("address", "a@b"), ("address", "c@d"), ("lookup", "true")]),
+            Ok((2, true))
+        );
+        for (pairs, word) in [
+            (vec![], "address"),
+            (vec![("address", "nobody\u{1b}")], "address: nobody\\u001b"),
+            (vec![("address", "a@b"), ("lookup", "yes")], "lookup"),
+            (vec![("address", "a@b"), ("colour", "red")], "colour"),
+            (vec![("address", "a@b"); MAX_ADDRESSES + 1], "at most 100"),
+        ] {
+            let error = ask(&pairs).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

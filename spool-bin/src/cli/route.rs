@@ -1,0 +1,110 @@
+//! `spool route`: where mail for an address would go now, and why; asked of a running service, or told from a configuration
+//! file.
+
+use super::console;
+use super::serve::machine_name;
+use super::which::Admin;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::outbound;
+use crate::routes::Routes;
+use crate::target::encode;
+use crate::way::{MAX_ADDRESSES, MAX_LOOKUPS, Way};
+use clap::Args;
+use futures_util::future::join_all;
+use spool_core::{Address, harmless};
+use spool_smtp::client::SmtpAgent;
+use std::io::Write;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool route bob@example.net                        as the running service would send it
+  spool route bob@example.net --lookup               with the hosts that it would try, in order
+  spool route bob@example.net --config spool.toml    as this file says, with no service running
+
+Mail whose submitter named next hops goes there, whatever this says.")]
+pub(super) struct Route {
+    /// Addresses of recipients
+    #[arg(value_name = "ADDRESS", required = true)]
+    addresses: Vec<String>,
+    /// A configuration file instead of a running service
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Look for the hosts, by the name servers that deliveries use
+    #[arg(long)]
+    lookup: bool,
+    #[command(flatten)]
+    admin: Admin,
+    /// How it looks
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
+    format: String,
+}
+
+impl Route {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let addresses: Vec<Address> = self
+            .addresses
+            .iter()
+            .map(|text| address(text))
+            .collect::<Result<_, _>>()?;
+        let ways = match &self.config {
+            Some(path) => self.by_config(Config::load(path)?, &addresses)?,
+            None => self.by_service(&addresses)?,
+        };
+        console::print(|out| {
+            for way in &ways {
+                if self.format == "json" {
+                    serde_json::to_writer(&mut *out, way)?;
+                    writeln!(out)?;
+                } else {
+                    way.print(out)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn by_config(&self, mut config: Config, addresses: &[Address]) -> Result<Vec<Way>, Failure> {
+        if config.hostname.is_empty() {
+            config.hostname = machine_name();
+        }
+        let routes = Routes::of(&config);
+        let mut ways: Vec<Way> = addresses.iter().map(|address| routes.way(address)).collect();
+        if self.lookup {
+            let client = outbound::resolving(&config)?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| Failure::Failed(error.to_string()))?;
+            runtime.block_on(async {
+                let agent = SmtpAgent::new(client);
+                join_all(ways.iter_mut().map(|way| way.look_up(&agent))).await;
+            });
+        }
+        Ok(ways)
+    }
+
+    fn by_service(&self, addresses: &[Address]) -> Result<Vec<Way>, Failure> {
+        let service = self.admin.service()?;
+        let lookup = if self.lookup { "&lookup=true" } else { "" };
+        let mut ways = Vec::with_capacity(addresses.len());
+        let at_once = if self.lookup { MAX_LOOKUPS } else { MAX_ADDRESSES };
+        for some in addresses.chunks(at_once) {
+            let query: Vec<String> = some
+                .iter()
+                .map(|one| format!("address={}", encode(one.as_str())))
+                .collect();
+            let path = format!("/api/v1/route?{}{lookup}", query.join("&"));
+            for line in service.request("GET", &path, None)?.lines() {
+                let way = serde_json::from_str(&line?);
+                ways.push(way.map_err(|error| Failure::Failed(format!("reading the answer: {error}")))?);
+            }
+        }
+        Ok(ways)
+    }
+}
+
+fn address(text: &str) -> Result<Address, Failure> {
+    text.parse()
+        .map_err(|error| Failure::Usage(format!("{}: {error}", harmless(text))))
+}

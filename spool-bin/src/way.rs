@@ -1,0 +1,256 @@
+//! Where mail for an address would go now, and why: as the API gives it and `spool route` prints it.
+//!
+//! It asks nobody: the hosts are put in by whoever looked for them.
+
+use serde::{Deserialize, Serialize};
+use spool_core::{Address, DestinationPolicy, NextHop, Rate, RouteReason, TlsPolicy, harmless};
+use spool_smtp::client::{FoundHost, SmtpAgent};
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// The most addresses that are asked about at once.
+pub(crate) const MAX_ADDRESSES: usize = 100;
+/// The same where name servers are asked.
+pub(crate) const MAX_LOOKUPS: usize = 10;
+
+/// Why mail goes where it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reason {
+    /// A rule matches.
+    Rule,
+    /// No rule matches: `route.next_hops`.
+    Default,
+    /// No rule matches, and `route.next_hops` is empty: the mail exchangers of the domain.
+    Exchangers,
+    /// The service runs without a configuration.
+    BuiltInSink,
+}
+
+/// The rule that matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WayRule {
+    /// Its place in the list, from 1.
+    pub(crate) number: usize,
+    /// Where it begins in the file.
+    pub(crate) line: Option<usize>,
+    pub(crate) domain: String,
+}
+
+/// Where mail for one address goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Way {
+    pub(crate) address: Address,
+    pub(crate) next_hops: Arc<[NextHop]>,
+    pub(crate) reason: Reason,
+    pub(crate) rule: Option<WayRule>,
+    pub(crate) tls: TlsPolicy,
+    /// Sessions at once.
+    pub(crate) max_connections: usize,
+    /// `100/1m`.
+    pub(crate) rate: Option<String>,
+    /// For each next hop, the hosts that would be tried, when they were looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hosts: Option<Vec<Hosts>>,
+}
+
+/// The hosts of one next hop, in the order in which they would be tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hosts {
+    pub(crate) next_hop: NextHop,
+    pub(crate) found: Vec<Found>,
+}
+
+/// A host, or why one is passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Found {
+    Host(FoundHost),
+    Error { error: String },
+}
+
+impl Way {
+    /// `reason`: `None` for the built-in sink.
+    pub(crate) fn new(
+        address: &Address,
+        next_hops: Arc<[NextHop]>,
+        reason: Option<RouteReason>,
+        rule: Option<WayRule>,
+        policy: &DestinationPolicy,
+        max_connections: usize,
+    ) -> Self {
+        let own = policy
+            .max_connections
+            .and_then(|max| usize::try_from(max.get()).ok());
+        Self {
+            address: address.clone(),
+            next_hops,
+            reason: match reason {
+                Some(RouteReason::Rule(_)) => Reason::Rule,
+                Some(RouteReason::Default) => Reason::Default,
+                Some(RouteReason::Exchangers) => Reason::Exchangers,
+                None => Reason::BuiltInSink,
+            },
+            rule,
+            tls: policy.tls.unwrap_or_default(),
+            max_connections: own.unwrap_or(max_connections),
+            rate: policy.rate.as_ref().map(rate),
+            hosts: None,
+        }
+    }
+
+    /// Looks for the hosts, as deliveries do.
+    pub(crate) async fn look_up(&mut self, agent: &SmtpAgent) {
+        let mut all = Vec::new();
+        for next_hop in self.next_hops.iter() {
+            let own = NextHop::mx(self.address.domain(), next_hop.port());
+            let found = agent.hosts(next_hop, own.is_ok_and(|own| own == *next_hop)).await;
+            let found = found.into_iter().map(|found| match found {
+                Ok(host) => Found::Host(host),
+                Err(error) => Found::Error {
+                    error: error.to_string(),
+                },
+            });
+            all.push(Hosts {
+                next_hop: next_hop.clone(),
+                found: found.collect(),
+            });
+        }
+        self.hosts = Some(all);
+    }
+
+    /// Prints it for people.
+    pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let hops: Vec<String> = self.next_hops.iter().map(ToString::to_string).collect();
+        let hops = match hops.is_empty() {
+            true => "nowhere".to_owned(),
+            false => hops.join(", then "),
+        };
+        writeln!(out, "{} goes to {hops}", harmless(self.address.as_str()))?;
+        writeln!(out, "  because: {}", self.why())?;
+        let rate = self.rate.as_deref().unwrap_or("as fast as it takes them");
+        writeln!(
+            out,
+            "  policy:  tls {}, at most {} sessions at once, messages: {rate}",
+            self.tls, self.max_connections
+        )?;
+        for hosts in self.hosts.iter().flatten() {
+            writeln!(out, "  hosts of {}:", hosts.next_hop)?;
+            for (number, found) in (1..).zip(&hosts.found) {
+                writeln!(out, "    {number}. {}", found.text())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn why(&self) -> String {
+        match (self.reason, &self.rule) {
+            (Reason::Rule, Some(rule)) => {
+                let line = rule
+                    .line
+                    .map_or_else(String::new, |line| format!(" (line {line})"));
+                let exchangers = match self.next_hops.as_ref() {
+                    [hop] if hop.is_mx() => ", which leads to the mail exchangers of the domain",
+                    _ => "",
+                };
+                format!(
+                    "rule {}{line} is for {}{exchangers}",
+                    rule.number,
+                    harmless(&rule.domain)
+                )
+            }
+            (Reason::Rule, None) => "a rule is for its domain".to_owned(),
+            (Reason::Default, _) => "no rule is for its domain, so route.next_hops are taken".to_owned(),
+            (Reason::Exchangers, _) => {
+                "no rule is for its domain and route.next_hops is empty: the mail exchangers of the domain"
+                    .to_owned()
+            }
+            (Reason::BuiltInSink, _) => {
+                "the service runs without a configuration: the built-in sink takes all mail".to_owned()
+            }
+        }
+    }
+}
+
+impl Found {
+    fn text(&self) -> String {
+        match self {
+            Self::Host(host) => {
+                let addresses: Vec<String> = host.addresses.iter().map(ToString::to_string).collect();
+                let asked = match (host.dane, host.tls) {
+                    (true, tls) => format!(", DANE asks for tls {tls}"),
+                    (false, TlsPolicy::None) => String::new(),
+                    (false, tls) => format!(", MTA-STS asks for tls {tls}"),
+                };
+                format!("{} at {}{asked}", host.next_hop, addresses.join(", "))
+            }
+            Self::Error { error } => format!("none: {}", harmless(error)),
+        }
+    }
+}
+
+/// As it is configured, in the largest unit that fits.
+fn rate(rate: &Rate) -> String {
+    let millis = rate.per.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let fits = units.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit));
+    let (unit, name) = fits.unwrap_or((1, "ms"));
+    format!("{}/{}{name}", rate.messages, millis / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn rates_are_written_as_they_are_read() {
+        for (messages, millis, text) in [
+            (100, 60_000, "100/1m"),
+            (1, 1500, "1/1500ms"),
+            (7, 7_200_000, "7/2h"),
+        ] {
+            let written = rate(&Rate::new(messages, Duration::from_millis(millis)).unwrap());
+            assert_eq!(written, text);
+        }
+    }
+
+    #[test]
+    fn a_way_is_told_in_words_and_survives_json() {
+        let address: Address = "x@a.example".parse().unwrap();
+        let rule = WayRule {
+            number: 2,
+            line: Some(14),
+            domain: "*.example".to_owned(),
+        };
+        let hops: Arc<[NextHop]> = ["mx:a.example:25".parse().unwrap()].into();
+        let reason = Some(RouteReason::Rule(1));
+        let mut way = Way::new(
+            &address,
+            Arc::clone(&hops),
+            reason,
+            Some(rule),
+            &DestinationPolicy::default(),
+            10,
+        );
+        way.hosts = Some(vec![Hosts {
+            next_hop: hops[0].clone(),
+            found: vec![Found::Error {
+                error: "550 5.1.2 the domain a.example does not exist".to_owned(),
+            }],
+        }]);
+        let mut text = Vec::new();
+        way.print(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for words in [
+            "x@a.example goes to mx:a.example:25",
+            "rule 2 (line 14) is for *.example",
+            "tls opportunistic, at most 10 sessions",
+            "1. none: 550 5.1.2 the domain a.example does not exist",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let json = serde_json::to_string(&way).unwrap();
+        assert_eq!(serde_json::from_str::<Way>(&json).unwrap(), way);
+    }
+}
