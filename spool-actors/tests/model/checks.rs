@@ -118,7 +118,12 @@ impl History {
                 // Of what nobody was answered for when the power was cut.
                 assert_eq!(event.seq, expected + missing - 1, "{event:?}");
                 let known = self.told.range(expected..=event.seq).count();
-                assert_eq!(known, 0, "{event:?} over what was told before");
+                assert_eq!(
+                    known,
+                    0,
+                    "{event:?} over what was told before: {:?}",
+                    self.told.range(expected..=event.seq).collect::<Vec<_>>()
+                );
                 expected = event.seq + 1;
                 continue;
             }

@@ -12,7 +12,7 @@ use super::lines::{self, Lines, Part};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -137,16 +137,19 @@ impl EventLog {
         inner.held = Some((logged, inner.last));
     }
 
-    /// Lets what was held go, behind what the journal tells again. Where that reaches back to the first event that is missing
-    /// in the newest file, all of it is written anew; else only what is newer than the log. The last event that the journal
-    /// tells of is number `last`.
+    /// Lets what was held go, behind the events that the log lacks. `earlier` are those that the journal holds, in order; `last` is the
+    /// number of the last event that the journal tells of. From the first event that only the journal has, the newest file is written anew.
     pub(super) fn release(&self, mut earlier: Vec<Event>, last: u64) {
         let mut inner = self.lock();
         let Some((logged, raised)) = inner.held.take() else {
             return;
         };
-        if earlier.first().is_some_and(|first| first.seq != inner.told + 1) {
-            earlier.retain(|event| event.seq > logged);
+        if earlier.first().is_some_and(|first| first.seq <= logged) {
+            earlier = match inner.complete(&*self.fs, &earlier) {
+                Ok(events) => events,
+                // What cannot be read stays as it is: what is newer than the log goes behind it.
+                Err(_) => earlier.into_iter().filter(|event| event.seq > logged).collect(),
+            };
         }
         if inner.last == raised {
             inner.last = logged.max(last);
@@ -173,6 +176,30 @@ impl EventLog {
 }
 
 impl Inner {
+    /// The events of the newest file and of the journal together, from the first one that only the journal has. A number that neither has
+    /// belonged to a change that was never answered. One file bounds what is in memory.
+    fn complete(&self, fs: &dyn Fs, journal: &[Event]) -> io::Result<Vec<Event>> {
+        let mut events = BTreeMap::new();
+        if let Some(newest) = self.lines.parts().back() {
+            let file = fs.open(&lines::path(self.lines.dir(), newest.number), Mode::Read)?;
+            lines::scan(&*file, 0, newest.size, &mut |line, _| {
+                if let Some(event) = lines::unseal::<Event>(line) {
+                    events.insert(event.seq, event);
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        let missing = |event: &&Event| !events.contains_key(&event.seq);
+        let Some(from) = journal.iter().find(missing).map(|event| event.seq) else {
+            return Ok(Vec::new());
+        };
+        let mut events = events.split_off(&from);
+        for event in journal.iter().filter(|event| event.seq >= from) {
+            events.entry(event.seq).or_insert_with(|| event.clone());
+        }
+        Ok(events.into_values().collect())
+    }
+
     fn flush(&mut self, limit: u64) -> io::Result<()> {
         if self.held.is_some() {
             return Ok(());
@@ -288,6 +315,20 @@ impl Store {
 }
 
 impl EventLog {
+    /// All that it has to tell.
+    #[cfg(test)]
+    pub(super) fn all(&self) -> io::Result<Vec<Event>> {
+        let cursor = &mut EventCursor::default();
+        let mut page = Page {
+            cursor,
+            events: Vec::new(),
+            limit: usize::MAX,
+            bytes: 0,
+        };
+        self.read(&mut page)?;
+        Ok(page.events)
+    }
+
     fn read(&self, page: &mut Page<'_>) -> io::Result<()> {
         let mut tried = None;
         loop {

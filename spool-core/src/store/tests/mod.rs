@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod destinations;
 mod ends;
+mod event_log;
 mod faults;
 mod fixture;
 mod flips;

@@ -1,0 +1,79 @@
+//! The event log after a power cut: what the journal still has takes the place of what the log lost.
+
+use super::super::event_log::{EVENTS, EventLog};
+use super::super::fs::{Fs, RealFs};
+use crate::clock::Timestamp;
+use crate::event::{Event, EventKind};
+use std::path::Path;
+use std::sync::Arc;
+
+const LIMIT: u64 = 1 << 20;
+
+fn event(seq: u64) -> Event {
+    Event::new(
+        seq,
+        Timestamp(1_000 + i64::try_from(seq).unwrap()),
+        EventKind::Ping,
+    )
+}
+
+fn open(dir: &Path) -> EventLog {
+    let fs: Arc<dyn Fs> = Arc::new(RealFs);
+    EventLog::open(&fs, dir, LIMIT).unwrap()
+}
+
+/// A log with these events, the line of `torn` spoilt.
+fn written(dir: &Path, seqs: &[u64], torn: u64) {
+    let log = open(dir);
+    log.push(&seqs.iter().copied().map(event).collect::<Vec<_>>());
+    log.sync().unwrap();
+    drop(log);
+    let file = std::fs::read_dir(dir.join(EVENTS))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let spoilt = text.replace(&format!("\"seq\":{torn},"), "\"seq\":0,");
+    assert_ne!(spoilt, text);
+    std::fs::write(&file, spoilt).unwrap();
+}
+
+/// The numbers in the log, a gap as the number of events that are missing, negated.
+fn told(dir: &Path) -> Vec<i64> {
+    let log = open(dir);
+    let number = |event: Event| match event.kind {
+        EventKind::Gap(missing) => -i64::try_from(missing).unwrap(),
+        _ => i64::try_from(event.seq).unwrap(),
+    };
+    log.all().unwrap().into_iter().map(number).collect()
+}
+
+/// Number 3 belonged to a change that was never answered: neither the log nor the journal has it.
+#[test]
+fn a_number_that_was_never_used_does_not_keep_a_lost_line_from_being_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), &[1, 2, 4, 5, 6, 7], 6);
+    assert_eq!(told(dir.path()), [1, 2, -1, 4, 5, -1, 7]);
+    let log = open(dir.path());
+    assert_eq!(log.told(), 2, "the journal is asked for all that follows");
+    log.hold(8);
+    log.release([4, 5, 6, 7, 8].map(event).to_vec(), 8);
+    log.sync().unwrap();
+    drop(log);
+    assert_eq!(told(dir.path()), [1, 2, -1, 4, 5, 6, 7, 8]);
+}
+
+#[test]
+fn what_only_the_log_still_has_is_kept_when_a_lost_line_is_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), &[1, 2, 3, 4, 5, 6], 3);
+    let log = open(dir.path());
+    log.hold(6);
+    // The segment with 4 and 5 has gone.
+    log.release([3, 6].map(event).to_vec(), 6);
+    log.sync().unwrap();
+    drop(log);
+    assert_eq!(told(dir.path()), [1, 2, 3, 4, 5, 6]);
+}
