@@ -11,10 +11,10 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Looks at the file and at what it names: secrets, certificates, DNSSEC keys, the spool's directory, addresses.
-Nothing is changed, and a service that runs is not asked.
+Checks the file and what it names: secrets, certificates, DNSSEC keys, the spool's directory, addresses.
+Changes nothing, and needs no running service.
 
-Exit status: 0 usable, warnings on standard error; 2 not usable, every error with its line.")]
+Exit status: 0 usable, with warnings on standard error; 2 not usable, with every error and its line.")]
 pub(super) struct Check {
     /// The file to check
     #[arg(long, value_name = "FILE")]

@@ -97,23 +97,23 @@ pub(super) struct Recover {
 #[command(after_help = "\
 Examples:
   spool reroute --from-next-hop dead.example.net --next-hop mx.example.net:25
-                                            what waits for a host that does not come back
+                                            mail that waits for a host that is gone
   spool reroute --all --next-hop a:25 b:25  the second when the first does not answer
   spool reroute 01M86G2VQ3ZCK4M6B0S0A98KXB --by-config
-                                            as the configuration says, now and whenever it is sent
+                                            follow the configuration, now and whenever it is sent
 
-A route that was named stays, whatever the configuration says. A message that is being sent has its new route when its
-attempt ends, unless that delivers it.")]
+Next hops that are named here stay, whatever the configuration says. Retry times and the frozen state do not change.
+A message that is being sent uses the new route after its attempt, unless the attempt delivers it.")]
 pub(super) struct Reroute {
     #[command(flatten)]
     filters: Filters,
     /// Messages with a next hop that matches
     #[arg(long, value_name = "REGEX")]
     from_next_hop: Option<String>,
-    /// Where they are to go; several are tried in order
+    /// Their next hops from now on; several are tried in order
     #[arg(long, value_name = "HOST:PORT", num_args = 1.., conflicts_with = "by_config", required_unless_present = "by_config")]
     next_hop: Vec<NextHop>,
-    /// Where the configuration says, at the time when they are sent
+    /// Follow the configuration, now and whenever they are sent
     #[arg(long)]
     by_config: bool,
     #[command(flatten)]

@@ -24,7 +24,7 @@ Examples:
   spool route bob@example.net --lookup               with the hosts that it would try, in order
   spool route bob@example.net --config spool.toml    as this file says, with no service running
 
-Mail whose submitter named next hops goes there, whatever this says.")]
+Mail whose submitter named next hops goes to those instead.")]
 pub(super) struct Route {
     /// Addresses of recipients
     #[arg(value_name = "ADDRESS", required = true)]
@@ -32,7 +32,7 @@ pub(super) struct Route {
     /// A configuration file instead of a running service
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Look for the hosts, by the name servers that deliveries use
+    /// Look up the hosts, with the name servers that deliveries use
     #[arg(long)]
     lookup: bool,
     #[command(flatten)]

@@ -31,8 +31,8 @@ pub(super) struct Submit {
     /// The message; `-` or none: standard input
     #[arg(value_name = "FILE", last = false)]
     file: Option<PathBuf>,
-    /// A name for this submission: when it comes again within a day, nothing is spooled a second time, and the ids of
-    /// the first time are printed
+    /// A name for this submission. When it is repeated within idempotency.window (a day), nothing is spooled and the ids
+    /// of the first submission are printed; with another body or envelope it is refused
     #[arg(long, value_name = "K")]
     idempotency_key: Option<String>,
     #[command(flatten)]
