@@ -193,19 +193,24 @@ impl Decoder {
         self.dropped = self.dropped.saturating_add(bytes.len());
     }
 
-    /// Doubles the capacity, as far as the budget goes.
+    /// Doubles the capacity; where the budget does not go so far, grows it by less, so that a message is refused only when it does not fit
+    /// itself.
     fn make_room(&mut self, length: usize) -> bool {
         let capacity = self.body.capacity();
         if length <= capacity {
             return true;
         }
-        let larger = length.max(capacity.saturating_mul(2)).min(self.limit);
-        let more = u64::try_from(larger - capacity).unwrap_or(u64::MAX);
-        let granted = self.held.grow(more);
-        if granted {
-            self.body.reserve(larger - self.body.len());
-        }
-        granted
+        let steps = [capacity, capacity / 4, capacity / 32, 0];
+        steps.into_iter().any(|step| {
+            let larger = length.max(capacity.saturating_add(step)).min(self.limit);
+            let more = u64::try_from(larger - capacity).unwrap_or(u64::MAX);
+            let granted = self.held.grow(more);
+            if granted {
+                // Exactly: what is beyond it is not charged.
+                self.body.reserve(larger - self.body.len());
+            }
+            granted
+        })
     }
 
     /// The message once it ended, with its hold on memory; or why it is refused.
@@ -367,6 +372,21 @@ mod tests {
                 assert_eq!(left, b"rest", "{sequence:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_message_that_fits_into_the_memory_beside_others_is_taken_although_twice_its_size_would_not() {
+        let budget = Budget::new(1 << 20);
+        let _other = budget.hold(64 << 10).unwrap();
+        let held = budget.hold(0).unwrap();
+        let mut decoder = Decoder::new(BytesMut::new(), held, 35 << 20, BareNewline::Reject);
+        let chunk = vec![b'x'; 64 << 10];
+        for _ in 0..14 {
+            assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
+        }
+        assert!(budget.used() <= 1 << 20);
+        assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), Progress::End);
+        assert_eq!(decoder.finish().unwrap().0.len(), (14 << 16) + 2);
     }
 
     #[test]
