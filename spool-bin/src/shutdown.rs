@@ -2,9 +2,10 @@
 
 use crate::failure::Failure;
 use anyhow::Context;
-use spool_actors::{Flushed, KillAndFlush, OpenSpool};
+use spool_actors::{Flushed, KillAndFlush, OpenSpool, Sentinel};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -60,6 +61,33 @@ pub(crate) async fn close(
     }
 }
 
+/// A part of the service that ends when the service is told to stop, or when its task is dropped after that. If it ends before, or
+/// panics, the spool ends with it.
+pub(crate) struct Stoppable {
+    sentinel: Option<Sentinel>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Stoppable {
+    pub(crate) fn new(sentinel: Sentinel, stopped: watch::Receiver<bool>) -> Self {
+        Self {
+            sentinel: Some(sentinel),
+            stopped,
+        }
+    }
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        if *self.stopped.borrow()
+            && !std::thread::panicking()
+            && let Some(sentinel) = self.sentinel.take()
+        {
+            sentinel.done();
+        }
+    }
+}
+
 /// What a signal asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -91,8 +119,10 @@ impl Signals {
         }
     }
 
-    /// The second signal that asks for the end.
-    pub(crate) async fn second(&mut self) {
-        while self.next().await == Wanted::Reload {}
+    /// The second signal that asks for the end. Of a service that ends by itself, nobody has sent the first one yet.
+    pub(crate) async fn at_once(&mut self, by_itself: bool) {
+        for _ in 0..1 + usize::from(by_itself) {
+            while self.next().await == Wanted::Reload {}
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::descriptors;
 use crate::failure::Failure;
 use crate::outbound;
 use crate::routes::Routes;
-use crate::shutdown::{GRACE, LAST_WORDS, Signals, Wanted, close};
+use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
@@ -164,7 +164,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     };
     tokio::select! {
         () = end => {}
-        () = signals.second() => tracing::warn!("ended at once"),
+        () = signals.at_once(failed) => tracing::warn!("ended at once"),
     }
     match relay.gate.ending() {
         None | Some(Ending::Killed) => Ok(()),
@@ -254,11 +254,10 @@ async fn listen(
             }
         };
         let (server, relay, stopped) = (Arc::clone(&server), Arc::new(relay.clone()), stopped.clone());
-        let sentinel = spool.sentinel(Part::Ingress);
+        let part = Stoppable::new(spool.sentinel(Part::Ingress), stopped.clone());
         actix::spawn(async move {
             listener.run(server, relay, place, stopped).await;
-            // It ends only when it is told to.
-            sentinel.done();
+            drop(part);
         })
     };
     let running = listeners.into_iter().map(|(listener, _)| run(listener)).collect();
@@ -293,14 +292,12 @@ fn start_admin(
     let token = token.map_err(|why| Failure::Usage(format!("admin.token_file: {why}")))?;
     let server = admin::serve(listener, state, token, &config.hostname).context("the admin API")?;
     let handle = server.handle();
-    let sentinel = spool.sentinel(Part::Admin);
+    let part = Stoppable::new(spool.sentinel(Part::Admin), stopped);
     actix::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the admin API ended");
         }
-        if *stopped.borrow() {
-            sentinel.done();
-        }
+        drop(part);
     });
     Ok((Some(bound), Some(handle)))
 }
