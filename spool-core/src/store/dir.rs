@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// The version of the directory's format, and the oldest one that is read.
 const FORMAT: u32 = 2;
 const OLDEST: u32 = 1;
-const FORMAT_FILE: &str = "FORMAT";
+pub(super) const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_DRAFT: &str = "FORMAT.tmp";
 pub(super) const LOCK_FILE: &str = "lock";
 /// The directory of the journal.
@@ -184,7 +184,11 @@ fn examine(fs: &dyn Fs, dir: &Path) -> Result<Found, OpenError> {
             _ => false,
         };
         if !ours {
-            return Err(OpenError::NotASpool(dir.to_owned()));
+            let dir = dir.to_owned();
+            return Err(match names.iter().any(|name| name == JOURNAL) {
+                true => OpenError::NoFormat(dir),
+                false => OpenError::NotASpool(dir),
+            });
         }
     }
     Ok(Found::Unfinished)

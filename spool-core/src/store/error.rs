@@ -21,6 +21,13 @@ pub enum OpenError {
     /// A directory with something else in it.
     #[error("{}: not empty and not a spool; give an empty or a new directory", .0.display())]
     NotASpool(PathBuf),
+    /// A spool whose `FORMAT` is missing.
+    #[error(
+        "{}: there is a journal, but no FORMAT: do not empty it, it may hold mail; if this was a spool, restore the file FORMAT, or write the \
+         line that docs/spool-format.md gives for its version",
+        .0.display()
+    )]
+    NoFormat(PathBuf),
     /// Written by a newer version.
     #[error("{}: the spool has format {found}, this program reads up to {known}; use the newer program", dir.display())]
     NewerFormat {

@@ -299,7 +299,7 @@ pub fn recovery(input: &[u8]) {
     assert!(journal() == before, "a look changes nothing");
     let (store, recovered) = match open() {
         Ok(opened) => opened,
-        Err(OpenError::NewerFormat { .. } | OpenError::NotASpool(_)) => {
+        Err(OpenError::NewerFormat { .. } | OpenError::NotASpool(_) | OpenError::NoFormat(_)) => {
             assert!(outside.is_err() && looked.is_err());
             // The end may have been mended before something newer was met further in front; nothing is gone.
             let after: Vec<PathBuf> = journal().into_iter().map(|(_, path)| path).collect();

@@ -2,7 +2,7 @@
 //!
 //! A file that was deleted or replaced takes writes and syncs without an error, and all of it is lost with the last handle. A
 //! directory that was moved away leaves its place to another spool. Nothing on the way of mail would notice either, so it is
-//! looked for: the link count of the segment that is written at each commit (by the writer), everything else by
+//! looked for: the link count and the size of the segment that is written at each commit (by the writer), everything else by
 //! [`Store::check_files`], which its owner calls about twice a second. Nothing is changed here.
 
 use super::dir::{self, Claim};
@@ -10,6 +10,7 @@ use super::error::{Failure, OpenError};
 use super::fs::{Fs, FsDir, FsFile, Identity};
 use super::replay::io_error;
 use super::segment::{self, Seq};
+use super::writer::Trouble;
 use super::{Store, StoreError, locked};
 use std::collections::BTreeMap;
 use std::io;
@@ -64,7 +65,10 @@ impl Store {
         if let Some(failure) = self.failed.get() {
             return Err(StoreError::Failed(failure.to_string()));
         }
-        let taken = self.taken().or_else(|| self.taken_segment());
+        let taken = self.taken();
+        let taken = taken
+            .or_else(|| self.taken_segment())
+            .or_else(|| self.cut_segment());
         match taken {
             None => Ok(()),
             Some(text) => Err(StoreError::Failed(
@@ -86,6 +90,11 @@ impl Store {
         if let Some(how) = lost(open.claim.lock.identity(), fs.identity(&dir.join(dir::LOCK_FILE))) {
             return Some(format!("{} {how}", dir::LOCK_FILE));
         }
+        // Without it no later start would take the directory for a spool.
+        let format = fs.identity(&dir.join(dir::FORMAT_FILE));
+        if let Some(how) = lost(Err(io::ErrorKind::Other.into()), format) {
+            return Some(format!("{} {how}", dir::FORMAT_FILE));
+        }
         if let Some(how) = lost(open.journal.identity(), fs.identity(&self.journal)) {
             return Some(format!("the directory {} {how}", dir::JOURNAL));
         }
@@ -103,6 +112,14 @@ impl Store {
         self.lost_segment(&written)?;
         let writer = locked(&self.writer);
         self.lost_segment(&writer.held())
+    }
+
+    /// Whether the segment that is written was cut short.
+    fn cut_segment(&self) -> Option<String> {
+        match locked(&self.writer).still_whole() {
+            Err(Trouble::Failed(Failure::FilesTaken(text))) => Some(text),
+            Err(_) | Ok(()) => None,
+        }
     }
 
     fn lost_segment(&self, written: &[(Arc<dyn FsFile>, PathBuf)]) -> Option<String> {

@@ -190,7 +190,7 @@ impl Writer {
         match self
             .flush()
             .and_then(|()| self.sync())
-            .and_then(|()| self.still_named())
+            .and_then(|()| self.still_whole())
         {
             Ok(()) => Ok(batch),
             Err(Trouble::Failed(failure)) => Err(failure),
@@ -423,18 +423,20 @@ impl Writer {
         }
     }
 
-    /// Whether the head still has a name. What was written to one without is on no disk: it must not be answered.
-    fn still_named(&self) -> Result<(), Trouble> {
+    /// Whether the head still has a name, and the size that it was given. What was written to one without a name is on no disk, and one
+    /// that was cut short has lost what was answered before: nothing more may be answered.
+    pub(super) fn still_whole(&self) -> Result<(), Trouble> {
         let Some(head) = &self.head else { return Ok(()) };
-        match head.file.identity() {
-            Ok(identity) if identity.links == 0 => {
-                let name = segment::name(head.seq);
-                let text = format!("{}/{name} was deleted or replaced", super::dir::JOURNAL);
-                Err(Trouble::Failed(Failure::FilesTaken(text)))
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(Trouble::disk("look at the journal")(error)),
-        }
+        let identity = head.file.identity();
+        let identity = identity.map_err(Trouble::disk("look at the journal"))?;
+        let how = match (identity.links, identity.size) {
+            (0, _) => "was deleted or replaced",
+            (_, size) if size < head.size => "was cut short",
+            _ => return Ok(()),
+        };
+        let name = segment::name(head.seq);
+        let text = format!("{}/{name} {how}", super::dir::JOURNAL);
+        Err(Trouble::Failed(Failure::FilesTaken(text)))
     }
 
     /// The files that are held open to be written, with their paths.

@@ -28,7 +28,7 @@ pub enum Mode {
     Create,
 }
 
-/// Which file or directory it is, whatever its name, and how many names it has.
+/// Which file or directory it is, whatever its name, how many names it has, and its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// The file system.
@@ -37,6 +37,8 @@ pub struct Identity {
     pub inode: u64,
     /// Names in directories. A file without any is gone with its last handle. Of no meaning for directories.
     pub links: u64,
+    /// Bytes of a file. Of no meaning for directories.
+    pub size: u64,
 }
 
 impl Identity {

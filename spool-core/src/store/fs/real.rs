@@ -114,6 +114,7 @@ fn identity(found: &Metadata) -> Identity {
         device: found.dev(),
         inode: found.ino(),
         links: found.nlink(),
+        size: found.len(),
     }
 }
 

@@ -270,6 +270,7 @@ impl Disk {
             device: 1,
             inode: number,
             links: names.count() as u64,
+            size: self.files.get(&number).map_or(0, |file| file.data.len() as u64),
         }
     }
 
@@ -279,6 +280,7 @@ impl Disk {
             device: 1,
             inode: 0,
             links: u64::from(self.is_dir(path)),
+            size: 0,
         }
     }
 

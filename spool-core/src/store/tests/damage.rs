@@ -269,7 +269,7 @@ fn a_damaged_format_file_is_an_error_and_changes_nothing() {
         bytes[at] ^= 2;
         fs.plant(&path, &bytes);
         match try_open(&fs) {
-            Err(OpenError::NotASpool(_) | OpenError::NewerFormat { .. }) => {}
+            Err(OpenError::NotASpool(_) | OpenError::NoFormat(_) | OpenError::NewerFormat { .. }) => {}
             // The line end is not looked at.
             Ok(_) if at == 7 => {}
             other => panic!("byte {at}: {other:?}"),

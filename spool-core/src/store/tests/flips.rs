@@ -248,7 +248,7 @@ impl Whole {
         );
         let (store, recovery) = match try_open(&fs) {
             Ok(opened) => opened,
-            Err(OpenError::NotASpool(_) | OpenError::NewerFormat { .. }) => {
+            Err(OpenError::NotASpool(_) | OpenError::NoFormat(_) | OpenError::NewerFormat { .. }) => {
                 assert!(file.ends_with("FORMAT") && found.is_err(), "{context}");
                 assert_eq!(fs.read(file).unwrap(), spoilt, "{context}: left as it is");
                 return;

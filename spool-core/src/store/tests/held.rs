@@ -112,6 +112,47 @@ fn nothing_is_answered_that_went_into_a_segment_without_a_name() {
 }
 
 #[test]
+fn a_segment_that_is_cut_short_is_noticed_by_the_next_commit_and_by_the_next_look() {
+    let cut = |taken: &Taken| {
+        let segments = std::fs::read_dir(taken.path("journal")).unwrap();
+        let segments = segments.map(|entry| entry.unwrap().path());
+        let head = segments.filter(|path| path.extension().is_some()).max().unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(head)
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+    };
+    let taken = Taken::new();
+    cut(&taken);
+    let refused = taken.add(900);
+    assert!(
+        matches!(&refused, Err(StoreError::Failed(why)) if why.contains("cut short")),
+        "{refused:?}"
+    );
+    let taken = Taken::new();
+    cut(&taken);
+    taken.noticed("was cut short");
+}
+
+#[test]
+fn a_deleted_format_is_noticed_and_the_directory_is_not_called_foreign() {
+    let taken = Taken::new();
+    std::fs::remove_file(taken.path("FORMAT")).unwrap();
+    taken.noticed("FORMAT was deleted or moved");
+    let Taken {
+        _dir, spool, store, ..
+    } = taken;
+    drop(store);
+    let again = Store::open(&spool, &StoreOptions::default());
+    let Err(error @ OpenError::NoFormat(_)) = again else {
+        panic!("{again:?}");
+    };
+    assert!(error.to_string().contains("may hold mail"), "{error}");
+}
+
+#[test]
 fn a_directory_that_is_moved_removed_or_replaced_is_noticed() {
     let taken = Taken::new();
     let moved = taken.spool.with_file_name("moved");
