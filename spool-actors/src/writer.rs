@@ -146,10 +146,11 @@ fn write_all<T>(shared: &Shared<T>, store: &Store, sentinel: &Sentinel, answer: 
         // Nobody waits for this: the next segment is made ready, and finished ones are given back.
         guarded(&mut || {
             store.maintain();
-            // One small step whatever the load, and more of them while nobody comes.
+            // One small step whatever the load, and more of them while nobody comes. Whoever closes waits for this thread.
             while store.compact() {
                 store.maintain();
-                if !shared.lock().tickets.is_empty() {
+                let waiting = shared.lock();
+                if waiting.closed || !waiting.tickets.is_empty() {
                     break;
                 }
             }
@@ -187,4 +188,89 @@ fn next_batch<T>(shared: &Shared<T>, crowded: bool) -> Option<(Vec<Ticket<T>>, u
     // What is left over is taken at once by the next call.
     waiting.urgent = later.len();
     Some((mem::replace(&mut waiting.tickets, later), urgent))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "tests panic")]
+mod tests {
+    use super::*;
+    use crate::supervision::{Part, Supervision};
+    use bytes::Bytes;
+    use spool_core::store::fs::SimFs;
+    use spool_core::store::{Addition, Finish, NewMessage, StoreOptions};
+    use spool_core::{
+        Envelope, MessageId, RetryPolicy, ReversePath, RouteOrigin, Section, Status, Timestamp,
+    };
+    use std::path::Path;
+    use std::sync::mpsc::channel;
+
+    fn add(number: u128) -> Change {
+        let to = ["b@example.net".parse().unwrap()];
+        let status = Status::SendAt(Timestamp(0));
+        Change::Add(Addition {
+            messages: vec![NewMessage {
+                id: MessageId::from_u128(number),
+                section: Section {
+                    envelope: Envelope::new(ReversePath::parse("a@example.org").unwrap(), to),
+                    next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+                    origin: RouteOrigin::Named,
+                    retry: RetryPolicy {
+                        intervals: Vec::new(),
+                        repeat_last: false,
+                        expire_after: None,
+                    },
+                },
+                status,
+                frozen: None,
+                in_flight: None,
+                state: None,
+            }],
+            body: Bytes::from(vec![b'x'; 10_000]),
+            flows: Vec::new(),
+            parent: None,
+            related: Vec::new(),
+            spooled_at: Timestamp(0),
+            key: None,
+            conclusion: None,
+            events: Vec::new(),
+        })
+    }
+
+    /// A store in which most of what the journal holds is no longer needed.
+    fn wasteful() -> Store {
+        let mut options = StoreOptions::default();
+        options.segment_size = 64 << 10;
+        options.min_free_space = 0;
+        options.slack_segments = 0;
+        let (store, _) = Store::begin(Arc::new(SimFs::new()), Path::new("/spool"), &options).unwrap();
+        store.load_all(&mut drop).unwrap();
+        for number in 1..=200 {
+            store.commit(&mut [add(number)]).pop().unwrap().unwrap();
+        }
+        for number in (1..=200).filter(|number| number % 6 > 0) {
+            let finish = Change::Finish {
+                id: MessageId::from_u128(number),
+                how: Finish::Delivered,
+                events: Vec::new(),
+            };
+            store.commit(&mut [finish]).pop().unwrap().unwrap();
+        }
+        store.maintain();
+        store
+    }
+
+    #[test]
+    fn a_writer_that_is_closed_does_not_compact_all_that_there_is() {
+        let store = Arc::new(wasteful());
+        let (go_on, wait) = channel::<()>();
+        let sentinel = Supervision::new().sentinel(Part::Writer);
+        let answer = move |_| wait.recv().unwrap_or_default();
+        let writer = Writer::start(Arc::clone(&store), sentinel, answer).unwrap();
+        writer.push(Change::Note { events: Vec::new() }, (), true);
+        // Before the writer has come to the compaction.
+        writer.shared.lock().closed = true;
+        go_on.send(()).unwrap();
+        drop(writer);
+        assert!(store.compact(), "nothing is left to be compacted");
+    }
 }

@@ -57,7 +57,8 @@ pub(crate) async fn close(
         Flushed::Timeout => tracing::warn!("some sessions were still running; their messages are in doubt"),
     }
     if let Some(admin) = admin {
-        let _ = tokio::time::timeout(GRACE, admin.stop(true)).await;
+        let patience = if failed { left().min(GRACE) } else { GRACE };
+        let _ = tokio::time::timeout(patience, admin.stop(true)).await;
     }
 }
 

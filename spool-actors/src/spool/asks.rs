@@ -1,7 +1,8 @@
-//! Asking the embedding program's hooks: on a worker thread, bounded in time, and never at the cost of mail.
+//! Asking the embedding program's hooks: on a worker thread, bounded in time, and never at the cost of mail. Each question is
+//! answered exactly once: by the hook, or, when the thread is lost with it, as if the hook had failed.
 
 use super::SpoolActor;
-use actix::{Addr, Context, Handler};
+use actix::{Addr, Context, Handler, Message as ActorMessage};
 use futures_util::FutureExt;
 use spool_core::disposition::{Decisions, refusals};
 use spool_core::{Attempt, AttemptResult, Hooks, Message, MessageId, OnError, Presend};
@@ -26,24 +27,64 @@ pub(super) struct Decided {
     decisions: Decisions,
 }
 
+/// A question to a hook. Dropped before it was answered, it is answered by `unanswered`.
+struct Question<T, M>
+where
+    M: ActorMessage<Result = ()> + Send + 'static,
+    SpoolActor: Handler<M>,
+{
+    asked: Option<T>,
+    own: Addr<SpoolActor>,
+    unanswered: fn(T) -> M,
+}
+
+impl<T, M> Question<T, M>
+where
+    M: ActorMessage<Result = ()> + Send + 'static,
+    SpoolActor: Handler<M>,
+{
+    const fn new(asked: T, own: Addr<SpoolActor>, unanswered: fn(T) -> M) -> Self {
+        Self {
+            asked: Some(asked),
+            own,
+            unanswered,
+        }
+    }
+
+    fn answer(mut self, answer: impl FnOnce(T) -> M) {
+        if let Some(asked) = self.asked.take() {
+            self.own.do_send(answer(asked));
+        }
+    }
+}
+
+impl<T, M> Drop for Question<T, M>
+where
+    M: ActorMessage<Result = ()> + Send + 'static,
+    SpoolActor: Handler<M>,
+{
+    fn drop(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            self.own.do_send((self.unanswered)(asked));
+        }
+    }
+}
+
 impl SpoolActor {
     /// Asks whether a message on the deck may be tried; [`Presented`] brings the answer.
     pub(super) fn ask_presend(&mut self, message: Arc<Message>, own: Addr<Self>) {
         let id = message.id;
-        let (hooks, answer) = (self.hooks.clone(), own.clone());
+        let hooks = self.hooks.clone();
         self.loading += 1;
-        let placed = self.workers.place(move || {
+        let question = Question::new(id, own, |id| Presented { id, decision: None });
+        // What is not placed is dropped, and so answered.
+        self.workers.place(move || {
             Box::pin(async move {
                 let asked = bounded(&hooks, "presend", id, async { hooks.call_presend(message).await });
-                answer.do_send(Presented {
-                    id,
-                    decision: asked.await,
-                });
+                let decision = asked.await;
+                question.answer(|id| Presented { id, decision });
             })
         });
-        if !placed {
-            own.do_send(Presented { id, decision: None });
-        }
     }
 
     /// Whether the on_error hook has a say in this.
@@ -57,34 +98,33 @@ impl SpoolActor {
     pub(super) fn ask_on_error(&mut self, message: Message, attempt: Attempt, own: Addr<Self>) {
         self.loading += 1;
         let hooks = self.hooks.clone();
-        let message = Box::new(message);
-        let (unasked, spare) = ((message.clone(), attempt.clone()), own.clone());
-        let placed = self.workers.place(move || {
+        let shared = (Arc::new(message.clone()), attempt.clone());
+        let question = Question::new((Box::new(message), attempt), own, |(message, attempt)| {
+            let decisions = Decisions::by_default(&attempt.report);
+            Decided {
+                message,
+                attempt,
+                decisions,
+            }
+        });
+        // What is not placed is dropped, and so answered.
+        self.workers.place(move || {
             Box::pin(async move {
-                let decisions = decide(&hooks, &message, &attempt).await;
-                own.do_send(Decided {
+                let (message, attempt) = shared;
+                let decisions = decide(&hooks, message, &attempt).await;
+                question.answer(|(message, attempt)| Decided {
                     message,
                     attempt,
                     decisions,
                 });
             })
         });
-        if !placed {
-            let (message, attempt) = unasked;
-            let decisions = Decisions::by_default(&attempt.report);
-            spare.do_send(Decided {
-                message,
-                attempt,
-                decisions,
-            });
-        }
     }
 }
 
-async fn decide(hooks: &Hooks, message: &Message, attempt: &Attempt) -> Decisions {
-    let shared = Arc::new(message.clone());
+async fn decide(hooks: &Hooks, message: Arc<Message>, attempt: &Attempt) -> Decisions {
     let mut decisions = Decisions::by_default(&attempt.report);
-    let (recipients, whole) = refusals(&shared, &attempt.report, &decisions);
+    let (recipients, whole) = refusals(&message, &attempt.report, &decisions);
     let mut asked = Vec::with_capacity(recipients.len());
     for refusal in recipients {
         let answer = bounded(hooks, "on_error", message.id, async {

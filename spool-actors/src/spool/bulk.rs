@@ -182,6 +182,8 @@ impl SpoolActor {
         };
         self.bulks.running.insert(id, bulk);
         self.step(id, ctx);
+        // What it has hurried goes on now.
+        self.after_anything(ctx);
         // Its sender is gone when the spool has ended meanwhile.
         let supervision = self.supervision.clone();
         Box::pin(async move { outcome.await.map_err(|_| supervision.error()) })

@@ -8,6 +8,7 @@ use super::queue::{Note, Route};
 use super::routes::Divided;
 use super::unwritten::is_final;
 use crate::gate::add_error;
+use crate::supervision::Part;
 use crate::throttle::DestinationId;
 use crate::writer::Ticket;
 use actix::{Context, Handler};
@@ -90,9 +91,12 @@ impl Handler<Committed> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, committed: Committed, ctx: &mut Context<Self>) {
+        // All of them at once: what follows one of them may fail, and then nothing follows the others.
+        self.pending = self.pending.saturating_sub(committed.0.len());
         for (Ticket { mut change, tag }, result) in committed.0 {
-            self.pending = self.pending.saturating_sub(1);
+            self.supervision.failpoint(Part::Spool);
             if result.is_ok() {
+                self.queue.on_disk(&change);
                 self.happened(change.events_mut());
             }
             self.committed(change, tag, result, ctx);
@@ -136,6 +140,7 @@ impl SpoolActor {
                 drop(reply.send(answer));
             }
             (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
+            (Tag::Before, Change::Route { id, .. }) if result.is_err() => self.queue.route_is_unwritten(id),
             (Tag::Recalled { id }, _) => {
                 self.queue.settled(id);
                 self.recalled(id, &result);
@@ -269,6 +274,18 @@ impl SpoolActor {
 
     fn armed(&mut self, id: MessageId, result: &Result<(), StoreError>) {
         match result {
+            // Its route was not written: after a crash the attempt would be taken for one to the former next hops.
+            Ok(()) if self.queue.has_unwritten_route(id) => {
+                let change = Change::Mark {
+                    id,
+                    status: Status::SendAt(self.now()),
+                    frozen: None,
+                    in_flight: None,
+                    events: Vec::new(),
+                };
+                self.commit(change, Tag::Before, false);
+                return self.begin_later(id, &StoreError::Full("there is no room for its route".to_owned()));
+            }
             Ok(()) => {
                 if let Some(spooled_at) = self.queue.armed(id) {
                     self.write_back(id, spooled_at);

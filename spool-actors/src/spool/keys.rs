@@ -207,6 +207,15 @@ impl Keys {
         }
     }
 
+    /// The disk may never answer any more: nobody waits for the first add of a name.
+    pub(super) fn stop_waiting(&mut self) {
+        for known in self.known.values_mut() {
+            if let State::Expected(waiting) = &mut known.state {
+                waiting.clear();
+            }
+        }
+    }
+
     /// The wall clock was set by so many milliseconds: a name is remembered for as long as before.
     pub(super) fn clock_was_set(&mut self, millis: i64) {
         for (at, _) in &mut self.ages {

@@ -115,14 +115,20 @@ impl Handler<Chunk> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, chunk: Chunk, ctx: &mut Context<Self>) {
-        if !self.supervision.is_over() {
+        let works = !self.supervision.is_over();
+        if works {
             let in_flight = chunk
                 .messages
                 .iter()
                 .filter(|message| message.in_flight.is_some());
             self.interrupted.extend(in_flight.map(|message| message.id));
+        }
+        // Also when the disk has failed meanwhile: who looks is told of everything that was there, or that it has not come.
+        if self.readable().is_ok() {
             let now = self.now();
             self.queue.recover(chunk.messages, now);
+        }
+        if works {
             self.settle_interrupted(ctx);
         }
         // The thread that waits is there, or it has no use for an answer.
@@ -137,6 +143,8 @@ impl Handler<LoadingOver> for SpoolActor {
     fn handle(&mut self, LoadingOver(over): LoadingOver, ctx: &mut Context<Self>) {
         self.loading = self.loading.saturating_sub(1);
         match over {
+            // Closed meanwhile: what came last was not taken in.
+            Some(Ok(_)) if self.readable().is_err() => {}
             Some(Ok(recovery)) => {
                 report(&recovery, self.queue.len());
                 self.keys.complete(recovery.keys);

@@ -45,6 +45,10 @@ impl SpoolActor {
     pub(super) fn has_ended(&mut self) {
         // Their askers find no answer, and read the ending.
         self.bulks.cancel();
+        if self.supervision.ending() != Some(Ending::Killed) {
+            // What answers an add of the same name may have been lost with the part that failed.
+            self.keys.stop_waiting();
+        }
         self.idle.clear();
     }
 }
@@ -239,10 +243,10 @@ impl SpoolActor {
 
     /// What was about to start did not: after the next start it is not in doubt.
     fn disarm(&mut self) {
-        for (id, spooled_at) in self.queue.disarm_all() {
+        for (id, due) in self.queue.disarm_all() {
             let change = Change::Mark {
                 id,
-                status: Status::SendAt(spooled_at),
+                status: Status::SendAt(due),
                 frozen: None,
                 in_flight: None,
                 events: Vec::new(),

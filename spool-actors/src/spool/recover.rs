@@ -116,9 +116,7 @@ impl SpoolActor {
                 // The next start finds the message in both places, and drops the pair.
                 tracing::warn!(%id, %error, "recovered, but its files are still on the shelf");
             }
-            let now = actor.now();
-            actor.queue.give_back(id, Status::Frozen, now);
-            actor.unparked.push(id);
+            actor.give_back(id, Status::Frozen);
             actor.bulk_done(bulk, Ok(()));
         });
     }

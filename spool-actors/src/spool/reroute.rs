@@ -59,11 +59,6 @@ impl SpoolActor {
         held: &Arc<Held>,
     ) {
         let (id, before) = (taken.id, taken.before);
-        let on_disk = (Arc::clone(&message.next_hops), message.origin);
-        let route = self.new_route(&mut message, to);
-        if on_disk == (Arc::clone(&route.next_hops), route.origin) {
-            return self.rerouted(bulk, id, before, &route, Ok(()));
-        }
         if message.state.in_flight.is_some() {
             // Its attempt was about to begin, at its former next hops.
             let change = Change::Mark {
@@ -74,6 +69,11 @@ impl SpoolActor {
                 events: Vec::new(),
             };
             self.commit(change, Tag::Before, true);
+        }
+        let on_disk = (Arc::clone(&message.next_hops), message.origin);
+        let route = self.new_route(&mut message, to);
+        if on_disk == (Arc::clone(&route.next_hops), route.origin) {
+            return self.rerouted(bulk, id, before, &route, Ok(()));
         }
         let change = self.reroute_change(&message, &route);
         let tag = Tag::Rerouted {
@@ -99,8 +99,7 @@ impl SpoolActor {
         if result.is_ok() {
             self.queue.set_route(id, route, now);
         }
-        self.queue.give_back(id, before, now);
+        self.give_back(id, before);
         self.bulk_done(bulk, result.map_err(operation_error));
-        self.unparked.push(id);
     }
 }

@@ -289,9 +289,9 @@ impl SpoolActor {
                 let next_hops = Arc::clone(&first.next_hops);
                 let route = self.queue.route(next_hops, message.origin, others.is_empty());
                 self.queue.set_route(id, &route, now);
-                return self.given_back(id, before);
+                return self.give_back(id, before);
             }
-            None => return self.given_back(id, before),
+            None => return self.give_back(id, before),
         };
         let next_hops = Arc::clone(&first.next_hops);
         let route = self.queue.route(next_hops, message.origin, rest.is_empty());
@@ -422,13 +422,13 @@ impl SpoolActor {
             if *generation != self.queue.generation() {
                 self.queue.make_stale(new.id);
             }
-            self.queue.give_back(new.id, *before, now);
+            self.give_back(new.id, *before);
         }
         let parts = addition.messages.len() + 1;
         tracing::info!(%id, flow = ?addition.flows, parts, "its recipients go to several routes now: it is divided");
         self.looking.divided += 1;
         self.queue.set_route(*id, rest, now);
-        self.given_back(*id, *before);
+        self.give_back(*id, *before);
     }
 
     /// It stays as it is, and is divided later.
@@ -439,7 +439,7 @@ impl SpoolActor {
         let now = self.now();
         tracing::warn!(%id, %error, "cannot be divided among its routes now; it waits");
         self.looking.no_room_until = now.after(NO_ROOM_PAUSE);
-        self.given_back(id, before);
+        self.give_back(id, before);
     }
 
     /// The line for a message that is not in the queue; and whether it is that of all its recipients.
@@ -450,12 +450,6 @@ impl SpoolActor {
             [only] => (Arc::clone(&only.next_hops), true),
             [first, ..] => (Arc::clone(&first.next_hops), false),
         }
-    }
-
-    fn given_back(&mut self, id: MessageId, status: Status) {
-        let now = self.now();
-        self.queue.give_back(id, status, now);
-        self.unparked.push(id);
     }
 }
 

@@ -1,5 +1,5 @@
 //! What an operation does to the messages it has taken: reads them off the actor's thread, writes the change, and gives them
-//! back as the disk has them.
+//! back as the disk has them. Once the spool has ended it writes nothing any more: whoever asked was told so.
 
 use super::SpoolActor;
 use super::bulk::{BulkId, Work, operation_error};
@@ -51,6 +51,13 @@ impl SpoolActor {
         held: Held,
         ctx: &mut Context<Self>,
     ) {
+        if let Err(error) = self.alive() {
+            for taken in taken {
+                self.give_back(taken.id, taken.before);
+                self.bulk_done(bulk_id, Err(error.clone()));
+            }
+            return;
+        }
         let (store, now) = (Arc::clone(&self.store), self.now());
         let shelve = matches!(work, Work::Remove);
         let read = move || {
@@ -62,16 +69,25 @@ impl SpoolActor {
             };
             (taken, messages, Arc::new(held))
         };
-        self.off_thread(ctx, read, move |actor, (taken, messages, held), _| {
+        self.off_thread(ctx, read, move |actor, (taken, messages, held), ctx| {
+            let mut laid = Vec::new();
             for (taken, message) in taken.into_iter().zip(messages) {
-                match message {
-                    Ok(message) => actor.change_taken(bulk_id, &work, &taken, message, &held),
-                    Err(error) => {
-                        let now = actor.now();
-                        actor.queue.give_back(taken.id, taken.before, now);
-                        actor.bulk_done(bulk_id, Err(operation_error(error)));
+                let error = match (message, actor.alive()) {
+                    (Ok(message), Ok(())) => {
+                        actor.change_taken(bulk_id, &work, &taken, message, &held);
+                        continue;
                     }
-                }
+                    (Ok(_), Err(ended)) => {
+                        laid.push(taken.id);
+                        ended
+                    }
+                    (Err(error), _) => operation_error(error),
+                };
+                actor.give_back(taken.id, taken.before);
+                actor.bulk_done(bulk_id, Err(error));
+            }
+            if shelve && !laid.is_empty() {
+                actor.take_off(Shelf::Removed, laid, ctx);
             }
         });
     }
@@ -157,15 +173,24 @@ impl SpoolActor {
         }
         match (&result, after) {
             (Ok(()), Some(status)) => {
-                self.queue.give_back(id, status, now);
+                self.give_back(id, status);
                 if status != Status::Frozen {
                     self.queue.hurry(id, now);
                 }
             }
-            (Ok(()), None) => self.queue.finished(id),
-            (Err(_), _) => self.queue.give_back(id, before, now),
+            (Ok(()), None) => {
+                self.queue.finished(id);
+                self.unparked.push(id);
+            }
+            (Err(_), _) => self.give_back(id, before),
         }
         self.bulk_done(bulk, result.map_err(operation_error));
+    }
+
+    /// Gives a message back that an operation has had, to wait for `status`; operations that wait for it go on.
+    pub(super) fn give_back(&mut self, id: MessageId, status: Status) {
+        let now = self.now();
+        self.queue.give_back(id, status, now);
         self.unparked.push(id);
     }
 }

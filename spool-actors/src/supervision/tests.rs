@@ -22,10 +22,15 @@ impl DeliveryAgent for Accepting {
 }
 
 async fn open(fs: &SimFs) -> OpenSpool {
+    open_with(fs, |_| {}).await
+}
+
+async fn open_with(fs: &SimFs, set: impl FnOnce(&mut SpoolConfig)) -> OpenSpool {
     let mut config = SpoolConfig::new("/spool");
     config.store.segment_size = 64 << 10;
     config.store.min_free_space = 0;
     config.threads = 1;
+    set(&mut config);
     let (agent, clock) = (Arc::new(Accepting), Arc::new(SystemClock));
     Spool::start_on(Arc::new(fs.clone()), config, agent, clock, Arc::new(NoDice))
         .await
@@ -125,6 +130,40 @@ async fn a_panic_of_a_blocking_job_answers_the_operation_that_waits_for_it() {
         );
     }
     ended_by(Part::BlockingJob, spool, &fs).await;
+}
+
+#[tokio::test]
+async fn a_panic_of_the_spool_actor_answers_everyone_who_waits_for_the_disk_or_for_a_name() {
+    let fs = SimFs::new();
+    let spool = open(&fs).await;
+    ask(&spool, WhenLoaded).await.unwrap();
+    arm(&spool, Part::Spool);
+    let named = |number: usize| mail().idempotency_key(format!("{}", number % 10));
+    let adds: Vec<_> = (0..50).map(|number| spool.addr.send(named(number))).collect();
+    let mut refused = 0;
+    for add in adds {
+        refused += usize::from(soon(add).await.unwrap().is_err());
+    }
+    assert!(refused > 0);
+    ended_by(Part::Spool, spool, &fs).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_lost_while_a_hook_is_asked_does_not_keep_the_spool_from_ending() {
+    let fs = SimFs::new();
+    let (asked, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    let spool = open_with(&fs, |config| {
+        config.hooks.timeout = Duration::from_secs(3600);
+        config.hooks.presend(move |_| {
+            let _ = asked.send(());
+            std::future::pending()
+        });
+    })
+    .await;
+    ask(&spool, mail()).await.unwrap();
+    soon(calls.recv()).await.unwrap();
+    spool.workers.stop();
+    ended_by(Part::Worker, spool, &fs).await;
 }
 
 #[tokio::test]

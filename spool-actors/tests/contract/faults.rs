@@ -2,7 +2,9 @@
 
 use crate::full_disk::{bench, bench_with};
 use crate::support::*;
-use spool_actors::{Add, Ending, Explain, Freeze, GetJobs, GetStats, Remove, SendNow, Spool, Which};
+use spool_actors::{
+    Add, Ending, Explain, Freeze, GetJobs, GetStats, Remove, SendNow, SetMaxConcurrentJobs, Spool, Which,
+};
 use spool_core::store::fs::{OpKind, SimFs};
 use spool_core::{AddError, Clock, EventKind, Hold, ShownStatus, SpoolError};
 use std::collections::BTreeSet;
@@ -222,4 +224,51 @@ async fn a_lock_file_or_a_segment_that_is_deleted_ends_the_spool() {
         assert!(matches!(bench.ask(mail("y")).await, Err(AddError::Ended(_))));
         end(bench.spool).await;
     }
+}
+
+#[tokio::test]
+async fn an_operation_goes_on_when_the_one_before_it_cannot_read_the_message() {
+    let fs = SimFs::new();
+    let bench = bench(&fs).await;
+    let id = bench.add(mail("x").frozen()).await;
+    fs.fail_all(&[OpKind::Open, OpKind::Read], EMFILE);
+    let send = bench.spool.send(SendNow {
+        which: Which::SomeMessages(vec![id]),
+        retry_intervals: Vec::new(),
+    });
+    let remove = bench.spool.send(Remove(vec![id]));
+    let both = async { (send.await, remove.await) };
+    let (sent, removed) = tokio::time::timeout(Duration::from_secs(20), both)
+        .await
+        .expect("both are answered");
+    assert_eq!(sent.unwrap().unwrap().errors.len(), 1);
+    assert_eq!(removed.unwrap().unwrap().errors.len(), 1);
+    bench.idle().await;
+    fs.heal();
+    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_begin_that_no_session_has_used_is_not_in_doubt_after_an_operation_that_failed() {
+    let fs = SimFs::new();
+    let mut bench = bench(&fs).await;
+    bench.add(mail("running")).await;
+    let (_, answer) = bench.jobs.next().await;
+    let id = bench.add(mail("x")).await;
+    // Its begin is on disk, and nothing begins anew.
+    bench.ask(SetMaxConcurrentJobs(0)).await.unwrap();
+    fs.fail_all(&[OpKind::Open, OpKind::Read], EMFILE);
+    let outcome = bench.freeze(id).await;
+    assert!(
+        matches!(outcome.errors.as_slice(), [SpoolError::Busy { .. }]),
+        "{outcome:?}"
+    );
+    fs.heal();
+    answer.send(accepted()).unwrap();
+    end(bench.spool).await;
+    let bench = bench_with(&fs, |config| config.max_concurrent_jobs = 0).await;
+    bench.idle().await;
+    assert_eq!(bench.details(id).await.message.state.attempts.total(), 0);
+    end(bench.spool).await;
 }

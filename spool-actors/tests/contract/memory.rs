@@ -1,8 +1,10 @@
 //! Memory that is short: whoever waits for it is served in order.
 
 use crate::support::*;
-use spool_actors::{Add, SendNow, Which};
+use spool_actors::{Add, Explain, Flushed, KillAndFlush, Remove, SendNow, Which};
+use spool_core::{Hold, SpoolError};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_large_message_is_read_in_its_turn_however_many_small_ones_come() {
@@ -61,4 +63,41 @@ async fn a_large_message_is_read_in_its_turn_however_many_small_ones_come() {
         answer.send(accepted()).unwrap();
     }
     end(spool).await;
+}
+
+#[tokio::test]
+async fn an_operation_that_waits_for_memory_changes_nothing_once_the_spool_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.memory_limit = 120_000;
+    let (spool, mut jobs) = open_with(config).await;
+    let large = Add::new(envelope(&["b@x.example"]), vec![b'x'; 50_000])
+        .next_hop("large:25")
+        .frozen();
+    let large = spool.send(large).await.unwrap().unwrap()[0];
+    let mut running = Vec::new();
+    loop {
+        let hop = format!("h{}:25", running.len());
+        let small = Add::new(envelope(&["b@x.example"]), vec![b'x'; 5_000]).next_hop(&hop);
+        if spool.send(small).await.unwrap().is_err() {
+            break;
+        }
+        running.push(jobs.next().await.1);
+    }
+    let removed = tokio::spawn(spool.send(Remove(vec![large])));
+    while spool.send(Explain(large)).await.unwrap().unwrap() != [Hold::Writing] {
+        tokio::task::yield_now().await;
+    }
+    let timeout = Some(Duration::from_millis(1));
+    assert_eq!(
+        spool.send(KillAndFlush { timeout }).await.unwrap(),
+        Flushed::Timeout
+    );
+    assert_eq!(removed.await.unwrap().unwrap(), Err(SpoolError::Killed));
+    for answer in running {
+        answer.send(accepted()).unwrap();
+    }
+    end(spool).await;
+    let left: Vec<_> = on_disk(dir.path()).iter().map(|message| message.id).collect();
+    assert_eq!(left, [large]);
 }

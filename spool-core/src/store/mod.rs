@@ -67,7 +67,7 @@ use index::{Entry, Index, weight};
 use key_log::KeyLog;
 use open::Loading;
 use reader::{Reader, Row, Unread};
-use scrub::Scrub;
+use scrub::{Findings, Scrub};
 use segment::Seq;
 use std::io;
 use std::path::PathBuf;
@@ -104,6 +104,7 @@ pub struct Store {
     loading: Loading,
     waste: Waste,
     scrub: Mutex<Scrub>,
+    findings: Mutex<Findings>,
     /// Why no change is taken any more.
     failed: OnceLock<Failure>,
     /// Who is told of it.

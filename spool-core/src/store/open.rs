@@ -174,6 +174,7 @@ impl Store {
             },
             waste: waste::Waste::default(),
             scrub: Mutex::default(),
+            findings: Mutex::default(),
             failed: OnceLock::new(),
             on_failure: OnceLock::new(),
             counters: Counters::default(),

@@ -26,7 +26,11 @@ pub(super) struct Scrub {
     done: Option<Seq>,
     /// The pairs on the shelves that are still to be read in this pass; `None`: the journal comes first.
     pairs: Option<Vec<(Shelf, MessageId)>>,
-    /// What this pass has found, and what the one before had.
+}
+
+/// What this pass has found, and what the one before had. Whoever looks at them does not wait for a step, which reads.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
     found: Vec<Finding>,
     before: Vec<Finding>,
 }
@@ -56,17 +60,18 @@ impl Store {
             let Some((seq, mut scan)) = scrub.scan.take() else {
                 if let Some(pairs) = &mut scrub.pairs {
                     match pairs.pop() {
-                        Some((shelf, id)) => self.scrub_pair(&mut scrub, shelf, id, &mut step),
+                        Some((shelf, id)) => self.scrub_pair(shelf, id, &mut step),
                         None => {
                             (scrub.done, scrub.pairs) = (None, None);
-                            scrub.before = std::mem::take(&mut scrub.found);
+                            let mut findings = locked(&self.findings);
+                            findings.before = std::mem::take(&mut findings.found);
                             step.pass_over = true;
                         }
                     }
                 } else {
                     match self.next_cold(scrub.done) {
                         Some(seq) => self.begin_scrub(&mut scrub, seq, &mut step),
-                        None => scrub.pairs = Some(self.pairs(&mut scrub, &mut step)),
+                        None => scrub.pairs = Some(self.pairs(&mut step)),
                     }
                 }
                 continue;
@@ -79,17 +84,17 @@ impl Store {
                 Ok(Some(Item::Damage(bad))) => {
                     scrub.scan = Some((seq, scan));
                     let end = bad.offset + bad.length;
-                    self.note(&mut scrub, seq, bad, end, &mut step);
+                    self.note(seq, bad, end, &mut step);
                 }
                 // Behind the end of a segment that is over there is nothing to be torn.
-                Ok(Some(Item::Tail(bad))) => self.note(&mut scrub, seq, bad, u64::MAX, &mut step),
+                Ok(Some(Item::Tail(bad))) => self.note(seq, bad, u64::MAX, &mut step),
                 // The start has given a header to those that were never written.
                 Ok(None) => {
                     if let Some(bad) = scan.nothing_left() {
-                        self.note(&mut scrub, seq, bad, u64::MAX, &mut step);
+                        self.note(seq, bad, u64::MAX, &mut step);
                     }
                 }
-                Err(error) => self.unreadable(&mut scrub, seq, before, &error, &mut step),
+                Err(error) => self.unreadable(seq, before, &error, &mut step),
             }
         }
         step
@@ -97,12 +102,12 @@ impl Store {
 
     /// What the last whole pass of the scrub found damaged, and the one under way: at most a thousand places each.
     pub fn scrub_findings(&self) -> Vec<Finding> {
-        let scrub = locked(&self.scrub);
-        let known = scrub
+        let findings = locked(&self.findings);
+        let known = findings
             .before
             .iter()
-            .filter(|finding| !scrub.found.contains(finding));
-        scrub.found.iter().chain(known).cloned().collect()
+            .filter(|finding| !findings.found.contains(finding));
+        findings.found.iter().chain(known).cloned().collect()
     }
 
     /// The next segment that nothing is written to any more.
@@ -124,20 +129,20 @@ impl Store {
             });
         match opened {
             Ok(scan) => scrub.scan = Some((seq, scan)),
-            Err(error) => self.unreadable(scrub, seq, 0, &ScanError::Io(error), step),
+            Err(error) => self.unreadable(seq, 0, &ScanError::Io(error), step),
         }
     }
 
-    fn unreadable(&self, scrub: &mut Scrub, seq: Seq, at: u64, error: &ScanError, step: &mut Scrubbed) {
+    fn unreadable(&self, seq: Seq, at: u64, error: &ScanError, step: &mut Scrubbed) {
         let reason = match error {
             ScanError::Io(error) => format!("cannot be read from {at} on: {error}"),
             ScanError::Newer(what) => format!("{what} at {at}"),
         };
-        self.found(scrub, seq, reason, step);
+        self.found(seq, reason, step);
     }
 
     /// Tells of damage with the names of the messages up to `end` that are hit by it.
-    fn note(&self, scrub: &mut Scrub, seq: Seq, bad: Bad, end: u64, step: &mut Scrubbed) {
+    fn note(&self, seq: Seq, bad: Bad, end: u64, step: &mut Scrubbed) {
         let Bad {
             offset,
             length,
@@ -156,39 +161,32 @@ impl Store {
             many => format!("{} messages", many.len()),
         };
         let what = format!("{length} bytes at {offset}: {reason}; {whose}");
-        self.found(scrub, seq, what, step);
+        self.found(seq, what, step);
     }
 
-    fn found(&self, scrub: &mut Scrub, seq: Seq, what: String, step: &mut Scrubbed) {
+    fn found(&self, seq: Seq, what: String, step: &mut Scrubbed) {
         // It was given back meanwhile: nobody needs it.
         if !locked(&self.index).is_on_disk(seq) {
             return;
         }
         let file = format!("{}/{}", dir::JOURNAL, segment::name(seq));
-        Self::tell(scrub, file, None, true, what, step);
+        self.tell(file, None, true, what, step);
     }
 
     /// What lies on the shelves.
-    fn pairs(&self, scrub: &mut Scrub, step: &mut Scrubbed) -> Vec<(Shelf, MessageId)> {
+    fn pairs(&self, step: &mut Scrubbed) -> Vec<(Shelf, MessageId)> {
         let mut all = Vec::new();
         for shelf in Shelf::ALL {
             match self.shelved_ids(shelf) {
                 Ok(ids) => all.extend(ids.into_iter().map(|id| (shelf, id))),
-                Err(error) => Self::tell(
-                    scrub,
-                    shelf.name().to_owned(),
-                    None,
-                    false,
-                    error.to_string(),
-                    step,
-                ),
+                Err(error) => self.tell(shelf.name().to_owned(), None, false, error.to_string(), step),
             }
         }
         all
     }
 
     /// Reads one pair against its checksum. One that a person has edited has none, and only has to make sense.
-    fn scrub_pair(&self, scrub: &mut Scrub, shelf: Shelf, id: MessageId, step: &mut Scrubbed) {
+    fn scrub_pair(&self, shelf: Shelf, id: MessageId, step: &mut Scrubbed) {
         let text = format!("{}/{id}.{TEXT}", shelf.name());
         if let Ok(file) = self.fs.open(&self.dir().join(&text), Mode::Read) {
             file.forget_cached();
@@ -197,20 +195,13 @@ impl Store {
         step.bytes += 1;
         match self.shelved(shelf, id) {
             Ok((_, body)) => step.bytes += body.len() as u64,
-            Err(StoreError::Damaged { reason, .. }) => Self::tell(scrub, text, Some(id), false, reason, step),
+            Err(StoreError::Damaged { reason, .. }) => self.tell(text, Some(id), false, reason, step),
             // It was recovered or purged meanwhile; or the whole spool has failed.
             Err(_) => {}
         }
     }
 
-    fn tell(
-        scrub: &mut Scrub,
-        file: String,
-        id: Option<MessageId>,
-        mendable: bool,
-        what: String,
-        step: &mut Scrubbed,
-    ) {
+    fn tell(&self, file: String, id: Option<MessageId>, mendable: bool, what: String, step: &mut Scrubbed) {
         let finding = Finding {
             ailment: Ailment::Damaged,
             file,
@@ -218,11 +209,12 @@ impl Store {
             what,
             mendable,
         };
-        if !scrub.before.contains(&finding) && !scrub.found.contains(&finding) {
+        let mut findings = locked(&self.findings);
+        if !findings.before.contains(&finding) && !findings.found.contains(&finding) {
             step.news.push(finding.clone());
         }
-        if scrub.found.len() < MAX_FINDINGS && !scrub.found.contains(&finding) {
-            scrub.found.push(finding);
+        if findings.found.len() < MAX_FINDINGS && !findings.found.contains(&finding) {
+            findings.found.push(finding);
         }
     }
 }

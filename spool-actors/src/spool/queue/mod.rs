@@ -3,6 +3,7 @@
 //! A waiting message costs an entry here and a place in one heap; its envelope and body are on disk. It never drops
 //! a message by itself: an entry leaves only when the disk says that the message is finished.
 
+mod begins;
 mod busy;
 mod claims;
 mod destinations;
@@ -71,6 +72,8 @@ struct Entry {
     expires_at: Timestamp,
     /// Someone froze it while its session ran.
     freeze: bool,
+    /// Whether the disk holds the begin of an attempt that this process has written, and nothing after it.
+    begun: bool,
     /// Where its next hops come from.
     origin: RouteOrigin,
     /// The routing that `destination` is from; another one than that of now: it is to be looked at.
@@ -204,6 +207,7 @@ impl Queue {
                 size,
                 expires_at: expires_at.unwrap_or(Timestamp(i64::MAX)),
                 freeze: false,
+                begun: false,
                 origin,
                 generation: self.generation,
                 reroute: None,
@@ -240,7 +244,12 @@ impl Queue {
             content,
         );
         match phase {
-            Phase::Armed => self.arm_now(id, destination),
+            Phase::Armed => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.begun = true;
+                }
+                self.arm_now(id, destination);
+            }
             Phase::Ready => {
                 self.keep_in_line(id);
                 self.line_up(id, destination);
@@ -508,17 +517,6 @@ impl Queue {
             };
             self.due = self.entries.iter().filter_map(waiting).collect();
         }
-    }
-
-    /// Takes every armed message off the deck, to be written back as waiting.
-    pub(super) fn disarm_all(&mut self) -> Vec<(MessageId, Timestamp)> {
-        let disarmed: Vec<MessageId> = self
-            .destinations
-            .iter_mut()
-            .flat_map(|slot| slot.armed.drain(..))
-            .collect();
-        let spooled_at = |id: MessageId| self.entries.get(&id).map(|entry| (id, entry.spooled_at));
-        disarmed.into_iter().filter_map(spooled_at).collect()
     }
 
     /// A message is back from a shelf. It is claimed until its pair is gone: then it is given back, frozen.

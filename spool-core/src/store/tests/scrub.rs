@@ -127,3 +127,17 @@ fn open_again(fs: SimFs, store: Store) -> BTreeSet<MessageId> {
     let (_, recovery) = open(&fs);
     recovery.messages.iter().map(|message| message.id).collect()
 }
+
+#[test]
+fn whoever_looks_at_the_findings_does_not_wait_for_a_step() {
+    let (_, store) = sample();
+    let store = Arc::new(store);
+    // As a step does for as long as the disk takes to read.
+    let step = locked(&store.scrub);
+    let (found, findings) = std::sync::mpsc::channel();
+    let other = Arc::clone(&store);
+    std::thread::spawn(move || found.send(other.scrub_findings()));
+    let findings = findings.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(findings, Ok(Vec::new()));
+    drop(step);
+}
