@@ -8,6 +8,7 @@ mod claims;
 mod destinations;
 mod flow;
 mod holds;
+mod kept;
 mod routes;
 mod ways;
 
@@ -252,25 +253,6 @@ impl Queue {
             | Phase::Settling
             | Phase::Claimed
             | Phase::Frozen => {}
-        }
-    }
-
-    /// Notes that a message in line has its content, so that it is found when memory is short.
-    pub(super) fn keep_in_line(&mut self, id: MessageId) {
-        let keeps = |id: &MessageId| {
-            let entry = self.entries.get(id);
-            entry.is_some_and(|entry| entry.phase == Phase::Ready && entry.content.is_some())
-        };
-        while self.kept.front().is_some_and(|first| !keeps(first)) {
-            self.kept.pop_front();
-        }
-        self.kept.push_back(id);
-    }
-
-    /// Memory is wanted for what must be sent now: all that waits in line is read again when its turn comes.
-    pub(super) fn let_go_of_all(&mut self) {
-        for id in std::mem::take(&mut self.kept) {
-            self.let_go(id);
         }
     }
 
@@ -543,15 +525,6 @@ impl Queue {
                 self.cancel_arming(entry.destination);
             }
             self.delist(entry.destination);
-        }
-    }
-
-    /// Memory is short: what waits in line is read again when its turn comes.
-    pub(super) fn let_go(&mut self, id: MessageId) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && entry.phase == Phase::Ready
-        {
-            entry.content = None;
         }
     }
 
