@@ -135,6 +135,8 @@ impl SpoolActor {
         if let Some(frozen) = why.or(freeze) {
             message.state.set_status(Status::Frozen, Some(frozen));
         }
+        // The attempt has added to it.
+        self.queue.weighed(id, message.footprint());
         let after = (fate != Fate::Delivered).then_some(message.state.status);
         let events = kinds.into_iter().map(|kind| self.tell(kind, &message)).collect();
         let change = match after {

@@ -434,6 +434,16 @@ impl Queue {
         entry.content.take()
     }
 
+    /// A message takes `footprint` bytes beside its body, as is known now that it was read or changed.
+    pub(super) fn weighed(&mut self, id: MessageId, footprint: u64) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.size = entry.size.with_rest(footprint);
+        }
+        if let Some(held) = self.settling.get_mut(&id) {
+            held.resize(footprint);
+        }
+    }
+
     /// What a message holds whose session has ended, until [`Queue::settled`].
     pub(super) fn settling(&mut self, id: MessageId, held: Held) {
         self.settling.insert(id, held);
