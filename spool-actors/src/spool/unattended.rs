@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Messages of one step.
 const STEP: usize = 256;
-/// Bytes of memory that one step asks for, and one message more.
+/// Bytes of memory that one step asks for, and one message more; with a small limit, an eighth of that.
 const STEP_BYTES: u64 = 4 << 20;
 
 /// Why the end of a message is to be written.
@@ -44,11 +44,11 @@ impl Unattended {
         self.under_way || !self.due.is_empty()
     }
 
-    /// The messages of the next step, with the bytes that each takes, and all of them.
-    fn step(&mut self, footprint: impl Fn(MessageId) -> u64) -> (Vec<(MessageId, Why)>, u64) {
+    /// The messages of the next step, up to `most` bytes of them and one more, and the bytes of all of them.
+    fn step(&mut self, most: u64, footprint: impl Fn(MessageId) -> u64) -> (Vec<(MessageId, Why)>, u64) {
         let (mut step, mut bytes) = (Vec::new(), 0_u64);
         while step.len() < STEP
-            && bytes < STEP_BYTES
+            && bytes < most
             && let Some((id, why)) = self.due.pop_front()
         {
             bytes = bytes.saturating_add(footprint(id));
@@ -64,7 +64,9 @@ impl SpoolActor {
         if self.unattended.under_way || self.supervision.is_over() {
             return;
         }
-        let (step, bytes) = self.unattended.step(|id| self.queue.footprint(id, false));
+        // With a small limit a step must not wait until nobody else holds anything.
+        let most = STEP_BYTES.min(self.budget.limit() / 8).max(1);
+        let (step, bytes) = self.unattended.step(most, |id| self.queue.footprint(id, false));
         if step.is_empty() {
             return;
         }
@@ -145,12 +147,12 @@ mod tests {
         unattended.extend((0..4096).map(due));
         let mut read = 0;
         while unattended.is_busy() {
-            let (step, bytes) = unattended.step(|_| 1 << 19);
+            let (step, bytes) = unattended.step(STEP_BYTES, |_| 1 << 19);
             assert!(bytes < STEP_BYTES + (1 << 19), "{bytes}");
             read += step.len();
         }
         assert_eq!(read, 4096);
         unattended.extend((0..4096).map(due));
-        assert_eq!(unattended.step(|_| 1).0.len(), STEP);
+        assert_eq!(unattended.step(STEP_BYTES, |_| 1).0.len(), STEP);
     }
 }
