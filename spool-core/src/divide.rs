@@ -2,59 +2,143 @@
 //!
 //! Pure. Nobody is lost: a recipient that is to be tried, or was given up, is afterwards in exactly one of the two.
 
-use crate::attempt::{Attempt, RecipientIndex};
+use crate::attempt::{Attempt, AttemptReport, RecipientIndex, RefusedRecipient};
 use crate::attempts::Attempts;
 use crate::envelope::Envelope;
 use crate::message::{FailedRecipient, Message, MessageState};
 use std::collections::{HashMap, HashSet};
 
-/// The envelope and the state of a message for `recipients` of `message` alone: what is still to be done for them, and what was
-/// tried for them so far. They have new places.
+/// A part of a message: an envelope and a state of its own.
+pub type Part = (Envelope, MessageState);
+
+/// The envelope and the state of a message for each of `groups` of the recipients of `message` alone: what is still to be done for
+/// them, what was tried for them first and last, and how often. They have new places. The parts take up to `most` bytes of memory
+/// together, and one part more; the groups for which there is no room are left out at the end.
 #[must_use]
-pub fn part_for(message: &Message, recipients: &[RecipientIndex]) -> (Envelope, MessageState) {
-    let places: HashMap<RecipientIndex, RecipientIndex> = recipients.iter().copied().zip(0..).collect();
-    let place = |index: RecipientIndex| places.get(&index).copied();
+pub fn parts_for(message: &Message, groups: &[&[RecipientIndex]], most: u64) -> Vec<Part> {
+    let state = &message.state;
+    let mut shares: Vec<Share<'_>> = groups.iter().map(|_| Share::default()).collect();
+    // Everything is looked at once, however many groups there are.
+    let mut places: HashMap<RecipientIndex, (usize, RecipientIndex)> = HashMap::new();
+    for (group, recipients) in groups.iter().enumerate() {
+        places.extend(
+            recipients
+                .iter()
+                .copied()
+                .zip((0..).map(move |place| (group, place))),
+        );
+    }
+    let place = |recipient: RecipientIndex| places.get(&recipient).copied();
+    for (group, place) in state.remaining.iter().filter_map(|recipient| place(*recipient)) {
+        if let Some(share) = shares.get_mut(group) {
+            share.remaining.push(place);
+        }
+    }
+    for failed in &state.failed {
+        if let Some((group, place)) = place(failed.recipient)
+            && let Some(share) = shares.get_mut(group)
+        {
+            share.failed.push((place, failed));
+        }
+    }
+    let attempts = first_and_last(&state.attempts);
+    for (nth, attempt) in attempts.iter().enumerate() {
+        for refused in &attempt.report.refused {
+            if let Some((group, place)) = place(refused.recipient)
+                && let Some(share) = shares.get_mut(group)
+            {
+                share.refused.push((nth, place, refused));
+            }
+        }
+    }
+    let bare: Vec<Attempt> = attempts.iter().map(|attempt| without_refusals(attempt)).collect();
+    let left_out = state.attempts.total().saturating_sub(bare.len() as u64);
+    let (mut parts, mut bytes) = (Vec::new(), 0_u64);
+    for (recipients, share) in groups.iter().zip(shares) {
+        if bytes >= most {
+            break;
+        }
+        let part = (
+            envelope_for(message, recipients),
+            share.state(state, bare.clone(), left_out),
+        );
+        bytes = bytes.saturating_add(part.0.footprint() + part.1.footprint());
+        parts.push(part);
+    }
+    parts
+}
+
+/// What there is of a message for one group of its recipients, with their new places.
+#[derive(Default)]
+struct Share<'a> {
+    remaining: Vec<RecipientIndex>,
+    failed: Vec<(RecipientIndex, &'a FailedRecipient)>,
+    /// With the number of the attempt.
+    refused: Vec<(usize, RecipientIndex, &'a RefusedRecipient)>,
+}
+
+impl Share<'_> {
+    /// `attempts`: those that the part is told of, without refusals; `left_out`: how many others there were.
+    fn state(mut self, whole: &MessageState, mut attempts: Vec<Attempt>, left_out: u64) -> MessageState {
+        self.remaining.sort_unstable();
+        for (nth, recipient, refused) in self.refused {
+            if let Some(attempt) = attempts.get_mut(nth) {
+                let reply = refused.reply.clone();
+                attempt.report.refused.push(RefusedRecipient { recipient, reply });
+            }
+        }
+        let failed = self
+            .failed
+            .into_iter()
+            .map(|(recipient, failed)| FailedRecipient {
+                recipient,
+                ..failed.clone()
+            });
+        MessageState {
+            status: whole.status,
+            frozen: whole.frozen.clone(),
+            in_flight: None,
+            remaining: self.remaining,
+            failed: failed.collect(),
+            schedule: whole.schedule.clone(),
+            expires_at: whole.expires_at,
+            attempts: Attempts::of(attempts, left_out),
+        }
+    }
+}
+
+fn envelope_for(message: &Message, recipients: &[RecipientIndex]) -> Envelope {
     let recipient = |index: &RecipientIndex| {
         let index = usize::try_from(*index).ok()?;
         message.envelope.recipients.get(index).cloned()
     };
-    let envelope = Envelope {
+    Envelope {
         reverse_path: message.envelope.reverse_path.clone(),
         recipients: recipients.iter().filter_map(recipient).collect(),
         parameters: message.envelope.parameters.clone(),
-    };
-    let failed = |failed: &FailedRecipient| {
-        let recipient = place(failed.recipient)?;
-        Some(FailedRecipient {
-            recipient,
-            ..failed.clone()
-        })
-    };
-    let tried = |attempt: &Attempt| {
-        let mut attempt = attempt.clone();
-        let refused = std::mem::take(&mut attempt.report.refused).into_iter();
-        attempt.report.refused = refused
-            .filter_map(|mut refused| {
-                refused.recipient = place(refused.recipient)?;
-                Some(refused)
-            })
-            .collect();
-        attempt
-    };
-    let state = &message.state;
-    let mut remaining: Vec<_> = state.remaining.iter().copied().filter_map(place).collect();
-    remaining.sort_unstable();
-    let state = MessageState {
-        remaining,
-        failed: state.failed.iter().filter_map(failed).collect(),
-        attempts: Attempts::of(
-            state.attempts.iter().map(tried).collect(),
-            state.attempts.left_out(),
-        ),
-        in_flight: None,
-        ..state.clone()
-    };
-    (envelope, state)
+    }
+}
+
+fn first_and_last(attempts: &Attempts) -> Vec<&Attempt> {
+    let first = attempts.first();
+    let last = attempts.last().filter(|_| attempts.kept().len() > 1);
+    first.into_iter().chain(last).collect()
+}
+
+fn without_refusals(attempt: &Attempt) -> Attempt {
+    let report = &attempt.report;
+    Attempt {
+        at: attempt.at,
+        duration_ms: attempt.duration_ms,
+        report: AttemptReport {
+            peer: report.peer.clone(),
+            session: report.session,
+            tls: report.tls.clone(),
+            result: report.result.clone(),
+            refused: Vec::new(),
+            before: Vec::new(),
+        },
+    }
 }
 
 /// The state of `message` once `recipients` go on in other messages.
@@ -71,7 +155,7 @@ pub fn state_without(message: &Message, recipients: &[RecipientIndex]) -> Messag
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::{AttemptReport, AttemptResult, RefusedRecipient};
+    use crate::attempt::AttemptResult;
     use crate::clock::Timestamp;
     use crate::envelope::ReversePath;
     use crate::id::MessageId;
@@ -124,6 +208,43 @@ mod tests {
             body_size: 1,
             state,
         }
+    }
+
+    fn part_for(message: &Message, recipients: &[RecipientIndex]) -> Part {
+        parts_for(message, &[recipients], u64::MAX).remove(0)
+    }
+
+    #[test]
+    fn parts_have_the_first_and_the_last_attempt_and_the_number_of_all() {
+        let mut whole = message(4, &[0, 1, 2, 3], &[]);
+        let mut again = whole.state.attempts.last().unwrap().clone();
+        for at in 2_000..2_009 {
+            again.at = Timestamp(at);
+            whole.state.attempts.push(again.clone());
+        }
+        let parts = parts_for(&whole, &[&[0, 1], &[3]], u64::MAX);
+        assert_eq!(parts.len(), 2);
+        for ((envelope, state), count) in parts.iter().zip([2, 1]) {
+            let times: Vec<_> = state.attempts.iter().map(|attempt| attempt.at.0).collect();
+            assert_eq!((times, state.attempts.total()), (vec![1_000, 2_008], 10));
+            let mut attempts = state.attempts.iter();
+            assert!(attempts.all(|attempt| attempt.report.refused.len() == count));
+            assert_eq!(envelope.recipients.len(), count);
+        }
+    }
+
+    #[test]
+    fn a_message_is_divided_into_parts_of_bounded_memory() {
+        let all: Vec<u32> = (0..1000).collect();
+        let whole = message(1000, &all, &[]);
+        let groups: Vec<&[u32]> = all.chunks(1).collect();
+        let parts = parts_for(&whole, &groups, 1 << 20);
+        let bytes = parts
+            .iter()
+            .map(|(envelope, state)| envelope.footprint() + state.footprint());
+        let bytes: u64 = bytes.sum();
+        assert!((1 << 20..(1 << 20) + 10_000).contains(&bytes), "{bytes}");
+        assert!((100..500).contains(&parts.len()), "{}", parts.len());
     }
 
     fn addresses(envelope: &Envelope, indices: &[u32]) -> Vec<String> {

@@ -1,9 +1,10 @@
 //! How many bytes a message takes in memory beside its body: what the ledger ([`crate::Budget`]) charges for it. An
 //! estimate from above, by the real size of its parts; it reads nothing.
 
+use crate::attempt::AttemptResult;
 use crate::envelope::{Envelope, Recipient, ReversePath};
 use crate::event::Event;
-use crate::message::{Message, Section};
+use crate::message::{Message, MessageState, Section};
 use crate::summary::EnvelopeSummary;
 
 /// What the allocator takes for itself.
@@ -82,24 +83,46 @@ impl Event {
     }
 }
 
-impl Message {
-    /// Bytes it takes in memory beside its body.
+impl AttemptResult {
+    fn footprint(&self) -> usize {
+        match self {
+            Self::Accepted(reply) | Self::Refused { reply, .. } => text(reply.text.len()),
+            Self::NoConnection { error: why }
+            | Self::Broken { error: why, .. }
+            | Self::Panicked { text: why }
+            | Self::NotBegun { reason: why } => text(why.len()),
+            Self::AllRefused | Self::Interrupted => 0,
+        }
+    }
+}
+
+impl MessageState {
+    /// Bytes that the history of a message takes in memory: its recipients given up and its attempts, with their replies. The rest of
+    /// the state is part of [`Envelope::footprint`].
     #[must_use]
     pub fn footprint(&self) -> u64 {
-        let failed = self.state.failed.iter().map(|failed| {
+        let failed = self.failed.iter().map(|failed| {
             let reply = failed.reply.as_ref().map_or(0, |reply| text(reply.text.len()));
             size_of_val(failed) + text(failed.reason.len()) + reply
         });
-        let refused = self.state.attempts.iter().map(|attempt| {
+        let attempts = self.attempts.iter().map(|attempt| {
             let refused = attempt.report.refused.iter();
             let replies: usize = refused
                 .map(|refused| size_of_val(refused) + text(refused.reply.text.len()))
                 .sum();
-            size_of_val(attempt) + replies
+            size_of_val(attempt) + attempt.report.result.footprint() + replies
         });
+        bytes(failed.sum::<usize>() + attempts.sum::<usize>())
+    }
+}
+
+impl Message {
+    /// Bytes it takes in memory beside its body.
+    #[must_use]
+    pub fn footprint(&self) -> u64 {
         self.envelope.footprint()
             + bytes(self.related.shared_len() * size_of::<crate::MessageId>())
-            + bytes(failed.sum::<usize>() + refused.sum::<usize>())
+            + self.state.footprint()
     }
 }
 

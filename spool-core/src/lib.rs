@@ -51,7 +51,7 @@ pub use destination::{
     RateError, TlsPolicy,
 };
 pub use disposition::OnError;
-pub use divide::{part_for, state_without};
+pub use divide::{Part, parts_for, state_without};
 pub use domain::a_labels;
 pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};

@@ -55,7 +55,8 @@ impl EventHub {
     }
 
     fn tell(&mut self, event: &Event) {
-        self.rings.retain(|ring| ring.push(event));
+        let share = ring::share(self.rings.len());
+        self.rings.retain(|ring| ring.push(event, share));
         self.listening.store(self.rings.len(), Ordering::Release);
     }
 }

@@ -9,6 +9,13 @@ use std::task::{Context, Poll};
 
 /// The most bytes of events in one ring, and the newest event.
 const MAX_BYTES: usize = 4 << 20;
+/// The same in all rings together.
+const MAX_BYTES_OF_ALL: usize = 16 << 20;
+
+/// The most bytes of events in each of so many rings, and the newest event.
+pub(super) fn share(rings: usize) -> usize {
+    (MAX_BYTES_OF_ALL / rings.max(1)).min(MAX_BYTES)
+}
 
 #[derive(Debug, Default)]
 struct Events {
@@ -49,13 +56,13 @@ impl Ring {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event, dropping the oldest when full; `false` when nobody reads any more.
-    pub(super) fn push(&self, event: &Event) -> bool {
+    /// Adds an event, dropping the oldest when there are too many or more than `most` bytes; `false` when nobody reads any more.
+    pub(super) fn push(&self, event: &Event, most: usize) -> bool {
         if self.abandoned.load(Ordering::Acquire) {
             return false;
         }
         let mut events = self.lock();
-        while (events.queue.len() >= self.capacity || events.bytes >= MAX_BYTES)
+        while (events.queue.len() >= self.capacity || events.bytes >= most)
             && let Some(lost) = events.pop()
         {
             events.missed += u64::from(lost.kind != EventKind::Ping);
@@ -129,7 +136,7 @@ mod tests {
         }));
         for seq in 1..=1000 {
             large.seq = seq;
-            assert!(ring.push(&large));
+            assert!(ring.push(&large, share(1)));
         }
         let events = ring.lock();
         assert!(events.bytes <= MAX_BYTES + large.footprint());
@@ -140,12 +147,25 @@ mod tests {
         );
     }
 
+    #[test]
+    fn many_subscribers_share_the_memory_of_a_few() {
+        const MANY: usize = 100;
+        let rings: Vec<_> = (0..MANY).map(|_| Ring::new(4096)).collect();
+        let mut large = event(1);
+        large.reason = Some("r".repeat(10_000));
+        for _ in 0..1000 {
+            assert!(rings.iter().all(|ring| ring.push(&large, share(MANY))));
+        }
+        let bytes: usize = rings.iter().map(|ring| ring.lock().bytes).sum();
+        assert!(bytes <= MAX_BYTES_OF_ALL + MANY * large.footprint(), "{bytes}");
+    }
+
     #[tokio::test]
     async fn whoever_falls_behind_is_told_how_much_it_missed() {
         let ring = Ring::new(3);
         let mut subscription = Subscription::live(Arc::clone(&ring));
         for seq in 1..=10 {
-            assert!(ring.push(&event(seq)));
+            assert!(ring.push(&event(seq), share(1)));
         }
         ring.close();
         let mut seen = Vec::new();
@@ -158,6 +178,6 @@ mod tests {
             [(7, EventKind::Gap(7)), spooled(8), spooled(9), spooled(10)]
         );
         drop(subscription);
-        assert!(!ring.push(&event(11)));
+        assert!(!ring.push(&event(11), share(1)));
     }
 }

@@ -3,10 +3,11 @@
 use super::SpoolActor;
 use super::commit::Tag;
 use super::content::Content;
+use super::unattended::Why;
 use crate::delivery::messages::AttemptEnded;
 use actix::{AsyncContext, Context, Handler};
 use spool_core::disposition::{Decisions, Fate, dispose};
-use spool_core::store::{Change, Finish, StoreError};
+use spool_core::store::{Change, Finish};
 use spool_core::{
     Attempt, AttemptReport, AttemptResult, Dice, EventKind, Frozen, FrozenReason, Message, MessageId,
     MessageState, SpreadDice, Status, Timestamp,
@@ -135,6 +136,8 @@ impl SpoolActor {
         if let Some(frozen) = why.or(freeze) {
             message.state.set_status(Status::Frozen, Some(frozen));
         }
+        // The attempt has added to it.
+        self.queue.weighed(id, message.footprint());
         let after = (fate != Fate::Delivered).then_some(message.state.status);
         let events = kinds.into_iter().map(|kind| self.tell(kind, &message)).collect();
         let change = match after {
@@ -154,31 +157,14 @@ impl SpoolActor {
 
     /// Attempts that a former process left open become attempts in doubt.
     pub(super) fn settle_interrupted(&mut self, ctx: &mut Context<Self>) {
-        let ids = std::mem::take(&mut self.interrupted);
-        if ids.is_empty() {
-            return;
+        for id in std::mem::take(&mut self.interrupted) {
+            self.queue.interrupted(id);
+            self.unattended.extend([(id, Why::Interrupted)]);
         }
-        for id in &ids {
-            self.queue.interrupted(*id);
-        }
-        let store = Arc::clone(&self.store);
-        let load = move || -> Vec<_> { ids.into_iter().map(|id| (id, store.load(id))).collect() };
-        self.off_thread(ctx, load, |actor, loaded, _| {
-            for (id, message) in loaded {
-                match message {
-                    Ok(message) => actor.settle_one_interrupted(message),
-                    // Asked for again each second.
-                    Err(error @ StoreError::NotNow { .. }) => {
-                        actor.interrupted.push(id);
-                        actor.stuck(id, &error);
-                    }
-                    Err(error) => actor.unreadable(id, &error),
-                }
-            }
-        });
+        self.settle_unattended(ctx);
     }
 
-    fn settle_one_interrupted(&mut self, message: Message) {
+    pub(super) fn settle_one_interrupted(&mut self, message: Message) {
         let at = message.state.in_flight.unwrap_or(message.spooled_at);
         let mut report = AttemptReport::new(AttemptResult::Interrupted);
         // With one next hop it is known who may hold the message.

@@ -303,15 +303,17 @@ impl SpoolActor {
 
     fn settled(&mut self, change: Change, tag: Tag, result: &Result<(), StoreError>) {
         let Tag::Settled { id, after } = tag else { return };
-        self.queue.settled(id);
         if let Err(error) = result {
             if !is_final(error) {
+                // It keeps its memory: the change waits there.
                 return self.write_later(id, change, tag, error);
             }
+            self.queue.settled(id);
             // Not to be sent again before a restart: the disk does not know how the attempt ended.
             tracing::error!(%id, %error, "cannot record the end of an attempt; the message stays on the spool");
             return self.stuck(id, error);
         }
+        self.queue.settled(id);
         match after {
             Some(status) => self.queue.waits(id, status),
             None => {

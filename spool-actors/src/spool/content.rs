@@ -34,6 +34,11 @@ impl Size {
         Self { body, rest }
     }
 
+    /// The same body, and so many bytes of all else.
+    pub(super) fn with_rest(self, rest: u64) -> Self {
+        Self::new(u64::from(self.body), rest)
+    }
+
     pub(super) fn whole(self) -> u64 {
         self.rest() + u64::from(self.body)
     }

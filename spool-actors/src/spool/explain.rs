@@ -79,7 +79,7 @@ impl SpoolActor {
             return;
         }
         let now = self.clock.now();
-        if self.queue.is_busy(now) {
+        if self.unattended.is_busy() || self.queue.is_busy(now) {
             return;
         }
         let backlog = self

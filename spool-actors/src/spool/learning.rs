@@ -2,6 +2,7 @@
 
 use super::SpoolActor;
 use super::commit::Tag;
+use super::unattended::Why;
 use super::unwritten::is_final;
 use crate::pace::{Begun, Effect, Signal};
 use crate::supervision::Ending;
@@ -109,20 +110,11 @@ impl SpoolActor {
         for (destination, reason) in std::mem::take(&mut self.keeping.stuck) {
             let now = self.clock.now();
             let ids = self.queue.take_expired(destination, now, EXPIRED_AT_ONCE);
-            if ids.is_empty() {
-                continue;
-            }
-            let store = Arc::clone(&self.store);
-            let load = move || -> Vec<_> { ids.into_iter().map(|id| (id, store.load(id))).collect() };
-            self.off_thread(ctx, load, move |actor, loaded, _| {
-                for (id, message) in loaded {
-                    match message {
-                        Ok(message) => actor.give_up(message, &reason),
-                        Err(error) => actor.unreadable(id, &error),
-                    }
-                }
-            });
+            let reason: Arc<str> = reason.into();
+            self.unattended
+                .extend(ids.into_iter().map(|id| (id, Why::Expired(Arc::clone(&reason)))));
         }
+        self.settle_unattended(ctx);
     }
 
     pub(super) fn give_up(&mut self, mut message: Message, reason: &str) {

@@ -27,6 +27,7 @@ mod recover;
 mod reroute;
 mod routes;
 mod taken;
+mod unattended;
 mod unwritten;
 
 pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
@@ -61,6 +62,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+use unattended::Unattended;
 use unwritten::Unwritten;
 
 /// The actor that owns a spool. See [`crate`] for the messages it takes.
@@ -98,6 +100,7 @@ pub struct SpoolActor {
     release_rate: u32,
     /// Messages that a former process was sending when it ended.
     interrupted: Vec<MessageId>,
+    unattended: Unattended,
     /// Whether what was there at the start has come.
     loaded: LoadState,
     /// Loads from disk under way.

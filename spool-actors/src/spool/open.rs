@@ -8,6 +8,7 @@ use super::loading::{self, LoadState};
 use super::messages::Committed;
 use super::queue::{Queue, Ways};
 use super::routes::Looking;
+use super::unattended::Unattended;
 use super::unwritten::Unwritten;
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
@@ -261,6 +262,7 @@ fn actor(
         keeping: Keeping::default(),
         release_rate: config.release_rate,
         interrupted: Vec::new(),
+        unattended: Unattended::default(),
         loaded: LoadState::new(None),
         loading: 0,
         scrub_rate: config.scrub_rate,

@@ -15,8 +15,8 @@ use actix::{Context, Handler, Message as ActorMessage};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, Conclusion, NewMessage, Outcome, StoreError};
 use spool_core::{
-    EventKind, Held, MAX_SECTIONS, Message, MessageId, NextHop, RecipientIndex, RetryPolicy, RouteGroup,
-    Routing, Section, SpoolError, Status, Timestamp, part_for, state_without,
+    EventKind, Held, Message, MessageId, NextHop, Part, RecipientIndex, RetryPolicy, RouteGroup, Routing,
+    Section, SpoolError, Status, Timestamp, parts_for, state_without,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +25,10 @@ use std::sync::Arc;
 const STEP: usize = 256;
 /// Messages that are divided in one step: their bodies are read.
 const STEP_WITH_BODIES: usize = 16;
+/// Groups of recipients that are taken from a message at once, and the bytes of memory of their messages; the others stay with it for the
+/// next time.
+const MAX_PARTS: usize = 256;
+const PARTS_BYTES: u64 = 1 << 20;
 
 /// Asks for another routing than that of now: after a reload. It holds for what waits as well, and for the sessions that start from
 /// now on. The log says how many messages go elsewhere, once all of them were looked at.
@@ -63,8 +67,8 @@ pub(crate) struct Divided {
     pub(super) destinations: Vec<DestinationId>,
     /// The routing that they are from.
     pub(super) generation: u32,
-    /// What all but the body takes.
-    pub(super) held: Held,
+    /// What all but the body takes, with the parts.
+    pub(super) _held: Held,
 }
 
 impl Handler<SetRouting> for SpoolActor {
@@ -277,12 +281,14 @@ impl SpoolActor {
     /// Divides a message that an operation has, and gives it back.
     fn divide(&mut self, content: Content, before: Status) {
         let Content {
-            message, body, held, ..
+            message,
+            body,
+            mut held,
+            ..
         } = content;
         let (id, now) = (message.id, self.now());
         let mut groups = groups(self.queue.routing(), &message);
-        // One add takes so many; the others stay for the next one.
-        let rest: Vec<RouteGroup> = groups.split_off(groups.len().min(MAX_SECTIONS + 1));
+        let rest = groups.split_off(groups.len().min(MAX_PARTS + 1));
         let (first, others) = match groups.split_first() {
             Some((first, others)) if before != Status::Frozen && !others.is_empty() => (first, others),
             Some((first, others)) => {
@@ -293,28 +299,34 @@ impl SpoolActor {
             }
             None => return self.give_back(id, before),
         };
+        let recipients: Vec<&[RecipientIndex]> =
+            others.iter().map(|group| group.recipients.as_slice()).collect();
+        let parts = parts_for(&message, &recipients, PARTS_BYTES);
+        let whole = rest.is_empty() && parts.len() == others.len();
+        let others: Vec<(&RouteGroup, Part)> = others.iter().zip(parts).collect();
         let next_hops = Arc::clone(&first.next_hops);
-        let route = self.queue.route(next_hops, message.origin, rest.is_empty());
+        let route = self.queue.route(next_hops, message.origin, whole);
         let generation = self.queue.generation();
         let (addition, destinations) = self.addition(message, body, before, others, &route, now);
+        held.resize(held.bytes().saturating_add(built(&addition)));
         let divided = Divided {
             id,
             before,
             rest: route,
             destinations,
             generation,
-            held,
+            _held: held,
         };
         self.commit(Change::Add(addition), Tag::Divided(divided), true);
     }
 
-    /// The add that spools a message for each of `others`, and takes their recipients from `message`.
+    /// The add that spools a message for each of `others`, which has its part, and takes their recipients from `message`.
     fn addition(
         &mut self,
         mut message: Message,
         body: Bytes,
         before: Status,
-        others: &[RouteGroup],
+        others: Vec<(&RouteGroup, Part)>,
         rest: &Route,
         now: Timestamp,
     ) -> (Addition, Vec<DestinationId>) {
@@ -323,15 +335,14 @@ impl SpoolActor {
             *end = end.shifted(clock_set);
         }
         message.state.set_status(before, None);
-        let (mut messages, mut destinations) = (Vec::new(), Vec::new());
-        for group in others {
-            messages.push(self.new_message(&message, group, before, now));
+        let (mut messages, mut destinations, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        for (group, (envelope, mut state)) in others {
+            state.set_status(before, None);
+            state.expires_at = message.state.expires_at;
+            messages.push(self.new_message(&message, group, (envelope, state), now));
             destinations.push(self.queue.enlist(&group.next_hops, now));
+            gone.extend_from_slice(&group.recipients);
         }
-        let gone: Vec<RecipientIndex> = others
-            .iter()
-            .flat_map(|group| group.recipients.iter().copied())
-            .collect();
         let events = messages
             .iter()
             .map(|new| spooled(new, &message.flows, message.body_size, now));
@@ -359,10 +370,9 @@ impl SpoolActor {
         &mut self,
         message: &Message,
         group: &RouteGroup,
-        status: Status,
+        (envelope, state): Part,
         now: Timestamp,
     ) -> NewMessage {
-        let (envelope, state) = part_for(message, &group.recipients);
         NewMessage {
             id: self.ids.next(now),
             section: Section {
@@ -375,7 +385,7 @@ impl SpoolActor {
                     expire_after: state.expires_at.map(|at| at.since(message.spooled_at)),
                 },
             },
-            status,
+            status: state.status,
             frozen: None,
             in_flight: None,
             state: Some(Box::new(state)),
@@ -395,7 +405,7 @@ impl SpoolActor {
             rest,
             destinations,
             generation,
-            held,
+            ..
         } = divided;
         let now = self.now();
         if let Err(error) = result {
@@ -408,8 +418,7 @@ impl SpoolActor {
         for (new, destination) in addition.messages.iter().zip(destinations) {
             let state = new.state.as_deref();
             let expires_at = state.and_then(|state| state.expires_at);
-            // Its envelope is a part of the one that was read.
-            let size = Size::new(body_size, held.bytes());
+            let size = Size::new(body_size, footprint(new));
             let origin = new.section.origin;
             self.queue.back(
                 new.id,
@@ -451,6 +460,28 @@ impl SpoolActor {
             [first, ..] => (Arc::clone(&first.next_hops), false),
         }
     }
+}
+
+/// Bytes that a new message takes in memory beside its body.
+fn footprint(new: &NewMessage) -> u64 {
+    let history = new.state.as_ref().map_or(0, |state| state.footprint());
+    new.section.footprint().saturating_add(history)
+}
+
+/// Bytes of memory that an add of a divided message takes beside the message itself.
+fn built(addition: &Addition) -> u64 {
+    let rest = match &addition.conclusion {
+        Some(Conclusion {
+            outcome: Outcome::State(state),
+            ..
+        }) => state.footprint(),
+        Some(_) | None => 0,
+    };
+    addition
+        .messages
+        .iter()
+        .map(footprint)
+        .fold(rest, u64::saturating_add)
 }
 
 /// Where the recipients that are left go; of a message of which none is left, all that could be tried again.

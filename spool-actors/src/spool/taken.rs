@@ -48,7 +48,7 @@ impl SpoolActor {
         bulk_id: BulkId,
         work: Work,
         taken: Vec<Taken>,
-        held: Held,
+        mut held: Held,
         ctx: &mut Context<Self>,
     ) {
         if let Err(error) = self.alive() {
@@ -63,6 +63,12 @@ impl SpoolActor {
         let read = move || {
             let mut row = store.in_a_row();
             let messages: Vec<_> = taken.iter().map(|taken| row.load(taken.id)).collect();
+            // Known now: it may be more than was expected.
+            let whole = |message: &Message| {
+                let body = if shelve { message.body_size } else { 0 };
+                message.footprint().saturating_add(body)
+            };
+            held.resize(messages.iter().flatten().map(whole).fold(0, u64::saturating_add));
             let messages = match shelve {
                 true => lay_on_shelf(&store, messages, now),
                 false => messages,
@@ -74,6 +80,7 @@ impl SpoolActor {
             for (taken, message) in taken.into_iter().zip(messages) {
                 let error = match (message, actor.alive()) {
                     (Ok(message), Ok(())) => {
+                        actor.queue.weighed(taken.id, message.footprint());
                         actor.change_taken(bulk_id, &work, &taken, message, &held);
                         continue;
                     }

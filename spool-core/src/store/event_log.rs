@@ -25,8 +25,10 @@ const FILES: u64 = 8;
 /// Events, and their bytes, that wait in memory while the disk takes none; then the oldest are dropped.
 const MAX_QUEUE: usize = 65_536;
 const MAX_QUEUE_BYTES: usize = 16 << 20;
-/// The most bytes of events that are read at once, and one event more.
-const MAX_PAGE_BYTES: usize = 1 << 20;
+/// The most bytes of events that are read at once, and one event more: each of many readers keeps as many.
+const MAX_PAGE_BYTES: usize = 128 << 10;
+/// The most bytes that are written at once, and one event more.
+const MAX_WRITE_BYTES: usize = 1 << 20;
 
 /// Where a reader of the event log stands.
 #[derive(Debug, Clone, Default)]
@@ -217,7 +219,7 @@ impl Inner {
                 // Text and numbers alone: there is nothing that JSON could not say.
                 lines::seal(&mut bytes, event)?;
                 count += 1;
-                if bytes.len() as u64 >= room || bytes.len() >= MAX_PAGE_BYTES {
+                if bytes.len() as u64 >= room || bytes.len() >= MAX_WRITE_BYTES {
                     break;
                 }
             }

@@ -202,10 +202,10 @@ impl Queue {
         }
     }
 
-    /// Whether a message that comes now has to wait for time.
+    /// Whether a message that comes now has to wait for time, or for a route.
     pub(in crate::spool) fn is_held_up(&self, destination: DestinationId, now: Timestamp) -> bool {
         let slot = usize::try_from(destination).map(|id| self.destinations.get(id));
-        slot.is_ok_and(|slot| slot.is_some_and(|slot| slot.pace.opens_at(now).is_some()))
+        slot.is_ok_and(|slot| slot.is_some_and(|slot| slot.is_nowhere() || slot.pace.opens_at(now).is_some()))
     }
 
     /// Of the first `limit` messages in a line that does not move, those whose time has run out; they are taken from it, to be

@@ -9,6 +9,7 @@ mod claims;
 mod destinations;
 mod flow;
 mod holds;
+mod kept;
 mod routes;
 mod ways;
 
@@ -264,25 +265,6 @@ impl Queue {
         }
     }
 
-    /// Notes that a message in line has its content, so that it is found when memory is short.
-    pub(super) fn keep_in_line(&mut self, id: MessageId) {
-        let keeps = |id: &MessageId| {
-            let entry = self.entries.get(id);
-            entry.is_some_and(|entry| entry.phase == Phase::Ready && entry.content.is_some())
-        };
-        while self.kept.front().is_some_and(|first| !keeps(first)) {
-            self.kept.pop_front();
-        }
-        self.kept.push_back(id);
-    }
-
-    /// Memory is wanted for what must be sent now: all that waits in line is read again when its turn comes.
-    pub(super) fn let_go_of_all(&mut self) {
-        for id in std::mem::take(&mut self.kept) {
-            self.let_go(id);
-        }
-    }
-
     /// Bytes that messages and destinations take however little is known of them in memory.
     pub(super) fn standing(&self) -> u64 {
         let all = |count: usize, bytes: u64| u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(bytes);
@@ -461,6 +443,16 @@ impl Queue {
         entry.content.take()
     }
 
+    /// A message takes `footprint` bytes beside its body, as is known now that it was read or changed.
+    pub(super) fn weighed(&mut self, id: MessageId, footprint: u64) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.size = entry.size.with_rest(footprint);
+        }
+        if let Some(held) = self.settling.get_mut(&id) {
+            held.resize(footprint);
+        }
+    }
+
     /// What a message holds whose session has ended, until [`Queue::settled`].
     pub(super) fn settling(&mut self, id: MessageId, held: Held) {
         self.settling.insert(id, held);
@@ -541,15 +533,6 @@ impl Queue {
                 self.cancel_arming(entry.destination);
             }
             self.delist(entry.destination);
-        }
-    }
-
-    /// Memory is short: what waits in line is read again when its turn comes.
-    pub(super) fn let_go(&mut self, id: MessageId) {
-        if let Some(entry) = self.entries.get_mut(&id)
-            && entry.phase == Phase::Ready
-        {
-            entry.content = None;
         }
     }
 

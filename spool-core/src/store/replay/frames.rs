@@ -35,6 +35,10 @@ pub(in crate::store) enum Untold {
     Whole(Event),
 }
 
+fn narrow(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 /// The most events that are told again: the log is bounded as well.
 const MAX_UNTOLD: usize = 262_144;
 
@@ -101,6 +105,7 @@ impl Replay {
         self.set(id, state.status, frozen, state.in_flight, state.retry_wait());
         if let Some(live) = self.live.get_mut(&id) {
             live.expires_at = state.expires_at.unwrap_or(NEVER);
+            live.history = narrow(state.footprint());
         }
     }
 
@@ -121,14 +126,18 @@ impl Replay {
 
     fn moved(&mut self, place: Place, add: AddRecord, header: Header) {
         let weight = weight(header.frame_len(), add.messages.len());
+        let related = add.related.len() + add.messages.len();
         for (section, message) in (0..).zip(add.messages) {
             self.saw(message.id);
             self.index.relocate(message.id, place, section, weight);
-            self.remember(message, add.spooled_at, header);
+            self.remember(message, related, add.spooled_at, header);
         }
     }
 
-    fn remember(&mut self, message: MessageRecord, spooled_at: Timestamp, header: Header) {
+    /// `related`: how many ids the list that it shares with the others of its add has.
+    fn remember(&mut self, message: MessageRecord, related: usize, spooled_at: Timestamp, header: Header) {
+        let history = message.state.as_ref().map_or(0, MessageState::footprint);
+        let related = u64::try_from(related * size_of::<MessageId>()).unwrap_or(u64::MAX);
         let state = message.state.map(|state| {
             (
                 state.status,
@@ -150,7 +159,8 @@ impl Replay {
             expires_at: expires_at.unwrap_or(NEVER),
             hops: self.intern((message.next_hops, message.origin)),
             body_size: header.body_len,
-            footprint: u32::try_from(message.envelope.footprint()).unwrap_or(u32::MAX),
+            fixed: narrow(message.envelope.footprint().saturating_add(related)),
+            history: narrow(history),
         };
         self.live.insert(message.id, live);
         self.set(message.id, status, frozen, in_flight, wait);
@@ -175,6 +185,7 @@ impl Replay {
             }
         }
         let (told_at, added) = (add.telling.at, add.messages.len() as u64);
+        let related = add.related.len() + add.messages.len();
         for ((section, message), seq) in (0..).zip(add.messages).zip(add.telling.seq..) {
             self.saw(message.id);
             if let Some(kind) = kinds.next() {
@@ -200,7 +211,7 @@ impl Replay {
                 );
             }
             if self.index.add(message.id, place, section, weight) {
-                self.remember(message, add.spooled_at, header);
+                self.remember(message, related, add.spooled_at, header);
             }
         }
         if let Some(concluded) = add.conclusion {

@@ -27,8 +27,10 @@ pub(super) struct Live {
     /// Which of the routes.
     pub(super) hops: u32,
     pub(super) body_size: u32,
-    /// Bytes it takes in memory beside its body.
-    pub(super) footprint: u32,
+    /// Bytes that its envelope and the list of its related messages take in memory.
+    pub(super) fixed: u32,
+    /// Bytes that its history takes in memory, as its latest state has it.
+    pub(super) history: u32,
 }
 
 /// A list of next hops, and where it comes from.
@@ -89,7 +91,7 @@ impl Iterator for Messages {
                 .wait
                 .map(|seconds| Duration::from_secs(u64::from(seconds.get()))),
             body_size: u64::from(live.body_size),
-            footprint: u64::from(live.footprint),
+            footprint: u64::from(live.fixed) + u64::from(live.history),
         })
     }
 }

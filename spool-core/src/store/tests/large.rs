@@ -103,3 +103,28 @@ fn the_fates_of_very_many_recipients_come_back_from_a_shelf() {
     let back = store.shelved(Shelf::Removed, id(1)).unwrap().0.message.state;
     assert_eq!((back.remaining, back.failed), (state.remaining, state.failed));
 }
+
+#[test]
+fn after_a_restart_a_message_is_expected_to_take_the_memory_of_its_whole_history() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    all_ok(&store.commit(&mut [add(&[1, 2, 3], "x\r\n")]));
+    let mut tried = state(1, 5000);
+    tried.failed = vec![FailedRecipient {
+        recipient: 0,
+        reply: None,
+        reason: "r".repeat(10_000),
+    }];
+    let change = Change::State {
+        id: id(1),
+        state: Box::new(tried),
+        events: Vec::new(),
+    };
+    all_ok(&store.commit(&mut [change]));
+    drop(store);
+    let (store, recovery) = open(&fs);
+    assert_eq!(recovery.messages.len(), 3);
+    for message in &recovery.messages {
+        assert_eq!(message.footprint, store.load(message.id).unwrap().footprint());
+    }
+}
