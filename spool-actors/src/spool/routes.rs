@@ -63,6 +63,8 @@ pub(crate) struct Divided {
     pub(super) destinations: Vec<DestinationId>,
     /// The routing that they are from.
     pub(super) generation: u32,
+    /// By how many milliseconds its times were set right in what is written.
+    pub(super) clock_set: i64,
     /// What all but the body takes.
     pub(super) held: Held,
 }
@@ -277,7 +279,10 @@ impl SpoolActor {
     /// Divides a message that an operation has, and gives it back.
     fn divide(&mut self, content: Content, before: Status) {
         let Content {
-            message, body, held, ..
+            mut message,
+            body,
+            held,
+            ..
         } = content;
         let (id, now) = (message.id, self.now());
         let mut groups = groups(self.queue.routing(), &message);
@@ -296,6 +301,10 @@ impl SpoolActor {
         let next_hops = Arc::clone(&first.next_hops);
         let route = self.queue.route(next_hops, message.origin, rest.is_empty());
         let generation = self.queue.generation();
+        let clock_set = self.queue.take_clock_set(id);
+        if let Some(end) = &mut message.state.expires_at {
+            *end = end.shifted(clock_set);
+        }
         let (addition, destinations) = self.addition(message, body, before, others, &route, now);
         let divided = Divided {
             id,
@@ -303,6 +312,7 @@ impl SpoolActor {
             rest: route,
             destinations,
             generation,
+            clock_set,
             held,
         };
         self.commit(Change::Add(addition), Tag::Divided(divided), true);
@@ -318,10 +328,6 @@ impl SpoolActor {
         rest: &Route,
         now: Timestamp,
     ) -> (Addition, Vec<DestinationId>) {
-        let clock_set = self.queue.take_clock_set(message.id);
-        if let Some(end) = &mut message.state.expires_at {
-            *end = end.shifted(clock_set);
-        }
         message.state.set_status(before, None);
         let (mut messages, mut destinations) = (Vec::new(), Vec::new());
         for group in others {
@@ -395,10 +401,12 @@ impl SpoolActor {
             rest,
             destinations,
             generation,
+            clock_set,
             held,
         } = divided;
         let now = self.now();
         if let Err(error) = result {
+            self.queue.put_back_clock_set(*id, *clock_set);
             destinations
                 .iter()
                 .for_each(|destination| self.queue.delist(*destination));

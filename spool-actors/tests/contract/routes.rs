@@ -1,17 +1,21 @@
 //! Routes: mail that the configuration routes follows it, what was named stays, and nobody is lost when a message is divided.
 
 use crate::destinations::to;
+use crate::full_disk::bench_with;
 use crate::support::*;
 use bytes::Bytes;
 use spool_actors::{
-    Add, ListMessages, NewRoute, Outcome, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool, Which,
+    Add, ListMessages, NewRoute, Outcome, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool,
+    Which,
 };
+use spool_core::store::fs::SimFs;
 use spool_core::{
-    DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RouteOrigin, Router, Routing, Rule, Section,
-    ShownStatus, SpoolError, Stage,
+    Clock, DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RetryPolicy, RouteOrigin, Router,
+    Routing, Rule, Section, ShownStatus, SpoolError, Stage,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn hops(texts: &[&str]) -> Arc<[NextHop]> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -329,6 +333,46 @@ async fn the_disk_knows_where_an_attempt_went() {
     let last = attempts.last().unwrap();
     assert!(last.in_doubt());
     assert_eq!(last.report.peer, Some("new:25".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn a_division_that_the_disk_has_no_room_for_does_not_lose_that_the_clock_was_set() {
+    let fs = SimFs::new();
+    let mut bench = bench_with(&fs, |config| config.routing = routing(&[], "old:25")).await;
+    let day = Duration::from_secs(86_400);
+    let section = Section {
+        envelope: envelope(&["0@a.example", "1@b.example"]),
+        next_hops: hops(&["old:25"]),
+        origin: RouteOrigin::Configured,
+        retry: RetryPolicy {
+            expire_after: Some(day),
+            ..minutes(&[60, 60])
+        },
+    };
+    // A copy of it does not fit what is left of a segment.
+    let body = Bytes::from("x\r\n".repeat(30_000));
+    let id = bench.add(Add::sections(vec![section], body)).await;
+    let end_of_it = bench.after(day);
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    let millis = 10 * 365 * 86_400_000;
+    bench.clock.jump(bench.clock.now().shifted(millis));
+    fs.set_capacity(Some(fs.used()));
+    bench.set_routing(routing(&[("a.example", "a:25")], "b:25")).await;
+    bench.idle().await;
+    assert_eq!(bench.lines().await.len(), 1);
+    fs.set_capacity(None);
+    bench.clock.set(bench.after(Duration::from_secs(6)));
+    bench.idle().await;
+    let lines = bench.lines().await;
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.contains_key(&id));
+    for id in lines.into_keys() {
+        let expires_at = bench.details(id).await.message.state.expires_at;
+        assert_eq!(expires_at, Some(end_of_it.shifted(millis)));
+    }
+    end(bench.spool).await;
 }
 
 #[tokio::test]
