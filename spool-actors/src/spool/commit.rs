@@ -13,7 +13,9 @@ use crate::writer::Ticket;
 use actix::{Context, Handler};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Shelf, StoreError};
-use spool_core::{AddError, Held, Message, MessageId, MessageState, Related, RouteOrigin, Status, Timestamp};
+use spool_core::{
+    AddError, Held, Message, MessageId, MessageState, Related, RouteOrigin, Status, Timestamp,
+};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -24,7 +26,7 @@ pub(crate) enum Tag {
     Added {
         reply: oneshot::Sender<Result<Vec<MessageId>, AddError>>,
         destinations: Vec<DestinationId>,
-        /// The routing at that time.
+        /// The routing that its lines are from.
         generation: u32,
         held: Vec<Held>,
     },
@@ -83,6 +85,8 @@ pub(crate) struct Recovered {
     pub(super) origin: RouteOrigin,
     /// Whether its line is that of all its recipients.
     pub(super) whole: bool,
+    /// The routing that its line is from.
+    pub(super) generation: u32,
     pub(super) _held: Held,
 }
 
@@ -338,13 +342,15 @@ impl SpoolActor {
             size,
             origin,
             whole,
+            generation,
             ..
         } = *recovered;
         match result {
             Ok(()) => {
                 self.queue
                     .back(id, destination, spooled_at, size, expires_at, origin);
-                if !whole {
+                // The routes may have changed while it was written.
+                if !whole || generation != self.queue.generation() {
                     self.queue.make_stale(id);
                 }
                 self.drop_pair(bulk, shelf, id, ctx);

@@ -5,9 +5,10 @@ use crate::full_disk::bench_with;
 use crate::support::*;
 use bytes::Bytes;
 use spool_actors::{
-    Add, ListMessages, NewRoute, Outcome, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool,
+    Add, ListMessages, NewRoute, Outcome, Recover, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool,
     Which,
 };
+use spool_core::store::Shelf;
 use spool_core::store::fs::SimFs;
 use spool_core::{
     Clock, DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RetryPolicy, RouteOrigin, Router,
@@ -371,6 +372,51 @@ async fn a_division_that_the_disk_has_no_room_for_does_not_lose_that_the_clock_w
     for id in lines.into_keys() {
         let expires_at = bench.details(id).await.message.state.expires_at;
         assert_eq!(expires_at, Some(end_of_it.shifted(millis)));
+    }
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn mail_that_was_routed_before_the_routes_changed_goes_by_those_of_now() {
+    let old = routing(&[], "old:25");
+    let mut bench = Bench::with(|config| config.routing = old.clone()).await;
+    bench.set_routing(routing(&[], "new:25")).await;
+    let late = configured(&["1@a.example"], "old:25").routed_by(old.clone());
+    let named = mail("x").routed_by(old);
+    for (add, to) in [(late, "new:25"), (named, "mx.example.net:25")] {
+        let id = bench.add(add).await;
+        let (job, answer) = bench.jobs.next().await;
+        assert_eq!((job.message, goes_to(&job).as_str()), (id, to));
+        answer.send(accepted()).unwrap();
+        bench.idle().await;
+    }
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn mail_that_comes_back_from_a_shelf_while_the_routes_change_goes_by_those_of_now() {
+    let bench = Bench::with(|config| config.routing = routing(&[], "0:25")).await;
+    for round in 1..20 {
+        let id = bench
+            .add(configured(&["1@a.example"], &format!("{}:25", round - 1)).frozen())
+            .await;
+        assert_eq!(done(&bench.remove(id).await), 1);
+        let back = Recover {
+            ids: vec![id],
+            from: Shelf::Removed,
+        };
+        let back = bench.spool.send(back);
+        // At any time between the reading of the pair and the answer of the disk.
+        let change = async {
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            bench.set_routing(routing(&[], &format!("{round}:25"))).await;
+        };
+        let (back, ()) = tokio::join!(back, change);
+        assert_eq!(done(&back.unwrap().unwrap()), 1);
+        bench.idle().await;
+        assert_eq!(bench.lines().await[&id], format!("{round}:25"));
     }
     end(bench.spool).await;
 }
