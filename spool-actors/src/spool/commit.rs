@@ -14,7 +14,7 @@ use actix::{Context, Handler};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Shelf, StoreError};
 use spool_core::{
-    AddError, Held, Message, MessageId, MessageState, Related, RouteOrigin, Status, Timestamp,
+    AddError, Event, Held, Message, MessageId, MessageState, Related, RouteOrigin, Status, Timestamp,
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -30,6 +30,8 @@ pub(crate) enum Tag {
         generation: u32,
         held: Vec<Held>,
     },
+    /// The next hops of an attempt; its begin is written after them, with these events.
+    Routed { events: Vec<Event> },
     /// An attempt may begin.
     Armed,
     /// An attempt will not begin: the spool closes.
@@ -139,6 +141,11 @@ impl SpoolActor {
                 // Whoever stopped waiting finds the mail on the spool.
                 drop(reply.send(answer));
             }
+            (Tag::Routed { events }, Change::Route { id, .. }) => match result {
+                Ok(()) if self.supervision.is_over() => {}
+                Ok(()) => self.begin(id, events),
+                Err(error) => self.cannot_begin(id, &error),
+            },
             (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
             (Tag::Recalled { id }, _) => {
                 self.queue.settled(id);
@@ -175,7 +182,15 @@ impl SpoolActor {
                 }
                 drop(reply.send(result.map(|()| ids).map_err(add_error)));
             }
-            (Tag::Disarmed | Tag::Before | Tag::Armed | Tag::Added { .. } | Tag::Divided(_), _) => {}
+            (
+                Tag::Disarmed
+                | Tag::Before
+                | Tag::Routed { .. }
+                | Tag::Armed
+                | Tag::Added { .. }
+                | Tag::Divided(_),
+                _,
+            ) => {}
         }
     }
 
@@ -278,14 +293,18 @@ impl SpoolActor {
                     self.write_back(id, spooled_at);
                 }
             }
-            Err(error) if !is_final(error) => return self.begin_later(id, error),
-            // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
-            Err(error) => {
-                tracing::error!(%id, %error, "cannot begin an attempt");
-                return self.stuck(id, error);
-            }
+            Err(error) => return self.cannot_begin(id, error),
         }
         self.unparked.push(id);
+    }
+
+    fn cannot_begin(&mut self, id: MessageId, error: &StoreError) {
+        if !is_final(error) {
+            return self.begin_later(id, error);
+        }
+        // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
+        tracing::error!(%id, %error, "cannot begin an attempt");
+        self.stuck(id, error);
     }
 
     fn settled(&mut self, change: Change, tag: Tag, result: &Result<(), StoreError>) {

@@ -120,7 +120,12 @@ impl Handler<Chunk> for SpoolActor {
                 .messages
                 .iter()
                 .filter(|message| message.in_flight.is_some());
-            self.interrupted.extend(in_flight.map(|message| message.id));
+            for message in in_flight {
+                self.interrupted.push(message.id);
+                if message.rerouted {
+                    self.rerouted.insert(message.id);
+                }
+            }
             let now = self.now();
             self.queue.recover(chunk.messages, now);
             self.settle_interrupted(ctx);

@@ -21,6 +21,7 @@ use spool_core::store::{Begun, OpenError, Store};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, IdSource, JumpWatch, RandomDice, SpoolConfig, SpoolError, SystemClock,
 };
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -261,6 +262,7 @@ fn actor(
         keeping: Keeping::default(),
         release_rate: config.release_rate,
         interrupted: Vec::new(),
+        rerouted: HashSet::new(),
         loaded: LoadState::new(None),
         loading: 0,
         scrub_rate: config.scrub_rate,
