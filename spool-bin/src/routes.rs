@@ -48,6 +48,13 @@ impl Table {
         }
     }
 
+    fn routing(&self) -> Routing {
+        match &self.built_in_sink {
+            Some(sink) => Routing::ToBuiltInSink(Arc::clone(sink)),
+            None => Routing::ByRules(Arc::clone(&self.router)),
+        }
+    }
+
     fn policy(&self, next_hops: &[NextHop]) -> DestinationPolicy {
         let mut policy = match self.built_in_sink.as_deref() {
             Some(sink) if sink == next_hops => DestinationPolicy::default(),
@@ -84,29 +91,27 @@ impl Routes {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sections of a mail: by the rules, or all to `next_hops` when there are any.
-    pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> Vec<Section> {
+    /// The sections of a mail, by the rules, or all to `next_hops` when there are any; and the routing they are from.
+    pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> (Vec<Section>, Routing) {
         let table = self.table();
+        let routing = table.routing();
         let (next_hops, origin) = match (next_hops, &table.built_in_sink) {
-            ([], None) => return table.router.split(envelope, &table.retry),
+            ([], None) => return (table.router.split(envelope, &table.retry), routing),
             ([], Some(sink)) => (Arc::clone(sink), RouteOrigin::BuiltInSink),
             (named, _) => (named.into(), RouteOrigin::Named),
         };
-        vec![Section {
+        let section = Section {
             envelope,
             next_hops,
             origin,
             retry: table.retry.clone(),
-        }]
+        };
+        (vec![section], routing)
     }
 
     /// Where mail that is on the spool goes.
     pub(crate) fn routing(&self) -> Routing {
-        let table = self.table();
-        match &table.built_in_sink {
-            Some(sink) => Routing::ToBuiltInSink(Arc::clone(sink)),
-            None => Routing::ByRules(Arc::clone(&table.router)),
-        }
+        self.table().routing()
     }
 
     /// What is asked of the way to next hops, for mail that is on the spool already as well.
@@ -153,7 +158,7 @@ mod tests {
         let rule = "[[route.rule]]\ndomain = \"a.example\"\nmax_connections = 1\n";
         let before = Config::parse(&format!("{rule}tls = \"none\"\n")).unwrap();
         let routes = Routes::of(&before);
-        let [a, b] = ["x@a.example", "x@b.example"].map(|to| routes.sections(envelope(to), &[]));
+        let [a, b] = ["x@a.example", "x@b.example"].map(|to| routes.sections(envelope(to), &[]).0);
         let policies = routes.policies();
         let policy = |sections: &[Section]| policies.of(&sections[0].next_hops);
         assert_eq!(policy(&a).tls, Some(TlsPolicy::None));
@@ -168,7 +173,7 @@ mod tests {
     #[test]
     fn a_section_says_where_its_next_hops_come_from() {
         let routes = Routes::of(&Config::defaults());
-        let origin = |next_hops: &[NextHop]| routes.sections(envelope("x@a.example"), next_hops)[0].origin;
+        let origin = |next_hops: &[NextHop]| routes.sections(envelope("x@a.example"), next_hops).0[0].origin;
         let named: NextHop = "named:25".parse().unwrap();
         assert_eq!(origin(&[]), RouteOrigin::Configured);
         assert_eq!(origin(std::slice::from_ref(&named)), RouteOrigin::Named);
@@ -179,7 +184,8 @@ mod tests {
         assert_eq!(origin(&[]), RouteOrigin::BuiltInSink);
         assert_eq!(origin(&[named]), RouteOrigin::Named);
         routes.replace(&Config::defaults());
-        let sections = routes.sections(envelope("x@a.example"), &[]);
+        let (sections, routing) = routes.sections(envelope("x@a.example"), &[]);
+        assert!(routing.is(&routes.routing()));
         assert_eq!(
             *sections[0].next_hops,
             [sink],

@@ -19,7 +19,7 @@ use spool_actors::{
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, Address, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
-    RandomDice, Section, SpoolConfig, Submission, SystemClock, visible,
+    RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
 use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
@@ -52,8 +52,8 @@ impl Relay {
         }
     }
 
-    /// The sections of a mail: by the routes, or all to `next_hops` when there are any.
-    pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> Vec<Section> {
+    /// The sections of a mail, by the routes, or all to `next_hops` when there are any; and the routing they are from.
+    pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> (Vec<Section>, Routing) {
         self.routes.sections(envelope, next_hops)
     }
 
@@ -62,10 +62,14 @@ impl Relay {
         self.routes.way(address)
     }
 
-    /// Spools a submission; the answer comes once it is durable.
-    pub(crate) async fn submit(&self, submission: Submission) -> Result<Vec<MessageId>, AddError> {
+    /// Spools a submission whose sections are from `routing`; the answer comes once it is durable.
+    pub(crate) async fn submit(
+        &self,
+        submission: Submission,
+        routing: Routing,
+    ) -> Result<Vec<MessageId>, AddError> {
         self.spool
-            .send(Add::submission(submission))
+            .send(Add::submission(submission).routed_by(routing))
             .await
             .unwrap_or(Err(AddError::Killed))
     }
@@ -78,7 +82,7 @@ impl Intake for Relay {
             body,
             flows,
         } = mail;
-        let sections = self.sections(envelope, &[]);
+        let (sections, routing) = self.sections(envelope, &[]);
         let submission = Submission {
             sections,
             body,
@@ -88,7 +92,7 @@ impl Intake for Relay {
             related: Vec::new(),
             key: None,
         };
-        let request = self.spool.send(Add::submission(submission));
+        let request = self.spool.send(Add::submission(submission).routed_by(routing));
         Box::pin(async move { request.await.unwrap_or(Err(AddError::Killed)) })
     }
 

@@ -264,6 +264,17 @@ pub struct RouteGroup {
 }
 
 impl Routing {
+    /// Whether this is `other`, and not another routing, be it with the same routes.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::AsSpooled, Self::AsSpooled) => true,
+            (Self::ByRules(one), Self::ByRules(other)) => Arc::ptr_eq(one, other),
+            (Self::ToBuiltInSink(one), Self::ToBuiltInSink(other)) => one == other,
+            (Self::AsSpooled | Self::ByRules(_) | Self::ToBuiltInSink(_), _) => false,
+        }
+    }
+
     /// Where mail with this origin goes that was spooled with the next hops `spooled`, where that does not depend on its recipients.
     /// `None`: [`Routing::groups`] tells.
     #[must_use]

@@ -17,7 +17,13 @@ impl Handler<Add> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<MessageId>, AddError>>;
 
     fn handle(&mut self, add: Add, _: &mut Context<Self>) -> Self::Result {
-        match add.0.and_then(|submission| self.add_once(submission)) {
+        let Add(submission, routing) = add;
+        // Whoever routed it may have done so by the routes of before or, during a change, by those that are about to come.
+        let generation = match routing {
+            Some(routing) if !routing.is(self.queue.routing()) => self.queue.generation().wrapping_sub(1),
+            Some(_) | None => self.queue.generation(),
+        };
+        match submission.and_then(|submission| self.add_once(submission, generation)) {
             // A sender that is gone took its spool with it.
             Ok(answer) => {
                 let supervision = self.supervision.clone();
@@ -32,13 +38,13 @@ type Answer = oneshot::Receiver<Result<Vec<MessageId>, AddError>>;
 
 impl SpoolActor {
     /// An add whose name is known spools nothing.
-    fn add_once(&mut self, submission: Submission) -> Result<Answer, AddError> {
+    fn add_once(&mut self, submission: Submission, generation: u32) -> Result<Answer, AddError> {
         if self.supervision.is_over() {
             return Err(self.supervision.add_error());
         }
         self.validate(&submission)?;
         let Some(name) = submission.key.clone() else {
-            return self.add(submission, None);
+            return self.add(submission, None, generation);
         };
         let now = self.now();
         let fingerprint = Some(Fingerprint::of(&submission.sections, &submission.body));
@@ -46,7 +52,7 @@ impl SpoolActor {
         if let Some(answer) = self.keys.look_up(&key, now)? {
             return Ok(answer);
         }
-        let answer = self.add(submission, Some(key.clone()))?;
+        let answer = self.add(submission, Some(key.clone()), generation)?;
         self.keys.expect(&key);
         Ok(answer)
     }
@@ -56,7 +62,13 @@ impl SpoolActor {
         validate(submission, self.max_recipients)
     }
 
-    fn add(&mut self, submission: Submission, key: Option<AddKey>) -> Result<Answer, AddError> {
+    /// `generation`: that of the routing its sections are from.
+    fn add(
+        &mut self,
+        submission: Submission,
+        key: Option<AddKey>,
+        generation: u32,
+    ) -> Result<Answer, AddError> {
         let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
         let mut whole = self.charge(&submission)?;
         let now = self.now();
@@ -114,7 +126,7 @@ impl SpoolActor {
             Tag::Added {
                 reply,
                 destinations,
-                generation: self.queue.generation(),
+                generation,
                 held,
             },
             true,

@@ -167,9 +167,10 @@ impl SpoolActor {
     pub(super) fn settle_one_interrupted(&mut self, message: Message) {
         let at = message.state.in_flight.unwrap_or(message.spooled_at);
         let mut report = AttemptReport::new(AttemptResult::Interrupted);
-        // With one next hop it is known who may hold the message.
+        let rerouted = self.rerouted.remove(&message.id);
+        // With one next hop it is known who may hold the message, unless the message was given another one meanwhile.
         report.peer = match message.next_hops.as_ref() {
-            [only] => Some(only.clone()),
+            [only] if !rerouted => Some(only.clone()),
             _ => None,
         };
         let attempt = Attempt {

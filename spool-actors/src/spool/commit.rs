@@ -14,7 +14,9 @@ use crate::writer::Ticket;
 use actix::{Context, Handler};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Shelf, StoreError};
-use spool_core::{AddError, Held, Message, MessageId, MessageState, Related, RouteOrigin, Status, Timestamp};
+use spool_core::{
+    AddError, Event, Held, Message, MessageId, MessageState, Related, RouteOrigin, Status, Timestamp,
+};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -25,10 +27,12 @@ pub(crate) enum Tag {
     Added {
         reply: oneshot::Sender<Result<Vec<MessageId>, AddError>>,
         destinations: Vec<DestinationId>,
-        /// The routing at that time.
+        /// The routing that its lines are from.
         generation: u32,
         held: Vec<Held>,
     },
+    /// The next hops of an attempt; its begin is written after them, with these events.
+    Routed { events: Vec<Event> },
     /// An attempt may begin.
     Armed,
     /// An attempt will not begin: the spool closes.
@@ -84,6 +88,8 @@ pub(crate) struct Recovered {
     pub(super) origin: RouteOrigin,
     /// Whether its line is that of all its recipients.
     pub(super) whole: bool,
+    /// The routing that its line is from.
+    pub(super) generation: u32,
     pub(super) _held: Held,
 }
 
@@ -139,6 +145,11 @@ impl SpoolActor {
                 // Whoever stopped waiting finds the mail on the spool.
                 drop(reply.send(answer));
             }
+            (Tag::Routed { events }, Change::Route { id, .. }) => match result {
+                Ok(()) if self.supervision.is_over() => {}
+                Ok(()) => self.begin(id, events),
+                Err(error) => self.cannot_begin(id, &error),
+            },
             (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
             (Tag::Before, Change::Route { id, .. }) if result.is_err() => self.queue.route_is_unwritten(id),
             (Tag::Recalled { id }, _) => {
@@ -176,7 +187,15 @@ impl SpoolActor {
                 }
                 drop(reply.send(result.map(|()| ids).map_err(add_error)));
             }
-            (Tag::Disarmed | Tag::Before | Tag::Armed | Tag::Added { .. } | Tag::Divided(_), _) => {}
+            (
+                Tag::Disarmed
+                | Tag::Before
+                | Tag::Routed { .. }
+                | Tag::Armed
+                | Tag::Added { .. }
+                | Tag::Divided(_),
+                _,
+            ) => {}
         }
     }
 
@@ -291,14 +310,18 @@ impl SpoolActor {
                     self.write_back(id, spooled_at);
                 }
             }
-            Err(error) if !is_final(error) => return self.begin_later(id, error),
-            // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
-            Err(error) => {
-                tracing::error!(%id, %error, "cannot begin an attempt");
-                return self.stuck(id, error);
-            }
+            Err(error) => return self.cannot_begin(id, error),
         }
         self.unparked.push(id);
+    }
+
+    fn cannot_begin(&mut self, id: MessageId, error: &StoreError) {
+        if !is_final(error) {
+            return self.begin_later(id, error);
+        }
+        // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
+        tracing::error!(%id, %error, "cannot begin an attempt");
+        self.stuck(id, error);
     }
 
     fn settled(&mut self, change: Change, tag: Tag, result: &Result<(), StoreError>) {
@@ -357,13 +380,15 @@ impl SpoolActor {
             size,
             origin,
             whole,
+            generation,
             ..
         } = *recovered;
         match result {
             Ok(()) => {
                 self.queue
                     .back(id, destination, spooled_at, size, expires_at, origin);
-                if !whole {
+                // The routes may have changed while it was written.
+                if !whole || generation != self.queue.generation() {
                     self.queue.make_stale(id);
                 }
                 self.drop_pair(bulk, shelf, id, ctx);

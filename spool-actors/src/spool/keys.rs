@@ -106,11 +106,13 @@ impl Keys {
     /// Names of earlier lives that were not among those remembered at first: now all are known.
     pub(super) fn complete(&mut self, remembered: Vec<RememberedKey>) {
         self.take_in(remembered);
-        self.ages.make_contiguous().sort_by_key(|(at, _)| *at);
         self.complete = true;
     }
 
+    /// Of several adds under one name the last one counts, and its window.
     fn take_in(&mut self, remembered: Vec<RememberedKey>) {
+        let mut last: HashMap<NameDigest, Timestamp> =
+            self.ages.iter().map(|(at, name)| (*name, *at)).collect();
         for RememberedKey {
             key,
             fingerprint,
@@ -120,13 +122,17 @@ impl Keys {
         } in remembered
         {
             let name = NameDigest::of(&key);
-            let state = State::Added(Ids::of(&ids));
-            if self.known.insert(name, Known { fingerprint, state }).is_none() {
+            if last.get(&name).is_none_or(|known| *known < at) {
+                let state = State::Added(Ids::of(&ids));
+                self.known.insert(name, Known { fingerprint, state });
                 self.ages.push_back((at, name));
+                last.insert(name, at);
             }
-            if self.ages.len() > self.max {
-                self.forget_oldest();
-            }
+        }
+        self.ages.retain(|(at, name)| last.get(name) == Some(at));
+        self.ages.make_contiguous().sort_by_key(|(at, _)| *at);
+        while self.ages.len() > self.max {
+            self.forget_oldest();
         }
     }
 
@@ -355,6 +361,41 @@ mod tests {
                 .is_some()
         );
         assert!(keys.look_up(&key("new"), Timestamp(1)).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_window_of_a_name_that_was_added_again_begins_with_the_last_add() {
+        let remembered = |name: &str, number: u128, second: i64| {
+            let mut remembered = RememberedKey::default();
+            remembered.key = name.to_owned();
+            (remembered.ids, remembered.at) = (id(number), Timestamp(second * 1000));
+            remembered
+        };
+        let known = |keys: &mut Keys, name: &str, second: i64| {
+            let answer = keys.look_up(&key(name), Timestamp(second * 1000)).unwrap();
+            answer.map(|mut answer| answer.try_recv().unwrap().unwrap())
+        };
+        let all = vec![
+            remembered("a", 1, 0),
+            remembered("b", 2, 50),
+            remembered("a", 3, 70),
+        ];
+        let mut keys = Keys::new(all.clone(), Duration::from_secs(60), MAX);
+        // An older add under a name that is known.
+        keys.complete(vec![remembered("b", 4, 20), remembered("c", 5, 60)]);
+        assert_eq!(keys.counts(), (3, 0));
+        assert_eq!(known(&mut keys, "b", 100), Some(id(2)));
+        assert_eq!(known(&mut keys, "a", 100), Some(id(3)));
+        assert_eq!(known(&mut keys, "b", 115), None);
+        assert_eq!(known(&mut keys, "c", 115), Some(id(5)));
+        assert_eq!(known(&mut keys, "a", 130), Some(id(3)));
+        assert_eq!(known(&mut keys, "a", 131), None);
+        assert!(keys.known.is_empty() && keys.ages.is_empty());
+        // With too many names the one whose last add is the oldest gives way.
+        let mut keys = Keys::new(all, Duration::from_secs(60), 1);
+        keys.complete(Vec::new());
+        assert_eq!(known(&mut keys, "b", 70), None);
+        assert_eq!(known(&mut keys, "a", 70), Some(id(3)));
     }
 
     #[test]

@@ -121,7 +121,12 @@ impl Handler<Chunk> for SpoolActor {
                 .messages
                 .iter()
                 .filter(|message| message.in_flight.is_some());
-            self.interrupted.extend(in_flight.map(|message| message.id));
+            for message in in_flight {
+                self.interrupted.push(message.id);
+                if message.rerouted {
+                    self.rerouted.insert(message.id);
+                }
+            }
         }
         // Also when the disk has failed meanwhile: who looks is told of everything that was there, or that it has not come.
         if self.readable().is_ok() {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use spool_core::store::{Damage, Progress, Shelf, StoreStats};
 use spool_core::{
     AddError, Envelope, FlowId, InitialStatus, MessageId, MessageSummary, NextHop, NextHopError, RetryPolicy,
-    RouteOrigin, Section, SpoolError, Submission,
+    RouteOrigin, Routing, Section, SpoolError, Submission,
 };
 use spool_core::{Hold, Queue, RetryInterval, ShownStatus, Timestamp};
 use std::sync::Arc;
@@ -25,7 +25,11 @@ fn nul(at: usize) -> AddError {
 /// Every [`AddError`]; nothing of the add is on the spool then.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<MessageId>, AddError>")]
-pub struct Add(pub(crate) Result<Submission, AddError>);
+pub struct Add(
+    pub(crate) Result<Submission, AddError>,
+    /// The routing that its sections are from, if that is known.
+    pub(crate) Option<Routing>,
+);
 
 impl Add {
     /// One envelope and a body. Line ends become CRLF. Needs at least one [`Add::next_hop`].
@@ -50,19 +54,27 @@ impl Add {
             related: Vec::new(),
             key: None,
         });
-        Self(submission.map_err(nul))
+        Self(submission.map_err(nul), None)
     }
 
     /// A submission as it is. One whose body holds anything but whole CRLF lines fails the add: with a bare LF it could end the mail
     /// early at a next hop that takes that for a line end, and the rest would be commands.
     pub fn submission(submission: Submission) -> Self {
-        match spool_core::has_whole_lines(&submission.body) {
-            Ok(true) => Self(Ok(submission)),
-            Ok(false) => Self(Err(AddError::Invalid(
+        let checked = match spool_core::has_whole_lines(&submission.body) {
+            Ok(true) => Ok(submission),
+            Ok(false) => Err(AddError::Invalid(
                 "a body must hold only lines ended by CRLF".to_owned(),
-            ))),
-            Err(at) => Self(Err(nul(at))),
-        }
+            )),
+            Err(at) => Err(nul(at)),
+        };
+        Self(checked, None)
+    }
+
+    /// The routing that gave the sections their next hops. Where the spool has another one by the time it takes the mail, routes that no
+    /// submitter named are found anew.
+    #[must_use]
+    pub fn routed_by(self, routing: Routing) -> Self {
+        Self(self.0, Some(routing))
     }
 
     /// Appends `host:port` to the next hops of every section. A text that is none fails the add.
@@ -128,10 +140,10 @@ impl Add {
     }
 
     fn with(self, change: impl FnOnce(&mut Submission) -> Result<(), AddError>) -> Self {
-        Self(
-            self.0
-                .and_then(|mut submission| change(&mut submission).map(|()| submission)),
-        )
+        let changed = self
+            .0
+            .and_then(|mut submission| change(&mut submission).map(|()| submission));
+        Self(changed, self.1)
     }
 }
 

@@ -58,6 +58,7 @@ use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
     Message, MessageId, Timestamp,
 };
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -100,6 +101,8 @@ pub struct SpoolActor {
     release_rate: u32,
     /// Messages that a former process was sending when it ended.
     interrupted: Vec<MessageId>,
+    /// Those of them that were given another route meanwhile.
+    rerouted: HashSet<MessageId>,
     unattended: Unattended,
     /// Whether what was there at the start has come.
     loaded: LoadState,

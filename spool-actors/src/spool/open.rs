@@ -22,6 +22,7 @@ use spool_core::store::{Begun, OpenError, Store};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, IdSource, JumpWatch, RandomDice, SpoolConfig, SpoolError, SystemClock,
 };
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -262,6 +263,7 @@ fn actor(
         keeping: Keeping::default(),
         release_rate: config.release_rate,
         interrupted: Vec::new(),
+        rerouted: HashSet::new(),
         unattended: Unattended::default(),
         loaded: LoadState::new(None),
         loading: 0,

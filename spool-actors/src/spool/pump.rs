@@ -174,17 +174,23 @@ impl SpoolActor {
         if !self.is_routed(id) {
             return;
         }
-        if let Some((next_hops, origin)) = self.queue.take_unwritten_route(id) {
-            // On disk before the begin: after a crash it is known where the attempt went.
-            let change = Change::Route {
-                id,
-                next_hops,
-                origin,
-                events: Vec::new(),
-            };
-            self.commit(change, Tag::Before, true);
-        }
         self.queue.arming(id);
+        let Some((next_hops, origin)) = self.queue.take_unwritten_route(id) else {
+            return self.begin(id, events);
+        };
+        // On disk before the begin: after a crash it is known where the attempt went. The disk may have room for a begin and none
+        // for a route.
+        let change = Change::Route {
+            id,
+            next_hops,
+            origin,
+            events: Vec::new(),
+        };
+        self.commit(change, Tag::Routed { events }, true);
+    }
+
+    /// Writes the begin of an attempt whose next hops are on disk.
+    pub(super) fn begin(&mut self, id: MessageId, events: Vec<Event>) {
         let now = self.now();
         let change = Change::Mark {
             id,

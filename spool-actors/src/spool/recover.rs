@@ -101,6 +101,7 @@ impl SpoolActor {
             size: Size::new(message.body_size, footprint),
             origin,
             whole,
+            generation: self.queue.generation(),
             _held: held,
         });
         self.commit(Change::Add(addition), tag, true);

@@ -67,6 +67,8 @@ pub(crate) struct Divided {
     pub(super) destinations: Vec<DestinationId>,
     /// The routing that they are from.
     pub(super) generation: u32,
+    /// By how many milliseconds its times were set right in what is written.
+    pub(super) clock_set: i64,
     /// What all but the body takes, with the parts.
     pub(super) _held: Held,
 }
@@ -281,7 +283,7 @@ impl SpoolActor {
     /// Divides a message that an operation has, and gives it back.
     fn divide(&mut self, content: Content, before: Status) {
         let Content {
-            message,
+            mut message,
             body,
             mut held,
             ..
@@ -307,6 +309,10 @@ impl SpoolActor {
         let next_hops = Arc::clone(&first.next_hops);
         let route = self.queue.route(next_hops, message.origin, whole);
         let generation = self.queue.generation();
+        let clock_set = self.queue.take_clock_set(id);
+        if let Some(end) = &mut message.state.expires_at {
+            *end = end.shifted(clock_set);
+        }
         let (addition, destinations) = self.addition(message, body, before, others, &route, now);
         held.resize(held.bytes().saturating_add(built(&addition)));
         let divided = Divided {
@@ -315,6 +321,7 @@ impl SpoolActor {
             rest: route,
             destinations,
             generation,
+            clock_set,
             _held: held,
         };
         self.commit(Change::Add(addition), Tag::Divided(divided), true);
@@ -330,10 +337,6 @@ impl SpoolActor {
         rest: &Route,
         now: Timestamp,
     ) -> (Addition, Vec<DestinationId>) {
-        let clock_set = self.queue.take_clock_set(message.id);
-        if let Some(end) = &mut message.state.expires_at {
-            *end = end.shifted(clock_set);
-        }
         message.state.set_status(before, None);
         let (mut messages, mut destinations, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         for (group, (envelope, mut state)) in others {
@@ -405,10 +408,12 @@ impl SpoolActor {
             rest,
             destinations,
             generation,
+            clock_set,
             ..
         } = divided;
         let now = self.now();
         if let Err(error) = result {
+            self.queue.put_back_clock_set(*id, *clock_set);
             destinations
                 .iter()
                 .for_each(|destination| self.queue.delist(*destination));

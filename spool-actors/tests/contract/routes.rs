@@ -1,17 +1,22 @@
 //! Routes: mail that the configuration routes follows it, what was named stays, and nobody is lost when a message is divided.
 
 use crate::destinations::to;
+use crate::full_disk::bench_with;
 use crate::support::*;
 use bytes::Bytes;
 use spool_actors::{
-    Add, ListMessages, NewRoute, Outcome, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool, Which,
+    Add, ListMessages, NewRoute, Outcome, Recover, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool,
+    Which,
 };
+use spool_core::store::Shelf;
+use spool_core::store::fs::SimFs;
 use spool_core::{
-    DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RouteOrigin, Router, Routing, Rule, Section,
-    ShownStatus, SpoolError, Stage,
+    Clock, DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RetryPolicy, RouteOrigin, Router,
+    Routing, Rule, Section, ShownStatus, SpoolError, Stage,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn hops(texts: &[&str]) -> Arc<[NextHop]> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -329,6 +334,156 @@ async fn the_disk_knows_where_an_attempt_went() {
     let last = attempts.last().unwrap();
     assert!(last.in_doubt());
     assert_eq!(last.report.peer, Some("new:25".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn an_attempt_in_doubt_names_no_host_that_its_message_was_rerouted_to_meanwhile() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
+    let _running = bench.jobs.next().await;
+    let named = NewRoute::To(hops(&["named:25"]));
+    assert_eq!(done(&bench.reroute(&[id], named).await), 1);
+    let mut bench = bench.crash().await;
+    let (job, _answer) = bench.jobs.next().await;
+    assert_eq!(goes_to(&job), "named:25");
+    let attempts = bench.details(id).await.message.state.attempts;
+    let last = attempts.last().unwrap();
+    assert!(last.in_doubt());
+    assert_eq!(last.report.peer, None);
+    // The one that has begun since went there.
+    let bench = bench.crash().await;
+    bench.idle().await;
+    let attempts = bench.details(id).await.message.state.attempts;
+    let peer = attempts.last().unwrap().report.peer.clone();
+    assert_eq!(peer, Some("named:25".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn no_attempt_begins_when_the_disk_has_room_for_its_begin_and_none_for_its_route() {
+    let fs = SimFs::new();
+    let mut bench = bench_with(&fs, |config| config.routing = routing(&[], "old:25")).await;
+    let id = bench.add(configured(&["1@a.example"], "old:25")).await;
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    // More bytes than a segment has.
+    let name = ["x".repeat(60).as_str(); 3].join(".");
+    let many: Vec<String> = (0..500).map(|n| format!("h{n}.{name}.example:25")).collect();
+    let many = hops(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    let now = Router::new(Vec::new(), Arc::clone(&many), 25);
+    bench.set_routing(Routing::ByRules(Arc::new(now))).await;
+    bench.idle().await;
+    fs.set_capacity(Some(fs.used()));
+    bench.skip().await;
+    let due = bench.idle().await.unwrap();
+    assert!(bench.jobs.none());
+    assert_eq!(bench.status(id).await, Some(ShownStatus::SendAt(due)));
+    fs.set_capacity(None);
+    bench.skip().await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.next_hops, many);
+    assert_eq!(bench.details(id).await.message.next_hops, many, "on disk");
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn a_division_that_the_disk_has_no_room_for_does_not_lose_that_the_clock_was_set() {
+    let fs = SimFs::new();
+    let mut bench = bench_with(&fs, |config| config.routing = routing(&[], "old:25")).await;
+    let day = Duration::from_secs(86_400);
+    let section = Section {
+        envelope: envelope(&["0@a.example", "1@b.example"]),
+        next_hops: hops(&["old:25"]),
+        origin: RouteOrigin::Configured,
+        retry: RetryPolicy {
+            expire_after: Some(day),
+            ..minutes(&[60, 60])
+        },
+    };
+    // A copy of it does not fit what is left of a segment.
+    let body = Bytes::from("x\r\n".repeat(30_000));
+    let id = bench.add(Add::sections(vec![section], body)).await;
+    let end_of_it = bench.after(day);
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(no_connection()).unwrap();
+    bench.idle().await;
+    let millis = 10 * 365 * 86_400_000;
+    bench.clock.jump(bench.clock.now().shifted(millis));
+    fs.set_capacity(Some(fs.used()));
+    bench.set_routing(routing(&[("a.example", "a:25")], "b:25")).await;
+    // Nothing tells that the disk has refused it.
+    for _ in 0..500 {
+        bench.idle().await;
+        assert_eq!(bench.lines().await.len(), 1);
+    }
+    fs.set_capacity(None);
+    let divided = async {
+        loop {
+            bench.clock.set(bench.after(Duration::from_secs(6)));
+            for _ in 0..100 {
+                bench.idle().await;
+                let lines = bench.lines().await;
+                if lines.len() == 2 {
+                    return lines;
+                }
+            }
+        }
+    };
+    let lines = tokio::time::timeout(Duration::from_secs(20), divided).await;
+    let lines = lines.expect("it is divided when there is room");
+    assert!(lines.contains_key(&id));
+    for id in lines.into_keys() {
+        let expires_at = bench.details(id).await.message.state.expires_at;
+        assert_eq!(expires_at, Some(end_of_it.shifted(millis)));
+    }
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn mail_that_was_routed_before_the_routes_changed_goes_by_those_of_now() {
+    let old = routing(&[], "old:25");
+    let mut bench = Bench::with(|config| config.routing = old.clone()).await;
+    bench.set_routing(routing(&[], "new:25")).await;
+    let late = configured(&["1@a.example"], "old:25").routed_by(old.clone());
+    let named = mail("x").routed_by(old);
+    for (add, to) in [(late, "new:25"), (named, "mx.example.net:25")] {
+        let id = bench.add(add).await;
+        let (job, answer) = bench.jobs.next().await;
+        assert_eq!((job.message, goes_to(&job).as_str()), (id, to));
+        answer.send(accepted()).unwrap();
+        bench.idle().await;
+    }
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn mail_that_comes_back_from_a_shelf_while_the_routes_change_goes_by_those_of_now() {
+    let bench = Bench::with(|config| config.routing = routing(&[], "0:25")).await;
+    for round in 1..20 {
+        let id = bench
+            .add(configured(&["1@a.example"], &format!("{}:25", round - 1)).frozen())
+            .await;
+        assert_eq!(done(&bench.remove(id).await), 1);
+        let back = Recover {
+            ids: vec![id],
+            from: Shelf::Removed,
+        };
+        let back = bench.spool.send(back);
+        // At any time between the reading of the pair and the answer of the disk.
+        let change = async {
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            bench.set_routing(routing(&[], &format!("{round}:25"))).await;
+        };
+        let (back, ()) = tokio::join!(back, change);
+        assert_eq!(done(&back.unwrap().unwrap()), 1);
+        bench.idle().await;
+        assert_eq!(bench.lines().await[&id], format!("{round}:25"));
+    }
+    end(bench.spool).await;
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use spool_core::{
-    AddError, Address, Envelope, FlowId, InitialStatus, MessageId, NextHop, ReversePath, Submission, crlf,
+    AddError, Address, Envelope, FlowId, InitialStatus, MessageId, NextHop, ReversePath, Routing, Submission,
+    crlf,
 };
 use std::borrow::Cow;
 use std::fmt;
@@ -78,9 +79,9 @@ async fn spool(state: Data<State>, mut body: Body) -> Result<Vec<MessageId>, Htt
         (message.and_then(|message| message.submission(&state)), held)
     };
     let (submission, _held) = made(body, read).await?;
-    let submission = submission.map_err(answer)?;
+    let (submission, routing) = submission.map_err(answer)?;
     relay
-        .submit(submission)
+        .submit(submission, routing)
         .await
         .map_err(|why| answer(Refused::Spool(why)))
 }
@@ -226,14 +227,15 @@ impl<'de> Visitor<'de> for UpTo {
 }
 
 impl Message {
-    fn submission(self, state: &State) -> Result<Submission, Refused> {
+    /// With the routing that its sections are from.
+    fn submission(self, state: &State) -> Result<(Submission, Routing), Refused> {
         let body = crlf(self.body.into()).map_err(|at| format!("the body has a NUL at byte {at}"))?;
         let intervals = crate::operation::intervals(&self.retry_intervals)?;
-        let mut sections = state.relay.sections(self.envelope, &self.next_hops);
+        let (mut sections, routing) = state.relay.sections(self.envelope, &self.next_hops);
         for section in &mut sections {
             section.retry.intervals.splice(0..0, intervals.iter().copied());
         }
-        Ok(Submission {
+        let submission = Submission {
             sections,
             body,
             initial: match self.frozen {
@@ -244,7 +246,8 @@ impl Message {
             parent: None,
             related: Vec::new(),
             key: self.key,
-        })
+        };
+        Ok((submission, routing))
     }
 }
 

@@ -95,7 +95,9 @@ impl Store {
                         if let Change::Move(addition) = &change {
                             moved.extend(addition.messages.iter().map(|message| message.id));
                         }
+                        let routes = self.routes_after(&change);
                         changes.push(change);
+                        changes.extend(routes);
                     }
                 }
                 Ok(Some(Item::Damage(_))) => {}
@@ -174,6 +176,34 @@ impl Store {
             }
             Kind::Add | Kind::Move | Kind::Finish | Kind::Note | Kind::Hole => None,
         }
+    }
+
+    /// The routes of messages whose attempt is in flight, to be written after the copy of its begin: they may be later than the
+    /// begin was, and whoever reads the journal must not take them for those of the attempt.
+    fn routes_after(&self, change: &Change) -> Vec<Change> {
+        let in_flight = match change {
+            Change::Move(addition) => {
+                let messages = addition.messages.iter();
+                let in_flight = messages.filter(|message| message.in_flight.is_some());
+                in_flight.map(|message| message.id).collect()
+            }
+            Change::Mark { id, in_flight, .. } => in_flight.map(|_| *id).into_iter().collect(),
+            Change::State { id, state, .. } => state.in_flight.map(|_| *id).into_iter().collect(),
+            Change::Add(_) | Change::Route { .. } | Change::Finish { .. } | Change::Note { .. } => Vec::new(),
+        };
+        let route = |id: MessageId| {
+            let entry = locked(&self.index)
+                .get(id)
+                .filter(|entry| entry.route.is_some())?;
+            let message = self.reader.message(id, entry).ok()?;
+            Some(Change::Route {
+                id,
+                next_hops: message.next_hops,
+                origin: message.origin,
+                events: Vec::new(),
+            })
+        };
+        in_flight.into_iter().filter_map(route).collect()
     }
 
     /// The state of a message, later marks included, if it stands at `place`.

@@ -55,6 +55,8 @@ pub struct Recovered {
     pub frozen: Option<FrozenKind>,
     /// Begin of an attempt whose end was never recorded: in doubt.
     pub in_flight: Option<Timestamp>,
+    /// Whether its route may be another one than that attempt's: it was written after the attempt had begun.
+    pub rerouted: bool,
     /// When it was spooled.
     pub spooled_at: Timestamp,
     /// When it is given up.

@@ -320,6 +320,14 @@ impl Queue {
         self.clock_set.remove(&id).unwrap_or(0)
     }
 
+    /// What was taken was not written: the times on disk are off as before.
+    pub(super) fn put_back_clock_set(&mut self, id: MessageId, millis: i64) {
+        if millis != 0 && self.entries.contains_key(&id) {
+            let set = self.clock_set.entry(id).or_default();
+            *set = set.saturating_add(millis);
+        }
+    }
+
     /// When something becomes due next.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.peek().map(|Reverse((due, _))| *due)

@@ -10,7 +10,7 @@ use super::super::record::{
 };
 use super::super::segment::{Place, Seq};
 use super::Replay;
-use super::live::{Live, NEVER, Route};
+use super::live::{InFlight, Live, NEVER, Route};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
 use crate::frozen::{Frozen, FrozenKind};
@@ -72,6 +72,9 @@ impl Replay {
                     let hops = self.intern((route.next_hops, route.origin));
                     if let Some(live) = self.live.get_mut(&route.id) {
                         live.hops = hops;
+                    }
+                    if let Some(begun) = self.in_flight.get_mut(&route.id) {
+                        begun.rerouted = true;
                     }
                 }
                 self.tell(route.id, route.telling, None);
@@ -280,9 +283,13 @@ impl Replay {
         };
         live.set(status, frozen, wait);
         match in_flight {
-            Some(at) => self.in_flight.insert(id, at),
-            None => self.in_flight.remove(&id),
-        };
+            Some(at) => {
+                let rerouted = false;
+                let begun = self.in_flight.entry(id).or_insert(InFlight { at, rerouted });
+                begun.at = at;
+            }
+            None => drop(self.in_flight.remove(&id)),
+        }
     }
 
     fn saw(&mut self, id: MessageId) {

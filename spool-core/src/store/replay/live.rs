@@ -58,11 +58,19 @@ impl Live {
     }
 }
 
+/// An attempt that has begun and not ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InFlight {
+    pub(super) at: Timestamp,
+    /// Whether its message was given another route since.
+    pub(super) rerouted: bool,
+}
+
 /// The live messages of a replay, in the order of their ids.
 #[derive(Debug)]
 pub(in crate::store) struct Messages {
     pub(super) all: std::vec::IntoIter<(MessageId, Live)>,
-    pub(super) in_flight: Ids<Timestamp>,
+    pub(super) in_flight: Ids<InFlight>,
     pub(super) hops: Vec<Route>,
 }
 
@@ -78,11 +86,13 @@ impl Iterator for Messages {
             || ([].into(), RouteOrigin::default()),
             |(hops, origin)| (Arc::clone(hops), *origin),
         );
+        let in_flight = self.in_flight.get(&id);
         Some(Recovered {
             id,
             status: live.status(),
             frozen: live.frozen,
-            in_flight: self.in_flight.get(&id).copied(),
+            in_flight: in_flight.map(|begun| begun.at),
+            rerouted: in_flight.is_some_and(|begun| begun.rerouted),
             spooled_at: live.spooled_at,
             expires_at: Some(live.expires_at).filter(|at| *at != NEVER),
             next_hops,

@@ -18,10 +18,9 @@ use super::key_log::Logged;
 use super::scan::{Bad, Item, Scan, ScanError};
 use super::segment::{self, Seq};
 use super::{OpenError, RememberedKey};
-use crate::clock::Timestamp;
 use crate::id::MessageId;
 use files::{Front, front, open, scan_error};
-use live::{Ids, Live, Messages, Route};
+use live::{Ids, InFlight, Live, Messages, Route};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
@@ -32,7 +31,7 @@ pub(super) struct Replay {
     pub(super) index: Index,
     live: Ids<Live>,
     /// Those of them whose attempt has begun and not ended: never many.
-    in_flight: Ids<Timestamp>,
+    in_flight: Ids<InFlight>,
     pub(super) last_id: Option<MessageId>,
     pub(super) broken: Vec<Broken>,
     pub(super) rests: Vec<Rest>,

@@ -107,6 +107,42 @@ fn one_old_message_does_not_keep_the_ends_of_its_neighbours() {
 }
 
 #[test]
+fn a_route_that_was_written_during_an_attempt_stays_behind_the_copy_of_its_begin() {
+    let route = |number| Change::Route {
+        id: id(number),
+        next_hops: ["named:25".parse().unwrap()].into(),
+        origin: RouteOrigin::Named,
+        events: Vec::new(),
+    };
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    all_ok(&store.commit(&mut [add(&[1, 2, 3], "x\r\n"), route(2), begin(1, 5), begin(2, 5)]));
+    all_ok(&store.commit(&mut [route(1), route(3)]));
+    let rerouted = |fs: &SimFs| -> BTreeMap<MessageId, (bool, bool)> {
+        let (store, recovery) = open(fs);
+        let messages = recovery.messages.iter();
+        let known = messages.map(|one| (one.id, (one.in_flight.is_some(), one.rerouted)));
+        let known = known.collect();
+        drop(store);
+        known
+    };
+    drop(store);
+    let expected = [(1, (true, true)), (2, (true, false)), (3, (false, false))];
+    let expected = expected.map(|(number, known)| (id(number), known));
+    assert_eq!(rerouted(&fs), expected.into());
+    let (store, _) = open(&fs);
+    for number in 10..200 {
+        all_ok(&store.commit(&mut [add(&[number], text(1, 3000))]));
+        all_ok(&store.commit(&mut [finish(number)]));
+    }
+    compact(&store);
+    assert!(store.stats().moved >= 3, "{:?}", store.stats());
+    drop(store);
+    let known = rerouted(&fs);
+    assert_eq!((known[&id(1)], known[&id(3)]), ((true, true), (false, false)));
+}
+
+#[test]
 fn what_cannot_be_read_stays_and_stops_nothing() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);

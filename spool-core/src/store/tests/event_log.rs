@@ -43,9 +43,12 @@ fn written(dir: &Path, seqs: &[u64], torn: u64) {
 /// The numbers in the log, a gap as the number of events that are missing, negated.
 fn told(dir: &Path) -> Vec<i64> {
     let log = open(dir);
-    let number = |event: Event| match event.kind {
-        EventKind::Gap(missing) => -i64::try_from(missing).unwrap(),
-        _ => i64::try_from(event.seq).unwrap(),
+    let number = |event: Event| {
+        if let EventKind::Gap(missing) = event.kind {
+            -i64::try_from(missing).unwrap()
+        } else {
+            i64::try_from(event.seq).unwrap()
+        }
     };
     log.all().unwrap().into_iter().map(number).collect()
 }

@@ -278,6 +278,12 @@ fn golden_bytes() {
         origin: RouteOrigin::BuiltInSink,
         events: vec![],
     };
+    let rerouted = Change::Route {
+        id: id(1),
+        next_hops: hops(),
+        origin: RouteOrigin::Named,
+        events: vec![event(1, EventKind::Rerouted(hops()))],
+    };
     let header = |end| hex(&segment::encode_header(Seq::MIN, SALT, end));
     let all = [
         ("segment", (header(End::Open), String::new())),
@@ -294,6 +300,7 @@ fn golden_bytes() {
         ("mark, unreadable", encoded(&hold(unreadable()))),
         ("state", encoded(&rich)),
         ("route", encoded(&route)),
+        ("route, told", encoded(&rerouted)),
         (
             "add, finishing",
             encoded(&concluding(Outcome::Finish(Finish::Delivered))),
@@ -333,6 +340,7 @@ fn the_documentation_shows_the_golden_bytes() {
             "mark",
             "mark, held",
             "route",
+            "route, told",
             "finish",
             "note",
             "hole",
@@ -442,8 +450,12 @@ fn read_golden(format: u8, golden: &str) {
             }
             Kind::Route => {
                 let read: RouteRecord = record::decode(header, &payload).unwrap();
-                let route = (read.id, read.origin, read.next_hops);
-                assert_eq!(route, (id(1), RouteOrigin::BuiltInSink, hops()));
+                let (origin, kinds) = match name {
+                    "route, told" => (RouteOrigin::Named, vec![EventKind::Rerouted(hops())]),
+                    _ => (RouteOrigin::BuiltInSink, vec![]),
+                };
+                let route = (read.id, read.origin, read.next_hops, read.telling.kinds);
+                assert_eq!(route, (id(1), origin, hops(), kinds));
             }
             Kind::State => {
                 let read: StateRecord = record::decode(header, &payload).unwrap();
