@@ -5,6 +5,7 @@ use crate::id::FlowId;
 use crate::next_hop::NextHop;
 use crate::reply::{EnhancedCode, Reply};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -127,6 +128,10 @@ pub struct AttemptReport {
     /// The other hosts of the attempt, in the order in which they were tried. In a message's record each becomes an attempt of its own.
     #[serde(skip)]
     pub before: Vec<HostReport>,
+    /// What the deciding host itself said, where there are others: `refused` also has what those said of recipients. In a message's
+    /// record it stands in place of this report.
+    #[serde(skip)]
+    pub own: Option<Box<HostReport>>,
 }
 
 /// What one host said, in an attempt that another one decided.
@@ -153,7 +158,38 @@ impl AttemptReport {
             result,
             refused: Vec::new(),
             before: Vec::new(),
+            own: None,
         }
+    }
+
+    /// For each refused recipient, in their order, the host whose reply it has; the deciding one where no record of another has it.
+    #[must_use]
+    pub fn refusing_hosts(&self) -> Vec<Option<&NextHop>> {
+        let mut hosts: Vec<&HostReport> = self.before.iter().chain(self.own.as_deref()).collect();
+        hosts.sort_by_key(|host| host.number);
+        let mut by_itself = HashMap::new();
+        for host in &hosts {
+            let refused = host.report.refused.iter();
+            by_itself.extend(refused.map(|refused| (refused.recipient, (&refused.reply, *host))));
+        }
+        let said = |host: &HostReport, said: &Reply| matches!(&host.report.result, AttemptResult::Refused { reply, .. } if reply == said);
+        let host_of = |refused: &RefusedRecipient| {
+            let by_itself = by_itself.get(&refused.recipient);
+            let by_itself = by_itself.filter(|(reply, _)| **reply == refused.reply);
+            let with_all = || {
+                hosts
+                    .iter()
+                    .rev()
+                    .find(|host| said(host, &refused.reply))
+                    .copied()
+            };
+            by_itself.map(|(_, host)| *host).or_else(with_all)
+        };
+        let hosts = self.refused.iter().map(|refused| match host_of(refused) {
+            Some(host) => host.report.peer.as_ref(),
+            None => self.peer.as_ref(),
+        });
+        hosts.collect()
     }
 
     /// Whether the peer may hold the message although no final reply was read.
@@ -192,17 +228,21 @@ impl Attempt {
         self.report.in_doubt()
     }
 
-    /// The attempt as one record for each of its hosts, the deciding one last.
+    /// The attempt as one record for each of its hosts, in the order in which they were tried.
     #[must_use]
     pub fn by_host(mut self) -> Vec<Self> {
-        let before = std::mem::take(&mut self.report.before);
+        let mut hosts = std::mem::take(&mut self.report.before);
+        let own = self.report.own.take();
+        let whole = own.is_none();
+        hosts.extend(own.map(|own| *own));
+        hosts.sort_by_key(|host| host.number);
         let at = self.at;
-        let others = before.into_iter().map(|host| Self {
+        let hosts = hosts.into_iter().map(|host| Self {
             at: at.after(host.after),
             duration_ms: u64::try_from(host.took.as_millis()).unwrap_or(u64::MAX),
             report: host.report,
         });
-        others.chain(std::iter::once(self)).collect()
+        hosts.chain(whole.then_some(self)).collect()
     }
 }
 

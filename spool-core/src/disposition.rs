@@ -7,6 +7,7 @@ use crate::attempt::{Attempt, AttemptReport, AttemptResult, RecipientIndex, is_r
 use crate::clock::Timestamp;
 use crate::hooks::Refusal;
 use crate::message::{FailedRecipient, Message, MessageState, Status};
+use crate::next_hop::NextHop;
 use crate::reply::Reply;
 use crate::retry::Dice;
 use std::collections::HashMap;
@@ -76,22 +77,27 @@ pub fn refusals(
     report: &AttemptReport,
     defaults: &Decisions,
 ) -> (Vec<Refusal>, Option<Refusal>) {
-    let refusal = |recipient, reply: Option<&Reply>, default| Refusal {
+    let refusal = |recipient, peer: Option<&NextHop>, reply: Option<&Reply>, default| Refusal {
         message: Arc::clone(message),
         recipient,
-        peer: report.peer.clone(),
+        peer: peer.cloned(),
         result: report.result.clone(),
         reply: reply.cloned(),
         default,
     };
     let refused = report.refused.iter().zip(&defaults.recipients);
-    let recipients =
-        refused.map(|(refused, default)| refusal(Some(refused.recipient), Some(&refused.reply), *default));
+    let peers = report.refusing_hosts();
+    let recipients = refused.zip(peers).map(|((refused, default), peer)| {
+        refusal(Some(refused.recipient), peer, Some(&refused.reply), *default)
+    });
     let single = matches!(
         report.result,
         AttemptResult::Accepted(_) | AttemptResult::AllRefused
     );
-    let whole = (!single).then(|| refusal(None, message_reply(&report.result), defaults.message));
+    let whole = (!single).then(|| {
+        let reply = message_reply(&report.result);
+        refusal(None, report.peer.as_ref(), reply, defaults.message)
+    });
     (recipients.collect(), whole)
 }
 

@@ -32,7 +32,7 @@ impl NameServer {
     /// `OWNER REFUSED`, `OWNER NOTIMP`, `OWNER FORMERR`, `OWNER SILENCE`. The owner `*` is every name that has no line of its own.
     ///
     /// `OWNER ENDLESS`: each name below the owner is an alias of another one, and so on; one link in each answer. `. WITHOUT EDNS`: a question
-    /// with an OPT record is answered with FORMERR and a bare header, as by a server that cannot read it.
+    /// with an OPT record is answered with FORMERR and a bare header, as by a server that cannot read it. `. DROPS EDNS`: it is not answered.
     #[must_use]
     pub fn start(text: &str) -> Self {
         let record = |line: &str| {
@@ -165,6 +165,13 @@ impl Zone {
             .any(|(owner, words)| owner == "." && words[0] == "WITHOUT");
         if question.edns && without_edns {
             return Some([&question.id[..], &[0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0]].concat());
+        }
+        let drops_edns = self
+            .records
+            .iter()
+            .any(|(owner, words)| owner == "." && words[0] == "DROPS");
+        if question.edns && drops_edns {
+            return None;
         }
         let (mut answers, mut code) = (Vec::new(), 0);
         let mut name = question.name.clone();

@@ -37,7 +37,7 @@ pub(super) struct Attempt<'a> {
     count: usize,
 }
 
-/// A host's report without its recipients, and its place among the hosts.
+/// A host's report, and its place among the hosts.
 type Numbered = (usize, AttemptReport);
 
 impl<'a> Attempt<'a> {
@@ -107,7 +107,7 @@ impl<'a> Attempt<'a> {
                     self.told.remove(recipient);
                     self.taken.insert(*recipient);
                 }
-                self.accepted = Some((self.count, bare(&report)));
+                self.accepted = Some((self.count, report.clone()));
             }
             AttemptResult::AllRefused => {}
             result @ (AttemptResult::Refused { .. }
@@ -123,12 +123,12 @@ impl<'a> Attempt<'a> {
                     others.for_each(|recipient| drop(self.told.remove(recipient)));
                 }
                 if speaks || self.ended.is_none() {
-                    self.ended = Some((self.count, bare(&report)));
+                    self.ended = Some((self.count, report.clone()));
                 }
             }
         }
         if !report.refused.is_empty() {
-            self.answered = Some((self.count, bare(&report)));
+            self.answered = Some((self.count, report.clone()));
         }
         let refused = report.refused.into_iter();
         self.told
@@ -193,14 +193,20 @@ impl<'a> Attempt<'a> {
             .map(|(recipient, reply)| RefusedRecipient { recipient, reply })
             .collect();
         refused.sort_unstable_by_key(|refused| refused.recipient);
-        report.refused = refused;
+        let own = std::mem::replace(&mut report.refused, refused);
         // Where nobody said anything, its line about each host is in the result.
         if !matches!(
             report.result,
             AttemptResult::NoConnection { .. } | AttemptResult::NotBegun { .. }
         ) {
-            self.hosts.retain(|host| host.number != decider);
+            let recorded = self.hosts.extract_if(.., |host| host.number == decider).next();
             self.hosts.truncate(MAX_RECORDED);
+            if !self.hosts.is_empty() {
+                report.own = recorded.map(|mut host| {
+                    host.report.refused = own;
+                    Box::new(host)
+                });
+            }
             report.before = self.hosts;
         }
         report

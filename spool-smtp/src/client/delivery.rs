@@ -24,6 +24,8 @@ pub(super) struct Delivery<'a> {
     /// Whether that is news.
     learned: bool,
     cuts: u32,
+    /// What `enough` was before the host broke off once right after the last recipient.
+    before_last_cut: Option<usize>,
     /// How the last transaction ended that was cut short.
     broke_off: Option<AttemptResult>,
     in_doubt: bool,
@@ -57,6 +59,7 @@ impl<'a> Delivery<'a> {
             enough,
             learned: false,
             cuts: 0,
+            before_last_cut: None,
             broke_off: None,
             in_doubt: false,
         }
@@ -113,13 +116,22 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Whether the host broke off among the recipients of a transaction of `tried`, and is asked again with fewer.
+    /// Whether the host broke off among the recipients of a transaction of `tried`, and is asked again with fewer. After the last
+    /// recipient it may have done so for another reason: one fewer is tried once, and the limit is what it was if that does not help.
     fn is_cut_short(&mut self, ended: &Ended, tried: usize) -> bool {
         let Some(answered) = ended.cut_after else {
             return false;
         };
+        let after_the_last = answered >= tried;
+        if after_the_last && let Some(before) = self.before_last_cut.take() {
+            (self.enough, self.learned) = (before, true);
+            return false;
+        }
         if tried < 2 {
             return false;
+        }
+        if after_the_last {
+            self.before_last_cut = Some(self.enough);
         }
         // Where no reply came through, the reset may have overtaken them.
         let fewer = if answered > 0 { answered } else { tried / 2 };
@@ -145,6 +157,7 @@ impl<'a> Delivery<'a> {
             self.learned = true;
         }
         self.broke_off = None;
+        self.before_last_cut = None;
         self.refused.extend(refused);
         if let AttemptResult::Accepted(reply) = result {
             self.accepted = Some(reply);

@@ -4,7 +4,7 @@
 //! replies are bounded, repaired or refused before lettre sees them, one for each read. It hands
 //! lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
 
-use super::wire::{State, Wire};
+use super::wire::{State, TIMED_OUT, Wire};
 use lettre::transport::smtp::client::AsyncTokioStream;
 use std::future::Future;
 use std::io;
@@ -49,7 +49,7 @@ impl WireStream {
         }
         while self.alarm.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
-                return Err(self.fail(io::ErrorKind::TimedOut, "timed out"));
+                return Err(self.fail(io::ErrorKind::TimedOut, TIMED_OUT));
             }
             self.alarm.as_mut().reset(deadline);
         }

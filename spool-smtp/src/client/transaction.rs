@@ -8,6 +8,7 @@ use super::commands::{mail, needs_smtputf8, rcpt, recipient};
 use super::config::SmtpConfig;
 use super::reply_filter::RawReply;
 use super::session::Session;
+use super::wire::TIMED_OUT;
 use spool_core::{
     AttemptResult, EnhancedCode, Job, RecipientIndex, RefusedRecipient, Reply, Stage, names_a_rate,
 };
@@ -39,7 +40,7 @@ pub(super) struct Ended {
     pub(super) postponed: Vec<RecipientIndex>,
     /// Whether the session may be used again.
     pub(super) reusable: bool,
-    /// After how many answers the peer broke off or said 421, where that was among the recipients.
+    /// After how many answers to recipients the peer broke off or said 421, where that was among the recipients or right after them.
     pub(super) cut_after: Option<usize>,
 }
 
@@ -87,8 +88,16 @@ struct Replies {
 
 /// Why it cannot go on.
 enum Stop {
-    Broken { stage: Stage, error: String },
-    Closing { stage: Stage, reply: Reply },
+    Broken {
+        stage: Stage,
+        error: String,
+        /// Whether the connection ended: not by a deadline, and not because of what the peer said.
+        closed: bool,
+    },
+    Closing {
+        stage: Stage,
+        reply: Reply,
+    },
 }
 
 /// Sends `job` to these of its recipients on `session`.
@@ -209,6 +218,7 @@ async fn envelope(
             return Err(Stop::Broken {
                 stage: first.stage(),
                 error,
+                closed: true,
             });
         }
         let text: String = group.iter().map(|(_, line)| line.as_str()).collect();
@@ -223,7 +233,11 @@ async fn envelope(
                 Some(()) => session.listen().await,
             };
             let stage = command.stage();
-            let next = next.map_err(|error| Stop::Broken { stage, error })?;
+            let next = next.map_err(|error| Stop::Broken {
+                stage,
+                closed: error != TIMED_OUT,
+                error,
+            })?;
             replies.note(*command, next)?;
         }
     }
@@ -242,16 +256,19 @@ impl Replies {
             return ended(AttemptResult::AllRefused, self.refused, false);
         }
         let answered = self.accepted + self.refused.len() + self.postponed.len();
-        // A peer that said 421 to MAIL said it of no recipient; a reset there may have overtaken the replies to many.
+        // A peer that said 421 to MAIL said it of no recipient; a reset there may have overtaken the replies to many. One that ends
+        // the session after the last recipient is noticed only when the body is offered.
         let among_recipients = match &stop {
-            Stop::Broken { stage, .. } => matches!(stage, Stage::Mail | Stage::Rcpt),
-            Stop::Closing { stage, .. } => *stage == Stage::Rcpt,
+            Stop::Broken { stage, closed, .. } => *closed || matches!(stage, Stage::Mail | Stage::Rcpt),
+            Stop::Closing { stage, reply } => {
+                *stage == Stage::Rcpt || *stage == Stage::Data && !names_a_rate(reply)
+            }
         };
         let broken_in_doubt = in_doubt && matches!(stop, Stop::Broken { .. });
         let cut_after = (among_recipients && !broken_in_doubt).then_some(answered);
         let result = match stop {
             Stop::Broken { error, .. } if in_doubt => broken(Stage::FinalReply, error, true),
-            Stop::Broken { stage, error } => broken(stage, error, false),
+            Stop::Broken { stage, error, .. } => broken(stage, error, false),
             Stop::Closing { stage, reply } => AttemptResult::Refused { stage, reply },
         };
         Outcome::Ended(Ended {
@@ -279,13 +296,15 @@ impl Replies {
         let wrong = reply.is(3) || (matches!(command, Command::Data) && reply.is(2));
         if wrong && !(matches!(command, Command::Data) && reply.code == 354) {
             let error = format!("a reply of the wrong kind: {}", reply.to_reply());
-            return Err(Stop::Broken { stage, error });
+            let closed = false;
+            return Err(Stop::Broken { stage, error, closed });
         }
         match command {
             Command::Reset if !reply.is(2) => {
                 return Err(Stop::Broken {
                     stage,
                     error: format!("RSET was refused: {}", reply.to_reply()),
+                    closed: false,
                 });
             }
             Command::Reset => {}

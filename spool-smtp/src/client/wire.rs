@@ -13,6 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 
+/// The reason for which a step fails that was not done by its deadline.
+pub(super) const TIMED_OUT: &str = "timed out";
+
 /// Behind the lock: never held across an await.
 #[derive(Debug)]
 pub(super) struct State {
@@ -206,7 +209,7 @@ impl Wire {
         let tcp = tcp.ok_or_else(|| UpgradeError::Failed("the session is not in plaintext".to_owned()))?;
         let (tls, facts) = timeout_at(deadline, handshake(tcp))
             .await
-            .unwrap_or_else(|_| Err("timed out".to_owned()))
+            .unwrap_or_else(|_| Err(TIMED_OUT.to_owned()))
             .map_err(UpgradeError::Failed)?;
         self.lock().socket = Socket::Tls(Box::new(tls));
         Ok(facts)

@@ -163,6 +163,7 @@ fn rich_state() -> MessageState {
                 reply: Reply::new(550, ""),
             }],
             before: Vec::new(),
+            own: None,
         },
     };
     MessageState {

@@ -2,8 +2,8 @@
 //! validates.
 //!
 //! The first answer that counts is the answer, "no such domain" included. The next server is asked when one does not answer in its time,
-//! cannot be reached, or says that it cannot answer; never beside another one, and never to find a better answer. A server that does not
-//! know EDNS is asked again without it.
+//! cannot be reached, or says that it cannot answer; never beside another one, and never to find a better answer. A server that says that
+//! it does not know EDNS, or that does not answer a question with EDNS at all, is asked again without it.
 
 use super::exchange::{Failure, over_tcp, over_udp};
 use super::resolv_conf::Settings;
@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// Questions under way at once, each with a socket. The others wait.
 const QUESTIONS: usize = 256;
-/// For how long a server is not asked with EDNS once it did not know it.
+/// For how long a server is not asked with EDNS once it did not know it, or answered only without it.
 const WITHOUT_EDNS: Duration = Duration::from_secs(600);
 
 /// See the module. Cloning shares them.
@@ -84,7 +84,7 @@ impl Inner {
         };
         let mut waiting = self.in_order();
         let mut reasons = Vec::new();
-        for _ in 0..self.attempts {
+        for round in 0..self.attempts {
             let mut silent = Vec::new();
             for server in waiting {
                 let left = end.saturating_duration_since(Instant::now());
@@ -92,7 +92,7 @@ impl Inner {
                     silent.push(server);
                     continue;
                 }
-                match server.ask(question, self.timeout.min(left)).await {
+                match server.ask(question, self.timeout.min(left), round > 0).await {
                     Ok(answer) => return Ok(answer),
                     Err(Failure::Error(reason)) => reasons.push(format!("{}: {reason}", server.address)),
                     Err(Failure::Silence) => silent.push(server),
@@ -118,14 +118,23 @@ impl Inner {
 }
 
 impl Server {
-    async fn ask(&self, question: &Message, time: Duration) -> Result<DnsResponse, Failure> {
+    /// `was_silent`: the same question got no answer. Some servers, and firewalls before them, drop whatever has EDNS; a question that
+    /// asks for signatures needs it.
+    async fn ask(
+        &self,
+        question: &Message,
+        time: Duration,
+        was_silent: bool,
+    ) -> Result<DnsResponse, Failure> {
         let dnssec = question.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
         if question.edns.is_none() || !dnssec && self.is_without_edns() {
             return self.ask_as_it_is(&plain(question), time).await?.into_answer();
         }
-        match self.ask_as_it_is(question, time).await? {
-            Asked::WithoutEdns => {}
-            asked @ (Asked::Answer(_) | Asked::Fails(_)) => return asked.into_answer(),
+        if dnssec || !was_silent {
+            match self.ask_as_it_is(question, time).await? {
+                Asked::WithoutEdns => {}
+                asked @ (Asked::Answer(_) | Asked::Fails(_)) => return asked.into_answer(),
+            }
         }
         let answer = self.ask_as_it_is(&plain(question), time).await?.into_answer()?;
         let until = Instant::now() + WITHOUT_EDNS;

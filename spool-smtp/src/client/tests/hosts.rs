@@ -6,7 +6,7 @@ use super::peer::{EHLO, GO, HELLO, OK, TAKEN, peer};
 use super::sinks::sink;
 use super::{code, config, deliver, hasty, job};
 use crate::client::SmtpAgent;
-use spool_core::{AttemptReport, AttemptResult, NextHop};
+use spool_core::{Attempt, AttemptReport, AttemptResult, NextHop, RefusedRecipient, Timestamp};
 use std::sync::atomic::Ordering;
 
 /// One attempt at a sick host with this script, and a well one behind it; and how many messages and connections the well one had.
@@ -119,6 +119,41 @@ async fn the_next_host_is_asked_for_those_that_are_still_open() {
         .map(|one| (one.recipient, one.reply.code))
         .collect();
     assert_eq!(refused, [(1, 450)]);
+}
+
+#[tokio::test]
+async fn the_record_has_the_replies_of_each_host_in_the_order_of_time() {
+    let later = Say(b"450 4.2.0 greylisted\r\n");
+    let nobody = Say(b"550 5.1.1 nobody\r\n");
+    let (one, _) = peer(&[&[HELLO, EHLO, OK, OK, later, GO, TAKEN]]).await;
+    let (other, _) = peer(&[&[HELLO, EHLO, OK, nobody, Say(b"554 no\r\n")]]).await;
+    let hops = [one.clone(), other.clone()];
+    let report = deliver(
+        &SmtpAgent::new(config()),
+        job(&hops, &["ok@x", "later@x"], b"x\r\n"),
+    )
+    .await;
+    let of = |refused: &[RefusedRecipient]| -> Vec<_> {
+        let of = |refused: &RefusedRecipient| (refused.recipient, refused.reply.code);
+        refused.iter().map(of).collect()
+    };
+    // The fate of each recipient is decided by the last reply, which is that of the other host.
+    assert_eq!((code(&report.result), of(&report.refused)), (250, vec![(1, 550)]));
+    assert_eq!(report.refusing_hosts(), [Some(&other)]);
+    let attempt = Attempt {
+        at: Timestamp(1_000),
+        duration_ms: 1_000,
+        report,
+    };
+    let record = attempt.by_host();
+    let told: Vec<_> = record
+        .iter()
+        .map(|attempt| (attempt.report.peer.clone(), of(&attempt.report.refused)))
+        .collect();
+    assert_eq!(told, [(Some(one), vec![(1, 450)]), (Some(other), vec![(1, 550)])]);
+    assert_eq!(code(&record[0].report.result), 250);
+    assert_eq!(record[1].report.result, AttemptResult::AllRefused);
+    assert!(record[0].at <= record[1].at);
 }
 
 #[tokio::test]

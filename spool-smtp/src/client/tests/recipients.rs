@@ -1,7 +1,7 @@
 //! More recipients than a peer takes in one transaction: all are tried, each once, and each has its own fate.
 
 use super::peer::Act::{self, Body, Close, Say};
-use super::peer::{GO, HELLO, OK, Seen, TAKEN, peer};
+use super::peer::{GO, HELLO, OK, SLOW_EHLO, Seen, TAKEN, peer};
 use super::{config, deliver, job};
 use crate::client::{SmtpAgent, SmtpConfig};
 use spool_core::{AttemptReport, AttemptResult, DeliveryAgent, Stage};
@@ -155,6 +155,49 @@ async fn a_peer_that_breaks_off_among_the_recipients_is_asked_for_fewer() {
         // The second attempt begins with what the first one has learned.
         assert_eq!((seen.bodies(), seen.from.lock().unwrap().len()), (6, 3));
     }
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_off_after_as_many_recipients_as_it_is_asked_for_is_asked_for_one_fewer() {
+    for (ehlo, end) in [
+        (EHLO, Close),
+        (SLOW_EHLO, Close),
+        (EHLO, Say(b"421 4.7.0 too many\r\n")),
+    ] {
+        // It closes behind the third answer, however many it is asked for.
+        let five = [HELLO, ehlo.clone(), OK, OK, OK, OK, end.clone()];
+        let three = [HELLO, ehlo.clone(), OK, OK, OK, OK, end.clone()];
+        let pairs = [
+            HELLO, ehlo, OK, OK, OK, GO, TAKEN, OK, OK, OK, GO, TAKEN, OK, OK, GO, TAKEN,
+        ];
+        let (hop, seen) = peer(&[&five, &three, &pairs, &pairs]).await;
+        let agent = SmtpAgent::new(config());
+        for attempt in 1..=2 {
+            let report = deliver(&agent, job(std::slice::from_ref(&hop), &TO, b"x\r\n")).await;
+            let accepted = matches!(report.result, AttemptResult::Accepted(_));
+            assert!(accepted && report.refused.is_empty(), "{attempt}: {report:?}");
+            agent.close().await;
+        }
+        assert_eq!((seen.bodies(), seen.from.lock().unwrap().len()), (6, 4));
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_off_at_data_whatever_it_is_asked_for_is_left_and_limits_nothing() {
+    let all = [HELLO, EHLO, OK, OK, OK, OK, OK, OK, Close];
+    let fewer = [HELLO, EHLO, OK, OK, OK, OK, OK, Close];
+    let well = [HELLO, EHLO, OK, OK, OK, OK, OK, OK, GO, TAKEN];
+    let (hop, seen) = peer(&[&all, &fewer, &well]).await;
+    let agent = SmtpAgent::new(config());
+    let report = deliver(&agent, job(std::slice::from_ref(&hop), &TO, b"x\r\n")).await;
+    let AttemptResult::Broken { stage, in_doubt, .. } = report.result else {
+        panic!("{}", report.result)
+    };
+    assert_eq!((stage, in_doubt, seen.count("EHLO")), (Stage::Data, false, 2));
+    let report = deliver(&agent, job(&[hop], &TO, b"x\r\n")).await;
+    let accepted = matches!(report.result, AttemptResult::Accepted(_));
+    assert!(accepted && report.refused.is_empty(), "{report:?}");
+    assert_eq!((seen.bodies(), seen.count("EHLO")), (1, 3));
 }
 
 #[tokio::test]

@@ -252,6 +252,21 @@ async fn a_server_without_edns_is_asked_without_it_and_that_is_remembered() {
 }
 
 #[tokio::test]
+async fn a_server_that_drops_questions_with_edns_is_asked_without_it_and_that_is_remembered() {
+    let server = NameServer::start(&format!("{ZONE}\n. DROPS EDNS"));
+    let resolver = hasty(&[server.address]);
+    assert!(mx(&resolver, "plain.example").await.is_ok());
+    assert_eq!(
+        ips(&resolver, "mx2.plain.example").await,
+        Ok(vec!["192.0.2.3".to_owned()])
+    );
+    let count = |question: &str| server.asked().iter().filter(|asked| **asked == question).count();
+    // A question is sent up to three times.
+    assert!(count("UDP MX plain.example") >= 2);
+    assert_eq!(count("UDP A mx2.plain.example"), 1);
+}
+
+#[tokio::test]
 async fn aliases_without_an_end_are_a_failure_for_now() {
     let (_server, resolver) = started("circle.example CNAME circle.example\nendless.example ENDLESS");
     for domain in ["circle.example", "n0.endless.example"] {
