@@ -23,6 +23,8 @@ const MAX_LINE: u64 = 4 << 30;
 pub(crate) struct Service {
     authority: String,
     token: Option<Token>,
+    /// What can be done without a service.
+    instead: Option<&'static str>,
 }
 
 /// The body of an answer, line by line.
@@ -43,10 +45,19 @@ impl Service {
             Some(authority) => Ok(Self {
                 authority: authority.to_owned(),
                 token,
+                instead: None,
             }),
             None => Err(Failure::Usage(format!(
                 "--admin {url}: expected http://HOST:PORT"
             ))),
+        }
+    }
+
+    /// The same; when no service answers, the message also names what can be done without one.
+    pub(crate) fn or(self, instead: &'static str) -> Self {
+        Self {
+            instead: Some(instead),
+            ..self
         }
     }
 
@@ -73,8 +84,14 @@ impl Service {
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
+        let what = match self.instead {
+            None => "Start one with `spool serve`, or name another with --admin URL.".to_owned(),
+            Some(instead) => {
+                format!("Start one with `spool serve`, name another with --admin URL, or {instead}.")
+            }
+        };
         Failure::Failed(format!(
-            "no spool service answers at http://{}: {error}\nStart one with `spool serve`, name another with --admin URL, or read a directory with --spool DIR.",
+            "no spool service answers at http://{}: {error}\n{what}",
             self.authority
         ))
     }
