@@ -19,7 +19,7 @@ use spool_actors::{
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, Address, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
-    RandomDice, Section, SpoolConfig, Submission, SystemClock, visible,
+    RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
 use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
@@ -50,6 +50,11 @@ impl Relay {
             routes,
             stopping: Halt::default(),
         }
+    }
+
+    /// Whether mail can be routed by a configuration: the built-in sink does not take all of it.
+    pub(crate) fn has_configuration(&self) -> bool {
+        matches!(self.routes.routing(), Routing::ByRules(_))
     }
 
     /// The sections of a mail: by the routes, or all to `next_hops` when there are any.

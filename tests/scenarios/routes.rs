@@ -260,12 +260,34 @@ fn configured_mail_is_not_forgotten_by_the_built_in_sink() {
     let id = listed_once["id"].as_str().unwrap();
     let explained = out(&asking(&server, &["explain", id]));
     assert!(explained.contains("without one"), "{explained}");
-    let refused = asking(&server, &["reroute", "--all", "--by-config"]);
-    assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+    for dry in [
+        &["reroute", "--all", "--by-config"][..],
+        &["reroute", "--all", "--by-config", "--dry-run"],
+    ] {
+        refused_without_a_configuration(&server, dry);
+    }
     assert!(server.terminate().success());
     let server = place.start();
     assert!(capture.message().rcpt[0].contains("b@example.net"));
     wait_until_empty(&server);
+}
+
+fn refused_without_a_configuration(server: &Running, args: &[&str]) {
+    let refused = asking(server, args);
+    assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+    let told = err(&refused);
+    assert!(
+        told.contains("configuration") && !told.contains("missing field"),
+        "{told}"
+    );
+}
+
+#[test]
+fn reroute_by_configuration_is_refused_without_one_also_on_an_empty_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(&dir.path().join("spool"), &[], &[]);
+    refused_without_a_configuration(&server, &["reroute", "--all", "--by-config"]);
+    refused_without_a_configuration(&server, &["reroute", "--all", "--by-config", "--dry-run"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::operation::{Operation, Order, Report, Request, Trouble};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
-use spool_actors::{Freeze, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which};
+use spool_actors::{Freeze, NewRoute, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which};
 use spool_core::store::{Shelf, shelf_from_disk};
 use spool_core::{Clock, Held, MessageId, MessageSummary, SpoolError, SystemClock};
 use std::path::PathBuf;
@@ -55,6 +55,13 @@ async fn operate(state: &State, operation: Operation, body: Body) -> HttpRespons
     let loaded = state.relay.spool.send(WhenLoaded).await;
     if let Err(why) = loaded.unwrap_or(Err(SpoolError::Killed)) {
         return refused(&why);
+    }
+    // Also when nothing is selected, and in a dry run.
+    if order.route == NewRoute::ByConfig
+        && operation == Operation::Reroute
+        && !state.relay.has_configuration()
+    {
+        return refused(&SpoolError::NoConfiguration);
     }
     let single = order.selector.only_ids().is_some_and(|ids| ids.len() == 1);
     let report = match order.dry_run {

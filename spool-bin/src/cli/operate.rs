@@ -223,11 +223,8 @@ impl Common {
         let json = serde_json::to_string(&request).map_err(|error| Failure::Failed(error.to_string()))?;
         let path = format!("/api/v1/{}", operation.name());
         let answer = self.admin.service()?.ask("POST", &path, Some(&json))?;
-        // 404 and 409 carry a report as well.
-        let report = match answer.status {
-            200 | 404 | 409 => answer.json()?,
-            _ => answer.good()?.json()?,
-        };
+        // An answer with the status 404 or 409 can be a report as well.
+        let report = answer.json_with("matched")?;
         let report: Report = serde_json::from_value(report)
             .map_err(|error| Failure::Failed(format!("reading the answer: {error}")))?;
         self.print(operation, &report)?;
