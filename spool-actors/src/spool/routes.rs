@@ -15,8 +15,8 @@ use actix::{Context, Handler, Message as ActorMessage};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, Conclusion, NewMessage, Outcome, StoreError};
 use spool_core::{
-    EventKind, Held, MAX_SECTIONS, Message, MessageId, NextHop, RecipientIndex, RetryPolicy, RouteGroup,
-    Routing, Section, SpoolError, Status, Timestamp, part_for, state_without,
+    EnvelopeSummary, EventKind, Held, MAX_SECTIONS, Message, MessageId, NextHop, RecipientIndex, RetryPolicy,
+    RouteGroup, Routing, Section, SpoolError, Status, Timestamp, part_for, state_without,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -335,15 +335,18 @@ impl SpoolActor {
         let events = messages
             .iter()
             .map(|new| spooled(new, &message.flows, message.body_size, now));
-        let rerouted = self.tell(EventKind::Rerouted(Arc::clone(&rest.next_hops)), &message);
-        let events = events.chain([rerouted]).collect();
+        let mut rerouted = self.tell(EventKind::Rerouted(Arc::clone(&rest.next_hops)), &message);
         let state = Box::new(state_without(&message, &gone));
+        // The others are told of by the events of their own messages.
+        message.state = (*state).clone();
+        rerouted.envelope = Some(Arc::new(EnvelopeSummary::of(&message)));
+        let events = events.chain([rerouted]).collect();
         let addition = Addition {
             messages,
             body,
             flows: message.flows,
             parent: Some(message.id),
-            related: message.related.to_vec(),
+            related: message.related.iter().chain([message.id]).collect(),
             spooled_at: message.spooled_at,
             key: None,
             conclusion: Some(Conclusion {

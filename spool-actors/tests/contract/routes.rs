@@ -192,7 +192,11 @@ async fn a_message_is_divided_among_its_routes_and_nobody_is_lost_or_sent_to_twi
     bench.set_routing(now).await;
     bench.idle().await;
     assert_eq!(event(&mut events).await, EventKind::Spooled);
-    assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["a:25"])));
+    let rerouted = events.next().await.unwrap();
+    assert_eq!(rerouted.kind, EventKind::Rerouted(hops(&["a:25"])));
+    // Only those who are left in it: the others have an event of their own.
+    let left = &rerouted.envelope.as_ref().unwrap().recipients;
+    assert_eq!(left[..], ["0@a.example", "2@a.example"]);
     let lines = bench.lines().await;
     assert_eq!(lines.values().cloned().collect::<Vec<_>>(), ["a:25", "b:25"]);
     let other = *lines.keys().last().unwrap();
@@ -202,6 +206,7 @@ async fn a_message_is_divided_among_its_routes_and_nobody_is_lost_or_sent_to_twi
     assert_eq!(bench.lines().await, lines);
     let part = bench.details(other).await.message;
     assert_eq!((part.parent, part.origin), (Some(id), RouteOrigin::Configured));
+    assert_eq!(part.related.to_vec(), [id]);
     assert_eq!(part.state.attempts.total(), 1);
     let schedule = bench.details(id).await.message.state.schedule;
     assert_eq!(part.state.schedule, schedule, "the intervals that are left");

@@ -104,6 +104,9 @@ fn recipient(recipient: &RecipientPage) -> String {
     match recipient.fate {
         Fate::Remaining => text += "to be tried",
         Fate::Done => text += "done",
+        Fate::Elsewhere => {
+            text += "not delivered by this message: it moved to another one, or a hook took care of it";
+        }
         Fate::Failed => {
             text += "failed";
             let reason = recipient.reason.as_deref().unwrap_or_default();
