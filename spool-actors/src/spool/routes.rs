@@ -149,6 +149,9 @@ impl SpoolActor {
         };
         let (ids, last) = self.queue.take_stale(after, STEP);
         self.looking.walk = last.map(Some);
+        if last.is_none() {
+            self.tell_without_route();
+        }
         let news = self.looking.moved + self.looking.divided > 0;
         if last.is_none() && (news || std::mem::take(&mut self.looking.announce)) {
             let (moved, divided) = (
@@ -163,6 +166,17 @@ impl SpoolActor {
             );
         }
         ids
+    }
+
+    /// The routes of all messages were looked at.
+    fn tell_without_route(&self) {
+        let without = self.queue.without_route();
+        if without > 0 {
+            tracing::warn!(
+                messages = without,
+                "mail without a route waits: `spool explain ID` tells why, `spool reroute` gives it one"
+            );
+        }
     }
 
     /// The disk has told where the recipients of a message go.

@@ -7,11 +7,12 @@ use spool_actors::{
     Add, ListMessages, NewRoute, Outcome, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool, Which,
 };
 use spool_core::{
-    DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RouteOrigin, Router, Routing, Rule, Section,
-    ShownStatus, SpoolError, Stage,
+    DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RetryPolicy, RouteOrigin, Router, Routing, Rule,
+    Section, ShownStatus, SpoolError, Stage,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn hops(texts: &[&str]) -> Arc<[NextHop]> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -370,6 +371,47 @@ async fn mail_without_a_route_waits_and_says_so() {
     assert_eq!((job.message, goes_to(&job)), (id, "127.0.0.1:7".to_owned()));
     answer.send(accepted()).unwrap();
     bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn mail_without_a_route_is_not_sent_on_request_and_expires_like_other_mail() {
+    let bench = Bench::with(|config| config.routing = routing(&[], "smart:25")).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let lasting = |seconds| {
+        let section = Section {
+            envelope: envelope(&["b@example.net"]),
+            next_hops: hops(&["127.0.0.1:9"]),
+            origin: RouteOrigin::BuiltInSink,
+            retry: RetryPolicy {
+                expire_after: Some(Duration::from_secs(seconds)),
+                ..minutes(&[5])
+            },
+        };
+        Add::sections(vec![section], Bytes::from_static(b"x\r\n"))
+    };
+    bench.ask(SetMaxConcurrentJobs(0)).await.unwrap();
+    let kept = bench.add(lasting(3600)).await;
+    let expired = bench.add(lasting(60)).await;
+    for _ in 0..2 {
+        assert_eq!(event(&mut events).await, EventKind::Spooled);
+    }
+    bench.set_routing(routing(&[], "other:25")).await;
+    bench.idle().await;
+    bench.clock.set(bench.after(Duration::from_secs(61)));
+    bench.idle().await;
+    // While delivery is paused, no other mail is given up either.
+    assert_eq!(bench.status(expired).await, Some(ShownStatus::SendNow));
+    bench.ask(SetMaxConcurrentJobs(1)).await.unwrap();
+    bench.clock.set(bench.after(Duration::from_secs(2)));
+    assert_eq!(event(&mut events).await, EventKind::Expired);
+    assert_eq!(event(&mut events).await, EventKind::Frozen);
+    assert_eq!(bench.status(expired).await, Some(ShownStatus::Frozen));
+    assert_eq!(bench.status(kept).await, Some(ShownStatus::SendNow));
+    for id in [kept, expired] {
+        let sent = bench.send(id).await;
+        assert_eq!((sent.done, sent.errors), (0, vec![SpoolError::NoRoute(id)]));
+    }
     end(bench.spool).await;
 }
 

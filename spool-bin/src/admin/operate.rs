@@ -94,7 +94,7 @@ fn answer(state: &State, mut report: Report, single: bool) -> HttpResponse {
     let trouble = report.errors.first().filter(|_| single);
     let status = match trouble.map(|trouble| trouble.code.as_str()) {
         Some("no_such_message") => StatusCode::NOT_FOUND,
-        Some("not_frozen" | "on_spool") => StatusCode::CONFLICT,
+        Some("not_frozen" | "no_route" | "on_spool") => StatusCode::CONFLICT,
         Some(_) | None => StatusCode::OK,
     };
     if status != StatusCode::OK {
@@ -252,9 +252,13 @@ async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
             report.matched += page.len();
             for message in &page {
                 missing.remove(&message.id);
-                match operation == Operation::Remove && !message.status.is_frozen() {
-                    true => report.errors.push((&SpoolError::NotFrozen(message.id)).into()),
-                    false => ids.push(message.id),
+                let (id, frozen) = (message.id, message.status.is_frozen());
+                match operation {
+                    Operation::Remove if !frozen => report.errors.push((&SpoolError::NotFrozen(id)).into()),
+                    Operation::Send if message.next_hops.is_empty() => {
+                        report.errors.push((&SpoolError::NoRoute(id)).into());
+                    }
+                    _ => ids.push(id),
                 }
             }
         }
