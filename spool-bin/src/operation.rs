@@ -257,6 +257,7 @@ impl From<&SpoolError> for Trouble {
         let (code, id) = match error {
             SpoolError::NoSuchMessage(id) => ("no_such_message", Some(*id)),
             SpoolError::NotFrozen(id) => ("not_frozen", Some(*id)),
+            SpoolError::NoRoute(id) => ("no_route", Some(*id)),
             SpoolError::OnSpool(id) => ("on_spool", Some(*id)),
             SpoolError::Unreadable { id, .. } => ("unreadable", Some(*id)),
             SpoolError::Full(_) => ("full", None),

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use spool_core::{
-    Attempt, AttemptResult, BodyKind, FailedRecipient, FlowId, Message, MessageId, NextHop, Notify, Queue,
-    Recipient, RecipientIndex, Reply, Ret, RouteOrigin, ShownStatus, Stage, Timestamp,
+    Attempt, AttemptResult, BodyKind, FailedRecipient, FlowId, Message, MessageId, MessageState, NextHop,
+    Notify, Queue, Recipient, RecipientIndex, Reply, Ret, RouteOrigin, ShownStatus, Stage, Timestamp,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -61,8 +61,11 @@ pub(crate) enum Fate {
     Remaining,
     /// Given up.
     Failed,
-    /// Delivered, or taken care of elsewhere.
+    /// Delivered, as far as the record tells.
     Done,
+    /// No attempt of this message has delivered to it, and none will: another message does since this one was divided, or a hook took
+    /// care of it.
+    Elsewhere,
 }
 
 /// A wait to come.
@@ -191,16 +194,53 @@ fn recipient_parameters(recipient: &Recipient) -> Vec<String> {
         .collect()
 }
 
+/// The recipients to whom no attempt has delivered, as far as the record tells.
+enum Undelivered {
+    All,
+    /// Those whom every accepting attempt left out.
+    These(HashSet<RecipientIndex>),
+}
+
+impl Undelivered {
+    fn of(state: &MessageState) -> Self {
+        if state.attempts.left_out() > 0 {
+            // One of those that are not kept may have delivered to anybody.
+            return Self::These(HashSet::new());
+        }
+        let accepted = |attempt: &&Attempt| matches!(attempt.report.result, AttemptResult::Accepted(_));
+        let refused = |attempt: &Attempt| -> HashSet<RecipientIndex> {
+            attempt
+                .report
+                .refused
+                .iter()
+                .map(|refused| refused.recipient)
+                .collect()
+        };
+        let accepting = state.attempts.iter().filter(accepted).map(refused);
+        let both = |one: HashSet<_>, other: HashSet<_>| one.intersection(&other).copied().collect();
+        accepting.reduce(both).map_or(Self::All, Self::These)
+    }
+
+    fn contains(&self, index: RecipientIndex) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(these) => these.contains(&index),
+        }
+    }
+}
+
 fn recipients(message: &Message) -> Vec<RecipientPage> {
     let state = &message.state;
     let failed = state.failed.iter().map(|failed| (failed.recipient, failed));
     let failed: HashMap<RecipientIndex, &FailedRecipient> = failed.collect();
     let remaining: HashSet<RecipientIndex> = state.remaining.iter().copied().collect();
+    let undelivered = Undelivered::of(state);
     let page = |(index, recipient): (RecipientIndex, &Recipient)| {
         let failed = failed.get(&index).copied();
         let fate = match (failed, remaining.contains(&index)) {
             (Some(_), _) => Fate::Failed,
             (None, true) => Fate::Remaining,
+            (None, false) if undelivered.contains(index) => Fate::Elsewhere,
             (None, false) => Fate::Done,
         };
         RecipientPage {
@@ -264,8 +304,7 @@ fn told(result: &AttemptResult) -> (&'static str, Option<Stage>, Option<&Reply>,
 pub(crate) mod tests {
     use super::*;
     use spool_core::{
-        AttemptReport, Envelope, MessageState, RefusedRecipient, RetryInterval, RetryPolicy, ReversePath,
-        Section, Status,
+        AttemptReport, Envelope, RefusedRecipient, RetryInterval, RetryPolicy, ReversePath, Section, Status,
     };
     use std::time::Duration;
 
@@ -338,6 +377,28 @@ pub(crate) mod tests {
         let message = message();
         let status = ShownStatus::at(message.state.status, message.spooled_at);
         Page::of(&message, Queue::Active, status, None)
+    }
+
+    #[test]
+    fn a_recipient_that_went_on_in_another_message_is_not_told_as_delivered() {
+        let mut message = message();
+        // The first attempt left the third one out, and then it went on in another message.
+        message.state.remaining.clear();
+        let (first, rest) = message.state.attempts.kept().split_first().unwrap();
+        let (mut first, rest) = (first.clone(), rest.to_vec());
+        first.report.refused.push(RefusedRecipient {
+            recipient: 2,
+            reply: Reply::new(450, "4.2.0 later"),
+        });
+        message.state.attempts = std::iter::once(first).chain(rest.clone()).collect();
+        let fates = |message: &Message| -> Vec<Fate> {
+            let page = recipients(message);
+            page.iter().map(|recipient| recipient.fate).collect()
+        };
+        assert_eq!(fates(&message), [Fate::Done, Fate::Failed, Fate::Elsewhere]);
+        // Nothing was ever accepted.
+        message.state.attempts = rest.into_iter().collect();
+        assert_eq!(fates(&message), [Fate::Elsewhere, Fate::Failed, Fate::Elsewhere]);
     }
 
     #[test]

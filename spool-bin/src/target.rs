@@ -23,6 +23,8 @@ const MAX_LINE: u64 = 4 << 30;
 pub(crate) struct Service {
     authority: String,
     token: Option<Token>,
+    /// What can be done without a service.
+    instead: Option<&'static str>,
 }
 
 /// The body of an answer, line by line.
@@ -43,10 +45,19 @@ impl Service {
             Some(authority) => Ok(Self {
                 authority: authority.to_owned(),
                 token,
+                instead: None,
             }),
             None => Err(Failure::Usage(format!(
                 "--admin {url}: expected http://HOST:PORT"
             ))),
+        }
+    }
+
+    /// The same; when no service answers, the message also names what can be done without one.
+    pub(crate) fn or(self, instead: &'static str) -> Self {
+        Self {
+            instead: Some(instead),
+            ..self
         }
     }
 
@@ -73,8 +84,14 @@ impl Service {
     }
 
     fn unreachable(&self, error: &io::Error) -> Failure {
+        let what = match self.instead {
+            None => "Start one with `spool serve`, or name another with --admin URL.".to_owned(),
+            Some(instead) => {
+                format!("Start one with `spool serve`, name another with --admin URL, or {instead}.")
+            }
+        };
         Failure::Failed(format!(
-            "no spool service answers at http://{}: {error}\nStart one with `spool serve`, name another with --admin URL, or read a directory with --spool DIR.",
+            "no spool service answers at http://{}: {error}\n{what}",
             self.authority
         ))
     }
@@ -211,16 +228,21 @@ impl Answer {
         }
         let status = self.status;
         let text = self.lines().take(4).collect::<Result<Vec<_>, _>>()?.join(" ");
-        let said = serde_json::from_str::<serde_json::Value>(&text).ok();
-        let said = said
-            .and_then(|json| json.get("error")?.as_str().map(str::to_owned))
-            .unwrap_or(text);
-        Err(match status {
-            400 => Failure::Usage(said),
-            404 => Failure::NoSuchMessage(said),
-            409 => Failure::Failed(said),
-            _ => Failure::Failed(format!("{said} (HTTP {status})")),
-        })
+        Err(refusal(status, text))
+    }
+
+    /// Its JSON when the status is below 400, or when it is 404 or 409 and the JSON has the field `field`; every other answer is a
+    /// failure with its text.
+    pub(crate) fn json_with(self, field: &str) -> Result<serde_json::Value, Failure> {
+        let status = self.status;
+        if !matches!(status, 404 | 409) {
+            return self.good()?.json();
+        }
+        let text = self.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
+        match serde_json::from_str::<serde_json::Value>(&text) {
+            Ok(json) if json.get(field).is_some() => Ok(json),
+            Ok(_) | Err(_) => Err(refusal(status, text)),
+        }
     }
 
     /// All of it, byte for byte.
@@ -248,6 +270,20 @@ impl Answer {
         let text = self.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
         serde_json::from_str(&text)
             .map_err(|error| Failure::Failed(format!("the answer is no JSON: {error}")))
+    }
+}
+
+/// What an answer with a status of 400 or more means.
+fn refusal(status: u16, text: String) -> Failure {
+    let said = serde_json::from_str::<serde_json::Value>(&text).ok();
+    let said = said
+        .and_then(|json| json.get("error")?.as_str().map(str::to_owned))
+        .unwrap_or(text);
+    match status {
+        400 => Failure::Usage(said),
+        404 => Failure::NoSuchMessage(said),
+        409 => Failure::Failed(said),
+        _ => Failure::Failed(format!("{said} (HTTP {status})")),
     }
 }
 

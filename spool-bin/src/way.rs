@@ -150,8 +150,8 @@ impl Way {
                     .line
                     .map_or_else(String::new, |line| format!(" (line {line})"));
                 let exchangers = match self.next_hops.as_ref() {
-                    [hop] if hop.is_mx() => ", which leads to the mail exchangers of the domain",
-                    _ => "",
+                    [hop] if hop.is_mx() => format!(", which leads to the mail exchangers of {}", hop.host()),
+                    _ => String::new(),
                 };
                 format!(
                     "rule {}{line} is for {}{exchangers}",
@@ -213,6 +213,28 @@ mod tests {
             let written = rate(&Rate::new(messages, Duration::from_millis(millis)).unwrap());
             assert_eq!(written, text);
         }
+    }
+
+    #[test]
+    fn a_rule_names_the_domain_whose_exchangers_it_leads_to() {
+        let rule = WayRule {
+            number: 1,
+            line: None,
+            domain: "a.example".to_owned(),
+        };
+        let way = Way::new(
+            &"x@a.example".parse().unwrap(),
+            ["mx:other.example:2525".parse().unwrap()].into(),
+            Some(RouteReason::Rule(0)),
+            Some(rule),
+            &DestinationPolicy::default(),
+            10,
+        );
+        assert!(
+            way.why().ends_with("the mail exchangers of other.example"),
+            "{}",
+            way.why()
+        );
     }
 
     #[test]

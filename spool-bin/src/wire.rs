@@ -52,6 +52,11 @@ impl Relay {
         }
     }
 
+    /// Whether mail can be routed by a configuration: the built-in sink does not take all of it.
+    pub(crate) fn has_configuration(&self) -> bool {
+        matches!(self.routes.routing(), Routing::ByRules(_))
+    }
+
     /// The sections of a mail, by the routes, or all to `next_hops` when there are any; and the routing they are from.
     pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> (Vec<Section>, Routing) {
         self.routes.sections(envelope, next_hops)

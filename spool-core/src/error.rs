@@ -55,6 +55,9 @@ pub enum SpoolError {
     /// Only a frozen message can be removed.
     #[error("{0}: must be frozen before it can be removed")]
     NotFrozen(MessageId),
+    /// It has no route in this process, so it cannot be sent.
+    #[error("{0}: has no route, so it cannot be sent; `spool reroute` gives it one")]
+    NoRoute(MessageId),
     /// It is on the spool already.
     #[error("{0}: is on the spool already")]
     OnSpool(MessageId),

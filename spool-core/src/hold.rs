@@ -165,6 +165,9 @@ impl fmt::Display for Hold {
                 "was accepted under a configuration, and the service runs without one now: start it with that, or `spool reroute` gives it a route",
             ),
             Self::RetryTime { until } => write!(f, "waits for its next attempt at {until}"),
+            Self::Backlog { ahead: 1, until } => {
+                write!(f, "past due at the start: 1 older one goes first, until about {until}")
+            }
             Self::Backlog { ahead, until } => {
                 write!(
                     f,
@@ -209,6 +212,7 @@ impl fmt::Display for Hold {
                 f,
                 "its next hops use the {max} sessions that one destination may; it waits until one ends"
             ),
+            Self::Line { ahead: 1 } => f.write_str("1 other for the same next hops is due before it"),
             Self::Line { ahead } => write!(f, "{ahead} others for the same next hops are due before it"),
             Self::Memory { used, limit } => {
                 write!(
@@ -224,5 +228,20 @@ impl fmt::Display for Hold {
             ),
             Self::Sending { since } => write!(f, "is being sent since {since}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_message_ahead_is_told_in_the_singular() {
+        let text = |ahead| Hold::Line { ahead }.to_string();
+        assert_eq!(text(1), "1 other for the same next hops is due before it");
+        assert_eq!(text(2), "2 others for the same next hops are due before it");
+        let until = Timestamp(0);
+        let backlog = Hold::Backlog { ahead: 1, until }.to_string();
+        assert!(backlog.contains("1 older one goes first"), "{backlog}");
     }
 }

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Whether `c` must not reach a terminal or a log as it is: controls (C0, DEL, C1), line and paragraph separators,
-/// bidirectional controls, and characters without a visible form (zero width, variation selectors, tags).
+/// bidirectional controls, all other format characters (Unicode category Cf), and characters without a visible form (zero width,
+/// variation selectors, tags, the blank Braille pattern).
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -15,18 +16,29 @@ pub fn is_hidden(c: char) -> bool {
             c,
             '\u{ad}'
                 | '\u{34f}'
+                | '\u{600}'..='\u{605}'
                 | '\u{61c}'
+                | '\u{6dd}'
+                | '\u{70f}'
+                | '\u{890}'..='\u{891}'
+                | '\u{8e2}'
                 | '\u{115f}'..='\u{1160}'
                 | '\u{17b4}'..='\u{17b5}'
                 | '\u{180b}'..='\u{180f}'
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
                 | '\u{3164}'
                 | '\u{fe00}'..='\u{fe0f}'
                 | '\u{feff}'
                 | '\u{ffa0}'
                 | '\u{fff0}'..='\u{fffb}'
+                | '\u{110bd}'
+                | '\u{110cd}'
+                | '\u{13430}'..='\u{1343f}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
                 | '\u{e0000}'..='\u{e0fff}'
         )
 }
@@ -64,7 +76,7 @@ mod tests {
     use super::*;
 
     /// One of each kind that terminals hide or obey.
-    const HIDDEN: &str = "\0\u{7}\u{1b}\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{200b}\u{200f}\u{2028}\u{202e}\u{2060}\u{2066}\u{206f}\u{feff}\u{fe0f}";
+    const HIDDEN: &str = "\0\u{7}\u{1b}\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{200b}\u{200f}\u{2028}\u{202e}\u{2060}\u{2066}\u{206f}\u{feff}\u{fe0f}\u{600}\u{605}\u{6dd}\u{70f}\u{8e2}\u{2800}";
 
     #[test]
     fn hidden_characters_are_escaped_and_others_kept() {
@@ -73,6 +85,9 @@ mod tests {
             assert_eq!(visible(&text), format!("a\\u{:04x}b", u32::from(c)));
         }
         assert_eq!(visible("a\r\n\tb\u{e0041}"), "a\\r\\n\\tb\\udb40\\udc41");
+        for beyond in ['\u{110bd}', '\u{13430}', '\u{1bca0}', '\u{1d173}', '\u{1d17a}'] {
+            assert!(is_hidden(beyond), "{beyond:?}");
+        }
         for kept in ["", "plain", "Grüße, 世界 \u{1f600} é", "back\\slash"] {
             assert!(matches!(visible(kept), Cow::Borrowed(text) if text == kept));
         }

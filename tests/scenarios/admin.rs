@@ -3,6 +3,7 @@
 use crate::queue_commands::text;
 use spool_tests::http;
 use spool_tests::process::{PATIENCE, Running, run, serve, until};
+use spool_tests::raw::RawClient;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -79,6 +80,24 @@ fn probes_of_http_1_0_need_no_host() {
     }
     let answer = exchange(admin, "GET /api/v1/count HTTP/1.0\r\n\r\n");
     assert!(answer.contains(" 403 "), "{answer}");
+}
+
+#[test]
+fn answers_of_unknown_length_are_not_chunked_for_http_1_0() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = paused(&dir.path().join("spool"), &[]);
+    let sent = RawClient::hello(server.smtp()).transaction("a@example.org", &["b@example.net"], b"x\r\n");
+    assert_eq!(sent.unwrap().0, 250);
+    let admin = server.field("admin");
+    let answer = exchange(
+        admin,
+        &format!("GET /api/v1/status HTTP/1.0\r\nHost: {admin}\r\n\r\n"),
+    );
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+    assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
+    let message: serde_json::Value = serde_json::from_str(body.trim()).expect(body);
+    assert_eq!(message["queue"], "active");
 }
 
 #[test]

@@ -237,8 +237,32 @@ fn mail_for_the_built_in_sink_waits_in_a_configured_run_until_it_is_rerouted() {
         explained.contains("built-in sink") && explained.contains("spool reroute"),
         "{explained}"
     );
-    let table = out(&asking(&server, &["status"]));
-    assert!(table.contains("(no route)"), "{table}");
+    let row = out(&asking(&server, &["status"]))
+        .lines()
+        .last()
+        .unwrap()
+        .to_owned();
+    assert!(
+        row.contains("  no route ") && row.ends_with("(no route)"),
+        "{row}"
+    );
+    let destinations = out(&asking(&server, &["destinations"]));
+    assert!(
+        destinations.contains("(no route)") && destinations.contains("no route: "),
+        "{destinations}"
+    );
+    let shown = out(&asking(&server, &["show", &id]));
+    assert!(shown.contains("has no route and waits"), "{shown}");
+    for args in [&["send", "--all"][..], &["send", "--all", "--dry-run"]] {
+        let sent = asking(&server, args);
+        assert_eq!(sent.status.code(), Some(1), "{}", err(&sent));
+        assert!(err(&sent).contains("has no route"), "{}", err(&sent));
+    }
+    let log = server.log();
+    assert!(
+        log.contains("WARN") && log.contains("mail without a route waits"),
+        "{log}"
+    );
     assert_eq!(capture.try_message(), None);
     let rerouted = asking(&server, &["reroute", &id, "--by-config"]);
     assert_eq!(out(&rerouted), "1 rerouted\n", "{}", err(&rerouted));
@@ -260,12 +284,34 @@ fn configured_mail_is_not_forgotten_by_the_built_in_sink() {
     let id = listed_once["id"].as_str().unwrap();
     let explained = out(&asking(&server, &["explain", id]));
     assert!(explained.contains("without one"), "{explained}");
-    let refused = asking(&server, &["reroute", "--all", "--by-config"]);
-    assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+    for dry in [
+        &["reroute", "--all", "--by-config"][..],
+        &["reroute", "--all", "--by-config", "--dry-run"],
+    ] {
+        refused_without_a_configuration(&server, dry);
+    }
     assert!(server.terminate().success());
     let server = place.start();
     assert!(capture.message().rcpt[0].contains("b@example.net"));
     wait_until_empty(&server);
+}
+
+fn refused_without_a_configuration(server: &Running, args: &[&str]) {
+    let refused = asking(server, args);
+    assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+    let told = err(&refused);
+    assert!(
+        told.contains("configuration") && !told.contains("missing field"),
+        "{told}"
+    );
+}
+
+#[test]
+fn reroute_by_configuration_is_refused_without_one_also_on_an_empty_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(&dir.path().join("spool"), &[], &[]);
+    refused_without_a_configuration(&server, &["reroute", "--all", "--by-config"]);
+    refused_without_a_configuration(&server, &["reroute", "--all", "--by-config", "--dry-run"]);
 }
 
 #[test]

@@ -223,6 +223,10 @@ impl SpoolActor {
         let now = self.now();
         let (mut taken, mut sending) = (Vec::new(), Vec::new());
         for id in ids {
+            if matches!(work, Work::SendNow(_)) && self.queue.has_no_route(id) {
+                self.bulk_done(bulk_id, Err(SpoolError::NoRoute(id)));
+                continue;
+            }
             match self.queue.claim(id, work.verb(), now) {
                 Claim::Taken(before) => taken.push(Taken { id, before }),
                 Claim::WhileSending => sending.push(id),

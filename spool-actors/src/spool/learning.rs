@@ -15,11 +15,15 @@ use spool_core::{
 };
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Seconds between two writes of the destinations file.
 const KEEP_EVERY: u32 = 10;
 /// Messages of a line that does not move that are looked at, each time it is tried in vain, for their time having run out.
 const EXPIRED_AT_ONCE: usize = 4096;
+
+/// How often a part of the line of mail without a route is looked at for the same reason.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is still to be kept on disk.
 #[derive(Debug, Default)]
@@ -30,6 +34,8 @@ pub(super) struct Keeping {
     stuck: Vec<(DestinationId, String)>,
     seconds: u32,
     writing: bool,
+    /// When the line of mail without a route is looked through next.
+    without_route_at: Timestamp,
 }
 
 impl SpoolActor {
@@ -110,11 +116,31 @@ impl SpoolActor {
         for (destination, reason) in std::mem::take(&mut self.keeping.stuck) {
             let now = self.clock.now();
             let ids = self.queue.take_expired(destination, now, EXPIRED_AT_ONCE);
-            let reason: Arc<str> = reason.into();
-            self.unattended
-                .extend(ids.into_iter().map(|id| (id, Why::Expired(Arc::clone(&reason)))));
+            self.give_up_all(ids, &reason);
         }
+        self.give_up_without_route();
         self.settle_unattended(ctx);
+    }
+
+    /// Gives up mail that has had no route for as long as it was to be tried. A part of it is looked at each second.
+    fn give_up_without_route(&mut self) {
+        let now = self.clock.now();
+        let next = now.after(LOOK_EVERY);
+        // After the clock was set back as well.
+        if self.supervision.is_over()
+            || (now < self.keeping.without_route_at && self.keeping.without_route_at <= next)
+        {
+            return;
+        }
+        self.keeping.without_route_at = next;
+        let ids = self.queue.take_expired_without_route(now, EXPIRED_AT_ONCE);
+        self.give_up_all(ids, "the message has no route");
+    }
+
+    fn give_up_all(&mut self, ids: Vec<MessageId>, reason: &str) {
+        let reason: Arc<str> = reason.into();
+        self.unattended
+            .extend(ids.into_iter().map(|id| (id, Why::Expired(Arc::clone(&reason)))));
     }
 
     pub(super) fn give_up(&mut self, mut message: Message, reason: &str) {

@@ -15,8 +15,8 @@ use actix::{Context, Handler, Message as ActorMessage};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, Conclusion, NewMessage, Outcome, StoreError};
 use spool_core::{
-    EventKind, Held, Message, MessageId, NextHop, Part, RecipientIndex, RetryPolicy, RouteGroup, Routing,
-    Section, SpoolError, Status, Timestamp, parts_for, state_without,
+    EnvelopeSummary, EventKind, Held, Message, MessageId, NextHop, Part, RecipientIndex, RetryPolicy,
+    RouteGroup, Routing, Section, SpoolError, Status, Timestamp, parts_for, state_without,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -155,6 +155,9 @@ impl SpoolActor {
         };
         let (ids, last) = self.queue.take_stale(after, STEP);
         self.looking.walk = last.map(Some);
+        if last.is_none() {
+            self.tell_without_route();
+        }
         let news = self.looking.moved + self.looking.divided > 0;
         if last.is_none() && (news || std::mem::take(&mut self.looking.announce)) {
             let (moved, divided) = (
@@ -169,6 +172,17 @@ impl SpoolActor {
             );
         }
         ids
+    }
+
+    /// The routes of all messages were looked at.
+    fn tell_without_route(&self) {
+        let without = self.queue.without_route();
+        if without > 0 {
+            tracing::warn!(
+                messages = without,
+                "mail without a route waits: `spool explain ID` tells why, `spool reroute` gives it one"
+            );
+        }
     }
 
     /// The disk has told where the recipients of a message go.
@@ -349,15 +363,18 @@ impl SpoolActor {
         let events = messages
             .iter()
             .map(|new| spooled(new, &message.flows, message.body_size, now));
-        let rerouted = self.tell(EventKind::Rerouted(Arc::clone(&rest.next_hops)), &message);
-        let events = events.chain([rerouted]).collect();
+        let mut rerouted = self.tell(EventKind::Rerouted(Arc::clone(&rest.next_hops)), &message);
         let state = Box::new(state_without(&message, &gone));
+        // The others are told of by the events of their own messages.
+        message.state = (*state).clone();
+        rerouted.envelope = Some(Arc::new(EnvelopeSummary::of(&message)));
+        let events = events.chain([rerouted]).collect();
         let addition = Addition {
             messages,
             body,
             flows: message.flows,
             parent: Some(message.id),
-            related: message.related.to_vec(),
+            related: message.related.iter().chain([message.id]).collect(),
             spooled_at: message.spooled_at,
             key: None,
             conclusion: Some(Conclusion {

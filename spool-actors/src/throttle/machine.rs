@@ -63,6 +63,10 @@ impl Machine {
 
     /// Every limit that holds back an attempt to `destination`: the same that [`Machine::next`] asks.
     pub(super) fn holds(&self, destination: DestinationId) -> Vec<Hold> {
+        if self.max == 0 {
+            // Delivery is paused: the queue tells of that.
+            return Vec::new();
+        }
         let recent = self.slots.get(&destination).map_or(0, |slot| slot.recent);
         let fair = self
             .is_greedy(recent)
@@ -72,7 +76,6 @@ impl Machine {
 
     fn global_hold(&self) -> Option<Hold> {
         let (max, running) = (self.max, self.running);
-        // 0 is a pause, which the queue tells of.
         (running >= max).then_some(Hold::JobsLimit { max, running })
     }
 

@@ -296,6 +296,9 @@ async fn explain_names_every_hold_in_order() {
     bench.ask(SetMaxConcurrentJobs(0)).await.unwrap();
     let paused = bench.ask(Explain(armed)).await.unwrap();
     assert_eq!(paused[0], Hold::Paused);
+    // A pause is not told a second time as a limit of sessions.
+    let sessions = |hold: &Hold| matches!(hold, Hold::JobsLimit { .. } | Hold::FairShare { .. });
+    assert!(!paused.iter().any(sessions), "{paused:?}");
     answer.send(no_connection()).unwrap();
     bench.idle().await;
     let until = bench.after(Duration::from_secs(300));

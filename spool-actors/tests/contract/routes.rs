@@ -197,7 +197,11 @@ async fn a_message_is_divided_among_its_routes_and_nobody_is_lost_or_sent_to_twi
     bench.set_routing(now).await;
     bench.idle().await;
     assert_eq!(event(&mut events).await, EventKind::Spooled);
-    assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["a:25"])));
+    let rerouted = events.next().await.unwrap();
+    assert_eq!(rerouted.kind, EventKind::Rerouted(hops(&["a:25"])));
+    // Only those who are left in it: the others have an event of their own.
+    let left = &rerouted.envelope.as_ref().unwrap().recipients;
+    assert_eq!(left[..], ["0@a.example", "2@a.example"]);
     let lines = bench.lines().await;
     assert_eq!(lines.values().cloned().collect::<Vec<_>>(), ["a:25", "b:25"]);
     let other = *lines.keys().last().unwrap();
@@ -207,6 +211,7 @@ async fn a_message_is_divided_among_its_routes_and_nobody_is_lost_or_sent_to_twi
     assert_eq!(bench.lines().await, lines);
     let part = bench.details(other).await.message;
     assert_eq!((part.parent, part.origin), (Some(id), RouteOrigin::Configured));
+    assert_eq!(part.related.to_vec(), [id]);
     assert_eq!(part.state.attempts.total(), 1);
     let schedule = bench.details(id).await.message.state.schedule;
     assert_eq!(part.state.schedule, schedule, "the intervals that are left");
@@ -520,6 +525,47 @@ async fn mail_without_a_route_waits_and_says_so() {
     assert_eq!((job.message, goes_to(&job)), (id, "127.0.0.1:7".to_owned()));
     answer.send(accepted()).unwrap();
     bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn mail_without_a_route_is_not_sent_on_request_and_expires_like_other_mail() {
+    let bench = Bench::with(|config| config.routing = routing(&[], "smart:25")).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let lasting = |seconds| {
+        let section = Section {
+            envelope: envelope(&["b@example.net"]),
+            next_hops: hops(&["127.0.0.1:9"]),
+            origin: RouteOrigin::BuiltInSink,
+            retry: RetryPolicy {
+                expire_after: Some(Duration::from_secs(seconds)),
+                ..minutes(&[5])
+            },
+        };
+        Add::sections(vec![section], Bytes::from_static(b"x\r\n"))
+    };
+    bench.ask(SetMaxConcurrentJobs(0)).await.unwrap();
+    let kept = bench.add(lasting(3600)).await;
+    let expired = bench.add(lasting(60)).await;
+    for _ in 0..2 {
+        assert_eq!(event(&mut events).await, EventKind::Spooled);
+    }
+    bench.set_routing(routing(&[], "other:25")).await;
+    bench.idle().await;
+    bench.clock.set(bench.after(Duration::from_secs(61)));
+    bench.idle().await;
+    // While delivery is paused, no other mail is given up either.
+    assert_eq!(bench.status(expired).await, Some(ShownStatus::SendNow));
+    bench.ask(SetMaxConcurrentJobs(1)).await.unwrap();
+    bench.clock.set(bench.after(Duration::from_secs(2)));
+    assert_eq!(event(&mut events).await, EventKind::Expired);
+    assert_eq!(event(&mut events).await, EventKind::Frozen);
+    assert_eq!(bench.status(expired).await, Some(ShownStatus::Frozen));
+    assert_eq!(bench.status(kept).await, Some(ShownStatus::SendNow));
+    for id in [kept, expired] {
+        let sent = bench.send(id).await;
+        assert_eq!((sent.done, sent.errors), (0, vec![SpoolError::NoRoute(id)]));
+    }
     end(bench.spool).await;
 }
 

@@ -150,9 +150,10 @@ fn busy(text: &str) -> HttpResponse {
 fn refused(why: &SpoolError) -> HttpResponse {
     let status = match why {
         SpoolError::NoSuchMessage(_) => StatusCode::NOT_FOUND,
-        SpoolError::NotFrozen(_) | SpoolError::OnSpool(_) | SpoolError::NoConfiguration => {
-            StatusCode::CONFLICT
-        }
+        SpoolError::NotFrozen(_)
+        | SpoolError::NoRoute(_)
+        | SpoolError::OnSpool(_)
+        | SpoolError::NoConfiguration => StatusCode::CONFLICT,
         SpoolError::Unreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         SpoolError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
         SpoolError::Busy { .. } => return busy(&why.to_string()),

@@ -12,7 +12,7 @@ use crate::operation::{Operation, Order, Report, Request, Trouble};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
-use spool_actors::{Freeze, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which};
+use spool_actors::{Freeze, NewRoute, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which};
 use spool_core::store::{Shelf, shelf_from_disk};
 use spool_core::{Clock, Held, MessageId, MessageSummary, SpoolError, SystemClock};
 use std::path::PathBuf;
@@ -56,6 +56,13 @@ async fn operate(state: &State, operation: Operation, body: Body) -> HttpRespons
     if let Err(why) = loaded.unwrap_or(Err(SpoolError::Killed)) {
         return refused(&why);
     }
+    // Also when nothing is selected, and in a dry run.
+    if order.route == NewRoute::ByConfig
+        && operation == Operation::Reroute
+        && !state.relay.has_configuration()
+    {
+        return refused(&SpoolError::NoConfiguration);
+    }
     let single = order.selector.only_ids().is_some_and(|ids| ids.len() == 1);
     let report = match order.dry_run {
         true => dry_run(state, order).await,
@@ -87,7 +94,7 @@ fn answer(state: &State, mut report: Report, single: bool) -> HttpResponse {
     let trouble = report.errors.first().filter(|_| single);
     let status = match trouble.map(|trouble| trouble.code.as_str()) {
         Some("no_such_message") => StatusCode::NOT_FOUND,
-        Some("not_frozen" | "on_spool") => StatusCode::CONFLICT,
+        Some("not_frozen" | "no_route" | "on_spool") => StatusCode::CONFLICT,
         Some(_) | None => StatusCode::OK,
     };
     if status != StatusCode::OK {
@@ -245,9 +252,18 @@ async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
             report.matched += page.len();
             for message in &page {
                 missing.remove(&message.id);
-                match operation == Operation::Remove && !message.status.is_frozen() {
-                    true => report.errors.push((&SpoolError::NotFrozen(message.id)).into()),
-                    false => ids.push(message.id),
+                let (id, frozen) = (message.id, message.status.is_frozen());
+                match operation {
+                    Operation::Remove if !frozen => report.errors.push((&SpoolError::NotFrozen(id)).into()),
+                    Operation::Send if message.next_hops.is_empty() => {
+                        report.errors.push((&SpoolError::NoRoute(id)).into());
+                    }
+                    Operation::Freeze
+                    | Operation::Send
+                    | Operation::Remove
+                    | Operation::Recover
+                    | Operation::Purge
+                    | Operation::Reroute => ids.push(id),
                 }
             }
         }

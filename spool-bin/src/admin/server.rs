@@ -11,10 +11,10 @@ use super::{State, Token, busy, error, routes};
 use actix_http::error::DispatchError;
 use actix_http::{ConnectionType, HttpService, KeepAlive, Protocol};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, Server, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{Method, StatusCode, Version};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
@@ -186,6 +186,7 @@ pub(super) async fn pass(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let turn = Turn::begin(&request);
     let (is_head, brings_body) = (request.method() == Method::HEAD, brings_body(&request));
+    let is_old = request.version() < Version::HTTP_11;
     let (mut response, place, refused) = match admit(&request) {
         Err((refusal, refused)) => (request.into_response(refusal), None, refused),
         Ok(place) => {
@@ -200,6 +201,15 @@ pub(super) async fn pass(
         let head = response.response_mut().head_mut();
         head.set_connection_type(ConnectionType::Close);
         turn.is_last();
+    }
+    if is_old {
+        // HTTP/1.0 has no chunks: a body of unknown length ends with the connection.
+        let head = response.response_mut().head_mut();
+        head.no_chunking(true);
+        if matches!(response.response().body().size(), BodySize::Stream) {
+            let head = response.response_mut().head_mut();
+            head.set_connection_type(ConnectionType::Close);
+        }
     }
     Ok(response.map_body(|_, body| BoxBody::new(Followed::new(body, is_head, turn, place))))
 }

@@ -23,7 +23,7 @@ Examples:
   spool events --since 0 | grep delivered   everything the event log still has, then what happens
   spool events --since 4711 --format json   behind the event 4711, one JSON object a line
 
-It ends with Ctrl-C, or when nobody reads its output any more. A restart of the service is told on
+It ends with Ctrl-C, or when nobody reads its output any more. A restart of the service is told on \
 standard error; the stream goes on behind the last event.")]
 pub(super) struct Events {
     /// Begin behind the event with this number [default: from now on]

@@ -15,7 +15,7 @@ Example:
   spool explain 01M86G2VQ3ZCK4M6B0S0A98KXB
   1. waits for its next attempt at 2026-11-24T03:40:42.042Z (in 90s)
 
-Each line is told by the part that decides it: the queue, the limits, the disk. The message goes out
+Each line is told by the part that decides it: the queue, the limits, the disk. The message goes out \
 when none is left. Only a running service can tell.")]
 pub(super) struct Explain {
     /// The id of the message

@@ -22,8 +22,8 @@ Examples:
   spool export --spool /var/spool/out --frozen --older 2d --to ./old
   spool export --spool /var/spool/out --queue removed --to ./removed
 
-Each message becomes ID.eml, byte for byte as it would be sent, and ID.json with its envelope and every attempt.
-The spool is only read: what was exported is still on it. Copied into the removed directory of a spool, a pair comes back
+Each message becomes ID.eml, byte for byte as it would be sent, and ID.json with its envelope and every attempt. \
+The spool is only read: what was exported is still on it. Copied into the removed directory of a spool, a pair comes back \
 with `spool recover ID`.")]
 pub(super) struct Export {
     #[command(flatten)]

@@ -16,11 +16,11 @@ Examples:
   spool fsck --spool /var/spool/out --repair
   spool fsck --spool /var/spool/out --format json
 
-Every segment, every message with its body, every removed and quarantined pair, and every line of the logs is read and
-checked. What is wrong is damaged, torn, orphaned, duplicated, too old, mismatched or unreadable. No service may run on
+Every segment, every message with its body, every removed and quarantined pair, and every line of the logs is read and \
+checked. What is wrong is damaged, torn, orphaned, duplicated, too old, mismatched or unreadable. No service may run on \
 the spool meanwhile.
 
---repair keeps every message that is whole. What it takes away is in the spool's directory corrupt afterwards, and each
+--repair keeps every message that is whole. What it takes away is in the spool's directory corrupt afterwards, and each \
 thing it does is a line of corrupt/repairs.jsonl.
 
 Exit status: 0 clean, 1 problems found (mended or not), 3 the spool is locked by another process.")]

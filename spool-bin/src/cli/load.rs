@@ -22,8 +22,8 @@ Examples:
   spool load --to 127.0.0.1:2525 --rate 200 --messages 12000
   spool load --to 127.0.0.1:2525 --ledger load.jsonl --verify sink.jsonl
 
-With --rate, latency is counted from when a message was due, not from when it could be sent. With
---verify it waits until everything answered has arrived in the sink's ledger, or nothing new has for
+With --rate, latency is counted from when a message was due, not from when it could be sent. With \
+--verify it waits until everything answered has arrived in the sink's ledger, or nothing new has for \
 30 seconds; the exit status is 1 if anything is lost.")]
 pub(super) struct Load {
     /// The server to send to

@@ -39,7 +39,7 @@ First steps:
   spool send --frozen                  send whatever waits for a person
   spool count --spool ./spool-data     how much is in a directory, with no service running
 
-Exit status: 0 done, 1 failed, 2 usage or configuration error, 3 the spool is locked by another
+Exit status: 0 done, 1 failed, 2 usage or configuration error, 3 the spool is locked by another \
 process, 4 no such message."
 )]
 struct Cli {
@@ -142,5 +142,25 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn paragraphs_of_help_are_not_broken_into_lines_before_they_are_wrapped() {
+        let prose = |line: &str| !line.is_empty() && !line.starts_with(' ') && !line.ends_with(':');
+        let cli = super::Cli::command();
+        for command in std::iter::once(&cli).chain(cli.get_subcommands()) {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let lines: Vec<&str> = help.lines().collect();
+            for pair in lines.windows(2) {
+                assert!(
+                    !(prose(pair[0]) && prose(pair[1])),
+                    "{}: {pair:?}",
+                    command.get_name()
+                );
+            }
+        }
     }
 }

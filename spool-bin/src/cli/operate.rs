@@ -32,7 +32,7 @@ Examples:
   spool freeze --recipient '@example\\.net$'     everything to one domain
   spool status $(spool freeze --older 2d --dry-run)
 
-A frozen message waits for `spool send`. One that is being sent is frozen when its attempt ends, unless that
+A frozen message waits for `spool send`. One that is being sent is frozen when its attempt ends, unless that \
 delivers it.")]
 pub(super) struct Freeze {
     #[command(flatten)]
@@ -66,7 +66,7 @@ Examples:
   spool freeze --sender '^spam@' && spool remove --sender '^spam@' --frozen
   spool remove 01M86G2VQ3ZCK4M6B0S0A98KXB
 
-Only frozen messages are removed. They are kept: `spool status --queue removed` lists them, `spool recover` brings them
+Only frozen messages are removed. They are kept: `spool status --queue removed` lists them, `spool recover` brings them \
 back, `spool purge` deletes them.")]
 pub(super) struct Remove {
     #[command(flatten)]
@@ -102,7 +102,7 @@ Examples:
   spool reroute 01M86G2VQ3ZCK4M6B0S0A98KXB --by-config
                                             follow the configuration, now and whenever it is sent
 
-Next hops that are named here stay, whatever the configuration says. Retry times and the frozen state do not change.
+Next hops that are named here stay, whatever the configuration says. Retry times and the frozen state do not change. \
 A message that is being sent uses the new route after its attempt, unless the attempt delivers it.")]
 pub(super) struct Reroute {
     #[command(flatten)]
@@ -223,11 +223,8 @@ impl Common {
         let json = serde_json::to_string(&request).map_err(|error| Failure::Failed(error.to_string()))?;
         let path = format!("/api/v1/{}", operation.name());
         let answer = self.admin.service()?.ask("POST", &path, Some(&json))?;
-        // 404 and 409 carry a report as well.
-        let report = match answer.status {
-            200 | 404 | 409 => answer.json()?,
-            _ => answer.good()?.json()?,
-        };
+        // An answer with the status 404 or 409 can be a report as well.
+        let report = answer.json_with("matched")?;
         let report: Report = serde_json::from_value(report)
             .map_err(|error| Failure::Failed(format!("reading the answer: {error}")))?;
         self.print(operation, &report)?;

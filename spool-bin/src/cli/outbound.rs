@@ -17,7 +17,7 @@ Examples:
   spool destinations                  those with the most messages come first
   spool destinations --format json    one JSON object a line, with every detail
 
-A destination is a list of next hops. Its sessions, its rate and whether it is left alone are learned from
+A destination is a list of next hops. Its sessions, its rate and whether it is left alone are learned from \
 how it answers, within what the configuration allows.")]
 pub(super) struct Destinations {
     #[command(flatten)]

@@ -86,6 +86,7 @@ impl Route {
 
     fn by_service(&self, addresses: &[Address]) -> Result<Vec<Way>, Failure> {
         let service = self.admin.service()?;
+        let service = service.or("read a configuration file with --config FILE");
         let lookup = if self.lookup { "&lookup=true" } else { "" };
         let mut ways = Vec::with_capacity(addresses.len());
         let at_once = if self.lookup { MAX_LOOKUPS } else { MAX_ADDRESSES };

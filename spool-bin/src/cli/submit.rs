@@ -16,7 +16,7 @@ Examples:
   printf 'Subject: hi\\n\\nhello\\n' | spool submit --from ada@example.org --to bob@example.net
   spool submit --idempotency-key invoice-4711 --from ada@example.org --to bob@example.net invoice.eml
 
-Line ends become CRLF. The ids of the spooled messages are printed, one a line: they are durable
+Line ends become CRLF. The ids of the spooled messages are printed, one a line: they are durable \
 by then.")]
 pub(super) struct Submit {
     /// The sender; empty for the null reverse-path

@@ -90,7 +90,8 @@ pub(super) struct Filters {
 
 impl Target {
     pub(super) fn service(&self) -> Result<Service, Failure> {
-        self.admin.service()
+        let service = self.admin.service()?;
+        Ok(service.or("read a directory with --spool DIR"))
     }
 
     pub(super) fn directory(&self) -> Option<&Path> {

@@ -105,6 +105,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     addresses(config, &mut found);
     admin(config, &mut found);
     client(config, &mut found);
+    resolv_conf(config, &mut found);
     rules(config, &mut found);
     found.all.sort_by_key(|finding| finding.line);
     found.all
@@ -163,7 +164,10 @@ fn addresses(config: &Config, found: &mut Found<'_>) {
             found.error("listen.smtp", twice(address, other, "listen.smtp"));
         }
         if let Some(admin) = config.admin.filter(|admin| clash(address, admin)) {
-            found.error("listen.admin", twice(&admin, address, "listen.smtp"));
+            match found.places.line("listen.admin") {
+                Some(_) => found.error("listen.admin", twice(&admin, address, "listen.smtp")),
+                None => found.error("listen.smtp", twice(address, &admin, "listen.admin by default")),
+            }
         }
     }
 }
@@ -223,7 +227,36 @@ fn client(config: &Config, found: &mut Found<'_>) {
             Ok(_) => found.secret(&place, path),
             Err(why) => found.error(&place, told(path, why)),
         }
+        let mut before = client.logins.iter().take(nth);
+        if before.any(|other| other.next_hop == login.next_hop) {
+            let hop = &login.next_hop;
+            found.warn(
+                &format!("client.login[{nth}].next_hop"),
+                format!("{hop} has a login above, which is not used: the last one is"),
+            );
+        }
     }
+}
+
+/// The file that names the name servers, where the configuration says which and it is used.
+fn resolv_conf(config: &Config, found: &mut Found<'_>) {
+    let (place, path) = ("route.resolv_conf", &config.route.resolv_conf);
+    if found.places.line(place).is_none() || !config.route.dns_servers.is_empty() {
+        return;
+    }
+    let why = match std::fs::metadata(path) {
+        Ok(data) if data.is_file() => match access(path, Access::READ_OK) {
+            Ok(()) => return,
+            Err(error) => std::io::Error::from(error).to_string(),
+        },
+        Ok(_) => "is not a regular file".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let path = path.display();
+    found.warn(
+        place,
+        format!("{path}: {why}; without it the name server is 127.0.0.1"),
+    );
 }
 
 /// Rules that no recipient comes to.

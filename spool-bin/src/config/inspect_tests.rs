@@ -79,7 +79,7 @@ fn files_that_are_missing_empty_or_something_else_are_errors_with_their_lines() 
         for file in ["missing", "empty", "."] {
             let text = format!("{LOGIN}{LOGIN}{key} = \"DIR/{file}\"\n").replacen(
                 LOGIN,
-                &format!("{LOGIN}password_file = \"DIR/good\"\n"),
+                &format!("{LOGIN}password_file = \"DIR/good\"\n").replace(":587", ":588"),
                 1,
             );
             bench.file("good", "secret\n");
@@ -153,12 +153,49 @@ fn addresses_that_are_used_twice_are_errors() {
         "already",
     );
     bench.finds(&listen("\"0.0.0.0:8525\"", admin), "4 listen.admin: ", "both");
+    bench.finds(
+        "[listen]\nsmtp = [\"127.0.0.1:8525\"]\n",
+        "3 listen.smtp: 127.0.0.1:8525 ",
+        "listen.admin by default",
+    );
     for smtp in [
         "\"127.0.0.1:0\", \"127.0.0.1:0\"",
         "\"127.0.0.1:25\", \"127.0.0.2:25\", \"[::1]:25\", \"127.0.0.1:26\"",
     ] {
         assert_eq!(bench.found(&listen(smtp, "127.0.0.1:0")), [""; 0], "{smtp}");
     }
+}
+
+#[test]
+fn a_second_login_for_one_next_hop_is_a_warning() {
+    let bench = Bench::new();
+    bench.file("secret", "secret\n");
+    let login = format!("{LOGIN}password_file = \"DIR/secret\"\n");
+    bench.finds(
+        &format!("{login}{login}"),
+        "7 warning: client.login.next_hop: mx.example.net:587 ",
+        "not used",
+    );
+    let other = login.replace(":587", ":588");
+    assert_eq!(bench.found(&format!("{login}{other}")), [""; 0]);
+}
+
+#[test]
+fn a_resolv_conf_that_is_no_file_is_a_warning_where_it_is_used() {
+    let bench = Bench::new();
+    let text = |name: &str| format!("[route]\nresolv_conf = \"DIR/{name}\"\n");
+    for (name, why) in [("missing", "No such file"), (".", "not a regular file")] {
+        bench.finds(&text(name), "3 warning: route.resolv_conf: DIR/", why);
+        let unused = format!("{}dns_servers = [\"127.0.0.1:53\"]\n", text(name));
+        assert_eq!(bench.found(&unused), [""; 0]);
+    }
+    bench.finds(
+        "[route]\nresolv_conf = \"/dev/null\"\n",
+        "3 warning: route.resolv_conf: /dev/null: ",
+        "not a regular file",
+    );
+    bench.file("resolv.conf", "nameserver 127.0.0.1\n");
+    assert_eq!(bench.found(&text("resolv.conf")), [""; 0]);
 }
 
 #[test]

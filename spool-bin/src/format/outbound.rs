@@ -71,6 +71,9 @@ fn destination(state: &DestinationState, now: Timestamp) -> [String; 6] {
 
 /// The worst that is known of a destination, in words.
 fn standing(state: &DestinationState, now: Timestamp) -> String {
+    if state.next_hops.is_empty() {
+        return "no route: its messages wait for `spool reroute`".to_owned();
+    }
     match (
         &state.circuit,
         &state.limit_reason,
@@ -148,6 +151,10 @@ mod tests {
         let closed = json!({"last_error": ["1970-01-01T00:00:00.000Z", "450 \u{1b}[31mlater"]});
         let all = [
             (json!({}), "well"),
+            (
+                json!({"next_hops": []}),
+                "no route: its messages wait for `spool reroute`",
+            ),
             (closed, "60s ago: 450 \\u001b[31mlater"),
             (
                 json!({"limit_reason": "421 too many"}),

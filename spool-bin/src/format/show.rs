@@ -75,6 +75,9 @@ fn status(page: &Page, now: Timestamp) -> String {
         ShownStatus::Quarantined => {
             "in quarantine; `spool recover --from quarantine` brings it back, frozen".to_owned()
         }
+        ShownStatus::SendAt(_) | ShownStatus::SendNow if page.next_hops.is_empty() => {
+            "has no route and waits; `spool explain` tells why, `spool reroute` gives it one".to_owned()
+        }
         ShownStatus::SendAt(due) => format!("next attempt at {}", when(due, now)),
         ShownStatus::SendNow => "due now; `spool explain` tells what holds it".to_owned(),
         ShownStatus::Sending => "being sent".to_owned(),
@@ -104,6 +107,9 @@ fn recipient(recipient: &RecipientPage) -> String {
     match recipient.fate {
         Fate::Remaining => text += "to be tried",
         Fate::Done => text += "done",
+        Fate::Elsewhere => {
+            text += "not delivered by this message: it moved to another one, or a hook took care of it";
+        }
         Fate::Failed => {
             text += "failed";
             let reason = recipient.reason.as_deref().unwrap_or_default();

@@ -40,6 +40,9 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
     let shelved = matches!(message.queue, Queue::Removed | Queue::Quarantine);
     let next = match message.status {
         _ if shelved => message.queue.to_string(),
+        ShownStatus::SendAt(_) | ShownStatus::SendNow if message.next_hops.is_empty() => {
+            "no route".to_owned()
+        }
         ShownStatus::SendAt(due) => format!("in {}", age(due.since(style.now))),
         ShownStatus::SendNow => "now".to_owned(),
         other @ (ShownStatus::Sending

@@ -220,16 +220,26 @@ impl Queue {
             return Vec::new();
         };
         let first: Vec<MessageId> = slot.ready.iter().take(limit).copied().collect();
+        self.take_expired_of(&first, destination, now)
+    }
+
+    /// Takes those of `ids` from the line of `destination` whose time has run out.
+    pub(super) fn take_expired_of(
+        &mut self,
+        ids: &[MessageId],
+        destination: DestinationId,
+        now: Timestamp,
+    ) -> Vec<MessageId> {
         let mut expired = Vec::new();
-        for id in first {
-            if let Some(entry) = self.entries.get_mut(&id)
+        for id in ids {
+            if let Some(entry) = self.entries.get_mut(id)
                 && entry.phase == Phase::Ready
                 && entry.destination == destination
                 && entry.expires_at <= now
             {
                 entry.phase = Phase::Settling;
                 entry.content = None;
-                expired.push(id);
+                expired.push(*id);
                 self.left_line(destination);
             }
         }

@@ -104,6 +104,52 @@ impl Queue {
         entry.is_some_and(|entry| entry.is_stale(self.generation))
     }
 
+    /// Whether mail without a route is to be expected for a moment: the built-in sink has not started yet.
+    fn is_routing_incomplete(&self) -> bool {
+        matches!(&self.routing, Routing::ToBuiltInSink(sink) if sink.is_empty())
+    }
+
+    /// Whether the routing of now has no route for this message.
+    pub(in crate::spool) fn has_no_route(&self, id: MessageId) -> bool {
+        let slot = |entry: &Entry| self.destinations.get(usize::try_from(entry.destination).ok()?);
+        let entry = self.entries.get(&id);
+        let entry = entry.filter(|entry| !entry.is_stale(self.generation));
+        !self.is_routing_incomplete() && entry.and_then(slot).is_some_and(Destination::is_nowhere)
+    }
+
+    /// How many messages have no route, once the routes of all were looked at.
+    pub(in crate::spool) fn without_route(&self) -> usize {
+        let nowhere = self.by_hops.get(&[][..]).copied();
+        let slot = nowhere.and_then(|id| self.destinations.get(usize::try_from(id).ok()?));
+        match self.is_routing_incomplete() {
+            true => 0,
+            false => slot.map_or(0, |slot| slot.messages),
+        }
+    }
+
+    /// Of the next `limit` due messages without a route, those whose time is over; they are taken from their line, to be given
+    /// up. The others go to the end of it: their order means nothing, as each of them stands in another line once it has a route.
+    pub(in crate::spool) fn take_expired_without_route(
+        &mut self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Vec<MessageId> {
+        let Some(destination) = self.by_hops.get(&[][..]).copied() else {
+            return Vec::new();
+        };
+        if self.paused || self.is_routing_incomplete() {
+            return Vec::new();
+        }
+        let Some(slot) = self.slot(destination) else {
+            return Vec::new();
+        };
+        let looked = limit.min(slot.ready.len());
+        slot.ready.rotate_left(looked);
+        let last = slot.ready.iter().rev().take(looked).copied();
+        let ids: Vec<MessageId> = last.collect();
+        self.take_expired_of(&ids, destination, now)
+    }
+
     /// A message has come back from what was done with it: gives it the route that it was given meanwhile, or notes that its
     /// route is to be looked at.
     pub(super) fn look_at_route(&mut self, id: MessageId) {
