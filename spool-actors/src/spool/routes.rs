@@ -15,8 +15,8 @@ use actix::{Context, Handler, Message as ActorMessage};
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, Conclusion, NewMessage, Outcome, StoreError};
 use spool_core::{
-    EnvelopeSummary, EventKind, Held, Message, MessageId, NextHop, Part, RecipientIndex, RetryPolicy,
-    RouteGroup, Routing, Section, SpoolError, Status, Timestamp, parts_for, state_without,
+    EventKind, Held, Message, MessageId, NextHop, Part, RecipientIndex, RetryPolicy, RouteGroup, Routing,
+    Section, SpoolError, Status, Timestamp, parts_for, state_without,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -363,11 +363,8 @@ impl SpoolActor {
         let events = messages
             .iter()
             .map(|new| spooled(new, &message.flows, message.body_size, now));
-        let mut rerouted = self.tell(EventKind::Rerouted(Arc::clone(&rest.next_hops)), &message);
+        let rerouted = self.tell(EventKind::Rerouted(Arc::clone(&rest.next_hops)), &message);
         let state = Box::new(state_without(&message, &gone));
-        // The others are told of by the events of their own messages.
-        message.state = (*state).clone();
-        rerouted.envelope = Some(Arc::new(EnvelopeSummary::of(&message)));
         let events = events.chain([rerouted]).collect();
         let addition = Addition {
             messages,
