@@ -1,6 +1,7 @@
 //! Why a message is frozen, and how many of its attempts are kept.
 
 use crate::support::*;
+use spool_actors::SetMaxConcurrentJobs;
 use spool_core::{Frozen, FrozenReason, MAX_LAST_ATTEMPTS, Presend, ShownStatus, Stage};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ async fn a_frozen_message_says_why_also_after_a_crash() {
         failed.why.to_string(),
         "failed at MAIL of mx.example.net:25: 550 5.7.1 go away"
     );
+    // No attempt begins: nobody would answer it.
+    bench.spool.send(SetMaxConcurrentJobs(0)).await.unwrap().unwrap();
     bench.send(waiting).await;
     assert_eq!(bench.details(waiting).await.message.state.frozen, None);
     end(bench.spool).await;
