@@ -231,8 +231,10 @@ impl Store {
                 break;
             }
             // A segment may hold the ends of messages in an older one: the older one's name goes first, for good.
-            if let Err(Some(failure)) = writer.sync_dir().map_err(doubt) {
-                return Err(failure);
+            // Whatever is wrong with that sync, nothing may be dropped behind it.
+            if let Err(trouble) = writer.sync_dir() {
+                let refused = || Failure::Disk("the journal's directory was not synced".to_owned());
+                return Err(doubt(trouble).unwrap_or_else(refused));
             }
             let mut index = locked(&self.index);
             for seq in gone {
