@@ -86,6 +86,7 @@ impl Intake for Relay {
             envelope,
             body,
             flows,
+            source: _,
         } = mail;
         let (sections, routing) = self.sections(envelope, &[]);
         let submission = Submission {

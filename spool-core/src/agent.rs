@@ -9,6 +9,7 @@ use crate::id::{FlowId, MessageId};
 use crate::next_hop::NextHop;
 use bytes::Bytes;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,9 +77,50 @@ pub trait DeliveryAgent: Send + Sync + 'static {
     }
 }
 
+/// On whose authority a message was taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// The client authenticated itself as this user.
+    User(Arc<str>),
+    /// The client is in a network that may send anywhere, or is a program of this machine.
+    Network,
+    /// Neither; every recipient is in a domain that is accepted from anyone.
+    Domain,
+}
+
+impl Admission {
+    /// Whether the submitter is known: the message may be completed and signed, and notices about it may be returned.
+    #[must_use]
+    pub fn is_submission(&self) -> bool {
+        !matches!(self, Self::Domain)
+    }
+}
+
+/// The TLS session over which a message came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSession {
+    /// The protocol version as Received headers and logs write it, `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite, as IANA names it.
+    pub cipher: &'static str,
+}
+
+/// Where a message came from. It is not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// On whose authority it was taken in.
+    pub admission: Admission,
+    /// The client's address; `None` for a local program.
+    pub client: Option<IpAddr>,
+    /// The TLS session, if there was one.
+    pub tls: Option<TlsSession>,
+}
+
 /// A mail as the ingress received it.
 #[derive(Debug, Clone)]
 pub struct Mail {
+    /// Who handed it in.
+    pub source: Source,
     /// Sender, recipients, parameters.
     pub envelope: Envelope,
     /// Lines ended by CRLF, not dot-stuffed, trace header included.

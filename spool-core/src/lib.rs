@@ -36,7 +36,7 @@ mod summary;
 mod text;
 
 pub use address::{Address, AddressError, valid_domain};
-pub use agent::{BoxFuture, DeliveryAgent, Halt, Intake, Job, Mail, TellRoom};
+pub use agent::{Admission, BoxFuture, DeliveryAgent, Halt, Intake, Job, Mail, Source, TellRoom, TlsSession};
 pub use attempt::{
     Attempt, AttemptReport, AttemptResult, HostReport, RecipientIndex, RefusedRecipient, Stage,
     is_rate_limit, names_a_rate,

@@ -11,8 +11,8 @@ use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
 use bytes::BytesMut;
 use spool_core::{
-    AddError, Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, MessageId,
-    Recipient, ReversePath,
+    AddError, Address, Admission, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters,
+    MessageId, Recipient, ReversePath, Source,
 };
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -456,7 +456,17 @@ impl Machine {
             size: body.len(),
             _held: held,
         });
+        let admission = if self.trusted {
+            Admission::Network
+        } else {
+            Admission::Domain
+        };
         Some(Mail {
+            source: Source {
+                admission,
+                client: Some(self.client),
+                tls: None,
+            },
             envelope: Envelope {
                 reverse_path: open.sender,
                 recipients: open.recipients,
