@@ -223,6 +223,7 @@ fn server(config: &Config, memory: &Budget) -> ServerConfig {
             allow_domains: config.allow_domains.clone(),
         },
         clock: Arc::new(SystemClock),
+        ..ServerConfig::default()
     }
 }
 

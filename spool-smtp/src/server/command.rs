@@ -36,6 +36,8 @@ pub(super) enum Command {
     Help,
     /// QUIT.
     Quit,
+    /// STARTTLS.
+    StartTls,
 }
 
 impl Command {
@@ -71,6 +73,8 @@ fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
         Ok(Request::Data) => alone(Command::Data),
         Ok(Request::Rset) => alone(Command::Rset),
         Ok(Request::Quit) => alone(Command::Quit),
+        Ok(Request::StartTls) if text.trim_end().len() > 8 => Err(reply::SYNTAX),
+        Ok(Request::StartTls) => Ok(Command::StartTls),
         Ok(Request::Noop { .. }) => Ok(Command::Noop),
         Ok(Request::Vrfy { .. }) => Ok(Command::Vrfy),
         Ok(Request::Help { .. }) => Ok(Command::Help),
@@ -81,8 +85,7 @@ fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
             | Request::Expn { .. }
             | Request::Etrn { .. }
             | Request::Atrn { .. }
-            | Request::Burl { .. }
-            | Request::StartTls,
+            | Request::Burl { .. },
         ) => Err(reply::NOT_IMPLEMENTED),
         Ok(Request::Mail { .. } | Request::Rcpt { .. }) => Err(reply::SYNTAX),
         Err(Error::UnknownCommand) if is_http(text) => Err(reply::NOT_SMTP),
@@ -345,7 +348,9 @@ mod tests {
             ("EHLO", Err(reply::SYNTAX)),
             ("EHLO a b", Err(reply::SYNTAX)),
             ("EHLO bücher", Err(reply::BAD_CHARACTER)),
-            ("STARTTLS", Err(reply::NOT_IMPLEMENTED)),
+            ("starttls", Ok(Command::StartTls)),
+            ("STARTTLS ", Ok(Command::StartTls)),
+            ("STARTTLS now", Err(reply::SYNTAX)),
             ("AUTH PLAIN AAAA", Err(reply::NOT_IMPLEMENTED)),
             ("BDAT 5 LAST", Err(reply::NOT_IMPLEMENTED)),
             ("EXPN x", Err(reply::NOT_IMPLEMENTED)),

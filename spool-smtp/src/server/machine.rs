@@ -12,7 +12,7 @@ use super::trace::{Trace, count_received};
 use bytes::BytesMut;
 use spool_core::{
     AddError, Address, Admission, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters,
-    MessageId, Recipient, ReversePath, Source,
+    MessageId, Recipient, ReversePath, Source, TlsSession,
 };
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -40,8 +40,32 @@ pub enum Next {
     Admit(u64),
     /// Give this to the intake and wait for its answer; tell [`Machine::accepted`]. Replies may wait.
     Accept(Mail),
+    /// Send the replies, then do the server's part of a TLS handshake; tell [`Machine::tls_started`]. A handshake that
+    /// fails ends the session. Input that is left over must not be interpreted under TLS: there is none unless the driver
+    /// read more after this.
+    StartTls,
     /// Send the replies and close the connection.
     Close,
+}
+
+/// How a session stands to TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tls {
+    /// It is not to be had.
+    No,
+    /// STARTTLS is offered.
+    Offered,
+    /// The session is under TLS.
+    Active(TlsSession),
+}
+
+impl Tls {
+    const fn session(&self) -> Option<&TlsSession> {
+        match self {
+            Self::Active(session) => Some(session),
+            Self::No | Self::Offered => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -56,6 +80,8 @@ enum Phase {
     Data(Box<Decoder>),
     /// Waits for the intake to take a message.
     Accepting(Handed),
+    /// STARTTLS was said; its reply comes with the first [`Next::StartTls`].
+    StartTls { answered: bool },
     /// Is over.
     Closed,
 }
@@ -130,6 +156,7 @@ pub struct Machine {
     client: IpAddr,
     trusted: bool,
     session: FlowId,
+    tls: Tls,
     framer: Framer,
     hello: Option<Hello>,
     transaction: Option<Transaction>,
@@ -152,6 +179,7 @@ impl Machine {
             config,
             client,
             session,
+            tls: Tls::No,
             hello: None,
             transaction: None,
             phase: Phase::Command,
@@ -160,6 +188,33 @@ impl Machine {
             stopping: false,
             lingers: false,
         }
+    }
+
+    /// The machine offers STARTTLS from now on.
+    pub fn offer_tls(&mut self) {
+        self.tls = Tls::Offered;
+    }
+
+    /// The connection was under TLS before the greeting (RFC 8314).
+    pub fn under_tls(&mut self, session: TlsSession) {
+        self.tls = Tls::Active(session);
+    }
+
+    /// The TLS session that the commands come through; `None` when they come in plaintext.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsSession> {
+        self.tls.session()
+    }
+
+    /// The handshake that [`Next::StartTls`] asked for is done. All that the client said in plaintext is forgotten
+    /// (RFC 3207 section 4.2); its errors still count.
+    pub fn tls_started(&mut self, session: TlsSession) {
+        self.tls = Tls::Active(session);
+        self.hello = None;
+        self.transaction = None;
+        self.framer = Framer::new(self.config.line_length.max(512));
+        self.phase = Phase::Command;
+        self.progress = true;
     }
 
     /// Works on `input` until something is to be done outside, and takes what it used off it.
@@ -175,6 +230,14 @@ impl Machine {
                 }
                 // An answer is owed; until it is here nothing moves.
                 Phase::Accepting(_) => return Next::Flush,
+                // What came in plaintext behind the command may be another's, and must not pass for input under TLS.
+                Phase::StartTls { .. } if !input.is_empty() => self.say(reply::STARTTLS_NOT_LAST),
+                Phase::StartTls { answered } => {
+                    if !std::mem::replace(answered, true) {
+                        self.say(reply::START_TLS);
+                    }
+                    return Next::StartTls;
+                }
                 Phase::Data(decoder) => {
                     let progress = decoder.feed(input);
                     if progress == Progress::More {
@@ -215,9 +278,14 @@ impl Machine {
                 self.refused_by_intake(&error);
             }
             // Nobody asked.
-            (_, phase @ (Phase::Command | Phase::Data(_) | Phase::Accepting(_) | Phase::Closed)) => {
-                self.phase = phase
-            }
+            (
+                _,
+                phase @ (Phase::Command
+                | Phase::Data(_)
+                | Phase::Accepting(_)
+                | Phase::StartTls { .. }
+                | Phase::Closed),
+            ) => self.phase = phase,
         }
     }
 
@@ -230,6 +298,7 @@ impl Machine {
             | Phase::AdmitMail
             | Phase::AdmitData
             | Phase::Data(_)
+            | Phase::StartTls { .. }
             | Phase::Closed) => {
                 self.phase = phase;
                 return;
@@ -317,6 +386,17 @@ impl Machine {
             Command::Vrfy => self.say(reply::CANNOT_VERIFY),
             Command::Help => self.say(reply::HELP),
             Command::Quit => self.say(reply::BYE),
+            Command::StartTls => self.start_tls()?,
+        }
+        Ok(())
+    }
+
+    fn start_tls(&mut self) -> Result<(), Reply> {
+        match self.tls {
+            Tls::No => return Err(reply::NOT_IMPLEMENTED),
+            Tls::Active(_) => return Err(reply::ALREADY_UNDER_TLS),
+            Tls::Offered if self.stopping => self.say(reply::SHUTTING_DOWN),
+            Tls::Offered => self.phase = Phase::StartTls { answered: false },
         }
         Ok(())
     }
@@ -324,11 +404,15 @@ impl Machine {
     fn hello(&mut self, hello: Hello) {
         self.transaction = None;
         let (name, size) = (&self.config.hostname, self.config.message_size);
+        let starttls = match self.tls {
+            Tls::Offered => "250-STARTTLS\r\n",
+            Tls::No | Tls::Active(_) => "",
+        };
         // Writing to a String cannot fail.
         let _ = if hello.extended {
             write!(
                 self.replies,
-                "250-{name}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
+                "250-{name}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n{starttls}250-8BITMIME\r\n250-SMTPUTF8\r\n\
                  250 ENHANCEDSTATUSCODES\r\n"
             )
         } else {
@@ -408,11 +492,15 @@ impl Machine {
             helo: self.hello.as_ref().map_or("", |hello| hello.name.as_str()),
             client: self.client,
             hostname: &self.config.hostname,
-            protocol: match (open.parameters.smtputf8, extended) {
-                (true, _) => "UTF8SMTP",
-                (false, true) => "ESMTP",
-                (false, false) => "SMTP",
+            // RFC 3848 and RFC 6531 section 4.3; there is no name for SMTP under TLS.
+            protocol: match (open.parameters.smtputf8, extended, self.tls.session().is_some()) {
+                (true, _, true) => "UTF8SMTPS",
+                (true, _, false) => "UTF8SMTP",
+                (false, true, true) => "ESMTPS",
+                (false, true, false) => "ESMTP",
+                (false, false, _) => "SMTP",
             },
+            tls: self.tls.session(),
             id: &open.flow.to_string(),
             date: &self.config.clock.now().rfc5322(),
         }
@@ -465,7 +553,7 @@ impl Machine {
             source: Source {
                 admission,
                 client: Some(self.client),
-                tls: None,
+                tls: self.tls().cloned(),
             },
             envelope: Envelope {
                 reverse_path: open.sender,
