@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use spool_core::Timestamp;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -23,6 +23,14 @@ pub enum CertificateError {
     /// The key is that of another certificate.
     #[error("the key is not that of the certificate")]
     Mismatch,
+}
+
+impl CertificateError {
+    /// Whether the key's file is to blame, as far as can be told.
+    #[must_use]
+    pub const fn is_of_key(&self) -> bool {
+        matches!(self, Self::Key(_) | Self::Mismatch)
+    }
 }
 
 /// A chain of certificates, the server's own first, and the key of that one.
@@ -58,18 +66,27 @@ impl Certificate {
         // The text of this error would have a part of the file in it.
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|_| CertificateError::Key("there is no PEM key in it".to_owned()))?;
-        let key =
-            CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => CertificateError::Mismatch,
-                rustls::Error::InvalidCertificate(error) => wrong(&format!("{error:?}")),
-                other => CertificateError::Key(other.to_string()),
-            })?;
+        let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| {
+            if let rustls::Error::InvalidCertificate(error) = error {
+                return wrong(&format!("{error:?}"));
+            }
+            if let rustls::Error::InconsistentKeys(_) = error {
+                return CertificateError::Mismatch;
+            }
+            CertificateError::Key(error.to_string())
+        })?;
         // A key whose public half is not known passes `from_der`; with ring there is none such.
         key.keys_match().map_err(|_| CertificateError::Mismatch)?;
         Ok(Self {
             key: Arc::new(key),
             expires,
         })
+    }
+
+    /// SHA-256 of the server's own certificate, in hexadecimal digits.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.key)
     }
 
     /// When the server's own certificate expires.
@@ -81,6 +98,16 @@ impl Certificate {
     pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.key)
     }
+}
+
+pub(super) fn fingerprint(key: &CertifiedKey) -> String {
+    let own = key.cert.first().map_or(&[][..], |own| own.as_ref());
+    let digest = ::ring::digest::digest(&::ring::digest::SHA256, own);
+    digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 const SEQUENCE: u8 = 0x30;

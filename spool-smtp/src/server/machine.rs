@@ -31,6 +31,10 @@ const LEAST_RESERVE: usize = 4 << 10;
 
 /// What the driver is to do.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is used at once"
+)]
 pub enum Next {
     /// Send the replies, then read more input.
     Read,

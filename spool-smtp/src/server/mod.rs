@@ -22,6 +22,8 @@ mod stream;
 #[cfg(test)]
 mod testing;
 mod tls;
+#[cfg(test)]
+mod tls_tests;
 mod trace;
 
 pub use certificate::{Certificate, CertificateError};

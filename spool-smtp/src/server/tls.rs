@@ -3,7 +3,7 @@
 //! A handshake takes the certificate that is in force when it begins; sessions that are open keep theirs. Nothing here
 //! reads a file or asks for a client's certificate.
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, fingerprint};
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -72,6 +72,12 @@ impl ServerTls {
         *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = certificate.certified_key();
     }
 
+    /// The SHA-256 fingerprint of the certificate that handshakes show now, in hexadecimal digits.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.shown.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The server's part of a handshake over `stream`. The caller sets the time limit.
     pub(super) async fn accept<S>(&self, stream: S) -> io::Result<(TlsStream<S>, TlsSession)>
     where
@@ -100,12 +106,12 @@ fn facts(connection: &ServerConnection) -> TlsSession {
 
 /// As IANA names it. rustls has names of its own for the suites of TLS 1.3.
 fn cipher(suite: CipherSuite) -> Option<&'static str> {
-    match suite {
-        CipherSuite::TLS13_AES_128_GCM_SHA256 => Some("TLS_AES_128_GCM_SHA256"),
-        CipherSuite::TLS13_AES_256_GCM_SHA384 => Some("TLS_AES_256_GCM_SHA384"),
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some("TLS_CHACHA20_POLY1305_SHA256"),
-        other => other.as_str(),
-    }
+    Some(match suite.as_str()? {
+        "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
+        "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
+        "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
+        registered => registered,
+    })
 }
 
 #[cfg(test)]
