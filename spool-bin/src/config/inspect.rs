@@ -5,10 +5,12 @@
 
 use super::{Config, Places, Secret};
 use crate::admin::Token;
+use crate::certificates;
 use crate::files::open_to_others;
 use crate::outbound;
 use rustix::fs::{Access, access};
 use spool_core::store::examine_dir;
+use spool_core::{Clock, SystemClock};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -103,6 +105,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     };
     spool_dir(config, &mut found);
     addresses(config, &mut found);
+    tls(config, &mut found);
     admin(config, &mut found);
     client(config, &mut found);
     resolv_conf(config, &mut found);
@@ -158,17 +161,35 @@ fn may(path: &Path, what: Access, verb: &str, place: &str, found: &mut Found<'_>
 
 /// Addresses of which only one can be had.
 fn addresses(config: &Config, found: &mut Found<'_>) {
-    for (nth, address) in config.smtp.iter().enumerate() {
-        let before = config.smtp.iter().take(nth);
-        if let Some(other) = before.into_iter().find(|other| clash(address, other)) {
-            found.error("listen.smtp", twice(address, other, "listen.smtp"));
+    let smtp = config.smtp.iter().map(|address| (address, "listen.smtp"));
+    let smtps = config.smtps.iter().map(|address| (address, "listen.smtps"));
+    let all: Vec<_> = smtp.chain(smtps).collect();
+    for (nth, (address, key)) in all.iter().enumerate() {
+        let mut before = all.iter().take(nth);
+        if let Some((other, first)) = before.find(|(other, _)| clash(address, other)) {
+            found.error(key, twice(address, other, first));
         }
         if let Some(admin) = config.admin.filter(|admin| clash(address, admin)) {
             match found.places.line("listen.admin") {
-                Some(_) => found.error("listen.admin", twice(&admin, address, "listen.smtp")),
-                None => found.error("listen.smtp", twice(address, &admin, "listen.admin by default")),
+                Some(_) => found.error("listen.admin", twice(&admin, address, key)),
+                None => found.error(key, twice(address, &admin, "listen.admin by default")),
             }
         }
+    }
+}
+
+/// The certificate of the ingress and its key.
+fn tls(config: &Config, found: &mut Found<'_>) {
+    let Some(pair) = &config.tls else { return };
+    let certificate = "listen.tls.certificate";
+    match certificates::read(pair) {
+        Ok(read) => {
+            found.secret("listen.tls.key", &pair.key);
+            if let Some(text) = certificates::expiry(read.expires(), SystemClock.now()) {
+                found.warn(certificate, format!("{}: {text}", pair.certificate.display()));
+            }
+        }
+        Err(unusable) => found.error(&format!("listen.tls.{}", unusable.key), unusable.why),
     }
 }
 

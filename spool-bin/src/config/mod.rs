@@ -5,6 +5,7 @@
 
 mod client;
 mod inspect;
+mod listen;
 mod reader;
 mod route;
 mod sections;
@@ -39,9 +40,18 @@ pub(crate) struct Limits {
     pub(crate) errors_per_session: usize,
     pub(crate) command_timeout: Duration,
     pub(crate) data_timeout: Duration,
+    pub(crate) tls_timeout: Duration,
     pub(crate) bare_newline: BareNewline,
     pub(crate) received_headers: usize,
     pub(crate) memory: u64,
+}
+
+/// `[listen.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CertificateFiles {
+    /// The chain, the server's own certificate first.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// `[retry]`.
@@ -134,6 +144,10 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) threads: usize,
     pub(crate) smtp: Vec<SocketAddr>,
+    /// Where TLS comes before the greeting.
+    pub(crate) smtps: Vec<SocketAddr>,
+    /// `None`: no TLS.
+    pub(crate) tls: Option<CertificateFiles>,
     pub(crate) admin: Option<SocketAddr>,
     /// Holds what every request to the admin API must know.
     pub(crate) token_file: Option<PathBuf>,
@@ -407,8 +421,6 @@ mod tests {
     #[test]
     fn what_comes_later_is_refused_and_not_ignored() {
         for text in [
-            "[listen]\nsmtps = [\"127.0.0.1:465\"]",
-            "[listen.tls]\ncertificate = \"a.pem\"",
             "[relay]\nusers_file = \"users\"",
             "[retry]\nbounce_from = \"a@example.org\"",
             "[retry]\ndelay_warning_after = \"4h\"",
@@ -421,6 +433,31 @@ mod tests {
                 "{text}: {found:?}"
             );
             assert!(found[0].contains("not yet supported"), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_and_its_key() {
+        let both =
+            "[listen]\nsmtps = [\"127.0.0.1:465\"]\n[listen.tls]\ncertificate = \"a.pem\"\nkey = \"b.pem\"\n";
+        let config = Config::parse(both).unwrap();
+        let pair = config.tls.unwrap();
+        assert_eq!((pair.certificate, pair.key), ("a.pem".into(), "b.pem".into()));
+        assert_eq!(config.smtps.len(), 1);
+        for (text, line, what) in [
+            ("[listen.tls]\ncertificate = \"a.pem\"\n", "2", "needs a key"),
+            ("[listen.tls]\nkey = \"b.pem\"\n", "2", "needs a certificate"),
+            (
+                "[listen]\nsmtps = [\"127.0.0.1:465\"]\n",
+                "2",
+                "needs listen.tls.certificate",
+            ),
+        ] {
+            let found = problems(text);
+            assert!(
+                found.len() == 1 && found[0].starts_with(&format!("{line}: ")) && found[0].contains(what),
+                "{text}: {found:?}"
+            );
         }
     }
 

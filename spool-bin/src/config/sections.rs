@@ -1,6 +1,7 @@
 //! Each section of the file, with its keys, their defaults and their ranges.
 
 use super::client::client;
+use super::listen;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
 use super::{Config, Disk, Idempotency, Limits, Problem, Retry};
@@ -35,6 +36,7 @@ fn root(section: Section<'_, '_>) -> Config {
     });
     let admin_plaintext = admin_section.get("allow_plaintext", false, flag);
     admin_section.end();
+    let tls = listen::tls(&listen);
     let config = Config {
         spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| {
             text(value).map(PathBuf::from)
@@ -44,6 +46,8 @@ fn root(section: Section<'_, '_>) -> Config {
         shutdown_timeout: section.get("shutdown_timeout", Duration::from_secs(30), span),
         threads: section.get("threads", 0, number(0)),
         smtp: listen.list("smtp", vec![SocketAddr::from(([127, 0, 0, 1], 2525))], parsed),
+        smtps: listen::smtps(&listen, tls.as_ref()),
+        tls,
         admin: listen.get("admin", Some(SocketAddr::from(([127, 0, 0, 1], 8525))), admin),
         token_file,
         admin_plaintext,
@@ -60,11 +64,6 @@ fn root(section: Section<'_, '_>) -> Config {
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
         listen.problem("admin", place, problem);
     }
-    listen.later("smtps", |value| value.as_array().map(|list| list.is_empty()));
-    let tls = listen.section("tls");
-    later_text(&tls, "certificate");
-    later_text(&tls, "key");
-    tls.end();
     listen.end();
     section.end();
     config
@@ -113,6 +112,7 @@ fn limits(section: Section<'_, '_>) -> Limits {
         errors_per_session: section.get("errors_per_session", 20, number(1)),
         command_timeout: section.get("command_timeout", Duration::from_secs(300), positive_span),
         data_timeout: section.get("data_timeout", Duration::from_secs(600), positive_span),
+        tls_timeout: section.get("tls_timeout", Duration::from_secs(60), positive_span),
         bare_newline: section.get("bare_newline", BareNewline::Reject, |value| {
             match text(value)?.as_str() {
                 "reject" => Ok(BareNewline::Reject),

@@ -3,6 +3,7 @@
 
 use super::config::ServerConfig;
 use super::connections::{Connections, Place};
+use super::session::Opening;
 use super::{reply, session};
 use spool_core::{BoxFuture, Intake};
 use std::io::{self, Write as _};
@@ -24,6 +25,7 @@ pub type SessionStart = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
+    opening: Opening,
 }
 
 impl Listener {
@@ -33,7 +35,17 @@ impl Listener {
     /// When the address is in use, not ours, or not allowed.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket,
+            opening: Opening::Plain,
+        })
+    }
+
+    /// Its sessions begin in this way.
+    #[must_use]
+    pub const fn opening(mut self, opening: Opening) -> Self {
+        self.opening = opening;
+        self
     }
 
     /// Where it listens.
@@ -55,23 +67,30 @@ impl Listener {
         mut shutdown: watch::Receiver<bool>,
     ) {
         let connections = Arc::new(Connections::default());
-        let for_sessions = shutdown.clone();
+        let (for_sessions, opening) = (shutdown.clone(), self.opening);
         let accept = async {
             let mut pause = PAUSE.0;
             loop {
                 match self.socket.accept().await {
-                    Ok((stream, client)) => {
+                    Ok((stream, address)) => {
                         pause = PAUSE.0;
                         let limits = (config.connections, config.connections_per_client);
-                        match connections.admit(client.ip(), limits.0, limits.1) {
+                        match connections.admit(address.ip(), limits.0, limits.1) {
                             Some(held) => {
                                 let (config, intake) = (Arc::clone(&config), Arc::clone(&intake));
-                                match start(stream, client, held, config, intake, for_sessions.clone()) {
+                                let client = Client {
+                                    stream,
+                                    address,
+                                    opening,
+                                };
+                                match start(client, held, config, intake, for_sessions.clone()) {
                                     Ok(session) => place(session),
-                                    Err(error) => debug!(%client, %error, "connection lost at its start"),
+                                    Err(error) => {
+                                        debug!(client = %address, %error, "connection lost at its start")
+                                    }
                                 }
                             }
-                            None => turn_away(stream, client),
+                            None => turn_away(stream, address, opening),
                         }
                     }
                     Err(error) if is_of_one_connection(&error) => {}
@@ -93,14 +112,25 @@ impl Listener {
     }
 }
 
-fn start(
+/// A client that has a place.
+struct Client {
     stream: TcpStream,
-    client: SocketAddr,
+    address: SocketAddr,
+    opening: Opening,
+}
+
+fn start(
+    client: Client,
     held: Place,
     config: Arc<ServerConfig>,
     intake: Arc<dyn Intake>,
     shutdown: watch::Receiver<bool>,
 ) -> io::Result<SessionStart> {
+    let Client {
+        stream,
+        address: client,
+        opening,
+    } = client;
     stream.set_nodelay(true)?;
     // The tokio socket belongs to this thread's reactor; the session may run on another.
     let stream = stream.into_std()?;
@@ -108,7 +138,7 @@ fn start(
         let stream = TcpStream::from_std(stream);
         Box::pin(async move {
             match stream {
-                Ok(stream) => session::serve(stream, client, config, intake, shutdown).await,
+                Ok(stream) => session::serve(stream, client, opening, config, intake, shutdown).await,
                 Err(error) => warn!(%client, %error, "cannot register a connection"),
             }
             drop(held);
@@ -116,10 +146,14 @@ fn start(
     }))
 }
 
-/// Says 421 without waiting: the send buffer of a new connection is empty and takes one line.
-fn turn_away(stream: TcpStream, client: SocketAddr) {
+/// Says 421 without waiting: the send buffer of a new connection is empty and takes one line. A client that expects a
+/// TLS handshake could not read it, and a handshake is work that is not done for one who has no place.
+fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening) {
     let refusal = reply::TOO_MANY_CONNECTIONS.line;
     info!(%client, reply = refusal, "refused");
+    if opening == Opening::ImplicitTls {
+        return;
+    }
     let told = stream.into_std().and_then(|mut stream| {
         stream.write_all(format!("{refusal}\r\n").as_bytes())?;
         stream.shutdown(Shutdown::Write)
