@@ -243,6 +243,7 @@ fn server(config: &Config, memory: &Budget, tls: Option<ServerTls>) -> ServerCon
             allow_domains: config.allow_domains.clone(),
         },
         tls,
+        proxies: config.proxies.clone(),
         clock: Arc::new(SystemClock),
     }
 }
@@ -281,7 +282,8 @@ async fn listen(
         let bound = listener
             .local_addr()
             .with_context(|| format!("cannot listen on {address}"))?;
-        listeners.push((listener.opening(opening), bound, opening));
+        let proxied = config.proxy_protocol.contains(address);
+        listeners.push((listener.opening(opening).proxied(proxied), bound, opening));
     }
     let server = Arc::new(server);
     let bound = |which| {

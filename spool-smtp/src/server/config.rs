@@ -1,5 +1,6 @@
 //! How the ingress is set up. Plain values with the defaults of `[listen.limits]` and `[relay]`; nothing is read here.
 
+use super::network::Network;
 use super::policy::RelayPolicy;
 use super::tls::ServerTls;
 use spool_core::{Budget, Clock, SystemClock};
@@ -50,6 +51,9 @@ pub struct ServerConfig {
     pub tls: Option<ServerTls>,
     /// Who may relay where.
     pub relay: RelayPolicy,
+    /// Who may speak the PROXY protocol, and XCLIENT. They have no limit of connections of their own: their clients have.
+    /// Default: none.
+    pub proxies: Vec<Network>,
     /// The wall clock for trace headers.
     pub clock: Arc<dyn Clock>,
 }
@@ -72,6 +76,7 @@ impl Default for ServerConfig {
             memory: Budget::new(256 << 20),
             tls: None,
             relay: RelayPolicy::default(),
+            proxies: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }

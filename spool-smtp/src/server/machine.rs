@@ -10,8 +10,8 @@ use super::framing::{Frame, Framer};
 use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
 use spool_core::{
-    AddError, Address, Admission, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters,
-    MessageId, Recipient, ReversePath, Source, TlsSession,
+    AddError, Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, MessageId,
+    Recipient, ReversePath, Source, TlsSession,
 };
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -20,8 +20,10 @@ use std::sync::Arc;
 use tracing::{Level, enabled, info};
 
 mod chunks;
+mod xclient;
 
 use chunks::Chunk;
+use xclient::{Change, May};
 
 /// Replies waiting beyond this are to be sent before more commands are read.
 const REPLIES_HELD: usize = 16 << 10;
@@ -54,6 +56,9 @@ pub enum Next {
     /// fails ends the session. Input that is left over must not be interpreted under TLS: there is none unless the driver
     /// read more after this.
     StartTls,
+    /// Find out whether there is a place for the client at this address, whose session it is from now on; tell
+    /// [`Machine::readdressed`]. Replies may wait.
+    Readdress(IpAddr),
     /// Send the replies and close the connection.
     Close,
 }
@@ -98,6 +103,8 @@ enum Phase {
     Accepting(Handed),
     /// STARTTLS was said; its reply comes with the first [`Next::StartTls`].
     StartTls { answered: bool },
+    /// Waits to hear whether there is a place for the client that a proxy has named.
+    Readdress(Option<(IpAddr, Box<Change>)>),
     /// Is over.
     Closed,
 }
@@ -173,6 +180,9 @@ pub struct Machine {
     config: Arc<ServerConfig>,
     client: IpAddr,
     trusted: bool,
+    may_xclient: May,
+    /// The user whom a proxy has named.
+    vouched: Option<Arc<str>>,
     session: FlowId,
     tls: Tls,
     framer: Framer,
@@ -190,9 +200,12 @@ impl Machine {
     /// A machine for a session with `client`; the greeting is queued.
     #[must_use]
     pub fn new(config: Arc<ServerConfig>, client: IpAddr, session: FlowId) -> Self {
-        Self {
-            replies: format!("220 {} ESMTP\r\n", config.hostname),
+        let listed = config.proxies.iter().any(|proxy| proxy.contains(client));
+        let mut machine = Self {
+            replies: String::new(),
             trusted: config.relay.trusts(client),
+            may_xclient: if listed { May::Yes } else { May::No },
+            vouched: None,
             framer: Framer::new(config.line_length.max(512)),
             config,
             client,
@@ -205,7 +218,19 @@ impl Machine {
             progress: false,
             stopping: false,
             lingers: false,
-        }
+        };
+        machine.greet();
+        machine
+    }
+
+    fn greet(&mut self) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.replies, "220 {} ESMTP\r\n", self.config.hostname);
+    }
+
+    /// The client's address is not known: nothing is allowed by it.
+    pub const fn unnamed(&mut self) {
+        self.trusted = false;
     }
 
     /// The machine offers STARTTLS from now on.
@@ -229,6 +254,7 @@ impl Machine {
     pub fn tls_started(&mut self, session: TlsSession) {
         self.tls = Tls::Active(session);
         self.hello = None;
+        self.vouched = None;
         self.transaction = None;
         self.framer = Framer::new(self.config.line_length.max(512));
         self.phase = Phase::Command;
@@ -245,6 +271,9 @@ impl Machine {
                 }
                 Phase::AdmitMail | Phase::AdmitData | Phase::AdmitChunk(_) => {
                     return Next::Admit(self.transaction.as_ref().map_or(0, |open| open.size));
+                }
+                Phase::Readdress(to) => {
+                    return to.as_ref().map_or(Next::Flush, |(to, _)| Next::Readdress(*to));
                 }
                 // An answer is owed; until it is here nothing moves.
                 Phase::Accepting(_) => return Next::Flush,
@@ -287,6 +316,9 @@ impl Machine {
                         Some(Frame::Unclean) => Err(reply::UNCLEAN),
                     };
                     self.progress = true;
+                    if self.may_xclient == May::Again && !matches!(command, Ok(Command::Xclient(_))) {
+                        self.may_xclient = May::No;
+                    }
                     if let Err(refusal) = command.and_then(|command| self.obey(command)) {
                         self.say(refusal);
                     }
@@ -320,6 +352,7 @@ impl Machine {
                 | Phase::Skip(..)
                 | Phase::Accepting(_)
                 | Phase::StartTls { .. }
+                | Phase::Readdress(_)
                 | Phase::Closed),
             ) => self.phase = phase,
         }
@@ -338,6 +371,7 @@ impl Machine {
             | Phase::Chunk(..)
             | Phase::Skip(..)
             | Phase::StartTls { .. }
+            | Phase::Readdress(_)
             | Phase::Closed) => {
                 self.phase = phase;
                 return;
@@ -430,6 +464,7 @@ impl Machine {
             Command::Help => self.say(reply::HELP),
             Command::Quit => self.say(reply::BYE),
             Command::StartTls => self.start_tls()?,
+            Command::Xclient(attributes) => self.xclient(&attributes)?,
         }
         Ok(())
     }
@@ -476,6 +511,9 @@ impl Machine {
         if self.config.recipients <= MAX_LIMIT {
             offer(format_args!("LIMITS RCPTMAX={}", self.config.recipients));
         }
+        if self.may_xclient != May::No {
+            offer(format_args!("{}", xclient::OFFER));
+        }
         self.replies.push_str("250 ENHANCEDSTATUSCODES\r\n");
     }
 
@@ -507,6 +545,7 @@ impl Machine {
     }
 
     fn rcpt(&mut self, recipient: Option<Address>) -> Result<(), Reply> {
+        let may_relay = self.may_relay();
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         if open.chunks.is_some() {
             return Err(reply::IN_CHUNKS);
@@ -518,7 +557,7 @@ impl Machine {
             Some(address) if !open.parameters.smtputf8 && !address.is_ascii() => {
                 return Err(reply::NEEDS_SMTPUTF8);
             }
-            Some(address) if self.trusted || self.config.relay.serves(address.domain()) => address,
+            Some(address) if may_relay || self.config.relay.serves(address.domain()) => address,
             Some(_) => return Err(reply::RELAYING_DENIED),
             // RFC 5321 section 4.5.1: the postmaster of this host hears from anyone.
             None => Address::parse(&format!("postmaster@{}", self.config.hostname))
@@ -624,14 +663,9 @@ impl Machine {
             size: body.len(),
             _held: held,
         });
-        let admission = if self.trusted {
-            Admission::Network
-        } else {
-            Admission::Domain
-        };
         Some(Mail {
             source: Source {
-                admission,
+                admission: self.admission(),
                 client: Some(self.client),
                 tls: self.tls().cloned(),
             },

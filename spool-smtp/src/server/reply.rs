@@ -82,9 +82,11 @@ replies! {
     HELLO_FIRST: "503 5.5.1 Say EHLO or HELO first";
     ALREADY_UNDER_TLS: "503 5.5.1 TLS is in use already";
     MAIL_FIRST: "503 5.5.1 Say MAIL first";
+    XCLIENT_IN_MAIL: "503 5.5.1 A mail transaction is open";
     IN_CHUNKS: "503 5.5.1 The message has begun with BDAT";
     NESTED_MAIL: "503 5.5.1 MAIL was said already";
     BODY_NOT_IMPLEMENTED: "504 5.5.4 BODY takes 7BIT or 8BITMIME";
+    XCLIENT_DENIED: "550 5.7.0 XCLIENT is not for you";
     RELAYING_DENIED: "550 5.7.1 Relaying denied";
     TOO_BIG: "552 5.3.4 Message too big";
     FAR_TOO_BIG: "552 5.3.4 Message far too big, closing connection" close;

@@ -7,6 +7,7 @@ use super::buffer::Buffer;
 use super::config::ServerConfig;
 use super::deadline::Deadline;
 use super::machine::{Machine, Next};
+use super::peer::Peer;
 use super::stream::Stream;
 use spool_core::{FlowId, Intake, TlsSession};
 use std::future::{Future, poll_fn};
@@ -69,7 +70,22 @@ pub async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    serve_peer(stream, client.into(), opening, config, intake, shutdown).await;
+}
+
+/// The same for a client that has a place among the connections.
+pub(super) async fn serve_peer<S>(
+    stream: S,
+    peer: Peer,
+    opening: Opening,
+    config: Arc<ServerConfig>,
+    intake: Arc<dyn Intake>,
+    shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let session = FlowId::random();
+    let client = peer.address;
     debug!(%session, %client, "session opened");
     let mut stop = pin!(async move {
         let mut shutdown = shutdown;
@@ -81,6 +97,7 @@ pub async fn serve<S>(
         deadline: Deadline::after(config.command_timeout),
         config,
         stream: Stream::Plain(stream),
+        peer,
         stopping: false,
         message_end: None,
     };
@@ -98,6 +115,7 @@ struct Driver<S> {
     machine: Machine,
     deadline: Deadline,
     config: Arc<ServerConfig>,
+    peer: Peer,
     /// The service stops, and the machine knows.
     stopping: bool,
     /// When a message in chunks must have come.
@@ -111,6 +129,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         intake: &dyn Intake,
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), End> {
+        if self.peer.unnamed {
+            self.machine.unnamed();
+        }
         match opening {
             Opening::Plain if self.config.tls.is_some() => self.machine.offer_tls(),
             Opening::Plain => {}
@@ -130,6 +151,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Next::Accept(mail) => self.machine.accepted(intake.accept(*mail).await),
                 Next::Flush => {
                     self.flush().await?;
+                }
+                Next::Readdress(client) => {
+                    let has_place = self.peer.becomes(client);
+                    self.machine.readdressed(has_place);
                 }
                 Next::Close => return self.close().await,
                 Next::StartTls => {
