@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 /// The first and the longest pause after the system refused to accept a connection.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// Time for a PROXY header. The proxy sends it at once, and a segment that was lost once is sent again within three seconds.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,6 +104,7 @@ impl Listener {
                                     stream,
                                     peer: Peer {
                                         address,
+                                        user: None,
                                         unnamed: false,
                                         place: Some((held, config.connections_per_client)),
                                     },
@@ -244,7 +245,7 @@ fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening) {
 }
 
 /// Errors of a connection that broke before it was accepted, as against those of the system (EMFILE, ENFILE, ENOMEM).
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     [
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,

@@ -181,6 +181,8 @@ pub struct Machine {
     client: IpAddr,
     trusted: bool,
     may_xclient: May,
+    /// The user of this machine whose program the client is.
+    local: Option<u32>,
     /// The user whom a proxy has named.
     vouched: Option<Arc<str>>,
     session: FlowId,
@@ -205,6 +207,7 @@ impl Machine {
             replies: String::new(),
             trusted: config.relay.trusts(client),
             may_xclient: if listed { May::Yes } else { May::No },
+            local: None,
             vouched: None,
             framer: Framer::new(config.line_length.max(512)),
             config,
@@ -231,6 +234,14 @@ impl Machine {
     /// The client's address is not known: nothing is allowed by it.
     pub const fn unnamed(&mut self) {
         self.trusted = false;
+    }
+
+    /// The client is a program of this machine, run by the user with this number: it may send anywhere, and nothing it says
+    /// passes a network.
+    pub const fn local(&mut self, user: u32) {
+        self.local = Some(user);
+        self.trusted = true;
+        self.may_xclient = May::No;
     }
 
     /// The machine offers STARTTLS from now on.
@@ -501,6 +512,8 @@ impl Machine {
         offer(format_args!("PIPELINING"));
         offer(format_args!("SIZE {}", self.config.message_size));
         match self.tls {
+            // Nothing can be read or changed on the way from a local program.
+            Tls::No if self.local.is_some() => offer(format_args!("REQUIRETLS")),
             Tls::No => {}
             Tls::Offered => offer(format_args!("STARTTLS")),
             Tls::Active(_) => offer(format_args!("REQUIRETLS")),
@@ -524,7 +537,7 @@ impl Machine {
         if self.transaction.is_some() {
             return Err(reply::NESTED_MAIL);
         }
-        if parameters.requiretls && self.tls.session().is_none() {
+        if parameters.requiretls && self.tls.session().is_none() && self.local.is_none() {
             return Err(reply::UNKNOWN_PARAMETER);
         }
         if usize::try_from(size).map_or(true, |size| size > self.config.message_size) {
@@ -602,6 +615,7 @@ impl Machine {
         Trace {
             helo: self.hello.as_ref().map_or("", |hello| hello.name.as_str()),
             client: self.client,
+            local: self.local,
             hostname: &self.config.hostname,
             // RFC 3848 and RFC 6531 section 4.3; there is no name for SMTP under TLS.
             protocol: match (open.parameters.smtputf8, extended, self.tls.session().is_some()) {
@@ -666,7 +680,7 @@ impl Machine {
         Some(Mail {
             source: Source {
                 admission: self.admission(),
-                client: Some(self.client),
+                client: self.local.is_none().then_some(self.client),
                 tls: self.tls().cloned(),
             },
             envelope: Envelope {
@@ -698,7 +712,11 @@ impl Machine {
             self.transaction = None;
         }
         if reply.is_refusal() {
-            info!(session = %self.session, client = %self.client, reply = reply.line, "refused");
+            let client = match self.local {
+                Some(user) => format!("uid {user}"),
+                None => self.client.to_string(),
+            };
+            info!(session = %self.session, client, reply = reply.line, "refused");
         }
         if reply.is_error() {
             self.errors += 1;

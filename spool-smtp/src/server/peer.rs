@@ -1,12 +1,15 @@
 //! Who is at the other end of a connection, and the place that it takes.
 
 use super::connections::Place;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// A connection's client, as far as the connection itself or a proxy in front of it tells.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
+    /// The user of this machine whose program it is; then the address says nothing.
+    pub(super) user: Option<u32>,
     /// The address is that of a proxy that named no client: nothing may be allowed by it.
     pub(super) unnamed: bool,
     /// The place among the connections, and how many one client may have; none outside a listener.
@@ -17,8 +20,18 @@ impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Self {
         Self {
             address,
+            user: None,
             unnamed: false,
             place: None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.user {
+            Some(user) => write!(f, "uid {user}"),
+            None => write!(f, "{}", self.address),
         }
     }
 }
