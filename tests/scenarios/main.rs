@@ -33,6 +33,7 @@ mod next_hops;
 mod peers;
 mod queue_commands;
 mod routes;
+mod sendmail;
 mod servers;
 mod shared_host;
 mod sink;

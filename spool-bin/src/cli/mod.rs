@@ -12,6 +12,7 @@ mod load;
 mod operate;
 mod outbound;
 mod route;
+mod sendmail;
 mod serve;
 mod show;
 mod sink;
@@ -20,7 +21,7 @@ mod submit;
 mod which;
 
 use crate::failure::Failure;
-pub(crate) use serve::Serve;
+pub(crate) use serve::{Serve, machine_name};
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -89,6 +90,8 @@ enum Verb {
     Jobs(jobs::Jobs),
     /// Spool one message
     Submit(submit::Submit),
+    /// Send a message as sendmail does
+    Sendmail(sendmail::Sendmail),
     /// Run the mock SMTP sink
     Sink(sink::Sink),
     /// Generate load and measure it
@@ -118,8 +121,22 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Connections(connections) => connections.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),
+        Verb::Sendmail(sendmail) => sendmail.run(),
         Verb::Sink(sink) => sink.run(),
         Verb::Load(load) => load.run(),
+    }
+}
+
+/// Runs `spool status` with these words behind it.
+pub(crate) fn status(words: Vec<OsString>) -> Result<(), Failure> {
+    let command = ["spool".into(), "status".into()].into_iter().chain(words);
+    match Cli::try_parse_from(command) {
+        Ok(Cli {
+            verb: Verb::Status(status),
+        }) => status.run(),
+        Ok(_) => Ok(()),
+        Err(error) if error.use_stderr() => Err(Failure::CommandLine(error.render().to_string())),
+        Err(help) => help.exit(),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains, proxies) = relay(section.section("relay"));
+    let (allow_networks, allow_domains, proxies, drop_dir) = relay(section.section("relay"));
     let admin_section = section.section("admin");
     let token_file = admin_section.get("token_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
@@ -37,6 +37,7 @@ fn root(section: Section<'_, '_>) -> Config {
     let admin_plaintext = admin_section.get("allow_plaintext", false, flag);
     admin_section.end();
     let tls = listen::tls(&listen);
+    let (smtp, unix) = listen::smtp(&listen);
     let config = Config {
         spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| {
             text(value).map(PathBuf::from)
@@ -45,7 +46,8 @@ fn root(section: Section<'_, '_>) -> Config {
         max_concurrent_jobs: section.get("max_concurrent_jobs", 200, number(0)),
         shutdown_timeout: section.get("shutdown_timeout", Duration::from_secs(30), span),
         threads: section.get("threads", 0, number(0)),
-        smtp: listen.list("smtp", vec![SocketAddr::from(([127, 0, 0, 1], 2525))], parsed),
+        smtp,
+        unix,
         smtps: listen::smtps(&listen, tls.as_ref()),
         proxy_protocol: listen.list("proxy_protocol", Vec::new(), parsed),
         tls,
@@ -56,6 +58,7 @@ fn root(section: Section<'_, '_>) -> Config {
         allow_networks,
         allow_domains,
         proxies,
+        drop_dir,
         route: route(section.section("route")),
         retry: retry(section.section("retry")),
         client: client(section.section("client")),
@@ -137,7 +140,9 @@ fn limits(section: Section<'_, '_>) -> Limits {
     limits
 }
 
-fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Vec<Network>) {
+type Relay = (Vec<Network>, Vec<DomainPattern>, Vec<Network>, Option<PathBuf>);
+
+fn relay(section: Section<'_, '_>) -> Relay {
     let loopback = ["127.0.0.0/8", "::1/128"]
         .iter()
         .filter_map(|network| network.parse().ok())
@@ -145,9 +150,10 @@ fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Vec<Net
     let networks = section.list("allow_networks", loopback, parsed);
     let domains = section.list("allow_domains", Vec::new(), domain);
     let proxies = section.list("proxies", Vec::new(), parsed);
+    let drop_dir = section.get("drop_dir", None, listen::drop_dir);
     later_text(&section, "users_file");
     section.end();
-    (networks, domains, proxies)
+    (networks, domains, proxies, drop_dir)
 }
 
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
