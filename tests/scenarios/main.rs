@@ -36,3 +36,4 @@ mod routes;
 mod servers;
 mod shared_host;
 mod sink;
+mod tls;
