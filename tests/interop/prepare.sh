@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes ready what the interop campaign needs: haproxy and swaks, which speak to the ingress, Postfix installed, and Exim unpacked beside it, for Debian has only one of
-# them installed at a time. For a machine that may be changed: it installs packages, adds a user, and starts nothing.
+# Makes ready what the interop campaign needs: haproxy and swaks, which speak to the ingress, Postfix installed, and Exim unpacked
+# beside it, for Debian has only one of them installed at a time. For a machine that may be changed: it installs packages, adds a
+# user, and starts nothing.
 #
 #   sudo tests/interop/prepare.sh DIR
 #   cargo build -p spool-bin
