@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes ready what the interop campaign needs: haproxy and swaks, which speak to the ingress, Postfix installed, and Exim unpacked
+# Makes ready what the interop campaign needs: haproxy, nginx and swaks, which speak to the ingress, Postfix installed, and Exim unpacked
 # beside it, for Debian has only one of them installed at a time. For a machine that may be changed: it installs packages, adds a
 # user, and starts nothing.
 #
@@ -14,7 +14,7 @@ mkdir -p "$dir"
 apt-get update
 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
     postfix sasl2-bin libsasl2-modules libsasl2-modules-db libidn12 \
-    haproxy swaks libnet-ssleay-perl libio-socket-ssl-perl
+    haproxy nginx libnginx-mod-mail swaks libnet-ssleay-perl libio-socket-ssl-perl
 cd "$dir"
 rm -f exim4-daemon-light_*.deb
 apt-get download exim4-daemon-light

@@ -1,4 +1,4 @@
-//! haproxy in front of the relay, by both versions of the PROXY protocol, and swaks that says XCLIENT. Neither needs root.
+//! haproxy in front of the relay, by both versions of the PROXY protocol, and nginx and swaks that say XCLIENT. None needs root.
 
 use super::Ends;
 use spool_tests::authority::Authority;
@@ -6,7 +6,8 @@ use spool_tests::capture::Capture;
 use spool_tests::process::{Running, until};
 use spool_tests::raw::RawClient;
 use spool_tests::tls::{TlsClient, trusting};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -177,4 +178,101 @@ fn swaks_names_clients_by_xclient() {
         assert!(!sent && said.contains("550 5.7.1"), "{said}");
     }
     assert_eq!(capture.try_message(), None);
+}
+
+/// What nginx asks about each client: everybody may go to `relay`.
+fn everybody(relay: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(stream);
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            let answer = format!(
+                "HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-Server: {}\r\nAuth-Port: {}\r\n\r\n",
+                relay.ip(),
+                relay.port()
+            );
+            let _ = lines.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+fn nginx(dir: &Path, relay: SocketAddr) -> Option<(SocketAddr, Ends)> {
+    let module = "/usr/lib/nginx/modules/ngx_mail_module.so";
+    let port = super::port();
+    let text = format!(
+        "load_module {module};\ndaemon off;\nmaster_process off;\npid {pid:?};\nerror_log {log:?} info;\nevents {{}}\n\
+         mail {{\n  server_name proxy.example;\n  auth_http {auth}/;\n  xclient on;\n\
+         \n  server {{ listen 127.0.0.1:{port}; protocol smtp; smtp_auth none plain; }}\n}}\n",
+        pid = dir.join("nginx.pid"),
+        log = dir.join("nginx.log"),
+        auth = everybody(relay),
+    );
+    let config = dir.join("nginx.conf");
+    std::fs::write(&config, text).unwrap();
+    if !Path::new(module).exists() {
+        return None;
+    }
+    let mut command = Command::new("nginx");
+    command
+        .arg("-e")
+        .arg(dir.join("nginx.log"))
+        .arg("-c")
+        .arg(&config);
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let mut stop = Command::new("kill");
+    stop.arg(child.id().to_string());
+    let ends = Ends { child, stop };
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    until("nginx", || TcpStream::connect(address).ok());
+    Some((address, ends))
+}
+
+#[test]
+fn nginx_names_clients_and_users_and_its_clients_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new(dir.path(), &["127.0.0.1"]);
+    let capture = Capture::start();
+    let relay = relay(dir.path(), &authority, &capture, "127.0.0.1", "192.0.2.0/24");
+    let Some((nginx, _ends)) = nginx(dir.path(), relay.smtp()) else {
+        println!("skipped: there is no nginx with its mail module");
+        return;
+    };
+    // Its client is at 127.0.0.1 and may not relay, although nginx itself connects from there, and is listed.
+    let mut stranger = RawClient::hello(nginx);
+    assert_eq!(stranger.command("MAIL FROM:<a@source.example>").0, 250);
+    let (code, text) = stranger.command("RCPT TO:<b@c.example>");
+    assert!(code == 550 && text.contains("5.7.1"), "{text}");
+    // Now nginx passes on what it says, and that is no proxy's word any more.
+    for line in [
+        "XCLIENT ADDR=192.0.2.1",
+        "RSET",
+        "XCLIENT ADDR=192.0.2.1 LOGIN=ada",
+        "EHLO x",
+    ] {
+        let (code, text) = stranger.command(line);
+        assert!(!line.starts_with("XCLIENT") || code >= 500, "{line}: {text}");
+    }
+    assert_eq!(stranger.command("MAIL FROM:<a@source.example>").0, 250);
+    assert_eq!(stranger.command("RCPT TO:<b@c.example>").0, 550);
+
+    let mut user = RawClient::hello(nginx);
+    assert_eq!(user.command("AUTH PLAIN AGFkYQBzZWNyZXQ=").0, 235);
+    let reply = user
+        .transaction("a@source.example", &["b@c.example"], b"x\r\n")
+        .unwrap();
+    assert_eq!(reply.0, 250, "{}", reply.1);
+    let arrived = String::from_utf8(capture.message().body).unwrap();
+    assert!(arrived.contains("([127.0.0.1])"), "{arrived}");
+    assert_eq!(user.command("XCLIENT ADDR=192.0.2.1").0 / 100, 5);
 }
