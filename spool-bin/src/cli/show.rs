@@ -2,6 +2,7 @@
 //!
 //! A directory is searched without its lock and never written.
 
+use super::columns::Columns;
 use super::console;
 use super::which::Target;
 use crate::failure::Failure;
@@ -34,9 +35,8 @@ pub(super) struct Show {
     /// How it looks
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
-    /// Columns to fit the page into [default: the terminal's, or as many as it takes]
-    #[arg(long, value_name = "N")]
-    width: Option<usize>,
+    #[command(flatten)]
+    columns: Columns,
 }
 
 impl Show {
@@ -64,7 +64,7 @@ impl Show {
     }
 
     fn print(&self, page: &Page) -> Result<(), Failure> {
-        let width = self.width.or_else(console::columns).unwrap_or(usize::MAX);
+        let width = self.columns.width();
         console::print(|out| {
             if self.format == "json" {
                 serde_json::to_writer(&mut *out, page)?;

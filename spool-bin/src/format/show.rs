@@ -2,7 +2,7 @@
 //!
 //! Every fact is one line, wrapped at blanks to fit the width; what one copies (ids, addresses) is never cut.
 
-use super::{hops, size, span, when};
+use super::{hops, size, span, when, wrapped};
 use crate::page::{AttemptPage, Fate, Page, RecipientPage};
 use spool_core::{RouteOrigin, ShownStatus, Timestamp, harmless};
 use std::io::{self, Write};
@@ -189,24 +189,8 @@ impl<W: Write> Facts<'_, W> {
         self.wrapped(&" ".repeat(2 + blanks), 6 + blanks, text.trim_start())
     }
 
-    /// `first` and `text`; lines after the first begin behind `indent` blanks.
     fn wrapped(&mut self, first: &str, indent: usize, text: &str) -> io::Result<()> {
-        let (mut line, mut column, mut fresh) = (first.to_owned(), first.chars().count(), true);
-        for word in text.split(' ') {
-            let length = word.chars().count();
-            if !fresh && column + 1 + length > self.width {
-                writeln!(self.out, "{}", line.trim_end())?;
-                (line, column, fresh) = (" ".repeat(indent), indent, true);
-            }
-            if !fresh {
-                line.push(' ');
-                column += 1;
-            }
-            line += word;
-            column += length;
-            fresh = false;
-        }
-        writeln!(self.out, "{}", line.trim_end())
+        wrapped(self.out, self.width, first, indent, text)
     }
 }
 
