@@ -28,6 +28,9 @@ pub(crate) struct Page {
     pub(crate) parameters: Vec<String>,
     pub(crate) recipients: Vec<RecipientPage>,
     pub(crate) next_hops: Arc<[NextHop]>,
+    /// Those for whoever is left when the attempt that runs has ended, if the message was rerouted meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next_hops_afterwards: Option<Arc<[NextHop]>>,
     /// Where they come from: `named`, `configured` or `built_in_sink`.
     pub(crate) route: RouteOrigin,
     /// The waits to come, in milliseconds.
@@ -128,6 +131,7 @@ impl Page {
             parameters: mail_parameters(message),
             recipients: recipients(message),
             next_hops: Arc::clone(&message.next_hops),
+            next_hops_afterwards: None,
             route: message.origin,
             retry_intervals: retry.collect(),
             repeat_last: state.schedule.repeat_last,

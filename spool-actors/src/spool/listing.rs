@@ -105,6 +105,7 @@ impl Handler<Get> for SpoolActor {
             return self.once_loaded(get, ctx.address());
         }
         let route = self.queue.route_of(get.0);
+        let noted = self.queue.noted_route(get.0);
         self.look(move |store| {
             let mut details = details(store, get.0, status, now)?;
             // The disk has the route of the last attempt.
@@ -112,6 +113,7 @@ impl Handler<Get> for SpoolActor {
                 details.message.next_hops = route.next_hops;
                 details.message.origin = route.origin;
             }
+            details.next_hops_afterwards = noted;
             Ok(details)
         })
     }
@@ -132,6 +134,7 @@ fn details(
                 queue,
                 status,
                 reason: None,
+                next_hops_afterwards: None,
             })
         }
         Err(StoreError::NoSuchMessage(_)) => {
@@ -145,6 +148,7 @@ fn details(
                 queue: shelf.queue(),
                 status,
                 reason: shelved.reason,
+                next_hops_afterwards: None,
             })
         }
         Err(error) => Err(operation_error(error)),

@@ -284,6 +284,8 @@ pub struct Details {
     pub status: ShownStatus,
     /// Why it is on its shelf.
     pub reason: Option<String>,
+    /// The next hops for whoever is left when the attempt that runs has ended, if the message was rerouted meanwhile.
+    pub next_hops_afterwards: Option<Arc<[NextHop]>>,
 }
 
 /// Asks for the body of one message, wherever it is.

@@ -611,14 +611,26 @@ async fn reroute_is_durable_and_stays() {
 async fn reroute_of_a_message_being_sent_holds_when_its_attempt_ends() {
     let mut bench = Bench::new().await;
     let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
-    let (_, answer) = bench.jobs.next().await;
+    let (job, answer) = bench.jobs.next().await;
     assert_eq!(
         done(&bench.reroute(&[id], NewRoute::To(hops(&["named:25"]))).await),
         1
     );
+    // Meanwhile both are told: where it is being sent, and where it goes then.
+    let next_hops = hops(&["named:25"]);
+    let details = bench.details(id).await;
+    assert_eq!(details.message.next_hops, job.next_hops);
+    assert_eq!(details.next_hops_afterwards.as_ref(), Some(&next_hops));
+    let holds = bench.holds(id).await;
+    let [Hold::Sending { .. }, told] = holds.as_slice() else {
+        panic!("{holds:?}");
+    };
+    assert_eq!(told, &Hold::NewRoute { next_hops });
+    assert!(told.to_string().ends_with(" goes to named:25"), "{told}");
     answer.send(no_connection()).unwrap();
     bench.idle().await;
     assert_eq!(bench.lines().await[&id], "named:25");
+    assert_eq!(bench.details(id).await.next_hops_afterwards, None);
     bench.skip().await;
     let (job, _answer) = bench.jobs.next().await;
     assert_eq!(goes_to(&job), "named:25");

@@ -27,6 +27,11 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
     facts.tell("sender", &format!("<{}>", harmless(&page.sender)))?;
     facts.tell_if("parameters", some(page.parameters.join(" ")))?;
     facts.tell("next hops", &hops(&page.next_hops))?;
+    let afterwards = page.next_hops_afterwards.as_deref().map(hops);
+    facts.tell_if(
+        "rerouted",
+        afterwards.map(|hops| format!("to {hops}, for whoever is left when this attempt ends")),
+    )?;
     facts.tell("route", route(page.route))?;
     facts.tell("retries", &retries(page))?;
     facts.tell_if("parent", page.parent.map(|id| id.to_string()))?;
@@ -227,6 +232,17 @@ mod tests {
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n---\n{text}");
         }
+    }
+
+    #[test]
+    fn a_route_for_after_the_attempt_is_told() {
+        let mut page = page();
+        page.next_hops_afterwards = Some(["b.example:25".parse().unwrap()].into());
+        let mut out = Vec::new();
+        show(&page, usize::MAX, page.spooled_at, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let line = "rerouted:     to b.example:25, for whoever is left when this attempt ends";
+        assert!(text.lines().any(|shown| shown == line), "{text}");
     }
 
     #[test]

@@ -353,6 +353,12 @@ impl Queue {
         content
     }
 
+    /// The next hops that a message has when what is being done with it has ended, where it was given others meanwhile.
+    pub(in crate::spool) fn noted_route(&self, id: MessageId) -> Option<Arc<[NextHop]>> {
+        let route = self.entries.get(&id)?.reroute.as_ref()?;
+        Some(Arc::clone(&route.next_hops))
+    }
+
     /// The route of a message, as it is now.
     pub(in crate::spool) fn route_of(&self, id: MessageId) -> Option<Route> {
         let entry = self.entries.get(&id)?;
