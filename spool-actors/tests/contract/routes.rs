@@ -105,6 +105,40 @@ async fn configured_mail_leaves_the_line_of_a_dead_host_when_the_routes_change()
 }
 
 #[tokio::test]
+async fn mail_that_a_configuration_moves_is_told_of_once_when_its_next_attempt_begins() {
+    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let id = bench.add(configured(&["x@a.example"], "old:25")).await;
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(no_connection()).unwrap();
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    bench.set_routing(routing(&[], "new:25")).await;
+    bench.idle().await;
+    for _ in 0..2 {
+        bench.skip().await;
+        let (job, answer) = bench.jobs.next().await;
+        assert_eq!((job.message, goes_to(&job)), (id, "new:25".to_owned()));
+        answer.send(no_connection()).unwrap();
+        bench.idle().await;
+    }
+    // The second attempt goes where the first did.
+    assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["new:25"])));
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    // A person's reroute is told at once, and not again by the attempt.
+    let to = NewRoute::To(hops(&["named:25"]));
+    assert_eq!(done(&bench.reroute(&[id], to).await), 1);
+    assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["named:25"])));
+    bench.skip().await;
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    assert_eq!(event(&mut events).await, EventKind::Delivered);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn what_was_about_to_begin_is_taken_back_when_the_routes_change() {
     // One job runs, and others have begun on disk and wait for a permit.
     let set = |config: &mut spool_core::SpoolConfig| {
@@ -363,6 +397,7 @@ async fn an_attempt_in_doubt_names_no_host_that_its_message_was_rerouted_to_mean
 async fn no_attempt_begins_when_the_disk_has_room_for_its_begin_and_none_for_its_route() {
     let fs = SimFs::new();
     let mut bench = bench_with(&fs, |config| config.routing = routing(&[], "old:25")).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
     let id = bench.add(configured(&["1@a.example"], "old:25")).await;
     let (_, answer) = bench.jobs.next().await;
     answer.send(no_connection()).unwrap();
@@ -386,6 +421,11 @@ async fn no_attempt_begins_when_the_disk_has_room_for_its_begin_and_none_for_its
     assert_eq!(bench.details(id).await.message.next_hops, many, "on disk");
     answer.send(accepted()).unwrap();
     bench.idle().await;
+    // It is told when it is written, and once.
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    assert_eq!(event(&mut events).await, EventKind::Rerouted(many));
+    assert_eq!(event(&mut events).await, EventKind::Delivered);
     end(bench.spool).await;
 }
 

@@ -158,7 +158,7 @@ impl Queue {
             return;
         };
         if let Some(route) = entry.reroute.take() {
-            self.set_route(id, &route, self.looked_at);
+            self.set_route(id, &route, true, self.looked_at);
         } else if entry.is_stale(generation) {
             self.unlooked.push(id);
         }
@@ -302,6 +302,7 @@ impl Queue {
         let to = self.enlist(next_hops, now);
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.destination = to;
+            entry.route_told = false;
             if phase == Phase::Asking {
                 entry.phase = Phase::Ready;
             }
@@ -332,13 +333,24 @@ impl Queue {
         redirected
     }
 
-    /// Gives a message that an operation has, or that has come back, another route.
-    pub(in crate::spool) fn set_route(&mut self, id: MessageId, route: &Route, now: Timestamp) {
+    /// Gives a message that an operation has, or that has come back, another route; `told`: an event has told of it.
+    pub(in crate::spool) fn set_route(&mut self, id: MessageId, route: &Route, told: bool, now: Timestamp) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.origin = route.origin;
             entry.generation = route.generation;
             self.move_to(id, &route.next_hops, now);
         }
+        if let Some(entry) = self.entries.get_mut(&id).filter(|_| told) {
+            entry.route_told = true;
+        }
+    }
+
+    /// Whether the route of a message is news for those who follow the events. The built-in sink has another port in each run: that is
+    /// none. From now on it is told.
+    pub(in crate::spool) fn take_route_news(&mut self, id: MessageId) -> bool {
+        let entry = self.entries.get_mut(&id);
+        let entry = entry.filter(|entry| entry.origin == RouteOrigin::Configured);
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.route_told, true))
     }
 
     /// Takes a message off the deck that is to be divided before it is sent: an operation has it.
@@ -357,6 +369,13 @@ impl Queue {
     pub(in crate::spool) fn noted_route(&self, id: MessageId) -> Option<Arc<[NextHop]>> {
         let route = self.entries.get(&id)?.reroute.as_ref()?;
         Some(Arc::clone(&route.next_hops))
+    }
+
+    /// The route was not written; `news`: nor was the event that was to tell of it.
+    pub(in crate::spool) fn put_back_route_news(&mut self, id: MessageId, news: bool) {
+        if let Some(entry) = self.entries.get_mut(&id).filter(|_| news) {
+            entry.route_told = false;
+        }
     }
 
     /// The route of a message, as it is now.
