@@ -41,6 +41,9 @@ pub(crate) struct Page {
     pub(crate) attempts_left_out: u64,
     pub(crate) parent: Option<MessageId>,
     pub(crate) related: Vec<MessageId>,
+    /// Of a message that was divided among its routes, the other parts, as far as they are on the spool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parts: Vec<MessageId>,
     pub(crate) flows: Vec<FlowId>,
 }
 
@@ -143,6 +146,7 @@ impl Page {
             attempts_left_out: state.attempts.left_out(),
             parent: message.parent,
             related: message.related.to_vec(),
+            parts: Vec::new(),
             flows: message.flows.clone(),
         }
     }

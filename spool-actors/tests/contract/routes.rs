@@ -239,7 +239,14 @@ async fn a_message_is_divided_among_its_routes_and_nobody_is_lost_or_sent_to_twi
     let mut bench = bench.crash().await;
     bench.idle().await;
     assert_eq!(bench.lines().await, lines);
-    let part = bench.details(other).await.message;
+    assert_eq!(
+        bench.details(id).await.parts,
+        [other],
+        "the first part lists the others"
+    );
+    let part = bench.details(other).await;
+    assert_eq!(part.parts, [], "they name it as their parent");
+    let part = part.message;
     assert_eq!((part.parent, part.origin), (Some(id), RouteOrigin::Configured));
     assert_eq!(part.related.to_vec(), [id]);
     assert_eq!(part.state.attempts.total(), 1);

@@ -83,13 +83,24 @@ fn nowhere(dir: &Path, id: MessageId) -> Failure {
 }
 
 fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
-    let (mut page, now) = (None, SystemClock.now());
+    let (mut page, now): (Option<Page>, _) = (None, SystemClock.now());
+    let mut parts = Vec::new();
     status_from_disk(dir, &mut |message| {
+        if message.parent == Some(id) {
+            parts.push((message.id, message.spooled_at));
+        }
         if message.id == id {
             let line = MessageSummary::of(&message, now);
             page = Some(Page::of(&message, line.queue, line.status, None));
         }
     })?;
+    if let Some(page) = &mut page {
+        // Other messages may have it as their parent; parts were spooled when it was.
+        let spooled_at = page.spooled_at;
+        let parts = parts.into_iter().filter(|(_, at)| *at == spooled_at);
+        page.parts = parts.map(|(part, _)| part).collect();
+        page.parts.sort_unstable();
+    }
     for shelf in Shelf::ALL {
         if page.is_some() {
             break;

@@ -36,6 +36,7 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
     facts.tell("retries", &retries(page))?;
     facts.tell_if("parent", page.parent.map(|id| id.to_string()))?;
     facts.tell_if("related", some(join(&page.related)))?;
+    facts.tell_if("parts", some(join(&page.parts)))?;
     facts.tell_if("flows", some(join(&page.flows)))?;
     facts.head(&format!("{} recipients", page.recipients.len()))?;
     for recipient in &page.recipients {

@@ -187,6 +187,28 @@ impl Queue {
         (found, last)
     }
 
+    /// Up to `limit` messages behind `after`, in the order of their ids, that were spooled at this time; and how far this has come,
+    /// `None` at the end.
+    pub(in crate::spool) fn spooled_at(
+        &self,
+        at: Timestamp,
+        after: MessageId,
+        limit: usize,
+    ) -> (Vec<MessageId>, Option<MessageId>) {
+        let (mut found, mut last) = (Vec::new(), None);
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        for (id, entry) in self.entries.range(behind).take(LOOK) {
+            last = Some(*id);
+            if entry.spooled_at == at {
+                found.push(*id);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        (found, last)
+    }
+
     /// Up to `limit` of those that came back, and whose line is to be looked at.
     pub(in crate::spool) fn take_unlooked(&mut self, limit: usize) -> Vec<MessageId> {
         let rest = self.unlooked.len().saturating_sub(limit);
