@@ -434,3 +434,50 @@ impl Queue {
         content.is_some_and(|content| content.route_unwritten)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::content::Size;
+    use spool_core::Status;
+
+    /// How many messages each step finds.
+    fn steps(mut next: impl FnMut(Option<MessageId>) -> (Vec<MessageId>, Option<MessageId>)) -> Vec<usize> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let (ids, last) = next(after);
+            if last.is_none() {
+                return found;
+            }
+            found.push(ids.len());
+            after = last;
+        }
+    }
+
+    #[test]
+    fn messages_are_looked_through_in_steps_of_bounded_size() {
+        let (mut queue, now) = (Queue::default(), Timestamp(1_800_000_000_000));
+        let hops: Arc<[NextHop]> = ["mx.example.net:25".parse().unwrap()].into();
+        let count = u128::try_from(LOOK).unwrap() + 300;
+        for number in 1..=count {
+            let id = MessageId::from_u128(number);
+            let destination = queue.enlist(&hops, now);
+            // All but the last ones are of another time, and named.
+            let late = number > count - 280;
+            let (at, origin) = match late {
+                true => (now, RouteOrigin::Configured),
+                false => (Timestamp(0), RouteOrigin::Named),
+            };
+            queue.back(id, destination, at, Size::new(1, 1), None, origin);
+            queue.give_back(id, Status::Frozen, now);
+            if late {
+                queue.make_stale(id);
+            }
+        }
+        // So many entries, and then so many messages, are the end of a step.
+        assert_eq!(steps(|after| queue.take_stale(after, 256)), [0, 256, 24]);
+        let first = MessageId::from_u128(0);
+        let together = |after: Option<MessageId>| queue.spooled_at(now, after.unwrap_or(first), 256);
+        assert_eq!(steps(together), [0, 256, 24]);
+    }
+}
