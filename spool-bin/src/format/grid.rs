@@ -1,17 +1,17 @@
 //! A grid of text: columns as wide as needed, and where that is too much, made narrower by what they hold.
 //!
-//! First free text is cut at its end, then names in their middle; then columns that can be spared are left out. What tells one row from
-//! another is never cut: numbers, states, ports, the count of further hops.
+//! First free text is cut at its end, then names in their middle; then columns that can be spared go to a line below each row. What tells
+//! one row from another is never cut: numbers, states, ports, the count of further hops.
 
 use spool_core::NextHop;
 use std::io::{self, Write};
 
 /// The narrowest grid that can be asked for.
 pub(crate) const NARROWEST: usize = 40;
-/// Free text is shortened to this before names are.
-const TEXT: usize = 8;
-/// Names are shortened to this before columns are left out.
-const NAME: usize = 12;
+/// To what free text and names are shortened, one after the other, before columns go to a line below: first a little, then more.
+const FLOORS: [(usize, usize); 2] = [(24, 24), (8, 12)];
+/// How far the line below is indented.
+const BELOW: usize = 4;
 /// How much of a name stands before what is left out of it.
 const MARK: usize = 1;
 
@@ -125,7 +125,7 @@ pub(super) enum Gives {
 pub(super) struct Column {
     title: &'static str,
     gives: Gives,
-    /// The higher, the sooner it is left out; never when 0.
+    /// The higher, the sooner it goes to a line below; never when 0.
     spare: u8,
 }
 
@@ -139,8 +139,9 @@ impl Column {
 #[derive(Debug, Clone)]
 pub(super) struct Grid<const N: usize> {
     columns: [Column; N],
-    /// `None`: left out.
+    /// `None`: on a line below.
     widths: [Option<usize>; N],
+    width: usize,
 }
 
 impl<const N: usize> Grid<N> {
@@ -158,11 +159,19 @@ impl<const N: usize> Grid<N> {
         }
         let is_empty = |place: usize| cells(place).all(Cell::is_empty);
         let widths = most.map(Some);
-        let mut grid = Self { columns, widths };
+        let mut grid = Self {
+            columns,
+            widths,
+            width,
+        };
+        // An empty column tells nothing.
+        while grid.total() > width && grid.leave_out(|place, _| is_empty(place)) {}
         loop {
-            grid.narrow(Gives::First, &least.map(|least| least.max(TEXT)), width);
-            grid.narrow(Gives::Then, &least.map(|least| least.max(NAME)), width);
-            if grid.total() <= width || !grid.leave_out(&is_empty) {
+            for (text, name) in FLOORS {
+                grid.narrow(Gives::First, &least.map(|least| least.max(text)), width);
+                grid.narrow(Gives::Then, &least.map(|least| least.max(name)), width);
+            }
+            if grid.total() <= width || !grid.leave_out(|_, _| true) {
                 break;
             }
             for (width, most) in grid.widths.iter_mut().zip(most) {
@@ -198,29 +207,52 @@ impl<const N: usize> Grid<N> {
         }
     }
 
-    /// Leaves out one column, an empty one before the others; `false` when none can be spared.
-    fn leave_out(&mut self, is_empty: &impl Fn(usize) -> bool) -> bool {
+    /// Leaves out one of the columns that can be spared and are `wanted`; `false` when there is none.
+    fn leave_out(&mut self, wanted: impl Fn(usize, &Column) -> bool) -> bool {
         let all = self.widths.iter_mut().zip(&self.columns).enumerate();
-        let spare = all.filter(|(_, (width, column))| width.is_some() && column.spare > 0);
-        let first = spare.max_by_key(|(place, (_, column))| (is_empty(*place), column.spare));
+        let spare = all
+            .filter(|(place, (width, column))| width.is_some() && column.spare > 0 && wanted(*place, column));
+        let first = spare.max_by_key(|(_, (_, column))| column.spare);
         first.map(|(_, (width, _))| width.take()).is_some()
     }
 
     /// The titles, and a rule below them.
     pub(super) fn head(&self, out: &mut impl Write) -> io::Result<()> {
-        self.line(&self.columns.map(|column| Cell::text(column.title, 0)), out)?;
-        writeln!(out)?;
+        let shown = self.columns.iter().zip(self.widths);
+        let titles = shown.filter_map(|(column, width)| {
+            let width = width?;
+            Some(format!("{:<width$}", Cell::text(column.title, 0).fit(width)))
+        });
+        let titles: Vec<String> = titles.collect();
+        writeln!(out, "{}", titles.join("  ").trim_end())?;
         writeln!(out, "{}", "-".repeat(self.total()))
     }
 
-    /// One row, without the end of its line.
+    /// One row, and below it what has no column, without the end of the last line.
     pub(super) fn line(&self, row: &[Cell; N], out: &mut impl Write) -> io::Result<()> {
-        let shown = row.iter().zip(self.widths);
-        let shown = shown.filter_map(|(cell, width)| width.map(|width| (cell, width)));
-        let cells: Vec<String> = shown
+        let cells = || row.iter().zip(self.widths).zip(&self.columns);
+        let shown = cells().filter_map(|((cell, width), _)| width.map(|width| (cell, width)));
+        let shown: Vec<String> = shown
             .map(|(cell, width)| format!("{:<width$}", cell.fit(width)))
             .collect();
-        out.write_all(cells.join("  ").trim_end().as_bytes())
+        out.write_all(shown.join("  ").trim_end().as_bytes())?;
+        let below = cells().filter(|((cell, width), _)| width.is_none() && !cell.is_empty());
+        let mut taken = self.width;
+        for ((cell, _), column) in below {
+            let room = self.width.saturating_sub(BELOW + column.title.len() + 2);
+            let piece = format!("{}: {}", column.title, cell.fit(cell.most().min(room)));
+            let length = piece.chars().count();
+            let before = match taken.saturating_add(2 + length) <= self.width {
+                true => "  ".to_owned(),
+                false => {
+                    taken = 0;
+                    format!("\n{}", " ".repeat(BELOW))
+                }
+            };
+            taken += length + if taken == 0 { BELOW } else { 2 };
+            write!(out, "{before}{piece}")?;
+        }
+        Ok(())
     }
 }
 
@@ -274,13 +306,16 @@ mod tests {
             Cell::whole("30.0/min"),
             Cell::text(format!("slower: {}", "x".repeat(100)), 6),
         ];
-        let at = |width| printed(std::slice::from_ref(&row), width).remove(2);
+        let at = |width| printed(std::slice::from_ref(&row), width).split_off(2).join("\n");
         assert_eq!(
             at(60),
             "mx.example.net:25  12        2 of 4    30.0/min  slower: xx…"
         );
         assert_eq!(at(52), "mx.e….net:25  12        2 of 4    30.0/min  slower:…");
-        assert_eq!(at(40), "mx.example.net:25  12        slower: xx…");
+        assert_eq!(
+            at(40),
+            "mx.example.net:25  12        slower: xx…\n    sessions: 2 of 4  rate: 30.0/min"
+        );
     }
 
     fn host() -> impl Strategy<Value = String> {
@@ -321,18 +356,27 @@ mod tests {
         ) {
             let cells: Vec<[Cell; 5]> = rows.iter().map(|(row, ..)| row.clone()).collect();
             let lines = printed(&cells, width);
-            prop_assert_eq!(lines.len(), rows.len() + 2);
+            // What stands below a row belongs to it.
+            let mut told: Vec<String> = Vec::new();
+            for line in lines.iter().skip(2) {
+                match told.last_mut() {
+                    Some(row) if line.starts_with("    ") => *row += &format!("{line}  "),
+                    _ => told.push(format!("{line}  ")),
+                }
+            }
+            prop_assert_eq!(told.len(), rows.len());
             for line in &lines {
                 prop_assert!(line.chars().count() <= width, "{}: {line}", width);
             }
-            for (line, (row, end, state)) in lines.iter().skip(2).zip(&rows) {
+            for (line, (row, end, state)) in told.iter().zip(&rows) {
                 let all = row[0].in_full.as_deref();
                 let names_all = all.is_some_and(|all| line.starts_with(all));
                 prop_assert!(names_all || line.contains(end.as_str()), "{line}: {end}");
                 prop_assert!(line.contains(&format!(" {state}")), "{line}: {state}");
                 for (title, number) in [("messages", &row[1].text), ("sessions", &row[2].text)] {
-                    let shown = line.contains(&format!("  {number}  "));
-                    prop_assert_eq!(lines[0].contains(title), shown, "{}", line);
+                    let in_column = lines[0].contains(title) && line.contains(&format!("  {number}  "));
+                    let below = line.contains(&format!("{title}: {number}  "));
+                    prop_assert!(in_column || below, "{line}: {title} {number}");
                 }
             }
         }
