@@ -37,3 +37,4 @@ mod sendmail;
 mod servers;
 mod shared_host;
 mod sink;
+mod tls;

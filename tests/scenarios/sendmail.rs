@@ -486,7 +486,7 @@ fn a_kill_between_the_spool_and_the_file_brings_no_second_copy() {
     assert_eq!(senders.len(), FILES, "none is lost");
     assert!(senders.values().all(|count| *count == 1), "none is there twice");
     println!("{kills} kills, {within} of them between the spool and the file");
-    assert!(kills > 1, "{kills} kills");
+    assert!(kills > 1 && within > 0, "{kills} kills, {within} within");
     assert_eq!(site.refused(), 0);
 }
 

@@ -153,8 +153,8 @@ impl DropBox {
             if *stop.borrow() || full {
                 break;
             }
-            let (this, batch) = (Arc::clone(self), batch.to_vec());
-            let (found, read) = blocking(move || this.read(batch)).await?;
+            let (this, batch, told) = (Arc::clone(self), batch.to_vec(), round.refused);
+            let (found, read) = blocking(move || this.read(batch, told)).await?;
             let found = join_all(found.into_iter().map(|found| self.add(found))).await;
             let this = Arc::clone(self);
             let told = round.refused + read.refused;
@@ -170,10 +170,14 @@ impl DropBox {
         Some(round)
     }
 
-    /// Reads files: those that can be added. What is no message is set aside.
-    fn read(&self, names: Vec<CString>) -> (Vec<Found>, Round) {
+    /// Reads files: those that can be added. What is no message is set aside; `told` were before, in this look.
+    fn read(&self, names: Vec<CString>, told: usize) -> (Vec<Found>, Round) {
         let (mut all, mut round) = (Vec::new(), Round::default());
         for name in names {
+            let Some(id) = name.to_str().ok().filter(|id| is_id(id)).map(str::to_owned) else {
+                self.set_aside(&name, None, "has not a name that sendmail gives", told, &mut round);
+                continue;
+            };
             let mut held = None;
             // The file, and the message that is made of it.
             let room = |size: u64| {
@@ -183,9 +187,9 @@ impl DropBox {
                 held.is_some()
             };
             match (self.dir.read(&name, room), held) {
-                (Ok(left), Some(held)) => all.push(self.found(name, left, held)),
+                (Ok(left), Some(held)) => all.push(self.found(name, &id, left, held)),
                 (Err(Unread::Gone), _) => {}
-                (Err(Unread::Bad(why)), _) => self.set_aside(&name, None, &why, 0, &mut round),
+                (Err(Unread::Bad(why)), _) => self.set_aside(&name, None, &why, told, &mut round),
                 // A smaller one may find room.
                 (Err(Unread::NoRoom), _) | (Ok(_), None) => {
                     round.waits = Some("the memory for arriving mail is in use".to_owned());
@@ -196,18 +200,14 @@ impl DropBox {
         (all, round)
     }
 
-    fn found(&self, name: CString, left: Left, held: Held) -> Found {
-        let id = name.to_str().ok().filter(|id| is_id(id));
-        let submission = id
-            .ok_or_else(|| "has not a name that sendmail gives".to_owned())
-            .and_then(|id| {
-                let (envelope, message) = format::read(&left.bytes, self.limits)?;
-                let (hostname, date) = (&self.hostname, left.at.rfc5322());
-                let body = left_by(left.user, message, hostname, id, &date, self.received_headers)?;
-                Ok((envelope, body.into()))
-            });
+    fn found(&self, name: CString, id: &str, left: Left, held: Held) -> Found {
+        let (hostname, date) = (&self.hostname, left.at.rfc5322());
+        let submission = format::read(&left.bytes, self.limits).and_then(|(envelope, message)| {
+            let body = left_by(left.user, message, hostname, id, &date, self.received_headers)?;
+            Ok((envelope, body.into()))
+        });
         Found {
-            key: format!("drop:{}:{}", id.unwrap_or_default(), left.inode),
+            key: format!("drop:{id}:{}", left.inode),
             name,
             inode: left.inode,
             user: left.user,

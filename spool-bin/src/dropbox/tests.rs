@@ -82,7 +82,7 @@ impl Bench {
 
     /// What the spool says to this file, which stays.
     async fn add(&self, name: &CString) -> Result<Vec<MessageId>, Refused> {
-        let (mut found, round) = self.dropbox.read(vec![name.clone()]);
+        let (mut found, round) = self.dropbox.read(vec![name.clone()], 0);
         assert_eq!((found.len(), round.refused), (1, 0), "{:?}", round.waits);
         self.dropbox.add(found.remove(0)).await.3
     }
@@ -116,12 +116,12 @@ async fn a_file_without_room_in_memory_waits_and_holds_up_no_smaller_one() {
     let large = bench.write(NAME, &format!("{FILE}{}", "x\r\n".repeat(100_000)));
     let small = bench.write(&NAME.replace('G', "H"), FILE);
     let held = bench.memory.hold_first((1 << 20) - 20_000).unwrap();
-    let (found, round) = bench.dropbox.read(vec![large.clone(), small.clone()]);
+    let (found, round) = bench.dropbox.read(vec![large.clone(), small.clone()], 0);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].name, small);
     assert!(round.waits.unwrap().contains("memory") && round.refused == 0);
     drop((found, held));
-    assert_eq!(bench.dropbox.read(vec![large]).0.len(), 1);
+    assert_eq!(bench.dropbox.read(vec![large], 0).0.len(), 1);
     assert_eq!(bench.memory.used(), 0, "what is not spooled is released");
 }
 

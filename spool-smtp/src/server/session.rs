@@ -9,6 +9,7 @@ use super::deadline::Deadline;
 use super::machine::{Machine, Next};
 use super::peer::Peer;
 use super::stream::Stream;
+use super::tls::HANDSHAKE_MEMORY;
 use spool_core::{FlowId, Intake, TlsSession};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -40,6 +41,8 @@ enum End {
     Handshake(io::Error),
     #[error("the TLS handshake took too long")]
     SlowHandshake,
+    #[error("there is no memory for a TLS handshake")]
+    NoMemory,
     #[error("the service stopped during the TLS handshake")]
     Stopped,
     #[error("the connection broke: {0}")]
@@ -103,7 +106,7 @@ pub(super) async fn serve_peer<S>(
     };
     match driver.run(opening, &*intake, stop.as_mut()).await {
         Ok(()) => debug!(%session, client, "session closed"),
-        Err(end @ (End::Handshake(_) | End::SlowHandshake)) => {
+        Err(end @ (End::Handshake(_) | End::SlowHandshake | End::NoMemory)) => {
             info!(%session, client, %end, "session lost");
         }
         Err(end) => debug!(%session, client, %end, "session lost"),
@@ -141,6 +144,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             Opening::Plain => {}
             Opening::ImplicitTls => {
+                let memory = self.config.memory.hold_first(HANDSHAKE_MEMORY);
+                let _memory = memory.ok_or(End::NoMemory)?;
                 let session = self.handshake(stop.as_mut()).await?;
                 self.machine.under_tls(session);
             }
@@ -264,8 +269,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.flush().await?;
         let stream = &mut self.stream;
         if !self.machine.lingers() {
-            // The client has all it needs to know: a failure to say goodbye is none.
-            let _ = stream.shutdown().await;
+            // The client has all it needs to know: a failure to say goodbye is none. Under TLS it takes room in the connection,
+            // which a client that does not read may never give.
+            let _ = Deadline::after(LINGER_TIME).bound(stream.shutdown()).await;
             return Ok(());
         }
         // Closing with input unread resets the connection and takes the last reply with it.
