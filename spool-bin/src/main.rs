@@ -22,6 +22,7 @@ mod routes;
 mod selector;
 mod shutdown;
 mod target;
+mod users;
 mod way;
 mod wire;
 

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::outbound;
 use crate::routes::Routes;
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
+use crate::users;
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
@@ -23,7 +24,7 @@ use spool_core::{
     RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
-use spool_smtp::server::{Listener, Opening, RelayPolicy, ServerConfig, ServerTls};
+use spool_smtp::server::{Clients, Listener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls, Users};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -40,17 +41,30 @@ pub(crate) struct Relay {
     routes: Routes,
     /// Set when the service was asked to end.
     pub(crate) stopping: Halt,
+    /// What clients and users did lately.
+    pub(crate) clients: Clients,
+    /// Who may log in.
+    logins: Logins,
 }
 
 impl Relay {
     /// Into `spool`, by `routes`.
     pub(crate) fn new(spool: &OpenSpool, routes: Routes) -> Self {
+        let clients = Clients::default();
         Self {
+            logins: Logins::new(clients.clone()),
+            clients,
             spool: spool.addr.clone(),
             gate: spool.gate.clone(),
             routes,
             stopping: Halt::default(),
         }
+    }
+
+    /// Who may log in from now on, and how much clients and users may do.
+    fn admit(&self, users: Option<Users>, config: &Config) {
+        self.logins.set_users(users);
+        self.clients.set_limits(config.limits.rates);
     }
 
     /// Whether mail can be routed by a configuration: the built-in sink does not take all of it.
@@ -118,6 +132,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
     let (certificate, pairs) = certificate(&config)?;
+    let users = users::of(&config)?;
     // The spool first: whoever cannot have it must not take a port from the one who has.
     let routes = Routes::of(&config);
     if built_in_sink {
@@ -127,6 +142,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes)?));
     let spool = open(&config, &routes, &agent).await?;
     let relay = Relay::new(&spool, routes);
+    relay.admit(users, &config);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
     let started = async {
@@ -137,7 +153,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
             relay.spool.do_send(SetRouting(relay.routes.routing()));
         }
         let tls = certificate.as_ref().map(Watched::tls);
-        let server = server(&config, &memory, tls);
+        let server = server(&config, &relay, &memory, tls);
         let (addresses, listeners) = listen(&config, server, &relay, &spool, &stopped).await?;
         if let (Some(certificate), Some(pairs)) = (certificate, &pairs) {
             actix::spawn(certificate.run(pairs.subscribe(), stopped.clone()));
@@ -222,7 +238,7 @@ fn certificate(
     Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
 }
 
-fn server(config: &Config, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
+fn server(config: &Config, relay: &Relay, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
     let limits = &config.limits;
     ServerConfig {
         hostname: config.hostname.clone(),
@@ -243,6 +259,8 @@ fn server(config: &Config, memory: &Budget, tls: Option<ServerTls>) -> ServerCon
             allow_domains: config.allow_domains.clone(),
         },
         tls,
+        clients: relay.clients.clone(),
+        logins: relay.logins.clone(),
         clock: Arc::new(SystemClock),
     }
 }
@@ -376,7 +394,7 @@ fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> R
     Ok(())
 }
 
-/// Routes and retries change at once; the jobs too if the file has another number than before, so that a number set by
+/// Routes, retries, users and limits in a time change at once; the jobs too if the file has another number than before, so that a number set by
 /// hand outlives a reload. What needs a restart is said.
 fn reload(
     options: &Serve,
@@ -386,10 +404,12 @@ fn reload(
 ) {
     let fresh = options.config().and_then(|(fresh, built_in_sink)| {
         options.inspected(&fresh)?;
-        Ok((fresh, built_in_sink))
+        let users = users::of(&fresh)?;
+        Ok((fresh, users, built_in_sink))
     });
     match fresh {
-        Ok((fresh, _)) => {
+        Ok((fresh, users, _)) => {
+            relay.admit(users, &fresh);
             relay.routes.replace(&fresh);
             // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
             relay.spool.do_send(SetPolicies(relay.routes.policies()));
@@ -404,7 +424,7 @@ fn reload(
             }
             *config = fresh;
             tracing::info!(
-                "configuration read again: routes, retries, jobs and the certificate are changed, everything else needs a restart"
+                "configuration read again: routes, retries, jobs, the certificate, users and their limits are changed, everything else needs a restart"
             );
         }
         Err(failure) => {

@@ -1,6 +1,7 @@
 //! The command line: one verb a file.
 
 mod check;
+mod clients;
 mod console;
 mod count;
 mod events;
@@ -11,6 +12,7 @@ mod jobs;
 mod load;
 mod operate;
 mod outbound;
+mod passwd;
 mod route;
 mod serve;
 mod show;
@@ -85,6 +87,10 @@ enum Verb {
     Destinations(outbound::Destinations),
     /// Show the open sessions with next hops
     Connections(outbound::Connections),
+    /// Show who sends how much, and lift what limits him
+    Clients(clients::Clients),
+    /// Write a user's line for relay.users_file
+    Passwd(passwd::Passwd),
     /// Show or set the maximum of concurrent delivery sessions
     Jobs(jobs::Jobs),
     /// Spool one message
@@ -116,6 +122,8 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Events(events) => events.run(),
         Verb::Destinations(destinations) => destinations.run(),
         Verb::Connections(connections) => connections.run(),
+        Verb::Clients(clients) => clients.run(),
+        Verb::Passwd(passwd) => passwd.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),
         Verb::Sink(sink) => sink.run(),

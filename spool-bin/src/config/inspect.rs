@@ -8,6 +8,7 @@ use crate::admin::Token;
 use crate::certificates;
 use crate::files::open_to_others;
 use crate::outbound;
+use crate::users;
 use rustix::fs::{Access, access};
 use spool_core::store::examine_dir;
 use spool_core::{Clock, SystemClock};
@@ -106,6 +107,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     spool_dir(config, &mut found);
     addresses(config, &mut found);
     tls(config, &mut found);
+    users(config, &mut found);
     admin(config, &mut found);
     client(config, &mut found);
     resolv_conf(config, &mut found);
@@ -221,6 +223,24 @@ fn admin(config: &Config, found: &mut Found<'_>) {
             Ok(_) => found.secret("admin.token_file", path),
             Err(why) => found.error("admin.token_file", why),
         }
+    }
+}
+
+/// The file of those who may log in.
+fn users(config: &Config, found: &mut Found<'_>) {
+    const PLACE: &str = "relay.users_file";
+    let Some(path) = &config.users_file else {
+        return;
+    };
+    match users::read(path) {
+        Ok(_) => found.secret(PLACE, path),
+        Err(problems) => problems
+            .into_iter()
+            .for_each(|problem| found.error(PLACE, problem)),
+    }
+    if config.tls.is_none() {
+        let text = "nobody can log in: AUTH is offered under TLS only, and listen.tls names no certificate";
+        found.warn(PLACE, text.to_owned());
     }
 }
 

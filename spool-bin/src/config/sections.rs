@@ -4,8 +4,9 @@ use super::client::client;
 use super::listen;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
-use super::{Config, Disk, Idempotency, Limits, Problem, Retry};
-use spool_core::{DomainPattern, a_labels, valid_domain};
+use super::values::parse_rate;
+use super::{Config, Disk, Idempotency, Limits, Problem, Rates, Retry};
+use spool_core::{DomainPattern, Rate, a_labels, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains) = relay(section.section("relay"));
+    let (allow_networks, allow_domains, users_file) = relay(section.section("relay"));
     let admin_section = section.section("admin");
     let token_file = admin_section.get("token_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
@@ -54,6 +55,7 @@ fn root(section: Section<'_, '_>) -> Config {
         limits: limits(listen.section("limits")),
         allow_networks,
         allow_domains,
+        users_file,
         route: route(section.section("route")),
         retry: retry(section.section("retry")),
         client: client(section.section("client")),
@@ -122,6 +124,14 @@ fn limits(section: Section<'_, '_>) -> Limits {
         }),
         received_headers: section.get("received_headers", 50, number(1)),
         memory: section.get("memory", 256 << 20, size),
+        rates: Rates {
+            connections_per_client: section.get("connections_per_client_rate", None, rate),
+            messages_per_client: section.get("messages_per_client", None, rate),
+            recipients_per_client: section.get("recipients_per_client", None, rate),
+            failed_logins_per_client: section.get("failed_logins_per_client", None, rate),
+            messages_per_user: section.get("messages_per_user", None, rate),
+            recipients_per_user: section.get("recipients_per_user", None, rate),
+        },
     };
     for (key, least, value) in [
         ("line_length", 512, line_length),
@@ -135,16 +145,26 @@ fn limits(section: Section<'_, '_>) -> Limits {
     limits
 }
 
-fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>) {
+/// A rate, or none for an empty text.
+fn rate(value: &DeValue<'_>) -> Result<Option<Rate>, String> {
+    match text(value)?.as_str() {
+        "" => Ok(None),
+        text => parse_rate(text).map(Some),
+    }
+}
+
+fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Option<PathBuf>) {
     let loopback = ["127.0.0.0/8", "::1/128"]
         .iter()
         .filter_map(|network| network.parse().ok())
         .collect();
     let networks = section.list("allow_networks", loopback, parsed);
     let domains = section.list("allow_domains", Vec::new(), domain);
-    later_text(&section, "users_file");
+    let users = section.get("users_file", None, |value| {
+        text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
+    });
     section.end();
-    (networks, domains)
+    (networks, domains, users)
 }
 
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {

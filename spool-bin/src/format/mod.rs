@@ -1,7 +1,9 @@
-//! How things look: listings of messages (table, exim, ids, JSON, the oldest first), one message, events, destinations, connections.
+//! How things look: listings of messages (table, exim, ids, JSON, the oldest first), one message, events, destinations,
+//! connections, clients.
 //!
 //! It prints what it is given. It asks nobody, and lets no hidden character of a stranger through.
 
+mod clients;
 pub(crate) mod event;
 mod exim;
 mod grid;
@@ -9,6 +11,7 @@ mod outbound;
 mod show;
 mod table;
 
+pub(crate) use clients::clients;
 pub(crate) use outbound::{connections, destinations};
 pub(crate) use show::show;
 

@@ -1,6 +1,7 @@
 //! Accepts connections and finds each a place. Above the limits a client hears 421 and is let go; never silence, and
 //! never a loop that spins when the system is out of descriptors.
 
+use super::clients::Open;
 use super::config::ServerConfig;
 use super::connections::{Connections, Place};
 use super::session::Opening;
@@ -74,9 +75,8 @@ impl Listener {
                 match self.socket.accept().await {
                     Ok((stream, address)) => {
                         pause = PAUSE.0;
-                        let limits = (config.connections, config.connections_per_client);
-                        match connections.admit(address.ip(), limits.0, limits.1) {
-                            Some(held) => {
+                        match admit(address, &connections, &config) {
+                            Ok(held) => {
                                 let (config, intake) = (Arc::clone(&config), Arc::clone(&intake));
                                 let client = Client {
                                     stream,
@@ -90,7 +90,7 @@ impl Listener {
                                     }
                                 }
                             }
-                            None => turn_away(stream, address, opening),
+                            Err(refusal) => turn_away(stream, address, opening, &refusal),
                         }
                     }
                     Err(error) if is_of_one_connection(&error) => {}
@@ -112,6 +112,20 @@ impl Listener {
     }
 }
 
+/// A connection's place, and the count of its client's.
+type Held = (Place, Open);
+
+/// A place for a connection, or the reply to one that gets none.
+fn admit(client: SocketAddr, connections: &Arc<Connections>, config: &ServerConfig) -> Result<Held, String> {
+    let place = connections
+        .admit(client.ip(), config.connections, config.connections_per_client)
+        .ok_or_else(|| reply::TOO_MANY_CONNECTIONS.line.to_owned())?;
+    match config.clients.connect(client.ip()) {
+        Ok(open) => Ok((place, open)),
+        Err(wait) => Err(reply::when(reply::TOO_MANY_CONNECTIONS_LATELY, wait)),
+    }
+}
+
 /// A client that has a place.
 struct Client {
     stream: TcpStream,
@@ -121,7 +135,7 @@ struct Client {
 
 fn start(
     client: Client,
-    held: Place,
+    held: Held,
     config: Arc<ServerConfig>,
     intake: Arc<dyn Intake>,
     shutdown: watch::Receiver<bool>,
@@ -148,8 +162,7 @@ fn start(
 
 /// Says 421 without waiting: the send buffer of a new connection is empty and takes one line. A client that expects a
 /// TLS handshake could not read it, and a handshake is work that is not done for one who has no place.
-fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening) {
-    let refusal = reply::TOO_MANY_CONNECTIONS.line;
+fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening, refusal: &str) {
     info!(%client, reply = refusal, "refused");
     if opening == Opening::ImplicitTls {
         return;

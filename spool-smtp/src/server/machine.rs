@@ -3,6 +3,11 @@
 //! The driver feeds it what arrived and does what [`Next`] says. A 250 for a message is queued by
 //! [`Machine::accepted`] alone, with the ids of mail that is durable; no other path leads to it.
 
+mod login;
+
+use self::login::LoggedIn;
+use super::auth::{Attempt, Exchange};
+use super::clients::Kind;
 use super::command::Command;
 use super::config::ServerConfig;
 use super::data::{Decoder, Progress};
@@ -11,8 +16,8 @@ use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
 use bytes::BytesMut;
 use spool_core::{
-    AddError, Address, Admission, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters,
-    MessageId, Recipient, ReversePath, Source, TlsSession,
+    AddError, Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, MessageId,
+    Recipient, ReversePath, Source, TlsSession,
 };
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -48,6 +53,9 @@ pub enum Next {
     /// fails ends the session. Input that is left over must not be interpreted under TLS: there is none unless the driver
     /// read more after this.
     StartTls,
+    /// Send the replies, then find out whether the name and the password are those of a user; tell
+    /// [`Machine::authenticated`].
+    Authenticate(Attempt),
     /// Send the replies and close the connection.
     Close,
 }
@@ -86,6 +94,10 @@ enum Phase {
     Accepting(Handed),
     /// STARTTLS was said; its reply comes with the first [`Next::StartTls`].
     StartTls { answered: bool },
+    /// Waits for the response to a challenge of AUTH.
+    Login(Exchange),
+    /// Waits to hear who the client is; the attempt until it was handed out.
+    Checking(Option<Attempt>),
     /// Is over.
     Closed,
 }
@@ -161,6 +173,7 @@ pub struct Machine {
     trusted: bool,
     session: FlowId,
     tls: Tls,
+    user: Option<LoggedIn>,
     framer: Framer,
     hello: Option<Hello>,
     transaction: Option<Transaction>,
@@ -184,6 +197,7 @@ impl Machine {
             client,
             session,
             tls: Tls::No,
+            user: None,
             hello: None,
             transaction: None,
             phase: Phase::Command,
@@ -242,6 +256,13 @@ impl Machine {
                     }
                     return Next::StartTls;
                 }
+                Phase::Checking(_) => return self.take_attempt().map_or(Next::Flush, Next::Authenticate),
+                Phase::Login(_) if self.stopping => self.say(reply::SHUTTING_DOWN),
+                Phase::Login(_) => {
+                    if !self.read_response(input) {
+                        return Next::Read;
+                    }
+                }
                 Phase::Data(decoder) => {
                     let progress = decoder.feed(input);
                     if progress == Progress::More {
@@ -277,7 +298,10 @@ impl Machine {
         match (answer, asked) {
             (Ok(()), Phase::AdmitMail) => self.say(reply::SENDER_OK),
             (Ok(()), Phase::AdmitData) => self.begin_data(),
-            (Err(error), Phase::AdmitMail | Phase::AdmitData) => {
+            (Err(error), asked @ (Phase::AdmitMail | Phase::AdmitData)) => {
+                if matches!(asked, Phase::AdmitData) {
+                    self.give_message_back();
+                }
                 self.transaction = None;
                 self.refused_by_intake(&error);
             }
@@ -288,6 +312,8 @@ impl Machine {
                 | Phase::Data(_)
                 | Phase::Accepting(_)
                 | Phase::StartTls { .. }
+                | Phase::Login(_)
+                | Phase::Checking(_)
                 | Phase::Closed),
             ) => self.phase = phase,
         }
@@ -303,6 +329,8 @@ impl Machine {
             | Phase::AdmitData
             | Phase::Data(_)
             | Phase::StartTls { .. }
+            | Phase::Login(_)
+            | Phase::Checking(_)
             | Phase::Closed) => {
                 self.phase = phase;
                 return;
@@ -323,7 +351,10 @@ impl Machine {
                 }
                 self.replies.push_str("\r\n");
             }
-            Err(error) => self.refused_by_intake(&error),
+            Err(error) => {
+                self.give_message_back();
+                self.refused_by_intake(&error);
+            }
         }
     }
 
@@ -373,15 +404,24 @@ impl Machine {
                 sender,
                 parameters,
                 size,
-            } => self.mail(sender, parameters, size)?,
+                auth,
+            } => {
+                if auth && !self.offers_auth() {
+                    return Err(reply::UNKNOWN_PARAMETER);
+                }
+                self.mail(sender, parameters, size)?;
+            }
             Command::Rcpt(recipient) => self.rcpt(recipient)?,
             Command::Data => {
                 let open = self.transaction.as_ref().ok_or(reply::MAIL_FIRST)?;
                 if open.recipients.is_empty() {
                     return Err(reply::NO_RECIPIENTS);
                 }
-                self.phase = Phase::AdmitData;
+                if self.takes(Kind::Messages) {
+                    self.phase = Phase::AdmitData;
+                }
             }
+            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_ref())?,
             Command::Rset => {
                 self.transaction = None;
                 self.say(reply::OK);
@@ -412,11 +452,15 @@ impl Machine {
             Tls::Offered => "250-STARTTLS\r\n",
             Tls::No | Tls::Active(_) => "",
         };
+        let auth = match self.offers_auth() {
+            true => "250-AUTH PLAIN LOGIN\r\n",
+            false => "",
+        };
         // Writing to a String cannot fail.
         let _ = if hello.extended {
             write!(
                 self.replies,
-                "250-{name}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n{starttls}250-8BITMIME\r\n250-SMTPUTF8\r\n\
+                "250-{name}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n{starttls}{auth}250-8BITMIME\r\n250-SMTPUTF8\r\n\
                  250 ENHANCEDSTATUSCODES\r\n"
             )
         } else {
@@ -435,6 +479,10 @@ impl Machine {
         if usize::try_from(size).map_or(true, |size| size > self.config.message_size) {
             return Err(reply::TOO_BIG);
         }
+        self.check_sender(&sender)?;
+        if !self.has_left(Kind::Messages) {
+            return Ok(());
+        }
         self.transaction = Some(Transaction {
             flow: FlowId::random(),
             sender,
@@ -449,6 +497,7 @@ impl Machine {
     }
 
     fn rcpt(&mut self, recipient: Option<Address>) -> Result<(), Reply> {
+        let may_relay = self.may_relay();
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         if open.recipients.len() >= self.config.recipients {
             return Err(reply::TOO_MANY_RECIPIENTS);
@@ -457,7 +506,7 @@ impl Machine {
             Some(address) if !open.parameters.smtputf8 && !address.is_ascii() => {
                 return Err(reply::NEEDS_SMTPUTF8);
             }
-            Some(address) if self.trusted || self.config.relay.serves(address.domain()) => address,
+            Some(address) if may_relay || self.config.relay.serves(address.domain()) => address,
             Some(_) => return Err(reply::RELAYING_DENIED),
             // RFC 5321 section 4.5.1: the postmaster of this host hears from anyone.
             None => Address::parse(&format!("postmaster@{}", self.config.hostname))
@@ -470,6 +519,10 @@ impl Machine {
         if !open.charge(&self.config.memory, &recipient) {
             return Err(reply::NO_MEMORY);
         }
+        if !self.takes(Kind::Recipients) {
+            return Ok(());
+        }
+        let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         open.recipients.push(recipient);
         self.say(reply::RECIPIENT_OK);
         Ok(())
@@ -488,6 +541,7 @@ impl Machine {
         };
         if !held.grow(u64::try_from(capacity).unwrap_or(u64::MAX)) {
             open.held = Some(held);
+            self.give_message_back();
             return self.say(reply::BUSY);
         }
         let mut body = BytesMut::with_capacity(capacity);
@@ -497,13 +551,12 @@ impl Machine {
             client: self.client,
             hostname: &self.config.hostname,
             // RFC 3848 and RFC 6531 section 4.3; there is no name for SMTP under TLS.
-            protocol: match (open.parameters.smtputf8, extended, self.tls.session().is_some()) {
-                (true, _, true) => "UTF8SMTPS",
-                (true, _, false) => "UTF8SMTP",
-                (false, true, true) => "ESMTPS",
-                (false, true, false) => "ESMTP",
-                (false, false, _) => "SMTP",
-            },
+            protocol: protocol(
+                open.parameters.smtputf8,
+                extended,
+                self.tls.session().is_some(),
+                self.user.is_some(),
+            ),
             tls: self.tls.session(),
             id: &open.flow.to_string(),
             date: &self.config.clock.now().rfc5322(),
@@ -548,14 +601,9 @@ impl Machine {
             size: body.len(),
             _held: held,
         });
-        let admission = if self.trusted {
-            Admission::Network
-        } else {
-            Admission::Domain
-        };
         Some(Mail {
             source: Source {
-                admission,
+                admission: self.admission(),
                 client: Some(self.client),
                 tls: self.tls().cloned(),
             },
@@ -591,6 +639,21 @@ impl Machine {
                 self.say(reply::TOO_MANY_ERRORS);
             }
         }
+    }
+}
+
+/// The name of the protocol that IANA registered (RFC 3848, RFC 6531 section 4.3). Who has logged in is not said.
+const fn protocol(utf8: bool, extended: bool, tls: bool, user: bool) -> &'static str {
+    match (utf8, extended, tls, user) {
+        (true, _, true, true) => "UTF8SMTPSA",
+        (true, _, true, false) => "UTF8SMTPS",
+        (true, _, false, true) => "UTF8SMTPA",
+        (true, _, false, false) => "UTF8SMTP",
+        (false, true, true, true) => "ESMTPSA",
+        (false, true, true, false) => "ESMTPS",
+        (false, true, false, true) => "ESMTPA",
+        (false, true, false, false) => "ESMTP",
+        (false, false, _, _) => "SMTP",
     }
 }
 

@@ -3,6 +3,7 @@
 //! A message handed to the intake is always waited for: neither a timeout nor a shutdown ends that wait, and a client
 //! that goes away meanwhile does not undo it (RFC 1047).
 
+use super::auth::{Attempt, Verdict};
 use super::buffer::Buffer;
 use super::config::ServerConfig;
 use super::deadline::Deadline;
@@ -11,7 +12,7 @@ use super::stream::Stream;
 use spool_core::{FlowId, Intake, TlsSession};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -77,6 +78,7 @@ pub async fn serve<S>(
         machine: Machine::new(Arc::clone(&config), client.ip(), session),
         deadline: Deadline::after(config.command_timeout),
         config,
+        client: client.ip(),
         stream: Stream::Plain(stream),
         stopping: false,
     };
@@ -94,6 +96,7 @@ struct Driver<S> {
     machine: Machine,
     deadline: Deadline,
     config: Arc<ServerConfig>,
+    client: IpAddr,
     /// The service stops, and the machine knows.
     stopping: bool,
 }
@@ -132,6 +135,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     let session = self.handshake(stop.as_mut()).await?;
                     self.machine.tls_started(session);
                 }
+                Next::Authenticate(attempt) => {
+                    self.flush().await?;
+                    self.authenticate(attempt, stop.as_mut()).await;
+                }
                 Next::Read => {
                     self.flush().await?;
                     let space = buffer.space(self.machine.in_data());
@@ -139,6 +146,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
         }
+    }
+
+    /// Waits to hear who the client is. A shutdown does not wait for the delays that failed logins bring.
+    async fn authenticate(&mut self, attempt: Attempt, stop: Pin<&mut impl Future<Output = ()>>) {
+        let check = self.config.logins.check(self.client, attempt);
+        let verdict = match self.stopping {
+            true => None,
+            false => unless_stopped(check, stop).await,
+        };
+        if verdict.is_none() {
+            self.stopping = true;
+            self.machine.stop();
+        }
+        self.machine.authenticated(verdict.unwrap_or(Verdict::Busy));
     }
 
     /// The server's part of a TLS handshake, within its time limit. Nothing can be said to the client meanwhile: a shutdown ends

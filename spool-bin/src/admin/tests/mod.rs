@@ -17,6 +17,7 @@ use spool_core::{
 };
 use spool_smtp::client::{PoolSnapshot, SmtpAgent, SmtpConfig};
 
+mod clients;
 mod limits;
 mod queries;
 mod refusals;

@@ -1,0 +1,200 @@
+//! What a session does about logins and about limits in a time.
+
+use super::{Machine, Phase};
+use crate::server::auth::{Attempt, Exchange, InitialResponse, Step, User, Verdict};
+use crate::server::clients::{ClientKey, Kind, Open};
+use crate::server::framing::Frame;
+use crate::server::reply::{self, Reply};
+use spool_core::{Admission, ReversePath};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::info;
+
+/// Who has logged in.
+#[derive(Debug)]
+pub(super) struct LoggedIn {
+    user: Arc<User>,
+    key: ClientKey,
+    _open: Open,
+}
+
+impl Machine {
+    /// Whether AUTH is offered: someone may log in, and the session is under TLS.
+    pub(super) fn offers_auth(&self) -> bool {
+        self.tls().is_some() && self.config.logins.are_offered()
+    }
+
+    /// AUTH (RFC 4954).
+    pub(super) fn auth(&mut self, mechanism: &str, initial: Option<&InitialResponse>) -> Result<(), Reply> {
+        if !self.config.logins.are_offered() {
+            return Err(reply::NOT_IMPLEMENTED);
+        }
+        if !self.hello.as_ref().is_some_and(|hello| hello.extended) {
+            return Err(reply::EHLO_FIRST);
+        }
+        if self.tls().is_none() {
+            return Err(reply::AUTH_NEEDS_TLS);
+        }
+        if self.user.is_some() {
+            return Err(reply::LOGGED_IN);
+        }
+        if self.transaction.is_some() {
+            return Err(reply::AUTH_IN_TRANSACTION);
+        }
+        let mut exchange = Exchange::begin(mechanism)?;
+        let step = exchange.first(initial)?;
+        self.proceed(exchange, step);
+        Ok(())
+    }
+
+    fn proceed(&mut self, exchange: Exchange, step: Step) {
+        self.phase = match step {
+            Step::Check(attempt) => Phase::Checking(Some(attempt)),
+            Step::Challenge(line) => {
+                self.replies.push_str(line);
+                self.replies.push_str("\r\n");
+                Phase::Login(exchange)
+            }
+        };
+    }
+
+    /// Reads a line as the response to a challenge; gives `false` when there is no whole line yet.
+    pub(super) fn read_response(&mut self, input: &mut &[u8]) -> bool {
+        let Phase::Login(exchange) = &mut self.phase else {
+            return true;
+        };
+        let step = match self.framer.next(input) {
+            None => return false,
+            Some(Frame::Line(line)) => exchange.respond(line.strip_suffix(b"\r\n").unwrap_or(line)),
+            Some(Frame::TooLong) => Err(reply::RESPONSE_TOO_LONG),
+            Some(Frame::Unclean) => Err(reply::UNCLEAN),
+        };
+        self.progress = true;
+        let Phase::Login(exchange) = std::mem::replace(&mut self.phase, Phase::Command) else {
+            return true;
+        };
+        match step {
+            Ok(step) => self.proceed(exchange, step),
+            Err(refusal) => self.say(refusal),
+        }
+        true
+    }
+
+    /// The attempt to be checked, once.
+    pub(super) const fn take_attempt(&mut self) -> Option<Attempt> {
+        match &mut self.phase {
+            Phase::Checking(attempt) => attempt.take(),
+            Phase::Command
+            | Phase::AdmitMail
+            | Phase::AdmitData
+            | Phase::Data(_)
+            | Phase::Accepting(_)
+            | Phase::StartTls { .. }
+            | Phase::Login(_)
+            | Phase::Closed => None,
+        }
+    }
+
+    /// The answer to [`Next::Authenticate`](super::Next::Authenticate). Nothing else makes the session one of a user.
+    pub fn authenticated(&mut self, verdict: Verdict) {
+        if !matches!(self.phase, Phase::Checking(_)) {
+            // Nobody asked.
+            return;
+        }
+        self.phase = Phase::Command;
+        self.progress = true;
+        match verdict {
+            Verdict::Accepted(user) => {
+                info!(session = %self.session, client = %self.client, user = &**user.name(), "logged in");
+                let key = ClientKey::User(Arc::clone(user.name()));
+                let open = self.config.clients.open(key.clone());
+                self.user = Some(LoggedIn {
+                    user,
+                    key,
+                    _open: open,
+                });
+                self.say(reply::AUTHENTICATED);
+            }
+            Verdict::Refused => self.say(reply::BAD_CREDENTIALS),
+            Verdict::Busy => self.say(reply::AUTH_BUSY),
+            Verdict::Limited(wait) => self.say_when(reply::TOO_MANY_FAILED_LOGINS, wait),
+        }
+    }
+
+    /// On whose authority the session hands in mail.
+    pub(super) fn admission(&self) -> Admission {
+        match (&self.user, self.trusted) {
+            (Some(login), _) => Admission::User(Arc::clone(login.user.name())),
+            (None, true) => Admission::Network,
+            (None, false) => Admission::Domain,
+        }
+    }
+
+    /// Whether recipients anywhere are accepted from this session.
+    pub(super) const fn may_relay(&self) -> bool {
+        self.trusted || self.user.is_some()
+    }
+
+    /// Whether the session may send from `sender` now. A user who is gone is told so, and the session ends.
+    pub(super) fn check_sender(&self, sender: &ReversePath) -> Result<(), Reply> {
+        let Some(login) = &self.user else {
+            return Ok(());
+        };
+        match self.config.logins.current(&login.user) {
+            None => Err(reply::LOGIN_GONE),
+            Some(user) if !user.may_send_from(sender) => Err(reply::SENDER_NOT_ALLOWED),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn key(&self) -> ClientKey {
+        match &self.user {
+            Some(login) => login.key.clone(),
+            None => ClientKey::address(self.client),
+        }
+    }
+
+    /// Whether one more of `kind` would be let through; if not, the client is told when.
+    pub(super) fn has_left(&mut self, kind: Kind) -> bool {
+        let left = self.config.clients.check(&self.key(), kind);
+        self.or_later(kind, left)
+    }
+
+    /// Counts one more of `kind`; if there are too many already, the client is told when to try again.
+    pub(super) fn takes(&mut self, kind: Kind) -> bool {
+        let taken = self.config.clients.take(&self.key(), kind);
+        self.or_later(kind, taken)
+    }
+
+    fn or_later(&mut self, kind: Kind, answer: Result<(), Duration>) -> bool {
+        let refusal = match kind {
+            Kind::Recipients => reply::TOO_MANY_RECIPIENTS_LATELY,
+            Kind::Messages | Kind::Connections | Kind::FailedLogins => reply::TOO_MANY_MESSAGES_LATELY,
+        };
+        match answer {
+            Ok(()) => true,
+            Err(wait) => {
+                self.say_when(refusal, wait);
+                false
+            }
+        }
+    }
+
+    /// The message that was counted last was not taken, for reasons of ours.
+    pub(super) fn give_message_back(&self) {
+        self.config.clients.give_back(&self.key(), Kind::Messages);
+    }
+
+    /// `refusal` and the time after which the client may try again.
+    fn say_when(&mut self, refusal: Reply, wait: Duration) {
+        let line = reply::when(refusal, wait);
+        info!(session = %self.session, client = %self.client, reply = line, "refused");
+        // Writing to a String cannot fail.
+        let _ = write!(self.replies, "{line}\r\n");
+    }
+}
+
+#[cfg(test)]
+#[path = "login_tests.rs"]
+mod tests;
