@@ -7,7 +7,8 @@
 use super::auth::InitialResponse;
 use super::reply::{self, Reply};
 use smtp_proto::request::parser::Rfc5321Parser;
-use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME, MAIL_SMTPUTF8};
+use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME};
+use smtp_proto::{MAIL_REQUIRETLS, MAIL_SMTPUTF8};
 use smtp_proto::{MailFrom, RcptTo, Request};
 use spool_core::{Address, BodyKind, MailParameters, ReversePath};
 use std::borrow::Cow;
@@ -29,6 +30,8 @@ pub(super) enum Command {
     Rcpt(Option<Address>),
     /// DATA.
     Data,
+    /// BDAT; so many octets follow.
+    Bdat { size: u64, last: bool },
     /// RSET.
     Rset,
     /// NOOP.
@@ -62,6 +65,9 @@ impl Command {
         if let Some(rest) = after(text, "RCPT ") {
             return rcpt(rest, line);
         }
+        if let Some(rest) = after(text, "BDAT").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+            return bdat(rest).ok_or(reply::BAD_CHUNK);
+        }
         if !text.is_ascii() {
             return Err(reply::BAD_CHARACTER);
         }
@@ -72,7 +78,21 @@ impl Command {
     }
 }
 
-/// All commands but MAIL and RCPT.
+/// `SIZE [LAST]`. Nothing else is let pass: octets whose number is misread would be taken for commands.
+fn bdat(rest: &str) -> Option<Command> {
+    let mut words = rest.split_ascii_whitespace();
+    let size = words.next()?;
+    let size = size.bytes().all(|byte| byte.is_ascii_digit()).then_some(size)?;
+    let last = match words.next() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case("LAST") => true,
+        Some(_) => return None,
+    };
+    let size = size.parse().ok()?;
+    words.next().is_none().then_some(Command::Bdat { size, last })
+}
+
+/// All commands but MAIL, RCPT and BDAT.
 fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
     let alone = |command| match text.trim_end().len() {
         4 => Ok(command),
@@ -153,7 +173,7 @@ fn mail(rest: &str, line: &[u8]) -> Result<Command, Reply> {
     }
     let auth = given.auth.is_some();
     let known = MailFrom {
-        flags: given.flags & (MAIL_BODY_7BIT | MAIL_BODY_8BITMIME | MAIL_SMTPUTF8),
+        flags: given.flags & (MAIL_BODY_7BIT | MAIL_BODY_8BITMIME | MAIL_SMTPUTF8 | MAIL_REQUIRETLS),
         size: given.size,
         auth: given.auth.clone(),
         ..MailFrom::default()
@@ -175,6 +195,7 @@ fn mail(rest: &str, line: &[u8]) -> Result<Command, Reply> {
                 BodyKind::SevenBit
             },
             smtputf8,
+            requiretls: known.flags & MAIL_REQUIRETLS != 0,
             ..MailParameters::default()
         },
         size: u64::try_from(known.size).unwrap_or(u64::MAX),
@@ -342,7 +363,6 @@ mod tests {
             ("BODY=BINARYMIME", reply::BODY_NOT_IMPLEMENTED),
             ("RET=HDRS", reply::UNKNOWN_PARAMETER),
             ("ENVID=x", reply::UNKNOWN_PARAMETER),
-            ("REQUIRETLS", reply::UNKNOWN_PARAMETER),
             ("HOLDFOR=60", reply::UNKNOWN_PARAMETER),
             ("X-WHATEVER=1", reply::UNKNOWN_PARAMETER),
             ("!", reply::SYNTAX),
@@ -398,7 +418,24 @@ mod tests {
                     initial: Some(InitialResponse::new("=")),
                 }),
             ),
-            ("BDAT 5 LAST", Err(reply::NOT_IMPLEMENTED)),
+            ("BDAT 5 last", Ok(Command::Bdat { size: 5, last: true })),
+            ("bdat 0", Ok(Command::Bdat { size: 0, last: false })),
+            (
+                "BDAT 18446744073709551615",
+                Ok(Command::Bdat {
+                    size: u64::MAX,
+                    last: false,
+                }),
+            ),
+            ("BDAT 18446744073709551616", Err(reply::BAD_CHUNK)),
+            ("BDAT", Err(reply::BAD_CHUNK)),
+            ("BDAT x", Err(reply::BAD_CHUNK)),
+            ("BDAT -1", Err(reply::BAD_CHUNK)),
+            ("BDAT +1", Err(reply::BAD_CHUNK)),
+            ("BDAT 5LAST", Err(reply::BAD_CHUNK)),
+            ("BDAT 5 LAST x", Err(reply::BAD_CHUNK)),
+            ("BDAT 5 FIRST", Err(reply::BAD_CHUNK)),
+            ("BDATA", Err(reply::UNKNOWN)),
             ("EXPN x", Err(reply::NOT_IMPLEMENTED)),
             ("", Err(reply::UNKNOWN)),
             ("FROB", Err(reply::UNKNOWN)),

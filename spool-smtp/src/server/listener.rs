@@ -4,6 +4,7 @@
 use super::clients::Open;
 use super::config::ServerConfig;
 use super::connections::{Connections, Place};
+use super::reply::Reply;
 use super::session::Opening;
 use super::{reply, session};
 use spool_core::{BoxFuture, Intake};
@@ -90,7 +91,7 @@ impl Listener {
                                     }
                                 }
                             }
-                            Err(refusal) => turn_away(stream, address, opening, &refusal),
+                            Err(refusal) => turn_away(stream, address, opening, &refusal.text()),
                         }
                     }
                     Err(error) if is_of_one_connection(&error) => {}
@@ -116,13 +117,13 @@ impl Listener {
 type Held = (Place, Open);
 
 /// A place for a connection, or the reply to one that gets none.
-fn admit(client: SocketAddr, connections: &Arc<Connections>, config: &ServerConfig) -> Result<Held, String> {
+fn admit(client: SocketAddr, connections: &Arc<Connections>, config: &ServerConfig) -> Result<Held, Reply> {
     let place = connections
         .admit(client.ip(), config.connections, config.connections_per_client)
-        .ok_or_else(|| reply::TOO_MANY_CONNECTIONS.line.to_owned())?;
+        .ok_or(reply::TOO_MANY_CONNECTIONS)?;
     match config.clients.connect(client.ip()) {
         Ok(open) => Ok((place, open)),
-        Err(wait) => Err(reply::when(reply::TOO_MANY_CONNECTIONS_LATELY, wait)),
+        Err(wait) => Err(reply::TOO_MANY_CONNECTIONS_LATELY.until(wait)),
     }
 }
 

@@ -10,11 +10,10 @@ use super::auth::{Attempt, Exchange};
 use super::clients::Kind;
 use super::command::Command;
 use super::config::ServerConfig;
-use super::data::{Decoder, Progress};
+use super::data::{Decoder, Ending, Progress};
 use super::framing::{Frame, Framer};
 use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
-use bytes::BytesMut;
 use spool_core::{
     AddError, Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, MessageId,
     Recipient, ReversePath, Source, TlsSession,
@@ -25,6 +24,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tracing::{Level, enabled, info};
 
+mod chunks;
+
+use chunks::Chunk;
+
 /// Replies waiting beyond this are to be sent before more commands are read.
 const REPLIES_HELD: usize = 16 << 10;
 /// What is kept of the room for replies when they were sent.
@@ -33,6 +36,9 @@ const REPLIES_KEPT: usize = 1 << 10;
 const FIRST_RESERVE: usize = 64 << 10;
 /// What is set aside when no size was announced, and for the trace header.
 const LEAST_RESERVE: usize = 4 << 10;
+
+/// The largest number that LIMITS has room for (RFC 9422 section 3): six digits.
+const MAX_LIMIT: usize = 999_999;
 
 /// What the driver is to do.
 #[derive(Debug)]
@@ -90,6 +96,12 @@ enum Phase {
     AdmitData,
     /// Reads a message.
     Data(Box<Decoder>),
+    /// Waits for the intake's word on the first BDAT of a message.
+    AdmitChunk(Chunk),
+    /// Reads a chunk of a message.
+    Chunk(Box<Decoder>, Chunk),
+    /// Drops so many octets of a chunk, then says why.
+    Skip(u64, Reply),
     /// Waits for the intake to take a message.
     Accepting(Handed),
     /// STARTTLS was said; its reply comes with the first [`Next::StartTls`].
@@ -129,6 +141,8 @@ struct Transaction {
     size: u64,
     /// What the recipients take; from DATA on the decoder has it.
     held: Option<Held>,
+    /// The message, between two of its chunks.
+    chunks: Option<Box<Decoder>>,
     /// The domains of the recipients, once there are so many recipients that it matters.
     domains: HashSet<String>,
 }
@@ -243,7 +257,7 @@ impl Machine {
                     *input = &[];
                     return Next::Close;
                 }
-                Phase::AdmitMail | Phase::AdmitData => {
+                Phase::AdmitMail | Phase::AdmitData | Phase::AdmitChunk(_) => {
                     return Next::Admit(self.transaction.as_ref().map_or(0, |open| open.size));
                 }
                 // An answer is owed; until it is here nothing moves.
@@ -272,6 +286,16 @@ impl Machine {
                         return Next::Accept(mail);
                     }
                 }
+                Phase::Skip(..) => {
+                    if !self.skip_chunk(input) {
+                        return Next::Read;
+                    }
+                }
+                Phase::Chunk(..) => match self.read_chunk(input) {
+                    None => return Next::Read,
+                    Some(None) => {}
+                    Some(Some(mail)) => return Next::Accept(mail),
+                },
                 Phase::Command if self.stopping && self.transaction.is_none() => {
                     self.say(reply::SHUTTING_DOWN);
                 }
@@ -298,6 +322,13 @@ impl Machine {
         match (answer, asked) {
             (Ok(()), Phase::AdmitMail) => self.say(reply::SENDER_OK),
             (Ok(()), Phase::AdmitData) => self.begin_data(),
+            (Ok(()), Phase::AdmitChunk(chunk)) => self.begin_chunks(chunk),
+            (Err(error), Phase::AdmitChunk(chunk)) => {
+                self.give_message_back();
+                self.transaction = None;
+                let refusal = self.not_taken(&error);
+                self.skip(chunk, refusal);
+            }
             (Err(error), asked @ (Phase::AdmitMail | Phase::AdmitData)) => {
                 if matches!(asked, Phase::AdmitData) {
                     self.give_message_back();
@@ -310,6 +341,8 @@ impl Machine {
                 _,
                 phase @ (Phase::Command
                 | Phase::Data(_)
+                | Phase::Chunk(..)
+                | Phase::Skip(..)
                 | Phase::Accepting(_)
                 | Phase::StartTls { .. }
                 | Phase::Login(_)
@@ -327,7 +360,10 @@ impl Machine {
             phase @ (Phase::Command
             | Phase::AdmitMail
             | Phase::AdmitData
+            | Phase::AdmitChunk(_)
             | Phase::Data(_)
+            | Phase::Chunk(..)
+            | Phase::Skip(..)
             | Phase::StartTls { .. }
             | Phase::Login(_)
             | Phase::Checking(_)
@@ -371,7 +407,7 @@ impl Machine {
     /// Whether a message is being read, which has a time limit of its own.
     #[must_use]
     pub const fn in_data(&self) -> bool {
-        matches!(self.phase, Phase::Data(_))
+        matches!(self.phase, Phase::Data(_) | Phase::Chunk(..) | Phase::Skip(..))
     }
 
     /// Whether the session was closed on a client that may still be sending, and would miss the reason.
@@ -414,14 +450,17 @@ impl Machine {
             Command::Rcpt(recipient) => self.rcpt(recipient)?,
             Command::Data => {
                 let open = self.transaction.as_ref().ok_or(reply::MAIL_FIRST)?;
+                if open.chunks.is_some() {
+                    return Err(reply::IN_CHUNKS);
+                }
                 if open.recipients.is_empty() {
                     return Err(reply::NO_RECIPIENTS);
                 }
-                if self.takes(Kind::Messages) {
-                    self.phase = Phase::AdmitData;
-                }
+                self.takes(Kind::Messages)?;
+                self.phase = Phase::AdmitData;
             }
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_ref())?,
+            Command::Bdat { size, last } => self.bdat(Chunk { left: size, last }),
             Command::Rset => {
                 self.transaction = None;
                 self.say(reply::OK);
@@ -447,26 +486,41 @@ impl Machine {
 
     fn hello(&mut self, hello: Hello) {
         self.transaction = None;
-        let (name, size) = (&self.config.hostname, self.config.message_size);
-        let starttls = match self.tls {
-            Tls::Offered => "250-STARTTLS\r\n",
-            Tls::No | Tls::Active(_) => "",
-        };
-        let auth = match self.offers_auth() {
-            true => "250-AUTH PLAIN LOGIN\r\n",
-            false => "",
-        };
+        let name = &self.config.hostname;
         // Writing to a String cannot fail.
-        let _ = if hello.extended {
-            write!(
-                self.replies,
-                "250-{name}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n{starttls}{auth}250-8BITMIME\r\n250-SMTPUTF8\r\n\
-                 250 ENHANCEDSTATUSCODES\r\n"
-            )
+        if hello.extended {
+            let _ = write!(self.replies, "250-{name}\r\n");
+            self.extensions();
         } else {
-            write!(self.replies, "250 {name}\r\n")
-        };
+            let _ = write!(self.replies, "250 {name}\r\n");
+        }
         self.hello = Some(hello);
+    }
+
+    /// The lines of EHLO behind the first: what is honoured, and nothing else.
+    fn extensions(&mut self) {
+        let auth = self.offers_auth();
+        let mut offer = |text: std::fmt::Arguments<'_>| {
+            // Writing to a String cannot fail.
+            let _ = write!(self.replies, "250-{text}\r\n");
+        };
+        offer(format_args!("PIPELINING"));
+        offer(format_args!("SIZE {}", self.config.message_size));
+        match self.tls {
+            Tls::No => {}
+            Tls::Offered => offer(format_args!("STARTTLS")),
+            Tls::Active(_) => offer(format_args!("REQUIRETLS")),
+        }
+        if auth {
+            offer(format_args!("AUTH PLAIN LOGIN"));
+        }
+        offer(format_args!("8BITMIME"));
+        offer(format_args!("SMTPUTF8"));
+        offer(format_args!("CHUNKING"));
+        if self.config.recipients <= MAX_LIMIT {
+            offer(format_args!("LIMITS RCPTMAX={}", self.config.recipients));
+        }
+        self.replies.push_str("250 ENHANCEDSTATUSCODES\r\n");
     }
 
     fn mail(&mut self, sender: ReversePath, parameters: MailParameters, size: u64) -> Result<(), Reply> {
@@ -476,13 +530,14 @@ impl Machine {
         if self.transaction.is_some() {
             return Err(reply::NESTED_MAIL);
         }
+        if parameters.requiretls && self.tls.session().is_none() {
+            return Err(reply::UNKNOWN_PARAMETER);
+        }
         if usize::try_from(size).map_or(true, |size| size > self.config.message_size) {
             return Err(reply::TOO_BIG);
         }
         self.check_sender(&sender)?;
-        if !self.has_left(Kind::Messages) {
-            return Ok(());
-        }
+        self.has_left(Kind::Messages)?;
         self.transaction = Some(Transaction {
             flow: FlowId::random(),
             sender,
@@ -490,6 +545,7 @@ impl Machine {
             parameters,
             size,
             held: None,
+            chunks: None,
             domains: HashSet::new(),
         });
         self.phase = Phase::AdmitMail;
@@ -499,6 +555,9 @@ impl Machine {
     fn rcpt(&mut self, recipient: Option<Address>) -> Result<(), Reply> {
         let may_relay = self.may_relay();
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
+        if open.chunks.is_some() {
+            return Err(reply::IN_CHUNKS);
+        }
         if open.recipients.len() >= self.config.recipients {
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
@@ -519,9 +578,7 @@ impl Machine {
         if !open.charge(&self.config.memory, &recipient) {
             return Err(reply::NO_MEMORY);
         }
-        if !self.takes(Kind::Recipients) {
-            return Ok(());
-        }
+        self.takes(Kind::Recipients)?;
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         open.recipients.push(recipient);
         self.say(reply::RECIPIENT_OK);
@@ -529,22 +586,29 @@ impl Machine {
     }
 
     fn begin_data(&mut self) {
-        let Some(open) = &mut self.transaction else {
-            return;
-        };
+        match self.decoder(Ending::Dot) {
+            Ok(decoder) => {
+                self.phase = Phase::Data(Box::new(decoder));
+                self.say(reply::GO_AHEAD);
+            }
+            Err(refusal) => self.say(refusal),
+        }
+    }
+
+    /// What decodes the message of the open transaction, its trace header written; or why there is none.
+    fn decoder(&mut self, ending: Ending) -> Result<Decoder, Reply> {
+        let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         let announced = usize::try_from(open.size)
             .unwrap_or(FIRST_RESERVE)
             .min(FIRST_RESERVE);
         let capacity = announced + LEAST_RESERVE;
-        let Some(mut held) = open.held.take() else {
-            return self.say(reply::NO_RECIPIENTS);
-        };
+        let mut held = open.held.take().ok_or(reply::NO_RECIPIENTS)?;
         if !held.grow(u64::try_from(capacity).unwrap_or(u64::MAX)) {
             open.held = Some(held);
             self.give_message_back();
-            return self.say(reply::BUSY);
+            return Err(reply::BUSY);
         }
-        let mut body = BytesMut::with_capacity(capacity);
+        let mut body = Vec::with_capacity(capacity);
         let extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
         Trace {
             helo: self.hello.as_ref().map_or("", |hello| hello.name.as_str()),
@@ -562,9 +626,8 @@ impl Machine {
             date: &self.config.clock.now().rfc5322(),
         }
         .write(&mut body);
-        let decoder = Decoder::new(body, held, self.config.message_size, self.config.bare_newline);
-        self.phase = Phase::Data(Box::new(decoder));
-        self.say(reply::GO_AHEAD);
+        let (size, bare) = (self.config.message_size, self.config.bare_newline);
+        Ok(Decoder::new(body, held, size, bare, ending))
     }
 
     /// The message ended, or will not: it is handed over, or refused.
@@ -574,6 +637,15 @@ impl Machine {
         let (Phase::Data(decoder), Some(open)) = (phase, self.transaction.take()) else {
             return None;
         };
+        let too_big = match progress {
+            Progress::Hopeless => reply::FAR_TOO_BIG,
+            Progress::More | Progress::End => reply::TOO_BIG,
+        };
+        self.hand_over(open, *decoder, too_big)
+    }
+
+    /// A message that came whole is for the intake, or refused; with `too_big`, when it is that.
+    fn hand_over(&mut self, open: Transaction, decoder: Decoder, too_big: Reply) -> Option<Mail> {
         let body = decoder.finish().and_then(|(body, held)| {
             // The header added here is not counted.
             let looped = count_received(&body) > self.config.received_headers.saturating_add(1);
@@ -585,12 +657,12 @@ impl Machine {
         });
         let (body, held) = match body {
             Ok(body) => body,
-            Err(reply::TOO_BIG) if progress == Progress::Hopeless => {
-                self.say(reply::FAR_TOO_BIG);
+            Err(reply::TOO_BIG) => {
+                self.say(too_big);
                 return None;
             }
             Err(refusal) => {
-                self.say(refusal);
+                self.refuse_message(refusal);
                 return None;
             }
         };
@@ -618,12 +690,18 @@ impl Machine {
     }
 
     fn refused_by_intake(&mut self, error: &AddError) {
+        let refusal = self.not_taken(error);
+        self.say(refusal);
+    }
+
+    fn not_taken(&self, error: &AddError) -> Reply {
         info!(session = %self.session, %error, "the spool takes no mail");
-        self.say(Reply::from_intake(error));
+        Reply::from_intake(error)
     }
 
     fn say(&mut self, reply: Reply) {
-        self.replies.push_str(reply.line);
+        let line = reply.text();
+        self.replies.push_str(&line);
         self.replies.push_str("\r\n");
         if reply.closes {
             self.lingers = ![reply::BYE, reply::SHUTTING_DOWN].contains(&reply);
@@ -631,7 +709,7 @@ impl Machine {
             self.transaction = None;
         }
         if reply.is_refusal() {
-            info!(session = %self.session, client = %self.client, reply = reply.line, "refused");
+            info!(session = %self.session, client = %self.client, reply = &*line, "refused");
         }
         if reply.is_error() {
             self.errors += 1;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 /// What happened to one machine, the intake's part played by `answers`.
 #[derive(Debug, Default)]
-struct Played {
-    replies: String,
-    mails: Vec<Mail>,
+pub(super) struct Played {
+    pub(super) replies: String,
+    pub(super) mails: Vec<Mail>,
     handshakes: usize,
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 const TLS: TlsSession = TlsSession {
@@ -21,7 +21,7 @@ const TLS: TlsSession = TlsSession {
 };
 
 impl Played {
-    fn codes(&self) -> Vec<&str> {
+    pub(super) fn codes(&self) -> Vec<&str> {
         self.replies
             .lines()
             .filter(|line| line.as_bytes()[3] == b' ')
@@ -29,18 +29,18 @@ impl Played {
             .collect()
     }
 
-    fn last(&self) -> &str {
+    pub(super) fn last(&self) -> &str {
         self.replies.lines().last().unwrap()
     }
 }
 
 #[derive(Clone, Default)]
-struct Answers {
-    admit: Option<AddError>,
-    accept: Option<AddError>,
+pub(super) struct Answers {
+    pub(super) admit: Option<AddError>,
+    pub(super) accept: Option<AddError>,
 }
 
-fn config() -> ServerConfig {
+pub(super) fn config() -> ServerConfig {
     ServerConfig {
         hostname: "mx.example".into(),
         clock: Arc::new(ManualClock::new(Timestamp(1_795_491_552_042))),
@@ -48,11 +48,11 @@ fn config() -> ServerConfig {
     }
 }
 
-fn machine(config: ServerConfig, client: &str) -> Machine {
+pub(super) fn machine(config: ServerConfig, client: &str) -> Machine {
     Machine::new(Arc::new(config), client.parse().unwrap(), FlowId::from_u128(1))
 }
 
-fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, played: &mut Played) {
+pub(super) fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, played: &mut Played) {
     let mut input = input;
     loop {
         match machine.advance(&mut input) {
@@ -106,7 +106,7 @@ fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, played: &mut Pla
     machine.replies_sent();
 }
 
-fn play_chunks<'a>(
+pub(super) fn play_chunks<'a>(
     config: ServerConfig,
     client: &str,
     answers: &Answers,
@@ -121,11 +121,11 @@ fn play_chunks<'a>(
     played
 }
 
-fn play(input: &str) -> Played {
+pub(super) fn play(input: &str) -> Played {
     play_chunks(config(), "127.0.0.1", &Answers::default(), [input.as_bytes()])
 }
 
-const OPEN: &str = "EHLO c.example\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\n";
+pub(super) const OPEN: &str = "EHLO c.example\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\n";
 
 #[test]
 fn a_mail_goes_through() {
@@ -155,7 +155,7 @@ fn a_mail_goes_through() {
 fn exactly_what_is_honoured_is_announced() {
     let played = play("EHLO c\r\nHELO c\r\n");
     let expected = "220 mx.example ESMTP\r\n250-mx.example\r\n250-PIPELINING\r\n250-SIZE 36700160\r\n250-8BITMIME\r\n\
-                    250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n250 mx.example\r\n";
+                    250-SMTPUTF8\r\n250-CHUNKING\r\n250-LIMITS RCPTMAX=1000\r\n250 ENHANCEDSTATUSCODES\r\n250 mx.example\r\n";
     assert_eq!(played.replies, expected);
 }
 
@@ -466,6 +466,9 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         "MAIL FROM:<a@b.org>\r\n",
         "RCPT TO:<c@d.org>\r\n",
         "DATA\r\n",
+        "BDAT 3\r\n",
+        "BDAT 2 LAST\r\n",
+        "BDAT 0\r\n",
         "text\r\n..\r\n",
         "\r\n.\r\n",
         "RSET\r\n",

@@ -3,18 +3,38 @@
 //! `docs/smtp-ingress.md` lists them all; a test holds the two together.
 
 use spool_core::AddError;
+use std::borrow::Cow;
 use std::time::Duration;
 
-/// A reply whose text never changes.
+/// A reply whose text never changes, but for the time that one of "try again in" ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reply {
     /// One line without CRLF.
     pub(super) line: &'static str,
     /// Whether the connection ends with it.
     pub(super) closes: bool,
+    /// After how many seconds the client may try again; the number follows the line. 0: it is not said.
+    wait: u64,
 }
 
 impl Reply {
+    /// The line, whole.
+    pub(super) fn text(self) -> Cow<'static, str> {
+        match self.wait {
+            0 => self.line.into(),
+            wait => format!("{} {wait} s", self.line).into(),
+        }
+    }
+
+    /// The same with the time after which the client may try again, in whole seconds and at least one.
+    pub(super) fn until(mut self, wait: Duration) -> Self {
+        self.wait = wait
+            .as_secs()
+            .saturating_add(u64::from(wait.subsec_nanos() > 0))
+            .max(1);
+        self
+    }
+
     /// Whether the client did something wrong, which counts towards the limit of errors.
     pub(super) fn is_error(self) -> bool {
         self.line.starts_with('5')
@@ -39,15 +59,9 @@ impl Reply {
     }
 }
 
-/// `refusal` with the time after which it ends, in whole seconds.
-pub(super) fn when(refusal: Reply, wait: Duration) -> String {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    format!("{} {seconds} s", refusal.line)
-}
-
 macro_rules! replies {
     ($($name:ident: $line:literal $($closes:ident)?;)*) => {
-        $(pub(super) const $name: Reply = Reply { line: $line, closes: replies!(@ $($closes)?) };)*
+        $(pub(super) const $name: Reply = Reply { line: $line, closes: replies!(@ $($closes)?), wait: 0 };)*
         #[cfg(test)]
         pub(super) const ALL: &[Reply] = &[$($name),*];
     };
@@ -56,11 +70,12 @@ macro_rules! replies {
 }
 
 replies! {
-    HELP: "214 2.0.0 Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
+    HELP: "214 2.0.0 Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
     START_TLS: "220 2.0.0 Ready to start TLS";
     BYE: "221 2.0.0 Bye" close;
     AUTHENTICATED: "235 2.7.0 Authentication successful";
     OK: "250 2.0.0 Ok";
+    CHUNK_OK: "250 2.0.0 Chunk received";
     SENDER_OK: "250 2.1.0 Sender ok";
     RECIPIENT_OK: "250 2.1.5 Recipient ok";
     CANNOT_VERIFY: "252 2.5.0 Cannot verify, send it and see";
@@ -87,6 +102,7 @@ replies! {
     RESPONSE_TOO_LONG: "500 5.5.6 Authentication response too long";
     BAD_CHARACTER: "500 5.5.2 Forbidden character";
     UNKNOWN: "500 5.5.2 Unknown command";
+    BAD_CHUNK: "501 5.5.4 BDAT takes a size and LAST; closing connection" close;
     SYNTAX: "501 5.5.4 Syntax error in arguments";
     BAD_PARAMETER: "501 5.5.4 Bad value of a parameter";
     BAD_SENDER: "501 5.1.7 Not an address";
@@ -102,6 +118,7 @@ replies! {
     LOGGED_IN: "503 5.5.1 Authenticated already";
     AUTH_IN_TRANSACTION: "503 5.5.1 AUTH cannot be used within a transaction";
     MAIL_FIRST: "503 5.5.1 Say MAIL first";
+    IN_CHUNKS: "503 5.5.1 The message has begun with BDAT";
     NESTED_MAIL: "503 5.5.1 MAIL was said already";
     BODY_NOT_IMPLEMENTED: "504 5.5.4 BODY takes 7BIT or 8BITMIME";
     UNKNOWN_MECHANISM: "504 5.5.4 Authentication mechanism not supported";

@@ -20,11 +20,14 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 /// How long, and for how many bytes, a client that is being turned out may go on talking so that it sees why.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
+/// As good as for ever, and still a time that can be added to another.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why a session ended without a last reply.
 #[derive(Debug, Error)]
@@ -81,6 +84,7 @@ pub async fn serve<S>(
         client: client.ip(),
         stream: Stream::Plain(stream),
         stopping: false,
+        message_end: None,
     };
     match driver.run(opening, &*intake, stop.as_mut()).await {
         Ok(()) => debug!(%session, %client, "session closed"),
@@ -99,6 +103,8 @@ struct Driver<S> {
     client: IpAddr,
     /// The service stops, and the machine knows.
     stopping: bool,
+    /// When a message in chunks must have come.
+    message_end: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
@@ -188,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), End> {
         if self.machine.take_progress() {
-            self.deadline.restart(if self.machine.in_data() {
+            self.restart(if self.machine.in_data() {
                 self.config.data_timeout
             } else {
                 self.config.command_timeout
@@ -215,13 +221,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
+    /// Sets the deadline to `span` from now, or to the end of the time for a message in chunks.
+    fn restart(&mut self, span: Duration) {
+        if !self.machine.in_chunks() {
+            self.message_end = None;
+            return self.deadline.restart(span);
+        }
+        let now = Instant::now();
+        let whole = self.config.data_timeout;
+        let end = *self.message_end.get_or_insert_with(|| now + whole.min(LONGEST));
+        self.deadline
+            .restart(span.min(end.saturating_duration_since(now)));
+    }
+
     /// Sends the replies. The client has the time of one command to read them.
     async fn flush(&mut self) -> Result<(), End> {
         if self.machine.replies().is_empty() {
             return Ok(());
         }
         // There are replies because a command or a message ended: no deadline of one still on its way is moved.
-        self.deadline.restart(self.config.command_timeout);
+        self.restart(self.config.command_timeout);
         let (stream, replies) = (&mut self.stream, self.machine.replies());
         let written = self.deadline.bound(async {
             stream.write_all(replies).await?;

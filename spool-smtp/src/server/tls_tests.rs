@@ -272,6 +272,74 @@ async fn smuggling_is_refused_under_tls_as_in_plaintext() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn smuggling_is_refused_in_chunks_under_tls() {
+    let pki = pki();
+    for sequence in ["\n.\n", "\n.\r\n", "\r.\r\n", "\r\n.\n", "\r\n.\r"] {
+        let (mut stream, session) = under_tls(pki, connect(pki, Opening::Plain)).await;
+        let body = format!("a{sequence}MAIL FROM:<evil@x.org>\r\n");
+        let text = format!(
+            "EHLO c\r\nMAIL FROM:<a@b.org> REQUIRETLS\r\nRCPT TO:<c@d.org>\r\nBDAT {} LAST\r\n{body}",
+            body.len()
+        );
+        send(&mut stream, &text).await;
+        expect(&mut stream, "554 5.6.0").await;
+        session.task.await.unwrap();
+        assert!(session.intake.mails().is_empty(), "{sequence:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requiretls_is_offered_and_kept_under_tls_alone() {
+    let pki = pki();
+    let mut session = connect(pki, Opening::Plain);
+    send(
+        &mut session.stream,
+        "EHLO c\r\nMAIL FROM:<a@b.org> REQUIRETLS\r\n",
+    )
+    .await;
+    let seen = expect(&mut session.stream, "555 5.5.4").await;
+    assert!(!seen.contains("REQUIRETLS"), "{seen}");
+    send(&mut session.stream, "STARTTLS\r\n").await;
+    expect(&mut session.stream, "220 2.0.0").await;
+    let (mut stream, session) = upgraded(pki, session).await;
+    send(&mut stream, &MAIL.replace("b.org>", "b.org> REQUIRETLS")).await;
+    let seen = expect(&mut stream, "221").await;
+    assert!(
+        seen.contains("250-REQUIRETLS\r\n") && seen.contains("Queued"),
+        "{seen}"
+    );
+    assert!(session.intake.mails()[0].envelope.parameters.requiretls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_in_chunks_has_one_deadline() {
+    let pki = pki();
+    let mut session = connect(pki, Opening::Plain);
+    let open = "EHLO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\nBDAT 1\r\nx";
+    let begun = Instant::now();
+    send(&mut session.stream, open).await;
+    expect(&mut session.stream, "250 2.0.0 Chunk").await;
+    for _ in 0..7 {
+        tokio::time::sleep(Duration::from_secs(80)).await;
+        send(&mut session.stream, "BDAT 1\r\nx").await;
+        expect(&mut session.stream, "250 2.0.0 Chunk").await;
+    }
+    expect(&mut session.stream, "421 4.4.2").await;
+    assert_eq!(begun.elapsed().as_secs(), 600);
+    // The next message has a deadline of its own, and so has a command.
+    let mut session = connect(pki, Opening::Plain);
+    for _ in 0..2 {
+        send(&mut session.stream, open).await;
+        expect(&mut session.stream, "250 2.0.0 Chunk").await;
+        tokio::time::sleep(Duration::from_secs(290)).await;
+        send(&mut session.stream, "BDAT 0\r\n").await;
+        tokio::time::sleep(Duration::from_secs(290)).await;
+        send(&mut session.stream, "BDAT 0 LAST\r\n").await;
+        expect(&mut session.stream, "250 2.0.0 Queued").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replaced_certificate_is_for_new_sessions_and_open_ones_go_on() {
     let (pki, other) = (pki(), Pki::new());
     let config = Arc::new(config(pki));

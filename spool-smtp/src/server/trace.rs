@@ -4,7 +4,6 @@
 //! literals have; anything else becomes `?`. So no header can be forged with a HELO name. A message whose first line would continue
 //! the header is kept apart from it by an empty line (see `data.rs`).
 
-use bytes::BytesMut;
 use memchr::memchr;
 use spool_core::TlsSession;
 use std::net::IpAddr;
@@ -33,7 +32,7 @@ pub(super) struct Trace<'a> {
 
 impl Trace<'_> {
     /// Appends the header to `out`, folded, with its last CRLF.
-    pub(super) fn write(&self, out: &mut BytesMut) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         let mut column = 9;
         out.extend_from_slice(b"Received:");
         let client = match self.client.to_canonical() {
@@ -69,7 +68,7 @@ impl Trace<'_> {
     }
 }
 
-fn write_pair(out: &mut BytesMut, column: &mut usize, word: &str, text: &str) {
+fn write_pair(out: &mut Vec<u8>, column: &mut usize, word: &str, text: &str) {
     let length = word.len() + text.len() + usize::from(!word.is_empty());
     // The first pair stays beside the field name: a line of white space alone would be no header.
     if *column > 9 && *column + 1 + length > WIDTH {
@@ -116,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn header(helo: &str, client: &str, hostname: &str) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         Trace {
             helo,
             client: client.parse().unwrap(),
@@ -143,7 +142,7 @@ mod tests {
 
     #[test]
     fn says_by_which_tls() {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         Trace {
             helo: "c",
             client: "192.0.2.1".parse().unwrap(),

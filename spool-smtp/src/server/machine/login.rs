@@ -6,7 +6,6 @@ use crate::server::clients::{ClientKey, Kind, Open};
 use crate::server::framing::Frame;
 use crate::server::reply::{self, Reply};
 use spool_core::{Admission, ReversePath};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::info;
@@ -88,7 +87,10 @@ impl Machine {
             Phase::Command
             | Phase::AdmitMail
             | Phase::AdmitData
+            | Phase::AdmitChunk(_)
             | Phase::Data(_)
+            | Phase::Chunk(..)
+            | Phase::Skip(..)
             | Phase::Accepting(_)
             | Phase::StartTls { .. }
             | Phase::Login(_)
@@ -118,7 +120,7 @@ impl Machine {
             }
             Verdict::Refused => self.say(reply::BAD_CREDENTIALS),
             Verdict::Busy => self.say(reply::AUTH_BUSY),
-            Verdict::Limited(wait) => self.say_when(reply::TOO_MANY_FAILED_LOGINS, wait),
+            Verdict::Limited(wait) => self.say(reply::TOO_MANY_FAILED_LOGINS.until(wait)),
         }
     }
 
@@ -155,44 +157,43 @@ impl Machine {
         }
     }
 
-    /// Whether one more of `kind` would be let through; if not, the client is told when.
-    pub(super) fn has_left(&mut self, kind: Kind) -> bool {
-        let left = self.config.clients.check(&self.key(), kind);
-        self.or_later(kind, left)
+    /// Whether one more of `kind` would be let through.
+    pub(super) fn has_left(&self, kind: Kind) -> Result<(), Reply> {
+        self.config
+            .clients
+            .check(&self.key(), kind)
+            .map_err(too_many(kind))
     }
 
-    /// Counts one more of `kind`; if there are too many already, the client is told when to try again.
-    pub(super) fn takes(&mut self, kind: Kind) -> bool {
-        let taken = self.config.clients.take(&self.key(), kind);
-        self.or_later(kind, taken)
+    /// Counts one more of `kind`, unless there are too many already.
+    pub(super) fn takes(&self, kind: Kind) -> Result<(), Reply> {
+        self.config
+            .clients
+            .take(&self.key(), kind)
+            .map_err(too_many(kind))
     }
 
-    fn or_later(&mut self, kind: Kind, answer: Result<(), Duration>) -> bool {
-        let refusal = match kind {
-            Kind::Recipients => reply::TOO_MANY_RECIPIENTS_LATELY,
-            Kind::Messages | Kind::Connections | Kind::FailedLogins => reply::TOO_MANY_MESSAGES_LATELY,
-        };
-        match answer {
-            Ok(()) => true,
-            Err(wait) => {
-                self.say_when(refusal, wait);
-                false
-            }
+    /// Refuses a message that has come. One that is refused for the moment will come again: it counts then.
+    pub(super) fn refuse_message(&mut self, refusal: Reply) {
+        if !refusal.is_error() {
+            self.give_message_back();
         }
+        self.say(refusal);
     }
 
     /// The message that was counted last was not taken, for reasons of ours.
     pub(super) fn give_message_back(&self) {
         self.config.clients.give_back(&self.key(), Kind::Messages);
     }
+}
 
-    /// `refusal` and the time after which the client may try again.
-    fn say_when(&mut self, refusal: Reply, wait: Duration) {
-        let line = reply::when(refusal, wait);
-        info!(session = %self.session, client = %self.client, reply = line, "refused");
-        // Writing to a String cannot fail.
-        let _ = write!(self.replies, "{line}\r\n");
-    }
+/// The refusal of one more of `kind`, for the time that is to be waited.
+fn too_many(kind: Kind) -> impl Fn(Duration) -> Reply {
+    let refusal = match kind {
+        Kind::Recipients => reply::TOO_MANY_RECIPIENTS_LATELY,
+        Kind::Messages | Kind::Connections | Kind::FailedLogins => reply::TOO_MANY_MESSAGES_LATELY,
+    };
+    move |wait| refusal.until(wait)
 }
 
 #[cfg(test)]

@@ -404,9 +404,56 @@ fn messages_of_a_client_are_limited_over_its_sessions_and_refusals_count_for_not
             .unwrap();
     }
     assert!(bench.say("DATA\r\n").starts_with("450 4.7.1"));
+    bench.say("RSET\r\nMAIL FROM:<a@b.org>\r\n");
     bench.clock.advance(Duration::from_secs(66));
+    bench.say("MAIL FROM:<a@b.org>\r\nRCPT TO:<x@ours.example>\r\n");
     assert!(bench.say("DATA\r\n").starts_with("354"));
     assert!(bench.say("x\r\n.\r\n").starts_with("250"));
+}
+
+#[test]
+fn messages_in_chunks_are_counted_once_and_their_octets_skipped_when_there_are_too_many() {
+    let limits = Limits {
+        messages_per_client: rate(1),
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(limits);
+    let open = "MAIL FROM:<a@b.org>\r\nRCPT TO:<x@ours.example>\r\n";
+    bench.say(&format!("EHLO c\r\n{open}"));
+    bench.refuses = Some(AddError::Full(String::new()));
+    assert!(
+        bench
+            .say("BDAT 3\r\na\r\nBDAT 3 LAST\r\nb\r\n")
+            .starts_with("452")
+    );
+    bench.refuses = None;
+    assert!(
+        bench
+            .say(&format!("{open}BDAT 3\r\na\r\nBDAT 3 LAST\r\nb\r\n"))
+            .starts_with("250 2.0.0 Queued")
+    );
+    let mut other = Machine::new(
+        Arc::clone(&bench.config),
+        "192.0.2.1".parse().unwrap(),
+        FlowId::from_u128(3),
+    );
+    std::mem::swap(&mut other, &mut bench.machine);
+    assert!(bench.config.clients.lift("192.0.2.1"));
+    bench.say(&format!("EHLO c\r\n{open}"));
+    bench
+        .config
+        .clients
+        .take(&ClientKey::address("192.0.2.1".parse().unwrap()), Kind::Messages)
+        .unwrap();
+    bench.replies.clear();
+    assert!(
+        bench
+            .say("BDAT 6\r\nNOOP\r\nBDAT 0 LAST\r\nNOOP\r\n")
+            .starts_with("250 2.0.0 Ok")
+    );
+    let codes: Vec<&str> = bench.replies.lines().filter_map(|line| line.get(..3)).collect();
+    assert_eq!(codes, ["450", "503", "250"], "{}", bench.replies);
+    assert_eq!(bench.mails.len(), 2);
 }
 
 #[test]
