@@ -17,3 +17,4 @@ pub mod name_server;
 pub mod process;
 pub mod raw;
 pub mod signed_zones;
+pub mod tls_client;

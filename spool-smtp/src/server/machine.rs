@@ -565,7 +565,7 @@ impl Machine {
             Some(address) if !open.parameters.smtputf8 && !address.is_ascii() => {
                 return Err(reply::NEEDS_SMTPUTF8);
             }
-            Some(address) if may_relay || self.config.relay.serves(address.domain()) => address,
+            Some(address) if may_relay || self.config.relay.serves(&address) => address,
             Some(_) => return Err(reply::RELAYING_DENIED),
             // RFC 5321 section 4.5.1: the postmaster of this host hears from anyone.
             None => Address::parse(&format!("postmaster@{}", self.config.hostname))
