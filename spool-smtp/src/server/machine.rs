@@ -54,7 +54,7 @@ pub enum Next {
     /// Ask the intake whether a message of so many bytes would be taken; tell [`Machine::admitted`]. Replies may wait.
     Admit(u64),
     /// Give this to the intake and wait for its answer; tell [`Machine::accepted`]. Replies may wait.
-    Accept(Mail),
+    Accept(Box<Mail>),
     /// Send the replies, then do the server's part of a TLS handshake; tell [`Machine::tls_started`]. A handshake that
     /// fails ends the session. Input that is left over must not be interpreted under TLS: there is none unless the driver
     /// read more after this.
@@ -283,7 +283,7 @@ impl Machine {
                         return Next::Read;
                     }
                     if let Some(mail) = self.end_data(progress) {
-                        return Next::Accept(mail);
+                        return Next::Accept(Box::new(mail));
                     }
                 }
                 Phase::Skip(..) => {
@@ -294,7 +294,7 @@ impl Machine {
                 Phase::Chunk(..) => match self.read_chunk(input) {
                     None => return Next::Read,
                     Some(None) => {}
-                    Some(Some(mail)) => return Next::Accept(mail),
+                    Some(Some(mail)) => return Next::Accept(Box::new(mail)),
                 },
                 Phase::Command if self.stopping && self.transaction.is_none() => {
                     self.say(reply::SHUTTING_DOWN);

@@ -119,7 +119,7 @@ impl Bench {
                         .refuses
                         .clone()
                         .map_or(Ok(vec![MessageId::from_u128(7)]), Err);
-                    self.mails.push(mail);
+                    self.mails.push(*mail);
                     self.machine.accepted(answer);
                 }
                 Next::StartTls => panic!("asked for by nobody"),
