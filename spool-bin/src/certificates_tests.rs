@@ -71,20 +71,20 @@ async fn the_poll_finds_a_new_pair_and_keeps_the_old_one_beside_a_bad_one() {
     let (chain, key) = made(2030);
     bench.write(&chain, &key);
     let pairs = watch::Sender::new(bench.pair());
-    let watched = run(bench.start(), &pairs, POLL * 2).await;
+    let watched = run(bench.start(), &pairs, POLL * 3 / 2).await;
     assert_eq!(watched.expires, at("2030-01-01T00:00:00Z"));
 
     // The certificate first, as certbot does: for a moment the pair is a bad one.
     let (new_chain, new_key) = made(2031);
     bench.write(&new_chain, &key);
-    let watched = run(watched, &pairs, POLL * 2).await;
+    let watched = run(watched, &pairs, POLL * 3 / 2).await;
     assert_eq!(watched.expires, at("2030-01-01T00:00:00Z"));
     assert!(watched.shows((&chain, &key)));
 
     bench.write(&new_chain, &new_key);
     let watched = run(watched, &pairs, POLL / 2).await;
     assert!(watched.shows((&chain, &key)), "not before the poll");
-    let watched = run(watched, &pairs, POLL).await;
+    let watched = run(watched, &pairs, POLL * 3 / 2).await;
     assert_eq!(watched.expires, at("2031-01-01T00:00:00Z"));
     assert!(watched.shows((&new_chain, &new_key)));
 
@@ -94,7 +94,7 @@ async fn the_poll_finds_a_new_pair_and_keeps_the_old_one_beside_a_bad_one() {
         assert!(watched.is_err());
     }
     std::fs::remove_file(bench.pair().certificate).unwrap();
-    let watched = run(watched, &pairs, POLL * 2).await;
+    let watched = run(watched, &pairs, POLL * 3 / 2).await;
     assert!(watched.shows((&new_chain, &new_key)));
 }
 
@@ -117,11 +117,11 @@ async fn a_swapped_link_is_seen() {
     link("a", &pair.certificate);
     link("a", &pair.key);
     let pairs = watch::Sender::new(pair.clone());
-    let watched = run(bench.start(), &pairs, POLL * 2).await;
+    let watched = run(bench.start(), &pairs, POLL * 3 / 2).await;
     assert!(watched.shows((&chains[0], &keys[0])));
     link("b", &pair.certificate);
     link("b", &pair.key);
-    let watched = run(watched, &pairs, POLL * 2).await;
+    let watched = run(watched, &pairs, POLL * 3 / 2).await;
     assert!(watched.shows((&chains[1], &keys[1])));
 }
 

@@ -261,6 +261,7 @@ fn server(config: &Config, relay: &Relay, memory: &Budget, tls: Option<ServerTls
         tls,
         clients: relay.clients.clone(),
         logins: relay.logins.clone(),
+        proxies: config.proxies.clone(),
         clock: Arc::new(SystemClock),
     }
 }
@@ -299,7 +300,8 @@ async fn listen(
         let bound = listener
             .local_addr()
             .with_context(|| format!("cannot listen on {address}"))?;
-        listeners.push((listener.opening(opening), bound, opening));
+        let proxied = config.proxy_protocol.contains(address);
+        listeners.push((listener.opening(opening).proxied(proxied), bound, opening));
     }
     let server = Arc::new(server);
     let bound = |which| {

@@ -9,7 +9,8 @@ use spool_tests::authority::Authority;
 use spool_tests::capture::Capture;
 use spool_tests::process::{Running, signal, spool_binary, until};
 use spool_tests::raw::RawClient;
-use spool_tests::tls_client::{Session, trusting};
+use spool_tests::tls::trusting;
+use spool_tests::tls_client::Session;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -75,7 +76,7 @@ impl Relay {
     }
 
     pub(crate) fn trust(&self) -> Arc<ClientConfig> {
-        trusting(&self.authority.roots)
+        trusting(&self.authority)
     }
 
     fn session(&self, from: IpAddr) -> Session {

@@ -39,3 +39,4 @@ mod routes;
 mod servers;
 mod shared_host;
 mod sink;
+mod tls;

@@ -17,4 +17,5 @@ pub mod name_server;
 pub mod process;
 pub mod raw;
 pub mod signed_zones;
+pub mod tls;
 pub mod tls_client;

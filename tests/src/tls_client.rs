@@ -1,27 +1,11 @@
 //! A raw SMTP client under TLS, from any address of loopback, by rustls alone.
 
 use rustls::pki_types::ServerName;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How it trusts a server.
-#[must_use]
-pub fn trusting(roots: &Path) -> Arc<ClientConfig> {
-    let mut store = RootCertStore::empty();
-    for root in rustls::pki_types::CertificateDer::pem_file_iter(roots).unwrap() {
-        store.add(root.unwrap()).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    Arc::new(config.with_root_certificates(store).with_no_client_auth())
-}
 
 /// A connection from `from`.
 #[must_use]

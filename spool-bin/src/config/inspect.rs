@@ -3,7 +3,7 @@
 //!
 //! It looks and changes nothing; it takes no lock and no port. Of a secret it tells where it stands, never what it is.
 
-use super::{Config, Places, Secret};
+use super::{Config, Places, Secret, listen};
 use crate::admin::Token;
 use crate::certificates;
 use crate::files::open_to_others;
@@ -106,6 +106,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     };
     spool_dir(config, &mut found);
     addresses(config, &mut found);
+    proxies(config, &mut found);
     tls(config, &mut found);
     users(config, &mut found);
     admin(config, &mut found);
@@ -177,6 +178,13 @@ fn addresses(config: &Config, found: &mut Found<'_>) {
                 None => found.error(key, twice(address, &admin, "listen.admin by default")),
             }
         }
+    }
+}
+
+/// Listeners that expect a PROXY header.
+fn proxies(config: &Config, found: &mut Found<'_>) {
+    if let Some(problem) = listen::proxy_problem(config) {
+        found.error("listen.proxy_protocol", problem);
     }
 }
 

@@ -1,7 +1,7 @@
-//! `[listen]` beside its limits: implicit TLS and the certificate. The files are named here and read elsewhere.
+//! `[listen]` beside its limits: implicit TLS, the certificate, and where proxies speak. The files are named here and read elsewhere.
 
-use super::CertificateFiles;
 use super::reader::{Section, parsed, text};
+use super::{CertificateFiles, Config};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -41,4 +41,17 @@ pub(super) fn smtps(listen: &Section<'_, '_>, tls: Option<&CertificateFiles>) ->
         listen.problem("smtps", place, "needs listen.tls.certificate and listen.tls.key");
     }
     smtps
+}
+
+/// Why `listen.proxy_protocol` cannot be as it is: every listener in it must be there, and somebody must be allowed to speak.
+pub(super) fn proxy_problem(config: &Config) -> Option<String> {
+    let mut listeners = config.proxy_protocol.iter();
+    let stray = listeners.find(|address| !config.smtp.contains(address) && !config.smtps.contains(address));
+    if let Some(address) = stray {
+        return Some(format!(
+            "{address} stands neither in listen.smtp nor in listen.smtps"
+        ));
+    }
+    let nobody = !config.proxy_protocol.is_empty() && config.proxies.is_empty();
+    nobody.then(|| "needs relay.proxies: nobody else may connect there".to_owned())
 }

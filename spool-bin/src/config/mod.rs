@@ -148,6 +148,10 @@ pub(crate) struct Config {
     pub(crate) smtp: Vec<SocketAddr>,
     /// Where TLS comes before the greeting.
     pub(crate) smtps: Vec<SocketAddr>,
+    /// The listeners among them whose connections begin with a PROXY header.
+    pub(crate) proxy_protocol: Vec<SocketAddr>,
+    /// Who may speak PROXY and XCLIENT.
+    pub(crate) proxies: Vec<Network>,
     /// `None`: no TLS.
     pub(crate) tls: Option<CertificateFiles>,
     pub(crate) admin: Option<SocketAddr>,
@@ -499,6 +503,20 @@ mod tests {
             assert_eq!(none.limits.rates, Rates::default());
             let found = problems(&format!("[listen.limits]\n{key} = \"many\"\n"));
             assert!(found[0].starts_with("2: ") && found[0].contains(key), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_networks_and_their_listeners_addresses() {
+        let text =
+            "[listen]\nproxy_protocol = [\"127.0.0.1:2525\"]\n[relay]\nproxies = [\"10.0.0.0/8\", \"::1\"]\n";
+        let config = Config::parse(text).unwrap();
+        assert_eq!((config.proxy_protocol.len(), config.proxies.len()), (1, 2));
+        for text in [
+            "[relay]\nproxies = [\"proxy.example\"]",
+            "[listen]\nproxy_protocol = [\"127.0.0.1\"]",
+        ] {
+            assert_eq!(problems(text).len(), 1, "{text}");
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains, users_file) = relay(section.section("relay"));
+    let (allow_networks, allow_domains, users_file, proxies) = relay(section.section("relay"));
     let admin_section = section.section("admin");
     let token_file = admin_section.get("token_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
@@ -48,6 +48,7 @@ fn root(section: Section<'_, '_>) -> Config {
         threads: section.get("threads", 0, number(0)),
         smtp: listen.list("smtp", vec![SocketAddr::from(([127, 0, 0, 1], 2525))], parsed),
         smtps: listen::smtps(&listen, tls.as_ref()),
+        proxy_protocol: listen.list("proxy_protocol", Vec::new(), parsed),
         tls,
         admin: listen.get("admin", Some(SocketAddr::from(([127, 0, 0, 1], 8525))), admin),
         token_file,
@@ -56,6 +57,7 @@ fn root(section: Section<'_, '_>) -> Config {
         allow_networks,
         allow_domains,
         users_file,
+        proxies,
         route: route(section.section("route")),
         retry: retry(section.section("retry")),
         client: client(section.section("client")),
@@ -153,18 +155,19 @@ fn rate(value: &DeValue<'_>) -> Result<Option<Rate>, String> {
     }
 }
 
-fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Option<PathBuf>) {
+fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Option<PathBuf>, Vec<Network>) {
     let loopback = ["127.0.0.0/8", "::1/128"]
         .iter()
         .filter_map(|network| network.parse().ok())
         .collect();
     let networks = section.list("allow_networks", loopback, parsed);
     let domains = section.list("allow_domains", Vec::new(), domain);
+    let proxies = section.list("proxies", Vec::new(), parsed);
     let users = section.get("users_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
     });
     section.end();
-    (networks, domains, users)
+    (networks, domains, users, proxies)
 }
 
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {

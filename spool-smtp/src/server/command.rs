@@ -49,6 +49,8 @@ pub(super) enum Command {
         mechanism: String,
         initial: Option<InitialResponse>,
     },
+    /// XCLIENT with its attributes, printable ASCII.
+    Xclient(String),
 }
 
 impl Command {
@@ -73,6 +75,9 @@ impl Command {
         }
         if let Some(rest) = after(text, "AUTH ") {
             return auth(rest);
+        }
+        if let Some(rest) = after(text, "XCLIENT").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+            return Ok(Self::Xclient(rest.to_owned()));
         }
         simple(text, line)
     }
@@ -436,6 +441,8 @@ mod tests {
             ("BDAT 5 LAST x", Err(reply::BAD_CHUNK)),
             ("BDAT 5 FIRST", Err(reply::BAD_CHUNK)),
             ("BDATA", Err(reply::UNKNOWN)),
+            ("xclient A=b", Ok(Command::Xclient(" A=b".to_owned()))),
+            ("XCLIENTS", Err(reply::UNKNOWN)),
             ("EXPN x", Err(reply::NOT_IMPLEMENTED)),
             ("", Err(reply::UNKNOWN)),
             ("FROB", Err(reply::UNKNOWN)),

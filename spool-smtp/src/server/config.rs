@@ -2,6 +2,7 @@
 
 use super::auth::Logins;
 use super::clients::Clients;
+use super::network::Network;
 use super::policy::RelayPolicy;
 use super::tls::ServerTls;
 use spool_core::{Budget, Clock, SystemClock};
@@ -56,6 +57,9 @@ pub struct ServerConfig {
     pub logins: Logins,
     /// Who may relay where.
     pub relay: RelayPolicy,
+    /// Who may speak the PROXY protocol, and XCLIENT. They have no limit of connections of their own: their clients have.
+    /// Default: none.
+    pub proxies: Vec<Network>,
     /// The wall clock for trace headers.
     pub clock: Arc<dyn Clock>,
 }
@@ -80,6 +84,7 @@ impl Default for ServerConfig {
             clients: Clients::default(),
             logins: Logins::default(),
             relay: RelayPolicy::default(),
+            proxies: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }

@@ -1,9 +1,11 @@
 //! Accepts connections and finds each a place. Above the limits a client hears 421 and is let go; never silence, and
 //! never a loop that spins when the system is out of descriptors.
 
-use super::clients::Open;
+use super::clients::Clients;
 use super::config::ServerConfig;
-use super::connections::{Connections, Place};
+use super::connections::Connections;
+use super::peer::Peer;
+use super::proxy::{self, Origin, ProxyError};
 use super::reply::Reply;
 use super::session::Opening;
 use super::{reply, session};
@@ -12,12 +14,16 @@ use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 /// The first and the longest pause after the system refused to accept a connection.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// Time for a PROXY header. The proxy sends it at once, and a segment that was lost once is sent again within three seconds.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session about to start. Call it on the thread whose tokio runtime shall serve the session, and spawn what it
 /// gives there: the socket is registered with the runtime that the call is made in.
@@ -28,6 +34,7 @@ pub type SessionStart = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
 pub struct Listener {
     socket: TcpListener,
     opening: Opening,
+    proxied: bool,
 }
 
 impl Listener {
@@ -40,7 +47,15 @@ impl Listener {
         Ok(Self {
             socket,
             opening: Opening::Plain,
+            proxied: false,
         })
+    }
+
+    /// Each connection comes from one of [`ServerConfig::proxies`] and begins with a PROXY header; others are closed.
+    #[must_use]
+    pub const fn proxied(mut self, proxied: bool) -> Self {
+        self.proxied = proxied;
+        self
     }
 
     /// Its sessions begin in this way.
@@ -69,22 +84,28 @@ impl Listener {
         mut shutdown: watch::Receiver<bool>,
     ) {
         let connections = Arc::new(Connections::default());
-        let (for_sessions, opening) = (shutdown.clone(), self.opening);
+        let (for_sessions, opening, proxied) = (shutdown.clone(), self.opening, self.proxied);
         let accept = async {
             let mut pause = PAUSE.0;
             loop {
                 match self.socket.accept().await {
                     Ok((stream, address)) => {
                         pause = PAUSE.0;
-                        match admit(address, &connections, &config) {
-                            Ok(held) => {
-                                let (config, intake) = (Arc::clone(&config), Arc::clone(&intake));
+                        let listed = config.proxies.iter().any(|proxy| proxy.contains(address.ip()));
+                        if proxied && !listed {
+                            info!(client = %address, "closed: no listed proxy");
+                            continue;
+                        }
+                        match admit(address, listed, &connections, &config) {
+                            Ok(peer) => {
                                 let client = Client {
                                     stream,
-                                    address,
+                                    peer,
                                     opening,
+                                    proxied,
                                 };
-                                match start(client, held, config, intake, for_sessions.clone()) {
+                                let (config, intake) = (Arc::clone(&config), Arc::clone(&intake));
+                                match start(client, config, intake, for_sessions.clone()) {
                                     Ok(session) => place(session),
                                     Err(error) => {
                                         debug!(client = %address, %error, "connection lost at its start")
@@ -113,38 +134,45 @@ impl Listener {
     }
 }
 
-/// A connection's place, and the count of its client's.
-type Held = (Place, Open);
-
-/// A place for a connection, or the reply to one that gets none.
-fn admit(client: SocketAddr, connections: &Arc<Connections>, config: &ServerConfig) -> Result<Held, Reply> {
+/// A connection's client with its place, or the reply to one that gets none. A listed proxy has no limits of its own.
+fn admit(
+    address: SocketAddr,
+    listed: bool,
+    connections: &Arc<Connections>,
+    config: &ServerConfig,
+) -> Result<Peer, Reply> {
+    let most = config.connections_per_client;
+    let per_client = if listed { usize::MAX } else { most };
     let place = connections
-        .admit(client.ip(), config.connections, config.connections_per_client)
+        .admit(address.ip(), config.connections, per_client)
         .ok_or(reply::TOO_MANY_CONNECTIONS)?;
-    match config.clients.connect(client.ip()) {
-        Ok(open) => Ok((place, open)),
-        Err(wait) => Err(reply::TOO_MANY_CONNECTIONS_LATELY.until(wait)),
+    let mut peer = Peer::from(address);
+    peer.place = Some((place, most));
+    if !listed {
+        peer.counts_as(address.ip(), &config.clients)?;
     }
+    Ok(peer)
 }
 
 /// A client that has a place.
 struct Client {
     stream: TcpStream,
-    address: SocketAddr,
+    peer: Peer,
     opening: Opening,
+    proxied: bool,
 }
 
 fn start(
     client: Client,
-    held: Held,
     config: Arc<ServerConfig>,
     intake: Arc<dyn Intake>,
     shutdown: watch::Receiver<bool>,
 ) -> io::Result<SessionStart> {
     let Client {
         stream,
-        address: client,
+        peer,
         opening,
+        proxied,
     } = client;
     stream.set_nodelay(true)?;
     // The tokio socket belongs to this thread's reactor; the session may run on another.
@@ -153,12 +181,66 @@ fn start(
         let stream = TcpStream::from_std(stream);
         Box::pin(async move {
             match stream {
-                Ok(stream) => session::serve(stream, client, opening, config, intake, shutdown).await,
-                Err(error) => warn!(%client, %error, "cannot register a connection"),
+                Ok(mut stream) => {
+                    let peer = match proxied {
+                        true => named(&mut stream, peer, opening, &config.clients, shutdown.clone()).await,
+                        false => Some(peer),
+                    };
+                    if let Some(peer) = peer {
+                        session::serve_peer(stream, peer, opening, config, intake, shutdown).await;
+                    }
+                }
+                Err(error) => warn!(client = %peer.address, %error, "cannot register a connection"),
             }
-            drop(held);
         })
     }))
+}
+
+/// The client that the proxy names; `None` closes the connection.
+async fn named(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    mut peer: Peer,
+    opening: Opening,
+    clients: &Clients,
+    mut shutdown: watch::Receiver<bool>,
+) -> Option<Peer> {
+    let header = tokio::time::timeout(PROXY_TIMEOUT, proxy::receive(stream));
+    let header = tokio::select! {
+        biased;
+        _ = shutdown.wait_for(|stop| *stop) => return None,
+        header = header => header,
+    };
+    let proxy = peer.address;
+    match header {
+        Err(_) => info!(%proxy, "closed: no PROXY header came in time"),
+        // A health check that only connects ends like this.
+        Ok(Err(ProxyError::Broken(error))) => debug!(%proxy, %error, "closed: no PROXY header"),
+        Ok(Err(error)) => info!(%proxy, %error, "closed: no PROXY header"),
+        Ok(Ok(Origin::Unnamed)) => {
+            peer.unnamed = true;
+            return Some(peer);
+        }
+        Ok(Ok(Origin::Client(client))) => {
+            debug!(%proxy, %client, "connection through a proxy");
+            let refusal = match peer.becomes(client.ip(), clients) {
+                Ok(()) => {
+                    peer.address = client;
+                    return Some(peer);
+                }
+                Err(refusal) => refusal.text(),
+            };
+            info!(%client, reply = &*refusal, "refused");
+            if opening == Opening::Plain {
+                let text = format!("{refusal}\r\n");
+                let told = async {
+                    stream.write_all(text.as_bytes()).await?;
+                    stream.shutdown().await
+                };
+                let _ = tokio::time::timeout(PROXY_TIMEOUT, told).await;
+            }
+        }
+    }
+    None
 }
 
 /// Says 421 without waiting: the send buffer of a new connection is empty and takes one line. A client that expects a

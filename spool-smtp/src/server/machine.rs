@@ -25,8 +25,10 @@ use std::sync::Arc;
 use tracing::{Level, enabled, info};
 
 mod chunks;
+mod xclient;
 
 use chunks::Chunk;
+use xclient::{Change, May};
 
 /// Replies waiting beyond this are to be sent before more commands are read.
 const REPLIES_HELD: usize = 16 << 10;
@@ -62,6 +64,9 @@ pub enum Next {
     /// Send the replies, then find out whether the name and the password are those of a user; tell
     /// [`Machine::authenticated`].
     Authenticate(Attempt),
+    /// Find out whether there is a place for the client at this address, whose session it is from now on; tell
+    /// [`Machine::readdressed`]. Replies may wait.
+    Readdress(IpAddr),
     /// Send the replies and close the connection.
     Close,
 }
@@ -110,6 +115,8 @@ enum Phase {
     Login(Exchange),
     /// Waits to hear who the client is; the attempt until it was handed out.
     Checking(Option<Attempt>),
+    /// Waits to hear whether there is a place for the client that a proxy has named.
+    Readdress(Option<(IpAddr, Box<Change>)>),
     /// Is over.
     Closed,
 }
@@ -185,6 +192,9 @@ pub struct Machine {
     config: Arc<ServerConfig>,
     client: IpAddr,
     trusted: bool,
+    may_xclient: May,
+    /// The user whom a proxy has named.
+    vouched: Option<Arc<str>>,
     session: FlowId,
     tls: Tls,
     user: Option<LoggedIn>,
@@ -203,9 +213,12 @@ impl Machine {
     /// A machine for a session with `client`; the greeting is queued.
     #[must_use]
     pub fn new(config: Arc<ServerConfig>, client: IpAddr, session: FlowId) -> Self {
-        Self {
-            replies: format!("220 {} ESMTP\r\n", config.hostname),
+        let listed = config.proxies.iter().any(|proxy| proxy.contains(client));
+        let mut machine = Self {
+            replies: String::new(),
             trusted: config.relay.trusts(client),
+            may_xclient: if listed { May::Yes } else { May::No },
+            vouched: None,
             framer: Framer::new(config.line_length.max(512)),
             config,
             client,
@@ -219,7 +232,19 @@ impl Machine {
             progress: false,
             stopping: false,
             lingers: false,
-        }
+        };
+        machine.greet();
+        machine
+    }
+
+    fn greet(&mut self) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.replies, "220 {} ESMTP\r\n", self.config.hostname);
+    }
+
+    /// The client's address is not known: nothing is allowed by it.
+    pub const fn unnamed(&mut self) {
+        self.trusted = false;
     }
 
     /// The machine offers STARTTLS from now on.
@@ -243,6 +268,7 @@ impl Machine {
     pub fn tls_started(&mut self, session: TlsSession) {
         self.tls = Tls::Active(session);
         self.hello = None;
+        self.vouched = None;
         self.transaction = None;
         self.framer = Framer::new(self.config.line_length.max(512));
         self.phase = Phase::Command;
@@ -259,6 +285,9 @@ impl Machine {
                 }
                 Phase::AdmitMail | Phase::AdmitData | Phase::AdmitChunk(_) => {
                     return Next::Admit(self.transaction.as_ref().map_or(0, |open| open.size));
+                }
+                Phase::Readdress(to) => {
+                    return to.as_ref().map_or(Next::Flush, |(to, _)| Next::Readdress(*to));
                 }
                 // An answer is owed; until it is here nothing moves.
                 Phase::Accepting(_) => return Next::Flush,
@@ -308,6 +337,9 @@ impl Machine {
                         Some(Frame::Unclean) => Err(reply::UNCLEAN),
                     };
                     self.progress = true;
+                    if self.may_xclient == May::Again && !matches!(command, Ok(Command::Xclient(_))) {
+                        self.may_xclient = May::No;
+                    }
                     if let Err(refusal) = command.and_then(|command| self.obey(command)) {
                         self.say(refusal);
                     }
@@ -347,6 +379,7 @@ impl Machine {
                 | Phase::StartTls { .. }
                 | Phase::Login(_)
                 | Phase::Checking(_)
+                | Phase::Readdress(_)
                 | Phase::Closed),
             ) => self.phase = phase,
         }
@@ -367,6 +400,7 @@ impl Machine {
             | Phase::StartTls { .. }
             | Phase::Login(_)
             | Phase::Checking(_)
+            | Phase::Readdress(_)
             | Phase::Closed) => {
                 self.phase = phase;
                 return;
@@ -470,6 +504,7 @@ impl Machine {
             Command::Help => self.say(reply::HELP),
             Command::Quit => self.say(reply::BYE),
             Command::StartTls => self.start_tls()?,
+            Command::Xclient(attributes) => self.xclient(&attributes)?,
         }
         Ok(())
     }
@@ -519,6 +554,9 @@ impl Machine {
         offer(format_args!("CHUNKING"));
         if self.config.recipients <= MAX_LIMIT {
             offer(format_args!("LIMITS RCPTMAX={}", self.config.recipients));
+        }
+        if self.may_xclient != May::No {
+            offer(format_args!("{}", xclient::OFFER));
         }
         self.replies.push_str("250 ENHANCEDSTATUSCODES\r\n");
     }

@@ -89,6 +89,10 @@ pub(super) fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, playe
                 machine.tls_started(TLS);
                 continue;
             }
+            Next::Readdress(_) => {
+                machine.readdressed(true);
+                continue;
+            }
             Next::Close => {
                 played.closed = true;
                 break;

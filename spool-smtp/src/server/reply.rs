@@ -118,12 +118,14 @@ replies! {
     LOGGED_IN: "503 5.5.1 Authenticated already";
     AUTH_IN_TRANSACTION: "503 5.5.1 AUTH cannot be used within a transaction";
     MAIL_FIRST: "503 5.5.1 Say MAIL first";
+    XCLIENT_IN_MAIL: "503 5.5.1 A mail transaction is open";
     IN_CHUNKS: "503 5.5.1 The message has begun with BDAT";
     NESTED_MAIL: "503 5.5.1 MAIL was said already";
     BODY_NOT_IMPLEMENTED: "504 5.5.4 BODY takes 7BIT or 8BITMIME";
     UNKNOWN_MECHANISM: "504 5.5.4 Authentication mechanism not supported";
     BAD_CREDENTIALS: "535 5.7.8 Wrong user name or password";
     AUTH_NEEDS_TLS: "538 5.7.11 AUTH is possible under TLS only";
+    XCLIENT_DENIED: "550 5.7.0 XCLIENT is not for you";
     RELAYING_DENIED: "550 5.7.1 Relaying denied";
     TOO_BIG: "552 5.3.4 Message too big";
     FAR_TOO_BIG: "552 5.3.4 Message far too big, closing connection" close;

@@ -8,11 +8,12 @@ use super::buffer::Buffer;
 use super::config::ServerConfig;
 use super::deadline::Deadline;
 use super::machine::{Machine, Next};
+use super::peer::Peer;
 use super::stream::Stream;
 use spool_core::{FlowId, Intake, TlsSession};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -70,7 +71,22 @@ pub async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    serve_peer(stream, client.into(), opening, config, intake, shutdown).await;
+}
+
+/// The same for a client that has a place among the connections.
+pub(super) async fn serve_peer<S>(
+    stream: S,
+    peer: Peer,
+    opening: Opening,
+    config: Arc<ServerConfig>,
+    intake: Arc<dyn Intake>,
+    shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let session = FlowId::random();
+    let client = peer.address;
     debug!(%session, %client, "session opened");
     let mut stop = pin!(async move {
         let mut shutdown = shutdown;
@@ -81,8 +97,8 @@ pub async fn serve<S>(
         machine: Machine::new(Arc::clone(&config), client.ip(), session),
         deadline: Deadline::after(config.command_timeout),
         config,
-        client: client.ip(),
         stream: Stream::Plain(stream),
+        peer,
         stopping: false,
         message_end: None,
     };
@@ -100,7 +116,7 @@ struct Driver<S> {
     machine: Machine,
     deadline: Deadline,
     config: Arc<ServerConfig>,
-    client: IpAddr,
+    peer: Peer,
     /// The service stops, and the machine knows.
     stopping: bool,
     /// When a message in chunks must have come.
@@ -114,6 +130,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         intake: &dyn Intake,
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), End> {
+        if self.peer.unnamed {
+            self.machine.unnamed();
+        }
         match opening {
             Opening::Plain if self.config.tls.is_some() => self.machine.offer_tls(),
             Opening::Plain => {}
@@ -133,6 +152,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Next::Accept(mail) => self.machine.accepted(intake.accept(*mail).await),
                 Next::Flush => {
                     self.flush().await?;
+                }
+                Next::Readdress(client) => {
+                    let has_place = self.peer.becomes(client, &self.config.clients).is_ok();
+                    self.machine.readdressed(has_place);
                 }
                 Next::Close => return self.close().await,
                 Next::StartTls => {
@@ -156,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Waits to hear who the client is. A shutdown does not wait for the delays that failed logins bring.
     async fn authenticate(&mut self, attempt: Attempt, stop: Pin<&mut impl Future<Output = ()>>) {
-        let check = self.config.logins.check(self.client, attempt);
+        let check = self.config.logins.check(self.machine.client(), attempt);
         let verdict = match self.stopping {
             true => None,
             false => unless_stopped(check, stop).await,

@@ -147,6 +147,11 @@ impl Logins {
         (now.hash() == user.hash()).then(|| Arc::clone(now))
     }
 
+    /// The user of this name, who has logged in elsewhere.
+    pub(in crate::server) fn named(&self, name: &str) -> Option<Arc<User>> {
+        self.0.table()?.users.get(name).cloned()
+    }
+
     /// For tests: who may log in.
     #[cfg(test)]
     pub(in crate::server) fn users_of_test(&self) -> Option<Arc<Users>> {

@@ -6,6 +6,7 @@ use crate::server::clients::{ClientKey, Kind, Open};
 use crate::server::framing::Frame;
 use crate::server::reply::{self, Reply};
 use spool_core::{Admission, ReversePath};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::info;
@@ -93,6 +94,7 @@ impl Machine {
             | Phase::Skip(..)
             | Phase::Accepting(_)
             | Phase::StartTls { .. }
+            | Phase::Readdress(_)
             | Phase::Login(_)
             | Phase::Closed => None,
         }
@@ -124,36 +126,46 @@ impl Machine {
         }
     }
 
-    /// On whose authority the session hands in mail.
+    /// The client's address, as far as it is known.
+    pub(in crate::server) const fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    /// On whose authority the session hands in mail: of the user who has logged in, here or at a proxy.
     pub(super) fn admission(&self) -> Admission {
-        match (&self.user, self.trusted) {
-            (Some(login), _) => Admission::User(Arc::clone(login.user.name())),
-            (None, true) => Admission::Network,
-            (None, false) => Admission::Domain,
+        match (&self.user, &self.vouched, self.trusted) {
+            (Some(login), _, _) => Admission::User(Arc::clone(login.user.name())),
+            (None, Some(user), _) => Admission::User(Arc::clone(user)),
+            (None, None, true) => Admission::Network,
+            (None, None, false) => Admission::Domain,
         }
     }
 
     /// Whether recipients anywhere are accepted from this session.
     pub(super) const fn may_relay(&self) -> bool {
-        self.trusted || self.user.is_some()
+        self.trusted || self.vouched.is_some() || self.user.is_some()
     }
 
     /// Whether the session may send from `sender` now. A user who is gone is told so, and the session ends.
     pub(super) fn check_sender(&self, sender: &ReversePath) -> Result<(), Reply> {
-        let Some(login) = &self.user else {
-            return Ok(());
+        let logins = &self.config.logins;
+        let user = match (&self.user, &self.vouched) {
+            (Some(login), _) => Some(logins.current(&login.user).ok_or(reply::LOGIN_GONE)?),
+            // A proxy may have users of its own.
+            (None, Some(name)) => logins.named(name),
+            (None, None) => None,
         };
-        match self.config.logins.current(&login.user) {
-            None => Err(reply::LOGIN_GONE),
+        match user {
             Some(user) if !user.may_send_from(sender) => Err(reply::SENDER_NOT_ALLOWED),
-            Some(_) => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 
     fn key(&self) -> ClientKey {
-        match &self.user {
-            Some(login) => login.key.clone(),
-            None => ClientKey::address(self.client),
+        match (&self.user, &self.vouched) {
+            (Some(login), _) => login.key.clone(),
+            (None, Some(name)) => ClientKey::User(Arc::clone(name)),
+            (None, None) => ClientKey::address(self.client),
         }
     }
 

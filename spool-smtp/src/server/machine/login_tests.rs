@@ -122,6 +122,7 @@ impl Bench {
                     self.mails.push(*mail);
                     self.machine.accepted(answer);
                 }
+                Next::Readdress(_) => self.machine.readdressed(true),
                 Next::StartTls => panic!("asked for by nobody"),
                 Next::Close => {
                     self.closed = true;
@@ -454,6 +455,51 @@ fn messages_in_chunks_are_counted_once_and_their_octets_skipped_when_there_are_t
     let codes: Vec<&str> = bench.replies.lines().filter_map(|line| line.get(..3)).collect();
     assert_eq!(codes, ["450", "503", "250"], "{}", bench.replies);
     assert_eq!(bench.mails.len(), 2);
+}
+
+#[test]
+fn a_user_whom_a_proxy_names_has_his_limits_and_patterns() {
+    let mut bench = Bench::new(Limits {
+        messages_per_user: rate(1),
+        ..Limits::default()
+    });
+    let mut config = (*bench.config).clone();
+    config.proxies = vec!["192.0.2.1".parse().unwrap()];
+    bench.config = Arc::new(config);
+    let session = |bench: &Bench| {
+        let mut machine = Machine::new(
+            Arc::clone(&bench.config),
+            "192.0.2.1".parse().unwrap(),
+            FlowId::from_u128(4),
+        );
+        machine.under_tls(TLS);
+        machine
+    };
+    bench.machine = session(&bench);
+    let open = "XCLIENT ADDR=198.51.100.7 LOGIN=bob\r\nEHLO c\r\n";
+    assert!(bench.say(open).starts_with("250"), "{}", bench.replies);
+    assert_eq!(bench.machine.client().to_string(), "198.51.100.7");
+    assert!(bench.say("MAIL FROM:<a@c.org>\r\n").starts_with("553 5.7.1"));
+    let mail = "MAIL FROM:<a@b.org>\r\nRCPT TO:<x@else.example>\r\nDATA\r\nx\r\n.\r\n";
+    assert!(
+        bench.say(mail).starts_with("250 2.0.0 Queued"),
+        "{}",
+        bench.replies
+    );
+    assert_eq!(bench.mails[0].source.admission, Admission::User("bob".into()));
+    assert!(
+        bench
+            .say("MAIL FROM:<a@b.org>\r\n")
+            .starts_with("450 4.7.1 Too many messages")
+    );
+    // One whom only the proxy knows.
+    bench.machine = session(&bench);
+    bench.say("XCLIENT LOGIN=carol\r\nEHLO c\r\n");
+    assert!(
+        bench
+            .say(&mail.replace("a@b.org", "any@where.example"))
+            .starts_with("250 2.0.0 Queued")
+    );
 }
 
 #[test]
