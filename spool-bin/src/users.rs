@@ -7,7 +7,7 @@ use spool_smtp::server::Users;
 use std::path::Path;
 
 /// The largest file of users.
-const MAX_USERS: u64 = 16 << 20;
+pub(crate) const MAX_USERS: u64 = 16 << 20;
 
 /// Reads a file of users.
 ///

@@ -6,6 +6,7 @@
 use super::console;
 use crate::failure::Failure;
 use crate::files;
+use crate::users::MAX_USERS;
 use clap::Args;
 use spool_smtp::server::{MAX_PASSWORD, PasswordHash, Users, check_user_name};
 use std::fs::{File, Permissions};
@@ -13,9 +14,6 @@ use std::io::{BufRead, IsTerminal, Read, Write, stdin};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
-
-/// The largest file of users.
-const MAX_USERS: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -156,6 +156,8 @@ fn a_hundred_thousand_addresses_cost_no_more_than_the_table_and_forget_nobody_wh
     assert!(ledger.entries.contains_key(&client(100_000)) && !ledger.entries.contains_key(&client(1)));
     ledger.closed(&kept, 200 * SECOND);
     assert_eq!(ledger.idle.len(), 1000);
+    let entry = size_of::<Entry>() + 2 * size_of::<ClientKey>();
+    assert!(entry <= 450, "{entry} bytes, without what the tables leave free");
 }
 
 proptest! {
