@@ -13,6 +13,7 @@ use super::config::ServerConfig;
 use super::data::{Decoder, Ending, Progress};
 use super::framing::{Frame, Framer};
 use super::reply::{self, Reply};
+use super::tls::HANDSHAKE_MEMORY;
 use super::trace::{Trace, count_received};
 use spool_core::{
     AddError, Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, MessageId,
@@ -44,10 +45,6 @@ const MAX_LIMIT: usize = 999_999;
 
 /// What the driver is to do.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and it is used at once"
-)]
 pub enum Next {
     /// Send the replies, then read more input.
     Read,
@@ -109,8 +106,8 @@ enum Phase {
     Skip(u64, Reply),
     /// Waits for the intake to take a message.
     Accepting(Handed),
-    /// STARTTLS was said; its reply comes with the first [`Next::StartTls`].
-    StartTls { answered: bool },
+    /// STARTTLS was said; its reply comes with the first [`Next::StartTls`]. With the memory for the handshake.
+    StartTls { answered: bool, _memory: Held },
     /// Waits for the response to a challenge of AUTH.
     Login(Exchange),
     /// Waits to hear who the client is; the attempt until it was handed out.
@@ -242,9 +239,11 @@ impl Machine {
         let _ = write!(self.replies, "220 {} ESMTP\r\n", self.config.hostname);
     }
 
-    /// The client's address is not known: nothing is allowed by it.
+    /// The address is that of a proxy, whose client is not known: nothing is allowed by it, and no XCLIENT is taken that may come
+    /// from that client.
     pub const fn unnamed(&mut self) {
         self.trusted = false;
+        self.may_xclient = May::No;
     }
 
     /// The machine offers STARTTLS from now on.
@@ -293,7 +292,7 @@ impl Machine {
                 Phase::Accepting(_) => return Next::Flush,
                 // What came in plaintext behind the command may be another's, and must not pass for input under TLS.
                 Phase::StartTls { .. } if !input.is_empty() => self.say(reply::STARTTLS_NOT_LAST),
-                Phase::StartTls { answered } => {
+                Phase::StartTls { answered, .. } => {
                     if !std::mem::replace(answered, true) {
                         self.say(reply::START_TLS);
                     }
@@ -514,7 +513,13 @@ impl Machine {
             Tls::No => return Err(reply::NOT_IMPLEMENTED),
             Tls::Active(_) => return Err(reply::ALREADY_UNDER_TLS),
             Tls::Offered if self.stopping => self.say(reply::SHUTTING_DOWN),
-            Tls::Offered => self.phase = Phase::StartTls { answered: false },
+            Tls::Offered => {
+                let memory = self.config.memory.hold_first(HANDSHAKE_MEMORY);
+                self.phase = Phase::StartTls {
+                    answered: false,
+                    _memory: memory.ok_or(reply::NO_MEMORY_FOR_TLS)?,
+                };
+            }
         }
         Ok(())
     }

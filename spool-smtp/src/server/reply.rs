@@ -93,6 +93,7 @@ replies! {
     BUSY: "451 4.3.2 Busy, try again soon";
     FULL: "452 4.3.1 No room for mail now, try again later";
     NO_MEMORY: "452 4.3.1 No memory for more recipients now, send the rest in another transaction";
+    NO_MEMORY_FOR_TLS: "454 4.7.0 No memory for TLS now, try again soon";
     TOO_MANY_RECIPIENTS: "452 4.5.3 Too many recipients, send the rest in another transaction";
     STARTTLS_NOT_LAST: "554 5.5.1 More was sent behind STARTTLS in plaintext; closing connection" close;
     AUTH_BUSY: "454 4.7.0 Cannot check logins now, try again later";

@@ -10,6 +10,7 @@ use super::deadline::Deadline;
 use super::machine::{Machine, Next};
 use super::peer::Peer;
 use super::stream::Stream;
+use super::tls::HANDSHAKE_MEMORY;
 use spool_core::{FlowId, Intake, TlsSession};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -41,6 +42,8 @@ enum End {
     Handshake(io::Error),
     #[error("the TLS handshake took too long")]
     SlowHandshake,
+    #[error("there is no memory for a TLS handshake")]
+    NoMemory,
     #[error("the service stopped during the TLS handshake")]
     Stopped,
     #[error("the connection broke: {0}")]
@@ -104,7 +107,7 @@ pub(super) async fn serve_peer<S>(
     };
     match driver.run(opening, &*intake, stop.as_mut()).await {
         Ok(()) => debug!(%session, %client, "session closed"),
-        Err(end @ (End::Handshake(_) | End::SlowHandshake)) => {
+        Err(end @ (End::Handshake(_) | End::SlowHandshake | End::NoMemory)) => {
             info!(%session, %client, %end, "session lost");
         }
         Err(end) => debug!(%session, %client, %end, "session lost"),
@@ -137,6 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             Opening::Plain if self.config.tls.is_some() => self.machine.offer_tls(),
             Opening::Plain => {}
             Opening::ImplicitTls => {
+                let memory = self.config.memory.hold_first(HANDSHAKE_MEMORY);
+                let _memory = memory.ok_or(End::NoMemory)?;
                 let session = self.handshake(stop.as_mut()).await?;
                 self.machine.under_tls(session);
             }

@@ -16,6 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+/// What a handshake may take of memory, more than the session before and after it: rustls reads a message of the peer's of up
+/// to 64 KiB. Held for as long as it takes.
+pub(super) const HANDSHAKE_MEMORY: u64 = 64 << 10;
 /// How much of what is to be sent a session may hold back while the client does not read. No more than a few replies are
 /// given to it at once.
 const SEND_BUFFER: usize = 32 << 10;

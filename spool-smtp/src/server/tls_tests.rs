@@ -5,6 +5,7 @@ use super::{Listener, Opening, ServerConfig, ServerTls, SessionStart, serve};
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::client::{Certificate as Root, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use spool_core::Budget;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -31,11 +32,14 @@ fn config(pki: &Pki) -> ServerConfig {
 }
 
 fn connect(pki: &Pki, opening: Opening) -> Session {
+    connect_by(Arc::new(config(pki)), opening)
+}
+
+fn connect_by(config: Arc<ServerConfig>, opening: Opening) -> Session {
     let (stream, theirs) = tokio::io::duplex(1 << 16);
     let (stop, stopped) = watch::channel(false);
     let intake = Arc::new(MemoryIntake::default());
     let client = "127.0.0.1:4000".parse().unwrap();
-    let config = Arc::new(config(pki));
     Session {
         stream,
         task: tokio::spawn(serve(theirs, client, opening, config, intake.clone(), stopped)),
@@ -217,6 +221,30 @@ async fn a_shutdown_ends_a_handshake_at_once_and_an_idle_session_under_tls_with_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handshake_has_its_memory_or_does_not_begin() {
+    let pki = pki();
+    let mut config = config(pki);
+    config.memory = Budget::new(1 << 20);
+    let other = config.memory.hold(1 << 20).unwrap();
+    let memory = config.memory.clone();
+    let config = Arc::new(config);
+    let mut session = connect_by(config.clone(), Opening::Plain);
+    send(&mut session.stream, "EHLO c\r\nSTARTTLS\r\n").await;
+    expect(&mut session.stream, "454 4.7.0").await;
+    let mut implicit = connect_by(config, Opening::ImplicitTls);
+    assert_eq!(rest(&mut implicit.stream).await, b"");
+    drop(other);
+    let mut plain = session.stream;
+    send(&mut plain, "STARTTLS\r\n").await;
+    expect(&mut plain, "220 2.0.0").await;
+    assert_eq!(memory.used(), 64 << 10);
+    let mut stream = pki.connect(plain).await.unwrap();
+    send(&mut stream, "NOOP\r\n").await;
+    expect(&mut stream, "250 2.0.0").await;
+    assert_eq!(memory.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn deadlines_hold_under_tls() {
     let pki = pki();
     let (mut stream, session) = under_tls(pki, connect(pki, Opening::Plain)).await;
@@ -343,26 +371,7 @@ async fn a_message_in_chunks_has_one_deadline() {
 async fn a_replaced_certificate_is_for_new_sessions_and_open_ones_go_on() {
     let (pki, other) = (pki(), Pki::new());
     let config = Arc::new(config(pki));
-    let open = || {
-        let (stream, theirs) = tokio::io::duplex(1 << 16);
-        let (stop, stopped) = watch::channel(false);
-        let intake = Arc::new(MemoryIntake::default());
-        let client = "127.0.0.1:4000".parse().unwrap();
-        let task = serve(
-            theirs,
-            client,
-            Opening::ImplicitTls,
-            config.clone(),
-            intake.clone(),
-            stopped,
-        );
-        Session {
-            stream,
-            intake,
-            stop,
-            task: tokio::spawn(task),
-        }
-    };
+    let open = || connect_by(config.clone(), Opening::ImplicitTls);
     let (mut before, session) = upgraded(pki, open()).await;
     expect(&mut before, "220").await;
     config.tls.as_ref().unwrap().replace(&other.certificate());

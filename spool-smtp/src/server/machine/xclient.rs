@@ -145,7 +145,7 @@ impl Machine {
         match change.address {
             Some(Some(address)) => self.phase = Phase::Readdress(Some((address, Box::new(change)))),
             Some(None) => {
-                self.unnamed();
+                self.trusted = false;
                 self.apply(change);
             }
             None => self.apply(change),

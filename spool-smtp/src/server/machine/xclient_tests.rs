@@ -221,6 +221,16 @@ fn what_a_proxy_said_in_plaintext_of_a_login_is_forgotten_under_tls() {
 fn a_proxy_that_names_nobody_may_not_relay() {
     let mut machine = machine(proxied(), "10.1.2.3");
     machine.unnamed();
+    let mut unnamed = super::super::tests::machine(proxied(), PROXY);
+    unnamed.unnamed();
+    let mut refused = Played::default();
+    feed(
+        &mut unnamed,
+        b"EHLO c\r\nXCLIENT ADDR=10.1.2.3\r\n",
+        &Answers::default(),
+        &mut refused,
+    );
+    assert!(!refused.replies.contains("XCLIENT NAME") && refused.last().starts_with("550 5.7.0"));
     let mut played = Played::default();
     feed(
         &mut machine,
