@@ -1,5 +1,6 @@
 //! `spool clients`: who sends how much, and who sends too much.
 
+use super::columns::Columns;
 use super::console;
 use super::which::Admin;
 use crate::failure::Failure;
@@ -29,6 +30,8 @@ pub(super) struct Clients {
     /// How it looks
     #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
     format: String,
+    #[command(flatten)]
+    columns: Columns,
 }
 
 impl Clients {
@@ -52,7 +55,7 @@ impl Clients {
         }
         let all = text.lines().map(super::outbound::read);
         let all: Vec<ClientState> = all.collect::<Result<_, _>>()?;
-        let width = super::outbound::width();
+        let width = self.columns.width();
         console::print(|out| format::clients(&all, SystemClock.now(), width, out))
     }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod clients;
+mod columns;
 mod console;
 mod count;
 mod events;

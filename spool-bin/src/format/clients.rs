@@ -1,12 +1,19 @@
 //! Clients and users as a table.
 
-use super::grid::Grid;
-use super::{span, when};
+use super::grid::{Cell, Column, Gives, Grid};
+use super::{age, span};
 use spool_core::{Timestamp, harmless};
 use spool_smtp::server::{ClientState, Count};
 use std::io::{self, Write};
 
-const HEAD: [&str; 6] = ["client", "open", "messages", "recipients", "failed", "state"];
+const COLUMNS: [Column; 6] = [
+    Column::new("client", Gives::Then, 0),
+    Column::new("open", Gives::Nothing, 4),
+    Column::new("messages", Gives::Nothing, 0),
+    Column::new("recipients", Gives::Nothing, 3),
+    Column::new("failed", Gives::Nothing, 2),
+    Column::new("state", Gives::First, 1),
+];
 
 /// One line a client: how much it has done, and what is not let through.
 pub(crate) fn clients(
@@ -16,23 +23,24 @@ pub(crate) fn clients(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let rows: Vec<_> = all.iter().map(|state| row(state, now)).collect();
-    let grid = Grid::new(&HEAD, &rows, 0, width);
-    grid.head(&HEAD, width, out)?;
+    let grid = Grid::new(COLUMNS, &rows, width);
+    grid.head(out)?;
     rows.iter().try_for_each(|row| {
         grid.line(row, out)?;
         writeln!(out)
     })
 }
 
-fn row(state: &ClientState, now: Timestamp) -> [String; 6] {
+fn row(state: &ClientState, now: Timestamp) -> [Cell; 6] {
     let user = if state.user { "user " } else { "" };
+    let (text, head) = standing(state, now);
     [
-        harmless(&format!("{user}{}", state.client)),
-        state.connections.to_string(),
-        count(&state.messages),
-        count(&state.recipients),
-        count(&state.failed_logins),
-        standing(state, now),
+        Cell::name(harmless(&format!("{user}{}", state.client)), 0),
+        Cell::whole(state.connections),
+        Cell::whole(count(&state.messages)),
+        Cell::whole(count(&state.recipients)),
+        Cell::whole(count(&state.failed_logins)),
+        Cell::text(text, head),
     ]
 }
 
@@ -44,19 +52,16 @@ fn count(count: &Count) -> String {
     }
 }
 
-/// What is not let through, and until when.
-fn standing(state: &ClientState, now: Timestamp) -> String {
-    let mut all: Vec<String> = state
-        .limited
-        .iter()
-        .map(|limited| format!("until {}: {}", when(limited.until, now), limited.reason))
+/// What is not let through, and for how long; and how much of the text always stands.
+fn standing(state: &ClientState, now: Timestamp) -> (String, usize) {
+    let limits = state.limited.iter();
+    let mut all: Vec<String> = limits
+        .map(|limited| format!("limited {}: {}", age(limited.until.since(now)), limited.reason))
         .collect();
-    all.extend(
-        state
-            .login_delayed_until
-            .map(|until| format!("next login {}", when(until, now))),
-    );
-    harmless(&all.join("; "))
+    let delay = state.login_delayed_until.map(|until| until.since(now));
+    all.extend(delay.map(|delay| format!("next login in {}", age(delay))));
+    let head = all.first().and_then(|first| first.find(':'));
+    (harmless(&all.join("; ")), head.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -92,16 +97,21 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[2].starts_with("192.0.2.1  3     100 in 1m"), "{text}");
         assert!(
-            lines[2].ends_with("until 1970-01-01T00:02:00.000Z (in 60s): messages_per_client: 100/1m"),
+            lines[2].ends_with("limited 60s: messages_per_client: 100/1m"),
             "{text}"
         );
         assert!(
-            lines[3].starts_with("user ada ") && lines[3].contains("next login 1970"),
+            lines[3].starts_with("user ada ") && lines[3].ends_with("next login in 30s"),
             "{text}"
         );
         let long = json!({"client": "2001:db8:ffff:ffff::/64", "limited": limited});
-        let text = print(&[state(&long)], 80);
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(text.contains("2001:db8:ffff:ffff::/64"), "{text}");
+        for width in [80, 40] {
+            let text = print(&[state(&long)], width);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            assert!(
+                text.contains("2001:db8:ffff:ffff::/64") && text.contains("limited 60s"),
+                "{text}"
+            );
+        }
     }
 }
