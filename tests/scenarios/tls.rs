@@ -154,6 +154,37 @@ fn smtplib_sends_by_starttls_and_by_implicit_tls() {
     assert_eq!(recipients, [1, 2]);
 }
 
+#[test]
+fn curl_sends_by_starttls_and_by_implicit_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new(dir.path(), &["127.0.0.1"]);
+    let capture = Capture::start();
+    let relay = relay(dir.path(), &authority, &capture.next_hop(), "");
+    let mail = dir.path().join("mail");
+    std::fs::write(&mail, b"Subject: x\r\n\r\n.dot\r\nend\r\n").unwrap();
+    for url in [
+        format!("smtp://{}/client.example", relay.smtp()),
+        format!("smtps://{}/client.example", smtps(&relay)),
+    ] {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--ssl-reqd", "--max-time", "30"]);
+        curl.args(["--mail-from", "a@source.example", "--mail-rcpt", "b@c.example"]);
+        curl.arg("--cacert").arg(&authority.roots);
+        curl.arg("--upload-file").arg(&mail).arg(&url);
+        let Ok(output) = curl.stdin(Stdio::null()).output() else {
+            println!("skipped: there is no curl");
+            return;
+        };
+        assert!(
+            output.status.success(),
+            "{url}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let arrived = capture.message();
+        assert_eq!(arrived.without_trace(), b"Subject: x\r\n\r\n.dot\r\nend\r\n");
+    }
+}
+
 /// Of powers of two and their neighbours; the unit tests have every length.
 #[test]
 fn nothing_injected_behind_starttls_is_obeyed() {

@@ -108,10 +108,8 @@ mod tests {
         for width in [80, 40] {
             let text = print(&[state(&long)], width);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
-            assert!(
-                text.contains("2001:db8:ffff:ffff::/64") && text.contains("limited 60s"),
-                "{text}"
-            );
+            assert!(text.contains("limited 60s"), "{text}");
+            assert!(width < 80 || text.contains("2001:db8:ffff:ffff::/64"), "{text}");
         }
     }
 }

@@ -218,6 +218,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn keys_are_read_in_each_form_that_openssl_writes() {
+        // For these tests alone. The SEC1 file has its curve's parameters before the key.
+        let ec = include_str!("../../tests/certificates/ec.pem");
+        let rsa = include_str!("../../tests/certificates/rsa.pem");
+        for (chain, key) in [
+            (ec, include_str!("../../tests/certificates/ec-sec1.key")),
+            (rsa, include_str!("../../tests/certificates/rsa-pkcs1.key")),
+            (rsa, include_str!("../../tests/certificates/rsa-pkcs8.key")),
+        ] {
+            let read = read(chain, key).unwrap();
+            assert!(read.expires() > "2100-01-01T00:00:00Z".parse().unwrap());
+            assert_eq!(read.fingerprint().len(), 64);
+        }
+        let crossed = read(ec, include_str!("../../tests/certificates/rsa-pkcs8.key"));
+        assert_eq!(crossed.unwrap_err(), CertificateError::Mismatch);
+        // A chain of two; the second is not looked at.
+        assert!(
+            read(
+                &format!("{ec}{rsa}"),
+                include_str!("../../tests/certificates/ec-sec1.key")
+            )
+            .is_ok()
+        );
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_reading_of_the_validity_panic(flip in 0_usize..400, cut in 0_usize..500, value in proptest::num::u8::ANY) {

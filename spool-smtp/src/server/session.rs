@@ -283,8 +283,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.flush().await?;
         let stream = &mut self.stream;
         if !self.machine.lingers() {
-            // The client has all it needs to know: a failure to say goodbye is none.
-            let _ = stream.shutdown().await;
+            // The client has all it needs to know: a failure to say goodbye is none. Under TLS it takes room in the connection,
+            // which a client that does not read may never give.
+            let _ = Deadline::after(LINGER_TIME).bound(stream.shutdown()).await;
             return Ok(());
         }
         // Closing with input unread resets the connection and takes the last reply with it.

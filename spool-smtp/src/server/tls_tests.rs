@@ -36,7 +36,12 @@ fn connect(pki: &Pki, opening: Opening) -> Session {
 }
 
 fn connect_by(config: Arc<ServerConfig>, opening: Opening) -> Session {
-    let (stream, theirs) = tokio::io::duplex(1 << 16);
+    connect_through(1 << 16, config, opening)
+}
+
+/// Through a pipe that holds so many bytes in each direction.
+fn connect_through(pipe: usize, config: Arc<ServerConfig>, opening: Opening) -> Session {
+    let (stream, theirs) = tokio::io::duplex(pipe);
     let (stop, stopped) = watch::channel(false);
     let intake = Arc::new(MemoryIntake::default());
     let client = "127.0.0.1:4000".parse().unwrap();
@@ -242,6 +247,26 @@ async fn a_handshake_has_its_memory_or_does_not_begin() {
     send(&mut stream, "NOOP\r\n").await;
     expect(&mut stream, "250 2.0.0").await;
     assert_eq!(memory.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_holds_no_session_open_under_tls() {
+    let pki = pki();
+    // In this pipe is room for the last reply, and for the end of TLS behind it only when that was read.
+    let session = connect_through(48, Arc::new(config(pki)), Opening::ImplicitTls);
+    let (mut stream, session) = upgraded(pki, session).await;
+    expect(&mut stream, "220").await;
+    send(&mut stream, "QUIT\r\n").await;
+    let ended = tokio::time::timeout(Duration::from_secs(5), session.task).await;
+    ended.expect("it waits for a client that does not read").unwrap();
+    // And one that reads no reply has the time of a command.
+    let session = connect_through(48, Arc::new(config(pki)), Opening::ImplicitTls);
+    let (mut stream, session) = upgraded(pki, session).await;
+    expect(&mut stream, "220").await;
+    let begun = Instant::now();
+    send(&mut stream, "HELP\r\n").await;
+    session.task.await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), 300);
 }
 
 #[tokio::test(start_paused = true)]

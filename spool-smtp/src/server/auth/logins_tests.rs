@@ -102,7 +102,13 @@ async fn a_success_is_not_hashed_again_by_the_same_client() {
     assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "accepted");
     let all = Arc::clone(&logins.0.places).acquire_many_owned(2).await.unwrap();
     assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "accepted");
-    for (client, name, password) in [(2, "ada", RIGHT), (1, "bob", RIGHT), (1, "ada", "wrong")] {
+    // A name that nobody has is hashed as well.
+    for (client, name, password) in [
+        (2, "ada", RIGHT),
+        (1, "bob", RIGHT),
+        (1, "ada", "wrong"),
+        (3, "eve", RIGHT),
+    ] {
         let hashed = tokio::time::timeout(Duration::from_secs(1), try_it(&logins, client, name, password));
         assert!(hashed.await.is_err(), "{client} {name} {password}");
     }
