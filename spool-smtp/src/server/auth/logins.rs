@@ -1,7 +1,7 @@
 //! The pool that holds passwords against their hashes, with bounds on memory, time and waiting.
 //!
-//! - Two hashes at once at most. Clients that have not logged in before share one of the two places, so that a crowd of
-//!   strangers holds nobody up who is known; each of the two lines is bounded.
+//! - Two hashes at once at most, in [places](super::places) with two bounded lines before them. Clients that have logged in
+//!   lately go before strangers: however many of these wait, a known client waits for one hash.
 //! - The logins of one client are checked one after the other. After a failure the next waits 1, 2, 4 ... 30 s, without a
 //!   place among the hashes, and in a line that is bounded too.
 //! - A name that nobody has takes as long as one that somebody has.
@@ -10,13 +10,13 @@
 
 use super::memory::Memory as Successes;
 use super::password::{Memory, PasswordHash};
+use super::places::Places;
 use super::sasl::Attempt;
 use super::tag::{Tag, TagKey};
 use super::users::{User, Users};
 use crate::server::clients::{ClientKey, Clients};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,10 +24,6 @@ use tracing::{error, info};
 
 /// Hashes at once.
 const PLACES: usize = 2;
-/// Of these, for clients that have not logged in before.
-const STRANGERS: usize = 1;
-/// Logins that wait for a place, in each of the two lines.
-const WAITING: usize = 16;
 /// Logins of one client at once: one that is checked, the others wait for it.
 const OF_ONE_CLIENT: usize = 5;
 /// Blocks of 1 KiB that are kept for the next hash. Larger ones are rare; the system takes them back.
@@ -54,10 +50,7 @@ pub struct Logins(Arc<Pool>);
 struct Pool {
     table: RwLock<Option<Table>>,
     clients: Clients,
-    places: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
-    /// Who waits for a place: clients that are known, and strangers.
-    waiting: [AtomicUsize; 2],
+    places: Places,
     turns: Mutex<HashMap<ClientKey, Turns>>,
     successes: Mutex<Successes>,
     /// Memory of hashes that have ended; as many as there are places.
@@ -86,16 +79,7 @@ struct Turn<'p> {
     one: Option<OwnedSemaphorePermit>,
 }
 
-/// A place in a line, before the hash.
-struct Waiter<'p>(&'p AtomicUsize);
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -106,9 +90,7 @@ impl Logins {
         Self(Arc::new(Pool {
             table: RwLock::new(None),
             clients,
-            places: Arc::new(Semaphore::new(PLACES)),
-            strangers: Arc::new(Semaphore::new(STRANGERS)),
-            waiting: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            places: Places::new(PLACES),
             turns: Mutex::default(),
             successes: Mutex::default(),
             spare: Arc::default(),
@@ -274,20 +256,7 @@ impl Pool {
 
     /// Whether `hash` is of the attempt's password, found out in one of the places; `None`: too many wait for one.
     async fn hash(&self, client: &ClientKey, hash: PasswordHash, attempt: &Attempt) -> Option<bool> {
-        let is_known = self.clients.is_known(client);
-        let [known, strangers] = &self.waiting;
-        let line = if is_known { known } else { strangers };
-        if line.fetch_add(1, Ordering::Relaxed) >= WAITING {
-            line.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        let waiter = Waiter(line);
-        let stranger = match is_known {
-            true => None,
-            false => Some(Arc::clone(&self.strangers).acquire_owned().await.ok()?),
-        };
-        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        drop(waiter);
+        let place = self.places.find(self.clients.is_known(client)).await?;
         let (password, spare) = (attempt.password.clone(), Arc::clone(&self.spare));
         let hashing = tokio::task::spawn_blocking(move || {
             let mut memory = lock(&spare).pop().unwrap_or_default();
@@ -296,7 +265,7 @@ impl Pool {
                 lock(&spare).push(memory);
             }
             // Held until here, even when nobody waits for the answer any more.
-            drop((place, stranger));
+            drop(place);
             is_of
         });
         hashing.await.ok()

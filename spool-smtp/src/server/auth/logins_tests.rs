@@ -1,5 +1,6 @@
 //! The pool on paused time: the hashes are real and cheap, the delays are virtual.
 
+use super::super::places::{Place, WAITING};
 use super::*;
 use crate::server::clients::Limits;
 use crate::server::testing::RuntimeClock;
@@ -25,6 +26,15 @@ fn users() -> Users {
 
 fn address(number: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from_bits(0xc000_0200 + number))
+}
+
+/// All places, so that nothing is hashed until they are dropped.
+async fn every_place(logins: &Logins) -> Vec<Place> {
+    let mut all = Vec::new();
+    for _ in 0..PLACES {
+        all.extend(logins.0.places.find(true).await);
+    }
+    all
 }
 
 async fn try_it(logins: &Logins, client: u32, name: &str, password: &str) -> &'static str {
@@ -92,7 +102,7 @@ async fn an_old_password_sent_again_and_again_costs_no_hash_and_no_longer_delay(
         assert_eq!(try_it(&logins, 1, "ada", "old").await, "refused");
     }
     assert_eq!(start.elapsed().as_secs(), 9);
-    let _all = logins.0.places.acquire_many(2).await.unwrap();
+    let _all = every_place(&logins).await;
     assert_eq!(try_it(&logins, 1, "ada", "old").await, "refused");
 }
 
@@ -100,7 +110,7 @@ async fn an_old_password_sent_again_and_again_costs_no_hash_and_no_longer_delay(
 async fn a_success_is_not_hashed_again_by_the_same_client() {
     let logins = logins();
     assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "accepted");
-    let all = Arc::clone(&logins.0.places).acquire_many_owned(2).await.unwrap();
+    let all = every_place(&logins).await;
     assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "accepted");
     // A name that nobody has is hashed as well.
     for (client, name, password) in [
@@ -117,16 +127,9 @@ async fn a_success_is_not_hashed_again_by_the_same_client() {
         lock(&logins.0.turns).is_empty(),
         "who gives up leaves nothing behind"
     );
-    assert_eq!(
-        logins
-            .0
-            .waiting
-            .each_ref()
-            .map(|line| line.load(Ordering::Relaxed)),
-        [0, 0]
-    );
+    assert_eq!(logins.0.places.waiting(), 0);
     tokio::time::sleep(Duration::from_secs(301)).await;
-    let _all = logins.0.places.acquire_many(2).await.unwrap();
+    let _all = every_place(&logins).await;
     let hashed = tokio::time::timeout(Duration::from_secs(1), try_it(&logins, 1, "ada", RIGHT));
     assert!(hashed.await.is_err(), "after five minutes it is");
 }
@@ -157,26 +160,57 @@ async fn a_hundred_guesses_at_once_of_one_client_find_few_places() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_strangers_at_once_wait_in_a_bounded_line_and_who_is_known_passes_them() {
+async fn a_crowd_of_strangers_waits_in_a_bounded_line() {
     let logins = logins();
-    assert_eq!(try_it(&logins, 0, "bob", RIGHT).await, "accepted");
-    // Nothing moves until the test says so.
-    let strangers = Arc::clone(&logins.0.strangers).acquire_owned().await.unwrap();
+    let places = every_place(&logins).await;
     let crowd = {
         let logins = logins.clone();
-        tokio::spawn(async move { all(&logins, (1..=100).map(|client| (client, "guess".to_owned()))).await })
+        tokio::spawn(async move { all(&logins, (1..=200).map(|client| (client, "guess".to_owned()))).await })
     };
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(
-        try_it(&logins, 0, "ada", RIGHT).await,
-        "accepted",
-        "hashed in the other place"
-    );
-    drop(strangers);
+    assert_eq!(logins.0.places.waiting(), WAITING);
+    drop(places);
     let counts = crowd.await.unwrap();
     assert_eq!(
         counts,
-        HashMap::from([("refused", WAITING), ("busy", 100 - WAITING)])
+        HashMap::from([("refused", WAITING), ("busy", 200 - WAITING)])
     );
     assert!(lock(&logins.0.spare).len() <= PLACES);
+    let free = every_place(&logins).await;
+    assert_eq!(
+        (free.len(), logins.0.places.waiting()),
+        (PLACES, 0),
+        "every place has come back"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_client_goes_before_strangers_and_of_these_the_latest_first() {
+    let logins = logins();
+    assert_eq!(try_it(&logins, 0, "bob", RIGHT).await, "accepted");
+    let places = every_place(&logins).await;
+    // In the order in which they end.
+    let ended = Arc::new(Mutex::new(Vec::new()));
+    let try_later = |client: u32, password: &'static str| {
+        let (logins, ended) = (logins.clone(), Arc::clone(&ended));
+        tokio::spawn(async move {
+            let said = try_it(&logins, client, "ada", password).await;
+            lock(&ended).push(client);
+            said
+        })
+    };
+    let strangers: Vec<_> = (1..=50).map(|client| try_later(client, "guess")).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let known = try_later(0, RIGHT);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(places);
+    assert_eq!(known.await.unwrap(), "accepted");
+    for stranger in strangers {
+        assert_eq!(stranger.await.unwrap(), "refused");
+    }
+    let ended = lock(&ended).clone();
+    let before = |client: u32| ended.iter().position(|one| *one == client).unwrap();
+    // Others may overtake it while it is hashed; without its right it would be the last.
+    assert!(before(0) <= 10, "{ended:?}");
+    assert!(before(50) < 15 && before(1) > 35, "{ended:?}");
 }

@@ -6,6 +6,7 @@
 mod logins;
 mod memory;
 mod password;
+mod places;
 mod sasl;
 mod tag;
 mod users;
