@@ -322,6 +322,33 @@ fn a_reload_takes_users_in_and_out_and_a_bad_file_changes_nothing() {
     assert!(bob.say("RCPT TO:<x@else.example>").starts_with("250"));
 }
 
+#[test]
+fn a_shutdown_waits_for_no_delayed_login() {
+    let relay = Relay::with_users();
+    let mut sessions: Vec<Session> = (0..4).map(|_| relay.session(address(1))).collect();
+    for (nth, session) in sessions.iter_mut().enumerate() {
+        session.send(format!("{}\r\n", plain("ada", &format!("guess {nth}"))).as_bytes());
+    }
+    // One is answered, the others wait 1, 3 and 7 s.
+    until("the first answer", || {
+        relay.server.log().contains("login refused").then_some(())
+    });
+    let start = Instant::now();
+    let Relay { server, .. } = relay;
+    assert!(server.terminate().success());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let mut replies: Vec<String> = Vec::new();
+    for mut session in sessions {
+        replies.extend(std::iter::from_fn(|| session.try_reply().ok()));
+    }
+    let count = |code: &str| replies.iter().filter(|reply| reply.starts_with(code)).count();
+    assert_eq!(
+        (count("535"), count("454"), count("421 4.3.2")),
+        (1, 3, 4),
+        "{replies:?}"
+    );
+}
+
 /// Sends a hundred wrong logins at once, each from its address, while `good` is measured; prints what happened.
 fn while_a_hundred_guess(relay: &Relay, from: fn(u8) -> IpAddr, good: impl FnOnce()) {
     let before = relay.server.resident_kib();
