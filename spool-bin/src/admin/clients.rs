@@ -1,4 +1,4 @@
-//! Who sends how much, and the lifting of what limits him.
+//! How much each client and user sends, and the lifting of their limits.
 
 use super::answer::in_memory;
 use super::queue::{NDJSON, lines};

@@ -1,4 +1,4 @@
-//! `spool clients`: who sends how much, and who sends too much.
+//! `spool clients`: how much each client and user sends, and the lifting of their limits.
 
 use super::columns::Columns;
 use super::console;
@@ -14,7 +14,7 @@ use std::io::Write;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  spool clients                       who is limited comes first, then who sent the most
+  spool clients                       those that are limited first, then those that sent the most
   spool clients --format json         one JSON object a line, with every detail
   spool clients --lift 192.0.2.1      forget what a client did: nothing limits it for now
   spool clients --lift ada            the same for a user
@@ -22,7 +22,7 @@ Examples:
 Clients are addresses, of IPv6 the /64, and users who have logged in. Counts are of the time that the limit in \
 listen.limits names, or of the last hour where there is none; a restart begins anew.")]
 pub(super) struct Clients {
-    /// Forget what this client or user did, and with it what limits it
+    /// Forget what this client or user did, so that nothing limits it for now
     #[arg(long, value_name = "ADDRESS|USER")]
     lift: Option<String>,
     #[command(flatten)]

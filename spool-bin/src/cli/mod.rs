@@ -88,9 +88,9 @@ enum Verb {
     Destinations(outbound::Destinations),
     /// Show the open sessions with next hops
     Connections(outbound::Connections),
-    /// Show who sends how much, and lift what limits him
+    /// Show how much each client and user sends, and lift their limits
     Clients(clients::Clients),
-    /// Write a user's line for relay.users_file
+    /// Set the password of a user in a users file
     Passwd(passwd::Passwd),
     /// Show or set the maximum of concurrent delivery sessions
     Jobs(jobs::Jobs),

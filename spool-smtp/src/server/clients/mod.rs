@@ -136,7 +136,7 @@ impl Clients {
         report::states(lines, now, steady)
     }
 
-    /// Forgets what a client or a user did, and with it what limits him. `client` is an address, a network as
+    /// Forgets what a client or a user did, so that nothing limits them for now. `client` is an address, a network as
     /// [`ClientState::client`] has it, or the name of a user. Gives whether there was anything to forget.
     #[must_use]
     pub fn lift(&self, client: &str) -> bool {
