@@ -66,15 +66,13 @@ impl Signing {
 
     async fn sign_in_turn(self, rules: Arc<Rules>, message: Bytes) -> Result<Bytes, SignError> {
         let shared = &self.0;
-        let busy = |_| {
-            shared.counts.busy.fetch_add(1, Ordering::Relaxed);
-            SignError::Busy
+        let Ok(_place) = shared.places.try_acquire() else {
+            return Err(shared.busy());
         };
-        let _place = shared.places.try_acquire().map_err(|why| busy(drop(why)))?;
         let turn = timeout(MAX_WAIT, Arc::clone(&shared.threads).acquire_owned()).await;
-        let turn = turn
-            .map_err(|why| busy(drop(why)))?
-            .map_err(|why| busy(drop(why)))?;
+        let Ok(Ok(turn)) = turn else {
+            return Err(shared.busy());
+        };
         let now = shared.clock.now();
         let (ours, bytes) = (Arc::clone(&rules), message.clone());
         let signed = tokio::task::spawn_blocking(move || {
@@ -105,6 +103,11 @@ impl Signer for Signing {
 impl Shared {
     fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn busy(&self) -> SignError {
+        self.counts.busy.fetch_add(1, Ordering::Relaxed);
+        SignError::Busy
     }
 
     /// The message as it goes on, or why it does not; counted and logged.
