@@ -235,3 +235,39 @@ impl Counts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DomainKey, SigningKey};
+    use super::*;
+    use spool_core::SystemClock;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_whose_turn_does_not_come_is_turned_away_after_a_while() {
+        let key = DomainKey {
+            domain: "example.org".to_owned(),
+            selector: "s".to_owned(),
+            subdomains: false,
+            from: None,
+            until: None,
+            key: SigningKey::from_pem(include_bytes!("testdata/ed25519.pem")).unwrap(),
+        };
+        let rules = Rules {
+            keys: vec![key],
+            ..Rules::default()
+        };
+        let signing = Signing::new(rules, Arc::new(SystemClock), 1);
+        let turn = Arc::clone(&signing.0.threads).acquire_owned().await.unwrap();
+        let message = Bytes::from_static(b"From: ada@example.org\r\n\r\n");
+        let begun = tokio::time::Instant::now();
+        assert_eq!(signing.sign(message.clone()).await, Err(SignError::Busy));
+        assert_eq!(begun.elapsed().as_secs(), MAX_WAIT.as_secs());
+        assert_eq!(
+            signing.0.places.available_permits(),
+            MAX_WAITING,
+            "its place is free"
+        );
+        drop(turn);
+        assert!(signing.sign(message).await.is_ok());
+    }
+}

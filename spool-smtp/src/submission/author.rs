@@ -7,6 +7,9 @@ use memchr::memrchr;
 use spool_core::{a_labels, valid_domain};
 use thiserror::Error;
 
+/// The longest `From` field that is read: its addresses are copied. An address has at most 320 bytes.
+const MAX_FIELD: usize = 64 << 10;
+
 /// Why a message has no author whose domain could sign it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum NoAuthor {
@@ -30,6 +33,9 @@ pub fn author_domain(message: &[u8]) -> Result<String, NoAuthor> {
     let field = from.next().ok_or(NoAuthor::None)?;
     if from.next().is_some() {
         return Err(NoAuthor::Several);
+    }
+    if field.raw.len() > MAX_FIELD {
+        return Err(NoAuthor::Unreadable);
     }
     let mut addresses = addresses(field.value())?.into_iter();
     let address = addresses.next().ok_or(NoAuthor::None)?;
@@ -203,6 +209,13 @@ mod tests {
         ] {
             assert_eq!(of(from), Err(why), "{from}");
         }
+    }
+
+    #[test]
+    fn a_field_that_is_too_long_is_not_read() {
+        let from = |name: usize| of(&format!("From: {} <ada@example.org>", "x".repeat(name)));
+        assert_eq!(from((64 << 10) - 100).as_deref(), Ok("example.org"));
+        assert_eq!(from(64 << 10), Err(NoAuthor::Unreadable));
     }
 
     proptest! {

@@ -38,7 +38,7 @@ pub struct Completion<'a> {
 }
 
 /// Completes `message`, which consists of lines ended by CRLF. The work is done in place: beside the lines that are added,
-/// at most 200 bytes, no memory is needed.
+/// a few hundred bytes at most, no memory is needed.
 ///
 /// New fields go to the end of the header section, in front of the first line that is no header field.
 #[must_use]
