@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use clap::ValueEnum;
-use spool_core::visible;
+use spool_core::{is_printable_ascii, visible};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +53,15 @@ struct Lines {
     dropped: Arc<AtomicU64>,
 }
 
+impl Lines {
+    /// And what they go to.
+    fn new() -> (Self, Receiver<Vec<u8>>) {
+        let (queue, lines) = sync_channel(QUEUE);
+        let dropped = Arc::default();
+        (Self { queue, dropped }, lines)
+    }
+}
+
 /// One event's line, handed over when it is complete.
 struct Line {
     text: Vec<u8>,
@@ -90,8 +99,13 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// One line of the log as one line of visible text, whatever stands in it.
 fn append(batch: &mut Vec<u8>, line: &[u8]) {
-    let text = String::from_utf8_lossy(line);
-    batch.extend_from_slice(visible(text.trim_end_matches('\n')).as_bytes());
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    if is_printable_ascii(text) {
+        batch.extend_from_slice(text);
+    } else {
+        let text = String::from_utf8_lossy(text);
+        batch.extend_from_slice(visible(text.trim_end_matches('\n')).as_bytes());
+    }
     if !line.is_empty() {
         batch.push(b'\n');
     }
@@ -147,17 +161,13 @@ pub(crate) fn init(format: LogFormat) -> Result<Flush, Failure> {
         true => filter,
         false => filter.add_directive(quiet()?),
     };
-    let (queue, lines) = sync_channel(QUEUE);
+    let (writer, lines) = Lines::new();
     let (tell, flushed) = sync_channel(1);
     let flush = Flush {
-        queue: queue.clone(),
+        queue: writer.queue.clone(),
         flushed,
     };
-    let dropped = Arc::new(AtomicU64::new(0));
-    let writer = Lines {
-        queue,
-        dropped: Arc::clone(&dropped),
-    };
+    let dropped = Arc::clone(&writer.dropped);
     let thread = std::thread::Builder::new().name("spool-log".into());
     thread
         .spawn(move || write_lines(&lines, &dropped, &tell))
@@ -176,6 +186,16 @@ pub(crate) fn init(format: LogFormat) -> Result<Flush, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_nobody_reads_are_dropped_and_counted_beyond_the_bound() {
+        let (lines, waiting) = Lines::new();
+        for _ in 0..8192 + 3 {
+            lines.make_writer().write_all(b"INFO x\n").unwrap();
+        }
+        assert_eq!(lines.dropped.load(Ordering::Relaxed), 3);
+        assert_eq!(waiting.try_iter().count(), 8192);
+    }
 
     #[test]
     fn a_line_of_the_log_is_one_visible_line() {

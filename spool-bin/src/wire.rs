@@ -157,6 +157,7 @@ impl Relay {
 
 /// Runs the service to its end.
 pub(crate) fn serve(config: &Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
+    descriptors::check()?;
     actix::System::new().block_on(run(config.clone(), built_in_sink, options))
 }
 

@@ -73,4 +73,4 @@ pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule, 
 pub use routing::{DomainPattern, RouteGroup, RouteReason, Router, Routing, Rule};
 pub use sign::{SignError, Signer};
 pub use summary::{EnvelopeSummary, MessageSummary, ShownStatus};
-pub use text::{is_hidden, visible};
+pub use text::{is_hidden, is_printable_ascii, visible};

@@ -438,7 +438,7 @@ fn signatures_of_mail_of_every_kind_are_valid_and_changes_are_found() {
         let changed: Vec<&[u8]> = changed.iter().map(Vec::as_slice).collect();
         for ((name, _), found) in signed.iter().zip(signatures(&changed, &dns)) {
             assert!(
-                found[0] != "" && found[1] != "",
+                !found[0].is_empty() && !found[1].is_empty(),
                 "{name} with {:?}: {found:?}",
                 String::from_utf8_lossy(change)
             );

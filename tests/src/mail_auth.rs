@@ -21,10 +21,12 @@ pub fn signatures(messages: &[&[u8]], dns: &NameServer) -> Vec<Vec<String>> {
         for message in messages {
             let parsed = AuthenticatedMessage::parse(message).unwrap();
             let output = authenticator.verify_dkim(&parsed).await;
-            let told = output.iter().map(|signature| match signature.result() {
-                DkimResult::Pass => String::new(),
-                other => format!("{other:?}"),
-            });
+            let told = output
+                .iter()
+                .map(|signature| match signature.result() == &DkimResult::Pass {
+                    true => String::new(),
+                    false => format!("{:?}", signature.result()),
+                });
             all.push(told.collect());
         }
         all
