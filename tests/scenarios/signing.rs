@@ -1,10 +1,11 @@
 //! Mail of submitters is completed and signed, and what leaves is valid in the eyes of a verifier from other hands.
 
 use spool_core::{Clock as _, SystemClock, Timestamp, crlf};
-use spool_smtp::dkim::{DomainKey, Outcome, Rules, SigningKey, sign};
+use spool_smtp::client::DnsResolver;
+use spool_smtp::dkim::{DomainKey, Outcome, Rules, SigningKey, sign, verify};
 use spool_smtp::submission::author_domain;
 use spool_tests::capture::{Capture, Captured};
-use spool_tests::mail_auth::{name_server_line, signatures, txt_line};
+use spool_tests::mail_auth::{name_server_line, signatures, signed, txt_line};
 use spool_tests::mails::{Named, folder, own};
 use spool_tests::name_server::NameServer;
 use spool_tests::process::{Running, run, serve, signal, until};
@@ -444,4 +445,38 @@ fn signatures_of_mail_of_every_kind_are_valid_and_changes_are_found() {
             );
         }
     }
+}
+
+#[test]
+fn signatures_of_another_signer_are_valid_in_every_canonical_form_and_changes_are_found() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spool-smtp/src/dkim/testdata/rsa-pkcs8.pem");
+    let pem = std::fs::read_to_string(path).unwrap();
+    let record = SigningKey::from_pem(pem.as_bytes()).unwrap().record();
+    let dns = NameServer::start(&txt_line("s._domainkey.example.org", &record));
+    let resolver = DnsResolver::new(&[dns.address]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let valid = |message: &[u8]| {
+        let verdicts = runtime.block_on(verify(message, &resolver, NOW()));
+        verdicts[0].result.clone()
+    };
+    let mut count = 0;
+    for (name, mail) in own().into_iter().chain(folder()) {
+        let Ok(mail) = crlf(mail.into()) else { continue };
+        // A body that can be added to, and a header section that both read in the same way.
+        let whole = mail.windows(4).any(|end| end == b"\r\n\r\n");
+        if !whole || mail.len() > 1 << 20 || author_domain(&mail).is_err() {
+            continue;
+        }
+        for (form, message) in signed(&mail, "example.org", "s", &pem) {
+            assert_eq!(valid(&message), Ok(()), "{name}, {form}");
+            let longer = [&message[..], b"z\r\n"].concat();
+            assert!(valid(&longer).is_err(), "{name}, {form}");
+            count += 1;
+        }
+    }
+    println!("{count} signatures");
+    assert!(count >= 100);
 }
