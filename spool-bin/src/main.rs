@@ -20,6 +20,8 @@ mod print;
 mod routes;
 mod selector;
 mod shutdown;
+mod signing;
+mod submissions;
 mod target;
 mod way;
 mod wire;

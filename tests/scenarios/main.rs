@@ -35,4 +35,5 @@ mod queue_commands;
 mod routes;
 mod servers;
 mod shared_host;
+mod signing;
 mod sink;

@@ -4,12 +4,14 @@
 //! when it is set to anything but its default, never silently ignored.
 
 mod client;
+mod dkim;
 mod inspect;
 mod reader;
 mod route;
 mod sections;
 mod values;
 
+pub(crate) use dkim::{Dkim, DkimKey};
 pub(crate) use inspect::{Finding, inspect};
 pub(crate) use reader::Places;
 pub(crate) use route::{Own, Route};
@@ -20,6 +22,7 @@ use crate::files;
 use spool_core::{NextHop, TlsPolicy};
 use spool_smtp::client::AuthSecurity;
 use spool_smtp::server::{BareNewline, Network};
+use spool_smtp::submission::FixSubmissions;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -142,11 +145,14 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) allow_networks: Vec<Network>,
     pub(crate) allow_domains: Vec<spool_core::DomainPattern>,
+    /// Whose mail gets what is missing in it.
+    pub(crate) fix_submissions: FixSubmissions,
     pub(crate) route: Route,
     pub(crate) retry: Retry,
     pub(crate) client: Client,
     pub(crate) disk: Disk,
     pub(crate) idempotency: Idempotency,
+    pub(crate) dkim: Dkim,
     pub(crate) places: Places,
 }
 

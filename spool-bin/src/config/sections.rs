@@ -1,11 +1,13 @@
 //! Each section of the file, with its keys, their defaults and their ranges.
 
 use super::client::client;
+use super::dkim::dkim;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
 use super::{Config, Disk, Idempotency, Limits, Problem, Retry};
 use spool_core::{DomainPattern, a_labels, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
+use spool_smtp::submission::FixSubmissions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +30,9 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains) = relay(section.section("relay"));
+    let (allow_networks, allow_domains, fix_submissions) = relay(section.section("relay"));
+    let retry = retry(section.section("retry"));
+    let dkim = dkim(section.section("dkim"), retry.expire_after);
     let admin_section = section.section("admin");
     let token_file = admin_section.get("token_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
@@ -50,11 +54,13 @@ fn root(section: Section<'_, '_>) -> Config {
         limits: limits(listen.section("limits")),
         allow_networks,
         allow_domains,
+        fix_submissions,
         route: route(section.section("route")),
-        retry: retry(section.section("retry")),
+        retry,
         client: client(section.section("client")),
         disk: disk(section.section("spool")),
         idempotency: idempotency(section.section("idempotency")),
+        dkim,
         places: Places::default(),
     };
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
@@ -135,7 +141,7 @@ fn limits(section: Section<'_, '_>) -> Limits {
     limits
 }
 
-fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>) {
+fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, FixSubmissions) {
     let loopback = ["127.0.0.0/8", "::1/128"]
         .iter()
         .filter_map(|network| network.parse().ok())
@@ -143,8 +149,20 @@ fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>) {
     let networks = section.list("allow_networks", loopback, parsed);
     let domains = section.list("allow_domains", Vec::new(), domain);
     later_text(&section, "users_file");
+    let fix_submissions = section.get("fix_submissions", FixSubmissions::Authenticated, fix_submissions);
     section.end();
-    (networks, domains)
+    (networks, domains, fix_submissions)
+}
+
+fn fix_submissions(value: &DeValue<'_>) -> Result<FixSubmissions, String> {
+    match text(value)?.as_str() {
+        "never" => Ok(FixSubmissions::Never),
+        "authenticated" => Ok(FixSubmissions::Authenticated),
+        "networks" => Ok(FixSubmissions::Networks),
+        other => Err(format!(
+            "{other:?}: must be \"never\", \"authenticated\" or \"networks\""
+        )),
+    }
 }
 
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {

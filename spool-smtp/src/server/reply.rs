@@ -31,6 +31,7 @@ impl Reply {
             AddError::Full(_) => FULL,
             AddError::Invalid(_) | AddError::KeyReused { .. } => INVALID,
             AddError::TooManyRecipients { .. } => TOO_MANY_RECIPIENTS,
+            AddError::Unsigned(_) => UNSIGNED,
             AddError::Killed => SHUTTING_DOWN,
             // An error this version does not know may pass by itself.
             AddError::Disk(_) | _ => DISK,
@@ -62,6 +63,7 @@ replies! {
     SHUTTING_DOWN: "421 4.3.2 Service is shutting down, try again later" close;
     DISK: "451 4.3.0 Cannot store mail now, try again later";
     BUSY: "451 4.3.2 Busy, try again soon";
+    UNSIGNED: "451 4.7.5 Cannot sign mail now, try again later";
     FULL: "452 4.3.1 No room for mail now, try again later";
     NO_MEMORY: "452 4.3.1 No memory for more recipients now, send the rest in another transaction";
     TOO_MANY_RECIPIENTS: "452 4.5.3 Too many recipients, send the rest in another transaction";
