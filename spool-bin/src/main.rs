@@ -21,6 +21,8 @@ mod print;
 mod routes;
 mod selector;
 mod shutdown;
+mod signing;
+mod submissions;
 mod target;
 mod users;
 mod way;

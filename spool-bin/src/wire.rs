@@ -10,6 +10,8 @@ use crate::failure::Failure;
 use crate::outbound;
 use crate::routes::Routes;
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
+use crate::signing;
+use crate::submissions::Submissions;
 use crate::users;
 use crate::way::Way;
 use actix::Addr;
@@ -20,8 +22,8 @@ use spool_actors::{
 };
 use spool_core::store::StoreOptions;
 use spool_core::{
-    AddError, Address, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
-    RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
+    AddError, Address, Admission, BoxFuture, Budget, Envelope, Fingerprint, Halt, InitialStatus, Intake,
+    Mail, MessageId, NextHop, RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
 use spool_smtp::server::{Clients, Listener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls, Users};
@@ -39,6 +41,8 @@ pub(crate) struct Relay {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) gate: Gate,
     routes: Routes,
+    /// What is done to the mail of submitters.
+    submissions: Submissions,
     /// Set when the service was asked to end.
     pub(crate) stopping: Halt,
     /// What clients and users did lately.
@@ -49,7 +53,7 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Into `spool`, by `routes`.
-    pub(crate) fn new(spool: &OpenSpool, routes: Routes) -> Self {
+    pub(crate) fn new(spool: &OpenSpool, routes: Routes, submissions: Submissions) -> Self {
         let clients = Clients::default();
         Self {
             logins: Logins::new(clients.clone()),
@@ -57,6 +61,7 @@ impl Relay {
             spool: spool.addr.clone(),
             gate: spool.gate.clone(),
             routes,
+            submissions,
             stopping: Halt::default(),
         }
     }
@@ -82,14 +87,33 @@ impl Relay {
         self.routes.way(address)
     }
 
-    /// Spools a submission whose sections are from `routing`; the answer comes once it is durable.
+    /// Spools a submission of a program of this machine, or of one that has the token of the admin API. Its sections are from `routing`;
+    /// the answer comes once it is durable.
     pub(crate) async fn submit(
         &self,
-        submission: Submission,
+        mut submission: Submission,
         routing: Routing,
     ) -> Result<Vec<MessageId>, AddError> {
+        let (mut fingerprint, mut _held) = (None, None);
+        if self.submissions.concern(&Admission::Network) {
+            // Of what was handed in: what is added to it differs each time.
+            fingerprint = submission
+                .key
+                .is_some()
+                .then(|| Fingerprint::of(&submission.sections, &submission.body));
+            let body = std::mem::take(&mut submission.body);
+            let finished = self
+                .submissions
+                .finish(&Admission::Network, body, submission.flows.last());
+            let (body, held) = finished.await?;
+            (submission.body, _held) = (body, Some(held));
+        }
         self.spool
-            .send(Add::submission(submission).routed_by(routing))
+            .send(
+                Add::submission(submission)
+                    .routed_by(routing)
+                    .fingerprint(fingerprint),
+            )
             .await
             .unwrap_or(Err(AddError::Killed))
     }
@@ -97,6 +121,34 @@ impl Relay {
 
 impl Intake for Relay {
     fn accept(&self, mail: Mail) -> BoxFuture<Result<Vec<MessageId>, AddError>> {
+        if !self.submissions.concern(&mail.source.admission) {
+            return Box::pin(self.spool_mail(mail));
+        }
+        let relay = self.clone();
+        // On its own: nobody who stops waiting for the answer undoes it.
+        let finished = tokio::spawn(async move {
+            let id = mail.flows.last();
+            let finished = relay
+                .submissions
+                .finish(&mail.source.admission, mail.body, id)
+                .await;
+            let (body, _held) = finished?;
+            relay.spool_mail(Mail { body, ..mail }).await
+        });
+        Box::pin(async move { finished.await.unwrap_or(Err(AddError::Killed)) })
+    }
+
+    fn admit(&self, size: u64) -> Result<(), AddError> {
+        self.gate.admit(size)
+    }
+}
+
+impl Relay {
+    /// Spools `mail` as it is. The request is made before the future is polled.
+    fn spool_mail(
+        &self,
+        mail: Mail,
+    ) -> impl Future<Output = Result<Vec<MessageId>, AddError>> + Send + use<> {
         let Mail {
             envelope,
             body,
@@ -114,11 +166,7 @@ impl Intake for Relay {
             key: None,
         };
         let request = self.spool.send(Add::submission(submission).routed_by(routing));
-        Box::pin(async move { request.await.unwrap_or(Err(AddError::Killed)) })
-    }
-
-    fn admit(&self, size: u64) -> Result<(), AddError> {
-        self.gate.admit(size)
+        async move { request.await.unwrap_or(Err(AddError::Killed)) }
     }
 }
 
@@ -141,11 +189,12 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         routes.to_built_in_sink(None);
     }
     let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes)?));
-    let spool = open(&config, &routes, &agent).await?;
-    let relay = Relay::new(&spool, routes);
-    relay.admit(users, &config);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
+    let submissions = Submissions::new(&config, signing::rules(&config)?, &memory)?;
+    let spool = open(&config, &routes, &agent, &submissions).await?;
+    let relay = Relay::new(&spool, routes, submissions);
+    relay.admit(users, &config);
     let started = async {
         if built_in_sink {
             relay
@@ -200,13 +249,19 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         () = end => {}
         () = signals.at_once(failed) => tracing::warn!("ended at once"),
     }
+    relay.submissions.log_counts();
     match relay.gate.ending() {
         None | Some(Ending::Killed) => Ok(()),
         Some(ending) => Err(Failure::Failed(format!("the service has ended: {ending}"))),
     }
 }
 
-async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Result<OpenSpool, Failure> {
+async fn open(
+    config: &Config,
+    routes: &Routes,
+    agent: &Arc<SmtpAgent>,
+    submissions: &Submissions,
+) -> Result<OpenSpool, Failure> {
     let mut store = StoreOptions::default();
     store.segment_size = config.disk.segment_size;
     store.min_free_space = config.disk.min_free_space;
@@ -223,6 +278,7 @@ async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Resul
     spool.max_recipients = config.limits.recipients;
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
+    spool.signer = Some(submissions.signer());
     let agent = Arc::clone(agent);
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
@@ -397,7 +453,7 @@ fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> R
     Ok(())
 }
 
-/// Routes, retries, users and limits in a time change at once; the jobs too if the file has another number than before, so that a number set by
+/// Routes, retries, users, limits in a time, signing keys and fix-ups change at once; the jobs too if the file has another number than before, so that a number set by
 /// hand outlives a reload. What needs a restart is said.
 fn reload(
     options: &Serve,
@@ -405,14 +461,16 @@ fn reload(
     pairs: Option<&watch::Sender<CertificateFiles>>,
     config: &mut Config,
 ) {
-    let fresh = options.config().and_then(|(fresh, built_in_sink)| {
+    let fresh = options.config().and_then(|(fresh, _)| {
         options.inspected(&fresh)?;
         let users = users::of(&fresh)?;
-        Ok((fresh, users, built_in_sink))
+        let keys = signing::rules(&fresh)?;
+        Ok((fresh, users, keys))
     });
     match fresh {
-        Ok((fresh, users, _)) => {
+        Ok((fresh, users, keys)) => {
             relay.admit(users, &fresh);
+            relay.submissions.replace(&fresh, keys);
             relay.routes.replace(&fresh);
             // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
             relay.spool.do_send(SetPolicies(relay.routes.policies()));
@@ -427,7 +485,7 @@ fn reload(
             }
             *config = fresh;
             tracing::info!(
-                "configuration read again: routes, retries, jobs, the certificate, users and their limits are changed, everything else needs a restart"
+                "configuration read again: routes, retries, jobs, the certificate, users and their limits, signing and fix-ups are changed, everything else needs a restart"
             );
         }
         Err(failure) => {

@@ -38,5 +38,6 @@ mod queue_commands;
 mod routes;
 mod servers;
 mod shared_host;
+mod signing;
 mod sink;
 mod tls;

@@ -12,6 +12,7 @@
 pub mod authority;
 pub mod capture;
 pub mod http;
+pub mod mail_auth;
 pub mod mails;
 pub mod name_server;
 pub mod process;

@@ -5,6 +5,7 @@ mod clients;
 mod columns;
 mod console;
 mod count;
+mod dkim;
 mod events;
 mod explain;
 mod export;
@@ -96,6 +97,8 @@ enum Verb {
     Jobs(jobs::Jobs),
     /// Spool one message
     Submit(submit::Submit),
+    /// Make, publish and check signing keys; check the signatures of a message
+    Dkim(dkim::Dkim),
     /// Run the mock SMTP sink
     Sink(sink::Sink),
     /// Generate load and measure it
@@ -127,6 +130,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Passwd(passwd) => passwd.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),
+        Verb::Dkim(dkim) => dkim.run(),
         Verb::Sink(sink) => sink.run(),
         Verb::Load(load) => load.run(),
     }

@@ -4,6 +4,7 @@
 //! when it is set to anything but its default, never silently ignored.
 
 mod client;
+mod dkim;
 mod inspect;
 mod listen;
 mod reader;
@@ -11,6 +12,7 @@ mod route;
 mod sections;
 mod values;
 
+pub(crate) use dkim::{Dkim, DkimKey};
 pub(crate) use inspect::{Finding, inspect};
 pub(crate) use reader::Places;
 pub(crate) use route::{Own, Route};
@@ -21,6 +23,7 @@ use crate::files;
 use spool_core::{NextHop, TlsPolicy};
 use spool_smtp::client::AuthSecurity;
 use spool_smtp::server::{BareNewline, Limits as Rates, Network};
+use spool_smtp::submission::FixSubmissions;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -164,11 +167,14 @@ pub(crate) struct Config {
     pub(crate) allow_domains: Vec<spool_core::DomainPattern>,
     /// Who may log in; `None`: nobody.
     pub(crate) users_file: Option<PathBuf>,
+    /// Whose mail gets what is missing in it.
+    pub(crate) fix_submissions: FixSubmissions,
     pub(crate) route: Route,
     pub(crate) retry: Retry,
     pub(crate) client: Client,
     pub(crate) disk: Disk,
     pub(crate) idempotency: Idempotency,
+    pub(crate) dkim: Dkim,
     pub(crate) places: Places,
 }
 

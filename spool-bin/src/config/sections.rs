@@ -1,6 +1,7 @@
 //! Each section of the file, with its keys, their defaults and their ranges.
 
 use super::client::client;
+use super::dkim::dkim;
 use super::listen;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
@@ -8,6 +9,7 @@ use super::values::parse_rate;
 use super::{Config, Disk, Idempotency, Limits, Problem, Rates, Retry};
 use spool_core::{DomainPattern, Rate, a_labels, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
+use spool_smtp::submission::FixSubmissions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,7 +32,10 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains, users_file, proxies) = relay(section.section("relay"));
+    let (allow_networks, allow_domains, fix_submissions, users_file, proxies) =
+        relay(section.section("relay"));
+    let retry = retry(section.section("retry"));
+    let dkim = dkim(section.section("dkim"), retry.expire_after);
     let admin_section = section.section("admin");
     let token_file = admin_section.get("token_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
@@ -58,11 +63,13 @@ fn root(section: Section<'_, '_>) -> Config {
         allow_domains,
         users_file,
         proxies,
+        fix_submissions,
         route: route(section.section("route")),
-        retry: retry(section.section("retry")),
+        retry,
         client: client(section.section("client")),
         disk: disk(section.section("spool")),
         idempotency: idempotency(section.section("idempotency")),
+        dkim,
         places: Places::default(),
     };
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
@@ -155,7 +162,16 @@ fn rate(value: &DeValue<'_>) -> Result<Option<Rate>, String> {
     }
 }
 
-fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Option<PathBuf>, Vec<Network>) {
+/// The keys of `[relay]`, in the order of their names here.
+type Relay = (
+    Vec<Network>,
+    Vec<DomainPattern>,
+    FixSubmissions,
+    Option<PathBuf>,
+    Vec<Network>,
+);
+
+fn relay(section: Section<'_, '_>) -> Relay {
     let loopback = ["127.0.0.0/8", "::1/128"]
         .iter()
         .filter_map(|network| network.parse().ok())
@@ -166,8 +182,20 @@ fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Option<
     let users = section.get("users_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
     });
+    let fix_submissions = section.get("fix_submissions", FixSubmissions::Authenticated, fix_submissions);
     section.end();
-    (networks, domains, users, proxies)
+    (networks, domains, fix_submissions, users, proxies)
+}
+
+fn fix_submissions(value: &DeValue<'_>) -> Result<FixSubmissions, String> {
+    match text(value)?.as_str() {
+        "never" => Ok(FixSubmissions::Never),
+        "authenticated" => Ok(FixSubmissions::Authenticated),
+        "networks" => Ok(FixSubmissions::Networks),
+        other => Err(format!(
+            "{other:?}: must be \"never\", \"authenticated\" or \"networks\""
+        )),
+    }
 }
 
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {

@@ -52,6 +52,7 @@ impl Reply {
             AddError::Full(_) => FULL,
             AddError::Invalid(_) | AddError::KeyReused { .. } => INVALID,
             AddError::TooManyRecipients { .. } => TOO_MANY_RECIPIENTS,
+            AddError::Unsigned(_) => UNSIGNED,
             AddError::Killed => SHUTTING_DOWN,
             // An error this version does not know may pass by itself.
             AddError::Disk(_) | _ => DISK,
@@ -91,6 +92,7 @@ replies! {
     TOO_MANY_RECIPIENTS_LATELY: "450 4.7.1 Too many recipients, try again in";
     DISK: "451 4.3.0 Cannot store mail now, try again later";
     BUSY: "451 4.3.2 Busy, try again soon";
+    UNSIGNED: "451 4.7.5 Cannot sign mail now, try again later";
     FULL: "452 4.3.1 No room for mail now, try again later";
     NO_MEMORY: "452 4.3.1 No memory for more recipients now, send the rest in another transaction";
     NO_MEMORY_FOR_TLS: "454 4.7.0 No memory for TLS now, try again soon";
