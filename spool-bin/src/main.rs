@@ -6,6 +6,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod admin;
+mod certificates;
 mod cli;
 mod config;
 mod descriptors;

@@ -2,8 +2,9 @@
 //! ends them in order.
 
 use crate::admin;
+use crate::certificates::Watched;
 use crate::cli::Serve;
-use crate::config::Config;
+use crate::config::{CertificateFiles, Config};
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::outbound;
@@ -24,7 +25,7 @@ use spool_core::{
     Mail, MessageId, NextHop, RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
-use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
+use spool_smtp::server::{Listener, Opening, RelayPolicy, ServerConfig, ServerTls};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -165,6 +166,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let mut signals = Signals::new()?;
     descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
+    let (certificate, pairs) = certificate(&config)?;
     // The spool first: whoever cannot have it must not take a port from the one who has.
     let routes = Routes::of(&config);
     if built_in_sink {
@@ -184,9 +186,14 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
                 .to_built_in_sink(Some(start_sink(stopped.clone()).await?));
             relay.spool.do_send(SetRouting(relay.routes.routing()));
         }
-        let (smtp, listeners) = listen(&config, &relay, &spool, &stopped, &memory).await?;
+        let tls = certificate.as_ref().map(Watched::tls);
+        let server = server(&config, &memory, tls);
+        let (addresses, listeners) = listen(&config, server, &relay, &spool, &stopped).await?;
+        if let (Some(certificate), Some(pairs)) = (certificate, &pairs) {
+            actix::spawn(certificate.run(pairs.subscribe(), stopped.clone()));
+        }
         let (admin_address, admin) = start_admin(&config, &relay, agent, &memory, &spool, stopped.clone())?;
-        ready(&config, &smtp, admin_address)?;
+        ready(&config, &addresses, admin_address)?;
         Ok((listeners, admin))
     };
     let (listeners, admin) = match started.await {
@@ -202,7 +209,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let failed = loop {
         tokio::select! {
             wanted = signals.next() => match wanted {
-                Wanted::Reload => reload(&options, &relay, &mut config),
+                Wanted::Reload => reload(&options, &relay, pairs.as_ref(), &mut config),
                 Wanted::End => break false,
             },
             _ = &mut ended => break true,
@@ -260,7 +267,19 @@ async fn open(
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
 
-fn server(config: &Config, memory: &Budget) -> ServerConfig {
+/// The certificate, if there is to be TLS; and where to say that its files are to be looked at, or are others.
+fn certificate(
+    config: &Config,
+) -> Result<(Option<Watched>, Option<watch::Sender<CertificateFiles>>), Failure> {
+    let Some(pair) = &config.tls else {
+        return Ok((None, None));
+    };
+    let watched = Watched::start(pair.clone(), Arc::new(SystemClock))
+        .map_err(|unusable| Failure::Usage(format!("listen.tls.{}: {}", unusable.key, unusable.why)))?;
+    Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
+}
+
+fn server(config: &Config, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
     let limits = &config.limits;
     ServerConfig {
         hostname: config.hostname.clone(),
@@ -272,6 +291,7 @@ fn server(config: &Config, memory: &Budget) -> ServerConfig {
         errors_per_session: limits.errors_per_session,
         command_timeout: limits.command_timeout,
         data_timeout: limits.data_timeout,
+        tls_timeout: limits.tls_timeout,
         bare_newline: limits.bare_newline,
         received_headers: limits.received_headers,
         memory: memory.clone(),
@@ -279,6 +299,8 @@ fn server(config: &Config, memory: &Budget) -> ServerConfig {
             allow_networks: config.allow_networks.clone(),
             allow_domains: config.allow_domains.clone(),
         },
+        tls,
+        proxies: config.proxies.clone(),
         clock: Arc::new(SystemClock),
     }
 }
@@ -293,26 +315,44 @@ async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> 
     Ok(address.into())
 }
 
+/// Where clients are listened for.
+struct Addresses {
+    smtp: Vec<SocketAddr>,
+    smtps: Vec<SocketAddr>,
+}
+
 /// Listens everywhere, then accepts. Sessions run on the spool's worker threads.
 async fn listen(
     config: &Config,
+    server: ServerConfig,
     relay: &Relay,
     spool: &OpenSpool,
     stopped: &watch::Receiver<bool>,
-    memory: &Budget,
-) -> Result<(Vec<SocketAddr>, Vec<JoinHandle<()>>), Failure> {
+) -> Result<(Addresses, Vec<JoinHandle<()>>), Failure> {
     let mut listeners = Vec::new();
-    for address in &config.smtp {
+    let plain = config.smtp.iter().map(|address| (address, Opening::Plain));
+    let implicit = config.smtps.iter().map(|address| (address, Opening::ImplicitTls));
+    for (address, opening) in plain.chain(implicit) {
         let listener = Listener::bind(*address)
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
         let bound = listener
             .local_addr()
             .with_context(|| format!("cannot listen on {address}"))?;
-        listeners.push((listener, bound));
+        let proxied = config.proxy_protocol.contains(address);
+        listeners.push((listener.opening(opening).proxied(proxied), bound, opening));
     }
-    let server = Arc::new(server(config, memory));
-    let addresses = listeners.iter().map(|(_, address)| *address).collect();
+    let server = Arc::new(server);
+    let bound = |which| {
+        let all = listeners.iter();
+        all.filter(|(_, _, opening)| *opening == which)
+            .map(|(_, address, _)| *address)
+            .collect()
+    };
+    let addresses = Addresses {
+        smtp: bound(Opening::Plain),
+        smtps: bound(Opening::ImplicitTls),
+    };
     let run = |listener: Listener| {
         let workers = spool.workers.clone();
         let place = move |session: Box<dyn FnOnce() -> BoxFuture<()> + Send>| {
@@ -327,7 +367,10 @@ async fn listen(
             drop(part);
         })
     };
-    let running = listeners.into_iter().map(|(listener, _)| run(listener)).collect();
+    let running = listeners
+        .into_iter()
+        .map(|(listener, ..)| run(listener))
+        .collect();
     Ok((addresses, running))
 }
 
@@ -370,12 +413,19 @@ fn start_admin(
 }
 
 /// The one line on standard output.
-fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Result<(), Failure> {
-    let smtp: Vec<String> = smtp.iter().map(ToString::to_string).collect();
+fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> Result<(), Failure> {
+    let joined = |addresses: &[SocketAddr]| {
+        let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        texts.join(",")
+    };
     let admin = admin.map_or(String::new(), |address| address.to_string());
+    let smtps = match addresses.smtps.is_empty() {
+        true => String::new(),
+        false => format!(" smtps={}", joined(&addresses.smtps)),
+    };
     let line = format!(
-        "ready smtp={} admin={admin} spool={}\n",
-        smtp.join(","),
+        "ready smtp={} admin={admin} spool={}{smtps}\n",
+        joined(&addresses.smtp),
         visible(&config.spool_dir.display().to_string())
     );
     let mut out = std::io::stdout().lock();
@@ -385,9 +435,14 @@ fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Res
     Ok(())
 }
 
-/// Routes, retries, signing keys and fix-ups change at once; the jobs too if the file has another number than before, so that a number set by
+/// Routes, retries, the certificate, signing keys and fix-ups change at once; the jobs too if the file has another number than before, so that a number set by
 /// hand outlives a reload. What needs a restart is said.
-fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
+fn reload(
+    options: &Serve,
+    relay: &Relay,
+    pairs: Option<&watch::Sender<CertificateFiles>>,
+    config: &mut Config,
+) {
     let fresh = options.config().and_then(|(fresh, _)| {
         options.inspected(&fresh)?;
         let keys = signing::rules(&fresh)?;
@@ -405,9 +460,12 @@ fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
                     .spool
                     .do_send(SetMaxConcurrentJobs(fresh.max_concurrent_jobs));
             }
+            if let (Some(pairs), Some(pair)) = (pairs, &fresh.tls) {
+                pairs.send_replace(pair.clone());
+            }
             *config = fresh;
             tracing::info!(
-                "configuration read again: routes, retries, jobs, signing and fix-ups are changed, everything else needs a restart"
+                "configuration read again: routes, retries, jobs, the certificate, signing and fix-ups are changed, everything else needs a restart"
             );
         }
         Err(failure) => {

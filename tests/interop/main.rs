@@ -12,6 +12,7 @@
 
 mod exim;
 mod postfix;
+mod proxies;
 
 use spool_tests::authority::Authority;
 use spool_tests::mails::{Named, own};

@@ -37,3 +37,4 @@ mod servers;
 mod shared_host;
 mod signing;
 mod sink;
+mod tls;

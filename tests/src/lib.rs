@@ -18,3 +18,4 @@ pub mod name_server;
 pub mod process;
 pub mod raw;
 pub mod signed_zones;
+pub mod tls;

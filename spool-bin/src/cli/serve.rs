@@ -94,9 +94,10 @@ impl Serve {
         }
         // A first run never sends mail to the world: mail exchangers are asked for only by a configuration.
         let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
-        if config.smtp.is_empty() {
+        if config.smtp.is_empty() && config.smtps.is_empty() {
             return Err(Failure::Usage(
-                "no address to take mail on: set listen.smtp or give --listen ADDR".to_owned(),
+                "no address to take mail on: set listen.smtp or listen.smtps, or give --listen ADDR"
+                    .to_owned(),
             ));
         }
         Ok((config, built_in_sink))

@@ -3,8 +3,9 @@
 //!
 //! It looks and changes nothing; it takes no lock and no port. Of a secret it tells where it stands, never what it is.
 
-use super::{Config, DkimKey, Places, Secret};
+use super::{Config, DkimKey, Places, Secret, listen};
 use crate::admin::Token;
+use crate::certificates;
 use crate::files::open_to_others;
 use crate::outbound;
 use crate::signing;
@@ -106,6 +107,8 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     };
     spool_dir(config, &mut found);
     addresses(config, &mut found);
+    proxies(config, &mut found);
+    tls(config, &mut found);
     admin(config, &mut found);
     client(config, &mut found);
     resolv_conf(config, &mut found);
@@ -162,17 +165,42 @@ fn may(path: &Path, what: Access, verb: &str, place: &str, found: &mut Found<'_>
 
 /// Addresses of which only one can be had.
 fn addresses(config: &Config, found: &mut Found<'_>) {
-    for (nth, address) in config.smtp.iter().enumerate() {
-        let before = config.smtp.iter().take(nth);
-        if let Some(other) = before.into_iter().find(|other| clash(address, other)) {
-            found.error("listen.smtp", twice(address, other, "listen.smtp"));
+    let smtp = config.smtp.iter().map(|address| (address, "listen.smtp"));
+    let smtps = config.smtps.iter().map(|address| (address, "listen.smtps"));
+    let all: Vec<_> = smtp.chain(smtps).collect();
+    for (nth, (address, key)) in all.iter().enumerate() {
+        let mut before = all.iter().take(nth);
+        if let Some((other, first)) = before.find(|(other, _)| clash(address, other)) {
+            found.error(key, twice(address, other, first));
         }
         if let Some(admin) = config.admin.filter(|admin| clash(address, admin)) {
             match found.places.line("listen.admin") {
-                Some(_) => found.error("listen.admin", twice(&admin, address, "listen.smtp")),
-                None => found.error("listen.smtp", twice(address, &admin, "listen.admin by default")),
+                Some(_) => found.error("listen.admin", twice(&admin, address, key)),
+                None => found.error(key, twice(address, &admin, "listen.admin by default")),
             }
         }
+    }
+}
+
+/// Listeners that expect a PROXY header.
+fn proxies(config: &Config, found: &mut Found<'_>) {
+    if let Some(problem) = listen::proxy_problem(config) {
+        found.error("listen.proxy_protocol", problem);
+    }
+}
+
+/// The certificate of the ingress and its key.
+fn tls(config: &Config, found: &mut Found<'_>) {
+    let Some(pair) = &config.tls else { return };
+    let certificate = "listen.tls.certificate";
+    match certificates::read(pair) {
+        Ok(read) => {
+            found.secret("listen.tls.key", &pair.key);
+            if let Some(text) = certificates::expiry(read.expires(), SystemClock.now()) {
+                found.warn(certificate, format!("{}: {text}", pair.certificate.display()));
+            }
+        }
+        Err(unusable) => found.error(&format!("listen.tls.{}", unusable.key), unusable.why),
     }
 }
 

@@ -167,6 +167,76 @@ fn addresses_that_are_used_twice_are_errors() {
 }
 
 #[test]
+fn a_certificate_and_its_key_are_read_and_its_end_is_warned_of() {
+    let bench = Bench::new();
+    let made = |year: i32| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["mx.test".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let ((good, key), (expired, its_key), (_, other)) = (made(4000), made(2001), made(4000));
+    for (name, text) in [
+        ("good", &good),
+        ("key", &key),
+        ("expired", &expired),
+        ("its-key", &its_key),
+        ("other", &other),
+    ] {
+        bench.file(name, text);
+    }
+    let tls = |certificate: &str, key: &str| {
+        format!("[listen.tls]\ncertificate = \"DIR/{certificate}\"\nkey = \"DIR/{key}\"\n")
+    };
+    assert_eq!(bench.found(&tls("good", "key")), [""; 0]);
+    bench.finds(
+        &tls("expired", "its-key"),
+        "3 warning: listen.tls.certificate: DIR/expired: ",
+        "expired at 2001-01-01",
+    );
+    bench.finds(
+        &tls("good", "other"),
+        "4 listen.tls.key: DIR/other: ",
+        "not that of",
+    );
+    bench.finds(
+        &tls("good", "missing"),
+        "4 listen.tls.key: DIR/missing: ",
+        "No such file",
+    );
+    bench.finds(
+        &tls("missing", "key"),
+        "3 listen.tls.certificate: ",
+        "No such file",
+    );
+    bench.finds(
+        &tls("key", "key"),
+        "3 listen.tls.certificate: ",
+        "no certificate in it",
+    );
+}
+
+#[test]
+fn listeners_behind_a_proxy_are_listeners_and_have_a_proxy() {
+    let bench = Bench::new();
+    let listen = |address: &str, proxies: &str| {
+        format!("[listen]\nproxy_protocol = [\"{address}\"]\n[relay]\nproxies = [{proxies}]\n")
+    };
+    assert_eq!(bench.found(&listen("127.0.0.1:2525", "\"::1\"")), [""; 0]);
+    bench.finds(
+        &listen("127.0.0.1:2526", "\"::1\""),
+        "3 listen.proxy_protocol: 127.0.0.1:2526 ",
+        "neither",
+    );
+    bench.finds(
+        &listen("127.0.0.1:2525", ""),
+        "3 listen.proxy_protocol: ",
+        "relay.proxies",
+    );
+}
+
+#[test]
 fn a_second_login_for_one_next_hop_is_a_warning() {
     let bench = Bench::new();
     bench.file("secret", "secret\n");

@@ -6,6 +6,7 @@
 mod client;
 mod dkim;
 mod inspect;
+mod listen;
 mod reader;
 mod route;
 mod sections;
@@ -42,9 +43,18 @@ pub(crate) struct Limits {
     pub(crate) errors_per_session: usize,
     pub(crate) command_timeout: Duration,
     pub(crate) data_timeout: Duration,
+    pub(crate) tls_timeout: Duration,
     pub(crate) bare_newline: BareNewline,
     pub(crate) received_headers: usize,
     pub(crate) memory: u64,
+}
+
+/// `[listen.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CertificateFiles {
+    /// The chain, the server's own certificate first.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// `[retry]`.
@@ -137,6 +147,14 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) threads: usize,
     pub(crate) smtp: Vec<SocketAddr>,
+    /// Where TLS comes before the greeting.
+    pub(crate) smtps: Vec<SocketAddr>,
+    /// The listeners among them whose connections begin with a PROXY header.
+    pub(crate) proxy_protocol: Vec<SocketAddr>,
+    /// Who may speak PROXY and XCLIENT.
+    pub(crate) proxies: Vec<Network>,
+    /// `None`: no TLS.
+    pub(crate) tls: Option<CertificateFiles>,
     pub(crate) admin: Option<SocketAddr>,
     /// Holds what every request to the admin API must know.
     pub(crate) token_file: Option<PathBuf>,
@@ -413,8 +431,6 @@ mod tests {
     #[test]
     fn what_comes_later_is_refused_and_not_ignored() {
         for text in [
-            "[listen]\nsmtps = [\"127.0.0.1:465\"]",
-            "[listen.tls]\ncertificate = \"a.pem\"",
             "[relay]\nusers_file = \"users\"",
             "[retry]\nbounce_from = \"a@example.org\"",
             "[retry]\ndelay_warning_after = \"4h\"",
@@ -427,6 +443,45 @@ mod tests {
                 "{text}: {found:?}"
             );
             assert!(found[0].contains("not yet supported"), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_and_its_key() {
+        let both =
+            "[listen]\nsmtps = [\"127.0.0.1:465\"]\n[listen.tls]\ncertificate = \"a.pem\"\nkey = \"b.pem\"\n";
+        let config = Config::parse(both).unwrap();
+        let pair = config.tls.unwrap();
+        assert_eq!((pair.certificate, pair.key), ("a.pem".into(), "b.pem".into()));
+        assert_eq!(config.smtps.len(), 1);
+        for (text, line, what) in [
+            ("[listen.tls]\ncertificate = \"a.pem\"\n", "2", "needs a key"),
+            ("[listen.tls]\nkey = \"b.pem\"\n", "2", "needs a certificate"),
+            (
+                "[listen]\nsmtps = [\"127.0.0.1:465\"]\n",
+                "2",
+                "needs listen.tls.certificate",
+            ),
+        ] {
+            let found = problems(text);
+            assert!(
+                found.len() == 1 && found[0].starts_with(&format!("{line}: ")) && found[0].contains(what),
+                "{text}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn proxies_are_networks_and_their_listeners_addresses() {
+        let text =
+            "[listen]\nproxy_protocol = [\"127.0.0.1:2525\"]\n[relay]\nproxies = [\"10.0.0.0/8\", \"::1\"]\n";
+        let config = Config::parse(text).unwrap();
+        assert_eq!((config.proxy_protocol.len(), config.proxies.len()), (1, 2));
+        for text in [
+            "[relay]\nproxies = [\"proxy.example\"]",
+            "[listen]\nproxy_protocol = [\"127.0.0.1\"]",
+        ] {
+            assert_eq!(problems(text).len(), 1, "{text}");
         }
     }
 

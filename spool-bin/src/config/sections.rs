@@ -2,6 +2,7 @@
 
 use super::client::client;
 use super::dkim::dkim;
+use super::listen;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
 use super::{Config, Disk, Idempotency, Limits, Problem, Retry};
@@ -30,7 +31,7 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains, fix_submissions) = relay(section.section("relay"));
+    let (allow_networks, allow_domains, proxies, fix_submissions) = relay(section.section("relay"));
     let retry = retry(section.section("retry"));
     let dkim = dkim(section.section("dkim"), retry.expire_after);
     let admin_section = section.section("admin");
@@ -39,6 +40,7 @@ fn root(section: Section<'_, '_>) -> Config {
     });
     let admin_plaintext = admin_section.get("allow_plaintext", false, flag);
     admin_section.end();
+    let tls = listen::tls(&listen);
     let config = Config {
         spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| {
             text(value).map(PathBuf::from)
@@ -48,12 +50,16 @@ fn root(section: Section<'_, '_>) -> Config {
         shutdown_timeout: section.get("shutdown_timeout", Duration::from_secs(30), span),
         threads: section.get("threads", 0, number(0)),
         smtp: listen.list("smtp", vec![SocketAddr::from(([127, 0, 0, 1], 2525))], parsed),
+        smtps: listen::smtps(&listen, tls.as_ref()),
+        proxy_protocol: listen.list("proxy_protocol", Vec::new(), parsed),
+        tls,
         admin: listen.get("admin", Some(SocketAddr::from(([127, 0, 0, 1], 8525))), admin),
         token_file,
         admin_plaintext,
         limits: limits(listen.section("limits")),
         allow_networks,
         allow_domains,
+        proxies,
         fix_submissions,
         route: route(section.section("route")),
         retry,
@@ -66,11 +72,6 @@ fn root(section: Section<'_, '_>) -> Config {
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
         listen.problem("admin", place, problem);
     }
-    listen.later("smtps", |value| value.as_array().map(|list| list.is_empty()));
-    let tls = listen.section("tls");
-    later_text(&tls, "certificate");
-    later_text(&tls, "key");
-    tls.end();
     listen.end();
     section.end();
     config
@@ -119,6 +120,7 @@ fn limits(section: Section<'_, '_>) -> Limits {
         errors_per_session: section.get("errors_per_session", 20, number(1)),
         command_timeout: section.get("command_timeout", Duration::from_secs(300), positive_span),
         data_timeout: section.get("data_timeout", Duration::from_secs(600), positive_span),
+        tls_timeout: section.get("tls_timeout", Duration::from_secs(60), positive_span),
         bare_newline: section.get("bare_newline", BareNewline::Reject, |value| {
             match text(value)?.as_str() {
                 "reject" => Ok(BareNewline::Reject),
@@ -141,17 +143,18 @@ fn limits(section: Section<'_, '_>) -> Limits {
     limits
 }
 
-fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, FixSubmissions) {
+fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Vec<Network>, FixSubmissions) {
     let loopback = ["127.0.0.0/8", "::1/128"]
         .iter()
         .filter_map(|network| network.parse().ok())
         .collect();
     let networks = section.list("allow_networks", loopback, parsed);
     let domains = section.list("allow_domains", Vec::new(), domain);
+    let proxies = section.list("proxies", Vec::new(), parsed);
     later_text(&section, "users_file");
     let fix_submissions = section.get("fix_submissions", FixSubmissions::Authenticated, fix_submissions);
     section.end();
-    (networks, domains, fix_submissions)
+    (networks, domains, proxies, fix_submissions)
 }
 
 fn fix_submissions(value: &DeValue<'_>) -> Result<FixSubmissions, String> {

@@ -6,7 +6,8 @@
 
 use super::reply::{self, Reply};
 use smtp_proto::request::parser::Rfc5321Parser;
-use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME, MAIL_SMTPUTF8};
+use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME};
+use smtp_proto::{MAIL_REQUIRETLS, MAIL_SMTPUTF8};
 use smtp_proto::{MailFrom, RcptTo, Request};
 use spool_core::{Address, BodyKind, MailParameters, ReversePath};
 use std::borrow::Cow;
@@ -26,6 +27,8 @@ pub(super) enum Command {
     Rcpt(Option<Address>),
     /// DATA.
     Data,
+    /// BDAT; so many octets follow.
+    Bdat { size: u64, last: bool },
     /// RSET.
     Rset,
     /// NOOP.
@@ -36,6 +39,10 @@ pub(super) enum Command {
     Help,
     /// QUIT.
     Quit,
+    /// STARTTLS.
+    StartTls,
+    /// XCLIENT with its attributes, printable ASCII.
+    Xclient(String),
 }
 
 impl Command {
@@ -52,14 +59,34 @@ impl Command {
         if let Some(rest) = after(text, "RCPT ") {
             return rcpt(rest, line);
         }
+        if let Some(rest) = after(text, "BDAT").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+            return bdat(rest).ok_or(reply::BAD_CHUNK);
+        }
         if !text.is_ascii() {
             return Err(reply::BAD_CHARACTER);
+        }
+        if let Some(rest) = after(text, "XCLIENT").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
+            return Ok(Self::Xclient(rest.to_owned()));
         }
         simple(text, line)
     }
 }
 
-/// All commands but MAIL and RCPT.
+/// `SIZE [LAST]`. Nothing else is let pass: octets whose number is misread would be taken for commands.
+fn bdat(rest: &str) -> Option<Command> {
+    let mut words = rest.split_ascii_whitespace();
+    let size = words.next()?;
+    let size = size.bytes().all(|byte| byte.is_ascii_digit()).then_some(size)?;
+    let last = match words.next() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case("LAST") => true,
+        Some(_) => return None,
+    };
+    let size = size.parse().ok()?;
+    words.next().is_none().then_some(Command::Bdat { size, last })
+}
+
+/// All commands but MAIL, RCPT and BDAT.
 fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
     let alone = |command| match text.trim_end().len() {
         4 => Ok(command),
@@ -71,6 +98,8 @@ fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
         Ok(Request::Data) => alone(Command::Data),
         Ok(Request::Rset) => alone(Command::Rset),
         Ok(Request::Quit) => alone(Command::Quit),
+        Ok(Request::StartTls) if text.trim_end().len() > 8 => Err(reply::SYNTAX),
+        Ok(Request::StartTls) => Ok(Command::StartTls),
         Ok(Request::Noop { .. }) => Ok(Command::Noop),
         Ok(Request::Vrfy { .. }) => Ok(Command::Vrfy),
         Ok(Request::Help { .. }) => Ok(Command::Help),
@@ -81,8 +110,7 @@ fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
             | Request::Expn { .. }
             | Request::Etrn { .. }
             | Request::Atrn { .. }
-            | Request::Burl { .. }
-            | Request::StartTls,
+            | Request::Burl { .. },
         ) => Err(reply::NOT_IMPLEMENTED),
         Ok(Request::Mail { .. } | Request::Rcpt { .. }) => Err(reply::SYNTAX),
         Err(Error::UnknownCommand) if is_http(text) => Err(reply::NOT_SMTP),
@@ -127,7 +155,7 @@ fn mail(rest: &str, line: &[u8]) -> Result<Command, Reply> {
         return Err(reply::BODY_NOT_IMPLEMENTED);
     }
     let known = MailFrom {
-        flags: given.flags & (MAIL_BODY_7BIT | MAIL_BODY_8BITMIME | MAIL_SMTPUTF8),
+        flags: given.flags & (MAIL_BODY_7BIT | MAIL_BODY_8BITMIME | MAIL_SMTPUTF8 | MAIL_REQUIRETLS),
         size: given.size,
         ..MailFrom::default()
     };
@@ -148,6 +176,7 @@ fn mail(rest: &str, line: &[u8]) -> Result<Command, Reply> {
                 BodyKind::SevenBit
             },
             smtputf8,
+            requiretls: known.flags & MAIL_REQUIRETLS != 0,
             ..MailParameters::default()
         },
         size: u64::try_from(known.size).unwrap_or(u64::MAX),
@@ -313,7 +342,6 @@ mod tests {
             ("BODY=BINARYMIME", reply::BODY_NOT_IMPLEMENTED),
             ("RET=HDRS", reply::UNKNOWN_PARAMETER),
             ("ENVID=x", reply::UNKNOWN_PARAMETER),
-            ("REQUIRETLS", reply::UNKNOWN_PARAMETER),
             ("AUTH=<>", reply::UNKNOWN_PARAMETER),
             ("HOLDFOR=60", reply::UNKNOWN_PARAMETER),
             ("X-WHATEVER=1", reply::UNKNOWN_PARAMETER),
@@ -345,9 +373,30 @@ mod tests {
             ("EHLO", Err(reply::SYNTAX)),
             ("EHLO a b", Err(reply::SYNTAX)),
             ("EHLO bücher", Err(reply::BAD_CHARACTER)),
-            ("STARTTLS", Err(reply::NOT_IMPLEMENTED)),
+            ("starttls", Ok(Command::StartTls)),
+            ("STARTTLS ", Ok(Command::StartTls)),
+            ("STARTTLS now", Err(reply::SYNTAX)),
             ("AUTH PLAIN AAAA", Err(reply::NOT_IMPLEMENTED)),
-            ("BDAT 5 LAST", Err(reply::NOT_IMPLEMENTED)),
+            ("BDAT 5 last", Ok(Command::Bdat { size: 5, last: true })),
+            ("bdat 0", Ok(Command::Bdat { size: 0, last: false })),
+            (
+                "BDAT 18446744073709551615",
+                Ok(Command::Bdat {
+                    size: u64::MAX,
+                    last: false,
+                }),
+            ),
+            ("BDAT 18446744073709551616", Err(reply::BAD_CHUNK)),
+            ("BDAT", Err(reply::BAD_CHUNK)),
+            ("BDAT x", Err(reply::BAD_CHUNK)),
+            ("BDAT -1", Err(reply::BAD_CHUNK)),
+            ("BDAT +1", Err(reply::BAD_CHUNK)),
+            ("BDAT 5LAST", Err(reply::BAD_CHUNK)),
+            ("BDAT 5 LAST x", Err(reply::BAD_CHUNK)),
+            ("BDAT 5 FIRST", Err(reply::BAD_CHUNK)),
+            ("BDATA", Err(reply::UNKNOWN)),
+            ("xclient A=b", Ok(Command::Xclient(" A=b".to_owned()))),
+            ("XCLIENTS", Err(reply::UNKNOWN)),
             ("EXPN x", Err(reply::NOT_IMPLEMENTED)),
             ("", Err(reply::UNKNOWN)),
             ("FROB", Err(reply::UNKNOWN)),

@@ -5,6 +5,7 @@
 //! is answered with 250 only after the intake said that it is durable. Nothing here stores, routes or relays mail.
 
 mod buffer;
+mod certificate;
 mod command;
 mod config;
 mod connections;
@@ -14,16 +15,24 @@ mod framing;
 mod listener;
 mod machine;
 mod network;
+mod peer;
 mod policy;
+mod proxy;
 mod reply;
 mod session;
+mod stream;
 #[cfg(test)]
 mod testing;
+mod tls;
+#[cfg(test)]
+mod tls_tests;
 mod trace;
 
+pub use certificate::{Certificate, CertificateError};
 pub use config::{BareNewline, ServerConfig};
 pub use listener::{Listener, SessionStart};
 pub use machine::{Machine, Next};
 pub use network::{Network, NetworkError};
 pub use policy::RelayPolicy;
-pub use session::serve;
+pub use session::{Opening, serve};
+pub use tls::ServerTls;

@@ -50,9 +50,11 @@ macro_rules! replies {
 }
 
 replies! {
-    HELP: "214 2.0.0 Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
+    HELP: "214 2.0.0 Commands: EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+    START_TLS: "220 2.0.0 Ready to start TLS";
     BYE: "221 2.0.0 Bye" close;
     OK: "250 2.0.0 Ok";
+    CHUNK_OK: "250 2.0.0 Chunk received";
     SENDER_OK: "250 2.1.0 Sender ok";
     RECIPIENT_OK: "250 2.1.5 Recipient ok";
     CANNOT_VERIFY: "252 2.5.0 Cannot verify, send it and see";
@@ -66,21 +68,28 @@ replies! {
     UNSIGNED: "451 4.7.5 Cannot sign mail now, try again later";
     FULL: "452 4.3.1 No room for mail now, try again later";
     NO_MEMORY: "452 4.3.1 No memory for more recipients now, send the rest in another transaction";
+    NO_MEMORY_FOR_TLS: "454 4.7.0 No memory for TLS now, try again soon";
     TOO_MANY_RECIPIENTS: "452 4.5.3 Too many recipients, send the rest in another transaction";
+    STARTTLS_NOT_LAST: "554 5.5.1 More was sent behind STARTTLS in plaintext; closing connection" close;
     UNCLEAN: "500 5.5.2 Lines end by CRLF, and bare CR, bare LF and NUL are refused; closing connection" close;
     NOT_SMTP: "500 5.5.2 This is SMTP, closing connection" close;
     TOO_LONG: "500 5.5.2 Line too long";
     BAD_CHARACTER: "500 5.5.2 Forbidden character";
     UNKNOWN: "500 5.5.2 Unknown command";
+    BAD_CHUNK: "501 5.5.4 BDAT takes a size and LAST; closing connection" close;
     SYNTAX: "501 5.5.4 Syntax error in arguments";
     BAD_PARAMETER: "501 5.5.4 Bad value of a parameter";
     BAD_SENDER: "501 5.1.7 Not an address";
     BAD_RECIPIENT: "501 5.1.3 Not an address";
     NOT_IMPLEMENTED: "502 5.5.1 Not implemented";
     HELLO_FIRST: "503 5.5.1 Say EHLO or HELO first";
+    ALREADY_UNDER_TLS: "503 5.5.1 TLS is in use already";
     MAIL_FIRST: "503 5.5.1 Say MAIL first";
+    XCLIENT_IN_MAIL: "503 5.5.1 A mail transaction is open";
+    IN_CHUNKS: "503 5.5.1 The message has begun with BDAT";
     NESTED_MAIL: "503 5.5.1 MAIL was said already";
     BODY_NOT_IMPLEMENTED: "504 5.5.4 BODY takes 7BIT or 8BITMIME";
+    XCLIENT_DENIED: "550 5.7.0 XCLIENT is not for you";
     RELAYING_DENIED: "550 5.7.1 Relaying denied";
     TOO_BIG: "552 5.3.4 Message too big";
     FAR_TOO_BIG: "552 5.3.4 Message far too big, closing connection" close;
