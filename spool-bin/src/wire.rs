@@ -453,7 +453,8 @@ fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> R
     Ok(())
 }
 
-/// Routes, retries, users, limits in a time, signing keys and fix-ups change at once; the jobs too if the file has another number than before, so that a number set by
+/// Routes, retries, users, limits in a time, the certificate, signing keys and fix-ups change at once; the jobs too if the
+/// file has another number than before, so that a number set by
 /// hand outlives a reload. What needs a restart is said.
 fn reload(
     options: &Serve,
