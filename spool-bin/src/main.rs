@@ -24,6 +24,7 @@ mod shutdown;
 mod signing;
 mod submissions;
 mod target;
+mod users;
 mod way;
 mod wire;
 

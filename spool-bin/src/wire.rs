@@ -12,6 +12,7 @@ use crate::routes::Routes;
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
 use crate::signing;
 use crate::submissions::Submissions;
+use crate::users;
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
@@ -25,7 +26,7 @@ use spool_core::{
     Mail, MessageId, NextHop, RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
-use spool_smtp::server::{Listener, Opening, RelayPolicy, ServerConfig, ServerTls};
+use spool_smtp::server::{Clients, Listener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls, Users};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -44,18 +45,31 @@ pub(crate) struct Relay {
     submissions: Submissions,
     /// Set when the service was asked to end.
     pub(crate) stopping: Halt,
+    /// What clients and users did lately.
+    pub(crate) clients: Clients,
+    /// Who may log in.
+    logins: Logins,
 }
 
 impl Relay {
     /// Into `spool`, by `routes`.
     pub(crate) fn new(spool: &OpenSpool, routes: Routes, submissions: Submissions) -> Self {
+        let clients = Clients::default();
         Self {
+            logins: Logins::new(clients.clone()),
+            clients,
             spool: spool.addr.clone(),
             gate: spool.gate.clone(),
             routes,
             submissions,
             stopping: Halt::default(),
         }
+    }
+
+    /// Who may log in from now on, and how much clients and users may do.
+    fn admit(&self, users: Option<Users>, config: &Config) {
+        self.logins.set_users(users);
+        self.clients.set_limits(config.limits.rates);
     }
 
     /// Whether mail can be routed by a configuration: the built-in sink does not take all of it.
@@ -167,6 +181,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
     let (certificate, pairs) = certificate(&config)?;
+    let users = users::of(&config)?;
     // The spool first: whoever cannot have it must not take a port from the one who has.
     let routes = Routes::of(&config);
     if built_in_sink {
@@ -179,6 +194,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let submissions = Submissions::new(&config, signing::rules(&config)?, &memory)?;
     let spool = open(&config, &routes, &agent, &submissions).await?;
     let relay = Relay::new(&spool, routes, submissions);
+    relay.admit(users, &config);
     let started = async {
         if built_in_sink {
             relay
@@ -187,7 +203,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
             relay.spool.do_send(SetRouting(relay.routes.routing()));
         }
         let tls = certificate.as_ref().map(Watched::tls);
-        let server = server(&config, &memory, tls);
+        let server = server(&config, &relay, &memory, tls);
         let (addresses, listeners) = listen(&config, server, &relay, &spool, &stopped).await?;
         if let (Some(certificate), Some(pairs)) = (certificate, &pairs) {
             actix::spawn(certificate.run(pairs.subscribe(), stopped.clone()));
@@ -279,7 +295,7 @@ fn certificate(
     Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
 }
 
-fn server(config: &Config, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
+fn server(config: &Config, relay: &Relay, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
     let limits = &config.limits;
     ServerConfig {
         hostname: config.hostname.clone(),
@@ -300,6 +316,8 @@ fn server(config: &Config, memory: &Budget, tls: Option<ServerTls>) -> ServerCon
             allow_domains: config.allow_domains.clone(),
         },
         tls,
+        clients: relay.clients.clone(),
+        logins: relay.logins.clone(),
         proxies: config.proxies.clone(),
         clock: Arc::new(SystemClock),
     }
@@ -435,7 +453,8 @@ fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> R
     Ok(())
 }
 
-/// Routes, retries, the certificate, signing keys and fix-ups change at once; the jobs too if the file has another number than before, so that a number set by
+/// Routes, retries, users, limits in a time, the certificate, signing keys and fix-ups change at once; the jobs too if the
+/// file has another number than before, so that a number set by
 /// hand outlives a reload. What needs a restart is said.
 fn reload(
     options: &Serve,
@@ -445,11 +464,13 @@ fn reload(
 ) {
     let fresh = options.config().and_then(|(fresh, _)| {
         options.inspected(&fresh)?;
+        let users = users::of(&fresh)?;
         let keys = signing::rules(&fresh)?;
-        Ok((fresh, keys))
+        Ok((fresh, users, keys))
     });
     match fresh {
-        Ok((fresh, keys)) => {
+        Ok((fresh, users, keys)) => {
+            relay.admit(users, &fresh);
             relay.submissions.replace(&fresh, keys);
             relay.routes.replace(&fresh);
             // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
@@ -465,7 +486,7 @@ fn reload(
             }
             *config = fresh;
             tracing::info!(
-                "configuration read again: routes, retries, jobs, the certificate, signing and fix-ups are changed, everything else needs a restart"
+                "configuration read again: routes, retries, jobs, the certificate, users and their limits, signing and fix-ups are changed, everything else needs a restart"
             );
         }
         Err(failure) => {

@@ -19,3 +19,4 @@ pub mod process;
 pub mod raw;
 pub mod signed_zones;
 pub mod tls;
+pub mod tls_client;

@@ -1,6 +1,7 @@
 //! The command line: one verb a file.
 
 mod check;
+mod clients;
 mod columns;
 mod console;
 mod count;
@@ -13,6 +14,7 @@ mod jobs;
 mod load;
 mod operate;
 mod outbound;
+mod passwd;
 mod route;
 mod serve;
 mod show;
@@ -87,6 +89,10 @@ enum Verb {
     Destinations(outbound::Destinations),
     /// Show the open sessions with next hops
     Connections(outbound::Connections),
+    /// Show how much each client and user sends, and lift their limits
+    Clients(clients::Clients),
+    /// Set the password of a user in a users file
+    Passwd(passwd::Passwd),
     /// Show or set the maximum of concurrent delivery sessions
     Jobs(jobs::Jobs),
     /// Spool one message
@@ -120,6 +126,8 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Events(events) => events.run(),
         Verb::Destinations(destinations) => destinations.run(),
         Verb::Connections(connections) => connections.run(),
+        Verb::Clients(clients) => clients.run(),
+        Verb::Passwd(passwd) => passwd.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),
         Verb::Dkim(dkim) => dkim.run(),

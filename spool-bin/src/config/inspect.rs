@@ -9,6 +9,7 @@ use crate::certificates;
 use crate::files::open_to_others;
 use crate::outbound;
 use crate::signing;
+use crate::users;
 use rustix::fs::{Access, access};
 use spool_core::store::examine_dir;
 use spool_core::{Clock, SystemClock, Timestamp};
@@ -109,6 +110,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     addresses(config, &mut found);
     proxies(config, &mut found);
     tls(config, &mut found);
+    users(config, &mut found);
     admin(config, &mut found);
     client(config, &mut found);
     resolv_conf(config, &mut found);
@@ -232,6 +234,24 @@ fn admin(config: &Config, found: &mut Found<'_>) {
             Ok(_) => found.secret("admin.token_file", path),
             Err(why) => found.error("admin.token_file", why),
         }
+    }
+}
+
+/// The file of those who may log in.
+fn users(config: &Config, found: &mut Found<'_>) {
+    const PLACE: &str = "relay.users_file";
+    let Some(path) = &config.users_file else {
+        return;
+    };
+    match users::read(path) {
+        Ok(_) => found.secret(PLACE, path),
+        Err(problems) => problems
+            .into_iter()
+            .for_each(|problem| found.error(PLACE, problem)),
+    }
+    if config.tls.is_none() {
+        let text = "nobody can log in: AUTH is offered under TLS only, and listen.tls names no certificate";
+        found.warn(PLACE, text.to_owned());
     }
 }
 

@@ -293,6 +293,38 @@ fn a_rule_hidden_by_one_above_is_a_warning() {
     }
 }
 
+#[test]
+fn a_file_of_users_is_read_and_each_bad_line_told() {
+    let bench = Bench::new();
+    let hash = "$2b$05$s8MmEkBYZgFrAnrfgpdL/O50I8ElHRi9v.i9df1j0X3fR4J3OeOJi";
+    let text = "[relay]\nusers_file = \"DIR/users\"\n";
+    let missing = &bench.found(text)[0];
+    assert!(
+        missing.starts_with("3 relay.users_file: DIR/users: No such file"),
+        "{missing}"
+    );
+    bench.file("users", &format!("ada:{hash}\nbob:secret\nada:{hash}\n"));
+    let found = bench.found(text);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(
+        found[0].starts_with("3 relay.users_file: DIR/users:2: unknown password scheme"),
+        "{found:?}"
+    );
+    assert!(
+        found[1].starts_with("3 relay.users_file: DIR/users:3: user ada is in line 1"),
+        "{found:?}"
+    );
+    assert!(
+        found[2].starts_with("3 warning: relay.users_file: nobody can log in"),
+        "{found:?}"
+    );
+    let path = bench.file("users", &format!("ada:{hash}\n"));
+    assert_eq!(bench.found(text).len(), 1);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    let found = bench.found(text);
+    assert!(found[0].contains("others than its owner may use it"), "{found:?}");
+}
+
 const KEY: &str = "[[dkim.key]]\ndomain = \"example.org\"\nselector = \"";
 
 #[test]

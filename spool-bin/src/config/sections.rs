@@ -5,8 +5,9 @@ use super::dkim::dkim;
 use super::listen;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
-use super::{Config, Disk, Idempotency, Limits, Problem, Retry};
-use spool_core::{DomainPattern, a_labels, valid_domain};
+use super::values::parse_rate;
+use super::{Config, Disk, Idempotency, Limits, Problem, Rates, Retry};
+use spool_core::{DomainPattern, Rate, a_labels, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
 use spool_smtp::submission::FixSubmissions;
 use std::net::SocketAddr;
@@ -31,7 +32,8 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains, proxies, fix_submissions) = relay(section.section("relay"));
+    let (allow_networks, allow_domains, fix_submissions, users_file, proxies) =
+        relay(section.section("relay"));
     let retry = retry(section.section("retry"));
     let dkim = dkim(section.section("dkim"), retry.expire_after);
     let admin_section = section.section("admin");
@@ -59,6 +61,7 @@ fn root(section: Section<'_, '_>) -> Config {
         limits: limits(listen.section("limits")),
         allow_networks,
         allow_domains,
+        users_file,
         proxies,
         fix_submissions,
         route: route(section.section("route")),
@@ -130,6 +133,14 @@ fn limits(section: Section<'_, '_>) -> Limits {
         }),
         received_headers: section.get("received_headers", 50, number(1)),
         memory: section.get("memory", 256 << 20, size),
+        rates: Rates {
+            connections_per_client: section.get("connections_per_client_rate", None, rate),
+            messages_per_client: section.get("messages_per_client", None, rate),
+            recipients_per_client: section.get("recipients_per_client", None, rate),
+            failed_logins_per_client: section.get("failed_logins_per_client", None, rate),
+            messages_per_user: section.get("messages_per_user", None, rate),
+            recipients_per_user: section.get("recipients_per_user", None, rate),
+        },
     };
     for (key, least, value) in [
         ("line_length", 512, line_length),
@@ -143,7 +154,24 @@ fn limits(section: Section<'_, '_>) -> Limits {
     limits
 }
 
-fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Vec<Network>, FixSubmissions) {
+/// A rate, or none for an empty text.
+fn rate(value: &DeValue<'_>) -> Result<Option<Rate>, String> {
+    match text(value)?.as_str() {
+        "" => Ok(None),
+        text => parse_rate(text).map(Some),
+    }
+}
+
+/// The keys of `[relay]`, in the order of their names here.
+type Relay = (
+    Vec<Network>,
+    Vec<DomainPattern>,
+    FixSubmissions,
+    Option<PathBuf>,
+    Vec<Network>,
+);
+
+fn relay(section: Section<'_, '_>) -> Relay {
     let loopback = ["127.0.0.0/8", "::1/128"]
         .iter()
         .filter_map(|network| network.parse().ok())
@@ -151,10 +179,12 @@ fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>, Vec<Net
     let networks = section.list("allow_networks", loopback, parsed);
     let domains = section.list("allow_domains", Vec::new(), domain);
     let proxies = section.list("proxies", Vec::new(), parsed);
-    later_text(&section, "users_file");
+    let users = section.get("users_file", None, |value| {
+        text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
+    });
     let fix_submissions = section.get("fix_submissions", FixSubmissions::Authenticated, fix_submissions);
     section.end();
-    (networks, domains, proxies, fix_submissions)
+    (networks, domains, fix_submissions, users, proxies)
 }
 
 fn fix_submissions(value: &DeValue<'_>) -> Result<FixSubmissions, String> {

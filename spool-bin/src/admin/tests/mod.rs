@@ -19,6 +19,7 @@ use spool_core::{
 use spool_smtp::client::{PoolSnapshot, SmtpAgent, SmtpConfig};
 use spool_smtp::dkim::Rules;
 
+mod clients;
 mod limits;
 mod queries;
 mod refusals;
