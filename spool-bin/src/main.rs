@@ -23,7 +23,10 @@ mod routes;
 mod selector;
 mod sendmail;
 mod shutdown;
+mod signing;
+mod submissions;
 mod target;
+mod users;
 mod way;
 mod wire;
 

@@ -11,6 +11,9 @@ use crate::failure::Failure;
 use crate::outbound;
 use crate::routes::Routes;
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
+use crate::signing;
+use crate::submissions::Submissions;
+use crate::users;
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
@@ -20,11 +23,13 @@ use spool_actors::{
 };
 use spool_core::store::StoreOptions;
 use spool_core::{
-    AddError, Address, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
-    RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
+    AddError, Address, Admission, BoxFuture, Budget, Envelope, Fingerprint, Halt, InitialStatus, Intake,
+    Mail, MessageId, NextHop, RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
-use spool_smtp::server::{Listener, LocalListener, Opening, RelayPolicy, ServerConfig, ServerTls};
+use spool_smtp::server::{
+    Clients, Listener, LocalListener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls, Users,
+};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -40,19 +45,35 @@ pub(crate) struct Relay {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) gate: Gate,
     routes: Routes,
+    /// What is done to the mail of submitters.
+    submissions: Submissions,
     /// Set when the service was asked to end.
     pub(crate) stopping: Halt,
+    /// What clients and users did lately.
+    pub(crate) clients: Clients,
+    /// Who may log in.
+    logins: Logins,
 }
 
 impl Relay {
     /// Into `spool`, by `routes`.
-    pub(crate) fn new(spool: &OpenSpool, routes: Routes) -> Self {
+    pub(crate) fn new(spool: &OpenSpool, routes: Routes, submissions: Submissions) -> Self {
+        let clients = Clients::default();
         Self {
+            logins: Logins::new(clients.clone()),
+            clients,
             spool: spool.addr.clone(),
             gate: spool.gate.clone(),
             routes,
+            submissions,
             stopping: Halt::default(),
         }
+    }
+
+    /// Who may log in from now on, and how much clients and users may do.
+    fn admit(&self, users: Option<Users>, config: &Config) {
+        self.logins.set_users(users);
+        self.clients.set_limits(config.limits.rates);
     }
 
     /// Whether mail can be routed by a configuration: the built-in sink does not take all of it.
@@ -70,14 +91,33 @@ impl Relay {
         self.routes.way(address)
     }
 
-    /// Spools a submission whose sections are from `routing`; the answer comes once it is durable.
+    /// Spools a submission of a program of this machine, or of one that has the token of the admin API. Its sections are from `routing`;
+    /// the answer comes once it is durable.
     pub(crate) async fn submit(
         &self,
-        submission: Submission,
+        mut submission: Submission,
         routing: Routing,
     ) -> Result<Vec<MessageId>, AddError> {
+        let (mut fingerprint, mut _held) = (None, None);
+        if self.submissions.concern(&Admission::Network) {
+            // Of what was handed in: what is added to it differs each time.
+            fingerprint = submission
+                .key
+                .is_some()
+                .then(|| Fingerprint::of(&submission.sections, &submission.body));
+            let body = std::mem::take(&mut submission.body);
+            let finished = self
+                .submissions
+                .finish(&Admission::Network, body, submission.flows.last());
+            let (body, held) = finished.await?;
+            (submission.body, _held) = (body, Some(held));
+        }
         self.spool
-            .send(Add::submission(submission).routed_by(routing))
+            .send(
+                Add::submission(submission)
+                    .routed_by(routing)
+                    .fingerprint(fingerprint),
+            )
             .await
             .unwrap_or(Err(AddError::Killed))
     }
@@ -85,6 +125,34 @@ impl Relay {
 
 impl Intake for Relay {
     fn accept(&self, mail: Mail) -> BoxFuture<Result<Vec<MessageId>, AddError>> {
+        if !self.submissions.concern(&mail.source.admission) {
+            return Box::pin(self.spool_mail(mail));
+        }
+        let relay = self.clone();
+        // On its own: nobody who stops waiting for the answer undoes it.
+        let finished = tokio::spawn(async move {
+            let id = mail.flows.last();
+            let finished = relay
+                .submissions
+                .finish(&mail.source.admission, mail.body, id)
+                .await;
+            let (body, _held) = finished?;
+            relay.spool_mail(Mail { body, ..mail }).await
+        });
+        Box::pin(async move { finished.await.unwrap_or(Err(AddError::Killed)) })
+    }
+
+    fn admit(&self, size: u64) -> Result<(), AddError> {
+        self.gate.admit(size)
+    }
+}
+
+impl Relay {
+    /// Spools `mail` as it is. The request is made before the future is polled.
+    fn spool_mail(
+        &self,
+        mail: Mail,
+    ) -> impl Future<Output = Result<Vec<MessageId>, AddError>> + Send + use<> {
         let Mail {
             envelope,
             body,
@@ -102,11 +170,7 @@ impl Intake for Relay {
             key: None,
         };
         let request = self.spool.send(Add::submission(submission).routed_by(routing));
-        Box::pin(async move { request.await.unwrap_or(Err(AddError::Killed)) })
-    }
-
-    fn admit(&self, size: u64) -> Result<(), AddError> {
-        self.gate.admit(size)
+        async move { request.await.unwrap_or(Err(AddError::Killed)) }
     }
 }
 
@@ -121,6 +185,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
     let (certificate, pairs) = certificate(&config)?;
+    let users = users::of(&config)?;
     // The spool first: whoever cannot have it must not take a port from the one who has.
     let routes = Routes::of(&config);
     if built_in_sink {
@@ -128,10 +193,12 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         routes.to_built_in_sink(None);
     }
     let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes)?));
-    let spool = open(&config, &routes, &agent).await?;
-    let relay = Relay::new(&spool, routes);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
+    let submissions = Submissions::new(&config, signing::rules(&config)?, &memory)?;
+    let spool = open(&config, &routes, &agent, &submissions).await?;
+    let relay = Relay::new(&spool, routes, submissions);
+    relay.admit(users, &config);
     let started = async {
         if built_in_sink {
             relay
@@ -140,7 +207,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
             relay.spool.do_send(SetRouting(relay.routes.routing()));
         }
         let tls = certificate.as_ref().map(Watched::tls);
-        let server = server(&config, &memory, tls);
+        let server = server(&config, &relay, &memory, tls);
         let dropbox = DropBox::open(&config, &relay, &memory)?;
         let (addresses, mut listeners) = listen(&config, server, &relay, &spool, &stopped).await?;
         if let Some(dropbox) = dropbox {
@@ -195,13 +262,19 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         () = end => {}
         () = signals.at_once(failed) => tracing::warn!("ended at once"),
     }
+    relay.submissions.log_counts();
     match relay.gate.ending() {
         None | Some(Ending::Killed) => Ok(()),
         Some(ending) => Err(Failure::Failed(format!("the service has ended: {ending}"))),
     }
 }
 
-async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Result<OpenSpool, Failure> {
+async fn open(
+    config: &Config,
+    routes: &Routes,
+    agent: &Arc<SmtpAgent>,
+    submissions: &Submissions,
+) -> Result<OpenSpool, Failure> {
     let mut store = StoreOptions::default();
     store.segment_size = config.disk.segment_size;
     store.min_free_space = config.disk.min_free_space;
@@ -218,6 +291,7 @@ async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Resul
     spool.max_recipients = config.limits.recipients;
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
+    spool.signer = Some(submissions.signer());
     let agent = Arc::clone(agent);
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
@@ -234,7 +308,7 @@ fn certificate(
     Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
 }
 
-fn server(config: &Config, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
+fn server(config: &Config, relay: &Relay, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
     let limits = &config.limits;
     ServerConfig {
         hostname: config.hostname.clone(),
@@ -255,6 +329,8 @@ fn server(config: &Config, memory: &Budget, tls: Option<ServerTls>) -> ServerCon
             allow_domains: config.allow_domains.clone(),
         },
         tls,
+        clients: relay.clients.clone(),
+        logins: relay.logins.clone(),
         proxies: config.proxies.clone(),
         clock: Arc::new(SystemClock),
     }
@@ -411,7 +487,8 @@ fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> R
     Ok(())
 }
 
-/// Routes and retries change at once; the jobs too if the file has another number than before, so that a number set by
+/// Routes, retries, users, limits in a time, the certificate, signing keys and fix-ups change at once; the jobs too if the
+/// file has another number than before, so that a number set by
 /// hand outlives a reload. What needs a restart is said.
 fn reload(
     options: &Serve,
@@ -419,12 +496,16 @@ fn reload(
     pairs: Option<&watch::Sender<CertificateFiles>>,
     config: &mut Config,
 ) {
-    let fresh = options.config().and_then(|(fresh, built_in_sink)| {
+    let fresh = options.config().and_then(|(fresh, _)| {
         options.inspected(&fresh)?;
-        Ok((fresh, built_in_sink))
+        let users = users::of(&fresh)?;
+        let keys = signing::rules(&fresh)?;
+        Ok((fresh, users, keys))
     });
     match fresh {
-        Ok((fresh, _)) => {
+        Ok((fresh, users, keys)) => {
+            relay.admit(users, &fresh);
+            relay.submissions.replace(&fresh, keys);
             relay.routes.replace(&fresh);
             // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
             relay.spool.do_send(SetPolicies(relay.routes.policies()));
@@ -439,7 +520,7 @@ fn reload(
             }
             *config = fresh;
             tracing::info!(
-                "configuration read again: routes, retries, jobs and the certificate are changed, everything else needs a restart"
+                "configuration read again: routes, retries, jobs, the certificate, users and their limits, signing and fix-ups are changed, everything else needs a restart"
             );
         }
         Err(failure) => {

@@ -11,6 +11,7 @@
 )]
 
 mod exim;
+mod logins;
 mod postfix;
 mod proxies;
 

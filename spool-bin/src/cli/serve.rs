@@ -18,7 +18,7 @@ Examples:
   spool serve --config /etc/spool.toml                to the mail exchangers of each domain, unless it says otherwise
 
 One line on standard output says that it is ready. SIGTERM and SIGINT shut it down in order, a second \
-one immediately; SIGHUP reloads routes, retries and jobs. If the disk fails or files of the spool are \
+one immediately; SIGHUP reloads routes, retries, jobs, users, limits and signing keys. If the disk fails or files of the spool are \
 deleted, it stops by itself with exit status 1.")]
 pub(crate) struct Serve {
     /// The configuration; options override it

@@ -4,6 +4,7 @@
 //! when it is set to anything but its default, never silently ignored.
 
 mod client;
+mod dkim;
 mod inspect;
 mod listen;
 mod reader;
@@ -11,6 +12,7 @@ mod route;
 mod sections;
 mod values;
 
+pub(crate) use dkim::{Dkim, DkimKey};
 pub(crate) use inspect::{Finding, inspect};
 pub(crate) use listen::{SmtpAddress, split};
 pub(crate) use reader::Places;
@@ -21,7 +23,8 @@ pub(crate) use values::parse_span;
 use crate::files;
 use spool_core::{NextHop, TlsPolicy};
 use spool_smtp::client::AuthSecurity;
-use spool_smtp::server::{BareNewline, Network};
+use spool_smtp::server::{BareNewline, Limits as Rates, Network};
+use spool_smtp::submission::FixSubmissions;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +48,8 @@ pub(crate) struct Limits {
     pub(crate) bare_newline: BareNewline,
     pub(crate) received_headers: usize,
     pub(crate) memory: u64,
+    /// Of clients and users, in a time.
+    pub(crate) rates: Rates,
 }
 
 /// `[listen.tls]`.
@@ -165,11 +170,16 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) allow_networks: Vec<Network>,
     pub(crate) allow_domains: Vec<spool_core::DomainPattern>,
+    /// Who may log in; `None`: nobody.
+    pub(crate) users_file: Option<PathBuf>,
+    /// Whose mail gets what is missing in it.
+    pub(crate) fix_submissions: FixSubmissions,
     pub(crate) route: Route,
     pub(crate) retry: Retry,
     pub(crate) client: Client,
     pub(crate) disk: Disk,
     pub(crate) idempotency: Idempotency,
+    pub(crate) dkim: Dkim,
     pub(crate) places: Places,
 }
 
@@ -430,7 +440,6 @@ mod tests {
     #[test]
     fn what_comes_later_is_refused_and_not_ignored() {
         for text in [
-            "[relay]\nusers_file = \"users\"",
             "[retry]\nbounce_from = \"a@example.org\"",
             "[retry]\ndelay_warning_after = \"4h\"",
             "[spool]\npurge_removed_after = \"30d\"",
@@ -467,6 +476,44 @@ mod tests {
                 found.len() == 1 && found[0].starts_with(&format!("{line}: ")) && found[0].contains(what),
                 "{text}: {found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn limits_in_a_time_are_rates_or_nothing() {
+        let keys = [
+            "connections_per_client_rate",
+            "messages_per_client",
+            "recipients_per_client",
+            "failed_logins_per_client",
+            "messages_per_user",
+            "recipients_per_user",
+        ];
+        let all: String = keys
+            .iter()
+            .zip(1..)
+            .map(|(key, n)| format!("{key} = \"{n}/1m\"\n"))
+            .collect();
+        let rates = Config::parse(&format!("[listen.limits]\n{all}"))
+            .unwrap()
+            .limits
+            .rates;
+        let read = [
+            rates.connections_per_client,
+            rates.messages_per_client,
+            rates.recipients_per_client,
+            rates.failed_logins_per_client,
+            rates.messages_per_user,
+            rates.recipients_per_user,
+        ];
+        for (rate, n) in read.iter().zip(1..) {
+            assert_eq!(*rate, spool_core::Rate::new(n, Duration::from_secs(60)).ok());
+        }
+        for key in keys {
+            let none = Config::parse(&format!("[listen.limits]\n{key} = \"\"\n")).unwrap();
+            assert_eq!(none.limits.rates, Rates::default());
+            let found = problems(&format!("[listen.limits]\n{key} = \"many\"\n"));
+            assert!(found[0].starts_with("2: ") && found[0].contains(key), "{found:?}");
         }
     }
 

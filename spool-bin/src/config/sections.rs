@@ -1,12 +1,15 @@
 //! Each section of the file, with its keys, their defaults and their ranges.
 
 use super::client::client;
+use super::dkim::dkim;
 use super::listen;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
-use super::{Config, Disk, Idempotency, Limits, Problem, Retry};
-use spool_core::{DomainPattern, a_labels, valid_domain};
+use super::values::parse_rate;
+use super::{Config, Disk, Idempotency, Limits, Problem, Rates, Retry};
+use spool_core::{DomainPattern, Rate, a_labels, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
+use spool_smtp::submission::FixSubmissions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,7 +32,10 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains, proxies, drop_dir) = relay(section.section("relay"));
+    let (allow_networks, allow_domains, fix_submissions, users_file, proxies, drop_dir) =
+        relay(section.section("relay"));
+    let retry = retry(section.section("retry"));
+    let dkim = dkim(section.section("dkim"), retry.expire_after);
     let admin_section = section.section("admin");
     let token_file = admin_section.get("token_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
@@ -57,13 +63,16 @@ fn root(section: Section<'_, '_>) -> Config {
         limits: limits(listen.section("limits")),
         allow_networks,
         allow_domains,
+        users_file,
         proxies,
         drop_dir,
+        fix_submissions,
         route: route(section.section("route")),
-        retry: retry(section.section("retry")),
+        retry,
         client: client(section.section("client")),
         disk: disk(section.section("spool")),
         idempotency: idempotency(section.section("idempotency")),
+        dkim,
         places: Places::default(),
     };
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
@@ -127,6 +136,14 @@ fn limits(section: Section<'_, '_>) -> Limits {
         }),
         received_headers: section.get("received_headers", 50, number(1)),
         memory: section.get("memory", 256 << 20, size),
+        rates: Rates {
+            connections_per_client: section.get("connections_per_client_rate", None, rate),
+            messages_per_client: section.get("messages_per_client", None, rate),
+            recipients_per_client: section.get("recipients_per_client", None, rate),
+            failed_logins_per_client: section.get("failed_logins_per_client", None, rate),
+            messages_per_user: section.get("messages_per_user", None, rate),
+            recipients_per_user: section.get("recipients_per_user", None, rate),
+        },
     };
     for (key, least, value) in [
         ("line_length", 512, line_length),
@@ -140,7 +157,23 @@ fn limits(section: Section<'_, '_>) -> Limits {
     limits
 }
 
-type Relay = (Vec<Network>, Vec<DomainPattern>, Vec<Network>, Option<PathBuf>);
+/// A rate, or none for an empty text.
+fn rate(value: &DeValue<'_>) -> Result<Option<Rate>, String> {
+    match text(value)?.as_str() {
+        "" => Ok(None),
+        text => parse_rate(text).map(Some),
+    }
+}
+
+/// The keys of `[relay]`, in the order of their names here.
+type Relay = (
+    Vec<Network>,
+    Vec<DomainPattern>,
+    FixSubmissions,
+    Option<PathBuf>,
+    Vec<Network>,
+    Option<PathBuf>,
+);
 
 fn relay(section: Section<'_, '_>) -> Relay {
     let loopback = ["127.0.0.0/8", "::1/128"]
@@ -151,9 +184,23 @@ fn relay(section: Section<'_, '_>) -> Relay {
     let domains = section.list("allow_domains", Vec::new(), domain);
     let proxies = section.list("proxies", Vec::new(), parsed);
     let drop_dir = section.get("drop_dir", None, listen::drop_dir);
-    later_text(&section, "users_file");
+    let users = section.get("users_file", None, |value| {
+        text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
+    });
+    let fix_submissions = section.get("fix_submissions", FixSubmissions::Authenticated, fix_submissions);
     section.end();
-    (networks, domains, proxies, drop_dir)
+    (networks, domains, fix_submissions, users, proxies, drop_dir)
+}
+
+fn fix_submissions(value: &DeValue<'_>) -> Result<FixSubmissions, String> {
+    match text(value)?.as_str() {
+        "never" => Ok(FixSubmissions::Never),
+        "authenticated" => Ok(FixSubmissions::Authenticated),
+        "networks" => Ok(FixSubmissions::Networks),
+        other => Err(format!(
+            "{other:?}: must be \"never\", \"authenticated\" or \"networks\""
+        )),
+    }
 }
 
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {

@@ -170,7 +170,12 @@ impl DropDir {
         match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => {}
             FileType::Symlink => return bad("is a symbolic link"),
-            _ => return bad("is not a regular file"),
+            FileType::Directory
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => return bad("is not a regular file"),
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = openat(&self.dir, name, flags, Mode::empty())?;

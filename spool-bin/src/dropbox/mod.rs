@@ -59,6 +59,9 @@ struct Found {
     _held: Held,
 }
 
+/// A file's name, inode and owner, and what the spool said.
+type Added = (CString, u64, u32, Result<Vec<MessageId>, Refused>);
+
 /// What one look came to.
 #[derive(Debug, Default)]
 struct Round {
@@ -175,7 +178,13 @@ impl DropBox {
         let (mut all, mut round) = (Vec::new(), Round::default());
         for name in names {
             let Some(id) = name.to_str().ok().filter(|id| is_id(id)).map(str::to_owned) else {
-                self.set_aside(&name, None, "has not a name that sendmail gives", told, &mut round);
+                self.set_aside(
+                    &name,
+                    None,
+                    "has not a name that sendmail gives",
+                    told,
+                    &mut round,
+                );
                 continue;
             };
             let mut held = None;
@@ -217,7 +226,7 @@ impl DropBox {
     }
 
     /// Spools what was found.
-    async fn add(&self, found: Found) -> (CString, u64, u32, Result<Vec<MessageId>, Refused>) {
+    async fn add(&self, found: Found) -> Added {
         let Found {
             name,
             inode,
@@ -249,7 +258,7 @@ impl DropBox {
     }
 
     /// Removes what is on the spool, sets aside what will never be.
-    fn finish(&self, all: Vec<(CString, u64, u32, Result<Vec<MessageId>, Refused>)>, told: usize) -> Round {
+    fn finish(&self, all: Vec<Added>, told: usize) -> Round {
         let mut round = Round::default();
         for (name, inode, user, added) in all {
             match added {
@@ -299,7 +308,13 @@ impl From<AddError> for Refused {
                 Self::Bad(error.to_string())
             }
             // Also what is not known here: nothing is lost by waiting.
-            _ => Self::Later(error.to_string()),
+            AddError::Busy { .. }
+            | AddError::Full(_)
+            | AddError::Disk(_)
+            | AddError::Ended(_)
+            | AddError::Unsigned(_)
+            | AddError::Killed
+            | _ => Self::Later(error.to_string()),
         }
     }
 }

@@ -33,10 +33,12 @@ fn what_may_pass_keeps_a_file_where_it_is() {
 }
 
 use crate::routes::Routes;
+use crate::submissions::Submissions;
 use spool_actors::{OpenSpool, Spool, WhenLoaded};
 use spool_core::store::count_from_disk;
 use spool_core::{NoDice, SpoolConfig, SystemClock};
 use spool_smtp::client::{SmtpAgent, SmtpConfig};
+use spool_smtp::dkim::Rules;
 
 /// A drop directory over a spool that sends nothing.
 struct Bench {
@@ -65,7 +67,8 @@ impl Bench {
         config.hostname = "mx.example.org".to_owned();
         config.drop_dir = Some(dir.path().join("drop"));
         let memory = Budget::new(1 << 20);
-        let relay = Relay::new(&open, Routes::of(&config));
+        let submissions = Submissions::new(&config, Rules::default(), &memory).unwrap();
+        let relay = Relay::new(&open, Routes::of(&config), submissions);
         Self {
             dropbox: DropBox::open(&config, &relay, &memory).unwrap().unwrap(),
             memory,

@@ -4,6 +4,7 @@
 //! are read here: smtp-proto takes the quotes off a local part (another mailbox), knows no address literals, and gives
 //! `<>` and `<Postmaster>` alike as the empty text. It also skips what follows DATA, RSET and QUIT; we refuse it.
 
+use super::auth::InitialResponse;
 use super::reply::{self, Reply};
 use smtp_proto::request::parser::Rfc5321Parser;
 use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME};
@@ -22,6 +23,8 @@ pub(super) enum Command {
         sender: ReversePath,
         parameters: MailParameters,
         size: u64,
+        /// Whether `AUTH=` was given. Nobody is believed who says whose mail it is (RFC 4954 section 5).
+        auth: bool,
     },
     /// RCPT; `None` is `<Postmaster>` without a domain.
     Rcpt(Option<Address>),
@@ -41,6 +44,11 @@ pub(super) enum Command {
     Quit,
     /// STARTTLS.
     StartTls,
+    /// AUTH, with the response that came along.
+    Auth {
+        mechanism: String,
+        initial: Option<InitialResponse>,
+    },
     /// XCLIENT with its attributes, printable ASCII.
     Xclient(String),
 }
@@ -64,6 +72,9 @@ impl Command {
         }
         if !text.is_ascii() {
             return Err(reply::BAD_CHARACTER);
+        }
+        if let Some(rest) = after(text, "AUTH ") {
+            return auth(rest);
         }
         if let Some(rest) = after(text, "XCLIENT").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
             return Ok(Self::Xclient(rest.to_owned()));
@@ -106,13 +117,12 @@ fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
         Ok(
             Request::Lhlo { .. }
             | Request::Bdat { .. }
-            | Request::Auth { .. }
             | Request::Expn { .. }
             | Request::Etrn { .. }
             | Request::Atrn { .. }
             | Request::Burl { .. },
         ) => Err(reply::NOT_IMPLEMENTED),
-        Ok(Request::Mail { .. } | Request::Rcpt { .. }) => Err(reply::SYNTAX),
+        Ok(Request::Mail { .. } | Request::Rcpt { .. } | Request::Auth { .. }) => Err(reply::SYNTAX),
         Err(Error::UnknownCommand) if is_http(text) => Err(reply::NOT_SMTP),
         Err(Error::UnknownCommand) => Err(reply::UNKNOWN),
         Err(
@@ -144,6 +154,18 @@ fn is_http(text: &str) -> bool {
         .any(|verb| after(text, verb).is_some())
 }
 
+fn auth(rest: &str) -> Result<Command, Reply> {
+    let mut words = rest.trim_end().split(' ');
+    let (mechanism, initial) = (words.next().unwrap_or_default(), words.next());
+    if mechanism.is_empty() || initial == Some("") || words.next().is_some() {
+        return Err(reply::SYNTAX);
+    }
+    Ok(Command::Auth {
+        mechanism: mechanism.to_owned(),
+        initial: initial.map(InitialResponse::new),
+    })
+}
+
 fn mail(rest: &str, line: &[u8]) -> Result<Command, Reply> {
     let (path, parameters) = path(rest, "FROM:")?;
     let sender = ReversePath::parse(without_route(path)).map_err(|_| reply::BAD_SENDER)?;
@@ -154,9 +176,11 @@ fn mail(rest: &str, line: &[u8]) -> Result<Command, Reply> {
     if given.flags & MAIL_BODY_BINARYMIME != 0 {
         return Err(reply::BODY_NOT_IMPLEMENTED);
     }
+    let auth = given.auth.is_some();
     let known = MailFrom {
         flags: given.flags & (MAIL_BODY_7BIT | MAIL_BODY_8BITMIME | MAIL_SMTPUTF8 | MAIL_REQUIRETLS),
         size: given.size,
+        auth: given.auth.clone(),
         ..MailFrom::default()
     };
     if given != known {
@@ -180,6 +204,7 @@ fn mail(rest: &str, line: &[u8]) -> Result<Command, Reply> {
             ..MailParameters::default()
         },
         size: u64::try_from(known.size).unwrap_or(u64::MAX),
+        auth,
     })
 }
 
@@ -328,6 +353,7 @@ mod tests {
             sender,
             parameters,
             size,
+            auth: false,
         }) = parse("Mail From:<> size=77 BODY=8bitmime SMTPUTF8")
         else {
             panic!("refused");
@@ -342,7 +368,6 @@ mod tests {
             ("BODY=BINARYMIME", reply::BODY_NOT_IMPLEMENTED),
             ("RET=HDRS", reply::UNKNOWN_PARAMETER),
             ("ENVID=x", reply::UNKNOWN_PARAMETER),
-            ("AUTH=<>", reply::UNKNOWN_PARAMETER),
             ("HOLDFOR=60", reply::UNKNOWN_PARAMETER),
             ("X-WHATEVER=1", reply::UNKNOWN_PARAMETER),
             ("!", reply::SYNTAX),
@@ -352,6 +377,10 @@ mod tests {
                 Err(expected),
                 "{parameter}"
             );
+        }
+        for parameter in ["AUTH=<>", "AUTH=ada+40example.org"] {
+            let mail = parse(&format!("MAIL FROM:<a@b.org> {parameter}"));
+            assert!(matches!(mail, Ok(Command::Mail { auth: true, .. })), "{mail:?}");
         }
         for parameter in ["NOTIFY=NEVER", "ORCPT=rfc822;a@b.org", "X=1"] {
             let refused = parse(&format!("RCPT TO:<a@b.org> {parameter}"));
@@ -376,7 +405,24 @@ mod tests {
             ("starttls", Ok(Command::StartTls)),
             ("STARTTLS ", Ok(Command::StartTls)),
             ("STARTTLS now", Err(reply::SYNTAX)),
-            ("AUTH PLAIN AAAA", Err(reply::NOT_IMPLEMENTED)),
+            ("AUTH", Err(reply::SYNTAX)),
+            ("AUTH ", Err(reply::SYNTAX)),
+            ("AUTH  PLAIN", Err(reply::SYNTAX)),
+            ("AUTH PLAIN AAAA =", Err(reply::SYNTAX)),
+            (
+                "auth plain",
+                Ok(Command::Auth {
+                    mechanism: "plain".into(),
+                    initial: None,
+                }),
+            ),
+            (
+                "AUTH PLAIN =",
+                Ok(Command::Auth {
+                    mechanism: "PLAIN".into(),
+                    initial: Some(InitialResponse::new("=")),
+                }),
+            ),
             ("BDAT 5 last", Ok(Command::Bdat { size: 5, last: true })),
             ("bdat 0", Ok(Command::Bdat { size: 0, last: false })),
             (

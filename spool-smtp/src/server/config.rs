@@ -1,5 +1,7 @@
 //! How the ingress is set up. Plain values with the defaults of `[listen.limits]` and `[relay]`; nothing is read here.
 
+use super::auth::Logins;
+use super::clients::Clients;
 use super::network::Network;
 use super::policy::RelayPolicy;
 use super::tls::ServerTls;
@@ -49,6 +51,10 @@ pub struct ServerConfig {
     pub memory: Budget,
     /// The certificate, and all that TLS needs. Without it there is no STARTTLS, and no implicit TLS. Default: none.
     pub tls: Option<ServerTls>,
+    /// What clients and users did lately, and how much they may. Default: no limits.
+    pub clients: Clients,
+    /// Who may log in. Default: nobody, and AUTH is not offered.
+    pub logins: Logins,
     /// Who may relay where.
     pub relay: RelayPolicy,
     /// Who may speak the PROXY protocol, and XCLIENT. They have no limit of connections of their own: their clients have.
@@ -75,6 +81,8 @@ impl Default for ServerConfig {
             received_headers: 50,
             memory: Budget::new(256 << 20),
             tls: None,
+            clients: Clients::default(),
+            logins: Logins::default(),
             relay: RelayPolicy::default(),
             proxies: Vec::new(),
             clock: Arc::new(SystemClock),

@@ -105,7 +105,7 @@ impl Drop for Place {
 }
 
 /// Whoever has one IPv6 address has the 2^64 beside it.
-const fn bucket(client: IpAddr) -> IpAddr {
+pub(super) const fn bucket(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),

@@ -1,10 +1,12 @@
 //! Accepts connections and finds each a place. Above the limits a client hears 421 and is let go; never silence, and
 //! never a loop that spins when the system is out of descriptors.
 
+use super::clients::Clients;
 use super::config::ServerConfig;
 use super::connections::Connections;
 use super::peer::Peer;
 use super::proxy::{self, Origin, ProxyError};
+use super::reply::Reply;
 use super::session::Opening;
 use super::{reply, session};
 use spool_core::{BoxFuture, Intake};
@@ -94,20 +96,11 @@ impl Listener {
                             info!(client = %address, "closed: no listed proxy");
                             continue;
                         }
-                        let per_client = match listed {
-                            true => usize::MAX,
-                            false => config.connections_per_client,
-                        };
-                        match connections.admit(address.ip(), config.connections, per_client) {
-                            Some(held) => {
+                        match admit(address, listed, &connections, &config) {
+                            Ok(peer) => {
                                 let client = Client {
                                     stream,
-                                    peer: Peer {
-                                        address,
-                                        user: None,
-                                        unnamed: false,
-                                        place: Some((held, config.connections_per_client)),
-                                    },
+                                    peer,
                                     opening,
                                     proxied,
                                 };
@@ -119,7 +112,7 @@ impl Listener {
                                     }
                                 }
                             }
-                            None => turn_away(stream, address, opening),
+                            Err(refusal) => turn_away(stream, address, opening, &refusal.text()),
                         }
                     }
                     Err(error) if is_of_one_connection(&error) => {}
@@ -139,6 +132,26 @@ impl Listener {
         drop(self.socket);
         connections.drained().await;
     }
+}
+
+/// A connection's client with its place, or the reply to one that gets none. A listed proxy has no limits of its own.
+fn admit(
+    address: SocketAddr,
+    listed: bool,
+    connections: &Arc<Connections>,
+    config: &ServerConfig,
+) -> Result<Peer, Reply> {
+    let most = config.connections_per_client;
+    let per_client = if listed { usize::MAX } else { most };
+    let place = connections
+        .admit(address.ip(), config.connections, per_client)
+        .ok_or(reply::TOO_MANY_CONNECTIONS)?;
+    let mut peer = Peer::from(address);
+    peer.place = Some((place, most));
+    if !listed {
+        peer.counts_as(address.ip(), &config.clients)?;
+    }
+    Ok(peer)
 }
 
 /// A client that has a place.
@@ -170,7 +183,7 @@ fn start(
             match stream {
                 Ok(mut stream) => {
                     let peer = match proxied {
-                        true => named(&mut stream, peer, opening, shutdown.clone()).await,
+                        true => named(&mut stream, peer, opening, &config.clients, shutdown.clone()).await,
                         false => Some(peer),
                     };
                     if let Some(peer) = peer {
@@ -188,6 +201,7 @@ async fn named(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     mut peer: Peer,
     opening: Opening,
+    clients: &Clients,
     mut shutdown: watch::Receiver<bool>,
 ) -> Option<Peer> {
     let header = tokio::time::timeout(PROXY_TIMEOUT, proxy::receive(stream));
@@ -208,12 +222,14 @@ async fn named(
         }
         Ok(Ok(Origin::Client(client))) => {
             debug!(%proxy, %client, "connection through a proxy");
-            if peer.becomes(client.ip()) {
-                peer.address = client;
-                return Some(peer);
-            }
-            let refusal = reply::TOO_MANY_CONNECTIONS.line;
-            info!(%client, reply = refusal, "refused");
+            let refusal = match peer.becomes(client.ip(), clients) {
+                Ok(()) => {
+                    peer.address = client;
+                    return Some(peer);
+                }
+                Err(refusal) => refusal.text(),
+            };
+            info!(%client, reply = &*refusal, "refused");
             if opening == Opening::Plain {
                 let text = format!("{refusal}\r\n");
                 let told = async {
@@ -229,8 +245,7 @@ async fn named(
 
 /// Says 421 without waiting: the send buffer of a new connection is empty and takes one line. A client that expects a
 /// TLS handshake could not read it, and a handshake is work that is not done for one who has no place.
-fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening) {
-    let refusal = reply::TOO_MANY_CONNECTIONS.line;
+fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening, refusal: &str) {
     info!(%client, reply = refusal, "refused");
     if opening == Opening::ImplicitTls {
         return;

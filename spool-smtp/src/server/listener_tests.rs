@@ -302,8 +302,11 @@ async fn a_header_has_five_seconds() {
         let (mut theirs, mut ours) = tokio::io::duplex(1024);
         let (_stop, stopped) = watch::channel(false);
         let begun = tokio::time::Instant::now();
-        let waiting =
-            tokio::spawn(async move { named(&mut ours, peer(), Opening::Plain, stopped).await.is_none() });
+        let waiting = tokio::spawn(async move {
+            named(&mut ours, peer(), Opening::Plain, &Clients::default(), stopped)
+                .await
+                .is_none()
+        });
         for byte in b"PROXY TCP4 10.1.2.3 192.0.2.1 4711 25" {
             if !drips || theirs.write_all(&[*byte]).await.is_err() {
                 break;
@@ -319,8 +322,11 @@ async fn a_header_has_five_seconds() {
     }
     let (_theirs, mut ours) = tokio::io::duplex(1024);
     let (stop, stopped) = watch::channel(false);
-    let waiting =
-        tokio::spawn(async move { named(&mut ours, peer(), Opening::Plain, stopped).await.is_none() });
+    let waiting = tokio::spawn(async move {
+        named(&mut ours, peer(), Opening::Plain, &Clients::default(), stopped)
+            .await
+            .is_none()
+    });
     let begun = tokio::time::Instant::now();
     stop.send(true).unwrap();
     assert!(waiting.await.unwrap() && begun.elapsed() < Duration::from_secs(1));

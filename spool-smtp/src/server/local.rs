@@ -125,11 +125,9 @@ fn start(
         turn_away(stream, user);
         return Ok(None);
     };
-    let peer = Peer {
-        user: Some(user),
-        place: Some((held, config.connections_per_client)),
-        ..SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()
-    };
+    let mut peer = Peer::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    peer.user = Some(user);
+    peer.place = Some((held, config.connections_per_client));
     // The tokio socket belongs to this thread's reactor; the session may run on another.
     let stream = stream.into_std()?;
     let (config, intake, shutdown) = (Arc::clone(config), Arc::clone(intake), shutdown.clone());

@@ -3,6 +3,11 @@
 //! The driver feeds it what arrived and does what [`Next`] says. A 250 for a message is queued by
 //! [`Machine::accepted`] alone, with the ids of mail that is durable; no other path leads to it.
 
+mod login;
+
+use self::login::LoggedIn;
+use super::auth::{Attempt, Exchange};
+use super::clients::Kind;
 use super::command::Command;
 use super::config::ServerConfig;
 use super::data::{Decoder, Ending, Progress};
@@ -53,6 +58,9 @@ pub enum Next {
     /// fails ends the session. Input that is left over must not be interpreted under TLS: there is none unless the driver
     /// read more after this.
     StartTls,
+    /// Send the replies, then find out whether the name and the password are those of a user; tell
+    /// [`Machine::authenticated`].
+    Authenticate(Attempt),
     /// Find out whether there is a place for the client at this address, whose session it is from now on; tell
     /// [`Machine::readdressed`]. Replies may wait.
     Readdress(IpAddr),
@@ -100,6 +108,10 @@ enum Phase {
     Accepting(Handed),
     /// STARTTLS was said; its reply comes with the first [`Next::StartTls`]. With the memory for the handshake.
     StartTls { answered: bool, _memory: Held },
+    /// Waits for the response to a challenge of AUTH.
+    Login(Exchange),
+    /// Waits to hear who the client is; the attempt until it was handed out.
+    Checking(Option<Attempt>),
     /// Waits to hear whether there is a place for the client that a proxy has named.
     Readdress(Option<(IpAddr, Box<Change>)>),
     /// Is over.
@@ -184,6 +196,7 @@ pub struct Machine {
     vouched: Option<Arc<str>>,
     session: FlowId,
     tls: Tls,
+    user: Option<LoggedIn>,
     framer: Framer,
     hello: Option<Hello>,
     transaction: Option<Transaction>,
@@ -211,6 +224,7 @@ impl Machine {
             client,
             session,
             tls: Tls::No,
+            user: None,
             hello: None,
             transaction: None,
             phase: Phase::Command,
@@ -295,6 +309,13 @@ impl Machine {
                     }
                     return Next::StartTls;
                 }
+                Phase::Checking(_) => return self.take_attempt().map_or(Next::Flush, Next::Authenticate),
+                Phase::Login(_) if self.stopping => self.say(reply::SHUTTING_DOWN),
+                Phase::Login(_) => {
+                    if !self.read_response(input) {
+                        return Next::Read;
+                    }
+                }
                 Phase::Data(decoder) => {
                     let progress = decoder.feed(input);
                     if progress == Progress::More {
@@ -345,11 +366,15 @@ impl Machine {
             (Ok(()), Phase::AdmitData) => self.begin_data(),
             (Ok(()), Phase::AdmitChunk(chunk)) => self.begin_chunks(chunk),
             (Err(error), Phase::AdmitChunk(chunk)) => {
+                self.give_message_back();
                 self.transaction = None;
                 let refusal = self.not_taken(&error);
                 self.skip(chunk, refusal);
             }
-            (Err(error), Phase::AdmitMail | Phase::AdmitData) => {
+            (Err(error), asked @ (Phase::AdmitMail | Phase::AdmitData)) => {
+                if matches!(asked, Phase::AdmitData) {
+                    self.give_message_back();
+                }
                 self.transaction = None;
                 self.refused_by_intake(&error);
             }
@@ -362,6 +387,8 @@ impl Machine {
                 | Phase::Skip(..)
                 | Phase::Accepting(_)
                 | Phase::StartTls { .. }
+                | Phase::Login(_)
+                | Phase::Checking(_)
                 | Phase::Readdress(_)
                 | Phase::Closed),
             ) => self.phase = phase,
@@ -381,6 +408,8 @@ impl Machine {
             | Phase::Chunk(..)
             | Phase::Skip(..)
             | Phase::StartTls { .. }
+            | Phase::Login(_)
+            | Phase::Checking(_)
             | Phase::Readdress(_)
             | Phase::Closed) => {
                 self.phase = phase;
@@ -402,7 +431,10 @@ impl Machine {
                 }
                 self.replies.push_str("\r\n");
             }
-            Err(error) => self.refused_by_intake(&error),
+            Err(error) => {
+                self.give_message_back();
+                self.refused_by_intake(&error);
+            }
         }
     }
 
@@ -452,7 +484,13 @@ impl Machine {
                 sender,
                 parameters,
                 size,
-            } => self.mail(sender, parameters, size)?,
+                auth,
+            } => {
+                if auth && !self.offers_auth() {
+                    return Err(reply::UNKNOWN_PARAMETER);
+                }
+                self.mail(sender, parameters, size)?;
+            }
             Command::Rcpt(recipient) => self.rcpt(recipient)?,
             Command::Data => {
                 let open = self.transaction.as_ref().ok_or(reply::MAIL_FIRST)?;
@@ -462,8 +500,10 @@ impl Machine {
                 if open.recipients.is_empty() {
                     return Err(reply::NO_RECIPIENTS);
                 }
+                self.takes(Kind::Messages)?;
                 self.phase = Phase::AdmitData;
             }
+            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_ref())?,
             Command::Bdat { size, last } => self.bdat(Chunk { left: size, last }),
             Command::Rset => {
                 self.transaction = None;
@@ -510,6 +550,7 @@ impl Machine {
 
     /// The lines of EHLO behind the first: what is honoured, and nothing else.
     fn extensions(&mut self) {
+        let auth = self.offers_auth();
         let mut offer = |text: std::fmt::Arguments<'_>| {
             // Writing to a String cannot fail.
             let _ = write!(self.replies, "250-{text}\r\n");
@@ -522,6 +563,9 @@ impl Machine {
             Tls::No => {}
             Tls::Offered => offer(format_args!("STARTTLS")),
             Tls::Active(_) => offer(format_args!("REQUIRETLS")),
+        }
+        if auth {
+            offer(format_args!("AUTH PLAIN LOGIN"));
         }
         offer(format_args!("8BITMIME"));
         offer(format_args!("SMTPUTF8"));
@@ -548,6 +592,8 @@ impl Machine {
         if usize::try_from(size).map_or(true, |size| size > self.config.message_size) {
             return Err(reply::TOO_BIG);
         }
+        self.check_sender(&sender)?;
+        self.has_left(Kind::Messages)?;
         self.transaction = Some(Transaction {
             flow: FlowId::random(),
             sender,
@@ -575,7 +621,7 @@ impl Machine {
             Some(address) if !open.parameters.smtputf8 && !address.is_ascii() => {
                 return Err(reply::NEEDS_SMTPUTF8);
             }
-            Some(address) if may_relay || self.config.relay.serves(address.domain()) => address,
+            Some(address) if may_relay || self.config.relay.serves(&address) => address,
             Some(_) => return Err(reply::RELAYING_DENIED),
             // RFC 5321 section 4.5.1: the postmaster of this host hears from anyone.
             None => Address::parse(&format!("postmaster@{}", self.config.hostname))
@@ -588,6 +634,8 @@ impl Machine {
         if !open.charge(&self.config.memory, &recipient) {
             return Err(reply::NO_MEMORY);
         }
+        self.takes(Kind::Recipients)?;
+        let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         open.recipients.push(recipient);
         self.say(reply::RECIPIENT_OK);
         Ok(())
@@ -613,6 +661,7 @@ impl Machine {
         let mut held = open.held.take().ok_or(reply::NO_RECIPIENTS)?;
         if !held.grow(u64::try_from(capacity).unwrap_or(u64::MAX)) {
             open.held = Some(held);
+            self.give_message_back();
             return Err(reply::BUSY);
         }
         let mut body = Vec::with_capacity(capacity);
@@ -623,13 +672,12 @@ impl Machine {
             local: self.local,
             hostname: &self.config.hostname,
             // RFC 3848 and RFC 6531 section 4.3; there is no name for SMTP under TLS.
-            protocol: match (open.parameters.smtputf8, extended, self.tls.session().is_some()) {
-                (true, _, true) => "UTF8SMTPS",
-                (true, _, false) => "UTF8SMTP",
-                (false, true, true) => "ESMTPS",
-                (false, true, false) => "ESMTP",
-                (false, false, _) => "SMTP",
-            },
+            protocol: protocol(
+                open.parameters.smtputf8,
+                extended,
+                self.tls.session().is_some(),
+                self.user.is_some(),
+            ),
             tls: self.tls.session(),
             id: &open.flow.to_string(),
             date: &self.config.clock.now().rfc5322(),
@@ -671,7 +719,7 @@ impl Machine {
                 return None;
             }
             Err(refusal) => {
-                self.say(refusal);
+                self.refuse_message(refusal);
                 return None;
             }
         };
@@ -709,7 +757,8 @@ impl Machine {
     }
 
     fn say(&mut self, reply: Reply) {
-        self.replies.push_str(reply.line);
+        let line = reply.text();
+        self.replies.push_str(&line);
         self.replies.push_str("\r\n");
         if reply.closes {
             self.lingers = ![reply::BYE, reply::SHUTTING_DOWN].contains(&reply);
@@ -721,7 +770,7 @@ impl Machine {
                 Some(user) => format!("uid {user}"),
                 None => self.client.to_string(),
             };
-            info!(session = %self.session, client, reply = reply.line, "refused");
+            info!(session = %self.session, client, reply = &*line, "refused");
         }
         if reply.is_error() {
             self.errors += 1;
@@ -729,6 +778,21 @@ impl Machine {
                 self.say(reply::TOO_MANY_ERRORS);
             }
         }
+    }
+}
+
+/// The name of the protocol that IANA registered (RFC 3848, RFC 6531 section 4.3). Who has logged in is not said.
+const fn protocol(utf8: bool, extended: bool, tls: bool, user: bool) -> &'static str {
+    match (utf8, extended, tls, user) {
+        (true, _, true, true) => "UTF8SMTPSA",
+        (true, _, true, false) => "UTF8SMTPS",
+        (true, _, false, true) => "UTF8SMTPA",
+        (true, _, false, false) => "UTF8SMTP",
+        (false, true, true, true) => "ESMTPSA",
+        (false, true, true, false) => "ESMTPS",
+        (false, true, false, true) => "ESMTPA",
+        (false, true, false, false) => "ESMTP",
+        (false, false, _, _) => "SMTP",
     }
 }
 

@@ -58,6 +58,10 @@ pub(super) fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, playe
         match machine.advance(&mut input) {
             Next::Read => break,
             Next::Flush => {}
+            Next::Authenticate(_) => {
+                machine.authenticated(crate::server::Verdict::Refused);
+                continue;
+            }
             Next::Admit(_) => {
                 machine.admitted(answers.admit.clone().map_or(Ok(()), Err));
                 continue;

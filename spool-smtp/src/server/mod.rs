@@ -4,8 +4,10 @@
 //! of them knows a socket. [`serve`] drives one session over any stream, [`Listener`] accepts connections. A message
 //! is answered with 250 only after the intake said that it is durable. Nothing here stores, routes or relays mail.
 
+mod auth;
 mod buffer;
 mod certificate;
+mod clients;
 mod command;
 mod config;
 mod connections;
@@ -29,7 +31,12 @@ mod tls;
 mod tls_tests;
 mod trace;
 
+pub use auth::{
+    Attempt, HashError, Logins, MAX_PASSWORD, PasswordHash, User, Users, UsersProblem, Verdict,
+    check_user_name,
+};
 pub use certificate::{Certificate, CertificateError};
+pub use clients::{ClientState, Clients, Count, Kind, Limited, Limits, Open};
 pub use config::{BareNewline, ServerConfig};
 pub use listener::{Listener, SessionStart};
 pub use local::{LocalListener, left_by};

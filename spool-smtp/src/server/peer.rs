@@ -1,6 +1,8 @@
 //! Who is at the other end of a connection, and the place that it takes.
 
+use super::clients::{Clients, Open};
 use super::connections::Place;
+use super::reply::{self, Reply};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,6 +16,8 @@ pub(super) struct Peer {
     pub(super) unnamed: bool,
     /// The place among the connections, and how many one client may have; none outside a listener.
     pub(super) place: Option<(Place, usize)>,
+    /// The connection among those of its client; none outside a listener, and of a proxy before it names one.
+    open: Option<Open>,
 }
 
 impl From<SocketAddr> for Peer {
@@ -23,6 +27,7 @@ impl From<SocketAddr> for Peer {
             user: None,
             unnamed: false,
             place: None,
+            open: None,
         }
     }
 }
@@ -37,9 +42,19 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
-    /// Counts the connection as one of `client` from now on; false, when that one has too many.
-    pub(super) fn becomes(&mut self, client: IpAddr) -> bool {
+    /// Counts the connection as one of `client` from now on, unless that one has too many, or has opened too many.
+    pub(super) fn becomes(&mut self, client: IpAddr, clients: &Clients) -> Result<(), Reply> {
         let place = self.place.as_mut();
-        place.is_none_or(|(place, most)| place.move_to(client, *most))
+        if !place.is_none_or(|(place, most)| place.move_to(client, *most)) {
+            return Err(reply::TOO_MANY_CONNECTIONS);
+        }
+        self.counts_as(client, clients)
+    }
+
+    /// Counts the connection among those that `client` has opened lately.
+    pub(super) fn counts_as(&mut self, client: IpAddr, clients: &Clients) -> Result<(), Reply> {
+        let open = clients.connect(client);
+        self.open = Some(open.map_err(|wait| reply::TOO_MANY_CONNECTIONS_LATELY.until(wait))?);
+        Ok(())
     }
 }

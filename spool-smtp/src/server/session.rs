@@ -3,6 +3,7 @@
 //! A message handed to the intake is always waited for: neither a timeout nor a shutdown ends that wait, and a client
 //! that goes away meanwhile does not undo it (RFC 1047).
 
+use super::auth::{Attempt, Verdict};
 use super::buffer::Buffer;
 use super::config::ServerConfig;
 use super::deadline::Deadline;
@@ -163,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     self.flush().await?;
                 }
                 Next::Readdress(client) => {
-                    let has_place = self.peer.becomes(client);
+                    let has_place = self.peer.becomes(client, &self.config.clients).is_ok();
                     self.machine.readdressed(has_place);
                 }
                 Next::Close => return self.close().await,
@@ -173,6 +174,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     let session = self.handshake(stop.as_mut()).await?;
                     self.machine.tls_started(session);
                 }
+                Next::Authenticate(attempt) => {
+                    self.flush().await?;
+                    self.authenticate(attempt, stop.as_mut()).await;
+                }
                 Next::Read => {
                     self.flush().await?;
                     let space = buffer.space(self.machine.in_data());
@@ -180,6 +185,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
         }
+    }
+
+    /// Waits to hear who the client is. A shutdown does not wait for the delays that failed logins bring.
+    async fn authenticate(&mut self, attempt: Attempt, stop: Pin<&mut impl Future<Output = ()>>) {
+        let check = self.config.logins.check(self.machine.client(), attempt);
+        let verdict = match self.stopping {
+            true => None,
+            false => unless_stopped(check, stop).await,
+        };
+        if verdict.is_none() {
+            self.stopping = true;
+            self.machine.stop();
+        }
+        self.machine.authenticated(verdict.unwrap_or(Verdict::Busy));
     }
 
     /// The server's part of a TLS handshake, within its time limit. Nothing can be said to the client meanwhile: a shutdown ends

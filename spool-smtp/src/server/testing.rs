@@ -1,13 +1,33 @@
-//! An intake in memory, and certificates, for tests. Never used outside them.
+//! An intake in memory, a clock, and certificates, for tests. Never used outside them.
 
 use super::Certificate;
 use rustls::crypto::ring;
-use spool_core::{AddError, BoxFuture, Intake, Mail, MessageId};
+use spool_core::{AddError, BoxFuture, Clock, Intake, Mail, MessageId, Timestamp};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// Time as the paused runtime has it.
+#[derive(Debug)]
+pub(super) struct RuntimeClock(tokio::time::Instant);
+
+impl RuntimeClock {
+    pub(super) fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(0).after(self.0.elapsed())
+    }
+
+    fn now_and_steady(&self) -> (Timestamp, Duration) {
+        (self.now(), self.0.elapsed())
+    }
+}
 
 /// Keeps what it was given.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 
 use super::super::data::{Decoder, Ending, PATIENCE};
 use super::super::reply::{self, Reply};
-use super::{Machine, Phase};
+use super::{Kind, Machine, Phase};
 use spool_core::Mail;
 
 /// What is still to come of a chunk.
@@ -44,7 +44,13 @@ impl Machine {
         let begun = self.transaction.as_mut().and_then(|open| open.chunks.take());
         self.phase = match begun {
             Some(decoder) => Phase::Chunk(decoder, chunk),
-            None => Phase::AdmitChunk(chunk),
+            None => match self.takes(Kind::Messages) {
+                Ok(()) => Phase::AdmitChunk(chunk),
+                Err(refusal) => {
+                    self.transaction = None;
+                    return self.skip(chunk, refusal);
+                }
+            },
         };
     }
 
@@ -130,7 +136,7 @@ impl Machine {
         }
         if let Some(refusal) = decoder.refusal() {
             self.transaction = None;
-            self.say(refusal);
+            self.refuse_message(refusal);
         } else if let Some(open) = &mut self.transaction {
             open.chunks = Some(decoder);
             self.say(reply::CHUNK_OK);

@@ -5,7 +5,6 @@
 
 use super::super::reply::{self, Reply};
 use super::{Hello, Machine, Phase};
-use spool_core::Admission;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -187,19 +186,6 @@ impl Machine {
             "the proxy names its client"
         );
         self.greet();
-    }
-
-    /// Whether the client may send anywhere.
-    pub(super) const fn may_relay(&self) -> bool {
-        self.trusted || self.vouched.is_some()
-    }
-
-    pub(super) fn admission(&self) -> Admission {
-        match &self.vouched {
-            Some(user) => Admission::User(Arc::clone(user)),
-            None if self.trusted => Admission::Network,
-            None => Admission::Domain,
-        }
     }
 }
 

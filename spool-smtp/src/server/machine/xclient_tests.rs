@@ -4,6 +4,7 @@ use super::super::tests::{Answers, Played, config, feed, machine};
 use super::*;
 use crate::server::ServerConfig;
 use proptest::prelude::*;
+use spool_core::Admission;
 
 const PROXY: &str = "192.0.2.1";
 
