@@ -179,7 +179,12 @@ impl DropDir {
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = openat(&self.dir, name, flags, Mode::empty())?;
+        let before = (found.st_dev, found.st_ino, found.st_nlink);
         let found = fstat(&file)?;
+        // Whoever makes a name for the file of another and takes it away again leaves it with one name, but not before.
+        if before != (found.st_dev, found.st_ino, 1) && found.st_nlink == 1 {
+            return bad("has more than one name, or was exchanged while it was opened");
+        }
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
             return bad("is not a regular file");
         }
