@@ -178,7 +178,8 @@ fn a_name_that_is_exchanged_all_the_time_never_leads_out_of_the_directory() {
                 let _ = fs::remove_file(at(".hard"));
             }
         });
-        for _ in 0..20_000 {
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_secs(10) {
             match bench.read("x") {
                 Ok(left) if left.bytes == b"secret" => wrong = Some(format!("{left:?}")),
                 Ok(_) => read += 1,
@@ -186,7 +187,7 @@ fn a_name_that_is_exchanged_all_the_time_never_leads_out_of_the_directory() {
                 Err(Unread::Gone) => {}
                 Err(other) => wrong = Some(format!("{other:?}")),
             }
-            if wrong.is_some() || (read > 2000 && links > 2000) {
+            if wrong.is_some() || (read > 500 && links > 500) {
                 break;
             }
         }
