@@ -136,6 +136,7 @@ fn without_refusals(attempt: &Attempt) -> Attempt {
             tls: report.tls.clone(),
             result: report.result.clone(),
             refused: Vec::new(),
+            without_dsn: Vec::new(),
             own: None,
             before: Vec::new(),
         },

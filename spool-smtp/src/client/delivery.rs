@@ -2,6 +2,7 @@
 //!
 //! Every recipient is in one transaction that the peer answered for, or in none; what is reported says for each which.
 
+use super::commands::recipient;
 use super::config::SmtpConfig;
 use super::session::Session;
 use super::transaction::{Ended, Outcome, transact};
@@ -19,6 +20,8 @@ pub(super) struct Delivery<'a> {
     left: Vec<RecipientIndex>,
     accepted: Option<Reply>,
     refused: Vec<RefusedRecipient>,
+    /// Who wants to hear of success, and was taken over a session that does not offer DSN.
+    without_dsn: Vec<RecipientIndex>,
     /// The most recipients that a transaction is to have: as many as the peer took before it said that it was enough, or broke off.
     enough: usize,
     /// Whether that is news.
@@ -56,6 +59,7 @@ impl<'a> Delivery<'a> {
             left: open,
             accepted: None,
             refused: Vec::new(),
+            without_dsn: Vec::new(),
             enough,
             learned: false,
             cuts: 0,
@@ -96,6 +100,9 @@ impl<'a> Delivery<'a> {
                 }
             };
             let reusable = ended.reusable;
+            if !session.capabilities.dsn && matches!(ended.result, AttemptResult::Accepted(_)) {
+                self.note_without_dsn(&now, &ended);
+            }
             if self.is_cut_short(&ended, now.len()) {
                 return Step::Spent { reusable };
             }
@@ -177,6 +184,18 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
+    /// Notes who was taken and wants to hear of it.
+    fn note_without_dsn(&mut self, tried: &[RecipientIndex], ended: &Ended) {
+        let refused = ended.refused.iter().map(|refused| refused.recipient);
+        let others: HashSet<_> = refused.chain(ended.postponed.iter().copied()).collect();
+        let wants = |index: &RecipientIndex| {
+            let recipient = recipient(&self.job.envelope, *index);
+            let notify = recipient.and_then(|recipient| recipient.notify);
+            notify.is_some_and(|notify| notify.success) && !others.contains(index)
+        };
+        self.without_dsn.extend(tried.iter().copied().filter(wants));
+    }
+
     /// Notes `reply` for those of `recipients` that have none.
     fn refuse(&mut self, recipients: Vec<RecipientIndex>, reply: &Reply) {
         let told: HashSet<_> = self.refused.iter().map(|refused| refused.recipient).collect();
@@ -218,6 +237,7 @@ impl<'a> Delivery<'a> {
     fn report(&mut self, result: AttemptResult, session: Option<&Session>) -> AttemptReport {
         let mut report = AttemptReport::new(result);
         report.refused = std::mem::take(&mut self.refused);
+        report.without_dsn = std::mem::take(&mut self.without_dsn);
         if let Some(session) = session {
             report.peer = Some(session.key.hop.clone());
             report.session = Some(session.flow);

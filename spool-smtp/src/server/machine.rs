@@ -6,6 +6,7 @@
 use super::command::Command;
 use super::config::ServerConfig;
 use super::data::{Decoder, Progress};
+use super::dsn::RcptDsn;
 use super::framing::{Frame, Framer};
 use super::reply::{self, Reply};
 use super::trace::{Trace, count_received};
@@ -301,7 +302,7 @@ impl Machine {
                 parameters,
                 size,
             } => self.mail(sender, parameters, size)?,
-            Command::Rcpt(recipient) => self.rcpt(recipient)?,
+            Command::Rcpt { address, dsn } => self.rcpt(address, dsn)?,
             Command::Data => {
                 let open = self.transaction.as_ref().ok_or(reply::MAIL_FIRST)?;
                 if open.recipients.is_empty() {
@@ -329,7 +330,7 @@ impl Machine {
             write!(
                 self.replies,
                 "250-{name}\r\n250-PIPELINING\r\n250-SIZE {size}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
-                 250 ENHANCEDSTATUSCODES\r\n"
+                 250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n"
             )
         } else {
             write!(self.replies, "250 {name}\r\n")
@@ -338,8 +339,12 @@ impl Machine {
     }
 
     fn mail(&mut self, sender: ReversePath, parameters: MailParameters, size: u64) -> Result<(), Reply> {
-        if self.hello.is_none() {
+        let Some(hello) = &self.hello else {
             return Err(reply::HELLO_FIRST);
+        };
+        // Without EHLO nobody was told of DSN.
+        if !hello.extended && (parameters.ret.is_some() || parameters.envid.is_some()) {
+            return Err(reply::UNKNOWN_PARAMETER);
         }
         if self.transaction.is_some() {
             return Err(reply::NESTED_MAIL);
@@ -360,8 +365,11 @@ impl Machine {
         Ok(())
     }
 
-    fn rcpt(&mut self, recipient: Option<Address>) -> Result<(), Reply> {
+    fn rcpt(&mut self, recipient: Option<Address>, dsn: RcptDsn) -> Result<(), Reply> {
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
+        if !dsn.is_empty() && !self.hello.as_ref().is_some_and(|hello| hello.extended) {
+            return Err(reply::UNKNOWN_PARAMETER);
+        }
         if open.recipients.len() >= self.config.recipients {
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
@@ -378,7 +386,11 @@ impl Machine {
         if !open.has_room_for(&address) {
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
-        let recipient = Recipient::new(address);
+        let recipient = Recipient {
+            address,
+            notify: dsn.notify,
+            orcpt: dsn.orcpt,
+        };
         if !open.charge(&self.config.memory, &recipient) {
             return Err(reply::NO_MEMORY);
         }

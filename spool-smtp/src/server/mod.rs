@@ -10,6 +10,7 @@ mod config;
 mod connections;
 mod data;
 mod deadline;
+mod dsn;
 mod framing;
 mod listener;
 mod machine;

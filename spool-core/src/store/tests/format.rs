@@ -162,6 +162,7 @@ fn rich_state() -> MessageState {
                 recipient: 1,
                 reply: Reply::new(550, ""),
             }],
+            without_dsn: Vec::new(),
             before: Vec::new(),
             own: None,
         },
