@@ -266,6 +266,7 @@ mod tests {
             },
             expires_at: None,
             attempts: Attempts::new(),
+            notices: crate::bounce::Notices::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What happened, for whoever subscribes. An event is sent only after the disk holds what it reports.
 
+use crate::bounce::Action;
 use crate::clock::Timestamp;
 use crate::hooks::Presend;
 use crate::id::{FlowId, MessageId};
@@ -32,7 +33,7 @@ pub enum EventKind {
     Delayed(Timestamp),
     /// The same, because the next hop asked for slower sending.
     DelayedRateLimited(Timestamp),
-    /// A bounce was spooled in its place.
+    /// Recipients failed, and a notice about that was spooled.
     Bounced,
     /// Given up because it became too old.
     Expired,
@@ -46,6 +47,13 @@ pub enum EventKind {
     Presend(Presend),
     /// Has another route: these next hops.
     Rerouted(Arc<[NextHop]>),
+    /// Its submitter is told what became of recipients.
+    Notice {
+        /// What became of them.
+        action: Action,
+        /// The message that tells it; `None`: nobody wanted to be told.
+        id: Option<MessageId>,
+    },
 }
 
 /// One event.

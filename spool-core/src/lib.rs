@@ -8,6 +8,7 @@ mod address;
 mod agent;
 mod attempt;
 mod attempts;
+pub mod bounce;
 mod budget;
 mod clock;
 mod config;
