@@ -1,5 +1,6 @@
 //! How a spool is set up by the program that opens it. Every value has a default and a unit.
 
+use crate::bounce::NoticeConfig;
 use crate::destination::Policies;
 use crate::hooks::Hooks;
 use crate::routing::Routing;
@@ -37,6 +38,8 @@ pub struct SpoolConfig {
     pub event_buffer: usize,
     /// What the embedding program decides itself.
     pub hooks: Hooks,
+    /// How senders are told what became of their mail. Default: not at all, and messages whose recipients failed are frozen.
+    pub notices: Option<NoticeConfig>,
     /// How often subscribers hear `Ping`. Default 30 s.
     pub ping_interval: Duration,
 }
@@ -58,6 +61,7 @@ impl SpoolConfig {
             release_rate: 2000,
             hooks: Hooks::default(),
             event_buffer: 4096,
+            notices: None,
             ping_interval: Duration::from_secs(30),
         }
     }

@@ -29,6 +29,8 @@ pub struct Add(
     pub(crate) Result<Submission, AddError>,
     /// The routing that its sections are from, if that is known.
     pub(crate) Option<Routing>,
+    /// Whether the submitter is not known.
+    pub(crate) bool,
 );
 
 impl Add {
@@ -54,7 +56,7 @@ impl Add {
             related: Vec::new(),
             key: None,
         });
-        Self(submission.map_err(nul), None)
+        Self(submission.map_err(nul), None, false)
     }
 
     /// A submission as it is. One whose body holds anything but whole CRLF lines fails the add: with a bare LF it could end the mail
@@ -67,14 +69,20 @@ impl Add {
             )),
             Err(at) => Err(nul(at)),
         };
-        Self(checked, None)
+        Self(checked, None, false)
     }
 
     /// The routing that gave the sections their next hops. Where the spool has another one by the time it takes the mail, routes that no
     /// submitter named are found anew.
     #[must_use]
     pub fn routed_by(self, routing: Routing) -> Self {
-        Self(self.0, Some(routing))
+        Self(self.0, Some(routing), self.2)
+    }
+
+    /// Nobody vouches for the reverse-path: no notice is returned to it but by hand, and messages whose recipients fail are frozen.
+    #[must_use]
+    pub fn of_unknown_submitter(self) -> Self {
+        Self(self.0, self.1, true)
     }
 
     /// Appends `host:port` to the next hops of every section. A text that is none fails the add.
@@ -143,7 +151,7 @@ impl Add {
         let changed = self
             .0
             .and_then(|mut submission| change(&mut submission).map(|()| submission));
-        Self(changed, self.1)
+        Self(changed, self.1, self.2)
     }
 }
 
@@ -395,6 +403,8 @@ pub struct SpoolStats {
     pub store: StoreStats,
     /// Messages delivered.
     pub delivered: u64,
+    /// Notices spooled.
+    pub notices: u64,
     /// Messages on the spool, as far as they are loaded.
     pub messages: usize,
     /// How far the loading of what was there at the start has come; `None`: all is loaded.

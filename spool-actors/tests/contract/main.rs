@@ -9,6 +9,7 @@
 )]
 
 mod attempt;
+mod bounces;
 mod busy_hosts;
 mod circuits;
 mod clock;

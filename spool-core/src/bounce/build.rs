@@ -73,9 +73,10 @@ pub struct Returned<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// What `decision` is to tell of `message`, whose state is that after the round, before the decision was written into it.
+    /// What `decision` is to tell of `message`, whose state is that after the round, before the decision was written into it. `by_hand`: a
+    /// person gave it up, and no time ran out.
     #[must_use]
-    pub fn new(message: &'a Message, decision: &Decision, body: &'a [u8]) -> Self {
+    pub fn new(message: &'a Message, decision: &Decision, body: &'a [u8], by_hand: bool) -> Self {
         let attempts = message.state.attempts.kept();
         let last = attempts.last();
         // Of each recipient, the last reply about it alone; and who gave it, and when.
@@ -112,7 +113,7 @@ impl<'a> Report<'a> {
                 status: status(
                     action,
                     own.or(reply),
-                    own.is_some(),
+                    own.is_some() || by_hand,
                     last.map(|last| &last.report.result),
                 ),
                 reply,

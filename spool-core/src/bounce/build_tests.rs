@@ -243,7 +243,7 @@ fn taken(mix: &Mix) -> Vec<RecipientIndex> {
 fn notice(mix: &Mix) -> Option<Vec<u8>> {
     let message = message(mix);
     let decision = decide(&message, &taken(mix), &terms(), T0.after(2 * HOUR));
-    let report = Report::new(&message, &decision, &mix.body);
+    let report = Report::new(&message, &decision, &mix.body, false);
     decision
         .has_notice()
         .then(|| build(&report, &returned(mix.limit)).unwrap().1)
@@ -469,7 +469,7 @@ fn nobody_is_told_of_a_message_without_a_sender() {
         failed: vec![0],
         ..Decision::default()
     };
-    let report = Report::new(&message, &decision, &mix.body);
+    let report = Report::new(&message, &decision, &mix.body, false);
     assert!(build(&report, &returned(1000)).is_none());
 }
 
@@ -483,7 +483,7 @@ fn a_notice_asks_for_no_notice_and_needs_no_smtputf8() {
     envelope.parameters.smtputf8 = true;
     message.state.notices = Notices::default();
     let decision = decide(&message, &[], &terms(), T0);
-    let report = Report::new(&message, &decision, &mix.body);
+    let report = Report::new(&message, &decision, &mix.body, false);
     let (envelope, bytes) = build(&report, &returned(50_000)).unwrap();
     assert!(bytes.is_ascii() && envelope.reverse_path.is_null() && !envelope.parameters.smtputf8);
     assert_eq!(envelope.recipients[0].notify, Some(Notify::default()));

@@ -4,6 +4,7 @@
 //! a message's record keeps of it. `docs/bounces.md` shows the tables. Nothing here sends anything or decides about retries.
 
 mod build;
+mod config;
 mod decision;
 mod limit;
 mod original;
@@ -11,6 +12,7 @@ mod record;
 mod write;
 
 pub use build::{Report, ReportedRecipient, Returned, build};
+pub use config::NoticeConfig;
 pub use decision::{Decision, OnFailure, Terms, Unreturned, decide, settle};
 pub use limit::ReturnLimit;
 pub use record::{Action, Notice, Notices};

@@ -51,6 +51,7 @@ pub(super) fn original(body: &[u8], extent: Extent, limit: usize) -> (Original<'
             cut(format!("the message has a line of more than {MAX_LINE} bytes"))
         }
         Extent::Full if !header.is_ascii() => cut("they hold other characters than ASCII".to_owned()),
+        Extent::Full if body.is_empty() => None,
         Extent::Full => return (Original::Whole(body), None),
     };
     let mut kept = Vec::new();
@@ -182,7 +183,7 @@ mod tests {
             ("Message-ID:\r\n <i@d>\r\n".to_owned(), true)
         );
         assert_eq!(kept(b"\r\nx\r\n", Extent::Headers, 1000).0, "nothing");
-        assert_eq!(kept(b"", Extent::Full, 1000), ("whole 0".to_owned(), false));
+        assert_eq!(kept(b"", Extent::Full, 1000), ("nothing".to_owned(), false));
     }
 
     #[test]
