@@ -7,15 +7,16 @@ use crate::config::Config;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::outbound;
-use crate::routes::Routes;
+use crate::routes::{Routes, retry_policy};
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
 use spool_actors::{
-    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetPolicies, SetRouting, Spool,
-    SpoolActor,
+    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetNotices, SetPolicies,
+    SetRouting, Spool, SpoolActor,
 };
+use spool_core::bounce::NoticeConfig;
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, Address, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
@@ -86,7 +87,7 @@ impl Intake for Relay {
             envelope,
             body,
             flows,
-            source: _,
+            source,
         } = mail;
         let (sections, routing) = self.sections(envelope, &[]);
         let submission = Submission {
@@ -98,7 +99,11 @@ impl Intake for Relay {
             related: Vec::new(),
             key: None,
         };
-        let request = self.spool.send(Add::submission(submission).routed_by(routing));
+        let mut add = Add::submission(submission).routed_by(routing);
+        if !source.admission.is_submission() {
+            add = add.of_unknown_submitter();
+        }
+        let request = self.spool.send(add);
         Box::pin(async move { request.await.unwrap_or(Err(AddError::Killed)) })
     }
 
@@ -199,8 +204,22 @@ async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Resul
     spool.max_recipients = config.limits.recipients;
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
+    spool.notices = Some(notices(config));
     let agent = Arc::clone(agent);
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
+}
+
+/// How senders are told what became of their mail.
+fn notices(config: &Config) -> NoticeConfig {
+    let mut notices = NoticeConfig::new(config.hostname.as_str());
+    if let Some(from) = &config.retry.bounce_from {
+        notices.from = from.to_string();
+    }
+    notices.on_failure = config.retry.on_failure;
+    notices.delay_warning_after = config.retry.delay_warning_after;
+    notices.size_limit = config.retry.bounce_size;
+    notices.retry = retry_policy(&config.retry);
+    notices
 }
 
 fn server(config: &Config, memory: &Budget) -> ServerConfig {
@@ -341,6 +360,7 @@ fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
             // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
             relay.spool.do_send(SetPolicies(relay.routes.policies()));
             relay.spool.do_send(SetRouting(relay.routes.routing()));
+            relay.spool.do_send(SetNotices(Some(notices(&fresh))));
             if fresh.max_concurrent_jobs != config.max_concurrent_jobs {
                 relay
                     .spool
@@ -348,7 +368,7 @@ fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
             }
             *config = fresh;
             tracing::info!(
-                "configuration read again: routes, retries and jobs are changed, everything else needs a restart"
+                "configuration read again: routes, retries, notices and jobs are changed, everything else needs a restart"
             );
         }
         Err(failure) => {

@@ -198,6 +198,16 @@ impl fmt::Display for FrozenKind {
     }
 }
 
+/// The kind of the reason of a frozen message; `None` of one that is not frozen.
+#[must_use]
+pub fn frozen_kind(state: &MessageState) -> Option<FrozenKind> {
+    match (state.status, &state.frozen) {
+        (Status::Frozen, Some(frozen)) => Some(frozen.why.kind()),
+        (Status::Frozen, None) => Some(Frozen::unrecorded(state).why.kind()),
+        (Status::SendAt(_), _) => None,
+    }
+}
+
 /// In one line, why a message waits: of a frozen one its reason, of one that waits for a retry the last reply or error, of one that
 /// was never tried nothing.
 #[must_use]

@@ -57,7 +57,7 @@ pub use domain::a_labels;
 pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
 pub use event::{Event, EventKind};
-pub use frozen::{Frozen, FrozenKind, FrozenReason, reason};
+pub use frozen::{Frozen, FrozenKind, FrozenReason, frozen_kind, reason};
 pub use hold::Hold;
 pub use hooks::{Hooks, Presend, Refusal};
 pub use id::{FlowId, IdError, IdSource, MessageId};

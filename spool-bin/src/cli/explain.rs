@@ -39,6 +39,12 @@ impl Explain {
         let holds = answer.get("holds").and_then(serde_json::Value::as_array);
         let lines: Vec<String> = holds.into_iter().flatten().map(line).collect();
         let reason = answer.get("reason").and_then(serde_json::Value::as_str);
+        let notices = answer.get("notices").and_then(serde_json::Value::as_array);
+        let notices: Vec<&str> = notices
+            .into_iter()
+            .flatten()
+            .filter_map(serde_json::Value::as_str)
+            .collect();
         console::print(|out| {
             if lines.is_empty() {
                 writeln!(out, "nothing holds it: its attempt is about to begin")?;
@@ -46,7 +52,12 @@ impl Explain {
             (1..)
                 .zip(&lines)
                 .try_for_each(|(number, line)| writeln!(out, "{number}. {line}"))?;
-            reason.map_or(Ok(()), |reason| writeln!(out, "reason: {}", harmless(reason)))
+            if let Some(reason) = reason {
+                writeln!(out, "reason: {}", harmless(reason))?;
+            }
+            notices
+                .iter()
+                .try_for_each(|notice| writeln!(out, "notice: {}", harmless(notice)))
         })
     }
 }

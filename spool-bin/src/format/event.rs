@@ -25,6 +25,8 @@ pub(crate) fn line(event: &Event) -> Option<String> {
         EventKind::InDoubt => "in doubt: the next hop may hold the message".to_owned(),
         EventKind::Presend(decision) => format!("presend: {}", presend(*decision)),
         EventKind::Rerouted(next_hops) => format!("rerouted to {}", hops(next_hops)),
+        EventKind::Notice { action, id: Some(id) } => format!("{action}: a notice is returned as {id}"),
+        EventKind::Notice { action, id: None } => format!("{action}: no notice is wanted"),
         EventKind::Gap(missed) => format!("gap: {missed} events were missed here"),
         _ => "unknown to this program".to_owned(),
     };
