@@ -127,6 +127,7 @@ impl SpoolActor {
             mut kinds,
             ..
         } = round;
+        kinds.extend((fate == Fate::Failed { expired: true }).then_some(EventKind::Expired));
         told(&mut kinds, &decision, id);
         let after = self.status_after(&mut message, fate, freeze, &decision, &mut kinds);
         let built = notice.as_ref().map_or(0, |(_, body, _)| body.len());
@@ -298,7 +299,6 @@ impl SpoolActor {
                 rate_limited: false,
             } => kinds.push(EventKind::Delayed(until)),
             Fate::Failed { expired } => {
-                kinds.extend(expired.then_some(EventKind::Expired));
                 if message.state.failed.is_empty() {
                     return None;
                 }
