@@ -10,6 +10,7 @@
 
 mod attempt;
 mod bounces;
+mod bounces_cut;
 mod busy_hosts;
 mod circuits;
 mod clock;
