@@ -267,7 +267,7 @@ impl SpoolActor {
         let (origin, spooled) = match routing {
             Routing::ByRules(_) => (RouteOrigin::Configured, Arc::from([])),
             Routing::ToBuiltInSink(sink) => (RouteOrigin::BuiltInSink, Arc::clone(sink)),
-            _ => (RouteOrigin::Named, Arc::clone(&message.next_hops)),
+            Routing::AsSpooled | _ => (RouteOrigin::Named, Arc::clone(&message.next_hops)),
         };
         let groups = routing.groups(origin, &spooled, envelope, &[0]);
         let first = groups.into_iter().next();

@@ -7,7 +7,7 @@ use super::decision::{Decision, recipient};
 use super::original::{Extent, Original, message_id, original};
 use super::record::Action;
 use super::write::{Lines, ascii, word, words};
-use crate::attempt::{AttemptResult, RecipientIndex, Stage};
+use crate::attempt::{Attempt, AttemptResult, RecipientIndex, Stage};
 use crate::clock::Timestamp;
 use crate::domain::a_labels;
 use crate::envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
@@ -95,18 +95,17 @@ impl<'a> Report<'a> {
         let one = |index: RecipientIndex, action: Action| {
             let given_up = failed.get(&index).filter(|_| action == Action::Failed);
             let own = given_up.and_then(|failed| failed.reply.as_ref());
-            let of_all = last.and_then(|last| match &last.report.result {
-                AttemptResult::Refused { reply, .. } => Some((reply, last)),
-                AttemptResult::Accepted(reply) if action == Action::Relayed => Some((reply, last)),
-                _ => None,
-            });
             let of_it = told.get(&index).copied().filter(|_| action != Action::Relayed);
             let fits = |(reply, _): &(&Reply, _)| own.is_none_or(|own| own == *reply);
-            let source = of_it.filter(fits).or(of_all.filter(fits));
+            let mut of_all = attempts
+                .iter()
+                .rev()
+                .filter_map(|attempt| Some((of_all(attempt, action)?, attempt)));
+            let source = of_it.filter(fits).or_else(|| of_all.find(fits));
             let reply = own.or(source.map(|(reply, _)| reply));
             let attempt = source.map(|(_, attempt)| attempt).or(last);
             let said = given_up.map(|failed| failed.reason.as_str());
-            let reason = said.or_else(|| None.or(last.and_then(|last| text_of(&last.report.result))));
+            let reason = said.or_else(|| last.and_then(|last| text_of(&last.report.result)));
             ReportedRecipient {
                 index,
                 action,
@@ -148,12 +147,35 @@ impl<'a> Report<'a> {
     }
 }
 
+/// What an attempt's host said of the message for all of its recipients.
+fn of_all(attempt: &Attempt, action: Action) -> Option<&Reply> {
+    match (&attempt.report.result, action) {
+        (AttemptResult::Accepted(reply), Action::Relayed)
+        | (AttemptResult::Refused { reply, .. }, Action::Failed | Action::Delayed) => Some(reply),
+        (
+            AttemptResult::Accepted(_)
+            | AttemptResult::Refused { .. }
+            | AttemptResult::AllRefused
+            | AttemptResult::NoConnection { .. }
+            | AttemptResult::NotBegun { .. }
+            | AttemptResult::Broken { .. }
+            | AttemptResult::Interrupted
+            | AttemptResult::Panicked { .. },
+            Action::Failed | Action::Delayed | Action::Relayed,
+        ) => None,
+    }
+}
+
 /// What a result without a reply says.
 fn text_of(result: &AttemptResult) -> Option<&str> {
     match result {
         AttemptResult::NoConnection { error } | AttemptResult::Broken { error, .. } => Some(error),
         AttemptResult::Interrupted => Some("the attempt was interrupted"),
-        _ => None,
+        AttemptResult::Accepted(_)
+        | AttemptResult::AllRefused
+        | AttemptResult::Refused { .. }
+        | AttemptResult::NotBegun { .. }
+        | AttemptResult::Panicked { .. } => None,
     }
 }
 

@@ -198,7 +198,7 @@ fn message(mix: &Mix) -> Message {
         reply: (mixed.fate == Fate::Refused).then(|| mixed.reply.clone()),
         reason: match mixed.fate {
             Fate::Refused => mixed.reply.to_string(),
-            _ => "no retry interval is left".to_owned(),
+            Fate::Expired | Fate::Waiting | Fate::Taken => "no retry interval is left".to_owned(),
         },
     });
     state.failed = failed.collect();
@@ -369,7 +369,7 @@ fn check(mix: &Mix, bytes: &[u8]) {
         assert_eq!(get(fields, "Remote-MTA"), Some("dns; mx1.example.net"));
         let reply = match mixed.fate {
             Fate::Taken => "250 2.6.0 taken".to_owned(),
-            _ => mixed.reply.to_string(),
+            Fate::Refused | Fate::Expired | Fate::Waiting => mixed.reply.to_string(),
         };
         assert_eq!(
             get(fields, "Diagnostic-Code").unwrap(),

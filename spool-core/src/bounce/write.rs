@@ -67,7 +67,7 @@ impl Lines {
         let mut line = first.to_owned();
         let mut fresh = first.is_empty();
         for word in text.split(' ').filter(|word| !word.is_empty()) {
-            if !fresh && line.len() + 1 + word.len() > WIDTH && !(line == first && !first.is_empty()) {
+            if !fresh && line.len() + 1 + word.len() > WIDTH && line != first {
                 self.line(&line);
                 line.clear();
                 fresh = true;
