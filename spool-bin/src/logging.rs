@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use clap::ValueEnum;
-use spool_core::visible;
+use spool_core::{is_printable_ascii, visible};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,8 +90,13 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// One line of the log as one line of visible text, whatever stands in it.
 fn append(batch: &mut Vec<u8>, line: &[u8]) {
-    let text = String::from_utf8_lossy(line);
-    batch.extend_from_slice(visible(text.trim_end_matches('\n')).as_bytes());
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    if is_printable_ascii(text) {
+        batch.extend_from_slice(text);
+    } else {
+        let text = String::from_utf8_lossy(text);
+        batch.extend_from_slice(visible(text.trim_end_matches('\n')).as_bytes());
+    }
     if !line.is_empty() {
         batch.push(b'\n');
     }

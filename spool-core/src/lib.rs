@@ -72,4 +72,4 @@ pub use reply::{EnhancedCode, MAX_TEXT, Reply, harmless};
 pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule, SpreadDice};
 pub use routing::{DomainPattern, RouteGroup, RouteReason, Router, Routing, Rule};
 pub use summary::{EnvelopeSummary, MessageSummary, ShownStatus};
-pub use text::{is_hidden, visible};
+pub use text::{is_hidden, is_printable_ascii, visible};

@@ -2,7 +2,7 @@
 //!
 //! The text never holds a control character and is never longer than [`MAX_TEXT`]: it goes into logs and files.
 
-use crate::text::push_visible;
+use crate::text::{is_printable_ascii, push_visible};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -102,6 +102,9 @@ impl fmt::Display for Reply {
 /// does.
 #[must_use]
 pub fn harmless(text: &str) -> String {
+    if text.len() <= MAX_TEXT && is_printable_ascii(text.as_bytes()) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len().min(MAX_TEXT));
     for c in text.chars() {
         let before = out.len();

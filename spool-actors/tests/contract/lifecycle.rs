@@ -152,6 +152,8 @@ async fn limits_answer_busy_and_full_and_spool_nothing() {
         spool.send(large).await.unwrap(),
         Err(AddError::Busy { .. })
     ));
+    // While the start still reads the spool, the number of messages is not known and an add is told to come back.
+    spool.send(ListMessages::default()).await.unwrap().unwrap();
     for _ in 0..2 {
         spool.send(mail("x")).await.unwrap().unwrap();
     }

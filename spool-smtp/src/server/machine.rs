@@ -40,7 +40,7 @@ pub enum Next {
     /// Ask the intake whether a message of so many bytes would be taken; tell [`Machine::admitted`]. Replies may wait.
     Admit(u64),
     /// Give this to the intake and wait for its answer; tell [`Machine::accepted`]. Replies may wait.
-    Accept(Mail),
+    Accept(Box<Mail>),
     /// Send the replies and close the connection.
     Close,
 }
@@ -182,7 +182,7 @@ impl Machine {
                         return Next::Read;
                     }
                     if let Some(mail) = self.end_data(progress) {
-                        return Next::Accept(mail);
+                        return Next::Accept(Box::new(mail));
                     }
                 }
                 Phase::Command if self.stopping && self.transaction.is_none() => {

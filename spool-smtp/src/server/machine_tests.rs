@@ -65,7 +65,7 @@ fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, played: &mut Pla
                 assert_eq!(machine.replies().len(), before);
                 let ids = vec![MessageId::from_u128(7), MessageId::from_u128(8)];
                 if answers.accept.is_none() {
-                    played.mails.push(mail);
+                    played.mails.push(*mail);
                 }
                 machine.accepted(answers.accept.clone().map_or(Ok(ids), Err));
                 continue;

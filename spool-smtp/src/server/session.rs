@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             buffer.keep(left);
             match next {
                 Next::Admit(size) => self.machine.admitted(intake.admit(size)),
-                Next::Accept(mail) => self.machine.accepted(intake.accept(mail).await),
+                Next::Accept(mail) => self.machine.accepted(intake.accept(*mail).await),
                 Next::Flush => {
                     self.flush().await?;
                 }
