@@ -3,7 +3,7 @@
 use serde_json::Value;
 use spool_smtp::sink::{Sink, SinkConfig};
 use spool_tests::capture::{Capture, Captured};
-use spool_tests::process::{Running, run, serve, until};
+use spool_tests::process::{Running, run, serve, signal, until};
 use spool_tests::raw::RawClient;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -261,6 +261,44 @@ fn relayed_and_delayed_notices_go_out_and_show_refers_to_them() {
     assert!(
         failed.contains("Status: 5.4.7\r\n") && failed.contains("smtp; 450 4.2.0 not now"),
         "{failed}"
+    );
+}
+
+#[test]
+fn a_reload_changes_what_becomes_of_failures() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Scripted::start("rcpt reply 550 5.1.1 no such user");
+    let back = Capture::start();
+    let server = service(
+        dir.path(),
+        &sink.address,
+        &back,
+        "[retry]\non_failure = \"freeze\"",
+    );
+    let mut client = RawClient::hello(server.smtp());
+    let kept = send(&mut client, "", &["<b@example.net>"], b"x\r\n");
+    until("the frozen message", || {
+        status(&server, &["status", "--failed", "--format", "id"])
+            .contains(&kept)
+            .then_some(())
+    });
+    let file = dir.path().join("spool.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("on_failure = \"freeze\"", "bounce_from = \"post@example.org\"");
+    std::fs::write(&file, text).unwrap();
+    signal(server.pid(), "HUP");
+    until("the reload", || {
+        server.log().contains("configuration read again").then_some(())
+    });
+    send(&mut client, "", &["<b@example.net>"], b"x\r\n");
+    let notice = String::from_utf8(back.message().body).unwrap();
+    assert!(
+        notice.starts_with("From: Mail Delivery System <post@example.org>\r\n"),
+        "{notice}"
+    );
+    assert!(
+        status(&server, &["status", "--format", "id"]).contains(&kept),
+        "it waits for a person"
     );
 }
 

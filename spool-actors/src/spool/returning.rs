@@ -130,12 +130,11 @@ impl SpoolActor {
         kinds.extend((fate == Fate::Failed { expired: true }).then_some(EventKind::Expired));
         told(&mut kinds, &decision, id);
         let after = self.status_after(&mut message, fate, freeze, &decision, &mut kinds);
-        let built = notice.as_ref().map_or(0, |(_, body, _)| body.len());
         // The attempt has added to it.
-        let weight = message
-            .footprint()
-            .saturating_add(u64::try_from(built).unwrap_or(u64::MAX));
-        self.queue.weighed(message.id, weight);
+        self.queue.weighed(message.id, message.footprint());
+        let built = notice.as_ref().map_or(0, |(_, body, _)| body.len());
+        self.queue
+            .written_with(message.id, u64::try_from(built).unwrap_or(u64::MAX));
         let events: Vec<_> = kinds.into_iter().map(|kind| self.tell(kind, &message)).collect();
         let message_id = message.id;
         let Some((new, body, notice)) = notice else {

@@ -545,6 +545,56 @@ async fn an_attempt_that_a_crash_cut_off_twice_is_told_of_with_its_body() {
 }
 
 #[tokio::test]
+async fn what_expires_without_an_attempt_is_told_of_with_its_body() {
+    const MAILS: usize = 20;
+    let mut bench = Bench::with(|config| {
+        let mut notices = notices();
+        notices.per_hour = 100;
+        config.notices = Some(notices);
+    })
+    .await;
+    // Notices go elsewhere than to the destination that does not answer.
+    let router = Router::new(vec![], ["back.example:25".parse().unwrap()].into(), 25);
+    bench
+        .ask(SetRouting(Routing::ByRules(Arc::new(router))))
+        .await
+        .unwrap();
+    let retry = spool_core::RetryPolicy {
+        repeat_last: true,
+        expire_after: Some(Duration::from_secs(3600)),
+        ..minutes(&[30])
+    };
+    for _ in 0..MAILS {
+        bench.add(mail_to(&[("b@example.net", None)]).retry(&retry)).await;
+    }
+    let (mut told, mut untried) = (0, 0);
+    while told < MAILS {
+        while let Ok(Some((job, answer))) =
+            tokio::time::timeout(Duration::from_millis(20), bench.jobs.0.recv()).await
+        {
+            if !job.envelope.reverse_path.is_null() {
+                answer.send(no_connection()).unwrap();
+                continue;
+            }
+            let text = text(&job);
+            assert!(
+                text.contains("\r\nHello\r\n") && text.contains("Status: 5.4.7\r\n"),
+                "{text}"
+            );
+            untried += usize::from(text.contains("no attempt was possible"));
+            told += 1;
+            answer.send(accepted()).unwrap();
+        }
+        if let Some(next) = bench.idle().await {
+            bench.clock.set(next);
+        }
+    }
+    assert!(untried > 0);
+    assert_eq!(bench.ask(GetStats).await.unwrap().messages, 0);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn how_notices_are_returned_can_be_changed() {
     let mut bench = Bench::new().await;
     bench.ask(SetNotices(Some(notices()))).await.unwrap();

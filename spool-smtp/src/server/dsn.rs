@@ -188,7 +188,6 @@ mod tests {
             "FAILURE,",
             ",DELAY",
             "ALWAYS",
-            "SUCCESS DELAY,",
         ] {
             assert_eq!(
                 rcpt(&format!(" NOTIFY={bad}")),

@@ -121,7 +121,7 @@ fn what_is_no_spool_of_ours_is_left_as_it_is() {
         let before = walk(temp.path());
         match open_at(temp.path()) {
             Err(OpenError::NotASpool(_)) if !newer => {}
-            Err(OpenError::NewerFormat { found, known: 2, .. }) if newer => assert_eq!(found, "3"),
+            Err(OpenError::NewerFormat { found, known: 3, .. }) if newer => assert_eq!(found, "4"),
             other => panic!("{name}: {other:?}"),
         }
         assert!(count_from_disk(temp.path()).is_err());
