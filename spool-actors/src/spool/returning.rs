@@ -10,7 +10,7 @@ use crate::throttle::DestinationId;
 use actix::{Context, Handler, Message as ActorMessage};
 use bytes::Bytes;
 use spool_core::bounce::{
-    Decision, NoticeConfig, Report, ReturnLimit, Returned, Terms, build, decide, settle,
+    Decision, NoticeConfig, OnFailure, Report, ReturnLimit, Returned, Terms, build, decide, settle,
 };
 use spool_core::disposition::Fate;
 use spool_core::store::{Addition, Change, Conclusion, Finish, NewMessage, Outcome};
@@ -192,13 +192,13 @@ impl SpoolActor {
         if round.by_hand {
             let mut known = message.clone();
             known.state.notices.unknown_submitter = false;
-            let terms = Terms::new(spool_core::bounce::OnFailure::Bounce, None);
+            let terms = Terms::new(OnFailure::Bounce, None);
             return decide(&known, &[], &terms, now);
         }
         let mut terms = config.terms();
         if round.freeze.is_some() {
-            // It is not tried any more, so it is not late.
-            terms.delay_warning_after = None;
+            // A person holds it: it is neither given up nor late.
+            terms = Terms::new(OnFailure::Freeze, None);
         }
         let decision = decide(message, &round.relayed, &terms, now);
         let path = message.envelope.reverse_path.as_str();

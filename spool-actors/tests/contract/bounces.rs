@@ -545,6 +545,30 @@ async fn an_attempt_that_a_crash_cut_off_twice_is_told_of_with_its_body() {
 }
 
 #[tokio::test]
+async fn what_a_person_holds_is_not_bounced() {
+    let mut bench = Bench::with(returning).await;
+    let to = [("b@example.net", None), ("c@example.net", None)];
+    let id = bench.add(mail_to(&to).retry(&minutes(&[5]))).await;
+    let running = bench.jobs.next().await;
+    bench.freeze(id).await;
+    let verdict = partly(&[(0, 550, "5.1.1 no"), (1, 450, "4.2.0 later")]);
+    running.1.send(verdict).unwrap();
+    bench.idle().await;
+    assert_eq!(why(&bench, id).await, FrozenReason::Held { by: None });
+    assert!(bench.jobs.none());
+    // Sent again, it is like any other.
+    bench.send(id).await;
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.recipients, [0, 1]);
+    bench.freeze(id).await;
+    answer.send(refused(Stage::Mail, 550, "5.7.1 no")).unwrap();
+    bench.idle().await;
+    assert!(matches!(why(&bench, id).await, FrozenReason::Failed { .. }));
+    assert!(bench.jobs.none());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn what_expires_without_an_attempt_is_told_of_with_its_body() {
     const MAILS: usize = 20;
     let mut bench = Bench::with(|config| {
