@@ -53,6 +53,15 @@ struct Lines {
     dropped: Arc<AtomicU64>,
 }
 
+impl Lines {
+    /// And what they go to.
+    fn new() -> (Self, Receiver<Vec<u8>>) {
+        let (queue, lines) = sync_channel(QUEUE);
+        let dropped = Arc::default();
+        (Self { queue, dropped }, lines)
+    }
+}
+
 /// One event's line, handed over when it is complete.
 struct Line {
     text: Vec<u8>,
@@ -152,17 +161,13 @@ pub(crate) fn init(format: LogFormat) -> Result<Flush, Failure> {
         true => filter,
         false => filter.add_directive(quiet()?),
     };
-    let (queue, lines) = sync_channel(QUEUE);
+    let (writer, lines) = Lines::new();
     let (tell, flushed) = sync_channel(1);
     let flush = Flush {
-        queue: queue.clone(),
+        queue: writer.queue.clone(),
         flushed,
     };
-    let dropped = Arc::new(AtomicU64::new(0));
-    let writer = Lines {
-        queue,
-        dropped: Arc::clone(&dropped),
-    };
+    let dropped = Arc::clone(&writer.dropped);
     let thread = std::thread::Builder::new().name("spool-log".into());
     thread
         .spawn(move || write_lines(&lines, &dropped, &tell))
@@ -181,6 +186,16 @@ pub(crate) fn init(format: LogFormat) -> Result<Flush, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_nobody_reads_are_dropped_and_counted_beyond_the_bound() {
+        let (lines, waiting) = Lines::new();
+        for _ in 0..8192 + 3 {
+            lines.make_writer().write_all(b"INFO x\n").unwrap();
+        }
+        assert_eq!(lines.dropped.load(Ordering::Relaxed), 3);
+        assert_eq!(waiting.try_iter().count(), 8192);
+    }
 
     #[test]
     fn a_line_of_the_log_is_one_visible_line() {

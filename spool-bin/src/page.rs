@@ -29,6 +29,9 @@ pub(crate) struct Page {
     pub(crate) parameters: Vec<String>,
     pub(crate) recipients: Vec<RecipientPage>,
     pub(crate) next_hops: Arc<[NextHop]>,
+    /// Those for whoever is left when the attempt that runs has ended, if the message was rerouted meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next_hops_afterwards: Option<Arc<[NextHop]>>,
     /// Where they come from: `named`, `configured` or `built_in_sink`.
     pub(crate) route: RouteOrigin,
     /// The waits to come, in milliseconds.
@@ -45,6 +48,9 @@ pub(crate) struct Page {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) unknown_submitter: bool,
     pub(crate) related: Vec<MessageId>,
+    /// Of a message that was divided among its routes, the other parts, as far as they are on the spool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parts: Vec<MessageId>,
     pub(crate) flows: Vec<FlowId>,
 }
 
@@ -173,6 +179,7 @@ impl Page {
             parameters: mail_parameters(message),
             recipients: recipients(message),
             next_hops: Arc::clone(&message.next_hops),
+            next_hops_afterwards: None,
             route: message.origin,
             retry_intervals: retry.collect(),
             repeat_last: state.schedule.repeat_last,
@@ -186,6 +193,7 @@ impl Page {
             notices: NoticePage::of(message),
             unknown_submitter: state.notices.unknown_submitter,
             related: message.related.to_vec(),
+            parts: Vec::new(),
             flows: message.flows.clone(),
         }
     }

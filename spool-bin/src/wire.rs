@@ -114,6 +114,7 @@ impl Intake for Relay {
 
 /// Runs the service to its end.
 pub(crate) fn serve(config: &Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
+    descriptors::check()?;
     actix::System::new().block_on(run(config.clone(), built_in_sink, options))
 }
 

@@ -21,6 +21,7 @@ mod loading;
 pub(crate) mod messages;
 mod open;
 mod operations;
+mod parts;
 mod presend;
 mod pump;
 mod queue;

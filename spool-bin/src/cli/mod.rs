@@ -1,6 +1,7 @@
 //! The command line: one verb a file.
 
 mod check;
+mod columns;
 mod console;
 mod count;
 mod events;
