@@ -8,6 +8,7 @@ mod add;
 mod asks;
 mod attempts;
 mod bulk;
+mod by_hand;
 mod clean;
 mod commit;
 mod content;
@@ -26,15 +27,18 @@ mod pump;
 mod queue;
 mod recover;
 mod reroute;
+mod returning;
 mod routes;
 mod taken;
 mod unattended;
 mod unwritten;
 
+pub use by_hand::{Bounce, Expire};
 pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
 #[cfg(test)]
 pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};
+pub use returning::SetNotices;
 pub use routes::SetRouting;
 
 use crate::event_hub::EventHub;
@@ -53,6 +57,7 @@ use learning::Keeping;
 use loading::LoadState;
 use messages::{Flushed, Idle};
 use queue::Queue;
+use returning::Returning;
 use routes::Looking;
 use spool_core::store::{Change, Store};
 use spool_core::{
@@ -122,6 +127,7 @@ pub struct SpoolActor {
     /// Who waits until nothing is to be done.
     idle: Vec<oneshot::Sender<Idle>>,
     delivered: u64,
+    returning: Returning,
     killed: Option<Killing>,
 }
 

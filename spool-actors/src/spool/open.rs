@@ -7,6 +7,7 @@ use super::learning::Keeping;
 use super::loading::{self, LoadState};
 use super::messages::Committed;
 use super::queue::{Queue, Ways};
+use super::returning::Returning;
 use super::routes::Looking;
 use super::unattended::Unattended;
 use super::unwritten::Unwritten;
@@ -277,6 +278,7 @@ fn actor(
         ping,
         idle: Vec::new(),
         delivered: 0,
+        returning: Returning::new(config.notices),
         killed: None,
     }
 }

@@ -9,6 +9,8 @@
 )]
 
 mod attempt;
+mod bounces;
+mod bounces_cut;
 mod busy_hosts;
 mod circuits;
 mod clock;
