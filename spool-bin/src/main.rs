@@ -6,6 +6,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod admin;
+mod certificates;
 mod cli;
 mod config;
 mod descriptors;
@@ -20,7 +21,10 @@ mod print;
 mod routes;
 mod selector;
 mod shutdown;
+mod signing;
+mod submissions;
 mod target;
+mod users;
 mod way;
 mod wire;
 

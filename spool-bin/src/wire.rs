@@ -2,13 +2,17 @@
 //! ends them in order.
 
 use crate::admin;
+use crate::certificates::Watched;
 use crate::cli::Serve;
-use crate::config::Config;
+use crate::config::{CertificateFiles, Config};
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::outbound;
 use crate::routes::{Routes, retry_policy};
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
+use crate::signing;
+use crate::submissions::Submissions;
+use crate::users;
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
@@ -19,11 +23,11 @@ use spool_actors::{
 use spool_core::bounce::NoticeConfig;
 use spool_core::store::StoreOptions;
 use spool_core::{
-    AddError, Address, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
-    RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
+    AddError, Address, Admission, BoxFuture, Budget, Envelope, Fingerprint, Halt, InitialStatus, Intake,
+    Mail, MessageId, NextHop, RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
-use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
+use spool_smtp::server::{Clients, Listener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls, Users};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -38,19 +42,35 @@ pub(crate) struct Relay {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) gate: Gate,
     routes: Routes,
+    /// What is done to the mail of submitters.
+    submissions: Submissions,
     /// Set when the service was asked to end.
     pub(crate) stopping: Halt,
+    /// What clients and users did lately.
+    pub(crate) clients: Clients,
+    /// Who may log in.
+    logins: Logins,
 }
 
 impl Relay {
     /// Into `spool`, by `routes`.
-    pub(crate) fn new(spool: &OpenSpool, routes: Routes) -> Self {
+    pub(crate) fn new(spool: &OpenSpool, routes: Routes, submissions: Submissions) -> Self {
+        let clients = Clients::default();
         Self {
+            logins: Logins::new(clients.clone()),
+            clients,
             spool: spool.addr.clone(),
             gate: spool.gate.clone(),
             routes,
+            submissions,
             stopping: Halt::default(),
         }
+    }
+
+    /// Who may log in from now on, and how much clients and users may do.
+    fn admit(&self, users: Option<Users>, config: &Config) {
+        self.logins.set_users(users);
+        self.clients.set_limits(config.limits.rates);
     }
 
     /// Whether mail can be routed by a configuration: the built-in sink does not take all of it.
@@ -68,14 +88,33 @@ impl Relay {
         self.routes.way(address)
     }
 
-    /// Spools a submission whose sections are from `routing`; the answer comes once it is durable.
+    /// Spools a submission of a program of this machine, or of one that has the token of the admin API. Its sections are from `routing`;
+    /// the answer comes once it is durable.
     pub(crate) async fn submit(
         &self,
-        submission: Submission,
+        mut submission: Submission,
         routing: Routing,
     ) -> Result<Vec<MessageId>, AddError> {
+        let (mut fingerprint, mut _held) = (None, None);
+        if self.submissions.concern(&Admission::Network) {
+            // Of what was handed in: what is added to it differs each time.
+            fingerprint = submission
+                .key
+                .is_some()
+                .then(|| Fingerprint::of(&submission.sections, &submission.body));
+            let body = std::mem::take(&mut submission.body);
+            let finished = self
+                .submissions
+                .finish(&Admission::Network, body, submission.flows.last());
+            let (body, held) = finished.await?;
+            (submission.body, _held) = (body, Some(held));
+        }
         self.spool
-            .send(Add::submission(submission).routed_by(routing))
+            .send(
+                Add::submission(submission)
+                    .routed_by(routing)
+                    .fingerprint(fingerprint),
+            )
             .await
             .unwrap_or(Err(AddError::Killed))
     }
@@ -83,6 +122,34 @@ impl Relay {
 
 impl Intake for Relay {
     fn accept(&self, mail: Mail) -> BoxFuture<Result<Vec<MessageId>, AddError>> {
+        if !self.submissions.concern(&mail.source.admission) {
+            return Box::pin(self.spool_mail(mail));
+        }
+        let relay = self.clone();
+        // On its own: nobody who stops waiting for the answer undoes it.
+        let finished = tokio::spawn(async move {
+            let id = mail.flows.last();
+            let finished = relay
+                .submissions
+                .finish(&mail.source.admission, mail.body, id)
+                .await;
+            let (body, _held) = finished?;
+            relay.spool_mail(Mail { body, ..mail }).await
+        });
+        Box::pin(async move { finished.await.unwrap_or(Err(AddError::Killed)) })
+    }
+
+    fn admit(&self, size: u64) -> Result<(), AddError> {
+        self.gate.admit(size)
+    }
+}
+
+impl Relay {
+    /// Spools `mail` as it is. The request is made before the future is polled.
+    fn spool_mail(
+        &self,
+        mail: Mail,
+    ) -> impl Future<Output = Result<Vec<MessageId>, AddError>> + Send + use<> {
         let Mail {
             envelope,
             body,
@@ -104,11 +171,7 @@ impl Intake for Relay {
             add = add.of_unknown_submitter();
         }
         let request = self.spool.send(add);
-        Box::pin(async move { request.await.unwrap_or(Err(AddError::Killed)) })
-    }
-
-    fn admit(&self, size: u64) -> Result<(), AddError> {
-        self.gate.admit(size)
+        async move { request.await.unwrap_or(Err(AddError::Killed)) }
     }
 }
 
@@ -122,6 +185,8 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let mut signals = Signals::new()?;
     descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
+    let (certificate, pairs) = certificate(&config)?;
+    let users = users::of(&config)?;
     // The spool first: whoever cannot have it must not take a port from the one who has.
     let routes = Routes::of(&config);
     if built_in_sink {
@@ -129,10 +194,12 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         routes.to_built_in_sink(None);
     }
     let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes)?));
-    let spool = open(&config, &routes, &agent).await?;
-    let relay = Relay::new(&spool, routes);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
+    let submissions = Submissions::new(&config, signing::rules(&config)?, &memory)?;
+    let spool = open(&config, &routes, &agent, &submissions).await?;
+    let relay = Relay::new(&spool, routes, submissions);
+    relay.admit(users, &config);
     let started = async {
         if built_in_sink {
             relay
@@ -140,9 +207,14 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
                 .to_built_in_sink(Some(start_sink(stopped.clone()).await?));
             relay.spool.do_send(SetRouting(relay.routes.routing()));
         }
-        let (smtp, listeners) = listen(&config, &relay, &spool, &stopped, &memory).await?;
+        let tls = certificate.as_ref().map(Watched::tls);
+        let server = server(&config, &relay, &memory, tls);
+        let (addresses, listeners) = listen(&config, server, &relay, &spool, &stopped).await?;
+        if let (Some(certificate), Some(pairs)) = (certificate, &pairs) {
+            actix::spawn(certificate.run(pairs.subscribe(), stopped.clone()));
+        }
         let (admin_address, admin) = start_admin(&config, &relay, agent, &memory, &spool, stopped.clone())?;
-        ready(&config, &smtp, admin_address)?;
+        ready(&config, &addresses, admin_address)?;
         Ok((listeners, admin))
     };
     let (listeners, admin) = match started.await {
@@ -158,7 +230,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let failed = loop {
         tokio::select! {
             wanted = signals.next() => match wanted {
-                Wanted::Reload => reload(&options, &relay, &mut config),
+                Wanted::Reload => reload(&options, &relay, pairs.as_ref(), &mut config),
                 Wanted::End => break false,
             },
             _ = &mut ended => break true,
@@ -182,13 +254,19 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         () = end => {}
         () = signals.at_once(failed) => tracing::warn!("ended at once"),
     }
+    relay.submissions.log_counts();
     match relay.gate.ending() {
         None | Some(Ending::Killed) => Ok(()),
         Some(ending) => Err(Failure::Failed(format!("the service has ended: {ending}"))),
     }
 }
 
-async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Result<OpenSpool, Failure> {
+async fn open(
+    config: &Config,
+    routes: &Routes,
+    agent: &Arc<SmtpAgent>,
+    submissions: &Submissions,
+) -> Result<OpenSpool, Failure> {
     let mut store = StoreOptions::default();
     store.segment_size = config.disk.segment_size;
     store.min_free_space = config.disk.min_free_space;
@@ -205,9 +283,22 @@ async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Resul
     spool.max_recipients = config.limits.recipients;
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
+    spool.signer = Some(submissions.signer());
     spool.notices = Some(notices(config));
     let agent = Arc::clone(agent);
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
+}
+
+/// The certificate, if there is to be TLS; and where to say that its files are to be looked at, or are others.
+fn certificate(
+    config: &Config,
+) -> Result<(Option<Watched>, Option<watch::Sender<CertificateFiles>>), Failure> {
+    let Some(pair) = &config.tls else {
+        return Ok((None, None));
+    };
+    let watched = Watched::start(pair.clone(), Arc::new(SystemClock))
+        .map_err(|unusable| Failure::Usage(format!("listen.tls.{}: {}", unusable.key, unusable.why)))?;
+    Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
 }
 
 /// How senders are told what became of their mail.
@@ -223,7 +314,7 @@ fn notices(config: &Config) -> NoticeConfig {
     notices
 }
 
-fn server(config: &Config, memory: &Budget) -> ServerConfig {
+fn server(config: &Config, relay: &Relay, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
     let limits = &config.limits;
     ServerConfig {
         hostname: config.hostname.clone(),
@@ -235,6 +326,7 @@ fn server(config: &Config, memory: &Budget) -> ServerConfig {
         errors_per_session: limits.errors_per_session,
         command_timeout: limits.command_timeout,
         data_timeout: limits.data_timeout,
+        tls_timeout: limits.tls_timeout,
         bare_newline: limits.bare_newline,
         received_headers: limits.received_headers,
         memory: memory.clone(),
@@ -242,6 +334,10 @@ fn server(config: &Config, memory: &Budget) -> ServerConfig {
             allow_networks: config.allow_networks.clone(),
             allow_domains: config.allow_domains.clone(),
         },
+        tls,
+        clients: relay.clients.clone(),
+        logins: relay.logins.clone(),
+        proxies: config.proxies.clone(),
         clock: Arc::new(SystemClock),
     }
 }
@@ -256,26 +352,44 @@ async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> 
     Ok(address.into())
 }
 
+/// Where clients are listened for.
+struct Addresses {
+    smtp: Vec<SocketAddr>,
+    smtps: Vec<SocketAddr>,
+}
+
 /// Listens everywhere, then accepts. Sessions run on the spool's worker threads.
 async fn listen(
     config: &Config,
+    server: ServerConfig,
     relay: &Relay,
     spool: &OpenSpool,
     stopped: &watch::Receiver<bool>,
-    memory: &Budget,
-) -> Result<(Vec<SocketAddr>, Vec<JoinHandle<()>>), Failure> {
+) -> Result<(Addresses, Vec<JoinHandle<()>>), Failure> {
     let mut listeners = Vec::new();
-    for address in &config.smtp {
+    let plain = config.smtp.iter().map(|address| (address, Opening::Plain));
+    let implicit = config.smtps.iter().map(|address| (address, Opening::ImplicitTls));
+    for (address, opening) in plain.chain(implicit) {
         let listener = Listener::bind(*address)
             .await
             .with_context(|| format!("cannot listen on {address}"))?;
         let bound = listener
             .local_addr()
             .with_context(|| format!("cannot listen on {address}"))?;
-        listeners.push((listener, bound));
+        let proxied = config.proxy_protocol.contains(address);
+        listeners.push((listener.opening(opening).proxied(proxied), bound, opening));
     }
-    let server = Arc::new(server(config, memory));
-    let addresses = listeners.iter().map(|(_, address)| *address).collect();
+    let server = Arc::new(server);
+    let bound = |which| {
+        let all = listeners.iter();
+        all.filter(|(_, _, opening)| *opening == which)
+            .map(|(_, address, _)| *address)
+            .collect()
+    };
+    let addresses = Addresses {
+        smtp: bound(Opening::Plain),
+        smtps: bound(Opening::ImplicitTls),
+    };
     let run = |listener: Listener| {
         let workers = spool.workers.clone();
         let place = move |session: Box<dyn FnOnce() -> BoxFuture<()> + Send>| {
@@ -290,7 +404,10 @@ async fn listen(
             drop(part);
         })
     };
-    let running = listeners.into_iter().map(|(listener, _)| run(listener)).collect();
+    let running = listeners
+        .into_iter()
+        .map(|(listener, ..)| run(listener))
+        .collect();
     Ok((addresses, running))
 }
 
@@ -333,12 +450,19 @@ fn start_admin(
 }
 
 /// The one line on standard output.
-fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Result<(), Failure> {
-    let smtp: Vec<String> = smtp.iter().map(ToString::to_string).collect();
+fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> Result<(), Failure> {
+    let joined = |addresses: &[SocketAddr]| {
+        let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        texts.join(",")
+    };
     let admin = admin.map_or(String::new(), |address| address.to_string());
+    let smtps = match addresses.smtps.is_empty() {
+        true => String::new(),
+        false => format!(" smtps={}", joined(&addresses.smtps)),
+    };
     let line = format!(
-        "ready smtp={} admin={admin} spool={}\n",
-        smtp.join(","),
+        "ready smtp={} admin={admin} spool={}{smtps}\n",
+        joined(&addresses.smtp),
         visible(&config.spool_dir.display().to_string())
     );
     let mut out = std::io::stdout().lock();
@@ -348,15 +472,25 @@ fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Res
     Ok(())
 }
 
-/// Routes and retries change at once; the jobs too if the file has another number than before, so that a number set by
+/// Routes, retries, users, limits in a time, the certificate, signing keys and fix-ups change at once; the jobs too if the
+/// file has another number than before, so that a number set by
 /// hand outlives a reload. What needs a restart is said.
-fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
-    let fresh = options.config().and_then(|(fresh, built_in_sink)| {
+fn reload(
+    options: &Serve,
+    relay: &Relay,
+    pairs: Option<&watch::Sender<CertificateFiles>>,
+    config: &mut Config,
+) {
+    let fresh = options.config().and_then(|(fresh, _)| {
         options.inspected(&fresh)?;
-        Ok((fresh, built_in_sink))
+        let users = users::of(&fresh)?;
+        let keys = signing::rules(&fresh)?;
+        Ok((fresh, users, keys))
     });
     match fresh {
-        Ok((fresh, _)) => {
+        Ok((fresh, users, keys)) => {
+            relay.admit(users, &fresh);
+            relay.submissions.replace(&fresh, keys);
             relay.routes.replace(&fresh);
             // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
             relay.spool.do_send(SetPolicies(relay.routes.policies()));
@@ -367,9 +501,12 @@ fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
                     .spool
                     .do_send(SetMaxConcurrentJobs(fresh.max_concurrent_jobs));
             }
+            if let (Some(pairs), Some(pair)) = (pairs, &fresh.tls) {
+                pairs.send_replace(pair.clone());
+            }
             *config = fresh;
             tracing::info!(
-                "configuration read again: routes, retries, notices and jobs are changed, everything else needs a restart"
+                "configuration read again: routes, retries, notices, jobs, the certificate, users and their limits, signing and fix-ups are changed, everything else needs a restart"
             );
         }
         Err(failure) => {

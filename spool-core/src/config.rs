@@ -4,8 +4,10 @@ use crate::bounce::NoticeConfig;
 use crate::destination::Policies;
 use crate::hooks::Hooks;
 use crate::routing::Routing;
+use crate::sign::Signer;
 use crate::store::StoreOptions;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The configuration of one spool.
@@ -38,6 +40,8 @@ pub struct SpoolConfig {
     pub event_buffer: usize,
     /// What the embedding program decides itself.
     pub hooks: Hooks,
+    /// Signs the messages that the spool itself makes. Default: nobody. Mail that is added is not signed by the spool.
+    pub signer: Option<Arc<dyn Signer>>,
     /// How senders are told what became of their mail. Default: not at all, and messages whose recipients failed are frozen.
     pub notices: Option<NoticeConfig>,
     /// How often subscribers hear `Ping`. Default 30 s.
@@ -61,6 +65,7 @@ impl SpoolConfig {
             release_rate: 2000,
             hooks: Hooks::default(),
             event_buffer: 4096,
+            signer: None,
             notices: None,
             ping_interval: Duration::from_secs(30),
         }

@@ -17,13 +17,20 @@ impl Handler<Add> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<MessageId>, AddError>>;
 
     fn handle(&mut self, add: Add, _: &mut Context<Self>) -> Self::Result {
-        let Add(submission, routing, unknown) = add;
+        let Add {
+            submission,
+            routing,
+            fingerprint,
+            unknown_submitter,
+        } = add;
         // Whoever routed it may have done so by the routes of before or, during a change, by those that are about to come.
         let generation = match routing {
             Some(routing) if !routing.is(self.queue.routing()) => self.queue.generation().wrapping_sub(1),
             Some(_) | None => self.queue.generation(),
         };
-        match submission.and_then(|submission| self.add_once(submission, generation, unknown)) {
+        match submission
+            .and_then(|submission| self.add_once(submission, fingerprint, generation, unknown_submitter))
+        {
             // A sender that is gone took its spool with it.
             Ok(answer) => {
                 let supervision = self.supervision.clone();
@@ -41,6 +48,7 @@ impl SpoolActor {
     fn add_once(
         &mut self,
         submission: Submission,
+        fingerprint: Option<Fingerprint>,
         generation: u32,
         unknown: bool,
     ) -> Result<Answer, AddError> {
@@ -52,7 +60,8 @@ impl SpoolActor {
             return self.add(submission, None, generation, unknown);
         };
         let now = self.now();
-        let fingerprint = Some(Fingerprint::of(&submission.sections, &submission.body));
+        let fingerprint =
+            fingerprint.or_else(|| Some(Fingerprint::of(&submission.sections, &submission.body)));
         let key = AddKey { name, fingerprint };
         if let Some(answer) = self.keys.look_up(&key, now)? {
             return Ok(answer);

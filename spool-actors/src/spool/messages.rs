@@ -8,8 +8,8 @@ use actix::Message;
 use bytes::Bytes;
 use spool_core::store::{Damage, Progress, Shelf, StoreStats};
 use spool_core::{
-    AddError, Envelope, FlowId, InitialStatus, MessageId, MessageSummary, NextHop, NextHopError, RetryPolicy,
-    RouteOrigin, Routing, Section, SpoolError, Submission,
+    AddError, Envelope, Fingerprint, FlowId, InitialStatus, MessageId, MessageSummary, NextHop, NextHopError,
+    RetryPolicy, RouteOrigin, Routing, Section, SpoolError, Submission,
 };
 use spool_core::{Hold, Queue, RetryInterval, ShownStatus, Timestamp};
 use std::sync::Arc;
@@ -25,15 +25,26 @@ fn nul(at: usize) -> AddError {
 /// Every [`AddError`]; nothing of the add is on the spool then.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<MessageId>, AddError>")]
-pub struct Add(
-    pub(crate) Result<Submission, AddError>,
+pub struct Add {
+    pub(crate) submission: Result<Submission, AddError>,
     /// The routing that its sections are from, if that is known.
-    pub(crate) Option<Routing>,
-    /// Whether the submitter is not known.
-    pub(crate) bool,
-);
+    pub(crate) routing: Option<Routing>,
+    /// Of what its idempotency key stands for, when that is not what is spooled.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Whether nobody vouches for the reverse-path.
+    pub(crate) unknown_submitter: bool,
+}
 
 impl Add {
+    fn of(submission: Result<Submission, AddError>) -> Self {
+        Self {
+            submission,
+            routing: None,
+            fingerprint: None,
+            unknown_submitter: false,
+        }
+    }
+
     /// One envelope and a body. Line ends become CRLF. Needs at least one [`Add::next_hop`].
     pub fn new(envelope: Envelope, body: impl Into<Bytes>) -> Self {
         let section = Section {
@@ -56,7 +67,7 @@ impl Add {
             related: Vec::new(),
             key: None,
         });
-        Self(submission.map_err(nul), None, false)
+        Self::of(submission.map_err(nul))
     }
 
     /// A submission as it is. One whose body holds anything but whole CRLF lines fails the add: with a bare LF it could end the mail
@@ -69,20 +80,30 @@ impl Add {
             )),
             Err(at) => Err(nul(at)),
         };
-        Self(checked, None, false)
+        Self::of(checked)
     }
 
     /// The routing that gave the sections their next hops. Where the spool has another one by the time it takes the mail, routes that no
     /// submitter named are found anew.
     #[must_use]
-    pub fn routed_by(self, routing: Routing) -> Self {
-        Self(self.0, Some(routing), self.2)
+    pub fn routed_by(mut self, routing: Routing) -> Self {
+        self.routing = Some(routing);
+        self
+    }
+
+    /// The fingerprint of what its submitter handed over, where the submission is not that any more: its body was completed or signed.
+    /// With it, the submitter may repeat the add under its idempotency key. `None`: that of the submission.
+    #[must_use]
+    pub fn fingerprint(mut self, fingerprint: Option<Fingerprint>) -> Self {
+        self.fingerprint = fingerprint;
+        self
     }
 
     /// Nobody vouches for the reverse-path: no notice is returned to it but by hand, and messages whose recipients fail are frozen.
     #[must_use]
-    pub fn of_unknown_submitter(self) -> Self {
-        Self(self.0, self.1, true)
+    pub fn of_unknown_submitter(mut self) -> Self {
+        self.unknown_submitter = true;
+        self
     }
 
     /// Appends `host:port` to the next hops of every section. A text that is none fails the add.
@@ -147,11 +168,11 @@ impl Add {
         })
     }
 
-    fn with(self, change: impl FnOnce(&mut Submission) -> Result<(), AddError>) -> Self {
-        let changed = self
-            .0
+    fn with(mut self, change: impl FnOnce(&mut Submission) -> Result<(), AddError>) -> Self {
+        self.submission = self
+            .submission
             .and_then(|mut submission| change(&mut submission).map(|()| submission));
-        Self(changed, self.1, self.2)
+        self
     }
 }
 

@@ -18,7 +18,7 @@ Examples:
   spool serve --config /etc/spool.toml                to the mail exchangers of each domain, unless it says otherwise
 
 One line on standard output says that it is ready. SIGTERM and SIGINT shut it down in order, a second \
-one immediately; SIGHUP reloads routes, retries and jobs. If the disk fails or files of the spool are \
+one immediately; SIGHUP reloads routes, retries, jobs, users, limits and signing keys. If the disk fails or files of the spool are \
 deleted, it stops by itself with exit status 1.")]
 pub(crate) struct Serve {
     /// The configuration; options override it
@@ -94,9 +94,10 @@ impl Serve {
         }
         // A first run never sends mail to the world: mail exchangers are asked for only by a configuration.
         let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
-        if config.smtp.is_empty() {
+        if config.smtp.is_empty() && config.smtps.is_empty() {
             return Err(Failure::Usage(
-                "no address to take mail on: set listen.smtp or give --listen ADDR".to_owned(),
+                "no address to take mail on: set listen.smtp or listen.smtps, or give --listen ADDR"
+                    .to_owned(),
             ));
         }
         Ok((config, built_in_sink))
