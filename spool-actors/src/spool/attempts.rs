@@ -148,7 +148,7 @@ impl SpoolActor {
             delivered,
             notice,
         };
-        self.commit(change, tag, false);
+        self.commit_signed(change, tag, false);
     }
 
     /// Attempts that a former process left open become attempts in doubt.

@@ -108,6 +108,6 @@ impl SpoolActor {
             notice: concluded.notice,
             _held: Arc::clone(held),
         };
-        self.commit(concluded.change, tag, true);
+        self.commit_signed(concluded.change, tag, true);
     }
 }

@@ -82,6 +82,29 @@ pub(crate) enum Tag {
     },
 }
 
+impl Tag {
+    /// Whether a notice is spooled with the change.
+    pub(super) const fn has_notice(&self) -> bool {
+        matches!(
+            self,
+            Self::Settled { notice: Some(_), .. } | Self::Changed { notice: Some(_), .. }
+        )
+    }
+
+    /// The notice has so many bytes.
+    pub(super) fn resize_notice(&mut self, body: u64) {
+        if let Self::Settled {
+            notice: Some(notice), ..
+        }
+        | Self::Changed {
+            notice: Some(notice), ..
+        } = self
+        {
+            notice.resize(body);
+        }
+    }
+}
+
 /// A message that is on the journal again, once the disk has answered.
 #[derive(Debug)]
 pub(crate) struct Recovered {

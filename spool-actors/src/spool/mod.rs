@@ -29,6 +29,7 @@ mod recover;
 mod reroute;
 mod returning;
 mod routes;
+mod signed;
 mod taken;
 mod unattended;
 mod unwritten;
@@ -59,6 +60,7 @@ use messages::{Flushed, Idle};
 use queue::Queue;
 use returning::Returning;
 use routes::Looking;
+use signed::Signing;
 use spool_core::store::{Change, Store};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
@@ -128,6 +130,7 @@ pub struct SpoolActor {
     idle: Vec<oneshot::Sender<Idle>>,
     delivered: u64,
     returning: Returning,
+    signing: Signing,
     killed: Option<Killing>,
 }
 
@@ -171,6 +174,7 @@ impl Actor for SpoolActor {
         ctx.run_interval(WATCH, |actor, ctx| actor.watch_files(ctx));
         let ended = wrap_future(self.supervision.ended());
         ctx.spawn(ended.map(|_, actor: &mut Self, _| actor.has_ended()));
+        self.signing.start(ctx);
         self.start_throttle(ctx);
         self.listen_for_room(ctx);
         self.pump(ctx);

@@ -9,6 +9,7 @@ use super::messages::Committed;
 use super::queue::{Queue, Ways};
 use super::returning::Returning;
 use super::routes::Looking;
+use super::signed::Signing;
 use super::unattended::Unattended;
 use super::unwritten::Unwritten;
 use crate::event_hub::{EventHub, Subscription};
@@ -279,6 +280,7 @@ fn actor(
         idle: Vec::new(),
         delivered: 0,
         returning: Returning::new(config.notices),
+        signing: Signing::new(config.signer),
         killed: None,
     }
 }

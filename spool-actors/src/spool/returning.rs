@@ -109,6 +109,13 @@ pub(crate) struct NewNotice {
     generation: u32,
 }
 
+impl NewNotice {
+    /// Its body has so many bytes.
+    pub(super) fn resize(&mut self, body: u64) {
+        self.size = self.size.with_body(body);
+    }
+}
+
 impl SpoolActor {
     /// Decides what is told of a round, and makes the change that says so.
     pub(super) fn end_of_round(&mut self, mut round: Round) -> Concluded {
