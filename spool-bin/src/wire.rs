@@ -9,7 +9,7 @@ use crate::descriptors;
 use crate::dropbox::DropBox;
 use crate::failure::Failure;
 use crate::outbound;
-use crate::routes::Routes;
+use crate::routes::{Routes, retry_policy};
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
 use crate::signing;
 use crate::submissions::Submissions;
@@ -18,9 +18,10 @@ use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
 use spool_actors::{
-    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetPolicies, SetRouting, Spool,
-    SpoolActor,
+    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetNotices, SetPolicies,
+    SetRouting, Spool, SpoolActor,
 };
+use spool_core::bounce::NoticeConfig;
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, Address, Admission, BoxFuture, Budget, Envelope, Fingerprint, Halt, InitialStatus, Intake,
@@ -157,7 +158,7 @@ impl Relay {
             envelope,
             body,
             flows,
-            source: _,
+            source,
         } = mail;
         let (sections, routing) = self.sections(envelope, &[]);
         let submission = Submission {
@@ -169,7 +170,11 @@ impl Relay {
             related: Vec::new(),
             key: None,
         };
-        let request = self.spool.send(Add::submission(submission).routed_by(routing));
+        let mut add = Add::submission(submission).routed_by(routing);
+        if !source.admission.is_submission() {
+            add = add.of_unknown_submitter();
+        }
+        let request = self.spool.send(add);
         async move { request.await.unwrap_or(Err(AddError::Killed)) }
     }
 }
@@ -292,6 +297,7 @@ async fn open(
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
     spool.signer = Some(submissions.signer());
+    spool.notices = Some(notices(config));
     let agent = Arc::clone(agent);
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
@@ -306,6 +312,19 @@ fn certificate(
     let watched = Watched::start(pair.clone(), Arc::new(SystemClock))
         .map_err(|unusable| Failure::Usage(format!("listen.tls.{}: {}", unusable.key, unusable.why)))?;
     Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
+}
+
+/// How senders are told what became of their mail.
+fn notices(config: &Config) -> NoticeConfig {
+    let mut notices = NoticeConfig::new(config.hostname.as_str());
+    if let Some(from) = &config.retry.bounce_from {
+        notices.from = from.to_string();
+    }
+    notices.on_failure = config.retry.on_failure;
+    notices.delay_warning_after = config.retry.delay_warning_after;
+    notices.size_limit = config.retry.bounce_size;
+    notices.retry = retry_policy(&config.retry);
+    notices
 }
 
 fn server(config: &Config, relay: &Relay, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
@@ -510,6 +529,7 @@ fn reload(
             // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
             relay.spool.do_send(SetPolicies(relay.routes.policies()));
             relay.spool.do_send(SetRouting(relay.routes.routing()));
+            relay.spool.do_send(SetNotices(Some(notices(&fresh))));
             if fresh.max_concurrent_jobs != config.max_concurrent_jobs {
                 relay
                     .spool
@@ -520,7 +540,7 @@ fn reload(
             }
             *config = fresh;
             tracing::info!(
-                "configuration read again: routes, retries, jobs, the certificate, users and their limits, signing and fix-ups are changed, everything else needs a restart"
+                "configuration read again: routes, retries, notices, jobs, the certificate, users and their limits, signing and fix-ups are changed, everything else needs a restart"
             );
         }
         Err(failure) => {

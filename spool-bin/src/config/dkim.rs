@@ -36,6 +36,15 @@ pub(crate) struct DkimKey {
     pub(crate) until: Option<Timestamp>,
 }
 
+impl DkimKey {
+    /// Whether it signs for authors in `domain`.
+    pub(crate) fn covers(&self, domain: &str) -> bool {
+        let domain = domain.to_ascii_lowercase();
+        let parent = domain.strip_suffix(self.domain.as_str());
+        parent.is_some_and(|rest| rest.is_empty() || (self.subdomains && rest.ends_with('.')))
+    }
+}
+
 pub(super) fn dkim(section: Section<'_, '_>, expire_after: Duration) -> Dkim {
     let names = |names: &[&str]| names.iter().filter_map(|name| name.parse().ok()).collect();
     let dkim = Dkim {

@@ -11,8 +11,9 @@ use crate::outbound;
 use crate::signing;
 use crate::users;
 use rustix::fs::{Access, access};
+use spool_core::bounce::OnFailure;
 use spool_core::store::examine_dir;
-use spool_core::{Clock, SystemClock, Timestamp};
+use spool_core::{Address, Clock, SystemClock, Timestamp};
 use spool_smtp::dkim::{Algorithm, SigningKey};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -119,6 +120,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     resolv_conf(config, &mut found);
     rules(config, &mut found);
     dkim(config, &mut found);
+    notices(config, &mut found);
     found.all.sort_by_key(|finding| finding.line);
     found.all
 }
@@ -358,6 +360,28 @@ fn resolv_conf(config: &Config, found: &mut Found<'_>) {
         place,
         format!("{path}: {why}; without it the name server is 127.0.0.1"),
     );
+}
+
+/// A notice that a message is late, of mail that is given up before.
+fn notices(config: &Config, found: &mut Found<'_>) {
+    let retry = &config.retry;
+    if retry
+        .delay_warning_after
+        .is_some_and(|after| after >= retry.expire_after)
+    {
+        let text = "no sender is ever told that his mail is late: it expires before".to_owned();
+        found.warn("retry.delay_warning_after", text);
+    }
+    let domain = retry
+        .bounce_from
+        .as_ref()
+        .map_or(config.hostname.as_str(), Address::domain);
+    let keys = &config.dkim.keys;
+    if retry.on_failure == OnFailure::Bounce && !keys.is_empty() && !keys.iter().any(|key| key.covers(domain))
+    {
+        let text = format!("bounces come from {domain}, and no signing key is for it: they go out unsigned");
+        found.warn("retry.bounce_from", text);
+    }
 }
 
 /// Rules that no recipient comes to.

@@ -27,6 +27,11 @@ impl Bench {
             true => text,
             false => format!("spool_dir = \"{dir}/new\"\n{text}"),
         };
+        // Bounces that no key signs have a test of their own.
+        let text = match text.contains("dkim.key") && !text.contains("[retry]") {
+            true => format!("{text}\n[retry]\nbounce_from = \"bounces@example.org\"\n"),
+            false => text,
+        };
         let config = Config::parse(&text).unwrap();
         let line = |finding: Finding| {
             let line = finding.line.map_or("-".to_owned(), |line| line.to_string());
@@ -319,6 +324,17 @@ fn a_resolv_conf_that_is_no_file_is_a_warning_where_it_is_used() {
 }
 
 #[test]
+fn a_delay_warning_after_the_end_is_a_warning() {
+    let bench = Bench::new();
+    let text = "[retry]\nexpire_after = \"4h\"\ndelay_warning_after = \"4h\"\n";
+    bench.finds(text, "4 warning: retry.delay_warning_after: ", "expires before");
+    assert_eq!(
+        bench.found(&text.replace("= \"4h\"\ndelay", "= \"5h\"\ndelay")),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
 fn a_rule_hidden_by_one_above_is_a_warning() {
     let bench = Bench::new();
     let rules = |domains: &[&str]| {
@@ -477,4 +493,33 @@ fn signing_keys_that_sign_nothing_are_warned_of() {
         key("b", "from = \"2999-01-02\"")
     );
     bench.finds(&gone, "4 warning: dkim.key.selector: ", "newer key");
+}
+
+#[test]
+fn bounces_that_no_key_signs_are_warned_of() {
+    let bench = Bench::new();
+    bench.file(
+        "rsa",
+        include_str!("../../../spool-smtp/src/dkim/testdata/rsa-pkcs8.pem"),
+    );
+    let with = |retry: &str, more: &str| {
+        format!("hostname = \"mx.example.org\"\n[retry]\n{retry}\n{KEY}a\"\nfile = \"DIR/rsa\"\n{more}\n")
+    };
+    bench.finds(
+        &with("", ""),
+        "- warning: retry.bounce_from: ",
+        "bounces come from mx.example.org",
+    );
+    bench.finds(
+        &with("bounce_from = \"b@bexample.org\"", "subdomains = true"),
+        "4 warning: retry.bounce_from: ",
+        "no signing key",
+    );
+    for (retry, more) in [
+        ("", "subdomains = true"),
+        ("bounce_from = \"b@Example.org\"", ""),
+        ("on_failure = \"freeze\"", ""),
+    ] {
+        assert_eq!(bench.found(&with(retry, more)), [""; 0], "{retry} {more}");
+    }
 }
