@@ -10,6 +10,7 @@ mod certificates;
 mod cli;
 mod config;
 mod descriptors;
+mod dropbox;
 mod failure;
 mod files;
 mod format;
@@ -20,6 +21,7 @@ mod page;
 mod print;
 mod routes;
 mod selector;
+mod sendmail;
 mod shutdown;
 mod signing;
 mod submissions;
@@ -31,6 +33,9 @@ mod wire;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(status) = sendmail::by_name() {
+        return status;
+    }
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

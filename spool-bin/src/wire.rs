@@ -6,6 +6,7 @@ use crate::certificates::Watched;
 use crate::cli::Serve;
 use crate::config::{CertificateFiles, Config};
 use crate::descriptors;
+use crate::dropbox::DropBox;
 use crate::failure::Failure;
 use crate::outbound;
 use crate::routes::{Routes, retry_policy};
@@ -27,10 +28,13 @@ use spool_core::{
     Mail, MessageId, NextHop, RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
-use spool_smtp::server::{Clients, Listener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls, Users};
+use spool_smtp::server::{
+    Clients, Listener, LocalListener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls, Users,
+};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -209,7 +213,16 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         }
         let tls = certificate.as_ref().map(Watched::tls);
         let server = server(&config, &relay, &memory, tls);
-        let (addresses, listeners) = listen(&config, server, &relay, &spool, &stopped).await?;
+        let dropbox = DropBox::open(&config, &relay, &memory)?;
+        let (addresses, mut listeners) = listen(&config, server, &relay, &spool, &stopped).await?;
+        if let Some(dropbox) = dropbox {
+            let part = Stoppable::new(spool.sentinel(Part::Ingress), stopped.clone());
+            let running = dropbox.run(stopped.clone());
+            listeners.push(actix::spawn(async move {
+                running.await;
+                drop(part);
+            }));
+        }
         if let (Some(certificate), Some(pairs)) = (certificate, &pairs) {
             actix::spawn(certificate.run(pairs.subscribe(), stopped.clone()));
         }
@@ -356,6 +369,16 @@ async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> 
 struct Addresses {
     smtp: Vec<SocketAddr>,
     smtps: Vec<SocketAddr>,
+    unix: Vec<PathBuf>,
+}
+
+/// A session that is to be served, for the worker threads.
+type Session = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
+
+/// A socket that is listened on.
+enum Door {
+    Network(Listener),
+    Local(LocalListener),
 }
 
 /// Listens everywhere, then accepts. Sessions run on the spool's worker threads.
@@ -379,6 +402,11 @@ async fn listen(
         let proxied = config.proxy_protocol.contains(address);
         listeners.push((listener.opening(opening).proxied(proxied), bound, opening));
     }
+    let mut local = Vec::new();
+    for path in &config.unix {
+        let listener = LocalListener::bind(path).await;
+        local.push(listener.with_context(|| format!("cannot listen on {}", path.display()))?);
+    }
     let server = Arc::new(server);
     let bound = |which| {
         let all = listeners.iter();
@@ -389,10 +417,11 @@ async fn listen(
     let addresses = Addresses {
         smtp: bound(Opening::Plain),
         smtps: bound(Opening::ImplicitTls),
+        unix: config.unix.clone(),
     };
-    let run = |listener: Listener| {
+    let run = |door: Door| {
         let workers = spool.workers.clone();
-        let place = move |session: Box<dyn FnOnce() -> BoxFuture<()> + Send>| {
+        let place = move |session: Session| {
             if !workers.place(session) {
                 tracing::error!("the worker threads have ended; a connection is dropped");
             }
@@ -400,14 +429,18 @@ async fn listen(
         let (server, relay, stopped) = (Arc::clone(&server), Arc::new(relay.clone()), stopped.clone());
         let part = Stoppable::new(spool.sentinel(Part::Ingress), stopped.clone());
         actix::spawn(async move {
-            listener.run(server, relay, place, stopped).await;
+            match door {
+                Door::Network(listener) => listener.run(server, relay, place, stopped).await,
+                Door::Local(listener) => listener.run(server, relay, place, stopped).await,
+            }
             drop(part);
         })
     };
-    let running = listeners
+    let network = listeners
         .into_iter()
-        .map(|(listener, ..)| run(listener))
-        .collect();
+        .map(|(listener, ..)| Door::Network(listener));
+    let doors = network.chain(local.into_iter().map(Door::Local));
+    let running = doors.map(run).collect();
     Ok((addresses, running))
 }
 
@@ -451,18 +484,19 @@ fn start_admin(
 
 /// The one line on standard output.
 fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> Result<(), Failure> {
-    let joined = |addresses: &[SocketAddr]| {
-        let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        texts.join(",")
-    };
+    let joined =
+        |addresses: &[SocketAddr]| -> Vec<String> { addresses.iter().map(ToString::to_string).collect() };
+    let unix = addresses.unix.iter();
+    let unix = unix.map(|path| format!("unix:{}", visible(&path.display().to_string())));
+    let smtp: Vec<String> = joined(&addresses.smtp).into_iter().chain(unix).collect();
     let admin = admin.map_or(String::new(), |address| address.to_string());
     let smtps = match addresses.smtps.is_empty() {
         true => String::new(),
-        false => format!(" smtps={}", joined(&addresses.smtps)),
+        false => format!(" smtps={}", joined(&addresses.smtps).join(",")),
     };
     let line = format!(
         "ready smtp={} admin={admin} spool={}{smtps}\n",
-        joined(&addresses.smtp),
+        smtp.join(","),
         visible(&config.spool_dir.display().to_string())
     );
     let mut out = std::io::stdout().lock();

@@ -37,6 +37,7 @@ mod open_relay;
 mod peers;
 mod queue_commands;
 mod routes;
+mod sendmail;
 mod servers;
 mod shared_host;
 mod signing;

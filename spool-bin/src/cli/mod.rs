@@ -16,6 +16,7 @@ mod operate;
 mod outbound;
 mod passwd;
 mod route;
+mod sendmail;
 mod serve;
 mod show;
 mod sink;
@@ -24,7 +25,7 @@ mod submit;
 mod which;
 
 use crate::failure::Failure;
-pub(crate) use serve::Serve;
+pub(crate) use serve::{Serve, machine_name};
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -101,6 +102,8 @@ enum Verb {
     Jobs(jobs::Jobs),
     /// Spool one message
     Submit(submit::Submit),
+    /// Send a message as sendmail does
+    Sendmail(sendmail::Sendmail),
     /// Make, publish and check signing keys; check the signatures of a message
     Dkim(dkim::Dkim),
     /// Run the mock SMTP sink
@@ -136,9 +139,23 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Passwd(passwd) => passwd.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),
+        Verb::Sendmail(sendmail) => sendmail.run(),
         Verb::Dkim(dkim) => dkim.run(),
         Verb::Sink(sink) => sink.run(),
         Verb::Load(load) => load.run(),
+    }
+}
+
+/// Runs `spool status` with these words behind it.
+pub(crate) fn status(words: Vec<OsString>) -> Result<(), Failure> {
+    let command = ["spool".into(), "status".into()].into_iter().chain(words);
+    match Cli::try_parse_from(command) {
+        Ok(Cli {
+            verb: Verb::Status(status),
+        }) => status.run(),
+        Ok(_) => Ok(()),
+        Err(error) if error.use_stderr() => Err(Failure::CommandLine(error.render().to_string())),
+        Err(help) => help.exit(),
     }
 }
 

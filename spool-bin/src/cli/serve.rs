@@ -1,6 +1,6 @@
 //! `spool serve`: the relay service.
 
-use crate::config::{Config, Finding, ascii_host_name, inspect};
+use crate::config::{Config, Finding, SmtpAddress, ascii_host_name, inspect, split};
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat};
 use crate::wire;
@@ -27,9 +27,9 @@ pub(crate) struct Serve {
     /// The spool's directory [default: ./spool-data]
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
-    /// Take mail here; may be given several times [default: 127.0.0.1:2525]
+    /// Take mail here, also at a Unix socket, unix:/PATH; may be given several times [default: 127.0.0.1:2525]
     #[arg(long, value_name = "ADDR")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<SmtpAddress>,
     /// The admin API; an empty text turns it off [default: 127.0.0.1:8525]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
@@ -79,7 +79,7 @@ impl Serve {
             config.places.forget("spool_dir");
         }
         if !self.listen.is_empty() {
-            config.smtp.clone_from(&self.listen);
+            (config.smtp, config.unix) = split(self.listen.clone());
             config.places.forget("listen.smtp");
         }
         if let Some(admin) = &self.admin {
@@ -94,7 +94,7 @@ impl Serve {
         }
         // A first run never sends mail to the world: mail exchangers are asked for only by a configuration.
         let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
-        if config.smtp.is_empty() && config.smtps.is_empty() {
+        if config.smtp.is_empty() && config.smtps.is_empty() && config.unix.is_empty() {
             return Err(Failure::Usage(
                 "no address to take mail on: set listen.smtp or listen.smtps, or give --listen ADDR"
                     .to_owned(),
@@ -121,7 +121,7 @@ fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Failure> {
 }
 
 /// The machine's name, if it is a domain name.
-pub(super) fn machine_name() -> String {
+pub(crate) fn machine_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let name = name.unwrap_or_default();

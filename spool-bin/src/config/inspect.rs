@@ -17,6 +17,7 @@ use spool_core::{Address, Clock, SystemClock, Timestamp};
 use spool_smtp::dkim::{Algorithm, SigningKey};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// How grave it is.
@@ -109,6 +110,8 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     };
     spool_dir(config, &mut found);
     addresses(config, &mut found);
+    unix(config, &mut found);
+    drop_dir(config, &mut found);
     proxies(config, &mut found);
     tls(config, &mut found);
     users(config, &mut found);
@@ -183,6 +186,52 @@ fn addresses(config: &Config, found: &mut Found<'_>) {
                 None => found.error(key, twice(address, &admin, "listen.admin by default")),
             }
         }
+    }
+}
+
+/// The files of Unix sockets: that they can be made, and replace nothing else than a socket.
+fn unix(config: &Config, found: &mut Found<'_>) {
+    let place = "listen.smtp";
+    for (nth, path) in config.unix.iter().enumerate() {
+        let told = |why: &str| format!("{}: {why}", path.display());
+        if config.unix.iter().take(nth).any(|other| other == path) {
+            found.error(place, told("is in listen.smtp already"));
+        }
+        match std::fs::symlink_metadata(path) {
+            Ok(data) if !data.file_type().is_socket() => {
+                found.error(place, told("is something else than a socket"));
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                found.error(place, told(&error.to_string()));
+            }
+            Ok(_) | Err(_) => {
+                let dir = path.parent().unwrap_or(Path::new("/"));
+                let all = Access::WRITE_OK | Access::EXEC_OK;
+                may(dir, all, "make a socket in", place, found);
+            }
+        }
+    }
+}
+
+/// The directory in which mail is left while the service is down: one that others can enter.
+fn drop_dir(config: &Config, found: &mut Found<'_>) {
+    let (place, Some(dir)) = ("relay.drop_dir", &config.drop_dir) else {
+        return;
+    };
+    let told = |why: &str| format!("{}: {why}", dir.display());
+    if dir.starts_with(&config.spool_dir) {
+        found.error(place, told("lies in spool_dir, which nobody else may enter"));
+        return;
+    }
+    match std::fs::symlink_metadata(dir) {
+        Ok(data) if !data.is_dir() => found.error(place, told("is not a directory")),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let parent = dir.parent().unwrap_or(Path::new("/"));
+            let all = Access::WRITE_OK | Access::EXEC_OK;
+            may(parent, all, "make a directory in", place, found);
+        }
+        Err(error) => found.error(place, told(&error.to_string())),
     }
 }
 

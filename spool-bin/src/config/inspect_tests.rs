@@ -223,6 +223,56 @@ fn a_certificate_and_its_key_are_read_and_its_end_is_warned_of() {
 }
 
 #[test]
+fn unix_sockets_can_be_made_and_replace_nothing_else() {
+    let bench = Bench::new();
+    let listen = |paths: &str| format!("[listen]\nsmtp = [{paths}]\n");
+    assert_eq!(bench.found(&listen("\"unix:DIR/new.sock\"")), [""; 0]);
+    bench.file("taken", "text");
+    bench.finds(
+        &listen("\"unix:DIR/taken\""),
+        "3 listen.smtp: DIR/taken: ",
+        "something else than a socket",
+    );
+    bench.finds(
+        &listen("\"unix:DIR/no/such.sock\""),
+        "3 listen.smtp: DIR/no: ",
+        "No such file",
+    );
+    bench.finds(
+        &listen("\"unix:DIR/a.sock\", \"unix:DIR/a.sock\""),
+        "3 listen.smtp: DIR/a.sock: ",
+        "already",
+    );
+    for wrong in [
+        "unix:a.sock".to_owned(),
+        "unix:".to_owned(),
+        format!("unix:/{}", "a".repeat(107)),
+    ] {
+        assert!(Config::parse(&listen(&format!("{wrong:?}"))).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_drop_directory_can_be_made_and_entered() {
+    let bench = Bench::new();
+    let drop = |path: &str| format!("spool_dir = \"DIR/spool\"\n[relay]\ndrop_dir = \"{path}\"\n");
+    assert_eq!(bench.found(&drop("DIR/drop")), [""; 0]);
+    bench.file("file", "text");
+    bench.finds(
+        &drop("DIR/file"),
+        "3 relay.drop_dir: DIR/file: ",
+        "not a directory",
+    );
+    bench.finds(&drop("DIR/no/drop"), "3 relay.drop_dir: DIR/no: ", "No such file");
+    bench.finds(
+        &drop("DIR/spool/drop"),
+        "3 relay.drop_dir: DIR/spool/drop: ",
+        "spool_dir",
+    );
+    assert!(Config::parse("[relay]\ndrop_dir = \"drop\"\n").is_err());
+}
+
+#[test]
 fn listeners_behind_a_proxy_are_listeners_and_have_a_proxy() {
     let bench = Bench::new();
     let listen = |address: &str, proxies: &str| {

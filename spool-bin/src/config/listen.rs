@@ -4,6 +4,67 @@ use super::reader::{Section, parsed, text};
 use super::{CertificateFiles, Config};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
+use toml::de::DeValue;
+
+/// An item of `listen.smtp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SmtpAddress {
+    Tcp(SocketAddr),
+    /// The file of a Unix socket, written `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// Bytes of the path of a Unix socket that the system takes.
+const MAX_SOCKET_PATH: usize = 107;
+
+impl FromStr for SmtpAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(path) = text.strip_prefix("unix:") else {
+            let address = text.parse().map_err(|error| format!("{error}"))?;
+            return Ok(Self::Tcp(address));
+        };
+        match path {
+            path if !path.starts_with('/') || path.contains('\0') => {
+                Err("the path of a Unix socket is absolute, as in unix:/run/spool/submission.sock".to_owned())
+            }
+            path if path.len() > MAX_SOCKET_PATH => Err(format!(
+                "the path of a Unix socket has at most {MAX_SOCKET_PATH} bytes"
+            )),
+            path => Ok(Self::Unix(path.into())),
+        }
+    }
+}
+
+/// The sockets and the socket files of a list.
+pub(crate) fn split(all: Vec<SmtpAddress>) -> (Vec<SocketAddr>, Vec<PathBuf>) {
+    let (mut tcp, mut unix) = (Vec::new(), Vec::new());
+    for address in all {
+        match address {
+            SmtpAddress::Tcp(address) => tcp.push(address),
+            SmtpAddress::Unix(path) => unix.push(path),
+        }
+    }
+    (tcp, unix)
+}
+
+/// `relay.drop_dir`: absolute, because programs look for it from wherever they are.
+pub(super) fn drop_dir(value: &DeValue<'_>) -> Result<Option<PathBuf>, String> {
+    let path = PathBuf::from(text(value)?);
+    match path.as_os_str().is_empty() {
+        true => Ok(None),
+        false if path.is_absolute() => Ok(Some(path)),
+        false => Err(format!("{}: must be an absolute path", path.display())),
+    }
+}
+
+/// `listen.smtp`.
+pub(super) fn smtp(listen: &Section<'_, '_>) -> (Vec<SocketAddr>, Vec<PathBuf>) {
+    let default = SmtpAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 2525)));
+    split(listen.list("smtp", vec![default], parsed))
+}
 
 /// `listen.tls`: both files, or none.
 pub(super) fn tls(listen: &Section<'_, '_>) -> Option<CertificateFiles> {

@@ -14,6 +14,7 @@ mod values;
 
 pub(crate) use dkim::{Dkim, DkimKey};
 pub(crate) use inspect::{Finding, inspect};
+pub(crate) use listen::{SmtpAddress, split};
 pub(crate) use reader::Places;
 pub(crate) use route::{Own, Route};
 pub(crate) use sections::ascii_host_name;
@@ -155,12 +156,16 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) threads: usize,
     pub(crate) smtp: Vec<SocketAddr>,
+    /// The files of the Unix sockets in `listen.smtp`.
+    pub(crate) unix: Vec<PathBuf>,
     /// Where TLS comes before the greeting.
     pub(crate) smtps: Vec<SocketAddr>,
     /// The listeners among them whose connections begin with a PROXY header.
     pub(crate) proxy_protocol: Vec<SocketAddr>,
     /// Who may speak PROXY and XCLIENT.
     pub(crate) proxies: Vec<Network>,
+    /// Where `sendmail` leaves mail while the service is down; `None`: nowhere.
+    pub(crate) drop_dir: Option<PathBuf>,
     /// `None`: no TLS.
     pub(crate) tls: Option<CertificateFiles>,
     pub(crate) admin: Option<SocketAddr>,

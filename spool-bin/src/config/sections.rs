@@ -33,7 +33,7 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains, fix_submissions, users_file, proxies) =
+    let (allow_networks, allow_domains, fix_submissions, users_file, proxies, drop_dir) =
         relay(section.section("relay"));
     let retry = retry(section.section("retry"));
     let dkim = dkim(section.section("dkim"), retry.expire_after);
@@ -44,6 +44,7 @@ fn root(section: Section<'_, '_>) -> Config {
     let admin_plaintext = admin_section.get("allow_plaintext", false, flag);
     admin_section.end();
     let tls = listen::tls(&listen);
+    let (smtp, unix) = listen::smtp(&listen);
     let config = Config {
         spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| {
             text(value).map(PathBuf::from)
@@ -52,7 +53,8 @@ fn root(section: Section<'_, '_>) -> Config {
         max_concurrent_jobs: section.get("max_concurrent_jobs", 200, number(0)),
         shutdown_timeout: section.get("shutdown_timeout", Duration::from_secs(30), span),
         threads: section.get("threads", 0, number(0)),
-        smtp: listen.list("smtp", vec![SocketAddr::from(([127, 0, 0, 1], 2525))], parsed),
+        smtp,
+        unix,
         smtps: listen::smtps(&listen, tls.as_ref()),
         proxy_protocol: listen.list("proxy_protocol", Vec::new(), parsed),
         tls,
@@ -64,6 +66,7 @@ fn root(section: Section<'_, '_>) -> Config {
         allow_domains,
         users_file,
         proxies,
+        drop_dir,
         fix_submissions,
         route: route(section.section("route")),
         retry,
@@ -170,6 +173,7 @@ type Relay = (
     FixSubmissions,
     Option<PathBuf>,
     Vec<Network>,
+    Option<PathBuf>,
 );
 
 fn relay(section: Section<'_, '_>) -> Relay {
@@ -180,12 +184,13 @@ fn relay(section: Section<'_, '_>) -> Relay {
     let networks = section.list("allow_networks", loopback, parsed);
     let domains = section.list("allow_domains", Vec::new(), domain);
     let proxies = section.list("proxies", Vec::new(), parsed);
+    let drop_dir = section.get("drop_dir", None, listen::drop_dir);
     let users = section.get("users_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
     });
     let fix_submissions = section.get("fix_submissions", FixSubmissions::Authenticated, fix_submissions);
     section.end();
-    (networks, domains, fix_submissions, users, proxies)
+    (networks, domains, fix_submissions, users, proxies, drop_dir)
 }
 
 fn fix_submissions(value: &DeValue<'_>) -> Result<FixSubmissions, String> {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 /// The first and the longest pause after the system refused to accept a connection.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// Time for a PROXY header. The proxy sends it at once, and a segment that was lost once is sent again within three seconds.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -260,7 +260,7 @@ fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening, refusal: &
 }
 
 /// Errors of a connection that broke before it was accepted, as against those of the system (EMFILE, ENFILE, ENOMEM).
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     [
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,

@@ -191,6 +191,8 @@ pub struct Machine {
     client: IpAddr,
     trusted: bool,
     may_xclient: May,
+    /// The user of this machine whose program the client is.
+    local: Option<u32>,
     /// The user whom a proxy has named.
     vouched: Option<Arc<str>>,
     session: FlowId,
@@ -216,6 +218,7 @@ impl Machine {
             replies: String::new(),
             trusted: config.relay.trusts(client),
             may_xclient: if listed { May::Yes } else { May::No },
+            local: None,
             vouched: None,
             framer: Framer::new(config.line_length.max(512)),
             config,
@@ -244,6 +247,14 @@ impl Machine {
     /// from that client.
     pub const fn unnamed(&mut self) {
         self.trusted = false;
+        self.may_xclient = May::No;
+    }
+
+    /// The client is a program of this machine, run by the user with this number: it may send anywhere, and nothing it says
+    /// passes a network.
+    pub const fn local(&mut self, user: u32) {
+        self.local = Some(user);
+        self.trusted = true;
         self.may_xclient = May::No;
     }
 
@@ -548,6 +559,8 @@ impl Machine {
         offer(format_args!("PIPELINING"));
         offer(format_args!("SIZE {}", self.config.message_size));
         match self.tls {
+            // Nothing can be read or changed on the way from a local program.
+            Tls::No if self.local.is_some() => offer(format_args!("REQUIRETLS")),
             Tls::No => {}
             Tls::Offered => offer(format_args!("STARTTLS")),
             Tls::Active(_) => offer(format_args!("REQUIRETLS")),
@@ -579,7 +592,7 @@ impl Machine {
         if self.transaction.is_some() {
             return Err(reply::NESTED_MAIL);
         }
-        if parameters.requiretls && self.tls.session().is_none() {
+        if parameters.requiretls && self.tls.session().is_none() && self.local.is_none() {
             return Err(reply::UNKNOWN_PARAMETER);
         }
         if usize::try_from(size).map_or(true, |size| size > self.config.message_size) {
@@ -669,6 +682,7 @@ impl Machine {
         Trace {
             helo: self.hello.as_ref().map_or("", |hello| hello.name.as_str()),
             client: self.client,
+            local: self.local,
             hostname: &self.config.hostname,
             // RFC 3848 and RFC 6531 section 4.3; there is no name for SMTP under TLS.
             protocol: protocol(
@@ -732,7 +746,7 @@ impl Machine {
         Some(Mail {
             source: Source {
                 admission: self.admission(),
-                client: Some(self.client),
+                client: self.local.is_none().then_some(self.client),
                 tls: self.tls().cloned(),
             },
             envelope: Envelope {
@@ -765,7 +779,11 @@ impl Machine {
             self.transaction = None;
         }
         if reply.is_refusal() {
-            info!(session = %self.session, client = %self.client, reply = &*line, "refused");
+            let client = match self.local {
+                Some(user) => format!("uid {user}"),
+                None => self.client.to_string(),
+            };
+            info!(session = %self.session, client, reply = &*line, "refused");
         }
         if reply.is_error() {
             self.errors += 1;

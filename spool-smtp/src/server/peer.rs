@@ -3,12 +3,15 @@
 use super::clients::{Clients, Open};
 use super::connections::Place;
 use super::reply::{self, Reply};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// A connection's client, as far as the connection itself or a proxy in front of it tells.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
+    /// The user of this machine whose program it is; then the address says nothing.
+    pub(super) user: Option<u32>,
     /// The address is that of a proxy that named no client: nothing may be allowed by it.
     pub(super) unnamed: bool,
     /// The place among the connections, and how many one client may have; none outside a listener.
@@ -21,9 +24,19 @@ impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Self {
         Self {
             address,
+            user: None,
             unnamed: false,
             place: None,
             open: None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.user {
+            Some(user) => write!(f, "uid {user}"),
+            None => write!(f, "{}", self.address),
         }
     }
 }

@@ -89,15 +89,15 @@ pub(super) async fn serve_peer<S>(
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let session = FlowId::random();
-    let client = peer.address;
-    debug!(%session, %client, "session opened");
+    let client = peer.to_string();
+    debug!(%session, client, "session opened");
     let mut stop = pin!(async move {
         let mut shutdown = shutdown;
         // Its sender gone, nobody could stop the session any more: so it stops now.
         let _ = shutdown.wait_for(|stop| *stop).await;
     });
     let mut driver = Driver {
-        machine: Machine::new(Arc::clone(&config), client.ip(), session),
+        machine: Machine::new(Arc::clone(&config), peer.address.ip(), session),
         deadline: Deadline::after(config.command_timeout),
         config,
         stream: Stream::Plain(stream),
@@ -106,11 +106,11 @@ pub(super) async fn serve_peer<S>(
         message_end: None,
     };
     match driver.run(opening, &*intake, stop.as_mut()).await {
-        Ok(()) => debug!(%session, %client, "session closed"),
+        Ok(()) => debug!(%session, client, "session closed"),
         Err(end @ (End::Handshake(_) | End::SlowHandshake | End::NoMemory)) => {
-            info!(%session, %client, %end, "session lost");
+            info!(%session, client, %end, "session lost");
         }
-        Err(end) => debug!(%session, %client, %end, "session lost"),
+        Err(end) => debug!(%session, client, %end, "session lost"),
     }
 }
 
@@ -136,8 +136,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if self.peer.unnamed {
             self.machine.unnamed();
         }
+        if let Some(user) = self.peer.user {
+            self.machine.local(user);
+        }
         match opening {
-            Opening::Plain if self.config.tls.is_some() => self.machine.offer_tls(),
+            Opening::Plain if self.config.tls.is_some() && self.peer.user.is_none() => {
+                self.machine.offer_tls()
+            }
             Opening::Plain => {}
             Opening::ImplicitTls => {
                 let memory = self.config.memory.hold_first(HANDSHAKE_MEMORY);

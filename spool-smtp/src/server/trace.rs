@@ -18,6 +18,8 @@ pub(super) struct Trace<'a> {
     pub(super) helo: &'a str,
     /// Its address.
     pub(super) client: IpAddr,
+    /// For a program of this machine, the number of the user who runs it, in place of the address.
+    pub(super) local: Option<u32>,
     /// Our name.
     pub(super) hostname: &'a str,
     /// The name that IANA registered for the protocol: ESMTP, SMTP, UTF8SMTP, ESMTPS, UTF8SMTPS.
@@ -35,9 +37,10 @@ impl Trace<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let mut column = 9;
         out.extend_from_slice(b"Received:");
-        let client = match self.client.to_canonical() {
-            IpAddr::V4(v4) => format!("([{v4}])"),
-            IpAddr::V6(v6) => format!("([IPv6:{v6}])"),
+        let client = match (self.local, self.client.to_canonical()) {
+            (Some(user), _) => format!("(uid {user})"),
+            (None, IpAddr::V4(v4)) => format!("([{v4}])"),
+            (None, IpAddr::V6(v6)) => format!("([IPv6:{v6}])"),
         };
         // The clause of RFC 8314 section 4.3 has the cipher suite; the version is a comment to it.
         let (id, cipher, version) = match self.tls {
@@ -66,6 +69,17 @@ impl Trace<'_> {
         }
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Appends the header of a message that a user of this machine left as a file, without a session.
+pub(super) fn write_left(out: &mut Vec<u8>, hostname: &str, user: u32, id: &str, date: &str) {
+    let mut column = 9;
+    out.extend_from_slice(b"Received:");
+    let (from, id) = (format!("(from uid {user})"), format!("{id};"));
+    for (word, text) in [("by", hostname), ("", &from), ("id", &id), ("", date)] {
+        write_pair(out, &mut column, word, text);
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn write_pair(out: &mut Vec<u8>, column: &mut usize, word: &str, text: &str) {
@@ -119,6 +133,7 @@ mod tests {
         Trace {
             helo,
             client: client.parse().unwrap(),
+            local: None,
             hostname,
             protocol: "ESMTP",
             tls: None,
@@ -141,11 +156,45 @@ mod tests {
     }
 
     #[test]
+    fn says_which_user_of_this_machine() {
+        let mut out = Vec::new();
+        Trace {
+            helo: "mx.example.org",
+            client: "127.0.0.1".parse().unwrap(),
+            local: Some(1000),
+            hostname: "mx.example.org",
+            protocol: "ESMTP",
+            tls: None,
+            id: "7",
+            date: "Tue, 24 Nov 2026 03:39:12 +0000",
+        }
+        .write(&mut out);
+        assert_eq!(
+            std::str::from_utf8(&out).unwrap(),
+            "Received: from mx.example.org (uid 1000) by mx.example.org with ESMTP id 7;\r\n\
+             \tTue, 24 Nov 2026 03:39:12 +0000\r\n"
+        );
+        out.clear();
+        write_left(
+            &mut out,
+            "mx.example.org",
+            0,
+            "7",
+            "Tue, 24 Nov 2026 03:39:12 +0000",
+        );
+        assert_eq!(
+            std::str::from_utf8(&out).unwrap(),
+            "Received: by mx.example.org (from uid 0) id 7;\r\n\tTue, 24 Nov 2026 03:39:12 +0000\r\n"
+        );
+    }
+
+    #[test]
     fn says_by_which_tls() {
         let mut out = Vec::new();
         Trace {
             helo: "c",
             client: "192.0.2.1".parse().unwrap(),
+            local: None,
             hostname: "mx.example.org",
             protocol: "ESMTPS",
             tls: Some(&TlsSession {

@@ -1,0 +1,268 @@
+//! The drop directory: who may enter it, what lies in it, and what is taken out. Blocking.
+//!
+//! Everything in it is hostile. A file is opened once, without following links and without waiting, and what it is and whose it
+//! is, is asked of the open file. Whoever exchanges it meanwhile changes nothing about what was read. What cannot be taken is
+//! moved to `refused/`, byte for byte, and never looked at again.
+
+use super::format::Limits;
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, fchmod, fstat, mkdirat, openat, renameat_with,
+    statat, unlinkat,
+};
+use rustix::io::Errno;
+use spool_core::{Clock, FlowId, SystemClock, Timestamp};
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everyone may leave a file and nobody but the service may list them, read them or touch those of others: 1733 as Postfix'
+/// maildrop; and files get the group of the directory, by which a service that is not root reads them.
+const DIR_MODE: u32 = 0o3733;
+/// Where bad files are kept.
+const REFUSED: &str = "refused";
+/// Names of one look.
+const NAMES: usize = 1024;
+/// Directories in one look that are tried to be removed.
+const DIRECTORIES: usize = 64;
+/// When a file that was begun and not finished is given up.
+const ABANDONED: Duration = Duration::from_secs(86_400);
+/// The last moment of the year 9999, the last that a header can say.
+const LAST_DATE: i64 = 253_402_300_799_000;
+
+/// The drop directory of a service.
+#[derive(Debug)]
+pub(super) struct DropDir {
+    dir: OwnedFd,
+    refused: OwnedFd,
+    limits: Limits,
+}
+
+/// What lies there.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// What may be messages, at most [`NAMES`].
+    pub(super) names: Vec<CString>,
+    /// There are more.
+    pub(super) more: bool,
+    /// Directories that cannot be removed: they stay, and are not counted among the names.
+    pub(super) stuck: usize,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// Its owner.
+    pub(super) user: u32,
+    pub(super) inode: u64,
+    /// When it was written last.
+    pub(super) at: Timestamp,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Why a file was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It is no longer there.
+    Gone,
+    /// There is no memory for its bytes now.
+    NoRoom,
+    /// It is not one that `sendmail` leaves.
+    Bad(String),
+    /// It cannot be read now.
+    Failed(String),
+}
+
+impl From<Errno> for Unread {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT => Self::Gone,
+            Errno::LOOP => Self::Bad("is a symbolic link".to_owned()),
+            Errno::ACCESS | Errno::PERM => Self::Bad("the service may not read it".to_owned()),
+            Errno::NXIO | Errno::NODEV => Self::Bad("is not a regular file".to_owned()),
+            errno => Self::Failed(io::Error::from(errno).to_string()),
+        }
+    }
+}
+
+impl DropDir {
+    /// Opens `path`, and makes it, with its mode, if it is not there.
+    ///
+    /// # Errors
+    /// Why it cannot be the drop directory.
+    pub(super) fn open(path: &Path, limits: Limits) -> Result<Self, String> {
+        let told = |what: &'static str| move |errno: Errno| format!("{what}: {}", io::Error::from(errno));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        make(CWD, path)?;
+        let dir = openat(CWD, path, flags, Mode::empty()).map_err(told("cannot be opened as a directory"))?;
+        let found = fstat(&dir).map_err(told("cannot be looked at"))?;
+        let us = nix::unistd::geteuid().as_raw();
+        if found.st_uid != us {
+            return Err(format!(
+                "belongs to the user {}, and must belong to the service's, {us}",
+                found.st_uid
+            ));
+        }
+        // Before others may enter: so that it is ours.
+        make(&dir, Path::new(REFUSED))?;
+        let refused =
+            openat(&dir, REFUSED, flags, Mode::empty()).map_err(told("refused/ cannot be opened"))?;
+        let kept = fstat(&refused).map_err(told("refused/ cannot be looked at"))?;
+        if kept.st_uid != us {
+            return Err(format!(
+                "refused/ belongs to the user {}, and must belong to the service's",
+                kept.st_uid
+            ));
+        }
+        if found.st_mode & 0o7777 != DIR_MODE {
+            let mode = Mode::from_raw_mode(DIR_MODE);
+            fchmod(&dir, mode).map_err(told("cannot be given the mode 3733"))?;
+        }
+        Ok(Self { dir, refused, limits })
+    }
+
+    /// Looks through the directory. Directories of others are removed when they are empty; with `sweep`, so are files that were
+    /// begun a day ago and never finished.
+    pub(super) fn look(&self, sweep: bool) -> io::Result<Look> {
+        let mut look = Look::default();
+        let mut tried = 0;
+        for entry in Dir::read_from(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            match name.to_bytes() {
+                b"." | b".." => {}
+                bytes if bytes == REFUSED.as_bytes() => {}
+                [b'.', ..] => {
+                    if sweep {
+                        self.sweep(name);
+                    }
+                }
+                _ if entry.file_type() == FileType::Directory => {
+                    tried += 1;
+                    if tried > DIRECTORIES || unlinkat(&self.dir, name, AtFlags::REMOVEDIR).is_err() {
+                        look.stuck += 1;
+                    }
+                }
+                _ if look.names.len() >= NAMES => look.more = true,
+                _ => look.names.push(name.to_owned()),
+            }
+        }
+        Ok(look)
+    }
+
+    /// Removes what was begun a day ago: nobody was told that it was taken.
+    fn sweep(&self, name: &CStr) {
+        let Ok(found) = statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return;
+        };
+        if SystemClock.now().since(modified(found.st_mtime, 0)) > ABANDONED {
+            let _ = unlinkat(&self.dir, name, AtFlags::empty());
+        }
+    }
+
+    /// Reads a file. `room` is asked, with its size, before it is read.
+    pub(super) fn read(&self, name: &CStr, room: impl FnOnce(u64) -> bool) -> Result<Left, Unread> {
+        let bad = |why: &str| Err(Unread::Bad(why.to_owned()));
+        // Looked at before it is opened: opening a device may act on it.
+        let found = statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Symlink => return bad("is a symbolic link"),
+            FileType::Directory
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => return bad("is not a regular file"),
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = openat(&self.dir, name, flags, Mode::empty())?;
+        let before = (found.st_dev, found.st_ino, found.st_nlink);
+        let found = fstat(&file)?;
+        // Whoever makes a name for the file of another and takes it away again leaves it with one name, but not before.
+        if before != (found.st_dev, found.st_ino, 1) && found.st_nlink == 1 {
+            return bad("has more than one name, or was exchanged while it was opened");
+        }
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return bad("is not a regular file");
+        }
+        if found.st_nlink != 1 {
+            return bad("has more than one name: its owner may not be who left it");
+        }
+        let most = self.limits.file();
+        let size = u64::try_from(found.st_size).unwrap_or(0);
+        if size > most {
+            return bad("is larger than a message may be");
+        }
+        if !room(size) {
+            return Err(Unread::NoRoom);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        let read = File::from(file).take(size + 1).read_to_end(&mut bytes);
+        match read {
+            Err(error) => Err(Unread::Failed(error.to_string())),
+            Ok(read) if u64::try_from(read).ok() != Some(size) => bad("changed while it was read"),
+            Ok(_) => Ok(Left {
+                user: found.st_uid,
+                inode: found.st_ino,
+                at: modified(found.st_mtime, i64::try_from(found.st_mtime_nsec).unwrap_or(0)),
+                bytes,
+            }),
+        }
+    }
+
+    /// Removes a file that is on the spool, unless another has its name by now.
+    pub(super) fn remove(&self, name: &CStr, inode: u64) -> io::Result<()> {
+        let found = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(()),
+            found => found?,
+        };
+        match found.st_ino == inode {
+            true => Ok(unlinkat(&self.dir, name, AtFlags::empty())?),
+            false => Ok(()),
+        }
+    }
+
+    /// Moves whatever has this name to `refused/`; gives its name there.
+    pub(super) fn refuse(&self, name: &CStr) -> io::Result<PathBuf> {
+        let kept = FlowId::random().to_string();
+        match renameat_with(
+            &self.dir,
+            name,
+            &self.refused,
+            kept.as_str(),
+            RenameFlags::NOREPLACE,
+        ) {
+            Ok(()) => Ok(Path::new(REFUSED).join(kept)),
+            // It went by itself, unless the directory did.
+            Err(Errno::NOENT)
+                if matches!(
+                    statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW),
+                    Err(Errno::NOENT)
+                ) =>
+            {
+                Ok(Path::new(REFUSED).join(kept))
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+fn make(at: impl std::os::fd::AsFd, path: &Path) -> Result<(), String> {
+    match mkdirat(at, path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(format!("cannot be made: {}", io::Error::from(errno))),
+    }
+}
+
+/// A time that its owner may have set to anything.
+fn modified(seconds: i64, nanos: i64) -> Timestamp {
+    let millis = seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000);
+    Timestamp(millis.clamp(0, LAST_DATE))
+}
+
+#[cfg(test)]
+#[path = "dir_tests.rs"]
+mod tests;

@@ -1,0 +1,55 @@
+//! Leaves a message in the drop directory, with the rights of whoever runs `sendmail`.
+
+use super::format::head;
+use rustix::fs::syncfs;
+use spool_core::{Envelope, FlowId};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Who may read the file: the directory's set-group-id bit gives it the group of the service.
+const MODE: u32 = 0o640;
+
+/// Writes `message` with its envelope into `dir`. `Ok` only when the file has its name, and both are on disk.
+///
+/// # Errors
+/// What the system says; then nothing is left behind.
+pub(crate) fn leave(dir: &Path, envelope: &Envelope, message: &[u8]) -> io::Result<()> {
+    let head = head(envelope)?;
+    let name = FlowId::random().to_string();
+    let (begun, done) = (dir.join(format!(".{name}")), dir.join(name));
+    let left = write(&begun, &head, message).and_then(|file| {
+        fs::rename(&begun, &done)?;
+        sync_names(dir, &file)
+    });
+    if left.is_err() {
+        let _ = fs::remove_file(&begun).or_else(|_| fs::remove_file(&done));
+    }
+    left
+}
+
+fn write(path: &Path, head: &[u8], message: &[u8]) -> io::Result<File> {
+    // A new file, and no link in its place: create_new follows none.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(head)?;
+    file.write_all(message)?;
+    // Whatever the umask is.
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// Makes the names in `dir` durable. A directory that its users may not read cannot be opened to be synced: then the whole file system
+/// is.
+fn sync_names(dir: &Path, file: &File) -> io::Result<()> {
+    match File::open(dir) {
+        Ok(dir) => dir.sync_all(),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(syncfs(file)?),
+        Err(error) => Err(error),
+    }
+}

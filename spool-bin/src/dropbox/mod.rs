@@ -1,0 +1,341 @@
+//! Mail that `sendmail` left while the service was down: taken from the drop directory onto the spool, each message once.
+//!
+//! A file goes only after its message is durable. Between the two a crash leaves both: the add has a key made of the file's name and
+//! inode, so that the next look finds the message added already. A file that is no message is set aside with the reason in the log;
+//! one for which there is no room now stays. Nothing here delays the mail that comes by other ways: one batch is read at a time, its
+//! memory is that of arriving mail, and files are touched on threads that may block.
+
+mod dir;
+mod format;
+mod leave;
+
+pub(crate) use leave::leave;
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::wire::Relay;
+use bytes::Bytes;
+use dir::{DropDir, Left, Look, Unread};
+use format::Limits;
+use futures_util::future::join_all;
+use spool_core::{AddError, Budget, FlowId, Held, InitialStatus, MessageId, Submission, visible};
+use spool_smtp::server::left_by;
+use std::ffi::{CStr, CString};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// Between two looks at a directory with nothing to do.
+const POLL: Duration = Duration::from_secs(2);
+/// Looking takes at most this share of the time, however many names there are.
+const SHARE: u32 = 10;
+/// Files read, and added, at once.
+const BATCH: usize = 32;
+/// Between two looks for files that were begun and not finished.
+const SWEEP: Duration = Duration::from_secs(3600);
+/// Files set aside in one look that have a log line of their own; the others are counted.
+const TOLD: usize = 20;
+
+/// What takes mail from the drop directory.
+pub(crate) struct DropBox {
+    dir: Arc<DropDir>,
+    path: PathBuf,
+    relay: Relay,
+    memory: Budget,
+    limits: Limits,
+    hostname: String,
+    received_headers: usize,
+}
+
+/// One file, read.
+struct Found {
+    name: CString,
+    inode: u64,
+    user: u32,
+    key: String,
+    submission: Result<(spool_core::Envelope, Bytes), String>,
+    _held: Held,
+}
+
+/// A file's name, inode and owner, and what the spool said.
+type Added = (CString, u64, u32, Result<Vec<MessageId>, Refused>);
+
+/// What one look came to.
+#[derive(Debug, Default)]
+struct Round {
+    taken: usize,
+    refused: usize,
+    /// Why the rest waits.
+    waits: Option<String>,
+}
+
+impl DropBox {
+    /// The drop directory of `config`, made if need be; `None` when there is to be none.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub(crate) fn open(config: &Config, relay: &Relay, memory: &Budget) -> Result<Option<Self>, Failure> {
+        let Some(path) = &config.drop_dir else {
+            return Ok(None);
+        };
+        let limits = Limits {
+            message_size: config.limits.message_size,
+            recipients: config.limits.recipients,
+        };
+        let dir = DropDir::open(path, limits)
+            .map_err(|why| Failure::Failed(format!("relay.drop_dir: {}: {why}", path.display())))?;
+        Ok(Some(Self {
+            dir: Arc::new(dir),
+            path: path.clone(),
+            relay: relay.clone(),
+            memory: memory.clone(),
+            limits,
+            hostname: config.hostname.clone(),
+            received_headers: config.limits.received_headers,
+        }))
+    }
+
+    /// Takes what is there, and then what comes, until `stop` becomes true or its sender is gone.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let this = Arc::new(self);
+        let mut swept: Option<Instant> = None;
+        let mut told = (0, None);
+        loop {
+            let began = Instant::now();
+            let sweep = swept.is_none_or(|swept| began.duration_since(swept) >= SWEEP);
+            if sweep {
+                swept = Some(began);
+            }
+            let dir = Arc::clone(&this.dir);
+            let look = blocking(move || dir.look(sweep)).await;
+            let took = began.elapsed();
+            let look = match look {
+                Some(Ok(look)) => look,
+                Some(Err(error)) => {
+                    warn!(dir = %this.path.display(), %error, "the drop directory cannot be read");
+                    Look::default()
+                }
+                // The runtime ends.
+                None => return,
+            };
+            if look.stuck != told.0 {
+                told.0 = look.stuck;
+                warn!(dir = %this.path.display(), directories = look.stuck, "directories lie in the drop directory and cannot be removed");
+            }
+            let more = look.more;
+            let Some(round) = this.take(look.names, &stop).await else {
+                return;
+            };
+            if round.waits != told.1 {
+                if let Some(why) = &round.waits {
+                    warn!(dir = %this.path.display(), why, "mail waits in the drop directory");
+                }
+                told.1.clone_from(&round.waits);
+            }
+            let progress = round.taken + round.refused > 0;
+            if more && progress && round.waits.is_none() && !*stop.borrow() {
+                continue;
+            }
+            let pause = POLL.max(took * SHARE);
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Takes these files, batch by batch. `None`: the runtime ends.
+    async fn take(self: &Arc<Self>, names: Vec<CString>, stop: &watch::Receiver<bool>) -> Option<Round> {
+        let mut round = Round::default();
+        // The spool takes nothing now: the rest need not be read.
+        let mut full = false;
+        for batch in names.chunks(BATCH) {
+            if *stop.borrow() || full {
+                break;
+            }
+            let (this, batch, told) = (Arc::clone(self), batch.to_vec(), round.refused);
+            let (found, read) = blocking(move || this.read(batch, told)).await?;
+            let found = join_all(found.into_iter().map(|found| self.add(found))).await;
+            let this = Arc::clone(self);
+            let told = round.refused + read.refused;
+            let done = blocking(move || this.finish(found, told)).await?;
+            round.taken += done.taken;
+            round.refused += read.refused + done.refused;
+            full = done.waits.is_some();
+            round.waits = round.waits.or(done.waits).or(read.waits);
+        }
+        if round.refused > TOLD {
+            warn!(dir = %self.path.display(), count = round.refused - TOLD, "more files were set aside");
+        }
+        Some(round)
+    }
+
+    /// Reads files: those that can be added. What is no message is set aside; `told` were before, in this look.
+    fn read(&self, names: Vec<CString>, told: usize) -> (Vec<Found>, Round) {
+        let (mut all, mut round) = (Vec::new(), Round::default());
+        for name in names {
+            let Some(id) = name.to_str().ok().filter(|id| is_id(id)).map(str::to_owned) else {
+                self.set_aside(
+                    &name,
+                    None,
+                    "has not a name that sendmail gives",
+                    told,
+                    &mut round,
+                );
+                continue;
+            };
+            let mut held = None;
+            // The file, and the message that is made of it.
+            let room = |size: u64| {
+                held = self
+                    .memory
+                    .hold_first(size.saturating_mul(3).saturating_add(4096));
+                held.is_some()
+            };
+            match (self.dir.read(&name, room), held) {
+                (Ok(left), Some(held)) => all.push(self.found(name, &id, left, held)),
+                (Err(Unread::Gone), _) => {}
+                (Err(Unread::Bad(why)), _) => self.set_aside(&name, None, &why, told, &mut round),
+                // A smaller one may find room.
+                (Err(Unread::NoRoom), _) | (Ok(_), None) => {
+                    round.waits = Some("the memory for arriving mail is in use".to_owned());
+                }
+                (Err(Unread::Failed(why)), _) => round.waits = Some(why),
+            }
+        }
+        (all, round)
+    }
+
+    fn found(&self, name: CString, id: &str, left: Left, held: Held) -> Found {
+        let (hostname, date) = (&self.hostname, left.at.rfc5322());
+        let submission = format::read(&left.bytes, self.limits).and_then(|(envelope, message)| {
+            let body = left_by(left.user, message, hostname, id, &date, self.received_headers)?;
+            Ok((envelope, body.into()))
+        });
+        Found {
+            key: format!("drop:{id}:{}", left.inode),
+            name,
+            inode: left.inode,
+            user: left.user,
+            submission,
+            _held: held,
+        }
+    }
+
+    /// Spools what was found.
+    async fn add(&self, found: Found) -> Added {
+        let Found {
+            name,
+            inode,
+            user,
+            key,
+            submission,
+            _held,
+        } = found;
+        let added = match submission {
+            Err(why) => Err(Refused::Bad(why)),
+            Ok((envelope, body)) => {
+                let (sections, routing) = self.relay.sections(envelope, &[]);
+                let submission = Submission {
+                    sections,
+                    body,
+                    initial: InitialStatus::SendNow,
+                    flows: vec![FlowId::random()],
+                    parent: None,
+                    related: Vec::new(),
+                    key: Some(key),
+                };
+                self.relay
+                    .submit(submission, routing)
+                    .await
+                    .map_err(Refused::from)
+            }
+        };
+        (name, inode, user, added)
+    }
+
+    /// Removes what is on the spool, sets aside what will never be.
+    fn finish(&self, all: Vec<Added>, told: usize) -> Round {
+        let mut round = Round::default();
+        for (name, inode, user, added) in all {
+            match added {
+                Ok(ids) => {
+                    info!(uid = user, ids = ?ids, file = %shown(&name), "mail taken from the drop directory");
+                    round.taken += 1;
+                    // It is taken once, however often it is found; said so that it can be removed by hand.
+                    if let Err(error) = self.dir.remove(&name, inode) {
+                        round.waits = Some(format!("{} cannot be removed: {error}", shown(&name)));
+                    }
+                }
+                Err(Refused::Bad(why)) => self.set_aside(&name, Some(user), &why, told, &mut round),
+                Err(Refused::Later(why)) => round.waits = Some(why),
+            }
+        }
+        round
+    }
+
+    /// Sets a file aside; says so, if fewer than [`TOLD`] were in this look, with `before` in front of this `round`.
+    fn set_aside(&self, name: &CStr, user: Option<u32>, why: &str, before: usize, round: &mut Round) {
+        let (dir, file) = (self.path.display(), shown(name));
+        match self.dir.refuse(name) {
+            Ok(kept) => {
+                if before + round.refused < TOLD {
+                    warn!(%dir, %file, uid = user, why, kept = %kept.display(), "not mail: set aside");
+                }
+                round.refused += 1;
+            }
+            Err(error) => round.waits = Some(format!("{file}: {why}, and cannot be set aside: {error}")),
+        }
+    }
+}
+
+/// Why a message is not on the spool.
+#[derive(Debug)]
+enum Refused {
+    /// It never will be.
+    Bad(String),
+    /// It may be later.
+    Later(String),
+}
+
+impl From<AddError> for Refused {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Invalid(_) | AddError::TooManyRecipients { .. } | AddError::KeyReused { .. } => {
+                Self::Bad(error.to_string())
+            }
+            // Also what is not known here: nothing is lost by waiting.
+            AddError::Busy { .. }
+            | AddError::Full(_)
+            | AddError::Disk(_)
+            | AddError::Ended(_)
+            | AddError::Unsigned(_)
+            | AddError::Killed
+            | _ => Self::Later(error.to_string()),
+        }
+    }
+}
+
+/// Whether a name is one that [`leave`] gives: it becomes part of a header and of a key.
+fn is_id(name: &str) -> bool {
+    name.len() == 26
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+}
+
+fn shown(name: &CStr) -> String {
+    visible(&name.to_string_lossy()).into_owned()
+}
+
+/// On a thread that may block; `None` when the runtime ends, or the work panicked.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

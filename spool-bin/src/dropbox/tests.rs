@@ -1,0 +1,141 @@
+//! The names of files, and which refusals are for good.
+
+use super::*;
+
+#[test]
+fn only_names_that_sendmail_gives_go_into_headers_and_keys() {
+    assert!(is_id(&FlowId::random().to_string()));
+    for name in [
+        "",
+        "x",
+        "01M8Q0X0C24FBQB4WSXN0N64J",
+        "01M8Q0X0C24FBQB4WSXN0N64JGG",
+        "01M8Q0X0C24FBQB4WSXN0N64J\n",
+        "01m8q0x0c24fbqb4wsxn0n64jg",
+        "01M8Q0X0C24FBQB4WSXN0N64\u{e9}",
+    ] {
+        assert!(!is_id(name), "{name:?}");
+    }
+}
+
+#[test]
+fn what_may_pass_keeps_a_file_where_it_is() {
+    let later = |error| matches!(Refused::from(error), Refused::Later(_));
+    assert!(later(AddError::Full(String::new())));
+    assert!(later(AddError::Busy {
+        retry_after: Duration::ZERO
+    }));
+    assert!(later(AddError::Killed));
+    assert!(later(AddError::Disk(String::new())));
+    assert!(!later(AddError::Invalid(String::new())));
+    assert!(!later(AddError::KeyReused { ids: Vec::new() }));
+    assert!(!later(AddError::TooManyRecipients { count: 2, limit: 1 }));
+}
+
+use crate::routes::Routes;
+use crate::submissions::Submissions;
+use spool_actors::{OpenSpool, Spool, WhenLoaded};
+use spool_core::store::count_from_disk;
+use spool_core::{NoDice, SpoolConfig, SystemClock};
+use spool_smtp::client::{SmtpAgent, SmtpConfig};
+use spool_smtp::dkim::Rules;
+
+/// A drop directory over a spool that sends nothing.
+struct Bench {
+    dropbox: DropBox,
+    memory: Budget,
+    spool: PathBuf,
+    _open: OpenSpool,
+    _dir: tempfile::TempDir,
+}
+
+const NAME: &str = "01M8Q0X0C24FBQB4WSXN0N64JG";
+const FILE: &str = "{\"spool_drop\":1,\"from\":\"\",\"to\":[\"c@d.example\"]}\nSubject: x\r\n\r\nhello\r\n";
+
+impl Bench {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut open = SpoolConfig::new(dir.path().join("spool"));
+        open.max_concurrent_jobs = 0;
+        open.store.min_free_space = 0;
+        let agent = Arc::new(SmtpAgent::new(SmtpConfig::default()));
+        let open = Spool::start(open, agent as _, Arc::new(SystemClock), Arc::new(NoDice));
+        let open = open.await.unwrap();
+        open.addr.send(WhenLoaded).await.unwrap().unwrap();
+        let mut config = Config::parse("").unwrap();
+        config.route.next_hops = vec!["mx.example.net:25".parse().unwrap()];
+        config.hostname = "mx.example.org".to_owned();
+        config.drop_dir = Some(dir.path().join("drop"));
+        let memory = Budget::new(1 << 20);
+        let submissions = Submissions::new(&config, Rules::default(), &memory).unwrap();
+        let relay = Relay::new(&open, Routes::of(&config), submissions);
+        Self {
+            dropbox: DropBox::open(&config, &relay, &memory).unwrap().unwrap(),
+            memory,
+            spool: dir.path().join("spool"),
+            _open: open,
+            _dir: dir,
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) -> CString {
+        std::fs::write(self.dropbox.path.join(name), text).unwrap();
+        CString::new(name).unwrap()
+    }
+
+    /// What the spool says to this file, which stays.
+    async fn add(&self, name: &CString) -> Result<Vec<MessageId>, Refused> {
+        let (mut found, round) = self.dropbox.read(vec![name.clone()], 0);
+        assert_eq!((found.len(), round.refused), (1, 0), "{:?}", round.waits);
+        self.dropbox.add(found.remove(0)).await.3
+    }
+}
+
+#[actix::test]
+async fn a_file_that_is_found_again_is_not_added_again() {
+    let bench = Bench::start().await;
+    let name = bench.write(NAME, FILE);
+    let ids = bench.add(&name).await.unwrap();
+    // As after a crash between the add and the end of the file.
+    assert_eq!(bench.add(&name).await.unwrap(), ids);
+    assert_eq!(count_from_disk(&bench.spool).unwrap(), 1);
+    // Its owner writes something else into it: that is no second message, and what he wrote is kept.
+    bench.write(NAME, &FILE.replace("hello", "other"));
+    let refused = bench.add(&name).await.unwrap_err();
+    assert!(
+        matches!(&refused, Refused::Bad(why) if why.contains(&ids[0].to_string())),
+        "{refused:?}"
+    );
+    assert_eq!(count_from_disk(&bench.spool).unwrap(), 1);
+    // Another file by the same name is another message.
+    std::fs::rename(bench.dropbox.path.join(NAME), bench.dropbox.path.join("old")).unwrap();
+    bench.write(NAME, FILE);
+    assert_ne!(bench.add(&name).await.unwrap(), ids);
+}
+
+#[actix::test]
+async fn a_file_without_room_in_memory_waits_and_holds_up_no_smaller_one() {
+    let bench = Bench::start().await;
+    let large = bench.write(NAME, &format!("{FILE}{}", "x\r\n".repeat(100_000)));
+    let small = bench.write(&NAME.replace('G', "H"), FILE);
+    let held = bench.memory.hold_first((1 << 20) - 20_000).unwrap();
+    let (found, round) = bench.dropbox.read(vec![large.clone(), small.clone()], 0);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].name, small);
+    assert!(round.waits.unwrap().contains("memory") && round.refused == 0);
+    drop((found, held));
+    assert_eq!(bench.dropbox.read(vec![large], 0).0.len(), 1);
+    assert_eq!(bench.memory.used(), 0, "what is not spooled is released");
+}
+
+#[actix::test]
+async fn what_cannot_be_set_aside_waits() {
+    let bench = Bench::start().await;
+    let name = bench.write("junk", "");
+    std::fs::remove_dir(bench.dropbox.path.join("refused")).unwrap();
+    let mut round = Round::default();
+    bench.dropbox.set_aside(&name, None, "is junk", 0, &mut round);
+    assert_eq!(round.refused, 0);
+    assert!(round.waits.unwrap().contains("cannot be set aside"));
+    assert!(bench.dropbox.path.join("junk").exists());
+}

@@ -1,0 +1,360 @@
+//! Hands one message to the service over SMTP, and waits for its word. Blocking, one transaction, no pipelining: the other end is on
+//! this machine.
+//!
+//! Every line of the message ends by CRLF already; a dot at the begin of a line is doubled, so that nothing in it ends it.
+
+use super::exit::Exit;
+use spool_core::{BodyKind, Envelope, Notify, Ret};
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+/// Bytes of a line of a reply, and lines of a reply.
+const MAX_REPLY: (u64, usize) = (4096, 256);
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The service is not there, or goes away: the message may be left for it.
+    Down(String),
+    /// The service is there and cannot take it now.
+    Later(String),
+    /// The service does not take it.
+    Refused(Exit, String),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Down(error.to_string())
+    }
+}
+
+/// Where in a transaction a reply is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Other,
+    Recipient,
+    Message,
+}
+
+/// Hands over `message`, whose lines end by CRLF. `Ok` only when the service has answered that it has it, durably.
+pub(super) fn submit<S: Read + Write>(
+    stream: S,
+    hostname: &str,
+    envelope: &Envelope,
+    message: &[u8],
+) -> Result<(), Trouble> {
+    let mut session = Session(BufReader::new(stream));
+    session.expect(2, Stage::Other)?;
+    let offered = session.command(&format!("EHLO {hostname}"), 2, Stage::Other)?;
+    let offers = |name: &str| {
+        let mut lines = offered
+            .lines()
+            .skip(1)
+            .map(|line| line.get(4..).unwrap_or_default());
+        lines.any(|line| {
+            line.split(' ')
+                .next()
+                .is_some_and(|word| word.eq_ignore_ascii_case(name))
+        })
+    };
+    let mail = mail(envelope, message.len(), offers)?;
+    session.command(&mail, 2, Stage::Other)?;
+    for recipient in &envelope.recipients {
+        let dsn = match recipient.notify.filter(|_| offers("DSN")) {
+            Some(notify) => format!(" NOTIFY={}", words(notify)),
+            None => String::new(),
+        };
+        session.command(
+            &format!("RCPT TO:<{}>{dsn}", recipient.address),
+            2,
+            Stage::Recipient,
+        )?;
+    }
+    session.command("DATA", 3, Stage::Other)?;
+    let written = session.text(message);
+    // A service that refuses in the middle of it may close before all is sent: its reply says why.
+    let answer = session.expect(2, Stage::Message);
+    if let (Err(error), Err(Trouble::Down(_))) = (written, &answer) {
+        return Err(error.into());
+    }
+    answer?;
+    // The message is taken, whatever becomes of this.
+    let _ = session.0.get_mut().write_all(b"QUIT\r\n");
+    Ok(())
+}
+
+/// The line of MAIL, with what the service offers and the message needs.
+fn mail(envelope: &Envelope, size: usize, offers: impl Fn(&str) -> bool) -> Result<String, Trouble> {
+    let parameters = &envelope.parameters;
+    let missing = |name: &str, why: &str| {
+        Trouble::Refused(
+            Exit::Unavailable,
+            format!("the service does not offer {name}, which {why} needs"),
+        )
+    };
+    let mut line = format!("MAIL FROM:<{}>", envelope.reverse_path.as_str());
+    if offers("SIZE") {
+        line.push_str(&format!(" SIZE={size}"));
+    }
+    if parameters.body == BodyKind::EightBitMime && offers("8BITMIME") {
+        line.push_str(" BODY=8BITMIME");
+    }
+    if parameters.smtputf8 {
+        match offers("SMTPUTF8") {
+            true => line.push_str(" SMTPUTF8"),
+            false => return Err(missing("SMTPUTF8", "an address")),
+        }
+    }
+    if parameters.requiretls {
+        match offers("REQUIRETLS") {
+            true => line.push_str(" REQUIRETLS"),
+            false => return Err(missing("REQUIRETLS", "-O requiretls=yes")),
+        }
+    }
+    if offers("DSN") {
+        match parameters.ret {
+            Some(Ret::Full) => line.push_str(" RET=FULL"),
+            Some(Ret::Headers) => line.push_str(" RET=HDRS"),
+            None => {}
+        }
+        if let Some(envid) = &parameters.envid {
+            line.push_str(&format!(" ENVID={}", xtext(envid)));
+        }
+    }
+    Ok(line)
+}
+
+fn words(notify: Notify) -> String {
+    let all = [
+        (notify.success, "SUCCESS"),
+        (notify.failure, "FAILURE"),
+        (notify.delay, "DELAY"),
+    ];
+    let words: Vec<&str> = all
+        .iter()
+        .filter_map(|(given, word)| given.then_some(*word))
+        .collect();
+    match words.is_empty() {
+        true => "NEVER".to_owned(),
+        false => words.join(","),
+    }
+}
+
+/// RFC 3461 section 4.
+fn xtext(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'!'..=b'~' if byte != b'+' && byte != b'=' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("+{byte:02X}")),
+        }
+    }
+    out
+}
+
+struct Session<S>(BufReader<S>);
+
+impl<S: Read + Write> Session<S> {
+    fn command(&mut self, line: &str, class: u16, stage: Stage) -> Result<String, Trouble> {
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
+        self.expect(class, stage)
+    }
+
+    /// The message with its dots doubled, and its end.
+    fn text(&mut self, message: &[u8]) -> io::Result<()> {
+        let mut out = io::BufWriter::with_capacity(64 << 10, self.0.get_mut());
+        for line in message.split_inclusive(|byte| *byte == b'\n') {
+            if line.starts_with(b".") {
+                out.write_all(b".")?;
+            }
+            out.write_all(line)?;
+        }
+        out.write_all(b".\r\n")?;
+        out.flush()
+    }
+
+    /// A reply of this class, with all its lines.
+    fn expect(&mut self, class: u16, stage: Stage) -> Result<String, Trouble> {
+        let mut all = String::new();
+        for _ in 0..MAX_REPLY.1 {
+            let mut line = Vec::new();
+            self.0.by_ref().take(MAX_REPLY.0).read_until(b'\n', &mut line)?;
+            let line = String::from_utf8_lossy(&line);
+            let Some(line) = line.strip_suffix('\n') else {
+                return Err(Trouble::Down("the service closed the connection".to_owned()));
+            };
+            let line = line.trim_end_matches('\r');
+            all.push_str(line);
+            all.push('\n');
+            if line.get(3..4) == Some("-") {
+                continue;
+            }
+            let code = line.get(..3).and_then(|code| code.parse::<u16>().ok());
+            return match code {
+                Some(code) if code / 100 == class => Ok(all),
+                Some(code) => Err(trouble(code, line, stage)),
+                None => Err(Trouble::Down(format!("the service answered {line:?}"))),
+            };
+        }
+        Err(Trouble::Down("the service answers without an end".to_owned()))
+    }
+}
+
+/// What a reply that is no consent means.
+fn trouble(code: u16, line: &str, stage: Stage) -> Trouble {
+    let text = format!("the service answered: {line}");
+    let enhanced = line.get(4..).unwrap_or_default();
+    match code {
+        421 => Trouble::Down(text),
+        400..=499 => Trouble::Later(text),
+        _ if enhanced.starts_with("5.7.") => Trouble::Refused(Exit::NoPermission, text),
+        _ if stage == Stage::Recipient => Trouble::Refused(Exit::NoUser, text),
+        _ if stage == Stage::Message || enhanced.starts_with("5.3.4") => Trouble::Refused(Exit::Data, text),
+        _ => Trouble::Refused(Exit::Unavailable, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spool_core::{Address, MailParameters, Recipient, ReversePath};
+
+    /// Answers each read with the next piece, and keeps what was written.
+    struct Scripted {
+        answers: io::Cursor<Vec<u8>>,
+        written: Vec<u8>,
+    }
+
+    impl Read for Scripted {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.answers.read(buffer)
+        }
+    }
+
+    impl Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn envelope() -> Envelope {
+        let mut recipient = Recipient::new(Address::parse("c@d.example").unwrap());
+        recipient.notify = Some(Notify {
+            failure: true,
+            delay: true,
+            success: false,
+        });
+        Envelope {
+            reverse_path: ReversePath::Null,
+            recipients: vec![recipient],
+            parameters: MailParameters {
+                body: BodyKind::EightBitMime,
+                ret: Some(Ret::Headers),
+                envid: Some("a b+c".to_owned()),
+                ..MailParameters::default()
+            },
+        }
+    }
+
+    fn run(answers: &str, envelope: &Envelope, message: &[u8]) -> (Result<(), Trouble>, String) {
+        let mut scripted = Scripted {
+            answers: io::Cursor::new(answers.replace('\n', "\r\n").into_bytes()),
+            written: Vec::new(),
+        };
+        let result = submit(&mut scripted, "here.example", envelope, message);
+        (result, String::from_utf8(scripted.written).unwrap())
+    }
+
+    const OPEN: &str = "220 x\n250-x\n250-SIZE 1\n250-8BITMIME\n250 DSN\n";
+
+    #[test]
+    fn parameters_are_said_where_they_are_offered() {
+        let (result, written) = run(
+            &format!("{OPEN}250 a\n250 b\n354 go\n250 taken\n"),
+            &envelope(),
+            b"Subject: x\r\n\r\n.\r\n..\r\nMAIL FROM:<evil@x>\r\n",
+        );
+        assert_eq!(result, Ok(()));
+        assert_eq!(
+            written,
+            "EHLO here.example\r\nMAIL FROM:<> SIZE=41 BODY=8BITMIME RET=HDRS ENVID=a+20b+2Bc\r\n\
+             RCPT TO:<c@d.example> NOTIFY=FAILURE,DELAY\r\nDATA\r\n\
+             Subject: x\r\n\r\n..\r\n...\r\nMAIL FROM:<evil@x>\r\n.\r\nQUIT\r\n"
+        );
+        let (result, written) = run(
+            "220 x\n250 x\n250 a\n250 b\n354 go\n250 taken\n",
+            &envelope(),
+            b"x\r\n",
+        );
+        assert_eq!(result, Ok(()));
+        assert!(
+            written.contains("MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\n"),
+            "{written}"
+        );
+    }
+
+    #[test]
+    fn what_a_message_needs_and_the_service_has_not_is_refused() {
+        for change in [
+            |parameters: &mut MailParameters| parameters.requiretls = true,
+            |parameters: &mut MailParameters| parameters.smtputf8 = true,
+        ] {
+            let mut envelope = envelope();
+            change(&mut envelope.parameters);
+            let (result, written) = run(OPEN, &envelope, b"x\r\n");
+            assert!(
+                matches!(result, Err(Trouble::Refused(Exit::Unavailable, _))),
+                "{result:?}"
+            );
+            assert_eq!(written, "EHLO here.example\r\n");
+        }
+    }
+
+    #[test]
+    fn each_reply_has_its_meaning() {
+        let refused = |exit| Err::<(), _>(Some(exit));
+        for (answers, expected) in [
+            ("", Err(None)),
+            ("220 x", Err(None)),
+            ("nonsense\n", Err(None)),
+            ("421 4.3.2 down\n", Err(None)),
+            ("220 x\n250 x\n452 4.3.1 full\n", refused(Exit::TryAgain)),
+            ("220 x\n250 x\n552 5.3.4 too big\n", refused(Exit::Data)),
+            ("220 x\n250 x\n550 5.5.1 no\n", refused(Exit::Unavailable)),
+            ("220 x\n250 x\n250 a\n550 5.1.1 nobody\n", refused(Exit::NoUser)),
+            (
+                "220 x\n250 x\n250 a\n550 5.7.1 denied\n",
+                refused(Exit::NoPermission),
+            ),
+            (
+                "220 x\n250 x\n250 a\n452 4.5.3 too many\n",
+                refused(Exit::TryAgain),
+            ),
+            (
+                "220 x\n250 x\n250 a\n250 b\n354 go\n554 5.6.0 no\n",
+                refused(Exit::Data),
+            ),
+            (
+                "220 x\n250 x\n250 a\n250 b\n354 go\n451 4.3.0 disk\n",
+                refused(Exit::TryAgain),
+            ),
+            ("220 x\n250 x\n250 a\n250 b\n354 go\n", Err(None)),
+            ("220 x\n250 x\n250 a\n250 b\n354 go\n250 taken\n", Ok(())),
+        ] {
+            let found = match run(answers, &envelope(), b"x\r\n").0 {
+                Ok(()) => Ok(()),
+                Err(Trouble::Down(_)) => Err(None),
+                Err(Trouble::Later(_)) => Err(Some(Exit::TryAgain)),
+                Err(Trouble::Refused(exit, _)) => Err(Some(exit)),
+            };
+            assert_eq!(found, expected, "{answers}");
+        }
+        let endless = format!("220 x\n{}", "250-x\n".repeat(1000));
+        assert!(matches!(run(&endless, &envelope(), b"").0, Err(Trouble::Down(_))));
+        let long = format!("220 {}\n", "x".repeat(10_000));
+        assert!(matches!(run(&long, &envelope(), b"").0, Err(Trouble::Down(_))));
+    }
+}

@@ -1,0 +1,203 @@
+//! The message of standard input: its lines, its header, its recipients, and what is missing in it. Pure, but for the reader.
+//!
+//! Every line ends by CRLF when it leaves here, and holds neither CR nor LF nor NUL otherwise: nothing in it can be taken for a
+//! command or for the end of the message. A CR within a line becomes a blank, as in Postfix: as a line end it could begin a header
+//! field that its writer did not mean. Nothing is folded, encoded or put into another order.
+
+use super::addresses::addresses;
+use super::exit::{Exit, Refusal};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use memchr::memchr;
+use spool_core::{Address, is_hidden};
+use std::io::{BufRead, Read};
+
+/// Bytes of UTF-8 in one encoded word: with its frame at most 75 characters (RFC 2047 section 2).
+const ENCODED: usize = 45;
+
+/// Reads the lines of a message, at most `most` bytes of them. Without `dot_is_text` a line of one dot ends it, and what follows is
+/// not read.
+///
+/// # Errors
+/// EX_DATAERR for a NUL, and for a message that is too large; EX_IOERR.
+pub(super) fn read(input: &mut impl BufRead, dot_is_text: bool, most: usize) -> Result<Vec<u8>, Refusal> {
+    let too_large = || Refusal::data(format!("the message is larger than {most} bytes"));
+    let (mut text, mut line) = (Vec::new(), Vec::new());
+    for number in 1_u64.. {
+        line.clear();
+        // One byte more than may be kept, and a line end.
+        let left = most.saturating_sub(text.len()).saturating_add(3);
+        let read = input
+            .by_ref()
+            .take(u64::try_from(left).unwrap_or(u64::MAX))
+            .read_until(b'\n', &mut line);
+        if read.map_err(|error| Refusal::new(Exit::Io, format!("standard input: {error}")))? == 0 {
+            break;
+        }
+        let content = line.strip_suffix(b"\n").unwrap_or(&line);
+        let content = content.strip_suffix(b"\r").unwrap_or(content);
+        if content == b"." && !dot_is_text {
+            break;
+        }
+        if memchr(0, content).is_some() {
+            return Err(Refusal::data(format!("line {number} of the message holds a NUL")));
+        }
+        text.extend(
+            content
+                .iter()
+                .map(|byte| if *byte == b'\r' { b' ' } else { *byte }),
+        );
+        text.extend_from_slice(b"\r\n");
+        if text.len() > most {
+            return Err(too_large());
+        }
+    }
+    Ok(text)
+}
+
+/// A message with its header apart.
+#[derive(Debug)]
+pub(super) struct Letter<'m> {
+    /// Each with its continuations and its last CRLF.
+    fields: Vec<&'m [u8]>,
+    /// What stands behind the empty line.
+    body: &'m [u8],
+}
+
+/// What is put into a header that lacks it: whole values.
+#[derive(Debug)]
+pub(super) struct Missing<'a> {
+    pub(super) from: &'a str,
+    pub(super) date: &'a str,
+    pub(super) message_id: &'a str,
+}
+
+impl<'m> Letter<'m> {
+    /// Divides `text`, whose lines end by CRLF. The header ends with an empty line, or before the first line that is no part of
+    /// one. A first line `From ` is the separator of a mailbox file, and is left out.
+    pub(super) fn of(text: &'m [u8]) -> Self {
+        let mut rest = text;
+        if rest.starts_with(b"From ") || rest.starts_with(b">From ") {
+            rest = line(rest).1;
+        }
+        let mut fields = Vec::new();
+        while is_field(line(rest).0) {
+            let mut behind = line(rest).1;
+            while matches!(behind.first(), Some(b' ' | b'\t')) {
+                behind = line(behind).1;
+            }
+            fields.push(rest.get(..rest.len() - behind.len()).unwrap_or(rest));
+            rest = behind;
+        }
+        let body = rest.strip_prefix(b"\r\n").unwrap_or(rest);
+        Self { fields, body }
+    }
+
+    /// The recipients that the header names: To, Cc and Bcc; of a message that was sent again, those of the fields that say so.
+    ///
+    /// # Errors
+    /// EX_DATAERR, with the field.
+    pub(super) fn recipients(&self, domain: &str) -> Result<Vec<Address>, Refusal> {
+        let again = ["resent-to", "resent-cc", "resent-bcc"];
+        let first = ["to", "cc", "bcc"];
+        let wanted = match self.names().any(|name| again.contains(&name.as_str())) {
+            true => again,
+            false => first,
+        };
+        let mut found = Vec::new();
+        for (name, field) in self.names().zip(&self.fields) {
+            if wanted.contains(&name.as_str()) {
+                let value = memchr(b':', field).and_then(|colon| field.get(colon + 1..));
+                // A name may be in any character set; an address that is not UTF-8 is refused for its replacement character.
+                let value = String::from_utf8_lossy(value.unwrap_or_default());
+                let named = addresses(&value, domain);
+                found.extend(named.map_err(|why| Refusal::data(format!("{name}: {why}")))?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The message as it is to be sent: without Bcc and Resent-Bcc, and with what was missing at the end of its header.
+    pub(super) fn completed(&self, missing: &Missing<'_>) -> Vec<u8> {
+        let names: Vec<String> = self.names().collect();
+        let mut out = Vec::new();
+        for (name, field) in names.iter().zip(&self.fields) {
+            if !["bcc", "resent-bcc"].contains(&name.as_str()) {
+                out.extend_from_slice(field);
+            }
+        }
+        for (name, value) in [
+            ("From", missing.from),
+            ("Date", missing.date),
+            ("Message-ID", missing.message_id),
+        ] {
+            if !names.iter().any(|found| found.eq_ignore_ascii_case(name)) {
+                out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(self.body);
+        out
+    }
+
+    /// The names of the fields, in small letters.
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.fields.iter().map(|field| {
+            let colon = memchr(b':', field).unwrap_or(0);
+            let name = field.get(..colon).unwrap_or_default().trim_ascii_end();
+            String::from_utf8_lossy(name).to_ascii_lowercase()
+        })
+    }
+}
+
+/// The first line with its CRLF, and what follows it.
+fn line(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr(b'\n', text).map_or(text.len(), |end| end + 1);
+    text.split_at(end)
+}
+
+/// Whether a line begins a header field (RFC 5322 section 3.6.8, and white space before the colon as in section 4.5).
+fn is_field(line: &[u8]) -> bool {
+    let Some(colon) = memchr(b':', line) else {
+        return false;
+    };
+    let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
+    !name.is_empty() && name.iter().all(|byte| (33..=126).contains(byte))
+}
+
+/// The value of From for `address` with a name, quoted or encoded as it needs.
+pub(super) fn from_value(name: Option<&str>, address: &Address) -> String {
+    let name = name.map(str::trim).unwrap_or_default();
+    let name: String = name
+        .chars()
+        .filter(|c| !is_hidden(*c) && !c.is_control())
+        .collect();
+    let plain = |c: char| c.is_ascii_alphanumeric() || " !#$%&'*+-/=?^_`{|}~".contains(c);
+    let name = match name.as_str() {
+        "" => return address.to_string(),
+        name if name.chars().all(plain) && !name.contains("=?") => name.to_owned(),
+        name if name.is_ascii() => format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")),
+        name => encoded(name),
+    };
+    format!("{name} <{address}>")
+}
+
+/// Encoded words (RFC 2047), none of which divides a character, one a line.
+fn encoded(text: &str) -> String {
+    let (mut words, mut word) = (Vec::new(), String::new());
+    for c in text.chars() {
+        if word.len() + c.len_utf8() > ENCODED {
+            words.push(std::mem::take(&mut word));
+        }
+        word.push(c);
+    }
+    words.push(word);
+    let words = words
+        .iter()
+        .map(|word| format!("=?utf-8?B?{}?=", STANDARD.encode(word)));
+    words.collect::<Vec<_>>().join("\r\n ")
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

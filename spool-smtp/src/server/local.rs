@@ -1,0 +1,215 @@
+//! Mail from programs of this machine: over a Unix socket, or left in a file.
+//!
+//! Who the client is, the kernel says (SO_PEERCRED, or the owner of the file), never the client. It may send anywhere, as the
+//! `sendmail` of any system lets it. The socket file is open to everyone (mode 0666): who may submit is decided by the
+//! permissions of the directory that it stands in. It never takes a socket away from a process that listens on it.
+
+use super::config::ServerConfig;
+use super::connections::Connections;
+use super::listener::{PAUSE, SessionStart, is_of_one_connection};
+use super::peer::Peer;
+use super::reply::{self, Reply};
+use super::session::{self, Opening};
+use super::trace::{count_received, write_left};
+use spool_core::Intake;
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+/// Who may connect: everyone who may enter the directory.
+const MODE: u32 = 0o666;
+
+/// A Unix socket that listens for SMTP clients. Its file goes when the listener does.
+#[derive(Debug)]
+pub struct LocalListener {
+    socket: UnixListener,
+    _file: SocketFile,
+}
+
+/// The file of a socket of ours.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: another process may have put its own socket there since.
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let found = fs::symlink_metadata(&self.path);
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+            // Left behind, it is replaced at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl LocalListener {
+    /// Listens on the socket file `path`. One that nobody listens on any more is replaced. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AddrInUse`] when a process listens there; [`ErrorKind::AlreadyExists`] when something else than a socket
+    /// is there; and what the system says.
+    pub async fn bind(path: &Path) -> io::Result<Self> {
+        remove_stale(path).await?;
+        let socket = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+        let found = fs::symlink_metadata(path)?;
+        let file = SocketFile {
+            path: path.to_owned(),
+            identity: (found.dev(), found.ino()),
+        };
+        Ok(Self { socket, _file: file })
+    }
+
+    /// As [`Listener::run`](super::Listener::run). `connections_per_client` holds for each user.
+    pub async fn run(
+        self,
+        config: Arc<ServerConfig>,
+        intake: Arc<dyn Intake>,
+        place: impl Fn(SessionStart),
+        mut shutdown: watch::Receiver<bool>,
+    ) {
+        let connections = Arc::new(Connections::default());
+        let for_sessions = shutdown.clone();
+        let accept = async {
+            let mut pause = PAUSE.0;
+            loop {
+                match self.socket.accept().await {
+                    Ok((stream, _)) => {
+                        pause = PAUSE.0;
+                        match start(stream, &connections, &config, &intake, &for_sessions) {
+                            Ok(Some(session)) => place(session),
+                            Ok(None) => {}
+                            Err(error) => debug!(%error, "local connection lost at its start"),
+                        }
+                    }
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) => {
+                        warn!(%error, pause_ms = pause.as_millis(), "cannot accept local connections");
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(PAUSE.1);
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|stop| *stop) => {}
+            () = accept => {}
+        }
+        drop(self);
+        connections.drained().await;
+    }
+}
+
+/// The session of a connection; `None`: it was turned away.
+fn start(
+    stream: UnixStream,
+    connections: &Arc<Connections>,
+    config: &Arc<ServerConfig>,
+    intake: &Arc<dyn Intake>,
+    shutdown: &watch::Receiver<bool>,
+) -> io::Result<Option<SessionStart>> {
+    let user = stream.peer_cred()?.uid();
+    // The places of this listener are counted apart from those of others: each user is the client of his number.
+    let number = Ipv4Addr::from_bits(user).into();
+    let Some(held) = connections.admit(number, config.connections, config.connections_per_client) else {
+        turn_away(stream, user);
+        return Ok(None);
+    };
+    let mut peer = Peer::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    peer.user = Some(user);
+    peer.place = Some((held, config.connections_per_client));
+    // The tokio socket belongs to this thread's reactor; the session may run on another.
+    let stream = stream.into_std()?;
+    let (config, intake, shutdown) = (Arc::clone(config), Arc::clone(intake), shutdown.clone());
+    Ok(Some(Box::new(move || {
+        let stream = UnixStream::from_std(stream);
+        Box::pin(async move {
+            match stream {
+                Ok(stream) => {
+                    session::serve_peer(stream, peer, Opening::Plain, config, intake, shutdown).await;
+                }
+                Err(error) => warn!(client = %peer, %error, "cannot register a connection"),
+            }
+        })
+    })))
+}
+
+/// Says 421 without waiting: the buffer of a new connection is empty and takes one line.
+fn turn_away(stream: UnixStream, user: u32) {
+    let refusal = reply::TOO_MANY_CONNECTIONS.line;
+    info!(client = format!("uid {user}"), reply = refusal, "refused");
+    let told = stream.into_std().and_then(|mut stream| {
+        stream.write_all(format!("{refusal}\r\n").as_bytes())?;
+        stream.shutdown(Shutdown::Write)
+    });
+    if let Err(error) = told {
+        debug!(uid = user, %error, "connection lost while it was refused");
+    }
+}
+
+/// Removes the socket file of a process that has gone.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                "something else than a socket is there",
+            ));
+        }
+        Ok(_) => {}
+    }
+    let connected = tokio::time::timeout(Duration::from_secs(1), UnixStream::connect(path)).await;
+    match connected {
+        // Nobody has it open.
+        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        },
+        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // Also when its queue is full, or we may not ask.
+        Ok(_) | Err(_) => Err(ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// A message that `user` left in a file, with its trace header in front: what the spool takes. `id` and `date` go into the
+/// header; the same file gives the same bytes each time.
+///
+/// # Errors
+/// As a client would be told, when the message is in a loop: it has more than `received_headers`.
+pub fn left_by(
+    user: u32,
+    message: &[u8],
+    hostname: &str,
+    id: &str,
+    date: &str,
+    received_headers: usize,
+) -> Result<Vec<u8>, &'static str> {
+    if count_received(message) > received_headers {
+        let Reply { line, .. } = reply::MAIL_LOOP;
+        return Err(line);
+    }
+    let mut body = Vec::with_capacity(message.len() + 256);
+    write_left(&mut body, hostname, user, id, date);
+    // It would continue our header.
+    if message.starts_with(b" ") || message.starts_with(b"\t") {
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(message);
+    Ok(body)
+}
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+//! The Unix socket: who may connect, who they are, and whose file it is.
+
+use super::*;
+use crate::server::testing::MemoryIntake;
+use spool_core::{Admission, Source};
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as Client};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+struct Server {
+    path: PathBuf,
+    intake: Arc<MemoryIntake>,
+    stop: watch::Sender<bool>,
+    running: tokio::task::JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+async fn server(config: ServerConfig) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = LocalListener::bind(&path).await.unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let intake = Arc::new(MemoryIntake::default());
+    let takes: Arc<dyn Intake> = intake.clone();
+    let place = |start: SessionStart| drop(tokio::spawn(start()));
+    let running = tokio::spawn(listener.run(Arc::new(config), takes, place, stopped));
+    Server {
+        path,
+        intake,
+        stop,
+        running,
+        _dir: dir,
+    }
+}
+
+/// What is answered to `text`.
+async fn say(path: &Path, text: &str) -> String {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_local_program_is_known_by_its_user_and_may_send_anywhere() {
+    let mut config = ServerConfig::default();
+    config.relay.allow_networks.clear();
+    config.proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let server = server(config).await;
+    let answer = say(
+        &server.path,
+        "EHLO here.example\r\nMAIL FROM:<a@b.example> REQUIRETLS\r\nRCPT TO:<c@d.example>\r\nDATA\r\n\
+         Subject: x\r\n\r\nhi\r\n.\r\nQUIT\r\n",
+    )
+    .await;
+    assert!(answer.contains("250 2.0.0 Queued"), "{answer}");
+    // A TLS that nobody could offer, and a proxy that it is not.
+    assert!(
+        !answer.contains("XCLIENT") && !answer.contains("STARTTLS"),
+        "{answer}"
+    );
+    let mails = server.intake.mails();
+    let uid = fs::metadata("/proc/self").unwrap().uid();
+    let body = String::from_utf8(mails[0].body.to_vec()).unwrap();
+    let trace = format!("Received: from here.example (uid {uid}) by localhost with ESMTP\r\n\tid ");
+    assert!(body.starts_with(&trace), "{body}");
+    let source = Source {
+        admission: Admission::Network,
+        client: None,
+        tls: None,
+    };
+    assert_eq!(mails[0].source, source);
+    assert!(mails[0].envelope.parameters.requiretls);
+    server.stop.send(true).unwrap();
+    server.running.await.unwrap();
+    assert!(!server.path.exists(), "the file goes with the listener");
+}
+
+#[tokio::test]
+async fn each_user_has_a_limit_of_connections() {
+    let config = ServerConfig {
+        connections_per_client: 2,
+        ..ServerConfig::default()
+    };
+    let server = server(config).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut client = BufReader::new(UnixStream::connect(&server.path).await.unwrap());
+        let mut line = String::new();
+        client.read_line(&mut line).await.unwrap();
+        assert!(line.starts_with("220 "), "{line}");
+        held.push(client);
+    }
+    let answer = say(&server.path, "").await;
+    assert!(answer.starts_with("421 4.7.0 "), "{answer}");
+}
+
+#[tokio::test]
+async fn the_file_is_open_to_all_users() {
+    let server = server(ServerConfig::default()).await;
+    assert_eq!(fs::metadata(&server.path).unwrap().mode() & 0o7777, 0o666);
+}
+
+#[tokio::test]
+async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let other = StdListener::bind(&path).unwrap();
+    let refused = LocalListener::bind(&path).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+    Client::connect(&path).unwrap();
+    // Its process is gone, its file is not.
+    drop(other);
+    let ours = LocalListener::bind(&path).await.unwrap();
+    Client::connect(&path).unwrap();
+    // Somebody replaced ours: that is left alone.
+    fs::remove_file(&path).unwrap();
+    let _theirs = StdListener::bind(&path).unwrap();
+    drop(ours);
+    Client::connect(&path).unwrap();
+
+    let file = dir.path().join("file");
+    fs::write(&file, "keep").unwrap();
+    let refused = LocalListener::bind(&file).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "keep");
+}
+
+#[test]
+fn a_message_left_in_a_file_gets_a_trace_header_of_its_own() {
+    let with = |message: &str, most| left_by(7, message.as_bytes(), "mx.example", "1", "now", most);
+    let text = |message| String::from_utf8(with(message, 2).unwrap()).unwrap();
+    assert_eq!(
+        text("Subject: x\r\n\r\n"),
+        "Received: by mx.example (from uid 7) id 1; now\r\nSubject: x\r\n\r\n"
+    );
+    assert_eq!(
+        text("\tx\r\n"),
+        "Received: by mx.example (from uid 7) id 1; now\r\n\r\n\tx\r\n"
+    );
+    let looped = "Received: a\r\n".repeat(3);
+    assert!(with(&looped, 2).unwrap_err().starts_with("554 5.4.6 "));
+    assert!(with(&looped, 3).is_ok());
+}
