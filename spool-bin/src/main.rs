@@ -17,6 +17,7 @@ mod operation;
 mod outbound;
 mod page;
 mod print;
+mod reload;
 mod routes;
 mod selector;
 mod shutdown;

@@ -6,23 +6,25 @@ use crate::cli::Serve;
 use crate::config::Config;
 use crate::descriptors;
 use crate::failure::Failure;
+use crate::logging::Redaction;
 use crate::outbound;
+use crate::reload::Live;
 use crate::routes::Routes;
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
 use spool_actors::{
-    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetPolicies, SetRouting, Spool,
-    SpoolActor,
+    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetRouting, Spool, SpoolActor,
 };
+use spool_core::log::{Accepted, Record};
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, Address, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
     RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
-use spool_smtp::server::{Listener, RelayPolicy, ServerConfig};
+use spool_smtp::server::{CurrentConfig, Listener, RelayPolicy, ServerConfig};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -36,7 +38,7 @@ use tokio::time::Instant;
 pub(crate) struct Relay {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) gate: Gate,
-    routes: Routes,
+    pub(crate) routes: Routes,
     /// Set when the service was asked to end.
     pub(crate) stopping: Halt,
 }
@@ -86,8 +88,10 @@ impl Intake for Relay {
             envelope,
             body,
             flows,
-            source: _,
+            source,
         } = mail;
+        let via = if source.client.is_some() { "smtp" } else { "local" };
+        let taken = Record::wanted().then(|| Accepted::new(via, source, &envelope, body.len(), &flows));
         let (sections, routing) = self.sections(envelope, &[]);
         let submission = Submission {
             sections,
@@ -99,7 +103,13 @@ impl Intake for Relay {
             key: None,
         };
         let request = self.spool.send(Add::submission(submission).routed_by(routing));
-        Box::pin(async move { request.await.unwrap_or(Err(AddError::Killed)) })
+        Box::pin(async move {
+            let answer = request.await.unwrap_or(Err(AddError::Killed));
+            if let (Some(taken), Ok(ids)) = (taken, &answer) {
+                taken.emit(ids);
+            }
+            answer
+        })
     }
 
     fn admit(&self, size: u64) -> Result<(), AddError> {
@@ -108,11 +118,21 @@ impl Intake for Relay {
 }
 
 /// Runs the service to its end.
-pub(crate) fn serve(config: &Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
-    actix::System::new().block_on(run(config.clone(), built_in_sink, options))
+pub(crate) fn serve(
+    config: &Config,
+    built_in_sink: bool,
+    options: Serve,
+    redaction: Redaction,
+) -> Result<(), Failure> {
+    actix::System::new().block_on(run(config.clone(), built_in_sink, options, redaction))
 }
 
-async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
+async fn run(
+    mut config: Config,
+    built_in_sink: bool,
+    options: Serve,
+    redaction: Redaction,
+) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
@@ -122,11 +142,13 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         // Until it has started, mail for it goes nowhere.
         routes.to_built_in_sink(None);
     }
-    let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes)?));
+    let logins = outbound::Logins::read(&config.client)?;
+    let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes, &logins)?));
     let spool = open(&config, &routes, &agent).await?;
     let relay = Relay::new(&spool, routes);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
+    let mut live = Live::new(&config, server(&config, &memory), logins, redaction);
     let started = async {
         if built_in_sink {
             relay
@@ -134,7 +156,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
                 .to_built_in_sink(Some(start_sink(stopped.clone()).await?));
             relay.spool.do_send(SetRouting(relay.routes.routing()));
         }
-        let (smtp, listeners) = listen(&config, &relay, &spool, &stopped, &memory).await?;
+        let (smtp, listeners) = listen(&config, &relay, &spool, &stopped, live.server()).await?;
         let (admin_address, admin) = start_admin(&config, &relay, agent, &memory, &spool, stopped.clone())?;
         ready(&config, &smtp, admin_address)?;
         Ok((listeners, admin))
@@ -152,7 +174,7 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
     let failed = loop {
         tokio::select! {
             wanted = signals.next() => match wanted {
-                Wanted::Reload => reload(&options, &relay, &mut config),
+                Wanted::Reload => live.reload(&options, &relay, &mut config),
                 Wanted::End => break false,
             },
             _ = &mut ended => break true,
@@ -242,7 +264,7 @@ async fn listen(
     relay: &Relay,
     spool: &OpenSpool,
     stopped: &watch::Receiver<bool>,
-    memory: &Budget,
+    server: CurrentConfig,
 ) -> Result<(Vec<SocketAddr>, Vec<JoinHandle<()>>), Failure> {
     let mut listeners = Vec::new();
     for address in &config.smtp {
@@ -254,7 +276,6 @@ async fn listen(
             .with_context(|| format!("cannot listen on {address}"))?;
         listeners.push((listener, bound));
     }
-    let server = Arc::new(server(config, memory));
     let addresses = listeners.iter().map(|(_, address)| *address).collect();
     let run = |listener: Listener| {
         let workers = spool.workers.clone();
@@ -263,7 +284,7 @@ async fn listen(
                 tracing::error!("the worker threads have ended; a connection is dropped");
             }
         };
-        let (server, relay, stopped) = (Arc::clone(&server), Arc::new(relay.clone()), stopped.clone());
+        let (server, relay, stopped) = (server.clone(), Arc::new(relay.clone()), stopped.clone());
         let part = Stoppable::new(spool.sentinel(Part::Ingress), stopped.clone());
         actix::spawn(async move {
             listener.run(server, relay, place, stopped).await;
@@ -326,35 +347,4 @@ fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Res
         .and_then(|()| out.flush())
         .context("standard output")?;
     Ok(())
-}
-
-/// Routes and retries change at once; the jobs too if the file has another number than before, so that a number set by
-/// hand outlives a reload. What needs a restart is said.
-fn reload(options: &Serve, relay: &Relay, config: &mut Config) {
-    let fresh = options.config().and_then(|(fresh, built_in_sink)| {
-        options.inspected(&fresh)?;
-        Ok((fresh, built_in_sink))
-    });
-    match fresh {
-        Ok((fresh, _)) => {
-            relay.routes.replace(&fresh);
-            // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
-            relay.spool.do_send(SetPolicies(relay.routes.policies()));
-            relay.spool.do_send(SetRouting(relay.routes.routing()));
-            if fresh.max_concurrent_jobs != config.max_concurrent_jobs {
-                relay
-                    .spool
-                    .do_send(SetMaxConcurrentJobs(fresh.max_concurrent_jobs));
-            }
-            *config = fresh;
-            tracing::info!(
-                "configuration read again: routes, retries and jobs are changed, everything else needs a restart"
-            );
-        }
-        Err(failure) => {
-            for problem in failure.to_string().lines() {
-                tracing::error!("the configuration was not changed: {problem}");
-            }
-        }
-    }
 }

@@ -138,6 +138,8 @@ fn without_refusals(attempt: &Attempt) -> Attempt {
             refused: Vec::new(),
             own: None,
             before: Vec::new(),
+            address: None,
+            transmission: None,
         },
     }
 }

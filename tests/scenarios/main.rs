@@ -27,6 +27,7 @@ mod hostile;
 mod intruders;
 mod kill;
 mod lock;
+mod logs;
 mod memory;
 mod network;
 mod next_hops;

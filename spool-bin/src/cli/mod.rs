@@ -1,6 +1,7 @@
 //! The command line: one verb a file.
 
 mod check;
+mod config;
 mod console;
 mod count;
 mod events;
@@ -53,6 +54,8 @@ enum Verb {
     Serve(Serve),
     /// Validate a configuration file
     Check(check::Check),
+    /// Print the configuration in force, and where each value comes from
+    Config(config::Config),
     /// List messages
     Status(status::Status),
     /// Print the number of messages
@@ -100,6 +103,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     match read_command_line()?.verb {
         Verb::Serve(serve) => serve.run(),
         Verb::Check(check) => check.run(),
+        Verb::Config(config) => config.run(),
         Verb::Status(status) => status.run(),
         Verb::Count(count) => count.run(),
         Verb::Show(show) => show.run(),

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Finding, ascii_host_name, inspect};
 use crate::failure::Failure;
-use crate::logging::{self, LogFormat};
+use crate::logging::{self, LogFormat, Redaction};
 use crate::wire;
 use clap::Args;
 use spool_core::NextHop;
@@ -44,9 +44,16 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, built_in_sink) = self.config()?;
-        let _flush = logging::init(self.log_format)?;
+        let redaction = Redaction::default();
+        redaction.set(config.log.redactor().map_err(Failure::Usage)?);
+        let _flush = logging::init(self.log_format, redaction.clone())?;
         self.inspected(&config)?;
-        wire::serve(&config, built_in_sink, self)
+        wire::serve(&config, built_in_sink, self, redaction)
+    }
+
+    /// The file, if there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
     /// Looks at what the configuration names: warnings go to the log.
@@ -76,18 +83,25 @@ impl Serve {
         };
         if let Some(dir) = &self.spool {
             config.spool_dir.clone_from(dir);
-            config.places.forget("spool_dir");
+            config.places.overrule("spool_dir", dir.display().to_string());
         }
         if !self.listen.is_empty() {
             config.smtp.clone_from(&self.listen);
-            config.places.forget("listen.smtp");
+            let addresses = self.listen.iter().map(ToString::to_string);
+            config
+                .places
+                .overrule("listen.smtp", addresses.collect::<Vec<_>>());
         }
         if let Some(admin) = &self.admin {
             config.admin = parse_admin(admin)?;
-            config.places.forget("listen.admin");
+            config.places.overrule("listen.admin", admin.as_str());
         }
         if !self.next_hop.is_empty() {
             config.route.next_hops.clone_from(&self.next_hop);
+            let hops = self.next_hop.iter().map(ToString::to_string);
+            config
+                .places
+                .overrule("route.next_hops", hops.collect::<Vec<_>>());
         }
         if config.hostname.is_empty() {
             config.hostname = machine_name();

@@ -6,6 +6,7 @@
 use super::{Config, Places, Secret};
 use crate::admin::Token;
 use crate::files::open_to_others;
+use crate::logging::Redactor;
 use crate::outbound;
 use rustix::fs::{Access, access};
 use spool_core::store::examine_dir;
@@ -107,6 +108,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     client(config, &mut found);
     resolv_conf(config, &mut found);
     rules(config, &mut found);
+    log(config, &mut found);
     found.all.sort_by_key(|finding| finding.line);
     found.all
 }
@@ -235,6 +237,17 @@ fn client(config: &Config, found: &mut Found<'_>) {
                 format!("{hop} has a login above, which is not used: the last one is"),
             );
         }
+    }
+}
+
+/// The key of `log.redact`.
+fn log(config: &Config, found: &mut Found<'_>) {
+    let Some(path) = &config.log.redact_key_file else {
+        return;
+    };
+    match Redactor::new(Some(path)) {
+        Ok(_) => found.secret("log.redact_key_file", path),
+        Err(why) => found.error("log.redact_key_file", why),
     }
 }
 

@@ -4,19 +4,24 @@
 //! when it is set to anything but its default, never silently ignored.
 
 mod client;
+mod effective;
 mod inspect;
+mod keys;
 mod reader;
 mod route;
 mod sections;
 mod values;
 
+pub(crate) use effective::{Effective, Origin};
 pub(crate) use inspect::{Finding, inspect};
+pub(crate) use keys::Takes;
 pub(crate) use reader::Places;
 pub(crate) use route::{Own, Route};
 pub(crate) use sections::ascii_host_name;
 pub(crate) use values::parse_span;
 
 use crate::files;
+use crate::logging::Redactor;
 use spool_core::{NextHop, TlsPolicy};
 use spool_smtp::client::AuthSecurity;
 use spool_smtp::server::{BareNewline, Network};
@@ -125,6 +130,30 @@ pub(crate) struct Idempotency {
     pub(crate) keys: usize,
 }
 
+/// `[log]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// Whether addresses leave as hashes.
+    pub(crate) redact: bool,
+    /// Holds the key of the hashes; `None`: a random one each start.
+    pub(crate) redact_key_file: Option<PathBuf>,
+}
+
+impl Log {
+    /// What hides addresses, if they are to be hidden.
+    ///
+    /// # Errors
+    /// What is wrong with the file of the key.
+    pub(crate) fn redactor(&self) -> Result<Option<Redactor>, String> {
+        let redactor = self
+            .redact
+            .then(|| Redactor::new(self.redact_key_file.as_deref()));
+        redactor
+            .transpose()
+            .map_err(|why| format!("log.redact_key_file: {why}"))
+    }
+}
+
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -147,6 +176,7 @@ pub(crate) struct Config {
     pub(crate) client: Client,
     pub(crate) disk: Disk,
     pub(crate) idempotency: Idempotency,
+    pub(crate) log: Log,
     pub(crate) places: Places,
 }
 

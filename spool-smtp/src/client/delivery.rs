@@ -222,6 +222,7 @@ impl<'a> Delivery<'a> {
             report.peer = Some(session.key.hop.clone());
             report.session = Some(session.flow);
             report.tls = session.protection.record();
+            report.address = Some(session.address);
         }
         report
     }

@@ -1,7 +1,7 @@
 //! Accepts connections and finds each a place. Above the limits a client hears 421 and is let go; never silence, and
 //! never a loop that spins when the system is out of descriptors.
 
-use super::config::ServerConfig;
+use super::config::{CurrentConfig, ServerConfig};
 use super::connections::{Connections, Place};
 use super::{reply, session};
 use spool_core::{BoxFuture, Intake};
@@ -49,11 +49,12 @@ impl Listener {
     /// in. It returns when the last one has ended.
     pub async fn run(
         self,
-        config: Arc<ServerConfig>,
+        config: impl Into<CurrentConfig>,
         intake: Arc<dyn Intake>,
         place: impl Fn(SessionStart),
         mut shutdown: watch::Receiver<bool>,
     ) {
+        let current = config.into();
         let connections = Arc::new(Connections::default());
         let for_sessions = shutdown.clone();
         let accept = async {
@@ -62,10 +63,11 @@ impl Listener {
                 match self.socket.accept().await {
                     Ok((stream, client)) => {
                         pause = PAUSE.0;
+                        let config = current.now();
                         let limits = (config.connections, config.connections_per_client);
                         match connections.admit(client.ip(), limits.0, limits.1) {
                             Some(held) => {
-                                let (config, intake) = (Arc::clone(&config), Arc::clone(&intake));
+                                let intake = Arc::clone(&intake);
                                 match start(stream, client, held, config, intake, for_sessions.clone()) {
                                     Ok(session) => place(session),
                                     Err(error) => debug!(%client, %error, "connection lost at its start"),

@@ -18,7 +18,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
-use tracing::{Level, enabled, info};
+use tracing::info;
 
 /// Replies waiting beyond this are to be sent before more commands are read.
 const REPLIES_HELD: usize = 16 << 10;
@@ -55,21 +55,9 @@ enum Phase {
     /// Reads a message.
     Data(Box<Decoder>),
     /// Waits for the intake to take a message.
-    Accepting(Handed),
+    Accepting(Held),
     /// Is over.
     Closed,
-}
-
-/// What the log says of a message that the intake has in hand.
-#[derive(Debug)]
-struct Handed {
-    flow: FlowId,
-    /// Only when it will be logged.
-    sender: Option<ReversePath>,
-    recipients: usize,
-    size: usize,
-    /// For the recipients and the body.
-    _held: Held,
 }
 
 #[derive(Debug)]
@@ -223,8 +211,9 @@ impl Machine {
 
     /// The intake's answer to [`Next::Accept`]: ids only of what is durable.
     pub fn accepted(&mut self, answer: Result<Vec<MessageId>, AddError>) {
-        let handed = match std::mem::replace(&mut self.phase, Phase::Command) {
-            Phase::Accepting(handed) => handed,
+        // For the recipients and the body, until here.
+        let _held = match std::mem::replace(&mut self.phase, Phase::Command) {
+            Phase::Accepting(held) => held,
             // Nobody asked.
             phase @ (Phase::Command
             | Phase::AdmitMail
@@ -238,11 +227,6 @@ impl Machine {
         self.progress = true;
         match answer {
             Ok(ids) => {
-                info!(
-                    session = %self.session, flow = %handed.flow, ?ids, recipients = handed.recipients,
-                    size = handed.size, sender = handed.sender.as_ref().map_or("", ReversePath::as_str),
-                    "mail accepted"
-                );
                 self.replies.push_str("250 2.0.0 Queued");
                 if let Some(first) = ids.first() {
                     // Writing to a String cannot fail.
@@ -449,13 +433,7 @@ impl Machine {
                 return None;
             }
         };
-        self.phase = Phase::Accepting(Handed {
-            flow: open.flow,
-            sender: enabled!(Level::INFO).then(|| open.sender.clone()),
-            recipients: open.recipients.len(),
-            size: body.len(),
-            _held: held,
-        });
+        self.phase = Phase::Accepting(held);
         let admission = if self.trusted {
             Admission::Network
         } else {

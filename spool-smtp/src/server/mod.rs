@@ -21,7 +21,7 @@ mod session;
 mod testing;
 mod trace;
 
-pub use config::{BareNewline, ServerConfig};
+pub use config::{BareNewline, CurrentConfig, ServerConfig};
 pub use listener::{Listener, SessionStart};
 pub use machine::{Machine, Next};
 pub use network::{Network, NetworkError};

@@ -164,6 +164,8 @@ fn rich_state() -> MessageState {
             }],
             before: Vec::new(),
             own: None,
+            address: None,
+            transmission: None,
         },
     };
     MessageState {
