@@ -26,7 +26,8 @@ pub use spool::messages::{
     SetMaxConcurrentJobs, SpoolStats, Subscribe, WaitIdle, WhenEnded, WhenLoaded, Which,
 };
 pub use spool::{
-    Circuit, DestinationState, Destinations, OpenSpool, SetPolicies, SetRouting, Spool, SpoolActor,
+    Circuit, DestinationState, Destinations, GetPulse, OpenSpool, Progress, Pulse, SetPolicies, SetRouting,
+    Spool, SpoolActor,
 };
 pub use supervision::{Ending, Part, Sentinel};
 pub use throttle::{Permit, Throttle};

@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod format;
 mod logging;
+mod manager;
 mod operation;
 mod outbound;
 mod page;
@@ -21,6 +22,7 @@ mod reload;
 mod routes;
 mod selector;
 mod shutdown;
+mod sockets;
 mod target;
 mod way;
 mod wire;
@@ -28,7 +30,12 @@ mod wire;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::run() {
+    // Before any thread: what is taken comes from the environment, and is taken off it.
+    let sockets = match sockets::Sockets::inherit() {
+        Ok(sockets) => sockets,
+        Err(failure) => return failure.report(),
+    };
+    match cli::run(sockets) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -7,10 +7,12 @@ use crate::config::Config;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::logging::Redaction;
+use crate::manager;
 use crate::outbound;
 use crate::reload::Live;
 use crate::routes::Routes;
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
+use crate::sockets::Sockets;
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
@@ -32,6 +34,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+/// What `systemctl status` shows of a service that runs.
+const SERVING: &str = "serving";
 
 /// What a mail needs on its way from the door to the spool.
 #[derive(Clone)]
@@ -123,8 +128,9 @@ pub(crate) fn serve(
     built_in_sink: bool,
     options: Serve,
     redaction: Redaction,
+    sockets: Sockets,
 ) -> Result<(), Failure> {
-    actix::System::new().block_on(run(config.clone(), built_in_sink, options, redaction))
+    actix::System::new().block_on(run(config.clone(), built_in_sink, options, redaction, sockets))
 }
 
 async fn run(
@@ -132,6 +138,7 @@ async fn run(
     built_in_sink: bool,
     options: Serve,
     redaction: Redaction,
+    sockets: Sockets,
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     descriptors::raise(&config);
@@ -144,7 +151,7 @@ async fn run(
     }
     let logins = outbound::Logins::read(&config.client)?;
     let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes, &logins)?));
-    let spool = open(&config, &routes, &agent).await?;
+    let spool = manager::patiently(open(&config, &routes, &agent)).await?;
     let relay = Relay::new(&spool, routes);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
@@ -156,8 +163,17 @@ async fn run(
                 .to_built_in_sink(Some(start_sink(stopped.clone()).await?));
             relay.spool.do_send(SetRouting(relay.routes.routing()));
         }
-        let (smtp, listeners) = listen(&config, &relay, &spool, &stopped, live.server()).await?;
-        let (admin_address, admin) = start_admin(&config, &relay, agent, &memory, &spool, stopped.clone())?;
+        let (smtp, listeners) =
+            listen(&config, sockets.smtp, &relay, &spool, &stopped, live.server()).await?;
+        let (admin_address, admin) = start_admin(
+            &config,
+            sockets.admin,
+            &relay,
+            agent,
+            &memory,
+            &spool,
+            stopped.clone(),
+        )?;
         ready(&config, &smtp, admin_address)?;
         Ok((listeners, admin))
     };
@@ -170,16 +186,24 @@ async fn run(
         }
     };
 
+    manager::ready(SERVING);
+    let mut alive = std::pin::pin!(manager::watch(spool.addr.clone()));
     let mut ended = std::pin::pin!(spool.ended());
     let failed = loop {
         tokio::select! {
             wanted = signals.next() => match wanted {
-                Wanted::Reload => live.reload(&options, &relay, &mut config),
+                Wanted::Reload => {
+                    manager::reloading();
+                    live.reload(&options, &relay, &mut config);
+                    manager::ready(SERVING);
+                }
                 Wanted::End => break false,
             },
             _ = &mut ended => break true,
+            () = &mut alive => {}
         }
     };
+    manager::stopping(config.shutdown_timeout);
     let deadline = Instant::now() + config.shutdown_timeout;
     let end = async {
         if failed {
@@ -261,16 +285,20 @@ async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> 
 /// Listens everywhere, then accepts. Sessions run on the spool's worker threads.
 async fn listen(
     config: &Config,
+    passed: Vec<TcpListener>,
     relay: &Relay,
     spool: &OpenSpool,
     stopped: &watch::Receiver<bool>,
     server: CurrentConfig,
 ) -> Result<(Vec<SocketAddr>, Vec<JoinHandle<()>>), Failure> {
     let mut listeners = Vec::new();
+    let mut passed = passed.into_iter();
     for address in &config.smtp {
-        let listener = Listener::bind(*address)
-            .await
-            .with_context(|| format!("cannot listen on {address}"))?;
+        let listener = match passed.next() {
+            Some(passed) => Listener::from_std(passed),
+            None => Listener::bind(*address).await,
+        };
+        let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
         let bound = listener
             .local_addr()
             .with_context(|| format!("cannot listen on {address}"))?;
@@ -297,6 +325,7 @@ async fn listen(
 
 fn start_admin(
     config: &Config,
+    passed: Option<TcpListener>,
     relay: &Relay,
     agent: Arc<SmtpAgent>,
     memory: &Budget,
@@ -306,8 +335,11 @@ fn start_admin(
     let Some(address) = config.admin else {
         return Ok((None, None));
     };
-    let listener =
-        TcpListener::bind(address).with_context(|| format!("the admin API cannot listen on {address}"))?;
+    let listener = match passed {
+        Some(passed) => Ok(passed),
+        None => TcpListener::bind(address),
+    };
+    let listener = listener.with_context(|| format!("the admin API cannot listen on {address}"))?;
     let bound = listener.local_addr().context("the admin API")?;
     let state = admin::State::new(
         relay.clone(),

@@ -35,5 +35,6 @@ mod peers;
 mod queue_commands;
 mod routes;
 mod servers;
+mod service_manager;
 mod shared_host;
 mod sink;

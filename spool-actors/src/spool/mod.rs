@@ -21,6 +21,7 @@ pub(crate) mod messages;
 mod open;
 mod operations;
 mod presend;
+mod pulse;
 mod pump;
 mod queue;
 mod recover;
@@ -34,6 +35,7 @@ pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
 #[cfg(test)]
 pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};
+pub use pulse::{GetPulse, Progress, Pulse};
 pub use routes::SetRouting;
 
 use crate::event_hub::EventHub;
@@ -72,6 +74,8 @@ pub struct SpoolActor {
     writer: Option<Writer<Tag>>,
     /// Changes handed to the writer and not yet answered.
     pending: usize,
+    /// Batches of them that the writer has answered.
+    commits: u64,
     clock: Arc<dyn Clock>,
     watch: JumpWatch,
     dice: Arc<dyn Dice>,

@@ -8,6 +8,7 @@ mod events;
 mod explain;
 mod export;
 mod fsck;
+mod generate;
 mod jobs;
 mod load;
 mod operate;
@@ -21,6 +22,7 @@ mod submit;
 mod which;
 
 use crate::failure::Failure;
+use crate::sockets::Sockets;
 pub(crate) use serve::Serve;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +31,7 @@ use std::ffi::OsString;
 /// A durable outbound mail spool and relay.
 #[derive(Debug, Parser)]
 #[command(
+    name = "spool",
     version,
     max_term_width = 100,
     after_help = "\
@@ -96,12 +99,15 @@ enum Verb {
     Sink(sink::Sink),
     /// Generate load and measure it
     Load(load::Load),
+    /// Write man pages and completions, for packages
+    #[command(hide = true)]
+    Generate(generate::Generate),
 }
 
 /// Runs the verb of this process's command line.
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(sockets: Sockets) -> Result<(), Failure> {
     match read_command_line()?.verb {
-        Verb::Serve(serve) => serve.run(),
+        Verb::Serve(serve) => serve.run(sockets),
         Verb::Check(check) => check.run(),
         Verb::Config(config) => config.run(),
         Verb::Status(status) => status.run(),
@@ -124,6 +130,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Submit(submit) => submit.run(),
         Verb::Sink(sink) => sink.run(),
         Verb::Load(load) => load.run(),
+        Verb::Generate(generate) => generate.run(),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::{Config, Finding, ascii_host_name, inspect};
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat, Redaction};
+use crate::sockets::{Sockets, addresses};
 use crate::wire;
 use clap::Args;
 use spool_core::NextHop;
@@ -42,13 +43,31 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(mut self, sockets: Sockets) -> Result<(), Failure> {
+        self.listen_on(&sockets)?;
         let (config, built_in_sink) = self.config()?;
         let redaction = Redaction::default();
         redaction.set(config.log.redactor().map_err(Failure::Usage)?);
         let _flush = logging::init(self.log_format, redaction.clone())?;
         self.inspected(&config)?;
-        wire::serve(&config, built_in_sink, self, redaction)
+        wire::serve(&config, built_in_sink, self, redaction, sockets)
+    }
+
+    /// Sockets of the service manager stand above options, and the same rules hold for them.
+    fn listen_on(&mut self, sockets: &Sockets) -> Result<(), Failure> {
+        if !sockets.smtp.is_empty() {
+            self.listen = addresses(&sockets.smtp)?;
+        }
+        if let Some(admin) = &sockets.admin {
+            let address = addresses(std::slice::from_ref(admin))?.pop();
+            self.admin = address.map(|address| address.to_string());
+        }
+        match sockets.smtps.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Usage(
+                "a socket of the service manager is named smtps: implicit TLS is not there yet".to_owned(),
+            )),
+        }
     }
 
     /// The file, if there is one.

@@ -207,7 +207,12 @@ fn flatten(prefix: &str, table: Table, all: &mut BTreeMap<String, Value>) {
                     }
                 }
             }
-            value => drop(all.insert(path, value)),
+            value @ (Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_)) => drop(all.insert(path, value)),
         }
     }
 }

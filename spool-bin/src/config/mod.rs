@@ -254,6 +254,32 @@ mod tests {
     }
 
     #[test]
+    fn the_configurations_of_packages_and_of_the_installation_are_valid() {
+        let page = include_str!("../../../docs/install.md");
+        let written = page
+            .split("```toml")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
+        let installed = include_str!("../../../packaging/spool.toml");
+        let container = include_str!("../../../packaging/container.toml");
+        for text in [written, installed, container] {
+            let config = Config::parse(text).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
+            assert_eq!(config.spool_dir, Path::new("/var/lib/spool"));
+        }
+        let all = installed.lines().map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.contains(['[', '=']))
+                .unwrap_or(line)
+        });
+        let with_comments: Vec<&str> = all.collect();
+        assert!(
+            Config::parse(&with_comments.join("\n")).is_ok(),
+            "what is in comments fits as well"
+        );
+    }
+
+    #[test]
     fn the_line_of_each_key_is_known() {
         let text = "hostname = \"a\"\n[client]\ntls_roots = \"x\"\n[[route.rule]]\ndomain = \"a\"\n[[route.rule]]\n\ndomain = \"b\"\n";
         let places = Config::parse(text).unwrap().places;

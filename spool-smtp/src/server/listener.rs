@@ -36,6 +36,16 @@ impl Listener {
         Ok(Self { socket })
     }
 
+    /// A socket that listens already. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the system cannot wait for it.
+    pub fn from_std(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let socket = TcpListener::from_std(socket)?;
+        Ok(Self { socket })
+    }
+
     /// Where it listens.
     ///
     /// # Errors

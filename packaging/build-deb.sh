@@ -1,0 +1,22 @@
+#!/bin/sh
+# Builds the Debian package: the release binary, the man pages and completions that it writes itself, and the .deb.
+#
+#   packaging/build-deb.sh [DEBIAN_VERSION]      e.g. 0.1.0-1; the file is printed at the end
+#
+# Needs cargo-deb (cargo install cargo-deb), dpkg and gzip.
+set -eu
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-$PWD/target}
+version=${1:-}
+
+cargo build --release --locked -p spool-bin
+made=$target/release/packaging
+rm -rf "$made"
+"$target/release/spool" generate --to "$made"
+mkdir -p "$made/links"
+gzip -9n "$made"/man/*.1
+gzip -9nc packaging/debian/changelog > "$made/changelog.Debian.gz"
+for name in sendmail mailq newaliases; do
+    ln -sf /usr/bin/spool "$made/links/$name"
+done
+cargo deb --no-build --locked -p spool-bin ${version:+--deb-version "$version"} --output "$target/debian/"
