@@ -260,6 +260,32 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_has_no_more_changes_than_allowed_and_the_rest_follows_at_once() {
+        let ticket = |tag| Ticket {
+            change: Change::Note { events: Vec::new() },
+            tag,
+        };
+        let waiting = Waiting {
+            tickets: (0..BATCH + 1).map(ticket).collect(),
+            urgent: BATCH + 1,
+            asleep: false,
+            closed: false,
+        };
+        let shared = Shared {
+            waiting: Mutex::new(waiting),
+            wake: Condvar::new(),
+        };
+        let (first, _) = next_batch(&shared, false).unwrap();
+        assert_eq!(
+            (first.len(), first.last().map(|ticket| ticket.tag)),
+            (BATCH, Some(BATCH - 1))
+        );
+        assert_eq!(shared.lock().urgent, 1, "it does not linger");
+        let (second, _) = next_batch(&shared, false).unwrap();
+        assert_eq!(second.first().map(|ticket| ticket.tag), Some(BATCH));
+    }
+
+    #[test]
     fn a_writer_that_is_closed_does_not_compact_all_that_there_is() {
         let store = Arc::new(wasteful());
         let (go_on, wait) = channel::<()>();

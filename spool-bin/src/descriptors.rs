@@ -2,9 +2,43 @@
 
 use crate::admin::MAX_CONNECTIONS;
 use crate::config::Config;
+use crate::failure::Failure;
+use rustix::io::Errno;
 
 /// What the service needs beside its connections: segments, logs, listeners, threads.
 const OWN: usize = 256;
+
+/// As few as a service with its threads can start with, and some for sessions.
+const LEAST: u64 = 64;
+/// How to get more.
+const ADVICE: &str =
+    "raise the limit of open files of the process: `ulimit -n` in a shell, `LimitNOFILE=` of systemd";
+
+/// Refuses a limit with which the service could not even start: a thread would be the first to hear of it.
+pub(crate) fn check() -> Result<(), Failure> {
+    // Where the limit cannot be read, the system tells when it is reached.
+    let limit = rlimit::increase_nofile_limit(LEAST).unwrap_or(LEAST);
+    match limit < LEAST {
+        true => Err(Failure::Failed(format!(
+            "this process may have {limit} files open, and the service needs at least {LEAST} to start: {ADVICE}"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// What to do about an error in whose text the system says that there are too many open files.
+pub(crate) fn advice(error: &str) -> Option<String> {
+    let says = |errno: Errno| error.contains(&format!("(os error {})", errno.raw_os_error()));
+    if says(Errno::MFILE) {
+        return Some(match rlimit::getrlimit(rlimit::Resource::NOFILE) {
+            Ok((limit, _)) => format!("this process may have {limit} files open; {ADVICE}"),
+            Err(_) => ADVICE.to_owned(),
+        });
+    }
+    says(Errno::NFILE).then(|| {
+        "the machine has as many files open as it may: raise `fs.file-max`, or end what holds them".to_owned()
+    })
+}
 
 /// Raises this process's own limit to what `config` may come to need, as far as the system lets it.
 pub(crate) fn raise(config: &Config) {
@@ -18,5 +52,25 @@ pub(crate) fn raise(config: &Config) {
             "too few file descriptors for limits.connections and client.connections: who comes beyond them waits"
         ),
         Err(error) => tracing::warn!(%error, needed, "cannot raise the limit of file descriptors"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn an_error_for_want_of_descriptors_names_the_limit_and_what_to_do() {
+        let advice_for = |errno| {
+            let error = io::Error::from(errno);
+            advice(&format!("spool/journal/1: cannot open: {error}"))
+        };
+        let own = advice_for(Errno::MFILE).unwrap();
+        let limit = rlimit::getrlimit(rlimit::Resource::NOFILE).unwrap().0;
+        assert!(own.contains(&format!("may have {limit} files open")), "{own}");
+        assert!(own.contains("ulimit -n") && own.contains("LimitNOFILE="), "{own}");
+        assert!(advice_for(Errno::NFILE).unwrap().contains("fs.file-max"));
+        assert_eq!(advice_for(Errno::NOENT), None);
     }
 }

@@ -1,5 +1,6 @@
 //! How a command fails: what is said, and the exit status.
 
+use crate::descriptors;
 use crate::print;
 use spool_core::store::OpenError;
 use std::process::ExitCode;
@@ -32,6 +33,9 @@ impl Failure {
             Self::CommandLine(text) => print::tell(text.trim_end()),
             Self::Failed(text) | Self::Usage(text) | Self::Locked(text) | Self::NoSuchMessage(text) => {
                 print::complain(text);
+                if let Some(advice) = descriptors::advice(text) {
+                    print::complain(&advice);
+                }
             }
         }
         match self {

@@ -422,6 +422,17 @@ mod tests {
     }
 
     #[test]
+    fn a_route_has_no_more_next_hops_than_allowed() {
+        let reroute = |count: usize| {
+            let hops: Vec<String> = (0..count).map(|n| format!("h{n}.example:25")).collect();
+            let json = serde_json::json!({"all": true, "next_hops": hops}).to_string();
+            check(Operation::Reroute, &json).map(drop)
+        };
+        assert_eq!(reroute(100), Ok(()));
+        assert_eq!(reroute(101), Err("next_hops: at most 100".to_owned()));
+    }
+
+    #[test]
     fn the_report_tells_a_miss_from_a_failure() {
         let id = MessageId::from_u128(7);
         let report = |done, errors: &[SpoolError]| Report {

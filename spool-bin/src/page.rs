@@ -28,6 +28,9 @@ pub(crate) struct Page {
     pub(crate) parameters: Vec<String>,
     pub(crate) recipients: Vec<RecipientPage>,
     pub(crate) next_hops: Arc<[NextHop]>,
+    /// Those for whoever is left when the attempt that runs has ended, if the message was rerouted meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next_hops_afterwards: Option<Arc<[NextHop]>>,
     /// Where they come from: `named`, `configured` or `built_in_sink`.
     pub(crate) route: RouteOrigin,
     /// The waits to come, in milliseconds.
@@ -38,6 +41,9 @@ pub(crate) struct Page {
     pub(crate) attempts_left_out: u64,
     pub(crate) parent: Option<MessageId>,
     pub(crate) related: Vec<MessageId>,
+    /// Of a message that was divided among its routes, the other parts, as far as they are on the spool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) parts: Vec<MessageId>,
     pub(crate) flows: Vec<FlowId>,
 }
 
@@ -128,6 +134,7 @@ impl Page {
             parameters: mail_parameters(message),
             recipients: recipients(message),
             next_hops: Arc::clone(&message.next_hops),
+            next_hops_afterwards: None,
             route: message.origin,
             retry_intervals: retry.collect(),
             repeat_last: state.schedule.repeat_last,
@@ -139,6 +146,7 @@ impl Page {
             attempts_left_out: state.attempts.left_out(),
             parent: message.parent,
             related: message.related.to_vec(),
+            parts: Vec::new(),
             flows: message.flows.clone(),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! It asks nobody: the hosts are put in by whoever looked for them.
 
+use crate::format::wrapped;
 use serde::{Deserialize, Serialize};
 use spool_core::{Address, DestinationPolicy, NextHop, Rate, RouteReason, TlsPolicy, harmless};
 use spool_smtp::client::{FoundHost, SmtpAgent};
@@ -119,25 +120,27 @@ impl Way {
         self.hosts = Some(all);
     }
 
-    /// Prints it for people.
-    pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
+    /// Prints it for people, in lines of at most `width` columns, as far as their words allow.
+    pub(crate) fn print(&self, width: usize, out: &mut impl Write) -> io::Result<()> {
         let hops: Vec<String> = self.next_hops.iter().map(ToString::to_string).collect();
         let hops = match hops.is_empty() {
             true => "nowhere".to_owned(),
             false => hops.join(", then "),
         };
-        writeln!(out, "{} goes to {hops}", harmless(self.address.as_str()))?;
-        writeln!(out, "  because: {}", self.why())?;
+        let goes = format!("{} goes to {hops}", harmless(self.address.as_str()));
+        wrapped(out, width, "", 4, &goes)?;
+        let mut tell = |first: &str, text: &str| wrapped(out, width, first, first.len(), text);
+        tell("  because: ", &self.why())?;
         let rate = self.rate.as_deref().unwrap_or("as fast as it takes them");
-        writeln!(
-            out,
-            "  policy:  tls {}, at most {} sessions at once, messages: {rate}",
-            self.tls, self.max_connections
+        let sessions = format!("at most {} sessions at once", self.max_connections);
+        tell(
+            "  policy:  ",
+            &format!("tls {}, {sessions}, messages: {rate}", self.tls),
         )?;
         for hosts in self.hosts.iter().flatten() {
-            writeln!(out, "  hosts of {}:", hosts.next_hop)?;
+            tell("  hosts of ", &format!("{}:", hosts.next_hop))?;
             for (number, found) in (1..).zip(&hosts.found) {
-                writeln!(out, "    {number}. {}", found.text())?;
+                tell(&format!("    {number}. "), &found.text())?;
             }
         }
         Ok(())
@@ -262,7 +265,7 @@ mod tests {
             }],
         }]);
         let mut text = Vec::new();
-        way.print(&mut text).unwrap();
+        way.print(usize::MAX, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         for words in [
             "x@a.example goes to mx:a.example:25",
@@ -272,6 +275,16 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
+        let mut narrow = Vec::new();
+        way.print(40, &mut narrow).unwrap();
+        let narrow = String::from_utf8(narrow).unwrap();
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+        assert!(
+            narrow.contains("\n  policy:  tls opportunistic, at most 10\n           sessions at once"),
+            "{narrow}"
+        );
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&narrow), words(&text));
         let json = serde_json::to_string(&way).unwrap();
         assert_eq!(serde_json::from_str::<Way>(&json).unwrap(), way);
     }

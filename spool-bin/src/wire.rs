@@ -130,6 +130,7 @@ pub(crate) fn serve(
     redaction: Redaction,
     sockets: Sockets,
 ) -> Result<(), Failure> {
+    descriptors::check()?;
     actix::System::new().block_on(run(config.clone(), built_in_sink, options, redaction, sockets))
 }
 

@@ -53,6 +53,32 @@ fn every_verb_has_help_that_teaches() {
     }
 }
 
+#[test]
+fn a_width_that_is_too_narrow_is_refused_by_name() {
+    let commands: [&[&str]; 6] = [
+        &["status"],
+        &["destinations"],
+        &["connections"],
+        &["route", "a@example.org"],
+        &["explain", "00000000000000000000000001"],
+        &["show", "00000000000000000000000001"],
+    ];
+    for command in commands {
+        for (width, told) in [
+            ("39", "lines need at least 40 columns"),
+            ("wide", "not a number of columns"),
+        ] {
+            let output = spool(&[command, &["--width", width]].concat());
+            let error = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command:?}: {error}");
+            assert!(
+                error.contains("--width") && error.contains(told),
+                "{command:?}: {error}"
+            );
+        }
+    }
+}
+
 /// `spool load ... | head -1`.
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {

@@ -44,7 +44,8 @@ pub enum EventKind {
     Gap(u64),
     /// The presend hook was asked, and decided so.
     Presend(Presend),
-    /// Has another route: these next hops.
+    /// Has another route: these next hops. Told when it is written: at once when a person gives it, and before the next attempt when it
+    /// follows from a change of the configuration.
     Rerouted(Arc<[NextHop]>),
 }
 

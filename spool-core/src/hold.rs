@@ -2,8 +2,10 @@
 
 use crate::clock::Timestamp;
 use crate::message::RouteOrigin;
+use crate::next_hop::NextHop;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 /// One reason why a message is not being sent at this moment, and when it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +118,11 @@ pub enum Hold {
         /// Since when.
         since: Timestamp,
     },
+    /// It was given another route while it is being sent. That is for whoever is left when its attempt ends.
+    NewRoute {
+        /// Where it goes then.
+        next_hops: Arc<[NextHop]>,
+    },
 }
 
 impl Hold {
@@ -142,7 +149,8 @@ impl Hold {
             | Self::Presend
             | Self::Writing
             | Self::NoRoom { .. }
-            | Self::Sending { .. } => None,
+            | Self::Sending { .. }
+            | Self::NewRoute { .. } => None,
         }
     }
 }
@@ -227,6 +235,13 @@ impl fmt::Display for Hold {
                 "its attempt has ended, and there is no room to write that down; tried again each second: {error}"
             ),
             Self::Sending { since } => write!(f, "is being sent since {since}"),
+            Self::NewRoute { next_hops } => {
+                f.write_str("was rerouted meanwhile; whoever is left when its attempt ends goes to ")?;
+                for (nth, hop) in next_hops.iter().enumerate() {
+                    write!(f, "{}{hop}", if nth == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
         }
     }
 }

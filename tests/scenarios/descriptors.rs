@@ -90,3 +90,31 @@ fn a_service_without_descriptors_neither_spins_nor_loses_mail_and_serves_again()
     drop(first);
     assert!(server.terminate().success());
 }
+
+#[test]
+fn a_limit_that_is_too_low_to_start_with_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = dir.path().join("spool");
+    let started = |files: &str| {
+        let line = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).arg(spool_binary());
+        command.args(["serve", "--spool", spool.to_str().unwrap()]);
+        command
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .output()
+            .unwrap()
+    };
+    for files in ["8", "16", "63"] {
+        let refused = started(files);
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{error}");
+        let told = format!("this process may have {files} files open");
+        assert!(error.contains(&told) && error.contains("ulimit -n"), "{error}");
+        assert!(
+            error.contains("at least 64") && !error.contains("panicked"),
+            "{error}"
+        );
+        assert!(!spool.exists(), "nothing was made");
+    }
+}

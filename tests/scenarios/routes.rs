@@ -199,6 +199,36 @@ fn a_message_whose_recipients_belong_to_several_routes_is_divided() {
 }
 
 #[test]
+fn show_names_the_parts_of_a_divided_message_from_either_side() {
+    let (to_a, to_b) = (dead(), dead());
+    let place = Place::new(&format!("next_hops = [{to_a:?}]\n"));
+    let server = place.start();
+    assert!(asking(&server, &["jobs", "0"]).status.success());
+    send(&server, &["1@a.example", "2@b.example"]);
+    let first = listed(&server)[0]["id"].as_str().unwrap().to_owned();
+    let rule = format!("[[route.rule]]\ndomain = \"b.example\"\nnext_hops = [{to_b:?}]\n");
+    place.configure(&format!("next_hops = [{to_a:?}]\n{rule}"));
+    signal(server.pid(), "HUP");
+    until("two parts", || (count(&server) == "2").then_some(()));
+    let ids: Vec<String> = listed(&server)
+        .iter()
+        .map(|message| message["id"].as_str().unwrap().to_owned())
+        .collect();
+    let other = ids.iter().find(|id| **id != first).unwrap();
+    let by_service = |id: &str| out(&asking(&server, &["show", id]));
+    let spool = place.spool();
+    let in_directory = |id: &str| out(&run(&["show", id, "--spool", text(&spool)]));
+    let has_line = |page: &str, line: &str| page.lines().any(|shown| shown == line);
+    for show in [&by_service as &dyn Fn(&str) -> String, &in_directory] {
+        let page = show(&first);
+        assert!(has_line(&page, &format!("parts:        {other}")), "{page}");
+        let page = show(other);
+        assert!(has_line(&page, &format!("parent:       {first}")), "{page}");
+        assert!(!page.contains("parts:"), "{page}");
+    }
+}
+
+#[test]
 fn mail_for_the_built_in_sink_goes_to_the_sink_of_the_next_run() {
     let dir = tempfile::tempdir().unwrap();
     let spool = dir.path().join("spool");

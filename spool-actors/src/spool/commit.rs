@@ -146,10 +146,13 @@ impl SpoolActor {
                 // Whoever stopped waiting finds the mail on the spool.
                 drop(reply.send(answer));
             }
-            (Tag::Routed { events }, Change::Route { id, .. }) => match result {
+            (Tag::Routed { events }, Change::Route { id, events: news, .. }) => match result {
                 Ok(()) if self.supervision.is_over() => {}
                 Ok(()) => self.begin(id, events),
-                Err(error) => self.cannot_begin(id, &error),
+                Err(error) => {
+                    self.queue.put_back_route_news(id, !news.is_empty());
+                    self.cannot_begin(id, &error);
+                }
             },
             (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
             (Tag::Before, Change::Route { id, .. }) if result.is_err() => self.queue.route_is_unwritten(id),

@@ -3,6 +3,7 @@
 use super::SpoolActor;
 use super::bulk::operation_error;
 use super::messages::{Details, Get, GetBody, ListMessages};
+use super::parts;
 use crate::gate::RETRY_AFTER;
 use crate::supervision::{Ending, Part};
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
@@ -11,11 +12,11 @@ use spool_core::store::{LISTING_BYTES, Listed, Shelf, Shelved, Store, StoreError
 use spool_core::{EnvelopeSummary, MessageId, MessageSummary, ShownStatus, SpoolError, Timestamp};
 use std::sync::Arc;
 
-type Reply<T> = ResponseFuture<Result<T, SpoolError>>;
+pub(super) type Reply<T> = ResponseFuture<Result<T, SpoolError>>;
 
 impl SpoolActor {
     /// Reads from disk off this thread. Nothing waits for it but whoever asked.
-    fn look<T: Send + 'static>(
+    pub(super) fn look<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, SpoolError> + Send + 'static,
     ) -> Reply<T> {
@@ -105,13 +106,21 @@ impl Handler<Get> for SpoolActor {
             return self.once_loaded(get, ctx.address());
         }
         let route = self.queue.route_of(get.0);
-        self.look(move |store| {
+        let noted = self.queue.noted_route(get.0);
+        let looked = self.look(move |store| {
             let mut details = details(store, get.0, status, now)?;
             // The disk has the route of the last attempt.
             if let Some(route) = route {
                 details.message.next_hops = route.next_hops;
                 details.message.origin = route.origin;
             }
+            details.next_hops_afterwards = noted;
+            Ok(details)
+        });
+        let spool = ctx.address();
+        Box::pin(async move {
+            let mut details = looked.await?;
+            parts::put_in(&spool, &mut details).await?;
             Ok(details)
         })
     }
@@ -132,6 +141,8 @@ fn details(
                 queue,
                 status,
                 reason: None,
+                next_hops_afterwards: None,
+                parts: Vec::new(),
             })
         }
         Err(StoreError::NoSuchMessage(_)) => {
@@ -145,6 +156,8 @@ fn details(
                 queue: shelf.queue(),
                 status,
                 reason: shelved.reason,
+                next_hops_afterwards: None,
+                parts: Vec::new(),
             })
         }
         Err(error) => Err(operation_error(error)),

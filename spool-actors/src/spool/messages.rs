@@ -284,6 +284,11 @@ pub struct Details {
     pub status: ShownStatus,
     /// Why it is on its shelf.
     pub reason: Option<String>,
+    /// The next hops for whoever is left when the attempt that runs has ended, if the message was rerouted meanwhile.
+    pub next_hops_afterwards: Option<Arc<[NextHop]>>,
+    /// Of a message that was divided among its routes, the other parts, as far as they are on the spool: the first 1,000. Each of them
+    /// has this one as its parent.
+    pub parts: Vec<MessageId>,
 }
 
 /// Asks for the body of one message, wherever it is.

@@ -20,6 +20,7 @@ mod loading;
 pub(crate) mod messages;
 mod open;
 mod operations;
+mod parts;
 mod presend;
 mod pulse;
 mod pump;

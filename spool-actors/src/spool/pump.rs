@@ -10,7 +10,7 @@ use crate::throttle::{DestinationId, Throttle};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler};
 use spool_core::store::{Change, StoreError};
-use spool_core::{Event, Held, Job, MessageId, NextHop, Status, Timestamp};
+use spool_core::{Event, EventKind, Held, Job, MessageId, NextHop, Status, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,11 +182,24 @@ impl SpoolActor {
         // for a route.
         let change = Change::Route {
             id,
-            next_hops,
             origin,
-            events: Vec::new(),
+            events: self.route_news(id, &next_hops),
+            next_hops,
         };
         self.commit(change, Tag::Routed { events }, true);
+    }
+
+    /// The event for a message that the configuration leads elsewhere now, unless it was told already.
+    fn route_news(&mut self, id: MessageId, next_hops: &Arc<[NextHop]>) -> Vec<Event> {
+        if !self.queue.take_route_news(id) {
+            return Vec::new();
+        }
+        let content = self.queue.content(id);
+        let kind = EventKind::Rerouted(Arc::clone(next_hops));
+        content
+            .map(|content| self.tell(kind, &content.message))
+            .into_iter()
+            .collect()
     }
 
     /// Writes the begin of an attempt whose next hops are on disk.

@@ -97,7 +97,7 @@ impl SpoolActor {
     ) {
         let now = self.now();
         if result.is_ok() {
-            self.queue.set_route(id, route, now);
+            self.queue.set_route(id, route, true, now);
         }
         self.give_back(id, before);
         self.bulk_done(bulk, result.map_err(operation_error));

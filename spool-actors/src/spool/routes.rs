@@ -310,7 +310,7 @@ impl SpoolActor {
             Some((first, others)) => {
                 let next_hops = Arc::clone(&first.next_hops);
                 let route = self.queue.route(next_hops, message.origin, others.is_empty());
-                self.queue.set_route(id, &route, now);
+                self.queue.set_route(id, &route, false, now);
                 return self.give_back(id, before);
             }
             None => return self.give_back(id, before),
@@ -455,7 +455,7 @@ impl SpoolActor {
         let parts = addition.messages.len() + 1;
         tracing::info!(%id, flow = ?addition.flows, parts, "its recipients go to several routes now: it is divided");
         self.looking.divided += 1;
-        self.queue.set_route(*id, rest, now);
+        self.queue.set_route(*id, rest, true, now);
         self.give_back(*id, *before);
     }
 

@@ -1,6 +1,8 @@
 //! Add, freeze, send, status, explain: rows of the contract's table of operations.
 
 use crate::support::*;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use spool_actors::{
     Add, Explain, Freeze, Get, GetBody, ListMessages, Purge, Quarantine, Recover, Remove, SendNow,
     SetMaxConcurrentJobs, Spool, Which,
@@ -384,5 +386,34 @@ async fn what_is_refused_for_its_sender_is_frozen_and_named_in_its_attempts() {
     let state = bench.details(id).await.message.state;
     assert_eq!((state.failed.len(), state.attempts.total()), (1, 1));
     assert_eq!(state.failed[0].reply.as_ref().unwrap().code, 550);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn one_operation_more_than_may_run_at_once_is_busy() {
+    let (go_on, wait) = tokio::sync::watch::channel(false);
+    let bench = Bench::with(move |config| {
+        config.hooks.presend(move |_| {
+            let mut wait = wait.clone();
+            async move {
+                let _ = wait.wait_for(|go_on| *go_on).await;
+                spool_core::Presend::SendNow
+            }
+        });
+    })
+    .await;
+    let id = bench.add(mail("x")).await;
+    // While the hook is asked, they wait for the message.
+    let operations = (0..65).map(|_| bench.spool.send(Freeze(vec![id])));
+    let mut operations: FuturesUnordered<_> = operations.collect();
+    let first = operations.next().await.unwrap().unwrap();
+    assert!(matches!(first, Err(SpoolError::Busy { .. })), "{first:?}");
+    go_on.send(true).unwrap();
+    let mut done = 0;
+    while let Some(outcome) = operations.next().await {
+        outcome.unwrap().unwrap();
+        done += 1;
+    }
+    assert_eq!(done, 64);
     end(bench.spool).await;
 }

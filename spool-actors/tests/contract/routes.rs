@@ -105,6 +105,40 @@ async fn configured_mail_leaves_the_line_of_a_dead_host_when_the_routes_change()
 }
 
 #[tokio::test]
+async fn mail_that_a_configuration_moves_is_told_of_once_when_its_next_attempt_begins() {
+    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
+    let id = bench.add(configured(&["x@a.example"], "old:25")).await;
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(no_connection()).unwrap();
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    bench.set_routing(routing(&[], "new:25")).await;
+    bench.idle().await;
+    for _ in 0..2 {
+        bench.skip().await;
+        let (job, answer) = bench.jobs.next().await;
+        assert_eq!((job.message, goes_to(&job)), (id, "new:25".to_owned()));
+        answer.send(no_connection()).unwrap();
+        bench.idle().await;
+    }
+    // The second attempt goes where the first did.
+    assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["new:25"])));
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    // A person's reroute is told at once, and not again by the attempt.
+    let to = NewRoute::To(hops(&["named:25"]));
+    assert_eq!(done(&bench.reroute(&[id], to).await), 1);
+    assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["named:25"])));
+    bench.skip().await;
+    let (_, answer) = bench.jobs.next().await;
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    assert_eq!(event(&mut events).await, EventKind::Delivered);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn what_was_about_to_begin_is_taken_back_when_the_routes_change() {
     // One job runs, and others have begun on disk and wait for a permit.
     let set = |config: &mut spool_core::SpoolConfig| {
@@ -205,7 +239,14 @@ async fn a_message_is_divided_among_its_routes_and_nobody_is_lost_or_sent_to_twi
     let mut bench = bench.crash().await;
     bench.idle().await;
     assert_eq!(bench.lines().await, lines);
-    let part = bench.details(other).await.message;
+    assert_eq!(
+        bench.details(id).await.parts,
+        [other],
+        "the first part lists the others"
+    );
+    let part = bench.details(other).await;
+    assert_eq!(part.parts, [], "they name it as their parent");
+    let part = part.message;
     assert_eq!((part.parent, part.origin), (Some(id), RouteOrigin::Configured));
     assert_eq!(part.related.to_vec(), [id]);
     assert_eq!(part.state.attempts.total(), 1);
@@ -363,6 +404,7 @@ async fn an_attempt_in_doubt_names_no_host_that_its_message_was_rerouted_to_mean
 async fn no_attempt_begins_when_the_disk_has_room_for_its_begin_and_none_for_its_route() {
     let fs = SimFs::new();
     let mut bench = bench_with(&fs, |config| config.routing = routing(&[], "old:25")).await;
+    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
     let id = bench.add(configured(&["1@a.example"], "old:25")).await;
     let (_, answer) = bench.jobs.next().await;
     answer.send(no_connection()).unwrap();
@@ -386,6 +428,11 @@ async fn no_attempt_begins_when_the_disk_has_room_for_its_begin_and_none_for_its
     assert_eq!(bench.details(id).await.message.next_hops, many, "on disk");
     answer.send(accepted()).unwrap();
     bench.idle().await;
+    // It is told when it is written, and once.
+    assert_eq!(event(&mut events).await, EventKind::Spooled);
+    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
+    assert_eq!(event(&mut events).await, EventKind::Rerouted(many));
+    assert_eq!(event(&mut events).await, EventKind::Delivered);
     end(bench.spool).await;
 }
 
@@ -611,14 +658,26 @@ async fn reroute_is_durable_and_stays() {
 async fn reroute_of_a_message_being_sent_holds_when_its_attempt_ends() {
     let mut bench = Bench::new().await;
     let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
-    let (_, answer) = bench.jobs.next().await;
+    let (job, answer) = bench.jobs.next().await;
     assert_eq!(
         done(&bench.reroute(&[id], NewRoute::To(hops(&["named:25"]))).await),
         1
     );
+    // Meanwhile both are told: where it is being sent, and where it goes then.
+    let next_hops = hops(&["named:25"]);
+    let details = bench.details(id).await;
+    assert_eq!(details.message.next_hops, job.next_hops);
+    assert_eq!(details.next_hops_afterwards.as_ref(), Some(&next_hops));
+    let holds = bench.holds(id).await;
+    let [Hold::Sending { .. }, told] = holds.as_slice() else {
+        panic!("{holds:?}");
+    };
+    assert_eq!(told, &Hold::NewRoute { next_hops });
+    assert!(told.to_string().ends_with(" goes to named:25"), "{told}");
     answer.send(no_connection()).unwrap();
     bench.idle().await;
     assert_eq!(bench.lines().await[&id], "named:25");
+    assert_eq!(bench.details(id).await.next_hops_afterwards, None);
     bench.skip().await;
     let (job, _answer) = bench.jobs.next().await;
     assert_eq!(goes_to(&job), "named:25");

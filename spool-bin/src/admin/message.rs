@@ -27,7 +27,9 @@ pub(super) async fn get(state: Data<State>, path: Path<String>) -> HttpResponse 
     let details = state.relay.spool.send(Get(id)).await;
     match details.unwrap_or(Err(SpoolError::Killed)) {
         Ok(found) => {
-            let page = Page::of(&found.message, found.queue, found.status, found.reason);
+            let mut page = Page::of(&found.message, found.queue, found.status, found.reason);
+            page.next_hops_afterwards = found.next_hops_afterwards;
+            page.parts = found.parts;
             match serde_json::to_vec(&page) {
                 Ok(json) => in_memory(&state, StatusCode::OK, JSON, json),
                 Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),

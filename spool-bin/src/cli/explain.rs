@@ -1,13 +1,14 @@
 //! `spool explain`: what holds a message now, in order, and when that ends.
 
+use super::columns::Columns;
 use super::console;
 use super::which::Admin;
 use crate::failure::Failure;
-use crate::format::when;
+use crate::format::{when, wrapped};
 use crate::selector::read_id;
 use clap::Args;
 use spool_core::{Clock, Hold, SystemClock, harmless};
-use std::io::Write;
+use std::io::{self, Write};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -26,6 +27,8 @@ pub(super) struct Explain {
     /// How it looks
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
+    #[command(flatten)]
+    columns: Columns,
 }
 
 impl Explain {
@@ -39,16 +42,24 @@ impl Explain {
         let holds = answer.get("holds").and_then(serde_json::Value::as_array);
         let lines: Vec<String> = holds.into_iter().flatten().map(line).collect();
         let reason = answer.get("reason").and_then(serde_json::Value::as_str);
-        console::print(|out| {
-            if lines.is_empty() {
-                writeln!(out, "nothing holds it: its attempt is about to begin")?;
-            }
-            (1..)
-                .zip(&lines)
-                .try_for_each(|(number, line)| writeln!(out, "{number}. {line}"))?;
-            reason.map_or(Ok(()), |reason| writeln!(out, "reason: {}", harmless(reason)))
-        })
+        let width = self.columns.width();
+        console::print(|out| print(&lines, reason, width, out))
     }
+}
+
+/// In lines of at most `width` columns, as far as their words allow.
+fn print(lines: &[String], reason: Option<&str>, width: usize, out: &mut impl Write) -> io::Result<()> {
+    if lines.is_empty() {
+        writeln!(out, "nothing holds it: its attempt is about to begin")?;
+    }
+    for (number, line) in (1..).zip(lines) {
+        let first = format!("{number}. ");
+        wrapped(out, width, &first, first.len(), line)?;
+    }
+    reason.map_or(Ok(()), |reason| {
+        let first = "reason: ";
+        wrapped(out, width, first, first.len(), &harmless(reason))
+    })
 }
 
 /// The text of a hold; what this program does not know it prints as the service told it.
@@ -73,6 +84,28 @@ fn line(hold: &serde_json::Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn holds_and_the_reason_are_wrapped_behind_their_beginning() {
+        let lines = ["waits for its next attempt at 2026-11-24T03:40:42.042Z (in 90s)".to_owned()];
+        let told = |width| {
+            let mut out = Vec::new();
+            print(
+                &lines,
+                Some("450 4.7.1 please come back a little later"),
+                width,
+                &mut out,
+            )
+            .unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            told(40),
+            "1. waits for its next attempt at\n   2026-11-24T03:40:42.042Z (in 90s)\n\
+             reason: 450 4.7.1 please come back a\n        little later\n"
+        );
+        assert_eq!(told(usize::MAX).lines().count(), 2);
+    }
 
     #[test]
     fn known_and_unknown_holds_are_lines() {

@@ -1,6 +1,7 @@
 //! The command line: one verb a file.
 
 mod check;
+mod columns;
 mod config;
 mod console;
 mod count;

@@ -1,5 +1,6 @@
 //! `spool destinations` and `spool connections`: the ways out of the spool, as the running service knows them.
 
+use super::columns::Columns;
 use super::console;
 use super::which::Admin;
 use crate::failure::Failure;
@@ -43,6 +44,8 @@ struct Look {
     /// How it looks
     #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
     format: String,
+    #[command(flatten)]
+    columns: Columns,
 }
 
 impl Look {
@@ -66,17 +69,14 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
     })
 }
 
-fn width() -> usize {
-    console::columns().unwrap_or(usize::MAX)
-}
-
 impl Destinations {
     pub(super) fn run(self) -> Result<(), Failure> {
         let Some(text) = self.look.ask("/api/v1/destinations")? else {
             return Ok(());
         };
+        let width = self.look.columns.width();
         let all: Vec<DestinationState> = text.lines().map(read).collect::<Result<_, _>>()?;
-        console::print(|out| format::destinations(&all, SystemClock.now(), width(), out))
+        console::print(|out| format::destinations(&all, SystemClock.now(), width, out))
     }
 }
 
@@ -85,7 +85,8 @@ impl Connections {
         let Some(text) = self.look.ask("/api/v1/connections")? else {
             return Ok(());
         };
+        let width = self.look.columns.width();
         let pool: PoolSnapshot = read(&text)?;
-        console::print(|out| format::connections(&pool, width(), out))
+        console::print(|out| format::connections(&pool, width, out))
     }
 }

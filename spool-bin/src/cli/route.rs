@@ -1,6 +1,7 @@
 //! `spool route`: where mail for an address would go now, and why; asked of a running service, or told from a configuration
 //! file.
 
+use super::columns::Columns;
 use super::console;
 use super::serve::machine_name;
 use super::which::Admin;
@@ -40,6 +41,8 @@ pub(super) struct Route {
     /// How it looks
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
+    #[command(flatten)]
+    columns: Columns,
 }
 
 impl Route {
@@ -59,7 +62,7 @@ impl Route {
                     serde_json::to_writer(&mut *out, way)?;
                     writeln!(out)?;
                 } else {
-                    way.print(out)?;
+                    way.print(self.columns.width(), out)?;
                 }
             }
             Ok(())

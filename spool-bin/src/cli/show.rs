@@ -2,6 +2,7 @@
 //!
 //! A directory is searched without its lock and never written.
 
+use super::columns::Columns;
 use super::console;
 use super::which::Target;
 use crate::failure::Failure;
@@ -34,9 +35,8 @@ pub(super) struct Show {
     /// How it looks
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
-    /// Columns to fit the page into [default: the terminal's, or as many as it takes]
-    #[arg(long, value_name = "N")]
-    width: Option<usize>,
+    #[command(flatten)]
+    columns: Columns,
 }
 
 impl Show {
@@ -64,7 +64,7 @@ impl Show {
     }
 
     fn print(&self, page: &Page) -> Result<(), Failure> {
-        let width = self.width.or_else(console::columns).unwrap_or(usize::MAX);
+        let width = self.columns.width();
         console::print(|out| {
             if self.format == "json" {
                 serde_json::to_writer(&mut *out, page)?;
@@ -83,13 +83,24 @@ fn nowhere(dir: &Path, id: MessageId) -> Failure {
 }
 
 fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
-    let (mut page, now) = (None, SystemClock.now());
+    let (mut page, now): (Option<Page>, _) = (None, SystemClock.now());
+    let mut parts = Vec::new();
     status_from_disk(dir, &mut |message| {
+        if message.parent == Some(id) {
+            parts.push((message.id, message.spooled_at));
+        }
         if message.id == id {
             let line = MessageSummary::of(&message, now);
             page = Some(Page::of(&message, line.queue, line.status, None));
         }
     })?;
+    if let Some(page) = &mut page {
+        // Other messages may have it as their parent; parts were spooled when it was.
+        let spooled_at = page.spooled_at;
+        let parts = parts.into_iter().filter(|(_, at)| *at == spooled_at);
+        page.parts = parts.map(|(part, _)| part).collect();
+        page.parts.sort_unstable();
+    }
     for shelf in Shelf::ALL {
         if page.is_some() {
             break;

@@ -2,6 +2,7 @@
 //!
 //! What needs no widths is printed as it arrives; a table, and what a directory gives in no order, is gathered first.
 
+use super::columns::{columns, width};
 use super::console;
 use super::which::{Target, Which};
 use crate::failure::Failure;
@@ -26,8 +27,8 @@ pub(super) struct Status {
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Columns to fit a table into [default: the terminal's, or 180]
-    #[arg(long, value_name = "N")]
+    /// Columns to fit a table into, at least 40 [default: the terminal's, or 180]
+    #[arg(long, value_name = "N", value_parser = columns)]
     width: Option<usize>,
 }
 
@@ -35,7 +36,7 @@ impl Status {
     pub(super) fn run(self) -> Result<(), Failure> {
         let style = Style {
             format: self.format,
-            width: self.width.or_else(console::columns).unwrap_or(180),
+            width: width(self.width, 180),
             colour: console::colour(),
             now: SystemClock.now(),
         };

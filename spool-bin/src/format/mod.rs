@@ -8,9 +8,12 @@ mod grid;
 mod outbound;
 mod show;
 mod table;
+mod wrap;
 
+pub(crate) use grid::NARROWEST;
 pub(crate) use outbound::{connections, destinations};
 pub(crate) use show::show;
+pub(crate) use wrap::wrapped;
 
 use crate::print::Canvas;
 use clap::ValueEnum;
@@ -202,7 +205,9 @@ mod tests {
                 table.lines().all(|line| line.chars().count() <= width),
                 "{width}:\n{table}"
             );
-            assert_eq!(table.lines().count(), 4, "{table}");
+            let rows = table.lines().skip(2).filter(|line| !line.starts_with("    "));
+            assert_eq!(rows.count(), 2, "{table}");
+            assert!(table.contains(":25") && table.contains("+1"), "{table}");
         }
         let table = printed(Format::Table, 180, false);
         assert!(
@@ -210,6 +215,41 @@ mod tests {
             "{table}"
         );
         assert!(!table.contains('\u{1b}') && printed(Format::Table, 180, true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn at_80_columns_a_listing_keeps_ids_states_ports_and_counts() {
+        let mut long = message(
+            1,
+            90_000,
+            "bounces+very-long-tag-of-a-sender@mailings.example.org",
+            &["somebody.with.a.long.name@a-long-domain.example.net", "c@x"],
+            ShownStatus::Sending,
+        );
+        long.next_hops = ["a-long-name-of-a-host.example.net:2525", "b.example:25"]
+            .map(|hop| hop.parse().unwrap())
+            .into();
+        let short = message(2, 30, "", &["x@example.com"], ShownStatus::Frozen);
+        let mut shown = Vec::new();
+        let style = Style {
+            format: Format::Table,
+            width: 80,
+            colour: false,
+            now: NOW,
+        };
+        print(vec![long, short], style, &mut shown).unwrap();
+        let text = String::from_utf8(shown).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(lines[2].starts_with("00000000000000000000000001  <b"), "{text}");
+        assert!(
+            lines[2].contains(" +1  25h  sending ") && lines[2].ends_with(":2525 +1"),
+            "{text}"
+        );
+        assert!(
+            lines[3].contains("  frozen ") && lines[3].ends_with(":25"),
+            "{text}"
+        );
     }
 
     #[test]

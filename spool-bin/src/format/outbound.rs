@@ -1,15 +1,29 @@
 //! Destinations and connections as tables.
 
-use super::grid::Grid;
-use super::{age, hops, when};
+use super::age;
+use super::grid::{Cell, Column, Gives, Grid};
 use spool_actors::{Circuit, DestinationState};
 use spool_core::{Timestamp, harmless};
 use spool_smtp::client::{DestinationSessions, PoolSnapshot};
 use std::io::{self, Write};
 
-const DESTINATION: [&str; 6] = ["destination", "messages", "due", "sessions", "rate", "state"];
-const CONNECTION: [&str; 7] = [
-    "next hop", "open", "busy", "waiting", "most", "reused", "security",
+const DESTINATION: [Column; 6] = [
+    Column::new("destination", Gives::Then, 0),
+    Column::new("messages", Gives::Nothing, 1),
+    Column::new("due", Gives::Nothing, 2),
+    Column::new("sessions", Gives::Nothing, 3),
+    Column::new("rate", Gives::Nothing, 4),
+    Column::new("state", Gives::First, 0),
+];
+const CONNECTION: [Column; 8] = [
+    Column::new("next hop", Gives::Then, 0),
+    Column::new("for", Gives::Then, 1),
+    Column::new("open", Gives::Nothing, 2),
+    Column::new("busy", Gives::Nothing, 3),
+    Column::new("waiting", Gives::Nothing, 4),
+    Column::new("most", Gives::Nothing, 5),
+    Column::new("reused", Gives::Nothing, 6),
+    Column::new("security", Gives::First, 0),
 ];
 
 /// One line a destination: how many messages and sessions it has, and what holds it back.
@@ -20,7 +34,7 @@ pub(crate) fn destinations(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let rows: Vec<_> = all.iter().map(|state| destination(state, now)).collect();
-    table(&DESTINATION, &rows, width, out)
+    table(DESTINATION, &rows, width, out)
 }
 
 /// One line for each kind of session: to whom, how many, and over what.
@@ -35,44 +49,46 @@ pub(crate) fn connections(pool: &PoolSnapshot, width: usize, out: &mut impl Writ
         return Ok(());
     }
     writeln!(out)?;
-    table(&CONNECTION, &rows, width, out)
+    table(CONNECTION, &rows, width, out)
 }
 
 fn table<const N: usize>(
-    head: &[&str; N],
-    rows: &[[String; N]],
+    columns: [Column; N],
+    rows: &[[Cell; N]],
     width: usize,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let grid = Grid::new(head, rows, 0, width);
-    grid.head(head, width, out)?;
+    let grid = Grid::new(columns, rows, width);
+    grid.head(out)?;
     rows.iter().try_for_each(|row| {
         grid.line(row, out)?;
         writeln!(out)
     })
 }
 
-fn destination(state: &DestinationState, now: Timestamp) -> [String; 6] {
+fn destination(state: &DestinationState, now: Timestamp) -> [Cell; 6] {
     let rate = state
         .rate_per_second
         .map_or_else(String::new, |rate| match rate < 1.0 {
             true => format!("{:.1}/min", rate * 60.0),
             false => format!("{rate:.1}/s"),
         });
+    let (word, why) = standing(state, now);
     [
-        hops(&state.next_hops),
-        state.messages.to_string(),
-        state.waiting.to_string(),
-        format!("{} of {}", state.running, state.limit),
-        rate,
-        harmless(&standing(state, now)),
+        Cell::hops(&state.next_hops),
+        Cell::whole(state.messages),
+        Cell::whole(state.waiting),
+        Cell::whole(format!("{} of {}", state.running, state.limit)),
+        Cell::whole(rate),
+        Cell::text(format!("{word}{}", harmless(&why)), word.chars().count()),
     ]
 }
 
-/// The worst that is known of a destination, in words.
-fn standing(state: &DestinationState, now: Timestamp) -> String {
+/// The worst that is known of a destination: in a word or two, which are never cut, and what more there is to say.
+fn standing(state: &DestinationState, now: Timestamp) -> (String, String) {
+    let told = |word: &str, why: String| (word.to_owned(), why);
     if state.next_hops.is_empty() {
-        return "no route: its messages wait for `spool reroute`".to_owned();
+        return told("no route", ": its messages wait for `spool reroute`".to_owned());
     }
     match (
         &state.circuit,
@@ -88,38 +104,43 @@ fn standing(state: &DestinationState, now: Timestamp) -> String {
             },
             ..,
         ) => {
-            format!(
-                "left alone until {} after {failures} failures: {reason}",
-                when(*until, now)
+            let span = age(until.since(now));
+            told(
+                "left alone",
+                format!(" for {span}, after {failures} failures: {reason}"),
             )
         }
-        (Circuit::HalfOpen { failures, reason }, ..) => {
-            format!("one message tries, after {failures} failures: {reason}")
+        (Circuit::HalfOpen { failures, reason }, ..) => told(
+            "one message tries",
+            format!(", after {failures} failures: {reason}"),
+        ),
+        (_, Some(reason), ..) if state.limit < state.max => told("fewer sessions", format!(": {reason}")),
+        (_, _, Some(reason), _) => told("slower", format!(": {reason}")),
+        (_, _, _, Some((at, error))) => {
+            let word = format!("{} ago", age(now.since(*at)));
+            (word, format!(": {error}"))
         }
-        (_, Some(reason), ..) if state.limit < state.max => format!("fewer sessions: {reason}"),
-        (_, _, Some(reason), _) => format!("slower: {reason}"),
-        (_, _, _, Some((at, error))) => format!("{} ago: {error}", age(now.since(*at))),
-        (_, _, _, None) => "well".to_owned(),
+        (_, _, _, None) => told("well", String::new()),
     }
 }
 
-fn connection(sessions: &DestinationSessions) -> [String; 7] {
-    let route = sessions
-        .route
-        .as_deref()
-        .map_or_else(String::new, |route| format!(" (for {})", hops(route)));
+fn connection(sessions: &DestinationSessions) -> [Cell; 8] {
     let user = sessions
         .user
         .as_deref()
         .map_or_else(String::new, |user| format!("{user}@"));
+    let port = format!(":{}", sessions.next_hop.port());
+    let security = harmless(sessions.tls.as_deref().unwrap_or("plain"));
+    let version = security.split(' ').next().map_or(0, |word| word.chars().count());
     [
-        harmless(&format!("{user}{}{route}", sessions.next_hop)),
-        sessions.open.to_string(),
-        sessions.in_use.to_string(),
-        sessions.waiting.to_string(),
-        sessions.limit.to_string(),
-        sessions.reused.to_string(),
-        harmless(sessions.tls.as_deref().unwrap_or("plain")),
+        Cell::name(harmless(&format!("{user}{}", sessions.next_hop)), port.len()),
+        sessions.route.as_deref().map_or_else(Cell::default, Cell::hops),
+        Cell::whole(sessions.open),
+        Cell::whole(sessions.in_use),
+        Cell::whole(sessions.waiting),
+        Cell::whole(sessions.limit),
+        Cell::whole(sessions.reused),
+        Cell::text(security, version),
     ]
 }
 
@@ -170,12 +191,68 @@ mod tests {
             ),
             (
                 json!({"circuit": {"state": "open", "until": "1970-01-01T00:02:00.000Z", "failures": 4, "reason": "refused"}}),
-                "left alone until 1970-01-01T00:02:00.000Z (in 60s) after 4 failures: refused",
+                "left alone for 60s, after 4 failures: refused",
             ),
         ];
         for (change, told) in all {
             let text = print(&[state(change)], 500);
             assert!(text.trim_end().ends_with(told), "{text}");
+        }
+    }
+
+    #[test]
+    fn at_80_columns_the_port_the_further_hops_and_the_state_stand() {
+        let name = format!(
+            "mx-17.{}.example.net",
+            "long-name.".repeat(8).trim_end_matches('.')
+        );
+        let failing = json!({"state": "open", "until": "1970-01-01T00:02:00.000Z", "failures": 4, "reason": "x ".repeat(200)});
+        let all = [
+            state(json!({"next_hops": [format!("{name}:2525")], "circuit": failing})),
+            state(json!({"next_hops": [format!("{name}:2526"), "b.example:25", "c.example:25"]})),
+        ];
+        for width in [80, 40] {
+            let text = print(&all, width);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("    ")).collect();
+            assert!(lines[2].starts_with("mx-17.") || width < 80, "{text}");
+            assert!(
+                lines[2].contains(":2525 ") && lines[2].contains("  left alone"),
+                "{text}"
+            );
+            assert!(
+                lines[3].contains(":2526 +2 ") && lines[3].ends_with("  well"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_sessions_for_one_route_are_told_from_the_others_with_the_same_host() {
+        let sessions = |route: &[&str], tls: &str| {
+            json!({
+                "next_hop": "mx.example.net:587", "route": route, "tls_policy": "verify", "user": "spool", "source": [],
+                "limit": 500, "open": 12, "idle": 2, "in_use": 10, "waiting": 0, "opened": 40, "reused": 1000, "tls": tls,
+            })
+        };
+        let long = format!("a.{}example:25", "very-long-name.".repeat(6));
+        let pool = json!({"open": 12, "limit": 500, "destinations": [
+            sessions(&[&long, "b.example:25"], "TLSv1.3 TLS_AES_256_GCM_SHA384, certificate not verified"),
+            sessions(&["c.example:26"], "TLSv1.2"),
+        ]});
+        let pool: PoolSnapshot = serde_json::from_value(pool).unwrap();
+        for width in [80, 40] {
+            let mut out = Vec::new();
+            connections(&pool, width, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            let rows = text.lines().skip(4).filter(|line| !line.starts_with("    "));
+            let rows: Vec<_> = rows.collect();
+            assert!(rows[0].contains(":587 ") && rows[0].contains(":25 +1 "), "{text}");
+            assert!(
+                rows[0].contains(" TLSv1.3") && rows[1].contains("c.example:26"),
+                "{text}"
+            );
         }
     }
 

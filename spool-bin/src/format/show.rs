@@ -2,7 +2,7 @@
 //!
 //! Every fact is one line, wrapped at blanks to fit the width; what one copies (ids, addresses) is never cut.
 
-use super::{hops, size, span, when};
+use super::{hops, size, span, when, wrapped};
 use crate::page::{AttemptPage, Fate, Page, RecipientPage};
 use spool_core::{RouteOrigin, ShownStatus, Timestamp, harmless};
 use std::io::{self, Write};
@@ -27,10 +27,16 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
     facts.tell("sender", &format!("<{}>", harmless(&page.sender)))?;
     facts.tell_if("parameters", some(page.parameters.join(" ")))?;
     facts.tell("next hops", &hops(&page.next_hops))?;
+    let afterwards = page.next_hops_afterwards.as_deref().map(hops);
+    facts.tell_if(
+        "rerouted",
+        afterwards.map(|hops| format!("to {hops}, for whoever is left when this attempt ends")),
+    )?;
     facts.tell("route", route(page.route))?;
     facts.tell("retries", &retries(page))?;
     facts.tell_if("parent", page.parent.map(|id| id.to_string()))?;
     facts.tell_if("related", some(join(&page.related)))?;
+    facts.tell_if("parts", some(join(&page.parts)))?;
     facts.tell_if("flows", some(join(&page.flows)))?;
     facts.head(&format!("{} recipients", page.recipients.len()))?;
     for recipient in &page.recipients {
@@ -189,24 +195,8 @@ impl<W: Write> Facts<'_, W> {
         self.wrapped(&" ".repeat(2 + blanks), 6 + blanks, text.trim_start())
     }
 
-    /// `first` and `text`; lines after the first begin behind `indent` blanks.
     fn wrapped(&mut self, first: &str, indent: usize, text: &str) -> io::Result<()> {
-        let (mut line, mut column, mut fresh) = (first.to_owned(), first.chars().count(), true);
-        for word in text.split(' ') {
-            let length = word.chars().count();
-            if !fresh && column + 1 + length > self.width {
-                writeln!(self.out, "{}", line.trim_end())?;
-                (line, column, fresh) = (" ".repeat(indent), indent, true);
-            }
-            if !fresh {
-                line.push(' ');
-                column += 1;
-            }
-            line += word;
-            column += length;
-            fresh = false;
-        }
-        writeln!(self.out, "{}", line.trim_end())
+        wrapped(self.out, self.width, first, indent, text)
     }
 }
 
@@ -243,6 +233,17 @@ mod tests {
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\n---\n{text}");
         }
+    }
+
+    #[test]
+    fn a_route_for_after_the_attempt_is_told() {
+        let mut page = page();
+        page.next_hops_afterwards = Some(["b.example:25".parse().unwrap()].into());
+        let mut out = Vec::new();
+        show(&page, usize::MAX, page.spooled_at, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let line = "rerouted:     to b.example:25, for whoever is left when this attempt ends";
+        assert!(text.lines().any(|shown| shown == line), "{text}");
     }
 
     #[test]

@@ -1,17 +1,24 @@
-//! The table: six columns, cut to fit, coloured by age on a terminal.
+//! The table: six columns, made to fit, coloured by age on a terminal.
 
-use super::grid::Grid;
+use super::grid::{Cell, Column, Gives, Grid};
 use super::{Style, age};
 use crate::print::Canvas;
 use spool_core::{MessageSummary, Queue, ShownStatus, harmless};
 use std::io;
 
-const HEAD: [&str; 6] = ["id", "sender", "recipients", "age", "next attempt", "next hop"];
+const COLUMNS: [Column; 6] = [
+    Column::new("id", Gives::Nothing, 0),
+    Column::new("sender", Gives::First, 3),
+    Column::new("recipients", Gives::First, 2),
+    Column::new("age", Gives::Nothing, 4),
+    Column::new("next attempt", Gives::Nothing, 0),
+    Column::new("next hop", Gives::Then, 1),
+];
 
 pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Canvas) -> io::Result<()> {
-    let rows: Vec<[String; 6]> = messages.iter().map(|message| row(message, style)).collect();
-    let grid = Grid::new(&HEAD, &rows, 0, style.width);
-    grid.head(&HEAD, style.width, out)?;
+    let rows: Vec<[Cell; 6]> = messages.iter().map(|message| row(message, style)).collect();
+    let grid = Grid::new(COLUMNS, &rows, style.width);
+    grid.head(out)?;
     for (message, row) in messages.iter().zip(&rows) {
         let colour = colour(message, style);
         out.colour(colour)?;
@@ -22,7 +29,7 @@ pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Ca
     Ok(())
 }
 
-fn row(message: &MessageSummary, style: Style) -> [String; 6] {
+fn row(message: &MessageSummary, style: Style) -> [Cell; 6] {
     let envelope = message.envelope.as_ref();
     let missing = if message.unreadable {
         "*** unreadable ***"
@@ -32,10 +39,13 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
     let sender = envelope.map_or(missing.to_owned(), |envelope| {
         format!("<{}>", harmless(&envelope.sender))
     });
-    let recipients = envelope.map_or(String::new(), |envelope| match envelope.recipients.as_slice() {
-        [] => String::new(),
-        [one] => harmless(one),
-        [first, rest @ ..] => format!("{} +{}", harmless(first), rest.len()),
+    let recipients = envelope.map_or(Cell::default(), |envelope| match envelope.recipients.as_slice() {
+        [] => Cell::default(),
+        [one] => Cell::text(harmless(one), 0),
+        [first, rest @ ..] => {
+            let more = format!(" +{}", rest.len());
+            Cell::name(format!("{}{more}", harmless(first)), more.len())
+        }
     });
     let shelved = matches!(message.queue, Queue::Removed | Queue::Quarantine);
     let next = match message.status {
@@ -51,17 +61,16 @@ fn row(message: &MessageSummary, style: Style) -> [String; 6] {
         | ShownStatus::Quarantined
         | _) => other.to_string(),
     };
-    let hops = match message.next_hops.first() {
-        Some(first) => first.to_string(),
-        None if shelved => String::new(),
-        None => super::hops(&[]),
+    let hops = match message.next_hops.is_empty() && shelved {
+        true => Cell::default(),
+        false => Cell::hops(&message.next_hops),
     };
     [
-        message.id.to_string(),
-        sender,
+        Cell::whole(message.id),
+        Cell::text(sender, 0),
         recipients,
-        age(style.now.since(message.spooled_at)),
-        next,
+        Cell::whole(age(style.now.since(message.spooled_at))),
+        Cell::whole(next),
         hops,
     ]
 }

@@ -325,6 +325,21 @@ fn the_key_of_the_hashes_can_be_kept_in_a_file() {
 }
 
 #[test]
+fn lines_that_nobody_reads_are_dropped_and_counted_beyond_the_bound() {
+    let (queue, jobs) = sync_channel(QUEUE);
+    let hand = Hand {
+        queue,
+        counts: Arc::default(),
+    };
+    let counts = Arc::clone(&hand.counts);
+    tracing::subscriber::with_default(registry().with(hand), || {
+        (0..8192 + 3).for_each(|_| tracing::info!("x"));
+    });
+    assert_eq!(counts.dropped.load(Ordering::Relaxed), 3);
+    assert_eq!(jobs.try_iter().count(), 8192);
+}
+
+#[test]
 fn what_waits_for_a_reader_is_bounded_in_bytes() {
     let (queue, jobs) = sync_channel(QUEUE);
     let counts = Arc::new(Counts::default());

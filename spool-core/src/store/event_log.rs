@@ -408,3 +408,69 @@ impl EventLog {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fs::RealFs;
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn a_page_of_the_log_is_bounded_in_number_and_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        let log = EventLog::open(&fs, dir.path(), 1 << 30).unwrap();
+        let event = |seq| {
+            let mut event = Event::new(seq, Timestamp(0), EventKind::Spooled);
+            event.reason = (seq > 300).then(|| "x".repeat(50_000));
+            event
+        };
+        log.push(&(1..=400).map(event).collect::<Vec<_>>());
+        // From memory, and then from the disk.
+        for _ in 0..2 {
+            let mut cursor = EventCursor::default();
+            let mut lengths = Vec::new();
+            for _ in 0..4 {
+                let mut page = Page {
+                    cursor: &mut cursor,
+                    events: Vec::new(),
+                    limit: 256,
+                    bytes: 0,
+                };
+                log.read(&mut page).unwrap();
+                lengths.push(page.events.len());
+            }
+            // 44 small ones and three large ones, then three large ones: 128 KiB, and one event more.
+            assert_eq!(lengths, [256, 47, 3, 3]);
+            log.sync().unwrap();
+        }
+    }
+
+    #[test]
+    fn events_that_the_disk_does_not_take_are_bounded_in_number_and_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        let log = EventLog::open(&fs, dir.path(), 1 << 30).unwrap();
+        let event = |seq| Event::new(seq, Timestamp(0), EventKind::Spooled);
+        let many = MAX_QUEUE as u64 + 10;
+        log.push(&(1..=many).map(event).collect::<Vec<_>>());
+        let waits = |log: &EventLog| {
+            let inner = log.lock();
+            let ends = [inner.queue.front(), inner.queue.back()].map(|event| event.unwrap().seq);
+            (inner.queue.len(), inner.queued_bytes, ends)
+        };
+        let (count, bytes, ends) = waits(&log);
+        assert_eq!((count, ends), (MAX_QUEUE, [11, many]), "the oldest gave way");
+        assert!(bytes <= MAX_QUEUE_BYTES, "{bytes}");
+        // A few large ones take the place of many.
+        let large = |seq| Event::new(seq, Timestamp(0), EventKind::Quarantined("x".repeat(100)));
+        let mut large: Vec<Event> = (many + 1..many + 101).map(large).collect();
+        for event in &mut large {
+            event.reason = Some("x".repeat(1 << 20));
+        }
+        log.push(&large);
+        let (count, bytes, ends) = waits(&log);
+        assert_eq!((count, ends), (15, [many + 86, many + 100]));
+        assert!(bytes <= MAX_QUEUE_BYTES, "{bytes}");
+    }
+}

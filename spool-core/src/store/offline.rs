@@ -128,7 +128,14 @@ fn look(fs: &dyn Fs, dir: &Path) -> Result<Replay, OpenError> {
     loop {
         tries += 1;
         let seqs = replay::segments(fs, &journal)?;
-        match replay::replay(fs, &journal, &seqs, replay::Told::all(), &mut |_| true) {
+        match replay::replay(
+            fs,
+            &journal,
+            &seqs,
+            replay::Told::all(),
+            replay::AT_ONCE,
+            &mut |_| true,
+        ) {
             // A segment that vanishes may have told of ends that are told nowhere else now.
             Err(OpenError::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound && tries < TRIES => {}

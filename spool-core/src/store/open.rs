@@ -218,6 +218,7 @@ impl Store {
                 events: pending.logged_events,
                 keys: Some(pending.logged_keys),
             },
+            replay::PATIENT,
             &mut progress,
         )?;
         // They were written again before mail was taken.

@@ -272,3 +272,25 @@ impl Frame {
         Ok(bytes.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fs::SimFs;
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn no_more_files_are_kept_open_than_allowed() {
+        let (fs, journal) = (SimFs::new(), Path::new("/spool/journal"));
+        let reader = Reader::new(Arc::new(fs.clone()), journal.to_owned());
+        for number in 1..=MAX_OPEN as u32 + 10 {
+            let seq = Seq::new(number).unwrap();
+            fs.plant(&segment::path(journal, seq), b"");
+            reader.file(seq).unwrap();
+        }
+        let open = reader.open.lock().unwrap();
+        assert_eq!(open.len(), MAX_OPEN);
+        let newest = open.front().map(|(seq, _)| seq.get());
+        assert_eq!(newest, Some(MAX_OPEN as u32 + 10), "the oldest was closed");
+    }
+}

@@ -1,7 +1,7 @@
 //! SmtpAgent: the spool's delivery agent for SMTP. Tries the hosts of the next hops in order, on cached sessions where
 //! there are any.
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Heard};
 use super::commands::lacking;
 use super::config::SmtpConfig;
 use super::delivery::{Delivery, Step};
@@ -133,7 +133,7 @@ impl SmtpAgent {
                 let asked = attempt.open();
                 let begun = Instant::now();
                 match self.attempt_at(&target, &job, &asked, end).await {
-                    Ok((report, in_doubt)) => attempt.note(&asked, report, in_doubt, begun),
+                    Ok(heard) => attempt.note(&asked, heard, begun),
                     Err(error) => pass(&mut attempt, &job, target.hop, error, begun),
                 }
                 if attempt.open().is_empty() {
@@ -168,15 +168,14 @@ impl SmtpAgent {
         }
     }
 
-    /// The part of the attempt at one host, over as many sessions as the recipients `asked` need; and whether the host may hold the
-    /// message for some that it did not answer for.
+    /// The part of the attempt at one host, over as many sessions as the recipients `asked` need.
     async fn attempt_at(
         &self,
         target: &Target,
         job: &Job,
         asked: &[RecipientIndex],
         end: Instant,
-    ) -> Result<(AttemptReport, bool), ConnectError> {
+    ) -> Result<Heard, ConnectError> {
         let hop = &target.hop;
         let want = Want::new(
             target,
@@ -189,11 +188,14 @@ impl SmtpAgent {
         let mut connected = None;
         loop {
             let fresh = dead + 1 >= MAX_SESSIONS;
-            let mut session = match self.able_session(&want, target, job, asked, fresh, end).await {
+            let mut session = match self
+                .able_session(&want, target, job, delivery.left(), fresh, end)
+                .await
+            {
                 Ok(session) => session,
                 Err(error) => {
                     let report = delivery.give_up(hop, &error.to_string()).ok_or(error);
-                    return report.map(|report| (report, false));
+                    return report.map(|report| delivery.heard(report));
                 }
             };
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
@@ -212,12 +214,12 @@ impl SmtpAgent {
                     if reusable {
                         self.pool.park(session);
                     }
-                    return Ok((report, delivery.in_doubt()));
+                    return Ok(delivery.heard(report));
                 }
                 Step::Halted => {
                     self.pool.park(session);
                     let report = delivery.give_up(hop, HALTED).ok_or_else(halted);
-                    return report.map(|report| (report, false));
+                    return report.map(|report| delivery.heard(report));
                 }
                 Step::Spent { reusable } => {
                     if reusable {
@@ -239,7 +241,7 @@ impl SmtpAgent {
                         let error = "one session after the other had ended";
                         let failed = ConnectError::Failed(error.to_owned());
                         let report = delivery.give_up(hop, error).ok_or(failed);
-                        return report.map(|report| (report, false));
+                        return report.map(|report| delivery.heard(report));
                     }
                 }
             }

@@ -3,6 +3,7 @@
 //! A host that refuses for now, or breaks off before the final dot was sent, is followed by the next one, for the recipients that
 //! are still open (RFC 5321 section 5.1). It never sends a recipient on whom a host may have taken, or refused for good.
 
+use super::commands::without_smtputf8;
 use super::delivery::reply_for;
 use super::session::ConnectError;
 use spool_core::{
@@ -31,10 +32,21 @@ pub(super) struct Attempt<'a> {
     answered: Option<Numbered>,
     /// A host may hold the message: nobody is asked after it.
     in_doubt: bool,
+    /// The recipients that were out of reach of every host so far that was asked for any; none before the first.
+    unasked: Option<HashSet<RecipientIndex>>,
     passed: Passed,
     hosts: Vec<HostReport>,
     /// Hosts that were tried or passed over.
     count: usize,
+}
+
+/// What one host made of the recipients that it was to be asked for.
+pub(super) struct Heard {
+    pub(super) report: AttemptReport,
+    /// Whether it may hold the message for one that it did not answer for.
+    pub(super) in_doubt: bool,
+    /// Those of the refused that it was not asked for, because it lacks what their addresses need. Another host may offer it.
+    pub(super) out_of_reach: Vec<RecipientIndex>,
 }
 
 /// A host's report, and its place among the hosts.
@@ -51,6 +63,7 @@ impl<'a> Attempt<'a> {
             ended: None,
             answered: None,
             in_doubt: false,
+            unasked: None,
             passed: Passed::default(),
             hosts: Vec::new(),
             count: 0,
@@ -88,17 +101,17 @@ impl<'a> Attempt<'a> {
         self.passed.note(peer, error)
     }
 
-    /// What a host made of its recipients `asked`; `in_doubt` when it may hold the message for one that it did not answer for.
-    pub(super) fn note(
-        &mut self,
-        asked: &[RecipientIndex],
-        report: AttemptReport,
-        in_doubt: bool,
-        begun: Instant,
-    ) {
+    /// What a host made of the recipients `asked`.
+    pub(super) fn note(&mut self, asked: &[RecipientIndex], heard: Heard, begun: Instant) {
+        let Heard {
+            report,
+            in_doubt,
+            out_of_reach,
+        } = heard;
         self.settle_for_good();
         self.record(&report, begun);
         self.in_doubt |= in_doubt;
+        let out_of_reach: HashSet<_> = out_of_reach.into_iter().collect();
         let by_itself: HashSet<_> = report.refused.iter().map(|refused| refused.recipient).collect();
         let others = asked.iter().filter(|recipient| !by_itself.contains(recipient));
         match &report.result {
@@ -131,9 +144,41 @@ impl<'a> Attempt<'a> {
             self.answered = Some((self.count, report.clone()));
         }
         let refused = report.refused.into_iter();
+        let by_it = refused.filter(|refused| !out_of_reach.contains(&refused.recipient));
         self.told
-            .extend(refused.map(|refused| (refused.recipient, refused.reply)));
+            .extend(by_it.map(|refused| (refused.recipient, refused.reply)));
+        self.unasked = Some(match self.unasked.take() {
+            None => out_of_reach,
+            Some(unasked) => &unasked & &out_of_reach,
+        });
         self.count += 1;
+    }
+
+    /// Tells the recipients that were out of reach of every host: for good, if all hosts were reached.
+    fn tell_the_unasked(&mut self) {
+        let closed = self.ended.as_ref().is_some_and(|(_, report)| is_for_good(report));
+        let unasked = self
+            .unasked
+            .take()
+            .filter(|unasked| !closed && !unasked.is_empty());
+        let Some(unasked) = unasked else {
+            return;
+        };
+        let reply = match !self.in_doubt && self.passed.all_spoke() {
+            true => without_smtputf8(),
+            false => Reply::new(
+                451,
+                &format!(
+                    "4.4.1 no host was reached that offers SMTPUTF8, which this address needs; {}",
+                    self.passed.lines.join("; ")
+                ),
+            ),
+        };
+        for recipient in unasked {
+            if !self.taken.contains(&recipient) {
+                self.told.entry(recipient).or_insert_with(|| reply.clone());
+            }
+        }
     }
 
     /// What a host said of the message for good is told of each, before another host speaks of those that are left.
@@ -168,6 +213,7 @@ impl<'a> Attempt<'a> {
     /// The end. A host that took the message comes first, then what one said of it or of its recipients, then why the others were
     /// passed over.
     pub(super) fn report(mut self) -> AttemptReport {
+        self.tell_the_unasked();
         let complete = self
             .job
             .recipients
@@ -284,6 +330,13 @@ impl Passed {
             ConnectError::Ended(result) => self.said = Some((count, peer, result)),
         }
         self.lines.last().map_or("", String::as_str)
+    }
+
+    /// Whether every host was reached, and none turned the session away or could not be found for now.
+    fn all_spoke(&self) -> bool {
+        let unrouted = self.unrouted.as_ref();
+        let found = unrouted.is_none_or(|(_, _, reply)| reply.is_permanent());
+        !self.unreached && self.said.is_none() && found
     }
 
     /// A host's own words come first. That none can take such a message, or what DNS says, may be the end of it: only where

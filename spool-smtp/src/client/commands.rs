@@ -7,8 +7,8 @@ use spool_core::{
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// What this peer cannot take of a message for `recipients`, known before anything is sent. The replies are ours, with the codes the
-/// RFCs have for it.
+/// What this peer lacks that all of `recipients` need, known before anything is sent. The replies are ours, with the codes the RFCs
+/// have for it.
 pub(super) fn lacking(offers: &Capabilities, job: &Job, recipients: &[RecipientIndex]) -> Option<Reply> {
     let asked = &job.envelope.parameters;
     if asked.requiretls && !offers.requiretls {
@@ -17,11 +17,14 @@ pub(super) fn lacking(offers: &Capabilities, job: &Job, recipients: &[RecipientI
             "5.7.30 the next hop does not offer REQUIRETLS, which this message needs",
         ));
     }
-    if !offers.smtputf8 && needs_smtputf8(job, recipients) {
+    if !offers.smtputf8 && as_a_whole_needs_smtputf8(job) {
         return Some(Reply::new(
             553,
             "5.6.7 the next hop does not offer SMTPUTF8, which this message needs",
         ));
+    }
+    if !offers.smtputf8 && recipients.iter().all(|index| is_not_ascii(job, *index)) {
+        return Some(without_smtputf8());
     }
     if !offers.eight_bit_mime && !job.body.is_ascii() {
         return Some(Reply::new(
@@ -33,20 +36,47 @@ pub(super) fn lacking(offers: &Capabilities, job: &Job, recipients: &[RecipientI
     too_large.then(|| Reply::new(552, "5.3.4 the message is larger than the next hop says it takes"))
 }
 
+/// Those of `recipients` that this peer cannot be given, though it can take the message: their local part is not ASCII, and the peer
+/// does not offer SMTPUTF8.
+pub(super) fn out_of_reach(
+    offers: &Capabilities,
+    job: &Job,
+    recipients: &[RecipientIndex],
+) -> Vec<RecipientIndex> {
+    if offers.smtputf8 {
+        return Vec::new();
+    }
+    let indices = recipients.iter().copied();
+    indices.filter(|index| is_not_ascii(job, *index)).collect()
+}
+
+/// What is told of a recipient that is [`out_of_reach`] (RFC 6531 section 3.5).
+pub(super) fn without_smtputf8() -> Reply {
+    Reply::new(
+        553,
+        "5.6.7 the next hop does not offer SMTPUTF8, which this address needs",
+    )
+}
+
 /// Whether the message can go to `recipients` by SMTPUTF8 only (RFC 6531 section 3.4): where its header has other characters than
 /// ASCII, or an address has them elsewhere than in a domain that can be written in A-labels. That its submitter said SMTPUTF8 is not
 /// reason enough.
 pub(super) fn needs_smtputf8(job: &Job, recipients: &[RecipientIndex]) -> bool {
-    let sender = match &job.envelope.reverse_path {
-        ReversePath::Null => None,
-        ReversePath::Mailbox(address) => Some(address),
+    recipients.iter().any(|index| is_not_ascii(job, *index)) || as_a_whole_needs_smtputf8(job)
+}
+
+/// Whether the message needs SMTPUTF8 whoever its recipients are: for its sender or its header.
+fn as_a_whole_needs_smtputf8(job: &Job) -> bool {
+    let sender_needs_it = match &job.envelope.reverse_path {
+        ReversePath::Null => false,
+        ReversePath::Mailbox(address) => !in_a_labels(address).is_ascii(),
     };
-    let recipients = recipients
-        .iter()
-        .filter_map(|index| recipient(&job.envelope, *index));
-    let mut addresses = recipients.map(|recipient| &recipient.address).chain(sender);
-    let in_header = || job.envelope.parameters.smtputf8 && !header(&job.body).is_ascii();
-    addresses.any(|address| !in_a_labels(address).is_ascii()) || in_header()
+    sender_needs_it || (job.envelope.parameters.smtputf8 && !header(&job.body).is_ascii())
+}
+
+/// Whether the recipient's address is not ASCII even with its domain in A-labels.
+fn is_not_ascii(job: &Job, index: RecipientIndex) -> bool {
+    recipient(&job.envelope, index).is_some_and(|recipient| !in_a_labels(&recipient.address).is_ascii())
 }
 
 /// The header of a message: up to its first empty line.

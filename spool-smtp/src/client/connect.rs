@@ -27,9 +27,13 @@ pub(super) async fn addresses(target: &Target, routes: &Routes) -> Result<Vec<So
             found.map_err(failed)?.ips
         }
     };
-    let port = target.hop.port();
+    Ok(in_order(ips, target.hop.port()))
+}
+
+/// Those that are tried, in their order.
+fn in_order(ips: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
     let addresses = by_turns(ips).map(|ip| SocketAddr::new(ip, port));
-    Ok(addresses.take(MAX_ADDRESSES).collect())
+    addresses.take(MAX_ADDRESSES).collect()
 }
 
 /// Connects from `source` to the first of `addresses` that answers; gives which that is.
@@ -108,6 +112,15 @@ mod tests {
         let expected = addresses(&["10.0.0.1", "::1", "10.0.0.2"]);
         assert_eq!(by_turns(given).collect::<Vec<_>>(), expected);
         assert_eq!(by_turns(Vec::new()).count(), 0);
+    }
+
+    #[test]
+    fn of_many_addresses_eight_are_tried() {
+        let v4 = (1..=20).map(|n| IpAddr::from([192, 0, 2, n]));
+        let tried = in_order(v4.chain(addresses(&["2001:db8::1"])).collect(), 25);
+        assert_eq!(tried.len(), 8);
+        assert_eq!(tried[0], SocketAddr::from(([192, 0, 2, 1], 25)));
+        assert!(tried[1].is_ipv6(), "each family is among them: {tried:?}");
     }
 
     /// What an address does when it is connected to.

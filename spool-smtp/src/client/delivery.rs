@@ -2,6 +2,8 @@
 //!
 //! Every recipient is in one transaction that the peer answered for, or in none; what is reported says for each which.
 
+use super::attempt::Heard;
+use super::commands::{out_of_reach, without_smtputf8};
 use super::config::SmtpConfig;
 use super::session::Session;
 use super::transaction::{Ended, Outcome, transact};
@@ -29,6 +31,8 @@ pub(super) struct Delivery<'a> {
     /// How the last transaction ended that was cut short.
     broke_off: Option<AttemptResult>,
     in_doubt: bool,
+    /// The host is not asked for these: it lacks what their addresses need.
+    out_of_reach: Vec<RecipientIndex>,
 }
 
 /// What a session brought.
@@ -62,6 +66,31 @@ impl<'a> Delivery<'a> {
             before_last_cut: None,
             broke_off: None,
             in_doubt: false,
+            out_of_reach: Vec::new(),
+        }
+    }
+
+    /// The recipients that the host has yet to answer for.
+    pub(super) fn left(&self) -> &[RecipientIndex] {
+        &self.left
+    }
+
+    /// What `report` says, with what it has no place for.
+    pub(super) fn heard(&mut self, report: AttemptReport) -> Heard {
+        Heard {
+            report,
+            in_doubt: self.in_doubt,
+            out_of_reach: std::mem::take(&mut self.out_of_reach),
+        }
+    }
+
+    /// Leaves out the recipients that a peer with these extensions cannot be given.
+    fn leave_out(&mut self, session: &Session) {
+        let out = out_of_reach(&session.capabilities, self.job, &self.left);
+        if !out.is_empty() {
+            let these: HashSet<_> = out.iter().copied().collect();
+            self.left.retain(|recipient| !these.contains(recipient));
+            self.out_of_reach.extend(out);
         }
     }
 
@@ -70,13 +99,9 @@ impl<'a> Delivery<'a> {
         std::mem::take(&mut self.learned).then_some(self.enough)
     }
 
-    /// Whether the host may hold the message for a recipient that it did not answer for.
-    pub(super) const fn in_doubt(&self) -> bool {
-        self.in_doubt
-    }
-
     /// Sends on `session` what it takes.
     pub(super) async fn go_on(&mut self, session: &mut Session, config: &SmtpConfig) -> Step {
+        self.leave_out(session);
         let most = session.capabilities.rcpt_max.map(usize::try_from);
         let most = most.and_then(Result::ok).unwrap_or(usize::MAX);
         let mut fruitless = true;
@@ -218,6 +243,13 @@ impl<'a> Delivery<'a> {
     fn report(&mut self, result: AttemptResult, session: Option<&Session>) -> AttemptReport {
         let mut report = AttemptReport::new(result);
         report.refused = std::mem::take(&mut self.refused);
+        let out_of_reach = self.out_of_reach.iter();
+        report
+            .refused
+            .extend(out_of_reach.map(|recipient| RefusedRecipient {
+                recipient: *recipient,
+                reply: without_smtputf8(),
+            }));
         if let Some(session) = session {
             report.peer = Some(session.key.hop.clone());
             report.session = Some(session.flow);

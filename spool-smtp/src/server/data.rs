@@ -295,6 +295,15 @@ mod tests {
     }
 
     #[test]
+    fn the_rest_of_a_message_that_is_too_big_is_read_so_far_and_no_further() {
+        let held = Budget::new(1 << 20).hold(0).unwrap();
+        let mut decoder = Decoder::new(BytesMut::new(), held, 10, BareNewline::Reject);
+        let piece = ["x".repeat(1022), "\r\n".to_owned()].concat().repeat(1024);
+        let pieces = (1..=70).find(|_| decoder.feed(&mut piece.as_bytes()) == Progress::Hopeless);
+        assert_eq!(pieces, Some(65), "pieces of 1 MiB");
+    }
+
+    #[test]
     fn dots_and_ends() {
         for (input, expected) in [
             (".\r\n", Some("")),

@@ -224,3 +224,26 @@ async fn no_answer_but_the_intake_s_makes_a_250() {
         "{seen}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_the_last_reply_input_is_read_for_a_while_and_up_to_a_bound() {
+    let mut client = connect();
+    // A client that makes too many errors is turned out.
+    let errors = "X\r\n".repeat(100);
+    client.send(&errors).await;
+    client.expect("421").await;
+    let (mut sent, piece) = (0, [b'x'; 1024]);
+    while let Ok(count) = client.stream.write(&piece).await {
+        sent += count;
+    }
+    // What is in the pipe was not read.
+    assert!((1 << 20..(1 << 20) + (2 << 16)).contains(&sent), "{sent} bytes");
+    client.session.await.unwrap();
+
+    let mut silent = connect();
+    let begun = Instant::now();
+    silent.send(&errors).await;
+    silent.expect("421").await;
+    silent.session.await.unwrap();
+    assert_eq!(begun.elapsed(), LINGER_TIME);
+}

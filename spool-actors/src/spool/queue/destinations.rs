@@ -211,3 +211,21 @@ impl Queue {
         self.touch(destination);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_attempts_of_a_destination_have_begun_on_disk_than_its_deck_holds() {
+        let (mut queue, now) = (Queue::default(), Timestamp(1_800_000_000_000));
+        let hops: Arc<[NextHop]> = ["mx.example.net:25".parse().unwrap()].into();
+        let destination = queue.enlist(&hops, now);
+        let taken = (0..DECK + 10)
+            .filter(|_| queue.reserve_deck(destination, now))
+            .count();
+        assert_eq!(taken, 64);
+        queue.cancel_arming(destination);
+        assert!(queue.reserve_deck(destination, now), "a place came back");
+    }
+}

@@ -116,6 +116,10 @@ impl Queue {
                 since: since.map_or(now, |begun| begun.at),
             });
         }
+        if let Some(route) = &entry.reroute {
+            let next_hops = Arc::clone(&route.next_hops);
+            holds.push(Hold::NewRoute { next_hops });
+        }
         Some(Held { holds, destination })
     }
 

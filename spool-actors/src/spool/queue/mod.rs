@@ -79,6 +79,8 @@ struct Entry {
     origin: RouteOrigin,
     /// The routing that `destination` is from; another one than that of now: it is to be looked at.
     generation: u32,
+    /// Whether an event has told of its route.
+    route_told: bool,
     /// Another route that it was given while its session ran.
     reroute: Option<Box<Route>>,
     content: Option<Box<Content>>,
@@ -211,6 +213,7 @@ impl Queue {
                 begun: false,
                 origin,
                 generation: self.generation,
+                route_told: true,
                 reroute: None,
                 content,
             },

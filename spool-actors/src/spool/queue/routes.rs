@@ -158,7 +158,7 @@ impl Queue {
             return;
         };
         if let Some(route) = entry.reroute.take() {
-            self.set_route(id, &route, self.looked_at);
+            self.set_route(id, &route, true, self.looked_at);
         } else if entry.is_stale(generation) {
             self.unlooked.push(id);
         }
@@ -178,6 +178,28 @@ impl Queue {
         for (id, entry) in self.entries.range((from, Bound::Unbounded)).take(LOOK) {
             last = Some(*id);
             if entry.is_stale(self.generation) && entry.is_movable() {
+                found.push(*id);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        (found, last)
+    }
+
+    /// Up to `limit` messages behind `after`, in the order of their ids, that were spooled at this time; and how far this has come,
+    /// `None` at the end.
+    pub(in crate::spool) fn spooled_at(
+        &self,
+        at: Timestamp,
+        after: MessageId,
+        limit: usize,
+    ) -> (Vec<MessageId>, Option<MessageId>) {
+        let (mut found, mut last) = (Vec::new(), None);
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        for (id, entry) in self.entries.range(behind).take(LOOK) {
+            last = Some(*id);
+            if entry.spooled_at == at {
                 found.push(*id);
             }
             if found.len() >= limit {
@@ -302,6 +324,7 @@ impl Queue {
         let to = self.enlist(next_hops, now);
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.destination = to;
+            entry.route_told = false;
             if phase == Phase::Asking {
                 entry.phase = Phase::Ready;
             }
@@ -332,13 +355,24 @@ impl Queue {
         redirected
     }
 
-    /// Gives a message that an operation has, or that has come back, another route.
-    pub(in crate::spool) fn set_route(&mut self, id: MessageId, route: &Route, now: Timestamp) {
+    /// Gives a message that an operation has, or that has come back, another route; `told`: an event has told of it.
+    pub(in crate::spool) fn set_route(&mut self, id: MessageId, route: &Route, told: bool, now: Timestamp) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.origin = route.origin;
             entry.generation = route.generation;
             self.move_to(id, &route.next_hops, now);
         }
+        if let Some(entry) = self.entries.get_mut(&id).filter(|_| told) {
+            entry.route_told = true;
+        }
+    }
+
+    /// Whether the route of a message is news for those who follow the events. The built-in sink has another port in each run: that is
+    /// none. From now on it is told.
+    pub(in crate::spool) fn take_route_news(&mut self, id: MessageId) -> bool {
+        let entry = self.entries.get_mut(&id);
+        let entry = entry.filter(|entry| entry.origin == RouteOrigin::Configured);
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.route_told, true))
     }
 
     /// Takes a message off the deck that is to be divided before it is sent: an operation has it.
@@ -351,6 +385,19 @@ impl Queue {
         let (destination, content) = (entry.destination, entry.content.take());
         self.cancel_arming(destination);
         content
+    }
+
+    /// The next hops that a message has when what is being done with it has ended, where it was given others meanwhile.
+    pub(in crate::spool) fn noted_route(&self, id: MessageId) -> Option<Arc<[NextHop]>> {
+        let route = self.entries.get(&id)?.reroute.as_ref()?;
+        Some(Arc::clone(&route.next_hops))
+    }
+
+    /// The route was not written; `news`: nor was the event that was to tell of it.
+    pub(in crate::spool) fn put_back_route_news(&mut self, id: MessageId, news: bool) {
+        if let Some(entry) = self.entries.get_mut(&id).filter(|_| news) {
+            entry.route_told = false;
+        }
     }
 
     /// The route of a message, as it is now.
@@ -385,5 +432,52 @@ impl Queue {
     pub(in crate::spool) fn has_unwritten_route(&self, id: MessageId) -> bool {
         let content = self.content(id);
         content.is_some_and(|content| content.route_unwritten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::content::Size;
+    use spool_core::Status;
+
+    /// How many messages each step finds.
+    fn steps(mut next: impl FnMut(Option<MessageId>) -> (Vec<MessageId>, Option<MessageId>)) -> Vec<usize> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let (ids, last) = next(after);
+            if last.is_none() {
+                return found;
+            }
+            found.push(ids.len());
+            after = last;
+        }
+    }
+
+    #[test]
+    fn messages_are_looked_through_in_steps_of_bounded_size() {
+        let (mut queue, now) = (Queue::default(), Timestamp(1_800_000_000_000));
+        let hops: Arc<[NextHop]> = ["mx.example.net:25".parse().unwrap()].into();
+        let count = u128::try_from(LOOK).unwrap() + 300;
+        for number in 1..=count {
+            let id = MessageId::from_u128(number);
+            let destination = queue.enlist(&hops, now);
+            // All but the last ones are of another time, and named.
+            let late = number > count - 280;
+            let (at, origin) = match late {
+                true => (now, RouteOrigin::Configured),
+                false => (Timestamp(0), RouteOrigin::Named),
+            };
+            queue.back(id, destination, at, Size::new(1, 1), None, origin);
+            queue.give_back(id, Status::Frozen, now);
+            if late {
+                queue.make_stale(id);
+            }
+        }
+        // So many entries, and then so many messages, are the end of a step.
+        assert_eq!(steps(|after| queue.take_stale(after, 256)), [0, 256, 24]);
+        let first = MessageId::from_u128(0);
+        let together = |after: Option<MessageId>| queue.spooled_at(now, after.unwrap_or(first), 256);
+        assert_eq!(steps(together), [0, 256, 24]);
     }
 }

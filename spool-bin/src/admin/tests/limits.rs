@@ -99,3 +99,30 @@ async fn only_so_many_follow_the_events() {
     let response = call_service(&app, request().to_request()).await;
     assert_eq!(response.status(), StatusCode::OK, "a place was given back");
 }
+
+#[actix_web::test]
+async fn a_body_that_takes_too_long_is_answered_408() {
+    let api = Api::start().await;
+    let request = TestRequest::default()
+        .app_data(api.state.clone())
+        .to_http_request();
+    // A byte each 10 s, without end.
+    let drip = futures_util::stream::unfold((), |()| async {
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        Some((Ok::<_, actix_web::error::PayloadError>("x".into()), ()))
+    });
+    let payload: futures_util::stream::LocalBoxStream<'static, _> = Box::pin(drip);
+    let mut payload = actix_web::dev::Payload::Stream { payload };
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let body = <super::super::read::Body as actix_web::FromRequest>::from_request(&request, &mut payload);
+    let refusal = body.await.unwrap_err();
+    let took = begun.elapsed();
+    tokio::time::resume();
+    assert_eq!(
+        refusal.as_response_error().status_code(),
+        StatusCode::REQUEST_TIMEOUT
+    );
+    assert!((15..17).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(api.memory.used(), 0, "what had come is given back");
+}

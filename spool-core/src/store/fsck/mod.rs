@@ -133,7 +133,14 @@ pub fn checkup_on(
         examined.mend_names()?;
     }
     let seqs = examined.own_segments(&journal)?;
-    let mut replay = replay::replay(&*fs, &journal, &seqs, replay::Told::all(), &mut |_| true)?;
+    let mut replay = replay::replay(
+        &*fs,
+        &journal,
+        &seqs,
+        replay::Told::all(),
+        replay::AT_ONCE,
+        &mut |_| true,
+    )?;
     examined.journal(&journal, &replay)?;
     let lost = examined.messages(&journal, &mut replay, progress);
     let live = |id: MessageId| replay.index.get(id).is_some() && !lost.contains(&id);

@@ -56,6 +56,13 @@ pub(super) struct Front {
     pub(super) last: Option<Seq>,
 }
 
+impl Front {
+    /// Whether the bodies of a segment are to be checked.
+    pub(super) fn reads_bodies(&self, seq: Seq) -> bool {
+        self.unsynced.is_some_and(|from| seq >= from)
+    }
+}
+
 pub(super) fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, OpenError> {
     let mut front = Front {
         unsynced: None,

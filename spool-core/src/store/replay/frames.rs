@@ -310,3 +310,21 @@ fn frozen_kind(state: &MessageState) -> Option<FrozenKind> {
         (Status::SendAt(_), _) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_events_are_told_again_than_the_newest_so_many() {
+        let mut replay = Replay::default();
+        let last = MAX_UNTOLD as u64 + 5;
+        for seq in 1..=last {
+            replay.untold(seq, Untold::Whole(Event::new(seq, Timestamp(0), EventKind::Ping)));
+        }
+        assert_eq!(replay.untold.len(), MAX_UNTOLD);
+        let first = replay.untold.pop_front();
+        assert!(matches!(first, Some(Untold::Whole(event)) if event.seq == 6));
+        assert_eq!(replay.last_event, last);
+    }
+}

@@ -12,7 +12,7 @@ pub(super) use files::{io_error, measure, segments};
 pub(super) use flaw::{Broken, Rest, Unsealed};
 pub(super) use frames::Untold;
 
-use super::fs::{Fs, Mode};
+use super::fs::{Fs, Mode, is_shortage};
 use super::index::Index;
 use super::key_log::Logged;
 use super::scan::{Bad, Item, Scan, ScanError};
@@ -24,6 +24,7 @@ use live::{Ids, InFlight, Live, Messages, Route};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// What a journal holds.
 #[derive(Debug, Default)]
@@ -75,16 +76,24 @@ impl Told {
     }
 }
 
+/// How long a replay waits before it opens a segment again, where the system is short of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
+/// How often it waits so while a service takes mail: a minute in all for one segment.
+pub(super) const PATIENT: u32 = 600;
+/// For whoever looks from outside.
+pub(super) const AT_ONCE: u32 = 0;
+
 /// Reads `seqs`, all of the journal. What was `told` need not be told again. `progress` hears of the bytes that were read, and says
-/// whether to go on.
+/// whether to go on. A segment that cannot be opened for want of descriptors or memory is tried `pauses` times again.
 pub(super) fn replay(
     fs: &dyn Fs,
     journal: &Path,
     seqs: &[Seq],
     told: Told,
+    pauses: u32,
     progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Replay, OpenError> {
-    let front = front(fs, journal, seqs)?;
+    let front = patiently(pauses, progress, || front(fs, journal, seqs))?;
     let mut replay = Replay {
         told,
         ..Replay::default()
@@ -97,7 +106,9 @@ pub(super) fn replay(
         {
             file.read_ahead();
         }
-        let read = replay.read(fs, journal, *seq, &front)?;
+        let bodies = front.reads_bodies(*seq);
+        let scan = patiently(pauses, progress, || open(fs, journal, *seq, bodies))?;
+        let read = replay.read(journal, *seq, &front, scan)?;
         if !progress(read) {
             return Err(io_error("read all of", journal)(
                 io::ErrorKind::Interrupted.into(),
@@ -105,6 +116,30 @@ pub(super) fn replay(
         }
     }
     Ok(replay)
+}
+
+/// Opens something; again after a pause, up to `pauses` times, while the system is short of descriptors or memory: sessions have them, and
+/// give them back.
+fn patiently<T>(
+    pauses: u32,
+    progress: &mut dyn FnMut(u64) -> bool,
+    mut open: impl FnMut() -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    let mut paused = 0;
+    loop {
+        match open() {
+            Err(OpenError::Io { path, source, .. })
+                if is_shortage(&source) && paused < pauses && progress(0) =>
+            {
+                if paused == 0 {
+                    tracing::warn!(path = %path.display(), error = %source, "loading waits for descriptors or memory");
+                }
+                paused += 1;
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Reads the end of the journal: every segment that a power cut may have touched, and as many before them as it takes to
@@ -121,7 +156,8 @@ pub(super) fn tail(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Replay, 
         ..Replay::default()
     };
     for seq in unsynced {
-        tail.read(fs, journal, *seq, &front)?;
+        let scan = open(fs, journal, *seq, front.reads_bodies(*seq))?;
+        tail.read(journal, *seq, &front, scan)?;
     }
     for seq in older.iter().rev() {
         // Numbers rise along the journal.
@@ -132,7 +168,8 @@ pub(super) fn tail(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Replay, 
             told: Told::all(),
             ..Replay::default()
         };
-        earlier.read(fs, journal, *seq, &front)?;
+        let scan = open(fs, journal, *seq, front.reads_bodies(*seq))?;
+        earlier.read(journal, *seq, &front, scan)?;
         tail.last_number = tail.last_number.max(earlier.last_number);
         tail.last_id = tail.last_id.max(earlier.last_id);
     }
@@ -141,9 +178,8 @@ pub(super) fn tail(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Replay, 
 
 impl Replay {
     /// Reads one segment; gives its size.
-    fn read(&mut self, fs: &dyn Fs, journal: &Path, seq: Seq, front: &Front) -> Result<u64, OpenError> {
-        let bodies = front.unsynced.is_some_and(|from| seq >= from);
-        let mut scan = open(fs, journal, seq, bodies)?;
+    fn read(&mut self, journal: &Path, seq: Seq, front: &Front, mut scan: Scan) -> Result<u64, OpenError> {
+        let bodies = front.reads_bodies(seq);
         let may_be_torn = front.last.is_none_or(|last| seq >= last);
         self.segment(seq, &mut scan, may_be_torn, bodies)
             .map_err(scan_error(journal, seq))?;

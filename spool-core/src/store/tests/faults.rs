@@ -288,6 +288,51 @@ fn a_shortage_of_descriptors_loses_nothing_and_passes() {
 }
 
 #[test]
+fn loading_waits_for_descriptors_and_gives_up_in_the_end() {
+    let fs = two_segments();
+    let begin = || {
+        Store::begin(Arc::new(fs.clone()), Path::new(DIR), &options())
+            .unwrap()
+            .0
+    };
+    let store = begin();
+    fs.fail_all(&[OpKind::Open], libc::EMFILE);
+    let loaded = std::thread::scope(|scope| {
+        let loader = scope.spawn(|| {
+            let mut messages = 0;
+            store
+                .load_all(&mut |chunk| messages += chunk.len())
+                .map(|_| messages)
+        });
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!loader.is_finished(), "it waits");
+        assert_eq!(store.admit(100), Ok(()), "mail is taken meanwhile");
+        fs.heal();
+        loader.join().unwrap()
+    });
+    assert_eq!(loaded.unwrap(), 5);
+    drop(store);
+    // Whoever ends the service meanwhile does not wait for it.
+    let store = begin();
+    fs.fail_all(&[OpKind::Open], libc::EMFILE);
+    store.cancel_loading();
+    assert!(store.load_all(&mut |_| {}).is_err());
+    drop(store);
+    fs.heal();
+    let store = begin();
+    fs.fail_all(&[OpKind::Open], libc::EMFILE);
+    let given_up = store.load_all(&mut |_| {}).map(drop).unwrap_err().to_string();
+    assert!(
+        given_up.contains("cannot open") && given_up.contains("os error 24"),
+        "{given_up}"
+    );
+    assert!(matches!(store.admit(100), Err(StoreError::Failed(_))));
+    drop(store);
+    fs.heal();
+    assert_eq!(open(&fs).1.messages.len(), 5);
+}
+
+#[test]
 fn a_disk_that_became_read_only_fails_the_store_and_can_still_be_looked_at() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);

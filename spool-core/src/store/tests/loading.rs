@@ -233,3 +233,21 @@ fn nothing_is_lost_wherever_the_power_is_cut_while_loading() {
     }
     println!("{states} crash states while loading");
 }
+
+#[test]
+fn messages_are_handed_over_in_chunks_of_bounded_size() {
+    let fs = SimFs::new();
+    let options = StoreOptions {
+        segment_size: 16 << 20,
+        ..options()
+    };
+    let (store, _) = begin_on(&fs, &options);
+    store.load_all(&mut drop).unwrap();
+    let many: Vec<u128> = (1..=4_097).collect();
+    all_ok(&store.commit(&mut [add(&many, "x\r\n")]));
+    drop(store);
+    let (store, _) = begin_on(&fs, &options);
+    let mut chunks = Vec::new();
+    store.load_all(&mut |chunk| chunks.push(chunk.len())).unwrap();
+    assert_eq!(chunks, [4096, 1]);
+}

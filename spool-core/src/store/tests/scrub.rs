@@ -141,3 +141,36 @@ fn whoever_looks_at_the_findings_does_not_wait_for_a_step() {
     assert_eq!(findings, Ok(Vec::new()));
     drop(step);
 }
+
+#[test]
+fn a_thousand_findings_are_kept_of_a_pass_and_ten_messages_named_in_one() {
+    let fs = SimFs::new();
+    let (store, _) = open(&fs);
+    let ten: Vec<u128> = (1..=10).collect();
+    let eleven: Vec<u128> = (11..=21).collect();
+    all_ok(&store.commit(&mut [add(&ten, mail(1))]));
+    all_ok(&store.commit(&mut [add(&[50], mail(50))]));
+    all_ok(&store.commit(&mut [add(&eleven, mail(2))]));
+    for number in 100..=112 {
+        all_ok(&store.commit(&mut [add(&[number], mail(number))]));
+    }
+    spoil(&fs, "journal/0000000001.log", &mail(1)[..100]);
+    spoil(&fs, "journal/0000000001.log", &mail(2)[..100]);
+    let (_, news) = pass(&store);
+    let [few, many] = news.as_slice() else {
+        panic!("{news:?}");
+    };
+    assert!(
+        few.what.contains(&id(1).to_string()) && few.what.contains(&id(10).to_string()),
+        "{few:?}"
+    );
+    assert!(many.what.ends_with("; 11 messages"), "{many:?}");
+    for number in 1..=1001 {
+        let pair = Path::new(DIR).join("removed").join(id(1000 + number).to_string());
+        fs.plant(&pair.with_extension("eml"), b"x\r\n");
+        fs.plant(&pair.with_extension("json"), b"{");
+    }
+    let (_, news) = pass(&store);
+    assert_eq!(news.len(), 1001, "each is told");
+    assert_eq!(store.scrub_findings().len(), 1000);
+}

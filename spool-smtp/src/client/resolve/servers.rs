@@ -226,3 +226,23 @@ impl ConnectionProvider for Servers {
         &self.0.runtime
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_questions_are_under_way_than_allowed_and_no_other_waits_without_end() {
+        let (settings, _) = Settings::parse("nameserver 192.0.2.1\n");
+        let servers = Servers::new(&settings, Duration::from_secs(30));
+        let questions = &servers.0.questions;
+        let places: Vec<_> = std::iter::from_fn(|| questions.try_acquire().ok()).collect();
+        assert_eq!(places.len(), 256);
+        let begun = Instant::now();
+        let refused = servers.0.ask(&Message::query()).await.unwrap_err().to_string();
+        assert_eq!(
+            (refused.as_str(), begun.elapsed().as_secs()),
+            ("too many questions are under way", 30)
+        );
+    }
+}

@@ -147,3 +147,32 @@ impl HostsFile {
         Arc::clone(hosts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_answers_is_bounded_in_number_and_age() {
+        let (settings, _) = Settings::parse("nameserver 192.0.2.1\n");
+        let source = Source::given(settings, Duration::from_secs(1));
+        let hickory = source.hickory(None).unwrap();
+        let options = hickory.options();
+        let seconds = |age: Option<Duration>| age.unwrap().as_secs();
+        assert_eq!(options.cache_size, 4096);
+        assert_eq!(
+            (
+                seconds(options.positive_min_ttl),
+                seconds(options.positive_max_ttl)
+            ),
+            (5, 3600)
+        );
+        assert_eq!(
+            (
+                seconds(options.negative_min_ttl),
+                seconds(options.negative_max_ttl)
+            ),
+            (5, 300)
+        );
+    }
+}

@@ -136,3 +136,29 @@ fn is_due(entry: &mut Entry, id: &str) -> bool {
     let paused = failed.is_some_and(|(failed, at)| failed == id && now < *at + PAUSE);
     !fresh && !paused
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::OneText;
+    use super::*;
+    use crate::client::resolve::tests::Names;
+
+    #[test]
+    fn no_more_domains_are_kept_than_allowed() {
+        let cache = PolicyCache::new(Arc::new(Names::default()), Arc::new(OneText("")));
+        let kept = || cache.domains.lock().unwrap().len();
+        let domain = |n: usize| format!("d{n}.example");
+        let in_use =
+            (0..MAX_DOMAINS).map(|n| cache.entry(&domain(n), true).unwrap().try_lock_owned().unwrap());
+        let in_use: Vec<_> = in_use.collect();
+        assert_eq!(kept(), 4096);
+        // One more is served all the same, and not kept.
+        assert!(cache.entry("more.example", true).is_some());
+        assert_eq!(kept(), 4096);
+        assert!(cache.entry("more.example", false).is_none());
+        drop(in_use);
+        // Those without a policy give way.
+        assert!(cache.entry("more.example", true).is_some());
+        assert_eq!(kept(), 1);
+    }
+}

@@ -336,3 +336,22 @@ fn an_agent_can_be_made_where_no_runtime_is() {
         report.result
     );
 }
+
+#[tokio::test]
+async fn three_addresses_of_a_host_may_refuse_the_session() {
+    let port = port().await;
+    let mut peers = Vec::new();
+    let addresses = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"];
+    for address in addresses {
+        peers.push(peer_at((address, port), &[&[Say(b"421 4.3.2 busy\r\n"), Close]]).await);
+    }
+    let names = Names::default().host("many.example", &addresses);
+    let hop: NextHop = format!("many.example:{port}").parse().unwrap();
+    let report = delivered(&agent(names), &[hop]).await;
+    assert_eq!(code(&report.result), 421, "{}", report.result);
+    let asked = peers
+        .iter()
+        .filter(|seen| !seen.from.lock().unwrap().is_empty())
+        .count();
+    assert_eq!(asked, 3);
+}

@@ -1,10 +1,10 @@
 //! What a peer offers is used, and what it does not offer is not asked of it.
 
-use super::peer::Act::{Body, Close, Say};
+use super::peer::Act::{self, Body, Close, Say};
 use super::peer::{EHLO, GO, HELLO, OK, SLOW_EHLO, peer};
 use super::{attempt, code, config, deliver, job};
 use crate::client::SmtpAgent;
-use spool_core::{BodyKind, MailParameters, Notify, Ret};
+use spool_core::{AttemptReport, BodyKind, MailParameters, Notify, Ret, ReversePath};
 use std::sync::Arc;
 
 #[tokio::test]
@@ -83,6 +83,115 @@ async fn smtputf8_is_asked_for_only_where_the_message_or_an_address_needs_it() {
     assert_eq!(sent, lines(utf8, "r@b\u{fc}cher.example"));
     let sent = with_smtputf8(WITH, "\u{fc}@b\u{fc}cher.example", plain).await;
     assert_eq!(sent, lines(utf8, "\u{fc}@b\u{fc}cher.example"));
+}
+
+/// The refused, by number and code.
+fn refused(report: &AttemptReport) -> Vec<(u32, u16)> {
+    let refused = report.refused.iter();
+    refused
+        .map(|refused| (refused.recipient, refused.reply.code))
+        .collect()
+}
+
+const PLAIN_PEER: Act = Say(b"250-peer\r\n250-PIPELINING\r\n250 8BITMIME\r\n");
+const UTF8_PEER: Act = Say(b"250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n");
+const MIXED: [&str; 4] = [
+    "r0@x.example",
+    "\u{fc}1@x.example",
+    "r2@b\u{fc}cher.example",
+    "\u{fc}3@x.example",
+];
+
+#[tokio::test]
+async fn without_smtputf8_only_the_recipients_that_need_it_fail() {
+    let script = [
+        HELLO,
+        PLAIN_PEER,
+        OK,
+        OK,
+        Say(b"450 4.2.1 later\r\n"),
+        GO,
+        Body(b"250 ok\r\n"),
+    ];
+    let (hop, seen) = peer(&[&script]).await;
+    let report = deliver(&SmtpAgent::new(config()), job(&[hop], &MIXED, b"x\r\n")).await;
+    assert_eq!(code(&report.result), 250, "{}", report.result);
+    assert_eq!(refused(&report), [(1, 553), (2, 450), (3, 553)]);
+    assert!(
+        report.refused[0].reply.to_string().contains("5.6.7"),
+        "{:?}",
+        report.refused
+    );
+    assert_eq!(
+        seen.lines()[1..4],
+        [
+            "MAIL FROM:<a@example.org>",
+            "RCPT TO:<r0@x.example>",
+            "RCPT TO:<r2@xn--bcher-kva.example>"
+        ]
+    );
+    assert_eq!((seen.bodies.lock().unwrap().len(), seen.count("EHLO")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_recipient_that_one_host_cannot_be_given_is_for_the_next_one() {
+    let (plain, _) = peer(&[&[HELLO, PLAIN_PEER, OK, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
+    let (utf8, seen) = peer(&[&[HELLO, UTF8_PEER, OK, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
+    let report = deliver(&SmtpAgent::new(config()), job(&[plain, utf8], &MIXED, b"x\r\n")).await;
+    assert_eq!(
+        (code(&report.result), refused(&report)),
+        (250, vec![]),
+        "{}",
+        report.result
+    );
+    assert_eq!(
+        seen.lines()[1..4],
+        [
+            "MAIL FROM:<a@example.org> SMTPUTF8",
+            "RCPT TO:<\u{fc}1@x.example>",
+            "RCPT TO:<\u{fc}3@x.example>"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_recipient_that_needs_smtputf8_waits_while_a_host_that_may_offer_it_is_not_reached() {
+    let hello_only: &[Act] = &[Say(b"421 4.3.2 busy\r\n"), Close];
+    for reached_first in [true, false] {
+        let (plain, _) = peer(&[&[HELLO, PLAIN_PEER, OK, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
+        let (busy, _) = peer(&[hello_only]).await;
+        let hops = if reached_first {
+            [plain, busy]
+        } else {
+            [busy, plain]
+        };
+        let report = deliver(&SmtpAgent::new(config()), job(&hops, &MIXED, b"x\r\n")).await;
+        assert_eq!(code(&report.result), 250, "{}", report.result);
+        assert_eq!(refused(&report), [(1, 451), (3, 451)], "{:?}", report.refused);
+        assert!(
+            report.refused[0].reply.text.contains("SMTPUTF8"),
+            "{:?}",
+            report.refused
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_needs_smtputf8_itself_fails_for_all_its_recipients() {
+    let header = "Subject: \u{fc}\r\n\r\nx\r\n".as_bytes();
+    for (sender, body) in [
+        ("a@example.org", header),
+        ("\u{fc}@example.org", b"x\r\n".as_slice()),
+    ] {
+        let (hop, seen) = peer(&[&[HELLO, PLAIN_PEER]]).await;
+        let mut job = job(&[hop], &MIXED, body);
+        let envelope = Arc::make_mut(&mut job.envelope);
+        envelope.parameters.smtputf8 = true;
+        envelope.reverse_path = ReversePath::parse(sender).unwrap();
+        let report = deliver(&SmtpAgent::new(config()), job).await;
+        assert_eq!(code(&report.result), 553, "{}", report.result);
+        assert_eq!(seen.lines().len(), 1, "{:?}", seen.lines());
+    }
 }
 
 #[tokio::test]

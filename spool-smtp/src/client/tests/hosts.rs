@@ -6,7 +6,8 @@ use super::peer::{EHLO, GO, HELLO, OK, TAKEN, peer};
 use super::sinks::sink;
 use super::{code, config, deliver, hasty, job};
 use crate::client::SmtpAgent;
-use spool_core::{Attempt, AttemptReport, AttemptResult, NextHop, RefusedRecipient, Timestamp};
+use crate::client::attempt::{Attempt as SoFar, Heard};
+use spool_core::{Attempt, AttemptReport, AttemptResult, NextHop, RefusedRecipient, Reply, Timestamp};
 use std::sync::atomic::Ordering;
 
 /// One attempt at a sick host with this script, and a well one behind it; and how many messages and connections the well one had.
@@ -210,4 +211,36 @@ async fn a_session_that_has_had_messages_enough_is_replaced_at_no_cost() {
         }
         assert_eq!(counts.connections.load(Ordering::Relaxed), 3, "{reply}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_record_of_an_attempt_is_bounded_in_hosts_and_in_refusals() {
+    let to: Vec<String> = (0..150).map(|n| format!("r{n}@x.example")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let job = job(&["h:25".parse().unwrap()], &to, b"x\r\n");
+    let mut attempt = SoFar::new(&job);
+    for host in 0..30 {
+        let asked = attempt.open();
+        let mut report = AttemptReport::new(AttemptResult::AllRefused);
+        report.peer = Some(format!("h{host}.example:25").parse().unwrap());
+        let refused = asked.iter().map(|recipient| RefusedRecipient {
+            recipient: *recipient,
+            reply: Reply::new(450, "4.2.0 later"),
+        });
+        report.refused = refused.collect();
+        let heard = Heard {
+            report,
+            in_doubt: false,
+            out_of_reach: Vec::new(),
+        };
+        attempt.note(&asked, heard, tokio::time::Instant::now());
+    }
+    let report = attempt.report();
+    assert_eq!(
+        report.refused.len(),
+        150,
+        "what stands in the end has all of them"
+    );
+    assert_eq!(report.before.len(), 16);
+    assert!(report.before.iter().all(|host| host.report.refused.len() == 100));
 }

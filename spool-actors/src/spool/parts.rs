@@ -1,0 +1,74 @@
+//! The parts of a message that was divided among its routes, as `show` lists them for the first of them.
+//!
+//! The first part does not know the others on disk: each of them names it as its parent, and all have the time at which it was
+//! spooled. So the queue is walked for that time, step by step, and what is found is read. It changes nothing.
+
+use super::SpoolActor;
+use super::listing::Reply;
+use super::messages::Details;
+use actix::{Addr, Context, Handler, Message as ActorMessage};
+use spool_core::{Message, MessageId, Queue, SpoolError, Timestamp};
+
+/// The most parts that are listed.
+const MOST: usize = 1000;
+/// Messages that are read in one step.
+const STEP: usize = 256;
+
+/// One step of the walk: behind `after`, those whose parent is `first`.
+#[derive(Debug, Clone, Copy, ActorMessage)]
+#[rtype(result = "Result<Parts, SpoolError>")]
+struct PartsOf {
+    first: MessageId,
+    spooled_at: Timestamp,
+    after: MessageId,
+}
+
+/// What a step has found, and how far it has come; `None` at the end.
+#[derive(Debug)]
+struct Parts {
+    found: Vec<MessageId>,
+    last: Option<MessageId>,
+}
+
+/// Puts in the parts that are on the spool, where the message may have been divided: only then it has recipients for whom it does
+/// nothing any more.
+pub(super) async fn put_in(spool: &Addr<SpoolActor>, details: &mut Details) -> Result<(), SpoolError> {
+    if !matches!(details.queue, Queue::Active | Queue::Frozen) || !may_be_divided(&details.message) {
+        return Ok(());
+    }
+    let (first, spooled_at) = (details.message.id, details.message.spooled_at);
+    let mut next = Some(first);
+    while let Some(after) = next.filter(|_| details.parts.len() < MOST) {
+        let step = PartsOf {
+            first,
+            spooled_at,
+            after,
+        };
+        // While its own handlers run, the mailbox is there.
+        let parts = spool.send(step).await.unwrap_or(Err(SpoolError::Killed))?;
+        details.parts.extend(parts.found);
+        next = parts.last;
+    }
+    details.parts.truncate(MOST);
+    Ok(())
+}
+
+fn may_be_divided(message: &Message) -> bool {
+    let state = &message.state;
+    state.remaining.len() + state.failed.len() < message.envelope.recipients.len()
+}
+
+impl Handler<PartsOf> for SpoolActor {
+    type Result = Reply<Parts>;
+
+    fn handle(&mut self, asked: PartsOf, _: &mut Context<Self>) -> Self::Result {
+        let (ids, last) = self.queue.spooled_at(asked.spooled_at, asked.after, STEP);
+        self.look(move |store| {
+            let mut row = store.in_a_row();
+            // What has left meanwhile, or cannot be read, is not listed.
+            let is_part = |id: &MessageId| row.load(*id).is_ok_and(|part| part.parent == Some(asked.first));
+            let found = ids.into_iter().filter(is_part).collect();
+            Ok(Parts { found, last })
+        })
+    }
+}
