@@ -3,7 +3,7 @@
 #
 #   packaging/build-deb.sh [DEBIAN_VERSION]      e.g. 0.1.0-1; the file is printed at the end
 #
-# Needs cargo-deb (cargo install cargo-deb), dpkg and gzip.
+# DEBFULLNAME and DEBEMAIL, if set, name the maintainer. Needs cargo-deb (cargo install cargo-deb), dpkg and gzip.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -19,4 +19,9 @@ gzip -9nc packaging/debian/changelog > "$made/changelog.Debian.gz"
 for name in sendmail mailq newaliases; do
     ln -sf /usr/bin/spool "$made/links/$name"
 done
-cargo deb --no-build --locked -p spool-bin ${version:+--deb-version "$version"} --output "$target/debian/"
+if [ -n "${DEBEMAIL:-}" ]; then
+    set -- --maintainer "${DEBFULLNAME:-The Spool authors} <$DEBEMAIL>"
+else
+    set --
+fi
+cargo deb --no-build --strip --locked -p spool-bin "$@" ${version:+--deb-version "$version"} --output "$target/debian/"
