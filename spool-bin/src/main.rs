@@ -6,6 +6,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod admin;
+mod certificates;
 mod cli;
 mod config;
 mod descriptors;
@@ -22,8 +23,11 @@ mod reload;
 mod routes;
 mod selector;
 mod shutdown;
+mod signing;
 mod sockets;
+mod submissions;
 mod target;
+mod users;
 mod way;
 mod wire;
 

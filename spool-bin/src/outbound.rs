@@ -131,6 +131,7 @@ fn route(config: &Config) -> Result<RouteConfig, Failure> {
     route.dns_servers.clone_from(&config.route.dns_servers);
     route.resolv_conf.clone_from(&config.route.resolv_conf);
     route.listeners.clone_from(&config.smtp);
+    route.listeners.extend(&config.smtps);
     route.mta_sts = config.client.mta_sts;
     route.dane = config.client.dane;
     if let Some(path) = &config.client.dnssec_anchors {

@@ -4,13 +4,16 @@
 //! A file that cannot be used changes nothing.
 
 use crate::cli::Serve;
-use crate::config::{Config, Effective, Takes};
+use crate::config::{CertificateFiles, Change, Config, Effective, Takes};
 use crate::failure::Failure;
 use crate::logging::{Redaction, Redactor};
 use crate::outbound::Logins;
+use crate::signing;
+use crate::users;
 use crate::wire::Relay;
 use spool_actors::{SetMaxConcurrentJobs, SetPolicies, SetRouting};
-use spool_smtp::server::{CurrentConfig, RelayPolicy, ServerConfig};
+use spool_smtp::dkim::Rules;
+use spool_smtp::server::{CurrentConfig, RelayPolicy, ServerConfig, Users};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -21,6 +24,8 @@ pub(crate) struct Live {
     server: watch::Sender<Arc<ServerConfig>>,
     logins: Logins,
     redaction: Redaction,
+    /// The certificate's files, where there is TLS for clients.
+    pairs: Option<watch::Sender<CertificateFiles>>,
 }
 
 /// What was read, before anything of it is in force.
@@ -28,16 +33,30 @@ struct Fresh {
     config: Config,
     logins: Logins,
     redactor: Option<Redactor>,
+    users: Option<Users>,
+    keys: Rules,
 }
 
 impl Live {
-    pub(crate) fn new(config: &Config, server: ServerConfig, logins: Logins, redaction: Redaction) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        server: ServerConfig,
+        logins: Logins,
+        redaction: Redaction,
+        pairs: Option<watch::Sender<CertificateFiles>>,
+    ) -> Self {
         Self {
             started: Effective::of(config),
             server: watch::channel(Arc::new(server)).0,
             logins,
             redaction,
+            pairs,
         }
+    }
+
+    /// Tells of other files of the certificate, and that they are to be looked at.
+    pub(crate) fn pairs(&self) -> Option<watch::Receiver<CertificateFiles>> {
+        self.pairs.as_ref().map(watch::Sender::subscribe)
     }
 
     /// What new connections are served by.
@@ -51,7 +70,7 @@ impl Live {
             Ok(fresh) => {
                 let before = Effective::of(config);
                 self.apply(fresh, relay, config);
-                self.tell(&before, &Effective::of(config));
+                self.tell(&before, &Effective::of(config), config.tls.is_some());
             }
             Err(failure) => {
                 for problem in failure.to_string().lines() {
@@ -67,7 +86,11 @@ impl Live {
             config: new,
             logins,
             redactor,
+            users,
+            keys,
         } = fresh;
+        relay.admit(users, &new);
+        relay.submissions.replace(&new, keys);
         relay.routes.replace(&new);
         // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
         relay.spool.do_send(SetPolicies(relay.routes.policies()));
@@ -82,24 +105,34 @@ impl Live {
             serve_by(&mut next, &new);
             *server = Arc::new(next);
         });
+        if let (Some(pairs), Some(pair)) = (&self.pairs, &new.tls) {
+            pairs.send_replace(pair.clone());
+        }
         *config = new;
     }
 
-    fn tell(&self, before: &Effective, after: &Effective) {
+    /// Whether a change waits for a restart.
+    fn waits(&self, change: &Change, has_tls: bool) -> bool {
+        let switches_tls = change.key.starts_with("listen.tls.") && (self.pairs.is_none() || !has_tls);
+        change.takes == Takes::Restart || switches_tls
+    }
+
+    fn tell(&self, before: &Effective, after: &Effective, has_tls: bool) {
         let text =
             |value: Option<toml::Value>| value.map_or_else(|| "unset".to_owned(), |value| value.to_string());
         let changes = before.changes(after);
         let changed = changes.len();
         for change in changes {
-            let takes_effect = match change.takes {
-                Takes::Now => "now",
-                Takes::Restart => "restart",
+            let takes_effect = if self.waits(&change, has_tls) {
+                "restart"
+            } else {
+                "now"
             };
             let (key, from, to) = (change.key, text(change.from), text(change.to));
             tracing::info!(key, from, to, takes_effect, "configuration changed");
         }
         let waiting = self.started.changes(after).into_iter();
-        let waiting = waiting.filter(|change| change.takes == Takes::Restart);
+        let waiting = waiting.filter(|change| self.waits(change, has_tls));
         let need_restart: Vec<String> = waiting.map(|change| change.key).collect();
         let need_restart = format!("[{}]", need_restart.join(", "));
         tracing::info!(changed, need_restart = %need_restart, "configuration read again");
@@ -112,10 +145,13 @@ fn read(options: &Serve) -> Result<Fresh, Failure> {
     options.inspected(&config)?;
     let logins = Logins::read(&config.client)?;
     let redactor = config.log.redactor().map_err(Failure::Usage)?;
+    let (users, keys) = (users::of(&config)?, signing::rules(&config)?);
     Ok(Fresh {
         config,
         logins,
         redactor,
+        users,
+        keys,
     })
 }
 
@@ -128,8 +164,10 @@ fn serve_by(server: &mut ServerConfig, config: &Config) {
     server.errors_per_session = limits.errors_per_session;
     server.command_timeout = limits.command_timeout;
     server.data_timeout = limits.data_timeout;
+    server.tls_timeout = limits.tls_timeout;
     server.bare_newline = limits.bare_newline;
     server.received_headers = limits.received_headers;
+    server.proxies.clone_from(&config.proxies);
     server.relay = RelayPolicy {
         allow_networks: config.allow_networks.clone(),
         allow_domains: config.allow_domains.clone(),

@@ -2,8 +2,9 @@
 //! ends them in order.
 
 use crate::admin;
+use crate::certificates::Watched;
 use crate::cli::Serve;
-use crate::config::Config;
+use crate::config::{CertificateFiles, Config};
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::logging::Redaction;
@@ -12,7 +13,10 @@ use crate::outbound;
 use crate::reload::Live;
 use crate::routes::Routes;
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
+use crate::signing;
 use crate::sockets::Sockets;
+use crate::submissions::Submissions;
+use crate::users;
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
@@ -22,11 +26,13 @@ use spool_actors::{
 use spool_core::log::{Accepted, Record};
 use spool_core::store::StoreOptions;
 use spool_core::{
-    AddError, Address, BoxFuture, Budget, Envelope, Halt, InitialStatus, Intake, Mail, MessageId, NextHop,
-    RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
+    AddError, Address, Admission, BoxFuture, Budget, Envelope, Fingerprint, Halt, InitialStatus, Intake,
+    Mail, MessageId, NextHop, RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
-use spool_smtp::server::{CurrentConfig, Listener, RelayPolicy, ServerConfig};
+use spool_smtp::server::{
+    Clients, CurrentConfig, Listener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls, Users,
+};
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -44,19 +50,35 @@ pub(crate) struct Relay {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) gate: Gate,
     pub(crate) routes: Routes,
+    /// What is done to the mail of submitters.
+    pub(crate) submissions: Submissions,
     /// Set when the service was asked to end.
     pub(crate) stopping: Halt,
+    /// What clients and users did lately.
+    pub(crate) clients: Clients,
+    /// Who may log in.
+    logins: Logins,
 }
 
 impl Relay {
     /// Into `spool`, by `routes`.
-    pub(crate) fn new(spool: &OpenSpool, routes: Routes) -> Self {
+    pub(crate) fn new(spool: &OpenSpool, routes: Routes, submissions: Submissions) -> Self {
+        let clients = Clients::default();
         Self {
+            logins: Logins::new(clients.clone()),
+            clients,
             spool: spool.addr.clone(),
             gate: spool.gate.clone(),
             routes,
+            submissions,
             stopping: Halt::default(),
         }
+    }
+
+    /// Who may log in from now on, and how much clients and users may do.
+    pub(crate) fn admit(&self, users: Option<Users>, config: &Config) {
+        self.logins.set_users(users);
+        self.clients.set_limits(config.limits.rates);
     }
 
     /// Whether mail can be routed by a configuration: the built-in sink does not take all of it.
@@ -74,14 +96,33 @@ impl Relay {
         self.routes.way(address)
     }
 
-    /// Spools a submission whose sections are from `routing`; the answer comes once it is durable.
+    /// Spools a submission of a program of this machine, or of one that has the token of the admin API. Its sections are from `routing`;
+    /// the answer comes once it is durable.
     pub(crate) async fn submit(
         &self,
-        submission: Submission,
+        mut submission: Submission,
         routing: Routing,
     ) -> Result<Vec<MessageId>, AddError> {
+        let (mut fingerprint, mut _held) = (None, None);
+        if self.submissions.concern(&Admission::Network) {
+            // Of what was handed in: what is added to it differs each time.
+            fingerprint = submission
+                .key
+                .is_some()
+                .then(|| Fingerprint::of(&submission.sections, &submission.body));
+            let body = std::mem::take(&mut submission.body);
+            let finished = self
+                .submissions
+                .finish(&Admission::Network, body, submission.flows.last());
+            let (body, held) = finished.await?;
+            (submission.body, _held) = (body, Some(held));
+        }
         self.spool
-            .send(Add::submission(submission).routed_by(routing))
+            .send(
+                Add::submission(submission)
+                    .routed_by(routing)
+                    .fingerprint(fingerprint),
+            )
             .await
             .unwrap_or(Err(AddError::Killed))
     }
@@ -89,6 +130,34 @@ impl Relay {
 
 impl Intake for Relay {
     fn accept(&self, mail: Mail) -> BoxFuture<Result<Vec<MessageId>, AddError>> {
+        if !self.submissions.concern(&mail.source.admission) {
+            return Box::pin(self.spool_mail(mail));
+        }
+        let relay = self.clone();
+        // On its own: nobody who stops waiting for the answer undoes it.
+        let finished = tokio::spawn(async move {
+            let id = mail.flows.last();
+            let finished = relay
+                .submissions
+                .finish(&mail.source.admission, mail.body, id)
+                .await;
+            let (body, _held) = finished?;
+            relay.spool_mail(Mail { body, ..mail }).await
+        });
+        Box::pin(async move { finished.await.unwrap_or(Err(AddError::Killed)) })
+    }
+
+    fn admit(&self, size: u64) -> Result<(), AddError> {
+        self.gate.admit(size)
+    }
+}
+
+impl Relay {
+    /// Spools `mail` as it is. The request is made before the future is polled.
+    fn spool_mail(
+        &self,
+        mail: Mail,
+    ) -> impl Future<Output = Result<Vec<MessageId>, AddError>> + Send + use<> {
         let Mail {
             envelope,
             body,
@@ -108,17 +177,13 @@ impl Intake for Relay {
             key: None,
         };
         let request = self.spool.send(Add::submission(submission).routed_by(routing));
-        Box::pin(async move {
+        async move {
             let answer = request.await.unwrap_or(Err(AddError::Killed));
             if let (Some(taken), Ok(ids)) = (taken, &answer) {
                 taken.emit(ids);
             }
             answer
-        })
-    }
-
-    fn admit(&self, size: u64) -> Result<(), AddError> {
-        self.gate.admit(size)
+        }
     }
 }
 
@@ -144,6 +209,8 @@ async fn run(
     let mut signals = Signals::new()?;
     descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
+    let (certificate, pairs) = certificate(&config)?;
+    let users = users::of(&config)?;
     // The spool first: whoever cannot have it must not take a port from the one who has.
     let routes = Routes::of(&config);
     if built_in_sink {
@@ -152,11 +219,15 @@ async fn run(
     }
     let logins = outbound::Logins::read(&config.client)?;
     let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes, &logins)?));
-    let spool = manager::patiently(open(&config, &routes, &agent)).await?;
-    let relay = Relay::new(&spool, routes);
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
-    let mut live = Live::new(&config, server(&config, &memory), logins, redaction);
+    let submissions = Submissions::new(&config, signing::rules(&config)?, &memory)?;
+    let spool = manager::patiently(open(&config, &routes, &agent, &submissions)).await?;
+    let relay = Relay::new(&spool, routes, submissions);
+    relay.admit(users, &config);
+    let tls = certificate.as_ref().map(Watched::tls);
+    let server = server(&config, &relay, &memory, tls);
+    let mut live = Live::new(&config, server, logins, redaction, pairs);
     let started = async {
         if built_in_sink {
             relay
@@ -164,8 +235,11 @@ async fn run(
                 .to_built_in_sink(Some(start_sink(stopped.clone()).await?));
             relay.spool.do_send(SetRouting(relay.routes.routing()));
         }
-        let (smtp, listeners) =
-            listen(&config, sockets.smtp, &relay, &spool, &stopped, live.server()).await?;
+        let passed = (sockets.smtp, sockets.smtps);
+        let (addresses, listeners) = listen(&config, passed, live.server(), &relay, &spool, &stopped).await?;
+        if let (Some(certificate), Some(pairs)) = (certificate, live.pairs()) {
+            actix::spawn(certificate.run(pairs, stopped.clone()));
+        }
         let (admin_address, admin) = start_admin(
             &config,
             sockets.admin,
@@ -175,7 +249,7 @@ async fn run(
             &spool,
             stopped.clone(),
         )?;
-        ready(&config, &smtp, admin_address)?;
+        ready(&config, &addresses, admin_address)?;
         Ok((listeners, admin))
     };
     let (listeners, admin) = match started.await {
@@ -223,13 +297,19 @@ async fn run(
         () = end => {}
         () = signals.at_once(failed) => tracing::warn!("ended at once"),
     }
+    relay.submissions.log_counts();
     match relay.gate.ending() {
         None | Some(Ending::Killed) => Ok(()),
         Some(ending) => Err(Failure::Failed(format!("the service has ended: {ending}"))),
     }
 }
 
-async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Result<OpenSpool, Failure> {
+async fn open(
+    config: &Config,
+    routes: &Routes,
+    agent: &Arc<SmtpAgent>,
+    submissions: &Submissions,
+) -> Result<OpenSpool, Failure> {
     let mut store = StoreOptions::default();
     store.segment_size = config.disk.segment_size;
     store.min_free_space = config.disk.min_free_space;
@@ -246,11 +326,24 @@ async fn open(config: &Config, routes: &Routes, agent: &Arc<SmtpAgent>) -> Resul
     spool.max_recipients = config.limits.recipients;
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
+    spool.signer = Some(submissions.signer());
     let agent = Arc::clone(agent);
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
 
-fn server(config: &Config, memory: &Budget) -> ServerConfig {
+/// The certificate, if there is to be TLS; and where to say that its files are to be looked at, or are others.
+fn certificate(
+    config: &Config,
+) -> Result<(Option<Watched>, Option<watch::Sender<CertificateFiles>>), Failure> {
+    let Some(pair) = &config.tls else {
+        return Ok((None, None));
+    };
+    let watched = Watched::start(pair.clone(), Arc::new(SystemClock))
+        .map_err(|unusable| Failure::Usage(format!("listen.tls.{}: {}", unusable.key, unusable.why)))?;
+    Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
+}
+
+fn server(config: &Config, relay: &Relay, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
     let limits = &config.limits;
     ServerConfig {
         hostname: config.hostname.clone(),
@@ -262,6 +355,7 @@ fn server(config: &Config, memory: &Budget) -> ServerConfig {
         errors_per_session: limits.errors_per_session,
         command_timeout: limits.command_timeout,
         data_timeout: limits.data_timeout,
+        tls_timeout: limits.tls_timeout,
         bare_newline: limits.bare_newline,
         received_headers: limits.received_headers,
         memory: memory.clone(),
@@ -269,6 +363,10 @@ fn server(config: &Config, memory: &Budget) -> ServerConfig {
             allow_networks: config.allow_networks.clone(),
             allow_domains: config.allow_domains.clone(),
         },
+        tls,
+        clients: relay.clients.clone(),
+        logins: relay.logins.clone(),
+        proxies: config.proxies.clone(),
         clock: Arc::new(SystemClock),
     }
 }
@@ -283,19 +381,31 @@ async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> 
     Ok(address.into())
 }
 
+/// Where clients are listened for.
+struct Addresses {
+    smtp: Vec<SocketAddr>,
+    smtps: Vec<SocketAddr>,
+}
+
 /// Listens everywhere, then accepts. Sessions run on the spool's worker threads.
 async fn listen(
     config: &Config,
-    passed: Vec<TcpListener>,
+    passed: (Vec<TcpListener>, Vec<TcpListener>),
+    server: CurrentConfig,
     relay: &Relay,
     spool: &OpenSpool,
     stopped: &watch::Receiver<bool>,
-    server: CurrentConfig,
-) -> Result<(Vec<SocketAddr>, Vec<JoinHandle<()>>), Failure> {
+) -> Result<(Addresses, Vec<JoinHandle<()>>), Failure> {
     let mut listeners = Vec::new();
-    let mut passed = passed.into_iter();
-    for address in &config.smtp {
-        let listener = match passed.next() {
+    let (mut plain_passed, mut implicit_passed) = (passed.0.into_iter(), passed.1.into_iter());
+    let plain = config.smtp.iter().map(|address| (address, Opening::Plain));
+    let implicit = config.smtps.iter().map(|address| (address, Opening::ImplicitTls));
+    for (address, opening) in plain.chain(implicit) {
+        let passed = match opening {
+            Opening::Plain => plain_passed.next(),
+            Opening::ImplicitTls => implicit_passed.next(),
+        };
+        let listener = match passed {
             Some(passed) => Listener::from_std(passed),
             None => Listener::bind(*address).await,
         };
@@ -303,9 +413,19 @@ async fn listen(
         let bound = listener
             .local_addr()
             .with_context(|| format!("cannot listen on {address}"))?;
-        listeners.push((listener, bound));
+        let proxied = config.proxy_protocol.contains(address);
+        listeners.push((listener.opening(opening).proxied(proxied), bound, opening));
     }
-    let addresses = listeners.iter().map(|(_, address)| *address).collect();
+    let bound = |which| {
+        let all = listeners.iter();
+        all.filter(|(_, _, opening)| *opening == which)
+            .map(|(_, address, _)| *address)
+            .collect()
+    };
+    let addresses = Addresses {
+        smtp: bound(Opening::Plain),
+        smtps: bound(Opening::ImplicitTls),
+    };
     let run = |listener: Listener| {
         let workers = spool.workers.clone();
         let place = move |session: Box<dyn FnOnce() -> BoxFuture<()> + Send>| {
@@ -320,7 +440,10 @@ async fn listen(
             drop(part);
         })
     };
-    let running = listeners.into_iter().map(|(listener, _)| run(listener)).collect();
+    let running = listeners
+        .into_iter()
+        .map(|(listener, ..)| run(listener))
+        .collect();
     Ok((addresses, running))
 }
 
@@ -367,12 +490,19 @@ fn start_admin(
 }
 
 /// The one line on standard output.
-fn ready(config: &Config, smtp: &[SocketAddr], admin: Option<SocketAddr>) -> Result<(), Failure> {
-    let smtp: Vec<String> = smtp.iter().map(ToString::to_string).collect();
+fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> Result<(), Failure> {
+    let joined = |addresses: &[SocketAddr]| {
+        let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        texts.join(",")
+    };
     let admin = admin.map_or(String::new(), |address| address.to_string());
+    let smtps = match addresses.smtps.is_empty() {
+        true => String::new(),
+        false => format!(" smtps={}", joined(&addresses.smtps)),
+    };
     let line = format!(
-        "ready smtp={} admin={admin} spool={}\n",
-        smtp.join(","),
+        "ready smtp={} admin={admin} spool={}{smtps}\n",
+        joined(&addresses.smtp),
         visible(&config.spool_dir.display().to_string())
     );
     let mut out = std::io::stdout().lock();

@@ -3,8 +3,10 @@
 use crate::destination::Policies;
 use crate::hooks::Hooks;
 use crate::routing::Routing;
+use crate::sign::Signer;
 use crate::store::StoreOptions;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The configuration of one spool.
@@ -37,6 +39,8 @@ pub struct SpoolConfig {
     pub event_buffer: usize,
     /// What the embedding program decides itself.
     pub hooks: Hooks,
+    /// Signs the messages that the spool itself makes. Default: nobody. Mail that is added is not signed by the spool.
+    pub signer: Option<Arc<dyn Signer>>,
     /// How often subscribers hear `Ping`. Default 30 s.
     pub ping_interval: Duration,
 }
@@ -58,6 +62,7 @@ impl SpoolConfig {
             release_rate: 2000,
             hooks: Hooks::default(),
             event_buffer: 4096,
+            signer: None,
             ping_interval: Duration::from_secs(30),
         }
     }

@@ -40,6 +40,9 @@ pub enum AddError {
         /// The messages that were added under it.
         ids: Vec<MessageId>,
     },
+    /// It has to be signed, and could not be. SMTP 451, HTTP 503.
+    #[error("the message cannot be signed: {0}")]
+    Unsigned(String),
     /// The spool is shutting down or has ended. SMTP 421.
     #[error("the spool is closed")]
     Killed,

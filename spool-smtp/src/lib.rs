@@ -4,6 +4,8 @@
 //! [`spool_core::DeliveryAgent`].
 
 pub mod client;
+pub mod dkim;
 pub mod load;
 pub mod server;
 pub mod sink;
+pub mod submission;

@@ -11,7 +11,9 @@
 )]
 
 mod exim;
+mod logins;
 mod postfix;
+mod proxies;
 
 use spool_tests::authority::Authority;
 use spool_tests::mails::{Named, own};

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes ready what the interop campaign delivers to: Postfix installed, and Exim unpacked beside it, for Debian has only one of
-# them installed at a time. For a machine that may be changed: it installs packages, adds a user, and starts nothing.
+# Makes ready what the interop campaign needs: haproxy, nginx, swaks, msmtp and curl, which speak to the ingress, Postfix
+# installed, and Exim unpacked beside it, for Debian has only one of them installed at a time. For a machine that may be changed:
+# it installs packages, adds a user, and starts nothing.
 #
 #   sudo tests/interop/prepare.sh DIR
 #   cargo build -p spool-bin
@@ -12,7 +13,8 @@ mkdir -p "$dir"
 [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; }
 apt-get update
 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-    postfix sasl2-bin libsasl2-modules libsasl2-modules-db libidn12
+    postfix sasl2-bin libsasl2-modules libsasl2-modules-db libidn12 \
+    haproxy nginx libnginx-mod-mail curl msmtp swaks libnet-ssleay-perl libio-socket-ssl-perl
 cd "$dir"
 rm -f exim4-daemon-light_*.deb
 apt-get download exim4-daemon-light

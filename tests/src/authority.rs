@@ -1,6 +1,6 @@
 //! A certificate authority made for one run, and files as servers and `client.tls_roots` want them.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use std::path::{Path, PathBuf};
 
 /// An authority, and the certificate of one server.
@@ -20,6 +20,10 @@ impl Authority {
     pub fn new(dir: &Path, names: &[&str]) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Of a name of its own: OpenSSL takes a certificate whose issuer has its own name for one that issued itself.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "spool tests authority");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();

@@ -12,8 +12,11 @@
 pub mod authority;
 pub mod capture;
 pub mod http;
+pub mod mail_auth;
 pub mod mails;
 pub mod name_server;
 pub mod process;
 pub mod raw;
 pub mod signed_zones;
+pub mod tls;
+pub mod tls_client;

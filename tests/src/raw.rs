@@ -57,6 +57,16 @@ impl RawClient {
         Ok(client)
     }
 
+    /// The connection; nothing that was read ahead may be left.
+    ///
+    /// # Panics
+    /// When there is.
+    #[must_use]
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.reader.buffer().is_empty(), "unread replies");
+        self.reader.into_inner()
+    }
+
     fn expect(&mut self, code: u16) -> io::Result<()> {
         match self.reply()? {
             (found, _) if found == code => Ok(()),

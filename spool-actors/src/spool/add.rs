@@ -17,13 +17,13 @@ impl Handler<Add> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<MessageId>, AddError>>;
 
     fn handle(&mut self, add: Add, _: &mut Context<Self>) -> Self::Result {
-        let Add(submission, routing) = add;
+        let Add(submission, routing, fingerprint) = add;
         // Whoever routed it may have done so by the routes of before or, during a change, by those that are about to come.
         let generation = match routing {
             Some(routing) if !routing.is(self.queue.routing()) => self.queue.generation().wrapping_sub(1),
             Some(_) | None => self.queue.generation(),
         };
-        match submission.and_then(|submission| self.add_once(submission, generation)) {
+        match submission.and_then(|submission| self.add_once(submission, fingerprint, generation)) {
             // A sender that is gone took its spool with it.
             Ok(answer) => {
                 let supervision = self.supervision.clone();
@@ -38,7 +38,12 @@ type Answer = oneshot::Receiver<Result<Vec<MessageId>, AddError>>;
 
 impl SpoolActor {
     /// An add whose name is known spools nothing.
-    fn add_once(&mut self, submission: Submission, generation: u32) -> Result<Answer, AddError> {
+    fn add_once(
+        &mut self,
+        submission: Submission,
+        fingerprint: Option<Fingerprint>,
+        generation: u32,
+    ) -> Result<Answer, AddError> {
         if self.supervision.is_over() {
             return Err(self.supervision.add_error());
         }
@@ -47,7 +52,8 @@ impl SpoolActor {
             return self.add(submission, None, generation);
         };
         let now = self.now();
-        let fingerprint = Some(Fingerprint::of(&submission.sections, &submission.body));
+        let fingerprint =
+            fingerprint.or_else(|| Some(Fingerprint::of(&submission.sections, &submission.body)));
         let key = AddKey { name, fingerprint };
         if let Some(answer) = self.keys.look_up(&key, now)? {
             return Ok(answer);

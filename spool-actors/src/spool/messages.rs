@@ -8,8 +8,8 @@ use actix::Message;
 use bytes::Bytes;
 use spool_core::store::{Damage, Progress, Shelf, StoreStats};
 use spool_core::{
-    AddError, Envelope, FlowId, InitialStatus, MessageId, MessageSummary, NextHop, NextHopError, RetryPolicy,
-    RouteOrigin, Routing, Section, SpoolError, Submission,
+    AddError, Envelope, Fingerprint, FlowId, InitialStatus, MessageId, MessageSummary, NextHop, NextHopError,
+    RetryPolicy, RouteOrigin, Routing, Section, SpoolError, Submission,
 };
 use spool_core::{Hold, Queue, RetryInterval, ShownStatus, Timestamp};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct Add(
     pub(crate) Result<Submission, AddError>,
     /// The routing that its sections are from, if that is known.
     pub(crate) Option<Routing>,
+    /// Of what its idempotency key stands for, when that is not what is spooled.
+    pub(crate) Option<Fingerprint>,
 );
 
 impl Add {
@@ -54,7 +56,7 @@ impl Add {
             related: Vec::new(),
             key: None,
         });
-        Self(submission.map_err(nul), None)
+        Self(submission.map_err(nul), None, None)
     }
 
     /// A submission as it is. One whose body holds anything but whole CRLF lines fails the add: with a bare LF it could end the mail
@@ -67,14 +69,21 @@ impl Add {
             )),
             Err(at) => Err(nul(at)),
         };
-        Self(checked, None)
+        Self(checked, None, None)
     }
 
     /// The routing that gave the sections their next hops. Where the spool has another one by the time it takes the mail, routes that no
     /// submitter named are found anew.
     #[must_use]
     pub fn routed_by(self, routing: Routing) -> Self {
-        Self(self.0, Some(routing))
+        Self(self.0, Some(routing), self.2)
+    }
+
+    /// The fingerprint of what its submitter handed over, where the submission is not that any more: its body was completed or signed.
+    /// With it, the submitter may repeat the add under its idempotency key. `None`: that of the submission.
+    #[must_use]
+    pub fn fingerprint(self, fingerprint: Option<Fingerprint>) -> Self {
+        Self(self.0, self.1, fingerprint)
     }
 
     /// Appends `host:port` to the next hops of every section. A text that is none fails the add.
@@ -143,7 +152,7 @@ impl Add {
         let changed = self
             .0
             .and_then(|mut submission| change(&mut submission).map(|()| submission));
-        Self(changed, self.1)
+        Self(changed, self.1, self.2)
     }
 }
 

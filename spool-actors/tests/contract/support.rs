@@ -134,10 +134,12 @@ pub(crate) fn on_disk(dir: &Path) -> Vec<Message> {
 }
 
 pub(crate) async fn end(spool: actix::Addr<SpoolActor>) {
-    assert_eq!(
-        spool.send(KillAndFlush { timeout: None }).await.unwrap(),
-        Flushed::Finished
+    let ended = tokio::time::timeout(
+        Duration::from_secs(20),
+        spool.send(KillAndFlush { timeout: None }),
     );
+    let flushed = ended.await.expect("every attempt was answered").unwrap();
+    assert_eq!(flushed, Flushed::Finished);
 }
 
 /// A spool with a clock that stands still, and without chance: intervals are as long as they say.

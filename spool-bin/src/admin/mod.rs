@@ -4,6 +4,7 @@
 
 mod answer;
 mod caller;
+mod clients;
 mod connection;
 mod events;
 mod guard;
@@ -23,7 +24,7 @@ use crate::wire::Relay;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER};
-use actix_web::web::{Data, PathConfig, QueryConfig, ServiceConfig, get, post, put};
+use actix_web::web::{Data, PathConfig, QueryConfig, ServiceConfig, delete, get, post, put};
 use read::MaxBody;
 use server::{Faults, Places};
 use spool_core::{Budget, SpoolError};
@@ -102,6 +103,8 @@ fn routes(config: &mut ServiceConfig, state: &Data<State>) {
         .route("/api/v1/count", get().to(queue::count))
         .route("/api/v1/destinations", get().to(queue::destinations))
         .route("/api/v1/connections", get().to(queue::connections))
+        .route("/api/v1/clients", get().to(clients::clients))
+        .route("/api/v1/clients/{client}", delete().to(clients::lift))
         .service(
             actix_web::web::resource("/api/v1/jobs")
                 .route(get().to(queue::jobs))

@@ -23,7 +23,7 @@ use spool_smtp::client::PoolSnapshot;
 use std::sync::atomic::Ordering;
 
 pub(super) const JSON: &str = "application/json";
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 static LOADING_HEADER: HeaderName = HeaderName::from_static(LOADING);
 
@@ -123,7 +123,7 @@ pub(super) async fn status(state: Data<State>, query: Conditions) -> HttpRespons
     HttpResponse::Ok().content_type(NDJSON).streaming(lines)
 }
 
-fn lines<T: Serialize>(page: &[T]) -> Result<Bytes, serde_json::Error> {
+pub(super) fn lines<T: Serialize>(page: &[T]) -> Result<Bytes, serde_json::Error> {
     let mut text = Vec::with_capacity(page.len() * 256);
     for one in page {
         serde_json::to_writer(&mut text, one)?;

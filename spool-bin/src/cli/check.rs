@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Checks the file and what it names: secrets, certificates, DNSSEC keys, the spool's directory, addresses. \
+Checks the file and what it names: secrets, certificates, signing keys, DNSSEC keys, the spool's directory, addresses. \
 Changes nothing, and needs no running service.
 
 Exit status: 0 usable, with warnings on standard error; 2 not usable, with every error and its line.")]

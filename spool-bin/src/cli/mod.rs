@@ -1,10 +1,12 @@
 //! The command line: one verb a file.
 
 mod check;
+mod clients;
 mod columns;
 mod config;
 mod console;
 mod count;
+mod dkim;
 mod events;
 mod explain;
 mod export;
@@ -14,6 +16,7 @@ mod jobs;
 mod load;
 mod operate;
 mod outbound;
+mod passwd;
 mod route;
 mod serve;
 mod show;
@@ -92,10 +95,16 @@ enum Verb {
     Destinations(outbound::Destinations),
     /// Show the open sessions with next hops
     Connections(outbound::Connections),
+    /// Show how much each client and user sends, and lift their limits
+    Clients(clients::Clients),
+    /// Set the password of a user in a users file
+    Passwd(passwd::Passwd),
     /// Show or set the maximum of concurrent delivery sessions
     Jobs(jobs::Jobs),
     /// Spool one message
     Submit(submit::Submit),
+    /// Make, publish and check signing keys; check the signatures of a message
+    Dkim(dkim::Dkim),
     /// Run the mock SMTP sink
     Sink(sink::Sink),
     /// Generate load and measure it
@@ -127,8 +136,11 @@ pub(crate) fn run(sockets: Sockets) -> Result<(), Failure> {
         Verb::Events(events) => events.run(),
         Verb::Destinations(destinations) => destinations.run(),
         Verb::Connections(connections) => connections.run(),
+        Verb::Clients(clients) => clients.run(),
+        Verb::Passwd(passwd) => passwd.run(),
         Verb::Jobs(jobs) => jobs.run(),
         Verb::Submit(submit) => submit.run(),
+        Verb::Dkim(dkim) => dkim.run(),
         Verb::Sink(sink) => sink.run(),
         Verb::Load(load) => load.run(),
         Verb::Generate(generate) => generate.run(),

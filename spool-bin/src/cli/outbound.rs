@@ -61,7 +61,7 @@ impl Look {
     }
 }
 
-fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
     serde_json::from_str(text).map_err(|error| {
         Failure::Failed(format!(
             "the service's answer is not understood ({error}); with --format json it is shown as it is"

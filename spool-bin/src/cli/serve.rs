@@ -19,7 +19,7 @@ Examples:
   spool serve --config /etc/spool.toml                to the mail exchangers of each domain, unless it says otherwise
 
 One line on standard output says that it is ready. SIGTERM and SIGINT shut it down in order, a second \
-one immediately; SIGHUP reloads routes, retries and jobs. If the disk fails or files of the spool are \
+one immediately; SIGHUP reloads what can change in a running service, and the log says what did. If the disk fails or files of the spool are \
 deleted, it stops by itself with exit status 1.")]
 pub(crate) struct Serve {
     /// The configuration; options override it
@@ -37,6 +37,9 @@ pub(crate) struct Serve {
     /// Relay to this host; may be given several times, to be tried in order
     #[arg(long, value_name = "HOST:PORT")]
     next_hop: Vec<NextHop>,
+    /// Sockets of the service manager for implicit TLS.
+    #[arg(skip)]
+    smtps: Vec<SocketAddr>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -62,12 +65,8 @@ impl Serve {
             let address = addresses(std::slice::from_ref(admin))?.pop();
             self.admin = address.map(|address| address.to_string());
         }
-        match sockets.smtps.is_empty() {
-            true => Ok(()),
-            false => Err(Failure::Usage(
-                "a socket of the service manager is named smtps: implicit TLS is not there yet".to_owned(),
-            )),
-        }
+        self.smtps = addresses(&sockets.smtps)?;
+        Ok(())
     }
 
     /// The file, if there is one.
@@ -111,6 +110,19 @@ impl Serve {
                 .places
                 .overrule("listen.smtp", addresses.collect::<Vec<_>>());
         }
+        if !self.smtps.is_empty() {
+            if config.tls.is_none() {
+                return Err(Failure::Usage(
+                    "a socket of the service manager is named smtps, and listen.tls has no certificate"
+                        .to_owned(),
+                ));
+            }
+            config.smtps.clone_from(&self.smtps);
+            let addresses = self.smtps.iter().map(ToString::to_string);
+            config
+                .places
+                .overrule("listen.smtps", addresses.collect::<Vec<_>>());
+        }
         if let Some(admin) = &self.admin {
             config.admin = parse_admin(admin)?;
             config.places.overrule("listen.admin", admin.as_str());
@@ -127,9 +139,10 @@ impl Serve {
         }
         // A first run never sends mail to the world: mail exchangers are asked for only by a configuration.
         let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
-        if config.smtp.is_empty() {
+        if config.smtp.is_empty() && config.smtps.is_empty() {
             return Err(Failure::Usage(
-                "no address to take mail on: set listen.smtp or give --listen ADDR".to_owned(),
+                "no address to take mail on: set listen.smtp or listen.smtps, or give --listen ADDR"
+                    .to_owned(),
             ));
         }
         Ok((config, built_in_sink))

@@ -3,13 +3,18 @@
 //!
 //! It looks and changes nothing; it takes no lock and no port. Of a secret it tells where it stands, never what it is.
 
-use super::{Config, Places, Secret};
+use super::{Config, DkimKey, Places, Secret, listen};
 use crate::admin::Token;
+use crate::certificates;
 use crate::files::open_to_others;
 use crate::logging::Redactor;
 use crate::outbound;
+use crate::signing;
+use crate::users;
 use rustix::fs::{Access, access};
 use spool_core::store::examine_dir;
+use spool_core::{Clock, SystemClock, Timestamp};
+use spool_smtp::dkim::{Algorithm, SigningKey};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -104,11 +109,15 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     };
     spool_dir(config, &mut found);
     addresses(config, &mut found);
+    proxies(config, &mut found);
+    tls(config, &mut found);
+    users(config, &mut found);
     admin(config, &mut found);
     client(config, &mut found);
     resolv_conf(config, &mut found);
     rules(config, &mut found);
     log(config, &mut found);
+    dkim(config, &mut found);
     found.all.sort_by_key(|finding| finding.line);
     found.all
 }
@@ -160,17 +169,42 @@ fn may(path: &Path, what: Access, verb: &str, place: &str, found: &mut Found<'_>
 
 /// Addresses of which only one can be had.
 fn addresses(config: &Config, found: &mut Found<'_>) {
-    for (nth, address) in config.smtp.iter().enumerate() {
-        let before = config.smtp.iter().take(nth);
-        if let Some(other) = before.into_iter().find(|other| clash(address, other)) {
-            found.error("listen.smtp", twice(address, other, "listen.smtp"));
+    let smtp = config.smtp.iter().map(|address| (address, "listen.smtp"));
+    let smtps = config.smtps.iter().map(|address| (address, "listen.smtps"));
+    let all: Vec<_> = smtp.chain(smtps).collect();
+    for (nth, (address, key)) in all.iter().enumerate() {
+        let mut before = all.iter().take(nth);
+        if let Some((other, first)) = before.find(|(other, _)| clash(address, other)) {
+            found.error(key, twice(address, other, first));
         }
         if let Some(admin) = config.admin.filter(|admin| clash(address, admin)) {
             match found.places.line("listen.admin") {
-                Some(_) => found.error("listen.admin", twice(&admin, address, "listen.smtp")),
-                None => found.error("listen.smtp", twice(address, &admin, "listen.admin by default")),
+                Some(_) => found.error("listen.admin", twice(&admin, address, key)),
+                None => found.error(key, twice(address, &admin, "listen.admin by default")),
             }
         }
+    }
+}
+
+/// Listeners that expect a PROXY header.
+fn proxies(config: &Config, found: &mut Found<'_>) {
+    if let Some(problem) = listen::proxy_problem(config) {
+        found.error("listen.proxy_protocol", problem);
+    }
+}
+
+/// The certificate of the ingress and its key.
+fn tls(config: &Config, found: &mut Found<'_>) {
+    let Some(pair) = &config.tls else { return };
+    let certificate = "listen.tls.certificate";
+    match certificates::read(pair) {
+        Ok(read) => {
+            found.secret("listen.tls.key", &pair.key);
+            if let Some(text) = certificates::expiry(read.expires(), SystemClock.now()) {
+                found.warn(certificate, format!("{}: {text}", pair.certificate.display()));
+            }
+        }
+        Err(unusable) => found.error(&format!("listen.tls.{}", unusable.key), unusable.why),
     }
 }
 
@@ -202,6 +236,24 @@ fn admin(config: &Config, found: &mut Found<'_>) {
             Ok(_) => found.secret("admin.token_file", path),
             Err(why) => found.error("admin.token_file", why),
         }
+    }
+}
+
+/// The file of those who may log in.
+fn users(config: &Config, found: &mut Found<'_>) {
+    const PLACE: &str = "relay.users_file";
+    let Some(path) = &config.users_file else {
+        return;
+    };
+    match users::read(path) {
+        Ok(_) => found.secret(PLACE, path),
+        Err(problems) => problems
+            .into_iter()
+            .for_each(|problem| found.error(PLACE, problem)),
+    }
+    if config.tls.is_none() {
+        let text = "nobody can log in: AUTH is offered under TLS only, and listen.tls names no certificate";
+        found.warn(PLACE, text.to_owned());
     }
 }
 
@@ -285,6 +337,68 @@ fn rules(config: &Config, found: &mut Found<'_>) {
             );
         }
     }
+}
+
+/// The signing keys: their files, and those that sign nothing.
+fn dkim(config: &Config, found: &mut Found<'_>) {
+    let now = SystemClock.now();
+    let configured = &config.dkim.keys;
+    let mut keys: Vec<(usize, SigningKey)> = Vec::new();
+    for (nth, key) in configured.iter().enumerate() {
+        let place = format!("dkim.key[{nth}].file");
+        match signing::key(key) {
+            Ok(read) => {
+                found.secret(&place, &key.file);
+                keys.push((nth, read));
+            }
+            Err(why) => found.error(&place, format!("{}: {why}", key.file.display())),
+        }
+    }
+    for (nth, read) in &keys {
+        let Some(key) = configured.get(*nth) else { continue };
+        let of_domain = |algorithm: Algorithm| {
+            let others = keys
+                .iter()
+                .filter(move |(_, other)| other.algorithm() == algorithm);
+            let others = others.filter_map(|(other, _)| Some((*other, configured.get(*other)?)));
+            others.filter(|(_, other)| other.domain == key.domain)
+        };
+        let place = |name: &str| format!("dkim.key[{nth}].{name}");
+        if let Some(until) = key.until.filter(|until| *until <= now) {
+            found.warn(
+                &place("until"),
+                format!("ended at {until}: the key signs nothing any more"),
+            );
+        } else if !signs(*nth, key, &of_domain(read.algorithm()).collect::<Vec<_>>(), now) {
+            let why = format!(
+                "a newer key of {} signs in its place: the key signs nothing",
+                key.domain
+            );
+            found.warn(&place("selector"), why);
+        }
+        if read.algorithm() == Algorithm::Ed25519 && of_domain(Algorithm::Rsa).next().is_none() {
+            let why = "Ed25519 without an RSA key of the same domain: many receivers see no signature that they can check";
+            found.warn(&place("file"), why.to_owned());
+        }
+    }
+}
+
+/// Whether `key` is ever the newest of `all` keys of its domain and algorithm, now or later. What comes later in the file is the newer
+/// one of equals.
+fn signs(nth: usize, key: &DkimKey, all: &[(usize, &DkimKey)], now: Timestamp) -> bool {
+    let begins = |key: &DkimKey| key.from.unwrap_or(now).max(now);
+    let times = all
+        .iter()
+        .flat_map(|(_, other)| [Some(begins(other)), other.until])
+        .flatten();
+    let valid = |key: &DkimKey, at: Timestamp| begins(key) <= at && key.until.is_none_or(|until| at < until);
+    times.filter(|at| *at >= now && valid(key, *at)).any(|at| {
+        let newest = all
+            .iter()
+            .filter(|(_, other)| valid(other, at))
+            .max_by_key(|(nth, other)| (other.from, *nth));
+        newest.is_some_and(|(newest, _)| *newest == nth)
+    })
 }
 
 #[cfg(test)]

@@ -167,6 +167,76 @@ fn addresses_that_are_used_twice_are_errors() {
 }
 
 #[test]
+fn a_certificate_and_its_key_are_read_and_its_end_is_warned_of() {
+    let bench = Bench::new();
+    let made = |year: i32| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["mx.test".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let ((good, key), (expired, its_key), (_, other)) = (made(4000), made(2001), made(4000));
+    for (name, text) in [
+        ("good", &good),
+        ("key", &key),
+        ("expired", &expired),
+        ("its-key", &its_key),
+        ("other", &other),
+    ] {
+        bench.file(name, text);
+    }
+    let tls = |certificate: &str, key: &str| {
+        format!("[listen.tls]\ncertificate = \"DIR/{certificate}\"\nkey = \"DIR/{key}\"\n")
+    };
+    assert_eq!(bench.found(&tls("good", "key")), [""; 0]);
+    bench.finds(
+        &tls("expired", "its-key"),
+        "3 warning: listen.tls.certificate: DIR/expired: ",
+        "expired at 2001-01-01",
+    );
+    bench.finds(
+        &tls("good", "other"),
+        "4 listen.tls.key: DIR/other: ",
+        "not that of",
+    );
+    bench.finds(
+        &tls("good", "missing"),
+        "4 listen.tls.key: DIR/missing: ",
+        "No such file",
+    );
+    bench.finds(
+        &tls("missing", "key"),
+        "3 listen.tls.certificate: ",
+        "No such file",
+    );
+    bench.finds(
+        &tls("key", "key"),
+        "3 listen.tls.certificate: ",
+        "no certificate in it",
+    );
+}
+
+#[test]
+fn listeners_behind_a_proxy_are_listeners_and_have_a_proxy() {
+    let bench = Bench::new();
+    let listen = |address: &str, proxies: &str| {
+        format!("[listen]\nproxy_protocol = [\"{address}\"]\n[relay]\nproxies = [{proxies}]\n")
+    };
+    assert_eq!(bench.found(&listen("127.0.0.1:2525", "\"::1\"")), [""; 0]);
+    bench.finds(
+        &listen("127.0.0.1:2526", "\"::1\""),
+        "3 listen.proxy_protocol: 127.0.0.1:2526 ",
+        "neither",
+    );
+    bench.finds(
+        &listen("127.0.0.1:2525", ""),
+        "3 listen.proxy_protocol: ",
+        "relay.proxies",
+    );
+}
+
+#[test]
 fn a_second_login_for_one_next_hop_is_a_warning() {
     let bench = Bench::new();
     bench.file("secret", "secret\n");
@@ -221,4 +291,140 @@ fn a_rule_hidden_by_one_above_is_a_warning() {
     ] {
         assert_eq!(bench.found(&rules(well)), [""; 0], "{well:?}");
     }
+}
+
+#[test]
+fn a_file_of_users_is_read_and_each_bad_line_told() {
+    let bench = Bench::new();
+    let hash = "$2b$05$s8MmEkBYZgFrAnrfgpdL/O50I8ElHRi9v.i9df1j0X3fR4J3OeOJi";
+    let text = "[relay]\nusers_file = \"DIR/users\"\n";
+    let missing = &bench.found(text)[0];
+    assert!(
+        missing.starts_with("3 relay.users_file: DIR/users: No such file"),
+        "{missing}"
+    );
+    bench.file("users", &format!("ada:{hash}\nbob:secret\nada:{hash}\n"));
+    let found = bench.found(text);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(
+        found[0].starts_with("3 relay.users_file: DIR/users:2: unknown password scheme"),
+        "{found:?}"
+    );
+    assert!(
+        found[1].starts_with("3 relay.users_file: DIR/users:3: user ada is in line 1"),
+        "{found:?}"
+    );
+    assert!(
+        found[2].starts_with("3 warning: relay.users_file: nobody can log in"),
+        "{found:?}"
+    );
+    let path = bench.file("users", &format!("ada:{hash}\n"));
+    assert_eq!(bench.found(text).len(), 1);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    let found = bench.found(text);
+    assert!(found[0].contains("others than its owner may use it"), "{found:?}");
+}
+
+const KEY: &str = "[[dkim.key]]\ndomain = \"example.org\"\nselector = \"";
+
+#[test]
+fn signing_keys_that_cannot_sign_are_errors_with_their_lines() {
+    let bench = Bench::new();
+    for (name, pem) in [
+        (
+            "rsa",
+            include_str!("../../../spool-smtp/src/dkim/testdata/rsa-pkcs8.pem"),
+        ),
+        (
+            "short",
+            include_str!("../../../spool-smtp/src/dkim/testdata/rsa-1024.pem"),
+        ),
+        ("ec", include_str!("../../../spool-smtp/src/dkim/testdata/ec.pem")),
+        (
+            "ed",
+            include_str!("../../../spool-smtp/src/dkim/testdata/ed25519.pem"),
+        ),
+        ("empty", ""),
+    ] {
+        bench.file(name, pem);
+    }
+    let key =
+        |selector: &str, file: &str, more: &str| format!("{KEY}{selector}\"\nfile = \"DIR/{file}\"\n{more}");
+    let good = key("a", "rsa", "");
+    assert_eq!(bench.found(&good), [""; 0]);
+    assert_eq!(bench.found(&format!("{good}{}", key("b", "ed", ""))), [""; 0]);
+    for (file, why) in [
+        ("short", "shorter than 2048 bits"),
+        ("ec", "neither RSA nor Ed25519"),
+        ("empty", "holds no private key"),
+        ("missing", "No such file"),
+        (".", "a directory"),
+    ] {
+        let second = key("b", file, "").replace("example.org", "example.net");
+        bench.finds(
+            &format!("{good}{second}"),
+            &format!("9 dkim.key.file: DIR/{file}: "),
+            why,
+        );
+    }
+    let path = bench.file(
+        "open",
+        include_str!("../../../spool-smtp/src/dkim/testdata/rsa-pkcs1.pem"),
+    );
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    bench.finds(
+        &key("a", "open", ""),
+        "5 warning: dkim.key.file: DIR/open: others",
+        "chmod 600",
+    );
+    bench.finds(
+        &key("a", "ed", ""),
+        "5 warning: dkim.key.file: ",
+        "Ed25519 without an RSA key",
+    );
+}
+
+#[test]
+fn signing_keys_that_sign_nothing_are_warned_of() {
+    let bench = Bench::new();
+    bench.file(
+        "rsa",
+        include_str!("../../../spool-smtp/src/dkim/testdata/rsa-pkcs8.pem"),
+    );
+    let key = |selector: &str, more: &str| format!("{KEY}{selector}\"\nfile = \"DIR/rsa\"\n{more}\n");
+    bench.finds(
+        &key("a", "until = \"2020-01-01\""),
+        "6 warning: dkim.key.until: ended at 2020-01-01T00:00:00.000Z",
+        "signs nothing",
+    );
+    // The second one signs from the beginning, and for ever.
+    bench.finds(
+        &format!("{}{}", key("a", ""), key("b", "")),
+        "4 warning: dkim.key.selector: ",
+        "newer key of example.org",
+    );
+    let newer = key("b", "from = \"2020-01-01\"");
+    bench.finds(
+        &format!("{newer}{}", key("a", "")),
+        "9 warning: dkim.key.selector: ",
+        "newer key",
+    );
+    // One that takes over later, or gives way again, leaves it something.
+    for (a, b) in [
+        ("", "from = \"2999-01-01\""),
+        ("", "from = \"2020-01-01\"\nuntil = \"2999-01-01\""),
+        ("until = \"2999-01-01\"", "from = \"2998-01-01\""),
+    ] {
+        assert_eq!(
+            bench.found(&format!("{}{}", key("a", a), key("b", b))),
+            [""; 0],
+            "{a} {b}"
+        );
+    }
+    let gone = format!(
+        "{}{}",
+        key("a", "from = \"2999-01-02\"\nuntil = \"2999-01-03\""),
+        key("b", "from = \"2999-01-02\"")
+    );
+    bench.finds(&gone, "4 warning: dkim.key.selector: ", "newer key");
 }

@@ -4,15 +4,18 @@
 //! when it is set to anything but its default, never silently ignored.
 
 mod client;
+mod dkim;
 mod effective;
 mod inspect;
 mod keys;
+mod listen;
 mod reader;
 mod route;
 mod sections;
 mod values;
 
-pub(crate) use effective::{Effective, Origin};
+pub(crate) use dkim::{Dkim, DkimKey};
+pub(crate) use effective::{Change, Effective, Origin};
 pub(crate) use inspect::{Finding, inspect};
 pub(crate) use keys::Takes;
 pub(crate) use reader::Places;
@@ -24,7 +27,8 @@ use crate::files;
 use crate::logging::Redactor;
 use spool_core::{NextHop, TlsPolicy};
 use spool_smtp::client::AuthSecurity;
-use spool_smtp::server::{BareNewline, Network};
+use spool_smtp::server::{BareNewline, Limits as Rates, Network};
+use spool_smtp::submission::FixSubmissions;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,9 +48,20 @@ pub(crate) struct Limits {
     pub(crate) errors_per_session: usize,
     pub(crate) command_timeout: Duration,
     pub(crate) data_timeout: Duration,
+    pub(crate) tls_timeout: Duration,
     pub(crate) bare_newline: BareNewline,
     pub(crate) received_headers: usize,
     pub(crate) memory: u64,
+    /// Of clients and users, in a time.
+    pub(crate) rates: Rates,
+}
+
+/// `[listen.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CertificateFiles {
+    /// The chain, the server's own certificate first.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// `[retry]`.
@@ -163,6 +178,14 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) threads: usize,
     pub(crate) smtp: Vec<SocketAddr>,
+    /// Where TLS comes before the greeting.
+    pub(crate) smtps: Vec<SocketAddr>,
+    /// The listeners among them whose connections begin with a PROXY header.
+    pub(crate) proxy_protocol: Vec<SocketAddr>,
+    /// Who may speak PROXY and XCLIENT.
+    pub(crate) proxies: Vec<Network>,
+    /// `None`: no TLS.
+    pub(crate) tls: Option<CertificateFiles>,
     pub(crate) admin: Option<SocketAddr>,
     /// Holds what every request to the admin API must know.
     pub(crate) token_file: Option<PathBuf>,
@@ -171,12 +194,17 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) allow_networks: Vec<Network>,
     pub(crate) allow_domains: Vec<spool_core::DomainPattern>,
+    /// Who may log in; `None`: nobody.
+    pub(crate) users_file: Option<PathBuf>,
+    /// Whose mail gets what is missing in it.
+    pub(crate) fix_submissions: FixSubmissions,
     pub(crate) route: Route,
     pub(crate) retry: Retry,
     pub(crate) client: Client,
     pub(crate) disk: Disk,
     pub(crate) idempotency: Idempotency,
     pub(crate) log: Log,
+    pub(crate) dkim: Dkim,
     pub(crate) places: Places,
 }
 
@@ -463,9 +491,6 @@ mod tests {
     #[test]
     fn what_comes_later_is_refused_and_not_ignored() {
         for text in [
-            "[listen]\nsmtps = [\"127.0.0.1:465\"]",
-            "[listen.tls]\ncertificate = \"a.pem\"",
-            "[relay]\nusers_file = \"users\"",
             "[retry]\nbounce_from = \"a@example.org\"",
             "[retry]\ndelay_warning_after = \"4h\"",
             "[spool]\npurge_removed_after = \"30d\"",
@@ -477,6 +502,83 @@ mod tests {
                 "{text}: {found:?}"
             );
             assert!(found[0].contains("not yet supported"), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_and_its_key() {
+        let both =
+            "[listen]\nsmtps = [\"127.0.0.1:465\"]\n[listen.tls]\ncertificate = \"a.pem\"\nkey = \"b.pem\"\n";
+        let config = Config::parse(both).unwrap();
+        let pair = config.tls.unwrap();
+        assert_eq!((pair.certificate, pair.key), ("a.pem".into(), "b.pem".into()));
+        assert_eq!(config.smtps.len(), 1);
+        for (text, line, what) in [
+            ("[listen.tls]\ncertificate = \"a.pem\"\n", "2", "needs a key"),
+            ("[listen.tls]\nkey = \"b.pem\"\n", "2", "needs a certificate"),
+            (
+                "[listen]\nsmtps = [\"127.0.0.1:465\"]\n",
+                "2",
+                "needs listen.tls.certificate",
+            ),
+        ] {
+            let found = problems(text);
+            assert!(
+                found.len() == 1 && found[0].starts_with(&format!("{line}: ")) && found[0].contains(what),
+                "{text}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn limits_in_a_time_are_rates_or_nothing() {
+        let keys = [
+            "connections_per_client_rate",
+            "messages_per_client",
+            "recipients_per_client",
+            "failed_logins_per_client",
+            "messages_per_user",
+            "recipients_per_user",
+        ];
+        let all: String = keys
+            .iter()
+            .zip(1..)
+            .map(|(key, n)| format!("{key} = \"{n}/1m\"\n"))
+            .collect();
+        let rates = Config::parse(&format!("[listen.limits]\n{all}"))
+            .unwrap()
+            .limits
+            .rates;
+        let read = [
+            rates.connections_per_client,
+            rates.messages_per_client,
+            rates.recipients_per_client,
+            rates.failed_logins_per_client,
+            rates.messages_per_user,
+            rates.recipients_per_user,
+        ];
+        for (rate, n) in read.iter().zip(1..) {
+            assert_eq!(*rate, spool_core::Rate::new(n, Duration::from_secs(60)).ok());
+        }
+        for key in keys {
+            let none = Config::parse(&format!("[listen.limits]\n{key} = \"\"\n")).unwrap();
+            assert_eq!(none.limits.rates, Rates::default());
+            let found = problems(&format!("[listen.limits]\n{key} = \"many\"\n"));
+            assert!(found[0].starts_with("2: ") && found[0].contains(key), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_networks_and_their_listeners_addresses() {
+        let text =
+            "[listen]\nproxy_protocol = [\"127.0.0.1:2525\"]\n[relay]\nproxies = [\"10.0.0.0/8\", \"::1\"]\n";
+        let config = Config::parse(text).unwrap();
+        assert_eq!((config.proxy_protocol.len(), config.proxies.len()), (1, 2));
+        for text in [
+            "[relay]\nproxies = [\"proxy.example\"]",
+            "[listen]\nproxy_protocol = [\"127.0.0.1\"]",
+        ] {
+            assert_eq!(problems(text).len(), 1, "{text}");
         }
     }
 

@@ -1,12 +1,16 @@
 //! Each section of the file, with its keys, their defaults and their ranges.
 
 use super::client::client;
+use super::dkim::dkim;
 use super::effective::flat;
+use super::listen;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
-use super::{Config, Disk, Idempotency, Limits, Log, Problem, Retry};
-use spool_core::{DomainPattern, a_labels, valid_domain};
+use super::values::parse_rate;
+use super::{Config, Disk, Idempotency, Limits, Log, Problem, Rates, Retry};
+use spool_core::{DomainPattern, Rate, a_labels, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
+use spool_smtp::submission::FixSubmissions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,13 +43,17 @@ pub(super) fn asked(text: &str) -> std::collections::BTreeSet<String> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains) = relay(section.section("relay"));
+    let (allow_networks, allow_domains, fix_submissions, users_file, proxies) =
+        relay(section.section("relay"));
+    let retry = retry(section.section("retry"));
+    let dkim = dkim(section.section("dkim"), retry.expire_after);
     let admin_section = section.section("admin");
     let token_file = admin_section.get("token_file", None, |value| {
         text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
     });
     let admin_plaintext = admin_section.get("allow_plaintext", false, flag);
     admin_section.end();
+    let tls = listen::tls(&listen);
     let config = Config {
         spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| {
             text(value).map(PathBuf::from)
@@ -55,28 +63,30 @@ fn root(section: Section<'_, '_>) -> Config {
         shutdown_timeout: section.get("shutdown_timeout", Duration::from_secs(30), span),
         threads: section.get("threads", 0, number(0)),
         smtp: listen.list("smtp", vec![SocketAddr::from(([127, 0, 0, 1], 2525))], parsed),
+        smtps: listen::smtps(&listen, tls.as_ref()),
+        proxy_protocol: listen.list("proxy_protocol", Vec::new(), parsed),
+        tls,
         admin: listen.get("admin", Some(SocketAddr::from(([127, 0, 0, 1], 8525))), admin),
         token_file,
         admin_plaintext,
         limits: limits(listen.section("limits")),
         allow_networks,
         allow_domains,
+        users_file,
+        proxies,
+        fix_submissions,
         route: route(section.section("route")),
-        retry: retry(section.section("retry")),
+        retry,
         client: client(section.section("client")),
         disk: disk(section.section("spool")),
         idempotency: idempotency(section.section("idempotency")),
         log: log(section.section("log")),
+        dkim,
         places: Places::default(),
     };
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
         listen.problem("admin", place, problem);
     }
-    listen.later("smtps", |value| value.as_array().map(|list| list.is_empty()));
-    let tls = listen.section("tls");
-    later_text(&tls, "certificate");
-    later_text(&tls, "key");
-    tls.end();
     listen.end();
     section.end();
     config
@@ -125,6 +135,7 @@ fn limits(section: Section<'_, '_>) -> Limits {
         errors_per_session: section.get("errors_per_session", 20, number(1)),
         command_timeout: section.get("command_timeout", Duration::from_secs(300), positive_span),
         data_timeout: section.get("data_timeout", Duration::from_secs(600), positive_span),
+        tls_timeout: section.get("tls_timeout", Duration::from_secs(60), positive_span),
         bare_newline: section.get("bare_newline", BareNewline::Reject, |value| {
             match text(value)?.as_str() {
                 "reject" => Ok(BareNewline::Reject),
@@ -134,6 +145,14 @@ fn limits(section: Section<'_, '_>) -> Limits {
         }),
         received_headers: section.get("received_headers", 50, number(1)),
         memory: section.get("memory", 256 << 20, size),
+        rates: Rates {
+            connections_per_client: section.get("connections_per_client_rate", None, rate),
+            messages_per_client: section.get("messages_per_client", None, rate),
+            recipients_per_client: section.get("recipients_per_client", None, rate),
+            failed_logins_per_client: section.get("failed_logins_per_client", None, rate),
+            messages_per_user: section.get("messages_per_user", None, rate),
+            recipients_per_user: section.get("recipients_per_user", None, rate),
+        },
     };
     for (key, least, value) in [
         ("line_length", 512, line_length),
@@ -147,16 +166,48 @@ fn limits(section: Section<'_, '_>) -> Limits {
     limits
 }
 
-fn relay(section: Section<'_, '_>) -> (Vec<Network>, Vec<DomainPattern>) {
+/// A rate, or none for an empty text.
+fn rate(value: &DeValue<'_>) -> Result<Option<Rate>, String> {
+    match text(value)?.as_str() {
+        "" => Ok(None),
+        text => parse_rate(text).map(Some),
+    }
+}
+
+/// The keys of `[relay]`, in the order of their names here.
+type Relay = (
+    Vec<Network>,
+    Vec<DomainPattern>,
+    FixSubmissions,
+    Option<PathBuf>,
+    Vec<Network>,
+);
+
+fn relay(section: Section<'_, '_>) -> Relay {
     let loopback = ["127.0.0.0/8", "::1/128"]
         .iter()
         .filter_map(|network| network.parse().ok())
         .collect();
     let networks = section.list("allow_networks", loopback, parsed);
     let domains = section.list("allow_domains", Vec::new(), domain);
-    later_text(&section, "users_file");
+    let proxies = section.list("proxies", Vec::new(), parsed);
+    let users = section.get("users_file", None, |value| {
+        text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
+    });
+    let fix_submissions = section.get("fix_submissions", FixSubmissions::Authenticated, fix_submissions);
     section.end();
-    (networks, domains)
+    (networks, domains, fix_submissions, users, proxies)
+}
+
+fn fix_submissions(value: &DeValue<'_>) -> Result<FixSubmissions, String> {
+    match text(value)?.as_str() {
+        "never" => Ok(FixSubmissions::Never),
+        "authenticated" => Ok(FixSubmissions::Authenticated),
+        "networks" => Ok(FixSubmissions::Networks),
+        other => Err(format!(
+            "{other:?}: must be \"never\", \"authenticated\" or \"networks\""
+        )),
+    }
 }
 
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {

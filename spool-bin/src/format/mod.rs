@@ -1,7 +1,9 @@
-//! How things look: listings of messages (table, exim, ids, JSON, the oldest first), one message, events, destinations, connections.
+//! How things look: listings of messages (table, exim, ids, JSON, the oldest first), one message, events, destinations,
+//! connections, clients.
 //!
 //! It prints what it is given. It asks nobody, and lets no hidden character of a stranger through.
 
+mod clients;
 pub(crate) mod event;
 mod exim;
 mod grid;
@@ -10,6 +12,7 @@ mod show;
 mod table;
 mod wrap;
 
+pub(crate) use clients::clients;
 pub(crate) use grid::NARROWEST;
 pub(crate) use outbound::{connections, destinations};
 pub(crate) use show::show;

@@ -160,7 +160,11 @@ impl Seen {
             return;
         }
         self.bytes += text.len() + 32;
-        self.fields.push((field.name(), listed(text)));
+        let value = match field.name() {
+            "user" => Value::User(text.into()),
+            _ => listed(text),
+        };
+        self.fields.push((field.name(), value));
     }
 
     fn value(&mut self, field: &Field, value: Value<'static>) {
@@ -190,6 +194,7 @@ impl Visit for Seen {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => value.clone_into(&mut self.message),
+            "user" => self.text(field, value.to_owned()),
             _ => {
                 self.bytes += value.len();
                 self.value(field, Value::Text(value.to_owned().into()));

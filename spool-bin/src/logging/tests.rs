@@ -237,7 +237,7 @@ fn what_others_log_keeps_its_kinds() {
         counts: Arc::default(),
     };
     tracing::subscriber::with_default(registry().with(hand), || {
-        tracing::warn!(count = 3_u64, flag = true, ids = ?[1, 2], who = "x@example.org y", "it happened");
+        tracing::warn!(count = 3_u64, flag = true, ids = ?[1, 2], who = "x@example.org y", user = "login-name", "it happened");
         operation().emit();
     });
     let mut writer = Writer {
@@ -263,7 +263,10 @@ fn what_others_log_keeps_its_kinds() {
     );
     assert_eq!((&lines[0]["count"], &lines[0]["flag"]), (&3.into(), &true.into()));
     assert_eq!(lines[0]["ids"].as_array().unwrap().len(), 2);
-    assert!(!text.contains("x@example.org"), "{text}");
+    assert!(
+        !text.contains("x@example.org") && !text.contains("login-name"),
+        "{text}"
+    );
     assert_eq!(
         (&lines[1]["event"], &lines[1]["done"]),
         (&"operation".into(), &2.into())

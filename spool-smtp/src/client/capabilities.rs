@@ -16,6 +16,8 @@ pub(super) struct Capabilities {
     pub(super) auth: Vec<String>,
     /// LIMITS RCPTMAX (RFC 9422): recipients in one transaction.
     pub(super) rcpt_max: Option<u32>,
+    /// LIMITS RCPTDOMAINMAX (RFC 9422): domains of the recipients in one transaction.
+    pub(super) rcpt_domain_max: Option<u32>,
     /// LIMITS MAILMAX (RFC 9422): transactions in one session.
     pub(super) mail_max: Option<u32>,
 }
@@ -53,6 +55,8 @@ impl Capabilities {
         let value = value.parse().ok().filter(|value| digits && *value > 0);
         if name.eq_ignore_ascii_case("RCPTMAX") {
             self.rcpt_max = value.or(self.rcpt_max);
+        } else if name.eq_ignore_ascii_case("RCPTDOMAINMAX") {
+            self.rcpt_domain_max = value.or(self.rcpt_domain_max);
         } else if name.eq_ignore_ascii_case("MAILMAX") {
             self.mail_max = value.or(self.mail_max);
         }
@@ -99,6 +103,7 @@ mod tests {
         assert_eq!(found.auth, ["PLAIN", "XOAUTH2"]);
         assert!(found.starttls && !found.requiretls);
         assert_eq!((found.rcpt_max, found.mail_max), (Some(20), Some(5)));
+        assert_eq!(found.rcpt_domain_max, Some(1));
         for nonsense in [
             "RCPTMAX=0",
             "RCPTMAX=",

@@ -3,7 +3,8 @@
 //! Every recipient is in one transaction that the peer answered for, or in none; what is reported says for each which.
 
 use super::attempt::Heard;
-use super::commands::{out_of_reach, without_smtputf8};
+use super::capabilities::Capabilities;
+use super::commands::{out_of_reach, recipient, without_smtputf8};
 use super::config::SmtpConfig;
 use super::session::Session;
 use super::transaction::{Ended, Outcome, transact};
@@ -102,14 +103,12 @@ impl<'a> Delivery<'a> {
     /// Sends on `session` what it takes.
     pub(super) async fn go_on(&mut self, session: &mut Session, config: &SmtpConfig) -> Step {
         self.leave_out(session);
-        let most = session.capabilities.rcpt_max.map(usize::try_from);
-        let most = most.and_then(Result::ok).unwrap_or(usize::MAX);
         let mut fruitless = true;
         loop {
             if self.job.halt.is_set() {
                 return Step::Halted;
             }
-            let now: Vec<_> = self.left.iter().take(most.min(self.enough)).copied().collect();
+            let now = self.next(&session.capabilities);
             let ended = match transact(session, self.job, &now, config).await {
                 Outcome::Ended(ended) => ended,
                 Outcome::Stale { error, in_step } => {
@@ -138,6 +137,28 @@ impl<'a> Delivery<'a> {
             if session.is_spent(config) || !reusable {
                 return Step::Spent { reusable };
             }
+        }
+    }
+
+    /// The recipients of the next transaction: as many of those left as the host takes in one, by their number and by their
+    /// domains (RFC 9422).
+    fn next(&self, offers: &Capabilities) -> Vec<RecipientIndex> {
+        let limit = |limit: Option<u32>| {
+            limit
+                .and_then(|most| usize::try_from(most).ok())
+                .unwrap_or(usize::MAX)
+        };
+        let (most, most_domains) = (limit(offers.rcpt_max), limit(offers.rcpt_domain_max));
+        let mut domains = HashSet::new();
+        let mut fits = |index: RecipientIndex| {
+            let recipient = recipient(&self.job.envelope, index);
+            domains.insert(recipient.map(|recipient| recipient.address.domain().to_ascii_lowercase()));
+            domains.len() <= most_domains
+        };
+        let left = self.left.iter().copied().take(most.min(self.enough));
+        match most_domains {
+            usize::MAX => left.collect(),
+            _ => left.take_while(|index| fits(*index)).collect(),
         }
     }
 

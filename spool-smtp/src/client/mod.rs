@@ -4,7 +4,7 @@
 //! It never decides what becomes of a message. It reports what the next hop said, reply by reply, within its time limits.
 
 mod agent;
-mod any_key;
+pub(crate) mod any_key;
 mod attempt;
 mod auth;
 mod capabilities;

@@ -1,6 +1,10 @@
 //! How the ingress is set up. Plain values with the defaults of `[listen.limits]` and `[relay]`; nothing is read here.
 
+use super::auth::Logins;
+use super::clients::Clients;
+use super::network::Network;
 use super::policy::RelayPolicy;
+use super::tls::ServerTls;
 use spool_core::{Budget, Clock, SystemClock};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +41,8 @@ pub struct ServerConfig {
     pub command_timeout: Duration,
     /// Time for the whole text of one message to arrive. Default 10 minutes.
     pub data_timeout: Duration,
+    /// Time for a TLS handshake. Default 1 minute.
+    pub tls_timeout: Duration,
     /// What becomes of bare CR and bare LF in a message.
     pub bare_newline: BareNewline,
     /// Most `Received` headers; a message with more is in a loop. Default 50.
@@ -44,8 +50,17 @@ pub struct ServerConfig {
     /// What the messages that are arriving may hold of memory, over all sessions. A message that finds no room is
     /// refused for the moment, with 451. Default 256 MiB.
     pub memory: Budget,
+    /// The certificate, and all that TLS needs. Without it there is no STARTTLS, and no implicit TLS. Default: none.
+    pub tls: Option<ServerTls>,
+    /// What clients and users did lately, and how much they may. Default: no limits.
+    pub clients: Clients,
+    /// Who may log in. Default: nobody, and AUTH is not offered.
+    pub logins: Logins,
     /// Who may relay where.
     pub relay: RelayPolicy,
+    /// Who may speak the PROXY protocol, and XCLIENT. They have no limit of connections of their own: their clients have.
+    /// Default: none.
+    pub proxies: Vec<Network>,
     /// The wall clock for trace headers.
     pub clock: Arc<dyn Clock>,
 }
@@ -88,10 +103,15 @@ impl Default for ServerConfig {
             errors_per_session: 20,
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(600),
+            tls_timeout: Duration::from_secs(60),
             bare_newline: BareNewline::default(),
             received_headers: 50,
             memory: Budget::new(256 << 20),
+            tls: None,
+            clients: Clients::default(),
+            logins: Logins::default(),
             relay: RelayPolicy::default(),
+            proxies: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }

@@ -1,18 +1,27 @@
 //! Decodes the text of one message: takes the stuffed dots off and finds its end, over any chunk borders.
 //!
-//! CRLF.CRLF in the bytes as they came is the only end; what is done to bare newlines never makes or hides one. Memory
+//! CRLF.CRLF in the bytes as they came is the only end, unless the bytes are counted (BDAT): then no dot means anything. What is done to bare newlines never makes or hides one. Memory
 //! is bounded by the size limit and by the budget that all sessions share: once a message is refused its bytes are counted and dropped until it ends.
 
 use super::config::BareNewline;
 use super::reply::{self, Reply};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use memchr::memchr3;
 use spool_core::Held;
 
 /// How much is read on after a message became too big, before the connection is given up.
-const PATIENCE: usize = 64 << 20;
+pub(super) const PATIENCE: usize = 64 << 20;
 
 const EMPTY_LINE: &[u8] = b"\r\n";
+
+/// What ends a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// CRLF.CRLF, and dots are stuffed (DATA).
+    Dot,
+    /// Whoever feeds it counts (BDAT), and says [`Decoder::end`].
+    Counted,
+}
 
 /// Where in a line the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +52,7 @@ pub(super) enum Progress {
 /// The decoder of one message.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    body: BytesMut,
+    body: Vec<u8>,
     /// What the body may take of memory, beside `base`; its capacity never exceeds it.
     held: Held,
     /// What is held for the recipients.
@@ -52,6 +61,7 @@ pub(super) struct Decoder {
     /// The length of the trace header.
     trace: usize,
     bare_newline: BareNewline,
+    ending: Ending,
     position: Position,
     /// A bare CR, a bare LF or a NUL that is to be refused was seen.
     unclean: bool,
@@ -66,7 +76,13 @@ pub(super) struct Decoder {
 impl Decoder {
     /// Appends up to `size_limit` bytes to `body`, which may hold a trace header already; `held` covers its capacity, and the
     /// recipients.
-    pub(super) fn new(body: BytesMut, held: Held, size_limit: usize, bare_newline: BareNewline) -> Self {
+    pub(super) fn new(
+        body: Vec<u8>,
+        held: Held,
+        size_limit: usize,
+        bare_newline: BareNewline,
+        ending: Ending,
+    ) -> Self {
         Self {
             limit: body.len().saturating_add(size_limit),
             base: held.bytes().saturating_sub(body.capacity() as u64),
@@ -74,6 +90,7 @@ impl Decoder {
             body,
             held,
             bare_newline,
+            ending,
             position: Position::LineStart,
             unclean: false,
             too_big: false,
@@ -86,7 +103,7 @@ impl Decoder {
     pub(super) fn feed(&mut self, input: &mut &[u8]) -> Progress {
         while let Some(&byte) = input.first() {
             match self.position {
-                Position::LineStart if byte == b'.' => {
+                Position::LineStart if byte == b'.' && self.ending == Ending::Dot => {
                     self.position = Position::Dot;
                     *input = rest(input, 1);
                 }
@@ -166,7 +183,7 @@ impl Decoder {
     }
 
     fn drop_body(&mut self) {
-        self.body = BytesMut::new();
+        self.body = Vec::new();
         self.held.resize(self.base);
     }
 
@@ -206,23 +223,51 @@ impl Decoder {
             let more = u64::try_from(larger - capacity).unwrap_or(u64::MAX);
             let granted = self.held.grow(more);
             if granted {
-                // Exactly: what is beyond it is not charged.
-                self.body.reserve(larger - self.body.len());
+                // Exactly, where `reserve` would double: what is beyond it is not charged.
+                self.body.reserve_exact(larger - self.body.len());
             }
             granted
         })
     }
 
+    /// How many bytes of the message it has, without the trace header.
+    pub(super) fn length(&self) -> usize {
+        self.body.len().saturating_sub(self.trace)
+    }
+
+    /// Why the message is refused already, whatever is still to come.
+    pub(super) fn refusal(&self) -> Option<Reply> {
+        if self.unclean {
+            Some(reply::SMUGGLING)
+        } else if self.too_big {
+            Some(reply::TOO_BIG)
+        } else if self.no_room {
+            Some(reply::BUSY)
+        } else {
+            None
+        }
+    }
+
+    /// All counted bytes are here. A last line without its end gets one: no message leaves without it.
+    pub(super) fn end(&mut self) {
+        if self.position == Position::Cr {
+            self.bare();
+            self.position = match self.bare_newline {
+                BareNewline::Reject => Position::Within,
+                BareNewline::Normalize => Position::LineStart,
+            };
+        }
+        if self.position != Position::LineStart && self.length() > 0 {
+            self.limit = self.limit.saturating_add(EMPTY_LINE.len());
+            self.push(EMPTY_LINE);
+        }
+    }
+
     /// The message once it ended, with its hold on memory; or why it is refused.
     pub(super) fn finish(self) -> Result<(Bytes, Held), Reply> {
-        if self.unclean {
-            Err(reply::SMUGGLING)
-        } else if self.too_big {
-            Err(reply::TOO_BIG)
-        } else if self.no_room {
-            Err(reply::BUSY)
-        } else {
-            Ok((self.body.freeze(), self.held))
+        match self.refusal() {
+            Some(refusal) => Err(refusal),
+            None => Ok((Bytes::from(self.body), self.held)),
         }
     }
 }
@@ -246,7 +291,7 @@ mod tests {
 
     fn decode(input: &[u8], sizes: &[usize], limit: usize, bare: BareNewline) -> Outcome {
         let held = Budget::new(1 << 20).hold(0).unwrap();
-        let mut decoder = Decoder::new(BytesMut::new(), held, limit, bare);
+        let mut decoder = Decoder::new(Vec::new(), held, limit, bare, Ending::Dot);
         let mut sizes = sizes.iter().cycle();
         let mut left = input;
         while !left.is_empty() {
@@ -297,7 +342,7 @@ mod tests {
     #[test]
     fn the_rest_of_a_message_that_is_too_big_is_read_so_far_and_no_further() {
         let held = Budget::new(1 << 20).hold(0).unwrap();
-        let mut decoder = Decoder::new(BytesMut::new(), held, 10, BareNewline::Reject);
+        let mut decoder = Decoder::new(Vec::new(), held, 10, BareNewline::Reject, Ending::Dot);
         let piece = ["x".repeat(1022), "\r\n".to_owned()].concat().repeat(1024);
         let pieces = (1..=70).find(|_| decoder.feed(&mut piece.as_bytes()) == Progress::Hopeless);
         assert_eq!(pieces, Some(65), "pieces of 1 MiB");
@@ -339,8 +384,8 @@ mod tests {
             (".\r\n", ""),
         ] {
             let held = Budget::new(1 << 20).hold(0).unwrap();
-            let trace = BytesMut::from("Received: y\r\n");
-            let mut decoder = Decoder::new(trace, held, 10, BareNewline::Reject);
+            let trace = b"Received: y\r\n".to_vec();
+            let mut decoder = Decoder::new(trace, held, 10, BareNewline::Reject, Ending::Dot);
             for byte in input.as_bytes() {
                 decoder.feed(&mut std::slice::from_ref(byte));
             }
@@ -388,7 +433,7 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let _other = budget.hold(64 << 10).unwrap();
         let held = budget.hold(0).unwrap();
-        let mut decoder = Decoder::new(BytesMut::new(), held, 35 << 20, BareNewline::Reject);
+        let mut decoder = Decoder::new(Vec::new(), held, 35 << 20, BareNewline::Reject, Ending::Dot);
         let chunk = vec![b'x'; 64 << 10];
         for _ in 0..14 {
             assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
@@ -404,10 +449,11 @@ mod tests {
         let other = budget.hold(512 << 10).unwrap();
         let before = budget.used();
         let mut decoder = Decoder::new(
-            BytesMut::new(),
+            Vec::new(),
             budget.hold(0).unwrap(),
             35 << 20,
             BareNewline::Reject,
+            Ending::Dot,
         );
         let chunk = vec![b'x'; 64 << 10];
         for _ in 0..20 {
@@ -420,10 +466,11 @@ mod tests {
         drop(other);
         // Alone, it is taken whatever its size.
         let mut decoder = Decoder::new(
-            BytesMut::new(),
+            Vec::new(),
             budget.hold(0).unwrap(),
             35 << 20,
             BareNewline::Reject,
+            Ending::Dot,
         );
         for _ in 0..64 {
             assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
@@ -436,7 +483,7 @@ mod tests {
     fn a_message_without_end_is_given_up() {
         let chunk = vec![b'x'; 1 << 20];
         let held = Budget::new(1 << 20).hold(0).unwrap();
-        let mut decoder = Decoder::new(BytesMut::new(), held, 10, BareNewline::Reject);
+        let mut decoder = Decoder::new(Vec::new(), held, 10, BareNewline::Reject, Ending::Dot);
         let rounds = (0..100).take_while(|_| decoder.feed(&mut chunk.as_slice()) == Progress::More);
         assert_eq!(rounds.count(), PATIENCE >> 20);
         assert_eq!(decoder.body.capacity(), 0);

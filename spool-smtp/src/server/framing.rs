@@ -4,6 +4,7 @@
 //! ends are what SMTP smuggling needs, and a client that ends lines by LF alone would wait for an answer for ever.
 
 use memchr::memchr3;
+use std::fmt;
 
 /// What the stream holds next.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,7 +18,6 @@ pub(super) enum Frame<'a> {
 }
 
 /// The framer, with the part of a line that earlier input held.
-#[derive(Debug)]
 pub(super) struct Framer {
     partial: Vec<u8>,
     limit: usize,
@@ -27,6 +27,13 @@ pub(super) struct Framer {
     skipping: bool,
     /// The last byte was CR.
     cr: bool,
+}
+
+impl fmt::Debug for Framer {
+    /// Not the line: a password may be in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Framer").finish_non_exhaustive()
+    }
 }
 
 impl Framer {

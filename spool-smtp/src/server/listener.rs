@@ -1,20 +1,29 @@
 //! Accepts connections and finds each a place. Above the limits a client hears 421 and is let go; never silence, and
 //! never a loop that spins when the system is out of descriptors.
 
+use super::clients::Clients;
 use super::config::{CurrentConfig, ServerConfig};
-use super::connections::{Connections, Place};
+use super::connections::Connections;
+use super::peer::Peer;
+use super::proxy::{self, Origin, ProxyError};
+use super::reply::Reply;
+use super::session::Opening;
 use super::{reply, session};
 use spool_core::{BoxFuture, Intake};
 use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 /// The first and the longest pause after the system refused to accept a connection.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// Time for a PROXY header. The proxy sends it at once, and a segment that was lost once is sent again within three seconds.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A session about to start. Call it on the thread whose tokio runtime shall serve the session, and spawn what it
 /// gives there: the socket is registered with the runtime that the call is made in.
@@ -24,6 +33,8 @@ pub type SessionStart = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
+    opening: Opening,
+    proxied: bool,
 }
 
 impl Listener {
@@ -33,7 +44,25 @@ impl Listener {
     /// When the address is in use, not ours, or not allowed.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket,
+            opening: Opening::Plain,
+            proxied: false,
+        })
+    }
+
+    /// Each connection comes from one of [`ServerConfig::proxies`] and begins with a PROXY header; others are closed.
+    #[must_use]
+    pub const fn proxied(mut self, proxied: bool) -> Self {
+        self.proxied = proxied;
+        self
+    }
+
+    /// Its sessions begin in this way.
+    #[must_use]
+    pub const fn opening(mut self, opening: Opening) -> Self {
+        self.opening = opening;
+        self
     }
 
     /// A socket that listens already. Call it within a tokio runtime.
@@ -42,8 +71,11 @@ impl Listener {
     /// When the system cannot wait for it.
     pub fn from_std(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = TcpListener::from_std(socket)?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket: TcpListener::from_std(socket)?,
+            opening: Opening::Plain,
+            proxied: false,
+        })
     }
 
     /// Where it listens.
@@ -66,24 +98,36 @@ impl Listener {
     ) {
         let current = config.into();
         let connections = Arc::new(Connections::default());
-        let for_sessions = shutdown.clone();
+        let (for_sessions, opening, proxied) = (shutdown.clone(), self.opening, self.proxied);
         let accept = async {
             let mut pause = PAUSE.0;
             loop {
                 match self.socket.accept().await {
-                    Ok((stream, client)) => {
+                    Ok((stream, address)) => {
                         pause = PAUSE.0;
                         let config = current.now();
-                        let limits = (config.connections, config.connections_per_client);
-                        match connections.admit(client.ip(), limits.0, limits.1) {
-                            Some(held) => {
+                        let listed = config.proxies.iter().any(|proxy| proxy.contains(address.ip()));
+                        if proxied && !listed {
+                            info!(client = %address, "closed: no listed proxy");
+                            continue;
+                        }
+                        match admit(address, listed, &connections, &config) {
+                            Ok(peer) => {
+                                let client = Client {
+                                    stream,
+                                    peer,
+                                    opening,
+                                    proxied,
+                                };
                                 let intake = Arc::clone(&intake);
-                                match start(stream, client, held, config, intake, for_sessions.clone()) {
+                                match start(client, config, intake, for_sessions.clone()) {
                                     Ok(session) => place(session),
-                                    Err(error) => debug!(%client, %error, "connection lost at its start"),
+                                    Err(error) => {
+                                        debug!(client = %address, %error, "connection lost at its start")
+                                    }
                                 }
                             }
-                            None => turn_away(stream, client),
+                            Err(refusal) => turn_away(stream, address, opening, &refusal.text()),
                         }
                     }
                     Err(error) if is_of_one_connection(&error) => {}
@@ -105,14 +149,46 @@ impl Listener {
     }
 }
 
-fn start(
+/// A connection's client with its place, or the reply to one that gets none. A listed proxy has no limits of its own.
+fn admit(
+    address: SocketAddr,
+    listed: bool,
+    connections: &Arc<Connections>,
+    config: &ServerConfig,
+) -> Result<Peer, Reply> {
+    let most = config.connections_per_client;
+    let per_client = if listed { usize::MAX } else { most };
+    let place = connections
+        .admit(address.ip(), config.connections, per_client)
+        .ok_or(reply::TOO_MANY_CONNECTIONS)?;
+    let mut peer = Peer::from(address);
+    peer.place = Some((place, most));
+    if !listed {
+        peer.counts_as(address.ip(), &config.clients)?;
+    }
+    Ok(peer)
+}
+
+/// A client that has a place.
+struct Client {
     stream: TcpStream,
-    client: SocketAddr,
-    held: Place,
+    peer: Peer,
+    opening: Opening,
+    proxied: bool,
+}
+
+fn start(
+    client: Client,
     config: Arc<ServerConfig>,
     intake: Arc<dyn Intake>,
     shutdown: watch::Receiver<bool>,
 ) -> io::Result<SessionStart> {
+    let Client {
+        stream,
+        peer,
+        opening,
+        proxied,
+    } = client;
     stream.set_nodelay(true)?;
     // The tokio socket belongs to this thread's reactor; the session may run on another.
     let stream = stream.into_std()?;
@@ -120,18 +196,75 @@ fn start(
         let stream = TcpStream::from_std(stream);
         Box::pin(async move {
             match stream {
-                Ok(stream) => session::serve(stream, client, config, intake, shutdown).await,
-                Err(error) => warn!(%client, %error, "cannot register a connection"),
+                Ok(mut stream) => {
+                    let peer = match proxied {
+                        true => named(&mut stream, peer, opening, &config.clients, shutdown.clone()).await,
+                        false => Some(peer),
+                    };
+                    if let Some(peer) = peer {
+                        session::serve_peer(stream, peer, opening, config, intake, shutdown).await;
+                    }
+                }
+                Err(error) => warn!(client = %peer.address, %error, "cannot register a connection"),
             }
-            drop(held);
         })
     }))
 }
 
-/// Says 421 without waiting: the send buffer of a new connection is empty and takes one line.
-fn turn_away(stream: TcpStream, client: SocketAddr) {
-    let refusal = reply::TOO_MANY_CONNECTIONS.line;
+/// The client that the proxy names; `None` closes the connection.
+async fn named(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    mut peer: Peer,
+    opening: Opening,
+    clients: &Clients,
+    mut shutdown: watch::Receiver<bool>,
+) -> Option<Peer> {
+    let header = tokio::time::timeout(PROXY_TIMEOUT, proxy::receive(stream));
+    let header = tokio::select! {
+        biased;
+        _ = shutdown.wait_for(|stop| *stop) => return None,
+        header = header => header,
+    };
+    let proxy = peer.address;
+    match header {
+        Err(_) => info!(%proxy, "closed: no PROXY header came in time"),
+        // A health check that only connects ends like this.
+        Ok(Err(ProxyError::Broken(error))) => debug!(%proxy, %error, "closed: no PROXY header"),
+        Ok(Err(error)) => info!(%proxy, %error, "closed: no PROXY header"),
+        Ok(Ok(Origin::Unnamed)) => {
+            peer.unnamed = true;
+            return Some(peer);
+        }
+        Ok(Ok(Origin::Client(client))) => {
+            debug!(%proxy, %client, "connection through a proxy");
+            let refusal = match peer.becomes(client.ip(), clients) {
+                Ok(()) => {
+                    peer.address = client;
+                    return Some(peer);
+                }
+                Err(refusal) => refusal.text(),
+            };
+            info!(%client, reply = &*refusal, "refused");
+            if opening == Opening::Plain {
+                let text = format!("{refusal}\r\n");
+                let told = async {
+                    stream.write_all(text.as_bytes()).await?;
+                    stream.shutdown().await
+                };
+                let _ = tokio::time::timeout(PROXY_TIMEOUT, told).await;
+            }
+        }
+    }
+    None
+}
+
+/// Says 421 without waiting: the send buffer of a new connection is empty and takes one line. A client that expects a
+/// TLS handshake could not read it, and a handshake is work that is not done for one who has no place.
+fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening, refusal: &str) {
     info!(%client, reply = refusal, "refused");
+    if opening == Opening::ImplicitTls {
+        return;
+    }
     let told = stream.into_std().and_then(|mut stream| {
         stream.write_all(format!("{refusal}\r\n").as_bytes())?;
         stream.shutdown(Shutdown::Write)

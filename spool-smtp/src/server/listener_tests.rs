@@ -16,6 +16,10 @@ struct Server {
 }
 
 fn server(config: ServerConfig) -> Server {
+    listening(config, false)
+}
+
+fn listening(config: ServerConfig, proxied: bool) -> Server {
     let (stop, stopped) = watch::channel(false);
     let intake = Arc::new(MemoryIntake::default());
     let (placed, mut starts) = tokio::sync::mpsc::unbounded_channel::<SessionStart>();
@@ -36,6 +40,7 @@ fn server(config: ServerConfig) -> Server {
     let accepting = std::thread::spawn(move || {
         runtime().block_on(async move {
             let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            let listener = listener.proxied(proxied);
             tell.send(listener.local_addr().unwrap()).unwrap();
             let place = move |start| placed.send(start).unwrap_or_else(|_| panic!("sessions ended"));
             listener.run(Arc::new(config), takes, place, stopped).await;
@@ -177,4 +182,152 @@ fn only_errors_of_one_connection_are_passed_over() {
             "{code}"
         );
     }
+}
+
+/// A listener behind a proxy on loopback; mail may come from 10.0.0.0/8 and from loopback.
+fn behind_a_proxy(proxies: &str, per_client: usize) -> Server {
+    let mut config = ServerConfig {
+        proxies: vec![proxies.parse().unwrap()],
+        connections_per_client: per_client,
+        ..ServerConfig::default()
+    };
+    config.relay.allow_networks.push("10.0.0.0/8".parse().unwrap());
+    listening(config, true)
+}
+
+/// The last reply to these bytes, then the end of the connection.
+fn said(server: &Server, input: &[u8]) -> String {
+    let mut client = server.connect();
+    let _ = client.get_mut().write_all(input);
+    let mut replies = String::new();
+    let _ = client.read_to_string(&mut replies);
+    replies
+}
+
+const RCPT: &str = "EHLO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\nQUIT\r\n";
+
+#[test]
+fn the_client_that_a_proxy_names_decides_what_is_allowed() {
+    let server = behind_a_proxy("127.0.0.1", 100);
+    for (header, may_relay) in [
+        (&b"PROXY TCP4 10.1.2.3 192.0.2.1 4711 25\r\n"[..], true),
+        (b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 25\r\n", false),
+        (b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 25\r\n", false),
+        // The proxy itself may relay by its address, and a client that it does not name may not.
+        (b"PROXY UNKNOWN\r\n", false),
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", false),
+        (
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\x01\x02\x03\x7f\0\0\x01\0\x01\0\x19",
+            true,
+        ),
+        (
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\x01\0\x01\0\x19",
+            false,
+        ),
+    ] {
+        let replies = said(&server, &[header, RCPT.as_bytes()].concat());
+        let expected = if may_relay {
+            "\r\n250 2.1.5"
+        } else {
+            "\r\n550 5.7.1"
+        };
+        assert!(
+            replies.starts_with("220 ") && replies.contains(expected),
+            "{header:?}: {replies}"
+        );
+        assert!(replies.ends_with("221 2.0.0 Bye\r\n"));
+    }
+    server.end();
+}
+
+#[test]
+fn nothing_is_said_to_one_that_is_no_listed_proxy_or_has_no_header() {
+    let header = "PROXY TCP4 10.1.2.3 192.0.2.1 4711 25\r\n";
+    let strict = behind_a_proxy("192.0.2.1", 100);
+    assert_eq!(said(&strict, format!("{header}{RCPT}").as_bytes()), "");
+    assert_eq!(said(&strict, RCPT.as_bytes()), "");
+    strict.end();
+    let server = behind_a_proxy("127.0.0.1", 100);
+    for input in [
+        RCPT.to_owned(),
+        format!("PROXY TCP4 10.1.2.3\r\n{RCPT}"),
+        format!("{}{RCPT}", "PROXY TCP4 ".repeat(20)),
+        format!("\r\n\r\n\0\r\nQUIT\n\x21\x11\u{7f}\u{7f}{RCPT}"),
+    ] {
+        assert_eq!(said(&server, input.as_bytes()), "", "{input:?}");
+    }
+    server.end();
+    // Where no header is expected it is no command, and a second one is none either.
+    let plain = listening(
+        ServerConfig {
+            proxies: vec!["127.0.0.1".parse().unwrap()],
+            ..ServerConfig::default()
+        },
+        false,
+    );
+    assert!(said(&plain, format!("{header}{RCPT}").as_bytes()).contains("500 5.5.2 Unknown command"));
+    plain.end();
+    let server = behind_a_proxy("127.0.0.1", 100);
+    let twice = said(&server, format!("PROXY UNKNOWN\r\n{header}{RCPT}").as_bytes());
+    assert!(
+        twice.contains("500 5.5.2 Unknown command") && twice.contains("550 5.7.1"),
+        "{twice}"
+    );
+    server.end();
+}
+
+#[test]
+fn connections_through_a_proxy_are_counted_for_their_clients() {
+    let server = behind_a_proxy("127.0.0.1", 2);
+    let through = |client: &str| {
+        let mut stream = server.connect();
+        let header = format!("PROXY TCP4 {client} 192.0.2.1 4711 25\r\n");
+        stream.get_mut().write_all(header.as_bytes()).unwrap();
+        let greeting = line(&mut stream);
+        (stream, greeting)
+    };
+    let held: Vec<_> = ["10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"]
+        .map(through)
+        .into();
+    let codes: Vec<_> = held.iter().map(|(_, greeting)| &greeting[..3]).collect();
+    assert_eq!(codes, ["220", "220", "421", "220"]);
+    drop(held);
+    server.end();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_has_five_seconds() {
+    let peer = || Peer::from("192.0.2.1:4711".parse::<SocketAddr>().unwrap());
+    for drips in [false, true] {
+        let (mut theirs, mut ours) = tokio::io::duplex(1024);
+        let (_stop, stopped) = watch::channel(false);
+        let begun = tokio::time::Instant::now();
+        let waiting = tokio::spawn(async move {
+            named(&mut ours, peer(), Opening::Plain, &Clients::default(), stopped)
+                .await
+                .is_none()
+        });
+        for byte in b"PROXY TCP4 10.1.2.3 192.0.2.1 4711 25" {
+            if !drips || theirs.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(waiting.await.unwrap());
+        assert!(
+            (5..=6).contains(&begun.elapsed().as_secs()),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+    let (_theirs, mut ours) = tokio::io::duplex(1024);
+    let (stop, stopped) = watch::channel(false);
+    let waiting = tokio::spawn(async move {
+        named(&mut ours, peer(), Opening::Plain, &Clients::default(), stopped)
+            .await
+            .is_none()
+    });
+    let begun = tokio::time::Instant::now();
+    stop.send(true).unwrap();
+    assert!(waiting.await.unwrap() && begun.elapsed() < Duration::from_secs(1));
 }

@@ -8,14 +8,20 @@ use std::time::Duration;
 
 /// What happened to one machine, the intake's part played by `answers`.
 #[derive(Debug, Default)]
-struct Played {
-    replies: String,
-    mails: Vec<Mail>,
-    closed: bool,
+pub(super) struct Played {
+    pub(super) replies: String,
+    pub(super) mails: Vec<Mail>,
+    handshakes: usize,
+    pub(super) closed: bool,
 }
 
+const TLS: TlsSession = TlsSession {
+    version: "TLSv1.3",
+    cipher: "TLS_AES_128_GCM_SHA256",
+};
+
 impl Played {
-    fn codes(&self) -> Vec<&str> {
+    pub(super) fn codes(&self) -> Vec<&str> {
         self.replies
             .lines()
             .filter(|line| line.as_bytes()[3] == b' ')
@@ -23,18 +29,18 @@ impl Played {
             .collect()
     }
 
-    fn last(&self) -> &str {
+    pub(super) fn last(&self) -> &str {
         self.replies.lines().last().unwrap()
     }
 }
 
 #[derive(Clone, Default)]
-struct Answers {
-    admit: Option<AddError>,
-    accept: Option<AddError>,
+pub(super) struct Answers {
+    pub(super) admit: Option<AddError>,
+    pub(super) accept: Option<AddError>,
 }
 
-fn config() -> ServerConfig {
+pub(super) fn config() -> ServerConfig {
     ServerConfig {
         hostname: "mx.example".into(),
         clock: Arc::new(ManualClock::new(Timestamp(1_795_491_552_042))),
@@ -42,16 +48,20 @@ fn config() -> ServerConfig {
     }
 }
 
-fn machine(config: ServerConfig, client: &str) -> Machine {
+pub(super) fn machine(config: ServerConfig, client: &str) -> Machine {
     Machine::new(Arc::new(config), client.parse().unwrap(), FlowId::from_u128(1))
 }
 
-fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, played: &mut Played) {
+pub(super) fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, played: &mut Played) {
     let mut input = input;
     loop {
         match machine.advance(&mut input) {
             Next::Read => break,
             Next::Flush => {}
+            Next::Authenticate(_) => {
+                machine.authenticated(crate::server::Verdict::Refused);
+                continue;
+            }
             Next::Admit(_) => {
                 machine.admitted(answers.admit.clone().map_or(Ok(()), Err));
                 continue;
@@ -68,6 +78,19 @@ fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, played: &mut Pla
                     played.mails.push(*mail);
                 }
                 machine.accepted(answers.accept.clone().map_or(Ok(ids), Err));
+                continue;
+            }
+            Next::StartTls => {
+                played.handshakes += 1;
+                played
+                    .replies
+                    .push_str(std::str::from_utf8(machine.replies()).unwrap());
+                machine.replies_sent();
+                machine.tls_started(TLS);
+                continue;
+            }
+            Next::Readdress(_) => {
+                machine.readdressed(true);
                 continue;
             }
             Next::Close => {
@@ -87,7 +110,7 @@ fn feed(machine: &mut Machine, input: &[u8], answers: &Answers, played: &mut Pla
     machine.replies_sent();
 }
 
-fn play_chunks<'a>(
+pub(super) fn play_chunks<'a>(
     config: ServerConfig,
     client: &str,
     answers: &Answers,
@@ -102,11 +125,11 @@ fn play_chunks<'a>(
     played
 }
 
-fn play(input: &str) -> Played {
+pub(super) fn play(input: &str) -> Played {
     play_chunks(config(), "127.0.0.1", &Answers::default(), [input.as_bytes()])
 }
 
-const OPEN: &str = "EHLO c.example\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\n";
+pub(super) const OPEN: &str = "EHLO c.example\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\n";
 
 #[test]
 fn a_mail_goes_through() {
@@ -136,7 +159,7 @@ fn a_mail_goes_through() {
 fn exactly_what_is_honoured_is_announced() {
     let played = play("EHLO c\r\nHELO c\r\n");
     let expected = "220 mx.example ESMTP\r\n250-mx.example\r\n250-PIPELINING\r\n250-SIZE 36700160\r\n250-8BITMIME\r\n\
-                    250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n250 mx.example\r\n";
+                    250-SMTPUTF8\r\n250-CHUNKING\r\n250-LIMITS RCPTMAX=1000\r\n250 ENHANCEDSTATUSCODES\r\n250 mx.example\r\n";
     assert_eq!(played.replies, expected);
 }
 
@@ -159,6 +182,7 @@ fn commands_have_an_order() {
         ("HELP\r\n", "214"),
         ("NOOP\r\n", "250 2.0.0"),
         ("STARTTLS\r\n", "502"),
+        ("STARTTLS now\r\n", "501"),
     ] {
         let played = play(input);
         assert!(
@@ -446,6 +470,9 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         "MAIL FROM:<a@b.org>\r\n",
         "RCPT TO:<c@d.org>\r\n",
         "DATA\r\n",
+        "BDAT 3\r\n",
+        "BDAT 2 LAST\r\n",
+        "BDAT 0\r\n",
         "text\r\n..\r\n",
         "\r\n.\r\n",
         "RSET\r\n",
@@ -505,4 +532,82 @@ fn stopping_waits_for_a_transaction_whose_text_is_still_to_come() {
     );
     assert_eq!(played.mails.len(), 1);
     assert!(played.last().starts_with("421 4.3.2") && played.closed);
+}
+
+/// A machine that offers STARTTLS, given the chunks one after the other.
+fn play_tls<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Played {
+    let mut machine = machine(config(), "127.0.0.1");
+    machine.offer_tls();
+    let mut played = Played::default();
+    for chunk in chunks {
+        feed(&mut machine, chunk, &Answers::default(), &mut played);
+    }
+    played
+}
+
+#[test]
+fn starttls_is_offered_in_plaintext_only() {
+    let played = play_tls([&b"EHLO c\r\nSTARTTLS\r\n"[..], b"EHLO c\r\nSTARTTLS\r\nNOOP\r\n"]);
+    assert_eq!(played.codes(), ["220", "250", "220", "250", "503", "250"]);
+    assert_eq!(played.replies.matches("250-STARTTLS\r\n").count(), 1);
+    assert_eq!(played.handshakes, 1);
+}
+
+#[test]
+fn what_was_said_in_plaintext_is_forgotten_under_tls() {
+    let open = format!("{OPEN}STARTTLS\r\n");
+    for command in ["MAIL FROM:<a@b.org>\r\n", "RCPT TO:<a@b.org>\r\n", "DATA\r\n"] {
+        let played = play_tls([open.as_bytes(), command.as_bytes()]);
+        assert!(played.last().starts_with("503"), "{command}: {}", played.last());
+        assert!(played.mails.is_empty());
+    }
+    let data = format!("{OPEN}DATA\r\nx\r\n.\r\n");
+    let played = play_tls([&b"EHLO plain.example\r\nSTARTTLS\r\n"[..], data.as_bytes()]);
+    let mail = &played.mails[0];
+    assert_eq!(mail.source.tls.as_ref(), Some(&TLS));
+    let body = std::str::from_utf8(&mail.body).unwrap();
+    assert!(
+        body.starts_with("Received: from c.example ([127.0.0.1]) by mx.example with ESMTPS\r\n\tid "),
+        "{body}"
+    );
+    assert!(body.contains("tls TLS_AES_128_GCM_SHA256") && !body.contains("plain.example"));
+}
+
+#[test]
+fn nothing_that_came_behind_starttls_in_plaintext_is_obeyed() {
+    for injected in ["\r", "\n", "N", "NOOP\r\n", "\u{16}\u{3}\u{1}", OPEN, "QUIT\r\n"] {
+        let input = format!("EHLO c\r\nSTARTTLS\r\n{injected}");
+        let played = play_tls([input.as_bytes(), b"NOOP\r\n"]);
+        assert_eq!(played.codes(), ["220", "250", "554"], "{injected:?}");
+        assert!(played.closed && played.handshakes == 0);
+    }
+}
+
+#[test]
+fn errors_in_plaintext_count_under_tls() {
+    let mut machine = machine(
+        ServerConfig {
+            errors_per_session: 3,
+            ..config()
+        },
+        "::1",
+    );
+    machine.offer_tls();
+    let mut played = Played::default();
+    for chunk in ["X\r\nX\r\nSTARTTLS\r\n", "X\r\n"] {
+        feed(&mut machine, chunk.as_bytes(), &Answers::default(), &mut played);
+    }
+    assert_eq!(played.codes(), ["220", "500", "500", "220", "500", "421"]);
+    assert!(played.closed);
+}
+
+#[test]
+fn a_service_that_stops_begins_no_handshake() {
+    let mut machine = machine(config(), "::1");
+    machine.offer_tls();
+    let mut played = Played::default();
+    feed(&mut machine, OPEN.as_bytes(), &Answers::default(), &mut played);
+    machine.stop();
+    feed(&mut machine, b"STARTTLS\r\n", &Answers::default(), &mut played);
+    assert!(played.last().starts_with("421 4.3.2") && played.closed && played.handshakes == 0);
 }

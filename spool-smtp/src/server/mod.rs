@@ -4,7 +4,10 @@
 //! of them knows a socket. [`serve`] drives one session over any stream, [`Listener`] accepts connections. A message
 //! is answered with 250 only after the intake said that it is durable. Nothing here stores, routes or relays mail.
 
+mod auth;
 mod buffer;
+mod certificate;
+mod clients;
 mod command;
 mod config;
 mod connections;
@@ -14,16 +17,29 @@ mod framing;
 mod listener;
 mod machine;
 mod network;
+mod peer;
 mod policy;
+mod proxy;
 mod reply;
 mod session;
+mod stream;
 #[cfg(test)]
 mod testing;
+mod tls;
+#[cfg(test)]
+mod tls_tests;
 mod trace;
 
+pub use auth::{
+    Attempt, HashError, Logins, MAX_PASSWORD, PasswordHash, User, Users, UsersProblem, Verdict,
+    check_user_name,
+};
+pub use certificate::{Certificate, CertificateError};
+pub use clients::{ClientState, Clients, Count, Kind, Limited, Limits, Open};
 pub use config::{BareNewline, CurrentConfig, ServerConfig};
 pub use listener::{Listener, SessionStart};
 pub use machine::{Machine, Next};
 pub use network::{Network, NetworkError};
 pub use policy::RelayPolicy;
-pub use session::serve;
+pub use session::{Opening, serve};
+pub use tls::ServerTls;

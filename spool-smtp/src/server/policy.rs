@@ -1,7 +1,7 @@
 //! Who may relay where. Pure: an address and a domain in, yes or no out; denied unless something allows it.
 
 use super::network::Network;
-use spool_core::DomainPattern;
+use spool_core::{Address, DomainPattern};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The relay policy.
@@ -20,10 +20,13 @@ impl RelayPolicy {
         self.allow_networks.iter().any(|network| network.contains(client))
     }
 
-    /// Whether anyone may send to `domain`.
+    /// Whether anyone may send to `recipient`: it is in one of the domains, and names no way beyond it (`user%host`,
+    /// `host!user`, `"user@host"`), by which a careless host there would pass the message on.
     #[must_use]
-    pub fn serves(&self, domain: &str) -> bool {
-        self.allow_domains.iter().any(|pattern| pattern.matches(domain))
+    pub fn serves(&self, recipient: &Address) -> bool {
+        let routed = recipient.local_part().contains(['%', '!', '@']);
+        let domain = recipient.domain();
+        !routed && self.allow_domains.iter().any(|pattern| pattern.matches(domain))
     }
 }
 
@@ -44,6 +47,10 @@ impl Default for RelayPolicy {
 mod tests {
     use super::*;
 
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
     #[test]
     fn only_loopback_is_trusted_unless_told() {
         let policy = RelayPolicy::default();
@@ -57,7 +64,7 @@ mod tests {
         ] {
             assert_eq!(policy.trusts(client.parse().unwrap()), trusted, "{client}");
         }
-        assert!(!policy.serves("example.org"));
+        assert!(!policy.serves(&address("a@example.org")));
     }
 
     #[test]
@@ -66,9 +73,17 @@ mod tests {
             allow_networks: Vec::new(),
             allow_domains: vec![DomainPattern::parse("example.org").unwrap()],
         };
-        assert!(policy.serves("EXAMPLE.org"));
-        assert!(!policy.serves("sub.example.org"));
-        assert!(!policy.serves("notexample.org"));
-        assert!(!policy.serves("example.org.evil.net"));
+        for (recipient, served) in [
+            ("a@EXAMPLE.org", true),
+            ("a+b=c@example.org", true),
+            ("a@sub.example.org", false),
+            ("a@notexample.org", false),
+            ("a@example.org.evil.net", false),
+            ("a%evil.net@example.org", false),
+            ("evil.net!a@example.org", false),
+            ("\"a@evil.net\"@example.org", false),
+        ] {
+            assert_eq!(policy.serves(&address(recipient)), served, "{recipient}");
+        }
     }
 }

@@ -3,17 +3,38 @@
 //! `docs/smtp-ingress.md` lists them all; a test holds the two together.
 
 use spool_core::AddError;
+use std::borrow::Cow;
+use std::time::Duration;
 
-/// A reply whose text never changes.
+/// A reply whose text never changes, but for the time that one of "try again in" ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reply {
     /// One line without CRLF.
     pub(super) line: &'static str,
     /// Whether the connection ends with it.
     pub(super) closes: bool,
+    /// After how many seconds the client may try again; the number follows the line. 0: it is not said.
+    wait: u64,
 }
 
 impl Reply {
+    /// The line, whole.
+    pub(super) fn text(self) -> Cow<'static, str> {
+        match self.wait {
+            0 => self.line.into(),
+            wait => format!("{} {wait} s", self.line).into(),
+        }
+    }
+
+    /// The same with the time after which the client may try again, in whole seconds and at least one.
+    pub(super) fn until(mut self, wait: Duration) -> Self {
+        self.wait = wait
+            .as_secs()
+            .saturating_add(u64::from(wait.subsec_nanos() > 0))
+            .max(1);
+        self
+    }
+
     /// Whether the client did something wrong, which counts towards the limit of errors.
     pub(super) fn is_error(self) -> bool {
         self.line.starts_with('5')
@@ -31,6 +52,7 @@ impl Reply {
             AddError::Full(_) => FULL,
             AddError::Invalid(_) | AddError::KeyReused { .. } => INVALID,
             AddError::TooManyRecipients { .. } => TOO_MANY_RECIPIENTS,
+            AddError::Unsigned(_) => UNSIGNED,
             AddError::Killed => SHUTTING_DOWN,
             // An error this version does not know may pass by itself.
             AddError::Disk(_) | _ => DISK,
@@ -40,7 +62,7 @@ impl Reply {
 
 macro_rules! replies {
     ($($name:ident: $line:literal $($closes:ident)?;)*) => {
-        $(pub(super) const $name: Reply = Reply { line: $line, closes: replies!(@ $($closes)?) };)*
+        $(pub(super) const $name: Reply = Reply { line: $line, closes: replies!(@ $($closes)?), wait: 0 };)*
         #[cfg(test)]
         pub(super) const ALL: &[Reply] = &[$($name),*];
     };
@@ -49,9 +71,12 @@ macro_rules! replies {
 }
 
 replies! {
-    HELP: "214 2.0.0 Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
+    HELP: "214 2.0.0 Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+    START_TLS: "220 2.0.0 Ready to start TLS";
     BYE: "221 2.0.0 Bye" close;
+    AUTHENTICATED: "235 2.7.0 Authentication successful";
     OK: "250 2.0.0 Ok";
+    CHUNK_OK: "250 2.0.0 Chunk received";
     SENDER_OK: "250 2.1.0 Sender ok";
     RECIPIENT_OK: "250 2.1.5 Recipient ok";
     CANNOT_VERIFY: "252 2.5.0 Cannot verify, send it and see";
@@ -60,28 +85,54 @@ replies! {
     TOO_MANY_ERRORS: "421 4.7.0 Too many errors, closing connection" close;
     TIMEOUT: "421 4.4.2 Timeout, closing connection" close;
     SHUTTING_DOWN: "421 4.3.2 Service is shutting down, try again later" close;
+    LOGIN_GONE: "421 4.7.0 Login is no longer valid, closing connection" close;
+    TOO_MANY_CONNECTIONS_LATELY: "421 4.7.0 Too many new connections, try again in" close;
+    TOO_MANY_FAILED_LOGINS: "450 4.7.1 Too many failed logins, try again in";
+    TOO_MANY_MESSAGES_LATELY: "450 4.7.1 Too many messages, try again in";
+    TOO_MANY_RECIPIENTS_LATELY: "450 4.7.1 Too many recipients, try again in";
     DISK: "451 4.3.0 Cannot store mail now, try again later";
     BUSY: "451 4.3.2 Busy, try again soon";
+    UNSIGNED: "451 4.7.5 Cannot sign mail now, try again later";
     FULL: "452 4.3.1 No room for mail now, try again later";
     NO_MEMORY: "452 4.3.1 No memory for more recipients now, send the rest in another transaction";
+    NO_MEMORY_FOR_TLS: "454 4.7.0 No memory for TLS now, try again soon";
     TOO_MANY_RECIPIENTS: "452 4.5.3 Too many recipients, send the rest in another transaction";
+    STARTTLS_NOT_LAST: "554 5.5.1 More was sent behind STARTTLS in plaintext; closing connection" close;
+    AUTH_BUSY: "454 4.7.0 Cannot check logins now, try again later";
     UNCLEAN: "500 5.5.2 Lines end by CRLF, and bare CR, bare LF and NUL are refused; closing connection" close;
     NOT_SMTP: "500 5.5.2 This is SMTP, closing connection" close;
     TOO_LONG: "500 5.5.2 Line too long";
+    RESPONSE_TOO_LONG: "500 5.5.6 Authentication response too long";
     BAD_CHARACTER: "500 5.5.2 Forbidden character";
     UNKNOWN: "500 5.5.2 Unknown command";
+    BAD_CHUNK: "501 5.5.4 BDAT takes a size and LAST; closing connection" close;
     SYNTAX: "501 5.5.4 Syntax error in arguments";
     BAD_PARAMETER: "501 5.5.4 Bad value of a parameter";
     BAD_SENDER: "501 5.1.7 Not an address";
     BAD_RECIPIENT: "501 5.1.3 Not an address";
+    AUTH_CANCELLED: "501 5.7.0 Authentication cancelled";
+    BAD_BASE64: "501 5.5.2 Response is not base64";
+    BAD_RESPONSE: "501 5.5.2 Response does not fit the mechanism";
+    BAD_USER_NAME: "501 5.5.2 User names are of printable ASCII characters, without spaces and colons";
     NOT_IMPLEMENTED: "502 5.5.1 Not implemented";
     HELLO_FIRST: "503 5.5.1 Say EHLO or HELO first";
+    ALREADY_UNDER_TLS: "503 5.5.1 TLS is in use already";
+    EHLO_FIRST: "503 5.5.1 Say EHLO first";
+    LOGGED_IN: "503 5.5.1 Authenticated already";
+    AUTH_IN_TRANSACTION: "503 5.5.1 AUTH cannot be used within a transaction";
     MAIL_FIRST: "503 5.5.1 Say MAIL first";
+    XCLIENT_IN_MAIL: "503 5.5.1 A mail transaction is open";
+    IN_CHUNKS: "503 5.5.1 The message has begun with BDAT";
     NESTED_MAIL: "503 5.5.1 MAIL was said already";
     BODY_NOT_IMPLEMENTED: "504 5.5.4 BODY takes 7BIT or 8BITMIME";
+    UNKNOWN_MECHANISM: "504 5.5.4 Authentication mechanism not supported";
+    BAD_CREDENTIALS: "535 5.7.8 Wrong user name or password";
+    AUTH_NEEDS_TLS: "538 5.7.11 AUTH is possible under TLS only";
+    XCLIENT_DENIED: "550 5.7.0 XCLIENT is not for you";
     RELAYING_DENIED: "550 5.7.1 Relaying denied";
     TOO_BIG: "552 5.3.4 Message too big";
     FAR_TOO_BIG: "552 5.3.4 Message far too big, closing connection" close;
+    SENDER_NOT_ALLOWED: "553 5.7.1 This user may not send from this address";
     NEEDS_SMTPUTF8: "553 5.6.7 Address needs SMTPUTF8";
     NO_RECIPIENTS: "554 5.5.1 No valid recipients";
     INVALID: "554 5.6.0 Message refused";

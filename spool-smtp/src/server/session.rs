@@ -3,26 +3,33 @@
 //! A message handed to the intake is always waited for: neither a timeout nor a shutdown ends that wait, and a client
 //! that goes away meanwhile does not undo it (RFC 1047).
 
+use super::auth::{Attempt, Verdict};
 use super::buffer::Buffer;
 use super::config::ServerConfig;
 use super::deadline::Deadline;
 use super::machine::{Machine, Next};
-use spool_core::{FlowId, Intake};
+use super::peer::Peer;
+use super::stream::Stream;
+use super::tls::HANDSHAKE_MEMORY;
+use spool_core::{FlowId, Intake, TlsSession};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tracing::debug;
+use tokio::time::Instant;
+use tracing::{debug, info};
 
 /// How long, and for how many bytes, a client that is being turned out may go on talking so that it sees why.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
+/// As good as for ever, and still a time that can be added to another.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why a session ended without a last reply.
 #[derive(Debug, Error)]
@@ -31,8 +38,26 @@ enum End {
     Gone,
     #[error("the client did not read its replies in time")]
     Stuck,
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(io::Error),
+    #[error("the TLS handshake took too long")]
+    SlowHandshake,
+    #[error("there is no memory for a TLS handshake")]
+    NoMemory,
+    #[error("the service stopped during the TLS handshake")]
+    Stopped,
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
+}
+
+/// Whether the client begins with its TLS handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Opening {
+    /// The greeting comes first; TLS by STARTTLS, if there is a certificate.
+    #[default]
+    Plain,
+    /// The handshake comes first (RFC 8314).
+    ImplicitTls,
 }
 
 /// Serves one client until the session ends. When `shutdown` becomes true, or its sender is gone, an idle session
@@ -42,6 +67,21 @@ enum End {
 pub async fn serve<S>(
     stream: S,
     client: SocketAddr,
+    opening: Opening,
+    config: Arc<ServerConfig>,
+    intake: Arc<dyn Intake>,
+    shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    serve_peer(stream, client.into(), opening, config, intake, shutdown).await;
+}
+
+/// The same for a client that has a place among the connections.
+pub(super) async fn serve_peer<S>(
+    stream: S,
+    peer: Peer,
+    opening: Opening,
     config: Arc<ServerConfig>,
     intake: Arc<dyn Intake>,
     shutdown: watch::Receiver<bool>,
@@ -49,33 +89,63 @@ pub async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let session = FlowId::random();
+    let client = peer.address;
     debug!(%session, %client, "session opened");
+    let mut stop = pin!(async move {
+        let mut shutdown = shutdown;
+        // Its sender gone, nobody could stop the session any more: so it stops now.
+        let _ = shutdown.wait_for(|stop| *stop).await;
+    });
     let mut driver = Driver {
         machine: Machine::new(Arc::clone(&config), client.ip(), session),
         deadline: Deadline::after(config.command_timeout),
         config,
-        stream,
+        stream: Stream::Plain(stream),
+        peer,
+        stopping: false,
+        message_end: None,
     };
-    match driver.run(&*intake, shutdown).await {
+    match driver.run(opening, &*intake, stop.as_mut()).await {
         Ok(()) => debug!(%session, %client, "session closed"),
+        Err(end @ (End::Handshake(_) | End::SlowHandshake | End::NoMemory)) => {
+            info!(%session, %client, %end, "session lost");
+        }
         Err(end) => debug!(%session, %client, %end, "session lost"),
     }
 }
 
 struct Driver<S> {
-    stream: S,
+    stream: Stream<S>,
     machine: Machine,
     deadline: Deadline,
     config: Arc<ServerConfig>,
+    peer: Peer,
+    /// The service stops, and the machine knows.
+    stopping: bool,
+    /// When a message in chunks must have come.
+    message_end: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
-    async fn run(&mut self, intake: &dyn Intake, mut shutdown: watch::Receiver<bool>) -> Result<(), End> {
-        let mut stop = pin!(async move {
-            // Its sender gone, nobody could stop the session any more: so it stops now.
-            let _ = shutdown.wait_for(|stop| *stop).await;
-        });
-        let mut stopping = false;
+    async fn run(
+        &mut self,
+        opening: Opening,
+        intake: &dyn Intake,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), End> {
+        if self.peer.unnamed {
+            self.machine.unnamed();
+        }
+        match opening {
+            Opening::Plain if self.config.tls.is_some() => self.machine.offer_tls(),
+            Opening::Plain => {}
+            Opening::ImplicitTls => {
+                let memory = self.config.memory.hold_first(HANDSHAKE_MEMORY);
+                let _memory = memory.ok_or(End::NoMemory)?;
+                let session = self.handshake(stop.as_mut()).await?;
+                self.machine.under_tls(session);
+            }
+        }
         let mut buffer = Buffer::new(self.config.memory.clone());
         loop {
             let mut input = buffer.unread();
@@ -88,13 +158,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Next::Flush => {
                     self.flush().await?;
                 }
+                Next::Readdress(client) => {
+                    let has_place = self.peer.becomes(client, &self.config.clients).is_ok();
+                    self.machine.readdressed(has_place);
+                }
                 Next::Close => return self.close().await,
+                Next::StartTls => {
+                    self.flush().await?;
+                    // The machine took all that was read: what comes from here on is the handshake's.
+                    let session = self.handshake(stop.as_mut()).await?;
+                    self.machine.tls_started(session);
+                }
+                Next::Authenticate(attempt) => {
+                    self.flush().await?;
+                    self.authenticate(attempt, stop.as_mut()).await;
+                }
                 Next::Read => {
                     self.flush().await?;
                     let space = buffer.space(self.machine.in_data());
-                    self.read(space, stop.as_mut(), &mut stopping).await?;
+                    self.read(space, stop.as_mut()).await?;
                 }
             }
+        }
+    }
+
+    /// Waits to hear who the client is. A shutdown does not wait for the delays that failed logins bring.
+    async fn authenticate(&mut self, attempt: Attempt, stop: Pin<&mut impl Future<Output = ()>>) {
+        let check = self.config.logins.check(self.machine.client(), attempt);
+        let verdict = match self.stopping {
+            true => None,
+            false => unless_stopped(check, stop).await,
+        };
+        if verdict.is_none() {
+            self.stopping = true;
+            self.machine.stop();
+        }
+        self.machine.authenticated(verdict.unwrap_or(Verdict::Busy));
+    }
+
+    /// The server's part of a TLS handshake, within its time limit. Nothing can be said to the client meanwhile: a shutdown ends
+    /// it without a word.
+    async fn handshake(&mut self, stop: Pin<&mut impl Future<Output = ()>>) -> Result<TlsSession, End> {
+        let Some(tls) = &self.config.tls else {
+            return Err(End::Handshake(io::Error::other("there is no certificate")));
+        };
+        if self.stopping {
+            return Err(End::Stopped);
+        }
+        self.deadline.restart(self.config.tls_timeout);
+        let work = unless_stopped(self.stream.start_tls(tls), stop);
+        match self.deadline.bound(work).await {
+            Some(Some(Ok(session))) => Ok(session),
+            Some(Some(Err(error))) => Err(End::Handshake(error)),
+            Some(None) => Err(End::Stopped),
+            None => Err(End::SlowHandshake),
         }
     }
 
@@ -102,36 +219,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     async fn read(
         &mut self,
         buffer: &mut Vec<u8>,
-        mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
-        stopping: &mut bool,
+        stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), End> {
         if self.machine.take_progress() {
-            self.deadline.restart(if self.machine.in_data() {
+            self.restart(if self.machine.in_data() {
                 self.config.data_timeout
             } else {
                 self.config.command_timeout
             });
         }
-        let read = {
-            let mut read = pin!(self.stream.read_buf(buffer));
-            self.deadline
-                .bound(poll_fn(|context| {
-                    if let Poll::Ready(read) = read.as_mut().poll(context) {
-                        return Poll::Ready(Some(read));
-                    }
-                    if !*stopping && stop.as_mut().poll(context).is_ready() {
-                        *stopping = true;
-                        return Poll::Ready(None);
-                    }
-                    Poll::Pending
-                }))
-                .await
+        let work = self.stream.read_buf(buffer);
+        let read = match self.stopping {
+            true => self.deadline.bound(async { Some(work.await) }).await,
+            false => self.deadline.bound(unless_stopped(work, stop)).await,
         };
         match read {
             Some(Some(Ok(0))) => Err(End::Gone),
             Some(Some(Ok(_))) => Ok(()),
             Some(Some(Err(error))) => Err(End::Broken(error)),
             Some(None) => {
+                self.stopping = true;
                 self.machine.stop();
                 Ok(())
             }
@@ -142,13 +249,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
+    /// Sets the deadline to `span` from now, or to the end of the time for a message in chunks.
+    fn restart(&mut self, span: Duration) {
+        if !self.machine.in_chunks() {
+            self.message_end = None;
+            return self.deadline.restart(span);
+        }
+        let now = Instant::now();
+        let whole = self.config.data_timeout;
+        let end = *self.message_end.get_or_insert_with(|| now + whole.min(LONGEST));
+        self.deadline
+            .restart(span.min(end.saturating_duration_since(now)));
+    }
+
     /// Sends the replies. The client has the time of one command to read them.
     async fn flush(&mut self) -> Result<(), End> {
         if self.machine.replies().is_empty() {
             return Ok(());
         }
         // There are replies because a command or a message ended: no deadline of one still on its way is moved.
-        self.deadline.restart(self.config.command_timeout);
+        self.restart(self.config.command_timeout);
         let (stream, replies) = (&mut self.stream, self.machine.replies());
         let written = self.deadline.bound(async {
             stream.write_all(replies).await?;
@@ -163,8 +283,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.flush().await?;
         let stream = &mut self.stream;
         if !self.machine.lingers() {
-            // The client has all it needs to know: a failure to say goodbye is none.
-            let _ = stream.shutdown().await;
+            // The client has all it needs to know: a failure to say goodbye is none. Under TLS it takes room in the connection,
+            // which a client that does not read may never give.
+            let _ = Deadline::after(LINGER_TIME).bound(stream.shutdown()).await;
             return Ok(());
         }
         // Closing with input unread resets the connection and takes the last reply with it.
@@ -181,6 +302,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let _ = Deadline::after(LINGER_TIME).bound(linger).await;
         Ok(())
     }
+}
+
+/// Waits for `work`; `None`: `stop` came first.
+async fn unless_stopped<T>(
+    work: impl Future<Output = T>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => stop.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -20,7 +20,14 @@ fn connect_with(intake: MemoryIntake, pipe: usize) -> Client {
     let intake = Arc::new(intake);
     let config = Arc::new(ServerConfig::default());
     let client = "127.0.0.1:4000".parse().unwrap();
-    let session = tokio::spawn(serve(theirs, client, config, intake.clone(), stopped));
+    let session = tokio::spawn(serve(
+        theirs,
+        client,
+        Opening::Plain,
+        config,
+        intake.clone(),
+        stopped,
+    ));
     Client {
         stream,
         intake,

@@ -4,8 +4,8 @@
 //! literals have; anything else becomes `?`. So no header can be forged with a HELO name. A message whose first line would continue
 //! the header is kept apart from it by an empty line (see `data.rs`).
 
-use bytes::BytesMut;
 use memchr::memchr;
+use spool_core::TlsSession;
 use std::net::IpAddr;
 
 /// Lines are folded before they get longer than this.
@@ -20,8 +20,10 @@ pub(super) struct Trace<'a> {
     pub(super) client: IpAddr,
     /// Our name.
     pub(super) hostname: &'a str,
-    /// ESMTP, SMTP or UTF8SMTP.
+    /// The name that IANA registered for the protocol: ESMTP, SMTP, UTF8SMTP, ESMTPS, UTF8SMTPS.
     pub(super) protocol: &'a str,
+    /// The TLS session, if there is one.
+    pub(super) tls: Option<&'a TlsSession>,
     /// The id of the inbound envelope.
     pub(super) id: &'a str,
     /// The date as RFC 5322 writes it.
@@ -30,14 +32,18 @@ pub(super) struct Trace<'a> {
 
 impl Trace<'_> {
     /// Appends the header to `out`, folded, with its last CRLF.
-    pub(super) fn write(&self, out: &mut BytesMut) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         let mut column = 9;
         out.extend_from_slice(b"Received:");
         let client = match self.client.to_canonical() {
             IpAddr::V4(v4) => format!("([{v4}])"),
             IpAddr::V6(v6) => format!("([IPv6:{v6}])"),
         };
-        let id = format!("{};", self.id);
+        // The clause of RFC 8314 section 4.3 has the cipher suite; the version is a comment to it.
+        let (id, cipher, version) = match self.tls {
+            None => (format!("{};", self.id), "", String::new()),
+            Some(tls) => (self.id.to_owned(), tls.cipher, format!("({});", tls.version)),
+        };
         // A comment opened or a date begun in the name would be taken for ours.
         let helo: String = self
             .helo
@@ -50,15 +56,19 @@ impl Trace<'_> {
             ("by", self.hostname),
             ("with", self.protocol),
             ("id", &id),
+            ("tls", cipher),
+            ("", &version),
             ("", self.date),
         ] {
-            write_pair(out, &mut column, word, text);
+            if !text.is_empty() {
+                write_pair(out, &mut column, word, text);
+            }
         }
         out.extend_from_slice(b"\r\n");
     }
 }
 
-fn write_pair(out: &mut BytesMut, column: &mut usize, word: &str, text: &str) {
+fn write_pair(out: &mut Vec<u8>, column: &mut usize, word: &str, text: &str) {
     let length = word.len() + text.len() + usize::from(!word.is_empty());
     // The first pair stays beside the field name: a line of white space alone would be no header.
     if *column > 9 && *column + 1 + length > WIDTH {
@@ -105,12 +115,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn header(helo: &str, client: &str, hostname: &str) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         Trace {
             helo,
             client: client.parse().unwrap(),
             hostname,
             protocol: "ESMTP",
+            tls: None,
             id: "01KATQQ36A0000000000000000",
             date: "Tue, 24 Nov 2026 03:39:12 +0000",
         }
@@ -127,6 +138,29 @@ mod tests {
         );
         assert!(header("x", "::ffff:192.0.2.1", "y").contains("([192.0.2.1])"));
         assert!(header("x", "2001:db8::1", "y").contains("([IPv6:2001:db8::1])"));
+    }
+
+    #[test]
+    fn says_by_which_tls() {
+        let mut out = Vec::new();
+        Trace {
+            helo: "c",
+            client: "192.0.2.1".parse().unwrap(),
+            hostname: "mx.example.org",
+            protocol: "ESMTPS",
+            tls: Some(&TlsSession {
+                version: "TLSv1.3",
+                cipher: "TLS_AES_256_GCM_SHA384",
+            }),
+            id: "7",
+            date: "Tue, 24 Nov 2026 03:39:12 +0000",
+        }
+        .write(&mut out);
+        assert_eq!(
+            std::str::from_utf8(&out).unwrap(),
+            "Received: from c ([192.0.2.1]) by mx.example.org with ESMTPS id 7\r\n\
+             \ttls TLS_AES_256_GCM_SHA384 (TLSv1.3);\r\n\tTue, 24 Nov 2026 03:39:12 +0000\r\n"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::server::pass;
 use super::*;
 use crate::config::Config;
 use crate::operation::Report;
+use crate::submissions::Submissions;
 use actix_web::App;
 use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_TYPE, HOST, ORIGIN};
@@ -16,7 +17,9 @@ use spool_core::{
     Envelope, MessageId, NoDice, RetryPolicy, ReversePath, RouteOrigin, Section, SpoolConfig, SystemClock,
 };
 use spool_smtp::client::{PoolSnapshot, SmtpAgent, SmtpConfig};
+use spool_smtp::dkim::Rules;
 
+mod clients;
 mod limits;
 mod queries;
 mod refusals;
@@ -53,7 +56,11 @@ impl Api {
         service.route.next_hops = vec!["mx.example.net:25".parse().unwrap()];
         let memory = Budget::new(8 << 20);
         let state = State::new(
-            Relay::new(&spool, crate::routes::Routes::of(&service)),
+            Relay::new(
+                &spool,
+                crate::routes::Routes::of(&service),
+                Submissions::new(&service, Rules::default(), &memory).unwrap(),
+            ),
             agent,
             Limits {
                 message_size: 10_000,

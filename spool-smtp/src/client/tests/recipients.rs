@@ -64,6 +64,23 @@ async fn a_limit_that_was_announced_is_kept() {
 }
 
 #[tokio::test]
+async fn a_limit_of_domains_that_was_announced_is_kept() {
+    let ehlo = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=3 RCPTDOMAINMAX=2\r\n");
+    let script = [
+        HELLO, ehlo, OK, OK, OK, OK, GO, TAKEN, OK, OK, OK, GO, TAKEN, OK, OK, GO, TAKEN,
+    ];
+    let (hop, seen) = peer(&[&script]).await;
+    let to = ["r0@x", "r1@Y", "r2@y", "r3@x", "r4@z", "r5@w"];
+    let report = deliver(&SmtpAgent::new(config()), job(&[hop], &to, b"x\r\n")).await;
+    assert!(
+        matches!(report.result, AttemptResult::Accepted(_)),
+        "{}",
+        report.result
+    );
+    assert_eq!(transactions(&seen), [vec![0, 1, 2], vec![3, 4], vec![5]]);
+}
+
+#[tokio::test]
 async fn those_that_were_too_many_follow_at_once_on_the_same_session() {
     let script = [
         HELLO, EHLO, OK, OK, NO, TOO_MANY, OK, TOO_MANY, GO, TAKEN, OK, OK, TOO_MANY, GO, TAKEN, OK, OK, GO,

@@ -1,0 +1,203 @@
+//! The certificate of the ingress: read at the start, looked at again by a poll and on a reload, and replaced when what its
+//! files hold has changed.
+//!
+//! Content is compared, not times: certbot and Kubernetes swap symbolic links, which watches on a file do not see. A pair
+//! that cannot be used never replaces one that can; sessions that are open keep the certificate that they began with.
+
+use crate::config::CertificateFiles;
+use crate::files;
+use spool_core::{Clock, Timestamp};
+use spool_smtp::server::{Certificate, ServerTls};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often the files are looked at.
+const POLL: Duration = Duration::from_secs(60);
+/// How long before its end a certificate is warned of, and how often then.
+const SOON: Duration = Duration::from_secs(14 * DAY);
+const AGAIN: Duration = Duration::from_secs(DAY);
+const DAY: u64 = 86_400;
+/// The largest file of certificates, and the largest file with a key in it.
+const MAX_CHAIN: u64 = 1 << 20;
+const MAX_KEY: u64 = 64 << 10;
+
+/// What the files hold, compared by [`Look::content`].
+struct Look {
+    content: u64,
+    certificate: Result<Certificate, Unusable>,
+}
+
+/// Why a pair cannot be used, and which of its files is to blame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unusable {
+    /// `certificate` or `key`.
+    pub(crate) key: &'static str,
+    pub(crate) why: String,
+}
+
+/// Reads a pair of files, and checks that they belong together.
+///
+/// # Errors
+/// Why they cannot be used; nothing of the key is in it.
+pub(crate) fn read(pair: &CertificateFiles) -> Result<Certificate, Unusable> {
+    look(pair, &RandomState::new()).certificate
+}
+
+fn look(pair: &CertificateFiles, hasher: &RandomState) -> Look {
+    let chain = files::read(&pair.certificate, MAX_CHAIN);
+    let key = files::read(&pair.key, MAX_KEY);
+    let content = hasher.hash_one((pair, &chain, &key));
+    let of = |key, path: &std::path::Path, why: &dyn std::fmt::Display| Unusable {
+        key,
+        why: format!("{}: {why}", path.display()),
+    };
+    let certificate = match (chain, key) {
+        (Err(why), _) => Err(of("certificate", &pair.certificate, &why)),
+        (_, Err(why)) => Err(of("key", &pair.key, &why)),
+        (Ok(chain), Ok(key)) => Certificate::from_pem(&chain, &key).map_err(|error| {
+            if error.is_of_key() {
+                of("key", &pair.key, &error)
+            } else {
+                of("certificate", &pair.certificate, &error)
+            }
+        }),
+    };
+    Look { content, certificate }
+}
+
+/// What is to be said of a certificate that expires soon, or has.
+pub(crate) fn expiry(expires: Timestamp, now: Timestamp) -> Option<String> {
+    if expires <= now {
+        return Some(format!("the certificate expired at {expires}"));
+    }
+    let left = expires.since(now);
+    (left < SOON).then(|| {
+        format!(
+            "the certificate expires at {expires}, in {} days",
+            left.as_secs() / DAY
+        )
+    })
+}
+
+/// The certificate in force, and what is known of its files.
+pub(crate) struct Watched {
+    tls: ServerTls,
+    pair: CertificateFiles,
+    hasher: RandomState,
+    /// What the files held when they were last looked at.
+    content: u64,
+    expires: Timestamp,
+    /// When it was last warned of the expiry.
+    warned: Option<Timestamp>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Watched {
+    /// Reads the pair.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn start(pair: CertificateFiles, clock: Arc<dyn Clock>) -> Result<Self, Unusable> {
+        let hasher = RandomState::new();
+        let Look { content, certificate } = look(&pair, &hasher);
+        let certificate = certificate?;
+        let tls = ServerTls::new(&certificate).map_err(|why| Unusable {
+            key: "certificate",
+            why,
+        })?;
+        let mut watched = Self {
+            tls,
+            pair,
+            hasher,
+            content,
+            expires: certificate.expires(),
+            warned: None,
+            clock,
+        };
+        watched.tell(&certificate, "certificate read");
+        watched.warn();
+        Ok(watched)
+    }
+
+    /// What the ingress does its handshakes by.
+    pub(crate) fn tls(&self) -> ServerTls {
+        self.tls.clone()
+    }
+
+    /// Looks at the files each [`POLL`], and at once when `pairs` changes, until `stopped` becomes true or its sender is
+    /// gone.
+    pub(crate) async fn run(
+        mut self,
+        mut pairs: watch::Receiver<CertificateFiles>,
+        stopped: watch::Receiver<bool>,
+    ) {
+        self.serve(&mut pairs, stopped).await;
+    }
+
+    async fn serve(
+        &mut self,
+        pairs: &mut watch::Receiver<CertificateFiles>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        loop {
+            let asked = tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => return,
+                Ok(()) = pairs.changed() => true,
+                () = tokio::time::sleep(POLL) => false,
+            };
+            let pair = pairs.borrow_and_update().clone();
+            let hasher = self.hasher.clone();
+            // A file system may take its time.
+            let looked = tokio::task::spawn_blocking(move || (look(&pair, &hasher), pair)).await;
+            if let Ok((look, pair)) = looked {
+                self.take(look, pair, asked);
+            }
+        }
+    }
+
+    /// Takes what was found in force, if it is new and can be used. What is the same as before is told again only when
+    /// somebody `asked`.
+    fn take(&mut self, look: Look, pair: CertificateFiles, asked: bool) {
+        let new = look.content != self.content;
+        self.content = look.content;
+        self.pair = pair;
+        match look.certificate {
+            Ok(certificate) if new => {
+                self.tls.replace(&certificate);
+                self.expires = certificate.expires();
+                self.warned = None;
+                self.tell(&certificate, "certificate replaced");
+            }
+            Ok(_) => {}
+            Err(Unusable { key, why }) if new || asked => {
+                tracing::error!("listen.tls.{key}: {why}; the certificate from before stays in force");
+            }
+            Err(_) => {}
+        }
+        self.warn();
+    }
+
+    fn tell(&self, certificate: &Certificate, what: &str) {
+        tracing::info!(
+            file = %self.pair.certificate.display(), expires = %certificate.expires(),
+            sha256 = certificate.fingerprint(), "{what}"
+        );
+    }
+
+    fn warn(&mut self) {
+        let now = self.clock.now();
+        if self.warned.is_some_and(|last| now.since(last) < AGAIN) {
+            return;
+        }
+        if let Some(text) = expiry(self.expires, now) {
+            self.warned = Some(now);
+            tracing::warn!("listen.tls.certificate: {text}");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "certificates_tests.rs"]
+mod tests;

@@ -1,0 +1,103 @@
+//! `spool dkim dns`: the records of the configured keys, and what DNS has of them.
+
+use crate::cli::console;
+use crate::config::{Config, DkimKey};
+use crate::failure::Failure;
+use crate::signing;
+use clap::Args;
+use spool_smtp::dkim::{Published, SigningKey, published, zone_line};
+use std::io::Write;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool dkim dns --config /etc/spool.toml                        each record, and whether DNS has it
+  spool dkim dns --config /etc/spool.toml --domain example.org --offline > record.zone
+
+Lines that begin with a semicolon are comments of a zone file. Exit status: 0 every key is published, or \
+--offline was given; 1 one is not, or DNS could not be asked.")]
+pub(super) struct Dns {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Only keys of this domain
+    #[arg(long, value_name = "DOMAIN", value_parser = super::name)]
+    domain: Option<String>,
+    /// Only keys of this selector
+    #[arg(long, value_name = "SELECTOR", value_parser = super::name)]
+    selector: Option<String>,
+    /// Print the records, and do not ask DNS
+    #[arg(long)]
+    offline: bool,
+}
+
+impl Dns {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = Config::load(&self.config)?;
+        let keys = self.keys(&config)?;
+        let found = match self.offline {
+            true => keys.into_iter().map(|key| (key, None)).collect(),
+            false => super::ask(&config, |dns| async move {
+                let mut found = Vec::new();
+                for (configured, key) in keys {
+                    let published = published(&dns, &configured.domain, &configured.selector, &key).await;
+                    found.push(((configured, key), Some(published)));
+                }
+                found
+            })?,
+        };
+        console::print(|out| {
+            for ((configured, key), published) in &found {
+                writeln!(
+                    out,
+                    "{}",
+                    zone_line(&configured.domain, &configured.selector, key)
+                )?;
+                if let Some(published) = published {
+                    writeln!(out, "; {}", told(published))?;
+                }
+            }
+            Ok(())
+        })?;
+        let bad = found
+            .iter()
+            .filter(|(_, found)| found.as_ref().is_some_and(|found| *found != Published::Yes));
+        match bad.count() {
+            0 => Ok(()),
+            bad => Err(Failure::Failed(format!(
+                "{bad} of {} keys are not published, or DNS could not be asked",
+                found.len()
+            ))),
+        }
+    }
+
+    /// The keys that are asked for.
+    fn keys(&self, config: &Config) -> Result<Vec<(DkimKey, SigningKey)>, Failure> {
+        let wanted = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
+        let keys = config.dkim.keys.iter();
+        let keys =
+            keys.filter(|key| wanted(&self.domain, &key.domain) && wanted(&self.selector, &key.selector));
+        let read = |key: &DkimKey| {
+            let refuse = |why| Failure::Usage(format!("dkim.key.file: {}: {why}", key.file.display()));
+            Ok((key.clone(), signing::key(key).map_err(refuse)?))
+        };
+        let keys = keys.map(read).collect::<Result<Vec<_>, Failure>>()?;
+        match keys.is_empty() {
+            true => Err(Failure::Failed(format!(
+                "{}: no such key is configured",
+                self.config.display()
+            ))),
+            false => Ok(keys),
+        }
+    }
+}
+
+fn told(published: &Published) -> String {
+    match published {
+        Published::Yes => "published".to_owned(),
+        Published::No => "not published: there is no such record".to_owned(),
+        Published::Differs(why) => format!("not published: {why}"),
+        Published::Unknown(why) => format!("DNS could not be asked: {why}"),
+    }
+}

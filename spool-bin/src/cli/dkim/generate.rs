@@ -1,0 +1,89 @@
+//! New private keys, in PKCS#8 (RFC 5208, RFC 8410), with the random numbers of the system.
+
+use clap::ValueEnum;
+use ring::rand::{SecureRandom, SystemRandom};
+use rsa::pkcs8::EncodePrivateKey;
+use rsa::rand_core::{TryCryptoRng, TryRng};
+
+/// Bits of an RSA key: what every receiver checks, and signs fast (RFC 8301).
+const RSA_BITS: usize = 2048;
+/// An Ed25519 key in PKCS#8 without its public key, up to its 32 bytes: the form that OpenSSL writes, and everybody reads.
+const ED25519_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+
+/// What kind of key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Kind {
+    /// RSA of 2048 bits
+    #[default]
+    Rsa,
+    /// Ed25519, beside an RSA key of the same domain
+    Ed25519,
+}
+
+/// A new key of `kind`, as DER.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn pkcs8(kind: Kind) -> Result<Vec<u8>, String> {
+    match kind {
+        Kind::Rsa => {
+            let key = rsa::PrivateKey::new(&mut System(SystemRandom::new()), RSA_BITS);
+            let key = key.map_err(|error| error.to_string())?;
+            let der = key.to_pkcs8_der().map_err(|error| error.to_string())?;
+            Ok(der.as_bytes().to_vec())
+        }
+        Kind::Ed25519 => {
+            let mut seed = [0; 32];
+            let filled = SystemRandom::new().fill(&mut seed);
+            filled.map_err(|_| "the system gives no random numbers".to_owned())?;
+            Ok([&ED25519_PREFIX[..], &seed].concat())
+        }
+    }
+}
+
+/// ring's random numbers, as rsa asks for them.
+struct System(SystemRandom);
+
+/// The system gives no random numbers.
+#[derive(Debug, thiserror::Error)]
+#[error("the system gives no random numbers")]
+struct NoRandom;
+
+impl TryRng for System {
+    type Error = NoRandom;
+
+    fn try_next_u32(&mut self) -> Result<u32, NoRandom> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)
+            .map(|()| u32::from_ne_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, NoRandom> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)
+            .map(|()| u64::from_ne_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), NoRandom> {
+        self.0.fill(bytes).map_err(|_| NoRandom)
+    }
+}
+
+impl TryCryptoRng for System {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spool_smtp::dkim::{Algorithm, SigningKey};
+
+    #[test]
+    fn new_keys_can_sign_and_are_different_each_time() {
+        for (kind, algorithm) in [(Kind::Rsa, Algorithm::Rsa), (Kind::Ed25519, Algorithm::Ed25519)] {
+            let [one, other] = [pkcs8(kind).unwrap(), pkcs8(kind).unwrap()];
+            assert_ne!(one, other);
+            assert_eq!(SigningKey::from_pkcs8(&one).unwrap().algorithm(), algorithm);
+        }
+    }
+}

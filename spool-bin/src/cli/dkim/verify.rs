@@ -1,0 +1,91 @@
+//! `spool dkim verify`: whether the signatures of a message are valid, as a receiver would see it.
+
+use crate::cli::console;
+use crate::config::Config;
+use crate::failure::Failure;
+use bytes::Bytes;
+use clap::Args;
+use spool_core::{Clock, SystemClock, crlf};
+use spool_smtp::dkim::{Verdict, verify};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The largest message.
+const MAX_MESSAGE: u64 = 256 << 20;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool dkim verify message.eml
+  spool show ID --body | spool dkim verify -
+
+One line for each signature, from the top; the keys are looked up in DNS. Line ends become CRLF.
+
+Exit status: 0 every signature is valid; 1 one is not, or there is none.")]
+pub(super) struct Verify {
+    /// The message; `-`: standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// A configuration that says which name servers to ask
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Verify {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::defaults(),
+        };
+        let message =
+            read(&self.file).map_err(|why| Failure::Failed(format!("{}: {why}", self.file.display())))?;
+        let verdicts = super::ask(&config, |dns| async move {
+            verify(&message, &dns, SystemClock.now()).await
+        })?;
+        console::print(|out| {
+            verdicts
+                .iter()
+                .try_for_each(|verdict| writeln!(out, "{}", told(verdict)))
+        })?;
+        match verdicts.iter().filter(|verdict| verdict.result.is_err()).count() {
+            0 if verdicts.is_empty() => Err(Failure::Failed("the message has no DKIM signature".to_owned())),
+            0 => Ok(()),
+            bad => Err(Failure::Failed(format!(
+                "{bad} of {} signatures are not valid",
+                verdicts.len()
+            ))),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Bytes, String> {
+    let read = |input: &mut dyn Read| -> io::Result<Vec<u8>> {
+        let mut message = Vec::new();
+        input.take(MAX_MESSAGE + 1).read_to_end(&mut message)?;
+        Ok(message)
+    };
+    let message = match path.as_os_str() == "-" {
+        true => read(&mut io::stdin().lock()),
+        false => File::open(path).and_then(|mut file| read(&mut file)),
+    };
+    let message = message.map_err(|error| error.to_string())?;
+    if u64::try_from(message.len()).is_ok_and(|size| size > MAX_MESSAGE) {
+        return Err(format!("larger than {MAX_MESSAGE} bytes"));
+    }
+    crlf(message.into()).map_err(|at| format!("has a NUL at byte {at}"))
+}
+
+fn told(verdict: &Verdict) -> String {
+    let Verdict {
+        domain,
+        selector,
+        algorithm,
+        result,
+    } = verdict;
+    let key = format!("d={domain} s={selector} a={algorithm}");
+    match result {
+        Ok(()) => format!("valid {key}"),
+        Err(why) => format!("not valid {key}: {why}"),
+    }
+}

@@ -1,0 +1,201 @@
+//! `spool passwd`: the line of one user in a file of users.
+//!
+//! The file is written beside itself, synced and renamed: whoever reads it sees the old one or the new one, whole. Every
+//! other line stays as it is. The password is never an argument, which other users of the machine could see.
+
+use super::console;
+use crate::failure::Failure;
+use crate::files;
+use crate::users::MAX_USERS;
+use clap::Args;
+use spool_smtp::server::{MAX_PASSWORD, PasswordHash, Users, check_user_name};
+use std::fs::{File, Permissions};
+use std::io::{BufRead, IsTerminal, Read, Write, stdin};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool passwd ada --file /etc/spool/users     asks for the password twice, and writes the line
+  pwgen 20 1 | spool passwd ada                prints the line; the password is the first line of standard input
+
+The file is the one that relay.users_file names. A user who is in it keeps his allow_from; a new file may be \
+read by its owner alone. The service reads the file at its start and on SIGHUP.")]
+pub(super) struct Passwd {
+    /// The name that the user logs in with
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Write the line there; without it, the line is printed
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl Passwd {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        check_user_name(&self.name).map_err(|why| Failure::Usage(format!("{}: {why}", self.name)))?;
+        // Before the password is asked for in vain.
+        let file = self.file.as_deref().map(UsersFile::open).transpose()?;
+        let password = password(&self.name)?;
+        let hash = PasswordHash::new(password.as_bytes()).map_err(Failure::Failed)?;
+        let Some(file) = file else {
+            return console::print(|out| writeln!(out, "{}:{}", self.name, hash.as_str()));
+        };
+        let had = file.write(&self.name, hash.as_str())?;
+        let what = if had { "has a new password" } else { "was added" };
+        console::print(|out| writeln!(out, "{} {what}", self.name))
+    }
+}
+
+fn password(name: &str) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| Failure::Failed(format!("reading the password: {error}"));
+    let password = if stdin().is_terminal() {
+        let ask = |prompt: String| rpassword::prompt_password(prompt).map_err(failed);
+        let password = ask(format!("Password for {name}: "))?;
+        if ask("Once more: ".to_owned())? != password {
+            return Err(Failure::Failed("the two passwords are not the same".to_owned()));
+        }
+        password
+    } else {
+        let mut line = Vec::new();
+        let most = MAX_PASSWORD as u64 + 3;
+        stdin()
+            .lock()
+            .take(most)
+            .read_until(b'\n', &mut line)
+            .map_err(failed)?;
+        let line = String::from_utf8(line);
+        let line = line.map_err(|_| Failure::Usage("the password is not UTF-8 text".to_owned()))?;
+        line.trim_end_matches(['\r', '\n']).to_owned()
+    };
+    if password.is_empty() || password.len() > MAX_PASSWORD || password.contains('\0') {
+        return Err(Failure::Usage(format!(
+            "a password has 1 to {MAX_PASSWORD} bytes, none of them NUL"
+        )));
+    }
+    Ok(password)
+}
+
+/// A file of users, or the place for one.
+struct UsersFile {
+    /// Behind symbolic links.
+    path: PathBuf,
+    dir: PathBuf,
+}
+
+impl UsersFile {
+    /// Finds the file and reads it once, so that a bad one is told before anything is asked.
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let path = match path.canonicalize() {
+            Ok(path) => path,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => path.to_owned(),
+            Err(error) => return Err(failed(path, &error)),
+        };
+        let dir = match path.parent() {
+            Some(dir) if dir != Path::new("") => dir.to_owned(),
+            Some(_) | None => PathBuf::from("."),
+        };
+        let file = Self { path, dir };
+        file.text()?;
+        Ok(file)
+    }
+
+    /// What it holds; `None`: it does not exist.
+    fn text(&self) -> Result<Option<String>, Failure> {
+        match std::fs::symlink_metadata(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&self.path, &error)),
+            Ok(_) => {}
+        }
+        let text = files::read_text(&self.path, MAX_USERS).map_err(|why| failed(&self.path, &why))?;
+        Users::parse(&text).map_err(|problems| {
+            let lines = problems
+                .iter()
+                .map(|problem| format!("{}:{}: {}", self.path.display(), problem.line, problem.text));
+            Failure::Failed(lines.collect::<Vec<_>>().join("\n"))
+        })?;
+        Ok(Some(text))
+    }
+
+    /// Gives `name` this hash; gives whether he was there before.
+    fn write(&self, name: &str, hash: &str) -> Result<bool, Failure> {
+        let told = |error: std::io::Error| failed(&self.path, &error);
+        // One at a time: what another writes meanwhile would be lost.
+        let dir = File::open(&self.dir).map_err(|error| failed(&self.dir, &error))?;
+        dir.lock().map_err(|error| failed(&self.dir, &error))?;
+        let old = self.text()?;
+        let (text, had) = replaced(old.as_deref().unwrap_or_default(), name, hash);
+        let mut new = NamedTempFile::new_in(&self.dir).map_err(|error| failed(&self.dir, &error))?;
+        new.write_all(text.as_bytes()).map_err(told)?;
+        if old.is_some() {
+            let data = std::fs::metadata(&self.path).map_err(told)?;
+            let made = new.as_file().metadata().map_err(told)?;
+            if (made.uid(), made.gid()) != (data.uid(), data.gid()) {
+                fchown(new.as_file(), Some(data.uid()), Some(data.gid())).map_err(told)?;
+            }
+            let mode = Permissions::from_mode(data.mode() & 0o7777);
+            new.as_file().set_permissions(mode).map_err(told)?;
+        }
+        new.as_file().sync_all().map_err(told)?;
+        new.persist(&self.path).map_err(|error| told(error.error))?;
+        dir.sync_all().map_err(told)?;
+        Ok(had)
+    }
+}
+
+fn failed(path: &Path, why: &dyn std::fmt::Display) -> Failure {
+    Failure::Failed(format!("{}: {why}", path.display()))
+}
+
+/// `text` with the line of `name` replaced, or one more; and whether it was there.
+fn replaced(text: &str, name: &str, hash: &str) -> (String, bool) {
+    let mut out = String::with_capacity(text.len() + name.len() + hash.len() + 2);
+    let mut had = false;
+    for line in text.split_inclusive('\n') {
+        let mut fields = line.trim_end_matches(['\r', '\n']).splitn(3, ':');
+        if fields.next() != Some(name) {
+            out.push_str(line);
+            continue;
+        }
+        had = true;
+        let more = fields.nth(1).map_or(String::new(), |more| format!(":{more}"));
+        out.push_str(&format!("{name}:{hash}{more}\n"));
+    }
+    if !had {
+        if !out.is_empty() && !out.ends_with('\n') {
+            out.push('\n');
+        }
+        out.push_str(&format!("{name}:{hash}\n"));
+    }
+    (out, had)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_is_replaced_and_the_others_stay_as_they_are() {
+        let old = "# people\r\nada:old:allow_from=*@a.example\n\n adam:x\nbob:y";
+        let (text, had) = replaced(old, "ada", "new");
+        assert_eq!(
+            (text.as_str(), had),
+            (
+                "# people\r\nada:new:allow_from=*@a.example\n\n adam:x\nbob:y",
+                true
+            )
+        );
+        let (text, had) = replaced(old, "bob", "new");
+        assert_eq!(
+            (text.as_str(), had),
+            (
+                "# people\r\nada:old:allow_from=*@a.example\n\n adam:x\nbob:new\n",
+                true
+            )
+        );
+        let (text, had) = replaced(old, "ad", "new");
+        assert!(!had && text == format!("{old}\nad:new\n"));
+        assert_eq!(replaced("", "ada", "new"), ("ada:new\n".to_owned(), false));
+    }
+}

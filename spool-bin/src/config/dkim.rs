@@ -1,0 +1,222 @@
+//! `[dkim]`: which keys sign the mail of submitters, and what they sign.
+
+use super::reader::{Section, flag, parsed, positive_span, text};
+use spool_core::{Timestamp, a_labels, valid_domain};
+use spool_smtp::dkim::{DEFAULT_HEADERS, DEFAULT_OVERSIGNED, FieldName, OnFailure};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::de::DeValue;
+
+/// How much longer than the last attempt a signature must be valid, when it says how long: whoever reads the message later checks
+/// it, too.
+const AFTER_EXPIRY: Duration = Duration::from_secs(2 * 86_400);
+
+/// `[dkim]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dkim {
+    pub(crate) keys: Vec<DkimKey>,
+    pub(crate) headers: Vec<FieldName>,
+    pub(crate) oversign: Vec<FieldName>,
+    /// `None`: signatures do not say.
+    pub(crate) expiration: Option<Duration>,
+    pub(crate) on_failure: OnFailure,
+}
+
+/// `[[dkim.key]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DkimKey {
+    /// In A-labels and lower case.
+    pub(crate) domain: String,
+    /// In A-labels and lower case.
+    pub(crate) selector: String,
+    pub(crate) file: PathBuf,
+    pub(crate) subdomains: bool,
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+}
+
+pub(super) fn dkim(section: Section<'_, '_>, expire_after: Duration) -> Dkim {
+    let names = |names: &[&str]| names.iter().filter_map(|name| name.parse().ok()).collect();
+    let dkim = Dkim {
+        keys: keys(&section),
+        headers: section.list("headers", names(&DEFAULT_HEADERS), parsed),
+        oversign: section.list("oversign", names(&DEFAULT_OVERSIGNED), parsed),
+        expiration: section.get("expiration", None, |value| match value.as_str() {
+            Some("") => Ok(None),
+            _ => positive_span(value).map(Some),
+        }),
+        on_failure: section.get("on_failure", OnFailure::Defer, |value| {
+            match text(value)?.as_str() {
+                "defer" => Ok(OnFailure::Defer),
+                "unsigned" => Ok(OnFailure::Unsigned),
+                other => Err(format!("{other:?}: must be \"defer\" or \"unsigned\"")),
+            }
+        }),
+    };
+    let too_short = dkim
+        .expiration
+        .is_some_and(|span| span < expire_after + AFTER_EXPIRY);
+    if let Some(place) = section.place("expiration").filter(|_| too_short) {
+        let why = "must be at least two days more than retry.expire_after: mail that waits would lose its signature";
+        section.problem("expiration", place, why);
+    }
+    section.end();
+    dkim
+}
+
+fn keys(dkim: &Section<'_, '_>) -> Vec<DkimKey> {
+    let mut keys: Vec<DkimKey> = Vec::new();
+    for (section, place) in dkim.sections("key") {
+        let Some(key) = key(&section, place) else {
+            section.end();
+            continue;
+        };
+        let same = |other: &DkimKey| (&other.domain, &other.selector) == (&key.domain, &key.selector);
+        if let Some(place) = section.place("selector").filter(|_| keys.iter().any(same)) {
+            section.problem(
+                "selector",
+                place,
+                "this domain has a key of this selector already",
+            );
+        }
+        section.end();
+        keys.push(key);
+    }
+    keys
+}
+
+fn key(section: &Section<'_, '_>, place: Range<usize>) -> Option<DkimKey> {
+    let domain = section.get("domain", None, |value| name(value, "domain").map(Some));
+    let selector = section.get("selector", None, |value| name(value, "selector").map(Some));
+    let file = section.get("file", None, |value| {
+        text(value).map(|path| Some(PathBuf::from(path)))
+    });
+    let subdomains = section.get("subdomains", false, flag);
+    let from = section.get("from", None, |value| time(value).map(Some));
+    let until = section.get("until", None, |value| time(value).map(Some));
+    for key in ["domain", "selector", "file"] {
+        if section.place(key).is_none() {
+            section.problem(key, place.clone(), "is missing");
+        }
+    }
+    let empty = from.zip(until).is_some_and(|(from, until)| until <= from);
+    if let Some(place) = section.place("until").filter(|_| empty) {
+        section.problem("until", place, "must be later than from");
+    }
+    Some(DkimKey {
+        domain: domain?,
+        selector: selector?,
+        file: file?,
+        subdomains,
+        from,
+        until,
+    })
+}
+
+/// A domain, or a selector, which has the same form (RFC 6376 section 3.1).
+fn name(value: &DeValue<'_>, what: &str) -> Result<String, String> {
+    let name = text(value)?;
+    let ascii = a_labels(&name);
+    match valid_domain(&name) && ascii.is_ascii() && !ascii.starts_with('[') {
+        true => Ok(ascii.into_owned()),
+        false => Err(format!("{name:?} is no {what}")),
+    }
+}
+
+/// A date, which begins at midnight UTC, or a time: `2026-12-01`, `2026-12-01T06:00:00Z`; as a text or as TOML has them.
+fn time(value: &DeValue<'_>) -> Result<Timestamp, String> {
+    let text = match value.as_datetime() {
+        Some(time) => time.to_string(),
+        None => text(value)?,
+    };
+    let whole = if text.contains('T') {
+        text.clone()
+    } else {
+        format!("{text}T00:00:00Z")
+    };
+    whole
+        .parse()
+        .map_err(|_| format!("{text:?} is no time; write 2026-12-01 or 2026-12-01T06:00:00Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use spool_core::Timestamp;
+
+    const KEY: &str = "[[dkim.key]]\ndomain = \"B\u{fc}cher.example\"\nselector = \"S1\"\nfile = \"k.pem\"\n";
+
+    fn problems(text: &str) -> Vec<String> {
+        let problems = Config::parse(text).unwrap_err();
+        problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.line, problem.text))
+            .collect()
+    }
+
+    #[test]
+    fn keys_are_read_with_their_times() {
+        let day = Timestamp(1_796_083_200_000);
+        for (from, at) in [
+            ("\"2026-12-01\"", day),
+            ("2026-12-01", day),
+            ("2026-12-01T00:00:00Z", day),
+            ("\"2026-12-01T00:00:01.5Z\"", Timestamp(day.0 + 1500)),
+        ] {
+            let config = Config::parse(&format!(
+                "{KEY}subdomains = true\nfrom = {from}\nuntil = \"2027-01-01\"\n"
+            ));
+            let [key] = &config.unwrap().dkim.keys[..] else {
+                panic!("one key")
+            };
+            assert_eq!((&*key.domain, &*key.selector), ("xn--bcher-kva.example", "s1"));
+            assert_eq!((key.from, key.subdomains), (Some(at), true), "{from}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_is_told_with_its_line() {
+        for (text, expected) in [
+            (
+                "[[dkim.key]]\n".to_owned(),
+                vec![
+                    "1: dkim.key.domain: is missing",
+                    "1: dkim.key.file: is missing",
+                    "1: dkim.key.selector: is missing",
+                ],
+            ),
+            (KEY.replace("S1", "a b"), vec!["3: dkim.key.selector: "]),
+            (format!("{KEY}from = \"soon\"\n"), vec!["5: dkim.key.from: "]),
+            (
+                format!("{KEY}from = \"2026-12-02\"\nuntil = \"2026-12-02\"\n"),
+                vec!["6: dkim.key.until: must be later"],
+            ),
+            (
+                format!("{KEY}{KEY}"),
+                vec!["7: dkim.key.selector: this domain has"],
+            ),
+            (format!("{KEY}frob = 1\n"), vec!["5: dkim.key.frob: unknown key"]),
+            (
+                "[dkim]\nheaders = [\"To\", \"Received\"]\n".to_owned(),
+                vec!["2: dkim.headers: "],
+            ),
+            (
+                "[dkim]\non_failure = \"drop\"\n".to_owned(),
+                vec!["2: dkim.on_failure: "],
+            ),
+            (
+                "[dkim]\nexpiration = \"5d\"\n".to_owned(),
+                vec!["2: dkim.expiration: must be at least two days more"],
+            ),
+        ] {
+            let mut found = problems(&text);
+            found.sort();
+            assert_eq!(found.len(), expected.len(), "{text}: {found:?}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(found.starts_with(expected), "{text}: {found}");
+            }
+        }
+        assert!(Config::parse("[dkim]\nexpiration = \"6d\"\n").is_ok());
+    }
+}

@@ -1,0 +1,231 @@
+//! What is done to the messages of submitters before they are spooled: they are completed, and then signed.
+//!
+//! Mail that is relayed for others passes byte for byte. Cloning shares it; a reload changes it for whoever has one.
+
+use crate::config::Config;
+use crate::failure::Failure;
+use bytes::Bytes;
+use spool_core::{AddError, Admission, Budget, Clock, FlowId, Held, Signer, SystemClock};
+use spool_smtp::dkim::{Rules, Signing, SigningCounts};
+use spool_smtp::submission::{Completion, FixSubmissions, complete};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// When to try again a message for which there is no memory.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Submissions(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    fix: RwLock<FixSubmissions>,
+    /// For `Message-ID`.
+    hostname: String,
+    signing: Signing,
+    /// Nothing of the memory of those who bring mail, to be split: what a message grows by is charged to it.
+    nothing: Mutex<Held>,
+}
+
+impl Submissions {
+    /// As `config` and the keys in `rules` have it.
+    ///
+    /// # Errors
+    /// When `memory` is in use already.
+    pub(crate) fn new(config: &Config, rules: Rules, memory: &Budget) -> Result<Self, Failure> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let nothing = memory
+            .hold_first(0)
+            .ok_or_else(|| Failure::Failed("no memory for mail".to_owned()))?;
+        Ok(Self(Arc::new(Inner {
+            fix: RwLock::new(config.fix_submissions),
+            hostname: match config.hostname.as_str() {
+                "" => "localhost".to_owned(),
+                name => name.to_owned(),
+            },
+            signing: Signing::new(rules, Arc::new(SystemClock), threads),
+            nothing: Mutex::new(nothing),
+        })))
+    }
+
+    /// From now on as `config` and `rules` have it.
+    pub(crate) fn replace(&self, config: &Config, rules: Rules) {
+        *self.0.fix.write().unwrap_or_else(PoisonError::into_inner) = config.fix_submissions;
+        self.0.signing.replace(rules);
+    }
+
+    /// Who signs.
+    pub(crate) fn signer(&self) -> Arc<dyn Signer> {
+        Arc::new(self.0.signing.clone())
+    }
+
+    /// Says in the log how many messages were signed, and how many not, if any could have been.
+    pub(crate) fn log_counts(&self) {
+        let counts = self.0.signing.counts();
+        if counts != SigningCounts::default() {
+            tracing::info!(
+                signed = counts.signed,
+                fragile_long_line = counts.fragile_long_line,
+                fragile_eight_bit = counts.fragile_eight_bit,
+                no_key = counts.no_key,
+                no_author = counts.no_author,
+                several_authors = counts.several_authors,
+                malformed = counts.malformed,
+                too_large = counts.too_large,
+                failed = counts.failed,
+                busy = counts.busy,
+                "messages of submitters signed since the start"
+            );
+        }
+    }
+
+    fn fixes(&self, admission: &Admission) -> bool {
+        let fix = *self.0.fix.read().unwrap_or_else(PoisonError::into_inner);
+        fix.applies_to(admission)
+    }
+
+    /// Whether anything is done to mail that was taken in so.
+    pub(crate) fn concern(&self, admission: &Admission) -> bool {
+        self.fixes(admission) || admission.is_submission() && self.0.signing.has_keys()
+    }
+
+    /// The message as it is to be spooled, and what it takes of memory beyond what it took before: to be held until the spool has it.
+    /// `id` is the one of its envelope, and becomes part of its `Message-ID`.
+    pub(crate) async fn finish(
+        &self,
+        admission: &Admission,
+        mut body: Bytes,
+        id: Option<&FlowId>,
+    ) -> Result<(Bytes, Held), AddError> {
+        let busy = || AddError::Busy {
+            retry_after: RETRY_AFTER,
+        };
+        let size = |body: &Bytes| u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let before = size(&body);
+        let mut held = self
+            .0
+            .nothing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .split(0);
+        if !body.is_unique() && !held.grow(before) {
+            // Somebody else holds it, so that it has to be copied.
+            return Err(busy());
+        }
+        if self.fixes(admission) {
+            let id = id.map_or_else(|| FlowId::random().to_string(), ToString::to_string);
+            let completion = Completion {
+                now: SystemClock.now(),
+                message_id: &format!("{id}@{}", self.0.hostname),
+            };
+            body = complete(Vec::from(body), &completion).into();
+        }
+        if admission.is_submission() {
+            body = self.0.signing.sign(body).await?;
+        }
+        // It has grown by a few lines of bounded length: they are charged, and never a reason to refuse it.
+        held.resize(size(&body).saturating_sub(before));
+        Ok((body, held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &[u8] = b"Received: x\r\nFrom: ada@example.org\r\nBcc: eve@example.net\r\n\r\nhello\r\n";
+
+    fn submissions(text: &str, memory: &Budget) -> Submissions {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.pem");
+        std::fs::write(
+            &path,
+            include_str!("../../spool-smtp/src/dkim/testdata/ed25519.pem"),
+        )
+        .unwrap();
+        let config = Config::parse(&text.replace("KEY", &path.display().to_string())).unwrap();
+        Submissions::new(&config, crate::signing::rules(&config).unwrap(), memory).unwrap()
+    }
+
+    async fn finished(submissions: &Submissions, admission: &Admission) -> (String, u64) {
+        let body = Bytes::from(MESSAGE.to_vec());
+        let (body, held) = submissions.finish(admission, body, None).await.unwrap();
+        (String::from_utf8(body.to_vec()).unwrap(), held.bytes())
+    }
+
+    const SIGN: &str = "hostname = \"mx.example.org\"\n[relay]\nfix_submissions = \"networks\"\n[[dkim.key]]\ndomain = \"example.org\"\nselector = \"s\"\nfile = \"KEY\"\n";
+
+    #[tokio::test]
+    async fn mail_of_submitters_is_completed_then_signed_and_its_growth_charged() {
+        let memory = Budget::new(1 << 20);
+        let submissions = submissions(SIGN, &memory);
+        for admission in [Admission::Network, Admission::User("ada".into())] {
+            assert!(submissions.concern(&admission));
+            let (text, held) = finished(&submissions, &admission).await;
+            assert!(
+                text.starts_with("DKIM-Signature: v=1; a=ed25519-sha256;"),
+                "{text}"
+            );
+            assert!(
+                text.contains("\r\nReceived: x\r\n") && !text.contains("Bcc"),
+                "{text}"
+            );
+            assert!(
+                text.contains("\r\nDate: ") && text.contains("@mx.example.org>\r\n\r\nhello\r\n"),
+                "{text}"
+            );
+            // The date and the identifier are signed.
+            assert!(
+                text.replace("\r\n\t", "")
+                    .contains("Date:Date:Message-ID:Message-ID"),
+                "{text}"
+            );
+            assert_eq!(held, (text.len() - MESSAGE.len()) as u64);
+            assert_eq!(memory.used(), 0, "given back");
+        }
+    }
+
+    #[tokio::test]
+    async fn mail_for_others_stays_as_it_is() {
+        let submissions = submissions(SIGN, &Budget::new(1 << 20));
+        assert!(!submissions.concern(&Admission::Domain));
+        let (text, _) = finished(&submissions, &Admission::Domain).await;
+        assert_eq!(text.as_bytes(), MESSAGE);
+    }
+
+    #[tokio::test]
+    async fn by_default_only_users_mail_is_completed_and_nothing_signed() {
+        let submissions = submissions("", &Budget::new(1 << 20));
+        assert!(
+            !submissions.concern(&Admission::Network) && submissions.concern(&Admission::User("ada".into()))
+        );
+        let (text, _) = finished(&submissions, &Admission::User("ada".into())).await;
+        assert!(
+            text.starts_with("Received: x\r\nFrom") && text.contains("@localhost>\r\n"),
+            "{text}"
+        );
+        let config = Config::parse("[relay]\nfix_submissions = \"never\"\n").unwrap();
+        submissions.replace(&config, Rules::default());
+        assert!(!submissions.concern(&Admission::User("ada".into())));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_somebody_else_holds_is_copied_only_where_there_is_memory_for_it() {
+        let memory = Budget::new(1 << 20);
+        let submissions = submissions(SIGN, &memory);
+        let _other = memory.hold(1 << 20).unwrap();
+        let shared = Bytes::from(MESSAGE.to_vec());
+        let refused = submissions
+            .finish(&Admission::Network, shared.clone(), None)
+            .await;
+        assert!(matches!(refused, Err(AddError::Busy { .. })), "{refused:?}");
+        // Nobody else: in place, whatever the memory.
+        assert!(
+            submissions
+                .finish(&Admission::Network, Bytes::from(MESSAGE.to_vec()), None)
+                .await
+                .is_ok()
+        );
+        drop(shared);
+    }
+}

@@ -1,0 +1,39 @@
+//! The file of those who may log in, as the configuration names it.
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::files;
+use spool_smtp::server::Users;
+use std::path::Path;
+
+/// The largest file of users.
+pub(crate) const MAX_USERS: u64 = 16 << 20;
+
+/// Reads a file of users.
+///
+/// # Errors
+/// Everything that is wrong with it, with its name and the line, and without the hashes.
+pub(crate) fn read(path: &Path) -> Result<Users, Vec<String>> {
+    let at = path.display();
+    let text = files::read_text(path, MAX_USERS).map_err(|why| vec![format!("{at}: {why}")])?;
+    Users::parse(&text).map_err(|problems| {
+        let told = problems
+            .iter()
+            .map(|problem| format!("{at}:{}: {}", problem.line, problem.text));
+        told.collect()
+    })
+}
+
+/// Who may log in by `config`; `None`: there is no file.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn of(config: &Config) -> Result<Option<Users>, Failure> {
+    let users = config.users_file.as_deref().map(read).transpose();
+    users.map_err(|problems| {
+        let lines = problems
+            .iter()
+            .map(|problem| format!("relay.users_file: {problem}"));
+        Failure::Usage(lines.collect::<Vec<_>>().join("\n"))
+    })
+}

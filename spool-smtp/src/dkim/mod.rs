@@ -1,0 +1,23 @@
+//! DKIM signatures (RFC 6376, RFC 8463): made for the messages of submitters, and checked.
+//!
+//! A signature is relaxed/relaxed, covers the whole body and the listed header fields, and says when it was made. It is made once,
+//! when a message is taken in; whoever changes the message afterwards breaks it. ring does the cryptography.
+
+mod canon;
+mod der;
+mod key;
+mod pool;
+mod record;
+mod rules;
+mod sign;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use key::{Algorithm, KeyError, SigningKey};
+pub use pool::{MAX_WAITING, Signing, SigningCounts};
+pub use record::{KeyRecord, Published, published, zone_line};
+pub use rules::{DEFAULT_HEADERS, DEFAULT_OVERSIGNED, DomainKey, FieldName, OnFailure, Rules};
+pub use sign::{Fragility, Outcome, Skipped, sign};
+pub use verify::{Invalid, MAX_SIGNATURES, Verdict, verify};

@@ -1,0 +1,273 @@
+//! [`Signing`]: signatures on a bounded number of threads, with keys that can be exchanged while it runs.
+//!
+//! It signs one message for each core at a time; others wait, for a bounded time, and beyond [`MAX_WAITING`] are turned away. A message
+//! is never left unsigned because there is no time for it.
+
+use super::rules::{OnFailure, Rules};
+use super::sign::{Fragility, Outcome, Skipped, keys, sign};
+use crate::submission::{NoAuthor, insert};
+use bytes::Bytes;
+use spool_core::{BoxFuture, Clock, SignError, Signer};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// Messages that are being signed or wait for it; more are turned away.
+pub const MAX_WAITING: usize = 1024;
+/// How long one waits for its turn.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// Signs the messages of submitters with the keys of their domains. Cloning shares it.
+#[derive(Clone)]
+pub struct Signing(Arc<Shared>);
+
+struct Shared {
+    rules: RwLock<Arc<Rules>>,
+    clock: Arc<dyn Clock>,
+    /// One for each that signs at the same time.
+    threads: Arc<Semaphore>,
+    /// One for each that signs or waits.
+    places: Arc<Semaphore>,
+    counts: Counts,
+}
+
+impl Signing {
+    /// One that signs by `rules`, at most `threads` messages at the same time.
+    #[must_use]
+    pub fn new(rules: Rules, clock: Arc<dyn Clock>, threads: usize) -> Self {
+        Self(Arc::new(Shared {
+            rules: RwLock::new(Arc::new(rules)),
+            clock,
+            threads: Arc::new(Semaphore::new(threads.max(1))),
+            places: Arc::new(Semaphore::new(MAX_WAITING)),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// Signs by `rules` from now on. What is being signed is signed by the old ones.
+    pub fn replace(&self, rules: Rules) {
+        *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// Whether there is any key.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !self.0.rules().keys.is_empty()
+    }
+
+    /// How many messages were signed, and how many not, since it was made.
+    #[must_use]
+    pub fn counts(&self) -> SigningCounts {
+        self.0.counts.read()
+    }
+
+    async fn sign_in_turn(self, rules: Arc<Rules>, message: Bytes) -> Result<Bytes, SignError> {
+        let shared = &self.0;
+        let Ok(_place) = shared.places.try_acquire() else {
+            return Err(shared.busy());
+        };
+        let turn = timeout(MAX_WAIT, Arc::clone(&shared.threads).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(shared.busy());
+        };
+        let now = shared.clock.now();
+        let (ours, bytes) = (Arc::clone(&rules), message.clone());
+        let signed = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, even when nobody waits for it any more.
+            let _turn = turn;
+            sign(&ours, &bytes, now)
+        });
+        let outcome = signed.await;
+        let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("signing ended: {error}")));
+        shared.conclude(&rules, message, outcome)
+    }
+}
+
+impl Signer for Signing {
+    fn sign(&self, message: Bytes) -> BoxFuture<Result<Bytes, SignError>> {
+        let shared = &self.0;
+        let rules = shared.rules();
+        if rules.keys.is_empty() {
+            return Box::pin(std::future::ready(Ok(message)));
+        }
+        if let Err(outcome) = keys(&rules, &message, shared.clock.now()) {
+            return Box::pin(std::future::ready(shared.conclude(&rules, message, outcome)));
+        }
+        Box::pin(self.clone().sign_in_turn(rules, message))
+    }
+}
+
+impl Shared {
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn busy(&self) -> SignError {
+        self.counts.busy.fetch_add(1, Ordering::Relaxed);
+        SignError::Busy
+    }
+
+    /// The message as it goes on, or why it does not; counted and logged.
+    fn conclude(&self, rules: &Rules, message: Bytes, outcome: Outcome) -> Result<Bytes, SignError> {
+        match outcome {
+            Outcome::Signed {
+                fields,
+                domain,
+                fragility,
+            } => {
+                tracing::debug!(%domain, "message signed");
+                self.counts.signed(fragility);
+                // Without a copy where nobody else holds the message.
+                let mut message = Vec::from(message);
+                insert(&mut message, 0, &fields);
+                Ok(message.into())
+            }
+            Outcome::Skipped(why) => {
+                match why {
+                    Skipped::NoKey => tracing::debug!(%why, "message not signed"),
+                    Skipped::Author(_) | Skipped::Malformed | Skipped::TooLarge => {
+                        tracing::info!(%why, "message not signed");
+                    }
+                }
+                self.counts.skipped(why);
+                Ok(message)
+            }
+            Outcome::Failed(why) => {
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                match rules.on_failure {
+                    OnFailure::Defer => {
+                        tracing::error!(%why, "message refused for now: it cannot be signed");
+                        Err(SignError::Failed(why))
+                    }
+                    OnFailure::Unsigned => {
+                        tracing::error!(%why, "message taken without a signature: it cannot be signed");
+                        Ok(message)
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Signing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signing")
+            .field("rules", &self.0.rules())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    signed: AtomicU64,
+    long_line: AtomicU64,
+    eight_bit: AtomicU64,
+    no_key: AtomicU64,
+    no_author: AtomicU64,
+    several_authors: AtomicU64,
+    malformed: AtomicU64,
+    too_large: AtomicU64,
+    failed: AtomicU64,
+    busy: AtomicU64,
+}
+
+/// How many messages were signed, and how many not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SigningCounts {
+    /// Signed.
+    pub signed: u64,
+    /// Of them, with a line longer than 998 bytes.
+    pub fragile_long_line: u64,
+    /// Of them, not all ASCII.
+    pub fragile_eight_bit: u64,
+    /// Not signed: no key for the domain of the author.
+    pub no_key: u64,
+    /// Not signed: no author, or one that cannot be read.
+    pub no_author: u64,
+    /// Not signed: several authors.
+    pub several_authors: u64,
+    /// Not signed: a line of the header section is no header field.
+    pub malformed: u64,
+    /// Not signed: header fields too many or too long.
+    pub too_large: u64,
+    /// To be signed, and failed.
+    pub failed: u64,
+    /// Turned away because too many waited, or for too long.
+    pub busy: u64,
+}
+
+impl Counts {
+    fn signed(&self, fragility: Fragility) {
+        self.signed.fetch_add(1, Ordering::Relaxed);
+        self.long_line
+            .fetch_add(fragility.long_line.into(), Ordering::Relaxed);
+        self.eight_bit
+            .fetch_add(fragility.eight_bit.into(), Ordering::Relaxed);
+    }
+
+    fn skipped(&self, why: Skipped) {
+        let count = match why {
+            Skipped::NoKey => &self.no_key,
+            Skipped::Author(NoAuthor::Several) => &self.several_authors,
+            Skipped::Author(NoAuthor::None | NoAuthor::Unreadable) => &self.no_author,
+            Skipped::Malformed => &self.malformed,
+            Skipped::TooLarge => &self.too_large,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> SigningCounts {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        SigningCounts {
+            signed: of(&self.signed),
+            fragile_long_line: of(&self.long_line),
+            fragile_eight_bit: of(&self.eight_bit),
+            no_key: of(&self.no_key),
+            no_author: of(&self.no_author),
+            several_authors: of(&self.several_authors),
+            malformed: of(&self.malformed),
+            too_large: of(&self.too_large),
+            failed: of(&self.failed),
+            busy: of(&self.busy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DomainKey, SigningKey};
+    use super::*;
+    use spool_core::SystemClock;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_whose_turn_does_not_come_is_turned_away_after_a_while() {
+        let key = DomainKey {
+            domain: "example.org".to_owned(),
+            selector: "s".to_owned(),
+            subdomains: false,
+            from: None,
+            until: None,
+            key: SigningKey::from_pem(include_bytes!("testdata/ed25519.pem")).unwrap(),
+        };
+        let rules = Rules {
+            keys: vec![key],
+            ..Rules::default()
+        };
+        let signing = Signing::new(rules, Arc::new(SystemClock), 1);
+        let turn = Arc::clone(&signing.0.threads).acquire_owned().await.unwrap();
+        let message = Bytes::from_static(b"From: ada@example.org\r\n\r\n");
+        let begun = tokio::time::Instant::now();
+        assert_eq!(signing.sign(message.clone()).await, Err(SignError::Busy));
+        assert_eq!(begun.elapsed().as_secs(), MAX_WAIT.as_secs());
+        assert_eq!(
+            signing.0.places.available_permits(),
+            MAX_WAITING,
+            "its place is free"
+        );
+        drop(turn);
+        assert!(signing.sign(message).await.is_ok());
+    }
+}

@@ -1,0 +1,237 @@
+//! Which keys sign the mail of which author, and what a signature covers. Pure.
+
+use super::key::{Algorithm, SigningKey};
+use spool_core::Timestamp;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The header fields that are signed where a message has them, in the order of `h=`. `From` is signed in any case.
+pub const DEFAULT_HEADERS: [&str; 30] = [
+    "From",
+    "To",
+    "Cc",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "Reply-To",
+    "In-Reply-To",
+    "References",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+    "Content-Disposition",
+    "Content-ID",
+    "Content-Description",
+    "Sender",
+    "Resent-From",
+    "Resent-To",
+    "Resent-Cc",
+    "Resent-Sender",
+    "Resent-Date",
+    "Resent-Message-ID",
+    "List-Id",
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "List-Post",
+    "List-Help",
+    "List-Archive",
+    "List-Owner",
+    "List-Subscribe",
+];
+
+/// The header fields of which one more than the message has is signed: adding another one breaks the signature. `From` is
+/// among them in any case.
+pub const DEFAULT_OVERSIGNED: [&str; 10] = [
+    "From",
+    "To",
+    "Cc",
+    "Subject",
+    "Date",
+    "Reply-To",
+    "Message-ID",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+];
+
+/// Header fields that are added or changed on the way, and so are never signed (RFC 6376 section 5.4.1), and those that are
+/// removed before delivery.
+const NEVER_SIGNED: [&str; 6] = [
+    "Received",
+    "Return-Path",
+    "Bcc",
+    "Resent-Bcc",
+    "DKIM-Signature",
+    "Authentication-Results",
+];
+
+/// The name of a header field that may be signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldName(String);
+
+impl FieldName {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for FieldName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let printable = |byte: u8| (33..=126).contains(&byte) && !matches!(byte, b':' | b';');
+        if name.is_empty() || name.len() > 76 || !name.bytes().all(printable) {
+            return Err("is no name of a header field".to_owned());
+        }
+        match NEVER_SIGNED.iter().any(|never| never.eq_ignore_ascii_case(name)) {
+            true => Err("changes on the way, and cannot be signed".to_owned()),
+            false => Ok(Self(name.to_owned())),
+        }
+    }
+}
+
+/// A key, and whose mail it signs.
+#[derive(Debug)]
+pub struct DomainKey {
+    /// The domain, in A-labels and lower case: `d=`.
+    pub domain: String,
+    /// The name of the key in the domain: `s=`.
+    pub selector: String,
+    /// Whether mail of authors in subdomains is signed with it as well.
+    pub subdomains: bool,
+    /// From when on it signs; `None`: always did.
+    pub from: Option<Timestamp>,
+    /// When it ceases to; `None`: never.
+    pub until: Option<Timestamp>,
+    /// The key.
+    pub key: SigningKey,
+}
+
+impl DomainKey {
+    fn covers(&self, author: &str) -> bool {
+        match author.strip_suffix(&self.domain) {
+            Some("") => true,
+            Some(sub) => self.subdomains && sub.ends_with('.'),
+            None => false,
+        }
+    }
+
+    fn begun(&self, now: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= now)
+    }
+
+    fn ended(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+/// What becomes of a message that has to be signed and cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// It is refused for now.
+    #[default]
+    Defer,
+    /// It is taken without a signature, and the log says so.
+    Unsigned,
+}
+
+/// The keys that sign, and what they sign.
+#[derive(Debug)]
+pub struct Rules {
+    /// All keys. Of several for the same mail and algorithm the one that began last signs; of equals the last in this list.
+    pub keys: Vec<DomainKey>,
+    /// Fields that are signed where they are.
+    pub headers: Vec<FieldName>,
+    /// Fields of which one more is signed.
+    pub oversigned: Vec<FieldName>,
+    /// For how long a signature is valid, `x=`; `None`: it does not say.
+    pub expiration: Option<Duration>,
+    /// What becomes of a message that cannot be signed.
+    pub on_failure: OnFailure,
+}
+
+impl Default for Rules {
+    /// No key.
+    fn default() -> Self {
+        let names = |names: &[&str]| names.iter().map(|name| FieldName((*name).to_owned())).collect();
+        Self {
+            keys: Vec::new(),
+            headers: names(&DEFAULT_HEADERS),
+            oversigned: names(&DEFAULT_OVERSIGNED),
+            expiration: None,
+            on_failure: OnFailure::default(),
+        }
+    }
+}
+
+/// Which keys sign a message.
+#[derive(Debug)]
+pub(super) enum Choice<'r> {
+    /// One of each algorithm, RSA first; at least one.
+    Keys(Vec<&'r DomainKey>),
+    /// No key is for the domain, or none has begun.
+    NoKey,
+    /// Keys for the domain have signed, and none does any more. The domain as in `d=`.
+    Ended(&'r str),
+}
+
+impl Rules {
+    /// The keys for mail of `author`, a domain in A-labels and lower case, at `now`: those of the domain, or else of its closest
+    /// parent that has any.
+    pub(super) fn choose(&self, author: &str, now: Timestamp) -> Choice<'_> {
+        let covering = self.keys.iter().filter(|key| key.covers(author));
+        let Some(domain) = covering
+            .clone()
+            .map(|key| key.domain.as_str())
+            .max_by_key(|domain| domain.len())
+        else {
+            return Choice::NoKey;
+        };
+        let of_domain = covering.filter(|key| key.domain == domain && key.begun(now));
+        let newest = |algorithm: Algorithm| {
+            let valid = of_domain
+                .clone()
+                .filter(|key| !key.ended(now) && key.key.algorithm() == algorithm);
+            // Of equals the last one.
+            valid.max_by_key(|key| key.from)
+        };
+        let keys: Vec<_> = [Algorithm::Rsa, Algorithm::Ed25519]
+            .into_iter()
+            .filter_map(newest)
+            .collect();
+        match (keys.is_empty(), of_domain.clone().next()) {
+            (false, _) => Choice::Keys(keys),
+            (true, Some(_)) => Choice::Ended(domain),
+            (true, None) => Choice::NoKey,
+        }
+    }
+
+    /// The names for `h=`, as often as a message has the field according to `count`, and once more if it is oversigned.
+    pub(super) fn signed_names(&self, count: impl Fn(&str) -> usize) -> Vec<(&str, usize)> {
+        let mut names: Vec<(&str, usize)> = Vec::new();
+        let all =
+            std::iter::once("From").chain(self.headers.iter().chain(&self.oversigned).map(FieldName::as_str));
+        for name in all {
+            if names.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            let over = name.eq_ignore_ascii_case("From")
+                || self
+                    .oversigned
+                    .iter()
+                    .any(|over| over.as_str().eq_ignore_ascii_case(name));
+            names.push((name, count(name) + usize::from(over)));
+        }
+        names.retain(|(_, count)| *count > 0);
+        names
+    }
+}
+
+impl fmt::Display for DomainKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}._domainkey.{}", self.selector, self.domain)
+    }
+}

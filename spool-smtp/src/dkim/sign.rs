@@ -1,0 +1,258 @@
+//! Makes the signatures of one message (RFC 6376 section 5). Pure but for the cryptography, which draws random numbers for its blinding.
+
+use super::canon::{self, BodyHash, Canon};
+use super::rules::{Choice, DomainKey, Rules};
+use crate::submission::{Field, Fields, NoAuthor, author_domain, body_start};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use spool_core::Timestamp;
+use thiserror::Error;
+
+/// Header fields that one signature may name. A message of people has a tenth of them.
+const MAX_NAMES: usize = 500;
+/// Bytes of header fields that one signature may cover.
+const MAX_SIGNED: usize = 1 << 20;
+/// The longest line of a message (RFC 5322 section 2.1.1). Some servers break longer ones on the way, and the signature with them.
+const MAX_LINE: usize = 998;
+/// Lines of a signature are folded before they get longer than this.
+const WIDTH: usize = 76;
+
+/// Why a message is not signed, and need not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+pub enum Skipped {
+    /// It has no single author.
+    #[error(transparent)]
+    Author(#[from] NoAuthor),
+    /// No key is for the domain of its author, or none has begun yet.
+    #[error("no key is for the domain of its author")]
+    NoKey,
+    /// Its header section holds a line that is no header field: what receivers make of that differs.
+    #[error("a line of its header section is no header field")]
+    Malformed,
+    /// It has more fields that would be signed, or longer ones, than a signature is made of.
+    #[error("its header fields are too many, or too long")]
+    TooLarge,
+}
+
+/// What may break the signatures of a message on its way, although nobody means to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fragility {
+    /// A line of the body or of a header field is longer than 998 bytes.
+    pub long_line: bool,
+    /// It is not all ASCII: a server that hands it to one without 8BITMIME may encode it anew.
+    pub eight_bit: bool,
+}
+
+/// What came of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its signatures: header fields to be put in front of it.
+    Signed {
+        /// Whole lines.
+        fields: Vec<u8>,
+        /// The domain of the keys.
+        domain: String,
+        /// What may break them.
+        fragility: Fragility,
+    },
+    /// It is not to be signed.
+    Skipped(Skipped),
+    /// It is to be signed, and could not be. Why.
+    Failed(String),
+}
+
+/// Signs `message`, which consists of lines ended by CRLF, with the keys that `rules` have for its author at `now`: RSA in front
+/// of Ed25519. Neither signature covers the other one.
+#[must_use]
+pub fn sign(rules: &Rules, message: &[u8], now: Timestamp) -> Outcome {
+    match keys(rules, message, now) {
+        Ok(keys) => with(rules, &keys, message, now),
+        Err(outcome) => outcome,
+    }
+}
+
+/// The keys for `message`, or what comes of it without any.
+pub(super) fn keys<'r>(
+    rules: &'r Rules,
+    message: &[u8],
+    now: Timestamp,
+) -> Result<Vec<&'r DomainKey>, Outcome> {
+    let author = author_domain(message).map_err(|why| Outcome::Skipped(why.into()))?;
+    match rules.choose(&author, now) {
+        Choice::Keys(keys) => Ok(keys),
+        Choice::NoKey => Err(Outcome::Skipped(Skipped::NoKey)),
+        Choice::Ended(domain) => Err(Outcome::Failed(format!("every key for {domain} has ended"))),
+    }
+}
+
+fn with(rules: &Rules, keys: &[&DomainKey], message: &[u8], now: Timestamp) -> Outcome {
+    let header = match Header::of(rules, message) {
+        Ok(header) => header,
+        Err(skipped) => return Outcome::Skipped(skipped),
+    };
+    let body = message.get(body_start(message)..).unwrap_or_default();
+    let hash = canon::body(body, Canon::Relaxed, None);
+    let mut fields = Vec::new();
+    for key in keys {
+        match signature(rules, key, &header, &hash, now) {
+            Ok(field) => fields.extend_from_slice(field.as_bytes()),
+            Err(why) => return Outcome::Failed(format!("{key}: {why}")),
+        }
+    }
+    Outcome::Signed {
+        fields,
+        domain: keys.first().map_or_else(String::new, |key| key.domain.clone()),
+        fragility: Fragility {
+            long_line: header.long_line || hash.longest_line > MAX_LINE,
+            eight_bit: !message.is_ascii(),
+        },
+    }
+}
+
+/// What a signature covers of the header section.
+struct Header<'r> {
+    /// For `h=`.
+    names: Vec<(&'r str, usize)>,
+    /// The canonical fields, in the order of the names.
+    canonical: Vec<u8>,
+    long_line: bool,
+}
+
+impl<'r> Header<'r> {
+    fn of(rules: &'r Rules, message: &[u8]) -> Result<Self, Skipped> {
+        // From the bottom: so they are counted off (RFC 6376 section 5.4.2).
+        let mut present: Vec<Field<'_>> = Vec::new();
+        let wanted = rules.signed_names(|_| 1);
+        let (mut size, mut long_line) = (0, false);
+        for field in Fields::of(message) {
+            if field.name().is_none() {
+                return Err(Skipped::Malformed);
+            }
+            if wanted.iter().any(|(name, _)| field.is(name)) {
+                present.push(field);
+                size += field.raw.len();
+                long_line |= field
+                    .raw
+                    .split(|byte| *byte == b'\n')
+                    .any(|line| line.len() > MAX_LINE + 1);
+            }
+            if present.len() > MAX_NAMES || size > MAX_SIGNED {
+                return Err(Skipped::TooLarge);
+            }
+        }
+        present.reverse();
+        let names = rules.signed_names(|name| present.iter().filter(|field| field.is(name)).count());
+        let mut canonical = Vec::with_capacity(size);
+        for (name, _) in &names {
+            let fields = present.iter().filter(|field| field.is(name));
+            fields.for_each(|field| canon::header(field, Canon::Relaxed, &mut canonical));
+        }
+        Ok(Self {
+            names,
+            canonical,
+            long_line,
+        })
+    }
+}
+
+fn signature(
+    rules: &Rules,
+    key: &DomainKey,
+    header: &Header<'_>,
+    body: &BodyHash,
+    now: Timestamp,
+) -> Result<String, String> {
+    let seconds = now.0.div_euclid(1000);
+    let mut field = Folded::new("DKIM-Signature: v=1;");
+    field.word(&format!("a={};", key.key.algorithm()));
+    field.word("c=relaxed/relaxed;");
+    field.word(&format!("d={};", key.domain));
+    field.word(&format!("s={};", key.selector));
+    field.word(&format!("t={seconds};"));
+    if let Some(span) = rules.expiration {
+        let seconds = now.after(span).0.div_euclid(1000);
+        field.word(&format!("x={seconds};"));
+    }
+    let names = header
+        .names
+        .iter()
+        .flat_map(|(name, count)| std::iter::repeat_n(*name, *count));
+    let mut names = names.peekable();
+    let mut first = true;
+    while let Some(name) = names.next() {
+        let end = if names.peek().is_some() { ':' } else { ';' };
+        match std::mem::take(&mut first) {
+            true => field.word(&format!("h={name}{end}")),
+            false => field.piece(&format!("{name}{end}")),
+        }
+    }
+    field.word(&format!("bh={};", STANDARD.encode(body.hash)));
+    field.word("b=");
+    // What is signed ends here, without a line end (RFC 6376 section 3.7).
+    let mut data = header.canonical.clone();
+    for own in Fields::of(field.text.as_bytes()) {
+        canon::header(&own, Canon::Relaxed, &mut data);
+    }
+    data.truncate(data.len().saturating_sub(2));
+    let signature = STANDARD.encode(key.key.sign(&data)?);
+    let mut rest = signature.as_str();
+    while !rest.is_empty() {
+        let (piece, more) = rest
+            .split_at_checked(field.room().min(rest.len()))
+            .unwrap_or((rest, ""));
+        field.piece(piece);
+        rest = more;
+    }
+    field.text.push_str("\r\n");
+    Ok(field.text)
+}
+
+/// A header field that is folded between its words and pieces.
+struct Folded {
+    text: String,
+    column: usize,
+}
+
+impl Folded {
+    fn new(start: &str) -> Self {
+        Self {
+            text: start.to_owned(),
+            column: start.len(),
+        }
+    }
+
+    /// Bytes that fit into this line, or into the next one when it is full.
+    const fn room(&self) -> usize {
+        match WIDTH.saturating_sub(self.column) {
+            0 => WIDTH - 8,
+            room => room,
+        }
+    }
+
+    /// Appends a word: behind a space, or in a new line.
+    fn word(&mut self, word: &str) {
+        if self.column + 1 + word.len() > WIDTH {
+            self.line();
+        } else {
+            self.text.push(' ');
+            self.column += 1;
+        }
+        self.text.push_str(word);
+        self.column += word.len();
+    }
+
+    /// Appends what belongs to the word before: right behind it, or in a new line.
+    fn piece(&mut self, piece: &str) {
+        if self.column + piece.len() > WIDTH {
+            self.line();
+        }
+        self.text.push_str(piece);
+        self.column += piece.len();
+    }
+
+    fn line(&mut self) {
+        self.text.push_str("\r\n\t");
+        // As people see a tab.
+        self.column = 8;
+    }
+}

@@ -1,0 +1,284 @@
+//! The pool that holds passwords against their hashes, with bounds on memory, time and waiting.
+//!
+//! - Two hashes at once at most, in [places](super::places) with two bounded lines before them. Clients that have logged in
+//!   lately go before strangers: however many of these wait, a known client waits for one hash.
+//! - The logins of one client are checked one after the other. After a failure the next waits 1, 2, 4 ... 30 s, without a
+//!   place among the hashes, and in a line that is bounded too.
+//! - A name that nobody has takes as long as one that somebody has.
+//! - The same credentials from the same client are not hashed twice: a success is remembered for five minutes, the last
+//!   failure until the next one.
+
+use super::memory::Memory as Successes;
+use super::password::{Memory, PasswordHash};
+use super::places::Places;
+use super::sasl::Attempt;
+use super::tag::{Tag, TagKey};
+use super::users::{User, Users};
+use crate::server::clients::{ClientKey, Clients};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{error, info};
+
+/// Hashes at once.
+const PLACES: usize = 2;
+/// Logins of one client at once: one that is checked, the others wait for it.
+const OF_ONE_CLIENT: usize = 5;
+/// Blocks of 1 KiB that are kept for the next hash. Larger ones are rare; the system takes them back.
+const KEPT_BLOCKS: usize = 32 << 10;
+
+/// What has become of an attempt to log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is this user.
+    Accepted(Arc<User>),
+    /// There is no such user, or his password is another.
+    Refused,
+    /// There is no room to find out.
+    Busy,
+    /// Too many have failed; the client may try again after this time.
+    Limited(Duration),
+}
+
+/// The users, and the pool that checks their passwords. Clones share both.
+#[derive(Debug, Clone)]
+pub struct Logins(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
+    table: RwLock<Option<Table>>,
+    clients: Clients,
+    places: Places,
+    turns: Mutex<HashMap<ClientKey, Turns>>,
+    successes: Mutex<Successes>,
+    /// Memory of hashes that have ended; as many as there are places.
+    spare: Arc<Mutex<Vec<Memory>>>,
+}
+
+/// Who may log in; tags are worth nothing under another key.
+#[derive(Debug, Clone)]
+struct Table {
+    users: Arc<Users>,
+    key: TagKey,
+}
+
+/// The logins of one client that are under way.
+#[derive(Debug)]
+struct Turns {
+    one: Arc<Semaphore>,
+    under_way: usize,
+}
+
+/// A login that is under way.
+struct Turn<'p> {
+    pool: &'p Pool,
+    client: ClientKey,
+    /// `None` while another is checked.
+    one: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Logins {
+    /// Nobody may log in yet. Failures are counted in `clients`.
+    #[must_use]
+    pub fn new(clients: Clients) -> Self {
+        Self(Arc::new(Pool {
+            table: RwLock::new(None),
+            clients,
+            places: Places::new(PLACES),
+            turns: Mutex::default(),
+            successes: Mutex::default(),
+            spare: Arc::default(),
+        }))
+    }
+
+    /// Changes who may log in; `None`: AUTH is not offered. A user who is no longer there, or has another password, hands in no
+    /// more mail, in sessions that are open too.
+    pub fn set_users(&self, users: Option<Users>) {
+        let table = users.and_then(|users| {
+            let key = TagKey::random();
+            if key.is_none() {
+                error!("the system gives no random numbers: nobody may log in");
+            }
+            Some(Table {
+                users: Arc::new(users),
+                key: key?,
+            })
+        });
+        *self.0.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+        lock(&self.0.successes).clear();
+    }
+
+    /// Whether there is anyone to log in.
+    #[must_use]
+    pub fn are_offered(&self) -> bool {
+        let table = self.0.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.is_some()
+    }
+
+    /// The user as he is now: `None` when he is gone, or has another password.
+    #[must_use]
+    pub fn current(&self, user: &User) -> Option<Arc<User>> {
+        let table = self.0.table()?;
+        let now = table.users.get(user.name())?;
+        (now.hash() == user.hash()).then(|| Arc::clone(now))
+    }
+
+    /// The user of this name, who has logged in elsewhere.
+    pub(in crate::server) fn named(&self, name: &str) -> Option<Arc<User>> {
+        self.0.table()?.users.get(name).cloned()
+    }
+
+    /// For tests: who may log in.
+    #[cfg(test)]
+    pub(in crate::server) fn users_of_test(&self) -> Option<Arc<Users>> {
+        self.0.table().map(|table| table.users)
+    }
+
+    /// Finds out whether the client at `client` is who it says it is. Takes at most the delays of the logins before it,
+    /// and their hashes.
+    pub async fn check(&self, client: IpAddr, attempt: Attempt) -> Verdict {
+        let client = ClientKey::address(client);
+        self.0.check(client, attempt).await
+    }
+}
+
+impl Default for Logins {
+    fn default() -> Self {
+        Self::new(Clients::default())
+    }
+}
+
+impl Pool {
+    fn table(&self) -> Option<Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn check(&self, client: ClientKey, attempt: Attempt) -> Verdict {
+        let Some(table) = self.table() else {
+            return Verdict::Busy;
+        };
+        let tag = table.key.tag(&attempt);
+        if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
+            return Verdict::Accepted(user);
+        }
+        let Some(_turn) = self.turn(&client).await else {
+            return Verdict::Busy;
+        };
+        match self.clients.login_delay(&client) {
+            Ok(delay) => tokio::time::sleep(delay).await,
+            Err(wait) => return Verdict::Limited(wait),
+        }
+        // The login before may have been the same.
+        if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
+            return Verdict::Accepted(user);
+        }
+        let user = table.users.get(&attempt.name).cloned();
+        let is_his = match (self.clients.has_failed(&client, &tag), &user) {
+            (true, _) => Some(false),
+            (false, Some(user)) => self.hash(&client, user.hash().clone(), &attempt).await,
+            (false, None) => {
+                // Whatever comes out.
+                let hashed = self.hash(&client, table.users.dummy(), &attempt).await;
+                hashed.map(|_| false)
+            }
+        };
+        match (is_his, user) {
+            (None, _) => Verdict::Busy,
+            (Some(true), Some(user)) => {
+                self.clients.logged_in(&client);
+                let now = self.clients.now();
+                lock(&self.successes).remember(&client, user.name(), tag, now);
+                Verdict::Accepted(user)
+            }
+            (Some(_), user) => {
+                let name = user.as_ref().map(|user| user.name());
+                // Not what was sent: it may be a password.
+                info!(%client, user = name.map_or("unknown", |name| &**name), "login refused");
+                self.clients.login_failed(&client, name, tag);
+                Verdict::Refused
+            }
+        }
+    }
+
+    fn remembered(
+        &self,
+        table: &Table,
+        client: &ClientKey,
+        attempt: &Attempt,
+        tag: &Tag,
+    ) -> Option<Arc<User>> {
+        let user = table.users.get(&attempt.name)?;
+        let now = self.clients.now();
+        lock(&self.successes)
+            .knows(client, &attempt.name, tag, now)
+            .then(|| Arc::clone(user))
+    }
+
+    /// Waits until the logins of `client` before this one are over; `None`: too many wait.
+    async fn turn(&self, client: &ClientKey) -> Option<Turn<'_>> {
+        let one = {
+            let mut turns = lock(&self.turns);
+            let turns = turns.entry(client.clone()).or_insert_with(|| Turns {
+                one: Arc::new(Semaphore::new(1)),
+                under_way: 0,
+            });
+            if turns.under_way >= OF_ONE_CLIENT {
+                return None;
+            }
+            turns.under_way += 1;
+            Arc::clone(&turns.one)
+        };
+        // Counted from here on, also when the wait is given up.
+        let mut turn = Turn {
+            pool: self,
+            client: client.clone(),
+            one: None,
+        };
+        turn.one = Some(one.acquire_owned().await.ok()?);
+        Some(turn)
+    }
+
+    fn leave(&self, client: &ClientKey) {
+        let mut turns = lock(&self.turns);
+        if let Some(of_client) = turns.get_mut(client) {
+            of_client.under_way = of_client.under_way.saturating_sub(1);
+            if of_client.under_way == 0 {
+                turns.remove(client);
+            }
+        }
+    }
+
+    /// Whether `hash` is of the attempt's password, found out in one of the places; `None`: too many wait for one.
+    async fn hash(&self, client: &ClientKey, hash: PasswordHash, attempt: &Attempt) -> Option<bool> {
+        let place = self.places.find(self.clients.is_known(client)).await?;
+        let (password, spare) = (attempt.password.clone(), Arc::clone(&self.spare));
+        let hashing = tokio::task::spawn_blocking(move || {
+            let mut memory = lock(&spare).pop().unwrap_or_default();
+            let is_of = hash.is_of(&password, &mut memory);
+            if memory.len() <= KEPT_BLOCKS {
+                lock(&spare).push(memory);
+            }
+            // Held until here, even when nobody waits for the answer any more.
+            drop(place);
+            is_of
+        });
+        hashing.await.ok()
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.one = None;
+        self.pool.leave(&self.client);
+    }
+}
+
+#[cfg(test)]
+#[path = "logins_tests.rs"]
+mod tests;

@@ -1,0 +1,216 @@
+//! The pool on paused time: the hashes are real and cheap, the delays are virtual.
+
+use super::super::places::{Place, WAITING};
+use super::*;
+use crate::server::clients::Limits;
+use crate::server::testing::RuntimeClock;
+use std::net::Ipv4Addr;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Of "pleaseletmein".
+const HASH: &str =
+    "$argon2id$v=19$m=256,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$Bn19f/rnxRNuF2Eo0rm4NcahjjjvV6uMJ5oMeXPK16k";
+const RIGHT: &str = "pleaseletmein";
+
+fn logins() -> Logins {
+    let clients = Clients::new(Limits::default(), Arc::new(RuntimeClock::new()));
+    let logins = Logins::new(clients);
+    logins.set_users(Some(users()));
+    logins
+}
+
+fn users() -> Users {
+    Users::parse(&format!("ada:{HASH}\nbob:{HASH}\n")).unwrap()
+}
+
+fn address(number: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits(0xc000_0200 + number))
+}
+
+/// All places, so that nothing is hashed until they are dropped.
+async fn every_place(logins: &Logins) -> Vec<Place> {
+    let mut all = Vec::new();
+    for _ in 0..PLACES {
+        all.extend(logins.0.places.find(true).await);
+    }
+    all
+}
+
+async fn try_it(logins: &Logins, client: u32, name: &str, password: &str) -> &'static str {
+    match logins
+        .check(address(client), Attempt::of_test(name, password))
+        .await
+    {
+        Verdict::Accepted(user) if **user.name() == *name => "accepted",
+        Verdict::Accepted(_) => "someone else",
+        Verdict::Refused => "refused",
+        Verdict::Busy => "busy",
+        Verdict::Limited(_) => "limited",
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_right_password_is_accepted_and_nothing_else() {
+    let logins = logins();
+    assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "accepted");
+    assert_eq!(try_it(&logins, 2, "ada", "pleaseletmeout").await, "refused");
+    assert_eq!(try_it(&logins, 3, "eve", RIGHT).await, "refused");
+    assert_eq!(try_it(&logins, 4, "Ada", RIGHT).await, "refused");
+    logins.set_users(None);
+    assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "busy");
+    assert!(!logins.are_offered());
+    logins.set_users(Users::parse("").ok());
+    assert_eq!(
+        try_it(&logins, 1, "ada", RIGHT).await,
+        "refused",
+        "nothing is remembered of the file before"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_of_one_client_wait_longer_and_longer_and_hold_nobody_else_up() {
+    let logins = logins();
+    let start = Instant::now();
+    let mut ended = Vec::new();
+    for guess in 0..8 {
+        assert_eq!(
+            try_it(&logins, 1, "ada", &format!("guess {guess}")).await,
+            "refused"
+        );
+        ended.push(start.elapsed().as_secs());
+    }
+    assert_eq!(ended, [0, 1, 3, 7, 15, 31, 61, 91]);
+    // The right password waits too.
+    let (guesser, other) = (logins.clone(), logins.clone());
+    let waiting = tokio::spawn(async move {
+        let said = try_it(&guesser, 1, "ada", RIGHT).await;
+        (said, Instant::now())
+    });
+    let start = Instant::now();
+    assert_eq!(try_it(&other, 2, "ada", RIGHT).await, "accepted");
+    assert_eq!(start.elapsed().as_secs(), 0);
+    let (said, at) = waiting.await.unwrap();
+    assert_eq!((said, at.duration_since(start).as_secs()), ("accepted", 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_password_sent_again_and_again_costs_no_hash_and_no_longer_delay() {
+    let logins = logins();
+    let start = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(try_it(&logins, 1, "ada", "old").await, "refused");
+    }
+    assert_eq!(start.elapsed().as_secs(), 9);
+    let _all = every_place(&logins).await;
+    assert_eq!(try_it(&logins, 1, "ada", "old").await, "refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_is_not_hashed_again_by_the_same_client() {
+    let logins = logins();
+    assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "accepted");
+    let all = every_place(&logins).await;
+    assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "accepted");
+    // A name that nobody has is hashed as well.
+    for (client, name, password) in [
+        (2, "ada", RIGHT),
+        (1, "bob", RIGHT),
+        (1, "ada", "wrong"),
+        (3, "eve", RIGHT),
+    ] {
+        let hashed = tokio::time::timeout(Duration::from_secs(1), try_it(&logins, client, name, password));
+        assert!(hashed.await.is_err(), "{client} {name} {password}");
+    }
+    drop(all);
+    assert!(
+        lock(&logins.0.turns).is_empty(),
+        "who gives up leaves nothing behind"
+    );
+    assert_eq!(logins.0.places.waiting(), 0);
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    let _all = every_place(&logins).await;
+    let hashed = tokio::time::timeout(Duration::from_secs(1), try_it(&logins, 1, "ada", RIGHT));
+    assert!(hashed.await.is_err(), "after five minutes it is");
+}
+
+/// How often each answer was given.
+async fn all(logins: &Logins, attempts: impl Iterator<Item = (u32, String)>) -> HashMap<&'static str, usize> {
+    let mut set = JoinSet::new();
+    for (client, password) in attempts {
+        let logins = logins.clone();
+        set.spawn(async move { try_it(&logins, client, "ada", &password).await });
+    }
+    let mut counts = HashMap::new();
+    for answer in set.join_all().await {
+        *counts.entry(answer).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_guesses_at_once_of_one_client_find_few_places() {
+    let logins = logins();
+    let counts = all(&logins, (0..100).map(|nth| (1, format!("guess {nth}")))).await;
+    assert_eq!(
+        counts,
+        HashMap::from([("refused", OF_ONE_CLIENT), ("busy", 100 - OF_ONE_CLIENT)])
+    );
+    assert!(lock(&logins.0.turns).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_of_strangers_waits_in_a_bounded_line() {
+    let logins = logins();
+    let places = every_place(&logins).await;
+    let crowd = {
+        let logins = logins.clone();
+        tokio::spawn(async move { all(&logins, (1..=200).map(|client| (client, "guess".to_owned()))).await })
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(logins.0.places.waiting(), WAITING);
+    drop(places);
+    let counts = crowd.await.unwrap();
+    assert_eq!(
+        counts,
+        HashMap::from([("refused", WAITING), ("busy", 200 - WAITING)])
+    );
+    assert!(lock(&logins.0.spare).len() <= PLACES);
+    let free = every_place(&logins).await;
+    assert_eq!(
+        (free.len(), logins.0.places.waiting()),
+        (PLACES, 0),
+        "every place has come back"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_client_goes_before_strangers_and_of_these_the_latest_first() {
+    let logins = logins();
+    assert_eq!(try_it(&logins, 0, "bob", RIGHT).await, "accepted");
+    let places = every_place(&logins).await;
+    // In the order in which they end.
+    let ended = Arc::new(Mutex::new(Vec::new()));
+    let try_later = |client: u32, password: &'static str| {
+        let (logins, ended) = (logins.clone(), Arc::clone(&ended));
+        tokio::spawn(async move {
+            let said = try_it(&logins, client, "ada", password).await;
+            lock(&ended).push(client);
+            said
+        })
+    };
+    let strangers: Vec<_> = (1..=50).map(|client| try_later(client, "guess")).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let known = try_later(0, RIGHT);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(places);
+    assert_eq!(known.await.unwrap(), "accepted");
+    for stranger in strangers {
+        assert_eq!(stranger.await.unwrap(), "refused");
+    }
+    let ended = lock(&ended).clone();
+    let before = |client: u32| ended.iter().position(|one| *one == client).unwrap();
+    // Others may overtake it while it is hashed; without its right it would be the last.
+    assert!(before(0) <= 10, "{ended:?}");
+    assert!(before(50) < 15 && before(1) > 35, "{ended:?}");
+}

@@ -1,0 +1,20 @@
+//! Logins: who a client is. AUTH PLAIN and LOGIN, under TLS alone (RFC 4954), against a file of users.
+//!
+//! The [exchanges](sasl) know no passwords, the [users](users) no sockets, and the [pool](logins) decides nothing but when a
+//! password is held against its hash. A password is in no log, no error and no Debug output.
+
+mod logins;
+mod memory;
+mod password;
+mod places;
+mod sasl;
+mod tag;
+mod users;
+
+pub use logins::{Logins, Verdict};
+pub use password::{HashError, MAX_PASSWORD, PasswordHash};
+pub use sasl::Attempt;
+pub use users::{User, Users, UsersProblem, check_user_name};
+
+pub(super) use sasl::{Exchange, InitialResponse, Step};
+pub(super) use tag::Tag;

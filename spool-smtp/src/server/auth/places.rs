@@ -1,0 +1,108 @@
+//! Places for hashes, and the two lines before them.
+//!
+//! Clients that are known go first, in the order in which they came. Strangers come after them, the latest first: of a crowd that
+//! cannot be served in time somebody waits in vain anyway, and the latest is the one whose client has waited least. When a line
+//! is full, a known client is turned away, and of the strangers the one that has waited longest.
+
+use super::logins::lock;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use tokio::sync::oneshot::{Sender, channel};
+
+/// Who waits in each of the lines: a few seconds of hashing.
+pub(super) const WAITING: usize = 128;
+
+#[derive(Debug)]
+struct State {
+    /// None while anyone waits.
+    free: usize,
+    known: VecDeque<Sender<Place>>,
+    strangers: VecDeque<Sender<Place>>,
+}
+
+/// See the module. Clones share the places.
+#[derive(Debug, Clone)]
+pub(super) struct Places(Arc<Mutex<State>>);
+
+/// A place, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Option<Places>);
+
+impl Places {
+    pub(super) fn new(count: usize) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            free: count,
+            known: VecDeque::new(),
+            strangers: VecDeque::new(),
+        })))
+    }
+
+    /// Waits for a place; `None`: too many wait.
+    pub(super) async fn find(&self, is_known: bool) -> Option<Place> {
+        let told = {
+            let mut state = lock(&self.0);
+            if state.free > 0 {
+                state.free -= 1;
+                return Some(Place(Some(self.clone())));
+            }
+            let line = if is_known {
+                &mut state.known
+            } else {
+                &mut state.strangers
+            };
+            // Who has given up waits no more.
+            line.retain(|waiter| !waiter.is_closed());
+            if line.len() >= WAITING {
+                if is_known {
+                    return None;
+                }
+                line.pop_front();
+            }
+            let (tell, told) = channel();
+            line.push_back(tell);
+            told
+        };
+        told.await.ok()
+    }
+
+    /// Gives a place that has become free to the next who waits.
+    fn give(self) {
+        let mut place = Place(Some(self.clone()));
+        loop {
+            let next = {
+                let mut state = lock(&self.0);
+                let next = state.known.pop_front().or_else(|| state.strangers.pop_back());
+                if next.is_none() {
+                    state.free += 1;
+                }
+                next
+            };
+            let Some(next) = next else {
+                // It counts as free already.
+                place.0 = None;
+                return;
+            };
+            match next.send(place) {
+                Ok(()) => return,
+                // It has given up meanwhile.
+                Err(back) => place = back,
+            }
+        }
+    }
+
+    /// For tests: how many wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        let state = lock(&self.0);
+        let all = state.known.iter().chain(&state.strangers);
+        all.filter(|waiter| !waiter.is_closed()).count()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(places) = self.0.take() {
+            places.give();
+        }
+    }
+}

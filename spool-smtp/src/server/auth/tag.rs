@@ -1,0 +1,51 @@
+//! Credentials under a random key: they can be compared later, and not be read out of memory.
+
+use super::sasl::Attempt;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use std::fmt;
+
+/// A name and a password under a [`TagKey`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) struct Tag([u8; 32]);
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tag")
+    }
+}
+
+impl Tag {
+    /// For tests: some credentials.
+    #[cfg(test)]
+    pub(in crate::server) fn of_test(number: u8) -> Self {
+        Self([number; 32])
+    }
+}
+
+/// The key; it never leaves the process.
+#[derive(Debug, Clone)]
+pub(super) struct TagKey(hmac::Key);
+
+impl TagKey {
+    /// A new one; `None`: the system has no random numbers.
+    pub(super) fn random() -> Option<Self> {
+        hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
+            .ok()
+            .map(Self)
+    }
+
+    pub(super) fn tag(&self, attempt: &Attempt) -> Tag {
+        let mut context = hmac::Context::with_key(&self.0);
+        // The length first: no name and password give what others give.
+        context.update(&attempt.name.len().to_le_bytes());
+        context.update(attempt.name.as_bytes());
+        context.update(&attempt.password);
+        let mut bytes = [0; 32];
+        bytes
+            .iter_mut()
+            .zip(context.sign().as_ref())
+            .for_each(|(to, from)| *to = *from);
+        Tag(bytes)
+    }
+}

@@ -1,0 +1,199 @@
+//! The ledger on times of our own.
+
+use super::*;
+use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn client(number: u32) -> ClientKey {
+    ClientKey::address(IpAddr::V4(Ipv4Addr::from_bits(number)))
+}
+
+fn rate(messages: u32, per: Duration) -> Option<Rate> {
+    Rate::new(messages, per).ok()
+}
+
+fn limits() -> Limits {
+    Limits {
+        messages_per_client: rate(3, 60 * SECOND),
+        failed_logins_per_client: rate(5, 3600 * SECOND),
+        recipients_per_user: rate(2, 60 * SECOND),
+        ..Limits::default()
+    }
+}
+
+fn failure(number: u8) -> Tag {
+    Tag::of_test(number)
+}
+
+#[test]
+fn a_limit_is_of_one_client_and_one_kind_and_what_is_refused_is_not_counted() {
+    let mut ledger = Ledger::new(limits(), 10);
+    let (one, two) = (client(1), client(2));
+    let now = 500 * SECOND;
+    for _ in 0..3 {
+        assert_eq!(ledger.take(&one, Kind::Messages, now), Ok(()));
+    }
+    let wait = ledger.take(&one, Kind::Messages, now).unwrap_err();
+    for _ in 0..100 {
+        assert_eq!(
+            ledger.take(&one, Kind::Messages, now),
+            Err(wait),
+            "refusals cost nothing"
+        );
+    }
+    assert_eq!(ledger.take(&two, Kind::Messages, now), Ok(()));
+    assert_eq!(ledger.take(&one, Kind::Recipients, now), Ok(()), "no limit");
+    assert_eq!(ledger.take(&one, Kind::Messages, now + wait), Ok(()));
+    ledger.give_back(&one, Kind::Messages);
+    assert!(ledger.lift(&one) && !ledger.lift(&client(9)));
+    assert_eq!(ledger.wait(&one, Kind::Messages, now), Duration::ZERO);
+}
+
+#[test]
+fn users_and_addresses_have_limits_of_their_own() {
+    let mut ledger = Ledger::new(limits(), 10);
+    let (user, now) = (ClientKey::User("ada".into()), SECOND);
+    for _ in 0..9 {
+        assert_eq!(ledger.take(&user, Kind::Messages, now), Ok(()));
+        assert_eq!(ledger.take(&client(1), Kind::Recipients, now), Ok(()));
+    }
+    assert!(ledger.take(&user, Kind::Recipients, now).is_ok());
+    assert!(ledger.take(&user, Kind::Recipients, now).is_ok());
+    assert!(ledger.take(&user, Kind::Recipients, now).is_err());
+}
+
+#[test]
+fn new_limits_hold_at_once_for_what_was_counted_before() {
+    let mut ledger = Ledger::new(limits(), 10);
+    let now = SECOND;
+    for _ in 0..3 {
+        ledger.count(&client(1), Kind::Messages, now);
+    }
+    ledger.set_limits(Limits {
+        messages_per_client: rate(2, 60 * SECOND),
+        ..limits()
+    });
+    assert!(ledger.take(&client(1), Kind::Messages, now).is_err());
+    ledger.set_limits(Limits {
+        messages_per_client: rate(2, 30 * SECOND),
+        ..limits()
+    });
+    assert!(
+        ledger.take(&client(1), Kind::Messages, now).is_ok(),
+        "another span counts anew"
+    );
+    ledger.set_limits(Limits::default());
+    for _ in 0..9 {
+        assert!(ledger.take(&client(1), Kind::Messages, now).is_ok());
+    }
+}
+
+#[test]
+fn guessing_is_delayed_longer_and_longer_and_repeating_is_not() {
+    let mut ledger = Ledger::new(Limits::default(), 10);
+    let (key, mut now) = (client(1), 1000 * SECOND);
+    let mut delays = Vec::new();
+    for nth in 0..8 {
+        ledger.login_failed(&key, failure(nth), now);
+        let delay = ledger.login_delay(&key, now).unwrap();
+        delays.push(delay.as_secs());
+        now += delay;
+        assert_eq!(ledger.login_delay(&key, now), Ok(Duration::ZERO));
+    }
+    assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30, 30]);
+    assert_eq!(
+        ledger.login_delay(&client(2), now),
+        Ok(Duration::ZERO),
+        "others wait for nothing"
+    );
+    // A success in between helps nobody who goes on guessing.
+    ledger.logged_in(&key, now);
+    assert!(ledger.is_known(&key, now) && !ledger.is_known(&key, now + 86_400 * SECOND));
+    ledger.login_failed(&key, failure(99), now);
+    assert_eq!(ledger.login_delay(&key, now), Ok(30 * SECOND));
+    // Ten quiet minutes do.
+    now += 600 * SECOND;
+    ledger.login_failed(&key, failure(100), now);
+    for _ in 0..20 {
+        assert_eq!(ledger.login_delay(&key, now), Ok(SECOND));
+        assert!(ledger.has_failed(&key, &failure(100)));
+        now += SECOND;
+        ledger.login_failed(&key, failure(100), now);
+    }
+    assert!(ledger.lift(&key));
+    assert_eq!(ledger.login_delay(&key, now), Ok(Duration::ZERO));
+}
+
+#[test]
+fn too_many_failed_logins_are_refused_for_a_time() {
+    let mut ledger = Ledger::new(limits(), 10);
+    let (key, now) = (client(1), SECOND);
+    for _ in 0..5 {
+        ledger.login_failed(&key, failure(1), now);
+    }
+    let wait = ledger.login_delay(&key, now).unwrap_err();
+    assert!(wait >= 3600 * SECOND, "{wait:?}");
+    assert!(ledger.login_delay(&key, now + wait).is_ok());
+}
+
+#[test]
+fn a_hundred_thousand_addresses_cost_no_more_than_the_table_and_forget_nobody_who_is_connected() {
+    let mut ledger = Ledger::new(limits(), 1000);
+    let kept = client(0);
+    ledger.opened(&kept, SECOND);
+    ledger.count(&kept, Kind::Messages, SECOND);
+    for number in 1..=100_000 {
+        let now = SECOND + Duration::from_millis(u64::from(number));
+        ledger.opened(&client(number), now);
+        ledger.count(&client(number), Kind::Connections, now);
+        ledger.closed(&client(number), now);
+        assert!(ledger.entries.len() <= 1000 && ledger.idle.len() < 1000);
+    }
+    assert_eq!(ledger.entries.len(), 1000);
+    assert_eq!(ledger.entries[&kept].connections, 1);
+    assert!(ledger.entries.contains_key(&client(100_000)) && !ledger.entries.contains_key(&client(1)));
+    ledger.closed(&kept, 200 * SECOND);
+    assert_eq!(ledger.idle.len(), 1000);
+    let entry = size_of::<Entry>() + 2 * size_of::<ClientKey>();
+    assert!(entry <= 450, "{entry} bytes, without what the tables leave free");
+}
+
+proptest! {
+    #[test]
+    fn the_idle_ones_are_those_without_a_connection(
+        steps in proptest::collection::vec((0_u32..6, 0_u8..5), 1..200),
+    ) {
+        let mut ledger = Ledger::new(limits(), 4);
+        let mut open = [0_usize; 6];
+        let mut now = Duration::ZERO;
+        for (number, step) in steps {
+            now += SECOND;
+            let (key, open) = (client(number), &mut open[number as usize]);
+            match step {
+                0 => {
+                    ledger.opened(&key, now);
+                    *open += 1;
+                }
+                1 if *open > 0 => {
+                    ledger.closed(&key, now);
+                    *open -= 1;
+                }
+                1 => ledger.closed(&client(77), now),
+                2 => ledger.login_failed(&key, failure(3), now),
+                3 => ledger.give_back(&key, Kind::Messages),
+                _ => drop(ledger.take(&key, Kind::Messages, now)),
+            }
+            let idle: Vec<&ClientKey> = ledger.idle.values().collect();
+            for (key, entry) in &ledger.entries {
+                prop_assert_eq!(entry.connections == 0, idle.contains(&key));
+                prop_assert!(entry.connections > 0 || ledger.idle.get(&entry.stamp) == Some(key));
+            }
+            prop_assert!(idle.iter().all(|key| ledger.entries.contains_key(*key)));
+        }
+        for (number, open) in open.iter().enumerate().filter(|(_, open)| **open > 0) {
+            prop_assert_eq!(ledger.entries[&client(number as u32)].connections, *open);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What people see of the ledger: one state for each client and user.
+
+use super::ledger::{Line, Tally};
+use super::{ClientKey, Kind};
+use serde::{Deserialize, Serialize};
+use spool_core::Timestamp;
+use std::time::Duration;
+
+/// How much of something was done in how much time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Count {
+    /// How often, in the last `in_ms`.
+    pub count: u64,
+    /// In which time, in milliseconds: that of the limit, or an hour where there is none.
+    pub in_ms: u64,
+    /// How much is allowed in that time.
+    pub limit: Option<u32>,
+}
+
+/// One thing that a client may not do for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Limited {
+    /// Of what there is too much.
+    pub what: Kind,
+    /// When the next is let through.
+    pub until: Timestamp,
+    /// By which limit.
+    pub reason: String,
+}
+
+/// What a client or a user did lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClientState {
+    /// `192.0.2.1`, `2001:db8::/64`, or the name of a user.
+    pub client: String,
+    /// Whether it is the name of a user.
+    pub user: bool,
+    /// Connections that are open; of a user, sessions in which he has logged in.
+    pub connections: usize,
+    /// Connections that were opened.
+    pub new_connections: Count,
+    /// Messages that were let into DATA.
+    pub messages: Count,
+    /// Recipients that were accepted.
+    pub recipients: Count,
+    /// Logins with a wrong name or password.
+    pub failed_logins: Count,
+    /// Until when the next login is delayed, because earlier ones failed.
+    pub login_delayed_until: Option<Timestamp>,
+    /// What is not let through for now.
+    pub limited: Vec<Limited>,
+    /// When it last did something.
+    pub last_seen: Timestamp,
+}
+
+/// `lines` for people, on a wall clock that shows `now` when the steady one shows `steady`.
+pub(super) fn states(mut lines: Vec<Line>, now: Timestamp, steady: Duration) -> Vec<ClientState> {
+    lines.sort_by_cached_key(|line| {
+        let limited = line.tallies.iter().any(|tally| !tally.wait.is_zero());
+        let [_, messages, recipients, failures] = line.tallies.map(|tally| std::cmp::Reverse(tally.count));
+        (!limited, messages, recipients, failures, line.key.clone())
+    });
+    lines.into_iter().map(|line| state(&line, now, steady)).collect()
+}
+
+fn state(line: &Line, now: Timestamp, steady: Duration) -> ClientState {
+    let user = matches!(line.key, ClientKey::User(_));
+    let [new_connections, messages, recipients, failed_logins] = line.tallies.map(|tally| Count {
+        count: tally.count,
+        in_ms: millis(tally.span),
+        limit: tally.limit.map(|rate| rate.messages.get()),
+    });
+    let limited = line.tallies.iter().filter(|tally| !tally.wait.is_zero());
+    ClientState {
+        client: line.key.to_string(),
+        user,
+        connections: line.connections,
+        new_connections,
+        messages,
+        recipients,
+        failed_logins,
+        login_delayed_until: (!line.delay.is_zero()).then(|| now.after(line.delay)),
+        limited: limited.map(|tally| limit(tally, user, now)).collect(),
+        last_seen: Timestamp(
+            now.0
+                .saturating_sub(i64::try_from(millis(steady.saturating_sub(line.seen))).unwrap_or(i64::MAX)),
+        ),
+    }
+}
+
+fn limit(tally: &Tally, user: bool, now: Timestamp) -> Limited {
+    let whose = if user { "user" } else { "client" };
+    let what = match tally.kind {
+        Kind::Connections => "connections_per_client_rate".to_owned(),
+        Kind::Messages => format!("messages_per_{whose}"),
+        Kind::Recipients => format!("recipients_per_{whose}"),
+        Kind::FailedLogins => format!("failed_logins_per_{whose}"),
+    };
+    let most = tally.limit.map_or(0, |rate| rate.messages.get());
+    Limited {
+        what: tally.kind,
+        until: now.after(tally.wait),
+        reason: format!("{what}: {most}/{}", span(tally.span)),
+    }
+}
+
+/// As the configuration has it, `1m`.
+fn span(span: Duration) -> String {
+    let millis = millis(span);
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let exact = units.iter().find(|(unit, _)| millis.is_multiple_of(*unit));
+    exact.map_or_else(
+        || format!("{millis}ms"),
+        |(unit, name)| format!("{}{name}", millis / unit),
+    )
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

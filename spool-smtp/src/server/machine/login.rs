@@ -1,0 +1,213 @@
+//! What a session does about logins and about limits in a time.
+
+use super::{Machine, Phase};
+use crate::server::auth::{Attempt, Exchange, InitialResponse, Step, User, Verdict};
+use crate::server::clients::{ClientKey, Kind, Open};
+use crate::server::framing::Frame;
+use crate::server::reply::{self, Reply};
+use spool_core::{Admission, ReversePath};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::info;
+
+/// Who has logged in.
+#[derive(Debug)]
+pub(super) struct LoggedIn {
+    user: Arc<User>,
+    key: ClientKey,
+    _open: Open,
+}
+
+impl Machine {
+    /// Whether AUTH is offered: someone may log in, and the session is under TLS.
+    pub(super) fn offers_auth(&self) -> bool {
+        self.tls().is_some() && self.config.logins.are_offered()
+    }
+
+    /// AUTH (RFC 4954).
+    pub(super) fn auth(&mut self, mechanism: &str, initial: Option<&InitialResponse>) -> Result<(), Reply> {
+        if !self.config.logins.are_offered() {
+            return Err(reply::NOT_IMPLEMENTED);
+        }
+        if !self.hello.as_ref().is_some_and(|hello| hello.extended) {
+            return Err(reply::EHLO_FIRST);
+        }
+        if self.tls().is_none() {
+            return Err(reply::AUTH_NEEDS_TLS);
+        }
+        if self.user.is_some() {
+            return Err(reply::LOGGED_IN);
+        }
+        if self.transaction.is_some() {
+            return Err(reply::AUTH_IN_TRANSACTION);
+        }
+        let mut exchange = Exchange::begin(mechanism)?;
+        let step = exchange.first(initial)?;
+        self.proceed(exchange, step);
+        Ok(())
+    }
+
+    fn proceed(&mut self, exchange: Exchange, step: Step) {
+        self.phase = match step {
+            Step::Check(attempt) => Phase::Checking(Some(attempt)),
+            Step::Challenge(line) => {
+                self.replies.push_str(line);
+                self.replies.push_str("\r\n");
+                Phase::Login(exchange)
+            }
+        };
+    }
+
+    /// Reads a line as the response to a challenge; gives `false` when there is no whole line yet.
+    pub(super) fn read_response(&mut self, input: &mut &[u8]) -> bool {
+        let Phase::Login(exchange) = &mut self.phase else {
+            return true;
+        };
+        let step = match self.framer.next(input) {
+            None => return false,
+            Some(Frame::Line(line)) => exchange.respond(line.strip_suffix(b"\r\n").unwrap_or(line)),
+            Some(Frame::TooLong) => Err(reply::RESPONSE_TOO_LONG),
+            Some(Frame::Unclean) => Err(reply::UNCLEAN),
+        };
+        self.progress = true;
+        let Phase::Login(exchange) = std::mem::replace(&mut self.phase, Phase::Command) else {
+            return true;
+        };
+        match step {
+            Ok(step) => self.proceed(exchange, step),
+            Err(refusal) => self.say(refusal),
+        }
+        true
+    }
+
+    /// The attempt to be checked, once.
+    pub(super) const fn take_attempt(&mut self) -> Option<Attempt> {
+        match &mut self.phase {
+            Phase::Checking(attempt) => attempt.take(),
+            Phase::Command
+            | Phase::AdmitMail
+            | Phase::AdmitData
+            | Phase::AdmitChunk(_)
+            | Phase::Data(_)
+            | Phase::Chunk(..)
+            | Phase::Skip(..)
+            | Phase::Accepting(_)
+            | Phase::StartTls { .. }
+            | Phase::Readdress(_)
+            | Phase::Login(_)
+            | Phase::Closed => None,
+        }
+    }
+
+    /// The answer to [`Next::Authenticate`](super::Next::Authenticate). Nothing else makes the session one of a user.
+    pub fn authenticated(&mut self, verdict: Verdict) {
+        if !matches!(self.phase, Phase::Checking(_)) {
+            // Nobody asked.
+            return;
+        }
+        self.phase = Phase::Command;
+        self.progress = true;
+        match verdict {
+            Verdict::Accepted(user) => {
+                info!(session = %self.session, client = %self.client, user = &**user.name(), "logged in");
+                let key = ClientKey::User(Arc::clone(user.name()));
+                let open = self.config.clients.open(key.clone());
+                self.user = Some(LoggedIn {
+                    user,
+                    key,
+                    _open: open,
+                });
+                self.say(reply::AUTHENTICATED);
+            }
+            Verdict::Refused => self.say(reply::BAD_CREDENTIALS),
+            Verdict::Busy => self.say(reply::AUTH_BUSY),
+            Verdict::Limited(wait) => self.say(reply::TOO_MANY_FAILED_LOGINS.until(wait)),
+        }
+    }
+
+    /// The client's address, as far as it is known.
+    pub(in crate::server) const fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    /// On whose authority the session hands in mail: of the user who has logged in, here or at a proxy.
+    pub(super) fn admission(&self) -> Admission {
+        match (&self.user, &self.vouched, self.trusted) {
+            (Some(login), _, _) => Admission::User(Arc::clone(login.user.name())),
+            (None, Some(user), _) => Admission::User(Arc::clone(user)),
+            (None, None, true) => Admission::Network,
+            (None, None, false) => Admission::Domain,
+        }
+    }
+
+    /// Whether recipients anywhere are accepted from this session.
+    pub(super) const fn may_relay(&self) -> bool {
+        self.trusted || self.vouched.is_some() || self.user.is_some()
+    }
+
+    /// Whether the session may send from `sender` now. A user who is gone is told so, and the session ends.
+    pub(super) fn check_sender(&self, sender: &ReversePath) -> Result<(), Reply> {
+        let logins = &self.config.logins;
+        let user = match (&self.user, &self.vouched) {
+            (Some(login), _) => Some(logins.current(&login.user).ok_or(reply::LOGIN_GONE)?),
+            // A proxy may have users of its own.
+            (None, Some(name)) => logins.named(name),
+            (None, None) => None,
+        };
+        match user {
+            Some(user) if !user.may_send_from(sender) => Err(reply::SENDER_NOT_ALLOWED),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn key(&self) -> ClientKey {
+        match (&self.user, &self.vouched) {
+            (Some(login), _) => login.key.clone(),
+            (None, Some(name)) => ClientKey::User(Arc::clone(name)),
+            (None, None) => ClientKey::address(self.client),
+        }
+    }
+
+    /// Whether one more of `kind` would be let through.
+    pub(super) fn has_left(&self, kind: Kind) -> Result<(), Reply> {
+        self.config
+            .clients
+            .check(&self.key(), kind)
+            .map_err(too_many(kind))
+    }
+
+    /// Counts one more of `kind`, unless there are too many already.
+    pub(super) fn takes(&self, kind: Kind) -> Result<(), Reply> {
+        self.config
+            .clients
+            .take(&self.key(), kind)
+            .map_err(too_many(kind))
+    }
+
+    /// Refuses a message that has come. One that is refused for the moment will come again: it counts then.
+    pub(super) fn refuse_message(&mut self, refusal: Reply) {
+        if !refusal.is_error() {
+            self.give_message_back();
+        }
+        self.say(refusal);
+    }
+
+    /// The message that was counted last was not taken, for reasons of ours.
+    pub(super) fn give_message_back(&self) {
+        self.config.clients.give_back(&self.key(), Kind::Messages);
+    }
+}
+
+/// The refusal of one more of `kind`, for the time that is to be waited.
+fn too_many(kind: Kind) -> impl Fn(Duration) -> Reply {
+    let refusal = match kind {
+        Kind::Recipients => reply::TOO_MANY_RECIPIENTS_LATELY,
+        Kind::Messages | Kind::Connections | Kind::FailedLogins => reply::TOO_MANY_MESSAGES_LATELY,
+    };
+    move |wait| refusal.until(wait)
+}
+
+#[cfg(test)]
+#[path = "login_tests.rs"]
+mod tests;

@@ -1,0 +1,194 @@
+//! XCLIENT: a proxy says whose session it relays, as Postfix' XCLIENT_README describes it. Only for listed proxies.
+//!
+//! The commands may be several, one behind the other; with anything else in between, the proxy has begun to relay what its
+//! client says, and no more of them are taken: a client must not get to name itself.
+
+use super::super::reply::{self, Reply};
+use super::{Hello, Machine, Phase};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What EHLO says of it.
+pub(super) const OFFER: &str = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
+
+/// Whether XCLIENT is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum May {
+    /// The client is no listed proxy, or relays already.
+    No,
+    /// The client is a listed proxy.
+    Yes,
+    /// The same, and the last command was XCLIENT.
+    Again,
+}
+
+/// What a command changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    address: Option<Option<IpAddr>>,
+    /// The greeting is taken as said.
+    name: Option<Option<String>>,
+    extended: Option<bool>,
+    login: Option<Option<Arc<str>>>,
+}
+
+impl Change {
+    /// Reads the attributes; `None` when one of them is malformed or unknown.
+    fn parse(attributes: &str) -> Option<Self> {
+        let mut change = Self::default();
+        let mut words = attributes.split_ascii_whitespace().peekable();
+        words.peek()?;
+        for word in words {
+            let (name, value) = word.split_once('=')?;
+            let unknown = ["[UNAVAILABLE]", "[TEMPUNAVAIL]"]
+                .iter()
+                .any(|text| value.eq_ignore_ascii_case(text));
+            let value = if unknown { None } else { Some(decoded(value)?) };
+            match name.to_ascii_uppercase().as_str() {
+                "ADDR" => {
+                    change.address = Some(
+                        value
+                            .as_deref()
+                            .map_or(Some(None), |text| address(text).map(Some))?,
+                    )
+                }
+                "HELO" => {
+                    if let Some(name) = &value {
+                        one_word(name)?;
+                    }
+                    change.name = Some(value);
+                }
+                "PROTO" => {
+                    change.extended = match value?.to_ascii_uppercase().as_str() {
+                        "ESMTP" => Some(true),
+                        "SMTP" => Some(false),
+                        _ => return None,
+                    }
+                }
+                "LOGIN" => {
+                    if let Some(login) = &value {
+                        one_word(login)?;
+                    }
+                    change.login = Some(value.map(Arc::from));
+                }
+                // Checked and not used: no name is looked up, and no port is kept.
+                "DESTADDR" => drop(
+                    value
+                        .as_deref()
+                        .map_or(Some(None), |text| address(text).map(Some))?,
+                ),
+                "PORT" | "DESTPORT" => {
+                    if let Some(port) = &value {
+                        port.parse::<u16>().ok()?;
+                    }
+                }
+                "NAME" => {
+                    if let Some(name) = &value {
+                        one_word(name)?;
+                    }
+                }
+                _ => return None,
+            }
+        }
+        Some(change)
+    }
+}
+
+/// `192.0.2.1`, or `IPV6:` and the address.
+fn address(text: &str) -> Option<IpAddr> {
+    let address: IpAddr = match text.split_at_checked(5) {
+        Some((prefix, v6)) if prefix.eq_ignore_ascii_case("IPV6:") => IpAddr::V6(v6.parse().ok()?),
+        Some(_) | None => IpAddr::V4(text.parse().ok()?),
+    };
+    Some(address.to_canonical())
+}
+
+/// Text that can stand in a header, a log and an envelope.
+fn one_word(text: &str) -> Option<()> {
+    let sound = !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    sound.then_some(())
+}
+
+/// xtext (RFC 3461 section 4): `+` and two hexadecimal digits are a byte. What it stands for must be printable ASCII.
+fn decoded(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'+' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                let digits = std::str::from_utf8(&digits).ok()?;
+                let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                u8::from_str_radix(digits, 16).ok().filter(|_| plain)?
+            }
+            b'=' => return None,
+            byte => byte,
+        };
+        if !byte.is_ascii_graphic() {
+            return None;
+        }
+        out.push(char::from(byte));
+    }
+    Some(out)
+}
+
+impl Machine {
+    pub(super) fn xclient(&mut self, attributes: &str) -> Result<(), Reply> {
+        if self.may_xclient == May::No {
+            return Err(reply::XCLIENT_DENIED);
+        }
+        if self.transaction.is_some() {
+            return Err(reply::XCLIENT_IN_MAIL);
+        }
+        let change = Change::parse(attributes).ok_or(reply::SYNTAX)?;
+        self.may_xclient = May::Again;
+        match change.address {
+            Some(Some(address)) => self.phase = Phase::Readdress(Some((address, Box::new(change)))),
+            Some(None) => {
+                self.trusted = false;
+                self.apply(change);
+            }
+            None => self.apply(change),
+        }
+        Ok(())
+    }
+
+    /// Whether the client that [`Next::Readdress`](super::Next::Readdress) names has a place.
+    pub fn readdressed(&mut self, has_place: bool) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Command);
+        let Phase::Readdress(Some((address, change))) = phase else {
+            // Nobody asked.
+            self.phase = phase;
+            return;
+        };
+        if !has_place {
+            return self.say(reply::TOO_MANY_CONNECTIONS);
+        }
+        self.client = address;
+        self.trusted = self.config.relay.trusts(address);
+        self.apply(*change);
+    }
+
+    fn apply(&mut self, change: Change) {
+        if let Some(login) = change.login {
+            self.vouched = login;
+        }
+        let before = self.hello.take();
+        let extended = change
+            .extended
+            .or_else(|| before.as_ref().map(|hello| hello.extended));
+        self.hello = change.name.flatten().map(|name| Hello {
+            name,
+            extended: extended.unwrap_or(true),
+        });
+        tracing::info!(
+            session = %self.session, client = %self.client, user = self.vouched.as_deref(),
+            "the proxy names its client"
+        );
+        self.greet();
+    }
+}
+
+#[cfg(test)]
+#[path = "xclient_tests.rs"]
+mod tests;

@@ -1,0 +1,47 @@
+//! Who is at the other end of a connection, and the place that it takes.
+
+use super::clients::{Clients, Open};
+use super::connections::Place;
+use super::reply::{self, Reply};
+use std::net::{IpAddr, SocketAddr};
+
+/// A connection's client, as far as the connection itself or a proxy in front of it tells.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// The address is that of a proxy that named no client: nothing may be allowed by it.
+    pub(super) unnamed: bool,
+    /// The place among the connections, and how many one client may have; none outside a listener.
+    pub(super) place: Option<(Place, usize)>,
+    /// The connection among those of its client; none outside a listener, and of a proxy before it names one.
+    open: Option<Open>,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address,
+            unnamed: false,
+            place: None,
+            open: None,
+        }
+    }
+}
+
+impl Peer {
+    /// Counts the connection as one of `client` from now on, unless that one has too many, or has opened too many.
+    pub(super) fn becomes(&mut self, client: IpAddr, clients: &Clients) -> Result<(), Reply> {
+        let place = self.place.as_mut();
+        if !place.is_none_or(|(place, most)| place.move_to(client, *most)) {
+            return Err(reply::TOO_MANY_CONNECTIONS);
+        }
+        self.counts_as(client, clients)
+    }
+
+    /// Counts the connection among those that `client` has opened lately.
+    pub(super) fn counts_as(&mut self, client: IpAddr, clients: &Clients) -> Result<(), Reply> {
+        let open = clients.connect(client);
+        self.open = Some(open.map_err(|wait| reply::TOO_MANY_CONNECTIONS_LATELY.until(wait))?);
+        Ok(())
+    }
+}

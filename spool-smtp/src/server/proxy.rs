@@ -1,0 +1,207 @@
+//! The header of the PROXY protocol, versions 1 and 2, byte for byte: bytes in, the next thing to do out. It knows no socket.
+//!
+//! Whether a header is expected is configured for a listener, and from whom; it is never guessed from what arrives. No byte
+//! behind the header is asked for, so that what comes next, a TLS handshake perhaps, finds all of its bytes. The source is the
+//! specification at haproxy.org, "The PROXY protocol", sections 2.1 and 2.2.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// What version 2 begins with.
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+const PREFIX: &[u8] = b"PROXY ";
+/// The longest line of version 1, with its CRLF.
+const LONGEST_LINE: usize = 107;
+/// The fixed part of version 2.
+const HEAD: usize = 16;
+/// The longest part of version 2 that follows: addresses and TLVs. haproxy sends a few hundred bytes.
+const LONGEST_REST: usize = 4 << 10;
+/// The TLV with the CRC32C of the header.
+const CRC32C: u8 = 0x03;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// From this client.
+    Client(SocketAddr),
+    /// From the proxy itself (LOCAL, a health check), or from a client that it has no address of (UNKNOWN).
+    Unnamed,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Read so many bytes more: they are all of the header.
+    Read(usize),
+    /// The header is whole.
+    Done(Origin),
+}
+
+/// Why it is no header.
+#[derive(Debug, Error)]
+pub(super) enum ProxyError {
+    #[error("it does not begin as a PROXY header does")]
+    NotProxy,
+    #[error("the PROXY header is too long")]
+    TooLong,
+    #[error("the PROXY header is malformed")]
+    Malformed,
+    #[error("the PROXY header is of a protocol that is not TCP")]
+    NotTcp,
+    #[error("the PROXY header's checksum is wrong")]
+    Checksum,
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+/// Reads a header off `stream`, and no byte more. The caller sets the time limit.
+///
+/// # Errors
+/// [`ProxyError`]; how much was read then is not known.
+pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Origin, ProxyError> {
+    let mut header = Vec::new();
+    loop {
+        match step(&header)? {
+            Step::Done(origin) => return Ok(origin),
+            Step::Read(more) => {
+                let have = header.len();
+                header.resize(have + more, 0);
+                let part = header.get_mut(have..).unwrap_or_default();
+                stream.read_exact(part).await?;
+            }
+        }
+    }
+}
+
+/// What is to be done, when `header` is what came so far.
+fn step(header: &[u8]) -> Result<Step, ProxyError> {
+    let Some((start, rest)) = header.split_first_chunk::<12>() else {
+        return Ok(Step::Read(SIGNATURE.len() - header.len()));
+    };
+    if start == SIGNATURE {
+        return binary(header, rest);
+    }
+    match start.starts_with(PREFIX) {
+        true => text(header),
+        false => Err(ProxyError::NotProxy),
+    }
+}
+
+/// Version 1: one line, whose length nothing tells but its end.
+fn text(header: &[u8]) -> Result<Step, ProxyError> {
+    if let Some(line) = header.strip_suffix(b"\r\n") {
+        return line_origin(line).map(Step::Done).ok_or(ProxyError::Malformed);
+    }
+    match header.len() {
+        LONGEST_LINE.. => Err(ProxyError::TooLong),
+        _ => Ok(Step::Read(1)),
+    }
+}
+
+fn line_origin(line: &[u8]) -> Option<Origin> {
+    let line = std::str::from_utf8(line).ok().filter(|line| line.is_ascii())?;
+    let mut words = line.split(' ').skip(1);
+    let protocol = words.next()?;
+    if protocol == "UNKNOWN" {
+        // The rest of the line is to be ignored.
+        return Some(Origin::Unnamed);
+    }
+    let [client, server, client_port, server_port] = [(); 4].map(|()| words.next());
+    let (client, _) = match protocol {
+        "TCP4" => (address::<Ipv4Addr>(client?)?, address::<Ipv4Addr>(server?)?),
+        "TCP6" => (address::<Ipv6Addr>(client?)?, address::<Ipv6Addr>(server?)?),
+        _ => return None,
+    };
+    let (port, _) = (port(client_port?)?, port(server_port?)?);
+    let whole = words.next().is_none();
+    whole.then(|| Origin::Client(SocketAddr::new(client.to_canonical(), port)))
+}
+
+fn address<A: FromStr + Into<IpAddr>>(text: &str) -> Option<IpAddr> {
+    text.parse::<A>().ok().map(Into::into)
+}
+
+fn port(text: &str) -> Option<u16> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// Version 2; `rest` is what follows the signature.
+fn binary(header: &[u8], rest: &[u8]) -> Result<Step, ProxyError> {
+    let Some((&[command, family, high, low], rest)) = rest.split_first_chunk::<4>() else {
+        return Ok(Step::Read(HEAD - header.len()));
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if length > LONGEST_REST {
+        return Err(ProxyError::TooLong);
+    }
+    if rest.len() < length {
+        return Ok(Step::Read(length - rest.len()));
+    }
+    let origin = match (command, family) {
+        // LOCAL: all that follows is to be ignored.
+        (0x20, _) => return Ok(Step::Done(Origin::Unnamed)),
+        (0x21, 0x11) => {
+            let (addresses, tlvs) = rest.split_first_chunk::<12>().ok_or(ProxyError::Malformed)?;
+            check(header, tlvs)?;
+            let [a, b, c, d, _, _, _, _, high, low, _, _] = *addresses;
+            client(Ipv4Addr::new(a, b, c, d), [high, low])
+        }
+        (0x21, 0x21) => {
+            let (addresses, tlvs) = rest.split_first_chunk::<36>().ok_or(ProxyError::Malformed)?;
+            check(header, tlvs)?;
+            let (address, ports) = addresses.split_first_chunk::<16>().ok_or(ProxyError::Malformed)?;
+            let port = ports.get(16..18).and_then(|port| port.try_into().ok());
+            client(Ipv6Addr::from(*address), port.ok_or(ProxyError::Malformed)?)
+        }
+        // Of no known protocol: the addresses are to be ignored.
+        (0x21, 0x00) => {
+            check(header, rest)?;
+            Origin::Unnamed
+        }
+        // A Unix socket, on the machine of the proxy.
+        (0x21, 0x31) => {
+            let (_, tlvs) = rest.split_first_chunk::<216>().ok_or(ProxyError::Malformed)?;
+            check(header, tlvs)?;
+            Origin::Unnamed
+        }
+        (0x21, 0x12 | 0x22 | 0x32) => return Err(ProxyError::NotTcp),
+        _ => return Err(ProxyError::Malformed),
+    };
+    Ok(Step::Done(origin))
+}
+
+fn client(address: impl Into<IpAddr>, port: [u8; 2]) -> Origin {
+    let address: IpAddr = address.into();
+    Origin::Client(SocketAddr::new(address.to_canonical(), u16::from_be_bytes(port)))
+}
+
+/// Whether `tlvs`, the end of `header`, are well formed, and the header's checksum right, if it has one.
+fn check(header: &[u8], tlvs: &[u8]) -> Result<(), ProxyError> {
+    let mut rest = tlvs;
+    while !rest.is_empty() {
+        let (&[kind, high, low], behind) = rest.split_first_chunk::<3>().ok_or(ProxyError::Malformed)?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let (value, behind) = behind.split_at_checked(length).ok_or(ProxyError::Malformed)?;
+        if kind == CRC32C {
+            let told: [u8; 4] = value.try_into().map_err(|_| ProxyError::Malformed)?;
+            // Of the header with zeros in its place.
+            let before = header.len().saturating_sub(behind.len() + told.len());
+            let mut sum = crc32c::crc32c(header.get(..before).unwrap_or_default());
+            sum = crc32c::crc32c_append(sum, &[0; 4]);
+            sum = crc32c::crc32c_append(sum, behind);
+            if sum != u32::from_be_bytes(told) {
+                return Err(ProxyError::Checksum);
+            }
+        }
+        rest = behind;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "proxy_tests.rs"]
+mod tests;

@@ -1,0 +1,131 @@
+//! TLS of the ingress: one configuration for as long as the service runs, and a certificate that can be replaced meanwhile.
+//!
+//! A handshake takes the certificate that is in force when it begins; sessions that are open keep theirs. Nothing here
+//! reads a file or asks for a client's certificate.
+
+use super::certificate::{Certificate, fingerprint};
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, ProtocolVersion, ServerConfig, ServerConnection};
+use spool_core::TlsSession;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// What a handshake may take of memory, more than the session before and after it: rustls reads a message of the peer's of up
+/// to 64 KiB. Held for as long as it takes.
+pub(super) const HANDSHAKE_MEMORY: u64 = 64 << 10;
+/// How much of what is to be sent a session may hold back while the client does not read. No more than a few replies are
+/// given to it at once.
+const SEND_BUFFER: usize = 32 << 10;
+
+/// The TLS of the ingress. Cloning shares it, certificate and all.
+#[derive(Clone)]
+pub struct ServerTls {
+    acceptor: TlsAcceptor,
+    shown: Arc<Shown>,
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ServerTls").finish()
+    }
+}
+
+/// The certificate that is shown, whatever name the client asks for.
+struct Shown(RwLock<Arc<CertifiedKey>>);
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the key.
+        f.write_str("Shown")
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl ServerTls {
+    /// TLS 1.2 and 1.3 with this certificate.
+    ///
+    /// # Errors
+    /// Never with the provider that is built in; the text is that of rustls.
+    pub fn new(certificate: &Certificate) -> Result<Self, String> {
+        let shown = Arc::new(Shown(RwLock::new(certificate.certified_key())));
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::<Shown>::clone(&shown));
+        Ok(Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            shown,
+        })
+    }
+
+    /// From now on handshakes show `certificate`.
+    pub fn replace(&self, certificate: &Certificate) {
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = certificate.certified_key();
+    }
+
+    /// The SHA-256 fingerprint of the certificate that handshakes show now, in hexadecimal digits.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.shown.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The server's part of a handshake over `stream`. The caller sets the time limit.
+    pub(super) async fn accept<S>(&self, stream: S) -> io::Result<(TlsStream<S>, TlsSession)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let bounded = |session: &mut ServerConnection| session.set_buffer_limit(Some(SEND_BUFFER));
+        let stream = self.acceptor.accept_with(stream, bounded).await?;
+        let session = facts(stream.get_ref().1);
+        Ok((stream, session))
+    }
+}
+
+fn facts(connection: &ServerConnection) -> TlsSession {
+    TlsSession {
+        version: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            Some(_) | None => "TLS",
+        },
+        cipher: connection
+            .negotiated_cipher_suite()
+            .and_then(|suite| cipher(suite.suite()))
+            .unwrap_or("unknown"),
+    }
+}
+
+/// As IANA names it. rustls has names of its own for the suites of TLS 1.3.
+fn cipher(suite: CipherSuite) -> Option<&'static str> {
+    Some(match suite.as_str()? {
+        "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
+        "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
+        "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
+        registered => registered,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suite_that_can_be_negotiated_has_its_registered_name() {
+        for suite in ring::ALL_CIPHER_SUITES {
+            let name = cipher(suite.suite()).unwrap();
+            assert!(name.starts_with("TLS_"), "{name}");
+        }
+    }
+}

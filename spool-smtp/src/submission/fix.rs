@@ -1,0 +1,211 @@
+//! Completes a submitted message: a missing `Date` and `Message-ID` are added, `Bcc` and `Resent-Bcc` are removed (RFC 6409
+//! sections 8.2 and 8.3, RFC 5322 section 3.6.3). Every other byte stays as it is.
+
+use super::fields::{Field, Fields};
+use spool_core::{Admission, Timestamp};
+
+/// Whose messages are completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FixSubmissions {
+    /// Nobody's.
+    Never,
+    /// Those of users who authenticated themselves.
+    #[default]
+    Authenticated,
+    /// Those of the networks that may relay as well, and of programs of this machine.
+    Networks,
+}
+
+impl FixSubmissions {
+    /// Whether a message that was taken in so is completed. Mail that is relayed for other domains never is.
+    #[must_use]
+    pub const fn applies_to(self, admission: &Admission) -> bool {
+        match admission {
+            Admission::User(_) => matches!(self, Self::Authenticated | Self::Networks),
+            Admission::Network => matches!(self, Self::Networks),
+            Admission::Domain => false,
+        }
+    }
+}
+
+/// What is put into a message where it is missing.
+#[derive(Debug, Clone, Copy)]
+pub struct Completion<'a> {
+    /// The date.
+    pub now: Timestamp,
+    /// The message's identifier, without angle brackets: `unique@host.example`.
+    pub message_id: &'a str,
+}
+
+/// Completes `message`, which consists of lines ended by CRLF. The work is done in place: beside the lines that are added,
+/// a few hundred bytes at most, no memory is needed.
+///
+/// New fields go to the end of the header section, in front of the first line that is no header field.
+#[must_use]
+pub fn complete(mut message: Vec<u8>, completion: &Completion<'_>) -> Vec<u8> {
+    remove(&mut message, is_bcc);
+    let (mut date, mut message_id, mut end) = (false, false, 0);
+    // A first line that begins with white space would continue a new field: an empty line makes it the first line of the body.
+    let no_header = matches!(message.first(), Some(b' ' | b'\t'));
+    let fields = Fields::of(&message).take_while(|_| !no_header);
+    for field in fields {
+        date |= field.is("Date");
+        message_id |= field.is("Message-ID");
+        if field.name().is_some() && end == field.at {
+            end += field.raw.len();
+        }
+    }
+    let mut lines = String::new();
+    if !date {
+        lines.push_str(&format!("Date: {}\r\n", completion.now.rfc5322()));
+    }
+    if !message_id {
+        lines.push_str(&format!("Message-ID: <{}>\r\n", completion.message_id));
+    }
+    if no_header {
+        lines.push_str("\r\n");
+    }
+    insert(&mut message, end, lines.as_bytes());
+    message
+}
+
+fn is_bcc(field: &Field<'_>) -> bool {
+    field.is("Bcc") || field.is("Resent-Bcc")
+}
+
+/// Takes the fields out of `message` that `unwanted` names.
+fn remove(message: &mut Vec<u8>, unwanted: impl Fn(&Field<'_>) -> bool) {
+    let (mut from, mut to) = (0, 0);
+    while let Some(field) = Fields::from(message, from).next() {
+        let (length, keep) = (field.raw.len(), !unwanted(&field));
+        if keep && from != to {
+            message.copy_within(from..from + length, to);
+        }
+        from += length;
+        to += if keep { length } else { 0 };
+    }
+    if from != to {
+        let rest = message.len() - from;
+        message.copy_within(from.., to);
+        message.truncate(to + rest);
+    }
+}
+
+/// Puts `bytes` into `message` at `at`.
+pub(crate) fn insert(message: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    let old = message.len();
+    if bytes.is_empty() || at > old {
+        return;
+    }
+    message.reserve_exact(bytes.len());
+    message.extend_from_slice(bytes);
+    message.copy_within(at..old, at + bytes.len());
+    if let Some(gap) = message.get_mut(at..at + bytes.len()) {
+        gap.copy_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DATE: &str = "Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n";
+    const ID: &str = "Message-ID: <1@h.example>\r\n";
+
+    fn completed(message: &str) -> String {
+        let completion = Completion {
+            now: Timestamp(0),
+            message_id: "1@h.example",
+        };
+        String::from_utf8(complete(message.as_bytes().to_vec(), &completion)).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_goes_to_the_end_of_the_header_section() {
+        for (from, to) in [
+            (
+                "Received: x\r\nFrom: a\r\n\r\nDate: body\r\n",
+                format!("Received: x\r\nFrom: a\r\n{DATE}{ID}\r\nDate: body\r\n"),
+            ),
+            ("dAtE: x\r\n\r\nx\r\n", format!("dAtE: x\r\n{ID}\r\nx\r\n")),
+            (
+                "Message-Id : <x@y>\r\n\r\n",
+                format!("Message-Id : <x@y>\r\n{DATE}\r\n"),
+            ),
+            ("A: b\r\n", format!("A: b\r\n{DATE}{ID}")),
+            ("", format!("{DATE}{ID}")),
+            ("\r\nbody\r\n", format!("{DATE}{ID}\r\nbody\r\n")),
+            ("no header\r\n", format!("{DATE}{ID}no header\r\n")),
+            (
+                "A: b\r\nno field\r\nC: d\r\n\r\nx\r\n",
+                format!("A: b\r\n{DATE}{ID}no field\r\nC: d\r\n\r\nx\r\n"),
+            ),
+            (" indented\r\n", format!("{DATE}{ID}\r\n indented\r\n")),
+        ] {
+            assert_eq!(completed(from), to, "{from:?}");
+        }
+    }
+
+    #[test]
+    fn blind_copies_are_removed_with_all_of_their_lines() {
+        let whole = format!("{DATE}{ID}");
+        for (from, to) in [
+            ("Bcc: a@x\r\nTo: b@y\r\n", "To: b@y\r\n"),
+            (
+                "To: b@y\r\nBCC : a@x,\r\n\tc@z,\r\n \r\nresent-bcc:\r\nCc: d@e\r\n",
+                "To: b@y\r\nCc: d@e\r\n",
+            ),
+            ("Bcc: a@x\r\n", ""),
+            ("X-Bcc: a@x\r\nBccx: b\r\n", "X-Bcc: a@x\r\nBccx: b\r\n"),
+        ] {
+            assert_eq!(
+                completed(&format!("{whole}{from}\r\nBcc: body\r\n")),
+                format!("{whole}{to}\r\nBcc: body\r\n")
+            );
+        }
+        // A reader that skips the line in between would still show it.
+        assert_eq!(
+            completed(&format!("{whole}no field\r\nBcc: a@x\r\n\r\n")),
+            format!("{whole}no field\r\n\r\n")
+        );
+    }
+
+    #[test]
+    fn whose_mail_is_completed() {
+        let (user, network) = (Admission::User("ada".into()), Admission::Network);
+        for (fix, expected) in [
+            (FixSubmissions::Never, [false, false]),
+            (FixSubmissions::Authenticated, [true, false]),
+            (FixSubmissions::Networks, [true, true]),
+        ] {
+            assert_eq!([fix.applies_to(&user), fix.applies_to(&network)], expected);
+            assert!(!fix.applies_to(&Admission::Domain));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn completing_twice_changes_nothing_more_and_no_other_line(
+            lines in proptest::collection::vec(
+                proptest::sample::select(vec!["Date: x", "Bcc: y", " z", "", "Message-ID: <a@b>", "plain", "To: c", "\tq", "Resent-Bcc:"]), 0..12)
+        ) {
+            let message: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            let once = completed(&message);
+            prop_assert_eq!(&completed(&once), &once);
+            // Without the lines that may come and go, nothing has changed; of those that go, a continuation goes with its field.
+            let fields = Fields::of(message.as_bytes()).filter(|field| !is_bcc(field));
+            let mut kept: Vec<u8> = fields.flat_map(|field| field.raw.to_vec()).collect();
+            let end = Fields::of(message.as_bytes()).last().map_or(0, |field| field.at + field.raw.len());
+            kept.extend_from_slice(&message.as_bytes()[end..]);
+            let rest = once.replacen(DATE, "", 1).replacen(ID, "", 1);
+            if rest.len() > kept.len() {
+                // The empty line in front of what would continue a field.
+                prop_assert!(message.starts_with([' ', '\t']));
+                prop_assert_eq!(rest.strip_prefix("\r\n").map(str::as_bytes), Some(&kept[..]));
+                return Ok(());
+            }
+            prop_assert_eq!(rest.as_bytes(), &kept[..]);
+        }
+    }
+}

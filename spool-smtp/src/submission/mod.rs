@@ -1,0 +1,12 @@
+//! What is read and completed in the messages of submitters (RFC 6409 section 8). Pure: bytes in, bytes out.
+//!
+//! Nothing here refuses a message, folds, re-encodes or reorders.
+
+mod author;
+mod fields;
+mod fix;
+
+pub use author::{NoAuthor, author_domain};
+pub(crate) use fields::{Field, Fields, body_start};
+pub(crate) use fix::insert;
+pub use fix::{Completion, FixSubmissions, complete};
