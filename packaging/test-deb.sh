@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the Debian package twice, with two versions, and takes it through its life in a fresh Debian 12 chroot: install, a message
-# from a client to its next hop, upgrade, purge. As root; needs cargo-deb, debootstrap, python3, lintian and a Debian mirror.
+# from a client to its next hop, upgrade, purge. As root; needs cargo-deb, debootstrap, python3 (with dkimpy), lintian and a Debian mirror.
 #
 #   packaging/test-deb.sh [WORK_DIRECTORY]       MIRROR=http://deb.debian.org/debian
 set -eu
@@ -91,6 +91,12 @@ else
     printf '\n[client]\ntls = "verify"\ntls_roots = "/tmp/roots.pem"\n' >> "$chroot/etc/spool/spool.toml"
     as_spool spool check --config /etc/spool/spool.toml
 fi
+if inside spool dkim --help > /dev/null 2>&1; then
+    inside install -d -o spool -g spool -m 700 /etc/spool/dkim
+    as_spool spool dkim new --domain example.org --selector s1 --out /etc/spool/dkim/s1.pem > "$work/record"
+    printf '\n[[dkim.key]]\ndomain = "example.org"\nselector = "s1"\nfile = "/etc/spool/dkim/s1.pem"\n' >> "$chroot/etc/spool/spool.toml"
+    as_spool spool check --config /etc/spool/spool.toml
+fi
 serve() {
     chroot --userspec=spool:spool "$chroot" /usr/bin/spool serve --config /etc/spool/spool.toml > "$work/serve.out" 2>> "$work/serve.log" &
     service=$!
@@ -128,8 +134,25 @@ fi
 
 step "upgrade, with mail on the spool"
 inside spool jobs 0 --admin "http://127.0.0.1:$admin" > /dev/null
-printf 'Subject: kept\n\nhello\n' | inside spool submit --admin "http://127.0.0.1:$admin" \
+printf 'From: ada@example.org\nSubject: kept\n\nhello\n' | inside spool submit --admin "http://127.0.0.1:$admin" \
     --from ada@example.org --to keep@example.net - > "$work/kept"
+if [ -e "$work/record" ]; then
+    inside spool show "$(cat "$work/kept")" --body --admin "http://127.0.0.1:$admin" > "$work/signed.eml"
+    python3 - "$work" <<'PYTHON'
+import re, sys
+try:
+    import dkim
+except ImportError:
+    print("(dkimpy is missing: the signature is not verified)")
+    sys.exit(0)
+work = sys.argv[1]
+record = "".join(re.findall(r'"([^"]*)"', open(work + "/record").read())).encode()
+message = open(work + "/signed.eml", "rb").read()
+assert dkim.verify(message, dnsfunc=lambda name, timeout=5: record), "the signature is not valid"
+assert not dkim.verify(message.replace(b"hello", b"hullo"), dnsfunc=lambda name, timeout=5: record)
+print("signed, and valid by dkimpy")
+PYTHON
+fi
 kill -TERM "$service"; wait "$service" || fail "the service did not end in order"
 before=$(md5sum "$chroot/etc/spool/spool.toml")
 inside apt-get install -q -y --no-install-recommends /tmp/new.deb > "$work/upgrade.log" 2>&1 || { cat "$work/upgrade.log"; fail upgrade; }
@@ -140,7 +163,7 @@ serve
 kill -TERM "$service"; wait "$service" || fail "the service did not end in order"
 
 step "remove and purge"
-rm -rf "$chroot/etc/spool/tls"
+rm -rf "$chroot/etc/spool/tls" "$chroot/etc/spool/dkim"
 inside apt-get remove -q -y spool > "$work/remove.log" 2>&1
 grep 'messages that have not been delivered' "$work/remove.log" || fail "no word about the mail"
 [ -e "$chroot/etc/spool/spool.toml" ] && [ -d "$chroot/var/lib/spool" ] || fail "removed too much"
