@@ -23,6 +23,8 @@ pub(crate) enum Operation {
     Recover,
     Purge,
     Reroute,
+    Bounce,
+    Expire,
 }
 
 impl Operation {
@@ -35,6 +37,8 @@ impl Operation {
             Self::Recover => "recover",
             Self::Purge => "purge",
             Self::Reroute => "reroute",
+            Self::Bounce => "bounce",
+            Self::Expire => "expire",
         }
     }
 
@@ -47,6 +51,8 @@ impl Operation {
             Self::Recover => "recovered",
             Self::Purge => "purged",
             Self::Reroute => "rerouted",
+            Self::Bounce => "bounced",
+            Self::Expire => "expired",
         }
     }
 }
@@ -61,6 +67,8 @@ pub(crate) struct Request {
     pub(crate) all: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) frozen: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) failed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) queue: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +91,8 @@ pub(crate) struct Request {
     pub(crate) next_hops: Vec<String>,
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) by_config: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -106,6 +116,8 @@ pub(crate) struct Order {
     pub(crate) route: NewRoute,
     /// What was asked for, for the log.
     pub(crate) words: String,
+    /// Of `bounce`.
+    pub(crate) reason: Option<String>,
 }
 
 /// Conditions that the log names; of more, only how many there are.
@@ -117,6 +129,7 @@ impl Request {
         let named = [
             ("all", self.all.then_some("true")),
             ("frozen", self.frozen.then_some("true")),
+            ("failed", self.failed.then_some("true")),
             ("queue", self.queue.as_deref()),
             ("sender", self.sender.as_deref()),
             ("recipient", self.recipient.as_deref()),
@@ -164,6 +177,9 @@ impl Request {
         if operation != Operation::Recover && self.from.is_some() {
             return Err(format!("from: goes with recover, not with {name}"));
         }
+        if operation != Operation::Bounce && self.reason.is_some() {
+            return Err(format!("reason: goes with bounce, not with {name}"));
+        }
         let route = self.new_route(operation)?;
         let older_than = match operation {
             Operation::Purge => self.purge_age()?,
@@ -171,7 +187,9 @@ impl Request {
             | Operation::Send
             | Operation::Remove
             | Operation::Recover
-            | Operation::Reroute => Duration::ZERO,
+            | Operation::Reroute
+            | Operation::Bounce
+            | Operation::Expire => Duration::ZERO,
         };
         let selector = Selector::read(self.conditions())?;
         if operation != Operation::Purge {
@@ -187,6 +205,7 @@ impl Request {
             older_than,
             route,
             words,
+            reason: self.reason,
         })
     }
 
@@ -216,7 +235,7 @@ impl Request {
 
     /// The age that purge needs: since the removal, not since the arrival.
     fn purge_age(&mut self) -> Result<Duration, String> {
-        if self.younger.is_some() || self.frozen {
+        if self.younger.is_some() || self.frozen || self.failed {
             return Err("purge: goes with ids, sender, recipient and next_hop only".to_owned());
         }
         let older = self.older.take().ok_or(
@@ -250,7 +269,12 @@ fn shelf(operation: Operation, from: Option<&str>, queue: Option<Queue>) -> Resu
     };
     let of_queue = queue.and_then(|queue| Shelf::ALL.into_iter().find(|shelf| shelf.queue() == queue));
     let shelf = match operation {
-        Operation::Freeze | Operation::Send | Operation::Remove | Operation::Reroute => None,
+        Operation::Freeze
+        | Operation::Send
+        | Operation::Remove
+        | Operation::Reroute
+        | Operation::Bounce
+        | Operation::Expire => None,
         Operation::Purge => Some(Shelf::Removed),
         Operation::Recover => Some(match from {
             Some(from) => named(from)?,
@@ -288,11 +312,14 @@ impl From<&SpoolError> for Trouble {
             SpoolError::NoSuchMessage(id) => ("no_such_message", Some(*id)),
             SpoolError::NotFrozen(id) => ("not_frozen", Some(*id)),
             SpoolError::NoRoute(id) => ("no_route", Some(*id)),
+            SpoolError::BeingSent(id) => ("being_sent", Some(*id)),
+            SpoolError::NullReversePath(id) => ("null_reverse_path", Some(*id)),
             SpoolError::OnSpool(id) => ("on_spool", Some(*id)),
             SpoolError::Unreadable { id, .. } => ("unreadable", Some(*id)),
             SpoolError::Full(_) => ("full", None),
             SpoolError::Disk(_) => ("disk", None),
             SpoolError::NoConfiguration => ("no_configuration", None),
+            SpoolError::NoNotices => ("no_notices", None),
             SpoolError::Killed => ("closed", None),
             SpoolError::Ended(_) => ("ended", None),
             SpoolError::Busy { .. } => ("busy", None),
@@ -377,6 +404,9 @@ mod tests {
             (Operation::Purge, r#"{"older":"1d","younger":"2d"}"#),
             (Operation::Purge, r#"{"older":"1d","queue":"quarantine"}"#),
             (Operation::Send, r#"{"all":true,"retry_intervals":["soon"]}"#),
+            (Operation::Expire, r#"{"all":true,"reason":"x"}"#),
+            (Operation::Bounce, r#"{"all":true,"by_config":true}"#),
+            (Operation::Bounce, r#"{"queue":"removed"}"#),
         ] {
             assert!(check(operation, json).is_err(), "{} {json}", operation.name());
         }

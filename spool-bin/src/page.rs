@@ -4,6 +4,7 @@
 //! It never holds the body, and every text of a peer in it is one harmless line.
 
 use serde::{Deserialize, Serialize};
+use spool_core::bounce::Action;
 use spool_core::{
     Attempt, AttemptResult, BodyKind, FailedRecipient, FlowId, Message, MessageId, MessageState, NextHop,
     Notify, Queue, Recipient, RecipientIndex, Reply, Ret, RouteOrigin, ShownStatus, Stage, Timestamp,
@@ -40,6 +41,12 @@ pub(crate) struct Page {
     /// How many attempts after the first one are not listed.
     pub(crate) attempts_left_out: u64,
     pub(crate) parent: Option<MessageId>,
+    /// What its sender was told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notices: Vec<NoticePage>,
+    /// Whether nobody vouches for its sender, so that no notice is returned.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unknown_submitter: bool,
     pub(crate) related: Vec<MessageId>,
     /// Of a message that was divided among its routes, the other parts, as far as they are on the spool.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,6 +66,42 @@ pub(crate) struct RecipientPage {
     pub(crate) reply: Option<Reply>,
 }
 
+/// What the sender was told, or did not want to be told, of some recipients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NoticePage {
+    pub(crate) at: Timestamp,
+    pub(crate) action: Action,
+    /// The message that tells it; none when nobody wanted to be told.
+    pub(crate) id: Option<MessageId>,
+    pub(crate) recipients: Vec<String>,
+}
+
+impl NoticePage {
+    /// All of a message.
+    pub(crate) fn of(message: &Message) -> Vec<Self> {
+        let address = |index: &RecipientIndex| {
+            let recipient = message.envelope.recipients.get(usize::try_from(*index).ok()?)?;
+            Some(recipient.address.to_string())
+        };
+        let given = message.state.notices.given.iter().map(|notice| Self {
+            at: notice.at,
+            action: notice.action,
+            id: notice.id,
+            recipients: notice.recipients.iter().filter_map(address).collect(),
+        });
+        given.collect()
+    }
+
+    /// In one line.
+    pub(crate) fn text(&self) -> String {
+        let (at, action) = (self.at, self.action);
+        match self.id {
+            Some(id) => format!("{at} {action}: a notice was returned as {id}"),
+            None => format!("{at} {action}: no notice was wanted"),
+        }
+    }
+}
+
 /// What has become of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,6 +110,8 @@ pub(crate) enum Fate {
     Remaining,
     /// Given up.
     Failed,
+    /// Given up, and its sender was told, or did not want to be.
+    Bounced,
     /// Delivered, as far as the record tells.
     Done,
     /// No attempt of this message has delivered to it, and none will: another message does since this one was divided, or a hook took
@@ -145,6 +190,8 @@ impl Page {
                 .collect(),
             attempts_left_out: state.attempts.left_out(),
             parent: message.parent,
+            notices: NoticePage::of(message),
+            unknown_submitter: state.notices.unknown_submitter,
             related: message.related.to_vec(),
             parts: Vec::new(),
             flows: message.flows.clone(),
@@ -248,6 +295,7 @@ fn recipients(message: &Message) -> Vec<RecipientPage> {
         let fate = match (failed, remaining.contains(&index)) {
             (Some(_), _) => Fate::Failed,
             (None, true) => Fate::Remaining,
+            (None, false) if state.notices.of_failed(index).is_some() => Fate::Bounced,
             (None, false) if undelivered.contains(index) => Fate::Elsewhere,
             (None, false) => Fate::Done,
         };

@@ -10,8 +10,8 @@ use crate::logging::{Redaction, Redactor};
 use crate::outbound::Logins;
 use crate::signing;
 use crate::users;
-use crate::wire::Relay;
-use spool_actors::{SetMaxConcurrentJobs, SetPolicies, SetRouting};
+use crate::wire::{Relay, notices};
+use spool_actors::{SetMaxConcurrentJobs, SetNotices, SetPolicies, SetRouting};
 use spool_smtp::dkim::Rules;
 use spool_smtp::server::{CurrentConfig, RelayPolicy, ServerConfig, Users};
 use std::sync::Arc;
@@ -95,6 +95,7 @@ impl Live {
         // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
         relay.spool.do_send(SetPolicies(relay.routes.policies()));
         relay.spool.do_send(SetRouting(relay.routes.routing()));
+        relay.spool.do_send(SetNotices(Some(notices(&new))));
         if new.max_concurrent_jobs != config.max_concurrent_jobs {
             relay.spool.do_send(SetMaxConcurrentJobs(new.max_concurrent_jobs));
         }

@@ -2,7 +2,7 @@
 //!
 //! Cloning shares it: a reload changes it for whoever has one.
 
-use crate::config::Config;
+use crate::config::{Config, Retry};
 use crate::way::{Way, WayRule};
 use spool_core::{
     Address, DestinationPolicy, Envelope, NextHop, Policies, RetryInterval, RetryPolicy, RouteOrigin,
@@ -27,21 +27,26 @@ struct Table {
     built_in_sink: Option<Arc<[NextHop]>>,
 }
 
+/// How mail is retried that does not say.
+pub(crate) fn retry_policy(retry: &Retry) -> RetryPolicy {
+    let intervals = retry.intervals.iter();
+    RetryPolicy {
+        intervals: intervals
+            .map(|span| RetryInterval::with_jitter(*span, retry.jitter))
+            .collect(),
+        repeat_last: retry.repeat_last,
+        expire_after: Some(retry.expire_after),
+    }
+}
+
 impl Table {
     fn of(config: &Config) -> Self {
-        let (route, retry) = (&config.route, &config.retry);
-        let intervals = retry.intervals.iter();
+        let route = &config.route;
         let router = Router::new(route.rules.clone(), route.next_hops.clone().into(), route.mx_port);
         Self {
             router: Arc::new(router),
             rule_lines: route.rule_lines.clone(),
-            retry: RetryPolicy {
-                intervals: intervals
-                    .map(|span| RetryInterval::with_jitter(*span, retry.jitter))
-                    .collect(),
-                repeat_last: retry.repeat_last,
-                expire_after: Some(retry.expire_after),
-            },
+            retry: retry_policy(&config.retry),
             tls: config.client.tls,
             max_connections: config.client.connections_per_destination,
             built_in_sink: None,

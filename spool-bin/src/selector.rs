@@ -6,7 +6,7 @@
 use crate::config::parse_span;
 use regex::{Regex, RegexBuilder};
 use spool_core::store::Shelf;
-use spool_core::{MessageId, MessageSummary, Queue, Timestamp};
+use spool_core::{FrozenKind, MessageId, MessageSummary, Queue, Timestamp};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
@@ -17,6 +17,7 @@ pub(crate) struct Selector {
     all: bool,
     ids: BTreeSet<MessageId>,
     frozen: bool,
+    failed: bool,
     queue: Option<Queue>,
     sender: Option<Regex>,
     recipient: Option<Regex>,
@@ -48,6 +49,7 @@ impl Selector {
             "id" => drop(self.ids.insert(read_id(value)?)),
             "all" => self.all |= switch(value)?,
             "frozen" => self.frozen |= switch(value)?,
+            "failed" => self.failed |= switch(value)?,
             "queue" => once(&mut self.queue, value.parse()?)?,
             "sender" => once(&mut self.sender, pattern(value)?)?,
             "recipient" => once(&mut self.recipient, pattern(value)?)?,
@@ -56,7 +58,7 @@ impl Selector {
             "younger" => once(&mut self.younger, parse_span(value)?)?,
             _ => {
                 return Err(
-                    "no such filter; there are id, all, frozen, queue, sender, recipient, next_hop, older, younger"
+                    "no such filter; there are id, all, frozen, failed, queue, sender, recipient, next_hop, older, younger"
                         .to_owned(),
                 );
             }
@@ -128,9 +130,9 @@ impl Selector {
         self.queue
     }
 
-    /// Whether senders or recipients must be known to answer.
+    /// Whether the disk must be asked to answer: for senders, recipients, or why a message is frozen.
     pub(crate) const fn needs_envelope(&self) -> bool {
-        self.sender.is_some() || self.recipient.is_some()
+        self.sender.is_some() || self.recipient.is_some() || self.failed
     }
 
     /// Whether `message` is meant, at `now`.
@@ -149,6 +151,7 @@ impl Selector {
         };
         (self.ids.is_empty() || self.ids.contains(&message.id))
             && (!self.frozen || message.queue == Queue::Frozen)
+            && (!self.failed || matches!(message.frozen, Some(FrozenKind::Failed | FrozenKind::Expired)))
             && self.queue.is_none_or(|queue| queue == message.queue)
             && self.older.is_none_or(|span| age >= span)
             && self.younger.is_none_or(|span| age < span)
@@ -207,6 +210,7 @@ mod tests {
                 size: 3,
             }),
             reason: None,
+            frozen: None,
             unreadable: false,
         }
     }
@@ -233,6 +237,23 @@ mod tests {
             ("id", &MessageId::from_u128(7).to_string())
         ]));
         assert!(!matches(&[("id", &MessageId::from_u128(9).to_string())]));
+    }
+
+    #[test]
+    fn failed_messages_are_told_from_those_that_a_person_holds() {
+        let failed = |kind| {
+            let selector = Selector::read([("failed", "true")]).unwrap();
+            let message = MessageSummary {
+                queue: Queue::Frozen,
+                status: ShownStatus::Frozen,
+                frozen: kind,
+                ..message()
+            };
+            selector.matches(&message, Timestamp(0))
+        };
+        assert!(failed(Some(FrozenKind::Failed)) && failed(Some(FrozenKind::Expired)));
+        assert!(!failed(Some(FrozenKind::Held)) && !failed(None));
+        assert!(selector(&[("failed", "true")]).needs_envelope());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::logging::Redaction;
 use crate::manager;
 use crate::outbound;
 use crate::reload::Live;
-use crate::routes::Routes;
+use crate::routes::{Routes, retry_policy};
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
 use crate::signing;
 use crate::sockets::Sockets;
@@ -23,6 +23,7 @@ use anyhow::Context;
 use spool_actors::{
     Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetRouting, Spool, SpoolActor,
 };
+use spool_core::bounce::NoticeConfig;
 use spool_core::log::{Accepted, Record};
 use spool_core::store::StoreOptions;
 use spool_core::{
@@ -165,7 +166,8 @@ impl Relay {
             source,
         } = mail;
         let via = if source.client.is_some() { "smtp" } else { "local" };
-        let taken = Record::wanted().then(|| Accepted::new(via, source, &envelope, body.len(), &flows));
+        let taken =
+            Record::wanted().then(|| Accepted::new(via, source.clone(), &envelope, body.len(), &flows));
         let (sections, routing) = self.sections(envelope, &[]);
         let submission = Submission {
             sections,
@@ -176,7 +178,11 @@ impl Relay {
             related: Vec::new(),
             key: None,
         };
-        let request = self.spool.send(Add::submission(submission).routed_by(routing));
+        let mut add = Add::submission(submission).routed_by(routing);
+        if !source.admission.is_submission() {
+            add = add.of_unknown_submitter();
+        }
+        let request = self.spool.send(add);
         async move {
             let answer = request.await.unwrap_or(Err(AddError::Killed));
             if let (Some(taken), Ok(ids)) = (taken, &answer) {
@@ -327,6 +333,7 @@ async fn open(
     spool.scrub_rate = config.disk.scrub_rate;
     spool.threads = config.threads;
     spool.signer = Some(submissions.signer());
+    spool.notices = Some(notices(config));
     let agent = Arc::clone(agent);
     Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
 }
@@ -341,6 +348,19 @@ fn certificate(
     let watched = Watched::start(pair.clone(), Arc::new(SystemClock))
         .map_err(|unusable| Failure::Usage(format!("listen.tls.{}: {}", unusable.key, unusable.why)))?;
     Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
+}
+
+/// How senders are told what became of their mail.
+pub(crate) fn notices(config: &Config) -> NoticeConfig {
+    let mut notices = NoticeConfig::new(config.hostname.as_str());
+    if let Some(from) = &config.retry.bounce_from {
+        notices.from = from.to_string();
+    }
+    notices.on_failure = config.retry.on_failure;
+    notices.delay_warning_after = config.retry.delay_warning_after;
+    notices.size_limit = config.retry.bounce_size;
+    notices.retry = retry_policy(&config.retry);
+    notices
 }
 
 fn server(config: &Config, relay: &Relay, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {

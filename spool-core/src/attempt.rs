@@ -126,6 +126,10 @@ pub struct AttemptReport {
     pub result: AttemptResult,
     /// Recipients refused one by one.
     pub refused: Vec<RefusedRecipient>,
+    /// Of the recipients that asked for SUCCESS, those whom a host took that does not offer DSN: nobody further on tells of them. It is not
+    /// kept in a message's record.
+    #[serde(skip)]
+    pub without_dsn: Vec<RecipientIndex>,
     /// The other hosts of the attempt, in the order in which they were tried. In a message's record each becomes an attempt of its own.
     #[serde(skip)]
     pub before: Vec<HostReport>,
@@ -164,6 +168,7 @@ impl AttemptReport {
             tls: None,
             result,
             refused: Vec::new(),
+            without_dsn: Vec::new(),
             before: Vec::new(),
             own: None,
             address: None,

@@ -1,5 +1,6 @@
 //! How a spool is set up by the program that opens it. Every value has a default and a unit.
 
+use crate::bounce::NoticeConfig;
 use crate::destination::Policies;
 use crate::hooks::Hooks;
 use crate::routing::Routing;
@@ -41,6 +42,8 @@ pub struct SpoolConfig {
     pub hooks: Hooks,
     /// Signs the messages that the spool itself makes. Default: nobody. Mail that is added is not signed by the spool.
     pub signer: Option<Arc<dyn Signer>>,
+    /// How senders are told what became of their mail. Default: not at all, and messages whose recipients failed are frozen.
+    pub notices: Option<NoticeConfig>,
     /// How often subscribers hear `Ping`. Default 30 s.
     pub ping_interval: Duration,
 }
@@ -63,6 +66,7 @@ impl SpoolConfig {
             hooks: Hooks::default(),
             event_buffer: 4096,
             signer: None,
+            notices: None,
             ping_interval: Duration::from_secs(30),
         }
     }

@@ -169,6 +169,20 @@ pub fn expire(mut state: MessageState, reason: &str) -> (MessageState, Fate) {
     (state, Fate::Failed { expired: true })
 }
 
+/// The state of a message that a person has given up, for `reason`: nobody remains.
+#[must_use]
+pub fn given_up(mut state: MessageState, reason: &str) -> MessageState {
+    let failed = |recipient| FailedRecipient {
+        recipient,
+        reply: None,
+        reason: reason.to_owned(),
+    };
+    state.in_flight = None;
+    let remaining = std::mem::take(&mut state.remaining);
+    state.failed.extend(remaining.into_iter().map(failed));
+    state
+}
+
 /// Moves every tried recipient to where it belongs; gives those to be tried later, and whether a rate limit is why.
 fn settle(
     state: &mut MessageState,
@@ -266,6 +280,7 @@ mod tests {
             },
             expires_at: None,
             attempts: Attempts::new(),
+            notices: crate::bounce::Notices::default(),
         }
     }
 

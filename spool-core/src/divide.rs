@@ -4,6 +4,7 @@
 
 use crate::attempt::{Attempt, AttemptReport, RecipientIndex, RefusedRecipient};
 use crate::attempts::Attempts;
+use crate::bounce::{Action, Notice, Notices};
 use crate::envelope::Envelope;
 use crate::message::{FailedRecipient, Message, MessageState};
 use std::collections::{HashMap, HashSet};
@@ -41,6 +42,9 @@ pub fn parts_for(message: &Message, groups: &[&[RecipientIndex]], most: u64) -> 
             share.failed.push((place, failed));
         }
     }
+    for share in &mut shares {
+        share.notices = without_recipients(&state.notices);
+    }
     let attempts = first_and_last(&state.attempts);
     for (nth, attempt) in attempts.iter().enumerate() {
         for refused in &attempt.report.refused {
@@ -73,6 +77,7 @@ pub fn parts_for(message: &Message, groups: &[&[RecipientIndex]], most: u64) -> 
 struct Share<'a> {
     remaining: Vec<RecipientIndex>,
     failed: Vec<(RecipientIndex, &'a FailedRecipient)>,
+    notices: Notices,
     /// With the number of the attempt.
     refused: Vec<(usize, RecipientIndex, &'a RefusedRecipient)>,
 }
@@ -103,6 +108,7 @@ impl Share<'_> {
             schedule: whole.schedule.clone(),
             expires_at: whole.expires_at,
             attempts: Attempts::of(attempts, left_out),
+            notices: self.notices,
         }
     }
 }
@@ -116,6 +122,23 @@ fn envelope_for(message: &Message, recipients: &[RecipientIndex]) -> Envelope {
         reverse_path: message.envelope.reverse_path.clone(),
         recipients: recipients.iter().filter_map(recipient).collect(),
         parameters: message.envelope.parameters.clone(),
+    }
+}
+
+/// What holds for every part: a message is late once, whichever of its recipients are.
+fn without_recipients(notices: &Notices) -> Notices {
+    let delayed = notices
+        .given
+        .iter()
+        .filter(|notice| notice.action == Action::Delayed);
+    Notices {
+        unknown_submitter: notices.unknown_submitter,
+        given: delayed
+            .map(|notice| Notice {
+                recipients: Vec::new(),
+                ..notice.clone()
+            })
+            .collect(),
     }
 }
 
@@ -136,6 +159,7 @@ fn without_refusals(attempt: &Attempt) -> Attempt {
             tls: report.tls.clone(),
             result: report.result.clone(),
             refused: Vec::new(),
+            without_dsn: Vec::new(),
             own: None,
             before: Vec::new(),
             address: None,

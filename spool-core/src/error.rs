@@ -64,6 +64,17 @@ pub enum SpoolError {
     /// It is on the spool already.
     #[error("{0}: is on the spool already")]
     OnSpool(MessageId),
+    /// It is being sent, so it cannot be ended now.
+    #[error("{0}: is being sent; it can be ended when its attempt is over, or once it is frozen")]
+    BeingSent(MessageId),
+    /// There is nobody to return a notice to.
+    #[error(
+        "{0}: has a null reverse-path, so no notice can be returned; `spool remove` takes it off the spool"
+    )]
+    NullReversePath(MessageId),
+    /// The spool returns no notices.
+    #[error("the spool returns no notices")]
+    NoNotices,
     /// Mail is to go by the configuration, and the spool has none.
     #[error("the service runs without routes to go by: name next hops, or start it with a configuration")]
     NoConfiguration,

@@ -1,5 +1,6 @@
 //! What happened, for whoever subscribes. An event is sent only after the disk holds what it reports.
 
+use crate::bounce::Action;
 use crate::clock::Timestamp;
 use crate::hooks::Presend;
 use crate::id::{FlowId, MessageId};
@@ -32,7 +33,7 @@ pub enum EventKind {
     Delayed(Timestamp),
     /// The same, because the next hop asked for slower sending.
     DelayedRateLimited(Timestamp),
-    /// A bounce was spooled in its place.
+    /// Recipients failed, and a notice about that was spooled.
     Bounced,
     /// Given up because it became too old.
     Expired,
@@ -47,6 +48,13 @@ pub enum EventKind {
     /// Has another route: these next hops. Told when it is written: at once when a person gives it, and before the next attempt when it
     /// follows from a change of the configuration.
     Rerouted(Arc<[NextHop]>),
+    /// Its submitter is told what became of recipients.
+    Notice {
+        /// What became of them.
+        action: Action,
+        /// The message that tells it; `None`: nobody wanted to be told.
+        id: Option<MessageId>,
+    },
 }
 
 /// One event.

@@ -112,7 +112,11 @@ impl MessageState {
                 .sum();
             size_of_val(attempt) + attempt.report.result.footprint() + replies
         });
-        bytes(failed.sum::<usize>() + attempts.sum::<usize>())
+        let notices = self.notices.given.iter().map(|notice| {
+            // Lists grow by doubling.
+            2 * size_of_val(notice) + size_of_val(notice.recipients.as_slice()) + ALLOCATION
+        });
+        bytes(failed.sum::<usize>() + attempts.sum::<usize>() + notices.sum::<usize>())
     }
 }
 

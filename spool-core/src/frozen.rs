@@ -3,6 +3,7 @@
 //! It decides nothing: whoever freezes a message says why.
 
 use crate::attempt::{AttemptResult, Stage};
+use crate::bounce::Unreturned;
 use crate::clock::Timestamp;
 use crate::message::{MessageState, Status};
 use crate::next_hop::NextHop;
@@ -49,6 +50,13 @@ pub enum FrozenReason {
         /// In one line, why.
         what: String,
     },
+    /// It failed or expired, and no notice about that was returned.
+    Unreturned {
+        /// Why it is not tried any more.
+        failure: Box<Self>,
+        /// Why no notice was returned.
+        why: Unreturned,
+    },
 }
 
 /// The kind of a [`FrozenReason`], for those who have no room for its words.
@@ -69,15 +77,16 @@ pub enum FrozenKind {
 }
 
 impl FrozenReason {
-    /// Its kind.
+    /// Its kind; of a failure without a notice, that of the failure.
     #[must_use]
-    pub const fn kind(&self) -> FrozenKind {
+    pub fn kind(&self) -> FrozenKind {
         match self {
             Self::Held { .. } => FrozenKind::Held,
             Self::Failed { .. } => FrozenKind::Failed,
             Self::Expired => FrozenKind::Expired,
             Self::Hook => FrozenKind::Hook,
             Self::Unreadable { .. } => FrozenKind::Unreadable,
+            Self::Unreturned { failure, .. } => failure.kind(),
         }
     }
 
@@ -162,6 +171,7 @@ impl fmt::Display for FrozenReason {
             Self::Expired => f.write_str("expired"),
             Self::Hook => f.write_str("frozen by the presend hook"),
             Self::Unreadable { what } => write!(f, "cannot be read: {what}"),
+            Self::Unreturned { failure, why } => write!(f, "{failure}; no notice was returned: {why}"),
         }
     }
 }
@@ -185,6 +195,16 @@ impl fmt::Display for FrozenKind {
             Self::Hook => "hook",
             Self::Unreadable => "unreadable",
         })
+    }
+}
+
+/// The kind of the reason of a frozen message; `None` of one that is not frozen.
+#[must_use]
+pub fn frozen_kind(state: &MessageState) -> Option<FrozenKind> {
+    match (state.status, &state.frozen) {
+        (Status::Frozen, Some(frozen)) => Some(frozen.why.kind()),
+        (Status::Frozen, None) => Some(Frozen::unrecorded(state).why.kind()),
+        (Status::SendAt(_), _) => None,
     }
 }
 
@@ -229,6 +249,7 @@ mod tests {
             },
             expires_at: None,
             attempts: crate::attempts::Attempts::new(),
+            notices: crate::bounce::Notices::default(),
         }
     }
 

@@ -92,6 +92,12 @@ ulid_newtype! {
 }
 
 impl MessageId {
+    /// Whether this is the id of the notice number `nth` about `parent`.
+    #[must_use]
+    pub fn is_notice(self, parent: Self, nth: u64) -> bool {
+        self.as_u128() & ((1 << Ulid::RAND_BITS) - 1) == notice_digest(parent, nth)
+    }
+
     /// The time in it: when it was made.
     #[must_use]
     pub fn made_at(self) -> crate::clock::Timestamp {
@@ -106,6 +112,15 @@ impl FlowId {
     pub fn random() -> Self {
         Self(Ulid::generate())
     }
+}
+
+/// The 80 bits of a notice's id that come from its parent.
+fn notice_digest(parent: MessageId, nth: u64) -> u128 {
+    let mut bytes = [0; 24];
+    let (first, second) = bytes.split_at_mut(16);
+    first.copy_from_slice(&parent.as_u128().to_be_bytes());
+    second.copy_from_slice(&nth.to_be_bytes());
+    xxhash_rust::xxh3::xxh3_128(&bytes) & ((1 << Ulid::RAND_BITS) - 1)
 }
 
 /// Makes message ids that never repeat and always rise, whatever the clock does.
@@ -135,6 +150,25 @@ impl IdSource {
     pub fn is_past(&self, id: MessageId, now: Timestamp) -> bool {
         let millis = u64::try_from(now.0).unwrap_or(0).saturating_add(3_600_000);
         id.as_u128() >> Ulid::RAND_BITS <= u128::from(millis) || id.as_u128() <= self.last
+    }
+
+    /// An id for the notice number `nth`, from 0, about `parent`, that rises like any other. What is random in others is a digest of the two
+    /// in it: [`MessageId::is_notice`] knows it again.
+    pub fn notice(&mut self, parent: MessageId, nth: u64, now: Timestamp) -> MessageId {
+        let (millis, last) = (
+            u128::from(u64::try_from(now.0).unwrap_or(0)),
+            self.last >> Ulid::RAND_BITS,
+        );
+        let digest = notice_digest(parent, nth);
+        let at = |millis: u128| millis << Ulid::RAND_BITS | digest;
+        let id = at(millis.max(last));
+        self.last = if id > self.last {
+            id
+        } else {
+            at(last.saturating_add(1))
+        };
+        self.new = false;
+        MessageId::from_u128(self.last)
     }
 
     /// The next id. A new millisecond draws 80 random bits; within one, or after the clock jumped back, ids count up. The
@@ -169,6 +203,22 @@ mod tests {
         let (one, other) = (first(1), first(2));
         assert!(one > last && other > last);
         assert_ne!(one, other, "each start draws anew");
+    }
+
+    #[test]
+    fn the_id_of_a_notice_comes_from_its_parent_and_rises() {
+        let mut source = IdSource::after(None);
+        let parent = source.next(Timestamp(5));
+        let mut last = parent;
+        for (nth, millis) in [(0, 5), (1, 5), (2, 5), (3, 2), (4, 100)] {
+            let id = source.notice(parent, nth, Timestamp(millis));
+            assert!(id > last, "{nth}");
+            assert!(id.is_notice(parent, nth) && !id.is_notice(parent, nth + 1) && !id.is_notice(id, nth));
+            last = id;
+            let next = source.next(Timestamp(millis));
+            assert!(next > last);
+            last = next;
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::attempt::RecipientIndex;
 use crate::attempts::Attempts;
+use crate::bounce::Notices;
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
 use crate::frozen::Frozen;
@@ -141,6 +142,8 @@ pub struct MessageState {
     pub expires_at: Option<Timestamp>,
     /// The attempts so far.
     pub attempts: Attempts,
+    /// What its submitter was told.
+    pub notices: Notices,
 }
 
 impl MessageState {
@@ -156,6 +159,7 @@ impl MessageState {
             schedule: Schedule::new(&section.retry),
             expires_at: section.retry.expire_after.map(|span| now.after(span)),
             attempts: Attempts::new(),
+            notices: Notices::default(),
         }
     }
 

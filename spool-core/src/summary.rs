@@ -1,7 +1,7 @@
 //! What a status listing says of a message, from a running spool and from a directory alike.
 
 use crate::clock::Timestamp;
-use crate::frozen::reason;
+use crate::frozen::{FrozenKind, frozen_kind, reason};
 use crate::id::MessageId;
 use crate::message::{Message, Queue, RouteOrigin, Status};
 use crate::next_hop::NextHop;
@@ -151,6 +151,9 @@ pub struct MessageSummary {
     /// In one line, why it waits; of one that cannot be read, what is wrong with it. With the envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Of a frozen message, the kind of its reason. With the envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FrozenKind>,
     /// Whether it cannot be read. Then what it is is not known, but where and under which name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreadable: bool,
@@ -174,6 +177,7 @@ impl MessageSummary {
             origin: message.origin,
             envelope: Some(EnvelopeSummary::of(message)),
             reason: reason(&message.state),
+            frozen: frozen_kind(&message.state),
             unreadable: false,
         }
     }
@@ -194,6 +198,7 @@ impl MessageSummary {
             origin: RouteOrigin::default(),
             envelope: None,
             reason: None,
+            frozen: None,
             unreadable: false,
         };
         match shelved {

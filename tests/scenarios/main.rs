@@ -9,6 +9,7 @@
 
 mod admin;
 mod admin_attacks;
+mod bounces;
 mod check;
 mod clients;
 mod corpus;

@@ -168,6 +168,37 @@ fn a_submission_is_completed_and_signed_and_its_signatures_are_valid_at_the_next
 }
 
 #[test]
+fn a_notice_is_signed_with_the_key_of_its_authors_domain() {
+    let place = Place::new();
+    let back = Capture::start();
+    let script = place.file("refuse.script", b"rcpt to=* reply 550 5.1.1 no such user\n");
+    let refusing = Running::start(&[
+        "sink",
+        "--listen",
+        "127.0.0.1:0",
+        "--script",
+        text(&script),
+        "--quiet",
+    ]);
+    let config = place.configure(&format!(
+        "hostname = \"mx.example.org\"\n[retry]\nbounce_from = \"postmaster@example.org\"\n{}\n\
+         [[route.rule]]\ndomain = \"example.org\"\nnext_hops = [\"{}\"]\n",
+        place.key("r1", ""),
+        back.next_hop()
+    ));
+    let spool = place.dir.path().join("spool");
+    let server = serve(&spool, &[&refusing.field("smtp")], &["--config", text(&config)]);
+    let (code, reply) = submit(&server);
+    assert_eq!(code, 250, "{reply}");
+    let notice = back.message();
+    assert!(notice.mail.contains("<>"), "{}", notice.mail);
+    let body = String::from_utf8(notice.body.clone()).unwrap();
+    assert!(body.contains("\r\nContent-Type: multipart/report"), "{body}");
+    assert_eq!(selectors(&notice), ["r1"]);
+    assert_eq!(signatures(&[&notice.body], &place.dns), [[""]]);
+}
+
+#[test]
 fn a_key_that_dns_does_not_have_is_told() {
     let place = Place::new();
     let other = place.file("other", &std::fs::read(place.dir.path().join("r2")).unwrap());

@@ -8,7 +8,7 @@ use actix::{Context, Handler, ResponseFuture};
 use spool_core::store::{Addition, Change, NewMessage};
 use spool_core::{
     AddError, AddKey, EnvelopeSummary, Event, EventKind, Fingerprint, FlowId, Frozen, Held, MAX_SECTIONS,
-    MessageId, Section, Status, Submission, Timestamp,
+    MessageId, MessageState, Section, Status, Submission, Timestamp,
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -17,13 +17,20 @@ impl Handler<Add> for SpoolActor {
     type Result = ResponseFuture<Result<Vec<MessageId>, AddError>>;
 
     fn handle(&mut self, add: Add, _: &mut Context<Self>) -> Self::Result {
-        let Add(submission, routing, fingerprint) = add;
+        let Add {
+            submission,
+            routing,
+            fingerprint,
+            unknown_submitter,
+        } = add;
         // Whoever routed it may have done so by the routes of before or, during a change, by those that are about to come.
         let generation = match routing {
             Some(routing) if !routing.is(self.queue.routing()) => self.queue.generation().wrapping_sub(1),
             Some(_) | None => self.queue.generation(),
         };
-        match submission.and_then(|submission| self.add_once(submission, fingerprint, generation)) {
+        match submission
+            .and_then(|submission| self.add_once(submission, fingerprint, generation, unknown_submitter))
+        {
             // A sender that is gone took its spool with it.
             Ok(answer) => {
                 let supervision = self.supervision.clone();
@@ -43,13 +50,14 @@ impl SpoolActor {
         submission: Submission,
         fingerprint: Option<Fingerprint>,
         generation: u32,
+        unknown: bool,
     ) -> Result<Answer, AddError> {
         if self.supervision.is_over() {
             return Err(self.supervision.add_error());
         }
         self.validate(&submission)?;
         let Some(name) = submission.key.clone() else {
-            return self.add(submission, None, generation);
+            return self.add(submission, None, generation, unknown);
         };
         let now = self.now();
         let fingerprint =
@@ -58,7 +66,7 @@ impl SpoolActor {
         if let Some(answer) = self.keys.look_up(&key, now)? {
             return Ok(answer);
         }
-        let answer = self.add(submission, Some(key.clone()), generation)?;
+        let answer = self.add(submission, Some(key.clone()), generation, unknown)?;
         self.keys.expect(&key);
         Ok(answer)
     }
@@ -68,12 +76,13 @@ impl SpoolActor {
         validate(submission, self.max_recipients)
     }
 
-    /// `generation`: that of the routing its sections are from.
+    /// `generation`: that of the routing its sections are from; `unknown`: nobody vouches for the reverse-path.
     fn add(
         &mut self,
         submission: Submission,
         key: Option<AddKey>,
         generation: u32,
+        unknown: bool,
     ) -> Result<Answer, AddError> {
         let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
         let mut whole = self.charge(&submission)?;
@@ -92,13 +101,20 @@ impl SpoolActor {
                 && status != Status::Frozen
                 && self.queue.reserve_deck(destination, now);
             let in_flight = armed.then_some(now);
+            let state = unknown.then(|| {
+                let mut state = MessageState::new(&section, status, now);
+                state.set_status(status, frozen.clone());
+                state.in_flight = in_flight;
+                state.notices.unknown_submitter = true;
+                Box::new(state)
+            });
             messages.push(NewMessage {
                 id: self.ids.next(now),
                 section,
                 status,
                 frozen: frozen.clone(),
                 in_flight,
-                state: None,
+                state,
             });
             destinations.push(destination);
         }

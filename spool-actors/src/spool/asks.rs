@@ -3,6 +3,7 @@
 
 use super::SpoolActor;
 use actix::{Addr, Context, Handler, Message as ActorMessage};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use spool_core::disposition::{Decisions, refusals};
 use spool_core::{Attempt, AttemptResult, Hooks, Message, MessageId, OnError, Presend};
@@ -23,6 +24,7 @@ pub(super) struct Presented {
 #[rtype(result = "()")]
 pub(super) struct Decided {
     message: Box<Message>,
+    body: Bytes,
     attempt: Attempt,
     decisions: Decisions,
 }
@@ -95,14 +97,21 @@ impl SpoolActor {
     }
 
     /// Asks about each refusal of an attempt; [`Decided`] brings the answers.
-    pub(super) fn ask_on_error(&mut self, message: Message, attempt: Attempt, own: Addr<Self>) {
+    pub(super) fn ask_on_error(
+        &mut self,
+        (message, body): (Message, Bytes),
+        attempt: Attempt,
+        own: Addr<Self>,
+    ) {
         self.loading += 1;
         let hooks = self.hooks.clone();
         let shared = (Arc::new(message.clone()), attempt.clone());
-        let question = Question::new((Box::new(message), attempt), own, |(message, attempt)| {
+        let asked = (Box::new(message), body, attempt);
+        let question = Question::new(asked, own, |(message, body, attempt)| {
             let decisions = Decisions::by_default(&attempt.report);
             Decided {
                 message,
+                body,
                 attempt,
                 decisions,
             }
@@ -112,8 +121,9 @@ impl SpoolActor {
             Box::pin(async move {
                 let (message, attempt) = shared;
                 let decisions = decide(&hooks, message, &attempt).await;
-                question.answer(|(message, attempt)| Decided {
+                question.answer(|(message, body, attempt)| Decided {
                     message,
+                    body,
                     attempt,
                     decisions,
                 });
@@ -172,7 +182,12 @@ impl Handler<Decided> for SpoolActor {
 
     fn handle(&mut self, decided: Decided, ctx: &mut Context<Self>) {
         self.loading = self.loading.saturating_sub(1);
-        self.settle(*decided.message, decided.attempt, &decided.decisions);
+        self.settle(
+            *decided.message,
+            decided.body,
+            decided.attempt,
+            &decided.decisions,
+        );
         self.after_anything(ctx);
     }
 }

@@ -3,15 +3,16 @@
 use super::SpoolActor;
 use super::commit::Tag;
 use super::content::Content;
+use super::returning::{Concluded, Round};
 use super::unattended::Why;
 use crate::delivery::messages::AttemptEnded;
 use actix::{AsyncContext, Context, Handler};
+use bytes::Bytes;
 use spool_core::disposition::{Decisions, Fate, dispose};
-use spool_core::log::{AttemptRecord, GivenUp, Record};
-use spool_core::store::{Change, Finish};
+use spool_core::log::{AttemptRecord, Record};
 use spool_core::{
-    Attempt, AttemptReport, AttemptResult, Dice, EventKind, Frozen, FrozenReason, Message, MessageId,
-    MessageState, SpreadDice, Status, Timestamp,
+    Attempt, AttemptReport, AttemptResult, Dice, EventKind, Frozen, Message, MessageId, MessageState,
+    SpreadDice, Status, Timestamp,
 };
 use std::sync::Arc;
 
@@ -24,18 +25,26 @@ impl Handler<AttemptEnded> for SpoolActor {
         };
         let envelope = &content.message.envelope;
         self.learn(ended.id, envelope, content.session, &ended.attempt.report);
-        let Content { message, held, .. } = *content;
-        // The body's memory is free; the rest is, once the disk has answered.
+        let Content {
+            message,
+            mut body,
+            held,
+            ..
+        } = *content;
+        if !self.returning.is_on() {
+            body = Bytes::new();
+        }
+        // The body's memory is free as soon as no notice can need it; the rest is, once the disk has answered.
         self.queue.settling(ended.id, held);
         if matches!(ended.attempt.report.result, AttemptResult::NotBegun { .. }) {
-            self.take_back(message, ended.attempt);
+            self.take_back(message, body, ended.attempt);
             return self.after_anything(ctx);
         }
         if self.asks_on_error(&ended.attempt) {
-            self.ask_on_error(message, ended.attempt, ctx.address());
+            self.ask_on_error((message, body), ended.attempt, ctx.address());
         } else {
             let decisions = Decisions::by_default(&ended.attempt.report);
-            self.settle(message, ended.attempt, &decisions);
+            self.settle(message, body, ended.attempt, &decisions);
         }
         self.after_anything(ctx);
     }
@@ -43,7 +52,7 @@ impl Handler<AttemptEnded> for SpoolActor {
 
 impl SpoolActor {
     /// An attempt that was none: the message is the first in line again, as if it had not begun. One whose time is over is given up.
-    fn take_back(&mut self, mut message: Message, attempt: Attempt) {
+    fn take_back(&mut self, mut message: Message, body: Bytes, attempt: Attempt) {
         let (id, now) = (message.id, self.now());
         let result = attempt.report.result;
         tracing::debug!(%id, flow = ?message.flows, "{result}");
@@ -53,15 +62,29 @@ impl SpoolActor {
                 until: now,
                 rate_limited: false,
             };
-            return self.conclude(message, fate, Some(held), Vec::new());
+            return self.conclude(Round {
+                message,
+                body,
+                fate,
+                freeze: Some(held),
+                kinds: Vec::new(),
+                relayed: Vec::new(),
+                by_hand: false,
+            });
         }
         if self.queue.is_expired(id, now) {
-            return self.give_up(message, &result.to_string());
+            return self.give_up(message, body, &result.to_string());
         }
         self.write_back(id, message.spooled_at);
     }
 
-    pub(super) fn settle(&mut self, mut message: Message, attempt: Attempt, decisions: &Decisions) {
+    pub(super) fn settle(
+        &mut self,
+        mut message: Message,
+        body: Bytes,
+        attempt: Attempt,
+        decisions: &Decisions,
+    ) {
         let now = self.now();
         let id = message.id;
         let clock_set = self.queue.take_clock_set(id);
@@ -74,6 +97,7 @@ impl SpoolActor {
         let kinds = in_doubt.then_some(EventKind::InDoubt);
         let kinds: Vec<EventKind> = kinds.into_iter().collect();
         let record = Record::wanted().then(|| AttemptRecord::new(&message, &attempt));
+        let relayed = attempt.report.without_dsn.clone();
         let before = message.state.clone();
         let (state, fate) = if first_interruption(&message, &attempt) {
             again_at_once(before, attempt, now)
@@ -88,7 +112,15 @@ impl SpoolActor {
             record.settled(&message.state);
             Record::Attempt(record).emit();
         }
-        self.conclude(message, fate, freeze, kinds);
+        self.conclude(Round {
+            message,
+            body,
+            fate,
+            freeze,
+            kinds,
+            relayed,
+            by_hand: false,
+        });
     }
 
     /// Why the message is to be frozen at the end of its session, if somebody asked for it: in this process, or in the one before.
@@ -107,60 +139,21 @@ impl SpoolActor {
         }
     }
 
-    /// Writes down what became of a message, whose state is the new one, and what is to be told of it beside `kinds`.
-    pub(super) fn conclude(
-        &mut self,
-        mut message: Message,
-        fate: Fate,
-        freeze: Option<Box<Frozen>>,
-        mut kinds: Vec<EventKind>,
-    ) {
-        let id = message.id;
-        match fate {
-            Fate::Delivered => kinds.push(EventKind::Delivered),
-            Fate::Delayed { .. } if freeze.is_some() => kinds.push(EventKind::Frozen),
-            Fate::Delayed {
-                until,
-                rate_limited: true,
-            } => kinds.push(EventKind::DelayedRateLimited(until)),
-            Fate::Delayed {
-                until,
-                rate_limited: false,
-            } => kinds.push(EventKind::Delayed(until)),
-            Fate::Failed { expired } => {
-                kinds.extend(expired.then_some(EventKind::Expired));
-                kinds.push(EventKind::Frozen);
-            }
-        }
-        let why = match fate {
-            Fate::Failed { expired: true } => Some(FrozenReason::Expired),
-            Fate::Failed { expired: false } => Some(FrozenReason::failed(&message.state)),
-            Fate::Delivered | Fate::Delayed { .. } => None,
+    /// Writes down what became of a message.
+    pub(super) fn conclude(&mut self, round: Round) {
+        let (id, delivered) = (round.message.id, round.fate == Fate::Delivered);
+        let Concluded {
+            change,
+            after,
+            notice,
+        } = self.end_of_round(round);
+        let tag = Tag::Settled {
+            id,
+            after,
+            delivered,
+            notice,
         };
-        let why = why.map(|why| Box::new(Frozen::new(self.now(), why)));
-        if let Some(why) = why.as_ref().filter(|_| Record::wanted()) {
-            Record::GivenUp(GivenUp::new(&message, why, "frozen")).emit();
-        }
-        if let Some(frozen) = why.or(freeze) {
-            message.state.set_status(Status::Frozen, Some(frozen));
-        }
-        // The attempt has added to it.
-        self.queue.weighed(id, message.footprint());
-        let after = (fate != Fate::Delivered).then_some(message.state.status);
-        let events = kinds.into_iter().map(|kind| self.tell(kind, &message)).collect();
-        let change = match after {
-            None => Change::Finish {
-                id,
-                how: Finish::Delivered,
-                events,
-            },
-            Some(_) => Change::State {
-                id,
-                state: Box::new(message.state),
-                events,
-            },
-        };
-        self.commit(change, Tag::Settled { id, after }, false);
+        self.commit_signed(change, tag, false);
     }
 
     /// Attempts that a former process left open become attempts in doubt.
@@ -172,7 +165,7 @@ impl SpoolActor {
         self.settle_unattended(ctx);
     }
 
-    pub(super) fn settle_one_interrupted(&mut self, message: Message) {
+    pub(super) fn settle_one_interrupted(&mut self, message: Message, body: Bytes) {
         let at = message.state.in_flight.unwrap_or(message.spooled_at);
         let mut report = AttemptReport::new(AttemptResult::Interrupted);
         let rerouted = self.rerouted.remove(&message.id);
@@ -187,7 +180,7 @@ impl SpoolActor {
             report,
         };
         let decisions = Decisions::by_default(&attempt.report);
-        self.settle(message, attempt, &decisions);
+        self.settle(message, body, attempt, &decisions);
     }
 }
 

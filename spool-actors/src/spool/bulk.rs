@@ -1,4 +1,4 @@
-//! Operations on many messages: freeze, send, remove, recover, reroute.
+//! Operations on many messages: freeze, send, remove, recover, reroute, bounce, expire.
 //!
 //! Each runs in small steps, so that adds and deliveries go on meanwhile: a step claims some messages, reads them off the
 //! actor's thread, commits, and gives them back as the disk has them. An operation answers when all of its messages are
@@ -39,6 +39,9 @@ pub(super) enum Work {
     Remove,
     Recover(Shelf),
     Reroute(NewRoute),
+    /// With the reason.
+    Bounce(Arc<str>),
+    Expire,
 }
 
 /// An operation under way.
@@ -76,7 +79,7 @@ impl Work {
     const fn step(&self) -> usize {
         match self {
             Self::Freeze | Self::SendNow(_) | Self::Reroute(_) => STEP,
-            Self::Remove | Self::Recover(_) => STEP_WITH_BODIES,
+            Self::Remove | Self::Recover(_) | Self::Bounce(_) | Self::Expire => STEP_WITH_BODIES,
         }
     }
 
@@ -86,11 +89,17 @@ impl Work {
             Self::SendNow(_) => Verb::SendNow,
             Self::Remove | Self::Recover(_) => Verb::Remove,
             Self::Reroute(_) => Verb::Reroute,
+            Self::Bounce(_) | Self::Expire => Verb::End,
         }
+    }
+
+    /// Whether it needs the bodies of its messages.
+    pub(super) const fn reads_bodies(&self) -> bool {
+        matches!(self, Self::Remove | Self::Bounce(_) | Self::Expire)
     }
 }
 
-type Reply = ResponseFuture<Result<Outcome, SpoolError>>;
+pub(super) type Reply = ResponseFuture<Result<Outcome, SpoolError>>;
 
 impl Handler<Freeze> for SpoolActor {
     type Result = Reply;
@@ -157,7 +166,12 @@ impl Handler<Reroute> for SpoolActor {
 }
 
 impl SpoolActor {
-    fn start_bulk(&mut self, work: Work, mut ids: Vec<MessageId>, ctx: &mut Context<Self>) -> Reply {
+    pub(super) fn start_bulk(
+        &mut self,
+        work: Work,
+        mut ids: Vec<MessageId>,
+        ctx: &mut Context<Self>,
+    ) -> Reply {
         if let Err(error) = self.alive() {
             return Box::pin(std::future::ready(Err(error)));
         }
@@ -200,7 +214,7 @@ impl SpoolActor {
                 && bytes < STEP_BYTES
                 && let Some(id) = bulk.left.next()
             {
-                bytes = bytes.saturating_add(self.queue.footprint(id, matches!(bulk.work, Work::Remove)));
+                bytes = bytes.saturating_add(self.queue.footprint(id, bulk.work.reads_bodies()));
                 ids.push(id);
             }
             if ids.is_empty() {
@@ -237,6 +251,7 @@ impl SpoolActor {
                     self.bulk_done(bulk_id, Ok(()));
                 }
                 Claim::Later => self.park(bulk_id, id),
+                Claim::BeingSent => self.bulk_done(bulk_id, Err(SpoolError::BeingSent(id))),
                 Claim::NotFrozen => self.bulk_done(bulk_id, Err(SpoolError::NotFrozen(id))),
                 Claim::Unknown => self.bulk_done(bulk_id, Err(SpoolError::NoSuchMessage(id))),
             }

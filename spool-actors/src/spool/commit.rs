@@ -5,6 +5,7 @@ use super::bulk::{BulkId, operation_error};
 use super::content::{Content, Size};
 use super::messages::Committed;
 use super::queue::{Note, Route};
+use super::returning::NewNotice;
 use super::routes::Divided;
 use super::unwritten::is_final;
 use crate::gate::add_error;
@@ -13,7 +14,7 @@ use crate::throttle::DestinationId;
 use crate::writer::Ticket;
 use actix::{Context, Handler};
 use bytes::Bytes;
-use spool_core::store::{Addition, Change, NewMessage, Shelf, StoreError};
+use spool_core::store::{Addition, Change, Finish, NewMessage, Shelf, StoreError};
 use spool_core::{
     AddError, Event, Held, Message, MessageId, MessageState, Related, RouteOrigin, Status, Timestamp,
 };
@@ -39,8 +40,13 @@ pub(crate) enum Tag {
     Disarmed,
     /// An attempt does not begin yet: its destination is left alone.
     Recalled { id: MessageId },
-    /// An attempt has ended; `None`: delivered.
-    Settled { id: MessageId, after: Option<Status> },
+    /// An attempt has ended; `None`: the message ends, and was `delivered` or told of.
+    Settled {
+        id: MessageId,
+        after: Option<Status>,
+        delivered: bool,
+        notice: Option<Box<NewNotice>>,
+    },
     /// The presend hook put the message off, froze it, or had it removed.
     Presented { id: MessageId, after: Option<Status> },
     /// An operation changed a message; `None`: it is gone.
@@ -49,6 +55,7 @@ pub(crate) enum Tag {
         id: MessageId,
         before: Status,
         after: Option<Status>,
+        notice: Option<Box<NewNotice>>,
         _held: Arc<Held>,
     },
     /// An operation gave a message another route.
@@ -73,6 +80,29 @@ pub(crate) enum Tag {
         ids: Vec<MessageId>,
         _held: Held,
     },
+}
+
+impl Tag {
+    /// Whether a notice is spooled with the change.
+    pub(super) const fn has_notice(&self) -> bool {
+        matches!(
+            self,
+            Self::Settled { notice: Some(_), .. } | Self::Changed { notice: Some(_), .. }
+        )
+    }
+
+    /// The notice has so many bytes.
+    pub(super) fn resize_notice(&mut self, body: u64) {
+        if let Self::Settled {
+            notice: Some(notice), ..
+        }
+        | Self::Changed {
+            notice: Some(notice), ..
+        } = self
+        {
+            notice.resize(body);
+        }
+    }
 }
 
 /// A message that is on the journal again, once the disk has answered.
@@ -168,10 +198,20 @@ impl SpoolActor {
                     id,
                     before,
                     after,
+                    notice,
                     ..
                 },
-                _,
-            ) => self.changed(bulk, id, before, after, result, ctx),
+                change,
+            ) => {
+                let removed = matches!(
+                    change,
+                    Change::Finish {
+                        how: Finish::Removed,
+                        ..
+                    }
+                );
+                self.changed(bulk, id, before, (after, notice), (result, removed), ctx);
+            }
             (Tag::NotedWhileSending { bulk, id, note }, _) => self.noted(bulk, id, note, result, ctx),
             (
                 Tag::Rerouted {
@@ -227,11 +267,17 @@ impl SpoolActor {
                 status,
                 frozen,
                 in_flight,
-                ..
+                state,
             } = new;
-            let mut state = MessageState::new(&section, status, spooled_at);
-            state.set_status(status, frozen);
-            state.in_flight = in_flight;
+            let state = state.map_or_else(
+                || {
+                    let mut state = MessageState::new(&section, status, spooled_at);
+                    state.set_status(status, frozen);
+                    state.in_flight = in_flight;
+                    state
+                },
+                |state| *state,
+            );
             let message = Message {
                 id,
                 parent,
@@ -329,10 +375,24 @@ impl SpoolActor {
     }
 
     fn settled(&mut self, change: Change, tag: Tag, result: &Result<(), StoreError>) {
-        let Tag::Settled { id, after } = tag else { return };
+        let Tag::Settled {
+            id,
+            after,
+            delivered,
+            notice,
+        } = tag
+        else {
+            return;
+        };
         if let Err(error) = result {
             if !is_final(error) {
                 // It keeps its memory: the change waits there.
+                let tag = Tag::Settled {
+                    id,
+                    after,
+                    delivered,
+                    notice,
+                };
                 return self.write_later(id, change, tag, error);
             }
             self.queue.settled(id);
@@ -344,9 +404,12 @@ impl SpoolActor {
         match after {
             Some(status) => self.queue.waits(id, status),
             None => {
-                self.delivered += 1;
+                self.delivered += u64::from(delivered);
                 self.queue.finished(id);
             }
+        }
+        if let Some(notice) = notice {
+            self.notice_spooled(&notice);
         }
         self.unparked.push(id);
     }

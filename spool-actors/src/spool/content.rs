@@ -34,6 +34,11 @@ impl Size {
         Self { body, rest }
     }
 
+    /// So many bytes of body, and the same of all else.
+    pub(super) fn with_body(self, body: u64) -> Self {
+        Self::new(body, u64::from(self.rest))
+    }
+
     /// The same body, and so many bytes of all else.
     pub(super) fn with_rest(self, rest: u64) -> Self {
         Self::new(u64::from(self.body), rest)

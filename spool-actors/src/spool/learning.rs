@@ -2,12 +2,14 @@
 
 use super::SpoolActor;
 use super::commit::Tag;
+use super::returning::Round;
 use super::unattended::Why;
 use super::unwritten::is_final;
 use crate::pace::{Begun, Effect, Signal};
 use crate::supervision::Ending;
 use crate::throttle::DestinationId;
 use actix::Context;
+use bytes::Bytes;
 use spool_core::disposition::expire;
 use spool_core::store::{Change, Store, StoreError};
 use spool_core::{
@@ -143,10 +145,18 @@ impl SpoolActor {
             .extend(ids.into_iter().map(|id| (id, Why::Expired(Arc::clone(&reason)))));
     }
 
-    pub(super) fn give_up(&mut self, mut message: Message, reason: &str) {
+    pub(super) fn give_up(&mut self, mut message: Message, body: Bytes, reason: &str) {
         let (state, fate) = expire(message.state, reason);
         message.state = state;
-        self.conclude(message, fate, None, Vec::new());
+        self.conclude(Round {
+            message,
+            body,
+            fate,
+            freeze: None,
+            kinds: Vec::new(),
+            relayed: Vec::new(),
+            by_hand: false,
+        });
     }
 
     /// Called each second: writes down what was learned, when that is some time ago.

@@ -77,6 +77,7 @@ fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<Me
                 bytes += message.footprint();
                 summary.envelope = Some(EnvelopeSummary::of(&message));
                 summary.reason = spool_core::reason(&message.state);
+                summary.frozen = spool_core::frozen_kind(&message.state);
             }
             Err(StoreError::NoSuchMessage(_)) => continue,
             // Damaged mail is on the spool: it is listed, without what cannot be read.

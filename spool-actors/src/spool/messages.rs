@@ -25,15 +25,26 @@ fn nul(at: usize) -> AddError {
 /// Every [`AddError`]; nothing of the add is on the spool then.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<MessageId>, AddError>")]
-pub struct Add(
-    pub(crate) Result<Submission, AddError>,
+pub struct Add {
+    pub(crate) submission: Result<Submission, AddError>,
     /// The routing that its sections are from, if that is known.
-    pub(crate) Option<Routing>,
+    pub(crate) routing: Option<Routing>,
     /// Of what its idempotency key stands for, when that is not what is spooled.
-    pub(crate) Option<Fingerprint>,
-);
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Whether nobody vouches for the reverse-path.
+    pub(crate) unknown_submitter: bool,
+}
 
 impl Add {
+    fn of(submission: Result<Submission, AddError>) -> Self {
+        Self {
+            submission,
+            routing: None,
+            fingerprint: None,
+            unknown_submitter: false,
+        }
+    }
+
     /// One envelope and a body. Line ends become CRLF. Needs at least one [`Add::next_hop`].
     pub fn new(envelope: Envelope, body: impl Into<Bytes>) -> Self {
         let section = Section {
@@ -56,7 +67,7 @@ impl Add {
             related: Vec::new(),
             key: None,
         });
-        Self(submission.map_err(nul), None, None)
+        Self::of(submission.map_err(nul))
     }
 
     /// A submission as it is. One whose body holds anything but whole CRLF lines fails the add: with a bare LF it could end the mail
@@ -69,21 +80,30 @@ impl Add {
             )),
             Err(at) => Err(nul(at)),
         };
-        Self(checked, None, None)
+        Self::of(checked)
     }
 
     /// The routing that gave the sections their next hops. Where the spool has another one by the time it takes the mail, routes that no
     /// submitter named are found anew.
     #[must_use]
-    pub fn routed_by(self, routing: Routing) -> Self {
-        Self(self.0, Some(routing), self.2)
+    pub fn routed_by(mut self, routing: Routing) -> Self {
+        self.routing = Some(routing);
+        self
     }
 
     /// The fingerprint of what its submitter handed over, where the submission is not that any more: its body was completed or signed.
     /// With it, the submitter may repeat the add under its idempotency key. `None`: that of the submission.
     #[must_use]
-    pub fn fingerprint(self, fingerprint: Option<Fingerprint>) -> Self {
-        Self(self.0, self.1, fingerprint)
+    pub fn fingerprint(mut self, fingerprint: Option<Fingerprint>) -> Self {
+        self.fingerprint = fingerprint;
+        self
+    }
+
+    /// Nobody vouches for the reverse-path: no notice is returned to it but by hand, and messages whose recipients fail are frozen.
+    #[must_use]
+    pub fn of_unknown_submitter(mut self) -> Self {
+        self.unknown_submitter = true;
+        self
     }
 
     /// Appends `host:port` to the next hops of every section. A text that is none fails the add.
@@ -148,11 +168,11 @@ impl Add {
         })
     }
 
-    fn with(self, change: impl FnOnce(&mut Submission) -> Result<(), AddError>) -> Self {
-        let changed = self
-            .0
+    fn with(mut self, change: impl FnOnce(&mut Submission) -> Result<(), AddError>) -> Self {
+        self.submission = self
+            .submission
             .and_then(|mut submission| change(&mut submission).map(|()| submission));
-        Self(changed, self.1, self.2)
+        self
     }
 }
 
@@ -409,6 +429,8 @@ pub struct SpoolStats {
     pub store: StoreStats,
     /// Messages delivered.
     pub delivered: u64,
+    /// Notices spooled.
+    pub notices: u64,
     /// Messages on the spool, as far as they are loaded.
     pub messages: usize,
     /// How far the loading of what was there at the start has come; `None`: all is loaded.

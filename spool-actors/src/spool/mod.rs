@@ -8,6 +8,7 @@ mod add;
 mod asks;
 mod attempts;
 mod bulk;
+mod by_hand;
 mod clean;
 mod commit;
 mod content;
@@ -27,16 +28,20 @@ mod pump;
 mod queue;
 mod recover;
 mod reroute;
+mod returning;
 mod routes;
+mod signed;
 mod taken;
 mod unattended;
 mod unwritten;
 
+pub use by_hand::{Bounce, Expire};
 pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
 #[cfg(test)]
 pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};
 pub use pulse::{GetPulse, Progress, Pulse};
+pub use returning::SetNotices;
 pub use routes::SetRouting;
 
 use crate::event_hub::EventHub;
@@ -55,7 +60,9 @@ use learning::Keeping;
 use loading::LoadState;
 use messages::{Flushed, Idle};
 use queue::Queue;
+use returning::Returning;
 use routes::Looking;
+use signed::Signing;
 use spool_core::store::{Change, Store};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
@@ -126,6 +133,8 @@ pub struct SpoolActor {
     /// Who waits until nothing is to be done.
     idle: Vec<oneshot::Sender<Idle>>,
     delivered: u64,
+    returning: Returning,
+    signing: Signing,
     killed: Option<Killing>,
 }
 
@@ -169,6 +178,7 @@ impl Actor for SpoolActor {
         ctx.run_interval(WATCH, |actor, ctx| actor.watch_files(ctx));
         let ended = wrap_future(self.supervision.ended());
         ctx.spawn(ended.map(|_, actor: &mut Self, _| actor.has_ended()));
+        self.signing.start(ctx);
         self.start_throttle(ctx);
         self.listen_for_room(ctx);
         self.pump(ctx);

@@ -7,7 +7,9 @@ use super::learning::Keeping;
 use super::loading::{self, LoadState};
 use super::messages::Committed;
 use super::queue::{Queue, Ways};
+use super::returning::Returning;
 use super::routes::Looking;
+use super::signed::Signing;
 use super::unattended::Unattended;
 use super::unwritten::Unwritten;
 use crate::event_hub::{EventHub, Subscription};
@@ -278,6 +280,8 @@ fn actor(
         ping,
         idle: Vec::new(),
         delivered: 0,
+        returning: Returning::new(config.notices),
+        signing: Signing::new(config.signer),
         killed: None,
     }
 }

@@ -92,6 +92,7 @@ impl Handler<GetStats> for SpoolActor {
         Ok(SpoolStats {
             store: self.store.stats(),
             delivered: self.delivered,
+            notices: self.returning.count,
             messages: self.queue.len(),
             loading: self.is_loading().then(|| self.store.progress()),
             damaged: self.store.scrub_findings().len(),

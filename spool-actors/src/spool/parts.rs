@@ -20,6 +20,8 @@ const STEP: usize = 256;
 struct PartsOf {
     first: MessageId,
     spooled_at: Timestamp,
+    /// Whether its reverse-path is null. That of a notice about it is, which has it as its parent and is no part.
+    null: bool,
     after: MessageId,
 }
 
@@ -37,11 +39,13 @@ pub(super) async fn put_in(spool: &Addr<SpoolActor>, details: &mut Details) -> R
         return Ok(());
     }
     let (first, spooled_at) = (details.message.id, details.message.spooled_at);
+    let null = details.message.envelope.reverse_path.is_null();
     let mut next = Some(first);
     while let Some(after) = next.filter(|_| details.parts.len() < MOST) {
         let step = PartsOf {
             first,
             spooled_at,
+            null,
             after,
         };
         // While its own handlers run, the mailbox is there.
@@ -66,7 +70,10 @@ impl Handler<PartsOf> for SpoolActor {
         self.look(move |store| {
             let mut row = store.in_a_row();
             // What has left meanwhile, or cannot be read, is not listed.
-            let is_part = |id: &MessageId| row.load(*id).is_ok_and(|part| part.parent == Some(asked.first));
+            let belongs = |part: &Message| {
+                part.parent == Some(asked.first) && part.envelope.reverse_path.is_null() == asked.null
+            };
+            let is_part = |id: &MessageId| row.load(*id).is_ok_and(|part| belongs(&part));
             let found = ids.into_iter().filter(is_part).collect();
             Ok(Parts { found, last })
         })

@@ -152,7 +152,7 @@ impl Handler<Quarantine> for SpoolActor {
         let (reply, answer) = oneshot::channel();
         let started = quarantine
             .mail
-            .0
+            .submission
             .and_then(|mail| self.quarantine(quarantine.reason, mail, reply, ctx));
         match started {
             Ok(()) => {

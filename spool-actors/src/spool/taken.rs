@@ -4,8 +4,10 @@
 use super::SpoolActor;
 use super::bulk::{BulkId, Work, operation_error};
 use super::commit::Tag;
+use super::returning::NewNotice;
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context};
+use bytes::Bytes;
 use spool_core::store::{Change, Finish, Shelf, Shelved, Store, StoreError};
 use spool_core::{EventKind, Frozen, Held, Message, MessageId, Status, Timestamp};
 use std::sync::Arc;
@@ -26,7 +28,7 @@ impl SpoolActor {
         taken: Vec<Taken>,
         ctx: &mut Context<Self>,
     ) {
-        let with_bodies = matches!(work, Work::Remove);
+        let with_bodies = work.reads_bodies();
         let footprints = taken
             .iter()
             .map(|taken| self.queue.footprint(taken.id, with_bodies));
@@ -59,13 +61,13 @@ impl SpoolActor {
             return;
         }
         let (store, now) = (Arc::clone(&self.store), self.now());
-        let shelve = matches!(work, Work::Remove);
+        let (shelve, with_bodies) = (matches!(work, Work::Remove), work.reads_bodies());
         let read = move || {
             let mut row = store.in_a_row();
             let messages: Vec<_> = taken.iter().map(|taken| row.load(taken.id)).collect();
             // Known now: it may be more than was expected.
             let whole = |message: &Message| {
-                let body = if shelve { message.body_size } else { 0 };
+                let body = if with_bodies { message.body_size } else { 0 };
                 message.footprint().saturating_add(body)
             };
             held.resize(messages.iter().flatten().map(whole).fold(0, u64::saturating_add));
@@ -73,15 +75,29 @@ impl SpoolActor {
                 true => lay_on_shelf(&store, messages, now),
                 false => messages,
             };
+            // On the shelf nobody needs it any more.
+            let with_body = |message: Message| {
+                let wanted = with_bodies && !shelve;
+                let body = if wanted {
+                    store.body(message.id)?
+                } else {
+                    Bytes::new()
+                };
+                Ok((message, body))
+            };
+            let messages: Vec<_> = messages
+                .into_iter()
+                .map(|message| message.and_then(with_body))
+                .collect();
             (taken, messages, Arc::new(held))
         };
         self.off_thread(ctx, read, move |actor, (taken, messages, held), ctx| {
             let mut laid = Vec::new();
             for (taken, message) in taken.into_iter().zip(messages) {
                 let error = match (message, actor.alive()) {
-                    (Ok(message), Ok(())) => {
-                        actor.queue.weighed(taken.id, message.footprint());
-                        actor.change_taken(bulk_id, &work, &taken, message, &held);
+                    (Ok(read), Ok(())) => {
+                        actor.queue.weighed(taken.id, read.0.footprint());
+                        actor.change_taken(bulk_id, &work, &taken, read, &held);
                         continue;
                     }
                     (Ok(_), Err(ended)) => {
@@ -105,7 +121,7 @@ impl SpoolActor {
         bulk: BulkId,
         work: &Work,
         taken: &Taken,
-        mut message: Message,
+        (mut message, body): (Message, Bytes),
         held: &Arc<Held>,
     ) {
         let (id, now) = (taken.id, self.now());
@@ -123,6 +139,10 @@ impl SpoolActor {
                 };
                 (change, Some(Status::Frozen))
             }
+            Work::Bounce(reason) => {
+                return self.end_taken(bulk, Some(reason), taken, (message, body), held);
+            }
+            Work::Expire => return self.end_taken(bulk, None, taken, (message, body), held),
             Work::Reroute(to) => return self.reroute_taken(bulk, to, taken, message, held),
             Work::SendNow(extra) => {
                 if !message.state.failed.is_empty() {
@@ -158,6 +178,7 @@ impl SpoolActor {
                 id,
                 before,
                 after,
+                notice: None,
                 _held: Arc::clone(held),
             },
             true,
@@ -170,12 +191,17 @@ impl SpoolActor {
         bulk: BulkId,
         id: MessageId,
         before: Status,
-        after: Option<Status>,
-        result: Result<(), StoreError>,
+        (after, notice): (Option<Status>, Option<Box<NewNotice>>),
+        (result, removed): (Result<(), StoreError>, bool),
         ctx: &mut Context<Self>,
     ) {
         let now = self.now();
-        if result.is_err() && after.is_none() {
+        match (&result, &notice) {
+            (Ok(()), Some(notice)) => self.notice_spooled(notice),
+            (Err(_), Some(notice)) => self.notice_not_spooled(notice),
+            (_, None) => {}
+        }
+        if result.is_err() && removed {
             self.take_off(Shelf::Removed, vec![id], ctx);
         }
         match (&result, after) {

@@ -1,14 +1,15 @@
 //! Ends that no session of this process brings: attempts that a former process left open, and messages whose time ran out while
 //! they waited in line.
 //!
-//! The messages are read in steps, each within the memory that it was granted, and keep that until the disk holds their end. There is
+//! The messages are read in steps, with their bodies where a notice about them may be due, each within the memory that it was granted, and keep that until the disk holds their end. There is
 //! one step at a time.
 
 use super::SpoolActor;
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context};
+use bytes::Bytes;
 use spool_core::store::StoreError;
-use spool_core::{Held, MessageId};
+use spool_core::{Attempt, AttemptResult, Held, Message, MessageId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -66,7 +67,8 @@ impl SpoolActor {
         }
         // With a small limit a step must not wait until nobody else holds anything.
         let most = STEP_BYTES.min(self.budget.limit() / 8).max(1);
-        let (step, bytes) = self.unattended.step(most, |id| self.queue.footprint(id, false));
+        let bodies = self.returning.is_on();
+        let (step, bytes) = self.unattended.step(most, |id| self.queue.footprint(id, bodies));
         if step.is_empty() {
             return;
         }
@@ -91,15 +93,30 @@ impl SpoolActor {
             return;
         }
         let store = Arc::clone(&self.store);
+        let bodies = self.returning.is_on();
         let read = move || {
             let mut row = store.in_a_row();
-            let read = step.into_iter().map(|(id, why)| (id, why, row.load(id)));
-            let read: Vec<_> = read.collect();
+            let messages: Vec<_> = step
+                .into_iter()
+                .map(|(id, why)| (id, why, row.load(id)))
+                .collect();
+            let with_body = |(id, why, message): (MessageId, Why, Result<Message, StoreError>)| {
+                let read = message.and_then(|message| {
+                    let body = if bodies && may_fail(&why, &message) {
+                        store.body(id)?
+                    } else {
+                        Bytes::new()
+                    };
+                    Ok((message, body))
+                });
+                (id, why, read)
+            };
+            let read: Vec<_> = messages.into_iter().map(with_body).collect();
             // Known now: it may be more than was expected.
             let messages = read.iter().filter_map(|(_, _, message)| message.as_ref().ok());
             held.resize(
                 messages
-                    .map(|message| message.footprint())
+                    .map(|(message, body)| message.footprint().saturating_add(length(body)))
                     .fold(0, u64::saturating_add),
             );
             (read, held)
@@ -107,8 +124,8 @@ impl SpoolActor {
         self.off_thread(ctx, read, |actor, (read, mut held), _| {
             actor.unattended.under_way = false;
             for (id, why, message) in read {
-                let message = match message {
-                    Ok(message) => message,
+                let (message, body) = match message {
+                    Ok(read) => read,
                     Err(error) => {
                         actor.unattended_unread(id, &why, &error);
                         continue;
@@ -116,9 +133,10 @@ impl SpoolActor {
                 };
                 // Until the disk has answered.
                 actor.queue.settling(id, held.split(message.footprint()));
+                let body = held.split(length(&body)).carried_by(body);
                 match why {
-                    Why::Interrupted => actor.settle_one_interrupted(message),
-                    Why::Expired(reason) => actor.give_up(message, &reason),
+                    Why::Interrupted => actor.settle_one_interrupted(message, body),
+                    Why::Expired(reason) => actor.give_up(message, body, &reason),
                 }
             }
         });
@@ -134,6 +152,19 @@ impl SpoolActor {
             _ => self.unreadable(id, error),
         }
     }
+}
+
+/// Whether this may be the end of recipients, so that a notice about them may be due. The first interruption is never one.
+fn may_fail(why: &Why, message: &Message) -> bool {
+    let interrupted = |attempt: &Attempt| matches!(attempt.report.result, AttemptResult::Interrupted);
+    match why {
+        Why::Expired(_) => true,
+        Why::Interrupted => message.state.attempts.last().is_some_and(interrupted),
+    }
+}
+
+fn length(body: &Bytes) -> u64 {
+    u64::try_from(body.len()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@
 )]
 
 mod attempt;
+mod bounces;
+mod bounces_cut;
+mod bounces_signed;
 mod busy_hosts;
 mod circuits;
 mod clock;

@@ -18,7 +18,8 @@ impl History {
             .iter()
             .map(|(id, promise)| (*id, promise.clone()))
             .collect();
-        let living = self.living(life).await;
+        let (living, notices) = self.living(life).await;
+        self.check_notices(life, &notices, &living).await;
         for (id, promise) in messages {
             self.check_message(life, id, &promise, &living).await;
         }
@@ -26,8 +27,9 @@ impl History {
     }
 
     /// The recipients of every message that is somewhere, whatever its id; those on the spool in one message each.
-    async fn living(&mut self, life: &Life) -> BTreeSet<String> {
-        let mut living = BTreeSet::new();
+    /// And the notices among them.
+    async fn living(&mut self, life: &Life) -> (BTreeSet<String>, BTreeSet<MessageId>) {
+        let (mut living, mut notices) = (BTreeSet::new(), BTreeSet::new());
         for shelf in [None, Some(Shelf::Removed), Some(Shelf::Quarantine)] {
             let list = ListMessages {
                 envelopes: true,
@@ -39,6 +41,11 @@ impl History {
                 .expect("the spool lives")
                 .expect("the disk works");
             for message in listed {
+                let sender = message.envelope.as_ref().map(|envelope| envelope.sender.as_str());
+                if sender == Some("") {
+                    notices.insert(message.id);
+                    continue;
+                }
                 let known = self.reference.messages.contains_key(&message.id);
                 self.tally.divided += u64::from(!known && self.divided.insert(message.id));
                 for recipient in message
@@ -51,7 +58,7 @@ impl History {
                 }
             }
         }
-        living
+        (living, notices)
     }
 
     async fn check_message(
@@ -63,8 +70,11 @@ impl History {
     ) {
         let lost: Vec<String> = {
             let seen = self.seen.lock().unwrap();
-            let known =
-                |recipient: &&String| !seen.taken.contains(*recipient) && !living.contains(*recipient);
+            let known = |recipient: &&String| {
+                !seen.taken.contains(*recipient)
+                    && !living.contains(*recipient)
+                    && !seen.told.failed.contains_key(*recipient)
+            };
             promise.recipients.iter().filter(known).cloned().collect()
         };
         let details = match ask(life, Get(id)).await.expect("the spool lives") {
@@ -160,7 +170,7 @@ impl History {
             EventKind::Unfrozen | EventKind::Delayed(_) | EventKind::DelayedRateLimited(_) => {
                 queue == Ok(Queue::Active)
             }
-            EventKind::Delivered => queue == Err(SpoolError::NoSuchMessage(id)),
+            EventKind::Delivered | EventKind::Notice { .. } => queue == Err(SpoolError::NoSuchMessage(id)),
             EventKind::Removed => matches!(queue, Ok(Queue::Removed) | Err(_)),
             EventKind::Quarantined(_) => queue == Ok(Queue::Quarantine),
             other => panic!("{id}: ends with {other:?}"),

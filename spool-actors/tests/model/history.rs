@@ -1,11 +1,13 @@
 //! One history: random operations on one spool through several lives.
 
 use crate::next_hop::{NextHop, Seen};
+use crate::notices;
 use crate::reference::{Chance, Place, Promise, Reference};
 use crate::tally::Tally;
 use actix::{Addr, Handler};
 use bytes::Bytes;
 use spool_actors::{Add, KillAndFlush, Outcome, Quarantine, SetRouting, Spool, SpoolActor, WhenLoaded};
+use spool_core::bounce::NoticeConfig;
 use spool_core::store::fs::{Loss, SimFs};
 use spool_core::{
     DestinationPolicy, DomainPattern, Envelope, Event, ManualClock, MessageId, NextHop as Hop, Policies,
@@ -70,14 +72,18 @@ pub(crate) struct History {
     /// Whether the life before this one ended with a power cut.
     pub(crate) was_cut: bool,
     pub(crate) bodies: u64,
+    /// How senders are told.
+    pub(crate) notices: Option<NoticeConfig>,
     /// Every event that a subscriber was given, by number.
     pub(crate) told: BTreeMap<u64, Event>,
 }
 
 impl History {
     pub(crate) fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
         Self {
-            chance: Chance::new(seed),
+            notices: notices::config(&mut chance),
+            chance,
             fs: SimFs::new(),
             clock: ManualClock::new(Timestamp(1_800_000_000_000)),
             seen: Arc::default(),
@@ -114,6 +120,7 @@ impl History {
         self.tally.attempts = self.seen.lock().unwrap().attempts;
         self.tally.messages = self.reference.messages.len() as u64;
         self.tally.events = self.told.len() as u64;
+        self.tally.notices = self.seen.lock().unwrap().told.ids.len() as u64;
         self.tally
     }
 
@@ -127,6 +134,7 @@ impl History {
         config.max_jobs_per_destination = 2;
         config.threads = 1;
         config.policies = policies();
+        config.notices.clone_from(&self.notices);
         config.routing = Routing::ByRules(Arc::new(router(self.routes)));
         self.seen.lock().unwrap().routes = Some(router(self.routes));
         let (cut, gone) = watch::channel(false);
@@ -186,7 +194,7 @@ impl History {
     }
 
     pub(crate) async fn step(&mut self, life: &Life) {
-        match self.chance.below(19) {
+        match self.chance.below(21) {
             0..=4 => self.add(life).await,
             5 => self.quarantine(life).await,
             6 | 7 => self.freeze(life).await,
@@ -197,6 +205,8 @@ impl History {
             13 => self.set_jobs(life).await,
             14 | 15 => self.set_routes(life).await,
             16 => self.reroute(life).await,
+            17 => self.bounce(life).await,
+            18 => self.expire(life).await,
             _ => self.pass_time(life).await,
         }
         let wrong = std::mem::take(&mut self.seen.lock().unwrap().wrong);
@@ -280,6 +290,9 @@ impl History {
 
     pub(crate) async fn add(&mut self, life: &Life) {
         let (mut add, body, recipients) = self.mail();
+        if self.chance.below(4) == 0 {
+            add = add.of_unknown_submitter();
+        }
         let frozen = self.chance.below(4) == 0;
         if frozen {
             add = add.frozen();

@@ -15,6 +15,7 @@
 mod checks;
 mod history;
 mod next_hop;
+mod notices;
 mod operations;
 mod reference;
 mod tally;

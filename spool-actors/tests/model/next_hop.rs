@@ -1,5 +1,6 @@
 //! The next hop of a history: it answers every attempt by the history's dice, and remembers what it took.
 
+use crate::notices::Told;
 use crate::reference::Chance;
 use spool_core::{
     Address, AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, Job, MessageId, NextHop as NextHopName,
@@ -24,6 +25,7 @@ pub(crate) struct Seen {
     /// The most that may run at once, when that is known for sure.
     pub(crate) limit: Option<usize>,
     pub(crate) attempts: u64,
+    pub(crate) told: Told,
     /// What must never happen, in words.
     pub(crate) wrong: Vec<String>,
 }
@@ -66,7 +68,10 @@ impl DeliveryAgent for NextHop {
                 let id = job.message;
                 seen.wrong.push(format!("{id}: tried while frozen"));
             }
-            seen.check_route(&job);
+            match job.envelope.reverse_path.is_null() {
+                true => seen.told.tried(&job),
+                false => seen.check_route(&job),
+            }
             if seen.limit.is_some_and(|limit| seen.running.len() > limit) {
                 let (running, limit) = (seen.running.len(), seen.limit);
                 seen.wrong.push(format!("{running} sessions run, of {limit:?}"));
@@ -81,7 +86,9 @@ impl DeliveryAgent for NextHop {
             }
             let mut seen = seen.lock().unwrap();
             seen.running.remove(&job.message);
-            if took(&verdict.result) {
+            if took(&verdict.result) && job.envelope.reverse_path.is_null() {
+                seen.told.taken.insert(job.message);
+            } else if took(&verdict.result) {
                 let refused: BTreeSet<u32> =
                     verdict.refused.iter().map(|refused| refused.recipient).collect();
                 let all = job.recipients.iter();

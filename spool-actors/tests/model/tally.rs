@@ -14,6 +14,9 @@ pub(crate) struct Tally {
     pub(crate) restarts: u64,
     pub(crate) cuts: u64,
     pub(crate) events: u64,
+    pub(crate) notices: u64,
+    /// Messages that a person has ended.
+    pub(crate) ended: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -27,6 +30,8 @@ impl std::ops::AddAssign for Tally {
         self.restarts += other.restarts;
         self.cuts += other.cuts;
         self.events += other.events;
+        self.notices += other.notices;
+        self.ended += other.ended;
     }
 }
 
@@ -42,10 +47,12 @@ impl fmt::Display for Tally {
             restarts,
             cuts,
             events,
+            notices,
+            ended,
         } = self;
         write!(
             f,
-            "{messages} messages, {attempts} attempts, {delivered} delivered, {removed} removed, {rerouted} rerouted, {divided} divided, {restarts} restarts, {cuts} power cuts, {events} events"
+            "{messages} messages, {attempts} attempts, {delivered} delivered, {removed} removed, {rerouted} rerouted, {divided} divided, {restarts} restarts, {cuts} power cuts, {events} events, {notices} notices, {ended} ended"
         )
     }
 }
@@ -58,5 +65,7 @@ impl Tally {
             && self.divided > 20
             && self.restarts > 50
             && self.cuts > 50
+            && self.notices > 100
+            && self.ended > 20
     }
 }

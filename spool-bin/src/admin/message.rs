@@ -5,7 +5,7 @@
 use super::answer::{Slices, charge, in_memory};
 use super::queue::JSON;
 use super::{State, error, refused};
-use crate::page::Page;
+use crate::page::{NoticePage, Page};
 use crate::selector::read_id;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -73,8 +73,13 @@ pub(super) async fn explain(state: Data<State>, path: Path<String>) -> HttpRespo
     };
     let holds = state.relay.spool.send(Explain(id)).await;
     let details = state.relay.spool.send(Get(id)).await;
-    let reason = details.ok().and_then(Result::ok);
-    let reason = reason.and_then(|details| {
+    let details = details.ok().and_then(Result::ok);
+    let notices: Vec<String> = details
+        .iter()
+        .flat_map(|details| NoticePage::of(&details.message))
+        .map(|notice| notice.text())
+        .collect();
+    let reason = details.and_then(|details| {
         details
             .reason
             .or_else(|| spool_core::reason(&details.message.state))
@@ -82,7 +87,7 @@ pub(super) async fn explain(state: Data<State>, path: Path<String>) -> HttpRespo
     match holds.unwrap_or(Err(SpoolError::Killed)) {
         Ok(holds) => {
             let holds: Vec<Value> = holds.iter().map(told).collect();
-            HttpResponse::Ok().json(json!({ "id": id, "reason": reason, "holds": holds }))
+            HttpResponse::Ok().json(json!({ "id": id, "reason": reason, "holds": holds, "notices": notices }))
         }
         Err(why) => refused(&why),
     }

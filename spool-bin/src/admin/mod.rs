@@ -125,6 +125,8 @@ fn routes(config: &mut ServiceConfig, state: &Data<State>) {
         .route("/api/v1/recover", post().to(operate::recover))
         .route("/api/v1/purge", post().to(operate::purge))
         .route("/api/v1/reroute", post().to(operate::reroute))
+        .route("/api/v1/bounce", post().to(operate::bounce))
+        .route("/api/v1/expire", post().to(operate::expire))
         .route(EVENTS, get().to(events::follow))
         .default_service(actix_web::web::to(|| async {
             error(StatusCode::NOT_FOUND, "no such resource")

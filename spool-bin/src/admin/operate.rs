@@ -1,4 +1,4 @@
-//! The operations on messages over HTTP: freeze, send, remove, recover, purge, reroute.
+//! The operations on messages over HTTP: freeze, send, remove, recover, purge, reroute, bounce, expire.
 //!
 //! It selects ids and hands them to the spool in batches; what each message allows is the spool's to decide. It never
 //! takes an empty request for everything.
@@ -13,10 +13,12 @@ use crate::operation::{Operation, Order, Report, Request, Trouble};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
-use spool_actors::{Freeze, NewRoute, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which};
+use spool_actors::{
+    Bounce, Expire, Freeze, NewRoute, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which,
+};
 use spool_core::log::Record;
 use spool_core::store::{Shelf, shelf_from_disk};
-use spool_core::{Clock, Held, MessageId, MessageSummary, SpoolError, SystemClock};
+use spool_core::{Clock, Held, MessageId, MessageSummary, ShownStatus, SpoolError, SystemClock};
 use std::path::PathBuf;
 
 /// Messages handed to the spool at once.
@@ -42,6 +44,14 @@ pub(super) async fn recover(state: Data<State>, by: Caller, body: Body) -> HttpR
 
 pub(super) async fn reroute(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
     operate(&state, Operation::Reroute, by, body).await
+}
+
+pub(super) async fn bounce(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Bounce, by, body).await
+}
+
+pub(super) async fn expire(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Expire, by, body).await
 }
 
 pub(super) async fn purge(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
@@ -123,7 +133,9 @@ fn answer(state: &State, mut report: Report, single: bool) -> HttpResponse {
     let trouble = report.errors.first().filter(|_| single);
     let status = match trouble.map(|trouble| trouble.code.as_str()) {
         Some("no_such_message") => StatusCode::NOT_FOUND,
-        Some("not_frozen" | "no_route" | "on_spool") => StatusCode::CONFLICT,
+        Some("not_frozen" | "no_route" | "on_spool" | "being_sent" | "null_reverse_path") => {
+            StatusCode::CONFLICT
+        }
         Some(_) | None => StatusCode::OK,
     };
     if status != StatusCode::OK {
@@ -148,7 +160,7 @@ async fn run(state: &State, order: Order) -> Result<Report, SpoolError> {
     }
     let (operation, shelf) = (order.operation, order.shelf.unwrap_or(Shelf::Removed));
     let (older_than, retry_intervals) = (order.older_than, order.retry_intervals.clone());
-    let to = order.route.clone();
+    let (to, reason) = (order.route.clone(), order.reason.clone());
     let ids = match order.selector.only_ids() {
         // Whichever is not there, the spool says so.
         Some(ids) => ids.iter().copied().collect(),
@@ -173,6 +185,11 @@ async fn run(state: &State, order: Order) -> Result<Report, SpoolError> {
                 ids: Some(ids),
             }),
             Operation::Reroute => Asked::Reroute(Reroute { ids, to: to.clone() }),
+            Operation::Bounce => Asked::Bounce(Bounce {
+                ids,
+                reason: reason.clone(),
+            }),
+            Operation::Expire => Asked::Expire(Expire(ids)),
         };
         let outcome = asked.ask(state).await?;
         report.done += outcome.done;
@@ -189,6 +206,8 @@ enum Asked {
     Recover(Recover),
     Purge(Purge),
     Reroute(Reroute),
+    Bounce(Bounce),
+    Expire(Expire),
 }
 
 impl Asked {
@@ -201,6 +220,8 @@ impl Asked {
             Self::Recover(recover) => spool.send(recover).await,
             Self::Purge(purge) => spool.send(purge).await,
             Self::Reroute(reroute) => spool.send(reroute).await,
+            Self::Bounce(bounce) => spool.send(bounce).await,
+            Self::Expire(expire) => spool.send(expire).await,
         };
         outcome.unwrap_or(Err(SpoolError::Killed))
     }
@@ -226,7 +247,9 @@ fn whole(order: &Order) -> Option<Asked> {
         | Operation::Remove
         | Operation::Recover
         | Operation::Purge
-        | Operation::Reroute => None,
+        | Operation::Reroute
+        | Operation::Bounce
+        | Operation::Expire => None,
     }
 }
 
@@ -266,6 +289,11 @@ async fn removed(dir: PathBuf, order: Order) -> Result<Vec<MessageId>, SpoolErro
     }
 }
 
+fn has_no_sender(message: &MessageSummary) -> bool {
+    let envelope = message.envelope.as_ref();
+    envelope.is_some_and(|envelope| envelope.sender.is_empty())
+}
+
 /// Tells to which messages it would be done, and what would go wrong as far as that is known beforehand.
 async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
     let named = order.selector.only_ids().cloned();
@@ -275,7 +303,8 @@ async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
         ids = removed(state.spool_dir.clone(), order).await?;
         report.matched = ids.len();
     } else {
-        let mut pages = Pages::new(state.relay.spool.clone(), order.selector, order.shelf, false);
+        let envelopes = operation == Operation::Bounce;
+        let mut pages = Pages::new(state.relay.spool.clone(), order.selector, order.shelf, envelopes);
         let mut missing = named.unwrap_or_default();
         while let Some(page) = pages.next().await? {
             report.matched += page.len();
@@ -284,6 +313,12 @@ async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
                 let (id, frozen) = (message.id, message.status.is_frozen());
                 match operation {
                     Operation::Remove if !frozen => report.errors.push((&SpoolError::NotFrozen(id)).into()),
+                    Operation::Bounce | Operation::Expire if message.status == ShownStatus::Sending => {
+                        report.errors.push((&SpoolError::BeingSent(id)).into());
+                    }
+                    Operation::Bounce if has_no_sender(message) => {
+                        report.errors.push((&SpoolError::NullReversePath(id)).into());
+                    }
                     Operation::Send if message.next_hops.is_empty() => {
                         report.errors.push((&SpoolError::NoRoute(id)).into());
                     }
@@ -292,7 +327,9 @@ async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
                     | Operation::Remove
                     | Operation::Recover
                     | Operation::Purge
-                    | Operation::Reroute => ids.push(id),
+                    | Operation::Reroute
+                    | Operation::Bounce
+                    | Operation::Expire => ids.push(id),
                 }
             }
         }

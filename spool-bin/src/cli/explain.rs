@@ -42,13 +42,25 @@ impl Explain {
         let holds = answer.get("holds").and_then(serde_json::Value::as_array);
         let lines: Vec<String> = holds.into_iter().flatten().map(line).collect();
         let reason = answer.get("reason").and_then(serde_json::Value::as_str);
+        let notices = answer.get("notices").and_then(serde_json::Value::as_array);
+        let notices: Vec<&str> = notices
+            .into_iter()
+            .flatten()
+            .filter_map(serde_json::Value::as_str)
+            .collect();
         let width = self.columns.width();
-        console::print(|out| print(&lines, reason, width, out))
+        console::print(|out| print(&lines, reason, &notices, width, out))
     }
 }
 
 /// In lines of at most `width` columns, as far as their words allow.
-fn print(lines: &[String], reason: Option<&str>, width: usize, out: &mut impl Write) -> io::Result<()> {
+fn print(
+    lines: &[String],
+    reason: Option<&str>,
+    notices: &[&str],
+    width: usize,
+    out: &mut impl Write,
+) -> io::Result<()> {
     if lines.is_empty() {
         writeln!(out, "nothing holds it: its attempt is about to begin")?;
     }
@@ -56,10 +68,12 @@ fn print(lines: &[String], reason: Option<&str>, width: usize, out: &mut impl Wr
         let first = format!("{number}. ");
         wrapped(out, width, &first, first.len(), line)?;
     }
-    reason.map_or(Ok(()), |reason| {
-        let first = "reason: ";
-        wrapped(out, width, first, first.len(), &harmless(reason))
-    })
+    let reason = reason.map(|reason| ("reason: ", reason));
+    let notices = notices.iter().map(|notice| ("notice: ", *notice));
+    for (first, text) in reason.into_iter().chain(notices) {
+        wrapped(out, width, first, first.len(), &harmless(text))?;
+    }
+    Ok(())
 }
 
 /// The text of a hold; what this program does not know it prints as the service told it.
@@ -93,6 +107,7 @@ mod tests {
             print(
                 &lines,
                 Some("450 4.7.1 please come back a little later"),
+                &["failed: no notice was wanted"],
                 width,
                 &mut out,
             )
@@ -102,9 +117,10 @@ mod tests {
         assert_eq!(
             told(40),
             "1. waits for its next attempt at\n   2026-11-24T03:40:42.042Z (in 90s)\n\
-             reason: 450 4.7.1 please come back a\n        little later\n"
+             reason: 450 4.7.1 please come back a\n        little later\n\
+             notice: failed: no notice was wanted\n"
         );
-        assert_eq!(told(usize::MAX).lines().count(), 2);
+        assert_eq!(told(usize::MAX).lines().count(), 3);
     }
 
     #[test]

@@ -83,6 +83,10 @@ enum Verb {
     Purge(operate::Purge),
     /// Give waiting messages another route
     Reroute(operate::Reroute),
+    /// End messages, and tell their senders that they failed
+    Bounce(operate::Bounce),
+    /// End messages as if their time had run out
+    Expire(operate::Expire),
     /// Tell where mail for an address would go now, and why
     Route(route::Route),
     /// Write messages of a directory as plain files
@@ -130,6 +134,8 @@ pub(crate) fn run(sockets: Sockets) -> Result<(), Failure> {
         Verb::Recover(recover) => recover.run(),
         Verb::Purge(purge) => purge.run(),
         Verb::Reroute(reroute) => reroute.run(),
+        Verb::Bounce(bounce) => bounce.run(),
+        Verb::Expire(expire) => expire.run(),
         Verb::Route(route) => route.run(),
         Verb::Export(export) => export.run(),
         Verb::Fsck(fsck) => fsck.run(),

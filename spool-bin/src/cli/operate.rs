@@ -1,4 +1,4 @@
-//! `spool freeze`, `send`, `remove`, `recover`, `purge`, `reroute`: asks a running service to do something to messages.
+//! `spool freeze`, `send`, `remove`, `recover`, `purge`, `reroute`, `bounce`, `expire`: asks a running service to do something to messages.
 //!
 //! It checks what it can before it asks, and tells every error. It never touches a directory: only the one who holds a
 //! spool changes it.
@@ -123,6 +123,40 @@ pub(super) struct Reroute {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  spool bounce 01M86G2VQ3ZCK4M6B0S0A98KXB --reason 'the address has moved'
+  spool bounce --recipient '@gone\\.example$' --dry-run
+  spool bounce --failed                     what was kept because no notice could be returned
+
+Waiting and frozen messages end, and a notice that their recipients failed is returned to their senders. A message \
+with a null reverse-path, and one that is being sent, is left alone.")]
+pub(super) struct Bounce {
+    #[command(flatten)]
+    which: Which,
+    /// Why, for the senders
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  spool expire --next-hop dead.example.net --older 1d
+  spool expire 01M86G2VQ3ZCK4M6B0S0A98KXB
+
+Waiting and frozen messages end as if their time had run out: by `retry.on_failure`, a notice is returned or they are \
+frozen. One that is being sent is left alone.")]
+pub(super) struct Expire {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
   spool purge --older 30d --dry-run
   spool purge --older 30d
   spool purge --older 0s 01M86G2VQ3ZCK4M6B0S0A98KXB
@@ -195,6 +229,22 @@ impl Reroute {
     }
 }
 
+impl Bounce {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let request = Request {
+            reason: self.reason,
+            ..self.which.request()
+        };
+        self.common.run(Operation::Bounce, request)
+    }
+}
+
+impl Expire {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.common.run(Operation::Expire, self.which.request())
+    }
+}
+
 impl Purge {
     pub(super) fn run(self) -> Result<(), Failure> {
         let request = Request {
@@ -262,7 +312,12 @@ fn outcome(operation: Operation, report: &Report) -> Result<(), Failure> {
     }
     if report.found_nothing() {
         text += match operation {
-            Operation::Freeze | Operation::Send | Operation::Remove | Operation::Reroute => {
+            Operation::Freeze
+            | Operation::Send
+            | Operation::Remove
+            | Operation::Reroute
+            | Operation::Bounce
+            | Operation::Expire => {
                 "\n`spool status` lists what is on the spool, `spool status --queue removed` what was taken off it."
             }
             Operation::Recover => {

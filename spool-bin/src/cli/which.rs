@@ -71,6 +71,9 @@ pub(super) struct Filters {
     /// Frozen messages
     #[arg(long)]
     frozen: bool,
+    /// Frozen messages that failed or expired, and about which no notice was returned
+    #[arg(long)]
+    failed: bool,
     /// Messages in this queue: active, frozen, removed, quarantine
     #[arg(long, value_name = "Q")]
     queue: Option<String>,
@@ -106,6 +109,7 @@ impl Filters {
             ids: self.ids.clone(),
             all: self.all,
             frozen: self.frozen,
+            failed: self.failed,
             queue: self.queue.clone(),
             sender: self.sender.clone(),
             recipient: self.recipient.clone(),

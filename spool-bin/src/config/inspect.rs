@@ -118,6 +118,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     rules(config, &mut found);
     log(config, &mut found);
     dkim(config, &mut found);
+    notices(config, &mut found);
     found.all.sort_by_key(|finding| finding.line);
     found.all
 }
@@ -322,6 +323,18 @@ fn resolv_conf(config: &Config, found: &mut Found<'_>) {
         place,
         format!("{path}: {why}; without it the name server is 127.0.0.1"),
     );
+}
+
+/// A notice that a message is late, of mail that is given up before.
+fn notices(config: &Config, found: &mut Found<'_>) {
+    let retry = &config.retry;
+    if retry
+        .delay_warning_after
+        .is_some_and(|after| after >= retry.expire_after)
+    {
+        let text = "no sender is ever told that his mail is late: it expires before".to_owned();
+        found.warn("retry.delay_warning_after", text);
+    }
 }
 
 /// Rules that no recipient comes to.

@@ -269,6 +269,17 @@ fn a_resolv_conf_that_is_no_file_is_a_warning_where_it_is_used() {
 }
 
 #[test]
+fn a_delay_warning_after_the_end_is_a_warning() {
+    let bench = Bench::new();
+    let text = "[retry]\nexpire_after = \"4h\"\ndelay_warning_after = \"4h\"\n";
+    bench.finds(text, "4 warning: retry.delay_warning_after: ", "expires before");
+    assert_eq!(
+        bench.found(&text.replace("= \"4h\"\ndelay", "= \"5h\"\ndelay")),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
 fn a_rule_hidden_by_one_above_is_a_warning() {
     let bench = Bench::new();
     let rules = |domains: &[&str]| {

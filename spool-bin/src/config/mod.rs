@@ -25,7 +25,8 @@ pub(crate) use values::parse_span;
 
 use crate::files;
 use crate::logging::Redactor;
-use spool_core::{NextHop, TlsPolicy};
+use spool_core::bounce::OnFailure;
+use spool_core::{Address, NextHop, TlsPolicy};
 use spool_smtp::client::AuthSecurity;
 use spool_smtp::server::{BareNewline, Limits as Rates, Network};
 use spool_smtp::submission::FixSubmissions;
@@ -71,6 +72,11 @@ pub(crate) struct Retry {
     pub(crate) repeat_last: bool,
     pub(crate) jitter: f64,
     pub(crate) expire_after: Duration,
+    pub(crate) on_failure: OnFailure,
+    /// The address in From of notices; `None`: MAILER-DAEMON of this host.
+    pub(crate) bounce_from: Option<Address>,
+    pub(crate) bounce_size: usize,
+    pub(crate) delay_warning_after: Option<Duration>,
 }
 
 /// `[client]`.
@@ -489,20 +495,35 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_refused_and_not_ignored() {
-        for text in [
-            "[retry]\nbounce_from = \"a@example.org\"",
-            "[retry]\ndelay_warning_after = \"4h\"",
-            "[spool]\npurge_removed_after = \"30d\"",
+    fn what_is_said_of_notices_is_read_and_nonsense_is_refused() {
+        let text = "[retry]\non_failure = \"freeze\"\nbounce_from = \"post@example.org\"\nbounce_size = \"10KiB\"\ndelay_warning_after = \"4h\"\n";
+        let retry = Config::parse(text).unwrap().retry;
+        assert_eq!(retry.on_failure, OnFailure::Freeze);
+        assert_eq!(retry.bounce_from.unwrap().as_str(), "post@example.org");
+        assert_eq!(retry.bounce_size, 10 << 10);
+        assert_eq!(retry.delay_warning_after, Some(Duration::from_secs(4 * 3600)));
+        for bad in [
+            "on_failure = \"drop\"",
+            "bounce_from = \"nobody\"",
+            "bounce_from = \"\u{fc}@example.org\"",
+            "bounce_size = \"50k\"",
+            "delay_warning_after = \"0s\"",
+            "delay_warning_after = \"soon\"",
         ] {
-            let found = problems(text);
-            let line = text.lines().count();
+            let found = problems(&format!("[retry]\n{bad}\n"));
             assert!(
-                found.len() == 1 && found[0].starts_with(&format!("{line}: ")),
-                "{text}: {found:?}"
+                found.len() == 1 && found[0].starts_with("2: "),
+                "{bad}: {found:?}"
             );
-            assert!(found[0].contains("not yet supported"), "{text}: {found:?}");
         }
+    }
+
+    #[test]
+    fn what_comes_later_is_refused_and_not_ignored() {
+        let text = "[spool]\npurge_removed_after = \"30d\"";
+        let found = problems(text);
+        assert!(found.len() == 1 && found[0].starts_with("2: "), "{found:?}");
+        assert!(found[0].contains("not yet supported"), "{found:?}");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::reader::{Places, Section, Source, flag, number, parsed, positive_span
 use super::route::route;
 use super::values::parse_rate;
 use super::{Config, Disk, Idempotency, Limits, Log, Problem, Rates, Retry};
-use spool_core::{DomainPattern, Rate, a_labels, valid_domain};
+use spool_core::bounce::OnFailure;
+use spool_core::{Address, DomainPattern, Rate, a_labels, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
 use spool_smtp::submission::FixSubmissions;
 use std::net::SocketAddr;
@@ -222,16 +223,35 @@ fn retry(section: Section<'_, '_>) -> Retry {
         repeat_last: section.get("repeat_last", true, flag),
         jitter: section.get("jitter", 0.2, share),
         expire_after: section.get("expire_after", Duration::from_secs(4 * 86_400), positive_span),
+        on_failure: section.get("on_failure", OnFailure::Bounce, |value| {
+            match text(value)?.as_str() {
+                "bounce" => Ok(OnFailure::Bounce),
+                "freeze" => Ok(OnFailure::Freeze),
+                other => Err(format!("{other:?}: must be \"bounce\" or \"freeze\"")),
+            }
+        }),
+        bounce_from: section.get("bounce_from", None, bounce_from),
+        bounce_size: usize::try_from(section.get("bounce_size", 50_000, size)).unwrap_or(usize::MAX),
+        delay_warning_after: section.get("delay_warning_after", None, |value| match value.as_str() {
+            Some("") => Ok(None),
+            _ => positive_span(value).map(Some),
+        }),
     };
-    // Bounces are written by a later version; until then a failed message is frozen either way.
-    section.get("on_failure", (), |value| match text(value)?.as_str() {
-        "bounce" | "freeze" => Ok(()),
-        other => Err(format!("{other:?}: must be \"bounce\" or \"freeze\"")),
-    });
-    later_text(&section, "bounce_from");
-    later_text(&section, "delay_warning_after");
     section.end();
     retry
+}
+
+/// An address in ASCII, for a header field; empty for none.
+fn bounce_from(value: &DeValue<'_>) -> Result<Option<Address>, String> {
+    let text = text(value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address: Address = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
+    match address.is_ascii() {
+        true => Ok(Some(address)),
+        false => Err(format!("{text:?}: must be ASCII; write the domain in A-labels")),
+    }
 }
 
 fn idempotency(section: Section<'_, '_>) -> Idempotency {

@@ -25,6 +25,10 @@ pub(crate) fn line(event: &Event) -> Option<String> {
         EventKind::InDoubt => "in doubt: the next hop may hold the message".to_owned(),
         EventKind::Presend(decision) => format!("presend: {}", presend(*decision)),
         EventKind::Rerouted(next_hops) => format!("rerouted to {}", hops(next_hops)),
+        EventKind::Notice { action, id } => match id {
+            Some(id) => format!("{action}: a notice is returned as {id}"),
+            None => format!("{action}: no notice is wanted"),
+        },
         EventKind::Gap(missed) => format!("gap: {missed} events were missed here"),
         _ => "unknown to this program".to_owned(),
     };
@@ -79,6 +83,16 @@ mod tests {
         let reason = line(&event(EventKind::Quarantined("a\r\nb".into()))).unwrap();
         assert!(reason.contains("quarantined (a\\r\\nb)"), "{reason}");
         let hops = ["a:25", "mx:b.example:25"].map(|hop| hop.parse().unwrap());
+        let notice = |id| {
+            let action = spool_core::bounce::Action::Failed;
+            line(&event(EventKind::Notice { action, id })).unwrap()
+        };
+        let told = notice(Some(MessageId::from_u128(9)));
+        assert!(
+            told.contains(" failed: a notice is returned as 00000000000000000000000009 "),
+            "{told}"
+        );
+        assert!(notice(None).contains(" failed: no notice is wanted "));
         let rerouted = line(&event(EventKind::Rerouted(hops.into()))).unwrap();
         assert!(
             rerouted.contains(" rerouted to a:25, mx:b.example:25 "),

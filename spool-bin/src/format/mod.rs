@@ -161,6 +161,7 @@ mod tests {
                 size: 2970,
             }),
             reason: None,
+            frozen: None,
             unreadable: false,
         }
     }

@@ -35,6 +35,15 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
     facts.tell("route", route(page.route))?;
     facts.tell("retries", &retries(page))?;
     facts.tell_if("parent", page.parent.map(|id| id.to_string()))?;
+    for notice in &page.notices {
+        facts.tell("notice", &notice.text())?;
+    }
+    if page.unknown_submitter {
+        facts.tell(
+            "submitter",
+            "not known: no notice is returned, but by `spool bounce`",
+        )?;
+    }
     facts.tell_if("related", some(join(&page.related)))?;
     facts.tell_if("parts", some(join(&page.parts)))?;
     facts.tell_if("flows", some(join(&page.flows)))?;
@@ -113,6 +122,7 @@ fn recipient(recipient: &RecipientPage) -> String {
     match recipient.fate {
         Fate::Remaining => text += "to be tried",
         Fate::Done => text += "done",
+        Fate::Bounced => text += "failed, and its sender was told or did not want to be",
         Fate::Elsewhere => {
             text += "not delivered by this message: it moved to another one, or a hook took care of it";
         }

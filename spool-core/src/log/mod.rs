@@ -14,7 +14,7 @@ pub use line::{Level, Line, Redact, Value};
 use crate::agent::{Admission, Source, TlsSession};
 use crate::attempt::AttemptReport;
 use crate::envelope::{Envelope, Recipient};
-use crate::frozen::Frozen;
+use crate::frozen::{Frozen, FrozenKind};
 use crate::id::{FlowId, MessageId};
 use crate::message::Message;
 use std::error::Error;
@@ -173,12 +173,12 @@ impl GivenUp {
             flows: message.flows.clone(),
             sender: message.envelope.reverse_path.as_str().into(),
             then,
-            why: match why.why {
-                Reason::Held { .. } => "held",
-                Reason::Failed { .. } => "failed",
-                Reason::Expired => "expired",
-                Reason::Hook => "hook",
-                Reason::Unreadable { .. } => "unreadable",
+            why: match why.why.kind() {
+                FrozenKind::Held => "held",
+                FrozenKind::Failed => "failed",
+                FrozenKind::Expired => "expired",
+                FrozenKind::Hook => "hook",
+                FrozenKind::Unreadable => "unreadable",
             },
             reason: match (&why.why, state.failed.last()) {
                 (Reason::Expired, Some(failed)) => format!("{}: {}", why.why, failed.reason),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The version of the directory's format, and the oldest one that is read.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const OLDEST: u32 = 1;
 pub(super) const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_DRAFT: &str = "FORMAT.tmp";

@@ -12,7 +12,7 @@ pub(super) const HEADER: usize = 36;
 /// The first bytes of every frame. They are no UTF-8, so they are rare in mail.
 pub(super) const MAGIC: [u8; 4] = [0xf5, b'S', b'P', 0xf6];
 /// The version of the payloads written here, and the oldest one that is read.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 const OLDEST: u8 = 1;
 
 /// What a frame holds.

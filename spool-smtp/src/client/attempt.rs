@@ -22,6 +22,8 @@ pub(super) struct Attempt<'a> {
     job: &'a Job,
     begun: Instant,
     taken: HashSet<RecipientIndex>,
+    /// Of those, who wants to hear of it and was taken by a host without DSN.
+    without_dsn: Vec<RecipientIndex>,
     /// The last reply about one recipient by itself.
     told: HashMap<RecipientIndex, Reply>,
     /// The last host that took the message for somebody.
@@ -58,6 +60,7 @@ impl<'a> Attempt<'a> {
             job,
             begun: Instant::now(),
             taken: HashSet::new(),
+            without_dsn: Vec::new(),
             told: HashMap::new(),
             accepted: None,
             ended: None,
@@ -109,6 +112,7 @@ impl<'a> Attempt<'a> {
             out_of_reach,
         } = heard;
         self.settle_for_good();
+        self.without_dsn.extend_from_slice(&report.without_dsn);
         self.record(&report, begun);
         self.in_doubt |= in_doubt;
         let out_of_reach: HashSet<_> = out_of_reach.into_iter().collect();
@@ -239,6 +243,7 @@ impl<'a> Attempt<'a> {
             .map(|(recipient, reply)| RefusedRecipient { recipient, reply })
             .collect();
         refused.sort_unstable_by_key(|refused| refused.recipient);
+        report.without_dsn = std::mem::take(&mut self.without_dsn);
         let own = std::mem::replace(&mut report.refused, refused);
         // Where nobody said anything, its line about each host is in the result.
         if !matches!(

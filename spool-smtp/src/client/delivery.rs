@@ -22,6 +22,8 @@ pub(super) struct Delivery<'a> {
     left: Vec<RecipientIndex>,
     accepted: Option<Reply>,
     refused: Vec<RefusedRecipient>,
+    /// Who wants to hear of success, and was taken over a session that does not offer DSN.
+    without_dsn: Vec<RecipientIndex>,
     /// The most recipients that a transaction is to have: as many as the peer took before it said that it was enough, or broke off.
     enough: usize,
     /// Whether that is news.
@@ -61,6 +63,7 @@ impl<'a> Delivery<'a> {
             left: open,
             accepted: None,
             refused: Vec::new(),
+            without_dsn: Vec::new(),
             enough,
             learned: false,
             cuts: 0,
@@ -120,6 +123,9 @@ impl<'a> Delivery<'a> {
                 }
             };
             let reusable = ended.reusable;
+            if !session.capabilities.dsn && matches!(ended.result, AttemptResult::Accepted(_)) {
+                self.note_without_dsn(&now, &ended);
+            }
             if self.is_cut_short(&ended, now.len()) {
                 return Step::Spent { reusable };
             }
@@ -223,6 +229,18 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
+    /// Notes who was taken and wants to hear of it.
+    fn note_without_dsn(&mut self, tried: &[RecipientIndex], ended: &Ended) {
+        let refused = ended.refused.iter().map(|refused| refused.recipient);
+        let others: HashSet<_> = refused.chain(ended.postponed.iter().copied()).collect();
+        let wants = |index: &RecipientIndex| {
+            let recipient = recipient(&self.job.envelope, *index);
+            let notify = recipient.and_then(|recipient| recipient.notify);
+            notify.is_some_and(|notify| notify.success) && !others.contains(index)
+        };
+        self.without_dsn.extend(tried.iter().copied().filter(wants));
+    }
+
     /// Notes `reply` for those of `recipients` that have none.
     fn refuse(&mut self, recipients: Vec<RecipientIndex>, reply: &Reply) {
         let told: HashSet<_> = self.refused.iter().map(|refused| refused.recipient).collect();
@@ -264,6 +282,7 @@ impl<'a> Delivery<'a> {
     fn report(&mut self, result: AttemptResult, session: Option<&Session>) -> AttemptReport {
         let mut report = AttemptReport::new(result);
         report.refused = std::mem::take(&mut self.refused);
+        report.without_dsn = std::mem::take(&mut self.without_dsn);
         let out_of_reach = self.out_of_reach.iter();
         report
             .refused

@@ -5,6 +5,7 @@
 //! `<>` and `<Postmaster>` alike as the empty text. It also skips what follows DATA, RSET and QUIT; we refuse it.
 
 use super::auth::InitialResponse;
+use super::dsn::{self, RcptDsn};
 use super::reply::{self, Reply};
 use smtp_proto::request::parser::Rfc5321Parser;
 use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME};
@@ -26,8 +27,8 @@ pub(super) enum Command {
         /// Whether `AUTH=` was given. Nobody is believed who says whose mail it is (RFC 4954 section 5).
         auth: bool,
     },
-    /// RCPT; `None` is `<Postmaster>` without a domain.
-    Rcpt(Option<Address>),
+    /// RCPT; no address is `<Postmaster>` without a domain.
+    Rcpt { address: Option<Address>, dsn: RcptDsn },
     /// DATA.
     Data,
     /// BDAT; so many octets follow.
@@ -62,10 +63,10 @@ impl Command {
         }
         let text = std::str::from_utf8(text).map_err(|_| reply::BAD_CHARACTER)?;
         if let Some(rest) = after(text, "MAIL ") {
-            return mail(rest, line);
+            return mail(rest);
         }
         if let Some(rest) = after(text, "RCPT ") {
-            return rcpt(rest, line);
+            return rcpt(rest);
         }
         if let Some(rest) = after(text, "BDAT").filter(|rest| rest.is_empty() || rest.starts_with(' ')) {
             return bdat(rest).ok_or(reply::BAD_CHUNK);
@@ -166,10 +167,10 @@ fn auth(rest: &str) -> Result<Command, Reply> {
     })
 }
 
-fn mail(rest: &str, line: &[u8]) -> Result<Command, Reply> {
+fn mail(rest: &str) -> Result<Command, Reply> {
     let (path, parameters) = path(rest, "FROM:")?;
     let sender = ReversePath::parse(without_route(path)).map_err(|_| reply::BAD_SENDER)?;
-    let bytes = parameters_of(line, parameters)?;
+    let (dsn, bytes) = dsn::of_mail(ascii(parameters)?)?;
     let given = Rfc5321Parser::new(&mut bytes.iter())
         .mail_from_parameters(Cow::Borrowed(""))
         .map_err(refusal)?;
@@ -201,29 +202,30 @@ fn mail(rest: &str, line: &[u8]) -> Result<Command, Reply> {
             },
             smtputf8,
             requiretls: known.flags & MAIL_REQUIRETLS != 0,
-            ..MailParameters::default()
+            ret: dsn.ret,
+            envid: dsn.envid,
         },
         size: u64::try_from(known.size).unwrap_or(u64::MAX),
         auth,
     })
 }
 
-fn rcpt(rest: &str, line: &[u8]) -> Result<Command, Reply> {
+fn rcpt(rest: &str) -> Result<Command, Reply> {
     let (path, parameters) = path(rest, "TO:")?;
     let mailbox = without_route(path);
-    let recipient = if mailbox.eq_ignore_ascii_case("postmaster") {
+    let address = if mailbox.eq_ignore_ascii_case("postmaster") {
         None
     } else {
         Some(Address::parse(mailbox).map_err(|_| reply::BAD_RECIPIENT)?)
     };
-    let bytes = parameters_of(line, parameters)?;
+    let (dsn, bytes) = dsn::of_rcpt(ascii(parameters)?)?;
     let given = Rfc5321Parser::new(&mut bytes.iter())
         .rcpt_to_parameters(Cow::Borrowed(""))
         .map_err(refusal)?;
     if given != RcptTo::default() {
         return Err(reply::UNKNOWN_PARAMETER);
     }
-    Ok(Command::Rcpt(recipient))
+    Ok(Command::Rcpt { address, dsn })
 }
 
 fn refusal(error: Error) -> Reply {
@@ -263,13 +265,12 @@ fn path<'a>(text: &'a str, keyword: &str) -> Result<(&'a str, &'a str), Reply> {
     Err(reply::SYNTAX)
 }
 
-/// The parameters with the line end that smtp-proto stops at. They must be ASCII, which it does not check.
-fn parameters_of<'a>(line: &'a [u8], parameters: &str) -> Result<&'a [u8], Reply> {
-    if !parameters.is_ascii() {
-        return Err(reply::BAD_CHARACTER);
-    }
-    let start = line.len().saturating_sub(parameters.len() + 2);
-    line.get(start..).ok_or(reply::SYNTAX)
+/// Parameters must be ASCII, which smtp-proto does not check.
+fn ascii(parameters: &str) -> Result<&str, Reply> {
+    parameters
+        .is_ascii()
+        .then_some(parameters)
+        .ok_or(reply::BAD_CHARACTER)
 }
 
 /// Strips a source route `@a,@b:` (RFC 5321 appendix C): only the mailbox behind it counts.
@@ -297,7 +298,10 @@ mod tests {
 
     fn recipient(text: &str) -> Option<String> {
         match parse(text) {
-            Ok(Command::Rcpt(Some(address))) => Some(address.to_string()),
+            Ok(Command::Rcpt {
+                address: Some(address),
+                ..
+            }) => Some(address.to_string()),
             _ => None,
         }
     }
@@ -321,7 +325,11 @@ mod tests {
                 "{path}"
             );
         }
-        assert_eq!(parse("RCPT TO:<Postmaster>"), Ok(Command::Rcpt(None)));
+        let postmaster = Command::Rcpt {
+            address: None,
+            dsn: RcptDsn::default(),
+        };
+        assert_eq!(parse("RCPT TO:<Postmaster>"), Ok(postmaster));
     }
 
     #[test]
@@ -366,8 +374,9 @@ mod tests {
             ("SIZE=", reply::BAD_PARAMETER),
             ("BODY=9BIT", reply::BAD_PARAMETER),
             ("BODY=BINARYMIME", reply::BODY_NOT_IMPLEMENTED),
-            ("RET=HDRS", reply::UNKNOWN_PARAMETER),
-            ("ENVID=x", reply::UNKNOWN_PARAMETER),
+            ("RET=BODY", reply::BAD_PARAMETER),
+            ("ENVID==", reply::BAD_PARAMETER),
+            ("NOTIFY=NEVER", reply::UNKNOWN_PARAMETER),
             ("HOLDFOR=60", reply::UNKNOWN_PARAMETER),
             ("X-WHATEVER=1", reply::UNKNOWN_PARAMETER),
             ("!", reply::SYNTAX),
@@ -382,9 +391,14 @@ mod tests {
             let mail = parse(&format!("MAIL FROM:<a@b.org> {parameter}"));
             assert!(matches!(mail, Ok(Command::Mail { auth: true, .. })), "{mail:?}");
         }
-        for parameter in ["NOTIFY=NEVER", "ORCPT=rfc822;a@b.org", "X=1"] {
+        for (parameter, expected) in [
+            ("NOTIFY=NEVER,DELAY", reply::BAD_PARAMETER),
+            ("ORCPT=a@b.org", reply::BAD_PARAMETER),
+            ("RET=FULL", reply::UNKNOWN_PARAMETER),
+            ("X=1", reply::UNKNOWN_PARAMETER),
+        ] {
             let refused = parse(&format!("RCPT TO:<a@b.org> {parameter}"));
-            assert_eq!(refused, Err(reply::UNKNOWN_PARAMETER), "{parameter}");
+            assert_eq!(refused, Err(expected), "{parameter}");
         }
     }
 

@@ -11,6 +11,7 @@ use super::clients::Kind;
 use super::command::Command;
 use super::config::ServerConfig;
 use super::data::{Decoder, Ending, Progress};
+use super::dsn::RcptDsn;
 use super::framing::{Frame, Framer};
 use super::reply::{self, Reply};
 use super::tls::HANDSHAKE_MEMORY;
@@ -464,7 +465,7 @@ impl Machine {
                 }
                 self.mail(sender, parameters, size)?;
             }
-            Command::Rcpt(recipient) => self.rcpt(recipient)?,
+            Command::Rcpt { address, dsn } => self.rcpt(address, dsn)?,
             Command::Data => {
                 let open = self.transaction.as_ref().ok_or(reply::MAIL_FIRST)?;
                 if open.chunks.is_some() {
@@ -541,6 +542,7 @@ impl Machine {
         offer(format_args!("8BITMIME"));
         offer(format_args!("SMTPUTF8"));
         offer(format_args!("CHUNKING"));
+        offer(format_args!("DSN"));
         if self.config.recipients <= MAX_LIMIT {
             offer(format_args!("LIMITS RCPTMAX={}", self.config.recipients));
         }
@@ -551,8 +553,12 @@ impl Machine {
     }
 
     fn mail(&mut self, sender: ReversePath, parameters: MailParameters, size: u64) -> Result<(), Reply> {
-        if self.hello.is_none() {
+        let Some(hello) = &self.hello else {
             return Err(reply::HELLO_FIRST);
+        };
+        // Without EHLO nobody was told of DSN.
+        if !hello.extended && (parameters.ret.is_some() || parameters.envid.is_some()) {
+            return Err(reply::UNKNOWN_PARAMETER);
         }
         if self.transaction.is_some() {
             return Err(reply::NESTED_MAIL);
@@ -579,11 +585,14 @@ impl Machine {
         Ok(())
     }
 
-    fn rcpt(&mut self, recipient: Option<Address>) -> Result<(), Reply> {
+    fn rcpt(&mut self, recipient: Option<Address>, dsn: RcptDsn) -> Result<(), Reply> {
         let may_relay = self.may_relay();
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         if open.chunks.is_some() {
             return Err(reply::IN_CHUNKS);
+        }
+        if !dsn.is_empty() && !self.hello.as_ref().is_some_and(|hello| hello.extended) {
+            return Err(reply::UNKNOWN_PARAMETER);
         }
         if open.recipients.len() >= self.config.recipients {
             return Err(reply::TOO_MANY_RECIPIENTS);
@@ -601,7 +610,11 @@ impl Machine {
         if !open.has_room_for(&address) {
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
-        let recipient = Recipient::new(address);
+        let recipient = Recipient {
+            address,
+            notify: dsn.notify,
+            orcpt: dsn.orcpt,
+        };
         if !open.charge(&self.config.memory, &recipient) {
             return Err(reply::NO_MEMORY);
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::server::BareNewline;
 use proptest::prelude::*;
-use spool_core::{BodyKind, DomainPattern, ManualClock, Timestamp};
+use spool_core::{BodyKind, DomainPattern, ManualClock, Notify, Ret, Timestamp};
 use std::time::Duration;
 
 /// What happened to one machine, the intake's part played by `answers`.
@@ -159,7 +159,7 @@ fn a_mail_goes_through() {
 fn exactly_what_is_honoured_is_announced() {
     let played = play("EHLO c\r\nHELO c\r\n");
     let expected = "220 mx.example ESMTP\r\n250-mx.example\r\n250-PIPELINING\r\n250-SIZE 36700160\r\n250-8BITMIME\r\n\
-                    250-SMTPUTF8\r\n250-CHUNKING\r\n250-LIMITS RCPTMAX=1000\r\n250 ENHANCEDSTATUSCODES\r\n250 mx.example\r\n";
+                    250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n250-LIMITS RCPTMAX=1000\r\n250 ENHANCEDSTATUSCODES\r\n250 mx.example\r\n";
     assert_eq!(played.replies, expected);
 }
 
@@ -248,6 +248,43 @@ fn the_parameters_reach_the_envelope() {
             .unwrap()
             .contains("with SMTP\r\n")
     );
+}
+
+#[test]
+fn the_parameters_of_dsn_reach_the_envelope_and_only_after_ehlo() {
+    let (mail, rcpt) = (
+        "MAIL FROM:<a@b.org> RET=HDRS ENVID=q+2Bq",
+        "NOTIFY=DELAY,FAILURE ORCPT=rfc822;o+2Bp@d.org",
+    );
+    let played = play(&format!(
+        "EHLO c\r\n{mail}\r\nRCPT TO:<c@d.org> {rcpt}\r\nRCPT TO:<e@d.org>\r\nDATA\r\n.\r\n"
+    ));
+    let Envelope {
+        recipients,
+        parameters,
+        ..
+    } = &played.mails[0].envelope;
+    assert_eq!(parameters.ret, Some(Ret::Headers));
+    assert_eq!(parameters.envid.as_deref(), Some("q+q"));
+    let notify = Notify {
+        success: false,
+        failure: true,
+        delay: true,
+    };
+    assert_eq!(recipients[0].notify, Some(notify));
+    assert_eq!(recipients[0].orcpt.as_deref(), Some("rfc822;o+p@d.org"));
+    assert_eq!((recipients[1].notify, &recipients[1].orcpt), (None, &None));
+    assert!(
+        play(&format!("HELO c\r\n{mail}\r\n"))
+            .last()
+            .starts_with("555 5.5.4")
+    );
+    let without = play(&format!(
+        "HELO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org> {rcpt}\r\n"
+    ));
+    assert!(without.last().starts_with("555 5.5.4"));
+    let bad = play("EHLO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org> NOTIFY=NEVER,DELAY\r\n");
+    assert!(bad.last().starts_with("501 5.5.4"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod config;
 mod connections;
 mod data;
 mod deadline;
+mod dsn;
 mod framing;
 mod listener;
 mod machine;

@@ -10,6 +10,8 @@ pub(in crate::spool) enum Verb {
     SendNow,
     Remove,
     Reroute,
+    /// It is to end.
+    End,
 }
 
 /// What is to become of a message when its session ends.
@@ -32,6 +34,8 @@ pub(in crate::spool) enum Claim {
     Already,
     /// Something is being written about it: ask again then.
     Later,
+    /// It is being sent, and left alone.
+    BeingSent,
     /// It must be frozen for this.
     NotFrozen,
     /// There is no such message.
@@ -46,7 +50,7 @@ impl Queue {
         };
         let before = match (entry.phase, verb) {
             (Phase::Frozen, Verb::Freeze) => return Claim::Already,
-            (Phase::Frozen, Verb::SendNow | Verb::Remove | Verb::Reroute) => Status::Frozen,
+            (Phase::Frozen, Verb::SendNow | Verb::Remove | Verb::Reroute | Verb::End) => Status::Frozen,
             (Phase::Claimed, _) => return Claim::Later,
             // Soon to be frozen, waiting or gone.
             (Phase::Settling, _) => return Claim::Later,
@@ -68,9 +72,12 @@ impl Queue {
                 return Claim::Already;
             }
             (Phase::Running, Verb::Reroute) => return Claim::WhileSending,
-            (Phase::Asking | Phase::Arming, Verb::Freeze | Verb::Reroute) => return Claim::Later,
-            (Phase::Waiting(due), Verb::Freeze | Verb::SendNow | Verb::Reroute) => Status::SendAt(due),
-            (Phase::Ready | Phase::Armed, Verb::Freeze | Verb::Reroute) => Status::SendAt(now),
+            (Phase::Running, Verb::End) => return Claim::BeingSent,
+            (Phase::Asking | Phase::Arming, Verb::Freeze | Verb::Reroute | Verb::End) => return Claim::Later,
+            (Phase::Waiting(due), Verb::Freeze | Verb::SendNow | Verb::Reroute | Verb::End) => {
+                Status::SendAt(due)
+            }
+            (Phase::Ready | Phase::Armed, Verb::Freeze | Verb::Reroute | Verb::End) => Status::SendAt(now),
         };
         let (phase, destination) = (entry.phase, entry.destination);
         entry.phase = Phase::Claimed;

@@ -54,6 +54,7 @@ impl Queue {
                 origin: entry.origin,
                 envelope: None,
                 reason: None,
+                frozen: None,
                 unreadable: false,
             })
         };

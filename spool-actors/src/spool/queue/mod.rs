@@ -464,6 +464,13 @@ impl Queue {
         }
     }
 
+    /// Until the disk has answered for the end of its session, a message takes `more` bytes: those of what is written with it.
+    pub(super) fn written_with(&mut self, id: MessageId, more: u64) {
+        if let Some(held) = self.settling.get_mut(&id) {
+            held.resize(held.bytes().saturating_add(more));
+        }
+    }
+
     /// What a message holds whose session has ended, until [`Queue::settled`].
     pub(super) fn settling(&mut self, id: MessageId, held: Held) {
         self.settling.insert(id, held);

@@ -6,6 +6,7 @@
 use super::{StateRecord as State, Telling};
 use crate::attempt::{Attempt, RecipientIndex};
 use crate::attempts::Attempts;
+use crate::bounce::Notices;
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
 use crate::id::{FlowId, MessageId};
@@ -106,6 +107,7 @@ impl From<MessageState> for crate::message::MessageState {
             schedule: old.schedule,
             expires_at: old.expires_at,
             attempts: Attempts::of(old.attempts, 0),
+            notices: Notices::default(),
         }
     }
 }

@@ -1,11 +1,12 @@
-//! The payloads of frames: what one change looks like on disk, in postcard. These are of format 2; those of format 1 are read by
-//! [`format1`] and become these.
+//! The payloads of frames: what one change looks like on disk, in postcard. These are of format 3; those of formats 1 and 2 are read
+//! by [`format1`] and [`format2`] and become these.
 //!
 //! These structs, and every type of the vocabulary they hold, are the format. postcard writes fields in order and
 //! variants by number: a field is never added, moved or removed, and a variant is only ever added at the end, without a new version in
 //! the frame header. The golden bytes in the tests fail when that is forgotten.
 
 mod format1;
+mod format2;
 mod written;
 
 pub(super) use written::encode;
@@ -32,31 +33,39 @@ use std::time::Duration;
 pub(super) trait Payload: DeserializeOwned {
     /// How format 1 encoded it.
     type Format1: DeserializeOwned + Into<Self>;
+    /// How format 2 encoded it.
+    type Format2: DeserializeOwned + Into<Self>;
 }
 
 impl Payload for AddRecord {
     type Format1 = format1::AddRecord;
+    type Format2 = format2::AddRecord;
 }
 
 impl Payload for MarkRecord {
     type Format1 = format1::MarkRecord;
+    type Format2 = Self;
 }
 
 impl Payload for StateRecord {
     type Format1 = format1::StateRecord;
+    type Format2 = format2::StateRecord;
 }
 
 impl Payload for FinishRecord {
     type Format1 = Self;
+    type Format2 = Self;
 }
 
 impl Payload for NoteRecord {
     type Format1 = Self;
+    type Format2 = Self;
 }
 
 /// There is none in format 1.
 impl Payload for RouteRecord {
     type Format1 = Self;
+    type Format2 = Self;
 }
 
 /// Numbers, time and kinds of the events of one change. Without any, all are zero.
@@ -234,6 +243,7 @@ impl NotedEvent {
 pub(super) fn decode<T: Payload>(header: Header, payload: &[u8]) -> Result<T, String> {
     match header.version {
         1 => whole::<T::Format1>(payload).map(Into::into),
+        2 => whole::<T::Format2>(payload).map(Into::into),
         _ => whole(payload),
     }
 }

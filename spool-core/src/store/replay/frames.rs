@@ -13,7 +13,7 @@ use super::Replay;
 use super::live::{InFlight, Live, NEVER, Route};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
-use crate::frozen::{Frozen, FrozenKind};
+use crate::frozen::{Frozen, FrozenKind, frozen_kind};
 use crate::id::MessageId;
 use crate::key::NameDigest;
 use crate::message::{MessageState, Status};
@@ -300,14 +300,6 @@ impl Replay {
     fn intern(&mut self, route: Route) -> u32 {
         let next = u32::try_from(self.hops.len()).unwrap_or(u32::MAX);
         *self.hops.entry(route).or_insert(next)
-    }
-}
-
-fn frozen_kind(state: &MessageState) -> Option<FrozenKind> {
-    match (state.status, &state.frozen) {
-        (Status::Frozen, Some(frozen)) => Some(frozen.why.kind()),
-        (Status::Frozen, None) => Some(Frozen::unrecorded(state).why.kind()),
-        (Status::SendAt(_), _) => None,
     }
 }
 

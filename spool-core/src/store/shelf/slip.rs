@@ -9,6 +9,7 @@
 use super::{Flaw, SLIP, Shelved, TEXT};
 use crate::attempt::{Attempt, RecipientIndex};
 use crate::attempts::Attempts;
+use crate::bounce::Notices;
 use crate::clock::Timestamp;
 use crate::envelope::{Envelope, MailParameters, Notify, Recipient, ReversePath};
 use crate::frozen::Frozen;
@@ -64,6 +65,9 @@ pub(super) struct Slip {
     /// Attempts after the first one that are not listed.
     #[serde(default, skip_serializing_if = "is_zero")]
     attempts_left_out: u64,
+    /// What the submitter was told.
+    #[serde(default, skip_serializing_if = "Notices::is_empty")]
+    notices: Notices,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -230,6 +234,7 @@ impl Slip {
             related: message.related.to_vec(),
             attempts: state.attempts.kept().to_vec(),
             attempts_left_out: state.attempts.left_out(),
+            notices: state.notices.clone(),
         }
     }
 
@@ -262,6 +267,7 @@ impl Slip {
             schedule,
             expires_at,
             attempts: Attempts::of(self.attempts, self.attempts_left_out),
+            notices: self.notices,
         };
         let mut recipients = Vec::with_capacity(self.recipients.len());
         for (index, addressee) in (0..).zip(self.recipients) {
@@ -376,12 +382,12 @@ fn by_default(spooled_at: Timestamp, expires_at: Option<Timestamp>) -> (Schedule
     (Schedule::new(&policy), expires_at.or(by_policy))
 }
 
-/// An ESMTP value goes on the wire as it is: printable ASCII without spaces (RFC 3461 section 4, xtext).
+/// A value that goes on the wire as xtext: printable ASCII (RFC 3461 section 4).
 fn parameter(name: &str, value: Option<&str>) -> Result<(), String> {
     match value {
-        Some(text) if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) => Err(format!(
-            "\"{name}\": {text:?}: only printable ASCII without spaces"
-        )),
+        Some(text) if text.is_empty() || !text.bytes().all(|b| (b' '..=b'~').contains(&b)) => {
+            Err(format!("\"{name}\": {text:?}: only printable ASCII"))
+        }
         Some(_) | None => Ok(()),
     }
 }

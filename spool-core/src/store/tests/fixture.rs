@@ -37,8 +37,17 @@ struct Fixture {
     words: fn(Value) -> Value,
 }
 
+/// Formats 1 and 2 knew nothing of notices.
+fn format_2_words(mut message: Value) -> Value {
+    let notices = message["state"].as_object_mut().unwrap().remove("notices");
+    let none = serde_json::to_value(crate::bounce::Notices::default()).unwrap();
+    assert_eq!(notices, Some(none));
+    message
+}
+
 /// Format 1 knew neither where a route comes from, nor why a message is frozen, nor of attempts left out.
-fn format_1_words(mut message: Value) -> Value {
+fn format_1_words(message: Value) -> Value {
+    let mut message = format_2_words(message);
     let origin = message.as_object_mut().unwrap().remove("origin");
     assert_eq!(origin, Some("named".into()));
     let state = message["state"].as_object_mut().unwrap();
@@ -132,23 +141,43 @@ fn a_spool_of_format_2_is_read_whole() {
         ends: ends(&fixtures().join("format-2")),
         kinds: &["Add", "Finish", "Hole", "Mark", "Move", "Note", "Route", "State"],
         has_fingerprints: true,
+        words: format_2_words,
+    });
+}
+
+#[test]
+fn a_spool_of_format_3_is_read_whole() {
+    is_read_whole(&Fixture {
+        name: "format-3",
+        ends: ends(&fixtures().join("format-3")),
+        kinds: &["Add", "Finish", "Hole", "Mark", "Move", "Note", "Route", "State"],
+        has_fingerprints: true,
         words: std::convert::identity,
     });
 }
 
 #[test]
-fn a_spool_of_format_1_becomes_one_of_format_2_and_keeps_its_mail() {
+fn a_spool_of_an_older_format_becomes_one_of_format_3_and_keeps_its_mail() {
+    for older in [1, 2] {
+        becomes_one_of_format_3(older);
+    }
+}
+
+fn becomes_one_of_format_3(older: u32) {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("spool");
-    copy(&fixtures().join("format-1"), &dir);
+    copy(&fixtures().join(format!("format-{older}")), &dir);
     let format = || std::fs::read_to_string(dir.join("FORMAT")).unwrap();
     let checkup = checkup(&dir, Timestamp(1), true, &mut || {}).unwrap();
-    assert_eq!((checkup.findings, format().as_str()), (vec![], "spool 1\n"));
+    assert_eq!(
+        (checkup.findings, format().as_str()),
+        (vec![], format!("spool {older}\n").as_str())
+    );
     let count = count_from_disk(&dir).unwrap();
     let (store, recovery) = Store::open(&dir, &options()).unwrap();
     assert_eq!(
         (format().as_str(), recovery.messages.len() as u64),
-        ("spool 2\n", count)
+        ("spool 3\n", count)
     );
     let before: Vec<Message> = recovery
         .messages
@@ -279,7 +308,7 @@ fn a_power_cut_while_the_format_changes_leaves_a_spool_that_opens() {
     let whole = planted();
     let expected = messages(&whole);
     let format = Path::new(DIR).join("FORMAT");
-    assert_eq!(whole.read(&format).unwrap(), b"spool 2\n");
+    assert_eq!(whole.read(&format).unwrap(), b"spool 3\n");
     let mut formats = BTreeMap::new();
     for cut in 0..whole.operations().len() {
         for loss in [
@@ -292,7 +321,7 @@ fn a_power_cut_while_the_format_changes_leaves_a_spool_that_opens() {
             drop(try_open(&fs));
             let fs = fs.after_power_cut(loss);
             let text = String::from_utf8(fs.read(&format).unwrap()).unwrap();
-            assert!(text == "spool 1\n" || text == "spool 2\n", "{text:?} after {cut}");
+            assert!(text == "spool 1\n" || text == "spool 3\n", "{text:?} after {cut}");
             *formats.entry(text).or_insert(0) += 1;
             assert_eq!(messages(&fs), expected, "after {cut}");
         }

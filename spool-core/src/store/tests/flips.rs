@@ -182,6 +182,9 @@ fn means_nothing(file: &Path, bytes: &[u8], at: usize, mask: u8) -> Option<&'sta
     if name == "lock" {
         return Some("the process id is for whoever finds the spool held, and every start writes its own");
     }
+    if name == "FORMAT" && at + 2 == bytes.len() && matches!(spoilt, b'1' | b'2') {
+        return Some("an older format: its frames say theirs, and it becomes this one");
+    }
     if name == "FORMAT" && at + 1 == bytes.len() && spoilt.is_ascii_whitespace() | (spoilt == 0x0b) {
         return Some("the end of the line is not looked at");
     }

@@ -75,7 +75,7 @@ fn files_belong_to_their_owner_alone() {
     for name in ["journal/0000000001.log", "journal/spare", "lock", "FORMAT"] {
         assert_eq!(mode(&dir.join(name)), 0o600, "{name}");
     }
-    assert_eq!(std::fs::read(dir.join("FORMAT")).unwrap(), b"spool 2\n");
+    assert_eq!(std::fs::read(dir.join("FORMAT")).unwrap(), b"spool 3\n");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn walk(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn what_is_no_spool_of_ours_is_left_as_it_is() {
     for (name, text, newer) in [
         ("letter.txt", "dear", false),
-        ("FORMAT", "spool 3\n", true),
+        ("FORMAT", "spool 4\n", true),
         ("FORMAT", "what", false),
     ] {
         let temp = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ fn what_is_no_spool_of_ours_is_left_as_it_is() {
         let before = walk(temp.path());
         match open_at(temp.path()) {
             Err(OpenError::NotASpool(_)) if !newer => {}
-            Err(OpenError::NewerFormat { found, known: 2, .. }) if newer => assert_eq!(found, "3"),
+            Err(OpenError::NewerFormat { found, known: 3, .. }) if newer => assert_eq!(found, "4"),
             other => panic!("{name}: {other:?}"),
         }
         assert!(count_from_disk(temp.path()).is_err());

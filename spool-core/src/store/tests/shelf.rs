@@ -184,7 +184,7 @@ fn what_would_leave_the_line_or_the_limits_is_refused_with_its_place() {
             "orcpt",
         ),
         (
-            r#"{"sender":"a@b","recipients":["c@d"],"next_hops":["x:25"],"parameters":{"envid":"a b"}}"#,
+            r#"{"sender":"a@b","recipients":["c@d"],"next_hops":["x:25"],"parameters":{"envid":"a\tb"}}"#,
             "envid",
         ),
         (

@@ -271,6 +271,29 @@ async fn parameters_are_passed_on_to_a_peer_that_knows_them_and_to_no_other() {
     );
 }
 
+/// Who is reported as taken without DSN by a peer of these extensions: the first of three recipients does not ask for SUCCESS, and the
+/// last one is refused.
+async fn taken_without_dsn(ehlo: &'static [u8]) -> Vec<u32> {
+    let no = Say(b"550 no\r\n");
+    let (hop, _seen) = peer(&[&[HELLO, Say(ehlo), OK, OK, OK, no, GO, Body(b"250 ok\r\n")]]).await;
+    let mut job = job(&[hop], &["a@x", "b@x", "c@x"], b"x\r\n");
+    for recipient in &mut Arc::make_mut(&mut job.envelope).recipients[1..] {
+        recipient.notify = Some(Notify {
+            success: true,
+            ..Notify::default()
+        });
+    }
+    let report = deliver(&SmtpAgent::new(config()), job).await;
+    assert_eq!((code(&report.result), report.refused.len()), (250, 1));
+    report.without_dsn
+}
+
+#[tokio::test]
+async fn whoever_asked_for_success_is_reported_when_a_peer_without_dsn_took_him() {
+    assert_eq!(taken_without_dsn(b"250 peer\r\n").await, [1]);
+    assert!(taken_without_dsn(b"250-peer\r\n250 DSN\r\n").await.is_empty());
+}
+
 #[tokio::test]
 async fn the_name_in_ehlo_cannot_end_its_line() {
     let (hop, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;

@@ -1,0 +1,48 @@
+//! What a program says of the notices of its spool.
+
+use super::decision::{OnFailure, Terms};
+use crate::retry::RetryPolicy;
+use std::time::Duration;
+
+/// How notices are returned. A spool without one returns none: recipients that failed stay with their message, which is frozen in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NoticeConfig {
+    /// The name of this host, a domain: the Reporting-MTA.
+    pub host: String,
+    /// The address in From. Default: `MAILER-DAEMON@` and the host.
+    pub from: String,
+    /// What becomes of recipients that failed. Default: a notice is returned.
+    pub on_failure: OnFailure,
+    /// After which time on the spool the submitter is told, once, that a message is late. Default: never.
+    pub delay_warning_after: Option<Duration>,
+    /// The largest message that is returned whole, in bytes; of a larger one the headers are. Default 50,000.
+    pub size_limit: usize,
+    /// Notices to one reverse-path in an hour; beyond it, messages are frozen. Default 20.
+    pub per_hour: u32,
+    /// How notices are retried.
+    pub retry: RetryPolicy,
+}
+
+impl NoticeConfig {
+    /// The defaults, for a host of this name.
+    #[must_use]
+    pub fn new(host: impl Into<String>) -> Self {
+        let host = host.into();
+        Self {
+            from: format!("MAILER-DAEMON@{host}"),
+            host,
+            on_failure: OnFailure::Bounce,
+            delay_warning_after: None,
+            size_limit: 50_000,
+            per_hour: 20,
+            retry: RetryPolicy::default(),
+        }
+    }
+
+    /// What [`decide`](super::decide) needs of it.
+    #[must_use]
+    pub const fn terms(&self) -> Terms {
+        Terms::new(self.on_failure, self.delay_warning_after)
+    }
+}

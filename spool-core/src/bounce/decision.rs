@@ -1,0 +1,377 @@
+//! Which recipients a notice is about after a round, and what becomes of those that failed. Pure: RFC 3461 sections 4.1 and 5.2 as a table.
+
+use super::record::{Action, Notice};
+use crate::attempt::RecipientIndex;
+use crate::clock::Timestamp;
+use crate::envelope::{Notify, Recipient};
+use crate::id::MessageId;
+use crate::message::{Message, MessageState, Status};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+/// What becomes of recipients that failed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// A notice is returned to the reverse-path, and the message ends.
+    Bounce,
+    /// The message is kept, frozen.
+    #[default]
+    Freeze,
+}
+
+/// Why no notice was returned about failed recipients, which therefore stay with their message. On disk each variant is known by its place:
+/// a new one goes to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Unreturned {
+    /// The reverse-path is null: the message is a notice itself, or wants none (RFC 5321 section 6.1).
+    NullReversePath,
+    /// Whoever handed the message in was neither authenticated nor in a known network: its reverse-path may be forged.
+    UnknownSubmitter,
+    /// The reverse-path has had its share of notices for this hour.
+    TooMany,
+}
+
+impl fmt::Display for Unreturned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NullReversePath => "the reverse-path is null",
+            Self::UnknownSubmitter => "the submitter is not known",
+            Self::TooMany => "the reverse-path was sent as many notices as allowed in an hour",
+        })
+    }
+}
+
+/// What the operator has configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Terms {
+    /// What becomes of failed recipients.
+    pub on_failure: OnFailure,
+    /// After which time on the spool the submitter is told, once, that a message is late; `None`: never.
+    pub delay_warning_after: Option<Duration>,
+}
+
+impl Terms {
+    /// These terms.
+    #[must_use]
+    pub const fn new(on_failure: OnFailure, delay_warning_after: Option<Duration>) -> Self {
+        Self {
+            on_failure,
+            delay_warning_after,
+        }
+    }
+}
+
+/// What is to be told after a round. Every failed recipient is in `failed` or `unwanted`, or stays with the message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Decision {
+    /// Failed, and the notice says so.
+    pub failed: Vec<RecipientIndex>,
+    /// Failed, and nobody wants to be told.
+    pub unwanted: Vec<RecipientIndex>,
+    /// Late, and the notice says so.
+    pub delayed: Vec<RecipientIndex>,
+    /// Whether it is now that the message is late: this is not to be looked at again.
+    pub is_late: bool,
+    /// Taken by a next hop that sends no notices, and the notice says so.
+    pub relayed: Vec<RecipientIndex>,
+    /// Why failed recipients stay with the message although failures are to be returned.
+    pub unreturned: Option<Unreturned>,
+}
+
+impl Decision {
+    /// Whether a notice is to be returned.
+    #[must_use]
+    pub fn has_notice(&self) -> bool {
+        !(self.failed.is_empty() && self.delayed.is_empty() && self.relayed.is_empty())
+    }
+
+    /// Whom the notice is about, and what it says of them: failures first.
+    #[must_use]
+    pub fn actions(&self) -> [(Action, &[RecipientIndex]); 3] {
+        [
+            (Action::Failed, &self.failed),
+            (Action::Delayed, &self.delayed),
+            (Action::Relayed, &self.relayed),
+        ]
+    }
+
+    /// The same when the reverse-path gets no more notices now: failed recipients stay, and the others are not told of.
+    #[must_use]
+    pub fn without_notice(self) -> Self {
+        let kept = !self.failed.is_empty();
+        Self {
+            failed: Vec::new(),
+            delayed: Vec::new(),
+            relayed: Vec::new(),
+            unreturned: kept.then_some(Unreturned::TooMany).or(self.unreturned),
+            ..self
+        }
+    }
+}
+
+/// What is to be told about `message`, whose state is that after the round, at `now`. `relayed`: recipients that asked for SUCCESS and that a
+/// next hop without DSN took in this round.
+#[must_use]
+pub fn decide(message: &Message, relayed: &[RecipientIndex], terms: &Terms, now: Timestamp) -> Decision {
+    let (state, envelope) = (&message.state, &message.envelope);
+    let null = envelope.reverse_path.is_null();
+    let may_tell = !null && !state.notices.unknown_submitter;
+    let wants = |index: RecipientIndex, what: fn(Option<Notify>) -> bool| {
+        recipient(message, index).is_some_and(|recipient| what(recipient.notify))
+    };
+    let mut decision = Decision::default();
+    if terms.on_failure == OnFailure::Bounce && !state.failed.is_empty() {
+        if null {
+            decision.unreturned = Some(Unreturned::NullReversePath);
+        } else {
+            let failed = state.failed.iter().map(|failed| failed.recipient);
+            let (wanted, unwanted) = failed.partition(|index| wants(*index, wants_failure));
+            (decision.failed, decision.unwanted) = (wanted, unwanted);
+        }
+        if !may_tell && !decision.failed.is_empty() {
+            decision.failed.clear();
+            decision.unreturned = Some(Unreturned::UnknownSubmitter);
+        }
+    }
+    if !may_tell {
+        return decision;
+    }
+    let success = |index: &RecipientIndex| wants(*index, wants_success);
+    decision.relayed = relayed.iter().copied().filter(success).collect();
+    let late = |after: Duration| message.spooled_at.after(after) <= now;
+    let waits = matches!(state.status, Status::SendAt(_)) && !state.remaining.is_empty();
+    if waits && terms.delay_warning_after.is_some_and(late) && !state.notices.told_of_delay() {
+        let delay = |index: &RecipientIndex| wants(*index, wants_delay);
+        decision.delayed = state.remaining.iter().copied().filter(delay).collect();
+        decision.is_late = true;
+    }
+    decision
+}
+
+/// Absent: the notices that an MTA sends by default are those of failure and delay (RFC 3461 section 4.1).
+fn wants_failure(notify: Option<Notify>) -> bool {
+    notify.is_none_or(|notify| notify.failure)
+}
+
+fn wants_delay(notify: Option<Notify>) -> bool {
+    notify.is_none_or(|notify| notify.delay)
+}
+
+fn wants_success(notify: Option<Notify>) -> bool {
+    notify.is_some_and(|notify| notify.success)
+}
+
+/// The recipient with this place.
+pub(super) fn recipient(message: &Message, index: RecipientIndex) -> Option<&Recipient> {
+    message.envelope.recipients.get(usize::try_from(index).ok()?)
+}
+
+/// Writes a decision into the state of its message: failed recipients that are told of, or that nobody wants to be told of, are done.
+/// `id`: the message with the notice.
+pub fn settle(state: &mut MessageState, decision: &Decision, id: Option<MessageId>, now: Timestamp) {
+    let done: HashSet<_> = decision.failed.iter().chain(&decision.unwanted).collect();
+    state.failed.retain(|failed| !done.contains(&failed.recipient));
+    let mut give = |action, recipients: &[RecipientIndex], id| {
+        state.notices.given.push(Notice {
+            at: now,
+            action,
+            recipients: recipients.to_vec(),
+            id,
+        });
+    };
+    for (action, recipients) in decision.actions() {
+        if !recipients.is_empty() {
+            give(action, recipients, id);
+        }
+    }
+    if !decision.unwanted.is_empty() {
+        give(Action::Failed, &decision.unwanted, None);
+    }
+    if decision.is_late && decision.delayed.is_empty() {
+        give(Action::Delayed, &[], None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::{Envelope, ReversePath};
+    use crate::message::{FailedRecipient, RouteOrigin, Section};
+    use crate::related::Related;
+    use crate::retry::RetryPolicy;
+    use std::sync::Arc;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const NOW: Timestamp = Timestamp(3_600_000);
+    const TERMS: Terms = Terms::new(OnFailure::Bounce, Some(HOUR));
+
+    /// NOTIFY as RCPT has it; the empty text is none.
+    fn notify(text: &str) -> Option<Notify> {
+        let has = |word| text.contains(word);
+        (!text.is_empty()).then(|| Notify {
+            success: has("SUCCESS"),
+            failure: has("FAILURE"),
+            delay: has("DELAY"),
+        })
+    }
+
+    /// A message with one recipient that failed (0), one that waits (1), and one that was taken by a hop without DSN (2).
+    fn message(notify: Option<Notify>) -> Message {
+        let to = ["failed@x", "late@x", "taken@x"].map(|to| to.parse().unwrap());
+        let mut envelope = Envelope::new(ReversePath::parse("s@x").unwrap(), to);
+        for recipient in &mut envelope.recipients {
+            recipient.notify = notify;
+        }
+        let section = Section {
+            envelope,
+            next_hops: ["h:25".parse().unwrap()].into(),
+            origin: RouteOrigin::Named,
+            retry: RetryPolicy::default(),
+        };
+        let mut state = MessageState::new(&section, Status::SendAt(NOW), Timestamp(0));
+        state.remaining = vec![1];
+        state.failed = vec![FailedRecipient {
+            recipient: 0,
+            reply: None,
+            reason: "no".to_owned(),
+        }];
+        Message {
+            id: MessageId::from_u128(1),
+            parent: None,
+            related: Related::from(vec![]),
+            flows: vec![],
+            spooled_at: Timestamp(0),
+            next_hops: section.next_hops,
+            origin: section.origin,
+            envelope: Arc::new(section.envelope),
+            body_size: 0,
+            state,
+        }
+    }
+
+    fn told(message: &Message, terms: &Terms, now: Timestamp) -> (Decision, [bool; 3]) {
+        let decision = decide(message, &[2], terms, now);
+        let any = decision.actions().map(|(_, recipients)| !recipients.is_empty());
+        (decision, any)
+    }
+
+    #[test]
+    fn every_cell_of_the_table() {
+        for (text, failed, delayed, relayed) in [
+            ("", true, true, false),
+            ("NEVER", false, false, false),
+            ("FAILURE", true, false, false),
+            ("DELAY", false, true, false),
+            ("SUCCESS", false, false, true),
+            ("SUCCESS,FAILURE", true, false, true),
+            ("FAILURE,DELAY", true, true, false),
+            ("SUCCESS,DELAY", false, true, true),
+            ("SUCCESS,FAILURE,DELAY", true, true, true),
+        ] {
+            let message = message(notify(text));
+            let (decision, any) = told(&message, &TERMS, NOW);
+            assert_eq!(any, [failed, delayed, relayed], "{text}");
+            // Whoever failed is told of, or wants no word of it.
+            let unwanted: &[u32] = if failed { &[] } else { &[0] };
+            assert_eq!(
+                (decision.unwanted.as_slice(), decision.unreturned),
+                (unwanted, None),
+                "{text}"
+            );
+            let mut state = message.state.clone();
+            settle(&mut state, &decision, Some(MessageId::from_u128(2)), NOW);
+            assert!(state.failed.is_empty() && state.notices.told_of_delay(), "{text}");
+            assert_eq!(state.notices.of_failed(0).unwrap().id.is_some(), failed, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_late_once_and_only_after_its_time() {
+        let mut message = message(None);
+        assert_eq!(
+            told(&message, &TERMS, Timestamp(NOW.0 - 1)).1,
+            [true, false, false]
+        );
+        assert_eq!(
+            told(&message, &Terms::new(OnFailure::Bounce, None), NOW).1,
+            [true, false, false]
+        );
+        let (decision, any) = told(&message, &TERMS, NOW);
+        assert_eq!(any, [true, true, false]);
+        settle(&mut message.state, &decision, None, NOW);
+        assert_eq!(told(&message, &TERMS, NOW).1, [false, false, false]);
+        let mut frozen = self::message(None);
+        frozen.state.set_status(Status::Frozen, None);
+        assert_eq!(
+            told(&frozen, &TERMS, NOW).1,
+            [true, false, false],
+            "a person holds it"
+        );
+    }
+
+    #[test]
+    fn a_null_reverse_path_is_told_nothing_and_its_message_is_kept_whatever_notify_says() {
+        for text in ["", "NEVER", "SUCCESS,FAILURE,DELAY"] {
+            let mut message = message(notify(text));
+            Arc::make_mut(&mut message.envelope).reverse_path = ReversePath::Null;
+            let (decision, any) = told(&message, &TERMS, NOW);
+            assert_eq!(
+                (any, decision.unreturned),
+                ([false; 3], Some(Unreturned::NullReversePath)),
+                "{text}"
+            );
+            settle(&mut message.state, &decision, None, NOW);
+            assert_eq!(message.state.failed.len(), 1);
+        }
+    }
+
+    #[test]
+    fn an_unknown_submitter_is_told_nothing() {
+        for (text, kept) in [
+            ("", true),
+            ("FAILURE", true),
+            ("NEVER", false),
+            ("SUCCESS,DELAY", false),
+        ] {
+            let mut message = message(notify(text));
+            message.state.notices.unknown_submitter = true;
+            let (decision, any) = told(&message, &TERMS, NOW);
+            assert_eq!(any, [false; 3], "{text}");
+            assert_eq!(
+                decision.unreturned,
+                kept.then_some(Unreturned::UnknownSubmitter),
+                "{text}"
+            );
+            settle(&mut message.state, &decision, None, NOW);
+            assert_eq!(message.state.failed.len(), usize::from(kept), "{text}");
+        }
+    }
+
+    #[test]
+    fn with_freeze_failures_are_kept_and_the_rest_is_told() {
+        let mut message = message(notify("SUCCESS,FAILURE,DELAY"));
+        let (decision, any) = told(&message, &Terms::new(OnFailure::Freeze, Some(HOUR)), NOW);
+        assert_eq!((any, decision.unreturned), ([false, true, true], None));
+        settle(&mut message.state, &decision, None, NOW);
+        assert_eq!(message.state.failed.len(), 1);
+    }
+
+    #[test]
+    fn beyond_the_limit_failures_are_kept_and_nothing_is_told() {
+        let mut message = message(notify("SUCCESS,FAILURE,DELAY"));
+        let decision = told(&message, &TERMS, NOW).0.without_notice();
+        assert!(!decision.has_notice() && decision.unreturned == Some(Unreturned::TooMany));
+        settle(&mut message.state, &decision, None, NOW);
+        assert_eq!(
+            (message.state.failed.len(), message.state.notices.told_of_delay()),
+            (1, true)
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! Notices to the submitter about the fate of a message: delivery status notifications (RFC 3464), bounces among them.
+//!
+//! Everything here is pure. [`decide`] tells which recipients of a round a notice is about, [`build`] writes the notice, [`Notices`] is what
+//! a message's record keeps of it. `docs/bounces.md` shows the tables. Nothing here sends anything or decides about retries.
+
+mod build;
+mod config;
+mod decision;
+mod limit;
+mod original;
+mod record;
+mod write;
+
+pub use build::{Report, ReportedRecipient, Returned, build};
+pub use config::NoticeConfig;
+pub use decision::{Decision, OnFailure, Terms, Unreturned, decide, settle};
+pub use limit::ReturnLimit;
+pub use record::{Action, Notice, Notices};

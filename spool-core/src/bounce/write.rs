@@ -1,0 +1,134 @@
+//! Text that goes into a notice: printable ASCII in folded lines, whatever a peer or an envelope holds.
+//!
+//! Nothing that passes through here can end a line, begin a field, or be a line of its own.
+
+use crate::reply::MAX_TEXT;
+use std::fmt::Write;
+
+/// Lines are folded at blanks before they get longer than this.
+const WIDTH: usize = 77;
+/// The longest word: a line of it and the name of a field is well within the 998 octets of RFC 5322 section 2.1.1.
+const MAX_WORD: usize = 800;
+
+/// `text` in printable ASCII, at most `most` bytes of it: every other character as `\x{HEX}`, which for an address is the form of RFC 6533
+/// section 3 (utf-8-addr-xtext).
+pub(super) fn ascii(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(most));
+    for c in text.chars() {
+        let before = out.len();
+        match c {
+            ' '..='~' => out.push(c),
+            c => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\x{{{:02X}}}", u32::from(c));
+            }
+        }
+        if out.len() > most {
+            out.truncate(before);
+            break;
+        }
+    }
+    out
+}
+
+/// A peer's words: one line, cut at [`MAX_TEXT`].
+pub(super) fn words(text: &str) -> String {
+    ascii(text, MAX_TEXT)
+}
+
+/// An address or an identifier: one word.
+pub(super) fn word(text: &str) -> String {
+    ascii(text, MAX_WORD)
+}
+
+/// A message that is being written, line by line.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Vec<u8>);
+
+impl Lines {
+    /// A line as it is: it holds printable ASCII only.
+    pub(super) fn line(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    /// A header field, or a field of a delivery status, folded at blanks. Runs of blanks become one.
+    pub(super) fn field(&mut self, name: &str, value: &str) {
+        self.wrapped(&format!("{name}:"), " ", value);
+    }
+
+    /// A paragraph, wrapped, each of its lines behind `indent`.
+    pub(super) fn paragraph(&mut self, indent: &str, text: &str) {
+        self.wrapped("", indent, text);
+    }
+
+    /// `first`, then the words; lines after the first begin with `indent`.
+    fn wrapped(&mut self, first: &str, indent: &str, text: &str) {
+        let mut line = first.to_owned();
+        let mut fresh = first.is_empty();
+        for word in text.split(' ').filter(|word| !word.is_empty()) {
+            if !fresh && line.len() + 1 + word.len() > WIDTH && line != first {
+                self.line(&line);
+                line.clear();
+                fresh = true;
+            }
+            line.push_str(if fresh { indent } else { " " });
+            line.push_str(word);
+            fresh = false;
+        }
+        self.line(&line);
+    }
+
+    /// Bytes as they are: whole lines that are ended by CRLF, or nothing.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn field(value: &str) -> String {
+        let mut lines = Lines::default();
+        lines.field("Diagnostic-Code", value);
+        String::from_utf8(lines.into_bytes()).unwrap()
+    }
+
+    #[test]
+    fn long_fields_are_folded_at_blanks_and_long_words_are_not() {
+        assert_eq!(field("smtp; 550 no"), "Diagnostic-Code: smtp; 550 no\r\n");
+        let folded = field(&"0123456789 ".repeat(20));
+        assert!(folded.lines().all(|line| line.len() <= WIDTH), "{folded}");
+        assert_eq!(folded.lines().count(), 4);
+        assert!(folded.lines().skip(1).all(|line| line.starts_with(" 0")));
+        let word = "x".repeat(300);
+        assert_eq!(
+            field(&format!("a {word} b")),
+            format!("Diagnostic-Code: a\r\n {word}\r\n b\r\n")
+        );
+        assert_eq!(field(&word), format!("Diagnostic-Code: {word}\r\n"));
+    }
+
+    #[test]
+    fn other_characters_are_escaped() {
+        assert_eq!(ascii("ü\r\n\u{1f600}", 100), "\\x{FC}\\x{0D}\\x{0A}\\x{1F600}");
+        assert_eq!(ascii("aü", 6), "a");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_ends_a_line(text in any::<String>()) {
+            let words = words(&text);
+            prop_assert!(words.len() <= MAX_TEXT && words.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            for line in field(&words).strip_suffix("\r\n").unwrap().split("\r\n").skip(1) {
+                prop_assert!(line.starts_with(' ') && line.trim() != "", "{:?}", line);
+            }
+        }
+    }
+}
