@@ -116,7 +116,7 @@ fn a_message_that_is_given_up_says_why() {
     let given_up = until("the message is given up", || events(&server, "given_up").pop());
     assert_eq!(
         (&given_up["why"], &given_up["then"]),
-        (&"failed".into(), &"frozen".into())
+        (&"failed".into(), &"bounced".into())
     );
     assert!(
         given_up["reason"]

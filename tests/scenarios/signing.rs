@@ -187,7 +187,7 @@ fn a_notice_is_signed_with_the_key_of_its_authors_domain() {
         back.next_hop()
     ));
     let spool = place.dir.path().join("spool");
-    let server = serve(&spool, &[&refusing.field("smtp")], &["--config", text(&config)]);
+    let server = serve(&spool, &[refusing.field("smtp")], &["--config", text(&config)]);
     let (code, reply) = submit(&server);
     assert_eq!(code, 250, "{reply}");
     let notice = back.message();

@@ -14,7 +14,7 @@ pub use line::{Level, Line, Redact, Value};
 use crate::agent::{Admission, Source, TlsSession};
 use crate::attempt::AttemptReport;
 use crate::envelope::{Envelope, Recipient};
-use crate::frozen::{Frozen, FrozenKind};
+use crate::frozen::{Frozen, FrozenKind, FrozenReason};
 use crate::id::{FlowId, MessageId};
 use crate::message::Message;
 use std::error::Error;
@@ -166,7 +166,7 @@ impl GivenUp {
     /// `message`, in the state in which it stays, and why; `then` says what it is now (`frozen`).
     #[must_use]
     pub fn new(message: &Message, why: &Frozen, then: &'static str) -> Self {
-        use crate::frozen::FrozenReason as Reason;
+        use FrozenReason as Reason;
         let state = &message.state;
         Self {
             id: message.id,
@@ -193,6 +193,16 @@ impl GivenUp {
         }
     }
 
+    /// What has become of it; where it is kept although its sender was to be told, why nobody was.
+    #[must_use]
+    pub fn then(mut self, then: &'static str, kept: Option<&Frozen>) -> Self {
+        self.then = then;
+        if let Some(kept) = kept.filter(|kept| matches!(kept.why, FrozenReason::Unreturned { .. })) {
+            self.reason = kept.why.to_string();
+        }
+        self
+    }
+
     fn line(&self) -> Line<'_> {
         let mut line = Line::new("given_up", Level::Warn);
         line.shown("id", self.id);
@@ -212,6 +222,7 @@ impl GivenUp {
 /// Something that happened to mail.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "it is on its way behind one Arc")]
 pub enum Record {
     /// Taken in.
     Accepted(Accepted),
