@@ -26,8 +26,8 @@ pub use spool::messages::{
     SetMaxConcurrentJobs, SpoolStats, Subscribe, WaitIdle, WhenEnded, WhenLoaded, Which,
 };
 pub use spool::{
-    Bounce, Circuit, DestinationState, Destinations, Expire, OpenSpool, SetNotices, SetPolicies, SetRouting,
-    Spool, SpoolActor,
+    Bounce, Circuit, DestinationState, Destinations, Expire, GetPulse, OpenSpool, Progress, Pulse,
+    SetNotices, SetPolicies, SetRouting, Spool, SpoolActor,
 };
 pub use supervision::{Ending, Part, Sentinel};
 pub use throttle::{Permit, Throttle};

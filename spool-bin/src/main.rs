@@ -15,15 +15,18 @@ mod failure;
 mod files;
 mod format;
 mod logging;
+mod manager;
 mod operation;
 mod outbound;
 mod page;
 mod print;
+mod reload;
 mod routes;
 mod selector;
 mod sendmail;
 mod shutdown;
 mod signing;
+mod sockets;
 mod submissions;
 mod target;
 mod users;
@@ -36,7 +39,12 @@ fn main() -> ExitCode {
     if let Some(status) = sendmail::by_name() {
         return status;
     }
-    match cli::run() {
+    // Before any thread: what is taken comes from the environment, and is taken off it.
+    let sockets = match sockets::Sockets::inherit() {
+        Ok(sockets) => sockets,
+        Err(failure) => return failure.report(),
+    };
+    match cli::run(sockets) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -114,9 +114,14 @@ pub(crate) struct Order {
     pub(crate) older_than: Duration,
     /// Of `reroute`.
     pub(crate) route: NewRoute,
+    /// What was asked for, for the log.
+    pub(crate) words: String,
     /// Of `bounce`.
     pub(crate) reason: Option<String>,
 }
+
+/// Conditions that the log names; of more, only how many there are.
+const MAX_WORDS: usize = 20;
 
 impl Request {
     /// The conditions, by the names they have in a query.
@@ -136,12 +141,36 @@ impl Request {
         self.ids.iter().map(|id| ("id", id.as_str())).chain(named)
     }
 
+    /// What is asked for, in one line: `recipient=@example\.net$ older=1d`.
+    fn words(&self) -> String {
+        let conditions = self.conditions().map(|(name, value)| format!("{name}={value}"));
+        let from = self.from.iter().map(|shelf| format!("from={shelf}"));
+        let to = self.next_hops.iter().map(|hop| format!("to={hop}"));
+        let by_config = self.by_config.then(|| "by_config=true".to_owned());
+        let waits = self
+            .retry_intervals
+            .iter()
+            .map(|span| format!("retry_interval={span}"));
+        let all: Vec<String> = conditions
+            .chain(from)
+            .chain(to)
+            .chain(by_config)
+            .chain(waits)
+            .collect();
+        let named = all.iter().take(MAX_WORDS).map(String::as_str);
+        let mut words = named.collect::<Vec<_>>().join(" ");
+        if all.len() > MAX_WORDS {
+            words.push_str(&format!(" and {} more", all.len() - MAX_WORDS));
+        }
+        words
+    }
+
     /// Checks it for `operation`.
     ///
     /// # Errors
     /// What is wrong, in words that name the field.
     pub(crate) fn check(mut self, operation: Operation) -> Result<Order, String> {
-        let name = operation.name();
+        let (name, words) = (operation.name(), self.words());
         if operation != Operation::Send && !self.retry_intervals.is_empty() {
             return Err(format!("retry_intervals: goes with send, not with {name}"));
         }
@@ -175,6 +204,7 @@ impl Request {
             shelf,
             older_than,
             route,
+            words,
             reason: self.reason,
         })
     }

@@ -10,7 +10,7 @@ use spool_core::NextHop;
 use spool_smtp::client::{Credentials, Lookup, RouteConfig, SmtpConfig, TrustAnchors, TrustRoots};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The largest file with a secret in it.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -33,7 +33,7 @@ pub(crate) fn resolving(config: &Config) -> Result<SmtpConfig, Failure> {
 }
 
 /// Reads what `config` names.
-pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Failure> {
+pub(crate) fn client(config: &Config, routes: &Routes, logins: &Logins) -> Result<SmtpConfig, Failure> {
     let limits = &config.client;
     let mut client = resolving(config)?;
     client.tls = limits.tls;
@@ -42,7 +42,7 @@ pub(crate) fn client(config: &Config, routes: &Routes) -> Result<SmtpConfig, Fai
     client.plaintext_memory = limits.plaintext_memory;
     let policies = routes.policies();
     client.policies = Lookup::new(move |next_hops: &[NextHop]| policies.of(next_hops));
-    client.credentials = credentials(limits)?;
+    client.credentials = logins.lookup();
     client.source_addresses.clone_from(&limits.source_addresses);
     client.connections = limits.connections;
     client.connections_per_destination = limits.connections_per_destination;
@@ -61,14 +61,38 @@ fn refuse(path: &Path, why: &dyn std::fmt::Display) -> Failure {
     Failure::Usage(format!("{}: {why}", path.display()))
 }
 
-fn credentials(client: &Client) -> Result<Lookup<NextHop, Option<Arc<Credentials>>>, Failure> {
-    let mut logins = HashMap::new();
-    for login in &client.logins {
-        let path = login.secret.path();
-        let read = secret(login).map_err(|why| refuse(path, &why))?;
-        logins.insert(login.next_hop.clone(), Arc::new(read));
+/// Who the client is to each host that wants to know. Cloning shares it: a reload changes it for the client as well.
+#[derive(Clone, Default)]
+pub(crate) struct Logins(Arc<RwLock<HashMap<NextHop, Arc<Credentials>>>>);
+
+impl Logins {
+    /// Reads the files that `client` names.
+    ///
+    /// # Errors
+    /// The path, and what is wrong with it.
+    pub(crate) fn read(client: &Client) -> Result<Self, Failure> {
+        let mut logins = HashMap::new();
+        for login in &client.logins {
+            let path = login.secret.path();
+            let read = secret(login).map_err(|why| refuse(path, &why))?;
+            logins.insert(login.next_hop.clone(), Arc::new(read));
+        }
+        Ok(Self(Arc::new(RwLock::new(logins))))
     }
-    Ok(Lookup::new(move |hop: &NextHop| logins.get(hop).cloned()))
+
+    /// From now on those of `other`.
+    pub(crate) fn replace(&self, other: Self) {
+        let other = std::mem::take(&mut *other.0.write().unwrap_or_else(PoisonError::into_inner));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = other;
+    }
+
+    fn lookup(&self) -> Lookup<NextHop, Option<Arc<Credentials>>> {
+        let logins = self.clone();
+        Lookup::new(move |hop: &NextHop| {
+            let logins = logins.0.read().unwrap_or_else(PoisonError::into_inner);
+            logins.get(hop).cloned()
+        })
+    }
 }
 
 /// Who the client is to one host, with what stands in the login's file.

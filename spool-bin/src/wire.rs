@@ -8,20 +8,24 @@ use crate::config::{CertificateFiles, Config};
 use crate::descriptors;
 use crate::dropbox::DropBox;
 use crate::failure::Failure;
+use crate::logging::Redaction;
+use crate::manager;
 use crate::outbound;
+use crate::reload::Live;
 use crate::routes::{Routes, retry_policy};
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
 use crate::signing;
+use crate::sockets::Sockets;
 use crate::submissions::Submissions;
 use crate::users;
 use crate::way::Way;
 use actix::Addr;
 use anyhow::Context;
 use spool_actors::{
-    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetNotices, SetPolicies,
-    SetRouting, Spool, SpoolActor,
+    Add, Ending, Gate, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetRouting, Spool, SpoolActor,
 };
 use spool_core::bounce::NoticeConfig;
+use spool_core::log::{Accepted, Record};
 use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, Address, Admission, BoxFuture, Budget, Envelope, Fingerprint, Halt, InitialStatus, Intake,
@@ -29,7 +33,8 @@ use spool_core::{
 };
 use spool_smtp::client::SmtpAgent;
 use spool_smtp::server::{
-    Clients, Listener, LocalListener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls, Users,
+    Clients, CurrentConfig, Listener, LocalListener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls,
+    Users,
 };
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
@@ -40,14 +45,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+/// What `systemctl status` shows of a service that runs.
+const SERVING: &str = "serving";
+
 /// What a mail needs on its way from the door to the spool.
 #[derive(Clone)]
 pub(crate) struct Relay {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) gate: Gate,
-    routes: Routes,
+    pub(crate) routes: Routes,
     /// What is done to the mail of submitters.
-    submissions: Submissions,
+    pub(crate) submissions: Submissions,
     /// Set when the service was asked to end.
     pub(crate) stopping: Halt,
     /// What clients and users did lately.
@@ -72,7 +80,7 @@ impl Relay {
     }
 
     /// Who may log in from now on, and how much clients and users may do.
-    fn admit(&self, users: Option<Users>, config: &Config) {
+    pub(crate) fn admit(&self, users: Option<Users>, config: &Config) {
         self.logins.set_users(users);
         self.clients.set_limits(config.limits.rates);
     }
@@ -160,6 +168,9 @@ impl Relay {
             flows,
             source,
         } = mail;
+        let via = if source.client.is_some() { "smtp" } else { "local" };
+        let taken =
+            Record::wanted().then(|| Accepted::new(via, source.clone(), &envelope, body.len(), &flows));
         let (sections, routing) = self.sections(envelope, &[]);
         let submission = Submission {
             sections,
@@ -175,17 +186,35 @@ impl Relay {
             add = add.of_unknown_submitter();
         }
         let request = self.spool.send(add);
-        async move { request.await.unwrap_or(Err(AddError::Killed)) }
+        async move {
+            let answer = request.await.unwrap_or(Err(AddError::Killed));
+            if let (Some(taken), Ok(ids)) = (taken, &answer) {
+                taken.emit(ids);
+            }
+            answer
+        }
     }
 }
 
 /// Runs the service to its end.
-pub(crate) fn serve(config: &Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
+pub(crate) fn serve(
+    config: &Config,
+    built_in_sink: bool,
+    options: Serve,
+    redaction: Redaction,
+    sockets: Sockets,
+) -> Result<(), Failure> {
     descriptors::check()?;
-    actix::System::new().block_on(run(config.clone(), built_in_sink, options))
+    actix::System::new().block_on(run(config.clone(), built_in_sink, options, redaction, sockets))
 }
 
-async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<(), Failure> {
+async fn run(
+    mut config: Config,
+    built_in_sink: bool,
+    options: Serve,
+    redaction: Redaction,
+    sockets: Sockets,
+) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     descriptors::raise(&config);
     let (stop, stopped) = watch::channel(false);
@@ -197,13 +226,17 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         // Until it has started, mail for it goes nowhere.
         routes.to_built_in_sink(None);
     }
-    let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes)?));
+    let logins = outbound::Logins::read(&config.client)?;
+    let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes, &logins)?));
     // One for all who bring mail, whichever way.
     let memory = Budget::new(config.limits.memory);
     let submissions = Submissions::new(&config, signing::rules(&config)?, &memory)?;
-    let spool = open(&config, &routes, &agent, &submissions).await?;
+    let spool = manager::patiently(open(&config, &routes, &agent, &submissions)).await?;
     let relay = Relay::new(&spool, routes, submissions);
     relay.admit(users, &config);
+    let tls = certificate.as_ref().map(Watched::tls);
+    let server = server(&config, &relay, &memory, tls);
+    let mut live = Live::new(&config, server, logins, redaction, pairs);
     let started = async {
         if built_in_sink {
             relay
@@ -211,10 +244,10 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
                 .to_built_in_sink(Some(start_sink(stopped.clone()).await?));
             relay.spool.do_send(SetRouting(relay.routes.routing()));
         }
-        let tls = certificate.as_ref().map(Watched::tls);
-        let server = server(&config, &relay, &memory, tls);
         let dropbox = DropBox::open(&config, &relay, &memory)?;
-        let (addresses, mut listeners) = listen(&config, server, &relay, &spool, &stopped).await?;
+        let passed = (sockets.smtp, sockets.smtps);
+        let (addresses, mut listeners) =
+            listen(&config, passed, live.server(), &relay, &spool, &stopped).await?;
         if let Some(dropbox) = dropbox {
             let part = Stoppable::new(spool.sentinel(Part::Ingress), stopped.clone());
             let running = dropbox.run(stopped.clone());
@@ -223,10 +256,18 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
                 drop(part);
             }));
         }
-        if let (Some(certificate), Some(pairs)) = (certificate, &pairs) {
-            actix::spawn(certificate.run(pairs.subscribe(), stopped.clone()));
+        if let (Some(certificate), Some(pairs)) = (certificate, live.pairs()) {
+            actix::spawn(certificate.run(pairs, stopped.clone()));
         }
-        let (admin_address, admin) = start_admin(&config, &relay, agent, &memory, &spool, stopped.clone())?;
+        let (admin_address, admin) = start_admin(
+            &config,
+            sockets.admin,
+            &relay,
+            agent,
+            &memory,
+            &spool,
+            stopped.clone(),
+        )?;
         ready(&config, &addresses, admin_address)?;
         Ok((listeners, admin))
     };
@@ -239,16 +280,24 @@ async fn run(mut config: Config, built_in_sink: bool, options: Serve) -> Result<
         }
     };
 
+    manager::ready(SERVING);
+    let mut alive = std::pin::pin!(manager::watch(spool.addr.clone()));
     let mut ended = std::pin::pin!(spool.ended());
     let failed = loop {
         tokio::select! {
             wanted = signals.next() => match wanted {
-                Wanted::Reload => reload(&options, &relay, pairs.as_ref(), &mut config),
+                Wanted::Reload => {
+                    manager::reloading();
+                    live.reload(&options, &relay, &mut config);
+                    manager::ready(SERVING);
+                }
                 Wanted::End => break false,
             },
             _ = &mut ended => break true,
+            () = &mut alive => {}
         }
     };
+    manager::stopping(config.shutdown_timeout);
     let deadline = Instant::now() + config.shutdown_timeout;
     let end = async {
         if failed {
@@ -315,7 +364,7 @@ fn certificate(
 }
 
 /// How senders are told what became of their mail.
-fn notices(config: &Config) -> NoticeConfig {
+pub(crate) fn notices(config: &Config) -> NoticeConfig {
     let mut notices = NoticeConfig::new(config.hostname.as_str());
     if let Some(from) = &config.retry.bounce_from {
         notices.from = from.to_string();
@@ -384,18 +433,26 @@ enum Door {
 /// Listens everywhere, then accepts. Sessions run on the spool's worker threads.
 async fn listen(
     config: &Config,
-    server: ServerConfig,
+    passed: (Vec<TcpListener>, Vec<TcpListener>),
+    server: CurrentConfig,
     relay: &Relay,
     spool: &OpenSpool,
     stopped: &watch::Receiver<bool>,
 ) -> Result<(Addresses, Vec<JoinHandle<()>>), Failure> {
     let mut listeners = Vec::new();
+    let (mut plain_passed, mut implicit_passed) = (passed.0.into_iter(), passed.1.into_iter());
     let plain = config.smtp.iter().map(|address| (address, Opening::Plain));
     let implicit = config.smtps.iter().map(|address| (address, Opening::ImplicitTls));
     for (address, opening) in plain.chain(implicit) {
-        let listener = Listener::bind(*address)
-            .await
-            .with_context(|| format!("cannot listen on {address}"))?;
+        let passed = match opening {
+            Opening::Plain => plain_passed.next(),
+            Opening::ImplicitTls => implicit_passed.next(),
+        };
+        let listener = match passed {
+            Some(passed) => Listener::from_std(passed),
+            None => Listener::bind(*address).await,
+        };
+        let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
         let bound = listener
             .local_addr()
             .with_context(|| format!("cannot listen on {address}"))?;
@@ -407,7 +464,6 @@ async fn listen(
         let listener = LocalListener::bind(path).await;
         local.push(listener.with_context(|| format!("cannot listen on {}", path.display()))?);
     }
-    let server = Arc::new(server);
     let bound = |which| {
         let all = listeners.iter();
         all.filter(|(_, _, opening)| *opening == which)
@@ -426,7 +482,7 @@ async fn listen(
                 tracing::error!("the worker threads have ended; a connection is dropped");
             }
         };
-        let (server, relay, stopped) = (Arc::clone(&server), Arc::new(relay.clone()), stopped.clone());
+        let (server, relay, stopped) = (server.clone(), Arc::new(relay.clone()), stopped.clone());
         let part = Stoppable::new(spool.sentinel(Part::Ingress), stopped.clone());
         actix::spawn(async move {
             match door {
@@ -446,6 +502,7 @@ async fn listen(
 
 fn start_admin(
     config: &Config,
+    passed: Option<TcpListener>,
     relay: &Relay,
     agent: Arc<SmtpAgent>,
     memory: &Budget,
@@ -455,8 +512,11 @@ fn start_admin(
     let Some(address) = config.admin else {
         return Ok((None, None));
     };
-    let listener =
-        TcpListener::bind(address).with_context(|| format!("the admin API cannot listen on {address}"))?;
+    let listener = match passed {
+        Some(passed) => Ok(passed),
+        None => TcpListener::bind(address),
+    };
+    let listener = listener.with_context(|| format!("the admin API cannot listen on {address}"))?;
     let bound = listener.local_addr().context("the admin API")?;
     let state = admin::State::new(
         relay.clone(),
@@ -504,49 +564,4 @@ fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> R
         .and_then(|()| out.flush())
         .context("standard output")?;
     Ok(())
-}
-
-/// Routes, retries, users, limits in a time, the certificate, signing keys and fix-ups change at once; the jobs too if the
-/// file has another number than before, so that a number set by
-/// hand outlives a reload. What needs a restart is said.
-fn reload(
-    options: &Serve,
-    relay: &Relay,
-    pairs: Option<&watch::Sender<CertificateFiles>>,
-    config: &mut Config,
-) {
-    let fresh = options.config().and_then(|(fresh, _)| {
-        options.inspected(&fresh)?;
-        let users = users::of(&fresh)?;
-        let keys = signing::rules(&fresh)?;
-        Ok((fresh, users, keys))
-    });
-    match fresh {
-        Ok((fresh, users, keys)) => {
-            relay.admit(users, &fresh);
-            relay.submissions.replace(&fresh, keys);
-            relay.routes.replace(&fresh);
-            // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
-            relay.spool.do_send(SetPolicies(relay.routes.policies()));
-            relay.spool.do_send(SetRouting(relay.routes.routing()));
-            relay.spool.do_send(SetNotices(Some(notices(&fresh))));
-            if fresh.max_concurrent_jobs != config.max_concurrent_jobs {
-                relay
-                    .spool
-                    .do_send(SetMaxConcurrentJobs(fresh.max_concurrent_jobs));
-            }
-            if let (Some(pairs), Some(pair)) = (pairs, &fresh.tls) {
-                pairs.send_replace(pair.clone());
-            }
-            *config = fresh;
-            tracing::info!(
-                "configuration read again: routes, retries, notices, jobs, the certificate, users and their limits, signing and fix-ups are changed, everything else needs a restart"
-            );
-        }
-        Err(failure) => {
-            for problem in failure.to_string().lines() {
-                tracing::error!("the configuration was not changed: {problem}");
-            }
-        }
-    }
 }

@@ -7,6 +7,7 @@ use crate::reply::{EnhancedCode, Reply};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The place of a recipient in [`crate::Envelope::recipients`].
@@ -136,6 +137,12 @@ pub struct AttemptReport {
     /// record it stands in place of this report.
     #[serde(skip)]
     pub own: Option<Box<HostReport>>,
+    /// The address of the peer, when a session with it was opened. It is for the log, and in no message's record.
+    #[serde(skip)]
+    pub address: Option<IpAddr>,
+    /// How long it took from having a session to the end. It is for the log, and in no message's record.
+    #[serde(skip)]
+    pub transmission: Option<Duration>,
 }
 
 /// What one host said, in an attempt that another one decided.
@@ -164,6 +171,8 @@ impl AttemptReport {
             without_dsn: Vec::new(),
             before: Vec::new(),
             own: None,
+            address: None,
+            transmission: None,
         }
     }
 
@@ -241,6 +250,13 @@ impl Attempt {
         let whole = own.is_none();
         hosts.extend(own.map(|own| *own));
         hosts.sort_by_key(|host| host.number);
+        for report in hosts
+            .iter_mut()
+            .map(|host| &mut host.report)
+            .chain([&mut self.report])
+        {
+            (report.address, report.transmission) = (None, None);
+        }
         let at = self.at;
         let hosts = hosts.into_iter().map(|host| Self {
             at: at.after(host.after),

@@ -162,6 +162,8 @@ fn without_refusals(attempt: &Attempt) -> Attempt {
             without_dsn: Vec::new(),
             own: None,
             before: Vec::new(),
+            address: None,
+            transmission: None,
         },
     }
 }

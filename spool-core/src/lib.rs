@@ -26,6 +26,7 @@ mod hold;
 mod hooks;
 mod id;
 mod key;
+pub mod log;
 mod message;
 mod next_hop;
 mod related;

@@ -2,6 +2,7 @@
 
 use crate::queue_commands::text;
 use spool_tests::process::{Running, run, serve, signal, spool_binary, until};
+use spool_tests::raw::RawClient;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -93,4 +94,111 @@ fn a_reload_with_a_file_that_cannot_be_used_changes_nothing() {
     let url = format!("http://{}", server.field("admin"));
     let jobs = text(&run(&["jobs", "--admin", &url]).stdout);
     assert!(jobs.starts_with("at most 7,"), "{jobs}");
+}
+
+#[test]
+fn a_reload_says_which_keys_changed_and_which_need_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("spool.toml");
+    let (spool, key) = (dir.path().join("spool"), dir.path().join("key"));
+    std::fs::write(
+        &config,
+        "threads = 1\n[relay]\nallow_networks = [\"127.0.0.0/8\"]\n",
+    )
+    .unwrap();
+    let server = serve(&spool, &["127.0.0.1:9"], &["--config", config.to_str().unwrap()]);
+    let rcpt = || {
+        let mut client = RawClient::hello(server.smtp());
+        assert_eq!(client.command("MAIL FROM:<a@example.org>").0, 250);
+        client.command("RCPT TO:<b@example.net>").0
+    };
+    assert_eq!(rcpt(), 250);
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let written = format!(
+        "threads = 2\nmax_concurrent_jobs = 9\n[relay]\nallow_networks = []\n[log]\nredact = true\nredact_key_file = {key:?}\n"
+    );
+    std::fs::write(&config, &written).unwrap();
+    signal(server.pid(), "HUP");
+    let reloads = |count: usize| {
+        until("the reload", || {
+            (server.log().matches("configuration read again").count() == count).then_some(())
+        });
+    };
+    reloads(1);
+    let log = server.log();
+    for line in [
+        "configuration changed key=threads from=1 to=2 takes_effect=restart",
+        "configuration changed key=max_concurrent_jobs from=200 to=9 takes_effect=now",
+        "configuration changed key=relay.allow_networks from=\"[\\\"127.0.0.0/8\\\"]\" to=\"[]\" takes_effect=now",
+        "configuration changed key=log.redact from=false to=true takes_effect=now",
+        "configuration read again changed=5 need_restart=[threads]",
+    ] {
+        assert!(log.contains(line), "{line}\n{log}");
+    }
+    assert!(!log.contains("0123456789abcdef"), "no secret: {log}");
+    assert_eq!(rcpt(), 550, "who may relay is reloaded");
+    // What still waits for a restart is told again; what did not change is not.
+    std::fs::write(&config, written.replace("jobs = 9", "jobs = 8")).unwrap();
+    signal(server.pid(), "HUP");
+    reloads(2);
+    assert!(
+        server
+            .log()
+            .contains("configuration read again changed=1 need_restart=[threads]"),
+        "{}",
+        server.log()
+    );
+}
+
+#[test]
+fn the_configuration_is_printed_with_the_source_of_each_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("spool.toml");
+    std::fs::write(
+        &config,
+        "threads = 1\n[admin]\ntoken_file = \"/etc/spool/token\"\n",
+    )
+    .unwrap();
+    let config = config.to_str().unwrap();
+    let printed = |args: &[&str]| {
+        let output = run(&[&["config", "--config", config], args].concat());
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stdout)
+    };
+    let all = printed(&["--listen", "127.0.0.1:2626"]);
+    for (value, source) in [
+        ("threads = 1", format!("# {config}:1")),
+        ("token_file = \"/etc/spool/token\"", format!("# {config}:3")),
+        ("smtp = [\"127.0.0.1:2626\"]", "# command line".to_owned()),
+        ("mx_port = 25", "# default".to_owned()),
+    ] {
+        let line = all.lines().find(|line| line.starts_with(value));
+        assert!(line.is_some_and(|line| line.ends_with(&source)), "{value}\n{all}");
+    }
+    let again = dir.path().join("again.toml");
+    std::fs::write(&again, &all).unwrap();
+    assert_eq!(
+        check(&again).0,
+        Some(2),
+        "the token is missing, and nothing else: {:?}",
+        check(&again)
+    );
+    assert!(
+        check(&again)
+            .2
+            .lines()
+            .all(|line| line.contains("admin.token_file")),
+        "{:?}",
+        check(&again)
+    );
+    let changed = printed(&["--changed"]);
+    let set = changed.lines().filter(|line| line.contains(" = ")).count();
+    assert_eq!(set, 3, "two of the file, and the name of the machine: {changed}");
+    for line in printed(&["--format", "json"]).lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            entry["key"].is_string() && entry["takes_effect"].is_string(),
+            "{entry}"
+        );
+    }
 }

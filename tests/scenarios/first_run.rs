@@ -35,7 +35,7 @@ fn a_message_reaches_the_built_in_sink_and_the_log_tells_its_story() {
     let delivered = until("delivery in the log", || {
         let log = running.log();
         log.lines()
-            .find(|line| line.contains(&id) && line.contains("accepted: 250"))
+            .find(|line| line.contains(&id) && line.contains(" delivered "))
             .map(str::to_owned)
     });
     let log = running.log();

@@ -9,6 +9,7 @@ use crate::delivery::messages::AttemptEnded;
 use actix::{AsyncContext, Context, Handler};
 use bytes::Bytes;
 use spool_core::disposition::{Decisions, Fate, dispose};
+use spool_core::log::{AttemptRecord, Record};
 use spool_core::{
     Attempt, AttemptReport, AttemptResult, Dice, EventKind, Frozen, Message, MessageId, MessageState,
     SpreadDice, Status, Timestamp,
@@ -39,7 +40,6 @@ impl Handler<AttemptEnded> for SpoolActor {
             self.take_back(message, body, ended.attempt);
             return self.after_anything(ctx);
         }
-        log(&message, &ended.attempt);
         if self.asks_on_error(&ended.attempt) {
             self.ask_on_error((message, body), ended.attempt, ctx.address());
         } else {
@@ -96,6 +96,7 @@ impl SpoolActor {
         let in_doubt = attempt.in_doubt() || hosts.any(|host| host.report.in_doubt());
         let kinds = in_doubt.then_some(EventKind::InDoubt);
         let kinds: Vec<EventKind> = kinds.into_iter().collect();
+        let record = Record::wanted().then(|| AttemptRecord::new(&message, &attempt));
         let relayed = attempt.report.without_dsn.clone();
         let before = message.state.clone();
         let (state, fate) = if first_interruption(&message, &attempt) {
@@ -107,6 +108,10 @@ impl SpoolActor {
             self.queue.deferred(id, now);
         }
         message.state = state;
+        if let Some(mut record) = record {
+            record.settled(&message.state);
+            Record::Attempt(record).emit();
+        }
         self.conclude(Round {
             message,
             body,
@@ -174,7 +179,6 @@ impl SpoolActor {
             duration_ms: 0,
             report,
         };
-        log(&message, &attempt);
         let decisions = Decisions::by_default(&attempt.report);
         self.settle(message, body, attempt, &decisions);
     }
@@ -199,31 +203,4 @@ fn again_at_once(mut state: MessageState, attempt: Attempt, now: Timestamp) -> (
 fn first_interruption(message: &Message, attempt: &Attempt) -> bool {
     let interrupted = |attempt: &Attempt| matches!(attempt.report.result, AttemptResult::Interrupted);
     interrupted(attempt) && !message.state.attempts.last().is_some_and(interrupted)
-}
-
-fn log(message: &Message, attempt: &Attempt) {
-    for host in &attempt.report.before {
-        let (id, flow, peer) = (message.id, &message.flows, host.report.peer.as_ref());
-        let peer = peer.map(tracing::field::display);
-        let refused = host.report.refused.len();
-        tracing::info!(%id, ?flow, peer, refused, "another host of the attempt: {}", host.report.result);
-    }
-    let report = &attempt.report;
-    let peer = report.peer.as_ref().map(tracing::field::display);
-    let clean = matches!(report.result, AttemptResult::Accepted(_)) && report.refused.is_empty();
-    let (id, flow, ms) = (message.id, &message.flows, attempt.duration_ms);
-    if clean {
-        tracing::info!(%id, ?flow, peer, ms, "{}", report.result);
-    } else {
-        tracing::warn!(%id, ?flow, peer, ms, refused = report.refused.len(), "{}", report.result);
-    }
-    for refused in &report.refused {
-        let index = usize::try_from(refused.recipient).unwrap_or(usize::MAX);
-        let recipient = message
-            .envelope
-            .recipients
-            .get(index)
-            .map(|recipient| tracing::field::display(&recipient.address));
-        tracing::warn!(%id, ?flow, recipient, "recipient refused: {}", refused.reply);
-    }
 }

@@ -157,7 +157,7 @@ impl Handler<Reroute> for SpoolActor {
                 Box::pin(std::future::ready(Err(SpoolError::NoNextHop)))
             }
             (NewRoute::To(_), _) | (NewRoute::ByConfig, Routing::ByRules(_)) => {
-                tracing::info!(messages = reroute.ids.len(), to = ?reroute.to, "messages get another route");
+                tracing::debug!(messages = reroute.ids.len(), to = ?reroute.to, "messages get another route");
                 self.start_bulk(Work::Reroute(reroute.to), reroute.ids, ctx)
             }
             (NewRoute::ByConfig, _) => Box::pin(std::future::ready(Err(SpoolError::NoConfiguration))),

@@ -51,7 +51,7 @@ impl Handler<Bounce> for SpoolActor {
             || "the mail system's operator has given it up".to_owned(),
             harmless,
         );
-        tracing::info!(
+        tracing::debug!(
             messages = bounce.ids.len(),
             reason,
             "messages are bounced by hand"
@@ -67,7 +67,7 @@ impl Handler<Expire> for SpoolActor {
         if self.is_loading() {
             return self.once_loaded(expire, ctx.address());
         }
-        tracing::info!(messages = expire.0.len(), "messages are expired by hand");
+        tracing::debug!(messages = expire.0.len(), "messages are expired by hand");
         self.start_bulk(Work::Expire, expire.0, ctx)
     }
 }

@@ -129,6 +129,7 @@ impl Handler<Committed> for SpoolActor {
     fn handle(&mut self, committed: Committed, ctx: &mut Context<Self>) {
         // All of them at once: what follows one of them may fail, and then nothing follows the others.
         self.pending = self.pending.saturating_sub(committed.0.len());
+        self.commits += 1;
         for (Ticket { mut change, tag }, result) in committed.0 {
             self.supervision.failpoint(Part::Spool);
             if result.is_ok() {

@@ -146,7 +146,6 @@ impl SpoolActor {
     }
 
     pub(super) fn give_up(&mut self, mut message: Message, body: Bytes, reason: &str) {
-        tracing::warn!(id = %message.id, flow = ?message.flows, reason, "expired before an attempt was possible");
         let (state, fate) = expire(message.state, reason);
         message.state = state;
         self.conclude(Round {

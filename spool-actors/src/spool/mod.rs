@@ -23,6 +23,7 @@ mod open;
 mod operations;
 mod parts;
 mod presend;
+mod pulse;
 mod pump;
 mod queue;
 mod recover;
@@ -39,6 +40,7 @@ pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
 #[cfg(test)]
 pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};
+pub use pulse::{GetPulse, Progress, Pulse};
 pub use returning::SetNotices;
 pub use routes::SetRouting;
 
@@ -80,6 +82,8 @@ pub struct SpoolActor {
     writer: Option<Writer<Tag>>,
     /// Changes handed to the writer and not yet answered.
     pending: usize,
+    /// Batches of them that the writer has answered.
+    commits: u64,
     clock: Arc<dyn Clock>,
     watch: JumpWatch,
     dice: Arc<dyn Dice>,

@@ -239,6 +239,7 @@ fn actor(
         store,
         writer: None,
         pending: 0,
+        commits: 0,
         watch: JumpWatch::new(clock.as_ref()),
         clock,
         dice,

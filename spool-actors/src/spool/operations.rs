@@ -58,7 +58,7 @@ impl Handler<SetMaxConcurrentJobs> for SpoolActor {
 
     fn handle(&mut self, set: SetMaxConcurrentJobs, ctx: &mut Context<Self>) -> Self::Result {
         self.alive()?;
-        tracing::info!(max = set.0, "maximum of concurrent jobs set");
+        tracing::debug!(max = set.0, "maximum of concurrent jobs set");
         self.max_jobs = set.0;
         self.epoch += 1;
         self.queue.pause(set.0 == 0);

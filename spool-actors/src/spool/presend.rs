@@ -4,6 +4,7 @@ use super::SpoolActor;
 use super::asks::Presented;
 use super::commit::Tag;
 use actix::Context;
+use spool_core::log::{GivenUp, Record};
 use spool_core::store::{Change, Finish, Shelf, Shelved};
 use spool_core::{EventKind, Frozen, FrozenReason, Message, MessageId, Presend, Status, Timestamp};
 use std::sync::Arc;
@@ -36,6 +37,9 @@ impl SpoolActor {
                 let frozen = Some(Box::new(Frozen::new(now, FrozenReason::Hook)));
                 let mut message = message;
                 message.state.set_status(status, frozen.clone());
+                if let Some(why) = frozen.as_deref().filter(|_| Record::wanted()) {
+                    Record::GivenUp(GivenUp::new(&message, why, "frozen")).emit();
+                }
                 let kinds = [EventKind::Presend(decision), EventKind::Frozen];
                 let events = kinds.map(|kind| self.tell(kind, &message)).into();
                 let change = Change::Mark {

@@ -296,6 +296,6 @@ fn purge_now(store: &Store, purge: Purge, now: Timestamp) -> Result<Outcome, Spo
         }
         store.discard(Shelf::Removed, &old).map_err(operation_error)?;
         outcome.done += old.len();
-        tracing::info!(purged = old.len(), "removed messages deleted for good");
+        tracing::debug!(purged = old.len(), "removed messages deleted for good");
     }
 }

@@ -13,6 +13,7 @@ use spool_core::bounce::{
     Decision, NoticeConfig, OnFailure, Report, ReturnLimit, Returned, Terms, build, decide, settle,
 };
 use spool_core::disposition::Fate;
+use spool_core::log::{GivenUp, Record};
 use spool_core::store::{Addition, Change, Conclusion, Finish, NewMessage, Outcome};
 use spool_core::{
     Envelope, EventKind, Frozen, FrozenReason, Message, MessageId, NextHop, RecipientIndex, RouteOrigin,
@@ -116,6 +117,18 @@ impl NewNotice {
     }
 }
 
+/// The line of the log about a message on which the spool gives up; `None`: it does not.
+fn given_up(round: &Round, now: Timestamp) -> Option<GivenUp> {
+    let Fate::Failed { expired } = round.fate else {
+        return None;
+    };
+    let why = || match expired {
+        true => FrozenReason::Expired,
+        false => FrozenReason::failed(&round.message.state),
+    };
+    Record::wanted().then(|| GivenUp::new(&round.message, &Frozen::new(now, why()), ""))
+}
+
 impl SpoolActor {
     /// Decides what is told of a round, and makes the change that says so.
     pub(super) fn end_of_round(&mut self, mut round: Round) -> Concluded {
@@ -126,6 +139,8 @@ impl SpoolActor {
             .has_notice()
             .then(|| self.ids.notice(round.message.id, nth, now));
         let notice = id.and_then(|id| self.write_notice(&round, &decision, id, now));
+        // With the recipients that failed: once the sender is told of them, they are settled.
+        let given_up = given_up(&round, now);
         settle(&mut round.message.state, &decision, id, now);
         let Round {
             mut message,
@@ -137,6 +152,14 @@ impl SpoolActor {
         kinds.extend((fate == Fate::Failed { expired: true }).then_some(EventKind::Expired));
         told(&mut kinds, &decision, id);
         let after = self.status_after(&mut message, fate, freeze, &decision, &mut kinds);
+        if let Some(given_up) = given_up {
+            let then = match (after, id) {
+                (Some(_), _) => "frozen",
+                (None, Some(_)) => "bounced",
+                (None, None) => "finished",
+            };
+            Record::GivenUp(given_up.then(then, message.state.frozen.as_deref())).emit();
+        }
         // The attempt has added to it.
         self.queue.weighed(message.id, message.footprint());
         let built = notice.as_ref().map_or(0, |(_, body, _)| body.len());

@@ -22,6 +22,7 @@ mod full_disk;
 mod lifecycle;
 mod memory;
 mod operations;
+mod pulse;
 mod reasons;
 mod routes;
 mod shelves;

@@ -2,6 +2,7 @@
 //!
 //! The same limits as over SMTP. What is too large is refused before it is decoded.
 
+use super::caller::Caller;
 use super::read::{Body, made};
 use super::{State, error};
 use actix_web::HttpResponse;
@@ -13,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use spool_core::log::{Accepted, Record};
 use spool_core::{
     AddError, Address, Envelope, FlowId, InitialStatus, MessageId, NextHop, ReversePath, Routing, Submission,
     crlf,
@@ -62,28 +64,30 @@ impl From<String> for Refused {
     }
 }
 
-pub(super) async fn submit(state: Data<State>, body: Body) -> HttpResponse {
-    match spool(state, body).await {
+pub(super) async fn submit(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    match spool(state, by, body).await {
         Ok(ids) => HttpResponse::Created().json(serde_json::json!({ "ids": ids })),
         Err(refusal) => refusal,
     }
 }
 
-async fn spool(state: Data<State>, mut body: Body) -> Result<Vec<MessageId>, HttpResponse> {
+async fn spool(state: Data<State>, by: Caller, mut body: Body) -> Result<Vec<MessageId>, HttpResponse> {
     body.grow(PARSED)?;
     let relay = state.relay.clone();
     let read = move |body: Body| {
         let message = decode(&state, &body);
         // The text goes. What was charged for it and for what came of it stays charged until the answer.
         let held = body.into_charge();
-        (message.and_then(|message| message.submission(&state)), held)
+        (message.and_then(|message| message.submission(&state, &by)), held)
     };
     let (submission, _held) = made(body, read).await?;
-    let (submission, routing) = submission.map_err(answer)?;
-    relay
-        .submit(submission, routing)
-        .await
-        .map_err(|why| answer(Refused::Spool(why)))
+    let (submission, routing, taken) = submission.map_err(answer)?;
+    let spooled = relay.submit(submission, routing).await;
+    let ids = spooled.map_err(|why| answer(Refused::Spool(why)))?;
+    if let Some(taken) = taken {
+        taken.emit(&ids);
+    }
+    Ok(ids)
 }
 
 fn answer(refused: Refused) -> HttpResponse {
@@ -227,10 +231,17 @@ impl<'de> Visitor<'de> for UpTo {
 }
 
 impl Message {
-    /// With the routing that its sections are from.
-    fn submission(self, state: &State) -> Result<(Submission, Routing), Refused> {
+    /// With the routing that its sections are from, and its line of the log.
+    fn submission(
+        self,
+        state: &State,
+        by: &Caller,
+    ) -> Result<(Submission, Routing, Option<Accepted>), Refused> {
         let body = crlf(self.body.into()).map_err(|at| format!("the body has a NUL at byte {at}"))?;
         let intervals = crate::operation::intervals(&self.retry_intervals)?;
+        let flows = vec![FlowId::random()];
+        let taken =
+            Record::wanted().then(|| Accepted::new("http", by.source(), &self.envelope, body.len(), &flows));
         let (mut sections, routing) = state.relay.sections(self.envelope, &self.next_hops);
         for section in &mut sections {
             section.retry.intervals.splice(0..0, intervals.iter().copied());
@@ -242,12 +253,12 @@ impl Message {
                 true => InitialStatus::Frozen,
                 false => InitialStatus::SendNow,
             },
-            flows: vec![FlowId::random()],
+            flows,
             parent: None,
             related: Vec::new(),
             key: self.key,
         };
-        Ok((submission, routing))
+        Ok((submission, routing, taken))
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::result_large_err, reason = "the error is the response that is sent")]
 
 mod answer;
+mod caller;
 mod clients;
 mod connection;
 mod events;

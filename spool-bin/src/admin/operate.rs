@@ -4,6 +4,7 @@
 //! takes an empty request for everything.
 
 use super::answer::in_memory;
+use super::caller::Caller;
 use super::queue::JSON;
 use super::read::{Body, made};
 use super::select::Pages;
@@ -15,6 +16,7 @@ use actix_web::web::Data;
 use spool_actors::{
     Bounce, Expire, Freeze, NewRoute, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which,
 };
+use spool_core::log::Record;
 use spool_core::store::{Shelf, shelf_from_disk};
 use spool_core::{Clock, Held, MessageId, MessageSummary, ShownStatus, SpoolError, SystemClock};
 use std::path::PathBuf;
@@ -24,39 +26,39 @@ const BATCH: usize = 1000;
 /// What a list of ids takes once it is read, in quarters of its text.
 const PARSED: usize = 12;
 
-pub(super) async fn freeze(state: Data<State>, body: Body) -> HttpResponse {
-    operate(&state, Operation::Freeze, body).await
+pub(super) async fn freeze(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Freeze, by, body).await
 }
 
-pub(super) async fn send(state: Data<State>, body: Body) -> HttpResponse {
-    operate(&state, Operation::Send, body).await
+pub(super) async fn send(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Send, by, body).await
 }
 
-pub(super) async fn remove(state: Data<State>, body: Body) -> HttpResponse {
-    operate(&state, Operation::Remove, body).await
+pub(super) async fn remove(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Remove, by, body).await
 }
 
-pub(super) async fn recover(state: Data<State>, body: Body) -> HttpResponse {
-    operate(&state, Operation::Recover, body).await
+pub(super) async fn recover(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Recover, by, body).await
 }
 
-pub(super) async fn reroute(state: Data<State>, body: Body) -> HttpResponse {
-    operate(&state, Operation::Reroute, body).await
+pub(super) async fn reroute(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Reroute, by, body).await
 }
 
-pub(super) async fn bounce(state: Data<State>, body: Body) -> HttpResponse {
-    operate(&state, Operation::Bounce, body).await
+pub(super) async fn bounce(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Bounce, by, body).await
 }
 
-pub(super) async fn expire(state: Data<State>, body: Body) -> HttpResponse {
-    operate(&state, Operation::Expire, body).await
+pub(super) async fn expire(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Expire, by, body).await
 }
 
-pub(super) async fn purge(state: Data<State>, body: Body) -> HttpResponse {
-    operate(&state, Operation::Purge, body).await
+pub(super) async fn purge(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
+    operate(&state, Operation::Purge, by, body).await
 }
 
-async fn operate(state: &State, operation: Operation, body: Body) -> HttpResponse {
+async fn operate(state: &State, operation: Operation, by: Caller, body: Body) -> HttpResponse {
     let (order, _held) = match read(operation, body).await {
         Ok(order) => order,
         Err(refusal) => return refusal,
@@ -76,12 +78,39 @@ async fn operate(state: &State, operation: Operation, body: Body) -> HttpRespons
     let single = order.selector.only_ids().is_some_and(|ids| ids.len() == 1);
     let report = match order.dry_run {
         true => dry_run(state, order).await,
-        false => run(state, order).await,
+        false => {
+            let selector = order.words.clone();
+            let report = run(state, order).await;
+            log(operation.name(), by, selector, report.as_ref());
+            report
+        }
     };
     match report {
         Ok(report) => answer(state, report, single),
         Err(why) => refused(&why),
     }
+}
+
+/// The line of the log about an operation.
+pub(super) fn log(name: &'static str, by: Caller, selector: String, report: Result<&Report, &SpoolError>) {
+    if !Record::wanted() {
+        return;
+    }
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let (matched, done, failed, error) = match report {
+        Ok(report) => (report.matched, report.done, report.errors.len(), None),
+        Err(error) => (0, 0, 0, Some(error.to_string())),
+    };
+    let operation = spool_core::log::Operation {
+        name,
+        by: by.to_string(),
+        selector,
+        matched: count(matched),
+        done: count(done),
+        failed: count(failed),
+        error,
+    };
+    Record::Operation(operation).emit();
 }
 
 /// The order, and the memory it is charged for.

@@ -3,9 +3,12 @@
 //! A listing is written page by page as it is read: neither its messages nor its text are ever in memory at once.
 
 use super::answer::{charge_part, in_memory};
+use super::caller::Caller;
+use super::operate::log;
 use super::read::Body;
 use super::select::Pages;
 use super::{State, busy, error, refused};
+use crate::operation::Report;
 use crate::selector::Selector;
 use crate::target::LOADING;
 use actix_web::HttpResponse;
@@ -223,13 +226,17 @@ struct SetJobs {
     max: usize,
 }
 
-pub(super) async fn set_jobs(state: Data<State>, body: Body) -> HttpResponse {
+pub(super) async fn set_jobs(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
     let set: SetJobs = match body.object() {
         Ok(set) => set,
         Err(why) => return error(StatusCode::BAD_REQUEST, &why),
     };
-    let set = state.relay.spool.send(SetMaxConcurrentJobs(set.max)).await;
-    match set.unwrap_or(Err(SpoolError::Killed)) {
+    let max = set.max;
+    let set = state.relay.spool.send(SetMaxConcurrentJobs(max)).await;
+    let set = set.unwrap_or(Err(SpoolError::Killed));
+    let nothing = Report::default();
+    log("jobs", by, format!("max={max}"), set.as_ref().map(|()| &nothing));
+    match set {
         Ok(()) => jobs(state).await,
         Err(why) => refused(&why),
     }

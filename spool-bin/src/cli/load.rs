@@ -2,7 +2,7 @@
 
 use super::console;
 use crate::failure::Failure;
-use crate::logging::{self, LogFormat};
+use crate::logging::{self, LogFormat, Redaction};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -60,7 +60,7 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let _flush = logging::init(LogFormat::Text)?;
+        let _flush = logging::init(LogFormat::Text, Redaction::default())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -3,6 +3,7 @@
 mod check;
 mod clients;
 mod columns;
+mod config;
 mod console;
 mod count;
 mod dkim;
@@ -10,6 +11,7 @@ mod events;
 mod explain;
 mod export;
 mod fsck;
+mod generate;
 mod jobs;
 mod load;
 mod operate;
@@ -25,6 +27,7 @@ mod submit;
 mod which;
 
 use crate::failure::Failure;
+use crate::sockets::Sockets;
 pub(crate) use serve::{Serve, machine_name};
 
 use clap::{Parser, Subcommand};
@@ -33,6 +36,7 @@ use std::ffi::OsString;
 /// A durable outbound mail spool and relay.
 #[derive(Debug, Parser)]
 #[command(
+    name = "spool",
     version,
     max_term_width = 100,
     after_help = "\
@@ -58,6 +62,8 @@ enum Verb {
     Serve(Serve),
     /// Validate a configuration file
     Check(check::Check),
+    /// Print the configuration in force, and where each value comes from
+    Config(config::Config),
     /// List messages
     Status(status::Status),
     /// Print the number of messages
@@ -110,13 +116,17 @@ enum Verb {
     Sink(sink::Sink),
     /// Generate load and measure it
     Load(load::Load),
+    /// Write man pages and completions, for packages
+    #[command(hide = true)]
+    Generate(generate::Generate),
 }
 
 /// Runs the verb of this process's command line.
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(sockets: Sockets) -> Result<(), Failure> {
     match read_command_line()?.verb {
-        Verb::Serve(serve) => serve.run(),
+        Verb::Serve(serve) => serve.run(sockets),
         Verb::Check(check) => check.run(),
+        Verb::Config(config) => config.run(),
         Verb::Status(status) => status.run(),
         Verb::Count(count) => count.run(),
         Verb::Show(show) => show.run(),
@@ -143,6 +153,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Verb::Dkim(dkim) => dkim.run(),
         Verb::Sink(sink) => sink.run(),
         Verb::Load(load) => load.run(),
+        Verb::Generate(generate) => generate.run(),
     }
 }
 

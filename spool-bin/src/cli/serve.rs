@@ -2,7 +2,8 @@
 
 use crate::config::{Config, Finding, SmtpAddress, ascii_host_name, inspect, split};
 use crate::failure::Failure;
-use crate::logging::{self, LogFormat};
+use crate::logging::{self, LogFormat, Redaction};
+use crate::sockets::{Sockets, addresses};
 use crate::wire;
 use clap::Args;
 use spool_core::NextHop;
@@ -18,7 +19,7 @@ Examples:
   spool serve --config /etc/spool.toml                to the mail exchangers of each domain, unless it says otherwise
 
 One line on standard output says that it is ready. SIGTERM and SIGINT shut it down in order, a second \
-one immediately; SIGHUP reloads routes, retries, jobs, users, limits and signing keys. If the disk fails or files of the spool are \
+one immediately; SIGHUP reloads what can change in a running service, and the log says what did. If the disk fails or files of the spool are \
 deleted, it stops by itself with exit status 1.")]
 pub(crate) struct Serve {
     /// The configuration; options override it
@@ -36,17 +37,44 @@ pub(crate) struct Serve {
     /// Relay to this host; may be given several times, to be tried in order
     #[arg(long, value_name = "HOST:PORT")]
     next_hop: Vec<NextHop>,
+    /// Sockets of the service manager in place of `listen.smtp`.
+    #[arg(skip)]
+    smtp: Vec<SocketAddr>,
+    /// Sockets of the service manager for implicit TLS.
+    #[arg(skip)]
+    smtps: Vec<SocketAddr>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
 
 impl Serve {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(mut self, sockets: Sockets) -> Result<(), Failure> {
+        self.listen_on(&sockets)?;
         let (config, built_in_sink) = self.config()?;
-        let _flush = logging::init(self.log_format)?;
+        let redaction = Redaction::default();
+        redaction.set(config.log.redactor().map_err(Failure::Usage)?);
+        let _flush = logging::init(self.log_format, redaction.clone())?;
         self.inspected(&config)?;
-        wire::serve(&config, built_in_sink, self)
+        wire::serve(&config, built_in_sink, self, redaction, sockets)
+    }
+
+    /// Sockets of the service manager stand above options, and the same rules hold for them.
+    fn listen_on(&mut self, sockets: &Sockets) -> Result<(), Failure> {
+        if !sockets.smtp.is_empty() {
+            self.smtp = addresses(&sockets.smtp)?;
+        }
+        if let Some(admin) = &sockets.admin {
+            let address = addresses(std::slice::from_ref(admin))?.pop();
+            self.admin = address.map(|address| address.to_string());
+        }
+        self.smtps = addresses(&sockets.smtps)?;
+        Ok(())
+    }
+
+    /// The file, if there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
     /// Looks at what the configuration names: warnings go to the log.
@@ -76,18 +104,46 @@ impl Serve {
         };
         if let Some(dir) = &self.spool {
             config.spool_dir.clone_from(dir);
-            config.places.forget("spool_dir");
+            config.places.overrule("spool_dir", dir.display().to_string());
         }
         if !self.listen.is_empty() {
             (config.smtp, config.unix) = split(self.listen.clone());
-            config.places.forget("listen.smtp");
+            let addresses = self.listen.iter().map(ToString::to_string);
+            config
+                .places
+                .overrule("listen.smtp", addresses.collect::<Vec<_>>());
+        }
+        if !self.smtp.is_empty() {
+            // Unix sockets are no matter of the service manager: those of the configuration stay.
+            config.smtp.clone_from(&self.smtp);
+            let addresses = self.smtp.iter().map(ToString::to_string);
+            config
+                .places
+                .overrule("listen.smtp", addresses.collect::<Vec<_>>());
+        }
+        if !self.smtps.is_empty() {
+            if config.tls.is_none() {
+                return Err(Failure::Usage(
+                    "a socket of the service manager is named smtps, and listen.tls has no certificate"
+                        .to_owned(),
+                ));
+            }
+            config.smtps.clone_from(&self.smtps);
+            let addresses = self.smtps.iter().map(ToString::to_string);
+            config
+                .places
+                .overrule("listen.smtps", addresses.collect::<Vec<_>>());
         }
         if let Some(admin) = &self.admin {
             config.admin = parse_admin(admin)?;
-            config.places.forget("listen.admin");
+            config.places.overrule("listen.admin", admin.as_str());
         }
         if !self.next_hop.is_empty() {
             config.route.next_hops.clone_from(&self.next_hop);
+            let hops = self.next_hop.iter().map(ToString::to_string);
+            config
+                .places
+                .overrule("route.next_hops", hops.collect::<Vec<_>>());
         }
         if config.hostname.is_empty() {
             config.hostname = machine_name();

@@ -1,7 +1,7 @@
 //! `spool sink`: the mock SMTP sink.
 
 use crate::failure::Failure;
-use crate::logging::{self, LogFormat};
+use crate::logging::{self, LogFormat, Redaction};
 use crate::print;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -69,7 +69,7 @@ enum When {
 
 impl Sink {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let _flush = logging::init(LogFormat::Text)?;
+        let _flush = logging::init(LogFormat::Text, Redaction::default())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

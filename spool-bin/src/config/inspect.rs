@@ -7,6 +7,7 @@ use super::{Config, DkimKey, Places, Secret, listen};
 use crate::admin::Token;
 use crate::certificates;
 use crate::files::open_to_others;
+use crate::logging::Redactor;
 use crate::outbound;
 use crate::signing;
 use crate::users;
@@ -119,6 +120,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
     client(config, &mut found);
     resolv_conf(config, &mut found);
     rules(config, &mut found);
+    log(config, &mut found);
     dkim(config, &mut found);
     notices(config, &mut found);
     found.all.sort_by_key(|finding| finding.line);
@@ -338,6 +340,17 @@ fn client(config: &Config, found: &mut Found<'_>) {
                 format!("{hop} has a login above, which is not used: the last one is"),
             );
         }
+    }
+}
+
+/// The key of `log.redact`.
+fn log(config: &Config, found: &mut Found<'_>) {
+    let Some(path) = &config.log.redact_key_file else {
+        return;
+    };
+    match Redactor::new(Some(path)) {
+        Ok(_) => found.secret("log.redact_key_file", path),
+        Err(why) => found.error("log.redact_key_file", why),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::reader::{Section, parsed, text};
 use super::{CertificateFiles, Config};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -34,6 +35,15 @@ impl FromStr for SmtpAddress {
                 "the path of a Unix socket has at most {MAX_SOCKET_PATH} bytes"
             )),
             path => Ok(Self::Unix(path.into())),
+        }
+    }
+}
+
+impl fmt::Display for SmtpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

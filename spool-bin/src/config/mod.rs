@@ -5,7 +5,9 @@
 
 mod client;
 mod dkim;
+mod effective;
 mod inspect;
+mod keys;
 mod listen;
 mod reader;
 mod route;
@@ -13,7 +15,9 @@ mod sections;
 mod values;
 
 pub(crate) use dkim::{Dkim, DkimKey};
+pub(crate) use effective::{Change, Effective, Origin};
 pub(crate) use inspect::{Finding, inspect};
+pub(crate) use keys::Takes;
 pub(crate) use listen::{SmtpAddress, split};
 pub(crate) use reader::Places;
 pub(crate) use route::{Own, Route};
@@ -21,6 +25,7 @@ pub(crate) use sections::ascii_host_name;
 pub(crate) use values::parse_span;
 
 use crate::files;
+use crate::logging::Redactor;
 use spool_core::bounce::OnFailure;
 use spool_core::{Address, NextHop, TlsPolicy};
 use spool_smtp::client::AuthSecurity;
@@ -147,6 +152,30 @@ pub(crate) struct Idempotency {
     pub(crate) keys: usize,
 }
 
+/// `[log]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// Whether addresses leave as hashes.
+    pub(crate) redact: bool,
+    /// Holds the key of the hashes; `None`: a random one each start.
+    pub(crate) redact_key_file: Option<PathBuf>,
+}
+
+impl Log {
+    /// What hides addresses, if they are to be hidden.
+    ///
+    /// # Errors
+    /// What is wrong with the file of the key.
+    pub(crate) fn redactor(&self) -> Result<Option<Redactor>, String> {
+        let redactor = self
+            .redact
+            .then(|| Redactor::new(self.redact_key_file.as_deref()));
+        redactor
+            .transpose()
+            .map_err(|why| format!("log.redact_key_file: {why}"))
+    }
+}
+
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -185,6 +214,7 @@ pub(crate) struct Config {
     pub(crate) client: Client,
     pub(crate) disk: Disk,
     pub(crate) idempotency: Idempotency,
+    pub(crate) log: Log,
     pub(crate) dkim: Dkim,
     pub(crate) places: Places,
 }
@@ -260,6 +290,32 @@ mod tests {
     fn the_example_is_valid_and_says_the_defaults() {
         let example = Config::parse(include_str!("../../../docs/spool.example.toml")).unwrap();
         assert_eq!(format!("{example:?}"), format!("{:?}", Config::defaults()));
+    }
+
+    #[test]
+    fn the_configurations_of_packages_and_of_the_installation_are_valid() {
+        let page = include_str!("../../../docs/install.md");
+        let written = page
+            .split("```toml")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
+        let installed = include_str!("../../../packaging/spool.toml");
+        let container = include_str!("../../../packaging/container.toml");
+        for text in [written, installed, container] {
+            let config = Config::parse(text).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
+            assert_eq!(config.spool_dir, Path::new("/var/lib/spool"));
+        }
+        let all = installed.lines().map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.contains(['[', '=']))
+                .unwrap_or(line)
+        });
+        let with_comments: Vec<&str> = all.collect();
+        assert!(
+            Config::parse(&with_comments.join("\n")).is_ok(),
+            "what is in comments fits as well"
+        );
     }
 
     #[test]

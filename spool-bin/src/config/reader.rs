@@ -47,19 +47,30 @@ impl<'s> Source<'s> {
     }
 }
 
-/// The lines of the keys that a file sets, by their paths: `client.tls_roots`, `route.rule[2].domain`.
+/// What a file and the command line set, by the paths of keys: `client.tls_roots`, `route.rule[2].domain`.
 #[derive(Clone, Default)]
-pub(crate) struct Places(BTreeMap<String, usize>);
+pub(crate) struct Places {
+    lines: BTreeMap<String, usize>,
+    /// As the file has them.
+    pub(super) values: BTreeMap<String, toml::Value>,
+    /// As the command line has them.
+    pub(super) overruled: BTreeMap<String, toml::Value>,
+    /// Every key that was asked for, set or not, without the numbers of tables.
+    #[cfg(test)]
+    pub(super) asked: BTreeSet<String>,
+}
 
 impl Places {
     /// The line of a key; `None` when the file does not set it.
     pub(crate) fn line(&self, path: &str) -> Option<usize> {
-        self.0.get(path).copied()
+        self.lines.get(path).copied()
     }
 
-    /// Something else has set it.
-    pub(crate) fn forget(&mut self, path: &str) {
-        self.0.remove(path);
+    /// The command line has set it.
+    pub(crate) fn overrule(&mut self, path: &str, value: impl Into<toml::Value>) {
+        self.lines.remove(path);
+        self.values.remove(path);
+        self.overruled.insert(path.to_owned(), value.into());
     }
 }
 
@@ -110,10 +121,12 @@ impl<'s, 't> Section<'s, 't> {
 
     fn value(&self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
         self.known.borrow_mut().insert(key);
+        #[cfg(test)]
+        self.source.places.borrow_mut().asked.insert(self.path(key));
         let value = self.table?.get(key)?;
         let line = self.source.line(&value.span());
         let mut places = self.source.places.borrow_mut();
-        places.0.insert(join(&self.place, key), line);
+        places.lines.insert(join(&self.place, key), line);
         Some(value)
     }
 

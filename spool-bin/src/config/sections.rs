@@ -2,11 +2,12 @@
 
 use super::client::client;
 use super::dkim::dkim;
+use super::effective::flat;
 use super::listen;
 use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
 use super::route::route;
 use super::values::parse_rate;
-use super::{Config, Disk, Idempotency, Limits, Problem, Rates, Retry};
+use super::{Config, Disk, Idempotency, Limits, Log, Problem, Rates, Retry};
 use spool_core::bounce::OnFailure;
 use spool_core::{Address, DomainPattern, Rate, a_labels, valid_domain};
 use spool_smtp::server::{BareNewline, Network};
@@ -23,12 +24,22 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
         source.problem(error.span().unwrap_or_default(), error.message().to_owned());
     }
     let config = root(Section::new(&source, Some(document.get_ref()), ""));
-    let (problems, places) = source.into_findings();
+    let (problems, mut places) = source.into_findings();
     if problems.is_empty() {
+        places.values = flat(text);
         Ok(Config { places, ..config })
     } else {
         Err(problems)
     }
+}
+
+/// The keys that are asked for while `text` is read, without the numbers of tables.
+#[cfg(test)]
+pub(super) fn asked(text: &str) -> std::collections::BTreeSet<String> {
+    let source = Source::new(text);
+    let (document, _) = DeTable::parse_recoverable(text);
+    let _ = root(Section::new(&source, Some(document.get_ref()), ""));
+    source.into_findings().1.asked
 }
 
 fn root(section: Section<'_, '_>) -> Config {
@@ -73,6 +84,7 @@ fn root(section: Section<'_, '_>) -> Config {
         client: client(section.section("client")),
         disk: disk(section.section("spool")),
         idempotency: idempotency(section.section("idempotency")),
+        log: log(section.section("log")),
         dkim,
         places: Places::default(),
     };
@@ -254,6 +266,17 @@ fn idempotency(section: Section<'_, '_>) -> Idempotency {
     };
     section.end();
     idempotency
+}
+
+fn log(section: Section<'_, '_>) -> Log {
+    let log = Log {
+        redact: section.get("redact", false, flag),
+        redact_key_file: section.get("redact_key_file", None, |value| {
+            text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
+        }),
+    };
+    section.end();
+    log
 }
 
 fn disk(section: Section<'_, '_>) -> Disk {

@@ -18,14 +18,17 @@ use bytes::Bytes;
 use dir::{DropDir, Left, Look, Unread};
 use format::Limits;
 use futures_util::future::join_all;
-use spool_core::{AddError, Budget, FlowId, Held, InitialStatus, MessageId, Submission, visible};
+use spool_core::log::{Accepted, Record};
+use spool_core::{
+    AddError, Admission, Budget, FlowId, Held, InitialStatus, MessageId, Source, Submission, visible,
+};
 use spool_smtp::server::left_by;
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 /// Between two looks at a directory with nothing to do.
 const POLL: Duration = Duration::from_secs(2);
@@ -238,20 +241,29 @@ impl DropBox {
         let added = match submission {
             Err(why) => Err(Refused::Bad(why)),
             Ok((envelope, body)) => {
+                let flows = vec![FlowId::random()];
+                let source = Source {
+                    admission: Admission::Network,
+                    client: None,
+                    tls: None,
+                };
+                let taken =
+                    Record::wanted().then(|| Accepted::new("drop", source, &envelope, body.len(), &flows));
                 let (sections, routing) = self.relay.sections(envelope, &[]);
                 let submission = Submission {
                     sections,
                     body,
                     initial: InitialStatus::SendNow,
-                    flows: vec![FlowId::random()],
+                    flows,
                     parent: None,
                     related: Vec::new(),
                     key: Some(key),
                 };
-                self.relay
-                    .submit(submission, routing)
-                    .await
-                    .map_err(Refused::from)
+                let answer = self.relay.submit(submission, routing).await;
+                if let (Some(taken), Ok(ids)) = (taken, &answer) {
+                    taken.emit(ids);
+                }
+                answer.map_err(Refused::from)
             }
         };
         (name, inode, user, added)
@@ -263,7 +275,7 @@ impl DropBox {
         for (name, inode, user, added) in all {
             match added {
                 Ok(ids) => {
-                    info!(uid = user, ids = ?ids, file = %shown(&name), "mail taken from the drop directory");
+                    debug!(uid = user, ids = ?ids, file = %shown(&name), "mail taken from the drop directory");
                     round.taken += 1;
                     // It is taken once, however often it is found; said so that it can be removed by hand.
                     if let Err(error) = self.dir.remove(&name, inode) {

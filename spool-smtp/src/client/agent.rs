@@ -185,6 +185,7 @@ impl SmtpAgent {
         );
         let mut delivery = Delivery::new(job, asked.to_vec(), self.pool.most_recipients(hop));
         let mut dead = 0;
+        let mut connected = None;
         loop {
             let fresh = dead + 1 >= MAX_SESSIONS;
             let mut session = match self
@@ -198,11 +199,13 @@ impl SmtpAgent {
                 }
             };
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
+            let connected = *connected.get_or_insert_with(Instant::now);
             session.may_chunk = self.pool.may_chunk(&session);
             let step = delivery.go_on(&mut session, &self.config).await;
             self.learn(hop, &mut session, &mut delivery);
             match step {
-                Step::Done { report, reusable } => {
+                Step::Done { mut report, reusable } => {
+                    report.transmission = Some(connected.elapsed());
                     if let Some(reply) = no_mail_in_plaintext(&session.protection, &report) {
                         // Of the message it says nothing: it goes out when TLS works again.
                         self.pool.try_tls_again(hop);

@@ -270,6 +270,7 @@ fn bare(report: &AttemptReport) -> AttemptReport {
     bare.peer = report.peer.clone();
     bare.session = report.session;
     bare.tls = report.tls.clone();
+    (bare.address, bare.transmission) = (report.address, report.transmission);
     bare
 }
 

@@ -39,6 +39,10 @@ pub(super) struct Delivery<'a> {
 }
 
 /// What a session brought.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is made once in a session, and taken apart at once"
+)]
 pub(super) enum Step {
     /// The end.
     Done { report: AttemptReport, reusable: bool },
@@ -294,6 +298,7 @@ impl<'a> Delivery<'a> {
             report.peer = Some(session.key.hop.clone());
             report.session = Some(session.flow);
             report.tls = session.protection.record();
+            report.address = Some(session.address);
         }
         report
     }

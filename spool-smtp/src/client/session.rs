@@ -16,6 +16,7 @@ use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
 use spool_core::{AttemptResult, EnhancedCode, FlowId, Reply, Stage, TlsPolicy, harmless};
 use std::fmt;
+use std::net::IpAddr;
 use std::thread::ThreadId;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -157,6 +158,8 @@ pub(super) struct Session {
     pub(super) capabilities: Capabilities,
     pub(super) protection: Protection,
     pub(super) key: Key,
+    /// Of the peer.
+    pub(super) address: IpAddr,
     pub(super) flow: FlowId,
     /// Transactions begun so far.
     pub(super) messages: u32,
@@ -202,6 +205,7 @@ impl Session {
             protection,
             wire,
             key: key.clone(),
+            address: peer.ip(),
             flow: FlowId::random(),
             messages: 0,
             needs_reset: false,

@@ -8,6 +8,7 @@ use super::tls::ServerTls;
 use spool_core::{Budget, Clock, SystemClock};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What becomes of a message that holds a CR without LF or an LF without CR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +63,32 @@ pub struct ServerConfig {
     pub proxies: Vec<Network>,
     /// The wall clock for trace headers.
     pub clock: Arc<dyn Clock>,
+}
+
+/// The configuration of an ingress that runs: each connection has the one of the time at which it was accepted.
+#[derive(Debug, Clone)]
+pub struct CurrentConfig(watch::Receiver<Arc<ServerConfig>>);
+
+impl CurrentConfig {
+    /// The newest that was sent.
+    #[must_use]
+    pub fn now(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
+impl From<watch::Receiver<Arc<ServerConfig>>> for CurrentConfig {
+    fn from(newest: watch::Receiver<Arc<ServerConfig>>) -> Self {
+        Self(newest)
+    }
+}
+
+/// One that stays.
+impl From<Arc<ServerConfig>> for CurrentConfig {
+    fn from(config: Arc<ServerConfig>) -> Self {
+        // What was sent is still there when its sender is gone.
+        Self(watch::channel(config).1)
+    }
 }
 
 impl Default for ServerConfig {

@@ -2,7 +2,7 @@
 //! never a loop that spins when the system is out of descriptors.
 
 use super::clients::Clients;
-use super::config::ServerConfig;
+use super::config::{CurrentConfig, ServerConfig};
 use super::connections::Connections;
 use super::peer::Peer;
 use super::proxy::{self, Origin, ProxyError};
@@ -65,6 +65,19 @@ impl Listener {
         self
     }
 
+    /// A socket that listens already. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the system cannot wait for it.
+    pub fn from_std(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: TcpListener::from_std(socket)?,
+            opening: Opening::Plain,
+            proxied: false,
+        })
+    }
+
     /// Where it listens.
     ///
     /// # Errors
@@ -78,11 +91,12 @@ impl Listener {
     /// in. It returns when the last one has ended.
     pub async fn run(
         self,
-        config: Arc<ServerConfig>,
+        config: impl Into<CurrentConfig>,
         intake: Arc<dyn Intake>,
         place: impl Fn(SessionStart),
         mut shutdown: watch::Receiver<bool>,
     ) {
+        let current = config.into();
         let connections = Arc::new(Connections::default());
         let (for_sessions, opening, proxied) = (shutdown.clone(), self.opening, self.proxied);
         let accept = async {
@@ -91,6 +105,7 @@ impl Listener {
                 match self.socket.accept().await {
                     Ok((stream, address)) => {
                         pause = PAUSE.0;
+                        let config = current.now();
                         let listed = config.proxies.iter().any(|proxy| proxy.contains(address.ip()));
                         if proxied && !listed {
                             info!(client = %address, "closed: no listed proxy");
@@ -104,7 +119,7 @@ impl Listener {
                                     opening,
                                     proxied,
                                 };
-                                let (config, intake) = (Arc::clone(&config), Arc::clone(&intake));
+                                let intake = Arc::clone(&intake);
                                 match start(client, config, intake, for_sessions.clone()) {
                                     Ok(session) => place(session),
                                     Err(error) => {

@@ -4,7 +4,7 @@
 //! `sendmail` of any system lets it. The socket file is open to everyone (mode 0666): who may submit is decided by the
 //! permissions of the directory that it stands in. It never takes a socket away from a process that listens on it.
 
-use super::config::ServerConfig;
+use super::config::{CurrentConfig, ServerConfig};
 use super::connections::Connections;
 use super::listener::{PAUSE, SessionStart, is_of_one_connection};
 use super::peer::Peer;
@@ -72,11 +72,12 @@ impl LocalListener {
     /// As [`Listener::run`](super::Listener::run). `connections_per_client` holds for each user.
     pub async fn run(
         self,
-        config: Arc<ServerConfig>,
+        config: impl Into<CurrentConfig>,
         intake: Arc<dyn Intake>,
         place: impl Fn(SessionStart),
         mut shutdown: watch::Receiver<bool>,
     ) {
+        let current = config.into();
         let connections = Arc::new(Connections::default());
         let for_sessions = shutdown.clone();
         let accept = async {
@@ -85,7 +86,7 @@ impl LocalListener {
                 match self.socket.accept().await {
                     Ok((stream, _)) => {
                         pause = PAUSE.0;
-                        match start(stream, &connections, &config, &intake, &for_sessions) {
+                        match start(stream, &connections, &current.now(), &intake, &for_sessions) {
                             Ok(Some(session)) => place(session),
                             Ok(None) => {}
                             Err(error) => debug!(%error, "local connection lost at its start"),

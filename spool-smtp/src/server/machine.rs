@@ -24,7 +24,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
-use tracing::{Level, enabled, info};
+use tracing::info;
 
 mod chunks;
 mod xclient;
@@ -106,7 +106,7 @@ enum Phase {
     /// Drops so many octets of a chunk, then says why.
     Skip(u64, Reply),
     /// Waits for the intake to take a message.
-    Accepting(Handed),
+    Accepting(Held),
     /// STARTTLS was said; its reply comes with the first [`Next::StartTls`]. With the memory for the handshake.
     StartTls { answered: bool, _memory: Held },
     /// Waits for the response to a challenge of AUTH.
@@ -117,18 +117,6 @@ enum Phase {
     Readdress(Option<(IpAddr, Box<Change>)>),
     /// Is over.
     Closed,
-}
-
-/// What the log says of a message that the intake has in hand.
-#[derive(Debug)]
-struct Handed {
-    flow: FlowId,
-    /// Only when it will be logged.
-    sender: Option<ReversePath>,
-    recipients: usize,
-    size: usize,
-    /// For the recipients and the body.
-    _held: Held,
 }
 
 #[derive(Debug)]
@@ -398,8 +386,9 @@ impl Machine {
 
     /// The intake's answer to [`Next::Accept`]: ids only of what is durable.
     pub fn accepted(&mut self, answer: Result<Vec<MessageId>, AddError>) {
-        let handed = match std::mem::replace(&mut self.phase, Phase::Command) {
-            Phase::Accepting(handed) => handed,
+        // For the recipients and the body, until here.
+        let _held = match std::mem::replace(&mut self.phase, Phase::Command) {
+            Phase::Accepting(held) => held,
             // Nobody asked.
             phase @ (Phase::Command
             | Phase::AdmitMail
@@ -420,11 +409,6 @@ impl Machine {
         self.progress = true;
         match answer {
             Ok(ids) => {
-                info!(
-                    session = %self.session, flow = %handed.flow, ?ids, recipients = handed.recipients,
-                    size = handed.size, sender = handed.sender.as_ref().map_or("", ReversePath::as_str),
-                    "mail accepted"
-                );
                 self.replies.push_str("250 2.0.0 Queued");
                 if let Some(first) = ids.first() {
                     // Writing to a String cannot fail.
@@ -736,13 +720,7 @@ impl Machine {
                 return None;
             }
         };
-        self.phase = Phase::Accepting(Handed {
-            flow: open.flow,
-            sender: enabled!(Level::INFO).then(|| open.sender.clone()),
-            recipients: open.recipients.len(),
-            size: body.len(),
-            _held: held,
-        });
+        self.phase = Phase::Accepting(held);
         Some(Mail {
             source: Source {
                 admission: self.admission(),

@@ -38,7 +38,7 @@ pub use auth::{
 };
 pub use certificate::{Certificate, CertificateError};
 pub use clients::{ClientState, Clients, Count, Kind, Limited, Limits, Open};
-pub use config::{BareNewline, ServerConfig};
+pub use config::{BareNewline, CurrentConfig, ServerConfig};
 pub use listener::{Listener, SessionStart};
 pub use local::{LocalListener, left_by};
 pub use machine::{Machine, Next};

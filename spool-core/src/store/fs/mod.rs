@@ -10,7 +10,7 @@ mod sim_disk;
 mod sim_file;
 
 pub use real::RealFs;
-pub use sim::{Loss, OpKind, SimFs};
+pub use sim::{Loss, OpKind, SimFs, Stall};
 
 use std::fmt;
 use std::io;

@@ -60,7 +60,17 @@ pub enum Loss {
 #[derive(Debug, Clone, Default)]
 pub struct SimFs(Arc<Mutex<Disk>>);
 
+/// While it is held, every operation of the disk hangs.
+#[derive(Debug)]
+pub struct Stall<'a>(#[expect(dead_code, reason = "held")] MutexGuard<'a, Disk>);
+
 impl SimFs {
+    /// A disk that does not answer, until the value is dropped.
+    #[must_use]
+    pub fn stall(&self) -> Stall<'_> {
+        Stall(self.disk())
+    }
+
     /// An empty disk without limits, with a root directory.
     #[must_use]
     pub fn new() -> Self {

@@ -166,6 +166,8 @@ fn rich_state() -> MessageState {
             without_dsn: Vec::new(),
             before: Vec::new(),
             own: None,
+            address: None,
+            transmission: None,
         },
     };
     MessageState {

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Builds the Debian package: the release binary, the man pages and completions that it writes itself, and the .deb.
+#
+#   packaging/build-deb.sh [DEBIAN_VERSION]      e.g. 0.1.0-1; the file is printed at the end
+#
+# DEBFULLNAME and DEBEMAIL, if set, name the maintainer. Needs cargo-deb (cargo install cargo-deb), dpkg and gzip.
+set -eu
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-$PWD/target}
+version=${1:-}
+
+cargo build --release --locked -p spool-bin
+made=$target/release/packaging
+rm -rf "$made"
+"$target/release/spool" generate --to "$made"
+mkdir -p "$made/links"
+gzip -9n "$made"/man/*.1
+gzip -9nc packaging/debian/changelog > "$made/changelog.Debian.gz"
+for name in sendmail mailq newaliases; do
+    ln -sf /usr/bin/spool "$made/links/$name"
+done
+if [ -n "${DEBEMAIL:-}" ]; then
+    set -- --maintainer "${DEBFULLNAME:-The Spool authors} <$DEBEMAIL>"
+else
+    set --
+fi
+cargo deb --no-build --strip --locked -p spool-bin "$@" ${version:+--deb-version "$version"} --output "$target/debian/"

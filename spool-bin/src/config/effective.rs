@@ -1,0 +1,326 @@
+//! The configuration in force: each key with its value and where the value comes from, and what a reload changes.
+//!
+//! Values are shown as they are written, so they read back as what they are. Secrets stay in their files: only paths are values.
+
+use super::Config;
+use super::keys::{KEYS, Takes};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Every default, as the documentation has them.
+const DEFAULTS: &str = include_str!("../../../docs/spool.example.toml");
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Default,
+    /// The name of the machine.
+    Machine,
+    /// With the line.
+    File(usize),
+    CommandLine,
+}
+
+/// A key and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    /// `listen.smtp`, `route.rule[0].domain`.
+    pub(crate) key: String,
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
+    pub(crate) takes: Takes,
+}
+
+impl Entry {
+    /// Where the value comes from, in words.
+    pub(crate) fn source(&self, file: Option<&Path>) -> String {
+        match (self.origin, file) {
+            (Origin::Default, _) => "default".to_owned(),
+            (Origin::Machine, _) => "the machine's name".to_owned(),
+            (Origin::CommandLine, _) => "command line".to_owned(),
+            (Origin::File(line), Some(file)) => format!("{}:{line}", file.display()),
+            (Origin::File(line), None) => format!("line {line}"),
+        }
+    }
+}
+
+/// All keys, in the order of the documentation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Effective(pub(crate) Vec<Entry>);
+
+/// One changed key.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) key: String,
+    /// `None`: not set.
+    pub(crate) from: Option<Value>,
+    pub(crate) to: Option<Value>,
+    pub(crate) takes: Takes,
+}
+
+impl Effective {
+    /// That of `config`.
+    pub(crate) fn of(config: &Config) -> Self {
+        let (places, defaults) = (&config.places, flat(DEFAULTS));
+        let mut entries = Vec::new();
+        for (key, takes) in KEYS {
+            let found = |path: &str| match (places.overruled.get(path), places.values.get(path)) {
+                (Some(value), _) => Some((value.clone(), Origin::CommandLine)),
+                (None, Some(value)) => Some((value.clone(), Origin::File(places.line(path).unwrap_or(0)))),
+                (None, None) => None,
+            };
+            let default = || Some((defaults.get(*key)?.clone(), Origin::Default));
+            let mut entry = |path: String, (value, origin): (Value, Origin)| {
+                entries.push(Entry {
+                    key: path,
+                    value,
+                    origin,
+                    takes: *takes,
+                });
+            };
+            if let Some(found) = found(key).or_else(default) {
+                let found = match *key == "hostname" && found.0.as_str() == Some("") {
+                    true => (Value::from(config.hostname.as_str()), Origin::Machine),
+                    false => found,
+                };
+                entry((*key).to_owned(), found);
+            }
+            if let Some((table, name)) = key.rsplit_once('.') {
+                let in_table = |path: &&String| {
+                    let rest = path.strip_prefix(table).and_then(|rest| rest.strip_prefix('['));
+                    rest.and_then(|rest| rest.split_once("]."))
+                        .is_some_and(|(_, last)| last == name)
+                };
+                for path in places.values.keys().filter(in_table) {
+                    if let Some(found) = found(path) {
+                        entry(path.clone(), found);
+                    }
+                }
+            }
+        }
+        let mut all = Self(entries);
+        all.by_table();
+        all
+    }
+
+    /// The keys of each `[[table]]` together, the tables by their numbers, where the first of them was.
+    fn by_table(&mut self) {
+        let mut firsts = BTreeMap::new();
+        for (place, entry) in self.0.iter().enumerate() {
+            let (table, _) = numbered(&entry.key);
+            firsts.entry(table).or_insert(place);
+        }
+        let place = |entry: &Entry| {
+            let (table, number) = numbered(&entry.key);
+            (firsts.get(&table).copied(), number)
+        };
+        let mut sorted: Vec<_> = self.0.iter().map(|entry| (place(entry), entry.clone())).collect();
+        sorted.sort_by_key(|(place, _)| *place);
+        self.0 = sorted.into_iter().map(|(_, entry)| entry).collect();
+    }
+
+    fn values(&self) -> BTreeMap<&str, &Entry> {
+        self.0.iter().map(|entry| (entry.key.as_str(), entry)).collect()
+    }
+
+    /// What differs in `after`, in the order of the documentation.
+    pub(crate) fn changes(&self, after: &Self) -> Vec<Change> {
+        let (old, new) = (self.values(), after.values());
+        let gone = self
+            .0
+            .iter()
+            .filter(|entry| !new.contains_key(entry.key.as_str()));
+        let change = |entry: &Entry| {
+            let value =
+                |all: &BTreeMap<&str, &Entry>| all.get(entry.key.as_str()).map(|entry| entry.value.clone());
+            let (from, to) = (value(&old), value(&new));
+            (from != to).then(|| Change {
+                key: entry.key.clone(),
+                from,
+                to,
+                takes: entry.takes,
+            })
+        };
+        after.0.iter().chain(gone).filter_map(change).collect()
+    }
+
+    /// As a file, each value with a comment that tells where it comes from.
+    pub(crate) fn to_toml(&self, file: Option<&Path>) -> String {
+        let (mut out, mut table) = (String::new(), String::new());
+        for entry in &self.0 {
+            let (section, name) = entry.key.rsplit_once('.').unwrap_or(("", entry.key.as_str()));
+            if section != table {
+                let heading = match section.split_once('[') {
+                    Some((list, _)) => format!("[[{list}]]"),
+                    None => format!("[{section}]"),
+                };
+                // Writing to a String cannot fail.
+                let _ = writeln!(out, "\n{heading}");
+                section.clone_into(&mut table);
+            }
+            let _ = writeln!(
+                out,
+                "{:<40} # {}",
+                format!("{name} = {}", entry.value),
+                entry.source(file)
+            );
+        }
+        out
+    }
+}
+
+/// The table of a key without the number, and the number: of `route.rule[2].domain`, `route.rule[` and 2. A key of no such table has
+/// a name of its own.
+fn numbered(key: &str) -> (String, usize) {
+    match key.split_once('[') {
+        Some((list, rest)) => {
+            let number = rest.split_once(']').and_then(|(number, _)| number.parse().ok());
+            (format!("{list}["), number.unwrap_or(0))
+        }
+        None => (key.to_owned(), 0),
+    }
+}
+
+/// The values of a text that is valid TOML, by the paths of their keys.
+pub(super) fn flat(text: &str) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    if let Ok(table) = text.parse::<Table>() {
+        flatten("", table, &mut all);
+    }
+    all
+}
+
+fn flatten(prefix: &str, table: Table, all: &mut BTreeMap<String, Value>) {
+    for (key, value) in table {
+        let path = match prefix.is_empty() {
+            true => key,
+            false => format!("{prefix}.{key}"),
+        };
+        match value {
+            Value::Table(table) => flatten(&path, table, all),
+            Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_table) => {
+                for (number, item) in items.into_iter().enumerate() {
+                    if let Value::Table(table) = item {
+                        flatten(&format!("{path}[{number}]"), table, all);
+                    }
+                }
+            }
+            value @ (Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_)) => drop(all.insert(path, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sections;
+    use std::collections::BTreeSet;
+
+    /// The documentation's file with the tables that it has in comments.
+    fn everything() -> String {
+        let keys = |line: &str| {
+            let name = line.split(" = ").next().unwrap_or_default();
+            line.contains(" = ") && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        let line = |line: &'static str| match line.strip_prefix("# ") {
+            Some(rest) if rest.starts_with("[[") || keys(rest) => rest,
+            _ => line,
+        };
+        DEFAULTS.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn every_key_says_whether_a_reload_changes_it() {
+        let asked = sections::asked(&everything());
+        let is_table = |key: &&String| {
+            let below = format!("{key}.");
+            asked.iter().any(|other| other.starts_with(&below))
+        };
+        let asked: BTreeSet<&str> = asked
+            .iter()
+            .filter(|key| !is_table(key))
+            .map(String::as_str)
+            .collect();
+        let listed: BTreeSet<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+        assert_eq!(listed.len(), KEYS.len(), "a key is listed twice");
+        let missing: Vec<_> = asked.difference(&listed).collect();
+        assert!(missing.is_empty(), "not in config/keys.rs: {missing:?}");
+        let unread: Vec<_> = listed.difference(&asked).collect();
+        assert!(unread.is_empty(), "in config/keys.rs, and never read: {unread:?}");
+    }
+
+    #[test]
+    fn what_is_shown_reads_back_as_the_same_configuration() {
+        let text = "hostname = \"mx.example\"\n[route]\nnext_hops = [\"a:25\"]\n\
+                    [[route.rule]]\ndomain = \"b.example\"\nrate = \"1/1s\"\n[[route.rule]]\ndomain = \"a.example\"\n\
+                    [[client.login]]\nnext_hop = \"c:25\"\nuser = \"u\"\npassword_file = \"/p\"\n";
+        let config = Config::parse(text).unwrap();
+        let shown = Effective::of(&config).to_toml(Some(Path::new("/etc/spool.toml")));
+        let again = Config::parse(&shown).unwrap_or_else(|problems| panic!("{shown}\n{problems:?}"));
+        let without_lines = |mut config: Config| {
+            config.route.rule_lines.clear();
+            format!("{config:?}")
+        };
+        assert_eq!(without_lines(config), without_lines(again));
+        for (value, source) in [
+            ("hostname = \"mx.example\" ", "# /etc/spool.toml:1"),
+            ("rate = \"1/1s\" ", "# /etc/spool.toml:6"),
+            ("max_concurrent_jobs = 200 ", "# default"),
+        ] {
+            let line = shown.lines().find(|line| line.starts_with(value));
+            assert!(
+                line.is_some_and(|line| line.ends_with(source)),
+                "{value}\n{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_change_names_old_and_new_values_and_when_they_take_effect() {
+        let of = |text: &str| Effective::of(&Config::parse(text).unwrap());
+        let before = of("max_concurrent_jobs = 7\n[[route.rule]]\ndomain = \"a.example\"\nrate = \"1/1s\"\n");
+        let after = of("threads = 3\nmax_concurrent_jobs = 7\n[[route.rule]]\ndomain = \"b.example\"\n");
+        let text = |value: Option<Value>| value.map_or("-".to_owned(), |value| value.to_string());
+        let changes: Vec<_> = before
+            .changes(&after)
+            .into_iter()
+            .map(|change| (change.key, text(change.from), text(change.to), change.takes))
+            .collect();
+        let row =
+            |key: &str, from: &str, to: &str, takes| (key.to_owned(), from.to_owned(), to.to_owned(), takes);
+        assert_eq!(
+            changes,
+            [
+                row("threads", "0", "3", Takes::Restart),
+                row(
+                    "route.rule[0].domain",
+                    "\"a.example\"",
+                    "\"b.example\"",
+                    Takes::Now
+                ),
+                row("route.rule[0].rate", "\"1/1s\"", "-", Takes::Now),
+            ]
+        );
+        assert_eq!(before.changes(&before), []);
+    }
+
+    #[test]
+    fn the_tenth_table_is_shown_after_the_ninth() {
+        let rules: String = (0..12)
+            .map(|n| format!("[[route.rule]]\ndomain = \"d{n}.example\"\n"))
+            .collect();
+        let all = Effective::of(&Config::parse(&rules).unwrap());
+        let shown = all.to_toml(None);
+        let order: Vec<_> = (0..12)
+            .map(|n| shown.find(&format!("d{n}.example")).unwrap())
+            .collect();
+        assert!(order.is_sorted(), "{shown}");
+    }
+}

@@ -1,0 +1,295 @@
+//! One line of the log: an event and its fields. How it looks as text and as JSON, and how it is redacted.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write};
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// As it should be.
+    Info,
+    /// For a person to see.
+    Warn,
+}
+
+/// The value of a field.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    /// A whole number.
+    Number(u64),
+    /// A whole number that may be negative.
+    Integer(i64),
+    /// A number.
+    Float(f64),
+    /// Milliseconds, written as seconds with three decimals.
+    Seconds(u64),
+    /// Yes or no.
+    Flag(bool),
+    /// A word in which no mail address can stand: an id, a host, a name of this program.
+    Word(Cow<'a, str>),
+    /// A text of others, in which addresses may stand.
+    Text(Cow<'a, str>),
+    /// A mail address; empty: the null reverse-path.
+    Address(Cow<'a, str>),
+    /// The name of a login, which may be an address or not.
+    User(Cow<'a, str>),
+    /// Several.
+    List(Vec<Value<'a>>),
+    /// Several durations in milliseconds, which text writes as `0.001/0/0.12`.
+    Stages([u64; 4]),
+}
+
+impl<'a> Value<'a> {
+    /// An address.
+    #[must_use]
+    pub const fn address(text: &'a str) -> Self {
+        Self::Address(Cow::Borrowed(text))
+    }
+
+    /// Something that is a word once it is written.
+    #[must_use]
+    pub fn shown(value: impl fmt::Display) -> Self {
+        Self::Word(value.to_string().into())
+    }
+}
+
+/// Hides the addresses of a log.
+pub trait Redact {
+    /// What stands for an address or a login.
+    fn address(&self, address: &str) -> String;
+    /// A text without the addresses that it has.
+    fn text<'t>(&self, text: &'t str) -> Cow<'t, str>;
+}
+
+impl Value<'_> {
+    fn redact(&mut self, by: &dyn Redact) {
+        match self {
+            Self::Address(address) | Self::User(address) => {
+                if !address.is_empty() {
+                    *address = by.address(address).into();
+                }
+            }
+            Self::Text(text) => {
+                if let Cow::Owned(redacted) = by.text(text) {
+                    *text = redacted.into();
+                }
+            }
+            Self::List(all) => all.iter_mut().for_each(|value| value.redact(by)),
+            Self::Number(_)
+            | Self::Integer(_)
+            | Self::Float(_)
+            | Self::Seconds(_)
+            | Self::Flag(_)
+            | Self::Word(_)
+            | Self::Stages(_) => {}
+        }
+    }
+
+    /// As text. A list is joined by commas; a text that is no single word is quoted as in JSON.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_text(&self, out: &mut dyn Write) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(out, "{number}"),
+            Self::Integer(number) => write!(out, "{number}"),
+            Self::Float(number) => write!(out, "{number}"),
+            Self::Flag(flag) => write!(out, "{flag}"),
+            Self::Seconds(millis) => seconds(*millis, out),
+            Self::Word(text) | Self::Text(text) | Self::Address(text) | Self::User(text) => {
+                word(text, false, out)
+            }
+            Self::List(all) => {
+                out.write_char('[')?;
+                for (nth, value) in all.iter().enumerate() {
+                    if nth > 0 {
+                        out.write_char(',')?;
+                    }
+                    match value {
+                        Self::Word(text) | Self::Text(text) | Self::Address(text) | Self::User(text) => {
+                            word(text, true, out)?;
+                        }
+                        Self::Number(_)
+                        | Self::Integer(_)
+                        | Self::Float(_)
+                        | Self::Seconds(_)
+                        | Self::Flag(_)
+                        | Self::List(_)
+                        | Self::Stages(_) => value.write_text(out)?,
+                    }
+                }
+                out.write_char(']')
+            }
+            Self::Stages(all) => {
+                for (nth, millis) in all.iter().enumerate() {
+                    if nth > 0 {
+                        out.write_char('/')?;
+                    }
+                    seconds(*millis, out)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// As JSON.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_json(&self, out: &mut dyn Write) -> fmt::Result {
+        match self {
+            Self::Number(_) | Self::Integer(_) | Self::Flag(_) | Self::Seconds(_) => self.write_text(out),
+            Self::Float(number) if number.is_finite() => write!(out, "{number}"),
+            Self::Float(_) => out.write_str("null"),
+            Self::Word(text) | Self::Text(text) | Self::Address(text) | Self::User(text) => quoted(text, out),
+            Self::List(all) => {
+                out.write_char('[')?;
+                for (nth, value) in all.iter().enumerate() {
+                    if nth > 0 {
+                        out.write_char(',')?;
+                    }
+                    value.write_json(out)?;
+                }
+                out.write_char(']')
+            }
+            Self::Stages(all) => {
+                for (nth, millis) in all.iter().enumerate() {
+                    out.write_char(if nth == 0 { '[' } else { ',' })?;
+                    seconds(*millis, out)?;
+                }
+                out.write_char(']')
+            }
+        }
+    }
+}
+
+/// `0`, `0.05`, `12.345`: no more decimals than needed.
+fn seconds(millis: u64, out: &mut dyn Write) -> fmt::Result {
+    let (whole, rest) = (millis / 1000, millis % 1000);
+    match (rest, rest % 100, rest % 10) {
+        (0, _, _) => write!(out, "{whole}"),
+        (_, 0, _) => write!(out, "{whole}.{}", rest / 100),
+        (_, _, 0) => write!(out, "{whole}.{:02}", rest / 10),
+        _ => write!(out, "{whole}.{rest:03}"),
+    }
+}
+
+/// A word as it is; everything else quoted. In a list, what its items are told apart by is no part of a word.
+fn word(text: &str, in_list: bool, out: &mut dyn Write) -> fmt::Result {
+    let special = |byte: u8| matches!(byte, 0..=b' ' | b'"' | b'\\' | b'=' | 0x7f);
+    let separates = |byte: u8| matches!(byte, b',' | b'[' | b']');
+    let begins_list = text.starts_with('[');
+    let quoting = text.is_empty()
+        || begins_list
+        || text
+            .bytes()
+            .any(|byte| special(byte) || (in_list && separates(byte)));
+    match quoting {
+        false => out.write_str(text),
+        true => quoted(text, out),
+    }
+}
+
+/// As a JSON string (RFC 8259 section 7).
+fn quoted(text: &str, out: &mut dyn Write) -> fmt::Result {
+    out.write_char('"')?;
+    let mut rest = text;
+    while let Some(at) = rest.find(|c| matches!(c, '"' | '\\' | '\u{0}'..='\u{1f}')) {
+        let (plain, special) = rest.split_at(at);
+        out.write_str(plain)?;
+        let mut chars = special.chars();
+        match chars.next() {
+            Some('"') => out.write_str("\\\"")?,
+            Some('\\') => out.write_str("\\\\")?,
+            Some('\n') => out.write_str("\\n")?,
+            Some('\r') => out.write_str("\\r")?,
+            Some('\t') => out.write_str("\\t")?,
+            Some(control) => write!(out, "\\u{:04x}", u32::from(control))?,
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    out.write_str(rest)?;
+    out.write_char('"')
+}
+
+/// One line: what happened, and the fields in the order in which they are written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line<'a> {
+    /// What happened, in one word.
+    pub event: &'static str,
+    /// How grave it is.
+    pub level: Level,
+    /// The fields.
+    pub fields: Vec<(&'static str, Value<'a>)>,
+}
+
+impl<'a> Line<'a> {
+    /// A line without fields.
+    #[must_use]
+    pub fn new(event: &'static str, level: Level) -> Self {
+        Self {
+            event,
+            level,
+            fields: Vec::with_capacity(20),
+        }
+    }
+
+    pub(super) fn add(&mut self, key: &'static str, value: Value<'a>) {
+        self.fields.push((key, value));
+    }
+
+    pub(super) fn list(&mut self, key: &'static str, values: impl Iterator<Item = Value<'a>>) {
+        self.add(key, Value::List(values.collect()));
+    }
+
+    pub(super) fn word(&mut self, key: &'static str, text: &'a str) {
+        self.add(key, Value::Word(text.into()));
+    }
+
+    pub(super) fn text(&mut self, key: &'static str, text: &'a str) {
+        self.add(key, Value::Text(text.into()));
+    }
+
+    pub(super) fn shown(&mut self, key: &'static str, value: impl fmt::Display) {
+        self.add(key, Value::shown(value));
+    }
+
+    pub(super) fn number(&mut self, key: &'static str, number: usize) {
+        self.add(key, Value::Number(u64::try_from(number).unwrap_or(u64::MAX)));
+    }
+
+    /// Hides its addresses. Those that it names are looked for in its texts as well.
+    pub fn redact(&mut self, by: &dyn Redact) {
+        let mut named: Vec<String> = Vec::new();
+        for (_, value) in &self.fields {
+            if let Value::Address(address) = value
+                && !address.is_empty()
+            {
+                named.push(address.to_string());
+            }
+        }
+        for (_, value) in &mut self.fields {
+            if let Value::Text(text) = value {
+                for address in &named {
+                    if text.contains(address.as_str()) {
+                        *text = text.replace(address.as_str(), &by.address(address)).into();
+                    }
+                }
+            }
+            value.redact(by);
+        }
+    }
+}
+
+/// `delivered id=01M8… relay=mx.example.net[192.0.2.1]:25`.
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.event)?;
+        for (key, value) in &self.fields {
+            write!(f, " {key}=")?;
+            value.write_text(f)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,320 @@
+//! What happens to mail, as lines of the log: one for each message taken in, one for each outcome of a recipient, one for each
+//! operation, and one for each message that is given up.
+//!
+//! A [`Record`] is cheap to make and is passed through `tracing` whole: a subscriber that knows it (see [`Record::of`]) formats it
+//! wherever it likes, with numbers as numbers and lists as lists; for any other subscriber it is a text. It decides nothing about
+//! mail, and holds no message text.
+
+mod attempt;
+mod line;
+
+pub use attempt::{AttemptRecord, Outcome, OutcomeKind};
+pub use line::{Level, Line, Redact, Value};
+
+use crate::agent::{Admission, Source, TlsSession};
+use crate::attempt::AttemptReport;
+use crate::envelope::{Envelope, Recipient};
+use crate::frozen::{Frozen, FrozenKind, FrozenReason};
+use crate::id::{FlowId, MessageId};
+use crate::message::Message;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// The `tracing` target of records: `SPOOL_LOG=info,mail=off` turns them off.
+pub const TARGET: &str = "mail";
+/// Recipients that a line names; of more, only the count is told.
+pub const MAX_NAMED: usize = 20;
+/// Ids that a line names.
+const MAX_IDS: usize = 20;
+
+/// A message that was taken in.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// By which way: `smtp`, `http`, `local`.
+    pub via: &'static str,
+    /// The client, its TLS session and its user.
+    pub source: Source,
+    /// The reverse-path, empty when null.
+    pub sender: Box<str>,
+    /// The first recipients.
+    pub recipients: Vec<Box<str>>,
+    /// How many there are.
+    pub count: usize,
+    /// Bytes.
+    pub size: usize,
+    /// What it is tied to.
+    pub flows: Vec<FlowId>,
+    /// What it became on the spool.
+    pub ids: Vec<MessageId>,
+}
+
+impl Accepted {
+    /// A message with this envelope; its ids are known later.
+    #[must_use]
+    pub fn new(
+        via: &'static str,
+        source: Source,
+        envelope: &Envelope,
+        size: usize,
+        flows: &[FlowId],
+    ) -> Self {
+        let address = |recipient: &Recipient| recipient.address.as_str().into();
+        Self {
+            via,
+            source,
+            sender: envelope.reverse_path.as_str().into(),
+            recipients: envelope.recipients.iter().take(MAX_NAMED).map(address).collect(),
+            count: envelope.recipients.len(),
+            size,
+            flows: flows.to_vec(),
+            ids: Vec::new(),
+        }
+    }
+
+    /// Logs it, once it is durable under `ids`.
+    pub fn emit(mut self, ids: &[MessageId]) {
+        self.ids = ids.to_vec();
+        Record::Accepted(self).emit();
+    }
+
+    fn line(&self) -> Line<'_> {
+        let mut line = Line::new("accepted", Level::Info);
+        line.list("id", self.ids.iter().take(MAX_IDS).map(Value::shown));
+        line.list("flow", self.flows.iter().map(Value::shown));
+        line.word("via", self.via);
+        if let Some(client) = self.source.client {
+            line.shown("client", client);
+        }
+        if let Some(TlsSession { version, cipher }) = &self.source.tls {
+            line.word("tls", version);
+            line.word("cipher", cipher);
+        }
+        match &self.source.admission {
+            Admission::User(user) => line.add("user", Value::User(user.as_ref().into())),
+            Admission::Network => line.word("admission", "network"),
+            Admission::Domain => line.word("admission", "domain"),
+        }
+        line.add("sender", Value::address(&self.sender));
+        line.list(
+            "recipients",
+            self.recipients.iter().map(|address| Value::address(address)),
+        );
+        line.number("recipient_count", self.count);
+        line.number("size", self.size);
+        line
+    }
+}
+
+/// An operation that a person or a program asked for.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Its name, as a command has it: `freeze`.
+    pub name: &'static str,
+    /// Who asked: the address of a client, or the name of its token.
+    pub by: String,
+    /// For which messages, as conditions: `recipient=@example\.net$`.
+    pub selector: String,
+    /// Messages that were meant.
+    pub matched: u64,
+    /// Messages to which it was done.
+    pub done: u64,
+    /// Messages to which it was not.
+    pub failed: u64,
+    /// When the whole of it failed: why.
+    pub error: Option<String>,
+}
+
+impl Operation {
+    fn line(&self) -> Line<'_> {
+        let mut line = Line::new("operation", Level::Info);
+        line.word("name", self.name);
+        line.word("by", &self.by);
+        line.text("selector", &self.selector);
+        for (key, count) in [
+            ("matched", self.matched),
+            ("done", self.done),
+            ("failed", self.failed),
+        ] {
+            line.add(key, Value::Number(count));
+        }
+        if let Some(error) = &self.error {
+            line.text("error", error);
+        }
+        line
+    }
+}
+
+/// A message on which the spool gives up: nothing more is tried until a person acts.
+#[derive(Debug, Clone)]
+pub struct GivenUp {
+    id: MessageId,
+    flows: Vec<FlowId>,
+    sender: Box<str>,
+    /// What becomes of it: `frozen`.
+    then: &'static str,
+    why: &'static str,
+    reason: String,
+    remaining: usize,
+    failed: usize,
+    attempts: u64,
+    /// Milliseconds since it was spooled.
+    delay: u64,
+}
+
+impl GivenUp {
+    /// `message`, in the state in which it stays, and why; `then` says what it is now (`frozen`).
+    #[must_use]
+    pub fn new(message: &Message, why: &Frozen, then: &'static str) -> Self {
+        use FrozenReason as Reason;
+        let state = &message.state;
+        Self {
+            id: message.id,
+            flows: message.flows.clone(),
+            sender: message.envelope.reverse_path.as_str().into(),
+            then,
+            why: match why.why.kind() {
+                FrozenKind::Held => "held",
+                FrozenKind::Failed => "failed",
+                FrozenKind::Expired => "expired",
+                FrozenKind::Hook => "hook",
+                FrozenKind::Unreadable => "unreadable",
+            },
+            reason: match (&why.why, state.failed.last()) {
+                (Reason::Expired, Some(failed)) => format!("{}: {}", why.why, failed.reason),
+                (why, _) => why.to_string(),
+            },
+            remaining: state.remaining.len(),
+            failed: state.failed.len(),
+            attempts: state.attempts.total(),
+            delay: why
+                .at
+                .map_or(0, |at| attempt::millis(at.since(message.spooled_at))),
+        }
+    }
+
+    /// What has become of it; where it is kept although its sender was to be told, why nobody was.
+    #[must_use]
+    pub fn then(mut self, then: &'static str, kept: Option<&Frozen>) -> Self {
+        self.then = then;
+        if let Some(kept) = kept.filter(|kept| matches!(kept.why, FrozenReason::Unreturned { .. })) {
+            self.reason = kept.why.to_string();
+        }
+        self
+    }
+
+    fn line(&self) -> Line<'_> {
+        let mut line = Line::new("given_up", Level::Warn);
+        line.shown("id", self.id);
+        line.list("flow", self.flows.iter().map(Value::shown));
+        line.add("sender", Value::address(&self.sender));
+        line.word("why", self.why);
+        line.word("then", self.then);
+        line.text("reason", &self.reason);
+        line.number("recipients_failed", self.failed);
+        line.number("recipients_remaining", self.remaining);
+        line.add("attempts", Value::Number(self.attempts));
+        line.add("delay", Value::Seconds(self.delay));
+        line
+    }
+}
+
+/// Something that happened to mail.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "it is on its way behind one Arc")]
+pub enum Record {
+    /// Taken in.
+    Accepted(Accepted),
+    /// An attempt has ended: what came of each recipient, and which hosts were passed over.
+    Attempt(AttemptRecord),
+    /// Nothing more is tried.
+    GivenUp(GivenUp),
+    /// Asked for by a person.
+    Operation(Operation),
+}
+
+/// A record on its way through `tracing`, as an error is: that is the one kind of value that arrives as it was sent.
+#[derive(Debug)]
+struct Carried(Arc<Record>);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Carried {}
+
+impl Record {
+    /// Whether somebody listens to records of this level: they need not be made otherwise.
+    #[must_use]
+    pub fn wanted() -> bool {
+        tracing::enabled!(target: TARGET, tracing::Level::WARN)
+    }
+
+    /// Logs it.
+    pub fn emit(self) {
+        let warns = matches!(self, Self::GivenUp(_));
+        let carried = Carried(Arc::new(self));
+        let record: &(dyn Error + 'static) = &carried;
+        if warns {
+            tracing::warn!(target: TARGET, record);
+        } else {
+            tracing::info!(target: TARGET, record);
+        }
+    }
+
+    /// The record that a value of a `tracing` event is, if it is one.
+    #[must_use]
+    pub fn of(value: &(dyn Error + 'static)) -> Option<Arc<Self>> {
+        value
+            .downcast_ref::<Carried>()
+            .map(|carried| Arc::clone(&carried.0))
+    }
+
+    /// Its lines, in order.
+    pub fn lines(&self, each: &mut dyn FnMut(Line<'_>)) {
+        match self {
+            Self::Accepted(accepted) => each(accepted.line()),
+            Self::Attempt(attempt) => attempt.lines(each),
+            Self::GivenUp(given_up) => each(given_up.line()),
+            Self::Operation(operation) => each(operation.line()),
+        }
+    }
+
+    /// Bytes that it holds in memory while it waits to be written, estimated from above.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        const BASE: usize = 512;
+        BASE + match self {
+            Self::Accepted(accepted) => {
+                let named: usize = accepted.recipients.iter().map(|address| address.len() + 32).sum();
+                named + 16 * (accepted.ids.len() + accepted.flows.len()) + accepted.sender.len()
+            }
+            Self::Attempt(attempt) => attempt.footprint(),
+            Self::GivenUp(given_up) => given_up.reason.len() + given_up.sender.len(),
+            Self::Operation(operation) => operation.selector.len() + operation.by.len(),
+        }
+    }
+}
+
+/// Its lines as text, without times, separated by line breaks.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut first, mut result) = (true, Ok(()));
+        self.lines(&mut |line| {
+            let separator = if std::mem::take(&mut first) { "" } else { "\n" };
+            if result.is_ok() {
+                result = write!(f, "{separator}{line}");
+            }
+        });
+        result
+    }
+}
+
+/// The address and the transmission time in a report, for a line: neither is part of a message's record.
+fn times_of(report: &AttemptReport, duration_ms: u64) -> (u64, u64) {
+    let transmission = report.transmission.map_or(0, attempt::millis).min(duration_ms);
+    (duration_ms - transmission, transmission)
+}
