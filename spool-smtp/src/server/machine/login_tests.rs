@@ -1,5 +1,6 @@
 //! Logins and limits in the machine; who the client is, is said by the test.
 
+use super::super::xclient::May;
 use super::super::{MAX_DEFERRALS, Next};
 use super::*;
 use crate::server::{Clients, Limits, Logins, RelayPolicy, ServerConfig, Users};
@@ -656,5 +657,26 @@ fn a_session_that_is_refused_for_the_moment_again_and_again_is_closed() {
         bench
             .replies
             .ends_with("421 4.7.0 Too many errors, closing connection\r\n")
+    );
+}
+
+#[test]
+fn a_login_ends_where_the_proxy_names_its_client() {
+    let mut bench = Bench::logged_in(Limits::default());
+    bench.machine.may_xclient = May::Yes;
+    assert!(bench.machine.may_relay());
+    assert!(bench.say("XCLIENT ADDR=198.51.100.7\r\n").starts_with("220"));
+    assert!(!bench.machine.may_relay());
+    let refused = bench.say("EHLO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\n");
+    assert!(refused.starts_with("550 5.7.1"), "{refused}");
+    let states = bench.config.clients.states();
+    let ada = states.iter().find(|state| state.client == "ada").unwrap();
+    assert_eq!(ada.connections, 0);
+    // The user who logs in now is the client's.
+    bench.say(&format!("RSET\r\nAUTH PLAIN {}\r\n", encode("\0ada\0right")));
+    assert!(
+        bench
+            .say("MAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\n")
+            .starts_with("250")
     );
 }

@@ -170,6 +170,8 @@ impl Machine {
     }
 
     fn apply(&mut self, change: Change) {
+        // The session is another client's from here on: a login was not his.
+        self.user = None;
         if let Some(login) = change.login {
             self.vouched = login;
         }
