@@ -348,9 +348,7 @@ impl Machine {
                         Some(Frame::Unclean) => Err(reply::UNCLEAN),
                     };
                     self.progress = true;
-                    if self.may_xclient == May::Again && !matches!(command, Ok(Command::Xclient(_))) {
-                        self.may_xclient = May::No;
-                    }
+                    self.may_xclient = self.may_xclient.with(&command);
                     if let Err(refusal) = command.and_then(|command| self.obey(command)) {
                         self.say(refusal);
                     }
