@@ -242,6 +242,18 @@ fn proxies(config: &Config, found: &mut Found<'_>) {
     if let Some(problem) = listen::proxy_problem(config) {
         found.error("listen.proxy_protocol", problem);
     }
+    for proxy in &config.proxies {
+        let clients = config
+            .allow_networks
+            .iter()
+            .any(|network| network.overlaps(proxy));
+        if proxy.is_most() || proxy.is_many() && clients {
+            found.warn(
+                "relay.proxies",
+                format!("{proxy}: clients may be in it, and each of them may say by XCLIENT that it is another one"),
+            );
+        }
+    }
 }
 
 /// The certificate of the ingress and its key.

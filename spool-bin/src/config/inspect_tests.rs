@@ -292,6 +292,23 @@ fn listeners_behind_a_proxy_are_listeners_and_have_a_proxy() {
 }
 
 #[test]
+fn proxies_that_may_be_clients_are_a_warning() {
+    let bench = Bench::new();
+    let relay =
+        |proxies: &str| format!("[relay]\nallow_networks = [\"10.0.0.0/8\"]\nproxies = [\"{proxies}\"]\n");
+    for proxies in ["10.1.0.0/16", "10.0.0.0/7", "0.0.0.0/0", "::/0"] {
+        bench.finds(
+            &relay(proxies),
+            &format!("4 warning: relay.proxies: {proxies}: "),
+            "XCLIENT",
+        );
+    }
+    for proxies in ["10.1.2.3", "192.0.2.0/24", "2001:db8::/64"] {
+        assert_eq!(bench.found(&relay(proxies)), [""; 0], "{proxies}");
+    }
+}
+
+#[test]
 fn a_second_login_for_one_next_hop_is_a_warning() {
     let bench = Bench::new();
     bench.file("secret", "secret\n");

@@ -6,11 +6,10 @@
 
 use super::auth::InitialResponse;
 use super::dsn::{self, RcptDsn};
+use super::extent;
 use super::reply::{self, Reply};
 use smtp_proto::request::parser::Rfc5321Parser;
-use smtp_proto::{Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_BODY_BINARYMIME};
-use smtp_proto::{MAIL_REQUIRETLS, MAIL_SMTPUTF8};
-use smtp_proto::{MailFrom, RcptTo, Request};
+use smtp_proto::{Error, MAIL_REQUIRETLS, MAIL_SMTPUTF8, MailFrom, RcptTo, Request};
 use spool_core::{Address, BodyKind, MailParameters, ReversePath};
 use std::borrow::Cow;
 
@@ -170,17 +169,15 @@ fn auth(rest: &str) -> Result<Command, Reply> {
 fn mail(rest: &str) -> Result<Command, Reply> {
     let (path, parameters) = path(rest, "FROM:")?;
     let sender = ReversePath::parse(without_route(path)).map_err(|_| reply::BAD_SENDER)?;
-    let (dsn, bytes) = dsn::of_mail(ascii(parameters)?)?;
-    let given = Rfc5321Parser::new(&mut bytes.iter())
+    let (dsn, rest) = dsn::of_mail(ascii(parameters)?)?;
+    let (extent, rest) = extent::of_mail(&rest)?;
+    let rest = format!("{rest}\r\n");
+    let given = Rfc5321Parser::new(&mut rest.as_bytes().iter())
         .mail_from_parameters(Cow::Borrowed(""))
         .map_err(refusal)?;
-    if given.flags & MAIL_BODY_BINARYMIME != 0 {
-        return Err(reply::BODY_NOT_IMPLEMENTED);
-    }
     let auth = given.auth.is_some();
     let known = MailFrom {
-        flags: given.flags & (MAIL_BODY_7BIT | MAIL_BODY_8BITMIME | MAIL_SMTPUTF8 | MAIL_REQUIRETLS),
-        size: given.size,
+        flags: given.flags & (MAIL_SMTPUTF8 | MAIL_REQUIRETLS),
         auth: given.auth.clone(),
         ..MailFrom::default()
     };
@@ -191,21 +188,16 @@ fn mail(rest: &str) -> Result<Command, Reply> {
     if !smtputf8 && !sender.as_str().is_ascii() {
         return Err(reply::NEEDS_SMTPUTF8);
     }
-    let eight_bit = known.flags & MAIL_BODY_8BITMIME != 0;
     Ok(Command::Mail {
         sender,
         parameters: MailParameters {
-            body: if eight_bit {
-                BodyKind::EightBitMime
-            } else {
-                BodyKind::SevenBit
-            },
+            body: extent.body.unwrap_or(BodyKind::SevenBit),
             smtputf8,
             requiretls: known.flags & MAIL_REQUIRETLS != 0,
             ret: dsn.ret,
             envid: dsn.envid,
         },
-        size: u64::try_from(known.size).unwrap_or(u64::MAX),
+        size: extent.size.unwrap_or(0),
         auth,
     })
 }
@@ -218,8 +210,9 @@ fn rcpt(rest: &str) -> Result<Command, Reply> {
     } else {
         Some(Address::parse(mailbox).map_err(|_| reply::BAD_RECIPIENT)?)
     };
-    let (dsn, bytes) = dsn::of_rcpt(ascii(parameters)?)?;
-    let given = Rfc5321Parser::new(&mut bytes.iter())
+    let (dsn, rest) = dsn::of_rcpt(ascii(parameters)?)?;
+    let rest = format!("{rest}\r\n");
+    let given = Rfc5321Parser::new(&mut rest.as_bytes().iter())
         .rcpt_to_parameters(Cow::Borrowed(""))
         .map_err(refusal)?;
     if given != RcptTo::default() {
@@ -372,6 +365,9 @@ mod tests {
             ("SIZE=x", reply::BAD_PARAMETER),
             ("SIZE=-1", reply::BAD_PARAMETER),
             ("SIZE=", reply::BAD_PARAMETER),
+            ("SIZE=99999999999999999999999", reply::BAD_PARAMETER),
+            ("SIZE=1 SIZE=2", reply::BAD_PARAMETER),
+            ("BODY=8BITMIME BODY=7BIT", reply::BAD_PARAMETER),
             ("BODY=9BIT", reply::BAD_PARAMETER),
             ("BODY=BINARYMIME", reply::BODY_NOT_IMPLEMENTED),
             ("RET=BODY", reply::BAD_PARAMETER),

@@ -25,9 +25,10 @@ pub enum BareNewline {
 pub struct ServerConfig {
     /// The host name in the greeting and in trace headers. Must be a domain name.
     pub hostname: String,
-    /// Connections at once, for each listener. Default 1000.
+    /// Connections at once, over all listeners that share [`clients`](Self::clients). Default 1000.
     pub connections: usize,
-    /// Connections at once from one client: an IPv4 address or an IPv6 /64. Default 100.
+    /// Connections at once from one client: an IPv4 address or an IPv6 /64; at a Unix socket, from one user. Over all
+    /// listeners, too. Default 100.
     pub connections_per_client: usize,
     /// Largest message in bytes, without the trace header that is added. Default 35 MiB.
     pub message_size: usize,
@@ -52,7 +53,7 @@ pub struct ServerConfig {
     pub memory: Budget,
     /// The certificate, and all that TLS needs. Without it there is no STARTTLS, and no implicit TLS. Default: none.
     pub tls: Option<ServerTls>,
-    /// What clients and users did lately, and how much they may. Default: no limits.
+    /// What clients and users did lately, how much they may, and which connections are open. Default: no limits.
     pub clients: Clients,
     /// Who may log in. Default: nobody, and AUTH is not offered.
     pub logins: Logins,

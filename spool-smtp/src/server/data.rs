@@ -58,7 +58,7 @@ pub(super) struct Decoder {
     /// What is held for the recipients.
     base: u64,
     limit: usize,
-    /// The length of the trace header.
+    /// The length of the trace header, with the empty line behind it where one had to be added.
     trace: usize,
     bare_newline: BareNewline,
     ending: Ending,
@@ -192,6 +192,7 @@ impl Decoder {
         if first && matches!(bytes, [b' ' | b'\t', ..]) {
             // It would continue the trace header: the empty line makes it the first line of the body, which it is without a header.
             self.limit = self.limit.saturating_add(EMPTY_LINE.len());
+            self.trace = self.trace.saturating_add(EMPTY_LINE.len());
             self.append(EMPTY_LINE);
         }
         self.append(bytes);
@@ -230,7 +231,7 @@ impl Decoder {
         })
     }
 
-    /// How many bytes of the message it has, without the trace header.
+    /// How many bytes of the message it has, without what was added in front.
     pub(super) fn length(&self) -> usize {
         self.body.len().saturating_sub(self.trace)
     }

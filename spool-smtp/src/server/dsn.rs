@@ -34,8 +34,8 @@ impl RcptDsn {
     }
 }
 
-/// Takes RET and ENVID out of the parameters of MAIL; gives what is left of those, with the end of the line.
-pub(super) fn of_mail(parameters: &str) -> Result<(MailDsn, Vec<u8>), Reply> {
+/// Takes RET and ENVID out of the parameters of MAIL; gives what is left of those.
+pub(super) fn of_mail(parameters: &str) -> Result<(MailDsn, String), Reply> {
     let mut dsn = MailDsn::default();
     let rest = take(parameters, |name, value| match name {
         "RET" => once(&mut dsn.ret, ret(value)?),
@@ -45,8 +45,8 @@ pub(super) fn of_mail(parameters: &str) -> Result<(MailDsn, Vec<u8>), Reply> {
     Ok((dsn, rest))
 }
 
-/// Takes NOTIFY and ORCPT out of the parameters of RCPT; gives what is left of those, with the end of the line.
-pub(super) fn of_rcpt(parameters: &str) -> Result<(RcptDsn, Vec<u8>), Reply> {
+/// Takes NOTIFY and ORCPT out of the parameters of RCPT; gives what is left of those.
+pub(super) fn of_rcpt(parameters: &str) -> Result<(RcptDsn, String), Reply> {
     let mut dsn = RcptDsn::default();
     let rest = take(parameters, |name, value| match name {
         "NOTIFY" => once(&mut dsn.notify, notify(value)?),
@@ -57,24 +57,23 @@ pub(super) fn of_rcpt(parameters: &str) -> Result<(RcptDsn, Vec<u8>), Reply> {
 }
 
 /// Hands each parameter, its name in capitals, to `known`; gives those that it did not take.
-fn take(
+pub(super) fn take(
     parameters: &str,
     mut known: impl FnMut(&str, &str) -> Result<bool, Reply>,
-) -> Result<Vec<u8>, Reply> {
-    let mut rest = Vec::with_capacity(parameters.len() + 2);
+) -> Result<String, Reply> {
+    let mut rest = String::with_capacity(parameters.len() + 2);
     for word in parameters.split(' ').filter(|word| !word.is_empty()) {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         if !known(&name.to_ascii_uppercase(), value)? {
-            rest.push(b' ');
-            rest.extend_from_slice(word.as_bytes());
+            rest.push(' ');
+            rest.push_str(word);
         }
     }
-    rest.extend_from_slice(b"\r\n");
     Ok(rest)
 }
 
 /// A parameter may be given once.
-fn once<T>(place: &mut Option<T>, value: T) -> Result<bool, Reply> {
+pub(super) fn once<T>(place: &mut Option<T>, value: T) -> Result<bool, Reply> {
     match place.replace(value) {
         None => Ok(true),
         Some(_) => Err(reply::BAD_PARAMETER),
@@ -165,7 +164,7 @@ mod tests {
         let (dsn, rest) = of_mail(" SIZE=5 ret=hdrs BODY=7BIT EnvId=a+2Bb+3D+20c").unwrap();
         assert_eq!(dsn.ret, Some(Ret::Headers));
         assert_eq!(dsn.envid.as_deref(), Some("a+b= c"));
-        assert_eq!(rest, b" SIZE=5 BODY=7BIT\r\n");
+        assert_eq!(rest, " SIZE=5 BODY=7BIT");
         let (dsn, rest) = of_rcpt(" NOTIFY=delay,SUCCESS ORCPT=rfc822;o+40p X=1").unwrap();
         let expected = Notify {
             success: true,
@@ -174,7 +173,7 @@ mod tests {
         };
         assert_eq!(dsn.notify, Some(expected));
         assert_eq!(dsn.orcpt.as_deref(), Some("rfc822;o@p"));
-        assert_eq!(rest, b" X=1\r\n");
+        assert_eq!(rest, " X=1");
         assert!(rcpt("").unwrap().is_empty() && mail("").unwrap() == MailDsn::default());
     }
 

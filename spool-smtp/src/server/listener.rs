@@ -3,7 +3,7 @@
 
 use super::clients::Clients;
 use super::config::{CurrentConfig, ServerConfig};
-use super::connections::Connections;
+use super::connections::Opened;
 use super::peer::Peer;
 use super::proxy::{self, Origin, ProxyError};
 use super::reply::Reply;
@@ -97,7 +97,7 @@ impl Listener {
         mut shutdown: watch::Receiver<bool>,
     ) {
         let current = config.into();
-        let connections = Arc::new(Connections::default());
+        let opened = Opened::new();
         let (for_sessions, opening, proxied) = (shutdown.clone(), self.opening, self.proxied);
         let accept = async {
             let mut pause = PAUSE.0;
@@ -111,7 +111,7 @@ impl Listener {
                             info!(client = %address, "closed: no listed proxy");
                             continue;
                         }
-                        match admit(address, listed, &connections, &config) {
+                        match admit(address, listed, &opened, &config) {
                             Ok(peer) => {
                                 let client = Client {
                                     stream,
@@ -145,21 +145,17 @@ impl Listener {
             () = accept => {}
         }
         drop(self.socket);
-        connections.drained().await;
+        opened.drained().await;
     }
 }
 
 /// A connection's client with its place, or the reply to one that gets none. A listed proxy has no limits of its own.
-fn admit(
-    address: SocketAddr,
-    listed: bool,
-    connections: &Arc<Connections>,
-    config: &ServerConfig,
-) -> Result<Peer, Reply> {
+fn admit(address: SocketAddr, listed: bool, opened: &Opened, config: &ServerConfig) -> Result<Peer, Reply> {
     let most = config.connections_per_client;
     let per_client = if listed { usize::MAX } else { most };
+    let connections = config.clients.connections();
     let place = connections
-        .admit(address.ip(), config.connections, per_client)
+        .admit(opened, address.ip().into(), config.connections, per_client)
         .ok_or(reply::TOO_MANY_CONNECTIONS)?;
     let mut peer = Peer::from(address);
     peer.place = Some((place, most));

@@ -145,6 +145,29 @@ fn too_many_connections_hear_so_and_places_come_back() {
 }
 
 #[test]
+fn connections_are_limited_over_all_listeners() {
+    let config = ServerConfig {
+        connections: 3,
+        connections_per_client: 2,
+        ..ServerConfig::default()
+    };
+    let (one, other) = (server(config.clone()), server(config));
+    let (mut first, mut second) = (one.connect(), other.connect());
+    assert!(line(&mut first).starts_with("220") && line(&mut second).starts_with("220"));
+    for server in [&one, &other] {
+        assert!(line(&mut server.connect()).starts_with("421 4.7.0 Too many connections,"));
+    }
+    drop(first);
+    let free = (0..1000).any(|_| line(&mut other.connect()).starts_with("220"));
+    assert!(free);
+    // Each waits for its own sessions: the other one's is still open.
+    one.end();
+    second.get_mut().write_all(b"NOOP\r\n").unwrap();
+    assert!(line(&mut second).starts_with("250"));
+    other.end();
+}
+
+#[test]
 fn a_client_turned_out_in_the_middle_of_its_input_still_reads_why() {
     let server = server(ServerConfig::default());
     let mut client = server.connect();

@@ -5,7 +5,7 @@
 //! permissions of the directory that it stands in. It never takes a socket away from a process that listens on it.
 
 use super::config::{CurrentConfig, ServerConfig};
-use super::connections::Connections;
+use super::connections::{Holder, Opened};
 use super::listener::{PAUSE, SessionStart, is_of_one_connection};
 use super::peer::Peer;
 use super::reply::{self, Reply};
@@ -78,7 +78,7 @@ impl LocalListener {
         mut shutdown: watch::Receiver<bool>,
     ) {
         let current = config.into();
-        let connections = Arc::new(Connections::default());
+        let opened = Opened::new();
         let for_sessions = shutdown.clone();
         let accept = async {
             let mut pause = PAUSE.0;
@@ -86,7 +86,7 @@ impl LocalListener {
                 match self.socket.accept().await {
                     Ok((stream, _)) => {
                         pause = PAUSE.0;
-                        match start(stream, &connections, &current.now(), &intake, &for_sessions) {
+                        match start(stream, &opened, &current.now(), &intake, &for_sessions) {
                             Ok(Some(session)) => place(session),
                             Ok(None) => {}
                             Err(error) => debug!(%error, "local connection lost at its start"),
@@ -107,28 +107,28 @@ impl LocalListener {
             () = accept => {}
         }
         drop(self);
-        connections.drained().await;
+        opened.drained().await;
     }
 }
 
 /// The session of a connection; `None`: it was turned away.
 fn start(
     stream: UnixStream,
-    connections: &Arc<Connections>,
+    opened: &Opened,
     config: &Arc<ServerConfig>,
     intake: &Arc<dyn Intake>,
     shutdown: &watch::Receiver<bool>,
 ) -> io::Result<Option<SessionStart>> {
     let user = stream.peer_cred()?.uid();
-    // The places of this listener are counted apart from those of others: each user is the client of his number.
-    let number = Ipv4Addr::from_bits(user).into();
-    let Some(held) = connections.admit(number, config.connections, config.connections_per_client) else {
+    let (total, each) = (config.connections, config.connections_per_client);
+    let connections = config.clients.connections();
+    let Some(held) = connections.admit(opened, Holder::Local(user), total, each) else {
         turn_away(stream, user);
         return Ok(None);
     };
     let mut peer = Peer::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     peer.user = Some(user);
-    peer.place = Some((held, config.connections_per_client));
+    peer.place = Some((held, each));
     // The tokio socket belongs to this thread's reactor; the session may run on another.
     let stream = stream.into_std()?;
     let (config, intake, shutdown) = (Arc::clone(config), Arc::clone(intake), shutdown.clone());

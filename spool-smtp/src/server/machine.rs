@@ -41,6 +41,10 @@ const FIRST_RESERVE: usize = 64 << 10;
 /// What is set aside when no size was announced, and for the trace header.
 const LEAST_RESERVE: usize = 4 << 10;
 
+/// How many refusals for the moment (4xx) a session may earn; each one more counts as an error. Above what a client earns that
+/// sends a long list of recipients without a look at the replies.
+const MAX_DEFERRALS: usize = 10_000;
+
 /// The largest number that LIMITS has room for (RFC 9422 section 3): six digits.
 const MAX_LIMIT: usize = 999_999;
 
@@ -141,7 +145,7 @@ struct Transaction {
 }
 
 impl Transaction {
-    /// Whether there is memory for one recipient more.
+    /// Charges one recipient more; `false`: there is no memory for it, and nothing was charged.
     fn charge(&mut self, memory: &Budget, recipient: &Recipient) -> bool {
         let bytes = recipient.footprint();
         match &mut self.held {
@@ -158,18 +162,24 @@ impl Transaction {
         if self.recipients.len() < MAX_SECTIONS {
             return true;
         }
-        let domain = |address: &Address| address.domain().to_ascii_lowercase();
         if self.domains.is_empty() {
             let all = self.recipients.iter();
             self.domains = all.map(|recipient| domain(&recipient.address)).collect();
         }
-        let new = domain(address);
-        if self.domains.len() >= MAX_SECTIONS && !self.domains.contains(&new) {
-            return false;
-        }
-        self.domains.insert(new);
-        true
+        self.domains.len() < MAX_SECTIONS || self.domains.contains(&domain(address))
     }
+
+    /// Adds a recipient that has room and is charged.
+    fn push(&mut self, recipient: Recipient) {
+        if !self.domains.is_empty() {
+            self.domains.insert(domain(&recipient.address));
+        }
+        self.recipients.push(recipient);
+    }
+}
+
+fn domain(address: &Address) -> String {
+    address.domain().to_ascii_lowercase()
 }
 
 /// The machine of one session.
@@ -191,6 +201,7 @@ pub struct Machine {
     transaction: Option<Transaction>,
     phase: Phase,
     errors: usize,
+    deferrals: usize,
     progress: bool,
     stopping: bool,
     lingers: bool,
@@ -218,6 +229,7 @@ impl Machine {
             transaction: None,
             phase: Phase::Command,
             errors: 0,
+            deferrals: 0,
             progress: false,
             stopping: false,
             lingers: false,
@@ -336,9 +348,7 @@ impl Machine {
                         Some(Frame::Unclean) => Err(reply::UNCLEAN),
                     };
                     self.progress = true;
-                    if self.may_xclient == May::Again && !matches!(command, Ok(Command::Xclient(_))) {
-                        self.may_xclient = May::No;
-                    }
+                    self.may_xclient = self.may_xclient.with(&command);
                     if let Err(refusal) = command.and_then(|command| self.obey(command)) {
                         self.say(refusal);
                     }
@@ -628,12 +638,14 @@ impl Machine {
             notify: dsn.notify,
             orcpt: dsn.orcpt,
         };
-        if !open.charge(&self.config.memory, &recipient) {
-            return Err(reply::NO_MEMORY);
-        }
+        // The limit first: memory is charged for accepted recipients alone.
         self.takes(Kind::Recipients)?;
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
-        open.recipients.push(recipient);
+        if !open.charge(&self.config.memory, &recipient) {
+            self.give_back(Kind::Recipients);
+            return Err(reply::NO_MEMORY);
+        }
+        open.push(recipient);
         self.say(reply::RECIPIENT_OK);
         Ok(())
     }
@@ -763,7 +775,9 @@ impl Machine {
             };
             info!(session = %self.session, client, reply = &*line, "refused");
         }
-        if reply.is_error() {
+        let deferral = reply.is_refusal() && !reply.is_error();
+        self.deferrals += usize::from(deferral);
+        if reply.is_error() || deferral && self.deferrals > MAX_DEFERRALS {
             self.errors += 1;
             if self.errors >= self.config.errors_per_session && !reply.closes {
                 self.say(reply::TOO_MANY_ERRORS);

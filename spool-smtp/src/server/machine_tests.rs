@@ -366,7 +366,7 @@ fn sizes_are_kept_to() {
     assert!(
         run("EHLO a\r\nMAIL FROM:<> SIZE=99999999999999999999\r\n")
             .last()
-            .starts_with('5')
+            .starts_with("552 5.3.4")
     );
     assert_eq!(run(&format!("{OPEN}DATA\r\n12345678\r\n.\r\n")).mails.len(), 1);
     let over = run(&format!("{OPEN}DATA\r\n123456789\r\n.\r\nNOOP\r\n"));

@@ -14,6 +14,7 @@ mod connections;
 mod data;
 mod deadline;
 mod dsn;
+mod extent;
 mod framing;
 mod listener;
 mod local;

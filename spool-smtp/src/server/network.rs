@@ -59,6 +59,24 @@ impl Network {
         address.is_ipv4() == self.address.is_ipv4() && self.prefix(address) == number(self.address)
     }
 
+    /// Whether it has more than one address.
+    #[must_use]
+    pub const fn is_many(&self) -> bool {
+        self.bits < width(self.address)
+    }
+
+    /// Whether it has half of all addresses of its family, or all of them.
+    #[must_use]
+    pub const fn is_most(&self) -> bool {
+        self.bits <= 1
+    }
+
+    /// Whether an address is in both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.address) || other.contains(self.address)
+    }
+
     fn prefix(&self, address: IpAddr) -> u128 {
         let host_bits = u32::from(width(address).saturating_sub(self.bits));
         number(address)
@@ -141,5 +159,23 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Network>(), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn networks_overlap_where_one_holds_the_other() {
+        let net = |text: &str| text.parse::<Network>().unwrap();
+        for (one, other, expected) in [
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("0.0.0.0/0", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("::/0", "10.0.0.0/8", false),
+            ("2001:db8::/32", "2001:db8:1::/48", true),
+        ] {
+            assert_eq!(net(one).overlaps(&net(other)), expected, "{one} {other}");
+            assert_eq!(net(other).overlaps(&net(one)), expected, "{other} {one}");
+        }
+        assert!(net("10.0.0.0/31").is_many() && !net("10.0.0.1").is_many() && !net("::1").is_many());
+        assert!(net("128.0.0.0/1").is_most() && net("::/0").is_most() && !net("10.0.0.0/8").is_most());
     }
 }

@@ -121,7 +121,6 @@ replies! {
     LOGGED_IN: "503 5.5.1 Authenticated already";
     AUTH_IN_TRANSACTION: "503 5.5.1 AUTH cannot be used within a transaction";
     MAIL_FIRST: "503 5.5.1 Say MAIL first";
-    XCLIENT_IN_MAIL: "503 5.5.1 A mail transaction is open";
     IN_CHUNKS: "503 5.5.1 The message has begun with BDAT";
     NESTED_MAIL: "503 5.5.1 MAIL was said already";
     BODY_NOT_IMPLEMENTED: "504 5.5.4 BODY takes 7BIT or 8BITMIME";

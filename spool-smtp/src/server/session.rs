@@ -122,8 +122,8 @@ struct Driver<S> {
     peer: Peer,
     /// The service stops, and the machine knows.
     stopping: bool,
-    /// When a message in chunks must have come.
-    message_end: Option<Instant>,
+    /// Which message in chunks is open, and when it must have come.
+    message_end: Option<(FlowId, Instant)>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
@@ -256,13 +256,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Sets the deadline to `span` from now, or to the end of the time for a message in chunks.
     fn restart(&mut self, span: Duration) {
-        if !self.machine.in_chunks() {
+        let Some(message) = self.machine.in_chunks() else {
             self.message_end = None;
             return self.deadline.restart(span);
-        }
+        };
         let now = Instant::now();
-        let whole = self.config.data_timeout;
-        let end = *self.message_end.get_or_insert_with(|| now + whole.min(LONGEST));
+        // Between two calls one message may have ended and the next begun.
+        let end = match self.message_end {
+            Some((of, end)) if of == message => end,
+            Some(_) | None => now + self.config.data_timeout.min(LONGEST),
+        };
+        self.message_end = Some((message, end));
         self.deadline
             .restart(span.min(end.saturating_duration_since(now)));
     }

@@ -138,6 +138,30 @@ async fn a_message_has_one_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_in_chunks_that_are_pipelined_have_deadlines_of_their_own() {
+    for end in ["BDAT 1 LAST\r\nx", "RSET\r\n"] {
+        let mut client = connect();
+        let begin = "MAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\nBDAT 1\r\nx";
+        client.send(&format!("EHLO c\r\n{begin}")).await;
+        client.expect("250 2.0.0 Chunk").await;
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(250)).await;
+            // Each end comes together with the next beginning.
+            client.send(&format!("{end}{begin}")).await;
+            client.expect("250 2.0.0 Chunk").await;
+        }
+        let begun = Instant::now();
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(250)).await;
+            client.send("BDAT 1\r\nx").await;
+            client.expect("250 2.0.0 Chunk").await;
+        }
+        client.expect("421 4.4.2").await;
+        assert_eq!(begun.elapsed().as_secs(), 600, "{end}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_let_go() {
     let client = connect_with(MemoryIntake::default(), 8);
     let start = Instant::now();

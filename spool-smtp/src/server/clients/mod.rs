@@ -10,7 +10,7 @@ mod window;
 pub use report::{ClientState, Count, Limited};
 
 use super::auth::Tag;
-use super::connections::bucket;
+use super::connections::{Connections, bucket};
 use ledger::Ledger;
 use serde::{Deserialize, Serialize};
 use spool_core::{Clock, Rate, SystemClock};
@@ -109,6 +109,7 @@ impl Limits {
 #[derive(Debug, Clone)]
 pub struct Clients {
     ledger: Arc<Mutex<Ledger>>,
+    connections: Arc<Connections>,
     clock: Arc<dyn Clock>,
 }
 
@@ -118,6 +119,7 @@ impl Clients {
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         Self {
             ledger: Arc::new(Mutex::new(Ledger::new(limits, MAX_KNOWN))),
+            connections: Arc::default(),
             clock,
         }
     }
@@ -145,6 +147,11 @@ impl Clients {
         let mut ledger = self.ledger();
         let lifted = address.is_some_and(|key| ledger.lift(&key));
         ledger.lift(&ClientKey::User(client.into())) || lifted
+    }
+
+    /// The open connections of all listeners.
+    pub(super) const fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// Counts a new connection of `client`, which is open until the guard is dropped.

@@ -7,7 +7,7 @@
 use super::super::data::{Decoder, Ending, PATIENCE};
 use super::super::reply::{self, Reply};
 use super::{Kind, Machine, Phase};
-use spool_core::Mail;
+use spool_core::{FlowId, Mail};
 
 /// What is still to come of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +27,12 @@ fn take<'i>(left: &mut u64, input: &mut &'i [u8]) -> &'i [u8] {
 }
 
 impl Machine {
-    /// Whether a message in chunks is open: all of it has one time limit.
+    /// The flow of the message in chunks that is open; all of it has one time limit.
     #[must_use]
-    pub fn in_chunks(&self) -> bool {
-        let begun = self
-            .transaction
-            .as_ref()
-            .is_some_and(|open| open.chunks.is_some());
-        begun || matches!(self.phase, Phase::Chunk(..))
+    pub fn in_chunks(&self) -> Option<FlowId> {
+        let open = self.transaction.as_ref()?;
+        let begun = open.chunks.is_some() || matches!(self.phase, Phase::Chunk(..));
+        begun.then_some(open.flow)
     }
 
     pub(super) fn bdat(&mut self, chunk: Chunk) {

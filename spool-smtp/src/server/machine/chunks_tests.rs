@@ -134,6 +134,15 @@ fn sizes_are_kept_to_over_all_chunks_and_far_too_much_is_not_waited_for() {
     );
     // The line end that is added is not counted.
     assert_eq!(text(&run("BDAT 10 LAST\r\n1234567890"), 0), "1234567890\r\n");
+    // Nor is the empty line in front of a first line that would continue the trace header.
+    for chunks in [
+        "BDAT 10 LAST\r\n 2345678\r\n",
+        "BDAT 6\r\n 23456BDAT 4 LAST\r\n78\r\n",
+        "BDAT 1\r\n BDAT 9 LAST\r\n2345678\r\n",
+    ] {
+        assert_eq!(text(&run(chunks), 0), "\r\n 2345678\r\n", "{chunks:?}");
+    }
+    assert!(run("BDAT 6\r\n 23456BDAT 5 LAST\r\n789\r\n").mails.is_empty());
     let over = run("BDAT 6\r\n1234\r\nBDAT 5 LAST\r\n123\r\nBDAT 1 LAST\r\nxNOOP\r\n");
     let codes = over.codes();
     assert_eq!(&codes[codes.len() - 4..], ["250", "552", "503", "250"]);

@@ -195,7 +195,12 @@ impl Machine {
 
     /// The message that was counted last was not taken, for reasons of ours.
     pub(super) fn give_message_back(&self) {
-        self.config.clients.give_back(&self.key(), Kind::Messages);
+        self.give_back(Kind::Messages);
+    }
+
+    /// The one of `kind` that was counted last was not taken, for reasons of ours.
+    pub(super) fn give_back(&self, kind: Kind) {
+        self.config.clients.give_back(&self.key(), kind);
     }
 }
 

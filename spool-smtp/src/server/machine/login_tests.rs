@@ -1,6 +1,7 @@
 //! Logins and limits in the machine; who the client is, is said by the test.
 
-use super::super::Next;
+use super::super::xclient::May;
+use super::super::{MAX_DEFERRALS, Next};
 use super::*;
 use crate::server::{Clients, Limits, Logins, RelayPolicy, ServerConfig, Users};
 use base64::Engine;
@@ -592,4 +593,90 @@ proptest! {
             prop_assert_eq!(&mail.source.admission, &Admission::User("ada".into()));
         }
     }
+}
+
+#[test]
+fn refused_recipients_hold_no_memory() {
+    let limits = Limits {
+        recipients_per_client: rate(2),
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(limits);
+    bench.say("EHLO c\r\nMAIL FROM:<a@b.org>\r\n");
+    bench.say("RCPT TO:<1@ours.example>\r\nRCPT TO:<2@ours.example>\r\n");
+    let memory = bench.config.memory.clone();
+    let before = memory.used();
+    assert!(before > 0);
+    for number in 0..1000 {
+        let refused = bench.say(&format!(
+            "RCPT TO:<{number}@ours.example> ORCPT=rfc822;{}\r\n",
+            "x".repeat(400)
+        ));
+        assert!(refused.starts_with("450 4.7.1 Too many recipients"), "{refused}");
+    }
+    assert_eq!(memory.used(), before);
+    assert!(bench.say("DATA\r\n").starts_with("354"));
+    assert!(bench.say("x\r\n.\r\n").starts_with("250"));
+    assert_eq!(bench.mails[0].envelope.recipients.len(), 2);
+}
+
+#[test]
+fn a_recipient_that_found_no_memory_does_not_count() {
+    let limits = Limits {
+        recipients_per_client: rate(2),
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(limits);
+    bench.say("EHLO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<1@ours.example>\r\n");
+    let memory = bench.config.memory.clone();
+    let others = memory.hold_first(memory.limit() - memory.used()).unwrap();
+    for _ in 0..5 {
+        let refused = bench.say("RCPT TO:<2@ours.example>\r\n");
+        assert!(refused.starts_with("452 4.3.1 No memory"), "{refused}");
+    }
+    drop(others);
+    assert!(bench.say("RCPT TO:<2@ours.example>\r\n").starts_with("250"));
+    assert!(bench.say("RCPT TO:<3@ours.example>\r\n").starts_with("450"));
+}
+
+#[test]
+fn a_session_that_is_refused_for_the_moment_again_and_again_is_closed() {
+    let limits = Limits {
+        recipients_per_client: rate(1),
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(limits);
+    bench.say("EHLO c\r\nMAIL FROM:<a@b.org>\r\n");
+    bench.say(&"RCPT TO:<1@ours.example>\r\n".repeat(20_000));
+    assert!(bench.closed);
+    assert_eq!(
+        bench.replies.matches("\r\n450 4.7.1").count(),
+        MAX_DEFERRALS + bench.config.errors_per_session
+    );
+    assert!(
+        bench
+            .replies
+            .ends_with("421 4.7.0 Too many errors, closing connection\r\n")
+    );
+}
+
+#[test]
+fn a_login_ends_where_the_proxy_names_its_client() {
+    let mut bench = Bench::logged_in(Limits::default());
+    bench.machine.may_xclient = May::Yes;
+    assert!(bench.machine.may_relay());
+    assert!(bench.say("XCLIENT ADDR=198.51.100.7\r\n").starts_with("220"));
+    assert!(!bench.machine.may_relay());
+    let refused = bench.say("EHLO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\n");
+    assert!(refused.starts_with("550 5.7.1"), "{refused}");
+    let states = bench.config.clients.states();
+    let ada = states.iter().find(|state| state.client == "ada").unwrap();
+    assert_eq!(ada.connections, 0);
+    // The user who logs in now is the client's.
+    bench.say(&format!("RSET\r\nAUTH PLAIN {}\r\n", encode("\0ada\0right")));
+    assert!(
+        bench
+            .say("MAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\n")
+            .starts_with("250")
+    );
 }

@@ -1,8 +1,10 @@
 //! XCLIENT: a proxy says whose session it relays, as Postfix' XCLIENT_README describes it. Only for listed proxies.
 //!
 //! The commands may be several, one behind the other; with anything else in between, the proxy has begun to relay what its
-//! client says, and no more of them are taken: a client must not get to name itself.
+//! client says, and no more of them are taken: a client must not get to name itself. A proxy that names nobody at first has
+//! begun with the first command that is not of a connection's start.
 
+use super::super::command::Command;
 use super::super::reply::{self, Reply};
 use super::{Hello, Machine, Phase};
 use std::net::IpAddr;
@@ -16,10 +18,21 @@ pub(super) const OFFER: &str = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR
 pub(super) enum May {
     /// The client is no listed proxy, or relays already.
     No,
-    /// The client is a listed proxy.
+    /// The client is a listed proxy, and nothing but EHLO, HELO, STARTTLS, NOOP and XCLIENT has come.
     Yes,
     /// The same, and the last command was XCLIENT.
     Again,
+}
+
+impl May {
+    /// Whether XCLIENT is taken once `command` has come, itself included.
+    pub(super) const fn with(self, command: &Result<Command, Reply>) -> Self {
+        match (self, command) {
+            (Self::Yes | Self::Again, Ok(Command::Xclient(_)))
+            | (Self::Yes, Ok(Command::Hello { .. } | Command::StartTls | Command::Noop)) => self,
+            (Self::No | Self::Yes | Self::Again, Ok(_) | Err(_)) => Self::No,
+        }
+    }
 }
 
 /// What a command changes.
@@ -137,9 +150,6 @@ impl Machine {
         if self.may_xclient == May::No {
             return Err(reply::XCLIENT_DENIED);
         }
-        if self.transaction.is_some() {
-            return Err(reply::XCLIENT_IN_MAIL);
-        }
         let change = Change::parse(attributes).ok_or(reply::SYNTAX)?;
         self.may_xclient = May::Again;
         match change.address {
@@ -170,6 +180,8 @@ impl Machine {
     }
 
     fn apply(&mut self, change: Change) {
+        // The session is another client's from here on: a login was not his.
+        self.user = None;
         if let Some(login) = change.login {
             self.vouched = login;
         }

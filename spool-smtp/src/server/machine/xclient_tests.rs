@@ -134,7 +134,7 @@ fn a_client_that_is_relayed_cannot_name_itself() {
 }
 
 #[test]
-fn it_goes_back_to_the_greeting_and_never_within_a_transaction() {
+fn it_goes_back_to_the_greeting() {
     let played = play(PROXY, "EHLO c\r\nXCLIENT ADDR=10.1.2.3\r\nMAIL FROM:<>\r\n");
     assert!(played.last().starts_with("503 5.5.1 Say EHLO"));
     let played = play(
@@ -142,11 +142,35 @@ fn it_goes_back_to_the_greeting_and_never_within_a_transaction() {
         "EHLO c\r\nXCLIENT ADDR=10.1.2.3 HELO=c.example PROTO=SMTP\r\nMAIL FROM:<>\r\n",
     );
     assert!(played.last().starts_with("250"));
-    let played = play(
-        PROXY,
-        "EHLO c\r\nMAIL FROM:<>\r\nXCLIENT ADDR=10.1.2.3\r\nRSET\r\nXCLIENT ADDR=10.1.2.3\r\n",
-    );
-    assert_eq!(played.codes(), ["220", "250", "250", "503", "250", "220"]);
+}
+
+#[test]
+fn it_is_taken_at_the_start_of_a_connection_alone() {
+    let xclient = "XCLIENT ADDR=10.1.2.3\r\n";
+    for before in ["", "EHLO c\r\n", "HELO c\r\nNOOP\r\nEHLO c\r\n", "STARTTLS\r\n"] {
+        let played = play(PROXY, &format!("{before}{xclient}EHLO c\r\n{MAIL}"));
+        assert!(played.last().starts_with("250"), "{before}: {}", played.replies);
+    }
+    for before in [
+        "MAIL FROM:<>\r\n",
+        "MAIL FROM:<>\r\nRSET\r\n",
+        "MAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\nRSET\r\n",
+        "MAIL FROM:<\r\n",
+        "AUTH PLAIN AAAA\r\n",
+        "RSET\r\n",
+        "VRFY a\r\n",
+        "HELP\r\n",
+        "BDAT 2 LAST\r\nab",
+        "FROB\r\n",
+    ] {
+        let played = play(PROXY, &format!("EHLO c\r\n{before}{xclient}RSET\r\nEHLO c\r\n"));
+        assert!(
+            played.replies.contains("\r\n550 5.7.0 "),
+            "{before}: {}",
+            played.replies
+        );
+        assert_eq!(played.replies.matches("XCLIENT NAME").count(), 1, "{before}");
+    }
 }
 
 #[test]
