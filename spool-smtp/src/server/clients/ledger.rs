@@ -243,10 +243,12 @@ impl Ledger {
         })
     }
 
-    /// A login of `key` has failed. The same credentials once more make no delay longer: a program that knows an old
-    /// password does not guess.
+    /// A login of `key` has failed. The same credentials once more are not counted and make no delay longer: a program that
+    /// knows an old password does not guess.
     pub(super) fn login_failed(&mut self, key: &ClientKey, credentials: Tag, now: Duration) {
-        self.count(key, Kind::FailedLogins, now);
+        if !self.has_failed(key, &credentials) {
+            self.count(key, Kind::FailedLogins, now);
+        }
         self.change(key, now, |entry| {
             let logins = &mut entry.logins;
             if now >= logins.failed_at + FORGIVEN_AFTER {

@@ -130,12 +130,30 @@ fn guessing_is_delayed_longer_and_longer_and_repeating_is_not() {
 fn too_many_failed_logins_are_refused_for_a_time() {
     let mut ledger = Ledger::new(limits(), 10, 10);
     let (key, now) = (client(1), SECOND);
-    for _ in 0..5 {
-        ledger.login_failed(&key, failure(1), now);
+    for nth in 0..5 {
+        assert_eq!(ledger.wait(&key, Kind::FailedLogins, now), Duration::ZERO);
+        ledger.login_failed(&key, failure(nth), now);
     }
     let wait = ledger.login_delay(&key, now).unwrap_err();
     assert!(wait >= 3600 * SECOND, "{wait:?}");
     assert!(ledger.login_delay(&key, now + wait).is_ok());
+}
+
+#[test]
+fn one_program_with_an_old_password_does_not_lock_its_network_out() {
+    let mut ledger = Ledger::new(limits(), 10, 10);
+    let (key, mut now) = (client(1), 1000 * SECOND);
+    for _ in 0..100 {
+        ledger.login_failed(&key, failure(1), now);
+        assert_eq!(ledger.login_delay(&key, now), Ok(SECOND));
+        now += 2 * SECOND;
+    }
+    // Guesses of others in the network are counted.
+    for nth in 2..6 {
+        assert!(ledger.login_delay(&key, now).is_ok());
+        ledger.login_failed(&key, failure(nth), now);
+    }
+    assert!(ledger.login_delay(&key, now).is_err());
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub enum Kind {
     Messages,
     /// Recipients that were accepted.
     Recipients,
-    /// Logins with a wrong name or password.
+    /// Logins with a wrong name or password. Of a client, the same again as the last one is not counted.
     FailedLogins,
 }
 
