@@ -295,6 +295,11 @@ fn a_reload_takes_users_in_and_out_and_a_bad_file_changes_nothing() {
             && log.contains("users:1: unknown password scheme"),
         "{log}"
     );
+    // In the middle of a rewrite.
+    std::fs::write(&relay.users, "").unwrap();
+    relay.reload();
+    let log = relay.server.log();
+    assert!(log.contains("users: has no users"), "{log}");
     assert!(ada.say("MAIL FROM:<a@example.org>").starts_with("250"));
     ada.say("RSET");
     let restricted = passwd(&["bob"], "s3cret-bob\n").stdout;
