@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::files;
 use crate::users::MAX_USERS;
 use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
 use spool_smtp::server::{MAX_PASSWORD, PasswordHash, Users, check_user_name};
 use std::fs::{File, Permissions};
 use std::io::{BufRead, IsTerminal, Read, Write, stdin};
@@ -51,7 +52,7 @@ impl Passwd {
 fn password(name: &str) -> Result<String, Failure> {
     let failed = |error: std::io::Error| Failure::Failed(format!("reading the password: {error}"));
     let password = if stdin().is_terminal() {
-        let ask = |prompt: String| rpassword::prompt_password(prompt).map_err(failed);
+        let ask = |prompt: String| asked(prompt).map_err(failed);
         let password = ask(format!("Password for {name}: "))?;
         if ask("Once more: ".to_owned())? != password {
             return Err(Failure::Failed("the two passwords are not the same".to_owned()));
@@ -75,6 +76,16 @@ fn password(name: &str) -> Result<String, Failure> {
         )));
     }
     Ok(password)
+}
+
+/// Asks without echo. Ctrl-C ends the program once the terminal echoes again: rpassword raises the signal before it restores
+/// the terminal, so the signal is held back until then.
+fn asked(prompt: String) -> std::io::Result<String> {
+    let interrupt = SigSet::from(Signal::SIGINT);
+    interrupt.thread_block()?;
+    let password = rpassword::prompt_password(prompt);
+    interrupt.thread_unblock()?;
+    password
 }
 
 /// A file of users, or the place for one.
