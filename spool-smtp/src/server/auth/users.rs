@@ -73,6 +73,11 @@ impl Users {
         let mut lines: HashMap<Arc<str>, usize> = HashMap::new();
         let mut problems = Vec::new();
         for (number, line) in text.lines().enumerate().map(|(nth, line)| (nth + 1, line)) {
+            if number == 1 && line.starts_with('\u{feff}') {
+                let text = "the file begins with a byte order mark; save it without".to_owned();
+                problems.push(UsersProblem { line: number, text });
+                continue;
+            }
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -315,6 +320,18 @@ mod tests {
             let problems = Users::parse(&text).unwrap_err();
             assert_eq!((problems.len(), problems[0].line), (1, 2), "{patterns:?}");
             assert!(problems[0].text.contains("has white space"), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_called_by_its_name() {
+        for line in ["# people", &format!("ada:{HASH}")] {
+            let problems = Users::parse(&format!("\u{feff}{line}\n")).unwrap_err();
+            let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+            assert_eq!(
+                told,
+                ["line 1: the file begins with a byte order mark; save it without"]
+            );
         }
     }
 
