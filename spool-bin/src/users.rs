@@ -9,19 +9,24 @@ use std::path::Path;
 /// The largest file of users.
 pub(crate) const MAX_USERS: u64 = 16 << 20;
 
-/// Reads a file of users.
+/// Reads a file of users. One without any is refused: it is one that is being written more likely than one that is meant to
+/// shut everyone out.
 ///
 /// # Errors
 /// Everything that is wrong with it, with its name and the line, and without the hashes.
 pub(crate) fn read(path: &Path) -> Result<Users, Vec<String>> {
     let at = path.display();
     let text = files::read_text(path, MAX_USERS).map_err(|why| vec![format!("{at}: {why}")])?;
-    Users::parse(&text).map_err(|problems| {
+    let users = Users::parse(&text).map_err(|problems| {
         let told = problems
             .iter()
             .map(|problem| format!("{at}:{}: {}", problem.line, problem.text));
-        told.collect()
-    })
+        told.collect::<Vec<_>>()
+    })?;
+    match users.is_empty() {
+        true => Err(vec![format!("{at}: has no users")]),
+        false => Ok(users),
+    }
 }
 
 /// Who may log in by `config`; `None`: there is no file.

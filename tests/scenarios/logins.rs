@@ -228,6 +228,52 @@ fn passwd_writes_one_line_and_keeps_the_rest_of_the_file() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "nonsense\n");
 }
 
+/// Runs its first argument at a terminal, presses Ctrl-C at the prompt after the lines of the others, and prints what is shown.
+const TERMINAL: &str = r#"
+import os, pty, sys, termios, time
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp("sh", ["sh", "-c", '"$0" passwd ada; echo "status $?"; stty -a', sys.argv[1]])
+def at_prompt(nth):
+    global out
+    while out.count(b"ada: ") + out.count(b"more: ") < nth:
+        out += os.read(fd, 4096)
+    while termios.tcgetattr(fd)[3] & termios.ECHO:
+        time.sleep(0.01)
+out = b""
+for nth, line in enumerate(sys.argv[2:]):
+    at_prompt(nth + 1)
+    os.write(fd, line.encode() + b"\n")
+at_prompt(len(sys.argv) - 1)
+os.write(fd, b"\x03")
+try:
+    while more := os.read(fd, 4096):
+        out += more
+except OSError:
+    pass
+os.waitpid(pid, 0)
+sys.stdout.buffer.write(out)
+"#;
+
+#[test]
+fn an_interrupt_at_the_prompt_leaves_a_terminal_that_echoes() {
+    for lines in [&[][..], &["s3cret-ada"]] {
+        let python = Command::new("python3")
+            .args(["-c", TERMINAL])
+            .arg(spool_binary())
+            .args(lines)
+            .output();
+        let Ok(output) = python else {
+            println!("skipped: python3 is not installed, so there is no terminal");
+            return;
+        };
+        let shown = text(&output.stdout);
+        assert!(shown.contains("status 130"), "{shown} {}", text(&output.stderr));
+        assert!(shown.split_whitespace().any(|word| word == "echo"), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}
+
 #[test]
 fn clients_from_other_hands_log_in_and_relay_and_no_password_is_in_the_log() {
     let relay = Relay::with_users();
@@ -295,6 +341,11 @@ fn a_reload_takes_users_in_and_out_and_a_bad_file_changes_nothing() {
             && log.contains("users:1: unknown password scheme"),
         "{log}"
     );
+    // In the middle of a rewrite.
+    std::fs::write(&relay.users, "").unwrap();
+    relay.reload();
+    let log = relay.server.log();
+    assert!(log.contains("users: has no users"), "{log}");
     assert!(ada.say("MAIL FROM:<a@example.org>").starts_with("250"));
     ada.say("RSET");
     let restricted = passwd(&["bob"], "s3cret-bob\n").stdout;

@@ -8,12 +8,19 @@ use crate::failure::Failure;
 use crate::files;
 use crate::users::MAX_USERS;
 use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
 use spool_smtp::server::{MAX_PASSWORD, PasswordHash, Users, check_user_name};
-use std::fs::{File, Permissions};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::{BufRead, IsTerminal, Read, Write, stdin};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
+
+/// How long another that holds the lock of the directory is waited for.
+const LOCK_TIME: Duration = Duration::from_secs(5);
+/// How often it is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -51,7 +58,7 @@ impl Passwd {
 fn password(name: &str) -> Result<String, Failure> {
     let failed = |error: std::io::Error| Failure::Failed(format!("reading the password: {error}"));
     let password = if stdin().is_terminal() {
-        let ask = |prompt: String| rpassword::prompt_password(prompt).map_err(failed);
+        let ask = |prompt: String| asked(prompt).map_err(failed);
         let password = ask(format!("Password for {name}: "))?;
         if ask("Once more: ".to_owned())? != password {
             return Err(Failure::Failed("the two passwords are not the same".to_owned()));
@@ -75,6 +82,16 @@ fn password(name: &str) -> Result<String, Failure> {
         )));
     }
     Ok(password)
+}
+
+/// Asks without echo. Ctrl-C ends the program once the terminal echoes again: rpassword raises the signal before it restores
+/// the terminal, so the signal is held back until then.
+fn asked(prompt: String) -> std::io::Result<String> {
+    let interrupt = SigSet::from(Signal::SIGINT);
+    interrupt.thread_block()?;
+    let password = rpassword::prompt_password(prompt);
+    interrupt.thread_unblock()?;
+    password
 }
 
 /// A file of users, or the place for one.
@@ -122,8 +139,7 @@ impl UsersFile {
     fn write(&self, name: &str, hash: &str) -> Result<bool, Failure> {
         let told = |error: std::io::Error| failed(&self.path, &error);
         // One at a time: what another writes meanwhile would be lost.
-        let dir = File::open(&self.dir).map_err(|error| failed(&self.dir, &error))?;
-        dir.lock().map_err(|error| failed(&self.dir, &error))?;
+        let dir = locked(&self.dir, LOCK_TIME)?;
         let old = self.text()?;
         let (text, had) = replaced(old.as_deref().unwrap_or_default(), name, hash);
         let mut new = NamedTempFile::new_in(&self.dir).map_err(|error| failed(&self.dir, &error))?;
@@ -141,6 +157,27 @@ impl UsersFile {
         new.persist(&self.path).map_err(|error| told(error.error))?;
         dir.sync_all().map_err(told)?;
         Ok(had)
+    }
+}
+
+/// The directory `dir`, locked. Every user who may read it can hold the lock, so it is waited for no longer than `most`.
+fn locked(dir: &Path, most: Duration) -> Result<File, Failure> {
+    let file = File::open(dir).map_err(|error| failed(dir, &error))?;
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(failed(dir, &error)),
+            Err(TryLockError::WouldBlock) if start.elapsed() >= most => {
+                let why = format!(
+                    "spool passwd waited {} s for the lock of this directory, which another process holds (lslocks lists it); \
+                     nothing was changed",
+                    most.as_secs()
+                );
+                return Err(failed(dir, &why));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+        }
     }
 }
 
@@ -174,6 +211,24 @@ fn replaced(text: &str, name: &str, hash: &str) -> (String, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_another_holds_is_waited_for_and_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = locked(dir.path(), Duration::ZERO).unwrap();
+        let told = locked(dir.path(), Duration::ZERO).unwrap_err().to_string();
+        assert!(
+            told.starts_with(&dir.path().display().to_string())
+                && told.contains("lock of this directory, which another process holds"),
+            "{told}"
+        );
+        let end = std::thread::spawn(move || {
+            std::thread::sleep(LOCK_PAUSE);
+            drop(other);
+        });
+        assert!(locked(dir.path(), Duration::from_secs(60)).is_ok());
+        end.join().unwrap();
+    }
 
     #[test]
     fn one_line_is_replaced_and_the_others_stay_as_they_are() {

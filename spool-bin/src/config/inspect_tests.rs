@@ -401,6 +401,11 @@ fn a_file_of_users_is_read_and_each_bad_line_told() {
         found[2].starts_with("3 warning: relay.users_file: nobody can log in"),
         "{found:?}"
     );
+    for empty in ["", "# people\n\n"] {
+        bench.file("users", empty);
+        let found = bench.found(text);
+        assert_eq!(found[0], "3 relay.users_file: DIR/users: has no users");
+    }
     let path = bench.file("users", &format!("ada:{hash}\n"));
     assert_eq!(bench.found(text).len(), 1);
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();

@@ -41,6 +41,13 @@ impl Buffer {
         self.start = self.bytes.len().saturating_sub(left);
     }
 
+    /// Room behind what was read and not used, which stays; `None`: there is none.
+    pub(super) fn behind(&mut self) -> Option<&mut Vec<u8>> {
+        self.bytes.drain(..self.start.min(self.bytes.len()));
+        self.start = 0;
+        (self.bytes.len() < self.bytes.capacity()).then_some(&mut self.bytes)
+    }
+
     /// Room for the next read, behind nothing: what was read before is used. In a message it grows when reads fill it.
     pub(super) fn space(&mut self, in_message: bool) -> &mut Vec<u8> {
         let full = self.bytes.len() == self.bytes.capacity();

@@ -176,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
                 Next::Authenticate(attempt) => {
                     self.flush().await?;
-                    self.authenticate(attempt, stop.as_mut()).await;
+                    self.authenticate(attempt, &mut buffer, stop.as_mut()).await?;
                 }
                 Next::Read => {
                     self.flush().await?;
@@ -187,18 +187,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// Waits to hear who the client is. A shutdown does not wait for the delays that failed logins bring.
-    async fn authenticate(&mut self, attempt: Attempt, stop: Pin<&mut impl Future<Output = ()>>) {
-        let check = self.config.logins.check(self.machine.client(), attempt);
+    /// Waits to hear who the client is. A shutdown does not wait for the delays that failed logins bring, and a client that
+    /// goes away ends the wait, so that its turn is free for others. What it sends meanwhile stays in `buffer`; when that is
+    /// full, no more is read, and its end is not seen.
+    async fn authenticate(
+        &mut self,
+        attempt: Attempt,
+        buffer: &mut Buffer,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), End> {
+        let mut check = pin!(self.config.logins.check(self.machine.client(), attempt));
+        let stream = &mut self.stream;
+        let watched = async {
+            while let Some(space) = buffer.behind() {
+                tokio::select! {
+                    biased;
+                    verdict = &mut check => return Ok(verdict),
+                    read = stream.read_buf(space) => if read? == 0 {
+                        return Err(End::Gone);
+                    },
+                }
+            }
+            Ok(check.await)
+        };
         let verdict = match self.stopping {
             true => None,
-            false => unless_stopped(check, stop).await,
+            false => unless_stopped(watched, stop).await.transpose()?,
         };
         if verdict.is_none() {
             self.stopping = true;
             self.machine.stop();
         }
         self.machine.authenticated(verdict.unwrap_or(Verdict::Busy));
+        Ok(())
     }
 
     /// The server's part of a TLS handshake, within its time limit. Nothing can be said to the client meanwhile: a shutdown ends

@@ -1,7 +1,8 @@
 //! Whole ingress sessions over a stream in memory, on paused time.
 
 use super::*;
-use crate::server::testing::MemoryIntake;
+use crate::server::testing::{MemoryIntake, RuntimeClock};
+use crate::server::{Clients, Limits, Logins, Users};
 use spool_core::AddError;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
@@ -277,4 +278,75 @@ async fn after_the_last_reply_input_is_read_for_a_while_and_up_to_a_bound() {
     silent.expect("421").await;
     silent.session.await.unwrap();
     assert_eq!(begun.elapsed(), LINGER_TIME);
+}
+
+/// Of "pleaseletmein".
+const HASH: &str =
+    "$argon2id$v=19$m=256,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$Bn19f/rnxRNuF2Eo0rm4NcahjjjvV6uMJ5oMeXPK16k";
+
+/// Logins whose client has to wait 1 s, because one has failed.
+async fn delayed_logins() -> Arc<ServerConfig> {
+    let logins = Logins::new(Clients::new(Limits::default(), Arc::new(RuntimeClock::new())));
+    logins.set_users(Users::parse(&format!("ada:{HASH}\n")).ok());
+    let wrong = Attempt::of_test("ada", "wrong");
+    let verdict = logins.check("127.0.0.1".parse().unwrap(), wrong).await;
+    assert_eq!(verdict, Verdict::Refused);
+    Arc::new(ServerConfig {
+        logins,
+        ..ServerConfig::default()
+    })
+}
+
+/// A session of a client that is at a login, and its client.
+fn at_login(config: &Arc<ServerConfig>) -> (Driver<DuplexStream>, DuplexStream) {
+    let (stream, theirs) = tokio::io::duplex(1 << 16);
+    let client: SocketAddr = "127.0.0.1:4000".parse().unwrap();
+    let driver = Driver {
+        machine: Machine::new(Arc::clone(config), client.ip(), FlowId::random()),
+        deadline: Deadline::after(config.command_timeout),
+        config: Arc::clone(config),
+        stream: Stream::Plain(theirs),
+        peer: client.into(),
+        stopping: false,
+        message_end: None,
+    };
+    (driver, stream)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_gives_its_turn_to_log_in_back() {
+    let config = delayed_logins().await;
+    let start = Instant::now();
+    for nth in 0..20 {
+        let (mut driver, stream) = at_login(&config);
+        let mut buffer = Buffer::new(config.memory.clone());
+        drop(stream);
+        let guess = Attempt::of_test("ada", &format!("guess {nth}"));
+        let never = pin!(std::future::pending());
+        let ended = driver.authenticate(guess, &mut buffer, never).await;
+        assert!(matches!(ended, Err(End::Gone)), "{ended:?}");
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    let right = Attempt::of_test("ada", "pleaseletmein");
+    let verdict = config.logins.check("127.0.0.1".parse().unwrap(), right).await;
+    assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
+    assert_eq!(start.elapsed().as_secs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_sends_during_its_login_stays_for_afterwards_within_the_buffer() {
+    for (sent, kept) in [(6, 13), (1 << 14, 4096)] {
+        let config = delayed_logins().await;
+        let (mut driver, mut stream) = at_login(&config);
+        let mut buffer = Buffer::new(config.memory.clone());
+        buffer.space(false).extend_from_slice(b"used before");
+        buffer.keep(7);
+        stream.write_all(&vec![b'x'; sent]).await.unwrap();
+        let right = Attempt::of_test("ada", "pleaseletmein");
+        let never = pin!(std::future::pending());
+        driver.authenticate(right, &mut buffer, never).await.unwrap();
+        let unread = buffer.unread();
+        assert_eq!(unread.len(), kept);
+        assert!(unread.starts_with(b" beforexxxxxx"));
+    }
 }

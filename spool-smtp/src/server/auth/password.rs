@@ -35,7 +35,7 @@ pub const MAX_PASSWORD: usize = 1024;
 pub enum HashError {
     /// A scheme that is not supported, or no scheme at all.
     #[error(
-        "unknown password scheme; supported are argon2id ($argon2id$, {{ARGON2ID}}, {{ARGON2}}), bcrypt ($2y$, $2b$) and SHA512-CRYPT ($6$, {{SHA512-CRYPT}})"
+        "unknown password scheme; supported are argon2id ($argon2id$, {{ARGON2ID}}, {{ARGON2}}), bcrypt ($2y$, $2b$, {{BLF-CRYPT}}) and SHA512-CRYPT ($6$, {{SHA512-CRYPT}}), the last two also with {{CRYPT}}"
     )]
     Scheme,
     /// A known scheme, and a text that is not of its form.
@@ -74,10 +74,12 @@ impl PasswordHash {
             Some((prefix, bare)) => (Some(prefix), bare),
             None => (None, text),
         };
+        let is_bcrypt = bare.starts_with("$2y$") || bare.starts_with("$2b$");
+        let is = |known: &str| prefix.is_none_or(|name| name.eq_ignore_ascii_case(known));
         let scheme = match prefix {
             None if bare.starts_with("$argon2id$") => Scheme::Argon2id,
-            None if bare.starts_with("$2y$") || bare.starts_with("$2b$") => Scheme::Bcrypt,
-            None if bare.starts_with("$6$") => Scheme::Sha512Crypt,
+            _ if is_bcrypt && (is("BLF-CRYPT") || is("CRYPT")) => Scheme::Bcrypt,
+            _ if bare.starts_with("$6$") && is("CRYPT") => Scheme::Sha512Crypt,
             Some(name)
                 if ["ARGON2ID", "ARGON2"]
                     .iter()
@@ -256,11 +258,16 @@ mod tests {
 
     #[test]
     fn prefixes_of_dovecot_are_taken_off() {
-        let [argon, _, _, sha, _] = OTHERS;
+        let [argon, two_b, two_y, sha, six] = OTHERS;
         for text in [
             format!("{{ARGON2ID}}{argon}"),
             format!("{{argon2}}{argon}"),
             format!("{{SHA512-CRYPT}}{sha}"),
+            format!("{{BLF-CRYPT}}{two_b}"),
+            format!("{{blf-crypt}}{two_y}"),
+            format!("{{CRYPT}}{two_b}"),
+            format!("{{CRYPT}}{two_y}"),
+            format!("{{CRYPT}}{six}"),
         ] {
             let hash = PasswordHash::parse(&text).unwrap();
             assert!(hash.is_of(b"pleaseletmein", &mut Memory::new()), "{text}");
@@ -289,6 +296,14 @@ mod tests {
             ("secret".into(), HashError::Scheme),
             ("{PLAIN}secret".into(), HashError::Scheme),
             ("{ARGON2ID".into(), HashError::Scheme),
+            ("{CRYPT}$1$salt$hash".into(), HashError::Scheme),
+            ("{CRYPT}ab01FAX.bQRSU".into(), HashError::Scheme),
+            (format!("{{CRYPT}}{}", OTHERS[0]), HashError::Scheme),
+            (format!("{{BLF-CRYPT}}{}", OTHERS[4]), HashError::Scheme),
+            (
+                format!("{{BLF-CRYPT}}{}", OTHERS[1].replace("$05$", "$15$")),
+                HashError::Expensive("bcrypt", "a cost of 14"),
+            ),
             ("$1$salt$hash".into(), HashError::Scheme),
             ("$5$salt$hash".into(), HashError::Scheme),
             ("$2a$10$x".into(), HashError::Scheme),

@@ -73,6 +73,11 @@ impl Users {
         let mut lines: HashMap<Arc<str>, usize> = HashMap::new();
         let mut problems = Vec::new();
         for (number, line) in text.lines().enumerate().map(|(nth, line)| (nth + 1, line)) {
+            if number == 1 && line.starts_with('\u{feff}') {
+                let text = "the file begins with a byte order mark; save it without".to_owned();
+                problems.push(UsersProblem { line: number, text });
+                continue;
+            }
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -163,11 +168,11 @@ fn allow_from(field: &str) -> Result<Vec<SenderPattern>, String> {
 }
 
 /// Which reverse-paths: `ada@example.org`, `*@example.org`, `bounces+*@example.org`, `<>`. A star stands for any number
-/// of characters; case makes no difference.
+/// of characters; the case of ASCII letters makes no difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum SenderPattern {
     Null,
-    /// In lower case, the domain in A-labels.
+    /// In ASCII lower case, the domain in A-labels.
     Address(String),
 }
 
@@ -175,6 +180,11 @@ impl SenderPattern {
     fn parse(text: &str) -> Result<Self, String> {
         if text == "<>" {
             return Ok(Self::Null);
+        }
+        if text.contains(char::is_whitespace) {
+            return Err(format!(
+                "allow_from: {text:?} has white space; between patterns there is a comma alone"
+            ));
         }
         let (local, domain) = text
             .rsplit_once('@')
@@ -200,7 +210,8 @@ impl SenderPattern {
 fn normal(local: &str, domain: &str) -> String {
     format!(
         "{}@{}",
-        local.to_lowercase(),
+        // Other letters may become ASCII ones: U+212A, the Kelvin sign, is a k in lower case.
+        local.to_ascii_lowercase(),
         a_labels(domain).to_ascii_lowercase()
     )
 }
@@ -286,6 +297,42 @@ mod tests {
                 .all(|text| !text.contains("s8Mm") && !text.contains("secret")),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn a_letter_that_only_looks_like_one_of_ascii_is_another() {
+        let users = Users::parse(&format!("ada:{HASH}:allow_from=kada@example.org\n")).unwrap();
+        let ada = users.get("ada").unwrap();
+        assert!(ada.may_send_from(&path("Kada@example.org")));
+        assert!(!ada.may_send_from(&path("\u{212a}ada@example.org")));
+    }
+
+    #[test]
+    fn a_pattern_with_white_space_is_refused_with_its_line() {
+        for patterns in [
+            "*@a.example, *@b.example",
+            "*@a.example ",
+            "\t<>",
+            "a\u{a0}b@a.example",
+            "<> ",
+        ] {
+            let text = format!("# people\nada:{HASH}:allow_from={patterns}\n");
+            let problems = Users::parse(&text).unwrap_err();
+            assert_eq!((problems.len(), problems[0].line), (1, 2), "{patterns:?}");
+            assert!(problems[0].text.contains("has white space"), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_called_by_its_name() {
+        for line in ["# people", &format!("ada:{HASH}")] {
+            let problems = Users::parse(&format!("\u{feff}{line}\n")).unwrap_err();
+            let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+            assert_eq!(
+                told,
+                ["line 1: the file begins with a byte order mark; save it without"]
+            );
+        }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What each client and each user did lately, and what the limits say to it. A pure machine: time is an argument.
 //!
-//! The table is bounded. When it is full, the entry that has been idle for longest gives way; a client with an open
-//! connection is never forgotten.
+//! Addresses and users have bounded [tables](super::table) of their own. A client with an open connection is never
+//! forgotten; one that is limited, failed to log in or has logged in is forgotten after those that only passed by.
 
+use super::table::{Place, Table};
 use super::window::Window;
 use super::{ClientKey, Kind, Limits, NO_LIMIT_SPAN};
 use crate::server::auth::Tag;
 use spool_core::Rate;
-use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// After so long without a failed login, earlier ones no longer delay the next.
@@ -39,12 +39,13 @@ impl Logins {
     }
 }
 
+/// What is known of a client or a user.
 #[derive(Debug, Default)]
-struct Entry {
-    /// Its place among the idle ones; unused while a connection is open.
-    stamp: u64,
-    seen: Duration,
-    connections: usize,
+pub(super) struct Entry {
+    /// Unused while a connection is open.
+    pub(super) place: Place,
+    pub(super) seen: Duration,
+    pub(super) connections: usize,
     windows: [Window; Kind::ALL.len()],
     logins: Logins,
 }
@@ -81,70 +82,98 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Ledger {
     limits: Limits,
-    capacity: usize,
-    entries: HashMap<ClientKey, Entry>,
-    /// Those without an open connection, by when they were last seen.
-    idle: BTreeMap<u64, ClientKey>,
-    next_stamp: u64,
+    addresses: Table,
+    users: Table,
 }
 
 impl Ledger {
-    pub(super) fn new(limits: Limits, capacity: usize) -> Self {
+    /// For at most `addresses` and `users`.
+    pub(super) fn new(limits: Limits, addresses: usize, users: usize) -> Self {
         Self {
             limits,
-            capacity,
-            entries: HashMap::new(),
-            idle: BTreeMap::new(),
-            next_stamp: 0,
+            addresses: Table::new(addresses),
+            users: Table::new(users),
         }
     }
 
     /// Changes the limits. What was counted stays, unless the span in which it is counted has changed.
     pub(super) fn set_limits(&mut self, limits: Limits) {
-        for (key, entry) in &mut self.entries {
+        let old = std::mem::replace(&mut self.limits, limits);
+        let mut keys = Vec::new();
+        for (key, entry) in self.addresses.iter_mut().chain(self.users.iter_mut()) {
             for kind in Kind::ALL {
-                if span(self.limits.of(key, kind)) != span(limits.of(key, kind))
+                if span(old.of(key, kind)) != span(limits.of(key, kind))
                     && let Some(window) = entry.window(kind)
                 {
                     *window = Window::default();
                 }
             }
+            keys.push((entry.place, key.clone()));
         }
-        self.limits = limits;
+        // In the order in which they were touched, which stays.
+        keys.sort_by_key(|(place, _)| *place);
+        for (_, key) in keys {
+            self.settle(&key);
+        }
     }
 
-    /// The entry of `key`, seen `now`. Another gives way if there is no room.
-    fn entry(&mut self, key: &ClientKey, now: Duration) -> &mut Entry {
-        let stamp = self.next_stamp;
-        self.next_stamp += 1;
-        let known = self
-            .entries
-            .get(key)
-            .map(|entry| (entry.stamp, entry.connections));
-        match known {
-            Some((before, 0)) => {
-                self.idle.remove(&before);
-                self.idle.insert(stamp, key.clone());
-            }
-            Some(_) => {}
-            None => {
-                if self.entries.len() >= self.capacity
-                    && let Some((_, oldest)) = self.idle.pop_first()
-                {
-                    self.entries.remove(&oldest);
-                }
-                self.idle.insert(stamp, key.clone());
-            }
+    const fn table(&self, key: &ClientKey) -> &Table {
+        match key {
+            ClientKey::Address(_) => &self.addresses,
+            ClientKey::User(_) => &self.users,
         }
-        let entry = self.entries.entry(key.clone()).or_default();
-        entry.stamp = stamp;
-        entry.seen = now;
-        entry
+    }
+
+    const fn table_mut(&mut self, key: &ClientKey) -> &mut Table {
+        match key {
+            ClientKey::Address(_) => &mut self.addresses,
+            ClientKey::User(_) => &mut self.users,
+        }
+    }
+
+    /// Changes the entry of `key`, seen `now`. Another gives way if there is no room.
+    fn change(&mut self, key: &ClientKey, now: Duration, change: impl FnOnce(&mut Entry)) {
+        change(self.table_mut(key).entry(key, now));
+        self.settle(key);
+    }
+
+    /// Changes the entry of `key`, if there is one; gives whether there is.
+    fn change_known(&mut self, key: &ClientKey, change: impl FnOnce(&mut Entry)) -> bool {
+        let entry = self.table_mut(key).get_mut(key);
+        let is_known = entry.map(change).is_some();
+        self.settle(key);
+        is_known
+    }
+
+    /// Puts `key` where it stands after a change.
+    fn settle(&mut self, key: &ClientKey) {
+        let until = self
+            .table(key)
+            .get(key)
+            .map(|entry| self.matters_until(key, entry));
+        if let Some(until) = until {
+            self.table_mut(key).settle(key, until);
+        }
+    }
+
+    /// Until when `entry` is worth more than that of someone who passed by: its limits, failures and success last so long.
+    /// Zero: it is not.
+    fn matters_until(&self, key: &ClientKey, entry: &Entry) -> Duration {
+        let (logins, now) = (&entry.logins, entry.seen);
+        let failed = match logins.failures {
+            0 => Duration::ZERO,
+            _ => logins.failed_at + FORGIVEN_AFTER,
+        };
+        let limited = Kind::ALL.map(|kind| now + self.wait(key, kind, now));
+        let until = limited
+            .into_iter()
+            .fold(failed.max(logins.known_until), Duration::max);
+        if until > now { until } else { Duration::ZERO }
     }
 
     /// How long `key` has to wait before one more of `kind`; nothing is counted.
     pub(super) fn wait(&self, key: &ClientKey, kind: Kind, now: Duration) -> Duration {
-        let (Some(rate), Some(entry)) = (self.limits.of(key, kind), self.entries.get(key)) else {
+        let (Some(rate), Some(entry)) = (self.limits.of(key, kind), self.table(key).get(key)) else {
             return Duration::ZERO;
         };
         let window = entry.windows.get(kind as usize).copied().unwrap_or_default();
@@ -167,38 +196,33 @@ impl Ledger {
     /// Counts one more of `kind`, whatever the limit.
     pub(super) fn count(&mut self, key: &ClientKey, kind: Kind, now: Duration) {
         let span = span(self.limits.of(key, kind));
-        if let Some(window) = self.entry(key, now).window(kind) {
-            window.add(now, span);
-        }
+        self.change(key, now, |entry| {
+            if let Some(window) = entry.window(kind) {
+                window.add(now, span);
+            }
+        });
     }
 
     /// What was counted last did not happen.
     pub(super) fn give_back(&mut self, key: &ClientKey, kind: Kind) {
-        if let Some(window) = self.entries.get_mut(key).and_then(|entry| entry.window(kind)) {
-            window.take_back();
-        }
+        self.change_known(key, |entry| {
+            if let Some(window) = entry.window(kind) {
+                window.take_back();
+            }
+        });
     }
 
     /// A connection of `key` is open.
     pub(super) fn opened(&mut self, key: &ClientKey, now: Duration) {
-        let entry = self.entry(key, now);
-        entry.connections += 1;
-        let stamp = entry.stamp;
-        self.idle.remove(&stamp);
+        self.change(key, now, |entry| entry.connections += 1);
     }
 
     /// One of them has ended.
     pub(super) fn closed(&mut self, key: &ClientKey, now: Duration) {
-        let Some(entry) = self.entries.get_mut(key) else {
-            return;
-        };
-        entry.connections = entry.connections.saturating_sub(1);
-        entry.seen = now;
-        if entry.connections == 0 {
-            entry.stamp = self.next_stamp;
-            self.next_stamp += 1;
-            self.idle.insert(entry.stamp, key.clone());
-        }
+        self.change_known(key, |entry| {
+            entry.connections = entry.connections.saturating_sub(1);
+            entry.seen = now;
+        });
     }
 
     /// How long the next login of `key` is delayed.
@@ -213,53 +237,55 @@ impl Ledger {
     }
 
     fn delay(&self, key: &ClientKey, now: Duration) -> Duration {
-        let entry = self.entries.get(key);
+        let entry = self.table(key).get(key);
         entry.map_or(Duration::ZERO, |entry| {
             entry.logins.not_before(now).saturating_sub(now)
         })
     }
 
-    /// A login of `key` has failed. The same credentials once more make no delay longer: a program that knows an old
-    /// password does not guess.
+    /// A login of `key` has failed. The same credentials once more are not counted and make no delay longer: a program that
+    /// knows an old password does not guess.
     pub(super) fn login_failed(&mut self, key: &ClientKey, credentials: Tag, now: Duration) {
-        self.count(key, Kind::FailedLogins, now);
-        let logins = &mut self.entry(key, now).logins;
-        if now >= logins.failed_at + FORGIVEN_AFTER {
-            logins.failures = 0;
+        if !self.has_failed(key, &credentials) {
+            self.count(key, Kind::FailedLogins, now);
         }
-        if logins.failures == 0 || logins.failed != Some(credentials) {
-            logins.failures = logins.failures.saturating_add(1);
-        }
-        logins.failed_at = now;
-        logins.failed = Some(credentials);
+        self.change(key, now, |entry| {
+            let logins = &mut entry.logins;
+            if now >= logins.failed_at + FORGIVEN_AFTER {
+                logins.failures = 0;
+            }
+            if logins.failures == 0 || logins.failed != Some(credentials) {
+                logins.failures = logins.failures.saturating_add(1);
+            }
+            logins.failed_at = now;
+            logins.failed = Some(credentials);
+        });
     }
 
     /// Whether these credentials are those of `key` that failed last.
     pub(super) fn has_failed(&self, key: &ClientKey, credentials: &Tag) -> bool {
-        let entry = self.entries.get(key);
+        let entry = self.table(key).get(key);
         entry.is_some_and(|entry| entry.logins.failed.as_ref() == Some(credentials))
     }
 
     /// A login of `key` has succeeded. Failures before it are not forgotten: who has an account may be guessing others'.
     pub(super) fn logged_in(&mut self, key: &ClientKey, now: Duration) {
-        self.entry(key, now).logins.known_until = now + KNOWN_FOR;
+        self.change(key, now, |entry| entry.logins.known_until = now + KNOWN_FOR);
     }
 
     /// Whether `key` has logged in lately.
     pub(super) fn is_known(&self, key: &ClientKey, now: Duration) -> bool {
-        let entry = self.entries.get(key);
+        let entry = self.table(key).get(key);
         entry.is_some_and(|entry| now < entry.logins.known_until)
     }
 
     /// Forgets what `key` did, and with it what limits it. Gives whether there was anything.
     pub(super) fn lift(&mut self, key: &ClientKey) -> bool {
-        let Some(entry) = self.entries.get_mut(key) else {
-            return false;
-        };
-        entry.windows = Default::default();
-        entry.logins.failures = 0;
-        entry.logins.failed = None;
-        true
+        self.change_known(key, |entry| {
+            entry.windows = Default::default();
+            entry.logins.failures = 0;
+            entry.logins.failed = None;
+        })
     }
 
     /// Everyone who did something in the windows, or is connected.
@@ -285,7 +311,8 @@ impl Ledger {
             }
         };
         let busy = |line: &Line| line.connections > 0 || line.tallies.iter().any(|tally| tally.count > 0);
-        self.entries.iter().map(line).filter(busy).collect()
+        let all = self.addresses.iter().chain(self.users.iter());
+        all.map(line).filter(busy).collect()
     }
 }
 

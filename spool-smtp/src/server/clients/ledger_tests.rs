@@ -29,7 +29,7 @@ fn failure(number: u8) -> Tag {
 
 #[test]
 fn a_limit_is_of_one_client_and_one_kind_and_what_is_refused_is_not_counted() {
-    let mut ledger = Ledger::new(limits(), 10);
+    let mut ledger = Ledger::new(limits(), 10, 10);
     let (one, two) = (client(1), client(2));
     let now = 500 * SECOND;
     for _ in 0..3 {
@@ -53,7 +53,7 @@ fn a_limit_is_of_one_client_and_one_kind_and_what_is_refused_is_not_counted() {
 
 #[test]
 fn users_and_addresses_have_limits_of_their_own() {
-    let mut ledger = Ledger::new(limits(), 10);
+    let mut ledger = Ledger::new(limits(), 10, 10);
     let (user, now) = (ClientKey::User("ada".into()), SECOND);
     for _ in 0..9 {
         assert_eq!(ledger.take(&user, Kind::Messages, now), Ok(()));
@@ -66,7 +66,7 @@ fn users_and_addresses_have_limits_of_their_own() {
 
 #[test]
 fn new_limits_hold_at_once_for_what_was_counted_before() {
-    let mut ledger = Ledger::new(limits(), 10);
+    let mut ledger = Ledger::new(limits(), 10, 10);
     let now = SECOND;
     for _ in 0..3 {
         ledger.count(&client(1), Kind::Messages, now);
@@ -92,7 +92,7 @@ fn new_limits_hold_at_once_for_what_was_counted_before() {
 
 #[test]
 fn guessing_is_delayed_longer_and_longer_and_repeating_is_not() {
-    let mut ledger = Ledger::new(Limits::default(), 10);
+    let mut ledger = Ledger::new(Limits::default(), 10, 10);
     let (key, mut now) = (client(1), 1000 * SECOND);
     let mut delays = Vec::new();
     for nth in 0..8 {
@@ -128,10 +128,11 @@ fn guessing_is_delayed_longer_and_longer_and_repeating_is_not() {
 
 #[test]
 fn too_many_failed_logins_are_refused_for_a_time() {
-    let mut ledger = Ledger::new(limits(), 10);
+    let mut ledger = Ledger::new(limits(), 10, 10);
     let (key, now) = (client(1), SECOND);
-    for _ in 0..5 {
-        ledger.login_failed(&key, failure(1), now);
+    for nth in 0..5 {
+        assert_eq!(ledger.wait(&key, Kind::FailedLogins, now), Duration::ZERO);
+        ledger.login_failed(&key, failure(nth), now);
     }
     let wait = ledger.login_delay(&key, now).unwrap_err();
     assert!(wait >= 3600 * SECOND, "{wait:?}");
@@ -139,8 +140,25 @@ fn too_many_failed_logins_are_refused_for_a_time() {
 }
 
 #[test]
+fn one_program_with_an_old_password_does_not_lock_its_network_out() {
+    let mut ledger = Ledger::new(limits(), 10, 10);
+    let (key, mut now) = (client(1), 1000 * SECOND);
+    for _ in 0..100 {
+        ledger.login_failed(&key, failure(1), now);
+        assert_eq!(ledger.login_delay(&key, now), Ok(SECOND));
+        now += 2 * SECOND;
+    }
+    // Guesses of others in the network are counted.
+    for nth in 2..6 {
+        assert!(ledger.login_delay(&key, now).is_ok());
+        ledger.login_failed(&key, failure(nth), now);
+    }
+    assert!(ledger.login_delay(&key, now).is_err());
+}
+
+#[test]
 fn a_hundred_thousand_addresses_cost_no_more_than_the_table_and_forget_nobody_who_is_connected() {
-    let mut ledger = Ledger::new(limits(), 1000);
+    let mut ledger = Ledger::new(limits(), 1000, 10);
     let kept = client(0);
     ledger.opened(&kept, SECOND);
     ledger.count(&kept, Kind::Messages, SECOND);
@@ -149,23 +167,86 @@ fn a_hundred_thousand_addresses_cost_no_more_than_the_table_and_forget_nobody_wh
         ledger.opened(&client(number), now);
         ledger.count(&client(number), Kind::Connections, now);
         ledger.closed(&client(number), now);
-        assert!(ledger.entries.len() <= 1000 && ledger.idle.len() < 1000);
+        let (all, idle) = ledger.addresses.sizes();
+        assert!(all <= 1000 && idle < 1000);
     }
-    assert_eq!(ledger.entries.len(), 1000);
-    assert_eq!(ledger.entries[&kept].connections, 1);
-    assert!(ledger.entries.contains_key(&client(100_000)) && !ledger.entries.contains_key(&client(1)));
+    let known = |ledger: &Ledger, key| ledger.addresses.get(&key).map(|entry| entry.connections);
+    assert_eq!(known(&ledger, kept.clone()), Some(1));
+    assert_eq!(known(&ledger, client(100_000)), Some(0));
+    assert_eq!(known(&ledger, client(1)), None);
     ledger.closed(&kept, 200 * SECOND);
-    assert_eq!(ledger.idle.len(), 1000);
+    assert_eq!(ledger.addresses.sizes(), (1000, 1000));
     let entry = size_of::<Entry>() + 2 * size_of::<ClientKey>();
     assert!(entry <= 450, "{entry} bytes, without what the tables leave free");
+}
+
+#[test]
+fn a_crowd_that_passes_by_ends_no_limit_and_makes_no_known_client_a_stranger() {
+    let mut ledger = Ledger::new(limits(), 1000, 10);
+    let (limited, failed, known, user) = (client(1), client(2), client(3), ClientKey::User("ada".into()));
+    let now = 1000 * SECOND;
+    for _ in 0..3 {
+        ledger.count(&limited, Kind::Messages, now);
+        ledger.count(&user, Kind::Recipients, now);
+    }
+    ledger.login_failed(&failed, failure(1), now);
+    ledger.logged_in(&known, now);
+    for number in 100..100_000 {
+        ledger.count(&client(number), Kind::Connections, now + SECOND / 2);
+    }
+    assert!(ledger.take(&limited, Kind::Messages, now + SECOND).is_err());
+    assert!(ledger.take(&user, Kind::Recipients, now + SECOND).is_err());
+    assert!(ledger.has_failed(&failed, &failure(1)) && ledger.is_known(&known, now + SECOND));
+    // When nothing speaks for them any more, they go as all others do.
+    for number in 100..2000 {
+        ledger.count(&client(number), Kind::Connections, now + 700 * SECOND);
+    }
+    assert!(ledger.addresses.get(&limited).is_none() && ledger.addresses.get(&failed).is_none());
+    assert!(ledger.is_known(&known, now + 700 * SECOND));
+    assert!(ledger.addresses.sizes() == (1000, 1000) && ledger.addresses.is_sound());
+}
+
+#[test]
+fn a_crowd_that_is_limited_leaves_room_for_others_and_known_clients() {
+    let mut ledger = Ledger::new(limits(), 1000, 10);
+    let (known, now) = (client(1), 1000 * SECOND);
+    ledger.logged_in(&known, now);
+    for number in 100..5000 {
+        ledger.login_failed(&client(number), failure(1), now);
+    }
+    // The counts of 200 others are not lost.
+    for _ in 0..3 {
+        for number in 10_000..10_200 {
+            assert!(ledger.take(&client(number), Kind::Messages, now).is_ok());
+        }
+    }
+    assert!((10_000..10_200).all(|number| ledger.take(&client(number), Kind::Messages, now).is_err()));
+    assert!(ledger.is_known(&known, now));
+    assert!(ledger.addresses.sizes() == (1000, 1000) && ledger.addresses.is_sound());
+}
+
+#[test]
+fn users_are_bounded_too() {
+    let mut ledger = Ledger::new(limits(), 10, 100);
+    for number in 0..1000 {
+        ledger.count(
+            &ClientKey::User(number.to_string().into()),
+            Kind::Messages,
+            SECOND,
+        );
+    }
+    assert_eq!(
+        (ledger.users.sizes(), ledger.addresses.sizes()),
+        ((100, 100), (0, 0))
+    );
 }
 
 proptest! {
     #[test]
     fn the_idle_ones_are_those_without_a_connection(
-        steps in proptest::collection::vec((0_u32..6, 0_u8..5), 1..200),
+        steps in proptest::collection::vec((0_u32..6, 0_u8..8), 1..200),
     ) {
-        let mut ledger = Ledger::new(limits(), 4);
+        let mut ledger = Ledger::new(limits(), 4, 4);
         let mut open = [0_usize; 6];
         let mut now = Duration::ZERO;
         for (number, step) in steps {
@@ -183,17 +264,17 @@ proptest! {
                 1 => ledger.closed(&client(77), now),
                 2 => ledger.login_failed(&key, failure(3), now),
                 3 => ledger.give_back(&key, Kind::Messages),
+                4 => ledger.logged_in(&key, now),
+                5 => drop(ledger.lift(&key)),
+                6 => ledger.set_limits(if number > 2 { limits() } else { Limits::default() }),
                 _ => drop(ledger.take(&key, Kind::Messages, now)),
             }
-            let idle: Vec<&ClientKey> = ledger.idle.values().collect();
-            for (key, entry) in &ledger.entries {
-                prop_assert_eq!(entry.connections == 0, idle.contains(&key));
-                prop_assert!(entry.connections > 0 || ledger.idle.get(&entry.stamp) == Some(key));
-            }
-            prop_assert!(idle.iter().all(|key| ledger.entries.contains_key(*key)));
+            prop_assert!(ledger.addresses.is_sound());
+            prop_assert!(ledger.addresses.sizes().0 <= 6);
         }
         for (number, open) in open.iter().enumerate().filter(|(_, open)| **open > 0) {
-            prop_assert_eq!(ledger.entries[&client(number as u32)].connections, *open);
+            let entry = ledger.addresses.get(&client(number as u32));
+            prop_assert_eq!(entry.map(|entry| entry.connections), Some(*open));
         }
     }
 }

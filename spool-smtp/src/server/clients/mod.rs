@@ -5,6 +5,7 @@
 
 mod ledger;
 mod report;
+mod table;
 mod window;
 
 pub use report::{ClientState, Count, Limited};
@@ -19,8 +20,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Clients and users that are known at once. An entry takes about 600 bytes.
-const MAX_KNOWN: usize = 16_384;
+/// Client addresses that are known at once. An entry takes about 600 bytes.
+const MAX_ADDRESSES: usize = 16_384;
+/// Users that are known at once, apart from the addresses: nobody makes another forgotten without a login.
+const MAX_USERS: usize = 16_384;
 /// In which time things are counted that nothing limits.
 const NO_LIMIT_SPAN: Duration = Duration::from_secs(3600);
 
@@ -60,7 +63,7 @@ pub enum Kind {
     Messages,
     /// Recipients that were accepted.
     Recipients,
-    /// Logins with a wrong name or password.
+    /// Logins with a wrong name or password. Of a client, the same again as the last one is not counted.
     FailedLogins,
 }
 
@@ -118,7 +121,7 @@ impl Clients {
     #[must_use]
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         Self {
-            ledger: Arc::new(Mutex::new(Ledger::new(limits, MAX_KNOWN))),
+            ledger: Arc::new(Mutex::new(Ledger::new(limits, MAX_ADDRESSES, MAX_USERS))),
             connections: Arc::default(),
             clock,
         }

@@ -1,0 +1,133 @@
+//! A bounded table of clients or of users, and who in it gives way to a new one.
+//!
+//! Whoever has an open connection never gives way. Of the others those go first that nothing speaks for, the one idle for
+//! longest before the rest. Entries that matter until some time (a limit is reached, a login failed, a login succeeded) are
+//! held in up to three quarters of the table, and give way to each other, the one that matters for the shortest time first:
+//! a crowd of passers-by ends no limit, and a crowd that is limited leaves room for the counts of others.
+
+use super::ClientKey;
+use super::ledger::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// Where an entry without an open connection stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// When it was touched, in the order of all.
+    stamp: u64,
+    /// Until when it matters; zero: it does not.
+    until: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Table {
+    capacity: usize,
+    entries: HashMap<ClientKey, Entry>,
+    /// Those that do not matter, by when they were touched.
+    passing: BTreeMap<u64, ClientKey>,
+    /// Those that matter, by until when.
+    kept: BTreeMap<(Duration, u64), ClientKey>,
+    next_stamp: u64,
+}
+
+impl Table {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            entries: HashMap::new(),
+            passing: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            // 0 is the place of an entry that has none yet.
+            next_stamp: 1,
+        }
+    }
+
+    pub(super) fn get(&self, key: &ClientKey) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// To be followed by [`Self::settle`].
+    pub(super) fn get_mut(&mut self, key: &ClientKey) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ClientKey, &Entry)> {
+        self.entries.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&ClientKey, &mut Entry)> {
+        self.entries.iter_mut()
+    }
+
+    /// The entry of `key`, made if there is none; another gives way if there is no room. To be followed by
+    /// [`Self::settle`].
+    pub(super) fn entry(&mut self, key: &ClientKey, now: Duration) -> &mut Entry {
+        if !self.entries.contains_key(key) && self.entries.len() >= self.capacity {
+            self.make_room(now);
+        }
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.seen = now;
+        entry
+    }
+
+    /// Puts `key` where it stands from now on: it has been touched, and matters until `until`; zero: it does not.
+    pub(super) fn settle(&mut self, key: &ClientKey, until: Duration) {
+        let stamp = self.next_stamp;
+        self.next_stamp += 1;
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        let before = std::mem::replace(&mut entry.place, Place { stamp, until });
+        let is_open = entry.connections > 0;
+        self.passing.remove(&before.stamp);
+        self.kept.remove(&(before.until, before.stamp));
+        match (is_open, until) {
+            (true, _) => {}
+            (false, Duration::ZERO) => drop(self.passing.insert(stamp, key.clone())),
+            (false, until) => drop(self.kept.insert((until, stamp), key.clone())),
+        }
+    }
+
+    /// Each entry is moved at most once after it was touched, so this takes logarithmic time, amortized.
+    fn make_room(&mut self, now: Duration) {
+        while let Some(first) = self.kept.first_entry().filter(|first| first.key().0 <= now) {
+            let ((_, stamp), key) = first.remove_entry();
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.place.until = Duration::ZERO;
+            }
+            self.passing.insert(stamp, key);
+        }
+        let most_kept = self.capacity - self.capacity / 4;
+        let key = match self.passing.first_entry() {
+            Some(first) if self.kept.len() <= most_kept => Some(first.remove()),
+            Some(_) | None => self.kept.pop_first().map(|(_, key)| key),
+        };
+        let key = key.or_else(|| self.passing.pop_first().map(|(_, key)| key));
+        if let Some(key) = key {
+            self.entries.remove(&key);
+        }
+    }
+
+    /// For tests: how many entries there are, and how many of them could give way.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.entries.len(), self.passing.len() + self.kept.len())
+    }
+
+    /// For tests: whether each entry without a connection stands in its one place, and no other does.
+    #[cfg(test)]
+    pub(super) fn is_sound(&self) -> bool {
+        let idle = self.entries.values().filter(|entry| entry.connections == 0);
+        let stands = |(key, entry): (&ClientKey, &Entry)| {
+            let Place { stamp, until } = entry.place;
+            let (passing, kept) = (self.passing.get(&stamp), self.kept.get(&(until, stamp)));
+            match (entry.connections, until) {
+                (0, Duration::ZERO) => passing == Some(key) && kept.is_none(),
+                (0, _) => passing.is_none() && kept == Some(key),
+                (_, _) => passing.is_none() && kept.is_none(),
+            }
+        };
+        idle.count() == self.sizes().1 && self.entries.iter().all(stands)
+    }
+}
