@@ -86,6 +86,8 @@ pub(super) struct Round {
     pub(super) relayed: Vec<RecipientIndex>,
     /// A person wants a notice: only the null reverse-path forbids it.
     pub(super) by_hand: bool,
+    /// Whether a notice may come of it. `false`: another round follows at once, and that one tells.
+    pub(super) tells: bool,
 }
 
 /// What is to be written of a round, and what follows once it is.
@@ -215,7 +217,7 @@ impl SpoolActor {
     }
 
     fn decide_notice(&mut self, round: &Round, now: Timestamp) -> Decision {
-        let Some(config) = &self.returning.config else {
+        let Some(config) = self.returning.config.as_ref().filter(|_| round.tells) else {
             return Decision::default();
         };
         let message = &round.message;

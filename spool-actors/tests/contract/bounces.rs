@@ -545,6 +545,43 @@ async fn an_attempt_that_a_crash_cut_off_twice_is_told_of_with_its_body() {
 }
 
 #[tokio::test]
+async fn what_is_due_at_a_crash_is_told_by_the_next_attempt_with_the_original() {
+    let mut bench = Bench::with(|config| {
+        let mut notices = notices();
+        notices.on_failure = OnFailure::Freeze;
+        notices.delay_warning_after = Some(Duration::from_secs(240));
+        config.notices = Some(notices);
+    })
+    .await;
+    let to = [("b@example.net", None), ("c@example.net", None)];
+    let id = bench.add(mail_to(&to).retry(&minutes(&[5, 5, 5]))).await;
+    let mut verdict = refused(Stage::Rcpt, 450, "4.2.0 later");
+    verdict.refused = partly(&[(0, 550, "5.1.1 no")]).refused;
+    bench.jobs.next().await.1.send(verdict).unwrap();
+    bench.skip().await;
+    let running = bench.jobs.next().await;
+    // With the next start failures are bounced, and the message is late.
+    if let Some(notices) = &mut bench.config.notices {
+        notices.on_failure = OnFailure::Bounce;
+    }
+    bench = bench.crash().await;
+    drop(running);
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.message, id, "no notice comes of the interruption");
+    assert!(bench.details(id).await.message.state.notices.given.is_empty());
+    answer.send(refused(Stage::Mail, 450, "4.2.0 later")).unwrap();
+    let (job, answer) = notice(&mut bench).await;
+    let told = text(&job);
+    for line in ["Action: failed\r\n", "Action: delayed\r\n", "\r\nHello\r\n"] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    assert!(bench.jobs.none());
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn what_a_person_holds_is_not_bounced() {
     let mut bench = Bench::with(returning).await;
     let to = [("b@example.net", None), ("c@example.net", None)];
