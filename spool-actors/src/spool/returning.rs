@@ -233,8 +233,8 @@ impl SpoolActor {
             terms = Terms::new(OnFailure::Freeze, None);
         }
         let decision = decide(message, &round.relayed, &terms, now);
-        let path = message.envelope.reverse_path.as_str();
-        if decision.has_notice() && !self.returning.limit.take(path, now) {
+        let failures = !decision.failed.is_empty();
+        if decision.has_notice() && !self.returning.limit.take(message, failures, now) {
             tracing::warn!(id = %message.id, flow = ?message.flows, "its reverse-path gets no more notices in this hour");
             return decision.without_notice();
         }

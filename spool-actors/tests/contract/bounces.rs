@@ -329,6 +329,49 @@ async fn a_reverse_path_gets_no_more_notices_in_an_hour_than_allowed() {
 }
 
 #[tokio::test]
+async fn all_notices_about_one_submission_count_once() {
+    let mut bench = Bench::with(|config| {
+        let mut notices = notices();
+        notices.per_hour = 1;
+        config.notices = Some(notices);
+    })
+    .await;
+    let mut frozen = 0;
+    for flow in 1..3 {
+        let section = |nth: usize| spool_core::Section {
+            envelope: envelope(&[&format!("b@d{nth}.example")]),
+            next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+            origin: spool_core::RouteOrigin::Named,
+            retry: minutes(&[]),
+        };
+        let add = Add::sections((0..5).map(section).collect(), &b"Subject: x\r\n\r\nx\r\n"[..]);
+        // Those of the session and of the mail.
+        let add = add.flow(spool_core::FlowId::from_u128(9));
+        let add = add.flow(spool_core::FlowId::from_u128(flow));
+        let ids = bench.ask(add).await.unwrap();
+        let mut told = 0;
+        for _ in 0..if flow == 1 { 10 } else { 5 } {
+            let (job, answer) = bench.jobs.next().await;
+            let is_notice = job.envelope.reverse_path.is_null();
+            told += usize::from(is_notice);
+            let verdict = match is_notice {
+                true => accepted(),
+                false => refused(Stage::Mail, 550, "no"),
+            };
+            answer.send(verdict).unwrap();
+        }
+        bench.idle().await;
+        assert!(bench.jobs.none());
+        assert_eq!(told, if flow == 1 { 5 } else { 0 });
+        for id in ids {
+            frozen += usize::from(bench.status(id).await == Some(ShownStatus::Frozen));
+        }
+    }
+    assert_eq!(frozen, 5, "the second submission is one too many");
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn without_notices_and_with_freeze_failures_are_frozen_as_before() {
     for freeze in [false, true] {
         let mut bench = Bench::with(|config| {
