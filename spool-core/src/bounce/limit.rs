@@ -4,6 +4,7 @@
 //! share of their own. In memory only: a start begins anew.
 
 use crate::clock::Timestamp;
+use crate::domain::a_labels;
 use crate::message::Message;
 use std::collections::{HashMap, VecDeque};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
@@ -77,6 +78,14 @@ fn submission(message: &Message) -> u64 {
     xxh3_64(text.as_bytes())
 }
 
+/// The same for every spelling of the domain.
+fn path_key(path: &str) -> u128 {
+    match path.rsplit_once('@') {
+        Some((local, domain)) => xxh3_128(format!("{local}@{}", a_labels(domain)).as_bytes()),
+        None => xxh3_128(path.as_bytes()),
+    }
+}
+
 impl ReturnLimit {
     /// At most `per_hour` submissions for each reverse-path; 0: no limit.
     #[must_use]
@@ -103,7 +112,7 @@ impl ReturnLimit {
         if self.per_hour == 0 {
             return true;
         }
-        let path = xxh3_128(path.as_bytes());
+        let path = path_key(path);
         if !self.paths.contains_key(&path) && self.paths.len() >= MAX_PATHS {
             self.make_room(now);
         }
@@ -165,6 +174,21 @@ mod tests {
         for submission in 0..1000 {
             assert!(limit.take_of("a@x", submission, true, Timestamp(0)), "no limit");
         }
+    }
+
+    #[test]
+    fn a_path_is_known_in_every_spelling_of_its_domain() {
+        let mut limit = ReturnLimit::new(1);
+        let mut take = |path: &str, nth| limit.take_of(path, nth, true, Timestamp(0));
+        assert!(take("a@b\u{fc}cher.example", 1));
+        for path in [
+            "a@B\u{dc}CHER.Example",
+            "a@xn--bcher-kva.example",
+            "a@XN--BCHER-KVA.EXAMPLE",
+        ] {
+            assert!(!take(path, 2), "{path}");
+        }
+        assert!(take("A@b\u{fc}cher.example", 2), "another mailbox, maybe");
     }
 
     #[test]
