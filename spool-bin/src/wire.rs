@@ -372,6 +372,7 @@ pub(crate) fn notices(config: &Config) -> NoticeConfig {
     notices.on_failure = config.retry.on_failure;
     notices.delay_warning_after = config.retry.delay_warning_after;
     notices.size_limit = config.retry.bounce_size;
+    notices.per_hour = config.retry.bounces_per_hour;
     notices.retry = retry_policy(&config.retry);
     notices
 }

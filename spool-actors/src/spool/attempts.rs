@@ -70,6 +70,7 @@ impl SpoolActor {
                 kinds: Vec::new(),
                 relayed: Vec::new(),
                 by_hand: false,
+                tells: true,
             });
         }
         if self.queue.is_expired(id, now) {
@@ -99,7 +100,8 @@ impl SpoolActor {
         let record = Record::wanted().then(|| AttemptRecord::new(&message, &attempt));
         let relayed = attempt.report.without_dsn.clone();
         let before = message.state.clone();
-        let (state, fate) = if first_interruption(&message, &attempt) {
+        let at_once = first_interruption(&message, &attempt);
+        let (state, fate) = if at_once {
             again_at_once(before, attempt, now)
         } else {
             dispose(before, attempt, decisions, now, &*self.dice_for(id, now))
@@ -120,6 +122,8 @@ impl SpoolActor {
             kinds,
             relayed,
             by_hand: false,
+            // Nothing was decided, and the body was not read: the round that follows at once tells.
+            tells: !at_once,
         });
     }
 

@@ -99,6 +99,7 @@ impl SpoolActor {
             kinds: Vec::new(),
             relayed: Vec::new(),
             by_hand: bounce.is_some(),
+            tells: true,
         });
         let tag = Tag::Changed {
             bulk,

@@ -156,6 +156,7 @@ impl SpoolActor {
             kinds: Vec::new(),
             relayed: Vec::new(),
             by_hand: false,
+            tells: true,
         });
     }
 

@@ -88,6 +88,8 @@ pub(super) struct Round {
     pub(super) relayed: Vec<RecipientIndex>,
     /// A person wants a notice: only the null reverse-path forbids it.
     pub(super) by_hand: bool,
+    /// Whether a notice may come of it. `false`: another round follows at once, and that one tells.
+    pub(super) tells: bool,
 }
 
 /// What is to be written of a round, and what follows once it is.
@@ -244,7 +246,7 @@ impl SpoolActor {
     }
 
     fn decide_notice(&mut self, round: &Round, now: Timestamp) -> Decision {
-        let Some(config) = &self.returning.config else {
+        let Some(config) = self.returning.config.as_ref().filter(|_| round.tells) else {
             return Decision::default();
         };
         let message = &round.message;
@@ -260,8 +262,8 @@ impl SpoolActor {
             terms = Terms::new(OnFailure::Freeze, None);
         }
         let decision = decide(message, &round.relayed, &terms, now);
-        let path = message.envelope.reverse_path.as_str();
-        if decision.has_notice() && !self.returning.limit.take(path, now) {
+        let failures = !decision.failed.is_empty();
+        if decision.has_notice() && !self.returning.limit.take(message, failures, now) {
             tracing::warn!(id = %message.id, flow = ?message.flows, "its reverse-path gets no more notices in this hour");
             return decision.without_notice(Unreturned::TooMany);
         }

@@ -330,6 +330,49 @@ async fn a_reverse_path_gets_no_more_notices_in_an_hour_than_allowed() {
 }
 
 #[tokio::test]
+async fn all_notices_about_one_submission_count_once() {
+    let mut bench = Bench::with(|config| {
+        let mut notices = notices();
+        notices.per_hour = 1;
+        config.notices = Some(notices);
+    })
+    .await;
+    let mut frozen = 0;
+    for flow in 1..3 {
+        let section = |nth: usize| spool_core::Section {
+            envelope: envelope(&[&format!("b@d{nth}.example")]),
+            next_hops: ["mx.example.net:25".parse().unwrap()].into(),
+            origin: spool_core::RouteOrigin::Named,
+            retry: minutes(&[]),
+        };
+        let add = Add::sections((0..5).map(section).collect(), &b"Subject: x\r\n\r\nx\r\n"[..]);
+        // Those of the session and of the mail.
+        let add = add.flow(spool_core::FlowId::from_u128(9));
+        let add = add.flow(spool_core::FlowId::from_u128(flow));
+        let ids = bench.ask(add).await.unwrap();
+        let mut told = 0;
+        for _ in 0..if flow == 1 { 10 } else { 5 } {
+            let (job, answer) = bench.jobs.next().await;
+            let is_notice = job.envelope.reverse_path.is_null();
+            told += usize::from(is_notice);
+            let verdict = match is_notice {
+                true => accepted(),
+                false => refused(Stage::Mail, 550, "no"),
+            };
+            answer.send(verdict).unwrap();
+        }
+        bench.idle().await;
+        assert!(bench.jobs.none());
+        assert_eq!(told, if flow == 1 { 5 } else { 0 });
+        for id in ids {
+            frozen += usize::from(bench.status(id).await == Some(ShownStatus::Frozen));
+        }
+    }
+    assert_eq!(frozen, 5, "the second submission is one too many");
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn without_notices_and_with_freeze_failures_are_frozen_as_before() {
     for freeze in [false, true] {
         let mut bench = Bench::with(|config| {
@@ -542,6 +585,43 @@ async fn an_attempt_that_a_crash_cut_off_twice_is_told_of_with_its_body() {
     assert_eq!(body, job.body);
     answer.send(accepted()).unwrap();
     bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn what_is_due_at_a_crash_is_told_by_the_next_attempt_with_the_original() {
+    let mut bench = Bench::with(|config| {
+        let mut notices = notices();
+        notices.on_failure = OnFailure::Freeze;
+        notices.delay_warning_after = Some(Duration::from_secs(240));
+        config.notices = Some(notices);
+    })
+    .await;
+    let to = [("b@example.net", None), ("c@example.net", None)];
+    let id = bench.add(mail_to(&to).retry(&minutes(&[5, 5, 5]))).await;
+    let mut verdict = refused(Stage::Rcpt, 450, "4.2.0 later");
+    verdict.refused = partly(&[(0, 550, "5.1.1 no")]).refused;
+    bench.jobs.next().await.1.send(verdict).unwrap();
+    bench.skip().await;
+    let running = bench.jobs.next().await;
+    // With the next start failures are bounced, and the message is late.
+    if let Some(notices) = &mut bench.config.notices {
+        notices.on_failure = OnFailure::Bounce;
+    }
+    bench = bench.crash().await;
+    drop(running);
+    let (job, answer) = bench.jobs.next().await;
+    assert_eq!(job.message, id, "no notice comes of the interruption");
+    assert!(bench.details(id).await.message.state.notices.given.is_empty());
+    answer.send(refused(Stage::Mail, 450, "4.2.0 later")).unwrap();
+    let (job, answer) = notice(&mut bench).await;
+    let told = text(&job);
+    for line in ["Action: failed\r\n", "Action: delayed\r\n", "\r\nHello\r\n"] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+    answer.send(accepted()).unwrap();
+    bench.idle().await;
+    assert!(bench.jobs.none());
     end(bench.spool).await;
 }
 

@@ -69,6 +69,7 @@ pub(super) const KEYS: &[(&str, Takes)] = &[
     ("retry.on_failure", Now),
     ("retry.bounce_from", Now),
     ("retry.bounce_size", Now),
+    ("retry.bounces_per_hour", Now),
     ("retry.delay_warning_after", Now),
     ("client.tls", Now),
     ("client.tls_roots", Restart),

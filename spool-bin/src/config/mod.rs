@@ -77,6 +77,8 @@ pub(crate) struct Retry {
     /// The address in From of notices; `None`: MAILER-DAEMON of this host.
     pub(crate) bounce_from: Option<Address>,
     pub(crate) bounce_size: usize,
+    /// 0: no limit.
+    pub(crate) bounces_per_hour: u32,
     pub(crate) delay_warning_after: Option<Duration>,
 }
 
@@ -501,17 +503,20 @@ mod tests {
 
     #[test]
     fn what_is_said_of_notices_is_read_and_nonsense_is_refused() {
-        let text = "[retry]\non_failure = \"freeze\"\nbounce_from = \"post@example.org\"\nbounce_size = \"10KiB\"\ndelay_warning_after = \"4h\"\n";
+        let text = "[retry]\non_failure = \"freeze\"\nbounce_from = \"post@example.org\"\nbounce_size = \"10KiB\"\nbounces_per_hour = 0\ndelay_warning_after = \"4h\"\n";
         let retry = Config::parse(text).unwrap().retry;
         assert_eq!(retry.on_failure, OnFailure::Freeze);
         assert_eq!(retry.bounce_from.unwrap().as_str(), "post@example.org");
         assert_eq!(retry.bounce_size, 10 << 10);
+        assert_eq!(retry.bounces_per_hour, 0);
+        assert_eq!(Config::parse("").unwrap().retry.bounces_per_hour, 20);
         assert_eq!(retry.delay_warning_after, Some(Duration::from_secs(4 * 3600)));
         for bad in [
             "on_failure = \"drop\"",
             "bounce_from = \"nobody\"",
             "bounce_from = \"\u{fc}@example.org\"",
             "bounce_size = \"50k\"",
+            "bounces_per_hour = -1",
             "delay_warning_after = \"0s\"",
             "delay_warning_after = \"soon\"",
         ] {

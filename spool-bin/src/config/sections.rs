@@ -237,6 +237,7 @@ fn retry(section: Section<'_, '_>) -> Retry {
         }),
         bounce_from: section.get("bounce_from", None, bounce_from),
         bounce_size: usize::try_from(section.get("bounce_size", 50_000, size)).unwrap_or(usize::MAX),
+        bounces_per_hour: section.get("bounces_per_hour", 20, number(0)),
         delay_warning_after: section.get("delay_warning_after", None, |value| match value.as_str() {
             Some("") => Ok(None),
             _ => positive_span(value).map(Some),

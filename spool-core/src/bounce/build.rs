@@ -47,14 +47,18 @@ pub struct ReportedRecipient<'a> {
     pub action: Action,
     /// The status of RFC 3463. Its class fits the action.
     pub status: EnhancedCode,
-    /// What a peer said last of it.
+    /// What a peer said of it in the newest attempt that concerns it; `None` where that attempt brought no reply.
     pub reply: Option<&'a Reply>,
-    /// In one line, why, when that is more than the reply, or there is none.
+    /// In one line, how that attempt ended without a reply.
+    pub error: Option<&'a str>,
+    /// In one line, why it was given up, when that is more than the reply.
     pub reason: Option<&'a str>,
-    /// Who said it.
+    /// The host of that attempt.
     pub remote: Option<&'a NextHop>,
-    /// When it was tried last.
+    /// When that attempt ended.
     pub last_attempt: Option<Timestamp>,
+    /// The last reply before that attempt and the host that gave it, when that attempt brought none. It is for people only.
+    pub earlier: Option<(&'a Reply, Option<&'a NextHop>)>,
 }
 
 /// Who returns a notice, and how much of the original goes with it.
@@ -78,13 +82,11 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn new(message: &'a Message, decision: &Decision, body: &'a [u8], by_hand: bool) -> Self {
         let attempts = message.state.attempts.kept();
-        let last = attempts.last();
-        // Of each recipient, the last reply about it alone; and who gave it, and when.
-        let mut told = HashMap::new();
-        for attempt in attempts {
-            for refused in &attempt.report.refused {
-                told.insert(refused.recipient, (&refused.reply, attempt));
-            }
+        // What each attempt said of single recipients.
+        let mut refused = HashMap::new();
+        for (nth, attempt) in attempts.iter().enumerate() {
+            let told = attempt.report.refused.iter();
+            refused.extend(told.map(|one| ((nth, one.recipient), &one.reply)));
         }
         let failed: HashMap<_, _> = message
             .state
@@ -95,30 +97,30 @@ impl<'a> Report<'a> {
         let one = |index: RecipientIndex, action: Action| {
             let given_up = failed.get(&index).filter(|_| action == Action::Failed);
             let own = given_up.and_then(|failed| failed.reply.as_ref());
-            let of_it = told.get(&index).copied().filter(|_| action != Action::Relayed);
-            let fits = |(reply, _): &(&Reply, _)| own.is_none_or(|own| own == *reply);
-            let mut of_all = attempts
-                .iter()
-                .rev()
-                .filter_map(|attempt| Some((of_all(attempt, action)?, attempt)));
-            let source = of_it.filter(fits).or_else(|| of_all.find(fits));
-            let reply = own.or(source.map(|(reply, _)| reply));
-            let attempt = source.map(|(_, attempt)| attempt).or(last);
+            // Newest first.
+            let mut concerning = attempts.iter().enumerate().rev().filter_map(|(nth, attempt)| {
+                let of_it = refused.get(&(nth, index)).copied();
+                Some((reply_to(attempt, of_it, action)?, attempt))
+            });
+            let source = concerning.find(|(reply, _)| own.is_none() || own == *reply);
+            let reply = own.or(source.and_then(|(reply, _)| reply));
+            let attempt = source.map(|(_, attempt)| attempt);
+            let result = attempt.map(|attempt| &attempt.report.result);
+            let earlier = match reply {
+                Some(_) => None,
+                None => concerning.find_map(|(reply, attempt)| Some((reply?, attempt.report.peer.as_ref()))),
+            };
             let said = given_up.map(|failed| failed.reason.as_str());
-            let reason = said.or_else(|| last.and_then(|last| text_of(&last.report.result)));
             ReportedRecipient {
                 index,
                 action,
-                status: status(
-                    action,
-                    own.or(reply),
-                    own.is_some() || by_hand,
-                    last.map(|last| &last.report.result),
-                ),
+                status: status(action, reply, own.is_some() || by_hand, result),
                 reply,
-                reason: reason.filter(|_| own.is_none() && action != Action::Relayed),
+                error: result.filter(|_| reply.is_none()).and_then(text_of),
+                reason: said.filter(|_| own.is_none()),
                 remote: attempt.and_then(|attempt| attempt.report.peer.as_ref()),
-                last_attempt: last.map(|last| last.at.after(last.duration())),
+                last_attempt: attempt.map(|attempt| attempt.at.after(attempt.duration())),
+                earlier,
             }
         };
         let actions = decision.actions();
@@ -147,21 +149,24 @@ impl<'a> Report<'a> {
     }
 }
 
-/// What an attempt's host said of the message for all of its recipients.
-fn of_all(attempt: &Attempt, action: Action) -> Option<&Reply> {
+/// What an attempt brought for a recipient, `of_it` being the reply to it alone: `None` when the attempt does not concern it, `Some(None)`
+/// when there was no reply. Whoever was neither taken nor refused alone shares the fate of the session.
+fn reply_to<'a>(attempt: &'a Attempt, of_it: Option<&'a Reply>, action: Action) -> Option<Option<&'a Reply>> {
     match (&attempt.report.result, action) {
-        (AttemptResult::Accepted(reply), Action::Relayed)
-        | (AttemptResult::Refused { reply, .. }, Action::Failed | Action::Delayed) => Some(reply),
+        (AttemptResult::Accepted(reply), Action::Relayed) if of_it.is_none() => Some(Some(reply)),
+        (_, Action::Relayed) => None,
+        (_, Action::Failed | Action::Delayed) if of_it.is_some() => Some(of_it),
+        (AttemptResult::Refused { reply, .. }, Action::Failed | Action::Delayed) => Some(Some(reply)),
         (
-            AttemptResult::Accepted(_)
-            | AttemptResult::Refused { .. }
-            | AttemptResult::AllRefused
-            | AttemptResult::NoConnection { .. }
-            | AttemptResult::NotBegun { .. }
+            AttemptResult::NoConnection { .. }
             | AttemptResult::Broken { .. }
             | AttemptResult::Interrupted
             | AttemptResult::Panicked { .. },
-            Action::Failed | Action::Delayed | Action::Relayed,
+            Action::Failed | Action::Delayed,
+        ) => Some(None),
+        (
+            AttemptResult::Accepted(_) | AttemptResult::AllRefused | AttemptResult::NotBegun { .. },
+            Action::Failed | Action::Delayed,
         ) => None,
     }
 }
@@ -171,11 +176,11 @@ fn text_of(result: &AttemptResult) -> Option<&str> {
     match result {
         AttemptResult::NoConnection { error } | AttemptResult::Broken { error, .. } => Some(error),
         AttemptResult::Interrupted => Some("the attempt was interrupted"),
+        AttemptResult::Panicked { .. } => Some("the attempt failed"),
         AttemptResult::Accepted(_)
         | AttemptResult::AllRefused
         | AttemptResult::Refused { .. }
-        | AttemptResult::NotBegun { .. }
-        | AttemptResult::Panicked { .. } => None,
+        | AttemptResult::NotBegun { .. } => None,
     }
 }
 
@@ -418,17 +423,28 @@ fn explanation(report: &Report<'_>, returned: &Returned<'_>, note: Option<&str>)
 
 /// What is known of one recipient, in words.
 fn said(reported: &ReportedRecipient<'_>) -> String {
-    let reply = reported.reply.map(|reply| {
-        let host = reported
-            .remote
-            .map_or(String::new(), |hop| format!("host {} said: ", word(hop.host())));
+    let quoted = |reply: &Reply, remote: Option<&NextHop>| {
+        let host = remote.map_or(String::new(), |hop| format!("host {} said: ", word(hop.host())));
         format!("{host}{}", words(&reply.to_string()))
-    });
-    match (reported.reason, reply) {
-        (Some(reason), Some(reply)) => format!("{}; {reply}", words(reason)),
-        (Some(reason), None) => words(reason),
-        (None, Some(reply)) => reply,
-        (None, None) => reported.action.to_string(),
+    };
+    // A reason may name the error.
+    let error = reported
+        .error
+        .filter(|error| reported.reason.is_none_or(|reason| !reason.contains(error)));
+    let all: Vec<String> = [
+        reported.reason.map(words),
+        error.map(words),
+        reported.reply.map(|reply| quoted(reply, reported.remote)),
+        reported
+            .earlier
+            .map(|(reply, remote)| format!("in an earlier attempt: {}", quoted(reply, remote))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    match all.is_empty() {
+        true => reported.action.to_string(),
+        false => all.join("; "),
     }
 }
 
@@ -460,7 +476,7 @@ fn delivery_status(report: &Report<'_>, returned: &Returned<'_>) -> Vec<u8> {
         if let Some(hop) = reported.remote.filter(|hop| !hop.is_mx()) {
             out.field("Remote-MTA", &format!("dns; {}", word(hop.host())));
         }
-        match (reported.reply, reported.reason) {
+        match (reported.reply, reported.error.or(reported.reason)) {
             (Some(reply), _) => out.field("Diagnostic-Code", &format!("smtp; {}", words(&reply.to_string()))),
             (None, Some(reason)) => out.field("Diagnostic-Code", &format!("x-spool; {}", words(reason))),
             (None, None) => {}

@@ -18,7 +18,8 @@ pub struct NoticeConfig {
     pub delay_warning_after: Option<Duration>,
     /// The largest message that is returned whole, in bytes; of a larger one the headers are. Default 50,000.
     pub size_limit: usize,
-    /// Notices to one reverse-path in an hour; beyond it, messages are frozen. Default 20.
+    /// Submissions of one reverse-path that are told of in an hour, once for failures and once for all else; beyond it, messages are frozen.
+    /// 0: no limit. Default 20.
     pub per_hour: u32,
     /// How notices are retried.
     pub retry: RetryPolicy,
