@@ -1,4 +1,4 @@
-//! Writes a notice: a complete message in the form of RFC 6522 and RFC 3464, in ASCII but for an 8-bit original.
+//! Writes a notice: a complete message in the form of RFC 6522 and RFC 3464, in ASCII, so that any host takes it.
 //!
 //! It reads what is known of the original and nothing else; the same input gives the same bytes. Whatever a peer, a submitter or the original
 //! said, the structure is this module's own.
@@ -221,7 +221,6 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
         explanation(report, returned, note.as_deref()),
         delivery_status(report, returned),
     );
-    let eight_bit = matches!(third, Original::Whole(bytes) if !bytes.is_ascii());
     let parts: [&[u8]; 3] = [&text, &fields, carried(&third)];
     let boundary = boundary(returned.id, &parts);
     let mut out = Lines::default();
@@ -232,7 +231,7 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
     out.line("MIME-Version: 1.0");
     out.line("Content-Type: multipart/report; report-type=delivery-status;");
     out.line(&format!(" boundary=\"{boundary}\""));
-    out.line(&format!("Content-Transfer-Encoding: {}", encoding(eight_bit)));
+    out.line("Content-Transfer-Encoding: 7bit");
     out.line("");
     out.line("This is a delivery status notification in MIME format (RFC 3464).");
     let mut part = |kind: &str, description: &str, encoding: &str, content: &[u8]| {
@@ -247,12 +246,7 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
     part("text/plain; charset=us-ascii", "Notification", "7bit", &text);
     part("message/delivery-status", "Delivery report", "7bit", &fields);
     match &third {
-        Original::Whole(bytes) => part(
-            "message/rfc822",
-            "Undelivered message",
-            encoding(eight_bit),
-            bytes,
-        ),
+        Original::Whole(bytes) => part("message/rfc822", "Undelivered message", "7bit", bytes),
         Original::Headers(lines) => part(
             "text/rfc822-headers; charset=us-ascii",
             "Headers of the message",
@@ -280,19 +274,11 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
             orcpt: None,
         }],
         parameters: MailParameters {
-            body: if eight_bit {
-                BodyKind::EightBitMime
-            } else {
-                BodyKind::SevenBit
-            },
+            body: BodyKind::SevenBit,
             ..MailParameters::default()
         },
     };
     Some((envelope, out.into_bytes()))
-}
-
-const fn encoding(eight_bit: bool) -> &'static str {
-    if eight_bit { "8bit" } else { "7bit" }
 }
 
 /// What of the original stands in the notice as it is.
