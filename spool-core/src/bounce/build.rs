@@ -319,8 +319,9 @@ fn header(out: &mut Lines, report: &Report<'_>, returned: &Returned<'_>, to: &st
         (false, false) => "Relayed mail: no further notices can be expected",
     };
     let host = word(returned.host);
-    out.field("From", &format!("Mail Delivery System <{}>", word(returned.from)));
-    out.field("To", &to_header(to));
+    let from = format!("<{}>", word(returned.from));
+    out.word_field("From", "Mail Delivery System ", &from);
+    out.word_field("To", "", &to_header(to));
     out.field("Subject", subject);
     out.field("Date", &returned.at.rfc5322());
     out.field("Message-ID", &format!("<{}@{host}>", returned.id));
@@ -338,7 +339,7 @@ fn header(out: &mut Lines, report: &Report<'_>, returned: &Returned<'_>, to: &st
         .take(MAX_FAILED_NAMED)
         .collect();
     if !failed.is_empty() {
-        out.field("X-Failed-Recipients", &failed.join(", "));
+        out.words_field("X-Failed-Recipients", &failed);
     }
 }
 
@@ -423,7 +424,7 @@ fn delivery_status(report: &Report<'_>, returned: &Returned<'_>) -> Vec<u8> {
     let envelope = &report.message.envelope;
     let mut out = Lines::default();
     if let Some(envid) = &envelope.parameters.envid {
-        out.field("Original-Envelope-Id", &word(envid));
+        out.word_field("Original-Envelope-Id", "", &word(envid));
     }
     out.field("Reporting-MTA", &format!("dns; {}", word(returned.host)));
     out.field("Arrival-Date", &report.message.spooled_at.rfc5322());
@@ -433,14 +434,12 @@ fn delivery_status(report: &Report<'_>, returned: &Returned<'_>) -> Vec<u8> {
         };
         out.line("");
         if let Some((kind, address)) = recipient.orcpt.as_ref().and_then(|orcpt| orcpt.split_once(';')) {
-            out.field(
-                "Original-Recipient",
-                &format!("{}; {}", ascii(kind, 64), word(address)),
-            );
+            let before = format!("{}; ", ascii(kind, 64));
+            out.word_field("Original-Recipient", &before, &word(address));
         }
         let address = recipient.address.as_str();
         let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
-        out.field("Final-Recipient", &format!("{kind}; {}", word(address)));
+        out.word_field("Final-Recipient", &format!("{kind}; "), &word(address));
         out.field("Action", &reported.action.to_string());
         out.field("Status", &reported.status.to_string());
         if let Some(hop) = reported.remote.filter(|hop| !hop.is_mx()) {

@@ -36,7 +36,8 @@ pub(super) fn words(text: &str) -> String {
     ascii(text, MAX_TEXT)
 }
 
-/// An address or an identifier: one word.
+/// An address or an identifier: one word, whatever blanks it holds. It goes through [`Lines::word_field`] or [`Lines::words_field`], which
+/// leave them as they are.
 pub(super) fn word(text: &str) -> String {
     ascii(text, MAX_WORD)
 }
@@ -54,19 +55,35 @@ impl Lines {
 
     /// A header field, or a field of a delivery status, folded at blanks. Runs of blanks become one.
     pub(super) fn field(&mut self, name: &str, value: &str) {
-        self.wrapped(&format!("{name}:"), " ", value);
+        self.wrapped(&format!("{name}:"), " ", split(value));
+    }
+
+    /// A field of one [`word`] behind `before`, as it is given: not folded, so that no line holds blanks alone.
+    pub(super) fn word_field(&mut self, name: &str, before: &str, word: &str) {
+        self.line(&format!("{name}: {before}{word}"));
+    }
+
+    /// A field of addresses, each a [`word`] as it is given, with commas between them; folded behind these.
+    pub(super) fn words_field(&mut self, name: &str, words: &[String]) {
+        let last = words.len().saturating_sub(1);
+        let words = words.iter().enumerate().map(|(nth, word)| match nth == last {
+            true => word.clone(),
+            false => format!("{word},"),
+        });
+        self.wrapped(&format!("{name}:"), " ", words);
     }
 
     /// A paragraph, wrapped, each of its lines behind `indent`.
     pub(super) fn paragraph(&mut self, indent: &str, text: &str) {
-        self.wrapped("", indent, text);
+        self.wrapped("", indent, split(text));
     }
 
     /// `first`, then the words; lines after the first begin with `indent`.
-    fn wrapped(&mut self, first: &str, indent: &str, text: &str) {
+    fn wrapped(&mut self, first: &str, indent: &str, words: impl Iterator<Item = impl AsRef<str>>) {
         let mut line = first.to_owned();
         let mut fresh = first.is_empty();
-        for word in text.split(' ').filter(|word| !word.is_empty()) {
+        for word in words {
+            let word = word.as_ref();
             if !fresh && line.len() + 1 + word.len() > WIDTH && line != first {
                 self.line(&line);
                 line.clear();
@@ -87,6 +104,11 @@ impl Lines {
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
+}
+
+/// The words of a text.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -113,6 +135,31 @@ mod tests {
             format!("Diagnostic-Code: a\r\n {word}\r\n b\r\n")
         );
         assert_eq!(field(&word), format!("Diagnostic-Code: {word}\r\n"));
+    }
+
+    #[test]
+    fn a_word_keeps_its_blanks_and_is_not_folded() {
+        let mut lines = Lines::default();
+        lines.word_field("Original-Envelope-Id", "", " a   b ");
+        lines.word_field("Final-Recipient", "rfc822; ", &"\"a  b\"@x".repeat(10));
+        let addresses = vec!["\"a  b\"@example.net".to_owned(); 5];
+        lines.words_field("X-Failed-Recipients", &addresses);
+        let text = String::from_utf8(lines.into_bytes()).unwrap();
+        let (one, rest) = text.split_once("\r\n").unwrap();
+        assert_eq!(one, "Original-Envelope-Id:  a   b ");
+        let (two, rest) = rest.split_once("\r\n").unwrap();
+        assert_eq!(
+            two,
+            format!("Final-Recipient: rfc822; {}", "\"a  b\"@x".repeat(10))
+        );
+        assert_eq!(
+            rest.replace("\r\n ", " "),
+            format!("X-Failed-Recipients: {}\r\n", addresses.join(", "))
+        );
+        assert!(
+            rest.lines().count() == 2 && rest.lines().all(|line| line.len() <= WIDTH),
+            "{rest}"
+        );
     }
 
     #[test]
