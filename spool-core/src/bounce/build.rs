@@ -6,7 +6,7 @@
 use super::decision::{Decision, recipient};
 use super::original::{Extent, Original, message_id, original};
 use super::record::Action;
-use super::write::{Lines, ascii, word, words};
+use super::write::{Lines, ascii, given_utf8_address, utf8_address, word, words};
 use crate::attempt::{Attempt, AttemptResult, RecipientIndex, Stage};
 use crate::clock::Timestamp;
 use crate::domain::a_labels;
@@ -435,11 +435,17 @@ fn delivery_status(report: &Report<'_>, returned: &Returned<'_>) -> Vec<u8> {
         out.line("");
         if let Some((kind, address)) = recipient.orcpt.as_ref().and_then(|orcpt| orcpt.split_once(';')) {
             let before = format!("{}; ", ascii(kind, 64));
-            out.word_field("Original-Recipient", &before, &word(address));
+            let address = match kind.eq_ignore_ascii_case("utf-8") {
+                true => given_utf8_address(address),
+                false => word(address),
+            };
+            out.word_field("Original-Recipient", &before, &address);
         }
         let address = recipient.address.as_str();
-        let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
-        out.word_field("Final-Recipient", &format!("{kind}; "), &word(address));
+        match address.is_ascii() {
+            true => out.word_field("Final-Recipient", "rfc822; ", &word(address)),
+            false => out.word_field("Final-Recipient", "utf-8; ", &utf8_address(address)),
+        }
         out.field("Action", &reported.action.to_string());
         out.field("Status", &reported.status.to_string());
         if let Some(hop) = reported.remote.filter(|hop| !hop.is_mx()) {

@@ -78,7 +78,7 @@ fn recipient_of_a_mix() -> impl Strategy<Value = Mixed> {
         "a@example.net",
         "\"a  b\"@example.net",
         "verp+a=b@example.net",
-        "ü@example.net",
+        "ü+a=b@example.net",
         "a@xn--bcher-kva.example",
         "x@[192.0.2.1]",
     ]);
@@ -338,15 +338,11 @@ fn check(mix: &Mix, bytes: &[u8]) {
     }
     assert_eq!(of_recipients.len(), told.len());
     for (fields, (action, mixed)) in of_recipients.iter().zip(&told) {
-        let kind = if mixed.address.is_ascii() {
-            "rfc822"
-        } else {
-            "utf-8"
+        let address = match mixed.address.is_ascii() {
+            true => format!("rfc822; {}", mixed.address),
+            false => "utf-8; \\x{FC}\\x{2B}a\\x{3D}b@example.net".to_owned(),
         };
-        assert_eq!(
-            get(fields, "Final-Recipient").unwrap(),
-            format!("{kind}; {}", ascii(mixed.address, 800))
-        );
+        assert_eq!(get(fields, "Final-Recipient"), Some(address.as_str()));
         let orcpt = mixed.orcpt.map(|orcpt| orcpt.replacen(';', "; ", 1));
         assert_eq!(get(fields, "Original-Recipient"), orcpt.as_deref());
         assert_eq!(get(fields, "Action"), Some(*action));
