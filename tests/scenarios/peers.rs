@@ -50,7 +50,7 @@ plain | ehlo lines 250 250 X-LONG                | delivered |
 plain | ehlo raw 250-\xff\xfe\r\n250 SIZE\r\n     | delivered |
 plain | ehlo hide PIPELINING                      | delivered |
 plain | ehlo reply 250 hello                      | delivered |
-plain | ehlo reply 250 hello\nSIZE 100            | frozen    | refused at mail: 552 5.3.4
+plain | ehlo reply 250 hello\nSIZE 100            | frozen    | refused at route: 552 5.3.4
 plain | ehlo reply 502 5.5.1 what                 | delivered |
 plain | ehlo reply 502 what; helo reply 550 no    | delayed   | refused at hello: 550
 plain | ehlo reply 502 what; helo reply-close 421 no | delayed | refused at hello: 421

@@ -55,6 +55,8 @@ pub struct ReportedRecipient<'a> {
     pub remote: Option<&'a NextHop>,
     /// When it was tried last.
     pub last_attempt: Option<Timestamp>,
+    /// Whether the reply is this host's own ([`Stage::Route`]): no peer said it.
+    pub ours: bool,
 }
 
 /// Who returns a notice, and how much of the original goes with it.
@@ -104,6 +106,7 @@ impl<'a> Report<'a> {
             let source = of_it.filter(fits).or_else(|| of_all.find(fits));
             let reply = own.or(source.map(|(reply, _)| reply));
             let attempt = source.map(|(_, attempt)| attempt).or(last);
+            let ours = attempt.is_some_and(|attempt| is_ours(&attempt.report.result, reply));
             let said = given_up.map(|failed| failed.reason.as_str());
             let reason = said.or_else(|| last.and_then(|last| text_of(&last.report.result)));
             ReportedRecipient {
@@ -119,6 +122,7 @@ impl<'a> Report<'a> {
                 reason: reason.filter(|_| own.is_none() && action != Action::Relayed),
                 remote: attempt.and_then(|attempt| attempt.report.peer.as_ref()),
                 last_attempt: last.map(|last| last.at.after(last.duration())),
+                ours,
             }
         };
         let actions = decision.actions();
@@ -164,6 +168,11 @@ fn of_all(attempt: &Attempt, action: Action) -> Option<&Reply> {
             Action::Failed | Action::Delayed | Action::Relayed,
         ) => None,
     }
+}
+
+/// Whether `reply` is this host's own.
+fn is_ours(result: &AttemptResult, reply: Option<&Reply>) -> bool {
+    matches!(result, AttemptResult::Refused { stage: Stage::Route, reply: own } if Some(own) == reply)
 }
 
 /// What a result without a reply says.
@@ -406,9 +415,10 @@ fn explanation(report: &Report<'_>, returned: &Returned<'_>, note: Option<&str>)
 /// What is known of one recipient, in words.
 fn said(reported: &ReportedRecipient<'_>) -> String {
     let reply = reported.reply.map(|reply| {
-        let host = reported
-            .remote
-            .map_or(String::new(), |hop| format!("host {} said: ", word(hop.host())));
+        let host = reported.remote.map_or(String::new(), |hop| match reported.ours {
+            true => format!("not sent to {}: ", word(hop.host())),
+            false => format!("host {} said: ", word(hop.host())),
+        });
         format!("{host}{}", words(&reply.to_string()))
     });
     match (reported.reason, reply) {
@@ -448,11 +458,17 @@ fn delivery_status(report: &Report<'_>, returned: &Returned<'_>) -> Vec<u8> {
         }
         out.field("Action", &reported.action.to_string());
         out.field("Status", &reported.status.to_string());
-        if let Some(hop) = reported.remote.filter(|hop| !hop.is_mx()) {
+        if let Some(hop) = reported.remote.filter(|hop| !hop.is_mx() && !reported.ours) {
             out.field("Remote-MTA", &format!("dns; {}", word(hop.host())));
         }
         match (reported.reply, reported.reason) {
-            (Some(reply), _) => out.field("Diagnostic-Code", &format!("smtp; {}", words(&reply.to_string()))),
+            (Some(reply), _) => {
+                let kind = if reported.ours { "x-spool" } else { "smtp" };
+                out.field(
+                    "Diagnostic-Code",
+                    &format!("{kind}; {}", words(&reply.to_string())),
+                );
+            }
             (None, Some(reason)) => out.field("Diagnostic-Code", &format!("x-spool; {}", words(reason))),
             (None, None) => {}
         }

@@ -532,6 +532,42 @@ fn blanks_in_addresses_and_identifiers_stay_as_they_are() {
 }
 
 #[test]
+fn a_refusal_of_our_own_is_not_put_into_the_mouth_of_a_peer() {
+    let mix = plain(Fate::Refused, "5.6.3 the next hop does not offer 8BITMIME");
+    for (stage, ours) in [(Stage::Route, true), (Stage::Mail, false)] {
+        let mut message = message(&mix);
+        let reply = mix.recipients[0].reply.clone();
+        let mut report = AttemptReport::new(AttemptResult::Refused { stage, reply });
+        report.peer = Some("mx1.example.net:25".parse().unwrap());
+        let attempt = Attempt {
+            at: T0,
+            duration_ms: 1,
+            report,
+        };
+        message.state.attempts = Attempts::of(vec![attempt], 0);
+        let decision = decide(&message, &[], &terms(), T0);
+        let report = Report::new(&message, &decision, &mix.body, false);
+        let text = String::from_utf8(build(&report, &returned(50_000)).unwrap().1).unwrap();
+        let text = text.replace("\r\n    ", " ").replace("\r\n ", " ");
+        let has = |what: &str| text.contains(what);
+        assert!(has("Status: 5.6.3\r\n"), "{text}");
+        assert_eq!(
+            has("not sent to mx1.example.net: 550 5.6.3 the next hop"),
+            ours,
+            "{text}"
+        );
+        assert_eq!(
+            has("Diagnostic-Code: x-spool; 550 5.6.3 the next hop"),
+            ours,
+            "{text}"
+        );
+        assert_eq!(has("host mx1.example.net said: 550 5.6.3"), !ours, "{text}");
+        assert_eq!(has("Diagnostic-Code: smtp; 550 5.6.3"), !ours, "{text}");
+        assert_eq!(has("Remote-MTA: "), !ours, "{text}");
+    }
+}
+
+#[test]
 fn a_thousand_recipients_are_told_of_in_a_moment() {
     let one = plain(Fate::Refused, "5.1.1 no such user").recipients.remove(0);
     let mut mix = plain(Fate::Refused, "no");
