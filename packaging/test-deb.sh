@@ -154,12 +154,16 @@ print("signed, and valid by dkimpy")
 PYTHON
 fi
 kill -TERM "$service"; wait "$service" || fail "the service did not end in order"
+printf 'Subject: while it is down\n\nhello\n' | inside setpriv --reuid 65534 --regid 65534 --clear-groups /usr/sbin/sendmail drop@example.net \
+    || fail "sendmail left no mail while the service was down"
 before=$(md5sum "$chroot/etc/spool/spool.toml")
 inside apt-get install -q -y --no-install-recommends /tmp/new.deb > "$work/upgrade.log" 2>&1 || { cat "$work/upgrade.log"; fail upgrade; }
 inside dpkg -s spool | grep '^Version: 0.1.0-2' || fail "not upgraded"
 [ "$(md5sum "$chroot/etc/spool/spool.toml")" = "$before" ] || fail "the configuration was changed"
 [ "$(as_spool spool count --spool /var/lib/spool)" = 1 ] || fail "the mail on the spool is gone"
 serve
+for _ in $(seq 200); do grep -q keep@example.net "$chroot/tmp/ledger.jsonl" && grep -q drop@example.net "$chroot/tmp/ledger.jsonl" && break; sleep 0.1; done
+for to in keep drop; do grep -q "$to@example.net" "$chroot/tmp/ledger.jsonl" || { cat "$work/serve.log"; fail "no mail for $to@example.net"; }; done
 kill -TERM "$service"; wait "$service" || fail "the service did not end in order"
 
 step "remove and purge"

@@ -5,7 +5,7 @@
 //! is lost either way.
 
 use actix::WeakAddr;
-use spool_actors::{Add, GetBody, KillAndFlush, Quarantine, Spool, SpoolActor};
+use spool_actors::{Add, GetBody, KillAndFlush, Quarantine, Spool, SpoolActor, WhenLoaded};
 use spool_core::{
     Envelope, EventKind, InitialStatus, OnError, Refusal, RetryPolicy, ReversePath, RouteOrigin, Section,
     SpoolConfig, Submission,
@@ -92,6 +92,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let spool = Spool::open(config, SmtpAgent::new(SmtpConfig::default())).await?;
     let _ = address.set(spool.downgrade());
+    // Quarantine needs to know what is there already.
+    spool.send(WhenLoaded).await??;
     let mut events = Spool::subscribe(&spool).await?;
     let to = ["bob@example.net".parse()?, "eve@strict.example".parse()?];
     let envelope = Envelope::new(ReversePath::parse("ada@example.org")?, to);
@@ -100,7 +102,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await??;
     while let Some(event) = events.next().await {
         println!("{:?}", event.kind);
-        if event.kind == EventKind::Delivered {
+        if matches!(event.kind, EventKind::Delivered | EventKind::Frozen) {
             break;
         }
     }

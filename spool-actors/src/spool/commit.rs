@@ -386,12 +386,15 @@ impl SpoolActor {
         };
         if let Err(error) = result {
             if !is_final(error) {
+                if let Some(notice) = notice {
+                    return self.conclude_without_notice(*notice);
+                }
                 // It keeps its memory: the change waits there.
                 let tag = Tag::Settled {
                     id,
                     after,
                     delivered,
-                    notice,
+                    notice: None,
                 };
                 return self.write_later(id, change, tag, error);
             }

@@ -5,12 +5,14 @@
 
 use super::SpoolActor;
 use super::add::spooled;
+use super::commit::Tag;
 use super::content::Size;
 use crate::throttle::DestinationId;
 use actix::{Context, Handler, Message as ActorMessage};
 use bytes::Bytes;
 use spool_core::bounce::{
-    Decision, NoticeConfig, OnFailure, Report, ReturnLimit, Returned, Terms, build, decide, settle,
+    Decision, NoticeConfig, OnFailure, Report, ReturnLimit, Returned, Terms, Unreturned, build, decide,
+    settle,
 };
 use spool_core::disposition::Fate;
 use spool_core::log::{GivenUp, Record};
@@ -71,7 +73,7 @@ impl Returning {
 }
 
 /// A message at the end of a round.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Round {
     /// Its state is the new one.
     pub(super) message: Message,
@@ -108,6 +110,8 @@ pub(crate) struct NewNotice {
     destination: DestinationId,
     /// The routing that its line is from.
     generation: u32,
+    /// The round, and what is decided of it when there is no room for the notice.
+    without: Box<(Round, Decision)>,
 }
 
 impl NewNotice {
@@ -131,9 +135,34 @@ fn given_up(round: &Round, now: Timestamp) -> Option<GivenUp> {
 
 impl SpoolActor {
     /// Decides what is told of a round, and makes the change that says so.
-    pub(super) fn end_of_round(&mut self, mut round: Round) -> Concluded {
+    pub(super) fn end_of_round(&mut self, round: Round) -> Concluded {
         let now = self.now();
         let decision = self.decide_notice(&round, now);
+        self.end_of_round_by(round, decision, now)
+    }
+
+    /// Writes down a round whose notice found no room on the disk. The end of an attempt must not wait for that: the message would be
+    /// sent again after a restart. Failed recipients stay with the message, frozen.
+    pub(super) fn conclude_without_notice(&mut self, notice: NewNotice) {
+        self.notice_not_spooled(&notice);
+        let (round, decision) = *notice.without;
+        tracing::warn!(id = %round.message.id, flow = ?round.message.flows, "no room for a notice: it is not returned");
+        let (id, delivered, now) = (round.message.id, round.fate == Fate::Delivered, self.now());
+        let Concluded {
+            change,
+            after,
+            notice,
+        } = self.end_of_round_by(round, decision, now);
+        let tag = Tag::Settled {
+            id,
+            after,
+            delivered,
+            notice,
+        };
+        self.commit(change, tag, false);
+    }
+
+    fn end_of_round_by(&mut self, mut round: Round, decision: Decision, now: Timestamp) -> Concluded {
         let nth = u64::try_from(round.message.state.notices.given.len()).unwrap_or(u64::MAX);
         let id = decision
             .has_notice()
@@ -234,7 +263,7 @@ impl SpoolActor {
         let path = message.envelope.reverse_path.as_str();
         if decision.has_notice() && !self.returning.limit.take(path, now) {
             tracing::warn!(id = %message.id, flow = ?message.flows, "its reverse-path gets no more notices in this hour");
-            return decision.without_notice();
+            return decision.without_notice(Unreturned::TooMany);
         }
         decision
     }
@@ -274,6 +303,13 @@ impl SpoolActor {
             origin,
             destination: self.queue.enlist(&section.next_hops, now),
             generation: self.queue.generation(),
+            without: Box::new((
+                Round {
+                    body: Bytes::new(),
+                    ..round.clone()
+                },
+                decision.clone().without_notice(Unreturned::NoRoom),
+            )),
         };
         let new = NewMessage {
             id,
@@ -362,6 +398,7 @@ impl SpoolActor {
             origin,
             destination,
             generation,
+            without: _,
         } = *notice;
         self.returning.count += 1;
         self.queue

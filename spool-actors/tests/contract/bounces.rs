@@ -4,9 +4,10 @@ use crate::support::*;
 use bytes::Bytes;
 use spool_actors::{Add, Bounce, Expire, Explain, GetBody, GetStats, SetNotices, SetRouting, Spool};
 use spool_core::bounce::{Action, NoticeConfig, OnFailure, Unreturned};
+use spool_core::store::fs::SimFs;
 use spool_core::{
-    AttemptResult, DomainPattern, EventKind, FrozenKind, FrozenReason, Job, MessageId, Notify, ReversePath,
-    Router, Routing, Rule, ShownStatus, SpoolConfig, SpoolError, Stage,
+    AddError, AttemptResult, DomainPattern, EventKind, FrozenKind, FrozenReason, Job, MessageId, Notify,
+    ReversePath, Router, Routing, Rule, ShownStatus, SpoolConfig, SpoolError, Stage,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -642,6 +643,81 @@ async fn how_notices_are_returned_can_be_changed() {
     let (job, answer) = notice(&mut bench).await;
     assert!(text(&job).contains("Status: 5.1.2\r\n"), "{}", text(&job));
     answer.send(accepted()).unwrap();
+    bench.idle().await;
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn ends_with_notices_are_written_although_no_more_messages_are_allowed() {
+    let set = |config: &mut SpoolConfig| {
+        returning(config);
+        config.store.max_messages = 2;
+    };
+    let mut bench = Bench::with(set).await;
+    for _ in 0..2 {
+        bench.add(mail_to(&[("b@example.net", None)])).await;
+    }
+    let more = bench.ask(mail_to(&[("c@example.net", None)])).await;
+    assert!(matches!(more, Err(AddError::Full(_))), "{more:?}");
+    let running = [bench.jobs.next().await, bench.jobs.next().await];
+    for (_, answer) in running {
+        answer.send(refused(Stage::Rcpt, 550, "5.1.1 no")).unwrap();
+    }
+    for _ in 0..2 {
+        notice(&mut bench).await.1.send(accepted()).unwrap();
+    }
+    bench.idle().await;
+    assert_eq!(bench.ask(GetStats).await.unwrap().messages, 0);
+    end(bench.spool).await;
+}
+
+#[tokio::test]
+async fn without_room_for_a_notice_the_end_of_an_attempt_is_written_all_the_same() {
+    let fs = SimFs::new();
+    let set = |config: &mut SpoolConfig| {
+        returning(config);
+        config.max_concurrent_jobs = 3;
+        config.store.min_free_space = 1 << 20;
+    };
+    let mut bench = crate::full_disk::bench_with(&fs, set).await;
+    let failing = bench.add(mail_to(&[("b@example.net", None)])).await;
+    let relayed = bench.add(mail_to(&[("c@example.net", SUCCESS)])).await;
+    let running = [bench.jobs.next().await, bench.jobs.next().await];
+    // Less than half of what is to stay free.
+    fs.set_capacity(Some(fs.used() + (1 << 18)));
+    for (job, answer) in running {
+        let mut taken = accepted();
+        taken.without_dsn = vec![0];
+        let verdict = match job.message == failing {
+            true => refused(Stage::Rcpt, 550, "5.1.1 no"),
+            false => taken,
+        };
+        answer.send(verdict).unwrap();
+    }
+    bench.idle().await;
+    assert!(bench.jobs.none(), "no notice, and nothing is sent again");
+    assert_eq!(bench.status(relayed).await, None, "it was delivered");
+    let unreturned = |why| {
+        matches!(
+            why,
+            FrozenReason::Unreturned {
+                why: Unreturned::NoRoom,
+                ..
+            }
+        )
+    };
+    assert!(unreturned(why(&bench, failing).await));
+    // With room again, a person has it returned.
+    fs.set_capacity(None);
+    let outcome = bench
+        .ask(Bounce {
+            ids: vec![failing],
+            reason: None,
+        })
+        .await
+        .unwrap();
+    assert_eq!(done(&outcome), 1, "{outcome:?}");
+    notice(&mut bench).await.1.send(accepted()).unwrap();
     bench.idle().await;
     end(bench.spool).await;
 }

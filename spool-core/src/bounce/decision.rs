@@ -34,6 +34,8 @@ pub enum Unreturned {
     UnknownSubmitter,
     /// The reverse-path has had its share of notices for this hour.
     TooMany,
+    /// There was no room on the disk for the notice.
+    NoRoom,
 }
 
 impl fmt::Display for Unreturned {
@@ -42,6 +44,7 @@ impl fmt::Display for Unreturned {
             Self::NullReversePath => "the reverse-path is null",
             Self::UnknownSubmitter => "the submitter is not known",
             Self::TooMany => "the reverse-path was sent as many notices as allowed in an hour",
+            Self::NoRoom => "there was no room on the disk for the notice",
         })
     }
 }
@@ -102,15 +105,15 @@ impl Decision {
         ]
     }
 
-    /// The same when the reverse-path gets no more notices now: failed recipients stay, and the others are not told of.
+    /// The same when no notice can be returned, for this reason: failed recipients stay, and the others are not told of.
     #[must_use]
-    pub fn without_notice(self) -> Self {
+    pub fn without_notice(self, why: Unreturned) -> Self {
         let kept = !self.failed.is_empty();
         Self {
             failed: Vec::new(),
             delayed: Vec::new(),
             relayed: Vec::new(),
-            unreturned: kept.then_some(Unreturned::TooMany).or(self.unreturned),
+            unreturned: kept.then_some(why).or(self.unreturned),
             ..self
         }
     }
@@ -366,7 +369,7 @@ mod tests {
     #[test]
     fn beyond_the_limit_failures_are_kept_and_nothing_is_told() {
         let mut message = message(notify("SUCCESS,FAILURE,DELAY"));
-        let decision = told(&message, &TERMS, NOW).0.without_notice();
+        let decision = told(&message, &TERMS, NOW).0.without_notice(Unreturned::TooMany);
         assert!(!decision.has_notice() && decision.unreturned == Some(Unreturned::TooMany));
         settle(&mut message.state, &decision, None, NOW);
         assert_eq!(

@@ -1,6 +1,8 @@
 //! Which changes the writer takes: the id must be live (or, for an add, free), and there must be room.
 //!
-//! It decides before a byte is written. Only adds are ever refused for lack of room.
+//! It decides before a byte is written. Only adds are ever refused for lack of room, and the limits are for new mail: an add that also
+//! ends or changes a message that is there (a notice, a division) is the end of an attempt, which must be written so that the message does
+//! not go out again. It counts towards no limit of messages, and may use half of the space that is kept free.
 
 use super::change::{Addition, Change, Conclusion, Outcome};
 use super::error::StoreError;
@@ -105,7 +107,8 @@ impl Writer {
         index: &Mutex<Index>,
         batch: &mut Batch,
     ) -> Result<(), Trouble> {
-        let limit = self.options.max_messages;
+        let is_new = addition.conclusion.is_none();
+        let limit = if is_new { self.options.max_messages } else { 0 };
         if limit > 0 && !self.loaded {
             // How many there are is not known yet.
             return Err(Trouble::Refused(StoreError::Loading));
@@ -120,7 +123,10 @@ impl Writer {
                 )));
             }
         }
-        let floor = self.options.min_free_space;
+        let floor = match is_new {
+            true => self.options.min_free_space,
+            false => self.options.min_free_space / 2,
+        };
         if floor > 0 {
             let read = || self.fs.available_space(&self.journal).unwrap_or(u64::MAX);
             let available = *batch.available.get_or_insert_with(read);
