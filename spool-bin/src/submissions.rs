@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::failure::Failure;
 use bytes::Bytes;
-use spool_core::{AddError, Admission, Budget, Clock, FlowId, Held, Signer, SystemClock};
+use spool_core::{AddError, Admission, Budget, Clock, FlowId, Held, SignError, Signer, SystemClock};
 use spool_smtp::dkim::{Rules, Signing, SigningCounts};
 use spool_smtp::submission::{Completion, FixSubmissions, complete};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -121,7 +121,12 @@ impl Submissions {
             body = complete(Vec::from(body), &completion).into();
         }
         if admission.is_submission() {
-            body = self.0.signing.sign(body).await?;
+            let signed = self.0.signing.sign(body).await;
+            body = signed.inspect_err(|error| {
+                if let SignError::Failed(why) = error {
+                    tracing::error!(%why, "message refused for now: it cannot be signed");
+                }
+            })?;
         }
         // It has grown by a few lines of bounded length: they are charged, and never a reason to refuse it.
         held.resize(size(&body).saturating_sub(before));
@@ -207,6 +212,35 @@ mod tests {
         let config = Config::parse("[relay]\nfix_submissions = \"never\"\n").unwrap();
         submissions.replace(&config, Rules::default());
         assert!(!submissions.concern(&Admission::User("ada".into())));
+    }
+
+    /// Counts what is logged at level ERROR.
+    #[derive(Clone, Default)]
+    struct Errors(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Errors {
+        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            let is_error = *event.metadata().level() == tracing::Level::ERROR;
+            self.0
+                .fetch_add(is_error.into(), std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_is_said_to_be_refused_where_it_is_and_not_where_a_notice_is_signed() {
+        use tracing_subscriber::layer::SubscriberExt;
+        let submissions = submissions(&format!("{SIGN}until = \"2020-01-01\"\n"), &Budget::new(1 << 20));
+        let errors = Errors::default();
+        let logged = || errors.0.load(std::sync::atomic::Ordering::Relaxed);
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(errors.clone()));
+        let message = || Bytes::from(MESSAGE.to_vec());
+        // A notice goes this way, and is returned unsigned by its caller.
+        let failed = submissions.signer().sign(message()).await;
+        assert!(matches!(failed, Err(SignError::Failed(_))), "{failed:?}");
+        assert_eq!(logged(), 0);
+        let refused = submissions.finish(&Admission::Network, message(), None).await;
+        assert!(matches!(refused, Err(AddError::Unsigned(_))), "{refused:?}");
+        assert_eq!(logged(), 1);
     }
 
     #[tokio::test]

@@ -36,7 +36,7 @@ pub enum Stage {
     Body,
     /// The reply to the final dot.
     FinalReply,
-    /// Before any session: the way to the next hop, as DNS has it. The reply is the spool's own.
+    /// Before any transaction: the way to the next hop, as DNS has it, or what the next hop says that it offers. The reply is the spool's own.
     Route,
 }
 

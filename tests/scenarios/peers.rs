@@ -31,9 +31,10 @@ plain | connect hang                              | delayed   | no_connection: &
 plain | connect drip 500ms 220 hello              | delayed   | no greeting: timed out
 plain | connect reset                             | delayed   | no_connection: & reset by peer
 plain | connect close                             | delayed   | no greeting: the peer closed
-plain | connect lines 300 220 x                   | delayed   | more than 256 lines
-plain | connect endless 220-x\r\n                 | delayed   | more than 256 lines
-plain | connect endless x                         | delayed   | more than 4096 bytes
+plain | connect lines 300 220 x                   | delivered |
+plain | connect lines 1001 220 x                  | delayed   | more than 1000 lines
+plain | connect endless 220-x\r\n                 | delayed   | more than 1000 lines
+plain | connect endless x                         | delayed   | more than 65536 bytes
 plain | connect raw what\r\n                      | delayed   | no SMTP reply
 plain | connect raw 220 \xff\xfe\n                | delivered |
 plain | connect delay 100ms                       | delivered |
@@ -44,18 +45,18 @@ plain | ehlo hang                                 | delayed   | no reply to EHLO
 plain | ehlo drip 500ms 250 hello                 | delayed   | no reply to EHLO: timed out
 plain | ehlo reset                                | delayed   | no reply to EHLO
 plain | ehlo close                                | delayed   | no reply to EHLO
-plain | ehlo endless 250-x\r\n                    | delayed   | more than 256 lines
+plain | ehlo endless 250-x\r\n                    | delayed   | more than 1000 lines
 plain | ehlo lines 250 250 X-LONG                | delivered |
 plain | ehlo raw 250-\xff\xfe\r\n250 SIZE\r\n     | delivered |
 plain | ehlo hide PIPELINING                      | delivered |
 plain | ehlo reply 250 hello                      | delivered |
-plain | ehlo reply 250 hello\nSIZE 100            | frozen    | refused at mail: 552 5.3.4
+plain | ehlo reply 250 hello\nSIZE 100            | frozen    | refused at route: 552 5.3.4
 plain | ehlo reply 502 5.5.1 what                 | delivered |
 plain | ehlo reply 502 what; helo reply 550 no    | delayed   | refused at hello: 550
 plain | ehlo reply 502 what; helo reply-close 421 no | delayed | refused at hello: 421
 plain | ehlo reply 502 what; helo hang            | delayed   | broken at hello: timed out
 plain | ehlo reply 502 what; helo reset           | delayed   | broken at hello
-plain | ehlo reply 502 what; helo endless 250-x\r\n | delayed | more than 256 lines
+plain | ehlo reply 502 what; helo endless 250-x\r\n | delayed | more than 1000 lines
 
 plain | mail reply 450 4.7.28 slow down           | delayed_rate_limited | refused at mail: 450 4.7.28
 plain | mail reply 550 5.7.1 not you              | frozen    | refused at mail: 550 5.7.1
@@ -65,7 +66,7 @@ plain | mail hang                                 | delayed   | broken at mail: 
 plain | mail drip 500ms 250 ok                    | delayed   | broken at mail: timed out
 plain | mail reset                                | delayed   | broken at mail
 plain | mail close                                | delayed   | broken at mail
-plain | mail endless x                            | delayed   | more than 4096 bytes
+plain | mail endless x                            | delayed   | more than 65536 bytes
 plain | mail reply 354 what                       | delayed   | broken at mail: a reply of the wrong kind
 
 plain | rcpt first=1 reply 451 4.7.1 greylisted   | delivered |
@@ -77,7 +78,7 @@ plain | rcpt hang                                 | delayed   | broken at rcpt: 
 plain | rcpt drip 500ms 250 ok                    | delayed   | broken at rcpt: timed out
 plain | rcpt reset                                | delayed   | broken at rcpt
 plain | rcpt close                                | delayed   | broken at rcpt
-plain | rcpt endless 250-x\r\n                    | delayed   | more than 256 lines
+plain | rcpt endless 250-x\r\n                    | delayed   | more than 1000 lines
 
 plain | data reply 451 4.3.0 later                | delayed   | refused at data: 451
 plain | data reply 554 5.7.1 no                   | frozen    | refused at data: 554 5.7.1
@@ -86,7 +87,7 @@ plain | data hang                                 | delayed   | broken at data: 
 plain | data drip 500ms 354 go                    | delayed   | broken at data: timed out
 plain | data reset                                | delayed   | broken at data
 plain | data close                                | delayed   | broken at data
-plain | data endless x                            | delayed   | more than 4096 bytes
+plain | data endless x                            | delayed   | more than 65536 bytes
 plain | data reply 250 what                       | delayed   | broken at data: a reply of the wrong kind
 plain | body reply-close 421 4.3.0 enough         | delayed   | refused at final_reply: 421
 plain | body slow 5ms                             | delivered |
@@ -98,7 +99,7 @@ plain | dot hang                                  | doubt     | broken at final_
 plain | dot drip 500ms 451 later                  | doubt     | broken at final_reply: timed out
 plain | dot reset                                 | doubt     | broken at final_reply
 plain | dot close                                 | doubt     | broken at final_reply
-plain | dot endless 250-x\r\n                     | doubt     | more than 256 lines
+plain | dot endless 250-x\r\n                     | doubt     | more than 1000 lines
 plain | dot reply 354 what                        | doubt     | a reply of the wrong kind
 plain | dot raw 250 \xff\n                        | delivered |
 plain | dot reply 251 2.0.0 Ok                    | delivered |
@@ -123,7 +124,7 @@ starttls               | starttls reply-close 421 4.3.2 busy                 | d
 starttls required      | starttls hang                                       | delayed | broken at tls: timed out
 starttls required      | starttls drip 500ms 220 go                          | delayed | broken at tls: timed out
 starttls required      | starttls reset                                      | delayed | broken at tls
-starttls required      | starttls endless x                                  | delayed | more than 4096 bytes
+starttls required      | starttls endless x                                  | delayed | more than 65536 bytes
 starttls               | starttls raw 220 go\r\n250 forged\r\n               | delayed | sent more than was asked
 starttls required      | tls raw \x15\x03\x03\x00\x02\x02\x28                | delayed | broken at tls: the handshake failed
 starttls required      | tls raw 500 what\r\n                                | delayed | broken at tls: the handshake failed
@@ -154,7 +155,7 @@ plain login none       | auth raw 334 what\r\n                               | d
 plain login none       | auth hang                                           | delayed | broken at auth: timed out
 plain login none       | auth drip 500ms 235 in                              | delayed | broken at auth: timed out
 plain login none       | auth reset                                          | delayed | broken at auth
-plain login none       | auth endless 235-x\r\n                              | delayed | more than 256 lines
+plain login none       | auth endless 235-x\r\n                              | delayed | more than 1000 lines
 ";
 
 /// Limits that make the silent and the slow rows quick. A step that a busy machine makes late is only one attempt more.

@@ -1,4 +1,4 @@
-//! Writes a notice: a complete message in the form of RFC 6522 and RFC 3464, in ASCII but for an 8-bit original.
+//! Writes a notice: a complete message in the form of RFC 6522 and RFC 3464, in ASCII, so that any host takes it.
 //!
 //! It reads what is known of the original and nothing else; the same input gives the same bytes. Whatever a peer, a submitter or the original
 //! said, the structure is this module's own.
@@ -6,7 +6,7 @@
 use super::decision::{Decision, recipient};
 use super::original::{Extent, Original, message_id, original};
 use super::record::Action;
-use super::write::{Lines, ascii, word, words};
+use super::write::{Lines, ascii, given_utf8_address, utf8_address, word, words};
 use crate::attempt::{Attempt, AttemptResult, RecipientIndex, Stage};
 use crate::clock::Timestamp;
 use crate::domain::a_labels;
@@ -59,6 +59,8 @@ pub struct ReportedRecipient<'a> {
     pub last_attempt: Option<Timestamp>,
     /// The last reply before that attempt and the host that gave it, when that attempt brought none. It is for people only.
     pub earlier: Option<(&'a Reply, Option<&'a NextHop>)>,
+    /// Whether the reply is this host's own ([`Stage::Route`]): no peer said it.
+    pub ours: bool,
 }
 
 /// Who returns a notice, and how much of the original goes with it.
@@ -106,6 +108,7 @@ impl<'a> Report<'a> {
             let reply = own.or(source.and_then(|(reply, _)| reply));
             let attempt = source.map(|(_, attempt)| attempt);
             let result = attempt.map(|attempt| &attempt.report.result);
+            let ours = result.is_some_and(|result| is_ours(result, reply));
             let earlier = match reply {
                 Some(_) => None,
                 None => concerning.find_map(|(reply, attempt)| Some((reply?, attempt.report.peer.as_ref()))),
@@ -121,6 +124,7 @@ impl<'a> Report<'a> {
                 remote: attempt.and_then(|attempt| attempt.report.peer.as_ref()),
                 last_attempt: attempt.map(|attempt| attempt.at.after(attempt.duration())),
                 earlier,
+                ours,
             }
         };
         let actions = decision.actions();
@@ -169,6 +173,11 @@ fn reply_to<'a>(attempt: &'a Attempt, of_it: Option<&'a Reply>, action: Action) 
             Action::Failed | Action::Delayed,
         ) => None,
     }
+}
+
+/// Whether `reply` is this host's own.
+fn is_ours(result: &AttemptResult, reply: Option<&Reply>) -> bool {
+    matches!(result, AttemptResult::Refused { stage: Stage::Route, reply: own } if Some(own) == reply)
 }
 
 /// What a result without a reply says.
@@ -226,7 +235,6 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
         explanation(report, returned, note.as_deref()),
         delivery_status(report, returned),
     );
-    let eight_bit = matches!(third, Original::Whole(bytes) if !bytes.is_ascii());
     let parts: [&[u8]; 3] = [&text, &fields, carried(&third)];
     let boundary = boundary(returned.id, &parts);
     let mut out = Lines::default();
@@ -237,7 +245,7 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
     out.line("MIME-Version: 1.0");
     out.line("Content-Type: multipart/report; report-type=delivery-status;");
     out.line(&format!(" boundary=\"{boundary}\""));
-    out.line(&format!("Content-Transfer-Encoding: {}", encoding(eight_bit)));
+    out.line("Content-Transfer-Encoding: 7bit");
     out.line("");
     out.line("This is a delivery status notification in MIME format (RFC 3464).");
     let mut part = |kind: &str, description: &str, encoding: &str, content: &[u8]| {
@@ -252,12 +260,7 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
     part("text/plain; charset=us-ascii", "Notification", "7bit", &text);
     part("message/delivery-status", "Delivery report", "7bit", &fields);
     match &third {
-        Original::Whole(bytes) => part(
-            "message/rfc822",
-            "Undelivered message",
-            encoding(eight_bit),
-            bytes,
-        ),
+        Original::Whole(bytes) => part("message/rfc822", "Undelivered message", "7bit", bytes),
         Original::Headers(lines) => part(
             "text/rfc822-headers; charset=us-ascii",
             "Headers of the message",
@@ -285,19 +288,11 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
             orcpt: None,
         }],
         parameters: MailParameters {
-            body: if eight_bit {
-                BodyKind::EightBitMime
-            } else {
-                BodyKind::SevenBit
-            },
+            body: BodyKind::SevenBit,
             ..MailParameters::default()
         },
     };
     Some((envelope, out.into_bytes()))
-}
-
-const fn encoding(eight_bit: bool) -> &'static str {
-    if eight_bit { "8bit" } else { "7bit" }
 }
 
 /// What of the original stands in the notice as it is.
@@ -338,8 +333,9 @@ fn header(out: &mut Lines, report: &Report<'_>, returned: &Returned<'_>, to: &st
         (false, false) => "Relayed mail: no further notices can be expected",
     };
     let host = word(returned.host);
-    out.field("From", &format!("Mail Delivery System <{}>", word(returned.from)));
-    out.field("To", &to_header(to));
+    let from = format!("<{}>", word(returned.from));
+    out.word_field("From", "Mail Delivery System ", &from);
+    out.word_field("To", "", &to_header(to));
     out.field("Subject", subject);
     out.field("Date", &returned.at.rfc5322());
     out.field("Message-ID", &format!("<{}@{host}>", returned.id));
@@ -357,7 +353,7 @@ fn header(out: &mut Lines, report: &Report<'_>, returned: &Returned<'_>, to: &st
         .take(MAX_FAILED_NAMED)
         .collect();
     if !failed.is_empty() {
-        out.field("X-Failed-Recipients", &failed.join(", "));
+        out.words_field("X-Failed-Recipients", &failed);
     }
 }
 
@@ -423,8 +419,11 @@ fn explanation(report: &Report<'_>, returned: &Returned<'_>, note: Option<&str>)
 
 /// What is known of one recipient, in words.
 fn said(reported: &ReportedRecipient<'_>) -> String {
-    let quoted = |reply: &Reply, remote: Option<&NextHop>| {
-        let host = remote.map_or(String::new(), |hop| format!("host {} said: ", word(hop.host())));
+    let quoted = |reply: &Reply, remote: Option<&NextHop>, ours: bool| {
+        let host = remote.map_or(String::new(), |hop| match ours {
+            true => format!("not sent to {}: ", word(hop.host())),
+            false => format!("host {} said: ", word(hop.host())),
+        });
         format!("{host}{}", words(&reply.to_string()))
     };
     // A reason may name the error.
@@ -434,10 +433,12 @@ fn said(reported: &ReportedRecipient<'_>) -> String {
     let all: Vec<String> = [
         reported.reason.map(words),
         error.map(words),
-        reported.reply.map(|reply| quoted(reply, reported.remote)),
+        reported
+            .reply
+            .map(|reply| quoted(reply, reported.remote, reported.ours)),
         reported
             .earlier
-            .map(|(reply, remote)| format!("in an earlier attempt: {}", quoted(reply, remote))),
+            .map(|(reply, remote)| format!("in an earlier attempt: {}", quoted(reply, remote, false))),
     ]
     .into_iter()
     .flatten()
@@ -453,7 +454,7 @@ fn delivery_status(report: &Report<'_>, returned: &Returned<'_>) -> Vec<u8> {
     let envelope = &report.message.envelope;
     let mut out = Lines::default();
     if let Some(envid) = &envelope.parameters.envid {
-        out.field("Original-Envelope-Id", &word(envid));
+        out.word_field("Original-Envelope-Id", "", &word(envid));
     }
     out.field("Reporting-MTA", &format!("dns; {}", word(returned.host)));
     out.field("Arrival-Date", &report.message.spooled_at.rfc5322());
@@ -463,21 +464,31 @@ fn delivery_status(report: &Report<'_>, returned: &Returned<'_>) -> Vec<u8> {
         };
         out.line("");
         if let Some((kind, address)) = recipient.orcpt.as_ref().and_then(|orcpt| orcpt.split_once(';')) {
-            out.field(
-                "Original-Recipient",
-                &format!("{}; {}", ascii(kind, 64), word(address)),
-            );
+            let before = format!("{}; ", ascii(kind, 64));
+            let address = match kind.eq_ignore_ascii_case("utf-8") {
+                true => given_utf8_address(address),
+                false => word(address),
+            };
+            out.word_field("Original-Recipient", &before, &address);
         }
         let address = recipient.address.as_str();
-        let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
-        out.field("Final-Recipient", &format!("{kind}; {}", word(address)));
+        match address.is_ascii() {
+            true => out.word_field("Final-Recipient", "rfc822; ", &word(address)),
+            false => out.word_field("Final-Recipient", "utf-8; ", &utf8_address(address)),
+        }
         out.field("Action", &reported.action.to_string());
         out.field("Status", &reported.status.to_string());
-        if let Some(hop) = reported.remote.filter(|hop| !hop.is_mx()) {
+        if let Some(hop) = reported.remote.filter(|hop| !hop.is_mx() && !reported.ours) {
             out.field("Remote-MTA", &format!("dns; {}", word(hop.host())));
         }
         match (reported.reply, reported.error.or(reported.reason)) {
-            (Some(reply), _) => out.field("Diagnostic-Code", &format!("smtp; {}", words(&reply.to_string()))),
+            (Some(reply), _) => {
+                let kind = if reported.ours { "x-spool" } else { "smtp" };
+                out.field(
+                    "Diagnostic-Code",
+                    &format!("{kind}; {}", words(&reply.to_string())),
+                );
+            }
             (None, Some(reason)) => out.field("Diagnostic-Code", &format!("x-spool; {}", words(reason))),
             (None, None) => {}
         }

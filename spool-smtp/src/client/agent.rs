@@ -163,7 +163,7 @@ impl SmtpAgent {
             None => Ok(session),
             Some(reply) => {
                 self.pool.park(session);
-                Err(ConnectError::refused(Stage::Mail, reply))
+                Err(ConnectError::Unable(reply))
             }
         }
     }

@@ -93,6 +93,7 @@ impl<'a> Attempt<'a> {
             ConnectError::Failed(error) => Some(AttemptResult::NoConnection { error: error.clone() }),
             ConnectError::Busy(_) => None,
             ConnectError::Ended(result) => Some(result.clone()),
+            ConnectError::Unable(reply) => Some(unable(reply.clone())),
         };
         self.passed.count = self.count;
         if let Some(result) = result {
@@ -274,6 +275,12 @@ fn bare(report: &AttemptReport) -> AttemptReport {
     bare
 }
 
+/// What is recorded of a host that cannot take such a message: nobody but us said so.
+const fn unable(reply: Reply) -> AttemptResult {
+    let stage = Stage::Route;
+    AttemptResult::Refused { stage, reply }
+}
+
 fn is_for_good(report: &AttemptReport) -> bool {
     matches!(&report.result, AttemptResult::Refused { reply, .. } if reply.is_permanent())
 }
@@ -327,11 +334,7 @@ impl Passed {
                     self.unrouted = Some((count, peer, reply));
                 }
             }
-            ConnectError::Ended(
-                result @ AttemptResult::Refused {
-                    stage: Stage::Mail, ..
-                },
-            ) => self.unable = Some((count, peer, result)),
+            ConnectError::Unable(reply) => self.unable = Some((count, peer, unable(reply))),
             ConnectError::Ended(result) => self.said = Some((count, peer, result)),
         }
         self.lines.last().map_or("", String::as_str)

@@ -1,21 +1,23 @@
 //! Takes a peer's bytes apart into replies. Pure, and bounded whatever the peer sends.
 //!
-//! It takes what is clear although it is wrong (a code without text, a line ended by LF, text that is no UTF-8), and
+//! It takes what is clear although it is wrong (a code without text, a line ended by LF, a line or a reply that is longer than it may be, text
+//! that is no UTF-8), and
 //! refuses what is not (a line without code, two codes in one reply, lines or replies without end).
 
 use spool_core::{EnhancedCode, Reply};
 use thiserror::Error;
 
-/// The longest line, line end included. RFC 5321 says 512; some peers say more.
-const MAX_LINE: usize = 4096;
+/// The most bytes of one reply, line ends included. RFC 5321 section 4.5.3.1.5 has 512 for a line; some peers say much more, and their code
+/// counts all the same. Of the text [`Reply`] keeps the first part.
+const MAX_REPLY: usize = 64 * 1024;
 /// The most lines of one reply.
-const MAX_LINES: usize = 256;
+const MAX_LINES: usize = 1000;
 
 /// A reply that is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum ReplyError {
-    #[error("the peer sent a reply line of more than {MAX_LINE} bytes")]
-    LineTooLong,
+    #[error("the peer sent a reply of more than {MAX_REPLY} bytes")]
+    TooLong,
     #[error("the peer sent a reply of more than {MAX_LINES} lines")]
     TooManyLines,
     #[error("the peer sent a line that is no SMTP reply")]
@@ -57,6 +59,8 @@ impl RawReply {
 #[derive(Debug, Default)]
 pub(super) struct ReplyFilter {
     line: Vec<u8>,
+    /// Bytes of the lines before it.
+    size: usize,
     code: Option<u16>,
     lines: Vec<String>,
 }
@@ -68,8 +72,8 @@ impl ReplyFilter {
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             let end = memchr::memchr(b'\n', rest).map(|at| at + 1);
             let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-            if self.line.len() + part.len() > MAX_LINE {
-                return Err(ReplyError::LineTooLong);
+            if self.size + self.line.len() + part.len() > MAX_REPLY {
+                return Err(ReplyError::TooLong);
             }
             self.line.extend_from_slice(part);
             taken += part.len();
@@ -89,6 +93,7 @@ impl ReplyFilter {
 
     fn line_ended(&mut self) -> Result<Option<RawReply>, ReplyError> {
         let line = std::mem::take(&mut self.line);
+        self.size += line.len();
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (code, rest) = line.split_at_checked(3).ok_or(ReplyError::NoReply)?;
@@ -107,6 +112,9 @@ impl ReplyFilter {
         }
         self.lines.push(String::from_utf8_lossy(text).into_owned());
         self.code = more.then_some(code);
+        if !more {
+            self.size = 0;
+        }
         Ok((!more).then(|| RawReply {
             code,
             lines: std::mem::take(&mut self.lines),
@@ -166,10 +174,41 @@ mod tests {
         ] {
             assert_eq!(all(bytes, 5), Err(error), "{bytes:?}");
         }
-        assert_eq!(all(&vec![b'2'; 100_000], 1000), Err(ReplyError::LineTooLong));
+        assert_eq!(all(&vec![b'2'; 100_000], 1000), Err(ReplyError::TooLong));
         assert_eq!(
-            all(&b"250-x\r\n".repeat(1000), 1000),
+            all(&b"250-x\r\n".repeat(1001), 1000),
             Err(ReplyError::TooManyLines)
+        );
+    }
+
+    #[test]
+    fn a_long_reply_is_read_by_its_code() {
+        let line = |length: usize| format!("550 5.1.1 {}\r\n", "x".repeat(length - 12));
+        for length in [4096, 10_000, MAX_REPLY] {
+            let reply = one(line(length).as_bytes());
+            assert_eq!((reply.code, reply.enhanced), (550, Some(EnhancedCode(5, 1, 1))));
+            assert_eq!(reply.text, "x".repeat(reply.text.len().max(500)), "{length}");
+        }
+        assert_eq!(
+            all(line(MAX_REPLY + 1).as_bytes(), 1000),
+            Err(ReplyError::TooLong)
+        );
+        let lines =
+            |count: usize, text: &str| format!("{}550 end\r\n", format!("550-{text}\r\n").repeat(count - 1));
+        let many = one(lines(1000, "no").as_bytes());
+        assert!(many.code == 550 && many.text.starts_with("no no no"), "{many}");
+        assert_eq!(
+            all(lines(1001, "no").as_bytes(), 1000),
+            Err(ReplyError::TooManyLines)
+        );
+        // All lines together.
+        let long = "x".repeat(100);
+        assert_eq!(one(lines(600, &long).as_bytes()).code, 550);
+        assert_eq!(all(lines(700, &long).as_bytes(), 1000), Err(ReplyError::TooLong));
+        // Each reply counts by itself.
+        assert_eq!(
+            all(lines(600, &long).repeat(3).as_bytes(), 1000).unwrap().len(),
+            3
         );
     }
 

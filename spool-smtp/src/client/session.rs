@@ -40,6 +40,8 @@ pub(super) enum ConnectError {
     Busy(String),
     /// The peer was reached, and it ended so: `Refused` or `Broken`.
     Ended(AttemptResult),
+    /// The peer was reached, and cannot take such a message. The reply is ours.
+    Unable(Reply),
 }
 
 impl ConnectError {
@@ -61,8 +63,8 @@ impl ConnectError {
             Self::Ended(AttemptResult::Refused {
                 stage: Stage::Tls,
                 reply,
-            }) if reply.enhanced == Some(NOT_OFFERED) => Self::refused(Stage::Mail, reply),
-            other @ (Self::Failed(_) | Self::Busy(_) | Self::Ended(_)) => other,
+            }) if reply.enhanced == Some(NOT_OFFERED) => Self::Unable(reply),
+            other @ (Self::Failed(_) | Self::Busy(_) | Self::Ended(_) | Self::Unable(_)) => other,
         }
     }
 }
@@ -72,6 +74,7 @@ impl fmt::Display for ConnectError {
         match self {
             Self::Failed(error) | Self::Busy(error) => f.write_str(error),
             Self::Ended(result) => result.fmt(f),
+            Self::Unable(reply) => reply.fmt(f),
         }
     }
 }
@@ -99,7 +102,7 @@ impl OpenError {
         !self.tls_failed
             && match &self.error {
                 ConnectError::Failed(_) => true,
-                ConnectError::Busy(_) => false,
+                ConnectError::Busy(_) | ConnectError::Unable(_) => false,
                 ConnectError::Ended(result) => matches!(
                     result,
                     AttemptResult::Refused {

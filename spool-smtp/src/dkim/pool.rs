@@ -110,7 +110,8 @@ impl Shared {
         SignError::Busy
     }
 
-    /// The message as it goes on, or why it does not; counted and logged.
+    /// The message as it goes on, or why it does not; counted, and logged but for a failure that is returned: the caller knows what becomes of
+    /// the message.
     fn conclude(&self, rules: &Rules, message: Bytes, outcome: Outcome) -> Result<Bytes, SignError> {
         match outcome {
             Outcome::Signed {
@@ -138,10 +139,7 @@ impl Shared {
             Outcome::Failed(why) => {
                 self.counts.failed.fetch_add(1, Ordering::Relaxed);
                 match rules.on_failure {
-                    OnFailure::Defer => {
-                        tracing::error!(%why, "message refused for now: it cannot be signed");
-                        Err(SignError::Failed(why))
-                    }
+                    OnFailure::Defer => Err(SignError::Failed(why)),
                     OnFailure::Unsigned => {
                         tracing::error!(%why, "message taken without a signature: it cannot be signed");
                         Ok(message)

@@ -1,5 +1,6 @@
 //! Completes a submitted message: a missing `Date` and `Message-ID` are added, `Bcc` and `Resent-Bcc` are removed (RFC 6409
-//! sections 8.2 and 8.3, RFC 5322 section 3.6.3). Every other byte stays as it is.
+//! sections 8.2 and 8.3, RFC 5322 section 3.6.3). Every other byte stays as it is. A message without a header section is text from its first
+//! line on: it is given one, and nothing is taken out of it.
 
 use super::fields::{Field, Fields};
 use spool_core::{Admission, Timestamp};
@@ -40,13 +41,15 @@ pub struct Completion<'a> {
 /// Completes `message`, which consists of lines ended by CRLF. The work is done in place: beside the lines that are added,
 /// a few hundred bytes at most, no memory is needed.
 ///
-/// New fields go to the end of the header section, in front of the first line that is no header field.
+/// New fields go to the end of the header section, in front of the first line that is no header field. Where that is the first line of all,
+/// an empty line goes between them, and what looks like a header field further down is text.
 #[must_use]
 pub fn complete(mut message: Vec<u8>, completion: &Completion<'_>) -> Vec<u8> {
-    remove(&mut message, is_bcc);
+    if !is_text(&message) {
+        remove(&mut message, is_bcc);
+    }
+    let no_header = is_text(&message);
     let (mut date, mut message_id, mut end) = (false, false, 0);
-    // A first line that begins with white space would continue a new field: an empty line makes it the first line of the body.
-    let no_header = matches!(message.first(), Some(b' ' | b'\t'));
     let fields = Fields::of(&message).take_while(|_| !no_header);
     for field in fields {
         date |= field.is("Date");
@@ -67,6 +70,12 @@ pub fn complete(mut message: Vec<u8>, completion: &Completion<'_>) -> Vec<u8> {
     }
     insert(&mut message, end, lines.as_bytes());
     message
+}
+
+/// Whether a message has no header section: its first line is neither a header field nor empty.
+fn is_text(message: &[u8]) -> bool {
+    let first = Fields::of(message).next();
+    first.is_some_and(|first| first.name().is_none())
 }
 
 fn is_bcc(field: &Field<'_>) -> bool {
@@ -136,7 +145,7 @@ mod tests {
             ("A: b\r\n", format!("A: b\r\n{DATE}{ID}")),
             ("", format!("{DATE}{ID}")),
             ("\r\nbody\r\n", format!("{DATE}{ID}\r\nbody\r\n")),
-            ("no header\r\n", format!("{DATE}{ID}no header\r\n")),
+            ("no header\r\n", format!("{DATE}{ID}\r\nno header\r\n")),
             (
                 "A: b\r\nno field\r\nC: d\r\n\r\nx\r\n",
                 format!("A: b\r\n{DATE}{ID}no field\r\nC: d\r\n\r\nx\r\n"),
@@ -172,6 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn the_text_of_a_message_without_a_header_section_stays_as_it_is() {
+        for text in [
+            "Dear all,\r\nBcc: the following is important\r\nDate: tomorrow\r\n\r\nBcc: x\r\n",
+            " indented\r\nBcc: a@x\r\n",
+            "Dear all\r\n Bcc: a@x\r\nMessage-ID: <a@b>\r\n",
+            "\r\nBcc: a@x\r\n",
+        ] {
+            let empty = if text.starts_with("\r\n") { "" } else { "\r\n" };
+            assert_eq!(completed(text), format!("{DATE}{ID}{empty}{text}"), "{text:?}");
+        }
+    }
+
+    #[test]
     fn whose_mail_is_completed() {
         let (user, network) = (Admission::User("ada".into()), Admission::Network);
         for (fix, expected) in [
@@ -193,18 +215,22 @@ mod tests {
             let message: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
             let once = completed(&message);
             prop_assert_eq!(&completed(&once), &once);
+            if is_text(message.as_bytes()) {
+                prop_assert_eq!(once, format!("{DATE}{ID}\r\n{message}"));
+                return Ok(());
+            }
             // Without the lines that may come and go, nothing has changed; of those that go, a continuation goes with its field.
             let fields = Fields::of(message.as_bytes()).filter(|field| !is_bcc(field));
             let mut kept: Vec<u8> = fields.flat_map(|field| field.raw.to_vec()).collect();
             let end = Fields::of(message.as_bytes()).last().map_or(0, |field| field.at + field.raw.len());
             kept.extend_from_slice(&message.as_bytes()[end..]);
-            let rest = once.replacen(DATE, "", 1).replacen(ID, "", 1);
-            if rest.len() > kept.len() {
-                // The empty line in front of what would continue a field.
-                prop_assert!(message.starts_with([' ', '\t']));
-                prop_assert_eq!(rest.strip_prefix("\r\n").map(str::as_bytes), Some(&kept[..]));
+            if is_text(&kept) {
+                // Its header section was nothing but blind copies.
+                let head = format!("{DATE}{ID}\r\n");
+                prop_assert_eq!(once.as_bytes(), [head.as_bytes(), &kept[..]].concat());
                 return Ok(());
             }
+            let rest = once.replacen(DATE, "", 1).replacen(ID, "", 1);
             prop_assert_eq!(rest.as_bytes(), &kept[..]);
         }
     }

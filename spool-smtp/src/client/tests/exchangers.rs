@@ -253,7 +253,7 @@ async fn a_host_without_an_address_is_not_the_reason_where_another_one_cannot_ta
         let job = job(&[mx(port)], &["b@d.example"], "ü\r\n".as_bytes());
         let report = deliver(&agent(names), job).await;
         assert!(
-            report.result.to_string().contains("554 5.6.3"),
+            report.result.to_string().contains("refused at route: 554 5.6.3"),
             "{}",
             report.result
         );

@@ -169,6 +169,21 @@ async fn endless_lines_and_replies_are_cut_off() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_ten_kilobytes_or_many_lines_is_a_refusal() {
+    let line: &'static [u8] =
+        Box::leak(format!("550 5.1.1 {}\r\n", "x".repeat(10_000)).into_boxed_str()).as_bytes();
+    let lines = format!("{}550 5.1.1 no\r\n", "550-5.1.1 no\r\n".repeat(400));
+    let lines: &'static [u8] = Box::leak(lines.into_boxed_str()).as_bytes();
+    for reply in [line, lines] {
+        let (report, _) = attempt(&[HELLO, EHLO, OK, Say(reply), Close]).await;
+        assert_eq!(report.result, AttemptResult::AllRefused);
+        let told = &report.refused[0].reply;
+        assert_eq!((told.code, told.is_permanent()), (550, true));
+        assert!((500..=512).contains(&told.text.len()), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_peer_may_close_at_any_point_with_421() {
     let bye = || Say(b"421 4.3.2 closing\r\n");
     let stages = [

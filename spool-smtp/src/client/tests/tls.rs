@@ -304,8 +304,8 @@ async fn requiretls_goes_only_over_verified_tls_to_a_peer_that_offers_it() {
     let script = [HELLO, TLS_EHLO, STARTTLS, offer, OK, OK, GO, Body(b"250 ok\r\n")];
     let cases: [(&[Act], &str); 4] = [
         (&script, "accepted"),
-        (&[HELLO, EHLO], "refused at MAIL: 554 5.7.10"),
-        (&tls_script(STARTTLS), "refused at MAIL: 550 5.7.30"),
+        (&[HELLO, EHLO], "refused at route: 554 5.7.10"),
+        (&tls_script(STARTTLS), "refused at route: 550 5.7.30"),
         (
             &[HELLO, TLS_EHLO, Tls(b"220 go\r\n", Cert::SelfSigned, b"")],
             "broken at TLS",

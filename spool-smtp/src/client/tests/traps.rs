@@ -106,7 +106,7 @@ async fn a_line_without_end_is_cut_off_while_it_is_read() {
     assert!(result.is_none(), "{result:?}");
     let (report, _) = attempt_with(config(), &[HELLO, EHLO, Flood]).await;
     assert!(
-        report.result.to_string().contains("more than 4096 bytes"),
+        report.result.to_string().contains("more than 65536 bytes"),
         "{}",
         report.result
     );
