@@ -35,6 +35,12 @@ struct Shared {
 }
 
 impl Signing {
+    /// The threads that sign: whoever holds one keeps it from signing.
+    #[cfg(test)]
+    pub(super) fn threads(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.threads)
+    }
+
     /// One that signs by `rules`, at most `threads` messages at the same time.
     #[must_use]
     pub fn new(rules: Rules, clock: Arc<dyn Clock>, threads: usize) -> Self {

@@ -678,20 +678,21 @@ fn a_domain_whose_keys_have_ended_is_refused_or_left_unsigned_as_configured() {
 async fn so_many_wait_for_their_turn_and_no_more() {
     let (signing, _clock) = signing(rules(vec![key("example.org", "e1", ED25519)]), 2);
     let message = Bytes::from_static(MESSAGE.as_bytes());
+    let threads = signing.threads();
+    let held = threads.acquire_many(2).await.unwrap();
     let mut all = tokio::task::JoinSet::new();
     for _ in 0..MAX_WAITING + 76 {
         all.spawn(signing.sign(message.clone()));
     }
-    let (mut done, mut busy) = (0, 0);
-    while let Some(result) = all.join_next().await {
-        match result.unwrap() {
-            Ok(signed) => done += usize::from(signed.len() > message.len()),
-            Err(SignError::Busy) => busy += 1,
-            Err(error) => panic!("{error}"),
-        }
+    // While nothing is signed, only those without a place get an answer.
+    for _ in 0..76 {
+        let refused = all.join_next().await.unwrap().unwrap();
+        assert_eq!(refused, Err(SignError::Busy));
     }
-    // On one thread all of them ask before the first is done.
-    assert_eq!((done, busy), (MAX_WAITING, 76));
+    drop(held);
+    while let Some(result) = all.join_next().await {
+        assert!(result.unwrap().unwrap().len() > message.len());
+    }
     assert_eq!(signing.counts().busy, 76);
     // And places come back.
     assert!(signing.sign(message).await.is_ok());
