@@ -164,6 +164,10 @@ inside dpkg -s spool | grep '^Version: 0.1.0-2' || fail "not upgraded"
 serve
 for _ in $(seq 200); do grep -q keep@example.net "$chroot/tmp/ledger.jsonl" && grep -q drop@example.net "$chroot/tmp/ledger.jsonl" && break; sleep 0.1; done
 for to in keep drop; do grep -q "$to@example.net" "$chroot/tmp/ledger.jsonl" || { cat "$work/serve.log"; fail "no mail for $to@example.net"; }; done
+# Mail that a removal has to tell of.
+inside spool jobs 0 --admin "http://127.0.0.1:$admin" > /dev/null
+printf 'From: ada@example.org\nSubject: left\n\nhello\n' | inside spool submit --admin "http://127.0.0.1:$admin" \
+    --from ada@example.org --to left@example.net - > /dev/null
 kill -TERM "$service"; wait "$service" || fail "the service did not end in order"
 
 step "remove and purge"
