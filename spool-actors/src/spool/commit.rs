@@ -403,6 +403,7 @@ impl SpoolActor {
             tracing::error!(%id, %error, "cannot record the end of an attempt; the message stays on the spool");
             return self.stuck(id, error);
         }
+        self.unwritten.written(id);
         self.queue.settled(id);
         match after {
             Some(status) => self.queue.waits(id, status),

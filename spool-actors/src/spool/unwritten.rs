@@ -8,7 +8,7 @@ use super::SpoolActor;
 use super::commit::Tag;
 use spool_core::store::{Change, Shelf, StoreError};
 use spool_core::{MessageId, Status};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a message waits whose attempt could not begin because the disk was full.
@@ -16,12 +16,21 @@ pub(super) const NO_ROOM_PAUSE: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Unwritten(BTreeMap<MessageId, (Change, Tag, StoreError)>);
+pub(super) struct Unwritten {
+    changes: BTreeMap<MessageId, (Change, Tag, StoreError)>,
+    /// Those whose end was found to have no room, until it is written: the log tells of each once.
+    told: BTreeSet<MessageId>,
+}
 
 impl Unwritten {
     /// Why the end of this message's attempt is not on disk.
     pub(super) fn error(&self, id: MessageId) -> Option<&StoreError> {
-        self.0.get(&id).map(|(_, _, error)| error)
+        self.changes.get(&id).map(|(_, _, error)| error)
+    }
+
+    /// The end of this message's attempt is on disk.
+    pub(super) fn written(&mut self, id: MessageId) {
+        self.told.remove(&id);
     }
 }
 
@@ -33,14 +42,16 @@ pub(super) const fn is_final(error: &StoreError) -> bool {
 impl SpoolActor {
     /// Keeps the end of an attempt until there is room for it. Operations on the message learn why they cannot go on.
     pub(super) fn write_later(&mut self, id: MessageId, change: Change, tag: Tag, error: &StoreError) {
-        tracing::warn!(%id, %error, "no room to record the end of an attempt; it is tried again each second");
-        self.unwritten.0.insert(id, (change, tag, error.clone()));
+        if self.unwritten.told.insert(id) {
+            tracing::warn!(%id, %error, "no room to record the end of an attempt; it is tried again each second");
+        }
+        self.unwritten.changes.insert(id, (change, tag, error.clone()));
         self.stuck(id, error);
     }
 
     /// Offers everything to the disk again.
     pub(super) fn write_again(&mut self) {
-        for (change, tag, _) in std::mem::take(&mut self.unwritten.0).into_values() {
+        for (change, tag, _) in std::mem::take(&mut self.unwritten.changes).into_values() {
             self.commit(change, tag, false);
         }
     }

@@ -1,3 +1,5 @@
+//! What the log says of mail, in both formats, and that `docs/logs.md` lists exactly what the code logs.
+
 use super::*;
 use spool_core::log::{Accepted, AttemptRecord, GivenUp, MAX_NAMED, Operation};
 use spool_core::{

@@ -23,6 +23,7 @@ use client::Trouble;
 use exit::{Exit, Refusal};
 use message::{Letter, Missing, from_value};
 use nix::unistd::{Uid, User};
+use socket2::{Domain, SockAddr, Socket, Type};
 use spool_core::{
     Address, BodyKind, Clock, Envelope, FlowId, MailParameters, Recipient, ReversePath, SystemClock,
 };
@@ -30,15 +31,20 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the configuration is looked for, unless `-C` or `SPOOL_CONFIG` says otherwise.
 const CONFIG: &str = "/etc/spool/spool.toml";
 /// Time for one reply, and for a part of the message to be taken. The final reply waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Between two tries to connect to a Unix socket whose queue is full.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// Runs `sendmail`, `mailq` or `newaliases`, when this process was called by such a name, or by `spool sendmail`.
 pub(crate) fn by_name() -> Option<ExitCode> {
@@ -147,7 +153,7 @@ impl Line {
     fn open(config: &Config) -> Result<Self, String> {
         let mut why = "listen.smtp names no address that sendmail can use".to_owned();
         for path in &config.unix {
-            match UnixStream::connect(path) {
+            match connect(path, CONNECT) {
                 Ok(stream) => return Ok(Self::Unix(stream)),
                 Err(error) => why = format!("{}: {error}", path.display()),
             }
@@ -155,7 +161,7 @@ impl Line {
         let proxied = |address: &&SocketAddr| !config.proxy_protocol.contains(address);
         let network = config.smtp.iter().filter(|_| config.unix.is_empty());
         for address in network.filter(proxied).copied().map(reachable) {
-            match TcpStream::connect_timeout(&address, Duration::from_secs(10)) {
+            match TcpStream::connect_timeout(&address, CONNECT) {
                 Ok(stream) => return Ok(Self::Tcp(stream)),
                 Err(error) => why = format!("{address}: {error}"),
             }
@@ -178,6 +184,32 @@ impl Line {
             }
         }
     }
+}
+
+/// A connection to the Unix socket `path`. The system has no time limit of its own: where the queue of a service that has stopped accepting
+/// is full, it would wait for ever.
+fn connect(path: &Path, within: Duration) -> io::Result<UnixStream> {
+    let (socket, address) = (
+        Socket::new(Domain::UNIX, Type::STREAM, None)?,
+        SockAddr::unix(path)?,
+    );
+    socket.set_nonblocking(true)?;
+    let end = Instant::now() + within;
+    loop {
+        match socket.connect(&address) {
+            Ok(()) => break,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if Instant::now() >= end => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the service does not accept connections",
+                ));
+            }
+            Err(_) => std::thread::sleep(RETRY),
+        }
+    }
+    socket.set_nonblocking(false)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// Sends the message of standard input.
@@ -351,5 +383,32 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
         };
         to.write_all(buffer.get(..count).unwrap_or_default())?;
         to.flush()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_accepts_nothing_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let mut queued = Vec::new();
+        let error = loop {
+            assert!(queued.len() < 100, "the queue is never full");
+            match connect(&path, Duration::ZERO) {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!queued.is_empty(), "one that listens is connected to");
+        drop(listener);
+        let error = connect(&path, CONNECT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

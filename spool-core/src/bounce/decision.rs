@@ -43,7 +43,7 @@ impl fmt::Display for Unreturned {
         f.write_str(match self {
             Self::NullReversePath => "the reverse-path is null",
             Self::UnknownSubmitter => "the submitter is not known",
-            Self::TooMany => "the reverse-path was sent as many notices as allowed in an hour",
+            Self::TooMany => "the reverse-path was told of as many submissions as allowed in an hour",
             Self::NoRoom => "there was no room on the disk for the notice",
         })
     }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 /// The first and the longest pause after the system refused to accept a connection.
-pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// Time for a PROXY header. The proxy sends it at once, and a segment that was lost once is sent again within three seconds.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -99,46 +99,29 @@ impl Listener {
         let current = config.into();
         let opened = Opened::new();
         let (for_sessions, opening, proxied) = (shutdown.clone(), self.opening, self.proxied);
-        let accept = async {
-            let mut pause = PAUSE.0;
-            loop {
-                match self.socket.accept().await {
-                    Ok((stream, address)) => {
-                        pause = PAUSE.0;
-                        let config = current.now();
-                        let listed = config.proxies.iter().any(|proxy| proxy.contains(address.ip()));
-                        if proxied && !listed {
-                            info!(client = %address, "closed: no listed proxy");
-                            continue;
-                        }
-                        match admit(address, listed, &opened, &config) {
-                            Ok(peer) => {
-                                let client = Client {
-                                    stream,
-                                    peer,
-                                    opening,
-                                    proxied,
-                                };
-                                let intake = Arc::clone(&intake);
-                                match start(client, config, intake, for_sessions.clone()) {
-                                    Ok(session) => place(session),
-                                    Err(error) => {
-                                        debug!(client = %address, %error, "connection lost at its start")
-                                    }
-                                }
-                            }
-                            Err(refusal) => turn_away(stream, address, opening, &refusal.text()),
-                        }
-                    }
-                    Err(error) if is_of_one_connection(&error) => {}
-                    Err(error) => {
-                        warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(PAUSE.1);
-                    }
-                }
+        let take = |(stream, address): (TcpStream, SocketAddr)| {
+            let config = current.now();
+            let listed = config.proxies.iter().any(|proxy| proxy.contains(address.ip()));
+            if proxied && !listed {
+                info!(client = %address, "closed: no listed proxy");
+                return;
+            }
+            let peer = match admit(address, listed, &opened, &config) {
+                Ok(peer) => peer,
+                Err(refusal) => return turn_away(stream, address, opening, &refusal.text()),
+            };
+            let client = Client {
+                stream,
+                peer,
+                opening,
+                proxied,
+            };
+            match start(client, config, Arc::clone(&intake), for_sessions.clone()) {
+                Ok(session) => place(session),
+                Err(error) => debug!(client = %address, %error, "connection lost at its start"),
             }
         };
+        let accept = accept_all(|| self.socket.accept(), take);
         tokio::select! {
             biased;
             _ = shutdown.wait_for(|stop| *stop) => {}
@@ -146,6 +129,28 @@ impl Listener {
         }
         drop(self.socket);
         opened.drained().await;
+    }
+}
+
+/// Gives each connection to `take`, for ever. When the system has none to give, for want of descriptors for example, it pauses.
+pub(super) async fn accept_all<C, A: Future<Output = io::Result<C>>>(
+    accept: impl Fn() -> A,
+    take: impl Fn(C),
+) {
+    let mut pause = PAUSE.0;
+    loop {
+        match accept().await {
+            Ok(connection) => {
+                pause = PAUSE.0;
+                take(connection);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
     }
 }
 
@@ -271,7 +276,7 @@ fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening, refusal: &
 }
 
 /// Errors of a connection that broke before it was accepted, as against those of the system (EMFILE, ENFILE, ENOMEM).
-pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
+fn is_of_one_connection(error: &io::Error) -> bool {
     [
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,

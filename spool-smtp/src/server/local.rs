@@ -6,7 +6,7 @@
 
 use super::config::{CurrentConfig, ServerConfig};
 use super::connections::{Holder, Opened};
-use super::listener::{PAUSE, SessionStart, is_of_one_connection};
+use super::listener::{SessionStart, accept_all};
 use super::peer::Peer;
 use super::reply::{self, Reply};
 use super::session::{self, Opening};
@@ -80,27 +80,12 @@ impl LocalListener {
         let current = config.into();
         let opened = Opened::new();
         let for_sessions = shutdown.clone();
-        let accept = async {
-            let mut pause = PAUSE.0;
-            loop {
-                match self.socket.accept().await {
-                    Ok((stream, _)) => {
-                        pause = PAUSE.0;
-                        match start(stream, &opened, &current.now(), &intake, &for_sessions) {
-                            Ok(Some(session)) => place(session),
-                            Ok(None) => {}
-                            Err(error) => debug!(%error, "local connection lost at its start"),
-                        }
-                    }
-                    Err(error) if is_of_one_connection(&error) => {}
-                    Err(error) => {
-                        warn!(%error, pause_ms = pause.as_millis(), "cannot accept local connections");
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(PAUSE.1);
-                    }
-                }
-            }
+        let take = |(stream, _)| match start(stream, &opened, &current.now(), &intake, &for_sessions) {
+            Ok(Some(session)) => place(session),
+            Ok(None) => {}
+            Err(error) => debug!(%error, "local connection lost at its start"),
         };
+        let accept = accept_all(|| self.socket.accept(), take);
         tokio::select! {
             biased;
             _ = shutdown.wait_for(|stop| *stop) => {}

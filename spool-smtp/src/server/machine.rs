@@ -3,50 +3,37 @@
 //! The driver feeds it what arrived and does what [`Next`] says. A 250 for a message is queued by
 //! [`Machine::accepted`] alone, with the ids of mail that is durable; no other path leads to it.
 
+mod chunks;
+mod hello;
 mod login;
+mod transaction;
+mod xclient;
 
+use self::chunks::Chunk;
+use self::hello::{Hello, Tls};
 use self::login::LoggedIn;
+use self::transaction::Transaction;
+use self::xclient::{Change, May};
 use super::auth::{Attempt, Exchange};
 use super::clients::Kind;
 use super::command::Command;
 use super::config::ServerConfig;
-use super::data::{Decoder, Ending, Progress};
-use super::dsn::RcptDsn;
+use super::data::{Decoder, Progress};
 use super::framing::{Frame, Framer};
 use super::reply::{self, Reply};
-use super::tls::HANDSHAKE_MEMORY;
-use super::trace::{Trace, count_received};
-use spool_core::{
-    AddError, Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, MessageId,
-    Recipient, ReversePath, Source, TlsSession,
-};
-use std::collections::HashSet;
+use spool_core::{AddError, FlowId, Held, Mail, MessageId};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tracing::info;
 
-mod chunks;
-mod xclient;
-
-use chunks::Chunk;
-use xclient::{Change, May};
-
 /// Replies waiting beyond this are to be sent before more commands are read.
 const REPLIES_HELD: usize = 16 << 10;
 /// What is kept of the room for replies when they were sent.
 const REPLIES_KEPT: usize = 1 << 10;
-/// The most that is set aside for a message before its first byte is here, whatever size was announced.
-const FIRST_RESERVE: usize = 64 << 10;
-/// What is set aside when no size was announced, and for the trace header.
-const LEAST_RESERVE: usize = 4 << 10;
-
 /// How many refusals for the moment (4xx) a session may earn; each one more counts as an error. Above what a client earns that
 /// sends a long list of recipients without a look at the replies.
 const MAX_DEFERRALS: usize = 10_000;
-
-/// The largest number that LIMITS has room for (RFC 9422 section 3): six digits.
-const MAX_LIMIT: usize = 999_999;
 
 /// What the driver is to do.
 #[derive(Debug)]
@@ -71,26 +58,6 @@ pub enum Next {
     Readdress(IpAddr),
     /// Send the replies and close the connection.
     Close,
-}
-
-/// How a session stands to TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Tls {
-    /// It is not to be had.
-    No,
-    /// STARTTLS is offered.
-    Offered,
-    /// The session is under TLS.
-    Active(TlsSession),
-}
-
-impl Tls {
-    const fn session(&self) -> Option<&TlsSession> {
-        match self {
-            Self::Active(session) => Some(session),
-            Self::No | Self::Offered => None,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -121,65 +88,6 @@ enum Phase {
     Readdress(Option<(IpAddr, Box<Change>)>),
     /// Is over.
     Closed,
-}
-
-#[derive(Debug)]
-struct Hello {
-    name: String,
-    extended: bool,
-}
-
-#[derive(Debug)]
-struct Transaction {
-    flow: FlowId,
-    sender: ReversePath,
-    recipients: Vec<Recipient>,
-    parameters: MailParameters,
-    size: u64,
-    /// What the recipients take; from DATA on the decoder has it.
-    held: Option<Held>,
-    /// The message, between two of its chunks.
-    chunks: Option<Box<Decoder>>,
-    /// The domains of the recipients, once there are so many recipients that it matters.
-    domains: HashSet<String>,
-}
-
-impl Transaction {
-    /// Charges one recipient more; `false`: there is no memory for it, and nothing was charged.
-    fn charge(&mut self, memory: &Budget, recipient: &Recipient) -> bool {
-        let bytes = recipient.footprint();
-        match &mut self.held {
-            Some(held) => held.grow(bytes),
-            none => {
-                *none = memory.hold_first(bytes);
-                none.is_some()
-            }
-        }
-    }
-
-    /// Whether another recipient fits into one add, wherever its domain leads: each domain may need a section of its own.
-    fn has_room_for(&mut self, address: &Address) -> bool {
-        if self.recipients.len() < MAX_SECTIONS {
-            return true;
-        }
-        if self.domains.is_empty() {
-            let all = self.recipients.iter();
-            self.domains = all.map(|recipient| domain(&recipient.address)).collect();
-        }
-        self.domains.len() < MAX_SECTIONS || self.domains.contains(&domain(address))
-    }
-
-    /// Adds a recipient that has room and is charged.
-    fn push(&mut self, recipient: Recipient) {
-        if !self.domains.is_empty() {
-            self.domains.insert(domain(&recipient.address));
-        }
-        self.recipients.push(recipient);
-    }
-}
-
-fn domain(address: &Address) -> String {
-    address.domain().to_ascii_lowercase()
 }
 
 /// The machine of one session.
@@ -238,11 +146,6 @@ impl Machine {
         machine
     }
 
-    fn greet(&mut self) {
-        // Writing to a String cannot fail.
-        let _ = write!(self.replies, "220 {} ESMTP\r\n", self.config.hostname);
-    }
-
     /// The address is that of a proxy, whose client is not known: nothing is allowed by it, and no XCLIENT is taken that may come
     /// from that client.
     pub const fn unnamed(&mut self) {
@@ -256,34 +159,6 @@ impl Machine {
         self.local = Some(user);
         self.trusted = true;
         self.may_xclient = May::No;
-    }
-
-    /// The machine offers STARTTLS from now on.
-    pub fn offer_tls(&mut self) {
-        self.tls = Tls::Offered;
-    }
-
-    /// The connection was under TLS before the greeting (RFC 8314).
-    pub fn under_tls(&mut self, session: TlsSession) {
-        self.tls = Tls::Active(session);
-    }
-
-    /// The TLS session that the commands come through; `None` when they come in plaintext.
-    #[must_use]
-    pub const fn tls(&self) -> Option<&TlsSession> {
-        self.tls.session()
-    }
-
-    /// The handshake that [`Next::StartTls`] asked for is done. All that the client said in plaintext is forgotten
-    /// (RFC 3207 section 4.2); its errors still count.
-    pub fn tls_started(&mut self, session: TlsSession) {
-        self.tls = Tls::Active(session);
-        self.hello = None;
-        self.vouched = None;
-        self.transaction = None;
-        self.framer = Framer::new(self.config.line_length.max(512));
-        self.phase = Phase::Command;
-        self.progress = true;
     }
 
     /// Works on `input` until something is to be done outside, and takes what it used off it.
@@ -514,241 +389,6 @@ impl Machine {
         Ok(())
     }
 
-    fn start_tls(&mut self) -> Result<(), Reply> {
-        match self.tls {
-            Tls::No => return Err(reply::NOT_IMPLEMENTED),
-            Tls::Active(_) => return Err(reply::ALREADY_UNDER_TLS),
-            Tls::Offered if self.stopping => self.say(reply::SHUTTING_DOWN),
-            Tls::Offered => {
-                let memory = self.config.memory.hold_first(HANDSHAKE_MEMORY);
-                self.phase = Phase::StartTls {
-                    answered: false,
-                    _memory: memory.ok_or(reply::NO_MEMORY_FOR_TLS)?,
-                };
-            }
-        }
-        Ok(())
-    }
-
-    fn hello(&mut self, hello: Hello) {
-        self.transaction = None;
-        let name = &self.config.hostname;
-        // Writing to a String cannot fail.
-        if hello.extended {
-            let _ = write!(self.replies, "250-{name}\r\n");
-            self.extensions();
-        } else {
-            let _ = write!(self.replies, "250 {name}\r\n");
-        }
-        self.hello = Some(hello);
-    }
-
-    /// The lines of EHLO behind the first: what is honoured, and nothing else.
-    fn extensions(&mut self) {
-        let auth = self.offers_auth();
-        let mut offer = |text: std::fmt::Arguments<'_>| {
-            // Writing to a String cannot fail.
-            let _ = write!(self.replies, "250-{text}\r\n");
-        };
-        offer(format_args!("PIPELINING"));
-        offer(format_args!("SIZE {}", self.config.message_size));
-        match self.tls {
-            // Nothing can be read or changed on the way from a local program.
-            Tls::No if self.local.is_some() => offer(format_args!("REQUIRETLS")),
-            Tls::No => {}
-            Tls::Offered => offer(format_args!("STARTTLS")),
-            Tls::Active(_) => offer(format_args!("REQUIRETLS")),
-        }
-        if auth {
-            offer(format_args!("AUTH PLAIN LOGIN"));
-        }
-        offer(format_args!("8BITMIME"));
-        offer(format_args!("SMTPUTF8"));
-        offer(format_args!("CHUNKING"));
-        offer(format_args!("DSN"));
-        if self.config.recipients <= MAX_LIMIT {
-            offer(format_args!("LIMITS RCPTMAX={}", self.config.recipients));
-        }
-        if self.may_xclient != May::No {
-            offer(format_args!("{}", xclient::OFFER));
-        }
-        self.replies.push_str("250 ENHANCEDSTATUSCODES\r\n");
-    }
-
-    fn mail(&mut self, sender: ReversePath, parameters: MailParameters, size: u64) -> Result<(), Reply> {
-        let Some(hello) = &self.hello else {
-            return Err(reply::HELLO_FIRST);
-        };
-        // Without EHLO nobody was told of DSN.
-        if !hello.extended && (parameters.ret.is_some() || parameters.envid.is_some()) {
-            return Err(reply::UNKNOWN_PARAMETER);
-        }
-        if self.transaction.is_some() {
-            return Err(reply::NESTED_MAIL);
-        }
-        if parameters.requiretls && self.tls.session().is_none() && self.local.is_none() {
-            return Err(reply::UNKNOWN_PARAMETER);
-        }
-        if usize::try_from(size).map_or(true, |size| size > self.config.message_size) {
-            return Err(reply::TOO_BIG);
-        }
-        self.check_sender(&sender)?;
-        self.has_left(Kind::Messages)?;
-        self.transaction = Some(Transaction {
-            flow: FlowId::random(),
-            sender,
-            recipients: Vec::new(),
-            parameters,
-            size,
-            held: None,
-            chunks: None,
-            domains: HashSet::new(),
-        });
-        self.phase = Phase::AdmitMail;
-        Ok(())
-    }
-
-    fn rcpt(&mut self, recipient: Option<Address>, dsn: RcptDsn) -> Result<(), Reply> {
-        let may_relay = self.may_relay();
-        let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
-        if open.chunks.is_some() {
-            return Err(reply::IN_CHUNKS);
-        }
-        if !dsn.is_empty() && !self.hello.as_ref().is_some_and(|hello| hello.extended) {
-            return Err(reply::UNKNOWN_PARAMETER);
-        }
-        if open.recipients.len() >= self.config.recipients {
-            return Err(reply::TOO_MANY_RECIPIENTS);
-        }
-        let address = match recipient {
-            Some(address) if !open.parameters.smtputf8 && !address.is_ascii() => {
-                return Err(reply::NEEDS_SMTPUTF8);
-            }
-            Some(address) if may_relay || self.config.relay.serves(&address) => address,
-            Some(_) => return Err(reply::RELAYING_DENIED),
-            // RFC 5321 section 4.5.1: the postmaster of this host hears from anyone.
-            None => Address::parse(&format!("postmaster@{}", self.config.hostname))
-                .map_err(|_| reply::BAD_RECIPIENT)?,
-        };
-        if !open.has_room_for(&address) {
-            return Err(reply::TOO_MANY_RECIPIENTS);
-        }
-        let recipient = Recipient {
-            address,
-            notify: dsn.notify,
-            orcpt: dsn.orcpt,
-        };
-        // The limit first: memory is charged for accepted recipients alone.
-        self.takes(Kind::Recipients)?;
-        let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
-        if !open.charge(&self.config.memory, &recipient) {
-            self.give_back(Kind::Recipients);
-            return Err(reply::NO_MEMORY);
-        }
-        open.push(recipient);
-        self.say(reply::RECIPIENT_OK);
-        Ok(())
-    }
-
-    fn begin_data(&mut self) {
-        match self.decoder(Ending::Dot) {
-            Ok(decoder) => {
-                self.phase = Phase::Data(Box::new(decoder));
-                self.say(reply::GO_AHEAD);
-            }
-            Err(refusal) => self.say(refusal),
-        }
-    }
-
-    /// What decodes the message of the open transaction, its trace header written; or why there is none.
-    fn decoder(&mut self, ending: Ending) -> Result<Decoder, Reply> {
-        let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
-        let announced = usize::try_from(open.size)
-            .unwrap_or(FIRST_RESERVE)
-            .min(FIRST_RESERVE);
-        let capacity = announced + LEAST_RESERVE;
-        let mut held = open.held.take().ok_or(reply::NO_RECIPIENTS)?;
-        if !held.grow(u64::try_from(capacity).unwrap_or(u64::MAX)) {
-            open.held = Some(held);
-            self.give_message_back();
-            return Err(reply::BUSY);
-        }
-        let mut body = Vec::with_capacity(capacity);
-        let extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
-        Trace {
-            helo: self.hello.as_ref().map_or("", |hello| hello.name.as_str()),
-            client: self.client,
-            local: self.local,
-            hostname: &self.config.hostname,
-            // RFC 3848 and RFC 6531 section 4.3; there is no name for SMTP under TLS.
-            protocol: protocol(
-                open.parameters.smtputf8,
-                extended,
-                self.tls.session().is_some(),
-                self.user.is_some(),
-            ),
-            tls: self.tls.session(),
-            id: &open.flow.to_string(),
-            date: &self.config.clock.now().rfc5322(),
-        }
-        .write(&mut body);
-        let (size, bare) = (self.config.message_size, self.config.bare_newline);
-        Ok(Decoder::new(body, held, size, bare, ending))
-    }
-
-    /// The message ended, or will not: it is handed over, or refused.
-    fn end_data(&mut self, progress: Progress) -> Option<Mail> {
-        self.progress = true;
-        let phase = std::mem::replace(&mut self.phase, Phase::Command);
-        let (Phase::Data(decoder), Some(open)) = (phase, self.transaction.take()) else {
-            return None;
-        };
-        let too_big = match progress {
-            Progress::Hopeless => reply::FAR_TOO_BIG,
-            Progress::More | Progress::End => reply::TOO_BIG,
-        };
-        self.hand_over(open, *decoder, too_big)
-    }
-
-    /// A message that came whole is for the intake, or refused; with `too_big`, when it is that.
-    fn hand_over(&mut self, open: Transaction, decoder: Decoder, too_big: Reply) -> Option<Mail> {
-        let body = decoder.finish().and_then(|(body, held)| {
-            // The header added here is not counted.
-            let looped = count_received(&body) > self.config.received_headers.saturating_add(1);
-            if looped {
-                Err(reply::MAIL_LOOP)
-            } else {
-                Ok((body, held))
-            }
-        });
-        let (body, held) = match body {
-            Ok(body) => body,
-            Err(reply::TOO_BIG) => {
-                self.say(too_big);
-                return None;
-            }
-            Err(refusal) => {
-                self.refuse_message(refusal);
-                return None;
-            }
-        };
-        self.phase = Phase::Accepting(held);
-        Some(Mail {
-            source: Source {
-                admission: self.admission(),
-                client: self.local.is_none().then_some(self.client),
-                tls: self.tls().cloned(),
-            },
-            envelope: Envelope {
-                reverse_path: open.sender,
-                recipients: open.recipients,
-                parameters: open.parameters,
-            },
-            body,
-            flows: vec![self.session, open.flow],
-        })
-    }
-
     fn refused_by_intake(&mut self, error: &AddError) {
         let refusal = self.not_taken(error);
         self.say(refusal);
@@ -783,21 +423,6 @@ impl Machine {
                 self.say(reply::TOO_MANY_ERRORS);
             }
         }
-    }
-}
-
-/// The name of the protocol that IANA registered (RFC 3848, RFC 6531 section 4.3). Who has logged in is not said.
-const fn protocol(utf8: bool, extended: bool, tls: bool, user: bool) -> &'static str {
-    match (utf8, extended, tls, user) {
-        (true, _, true, true) => "UTF8SMTPSA",
-        (true, _, true, false) => "UTF8SMTPS",
-        (true, _, false, true) => "UTF8SMTPA",
-        (true, _, false, false) => "UTF8SMTP",
-        (false, true, true, true) => "ESMTPSA",
-        (false, true, true, false) => "ESMTPS",
-        (false, true, false, true) => "ESMTPA",
-        (false, true, false, false) => "ESMTP",
-        (false, false, _, _) => "SMTP",
     }
 }
 

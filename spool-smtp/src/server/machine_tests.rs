@@ -3,7 +3,9 @@
 use super::*;
 use crate::server::BareNewline;
 use proptest::prelude::*;
-use spool_core::{BodyKind, DomainPattern, ManualClock, Notify, Ret, Timestamp};
+use spool_core::{
+    BodyKind, DomainPattern, Envelope, MAX_SECTIONS, ManualClock, Notify, Ret, Timestamp, TlsSession,
+};
 use std::time::Duration;
 
 /// What happened to one machine, the intake's part played by `answers`.

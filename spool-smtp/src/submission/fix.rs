@@ -1,6 +1,7 @@
 //! Completes a submitted message: a missing `Date` and `Message-ID` are added, `Bcc` and `Resent-Bcc` are removed (RFC 6409
 //! sections 8.2 and 8.3, RFC 5322 section 3.6.3). Every other byte stays as it is. A message without a header section is text from its first
-//! line on: it is given one, and nothing is taken out of it.
+//! line on: it is given one, and nothing is taken out of it. A first line `From …` as mailbox files have it is no text: the header section
+//! stands behind it.
 
 use super::fields::{Field, Fields};
 use spool_core::{Admission, Timestamp};
@@ -45,12 +46,15 @@ pub struct Completion<'a> {
 /// an empty line goes between them, and what looks like a header field further down is text.
 #[must_use]
 pub fn complete(mut message: Vec<u8>, completion: &Completion<'_>) -> Vec<u8> {
-    if !is_text(&message) {
-        remove(&mut message, is_bcc);
+    let trace = trace_end(&message);
+    let start = header_start(&message, trace);
+    if !is_text(&message, start) {
+        remove(&mut message, start, is_bcc);
     }
-    let no_header = is_text(&message);
-    let (mut date, mut message_id, mut end) = (false, false, 0);
-    let fields = Fields::of(&message).take_while(|_| !no_header);
+    let no_header = is_text(&message, start);
+    let (mut date, mut message_id) = (false, false);
+    let mut end = if no_header { trace } else { start };
+    let fields = Fields::from(&message, start).take_while(|_| !no_header);
     for field in fields {
         date |= field.is("Date");
         message_id |= field.is("Message-ID");
@@ -72,9 +76,22 @@ pub fn complete(mut message: Vec<u8>, completion: &Completion<'_>) -> Vec<u8> {
     message
 }
 
-/// Whether a message has no header section: its first line is neither a header field nor empty.
-fn is_text(message: &[u8]) -> bool {
-    let first = Fields::of(message).next();
+/// Where the submitter's part begins: behind the trace that was put in front of it when it came.
+fn trace_end(message: &[u8]) -> usize {
+    let trace = Fields::of(message).take_while(|field| field.is("Received"));
+    trace.last().map_or(0, |field| field.at + field.raw.len())
+}
+
+/// Where the submitter's header section begins: at `trace`, or behind the separator line of a mailbox file (RFC 4155) that is there.
+fn header_start(message: &[u8], trace: usize) -> usize {
+    let first = Fields::from(message, trace).next();
+    let separator = first.filter(|first| first.name().is_none() && first.raw.starts_with(b"From "));
+    trace + separator.map_or(0, |line| line.raw.len())
+}
+
+/// Whether a message has no header section: the line at `start` is neither a header field nor empty.
+fn is_text(message: &[u8], start: usize) -> bool {
+    let first = Fields::from(message, start).next();
     first.is_some_and(|first| first.name().is_none())
 }
 
@@ -82,9 +99,9 @@ fn is_bcc(field: &Field<'_>) -> bool {
     field.is("Bcc") || field.is("Resent-Bcc")
 }
 
-/// Takes the fields out of `message` that `unwanted` names.
-fn remove(message: &mut Vec<u8>, unwanted: impl Fn(&Field<'_>) -> bool) {
-    let (mut from, mut to) = (0, 0);
+/// Takes the fields out of `message` that `unwanted` names, from `start` on.
+fn remove(message: &mut Vec<u8>, start: usize, unwanted: impl Fn(&Field<'_>) -> bool) {
+    let (mut from, mut to) = (start, start);
     while let Some(field) = Fields::from(message, from).next() {
         let (length, keep) = (field.raw.len(), !unwanted(&field));
         if keep && from != to {
@@ -194,6 +211,40 @@ mod tests {
     }
 
     #[test]
+    fn the_trace_in_front_of_a_message_is_no_header_of_it() {
+        let trace = "Received: from a\r\n\tby b; now\r\nReceived: by c; now\r\n";
+        for (from, to) in [
+            (
+                "Dear all,\r\nBcc: the following is important\r\n",
+                format!("{DATE}{ID}\r\nDear all,\r\nBcc: the following is important\r\n"),
+            ),
+            (
+                "To: b@y\r\nBcc: a@x\r\n\r\nhi\r\n",
+                format!("To: b@y\r\n{DATE}{ID}\r\nhi\r\n"),
+            ),
+            ("", format!("{DATE}{ID}")),
+        ] {
+            assert_eq!(completed(&format!("{trace}{from}")), format!("{trace}{to}"));
+        }
+    }
+
+    #[test]
+    fn behind_the_separator_line_of_a_mailbox_file_stands_the_header() {
+        let separator = "From ada@x.example Thu Jan  1 00:00:00 1970\r\n";
+        for trace in ["", "Received: by c; now\r\n"] {
+            let message = format!("{trace}{separator}To: b@y\r\nBcc: a@x\r\n\r\nBcc: text\r\n");
+            let expected = format!("{trace}{separator}To: b@y\r\n{DATE}{ID}\r\nBcc: text\r\n");
+            assert_eq!(completed(&message), expected);
+            // Text that happens to begin so.
+            let text = "From now on,\r\nplease write to us.\r\n";
+            assert_eq!(
+                completed(&format!("{trace}{text}")),
+                format!("{trace}{DATE}{ID}\r\n{text}")
+            );
+        }
+    }
+
+    #[test]
     fn whose_mail_is_completed() {
         let (user, network) = (Admission::User("ada".into()), Admission::Network);
         for (fix, expected) in [
@@ -215,7 +266,7 @@ mod tests {
             let message: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
             let once = completed(&message);
             prop_assert_eq!(&completed(&once), &once);
-            if is_text(message.as_bytes()) {
+            if is_text(message.as_bytes(), 0) {
                 prop_assert_eq!(once, format!("{DATE}{ID}\r\n{message}"));
                 return Ok(());
             }
@@ -224,7 +275,7 @@ mod tests {
             let mut kept: Vec<u8> = fields.flat_map(|field| field.raw.to_vec()).collect();
             let end = Fields::of(message.as_bytes()).last().map_or(0, |field| field.at + field.raw.len());
             kept.extend_from_slice(&message.as_bytes()[end..]);
-            if is_text(&kept) {
+            if is_text(&kept, 0) {
                 // Its header section was nothing but blind copies.
                 let head = format!("{DATE}{ID}\r\n");
                 prop_assert_eq!(once.as_bytes(), [head.as_bytes(), &kept[..]].concat());

@@ -1,0 +1,134 @@
+//! The begin of a session: the greeting, EHLO with what is offered, and STARTTLS.
+
+use super::xclient::{self, May};
+use super::{Machine, Phase};
+use crate::server::framing::Framer;
+use crate::server::reply::{self, Reply};
+use crate::server::tls::HANDSHAKE_MEMORY;
+use spool_core::TlsSession;
+use std::fmt::Write as _;
+
+/// The largest number that LIMITS has room for (RFC 9422 section 3): six digits.
+const MAX_LIMIT: usize = 999_999;
+
+/// How a session stands to TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Tls {
+    /// It is not to be had.
+    No,
+    /// STARTTLS is offered.
+    Offered,
+    /// The session is under TLS.
+    Active(TlsSession),
+}
+
+impl Tls {
+    pub(super) const fn session(&self) -> Option<&TlsSession> {
+        match self {
+            Self::Active(session) => Some(session),
+            Self::No | Self::Offered => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Hello {
+    pub(super) name: String,
+    pub(super) extended: bool,
+}
+
+impl Machine {
+    pub(super) fn greet(&mut self) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.replies, "220 {} ESMTP\r\n", self.config.hostname);
+    }
+
+    /// The machine offers STARTTLS from now on.
+    pub fn offer_tls(&mut self) {
+        self.tls = Tls::Offered;
+    }
+
+    /// The connection was under TLS before the greeting (RFC 8314).
+    pub fn under_tls(&mut self, session: TlsSession) {
+        self.tls = Tls::Active(session);
+    }
+
+    /// The TLS session that the commands come through; `None` when they come in plaintext.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&TlsSession> {
+        self.tls.session()
+    }
+
+    /// The handshake that [`Next::StartTls`] asked for is done. All that the client said in plaintext is forgotten
+    /// (RFC 3207 section 4.2); its errors still count.
+    pub fn tls_started(&mut self, session: TlsSession) {
+        self.tls = Tls::Active(session);
+        self.hello = None;
+        self.vouched = None;
+        self.transaction = None;
+        self.framer = Framer::new(self.config.line_length.max(512));
+        self.phase = Phase::Command;
+        self.progress = true;
+    }
+
+    pub(super) fn start_tls(&mut self) -> Result<(), Reply> {
+        match self.tls {
+            Tls::No => return Err(reply::NOT_IMPLEMENTED),
+            Tls::Active(_) => return Err(reply::ALREADY_UNDER_TLS),
+            Tls::Offered if self.stopping => self.say(reply::SHUTTING_DOWN),
+            Tls::Offered => {
+                let memory = self.config.memory.hold_first(HANDSHAKE_MEMORY);
+                self.phase = Phase::StartTls {
+                    answered: false,
+                    _memory: memory.ok_or(reply::NO_MEMORY_FOR_TLS)?,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn hello(&mut self, hello: Hello) {
+        self.transaction = None;
+        let name = &self.config.hostname;
+        // Writing to a String cannot fail.
+        if hello.extended {
+            let _ = write!(self.replies, "250-{name}\r\n");
+            self.extensions();
+        } else {
+            let _ = write!(self.replies, "250 {name}\r\n");
+        }
+        self.hello = Some(hello);
+    }
+
+    /// The lines of EHLO behind the first: what is honoured, and nothing else.
+    fn extensions(&mut self) {
+        let auth = self.offers_auth();
+        let mut offer = |text: std::fmt::Arguments<'_>| {
+            // Writing to a String cannot fail.
+            let _ = write!(self.replies, "250-{text}\r\n");
+        };
+        offer(format_args!("PIPELINING"));
+        offer(format_args!("SIZE {}", self.config.message_size));
+        match self.tls {
+            // Nothing can be read or changed on the way from a local program.
+            Tls::No if self.local.is_some() => offer(format_args!("REQUIRETLS")),
+            Tls::No => {}
+            Tls::Offered => offer(format_args!("STARTTLS")),
+            Tls::Active(_) => offer(format_args!("REQUIRETLS")),
+        }
+        if auth {
+            offer(format_args!("AUTH PLAIN LOGIN"));
+        }
+        offer(format_args!("8BITMIME"));
+        offer(format_args!("SMTPUTF8"));
+        offer(format_args!("CHUNKING"));
+        offer(format_args!("DSN"));
+        if self.config.recipients <= MAX_LIMIT {
+            offer(format_args!("LIMITS RCPTMAX={}", self.config.recipients));
+        }
+        if self.may_xclient != May::No {
+            offer(format_args!("{}", xclient::OFFER));
+        }
+        self.replies.push_str("250 ENHANCEDSTATUSCODES\r\n");
+    }
+}
