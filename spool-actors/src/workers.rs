@@ -54,6 +54,20 @@ impl Workers {
         self.handles.get(turn % self.handles.len().max(1))
     }
 
+    /// Deals things out to the threads in turn: for each thread its share.
+    pub(crate) fn deal<T>(&self, things: Vec<T>) -> Vec<(&ArbiterHandle, Vec<T>)> {
+        let mut shares: Vec<Vec<T>> = self.handles.iter().map(|_| Vec::new()).collect();
+        let threads = shares.len().max(1);
+        let first = self.next.fetch_add(things.len(), Ordering::Relaxed);
+        for (number, thing) in things.into_iter().enumerate() {
+            if let Some(share) = shares.get_mut(first.wrapping_add(number) % threads) {
+                share.push(thing);
+            }
+        }
+        let shares = self.handles.iter().zip(shares);
+        shares.filter(|(_, share)| !share.is_empty()).collect()
+    }
+
     /// Runs what `start` makes on the next thread in turn. `start` is called there, so that the sockets it opens
     /// belong to that thread. `false`: the threads have ended, and it will never run.
     pub fn place(&self, start: impl FnOnce() -> BoxFuture<()> + Send + 'static) -> bool {

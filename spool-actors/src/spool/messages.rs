@@ -1,9 +1,7 @@
 //! What the spool can be asked. Each message says what it replies; after [`KillAndFlush`] every reply is `Killed`.
 
-use super::commit::Tag;
 use crate::event_hub::Subscription;
 use crate::supervision::Ending;
-use crate::writer::Answer;
 use actix::Message;
 use bytes::Bytes;
 use spool_core::store::{Damage, Progress, Shelf, StoreStats};
@@ -499,8 +497,3 @@ pub struct Subscribe {
     /// Behind the event with this number, from the event log on disk, then on as they happen. `None`: from now on.
     pub since: Option<u64>,
 }
-
-/// The writer's answers to one commit.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Committed(pub(crate) Vec<Answer<Tag>>);

@@ -74,6 +74,11 @@ impl Machine {
         self.global_hold().into_iter().chain(fair).collect()
     }
 
+    /// Whether permits are waited for. To be asked when none can be granted.
+    pub(super) fn is_contended(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
     fn global_hold(&self) -> Option<Hold> {
         let (max, running) = (self.max, self.running);
         (running >= max).then_some(Hold::JobsLimit { max, running })

@@ -40,6 +40,11 @@ pub(crate) struct Granted {
     pub(crate) permit: Permit,
 }
 
+/// Whether permits are waited for that cannot be granted now.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Contended(pub(crate) bool);
+
 /// The right to run one delivery session; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
