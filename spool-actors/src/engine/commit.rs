@@ -298,7 +298,9 @@ impl<W: World> Engine<W> {
         let id = content.message.id;
         let in_line = matches!(reserved, Reservation::None);
         self.queue.added(destination, status, reserved, content, self.now);
-        if in_line && (self.budget.is_tight() || self.queue.is_held_up(destination, self.now)) {
+        let held_up = self.queue.is_held_up(destination, self.now);
+        let behind_others = !self.queue.is_next(destination, self.now);
+        if in_line && (held_up || (behind_others && self.budget.is_tight())) {
             self.queue.let_go(id);
         }
     }

@@ -202,6 +202,9 @@ impl<W: World> Engine<W> {
     /// What follows whatever has happened.
     fn follow(&mut self) {
         self.budget.set_standing(self.queue.standing());
+        if self.budget.is_tight() {
+            self.return_idle_permits();
+        }
         self.give_up_expired();
         self.look_on();
         self.go_on();

@@ -31,6 +31,8 @@ pub(super) struct Destination<W: World> {
     pub(super) asked: usize,
     /// Sessions.
     pub(super) running: usize,
+    /// Whether more than one session has started since it is known: more messages may come.
+    pub(super) started: Started,
     /// How many may run, and when.
     pub(super) pace: Pace,
     /// When it is to be looked at because time has passed.
@@ -38,6 +40,23 @@ pub(super) struct Destination<W: World> {
     pub(super) dirty: bool,
     /// The host for whose connection it is in line.
     pub(super) busy_host: Option<NextHop>,
+}
+
+/// How many sessions have started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Started {
+    Never,
+    Once,
+    Often,
+}
+
+impl Started {
+    pub(super) const fn again(self) -> Self {
+        match self {
+            Self::Never => Self::Once,
+            Self::Once | Self::Often => Self::Often,
+        }
+    }
 }
 
 /// A place in front of the sessions of a destination for a message that is being added: the start of its attempt is written with the
@@ -69,7 +88,8 @@ impl<W: World> Destination<W> {
     /// Whether the start of another attempt may be written for a message without a permit: one for each session that is there.
     pub(super) fn may_arm_ahead(&self, now: Timestamp) -> bool {
         let sessions = self.running + self.permitted;
-        !self.is_nowhere() && self.ahead < sessions.min(self.pace.room(now, AHEAD))
+        let room = self.pace.room(now, AHEAD).saturating_sub(self.permitted);
+        !self.is_nowhere() && self.ahead < sessions.min(room)
     }
 
     /// Whether nothing is there for which it would have to be kept.
@@ -126,6 +146,7 @@ impl<W: World> Queue<W> {
             permits: Vec::new(),
             asked: 0,
             running: 0,
+            started: Started::Never,
             pace: self.ways.pace(&next_hops, now),
             opens: None,
             dirty: false,
@@ -303,7 +324,10 @@ impl<W: World> Queue<W> {
         let Some(slot) = self.slot(destination) else {
             return Vec::new();
         };
-        let keep = if all || slot.is_nowhere() { 0 } else { IDLE_PERMITS };
+        let keep = match slot.started {
+            Started::Often if !all && !slot.is_nowhere() => IDLE_PERMITS,
+            Started::Never | Started::Once | Started::Often => 0,
+        };
         let idle = slot.permits.split_off(keep.min(slot.permits.len()));
         let has_some = !slot.permits.is_empty();
         match has_some {

@@ -56,7 +56,12 @@ impl<W: World> Queue<W> {
                 let permit = self.slot(destination)?.permits.pop()?;
                 return self.start(id, permit, now);
             }
-            if !starved && let Some(id) = self.pop_line(destination) {
+            // Those on their way to be armed come first: they have a permit when they get there.
+            let is_spare = slot.ahead < slot.permits.len();
+            if is_spare
+                && !starved
+                && let Some(id) = self.pop_line(destination)
+            {
                 let permit = self.slot(destination)?.permits.pop();
                 return Some(self.take_up(id, permit));
             }
@@ -70,6 +75,7 @@ impl<W: World> Queue<W> {
         let destination = self.entries.get(&id)?.destination;
         let slot = self.slot(destination)?;
         let begun = slot.pace.begin(now.inside, slot.running);
+        slot.started = slot.started.again();
         if let Some(Phase::Armed(content)) = self.set(id, Phase::Claimed) {
             self.set(id, Phase::Running(content, begun, Afterwards::default()));
         }
@@ -280,6 +286,12 @@ impl<W: World> Queue<W> {
     pub(in crate::engine) fn is_held_up(&self, destination: DestinationId, now: Now) -> bool {
         self.at(destination)
             .is_some_and(|slot| slot.is_nowhere() || slot.pace.opens_at(now.inside).is_some())
+    }
+
+    /// Whether every message that stands in line may start as soon as there are permits.
+    pub(in crate::engine) fn is_next(&self, destination: DestinationId, now: Now) -> bool {
+        self.at(destination)
+            .is_some_and(|slot| slot.in_line + slot.ahead <= slot.free(now.inside))
     }
 
     /// Of the first `limit` messages in a line that does not move, those whose time has run out; they are taken from it, to be
