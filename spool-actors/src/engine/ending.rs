@@ -43,6 +43,11 @@ impl<W: World> Engine<W> {
             self.keys.stop_waiting();
         }
         self.idle.clear();
+        self.return_all_permits();
+    }
+
+    /// Gives back every permit in hand, also those of messages that are about to be sent.
+    pub(super) fn return_all_permits(&mut self) {
         for permit in self.queue.take_all_permits() {
             self.effects.push(Effect::Return(permit));
         }
@@ -66,6 +71,8 @@ impl<W: World> Engine<W> {
             }
             Some(Stage::Disarming) => {
                 self.closing = Some(Stage::Closing);
+                // Those of adds that were being written.
+                self.return_all_permits();
                 let learned = self.queue.learned(self.now);
                 self.effects.push(Effect::Close(learned));
             }

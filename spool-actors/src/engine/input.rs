@@ -239,9 +239,7 @@ impl<W: World> Engine<W> {
         self.max_jobs = max;
         self.queue.pause(max == 0);
         // They were granted under another maximum.
-        for permit in self.queue.take_all_permits() {
-            self.effects.push(super::Effect::Return(permit));
-        }
+        self.return_all_permits();
     }
 
     /// Whether an add may be tried at all.

@@ -34,7 +34,9 @@ mod unattended;
 mod unwritten;
 
 #[cfg(test)]
-mod tests;
+mod histories;
+#[cfg(test)]
+mod testing;
 
 pub(crate) use bulk::{Work, operation_error};
 pub(crate) use commit::{Answered, Tag};

@@ -109,7 +109,7 @@ impl<W: World> Engine<W> {
         if self.is_over() {
             return;
         }
-        match self.queue.next(destination, self.now) {
+        match self.queue.next_fed(destination, self.now) {
             None => {}
             Some(Next::Start(permit, id)) => self.start(permit, id),
             Some(Next::Prepare(id)) => self.about_to_try(id),
@@ -193,10 +193,11 @@ impl<W: World> Engine<W> {
 
     /// A permit was granted.
     pub(super) fn granted(&mut self, destination: DestinationId, permit: W::Permit) {
-        if self.is_over() {
-            return self.effects.push(Effect::Return(permit));
-        }
-        self.queue.granted(destination, permit);
+        let unused = match self.is_over() {
+            true => Some(permit),
+            false => self.queue.granted(destination, permit),
+        };
+        self.effects.extend(unused.map(Effect::Return));
     }
 
     /// Others wait for permits, or nobody does any more: permits in hand are for whoever has waited longest.
@@ -215,7 +216,7 @@ impl<W: World> Engine<W> {
     }
 
     fn return_permits(&mut self, destination: DestinationId, all: bool) {
-        for permit in self.queue.take_idle_permits(destination, all) {
+        for permit in self.queue.take_idle_permits(destination, all, self.now) {
             self.effects.push(Effect::Return(permit));
         }
     }

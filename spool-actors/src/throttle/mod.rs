@@ -4,12 +4,15 @@
 //! last [`SetMax`], to whoever has the fewest of them. A permit comes back when it is dropped, wherever that happens.
 
 mod machine;
+#[cfg(test)]
+pub(crate) use machine::Machine;
 pub(crate) mod messages;
 
 pub use messages::Permit;
 
 use crate::supervision::{Part, Supervision};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WeakAddr, WeakRecipient};
+#[cfg(not(test))]
 use machine::Machine;
 use messages::{Contended, Demand, Granted, Release, SetMax, Why};
 

@@ -16,6 +16,17 @@ pub(super) struct BusyHosts {
     places: usize,
 }
 
+#[cfg(test)]
+impl BusyHosts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.places == 0
+    }
+
+    pub(super) const fn places(&self) -> usize {
+        self.places
+    }
+}
+
 impl<W: World> Queue<W> {
     /// An attempt to `destination` was not begun: `host` has no connection left.
     pub(in crate::engine) fn waits_for_room(&mut self, destination: DestinationId, host: &NextHop) {

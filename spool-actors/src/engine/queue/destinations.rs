@@ -314,19 +314,21 @@ impl<W: World> Queue<W> {
         dirty
     }
 
-    /// Takes permits away that a destination has no use for now: with `all` each of them, otherwise those beyond what its next
-    /// messages may need.
+    /// Takes permits away that a destination has no use for now: with `all` those that no message is on its way to, otherwise those
+    /// beyond what its next messages may need.
     pub(in crate::engine) fn take_idle_permits(
         &mut self,
         destination: DestinationId,
         all: bool,
+        now: Now,
     ) -> Vec<W::Permit> {
         let Some(slot) = self.slot(destination) else {
             return Vec::new();
         };
+        let expected = slot.ahead.min(slot.free(now.inside));
         let keep = match slot.started {
-            Started::Often if !all && !slot.is_nowhere() => IDLE_PERMITS,
-            Started::Never | Started::Once | Started::Often => 0,
+            Started::Often if !all && !slot.is_nowhere() => expected.max(IDLE_PERMITS),
+            Started::Never | Started::Once | Started::Often => expected,
         };
         let idle = slot.permits.split_off(keep.min(slot.permits.len()));
         let has_some = !slot.permits.is_empty();

@@ -71,6 +71,18 @@ impl<W: World> Queue<W> {
         id.map(|id| self.take_up(id, None))
     }
 
+    /// The same for a destination that there is memory for now: its first message is taken up even without a permit, because the memory
+    /// would be gone by the time there is one.
+    pub(in crate::engine) fn next_fed(&mut self, destination: DestinationId, now: Now) -> Option<Next<W>> {
+        let next = self.next(destination, now);
+        let slot = self.at(destination)?;
+        let may = !self.paused && !slot.is_nowhere() && slot.pace.room(now.inside, 1) > 0;
+        if next.is_some() || !may {
+            return next;
+        }
+        self.pop_line(destination).map(|id| self.take_up(id, None))
+    }
+
     fn start(&mut self, id: MessageId, permit: W::Permit, now: Now) -> Option<Next<W>> {
         let destination = self.entries.get(&id)?.destination;
         let slot = self.slot(destination)?;
@@ -132,22 +144,34 @@ impl<W: World> Queue<W> {
         if self.paused {
             return 0;
         }
+        let starved = self.starved.contains(&destination);
         let Some(slot) = self.slot(destination) else {
             return 0;
         };
         let expected = slot.asked + slot.permits.len();
-        let without = slot.in_line + slot.ahead;
+        // Where there is no memory for the first in line, nobody in it may start.
+        let in_line = if starved { 0 } else { slot.in_line };
+        let without = in_line + slot.ahead;
         let more = without.min(slot.free(now.inside)).saturating_sub(expected);
         slot.asked += more;
         more
     }
 
-    /// A permit was granted.
-    pub(in crate::engine) fn granted(&mut self, destination: DestinationId, permit: W::Permit) {
+    /// A permit was granted. Gives it back when its destination is gone.
+    pub(in crate::engine) fn granted(
+        &mut self,
+        destination: DestinationId,
+        permit: W::Permit,
+    ) -> Option<W::Permit> {
+        let known = |slot: &Destination<W>| self.by_hops.get(&slot.next_hops) == Some(&destination);
+        if !self.at(destination).is_some_and(known) {
+            return Some(permit);
+        }
         if let Some(slot) = self.slot(destination) {
             slot.asked = slot.asked.saturating_sub(1);
         }
         self.keep_permit(destination, permit);
+        None
     }
 
     /// The session of a message has ended, and says `signal` about its destination; its permit, if it may be used again. To be called
@@ -290,8 +314,10 @@ impl<W: World> Queue<W> {
 
     /// Whether every message that stands in line may start as soon as there are permits.
     pub(in crate::engine) fn is_next(&self, destination: DestinationId, now: Now) -> bool {
-        self.at(destination)
-            .is_some_and(|slot| slot.in_line + slot.ahead <= slot.free(now.inside))
+        !self.starved.contains(&destination)
+            && self
+                .at(destination)
+                .is_some_and(|slot| slot.in_line + slot.ahead <= slot.free(now.inside))
     }
 
     /// Of the first `limit` messages in a line that does not move, those whose time has run out; they are taken from it, to be

@@ -17,6 +17,7 @@ mod routes;
 mod ways;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests panic")]
 mod tests;
 
 pub(crate) use claims::Note;
@@ -493,6 +494,8 @@ impl<W: World> Queue<W> {
         if let Some(permit) = permit {
             self.keep_permit(destination, permit);
         }
+        // It may have had a place that is another's now.
+        self.touch(destination);
         self.delist(destination);
     }
 

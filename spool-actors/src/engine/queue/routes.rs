@@ -12,7 +12,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 /// Entries that are looked at in one step.
-const LOOK: usize = 65_536;
+pub(super) const LOOK: usize = 65_536;
 
 /// A message that waits, and is to be read so that its route can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
