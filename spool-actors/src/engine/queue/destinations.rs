@@ -85,11 +85,12 @@ impl<W: World> Destination<W> {
         }
     }
 
-    /// Whether the start of another attempt may be written for a message without a permit: one for each session that is there.
+    /// Whether the start of another attempt may be written for a message without a permit: only while a session is there, so that
+    /// nothing is in doubt about a destination that does not answer.
     pub(super) fn may_arm_ahead(&self, now: Timestamp) -> bool {
-        let sessions = self.running + self.permitted;
         let room = self.pace.room(now, AHEAD).saturating_sub(self.permitted);
-        !self.is_nowhere() && self.ahead < sessions.min(room)
+        let has_session = self.running + self.permitted > 0;
+        has_session && !self.is_nowhere() && self.ahead < room
     }
 
     /// Whether nothing is there for which it would have to be kept.

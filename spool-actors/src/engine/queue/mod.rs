@@ -42,8 +42,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-/// The most attempts of one destination whose start is on disk before they have a permit. They start without waiting for a sync;
-/// after a crash each of them is in doubt. There are never more of them than sessions of their destination.
+/// The most attempts of one destination whose start is on disk before they have a permit, while it has a session. They start without
+/// waiting for a sync; after a crash each of them is in doubt.
 const AHEAD: usize = 64;
 /// Stale places that are not worth sweeping out.
 const SWEEP: usize = 1024;

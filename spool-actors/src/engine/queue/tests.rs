@@ -99,24 +99,33 @@ fn a_start_that_was_used_or_taken_back_is_left_alone() {
 }
 
 #[test]
-fn no_more_attempts_have_started_on_disk_than_there_are_sessions_and_as_many_that_follow() {
+fn attempts_start_on_disk_ahead_of_their_permits_only_beside_a_session_and_no_more_than_allowed() {
     let mut queue = queue();
     let (_, destination) = add(&mut queue, 1, "a:25");
+    let reserve = |queue: &mut Queue<Paper>| queue.reserve(destination, NOW);
+    assert!(
+        matches!(reserve(&mut queue), Reservation::None),
+        "others stand in line"
+    );
     assert_eq!(queue.granted(destination, 7), None);
-    let mut numbers = 2..;
-    let mut reserve = |queue: &mut Queue<Paper>| {
-        let reserved = queue.reserve(destination, NOW);
-        numbers.next();
-        !matches!(reserved, Reservation::None)
-    };
-    assert!(!reserve(&mut queue), "others stand in line");
     let first = MessageId::from_u128(1);
     arm(&mut queue, destination, first);
     queue.next(destination, NOW);
-    assert!(reserve(&mut queue), "one behind the session");
-    assert!(!reserve(&mut queue), "and no more");
+    for _ in 0..AHEAD {
+        assert!(matches!(reserve(&mut queue), Reservation::Ahead));
+    }
+    assert!(matches!(reserve(&mut queue), Reservation::None), "and no more");
     assert_eq!(queue.granted(destination, 8), None);
-    assert!(reserve(&mut queue), "one with the permit in hand");
+    assert!(
+        matches!(reserve(&mut queue), Reservation::Permit(8)),
+        "the permit in hand"
+    );
+    let (_, other) = add(&mut queue, 2, "b:25");
+    queue.claim(MessageId::from_u128(2), Verb::Freeze, NOW);
+    assert!(
+        matches!(queue.reserve(other, NOW), Reservation::None),
+        "no session is there"
+    );
 }
 
 #[test]
