@@ -108,11 +108,18 @@ impl Site {
         assert_eq!((status, said.as_str()), (Some(0), ""), "{args:?}");
     }
 
-    /// The files in the drop directory, those set aside apart.
+    /// The files that wait in the drop directory, those that were claimed included, those set aside apart.
     fn dropped(&self) -> Vec<String> {
-        let names = fs::read_dir(self.at("drop")).unwrap();
-        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name != "refused").collect()
+        let mut names = Vec::new();
+        for place in ["drop", "drop/taken"] {
+            // Before the first start of the service there is no such directory within it.
+            let Ok(entries) = fs::read_dir(self.at(place)) else {
+                continue;
+            };
+            names.extend(entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()));
+        }
+        names.retain(|name| name != "refused" && name != "taken");
+        names
     }
 
     fn refused(&self) -> usize {

@@ -78,16 +78,22 @@ impl Bench {
         }
     }
 
+    /// Leaves a file, and claims it.
     fn write(&self, name: &str, text: &str) -> CString {
         std::fs::write(self.dropbox.path.join(name), text).unwrap();
+        self.dropbox.dir.look(false).unwrap();
         CString::new(name).unwrap()
+    }
+
+    fn taken(&self, name: &str) -> PathBuf {
+        self.dropbox.path.join("taken").join(name)
     }
 
     /// What the spool says to this file, which stays.
     async fn add(&self, name: &CString) -> Result<Vec<MessageId>, Refused> {
         let (mut found, round) = self.dropbox.read(vec![name.clone()], 0);
         assert_eq!((found.len(), round.refused), (1, 0), "{:?}", round.waits);
-        self.dropbox.add(found.remove(0)).await.3
+        self.dropbox.add(found.remove(0)).await.2
     }
 }
 
@@ -100,7 +106,7 @@ async fn a_file_that_is_found_again_is_not_added_again() {
     assert_eq!(bench.add(&name).await.unwrap(), ids);
     assert_eq!(count_from_disk(&bench.spool).unwrap(), 1);
     // Its owner writes something else into it: that is no second message, and what he wrote is kept.
-    bench.write(NAME, &FILE.replace("hello", "other"));
+    std::fs::write(bench.taken(NAME), FILE.replace("hello", "other")).unwrap();
     let refused = bench.add(&name).await.unwrap_err();
     assert!(
         matches!(&refused, Refused::Bad(why) if why.contains(&ids[0].to_string())),
@@ -108,9 +114,27 @@ async fn a_file_that_is_found_again_is_not_added_again() {
     );
     assert_eq!(count_from_disk(&bench.spool).unwrap(), 1);
     // Another file by the same name is another message.
-    std::fs::rename(bench.dropbox.path.join(NAME), bench.dropbox.path.join("old")).unwrap();
+    std::fs::rename(bench.taken(NAME), bench.taken("old")).unwrap();
     bench.write(NAME, FILE);
     assert_ne!(bench.add(&name).await.unwrap(), ids);
+}
+
+#[actix::test]
+async fn a_crash_between_the_claim_and_the_add_loses_nothing() {
+    let mut bench = Bench::start().await;
+    let name = bench.write(NAME, FILE);
+    assert!(bench.taken(NAME).exists() && !bench.dropbox.path.join(NAME).exists());
+    assert_eq!(count_from_disk(&bench.spool).unwrap(), 0);
+    // As at the next start: nothing is known but what is on disk.
+    bench.dropbox.dir = Arc::new(DropDir::open(&bench.dropbox.path, bench.dropbox.limits).unwrap());
+    let look = bench.dropbox.dir.look(true).unwrap();
+    assert_eq!(look.names, [name]);
+    let dropbox = Arc::new(bench.dropbox);
+    let (_running, stop) = watch::channel(false);
+    let round = dropbox.take(look.names, &stop).await.unwrap();
+    assert_eq!((round.taken, round.refused, round.waits), (1, 0, None));
+    assert_eq!(count_from_disk(&bench.spool).unwrap(), 1);
+    assert_eq!(dropbox.dir.look(true).unwrap(), Look::default());
 }
 
 #[actix::test]
@@ -137,5 +161,5 @@ async fn what_cannot_be_set_aside_waits() {
     bench.dropbox.set_aside(&name, None, "is junk", 0, &mut round);
     assert_eq!(round.refused, 0);
     assert!(round.waits.unwrap().contains("cannot be set aside"));
-    assert!(bench.dropbox.path.join("junk").exists());
+    assert!(bench.taken("junk").exists());
 }
