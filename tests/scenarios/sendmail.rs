@@ -588,6 +588,14 @@ fn users_of_the_machine_are_told_apart_and_see_nothing_of_each_other() {
         "{}",
         trace(&arrived)
     );
+    let admin = format!("http://{}", server.field("admin"));
+    let listed = text(&run(&["clients", "--format", "json", "--admin", &admin]).stdout);
+    let client: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!(client["client"], format!("uid:{USER}"), "{listed}");
+    assert_eq!(
+        (&client["user"], &client["messages"]["count"]),
+        (&false.into(), &1.into())
+    );
     // It has no name on this machine.
     assert!(
         body(&arrived).contains(&format!("From: uid-{USER}@mx.example.org")),
