@@ -445,6 +445,24 @@ fn mail_left_while_the_service_is_down_is_delivered_once() {
     drop(server);
 }
 
+#[test]
+fn a_user_beyond_a_limit_tries_again_and_beyond_one_of_connections_leaves_a_file() {
+    let site = Site::new();
+    let config = fs::read_to_string(site.at("spool.toml")).unwrap();
+    let limits = "[listen.limits]\nmessages_per_client = \"1/1h\"\nconnections_per_client_rate = \"2/1h\"\n";
+    fs::write(site.at("spool.toml"), config.replace("[listen.limits]\n", limits)).unwrap();
+    let _server = site.serve();
+    site.sends(&["bob@example.net"], b"Subject: first\n\nx\n");
+    assert!(body(&site.capture.message()).contains("Subject: first\r\n"));
+    let (status, said) = site.sendmail(&["bob@example.net"], b"Subject: second\n\nx\n");
+    assert_eq!(status, Some(75), "{said}");
+    assert!(said.contains("450 4.7.1 ") && site.dropped().is_empty(), "{said}");
+    site.sends(&["bob@example.net"], b"Subject: third\n\nx\n");
+    assert!(body(&site.capture.message()).contains("Subject: third\r\n"));
+    site.taken();
+    assert_eq!(site.capture.try_message(), None);
+}
+
 /// A file as sendmail leaves it, its sender with this number.
 fn file(number: usize) -> (String, String) {
     let head = format!("{{\"spool_drop\":1,\"from\":\"t{number}@example.org\",\"to\":[\"c@d.example\"]}}\n");
