@@ -71,6 +71,8 @@ struct Round {
     refused: usize,
     /// Why the rest waits.
     waits: Option<String>,
+    /// The spool takes nothing now.
+    full: bool,
 }
 
 impl DropBox {
@@ -167,7 +169,7 @@ impl DropBox {
             let done = blocking(move || this.finish(found, told)).await?;
             round.taken += done.taken;
             round.refused += read.refused + done.refused;
-            full = done.waits.is_some();
+            full = done.full;
             round.waits = round.waits.or(done.waits).or(read.waits);
         }
         if round.refused > TOLD {
@@ -278,10 +280,15 @@ impl DropBox {
                     // It is taken once, however often it is found; said so that it can be removed by hand.
                     if let Err(error) = self.dir.remove(&name) {
                         round.waits = Some(format!("{} cannot be removed: {error}", shown(&name)));
+                        round.full = true;
                     }
                 }
                 Err(Refused::Bad(why)) => self.set_aside(&name, Some(user), &why, told, &mut round),
-                Err(Refused::Later(why)) => round.waits = Some(why),
+                Err(Refused::Waits(why)) => round.waits = Some(why),
+                Err(Refused::Later(why)) => {
+                    round.waits = Some(why);
+                    round.full = true;
+                }
             }
         }
         round
@@ -307,7 +314,9 @@ impl DropBox {
 enum Refused {
     /// It never will be.
     Bad(String),
-    /// It may be later.
+    /// It may be later; others may be taken now.
+    Waits(String),
+    /// It may be later, and others too.
     Later(String),
 }
 
@@ -317,12 +326,12 @@ impl From<AddError> for Refused {
             AddError::Invalid(_) | AddError::TooManyRecipients { .. } | AddError::KeyReused { .. } => {
                 Self::Bad(error.to_string())
             }
+            AddError::Unsigned(_) => Self::Waits(error.to_string()),
             // Also what is not known here: nothing is lost by waiting.
             AddError::Busy { .. }
             | AddError::Full(_)
             | AddError::Disk(_)
             | AddError::Ended(_)
-            | AddError::Unsigned(_)
             | AddError::Killed
             | _ => Self::Later(error.to_string()),
         }

@@ -27,6 +27,9 @@ fn what_may_pass_keeps_a_file_where_it_is() {
     }));
     assert!(later(AddError::Killed));
     assert!(later(AddError::Disk(String::new())));
+    // The key of one domain may be missing for days.
+    let unsigned = Refused::from(AddError::Unsigned("no key".to_owned()));
+    assert!(matches!(unsigned, Refused::Waits(_)), "{unsigned:?}");
     assert!(!later(AddError::Invalid(String::new())));
     assert!(!later(AddError::KeyReused { ids: Vec::new() }));
     assert!(!later(AddError::TooManyRecipients { count: 2, limit: 1 }));
@@ -150,6 +153,18 @@ async fn a_file_without_room_in_memory_waits_and_holds_up_no_smaller_one() {
     drop((found, held));
     assert_eq!(bench.dropbox.read(vec![large], 0).0.len(), 1);
     assert_eq!(bench.memory.used(), 0, "what is not spooled is released");
+}
+
+#[actix::test]
+async fn a_message_that_waits_by_itself_does_not_end_the_look() {
+    let bench = Bench::start().await;
+    let name = bench.write(NAME, FILE);
+    let finish = |refused| bench.dropbox.finish(vec![(name.clone(), 0, Err(refused))], 0);
+    let round = finish(Refused::Waits("no key".to_owned()));
+    assert_eq!((round.waits.as_deref(), round.full), (Some("no key"), false));
+    let round = finish(Refused::Later("no room".to_owned()));
+    assert_eq!((round.waits.as_deref(), round.full), (Some("no room"), true));
+    assert!(bench.taken(NAME).exists());
 }
 
 #[actix::test]
