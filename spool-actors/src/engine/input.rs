@@ -161,7 +161,7 @@ impl<W: World> Engine<W> {
             } => self.read_taken_done(bulk, &work, read, &held),
             Done::ReadUnattended { read, held } => self.unattended_read(read, held),
             Done::Routed { routes, generation } => self.routed(routes, generation),
-            Done::ReadWhole(read) => self.to_divide(read),
+            Done::ReadWhole(read) => self.read_to_divide(read),
             Done::ShelvedPresented { id, laid, events } => self.shelved_presented(id, laid, events),
             Done::Fetched { bulk, shelf, pairs } => self.fetched(bulk, shelf, pairs),
             Done::DroppedPair { bulk, id, discarded } => self.dropped_pair(bulk, id, discarded),

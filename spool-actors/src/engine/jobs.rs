@@ -18,6 +18,9 @@ use std::time::Duration;
 /// A message with its body; empty where nobody needs it.
 pub(crate) type Read = (Message, Bytes);
 
+/// A pair that was read off a shelf, with the memory that it takes.
+pub(crate) type Fetched = Result<(Box<Shelved>, Bytes, Held), SpoolError>;
+
 /// Work on the disk.
 #[derive(Debug)]
 pub(crate) enum Job<W: World> {
@@ -111,7 +114,7 @@ pub(crate) enum Done<W: World> {
     Fetched {
         bulk: BulkId,
         shelf: Shelf,
-        pairs: Vec<Result<(Box<Shelved>, Bytes, Held), SpoolError>>,
+        pairs: Vec<Fetched>,
     },
     DroppedPair {
         bulk: BulkId,

@@ -43,7 +43,7 @@ pub(crate) use commit::{Answered, Tag};
 pub(crate) use content::Content;
 pub(crate) use effect::{Answer, Effect};
 pub(crate) use input::{Input, Moment, NewMail, Operation};
-pub(crate) use jobs::{Done, Job, Wanted};
+pub(crate) use jobs::{Done, Fetched, Job, Wanted};
 pub(crate) use queue::{Route, Sight};
 pub(crate) use routes::groups;
 pub(crate) use taken::Taken;

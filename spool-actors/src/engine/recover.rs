@@ -6,6 +6,7 @@
 use super::bulk::{BulkId, frozen};
 use super::commit::Recovered;
 use super::content::Size;
+use super::jobs::Fetched;
 use super::queue::Known;
 use super::{Answer, Engine, Job, Tag, World};
 use crate::gate::add_error;
@@ -33,12 +34,7 @@ impl<W: World> Engine<W> {
     }
 
     /// Pairs were read off a shelf.
-    pub(super) fn fetched(
-        &mut self,
-        bulk: BulkId,
-        shelf: Shelf,
-        pairs: Vec<Result<(Box<Shelved>, Bytes, Held), SpoolError>>,
-    ) {
+    pub(super) fn fetched(&mut self, bulk: BulkId, shelf: Shelf, pairs: Vec<Fetched>) {
         for pair in pairs {
             match pair {
                 Ok((shelved, body, held)) => self.add_again(bulk, shelf, *shelved, body, held),

@@ -262,7 +262,10 @@ impl<W: World> Engine<W> {
     }
 
     /// Messages that are to be divided were read.
-    pub(super) fn to_divide(&mut self, read: Vec<(MessageId, Status, Result<Box<Content>, StoreError>)>) {
+    pub(super) fn read_to_divide(
+        &mut self,
+        read: Vec<(MessageId, Status, Result<Box<Content>, StoreError>)>,
+    ) {
         self.looking.reading = false;
         for (id, before, content) in read {
             match content {

@@ -1,7 +1,7 @@
 //! Carries out the engine's work on the disk, on a thread that may block.
 
 use super::{Outside, messages::Outcome};
-use crate::engine::{Content, Done, Job, Taken, Why, Work, groups, may_fail, operation_error};
+use crate::engine::{Content, Done, Fetched, Job, Taken, Why, Work, groups, may_fail, operation_error};
 use crate::gate::RETRY_AFTER;
 use bytes::Bytes;
 use spool_core::store::{Shelf, Shelved, Store, StoreError};
@@ -183,8 +183,6 @@ fn read_unattended(
     held.resize(bytes.fold(0, u64::saturating_add));
     Done::ReadUnattended { read, held }
 }
-
-type Fetched = Result<(Box<Shelved>, Bytes, Held), SpoolError>;
 
 fn fetch(store: &Store, budget: &Budget, shelf: Shelf, id: MessageId) -> Fetched {
     let size = store.shelved_size(shelf, id).map_err(operation_error)?;

@@ -80,6 +80,14 @@ fn hops(number: usize) -> Arc<[NextHop]> {
     [format!("hop{number}:25").parse().unwrap()].into()
 }
 
+/// The answer to a question; what the presend hook says is `presend`.
+fn said(mut answer: Input<Paper>, presend: Option<Presend>) -> Input<Paper> {
+    if let Input::Presented(_, decision) = &mut answer {
+        *decision = presend;
+    }
+    answer
+}
+
 impl Life {
     pub(super) fn begin(chance: &mut Chance, disk: Option<Disk>, tally: &mut Tally) -> Self {
         let disk = disk.unwrap_or_default();
@@ -224,9 +232,9 @@ impl Life {
             5 => Work::Recover(Shelf::Removed),
             _ => Work::Reroute(NewRoute::To(hops(chance.below(3)))),
         };
-        let mut ids = match work {
-            Work::Recover(_) => self.disk.removed(),
-            _ => self.disk.ids(),
+        let mut ids = match matches!(work, Work::Recover(_)) {
+            true => self.disk.removed(),
+            false => self.disk.ids(),
         };
         ids.retain(|_| chance.one_in(2));
         ids.push(MessageId::from_u128(1));
@@ -260,11 +268,7 @@ impl Life {
             }
             2 if !self.questions.is_empty() => {
                 let answer = self.questions.swap_remove(chance.below(self.questions.len()));
-                let answer = match answer {
-                    Input::Presented(id, _) => Input::Presented(id, Self::presend(chance)),
-                    answer => answer,
-                };
-                self.inputs.push_back(answer);
+                self.inputs.push_back(said(answer, Self::presend(chance)));
             }
             _ if !self.sessions.is_empty() => {
                 let session = self.sessions.swap_remove(chance.below(self.sessions.len()));
@@ -544,11 +548,7 @@ impl Life {
                 self.inputs.push_back(Input::Done(done));
             }
             for question in std::mem::take(&mut self.questions) {
-                let answer = match question {
-                    Input::Presented(id, _) => Input::Presented(id, Some(Presend::SendNow)),
-                    answer => answer,
-                };
-                self.inputs.push_back(answer);
+                self.inputs.push_back(said(question, Some(Presend::SendNow)));
             }
             for session in std::mem::take(&mut self.sessions) {
                 self.end_session(session, 5);

@@ -253,15 +253,12 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// A message stands in line now, at the end of it or in front of all others.
-    pub(super) fn line_up(&mut self, id: MessageId, destination: DestinationId, in_front: bool) {
+    /// A message stands in line now, at the end of it.
+    pub(super) fn line_up(&mut self, id: MessageId, destination: DestinationId) {
         self.in_line += 1;
         if let Some(slot) = self.slot(destination) {
             slot.in_line += 1;
-            match in_front {
-                true => slot.line.push_front(id),
-                false => slot.line.push_back(id),
-            }
+            slot.line.push_back(id);
         }
     }
 

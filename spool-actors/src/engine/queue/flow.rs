@@ -126,11 +126,11 @@ impl<W: World> Queue<W> {
             return;
         };
         self.set(id, Phase::Ready(None));
-        self.to_the_front(id, destination);
+        self.put_in_front(id, destination);
     }
 
     /// A message that came to the end of its line stands in front of all others.
-    fn to_the_front(&mut self, id: MessageId, destination: DestinationId) {
+    fn put_in_front(&mut self, id: MessageId, destination: DestinationId) {
         if let Some(slot) = self.slot(destination)
             && slot.line.back() == Some(&id)
         {
@@ -186,10 +186,7 @@ impl<W: World> Queue<W> {
     ) -> Option<(DestinationId, Effect)> {
         let entry = self.entries.get(&id)?;
         let destination = entry.destination;
-        let begun = match &entry.phase {
-            Phase::Running(_, begun, _) => Some(*begun),
-            _ => None,
-        };
+        let begun = entry.phase.session();
         if let Some(permit) = permit {
             self.keep_permit(destination, permit);
         }
@@ -288,7 +285,7 @@ impl<W: World> Queue<W> {
             return;
         };
         let old = self.set(id, Phase::Ready(None));
-        self.to_the_front(id, destination);
+        self.put_in_front(id, destination);
         self.came_back(id, old, now);
     }
 
@@ -445,9 +442,6 @@ impl<W: World> Queue<W> {
 
     /// When the session of this message has begun.
     pub(super) fn session(&self, id: MessageId) -> Option<Begun> {
-        match self.phase(id)? {
-            Phase::Running(_, begun, _) => Some(*begun),
-            _ => None,
-        }
+        self.phase(id)?.session()
     }
 }

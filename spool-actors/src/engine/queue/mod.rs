@@ -233,10 +233,10 @@ impl<W: World> Queue<W> {
         if let Some(permit) = permit {
             self.keep_permit(destination, permit);
         }
-        match after {
-            Counted::InLine => self.line_up(id, destination, false),
-            counted => self.count(counted, destination, 1),
+        if after == Counted::InLine {
+            self.line_up(id, destination);
         }
+        self.count(after, destination, 1);
         if keeps {
             self.keep_in_line(id);
         }
@@ -253,10 +253,10 @@ impl<W: World> Queue<W> {
     /// A message leaves this phase, or leaves the queue out of it; it `had` a permit there.
     fn leaves(&mut self, id: MessageId, old: &Phase<W>, had: bool, destination: DestinationId) {
         let before = if had { Counted::Permitted } else { old.counted() };
-        match before {
-            Counted::InLine => self.left_line(destination),
-            counted => self.count(counted, destination, -1),
+        if before == Counted::InLine {
+            self.left_line(destination);
         }
+        self.count(before, destination, -1);
         if matches!(old, Phase::Armed(_))
             && let Some(slot) = self.slot(destination)
         {
@@ -354,16 +354,14 @@ impl<W: World> Queue<W> {
         let Some(entry) = self.entries.get_mut(&id) else {
             return false;
         };
-        match std::mem::replace(&mut entry.phase, Phase::Claimed) {
-            Phase::Asking(content, permit) => {
-                entry.phase = Phase::Arming(content, permit);
-                true
-            }
-            other => {
-                entry.phase = other;
-                false
-            }
+        if !matches!(entry.phase, Phase::Asking(..)) {
+            return false;
         }
+        // With its permit, if it has one: it is counted as before.
+        if let Phase::Asking(content, permit) = std::mem::replace(&mut entry.phase, Phase::Claimed) {
+            entry.phase = Phase::Arming(content, permit);
+        }
+        true
     }
 
     /// The start of its attempt is on disk. Gives when the message was spooled, if it must not go where it is about to: the routes were
@@ -393,19 +391,12 @@ impl<W: World> Queue<W> {
         if !matches!(phase, Phase::Running(..)) {
             return None;
         }
-        match self.set(id, Phase::Settling(None, Afterwards::default()))? {
-            Phase::Running(content, _, noted) => {
-                if let Some(afterwards) = self
-                    .entries
-                    .get_mut(&id)
-                    .and_then(|entry| entry.phase.afterwards())
-                {
-                    *afterwards = noted;
-                }
-                Some(content)
-            }
-            _ => None,
+        let mut old = self.set(id, Phase::Settling(None, Afterwards::default()))?;
+        let noted = old.afterwards().map(std::mem::take).unwrap_or_default();
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.phase = Phase::Settling(None, noted);
         }
+        old.into_content()
     }
 
     /// A message takes `footprint` bytes beside its body, as is known now that it was read or changed.

@@ -134,6 +134,34 @@ impl<W: World> Phase<W> {
         }
     }
 
+    /// The session that runs.
+    pub(super) const fn session(&self) -> Option<Begun> {
+        match self {
+            Self::Running(_, begun, _) => Some(*begun),
+            Self::Waiting(_)
+            | Self::Ready(_)
+            | Self::Reading(_)
+            | Self::Asking(..)
+            | Self::Arming(..)
+            | Self::Armed(_)
+            | Self::Settling(..)
+            | Self::Claimed
+            | Self::Frozen => None,
+        }
+    }
+
+    /// What is in memory of the message.
+    pub(super) fn into_content(self) -> Option<Box<Content>> {
+        match self {
+            Self::Ready(content) => content,
+            Self::Asking(content, _)
+            | Self::Arming(content, _)
+            | Self::Armed(content)
+            | Self::Running(content, ..) => Some(content),
+            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
+        }
+    }
+
     /// The time for which it waits.
     pub(super) const fn due(&self) -> Option<Timestamp> {
         match self {

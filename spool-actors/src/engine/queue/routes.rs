@@ -300,10 +300,9 @@ impl<W: World> Queue<W> {
             entry.route_told = false;
         }
         let held_up = self.is_held_up(to, now);
-        let phase = match old {
-            Phase::Ready(_) | Phase::Asking(..) if held_up => Phase::Ready(None),
-            Phase::Asking(content, _) => Phase::Ready(Some(content)),
-            other => other,
+        let phase = match matches!(old, Phase::Ready(_) | Phase::Asking(..)) {
+            true => Phase::Ready(old.into_content().filter(|_| !held_up)),
+            false => old,
         };
         self.set(id, phase);
         self.delist(from);
