@@ -2,7 +2,7 @@
 # Where the CPU time of a relayed message goes: load -> serve -> sink, in runs of their own for what would disturb each other.
 #   1. CPU and context switches by thread, from /proc, with nothing attached
 #   2. perf record of the relay by cpu-clock, stacks by DWARF (in libc frame pointers end): by thread, by crate, functions (self), subtrees (inclusive), a tree for each thread
-#   3. wake-ups of each thread, by tracepoint
+#   3. wake-ups of each thread, and who takes the core from one, by tracepoints
 #   4. system calls by kind, by strace, and of these kinds by thread, by tracepoints
 #   5. calls of the allocator, by uprobes in libc, and where they come from
 # Usage: tests/relay-profile.sh [CONNECTIONS] [MESSAGES] [SIZE]     (root; perf, strace, python3; prints to standard output)
@@ -82,6 +82,14 @@ for tid in $(awk '{print $1}' "$dir/after"); do events+=(-e sched:sched_waking -
 echo "== wake-ups of each thread: $(attach perf stat -x ' ' -a -o "$dir/wakes" "${events[@]}")"
 grep sched_waking "$dir/wakes" | awk '{print $1}' | paste - <(awk '{print $1, $2}' "$dir/after") |
     awk -v n="$messages" '{printf "%-16s %8.3f per message\n", $3, $1 / n; sum += $1} END {printf "%-16s %8.3f\n", "all", sum / n}'
+echo; echo "== who takes the core from a thread that could go on: $(attach perf record -q -e sched:sched_switch --filter 'prev_state == 0 || prev_state == 256' -p "$relay" -o "$out/switches.data" 2>/dev/null)"
+perf script -i "$out/switches.data" -F trace 2>/dev/null | awk -v n="$messages" -v sink="$sink" -v own="$(awk '{printf "%s ", $1}' "$dir/after")" '
+    function field(name,  at) { at = index($0, name "="); text = substr($0, at + length(name) + 1); sub(/ .*/, "", text); return text }
+    BEGIN { split(own, tids, " "); for (i in tids) ours[tids[i]] = 1 }
+    { next_id = field("next_pid"); comm = field("next_comm")
+      to = next_id in ours ? "a thread of the relay" : next_id == sink ? "the sink" : comm ~ /^(spool|load)/ ? "the load generator" : "others"
+      count[field("prev_comm") " to " to]++ }
+    END { for (key in count) printf "%8.3f per message  %s\n", count[key] / n, key }' | sort -rn | head -12
 echo; echo "== system calls by kind, by strace, which makes batches smaller: $(attach strace -q -c -f -p "$relay" -o "$dir/strace")"
 awk -v n="$messages" '$4 ~ /^[0-9]+$/ && $NF != "total" {printf "%-16s %8.3f per message\n", $NF, $4 / n}' "$dir/strace" | sort -k2,2nr | head -24 |
     tee "$dir/kinds"
