@@ -9,8 +9,10 @@
 
 mod delivery;
 mod engine;
+mod errors;
 mod event_hub;
 mod gate;
+mod outcome;
 mod pace;
 mod spool;
 mod supervision;

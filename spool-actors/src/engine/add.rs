@@ -3,8 +3,8 @@
 use super::keys::LookUp;
 use super::queue::Reservation;
 use super::{Answer, Engine, NewMail, Tag, World};
-use crate::gate::RETRY_AFTER;
-use crate::throttle::DestinationId;
+use crate::engine::DestinationId;
+use crate::errors::RETRY_AFTER;
 use spool_core::store::{Addition, Change, NewMessage};
 use spool_core::{
     AddError, AddKey, EnvelopeSummary, Event, EventKind, Fingerprint, FlowId, Frozen, Held, MAX_SECTIONS,

@@ -7,8 +7,8 @@
 use super::queue::{Claim, Note, Verb};
 use super::taken::Taken;
 use super::{Answer, Engine, Tag, World};
-use crate::gate::RETRY_AFTER;
-use crate::spool::messages::{NewRoute, Outcome};
+use crate::errors::{RETRY_AFTER, operation_error};
+use crate::outcome::{NewRoute, Outcome};
 use spool_core::store::{Change, Shelf, StoreError};
 use spool_core::{Frozen, MessageId, MessageState, RetryInterval, Routing, SpoolError, Status, Timestamp};
 use std::collections::HashMap;
@@ -312,19 +312,6 @@ impl<W: World> Engine<W> {
                 self.step(bulk_id);
             }
         }
-    }
-}
-
-/// What a failure of the store means for one message of an operation.
-pub(crate) fn operation_error(error: StoreError) -> SpoolError {
-    match error {
-        StoreError::NoSuchMessage(id) => SpoolError::NoSuchMessage(id),
-        StoreError::Damaged { id, reason } => SpoolError::Unreadable { id, reason },
-        StoreError::Full(why) => SpoolError::Full(why),
-        StoreError::Loading | StoreError::Shortage(_) | StoreError::NotNow { .. } => SpoolError::Busy {
-            retry_after: RETRY_AFTER,
-        },
-        other @ (StoreError::Failed(_) | StoreError::Invalid(_) | _) => SpoolError::Disk(other.to_string()),
     }
 }
 

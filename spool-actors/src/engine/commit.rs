@@ -1,13 +1,14 @@
 //! What the spool does once the disk has answered: each kind of change has a tag that remembers who waits for it.
 
-use super::bulk::{BulkId, operation_error};
+use super::bulk::BulkId;
 use super::queue::{Known, Note, Reservation, Route};
 use super::returning::NewNotice;
 use super::routes::Divided;
 use super::unwritten::is_final;
 use super::{Answer, Content, Effect, Engine, Job, World};
-use crate::gate::add_error;
-use crate::throttle::DestinationId;
+use crate::engine::DestinationId;
+use crate::errors::add_error;
+use crate::errors::operation_error;
 use spool_core::store::{Addition, Change, Finish, NewMessage, Shelf, StoreError};
 use spool_core::{AddError, Event, Held, Message, MessageId, MessageState, Related, Status};
 use std::sync::Arc;

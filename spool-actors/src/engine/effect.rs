@@ -1,8 +1,8 @@
 //! What the engine wants done.
 
 use super::{Job, Tag, Wanted, World};
-use crate::spool::messages::{Idle, Loaded, Outcome};
-use crate::throttle::DestinationId;
+use crate::engine::DestinationId;
+use crate::outcome::{Idle, Loaded, Outcome};
 use bytes::Bytes;
 use spool_core::store::Change;
 use spool_core::{AddError, Attempt, Event, LearnedDestination, Message, MessageId, SpoolError, Timestamp};

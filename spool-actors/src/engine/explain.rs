@@ -1,8 +1,8 @@
 //! Why a message waits, as far as the engine decides it, and whether anything is left to do.
 
 use super::{Answer, Engine, Now, World};
-use crate::spool::messages::Idle;
-use crate::throttle::DestinationId;
+use crate::engine::DestinationId;
+use crate::outcome::Idle;
 use spool_core::{Hold, MessageId};
 
 /// What holds a message.

@@ -2,9 +2,9 @@
 
 use super::commit::Answered;
 use super::{Answer, Content, Done, Engine, Now, Tag, Wanted, Work, World};
-use crate::spool::messages::Loaded;
+use crate::engine::DestinationId;
+use crate::outcome::Loaded;
 use crate::supervision::Ending;
-use crate::throttle::DestinationId;
 use bytes::Bytes;
 use spool_core::bounce::NoticeConfig;
 use spool_core::disposition::Decisions;

@@ -145,7 +145,7 @@ pub(crate) enum Done<W: World> {
 #[derive(Debug)]
 pub(crate) enum Wanted {
     /// The first message in the line of a destination.
-    Line(crate::throttle::DestinationId),
+    Line(crate::engine::DestinationId),
     /// Messages that an operation has taken.
     Taken {
         bulk: BulkId,

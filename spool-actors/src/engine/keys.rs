@@ -4,7 +4,7 @@
 //! mail added under it again is spooled again. Of a name only a digest is kept, so that each takes about 150 bytes.
 
 use super::{Now, World};
-use crate::gate::RETRY_AFTER;
+use crate::errors::RETRY_AFTER;
 use spool_core::store::RememberedKey;
 use spool_core::{AddError, AddKey, Fingerprint, MessageId, NameDigest, Timestamp};
 use std::collections::{HashMap, VecDeque};

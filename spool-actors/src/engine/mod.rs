@@ -38,7 +38,7 @@ mod histories;
 #[cfg(test)]
 mod testing;
 
-pub(crate) use bulk::{Work, operation_error};
+pub(crate) use bulk::Work;
 pub(crate) use commit::{Answered, Tag};
 pub(crate) use content::Content;
 pub(crate) use effect::{Answer, Effect};
@@ -50,7 +50,7 @@ pub(crate) use taken::Taken;
 pub(crate) use time::Now;
 pub(crate) use unattended::{Why, may_fail};
 
-use crate::spool::messages::Outcome;
+use crate::outcome::Outcome;
 use crate::supervision::Ending;
 use bulk::Bulks;
 use ending::Stage;
@@ -71,6 +71,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use unattended::Unattended;
 use unwritten::Unwritten;
+
+/// Names one list of next hops.
+pub(crate) type DestinationId = u32;
 
 /// What the engine passes on without looking at it.
 pub(crate) trait World: Debug + Sized + 'static {

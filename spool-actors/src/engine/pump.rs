@@ -3,7 +3,7 @@
 
 use super::queue::Next;
 use super::{Content, Effect, Engine, Job, Tag, Wanted, World};
-use crate::throttle::DestinationId;
+use crate::engine::DestinationId;
 use spool_core::store::{Change, StoreError};
 use spool_core::{Event, EventKind, Held, MessageId, NextHop, Status, Timestamp};
 use std::sync::Arc;

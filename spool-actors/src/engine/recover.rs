@@ -9,7 +9,7 @@ use super::content::Size;
 use super::jobs::Fetched;
 use super::queue::Known;
 use super::{Answer, Engine, Job, Tag, World};
-use crate::gate::add_error;
+use crate::errors::add_error;
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, NewMessage, Shelf, Shelved, StoreError};
 use spool_core::{

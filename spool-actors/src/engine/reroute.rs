@@ -1,11 +1,12 @@
 //! What `reroute` does to a message: a route that a person names stays; one by the configuration is found anew when the message
 //! is sent.
 
-use super::bulk::{BulkId, operation_error};
+use super::bulk::BulkId;
 use super::queue::{Note, Route};
 use super::taken::Taken;
 use super::{Engine, Tag, World};
-use crate::spool::messages::NewRoute;
+use crate::errors::operation_error;
+use crate::outcome::NewRoute;
 use spool_core::store::{Change, StoreError};
 use spool_core::{EventKind, Held, Message, MessageId, RouteOrigin, Status};
 use std::sync::Arc;

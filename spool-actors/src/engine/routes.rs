@@ -9,7 +9,7 @@ use super::content::Size;
 use super::queue::{Claim, Known, Redirected, Route, Stale, Verb};
 use super::unwritten::NO_ROOM_PAUSE;
 use super::{Content, Engine, Job, Tag, World};
-use crate::throttle::DestinationId;
+use crate::engine::DestinationId;
 use bytes::Bytes;
 use spool_core::store::{Addition, Change, Conclusion, NewMessage, Outcome, StoreError};
 use spool_core::{

@@ -1,10 +1,11 @@
 //! What an operation does to the messages it has taken: reads them off the actor's thread, writes the change, and gives them
 //! back as the disk has them. Once the spool has ended it writes nothing any more: whoever asked was told so.
 
-use super::bulk::{BulkId, operation_error};
+use super::bulk::BulkId;
 use super::jobs::Read;
 use super::returning::NewNotice;
 use super::{Effect, Engine, Job, Tag, Wanted, Work, World};
+use crate::errors::operation_error;
 use spool_core::store::{Change, Finish, Shelf, StoreError};
 use spool_core::{EventKind, Frozen, Held, MessageId, Status};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Carries out the engine's work on the disk, on a thread that may block.
 
 use super::{Outside, messages::Outcome};
-use crate::engine::{Content, Done, Fetched, Job, Taken, Why, Work, groups, may_fail, operation_error};
-use crate::gate::RETRY_AFTER;
+use crate::engine::{Content, Done, Fetched, Job, Taken, Why, Work, groups, may_fail};
+use crate::errors::{RETRY_AFTER, operation_error};
 use bytes::Bytes;
 use spool_core::store::{Shelf, Shelved, Store, StoreError};
 use spool_core::{Budget, Held, Message, MessageId, SpoolError, Timestamp};

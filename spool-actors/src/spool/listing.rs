@@ -3,8 +3,7 @@
 use super::SpoolActor;
 use super::messages::{Details, Get, GetBody, ListMessages};
 use super::parts;
-use crate::engine::operation_error;
-use crate::gate::RETRY_AFTER;
+use crate::errors::{RETRY_AFTER, operation_error};
 use crate::supervision::{Ending, Part};
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;

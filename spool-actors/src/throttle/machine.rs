@@ -3,7 +3,7 @@
 //! The next permit goes to the destination that has the fewest of those out, in turns among equals: one whose sessions hang
 //! keeps what it has, and gets no more while others want some. How many sessions one destination takes is not its business.
 
-use super::DestinationId;
+use crate::engine::DestinationId;
 use spool_core::Hold;
 use std::collections::{BTreeSet, HashMap};
 

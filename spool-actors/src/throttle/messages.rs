@@ -1,6 +1,7 @@
 //! What Throttle is told, and what it tells.
 
-use super::{DestinationId, Throttle};
+use super::Throttle;
+use crate::engine::DestinationId;
 use actix::{Message, WeakAddr};
 use spool_core::Hold;
 

@@ -16,9 +16,6 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WeakAddr
 use machine::Machine;
 use messages::{Contended, Demand, Granted, Release, SetMax, Why};
 
-/// Names one list of next hops.
-pub(crate) type DestinationId = u32;
-
 /// The actor that grants permits.
 #[derive(Debug)]
 pub struct Throttle {

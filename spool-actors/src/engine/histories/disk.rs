@@ -213,7 +213,7 @@ impl Disk {
                 reply,
             },
             Job::Purge { reply, .. } => Done::Purged {
-                outcome: Ok(crate::spool::messages::Outcome::default()),
+                outcome: Ok(crate::outcome::Outcome::default()),
                 reply,
             },
             Job::Keep(_) => Done::Kept,

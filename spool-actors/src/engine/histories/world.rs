@@ -2,12 +2,13 @@
 
 use super::disk::Disk;
 use super::{AT, Chance, Now, Paper, Tally, World};
+use crate::engine::DestinationId;
 use crate::engine::{
     Answer, Answered, Effect, Engine, Input, Job, Moment, NewMail, Operation, Setup, Tag, Wanted, Work,
 };
-use crate::spool::messages::NewRoute;
+use crate::outcome::NewRoute;
 use crate::supervision::Ending;
-use crate::throttle::{DestinationId, Machine};
+use crate::throttle::Machine;
 use bytes::Bytes;
 use spool_core::disposition::Decisions;
 use spool_core::store::{Change, Recovery, Shelf, StoreError};

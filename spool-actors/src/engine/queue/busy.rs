@@ -3,8 +3,8 @@
 //! It only hurries what would come by itself: each of them asks again after its own pause.
 
 use super::{Now, Queue, SWEEP};
+use crate::engine::DestinationId;
 use crate::engine::World;
-use crate::throttle::DestinationId;
 use spool_core::NextHop;
 use std::collections::{HashMap, VecDeque};
 

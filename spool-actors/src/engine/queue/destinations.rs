@@ -2,9 +2,9 @@
 
 use super::phase::Counted;
 use super::{AHEAD, Now, Phase, Queue, SWEEP};
+use crate::engine::DestinationId;
 use crate::engine::World;
 use crate::pace::Pace;
-use crate::throttle::DestinationId;
 use spool_core::{MessageId, NextHop, Timestamp};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

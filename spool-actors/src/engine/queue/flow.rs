@@ -3,9 +3,9 @@
 
 use super::destinations::Destination;
 use super::{Afterwards, Now, Phase, Queue, SWEEP};
+use crate::engine::DestinationId;
 use crate::engine::World;
 use crate::pace::{Begun, Doing, Effect, Signal};
-use crate::throttle::DestinationId;
 use spool_core::{Dice, LearnedDestination, MessageId, NextHop, Policies, Timestamp};
 use std::cmp::Reverse;
 use std::sync::Arc;

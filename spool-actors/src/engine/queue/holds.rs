@@ -1,8 +1,8 @@
 //! What can be seen of the queue: its listing, and what holds a single message.
 
 use super::{Entry, Now, Phase, Queue};
+use crate::engine::DestinationId;
 use crate::engine::World;
-use crate::throttle::DestinationId;
 use spool_core::{Hold, MessageId, MessageSummary, Queue as QueueName, ShownStatus, Status};
 use std::ops::Bound;
 use std::sync::Arc;

@@ -32,7 +32,7 @@ pub(super) use ways::Ways;
 use super::World;
 use super::content::{Content, Size};
 use super::time::{NEVER, Now};
-use crate::throttle::DestinationId;
+use crate::engine::DestinationId;
 use busy::BusyHosts;
 use destinations::Destination;
 use phase::Counted;
