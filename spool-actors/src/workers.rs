@@ -9,14 +9,15 @@ use spool_core::BoxFuture;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::watch;
 
 /// A fixed set of arbiters. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Workers {
     handles: Arc<[ArbiterHandle]>,
     next: Arc<AtomicUsize>,
-    /// Whether they are the spool's own thread: that ends with the spool.
-    shared: bool,
+    /// Whether they have been stopped; `None`: they are threads of their own, which end.
+    shared: Option<watch::Sender<bool>>,
 }
 
 impl Workers {
@@ -34,7 +35,7 @@ impl Workers {
             return Ok(Self {
                 handles: [Arbiter::current()].into(),
                 next: Arc::default(),
-                shared: true,
+                shared: Some(watch::Sender::new(false)),
             });
         }
         let threads = if threads == 0 { cores - 1 } else { threads };
@@ -42,7 +43,7 @@ impl Workers {
         Ok(Self {
             handles: handles.collect::<io::Result<_>>()?,
             next: Arc::default(),
-            shared: false,
+            shared: None,
         })
     }
 
@@ -80,18 +81,67 @@ impl Workers {
 
     /// Runs what `start` makes on the next thread in turn. `start` is called there, so that the sockets it opens
     /// belong to that thread. `false`: the threads have ended, and it will never run.
+    ///
+    /// It must not block: where there are no threads beside the spool's own, the whole spool would wait.
     pub fn place(&self, start: impl FnOnce() -> BoxFuture<()> + Send + 'static) -> bool {
-        self.next()
-            .is_some_and(|arbiter| arbiter.spawn(async move { start().await }))
+        let Some(arbiter) = self.next() else {
+            return false;
+        };
+        let Some(stopped) = &self.shared else {
+            return arbiter.spawn(async move { start().await });
+        };
+        let mut stopped = stopped.subscribe();
+        if *stopped.borrow() {
+            return false;
+        }
+        arbiter.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                () = async move { start().await } => {}
+            }
+        })
     }
 
-    /// Ends the threads, and with them whatever still runs there.
+    /// Ends the threads, and with them whatever still runs there. The spool's own thread goes on; what was placed on it ends.
     pub fn stop(&self) {
-        if self.shared {
+        if let Some(stopped) = &self.shared {
+            stopped.send_replace(true);
             return;
         }
         for arbiter in self.handles.iter() {
             arbiter.stop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn what_runs_on_the_spools_own_thread_ends_when_it_is_stopped() {
+        let workers = Workers {
+            handles: [Arbiter::current()].into(),
+            next: Arc::default(),
+            shared: Some(watch::Sender::new(false)),
+        };
+        let (held, dropped) = tokio::sync::oneshot::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let placed = workers.place(move || {
+            Box::pin(async move {
+                let _held = held;
+                let _ = begun.send(());
+                std::future::pending().await
+            })
+        });
+        assert!(placed);
+        assert!(begins.await.is_ok(), "it runs");
+        workers.clone().stop();
+        assert!(dropped.await.is_err(), "it was dropped");
+        assert!(
+            !workers.place(|| Box::pin(async {})),
+            "nothing is placed any more"
+        );
     }
 }

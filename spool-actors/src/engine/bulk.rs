@@ -11,7 +11,7 @@ use crate::errors::{RETRY_AFTER, operation_error};
 use crate::outcome::{NewRoute, Outcome};
 use spool_core::store::{Change, Shelf, StoreError};
 use spool_core::{Frozen, MessageId, MessageState, RetryInterval, Routing, SpoolError, Status, Timestamp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Messages that one operation has in hand at once.
@@ -58,6 +58,8 @@ pub(super) struct Bulks<W: World> {
     last: BulkId,
     /// Operations that wait until a message is no longer being written.
     parked: HashMap<MessageId, Vec<BulkId>>,
+    /// Messages of a shelf that are being written to the journal again.
+    pub(super) recovering: HashSet<MessageId>,
 }
 
 impl<W: World> Default for Bulks<W> {
@@ -67,6 +69,7 @@ impl<W: World> Default for Bulks<W> {
             stepping: Vec::new(),
             last: 0,
             parked: HashMap::new(),
+            recovering: HashSet::new(),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::bulk::BulkId;
 use super::queue::{Known, Note, Reservation, Route};
 use super::returning::NewNotice;
 use super::routes::Divided;
-use super::unwritten::is_final;
+use super::unwritten::{NO_ROOM_PAUSE, is_final};
 use super::{Answer, Content, Effect, Engine, Job, World};
 use crate::engine::DestinationId;
 use crate::errors::add_error;
@@ -163,7 +163,6 @@ impl<W: World> Engine<W> {
                 }
             },
             (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
-            (Tag::Before, Change::Route { id, .. }) if result.is_err() => self.queue.route_is_unwritten(id),
             (Tag::Recalled { id }, _) => {
                 self.queue.settled(id);
                 self.recalled(id, &result);
@@ -317,18 +316,6 @@ impl<W: World> Engine<W> {
 
     fn armed(&mut self, id: MessageId, result: &Result<(), StoreError>) {
         match result {
-            // Its route was not written: after a crash the attempt would be taken for one to the former next hops.
-            Ok(()) if self.queue.has_unwritten_route(id) => {
-                let change = Change::Mark {
-                    id,
-                    status: Status::SendAt(self.now.wall),
-                    frozen: None,
-                    in_flight: None,
-                    events: Vec::new(),
-                };
-                self.commit(change, Tag::Before, false);
-                self.begin_later(id, &StoreError::Full("there is no room for its route".to_owned()));
-            }
             Ok(()) => {
                 if let Some(spooled_at) = self.queue.armed(id) {
                     self.write_back(id, spooled_at);
@@ -391,10 +378,15 @@ impl<W: World> Engine<W> {
     }
 
     fn put_off_or_gone(&mut self, id: MessageId, after: Option<Status>, result: &Result<(), StoreError>) {
-        if result.is_err() && after.is_none() {
-            self.take_off(Shelf::Removed, vec![id]);
-        }
         match (result, after) {
+            (Err(error), None) => {
+                tracing::warn!(%id, %error, "a message that the presend hook had removed stays; it waits");
+                let until = self.now.wall.after(NO_ROOM_PAUSE);
+                self.take_off_and_keep(id, Status::SendAt(until));
+                if is_final(error) {
+                    self.stuck(id, error);
+                }
+            }
             (Err(error), _) if !is_final(error) => self.begin_later(id, error),
             (Ok(()), Some(status)) => self.queue.waits(id, status, self.now),
             (Ok(()), None) => self.queue.finished(id),
@@ -414,6 +406,7 @@ impl<W: World> Engine<W> {
             generation,
             ..
         } = *recovered;
+        self.bulks.recovering.remove(&known.id);
         match result {
             Ok(()) => {
                 self.queue.back(known, self.now);

@@ -4,7 +4,12 @@
 //! hops that take, refuse and lose mail; the throttle's own machine; and operators. After each turn it is checked that nothing was done
 //! which must not be, and at the end that everything was done which must be.
 
+mod answers;
 mod disk;
+mod jobs;
+mod ledger;
+mod rest;
+mod steps;
 mod world;
 
 use super::testing::{AT, Paper};
@@ -51,6 +56,11 @@ struct Tally {
     restarts: usize,
     crashes: usize,
     in_doubt: usize,
+    keys: usize,
+    outcomes: usize,
+    idle: usize,
+    told: usize,
+    divided: usize,
 }
 
 /// One history: several lives of an engine over one disk.
@@ -68,6 +78,8 @@ fn play(seed: u64, tally: &mut Tally) {
     life.go_on(&mut chance, tally);
     life.finish(tally);
     let disk = life.end(false, tally);
+    tally.told += disk.ledger.told();
+    tally.divided += disk.divided;
     let left: BTreeSet<MessageId> = disk.in_flight().collect();
     assert!(left.is_empty(), "in doubt after an orderly end: {left:?}");
 }
@@ -94,6 +106,11 @@ fn whatever_happens_mail_is_sent_once_and_none_is_forgotten() {
         tally.restarts,
         tally.crashes,
         tally.in_doubt,
+        tally.keys,
+        tally.outcomes,
+        tally.idle,
+        tally.told,
+        tally.divided,
     ];
     assert!(
         count < HISTORIES || rare.iter().all(|seen| *seen > 500),

@@ -165,9 +165,16 @@ impl<W: World> Engine<W> {
             Done::ShelvedPresented { id, laid, events } => self.shelved_presented(id, laid, events),
             Done::Fetched { bulk, shelf, pairs } => self.fetched(bulk, shelf, pairs),
             Done::DroppedPair { bulk, id, discarded } => self.dropped_pair(bulk, id, discarded),
-            Done::TakenOff { shelf, discarded } => {
+            Done::TakenOff {
+                shelf,
+                discarded,
+                back,
+            } => {
                 if let Err(error) = discarded {
                     tracing::warn!(%error, shelf = shelf.name(), "files of an operation that failed stay on the shelf");
+                }
+                if let Some((id, status)) = back {
+                    self.queue.waits(id, status, self.now);
                 }
             }
             Done::Quarantined {
@@ -232,7 +239,8 @@ impl<W: World> Engine<W> {
         self.write_again();
         self.settle_interrupted();
         self.keep_destinations();
-        self.return_idle_permits();
+        self.queue.let_go_if_starved();
+        self.returns_idle = true;
     }
 
     fn set_max_jobs(&mut self, max: usize) {

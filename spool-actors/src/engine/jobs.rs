@@ -67,8 +67,13 @@ pub(crate) enum Job<W: World> {
         shelf: Shelf,
         id: MessageId,
     },
-    /// The journal keeps these messages after all, or was never told of them: discard their pairs.
-    TakeOff { shelf: Shelf, ids: Vec<MessageId> },
+    /// The journal keeps these messages after all, or was never told of them: discard their pairs. `back`: the message that stays in the
+    /// journal and what it waits for then. Nothing else is done with it before: a remove would lay a new pair under the same names.
+    TakeOff {
+        shelf: Shelf,
+        ids: Vec<MessageId>,
+        back: Option<(MessageId, Status)>,
+    },
     /// Lay mail in quarantine, all of it or none.
     Quarantine {
         pairs: Vec<(Shelved, Bytes)>,
@@ -124,6 +129,7 @@ pub(crate) enum Done<W: World> {
     TakenOff {
         shelf: Shelf,
         discarded: Result<(), StoreError>,
+        back: Option<(MessageId, Status)>,
     },
     Quarantined {
         ids: Vec<MessageId>,

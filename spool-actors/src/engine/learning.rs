@@ -139,6 +139,8 @@ impl<W: World> Engine<W> {
     }
 
     pub(super) fn give_up(&mut self, mut message: Message, body: Bytes, reason: &str) {
+        // The start of an attempt that did not take place may still be on disk.
+        message.state.in_flight = None;
         let (state, fate) = expire(message.state, reason);
         message.state = state;
         self.conclude(Round {

@@ -142,6 +142,8 @@ pub(crate) struct Engine<W: World> {
     rerouted: HashSet<MessageId>,
     /// Others wait for permits: none is kept.
     contended: bool,
+    /// Permits that nothing is to be sent with are given back at the end of this turn.
+    returns_idle: bool,
     /// When the next turn was asked for.
     wake: Option<Timestamp>,
     /// Who waits until nothing is to be done.
@@ -183,6 +185,7 @@ impl<W: World> Engine<W> {
             interrupted: Vec::new(),
             rerouted: HashSet::new(),
             contended: false,
+            returns_idle: false,
             wake: None,
             idle: Vec::new(),
             delivered: 0,
@@ -207,13 +210,16 @@ impl<W: World> Engine<W> {
     /// What follows whatever has happened.
     fn follow(&mut self) {
         self.budget.set_standing(self.queue.standing());
-        if self.budget.is_tight() {
-            self.return_idle_permits();
-        }
+        let outdated = self.queue.take_outdated();
+        self.effects.extend(outdated.into_iter().map(Effect::Return));
         self.give_up_expired();
         self.look_on();
         self.go_on();
         self.pump();
+        // Not before: one that was granted a moment ago would go back unused, and be asked for again.
+        if std::mem::take(&mut self.returns_idle) || self.budget.is_tight() {
+            self.return_idle_permits();
+        }
         self.answer_idle();
         self.close_when_flushed();
     }

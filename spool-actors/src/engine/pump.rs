@@ -123,6 +123,11 @@ impl<W: World> Engine<W> {
 
     /// The hook is asked first, if there is one.
     pub(super) fn about_to_try(&mut self, id: MessageId) {
+        if self.is_over() {
+            // Nothing was written: it waits on disk as before.
+            let before = self.queue.content(id).map(|content| content.message.state.status);
+            return self.queue.waits(id, before.unwrap_or(Status::Frozen), self.now);
+        }
         if !self.is_routed(id) {
             return;
         }
@@ -203,9 +208,7 @@ impl<W: World> Engine<W> {
     /// Others wait for permits, or nobody does any more: permits in hand are for whoever has waited longest.
     pub(super) fn set_contended(&mut self, contended: bool) {
         self.contended = contended;
-        if contended {
-            self.return_idle_permits();
-        }
+        self.returns_idle |= contended;
     }
 
     /// Gives back permits that nothing is to be sent with.

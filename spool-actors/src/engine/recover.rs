@@ -48,6 +48,10 @@ impl<W: World> Engine<W> {
             return self.bulk_done(bulk, Err(error));
         }
         let message = shelved.message;
+        // Another operation may have been faster.
+        if self.queue.status(message.id, self.now).is_some() || self.bulks.recovering.contains(&message.id) {
+            return self.bulk_done(bulk, Err(SpoolError::OnSpool(message.id)));
+        }
         let now = self.now.wall;
         if !self.ids.is_past(message.id, now) {
             let reason = "its id lies in the future: give it another name".to_owned();
@@ -63,6 +67,7 @@ impl<W: World> Engine<W> {
         let destination = self.queue.enlist(&next_hops, self.now);
         let events = vec![self.tell(EventKind::Recovered(shelf.queue()), &message)];
         let id = message.id;
+        self.bulks.recovering.insert(id);
         let (spooled_at, footprint, origin) = (message.spooled_at, message.footprint(), message.origin);
         let addition = Addition {
             messages: vec![again(&message, now)],

@@ -45,6 +45,13 @@ pub(super) struct Looking {
     no_room_until: Timestamp,
 }
 
+impl Looking {
+    /// Whether messages are still to be divided.
+    pub(super) fn is_dividing(&self) -> bool {
+        !self.several.is_empty()
+    }
+}
+
 /// A message that is being divided.
 #[derive(Debug)]
 pub(crate) struct Divided {
@@ -101,7 +108,7 @@ impl<W: World> Engine<W> {
         let mut to_read = Vec::new();
         for id in ids {
             match self.queue.look(id, now) {
-                Ok(Redirected::Moved) => self.looking.moved += 1,
+                Ok(Redirected::Moved) => self.moved(id),
                 Ok(Redirected::Stays | Redirected::Later) => {}
                 Err(Stale(id)) => to_read.push(id),
             }
@@ -195,7 +202,16 @@ impl<W: World> Engine<W> {
             }
         };
         if redirected == Redirected::Moved {
-            self.looking.moved += 1;
+            self.moved(id);
+        }
+    }
+
+    /// A message stands in another line now. Where memory is short it keeps no content there: those in front of it may wait for the very
+    /// memory that it holds.
+    fn moved(&mut self, id: MessageId) {
+        self.looking.moved += 1;
+        if self.budget.is_tight() {
+            self.queue.let_go(id);
         }
     }
 
@@ -214,7 +230,7 @@ impl<W: World> Engine<W> {
             [only] => match self.queue.redirect_asked(id, &only.next_hops, now) {
                 Redirected::Stays => true,
                 Redirected::Moved => {
-                    self.looking.moved += 1;
+                    self.moved(id);
                     false
                 }
                 Redirected::Later => false,

@@ -164,9 +164,6 @@ impl<W: World> Engine<W> {
             (Err(_), Some(notice)) => self.notice_not_spooled(notice),
             (_, None) => {}
         }
-        if result.is_err() && removed {
-            self.take_off(Shelf::Removed, vec![id]);
-        }
         match (&result, after) {
             (Ok(()), Some(status)) => {
                 self.give_back(id, status);
@@ -175,6 +172,7 @@ impl<W: World> Engine<W> {
                 }
             }
             (Ok(()), None) => self.queue.finished(id),
+            (Err(_), _) if removed => self.take_off_and_keep(id, before),
             (Err(_), _) => self.give_back(id, before),
         }
         self.bulk_done(bulk, result.map_err(operation_error));

@@ -73,6 +73,13 @@ impl<W: World> Engine<W> {
 
     /// The journal keeps these messages after all, or was never told of them: their pairs must not stay on the shelf.
     pub(super) fn take_off(&mut self, shelf: Shelf, ids: Vec<MessageId>) {
-        self.work(Job::TakeOff { shelf, ids });
+        let back = None;
+        self.work(Job::TakeOff { shelf, ids, back });
+    }
+
+    /// The same for one removed message, which is given back afterwards, to wait for `status`.
+    pub(super) fn take_off_and_keep(&mut self, id: MessageId, status: Status) {
+        let (shelf, ids, back) = (Shelf::Removed, vec![id], Some((id, status)));
+        self.work(Job::TakeOff { shelf, ids, back });
     }
 }

@@ -8,7 +8,9 @@ use crate::event_hub::messages::{Close, Enroll};
 use crate::event_hub::{Follower, Subscription};
 use crate::supervision::Ending;
 use actix::{AsyncContext, Context, Handler, ResponseFuture, System};
+use futures_util::FutureExt;
 use spool_core::{Hooks, SpoolError};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -166,8 +168,12 @@ impl SpoolActor {
             } else {
                 drop(store);
             }
-            if tokio::time::timeout(CLOSE_TIMEOUT, agent.close()).await.is_err() {
-                tracing::warn!("idle sessions did not close in time");
+            // Whoever waits for the end is answered, also when the agent panics.
+            let close = AssertUnwindSafe(async { agent.close().await }).catch_unwind();
+            match tokio::time::timeout(CLOSE_TIMEOUT, close).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => tracing::error!("the delivery agent panicked while it closed"),
+                Err(_) => tracing::warn!("idle sessions did not close in time"),
             }
             own.do_send(End);
         });

@@ -75,9 +75,13 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
             let discarded = store.discard(shelf, &[id]);
             Done::DroppedPair { bulk, id, discarded }
         }
-        Job::TakeOff { shelf, ids } => {
+        Job::TakeOff { shelf, ids, back } => {
             let discarded = store.discard(shelf, &ids);
-            Done::TakenOff { shelf, discarded }
+            Done::TakenOff {
+                shelf,
+                discarded,
+                back,
+            }
         }
         Job::Quarantine {
             pairs,

@@ -124,6 +124,24 @@ pub struct RememberedKey {
     pub at: Timestamp,
 }
 
+impl RememberedKey {
+    /// A name under which these messages were added.
+    #[must_use]
+    pub const fn new(
+        key: String,
+        fingerprint: Option<Fingerprint>,
+        ids: Vec<MessageId>,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            key,
+            fingerprint,
+            ids,
+            at,
+        }
+    }
+}
+
 /// What a start found.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

@@ -1,18 +1,26 @@
 //! The disk of a history: what was written, and nothing else.
 
-use crate::engine::testing::Paper;
-use crate::engine::{Content, Done, Job, Work, groups};
+use super::ledger::Ledger;
 use bytes::Bytes;
-use spool_core::store::{Addition, Change, NewMessage, Outcome as End, Recovered, Shelved, StoreError};
-use spool_core::{Budget, Message, MessageId, MessageState, Related, SpoolError};
-use std::collections::BTreeMap;
+use spool_core::store::{Addition, Change, NewMessage, Outcome as End, Recovered, RememberedKey, Shelved};
+use spool_core::{Message, MessageId, MessageState, Related};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    messages: BTreeMap<MessageId, (Message, Bytes)>,
-    removed: BTreeMap<MessageId, (Shelved, Bytes)>,
+    pub(super) messages: BTreeMap<MessageId, (Message, Bytes)>,
+    pub(super) removed: BTreeMap<MessageId, (Shelved, Bytes)>,
+    /// Messages that have ended.
+    ended: BTreeSet<MessageId>,
+    /// Idempotency keys in the order in which they were written.
+    pub(super) keys: Vec<RememberedKey>,
+    pub(super) ledger: Ledger,
+    /// Whether somebody has set the clock.
+    pub(super) was_set: bool,
+    /// How often a message was divided.
+    pub(super) divided: usize,
     events: u64,
 }
 
@@ -74,9 +82,7 @@ impl Disk {
                 let message = &mut self.messages.get_mut(id).expect("a message to reroute").0;
                 (message.next_hops, message.origin) = (Arc::clone(next_hops), *origin);
             }
-            Change::Finish { id, .. } => {
-                assert!(self.messages.remove(id).is_some(), "{id} ended twice");
-            }
+            Change::Finish { id, .. } => self.finish(*id),
             Change::Move(_) | Change::Note { .. } => {}
         }
     }
@@ -86,11 +92,31 @@ impl Disk {
             let message = message(addition, new);
             // A copy: the disk takes no memory.
             let body = Bytes::copy_from_slice(&addition.body);
-            self.messages.insert(new.id, (message, body));
+            self.ledger.written(&message);
+            let before = self.messages.insert(new.id, (message, body));
+            assert!(before.is_none(), "{} was added twice", new.id);
+        }
+        if let Some(key) = &addition.key {
+            let ids = addition.messages.iter().map(|new| new.id).collect();
+            self.keys.push(RememberedKey::new(
+                key.name.clone(),
+                key.fingerprint,
+                ids,
+                addition.spooled_at,
+            ));
         }
         if let Some(conclusion) = &addition.conclusion {
+            if addition
+                .messages
+                .iter()
+                .all(|new| new.section.envelope.reverse_path.is_null())
+            {
+                self.ledger.tell(&addition.body);
+            } else {
+                self.divided += 1;
+            }
             match &conclusion.outcome {
-                End::Finish(_) => assert!(self.messages.remove(&conclusion.id).is_some()),
+                End::Finish(_) => self.finish(conclusion.id),
                 End::State(state) => {
                     let concluded = self
                         .messages
@@ -102,128 +128,50 @@ impl Disk {
         }
     }
 
-    fn load(&self, id: MessageId) -> Result<(Message, Bytes), StoreError> {
-        let found = self.messages.get(&id).cloned();
-        found.ok_or(StoreError::NoSuchMessage(id))
+    fn finish(&mut self, id: MessageId) {
+        assert!(self.messages.remove(&id).is_some(), "{id} ended twice");
+        self.ended.insert(id);
     }
 
-    fn content(&self, id: MessageId, mut held: spool_core::Held) -> Result<Box<Content>, StoreError> {
-        let (message, body) = self.load(id)?;
-        let body = held.split(message.body_size).carried_by(body);
-        held.resize(message.footprint());
-        Ok(Box::new(Content::new(message, body, held)))
+    /// The last id that was given.
+    pub(super) fn last_id(&self) -> Option<MessageId> {
+        let all = [
+            self.messages.keys().last(),
+            self.removed.keys().last(),
+            self.ended.last(),
+        ];
+        all.into_iter().flatten().max().copied()
     }
 
-    /// Does what the engine wants done on the disk.
-    pub(super) fn run(&mut self, budget: &Budget, job: Job<Paper>) -> Done<Paper> {
-        match job {
-            Job::Load(wanted) => {
-                let one = |(id, held)| (id, self.content(id, held));
-                Done::Loaded(wanted.into_iter().map(one).collect())
-            }
-            Job::ReadTaken {
-                bulk,
-                work,
-                taken,
-                held,
-                at,
-            } => {
-                let read: Vec<_> = taken
-                    .into_iter()
-                    .map(|taken| {
-                        let read = self.load(taken.id);
-                        (taken, read)
-                    })
-                    .collect();
-                if matches!(work, Work::Remove) {
-                    for (message, body) in read.iter().filter_map(|(_, read)| read.as_ref().ok()) {
-                        self.shelve(message.clone(), body.clone(), at);
-                    }
-                }
-                let held = Arc::new(held);
-                Done::ReadTaken {
-                    bulk,
-                    work,
-                    read,
-                    held,
-                }
-            }
-            Job::ReadUnattended { step, held, .. } => {
-                let one = |(id, why)| (id, why, self.load(id));
-                let read = step.into_iter().map(one).collect();
-                Done::ReadUnattended { read, held }
-            }
-            Job::Route {
-                ids,
-                routing,
-                generation,
-            } => {
-                let route = |id| (id, self.load(id).map(|(message, _)| groups(&routing, &message)));
-                let routes = ids.into_iter().map(route).collect();
-                Done::Routed { routes, generation }
-            }
-            Job::ReadWhole(wanted) => {
-                let one = |(id, before, held)| (id, before, self.content(id, held));
-                Done::ReadWhole(wanted.into_iter().map(one).collect())
-            }
-            Job::ShelvePresented {
-                shelved,
-                body,
-                events,
-            } => {
-                let id = shelved.message.id;
-                self.removed.insert(id, (*shelved, Bytes::copy_from_slice(&body)));
-                let laid = Ok(());
-                Done::ShelvedPresented { id, laid, events }
-            }
-            Job::Fetch { bulk, shelf, ids } => {
-                let fetch = |id| {
-                    let (shelved, body) = self.removed.get(&id).ok_or(SpoolError::NoSuchMessage(id))?;
-                    let busy = SpoolError::Busy {
-                        retry_after: std::time::Duration::ZERO,
-                    };
-                    let held = budget.hold_first(1).ok_or(busy)?;
-                    Ok((Box::new(shelved.clone()), body.clone(), held))
-                };
-                let pairs = ids.into_iter().map(fetch).collect();
-                Done::Fetched { bulk, shelf, pairs }
-            }
-            Job::DropPair { bulk, id, .. } => {
-                self.removed.remove(&id);
-                let discarded = Ok(());
-                Done::DroppedPair { bulk, id, discarded }
-            }
-            Job::TakeOff { shelf, ids } => {
-                for id in ids {
-                    self.removed.remove(&id);
-                }
-                let discarded = Ok(());
-                Done::TakenOff { shelf, discarded }
-            }
-            Job::Quarantine {
-                pairs,
-                events,
-                held,
-                reply,
-            } => Done::Quarantined {
-                ids: pairs.iter().map(|(shelved, _)| shelved.message.id).collect(),
-                laid: Ok(()),
-                events,
-                held,
-                reply,
-            },
-            Job::Purge { reply, .. } => Done::Purged {
-                outcome: Ok(crate::outcome::Outcome::default()),
-                reply,
-            },
-            Job::Keep(_) => Done::Kept,
-        }
+    /// Whether the message is there, or has been.
+    pub(super) fn knows(&self, id: MessageId) -> bool {
+        self.messages.contains_key(&id) || self.ended.contains(&id)
     }
 
-    fn shelve(&mut self, message: Message, body: Bytes, at: spool_core::Timestamp) {
-        let id = message.id;
-        let reason = None;
-        self.removed.insert(id, (Shelved { message, at, reason }, body));
+    /// A process begins: a pair whose message is in the journal as well is dropped, and what is being sent is in doubt.
+    pub(super) fn start(&mut self) -> usize {
+        let Self {
+            messages,
+            removed,
+            ledger,
+            ..
+        } = self;
+        removed.retain(|id, _| !messages.contains_key(id));
+        let all = messages.values().map(|(message, _)| message);
+        let in_doubt: Vec<_> = all.filter(|message| message.state.in_flight.is_some()).collect();
+        in_doubt.iter().for_each(|message| ledger.doubt(message));
+        in_doubt.len()
+    }
+
+    /// At rest no recipient is lost, and none is doubled.
+    pub(super) fn balance(&self) {
+        let listed = self.messages.values().map(|(message, _)| message);
+        let shelved = self
+            .removed
+            .iter()
+            .filter(|(id, _)| !self.messages.contains_key(id));
+        let shelved = shelved.map(|(_, (shelved, _))| &shelved.message);
+        self.ledger.balance(listed.chain(shelved));
     }
 }
 

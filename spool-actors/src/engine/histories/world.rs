@@ -1,119 +1,157 @@
-//! One life of an engine: the world that carries out its effects, late and in another order, and watches it.
+//! One life of an engine: the world that carries out its effects and watches it.
 
+use super::answers::Asked;
 use super::disk::Disk;
-use super::{AT, Chance, Now, Paper, Tally, World};
-use crate::engine::DestinationId;
-use crate::engine::{
-    Answer, Answered, Effect, Engine, Input, Job, Moment, NewMail, Operation, Setup, Tag, Wanted, Work,
-};
-use crate::outcome::NewRoute;
+use super::{AT, Chance, Now, Paper, Tally};
+use crate::engine::{Answered, DestinationId, Effect, Engine, Input, Job, Moment, Setup, Tag, Wanted};
 use crate::supervision::Ending;
 use crate::throttle::Machine;
-use bytes::Bytes;
+use spool_core::bounce::{NoticeConfig, OnFailure};
 use spool_core::disposition::Decisions;
-use spool_core::store::{Change, Recovery, Shelf, StoreError};
+use spool_core::store::{Change, Recovery};
 use spool_core::{
-    Attempt, AttemptReport, AttemptResult, Budget, Envelope, IdSource, InitialStatus, MessageId, NextHop,
-    Policies, Presend, RandomDice, Reply, RetryInterval, RetryPolicy, ReversePath, RouteOrigin, Routing,
-    Section, Submission, Waiting,
+    Budget, DomainPattern, IdSource, MessageId, NextHop, Policies, RandomDice, RetryInterval, RouteOrigin,
+    Router, Routing, Rule, Waiting,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Steps of a life.
-const STEPS: usize = 40;
-/// Turns in which everything must come to rest.
-const PATIENCE: usize = 2_000;
+/// Turns in a row that nothing but permits brings about.
+const OF_PERMITS_ALONE: usize = 100;
 
 /// A session that runs.
 #[derive(Debug)]
-struct Session {
-    job: spool_core::Job,
-    permit: u64,
+pub(super) struct Session {
+    pub(super) job: spool_core::Job,
+    pub(super) permit: u64,
 }
 
-/// What an asker waits for.
+/// What the disk has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Add,
-    Operation,
-    Idle,
+pub(super) enum Room {
+    Plenty,
+    /// For small changes, and for no mail.
+    Little,
+    /// For nothing.
+    None,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Life {
-    engine: Engine<Paper>,
-    now: Now,
-    disk: Disk,
-    budget: Budget,
-    inputs: VecDeque<Input<Paper>>,
+    pub(super) engine: Engine<Paper>,
+    pub(super) now: Now,
+    pub(super) disk: Disk,
+    pub(super) budget: Budget,
+    pub(super) inputs: VecDeque<Input<Paper>>,
     /// Changes that wait for the disk, in order.
-    unwritten: VecDeque<(Change, Tag<Paper>)>,
-    jobs: Vec<Job<Paper>>,
-    sessions: Vec<Session>,
-    waiting: Vec<(Pin<Box<Waiting>>, Option<Wanted>)>,
-    questions: Vec<Input<Paper>>,
-    throttle: Machine,
+    pub(super) unwritten: VecDeque<(Change, Tag<Paper>)>,
+    pub(super) jobs: Vec<Job<Paper>>,
+    pub(super) sessions: Vec<Session>,
+    pub(super) waiting: Vec<(Pin<Box<Waiting>>, Option<Wanted>)>,
+    pub(super) questions: Vec<Input<Paper>>,
+    pub(super) throttle: Machine,
     contended: bool,
     permits: BTreeMap<u64, (DestinationId, u64)>,
     last_permit: u64,
-    epoch: u64,
-    max: usize,
+    pub(super) epoch: u64,
+    pub(super) max: usize,
     /// Sessions that started since the maximum was set.
     under_max: BTreeSet<u64>,
-    replies: BTreeMap<u64, Asked>,
-    last_reply: u64,
-    wake: Option<spool_core::Timestamp>,
-    ended: Option<Ending>,
-    closed: bool,
-    full: bool,
-    /// Recipients that were taken: of each message, how often.
-    taken: BTreeMap<MessageId, usize>,
-    /// Messages of which a duplicate is in order: a crash left them in doubt.
-    doubtful: BTreeSet<MessageId>,
+    /// Turns since something happened that is no matter of permits.
+    of_permits: usize,
+    pub(super) routing: Routing,
+    /// The routing before that one.
+    pub(super) former: Routing,
+    pub(super) notices: bool,
+    pub(super) presend: bool,
+    pub(super) replies: BTreeMap<u64, Asked>,
+    pub(super) last_reply: u64,
+    /// Until when each idempotency key is known at least, by the time inside.
+    pub(super) keys: BTreeMap<String, spool_core::Timestamp>,
+    pub(super) wake: Option<spool_core::Timestamp>,
+    pub(super) ended: Option<Ending>,
+    pub(super) closed: bool,
+    pub(super) room: Room,
 }
 
-fn hops(number: usize) -> Arc<[NextHop]> {
+pub(super) fn hops(number: usize) -> Arc<[NextHop]> {
     [format!("hop{number}:25").parse().unwrap()].into()
 }
 
-/// The answer to a question; what the presend hook says is `presend`.
-fn said(mut answer: Input<Paper>, presend: Option<Presend>) -> Input<Paper> {
-    if let Input::Presented(_, decision) = &mut answer {
-        *decision = presend;
+pub(super) const KEY_WINDOW: Duration = Duration::from_secs(60);
+
+/// One of several routings by rules, for the domains `d0.example` to `d2.example`.
+pub(super) fn routing(number: usize) -> Routing {
+    let rules = |routes: &[usize]| {
+        let rule = |(domain, hop): (usize, &usize)| Rule {
+            domain: DomainPattern::parse(&format!("d{domain}.example")).unwrap(),
+            next_hops: hops(*hop),
+            policy: spool_core::DestinationPolicy::default(),
+        };
+        routes.iter().enumerate().map(rule).collect()
+    };
+    let router = match number {
+        0 => Router::new(rules(&[0, 1]), hops(2), 25),
+        1 => Router::new(Vec::new(), hops(1), 25),
+        2 => Router::new(rules(&[2, 2, 0]), hops(0), 25),
+        // Without a route for the last one, and for senders.
+        _ => Router::new(rules(&[0, 1]), Arc::new([]), 0),
+    };
+    Routing::ByRules(Arc::new(router))
+}
+
+fn notices(chance: &mut Chance) -> NoticeConfig {
+    let mut config = NoticeConfig::new("spool.example");
+    config.per_hour = 0;
+    config.retry.intervals = vec![RetryInterval::with_jitter(Duration::from_secs(60), 0.0)];
+    config.delay_warning_after = chance.one_in(3).then(|| Duration::from_secs(30));
+    if chance.one_in(6) {
+        config.on_failure = OnFailure::Freeze;
     }
-    answer
+    config
 }
 
 impl Life {
     pub(super) fn begin(chance: &mut Chance, disk: Option<Disk>, tally: &mut Tally) -> Self {
-        let disk = disk.unwrap_or_default();
+        let mut disk = disk.unwrap_or_default();
+        tally.in_doubt += disk.start();
         let now = Now { wall: AT, inside: AT };
         let budget = Budget::new([6_000, 60_000, 1 << 20][chance.below(3)]);
         let max = 1 + chance.below(5);
+        let routing = match chance.one_in(2) {
+            true => routing(chance.below(4)),
+            false => Routing::default(),
+        };
+        let (presend, notices) = (chance.one_in(4), chance.one_in(2).then(|| notices(chance)));
+        let at_once = chance.below(disk.keys.len() + 1);
+        let (later, at_first) = disk.keys.split_at(at_once);
         let engine = Engine::new(Setup {
             now,
             budget: budget.clone(),
             dice: Arc::new(RandomDice),
-            ids: IdSource::after(disk.ids().last().copied().max(disk.removed().last().copied())),
+            ids: IdSource::after(disk.last_id()),
             policies: Policies::default(),
             learned: Vec::new(),
-            routing: Routing::default(),
-            keys: Vec::new(),
-            key_window: Duration::from_secs(60),
+            routing: routing.clone(),
+            keys: at_first.to_vec(),
+            key_window: KEY_WINDOW,
             max_keys: 10,
             max_jobs: max,
             max_jobs_per_destination: 1 + chance.below(4),
             max_recipients: 10,
-            presend: chance.one_in(4),
+            presend,
             on_error: chance.one_in(4),
-            signs: false,
-            notices: None,
+            signs: chance.one_in(4),
+            notices: notices.clone(),
         });
+        let mut recovery = Recovery::default();
+        recovery.keys = later.to_vec();
+        let known_until = |key: &spool_core::store::RememberedKey| {
+            (key.key.clone(), now.inside_of(key.at).after(KEY_WINDOW))
+        };
         let mut life = Self {
             engine,
             now,
@@ -131,243 +169,48 @@ impl Life {
             epoch: 0,
             max,
             under_max: BTreeSet::new(),
+            of_permits: 0,
+            former: routing.clone(),
+            routing,
+            notices: notices.is_some(),
+            presend,
             replies: BTreeMap::new(),
             last_reply: 0,
+            keys: disk.keys.iter().map(known_until).collect(),
             wake: None,
             ended: None,
             closed: false,
-            full: false,
-            taken: BTreeMap::new(),
-            doubtful: disk.in_flight().collect(),
+            room: Room::Plenty,
             disk,
         };
-        tally.in_doubt += life.doubtful.len();
-        life.inputs.push_back(Input::Recovered(life.disk.recovered()));
-        life.inputs
-            .push_back(Input::LoadingOver(Some(Recovery::default())));
+        // The rest comes while other things happen already.
+        let recovered = life.disk.recovered();
+        let (first, rest) = recovered.split_at(chance.below(recovered.len() + 1));
+        life.inputs.push_back(Input::Recovered(first.to_vec()));
+        if chance.one_in(2) {
+            life.turn(tally);
+        }
+        life.inputs.push_back(Input::Recovered(rest.to_vec()));
+        life.inputs.push_back(Input::LoadingOver(Some(recovery)));
         life.turn(tally);
         life
     }
 
-    /// Random steps.
-    pub(super) fn go_on(&mut self, chance: &mut Chance, tally: &mut Tally) {
-        for _ in 0..STEPS {
-            match chance.below(14) {
-                0..=2 => self.add(chance, tally),
-                3 => self.operate(chance, tally),
-                4 => self.set_max(chance),
-                5 => self.full = chance.one_in(3),
-                6 => {
-                    self.now.inside = self
-                        .now
-                        .inside
-                        .after(Duration::from_millis(1 << chance.below(20)));
-                    self.now.wall = self.now.wall.after(Duration::from_millis(1 << chance.below(20)));
-                }
-                // Somebody sets the clock.
-                7 if chance.one_in(4) => self.now.wall.0 += chance.below(1 << 32) as i64 - (1 << 31),
-                8 => self.ask_idle(),
-                9 => {
-                    let hop = hops(chance.below(3))[0].clone();
-                    self.inputs.push_back(Input::RoomAt(hop));
-                }
-                _ => self.happen(chance, tally),
-            }
-            if chance.one_in(2) {
-                self.turn(tally);
-            }
-        }
-        self.full = false;
-    }
-
-    fn reply(&mut self, asked: Asked) -> u64 {
-        self.last_reply += 1;
-        self.replies.insert(self.last_reply, asked);
-        self.last_reply
-    }
-
-    fn add(&mut self, chance: &mut Chance, tally: &mut Tally) {
-        let section = |chance: &mut Chance| Section {
-            envelope: Envelope::new(
-                ReversePath::parse("a@example.org").unwrap(),
-                (0..=chance.below(2)).map(|n| format!("r{n}@example.net").parse().unwrap()),
-            ),
-            next_hops: hops(chance.below(3)),
-            origin: RouteOrigin::Named,
-            retry: RetryPolicy {
-                intervals: vec![RetryInterval::with_jitter(Duration::from_secs(60), 0.0); chance.below(3)],
-                repeat_last: chance.one_in(2),
-                expire_after: chance.one_in(3).then(|| Duration::from_secs(600)),
-            },
-        };
-        let sections: Vec<_> = (0..=chance.below(2)).map(|_| section(chance)).collect();
-        tally.messages += sections.len();
-        let submission = Submission {
-            sections,
-            body: Bytes::from(vec![b'x'; chance.below(2_000)]),
-            initial: match chance.one_in(6) {
-                true => InitialStatus::Frozen,
-                false => InitialStatus::SendNow,
-            },
-            flows: Vec::new(),
-            parent: None,
-            related: Vec::new(),
-            key: chance.one_in(4).then(|| format!("{}", chance.below(4))),
-        };
-        let mail = Box::new(NewMail {
-            submission,
-            routing: None,
-            fingerprint: None,
-            unknown_submitter: false,
-        });
-        let reply = self.reply(Asked::Add);
-        self.inputs.push_back(Input::Add(mail, reply));
-    }
-
-    fn operate(&mut self, chance: &mut Chance, tally: &mut Tally) {
-        tally.operations += 1;
-        let work = match chance.below(7) {
-            0 | 1 => Work::Freeze,
-            2 | 3 => Work::SendNow([].into()),
-            4 => Work::Remove,
-            5 => Work::Recover(Shelf::Removed),
-            _ => Work::Reroute(NewRoute::To(hops(chance.below(3)))),
-        };
-        let mut ids = match matches!(work, Work::Recover(_)) {
-            true => self.disk.removed(),
-            false => self.disk.ids(),
-        };
-        ids.retain(|_| chance.one_in(2));
-        ids.push(MessageId::from_u128(1));
-        let reply = self.reply(Asked::Operation);
-        self.inputs
-            .push_back(Input::Operate(Operation { work, ids }, reply));
-    }
-
-    fn set_max(&mut self, chance: &mut Chance) {
-        self.max = chance.below(6);
-        self.epoch += 1;
-        self.under_max.clear();
-        self.throttle.set_max(self.max);
-        self.inputs.push_back(Input::SetMaxJobs(self.max));
-        self.grant();
-    }
-
-    fn ask_idle(&mut self) {
-        let reply = self.reply(Asked::Idle);
-        self.inputs.push_back(Input::WaitIdle(reply));
-    }
-
-    /// Something of what is under way comes to its end.
-    fn happen(&mut self, chance: &mut Chance, tally: &mut Tally) {
-        match chance.below(4) {
-            0 => self.write(chance, tally),
-            1 if !self.jobs.is_empty() => {
-                let job = self.jobs.swap_remove(chance.below(self.jobs.len()));
-                let done = self.disk.run(&self.budget, job);
-                self.inputs.push_back(Input::Done(done));
-            }
-            2 if !self.questions.is_empty() => {
-                let answer = self.questions.swap_remove(chance.below(self.questions.len()));
-                self.inputs.push_back(said(answer, Self::presend(chance)));
-            }
-            _ if !self.sessions.is_empty() => {
-                let session = self.sessions.swap_remove(chance.below(self.sessions.len()));
-                self.end_session(session, chance.below(6));
-            }
-            _ => {}
-        }
-        self.feed();
-    }
-
-    fn presend(chance: &mut Chance) -> Option<Presend> {
-        Some(match chance.below(6) {
-            0 => Presend::SendAt(AT.after(Duration::from_secs(30))),
-            1 => Presend::Freeze,
-            2 => Presend::Remove,
-            3 => return None,
-            _ => Presend::SendNow,
-        })
-    }
-
-    fn end_session(&mut self, session: Session, how: usize) {
-        let Session { job, permit } = session;
-        let id = job.message;
-        let result = match how {
-            0 => AttemptResult::Refused {
-                stage: spool_core::Stage::Mail,
-                reply: Reply::new(450, "4.2.0 later"),
-            },
-            1 => AttemptResult::NoConnection {
-                error: "no answer".to_owned(),
-            },
-            2 => AttemptResult::NotBegun {
-                reason: "all connections are in use".to_owned(),
-            },
-            _ => {
-                *self.taken.entry(id).or_default() += 1;
-                AttemptResult::Accepted(Reply::new(250, "2.0.0 ok"))
-            }
-        };
-        self.under_max.remove(&permit);
-        let of_now = self
-            .permits
-            .get(&permit)
-            .is_some_and(|(_, epoch)| *epoch == self.epoch);
-        if !of_now {
-            self.release(permit);
-        }
-        self.inputs.push_back(Input::AttemptEnded {
-            id,
-            attempt: Attempt {
-                at: self.now.wall,
-                duration_ms: 1,
-                report: AttemptReport::new(result),
-            },
-            permit: of_now.then_some(permit),
-        });
-    }
-
-    /// The disk answers for some of what waits for it, in order.
-    fn write(&mut self, chance: &mut Chance, tally: &mut Tally) {
-        let count = 1 + chance.below(self.unwritten.len().max(1));
-        let mut answers = Vec::new();
-        for (mut change, tag) in self.unwritten.drain(..count.min(self.unwritten.len())) {
-            // A full disk takes small changes, and no mail.
-            let refused = self.full && matches!(change, Change::Add(_) | Change::State { .. });
-            tally.full += usize::from(refused);
-            let result = match refused {
-                true => Err(StoreError::Full("no room".to_owned())),
-                false => {
-                    self.disk.write(&mut change);
-                    Ok(())
-                }
-            };
-            answers.push(Answered { change, tag, result });
-        }
-        if !answers.is_empty() {
-            self.inputs.push_back(Input::Committed(answers));
-        }
-    }
-
-    /// Memory that has come free.
-    fn feed(&mut self) {
-        let mut context = Context::from_waker(Waker::noop());
-        for (waiting, wanted) in &mut self.waiting {
-            if let Poll::Ready(held) = waiting.as_mut().poll(&mut context)
-                && let Some(wanted) = wanted.take()
-            {
-                self.inputs.push_back(Input::Memory(wanted, held));
-            }
-        }
-        self.waiting.retain(|(_, wanted)| wanted.is_some());
-    }
-
-    fn turn(&mut self, tally: &mut Tally) {
+    pub(super) fn turn(&mut self, tally: &mut Tally) {
         if self.wake.is_some_and(|at| at <= self.now.inside) {
             self.wake = None;
             self.inputs.push_back(Input::Woken);
         }
+        let of_permits = |input: &Input<Paper>| matches!(input, Input::Granted(..) | Input::Contended(_));
+        self.of_permits = match self.inputs.iter().all(of_permits) {
+            true => self.of_permits + 1,
+            false => 0,
+        };
+        assert!(
+            self.of_permits < OF_PERMITS_ALONE,
+            "permits go to and fro for ever: {:#?}",
+            self.engine
+        );
         let moment = Moment {
             now: self.now,
             ended: self.ended.clone(),
@@ -384,6 +227,19 @@ impl Life {
             self.engine.running(),
             self.sessions.len() + self.ended_but_not_told()
         );
+        if self.ended.is_none() {
+            // What is being written may have places and permits that no message has; a notice that is being signed as well.
+            self.engine
+                .queue
+                .check(self.unwritten.is_empty() && self.questions.is_empty());
+        }
+    }
+
+    /// Takes turns until nothing is left to be told but what comes from outside.
+    pub(super) fn turn_out(&mut self, tally: &mut Tally) {
+        while !self.inputs.is_empty() {
+            self.turn(tally);
+        }
     }
 
     /// Sessions whose end the engine has yet to be told.
@@ -394,8 +250,9 @@ impl Life {
 
     fn perform(&mut self, effect: Effect<Paper>, tally: &mut Tally) {
         match effect {
-            Effect::Commit { change, tag, .. } | Effect::Sign { change, tag, .. } => {
-                self.unwritten.push_back((change, tag));
+            Effect::Commit { change, tag, .. } => self.unwritten.push_back((change, tag)),
+            Effect::Sign { change, tag, urgent } => {
+                self.questions.push(Input::Signed { change, tag, urgent });
             }
             Effect::Work(job) => self.jobs.push(job),
             Effect::WaitForMemory { bytes, wanted } => {
@@ -405,7 +262,10 @@ impl Life {
             Effect::Start { job, permit } => self.start(job, permit, tally),
             Effect::Ask { destination, more } => self.throttle.demand(destination, more),
             Effect::Return(permit) => self.release(permit),
-            Effect::AskPresend(message) => self.questions.push(Input::Presented(message.id, None)),
+            Effect::AskPresend(message) => {
+                assert_eq!(self.ended, None, "no hook is asked once the spool has ended");
+                self.questions.push(Input::Presented(message.id, None));
+            }
             Effect::AskOnError {
                 message,
                 body,
@@ -422,11 +282,12 @@ impl Life {
             Effect::Publish(events) => {
                 assert!(events.is_sorted_by_key(|event| event.seq));
             }
-            Effect::Answer(reply, answer) => self.answered(reply, &answer),
+            Effect::Answer(reply, answer) => self.answered(reply, &answer, tally),
             Effect::Loaded(_) => {}
             Effect::Wake(at) => self.wake = Some(at),
             Effect::Close(_) => {
                 assert!(self.sessions.is_empty() && self.unwritten.is_empty() && self.jobs.is_empty());
+                assert!(self.questions.is_empty());
                 self.closed = true;
             }
         }
@@ -438,22 +299,46 @@ impl Life {
         assert_eq!(self.ended, None, "nothing starts once the spool has ended");
         let id = job.message;
         let message = self.disk.message(id).expect("what is sent is on disk");
-        assert!(
-            message.state.in_flight.is_some(),
-            "the start of {id} is not on disk"
-        );
+        let state = &message.state;
+        assert!(state.in_flight.is_some(), "the start of {id} is not on disk");
+        assert_ne!(state.status, spool_core::Status::Frozen, "{id} is frozen");
         assert_eq!(message.next_hops, job.next_hops, "{id} goes elsewhere");
-        assert_eq!(message.state.remaining, job.recipients);
+        assert_eq!(state.remaining, job.recipients);
         assert!(!job.recipients.is_empty());
+        if let (RouteOrigin::Configured, Routing::ByRules(router)) = (message.origin, &self.routing) {
+            for recipient in &job.recipients {
+                let address = &job.envelope.recipients[*recipient as usize].address;
+                assert_eq!(
+                    router.next_hops(address),
+                    job.next_hops,
+                    "{address} by another route"
+                );
+            }
+        }
         assert!(
             self.sessions.iter().all(|session| session.job.message != id),
             "{id} twice at a time"
         );
         let (_, epoch) = self.permits.get(&permit).expect("a permit that was granted");
-        if *epoch == self.epoch {
-            assert!(self.under_max.insert(permit), "one session for each permit");
-        }
+        assert_eq!(
+            *epoch, self.epoch,
+            "a permit of a former maximum starts no session"
+        );
+        assert!(self.under_max.insert(permit), "one session for each permit");
         self.sessions.push(Session { job, permit });
+    }
+
+    /// The session with this permit has ended. Gives the permit, if another one may start with it.
+    pub(super) fn session_ends(&mut self, permit: u64) -> Option<u64> {
+        self.under_max.remove(&permit);
+        let of_now = self
+            .permits
+            .get(&permit)
+            .is_some_and(|(_, epoch)| *epoch == self.epoch);
+        if !of_now {
+            self.release(permit);
+        }
+        of_now.then_some(permit)
     }
 
     fn release(&mut self, permit: u64) {
@@ -461,7 +346,7 @@ impl Life {
         self.throttle.release(destination, epoch);
     }
 
-    fn grant(&mut self) {
+    pub(super) fn grant(&mut self) {
         while let Some((destination, epoch)) = self.throttle.next() {
             self.last_permit += 1;
             self.permits.insert(self.last_permit, (destination, epoch));
@@ -475,94 +360,22 @@ impl Life {
         }
     }
 
-    fn answered(&mut self, reply: <Paper as World>::Reply, answer: &Answer) {
-        let asked = self.replies.remove(&reply).expect("one answer for each question");
-        match (asked, answer) {
-            (Asked::Add, Answer::Added(Ok(ids))) => {
-                for id in ids {
-                    let known = self.disk.message(*id).is_some() || self.taken.contains_key(id);
-                    assert!(known || self.disk.removed().contains(id) || !ids.is_empty());
-                }
-            }
-            (Asked::Add, Answer::Added(Err(_)))
-            | (Asked::Operation, Answer::Operated(_))
-            | (Asked::Idle, Answer::Idle(_)) => {}
-            (asked, answer) => panic!("{answer:?} to {asked:?}"),
-        }
-    }
-
-    /// Everything goes well from now on, for as long as it takes: nothing is left to do, and everyone is answered.
-    pub(super) fn finish(&mut self, tally: &mut Tally) {
-        let mut chance = Chance::new(1);
-        self.full = false;
-        self.max = 3;
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.max = max;
         self.epoch += 1;
         self.under_max.clear();
-        self.throttle.set_max(3);
-        self.inputs.push_back(Input::SetMaxJobs(3));
-        for turns in 0.. {
-            assert!(turns < PATIENCE, "it never comes to rest: {self:#?}");
-            self.settle(&mut chance, tally);
-            let waits = self
-                .disk
-                .ids()
-                .into_iter()
-                .filter_map(|id| self.disk.message(id))
-                .any(|message| message.state.status != spool_core::Status::Frozen);
-            if !waits && self.is_quiet() && self.waiting.is_empty() {
-                break;
-            }
-            // Time passes, the faster the longer nothing happens: the clock of another life may have been ahead.
-            let span = Duration::from_secs(60 * (1 + turns as u64 * turns as u64));
-            self.now.inside = self.now.inside.after(span);
-            self.now.wall = self.now.wall.after(span);
-            self.inputs.push_back(Input::Tick);
-            self.turn(tally);
-        }
-        assert_eq!(self.replies, BTreeMap::new(), "questions without an answer");
-        let twice = self
-            .taken
-            .iter()
-            .find(|(id, times)| **times > 1 && !self.doubtful.contains(id));
-        assert_eq!(twice, None, "sent twice, and never in doubt");
-        assert_eq!(self.engine.waiting(), 0);
+        self.throttle.set_max(max);
+        self.inputs.push_back(Input::SetMaxJobs(max));
+        self.grant();
     }
 
-    /// Everything that is under way comes to its end.
-    fn settle(&mut self, chance: &mut Chance, tally: &mut Tally) {
-        for turns in 0.. {
-            assert!(
-                turns < PATIENCE,
-                "it never settles: {:#?}",
-                (
-                    &self.inputs,
-                    &self.unwritten,
-                    &self.jobs,
-                    &self.sessions,
-                    &self.questions,
-                    &self.engine
-                )
-            );
-            self.write(chance, tally);
-            for job in std::mem::take(&mut self.jobs) {
-                let done = self.disk.run(&self.budget, job);
-                self.inputs.push_back(Input::Done(done));
-            }
-            for question in std::mem::take(&mut self.questions) {
-                self.inputs.push_back(said(question, Some(Presend::SendNow)));
-            }
-            for session in std::mem::take(&mut self.sessions) {
-                self.end_session(session, 5);
-            }
-            self.feed();
-            self.turn(tally);
-            if self.is_quiet() && self.inputs.is_empty() {
-                return;
-            }
-        }
+    pub(super) fn set_routing(&mut self, routing: Routing) {
+        self.former = std::mem::replace(&mut self.routing, routing.clone());
+        self.inputs.push_back(Input::SetRouting(routing));
     }
 
-    fn is_quiet(&self) -> bool {
+    /// Nothing is under way but what waits for memory or for time.
+    pub(super) fn is_quiet(&self) -> bool {
         let under_way = [
             self.unwritten.len(),
             self.jobs.len(),
@@ -573,28 +386,19 @@ impl Life {
         under_way.iter().all(|count| *count == 0)
     }
 
-    /// The end of this life, by a crash or in order. Gives the disk.
-    pub(super) fn end(mut self, crash: bool, tally: &mut Tally) -> Disk {
-        if crash {
-            return self.disk;
+    /// Permits that are out.
+    pub(super) fn permits(&self) -> Vec<u64> {
+        self.permits.keys().copied().collect()
+    }
+
+    /// The answers of the disk for what it has been given.
+    pub(super) fn committed(&mut self, answers: Vec<Answered<Paper>>) {
+        if !answers.is_empty() {
+            self.inputs.push_back(Input::Committed(answers));
         }
-        self.full = false;
-        self.ended = Some(Ending::Killed);
-        self.inputs.push_back(Input::Close);
-        self.turn(tally);
-        let mut chance = Chance::new(2);
-        while !self.closed {
-            self.settle(&mut chance, tally);
-        }
-        // Permits that were on their way.
-        while !self.inputs.is_empty() {
-            self.turn(tally);
-        }
-        let held: Vec<_> = self.permits.keys().collect();
-        assert!(
-            self.sessions.is_empty() && held.is_empty(),
-            "permits that did not come back: {held:?}"
-        );
-        self.disk
+    }
+
+    pub(super) fn message_ids(&self) -> Vec<MessageId> {
+        self.disk.ids()
     }
 }

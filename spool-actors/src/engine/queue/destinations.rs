@@ -67,8 +67,8 @@ pub(crate) enum Reservation<W: World> {
     None,
     /// One behind the sessions that run.
     Ahead,
-    /// One with a permit.
-    Permit(W::Permit),
+    /// One with a permit, and the round in which that was granted: see [`Queue::take_all_permits`].
+    Permit(W::Permit, u32),
 }
 
 impl<W: World> Destination<W> {
@@ -189,7 +189,7 @@ impl<W: World> Queue<W> {
             && let Some(permit) = slot.permits.pop()
         {
             self.count_permitted(destination, 1);
-            return Reservation::Permit(permit);
+            return Reservation::Permit(permit, self.round);
         }
         if !slot.may_arm_ahead(now.inside) {
             return Reservation::None;
@@ -209,9 +209,13 @@ impl<W: World> Queue<W> {
         match reserved {
             Reservation::None => {}
             Reservation::Ahead => self.count_ahead(destination, -1),
-            Reservation::Permit(permit) => {
+            Reservation::Permit(permit, round) => {
                 self.count_permitted(destination, -1);
-                self.keep_permit(destination, permit);
+                if round == self.round {
+                    self.keep_permit(destination, permit);
+                } else {
+                    self.outdated.push(permit);
+                }
             }
         }
     }
@@ -345,8 +349,10 @@ impl<W: World> Queue<W> {
         self.idle.iter().copied().collect()
     }
 
-    /// Takes away every permit, also of messages that are about to be sent.
+    /// Takes away every permit, also of messages that are about to be sent, and begins another round: permits of adds that are being
+    /// written come back by [`Queue::take_outdated`].
     pub(in crate::engine) fn take_all_permits(&mut self) -> Vec<W::Permit> {
+        self.round = self.round.wrapping_add(1);
         let mut taken: Vec<_> = self
             .destinations
             .iter_mut()
@@ -367,6 +373,11 @@ impl<W: World> Queue<W> {
         }
         self.touch_all();
         taken
+    }
+
+    /// Permits of a former round, with which no session may start.
+    pub(in crate::engine) fn take_outdated(&mut self) -> Vec<W::Permit> {
+        std::mem::take(&mut self.outdated)
     }
 
     /// There was no memory for the head of this line; it waits until there is.

@@ -31,6 +31,13 @@ impl<W: World> Queue<W> {
         }
     }
 
+    /// The same as long as a line waits for memory: a message may have been the next one of its own line when it was added, and wait since.
+    pub(in crate::engine) fn let_go_if_starved(&mut self) {
+        if !self.starved.is_empty() {
+            self.let_go_of_all();
+        }
+    }
+
     /// Memory is short: what waits in line is read again when its turn comes.
     pub(in crate::engine) fn let_go(&mut self, id: MessageId) {
         if let Some(Phase::Ready(content)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase) {

@@ -7,6 +7,8 @@
 
 mod begins;
 mod busy;
+#[cfg(test)]
+mod checked;
 mod claims;
 mod destinations;
 mod flow;
@@ -127,6 +129,10 @@ pub(super) struct Queue<W: World> {
     permitted: usize,
     running: usize,
     paused: bool,
+    /// How often all permits were taken away.
+    round: u32,
+    /// Permits of a former round, to be given back.
+    outdated: Vec<W::Permit>,
 }
 
 impl<W: World> Queue<W> {
@@ -154,6 +160,8 @@ impl<W: World> Queue<W> {
             permitted: 0,
             running: 0,
             paused: false,
+            round: 0,
+            outdated: Vec::new(),
         }
     }
 

@@ -395,18 +395,4 @@ impl<W: World> Queue<W> {
         let unwritten = std::mem::replace(&mut content.route_unwritten, false);
         unwritten.then(|| (Arc::clone(&content.message.next_hops), content.message.origin))
     }
-
-    /// The disk has not taken the next hops of a message on the deck.
-    pub(in crate::engine) fn route_is_unwritten(&mut self, id: MessageId) {
-        let entry = self.entries.get_mut(&id);
-        if let Some(content) = entry.and_then(|entry| entry.phase.content_mut()) {
-            content.route_unwritten = true;
-        }
-    }
-
-    /// Whether the disk does not have the next hops of a message on the deck.
-    pub(in crate::engine) fn has_unwritten_route(&self, id: MessageId) -> bool {
-        let content = self.content(id);
-        content.is_some_and(|content| content.route_unwritten)
-    }
 }

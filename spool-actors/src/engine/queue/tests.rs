@@ -117,7 +117,7 @@ fn attempts_start_on_disk_ahead_of_their_permits_only_beside_a_session_and_no_mo
     assert!(matches!(reserve(&mut queue), Reservation::None), "and no more");
     assert_eq!(queue.granted(destination, 8), None);
     assert!(
-        matches!(reserve(&mut queue), Reservation::Permit(8)),
+        matches!(reserve(&mut queue), Reservation::Permit(8, _)),
         "the permit in hand"
     );
     let (_, other) = add(&mut queue, 2, "b:25");
