@@ -47,6 +47,20 @@ impl Workers {
         })
     }
 
+    /// Where the hooks of an embedding program are asked: here, or on a thread of their own where the spool's would wait for a hook that
+    /// blocks.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn for_hooks(&self, supervision: &Supervision) -> io::Result<Self> {
+        if self.shared.is_none() {
+            return Ok(self.clone());
+        }
+        let own = Self::start(1)?;
+        own.watch(supervision);
+        Ok(own)
+    }
+
     /// Reports a thread that ends while the spool works.
     pub(crate) fn watch(&self, supervision: &Supervision) {
         for arbiter in self.handles.iter() {

@@ -86,7 +86,7 @@ impl<W: World> Engine<W> {
         Ok(new)
     }
 
-    /// Whether a submission is one at all, and within the limits that do not change with what is in hand.
+    /// Whether a submission is valid and within the limits that do not depend on what the spool holds.
     pub(super) fn validate(&self, submission: &Submission) -> Result<(), AddError> {
         validate(submission, self.max_recipients)
     }

@@ -14,7 +14,7 @@ use spool_core::{Frozen, MessageId, MessageState, RetryInterval, Routing, SpoolE
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Messages that one operation has in hand at once.
+/// Messages that one operation works on at once.
 const STEP: usize = 256;
 /// The same where their bodies are read.
 const STEP_WITH_BODIES: usize = 16;
@@ -53,7 +53,7 @@ pub(super) struct Bulk<R> {
 #[derive(Debug)]
 pub(super) struct Bulks<W: World> {
     running: HashMap<BulkId, Bulk<W::Reply>>,
-    /// Those with nothing in hand: the next step is theirs.
+    /// Those that have finished a step and take the next one.
     stepping: Vec<BulkId>,
     last: BulkId,
     /// Operations that wait until a message is no longer being written.
@@ -162,7 +162,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Takes the next messages in hand, or ends the operation when there is none left.
+    /// Begins with the next messages, or ends the operation when there is none left.
     fn step(&mut self, bulk_id: BulkId) {
         while let Some(bulk) = self.bulks.running.get_mut(&bulk_id) {
             if bulk.in_hand > 0 {
@@ -278,7 +278,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Notes how one message of an operation fared. The next step follows in [`SpoolActor::go_on`].
+    /// Notes the result for one message of an operation. [`Engine::go_on`] takes the next step.
     pub(super) fn bulk_done(&mut self, bulk_id: BulkId, result: Result<(), SpoolError>) {
         let Some(bulk) = self.bulks.running.get_mut(&bulk_id) else {
             return;

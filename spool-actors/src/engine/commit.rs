@@ -329,7 +329,7 @@ impl<W: World> Engine<W> {
         if !is_final(error) {
             return self.begin_later(id, error);
         }
-        // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
+        // Nothing can be recorded any more, so nothing may be sent: the message stays on disk and in memory until the spool is closed.
         tracing::error!(%id, %error, "cannot begin an attempt");
         self.stuck(id, error);
     }
@@ -364,7 +364,6 @@ impl<W: World> Engine<W> {
             return self.stuck(id, error);
         }
         self.unwritten.written(id);
-        self.queue.settled(id);
         match after {
             Some(status) => self.queue.waits(id, status, self.now),
             None => {

@@ -46,7 +46,7 @@ impl<W: World> Engine<W> {
         self.return_all_permits();
     }
 
-    /// Gives back every permit in hand, also those of messages that are about to be sent.
+    /// Gives back every permit, also those of messages that are about to be sent.
     pub(super) fn return_all_permits(&mut self) {
         for permit in self.queue.take_all_permits() {
             self.effects.push(Effect::Return(permit));

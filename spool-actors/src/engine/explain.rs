@@ -38,7 +38,10 @@ impl<W: World> Engine<W> {
         if self.idle.is_empty() || self.pending > 0 || self.working > 0 || !self.bulks.is_empty() {
             return;
         }
-        if self.unattended.is_busy() || self.looking.is_dividing() || self.queue.is_busy(self.now) {
+        if self.unattended.is_busy()
+            || self.looking.is_dividing(self.now.inside)
+            || self.queue.is_busy(self.now)
+        {
             return;
         }
         let times = [self.queue.next_due(), self.queue.next_opening()];

@@ -9,6 +9,7 @@ mod disk;
 mod jobs;
 mod ledger;
 mod rest;
+mod scripted;
 mod steps;
 mod world;
 

@@ -90,7 +90,7 @@ pub(super) struct Keys<W: World> {
     ages: VecDeque<(Timestamp, NameDigest)>,
     window: Duration,
     max: usize,
-    /// Whether no name of an earlier life is still to come.
+    /// Whether all names of earlier processes are known.
     complete: bool,
     /// Names that gave way before their window was over.
     evicted: u64,
@@ -114,7 +114,7 @@ impl<W: World> Keys<W> {
         keys
     }
 
-    /// Names of earlier lives that were not among those remembered at first: now all are known.
+    /// Names of earlier processes that were not among those remembered at first: now all are known.
     pub(super) fn complete(&mut self, remembered: Vec<RememberedKey>, now: Now) {
         self.take_in(remembered, now);
         self.complete = true;

@@ -205,7 +205,7 @@ impl<W: World> Engine<W> {
         self.effects.extend(unused.map(Effect::Return));
     }
 
-    /// Others wait for permits, or nobody does any more: permits in hand are for whoever has waited longest.
+    /// Others wait for permits, or nobody does any more. While others wait, no free permit is kept.
     pub(super) fn set_contended(&mut self, contended: bool) {
         self.contended = contended;
         self.returns_idle |= contended;

@@ -46,9 +46,9 @@ pub(super) struct Looking {
 }
 
 impl Looking {
-    /// Whether messages are still to be divided.
-    pub(super) fn is_dividing(&self) -> bool {
-        !self.several.is_empty()
+    /// Whether messages are still to be divided, and the disk is not known to have no room for them.
+    pub(super) fn is_dividing(&self, now: Timestamp) -> bool {
+        !self.several.is_empty() && now >= self.no_room_until
     }
 }
 
@@ -108,7 +108,7 @@ impl<W: World> Engine<W> {
         let mut to_read = Vec::new();
         for id in ids {
             match self.queue.look(id, now) {
-                Ok(Redirected::Moved) => self.moved(id),
+                Ok(Redirected::Moved) => self.looking.moved += 1,
                 Ok(Redirected::Stays | Redirected::Later) => {}
                 Err(Stale(id)) => to_read.push(id),
             }
@@ -202,16 +202,7 @@ impl<W: World> Engine<W> {
             }
         };
         if redirected == Redirected::Moved {
-            self.moved(id);
-        }
-    }
-
-    /// A message stands in another line now. Where memory is short it keeps no content there: those in front of it may wait for the very
-    /// memory that it holds.
-    fn moved(&mut self, id: MessageId) {
-        self.looking.moved += 1;
-        if self.budget.is_tight() {
-            self.queue.let_go(id);
+            self.looking.moved += 1;
         }
     }
 
@@ -230,7 +221,7 @@ impl<W: World> Engine<W> {
             [only] => match self.queue.redirect_asked(id, &only.next_hops, now) {
                 Redirected::Stays => true,
                 Redirected::Moved => {
-                    self.moved(id);
+                    self.looking.moved += 1;
                     false
                 }
                 Redirected::Later => false,

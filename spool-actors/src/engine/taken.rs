@@ -80,7 +80,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Writes the change. Its share of `held` is in hand until the disk has answered for all of the step.
+    /// Writes the change. `held` is charged until the disk has answered for all messages of the step.
     fn change_taken(
         &mut self,
         bulk: BulkId,

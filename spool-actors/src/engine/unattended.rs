@@ -1,8 +1,8 @@
 //! Ends that no session of this process brings: attempts that a former process left open, and messages whose time ran out while
 //! they waited in line.
 //!
-//! The messages are read in steps, with their bodies where a notice about them may be due, each within the memory that it was granted, and keep that until the disk holds their end. There is
-//! one step at a time.
+//! The messages are read in steps, one at a time, with their bodies where a notice about them may be due. Each step has the memory that it
+//! was granted until the disk holds the ends.
 
 use super::jobs::Read;
 use super::{Effect, Engine, Job, Wanted, World};

@@ -64,7 +64,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Its attempt could not begin, for want of room on the disk or of descriptors: it waits, and is due again by and by.
+    /// Its attempt could not begin, for want of room on the disk or of descriptors: it waits, and is due again after a pause.
     pub(super) fn begin_later(&mut self, id: MessageId, error: &StoreError) {
         tracing::warn!(%id, %error, "an attempt cannot begin now; it waits");
         let until = self.now.wall.after(NO_ROOM_PAUSE);

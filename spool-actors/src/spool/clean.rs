@@ -1,5 +1,5 @@
-//! What is done on disk when nobody waits: twice a second it is looked whether the files are still there; each second the space of segments that were given up is freed, and a little of what
-//! nobody has looked at for long is read again; a line in the log for every damaged place that was not known.
+//! What is done on disk when nobody waits. Twice a second the store checks that its files are still there. Each second it frees the space of
+//! segments that were given up, and reads a part of the oldest data again; each damaged place that was not known gets a line in the log.
 
 use super::{SpoolActor, TICK};
 use crate::supervision::{Ending, Part};

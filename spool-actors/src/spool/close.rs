@@ -185,6 +185,7 @@ impl SpoolActor {
         drop(self.writer.take());
         self.store.close();
         self.workers.stop();
+        self.for_hooks.stop();
         self.throttle = None;
         self.hub.do_send(Close);
         // Those who follow the log see its end.
@@ -203,6 +204,7 @@ impl Drop for SpoolActor {
     /// The spool's own threads end with it.
     fn drop(&mut self) {
         self.workers.stop();
+        self.for_hooks.stop();
         if let Some(system) = System::try_current() {
             system.stop();
         }

@@ -49,7 +49,7 @@ impl SpoolActor {
         let (id, hooks) = (message.id, self.hooks.clone());
         let question = Question::new(id, own, |id| Input::Presented(id, None));
         // What is not placed is dropped, and so answered.
-        self.workers.place(move || {
+        self.for_hooks.place(move || {
             Box::pin(async move {
                 let asked = bounded(&hooks, "presend", id, async { hooks.call_presend(message).await });
                 let decision = asked.await;
@@ -72,7 +72,7 @@ impl SpoolActor {
             }
         });
         // What is not placed is dropped, and so answered.
-        self.workers.place(move || {
+        self.for_hooks.place(move || {
             Box::pin(async move {
                 let (message, attempt) = shared;
                 let decisions = decide(&hooks, message, &attempt).await;

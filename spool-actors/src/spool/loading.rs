@@ -67,7 +67,7 @@ pub(crate) fn start(store: Arc<Store>, spool: WeakAddr<SpoolActor>, sentinel: Se
 }
 
 impl SpoolActor {
-    /// Whether messages of an earlier life may be missing.
+    /// Whether messages of an earlier process may be missing.
     pub(super) fn is_loading(&self) -> bool {
         self.loaded.borrow().is_none()
     }

@@ -100,6 +100,8 @@ pub struct SpoolActor {
     listening: Arc<AtomicUsize>,
     agent: Arc<dyn DeliveryAgent>,
     workers: Workers,
+    /// Where hooks are asked.
+    for_hooks: Workers,
     /// Whether what was there at the start has come.
     loaded: LoadState,
     scrub_rate: u64,

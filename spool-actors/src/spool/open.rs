@@ -163,6 +163,13 @@ fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<Open
     let workers = Workers::start(config.threads).map_err(|source| no_thread(config.dir.clone(), source))?;
     let supervision = Supervision::new();
     workers.watch(&supervision);
+    let hooks = &config.hooks;
+    let for_hooks = match hooks.has_presend() || hooks.has_on_error() {
+        true => workers
+            .for_hooks(&supervision)
+            .map_err(|source| no_thread(config.dir.clone(), source))?,
+        false => workers.clone(),
+    };
     let report = supervision.clone();
     store.on_failure(move |failure| report.end(Ending::from(failure)));
     let (store, dir) = (Arc::new(store), config.dir.clone());
@@ -171,7 +178,7 @@ fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<Open
         begun,
         config,
         hands,
-        workers.clone(),
+        (workers.clone(), for_hooks),
         supervision.clone(),
     );
     let ctx = Context::<SpoolActor>::new();
@@ -205,7 +212,7 @@ fn actor(
     begun: Begun,
     config: SpoolConfig,
     hands: Hands,
-    workers: Workers,
+    (workers, for_hooks): (Workers, Workers),
     supervision: Supervision,
 ) -> SpoolActor {
     let Hands { agent, clock, dice } = hands;
@@ -262,6 +269,7 @@ fn actor(
         listening,
         agent,
         workers,
+        for_hooks,
         loaded: LoadState::new(None),
         scrub_rate: config.scrub_rate,
         cleaning: false,

@@ -213,3 +213,29 @@ fn a_part_that_is_done_reports_nothing() {
     drop(supervision.sentinel(Part::Worker));
     assert_eq!(supervision.ending(), Some(Ending::Panicked(Part::Worker)));
 }
+
+/// An agent that panics when it is to close.
+#[derive(Debug)]
+struct PanicsAtTheEnd;
+
+impl DeliveryAgent for PanicsAtTheEnd {
+    fn deliver(&self, job: Job) -> BoxFuture<AttemptReport> {
+        Accepting.deliver(job)
+    }
+
+    fn close(&self) -> BoxFuture<()> {
+        panic!("told to panic")
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_panics_while_it_closes_keeps_nobody_waiting_for_the_end() {
+    let fs = SimFs::new();
+    let config = SpoolConfig::new("/spool");
+    let (agent, clock) = (Arc::new(PanicsAtTheEnd), Arc::new(SystemClock));
+    let spool = Spool::start_on(Arc::new(fs), config, agent, clock, Arc::new(NoDice))
+        .await
+        .unwrap();
+    let flushed = ask(&spool, KillAndFlush { timeout: None }).await;
+    assert_eq!(flushed, Flushed::Finished);
+}

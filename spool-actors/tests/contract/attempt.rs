@@ -122,6 +122,33 @@ async fn presend_that_panics_or_hangs_waits_for_the_next_interval_and_loses_noth
 }
 
 #[tokio::test]
+async fn a_hook_that_blocks_its_thread_does_not_block_the_spool() {
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let (asked, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    let wait = Arc::new(std::sync::Mutex::new(wait));
+    let mut bench = Bench::with(move |config| {
+        config.threads = 0;
+        config.hooks.presend(move |_| {
+            let (asked, wait) = (asked.clone(), Arc::clone(&wait));
+            async move {
+                asked.send(()).unwrap();
+                let _ = wait.lock().unwrap().recv();
+                Presend::SendNow
+            }
+        });
+    })
+    .await;
+    bench.add(mail("x")).await;
+    calls.recv().await.unwrap();
+    let answer = bench.spool.send(spool_actors::GetPulse);
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+    go_on.send(()).unwrap();
+    assert!(answer.is_ok(), "the spool is stuck");
+    bench.jobs.next().await.1.send(accepted()).unwrap();
+    end(bench.spool).await;
+}
+
+#[tokio::test]
 async fn transaction_keeps_the_reply_of_every_recipient() {
     let mut bench = Bench::new().await;
     let add = Add::new(envelope(&["a@x.example", "b@x.example", "c@x.example"]), "x").next_hop("x:25");

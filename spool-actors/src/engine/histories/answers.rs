@@ -48,6 +48,12 @@ impl Operated {
     }
 }
 
+impl Operated {
+    pub(super) fn names(&self, id: MessageId) -> bool {
+        self.ids.contains(&id)
+    }
+}
+
 /// The message that an error is about.
 fn about(error: &SpoolError) -> Option<MessageId> {
     match error {
@@ -124,8 +130,8 @@ impl Life {
         }
     }
 
-    /// Messages about which no error says otherwise are on disk as was asked for.
-    fn operated(&self, operated: &Operated, outcome: &Outcome, tally: &mut Tally) {
+    /// Messages about which no error says otherwise are on disk as was asked for. One that is frozen stays so.
+    fn operated(&mut self, operated: &Operated, outcome: &Outcome, tally: &mut Tally) {
         let Operated { work, ids, disputed } = operated;
         assert_eq!(
             outcome.done + outcome.errors.len(),
@@ -151,6 +157,9 @@ impl Life {
                 Work::Reroute(NewRoute::ByConfig) => true,
             };
             assert!(holds, "{id} is not as was asked for: {operated:?}: {message:?}");
+            if matches!(work, Work::Freeze) && message.is_some() {
+                self.disk.held.insert(*id);
+            }
         }
     }
 

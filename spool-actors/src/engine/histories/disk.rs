@@ -17,6 +17,8 @@ pub(super) struct Disk {
     /// Idempotency keys in the order in which they were written.
     pub(super) keys: Vec<RememberedKey>,
     pub(super) ledger: Ledger,
+    /// Messages that somebody wants frozen, until somebody wants them sent.
+    pub(super) held: BTreeSet<MessageId>,
     /// Whether somebody has set the clock.
     pub(super) was_set: bool,
     /// How often a message was divided.
@@ -93,6 +95,9 @@ impl Disk {
             // A copy: the disk takes no memory.
             let body = Bytes::copy_from_slice(&addition.body);
             self.ledger.written(&message);
+            if message.state.status == spool_core::Status::Frozen {
+                self.held.insert(new.id);
+            }
             let before = self.messages.insert(new.id, (message, body));
             assert!(before.is_none(), "{} was added twice", new.id);
         }

@@ -114,6 +114,17 @@ impl Life {
         while !self.closed {
             self.settle(&mut chance, tally);
         }
+        let in_doubt: Vec<_> = self
+            .disk
+            .in_flight()
+            .filter(|id| !self.inherited.contains(id))
+            .collect();
+        assert!(in_doubt.is_empty(), "in doubt after an orderly end: {in_doubt:?}");
+        for id in &self.disk.held {
+            let status = self.disk.message(*id).map(|message| message.state.status);
+            let is_frozen = status.is_none_or(|status| status == Status::Frozen);
+            assert!(is_frozen, "{id} was to be frozen: {status:?}");
+        }
         // Permits that were on their way.
         self.turn_out(tally);
         assert!(self.sessions.is_empty());

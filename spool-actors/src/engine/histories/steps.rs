@@ -3,7 +3,7 @@
 use super::answers::{Asked, Operated};
 use super::world::{KEY_WINDOW, Life, Room, Session, hops, routing};
 use super::{AT, Chance, Paper, Tally};
-use crate::engine::{Answered, Input, NewMail, Operation, Work};
+use crate::engine::{Answered, Input, NewMail, Operation, Tag, Work};
 use crate::outcome::NewRoute;
 use bytes::Bytes;
 use spool_core::store::{Change, Shelf, StoreError};
@@ -142,13 +142,17 @@ impl Life {
         let share = 1 + chance.below(3);
         ids.retain(|_| chance.one_in(share));
         ids.push(MessageId::from_u128(1));
+        if matches!(work, Work::SendNow(_)) {
+            self.disk.held.retain(|id| !ids.contains(id));
+            self.over.retain(|id| !ids.contains(id));
+        }
         let operated = Operated::new(&work, &ids, self.operations());
         let reply = self.reply(Asked::Operation(operated));
         self.inputs
             .push_back(Input::Operate(Operation { work, ids }, reply));
     }
 
-    fn ask_idle(&mut self) {
+    pub(super) fn ask_idle(&mut self) {
         let reply = self.reply(Asked::Idle);
         self.inputs.push_back(Input::WaitIdle(reply));
     }
@@ -229,6 +233,9 @@ impl Life {
             let (message, _) = disk.messages.get(&id).expect("what is sent is on disk");
             disk.ledger.take(message, &taken);
         }
+        if matches!(result, AttemptResult::NotBegun { .. }) {
+            self.is_not_begun(id);
+        }
         let permit = self.session_ends(permit);
         let mut report = AttemptReport::new(result);
         report.peer = job.next_hops.first().cloned();
@@ -244,17 +251,28 @@ impl Life {
         });
     }
 
+    /// A message that was not begun is given up, if its time is over and no operation has it.
+    fn is_not_begun(&mut self, id: MessageId) {
+        let end = self.disk.message(id).and_then(|message| message.state.expires_at);
+        let is_over = end.is_some_and(|end| end <= self.now.wall) && !self.disk.was_set;
+        if is_over && !self.operations().any(|operated| operated.names(id)) {
+            self.over.insert(id);
+        }
+    }
+
     /// The disk answers for some of what waits for it, in order.
     pub(super) fn write(&mut self, chance: &mut Chance, tally: &mut Tally) {
         let count = 1 + chance.below(self.unwritten.len().max(1));
+        let batch: Vec<_> = self.unwritten.drain(..count.min(self.unwritten.len())).collect();
         let mut answers = Vec::new();
-        for (mut change, tag) in self.unwritten.drain(..count.min(self.unwritten.len())) {
+        for (mut change, tag) in batch {
             let refused = match self.room {
                 Room::Plenty => false,
                 Room::Little => matches!(change, Change::Add(_) | Change::State { .. }),
                 Room::None => true,
             };
             tally.full += usize::from(refused);
+            self.tries_without_notice(&change, &tag, refused);
             let result = match refused {
                 true => Err(StoreError::Full("no room".to_owned())),
                 false => {
@@ -276,6 +294,18 @@ impl Life {
             answers.push(Answered { change, tag, result });
         }
         self.committed(answers);
+    }
+
+    /// The end of an attempt that found no room with a notice is written without it.
+    fn tries_without_notice(&mut self, change: &Change, tag: &Tag<Paper>, refused: bool) {
+        let Tag::Settled { id, .. } = tag else { return };
+        match (change, refused) {
+            (Change::Add(_), true) => assert!(self.no_room.insert(*id), "a notice about {id} again"),
+            (_, true) => {}
+            (_, false) => {
+                self.no_room.remove(id);
+            }
+        }
     }
 
     /// Memory that has come free.

@@ -75,6 +75,12 @@ pub(super) struct Life {
     pub(super) ended: Option<Ending>,
     pub(super) closed: bool,
     pub(super) room: Room,
+    /// Messages in doubt at the start of this life.
+    pub(super) inherited: BTreeSet<MessageId>,
+    /// Messages whose time was over when their attempt was not begun.
+    pub(super) over: BTreeSet<MessageId>,
+    /// Messages whose end found no room on the disk with a notice.
+    pub(super) no_room: BTreeSet<MessageId>,
 }
 
 pub(super) fn hops(number: usize) -> Arc<[NextHop]> {
@@ -181,6 +187,9 @@ impl Life {
             ended: None,
             closed: false,
             room: Room::Plenty,
+            no_room: BTreeSet::new(),
+            inherited: disk.in_flight().collect(),
+            over: BTreeSet::new(),
             disk,
         };
         // The rest comes while other things happen already.
@@ -228,6 +237,11 @@ impl Life {
             self.sessions.len() + self.ended_but_not_told()
         );
         if self.ended.is_none() {
+            let due = self.engine.queue.next_due().map(|due| due.max(self.now.inside));
+            assert!(
+                self.wake.is_some_and(|at| due.is_none_or(|due| at <= due)),
+                "nobody wakes it"
+            );
             // What is being written may have places and permits that no message has; a notice that is being signed as well.
             self.engine
                 .queue
@@ -302,6 +316,8 @@ impl Life {
         let state = &message.state;
         assert!(state.in_flight.is_some(), "the start of {id} is not on disk");
         assert_ne!(state.status, spool_core::Status::Frozen, "{id} is frozen");
+        assert!(!self.disk.held.contains(&id), "somebody wants {id} frozen");
+        assert!(!self.over.contains(&id), "the time of {id} is over");
         assert_eq!(message.next_hops, job.next_hops, "{id} goes elsewhere");
         assert_eq!(state.remaining, job.recipients);
         assert!(!job.recipients.is_empty());

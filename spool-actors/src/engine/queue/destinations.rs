@@ -25,7 +25,7 @@ pub(super) struct Destination<W: World> {
     pub(super) ahead: usize,
     /// Messages with a permit whose session has not started.
     pub(super) permitted: usize,
-    /// Permits in hand. They come from sessions that have ended, and start the next ones without a word to the throttle.
+    /// Permits that no message has. They come from sessions that have ended, and start the next ones without asking the throttle.
     pub(super) permits: Vec<W::Permit>,
     /// Permits that the throttle was asked for and has not granted.
     pub(super) asked: usize,

@@ -44,7 +44,7 @@ impl<W: World> Destination<W> {
 }
 
 impl<W: World> Queue<W> {
-    /// What the next permit in hand, or the next place ahead of the sessions, is to be used for; `None`: for nothing.
+    /// What to do with the next free permit, or with the next place ahead of the sessions; `None`: nothing.
     pub(in crate::engine) fn next(&mut self, destination: DestinationId, now: Now) -> Option<Next<W>> {
         if self.paused {
             return None;
@@ -71,16 +71,23 @@ impl<W: World> Queue<W> {
         id.map(|id| self.take_up(id, None))
     }
 
-    /// The same for a destination that there is memory for now: its first message is taken up even without a permit, because the memory
-    /// would be gone by the time there is one.
+    /// Takes up the first message in the line of a destination that there is memory for now, also without a permit: the memory would be
+    /// gone by the time there is one. It starts nothing.
     pub(in crate::engine) fn next_fed(&mut self, destination: DestinationId, now: Now) -> Option<Next<W>> {
-        let next = self.next(destination, now);
-        let slot = self.at(destination)?;
-        let may = !self.paused && !slot.is_nowhere() && slot.pace.room(now.inside, 1) > 0;
-        if next.is_some() || !may {
-            return next;
+        if self.paused {
+            return None;
         }
-        self.pop_line(destination).map(|id| self.take_up(id, None))
+        let slot = self.slot(destination).filter(|slot| !slot.is_nowhere())?;
+        let is_spare = slot.free(now.inside) > 0 && slot.ahead < slot.permits.len();
+        if !is_spare && slot.pace.room(now.inside, 1) == 0 {
+            return None;
+        }
+        let id = self.pop_line(destination)?;
+        let permit = match is_spare {
+            true => self.slot(destination)?.permits.pop(),
+            false => None,
+        };
+        Some(self.take_up(id, permit))
     }
 
     fn start(&mut self, id: MessageId, permit: W::Permit, now: Now) -> Option<Next<W>> {

@@ -31,7 +31,8 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// The same as long as a line waits for memory: a message may have been the next one of its own line when it was added, and wait since.
+    /// The same as long as a line waits for memory. Since that wait began, messages may have come into line with their content: from another
+    /// line, or as the next one of a line that does not move any more.
     pub(in crate::engine) fn let_go_if_starved(&mut self) {
         if !self.starved.is_empty() {
             self.let_go_of_all();

@@ -255,7 +255,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// The same for a message on the deck that was read, and whose begin is about to be written.
+    /// The same for a message that was read to be sent, before the start of its attempt is written.
     pub(in crate::engine) fn redirect_asked(
         &mut self,
         id: MessageId,
@@ -341,7 +341,7 @@ impl<W: World> Queue<W> {
         entry.is_some_and(|entry| !std::mem::replace(&mut entry.route_told, true))
     }
 
-    /// Takes a message off the deck that is to be divided before it is sent: an operation has it.
+    /// Claims a message that was read to be sent and is to be divided first.
     pub(in crate::engine) fn claim_asked(&mut self, id: MessageId) -> Option<Box<Content>> {
         if !matches!(self.phase(id), Some(Phase::Asking(..))) {
             return None;
@@ -386,7 +386,7 @@ impl<W: World> Queue<W> {
         })
     }
 
-    /// The next hops of a message on the deck, where the disk does not have them yet. It will.
+    /// The next hops of a message that was read to be sent, where the disk has others. From now on they count as written.
     pub(in crate::engine) fn take_unwritten_route(
         &mut self,
         id: MessageId,

@@ -1,0 +1,273 @@
+//! Single histories that are too rare to be met at random.
+
+use super::answers::{Asked, Operated};
+use super::world::{Life, Room, hops, routing};
+use super::{Chance, Tally};
+use crate::engine::{Input, Job, NewMail, Operation, Work};
+use bytes::Bytes;
+use spool_core::{
+    Envelope, Held, InitialStatus, MessageId, RetryPolicy, ReversePath, RouteOrigin, Router, Routing,
+    Section, Submission,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A life without hooks that is as `wanted`, and what it needs.
+fn life_with(wanted: impl Fn(&Life) -> bool) -> (Life, Chance, Tally) {
+    let mut tally = Tally::default();
+    for seed in 1.. {
+        let mut chance = Chance::new(seed);
+        let life = Life::begin(&mut chance, None, &mut tally);
+        if !life.presend && wanted(&life) {
+            return (life, chance, tally);
+        }
+    }
+    unreachable!("seeds do not end")
+}
+
+fn life() -> (Life, Chance, Tally) {
+    life_with(|_| true)
+}
+
+/// Its routing is the one of this number.
+fn life_by_rules(number: usize) -> (Life, Chance, Tally) {
+    let (mut life, chance, mut tally) = life_with(|life| matches!(life.routing, Routing::ByRules(_)));
+    life.set_routing(routing(number));
+    life.turn_out(&mut tally);
+    life.run(|_| true, &mut tally);
+    (life, chance, tally)
+}
+
+/// Rules by which nobody has a route.
+fn routing_to_nowhere() -> Routing {
+    Routing::ByRules(Arc::new(Router::new(Vec::new(), Arc::new([]), 0)))
+}
+
+impl Life {
+    /// Mail to one recipient, by a route that is named.
+    fn spool(&mut self, initial: InitialStatus) {
+        self.spool_to(0, initial);
+    }
+
+    fn spool_to(&mut self, hop: usize, initial: InitialStatus) {
+        let to = [self.disk.ledger.address(0).parse().unwrap()];
+        let section = Section {
+            envelope: Envelope::new(ReversePath::parse("a@d1.example").unwrap(), to),
+            next_hops: hops(hop),
+            origin: RouteOrigin::Named,
+            retry: RetryPolicy::default(),
+        };
+        self.submit(vec![section], initial);
+    }
+
+    /// Mail to a recipient in each of these domains, by the routing of now.
+    fn spool_by_rules(&mut self, domains: &[usize], expire_after: Option<Duration>) {
+        let mut address = |domain: &usize| self.disk.ledger.address(*domain).parse().unwrap();
+        let to: Vec<_> = domains.iter().map(&mut address).collect();
+        let envelope = Envelope::new(ReversePath::parse("a@d1.example").unwrap(), to);
+        let retry = RetryPolicy {
+            expire_after,
+            ..RetryPolicy::default()
+        };
+        let Routing::ByRules(router) = self.routing.clone() else {
+            unreachable!("it has rules")
+        };
+        self.submit(router.split(envelope, &retry), InitialStatus::SendNow);
+    }
+
+    /// Memory of which nothing is left.
+    fn take_all_memory(&self) -> Held {
+        let mut all = self.budget.hold(0).unwrap();
+        all.resize(self.budget.limit());
+        all
+    }
+
+    fn submit(&mut self, sections: Vec<Section>, initial: InitialStatus) {
+        let submission = Submission {
+            sections,
+            body: Bytes::from_static(b"x"),
+            initial,
+            flows: Vec::new(),
+            parent: None,
+            related: Vec::new(),
+            key: None,
+        };
+        let mail = Box::new(NewMail {
+            submission,
+            routing: None,
+            fingerprint: None,
+            unknown_submitter: false,
+        });
+        let asked = Asked::Add {
+            key: None,
+            fingerprint: None,
+        };
+        let reply = self.reply(asked);
+        self.inputs.push_back(Input::Add(mail, reply));
+    }
+
+    fn ask(&mut self, work: Work, ids: Vec<MessageId>) {
+        let operated = Operated::new(&work, &ids, self.operations());
+        let reply = self.reply(Asked::Operation(operated));
+        self.inputs
+            .push_back(Input::Operate(Operation { work, ids }, reply));
+    }
+
+    /// Writes all that waits for the disk, and brings the answers.
+    fn write_all(&mut self, chance: &mut Chance, tally: &mut Tally) {
+        while !self.unwritten.is_empty() {
+            self.write(chance, tally);
+        }
+        self.turn_out(tally);
+    }
+
+    /// Does the work of this kind.
+    fn run(&mut self, wanted: impl Fn(&Job<super::Paper>) -> bool, tally: &mut Tally) -> usize {
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.jobs).into_iter().partition(wanted);
+        self.jobs = later;
+        let count = now.len();
+        for job in now {
+            let done = self.disk.run(&self.budget, job);
+            self.inputs.push_back(Input::Done(done));
+        }
+        self.turn_out(tally);
+        count
+    }
+}
+
+#[test]
+fn a_remove_after_one_that_failed_keeps_its_files_on_the_shelf() {
+    let (mut life, mut chance, mut tally) = life();
+    life.spool(InitialStatus::Frozen);
+    life.turn(&mut tally);
+    life.write_all(&mut chance, &mut tally);
+    let ids = life.disk.ids();
+    assert_eq!(ids.len(), 1);
+    let reads = |job: &Job<_>| matches!(job, Job::ReadTaken { .. });
+    for room in [Room::None, Room::Plenty] {
+        life.room = room;
+        life.ask(Work::Remove, ids.clone());
+        life.turn(&mut tally);
+        life.feed();
+        life.turn_out(&mut tally);
+        // What is to be taken off the shelf waits as long as it can.
+        let laid = life.run(reads, &mut tally);
+        assert_eq!(
+            laid,
+            usize::from(room == Room::None),
+            "the second one waits for the files of the first"
+        );
+        life.write_all(&mut chance, &mut tally);
+    }
+    life.finish(&mut tally);
+    assert_eq!((life.disk.ids(), life.disk.removed()), (Vec::new(), ids));
+}
+
+#[test]
+fn an_add_that_has_a_permit_starts_no_session_beyond_a_new_maximum() {
+    let (mut life, mut chance, mut tally) = life();
+    // A session that has ended leaves its permit for the next add.
+    for _ in 0..2 {
+        life.spool(InitialStatus::SendNow);
+        life.turn_out(&mut tally);
+        life.write_all(&mut chance, &mut tally);
+        for session in std::mem::take(&mut life.sessions) {
+            life.end_session(session, super::steps::WELL, &mut chance);
+        }
+        life.turn_out(&mut tally);
+        life.write_all(&mut chance, &mut tally);
+    }
+    let before = life.permits();
+    life.spool(InitialStatus::SendNow);
+    life.turn_out(&mut tally);
+    life.set_max(1);
+    life.turn_out(&mut tally);
+    life.write_all(&mut chance, &mut tally);
+    assert!(life.permits().iter().all(|permit| !before.contains(permit)));
+    life.finish(&mut tally);
+}
+
+#[test]
+fn what_is_given_up_in_line_is_not_in_doubt() {
+    let (mut life, mut chance, mut tally) = life();
+    life.spool(InitialStatus::Frozen);
+    life.turn(&mut tally);
+    life.write_all(&mut chance, &mut tally);
+    let id = life.disk.ids().pop().unwrap();
+    // The start of an attempt was written, and there was no room to take it back.
+    let mut message = life.disk.message(id).unwrap().clone();
+    message.state.in_flight = Some(life.now.wall);
+    life.engine.give_up(message, Bytes::new(), "no answer");
+    life.inputs.push_back(Input::Tick);
+    life.turn_out(&mut tally);
+    life.write_all(&mut chance, &mut tally);
+    assert_eq!(life.disk.in_flight().count(), 0);
+}
+
+#[test]
+fn nothing_is_idle_while_a_message_waits_for_memory_to_be_divided() {
+    let (mut life, mut chance, mut tally) = life_by_rules(1);
+    life.set_max(0);
+    life.spool_by_rules(&[0, 1], None);
+    life.turn_out(&mut tally);
+    life.write_all(&mut chance, &mut tally);
+    let all = life.take_all_memory();
+    life.set_routing(routing(0));
+    life.turn_out(&mut tally);
+    life.run(|_| true, &mut tally);
+    life.ask_idle();
+    life.turn_out(&mut tally);
+    assert_eq!(
+        (life.disk.ids().len(), life.replies.len()),
+        (1, 1),
+        "it is not idle"
+    );
+    drop(all);
+    life.finish(&mut tally);
+}
+
+#[test]
+fn nothing_is_idle_while_the_end_of_a_message_waits_for_memory() {
+    let (mut life, mut chance, mut tally) = life_by_rules(3);
+    life.set_max(0);
+    life.spool_by_rules(&[0], Some(Duration::from_secs(600)));
+    life.turn_out(&mut tally);
+    life.write_all(&mut chance, &mut tally);
+    // Its route is gone.
+    life.set_routing(routing_to_nowhere());
+    life.turn_out(&mut tally);
+    life.run(|_| true, &mut tally);
+    let all = life.take_all_memory();
+    life.pass(Duration::from_secs(3600));
+    life.set_max(1);
+    life.inputs.push_back(Input::Tick);
+    life.turn_out(&mut tally);
+    assert!(!life.waiting.is_empty(), "its end waits for memory");
+    life.ask_idle();
+    life.turn_out(&mut tally);
+    assert_eq!(life.replies.len(), 1, "it is not idle");
+    drop(all);
+    life.finish(&mut tally);
+}
+
+#[test]
+fn a_destination_gives_its_permit_to_others_that_wait() {
+    let (mut life, mut chance, mut tally) = life_with(|life| life.budget.limit() > 100_000);
+    life.set_max(1);
+    for hop in [0, 0, 0, 1, 1, 1] {
+        life.spool_to(hop, InitialStatus::SendNow);
+    }
+    let mut order = Vec::new();
+    for _ in 0..100 {
+        life.turn_out(&mut tally);
+        life.write_all(&mut chance, &mut tally);
+        life.feed();
+        life.run(|_| true, &mut tally);
+        for session in std::mem::take(&mut life.sessions) {
+            order.push(session.job.next_hops[0].to_string());
+            life.end_session(session, super::steps::WELL, &mut chance);
+        }
+    }
+    assert_eq!(order, ["hop0:25", "hop1:25"].repeat(3));
+    life.finish(&mut tally);
+}
