@@ -86,6 +86,14 @@ impl<W: World> Bulks<W> {
     }
 }
 
+#[cfg(test)]
+impl<W: World> Bulks<W> {
+    /// Messages for which operations wait.
+    pub(super) fn parked(&self) -> impl Iterator<Item = MessageId> {
+        self.parked.keys().copied()
+    }
+}
+
 impl Work {
     const fn step(&self) -> usize {
         match self {

@@ -6,6 +6,7 @@ use crate::engine::{Answer, Work};
 use crate::outcome::{NewRoute, Outcome};
 use spool_core::{AddError, Fingerprint, Hold, Message, MessageId, SpoolError, Status};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What an asker waits for.
 #[derive(Debug, Clone)]
@@ -55,6 +56,10 @@ impl Operated {
 }
 
 /// The message that an error is about.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "errors that come later name none, or are met here"
+)]
 fn about(error: &SpoolError) -> Option<MessageId> {
     match error {
         SpoolError::NoSuchMessage(id)
@@ -157,8 +162,14 @@ impl Life {
                 Work::Reroute(NewRoute::ByConfig) => true,
             };
             assert!(holds, "{id} is not as was asked for: {operated:?}: {message:?}");
-            if matches!(work, Work::Freeze) && message.is_some() {
+            if message.is_none() {
+                continue;
+            }
+            if matches!(work, Work::Freeze) {
                 self.disk.held.insert(*id);
+            }
+            if let Work::Reroute(NewRoute::To(hops)) = work {
+                self.disk.routed.insert(*id, Arc::clone(hops));
             }
         }
     }

@@ -19,6 +19,8 @@ pub(super) struct Disk {
     pub(super) ledger: Ledger,
     /// Messages that somebody wants frozen, until somebody wants them sent.
     pub(super) held: BTreeSet<MessageId>,
+    /// The routes that somebody named for messages.
+    pub(super) routed: BTreeMap<MessageId, Arc<[spool_core::NextHop]>>,
     /// Whether somebody has set the clock.
     pub(super) was_set: bool,
     /// How often a message was divided.

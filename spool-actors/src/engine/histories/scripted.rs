@@ -189,7 +189,7 @@ fn an_add_that_has_a_permit_starts_no_session_beyond_a_new_maximum() {
 
 #[test]
 fn what_is_given_up_in_line_is_not_in_doubt() {
-    let (mut life, mut chance, mut tally) = life();
+    let (mut life, mut chance, mut tally) = life_with(|life| !life.notices);
     life.spool(InitialStatus::Frozen);
     life.turn(&mut tally);
     life.write_all(&mut chance, &mut tally);

@@ -84,17 +84,18 @@ impl Life {
                 repeat_last: chance.one_in(2),
                 expire_after: chance.one_in(3).then(|| Duration::from_secs(600)),
             };
-            match &by {
-                Routing::ByRules(router) if !chance.one_in(4) => {
-                    sections.extend(router.split(envelope, &retry));
-                }
-                _ => sections.push(Section {
-                    envelope,
-                    next_hops: hops(chance.below(3)),
-                    origin: RouteOrigin::Named,
-                    retry,
-                }),
+            if let Routing::ByRules(router) = &by
+                && !chance.one_in(4)
+            {
+                sections.extend(router.split(envelope, &retry));
+                continue;
             }
+            sections.push(Section {
+                envelope,
+                next_hops: hops(chance.below(3)),
+                origin: RouteOrigin::Named,
+                retry,
+            });
         }
         tally.messages += sections.len();
         let key = chance.one_in(4).then(|| format!("{}", chance.below(4)));
@@ -145,6 +146,9 @@ impl Life {
         if matches!(work, Work::SendNow(_)) {
             self.disk.held.retain(|id| !ids.contains(id));
             self.over.retain(|id| !ids.contains(id));
+        }
+        if matches!(work, Work::Reroute(_)) {
+            self.disk.routed.retain(|id, _| !ids.contains(id));
         }
         let operated = Operated::new(&work, &ids, self.operations());
         let reply = self.reply(Asked::Operation(operated));

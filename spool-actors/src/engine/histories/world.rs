@@ -58,6 +58,8 @@ pub(super) struct Life {
     last_permit: u64,
     pub(super) epoch: u64,
     pub(super) max: usize,
+    /// Whether it was 0 when the last turn ended.
+    was_paused: bool,
     /// Sessions that started since the maximum was set.
     under_max: BTreeSet<u64>,
     /// Turns since something happened that is no matter of permits.
@@ -174,6 +176,7 @@ impl Life {
             last_permit: 0,
             epoch: 0,
             max,
+            was_paused: false,
             under_max: BTreeSet::new(),
             of_permits: 0,
             former: routing.clone(),
@@ -227,6 +230,7 @@ impl Life {
         for effect in self.engine.turn(moment, &mut self.inputs) {
             self.perform(effect, tally);
         }
+        self.was_paused = self.max == 0;
         self.grant();
         assert!(
             self.max == 0 || self.under_max.len() <= self.max,
@@ -238,6 +242,12 @@ impl Life {
         );
         if self.ended.is_none() {
             let due = self.engine.queue.next_due().map(|due| due.max(self.now.inside));
+            let stuck = |id: &MessageId| self.engine.unwritten.error(*id).is_some();
+            assert_eq!(
+                self.engine.bulks.parked().find(stuck),
+                None,
+                "an operation waits for room"
+            );
             assert!(
                 self.wake.is_some_and(|at| due.is_none_or(|due| at <= due)),
                 "nobody wakes it"
@@ -268,7 +278,14 @@ impl Life {
             Effect::Sign { change, tag, urgent } => {
                 self.questions.push(Input::Signed { change, tag, urgent });
             }
-            Effect::Work(job) => self.jobs.push(job),
+            Effect::Work(job) => {
+                let is_paused = self.was_paused && self.max == 0;
+                assert!(
+                    !(is_paused && matches!(job, Job::Load(_))),
+                    "nothing is read while it is paused"
+                );
+                self.jobs.push(job);
+            }
             Effect::WaitForMemory { bytes, wanted } => {
                 let waiting = Box::pin(self.budget.wait(bytes));
                 self.waiting.push((waiting, Some(wanted)));
@@ -317,6 +334,9 @@ impl Life {
         assert!(state.in_flight.is_some(), "the start of {id} is not on disk");
         assert_ne!(state.status, spool_core::Status::Frozen, "{id} is frozen");
         assert!(!self.disk.held.contains(&id), "somebody wants {id} frozen");
+        if let Some(named) = self.disk.routed.get(&id) {
+            assert_eq!(*named, job.next_hops, "somebody gave {id} another route");
+        }
         assert!(!self.over.contains(&id), "the time of {id} is over");
         assert_eq!(message.next_hops, job.next_hops, "{id} goes elsewhere");
         assert_eq!(state.remaining, job.recipients);
