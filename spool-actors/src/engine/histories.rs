@@ -10,6 +10,7 @@ mod jobs;
 mod ledger;
 mod rest;
 mod scripted;
+mod settings;
 mod steps;
 mod world;
 

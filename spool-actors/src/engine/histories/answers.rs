@@ -4,7 +4,7 @@ use super::world::Life;
 use super::{Paper, Tally, World};
 use crate::engine::{Answer, Work};
 use crate::outcome::{NewRoute, Outcome};
-use spool_core::{AddError, Fingerprint, Hold, Message, MessageId, SpoolError, Status};
+use spool_core::{AddError, Fingerprint, FrozenReason, Hold, Message, MessageId, SpoolError, Status};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -150,12 +150,14 @@ impl Life {
             let message = self.disk.message(*id);
             let is_removed = self.disk.removed.contains_key(id);
             let frozen = |message: &Message| message.state.status == Status::Frozen;
+            let is_held = |message: &Message| {
+                let why = message.state.frozen.as_ref().map(|frozen| &frozen.why);
+                matches!(why, Some(FrozenReason::Held { .. }))
+            };
             let holds = match work {
                 Work::Freeze | Work::Bounce(_) | Work::Expire => message.is_none_or(frozen),
-                // A hook and the end of an attempt may freeze it again.
-                Work::SendNow(_) => message.is_none_or(|message| {
-                    self.presend || !frozen(message) || !message.state.attempts.is_empty()
-                }),
+                // A hook, and the end of an attempt, may freeze it again.
+                Work::SendNow(_) => !message.is_some_and(is_held),
                 Work::Remove => message.is_none() && is_removed,
                 Work::Recover(_) => message.is_some_and(frozen) && !is_removed,
                 Work::Reroute(NewRoute::To(hops)) => message.is_none_or(|message| message.next_hops == *hops),

@@ -1,8 +1,9 @@
 //! How a life comes to rest, and to its end.
 
 use super::disk::Disk;
+use super::settings::routing;
 use super::steps::{WELL, said};
-use super::world::{Life, Room, routing};
+use super::world::{Life, Room};
 use super::{Chance, Tally};
 use crate::engine::Input;
 use crate::supervision::Ending;

@@ -1,13 +1,15 @@
 //! Single histories that are too rare to be met at random.
 
 use super::answers::{Asked, Operated};
-use super::world::{Life, Room, hops, routing};
+use super::settings::{hops, routing};
+use super::world::{Life, Room};
 use super::{Chance, Tally};
 use crate::engine::{Input, Job, NewMail, Operation, Work};
+use crate::outcome::NewRoute;
 use bytes::Bytes;
 use spool_core::{
     Envelope, Held, InitialStatus, MessageId, RetryPolicy, ReversePath, RouteOrigin, Router, Routing,
-    Section, Submission,
+    Section, Status, Submission,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +75,16 @@ impl Life {
             unreachable!("it has rules")
         };
         self.submit(router.split(envelope, &retry), InitialStatus::SendNow);
+    }
+
+    /// Everything comes to its end but sessions.
+    fn go(&mut self, chance: &mut Chance, tally: &mut Tally) {
+        for _ in 0..10 {
+            self.turn_out(tally);
+            self.write_all(chance, tally);
+            self.feed();
+            self.run(|_| true, tally);
+        }
     }
 
     /// Memory of which nothing is left.
@@ -270,4 +282,67 @@ fn a_destination_gives_its_permit_to_others_that_wait() {
     }
     assert_eq!(order, ["hop0:25", "hop1:25"].repeat(3));
     life.finish(&mut tally);
+}
+
+/// Lets the one session that runs go, as if it still ran, while `meanwhile` happens; then it ends in this way.
+fn during_a_session(
+    (life, chance, tally): &mut (Life, Chance, Tally),
+    meanwhile: impl FnOnce(&mut Life, MessageId),
+    how: usize,
+) -> MessageId {
+    life.go(chance, tally);
+    let id = life.sessions[0].job.message;
+    meanwhile(life, id);
+    life.go(chance, tally);
+    let session = life.sessions.pop().unwrap();
+    life.end_session(session, how, chance);
+    life.go(chance, tally);
+    id
+}
+
+#[test]
+fn a_route_that_was_named_during_a_session_holds_for_the_next_one() {
+    let mut world = life();
+    world.0.spool(InitialStatus::SendNow);
+    let reroute = |life: &mut Life, id| life.ask(Work::Reroute(NewRoute::To(hops(1))), vec![id]);
+    let id = during_a_session(&mut world, reroute, 0);
+    let route = world.0.engine.route_of(id).map(|route| route.next_hops);
+    assert_eq!(route, Some(hops(1)));
+    world.0.finish(&mut world.2);
+}
+
+#[test]
+fn a_message_whose_time_was_over_when_it_was_not_begun_is_given_up() {
+    let mut world = life_by_rules(0);
+    world.0.spool_by_rules(&[0], Some(Duration::from_secs(600)));
+    let wait = |life: &mut Life, _| life.pass(Duration::from_secs(3600));
+    let id = during_a_session(&mut world, wait, 2);
+    let status = world.0.disk.message(id).map(|message| message.state.status);
+    assert!(status.is_none_or(|status| status == Status::Frozen), "{status:?}");
+    world.0.finish(&mut world.2);
+}
+
+#[test]
+fn recipients_that_had_failed_are_sent_by_their_own_route() {
+    let mut world = life_with(|life| matches!(life.routing, Routing::ByRules(_)) && !life.notices);
+    let (life, _, tally) = &mut world;
+    life.set_routing(routing(1));
+    life.turn_out(tally);
+    life.run(|_| true, tally);
+    life.spool_by_rules(&[0, 2], None);
+    // The first one fails for good, the other one may be tried again, and then they have different routes.
+    let id = during_a_session(&mut world, |_, _| (), super::steps::PARTLY);
+    let (life, chance, tally) = &mut world;
+    let state = life.disk.message(id).unwrap().state.clone();
+    assert_eq!(
+        (state.remaining.as_slice(), state.failed.len()),
+        ([1].as_slice(), 1)
+    );
+    life.set_routing(routing(2));
+    life.go(chance, tally);
+    life.ask(Work::SendNow([].into()), vec![id]);
+    // Each session is compared with the routes.
+    life.go(chance, tally);
+    assert_eq!(life.disk.ids().len(), 2, "it was divided");
+    life.finish(tally);
 }

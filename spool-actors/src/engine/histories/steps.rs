@@ -1,7 +1,8 @@
 //! What happens in a life: mail, operators, next hops, and a disk that answers late.
 
 use super::answers::{Asked, Operated};
-use super::world::{KEY_WINDOW, Life, Room, Session, hops, routing};
+use super::settings::{KEY_WINDOW, hops, routing};
+use super::world::{Life, Room, Session};
 use super::{AT, Chance, Paper, Tally};
 use crate::engine::{Answered, Input, NewMail, Operation, Tag, Work};
 use crate::outcome::NewRoute;
@@ -19,6 +20,8 @@ use std::time::Duration;
 const STEPS: usize = 40;
 /// How a session ends in which all goes well.
 pub(super) const WELL: usize = 9;
+/// How one ends in which the first recipient is refused for good, and the others for now.
+pub(super) const PARTLY: usize = 10;
 
 /// The answer to a question; what the presend hook says is `presend`.
 pub(super) fn said(mut answer: Input<Paper>, presend: Option<Presend>) -> Input<Paper> {
@@ -227,6 +230,17 @@ impl Life {
                     true => AttemptResult::AllRefused,
                     false => AttemptResult::Accepted(Reply::new(250, "2.0.0 ok")),
                 }
+            }
+            PARTLY => {
+                refused = job
+                    .recipients
+                    .iter()
+                    .map(|recipient| RefusedRecipient {
+                        recipient: *recipient,
+                        reply: Reply::new(if *recipient == 0 { 550 } else { 450 }, "no"),
+                    })
+                    .collect();
+                AttemptResult::AllRefused
             }
             _ => AttemptResult::Accepted(Reply::new(250, "2.0.0 ok")),
         };
