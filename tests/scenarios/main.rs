@@ -25,6 +25,7 @@ mod failing_disk;
 mod first_run;
 mod fsck;
 mod hostile;
+mod instructions;
 mod intruders;
 mod kill;
 mod limits;
