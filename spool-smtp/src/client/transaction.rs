@@ -223,7 +223,7 @@ async fn envelope(
         }
         let text: String = group.iter().map(|(_, line)| line.as_str()).collect();
         if matches!(group.last(), Some((Command::Bdat, _))) {
-            session.wire.follow_with(job.body.clone());
+            session.wire.follow_with(job.body.clone(), b"");
         }
         let mut reply = None;
         for (command, _) in group {
