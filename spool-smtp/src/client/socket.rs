@@ -38,11 +38,14 @@ impl Socket {
     }
 
     /// Reads at least one byte; `Ok(0)` when the peer has closed, with or without the close of TLS.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(bytes);
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
         let read = match self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buf),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buf),
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         };
         read.map(|done| match done {
@@ -94,7 +97,8 @@ impl Socket {
             },
             Self::Tls(_) | Self::Gone => {
                 // Outside the task's budget: a used up budget would look like silence.
-                let read = tokio::task::unconstrained(poll_fn(|cx| self.poll_read(cx, &mut [0])));
+                let read =
+                    tokio::task::unconstrained(poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut [0]))));
                 pin!(read).poll(&mut Context::from_waker(Waker::noop()))
             }
         };

@@ -8,6 +8,7 @@ use super::wire::{State, TIMED_OUT, Tail, Wire};
 use lettre::transport::smtp::client::AsyncTokioStream;
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -173,11 +174,12 @@ impl AsyncRead for WireStream {
             }
             // Before every read: a drip that is always ready must not outlive the deadline.
             self.poll_deadline(cx)?;
-            let mut chunk = [0; CHUNK];
+            let mut space = [const { MaybeUninit::uninit() }; CHUNK];
+            let mut chunk = ReadBuf::uninit(&mut space);
             let poll = self.wire.lock().socket.poll_read(cx, &mut chunk);
             match ready!(self.or_deadline(cx, poll))? {
                 0 => return Poll::Ready(Ok(())),
-                n => self.wire.lock().input.extend(chunk.get(..n).unwrap_or_default()),
+                _ => self.wire.lock().input.extend(chunk.filled()),
             }
         }
     }
