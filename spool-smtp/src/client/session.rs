@@ -234,7 +234,7 @@ impl Session {
         self.capabilities = Capabilities::default();
         let refused = |reply: &RawReply| ConnectError::refused(Stage::Hello, reply.to_reply());
         match ehlo.code {
-            200..=299 => self.capabilities = Capabilities::parse(&ehlo.lines),
+            200..=299 => self.capabilities = Capabilities::parse(ehlo.lines()),
             500..=599 => {
                 let helo = self
                     .ask(
