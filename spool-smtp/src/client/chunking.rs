@@ -6,6 +6,7 @@
 
 use super::session::Session;
 use spool_core::Job;
+use std::fmt::Write;
 use std::time::Duration;
 
 /// The largest body: both sides' buffers hold as much.
@@ -46,9 +47,10 @@ fn begins_with_command(text: &[u8]) -> bool {
         && rest.first().is_none_or(u8::is_ascii_whitespace)
 }
 
-/// The last command of such a transaction; the body follows it as it is.
-pub(super) fn bdat(job: &Job) -> String {
-    format!("BDAT {} LAST\r\n", job.body.len())
+/// Appends the last command of such a transaction; the body follows it as it is.
+pub(super) fn bdat(line: &mut String, job: &Job) {
+    // Writing to a String cannot fail.
+    let _ = write!(line, "BDAT {} LAST\r\n", job.body.len());
 }
 
 #[cfg(test)]
