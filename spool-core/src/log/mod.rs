@@ -80,8 +80,8 @@ impl Accepted {
 
     fn line(&self) -> Line<'_> {
         let mut line = Line::new("accepted", Level::Info);
-        line.list("id", self.ids.iter().take(MAX_IDS).map(Value::shown));
-        line.list("flow", self.flows.iter().map(Value::shown));
+        line.list("id", self.ids.iter().copied().take(MAX_IDS).map(Value::Id));
+        line.list("flow", self.flows.iter().copied().map(Value::flow));
         line.word("via", self.via);
         if let Some(client) = self.source.client {
             line.shown("client", client);
@@ -205,8 +205,8 @@ impl GivenUp {
 
     fn line(&self) -> Line<'_> {
         let mut line = Line::new("given_up", Level::Warn);
-        line.shown("id", self.id);
-        line.list("flow", self.flows.iter().map(Value::shown));
+        line.add("id", Value::Id(self.id));
+        line.list("flow", self.flows.iter().copied().map(Value::flow));
         line.add("sender", Value::address(&self.sender));
         line.word("why", self.why);
         line.word("then", self.then);
