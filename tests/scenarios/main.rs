@@ -28,6 +28,7 @@ mod hostile;
 mod intruders;
 mod kill;
 mod limits;
+mod listening;
 mod lock;
 mod logins;
 mod logs;

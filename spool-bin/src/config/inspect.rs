@@ -3,6 +3,7 @@
 //!
 //! It looks and changes nothing; it takes no lock and no port. Of a secret it tells where it stands, never what it is.
 
+use super::addresses::clash;
 use super::{Config, DkimKey, Places, Secret, listen};
 use crate::admin::Token;
 use crate::certificates;
@@ -17,7 +18,7 @@ use spool_core::store::examine_dir;
 use spool_core::{Address, Clock, SystemClock, Timestamp};
 use spool_smtp::dkim::{Algorithm, SigningKey};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -174,15 +175,20 @@ fn may(path: &Path, what: Access, verb: &str, place: &str, found: &mut Found<'_>
 
 /// Addresses of which only one can be had.
 fn addresses(config: &Config, found: &mut Found<'_>) {
-    let smtp = config.smtp.iter().map(|address| (address, "listen.smtp"));
-    let smtps = config.smtps.iter().map(|address| (address, "listen.smtps"));
+    // Those of the service manager are bound already.
+    let inherited = config.inherited;
+    let smtp = config.smtp.iter().filter(|_| !inherited.smtp);
+    let smtp = smtp.map(|address| (address, "listen.smtp"));
+    let smtps = config.smtps.iter().filter(|_| !inherited.smtps);
+    let smtps = smtps.map(|address| (address, "listen.smtps"));
+    let admin = config.admin.filter(|_| !inherited.admin);
     let all: Vec<_> = smtp.chain(smtps).collect();
     for (nth, (address, key)) in all.iter().enumerate() {
         let mut before = all.iter().take(nth);
         if let Some((other, first)) = before.find(|(other, _)| clash(address, other)) {
             found.error(key, twice(address, other, first));
         }
-        if let Some(admin) = config.admin.filter(|admin| clash(address, admin)) {
+        if let Some(admin) = admin.filter(|admin| clash(address, admin)) {
             match found.places.line("listen.admin") {
                 Some(_) => found.error("listen.admin", twice(&admin, address, key)),
                 None => found.error(key, twice(address, &admin, "listen.admin by default")),
@@ -276,18 +282,6 @@ fn twice(address: &SocketAddr, other: &SocketAddr, key: &str) -> String {
         true => format!("{address} is in {key} already"),
         false => format!("{address} and {other} in {key} cannot both be listened on"),
     }
-}
-
-fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
-    let everywhere = |all: &SocketAddr, other: &SocketAddr| match (all.ip(), other.ip()) {
-        (IpAddr::V4(all), IpAddr::V4(_)) => all.is_unspecified(),
-        // It takes IPv4 as well.
-        (IpAddr::V6(all), _) => all.is_unspecified(),
-        (IpAddr::V4(_), IpAddr::V6(_)) => false,
-    };
-    let same = one.ip() == other.ip() || everywhere(one, other) || everywhere(other, one);
-    // Port 0 is another one each time.
-    same && one.port() == other.port() && one.port() != 0
 }
 
 fn admin(config: &Config, found: &mut Found<'_>) {

@@ -166,9 +166,23 @@ fn addresses_that_are_used_twice_are_errors() {
     for smtp in [
         "\"127.0.0.1:0\", \"127.0.0.1:0\"",
         "\"127.0.0.1:25\", \"127.0.0.2:25\", \"[::1]:25\", \"127.0.0.1:26\"",
+        "\"0.0.0.0:25\", \"[::]:25\"",
     ] {
         assert_eq!(bench.found(&listen(smtp, "127.0.0.1:0")), [""; 0], "{smtp}");
     }
+}
+
+#[test]
+fn sockets_of_the_service_manager_are_bound_already_and_clash_with_nothing() {
+    let bench = Bench::new();
+    let text = format!(
+        "spool_dir = \"{}/new\"\n[listen]\nsmtp = [\"[::]:25\", \"127.0.0.1:25\"]\n",
+        bench.0.path().display()
+    );
+    let mut config = Config::parse(&text).unwrap();
+    assert_eq!(inspect(&config).len(), 1);
+    config.inherited.smtp = true;
+    assert_eq!(inspect(&config), []);
 }
 
 #[test]
