@@ -7,7 +7,7 @@ use super::addresses::clash;
 use super::{Config, DkimKey, Places, Secret, listen};
 use crate::admin::Token;
 use crate::certificates;
-use crate::files::open_to_others;
+use crate::files::{OTHERS, OTHERS_THAN_READERS, open_to};
 use crate::logging::Redactor;
 use crate::outbound;
 use crate::signing;
@@ -94,11 +94,24 @@ impl Found<'_> {
 
     /// A file with a secret in it that was read.
     fn secret(&mut self, place: &str, path: &Path) {
-        if let Some(mode) = open_to_others(path) {
+        if let Some(mode) = open_to(OTHERS, path) {
             let path = path.display();
             self.warn(
                 place,
                 format!("{path}: others than its owner may use it (mode {mode:04o}); chmod 600 closes it"),
+            );
+        }
+    }
+
+    /// The token of the admin API, which its group may read: those who run commands.
+    fn token(&mut self, place: &str, path: &Path) {
+        if let Some(mode) = open_to(OTHERS_THAN_READERS, path) {
+            let path = path.display();
+            self.warn(
+                place,
+                format!(
+                    "{path}: others than its owner and its group may use it (mode {mode:04o}); chmod 640 closes it"
+                ),
             );
         }
     }
@@ -290,7 +303,7 @@ fn admin(config: &Config, found: &mut Found<'_>) {
     }
     if let (Some(_), Some(path)) = (config.admin, &config.token_file) {
         match Token::read(path) {
-            Ok(_) => found.secret("admin.token_file", path),
+            Ok(_) => found.token("admin.token_file", path),
             Err(why) => found.error("admin.token_file", why),
         }
     }

@@ -92,14 +92,17 @@ fn sendmail(words: Vec<OsString>) -> Result<(), Refusal> {
 
 /// The configuration: of `-C`, of `SPOOL_CONFIG`, or the machine's; the defaults when the machine has none.
 fn configured(named: Option<PathBuf>) -> Result<Config, Refusal> {
-    let named = named.or_else(|| std::env::var_os("SPOOL_CONFIG").map(PathBuf::from));
-    let path = match named {
-        Some(path) => path,
-        None if !Path::new(CONFIG).exists() => return Ok(with_name(Config::defaults())),
-        None => PathBuf::from(CONFIG),
+    let Some(path) = named.or_else(config_of_machine) else {
+        return Ok(with_name(Config::defaults()));
     };
     let config = Config::load(&path).map_err(|error| Refusal::new(Exit::Config, error.to_string()))?;
     Ok(with_name(config))
+}
+
+/// The file of `SPOOL_CONFIG`, or that of the machine, if it has one.
+pub(crate) fn config_of_machine() -> Option<PathBuf> {
+    let named = std::env::var_os("SPOOL_CONFIG").map(PathBuf::from);
+    named.or_else(|| Path::new(CONFIG).exists().then(|| PathBuf::from(CONFIG)))
 }
 
 fn with_name(mut config: Config) -> Config {
@@ -111,17 +114,22 @@ fn with_name(mut config: Config) -> Config {
 
 /// `mailq` and `-bp`: what `spool status` prints of the service of this configuration.
 fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), Refusal> {
-    let given = |word: &OsString| {
-        let word = word.to_string_lossy();
-        ["--admin", "--spool"]
-            .iter()
-            .any(|name| word.split('=').next() == Some(name))
+    let names = |words: &[OsString], name: &str| {
+        let is = |word: &OsString| word.to_string_lossy().split('=').next() == Some(name);
+        words.iter().any(is)
     };
-    if !words.iter().any(given) && std::env::var_os("SPOOL_ADMIN").is_none() {
+    let elsewhere = names(&words, "--admin") || names(&words, "--spool");
+    if !elsewhere && std::env::var_os("SPOOL_ADMIN").is_none() {
         let address = config
             .admin
             .ok_or_else(|| Refusal::new(Exit::Unavailable, "listen.admin is off: nobody can be asked"))?;
         words.extend(["--admin".into(), format!("http://{}", reachable(address)).into()]);
+        let token = config.token_file.as_ref();
+        if let Some(path) =
+            token.filter(|_| !names(&words, "--token-file") && std::env::var_os("SPOOL_TOKEN_FILE").is_none())
+        {
+            words.extend(["--token-file".into(), path.into()]);
+        }
     }
     cli::status(words).map_err(|failure| match failure {
         Failure::Usage(text) | Failure::CommandLine(text) => Refusal::usage(text),
@@ -132,7 +140,7 @@ fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), Refusal> {
 }
 
 /// An address that listens everywhere is reached on loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
