@@ -18,6 +18,7 @@ impl Caller {
         Source {
             admission: Admission::Network,
             client: self.0,
+            uid: None,
             tls: None,
         }
     }

@@ -254,6 +254,7 @@ impl DropBox {
                 let source = Source {
                     admission: Admission::Network,
                     client: None,
+                    uid: Some(user),
                     tls: None,
                 };
                 let taken =

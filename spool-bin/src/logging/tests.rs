@@ -106,6 +106,7 @@ fn accepted(admission: Admission, recipients: usize) -> Record {
     let source = Source {
         admission,
         client: Some([192, 0, 2, 1].into()),
+        uid: None,
         tls: Some(TlsSession {
             version: "TLSv1.3",
             cipher: "TLS_AES_128_GCM_SHA256",
@@ -133,6 +134,18 @@ fn operation() -> Record {
     })
 }
 
+/// Over the Unix socket.
+fn local() -> Record {
+    let envelope = Envelope::new(ReversePath::Null, ["b@example.net".parse().unwrap()]);
+    let source = Source {
+        admission: Admission::Network,
+        client: None,
+        uid: Some(1000),
+        tls: None,
+    };
+    Record::Accepted(Accepted::new("local", source, &envelope, 10, &[]))
+}
+
 /// One of each kind, with every field that there is.
 fn samples() -> Vec<Record> {
     vec![
@@ -142,6 +155,7 @@ fn samples() -> Vec<Record> {
         broken(),
         given_up(FrozenReason::Expired),
         operation(),
+        local(),
     ]
 }
 
@@ -224,6 +238,20 @@ fn json_has_numbers_flags_and_lists() {
         (&1000.into(), &2180.into())
     );
     assert_eq!(json["sender"], "");
+}
+
+#[test]
+fn a_submission_of_this_machine_names_its_user_also_when_redacted() {
+    for redactor in [None, Some(Redactor::new(None).unwrap())] {
+        let lines = written(local(), LogFormat::Text, redactor);
+        assert!(
+            lines[0].contains(" via=local uid=1000 admission=network "),
+            "{lines:?}"
+        );
+    }
+    let lines = written(local(), LogFormat::Json, None);
+    let json: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!((&json["uid"], json.get("client")), (&1000.into(), None));
 }
 
 #[test]

@@ -86,6 +86,9 @@ impl Accepted {
         if let Some(client) = self.source.client {
             line.shown("client", client);
         }
+        if let Some(uid) = self.source.uid {
+            line.add("uid", Value::Number(uid.into()));
+        }
         if let Some(TlsSession { version, cipher }) = &self.source.tls {
             line.word("tls", version);
             line.word("cipher", cipher);
