@@ -127,6 +127,7 @@ fn operation() -> Record {
         name: "freeze",
         by: "127.0.0.1".to_owned(),
         selector: "recipient=bob@example.org older=1d".to_owned(),
+        user: None,
         matched: 3,
         done: 2,
         failed: 1,
@@ -146,6 +147,19 @@ fn local() -> Record {
     Record::Accepted(Accepted::new("local", source, &envelope, 10, &[]))
 }
 
+fn lift() -> Record {
+    Record::Operation(Operation {
+        name: "lift",
+        by: "127.0.0.1".to_owned(),
+        selector: String::new(),
+        user: Some("ada".to_owned()),
+        matched: 1,
+        done: 1,
+        failed: 0,
+        error: None,
+    })
+}
+
 /// One of each kind, with every field that there is.
 fn samples() -> Vec<Record> {
     vec![
@@ -156,6 +170,7 @@ fn samples() -> Vec<Record> {
         given_up(FrozenReason::Expired),
         operation(),
         local(),
+        lift(),
     ]
 }
 
@@ -252,6 +267,18 @@ fn a_submission_of_this_machine_names_its_user_also_when_redacted() {
     let lines = written(local(), LogFormat::Json, None);
     let json: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
     assert_eq!((&json["uid"], json.get("client")), (&1000.into(), None));
+}
+
+#[test]
+fn an_operation_on_a_user_hides_the_name_when_redacted() {
+    let line = written(lift(), LogFormat::Text, None);
+    let told = "operation name=lift by=127.0.0.1 user=ada matched=1 done=1 failed=0";
+    assert!(line[0].ends_with(told), "{line:?}");
+    let line = written(lift(), LogFormat::Text, Some(Redactor::new(None).unwrap()));
+    assert!(
+        line[0].contains(" by=127.0.0.1 user=~") && !line[0].contains("ada"),
+        "{line:?}"
+    );
 }
 
 #[test]
