@@ -55,6 +55,7 @@ as_spool spool check --config /etc/spool/spool.toml
 [ "$(inside stat -c '%U:%G %a' /etc/spool/admin.token)" = "root:spool 640" ] || fail "the token of the admin API is not closed"
 [ "$(wc -c < "$chroot/etc/spool/admin.token")" = 65 ] || fail "the token of the admin API is not 32 bytes in hexadecimal"
 token=$(md5sum < "$chroot/etc/spool/admin.token")
+[ "$(inside stat -c '%U %a' /run/spool)" = "spool 755" ] || fail "no /run/spool for the Unix socket"
 [ "$(inside readlink -f /usr/sbin/sendmail)" = /usr/bin/spool ] || fail "no sendmail"
 [ -e "$chroot/usr/share/man/man1/spool-serve.1.gz" ] || echo "(man pages are left out by this Debian's dpkg)"
 [ -e "$chroot/lib/systemd/system/spool.service" ] || [ -e "$chroot/usr/lib/systemd/system/spool.service" ] || fail "no unit"
@@ -131,6 +132,7 @@ step "sendmail"
 if printf 'Subject: by sendmail\n\nhello\n' | as_spool /usr/sbin/sendmail eve@example.net 2> "$work/sendmail.log"; then
     for _ in $(seq 100); do grep -q eve@example.net "$chroot/tmp/ledger.jsonl" && break; sleep 0.1; done
     grep -q eve@example.net "$chroot/tmp/ledger.jsonl" || fail "sendmail said yes, and nothing arrived"
+    grep -q ' accepted .* via=local uid=' "$work/serve.log" || fail "sendmail did not use the Unix socket"
 else
     echo "(the sendmail command is not in this version: $(head -1 "$work/sendmail.log"))"
 fi
