@@ -9,6 +9,7 @@ mod admin;
 mod certificates;
 mod cli;
 mod config;
+mod contents;
 mod descriptors;
 mod dropbox;
 mod failure;

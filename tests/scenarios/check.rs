@@ -68,7 +68,9 @@ fn warnings_are_told_and_stop_nothing() {
     command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--spool"]);
     let server = Running::spawn(command.arg(dir.path().join("spool")));
     for begin in &expected {
-        assert!(server.log().contains(begin), "{}", server.log());
+        // The level says what it is.
+        let logged = format!("WARN {}", begin.replace("warning: ", ""));
+        assert!(server.log().contains(&logged), "{}", server.log());
     }
     assert!(server.terminate().success());
 }

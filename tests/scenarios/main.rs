@@ -38,6 +38,7 @@ mod next_hops;
 mod open_relay;
 mod peers;
 mod queue_commands;
+mod reloads;
 mod routes;
 mod sendmail;
 mod servers;

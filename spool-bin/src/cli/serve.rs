@@ -92,7 +92,7 @@ impl Serve {
         errors.retain(|error| error.key != "spool_dir");
         let file = self.config.as_deref();
         for warning in warnings {
-            tracing::warn!("{}", warning.at(file));
+            tracing::warn!("{}", warning.logged(file));
         }
         match errors.is_empty() {
             true => Ok(()),

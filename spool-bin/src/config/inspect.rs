@@ -49,9 +49,18 @@ impl Finding {
 
     /// In one line, as found in `file`.
     pub(crate) fn at(&self, file: Option<&Path>) -> String {
+        format!("{}{self}", self.place(file))
+    }
+
+    /// The same without its gravity, for a line of the log with a level of its own.
+    pub(crate) fn logged(&self, file: Option<&Path>) -> String {
+        format!("{}{}: {}", self.place(file), self.key, self.text)
+    }
+
+    fn place(&self, file: Option<&Path>) -> String {
         match (file, self.line) {
-            (Some(file), Some(line)) => format!("{}:{line}: {self}", file.display()),
-            (Some(_) | None, _) => self.to_string(),
+            (Some(file), Some(line)) => format!("{}:{line}: ", file.display()),
+            (Some(_) | None, _) => String::new(),
         }
     }
 }
@@ -413,6 +422,10 @@ fn notices(config: &Config, found: &mut Found<'_>) {
     {
         let text = format!("bounces come from {domain}, and no signing key is for it: they go out unsigned");
         found.warn("retry.bounce_from", text);
+        // Where the file leaves the address to the default, the keys are what calls for another one.
+        if let Some(finding) = found.all.last_mut().filter(|finding| finding.line.is_none()) {
+            finding.line = found.places.line("dkim.key[0].domain");
+        }
     }
 }
 

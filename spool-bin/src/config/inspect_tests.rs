@@ -546,7 +546,7 @@ fn bounces_that_no_key_signs_are_warned_of() {
     };
     bench.finds(
         &with("", ""),
-        "- warning: retry.bounce_from: ",
+        "6 warning: retry.bounce_from: ",
         "bounces come from mx.example.org",
     );
     bench.finds(
