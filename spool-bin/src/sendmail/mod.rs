@@ -41,6 +41,8 @@ use std::time::{Duration, Instant};
 const CONFIG: &str = "/etc/spool/spool.toml";
 /// Time for one reply, and for a part of the message to be taken. The final reply waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The same for the greeting and each reply before the message, where it can be left in the drop directory instead.
+const SHORT: Duration = Duration::from_secs(10);
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Between two tries to connect to a Unix socket whose queue is full.
@@ -177,20 +179,46 @@ impl Line {
         Err(why)
     }
 
-    fn submit(self, hostname: &str, envelope: &Envelope, message: &[u8]) -> Result<(), Trouble> {
+    /// Hands over `message`. The service has the time `before` for each reply until it waits for the message, and [`PATIENCE`] from there.
+    fn submit(
+        self,
+        before: Duration,
+        hostname: &str,
+        envelope: &Envelope,
+        message: &[u8],
+    ) -> Result<(), Trouble> {
         match self {
             Self::Unix(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                client::submit(stream, hostname, envelope, message)
+                let within = |stream: &UnixStream, time| {
+                    stream.set_read_timeout(Some(time))?;
+                    stream.set_write_timeout(Some(time))
+                };
+                within(&stream, before)?;
+                client::submit(stream, hostname, envelope, message, |stream| {
+                    within(stream, PATIENCE)
+                })
             }
             Self::Tcp(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                let within = |stream: &TcpStream, time| {
+                    stream.set_read_timeout(Some(time))?;
+                    stream.set_write_timeout(Some(time))
+                };
+                within(&stream, before)?;
                 stream.set_nodelay(true)?;
-                client::submit(stream, hostname, envelope, message)
+                client::submit(stream, hostname, envelope, message, |stream| {
+                    within(stream, PATIENCE)
+                })
             }
         }
+    }
+}
+
+/// The time for each reply before the message: long where there is nothing else than to wait.
+const fn before_message(config: &Config) -> Duration {
+    if config.drop_dir.is_some() {
+        SHORT
+    } else {
+        PATIENCE
     }
 }
 
@@ -238,7 +266,7 @@ fn send(sending: &Sending, config: &Config) -> Result<(), Refusal> {
     }
     let sent = Line::open(config)
         .map_err(Trouble::Down)
-        .and_then(|line| line.submit(&config.hostname, &envelope, &message));
+        .and_then(|line| line.submit(before_message(config), &config.hostname, &envelope, &message));
     match sent {
         Ok(()) => Ok(()),
         Err(Trouble::Later(why)) => Err(Refusal::new(Exit::TryAgain, why)),
@@ -418,5 +446,46 @@ mod tests {
         drop(listener);
         let error = connect(&path, CONNECT).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_service_that_hangs_is_waited_for_only_once_it_may_have_the_message() {
+        let short = Duration::from_millis(100);
+        let to = ["c@d.example".parse().unwrap()];
+        let envelope = Envelope::new(ReversePath::Null, to);
+        let submit = |line: UnixStream| Line::Unix(line).submit(short, "here.example", &envelope, b"x\r\n");
+        // Connected, and no greeting.
+        let (line, _silent) = UnixStream::pair().unwrap();
+        let hung = submit(line).unwrap_err();
+        assert_eq!(
+            hung,
+            Trouble::Down("the service does not answer in time".to_owned())
+        );
+        // It takes its time for the message.
+        let (line, mut service) = UnixStream::pair().unwrap();
+        let serving = std::thread::spawn(move || {
+            service
+                .write_all(b"220 x\r\n250 x\r\n250 a\r\n250 b\r\n354 go\r\n")
+                .unwrap();
+            let mut said = Vec::new();
+            while !said.ends_with(b"x\r\n.\r\n") {
+                let mut bytes = [0; 100];
+                let count = service.read(&mut bytes).unwrap();
+                said.extend_from_slice(&bytes[..count]);
+            }
+            std::thread::sleep(3 * short);
+            service.write_all(b"250 taken\r\n").unwrap();
+            service
+        });
+        assert_eq!(submit(line), Ok(()));
+        drop(serving.join().unwrap());
+    }
+
+    #[test]
+    fn the_service_is_waited_for_where_there_is_no_drop_directory() {
+        let mut config = Config::defaults();
+        assert_eq!(before_message(&config), PATIENCE);
+        config.drop_dir = Some("/var/spool/spool-drop".into());
+        assert_eq!(before_message(&config), SHORT);
     }
 }
