@@ -19,6 +19,7 @@ mod logging;
 mod manager;
 mod operation;
 mod outbound;
+mod owner;
 mod page;
 mod print;
 mod reload;

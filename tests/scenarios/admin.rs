@@ -357,10 +357,41 @@ fn the_commands_of_this_machine_find_its_token_and_who_may_not_read_it_is_told()
                 command.uid(65534).gid(65534);
             }
         }
-        false => std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0)).unwrap(),
+        false => std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o000)).unwrap(),
     }
     tells(&mut anyone, 1, "as root (sudo)");
     tells(&mut mailq, 69, "as root (sudo)");
     assert!(server.exited().is_none());
     assert!(!server.log().contains("admin.token_file"), "{}", server.log());
+}
+
+#[test]
+fn the_token_of_this_machine_is_not_given_to_the_program_of_another_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("token"), "0123456789abcdef\n").unwrap();
+    if std::fs::metadata(path("token")).unwrap().uid() != 0 {
+        println!("skipped: only root can be two users");
+        return;
+    }
+    std::fs::set_permissions(path("token"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    // The service is down, and somebody has its port.
+    let mut other = Command::new(spool_binary());
+    other.args(["sink", "--listen", "127.0.0.1:0"]).current_dir("/");
+    let sink = Running::spawn(other.uid(65534).gid(65534));
+    let address = sink.field("smtp").to_owned();
+    let text = format!(
+        "[listen]\nadmin = {address:?}\n[admin]\ntoken_file = {:?}\n",
+        path("token")
+    );
+    std::fs::write(path("spool.toml"), text).unwrap();
+    let mut command = Command::new(spool_binary());
+    command.args(["count", "--admin", &format!("http://{address}")]);
+    let output = command.env("SPOOL_CONFIG", path("spool.toml")).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("was not sent: a program of a user who may not read it"),
+        "{told}"
+    );
 }

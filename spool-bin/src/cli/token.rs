@@ -1,34 +1,38 @@
 //! The token that a command brings to the admin API: that of `--token-file`, or of the configuration of this machine.
 //!
-//! The token of the configuration goes only to the address that the same configuration gives the admin API.
+//! The token of the configuration goes only to the address that the same configuration gives the admin API, and there only to a program
+//! whose user may read it anyway.
 
 use crate::admin::Token;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::sendmail::{config_of_machine, reachable};
+use crate::target::Service;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The token for the service at `url`, with the file that the command line or the environment `named`.
+/// The service at `url`, with the token in the file that the command line or the environment `named`.
 ///
 /// # Errors
-/// A token that cannot be read, and who may read it.
-pub(super) fn token(named: Option<&Path>, url: &str) -> Result<Option<Token>, Failure> {
+/// A token that cannot be read, and who may read it; a URL that is none.
+pub(super) fn service(named: Option<&Path>, url: &str) -> Result<Service, Failure> {
     if let Some(path) = named {
         let told = |why: String| format!("--token-file: {why}");
-        return read(path, |why| Failure::Usage(told(why))).map(Some);
+        let token = read(path, |why| Failure::Usage(told(why)))?;
+        return Service::new(url, Some(token));
     }
     // What is wrong in the file, the service and `spool check` say; without a token the service says that it asks for one.
     let config = config_of_machine().and_then(|path| Config::load(&path).ok());
     let Some((address, path)) = config.and_then(|config| Some((config.admin?, config.token_file?))) else {
-        return Ok(None);
+        return Service::new(url, None);
     };
-    match is_at(url, address) {
-        true => read(&path, |why| Failure::Failed(format!("admin.token_file: {why}"))).map(Some),
-        false => Ok(None),
+    if !is_at(url, address) {
+        return Service::new(url, None);
     }
+    let token = read(&path, |why| Failure::Failed(format!("admin.token_file: {why}")))?;
+    Ok(Service::new(url, Some(token))?.of_readers(path))
 }
 
 fn read(path: &Path, failure: impl Fn(String) -> Failure) -> Result<Token, Failure> {

@@ -31,8 +31,7 @@ pub(super) struct Admin {
 
 impl Admin {
     pub(super) fn service(&self) -> Result<Service, Failure> {
-        let token = super::token::token(self.token_file.as_deref(), &self.admin)?;
-        Service::new(&self.admin, token)
+        super::token::service(self.token_file.as_deref(), &self.admin)
     }
 }
 

@@ -86,7 +86,14 @@ fn sendmail(words: Vec<OsString>) -> Result<(), Refusal> {
             tell(&format!("sendmail: {text}"));
             Ok(())
         }
-        Plan::List => list(&configured(config)?, Vec::new()),
+        Plan::List => {
+            let named = config.is_some();
+            let config = configured(config)?;
+            // Of the machine's configuration, the command reads it by itself.
+            let token = config.token_file.as_ref().filter(|_| named);
+            let words = token.map(|path| vec!["--token-file".into(), path.into()]);
+            list(&config, words.unwrap_or_default())
+        }
         Plan::Session => session(&configured(config)?),
         Plan::Send(sending) => send(&sending, &configured(config)?),
     }
@@ -126,12 +133,6 @@ fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), Refusal> {
             .admin
             .ok_or_else(|| Refusal::new(Exit::Unavailable, "listen.admin is off: nobody can be asked"))?;
         words.extend(["--admin".into(), format!("http://{}", reachable(address)).into()]);
-        let token = config.token_file.as_ref();
-        if let Some(path) =
-            token.filter(|_| !names(&words, "--token-file") && std::env::var_os("SPOOL_TOKEN_FILE").is_none())
-        {
-            words.extend(["--token-file".into(), path.into()]);
-        }
     }
     cli::status(words).map_err(|failure| match failure {
         Failure::Usage(text) | Failure::CommandLine(text) => Refusal::usage(text),
