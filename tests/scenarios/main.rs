@@ -29,6 +29,7 @@ mod intruders;
 mod kill;
 mod limits;
 mod listening;
+mod load;
 mod lock;
 mod logins;
 mod logs;
