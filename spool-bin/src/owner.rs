@@ -176,6 +176,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "a skipped part is said")]
     fn a_program_of_the_same_user_is_found_at_each_kind_of_address() {
         let (_dir, token) = file(0o600);
         for address in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0", "[::1]:0"] {

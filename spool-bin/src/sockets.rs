@@ -88,6 +88,7 @@ mod tests {
     use std::net::TcpStream;
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "a skipped test is said")]
     fn both_wildcards_listen_on_one_port_and_that_of_ipv6_alone_takes_ipv4() {
         let Ok(both) = listen("[::]:0".parse().unwrap(), false) else {
             println!("skipped: no IPv6 here");

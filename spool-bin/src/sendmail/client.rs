@@ -23,12 +23,12 @@ pub(super) enum Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                Self::Down("the service does not answer in time".to_owned())
-            }
-            _ => Self::Down(error.to_string()),
-        }
+        // A time limit of a socket is told as either.
+        let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
+        Self::Down(match late {
+            true => "the service does not answer in time".to_owned(),
+            false => error.to_string(),
+        })
     }
 }
 
