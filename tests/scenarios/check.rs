@@ -204,3 +204,23 @@ fn the_configuration_is_printed_with_the_source_of_each_value() {
         );
     }
 }
+
+#[test]
+fn a_name_that_is_left_to_the_machine_is_named_in_a_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, key) = (dir.path().join("spool.toml"), dir.path().join("s1.pem"));
+    crate::reloads::key(&key);
+    let spool = dir.path().join("spool");
+    let text = format!(
+        "spool_dir = {spool:?}\n[[dkim.key]]\ndomain = \"example.org\"\nselector = \"s1\"\nfile = {key:?}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let (status, _, told) = check(&config);
+    assert_eq!(status, Some(0), "{told}");
+    let begin = format!(
+        "{}:3: warning: retry.bounce_from: bounces come from ",
+        config.display()
+    );
+    let name = told.strip_prefix(&begin).and_then(|rest| rest.split(',').next());
+    assert!(name.is_some_and(|name| !name.is_empty()), "{told}");
+}

@@ -24,7 +24,7 @@ fn passwd(file: &Path, password: &str) {
 }
 
 /// Makes a signing key.
-fn key(file: &Path) {
+pub(crate) fn key(file: &Path) {
     let _ = std::fs::remove_file(file);
     let words = [
         "dkim",
