@@ -113,6 +113,32 @@ impl Handler<Destinations> for SpoolActor {
     }
 }
 
+/// Forgets what was learned of a destination: its concurrency window, its learned rate and its circuit are those of a new one. The limits of
+/// its policy stay, and so does what its configured rate has let go. Replies how it was doing before, or `None` when nothing is known of
+/// a destination with these next hops.
+///
+/// # Errors
+/// [`SpoolError::Killed`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<DestinationState>, SpoolError>")]
+pub struct ResetDestination(pub Arc<[NextHop]>);
+
+impl Handler<ResetDestination> for SpoolActor {
+    type Result = Result<Option<DestinationState>, SpoolError>;
+
+    fn handle(&mut self, reset: ResetDestination, ctx: &mut Context<Self>) -> Self::Result {
+        self.readable()?;
+        let now = self.clock.now();
+        let before = self.queue.reset(&reset.0, now);
+        if before.is_some() {
+            self.keeping.changed = true;
+            tracing::info!(hops = ?reset.0, "what was learned of a destination is forgotten");
+            self.after_anything(ctx);
+        }
+        Ok(before.map(|sight| DestinationState::new(sight, now)))
+    }
+}
+
 /// Asks for other policies than those the spool was opened with: after a reload. They hold for what waits as well, and for the
 /// sessions that start from now on.
 ///

@@ -36,7 +36,7 @@ mod unattended;
 mod unwritten;
 
 pub use by_hand::{Bounce, Expire};
-pub use destinations::{Circuit, DestinationState, Destinations, SetPolicies};
+pub use destinations::{Circuit, DestinationState, Destinations, ResetDestination, SetPolicies};
 #[cfg(test)]
 pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};

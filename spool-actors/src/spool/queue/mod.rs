@@ -10,6 +10,7 @@ mod destinations;
 mod flow;
 mod holds;
 mod kept;
+mod reset;
 mod routes;
 mod ways;
 
