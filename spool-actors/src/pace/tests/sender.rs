@@ -135,19 +135,15 @@ pub(super) fn send(
 /// Notes what is said of some messages in line.
 fn note(run: &mut Run, pace: &Pace, now: Timestamp, running: usize) {
     for ahead in AHEAD {
-        let until = |hold: &Hold| match hold {
-            Hold::RateLimit { until, .. } => Some(*until),
-            // It says when the next one goes, and nothing about those behind it.
-            Hold::Circuit { until, .. } if ahead == 0 => Some(*until),
-            _ => None,
+        // That of a circuit says when the next one goes, and nothing about those behind it.
+        let until = |hold: Hold| match (hold, ahead) {
+            (Hold::RateLimit { until, .. }, _) | (Hold::Circuit { until, .. }, 0) => Some(until),
+            (_, _) => None,
         };
-        let until = pace.holds(now, running, ahead).iter().filter_map(until).max();
+        let holds = pace.holds(now, running, ahead).into_iter();
+        let until = holds.filter_map(until).max().filter(|until| *until > now);
         let nth = run.begun.len() + ahead;
         run.estimates
-            .extend(
-                until
-                    .filter(|until| *until > now)
-                    .map(|until| Estimate { at: now, nth, until }),
-            );
+            .extend(until.map(|until| Estimate { at: now, nth, until }));
     }
 }
