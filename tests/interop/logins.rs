@@ -7,14 +7,19 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const USER: &str = "ada";
-const PASSWORD: &str = "a secret of ada, with $ and \u{e4}";
+pub(super) const USER: &str = "ada";
+pub(super) const PASSWORD: &str = "a secret of ada, with $ and \u{e4}";
 /// Of eve: smtplib sends ASCII alone.
 const ASCII: &str = "a secret of eve, with $";
 const MAIL: &str = "From: ada@example.org\nTo: bob@else.example\nSubject: hello\n\n.a line with a dot\nend\n";
 
-/// A relay that takes mail from nobody but its user, and the ports of its two listeners.
-fn relay(dir: &Path, authority: &Authority, capture: &Capture) -> (Running, [String; 2]) {
+/// A relay that takes mail from nobody but its user and completes the mail of `completed`, and the ports of its two listeners.
+pub(super) fn relay(
+    dir: &Path,
+    authority: &Authority,
+    capture: &Capture,
+    completed: &str,
+) -> (Running, [String; 2]) {
     let users = dir.join("users");
     for (name, password) in [(USER, PASSWORD), ("eve", ASCII)] {
         let mut passwd = Command::new(spool_binary())
@@ -35,7 +40,7 @@ fn relay(dir: &Path, authority: &Authority, capture: &Capture) -> (Running, [Str
     let text = format!(
         "spool_dir = {:?}\n[listen]\nsmtp = [\"127.0.0.1:0\"]\nsmtps = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\n\
          [listen.tls]\ncertificate = {:?}\nkey = {:?}\n[relay]\nallow_networks = []\nusers_file = {users:?}\n\
-         [route]\nnext_hops = [{:?}]\n",
+         fix_submissions = {completed:?}\n[route]\nnext_hops = [{:?}]\n",
         dir.join("spool"),
         authority.certificate,
         authority.key,
@@ -153,7 +158,7 @@ fn arguments(
 fn clients_of_others_log_in_by_both_mechanisms_and_both_ways_to_tls() {
     let dir = tempfile::tempdir().unwrap();
     let (capture, authority) = (Capture::start(), Authority::new(dir.path(), &["127.0.0.1"]));
-    let (server, ports) = relay(dir.path(), &authority, &capture);
+    let (server, ports) = relay(dir.path(), &authority, &capture, "authenticated");
     let roots = authority.roots.to_str().unwrap();
     for (program, password) in [
         ("curl", PASSWORD),

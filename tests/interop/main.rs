@@ -1,5 +1,5 @@
 //! A campaign against Postfix and Exim: everything is delivered to them over verified TLS and after a login, and is in their
-//! mailboxes once, with the same bytes.
+//! mailboxes once, with the same bytes. And against proxies and clients of others, which name clients, log in and hand mail in.
 //!
 //! It needs their packages and root, so it runs only when it is asked to: see `prepare.sh` beside this file.
 
@@ -14,6 +14,7 @@ mod exim;
 mod logins;
 mod postfix;
 mod proxies;
+mod submitters;
 
 use spool_tests::authority::Authority;
 use spool_tests::mails::{Named, own};

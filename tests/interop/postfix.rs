@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// Its services, beside those that listen and those that send.
 const MASTER: &str = "\
-PORT      inet  n - n - - smtpd
 postlog   unix-dgram n - n - 1 postlogd
 pickup    unix  n - n 60 1 pickup
 cleanup   unix  n - n - 0 cleanup
@@ -26,16 +26,27 @@ virtual   unix  - n n - - virtual
 anvil     unix  - - n - 1 anvil
 ";
 
-/// Starts it.
+/// A running Postfix.
+pub(super) struct Running {
+    pub(super) version: String,
+    process: Ends,
+}
+
+/// Starts one with a configuration and a queue of its own in `dir`/postfix. `prepare` is called with that directory before it starts.
 ///
 /// # Errors
 /// It is not installed.
-pub(super) fn start(dir: &Path, authority: &Authority) -> Result<Mta, &'static str> {
+pub(super) fn run(
+    dir: &Path,
+    main: &str,
+    master: &str,
+    prepare: impl FnOnce(&Path),
+) -> Result<Running, &'static str> {
     let version = run_text("postconf", &["-dh", "mail_version"]);
     if version.is_empty() {
         return Err("not installed");
     }
-    let (config, port) = (dir.join("postfix"), port());
+    let config = dir.join("postfix");
     let daemons = run_text("postconf", &["-dh", "daemon_directory"]);
     // Its own processes run as another user.
     for (name, mode) in [("", "755"), ("queue", "755"), ("data", "755"), ("mail", "755")] {
@@ -46,10 +57,7 @@ pub(super) fn start(dir: &Path, authority: &Authority) -> Result<Mta, &'static s
     for name in ["data", "mail"] {
         run_text("chown", &["postfix:postfix", config.join(name).to_str().unwrap()]);
     }
-    logins(&config);
-    let uid = run_text("id", &["-u", "postfix"]);
-    let gid = run_text("id", &["-g", "postfix"]);
-    let at = config.display();
+    prepare(&config);
     let main = format!(
         "compatibility_level = 3.6
 config_directory = {at}
@@ -60,12 +68,48 @@ maillog_file = {at}/log
 maillog_file_prefixes = {at}
 myhostname = postfix.test
 mydestination =
-mynetworks =
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 smtpd_peername_lookup = no
 local_header_rewrite_clients =
 message_size_limit = 0
+smtpd_client_connection_count_limit = 0
+{main}",
+        daemons.trim(),
+        at = config.display(),
+    );
+    std::fs::write(config.join("main.cf"), main).unwrap();
+    std::fs::write(config.join("master.cf"), format!("{master}{MASTER}")).unwrap();
+    let mut process = Command::new("postfix");
+    process
+        .arg("-c")
+        .arg(&config)
+        .arg("start-fg")
+        .stdin(Stdio::null());
+    let child = process
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stop = Command::new("postfix");
+    stop.arg("-c").arg(&config).arg("stop");
+    Ok(Running {
+        version: format!("Postfix {}", version.trim()),
+        process: Ends { child, stop },
+    })
+}
+
+/// Starts one that takes mail after a login.
+///
+/// # Errors
+/// It is not installed.
+pub(super) fn start(dir: &Path, authority: &Authority) -> Result<Mta, &'static str> {
+    let (config, port) = (dir.join("postfix"), port());
+    let uid = run_text("id", &["-u", "postfix"]);
+    let gid = run_text("id", &["-g", "postfix"]);
+    let at = config.display();
+    let main = format!(
+        "mynetworks =
 virtual_mailbox_limit = 0
 virtual_mailbox_domains = example.net
 virtual_mailbox_base = {at}/mail
@@ -82,48 +126,28 @@ smtpd_sasl_type = cyrus
 smtpd_sasl_path = smtpd
 smtpd_sasl_local_domain = postfix.test
 cyrus_sasl_config_path = {at}/sasl
-smtpd_client_connection_count_limit = 0
 smtpd_forbid_unauth_pipelining = yes
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
 ",
-        daemons.trim(),
         uid.trim(),
         gid.trim(),
         authority.certificate.display(),
         authority.key.display(),
     );
-    std::fs::write(config.join("main.cf"), main).unwrap();
-    std::fs::write(
-        config.join("master.cf"),
-        MASTER.replace("PORT", &format!("127.0.0.1:{port}")),
-    )
-    .unwrap();
-    let mut process = Command::new("postfix");
-    process
-        .arg("-c")
-        .arg(&config)
-        .arg("start-fg")
-        .stdin(Stdio::null());
-    let child = process
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stop = Command::new("postfix");
-    stop.arg("-c").arg(&config).arg("stop");
-    let process = Ends { child, stop };
+    let master = format!("127.0.0.1:{port} inet  n - n - - smtpd\n");
+    let running = run(dir, &main, &master, logins)?;
     until("Postfix", || {
         std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
     Ok(Mta {
-        version: format!("Postfix {}", version.trim()),
+        version: running.version,
         next_hop: format!("127.0.0.1:{port}"),
         mail: config.join("mail/all/new"),
         log: config.join("log"),
         proof: "sasl_username=ada",
         by_bdat: " bdat=",
         alters: &[],
-        _process: process,
+        _process: running.process,
     })
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes ready what the interop campaign needs: haproxy, nginx, swaks, msmtp and curl, which speak to the ingress, Postfix
-# installed, and Exim unpacked beside it, for Debian has only one of them installed at a time. For a machine that may be changed:
+# Makes ready what the interop campaign needs: haproxy, nginx, swaks, msmtp, curl, nodemailer, mutt and mailx, which speak to the
+# ingress, Postfix installed, and Exim unpacked beside it, for Debian has only one of them installed at a time. For a machine that may be changed:
 # it installs packages, adds a user, and starts nothing.
 #
 #   sudo tests/interop/prepare.sh DIR
@@ -14,8 +14,11 @@ mkdir -p "$dir"
 apt-get update
 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
     postfix sasl2-bin libsasl2-modules libsasl2-modules-db libidn12 \
-    haproxy nginx libnginx-mod-mail curl msmtp swaks libnet-ssleay-perl libio-socket-ssl-perl
+    haproxy nginx libnginx-mod-mail curl msmtp swaks libnet-ssleay-perl libio-socket-ssl-perl mutt bsd-mailx
+# Node.js with npm, Debian's unless there is one.
+command -v npm > /dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends nodejs npm
 cd "$dir"
+npm install --no-audit --no-fund nodemailer
 rm -f exim4-daemon-light_*.deb
 apt-get download exim4-daemon-light
 for package in exim4-daemon-light_*.deb; do dpkg -x "$package" exim; done

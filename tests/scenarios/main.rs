@@ -28,6 +28,7 @@ mod hostile;
 mod intruders;
 mod kill;
 mod limits;
+mod load;
 mod lock;
 mod logins;
 mod logs;

@@ -108,11 +108,18 @@ impl Site {
         assert_eq!((status, said.as_str()), (Some(0), ""), "{args:?}");
     }
 
-    /// The files in the drop directory, those set aside apart.
+    /// The files that wait in the drop directory, those that were claimed included, those set aside apart.
     fn dropped(&self) -> Vec<String> {
-        let names = fs::read_dir(self.at("drop")).unwrap();
-        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name != "refused").collect()
+        let mut names = Vec::new();
+        for place in ["drop", "drop/taken"] {
+            // Before the first start of the service there is no such directory within it.
+            let Ok(entries) = fs::read_dir(self.at(place)) else {
+                continue;
+            };
+            names.extend(entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()));
+        }
+        names.retain(|name| name != "refused" && name != "taken");
+        names
     }
 
     fn refused(&self) -> usize {
@@ -438,6 +445,24 @@ fn mail_left_while_the_service_is_down_is_delivered_once() {
     drop(server);
 }
 
+#[test]
+fn a_user_beyond_a_limit_tries_again_and_beyond_one_of_connections_leaves_a_file() {
+    let site = Site::new();
+    let config = fs::read_to_string(site.at("spool.toml")).unwrap();
+    let limits = "[listen.limits]\nmessages_per_client = \"1/1h\"\nconnections_per_client_rate = \"2/1h\"\n";
+    fs::write(site.at("spool.toml"), config.replace("[listen.limits]\n", limits)).unwrap();
+    let _server = site.serve();
+    site.sends(&["bob@example.net"], b"Subject: first\n\nx\n");
+    assert!(body(&site.capture.message()).contains("Subject: first\r\n"));
+    let (status, said) = site.sendmail(&["bob@example.net"], b"Subject: second\n\nx\n");
+    assert_eq!(status, Some(75), "{said}");
+    assert!(said.contains("450 4.7.1 ") && site.dropped().is_empty(), "{said}");
+    site.sends(&["bob@example.net"], b"Subject: third\n\nx\n");
+    assert!(body(&site.capture.message()).contains("Subject: third\r\n"));
+    site.taken();
+    assert_eq!(site.capture.try_message(), None);
+}
+
 /// A file as sendmail leaves it, its sender with this number.
 fn file(number: usize) -> (String, String) {
     let head = format!("{{\"spool_drop\":1,\"from\":\"t{number}@example.org\",\"to\":[\"c@d.example\"]}}\n");
@@ -580,6 +605,14 @@ fn users_of_the_machine_are_told_apart_and_see_nothing_of_each_other() {
         trace(&arrived).contains(&format!("(uid {USER})")),
         "{}",
         trace(&arrived)
+    );
+    let admin = format!("http://{}", server.field("admin"));
+    let listed = text(&run(&["clients", "--format", "json", "--admin", &admin]).stdout);
+    let client: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!(client["client"], format!("uid:{USER}"), "{listed}");
+    assert_eq!(
+        (&client["user"], &client["messages"]["count"]),
+        (&false.into(), &1.into())
     );
     // It has no name on this machine.
     assert!(

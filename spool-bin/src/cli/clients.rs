@@ -19,11 +19,11 @@ Examples:
   spool clients --lift 192.0.2.1      forget what a client did: nothing limits it for now
   spool clients --lift ada            the same for a user
 
-Clients are addresses, of IPv6 the /64, and users who have logged in. Counts are of the time that the limit in \
+Clients are addresses, of IPv6 the /64, users of this machine at the Unix socket (uid:1000), and users who have logged in. Counts are of the time that the limit in \
 listen.limits names, or of the last hour where there is none; a restart begins anew.")]
 pub(super) struct Clients {
     /// Forget what this client or user did, so that nothing limits it for now
-    #[arg(long, value_name = "ADDRESS|USER")]
+    #[arg(long, value_name = "ADDRESS|uid:N|USER")]
     lift: Option<String>,
     #[command(flatten)]
     admin: Admin,

@@ -1,12 +1,14 @@
 //! `spool load`: generates load and measures it.
 
 use super::console;
+use super::sink::When;
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat, Redaction};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use spool_smtp::load::{LoadPlan, LoadReport, Progress, Verification, run, verify};
+use spool_smtp::client::TrustRoots;
+use spool_smtp::load::{LoadPlan, LoadReport, LoadTls, Progress, Verification, run, verify};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ Examples:
   spool load --to 127.0.0.1:2525 --messages 20000 --connections 20 --size 2048
   spool load --to 127.0.0.1:2525 --rate 200 --messages 12000
   spool load --to 127.0.0.1:2525 --ledger load.jsonl --verify sink.jsonl
+  spool load --to 127.0.0.1:2525 --tls starttls --tls-ca roots.pem
 
 With --rate, latency is counted from when a message was due, not from when it could be sent. With \
 --verify it waits until everything answered has arrived in the sink's ledger, or nothing new has for \
@@ -53,6 +56,18 @@ pub(super) struct Load {
     /// Compare with the ledger of a sink
     #[arg(long, value_name = "SINK_LEDGER", requires = "ledger")]
     verify: Option<PathBuf>,
+    /// TLS: by STARTTLS, or before the greeting
+    #[arg(long, value_name = "WHEN")]
+    tls: Option<When>,
+    /// Certificates to trust, a PEM file [default: those of the machine]
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    tls_ca: Option<PathBuf>,
+    /// What the certificate must be valid for [default: the address of --to]
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    tls_name: Option<String>,
+    /// Accept any certificate: for tests on loopback
+    #[arg(long, requires = "tls", conflicts_with = "tls_ca")]
+    tls_insecure: bool,
     /// How the report looks
     #[arg(long, value_parser = ["text", "json"], default_value = "text")]
     format: String,
@@ -61,14 +76,13 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn run(self) -> Result<(), Failure> {
         let _flush = logging::init(LogFormat::Text, Redaction::default())?;
+        let plan = self.plan()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("no runtime")?;
         let bar = bar(self.messages);
-        let report = runtime.block_on(run(self.plan(), |progress: Progress| {
-            bar.set_position(progress.done)
-        }));
+        let report = runtime.block_on(run(plan, |progress: Progress| bar.set_position(progress.done)));
         let report = report.context("the ledger")?;
         bar.finish_and_clear();
         let verified = match (&self.ledger, &self.verify) {
@@ -80,14 +94,14 @@ impl Load {
         match (lost, report.accepted) {
             (0, 1..) => Ok(()),
             (0, 0) if self.messages == 0 => Ok(()),
-            (0, 0) => Err(Failure::Failed("not one message was accepted".to_owned())),
+            (0, 0) => Err(Failure::Failed(nothing_accepted(&report))),
             (lost, _) => Err(Failure::Failed(format!(
                 "{lost} messages were answered 250 and did not arrive"
             ))),
         }
     }
 
-    fn plan(&self) -> LoadPlan {
+    fn plan(&self) -> Result<LoadPlan, Failure> {
         let mut plan = LoadPlan::new(self.to);
         plan.messages = self.messages;
         plan.connections = self.connections;
@@ -96,7 +110,25 @@ impl Load {
         plan.rate = self.rate;
         plan.domains = self.domains;
         plan.ledger.clone_from(&self.ledger);
-        plan
+        plan.tls = self.tls()?;
+        Ok(plan)
+    }
+
+    fn tls(&self) -> Result<Option<LoadTls>, Failure> {
+        let Some(when) = self.tls else {
+            return Ok(None);
+        };
+        let mut tls = LoadTls::new(when.into());
+        tls.name.clone_from(&self.tls_name);
+        if self.tls_insecure {
+            tls.roots = None;
+        }
+        if let Some(file) = &self.tls_ca {
+            let refuse = |why: &dyn std::fmt::Display| Failure::Usage(format!("{}: {why}", file.display()));
+            let pem = std::fs::read(file).map_err(|error| refuse(&error))?;
+            tls.roots = Some(TrustRoots::from_pem(&pem).map_err(|error| refuse(&error))?);
+        }
+        Ok(Some(tls))
     }
 
     fn print(
@@ -113,6 +145,7 @@ impl Load {
                 "refused": report.refused,
                 "unknown": report.unknown,
                 "errors": report.errors,
+                "handshakes": report.handshakes,
                 "seconds": report.elapsed.as_secs_f64(),
                 "per_second": report.per_second(),
                 "latency_ms": {
@@ -140,6 +173,9 @@ impl Load {
             quantile(0.999),
             report.latency.max().as_secs_f64() * 1000.0
         )?;
+        for (suite, count) in &report.handshakes {
+            writeln!(out, "TLS handshakes: {count}, {suite}")?;
+        }
         for (code, count) in &report.refused {
             writeln!(out, "{count} refused with {code}")?;
         }
@@ -158,6 +194,15 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// Why there is nothing to measure: the most frequent error, if there was one.
+fn nothing_accepted(report: &LoadReport) -> String {
+    let error = report.errors.iter().max_by_key(|(_, count)| **count);
+    error.map_or_else(
+        || "not one message was accepted".to_owned(),
+        |(error, _)| format!("not one message was accepted: {error}"),
+    )
 }
 
 /// From the first message to the last arrival.

@@ -60,11 +60,20 @@ pub(super) struct Sink {
 
 /// When TLS comes.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum When {
+pub(super) enum When {
     /// When the client says STARTTLS
     Starttls,
     /// Before the greeting
     Implicit,
+}
+
+impl From<When> for TlsMode {
+    fn from(when: When) -> Self {
+        match when {
+            When::Starttls => Self::StartTls,
+            When::Implicit => Self::Implicit,
+        }
+    }
 }
 
 impl Sink {
@@ -116,10 +125,8 @@ impl Sink {
     }
 
     fn tls(&self) -> Result<Option<SinkTls>, Failure> {
-        let mode = match self.tls {
-            None => return Ok(None),
-            Some(When::Starttls) => TlsMode::StartTls,
-            Some(When::Implicit) => TlsMode::Implicit,
+        let Some(mode) = self.tls.map(TlsMode::from) else {
+            return Ok(None);
         };
         let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
         names.push(self.listen.ip().to_string());

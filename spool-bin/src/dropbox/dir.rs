@@ -1,16 +1,16 @@
 //! The drop directory: who may enter it, what lies in it, and what is taken out. Blocking.
 //!
-//! Everything in it is hostile. A file is opened once, without following links and without waiting, and what it is and whose it
-//! is, is asked of the open file. Whoever exchanges it meanwhile changes nothing about what was read. What cannot be taken is
-//! moved to `refused/`, byte for byte, and never looked at again.
+//! Everything in it is hostile, and anyone may exchange, link or remove names in it at any time. So a file is first claimed: it is
+//! moved to `taken/`, which nobody but the service may enter, and all that follows is done there. What has one name there has no
+//! other, and nobody else can change or remove that one. A file waits there until its message is on the spool, also over restarts.
+//! What cannot be taken is moved to `refused/`, byte for byte, and never looked at again.
 
 use super::format::Limits;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, fchmod, fstat, mkdirat, openat, renameat_with,
-    statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use spool_core::{Clock, FlowId, SystemClock, Timestamp};
+use spool_core::{Clock, FlowId, SystemClock, Timestamp, visible};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,9 +21,11 @@ use std::time::Duration;
 /// Everyone may leave a file and nobody but the service may list them, read them or touch those of others: 1733 as Postfix'
 /// maildrop; and files get the group of the directory, by which a service that is not root reads them.
 const DIR_MODE: u32 = 0o3733;
+/// Where files are that were claimed, and are not on the spool yet.
+const TAKEN: &str = "taken";
 /// Where bad files are kept.
 const REFUSED: &str = "refused";
-/// Names of one look.
+/// Names of one look, those in `taken/` included: so many files at most lie there.
 const NAMES: usize = 1024;
 /// Directories in one look that are tried to be removed.
 const DIRECTORIES: usize = 64;
@@ -36,6 +38,7 @@ const LAST_DATE: i64 = 253_402_300_799_000;
 #[derive(Debug)]
 pub(super) struct DropDir {
     dir: OwnedFd,
+    taken: OwnedFd,
     refused: OwnedFd,
     limits: Limits,
 }
@@ -43,10 +46,12 @@ pub(super) struct DropDir {
 /// What lies there.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Look {
-    /// What may be messages, at most [`NAMES`].
+    /// What may be messages, in `taken/`, at most [`NAMES`].
     pub(super) names: Vec<CString>,
     /// There are more.
     pub(super) more: bool,
+    /// Why a file could not be claimed.
+    pub(super) unclaimed: Option<String>,
     /// Directories that cannot be removed: they stay, and are not counted among the names.
     pub(super) stuck: usize,
 }
@@ -105,35 +110,39 @@ impl DropDir {
                 found.st_uid
             ));
         }
-        // Before others may enter: so that it is ours.
-        make(&dir, Path::new(REFUSED))?;
-        let refused =
-            openat(&dir, REFUSED, flags, Mode::empty()).map_err(told("refused/ cannot be opened"))?;
-        let kept = fstat(&refused).map_err(told("refused/ cannot be looked at"))?;
-        if kept.st_uid != us {
-            return Err(format!(
-                "refused/ belongs to the user {}, and must belong to the service's",
-                kept.st_uid
-            ));
-        }
+        // Before others may enter: so that they are ours.
+        let (taken, refused) = (private(&dir, TAKEN, us)?, private(&dir, REFUSED, us)?);
         if found.st_mode & 0o7777 != DIR_MODE {
             let mode = Mode::from_raw_mode(DIR_MODE);
             fchmod(&dir, mode).map_err(told("cannot be given the mode 3733"))?;
         }
-        Ok(Self { dir, refused, limits })
+        Ok(Self {
+            dir,
+            taken,
+            refused,
+            limits,
+        })
     }
 
-    /// Looks through the directory. Directories of others are removed when they are empty; with `sweep`, so are files that were
-    /// begun a day ago and never finished.
+    /// Looks through `taken/` and the directory, and claims what lies in the directory. Directories of others are removed when they
+    /// are empty; with `sweep`, so are files that were begun a day ago and never finished.
     pub(super) fn look(&self, sweep: bool) -> io::Result<Look> {
         let mut look = Look::default();
+        for entry in Dir::read_from(&self.taken)? {
+            let entry = entry?;
+            match entry.file_name().to_bytes() {
+                b"." | b".." => {}
+                _ if look.names.len() >= NAMES => look.more = true,
+                _ => look.names.push(entry.file_name().to_owned()),
+            }
+        }
         let mut tried = 0;
         for entry in Dir::read_from(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name();
             match name.to_bytes() {
                 b"." | b".." => {}
-                bytes if bytes == REFUSED.as_bytes() => {}
+                bytes if bytes == TAKEN.as_bytes() || bytes == REFUSED.as_bytes() => {}
                 [b'.', ..] => {
                     if sweep {
                         self.sweep(name);
@@ -146,10 +155,26 @@ impl DropDir {
                     }
                 }
                 _ if look.names.len() >= NAMES => look.more = true,
-                _ => look.names.push(name.to_owned()),
+                _ => match self.claim(name) {
+                    Ok(true) => look.names.push(name.to_owned()),
+                    Ok(false) => {}
+                    Err(errno) => {
+                        let (name, error) = (name.to_string_lossy(), io::Error::from(errno));
+                        look.unclaimed = Some(format!("{} cannot be claimed: {error}", visible(&name)));
+                    }
+                },
             }
         }
         Ok(look)
+    }
+
+    /// Moves whatever has this name to `taken/`. `false`: it is gone, or an earlier one of this name waits there.
+    fn claim(&self, name: &CStr) -> Result<bool, Errno> {
+        // Asked beforehand, since not all file systems have RENAME_NOREPLACE: nobody else makes names there.
+        match is_there(&self.taken, name)? {
+            true => Ok(false),
+            false => rename(&self.dir, name, &self.taken, name),
+        }
     }
 
     /// Removes what was begun a day ago: nobody was told that it was taken.
@@ -162,11 +187,11 @@ impl DropDir {
         }
     }
 
-    /// Reads a file. `room` is asked, with its size, before it is read.
+    /// Reads a file in `taken/`. `room` is asked, with its size, before it is read.
     pub(super) fn read(&self, name: &CStr, room: impl FnOnce(u64) -> bool) -> Result<Left, Unread> {
         let bad = |why: &str| Err(Unread::Bad(why.to_owned()));
         // Looked at before it is opened: opening a device may act on it.
-        let found = statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let found = statat(&self.taken, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => {}
             FileType::Symlink => return bad("is a symbolic link"),
@@ -178,16 +203,9 @@ impl DropDir {
             | FileType::Unknown => return bad("is not a regular file"),
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = openat(&self.dir, name, flags, Mode::empty())?;
-        let before = (found.st_dev, found.st_ino, found.st_nlink);
+        let file = openat(&self.taken, name, flags, Mode::empty())?;
         let found = fstat(&file)?;
-        // Whoever makes a name for the file of another and takes it away again leaves it with one name, but not before.
-        if before != (found.st_dev, found.st_ino, 1) && found.st_nlink == 1 {
-            return bad("has more than one name, or was exchanged while it was opened");
-        }
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            return bad("is not a regular file");
-        }
+        // Ours stays: whoever made a name here for the file of another cannot take it away again.
         if found.st_nlink != 1 {
             return bad("has more than one name: its owner may not be who left it");
         }
@@ -213,41 +231,59 @@ impl DropDir {
         }
     }
 
-    /// Removes a file that is on the spool, unless another has its name by now.
-    pub(super) fn remove(&self, name: &CStr, inode: u64) -> io::Result<()> {
-        let found = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(()),
-            found => found?,
-        };
-        match found.st_ino == inode {
-            true => Ok(unlinkat(&self.dir, name, AtFlags::empty())?),
-            false => Ok(()),
-        }
-    }
-
-    /// Moves whatever has this name to `refused/`; gives its name there.
-    pub(super) fn refuse(&self, name: &CStr) -> io::Result<PathBuf> {
-        let kept = FlowId::random().to_string();
-        match renameat_with(
-            &self.dir,
-            name,
-            &self.refused,
-            kept.as_str(),
-            RenameFlags::NOREPLACE,
-        ) {
-            Ok(()) => Ok(Path::new(REFUSED).join(kept)),
-            // It went by itself, unless the directory did.
-            Err(Errno::NOENT)
-                if matches!(
-                    statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW),
-                    Err(Errno::NOENT)
-                ) =>
-            {
-                Ok(Path::new(REFUSED).join(kept))
-            }
+    /// Removes a file in `taken/` whose message is on the spool.
+    pub(super) fn remove(&self, name: &CStr) -> io::Result<()> {
+        match unlinkat(&self.taken, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
+
+    /// Moves what has this name in `taken/` to `refused/`; gives its name there.
+    pub(super) fn refuse(&self, name: &CStr) -> io::Result<PathBuf> {
+        let kept = FlowId::random().to_string();
+        let to = CString::new(kept.as_str())?;
+        // Someone who may enter may have removed it: then nothing is left to refuse.
+        rename(&self.taken, name, &self.refused, &to)?;
+        Ok(Path::new(REFUSED).join(kept))
+    }
+}
+
+/// Gives a file another place; `false` when it is gone.
+fn rename(from: &OwnedFd, name: &CStr, to: &OwnedFd, new: &CStr) -> Result<bool, Errno> {
+    match renameat(from, name, to, new) {
+        Ok(()) => Ok(true),
+        // Unless it is the directory `to` that is gone: then it has no name any more.
+        Err(Errno::NOENT) if fstat(to)?.st_nlink > 0 => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn is_there(dir: &OwnedFd, name: &CStr) -> Result<bool, Errno> {
+    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A directory in the drop directory that nobody else may enter; made if it is not there.
+fn private(dir: &OwnedFd, name: &str, us: u32) -> Result<OwnedFd, String> {
+    let told = |what: &str, errno: Errno| format!("{name}/ {what}: {}", io::Error::from(errno));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    make(dir, Path::new(name)).map_err(|why| format!("{name}/ {why}"))?;
+    let opened = openat(dir, name, flags, Mode::empty()).map_err(|errno| told("cannot be opened", errno))?;
+    let found = fstat(&opened).map_err(|errno| told("cannot be looked at", errno))?;
+    if found.st_uid != us {
+        return Err(format!(
+            "{name}/ belongs to the user {}, and must belong to the service's, {us}",
+            found.st_uid
+        ));
+    }
+    if found.st_mode & 0o777 != 0o700 {
+        fchmod(&opened, Mode::RWXU).map_err(|errno| told("cannot be given the mode 0700", errno))?;
+    }
+    Ok(opened)
 }
 
 fn make(at: impl std::os::fd::AsFd, path: &Path) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //!
 //! A file goes only after its message is durable. Between the two a crash leaves both: the add has a key made of the file's name and
 //! inode, so that the next look finds the message added already. A file that is no message is set aside with the reason in the log;
-//! one for which there is no room now stays. Nothing here delays the mail that comes by other ways: one batch is read at a time, its
+//! one for which there is no room now waits in `taken/`. Nothing here delays the mail that comes by other ways: one batch is read at a time, its
 //! memory is that of arriving mail, and files are touched on threads that may block.
 
 mod dir;
@@ -55,15 +55,14 @@ pub(crate) struct DropBox {
 /// One file, read.
 struct Found {
     name: CString,
-    inode: u64,
     user: u32,
     key: String,
     submission: Result<(spool_core::Envelope, Bytes), String>,
     _held: Held,
 }
 
-/// A file's name, inode and owner, and what the spool said.
-type Added = (CString, u64, u32, Result<Vec<MessageId>, Refused>);
+/// A file's name and owner, and what the spool said.
+type Added = (CString, u32, Result<Vec<MessageId>, Refused>);
 
 /// What one look came to.
 #[derive(Debug, Default)]
@@ -72,6 +71,8 @@ struct Round {
     refused: usize,
     /// Why the rest waits.
     waits: Option<String>,
+    /// The spool takes nothing now.
+    full: bool,
 }
 
 impl DropBox {
@@ -128,9 +129,10 @@ impl DropBox {
                 warn!(dir = %this.path.display(), directories = look.stuck, "directories lie in the drop directory and cannot be removed");
             }
             let more = look.more;
-            let Some(round) = this.take(look.names, &stop).await else {
+            let Some(mut round) = this.take(look.names, &stop).await else {
                 return;
             };
+            round.waits = round.waits.or(look.unclaimed);
             if round.waits != told.1 {
                 if let Some(why) = &round.waits {
                     warn!(dir = %this.path.display(), why, "mail waits in the drop directory");
@@ -167,7 +169,7 @@ impl DropBox {
             let done = blocking(move || this.finish(found, told)).await?;
             round.taken += done.taken;
             round.refused += read.refused + done.refused;
-            full = done.waits.is_some();
+            full = done.full;
             round.waits = round.waits.or(done.waits).or(read.waits);
         }
         if round.refused > TOLD {
@@ -221,7 +223,6 @@ impl DropBox {
         Found {
             key: format!("drop:{id}:{}", left.inode),
             name,
-            inode: left.inode,
             user: left.user,
             submission,
             _held: held,
@@ -232,7 +233,6 @@ impl DropBox {
     async fn add(&self, found: Found) -> Added {
         let Found {
             name,
-            inode,
             user,
             key,
             submission,
@@ -266,24 +266,29 @@ impl DropBox {
                 answer.map_err(Refused::from)
             }
         };
-        (name, inode, user, added)
+        (name, user, added)
     }
 
     /// Removes what is on the spool, sets aside what will never be.
     fn finish(&self, all: Vec<Added>, told: usize) -> Round {
         let mut round = Round::default();
-        for (name, inode, user, added) in all {
+        for (name, user, added) in all {
             match added {
                 Ok(ids) => {
                     debug!(uid = user, ids = ?ids, file = %shown(&name), "mail taken from the drop directory");
                     round.taken += 1;
                     // It is taken once, however often it is found; said so that it can be removed by hand.
-                    if let Err(error) = self.dir.remove(&name, inode) {
+                    if let Err(error) = self.dir.remove(&name) {
                         round.waits = Some(format!("{} cannot be removed: {error}", shown(&name)));
+                        round.full = true;
                     }
                 }
                 Err(Refused::Bad(why)) => self.set_aside(&name, Some(user), &why, told, &mut round),
-                Err(Refused::Later(why)) => round.waits = Some(why),
+                Err(Refused::Waits(why)) => round.waits = Some(why),
+                Err(Refused::Later(why)) => {
+                    round.waits = Some(why);
+                    round.full = true;
+                }
             }
         }
         round
@@ -309,7 +314,9 @@ impl DropBox {
 enum Refused {
     /// It never will be.
     Bad(String),
-    /// It may be later.
+    /// It may be later; others may be taken now.
+    Waits(String),
+    /// It may be later, and others too.
     Later(String),
 }
 
@@ -319,12 +326,12 @@ impl From<AddError> for Refused {
             AddError::Invalid(_) | AddError::TooManyRecipients { .. } | AddError::KeyReused { .. } => {
                 Self::Bad(error.to_string())
             }
+            AddError::Unsigned(_) => Self::Waits(error.to_string()),
             // Also what is not known here: nothing is lost by waiting.
             AddError::Busy { .. }
             | AddError::Full(_)
             | AddError::Disk(_)
             | AddError::Ended(_)
-            | AddError::Unsigned(_)
             | AddError::Killed
             | _ => Self::Later(error.to_string()),
         }

@@ -27,6 +27,9 @@ fn what_may_pass_keeps_a_file_where_it_is() {
     }));
     assert!(later(AddError::Killed));
     assert!(later(AddError::Disk(String::new())));
+    // The key of one domain may be missing for days.
+    let unsigned = Refused::from(AddError::Unsigned("no key".to_owned()));
+    assert!(matches!(unsigned, Refused::Waits(_)), "{unsigned:?}");
     assert!(!later(AddError::Invalid(String::new())));
     assert!(!later(AddError::KeyReused { ids: Vec::new() }));
     assert!(!later(AddError::TooManyRecipients { count: 2, limit: 1 }));
@@ -78,16 +81,22 @@ impl Bench {
         }
     }
 
+    /// Leaves a file, and claims it.
     fn write(&self, name: &str, text: &str) -> CString {
         std::fs::write(self.dropbox.path.join(name), text).unwrap();
+        self.dropbox.dir.look(false).unwrap();
         CString::new(name).unwrap()
+    }
+
+    fn taken(&self, name: &str) -> PathBuf {
+        self.dropbox.path.join("taken").join(name)
     }
 
     /// What the spool says to this file, which stays.
     async fn add(&self, name: &CString) -> Result<Vec<MessageId>, Refused> {
         let (mut found, round) = self.dropbox.read(vec![name.clone()], 0);
         assert_eq!((found.len(), round.refused), (1, 0), "{:?}", round.waits);
-        self.dropbox.add(found.remove(0)).await.3
+        self.dropbox.add(found.remove(0)).await.2
     }
 }
 
@@ -100,7 +109,7 @@ async fn a_file_that_is_found_again_is_not_added_again() {
     assert_eq!(bench.add(&name).await.unwrap(), ids);
     assert_eq!(count_from_disk(&bench.spool).unwrap(), 1);
     // Its owner writes something else into it: that is no second message, and what he wrote is kept.
-    bench.write(NAME, &FILE.replace("hello", "other"));
+    std::fs::write(bench.taken(NAME), FILE.replace("hello", "other")).unwrap();
     let refused = bench.add(&name).await.unwrap_err();
     assert!(
         matches!(&refused, Refused::Bad(why) if why.contains(&ids[0].to_string())),
@@ -108,9 +117,27 @@ async fn a_file_that_is_found_again_is_not_added_again() {
     );
     assert_eq!(count_from_disk(&bench.spool).unwrap(), 1);
     // Another file by the same name is another message.
-    std::fs::rename(bench.dropbox.path.join(NAME), bench.dropbox.path.join("old")).unwrap();
+    std::fs::rename(bench.taken(NAME), bench.taken("old")).unwrap();
     bench.write(NAME, FILE);
     assert_ne!(bench.add(&name).await.unwrap(), ids);
+}
+
+#[actix::test]
+async fn a_crash_between_the_claim_and_the_add_loses_nothing() {
+    let mut bench = Bench::start().await;
+    let name = bench.write(NAME, FILE);
+    assert!(bench.taken(NAME).exists() && !bench.dropbox.path.join(NAME).exists());
+    assert_eq!(count_from_disk(&bench.spool).unwrap(), 0);
+    // As at the next start: nothing is known but what is on disk.
+    bench.dropbox.dir = Arc::new(DropDir::open(&bench.dropbox.path, bench.dropbox.limits).unwrap());
+    let look = bench.dropbox.dir.look(true).unwrap();
+    assert_eq!(look.names, [name]);
+    let dropbox = Arc::new(bench.dropbox);
+    let (_running, stop) = watch::channel(false);
+    let round = dropbox.take(look.names, &stop).await.unwrap();
+    assert_eq!((round.taken, round.refused, round.waits), (1, 0, None));
+    assert_eq!(count_from_disk(&bench.spool).unwrap(), 1);
+    assert_eq!(dropbox.dir.look(true).unwrap(), Look::default());
 }
 
 #[actix::test]
@@ -129,6 +156,18 @@ async fn a_file_without_room_in_memory_waits_and_holds_up_no_smaller_one() {
 }
 
 #[actix::test]
+async fn a_message_that_waits_by_itself_does_not_end_the_look() {
+    let bench = Bench::start().await;
+    let name = bench.write(NAME, FILE);
+    let finish = |refused| bench.dropbox.finish(vec![(name.clone(), 0, Err(refused))], 0);
+    let round = finish(Refused::Waits("no key".to_owned()));
+    assert_eq!((round.waits.as_deref(), round.full), (Some("no key"), false));
+    let round = finish(Refused::Later("no room".to_owned()));
+    assert_eq!((round.waits.as_deref(), round.full), (Some("no room"), true));
+    assert!(bench.taken(NAME).exists());
+}
+
+#[actix::test]
 async fn what_cannot_be_set_aside_waits() {
     let bench = Bench::start().await;
     let name = bench.write("junk", "");
@@ -137,5 +176,5 @@ async fn what_cannot_be_set_aside_waits() {
     bench.dropbox.set_aside(&name, None, "is junk", 0, &mut round);
     assert_eq!(round.refused, 0);
     assert!(round.waits.unwrap().contains("cannot be set aside"));
-    assert!(bench.dropbox.path.join("junk").exists());
+    assert!(bench.taken("junk").exists());
 }

@@ -33,7 +33,7 @@ mod socket;
 mod source;
 mod stream;
 mod sts;
-mod tls;
+pub(crate) mod tls;
 mod transaction;
 mod wire;
 

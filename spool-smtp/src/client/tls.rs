@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CommonState, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
 use spool_core::TlsPolicy;
 use std::fmt::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -26,12 +27,19 @@ use tokio_rustls::client::TlsStream;
 
 /// What is known of a session's TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TlsFacts {
+pub(crate) struct TlsFacts {
     version: &'static str,
     cipher: String,
     verdict: Verdict,
     /// SHA-256 of the peer's certificate.
     fingerprint: String,
+}
+
+impl TlsFacts {
+    /// Protocol version and cipher suite.
+    pub(crate) fn suite(&self) -> String {
+        format!("{} {}", self.version, self.cipher)
+    }
 }
 
 impl fmt::Display for TlsFacts {
@@ -68,14 +76,14 @@ impl fmt::Display for Verdict {
 
 /// What all handshakes of an agent share.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
     roots: TrustRoots,
     authorities: OnceCell<Option<Arc<WebPkiServerVerifier>>>,
 }
 
 impl Tls {
-    pub(super) fn new(roots: TrustRoots) -> Self {
+    pub(crate) fn new(roots: TrustRoots) -> Self {
         Self {
             provider: Arc::new(ring::default_provider()),
             roots,
@@ -93,12 +101,39 @@ impl Tls {
         let insist = key.tls == TlsPolicy::Verify;
         // The records are those of this name, and so is the certificate (RFC 7672 section 8.1).
         let host = key.dane.as_ref().map_or(key.hop.host(), |dane| &dane.base);
+        self.handshake_with(tcp, host, insist, key.dane.clone())
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// A handshake with `host`, a name or an address. With `insist` only a certificate that is valid for it will do.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `host` is neither, `InvalidData` when the handshake was refused by either side, and what the
+    /// connection says.
+    pub(crate) async fn handshake_as(
+        &self,
+        tcp: TcpStream,
+        host: &str,
+        insist: bool,
+    ) -> io::Result<(TlsStream<TcpStream>, TlsFacts)> {
+        self.handshake_with(tcp, host, insist, None).await
+    }
+
+    /// The same; with `dane` only a certificate that the records are about will do.
+    async fn handshake_with(
+        &self,
+        tcp: TcpStream,
+        host: &str,
+        insist: bool,
+        dane: Option<Arc<Dane>>,
+    ) -> io::Result<(TlsStream<TcpStream>, TlsFacts)> {
         let verifier = Arc::new(Verifier {
             authorities: self.authorities().await,
             provider: Arc::clone(&self.provider),
             algorithms: self.provider.signature_verification_algorithms,
             insist,
-            dane: key.dane.clone(),
+            dane,
             verdict: Mutex::new(Verdict {
                 verified: Err("no certificate was shown".to_owned()),
                 dane: None,
@@ -106,21 +141,21 @@ impl Tls {
         });
         let name = match ServerName::try_from(host.to_owned()) {
             Ok(name) => name,
-            Err(_) if insist => return Err(format!("no certificate can be valid for the name {host:?}")),
-            Err(_) => tcp.peer_addr().map_err(|error| error.to_string())?.ip().into(),
+            Err(_) if insist => {
+                let why = format!("no certificate can be valid for the name {host:?}");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+            Err(_) => tcp.peer_addr()?.ip().into(),
         };
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
+            .map_err(io::Error::other)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier))
             .with_no_client_auth();
         // Open sessions are kept instead. A resumed one would show no certificate to record.
         config.resumption = Resumption::disabled();
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, tcp)
-            .await
-            .map_err(|error| error.to_string())?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
         let facts = facts(stream.get_ref().1, verifier.verdict());
         Ok((stream, facts))
     }

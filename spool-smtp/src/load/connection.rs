@@ -1,10 +1,13 @@
-//! One connection of the load generator: raw SMTP, pipelined when offered.
+//! One connection of the load generator: raw SMTP, pipelined when offered, in plaintext or under TLS.
 
+use super::stream::Stream;
 use super::template::Template;
+use super::tls::Connector;
+use crate::client::tls::TlsFacts;
+use crate::sink::TlsMode;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// No answer for so long is a broken connection.
@@ -23,39 +26,86 @@ pub(super) enum Ending {
     Broken { error: String, begun: bool },
 }
 
+/// A reply: its code, and what a reply to EHLO offers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reply {
+    code: u16,
+    pipelining: bool,
+    starttls: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     input: Vec<u8>,
     taken: usize,
     out: Vec<u8>,
     pipelining: bool,
+    tls: Option<TlsFacts>,
 }
 
 impl Connection {
-    pub(super) async fn open(to: SocketAddr) -> io::Result<Self> {
-        let stream = tokio::time::timeout(TIMEOUT, TcpStream::connect(to)).await??;
-        stream.set_nodelay(true)?;
+    /// Connects, up to the reply to EHLO; under TLS where there is a `connector`.
+    ///
+    /// # Errors
+    /// Of kind `InvalidData` or `InvalidInput` when the other side will never do; else another attempt may succeed.
+    pub(super) async fn open(to: SocketAddr, connector: Option<&Connector>) -> io::Result<Self> {
+        let tcp = tokio::time::timeout(TIMEOUT, TcpStream::connect(to)).await??;
+        tcp.set_nodelay(true)?;
         let mut open = Self {
-            stream,
+            stream: Stream::Plain(tcp),
             input: Vec::with_capacity(4096),
             taken: 0,
             out: Vec::with_capacity(4096),
             pipelining: false,
+            tls: None,
         };
+        let mode = connector.map(|connector| connector.mode);
+        if let (Some(connector), Some(TlsMode::Implicit)) = (connector, mode) {
+            open.tls = Some(open.stream.upgrade(connector, TIMEOUT).await?);
+        }
         open.expect(220, "the greeting").await?;
-        open.stream.write_all(b"EHLO load.sender.example\r\n").await?;
-        open.expect(250, "EHLO").await?;
+        let offered = open.hello().await?;
+        if let (Some(connector), Some(TlsMode::StartTls)) = (connector, mode) {
+            if !offered.starttls {
+                let why = "the server does not offer STARTTLS";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            open.start_tls(connector).await?;
+            open.hello().await?;
+        }
         Ok(open)
     }
 
-    async fn expect(&mut self, code: u16, what: &str) -> io::Result<()> {
-        let (found, pipelining) = self.reply().await?;
-        self.pipelining = pipelining;
-        if found == code {
-            Ok(())
+    async fn hello(&mut self) -> io::Result<Reply> {
+        self.stream.write(b"EHLO load.sender.example\r\n").await?;
+        let reply = self.expect(250, "EHLO").await?;
+        self.pipelining = reply.pipelining;
+        Ok(reply)
+    }
+
+    async fn start_tls(&mut self, connector: &Connector) -> io::Result<()> {
+        self.stream.write(b"STARTTLS\r\n").await?;
+        self.expect(220, "STARTTLS").await?;
+        if self.input.len() > self.taken {
+            let why = "the server spoke in plaintext after its reply to STARTTLS";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        self.tls = Some(self.stream.upgrade(connector, TIMEOUT).await?);
+        Ok(())
+    }
+
+    /// Protocol version and cipher suite.
+    pub(super) fn suite(&self) -> Option<String> {
+        self.tls.as_ref().map(TlsFacts::suite)
+    }
+
+    async fn expect(&mut self, code: u16, what: &str) -> io::Result<Reply> {
+        let reply = self.reply().await?;
+        if reply.code == code {
+            Ok(reply)
         } else {
-            Err(io::Error::other(format!("{what} was answered {found}")))
+            Err(io::Error::other(format!("{what} was answered {}", reply.code)))
         }
     }
 
@@ -73,13 +123,13 @@ impl Connection {
         }
         self.out.clear();
         template.data(number, &mut self.out);
-        let sent = self.stream.write_all(&self.out).await;
+        let sent = self.stream.write(&self.out).await;
         let reply = match sent {
             Ok(()) => self.reply().await,
             Err(error) => Err(error),
         };
         match reply {
-            Ok((code, _)) => Ending::Answered(code),
+            Ok(reply) => Ending::Answered(reply.code),
             Err(error) => Ending::Broken {
                 error: error.to_string(),
                 begun: true,
@@ -92,17 +142,17 @@ impl Connection {
         let commands = template.envelope(number);
         let mut rest = commands;
         if self.pipelining {
-            self.stream.write_all(commands).await?;
+            self.stream.write(commands).await?;
         }
         let mut refusal = None;
         for _ in 0..template.replies {
             if !self.pipelining {
                 let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
                 let (line, after) = rest.split_at(end);
-                self.stream.write_all(line).await?;
+                self.stream.write(line).await?;
                 rest = after;
             }
-            let (code, _) = self.reply().await?;
+            let code = self.reply().await?.code;
             if code >= 400 {
                 refusal.get_or_insert(code);
                 break;
@@ -111,16 +161,16 @@ impl Connection {
         Ok(refusal)
     }
 
-    /// Reads one reply: its code, and whether PIPELINING stands in it.
-    async fn reply(&mut self) -> io::Result<(u16, bool)> {
-        let mut pipelining = false;
+    /// Reads one reply.
+    async fn reply(&mut self) -> io::Result<Reply> {
+        let mut reply = Reply::default();
         loop {
             let unread = self.input.get(self.taken..).unwrap_or_default();
             if let Some(end) = memchr::memchr(b'\n', unread) {
                 let line = unread.get(..end).unwrap_or_default();
-                pipelining |= line
-                    .get(4..14)
-                    .is_some_and(|word| word.eq_ignore_ascii_case(b"PIPELINING"));
+                let word = line.get(4..).unwrap_or_default().trim_ascii_end();
+                reply.pipelining |= word.eq_ignore_ascii_case(b"PIPELINING");
+                reply.starttls |= word.eq_ignore_ascii_case(b"STARTTLS");
                 let last = line.get(3) != Some(&b'-');
                 let code = line
                     .get(..3)
@@ -128,10 +178,10 @@ impl Connection {
                     .and_then(|code| code.parse().ok());
                 self.taken += end + 1;
                 if last {
-                    let code = code.ok_or_else(|| {
+                    reply.code = code.ok_or_else(|| {
                         io::Error::new(io::ErrorKind::InvalidData, "a reply without a code")
                     })?;
-                    return Ok((code, pipelining));
+                    return Ok(reply);
                 }
                 continue;
             }
@@ -148,14 +198,7 @@ impl Connection {
     }
 
     async fn read(&mut self) -> io::Result<()> {
-        // Most of the time the answer is there or comes soon: a timer is made only when it is not there.
-        let read = match self.stream.try_read_buf(&mut self.input) {
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::time::timeout(TIMEOUT, self.stream.read_buf(&mut self.input)).await??
-            }
-            Err(error) => return Err(error),
-        };
+        let read = self.stream.read(&mut self.input, TIMEOUT).await?;
         if read == 0 {
             Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -168,7 +211,7 @@ impl Connection {
 
     /// A polite end.
     pub(super) async fn quit(mut self) {
-        if self.stream.write_all(b"QUIT\r\n").await.is_ok() {
+        if self.stream.write(b"QUIT\r\n").await.is_ok() {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.reply()).await;
         }
     }

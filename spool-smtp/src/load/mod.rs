@@ -1,14 +1,17 @@
 //! The load generator: many connections, each sending message after message, and what was measured.
 //!
-//! A client of its own, independent of the delivery client. Every message carries a tag in its `X-Spool-Load` header, so
+//! A client of its own, independent of the delivery client but for the TLS handshake. Every message carries a tag in its `X-Spool-Load` header, so
 //! that what arrives can be compared with what was answered.
 
 mod connection;
 mod histogram;
+mod stream;
 mod template;
+mod tls;
 mod verify;
 
 pub use histogram::Histogram;
+pub use tls::LoadTls;
 pub use verify::{Verification, VerifyError, verify};
 
 use connection::{Connection, Ending};
@@ -22,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use template::Template;
+use tls::Connector;
 use tokio::time::Instant;
 
 /// After so many failures in a row a connection gives up.
@@ -47,6 +51,8 @@ pub struct LoadPlan {
     pub domains: usize,
     /// Where to note each message that was answered 250, and each whose answer never came.
     pub ledger: Option<PathBuf>,
+    /// TLS; `None`: plaintext.
+    pub tls: Option<LoadTls>,
 }
 
 impl LoadPlan {
@@ -62,6 +68,7 @@ impl LoadPlan {
             rate: None,
             domains: 1,
             ledger: None,
+            tls: None,
         }
     }
 }
@@ -87,6 +94,8 @@ pub struct LoadReport {
     pub unknown: u64,
     /// Why connections failed, by reason.
     pub errors: BTreeMap<String, u64>,
+    /// TLS handshakes that succeeded, by protocol version and cipher suite.
+    pub handshakes: BTreeMap<String, u64>,
     /// From the first connection to the last answer.
     pub elapsed: Duration,
     /// When the first message was due, on the wall clock, in milliseconds since 1970.
@@ -112,6 +121,7 @@ struct Shared {
     done: AtomicU64,
     start: Instant,
     ledger: Option<Mutex<BufWriter<File>>>,
+    connector: Option<Connector>,
 }
 
 /// Sends the whole plan. `progress` is called a few times a second.
@@ -130,6 +140,7 @@ pub async fn run(plan: LoadPlan, progress: impl Fn(Progress)) -> io::Result<Load
     let template = Template::new(&plan, started_at);
     let connections = plan.connections.max(1);
     let total = plan.messages;
+    let connector = plan.tls.clone().map(Connector::new);
     let shared = Arc::new(Shared {
         plan,
         template,
@@ -137,6 +148,7 @@ pub async fn run(plan: LoadPlan, progress: impl Fn(Progress)) -> io::Result<Load
         done: AtomicU64::new(0),
         start: Instant::now(),
         ledger,
+        connector,
     });
     let tasks: Vec<_> = (0..connections)
         .map(|_| tokio::spawn(drive(Arc::clone(&shared))))
@@ -167,6 +179,15 @@ pub async fn run(plan: LoadPlan, progress: impl Fn(Progress)) -> io::Result<Load
 }
 
 impl LoadReport {
+    /// A new connection; its handshake is counted.
+    async fn open(&mut self, shared: &Shared) -> io::Result<Connection> {
+        let open = Connection::open(shared.plan.to, shared.connector.as_ref()).await?;
+        if let Some(suite) = open.suite() {
+            *self.handshakes.entry(suite).or_default() += 1;
+        }
+        Ok(open)
+    }
+
     fn merge(&mut self, part: Self) {
         self.accepted += part.accepted;
         self.unknown += part.unknown;
@@ -176,8 +197,19 @@ impl LoadReport {
         for (error, count) in part.errors {
             *self.errors.entry(error).or_default() += count;
         }
+        for (suite, count) in part.handshakes {
+            *self.handshakes.entry(suite).or_default() += count;
+        }
         self.latency.merge(&part.latency);
     }
+}
+
+/// Whether another connection would fail in the same way: the server, or its certificate, was refused.
+fn is_final(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+    )
 }
 
 /// One connection's work, over as many TCP connections as it takes.
@@ -188,7 +220,7 @@ async fn drive(shared: Arc<Shared>) -> LoadReport {
     while let Some((number, due)) = shared.next_message().await {
         let open = match connection.take() {
             Some(open) => Ok(open),
-            None => Connection::open(shared.plan.to).await,
+            None => report.open(&shared).await,
         };
         let mut open = match open {
             Ok(open) => open,
@@ -197,7 +229,7 @@ async fn drive(shared: Arc<Shared>) -> LoadReport {
                 *report.errors.entry(error.to_string()).or_default() += 1;
                 shared.done.fetch_add(1, Ordering::Relaxed);
                 failures += 1;
-                if failures >= MAX_FAILURES {
+                if failures >= MAX_FAILURES || is_final(&error) {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(50) * failures).await;

@@ -1,7 +1,8 @@
 //! The load generator against the sink.
 
 use super::*;
-use crate::sink::{Sink, SinkConfig};
+use crate::client::TrustRoots;
+use crate::sink::{Sink, SinkConfig, SinkTls, TlsMode};
 use tokio::sync::watch;
 
 async fn sink(config: SinkConfig) -> (SocketAddr, watch::Sender<bool>) {
@@ -52,4 +53,101 @@ async fn refusals_and_broken_connections_are_counted() {
     assert_eq!(report.refused.get(&452), Some(&5), "{report:?}");
     assert_eq!(report.accepted + report.unknown, 5);
     assert!(report.unknown >= 1);
+}
+
+fn certified(mode: TlsMode) -> (SinkConfig, TrustRoots) {
+    let tls = SinkTls::generated(mode, &["127.0.0.1".to_owned()]).unwrap();
+    let roots = TrustRoots::from_pem(tls.authority().as_bytes()).unwrap();
+    let config = SinkConfig {
+        script: "mail tls=no reply 530 5.7.0 TLS first\n".parse().unwrap(),
+        tls: Some(tls),
+        ..SinkConfig::default()
+    };
+    (config, roots)
+}
+
+#[tokio::test]
+async fn messages_go_under_tls_with_one_handshake_a_connection() {
+    for mode in [TlsMode::StartTls, TlsMode::Implicit] {
+        let (config, roots) = certified(mode);
+        let (address, _stop) = sink(config).await;
+        let mut plan = LoadPlan::new(address);
+        (plan.messages, plan.connections, plan.size) = (60, 3, 70_000);
+        let mut tls = LoadTls::new(mode);
+        tls.roots = Some(roots);
+        plan.tls = Some(tls);
+        let report = run(plan, |_| {}).await.unwrap();
+        assert_eq!((report.accepted, report.errors.len()), (60, 0), "{report:?}");
+        let suites: Vec<_> = report.handshakes.iter().collect();
+        assert!(
+            matches!(suites[..], [(suite, 3)] if suite.starts_with("TLSv1.3 TLS_")),
+            "{suites:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_refused_ends_a_connection_at_once_unless_any_will_do() {
+    let (config, roots) = certified(TlsMode::StartTls);
+    let (address, _stop) = sink(config).await;
+    let mut plan = LoadPlan::new(address);
+    (plan.messages, plan.connections) = (40, 2);
+    let (_, stranger) = certified(TlsMode::StartTls);
+    let mut tls = LoadTls::new(TlsMode::StartTls);
+    for (trusted, name, error) in [
+        (stranger, None, "TLS with 127.0.0.1: invalid peer certificate: "),
+        (
+            roots,
+            Some("other.example"),
+            "not valid for name \"other.example\"",
+        ),
+    ] {
+        (tls.roots, tls.name) = (Some(trusted), name.map(str::to_owned));
+        plan.tls = Some(tls.clone());
+        let report = run(plan.clone(), |_| {}).await.unwrap();
+        let errors: Vec<_> = report.errors.iter().collect();
+        assert!(
+            matches!(errors[..], [(text, 2)] if text.contains(error)),
+            "{errors:?}"
+        );
+        assert_eq!((report.accepted, report.handshakes.len()), (0, 0));
+    }
+    tls.roots = None;
+    plan.tls = Some(tls);
+    assert_eq!(run(plan, |_| {}).await.unwrap().accepted, 40);
+}
+
+#[tokio::test]
+async fn a_server_without_starttls_is_given_no_mail_in_plaintext() {
+    let (address, _stop) = sink(SinkConfig::default()).await;
+    let mut plan = LoadPlan::new(address);
+    (plan.messages, plan.connections) = (40, 1);
+    plan.tls = Some(LoadTls::new(TlsMode::StartTls));
+    let report = run(plan, |_| {}).await.unwrap();
+    assert_eq!(report.accepted, 0);
+    let errors: Vec<_> = report.errors.iter().collect();
+    assert!(
+        matches!(errors[..], [(text, 1)] if text == "the server does not offer STARTTLS"),
+        "{errors:?}"
+    );
+}
+
+#[tokio::test]
+async fn plaintext_after_the_reply_to_starttls_is_refused() {
+    let (mut config, roots) = certified(TlsMode::StartTls);
+    config.script = "starttls raw 220 go ahead\\r\\n250 2.0.0 injected\\r\\n\n"
+        .parse()
+        .unwrap();
+    let (address, _stop) = sink(config).await;
+    let mut plan = LoadPlan::new(address);
+    (plan.messages, plan.connections) = (5, 1);
+    let mut tls = LoadTls::new(TlsMode::StartTls);
+    tls.roots = Some(roots);
+    plan.tls = Some(tls);
+    let report = run(plan, |_| {}).await.unwrap();
+    let errors: Vec<_> = report.errors.iter().collect();
+    assert!(
+        matches!(errors[..], [(text, 1)] if text.contains("spoke in plaintext")),
+        "{errors:?}"
+    );
 }

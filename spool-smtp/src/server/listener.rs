@@ -1,7 +1,7 @@
 //! Accepts connections and finds each a place. Above the limits a client hears 421 and is let go; never silence, and
 //! never a loop that spins when the system is out of descriptors.
 
-use super::clients::Clients;
+use super::clients::{ClientKey, Clients};
 use super::config::{CurrentConfig, ServerConfig};
 use super::connections::Opened;
 use super::peer::Peer;
@@ -165,7 +165,7 @@ fn admit(address: SocketAddr, listed: bool, opened: &Opened, config: &ServerConf
     let mut peer = Peer::from(address);
     peer.place = Some((place, most));
     if !listed {
-        peer.counts_as(address.ip(), &config.clients)?;
+        peer.counts_as(ClientKey::address(address.ip()), &config.clients)?;
     }
     Ok(peer)
 }

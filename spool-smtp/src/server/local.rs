@@ -4,6 +4,7 @@
 //! `sendmail` of any system lets it. The socket file is open to everyone (mode 0666): who may submit is decided by the
 //! permissions of the directory that it stands in. It never takes a socket away from a process that listens on it.
 
+use super::clients::ClientKey;
 use super::config::{CurrentConfig, ServerConfig};
 use super::connections::{Holder, Opened};
 use super::listener::{SessionStart, accept_all};
@@ -69,7 +70,7 @@ impl LocalListener {
         Ok(Self { socket, _file: file })
     }
 
-    /// As [`Listener::run`](super::Listener::run). `connections_per_client` holds for each user.
+    /// As [`Listener::run`](super::Listener::run). The limits of a client hold for each user.
     pub async fn run(
         self,
         config: impl Into<CurrentConfig>,
@@ -105,15 +106,13 @@ fn start(
     shutdown: &watch::Receiver<bool>,
 ) -> io::Result<Option<SessionStart>> {
     let user = stream.peer_cred()?.uid();
-    let (total, each) = (config.connections, config.connections_per_client);
-    let connections = config.clients.connections();
-    let Some(held) = connections.admit(opened, Holder::Local(user), total, each) else {
-        turn_away(stream, user);
-        return Ok(None);
+    let peer = match admit(user, opened, config) {
+        Ok(peer) => peer,
+        Err(refusal) => {
+            turn_away(stream, user, refusal);
+            return Ok(None);
+        }
     };
-    let mut peer = Peer::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    peer.user = Some(user);
-    peer.place = Some((held, each));
     // The tokio socket belongs to this thread's reactor; the session may run on another.
     let stream = stream.into_std()?;
     let (config, intake, shutdown) = (Arc::clone(config), Arc::clone(intake), shutdown.clone());
@@ -130,10 +129,24 @@ fn start(
     })))
 }
 
+/// The user's connection with its place, or the reply to one that gets none.
+fn admit(user: u32, opened: &Opened, config: &ServerConfig) -> Result<Peer, Reply> {
+    let (total, each) = (config.connections, config.connections_per_client);
+    let connections = config.clients.connections();
+    let place = connections
+        .admit(opened, Holder::Local(user), total, each)
+        .ok_or(reply::TOO_MANY_CONNECTIONS)?;
+    let mut peer = Peer::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    peer.user = Some(user);
+    peer.place = Some((place, each));
+    peer.counts_as(ClientKey::Local(user), &config.clients)?;
+    Ok(peer)
+}
+
 /// Says 421 without waiting: the buffer of a new connection is empty and takes one line.
-fn turn_away(stream: UnixStream, user: u32) {
-    let refusal = reply::TOO_MANY_CONNECTIONS.line;
-    info!(client = format!("uid {user}"), reply = refusal, "refused");
+fn turn_away(stream: UnixStream, user: u32, refusal: Reply) {
+    let refusal = refusal.text();
+    info!(client = format!("uid {user}"), reply = &*refusal, "refused");
     let told = stream.into_std().and_then(|mut stream| {
         stream.write_all(format!("{refusal}\r\n").as_bytes())?;
         stream.shutdown(Shutdown::Write)

@@ -1,8 +1,9 @@
 //! The Unix socket: who may connect, who they are, and whose file it is.
 
 use super::*;
+use crate::server::clients::{Clients, Kind, Limits};
 use crate::server::testing::MemoryIntake;
-use spool_core::{Admission, Source};
+use spool_core::{Admission, Source, SystemClock};
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as Client};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -93,6 +94,56 @@ async fn each_user_has_a_limit_of_connections() {
     }
     let answer = say(&server.path, "").await;
     assert!(answer.starts_with("421 4.7.0 "), "{answer}");
+}
+
+#[tokio::test]
+async fn each_user_is_a_client_with_the_limits_of_a_client_in_a_time() {
+    let rate = |most| spool_core::Rate::new(most, Duration::from_secs(3600)).ok();
+    let limits = Limits {
+        connections_per_client: rate(2),
+        messages_per_client: rate(1),
+        ..Limits::default()
+    };
+    let clients = Clients::new(limits, Arc::new(SystemClock));
+    // Others are other clients: of an address that users of the machine have, and another user.
+    let address = ClientKey::address(Ipv4Addr::LOCALHOST.into());
+    let uid = fs::metadata("/proc/self").unwrap().uid();
+    for other in [address, ClientKey::Local(uid + 1)] {
+        clients.take(&other, Kind::Messages).unwrap();
+        clients.take(&other, Kind::Connections).unwrap();
+    }
+    let config = ServerConfig {
+        clients: clients.clone(),
+        ..ServerConfig::default()
+    };
+    let server = server(config).await;
+    let mail = "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\nSubject: x\r\n\r\nhi\r\n.\r\n";
+    let answer = say(&server.path, &format!("EHLO here.example\r\n{mail}QUIT\r\n")).await;
+    assert!(answer.contains("250 2.0.0 Queued"), "{answer}");
+    let answer = say(
+        &server.path,
+        "EHLO here.example\r\nMAIL FROM:<a@b.example>\r\nQUIT\r\n",
+    )
+    .await;
+    assert!(answer.contains("\r\n450 4.7.1 "), "{answer}");
+    let answer = say(&server.path, "").await;
+    assert!(
+        answer.starts_with("421 4.7.0 ") && answer.ends_with(" s\r\n"),
+        "{answer}"
+    );
+    let states = clients.states();
+    let state = states
+        .iter()
+        .find(|state| state.client == format!("uid:{uid}"))
+        .unwrap();
+    assert_eq!(
+        (state.user, state.messages.count, state.recipients.count),
+        (false, 1, 1)
+    );
+    assert_eq!((state.new_connections.count, state.limited.len()), (2, 2));
+    assert!(clients.lift(&format!("uid:{uid}")));
+    let answer = say(&server.path, &format!("EHLO here.example\r\n{mail}QUIT\r\n")).await;
+    assert!(answer.contains("250 2.0.0 Queued"), "{answer}");
 }
 
 #[tokio::test]

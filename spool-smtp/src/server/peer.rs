@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection, and the place that it takes.
 
-use super::clients::{Clients, Open};
+use super::clients::{ClientKey, Clients, Open};
 use super::connections::Place;
 use super::reply::{self, Reply};
 use std::fmt;
@@ -48,12 +48,12 @@ impl Peer {
         if !place.is_none_or(|(place, most)| place.move_to(client, *most)) {
             return Err(reply::TOO_MANY_CONNECTIONS);
         }
-        self.counts_as(client, clients)
+        self.counts_as(ClientKey::address(client), clients)
     }
 
     /// Counts the connection among those that `client` has opened lately.
-    pub(super) fn counts_as(&mut self, client: IpAddr, clients: &Clients) -> Result<(), Reply> {
-        let open = clients.connect(client);
+    pub(super) fn counts_as(&mut self, client: ClientKey, clients: &Clients) -> Result<(), Reply> {
+        let open = clients.connect_as(client);
         self.open = Some(open.map_err(|wait| reply::TOO_MANY_CONNECTIONS_LATELY.until(wait))?);
         Ok(())
     }

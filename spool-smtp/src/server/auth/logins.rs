@@ -4,6 +4,8 @@
 //!   lately go before strangers: however many of these wait, a known client waits for one hash.
 //! - The logins of one client are checked one after the other. After a failure the next waits 1, 2, 4 ... 30 s, without a
 //!   place among the hashes, and in a line that is bounded too.
+//! - Logins of one client with the same credentials at once, as of a server that opens many connections, wait for the first of
+//!   them, beside that line, and share its success. They share no failure: after one, all stand in the line.
 //! - A name that nobody has takes as long as one that somebody has.
 //! - The same credentials from the same client are not hashed twice: a success is remembered for five minutes, the last
 //!   failure until the next one.
@@ -19,7 +21,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{error, info};
 
 /// Hashes at once.
@@ -68,15 +70,19 @@ struct Table {
 #[derive(Debug)]
 struct Turns {
     one: Arc<Semaphore>,
-    under_way: usize,
+    /// Their credentials, and a channel that is closed when they end; at most [`OF_ONE_CLIENT`].
+    under_way: Vec<(Tag, watch::Receiver<()>)>,
 }
 
 /// A login that is under way.
 struct Turn<'p> {
     pool: &'p Pool,
     client: ClientKey,
+    tag: Tag,
     /// `None` while another is checked.
     one: Option<OwnedSemaphorePermit>,
+    /// Dropped after the turn has left its line.
+    _ends: watch::Sender<()>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -167,7 +173,17 @@ impl Pool {
         if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
             return Verdict::Accepted(user);
         }
-        let Some(_turn) = self.turn(&client).await else {
+        // One that is given up, or finds no room, tells nothing about the others.
+        while !self.clients.has_failed(&client, &tag)
+            && let Some(mut same) = self.same(&client, &tag)
+        {
+            // Nothing is ever sent.
+            let _ = same.changed().await;
+            if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
+                return Verdict::Accepted(user);
+            }
+        }
+        let Some(_turn) = self.turn(&client, tag).await else {
             return Verdict::Busy;
         };
         match self.clients.login_delay(&client) {
@@ -220,35 +236,48 @@ impl Pool {
             .then(|| Arc::clone(user))
     }
 
+    /// The end of a login of `client` with these credentials that is under way.
+    fn same(&self, client: &ClientKey, tag: &Tag) -> Option<watch::Receiver<()>> {
+        let turns = lock(&self.turns);
+        let mut under_way = turns.get(client)?.under_way.iter();
+        let (_, ended) = under_way.find(|(other, _)| other == tag)?;
+        Some(ended.clone())
+    }
+
     /// Waits until the logins of `client` before this one are over; `None`: too many wait.
-    async fn turn(&self, client: &ClientKey) -> Option<Turn<'_>> {
+    async fn turn(&self, client: &ClientKey, tag: Tag) -> Option<Turn<'_>> {
+        let (ends, ended) = watch::channel(());
         let one = {
             let mut turns = lock(&self.turns);
             let turns = turns.entry(client.clone()).or_insert_with(|| Turns {
                 one: Arc::new(Semaphore::new(1)),
-                under_way: 0,
+                under_way: Vec::new(),
             });
-            if turns.under_way >= OF_ONE_CLIENT {
+            if turns.under_way.len() >= OF_ONE_CLIENT {
                 return None;
             }
-            turns.under_way += 1;
+            turns.under_way.push((tag, ended));
             Arc::clone(&turns.one)
         };
         // Counted from here on, also when the wait is given up.
         let mut turn = Turn {
             pool: self,
             client: client.clone(),
+            tag,
             one: None,
+            _ends: ends,
         };
         turn.one = Some(one.acquire_owned().await.ok()?);
         Some(turn)
     }
 
-    fn leave(&self, client: &ClientKey) {
+    fn leave(&self, client: &ClientKey, tag: &Tag) {
         let mut turns = lock(&self.turns);
         if let Some(of_client) = turns.get_mut(client) {
-            of_client.under_way = of_client.under_way.saturating_sub(1);
-            if of_client.under_way == 0 {
+            // Of several with the same credentials any may go: nobody waits for those, as they have failed.
+            let place = of_client.under_way.iter().position(|(other, _)| other == tag);
+            place.map(|place| of_client.under_way.swap_remove(place));
+            if of_client.under_way.is_empty() {
                 turns.remove(client);
             }
         }
@@ -275,7 +304,7 @@ impl Pool {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.one = None;
-        self.pool.leave(&self.client);
+        self.pool.leave(&self.client, &self.tag);
     }
 }
 

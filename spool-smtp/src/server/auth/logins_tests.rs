@@ -160,6 +160,40 @@ async fn a_hundred_guesses_at_once_of_one_client_find_few_places() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn logins_at_once_with_the_same_credentials_share_one_hash_and_its_success() {
+    let logins = logins();
+    let places = every_place(&logins).await;
+    let same = |password: &'static str| {
+        let logins = logins.clone();
+        tokio::spawn(async move { all(&logins, (0..100).map(|_| (1, password.to_owned()))).await })
+    };
+    // The first of them gives up.
+    let first = tokio::spawn({
+        let logins = logins.clone();
+        async move { try_it(&logins, 1, "ada", RIGHT).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let crowd = same(RIGHT);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(logins.0.places.waiting(), 1);
+    first.abort();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(logins.0.places.waiting(), 1);
+    drop(places);
+    assert_eq!(crowd.await.unwrap(), HashMap::from([("accepted", 100)]));
+    // After a failure they are as many as others, and none is hashed again.
+    let start = Instant::now();
+    let counts = same("wrong").await.unwrap();
+    let refused = 1 + OF_ONE_CLIENT;
+    assert_eq!(
+        counts,
+        HashMap::from([("refused", refused), ("busy", 100 - refused)])
+    );
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(lock(&logins.0.turns).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crowd_of_strangers_waits_in_a_bounded_line() {
     let logins = logins();
     let places = every_place(&logins).await;

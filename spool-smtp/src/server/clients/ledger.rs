@@ -119,14 +119,14 @@ impl Ledger {
 
     const fn table(&self, key: &ClientKey) -> &Table {
         match key {
-            ClientKey::Address(_) => &self.addresses,
+            ClientKey::Address(_) | ClientKey::Local(_) => &self.addresses,
             ClientKey::User(_) => &self.users,
         }
     }
 
     const fn table_mut(&mut self, key: &ClientKey) -> &mut Table {
         match key {
-            ClientKey::Address(_) => &mut self.addresses,
+            ClientKey::Address(_) | ClientKey::Local(_) => &mut self.addresses,
             ClientKey::User(_) => &mut self.users,
         }
     }

@@ -1,4 +1,5 @@
-//! Who sends how much, and who sends too much: counts and limits for each client address and each user.
+//! Who sends how much, and who sends too much: counts and limits for each client address, each user of this machine at the Unix
+//! socket, and each user who has logged in.
 //!
 //! An IPv6 client is its /64. What is counted lives in memory and is gone with a restart. The decisions are the
 //! [ledger](ledger)'s; here are its lock, its clock, and what people see of it.
@@ -32,6 +33,8 @@ const NO_LIMIT_SPAN: Duration = Duration::from_secs(3600);
 pub(super) enum ClientKey {
     /// An IPv4 address, or the first address of an IPv6 /64.
     Address(IpAddr),
+    /// A user of this machine, at the Unix socket. It has the limits of an address.
+    Local(u32),
     /// Someone who has logged in.
     User(Arc<str>),
 }
@@ -40,14 +43,29 @@ impl ClientKey {
     pub(super) const fn address(client: IpAddr) -> Self {
         Self::Address(bucket(client))
     }
+
+    /// Whether it is someone who has logged in.
+    pub(super) const fn is_user(&self) -> bool {
+        matches!(self, Self::User(_))
+    }
+
+    /// The client, not the user who has logged in, that is shown as `text`.
+    fn client(text: &str) -> Option<Self> {
+        if let Some(user) = text.strip_prefix("uid:") {
+            return user.parse().ok().map(Self::Local);
+        }
+        let address = text.strip_suffix("/64").unwrap_or(text).parse().ok();
+        address.map(Self::address)
+    }
 }
 
-/// `192.0.2.1`, `2001:db8::/64`, or the user's name.
+/// `192.0.2.1`, `2001:db8::/64`, `uid:1000`, or the user's name.
 impl fmt::Display for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(IpAddr::V4(v4)) => v4.fmt(f),
             Self::Address(IpAddr::V6(v6)) => write!(f, "{v6}/64"),
+            Self::Local(user) => write!(f, "uid:{user}"),
             Self::User(name) => f.write_str(name),
         }
     }
@@ -96,10 +114,12 @@ pub struct Limits {
 impl Limits {
     const fn of(&self, key: &ClientKey, kind: Kind) -> Option<Rate> {
         match (key, kind) {
-            (ClientKey::Address(_), Kind::Connections) => self.connections_per_client,
-            (ClientKey::Address(_), Kind::Messages) => self.messages_per_client,
-            (ClientKey::Address(_), Kind::Recipients) => self.recipients_per_client,
-            (ClientKey::Address(_), Kind::FailedLogins) => self.failed_logins_per_client,
+            (ClientKey::Address(_) | ClientKey::Local(_), Kind::Connections) => self.connections_per_client,
+            (ClientKey::Address(_) | ClientKey::Local(_), Kind::Messages) => self.messages_per_client,
+            (ClientKey::Address(_) | ClientKey::Local(_), Kind::Recipients) => self.recipients_per_client,
+            (ClientKey::Address(_) | ClientKey::Local(_), Kind::FailedLogins) => {
+                self.failed_logins_per_client
+            }
             (ClientKey::User(_), Kind::Messages) => self.messages_per_user,
             (ClientKey::User(_), Kind::Recipients) => self.recipients_per_user,
             // A user who could be locked out by others' failures would be.
@@ -141,14 +161,13 @@ impl Clients {
         report::states(lines, now, steady)
     }
 
-    /// Forgets what a client or a user did, so that nothing limits them for now. `client` is an address, a network as
+    /// Forgets what a client or a user did, so that nothing limits them for now. `client` is an address, a network or `uid:N` as
     /// [`ClientState::client`] has it, or the name of a user. Gives whether there was anything to forget.
     #[must_use]
     pub fn lift(&self, client: &str) -> bool {
-        let address = client.strip_suffix("/64").unwrap_or(client).parse().ok();
-        let address = address.map(ClientKey::address);
+        let key = ClientKey::client(client);
         let mut ledger = self.ledger();
-        let lifted = address.is_some_and(|key| ledger.lift(&key));
+        let lifted = key.is_some_and(|key| ledger.lift(&key));
         ledger.lift(&ClientKey::User(client.into())) || lifted
     }
 
@@ -162,7 +181,11 @@ impl Clients {
     /// # Errors
     /// How long to wait, when it has opened too many.
     pub fn connect(&self, client: IpAddr) -> Result<Open, Duration> {
-        let key = ClientKey::address(client);
+        self.connect_as(ClientKey::address(client))
+    }
+
+    /// The same for any client.
+    pub(super) fn connect_as(&self, key: ClientKey) -> Result<Open, Duration> {
         let now = self.now();
         let mut ledger = self.ledger();
         ledger.take(&key, Kind::Connections, now)?;
@@ -272,6 +295,30 @@ impl Drop for Open {
 mod tests {
     use super::*;
     use spool_core::{ManualClock, Timestamp};
+
+    #[test]
+    fn users_of_the_machine_are_clients_of_their_own() {
+        let limits = Limits {
+            messages_per_client: Rate::new(1, Duration::from_secs(60)).ok(),
+            messages_per_user: Rate::new(9, Duration::from_secs(60)).ok(),
+            ..Limits::default()
+        };
+        let clients = Clients::new(limits, Arc::new(SystemClock));
+        let [one, other, address] = ["uid:1000", "uid:1001", "127.0.0.1"].map(|text| {
+            let key = ClientKey::client(text).unwrap();
+            assert_eq!(key.to_string(), text);
+            key
+        });
+        clients.take(&one, Kind::Messages).unwrap();
+        assert!(clients.take(&one, Kind::Messages).is_err());
+        assert!(clients.check(&other, Kind::Messages).is_ok());
+        assert!(clients.check(&address, Kind::Messages).is_ok());
+        let states = clients.states();
+        assert_eq!((states[0].client.as_str(), states[0].user), ("uid:1000", false));
+        assert_eq!(states[0].limited[0].reason, "messages_per_client: 1/1m");
+        assert!(!clients.lift("uid:1001") && !clients.lift("uid:") && !clients.lift("uid:-1"));
+        assert!(clients.lift("uid:1000") && clients.check(&one, Kind::Messages).is_ok());
+    }
 
     #[test]
     fn a_client_is_listed_while_it_is_connected_or_did_something_and_lifted_by_its_name() {

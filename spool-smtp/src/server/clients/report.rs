@@ -1,7 +1,7 @@
 //! What people see of the ledger: one state for each client and user.
 
+use super::Kind;
 use super::ledger::{Line, Tally};
-use super::{ClientKey, Kind};
 use serde::{Deserialize, Serialize};
 use spool_core::Timestamp;
 use std::time::Duration;
@@ -34,9 +34,9 @@ pub struct Limited {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ClientState {
-    /// `192.0.2.1`, `2001:db8::/64`, or the name of a user.
+    /// `192.0.2.1`, `2001:db8::/64`, `uid:1000` (a user of this machine, at the Unix socket), or the name of a user.
     pub client: String,
-    /// Whether it is the name of a user.
+    /// Whether it is the name of a user who has logged in.
     pub user: bool,
     /// Connections that are open; of a user, sessions in which he has logged in.
     pub connections: usize,
@@ -67,7 +67,7 @@ pub(super) fn states(mut lines: Vec<Line>, now: Timestamp, steady: Duration) -> 
 }
 
 fn state(line: &Line, now: Timestamp, steady: Duration) -> ClientState {
-    let user = matches!(line.key, ClientKey::User(_));
+    let user = line.key.is_user();
     let [new_connections, messages, recipients, failed_logins] = line.tallies.map(|tally| Count {
         count: tally.count,
         in_ms: millis(tally.span),

@@ -165,7 +165,9 @@ impl Machine {
         match (&self.user, &self.vouched) {
             (Some(login), _) => login.key.clone(),
             (None, Some(name)) => ClientKey::User(Arc::clone(name)),
-            (None, None) => ClientKey::address(self.client),
+            (None, None) => self
+                .local
+                .map_or_else(|| ClientKey::address(self.client), ClientKey::Local),
         }
     }
 
