@@ -1,17 +1,14 @@
 //! Whether a spool would take mail now, asked from any thread without a message to the actor.
 
+use crate::errors::{RETRY_AFTER, add_error};
 use crate::supervision::{Ending, Supervision};
-use spool_core::store::{Progress, Store, StoreError};
+use spool_core::store::{Progress, Store};
 use spool_core::{AddError, Budget};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 /// What a message costs in memory beside its body, with a recipient or two.
 const ONE_ENVELOPE: u64 = 4096;
-
-/// What to tell someone whose mail found no room in memory.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A view on a spool's limits.
 #[derive(Debug, Clone)]
@@ -93,19 +90,5 @@ impl Gate {
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
         self.supervision.ending()
-    }
-}
-
-/// What a failed commit means for the one who waits for it.
-pub(crate) fn add_error(error: StoreError) -> AddError {
-    match error {
-        StoreError::Full(why) => AddError::Full(why),
-        StoreError::Failed(why) => AddError::Disk(why),
-        StoreError::Loading | StoreError::Shortage(_) | StoreError::NotNow { .. } => AddError::Busy {
-            retry_after: RETRY_AFTER,
-        },
-        other @ (StoreError::NoSuchMessage(_) | StoreError::Damaged { .. } | _) => {
-            AddError::Disk(other.to_string())
-        }
     }
 }

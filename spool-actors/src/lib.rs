@@ -1,6 +1,6 @@
 //! The spool as actors.
 //!
-//! A [`SpoolActor`] owns the queue and is the address everything is asked of. It starts one [`DeliveryActor`] for each
+//! A [`SpoolActor`] is the address everything is asked of, and the shell of an engine that decides and does nothing else. It starts one [`DeliveryActor`] for each
 //! attempt, when the [`Throttle`] grants a permit and the begin of the attempt is on disk; the [`EventHub`] tells
 //! subscribers what happened, after the disk holds it. Every actor is a thin shell round a pure machine.
 //!
@@ -8,8 +8,11 @@
 //! driven by one writer thread.
 
 mod delivery;
+mod engine;
+mod errors;
 mod event_hub;
 mod gate;
+mod outcome;
 mod pace;
 mod spool;
 mod supervision;

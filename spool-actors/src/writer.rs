@@ -91,13 +91,14 @@ impl<T: Send + 'static> Writer<T> {
         })
     }
 
-    /// Queues one change. The bound on the queue is the memory that its owner was granted for the mail in it.
-    pub(crate) fn push(&self, change: Change, tag: T, urgent: bool) {
+    /// Queues changes, so many of them urgent. The bound on the queue is the memory that its owner was granted for the mail in it.
+    pub(crate) fn push(&self, tickets: Vec<Ticket<T>>, urgent: usize) {
         let mut waiting = self.shared.lock();
-        waiting.tickets.push(Ticket { change, tag });
-        waiting.urgent += usize::from(urgent);
+        waiting.tickets.extend(tickets);
+        let first = waiting.urgent == 0 && urgent > 0;
+        waiting.urgent += urgent;
         // Awake, it looks again before it sleeps.
-        if mem::take(&mut waiting.asleep) || (urgent && waiting.urgent == 1) {
+        if mem::take(&mut waiting.asleep) || first {
             drop(waiting);
             self.shared.wake.notify_one();
         }
@@ -292,7 +293,8 @@ mod tests {
         let sentinel = Supervision::new().sentinel(Part::Writer);
         let answer = move |_| wait.recv().unwrap_or_default();
         let writer = Writer::start(Arc::clone(&store), sentinel, answer).unwrap();
-        writer.push(Change::Note { events: Vec::new() }, (), true);
+        let change = Change::Note { events: Vec::new() };
+        writer.push(vec![Ticket { change, tag: () }], 1);
         // Before the writer has come to the compaction.
         writer.shared.lock().closed = true;
         go_on.send(()).unwrap();

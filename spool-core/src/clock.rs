@@ -228,6 +228,12 @@ impl JumpWatch {
         Self { now, steady }
     }
 
+    /// The time that had passed at the last look since the clock's origin.
+    #[must_use]
+    pub const fn steady(&self) -> Duration {
+        self.steady
+    }
+
     /// The wall clock, and by how many milliseconds it was set since the last look: forward, or back when negative.
     pub fn look(&mut self, clock: &dyn Clock) -> (Timestamp, Option<i64>) {
         let (now, steady) = clock.now_and_steady();

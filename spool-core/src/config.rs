@@ -34,8 +34,6 @@ pub struct SpoolConfig {
     pub threads: usize,
     /// How many bytes of cold mail a second are read again and checked; 0: none. Default 2 MiB.
     pub scrub_rate: u64,
-    /// How many past-due messages a second are released after the start. Default 2000.
-    pub release_rate: u32,
     /// Events each subscriber may lag behind before it misses some. Default 4096.
     pub event_buffer: usize,
     /// What the embedding program decides itself.
@@ -62,7 +60,6 @@ impl SpoolConfig {
             max_recipients: 1000,
             threads: 0,
             scrub_rate: 2 << 20,
-            release_rate: 2000,
             hooks: Hooks::default(),
             event_buffer: 4096,
             signer: None,

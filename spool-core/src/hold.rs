@@ -31,13 +31,6 @@ pub enum Hold {
         /// When that is.
         until: Timestamp,
     },
-    /// Past due at the start; those are let go bit by bit, oldest first.
-    Backlog {
-        /// How many go before it.
-        ahead: usize,
-        /// About when it is its turn.
-        until: Timestamp,
-    },
     /// Delivery is paused: the maximum of concurrent jobs is 0. Ends when it is set to more.
     Paused,
     /// As many sessions as allowed are running. Ends when one of them does.
@@ -104,6 +97,8 @@ pub enum Hold {
         /// Bytes allowed.
         limit: u64,
     },
+    /// It is being read from disk, to be sent; a matter of milliseconds.
+    Reading,
     /// The presend hook is being asked.
     Presend,
     /// Something is being written down about it; a matter of milliseconds.
@@ -131,7 +126,6 @@ impl Hold {
     pub const fn until(&self) -> Option<Timestamp> {
         match self {
             Self::RetryTime { until }
-            | Self::Backlog { until, .. }
             | Self::RateLimit { until, .. }
             | Self::Circuit { until, .. }
             | Self::HostBusy { until, .. } => Some(*until),
@@ -146,6 +140,7 @@ impl Hold {
             | Self::FairShare { .. }
             | Self::Line { .. }
             | Self::Memory { .. }
+            | Self::Reading
             | Self::Presend
             | Self::Writing
             | Self::NoRoom { .. }
@@ -173,15 +168,6 @@ impl fmt::Display for Hold {
                 "was accepted under a configuration, and the service runs without one now: start it with that, or `spool reroute` gives it a route",
             ),
             Self::RetryTime { until } => write!(f, "waits for its next attempt at {until}"),
-            Self::Backlog { ahead: 1, until } => {
-                write!(f, "past due at the start: 1 older one goes first, until about {until}")
-            }
-            Self::Backlog { ahead, until } => {
-                write!(
-                    f,
-                    "past due at the start: {ahead} older ones go first, until about {until}"
-                )
-            }
             Self::Paused => f.write_str("delivery is paused: the maximum of concurrent jobs is 0"),
             Self::JobsLimit { max, running } => {
                 write!(
@@ -229,6 +215,7 @@ impl fmt::Display for Hold {
                 )
             }
             Self::Presend => f.write_str("the presend hook is deciding"),
+            Self::Reading => f.write_str("it is being read from disk, to be sent"),
             Self::Writing => f.write_str("its state is being written to disk"),
             Self::NoRoom { error } => write!(
                 f,
@@ -255,8 +242,5 @@ mod tests {
         let text = |ahead| Hold::Line { ahead }.to_string();
         assert_eq!(text(1), "1 other for the same next hops is due before it");
         assert_eq!(text(2), "2 others for the same next hops are due before it");
-        let until = Timestamp(0);
-        let backlog = Hold::Backlog { ahead: 1, until }.to_string();
-        assert!(backlog.contains("1 older one goes first"), "{backlog}");
     }
 }

@@ -320,7 +320,8 @@ fn a_service_that_is_killed_again_and_again_tells_of_each_failure_once() {
     let dir = tempfile::tempdir().unwrap();
     let sink = Scripted::start("rcpt reply 550 5.1.1 no such user");
     let back = Capture::start();
-    let retry = "[retry]\nintervals = [\"100ms\"]";
+    // More than a life may tell of in an hour, if the mail of several lives comes to its end in one.
+    let retry = "[retry]\nintervals = [\"100ms\"]\nbounces_per_hour = 0";
     let mut server = service(dir.path(), &sink.address, &back, retry);
     let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut note = |notice: &Captured| {

@@ -21,7 +21,13 @@ fn paused(spool: &Path) -> Running {
         "max_concurrent_jobs = 0\n[spool]\nsegment_size = \"64KiB\"\n",
     )
     .unwrap();
-    serve(spool, &["127.0.0.1:9"], &["--config", config.to_str().unwrap()])
+    let server = serve(spool, &["127.0.0.1:9"], &["--config", config.to_str().unwrap()]);
+    // What is taken away while it is still being loaded ends the service for another reason.
+    until("all is loaded", || {
+        let (_, said) = http::ask(server.field("admin"), "GET", "/readyz", "");
+        (!said.contains("load")).then_some(())
+    });
+    server
 }
 
 fn send(to: SocketAddr) -> std::io::Result<u16> {

@@ -141,7 +141,8 @@ fn domains_of_busy_hosts_leave_jobs_for_others() {
     until("the mail for the host that is not busy", || {
         (times(dir.path(), &fast).len() == 10).then_some(())
     });
+    // Those that were not begun are shown as being sent until that is written down: two at each host at most.
     let jobs = busy_jobs(&relay);
-    assert!(jobs <= HOSTS * 13 + HOSTS, "{jobs} jobs");
+    assert!(jobs <= HOSTS * 13 + 2 * HOSTS, "{jobs} jobs");
     drop(slow);
 }

@@ -1,5 +1,6 @@
 //! What a DeliveryActor tells the spool.
 
+use crate::throttle::Permit;
 use actix::Message;
 use spool_core::{Attempt, MessageId};
 
@@ -9,4 +10,6 @@ use spool_core::{Attempt, MessageId};
 pub(crate) struct AttemptEnded {
     pub(crate) id: MessageId,
     pub(crate) attempt: Attempt,
+    /// For the next session to the same destination.
+    pub(crate) permit: Option<Permit>,
 }

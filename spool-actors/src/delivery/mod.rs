@@ -105,8 +105,6 @@ struct Report {
 impl Report {
     fn send(&mut self, report: AttemptReport) {
         let Some(spool) = self.spool.take() else { return };
-        // The permit first: the next session may start while this one is written down.
-        self.permit = None;
         let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         spool.do_send(AttemptEnded {
             id: self.id,
@@ -115,6 +113,7 @@ impl Report {
                 duration_ms,
                 report,
             },
+            permit: self.permit.take(),
         });
     }
 }

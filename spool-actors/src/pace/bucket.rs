@@ -103,12 +103,6 @@ impl Bucket {
         Timestamp(now.0.saturating_add((wait + 999) / 1000))
     }
 
-    /// The clock was set back to `now`: it does not get emptier than it can be.
-    pub(super) fn rewind(&mut self, now: Timestamp) {
-        let now = at(now);
-        self.full = now.saturating_add(self.missing(now));
-    }
-
     /// Time until it is full.
     fn missing(&self, now: i64) -> i64 {
         let most = self.interval.saturating_mul(self.burst).max(LONGEST_HOLD);
@@ -196,17 +190,5 @@ mod tests {
                 "{messages}: {gone} of {whole}"
             );
         }
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_holds_up_no_more_than_the_bucket() {
-        let mut bucket = Bucket::new(&rate(2, 1000));
-        bucket.take(START);
-        let past = Timestamp(START.0 - 86_400_000);
-        bucket.rewind(past);
-        assert_eq!(bucket.tokens(past), 0);
-        let next = bucket.when(past, 0);
-        assert!(next.0 <= past.0 + 2000);
-        assert_eq!(bucket.tokens(next), 1);
     }
 }

@@ -133,14 +133,6 @@ impl Pace {
         });
     }
 
-    /// The clock was set back to `now`: nothing waits for a time of another day.
-    pub(crate) fn rewind(&mut self, now: Timestamp) {
-        if let Some(rate) = &mut self.rate {
-            rate.1.rewind(now);
-        }
-        self.learned.rewind(now);
-    }
-
     /// How many sessions may begin now, with `running` under way and `promised` about to begin.
     pub(crate) fn free(&self, now: Timestamp, running: usize, promised: usize) -> usize {
         self.open(now, running, self.limit()).saturating_sub(promised)

@@ -72,13 +72,6 @@ impl LearnedLimit {
         self.known.as_ref().map(|known| &known.bucket)
     }
 
-    /// The clock was set back to `now`.
-    pub(super) fn rewind(&mut self, now: Timestamp) {
-        if let Some(known) = &mut self.known {
-            known.bucket.rewind(now);
-        }
-    }
-
     pub(super) fn per_second(&self) -> Option<f64> {
         self.known.as_ref().map(|known| known.per_second.value())
     }

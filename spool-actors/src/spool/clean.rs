@@ -2,18 +2,21 @@
 //! nobody has looked at for long is read again; a line in the log for every damaged place that was not known.
 
 use super::{SpoolActor, TICK};
-use actix::Context;
+use crate::supervision::{Ending, Part};
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, AsyncContext, Context};
+use spool_core::store::Store;
+use std::sync::Arc;
 
 impl SpoolActor {
     /// Has the store look whether its files are still there. What is gone it reports as the end of the spool.
     pub(super) fn watch_files(&mut self, ctx: &mut Context<Self>) {
-        if self.watching || self.supervision.is_over() {
+        if self.watching || self.closing.is_some() || self.supervision.is_over() {
             return;
         }
         self.watching = true;
-        let store = std::sync::Arc::clone(&self.store);
-        let look = move || store.check_files().is_ok();
-        self.off_thread(ctx, look, |actor, _, _| actor.watching = false);
+        let look = |store: &Store| drop(store.check_files());
+        self.look_after(ctx, look, |actor, _| actor.watching = false);
     }
 
     /// Lets the store do its housework.
@@ -24,13 +27,13 @@ impl SpoolActor {
         }
         self.cleaning = true;
         let bytes = self.scrub_rate.saturating_mul(TICK.as_secs());
-        let store = std::sync::Arc::clone(&self.store);
-        let work = move || {
+        let work = move |store: &Store| {
             store.give_back();
             store.scrub(bytes)
         };
-        self.off_thread(ctx, work, |actor, step, _| {
+        self.look_after(ctx, work, |actor, step| {
             actor.cleaning = false;
+            let Some(step) = step else { return };
             for finding in &step.news {
                 tracing::error!(file = finding.file, "damaged on disk: {}", finding.what);
             }
@@ -39,5 +42,28 @@ impl SpoolActor {
                 tracing::debug!(damaged, "the whole spool was read once more");
             }
         });
+    }
+
+    /// Runs `work` on the blocking pool, then `then` here; without a value when it panicked, which ends the spool.
+    fn look_after<T: Send + 'static>(
+        &self,
+        ctx: &mut Context<Self>,
+        work: impl FnOnce(&Store) -> T + Send + 'static,
+        then: impl FnOnce(&mut Self, Option<T>) + 'static,
+    ) {
+        let (store, supervision) = (Arc::clone(&self.store), self.supervision.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            supervision.failpoint(Part::BlockingJob);
+            work(&store)
+        });
+        ctx.spawn(
+            wrap_future(work).map(move |done, actor: &mut Self, ctx: &mut Context<Self>| {
+                if done.is_err() {
+                    actor.supervision.end(Ending::Panicked(Part::BlockingJob));
+                }
+                then(actor, done.ok());
+                actor.close_when_quiet(ctx);
+            }),
+        );
     }
 }

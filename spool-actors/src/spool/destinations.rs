@@ -1,10 +1,10 @@
-//! Looking at destinations, and other policies for them.
+//! Looking at destinations, and forgetting what was learned of them.
 
 use super::SpoolActor;
-use super::queue::Sight;
+use crate::engine::{Input, Now, Sight};
 use actix::{Context, Handler, Message};
 use serde::{Deserialize, Serialize};
-use spool_core::{NextHop, Policies, SpoolError, Timestamp};
+use spool_core::{NextHop, SpoolError, Timestamp};
 use std::sync::Arc;
 
 /// Asks how every destination is doing that has messages, or of which something is known; those with the most messages come
@@ -70,7 +70,7 @@ pub enum Circuit {
 }
 
 impl DestinationState {
-    fn new(sight: Sight, now: Timestamp) -> Self {
+    fn new(sight: Sight, now: Now) -> Self {
         let doing = sight.doing;
         let configured = doing
             .rate
@@ -90,14 +90,14 @@ impl DestinationState {
             rate_reason: doing.rate_reason,
             circuit: match doing.circuit {
                 None => Circuit::Closed,
-                Some((until, failures, reason)) if until > now => Circuit::Open {
-                    until,
+                Some((until, failures, reason)) if until > now.inside => Circuit::Open {
+                    until: now.wall_of(until),
                     failures,
                     reason,
                 },
                 Some((_, failures, reason)) => Circuit::HalfOpen { failures, reason },
             },
-            last_error: doing.last_error,
+            last_error: doing.last_error.map(|(at, error)| (now.wall_of(at), error)),
         }
     }
 }
@@ -105,10 +105,11 @@ impl DestinationState {
 impl Handler<Destinations> for SpoolActor {
     type Result = Result<Vec<DestinationState>, SpoolError>;
 
-    fn handle(&mut self, _: Destinations, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: Destinations, ctx: &mut Context<Self>) -> Self::Result {
         self.readable()?;
-        let now = self.clock.now();
-        let sights = self.queue.sights(now).into_iter();
+        self.catch_up(ctx);
+        let now = self.now();
+        let sights = self.engine.sights(now).into_iter();
         Ok(sights.map(|sight| DestinationState::new(sight, now)).collect())
     }
 }
@@ -128,33 +129,14 @@ impl Handler<ResetDestination> for SpoolActor {
 
     fn handle(&mut self, reset: ResetDestination, ctx: &mut Context<Self>) -> Self::Result {
         self.readable()?;
-        let now = self.clock.now();
-        let before = self.queue.reset(&reset.0, now);
+        self.catch_up(ctx);
+        let now = self.now();
+        let mut sights = self.engine.sights(now).into_iter();
+        let before = sights.find(|sight| sight.next_hops == reset.0);
         if before.is_some() {
-            self.keeping.changed = true;
             tracing::info!(hops = ?reset.0, "what was learned of a destination is forgotten");
-            self.after_anything(ctx);
+            self.feed(Input::ResetDestination(reset.0), ctx);
         }
         Ok(before.map(|sight| DestinationState::new(sight, now)))
-    }
-}
-
-/// Asks for other policies than those the spool was opened with: after a reload. They hold for what waits as well, and for the
-/// sessions that start from now on.
-///
-/// # Errors
-/// [`SpoolError::Killed`].
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), SpoolError>")]
-pub struct SetPolicies(pub Policies);
-
-impl Handler<SetPolicies> for SpoolActor {
-    type Result = Result<(), SpoolError>;
-
-    fn handle(&mut self, set: SetPolicies, ctx: &mut Context<Self>) -> Self::Result {
-        self.alive()?;
-        self.queue.set_policies(set.0);
-        self.after_anything(ctx);
-        Ok(())
     }
 }

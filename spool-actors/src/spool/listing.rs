@@ -1,10 +1,9 @@
 //! Looking: lists, single messages, bodies. From memory where that suffices; the disk is read off the actor's thread.
 
 use super::SpoolActor;
-use super::bulk::operation_error;
 use super::messages::{Details, Get, GetBody, ListMessages};
 use super::parts;
-use crate::gate::RETRY_AFTER;
+use crate::errors::{RETRY_AFTER, operation_error};
 use crate::supervision::{Ending, Part};
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;
@@ -45,7 +44,9 @@ impl Handler<ListMessages> for SpoolActor {
         if let Some(shelf) = list.shelf {
             return self.look(move |store| list_shelf(store, shelf, &list));
         }
-        let messages = self.queue.list(list.after, list.limit, self.clock.now());
+        self.catch_up(ctx);
+        let now = self.now();
+        let messages = self.engine.list(list.after, list.limit, now);
         if list.envelopes {
             let Some(held) = self.budget.look(LISTING_BYTES) else {
                 let busy = SpoolError::Busy {
@@ -101,15 +102,16 @@ impl Handler<Get> for SpoolActor {
     type Result = Reply<Details>;
 
     fn handle(&mut self, get: Get, ctx: &mut Context<Self>) -> Self::Result {
-        let now = self.clock.now();
-        let status = self.queue.status(get.0, now);
+        self.catch_up(ctx);
+        let now = self.now();
+        let status = self.engine.status(get.0, now);
         if status.is_none() && self.is_loading() {
             return self.once_loaded(get, ctx.address());
         }
-        let route = self.queue.route_of(get.0);
-        let noted = self.queue.noted_route(get.0);
+        let route = self.engine.route_of(get.0);
+        let noted = self.engine.noted_route(get.0);
         let looked = self.look(move |store| {
-            let mut details = details(store, get.0, status, now)?;
+            let mut details = details(store, get.0, status, now.wall)?;
             // The disk has the route of the last attempt.
             if let Some(route) = route {
                 details.message.next_hops = route.next_hops;
@@ -180,7 +182,9 @@ impl Handler<GetBody> for SpoolActor {
     type Result = Reply<Bytes>;
 
     fn handle(&mut self, get: GetBody, ctx: &mut Context<Self>) -> Self::Result {
-        if self.is_loading() && self.queue.status(get.0, self.clock.now()).is_none() {
+        self.catch_up(ctx);
+        let now = self.now();
+        if self.is_loading() && self.engine.status(get.0, now).is_none() {
             return self.once_loaded(get, ctx.address());
         }
         self.look(move |store| match store.body(get.0) {

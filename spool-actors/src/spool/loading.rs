@@ -5,8 +5,9 @@
 
 use super::SpoolActor;
 use super::messages::{Loaded, WhenLoaded};
+use crate::engine::Input;
 use crate::supervision::Sentinel;
-use actix::{Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WeakAddr};
+use actix::{Addr, Context, Handler, Message, ResponseFuture, WeakAddr};
 use spool_core::SpoolError;
 use spool_core::store::{OpenError, Recovered, Recovery, Store};
 use std::io;
@@ -115,30 +116,10 @@ impl Handler<Chunk> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, chunk: Chunk, ctx: &mut Context<Self>) {
-        let works = !self.supervision.is_over();
-        if works {
-            let in_flight = chunk
-                .messages
-                .iter()
-                .filter(|message| message.in_flight.is_some());
-            for message in in_flight {
-                self.interrupted.push(message.id);
-                if message.rerouted {
-                    self.rerouted.insert(message.id);
-                }
-            }
-        }
-        // Also when the disk has failed meanwhile: who looks is told of everything that was there, or that it has not come.
-        if self.readable().is_ok() {
-            let now = self.now();
-            self.queue.recover(chunk.messages, now);
-        }
-        if works {
-            self.settle_interrupted(ctx);
-        }
+        self.feed(Input::Recovered(chunk.messages), ctx);
+        self.turn(ctx);
         // The thread that waits is there, or it has no use for an answer.
         let _ = chunk.taken.send(());
-        self.after_anything(ctx);
     }
 }
 
@@ -146,50 +127,42 @@ impl Handler<LoadingOver> for SpoolActor {
     type Result = ();
 
     fn handle(&mut self, LoadingOver(over): LoadingOver, ctx: &mut Context<Self>) {
-        self.loading = self.loading.saturating_sub(1);
-        match over {
-            // Closed meanwhile: what came last was not taken in.
-            Some(Ok(_)) if self.readable().is_err() => {}
-            Some(Ok(recovery)) => {
-                report(&recovery, self.queue.len());
-                self.keys.complete(recovery.keys);
-                self.look_at_all();
-                self.loaded.send_replace(Some(Arc::new(Loaded {
-                    messages: self.queue.len(),
-                    torn_bytes: recovery.torn_bytes,
-                    damage: recovery.damage,
-                })));
-            }
+        let recovery = match over {
+            Some(Ok(recovery)) => Some(recovery),
             // The spool has ended: the store and its thread have reported why.
-            Some(Err(error)) => tracing::debug!(%error, "loading was not finished"),
-            None => {}
-        }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "loading was not finished");
+                None
+            }
+            None => None,
+        };
+        self.feed(Input::LoadingOver(recovery), ctx);
+        self.turn(ctx);
         self.gate.loading_is_over();
-        if self.killed.is_some() {
-            self.end_if_flushed(ctx.address());
-        }
-        self.after_anything(ctx);
     }
 }
 
-fn report(recovery: &Recovery, messages: usize) {
-    for damage in &recovery.damage {
-        tracing::error!(
-            file = damage.file,
-            offset = damage.offset,
-            length = damage.length,
-            kept_as = damage.kept_as,
-            "damaged, set aside: {}",
-            damage.reason
+impl SpoolActor {
+    /// All that was there has come: says so to whoever waits.
+    pub(super) fn tell_loaded(&self, loaded: Loaded) {
+        for damage in &loaded.damage {
+            tracing::error!(
+                file = damage.file,
+                offset = damage.offset,
+                length = damage.length,
+                kept_as = damage.kept_as,
+                "damaged, set aside: {}",
+                damage.reason
+            );
+        }
+        tracing::info!(
+            messages = loaded.messages,
+            torn_bytes = loaded.torn_bytes,
+            damaged = loaded.damage.len(),
+            "all that was on the spool is loaded"
         );
+        self.loaded.send_replace(Some(Arc::new(loaded)));
     }
-    let (torn_bytes, damaged) = (recovery.torn_bytes, recovery.damage.len());
-    tracing::info!(
-        messages,
-        torn_bytes,
-        damaged,
-        "all that was on the spool is loaded"
-    );
 }
 
 impl Handler<WhenLoaded> for SpoolActor {

@@ -1,17 +1,16 @@
 //! What the spool can be asked. Each message says what it replies; after [`KillAndFlush`] every reply is `Killed`.
 
-use super::commit::Tag;
 use crate::event_hub::Subscription;
+pub use crate::outcome::{Idle, Loaded, NewRoute, Outcome};
 use crate::supervision::Ending;
-use crate::writer::Answer;
 use actix::Message;
 use bytes::Bytes;
-use spool_core::store::{Damage, Progress, Shelf, StoreStats};
+use spool_core::store::{Progress, Shelf, StoreStats};
 use spool_core::{
     AddError, Envelope, Fingerprint, FlowId, InitialStatus, MessageId, MessageSummary, NextHop, NextHopError,
     RetryPolicy, RouteOrigin, Routing, Section, SpoolError, Submission,
 };
-use spool_core::{Hold, Queue, RetryInterval, ShownStatus, Timestamp};
+use spool_core::{Hold, Queue, RetryInterval, ShownStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -246,15 +245,6 @@ pub struct Recover {
     pub from: Shelf,
 }
 
-/// Where messages are to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NewRoute {
-    /// To these next hops, in order, at least one; whatever a configuration says.
-    To(Arc<[NextHop]>),
-    /// Where the spool's [`Routing`](spool_core::Routing) leads, at the time when they are sent.
-    ByConfig,
-}
-
 /// Gives messages another route, waiting and frozen ones; that they wait, and for what, is not touched. One that is being sent has it
 /// when its attempt ends, unless that delivers it. Replies when it is durable.
 ///
@@ -281,16 +271,6 @@ pub struct Purge {
     pub older_than: Duration,
     /// Only these; `None`: all of them.
     pub ids: Option<Vec<MessageId>>,
-}
-
-/// What an operation on several messages did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Outcome {
-    /// How many messages are now as asked for.
-    pub done: usize,
-    /// Why the others are not, each naming its message.
-    pub errors: Vec<SpoolError>,
 }
 
 /// Asks for one message, wherever it is: on the spool, removed, or in quarantine.
@@ -344,14 +324,6 @@ pub struct Explain(pub MessageId);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Idle, SpoolError>")]
 pub struct WaitIdle;
-
-/// The reply to [`WaitIdle`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Idle {
-    /// When there will be something to do.
-    pub next_attempt: Option<Timestamp>,
-}
 
 /// Lists messages in the order of their ids, which is that of their arrival, a page at a time. Replies from memory, at
 /// once, but waits for the rest while, after a start, not all is loaded; envelopes, when asked for, are read from disk. It is
@@ -452,18 +424,6 @@ pub struct SpoolStats {
 #[rtype(result = "Result<Loaded, SpoolError>")]
 pub struct WhenLoaded;
 
-/// What a start found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Loaded {
-    /// Messages on the spool when loading was over, those added meanwhile included.
-    pub messages: usize,
-    /// Bytes cut from the torn end of the journal: a write that was never answered.
-    pub torn_bytes: u64,
-    /// What could not be read and was set aside.
-    pub damage: Vec<Damage>,
-}
-
 /// Replies once the spool has ended, with the reason: at once if it has. From that moment no session starts and nothing is
 /// taken. What still runs is waited for, and the directory given free, by [`KillAndFlush`].
 #[derive(Debug, Clone, Copy, Message)]
@@ -499,8 +459,3 @@ pub struct Subscribe {
     /// Behind the event with this number, from the event log on disk, then on as they happen. `None`: from now on.
     pub since: Option<u64>,
 }
-
-/// The writer's answers to one commit.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Committed(pub(crate) Vec<Answer<Tag>>);

@@ -1,141 +1,119 @@
-//! SpoolActor: the queue's owner, and the address everything is asked of.
+//! SpoolActor: the address everything is asked of, and the shell of the [`Engine`].
 //!
-//! It runs on one arbiter and never waits there: the disk is reached through the writer thread and the blocking pool,
-//! the network through [`DeliveryActor`](crate::DeliveryActor)s. It replies, and tells of events, only after the disk
-//! holds what it says.
+//! It decides nothing. It collects what has happened until the mailbox is empty, gives it to the engine in one turn, and carries out what
+//! the engine wants done: changes go to the writer thread in one push, work on the disk to the blocking pool, sessions to
+//! [`DeliveryActor`](crate::DeliveryActor)s on the worker threads. It runs on one arbiter and never waits there.
 
-mod add;
-mod asks;
-mod attempts;
-mod bulk;
-mod by_hand;
 mod clean;
-mod commit;
-mod content;
+mod close;
 mod destinations;
+mod disk;
 mod explain;
-mod keys;
-mod learning;
+mod hooks;
 mod listing;
 mod loading;
 pub(crate) mod messages;
 mod open;
-mod operations;
+mod operate;
 mod parts;
-mod presend;
+mod perform;
 mod pulse;
-mod pump;
-mod queue;
-mod recover;
-mod reroute;
-mod returning;
-mod routes;
+mod settings;
 mod signed;
-mod taken;
-mod unattended;
-mod unwritten;
 
-pub use by_hand::{Bounce, Expire};
-pub use destinations::{Circuit, DestinationState, Destinations, ResetDestination, SetPolicies};
+pub use destinations::{Circuit, DestinationState, Destinations, ResetDestination};
 #[cfg(test)]
 pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};
+pub use operate::{Bounce, Expire};
 pub use pulse::{GetPulse, Progress, Pulse};
-pub use returning::SetNotices;
-pub use routes::SetRouting;
+pub use settings::{SetNotices, SetPolicies, SetRouting};
 
+use crate::engine::{Engine, Input, Moment, Now, Tag, World};
 use crate::event_hub::EventHub;
-use crate::event_hub::messages::Publish;
 use crate::gate::Gate;
-use crate::supervision::{Ending, Supervision};
-use crate::throttle::Throttle;
+use crate::spool::messages::{Idle, Outcome};
+use crate::supervision::{Ending, Part, Supervision};
+use crate::throttle::messages::{Contended, Granted};
+use crate::throttle::{Permit, Throttle};
 use crate::workers::Workers;
 use crate::writer::Writer;
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, SpawnHandle};
-use bulk::{BulkId, Bulks};
-use commit::Tag;
-use keys::Keys;
-use learning::Keeping;
-use loading::LoadState;
-use messages::{Flushed, Idle};
-use queue::Queue;
-use returning::Returning;
-use routes::Looking;
-use signed::Signing;
-use spool_core::store::{Change, Store};
-use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, EnvelopeSummary, Event, EventKind, Hooks, IdSource, JumpWatch,
-    Message, MessageId, Timestamp,
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle,
 };
-use std::collections::HashSet;
+use close::Killing;
+use loading::LoadState;
+use spool_core::store::Store;
+use spool_core::{
+    AddError, Budget, Clock, DeliveryAgent, Hooks, JumpWatch, LearnedDestination, MessageId, Signer,
+    SpoolError, Timestamp,
+};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
-use unattended::Unattended;
-use unwritten::Unwritten;
+
+/// What the engine passes on in a running spool.
+#[derive(Debug)]
+pub(crate) struct Outside;
+
+impl World for Outside {
+    type Reply = Reply;
+    type Permit = Permit;
+}
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Added(oneshot::Sender<Result<Vec<MessageId>, AddError>>),
+    Operated(oneshot::Sender<Result<Outcome, SpoolError>>),
+    Idle(oneshot::Sender<Idle>),
+}
 
 /// The actor that owns a spool. See [`crate`] for the messages it takes.
 pub struct SpoolActor {
+    engine: Engine<Outside>,
+    /// What has happened since the last turn.
+    inbox: VecDeque<Input<Outside>>,
+    /// Whether a turn follows once the mailbox is empty.
+    turn_due: bool,
     store: Arc<Store>,
-    writer: Option<Writer<Tag>>,
-    /// Changes handed to the writer and not yet answered.
-    pending: usize,
-    /// Batches of them that the writer has answered.
+    writer: Option<Writer<Tag<Outside>>>,
+    /// Batches of changes that the writer has answered.
     commits: u64,
     clock: Arc<dyn Clock>,
     watch: JumpWatch,
-    dice: Arc<dyn Dice>,
-    ids: IdSource,
-    queue: Queue,
-    keys: Keys,
-    bulks: Bulks,
-    /// Messages that are no longer being written, and operations that may go on.
-    unparked: Vec<MessageId>,
-    stepping: Vec<BulkId>,
-    looking: Looking,
-    unwritten: Unwritten,
+    /// The time inside began with this.
+    origin: (Timestamp, Duration),
     hooks: Hooks,
+    signer: Option<Arc<dyn Signer>>,
     budget: Budget,
     gate: Gate,
     supervision: Supervision,
     throttle: Option<Addr<Throttle>>,
+    /// How many times the maximum of concurrent jobs was set.
+    epoch: u64,
     hub: Addr<EventHub>,
     listening: Arc<AtomicUsize>,
     agent: Arc<dyn DeliveryAgent>,
     workers: Workers,
-    max_jobs: usize,
-    max_recipients: usize,
-    /// How many times it was set.
-    epoch: u64,
-    keeping: Keeping,
-    release_rate: u32,
-    /// Messages that a former process was sending when it ended.
-    interrupted: Vec<MessageId>,
-    /// Those of them that were given another route meanwhile.
-    rerouted: HashSet<MessageId>,
-    unattended: Unattended,
     /// Whether what was there at the start has come.
     loaded: LoadState,
-    /// Loads from disk under way.
-    loading: usize,
     scrub_rate: u64,
     cleaning: bool,
     /// The files are being looked at.
     watching: bool,
-    wake: Option<(Timestamp, SpawnHandle)>,
-    /// What the disk has answered, to be published.
-    events: Vec<Event>,
+    /// The alarm for the next turn.
+    wake: Option<SpawnHandle>,
     last_event: watch::Sender<u64>,
     last_seq: u64,
     ping: Duration,
-    /// Who waits until nothing is to be done.
-    idle: Vec<oneshot::Sender<Idle>>,
-    delivered: u64,
-    returning: Returning,
-    signing: Signing,
     killed: Option<Killing>,
+    /// What is to be kept on disk at the end, while something else still works on it.
+    closing: Option<Vec<LearnedDestination>>,
 }
 
 /// How soon it is noticed that the last address is gone, or that a full disk has room again.
@@ -143,24 +121,15 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often it is looked whether the files are still there.
 const WATCH: Duration = Duration::from_millis(500);
 
-/// A kill under way.
-struct Killing {
-    replies: Vec<oneshot::Sender<Flushed>>,
-    stage: Stage,
-}
+/// Something for the engine.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Brought(pub(crate) Input<Outside>);
 
-/// How far a kill has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Sessions run.
-    Draining,
-    /// What was about to start is written back as waiting.
-    Disarming,
-    /// The agent closes its idle sessions.
-    Closing,
-    /// The directory is free, and no thread is left but this one.
-    Closed,
-}
+/// The mailbox is empty: the engine takes its turn.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Turn;
 
 impl Actor for SpoolActor {
     type Context = Context<Self>;
@@ -169,19 +138,25 @@ impl Actor for SpoolActor {
         // The mailbox is no bound (it grows with each address); the memory budget is.
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(TICK, |actor, ctx| {
-            actor.write_again();
+            actor.feed(Input::Tick, ctx);
             actor.clean(ctx);
-            actor.settle_interrupted(ctx);
-            actor.keep_destinations(ctx);
             actor.end_unless_wanted(ctx);
         });
         ctx.run_interval(WATCH, |actor, ctx| actor.watch_files(ctx));
         let ended = wrap_future(self.supervision.ended());
-        ctx.spawn(ended.map(|_, actor: &mut Self, _| actor.has_ended()));
-        self.signing.start(ctx);
-        self.start_throttle(ctx);
+        ctx.spawn(ended.map(|_, actor: &mut Self, ctx: &mut Context<Self>| actor.turn(ctx)));
+        let (granted, contended) = (
+            ctx.address().downgrade().recipient::<Granted>(),
+            ctx.address().downgrade().recipient::<Contended>(),
+        );
+        self.throttle = Some(Throttle::start(
+            &self.supervision,
+            self.engine.max_jobs(),
+            granted,
+            contended,
+        ));
         self.listen_for_room(ctx);
-        self.pump(ctx);
+        self.turn(ctx);
     }
 
     /// Everything handed to the writer is on disk before the lock is let go.
@@ -192,68 +167,110 @@ impl Actor for SpoolActor {
 }
 
 impl SpoolActor {
-    fn commit(&mut self, change: Change, tag: Tag, urgent: bool) {
-        if let Some(writer) = &self.writer {
-            self.pending += 1;
-            writer.push(change, tag, urgent);
+    /// Notes that something has happened. The engine takes its turn once the mailbox is empty.
+    fn feed(&mut self, input: Input<Outside>, ctx: &mut Context<Self>) {
+        self.commits += u64::from(matches!(input, Input::Committed(_)));
+        self.inbox.push_back(input);
+        if !std::mem::replace(&mut self.turn_due, true) {
+            ctx.notify(Turn);
         }
     }
 
-    /// The wall clock. When it was set, whatever waits goes on waiting for as long as it would have.
-    fn now(&mut self) -> Timestamp {
-        let (now, jump) = self.watch.look(self.clock.as_ref());
+    /// Gives everything that has happened to the engine, and carries out what it wants done. A panic ends the spool.
+    fn turn(&mut self, ctx: &mut Context<Self>) {
+        self.turn_due = false;
+        let turn = AssertUnwindSafe(|| {
+            self.supervision.failpoint(Part::Spool);
+            let now = self.now();
+            let ended = self
+                .supervision
+                .is_over()
+                .then(|| self.supervision.ending())
+                .flatten();
+            let effects = self.engine.turn(Moment { now, ended }, &mut self.inbox);
+            self.perform(effects, now, ctx);
+        });
+        if catch_unwind(turn).is_err() {
+            self.supervision.end(Ending::Panicked(Part::Spool));
+        }
+    }
+
+    /// Before someone looks: what has happened so far is taken in.
+    fn catch_up(&mut self, ctx: &mut Context<Self>) {
+        if !self.inbox.is_empty() {
+            self.turn(ctx);
+        }
+    }
+
+    /// The two times of now. That the wall clock was set is told in the log.
+    fn now(&mut self) -> Now {
+        let (wall, jump) = self.watch.look(self.clock.as_ref());
         if let Some(millis) = jump {
             tracing::warn!(
                 seconds = millis / 1000,
                 "the wall clock was set; what waits is not moved by it"
             );
-            self.queue.clock_was_set(millis);
-            self.keys.clock_was_set(millis);
         }
-        now
+        let (began, steady) = self.origin;
+        let inside = began.after(self.watch.steady().saturating_sub(steady));
+        Now { wall, inside }
     }
 
-    /// An event for a change; the store gives it its number.
-    fn tell(&self, kind: EventKind, message: &Message) -> Event {
-        let mut event = Event::new(0, self.clock.now(), kind);
-        event.id = Some(message.id);
-        event.flows.clone_from(&message.flows);
-        event.envelope = Some(Arc::new(EnvelopeSummary::whole(message)));
-        if event.kind == EventKind::Frozen {
-            event.reason = message.state.frozen.as_ref().map(ToString::to_string);
-        }
-        event
+    /// Has the agent tell of connections for attempts that were not begun for want of one.
+    fn listen_for_room(&self, ctx: &Context<Self>) {
+        // Weak: the agent outlives the spool.
+        let own = ctx.address().downgrade();
+        self.agent.on_room(Arc::new(move |host| {
+            let spool = own.upgrade().filter(Addr::connected);
+            spool
+                .inspect(|spool| spool.do_send(Brought(Input::RoomAt(host.clone()))))
+                .is_some()
+        }));
     }
 
-    /// Notes the events of a change that the disk holds; [`SpoolActor::publish`] sends them on.
-    fn happened(&mut self, events: &mut Vec<Event>) {
-        if let Some(last) = events.last() {
-            self.last_seq = last.seq;
-        }
-        if self.listening.load(Ordering::Acquire) > 0 {
-            self.events.append(events);
-        }
-    }
-
-    fn publish(&mut self) {
-        // Those who follow the log look there.
-        let last = self.last_seq;
-        self.last_event
-            .send_if_modified(|seq| std::mem::replace(seq, last) != last);
-        if !self.events.is_empty() {
-            self.hub.do_send(Publish(std::mem::take(&mut self.events)));
+    /// Whether something can be changed: not once the spool has ended.
+    fn alive(&self) -> Result<(), SpoolError> {
+        match self.supervision.is_over() {
+            true => Err(self.supervision.error()),
+            false => Ok(()),
         }
     }
 
-    /// What follows whenever something has changed.
-    fn after_anything(&mut self, ctx: &mut Context<Self>) {
-        self.budget.set_standing(self.queue.standing());
-        self.publish();
-        self.give_up_expired(ctx);
-        self.look_on(ctx);
-        self.go_on(ctx);
-        self.pump(ctx);
-        self.answer_idle();
-        self.end_if_flushed(ctx.address());
+    /// Whether someone may look: until it is closed. What is on a failed disk can still be read.
+    fn readable(&self) -> Result<(), SpoolError> {
+        match self.killed.is_some() || self.supervision.ending() == Some(Ending::Killed) {
+            true => Err(self.supervision.error()),
+            false => Ok(()),
+        }
+    }
+
+    /// Running attempts hold addresses: without any, nothing runs and nobody can ask for anything.
+    fn end_unless_wanted(&mut self, ctx: &mut Context<Self>) {
+        if ctx.connected() {
+            return;
+        }
+        if self.has_closed() {
+            ctx.stop();
+        } else {
+            self.kill(ctx, None);
+        }
+    }
+}
+
+impl Handler<Turn> for SpoolActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Turn, ctx: &mut Context<Self>) {
+        if self.turn_due {
+            self.turn(ctx);
+        }
+    }
+}
+
+impl Handler<Brought> for SpoolActor {
+    type Result = ();
+
+    fn handle(&mut self, Brought(input): Brought, ctx: &mut Context<Self>) {
+        self.feed(input, ctx);
     }
 }

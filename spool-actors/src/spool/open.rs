@@ -1,34 +1,25 @@
 //! Opening a spool: the directory, the writer thread, the actors, and the threads they run on.
 
-use super::SpoolActor;
-use super::bulk::Bulks;
-use super::keys::Keys;
-use super::learning::Keeping;
 use super::loading::{self, LoadState};
-use super::messages::Committed;
-use super::queue::{Queue, Ways};
-use super::returning::Returning;
-use super::routes::Looking;
-use super::signed::Signing;
-use super::unattended::Unattended;
-use super::unwritten::Unwritten;
+use super::{Brought, SpoolActor};
+use crate::engine::{Answered, Engine, Input, Now, Setup};
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
 use crate::spool::messages::{Subscribe, WhenEnded};
 use crate::supervision::{Ending, Part, Sentinel, Supervision};
 use crate::workers::Workers;
-use crate::writer::Writer;
+use crate::writer::{Ticket, Writer};
 use actix::{Addr, AsyncContext, Context, MailboxError, System};
 use spool_core::store::fs::{Fs, RealFs};
 use spool_core::store::{Begun, OpenError, Store};
 use spool_core::{
     Budget, Clock, DeliveryAgent, Dice, IdSource, JumpWatch, RandomDice, SpoolConfig, SpoolError, SystemClock,
 };
-use std::collections::HashSet;
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 /// Where a spool begins.
 #[derive(Debug)]
@@ -187,9 +178,11 @@ fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<Open
     // Weak: a strong one would keep the actor alive for ever.
     let weak = ctx.address().downgrade();
     let loader = weak.clone();
-    let answer = move |answers| {
+    let answer = move |answers: Vec<_>| {
         if let Some(spool) = weak.upgrade() {
-            spool.do_send(Committed(answers));
+            let answered = |(Ticket { change, tag }, result)| Answered { change, tag, result };
+            let answers = answers.into_iter().map(answered).collect();
+            spool.do_send(Brought(Input::Committed(answers)));
         }
     };
     let no_thread = |source| no_thread(dir.clone(), source);
@@ -197,7 +190,6 @@ fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<Open
         Writer::start(Arc::clone(&store), supervision.sentinel(Part::Writer), answer).map_err(no_thread)?,
     );
     loading::start(store, loader, supervision.sentinel(Part::Loader)).map_err(no_thread)?;
-    actor.loading += 1;
     let gate = actor.gate.clone();
     Ok(OpenSpool {
         addr: supervision.run(Part::Spool, ctx, actor),
@@ -220,13 +212,6 @@ fn actor(
     let last_event = begun.last_event;
     let budget = Budget::new(config.memory_limit);
     let gate = Gate::new(Arc::downgrade(&store), budget.clone(), supervision.clone());
-    let ways = Ways::new(
-        config.max_jobs_per_destination,
-        config.policies,
-        begun.destinations,
-    );
-    let mut queue = Queue::new(ways, config.routing);
-    queue.pause(config.max_concurrent_jobs == 0);
     let ping = config.ping_interval;
     let (hub, listening) = EventHub::start(
         &supervision,
@@ -235,53 +220,57 @@ fn actor(
         Arc::clone(&clock),
         last_event,
     );
-    SpoolActor {
-        store,
-        writer: None,
-        pending: 0,
-        commits: 0,
-        watch: JumpWatch::new(clock.as_ref()),
-        clock,
+    let watch = JumpWatch::new(clock.as_ref());
+    let (wall, steady) = (clock.now(), watch.steady());
+    let engine = Engine::new(Setup {
+        now: Now { wall, inside: wall },
+        budget: budget.clone(),
         dice,
         ids: IdSource::after(begun.last_id),
-        queue,
-        keys: Keys::new(begun.keys, config.store.key_window, config.store.max_keys),
-        bulks: Bulks::default(),
-        unparked: Vec::new(),
-        stepping: Vec::new(),
-        looking: Looking::default(),
-        unwritten: Unwritten::default(),
+        policies: config.policies,
+        learned: begun.destinations,
+        routing: config.routing,
+        keys: begun.keys,
+        key_window: config.store.key_window,
+        max_keys: config.store.max_keys,
+        max_jobs: config.max_concurrent_jobs,
+        max_jobs_per_destination: config.max_jobs_per_destination,
+        max_recipients: config.max_recipients,
+        presend: config.hooks.has_presend(),
+        on_error: config.hooks.has_on_error(),
+        signs: config.signer.is_some(),
+        notices: config.notices,
+    });
+    SpoolActor {
+        engine,
+        inbox: VecDeque::new(),
+        turn_due: false,
+        store,
+        writer: None,
+        commits: 0,
+        watch,
+        clock,
+        origin: (wall, steady),
         hooks: config.hooks,
+        signer: config.signer,
         budget,
         gate,
         supervision,
         throttle: None,
+        epoch: 0,
         hub,
         listening,
         agent,
         workers,
-        max_jobs: config.max_concurrent_jobs,
-        max_recipients: config.max_recipients,
-        epoch: 0,
-        keeping: Keeping::default(),
-        release_rate: config.release_rate,
-        interrupted: Vec::new(),
-        rerouted: HashSet::new(),
-        unattended: Unattended::default(),
         loaded: LoadState::new(None),
-        loading: 0,
         scrub_rate: config.scrub_rate,
         cleaning: false,
         watching: false,
         wake: None,
-        events: Vec::new(),
-        last_event: watch::Sender::new(last_event),
+        last_event: tokio::sync::watch::Sender::new(last_event),
         last_seq: last_event,
         ping,
-        idle: Vec::new(),
-        delivered: 0,
-        returning: Returning::new(config.notices),
-        signing: Signing::new(config.signer),
         killed: None,
+        closing: None,
     }
 }

@@ -65,8 +65,9 @@ fn may_be_divided(message: &Message) -> bool {
 impl Handler<PartsOf> for SpoolActor {
     type Result = Reply<Parts>;
 
-    fn handle(&mut self, asked: PartsOf, _: &mut Context<Self>) -> Self::Result {
-        let (ids, last) = self.queue.spooled_at(asked.spooled_at, asked.after, STEP);
+    fn handle(&mut self, asked: PartsOf, ctx: &mut Context<Self>) -> Self::Result {
+        self.catch_up(ctx);
+        let (ids, last) = self.engine.spooled_at(asked.spooled_at, asked.after, STEP);
         self.look(move |store| {
             let mut row = store.in_a_row();
             // What has left meanwhile, or cannot be read, is not listed.

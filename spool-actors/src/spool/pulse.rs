@@ -24,7 +24,7 @@ impl Handler<GetPulse> for SpoolActor {
     fn handle(&mut self, _: GetPulse, _: &mut Context<Self>) -> Pulse {
         Pulse {
             commits: self.commits,
-            pending: self.pending,
+            pending: self.engine.pending(),
         }
     }
 }

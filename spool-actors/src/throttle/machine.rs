@@ -3,7 +3,7 @@
 //! The next permit goes to the destination that has the fewest of those out, in turns among equals: one whose sessions hang
 //! keeps what it has, and gets no more while others want some. How many sessions one destination takes is not its business.
 
-use super::DestinationId;
+use crate::engine::DestinationId;
 use spool_core::Hold;
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ struct Slot {
 
 /// Who waits, who runs, whose turn it is.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     max: usize,
     epoch: u64,
     running: usize,
@@ -29,7 +29,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
             max,
             epoch: 0,
@@ -40,11 +40,11 @@ impl Machine {
         }
     }
 
-    pub(super) fn demand(&mut self, destination: DestinationId, more: usize) {
+    pub(crate) fn demand(&mut self, destination: DestinationId, more: usize) {
         self.change(destination, |slot| slot.waiting += more);
     }
 
-    pub(super) fn release(&mut self, destination: DestinationId, epoch: u64) {
+    pub(crate) fn release(&mut self, destination: DestinationId, epoch: u64) {
         if epoch == self.epoch {
             self.running = self.running.saturating_sub(1);
             self.change(destination, |slot| slot.recent = slot.recent.saturating_sub(1));
@@ -52,7 +52,7 @@ impl Machine {
     }
 
     /// A new limit for the sessions that start from now on; those running are no longer counted.
-    pub(super) fn set_max(&mut self, max: usize) {
+    pub(crate) fn set_max(&mut self, max: usize) {
         self.max = max;
         self.epoch += 1;
         self.running = 0;
@@ -62,7 +62,7 @@ impl Machine {
     }
 
     /// Every limit that holds back an attempt to `destination`: the same that [`Machine::next`] asks.
-    pub(super) fn holds(&self, destination: DestinationId) -> Vec<Hold> {
+    pub(crate) fn holds(&self, destination: DestinationId) -> Vec<Hold> {
         if self.max == 0 {
             // Delivery is paused: the queue tells of that.
             return Vec::new();
@@ -72,6 +72,11 @@ impl Machine {
             .is_greedy(recent)
             .then_some(Hold::FairShare { max: self.share() });
         self.global_hold().into_iter().chain(fair).collect()
+    }
+
+    /// Whether permits are waited for. To be asked when none can be granted.
+    pub(crate) fn is_contended(&self) -> bool {
+        !self.turns.is_empty()
     }
 
     fn global_hold(&self) -> Option<Hold> {
@@ -89,7 +94,7 @@ impl Machine {
     }
 
     /// The next permit, if one may be given.
-    pub(super) fn next(&mut self) -> Option<(DestinationId, u64)> {
+    pub(crate) fn next(&mut self) -> Option<(DestinationId, u64)> {
         let (recent, _, destination) = *self.turns.first()?;
         // Nobody has fewer.
         if self.global_hold().is_some() || self.is_greedy(recent) {

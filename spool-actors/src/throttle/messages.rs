@@ -1,6 +1,7 @@
 //! What Throttle is told, and what it tells.
 
-use super::{DestinationId, Throttle};
+use super::Throttle;
+use crate::engine::DestinationId;
 use actix::{Message, WeakAddr};
 use spool_core::Hold;
 
@@ -39,6 +40,11 @@ pub(crate) struct Granted {
     pub(crate) destination: DestinationId,
     pub(crate) permit: Permit,
 }
+
+/// Whether permits are waited for that cannot be granted now.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Contended(pub(crate) bool);
 
 /// The right to run one delivery session; given back when dropped.
 #[derive(Debug)]

@@ -4,37 +4,43 @@
 //! last [`SetMax`], to whoever has the fewest of them. A permit comes back when it is dropped, wherever that happens.
 
 mod machine;
+#[cfg(test)]
+pub(crate) use machine::Machine;
 pub(crate) mod messages;
 
 pub use messages::Permit;
 
 use crate::supervision::{Part, Supervision};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WeakAddr, WeakRecipient};
+#[cfg(not(test))]
 use machine::Machine;
-use messages::{Demand, Granted, Release, SetMax, Why};
-
-/// Names one list of next hops.
-pub(crate) type DestinationId = u32;
+use messages::{Contended, Demand, Granted, Release, SetMax, Why};
 
 /// The actor that grants permits.
 #[derive(Debug)]
 pub struct Throttle {
     machine: Machine,
     granted: WeakRecipient<Granted>,
+    contended: WeakRecipient<Contended>,
+    /// What was last told.
+    told: bool,
     own: Option<WeakAddr<Self>>,
     supervision: Supervision,
 }
 
 impl Throttle {
-    /// Starts one that tells `granted` of its permits.
+    /// Starts one that tells `granted` of its permits, and `contended` whether others wait for them.
     pub(crate) fn start(
         supervision: &Supervision,
         max: usize,
         granted: WeakRecipient<Granted>,
+        contended: WeakRecipient<Contended>,
     ) -> Addr<Self> {
         let throttle = Self {
             machine: Machine::new(max),
             granted,
+            contended,
+            told: false,
             own: None,
             supervision: supervision.clone(),
         };
@@ -49,6 +55,13 @@ impl Throttle {
         while let Some((destination, epoch)) = self.machine.next() {
             let permit = Permit::new(own.clone(), destination, epoch);
             granted.do_send(Granted { destination, permit });
+        }
+        let waits = self.machine.is_contended();
+        if waits != self.told
+            && let Some(contended) = self.contended.upgrade()
+        {
+            self.told = waits;
+            contended.do_send(Contended(waits));
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::frozen::FrozenKind;
 use crate::id::MessageId;
 use crate::key::Fingerprint;
-use crate::message::{RouteOrigin, Status};
+use crate::message::{Message, RouteOrigin, Status};
 use crate::next_hop::NextHop;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +72,26 @@ pub struct Recovered {
     pub body_size: u64,
     /// Bytes it takes in memory beside its body, about.
     pub footprint: u64,
+}
+
+/// What a start that finds this message tells of it. How long it was to wait is not known from the message alone.
+impl From<&Message> for Recovered {
+    fn from(message: &Message) -> Self {
+        Self {
+            id: message.id,
+            status: message.state.status,
+            frozen: crate::frozen::frozen_kind(&message.state),
+            in_flight: message.state.in_flight,
+            rerouted: false,
+            spooled_at: message.spooled_at,
+            expires_at: message.state.expires_at,
+            next_hops: Arc::clone(&message.next_hops),
+            origin: message.origin,
+            wait: None,
+            body_size: message.body_size,
+            footprint: message.footprint(),
+        }
+    }
 }
 
 /// What recovery set aside.

@@ -1,0 +1,233 @@
+//! The end of an attempt: what becomes of the message is decided purely, written down, and only then made known.
+
+use super::returning::{Concluded, Round};
+use super::unattended::Why;
+use super::{Content, Effect, Engine, Tag, World};
+use bytes::Bytes;
+use spool_core::disposition::{Decisions, Fate, dispose};
+use spool_core::log::{AttemptRecord, Record};
+use spool_core::{
+    Attempt, AttemptReport, AttemptResult, Dice, EventKind, Frozen, Message, MessageId, MessageState,
+    SpreadDice, Status, Timestamp,
+};
+use std::sync::Arc;
+
+/// Milliseconds by which a wall clock that nobody set does not part from the time that has passed.
+const CLOCK_WAS_SET: u64 = 10_000;
+
+impl<W: World> Engine<W> {
+    /// An attempt has ended. Its permit, if it may be used again, is for the next message of the same destination, unless others
+    /// wait for permits.
+    pub(super) fn attempt_ended(&mut self, id: MessageId, attempt: Attempt, permit: Option<W::Permit>) {
+        let keeps = !self.contended && !self.is_over();
+        let permit = match permit {
+            Some(permit) if !keeps => {
+                self.effects.push(Effect::Return(permit));
+                None
+            }
+            permit => permit,
+        };
+        self.learn(id, &attempt.report, permit);
+        let Some(content) = self.queue.ended(id) else {
+            return tracing::error!(%id, "an attempt ended that was not running");
+        };
+        let Content {
+            message,
+            mut body,
+            held,
+            ..
+        } = *content;
+        if !self.returning.is_on() {
+            body = Bytes::new();
+        }
+        // The body's memory is free as soon as no notice can need it; the rest is, once the disk has answered.
+        self.queue.settling(id, held);
+        if matches!(attempt.report.result, AttemptResult::NotBegun { .. }) {
+            return self.take_back(message, body, attempt);
+        }
+        if self.asks_on_error(&attempt) {
+            self.working += 1;
+            let message = Box::new(message);
+            return self.effects.push(Effect::AskOnError {
+                message,
+                body,
+                attempt,
+            });
+        }
+        let decisions = Decisions::by_default(&attempt.report);
+        self.settle(message, body, attempt, &decisions);
+    }
+
+    /// Whether the on_error hook has a say in this.
+    fn asks_on_error(&self, attempt: &Attempt) -> bool {
+        let report = &attempt.report;
+        let clean = matches!(report.result, AttemptResult::Accepted(_)) && report.refused.is_empty();
+        self.on_error && !clean && report.result != AttemptResult::Interrupted
+    }
+
+    /// An attempt that was none: the message is the first in line again, as if it had not begun. One whose time is over is given up.
+    fn take_back(&mut self, mut message: Message, body: Bytes, attempt: Attempt) {
+        let (id, now) = (message.id, self.now.wall);
+        let result = attempt.report.result;
+        tracing::debug!(%id, flow = ?message.flows, "{result}");
+        message.state.in_flight = None;
+        if let Some(held) = self.asked_to_freeze(&mut message, now) {
+            let fate = Fate::Delayed {
+                until: now,
+                rate_limited: false,
+            };
+            return self.conclude(Round {
+                message,
+                body,
+                fate,
+                freeze: Some(held),
+                kinds: Vec::new(),
+                relayed: Vec::new(),
+                by_hand: false,
+                tells: true,
+            });
+        }
+        if self.queue.is_expired(id, self.now) {
+            return self.give_up(message, body, &result.to_string());
+        }
+        self.write_back(id, message.spooled_at);
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        mut message: Message,
+        body: Bytes,
+        attempt: Attempt,
+        decisions: &Decisions,
+    ) {
+        let now = self.now.wall;
+        let id = message.id;
+        self.set_right(&mut message);
+        let freeze = self.asked_to_freeze(&mut message, now);
+        let mut hosts = attempt.report.before.iter();
+        let in_doubt = attempt.in_doubt() || hosts.any(|host| host.report.in_doubt());
+        let kinds = in_doubt.then_some(EventKind::InDoubt);
+        let kinds: Vec<EventKind> = kinds.into_iter().collect();
+        let record = Record::wanted().then(|| AttemptRecord::new(&message, &attempt));
+        let relayed = attempt.report.without_dsn.clone();
+        let before = message.state.clone();
+        let at_once = first_interruption(&message, &attempt);
+        let (state, fate) = if at_once {
+            again_at_once(before, attempt, now)
+        } else {
+            dispose(before, attempt, decisions, now, &*self.dice_for(id))
+        };
+        if matches!(fate, Fate::Delayed { .. }) {
+            self.queue.deferred(id, self.now);
+        }
+        message.state = state;
+        if let Some(mut record) = record {
+            record.settled(&message.state);
+            Record::Attempt(record).emit();
+        }
+        self.conclude(Round {
+            message,
+            body,
+            fate,
+            freeze,
+            kinds,
+            relayed,
+            by_hand: false,
+            // Nothing was decided, and the body was not read: the round that follows at once tells.
+            tells: !at_once,
+        });
+    }
+
+    /// Why the message is to be frozen at the end of its session, if somebody asked for it: in this process, or in the one before.
+    fn asked_to_freeze(&mut self, message: &mut Message, now: Timestamp) -> Option<Box<Frozen>> {
+        let before = message.state.frozen.take();
+        let asked = self.queue.wants_freeze(message.id) || message.state.status == Status::Frozen;
+        asked.then(|| before.unwrap_or_else(|| Box::new(Frozen::held(now, None))))
+    }
+
+    /// Many messages of one destination that are deferred together come back over a longer time.
+    fn dice_for(&self, id: MessageId) -> Arc<dyn Dice> {
+        if self.queue.is_crowded(id, self.now) {
+            Arc::new(SpreadDice(Arc::clone(&self.dice)))
+        } else {
+            Arc::clone(&self.dice)
+        }
+    }
+
+    /// Writes down what became of a message.
+    pub(super) fn conclude(&mut self, round: Round) {
+        let (id, delivered) = (round.message.id, round.fate == Fate::Delivered);
+        let Concluded {
+            change,
+            after,
+            notice,
+        } = self.end_of_round(round);
+        let tag = Tag::Settled {
+            id,
+            after,
+            delivered,
+            notice,
+        };
+        self.commit_signed(change, tag, false);
+    }
+
+    /// The time at which a message is given up, where the wall clock was set since it was written: it is tried for as long as before.
+    pub(super) fn set_right(&self, message: &mut Message) {
+        let known = self.queue.expires_at(message.id, self.now);
+        if let (Some(end), Some(known)) = (&mut message.state.expires_at, known)
+            && end.0.abs_diff(known.0) >= CLOCK_WAS_SET
+        {
+            *end = known;
+        }
+    }
+
+    /// Attempts that a former process left open become attempts in doubt.
+    pub(super) fn settle_interrupted(&mut self) {
+        if !self.is_over() {
+            for id in std::mem::take(&mut self.interrupted) {
+                self.queue.interrupted(id);
+                self.unattended.extend([(id, Why::Interrupted)]);
+            }
+        }
+        self.settle_unattended();
+    }
+
+    pub(super) fn settle_one_interrupted(&mut self, message: Message, body: Bytes) {
+        let at = message.state.in_flight.unwrap_or(message.spooled_at);
+        let mut report = AttemptReport::new(AttemptResult::Interrupted);
+        let rerouted = self.rerouted.remove(&message.id);
+        // With one next hop it is known who may hold the message, unless the message was given another one meanwhile.
+        report.peer = match message.next_hops.as_ref() {
+            [only] if !rerouted => Some(only.clone()),
+            _ => None,
+        };
+        let attempt = Attempt {
+            at,
+            duration_ms: 0,
+            report,
+        };
+        let decisions = Decisions::by_default(&attempt.report);
+        self.settle(message, body, attempt, &decisions);
+    }
+}
+
+/// The process ended, the message did nothing wrong: it goes on at once and no interval is taken. The second time in a
+/// row it waits like any other, in case it was the message after all.
+fn again_at_once(mut state: MessageState, attempt: Attempt, now: Timestamp) -> (MessageState, Fate) {
+    state.in_flight = None;
+    state.set_status(Status::SendAt(now), None);
+    state.attempts.push(attempt);
+    let rate_limited = false;
+    (
+        state,
+        Fate::Delayed {
+            until: now,
+            rate_limited,
+        },
+    )
+}
+
+fn first_interruption(message: &Message, attempt: &Attempt) -> bool {
+    let interrupted = |attempt: &Attempt| matches!(attempt.report.result, AttemptResult::Interrupted);
+    interrupted(attempt) && !message.state.attempts.last().is_some_and(interrupted)
+}

@@ -1,0 +1,325 @@
+//! Operations on many messages: freeze, send, remove, recover, reroute, bounce, expire.
+//!
+//! Each runs in small steps, so that adds and deliveries go on meanwhile: a step claims some messages, reads them off the
+//! actor's thread, commits, and gives them back as the disk has them. An operation answers when all of its messages are
+//! durable; it never stops at one that fails.
+
+use super::queue::{Claim, Note, Verb};
+use super::taken::Taken;
+use super::{Answer, Engine, Tag, World};
+use crate::errors::{RETRY_AFTER, operation_error};
+use crate::outcome::{NewRoute, Outcome};
+use spool_core::store::{Change, Shelf, StoreError};
+use spool_core::{Frozen, MessageId, MessageState, RetryInterval, Routing, SpoolError, Status, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Messages that one operation has in hand at once.
+const STEP: usize = 256;
+/// The same where their bodies are read.
+const STEP_WITH_BODIES: usize = 16;
+/// Bytes of memory that one operation asks for at once, and one message more.
+const STEP_BYTES: u64 = 4 << 20;
+/// Operations at once; more wait for their turn in the mailbox of whoever asks.
+const MAX_BULKS: usize = 64;
+
+/// Names an operation under way.
+pub(crate) type BulkId = u64;
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub(crate) enum Work {
+    Freeze,
+    SendNow(Arc<[RetryInterval]>),
+    Remove,
+    Recover(Shelf),
+    Reroute(NewRoute),
+    /// With the reason.
+    Bounce(Arc<str>),
+    Expire,
+}
+
+/// An operation under way.
+#[derive(Debug)]
+pub(super) struct Bulk<R> {
+    work: Work,
+    left: std::vec::IntoIter<MessageId>,
+    in_hand: usize,
+    outcome: Outcome,
+    reply: R,
+}
+
+/// All of them, and who waits for which message.
+#[derive(Debug)]
+pub(super) struct Bulks<W: World> {
+    running: HashMap<BulkId, Bulk<W::Reply>>,
+    /// Those with nothing in hand: the next step is theirs.
+    stepping: Vec<BulkId>,
+    last: BulkId,
+    /// Operations that wait until a message is no longer being written.
+    parked: HashMap<MessageId, Vec<BulkId>>,
+}
+
+impl<W: World> Default for Bulks<W> {
+    fn default() -> Self {
+        Self {
+            running: HashMap::new(),
+            stepping: Vec::new(),
+            last: 0,
+            parked: HashMap::new(),
+        }
+    }
+}
+
+impl<W: World> Bulks<W> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Ends all of them; their askers learn that the spool is closed.
+    pub(super) fn cancel(&mut self) {
+        self.running.clear();
+        self.parked.clear();
+    }
+}
+
+impl Work {
+    const fn step(&self) -> usize {
+        match self {
+            Self::Freeze | Self::SendNow(_) | Self::Reroute(_) => STEP,
+            Self::Remove | Self::Recover(_) | Self::Bounce(_) | Self::Expire => STEP_WITH_BODIES,
+        }
+    }
+
+    const fn verb(&self) -> Verb {
+        match self {
+            Self::Freeze => Verb::Freeze,
+            Self::SendNow(_) => Verb::SendNow,
+            Self::Remove | Self::Recover(_) => Verb::Remove,
+            Self::Reroute(_) => Verb::Reroute,
+            Self::Bounce(_) | Self::Expire => Verb::End,
+        }
+    }
+
+    /// Whether it needs the bodies of its messages.
+    pub(crate) const fn reads_bodies(&self) -> bool {
+        matches!(self, Self::Remove | Self::Bounce(_) | Self::Expire)
+    }
+}
+
+impl<W: World> Engine<W> {
+    /// Begins an operation; `reply` is answered when all of its messages are as asked for, or cannot be.
+    pub(super) fn start_bulk(&mut self, work: Work, mut ids: Vec<MessageId>, reply: W::Reply) {
+        if let Err(error) = self.may_start(&work) {
+            return self.answer(reply, Answer::Operated(Err(error)));
+        }
+        // Named twice, a message is meant once.
+        ids.sort_unstable();
+        ids.dedup();
+        self.bulks.last += 1;
+        let id = self.bulks.last;
+        let bulk = Bulk {
+            work,
+            left: ids.into_iter(),
+            in_hand: 0,
+            outcome: Outcome::default(),
+            reply,
+        };
+        self.bulks.running.insert(id, bulk);
+        self.step(id);
+    }
+
+    fn may_start(&self, work: &Work) -> Result<(), SpoolError> {
+        if matches!(work, Work::Bounce(_)) && !self.returning.is_on() {
+            return Err(SpoolError::NoNotices);
+        }
+        self.alive()?;
+        match (work, self.queue.routing()) {
+            (Work::Reroute(NewRoute::To(next_hops)), _) if next_hops.is_empty() => {
+                return Err(SpoolError::NoNextHop);
+            }
+            (Work::Reroute(NewRoute::To(_)), _)
+            | (Work::Reroute(NewRoute::ByConfig), Routing::ByRules(_)) => {}
+            (Work::Reroute(NewRoute::ByConfig), _) => return Err(SpoolError::NoConfiguration),
+            (
+                Work::Freeze
+                | Work::SendNow(_)
+                | Work::Remove
+                | Work::Recover(_)
+                | Work::Bounce(_)
+                | Work::Expire,
+                _,
+            ) => {}
+        }
+        match self.bulks.running.len() >= MAX_BULKS {
+            true => Err(SpoolError::Busy {
+                retry_after: RETRY_AFTER,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes the next messages in hand, or ends the operation when there is none left.
+    fn step(&mut self, bulk_id: BulkId) {
+        while let Some(bulk) = self.bulks.running.get_mut(&bulk_id) {
+            if bulk.in_hand > 0 {
+                return;
+            }
+            let (mut ids, mut bytes) = (Vec::new(), 0_u64);
+            while ids.len() < bulk.work.step()
+                && bytes < STEP_BYTES
+                && let Some(id) = bulk.left.next()
+            {
+                bytes = bytes.saturating_add(self.queue.footprint(id, bulk.work.reads_bodies()));
+                ids.push(id);
+            }
+            if ids.is_empty() {
+                if let Some(bulk) = self.bulks.running.remove(&bulk_id) {
+                    self.answer(bulk.reply, Answer::Operated(Ok(bulk.outcome)));
+                }
+                return;
+            }
+            bulk.in_hand = ids.len();
+            let work = bulk.work.clone();
+            self.take(bulk_id, &work, ids);
+        }
+    }
+
+    fn take(&mut self, bulk_id: BulkId, work: &Work, ids: Vec<MessageId>) {
+        if let Work::Recover(shelf) = work {
+            return self.fetch(bulk_id, *shelf, ids);
+        }
+        let now = self.now;
+        let (mut taken, mut sending) = (Vec::new(), Vec::new());
+        for id in ids {
+            if matches!(work, Work::SendNow(_)) && self.queue.has_no_route(id) {
+                self.bulk_done(bulk_id, Err(SpoolError::NoRoute(id)));
+                continue;
+            }
+            match self.queue.claim(id, work.verb(), now) {
+                Claim::Taken(before) => taken.push(Taken { id, before }),
+                Claim::WhileSending => sending.push(id),
+                Claim::Already => {
+                    if matches!(work, Work::SendNow(_)) {
+                        self.queue.hurry(id, now);
+                    }
+                    self.bulk_done(bulk_id, Ok(()));
+                }
+                Claim::Later => self.park(bulk_id, id),
+                Claim::BeingSent => self.bulk_done(bulk_id, Err(SpoolError::BeingSent(id))),
+                Claim::NotFrozen => self.bulk_done(bulk_id, Err(SpoolError::NotFrozen(id))),
+                Claim::Unknown => self.bulk_done(bulk_id, Err(SpoolError::NoSuchMessage(id))),
+            }
+        }
+        for id in sending {
+            if let Work::Reroute(to) = work {
+                self.reroute_later(bulk_id, id, to);
+                continue;
+            }
+            // With the begin of the attempt: after a crash it is in doubt, and frozen or not as was asked for.
+            let freeze = matches!(work, Work::Freeze);
+            let (status, frozen) = if freeze {
+                (Status::Frozen, Some(Box::new(Frozen::held(now.wall, None))))
+            } else {
+                (Status::SendAt(now.wall), None)
+            };
+            let change = Change::Mark {
+                id,
+                status,
+                frozen,
+                in_flight: Some(now.wall),
+                events: Vec::new(),
+            };
+            let (bulk, note) = (bulk_id, Note::Freeze(freeze));
+            self.commit(change, Tag::NotedWhileSending { bulk, id, note }, true);
+        }
+        if !taken.is_empty() {
+            self.read_taken(bulk_id, work.clone(), taken);
+        }
+    }
+
+    /// The disk has answered what is to become of a message when its session ends. If that is over already, nobody looked at
+    /// the note: it is done now.
+    pub(super) fn noted(&mut self, bulk: BulkId, id: MessageId, note: Note, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            return self.bulk_done(bulk, Err(operation_error(error)));
+        }
+        let Some(work) = self.bulks.running.get(&bulk).map(|bulk| bulk.work.clone()) else {
+            return;
+        };
+        if self.queue.note_while_sending(id, note) {
+            return self.bulk_done(bulk, Ok(()));
+        }
+        if self.queue.status(id, self.now).is_none() {
+            // It was delivered: nothing is left to freeze or to send.
+            return self.bulk_done(bulk, Ok(()));
+        }
+        self.take(bulk, &work, vec![id]);
+    }
+
+    /// Until what is being written of the message is on disk; which it never is when the spool has ended.
+    fn park(&mut self, bulk: BulkId, id: MessageId) {
+        if self.is_over() {
+            return self.bulk_done(bulk, Err(self.error()));
+        }
+        match self.unwritten.error(id) {
+            Some(error) => self.bulk_done(bulk, Err(operation_error(error.clone()))),
+            None => self.bulks.parked.entry(id).or_default().push(bulk),
+        }
+    }
+
+    /// The end or the begin of an attempt could not be written: whoever waits for it learns why.
+    pub(super) fn stuck(&mut self, id: MessageId, error: &StoreError) {
+        for bulk in self.bulks.parked.remove(&id).unwrap_or_default() {
+            self.bulk_done(bulk, Err(operation_error(error.clone())));
+        }
+    }
+
+    /// Notes how one message of an operation fared. The next step follows in [`SpoolActor::go_on`].
+    pub(super) fn bulk_done(&mut self, bulk_id: BulkId, result: Result<(), SpoolError>) {
+        let Some(bulk) = self.bulks.running.get_mut(&bulk_id) else {
+            return;
+        };
+        bulk.in_hand = bulk.in_hand.saturating_sub(1);
+        match result {
+            Ok(()) => bulk.outcome.done += 1,
+            Err(error) => bulk.outcome.errors.push(error),
+        }
+        if bulk.in_hand == 0 {
+            self.bulks.stepping.push(bulk_id);
+        }
+    }
+
+    /// Lets operations go on for which something has changed: each message that is no longer being written may have some that wait for
+    /// it.
+    pub(super) fn go_on(&mut self) {
+        loop {
+            let (released, stepping) = (
+                self.queue.take_released(),
+                std::mem::take(&mut self.bulks.stepping),
+            );
+            if released.is_empty() && stepping.is_empty() {
+                return;
+            }
+            for id in released {
+                for bulk_id in self.bulks.parked.remove(&id).unwrap_or_default() {
+                    if let Some(work) = self.bulks.running.get(&bulk_id).map(|bulk| bulk.work.clone()) {
+                        self.take(bulk_id, &work, vec![id]);
+                    }
+                }
+            }
+            for bulk_id in stepping {
+                self.step(bulk_id);
+            }
+        }
+    }
+}
+
+/// The state of a message as it comes back: frozen, for the reason it was frozen before if that is known.
+pub(super) fn frozen(mut state: MessageState, now: Timestamp) -> MessageState {
+    let why = state.frozen.take();
+    let why = why.unwrap_or_else(|| Box::new(Frozen::held(now, None)));
+    state.set_status(Status::Frozen, Some(why));
+    state.in_flight = None;
+    state
+}

@@ -1,0 +1,433 @@
+//! What the spool does once the disk has answered: each kind of change has a tag that remembers who waits for it.
+
+use super::bulk::BulkId;
+use super::queue::{Known, Note, Reservation, Route};
+use super::returning::NewNotice;
+use super::routes::Divided;
+use super::unwritten::is_final;
+use super::{Answer, Content, Effect, Engine, Job, World};
+use crate::engine::DestinationId;
+use crate::errors::add_error;
+use crate::errors::operation_error;
+use spool_core::store::{Addition, Change, Finish, NewMessage, Shelf, StoreError};
+use spool_core::{AddError, Event, Held, Message, MessageId, MessageState, Related, Status};
+use std::sync::Arc;
+
+/// The line of a message that is being added, and its place in front of the sessions.
+type Line<W> = (DestinationId, Reservation<W>);
+
+/// Why a change was committed.
+#[derive(Debug)]
+pub(crate) enum Tag<W: World> {
+    /// Someone added mail and waits for the ids.
+    Added {
+        reply: W::Reply,
+        lines: Vec<(DestinationId, Reservation<W>)>,
+        /// The routing that its lines are from.
+        generation: u32,
+        held: Vec<Held>,
+    },
+    /// The next hops of an attempt; its begin is written after them, with these events.
+    Routed { events: Vec<Event> },
+    /// An attempt may begin.
+    Armed,
+    /// An attempt will not begin: the spool closes.
+    Disarmed,
+    /// An attempt does not begin yet: its destination is left alone.
+    Recalled { id: MessageId },
+    /// An attempt has ended; `None`: the message ends, and was `delivered` or told of.
+    Settled {
+        id: MessageId,
+        after: Option<Status>,
+        delivered: bool,
+        notice: Option<Box<NewNotice>>,
+    },
+    /// The presend hook put the message off, froze it, or had it removed.
+    Presented { id: MessageId, after: Option<Status> },
+    /// An operation changed a message; `None`: it is gone.
+    Changed {
+        bulk: BulkId,
+        id: MessageId,
+        before: Status,
+        after: Option<Status>,
+        notice: Option<Box<NewNotice>>,
+        _held: Arc<Held>,
+    },
+    /// An operation gave a message another route.
+    Rerouted {
+        bulk: BulkId,
+        id: MessageId,
+        before: Status,
+        route: Route,
+        _held: Arc<Held>,
+    },
+    /// Part of what is written of a message: what follows is written after it, or fails as well.
+    Before,
+    /// A message was divided among several routes.
+    Divided(Divided),
+    /// An operation noted something for the end of a session.
+    NotedWhileSending { bulk: BulkId, id: MessageId, note: Note },
+    /// An operation brought a message back from a shelf.
+    Recovered(Recovered),
+    /// Mail was laid in quarantine.
+    Quarantined {
+        reply: W::Reply,
+        ids: Vec<MessageId>,
+        _held: Held,
+    },
+}
+
+impl<W: World> Tag<W> {
+    /// Whether a notice is spooled with the change.
+    pub(crate) const fn has_notice(&self) -> bool {
+        matches!(
+            self,
+            Self::Settled { notice: Some(_), .. } | Self::Changed { notice: Some(_), .. }
+        )
+    }
+
+    /// The notice has so many bytes.
+    pub(crate) fn resize_notice(&mut self, body: u64) {
+        if let Self::Settled {
+            notice: Some(notice), ..
+        }
+        | Self::Changed {
+            notice: Some(notice), ..
+        } = self
+        {
+            notice.resize(body);
+        }
+    }
+}
+
+/// A message that is on the journal again, once the disk has answered.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(super) bulk: BulkId,
+    pub(super) shelf: Shelf,
+    pub(super) known: Known,
+    /// Whether its line is that of all its recipients.
+    pub(super) whole: bool,
+    /// The routing that its line is from.
+    pub(super) generation: u32,
+    pub(super) _held: Held,
+}
+
+/// A change with the disk's answer.
+#[derive(Debug)]
+pub(crate) struct Answered<W: World> {
+    pub(crate) change: Change,
+    pub(crate) tag: Tag<W>,
+    pub(crate) result: Result<(), StoreError>,
+}
+
+impl<W: World> Engine<W> {
+    /// The writer has answered for a batch.
+    pub(super) fn committed_all(&mut self, answers: Vec<Answered<W>>) {
+        self.pending = self.pending.saturating_sub(answers.len());
+        let mut happened = Vec::new();
+        for Answered {
+            mut change,
+            tag,
+            result,
+        } in answers
+        {
+            if result.is_ok() {
+                self.queue.on_disk(&change);
+                happened.append(change.events_mut());
+            }
+            self.committed(change, tag, result);
+        }
+        if !happened.is_empty() {
+            self.effects.push(Effect::Publish(happened));
+        }
+    }
+
+    fn committed(&mut self, change: Change, tag: Tag<W>, result: Result<(), StoreError>) {
+        match (tag, change) {
+            (
+                Tag::Added {
+                    reply,
+                    lines,
+                    generation,
+                    held,
+                },
+                Change::Add(addition),
+            ) => self.add_answered(addition, (reply, lines, generation, held), result),
+            (Tag::Routed { events }, Change::Route { id, events: news, .. }) => match result {
+                Ok(()) if self.is_over() => {}
+                Ok(()) => self.begin(id, events),
+                Err(error) => {
+                    self.queue.put_back_route_news(id, !news.is_empty());
+                    self.cannot_begin(id, &error);
+                }
+            },
+            (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
+            (Tag::Before, Change::Route { id, .. }) if result.is_err() => self.queue.route_is_unwritten(id),
+            (Tag::Recalled { id }, _) => {
+                self.queue.settled(id);
+                self.recalled(id, &result);
+            }
+            (tag @ Tag::Settled { .. }, change) => self.settled(change, tag, &result),
+            (Tag::Presented { id, after }, _) => self.put_off_or_gone(id, after, &result),
+            (
+                Tag::Changed {
+                    bulk,
+                    id,
+                    before,
+                    after,
+                    notice,
+                    ..
+                },
+                change,
+            ) => {
+                let removed = matches!(
+                    change,
+                    Change::Finish {
+                        how: Finish::Removed,
+                        ..
+                    }
+                );
+                self.changed(bulk, id, before, (after, notice), (result, removed));
+            }
+            (Tag::NotedWhileSending { bulk, id, note }, _) => self.noted(bulk, id, note, result),
+            (
+                Tag::Rerouted {
+                    bulk,
+                    id,
+                    before,
+                    route,
+                    ..
+                },
+                _,
+            ) => self.rerouted(bulk, id, before, &route, result),
+            (Tag::Divided(divided), Change::Add(addition)) => self.divided(&addition, &divided, &result),
+            (Tag::Recovered(recovered), _) => self.recovered(&recovered, result),
+            (Tag::Quarantined { reply, ids, .. }, _) => {
+                if result.is_err() {
+                    self.take_off(Shelf::Quarantine, ids.clone());
+                }
+                self.answer(reply, Answer::Added(result.map(|()| ids).map_err(add_error)));
+            }
+            (
+                Tag::Disarmed
+                | Tag::Before
+                | Tag::Routed { .. }
+                | Tag::Armed
+                | Tag::Added { .. }
+                | Tag::Divided(_),
+                _,
+            ) => {}
+        }
+    }
+
+    /// The disk has answered for an add. Whoever stopped waiting finds the mail on the spool.
+    fn add_answered(
+        &mut self,
+        mut addition: Addition,
+        (reply, lines, generation, held): (W::Reply, Vec<Line<W>>, u32, Vec<Held>),
+        result: Result<(), StoreError>,
+    ) {
+        let key = addition.key.take();
+        let answer = match result {
+            Ok(()) => {
+                let ids = self.added(addition, lines, held);
+                self.look_at_added(&ids, generation);
+                Ok(ids)
+            }
+            Err(error) => Err(self.not_added(&addition, lines, error)),
+        };
+        if let Some(key) = key {
+            for (reply, answer) in self.keys.answered(&key, &answer, self.now.inside) {
+                self.answer(reply, Answer::Added(answer));
+            }
+        }
+        self.answer(reply, Answer::Added(answer));
+    }
+
+    fn added(&mut self, addition: Addition, lines: Vec<Line<W>>, held: Vec<Held>) -> Vec<MessageId> {
+        let Addition {
+            messages,
+            body,
+            flows,
+            parent,
+            spooled_at,
+            related,
+            ..
+        } = addition;
+        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+        let related: Arc<[MessageId]> = related.iter().chain(&ids).copied().collect();
+        for ((new, line), held) in messages.into_iter().zip(lines).zip(held) {
+            let NewMessage {
+                id,
+                section,
+                status,
+                frozen,
+                in_flight,
+                state,
+            } = new;
+            let state = state.map_or_else(
+                || {
+                    let mut state = MessageState::new(&section, status, spooled_at);
+                    state.set_status(status, frozen);
+                    state.in_flight = in_flight;
+                    state
+                },
+                |state| *state,
+            );
+            let message = Message {
+                id,
+                parent,
+                related: Related::shared(Arc::clone(&related), id),
+                flows: flows.clone(),
+                spooled_at,
+                next_hops: section.next_hops,
+                origin: section.origin,
+                envelope: Arc::new(section.envelope),
+                body_size: u64::try_from(body.len()).unwrap_or(u64::MAX),
+                state,
+            };
+            tracing::debug!(id = %id, flow = ?flows, "spooled");
+            let content = Box::new(Content::new(message, body.clone(), held));
+            self.hold_or_let_go(line, status, content);
+        }
+        ids
+    }
+
+    /// Under pressure, or when it has to wait for time, what waits in line is read again later.
+    fn hold_or_let_go(&mut self, (destination, reserved): Line<W>, status: Status, content: Box<Content>) {
+        let id = content.message.id;
+        let in_line = matches!(reserved, Reservation::None);
+        self.queue.added(destination, status, reserved, content, self.now);
+        let held_up = self.queue.is_held_up(destination, self.now);
+        let behind_others = !self.queue.is_next(destination, self.now);
+        if in_line && (held_up || (behind_others && self.budget.is_tight())) {
+            self.queue.let_go(id);
+        }
+    }
+
+    fn not_added(&mut self, addition: &Addition, lines: Vec<Line<W>>, error: StoreError) -> AddError {
+        for (destination, reserved) in lines {
+            self.queue.unreserve(destination, reserved);
+            self.queue.delist(destination);
+        }
+        tracing::warn!(flow = ?addition.flows, %error, "not spooled");
+        add_error(error)
+    }
+
+    fn armed(&mut self, id: MessageId, result: &Result<(), StoreError>) {
+        match result {
+            // Its route was not written: after a crash the attempt would be taken for one to the former next hops.
+            Ok(()) if self.queue.has_unwritten_route(id) => {
+                let change = Change::Mark {
+                    id,
+                    status: Status::SendAt(self.now.wall),
+                    frozen: None,
+                    in_flight: None,
+                    events: Vec::new(),
+                };
+                self.commit(change, Tag::Before, false);
+                self.begin_later(id, &StoreError::Full("there is no room for its route".to_owned()));
+            }
+            Ok(()) => {
+                if let Some(spooled_at) = self.queue.armed(id) {
+                    self.write_back(id, spooled_at);
+                }
+            }
+            Err(error) => self.cannot_begin(id, error),
+        }
+    }
+
+    fn cannot_begin(&mut self, id: MessageId, error: &StoreError) {
+        if !is_final(error) {
+            return self.begin_later(id, error);
+        }
+        // Nothing can be recorded any more, so nothing may be sent: it stays on the disk and on the deck.
+        tracing::error!(%id, %error, "cannot begin an attempt");
+        self.stuck(id, error);
+    }
+
+    fn settled(&mut self, change: Change, tag: Tag<W>, result: &Result<(), StoreError>) {
+        let Tag::Settled {
+            id,
+            after,
+            delivered,
+            notice,
+        } = tag
+        else {
+            return;
+        };
+        if let Err(error) = result {
+            if !is_final(error) {
+                if let Some(notice) = notice {
+                    return self.conclude_without_notice(*notice);
+                }
+                // It keeps its memory: the change waits there.
+                let tag = Tag::Settled {
+                    id,
+                    after,
+                    delivered,
+                    notice: None,
+                };
+                return self.write_later(id, change, tag, error);
+            }
+            self.queue.settled(id);
+            // Not to be sent again before a restart: the disk does not know how the attempt ended.
+            tracing::error!(%id, %error, "cannot record the end of an attempt; the message stays on the spool");
+            return self.stuck(id, error);
+        }
+        self.unwritten.written(id);
+        self.queue.settled(id);
+        match after {
+            Some(status) => self.queue.waits(id, status, self.now),
+            None => {
+                self.delivered += u64::from(delivered);
+                self.queue.finished(id);
+            }
+        }
+        if let Some(notice) = notice {
+            self.notice_spooled(&notice);
+        }
+    }
+
+    fn put_off_or_gone(&mut self, id: MessageId, after: Option<Status>, result: &Result<(), StoreError>) {
+        if result.is_err() && after.is_none() {
+            self.take_off(Shelf::Removed, vec![id]);
+        }
+        match (result, after) {
+            (Err(error), _) if !is_final(error) => self.begin_later(id, error),
+            (Ok(()), Some(status)) => self.queue.waits(id, status, self.now),
+            (Ok(()), None) => self.queue.finished(id),
+            (Err(error), _) => {
+                tracing::error!(%id, %error, "cannot record what the presend hook decided");
+                self.stuck(id, error);
+            }
+        }
+    }
+
+    fn recovered(&mut self, recovered: &Recovered, result: Result<(), StoreError>) {
+        let Recovered {
+            bulk,
+            shelf,
+            known,
+            whole,
+            generation,
+            ..
+        } = *recovered;
+        match result {
+            Ok(()) => {
+                self.queue.back(known, self.now);
+                // The routes may have changed while it was written.
+                if !whole || generation != self.queue.generation() {
+                    self.queue.make_stale(known.id);
+                }
+                let id = known.id;
+                self.work(Job::DropPair { bulk, shelf, id });
+            }
+            Err(error) => {
+                self.queue.delist(known.destination);
+                self.bulk_done(bulk, Err(operation_error(error)));
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What the engine wants done.
+
+use super::{Job, Tag, Wanted, World};
+use crate::engine::DestinationId;
+use crate::outcome::{Idle, Loaded, Outcome};
+use bytes::Bytes;
+use spool_core::store::Change;
+use spool_core::{AddError, Attempt, Event, LearnedDestination, Message, MessageId, SpoolError, Timestamp};
+use std::sync::Arc;
+
+/// Something to be done. [`Input`](super::Input)s bring what comes of it.
+#[derive(Debug)]
+pub(crate) enum Effect<W: World> {
+    /// Write a change; urgent ones are waited for. [`Input::Committed`](super::Input::Committed) brings the answer.
+    Commit {
+        change: Change,
+        tag: Tag<W>,
+        urgent: bool,
+    },
+    /// Sign the notice in a change. [`Input::Signed`](super::Input::Signed) brings it back, signed or not.
+    Sign {
+        change: Change,
+        tag: Tag<W>,
+        urgent: bool,
+    },
+    /// Work on the disk. [`Input::Done`](super::Input::Done).
+    Work(Job<W>),
+    /// Wait until there is memory. [`Input::Memory`](super::Input::Memory).
+    WaitForMemory { bytes: u64, wanted: Wanted },
+    /// Start a session. [`Input::AttemptEnded`](super::Input::AttemptEnded).
+    Start { job: spool_core::Job, permit: W::Permit },
+    /// Ask the throttle for so many more permits. [`Input::Granted`](super::Input::Granted).
+    Ask { destination: DestinationId, more: usize },
+    /// Give a permit back.
+    Return(W::Permit),
+    /// Ask the presend hook. [`Input::Presented`](super::Input::Presented).
+    AskPresend(Arc<Message>),
+    /// Ask the `on_error` hook. [`Input::Decided`](super::Input::Decided).
+    AskOnError {
+        message: Box<Message>,
+        body: Bytes,
+        attempt: Attempt,
+    },
+    /// These events are on disk, in this order.
+    Publish(Vec<Event>),
+    /// Answer someone.
+    Answer(W::Reply, Answer),
+    /// What was there at the start has come.
+    Loaded(Loaded),
+    /// Take the next turn at this time inside at the latest.
+    Wake(Timestamp),
+    /// Nothing runs and nothing is being written: keep what was learned, and close.
+    Close(Vec<LearnedDestination>),
+}
+
+/// An answer to someone outside.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Added(Result<Vec<MessageId>, AddError>),
+    Operated(Result<Outcome, SpoolError>),
+    Idle(Idle),
+}

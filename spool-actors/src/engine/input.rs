@@ -1,0 +1,259 @@
+//! What the engine is told, and what it does about each.
+
+use super::commit::Answered;
+use super::{Answer, Content, Done, Engine, Now, Tag, Wanted, Work, World};
+use crate::engine::DestinationId;
+use crate::outcome::Loaded;
+use crate::supervision::Ending;
+use bytes::Bytes;
+use spool_core::bounce::NoticeConfig;
+use spool_core::disposition::Decisions;
+use spool_core::store::{Change, Recovered, Recovery};
+use spool_core::{
+    AddError, Attempt, Fingerprint, Held, Message, MessageId, NextHop, Policies, Presend, Routing, Submission,
+};
+use std::sync::Arc;
+
+/// When a turn takes place, and whether the spool has ended by then.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    pub(crate) now: Now,
+    pub(crate) ended: Option<Ending>,
+}
+
+/// Mail to be spooled.
+#[derive(Debug)]
+pub(crate) struct NewMail {
+    pub(crate) submission: Submission,
+    /// The routing that its sections are from, if that is known.
+    pub(crate) routing: Option<Routing>,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Nobody vouches for the reverse-path.
+    pub(crate) unknown_submitter: bool,
+}
+
+/// An operation on messages.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) work: Work,
+    pub(crate) ids: Vec<MessageId>,
+}
+
+/// Something that has happened.
+#[derive(Debug)]
+pub(crate) enum Input<W: World> {
+    /// Someone adds mail.
+    Add(Box<NewMail>, W::Reply),
+    /// Someone puts mail in quarantine, for this reason.
+    Quarantine(Box<Submission>, String, W::Reply),
+    /// Someone wants something done with messages.
+    Operate(Operation, W::Reply),
+    /// Someone wants removed messages deleted that were removed longer ago than this.
+    Purge(std::time::Duration, Option<Vec<MessageId>>, W::Reply),
+    /// Someone waits until nothing is to be done.
+    WaitIdle(W::Reply),
+    /// The writer has answered for a batch of changes.
+    Committed(Vec<Answered<W>>),
+    /// A notice is signed, or stays unsigned.
+    Signed {
+        change: Change,
+        tag: Tag<W>,
+        urgent: bool,
+    },
+    /// Work on the disk is done.
+    Done(Done<W>),
+    /// There is memory.
+    Memory(Wanted, Held),
+    /// A permit was granted.
+    Granted(DestinationId, W::Permit),
+    /// Whether others wait for permits.
+    Contended(bool),
+    /// An attempt has ended; its permit, if another session may start with it.
+    AttemptEnded {
+        id: MessageId,
+        attempt: Attempt,
+        permit: Option<W::Permit>,
+    },
+    /// A connection to this host may be had.
+    RoomAt(NextHop),
+    /// What the presend hook said; `None`: it failed.
+    Presented(MessageId, Option<Presend>),
+    /// What the `on_error` hook said.
+    Decided {
+        message: Box<Message>,
+        body: Bytes,
+        attempt: Attempt,
+        decisions: Decisions,
+    },
+    /// Some of what was there at the start.
+    Recovered(Vec<Recovered>),
+    /// All of it has come; `None`: the rest never will.
+    LoadingOver(Option<Recovery>),
+    /// A second has passed.
+    Tick,
+    /// The time of a [`Wake`](super::Effect::Wake) has come.
+    Woken,
+    SetMaxJobs(usize),
+    SetPolicies(Policies),
+    /// What was learned of this destination is to be forgotten.
+    ResetDestination(Arc<[NextHop]>),
+    SetRouting(Routing),
+    SetNotices(Option<NoticeConfig>),
+    /// The spool is to be closed.
+    Close,
+    /// It is closed: nothing is left but to answer why.
+    Closed,
+}
+
+impl<W: World> Engine<W> {
+    pub(super) fn take_in(&mut self, input: Input<W>) {
+        match input {
+            Input::Add(mail, reply) => self.take_add(*mail, reply),
+            Input::Quarantine(mail, reason, reply) => self.take_quarantine(*mail, reason, reply),
+            Input::Operate(operation, reply) => self.start_bulk(operation.work, operation.ids, reply),
+            Input::Purge(older_than, ids, reply) => self.purge(older_than, ids, reply),
+            Input::WaitIdle(reply) => self.idle.push(reply),
+            Input::Committed(answers) => self.committed_all(answers),
+            Input::Signed { change, tag, urgent } => {
+                self.pending = self.pending.saturating_sub(1);
+                self.commit(change, tag, urgent);
+            }
+            Input::Done(done) => {
+                self.working = self.working.saturating_sub(1);
+                self.done(done);
+            }
+            Input::Memory(wanted, held) => self.has_memory(wanted, held),
+            Input::Granted(destination, permit) => self.granted(destination, permit),
+            Input::Contended(contended) => self.set_contended(contended),
+            Input::AttemptEnded { id, attempt, permit } => self.attempt_ended(id, attempt, permit),
+            Input::RoomAt(host) => self.queue.room_at(&host, self.now),
+            Input::Presented(id, decision) => {
+                self.working = self.working.saturating_sub(1);
+                self.presented(id, decision);
+            }
+            Input::Decided {
+                message,
+                body,
+                attempt,
+                decisions,
+            } => {
+                self.working = self.working.saturating_sub(1);
+                self.settle(*message, body, attempt, &decisions);
+            }
+            Input::Recovered(messages) => self.recovered_some(messages),
+            Input::LoadingOver(recovery) => self.loading_over(recovery),
+            Input::Tick => self.tick(),
+            Input::Woken => self.wake = None,
+            Input::SetMaxJobs(max) => self.set_max_jobs(max),
+            Input::SetPolicies(policies) => self.queue.set_policies(policies),
+            Input::ResetDestination(next_hops) => {
+                self.queue.reset(&next_hops, self.now);
+                self.keeping.changed = true;
+            }
+            Input::SetRouting(routing) => self.set_routing(routing),
+            Input::SetNotices(config) => self.returning.set(config),
+            Input::Close => self.close(),
+            Input::Closed => self.closed(),
+        }
+    }
+
+    fn done(&mut self, done: Done<W>) {
+        match done {
+            Done::Loaded(loaded) => self.loaded_all(loaded),
+            Done::ReadTaken {
+                bulk,
+                work,
+                read,
+                held,
+            } => self.read_taken_done(bulk, &work, read, &held),
+            Done::ReadUnattended { read, held } => self.unattended_read(read, held),
+            Done::Routed { routes, generation } => self.routed(routes, generation),
+            Done::ReadWhole(read) => self.read_to_divide(read),
+            Done::ShelvedPresented { id, laid, events } => self.shelved_presented(id, laid, events),
+            Done::Fetched { bulk, shelf, pairs } => self.fetched(bulk, shelf, pairs),
+            Done::DroppedPair { bulk, id, discarded } => self.dropped_pair(bulk, id, discarded),
+            Done::TakenOff { shelf, discarded } => {
+                if let Err(error) = discarded {
+                    tracing::warn!(%error, shelf = shelf.name(), "files of an operation that failed stay on the shelf");
+                }
+            }
+            Done::Quarantined {
+                ids,
+                laid,
+                events,
+                held,
+                reply,
+            } => self.laid_in_quarantine(ids, laid, events, held, reply),
+            Done::Purged { outcome, reply } => self.answer(reply, Answer::Operated(outcome)),
+            Done::Kept => self.keeping.kept(),
+            Done::Lost => {}
+        }
+    }
+
+    /// What was read for attempts is there.
+    fn loaded_all(&mut self, loaded: Vec<(MessageId, Result<Box<Content>, spool_core::store::StoreError>)>) {
+        for (id, content) in loaded {
+            match content {
+                Ok(content) => {
+                    self.queue.keep(content);
+                    self.about_to_try(id);
+                }
+                Err(error) => self.unreadable(id, &error),
+            }
+        }
+    }
+
+    fn recovered_some(&mut self, messages: Vec<Recovered>) {
+        if !self.is_over() {
+            for message in messages.iter().filter(|message| message.in_flight.is_some()) {
+                self.interrupted.push(message.id);
+                if message.rerouted {
+                    self.rerouted.insert(message.id);
+                }
+            }
+        }
+        // Also when the disk has failed meanwhile: who looks is told of everything that was there, or that it has not come.
+        if self.readable() {
+            self.queue.recover(messages, self.now);
+        }
+        self.settle_interrupted();
+    }
+
+    fn loading_over(&mut self, recovery: Option<Recovery>) {
+        self.working = self.working.saturating_sub(1);
+        // Closed meanwhile: what came last was not taken in.
+        let Some(recovery) = recovery.filter(|_| self.readable()) else {
+            return;
+        };
+        self.loaded = true;
+        self.keys.complete(recovery.keys, self.now);
+        self.look_at_all();
+        self.effects.push(super::Effect::Loaded(Loaded {
+            messages: self.queue.len(),
+            torn_bytes: recovery.torn_bytes,
+            damage: recovery.damage,
+        }));
+    }
+
+    fn tick(&mut self) {
+        self.write_again();
+        self.settle_interrupted();
+        self.keep_destinations();
+        self.return_idle_permits();
+    }
+
+    fn set_max_jobs(&mut self, max: usize) {
+        self.max_jobs = max;
+        self.queue.pause(max == 0);
+        // They were granted under another maximum.
+        self.return_all_permits();
+    }
+
+    /// Whether an add may be tried at all.
+    pub(super) fn may_add(&self) -> Result<(), AddError> {
+        match &self.ended {
+            Some(ending) => Err(ending.add_error()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The engine: everything that the queue decides. Pure: it has no clock, no threads, no sockets and no disk.
+//!
+//! It is told what happened, as [`Input`]s, and answers with what is to be done, as [`Effect`]s; the
+//! [`SpoolActor`](crate::SpoolActor) is the shell that carries them out and brings back what comes of them. One [`Engine::turn`] takes in all
+//! that has happened since the last one. So the same inputs give the same effects, and a test can put the engine through thousands of
+//! histories in seconds. The shape is that of `quinn-proto` and of openraft's engine.
+//!
+//! What is promised: a reply and an event are given out only after the disk has answered for what they say; a session starts only after
+//! the start of its attempt is on disk; nothing starts once the spool has ended.
+
+mod add;
+mod attempts;
+mod bulk;
+mod by_hand;
+mod commit;
+mod content;
+mod effect;
+mod ending;
+mod explain;
+mod input;
+mod jobs;
+mod keys;
+mod learning;
+mod presend;
+mod pump;
+mod queue;
+mod recover;
+mod reroute;
+mod returning;
+mod routes;
+mod taken;
+mod time;
+mod unattended;
+mod unwritten;
+
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod testing;
+
+pub(crate) use bulk::Work;
+pub(crate) use commit::{Answered, Tag};
+pub(crate) use content::Content;
+pub(crate) use effect::{Answer, Effect};
+pub(crate) use input::{Input, Moment, NewMail, Operation};
+pub(crate) use jobs::{Done, Fetched, Job, Wanted};
+pub(crate) use queue::{Route, Sight};
+pub(crate) use routes::groups;
+pub(crate) use taken::Taken;
+pub(crate) use time::Now;
+pub(crate) use unattended::{Why, may_fail};
+
+use crate::outcome::Outcome;
+use crate::supervision::Ending;
+use bulk::Bulks;
+use ending::Stage;
+use keys::Keys;
+use learning::Keeping;
+use queue::{Queue, Ways};
+use returning::Returning;
+use routes::Looking;
+use spool_core::bounce::NoticeConfig;
+use spool_core::store::{Change, RememberedKey};
+use spool_core::{
+    Budget, Dice, EnvelopeSummary, Event, EventKind, IdSource, LearnedDestination, Message, MessageId,
+    MessageSummary, NextHop, Policies, Routing, ShownStatus, SpoolError, Timestamp,
+};
+use std::collections::{HashSet, VecDeque};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use unattended::Unattended;
+use unwritten::Unwritten;
+
+/// Names one list of next hops.
+pub(crate) type DestinationId = u32;
+
+/// What the engine passes on without looking at it.
+pub(crate) trait World: Debug + Sized + 'static {
+    /// Where an answer goes. Dropped, whoever waits for it learns that there will be none.
+    type Reply: Debug;
+    /// The right to run a session.
+    type Permit: Debug;
+}
+
+/// What an engine begins with.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) now: Now,
+    pub(crate) budget: Budget,
+    pub(crate) dice: Arc<dyn Dice>,
+    pub(crate) ids: IdSource,
+    pub(crate) policies: Policies,
+    pub(crate) learned: Vec<LearnedDestination>,
+    pub(crate) routing: Routing,
+    pub(crate) keys: Vec<RememberedKey>,
+    pub(crate) key_window: Duration,
+    pub(crate) max_keys: usize,
+    pub(crate) max_jobs: usize,
+    pub(crate) max_jobs_per_destination: usize,
+    pub(crate) max_recipients: usize,
+    /// Whether the embedding program is asked before each attempt.
+    pub(crate) presend: bool,
+    /// Whether it is asked about refusals.
+    pub(crate) on_error: bool,
+    /// Whether notices are signed.
+    pub(crate) signs: bool,
+    pub(crate) notices: Option<NoticeConfig>,
+}
+
+/// The queue and everything that is decided about it. See the module.
+#[derive(Debug)]
+pub(crate) struct Engine<W: World> {
+    now: Now,
+    ended: Option<Ending>,
+    effects: Vec<Effect<W>>,
+    budget: Budget,
+    dice: Arc<dyn Dice>,
+    ids: IdSource,
+    queue: Queue<W>,
+    keys: Keys<W>,
+    bulks: Bulks<W>,
+    looking: Looking,
+    unwritten: Unwritten<W>,
+    keeping: Keeping,
+    unattended: Unattended,
+    returning: Returning,
+    presend: bool,
+    on_error: bool,
+    signs: bool,
+    max_jobs: usize,
+    max_recipients: usize,
+    /// Changes handed to the writer or the signer and not yet answered.
+    pending: usize,
+    /// Jobs and questions to hooks that are under way, and the loading of what was there at the start.
+    working: usize,
+    /// Whether what was there at the start has come.
+    loaded: bool,
+    /// Messages that a former process was sending when it ended.
+    interrupted: Vec<MessageId>,
+    /// Those of them that were given another route meanwhile.
+    rerouted: HashSet<MessageId>,
+    /// Others wait for permits: none is kept.
+    contended: bool,
+    /// When the next turn was asked for.
+    wake: Option<Timestamp>,
+    /// Who waits until nothing is to be done.
+    idle: Vec<W::Reply>,
+    delivered: u64,
+    /// How far the closing has come, once it was asked for.
+    closing: Option<Stage>,
+}
+
+impl<W: World> Engine<W> {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let ways = Ways::new(setup.max_jobs_per_destination, setup.policies, setup.learned);
+        let mut queue = Queue::new(ways, setup.routing);
+        queue.pause(setup.max_jobs == 0);
+        Self {
+            now: setup.now,
+            ended: None,
+            effects: Vec::new(),
+            budget: setup.budget,
+            dice: setup.dice,
+            ids: setup.ids,
+            queue,
+            keys: Keys::new(setup.keys, setup.key_window, setup.max_keys, setup.now),
+            bulks: Bulks::default(),
+            looking: Looking::default(),
+            unwritten: Unwritten::default(),
+            keeping: Keeping::default(),
+            unattended: Unattended::default(),
+            returning: Returning::new(setup.notices),
+            presend: setup.presend,
+            on_error: setup.on_error,
+            signs: setup.signs,
+            max_jobs: setup.max_jobs,
+            max_recipients: setup.max_recipients,
+            pending: 0,
+            // The loading.
+            working: 1,
+            loaded: false,
+            interrupted: Vec::new(),
+            rerouted: HashSet::new(),
+            contended: false,
+            wake: None,
+            idle: Vec::new(),
+            delivered: 0,
+            closing: None,
+        }
+    }
+
+    /// Takes in what has happened, and gives what is to be done, in order.
+    pub(crate) fn turn(&mut self, moment: Moment, inputs: &mut VecDeque<Input<W>>) -> Vec<Effect<W>> {
+        self.now = moment.now;
+        if self.ended.is_none() && moment.ended.is_some() {
+            self.ended = moment.ended;
+            self.has_ended();
+        }
+        while let Some(input) = inputs.pop_front() {
+            self.take_in(input);
+        }
+        self.follow();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// What follows whatever has happened.
+    fn follow(&mut self) {
+        self.budget.set_standing(self.queue.standing());
+        if self.budget.is_tight() {
+            self.return_idle_permits();
+        }
+        self.give_up_expired();
+        self.look_on();
+        self.go_on();
+        self.pump();
+        self.answer_idle();
+        self.close_when_flushed();
+    }
+
+    fn commit(&mut self, change: Change, tag: Tag<W>, urgent: bool) {
+        self.pending += 1;
+        self.effects.push(Effect::Commit { change, tag, urgent });
+    }
+
+    /// Asks for work on the disk; [`Input::Done`] brings what comes of it.
+    fn work(&mut self, job: Job<W>) {
+        self.working += 1;
+        self.effects.push(Effect::Work(job));
+    }
+
+    fn answer(&mut self, reply: W::Reply, answer: Answer) {
+        self.effects.push(Effect::Answer(reply, answer));
+    }
+
+    /// Whether the spool has ended: nothing starts, and nothing is changed.
+    const fn is_over(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    fn error(&self) -> SpoolError {
+        self.ended.as_ref().unwrap_or(&Ending::Killed).spool_error()
+    }
+
+    /// An event for a change; the store gives it its number.
+    fn tell(&self, kind: EventKind, message: &Message) -> Event {
+        let mut event = Event::new(0, self.now.wall, kind);
+        event.id = Some(message.id);
+        event.flows.clone_from(&message.flows);
+        event.envelope = Some(Arc::new(EnvelopeSummary::whole(message)));
+        if event.kind == EventKind::Frozen {
+            event.reason = message.state.frozen.as_ref().map(ToString::to_string);
+        }
+        event
+    }
+}
+
+/// What can be seen of the engine.
+impl<W: World> Engine<W> {
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) const fn running(&self) -> usize {
+        self.queue.running()
+    }
+
+    /// Due messages that do not run yet.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    pub(crate) const fn max_jobs(&self) -> usize {
+        self.max_jobs
+    }
+
+    /// Changes that wait for the writer thread or the signer.
+    pub(crate) const fn pending(&self) -> usize {
+        self.pending
+    }
+
+    pub(crate) const fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    pub(crate) const fn notices(&self) -> u64 {
+        self.returning.count
+    }
+
+    /// Idempotency keys, and those that gave way before their time.
+    pub(crate) fn keys(&self) -> (usize, u64) {
+        self.keys.counts()
+    }
+
+    /// Whether notices are returned.
+    pub(crate) const fn returns_notices(&self) -> bool {
+        self.returning.is_on()
+    }
+
+    /// The ids of frozen messages, and with `waiting` of those as well that wait.
+    pub(crate) fn ids(&self, waiting: bool) -> Vec<MessageId> {
+        self.queue.ids(waiting)
+    }
+
+    pub(crate) fn list(&self, after: Option<MessageId>, limit: usize, now: Now) -> Vec<MessageSummary> {
+        self.queue.list(after, limit, now)
+    }
+
+    pub(crate) fn status(&self, id: MessageId, now: Now) -> Option<ShownStatus> {
+        self.queue.status(id, now)
+    }
+
+    pub(crate) fn route_of(&self, id: MessageId) -> Option<Route> {
+        self.queue.route_of(id)
+    }
+
+    /// The next hops for whoever is left when the attempt that runs has ended.
+    pub(crate) fn noted_route(&self, id: MessageId) -> Option<Arc<[NextHop]>> {
+        self.queue.noted_route(id)
+    }
+
+    pub(crate) fn spooled_at(
+        &self,
+        at: Timestamp,
+        after: MessageId,
+        limit: usize,
+    ) -> (Vec<MessageId>, Option<MessageId>) {
+        self.queue.spooled_at(at, after, limit)
+    }
+
+    pub(crate) fn sights(&self, now: Now) -> Vec<Sight> {
+        self.queue.sights(now)
+    }
+}

@@ -1,0 +1,133 @@
+//! What follows from the presend hook's word.
+
+use super::{Engine, Job, Tag, World};
+use spool_core::log::{GivenUp, Record};
+use spool_core::store::{Change, Finish, Shelved, StoreError};
+use spool_core::{Event, EventKind, Frozen, FrozenReason, Message, MessageId, Presend, Status, Timestamp};
+use std::time::Duration;
+
+/// The shortest wait a hook can ask for: it is asked again then, and must not be asked without end.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+/// The wait after a hook failed, where no retry interval is left.
+const LONG_WAIT: Duration = Duration::from_secs(3600);
+
+impl<W: World> Engine<W> {
+    /// What the hook said; `None`: it failed.
+    pub(super) fn presented(&mut self, id: MessageId, decision: Option<Presend>) {
+        let Some(message) = self.queue.content(id).map(|content| content.message.clone()) else {
+            return;
+        };
+        if self.is_over() {
+            // Nothing was written: it waits on disk as before.
+            return self.queue.waits(id, message.state.status, self.now);
+        }
+        let now = self.now.wall;
+        match decision {
+            Some(decision @ Presend::SendNow) => {
+                let events = vec![self.tell(EventKind::Presend(decision), &message)];
+                self.write_begin(id, events);
+            }
+            Some(Presend::SendAt(until)) => self.put_off(id, &message, until.max(now.after(LEAST_WAIT))),
+            Some(decision @ Presend::Freeze) => {
+                let status = Status::Frozen;
+                let frozen = Some(Box::new(Frozen::new(now, FrozenReason::Hook)));
+                let mut message = message;
+                message.state.set_status(status, frozen.clone());
+                if let Some(why) = frozen.as_deref().filter(|_| Record::wanted()) {
+                    Record::GivenUp(GivenUp::new(&message, why, "frozen")).emit();
+                }
+                let kinds = [EventKind::Presend(decision), EventKind::Frozen];
+                let events = kinds.map(|kind| self.tell(kind, &message)).into();
+                let change = Change::Mark {
+                    id,
+                    status,
+                    frozen,
+                    in_flight: None,
+                    events,
+                };
+                self.commit(
+                    change,
+                    Tag::Presented {
+                        id,
+                        after: Some(status),
+                    },
+                    true,
+                );
+            }
+            Some(Presend::Remove) => self.remove_presented(id, message),
+            Some(_) | None => {
+                let wait = message
+                    .state
+                    .schedule
+                    .clone()
+                    .next(self.dice.as_ref())
+                    .unwrap_or(LONG_WAIT);
+                self.put_off(id, &message, now.after(wait.max(LEAST_WAIT)));
+            }
+        }
+    }
+
+    fn put_off(&mut self, id: MessageId, message: &Message, until: Timestamp) {
+        let kinds = [
+            EventKind::Presend(Presend::SendAt(until)),
+            EventKind::Delayed(until),
+        ];
+        let events = kinds.map(|kind| self.tell(kind, message)).into();
+        let status = Status::SendAt(until);
+        let change = Change::Mark {
+            id,
+            status,
+            frozen: None,
+            in_flight: None,
+            events,
+        };
+        self.commit(
+            change,
+            Tag::Presented {
+                id,
+                after: Some(status),
+            },
+            true,
+        );
+    }
+
+    /// To the shelf first, as with any remove.
+    fn remove_presented(&mut self, id: MessageId, message: Message) {
+        let Some(body) = self.queue.content(id).map(|content| content.body.clone()) else {
+            return;
+        };
+        let kinds = [EventKind::Presend(Presend::Remove), EventKind::Removed];
+        let events: Vec<_> = kinds.map(|kind| self.tell(kind, &message)).into();
+        let reason = Some("removed by the presend hook".to_owned());
+        let at = self.now.wall;
+        self.work(Job::ShelvePresented {
+            shelved: Box::new(Shelved { message, at, reason }),
+            body,
+            events,
+        });
+    }
+
+    /// A message that the hook had removed is on the shelf, or is not.
+    pub(super) fn shelved_presented(
+        &mut self,
+        id: MessageId,
+        laid: Result<(), StoreError>,
+        events: Vec<Event>,
+    ) {
+        match laid {
+            Ok(()) => {
+                let change = Change::Finish {
+                    id,
+                    how: Finish::Removed,
+                    events,
+                };
+                self.commit(change, Tag::Presented { id, after: None }, true);
+            }
+            Err(error) => {
+                tracing::error!(%id, %error, "cannot be removed; it waits");
+                let until = self.now.wall.after(LONG_WAIT);
+                self.queue.waits(id, Status::SendAt(until), self.now);
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What makes the spool go: after anything happened, due messages line up, those that may start are prepared and started, the throttle is
+//! asked for more permits, and the next turn is asked for.
+
+use super::queue::Next;
+use super::{Content, Effect, Engine, Job, Tag, Wanted, World};
+use crate::engine::DestinationId;
+use spool_core::store::{Change, StoreError};
+use spool_core::{Event, EventKind, Held, MessageId, NextHop, Status, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest sleep: a wall clock that was set, or a last handle that was dropped, is noticed after it.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+
+impl<W: World> Engine<W> {
+    /// Called after anything happened.
+    pub(super) fn pump(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        self.queue.release_due(self.now);
+        self.queue.open_due(self.now);
+        // A message whose route has changed stands in another line now, and whoever waited for it may go on.
+        loop {
+            let dirty = self.queue.take_dirty();
+            if dirty.is_empty() {
+                break;
+            }
+            self.fill(dirty);
+            self.go_on();
+        }
+        self.set_wake();
+    }
+
+    fn fill(&mut self, dirty: Vec<DestinationId>) {
+        let mut to_load = Vec::new();
+        for destination in &dirty {
+            self.recall(*destination);
+            self.fill_one(*destination, &mut to_load);
+        }
+        for destination in dirty {
+            let more = self.queue.take_wanted(destination, self.now);
+            self.queue.schedule(destination, self.now);
+            if more > 0 {
+                self.effects.push(Effect::Ask { destination, more });
+            }
+            self.return_permits(destination, self.contended);
+        }
+        if !to_load.is_empty() {
+            self.work(Job::Load(to_load));
+        }
+    }
+
+    /// Starts and prepares what may be. Where there is no memory for the first in line, it waits for that: nothing overtakes it, neither
+    /// in its line nor in the ledger.
+    fn fill_one(&mut self, destination: DestinationId, to_load: &mut Vec<(MessageId, Held)>) {
+        while let Some(next) = self.queue.next(destination, self.now) {
+            match next {
+                Next::Start(permit, id) => self.start(permit, id),
+                Next::Prepare(id) => self.about_to_try(id),
+                Next::Read(id, bytes) => match self.budget.read_now(bytes) {
+                    Some(held) => to_load.push((id, held)),
+                    None => {
+                        self.queue.put_back(id);
+                        self.wait_for_memory(destination, bytes);
+                    }
+                },
+            }
+        }
+    }
+
+    fn start(&mut self, permit: W::Permit, id: MessageId) {
+        let Some(Content { message, body, .. }) = self.queue.content(id) else {
+            return self.effects.push(Effect::Return(permit));
+        };
+        let job = spool_core::Job {
+            message: message.id,
+            flows: message.flows.clone(),
+            next_hops: Arc::clone(&message.next_hops),
+            envelope: Arc::clone(&message.envelope),
+            recipients: message.state.remaining.clone(),
+            body: body.clone(),
+            // The shell's own.
+            halt: spool_core::Halt::default(),
+        };
+        self.effects.push(Effect::Start { job, permit });
+    }
+
+    fn wait_for_memory(&mut self, destination: DestinationId, bytes: u64) {
+        self.queue.starve(destination);
+        // What can be read again makes room for what must be sent now.
+        self.queue.let_go_of_all();
+        let wanted = Wanted::Line(destination);
+        self.effects.push(Effect::WaitForMemory { bytes, wanted });
+    }
+
+    /// There is memory for what has waited for it.
+    pub(super) fn has_memory(&mut self, wanted: Wanted, held: Held) {
+        match wanted {
+            Wanted::Line(destination) => self.fed(destination, held),
+            Wanted::Taken { bulk, work, taken } => self.read_charged(bulk, work, taken, held),
+            Wanted::Unattended(step) => self.read_unattended(step, held),
+        }
+    }
+
+    /// There is memory for the first in this line; by now that may be another message.
+    fn fed(&mut self, destination: DestinationId, mut held: Held) {
+        self.queue.feed(destination);
+        if self.is_over() {
+            return;
+        }
+        match self.queue.next_fed(destination, self.now) {
+            None => {}
+            Some(Next::Start(permit, id)) => self.start(permit, id),
+            Some(Next::Prepare(id)) => self.about_to_try(id),
+            Some(Next::Read(id, bytes)) if bytes <= held.bytes() => {
+                held.resize(bytes);
+                self.work(Job::Load(vec![(id, held)]));
+            }
+            Some(Next::Read(id, _)) => self.queue.put_back(id),
+        }
+    }
+
+    /// The hook is asked first, if there is one.
+    pub(super) fn about_to_try(&mut self, id: MessageId) {
+        if !self.is_routed(id) {
+            return;
+        }
+        if !self.presend {
+            return self.write_begin(id, Vec::new());
+        }
+        if let Some(content) = self.queue.content(id) {
+            let message = Arc::new(content.message.clone());
+            self.working += 1;
+            self.effects.push(Effect::AskPresend(message));
+        }
+    }
+
+    /// Durable before the session starts: after a crash it is known that the next hop may hold the message.
+    pub(super) fn write_begin(&mut self, id: MessageId, events: Vec<Event>) {
+        // The routes may have changed while the hook was asked.
+        if !self.is_routed(id) || !self.queue.arming(id) {
+            return;
+        }
+        let Some((next_hops, origin)) = self.queue.take_unwritten_route(id) else {
+            return self.begin(id, events);
+        };
+        // On disk before the start: after a crash it is known where the attempt went. The disk may have room for a start and none
+        // for a route.
+        let change = Change::Route {
+            id,
+            origin,
+            events: self.route_news(id, &next_hops),
+            next_hops,
+        };
+        self.commit(change, Tag::Routed { events }, true);
+    }
+
+    /// The event for a message that the configuration leads elsewhere now, unless it was told already.
+    fn route_news(&mut self, id: MessageId, next_hops: &Arc<[NextHop]>) -> Vec<Event> {
+        if !self.queue.take_route_news(id) {
+            return Vec::new();
+        }
+        let content = self.queue.content(id);
+        let kind = EventKind::Rerouted(Arc::clone(next_hops));
+        content
+            .map(|content| self.tell(kind, &content.message))
+            .into_iter()
+            .collect()
+    }
+
+    /// Writes the start of an attempt whose next hops are on disk.
+    pub(super) fn begin(&mut self, id: MessageId, events: Vec<Event>) {
+        let now = self.now.wall;
+        let change = Change::Mark {
+            id,
+            status: Status::SendAt(now),
+            frozen: None,
+            in_flight: Some(now),
+            events,
+        };
+        self.commit(change, Tag::Armed, true);
+    }
+
+    /// What cannot be read cannot be sent; it stays where it is, and stays visible. Descriptors and memory come back.
+    pub(super) fn unreadable(&mut self, id: MessageId, error: &StoreError) {
+        if matches!(error, StoreError::NotNow { .. }) {
+            return self.begin_later(id, error);
+        }
+        tracing::error!(%id, %error, "cannot read a message; it is kept frozen");
+        self.queue.waits(id, Status::Frozen, self.now);
+    }
+
+    /// A permit was granted.
+    pub(super) fn granted(&mut self, destination: DestinationId, permit: W::Permit) {
+        let unused = match self.is_over() {
+            true => Some(permit),
+            false => self.queue.granted(destination, permit),
+        };
+        self.effects.extend(unused.map(Effect::Return));
+    }
+
+    /// Others wait for permits, or nobody does any more: permits in hand are for whoever has waited longest.
+    pub(super) fn set_contended(&mut self, contended: bool) {
+        self.contended = contended;
+        if contended {
+            self.return_idle_permits();
+        }
+    }
+
+    /// Gives back permits that nothing is to be sent with.
+    pub(super) fn return_idle_permits(&mut self) {
+        for destination in self.queue.with_idle_permits() {
+            self.return_permits(destination, true);
+        }
+    }
+
+    fn return_permits(&mut self, destination: DestinationId, all: bool) {
+        for permit in self.queue.take_idle_permits(destination, all, self.now) {
+            self.effects.push(Effect::Return(permit));
+        }
+    }
+
+    fn set_wake(&mut self) {
+        let times = [self.queue.next_due(), self.queue.next_opening()];
+        let next = times
+            .into_iter()
+            .flatten()
+            .fold(self.now.inside.after(MAX_SLEEP), Timestamp::min);
+        // An earlier turn than needed does no harm; setting the timer for every message would.
+        if self.wake.is_none_or(|at| at > next || at <= self.now.inside) {
+            self.wake = Some(next);
+            self.effects.push(Effect::Wake(next));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What can be seen of the queue: its listing, and what holds a single message.
+
+use super::{Entry, Now, Phase, Queue};
+use crate::engine::DestinationId;
+use crate::engine::World;
+use spool_core::{Hold, MessageId, MessageSummary, Queue as QueueName, ShownStatus, Status};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// How the queue sees one message.
+#[derive(Debug)]
+pub(in crate::engine) struct Held {
+    /// What holds it here, in order.
+    pub(in crate::engine) holds: Vec<Hold>,
+    /// Whose limits come next; `None` when it is not on its way to a session.
+    pub(in crate::engine) destination: Option<DestinationId>,
+}
+
+impl<W: World> Entry<W> {
+    fn status(&self, now: Now) -> ShownStatus {
+        match &self.phase {
+            Phase::Waiting(due) => ShownStatus::at(Status::SendAt(now.wall_of(*due)), now.wall),
+            Phase::Ready(_) | Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(..) | Phase::Armed(_) => {
+                ShownStatus::SendNow
+            }
+            Phase::Running(..) | Phase::Settling(..) => ShownStatus::Sending,
+            // An operation is a matter of milliseconds.
+            Phase::Claimed | Phase::Frozen => ShownStatus::Frozen,
+        }
+    }
+}
+
+impl<W: World> Queue<W> {
+    /// Up to `limit` messages behind `after`, as a listing shows them at `now`.
+    pub(in crate::engine) fn list(
+        &self,
+        after: Option<MessageId>,
+        limit: usize,
+        now: Now,
+    ) -> Vec<MessageSummary> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let summary = |(id, entry): (&MessageId, &Entry<W>)| {
+            let slot = self.at(entry.destination)?;
+            let status = entry.status(now);
+            let frozen = status.is_frozen();
+            Some(MessageSummary {
+                id: *id,
+                queue: if frozen {
+                    QueueName::Frozen
+                } else {
+                    QueueName::Active
+                },
+                status,
+                spooled_at: entry.spooled_at,
+                next_hops: Arc::clone(&slot.next_hops),
+                origin: entry.origin,
+                envelope: None,
+                reason: None,
+                frozen: None,
+                unreadable: false,
+            })
+        };
+        let all = self.entries.range((from, Bound::Unbounded));
+        all.filter_map(summary).take(limit).collect()
+    }
+
+    /// How a listing shows one message.
+    pub(in crate::engine) fn status(&self, id: MessageId, now: Now) -> Option<ShownStatus> {
+        Some(self.entries.get(&id)?.status(now))
+    }
+
+    /// What holds a message, as far as the queue decides it.
+    pub(in crate::engine) fn holds(&self, id: MessageId, now: Now) -> Option<Held> {
+        let entry = self.entries.get(&id)?;
+        let slot = self.at(entry.destination)?;
+        let ahead = |line: &std::collections::VecDeque<MessageId>| {
+            line.iter().position(|other| *other == id).unwrap_or(0)
+        };
+        let (mut holds, mut before) = (Vec::new(), 0);
+        if slot.is_nowhere() && !matches!(entry.phase, Phase::Frozen) {
+            holds.push(Hold::NoRoute { origin: entry.origin });
+            let destination = None;
+            return Some(Held { holds, destination });
+        }
+        let mut destination = Some(entry.destination);
+        match &entry.phase {
+            Phase::Frozen => {
+                holds.push(Hold::Frozen);
+                destination = None;
+            }
+            Phase::Waiting(until) => holds.push(Hold::RetryTime {
+                until: now.wall_of(*until),
+            }),
+            Phase::Ready(_) => before = slot.ahead + slot.permitted + ahead(&slot.line),
+            Phase::Armed(_) => before = ahead(&slot.armed),
+            Phase::Reading(_) => holds.push(Hold::Reading),
+            Phase::Arming(..) => holds.push(Hold::Writing),
+            Phase::Asking(..) => holds.push(Hold::Presend),
+            Phase::Settling(..) | Phase::Claimed => {
+                holds.push(Hold::Writing);
+                destination = None;
+            }
+            Phase::Running(..) => destination = None,
+        }
+        if before > 0 {
+            holds.push(Hold::Line { ahead: before });
+        }
+        if destination.is_some() && self.paused {
+            holds.push(Hold::Paused);
+        }
+        if destination.is_some() {
+            let of_pace = slot.pace.holds(now.inside, slot.running, before);
+            holds.extend(of_pace.into_iter().map(|hold| on_wall(hold, now)));
+        }
+        if let Some(session) = self.session(id) {
+            holds.push(Hold::Sending {
+                since: now.wall_of(session.at),
+            });
+        }
+        if let Some(next_hops) = self.noted_route(id) {
+            holds.push(Hold::NewRoute { next_hops });
+        }
+        Some(Held { holds, destination })
+    }
+
+    /// Whether the head of this line waits for memory.
+    pub(in crate::engine) fn is_starved(&self, destination: DestinationId) -> bool {
+        self.starved.contains(&destination)
+    }
+}
+
+/// The hold of a pace with a time of the wall clock.
+fn on_wall(mut hold: Hold, now: Now) -> Hold {
+    if let Hold::RateLimit { until, .. } | Hold::Circuit { until, .. } | Hold::HostBusy { until, .. } =
+        &mut hold
+    {
+        *until = now.wall_of(*until);
+    }
+    hold
+}

@@ -1,0 +1,529 @@
+//! The queue: where each message stands, and which one is next. It is told the time and what happened.
+//!
+//! A waiting message costs an entry here and a place in one heap; its envelope and body are on disk. It never drops
+//! a message by itself: an entry leaves only when the disk says that the message is finished.
+//!
+//! A message changes its place in [`Queue::set`] and nowhere else: every count and every list follows from that.
+
+mod begins;
+mod busy;
+mod claims;
+mod destinations;
+mod flow;
+mod holds;
+mod kept;
+mod phase;
+mod reset;
+mod routes;
+mod ways;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests panic")]
+mod tests;
+
+pub(crate) use claims::Note;
+pub(super) use claims::{Claim, Verb};
+pub(crate) use destinations::Reservation;
+pub(super) use flow::Next;
+pub(crate) use flow::Sight;
+pub(super) use phase::{Afterwards, Phase};
+pub(super) use routes::{Redirected, Stale};
+pub(super) use ways::Ways;
+
+use super::World;
+use super::content::{Content, Size};
+use super::time::{NEVER, Now};
+use crate::engine::DestinationId;
+use busy::BusyHosts;
+use destinations::Destination;
+use phase::Counted;
+use spool_core::store::Recovered;
+use spool_core::{Held, MessageId, NextHop, RouteOrigin, Routing, Status, Timestamp};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+/// The most attempts of one destination whose start is on disk before they have a permit, while it has a session. They start without
+/// waiting for a sync; after a crash each of them is in doubt.
+const AHEAD: usize = 64;
+/// Stale places that are not worth sweeping out.
+const SWEEP: usize = 1024;
+
+/// Bytes of memory that a waiting message takes in all indices together: its entry, its places in a line and in heaps, its
+/// entry in the store.
+const WAITING: u64 = 320;
+/// The same of a destination.
+const PER_DESTINATION: u64 = 2048;
+
+#[derive(Debug)]
+struct Entry<W: World> {
+    destination: DestinationId,
+    phase: Phase<W>,
+    /// By the wall clock.
+    spooled_at: Timestamp,
+    size: Size,
+    /// When it is given up.
+    expires_at: Timestamp,
+    /// Whether the disk holds the start of an attempt that this process has written, and nothing after it.
+    begun: bool,
+    /// Where its next hops come from.
+    origin: RouteOrigin,
+    /// The routing that `destination` is from; another one than that of now: it is to be looked at.
+    generation: u32,
+    /// Whether an event has told of its route.
+    route_told: bool,
+}
+
+/// Next hops, and where they come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) next_hops: Arc<[NextHop]>,
+    pub(crate) origin: RouteOrigin,
+    /// The routing it is from; one of the origin `Named` is from none.
+    pub(super) generation: u32,
+}
+
+/// What is known of a message that comes to the queue without its content.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub(super) id: MessageId,
+    pub(super) destination: DestinationId,
+    /// By the wall clock.
+    pub(super) spooled_at: Timestamp,
+    pub(super) size: Size,
+    /// By the wall clock.
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) origin: RouteOrigin,
+}
+
+/// All messages on the spool.
+#[derive(Debug)]
+pub(super) struct Queue<W: World> {
+    /// In the order of ids, which is that of arrival.
+    entries: BTreeMap<MessageId, Entry<W>>,
+    due: BinaryHeap<Reverse<(Timestamp, MessageId)>>,
+    destinations: Vec<Destination<W>>,
+    free: Vec<DestinationId>,
+    by_hops: HashMap<Arc<[NextHop]>, DestinationId>,
+    ways: Ways,
+    routing: Routing,
+    /// Counts the routings.
+    generation: u32,
+    /// Messages whose route was not looked at while they were being sent, and is to be now.
+    unlooked: Vec<MessageId>,
+    /// When destinations are to be looked at; those with another time in their slot mean nothing.
+    openings: BinaryHeap<Reverse<(Timestamp, DestinationId)>>,
+    dirty: Vec<DestinationId>,
+    /// The first in the line of each waits for memory.
+    starved: HashSet<DestinationId>,
+    /// Destinations with permits for which they have no message.
+    idle: BTreeSet<DestinationId>,
+    /// Messages that kept their content in line, as far as they still stand there; in the order they came.
+    kept: VecDeque<MessageId>,
+    /// Messages with which something was being done, until now.
+    released: Vec<MessageId>,
+    busy: BusyHosts,
+    in_line: usize,
+    ahead: usize,
+    permitted: usize,
+    running: usize,
+    paused: bool,
+}
+
+impl<W: World> Queue<W> {
+    /// An empty one.
+    pub(super) fn new(ways: Ways, routing: Routing) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            destinations: Vec::new(),
+            free: Vec::new(),
+            by_hops: HashMap::new(),
+            ways,
+            routing,
+            generation: 0,
+            unlooked: Vec::new(),
+            openings: BinaryHeap::new(),
+            dirty: Vec::new(),
+            starved: HashSet::new(),
+            idle: BTreeSet::new(),
+            kept: VecDeque::new(),
+            released: Vec::new(),
+            busy: BusyHosts::default(),
+            in_line: 0,
+            ahead: 0,
+            permitted: 0,
+            running: 0,
+            paused: false,
+        }
+    }
+
+    /// Takes in some of what was there at the start. Those that are past due stand in line, the oldest first.
+    pub(super) fn recover(&mut self, mut messages: Vec<Recovered>, now: Now) {
+        messages.sort_by_key(|message| match message.status {
+            Status::SendAt(due) => due,
+            Status::Frozen => NEVER,
+        });
+        for message in messages {
+            let (origin, spooled) = (message.origin, &message.next_hops);
+            let by_routing = self.routing.without_recipients(origin, spooled);
+            let is_known = by_routing.is_some();
+            let next_hops = by_routing.unwrap_or_else(|| Arc::clone(spooled));
+            let known = Known {
+                id: message.id,
+                destination: self.enlist(&next_hops, now),
+                spooled_at: message.spooled_at,
+                size: Size::new(message.body_size, message.footprint),
+                expires_at: message.expires_at,
+                origin,
+            };
+            self.insert(known, now);
+            if !is_known {
+                self.make_stale(message.id);
+            }
+            let phase = match message.status {
+                Status::Frozen => Phase::Frozen,
+                // Written when the clock was ahead of today's: the wait counts from now.
+                Status::SendAt(due) => {
+                    let longest = message.wait.map(|wait| now.wall.after(wait));
+                    self.until(longest.map_or(due, |longest| due.min(longest)), now)
+                }
+            };
+            self.set(message.id, phase);
+        }
+    }
+
+    /// The phase of a message that waits for a time of the wall clock.
+    fn until(&self, due: Timestamp, now: Now) -> Phase<W> {
+        let due = now.inside_of(due);
+        match due > now.inside {
+            true => Phase::Waiting(due),
+            false => Phase::Ready(None),
+        }
+    }
+
+    /// Makes the entry of a message. An operation has it until it is set elsewhere.
+    fn insert(&mut self, known: Known, now: Now) {
+        let entry = Entry {
+            destination: known.destination,
+            phase: Phase::Claimed,
+            spooled_at: known.spooled_at,
+            size: known.size,
+            expires_at: known.expires_at.map_or(NEVER, |at| now.inside_of(at)),
+            begun: false,
+            origin: known.origin,
+            generation: self.generation,
+            route_told: true,
+        };
+        self.entries.insert(known.id, entry);
+    }
+
+    /// Moves a message to another phase. Every count and every list follows from this; a permit that the former phase had is free for
+    /// another message of its destination. Gives the former phase.
+    pub(super) fn set(&mut self, id: MessageId, phase: Phase<W>) -> Option<Phase<W>> {
+        let entry = self.entries.get_mut(&id)?;
+        let destination = entry.destination;
+        let (after, keeps) = (phase.counted(), matches!(phase, Phase::Ready(Some(_))));
+        let (passing, armed, due) = (phase.is_passing(), matches!(phase, Phase::Armed(_)), phase.due());
+        let mut old = std::mem::replace(&mut entry.phase, phase);
+        let permit = old.take_permit();
+        if old.is_passing() && !passing {
+            self.released.push(id);
+        }
+        self.leaves(id, &old, permit.is_some(), destination);
+        if let Some(permit) = permit {
+            self.keep_permit(destination, permit);
+        }
+        if after == Counted::InLine {
+            self.line_up(id, destination);
+        }
+        self.count(after, destination, 1);
+        if keeps {
+            self.keep_in_line(id);
+        }
+        if armed && let Some(slot) = self.slot(destination) {
+            slot.armed.push_back(id);
+        }
+        if let Some(due) = due {
+            self.wait_until(id, due);
+        }
+        self.touch(destination);
+        Some(old)
+    }
+
+    /// A message leaves this phase, or leaves the queue out of it; it `had` a permit there.
+    fn leaves(&mut self, id: MessageId, old: &Phase<W>, had: bool, destination: DestinationId) {
+        let before = if had { Counted::Permitted } else { old.counted() };
+        if before == Counted::InLine {
+            self.left_line(destination);
+        }
+        self.count(before, destination, -1);
+        if matches!(old, Phase::Armed(_))
+            && let Some(slot) = self.slot(destination)
+        {
+            slot.armed.retain(|other| *other != id);
+        }
+    }
+
+    /// An added message is on disk. `start`: the start of its attempt as well; with a permit, its session may start.
+    pub(super) fn added(
+        &mut self,
+        destination: DestinationId,
+        status: Status,
+        reserved: Reservation<W>,
+        content: Box<Content>,
+        now: Now,
+    ) {
+        let message = &content.message;
+        let id = message.id;
+        let known = Known {
+            id,
+            destination,
+            spooled_at: message.spooled_at,
+            size: content.size(),
+            expires_at: message.state.expires_at,
+            origin: message.origin,
+        };
+        self.insert(known, now);
+        let frozen = status == Status::Frozen;
+        let begun = !matches!(reserved, Reservation::None);
+        self.redeem(destination, reserved);
+        let phase = match (frozen, begun) {
+            (true, _) => Phase::Frozen,
+            (false, true) => Phase::Armed(content),
+            (false, false) => Phase::Ready(Some(content)),
+        };
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.begun = begun;
+        }
+        self.set(id, phase);
+    }
+
+    /// Bytes that messages and destinations take however little is known of them in memory.
+    pub(super) fn standing(&self) -> u64 {
+        let all = |count: usize, bytes: u64| u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(bytes);
+        all(self.entries.len(), WAITING).saturating_add(all(self.by_hops.len(), PER_DESTINATION))
+    }
+
+    /// Moves what is due into line.
+    pub(super) fn release_due(&mut self, now: Now) {
+        while let Some(Reverse((due, id))) = self.due.peek().copied() {
+            if due > now.inside {
+                break;
+            }
+            self.due.pop();
+            // A message that was moved since has another phase; its old place in the heap means nothing.
+            if self.phase(id).and_then(Phase::due) == Some(due) {
+                self.set(id, Phase::Ready(None));
+            }
+        }
+    }
+
+    /// When something becomes due next.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.due.peek().map(|Reverse((due, _))| *due)
+    }
+
+    fn phase(&self, id: MessageId) -> Option<&Phase<W>> {
+        Some(&self.entries.get(&id)?.phase)
+    }
+
+    /// Keeps what was read for a message that is about to be sent.
+    pub(super) fn keep(&mut self, mut content: Box<Content>) {
+        let id = content.message.id;
+        let route = self.route_of(id);
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        entry.size = content.size();
+        if let Some(route) = route {
+            content.set_next_hops(&route.next_hops);
+        }
+        if let Phase::Reading(permit) = &mut entry.phase {
+            let permit = permit.take();
+            entry.phase = Phase::Asking(content, permit);
+        }
+    }
+
+    /// What is in memory of a message.
+    pub(super) fn content(&self, id: MessageId) -> Option<&Content> {
+        self.phase(id)?.content()
+    }
+
+    /// The start of its attempt is being written. `false`: it is not about to be sent.
+    pub(super) fn arming(&mut self, id: MessageId) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return false;
+        };
+        if !matches!(entry.phase, Phase::Asking(..)) {
+            return false;
+        }
+        // With its permit, if it has one: it is counted as before.
+        if let Phase::Asking(content, permit) = std::mem::replace(&mut entry.phase, Phase::Claimed) {
+            entry.phase = Phase::Arming(content, permit);
+        }
+        true
+    }
+
+    /// The start of its attempt is on disk. Gives when the message was spooled, if it must not go where it is about to: the routes were
+    /// changed meanwhile. The start is to be taken back, and then the message is [`Queue::recalled`].
+    pub(super) fn armed(&mut self, id: MessageId) -> Option<Timestamp> {
+        let generation = self.generation;
+        let entry = self.entries.get_mut(&id)?;
+        if !matches!(entry.phase, Phase::Arming(..)) {
+            return None;
+        }
+        if entry.is_stale(generation) {
+            let spooled_at = entry.spooled_at;
+            self.set(id, Phase::Settling(None, Afterwards::default()));
+            return Some(spooled_at);
+        }
+        // Its permit starts it, or one that was armed before it.
+        if let Some(Phase::Arming(content, _)) = self.set(id, Phase::Claimed) {
+            self.set(id, Phase::Armed(content));
+        }
+        None
+    }
+
+    /// The session has ended: gives the content, for what comes next, and the session. The message is charged as before until
+    /// [`Queue::settled`].
+    pub(super) fn ended(&mut self, id: MessageId) -> Option<Box<Content>> {
+        let phase = self.phase(id)?;
+        if !matches!(phase, Phase::Running(..)) {
+            return None;
+        }
+        let mut old = self.set(id, Phase::Settling(None, Afterwards::default()))?;
+        let noted = old.afterwards().map(std::mem::take).unwrap_or_default();
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.phase = Phase::Settling(None, noted);
+        }
+        old.into_content()
+    }
+
+    /// A message takes `footprint` bytes beside its body, as is known now that it was read or changed.
+    pub(super) fn weighed(&mut self, id: MessageId, footprint: u64) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.size = entry.size.with_rest(footprint);
+            if let Phase::Settling(Some(held), _) = &mut entry.phase {
+                held.resize(footprint);
+            }
+        }
+    }
+
+    /// Until the disk has answered for the end of its session, a message takes `more` bytes: those of what is written with it.
+    pub(super) fn written_with(&mut self, id: MessageId, more: u64) {
+        if let Some(Phase::Settling(Some(held), _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase)
+        {
+            held.resize(held.bytes().saturating_add(more));
+        }
+    }
+
+    /// What a message holds whose session has ended, until [`Queue::settled`].
+    pub(super) fn settling(&mut self, id: MessageId, held: Held) {
+        if let Some(Phase::Settling(kept, _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase) {
+            *kept = Some(held);
+        }
+    }
+
+    /// The disk has answered for the end of a session.
+    pub(super) fn settled(&mut self, id: MessageId) {
+        if let Some(Phase::Settling(held, _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase) {
+            *held = None;
+        }
+    }
+
+    /// A message whose attempt a former process left open: its end is being written.
+    pub(super) fn interrupted(&mut self, id: MessageId) {
+        self.set(id, Phase::Settling(None, Afterwards::default()));
+    }
+
+    /// The disk holds what the message waits for now.
+    pub(super) fn waits(&mut self, id: MessageId, status: Status, now: Now) {
+        if !self.entries.contains_key(&id) {
+            return;
+        }
+        let phase = match status {
+            Status::Frozen => Phase::Frozen,
+            // Also when that is over: it becomes due in the order of time.
+            Status::SendAt(due) => Phase::Waiting(now.inside_of(due)),
+        };
+        let old = self.set(id, phase);
+        self.came_back(id, old, now);
+    }
+
+    /// A message has left a phase in which something was done with it: what was noted meanwhile is done now.
+    fn came_back(&mut self, id: MessageId, old: Option<Phase<W>>, now: Now) {
+        let reroute = old.and_then(|mut old| old.afterwards().and_then(|noted| noted.reroute.take()));
+        self.look_at_route(id, reroute, now);
+    }
+
+    fn wait_until(&mut self, id: MessageId, due: Timestamp) {
+        self.due.push(Reverse((due, id)));
+        // Places of messages that were moved since mean nothing; they are swept out before they are the most.
+        if self.due.len() > 2 * self.entries.len() + SWEEP {
+            let waiting = |(id, entry): (&MessageId, &Entry<W>)| Some(Reverse((entry.phase.due()?, *id)));
+            self.due = self.entries.iter().filter_map(waiting).collect();
+        }
+    }
+
+    /// A message comes to the journal without its content: from a shelf, by a division, or as a notice. An operation has it until it is
+    /// given back.
+    pub(super) fn back(&mut self, known: Known, now: Now) {
+        self.insert(known, now);
+    }
+
+    /// The disk holds its end.
+    pub(super) fn finished(&mut self, id: MessageId) {
+        let Some(mut entry) = self.entries.remove(&id) else {
+            return;
+        };
+        let destination = entry.destination;
+        let permit = entry.phase.take_permit();
+        if entry.phase.is_passing() {
+            self.released.push(id);
+        }
+        self.leaves(id, &entry.phase, permit.is_some(), destination);
+        if let Some(permit) = permit {
+            self.keep_permit(destination, permit);
+        }
+        // It may have had a place that is another's now.
+        self.touch(destination);
+        self.delist(destination);
+    }
+
+    /// Messages with which something was being done until now, since the last call.
+    pub(super) fn take_released(&mut self) -> Vec<MessageId> {
+        std::mem::take(&mut self.released)
+    }
+
+    /// When the time of this message is over, by the wall clock; `None`: never, or there is no such message.
+    pub(super) fn expires_at(&self, id: MessageId, now: Now) -> Option<Timestamp> {
+        let entry = self.entries.get(&id)?;
+        (entry.expires_at != NEVER).then(|| now.wall_of(entry.expires_at))
+    }
+
+    /// Whether anything is under way, or will be without the clock going on.
+    pub(super) fn is_busy(&self, now: Now) -> bool {
+        let due = || self.destinations.iter().any(|slot| slot.is_busy(now.inside));
+        self.running > 0 || (!self.paused && due())
+    }
+
+    /// With 0 jobs nothing is about to start.
+    pub(super) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.touch_all();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) const fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Due messages that do not run yet.
+    pub(super) const fn waiting(&self) -> usize {
+        self.in_line + self.ahead + self.permitted
+    }
+}

@@ -1,0 +1,185 @@
+//! Where a message stands, with everything that it has there.
+//!
+//! A message that is being sent has its content and its session; one that waits for its time has neither. A phase without a content
+//! cannot be sent, because there is nothing to send.
+
+use super::Route;
+use crate::engine::World;
+use crate::engine::content::Content;
+use crate::pace::Begun;
+use spool_core::{Held, Timestamp};
+
+/// Where a message stands.
+#[derive(Debug)]
+pub(in crate::engine) enum Phase<W: World> {
+    /// Until its time comes.
+    Waiting(Timestamp),
+    /// Due, in the line of its destination. It keeps its content while memory is plentiful.
+    Ready(Option<Box<Content>>),
+    /// Its content is being read.
+    Reading(Option<W::Permit>),
+    /// Its route is looked at, or the presend hook is being asked.
+    Asking(Box<Content>, Option<W::Permit>),
+    /// The start of its attempt is being written.
+    Arming(Box<Content>, Option<W::Permit>),
+    /// The start of its attempt is on disk; it waits for a permit.
+    Armed(Box<Content>),
+    /// A session runs.
+    Running(Box<Content>, Begun, Afterwards),
+    /// The end of its session is being decided and written, or that there was none. It is charged for what is being written.
+    Settling(Option<Held>, Afterwards),
+    /// An operation has it.
+    Claimed,
+    /// It waits for a person.
+    Frozen,
+}
+
+/// What is to become of a message when its session ends.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Afterwards {
+    /// Someone froze it while its session ran.
+    pub(in crate::engine) freeze: bool,
+    /// Another route that it was given while its session ran.
+    pub(in crate::engine) reroute: Option<Box<Route>>,
+}
+
+/// How a phase is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// Not at its destination.
+    Nowhere,
+    /// In line.
+    InLine,
+    /// Before its session, without a permit.
+    Ahead,
+    /// Before its session, with a permit.
+    Permitted,
+    /// In a session.
+    Running,
+}
+
+impl<W: World> Phase<W> {
+    pub(super) const fn counted(&self) -> Counted {
+        match self {
+            Self::Ready(_) => Counted::InLine,
+            Self::Reading(Some(_)) | Self::Asking(_, Some(_)) | Self::Arming(_, Some(_)) => {
+                Counted::Permitted
+            }
+            Self::Reading(None) | Self::Asking(_, None) | Self::Arming(_, None) | Self::Armed(_) => {
+                Counted::Ahead
+            }
+            Self::Running(..) => Counted::Running,
+            Self::Waiting(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => Counted::Nowhere,
+        }
+    }
+
+    /// Whether something is being done with the message that ends by itself: an operation that wants it waits.
+    pub(super) const fn is_passing(&self) -> bool {
+        match self {
+            Self::Reading(_) | Self::Asking(..) | Self::Arming(..) | Self::Settling(..) | Self::Claimed => {
+                true
+            }
+            Self::Waiting(_) | Self::Ready(_) | Self::Armed(_) | Self::Running(..) | Self::Frozen => false,
+        }
+    }
+
+    pub(super) fn content(&self) -> Option<&Content> {
+        match self {
+            Self::Ready(content) => content.as_deref(),
+            Self::Asking(content, _)
+            | Self::Arming(content, _)
+            | Self::Armed(content)
+            | Self::Running(content, ..) => Some(content),
+            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
+        }
+    }
+
+    pub(super) fn content_mut(&mut self) -> Option<&mut Content> {
+        match self {
+            Self::Ready(content) => content.as_deref_mut(),
+            Self::Asking(content, _)
+            | Self::Arming(content, _)
+            | Self::Armed(content)
+            | Self::Running(content, ..) => Some(content),
+            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
+        }
+    }
+
+    /// Takes the permit away, if there is one.
+    pub(super) fn take_permit(&mut self) -> Option<W::Permit> {
+        match self {
+            Self::Reading(permit) | Self::Asking(_, permit) | Self::Arming(_, permit) => permit.take(),
+            Self::Waiting(_)
+            | Self::Ready(_)
+            | Self::Armed(_)
+            | Self::Running(..)
+            | Self::Settling(..)
+            | Self::Claimed
+            | Self::Frozen => None,
+        }
+    }
+
+    /// What was noted for the end of its session.
+    pub(super) fn afterwards(&mut self) -> Option<&mut Afterwards> {
+        match self {
+            Self::Running(_, _, afterwards) | Self::Settling(_, afterwards) => Some(afterwards),
+            Self::Waiting(_)
+            | Self::Ready(_)
+            | Self::Reading(_)
+            | Self::Asking(..)
+            | Self::Arming(..)
+            | Self::Armed(_)
+            | Self::Claimed
+            | Self::Frozen => None,
+        }
+    }
+
+    /// The session that runs.
+    pub(super) const fn session(&self) -> Option<Begun> {
+        match self {
+            Self::Running(_, begun, _) => Some(*begun),
+            Self::Waiting(_)
+            | Self::Ready(_)
+            | Self::Reading(_)
+            | Self::Asking(..)
+            | Self::Arming(..)
+            | Self::Armed(_)
+            | Self::Settling(..)
+            | Self::Claimed
+            | Self::Frozen => None,
+        }
+    }
+
+    /// What is in memory of the message.
+    pub(super) fn into_content(self) -> Option<Box<Content>> {
+        match self {
+            Self::Ready(content) => content,
+            Self::Asking(content, _)
+            | Self::Arming(content, _)
+            | Self::Armed(content)
+            | Self::Running(content, ..) => Some(content),
+            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
+        }
+    }
+
+    /// The time for which it waits.
+    pub(super) const fn due(&self) -> Option<Timestamp> {
+        match self {
+            Self::Waiting(due) => Some(*due),
+            Self::Ready(_)
+            | Self::Reading(_)
+            | Self::Asking(..)
+            | Self::Arming(..)
+            | Self::Armed(_)
+            | Self::Running(..)
+            | Self::Settling(..)
+            | Self::Claimed
+            | Self::Frozen => None,
+        }
+    }
+
+    /// Whether nothing is being done with it.
+    pub(super) const fn is_movable(&self) -> bool {
+        matches!(self, Self::Waiting(_) | Self::Ready(_) | Self::Frozen)
+    }
+}

@@ -1,0 +1,412 @@
+//! Which line a message stands in, as the routes are now. Mail that the service routes by its configuration moves to another
+//! line when they change.
+//!
+//! A message is looked at when the routing is another one than the one its line is from: at once while it waits, or when it comes
+//! back from what is being done with it. Where its route depends on its recipients, whoever has read it tells.
+
+use super::{Afterwards, Destination, Entry, Now, Phase, Queue, Route};
+use crate::engine::World;
+use crate::engine::content::Content;
+use spool_core::{MessageId, NextHop, RouteOrigin, Routing, Timestamp};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Entries that are looked at in one step.
+pub(super) const LOOK: usize = 65_536;
+
+/// A message that waits, and is to be read so that its route can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) struct Stale(pub(in crate::engine) MessageId);
+
+/// What came of redirecting a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Redirected {
+    /// It stands in this line already.
+    Stays,
+    /// It stands in another line now.
+    Moved,
+    /// Something is being done with it: it is looked at again when it comes back.
+    Later,
+}
+
+impl<W: World> Entry<W> {
+    /// Whether its line is from another routing than that of `generation`.
+    pub(super) fn is_stale(&self, generation: u32) -> bool {
+        self.origin != RouteOrigin::Named && self.generation != generation
+    }
+}
+
+impl<W: World> Queue<W> {
+    /// Mail that the configuration routes goes by `routing` from now on. [`Queue::take_stale`] tells whose line is to be looked
+    /// at.
+    pub(in crate::engine) fn set_routing(&mut self, routing: Routing) {
+        self.routing = routing;
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// A route of the routing of now. Not `whole`: it is not that of all recipients, and is looked at again.
+    pub(in crate::engine) const fn route(
+        &self,
+        next_hops: Arc<[NextHop]>,
+        origin: RouteOrigin,
+        whole: bool,
+    ) -> Route {
+        let generation = match whole {
+            true => self.generation,
+            false => self.generation.wrapping_sub(1),
+        };
+        Route {
+            next_hops,
+            origin,
+            generation,
+        }
+    }
+
+    /// Counts the routings.
+    pub(in crate::engine) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The routing of now.
+    pub(in crate::engine) const fn routing(&self) -> &Routing {
+        &self.routing
+    }
+
+    /// Takes back everything whose attempt has not begun and whose line is from another routing, as [`Queue::recall`] does.
+    pub(in crate::engine) fn recall_stale(&mut self) -> Vec<(MessageId, Timestamp)> {
+        let generation = self.generation;
+        let with_stale = |slot: &Destination<W>| {
+            let mut entries = slot.armed.iter().filter_map(|id| self.entries.get(id));
+            entries.any(|entry| entry.is_stale(generation))
+        };
+        let slots = (0..).zip(&self.destinations);
+        let stale: Vec<_> = slots
+            .filter(|(_, slot)| with_stale(slot))
+            .map(|(id, _)| id)
+            .collect();
+        stale.into_iter().flat_map(|id| self.take_armed(id)).collect()
+    }
+
+    /// The line of this message is not known to be right.
+    pub(in crate::engine) fn make_stale(&mut self, id: MessageId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.generation = self.generation.wrapping_sub(1);
+        }
+    }
+
+    /// Whether the line of this message is from another routing than that of now.
+    pub(in crate::engine) fn is_stale(&self, id: MessageId) -> bool {
+        let entry = self.entries.get(&id);
+        entry.is_some_and(|entry| entry.is_stale(self.generation))
+    }
+
+    /// Whether mail without a route is to be expected for a moment: the built-in sink has not started yet.
+    fn is_routing_incomplete(&self) -> bool {
+        matches!(&self.routing, Routing::ToBuiltInSink(sink) if sink.is_empty())
+    }
+
+    /// Whether the routing of now has no route for this message.
+    pub(in crate::engine) fn has_no_route(&self, id: MessageId) -> bool {
+        let slot = |entry: &Entry<W>| self.at(entry.destination);
+        let entry = self.entries.get(&id);
+        let entry = entry.filter(|entry| !entry.is_stale(self.generation));
+        !self.is_routing_incomplete() && entry.and_then(slot).is_some_and(Destination::is_nowhere)
+    }
+
+    /// How many messages have no route, once the routes of all were looked at.
+    pub(in crate::engine) fn without_route(&self) -> usize {
+        let nowhere = self.by_hops.get(&[][..]).copied();
+        let slot = nowhere.and_then(|id| self.at(id));
+        match self.is_routing_incomplete() {
+            true => 0,
+            false => slot.map_or(0, |slot| slot.messages),
+        }
+    }
+
+    /// Of the next `limit` due messages without a route, those whose time is over; they are taken from their line, to be given
+    /// up. The others go to the end of it: their order means nothing, as each of them stands in another line once it has a route.
+    pub(in crate::engine) fn take_expired_without_route(&mut self, now: Now, limit: usize) -> Vec<MessageId> {
+        let Some(destination) = self.by_hops.get(&[][..]).copied() else {
+            return Vec::new();
+        };
+        if self.paused || self.is_routing_incomplete() {
+            return Vec::new();
+        }
+        let Some(slot) = self.slot(destination) else {
+            return Vec::new();
+        };
+        let looked = limit.min(slot.line.len());
+        slot.line.rotate_left(looked);
+        let last = slot.line.iter().rev().take(looked).copied();
+        let ids: Vec<MessageId> = last.collect();
+        self.take_expired_of(&ids, destination, now)
+    }
+
+    /// A message has come back from what was done with it: gives it the route that it was given meanwhile, or notes that its
+    /// route is to be looked at.
+    pub(super) fn look_at_route(&mut self, id: MessageId, reroute: Option<Box<Route>>, now: Now) {
+        if let Some(route) = reroute {
+            self.set_route(id, &route, true, now);
+        } else if self.is_stale(id) {
+            self.unlooked.push(id);
+        }
+    }
+
+    /// Up to `limit` waiting messages behind `after`, in the order of their ids, whose line is to be looked at; and how far this
+    /// has come, `None` at the end.
+    pub(in crate::engine) fn take_stale(
+        &mut self,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> (Vec<MessageId>, Option<MessageId>) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        let mut found = Vec::new();
+        // Entries are cheap to look at, but not without end.
+        for (id, entry) in self.entries.range((from, Bound::Unbounded)).take(LOOK) {
+            last = Some(*id);
+            if entry.is_stale(self.generation) && entry.phase.is_movable() {
+                found.push(*id);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        (found, last)
+    }
+
+    /// Up to `limit` messages behind `after`, in the order of their ids, that were spooled at this time; and how far this has come,
+    /// `None` at the end.
+    pub(in crate::engine) fn spooled_at(
+        &self,
+        at: Timestamp,
+        after: MessageId,
+        limit: usize,
+    ) -> (Vec<MessageId>, Option<MessageId>) {
+        let (mut found, mut last) = (Vec::new(), None);
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        for (id, entry) in self.entries.range(behind).take(LOOK) {
+            last = Some(*id);
+            if entry.spooled_at == at {
+                found.push(*id);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        (found, last)
+    }
+
+    /// Up to `limit` of those that came back, and whose line is to be looked at.
+    pub(in crate::engine) fn take_unlooked(&mut self, limit: usize) -> Vec<MessageId> {
+        let rest = self.unlooked.len().saturating_sub(limit);
+        self.unlooked.split_off(rest)
+    }
+
+    /// Puts a waiting message into the line of the routing of now, if that does not depend on its recipients; `Err`: it does, and
+    /// the message is to be read.
+    pub(in crate::engine) fn look(&mut self, id: MessageId, now: Now) -> Result<Redirected, Stale> {
+        let Some(entry) = self.entries.get(&id) else {
+            return Ok(Redirected::Stays);
+        };
+        let (origin, destination) = (entry.origin, entry.destination);
+        let Some(current) = self.next_hops(destination).cloned() else {
+            return Ok(Redirected::Stays);
+        };
+        match self.routing.without_recipients(origin, &current) {
+            Some(next_hops) => Ok(self.redirect(id, &next_hops, now)),
+            None => Err(Stale(id)),
+        }
+    }
+
+    /// A message was added by the routes of a former routing. Gives it, with when it was spooled, if its begin was written with the add:
+    /// that is to be taken back, and then [`Queue::recalled`].
+    pub(in crate::engine) fn added_by_former(&mut self, id: MessageId) -> Option<(MessageId, Timestamp)> {
+        self.make_stale(id);
+        let entry = self
+            .entries
+            .get(&id)
+            .filter(|entry| entry.is_stale(self.generation))?;
+        let spooled_at = entry.spooled_at;
+        if !matches!(entry.phase, Phase::Armed(_)) {
+            self.unlooked.push(id);
+            return None;
+        }
+        self.set(id, Phase::Settling(None, Afterwards::default()));
+        Some((id, spooled_at))
+    }
+
+    /// Whether a message that came back is still to be looked at.
+    pub(in crate::engine) fn has_unlooked(&self) -> bool {
+        !self.unlooked.is_empty()
+    }
+
+    /// Puts a message that waits into the line for `next_hops`, which the routing of now gives.
+    pub(in crate::engine) fn redirect(
+        &mut self,
+        id: MessageId,
+        next_hops: &Arc<[NextHop]>,
+        now: Now,
+    ) -> Redirected {
+        let movable = self.phase(id).is_some_and(Phase::is_movable);
+        match movable {
+            true => self.redirect_any(id, next_hops, now),
+            false => Redirected::Later,
+        }
+    }
+
+    /// The same for a message on the deck that was read, and whose begin is about to be written.
+    pub(in crate::engine) fn redirect_asked(
+        &mut self,
+        id: MessageId,
+        next_hops: &Arc<[NextHop]>,
+        now: Now,
+    ) -> Redirected {
+        match matches!(self.phase(id), Some(Phase::Asking(..))) {
+            true => self.redirect_any(id, next_hops, now),
+            false => Redirected::Later,
+        }
+    }
+
+    fn redirect_any(&mut self, id: MessageId, next_hops: &Arc<[NextHop]>, now: Now) -> Redirected {
+        let generation = self.generation;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.generation = generation;
+        }
+        match self.move_to(id, next_hops, now) {
+            true => Redirected::Moved,
+            false => Redirected::Stays,
+        }
+    }
+
+    /// Moves a message to the line for `next_hops`; `false` when it stands there. One that is about to be sent lines up there.
+    fn move_to(&mut self, id: MessageId, next_hops: &Arc<[NextHop]>, now: Now) -> bool {
+        let Some(from) = self.entries.get(&id).map(|entry| entry.destination) else {
+            return false;
+        };
+        if self.next_hops(from) == Some(next_hops) {
+            return false;
+        }
+        let to = self.enlist(next_hops, now);
+        // It leaves every count of its destination, and comes to those of the other one.
+        let Some(mut old) = self.set(id, Phase::Claimed) else {
+            return false;
+        };
+        if let Some(content) = old.content_mut() {
+            content.set_next_hops(next_hops);
+        }
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.destination = to;
+            entry.route_told = false;
+        }
+        let held_up = self.is_held_up(to, now);
+        let phase = match matches!(old, Phase::Ready(_) | Phase::Asking(..)) {
+            true => Phase::Ready(old.into_content().filter(|_| !held_up)),
+            false => old,
+        };
+        self.set(id, phase);
+        self.delist(from);
+        true
+    }
+
+    /// Puts a frozen message into the line for the first of its routes. It is looked at again when it is to be sent.
+    pub(in crate::engine) fn redirect_frozen(
+        &mut self,
+        id: MessageId,
+        next_hops: &Arc<[NextHop]>,
+        now: Now,
+    ) -> Redirected {
+        let redirected = self.redirect(id, next_hops, now);
+        self.make_stale(id);
+        redirected
+    }
+
+    /// Gives a message that an operation has, or that has come back, another route; `told`: an event has told of it.
+    pub(in crate::engine) fn set_route(&mut self, id: MessageId, route: &Route, told: bool, now: Now) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.origin = route.origin;
+            entry.generation = route.generation;
+        }
+        self.move_to(id, &route.next_hops, now);
+        if let Some(entry) = self.entries.get_mut(&id).filter(|_| told) {
+            entry.route_told = true;
+        }
+    }
+
+    /// Whether the route of a message is news for those who follow the events. The built-in sink has another port in each run: that is
+    /// none. From now on it is told.
+    pub(in crate::engine) fn take_route_news(&mut self, id: MessageId) -> bool {
+        let entry = self.entries.get_mut(&id);
+        let entry = entry.filter(|entry| entry.origin == RouteOrigin::Configured);
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.route_told, true))
+    }
+
+    /// Takes a message off the deck that is to be divided before it is sent: an operation has it.
+    pub(in crate::engine) fn claim_asked(&mut self, id: MessageId) -> Option<Box<Content>> {
+        if !matches!(self.phase(id), Some(Phase::Asking(..))) {
+            return None;
+        }
+        match self.set(id, Phase::Claimed) {
+            Some(Phase::Asking(content, _)) => Some(content),
+            Some(_) | None => None,
+        }
+    }
+
+    /// The next hops that a message has when what is being done with it has ended, where it was given others meanwhile.
+    pub(in crate::engine) fn noted_route(&self, id: MessageId) -> Option<Arc<[NextHop]>> {
+        match self.phase(id)? {
+            Phase::Running(_, _, noted) | Phase::Settling(_, noted) => {
+                noted.reroute.as_ref().map(|route| Arc::clone(&route.next_hops))
+            }
+            Phase::Waiting(_)
+            | Phase::Ready(_)
+            | Phase::Reading(_)
+            | Phase::Asking(..)
+            | Phase::Arming(..)
+            | Phase::Armed(_)
+            | Phase::Claimed
+            | Phase::Frozen => None,
+        }
+    }
+
+    /// The route was not written; `news`: nor was the event that was to tell of it.
+    pub(in crate::engine) fn put_back_route_news(&mut self, id: MessageId, news: bool) {
+        if let Some(entry) = self.entries.get_mut(&id).filter(|_| news) {
+            entry.route_told = false;
+        }
+    }
+
+    /// The route of a message, as it is now.
+    pub(in crate::engine) fn route_of(&self, id: MessageId) -> Option<Route> {
+        let entry = self.entries.get(&id)?;
+        Some(Route {
+            next_hops: Arc::clone(self.next_hops(entry.destination)?),
+            origin: entry.origin,
+            generation: entry.generation,
+        })
+    }
+
+    /// The next hops of a message on the deck, where the disk does not have them yet. It will.
+    pub(in crate::engine) fn take_unwritten_route(
+        &mut self,
+        id: MessageId,
+    ) -> Option<(Arc<[NextHop]>, RouteOrigin)> {
+        let content = self.entries.get_mut(&id)?.phase.content_mut()?;
+        let unwritten = std::mem::replace(&mut content.route_unwritten, false);
+        unwritten.then(|| (Arc::clone(&content.message.next_hops), content.message.origin))
+    }
+
+    /// The disk has not taken the next hops of a message on the deck.
+    pub(in crate::engine) fn route_is_unwritten(&mut self, id: MessageId) {
+        let entry = self.entries.get_mut(&id);
+        if let Some(content) = entry.and_then(|entry| entry.phase.content_mut()) {
+            content.route_unwritten = true;
+        }
+    }
+
+    /// Whether the disk does not have the next hops of a message on the deck.
+    pub(in crate::engine) fn has_unwritten_route(&self, id: MessageId) -> bool {
+        let content = self.content(id);
+        content.is_some_and(|content| content.route_unwritten)
+    }
+}

@@ -1,0 +1,187 @@
+//! What an operation does to the messages it has taken: reads them off the actor's thread, writes the change, and gives them
+//! back as the disk has them. Once the spool has ended it writes nothing any more: whoever asked was told so.
+
+use super::bulk::BulkId;
+use super::jobs::Read;
+use super::returning::NewNotice;
+use super::{Effect, Engine, Job, Tag, Wanted, Work, World};
+use crate::errors::operation_error;
+use spool_core::store::{Change, Finish, Shelf, StoreError};
+use spool_core::{EventKind, Frozen, Held, MessageId, Status};
+use std::sync::Arc;
+
+/// A message that an operation has taken, and what it was waiting for.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) id: MessageId,
+    pub(crate) before: Status,
+}
+
+impl<W: World> Engine<W> {
+    /// Reads what was taken, and for a remove lays it on the shelf, off this thread.
+    pub(super) fn read_taken(&mut self, bulk: BulkId, work: Work, taken: Vec<Taken>) {
+        let with_bodies = work.reads_bodies();
+        let footprints = taken
+            .iter()
+            .map(|taken| self.queue.footprint(taken.id, with_bodies));
+        let bytes = footprints.fold(0, u64::saturating_add);
+        // What can be read again makes room for what a person asks for.
+        self.queue.let_go_of_all();
+        let wanted = Wanted::Taken { bulk, work, taken };
+        self.effects.push(Effect::WaitForMemory { bytes, wanted });
+    }
+
+    /// There is memory for what was taken.
+    pub(super) fn read_charged(&mut self, bulk: BulkId, work: Work, taken: Vec<Taken>, held: Held) {
+        if let Err(error) = self.alive() {
+            for taken in taken {
+                self.give_back(taken.id, taken.before);
+                self.bulk_done(bulk, Err(error.clone()));
+            }
+            return;
+        }
+        let at = self.now.wall;
+        self.work(Job::ReadTaken {
+            bulk,
+            work,
+            taken,
+            held,
+            at,
+        });
+    }
+
+    /// What was taken was read, and for a remove lies on the shelf.
+    pub(super) fn read_taken_done(
+        &mut self,
+        bulk: BulkId,
+        work: &Work,
+        read: Vec<(Taken, Result<Read, StoreError>)>,
+        held: &Arc<Held>,
+    ) {
+        let mut laid = Vec::new();
+        for (taken, message) in read {
+            let error = match (message, self.alive()) {
+                (Ok(read), Ok(())) => {
+                    self.queue.weighed(taken.id, read.0.footprint());
+                    self.change_taken(bulk, work, &taken, read, held);
+                    continue;
+                }
+                (Ok(_), Err(ended)) => {
+                    laid.push(taken.id);
+                    ended
+                }
+                (Err(error), _) => operation_error(error),
+            };
+            self.give_back(taken.id, taken.before);
+            self.bulk_done(bulk, Err(error));
+        }
+        if matches!(work, Work::Remove) && !laid.is_empty() {
+            self.take_off(Shelf::Removed, laid);
+        }
+    }
+
+    /// Writes the change. Its share of `held` is in hand until the disk has answered for all of the step.
+    fn change_taken(
+        &mut self,
+        bulk: BulkId,
+        work: &Work,
+        taken: &Taken,
+        (mut message, body): Read,
+        held: &Arc<Held>,
+    ) {
+        let (id, now) = (taken.id, self.now.wall);
+        let (change, after) = match work {
+            Work::Freeze => {
+                let frozen = Some(Box::new(Frozen::held(now, None)));
+                message.state.set_status(Status::Frozen, frozen.clone());
+                let events = vec![self.tell(EventKind::Frozen, &message)];
+                let change = Change::Mark {
+                    id,
+                    status: Status::Frozen,
+                    frozen,
+                    in_flight: None,
+                    events,
+                };
+                (change, Some(Status::Frozen))
+            }
+            Work::Bounce(reason) => {
+                return self.end_taken(bulk, Some(reason), taken, (message, body), held);
+            }
+            Work::Expire => return self.end_taken(bulk, None, taken, (message, body), held),
+            Work::Reroute(to) => return self.reroute_taken(bulk, to, taken, message, held),
+            Work::SendNow(extra) => {
+                if !message.state.failed.is_empty() {
+                    // Recipients that had failed may have another route.
+                    self.queue.make_stale(id);
+                }
+                let frozen = taken.before == Status::Frozen;
+                let events = if frozen {
+                    vec![self.tell(EventKind::Unfrozen, &message)]
+                } else {
+                    Vec::new()
+                };
+                let state = Box::new(message.state.send_now(extra, now));
+                (Change::State { id, state, events }, Some(Status::SendAt(now)))
+            }
+            Work::Remove | Work::Recover(_) => {
+                let events = vec![self.tell(EventKind::Removed, &message)];
+                (
+                    Change::Finish {
+                        id,
+                        how: Finish::Removed,
+                        events,
+                    },
+                    None,
+                )
+            }
+        };
+        let before = taken.before;
+        self.commit(
+            change,
+            Tag::Changed {
+                bulk,
+                id,
+                before,
+                after,
+                notice: None,
+                _held: Arc::clone(held),
+            },
+            true,
+        );
+    }
+
+    /// The disk has answered for a message that an operation took.
+    pub(super) fn changed(
+        &mut self,
+        bulk: BulkId,
+        id: MessageId,
+        before: Status,
+        (after, notice): (Option<Status>, Option<Box<NewNotice>>),
+        (result, removed): (Result<(), StoreError>, bool),
+    ) {
+        match (&result, &notice) {
+            (Ok(()), Some(notice)) => self.notice_spooled(notice),
+            (Err(_), Some(notice)) => self.notice_not_spooled(notice),
+            (_, None) => {}
+        }
+        if result.is_err() && removed {
+            self.take_off(Shelf::Removed, vec![id]);
+        }
+        match (&result, after) {
+            (Ok(()), Some(status)) => {
+                self.give_back(id, status);
+                if status != Status::Frozen {
+                    self.queue.hurry(id, self.now);
+                }
+            }
+            (Ok(()), None) => self.queue.finished(id),
+            (Err(_), _) => self.give_back(id, before),
+        }
+        self.bulk_done(bulk, result.map_err(operation_error));
+    }
+
+    /// Gives a message back that an operation has had, to wait for `status`; operations that wait for it go on.
+    pub(super) fn give_back(&mut self, id: MessageId, status: Status) {
+        self.queue.give_back(id, status, self.now);
+    }
+}

@@ -1,0 +1,68 @@
+//! What the tests of the engine share.
+
+use super::content::{Content, Size};
+use super::queue::{Known, Queue, Ways};
+use super::{Now, World};
+use bytes::Bytes;
+use spool_core::{
+    Budget, Envelope, Message, MessageId, MessageState, NextHop, Policies, RetryPolicy, ReversePath,
+    RouteOrigin, Routing, Section, Status, Timestamp,
+};
+use std::sync::Arc;
+
+/// Replies and permits are numbers.
+#[derive(Debug)]
+pub(super) struct Paper;
+
+impl World for Paper {
+    type Reply = u64;
+    type Permit = u64;
+}
+
+pub(super) const AT: Timestamp = Timestamp(1_800_000_000_000);
+pub(super) const NOW: Now = Now { wall: AT, inside: AT };
+
+pub(super) fn queue() -> Queue<Paper> {
+    Queue::new(Ways::new(10, Policies::default(), Vec::new()), Routing::default())
+}
+
+pub(super) fn hops(text: &str) -> Arc<[NextHop]> {
+    text.parse().into_iter().collect()
+}
+
+/// A message as the queue knows it.
+pub(super) fn known(queue: &mut Queue<Paper>, id: u128, hop: &str) -> Known {
+    Known {
+        id: MessageId::from_u128(id),
+        destination: queue.enlist(&hops(hop), NOW),
+        spooled_at: AT,
+        size: Size::new(1, 1),
+        expires_at: None,
+        origin: RouteOrigin::Named,
+    }
+}
+
+/// A message that is due, and its content.
+pub(super) fn content(id: u128, hop: &str) -> Box<Content> {
+    let section = Section {
+        envelope: Envelope::new(ReversePath::Null, ["a@example.net".parse().unwrap()]),
+        next_hops: hops(hop),
+        origin: RouteOrigin::Configured,
+        retry: RetryPolicy::default(),
+    };
+    let state = MessageState::new(&section, Status::SendAt(AT), AT);
+    let message = Message {
+        id: MessageId::from_u128(id),
+        parent: None,
+        related: Vec::new().into(),
+        flows: Vec::new(),
+        spooled_at: AT,
+        next_hops: section.next_hops,
+        origin: section.origin,
+        envelope: Arc::new(section.envelope),
+        body_size: 0,
+        state,
+    };
+    let held = Budget::new(1 << 20).hold(1).unwrap();
+    Box::new(Content::new(message, Bytes::new(), held))
+}

@@ -1,0 +1,78 @@
+//! What the disk had no room for: ends of attempts, which are known and must be written down before anything else happens
+//! to their messages.
+//!
+//! A full disk is no failed one: the change is offered again each second, and at the end. There are no more of them than
+//! sessions were running, because no attempt begins before its begin is on disk.
+
+use super::{Engine, Job, Tag, World};
+use spool_core::store::{Change, Shelf, StoreError};
+use spool_core::{MessageId, Status};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a message waits whose attempt could not begin because the disk was full.
+pub(super) const NO_ROOM_PAUSE: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Unwritten<W: World> {
+    changes: BTreeMap<MessageId, (Change, Tag<W>, StoreError)>,
+    /// Those whose end was found to have no room, until it is written: the log tells of each once.
+    told: BTreeSet<MessageId>,
+}
+
+impl<W: World> Default for Unwritten<W> {
+    fn default() -> Self {
+        Self {
+            changes: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
+    }
+}
+
+impl<W: World> Unwritten<W> {
+    /// Why the end of this message's attempt is not on disk.
+    pub(super) fn error(&self, id: MessageId) -> Option<&StoreError> {
+        self.changes.get(&id).map(|(_, _, error)| error)
+    }
+
+    /// The end of this message's attempt is on disk.
+    pub(super) fn written(&mut self, id: MessageId) {
+        self.told.remove(&id);
+    }
+}
+
+/// Whether the store will take nothing any more.
+pub(super) const fn is_final(error: &StoreError) -> bool {
+    !matches!(error, StoreError::Full(_) | StoreError::Shortage(_))
+}
+
+impl<W: World> Engine<W> {
+    /// Keeps the end of an attempt until there is room for it. Operations on the message learn why they cannot go on.
+    pub(super) fn write_later(&mut self, id: MessageId, change: Change, tag: Tag<W>, error: &StoreError) {
+        if self.unwritten.told.insert(id) {
+            tracing::warn!(%id, %error, "no room to record the end of an attempt; it is tried again each second");
+        }
+        self.unwritten.changes.insert(id, (change, tag, error.clone()));
+        self.stuck(id, error);
+    }
+
+    /// Offers everything to the disk again.
+    pub(super) fn write_again(&mut self) {
+        for (change, tag, _) in std::mem::take(&mut self.unwritten.changes).into_values() {
+            self.commit(change, tag, false);
+        }
+    }
+
+    /// Its attempt could not begin, for want of room on the disk or of descriptors: it waits, and is due again by and by.
+    pub(super) fn begin_later(&mut self, id: MessageId, error: &StoreError) {
+        tracing::warn!(%id, %error, "an attempt cannot begin now; it waits");
+        let until = self.now.wall.after(NO_ROOM_PAUSE);
+        self.queue.waits(id, Status::SendAt(until), self.now);
+    }
+
+    /// The journal keeps these messages after all, or was never told of them: their pairs must not stay on the shelf.
+    pub(super) fn take_off(&mut self, shelf: Shelf, ids: Vec<MessageId>) {
+        self.work(Job::TakeOff { shelf, ids });
+    }
+}

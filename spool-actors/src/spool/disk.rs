@@ -1,0 +1,275 @@
+//! Carries out the engine's work on the disk, on a thread that may block.
+
+use super::{Outside, messages::Outcome};
+use crate::engine::{Content, Done, Fetched, Job, Taken, Why, Work, groups, may_fail};
+use crate::errors::{RETRY_AFTER, operation_error};
+use bytes::Bytes;
+use spool_core::store::{Shelf, Shelved, Store, StoreError};
+use spool_core::{Budget, Held, Message, MessageId, SpoolError, Timestamp};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pairs that are read at once by a purge.
+const PAGE: usize = 1000;
+
+/// Does the work.
+pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Outside> {
+    match job {
+        Job::Load(wanted) => {
+            let one = |(id, held)| (id, read_content(store, id, held));
+            Done::Loaded(wanted.into_iter().map(one).collect())
+        }
+        Job::ReadTaken {
+            bulk,
+            work,
+            taken,
+            held,
+            at,
+        } => {
+            let (read, held) = read_taken(store, &work, taken, held, at);
+            Done::ReadTaken {
+                bulk,
+                work,
+                read,
+                held,
+            }
+        }
+        Job::ReadUnattended { step, held, bodies } => read_unattended(store, step, held, bodies),
+        Job::Route {
+            ids,
+            routing,
+            generation,
+        } => {
+            let mut row = store.in_a_row();
+            let mut route = |id| (id, row.load(id).map(|message| groups(&routing, &message)));
+            Done::Routed {
+                routes: ids.into_iter().map(&mut route).collect(),
+                generation,
+            }
+        }
+        Job::ReadWhole(wanted) => {
+            let one = |(id, before, held)| (id, before, read_content(store, id, held));
+            Done::ReadWhole(wanted.into_iter().map(one).collect())
+        }
+        Job::ShelvePresented {
+            shelved,
+            body,
+            events,
+        } => {
+            let id = shelved.message.id;
+            let laid = store
+                .shelve(Shelf::Removed, &[(*shelved, body)])
+                .pop()
+                .unwrap_or(Ok(()));
+            Done::ShelvedPresented { id, laid, events }
+        }
+        Job::Fetch { bulk, shelf, ids } => {
+            let pairs = ids
+                .into_iter()
+                .map(|id| fetch(store, budget, shelf, id))
+                .collect();
+            Done::Fetched { bulk, shelf, pairs }
+        }
+        Job::DropPair { bulk, shelf, id } => {
+            let discarded = store.discard(shelf, &[id]);
+            Done::DroppedPair { bulk, id, discarded }
+        }
+        Job::TakeOff { shelf, ids } => {
+            let discarded = store.discard(shelf, &ids);
+            Done::TakenOff { shelf, discarded }
+        }
+        Job::Quarantine {
+            pairs,
+            events,
+            held,
+            reply,
+        } => Done::Quarantined {
+            ids: pairs.iter().map(|(shelved, _)| shelved.message.id).collect(),
+            laid: lay_all(store, &pairs),
+            events,
+            held,
+            reply,
+        },
+        Job::Purge {
+            older_than,
+            ids,
+            at,
+            reply,
+        } => {
+            let outcome = purge(store, older_than, ids, at);
+            Done::Purged { outcome, reply }
+        }
+        Job::Keep(learned) => {
+            keep(store, &learned);
+            Done::Kept
+        }
+    }
+}
+
+/// What cannot be kept is learned anew.
+pub(super) fn keep(store: &Store, learned: &[spool_core::LearnedDestination]) {
+    if let Err(error) = store.keep_destinations(learned) {
+        tracing::warn!(%error, "what was learned of destinations is not kept");
+    }
+}
+
+/// Reads a message from the disk into the memory that was granted for it.
+fn read_content(store: &Store, id: MessageId, mut held: Held) -> Result<Box<Content>, StoreError> {
+    let message = store.load(id)?;
+    let body = store.body(id)?;
+    let body = held.split(message.body_size).carried_by(body);
+    // Known now, and there: it may be more than was expected.
+    held.resize(message.footprint());
+    Ok(Box::new(Content::new(message, body, held)))
+}
+
+type ReadTaken = (Vec<(Taken, Result<(Message, Bytes), StoreError>)>, Arc<Held>);
+
+fn read_taken(store: &Store, work: &Work, taken: Vec<Taken>, mut held: Held, at: Timestamp) -> ReadTaken {
+    let (shelve, with_bodies) = (matches!(work, Work::Remove), work.reads_bodies());
+    let mut row = store.in_a_row();
+    let messages: Vec<_> = taken.iter().map(|taken| row.load(taken.id)).collect();
+    // Known now: it may be more than was expected.
+    let whole = |message: &Message| {
+        let body = if with_bodies { message.body_size } else { 0 };
+        message.footprint().saturating_add(body)
+    };
+    held.resize(messages.iter().flatten().map(whole).fold(0, u64::saturating_add));
+    let messages = match shelve {
+        true => lay_on_shelf(store, messages, at),
+        false => messages,
+    };
+    // On the shelf nobody needs it any more.
+    let with_body = |message: Message| {
+        let body = match with_bodies && !shelve {
+            true => store.body(message.id)?,
+            false => Bytes::new(),
+        };
+        Ok((message, body))
+    };
+    let messages = messages.into_iter().map(|message| message.and_then(with_body));
+    (taken.into_iter().zip(messages).collect(), Arc::new(held))
+}
+
+fn read_unattended(
+    store: &Store,
+    step: Vec<(MessageId, Why)>,
+    mut held: Held,
+    bodies: bool,
+) -> Done<Outside> {
+    let mut row = store.in_a_row();
+    let messages: Vec<_> = step
+        .into_iter()
+        .map(|(id, why)| (id, why, row.load(id)))
+        .collect();
+    let with_body = |(id, why, message): (MessageId, Why, Result<Message, StoreError>)| {
+        let read = message.and_then(|message| {
+            let body = match bodies && may_fail(&why, &message) {
+                true => store.body(id)?,
+                false => Bytes::new(),
+            };
+            Ok((message, body))
+        });
+        (id, why, read)
+    };
+    let read: Vec<_> = messages.into_iter().map(with_body).collect();
+    // Known now: it may be more than was expected.
+    let all = read.iter().filter_map(|(_, _, read)| read.as_ref().ok());
+    let bytes = all.map(|(message, body)| {
+        let body = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        message.footprint().saturating_add(body)
+    });
+    held.resize(bytes.fold(0, u64::saturating_add));
+    Done::ReadUnattended { read, held }
+}
+
+fn fetch(store: &Store, budget: &Budget, shelf: Shelf, id: MessageId) -> Fetched {
+    let size = store.shelved_size(shelf, id).map_err(operation_error)?;
+    let busy = SpoolError::Busy {
+        retry_after: RETRY_AFTER,
+    };
+    // Before it is read.
+    let mut held = budget.hold_first(size).ok_or(busy)?;
+    let (shelved, body) = store.shelved(shelf, id).map_err(operation_error)?;
+    held.resize(shelved.message.footprint().saturating_add(size));
+    Ok((Box::new(shelved), body, held))
+}
+
+/// Durable on the shelf before the journal is told that they are gone. What fails fails alone.
+fn lay_on_shelf(
+    store: &Store,
+    messages: Vec<Result<Message, StoreError>>,
+    at: Timestamp,
+) -> Vec<Result<Message, StoreError>> {
+    let with_body = |message: Message| {
+        let body = store.body(message.id)?;
+        let reason = None;
+        Ok((Shelved { message, at, reason }, body))
+    };
+    let mut pairs = Vec::with_capacity(messages.len());
+    let unread: Vec<Option<StoreError>> = messages
+        .into_iter()
+        .map(|message| match message.and_then(with_body) {
+            Ok(pair) => {
+                pairs.push(pair);
+                None
+            }
+            Err(error) => Some(error),
+        })
+        .collect();
+    let mut laid = store
+        .shelve(Shelf::Removed, &pairs)
+        .into_iter()
+        .zip(pairs)
+        .map(|(laid, (shelved, _))| laid.map(|()| shelved.message));
+    unread
+        .into_iter()
+        .filter_map(|error| error.map_or_else(|| laid.next(), |error| Some(Err(error))))
+        .collect()
+}
+
+/// All of them, or none.
+fn lay_all(store: &Store, pairs: &[(Shelved, Bytes)]) -> Result<(), StoreError> {
+    let laid: Result<(), StoreError> = store.shelve(Shelf::Quarantine, pairs).into_iter().collect();
+    if laid.is_err() {
+        let ids: Vec<MessageId> = pairs.iter().map(|(shelved, _)| shelved.message.id).collect();
+        store.discard(Shelf::Quarantine, &ids)?;
+    }
+    laid
+}
+
+/// A pair that cannot be read is left alone: nobody knows how old it is.
+fn purge(
+    store: &Store,
+    older_than: Duration,
+    ids: Option<Vec<MessageId>>,
+    now: Timestamp,
+) -> Result<Outcome, SpoolError> {
+    let ids: Option<HashSet<MessageId>> = ids.map(|ids| ids.into_iter().collect());
+    let mut outcome = Outcome::default();
+    let mut after = None;
+    loop {
+        let page = store
+            .list_shelf(Shelf::Removed, after, PAGE)
+            .map_err(operation_error)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(outcome);
+        };
+        after = Some(*last);
+        let mut old = Vec::new();
+        for (id, shelved) in page {
+            if ids.as_ref().is_some_and(|ids| !ids.contains(&id)) {
+                continue;
+            }
+            match shelved {
+                Ok(shelved) if now.since(shelved.at) >= older_than => old.push(id),
+                Ok(_) => {}
+                Err(reason) => outcome.errors.push(SpoolError::Unreadable { id, reason }),
+            }
+        }
+        store.discard(Shelf::Removed, &old).map_err(operation_error)?;
+        outcome.done += old.len();
+        tracing::debug!(purged = old.len(), "removed messages deleted for good");
+    }
+}

@@ -1,0 +1,82 @@
+//! What can be set while a spool runs: jobs, policies, routes, notices.
+
+use super::SpoolActor;
+use super::messages::SetMaxConcurrentJobs;
+use crate::engine::Input;
+use crate::throttle::messages::SetMax;
+use actix::{Context, Handler, Message};
+use spool_core::bounce::NoticeConfig;
+use spool_core::{Policies, Routing, SpoolError};
+
+/// Asks for other policies than those the spool was opened with: after a reload. They hold for what waits as well, and for the
+/// sessions that start from now on.
+///
+/// # Errors
+/// [`SpoolError::Killed`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), SpoolError>")]
+pub struct SetPolicies(pub Policies);
+
+/// Asks for another routing than that of now: after a reload. It holds for what waits as well, and for the sessions that start from
+/// now on. The log says how many messages go elsewhere, once all of them were looked at.
+///
+/// # Errors
+/// [`SpoolError::Killed`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), SpoolError>")]
+pub struct SetRouting(pub Routing);
+
+/// Sets how notices are returned; `None`: not at all.
+///
+/// # Errors
+/// [`SpoolError::Killed`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), SpoolError>")]
+pub struct SetNotices(pub Option<NoticeConfig>);
+
+impl Handler<SetPolicies> for SpoolActor {
+    type Result = Result<(), SpoolError>;
+
+    fn handle(&mut self, set: SetPolicies, ctx: &mut Context<Self>) -> Self::Result {
+        self.alive()?;
+        self.feed(Input::SetPolicies(set.0), ctx);
+        Ok(())
+    }
+}
+
+impl Handler<SetRouting> for SpoolActor {
+    type Result = Result<(), SpoolError>;
+
+    fn handle(&mut self, set: SetRouting, ctx: &mut Context<Self>) -> Self::Result {
+        self.alive()?;
+        self.feed(Input::SetRouting(set.0), ctx);
+        Ok(())
+    }
+}
+
+impl Handler<SetNotices> for SpoolActor {
+    type Result = Result<(), SpoolError>;
+
+    fn handle(&mut self, set: SetNotices, ctx: &mut Context<Self>) -> Self::Result {
+        self.alive()?;
+        self.feed(Input::SetNotices(set.0), ctx);
+        Ok(())
+    }
+}
+
+impl Handler<SetMaxConcurrentJobs> for SpoolActor {
+    type Result = Result<(), SpoolError>;
+
+    fn handle(&mut self, set: SetMaxConcurrentJobs, ctx: &mut Context<Self>) -> Self::Result {
+        self.alive()?;
+        tracing::debug!(max = set.0, "maximum of concurrent jobs set");
+        self.epoch += 1;
+        if let Some(throttle) = &self.throttle {
+            throttle.do_send(SetMax(set.0));
+        }
+        self.feed(Input::SetMaxJobs(set.0), ctx);
+        // What asks for the jobs next sees it.
+        self.turn(ctx);
+        Ok(())
+    }
+}
