@@ -1,8 +1,8 @@
 //! The stream under lettre's connection.
 //!
-//! What it does for it: writes are gathered until the next read, every read and write ends at the step's deadline, and
-//! replies are bounded, repaired or refused before lettre sees them, one for each read. It hands
-//! lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
+//! What it does for it: writes are gathered until the next read, and go out with the body that is to follow them; every read and
+//! write ends at the step's deadline; and replies are bounded, repaired or refused before lettre sees them, one for each read. It
+//! hands lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
 
 use super::wire::{State, TIMED_OUT, Tail, Wire};
 use lettre::transport::smtp::client::AsyncTokioStream;
