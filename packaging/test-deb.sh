@@ -52,6 +52,10 @@ inside apt-get install -q -y --no-install-recommends /tmp/old.deb > "$work/insta
 inside spool --version
 as_spool spool check --config /etc/spool/spool.toml
 [ "$(inside stat -c '%U %a' /var/lib/spool)" = "spool 700" ] || fail "/var/lib/spool is not closed"
+[ "$(inside stat -c '%U:%G %a' /etc/spool/admin.token)" = "root:spool 640" ] || fail "the token of the admin API is not closed"
+[ "$(wc -c < "$chroot/etc/spool/admin.token")" = 65 ] || fail "the token of the admin API is not 32 bytes in hexadecimal"
+token=$(md5sum < "$chroot/etc/spool/admin.token")
+[ "$(inside stat -c '%U %a' /run/spool)" = "spool 755" ] || fail "no /run/spool for the Unix socket"
 [ "$(inside readlink -f /usr/sbin/sendmail)" = /usr/bin/spool ] || fail "no sendmail"
 [ -e "$chroot/usr/share/man/man1/spool-serve.1.gz" ] || echo "(man pages are left out by this Debian's dpkg)"
 [ -e "$chroot/lib/systemd/system/spool.service" ] || [ -e "$chroot/usr/lib/systemd/system/spool.service" ] || fail "no unit"
@@ -128,9 +132,20 @@ step "sendmail"
 if printf 'Subject: by sendmail\n\nhello\n' | as_spool /usr/sbin/sendmail eve@example.net 2> "$work/sendmail.log"; then
     for _ in $(seq 100); do grep -q eve@example.net "$chroot/tmp/ledger.jsonl" && break; sleep 0.1; done
     grep -q eve@example.net "$chroot/tmp/ledger.jsonl" || fail "sendmail said yes, and nothing arrived"
+    grep -q ' accepted .* via=local uid=' "$work/serve.log" || fail "sendmail did not use the Unix socket"
 else
     echo "(the sendmail command is not in this version: $(head -1 "$work/sendmail.log"))"
 fi
+
+step "the admin API"
+inside spool count --admin "http://127.0.0.1:$admin" || fail "root cannot use the admin API"
+as_spool spool count --admin "http://127.0.0.1:$admin" || fail "the group spool cannot use the admin API"
+if inside setpriv --reuid 65534 --regid 65534 --clear-groups spool count --admin "http://127.0.0.1:$admin" 2> "$work/denied.log"; then
+    fail "every user can use the admin API"
+fi
+grep -q 'as root (sudo)' "$work/denied.log" || { cat "$work/denied.log"; fail "no word about who may use the admin API"; }
+inside setpriv --reuid 65534 --regid 65534 --clear-groups env SPOOL_CONFIG=/dev/null \
+    spool count --admin "http://127.0.0.1:$admin" 2>&1 | grep -q 'HTTP 401' || fail "the admin API asks for no token"
 
 step "upgrade, with mail on the spool"
 inside spool jobs 0 --admin "http://127.0.0.1:$admin" > /dev/null
@@ -160,6 +175,7 @@ before=$(md5sum "$chroot/etc/spool/spool.toml")
 inside apt-get install -q -y --no-install-recommends /tmp/new.deb > "$work/upgrade.log" 2>&1 || { cat "$work/upgrade.log"; fail upgrade; }
 inside dpkg -s spool | grep '^Version: 0.1.0-2' || fail "not upgraded"
 [ "$(md5sum "$chroot/etc/spool/spool.toml")" = "$before" ] || fail "the configuration was changed"
+[ "$(md5sum < "$chroot/etc/spool/admin.token")" = "$token" ] || fail "the token was changed"
 [ "$(as_spool spool count --spool /var/lib/spool)" = 1 ] || fail "the mail on the spool is gone"
 serve
 for _ in $(seq 200); do grep -q keep@example.net "$chroot/tmp/ledger.jsonl" && grep -q drop@example.net "$chroot/tmp/ledger.jsonl" && break; sleep 0.1; done

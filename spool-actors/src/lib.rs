@@ -30,7 +30,7 @@ pub use spool::messages::{
 };
 pub use spool::{
     Bounce, Circuit, DestinationState, Destinations, Expire, GetPulse, OpenSpool, Progress, Pulse,
-    SetNotices, SetPolicies, SetRouting, Spool, SpoolActor,
+    ResetDestination, SetNotices, SetPolicies, SetRouting, Spool, SpoolActor,
 };
 pub use supervision::{Ending, Part, Sentinel};
 pub use throttle::{Permit, Throttle};

@@ -8,7 +8,9 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Permissions of others than the owner.
-const OTHERS: u32 = 0o077;
+pub(crate) const OTHERS: u32 = 0o077;
+/// The same, where the group may read.
+pub(crate) const OTHERS_THAN_READERS: u32 = 0o037;
 
 /// The bytes of `path`, at most `most`.
 ///
@@ -59,10 +61,10 @@ fn regular(kind: FileType) -> Result<(), String> {
     Err(format!("is {what}, and must be a regular file"))
 }
 
-/// The permissions of `path`, when others than its owner may read or change it.
-pub(crate) fn open_to_others(path: &Path) -> Option<u32> {
+/// The permissions of `path`, when they have any of those in `others`.
+pub(crate) fn open_to(others: u32, path: &Path) -> Option<u32> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
-    (mode & OTHERS != 0).then_some(mode)
+    (mode & others != 0).then_some(mode)
 }
 
 #[cfg(test)]
@@ -98,14 +100,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         std::fs::write(&path, "x").unwrap();
-        for (mode, told) in [
-            (0o600, None),
-            (0o400, None),
-            (0o640, Some(0o640)),
-            (0o604, Some(0o604)),
+        for (mode, owner, group) in [
+            (0o600, true, true),
+            (0o400, true, true),
+            (0o640, false, true),
+            (0o660, false, false),
+            (0o604, false, false),
         ] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-            assert_eq!(open_to_others(&path), told, "{mode:o}");
+            let told = |closed: bool| (!closed).then_some(mode);
+            assert_eq!(open_to(OTHERS, &path), told(owner), "{mode:o}");
+            assert_eq!(open_to(OTHERS_THAN_READERS, &path), told(group), "{mode:o}");
         }
     }
 }

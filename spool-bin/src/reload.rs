@@ -5,6 +5,7 @@
 
 use crate::cli::Serve;
 use crate::config::{CertificateFiles, Change, Config, Effective, Takes};
+use crate::contents::Contents;
 use crate::failure::Failure;
 use crate::logging::{Redaction, Redactor};
 use crate::outbound::Logins;
@@ -21,6 +22,8 @@ use tokio::sync::watch;
 pub(crate) struct Live {
     /// The configuration of the start.
     started: Effective,
+    /// Of the files that were read last.
+    contents: Contents,
     server: watch::Sender<Arc<ServerConfig>>,
     logins: Logins,
     redaction: Redaction,
@@ -31,6 +34,7 @@ pub(crate) struct Live {
 /// What was read, before anything of it is in force.
 struct Fresh {
     config: Config,
+    contents: Contents,
     logins: Logins,
     redactor: Option<Redactor>,
     users: Option<Users>,
@@ -47,6 +51,7 @@ impl Live {
     ) -> Self {
         Self {
             started: Effective::of(config),
+            contents: Contents::of(config),
             server: watch::channel(Arc::new(server)).0,
             logins,
             redaction,
@@ -69,7 +74,13 @@ impl Live {
         match read(options) {
             Ok(fresh) => {
                 let before = Effective::of(config);
+                let contents = fresh.contents.clone();
                 self.apply(fresh, relay, config);
+                for (key, file) in contents.changed_since(&self.contents) {
+                    let file = file.display();
+                    tracing::info!(key, %file, "contents of a file changed; it is read again");
+                }
+                self.contents = contents;
                 self.tell(&before, &Effective::of(config), config.tls.is_some());
             }
             Err(failure) => {
@@ -88,6 +99,7 @@ impl Live {
             redactor,
             users,
             keys,
+            contents: _,
         } = fresh;
         relay.admit(users, &new);
         relay.submissions.replace(&new, keys);
@@ -121,10 +133,14 @@ impl Live {
     fn tell(&self, before: &Effective, after: &Effective, has_tls: bool) {
         let text =
             |value: Option<toml::Value>| value.map_or_else(|| "unset".to_owned(), |value| value.to_string());
+        let waiting = self.started.changes(after).into_iter();
+        let waiting = waiting.filter(|change| self.waits(change, has_tls));
+        let need_restart: Vec<String> = waiting.map(|change| change.key).collect();
         let changes = before.changes(after);
         let changed = changes.len();
         for change in changes {
-            let takes_effect = if self.waits(&change, has_tls) {
+            // A value that is back at that of the start is in force.
+            let takes_effect = if need_restart.contains(&change.key) {
                 "restart"
             } else {
                 "now"
@@ -132,9 +148,6 @@ impl Live {
             let (key, from, to) = (change.key, text(change.from), text(change.to));
             tracing::info!(key, from, to, takes_effect, "configuration changed");
         }
-        let waiting = self.started.changes(after).into_iter();
-        let waiting = waiting.filter(|change| self.waits(change, has_tls));
-        let need_restart: Vec<String> = waiting.map(|change| change.key).collect();
         let need_restart = format!("[{}]", need_restart.join(", "));
         tracing::info!(changed, need_restart = %need_restart, "configuration read again");
     }
@@ -144,11 +157,14 @@ impl Live {
 fn read(options: &Serve) -> Result<Fresh, Failure> {
     let (config, _) = options.config()?;
     options.inspected(&config)?;
+    // Before they are read: what changes in between is told at the next reload, rather than never.
+    let contents = Contents::of(&config);
     let logins = Logins::read(&config.client)?;
     let redactor = config.log.redactor().map_err(Failure::Usage)?;
     let (users, keys) = (users::of(&config)?, signing::rules(&config)?);
     Ok(Fresh {
         config,
+        contents,
         logins,
         redactor,
         users,

@@ -1,10 +1,14 @@
-//! Socket activation: the listening sockets that a service manager passes to the process, by their names.
-//!
-//! They are taken at the very beginning, while there is one thread. Without them the service binds its sockets itself.
+//! Listening sockets. Socket activation: those that a service manager passes to the process, by their names, are taken at the very
+//! beginning, while there is one thread. Without them the service binds its sockets itself.
 
 use crate::failure::Failure;
 use listenfd::ListenFd;
+use socket2::{Domain, Socket, Type};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+
+/// Connections that wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 1024;
 
 /// What is passed, by the name in the socket's unit (`FileDescriptorName=`).
 #[derive(Debug, Default)]
@@ -61,4 +65,48 @@ pub(crate) fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, Fa
             .map_err(|error| Failure::Failed(format!("a socket of the service manager: {error}")))
     };
     listeners.iter().map(of).collect()
+}
+
+/// Listens on `address`. The IPv6 wildcard takes IPv4 as well, whatever the system's default is, unless `v6_only` says otherwise.
+///
+/// # Errors
+/// When the address is in use, not ours, or not allowed.
+pub(crate) fn listen(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(v6_only)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "a skipped test is said")]
+    fn both_wildcards_listen_on_one_port_and_that_of_ipv6_alone_takes_ipv4() {
+        let Ok(both) = listen("[::]:0".parse().unwrap(), false) else {
+            println!("skipped: no IPv6 here");
+            return;
+        };
+        let port = both.local_addr().unwrap().port();
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let v4 = SocketAddr::from(([0, 0, 0, 0], port));
+        let error = listen(v4, false).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(both);
+        let v6 = listen(SocketAddr::from(([0; 8], port)), true).unwrap();
+        let refused = TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let v4 = listen(v4, false).unwrap();
+        for (listener, address) in [(v4, "127.0.0.1"), (v6, "::1")] {
+            assert!(TcpStream::connect((address, port)).is_ok(), "{address}");
+            assert!(listener.accept().is_ok());
+        }
+    }
 }

@@ -5,9 +5,11 @@
 
 use crate::admin::Token;
 use crate::failure::Failure;
+use crate::owner;
 use crate::print::complain;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The header of an answer that cannot be given before all is loaded: how much is, in percent.
@@ -23,6 +25,8 @@ const MAX_LINE: u64 = 4 << 30;
 pub(crate) struct Service {
     authority: String,
     token: Option<Token>,
+    /// The token's file, when only a program whose user may read it gets the token.
+    readers_of: Option<PathBuf>,
     /// What can be done without a service.
     instead: Option<&'static str>,
 }
@@ -45,11 +49,20 @@ impl Service {
             Some(authority) => Ok(Self {
                 authority: authority.to_owned(),
                 token,
+                readers_of: None,
                 instead: None,
             }),
             None => Err(Failure::Usage(format!(
                 "--admin {url}: expected http://HOST:PORT"
             ))),
+        }
+    }
+
+    /// The same; the token goes only to a program of this machine whose user may read `file`.
+    pub(crate) fn of_readers(self, file: PathBuf) -> Self {
+        Self {
+            readers_of: Some(file),
+            ..self
         }
     }
 
@@ -110,6 +123,9 @@ impl Service {
             }
         }
         let mut stream = stream.ok_or(last)?;
+        if let Some(file) = &self.readers_of {
+            owner::check(&stream, file)?;
+        }
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;

@@ -4,7 +4,7 @@
 use crate::admin;
 use crate::certificates::Watched;
 use crate::cli::Serve;
-use crate::config::{CertificateFiles, Config};
+use crate::config::{CertificateFiles, Config, v6_only};
 use crate::descriptors;
 use crate::dropbox::DropBox;
 use crate::failure::Failure;
@@ -15,7 +15,7 @@ use crate::reload::Live;
 use crate::routes::{Routes, retry_policy};
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
 use crate::signing;
-use crate::sockets::Sockets;
+use crate::sockets::{self, Sockets};
 use crate::submissions::Submissions;
 use crate::users;
 use crate::way::Way;
@@ -451,7 +451,7 @@ async fn listen(
         };
         let listener = match passed {
             Some(passed) => Listener::from_std(passed),
-            None => Listener::bind(*address).await,
+            None => sockets::listen(*address, v6_only(config, *address)).and_then(Listener::from_std),
         };
         let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
         let bound = listener
@@ -515,7 +515,7 @@ fn start_admin(
     };
     let listener = match passed {
         Some(passed) => Ok(passed),
-        None => TcpListener::bind(address),
+        None => sockets::listen(address, v6_only(config, address)),
     };
     let listener = listener.with_context(|| format!("the admin API cannot listen on {address}"))?;
     let bound = listener.local_addr().context("the admin API")?;

@@ -112,6 +112,8 @@ pub struct Source {
     pub admission: Admission,
     /// The client's address; `None` for a local program.
     pub client: Option<IpAddr>,
+    /// The user of this machine whose program handed it in, as the kernel knows it; `None` for what came over a network.
+    pub uid: Option<u32>,
     /// The TLS session, if there was one.
     pub tls: Option<TlsSession>,
 }

@@ -78,10 +78,34 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day, hour, minute, second) = self.civil();
         let millis = self.0.rem_euclid(1000);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-        )
+        if !(0..=9999).contains(&year) {
+            return write!(
+                f,
+                "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
+            );
+        }
+        // The same, several times as fast: each line of the log and each event has one.
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        for (places, number) in [
+            (0..4, year),
+            (5..7, month.into()),
+            (8..10, day.into()),
+            (11..13, hour.into()),
+            (14..16, minute.into()),
+            (17..19, second.into()),
+            (20..23, millis),
+        ] {
+            put_digits(text.get_mut(places).unwrap_or_default(), number);
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+/// Fills `places` with the last decimal digits of `number`.
+fn put_digits(places: &mut [u8], mut number: i64) {
+    for place in places.iter_mut().rev() {
+        *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
     }
 }
 
@@ -340,6 +364,8 @@ mod tests {
         assert_eq!(t.rfc5322(), "Tue, 24 Nov 2026 03:39:12 +0000");
         assert_eq!(Timestamp(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
+        let last = Timestamp(i64::MAX).to_string();
+        assert_eq!(last, "292278994-08-17T07:12:55.807Z");
     }
 
     #[test]

@@ -156,9 +156,6 @@ pub struct LearnedDestination {
 pub struct LearnedSessions {
     /// Sessions at once.
     pub limit: f64,
-    /// How many were too many.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub too_many: Option<f64>,
     /// In its own words.
     pub reason: String,
 }
@@ -168,9 +165,6 @@ pub struct LearnedSessions {
 pub struct LearnedRate {
     /// Messages a second.
     pub per_second: f64,
-    /// How many a second were too many.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub too_many: Option<f64>,
     /// In its own words.
     pub reason: String,
 }

@@ -2,11 +2,14 @@
 
 use crate::queue_commands::text;
 use spool_tests::http;
-use spool_tests::process::{PATIENCE, Running, run, serve, until};
+use spool_tests::process::{PATIENCE, Running, run, serve, spool_binary, until};
 use spool_tests::raw::RawClient;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Sends `request` as it is; gives everything until the peer closes.
@@ -286,4 +289,109 @@ fn a_reload_from_a_pipe_or_a_device_is_refused_and_stops_nothing() {
         assert!(text(&check.stderr).contains(what), "{}", text(&check.stderr));
     }
     assert!(server.terminate().success());
+}
+
+#[test]
+fn the_commands_of_this_machine_find_its_token_and_who_may_not_read_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let (config, token) = (path("spool.toml"), path("token"));
+    std::fs::write(&token, "0123456789abcdef\n").unwrap();
+    let text = format!(
+        "spool_dir = {:?}\n[listen]\nsmtp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:{port}\"\n[admin]\ntoken_file = {token:?}\n",
+        path("spool")
+    );
+    std::fs::write(&config, text).unwrap();
+    for (name, mode) in [(dir.path(), 0o755), (&config, 0o644), (&token, 0o640)] {
+        std::fs::set_permissions(name, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut server = Running::start(&["serve", "--config", config.to_str().unwrap()]);
+    let url = format!("http://127.0.0.1:{port}");
+    let command = |words: &[&str]| {
+        let mut command = Command::new(spool_binary());
+        command
+            .args(words)
+            .env("SPOOL_CONFIG", &config)
+            .env_remove("SPOOL_ADMIN");
+        command
+    };
+    let tells = |command: &mut Command, status: i32, word: &str| {
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(
+            output.status.code() == Some(status) && told.contains(word),
+            "{told}"
+        );
+    };
+    tells(&mut command(&["count", "--admin", &url]), 0, "0");
+    tells(command(&["count"]).env("SPOOL_ADMIN", &url), 0, "0");
+    tells(
+        Command::new(spool_binary())
+            .arg0("mailq")
+            .env("SPOOL_CONFIG", &config),
+        0,
+        "",
+    );
+    // The token of another configuration is for another service.
+    let other = path("other.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&other, text.replace(&port.to_string(), "1")).unwrap();
+    tells(
+        command(&["count", "--admin", &url]).env("SPOOL_CONFIG", &other),
+        1,
+        "HTTP 401",
+    );
+    // Somebody who may not read it.
+    let root = std::fs::metadata(&token).unwrap().uid() == 0;
+    let mut anyone = command(&["count", "--admin", &url]);
+    let mut mailq = Command::new(spool_binary());
+    mailq.arg0("mailq").env("SPOOL_CONFIG", &config);
+    match root {
+        true => {
+            for command in [&mut anyone, &mut mailq] {
+                command.uid(65534).gid(65534);
+            }
+        }
+        false => std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o000)).unwrap(),
+    }
+    tells(&mut anyone, 1, "as root (sudo)");
+    tells(&mut mailq, 69, "as root (sudo)");
+    assert!(server.exited().is_none());
+    assert!(!server.log().contains("admin.token_file"), "{}", server.log());
+}
+
+#[test]
+fn the_token_of_this_machine_is_not_given_to_the_program_of_another_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("token"), "0123456789abcdef\n").unwrap();
+    if std::fs::metadata(path("token")).unwrap().uid() != 0 {
+        println!("skipped: only root can be two users");
+        return;
+    }
+    std::fs::set_permissions(path("token"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    // The service is down, and somebody has its port.
+    let mut other = Command::new(spool_binary());
+    other.args(["sink", "--listen", "127.0.0.1:0"]).current_dir("/");
+    let sink = Running::spawn(other.uid(65534).gid(65534));
+    let address = sink.field("smtp").to_owned();
+    let text = format!(
+        "[listen]\nadmin = {address:?}\n[admin]\ntoken_file = {:?}\n",
+        path("token")
+    );
+    std::fs::write(path("spool.toml"), text).unwrap();
+    let mut command = Command::new(spool_binary());
+    command.args(["count", "--admin", &format!("http://{address}")]);
+    let output = command.env("SPOOL_CONFIG", path("spool.toml")).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("was not sent: a program of a user who may not read it"),
+        "{told}"
+    );
 }

@@ -68,7 +68,9 @@ fn warnings_are_told_and_stop_nothing() {
     command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--spool"]);
     let server = Running::spawn(command.arg(dir.path().join("spool")));
     for begin in &expected {
-        assert!(server.log().contains(begin), "{}", server.log());
+        // The level says what it is.
+        let logged = format!("WARN {}", begin.replace("warning: ", ""));
+        assert!(server.log().contains(&logged), "{}", server.log());
     }
     assert!(server.terminate().success());
 }
@@ -201,4 +203,24 @@ fn the_configuration_is_printed_with_the_source_of_each_value() {
             "{entry}"
         );
     }
+}
+
+#[test]
+fn a_name_that_is_left_to_the_machine_is_named_in_a_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, key) = (dir.path().join("spool.toml"), dir.path().join("s1.pem"));
+    crate::reloads::key(&key);
+    let spool = dir.path().join("spool");
+    let text = format!(
+        "spool_dir = {spool:?}\n[[dkim.key]]\ndomain = \"example.org\"\nselector = \"s1\"\nfile = {key:?}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let (status, _, told) = check(&config);
+    assert_eq!(status, Some(0), "{told}");
+    let begin = format!(
+        "{}:3: warning: retry.bounce_from: bounces come from ",
+        config.display()
+    );
+    let name = told.strip_prefix(&begin).and_then(|rest| rest.split(',').next());
+    assert!(name.is_some_and(|name| !name.is_empty()), "{told}");
 }

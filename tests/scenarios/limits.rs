@@ -3,7 +3,7 @@
 use crate::logins::Relay;
 use crate::queue_commands::text;
 use serde_json::Value;
-use spool_tests::process::run;
+use spool_tests::process::{run, until};
 use spool_tests::raw::RawClient;
 
 fn clients(relay: &Relay) -> Vec<Value> {
@@ -86,6 +86,10 @@ fn who_sends_too_much_is_told_when_to_come_back_listed_and_lifted() {
     assert_eq!(unknown.status.code(), Some(4));
     let lifted = run(&["clients", "--lift", "127.0.0.1", "--admin", &admin(&relay)]);
     assert_eq!(text(&lifted.stdout), "127.0.0.1: lifted\n");
+    let told = "operation name=lift by=127.0.0.1 selector=\"client=127.0.0.1\" matched=1 done=1 failed=0";
+    until("the line of the log", || {
+        relay.server.log().contains(told).then_some(())
+    });
     assert!(send(&mut client).starts_with("250"));
 
     // Other limits hold at once, for sessions that are open too.

@@ -486,3 +486,38 @@ fn a_hundred_wrong_logins_at_once_hold_no_good_client_up() {
     let _ = relay.capture.message();
     assert!(relay.dir.path().exists());
 }
+
+/// Starts a program on a terminal of its own, sends it a signal, or Ctrl-C where it is 0, and prints by which signal it ended and whether the
+/// terminal echoes afterwards.
+const ON_A_TERMINAL: &str = r#"
+import os, pty, signal, sys, termios
+number, words = int(sys.argv[1]), sys.argv[2:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(words[0], words)
+echoes = lambda: bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+said = b""
+while b"Password" not in said or echoes():
+    said += os.read(terminal, 1000) if b"Password" not in said else b""
+if number:
+    os.kill(pid, number)
+else:
+    os.write(terminal, b"secr\x03")
+signal.alarm(30)
+_, status = os.waitpid(pid, 0)
+print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else -1, echoes())
+"#;
+
+#[test]
+fn a_signal_ends_the_question_for_a_password_and_the_terminal_echoes_again() {
+    for (sent, ended) in [(0, 2), (2, 2), (15, 15), (1, 1)] {
+        let mut python = Command::new("python3");
+        python.args(["-c", ON_A_TERMINAL, &sent.to_string()]);
+        let Ok(output) = python.arg(spool_binary()).args(["passwd", "ada"]).output() else {
+            println!("skipped: no python3 here");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said.trim(), format!("{ended} True"), "{sent}: {output:?}");
+    }
+}

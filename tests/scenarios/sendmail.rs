@@ -431,7 +431,7 @@ fn mail_left_while_the_service_is_down_is_delivered_once() {
     site.taken();
     until("the log", || {
         let log = server.log();
-        log.contains(" via=drop ").then_some(())
+        log.contains(&format!(" via=drop uid={} ", us())).then_some(())
     });
     // What comes while the service runs is taken as well.
     let file = "{\"spool_drop\":1,\"from\":\"\",\"to\":[\"c@d.example\"]}\nSubject: by hand\r\n\r\nx\r\n";
@@ -620,6 +620,12 @@ fn users_of_the_machine_are_told_apart_and_see_nothing_of_each_other() {
         "{}",
         body(&arrived)
     );
+    until("the log", || {
+        server
+            .log()
+            .contains(&format!(" via=local uid={USER} "))
+            .then_some(())
+    });
     assert!(server.terminate().success());
     site.sends(&["-i", "bob@example.net"], b"Subject: x\n\nx\n");
     let left = site.at("drop").join(&site.dropped()[0]);
@@ -640,7 +646,13 @@ fn users_of_the_machine_are_told_apart_and_see_nothing_of_each_other() {
         command.status().unwrap().success()
     };
     assert!(!other("ls", &site.at("drop")) && !other("cat", &left) && !other("rm", &left));
-    let _server = serve();
+    let server = serve();
     assert!(trace(&site.capture.message()).contains(&format!("(from uid {USER})")));
     site.taken();
+    until("the log", || {
+        server
+            .log()
+            .contains(&format!(" via=drop uid={USER} "))
+            .then_some(())
+    });
 }

@@ -12,6 +12,7 @@ use spool_core::store::{Change, Recovered, Recovery};
 use spool_core::{
     AddError, Attempt, Fingerprint, Held, Message, MessageId, NextHop, Policies, Presend, Routing, Submission,
 };
+use std::sync::Arc;
 
 /// When a turn takes place, and whether the spool has ended by then.
 #[derive(Debug, Clone)]
@@ -94,6 +95,8 @@ pub(crate) enum Input<W: World> {
     Woken,
     SetMaxJobs(usize),
     SetPolicies(Policies),
+    /// What was learned of this destination is to be forgotten.
+    ResetDestination(Arc<[NextHop]>),
     SetRouting(Routing),
     SetNotices(Option<NoticeConfig>),
     /// The spool is to be closed.
@@ -143,6 +146,10 @@ impl<W: World> Engine<W> {
             Input::Woken => self.wake = None,
             Input::SetMaxJobs(max) => self.set_max_jobs(max),
             Input::SetPolicies(policies) => self.queue.set_policies(policies),
+            Input::ResetDestination(next_hops) => {
+                self.queue.reset(&next_hops, self.now);
+                self.keeping.changed = true;
+            }
             Input::SetRouting(routing) => self.set_routing(routing),
             Input::SetNotices(config) => self.returning.set(config),
             Input::Close => self.close(),

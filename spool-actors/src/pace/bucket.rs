@@ -66,9 +66,9 @@ impl Bucket {
         usize::try_from(tokens).unwrap_or(0)
     }
 
-    /// Whether nothing has gone lately.
-    pub(super) fn is_full(&self, now: Timestamp) -> bool {
-        self.missing(at(now)) == 0
+    /// Whether messages go at its rate: one that goes now would have had to wait a moment ago.
+    pub(super) const fn is_in_use(&self, now: Timestamp) -> bool {
+        at(now).saturating_sub(self.full) < self.interval / 4
     }
 
     /// One goes at `now`, whether it may or not.
@@ -110,7 +110,7 @@ impl Bucket {
     }
 }
 
-fn at(time: Timestamp) -> i64 {
+const fn at(time: Timestamp) -> i64 {
     time.0.saturating_mul(1000)
 }
 

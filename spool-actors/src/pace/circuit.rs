@@ -1,7 +1,8 @@
-//! Whether a destination is left alone: a circuit breaker.
+//! The circuit breaker: whether a destination is left alone.
 //!
-//! It opens when [`FAILURES`] rounds of attempts in a row had no session, for a pause that grows with each failure; then one
-//! attempt tries whether it can close.
+//! A round of sessions fails when it was refused or could not be had, and nothing that began after the failure was known was taken. While
+//! rounds fail, no more sessions begin than are left of those that ran. After [`FAILURES`] of them in a row the circuit opens, for a pause
+//! that doubles each time; then one session, the probe, tries whether it can close.
 
 use super::Serial;
 use spool_core::{Dice, LearnedCircuit, RetryInterval, Timestamp};
@@ -10,7 +11,8 @@ use std::time::Duration;
 /// Failed rounds in a row that open it.
 const FAILURES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// With the time until a window is open again less than two minutes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(75);
 /// Destinations that failed together are not tried together.
 const JITTER: f64 = 0.25;
 
@@ -21,11 +23,15 @@ pub(super) struct Circuit {
     failures: u32,
     /// The last attempt that had begun when a failure was counted; 0: none.
     counted_at: Serial,
+    /// Sessions that may run until one is taken that began after the last failure.
+    left: Option<usize>,
     open: Option<Box<Open>>,
 }
 
 #[derive(Debug, Clone)]
 struct Open {
+    /// Since when it has been open.
+    from: Timestamp,
     /// When the last failure was counted.
     since: Timestamp,
     until: Timestamp,
@@ -49,6 +55,14 @@ pub(super) enum Gate {
 }
 
 impl Circuit {
+    /// A closed one, of which attempts up to `last` say nothing.
+    pub(super) fn fresh(last: Serial) -> Self {
+        Self {
+            counted_at: last,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn gate(&self, now: Timestamp) -> Gate {
         match &self.open {
             None => Gate::Closed,
@@ -64,6 +78,21 @@ impl Circuit {
         Some((open.until, self.failures, &open.reason))
     }
 
+    /// Whether nothing that began after the last failure was taken.
+    pub(super) const fn is_failing(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// Whether the attempt `serial` began after the last failure was known.
+    pub(super) const fn is_news(&self, serial: Serial) -> bool {
+        serial > self.counted_at
+    }
+
+    /// Sessions at once, of `limit`.
+    pub(super) fn limit(&self, limit: usize) -> usize {
+        self.left.map_or(limit, |left| limit.min(left))
+    }
+
     /// The attempt `serial` begins.
     pub(super) fn begin(&mut self, serial: Serial, now: Timestamp) {
         if let Some(open) = &mut self.open
@@ -74,27 +103,34 @@ impl Circuit {
         }
     }
 
-    /// An attempt was answered. `true`: it was open.
-    pub(super) fn succeed(&mut self) -> bool {
+    /// The attempt `serial` was answered. Gives for how long it was open, if it was.
+    pub(super) fn succeed(&mut self, serial: Serial, now: Timestamp) -> Option<Duration> {
+        if self.is_news(serial) {
+            self.left = None;
+        } else if self.open.is_some() {
+            // It began before.
+            return None;
+        }
         self.failures = 0;
-        self.counted_at = 0;
-        self.open.take().is_some()
+        self.open.take().map(|open| now.since(open.from))
     }
 
-    /// The attempt `serial` had no session; `last` is the last one that has begun. Gives, when it is open from now on, how many
-    /// pauses there were before in a row. Attempts that began before the last failure was known are of its round, and count no more.
+    /// The attempt `serial` failed; `last` is the last one that has begun, and `left` still run. Gives, when it is open from now on, how
+    /// many pauses there were before in a row. Attempts that began before the last failure was known are of its round, and count no more.
     pub(super) fn fail(
         &mut self,
         serial: Serial,
         last: Serial,
+        left: usize,
         now: Timestamp,
         reason: &str,
         dice: &dyn Dice,
     ) -> Option<u32> {
+        self.left = Some(self.limit(left).max(1));
         let pauses = match &self.open {
             Some(open) if open.probe == Some(serial) => open.pauses.saturating_add(1),
             Some(_) => return None,
-            None if serial <= self.counted_at => return None,
+            None if !self.is_news(serial) => return None,
             None => 0,
         };
         self.failures = self.failures.saturating_add(1);
@@ -103,6 +139,7 @@ impl Circuit {
             return None;
         }
         self.open = Some(Box::new(Open {
+            from: self.open.as_ref().map_or(now, |open| open.from),
             since: now,
             until: now.after(pause(pauses, dice)),
             pauses,
@@ -142,14 +179,15 @@ impl Circuit {
     pub(super) fn remembering(learned: LearnedCircuit, now: Timestamp) -> Self {
         Self {
             failures: learned.failures.max(FAILURES),
-            counted_at: 0,
             open: Some(Box::new(Open {
+                from: now,
                 since: now,
                 until: learned.until.min(now.after(LONGEST_PAUSE)),
                 pauses: learned.pauses,
                 probe: None,
                 reason: learned.reason.into(),
             })),
+            ..Self::default()
         }
     }
 }
@@ -181,7 +219,7 @@ mod tests {
     fn open() -> Circuit {
         let mut circuit = Circuit::default();
         for nth in 1..=4 {
-            let opened = circuit.fail(nth, nth, at(4), "refused", &NoDice);
+            let opened = circuit.fail(nth, nth, 0, at(4), "refused", &NoDice);
             assert_eq!(opened, (nth == 4).then_some(0));
         }
         circuit
@@ -191,9 +229,13 @@ mod tests {
     fn four_failures_in_a_row_open_it_and_a_success_between_does_not() {
         let mut circuit = Circuit::default();
         for nth in 1..100 {
-            assert_eq!(circuit.fail(nth, nth, at(4), "refused", &NoDice), None);
+            assert_eq!(circuit.fail(nth, nth, 0, at(4), "refused", &NoDice), None);
             if nth % 3 == 0 {
-                assert!(!circuit.succeed());
+                assert_eq!(circuit.succeed(nth, at(4)), None);
+                // It began before the failure was known.
+                assert!(circuit.is_failing());
+                assert_eq!(circuit.succeed(nth + 1, at(4)), None);
+                assert!(!circuit.is_failing());
             }
         }
         let circuit = open();
@@ -205,9 +247,23 @@ mod tests {
     fn attempts_of_one_round_count_once() {
         let mut circuit = Circuit::default();
         for nth in 1..100 {
-            assert_eq!(circuit.fail(nth, 100, at(0), "refused", &NoDice), None);
+            assert_eq!(circuit.fail(nth, 100, 0, at(0), "refused", &NoDice), None);
         }
         assert_eq!(circuit.gate(at(100)), Gate::Closed);
+    }
+
+    #[test]
+    fn while_rounds_fail_no_session_takes_the_place_of_a_failed_one() {
+        let mut circuit = Circuit::default();
+        assert_eq!(circuit.limit(10), 10);
+        for (nth, left) in [(1, 9), (2, 8), (3, 8), (4, 0)] {
+            circuit.fail(nth, 10, left, at(0), "refused", &NoDice);
+            assert_eq!(circuit.limit(10), left.max(1));
+        }
+        circuit.fail(5, 10, 7, at(0), "refused", &NoDice);
+        assert_eq!(circuit.limit(10), 1, "it does not rise");
+        circuit.succeed(11, at(1));
+        assert_eq!(circuit.limit(10), 10);
     }
 
     #[test]
@@ -225,12 +281,14 @@ mod tests {
             circuit.begin(nth, until);
             assert_eq!(circuit.gate(until), Gate::Probing);
             // One that began before it opened says nothing new.
-            assert_eq!(circuit.fail(3, nth, until, "refused", &NoDice), None);
-            assert!(circuit.fail(nth, nth, until, "refused", &NoDice).is_some());
+            assert_eq!(circuit.fail(3, nth, 0, until, "refused", &NoDice), None);
+            assert!(circuit.fail(nth, nth, 0, until, "refused", &NoDice).is_some());
             now = until;
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-        assert!(circuit.succeed());
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 75, 75, 75, 75]);
+        // One that began before it opened closes nothing.
+        assert_eq!(circuit.succeed(3, now), None);
+        assert_eq!(circuit.succeed(21, now), Some(now.since(at(4))));
         assert_eq!(circuit.gate(now), Gate::Closed);
     }
 
@@ -240,7 +298,7 @@ mod tests {
         circuit.hurry(at(5));
         assert_eq!(circuit.gate(at(5)), Gate::Open(at(1004)));
         circuit.begin(5, at(1004));
-        circuit.fail(5, 5, at(1004), "refused", &NoDice);
+        circuit.fail(5, 5, 0, at(1004), "refused", &NoDice);
         circuit.hurry(at(1010));
         assert_eq!(circuit.gate(at(1010)), Gate::Open(at(2004)));
         circuit.begin(6, at(2004));
@@ -276,7 +334,7 @@ mod tests {
         };
         assert_eq!(
             Circuit::remembering(far, at(0)).gate(at(1)),
-            Gate::Open(at(300_000))
+            Gate::Open(at(75_000))
         );
     }
 }

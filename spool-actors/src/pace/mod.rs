@@ -1,16 +1,27 @@
 //! Pace: how fast and how wide one destination may be sent to now. Pure: it is told the time and what happened.
 //!
-//! Four things hold messages back, each in a file of its own: the [`Window`](window::Window) of sessions at once, a
-//! [`Bucket`](bucket::Bucket) for the configured rate, a [`Tempo`](tempo::Tempo) that is learned, and a
-//! [`Circuit`](circuit::Circuit) for a destination that does not answer. What attempts say of their destination is read by
-//! [`Signal`]. It decides nothing about a message, and takes nothing from one that only waits.
+//! What is learned of a destination, in five sentences:
+//!
+//! 1. The concurrency [`Window`] doubles from 4 sessions on in each round that fills it, is cut to four fifths when a session too many is
+//!    refused, and then grows slowly.
+//! 2. The learned [rate limit](rate) begins, with the first refusal that hits everybody at any number of sessions, at what was taken
+//!    until then; it is cut and grows as the window does, and is forgotten when ten times as much is taken.
+//! 3. A refusal hits everybody when the peer closes the session or names a rate, when four different mailboxes in a row are refused, or
+//!    when one is and only a rate that is just being raised explains it.
+//! 4. Only the first refusal after a success teaches a limit: where all sessions fail, no more begin than end, and after four such rounds the
+//!    [`Circuit`] breaker opens for 1 s, doubled each time up to 75 s.
+//! 5. After each pause one message is the probe; the first that is answered closes the circuit, and the window opens from 4 sessions on.
+//!
+//! Beside that there are the [`Bucket`] of a configured rate, and the [`Pause`] of a destination whose host has no connection left. What
+//! an attempt says of its destination is read by [`Signal`]. A pace decides nothing about a message, and takes nothing from one that waits.
 
+mod aimd;
 mod bucket;
 mod circuit;
 mod pause;
+mod rate;
 mod signal;
 mod suspicion;
-mod tempo;
 mod window;
 mod witness;
 
@@ -22,12 +33,12 @@ pub(crate) use signal::Signal;
 use bucket::Bucket;
 use circuit::{Circuit, Gate};
 use pause::Pause;
+use rate::LearnedLimit;
 use signal::Throttled;
 use spool_core::{DestinationPolicy, Dice, Hold, LearnedDestination, NextHop, Rate, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use suspicion::Suspicion;
-use tempo::Tempo;
 use window::Window;
 use witness::Witness;
 
@@ -50,7 +61,7 @@ pub(crate) struct Begun {
 }
 
 /// What one destination may be sent. See the module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Pace {
     /// Sessions at once that are allowed.
     max: usize,
@@ -58,7 +69,7 @@ pub(crate) struct Pace {
     last: Serial,
     window: Window,
     rate: Option<Box<(Rate, Bucket)>>,
-    tempo: Tempo,
+    learned: LearnedLimit,
     witness: Witness,
     suspicion: Suspicion,
     circuit: Circuit,
@@ -105,20 +116,7 @@ pub(crate) struct Doing {
 impl Pace {
     /// A destination of which nothing is known. `default_max` sessions at once are allowed, where the policy does not say.
     pub(crate) fn new(policy: &DestinationPolicy, default_max: usize) -> Self {
-        let mut pace = Self {
-            max: default_max,
-            last: 0,
-            window: Window::default(),
-            rate: None,
-            tempo: Tempo::default(),
-            witness: Witness::default(),
-            suspicion: Suspicion::default(),
-            circuit: Circuit::default(),
-            pause: Pause::default(),
-            deferred: None,
-            last_error: None,
-            learned_at: Timestamp::default(),
-        };
+        let mut pace = Self::default();
         pace.set_policy(policy, default_max);
         pace
     }
@@ -137,30 +135,37 @@ impl Pace {
 
     /// How many sessions may begin now, with `running` under way and `promised` about to begin.
     pub(crate) fn free(&self, now: Timestamp, running: usize, promised: usize) -> usize {
-        if self.pause.until(now).is_some() {
-            return 0;
-        }
-        let sessions = match self.circuit.gate(now) {
-            Gate::Closed if self.pause.is_in_vain() => 1_usize.saturating_sub(running),
-            Gate::Closed => self.window.limit(self.max).saturating_sub(running),
-            Gate::Open(_) | Gate::Probing => 0,
-            // Those that began before it opened are not in the way.
-            Gate::HalfOpen => 1,
-        };
-        sessions.min(self.tokens(now)).saturating_sub(promised)
+        self.open(now, running, self.limit()).saturating_sub(promised)
     }
 
     /// For how many messages the begin of their attempt may be on disk, at most `most`: not for one that must wait.
     pub(crate) fn room(&self, now: Timestamp, most: usize) -> usize {
-        if self.pause.until(now).is_some() {
-            return 0;
-        }
-        match self.circuit.gate(now) {
-            Gate::Closed if self.pause.is_in_vain() => 1.min(self.tokens(now)),
-            Gate::Closed => most.min(self.tokens(now)),
+        self.open(now, 0, most)
+    }
+
+    /// How many more of at most `most` may go now, with `running` under way.
+    fn open(&self, now: Timestamp, running: usize, most: usize) -> usize {
+        let open = match self.circuit.gate(now) {
+            _ if self.pause.until(now).is_some() => 0,
             Gate::Open(_) | Gate::Probing => 0,
-            Gate::HalfOpen => 1.min(self.tokens(now)),
-        }
+            // Those that began before it opened are not in the way.
+            Gate::HalfOpen => 1,
+            Gate::Closed if self.pause.is_in_vain() => 1_usize.saturating_sub(running),
+            Gate::Closed => most.saturating_sub(running),
+        };
+        open.min(self.tokens(now))
+    }
+
+    /// Sessions at once.
+    fn limit(&self) -> usize {
+        self.circuit.limit(self.window.limit(self.max))
+    }
+
+    /// Why they are fewer than they may be.
+    fn limit_reason(&self) -> Option<&str> {
+        let failed = self.last_error.as_ref().map(|error| &*error.1);
+        let failing = failed.filter(|_| self.circuit.is_failing());
+        failing.or_else(|| self.window.reason())
     }
 
     /// Whether nothing goes for now, so that what is about to begin must be taken back.
@@ -187,7 +192,7 @@ impl Pace {
 
     fn buckets(&self) -> impl Iterator<Item = &Bucket> {
         let configured = self.rate.as_ref().map(|rate| &rate.1);
-        configured.into_iter().chain(self.tempo.bucket())
+        configured.into_iter().chain(self.learned.bucket())
     }
 
     fn tokens(&self, now: Timestamp) -> usize {
@@ -204,7 +209,7 @@ impl Pace {
             rate.1.take(now);
         }
         self.window.begin(self.last, running + 1, self.max);
-        self.tempo.begin(now, running == 0);
+        self.learned.begin(now, running == 0);
         self.circuit.begin(self.last, now);
         Begun {
             serial: self.last,
@@ -222,127 +227,92 @@ impl Pace {
         running: usize,
         dice: &dyn Dice,
     ) -> Effect {
-        let believed;
-        let signal = match signal {
-            Signal::Suspected { whose, of, reason } => {
-                if !self.suspicion.refuse(whose) {
-                    return self.answered_one();
-                }
-                let (of, reason) = (*of, reason.clone());
-                believed = Signal::Throttled { of, reason };
-                &believed
-            }
-            Signal::Fine
-            | Signal::Throttled { .. }
-            | Signal::Unreachable { .. }
-            | Signal::NotBegun { .. }
-            | Signal::Broken { .. }
-            | Signal::Nothing => signal,
-        };
-        if let Some(reason) = signal.reason() {
-            self.last_error = Some(Box::new((now, reason.into())));
-            self.learned_at = now;
-        }
-        let serial = begun.serial;
-        if !matches!(signal, Signal::NotBegun { .. } | Signal::Nothing) {
-            self.pause.end();
-        }
-        let before = (self.window.limit(self.max), self.tempo.per_second());
-        let pauses = match signal {
-            Signal::Fine => {
-                self.suspicion.take();
-                let was_open = self.circuit.succeed();
-                if was_open {
-                    self.window.restart();
-                }
-                self.witness.take(serial, begun.running);
-                self.window.grow(serial, self.max);
-                self.tempo.grow(now);
-                return if was_open { Effect::Reopened } else { Effect::GoOn };
-            }
-            Signal::Throttled { of, reason } => {
-                self.throttle(*of, begun, now, running, reason);
-                // Turned away at the door, it says no more than one that cannot be reached.
-                let unreached = *of == Throttled::Connections;
-                unreached
-                    .then(|| self.circuit.fail(serial, self.last, now, reason, dice))
-                    .flatten()
-            }
-            Signal::Unreachable { reason } | Signal::Broken { reason } => {
-                self.window.lose(serial, self.last, running, reason);
-                self.circuit.fail(serial, self.last, now, reason, dice)
+        let news = self.circuit.is_news(begun.serial);
+        let (limit, reason) = match signal {
+            Signal::Nothing => {
+                self.circuit.forget(begun.serial);
+                return Effect::GoOn;
             }
             Signal::NotBegun { reason } => {
                 self.pause.lengthen(begun.at, now, reason, dice);
                 if let Some(rate) = &mut self.rate {
                     rate.1.give_back();
                 }
-                self.tempo.give_back();
-                self.circuit.forget(serial);
+                self.learned.give_back();
+                self.circuit.forget(begun.serial);
                 return Effect::GoOn;
             }
-            // Was made one of the others above.
-            Signal::Nothing | Signal::Suspected { .. } => {
-                self.circuit.forget(serial);
-                return Effect::GoOn;
+            Signal::Fine => {
+                self.suspicion.take();
+                if news {
+                    self.witness.take(begun.running);
+                }
+                self.window.grow(begun.serial, self.max);
+                self.learned.grow(now);
+                return self.answered(begun, now);
             }
+            // It answered, and what it said is taken for a word about one mailbox.
+            Signal::Suspected { whose, .. } if !(self.suspicion.refuse(whose) || self.learned.explains()) => {
+                return self.answered(begun, now);
+            }
+            Signal::Suspected { of, reason, .. } | Signal::Throttled { of, reason } => (Some(*of), reason),
+            Signal::Unreachable { reason } => (None, reason),
         };
-        let answered = matches!(
-            signal,
-            Signal::Throttled {
-                of: Throttled::Messages,
-                ..
-            }
-        );
-        if answered && self.circuit.succeed() {
-            self.window.restart();
-            return Effect::Reopened;
+        self.pause.end();
+        self.last_error = Some(Box::new((now, reason.as_str().into())));
+        self.learned_at = now;
+        let limit = limit.filter(|_| news && !self.circuit.is_failing());
+        if let Some(of) = limit {
+            self.cut(of, begun, now, running, reason);
         }
-        let after = (self.window.limit(self.max), self.tempo.per_second());
-        match pauses {
-            None if before == after => Effect::GoOn,
+        let left = running.saturating_sub(1);
+        match self
+            .circuit
+            .fail(begun.serial, self.last, left, now, reason, dice)
+        {
+            None if limit.is_none() => Effect::GoOn,
             None => Effect::Slower,
             Some(0) => Effect::Shut,
             Some(_) => Effect::StillShut,
         }
     }
 
-    /// It answered, and what it said is taken for a word about one mailbox.
-    fn answered_one(&mut self) -> Effect {
+    /// It answered.
+    fn answered(&mut self, begun: Begun, now: Timestamp) -> Effect {
         self.pause.end();
-        if self.circuit.succeed() {
-            self.window.restart();
-            return Effect::Reopened;
-        }
-        Effect::GoOn
+        let Some(span) = self.circuit.succeed(begun.serial, now) else {
+            return Effect::GoOn;
+        };
+        self.window.restart();
+        self.learned.skip(span);
+        Effect::Reopened
     }
 
-    /// A single session cannot be too many: then it is the messages.
-    fn throttle(&mut self, of: Throttled, begun: Begun, now: Timestamp, running: usize, reason: &str) {
-        if self.circuit.is_open().is_some() && of == Throttled::Connections {
-            // It is left alone anyway, and what it says all the while is not about how many.
-            return;
-        }
-        let alone = running <= 1;
-        if of == Throttled::Messages {
-            self.witness.refuse(begun.serial, begun.running, self.last);
-        }
-        let by_sessions = self.witness.means_sessions();
-        let known = self.tempo.bucket().is_some();
-        let (messages, sessions) = match of {
-            Throttled::Connections => (alone && self.tempo.is_measured(), !alone),
-            Throttled::Messages if by_sessions => (false, true),
-            // Once there is a rate, it answers for the messages.
-            Throttled::Messages => (true, !known),
-        };
-        if messages {
-            self.tempo.refuse(begun.at, now, reason);
-        } else if by_sessions {
-            self.tempo.forget();
-        }
+    /// A limit of the destination was exceeded: of messages in a time, or of sessions at once.
+    fn cut(&mut self, of: Throttled, begun: Begun, now: Timestamp, running: usize, reason: &str) {
+        let full = running >= self.window.limit(self.max);
+        let says = of == Throttled::Connections;
+        let sessions = self.witness.refuse(begun.running, says);
         if sessions {
-            self.window.refuse(begun.serial, self.last, running, reason);
+            self.learned.forget();
+        } else {
+            self.learned.cut(begun.at, now, running, reason);
         }
+        if sessions || full {
+            self.window.cut(running, reason);
+        }
+    }
+
+    /// What was learned is forgotten, and sessions that run say nothing of it: a new destination under the same policy.
+    pub(crate) fn reset(&mut self) {
+        *self = Self {
+            max: self.max,
+            last: self.last,
+            rate: self.rate.take(),
+            circuit: Circuit::fresh(self.last),
+            deferred: self.deferred,
+            ..Self::default()
+        };
     }
 
     /// Whether so many messages were deferred a moment ago that they must not come back together.
@@ -393,7 +363,10 @@ impl Pace {
             holds.push(Hold::HostBusy { until, reason });
         }
         let configured = self.rate.as_ref().map(|rate| (&rate.1, None));
-        let learned = self.tempo.bucket().map(|bucket| (bucket, self.tempo.reason()));
+        let learned = self
+            .learned
+            .bucket()
+            .map(|bucket| (bucket, self.learned.reason()));
         for (bucket, reason) in configured.into_iter().chain(learned) {
             if bucket.tokens(now) <= ahead {
                 holds.push(Hold::RateLimit {
@@ -402,10 +375,10 @@ impl Pace {
                 });
             }
         }
-        let (limit, max) = (self.window.limit(self.max), self.max);
+        let (limit, max) = (self.limit(), self.max);
         if running >= limit && limit < max {
             let unknown = "more have not been tried yet";
-            let reason = self.window.reason().unwrap_or(unknown).to_owned();
+            let reason = self.limit_reason().unwrap_or(unknown).to_owned();
             holds.push(Hold::Adapted { limit, max, reason });
         } else if running >= limit {
             holds.push(Hold::DestinationLimit { max, running });
@@ -414,14 +387,14 @@ impl Pace {
     }
 
     pub(crate) fn doing(&self) -> Doing {
-        let interval = self.tempo.per_second().map(|rate| 1.0 / rate);
+        let interval = self.learned.per_second().map(|rate| 1.0 / rate);
         Doing {
-            limit: self.window.limit(self.max),
+            limit: self.limit(),
             max: self.max,
-            limit_reason: self.window.reason().map(str::to_owned),
+            limit_reason: self.limit_reason().map(str::to_owned),
             rate: self.rate.as_ref().map(|rate| rate.0),
             learned_interval: interval.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            rate_reason: self.tempo.reason().map(str::to_owned),
+            rate_reason: self.learned.reason().map(str::to_owned),
             circuit: self
                 .circuit
                 .is_open()
@@ -435,35 +408,36 @@ impl Pace {
 
     /// Whether it is any different from a new one, or may be.
     pub(crate) fn is_worth_remembering(&self) -> bool {
-        let learned = self.window.reason().is_some() || self.tempo.bucket().is_some();
-        learned || self.circuit.is_open().is_some() || self.rate.is_some()
+        let limited = self.window.reason().is_some() || self.learned.bucket().is_some();
+        limited || self.circuit.is_open().is_some() || self.rate.is_some()
     }
 
     /// Whether nothing of it is worth remembering any more.
     pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
-        now.since(self.learned_at) >= MEMORY && self.rate.as_ref().is_none_or(|rate| rate.1.is_full(now))
+        now.since(self.learned_at) >= MEMORY && !self.rate.as_ref().is_some_and(|rate| rate.1.is_in_use(now))
     }
 
     /// What is worth remembering at `now`; `None`: it is as good as new.
     pub(crate) fn learned(&self, next_hops: &Arc<[NextHop]>, now: Timestamp) -> Option<LearnedDestination> {
-        let fresh = now.since(self.learned_at) < MEMORY;
-        let next_message = self
-            .rate
-            .as_ref()
-            .and_then(|rate| (rate.1.tokens(now) == 0).then(|| rate.1.when(now, 0)));
-        let learned = LearnedDestination {
-            next_hops: Arc::clone(next_hops),
-            at: self.learned_at,
-            sessions: self.window.learned().filter(|_| fresh),
-            rate: self.tempo.learned().filter(|_| fresh),
-            circuit: self.circuit.learned().filter(|_| fresh),
-            next_message,
+        let learned = Some(self).filter(|pace| now.since(pace.learned_at) < MEMORY);
+        let sessions = learned.and_then(|pace| pace.window.learned());
+        let rate = learned.and_then(|pace| pace.learned.learned());
+        let circuit = learned.and_then(|pace| pace.circuit.learned());
+        let empty = self.rate.as_ref().filter(|rate| rate.1.tokens(now) == 0);
+        let next_message = empty.map(|rate| rate.1.when(now, 0));
+        // A time to come is never too old.
+        let at = match sessions.is_some() || rate.is_some() || circuit.is_some() {
+            true => self.learned_at,
+            false => next_message.map(|_| now)?,
         };
-        if learned.sessions.is_some() || learned.rate.is_some() || learned.circuit.is_some() {
-            return Some(learned);
-        }
-        // A time to come, and nothing that could be too old.
-        next_message.map(|_| LearnedDestination { at: now, ..learned })
+        Some(LearnedDestination {
+            next_hops: Arc::clone(next_hops),
+            at,
+            sessions,
+            rate,
+            circuit,
+            next_message,
+        })
     }
 
     /// Takes up what was remembered, unless that is too old.
@@ -479,7 +453,7 @@ impl Pace {
             self.window = Window::remembering(sessions);
         }
         if let Some(rate) = learned.rate {
-            self.tempo = Tempo::remembering(rate);
+            self.learned = LearnedLimit::remembering(rate);
         }
         if let Some(circuit) = learned.circuit {
             self.circuit = Circuit::remembering(circuit, now);

@@ -23,12 +23,10 @@ pub(crate) enum Signal {
         of: Throttled,
         reason: String,
     },
-    /// There was no session: no name or address for now, no connection, or a greeting that refused it.
+    /// There was no session, or it broke off: no name or address for now, no connection, a greeting that refused it.
     Unreachable { reason: String },
     /// A host on the way has no connection left: nothing was tried.
     NotBegun { reason: String },
-    /// The session broke off.
-    Broken { reason: String },
     /// Nothing: the attempt itself failed, or there is no way to it at all.
     Nothing,
 }
@@ -40,6 +38,17 @@ pub(crate) enum Throttled {
     Messages,
 }
 
+impl Throttled {
+    /// What a peer says that there is too much of, in a `greeting` or later.
+    fn by(reply: &Reply, greeting: bool) -> Self {
+        let words = ["connections", "concurren", "sessions"];
+        match greeting || words.iter().any(|word| speaks_of(reply, word)) {
+            true => Self::Connections,
+            false => Self::Messages,
+        }
+    }
+}
+
 impl Signal {
     /// Reads the report of an attempt at a message with `envelope`. What was said of one recipient and not of all says nothing about the
     /// destination.
@@ -49,22 +58,20 @@ impl Signal {
             AttemptResult::Refused { stage, reply } => refused(*stage, reply, envelope),
             AttemptResult::Accepted(_) => Self::Fine,
             AttemptResult::AllRefused => all_refused(report, envelope),
-            AttemptResult::NoConnection { .. } => Self::Unreachable { reason: reason() },
             AttemptResult::NotBegun { reason } => Self::NotBegun { reason: cut(reason) },
-            AttemptResult::Broken { .. } => Self::Broken { reason: reason() },
+            AttemptResult::NoConnection { .. } | AttemptResult::Broken { .. } => {
+                Self::Unreachable { reason: reason() }
+            }
             AttemptResult::Interrupted | AttemptResult::Panicked { .. } | _ => Self::Nothing,
         }
     }
-}
 
-impl Signal {
     /// What went wrong, in the peer's words or the network's.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::Throttled { reason, .. }
             | Self::Suspected { reason, .. }
-            | Self::Unreachable { reason }
-            | Self::Broken { reason } => Some(reason),
+            | Self::Unreachable { reason } => Some(reason),
             Self::Fine | Self::NotBegun { .. } | Self::Nothing => None,
         }
     }
@@ -81,10 +88,7 @@ fn refused(stage: Stage, reply: &Reply, envelope: &Envelope) -> Signal {
     }
     let greeting = matches!(stage, Stage::Connect | Stage::Hello | Stage::Tls | Stage::Auth);
     let limit = limit(stage, reply);
-    let of = match greeting || speaks_of_connections(reply) {
-        true => Throttled::Connections,
-        false => Throttled::Messages,
-    };
+    let of = Throttled::by(reply, greeting);
     match limit {
         Limit::Certain => Signal::Throttled { of, reason },
         Limit::Possible if greeting => Signal::Throttled { of, reason },
@@ -115,17 +119,13 @@ fn all_refused(report: &AttemptReport, envelope: &Envelope) -> Signal {
         let recipient = envelope.recipients.get(usize::try_from(index).ok()?)?;
         Some(&recipient.address)
     };
-    let of = match speaks_of_connections(&first.reply) {
-        true => Throttled::Connections,
-        false => Throttled::Messages,
-    };
     Signal::Suspected {
         whose: report
             .refused
             .iter()
             .map(|refused| mark(&address(refused.recipient)))
             .collect(),
-        of,
+        of: Throttled::by(&first.reply, false),
         reason: cut(&format!("{}: {}", Stage::Rcpt, first.reply)),
     }
 }
@@ -147,8 +147,8 @@ enum Limit {
 }
 
 /// 421 closes the session whatever was asked (RFC 5321 section 3.8): it is about the destination, unless its enhanced code says that it
-/// is about an address or a mailbox (RFC 3463). Too many recipients are too many for one message (section 4.5.3.1.10). Words alone, and
-/// any reply to RCPT, may be meant for one mailbox.
+/// is about an address or a mailbox (RFC 3463). Of these, 4.2.1 in the words of a limit may be meant for everybody. Too many recipients are
+/// too many for one message (section 4.5.3.1.10). Words alone, and any reply to RCPT, may be meant for one mailbox.
 fn limit(stage: Stage, reply: &Reply) -> Limit {
     let subject = reply.enhanced.map(|EnhancedCode(_, subject, _)| subject);
     let of_one = match stage {
@@ -156,19 +156,21 @@ fn limit(stage: Stage, reply: &Reply) -> Limit {
         Stage::Rcpt | Stage::Data | Stage::Body | Stage::FinalReply => matches!(subject, Some(1 | 2)),
         Stage::Connect | Stage::Hello | Stage::Tls | Stage::Auth | Stage::Route | _ => false,
     };
+    // Said of mailboxes by most, and of everybody by some.
+    let busy = reply.enhanced == Some(EnhancedCode(4, 2, 1));
+    let words = Reply {
+        enhanced: None,
+        ..reply.clone()
+    };
     let recipients = reply.enhanced == Some(EnhancedCode(4, 5, 3)) || speaks_of(reply, "recipients");
     match reply.code {
+        _ if of_one && busy && is_rate_limit(&words) => Limit::Possible,
         _ if of_one => Limit::None,
         421 => Limit::Certain,
         _ if recipients || !is_rate_limit(reply) => Limit::None,
         _ if names_a_rate(reply) && stage != Stage::Rcpt => Limit::Certain,
         _ => Limit::Possible,
     }
-}
-
-fn speaks_of_connections(reply: &Reply) -> bool {
-    let words = ["connections", "concurren", "sessions"];
-    words.iter().any(|word| speaks_of(reply, word))
 }
 
 fn speaks_of(reply: &Reply, word: &str) -> bool {
@@ -203,7 +205,6 @@ mod tests {
             } => "messages",
             Signal::Unreachable { .. } => "unreachable",
             Signal::NotBegun { .. } => "not begun",
-            Signal::Broken { .. } => "broken",
             Signal::Nothing => "nothing",
         }
     }
@@ -240,7 +241,7 @@ mod tests {
             (refused(Stage::FinalReply, 452, "4.2.2 too many messages"), "fine"),
             (
                 refused(Stage::Rcpt, 421, "4.2.1 too many messages for this mailbox"),
-                "fine",
+                "suspected",
             ),
             (refused(Stage::Rcpt, 421, "4.7.0 too many errors"), "messages"),
             (
@@ -255,7 +256,7 @@ mod tests {
             (refused(Stage::Route, 550, "5.1.2 no such domain"), "nothing"),
             (no_connection, "unreachable"),
             (AttemptResult::NotBegun { reason: "x".into() }, "not begun"),
-            (broken, "broken"),
+            (broken, "unreachable"),
             (panicked, "nothing"),
             (AttemptResult::Interrupted, "nothing"),
         ] {

@@ -1,39 +1,23 @@
-//! How many sessions at once a destination takes: additive increase, multiplicative decrease, as congestion control has it.
-//!
-//! It begins low and doubles in each round of sessions. A refusal lowers it once for all sessions of that round: those that
-//! had begun before say nothing new. Then it creeps up to where it was refused, so slowly that asking costs few refusals,
-//! and faster beyond.
+//! The concurrency window: how many sessions at once a destination takes.
 
 use super::Serial;
+use super::aimd::Aimd;
 use spool_core::LearnedSessions;
 
-/// Sessions to a destination of which nothing is known.
+/// Sessions to a destination of which nothing is known, or that answers again.
 const INITIAL: f64 = 4.0;
-/// Sessions after a pause in which it was left alone.
-const AFTER_A_PAUSE: f64 = 2.0;
-/// Growth for a message, up to where it was refused: one refusal in forty messages at most.
-const CREEP: f64 = 1.0 / 40.0;
-/// Growth for a message, where nothing speaks against it.
-const WALK: f64 = 1.0 / 8.0;
-/// Messages between two cuts below which the second is deep: the first was not deep enough.
-const FEW: u32 = 16;
-const SHALLOW: f64 = 0.8;
-const DEEP: f64 = 0.5;
+/// What a cut leaves of it.
+const CUT: f64 = 0.8;
+/// Growth for a message, below what it was cut to and beyond.
+const FAST: f64 = 1.0;
+const SLOW: f64 = 1.0 / 40.0;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
-    limit: f64,
-    /// Below it the limit doubles in each round.
-    threshold: f64,
-    /// How many sessions were refused.
-    too_many: Option<f64>,
+    limit: Aimd,
     /// The last session with which the limit was reached; 0: none.
     full_at: Serial,
-    /// The last session that had begun when the limit was cut; 0: none.
-    cut_at: Serial,
-    /// Messages since then.
-    messages: u32,
     /// Why it is lower than it may be.
     reason: Option<Box<str>>,
 }
@@ -41,12 +25,8 @@ pub(super) struct Window {
 impl Default for Window {
     fn default() -> Self {
         Self {
-            limit: INITIAL,
-            threshold: f64::INFINITY,
-            too_many: None,
+            limit: Aimd::new(INITIAL),
             full_at: 0,
-            cut_at: 0,
-            messages: 0,
             reason: None,
         }
     }
@@ -55,7 +35,7 @@ impl Default for Window {
 impl Window {
     /// Sessions at once, of at most `max`.
     pub(super) fn limit(&self, max: usize) -> usize {
-        whole(self.limit).clamp(1, max.max(1))
+        whole(self.limit.value()).clamp(1, max.max(1))
     }
 
     pub(super) fn reason(&self) -> Option<&str> {
@@ -71,88 +51,45 @@ impl Window {
 
     /// The session `serial` went well. Only a limit that was reached since it began can be too low.
     pub(super) fn grow(&mut self, serial: Serial, max: usize) {
-        self.messages = self.messages.saturating_add(1);
-        if self.full_at < serial {
+        let max = number(max.max(1));
+        if self.full_at < serial || self.limit.value() >= max {
             return;
         }
-        let step = if self.limit < self.threshold {
-            1.0
-        } else if self.too_many.is_some_and(|many| self.limit <= many) {
-            CREEP
-        } else {
-            WALK
-        };
-        let max = number(max.max(1));
-        self.limit = (self.limit + step).min(max);
-        if self.limit >= max {
+        self.limit.grow(FAST, SLOW);
+        if self.limit.value() >= max {
             self.reason = None;
         }
     }
 
-    /// The session `serial` was one too many; `last` is the last one that has begun, and `running` run.
-    pub(super) fn refuse(&mut self, serial: Serial, last: Serial, running: usize, reason: &str) {
-        if !self.is_news(serial) {
-            return;
-        }
-        let sure = self.messages >= FEW && self.limit >= self.threshold;
-        let base = self.base(running);
-        self.limit = (base * if sure { SHALLOW } else { DEEP }).floor().max(1.0);
-        self.threshold = self.limit;
-        self.too_many = Some(base);
-        self.was_cut(last, reason);
-    }
-
-    /// The session `serial` came to nothing. That says little about how many are too many.
-    pub(super) fn lose(&mut self, serial: Serial, last: Serial, running: usize, reason: &str) {
-        if !self.is_news(serial) {
-            return;
-        }
-        self.limit = (self.base(running) * DEEP).floor().max(1.0);
-        self.threshold = self.limit.max(AFTER_A_PAUSE);
-        self.was_cut(last, reason);
-    }
-
-    /// It answers again: as with a new destination, up to near where it had refused.
-    pub(super) fn restart(&mut self) {
-        self.limit = AFTER_A_PAUSE;
-        self.threshold = self.too_many.map_or(f64::INFINITY, |many| many * SHALLOW);
-    }
-
-    /// Whether that session began under the limit of now: then it says more than the last cut knew.
-    fn is_news(&self, serial: Serial) -> bool {
-        serial > self.cut_at
-    }
-
-    fn base(&self, running: usize) -> f64 {
-        number(running).min(self.limit).max(1.0)
-    }
-
-    fn was_cut(&mut self, last: Serial, reason: &str) {
-        self.cut_at = last;
-        self.messages = 0;
+    /// A session was one too many while `running` ran.
+    pub(super) fn cut(&mut self, running: usize, reason: &str) {
+        let sessions = number(running).min(self.limit.value());
+        self.limit = Aimd::cut((sessions * CUT).floor().max(1.0));
         self.reason = Some(reason.into());
+    }
+
+    /// It answers again: slow start, up to where the window was.
+    pub(super) fn restart(&mut self) {
+        self.limit = self.limit.restart(INITIAL.min(self.limit.value()));
     }
 
     /// What is worth remembering: that it takes fewer sessions than it may.
     pub(super) fn learned(&self) -> Option<LearnedSessions> {
         let reason = self.reason.as_deref()?.to_owned();
         Some(LearnedSessions {
-            limit: self.limit,
-            too_many: self.too_many,
+            limit: self.limit.value(),
             reason,
         })
     }
 
     /// One that remembers.
     pub(super) fn remembering(learned: LearnedSessions) -> Self {
-        let sane = |number: f64| number.is_finite() && number >= 1.0;
-        let limit = if sane(learned.limit) { learned.limit } else { 1.0 };
+        let sane = |number: &f64| number.is_finite() && *number >= 1.0;
+        let limit = Some(learned.limit).filter(sane).unwrap_or(1.0);
         Self {
-            limit,
-            threshold: limit,
-            too_many: learned.too_many.filter(|many| sane(*many)),
+            limit: Aimd::cut(limit),
+            full_at: 0,
             reason: Some(learned.reason.into()),
-            ..Self::default()
         }
     }
 }
@@ -167,7 +104,7 @@ fn whole(number: f64) -> usize {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "sessions are few")]
-fn number(whole: usize) -> f64 {
+pub(super) fn number(whole: usize) -> f64 {
     whole as f64
 }
 
@@ -205,45 +142,44 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_of_one_round_counts_once() {
+    fn a_cut_leaves_four_fifths_of_what_ran_and_it_grows_back_slowly() {
         let mut window = Window::default();
         go_well(&mut window, 1, 60, 64);
-        (2..=64).for_each(|serial| window.refuse(serial, 64, 64, "421"));
-        assert_eq!((window.limit(64), window.reason()), (32, Some("421")));
-        window.refuse(65, 80, 32, "421");
-        assert_eq!(window.limit(64), 16);
-        // Deep no more once it was about right.
-        go_well(&mut window, 81, 40, 64);
-        window.refuse(100, 110, 17, "421");
-        assert_eq!(window.limit(64), 13);
+        window.cut(64, "421");
+        assert_eq!((window.limit(64), window.reason()), (51, Some("421")));
+        // One session more for forty messages.
+        go_well(&mut window, 2, 41, 64);
+        assert_eq!(window.limit(64), 52);
+        // Fewer ran than might.
+        window.cut(10, "421");
+        assert_eq!(window.limit(64), 8);
+        (0..20).for_each(|_| window.cut(1, "421"));
+        assert_eq!(window.limit(64), 1);
     }
 
     #[test]
-    fn lost_sessions_lower_it_and_it_comes_back_faster_than_after_a_refusal() {
-        let (mut lost, mut refused) = (Window::default(), Window::default());
-        for window in [&mut lost, &mut refused] {
-            go_well(window, 1, 60, 64);
-        }
-        lost.lose(2, 64, 64, "reset");
-        refused.refuse(2, 64, 64, "421");
-        for window in [&mut lost, &mut refused] {
-            assert_eq!(window.limit(64), 32);
-            (65..67).for_each(|serial| go_well(window, serial, 32, 64));
-        }
-        assert_eq!((lost.limit(64), refused.limit(64)), (40, 33));
+    fn one_that_answers_again_is_in_slow_start_up_to_where_it_was() {
+        let mut window = Window::default();
+        go_well(&mut window, 1, 16, 20);
+        window.cut(20, "421");
+        window.restart();
+        assert_eq!(window.limit(20), 4);
+        go_well(&mut window, 2, 12, 20);
+        assert_eq!(window.limit(20), 16);
+        go_well(&mut window, 3, 10, 20);
+        assert_eq!(window.limit(20), 16);
     }
 
     #[test]
     fn what_is_remembered_goes_on() {
         let mut window = Window::default();
         assert_eq!(window.learned(), None);
-        window.refuse(1, 4, 4, "421");
+        window.cut(4, "421");
         let again = Window::remembering(window.learned().unwrap());
         assert_eq!(again.learned(), window.learned());
-        assert_eq!(again.limit(10), 2);
+        assert_eq!(again.limit(10), 3);
         let wild = LearnedSessions {
             limit: f64::NAN,
-            too_many: Some(-3.0),
             reason: String::new(),
         };
         assert_eq!(Window::remembering(wild).limit(10), 1);

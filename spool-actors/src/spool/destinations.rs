@@ -1,7 +1,7 @@
-//! Looking at destinations.
+//! Looking at destinations, and forgetting what was learned of them.
 
 use super::SpoolActor;
-use crate::engine::{Now, Sight};
+use crate::engine::{Input, Now, Sight};
 use actix::{Context, Handler, Message};
 use serde::{Deserialize, Serialize};
 use spool_core::{NextHop, SpoolError, Timestamp};
@@ -111,5 +111,32 @@ impl Handler<Destinations> for SpoolActor {
         let now = self.now();
         let sights = self.engine.sights(now).into_iter();
         Ok(sights.map(|sight| DestinationState::new(sight, now)).collect())
+    }
+}
+
+/// Forgets what was learned of a destination: its concurrency window, its learned rate and its circuit are those of a new one. The limits of
+/// its policy stay, and so does what its configured rate has let go. Replies how it was doing before, or `None` when nothing is known of
+/// a destination with these next hops.
+///
+/// # Errors
+/// [`SpoolError::Killed`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<DestinationState>, SpoolError>")]
+pub struct ResetDestination(pub Arc<[NextHop]>);
+
+impl Handler<ResetDestination> for SpoolActor {
+    type Result = Result<Option<DestinationState>, SpoolError>;
+
+    fn handle(&mut self, reset: ResetDestination, ctx: &mut Context<Self>) -> Self::Result {
+        self.readable()?;
+        self.catch_up(ctx);
+        let now = self.now();
+        let mut sights = self.engine.sights(now).into_iter();
+        let before = sights.find(|sight| sight.next_hops == reset.0);
+        if before.is_some() {
+            tracing::info!(hops = ?reset.0, "what was learned of a destination is forgotten");
+            self.feed(Input::ResetDestination(reset.0), ctx);
+        }
+        Ok(before.map(|sight| DestinationState::new(sight, now)))
     }
 }

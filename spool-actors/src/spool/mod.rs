@@ -21,7 +21,7 @@ mod pulse;
 mod settings;
 mod signed;
 
-pub use destinations::{Circuit, DestinationState, Destinations};
+pub use destinations::{Circuit, DestinationState, Destinations, ResetDestination};
 #[cfg(test)]
 pub(crate) use loading::start as start_loader;
 pub use open::{OpenSpool, Spool};

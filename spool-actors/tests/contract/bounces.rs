@@ -651,7 +651,7 @@ async fn what_a_person_holds_is_not_bounced() {
 
 #[tokio::test]
 async fn what_expires_without_an_attempt_is_told_of_with_its_body() {
-    const MAILS: usize = 20;
+    const MAILS: usize = 90;
     let mut bench = Bench::with(|config| {
         let mut notices = notices();
         notices.per_hour = 100;

@@ -3,7 +3,9 @@
 use crate::destinations::{SECOND, to};
 use crate::support::*;
 use actix::Addr;
-use spool_actors::{Circuit, Destinations, KillAndFlush, SendNow, Spool, SpoolActor, WaitIdle, Which};
+use spool_actors::{
+    Add, Circuit, Destinations, Explain, KillAndFlush, SendNow, Spool, SpoolActor, WaitIdle, Which,
+};
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, Clock, DeliveryAgent, EventKind, Hold, Job, ManualClock,
     MessageId, RandomDice, Reply, RetryInterval, RetryPolicy, ShownStatus, Stage, Timestamp,
@@ -187,7 +189,7 @@ async fn what_expires_behind_a_dead_destination_is_given_up_without_an_attempt()
         ..minutes(&[30])
     };
     let mut ids = Vec::new();
-    for _ in 0..40 {
+    for _ in 0..100 {
         ids.push(bench.add(to("mx.example").retry(&retry)).await);
     }
     let for_ever = RetryPolicy {
@@ -216,7 +218,7 @@ async fn what_expires_behind_a_dead_destination_is_given_up_without_an_attempt()
     assert!(untried > 10, "{untried}");
     assert_ne!(bench.status(lasting).await, Some(ShownStatus::Frozen));
     let mut expired = 0;
-    while expired < 40 {
+    while expired < 100 {
         match event(&mut events).await {
             EventKind::Expired => expired += 1,
             EventKind::Frozen | EventKind::Delayed(_) => {}
@@ -291,6 +293,48 @@ async fn a_dead_next_hop_with_ten_thousand_due_messages_sees_at_most_twenty_atte
     let known = spool.send(Destinations).await.unwrap().unwrap();
     assert_eq!(known[0].messages, 10_000);
     spool.send(KillAndFlush { timeout: None }).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_is_out_two_minutes_after_a_peer_is_well_that_refused_everybody() {
+    let text = "4.7.0 try again later";
+    let mut at_rcpt = AttemptReport::new(AttemptResult::AllRefused);
+    at_rcpt.refused = partly(&[(0, 421, text)]).refused;
+    for verdict in [
+        refused(Stage::Connect, 421, text),
+        refused(Stage::Mail, 421, text),
+        at_rcpt,
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, agent) = quick(dir.path(), verdict.clone()).await;
+        let mut last = None;
+        for nth in 0..1250 {
+            let add = Add::new(envelope(&[&format!("b{nth}@example.net")]), "x");
+            let add = add.next_hop("mx.example:25").retry(&minutes(&[60, 60]));
+            last = spool.send(add).await.unwrap().unwrap().pop();
+        }
+        let well = START.after(SECOND * 30);
+        while let Some(next) = idle(&spool).await.filter(|next| *next < well) {
+            agent.clock.set(next);
+        }
+        let refused = agent.asked.lock().unwrap().len();
+        assert!(refused < 20, "{refused} of {verdict:?}");
+        agent.up.store(true, Ordering::SeqCst);
+        agent.clock.set(well);
+        let holds = spool.send(Explain(last.unwrap())).await.unwrap().unwrap();
+        let end = well.after(SECOND * 120);
+        for hold in holds {
+            if let Hold::RateLimit { until, .. } | Hold::Circuit { until, .. } = hold {
+                assert!(until < end, "{until} of {verdict:?}");
+            }
+        }
+        while let Some(next) = idle(&spool).await.filter(|next| *next < end) {
+            agent.clock.set(next);
+        }
+        let left = spool.send(Destinations).await.unwrap().unwrap()[0].messages;
+        assert!(left <= refused, "{left} of {verdict:?}");
+        spool.send(KillAndFlush { timeout: None }).await.unwrap();
+    }
 }
 
 #[tokio::test]

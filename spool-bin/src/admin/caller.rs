@@ -18,6 +18,7 @@ impl Caller {
         Source {
             admission: Admission::Network,
             client: self.0,
+            uid: None,
             tls: None,
         }
     }
@@ -37,6 +38,8 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, Infallible>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self(request.peer_addr().map(|address| address.ip()))))
+        ready(Ok(Self(
+            request.peer_addr().map(|address| address.ip().to_canonical()),
+        )))
     }
 }

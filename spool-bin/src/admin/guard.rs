@@ -75,7 +75,7 @@ const OTHER_ORIGIN: Refusal = (
 
 const NO_TOKEN: Refusal = (
     StatusCode::UNAUTHORIZED,
-    "this API asks for a token: Authorization: Bearer TOKEN, or --token-file with the commands",
+    "this API asks for a token: Authorization: Bearer TOKEN, or --token-file FILE (SPOOL_TOKEN_FILE) with the commands",
 );
 
 /// Whether a probe asks, which has no token and learns nothing.

@@ -102,6 +102,7 @@ fn routes(config: &mut ServiceConfig, state: &Data<State>) {
         .route("/api/v1/status", get().to(queue::status))
         .route("/api/v1/count", get().to(queue::count))
         .route("/api/v1/destinations", get().to(queue::destinations))
+        .route("/api/v1/destinations/{destination}", delete().to(queue::reset))
         .route("/api/v1/connections", get().to(queue::connections))
         .route("/api/v1/clients", get().to(clients::clients))
         .route("/api/v1/clients/{client}", delete().to(clients::lift))

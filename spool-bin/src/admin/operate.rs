@@ -91,8 +91,27 @@ async fn operate(state: &State, operation: Operation, by: Caller, body: Body) ->
     }
 }
 
+/// What an operation is about.
+pub(super) enum About {
+    /// Messages or clients, as conditions.
+    Selector(String),
+    /// A user who has logged in.
+    User(String),
+}
+
+impl From<String> for About {
+    fn from(selector: String) -> Self {
+        Self::Selector(selector)
+    }
+}
+
 /// The line of the log about an operation.
-pub(super) fn log(name: &'static str, by: Caller, selector: String, report: Result<&Report, &SpoolError>) {
+pub(super) fn log(
+    name: &'static str,
+    by: Caller,
+    about: impl Into<About>,
+    report: Result<&Report, &SpoolError>,
+) {
     if !Record::wanted() {
         return;
     }
@@ -101,10 +120,15 @@ pub(super) fn log(name: &'static str, by: Caller, selector: String, report: Resu
         Ok(report) => (report.matched, report.done, report.errors.len(), None),
         Err(error) => (0, 0, 0, Some(error.to_string())),
     };
+    let (selector, user) = match about.into() {
+        About::Selector(selector) => (selector, None),
+        About::User(user) => (String::new(), Some(user)),
+    };
     let operation = spool_core::log::Operation {
         name,
         by: by.to_string(),
         selector,
+        user,
         matched: count(matched),
         done: count(done),
         failed: count(failed),

@@ -14,12 +14,15 @@ use crate::target::LOADING;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, RETRY_AFTER};
-use actix_web::web::{Data, Query};
+use actix_web::web::{Data, Path, Query};
 use bytes::Bytes;
 use serde::Serialize;
-use spool_actors::{Destinations, Ending, GetJobs, GetStats, SetMaxConcurrentJobs, WhenLoaded};
-use spool_core::SpoolError;
+use spool_actors::{
+    Destinations, Ending, GetJobs, GetStats, ResetDestination, SetMaxConcurrentJobs, WhenLoaded,
+};
+use spool_core::{NextHop, SpoolError, harmless};
 use spool_smtp::client::PoolSnapshot;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(super) const JSON: &str = "application/json";
@@ -174,6 +177,33 @@ pub(super) async fn destinations(state: Data<State>) -> HttpResponse {
             Ok(text) => in_memory(&state, StatusCode::OK, NDJSON, text),
             Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
         },
+        Err(why) => refused(&why),
+    }
+}
+
+/// Forgets what was learned of one of them, named by its next hops in order with commas between them.
+pub(super) async fn reset(state: Data<State>, destination: Path<String>) -> HttpResponse {
+    let hops: Result<Arc<[NextHop]>, _> = destination.split(',').map(|hop| hop.trim().parse()).collect();
+    let Ok(hops) = hops else {
+        let text = format!(
+            "{}: not HOST:PORT or mx:DOMAIN:PORT, several with commas between them",
+            harmless(&destination)
+        );
+        return error(StatusCode::BAD_REQUEST, &text);
+    };
+    if let Err(loading) = all_known(&state).await {
+        return loading;
+    }
+    let before = state.relay.spool.send(ResetDestination(hops)).await;
+    match before.unwrap_or(Err(SpoolError::Killed)) {
+        Ok(Some(before)) => HttpResponse::Ok().json(serde_json::json!({ "reset": before })),
+        Ok(None) => error(
+            StatusCode::NOT_FOUND,
+            &format!(
+                "{}: no such destination has mail, and nothing is known of it",
+                harmless(&destination)
+            ),
+        ),
         Err(why) => refused(&why),
     }
 }

@@ -1,7 +1,7 @@
 //! `spool check`: validates a configuration, and looks at all that `spool serve` would open by it.
 
 use super::console;
-use super::serve::lines;
+use super::serve::{lines, machine_name};
 use crate::config::{Config, Finding, inspect};
 use crate::failure::Failure;
 use crate::print::tell;
@@ -23,7 +23,10 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = Config::load(&self.config)?;
+        let mut config = Config::load(&self.config)?;
+        if config.hostname.is_empty() {
+            config.hostname = machine_name();
+        }
         let (errors, warnings): (Vec<_>, Vec<_>) = inspect(&config).into_iter().partition(Finding::is_error);
         let file = Some(self.config.as_path());
         if !warnings.is_empty() {

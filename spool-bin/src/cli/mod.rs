@@ -24,6 +24,7 @@ mod show;
 mod sink;
 mod status;
 mod submit;
+mod token;
 mod which;
 
 use crate::failure::Failure;

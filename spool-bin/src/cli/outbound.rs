@@ -5,6 +5,7 @@ use super::console;
 use super::which::Admin;
 use crate::failure::Failure;
 use crate::format;
+use crate::target::encode;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use spool_actors::DestinationState;
@@ -17,10 +18,15 @@ use std::io::Write;
 Examples:
   spool destinations                  those with the most messages come first
   spool destinations --format json    one JSON object a line, with every detail
+  spool destinations --reset mx.example.net:25
+                                      forget what was learned of it: mail goes as to a new one
 
 A destination is a list of next hops. Its sessions, its rate and whether it is left alone are learned from \
 how it answers, within what the configuration allows.")]
 pub(super) struct Destinations {
+    /// Forget what was learned of the destination with these next hops, in their order
+    #[arg(long, value_name = "HOST:PORT[,HOST:PORT...]")]
+    reset: Option<String>,
     #[command(flatten)]
     look: Look,
 }
@@ -71,12 +77,27 @@ pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
 
 impl Destinations {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if let Some(destination) = &self.reset {
+            return self.reset(destination);
+        }
         let Some(text) = self.look.ask("/api/v1/destinations")? else {
             return Ok(());
         };
         let width = self.look.columns.width();
         let all: Vec<DestinationState> = text.lines().map(read).collect::<Result<_, _>>()?;
         console::print(|out| format::destinations(&all, SystemClock.now(), width, out))
+    }
+
+    fn reset(&self, destination: &str) -> Result<(), Failure> {
+        let path = format!("/api/v1/destinations/{}", encode(destination));
+        let service = self.look.admin.service()?;
+        let answer = service.request("DELETE", &path, Some("{}"))?.json()?;
+        if self.look.format == "json" {
+            return console::print(|out| writeln!(out, "{answer}"));
+        }
+        let before = answer.get("reset").unwrap_or(&answer).to_string();
+        let before: DestinationState = read(&before)?;
+        console::print(|out| format::reset(&before, SystemClock.now(), out))
     }
 }
 

@@ -8,7 +8,8 @@ use crate::failure::Failure;
 use crate::files;
 use crate::users::MAX_USERS;
 use clap::Args;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use spool_smtp::server::{MAX_PASSWORD, PasswordHash, Users, check_user_name};
 use std::fs::{File, Permissions, TryLockError};
 use std::io::{BufRead, IsTerminal, Read, Write, stdin};
@@ -84,14 +85,29 @@ fn password(name: &str) -> Result<String, Failure> {
     Ok(password)
 }
 
-/// Asks without echo. Ctrl-C ends the program once the terminal echoes again: rpassword raises the signal before it restores
-/// the terminal, so the signal is held back until then.
+/// Asks without echo. A signal that ends the program does so once the terminal echoes again. rpassword raises SIGINT for Ctrl-C before it
+/// restores the terminal: that one waits for this thread. One from elsewhere is taken by a thread that restores the terminal.
 fn asked(prompt: String) -> std::io::Result<String> {
-    let interrupt = SigSet::from(Signal::SIGINT);
-    interrupt.thread_block()?;
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect();
+    signals.thread_block()?;
+    if let Ok(terminal) = File::open("/dev/tty") {
+        let before = tcgetattr(&terminal)?;
+        std::thread::spawn(move || end_on(&signals, &terminal, &before));
+    }
     let password = rpassword::prompt_password(prompt);
-    interrupt.thread_unblock()?;
+    signals.thread_unblock()?;
     password
+}
+
+/// Waits for one of `signals`, gives `terminal` its state from `before`, and lets the signal end the program.
+fn end_on(signals: &SigSet, terminal: &File, before: &Termios) {
+    let Ok(signal) = signals.wait() else { return };
+    // Without it the program ends all the same.
+    let _ = tcsetattr(terminal, OptionalActions::Now, before);
+    let _ = SigSet::from(signal).thread_unblock();
+    let _ = raise(signal);
 }
 
 /// A file of users, or the place for one.

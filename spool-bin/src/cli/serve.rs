@@ -1,6 +1,6 @@
 //! `spool serve`: the relay service.
 
-use crate::config::{Config, Finding, SmtpAddress, ascii_host_name, inspect, split};
+use crate::config::{Config, Finding, Inherited, SmtpAddress, ascii_host_name, inspect, split};
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat, Redaction};
 use crate::sockets::{Sockets, addresses};
@@ -43,6 +43,9 @@ pub(crate) struct Serve {
     /// Sockets of the service manager for implicit TLS.
     #[arg(skip)]
     smtps: Vec<SocketAddr>,
+    /// Whether `admin` is a socket of the service manager.
+    #[arg(skip)]
+    admin_passed: bool,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -67,6 +70,7 @@ impl Serve {
         if let Some(admin) = &sockets.admin {
             let address = addresses(std::slice::from_ref(admin))?.pop();
             self.admin = address.map(|address| address.to_string());
+            self.admin_passed = true;
         }
         self.smtps = addresses(&sockets.smtps)?;
         Ok(())
@@ -88,7 +92,7 @@ impl Serve {
         errors.retain(|error| error.key != "spool_dir");
         let file = self.config.as_deref();
         for warning in warnings {
-            tracing::warn!("{}", warning.at(file));
+            tracing::warn!("{}", warning.logged(file));
         }
         match errors.is_empty() {
             true => Ok(()),
@@ -145,6 +149,11 @@ impl Serve {
                 .places
                 .overrule("route.next_hops", hops.collect::<Vec<_>>());
         }
+        config.inherited = Inherited {
+            smtp: !self.smtp.is_empty(),
+            smtps: !self.smtps.is_empty(),
+            admin: self.admin_passed,
+        };
         if config.hostname.is_empty() {
             config.hostname = machine_name();
         }

@@ -2,7 +2,6 @@
 //!
 //! A directory is read without its lock, beside whatever service runs on it; it is never written.
 
-use crate::admin::Token;
 use crate::failure::Failure;
 use crate::operation::Request;
 use crate::print;
@@ -25,16 +24,14 @@ pub(super) struct Admin {
         default_value = "http://127.0.0.1:8525"
     )]
     admin: String,
-    /// Holds the token that the service asks for
+    /// Holds the token that the service asks for [default: admin.token_file of /etc/spool/spool.toml, for the service there]
     #[arg(long, value_name = "FILE", env = "SPOOL_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
 }
 
 impl Admin {
     pub(super) fn service(&self) -> Result<Service, Failure> {
-        let token = self.token_file.as_deref().map(Token::read).transpose();
-        let token = token.map_err(|why| Failure::Usage(format!("--token-file: {why}")))?;
-        Service::new(&self.admin, token)
+        super::token::service(self.token_file.as_deref(), &self.admin)
     }
 }
 

@@ -3,10 +3,11 @@
 //!
 //! It looks and changes nothing; it takes no lock and no port. Of a secret it tells where it stands, never what it is.
 
+use super::addresses::clash;
 use super::{Config, DkimKey, Places, Secret, listen};
 use crate::admin::Token;
 use crate::certificates;
-use crate::files::open_to_others;
+use crate::files::{OTHERS, OTHERS_THAN_READERS, open_to};
 use crate::logging::Redactor;
 use crate::outbound;
 use crate::signing;
@@ -17,7 +18,7 @@ use spool_core::store::examine_dir;
 use spool_core::{Address, Clock, SystemClock, Timestamp};
 use spool_smtp::dkim::{Algorithm, SigningKey};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -48,9 +49,18 @@ impl Finding {
 
     /// In one line, as found in `file`.
     pub(crate) fn at(&self, file: Option<&Path>) -> String {
+        format!("{}{self}", self.place(file))
+    }
+
+    /// The same without its gravity, for a line of the log with a level of its own.
+    pub(crate) fn logged(&self, file: Option<&Path>) -> String {
+        format!("{}{}: {}", self.place(file), self.key, self.text)
+    }
+
+    fn place(&self, file: Option<&Path>) -> String {
         match (file, self.line) {
-            (Some(file), Some(line)) => format!("{}:{line}: {self}", file.display()),
-            (Some(_) | None, _) => self.to_string(),
+            (Some(file), Some(line)) => format!("{}:{line}: ", file.display()),
+            (Some(_) | None, _) => String::new(),
         }
     }
 }
@@ -93,11 +103,24 @@ impl Found<'_> {
 
     /// A file with a secret in it that was read.
     fn secret(&mut self, place: &str, path: &Path) {
-        if let Some(mode) = open_to_others(path) {
+        if let Some(mode) = open_to(OTHERS, path) {
             let path = path.display();
             self.warn(
                 place,
                 format!("{path}: others than its owner may use it (mode {mode:04o}); chmod 600 closes it"),
+            );
+        }
+    }
+
+    /// The token of the admin API, which its group may read: those who run commands.
+    fn token(&mut self, place: &str, path: &Path) {
+        if let Some(mode) = open_to(OTHERS_THAN_READERS, path) {
+            let path = path.display();
+            self.warn(
+                place,
+                format!(
+                    "{path}: others than its owner and its group may use it (mode {mode:04o}); chmod 640 closes it"
+                ),
             );
         }
     }
@@ -174,15 +197,20 @@ fn may(path: &Path, what: Access, verb: &str, place: &str, found: &mut Found<'_>
 
 /// Addresses of which only one can be had.
 fn addresses(config: &Config, found: &mut Found<'_>) {
-    let smtp = config.smtp.iter().map(|address| (address, "listen.smtp"));
-    let smtps = config.smtps.iter().map(|address| (address, "listen.smtps"));
+    // Those of the service manager are bound already.
+    let inherited = config.inherited;
+    let smtp = config.smtp.iter().filter(|_| !inherited.smtp);
+    let smtp = smtp.map(|address| (address, "listen.smtp"));
+    let smtps = config.smtps.iter().filter(|_| !inherited.smtps);
+    let smtps = smtps.map(|address| (address, "listen.smtps"));
+    let admin = config.admin.filter(|_| !inherited.admin);
     let all: Vec<_> = smtp.chain(smtps).collect();
     for (nth, (address, key)) in all.iter().enumerate() {
         let mut before = all.iter().take(nth);
         if let Some((other, first)) = before.find(|(other, _)| clash(address, other)) {
             found.error(key, twice(address, other, first));
         }
-        if let Some(admin) = config.admin.filter(|admin| clash(address, admin)) {
+        if let Some(admin) = admin.filter(|admin| clash(address, admin)) {
             match found.places.line("listen.admin") {
                 Some(_) => found.error("listen.admin", twice(&admin, address, key)),
                 None => found.error(key, twice(address, &admin, "listen.admin by default")),
@@ -278,25 +306,13 @@ fn twice(address: &SocketAddr, other: &SocketAddr, key: &str) -> String {
     }
 }
 
-fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
-    let everywhere = |all: &SocketAddr, other: &SocketAddr| match (all.ip(), other.ip()) {
-        (IpAddr::V4(all), IpAddr::V4(_)) => all.is_unspecified(),
-        // It takes IPv4 as well.
-        (IpAddr::V6(all), _) => all.is_unspecified(),
-        (IpAddr::V4(_), IpAddr::V6(_)) => false,
-    };
-    let same = one.ip() == other.ip() || everywhere(one, other) || everywhere(other, one);
-    // Port 0 is another one each time.
-    same && one.port() == other.port() && one.port() != 0
-}
-
 fn admin(config: &Config, found: &mut Found<'_>) {
     if let Some(problem) = config.admin_problem() {
         found.error("listen.admin", problem.to_owned());
     }
     if let (Some(_), Some(path)) = (config.admin, &config.token_file) {
         match Token::read(path) {
-            Ok(_) => found.secret("admin.token_file", path),
+            Ok(_) => found.token("admin.token_file", path),
             Err(why) => found.error("admin.token_file", why),
         }
     }
@@ -406,6 +422,10 @@ fn notices(config: &Config, found: &mut Found<'_>) {
     {
         let text = format!("bounces come from {domain}, and no signing key is for it: they go out unsigned");
         found.warn("retry.bounce_from", text);
+        // Where the file leaves the address to the default, the keys are what calls for another one.
+        if let Some(finding) = found.all.last_mut().filter(|finding| finding.line.is_none()) {
+            finding.line = found.places.line("dkim.key[0].domain");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! `docs/spool.example.toml` is the reference for names and defaults. A key whose feature is not there yet is refused
 //! when it is set to anything but its default, never silently ignored.
 
+mod addresses;
 mod client;
 mod dkim;
 mod effective;
@@ -14,6 +15,7 @@ mod route;
 mod sections;
 mod values;
 
+pub(crate) use addresses::{Inherited, v6_only};
 pub(crate) use dkim::{Dkim, DkimKey};
 pub(crate) use effective::{Change, Effective, Origin};
 pub(crate) use inspect::{Finding, inspect};
@@ -218,6 +220,8 @@ pub(crate) struct Config {
     pub(crate) idempotency: Idempotency,
     pub(crate) log: Log,
     pub(crate) dkim: Dkim,
+    /// Which of the above are sockets of the service manager.
+    pub(crate) inherited: Inherited,
     pub(crate) places: Places,
 }
 
@@ -275,6 +279,9 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod docs_tests;
 
 #[cfg(test)]
 mod tests {

@@ -86,6 +86,7 @@ fn root(section: Section<'_, '_>) -> Config {
         idempotency: idempotency(section.section("idempotency")),
         log: log(section.section("log")),
         dkim,
+        inherited: super::Inherited::default(),
         places: Places::default(),
     };
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {

@@ -26,7 +26,7 @@ const TAKEN: &str = "taken";
 /// Where bad files are kept.
 const REFUSED: &str = "refused";
 /// Names of one look, those in `taken/` included: so many files at most lie there.
-const NAMES: usize = 1024;
+pub(super) const NAMES: usize = 1024;
 /// Directories in one look that are tried to be removed.
 const DIRECTORIES: usize = 64;
 /// When a file that was begun and not finished is given up.
@@ -54,6 +54,14 @@ pub(super) struct Look {
     pub(super) unclaimed: Option<String>,
     /// Directories that cannot be removed: they stay, and are not counted among the names.
     pub(super) stuck: usize,
+}
+
+/// Which file a name means: another one by the same name, or one that was written since, has another identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    inode: u64,
+    /// When its inode was changed: seconds and nanoseconds. Nobody can set it.
+    changed: (i64, i64),
 }
 
 /// A file that was read.
@@ -237,6 +245,15 @@ impl DropDir {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// What has this name in `taken/` now.
+    pub(super) fn identity(&self, name: &CStr) -> io::Result<Identity> {
+        let found = statat(&self.taken, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Identity {
+            inode: found.st_ino,
+            changed: (found.st_ctime, found.st_ctime_nsec.cast_signed()),
+        })
     }
 
     /// Moves what has this name in `taken/` to `refused/`; gives its name there.

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::wire::Relay;
 use bytes::Bytes;
-use dir::{DropDir, Left, Look, Unread};
+use dir::{DropDir, Identity, Left, Look, NAMES, Unread};
 use format::Limits;
 use futures_util::future::join_all;
 use spool_core::log::{Accepted, Record};
@@ -23,9 +23,10 @@ use spool_core::{
     AddError, Admission, Budget, FlowId, Held, InitialStatus, MessageId, Source, Submission, visible,
 };
 use spool_smtp::server::left_by;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -50,6 +51,8 @@ pub(crate) struct DropBox {
     limits: Limits,
     hostname: String,
     received_headers: usize,
+    /// Files whose messages are on the spool and that cannot be removed: they are not added, nor logged, again.
+    stuck: Mutex<HashMap<CString, Identity>>,
 }
 
 /// One file, read.
@@ -98,6 +101,7 @@ impl DropBox {
             limits,
             hostname: config.hostname.clone(),
             received_headers: config.limits.received_headers,
+            stuck: Mutex::default(),
         }))
     }
 
@@ -128,6 +132,7 @@ impl DropBox {
                 told.0 = look.stuck;
                 warn!(dir = %this.path.display(), directories = look.stuck, "directories lie in the drop directory and cannot be removed");
             }
+            this.forget_stuck(&look.names);
             let more = look.more;
             let Some(mut round) = this.take(look.names, &stop).await else {
                 return;
@@ -182,6 +187,10 @@ impl DropBox {
     fn read(&self, names: Vec<CString>, told: usize) -> (Vec<Found>, Round) {
         let (mut all, mut round) = (Vec::new(), Round::default());
         for name in names {
+            if self.is_stuck(&name) {
+                self.remove(&name, &mut round);
+                continue;
+            }
             let Some(id) = name.to_str().ok().filter(|id| is_id(id)).map(str::to_owned) else {
                 self.set_aside(
                     &name,
@@ -245,6 +254,7 @@ impl DropBox {
                 let source = Source {
                     admission: Admission::Network,
                     client: None,
+                    uid: Some(user),
                     tls: None,
                 };
                 let taken =
@@ -277,9 +287,7 @@ impl DropBox {
                 Ok(ids) => {
                     debug!(uid = user, ids = ?ids, file = %shown(&name), "mail taken from the drop directory");
                     round.taken += 1;
-                    // It is taken once, however often it is found; said so that it can be removed by hand.
-                    if let Err(error) = self.dir.remove(&name) {
-                        round.waits = Some(format!("{} cannot be removed: {error}", shown(&name)));
+                    if !self.remove(&name, &mut round) {
                         round.full = true;
                     }
                 }
@@ -292,6 +300,47 @@ impl DropBox {
             }
         }
         round
+    }
+
+    /// Removes a file whose message is on the spool. One that cannot be removed is remembered, and said so that it can be removed by
+    /// hand: its message was taken, and is not taken again.
+    fn remove(&self, name: &CStr, round: &mut Round) -> bool {
+        let mut stuck = self.stuck();
+        match self.dir.remove(name) {
+            Ok(()) => {
+                stuck.remove(name);
+                true
+            }
+            Err(error) => {
+                round.waits = Some(format!("{} cannot be removed: {error}", shown(name)));
+                // Beyond as many as may lie there, the key of the add still finds the message.
+                if let Ok(identity) = self.dir.identity(name)
+                    && stuck.len() < NAMES
+                {
+                    stuck.insert(name.to_owned(), identity);
+                }
+                false
+            }
+        }
+    }
+
+    /// Whether `name` is still the file that could not be removed.
+    fn is_stuck(&self, name: &CStr) -> bool {
+        let known = self.stuck().get(name).copied();
+        known.is_some_and(|known| self.dir.identity(name).is_ok_and(|now| now == known))
+    }
+
+    /// Forgets files that are not among `names` any more.
+    fn forget_stuck(&self, names: &[CString]) {
+        let mut stuck = self.stuck();
+        if !stuck.is_empty() {
+            let names: HashSet<&CString> = names.iter().collect();
+            stuck.retain(|name, _| names.contains(name));
+        }
+    }
+
+    fn stuck(&self) -> MutexGuard<'_, HashMap<CString, Identity>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets a file aside; says so, if fewer than [`TOLD`] were in this look, with `before` in front of this `round`.

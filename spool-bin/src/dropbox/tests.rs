@@ -178,3 +178,45 @@ async fn what_cannot_be_set_aside_waits() {
     assert!(round.waits.unwrap().contains("cannot be set aside"));
     assert!(bench.taken("junk").exists());
 }
+
+#[actix::test]
+async fn a_file_that_cannot_be_removed_is_not_taken_again() {
+    let bench = Bench::start().await;
+    let name = bench.write(NAME, FILE);
+    let ids = bench.add(&name).await.unwrap();
+    // A directory cannot be removed as a file can, whoever tries.
+    std::fs::remove_file(bench.taken(NAME)).unwrap();
+    std::fs::create_dir(bench.taken(NAME)).unwrap();
+    let round = bench.dropbox.finish(vec![(name.clone(), 0, Ok(ids))], 0);
+    assert!(round.full && round.waits.unwrap().contains("cannot be removed"));
+    for _ in 0..2 {
+        let (found, round) = bench.dropbox.read(vec![name.clone()], 0);
+        assert_eq!((found.len(), round.refused, round.full), (0, 0, false));
+        assert!(round.waits.unwrap().contains("cannot be removed"));
+    }
+    // Another file by the same name is read.
+    std::fs::remove_dir(bench.taken(NAME)).unwrap();
+    bench.write(NAME, FILE);
+    assert_eq!(bench.dropbox.read(vec![name.clone()], 0).0.len(), 1);
+    // What is gone is forgotten.
+    assert_eq!(bench.dropbox.stuck().len(), 1);
+    bench.dropbox.forget_stuck(&[]);
+    assert_eq!(bench.dropbox.stuck().len(), 0);
+}
+
+#[actix::test]
+async fn files_that_cannot_be_removed_are_remembered_up_to_a_bound() {
+    let bench = Bench::start().await;
+    let name = bench.write(NAME, FILE);
+    let identity = bench.dropbox.dir.identity(&name).unwrap();
+    for nth in 0..NAMES {
+        bench
+            .dropbox
+            .stuck()
+            .insert(CString::new(nth.to_string()).unwrap(), identity);
+    }
+    std::fs::remove_file(bench.taken(NAME)).unwrap();
+    std::fs::create_dir(bench.taken(NAME)).unwrap();
+    assert!(!bench.dropbox.remove(&name, &mut Round::default()));
+    assert_eq!(bench.dropbox.stuck().len(), NAMES);
+}

@@ -14,7 +14,7 @@ mod wrap;
 
 pub(crate) use clients::clients;
 pub(crate) use grid::NARROWEST;
-pub(crate) use outbound::{connections, destinations};
+pub(crate) use outbound::{connections, destinations, reset};
 pub(crate) use show::show;
 pub(crate) use wrap::wrapped;
 

@@ -67,12 +67,7 @@ fn table<const N: usize>(
 }
 
 fn destination(state: &DestinationState, now: Timestamp) -> [Cell; 6] {
-    let rate = state
-        .rate_per_second
-        .map_or_else(String::new, |rate| match rate < 1.0 {
-            true => format!("{:.1}/min", rate * 60.0),
-            false => format!("{rate:.1}/s"),
-        });
+    let rate = state.rate_per_second.map_or_else(String::new, per_time);
     let (word, why) = standing(state, now);
     [
         Cell::hops(&state.next_hops),
@@ -82,6 +77,46 @@ fn destination(state: &DestinationState, now: Timestamp) -> [Cell; 6] {
         Cell::whole(rate),
         Cell::text(format!("{word}{}", harmless(&why)), word.chars().count()),
     ]
+}
+
+fn per_time(per_second: f64) -> String {
+    match per_second < 1.0 {
+        true => format!("{:.1}/min", per_second * 60.0),
+        false => format!("{per_second:.1}/s"),
+    }
+}
+
+/// What had been learned of a destination before it was reset.
+pub(crate) fn reset(before: &DestinationState, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
+    let window = before.limit_reason.as_ref().map(|reason| {
+        let (limit, max) = (before.limit, before.max);
+        format!("concurrency window: {limit} of {max} sessions ({reason})")
+    });
+    let rate = before.rate_per_second.zip(before.rate_reason.as_ref());
+    let rate = rate.map(|(rate, reason)| format!("rate limit: {} ({reason})", per_time(rate)));
+    let circuit = match &before.circuit {
+        Circuit::Open {
+            until,
+            failures,
+            reason,
+        } => Some(format!(
+            "circuit breaker: open for another {}, after {failures} failures ({reason})",
+            age(until.since(now))
+        )),
+        Circuit::HalfOpen { failures, reason } => Some(format!(
+            "circuit breaker: half open, after {failures} failures ({reason})"
+        )),
+        Circuit::Closed | _ => None,
+    };
+    let learned: Vec<_> = [window, rate, circuit].into_iter().flatten().collect();
+    let hops = super::hops(&before.next_hops);
+    if learned.is_empty() {
+        return writeln!(out, "{hops}: reset; nothing had been learned of it");
+    }
+    writeln!(out, "{hops}: reset; it had been learned:")?;
+    learned
+        .iter()
+        .try_for_each(|line| writeln!(out, "  {}", harmless(line)))
 }
 
 /// The worst that is known of a destination: in a word or two, which are never cut, and what more there is to say.
@@ -198,6 +233,34 @@ mod tests {
             let text = print(&[state(change)], 500);
             assert!(text.trim_end().ends_with(told), "{text}");
         }
+    }
+
+    #[test]
+    fn a_reset_says_what_had_been_learned() {
+        let print = |change| {
+            let mut out = Vec::new();
+            reset(&state(change), Timestamp(60_000), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            print(json!({"rate_per_second": 5.0})),
+            "mx.example.net:25: reset; nothing had been learned of it\n",
+            "a configured rate is not learned"
+        );
+        assert_eq!(
+            print(json!({
+                "next_hops": ["a.example:25", "b.example:25"],
+                "limit_reason": "421 \u{1b}[31mtoo many", "rate_per_second": 0.5, "rate_reason": "450 slow down",
+                "circuit": {"state": "open", "until": "1970-01-01T00:02:00.000Z", "failures": 4, "reason": "refused"},
+            })),
+            "a.example:25, b.example:25: reset; it had been learned:
+  concurrency window: 4 of 10 sessions (421 \\u001b[31mtoo many)
+  rate limit: 30.0/min (450 slow down)
+  circuit breaker: open for another 60s, after 4 failures (refused)
+"
+        );
+        let half = json!({"circuit": {"state": "half_open", "failures": 4, "reason": "refused"}});
+        assert!(print(half).ends_with("  circuit breaker: half open, after 4 failures (refused)\n"));
     }
 
     #[test]

@@ -274,7 +274,9 @@ impl Writer {
 fn text(out: &mut String, line: &Line<'_>, what: &str, at: Timestamp, level: Level) -> fmt::Result {
     write!(out, "{at} {level} {what}")?;
     for (key, value) in &line.fields {
-        write!(out, " {key}=")?;
+        out.push(' ');
+        out.push_str(key);
+        out.push('=');
         value.write_text(out)?;
     }
     Ok(())
@@ -291,7 +293,9 @@ fn json(
     write!(out, "{{\"timestamp\":\"{at}\",\"level\":\"{level}\",\"{kind}\":")?;
     Value::Word(what.into()).write_json(out)?;
     for (key, value) in &line.fields {
-        write!(out, ",\"{key}\":")?;
+        out.push_str(",\"");
+        out.push_str(key);
+        out.push_str("\":");
         value.write_json(out)?;
     }
     out.push('}');

@@ -106,6 +106,7 @@ fn accepted(admission: Admission, recipients: usize) -> Record {
     let source = Source {
         admission,
         client: Some([192, 0, 2, 1].into()),
+        uid: None,
         tls: Some(TlsSession {
             version: "TLSv1.3",
             cipher: "TLS_AES_128_GCM_SHA256",
@@ -126,10 +127,36 @@ fn operation() -> Record {
         name: "freeze",
         by: "127.0.0.1".to_owned(),
         selector: "recipient=bob@example.org older=1d".to_owned(),
+        user: None,
         matched: 3,
         done: 2,
         failed: 1,
         error: Some("the disk failed".to_owned()),
+    })
+}
+
+/// Over the Unix socket.
+fn local() -> Record {
+    let envelope = Envelope::new(ReversePath::Null, ["b@example.net".parse().unwrap()]);
+    let source = Source {
+        admission: Admission::Network,
+        client: None,
+        uid: Some(1000),
+        tls: None,
+    };
+    Record::Accepted(Accepted::new("local", source, &envelope, 10, &[]))
+}
+
+fn lift() -> Record {
+    Record::Operation(Operation {
+        name: "lift",
+        by: "127.0.0.1".to_owned(),
+        selector: String::new(),
+        user: Some("ada".to_owned()),
+        matched: 1,
+        done: 1,
+        failed: 0,
+        error: None,
     })
 }
 
@@ -142,6 +169,8 @@ fn samples() -> Vec<Record> {
         broken(),
         given_up(FrozenReason::Expired),
         operation(),
+        local(),
+        lift(),
     ]
 }
 
@@ -224,6 +253,32 @@ fn json_has_numbers_flags_and_lists() {
         (&1000.into(), &2180.into())
     );
     assert_eq!(json["sender"], "");
+}
+
+#[test]
+fn a_submission_of_this_machine_names_its_user_also_when_redacted() {
+    for redactor in [None, Some(Redactor::new(None).unwrap())] {
+        let lines = written(local(), LogFormat::Text, redactor);
+        assert!(
+            lines[0].contains(" via=local uid=1000 admission=network "),
+            "{lines:?}"
+        );
+    }
+    let lines = written(local(), LogFormat::Json, None);
+    let json: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!((&json["uid"], json.get("client")), (&1000.into(), None));
+}
+
+#[test]
+fn an_operation_on_a_user_hides_the_name_when_redacted() {
+    let line = written(lift(), LogFormat::Text, None);
+    let told = "operation name=lift by=127.0.0.1 user=ada matched=1 done=1 failed=0";
+    assert!(line[0].ends_with(told), "{line:?}");
+    let line = written(lift(), LogFormat::Text, Some(Redactor::new(None).unwrap()));
+    assert!(
+        line[0].contains(" by=127.0.0.1 user=~") && !line[0].contains("ada"),
+        "{line:?}"
+    );
 }
 
 #[test]

@@ -23,7 +23,12 @@ pub(super) enum Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        Self::Down(error.to_string())
+        // A time limit of a socket is told as either.
+        let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
+        Self::Down(match late {
+            true => "the service does not answer in time".to_owned(),
+            false => error.to_string(),
+        })
     }
 }
 
@@ -35,12 +40,14 @@ enum Stage {
     Message,
 }
 
-/// Hands over `message`, whose lines end by CRLF. `Ok` only when the service has answered that it has it, durably.
+/// Hands over `message`, whose lines end by CRLF. `Ok` only when the service has answered that it has it, durably. `at_message` is called
+/// when the service waits for the message: until then it cannot have taken it.
 pub(super) fn submit<S: Read + Write>(
     stream: S,
     hostname: &str,
     envelope: &Envelope,
     message: &[u8],
+    at_message: impl FnOnce(&S) -> io::Result<()>,
 ) -> Result<(), Trouble> {
     let mut session = Session(BufReader::new(stream));
     session.expect(2, Stage::Other)?;
@@ -70,6 +77,7 @@ pub(super) fn submit<S: Read + Write>(
         )?;
     }
     session.command("DATA", 3, Stage::Other)?;
+    at_message(session.0.get_ref())?;
     let written = session.text(message);
     // A service that refuses in the middle of it may close before all is sent: its reply says why.
     let answer = session.expect(2, Stage::Message);
@@ -264,7 +272,7 @@ mod tests {
             answers: io::Cursor::new(answers.replace('\n', "\r\n").into_bytes()),
             written: Vec::new(),
         };
-        let result = submit(&mut scripted, "here.example", envelope, message);
+        let result = submit(&mut scripted, "here.example", envelope, message, |_| Ok(()));
         (result, String::from_utf8(scripted.written).unwrap())
     }
 

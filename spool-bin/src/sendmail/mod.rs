@@ -41,6 +41,8 @@ use std::time::{Duration, Instant};
 const CONFIG: &str = "/etc/spool/spool.toml";
 /// Time for one reply, and for a part of the message to be taken. The final reply waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The same for the greeting and each reply before the message, where it can be left in the drop directory instead.
+const SHORT: Duration = Duration::from_secs(10);
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Between two tries to connect to a Unix socket whose queue is full.
@@ -84,7 +86,14 @@ fn sendmail(words: Vec<OsString>) -> Result<(), Refusal> {
             tell(&format!("sendmail: {text}"));
             Ok(())
         }
-        Plan::List => list(&configured(config)?, Vec::new()),
+        Plan::List => {
+            let named = config.is_some();
+            let config = configured(config)?;
+            // Of the machine's configuration, the command reads it by itself.
+            let token = config.token_file.as_ref().filter(|_| named);
+            let words = token.map(|path| vec!["--token-file".into(), path.into()]);
+            list(&config, words.unwrap_or_default())
+        }
         Plan::Session => session(&configured(config)?),
         Plan::Send(sending) => send(&sending, &configured(config)?),
     }
@@ -92,14 +101,17 @@ fn sendmail(words: Vec<OsString>) -> Result<(), Refusal> {
 
 /// The configuration: of `-C`, of `SPOOL_CONFIG`, or the machine's; the defaults when the machine has none.
 fn configured(named: Option<PathBuf>) -> Result<Config, Refusal> {
-    let named = named.or_else(|| std::env::var_os("SPOOL_CONFIG").map(PathBuf::from));
-    let path = match named {
-        Some(path) => path,
-        None if !Path::new(CONFIG).exists() => return Ok(with_name(Config::defaults())),
-        None => PathBuf::from(CONFIG),
+    let Some(path) = named.or_else(config_of_machine) else {
+        return Ok(with_name(Config::defaults()));
     };
     let config = Config::load(&path).map_err(|error| Refusal::new(Exit::Config, error.to_string()))?;
     Ok(with_name(config))
+}
+
+/// The file of `SPOOL_CONFIG`, or that of the machine, if it has one.
+pub(crate) fn config_of_machine() -> Option<PathBuf> {
+    let named = std::env::var_os("SPOOL_CONFIG").map(PathBuf::from);
+    named.or_else(|| Path::new(CONFIG).exists().then(|| PathBuf::from(CONFIG)))
 }
 
 fn with_name(mut config: Config) -> Config {
@@ -111,13 +123,12 @@ fn with_name(mut config: Config) -> Config {
 
 /// `mailq` and `-bp`: what `spool status` prints of the service of this configuration.
 fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), Refusal> {
-    let given = |word: &OsString| {
-        let word = word.to_string_lossy();
-        ["--admin", "--spool"]
-            .iter()
-            .any(|name| word.split('=').next() == Some(name))
+    let names = |words: &[OsString], name: &str| {
+        let is = |word: &OsString| word.to_string_lossy().split('=').next() == Some(name);
+        words.iter().any(is)
     };
-    if !words.iter().any(given) && std::env::var_os("SPOOL_ADMIN").is_none() {
+    let elsewhere = names(&words, "--admin") || names(&words, "--spool");
+    if !elsewhere && std::env::var_os("SPOOL_ADMIN").is_none() {
         let address = config
             .admin
             .ok_or_else(|| Refusal::new(Exit::Unavailable, "listen.admin is off: nobody can be asked"))?;
@@ -132,7 +143,7 @@ fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), Refusal> {
 }
 
 /// An address that listens everywhere is reached on loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -169,20 +180,46 @@ impl Line {
         Err(why)
     }
 
-    fn submit(self, hostname: &str, envelope: &Envelope, message: &[u8]) -> Result<(), Trouble> {
+    /// Hands over `message`. The service has the time `before` for each reply until it waits for the message, and [`PATIENCE`] from there.
+    fn submit(
+        self,
+        before: Duration,
+        hostname: &str,
+        envelope: &Envelope,
+        message: &[u8],
+    ) -> Result<(), Trouble> {
         match self {
             Self::Unix(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                client::submit(stream, hostname, envelope, message)
+                let within = |stream: &UnixStream, time| {
+                    stream.set_read_timeout(Some(time))?;
+                    stream.set_write_timeout(Some(time))
+                };
+                within(&stream, before)?;
+                client::submit(stream, hostname, envelope, message, |stream| {
+                    within(stream, PATIENCE)
+                })
             }
             Self::Tcp(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                let within = |stream: &TcpStream, time| {
+                    stream.set_read_timeout(Some(time))?;
+                    stream.set_write_timeout(Some(time))
+                };
+                within(&stream, before)?;
                 stream.set_nodelay(true)?;
-                client::submit(stream, hostname, envelope, message)
+                client::submit(stream, hostname, envelope, message, |stream| {
+                    within(stream, PATIENCE)
+                })
             }
         }
+    }
+}
+
+/// The time for each reply before the message: long where there is nothing else than to wait.
+const fn before_message(config: &Config) -> Duration {
+    if config.drop_dir.is_some() {
+        SHORT
+    } else {
+        PATIENCE
     }
 }
 
@@ -230,7 +267,7 @@ fn send(sending: &Sending, config: &Config) -> Result<(), Refusal> {
     }
     let sent = Line::open(config)
         .map_err(Trouble::Down)
-        .and_then(|line| line.submit(&config.hostname, &envelope, &message));
+        .and_then(|line| line.submit(before_message(config), &config.hostname, &envelope, &message));
     match sent {
         Ok(()) => Ok(()),
         Err(Trouble::Later(why)) => Err(Refusal::new(Exit::TryAgain, why)),
@@ -410,5 +447,46 @@ mod tests {
         drop(listener);
         let error = connect(&path, CONNECT).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_service_that_hangs_is_waited_for_only_once_it_may_have_the_message() {
+        let short = Duration::from_millis(100);
+        let to = ["c@d.example".parse().unwrap()];
+        let envelope = Envelope::new(ReversePath::Null, to);
+        let submit = |line: UnixStream| Line::Unix(line).submit(short, "here.example", &envelope, b"x\r\n");
+        // Connected, and no greeting.
+        let (line, _silent) = UnixStream::pair().unwrap();
+        let hung = submit(line).unwrap_err();
+        assert_eq!(
+            hung,
+            Trouble::Down("the service does not answer in time".to_owned())
+        );
+        // It takes its time for the message.
+        let (line, mut service) = UnixStream::pair().unwrap();
+        let serving = std::thread::spawn(move || {
+            service
+                .write_all(b"220 x\r\n250 x\r\n250 a\r\n250 b\r\n354 go\r\n")
+                .unwrap();
+            let mut said = Vec::new();
+            while !said.ends_with(b"x\r\n.\r\n") {
+                let mut bytes = [0; 100];
+                let count = service.read(&mut bytes).unwrap();
+                said.extend_from_slice(&bytes[..count]);
+            }
+            std::thread::sleep(3 * short);
+            service.write_all(b"250 taken\r\n").unwrap();
+            service
+        });
+        assert_eq!(submit(line), Ok(()));
+        drop(serving.join().unwrap());
+    }
+
+    #[test]
+    fn the_service_is_waited_for_where_there_is_no_drop_directory() {
+        let mut config = Config::defaults();
+        assert_eq!(before_message(&config), PATIENCE);
+        config.drop_dir = Some("/var/spool/spool-drop".into());
+        assert_eq!(before_message(&config), SHORT);
     }
 }

@@ -155,8 +155,8 @@ impl AttemptRecord {
     /// What every line of it begins with.
     fn begin(&self, event: &'static str) -> Line<'_> {
         let mut line = Line::new(event, Level::Info);
-        line.shown("id", self.id);
-        line.list("flow", self.flows.iter().map(Value::shown));
+        line.add("id", Value::Id(self.id));
+        line.list("flow", self.flows.iter().copied().map(Value::flow));
         line.add("sender", Value::address(self.envelope.reverse_path.as_str()));
         line
     }
@@ -249,7 +249,7 @@ fn reply<'r>(line: &mut Line<'r>, reply: Option<&'r Reply>, result: &'r AttemptR
 /// The TLS of the session, from the text that is kept in the record.
 fn protection<'r>(line: &mut Line<'r>, report: &'r AttemptReport) {
     if let Some(session) = report.session {
-        line.shown("session", session);
+        line.add("session", Value::flow(session));
     }
     match report.tls.as_deref() {
         None => line.word("tls", "none"),

@@ -1,5 +1,6 @@
 //! One line of the log: an event and its fields. How it looks as text and as JSON, and how it is redacted.
 
+use crate::id::{FlowId, MessageId};
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
@@ -25,6 +26,8 @@ pub enum Value<'a> {
     Seconds(u64),
     /// Yes or no.
     Flag(bool),
+    /// The id of a message or a flow, written the same.
+    Id(MessageId),
     /// A word in which no mail address can stand: an id, a host, a name of this program.
     Word(Cow<'a, str>),
     /// A text of others, in which addresses may stand.
@@ -44,6 +47,12 @@ impl<'a> Value<'a> {
     #[must_use]
     pub const fn address(text: &'a str) -> Self {
         Self::Address(Cow::Borrowed(text))
+    }
+
+    /// The id of a flow.
+    #[must_use]
+    pub const fn flow(flow: FlowId) -> Self {
+        Self::Id(MessageId::from_u128(flow.as_u128()))
     }
 
     /// Something that is a word once it is written.
@@ -80,6 +89,7 @@ impl Value<'_> {
             | Self::Float(_)
             | Self::Seconds(_)
             | Self::Flag(_)
+            | Self::Id(_)
             | Self::Word(_)
             | Self::Stages(_) => {}
         }
@@ -95,6 +105,7 @@ impl Value<'_> {
             Self::Integer(number) => write!(out, "{number}"),
             Self::Float(number) => write!(out, "{number}"),
             Self::Flag(flag) => write!(out, "{flag}"),
+            Self::Id(id) => write!(out, "{id}"),
             Self::Seconds(millis) => seconds(*millis, out),
             Self::Word(text) | Self::Text(text) | Self::Address(text) | Self::User(text) => {
                 word(text, false, out)
@@ -114,6 +125,7 @@ impl Value<'_> {
                         | Self::Float(_)
                         | Self::Seconds(_)
                         | Self::Flag(_)
+                        | Self::Id(_)
                         | Self::List(_)
                         | Self::Stages(_) => value.write_text(out)?,
                     }
@@ -141,6 +153,7 @@ impl Value<'_> {
             Self::Number(_) | Self::Integer(_) | Self::Flag(_) | Self::Seconds(_) => self.write_text(out),
             Self::Float(number) if number.is_finite() => write!(out, "{number}"),
             Self::Float(_) => out.write_str("null"),
+            Self::Id(id) => write!(out, "\"{id}\""),
             Self::Word(text) | Self::Text(text) | Self::Address(text) | Self::User(text) => quoted(text, out),
             Self::List(all) => {
                 out.write_char('[')?;
@@ -179,11 +192,10 @@ fn word(text: &str, in_list: bool, out: &mut dyn Write) -> fmt::Result {
     let special = |byte: u8| matches!(byte, 0..=b' ' | b'"' | b'\\' | b'=' | 0x7f);
     let separates = |byte: u8| matches!(byte, b',' | b'[' | b']');
     let begins_list = text.starts_with('[');
-    let quoting = text.is_empty()
-        || begins_list
-        || text
-            .bytes()
-            .any(|byte| special(byte) || (in_list && separates(byte)));
+    // Without branches, so that it is vectorized.
+    let quoting = text.bytes().fold(text.is_empty() || begins_list, |any, byte| {
+        any | special(byte) | (in_list & separates(byte))
+    });
     match quoting {
         false => out.write_str(text),
         true => quoted(text, out),

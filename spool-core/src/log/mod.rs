@@ -80,11 +80,14 @@ impl Accepted {
 
     fn line(&self) -> Line<'_> {
         let mut line = Line::new("accepted", Level::Info);
-        line.list("id", self.ids.iter().take(MAX_IDS).map(Value::shown));
-        line.list("flow", self.flows.iter().map(Value::shown));
+        line.list("id", self.ids.iter().copied().take(MAX_IDS).map(Value::Id));
+        line.list("flow", self.flows.iter().copied().map(Value::flow));
         line.word("via", self.via);
         if let Some(client) = self.source.client {
             line.shown("client", client);
+        }
+        if let Some(uid) = self.source.uid {
+            line.add("uid", Value::Number(uid.into()));
         }
         if let Some(TlsSession { version, cipher }) = &self.source.tls {
             line.word("tls", version);
@@ -115,6 +118,8 @@ pub struct Operation {
     pub by: String,
     /// For which messages, as conditions: `recipient=@example\.net$`.
     pub selector: String,
+    /// The user who has logged in, when it is about one: then there is no selector.
+    pub user: Option<String>,
     /// Messages that were meant.
     pub matched: u64,
     /// Messages to which it was done.
@@ -130,7 +135,10 @@ impl Operation {
         let mut line = Line::new("operation", Level::Info);
         line.word("name", self.name);
         line.word("by", &self.by);
-        line.text("selector", &self.selector);
+        match &self.user {
+            Some(user) => line.add("user", Value::User(user.as_str().into())),
+            None => line.text("selector", &self.selector),
+        }
         for (key, count) in [
             ("matched", self.matched),
             ("done", self.done),
@@ -205,8 +213,8 @@ impl GivenUp {
 
     fn line(&self) -> Line<'_> {
         let mut line = Line::new("given_up", Level::Warn);
-        line.shown("id", self.id);
-        line.list("flow", self.flows.iter().map(Value::shown));
+        line.add("id", Value::Id(self.id));
+        line.list("flow", self.flows.iter().copied().map(Value::flow));
         line.add("sender", Value::address(&self.sender));
         line.word("why", self.why);
         line.word("then", self.then);
@@ -294,7 +302,10 @@ impl Record {
             }
             Self::Attempt(attempt) => attempt.footprint(),
             Self::GivenUp(given_up) => given_up.reason.len() + given_up.sender.len(),
-            Self::Operation(operation) => operation.selector.len() + operation.by.len(),
+            Self::Operation(operation) => {
+                let user = operation.user.as_ref().map_or(0, String::len);
+                operation.selector.len() + operation.by.len() + user
+            }
         }
     }
 }

@@ -119,13 +119,17 @@ impl<'a> Attempt<'a> {
         let out_of_reach: HashSet<_> = out_of_reach.into_iter().collect();
         let by_itself: HashSet<_> = report.refused.iter().map(|refused| refused.recipient).collect();
         let others = asked.iter().filter(|recipient| !by_itself.contains(recipient));
+        let refused = report.refused.clone();
+        if !refused.is_empty() {
+            self.answered = Some((self.count, report.clone()));
+        }
         match &report.result {
             AttemptResult::Accepted(_) => {
                 for recipient in others {
                     self.told.remove(recipient);
                     self.taken.insert(*recipient);
                 }
-                self.accepted = Some((self.count, report.clone()));
+                self.accepted = Some((self.count, report));
             }
             AttemptResult::AllRefused => {}
             result @ (AttemptResult::Refused { .. }
@@ -141,15 +145,13 @@ impl<'a> Attempt<'a> {
                     others.for_each(|recipient| drop(self.told.remove(recipient)));
                 }
                 if speaks || self.ended.is_none() {
-                    self.ended = Some((self.count, report.clone()));
+                    self.ended = Some((self.count, report));
                 }
             }
         }
-        if !report.refused.is_empty() {
-            self.answered = Some((self.count, report.clone()));
-        }
-        let refused = report.refused.into_iter();
-        let by_it = refused.filter(|refused| !out_of_reach.contains(&refused.recipient));
+        let by_it = refused
+            .into_iter()
+            .filter(|refused| !out_of_reach.contains(&refused.recipient));
         self.told
             .extend(by_it.map(|refused| (refused.recipient, refused.reply)));
         self.unasked = Some(match self.unasked.take() {

@@ -88,7 +88,7 @@ fn broken(error: String) -> ConnectError {
 
 /// The refusal for the record; a peer that repeats what it was told is not quoted.
 fn refused(reply: &RawReply, credentials: &Credentials, sent: &[String]) -> ConnectError {
-    let told = reply.lines.iter().any(|line| {
+    let told = reply.lines().any(|line| {
         credentials.is_in(line) || sent.iter().any(|sent| !sent.is_empty() && line.contains(sent))
     });
     let reply = match reply.to_reply() {

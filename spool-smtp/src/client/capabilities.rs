@@ -24,9 +24,9 @@ pub(super) struct Capabilities {
 
 impl Capabilities {
     /// Reads the lines of the reply; the first one is the peer's name.
-    pub(super) fn parse(lines: &[String]) -> Self {
+    pub(super) fn parse<'l>(lines: impl Iterator<Item = &'l str>) -> Self {
         let mut found = Self::default();
-        for line in lines.iter().skip(1) {
+        for line in lines.skip(1) {
             let mut words = line.split_ascii_whitespace();
             match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
                 "PIPELINING" => found.pipelining = true,
@@ -83,23 +83,23 @@ mod tests {
             "size 1000",
             "",
             "AUTH=LOGIN",
-        ]
-        .map(str::to_owned);
-        let found = Capabilities::parse(&lines);
+        ];
+        let found = Capabilities::parse(lines.into_iter());
         assert!(found.pipelining && found.eight_bit_mime && !found.smtputf8 && !found.dsn);
         assert!(found.too_large(1001) && !found.too_large(1000));
         assert!(found.auth.is_empty(), "AUTH= is of the time before RFC 2554");
-        assert!(!Capabilities::parse(&["me".into(), "SIZE 0".into()]).too_large(usize::MAX));
+        assert!(!Capabilities::parse("me\nSIZE 0".lines()).too_large(usize::MAX));
     }
 
     #[test]
     fn limits_and_mechanisms_are_read_and_nonsense_is_none() {
-        let found = Capabilities::parse(&[
-            "me".into(),
-            "auth Plain xoauth2".into(),
-            "StartTLS".into(),
-            "Limits rcptmax=20 MAILMAX=5 RCPTDOMAINMAX=1 X".into(),
-        ]);
+        let lines = [
+            "me",
+            "auth Plain xoauth2",
+            "StartTLS",
+            "Limits rcptmax=20 MAILMAX=5 RCPTDOMAINMAX=1 X",
+        ];
+        let found = Capabilities::parse(lines.into_iter());
         assert_eq!(found.auth, ["PLAIN", "XOAUTH2"]);
         assert!(found.starttls && !found.requiretls);
         assert_eq!((found.rcpt_max, found.mail_max), (Some(20), Some(5)));
@@ -111,7 +111,7 @@ mod tests {
             "RCPTMAX=1234567",
             "RCPTMAX",
         ] {
-            let found = Capabilities::parse(&["me".into(), format!("LIMITS {nonsense} MAILMAX=2")]);
+            let found = Capabilities::parse(format!("me\nLIMITS {nonsense} MAILMAX=2").lines());
             assert_eq!((found.rcpt_max, found.mail_max), (None, Some(2)), "{nonsense}");
         }
     }

@@ -108,17 +108,18 @@ pub(super) fn recipient(envelope: &Envelope, index: RecipientIndex) -> Option<&R
     envelope.recipients.get(usize::try_from(index).ok()?)
 }
 
-/// MAIL; `utf8`: the message needs SMTPUTF8.
-pub(super) fn mail(offers: &Capabilities, job: &Job, utf8: bool) -> String {
+/// Appends MAIL; `utf8`: the message needs SMTPUTF8.
+pub(super) fn mail(line: &mut String, offers: &Capabilities, job: &Job, utf8: bool) {
     let asked = &job.envelope.parameters;
     let sender = match &job.envelope.reverse_path {
         ReversePath::Null => "".into(),
         ReversePath::Mailbox(address) => on_the_wire(address, utf8),
     };
-    let mut line = format!("MAIL FROM:<{sender}>");
     let mut add = |text: std::fmt::Arguments<'_>| {
+        // Writing to a String cannot fail.
         let _ = line.write_fmt(text);
     };
+    add(format_args!("MAIL FROM:<{sender}>"));
     if offers.size.is_some() {
         add(format_args!(" SIZE={}", job.body.len()));
     }
@@ -142,12 +143,11 @@ pub(super) fn mail(offers: &Capabilities, job: &Job, utf8: bool) -> String {
         }
     }
     line.push_str("\r\n");
-    line
 }
 
-/// RCPT; `utf8`: the message needs SMTPUTF8.
-pub(super) fn rcpt(offers: &Capabilities, recipient: &Recipient, utf8: bool) -> String {
-    let mut line = format!("RCPT TO:<{}>", on_the_wire(&recipient.address, utf8));
+/// Appends RCPT; `utf8`: the message needs SMTPUTF8.
+pub(super) fn rcpt(line: &mut String, offers: &Capabilities, recipient: &Recipient, utf8: bool) {
+    let _ = write!(line, "RCPT TO:<{}>", on_the_wire(&recipient.address, utf8));
     if offers.dsn {
         if let Some(notify) = recipient.notify {
             let words = [
@@ -173,7 +173,6 @@ pub(super) fn rcpt(offers: &Capabilities, recipient: &Recipient, utf8: bool) -> 
         }
     }
     line.push_str("\r\n");
-    line
 }
 
 /// RFC 3461 section 4: everything but printable ASCII, `+` and `=` as `+` and two hexadecimal digits.

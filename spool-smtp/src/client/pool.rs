@@ -85,7 +85,8 @@ impl Pool {
                         return Ok(session);
                     }
                 }
-                Some(Turn::Open(permit)) => return self.open(want, target, permit, end).await,
+                // In a box of its own, for it takes kilobytes: most attempts find a session, and each would carry the room for this.
+                Some(Turn::Open(permit)) => return Box::pin(self.open(want, target, permit, end)).await,
                 None => {
                     let error = format!("all connections to {} are in use", want.key.hop);
                     return Err(ConnectError::Busy(error));

@@ -30,16 +30,24 @@ pub(super) enum ReplyError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RawReply {
     pub(super) code: u16,
-    pub(super) lines: Vec<String>,
+    /// The lines, separated by LF.
+    text: String,
 }
 
 impl RawReply {
+    /// The text of each line; at least one.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.split('\n')
+    }
+
     /// For the record: one line, with an enhanced code that every line repeats kept once.
     pub(super) fn to_reply(&self) -> Reply {
-        let mut lines = self.lines.iter();
-        let mut text = lines.next().cloned().unwrap_or_default();
-        let first = EnhancedCode::strip(&text).map(|(code, _)| code);
-        for line in lines {
+        let Some((head, others)) = self.text.split_once('\n') else {
+            return Reply::new(self.code, &self.text);
+        };
+        let mut text = head.to_owned();
+        let first = EnhancedCode::strip(head).map(|(code, _)| code);
+        for line in others.split('\n') {
             let rest = match EnhancedCode::strip(line) {
                 Some((code, rest)) if Some(code) == first => rest,
                 Some(_) | None => line,
@@ -58,11 +66,14 @@ impl RawReply {
 /// The part of a reply that has arrived.
 #[derive(Debug, Default)]
 pub(super) struct ReplyFilter {
+    /// The part of a line.
     line: Vec<u8>,
     /// Bytes of the lines before it.
     size: usize,
     code: Option<u16>,
-    lines: Vec<String>,
+    /// The text of those lines, and how many they are.
+    text: String,
+    lines: usize,
 }
 
 impl ReplyFilter {
@@ -75,12 +86,19 @@ impl ReplyFilter {
             if self.size + self.line.len() + part.len() > MAX_REPLY {
                 return Err(ReplyError::TooLong);
             }
-            self.line.extend_from_slice(part);
             taken += part.len();
-            if end.is_some()
-                && let Some(reply) = self.line_ended()?
-            {
-                return Ok((taken, Some(reply)));
+            let reply = if end.is_none() {
+                self.line.extend_from_slice(part);
+                None
+            } else if self.line.is_empty() {
+                self.line_ended(part)?
+            } else {
+                let mut line = std::mem::take(&mut self.line);
+                line.extend_from_slice(part);
+                self.line_ended(&line)?
+            };
+            if reply.is_some() {
+                return Ok((taken, reply));
             }
         }
         Ok((taken, None))
@@ -91,10 +109,9 @@ impl ReplyFilter {
         !self.line.is_empty() || self.code.is_some()
     }
 
-    fn line_ended(&mut self) -> Result<Option<RawReply>, ReplyError> {
-        let line = std::mem::take(&mut self.line);
+    fn line_ended(&mut self, line: &[u8]) -> Result<Option<RawReply>, ReplyError> {
         self.size += line.len();
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (code, rest) = line.split_at_checked(3).ok_or(ReplyError::NoReply)?;
         let code = parse_code(code).ok_or(ReplyError::NoReply)?;
@@ -107,18 +124,20 @@ impl ReplyFilter {
             Some((b'-', text)) => (true, text),
             Some(_) => return Err(ReplyError::NoReply),
         };
-        if self.lines.len() == MAX_LINES {
+        if self.lines == MAX_LINES {
             return Err(ReplyError::TooManyLines);
         }
-        self.lines.push(String::from_utf8_lossy(text).into_owned());
-        self.code = more.then_some(code);
-        if !more {
-            self.size = 0;
+        if self.lines > 0 {
+            self.text.push('\n');
         }
-        Ok((!more).then(|| RawReply {
-            code,
-            lines: std::mem::take(&mut self.lines),
-        }))
+        self.text.push_str(&String::from_utf8_lossy(text));
+        self.lines += 1;
+        self.code = Some(code);
+        if more {
+            return Ok(None);
+        }
+        let text = std::mem::take(self).text;
+        Ok(Some(RawReply { code, text }))
     }
 }
 

@@ -12,8 +12,10 @@ use super::reply_filter::RawReply;
 use super::stream::WireStream;
 use super::tls::{Tls, TlsFacts};
 use super::wire::{UpgradeError, Wire};
+use bytes::Bytes;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
+use memchr::memmem;
 use spool_core::{AttemptResult, EnhancedCode, FlowId, Reply, Stage, TlsPolicy, harmless};
 use std::fmt;
 use std::net::IpAddr;
@@ -232,7 +234,7 @@ impl Session {
         self.capabilities = Capabilities::default();
         let refused = |reply: &RawReply| ConnectError::refused(Stage::Hello, reply.to_reply());
         match ehlo.code {
-            200..=299 => self.capabilities = Capabilities::parse(&ehlo.lines),
+            200..=299 => self.capabilities = Capabilities::parse(ehlo.lines()),
             500..=599 => {
                 let helo = self
                     .ask(
@@ -327,9 +329,10 @@ impl Session {
     }
 
     /// Sends a body and its final dot, and reads the reply.
-    pub(super) async fn body(&mut self, body: &[u8]) -> Result<RawReply, String> {
-        if body.is_empty() {
-            return self.say(".\r\n").await;
+    pub(super) async fn body(&mut self, body: &Bytes) -> Result<RawReply, String> {
+        if goes_as_it_is(body) {
+            self.wire.follow_with(body.clone(), b".\r\n");
+            return self.listen().await;
         }
         // lettre appends CRLF.CRLF to whatever it is given, so the body's own last line end is left to it.
         let body = body.strip_suffix(b"\r\n").unwrap_or(body);
@@ -345,6 +348,12 @@ impl Session {
         let _ = self.say("QUIT\r\n").await;
         self.wire.shut_down().await;
     }
+}
+
+/// Whether a lone dot behind `body` ends it, and there is no dot to be stuffed (RFC 5321 section 4.5.2).
+fn goes_as_it_is(body: &[u8]) -> bool {
+    let is_whole = body.is_empty() || body.ends_with(b"\r\n");
+    is_whole && !body.starts_with(b".") && memmem::find(body, b"\r\n.").is_none()
 }
 
 async fn handshake(wire: &Wire, opening: &Opening<'_>) -> Result<TlsFacts, OpenError> {

@@ -1,7 +1,7 @@
 //! The socket of a session: plain TCP, or TLS over it once it was upgraded. It knows no SMTP.
 
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -38,11 +38,14 @@ impl Socket {
     }
 
     /// Reads at least one byte; `Ok(0)` when the peer has closed, with or without the close of TLS.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(bytes);
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
         let read = match self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buf),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buf),
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         };
         read.map(|done| match done {
@@ -53,10 +56,15 @@ impl Socket {
         })
     }
 
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    /// Writes some of `parts`, which follow each other, and says how many bytes of them.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, parts),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, parts),
             Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -89,7 +97,8 @@ impl Socket {
             },
             Self::Tls(_) | Self::Gone => {
                 // Outside the task's budget: a used up budget would look like silence.
-                let read = tokio::task::unconstrained(poll_fn(|cx| self.poll_read(cx, &mut [0])));
+                let read =
+                    tokio::task::unconstrained(poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut [0]))));
                 pin!(read).poll(&mut Context::from_waker(Waker::noop()))
             }
         };

@@ -1,13 +1,14 @@
 //! The stream under lettre's connection.
 //!
-//! What it does for it: writes are gathered until the next read, every read and write ends at the step's deadline, and
-//! replies are bounded, repaired or refused before lettre sees them, one for each read. It hands
-//! lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
+//! What it does for it: writes are gathered until the next read, and go out with the body that is to follow them; every read and
+//! write ends at the step's deadline; and replies are bounded, repaired or refused before lettre sees them, one for each read. It
+//! hands lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
 
-use super::wire::{State, TIMED_OUT, Wire};
+use super::wire::{State, TIMED_OUT, Tail, Wire};
 use lettre::transport::smtp::client::AsyncTokioStream;
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -24,7 +25,12 @@ pub(super) struct WireStream {
     wire: Wire,
     peer: SocketAddr,
     out: Vec<u8>,
+    /// Of those, how many bytes are written.
     written: usize,
+    /// What goes out behind them.
+    tail: Tail,
+    /// Whether the system has all that was written.
+    is_drained: bool,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -36,6 +42,8 @@ impl WireStream {
             peer,
             out: Vec::new(),
             written: 0,
+            tail: Tail::default(),
+            is_drained: true,
             alarm,
         }
     }
@@ -64,22 +72,27 @@ impl WireStream {
     /// Writes what was gathered. Checks the deadline whenever it has to wait, so that a peer that takes a byte at a time
     /// ends too.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
-            let poll = self.wire.lock().socket.poll_write(cx, rest);
+        while self.written < self.out.len() || self.tail.len() > 0 {
+            let gathered = self.out.get(self.written..).unwrap_or_default();
+            let parts = [gathered, &self.tail.body, self.tail.end].map(IoSlice::new);
+            let poll = self.wire.lock().socket.poll_write(cx, &parts);
             match self.or_deadline(cx, poll) {
                 Poll::Ready(Ok(0)) => {
                     let error = self.fail(io::ErrorKind::WriteZero, "the connection takes no more");
                     return Poll::Ready(Err(error));
                 }
                 Poll::Ready(Ok(taken)) => {
-                    self.written += taken;
+                    let of_gathered = taken.min(self.out.len() - self.written);
+                    self.written += of_gathered;
+                    self.tail.advance(taken - of_gathered);
+                    self.is_drained = false;
                     self.wire.lock().progressed();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        if !self.out.is_empty() {
+        if !self.is_drained {
             // TLS may hold back what it has taken.
             let poll = self.wire.lock().socket.poll_flush(cx);
             ready!(self.or_deadline(cx, poll))?;
@@ -87,6 +100,7 @@ impl WireStream {
             self.out.clear();
             self.out.shrink_to(GATHER);
             self.written = 0;
+            self.is_drained = true;
         }
         Poll::Ready(Ok(()))
     }
@@ -146,7 +160,9 @@ impl AsyncRead for WireStream {
         }
         // Not before: of commands that are longer than what is gathered, some are written while others are still to come.
         let tail = std::mem::take(&mut self.wire.lock().tail);
-        self.out.extend_from_slice(&tail);
+        if tail.len() > 0 {
+            self.tail = tail;
+        }
         ready!(self.poll_drain(cx))?;
         // lettre reads with kilobytes of room; anything less than a line is not lettre.
         if buf.remaining() < b"250 ok\r\n".len() {
@@ -158,11 +174,12 @@ impl AsyncRead for WireStream {
             }
             // Before every read: a drip that is always ready must not outlive the deadline.
             self.poll_deadline(cx)?;
-            let mut chunk = [0; CHUNK];
+            let mut space = [const { MaybeUninit::uninit() }; CHUNK];
+            let mut chunk = ReadBuf::uninit(&mut space);
             let poll = self.wire.lock().socket.poll_read(cx, &mut chunk);
             match ready!(self.or_deadline(cx, poll))? {
                 0 => return Poll::Ready(Ok(())),
-                n => self.wire.lock().input.extend(chunk.get(..n).unwrap_or_default()),
+                _ => self.wire.lock().input.extend(chunk.filled()),
             }
         }
     }
@@ -177,8 +194,8 @@ impl AsyncWrite for WireStream {
         self.out.extend_from_slice(taken);
         let mut state = self.wire.lock();
         state.unwritten += taken.len();
-        // lettre writes the end of a body by itself; an empty one is a lone dot.
-        state.body_queued |= matches!(bytes, b"\r\n.\r\n" | b".\r\n");
+        // lettre writes the end of a body by itself.
+        state.body_queued |= bytes == b"\r\n.\r\n";
         Poll::Ready(Ok(taken.len()))
     }
 

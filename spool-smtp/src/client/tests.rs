@@ -1,6 +1,7 @@
 //! The client against peers that say exactly what a script tells them to, on real sockets.
 
 mod auth;
+mod bodies;
 mod chunking;
 mod dane;
 mod deadlines;

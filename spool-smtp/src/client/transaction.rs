@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// The most RCPTs sent before their replies are read: both sides' buffers hold as much.
 const GROUP: usize = 100;
+/// The room that is made for a command; where it needs more, more is made.
+const LINE: usize = 64;
 
 /// How a transaction ended.
 #[derive(Debug)]
@@ -108,7 +110,7 @@ pub(super) async fn transact(
     config: &SmtpConfig,
 ) -> Outcome {
     let commands = commands(session, job, recipients);
-    let at_once = matches!(commands.last(), Some((Command::Bdat, _)));
+    let at_once = matches!(commands.each.last(), Some((Command::Bdat, _)));
     let reused = session.messages > 0;
     session.messages += 1;
     session.wire.forget_body();
@@ -201,12 +203,13 @@ const fn ended(result: AttemptResult, refused: Vec<RefusedRecipient>, reusable: 
 async fn envelope(
     session: &mut Session,
     job: &Job,
-    commands: &[(Command, String)],
+    commands: &Commands,
     config: &SmtpConfig,
     replies: &mut Replies,
 ) -> Result<(), Stop> {
     let group = if session.capabilities.pipelining { GROUP } else { 1 };
-    for group in commands.chunks(group) {
+    let mut written = 0;
+    for group in commands.each.chunks(group) {
         let hopeless = replies.mail.is_some() || (replies.accepted == 0 && !replies.refused.is_empty());
         let only_data = matches!(group, [(Command::Data, _)]);
         if replies.mail.is_some() || (only_data && hopeless) {
@@ -221,15 +224,17 @@ async fn envelope(
                 closed: true,
             });
         }
-        let text: String = group.iter().map(|(_, line)| line.as_str()).collect();
+        let end = group.last().map_or(written, |(_, end)| *end);
+        let text = commands.text.get(written..end).unwrap_or_default();
+        written = end;
         if matches!(group.last(), Some((Command::Bdat, _))) {
-            session.wire.follow_with(job.body.clone());
+            session.wire.follow_with(job.body.clone(), b"");
         }
         let mut reply = None;
         for (command, _) in group {
             session.wire.within(command.timeout(config));
             let next = match reply.replace(()) {
-                None => session.say(&text).await,
+                None => session.say(text).await,
                 Some(()) => session.listen().await,
             };
             let stage = command.stage();
@@ -378,25 +383,39 @@ fn answered(session: &mut Session, reply: &RawReply) -> (AttemptResult, bool) {
     (broken(stage, error, session.wire.body_may_have_arrived()), false)
 }
 
-fn commands(session: &Session, job: &Job, recipients: &[RecipientIndex]) -> Vec<(Command, String)> {
+/// The commands of a transaction, in their order.
+struct Commands {
+    /// All of them, as they are written.
+    text: String,
+    /// Each, and where it ends in the text.
+    each: Vec<(Command, usize)>,
+}
+
+fn commands(session: &Session, job: &Job, recipients: &[RecipientIndex]) -> Commands {
     let offers = &session.capabilities;
-    let mut commands = Vec::with_capacity(recipients.len() + 3);
+    let mut text = String::with_capacity(LINE * (recipients.len() + 2));
+    let mut each = Vec::with_capacity(recipients.len() + 3);
     if session.needs_reset {
-        commands.push((Command::Reset, "RSET\r\n".to_owned()));
+        text.push_str("RSET\r\n");
+        each.push((Command::Reset, text.len()));
     }
     let utf8 = needs_smtputf8(job, recipients);
-    commands.push((Command::Mail, mail(offers, job, utf8)));
+    mail(&mut text, offers, job, utf8);
+    each.push((Command::Mail, text.len()));
     for index in recipients {
         if let Some(recipient) = recipient(&job.envelope, *index) {
-            commands.push((Command::Rcpt(*index), rcpt(offers, recipient, utf8)));
+            rcpt(&mut text, offers, recipient, utf8);
+            each.push((Command::Rcpt(*index), text.len()));
         }
     }
-    let at_once = commands.len() < GROUP && goes_at_once(session, job);
-    commands.push(match at_once {
-        true => (Command::Bdat, bdat(job)),
-        false => (Command::Data, "DATA\r\n".to_owned()),
-    });
-    commands
+    if each.len() < GROUP && goes_at_once(session, job) {
+        bdat(&mut text, job);
+        each.push((Command::Bdat, text.len()));
+    } else {
+        text.push_str("DATA\r\n");
+        each.push((Command::Data, text.len()));
+    }
+    Commands { text, each }
 }
 
 #[cfg(test)]

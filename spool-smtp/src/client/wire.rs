@@ -4,7 +4,7 @@
 
 use super::reply_filter::{RawReply, ReplyFilter};
 use super::socket::{Noise, Socket};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +23,7 @@ pub(super) struct State {
     pub(super) filter: ReplyFilter,
     /// Bytes that came after the reply that was handed on last.
     pub(super) input: VecDeque<u8>,
-    /// What goes out behind all that was written, as it is.
-    pub(super) tail: Bytes,
+    pub(super) tail: Tail,
     pub(super) replies: VecDeque<RawReply>,
     pub(super) handed_on: u64,
     /// Bytes queued or being written that the kernel has not taken.
@@ -40,6 +39,26 @@ pub(super) struct State {
     /// From the greeting on, until the session sets its own.
     pub(super) hello_timeout: Duration,
     pub(super) failure: Option<String>,
+}
+
+/// What goes out behind all that was written, as it is: a body, which is not copied, and what ends it.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    pub(super) body: Bytes,
+    pub(super) end: &'static [u8],
+}
+
+impl Tail {
+    pub(super) const fn len(&self) -> usize {
+        self.body.len() + self.end.len()
+    }
+
+    /// The first `count` bytes of it are written.
+    pub(super) fn advance(&mut self, count: usize) {
+        let of_body = count.min(self.body.len());
+        self.body.advance(of_body);
+        self.end = self.end.get(count - of_body..).unwrap_or_default();
+    }
 }
 
 /// The limits of a body that is being written.
@@ -96,7 +115,7 @@ impl Wire {
             socket: Socket::Plain(tcp),
             filter: ReplyFilter::default(),
             input: VecDeque::new(),
-            tail: Bytes::new(),
+            tail: Tail::default(),
             replies: VecDeque::new(),
             handed_on: 0,
             unwritten: 0,
@@ -162,12 +181,12 @@ impl Wire {
         state.within(stall);
     }
 
-    /// Has `body` go out behind the commands that are written next, with no dots stuffed and none at its end.
-    pub(super) fn follow_with(&self, body: Bytes) {
+    /// Has `body` and `end` go out before the next reply is read, behind the commands that are written until then. No dots are stuffed.
+    pub(super) fn follow_with(&self, body: Bytes, end: &'static [u8]) {
         let mut state = self.lock();
-        state.unwritten += body.len();
+        state.tail = Tail { body, end };
+        state.unwritten += state.tail.len();
         state.body_queued = true;
-        state.tail = body;
     }
 
     /// Whether the peer may have the whole body: its end was queued and the kernel took all of it.

@@ -170,11 +170,15 @@ fn mail(rest: &str) -> Result<Command, Reply> {
     let (path, parameters) = path(rest, "FROM:")?;
     let sender = ReversePath::parse(without_route(path)).map_err(|_| reply::BAD_SENDER)?;
     let (dsn, rest) = dsn::of_mail(ascii(parameters)?)?;
-    let (extent, rest) = extent::of_mail(&rest)?;
-    let rest = format!("{rest}\r\n");
-    let given = Rfc5321Parser::new(&mut rest.as_bytes().iter())
-        .mail_from_parameters(Cow::Borrowed(""))
-        .map_err(refusal)?;
+    let (extent, mut rest) = extent::of_mail(&rest)?;
+    let given = if rest.is_empty() {
+        MailFrom::default()
+    } else {
+        rest.push_str("\r\n");
+        Rfc5321Parser::new(&mut rest.as_bytes().iter())
+            .mail_from_parameters(Cow::Borrowed(""))
+            .map_err(refusal)?
+    };
     let auth = given.auth.is_some();
     let known = MailFrom {
         flags: given.flags & (MAIL_SMTPUTF8 | MAIL_REQUIRETLS),
@@ -210,13 +214,15 @@ fn rcpt(rest: &str) -> Result<Command, Reply> {
     } else {
         Some(Address::parse(mailbox).map_err(|_| reply::BAD_RECIPIENT)?)
     };
-    let (dsn, rest) = dsn::of_rcpt(ascii(parameters)?)?;
-    let rest = format!("{rest}\r\n");
-    let given = Rfc5321Parser::new(&mut rest.as_bytes().iter())
-        .rcpt_to_parameters(Cow::Borrowed(""))
-        .map_err(refusal)?;
-    if given != RcptTo::default() {
-        return Err(reply::UNKNOWN_PARAMETER);
+    let (dsn, mut rest) = dsn::of_rcpt(ascii(parameters)?)?;
+    if !rest.is_empty() {
+        rest.push_str("\r\n");
+        let given = Rfc5321Parser::new(&mut rest.as_bytes().iter())
+            .rcpt_to_parameters(Cow::Borrowed(""))
+            .map_err(refusal)?;
+        if given != RcptTo::default() {
+            return Err(reply::UNKNOWN_PARAMETER);
+        }
     }
     Ok(Command::Rcpt { address, dsn })
 }

@@ -61,7 +61,7 @@ pub(super) fn take(
     parameters: &str,
     mut known: impl FnMut(&str, &str) -> Result<bool, Reply>,
 ) -> Result<String, Reply> {
-    let mut rest = String::with_capacity(parameters.len() + 2);
+    let mut rest = String::new();
     for word in parameters.split(' ').filter(|word| !word.is_empty()) {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         if !known(&name.to_ascii_uppercase(), value)? {

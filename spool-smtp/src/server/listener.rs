@@ -4,7 +4,7 @@
 use super::clients::{ClientKey, Clients};
 use super::config::{CurrentConfig, ServerConfig};
 use super::connections::Opened;
-use super::peer::Peer;
+use super::peer::{Peer, canonical};
 use super::proxy::{self, Origin, ProxyError};
 use super::reply::Reply;
 use super::session::Opening;
@@ -100,7 +100,7 @@ impl Listener {
         let opened = Opened::new();
         let (for_sessions, opening, proxied) = (shutdown.clone(), self.opening, self.proxied);
         let take = |(stream, address): (TcpStream, SocketAddr)| {
-            let config = current.now();
+            let (config, address) = (current.now(), canonical(address));
             let listed = config.proxies.iter().any(|proxy| proxy.contains(address.ip()));
             if proxied && !listed {
                 info!(client = %address, "closed: no listed proxy");

@@ -68,6 +68,7 @@ async fn a_local_program_is_known_by_its_user_and_may_send_anywhere() {
     let source = Source {
         admission: Admission::Network,
         client: None,
+        uid: Some(uid),
         tls: None,
     };
     assert_eq!(mails[0].source, source);

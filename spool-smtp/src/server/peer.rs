@@ -20,10 +20,18 @@ pub(super) struct Peer {
     open: Option<Open>,
 }
 
+/// The address as everything else sees it: an IPv4 client of a socket that listens on IPv6 has its IPv4 address.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Self {
         Self {
-            address,
+            address: canonical(address),
             user: None,
             unnamed: false,
             place: None,

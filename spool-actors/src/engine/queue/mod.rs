@@ -15,6 +15,7 @@ mod flow;
 mod holds;
 mod kept;
 mod phase;
+mod reset;
 mod routes;
 mod ways;
 

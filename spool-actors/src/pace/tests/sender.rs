@@ -1,22 +1,57 @@
 //! The sender: it begins whatever its pace allows, and waits for the next thing to happen.
 
-use super::peers::Peer;
-use crate::pace::{Begun, Effect, Pace, Serial, Signal};
-use spool_core::{Dice, Timestamp};
+use super::peers::{Answer, Chance, Peer};
+use crate::pace::{Begun, Effect, Pace, Serial};
+use spool_core::{Dice, Hold, RetryInterval, Timestamp};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
 
 pub(super) const START: Timestamp = Timestamp(1_800_000_000_000);
+/// How far behind the head of the line the messages are whose estimates are noted.
+const AHEAD: [usize; 5] = [0, 9, 99, 999, 4999];
+/// Estimates are noted so often.
+const NOTE_EVERY: Duration = Duration::from_millis(2_997);
+
+/// Dice that fall the same way again with a seed.
+#[derive(Debug)]
+pub(super) struct Seeded(Mutex<Chance>);
+
+impl Seeded {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Mutex::new(Chance::new(seed)))
+    }
+}
+
+impl Dice for Seeded {
+    fn draw(&self, interval: RetryInterval) -> Duration {
+        let chance = self.0.lock().unwrap().next();
+        let least = interval.span().saturating_sub(interval.jitter());
+        least + interval.jitter().mul_f64(2.0 * chance)
+    }
+}
+
+/// At `at` it was said that the `nth` message waits until `until`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Estimate {
+    pub(super) at: Timestamp,
+    nth: usize,
+    until: Timestamp,
+}
 
 /// What came of a run.
 #[derive(Debug, Default)]
 pub(super) struct Run {
+    /// When each attempt began.
+    pub(super) begun: Vec<Timestamp>,
     /// When each message was taken.
     pub(super) taken: Vec<Timestamp>,
     /// When each other attempt began.
     pub(super) refused: Vec<Timestamp>,
     pub(super) effects: Vec<Effect>,
+    pub(super) estimates: Vec<Estimate>,
     pub(super) end: Timestamp,
 }
 
@@ -30,7 +65,18 @@ impl Run {
 
     /// The share of attempts that deferred a message.
     pub(super) fn deferred(&self) -> f64 {
-        self.refused.len() as f64 / (self.taken.len() + self.refused.len()) as f64
+        self.refused.len() as f64 / self.begun.len() as f64
+    }
+
+    /// How many times longer messages waited than was said, for what was said from `since` on. Waits below ten seconds do not count.
+    pub(super) fn truth(&self, since: Timestamp) -> impl Iterator<Item = f64> {
+        let said = self.estimates.iter().filter(move |said| said.at >= since);
+        said.filter_map(|said| {
+            let begun = self.begun.get(said.nth)?;
+            let foretold = said.until.since(said.at).as_secs_f64();
+            let waited = begun.since(said.at).as_secs_f64();
+            (foretold.max(waited) >= 10.0).then_some(waited / foretold.max(0.001))
+        })
     }
 }
 
@@ -43,22 +89,27 @@ pub(super) fn send(
     end: Timestamp,
 ) -> Run {
     let mut run = Run::default();
-    let mut now = START;
-    let (mut running, mut open, mut made) = (0, 0, 0_usize);
+    let (mut now, mut note_at) = (START, START);
+    let (mut running, mut open) = (0, 0);
     let mut ends: BinaryHeap<Reverse<(Timestamp, Serial)>> = BinaryHeap::new();
-    let mut sessions: HashMap<Serial, (Begun, Signal)> = HashMap::new();
+    let mut sessions: HashMap<Serial, (Begun, Answer)> = HashMap::new();
     loop {
-        while made < attempts && now < end && pace.free(now, running, 0) > 0 {
+        while run.begun.len() < attempts && now < end && pace.free(now, running, 0) > 0 {
             let begun = pace.begin(now, running);
             running += 1;
-            let (signal, span) = peer.begin(now, open);
-            open += usize::from(signal == Signal::Fine);
-            ends.push(Reverse((now.after(span), begun.serial)));
-            sessions.insert(begun.serial, (begun, signal));
-            made += 1;
+            let answer = peer.begin(now, open, run.begun.len() + 1);
+            open += usize::from(answer.taken);
+            ends.push(Reverse((now.after(answer.span), begun.serial)));
+            sessions.insert(begun.serial, (begun, answer));
+            run.begun.push(now);
         }
+        if now >= note_at {
+            note_at = now.after(NOTE_EVERY);
+            note(&mut run, pace, now, running);
+        }
+        let more = run.begun.len() < attempts;
         let next_end = ends.peek().map(|Reverse((at, _))| *at);
-        let opens = (made < attempts).then(|| pace.opens_at(now)).flatten();
+        let opens = more.then(|| pace.opens_at(now)).flatten();
         let Some(next) = next_end.into_iter().chain(opens).min().filter(|at| *at < end) else {
             run.end = now;
             return run;
@@ -67,16 +118,32 @@ pub(super) fn send(
         now = next;
         while let Some(Reverse((at, number))) = ends.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             ends.pop();
-            let (begun, signal) = sessions.remove(&number).unwrap();
-            let fine = signal == Signal::Fine;
-            open -= usize::from(fine);
-            run.effects.push(pace.end(&signal, begun, at, running, dice));
+            let (begun, answer) = sessions.remove(&number).unwrap();
+            open -= usize::from(answer.taken);
+            run.effects
+                .push(pace.end(&answer.signal, begun, at, running, dice));
             running -= 1;
-            if fine {
+            if answer.taken {
                 run.taken.push(at);
             } else {
                 run.refused.push(begun.at);
             }
         }
+    }
+}
+
+/// Notes what is said of some messages in line.
+fn note(run: &mut Run, pace: &Pace, now: Timestamp, running: usize) {
+    for ahead in AHEAD {
+        // That of a circuit says when the next one goes, and nothing about those behind it.
+        let until = |hold: Hold| match (hold, ahead) {
+            (Hold::RateLimit { until, .. }, _) | (Hold::Circuit { until, .. }, 0) => Some(until),
+            (_, _) => None,
+        };
+        let holds = pace.holds(now, running, ahead).into_iter();
+        let until = holds.filter_map(until).max().filter(|until| *until > now);
+        let nth = run.begun.len() + ahead;
+        run.estimates
+            .extend(until.map(|until| Estimate { at: now, nth, until }));
     }
 }

@@ -116,6 +116,22 @@ async fn destinations_and_connections_are_told() {
     let state: DestinationState = serde_json::from_slice(&text).unwrap();
     assert_eq!((state.messages, state.waiting, state.running), (1, 0, 0));
     assert_eq!(state.next_hops[0].to_string(), "mx.example.net:25");
+    let path = |destination: &str| format!("/api/v1/destinations/{destination}");
+    let reset = async |destination| api.ask(&Method::DELETE, &path(destination), "{}").await;
+    let (status, answer) = reset("mx.example.net:25").await;
+    let before: DestinationState = serde_json::from_value(answer["reset"].clone()).unwrap();
+    assert_eq!((status, before), (StatusCode::OK, state));
+    for (destination, expected) in [
+        ("mx.example.net:26", StatusCode::NOT_FOUND),
+        ("mx.example.net:25,b.example:25", StatusCode::NOT_FOUND),
+        ("mx.example.net", StatusCode::BAD_REQUEST),
+        ("mx.example.net:25,", StatusCode::BAD_REQUEST),
+        ("%1b", StatusCode::BAD_REQUEST),
+    ] {
+        let (status, answer) = reset(destination).await;
+        assert_eq!(status, expected, "{destination}: {answer}");
+        assert!(!answer["error"].as_str().unwrap().contains('\u{1b}'), "{answer}");
+    }
     let (status, pool) = api.get("/api/v1/connections").await;
     let pool: PoolSnapshot = serde_json::from_slice(&pool).unwrap();
     assert_eq!((status, pool.open), (StatusCode::OK, 0));

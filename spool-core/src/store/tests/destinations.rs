@@ -11,12 +11,10 @@ fn learned(nth: usize) -> LearnedDestination {
         at: Timestamp(1_800_000_000_000),
         sessions: Some(LearnedSessions {
             limit: 3.25,
-            too_many: Some(4.0),
             reason: "421 4.7.0 too many".into(),
         }),
         rate: nth.is_multiple_of(2).then(|| LearnedRate {
             per_second: 0.1,
-            too_many: None,
             reason: "450 4.7.28 \"slow\"".into(),
         }),
         circuit: nth.is_multiple_of(3).then(|| LearnedCircuit {

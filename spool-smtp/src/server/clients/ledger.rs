@@ -164,7 +164,7 @@ impl Ledger {
             0 => Duration::ZERO,
             _ => logins.failed_at + FORGIVEN_AFTER,
         };
-        let limited = Kind::ALL.map(|kind| now + self.wait(key, kind, now));
+        let limited = Kind::ALL.map(|kind| now + self.wait_of(key, entry, kind, now));
         let until = limited
             .into_iter()
             .fold(failed.max(logins.known_until), Duration::max);
@@ -173,7 +173,13 @@ impl Ledger {
 
     /// How long `key` has to wait before one more of `kind`; nothing is counted.
     pub(super) fn wait(&self, key: &ClientKey, kind: Kind, now: Duration) -> Duration {
-        let (Some(rate), Some(entry)) = (self.limits.of(key, kind), self.table(key).get(key)) else {
+        let entry = self.table(key).get(key);
+        entry.map_or(Duration::ZERO, |entry| self.wait_of(key, entry, kind, now))
+    }
+
+    /// The same for `key` with this entry.
+    fn wait_of(&self, key: &ClientKey, entry: &Entry, kind: Kind, now: Duration) -> Duration {
+        let Some(rate) = self.limits.of(key, kind) else {
             return Duration::ZERO;
         };
         let window = entry.windows.get(kind as usize).copied().unwrap_or_default();

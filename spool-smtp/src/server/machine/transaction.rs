@@ -238,6 +238,7 @@ impl Machine {
             source: Source {
                 admission: self.admission(),
                 client: self.local.is_none().then_some(self.client),
+                uid: self.local,
                 tls: self.tls().cloned(),
             },
             envelope: Envelope {

@@ -1,0 +1,81 @@
+//! Which network addresses one process can listen on together. It opens no socket.
+
+use super::Config;
+use std::net::{IpAddr, SocketAddr};
+
+/// The lists whose sockets come from the service manager: they are bound already, each with options of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    pub(crate) smtp: bool,
+    pub(crate) smtps: bool,
+    pub(crate) admin: bool,
+}
+
+/// Whether only one of two addresses can be listened on. The wildcards of IPv4 and IPv6 can be used together, because [`v6_only`] keeps
+/// that of IPv6 to IPv6 then; port 0 is another port each time.
+pub(super) fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let same = match (one.ip().to_canonical(), other.ip().to_canonical()) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            one == other || one.is_unspecified() || other.is_unspecified()
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            one == other || one.is_unspecified() || other.is_unspecified()
+        }
+        // Alone it takes IPv4 as well.
+        (IpAddr::V6(v6), IpAddr::V4(v4)) | (IpAddr::V4(v4), IpAddr::V6(v6)) => {
+            v6.is_unspecified() && !v4.is_unspecified()
+        }
+    };
+    same && one.port() == other.port() && one.port() != 0
+}
+
+/// Whether the IPv6 wildcard `address` takes IPv6 only: the IPv4 wildcard of the same port is configured beside it.
+pub(crate) fn v6_only(config: &Config, address: SocketAddr) -> bool {
+    let everywhere = |other: &SocketAddr| {
+        let ip = other.ip().to_canonical();
+        ip.is_ipv4() && ip.is_unspecified() && other.port() == address.port()
+    };
+    let mut all = config.smtp.iter().chain(&config.smtps).chain(&config.admin);
+    address.is_ipv6() && address.ip().is_unspecified() && all.any(everywhere)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_clash_where_the_system_would_refuse_the_second() {
+        for (one, other, expected) in [
+            ("127.0.0.1:25", "127.0.0.1:25", true),
+            ("127.0.0.1:25", "127.0.0.1:26", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("127.0.0.1:25", "0.0.0.0:25", true),
+            ("[::1]:25", "[::]:25", true),
+            ("[::]:25", "[::]:25", true),
+            ("[::]:25", "127.0.0.1:25", true),
+            ("[::]:25", "0.0.0.0:25", false),
+            ("[::1]:25", "0.0.0.0:25", false),
+            ("[::1]:25", "127.0.0.1:25", false),
+            ("[::ffff:127.0.0.1]:25", "127.0.0.1:25", true),
+        ] {
+            let [a, b] = [one, other].map(|text| text.parse().unwrap());
+            assert_eq!(clash(&a, &b), expected, "{one} {other}");
+            assert_eq!(clash(&b, &a), expected, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn the_ipv6_wildcard_is_kept_to_ipv6_beside_that_of_ipv4() {
+        let both =
+            Config::parse("[listen]\nsmtp = [\"0.0.0.0:25\", \"[::]:25\", \"[::]:26\", \"[::1]:25\"]\n")
+                .unwrap();
+        for (address, expected) in [
+            ("[::]:25", true),
+            ("[::]:26", false),
+            ("[::1]:25", false),
+            ("0.0.0.0:25", false),
+        ] {
+            assert_eq!(v6_only(&both, address.parse().unwrap()), expected, "{address}");
+        }
+    }
+}
