@@ -208,7 +208,10 @@ impl<W: World> Engine<W> {
                 continue;
             }
             match self.queue.claim(id, work.verb(), now) {
-                Claim::Taken(before) => taken.push(Taken { id, before }),
+                Claim::Taken(before) => {
+                    self.taken_from_looking(id);
+                    taken.push(Taken { id, before });
+                }
                 Claim::WhileSending => sending.push(id),
                 Claim::Already => {
                     if matches!(work, Work::SendNow(_)) {

@@ -39,6 +39,9 @@ pub(super) struct Looking {
     /// Whether to tell that none does.
     announce: bool,
     reading: bool,
+    /// Messages of which the disk is asked where their recipients go, and which no operation has taken since: the answer holds for
+    /// them.
+    asked: BTreeSet<MessageId>,
     /// Messages that are to be divided.
     several: BTreeSet<MessageId>,
     /// Until this time inside there is no room to divide a message.
@@ -80,6 +83,12 @@ impl<W: World> Engine<W> {
         }
     }
 
+    /// An operation has taken a message: what the disk says of its recipients may be outdated. It is looked at again when it comes
+    /// back.
+    pub(super) fn taken_from_looking(&mut self, id: MessageId) {
+        self.looking.asked.remove(&id);
+    }
+
     /// Looks at the route of every message.
     pub(super) fn look_at_all(&mut self) {
         self.looking.walk = Some(None);
@@ -118,6 +127,7 @@ impl<W: World> Engine<W> {
         }
         // Also when nothing is to be read: other things happen in between.
         let (routing, generation) = (self.queue.routing().clone(), self.queue.generation());
+        self.looking.asked = to_read.iter().copied().collect();
         self.looking.reading = true;
         self.work(Job::Route {
             ids: to_read,
@@ -136,7 +146,9 @@ impl<W: World> Engine<W> {
         // Otherwise all of them are looked at again.
         if generation == self.queue.generation() {
             for (id, groups) in routes {
-                self.looked(id, groups);
+                if self.looking.asked.remove(&id) {
+                    self.looked(id, groups);
+                }
             }
         }
     }

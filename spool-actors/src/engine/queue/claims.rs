@@ -112,13 +112,14 @@ impl<W: World> Queue<W> {
     /// The disk holds what is to become of a message when its session ends; `false` when it runs no more, and so is to be
     /// claimed like any other.
     pub(in crate::engine) fn note_while_sending(&mut self, id: MessageId, note: Note) -> bool {
-        let Some(Phase::Running(_, _, noted)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase)
-        else {
-            return false;
-        };
-        match note {
-            Note::Freeze(freeze) => noted.freeze = freeze,
-            Note::Route(route) => noted.reroute = Some(route),
+        let phase = self.entries.get_mut(&id).map(|entry| &mut entry.phase);
+        match (phase, note) {
+            (Some(Phase::Running(_, _, noted)), Note::Freeze(freeze)) => noted.freeze = freeze,
+            // It is given to the message when the end of the session is written: that is so from the end of the session on.
+            (Some(Phase::Running(_, _, noted) | Phase::Settling(_, noted)), Note::Route(route)) => {
+                noted.reroute = Some(route);
+            }
+            (_, Note::Freeze(_) | Note::Route(_)) => return false,
         }
         true
     }

@@ -145,6 +145,23 @@ fn a_permit_comes_back_from_wherever_its_message_goes() {
 }
 
 #[test]
+fn a_route_that_is_noted_while_the_end_of_a_session_is_written_holds_afterwards() {
+    let (mut queue, id, destination) = armed();
+    assert_eq!(queue.granted(destination, 8), None);
+    assert!(matches!(queue.next(destination, NOW), Some(Next::Start(8, started)) if started == id));
+    assert!(queue.ended(id).is_some());
+    let route = queue.route(hops("b:25"), RouteOrigin::Named, true);
+    assert!(queue.note_while_sending(id, Note::Route(Box::new(route))));
+    // What becomes of the message is decided by then.
+    assert!(!queue.note_while_sending(id, Note::Freeze(true)));
+    queue.waits(id, Status::SendAt(AT), NOW);
+    assert_eq!(
+        queue.route_of(id).map(|route| route.next_hops),
+        Some(hops("b:25"))
+    );
+}
+
+#[test]
 fn messages_that_come_and_go_behind_a_stuck_one_leave_nothing_in_the_list_of_kept_contents() {
     let mut queue = queue();
     let (stuck, _) = add(&mut queue, 1, "stuck.example:25");
