@@ -147,7 +147,9 @@ impl<W: World> Queue<W> {
     pub(super) fn look_at_route(&mut self, id: MessageId, reroute: Option<Box<Route>>, now: Now) {
         if let Some(route) = reroute {
             self.set_route(id, &route, true, now);
-        } else if self.is_stale(id) {
+        }
+        // Also one by the configuration that it was given: the routes may have changed since.
+        if self.is_stale(id) {
             self.unlooked.push(id);
         }
     }
