@@ -47,7 +47,7 @@ pub(crate) use jobs::{Done, Fetched, Job, Wanted};
 pub(crate) use queue::{Route, Sight};
 pub(crate) use routes::groups;
 pub(crate) use taken::Taken;
-pub(crate) use time::Now;
+pub(crate) use time::{InsideClock, Now};
 pub(crate) use unattended::{Why, may_fail};
 
 use crate::outcome::Outcome;

@@ -4,6 +4,7 @@
 //! of the wall clock. Both are a [`Timestamp`]; those of the wall clock say so by their names.
 
 use spool_core::Timestamp;
+use std::time::Duration;
 
 /// When a turn takes place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,9 +36,74 @@ impl Now {
     }
 }
 
+/// Tells the time inside by the wall clock and by the time that has passed, which nobody can set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InsideClock {
+    /// The wall clock at its beginning, and what had passed then.
+    began: (Timestamp, Duration),
+    /// By how many milliseconds the wall clock is ahead of the time inside.
+    ahead: i64,
+    last: Timestamp,
+}
+
+impl InsideClock {
+    /// Both clocks count whole milliseconds, each rounded by itself: by so much they part without being set.
+    const ROUNDING: i64 = 2;
+
+    /// One that begins now.
+    pub(crate) const fn new(wall: Timestamp, passed: Duration) -> Self {
+        Self {
+            began: (wall, passed),
+            ahead: 0,
+            last: wall,
+        }
+    }
+
+    /// The time of now. What is converted into the other time and back, is what it was, unless the wall clock was set.
+    pub(crate) fn now(&mut self, wall: Timestamp, passed: Duration) -> Now {
+        let (began, passed_then) = self.began;
+        let inside = began.after(passed.saturating_sub(passed_then));
+        let parted = wall.0.saturating_sub(inside.0).saturating_sub(self.ahead);
+        if parted.saturating_abs() > Self::ROUNDING {
+            self.ahead = self.ahead.saturating_add(parted);
+        }
+        self.last = self.last.max(Timestamp(wall.0.saturating_sub(self.ahead)));
+        Now {
+            wall,
+            inside: self.last,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounding_moves_no_time_and_the_time_inside_only_goes_on() {
+        let at = |millis: u64| Duration::from_millis(millis);
+        let mut clock = InsideClock::new(Timestamp(1_000), at(5));
+        let first = clock.now(Timestamp(1_000), at(5));
+        let due = first.inside_of(Timestamp(61_000));
+        // A millisecond more by one of them, and less.
+        for (wall, passed) in [(1_101, at(105)), (1_199, at(205)), (1_300, at(304))] {
+            let now = clock.now(Timestamp(wall), passed);
+            assert_eq!(now.wall_of(due), Timestamp(61_000), "{wall}");
+        }
+        // Set back by an hour, and forward again.
+        let before = clock.last;
+        let back = clock.now(Timestamp(1_400 - 3_600_000), at(405));
+        assert!(
+            back.inside > before && back.inside <= Timestamp(1_402),
+            "{back:?}"
+        );
+        assert_eq!(due.since(back.inside), at(59_600));
+        let again = clock.now(Timestamp(1_500), at(505));
+        assert!(
+            again.inside >= back.inside && again.inside <= Timestamp(1_502),
+            "{again:?}"
+        );
+    }
 
     #[test]
     fn a_wait_is_as_long_whatever_the_wall_clock_shows() {

@@ -29,7 +29,7 @@ pub use operate::{Bounce, Expire};
 pub use pulse::{GetPulse, Progress, Pulse};
 pub use settings::{SetNotices, SetPolicies, SetRouting};
 
-use crate::engine::{Engine, Input, Moment, Now, Tag, World};
+use crate::engine::{Engine, Input, InsideClock, Moment, Now, Tag, World};
 use crate::event_hub::EventHub;
 use crate::gate::Gate;
 use crate::spool::messages::{Idle, Outcome};
@@ -47,7 +47,7 @@ use loading::LoadState;
 use spool_core::store::Store;
 use spool_core::{
     AddError, Budget, Clock, DeliveryAgent, Hooks, JumpWatch, LearnedDestination, MessageId, Signer,
-    SpoolError, Timestamp,
+    SpoolError,
 };
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -86,8 +86,7 @@ pub struct SpoolActor {
     commits: u64,
     clock: Arc<dyn Clock>,
     watch: JumpWatch,
-    /// The time inside began with this.
-    origin: (Timestamp, Duration),
+    inside: InsideClock,
     hooks: Hooks,
     signer: Option<Arc<dyn Signer>>,
     budget: Budget,
@@ -213,9 +212,7 @@ impl SpoolActor {
                 "the wall clock was set; what waits is not moved by it"
             );
         }
-        let (began, steady) = self.origin;
-        let inside = began.after(self.watch.steady().saturating_sub(steady));
-        Now { wall, inside }
+        self.inside.now(wall, self.watch.steady())
     }
 
     /// Has the agent tell of connections for attempts that were not begun for want of one.

@@ -2,7 +2,7 @@
 
 use super::loading::{self, LoadState};
 use super::{Brought, SpoolActor};
-use crate::engine::{Answered, Engine, Input, Now, Setup};
+use crate::engine::{Answered, Engine, Input, InsideClock, Now, Setup};
 use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
 use crate::spool::messages::{Subscribe, WhenEnded};
@@ -257,7 +257,7 @@ fn actor(
         commits: 0,
         watch,
         clock,
-        origin: (wall, steady),
+        inside: InsideClock::new(wall, steady),
         hooks: config.hooks,
         signer: config.signer,
         budget,
