@@ -3,7 +3,7 @@
 use spool_smtp::sink::{Sink, SinkConfig};
 use spool_tests::capture::Capture;
 use spool_tests::http;
-use spool_tests::process::{run, serve, until};
+use spool_tests::process::{dead_address as dead, run, serve, until};
 use spool_tests::raw::RawClient;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,15 +14,6 @@ fn config(dir: &std::path::Path, text: &str) -> [String; 2] {
     let file = dir.join("spool.toml");
     std::fs::write(&file, text).unwrap();
     ["--config".to_owned(), file.to_str().unwrap().to_owned()]
-}
-
-/// A port on which nobody listens.
-fn dead() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
 }
 
 #[test]

@@ -4,17 +4,11 @@ use serde_json::Value;
 use spool_tests::capture::Capture;
 use spool_tests::http::ask;
 use spool_tests::name_server::NameServer;
-use spool_tests::process::{Running, run, serve, signal, until};
+use spool_tests::process::{Running, dead_address as dead, run, serve, signal, until};
 use spool_tests::raw::RawClient;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-
-/// A port on which nobody listens.
-fn dead() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
 
 /// A spool and its configuration in a directory of their own.
 struct Place {

@@ -225,3 +225,13 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
+
+/// An address on which nobody listens. It is not 127.0.0.1: a port there that is free now may be another test's in a moment.
+///
+/// # Panics
+/// When the machine has no port left.
+#[must_use]
+pub fn dead_address() -> String {
+    let listener = std::net::TcpListener::bind("127.77.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
