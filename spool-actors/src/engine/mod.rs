@@ -222,6 +222,8 @@ impl<W: World> Engine<W> {
         }
         self.answer_idle();
         self.close_when_flushed();
+        // Destinations may have gone.
+        self.budget.set_standing(self.queue.standing());
     }
 
     fn commit(&mut self, change: Change, tag: Tag<W>, urgent: bool) {
