@@ -1,4 +1,4 @@
-//! What follows from the presend hook's word.
+//! What follows from the answer of the presend hook.
 
 use super::{Engine, Job, Tag, World};
 use spool_core::log::{GivenUp, Record};
@@ -38,21 +38,7 @@ impl<W: World> Engine<W> {
                 }
                 let kinds = [EventKind::Presend(decision), EventKind::Frozen];
                 let events = kinds.map(|kind| self.tell(kind, &message)).into();
-                let change = Change::Mark {
-                    id,
-                    status,
-                    frozen,
-                    in_flight: None,
-                    events,
-                };
-                self.commit(
-                    change,
-                    Tag::Presented {
-                        id,
-                        after: Some(status),
-                    },
-                    true,
-                );
+                self.mark_presented(id, status, frozen, events);
             }
             Some(Presend::Remove) => self.remove_presented(id, message),
             Some(_) | None => {
@@ -73,22 +59,26 @@ impl<W: World> Engine<W> {
             EventKind::Delayed(until),
         ];
         let events = kinds.map(|kind| self.tell(kind, message)).into();
-        let status = Status::SendAt(until);
+        self.mark_presented(id, Status::SendAt(until), None, events);
+    }
+
+    /// Writes the status that the hook gave a message.
+    fn mark_presented(
+        &mut self,
+        id: MessageId,
+        status: Status,
+        frozen: Option<Box<Frozen>>,
+        events: Vec<Event>,
+    ) {
+        let after = Some(status);
         let change = Change::Mark {
             id,
             status,
-            frozen: None,
+            frozen,
             in_flight: None,
             events,
         };
-        self.commit(
-            change,
-            Tag::Presented {
-                id,
-                after: Some(status),
-            },
-            true,
-        );
+        self.commit(change, Tag::Presented { id, after }, true);
     }
 
     /// To the shelf first, as with any remove.

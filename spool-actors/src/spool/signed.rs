@@ -1,16 +1,21 @@
 //! Signs notices before they are written. A notice and the end of the recipients it is about are one change, so the whole change waits
 //! for the signature; until then the message it is about counts as being written.
 //!
-//! A notice is never lost for want of a signature: when the signer fails, is busy or panics, the notice is written unsigned and the log
-//! says why.
+//! A notice is never lost for want of a signature: when the signer fails, is busy, panics or does not answer, the notice is written
+//! unsigned and the log says why.
 
 use super::{Brought, Outside, SpoolActor};
 use crate::engine::{Input, Tag};
 use actix::{AsyncContext, Context};
 use bytes::Bytes;
 use spool_core::store::Change;
-use spool_core::{EnvelopeSummary, SignError};
+use spool_core::{BoxFuture, EnvelopeSummary, SignError};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a signer may take. It has a time limit of its own, which is shorter; one that does not keep it must not hold up the message
+/// that the notice is about, nor a shutdown.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 impl SpoolActor {
     /// Has the notice in a change signed. The engine counts it as pending, so that a shutdown waits for it.
@@ -24,19 +29,27 @@ impl SpoolActor {
         let (Some(signer), Change::Add(addition)) = (&self.signer, &change) else {
             return self.feed(Input::Signed { change, tag, urgent }, ctx);
         };
-        // On a task of its own: a panic in the signer must not take the change along.
-        let signing = tokio::spawn(signer.sign(addition.body.clone()));
+        let signing = signer.sign(addition.body.clone());
         let own = ctx.address();
         actix::spawn(async move {
-            let signed = signing
-                .await
-                .unwrap_or_else(|error| Err(SignError::Failed(error.to_string())));
-            match signed {
+            match within_limits(signing).await {
                 Ok(body) => put_body(&mut change, &mut tag, body),
                 Err(error) => tracing::warn!(%error, "a notice is returned unsigned"),
             }
             own.do_send(Brought(Input::Signed { change, tag, urgent }));
         });
+    }
+}
+
+/// What a signer answers, whatever it does. It runs on a task of its own: a panic in it must not take the change along.
+async fn within_limits(signing: BoxFuture<Result<Bytes, SignError>>) -> Result<Bytes, SignError> {
+    let mut signing = tokio::spawn(signing);
+    match tokio::time::timeout(MAX_WAIT, &mut signing).await {
+        Ok(signed) => signed.unwrap_or_else(|error| Err(SignError::Failed(error.to_string()))),
+        Err(_) => {
+            signing.abort();
+            Err(SignError::Failed("the signer did not answer in time".to_owned()))
+        }
     }
 }
 
@@ -57,4 +70,19 @@ fn put_body(change: &mut Change, tag: &mut Tag<Outside>, body: Bytes) {
         summary.size = size;
     }
     tag.resize_notice(size);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signer_that_never_answers_is_not_waited_for() {
+        let begun = tokio::time::Instant::now();
+        let signed = within_limits(Box::pin(std::future::pending())).await;
+        assert!(matches!(signed, Err(SignError::Failed(_))), "{signed:?}");
+        assert_eq!(begun.elapsed().as_secs(), MAX_WAIT.as_secs());
+        let signed = within_limits(Box::pin(async { Ok(Bytes::from_static(b"x")) })).await;
+        assert_eq!(signed, Ok(Bytes::from_static(b"x")));
+    }
 }
