@@ -4,7 +4,7 @@
 //! A file that cannot be used changes nothing.
 
 use crate::cli::Serve;
-use crate::config::{CertificateFiles, Change, Config, Effective, Takes};
+use crate::config::{CertificateFiles, Change, Config, Effective, TakesEffect};
 use crate::contents::Contents;
 use crate::failure::Failure;
 use crate::logging::{Redaction, Redactor};
@@ -127,7 +127,7 @@ impl Live {
     /// Whether a change waits for a restart.
     fn waits(&self, change: &Change, has_tls: bool) -> bool {
         let switches_tls = change.key.starts_with("listen.tls.") && (self.pairs.is_none() || !has_tls);
-        change.takes == Takes::Restart || switches_tls
+        change.takes_effect == TakesEffect::Restart || switches_tls
     }
 
     fn tell(&self, before: &Effective, after: &Effective, has_tls: bool) {

@@ -2,7 +2,7 @@
 
 use super::console;
 use super::serve::Serve;
-use crate::config::{Effective, Origin, Takes};
+use crate::config::{Effective, Origin, TakesEffect};
 use crate::failure::Failure;
 use clap::{Args, ValueEnum};
 use std::io::Write;
@@ -46,9 +46,9 @@ impl Config {
             Format::Toml => write!(out, "{}", effective.to_toml(file)),
             Format::Json => {
                 for entry in &effective.0 {
-                    let takes_effect = match entry.takes {
-                        Takes::Now => "reload",
-                        Takes::Restart => "restart",
+                    let takes_effect = match entry.takes_effect {
+                        TakesEffect::Reload => "reload",
+                        TakesEffect::Restart => "restart",
                     };
                     let line = serde_json::json!({
                         "key": entry.key,

@@ -1,6 +1,6 @@
 //! `spool serve`: the relay service.
 
-use crate::config::{Config, Finding, Inherited, SmtpAddress, ascii_host_name, inspect, split};
+use crate::config::{Config, Finding, Inherited, SmtpAddress, ascii_host_name, inspect, option_help, split};
 use crate::failure::Failure;
 use crate::logging::{self, LogFormat, Redaction};
 use crate::sockets::{Sockets, addresses};
@@ -25,17 +25,13 @@ pub(crate) struct Serve {
     /// The configuration; options override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The spool's directory [default: ./spool-data]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help = option_help("spool_dir"))]
     spool: Option<PathBuf>,
-    /// Take mail here, also at a Unix socket, unix:/PATH; may be given several times [default: 127.0.0.1:2525]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help = option_help("listen.smtp"))]
     listen: Vec<SmtpAddress>,
-    /// The admin API; an empty text turns it off [default: 127.0.0.1:8525]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help = option_help("listen.admin"))]
     admin: Option<String>,
-    /// Relay to this host; may be given several times, to be tried in order
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", help = option_help("route.next_hops"))]
     next_hop: Vec<NextHop>,
     /// Sockets of the service manager in place of `listen.smtp`.
     #[arg(skip)]

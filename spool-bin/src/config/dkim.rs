@@ -1,8 +1,8 @@
 //! `[dkim]`: which keys sign the mail of submitters, and what they sign.
 
-use super::reader::{Section, flag, parsed, positive_span, text};
+use super::reader::{Section, choice, flag, or_empty, parsed, path, positive_span, text};
 use spool_core::{Timestamp, a_labels, valid_domain};
-use spool_smtp::dkim::{DEFAULT_HEADERS, DEFAULT_OVERSIGNED, FieldName, OnFailure};
+use spool_smtp::dkim::{FieldName, OnFailure};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,22 +46,13 @@ impl DkimKey {
 }
 
 pub(super) fn dkim(section: Section<'_, '_>, expire_after: Duration) -> Dkim {
-    let names = |names: &[&str]| names.iter().filter_map(|name| name.parse().ok()).collect();
+    let words = [("defer", OnFailure::Defer), ("unsigned", OnFailure::Unsigned)];
     let dkim = Dkim {
         keys: keys(&section),
-        headers: section.list("headers", names(&DEFAULT_HEADERS), parsed),
-        oversign: section.list("oversign", names(&DEFAULT_OVERSIGNED), parsed),
-        expiration: section.get("expiration", None, |value| match value.as_str() {
-            Some("") => Ok(None),
-            _ => positive_span(value).map(Some),
-        }),
-        on_failure: section.get("on_failure", OnFailure::Defer, |value| {
-            match text(value)?.as_str() {
-                "defer" => Ok(OnFailure::Defer),
-                "unsigned" => Ok(OnFailure::Unsigned),
-                other => Err(format!("{other:?}: must be \"defer\" or \"unsigned\"")),
-            }
-        }),
+        headers: section.list("headers", parsed),
+        oversign: section.list("oversign", parsed),
+        expiration: section.get("expiration", or_empty(positive_span)),
+        on_failure: section.get("on_failure", choice(&words)),
     };
     let too_short = dkim
         .expiration
@@ -77,7 +68,7 @@ pub(super) fn dkim(section: Section<'_, '_>, expire_after: Duration) -> Dkim {
 fn keys(dkim: &Section<'_, '_>) -> Vec<DkimKey> {
     let mut keys: Vec<DkimKey> = Vec::new();
     for (section, place) in dkim.sections("key") {
-        let Some(key) = key(&section, place) else {
+        let Some(key) = key(&section, &place) else {
             section.end();
             continue;
         };
@@ -95,20 +86,14 @@ fn keys(dkim: &Section<'_, '_>) -> Vec<DkimKey> {
     keys
 }
 
-fn key(section: &Section<'_, '_>, place: Range<usize>) -> Option<DkimKey> {
-    let domain = section.get("domain", None, |value| name(value, "domain").map(Some));
-    let selector = section.get("selector", None, |value| name(value, "selector").map(Some));
-    let file = section.get("file", None, |value| {
-        text(value).map(|path| Some(PathBuf::from(path)))
-    });
-    let subdomains = section.get("subdomains", false, flag);
-    let from = section.get("from", None, |value| time(value).map(Some));
-    let until = section.get("until", None, |value| time(value).map(Some));
-    for key in ["domain", "selector", "file"] {
-        if section.place(key).is_none() {
-            section.problem(key, place.clone(), "is missing");
-        }
-    }
+fn key(section: &Section<'_, '_>, place: &Range<usize>) -> Option<DkimKey> {
+    let domain = section.optional("domain", |value| name(value, "domain"));
+    let selector = section.optional("selector", |value| name(value, "selector"));
+    let file = section.optional("file", path);
+    let subdomains = section.get("subdomains", flag);
+    let from = section.optional("from", time);
+    let until = section.optional("until", time);
+    section.require(place);
     let empty = from.zip(until).is_some_and(|(from, until)| until <= from);
     if let Some(place) = section.place("until").filter(|_| empty) {
         section.problem("until", place, "must be later than from");

@@ -3,14 +3,11 @@
 //! Values are shown as they are written, so they read back as what they are. Secrets stay in their files: only paths are values.
 
 use super::Config;
-use super::keys::{KEYS, Takes};
+use super::keys::{self, TakesEffect};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use toml::{Table, Value};
-
-/// Every default, as the documentation has them.
-const DEFAULTS: &str = include_str!("../../../docs/spool.example.toml");
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +27,7 @@ pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) value: Value,
     pub(crate) origin: Origin,
-    pub(crate) takes: Takes,
+    pub(crate) takes_effect: TakesEffect,
 }
 
 impl Entry {
@@ -57,68 +54,46 @@ pub(crate) struct Change {
     /// `None`: not set.
     pub(crate) from: Option<Value>,
     pub(crate) to: Option<Value>,
-    pub(crate) takes: Takes,
+    pub(crate) takes_effect: TakesEffect,
 }
 
 impl Effective {
     /// That of `config`.
     pub(crate) fn of(config: &Config) -> Self {
-        let (places, defaults) = (&config.places, flat(DEFAULTS));
+        let places = &config.places;
+        let found = |path: &str| match (places.overruled.get(path), places.values.get(path)) {
+            (Some(value), _) => Some((value.clone(), Origin::CommandLine)),
+            (None, Some(value)) => Some((value.clone(), Origin::File(places.line(path).unwrap_or(0)))),
+            (None, None) => None,
+        };
         let mut entries = Vec::new();
-        for (key, takes) in KEYS {
-            let found = |path: &str| match (places.overruled.get(path), places.values.get(path)) {
-                (Some(value), _) => Some((value.clone(), Origin::CommandLine)),
-                (None, Some(value)) => Some((value.clone(), Origin::File(places.line(path).unwrap_or(0)))),
-                (None, None) => None,
+        for table in keys::KEYS {
+            let numbers = match table.is_list {
+                true => 0..places.count(table.name),
+                false => 0..1,
             };
-            let default = || Some((defaults.get(*key)?.clone(), Origin::Default));
-            let mut entry = |path: String, (value, origin): (Value, Origin)| {
+            for (number, key) in numbers.flat_map(|number| table.keys.iter().map(move |key| (number, key))) {
+                let (path, default) = match table.is_list {
+                    true => (format!("{}[{number}].{}", table.name, key.name), None),
+                    false => (key.path.to_owned(), key.default()),
+                };
+                let default = || Some((default?.parse().ok()?, Origin::Default));
+                let Some((value, origin)) = found(&path).or_else(default) else {
+                    continue;
+                };
+                let (value, origin) = match key.path == "hostname" && value.as_str() == Some("") {
+                    true => (Value::from(config.hostname.as_str()), Origin::Machine),
+                    false => (value, origin),
+                };
                 entries.push(Entry {
                     key: path,
                     value,
                     origin,
-                    takes: *takes,
+                    takes_effect: key.takes_effect,
                 });
-            };
-            if let Some(found) = found(key).or_else(default) {
-                let found = match *key == "hostname" && found.0.as_str() == Some("") {
-                    true => (Value::from(config.hostname.as_str()), Origin::Machine),
-                    false => found,
-                };
-                entry((*key).to_owned(), found);
-            }
-            if let Some((table, name)) = key.rsplit_once('.') {
-                let in_table = |path: &&String| {
-                    let rest = path.strip_prefix(table).and_then(|rest| rest.strip_prefix('['));
-                    rest.and_then(|rest| rest.split_once("]."))
-                        .is_some_and(|(_, last)| last == name)
-                };
-                for path in places.values.keys().filter(in_table) {
-                    if let Some(found) = found(path) {
-                        entry(path.clone(), found);
-                    }
-                }
             }
         }
-        let mut all = Self(entries);
-        all.by_table();
-        all
-    }
-
-    /// The keys of each `[[table]]` together, the tables by their numbers, where the first of them was.
-    fn by_table(&mut self) {
-        let mut firsts = BTreeMap::new();
-        for (place, entry) in self.0.iter().enumerate() {
-            let (table, _) = numbered(&entry.key);
-            firsts.entry(table).or_insert(place);
-        }
-        let place = |entry: &Entry| {
-            let (table, number) = numbered(&entry.key);
-            (firsts.get(&table).copied(), number)
-        };
-        let mut sorted: Vec<_> = self.0.iter().map(|entry| (place(entry), entry.clone())).collect();
-        sorted.sort_by_key(|(place, _)| *place);
-        self.0 = sorted.into_iter().map(|(_, entry)| entry).collect();
+        Self(entries)
     }
 
     fn values(&self) -> BTreeMap<&str, &Entry> {
@@ -140,7 +115,7 @@ impl Effective {
                 key: entry.key.clone(),
                 from,
                 to,
-                takes: entry.takes,
+                takes_effect: entry.takes_effect,
             })
         };
         after.0.iter().chain(gone).filter_map(change).collect()
@@ -168,18 +143,6 @@ impl Effective {
             );
         }
         out
-    }
-}
-
-/// The table of a key without the number, and the number: of `route.rule[2].domain`, `route.rule[` and 2. A key of no such table has
-/// a name of its own.
-fn numbered(key: &str) -> (String, usize) {
-    match key.split_once('[') {
-        Some((list, rest)) => {
-            let number = rest.split_once(']').and_then(|(number, _)| number.parse().ok());
-            (format!("{list}["), number.unwrap_or(0))
-        }
-        None => (key.to_owned(), 0),
     }
 }
 
@@ -220,41 +183,6 @@ fn flatten(prefix: &str, table: Table, all: &mut BTreeMap<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::sections;
-    use std::collections::BTreeSet;
-
-    /// The documentation's file with the tables that it has in comments.
-    fn everything() -> String {
-        let keys = |line: &str| {
-            let name = line.split(" = ").next().unwrap_or_default();
-            line.contains(" = ") && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-        };
-        let line = |line: &'static str| match line.strip_prefix("# ") {
-            Some(rest) if rest.starts_with("[[") || keys(rest) => rest,
-            _ => line,
-        };
-        DEFAULTS.lines().map(line).collect::<Vec<_>>().join("\n")
-    }
-
-    #[test]
-    fn every_key_says_whether_a_reload_changes_it() {
-        let asked = sections::asked(&everything());
-        let is_table = |key: &&String| {
-            let below = format!("{key}.");
-            asked.iter().any(|other| other.starts_with(&below))
-        };
-        let asked: BTreeSet<&str> = asked
-            .iter()
-            .filter(|key| !is_table(key))
-            .map(String::as_str)
-            .collect();
-        let listed: BTreeSet<&str> = KEYS.iter().map(|(key, _)| *key).collect();
-        assert_eq!(listed.len(), KEYS.len(), "a key is listed twice");
-        let missing: Vec<_> = asked.difference(&listed).collect();
-        assert!(missing.is_empty(), "not in config/keys.rs: {missing:?}");
-        let unread: Vec<_> = listed.difference(&asked).collect();
-        assert!(unread.is_empty(), "in config/keys.rs, and never read: {unread:?}");
-    }
 
     #[test]
     fn what_is_shown_reads_back_as_the_same_configuration() {
@@ -291,21 +219,28 @@ mod tests {
         let changes: Vec<_> = before
             .changes(&after)
             .into_iter()
-            .map(|change| (change.key, text(change.from), text(change.to), change.takes))
+            .map(|change| {
+                (
+                    change.key,
+                    text(change.from),
+                    text(change.to),
+                    change.takes_effect,
+                )
+            })
             .collect();
         let row =
             |key: &str, from: &str, to: &str, takes| (key.to_owned(), from.to_owned(), to.to_owned(), takes);
         assert_eq!(
             changes,
             [
-                row("threads", "0", "3", Takes::Restart),
+                row("threads", "0", "3", TakesEffect::Restart),
                 row(
                     "route.rule[0].domain",
                     "\"a.example\"",
                     "\"b.example\"",
-                    Takes::Now
+                    TakesEffect::Reload
                 ),
-                row("route.rule[0].rate", "\"1/1s\"", "-", Takes::Now),
+                row("route.rule[0].rate", "\"1/1s\"", "-", TakesEffect::Reload),
             ]
         );
         assert_eq!(before.changes(&before), []);

@@ -4,7 +4,7 @@
 //! It looks and changes nothing; it takes no lock and no port. Of a secret it tells where it stands, never what it is.
 
 use super::addresses::clash;
-use super::{Config, DkimKey, Places, Secret, listen};
+use super::{Config, DkimKey, Places, Secret, keys, listen};
 use crate::admin::Token;
 use crate::certificates;
 use crate::files::{OTHERS, OTHERS_THAN_READERS, open_to};
@@ -85,6 +85,7 @@ impl Found<'_> {
             let key = rest.split_once(']').map_or("", |(_, key)| key);
             format!("{table}{key}")
         });
+        debug_assert!(keys::is_key(&key), "{key} is no key");
         self.all.push(Finding {
             gravity,
             key,

@@ -1,6 +1,6 @@
 //! `[listen]` beside its limits: implicit TLS, the certificate, and where proxies speak. The files are named here and read elsewhere.
 
-use super::reader::{Section, parsed, text};
+use super::reader::{Section, or_empty, parsed, path};
 use super::{CertificateFiles, Config};
 use std::fmt;
 use std::net::SocketAddr;
@@ -61,36 +61,30 @@ pub(crate) fn split(all: Vec<SmtpAddress>) -> (Vec<SocketAddr>, Vec<PathBuf>) {
 }
 
 /// `relay.drop_dir`: absolute, because programs look for it from wherever they are.
-pub(super) fn drop_dir(value: &DeValue<'_>) -> Result<Option<PathBuf>, String> {
-    let path = PathBuf::from(text(value)?);
-    match path.as_os_str().is_empty() {
-        true => Ok(None),
-        false if path.is_absolute() => Ok(Some(path)),
+pub(super) fn drop_dir(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    let path = path(value)?;
+    match path.is_absolute() {
+        true => Ok(path),
         false => Err(format!("{}: must be an absolute path", path.display())),
     }
 }
 
 /// `listen.smtp`.
 pub(super) fn smtp(listen: &Section<'_, '_>) -> (Vec<SocketAddr>, Vec<PathBuf>) {
-    let default = SmtpAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 2525)));
-    split(listen.list("smtp", vec![default], parsed))
+    split(listen.list("smtp", parsed))
 }
 
 /// `listen.tls`: both files, or none.
 pub(super) fn tls(listen: &Section<'_, '_>) -> Option<CertificateFiles> {
     let section = listen.section("tls");
-    let [certificate, key] = ["certificate", "key"].map(|key| section.get(key, String::new(), text));
-    let pair = match (certificate.is_empty(), key.is_empty()) {
-        (true, true) => None,
-        (false, false) => Some(CertificateFiles {
-            certificate: PathBuf::from(certificate),
-            key: PathBuf::from(key),
-        }),
-        (given, _) => {
-            let (given, missing) = if given {
-                ("key", "certificate")
-            } else {
-                ("certificate", "key")
+    let [certificate, key] = ["certificate", "key"].map(|key| section.get(key, or_empty(path)));
+    let pair = match (certificate, key) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
+        (certificate, _) => {
+            let (given, missing) = match certificate {
+                Some(_) => ("certificate", "key"),
+                None => ("key", "certificate"),
             };
             if let Some(place) = section.place(given) {
                 section.problem(given, place, &format!("needs a {missing} beside it"));
@@ -104,7 +98,7 @@ pub(super) fn tls(listen: &Section<'_, '_>) -> Option<CertificateFiles> {
 
 /// `listen.smtps`, which needs a certificate.
 pub(super) fn smtps(listen: &Section<'_, '_>, tls: Option<&CertificateFiles>) -> Vec<SocketAddr> {
-    let smtps = listen.list("smtps", Vec::new(), parsed);
+    let smtps = listen.list("smtps", parsed);
     if let Some(place) = listen
         .place("smtps")
         .filter(|_| tls.is_none() && !smtps.is_empty())

@@ -1,11 +1,13 @@
 //! Reads typed values out of a table, and notes every problem with its line instead of stopping at the first.
 
-use super::Problem;
-use super::values::{parse_size, parse_span};
+use super::values::{parse_rate, parse_size, parse_span};
+use super::{Problem, keys};
+use spool_core::Rate;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use toml::Spanned;
@@ -64,6 +66,16 @@ impl Places {
     /// The line of a key; `None` when the file does not set it.
     pub(crate) fn line(&self, path: &str) -> Option<usize> {
         self.lines.get(path).copied()
+    }
+
+    /// How many `[[table]]` the file has. Each sets a key.
+    pub(super) fn count(&self, table: &str) -> usize {
+        let is_set = |number: &usize| {
+            let prefix = format!("{table}[{number}].");
+            let first = self.values.range(prefix.clone()..).next();
+            first.is_some_and(|(path, _)| path.starts_with(&prefix))
+        };
+        (0..).take_while(is_set).count()
     }
 
     /// The command line has set it.
@@ -134,42 +146,56 @@ impl<'s, 't> Section<'s, 't> {
         self.source.problem(at, format!("{}: {text}", self.path(key)));
     }
 
-    /// The value of `key` by way of `read`, or the default; what is wrong is noted.
-    pub(super) fn get<T>(
-        &self,
-        key: &'static str,
-        default: T,
-        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
-    ) -> T {
-        let Some(value) = self.value(key) else {
-            return default;
-        };
-        read(value.get_ref()).unwrap_or_else(|text| {
-            self.problem(key, value.span(), &text);
-            default
+    /// The value of `key`, or its default; what is wrong is noted.
+    pub(super) fn get<T>(&self, key: &'static str, read: impl Fn(&DeValue<'_>) -> Result<T, String>) -> T {
+        self.optional(key, &read).unwrap_or_else(|| {
+            let path = self.path(key);
+            let default = keys::default(&path).ok_or_else(|| "there is none".to_owned());
+            let value = default.and_then(|default| read(default.get_ref()));
+            value.unwrap_or_else(|why| unreachable!("default of {path}: {why}"))
         })
     }
 
-    /// A list, each of its items by way of `read`.
+    /// The value of `key`; `None` when it is not set, or wrong, which is noted.
+    pub(super) fn optional<T>(
+        &self,
+        key: &'static str,
+        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.value(key)?;
+        let read = read(value.get_ref());
+        read.map_err(|why| self.problem(key, value.span(), &why)).ok()
+    }
+
+    /// The items of a list without those that are wrong, which are noted; or those of the default.
     pub(super) fn list<T>(
         &self,
         key: &'static str,
-        default: Vec<T>,
         read: impl Fn(&DeValue<'_>) -> Result<T, String>,
     ) -> Vec<T> {
+        let item = |item: &Spanned<DeValue<'_>>| {
+            let read = read(item.get_ref());
+            read.map_err(|why| self.problem(key, item.span(), &why)).ok()
+        };
         let Some(value) = self.value(key) else {
-            return default;
+            let default = keys::default(&self.path(key));
+            let items = default.as_ref().and_then(|default| default.get_ref().as_array());
+            return items.into_iter().flatten().filter_map(item).collect();
         };
         let Some(items) = value.get_ref().as_array() else {
             self.problem(key, value.span(), "expected a list");
-            return default;
-        };
-        let item = |item: &Spanned<DeValue<'_>>| {
-            read(item.get_ref())
-                .map_err(|text| self.problem(key, item.span(), &text))
-                .ok()
+            return Vec::new();
         };
         items.iter().filter_map(item).collect()
+    }
+
+    /// Every key without which the table means nothing, and which is not there, is a problem of the table at `at`.
+    pub(super) fn require(&self, at: &Range<usize>) {
+        for key in keys::of_table(&self.name).iter().filter(|key| key.is_required()) {
+            if self.place(key.name).is_none() {
+                self.problem(key.name, at.clone(), "is missing");
+            }
+        }
     }
 
     /// The table under `key`; empty when there is none.
@@ -217,12 +243,12 @@ impl<'s, 't> Section<'s, 't> {
         self.source.line(at)
     }
 
-    /// A key whose feature is not there yet: only `default` is taken.
-    pub(super) fn later(&self, key: &'static str, is_default: impl Fn(&DeValue<'_>) -> Option<bool>) {
+    /// A key whose feature is not there yet: only the empty text is taken.
+    pub(super) fn later(&self, key: &'static str) {
         let Some(value) = self.value(key) else { return };
-        match is_default(value.get_ref()) {
-            Some(true) => {}
-            Some(false) => self.problem(key, value.span(), "not yet supported"),
+        match value.get_ref().as_str() {
+            Some("") => {}
+            Some(_) => self.problem(key, value.span(), "not yet supported"),
             None => self.problem(
                 key,
                 value.span(),
@@ -254,6 +280,33 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
 pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(value: &DeValue<'_>) -> Result<T, String> {
     let text = text(value)?;
     text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+/// One of several words.
+pub(super) fn choice<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
+    move |value| {
+        let text = text(value)?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let words: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+            format!("{text:?}: must be {}", words.join(" or "))
+        })
+    }
+}
+
+/// What `read` makes of a text; `None` for an empty one.
+pub(super) fn or_empty<T>(
+    read: impl Fn(&DeValue<'_>) -> Result<T, String>,
+) -> impl Fn(&DeValue<'_>) -> Result<Option<T>, String> {
+    move |value| match value.as_str() {
+        Some("") => Ok(None),
+        _ => read(value).map(Some),
+    }
+}
+
+/// The path of a file.
+pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    text(value).map(PathBuf::from)
 }
 
 pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, String> {
@@ -293,6 +346,10 @@ pub(super) fn number<T: TryFrom<u64>>(least: u64) -> impl Fn(&DeValue<'_>) -> Re
             .and_then(|number| T::try_from(number).ok())
             .ok_or_else(|| format!("must be a whole number from {least} up"))
     }
+}
+
+pub(super) fn rate(value: &DeValue<'_>) -> Result<Rate, String> {
+    parse_rate(&text(value)?)
 }
 
 /// A number from 0 to 1.

@@ -3,19 +3,15 @@
 //! What a rule asks for is found again by its next hops, for that is what a message keeps. So two rules with the same next
 //! hops ask for the same, or are refused.
 
-use super::reader::{Section, number, parsed, text};
+use super::reader::{Section, number, parsed, path, rate, text};
 use super::sections::domain;
-use super::values::parse_rate;
 use spool_core::{DestinationPolicy, NextHop, Rule, valid_domain};
-use spool_smtp::client::RouteConfig;
 use spool_smtp::server::Network;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use toml::de::DeValue;
 
-/// Where mail exchangers listen.
-const MX_PORT: u16 = 25;
 /// Where name servers listen.
 const DNS_PORT: u16 = 53;
 
@@ -42,19 +38,17 @@ pub(crate) enum Own {
 }
 
 pub(super) fn route(section: Section<'_, '_>) -> Route {
-    let next_hops = section.list("next_hops", Vec::new(), parsed);
+    let next_hops = section.list("next_hops", parsed);
     let (rules, rule_lines) = rules(&section, &next_hops);
     let route = Route {
         next_hops,
-        mx_port: section.get("mx_port", MX_PORT, number(1)),
+        mx_port: section.get("mx_port", number(1)),
         rules,
         rule_lines,
-        dns_servers: section.list("dns_servers", Vec::new(), dns_server),
-        resolv_conf: section.get("resolv_conf", RouteConfig::default().resolv_conf, |value| {
-            text(value).map(PathBuf::from)
-        }),
-        own: section.list("own", Vec::new(), own),
-        ignore_networks: section.list("ignore_networks", RouteConfig::default().ignored_networks, parsed),
+        dns_servers: section.list("dns_servers", dns_server),
+        resolv_conf: section.get("resolv_conf", path),
+        own: section.list("own", own),
+        ignore_networks: section.list("ignore_networks", parsed),
     };
     section.end();
     route
@@ -107,17 +101,15 @@ fn rules(route: &Section<'_, '_>, default: &[NextHop]) -> (Vec<Rule>, Vec<usize>
 }
 
 fn rule<'s, 't>(section: Section<'s, 't>, place: Range<usize>) -> Option<Written<'s, 't>> {
-    let domain = section.get("domain", None, |value| domain(value).map(Some));
+    let domain = section.optional("domain", domain);
     let mut policy = DestinationPolicy::default();
-    policy.tls = section.get("tls", None, |value| text(value)?.parse().map(Some));
-    policy.max_connections = section.get("max_connections", None, |value| {
-        number(1)(value).map(std::num::NonZeroU32::new)
-    });
-    policy.rate = section.get("rate", None, |value| parse_rate(&text(value)?).map(Some));
-    let next_hops: Vec<NextHop> = section.list("next_hops", Vec::new(), parsed);
-    if section.place("domain").is_none() {
-        section.problem("domain", place.clone(), "is missing");
-    }
+    policy.tls = section.optional("tls", |value| text(value)?.parse());
+    policy.max_connections = section
+        .optional("max_connections", number(1))
+        .and_then(std::num::NonZeroU32::new);
+    policy.rate = section.optional("rate", rate);
+    let next_hops: Vec<NextHop> = section.list("next_hops", parsed);
+    section.require(&place);
     let Some(domain) = domain else {
         section.end();
         return None;

@@ -1,20 +1,19 @@
-//! Each section of the file, with its keys, their defaults and their ranges.
+//! Reads each section of the file. Defaults come from [`keys`](super::keys).
 
 use super::client::client;
 use super::dkim::dkim;
 use super::effective::flat;
 use super::listen;
-use super::reader::{Places, Section, Source, flag, number, parsed, positive_span, share, size, span, text};
+use super::reader::{
+    Places, Section, Source, choice, flag, number, or_empty, parsed, path, positive_span, rate, share, size,
+    span, text,
+};
 use super::route::route;
-use super::values::parse_rate;
 use super::{Config, Disk, Idempotency, Limits, Log, Problem, Rates, Retry};
 use spool_core::bounce::OnFailure;
-use spool_core::{Address, DomainPattern, Rate, a_labels, valid_domain};
-use spool_smtp::server::{BareNewline, Network};
+use spool_core::{Address, DomainPattern, a_labels, valid_domain};
+use spool_smtp::server::BareNewline;
 use spool_smtp::submission::FixSubmissions;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
@@ -44,41 +43,33 @@ pub(super) fn asked(text: &str) -> std::collections::BTreeSet<String> {
 
 fn root(section: Section<'_, '_>) -> Config {
     let listen = section.section("listen");
-    let (allow_networks, allow_domains, fix_submissions, users_file, proxies, drop_dir) =
-        relay(section.section("relay"));
     let retry = retry(section.section("retry"));
     let dkim = dkim(section.section("dkim"), retry.expire_after);
-    let admin_section = section.section("admin");
-    let token_file = admin_section.get("token_file", None, |value| {
-        text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
-    });
-    let admin_plaintext = admin_section.get("allow_plaintext", false, flag);
-    admin_section.end();
+    let relay = section.section("relay");
+    let admin = section.section("admin");
     let tls = listen::tls(&listen);
     let (smtp, unix) = listen::smtp(&listen);
     let config = Config {
-        spool_dir: section.get("spool_dir", PathBuf::from("./spool-data"), |value| {
-            text(value).map(PathBuf::from)
-        }),
-        hostname: section.get("hostname", String::new(), hostname),
-        max_concurrent_jobs: section.get("max_concurrent_jobs", 200, number(0)),
-        shutdown_timeout: section.get("shutdown_timeout", Duration::from_secs(30), span),
-        threads: section.get("threads", 0, number(0)),
+        spool_dir: section.get("spool_dir", path),
+        hostname: section.get("hostname", hostname),
+        max_concurrent_jobs: section.get("max_concurrent_jobs", number(0)),
+        shutdown_timeout: section.get("shutdown_timeout", span),
+        threads: section.get("threads", number(0)),
         smtp,
         unix,
         smtps: listen::smtps(&listen, tls.as_ref()),
-        proxy_protocol: listen.list("proxy_protocol", Vec::new(), parsed),
+        proxy_protocol: listen.list("proxy_protocol", parsed),
         tls,
-        admin: listen.get("admin", Some(SocketAddr::from(([127, 0, 0, 1], 8525))), admin),
-        token_file,
-        admin_plaintext,
+        admin: listen.get("admin", or_empty(parsed)),
+        token_file: admin.get("token_file", or_empty(path)),
+        admin_plaintext: admin.get("allow_plaintext", flag),
         limits: limits(listen.section("limits")),
-        allow_networks,
-        allow_domains,
-        users_file,
-        proxies,
-        drop_dir,
-        fix_submissions,
+        allow_networks: relay.list("allow_networks", parsed),
+        allow_domains: relay.list("allow_domains", domain),
+        proxies: relay.list("proxies", parsed),
+        drop_dir: relay.get("drop_dir", or_empty(listen::drop_dir)),
+        users_file: relay.get("users_file", or_empty(path)),
+        fix_submissions: relay.get("fix_submissions", choice(&FIX_SUBMISSIONS)),
         route: route(section.section("route")),
         retry,
         client: client(section.section("client")),
@@ -92,15 +83,17 @@ fn root(section: Section<'_, '_>) -> Config {
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
         listen.problem("admin", place, problem);
     }
-    listen.end();
-    section.end();
+    for section in [section, listen, relay, admin] {
+        section.end();
+    }
     config
 }
 
-/// A text that must stay empty until its feature is there.
-fn later_text(section: &Section<'_, '_>, key: &'static str) {
-    section.later(key, |value| value.as_str().map(str::is_empty));
-}
+const FIX_SUBMISSIONS: [(&str, FixSubmissions); 3] = [
+    ("never", FixSubmissions::Never),
+    ("authenticated", FixSubmissions::Authenticated),
+    ("networks", FixSubmissions::Networks),
+];
 
 /// A host name, in A-labels: it goes into greetings, headers and ids.
 fn hostname(value: &DeValue<'_>) -> Result<String, String> {
@@ -121,42 +114,33 @@ pub(crate) fn ascii_host_name(name: &str) -> Option<String> {
     (valid_domain(name) && ascii.is_ascii()).then(|| ascii.into_owned())
 }
 
-fn admin(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String> {
-    if value.as_str() == Some("") {
-        return Ok(None);
-    }
-    parsed(value).map(Some)
-}
-
 fn limits(section: Section<'_, '_>) -> Limits {
-    let message_size = section.get("message_size", 35 << 20, size);
-    let line_length = section.get("line_length", 8 << 10, size);
+    let words = [
+        ("reject", BareNewline::Reject),
+        ("normalize", BareNewline::Normalize),
+    ];
+    let message_size = section.get("message_size", size);
+    let line_length = section.get("line_length", size);
     let limits = Limits {
-        connections: section.get("connections", 1000, number(1)),
-        connections_per_client: section.get("connections_per_client", 100, number(1)),
+        connections: section.get("connections", number(1)),
+        connections_per_client: section.get("connections_per_client", number(1)),
         message_size: usize::try_from(message_size).unwrap_or(usize::MAX),
-        recipients: section.get("recipients", 1000, number(1)),
+        recipients: section.get("recipients", number(1)),
         line_length: usize::try_from(line_length).unwrap_or(usize::MAX),
-        errors_per_session: section.get("errors_per_session", 20, number(1)),
-        command_timeout: section.get("command_timeout", Duration::from_secs(300), positive_span),
-        data_timeout: section.get("data_timeout", Duration::from_secs(600), positive_span),
-        tls_timeout: section.get("tls_timeout", Duration::from_secs(60), positive_span),
-        bare_newline: section.get("bare_newline", BareNewline::Reject, |value| {
-            match text(value)?.as_str() {
-                "reject" => Ok(BareNewline::Reject),
-                "normalize" => Ok(BareNewline::Normalize),
-                other => Err(format!("{other:?}: must be \"reject\" or \"normalize\"")),
-            }
-        }),
-        received_headers: section.get("received_headers", 50, number(1)),
-        memory: section.get("memory", 256 << 20, size),
+        errors_per_session: section.get("errors_per_session", number(1)),
+        command_timeout: section.get("command_timeout", positive_span),
+        data_timeout: section.get("data_timeout", positive_span),
+        tls_timeout: section.get("tls_timeout", positive_span),
+        bare_newline: section.get("bare_newline", choice(&words)),
+        received_headers: section.get("received_headers", number(1)),
+        memory: section.get("memory", size),
         rates: Rates {
-            connections_per_client: section.get("connections_per_client_rate", None, rate),
-            messages_per_client: section.get("messages_per_client", None, rate),
-            recipients_per_client: section.get("recipients_per_client", None, rate),
-            failed_logins_per_client: section.get("failed_logins_per_client", None, rate),
-            messages_per_user: section.get("messages_per_user", None, rate),
-            recipients_per_user: section.get("recipients_per_user", None, rate),
+            connections_per_client: section.get("connections_per_client_rate", or_empty(rate)),
+            messages_per_client: section.get("messages_per_client", or_empty(rate)),
+            recipients_per_client: section.get("recipients_per_client", or_empty(rate)),
+            failed_logins_per_client: section.get("failed_logins_per_client", or_empty(rate)),
+            messages_per_user: section.get("messages_per_user", or_empty(rate)),
+            recipients_per_user: section.get("recipients_per_user", or_empty(rate)),
         },
     };
     for (key, least, value) in [
@@ -171,100 +155,42 @@ fn limits(section: Section<'_, '_>) -> Limits {
     limits
 }
 
-/// A rate, or none for an empty text.
-fn rate(value: &DeValue<'_>) -> Result<Option<Rate>, String> {
-    match text(value)?.as_str() {
-        "" => Ok(None),
-        text => parse_rate(text).map(Some),
-    }
-}
-
-/// The keys of `[relay]`, in the order of their names here.
-type Relay = (
-    Vec<Network>,
-    Vec<DomainPattern>,
-    FixSubmissions,
-    Option<PathBuf>,
-    Vec<Network>,
-    Option<PathBuf>,
-);
-
-fn relay(section: Section<'_, '_>) -> Relay {
-    let loopback = ["127.0.0.0/8", "::1/128"]
-        .iter()
-        .filter_map(|network| network.parse().ok())
-        .collect();
-    let networks = section.list("allow_networks", loopback, parsed);
-    let domains = section.list("allow_domains", Vec::new(), domain);
-    let proxies = section.list("proxies", Vec::new(), parsed);
-    let drop_dir = section.get("drop_dir", None, listen::drop_dir);
-    let users = section.get("users_file", None, |value| {
-        text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
-    });
-    let fix_submissions = section.get("fix_submissions", FixSubmissions::Authenticated, fix_submissions);
-    section.end();
-    (networks, domains, fix_submissions, users, proxies, drop_dir)
-}
-
-fn fix_submissions(value: &DeValue<'_>) -> Result<FixSubmissions, String> {
-    match text(value)?.as_str() {
-        "never" => Ok(FixSubmissions::Never),
-        "authenticated" => Ok(FixSubmissions::Authenticated),
-        "networks" => Ok(FixSubmissions::Networks),
-        other => Err(format!(
-            "{other:?}: must be \"never\", \"authenticated\" or \"networks\""
-        )),
-    }
-}
-
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
     let text = text(value)?;
     DomainPattern::parse(&text).ok_or_else(|| format!("{text:?} is no domain"))
 }
 
 fn retry(section: Section<'_, '_>) -> Retry {
-    let minutes = [1, 5, 15, 30, 60, 120, 240, 480].map(|m| Duration::from_secs(m * 60));
+    let words = [("bounce", OnFailure::Bounce), ("freeze", OnFailure::Freeze)];
     let retry = Retry {
-        intervals: section.list("intervals", minutes.to_vec(), positive_span),
-        repeat_last: section.get("repeat_last", true, flag),
-        jitter: section.get("jitter", 0.2, share),
-        expire_after: section.get("expire_after", Duration::from_secs(4 * 86_400), positive_span),
-        on_failure: section.get("on_failure", OnFailure::Bounce, |value| {
-            match text(value)?.as_str() {
-                "bounce" => Ok(OnFailure::Bounce),
-                "freeze" => Ok(OnFailure::Freeze),
-                other => Err(format!("{other:?}: must be \"bounce\" or \"freeze\"")),
-            }
-        }),
-        bounce_from: section.get("bounce_from", None, bounce_from),
-        bounce_size: usize::try_from(section.get("bounce_size", 50_000, size)).unwrap_or(usize::MAX),
-        bounces_per_hour: section.get("bounces_per_hour", 20, number(0)),
-        delay_warning_after: section.get("delay_warning_after", None, |value| match value.as_str() {
-            Some("") => Ok(None),
-            _ => positive_span(value).map(Some),
-        }),
+        intervals: section.list("intervals", positive_span),
+        repeat_last: section.get("repeat_last", flag),
+        jitter: section.get("jitter", share),
+        expire_after: section.get("expire_after", positive_span),
+        on_failure: section.get("on_failure", choice(&words)),
+        bounce_from: section.get("bounce_from", or_empty(bounce_from)),
+        bounce_size: usize::try_from(section.get("bounce_size", size)).unwrap_or(usize::MAX),
+        bounces_per_hour: section.get("bounces_per_hour", number(0)),
+        delay_warning_after: section.get("delay_warning_after", or_empty(positive_span)),
     };
     section.end();
     retry
 }
 
-/// An address in ASCII, for a header field; empty for none.
-fn bounce_from(value: &DeValue<'_>) -> Result<Option<Address>, String> {
+/// An address in ASCII, for a header field.
+fn bounce_from(value: &DeValue<'_>) -> Result<Address, String> {
     let text = text(value)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
     let address: Address = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
     match address.is_ascii() {
-        true => Ok(Some(address)),
+        true => Ok(address),
         false => Err(format!("{text:?}: must be ASCII; write the domain in A-labels")),
     }
 }
 
 fn idempotency(section: Section<'_, '_>) -> Idempotency {
     let idempotency = Idempotency {
-        window: section.get("window", Duration::from_secs(86_400), positive_span),
-        keys: section.get("keys", 1_000_000, number(1)),
+        window: section.get("window", positive_span),
+        keys: section.get("keys", number(1)),
     };
     section.end();
     idempotency
@@ -272,28 +198,26 @@ fn idempotency(section: Section<'_, '_>) -> Idempotency {
 
 fn log(section: Section<'_, '_>) -> Log {
     let log = Log {
-        redact: section.get("redact", false, flag),
-        redact_key_file: section.get("redact_key_file", None, |value| {
-            text(value).map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
-        }),
+        redact: section.get("redact", flag),
+        redact_key_file: section.get("redact_key_file", or_empty(path)),
     };
     section.end();
     log
 }
 
 fn disk(section: Section<'_, '_>) -> Disk {
-    let segment_size = section.get("segment_size", 64 << 20, size);
+    let segment_size = section.get("segment_size", size);
     if let Some(place) = section.place("segment_size").filter(|_| segment_size < 64 << 10) {
         section.problem("segment_size", place, "must be at least 64KiB");
     }
     let disk = Disk {
         segment_size,
-        min_free_space: section.get("min_free_space", 256 << 20, size),
-        max_messages: section.get("max_messages", 0, number(0)),
-        memory_limit: section.get("memory_limit", 512 << 20, size),
-        scrub_rate: section.get("scrub_rate", 2 << 20, size),
+        min_free_space: section.get("min_free_space", size),
+        max_messages: section.get("max_messages", number(0)),
+        memory_limit: section.get("memory_limit", size),
+        scrub_rate: section.get("scrub_rate", size),
     };
-    later_text(&section, "purge_removed_after");
+    section.later("purge_removed_after");
     section.end();
     disk
 }
