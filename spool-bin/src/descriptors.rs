@@ -42,7 +42,7 @@ pub(crate) fn advice(error: &str) -> Option<String> {
 
 /// Raises this process's own limit to what `config` may come to need, as far as the system lets it.
 pub(crate) fn raise(config: &Config) {
-    let needed = config.limits.connections + config.client.connections + MAX_CONNECTIONS + OWN;
+    let needed = config.server.connections + config.client.smtp.connections + MAX_CONNECTIONS + OWN;
     let needed = u64::try_from(needed).unwrap_or(u64::MAX);
     match rlimit::increase_nofile_limit(needed) {
         Ok(limit) if limit >= needed => {}

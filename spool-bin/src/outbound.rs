@@ -2,12 +2,12 @@
 //!
 //! They are read once, at the start. What is wrong with one of them is told with its path, and never with its content.
 
-use crate::config::{Client, Config, Login, Own, Secret};
+use crate::config::{Client, Config, Login, Secret};
 use crate::failure::Failure;
 use crate::files;
 use crate::routes::Routes;
 use spool_core::NextHop;
-use spool_smtp::client::{Credentials, Lookup, RouteConfig, SmtpConfig, TrustAnchors, TrustRoots};
+use spool_smtp::client::{Credentials, Lookup, SmtpConfig, TrustAnchors, TrustRoots};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,41 +19,26 @@ const MAX_ROOTS: u64 = 16 << 20;
 /// The largest file of DNSKEY records.
 const MAX_ANCHORS: u64 = 1 << 20;
 
-/// What is needed to find hosts as `config` says: no secrets.
+/// The client as `config` has it, without secrets and policies: enough to find hosts.
 pub(crate) fn resolving(config: &Config) -> Result<SmtpConfig, Failure> {
-    let limits = &config.client;
-    let mut client = SmtpConfig::default();
+    let mut client = config.client.smtp.clone();
     client.hostname.clone_from(&config.hostname);
-    client.route = route(config)?;
-    client.connect_timeout = limits.connect_timeout;
-    if let Some(path) = &limits.tls_roots {
+    client.route.listeners = [&config.smtp[..], &config.smtps].concat();
+    if let Some(path) = &config.client.tls_roots {
         client.tls_roots = roots(path).map_err(|why| refuse(path, &why))?;
+    }
+    if let Some(path) = &config.client.dnssec_anchors {
+        client.route.trust_anchors = anchors(path).map_err(|why| refuse(path, &why))?;
     }
     Ok(client)
 }
 
 /// Reads what `config` names.
 pub(crate) fn client(config: &Config, routes: &Routes, logins: &Logins) -> Result<SmtpConfig, Failure> {
-    let limits = &config.client;
     let mut client = resolving(config)?;
-    client.tls = limits.tls;
-    client.implicit_tls_ports.clone_from(&limits.implicit_tls_ports);
-    client.chunking = limits.chunking;
-    client.plaintext_memory = limits.plaintext_memory;
     let policies = routes.policies();
     client.policies = Lookup::new(move |next_hops: &[NextHop]| policies.of(next_hops));
     client.credentials = logins.lookup();
-    client.source_addresses.clone_from(&limits.source_addresses);
-    client.connections = limits.connections;
-    client.connections_per_destination = limits.connections_per_destination;
-    client.messages_per_connection = limits.messages_per_connection;
-    client.idle_timeout = limits.idle_timeout;
-    client.greeting_timeout = limits.greeting_timeout;
-    client.tls_timeout = limits.tls_timeout;
-    client.command_timeout = limits.command_timeout;
-    client.data_timeout = limits.data_timeout;
-    client.final_reply_timeout = limits.final_reply_timeout;
-    client.attempt_timeout = limits.attempt_timeout;
     Ok(client)
 }
 
@@ -124,25 +109,4 @@ pub(crate) fn roots(path: &Path) -> Result<TrustRoots, String> {
 /// As [`secret`].
 pub(crate) fn anchors(path: &Path) -> Result<TrustAnchors, String> {
     TrustAnchors::from_text(&files::read_text(path, MAX_ANCHORS)?).map_err(|error| error.to_string())
-}
-
-fn route(config: &Config) -> Result<RouteConfig, Failure> {
-    let mut route = RouteConfig::default();
-    route.dns_servers.clone_from(&config.route.dns_servers);
-    route.resolv_conf.clone_from(&config.route.resolv_conf);
-    route.listeners.clone_from(&config.smtp);
-    route.listeners.extend(&config.smtps);
-    route.mta_sts = config.client.mta_sts;
-    route.dane = config.client.dane;
-    if let Some(path) = &config.client.dnssec_anchors {
-        route.trust_anchors = anchors(path).map_err(|why| refuse(path, &why))?;
-    }
-    route.ignored_networks.clone_from(&config.route.ignore_networks);
-    for own in &config.route.own {
-        match own {
-            Own::Name(name) => route.own_names.push(name.clone()),
-            Own::Address(address) => route.own_addresses.push(*address),
-        }
-    }
-    Ok(route)
 }

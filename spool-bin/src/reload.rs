@@ -14,7 +14,7 @@ use crate::users;
 use crate::wire::{Relay, notices};
 use spool_actors::{SetMaxConcurrentJobs, SetNotices, SetPolicies, SetRouting};
 use spool_smtp::dkim::Rules;
-use spool_smtp::server::{CurrentConfig, RelayPolicy, ServerConfig, Users};
+use spool_smtp::server::{CurrentConfig, ServerConfig, Users};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -108,16 +108,15 @@ impl Live {
         relay.spool.do_send(SetPolicies(relay.routes.policies()));
         relay.spool.do_send(SetRouting(relay.routes.routing()));
         relay.spool.do_send(SetNotices(Some(notices(&new))));
-        if new.max_concurrent_jobs != config.max_concurrent_jobs {
-            relay.spool.do_send(SetMaxConcurrentJobs(new.max_concurrent_jobs));
+        if new.spool.max_concurrent_jobs != config.spool.max_concurrent_jobs {
+            relay
+                .spool
+                .do_send(SetMaxConcurrentJobs(new.spool.max_concurrent_jobs));
         }
         self.logins.replace(logins);
         self.redaction.set(redactor);
-        self.server.send_modify(|server| {
-            let mut next = ServerConfig::clone(server);
-            serve_by(&mut next, &new);
-            *server = Arc::new(next);
-        });
+        self.server
+            .send_modify(|server| *server = Arc::new(serve_by(server, &new)));
         if let (Some(pairs), Some(pair)) = (&self.pairs, &new.tls) {
             pairs.send_replace(pair.clone());
         }
@@ -172,21 +171,16 @@ fn read(options: &Serve) -> Result<Fresh, Failure> {
     })
 }
 
-/// Sets what new connections take from a changed configuration. The sizes that the spool and the admin API share with them stay.
-fn serve_by(server: &mut ServerConfig, config: &Config) {
-    let limits = &config.limits;
-    server.connections = limits.connections;
-    server.connections_per_client = limits.connections_per_client;
-    server.line_length = limits.line_length;
-    server.errors_per_session = limits.errors_per_session;
-    server.command_timeout = limits.command_timeout;
-    server.data_timeout = limits.data_timeout;
-    server.tls_timeout = limits.tls_timeout;
-    server.bare_newline = limits.bare_newline;
-    server.received_headers = limits.received_headers;
-    server.proxies.clone_from(&config.proxies);
-    server.relay = RelayPolicy {
-        allow_networks: config.allow_networks.clone(),
-        allow_domains: config.allow_domains.clone(),
-    };
+/// What new connections take from a changed configuration. The sizes that the spool and the admin API share with them stay.
+fn serve_by(before: &ServerConfig, config: &Config) -> ServerConfig {
+    ServerConfig {
+        hostname: before.hostname.clone(),
+        message_size: before.message_size,
+        recipients: before.recipients,
+        memory: before.memory.clone(),
+        tls: before.tls.clone(),
+        clients: before.clients.clone(),
+        logins: before.logins.clone(),
+        ..config.server.clone()
+    }
 }

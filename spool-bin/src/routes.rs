@@ -2,11 +2,11 @@
 //!
 //! Cloning shares it: a reload changes it for whoever has one.
 
-use crate::config::{Config, Retry};
+use crate::config::Config;
 use crate::way::{Way, WayRule};
 use spool_core::{
-    Address, DestinationPolicy, Envelope, NextHop, Policies, RetryInterval, RetryPolicy, RouteOrigin,
-    RouteReason, Router, Routing, Section, TlsPolicy,
+    Address, DestinationPolicy, Envelope, NextHop, Policies, RetryPolicy, RouteOrigin, RouteReason, Router,
+    Routing, Section, TlsPolicy,
 };
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -27,18 +27,6 @@ struct Table {
     built_in_sink: Option<Arc<[NextHop]>>,
 }
 
-/// How mail is retried that does not say.
-pub(crate) fn retry_policy(retry: &Retry) -> RetryPolicy {
-    let intervals = retry.intervals.iter();
-    RetryPolicy {
-        intervals: intervals
-            .map(|span| RetryInterval::with_jitter(*span, retry.jitter))
-            .collect(),
-        repeat_last: retry.repeat_last,
-        expire_after: Some(retry.expire_after),
-    }
-}
-
 impl Table {
     fn of(config: &Config) -> Self {
         let route = &config.route;
@@ -46,9 +34,9 @@ impl Table {
         Self {
             router: Arc::new(router),
             rule_lines: route.rule_lines.clone(),
-            retry: retry_policy(&config.retry),
-            tls: config.client.tls,
-            max_connections: config.client.connections_per_destination,
+            retry: config.retry.policy.clone(),
+            tls: config.client.smtp.tls,
+            max_connections: config.client.smtp.connections_per_destination,
             built_in_sink: None,
         }
     }

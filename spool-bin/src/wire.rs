@@ -12,7 +12,7 @@ use crate::logging::Redaction;
 use crate::manager;
 use crate::outbound;
 use crate::reload::Live;
-use crate::routes::{Routes, retry_policy};
+use crate::routes::Routes;
 use crate::shutdown::{GRACE, LAST_WORDS, Signals, Stoppable, Wanted, close};
 use crate::signing;
 use crate::sockets::{self, Sockets};
@@ -26,15 +26,13 @@ use spool_actors::{
 };
 use spool_core::bounce::NoticeConfig;
 use spool_core::log::{Accepted, Record};
-use spool_core::store::StoreOptions;
 use spool_core::{
     AddError, Address, Admission, BoxFuture, Budget, Envelope, Fingerprint, Halt, InitialStatus, Intake,
-    Mail, MessageId, NextHop, RandomDice, Routing, Section, SpoolConfig, Submission, SystemClock, visible,
+    Mail, MessageId, NextHop, RandomDice, Routing, Section, Submission, SystemClock, visible,
 };
 use spool_smtp::client::SmtpAgent;
 use spool_smtp::server::{
-    Clients, CurrentConfig, Listener, LocalListener, Logins, Opening, RelayPolicy, ServerConfig, ServerTls,
-    Users,
+    Clients, CurrentConfig, Listener, LocalListener, Logins, Opening, ServerConfig, ServerTls, Users,
 };
 use spool_smtp::sink::{Sink, SinkConfig};
 use std::io::Write;
@@ -82,7 +80,7 @@ impl Relay {
     /// Who may log in from now on, and how much clients and users may do.
     pub(crate) fn admit(&self, users: Option<Users>, config: &Config) {
         self.logins.set_users(users);
-        self.clients.set_limits(config.limits.rates);
+        self.clients.set_limits(config.rates);
     }
 
     /// Whether mail can be routed by a configuration: the built-in sink does not take all of it.
@@ -229,13 +227,13 @@ async fn run(
     let logins = outbound::Logins::read(&config.client)?;
     let agent = Arc::new(SmtpAgent::new(outbound::client(&config, &routes, &logins)?));
     // One for all who bring mail, whichever way.
-    let memory = Budget::new(config.limits.memory);
+    let memory = config.server.memory.clone();
     let submissions = Submissions::new(&config, signing::rules(&config)?, &memory)?;
     let spool = manager::patiently(open(&config, &routes, &agent, &submissions)).await?;
     let relay = Relay::new(&spool, routes, submissions);
     relay.admit(users, &config);
     let tls = certificate.as_ref().map(Watched::tls);
-    let server = server(&config, &relay, &memory, tls);
+    let server = server(&config, &relay, tls);
     let mut live = Live::new(&config, server, logins, redaction, pairs);
     let started = async {
         if built_in_sink {
@@ -329,22 +327,9 @@ async fn open(
     agent: &Arc<SmtpAgent>,
     submissions: &Submissions,
 ) -> Result<OpenSpool, Failure> {
-    let mut store = StoreOptions::default();
-    store.segment_size = config.disk.segment_size;
-    store.min_free_space = config.disk.min_free_space;
-    store.max_messages = config.disk.max_messages;
-    store.key_window = config.idempotency.window;
-    store.max_keys = config.idempotency.keys;
-    let mut spool = SpoolConfig::new(&config.spool_dir);
-    spool.store = store;
-    spool.max_concurrent_jobs = config.max_concurrent_jobs;
-    spool.max_jobs_per_destination = config.client.connections_per_destination;
+    let mut spool = config.spool.clone();
     spool.policies = routes.policies();
     spool.routing = routes.routing();
-    spool.memory_limit = config.disk.memory_limit;
-    spool.max_recipients = config.limits.recipients;
-    spool.scrub_rate = config.disk.scrub_rate;
-    spool.threads = config.threads;
     spool.signer = Some(submissions.signer());
     spool.notices = Some(notices(config));
     let agent = Arc::clone(agent);
@@ -373,35 +358,17 @@ pub(crate) fn notices(config: &Config) -> NoticeConfig {
     notices.delay_warning_after = config.retry.delay_warning_after;
     notices.size_limit = config.retry.bounce_size;
     notices.per_hour = config.retry.bounces_per_hour;
-    notices.retry = retry_policy(&config.retry);
+    notices.retry = config.retry.policy.clone();
     notices
 }
 
-fn server(config: &Config, relay: &Relay, memory: &Budget, tls: Option<ServerTls>) -> ServerConfig {
-    let limits = &config.limits;
+fn server(config: &Config, relay: &Relay, tls: Option<ServerTls>) -> ServerConfig {
     ServerConfig {
         hostname: config.hostname.clone(),
-        connections: limits.connections,
-        connections_per_client: limits.connections_per_client,
-        message_size: limits.message_size,
-        recipients: limits.recipients,
-        line_length: limits.line_length,
-        errors_per_session: limits.errors_per_session,
-        command_timeout: limits.command_timeout,
-        data_timeout: limits.data_timeout,
-        tls_timeout: limits.tls_timeout,
-        bare_newline: limits.bare_newline,
-        received_headers: limits.received_headers,
-        memory: memory.clone(),
-        relay: RelayPolicy {
-            allow_networks: config.allow_networks.clone(),
-            allow_domains: config.allow_domains.clone(),
-        },
         tls,
         clients: relay.clients.clone(),
         logins: relay.logins.clone(),
-        proxies: config.proxies.clone(),
-        clock: Arc::new(SystemClock),
+        ..config.server.clone()
     }
 }
 
@@ -523,11 +490,11 @@ fn start_admin(
         relay.clone(),
         agent,
         admin::Limits {
-            message_size: config.limits.message_size,
-            recipients: config.limits.recipients,
+            message_size: config.server.message_size,
+            recipients: config.server.recipients,
         },
         memory.clone(),
-        config.spool_dir.clone(),
+        config.spool.dir.clone(),
     );
     let token = config.token_file.as_deref().map(admin::Token::read).transpose();
     let token = token.map_err(|why| Failure::Usage(format!("admin.token_file: {why}")))?;
@@ -558,7 +525,7 @@ fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> R
     let line = format!(
         "ready smtp={} admin={admin} spool={}{smtps}\n",
         smtp.join(","),
-        visible(&config.spool_dir.display().to_string())
+        visible(&config.spool.dir.display().to_string())
     );
     let mut out = std::io::stdout().lock();
     out.write_all(line.as_bytes())

@@ -103,7 +103,7 @@ impl Serve {
             None => Config::defaults(),
         };
         if let Some(dir) = &self.spool {
-            config.spool_dir.clone_from(dir);
+            config.spool.dir.clone_from(dir);
             config.places.overrule("spool_dir", dir.display().to_string());
         }
         if !self.listen.is_empty() {

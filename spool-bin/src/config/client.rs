@@ -2,31 +2,34 @@
 
 use super::reader::{Section, choice, flag, number, or_empty, parsed, path, positive_span, span, text};
 use super::{Client, Login, Secret};
-use spool_smtp::client::AuthSecurity;
+use spool_smtp::client::{AuthSecurity, RouteConfig, SmtpConfig};
 
-pub(super) fn client(section: Section<'_, '_>) -> Client {
+pub(super) fn client(section: Section<'_, '_>, route: RouteConfig) -> Client {
+    let mut smtp = SmtpConfig::default();
+    smtp.route = route;
+    smtp.route.mta_sts = section.get("mta_sts", flag);
+    smtp.route.dane = section.get("dane", flag);
+    smtp.tls = section.get("tls", |value| text(value)?.parse());
+    smtp.implicit_tls_ports = section.list("implicit_tls_ports", number(1));
+    smtp.chunking = section.get("chunking", flag);
+    smtp.plaintext_memory = section.get("plaintext_memory", span);
+    smtp.source_addresses = section.list("source_addresses", parsed);
+    smtp.connections = section.get("connections", number(1));
+    smtp.connections_per_destination = section.get("connections_per_destination", number(1));
+    smtp.messages_per_connection = section.get("messages_per_connection", number(1));
+    smtp.idle_timeout = section.get("idle_timeout", span);
+    smtp.connect_timeout = section.get("connect_timeout", positive_span);
+    smtp.greeting_timeout = section.get("greeting_timeout", positive_span);
+    smtp.tls_timeout = section.get("tls_timeout", positive_span);
+    smtp.command_timeout = section.get("command_timeout", positive_span);
+    smtp.data_timeout = section.get("data_timeout", positive_span);
+    smtp.final_reply_timeout = section.get("final_reply_timeout", positive_span);
+    smtp.attempt_timeout = section.get("attempt_timeout", positive_span);
     let client = Client {
-        tls: section.get("tls", |value| text(value)?.parse()),
+        smtp,
         tls_roots: section.get("tls_roots", or_empty(path)),
-        implicit_tls_ports: section.list("implicit_tls_ports", number(1)),
-        chunking: section.get("chunking", flag),
-        plaintext_memory: section.get("plaintext_memory", span),
-        mta_sts: section.get("mta_sts", flag),
-        dane: section.get("dane", flag),
         dnssec_anchors: section.get("dnssec_anchors", or_empty(path)),
-        source_addresses: section.list("source_addresses", parsed),
         logins: logins(&section),
-        connections: section.get("connections", number(1)),
-        connections_per_destination: section.get("connections_per_destination", number(1)),
-        messages_per_connection: section.get("messages_per_connection", number(1)),
-        idle_timeout: section.get("idle_timeout", span),
-        connect_timeout: section.get("connect_timeout", positive_span),
-        greeting_timeout: section.get("greeting_timeout", positive_span),
-        tls_timeout: section.get("tls_timeout", positive_span),
-        command_timeout: section.get("command_timeout", positive_span),
-        data_timeout: section.get("data_timeout", positive_span),
-        final_reply_timeout: section.get("final_reply_timeout", positive_span),
-        attempt_timeout: section.get("attempt_timeout", positive_span),
     };
     section.end();
     client

@@ -152,7 +152,7 @@ pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
 }
 
 fn spool_dir(config: &Config, found: &mut Found<'_>) {
-    let dir = &config.spool_dir;
+    let dir = &config.spool.dir;
     let place = "spool_dir";
     if std::fs::symlink_metadata(dir).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         let parent = match dir.parent() {
@@ -250,7 +250,7 @@ fn drop_dir(config: &Config, found: &mut Found<'_>) {
         return;
     };
     let told = |why: &str| format!("{}: {why}", dir.display());
-    if dir.starts_with(&config.spool_dir) {
+    if dir.starts_with(&config.spool.dir) {
         found.error(place, told("lies in spool_dir, which nobody else may enter"));
         return;
     }
@@ -271,8 +271,10 @@ fn proxies(config: &Config, found: &mut Found<'_>) {
     if let Some(problem) = listen::proxy_problem(config) {
         found.error("listen.proxy_protocol", problem);
     }
-    for proxy in &config.proxies {
+    for proxy in &config.server.proxies {
         let clients = config
+            .server
+            .relay
             .allow_networks
             .iter()
             .any(|network| network.overlaps(proxy));
@@ -385,8 +387,9 @@ fn log(config: &Config, found: &mut Found<'_>) {
 
 /// The file that names the name servers, where the configuration says which and it is used.
 fn resolv_conf(config: &Config, found: &mut Found<'_>) {
-    let (place, path) = ("route.resolv_conf", &config.route.resolv_conf);
-    if found.places.line(place).is_none() || !config.route.dns_servers.is_empty() {
+    let route = &config.client.smtp.route;
+    let (place, path) = ("route.resolv_conf", &route.resolv_conf);
+    if found.places.line(place).is_none() || !route.dns_servers.is_empty() {
         return;
     }
     let why = match std::fs::metadata(path) {

@@ -117,6 +117,6 @@ pub(super) fn proxy_problem(config: &Config) -> Option<String> {
             "{address} stands neither in listen.smtp nor in listen.smtps"
         ));
     }
-    let nobody = !config.proxy_protocol.is_empty() && config.proxies.is_empty();
+    let nobody = !config.proxy_protocol.is_empty() && config.server.proxies.is_empty();
     nobody.then(|| "needs relay.proxies: nobody else may connect there".to_owned())
 }

@@ -22,43 +22,24 @@ pub(crate) use inspect::{Finding, inspect};
 pub(crate) use keys::{TakesEffect, option_help};
 pub(crate) use listen::{SmtpAddress, split};
 pub(crate) use reader::Places;
-pub(crate) use route::{Own, Route};
+pub(crate) use route::Route;
 pub(crate) use sections::ascii_host_name;
 pub(crate) use values::parse_span;
 
 use crate::files;
 use crate::logging::Redactor;
 use spool_core::bounce::OnFailure;
-use spool_core::{Address, NextHop, TlsPolicy};
-use spool_smtp::client::AuthSecurity;
-use spool_smtp::server::{BareNewline, Limits as Rates, Network};
+use spool_core::{Address, NextHop, RetryPolicy, SpoolConfig};
+use spool_smtp::client::{AuthSecurity, SmtpConfig};
+use spool_smtp::server::{Limits, ServerConfig};
 use spool_smtp::submission::FixSubmissions;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
 /// Bytes of a configuration file.
 const MAX_FILE: u64 = 4 << 20;
-
-/// `[listen.limits]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub(crate) connections: usize,
-    pub(crate) connections_per_client: usize,
-    pub(crate) message_size: usize,
-    pub(crate) recipients: usize,
-    pub(crate) line_length: usize,
-    pub(crate) errors_per_session: usize,
-    pub(crate) command_timeout: Duration,
-    pub(crate) data_timeout: Duration,
-    pub(crate) tls_timeout: Duration,
-    pub(crate) bare_newline: BareNewline,
-    pub(crate) received_headers: usize,
-    pub(crate) memory: u64,
-    /// Of clients and users, in a time.
-    pub(crate) rates: Rates,
-}
 
 /// `[listen.tls]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -69,11 +50,9 @@ pub(crate) struct CertificateFiles {
 }
 
 /// `[retry]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Retry {
-    pub(crate) intervals: Vec<Duration>,
-    pub(crate) repeat_last: bool,
-    pub(crate) jitter: f64,
+    pub(crate) policy: RetryPolicy,
     pub(crate) expire_after: Duration,
     pub(crate) on_failure: OnFailure,
     /// The address in From of notices; `None`: MAILER-DAEMON of this host.
@@ -85,32 +64,15 @@ pub(crate) struct Retry {
 }
 
 /// `[client]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
-    /// Where a rule says nothing of it.
-    pub(crate) tls: TlsPolicy,
+    /// Everything that needs no other file; with the name servers and the own addresses of `[route]`.
+    pub(crate) smtp: SmtpConfig,
     /// Certificates to trust; `None`: those of the machine.
     pub(crate) tls_roots: Option<PathBuf>,
-    pub(crate) implicit_tls_ports: Vec<u16>,
-    pub(crate) chunking: bool,
-    pub(crate) plaintext_memory: Duration,
-    pub(crate) mta_sts: bool,
-    pub(crate) dane: bool,
     /// DNSKEY records; `None`: the root zone's.
     pub(crate) dnssec_anchors: Option<PathBuf>,
-    pub(crate) source_addresses: Vec<IpAddr>,
     pub(crate) logins: Vec<Login>,
-    pub(crate) connections: usize,
-    pub(crate) connections_per_destination: usize,
-    pub(crate) messages_per_connection: u32,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) greeting_timeout: Duration,
-    pub(crate) tls_timeout: Duration,
-    pub(crate) command_timeout: Duration,
-    pub(crate) data_timeout: Duration,
-    pub(crate) final_reply_timeout: Duration,
-    pub(crate) attempt_timeout: Duration,
 }
 
 /// `[[client.login]]`: who the client is to one host.
@@ -135,25 +97,6 @@ impl Secret {
         let (Self::Password(path) | Self::Token(path)) = self;
         path
     }
-}
-
-/// `[spool]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Disk {
-    pub(crate) segment_size: u64,
-    pub(crate) min_free_space: u64,
-    pub(crate) max_messages: u64,
-    pub(crate) memory_limit: u64,
-    pub(crate) scrub_rate: u64,
-}
-
-/// `[idempotency]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Idempotency {
-    /// How long a key is remembered.
-    pub(crate) window: Duration,
-    /// How many are; of more, the oldest gives way.
-    pub(crate) keys: usize,
 }
 
 /// `[log]`.
@@ -183,11 +126,10 @@ impl Log {
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    pub(crate) spool_dir: PathBuf,
+    /// `[spool]`, `[idempotency]` and the keys before the first table.
+    pub(crate) spool: SpoolConfig,
     pub(crate) hostname: String,
-    pub(crate) max_concurrent_jobs: usize,
     pub(crate) shutdown_timeout: Duration,
-    pub(crate) threads: usize,
     pub(crate) smtp: Vec<SocketAddr>,
     /// The files of the Unix sockets in `listen.smtp`.
     pub(crate) unix: Vec<PathBuf>,
@@ -195,20 +137,19 @@ pub(crate) struct Config {
     pub(crate) smtps: Vec<SocketAddr>,
     /// The listeners among them whose connections begin with a PROXY header.
     pub(crate) proxy_protocol: Vec<SocketAddr>,
-    /// Who may speak PROXY and XCLIENT.
-    pub(crate) proxies: Vec<Network>,
+    /// `[listen.limits]`, and the networks and domains of `[relay]`.
+    pub(crate) server: ServerConfig,
+    /// Limits of clients and users in a time.
+    pub(crate) rates: Limits,
     /// Where `sendmail` leaves mail while the service is down; `None`: nowhere.
     pub(crate) drop_dir: Option<PathBuf>,
     /// `None`: no TLS.
     pub(crate) tls: Option<CertificateFiles>,
     pub(crate) admin: Option<SocketAddr>,
-    /// Holds what every request to the admin API must know.
+    /// Holds the token of the admin API.
     pub(crate) token_file: Option<PathBuf>,
     /// Whether the token may travel without TLS, off loopback.
     pub(crate) admin_plaintext: bool,
-    pub(crate) limits: Limits,
-    pub(crate) allow_networks: Vec<Network>,
-    pub(crate) allow_domains: Vec<spool_core::DomainPattern>,
     /// Who may log in; `None`: nobody.
     pub(crate) users_file: Option<PathBuf>,
     /// Whose mail gets what is missing in it.
@@ -216,8 +157,6 @@ pub(crate) struct Config {
     pub(crate) route: Route,
     pub(crate) retry: Retry,
     pub(crate) client: Client,
-    pub(crate) disk: Disk,
-    pub(crate) idempotency: Idempotency,
     pub(crate) log: Log,
     pub(crate) dkim: Dkim,
     /// Which of the above are sockets of the service manager.

@@ -332,6 +332,17 @@ pub(super) fn size(value: &DeValue<'_>) -> Result<u64, String> {
     parse_size(&text(value)?)
 }
 
+/// A size of at least `least`.
+pub(super) fn size_from<T: TryFrom<u64>>(least: &str) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
+    move |value| {
+        let size = size(value)?;
+        let found = T::try_from(size)
+            .ok()
+            .filter(|_| size >= parse_size(least).unwrap_or(0));
+        found.ok_or_else(|| format!("must be at least {least}"))
+    }
+}
+
 /// A whole number from `least` up.
 pub(super) fn number<T: TryFrom<u64>>(least: u64) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
     move |value| {

@@ -6,10 +6,9 @@
 use super::reader::{Section, number, parsed, path, rate, text};
 use super::sections::domain;
 use spool_core::{DestinationPolicy, NextHop, Rule, valid_domain};
-use spool_smtp::server::Network;
+use spool_smtp::client::RouteConfig;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::path::PathBuf;
 use toml::de::DeValue;
 
 /// Where name servers listen.
@@ -24,20 +23,10 @@ pub(crate) struct Route {
     pub(crate) rules: Vec<Rule>,
     /// The line in which each of them begins.
     pub(crate) rule_lines: Vec<usize>,
-    pub(crate) dns_servers: Vec<SocketAddr>,
-    pub(crate) resolv_conf: PathBuf,
-    pub(crate) own: Vec<Own>,
-    pub(crate) ignore_networks: Vec<Network>,
 }
 
-/// A name or an address of this relay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Own {
-    Name(String),
-    Address(IpAddr),
-}
-
-pub(super) fn route(section: Section<'_, '_>) -> Route {
+/// `[route]`, and what the client needs of it to find hosts.
+pub(super) fn route(section: Section<'_, '_>) -> (Route, RouteConfig) {
     let next_hops = section.list("next_hops", parsed);
     let (rules, rule_lines) = rules(&section, &next_hops);
     let route = Route {
@@ -45,13 +34,19 @@ pub(super) fn route(section: Section<'_, '_>) -> Route {
         mx_port: section.get("mx_port", number(1)),
         rules,
         rule_lines,
-        dns_servers: section.list("dns_servers", dns_server),
-        resolv_conf: section.get("resolv_conf", path),
-        own: section.list("own", own),
-        ignore_networks: section.list("ignore_networks", parsed),
     };
+    let mut resolving = RouteConfig::default();
+    resolving.dns_servers = section.list("dns_servers", dns_server);
+    resolving.resolv_conf = section.get("resolv_conf", path);
+    resolving.ignored_networks = section.list("ignore_networks", parsed);
+    for own in section.list("own", own) {
+        match own.parse() {
+            Ok(address) => resolving.own_addresses.push(address),
+            Err(_) => resolving.own_names.push(own),
+        }
+    }
     section.end();
-    route
+    (route, resolving)
 }
 
 fn dns_server(value: &DeValue<'_>) -> Result<SocketAddr, String> {
@@ -61,14 +56,15 @@ fn dns_server(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     address.map_err(|_| format!("{text:?} is no address of a name server, with or without a port"))
 }
 
-fn own(value: &DeValue<'_>) -> Result<Own, String> {
+/// An address, or a host name in A-labels.
+fn own(value: &DeValue<'_>) -> Result<String, String> {
     let text = text(value)?;
-    match text.parse() {
-        Ok(address) => Ok(Own::Address(address)),
-        Err(_) if valid_domain(&text) && !text.starts_with('[') => {
-            Ok(Own::Name(spool_core::a_labels(&text).into_owned()))
-        }
-        Err(_) => Err(format!("{text:?} is neither a host name nor an address")),
+    if text.parse::<IpAddr>().is_ok() {
+        return Ok(text);
+    }
+    match valid_domain(&text) && !text.starts_with('[') {
+        true => Ok(spool_core::a_labels(&text).into_owned()),
+        false => Err(format!("{text:?} is neither a host name nor an address")),
     }
 }
 

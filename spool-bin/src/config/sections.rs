@@ -6,13 +6,15 @@ use super::effective::flat;
 use super::listen;
 use super::reader::{
     Places, Section, Source, choice, flag, number, or_empty, parsed, path, positive_span, rate, share, size,
-    span, text,
+    size_from, span, text,
 };
 use super::route::route;
-use super::{Config, Disk, Idempotency, Limits, Log, Problem, Rates, Retry};
+use super::{Config, Log, Problem, Retry};
 use spool_core::bounce::OnFailure;
-use spool_core::{Address, DomainPattern, a_labels, valid_domain};
-use spool_smtp::server::BareNewline;
+use spool_core::{
+    Address, Budget, DomainPattern, RetryInterval, RetryPolicy, SpoolConfig, a_labels, valid_domain,
+};
+use spool_smtp::server::{BareNewline, Limits, RelayPolicy, ServerConfig};
 use spool_smtp::submission::FixSubmissions;
 use toml::de::{DeTable, DeValue};
 
@@ -49,32 +51,32 @@ fn root(section: Section<'_, '_>) -> Config {
     let admin = section.section("admin");
     let tls = listen::tls(&listen);
     let (smtp, unix) = listen::smtp(&listen);
+    let (server, rates) = server(listen.section("limits"), &relay);
+    let (route, resolving) = route(section.section("route"));
+    let client = client(section.section("client"), resolving);
+    let mut spool = spool(&section);
+    spool.max_recipients = server.recipients;
+    spool.max_jobs_per_destination = client.smtp.connections_per_destination;
     let config = Config {
-        spool_dir: section.get("spool_dir", path),
+        spool,
         hostname: section.get("hostname", hostname),
-        max_concurrent_jobs: section.get("max_concurrent_jobs", number(0)),
         shutdown_timeout: section.get("shutdown_timeout", span),
-        threads: section.get("threads", number(0)),
         smtp,
         unix,
         smtps: listen::smtps(&listen, tls.as_ref()),
         proxy_protocol: listen.list("proxy_protocol", parsed),
+        server,
+        rates,
+        drop_dir: relay.get("drop_dir", or_empty(listen::drop_dir)),
         tls,
         admin: listen.get("admin", or_empty(parsed)),
         token_file: admin.get("token_file", or_empty(path)),
         admin_plaintext: admin.get("allow_plaintext", flag),
-        limits: limits(listen.section("limits")),
-        allow_networks: relay.list("allow_networks", parsed),
-        allow_domains: relay.list("allow_domains", domain),
-        proxies: relay.list("proxies", parsed),
-        drop_dir: relay.get("drop_dir", or_empty(listen::drop_dir)),
         users_file: relay.get("users_file", or_empty(path)),
         fix_submissions: relay.get("fix_submissions", choice(&FIX_SUBMISSIONS)),
-        route: route(section.section("route")),
+        route,
         retry,
-        client: client(section.section("client")),
-        disk: disk(section.section("spool")),
-        idempotency: idempotency(section.section("idempotency")),
+        client,
         log: log(section.section("log")),
         dkim,
         inherited: super::Inherited::default(),
@@ -114,45 +116,42 @@ pub(crate) fn ascii_host_name(name: &str) -> Option<String> {
     (valid_domain(name) && ascii.is_ascii()).then(|| ascii.into_owned())
 }
 
-fn limits(section: Section<'_, '_>) -> Limits {
+/// `[listen.limits]`, and who may relay.
+fn server(section: Section<'_, '_>, relay: &Section<'_, '_>) -> (ServerConfig, Limits) {
     let words = [
         ("reject", BareNewline::Reject),
         ("normalize", BareNewline::Normalize),
     ];
-    let message_size = section.get("message_size", size);
-    let line_length = section.get("line_length", size);
-    let limits = Limits {
+    let server = ServerConfig {
         connections: section.get("connections", number(1)),
         connections_per_client: section.get("connections_per_client", number(1)),
-        message_size: usize::try_from(message_size).unwrap_or(usize::MAX),
+        message_size: section.get("message_size", size_from("1024B")),
         recipients: section.get("recipients", number(1)),
-        line_length: usize::try_from(line_length).unwrap_or(usize::MAX),
+        line_length: section.get("line_length", size_from("512B")),
         errors_per_session: section.get("errors_per_session", number(1)),
         command_timeout: section.get("command_timeout", positive_span),
         data_timeout: section.get("data_timeout", positive_span),
         tls_timeout: section.get("tls_timeout", positive_span),
         bare_newline: section.get("bare_newline", choice(&words)),
         received_headers: section.get("received_headers", number(1)),
-        memory: section.get("memory", size),
-        rates: Rates {
-            connections_per_client: section.get("connections_per_client_rate", or_empty(rate)),
-            messages_per_client: section.get("messages_per_client", or_empty(rate)),
-            recipients_per_client: section.get("recipients_per_client", or_empty(rate)),
-            failed_logins_per_client: section.get("failed_logins_per_client", or_empty(rate)),
-            messages_per_user: section.get("messages_per_user", or_empty(rate)),
-            recipients_per_user: section.get("recipients_per_user", or_empty(rate)),
+        memory: Budget::new(section.get("memory", size)),
+        relay: RelayPolicy {
+            allow_networks: relay.list("allow_networks", parsed),
+            allow_domains: relay.list("allow_domains", domain),
         },
+        proxies: relay.list("proxies", parsed),
+        ..ServerConfig::default()
     };
-    for (key, least, value) in [
-        ("line_length", 512, line_length),
-        ("message_size", 1024, message_size),
-    ] {
-        if let Some(place) = section.place(key).filter(|_| value < least) {
-            section.problem(key, place, &format!("must be at least {least}B"));
-        }
-    }
+    let rates = Limits {
+        connections_per_client: section.get("connections_per_client_rate", or_empty(rate)),
+        messages_per_client: section.get("messages_per_client", or_empty(rate)),
+        recipients_per_client: section.get("recipients_per_client", or_empty(rate)),
+        failed_logins_per_client: section.get("failed_logins_per_client", or_empty(rate)),
+        messages_per_user: section.get("messages_per_user", or_empty(rate)),
+        recipients_per_user: section.get("recipients_per_user", or_empty(rate)),
+    };
     section.end();
-    limits
+    (server, rates)
 }
 
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
@@ -162,14 +161,22 @@ pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
 
 fn retry(section: Section<'_, '_>) -> Retry {
     let words = [("bounce", OnFailure::Bounce), ("freeze", OnFailure::Freeze)];
+    let intervals = section.list("intervals", positive_span);
+    let jitter = section.get("jitter", share);
+    let expire_after = section.get("expire_after", positive_span);
     let retry = Retry {
-        intervals: section.list("intervals", positive_span),
-        repeat_last: section.get("repeat_last", flag),
-        jitter: section.get("jitter", share),
-        expire_after: section.get("expire_after", positive_span),
+        policy: RetryPolicy {
+            intervals: intervals
+                .into_iter()
+                .map(|span| RetryInterval::with_jitter(span, jitter))
+                .collect(),
+            repeat_last: section.get("repeat_last", flag),
+            expire_after: Some(expire_after),
+        },
+        expire_after,
         on_failure: section.get("on_failure", choice(&words)),
         bounce_from: section.get("bounce_from", or_empty(bounce_from)),
-        bounce_size: usize::try_from(section.get("bounce_size", size)).unwrap_or(usize::MAX),
+        bounce_size: section.get("bounce_size", size_from("0B")),
         bounces_per_hour: section.get("bounces_per_hour", number(0)),
         delay_warning_after: section.get("delay_warning_after", or_empty(positive_span)),
     };
@@ -187,15 +194,6 @@ fn bounce_from(value: &DeValue<'_>) -> Result<Address, String> {
     }
 }
 
-fn idempotency(section: Section<'_, '_>) -> Idempotency {
-    let idempotency = Idempotency {
-        window: section.get("window", positive_span),
-        keys: section.get("keys", number(1)),
-    };
-    section.end();
-    idempotency
-}
-
 fn log(section: Section<'_, '_>) -> Log {
     let log = Log {
         redact: section.get("redact", flag),
@@ -205,19 +203,21 @@ fn log(section: Section<'_, '_>) -> Log {
     log
 }
 
-fn disk(section: Section<'_, '_>) -> Disk {
-    let segment_size = section.get("segment_size", size);
-    if let Some(place) = section.place("segment_size").filter(|_| segment_size < 64 << 10) {
-        section.problem("segment_size", place, "must be at least 64KiB");
-    }
-    let disk = Disk {
-        segment_size,
-        min_free_space: section.get("min_free_space", size),
-        max_messages: section.get("max_messages", number(0)),
-        memory_limit: section.get("memory_limit", size),
-        scrub_rate: section.get("scrub_rate", size),
-    };
+/// The keys before the first table that concern the spool, `[spool]` and `[idempotency]`.
+fn spool(root: &Section<'_, '_>) -> SpoolConfig {
+    let (section, idempotency) = (root.section("spool"), root.section("idempotency"));
+    let mut spool = SpoolConfig::new(root.get("spool_dir", path));
+    spool.max_concurrent_jobs = root.get("max_concurrent_jobs", number(0));
+    spool.threads = root.get("threads", number(0));
+    spool.store.segment_size = section.get("segment_size", size_from("64KiB"));
+    spool.store.min_free_space = section.get("min_free_space", size);
+    spool.store.max_messages = section.get("max_messages", number(0));
+    spool.memory_limit = section.get("memory_limit", size);
+    spool.scrub_rate = section.get("scrub_rate", size);
     section.later("purge_removed_after");
+    spool.store.key_window = idempotency.get("window", positive_span);
+    spool.store.max_keys = idempotency.get("keys", number(1));
     section.end();
-    disk
+    idempotency.end();
+    spool
 }

@@ -1,6 +1,8 @@
 //! Reads whole files: values, and what is wrong with them by line and key.
 
 use super::*;
+use spool_core::TlsPolicy;
+use spool_core::bounce::NoticeConfig;
 
 fn problems(text: &str) -> Vec<String> {
     Config::parse(text)
@@ -22,7 +24,7 @@ fn the_configurations_of_packages_and_of_the_installation_are_valid() {
     let container = include_str!("../../../packaging/container.toml");
     for text in [written, installed, container] {
         let config = Config::parse(text).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
-        assert_eq!(config.spool_dir, Path::new("/var/lib/spool"));
+        assert_eq!(config.spool.dir, Path::new("/var/lib/spool"));
     }
     let all = installed.lines().map(|line| {
         line.strip_prefix("# ")
@@ -129,7 +131,8 @@ fn rules_are_read_whole() {
                 [[route.rule]]\ndomain = \"a.example\"\ntls = \"verify\"\nmax_connections = 5\nrate = \"100/1m\"\n\
                 [[route.rule]]\ndomain = \"*.b.example\"\nnext_hops = [\"c:25\", \"mx:d.example:26\"]\n\
                 [[route.rule]]\ndomain = \"e.example\"\nnext_hops = []\n";
-    let route = Config::parse(text).unwrap().route;
+    let Config { route, client, .. } = Config::parse(text).unwrap();
+    let resolving = client.smtp.route;
     let [a, b, e] = &route.rules[..] else {
         panic!("{:?}", route.rules)
     };
@@ -143,16 +146,11 @@ fn rules_are_read_whole() {
     assert_eq!(b.next_hops[1].to_string(), "mx:d.example:26");
     assert_eq!(b.policy, spool_core::DestinationPolicy::default());
     assert!(b.domain.matches("x.b.example") && !b.domain.matches("b.example"));
-    let servers: Vec<_> = route.dns_servers.iter().map(ToString::to_string).collect();
+    let servers: Vec<_> = resolving.dns_servers.iter().map(ToString::to_string).collect();
     assert_eq!(servers, ["192.0.2.53:53", "[::1]:5353"]);
-    let own = [
-        Own::Name("mx.example.org".to_owned()),
-        Own::Address([192, 0, 2, 1].into()),
-    ];
-    assert_eq!(
-        (route.mx_port, &route.own[..], route.ignore_networks.len()),
-        (26, &own[..], 0)
-    );
+    assert_eq!(resolving.own_names, ["mx.example.org"]);
+    assert_eq!(resolving.own_addresses, [std::net::IpAddr::from([192, 0, 2, 1])]);
+    assert_eq!((route.mx_port, resolving.ignored_networks.len()), (26, 0));
 }
 
 #[test]
@@ -291,10 +289,7 @@ fn limits_in_a_time_are_rates_or_nothing() {
         .zip(1..)
         .map(|(key, n)| format!("{key} = \"{n}/1m\"\n"))
         .collect();
-    let rates = Config::parse(&format!("[listen.limits]\n{all}"))
-        .unwrap()
-        .limits
-        .rates;
+    let rates = Config::parse(&format!("[listen.limits]\n{all}")).unwrap().rates;
     let read = [
         rates.connections_per_client,
         rates.messages_per_client,
@@ -308,7 +303,7 @@ fn limits_in_a_time_are_rates_or_nothing() {
     }
     for key in keys {
         let none = Config::parse(&format!("[listen.limits]\n{key} = \"\"\n")).unwrap();
-        assert_eq!(none.limits.rates, Rates::default());
+        assert_eq!(none.rates, Limits::default());
         let found = problems(&format!("[listen.limits]\n{key} = \"many\"\n"));
         assert!(found[0].starts_with("2: ") && found[0].contains(key), "{found:?}");
     }
@@ -319,7 +314,7 @@ fn proxies_are_networks_and_their_listeners_addresses() {
     let text =
         "[listen]\nproxy_protocol = [\"127.0.0.1:2525\"]\n[relay]\nproxies = [\"10.0.0.0/8\", \"::1\"]\n";
     let config = Config::parse(text).unwrap();
-    assert_eq!((config.proxy_protocol.len(), config.proxies.len()), (1, 2));
+    assert_eq!((config.proxy_protocol.len(), config.server.proxies.len()), (1, 2));
     for text in [
         "[relay]\nproxies = [\"proxy.example\"]",
         "[listen]\nproxy_protocol = [\"127.0.0.1\"]",
@@ -362,4 +357,26 @@ fn a_login_names_its_host_and_one_secret() {
             "{text}: {found:?}"
         );
     }
+}
+
+#[test]
+fn defaults_are_those_of_the_libraries() {
+    let config = Config::defaults();
+    fn shown(value: &dyn std::fmt::Debug) -> String {
+        format!("{value:#?}")
+    }
+    assert_eq!(shown(&config.client.smtp), shown(&SmtpConfig::default()));
+    assert_eq!(shown(&config.server), shown(&ServerConfig::default()));
+    assert_eq!(shown(&config.spool), shown(&SpoolConfig::new("./spool-data")));
+    assert_eq!(config.retry.policy, RetryPolicy::default());
+    let mut notices = NoticeConfig::new(config.hostname.as_str());
+    notices.retry = config.retry.policy.clone();
+    assert_eq!(shown(&crate::wire::notices(&config)), shown(&notices));
+    let rules = spool_smtp::dkim::Rules::default();
+    assert_eq!(config.dkim.headers, rules.headers);
+    assert_eq!(config.dkim.oversign, rules.oversigned);
+    assert_eq!(
+        (config.dkim.expiration, config.dkim.on_failure),
+        (rules.expiration, rules.on_failure)
+    );
 }

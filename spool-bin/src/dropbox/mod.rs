@@ -88,8 +88,8 @@ impl DropBox {
             return Ok(None);
         };
         let limits = Limits {
-            message_size: config.limits.message_size,
-            recipients: config.limits.recipients,
+            message_size: config.server.message_size,
+            recipients: config.server.recipients,
         };
         let dir = DropDir::open(path, limits)
             .map_err(|why| Failure::Failed(format!("relay.drop_dir: {}: {why}", path.display())))?;
@@ -100,7 +100,7 @@ impl DropBox {
             memory: memory.clone(),
             limits,
             hostname: config.hostname.clone(),
-            received_headers: config.limits.received_headers,
+            received_headers: config.server.received_headers,
             stuck: Mutex::default(),
         }))
     }

@@ -256,13 +256,13 @@ fn send(sending: &Sending, config: &Config) -> Result<(), Refusal> {
     let text = message::read(
         &mut io::stdin().lock(),
         sending.dot_is_text,
-        config.limits.message_size,
+        config.server.message_size,
     )?;
     let letter = Letter::of(&text);
     let (envelope, message) = compose(sending, sender, named, &letter, config)?;
     drop(text);
-    if message.len() > config.limits.message_size {
-        let most = config.limits.message_size;
+    if message.len() > config.server.message_size {
+        let most = config.server.message_size;
         return Err(Refusal::data(format!("the message is larger than {most} bytes")));
     }
     let sent = Line::open(config)
@@ -331,7 +331,7 @@ fn compose(
     }
     let mut seen = HashSet::new();
     recipients.retain(|address| seen.insert(address.clone()));
-    let most = config.limits.recipients;
+    let most = config.server.recipients;
     match recipients.len() {
         0 => {
             return Err(Refusal::data(

@@ -56,8 +56,12 @@ fn ask<T, F: Future<Output = T>>(
     question: impl FnOnce(DnsResolver) -> F,
 ) -> Result<T, Failure> {
     let mut route = RouteConfig::default();
-    route.dns_servers.clone_from(&config.route.dns_servers);
-    route.resolv_conf.clone_from(&config.route.resolv_conf);
+    route
+        .dns_servers
+        .clone_from(&config.client.smtp.route.dns_servers);
+    route
+        .resolv_conf
+        .clone_from(&config.client.smtp.route.resolv_conf);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(error.to_string()))?;
     Ok(runtime.block_on(async { question(DnsResolver::from_config(&route, LIMIT)).await }))
