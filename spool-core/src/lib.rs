@@ -6,6 +6,7 @@
 
 mod address;
 mod agent;
+mod archive;
 mod attempt;
 mod attempts;
 pub mod bounce;

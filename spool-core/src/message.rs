@@ -45,17 +45,17 @@ impl fmt::Display for RouteOrigin {
     }
 }
 
-/// One envelope of a submission, with where to and how often.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One envelope of a submission, with its next hops and its retry policy. The order of the fields is the journal's format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
-    /// Sender, recipients, parameters.
-    pub envelope: Envelope,
+    /// Where the next hops come from.
+    pub origin: RouteOrigin,
     /// Next hops in order; the first that answers is used. At least one.
     pub next_hops: Arc<[NextHop]>,
-    /// Where they come from.
-    pub origin: RouteOrigin,
     /// How it is retried.
     pub retry: RetryPolicy,
+    /// Sender, recipients, parameters.
+    pub envelope: Envelope,
 }
 
 /// The most sections of one add: all of them are read to look at one of them.

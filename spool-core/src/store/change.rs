@@ -1,5 +1,6 @@
 //! What can be committed. Each change is one atomic frame in the journal.
 
+use super::numbering;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::frozen::Frozen;
@@ -8,15 +9,14 @@ use crate::key::AddKey;
 use crate::message::{MessageState, RouteOrigin, Section, Status};
 use crate::next_hop::NextHop;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// One message of an add.
-#[derive(Debug, Clone)]
+/// One message of an add. The order of the fields is the journal's format.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewMessage {
     /// Its name, never used before.
     pub id: MessageId,
-    /// Envelope, next hops with their origin, retry policy.
-    pub section: Section,
     /// What it waits for.
     pub status: Status,
     /// Why, when it begins frozen.
@@ -26,33 +26,37 @@ pub struct NewMessage {
     /// What has become of it already, when it comes back from a shelf; overrides `status`, `frozen` and
     /// `in_flight`.
     pub state: Option<Box<MessageState>>,
+    /// Envelope, next hops with their origin, retry policy.
+    pub section: Section,
 }
 
-/// One add: the body once, and every message that shares it.
-#[derive(Debug, Clone)]
+/// One add: the body once, and every message that shares it. The order of the fields is the journal's format.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Addition {
-    /// At least one.
-    pub messages: Vec<NewMessage>,
-    /// Lines ended by CRLF, not dot-stuffed.
-    pub body: Bytes,
-    /// What all of them are tied to.
-    pub flows: Vec<FlowId>,
+    /// When the messages were spooled first.
+    pub spooled_at: Timestamp,
     /// The message they descend from.
     pub parent: Option<MessageId>,
+    /// What all of them are tied to.
+    pub flows: Vec<FlowId>,
     /// Other messages that belong to them, beside each other.
     pub related: Vec<MessageId>,
-    /// When they were spooled first.
-    pub spooled_at: Timestamp,
-    /// The submitter's name for this add: adding it again within the window spools nothing.
+    /// The submitter's idempotency key: an add with the same key within the window spools nothing.
     pub key: Option<AddKey>,
-    /// What becomes of another message in the same frame: both are on disk, or neither is.
+    /// What becomes of another message in the same frame: both changes are on disk, or neither is.
     pub conclusion: Option<Conclusion>,
-    /// One for each message: `Spooled`, or `Recovered`; then those of the concluded message.
+    /// One for each message, `Spooled` or `Recovered`; then those of the concluded message.
+    #[serde(with = "numbering")]
     pub events: Vec<Event>,
+    /// At least one.
+    pub messages: Vec<NewMessage>,
+    /// Lines ended by CRLF, not dot-stuffed. In the journal it follows the record.
+    #[serde(skip)]
+    pub body: Bytes,
 }
 
 /// What becomes of a message with the add of others: its bounce.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conclusion {
     /// Which message. It is live, and none of those that are added.
     pub id: MessageId,
@@ -61,7 +65,7 @@ pub struct Conclusion {
 }
 
 /// What becomes of a message.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It ends.
     Finish(Finish),
@@ -70,7 +74,7 @@ pub enum Outcome {
 }
 
 /// Why a message leaves the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Finish {
     /// Every recipient was taken or taken care of.
@@ -137,7 +141,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// The events it carries. [`Store::commit`](super::Store::commit) gives them their numbers.
+    /// The events it carries. [`Store::commit`](crate::store::handle::Store::commit) gives them their numbers.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         match self {

@@ -3,7 +3,7 @@
 use super::fs::is_shortage;
 use crate::id::MessageId;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Why a spool could not be opened or read. Nothing was changed.
@@ -56,6 +56,14 @@ pub enum OpenError {
         /// The system's words.
         source: io::Error,
     },
+}
+
+impl OpenError {
+    /// What an error of the system in doing `action` with `path` becomes.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
 }
 
 /// Why a store takes no change any more, until it is opened anew. The first reason stands.

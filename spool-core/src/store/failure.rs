@@ -1,66 +1,63 @@
-//! The end of a store: why it takes no change any more, who is told, and what is closed.
+//! The end of a store: why it takes no change any more, and who is called then.
 //!
-//! The reason is set once. It is the lowest layer of an end: what follows from it is for the owner of the store to decide.
+//! The first failure stands. What follows from it is for the owner of the store to decide.
 
 use super::error::Failure;
-use super::index::Index;
-use super::{Store, locked};
 use std::fmt;
+use std::sync::OnceLock;
 
-/// Called once, on the thread that found out.
-pub(super) struct OnFailure(Box<dyn Fn(&Failure) + Send + Sync>);
+/// Called once, on the thread that found the failure.
+type Report = Box<dyn Fn(&Failure) + Send + Sync>;
 
-impl fmt::Debug for OnFailure {
+/// The first failure, and the function to call with it.
+#[derive(Default)]
+pub(super) struct Failures {
+    first: OnceLock<Failure>,
+    report: OnceLock<Report>,
+}
+
+impl fmt::Debug for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnFailure")
+        f.debug_tuple("Failures").field(&self.first.get()).finish()
     }
 }
 
-impl Store {
-    /// From now on no change is taken. Whoever asked to be told is told on this thread, before anybody gets an answer.
+impl Failures {
+    /// The failure, once there was one.
+    pub(super) fn get(&self) -> Option<&Failure> {
+        self.first.get()
+    }
+
+    /// Notes the failure and reports it, if it is the first one; returns the first one.
     pub(super) fn fail(&self, failure: Failure) -> &Failure {
-        let mut first = false;
-        let failure = self.failed.get_or_init(|| {
-            first = true;
+        let mut is_first = false;
+        let failure = self.first.get_or_init(|| {
+            is_first = true;
             failure
         });
-        if first {
+        if is_first {
             if matches!(failure, Failure::Disk(_)) {
-                tracing::error!(reason = %failure, "the disk failed: the spool takes no change any more, until it is started again");
+                tracing::error!(reason = %failure, "the disk failed: the spool takes no change until it is started again");
             }
-            if let Some(OnFailure(tell)) = self.on_failure.get() {
-                tell(failure);
+            if let Some(report) = self.report.get() {
+                report(failure);
             }
         }
         failure
     }
 
-    /// Has `tell` called when the store fails; at once if it has failed already. Only the first call counts.
-    pub fn on_failure(&self, tell: impl Fn(&Failure) + Send + Sync + 'static) {
-        if self.on_failure.set(OnFailure(Box::new(tell))).is_ok()
-            && let (Some(failure), Some(OnFailure(tell))) = (self.failed.get(), self.on_failure.get())
+    /// See [`Store::on_failure`](super::Store::on_failure).
+    pub(super) fn on_failure(&self, report: Report) {
+        if self.report.set(report).is_ok()
+            && let (Some(failure), Some(report)) = (self.first.get(), self.report.get())
         {
-            // It may be told twice when it fails just now.
-            tell(failure);
+            // A failure at this moment may be reported twice.
+            report(failure);
         }
     }
 
-    /// Takes no change any more: its owner has lost track of what was written, because it panicked.
-    pub fn abandon(&self, why: &str) {
-        self.fail(Failure::Abandoned(why.to_owned()));
-    }
-
-    /// Takes no change any more, closes every file and gives the directory free. Meant for an owner whose handles on the store
-    /// live longer than its work; what was answered is on disk.
-    pub fn close(&self) {
-        let _ = self.failed.set(Failure::Closed);
-        locked(&self.writer).close();
-        self.reader.close();
-        self.events.close();
-        self.keys.close();
-        self.waste.empty();
-        *locked(&self.index) = Index::default();
-        // The lock goes last.
-        self.held.close();
+    /// Ends the store without a report.
+    pub(super) fn close(&self) {
+        let _ = self.first.set(Failure::Closed);
     }
 }

@@ -12,19 +12,21 @@
     reason = "a fuzz target panics"
 )]
 
-use super::dir::JOURNAL;
-use super::frame::Header;
-use super::frame::{self, Kind};
+use super::change::Addition;
+use super::error::{OpenError, StoreError};
 use super::fs::{Fs, Mode, SimFs};
-use super::record::{
-    self, AddRecord, FinishRecord, MarkRecord, NoteRecord, Payload, RouteRecord, StateRecord,
+use super::handle::Store;
+use super::journal::frame::{self, Header, Kind};
+use super::journal::record::{
+    self, Decoded, FinishRecord, MarkRecord, NoteRecord, Payload, RouteRecord, StateRecord,
 };
-use super::scan::{Item, Scan};
-use super::segment::{self, End, SPARE, Seq};
-use super::{
-    EventCursor, OpenError, Recovery, Shelf, Store, StoreError, StoreOptions, checkup_on, count_from_disk_on,
-    status_from_disk_on,
-};
+use super::journal::scan::{Item, Scan};
+use super::journal::segment::{self, End};
+use super::layout::{self, JOURNAL, SPARE, Seq};
+use super::logs::events::EventCursor;
+use super::types::{Recovery, StoreOptions};
+use super::{checkup_on, count_from_disk_on, status_from_disk_on};
+use crate::archive::Shelf;
 use crate::clock::Timestamp;
 use crate::id::MessageId;
 use crate::message::Message;
@@ -98,11 +100,11 @@ fn scan(bytes: &[u8], bodies: bool) {
 fn payload(header: Header, bytes: &[u8]) {
     match header.kind {
         Kind::Add | Kind::Move => {
-            let Some(add) = again::<AddRecord>(header, bytes) else {
+            let Some(add) = again::<Addition>(header, bytes) else {
                 return;
             };
             let count = add.messages.len();
-            let add = record::Decoded::new(add, 5);
+            let add = Decoded::new(add, 5);
             for index in 0..=count {
                 let message = add.message(index as u32);
                 assert_eq!(message.is_some(), index < count);
@@ -112,13 +114,13 @@ fn payload(header: Header, bytes: &[u8]) {
             }
         }
         Kind::Mark => {
-            if let Some(mark) = again::<MarkRecord>(header, bytes) {
+            if let Some(mark) = again::<MarkRecord<'_>>(header, bytes) {
                 mark.wait();
             }
         }
-        Kind::State => drop(again::<StateRecord>(header, bytes)),
-        Kind::Route => drop(again::<RouteRecord>(header, bytes)),
-        Kind::Finish => drop(again::<FinishRecord>(header, bytes)),
+        Kind::State => drop(again::<StateRecord<'_>>(header, bytes)),
+        Kind::Route => drop(again::<RouteRecord<'_>>(header, bytes)),
+        Kind::Finish => drop(again::<FinishRecord<'_>>(header, bytes)),
         Kind::Note => drop(again::<NoteRecord>(header, bytes)),
         Kind::Hole => {}
     }
@@ -199,9 +201,9 @@ fn unpack(mut input: &[u8]) -> SimFs {
             0 | 1 => {
                 let mut content = content.to_vec();
                 mend(&mut content, seq);
-                plant(format!("{JOURNAL}/{}", segment::name(seq)), &content);
+                plant(layout::segment_file(seq), &content);
             }
-            2 => plant(format!("{JOURNAL}/{}", segment::name(seq)), content),
+            2 => plant(layout::segment_file(seq), content),
             3 => plant(format!("{JOURNAL}/{SPARE}"), content),
             4 => plant(format!("events/{number:020}.jsonl"), content),
             5 => plant(format!("keys/{number:020}.jsonl"), content),
@@ -228,7 +230,10 @@ pub fn pack(files: &[(PathBuf, Vec<u8>)]) -> Vec<u8> {
         let name = name.to_str().unwrap();
         let id = || Some(name.split_once('.')?.0.parse::<MessageId>().ok()?.as_u128() as u8);
         let (kind, number) = match (dir, path.extension().and_then(|kind| kind.to_str())) {
-            (JOURNAL, _) => (0, segment::parse_name(name).map(|seq| (seq.get() - 1) as u8)),
+            (JOURNAL, _) => (
+                0,
+                layout::parse_segment_name(name).map(|seq| (seq.get() - 1) as u8),
+            ),
             ("events", _) => (4, Some(1)),
             ("keys", _) => (5, Some(1)),
             ("removed", Some("eml")) => (6, id()),

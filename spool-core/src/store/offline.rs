@@ -3,11 +3,12 @@
 //! A running spool appends and unlinks meanwhile. What was live when the look began and still is when it ends is
 //! always seen. Memory holds the index, never a body.
 
-use super::OpenError;
-use super::dir::{self, JOURNAL};
+use super::dir;
+use super::error::OpenError;
 use super::fs::{Fs, RealFs};
-use super::reader::{Reader, Unread};
-use super::replay::{self, Replay, io_error};
+use super::journal::reader::{Reader, Unread};
+use super::journal::replay::{self, Logged, Patience, Replay};
+use super::layout::JOURNAL;
 use crate::id::MessageId;
 use crate::message::Message;
 use bytes::Bytes;
@@ -77,8 +78,12 @@ pub(super) fn mail_from_disk_on(
     let mut missed: Option<HashSet<MessageId>> = None;
     let mut damaged = 0;
     for _ in 0..TRIES {
-        let Replay { index, broken, .. } = look(&*fs, dir)?;
-        damaged = broken.len();
+        let Replay {
+            index,
+            damaged: ranges,
+            ..
+        } = look(&*fs, dir)?;
+        damaged = ranges.len();
         let wanted = |id: &MessageId| missed.as_ref().is_none_or(|missed| missed.contains(id));
         let mut all: Vec<_> = index.iter().filter(|(id, _)| wanted(id)).collect();
         drop(index);
@@ -107,7 +112,9 @@ pub(super) fn mail_from_disk_on(
                 // It has ended in the meantime, or was copied forward: another look tells.
                 Err(Unread::Gone) => drop(gone.insert(id)),
                 Err(Unread::NotNow(reason)) => {
-                    return Err(io_error("read", &dir.join(JOURNAL))(io::Error::other(reason)));
+                    return Err(OpenError::io("read", &dir.join(JOURNAL))(io::Error::other(
+                        reason,
+                    )));
                 }
                 // The records were checked a moment ago.
                 Err(Unread::Damaged(_)) => damaged += 1,
@@ -128,14 +135,7 @@ fn look(fs: &dyn Fs, dir: &Path) -> Result<Replay, OpenError> {
     loop {
         tries += 1;
         let seqs = replay::segments(fs, &journal)?;
-        match replay::replay(
-            fs,
-            &journal,
-            &seqs,
-            replay::Told::all(),
-            replay::AT_ONCE,
-            &mut |_| true,
-        ) {
+        match replay::replay(fs, &journal, &seqs, Logged::all(), Patience::None, &mut |_| true) {
             // A segment that vanishes may have told of ends that are told nowhere else now.
             Err(OpenError::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound && tries < TRIES => {}

@@ -5,28 +5,35 @@
 //! journal beside them. In between nobody can ask for, or change, what an earlier life left: the answer is
 //! [`StoreError::Loading`]. No segment is given back and nothing is copied forward until all is known.
 
-use super::compaction::Compaction;
-use super::event_log::EventLog;
+use super::care::compaction::Compaction;
+use super::care::open_files::OpenFiles;
+use super::care::pending_deletion::PendingDeletion;
+use super::care::recovery;
+use super::dir::{self, DirLock};
+use super::error::{Failure, OpenError, StoreError};
+use super::failure::Failures;
 use super::fs::{Fs, RealFs};
-use super::held::Held;
-use super::index::Index;
-use super::key_log::{KeyLog, Logged};
-use super::reader::Reader;
-use super::replay::{self, Replay, Untold};
-use super::segment::Seq;
-use super::writer::Writer;
-use super::{
-    Counters, Damage, Failure, MAX_SEGMENT, MIN_SEGMENT, OpenError, Recovered, Recovery, RememberedKey,
-    Store, StoreError, StoreOptions, destinations, dir, locked, recovery, waste,
-};
+use super::handle::{Counters, Store};
+use super::journal::index::Index;
+use super::journal::reader::Reader;
+use super::journal::replay::{self, Logged, Patience, Replay};
+use super::journal::writer::Writer;
+use super::layout;
+use super::loading::{Loading, Pending, Progress};
+use super::logs::destinations;
+use super::logs::events::EventLog;
+use super::logs::keys::KeyLog;
+use super::mutex::locked;
+use super::types::{Damage, LoggedKeys, Recovered, Recovery, RememberedKey, StoreOptions};
 use crate::destination::LearnedDestination;
-use crate::event::Event;
 use crate::id::MessageId;
-use crate::summary::EnvelopeSummary;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 
+/// Bounds of [`StoreOptions::segment_size`]; offsets have 32 bits.
+pub(super) const MIN_SEGMENT: u64 = 64 << 10;
+const MAX_SEGMENT: u64 = 2 << 30;
 /// Messages handed on at once by [`Store::load_all`].
 const CHUNK: usize = 4096;
 
@@ -42,48 +49,6 @@ pub struct Begun {
     pub destinations: Vec<LearnedDestination>,
     /// The highest message id at the end of the journal. Those of the next life begin at a random place above it.
     pub last_id: Option<MessageId>,
-}
-
-/// How far loading has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Bytes of journal that were read.
-    pub read: u64,
-    /// Bytes of journal in all.
-    pub total: u64,
-}
-
-impl Progress {
-    /// The same in percent, 100 only at the end.
-    #[must_use]
-    pub fn percent(&self) -> u64 {
-        (self.read.saturating_mul(100))
-            .checked_div(self.total)
-            .unwrap_or(0)
-            .min(99)
-    }
-}
-
-/// What is still to be loaded, and how far that has come.
-#[derive(Debug, Default)]
-pub(super) struct Loading {
-    pending: Mutex<Option<Pending>>,
-    total: u64,
-    read: AtomicU64,
-    over: AtomicBool,
-    cancelled: AtomicBool,
-}
-
-/// What the first step leaves to the second.
-#[derive(Debug)]
-struct Pending {
-    seqs: Vec<Seq>,
-    /// Events up to this number need not be told again.
-    logged_events: u64,
-    logged_keys: Logged,
-    torn_bytes: u64,
-    damage: Vec<Damage>,
 }
 
 impl Store {
@@ -122,8 +87,8 @@ impl Store {
             segment_size: options.segment_size.clamp(MIN_SEGMENT, MAX_SEGMENT),
             ..options.clone()
         };
-        let held = Held::new(&*fs, dir, dir::claim(&*fs, dir)?)?;
-        let journal = dir.join(dir::JOURNAL);
+        let open_files = OpenFiles::new(&*fs, dir, DirLock::acquire(&*fs, dir)?)?;
+        let journal = dir.join(layout::JOURNAL);
         let seqs = replay::segments(&*fs, &journal)?;
         let total = replay::measure(&*fs, &journal, &seqs)?;
         // Nothing newer than this program stands in it.
@@ -132,7 +97,7 @@ impl Store {
         let tail = replay::tail(&*fs, &journal, &seqs)?;
         // Before a new segment is written: only in the last one may an end be torn.
         let damage = recovery::repair(&*fs, dir, &tail)?;
-        let logged_events = events.told();
+        let logged_events = events.complete_to();
         let last_event = tail.last_number.max(events.last());
         events.hold(last_event);
         let last = seqs.last().copied();
@@ -172,14 +137,13 @@ impl Store {
                 total,
                 ..Loading::default()
             },
-            waste: waste::Waste::default(),
+            pending_deletion: PendingDeletion::default(),
             scrub: Mutex::default(),
             findings: Mutex::default(),
-            failed: OnceLock::new(),
-            on_failure: OnceLock::new(),
+            failures: Failures::default(),
             counters: Counters::default(),
-            gauge: Mutex::default(),
-            held,
+            free_space: Mutex::default(),
+            open_files,
         };
         store.maintain();
         Ok((store, begun))
@@ -214,11 +178,11 @@ impl Store {
             &*self.fs,
             &self.journal,
             &pending.seqs,
-            replay::Told {
+            Logged {
                 events: pending.logged_events,
                 keys: Some(pending.logged_keys),
             },
-            replay::PATIENT,
+            Patience::WhileMailIsTaken,
             &mut progress,
         )?;
         // They were written again before mail was taken.
@@ -231,9 +195,10 @@ impl Store {
         damage.extend(news);
         let messages = replay.take_messages();
         let torn_bytes = pending.torn_bytes + torn_bytes(&replay);
-        let untold = std::mem::take(&mut replay.untold);
+        let pending_events = std::mem::take(&mut replay.pending_events);
         self.know(std::mem::take(&mut replay.index));
-        self.events.release(self.tell_again(untold), replay.last_event);
+        let pending_events = replay::complete(pending_events, &self.reader);
+        self.events.release(pending_events, replay.last_event);
         let mut keys = std::mem::take(&mut replay.keys);
         keys.iter().for_each(|key| self.keys.push(key.clone()));
         // The last one written, not the latest: the clock may have been set back.
@@ -241,7 +206,7 @@ impl Store {
             keys.retain(|key| now.since(key.at) <= self.options.key_window);
         }
         keys.sort_by_key(|key| key.at);
-        if let Err(error) = self.tidy_shelves() {
+        if let Err(error) = self.tidy_archives() {
             // Mail on the journal does not wait for what lies on a shelf.
             tracing::warn!(%error, "the shelves could not be tidied");
         }
@@ -270,7 +235,7 @@ impl Store {
         let mut index = locked(&self.index);
         let added = std::mem::replace(&mut *index, found);
         index.absorb(added);
-        writer.loaded = true;
+        writer.staged.loaded = true;
     }
 
     /// How far reading has come; `None`: all is read, though [`Store::load_all`] may still be handing it over.
@@ -293,37 +258,6 @@ impl Store {
         self.loading.cancelled.store(true, Relaxed);
     }
 
-    /// Events that the journal holds and the event log does not.
-    fn tell_again(&self, untold: impl IntoIterator<Item = Untold>) -> Vec<Event> {
-        let mut messages = self.reader.in_a_row();
-        let again = |untold| match untold {
-            Untold::Whole(event) => Some(event),
-            Untold::OfMessage {
-                seq,
-                at,
-                kind,
-                id,
-                entry,
-                reason,
-            } => {
-                // What cannot be read is a gap.
-                let message = messages.message(id, entry).ok()?;
-                let envelope = Some(Arc::new(EnvelopeSummary::whole(&message)));
-                let (id, flows) = (Some(id), message.flows);
-                Some(Event {
-                    seq,
-                    at,
-                    id,
-                    flows,
-                    envelope,
-                    reason,
-                    kind,
-                })
-            }
-        };
-        untold.into_iter().filter_map(again).collect()
-    }
-
     /// An error while what lies in the journal is not known yet.
     pub(super) fn all_known(&self) -> Result<(), StoreError> {
         match self.loading() {
@@ -334,17 +268,17 @@ impl Store {
 }
 
 fn torn_bytes(replay: &Replay) -> u64 {
-    replay.rests.iter().map(|rest| rest.torn).sum()
+    replay.trailing.iter().map(|trailing| trailing.torn).sum()
 }
 
 fn open_logs(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     options: &StoreOptions,
-) -> Result<(EventLog, KeyLog, Vec<RememberedKey>, Logged), OpenError> {
+) -> Result<(EventLog, KeyLog, Vec<RememberedKey>, LoggedKeys), OpenError> {
     let events = EventLog::open(fs, dir, options.event_log_size);
-    let events = events.map_err(replay::io_error("open the event log of", dir))?;
+    let events = events.map_err(OpenError::io("open the event log of", dir))?;
     let keys = KeyLog::open(fs, dir, options);
-    let (keys, remembered, logged) = keys.map_err(replay::io_error("open the key log of", dir))?;
+    let (keys, remembered, logged) = keys.map_err(OpenError::io("open the key log of", dir))?;
     Ok((events, keys, remembered, logged))
 }

@@ -3,9 +3,11 @@
 use crate::clock::Timestamp;
 use crate::frozen::FrozenKind;
 use crate::id::MessageId;
-use crate::key::Fingerprint;
+use crate::key::{Fingerprint, NameDigest};
 use crate::message::{Message, RouteOrigin, Status};
 use crate::next_hop::NextHop;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,12 +113,13 @@ pub struct Damage {
 }
 
 /// The name that a submitter gave to an add, and what became of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RememberedKey {
     /// The name.
     pub key: String,
-    /// What was added, if that is known.
+    /// What was added, if that is known: lines of format 1 do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
     /// The ids of its messages.
     pub ids: Vec<MessageId>,
@@ -152,8 +155,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// What could not be read.
     pub damage: Vec<Damage>,
-    /// Names of adds within their window, oldest first. From [`Store::load_all`](super::Store::load_all) only those that were not in
-    /// [`Begun::keys`](super::Begun::keys).
+    /// Names of adds within their window, oldest first. From [`Store::load_all`](crate::store::handle::Store::load_all) only those that were not in
+    /// [`Begun::keys`](crate::store::open::Begun::keys).
     pub keys: Vec<RememberedKey>,
     /// The number of the last event.
     pub last_event: u64,
@@ -182,3 +185,6 @@ pub struct StoreStats {
     /// Frames read to load messages and bodies.
     pub frames_read: u64,
 }
+
+/// The keys that the key log holds, with their times: the journal's copies of them are not needed.
+pub(super) type LoggedKeys = HashSet<(NameDigest, Timestamp)>;

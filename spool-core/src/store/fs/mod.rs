@@ -4,6 +4,7 @@
 //! calls the system's files; [`SimFs`] is a disk in memory that forgets, tears, fills up and fails as told.
 //! Nothing here knows what a journal is.
 
+pub(super) mod ops;
 mod real;
 mod sim;
 mod sim_disk;

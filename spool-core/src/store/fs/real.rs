@@ -3,7 +3,7 @@
 //! Directories are made with mode 0700 and files with 0600, whatever the umask; a symbolic link, a pipe or a device in the place of
 //! a file or a directory is an error.
 
-use super::{Fs, FsDir, FsFile, Identity, Mode};
+use crate::store::fs::{Fs, FsDir, FsFile, Identity, Mode};
 use fs2::FileExt as _;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;

@@ -9,9 +9,11 @@
 //! itself; of a rename the new name alone too. A sector is written whole or not at all, and a synced name in a directory
 //! is gone with that directory's own name.
 
-use super::sim_disk::{Dice, Disk, Fault, Inode, NameChange, Node, apply_data, drop_unreachable, tear_name};
-use super::sim_file::{SimDir, SimFile};
-use super::{Fs, FsDir, FsFile, Identity, Mode};
+use crate::store::fs::sim_disk::{
+    Dice, Disk, Fault, Inode, NameChange, Node, apply_data, drop_unreachable, tear_name,
+};
+use crate::store::fs::sim_file::{SimDir, SimFile};
+use crate::store::fs::{Fs, FsDir, FsFile, Identity, Mode};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;

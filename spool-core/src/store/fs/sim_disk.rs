@@ -1,7 +1,7 @@
 //! What a simulated disk holds: as programs see it, as it is durable, and the changes that lie between.
 
-use super::Identity;
-use super::sim::OpKind;
+use crate::store::fs::Identity;
+use crate::store::fs::sim::OpKind;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;

@@ -1,8 +1,8 @@
 //! The open files and directories of a simulated disk.
 
-use super::sim::{OpKind, SimFs};
-use super::sim_disk::{DataChange, NameChange, apply_data, apply_name};
-use super::{FsDir, FsFile, Identity};
+use crate::store::fs::sim::{OpKind, SimFs};
+use crate::store::fs::sim_disk::{DataChange, NameChange, apply_data, apply_name};
+use crate::store::fs::{FsDir, FsFile, Identity};
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;

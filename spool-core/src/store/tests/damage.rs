@@ -1,6 +1,5 @@
 //! Bytes that are not what was written: flipped, zeroed, forged, torn.
 
-use super::frame::{self, Header};
 use super::*;
 use std::collections::BTreeSet;
 
@@ -175,7 +174,7 @@ fn a_torn_end_is_cut_and_never_comes_back() {
     let (at, length) = frames(&fs)[2];
     let whole = fs.read(&segment_path(1)).unwrap();
     for kept in 1..length {
-        let copy = fs.after_power_cut(super::fs::Loss::Nothing);
+        let copy = fs.after_power_cut(crate::store::fs::Loss::Nothing);
         spoil(&copy, 1, at + kept, |bytes| bytes[..length - kept].fill(0));
         let (store, recovery) = open(&copy);
         assert_eq!(ids(&recovery), [1, 2]);
@@ -232,7 +231,7 @@ fn no_flipped_byte_makes_a_panic_or_a_wrong_message() {
     let bodies = |number: u128| if number == 3 { text(3, 70) } else { text(1, 90) };
     for older in [false, true] {
         for at in 0..end + 40 {
-            let copy = fs.after_power_cut(super::fs::Loss::Nothing);
+            let copy = fs.after_power_cut(crate::store::fs::Loss::Nothing);
             if older {
                 let (store, _) = open(&copy);
                 all_ok(&store.commit(&mut [add(&[9], "x\r\n"), finish(9)]));

@@ -1,10 +1,9 @@
 //! What is missing at the end of a segment that is over is noticed by whoever reads it, and told once; and nothing else is
 //! taken for it.
 
-use super::damage::{frames_of, segment_path};
-use super::fs::{Loss, OpKind};
-use super::segment::{End, Found, HEADER};
 use super::*;
+use crate::store::fs::{Loss, OpKind};
+use crate::store::tests::damage::{frames_of, segment_path};
 use std::io::ErrorKind;
 
 fn mail(number: u128) -> Vec<u8> {
@@ -17,7 +16,9 @@ fn plant(fs: &SimFs, seq: u32, bytes: &[u8]) {
 
 fn end(fs: &SimFs, seq: u32) -> End {
     let bytes = fs.read(&segment_path(seq)).unwrap();
-    let Found::Own { end, .. } = segment::decode_header(&bytes[..HEADER], Seq::new(seq).unwrap()) else {
+    let HeaderKind::Own { end, .. } =
+        segment::decode_header(&bytes[..segment::HEADER], Seq::new(seq).unwrap())
+    else {
         panic!("segment {seq} has no header");
     };
     end
@@ -171,7 +172,7 @@ fn what_is_missing_at_the_end_is_told_by_a_start_a_checkup_a_scrub_and_a_look() 
 
 /// The number of damaged places.
 fn mail_from_disk_on(fs: Arc<SimFs>, each: &mut dyn FnMut(Message, ReadBody<'_>)) -> usize {
-    super::offline::mail_from_disk_on(fs, Path::new(DIR), each).unwrap()
+    crate::store::tests::offline::mail_from_disk_on(fs, Path::new(DIR), each).unwrap()
 }
 
 #[test]
@@ -260,7 +261,7 @@ fn the_end_is_known_when_the_segments_after_it_are_gone_or_damaged() {
         plant(&fs, 1, &bytes);
         if damaged {
             let mut bytes = fs.read(&segment_path(3)).unwrap();
-            bytes[..HEADER].fill(0xee);
+            bytes[..segment::HEADER].fill(0xee);
             plant(&fs, 3, &bytes);
         }
         let (_store, recovery) = open(&fs);
@@ -292,10 +293,10 @@ fn segments_that_an_older_program_wrote_are_read_as_before() {
     for seq in 1..=3 {
         let mut bytes = whole.read(&segment_path(seq)).unwrap();
         let number = Seq::new(seq).unwrap();
-        let Found::Own { salt, .. } = segment::decode_header(&bytes[..HEADER], number) else {
+        let HeaderKind::Own { salt, .. } = segment::decode_header(&bytes[..segment::HEADER], number) else {
             panic!("no header");
         };
-        bytes[..HEADER].copy_from_slice(&segment::encode_header(number, salt, End::Untold));
+        bytes[..segment::HEADER].copy_from_slice(&segment::encode_header(number, salt, End::Untold));
         plant(&whole, seq, &bytes);
     }
     for (seq, at, lost) in edges(&whole) {
@@ -331,7 +332,7 @@ fn a_segment_that_a_process_did_not_come_to_write_is_whole() {
         plant(&fs, 2, bytes);
         assert!(check(&fs, false).findings.is_empty());
         let (store, _) = Store::begin(Arc::new(fs.clone()), Path::new(DIR), &options()).unwrap();
-        assert_eq!(end(&fs, 2), End::At(HEADER as u32));
+        assert_eq!(end(&fs, 2), End::At(segment::HEADER as u32));
         // It goes on before all is loaded, and ends there.
         all_ok(&store.commit(&mut [add(&[2], "two\r\n")]));
         drop(store);

@@ -1,7 +1,7 @@
 //! Disks that are full or fail.
 
-use super::fs::{Loss, OpKind};
 use super::*;
+use crate::store::fs::{Loss, OpKind};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
@@ -11,7 +11,7 @@ fn is_full(result: &Result<(), StoreError>) -> bool {
 
 pub(super) fn wait_for_the_next_try() {
     // A failed attempt to get a spare holds off the next for this long: the one real wait of these tests.
-    std::thread::sleep(writer::SPARE_PAUSE);
+    std::thread::sleep(crate::store::journal::writer::SPARE_PAUSE);
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn two_segments() -> SimFs {
 #[test]
 fn what_the_disk_does_not_give_back_stops_no_start_and_stays_where_it_is() {
     let path = Path::new(DIR).join("journal/0000000001.log");
-    let at = |nth: usize| super::damage::frames(&two_segments())[nth].0 as u64;
+    let at = |nth: usize| crate::store::tests::damage::frames(&two_segments())[nth].0 as u64;
     // In the header of the third message, in the body of the last, all of it.
     for (spoilt, gone) in [
         (at(2)..at(2) + 1, vec![3]),
@@ -443,7 +443,7 @@ fn the_end_of_the_newest_segment_is_not_cut_when_it_cannot_be_read() {
     drop(store);
     let path = Path::new(DIR).join("journal/0000000001.log");
     let bytes = fs.read(&path);
-    let spoilt = super::damage::frames(&fs)[2].0 as u64 + 5000;
+    let spoilt = crate::store::tests::damage::frames(&fs)[2].0 as u64 + 5000;
     fs.spoil(&path, spoilt..spoilt + 1);
     let (_, recovery) = open(&fs);
     assert_eq!((recovery.messages.len(), recovery.torn_bytes), (2, 0));

@@ -1,8 +1,6 @@
 //! Spool directories that earlier versions wrote, each read whole by this one. `tests/fixtures/NAME` is the directory and
 //! `tests/fixtures/NAME.json` says what was written to it; `examples/fixture` made both, once for each format.
 
-use super::scan::{Item, Scan};
-use super::segment::{End, Found};
 use super::*;
 use crate::store::fs::RealFs;
 use serde_json::Value;
@@ -76,10 +74,10 @@ fn shown(fixture: &Fixture, listed: &Value, message: &Message, body: &[u8]) -> V
 /// What each segment says of its end.
 fn ends(dir: &Path) -> Vec<End> {
     let journal = dir.join("journal");
-    let seqs = super::super::replay::segments(&RealFs, &journal).unwrap();
+    let seqs = crate::store::journal::replay::segments(&RealFs, &journal).unwrap();
     let end = |seq| {
-        let bytes = std::fs::read(segment::path(&journal, seq)).unwrap();
-        let Found::Own { end, .. } = segment::decode_header(&bytes[..segment::HEADER], seq) else {
+        let bytes = std::fs::read(layout::segment_path(&journal, seq)).unwrap();
+        let HeaderKind::Own { end, .. } = segment::decode_header(&bytes[..segment::HEADER], seq) else {
             panic!("{seq} has no header");
         };
         end
@@ -91,8 +89,8 @@ fn ends(dir: &Path) -> Vec<End> {
 fn kinds(dir: &Path) -> BTreeMap<&'static str, usize> {
     let mut kinds = BTreeMap::new();
     let journal = dir.join("journal");
-    for seq in super::super::replay::segments(&RealFs, &journal).unwrap() {
-        let path = segment::path(&journal, seq);
+    for seq in crate::store::journal::replay::segments(&RealFs, &journal).unwrap() {
+        let path = layout::segment_path(&journal, seq);
         let bytes = std::fs::read(&path).unwrap();
         let file = RealFs.open(&path, fs::Mode::Read).unwrap();
         let mut scan = Scan::new(file, seq, true).unwrap();

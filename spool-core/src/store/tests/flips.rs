@@ -4,10 +4,8 @@
 //!
 //! `SPOOL_STRIDE` sets of how many bytes one is spoilt; 1: every one. Without it, a share of them is.
 
-use super::frame::{self, Header, Kind};
-use super::record::{AddRecord, FinishRecord, MarkRecord, RouteRecord, StateRecord};
-use super::sample::{files, path};
 use super::*;
+use crate::store::tests::sample::{files, path};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -128,13 +126,13 @@ fn frames(bytes: &[u8], seq: u32) -> Vec<Framed> {
         let payload = &bytes[at + frame::HEADER..at + header.body_at() as usize];
         let ids: Vec<MessageId> = match header.kind {
             Kind::Add | Kind::Move => {
-                let record: AddRecord = record::decode(header, payload).unwrap();
+                let record: Addition = record::decode(header, payload).unwrap();
                 record.messages.iter().map(|message| message.id).collect()
             }
-            Kind::Mark => vec![record::decode::<MarkRecord>(header, payload).unwrap().id],
-            Kind::State => vec![record::decode::<StateRecord>(header, payload).unwrap().id],
-            Kind::Route => vec![record::decode::<RouteRecord>(header, payload).unwrap().id],
-            Kind::Finish => vec![record::decode::<FinishRecord>(header, payload).unwrap().id],
+            Kind::Mark => vec![record::decode::<MarkRecord<'_>>(header, payload).unwrap().id],
+            Kind::State => vec![record::decode::<StateRecord<'_>>(header, payload).unwrap().id],
+            Kind::Route => vec![record::decode::<RouteRecord<'_>>(header, payload).unwrap().id],
+            Kind::Finish => vec![record::decode::<FinishRecord<'_>>(header, payload).unwrap().id],
             Kind::Note | Kind::Hole => Vec::new(),
         };
         let ids = ids.iter().map(|id| id.as_u128()).collect();
@@ -213,7 +211,7 @@ struct Whole {
 impl Whole {
     fn new() -> Self {
         let fs = sample::spool();
-        let (store, recovery) = open(&fs.after_power_cut(super::fs::Loss::Nothing));
+        let (store, recovery) = open(&fs.after_power_cut(crate::store::fs::Loss::Nothing));
         let seen = see(&store, &recovery);
         assert!(seen.refused.is_empty() && seen.gaps == 0, "{seen:?}");
         let mut histories: BTreeMap<u128, Vec<Mail>> = BTreeMap::new();
@@ -237,11 +235,11 @@ impl Whole {
     /// Spoils one byte; `true` when it was noticed.
     fn spoil(&self, file: &Path, bytes: &[u8], at: usize, mask: u8) {
         let context = format!("{} byte {at} ^ {mask:#x}", file.display());
-        let fs = self.fs.after_power_cut(super::fs::Loss::Nothing);
+        let fs = self.fs.after_power_cut(crate::store::fs::Loss::Nothing);
         let mut spoilt = bytes.to_vec();
         spoilt[at] ^= mask;
         fs.plant(file, &spoilt);
-        let looked = fs.after_power_cut(super::fs::Loss::Nothing);
+        let looked = fs.after_power_cut(crate::store::fs::Loss::Nothing);
         let found = checkup_on(
             Arc::new(looked),
             Path::new(DIR),

@@ -1,11 +1,5 @@
 //! The bytes on disk, as `docs/spool-format.md` tells them. When one of these fails, a spool written by an earlier version cannot be read.
 
-use super::frame::{self, Header, Kind};
-use super::record::{
-    AddRecord, FinishRecord, MarkRecord, NoteRecord, NotedEvent, OutcomeRecord, RouteRecord, StateRecord,
-};
-use super::scan::{Item, Scan};
-use super::segment::End;
 use super::*;
 use crate::attempt::RefusedRecipient;
 use crate::attempts::Attempts;
@@ -418,6 +412,10 @@ fn recorded(format: u8, mut state: MessageState) -> MessageState {
     state
 }
 
+fn kinds_of(events: &[Event]) -> Vec<EventKind> {
+    events.iter().map(|event| event.kind.clone()).collect()
+}
+
 fn read_golden(format: u8, golden: &str) {
     for line in golden.lines() {
         let (name, hex) = line.split_once(": ").unwrap();
@@ -435,7 +433,7 @@ fn read_golden(format: u8, golden: &str) {
         };
         if let Some(end) = end {
             let found = segment::decode_header(&header, Seq::MIN);
-            assert_eq!(found, segment::Found::Own { salt: SALT, end });
+            assert_eq!(found, segment::HeaderKind::Own { salt: SALT, end });
             continue;
         }
         let header = Header::decode(header.first_chunk().unwrap(), place(32), Some(SALT)).unwrap();
@@ -443,7 +441,7 @@ fn read_golden(format: u8, golden: &str) {
         assert_eq!(header.version, written_by);
         match header.kind {
             Kind::Add => {
-                let record: AddRecord = record::decode(header, &payload).unwrap();
+                let record: Addition = record::decode(header, &payload).unwrap();
                 let expected = match name {
                     "add" => simple_add(),
                     "add, finishing" => concluding(Outcome::Finish(Finish::Delivered)),
@@ -454,8 +452,8 @@ fn read_golden(format: u8, golden: &str) {
                 let concluded = record.conclusion.as_ref().map(|concluded| concluded.id);
                 assert_eq!(concluded, expected.conclusion.as_ref().map(|one| one.id));
                 match record.conclusion.map(|concluded| concluded.outcome) {
-                    Some(OutcomeRecord::State(read)) => assert_eq!(*read, state(7, 9)),
-                    Some(OutcomeRecord::Finish(_)) => assert_eq!(name, "add, finishing"),
+                    Some(Outcome::State(read)) => assert_eq!(*read, state(7, 9)),
+                    Some(Outcome::Finish(_)) => assert_eq!(name, "add, finishing"),
                     None => assert!(!name.ends_with("ing")),
                 }
                 assert_eq!(record.flows, expected.flows);
@@ -463,22 +461,24 @@ fn read_golden(format: u8, golden: &str) {
                 let name = |key: &Option<AddKey>| key.as_ref().map(|key| key.name.clone());
                 assert_eq!(name(&record.key), name(&expected.key));
                 assert!(format == 1 || record.key == expected.key);
-                let kinds: Vec<EventKind> = expected.events.iter().map(|event| event.kind.clone()).collect();
-                assert_eq!(record.telling.kinds, kinds);
+                assert_eq!(kinds_of(&record.events), kinds_of(&expected.events));
                 for (read, written) in record.messages.iter().zip(&expected.messages) {
                     assert_eq!(read.id, written.id);
-                    assert_eq!(read.envelope, written.section.envelope);
-                    assert_eq!(read.retry, written.section.retry);
-                    assert_eq!(read.next_hops, written.section.next_hops);
-                    assert_eq!(read.origin, written.section.origin);
+                    assert_eq!(read.section.envelope, written.section.envelope);
+                    assert_eq!(read.section.retry, written.section.retry);
+                    assert_eq!(read.section.next_hops, written.section.next_hops);
+                    assert_eq!(read.section.origin, written.section.origin);
                     assert_eq!(read.frozen, written.frozen);
                     assert_eq!((read.status, read.in_flight), (written.status, written.in_flight));
                     let expected = written.state.as_deref().cloned();
-                    assert_eq!(read.state, expected.map(|state| recorded(format, state)));
+                    assert_eq!(
+                        read.state.as_deref().cloned(),
+                        expected.map(|state| recorded(format, state))
+                    );
                 }
             }
             Kind::Mark => {
-                let read: MarkRecord = record::decode(header, &payload).unwrap();
+                let read: MarkRecord<'_> = record::decode(header, &payload).unwrap();
                 let why = match name {
                     "mark, held" => Some(held()),
                     "mark, failed" => Some(rich_state().frozen.unwrap().why),
@@ -489,27 +489,27 @@ fn read_golden(format: u8, golden: &str) {
                     _ => None,
                 };
                 let frozen = why.map(|why| Box::new(Frozen::new(Timestamp(8), why)));
-                assert_eq!((read.id, read.frozen), (id(1), frozen));
+                assert_eq!((read.id, read.frozen.into_owned()), (id(1), frozen));
             }
             Kind::Route => {
-                let read: RouteRecord = record::decode(header, &payload).unwrap();
+                let read: RouteRecord<'_> = record::decode(header, &payload).unwrap();
                 let (origin, kinds) = match name {
                     "route, told" => (RouteOrigin::Named, vec![EventKind::Rerouted(hops())]),
                     _ => (RouteOrigin::BuiltInSink, vec![]),
                 };
-                let route = (read.id, read.origin, read.next_hops, read.telling.kinds);
+                let route = (read.id, read.origin, read.next_hops, kinds_of(&read.events));
                 assert_eq!(route, (id(1), origin, hops(), kinds));
             }
             Kind::State => {
-                let read: StateRecord = record::decode(header, &payload).unwrap();
+                let read: StateRecord<'_> = record::decode(header, &payload).unwrap();
                 let expected = recorded(format, rich_state());
                 let mut kinds = kinds();
                 // Format 2 knew no notices.
                 kinds.retain(|kind| format >= 3 || !matches!(kind, EventKind::Notice { .. }));
-                assert_eq!((read.state, read.telling.kinds), (expected, kinds));
+                assert_eq!((&*read.state, kinds_of(&read.events)), (&expected, kinds));
             }
             Kind::Finish => assert_eq!(
-                record::decode::<FinishRecord>(header, &payload).unwrap().id,
+                record::decode::<FinishRecord<'_>>(header, &payload).unwrap().id,
                 id(1)
             ),
             Kind::Note => {
@@ -518,10 +518,10 @@ fn read_golden(format: u8, golden: &str) {
                 assert_eq!(read, [event(9, EventKind::Quarantined("q".to_owned()))]);
             }
             Kind::Move => {
-                let record: AddRecord = record::decode(header, &payload).unwrap();
-                assert_eq!((record.key, record.telling.kinds), (None, vec![]));
+                let record: Addition = record::decode(header, &payload).unwrap();
+                assert_eq!((record.key, record.events), (None, vec![]));
                 let expected = recorded(format, rich_state());
-                assert_eq!(record.messages[1].state, Some(expected));
+                assert_eq!(record.messages[1].state.as_deref(), Some(&expected));
             }
             Kind::Hole => assert_eq!(header.frame_len(), 100),
         }
@@ -603,7 +603,7 @@ static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 fn scan_all(bytes: &[u8], bodies: bool) -> usize {
     let fs = SimFs::new();
     fs.plant(Path::new("/s"), bytes);
-    let file = fs.open(Path::new("/s"), super::fs::Mode::Read).unwrap();
+    let file = fs.open(Path::new("/s"), crate::store::fs::Mode::Read).unwrap();
     let mut scan = Scan::new(file, Seq::MIN, bodies).unwrap();
     let mut frames = 0;
     while let Ok(Some(item)) = scan.next() {
@@ -628,11 +628,11 @@ proptest! {
     fn no_bytes_make_the_decoders_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         for version in 1..=frame::VERSION {
             let header = Header { version, ..Header::of(Kind::Add, &bytes, &[], 0).unwrap() };
-            let _ = record::decode::<AddRecord>(header, &bytes);
-            let _ = record::decode::<MarkRecord>(header, &bytes);
-            let _ = record::decode::<StateRecord>(header, &bytes);
-            let _ = record::decode::<RouteRecord>(header, &bytes);
-            let _ = record::decode::<FinishRecord>(header, &bytes);
+            let _ = record::decode::<Addition>(header, &bytes);
+            let _ = record::decode::<MarkRecord<'_>>(header, &bytes);
+            let _ = record::decode::<StateRecord<'_>>(header, &bytes);
+            let _ = record::decode::<RouteRecord<'_>>(header, &bytes);
+            let _ = record::decode::<FinishRecord<'_>>(header, &bytes);
         }
         let _ = segment::decode_header(&bytes, Seq::MIN);
         if let Some(bytes) = bytes.first_chunk::<{ frame::HEADER }>() {
@@ -662,6 +662,6 @@ proptest! {
         let at = at.index(payload.len());
         payload[at] = value;
         let header = Header::of(Kind::Add, &payload, &[], 0).unwrap();
-        let _ = record::decode::<AddRecord>(header, &payload);
+        let _ = record::decode::<Addition>(header, &payload);
     }
 }

@@ -1,7 +1,7 @@
 //! A process is killed between a write and its sync, the next one builds on what it finds, and then the power goes.
 
-use super::fs::{Loss, OpKind};
 use super::*;
+use crate::store::fs::{Loss, OpKind};
 
 fn after_power_cut(fs: &SimFs) -> SimFs {
     fs.after_power_cut(Loss::Everything)

@@ -1,7 +1,7 @@
 //! Mail is taken while what was there at the start is still being read.
 
-use super::fs::{Loss, OpKind};
 use super::*;
+use crate::store::fs::{Loss, OpKind};
 use std::collections::BTreeSet;
 
 fn begin_on(fs: &SimFs, options: &StoreOptions) -> (Store, Begun) {

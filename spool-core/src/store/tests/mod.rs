@@ -25,8 +25,18 @@ mod sample;
 mod scrub;
 mod shelf;
 
-use super::fs::SimFs;
-use super::segment::Place;
+use super::error::{Failure, OpenError, StoreError};
+use super::fs::{Fs, SimFs};
+use super::handle::Store;
+use super::journal::frame::{self, Header, Kind, Place};
+use super::journal::record::{
+    self, FinishRecord, MarkRecord, NoteRecord, NotedEvent, RouteRecord, StateRecord,
+};
+use super::journal::scan::{Item, Scan};
+use super::journal::segment::{self, End, HeaderKind};
+use super::layout::{self, Seq};
+use super::mutex::locked;
+use super::open::MIN_SEGMENT;
 use super::*;
 use crate::address::Address;
 use crate::attempt::{Attempt, AttemptReport, AttemptResult, Stage};
@@ -34,11 +44,15 @@ use crate::clock::Timestamp;
 use crate::envelope::{Envelope, ReversePath};
 use crate::event::{Event, EventKind};
 use crate::frozen::Frozen;
+use crate::id::MessageId;
 use crate::key::{AddKey, Fingerprint};
-use crate::message::{MessageState, RouteOrigin, Section, Status};
+use crate::message::{Message, MessageState, RouteOrigin, Section, Status};
 use crate::reply::Reply;
 use crate::retry::RetryPolicy;
-use std::path::Path;
+use bytes::Bytes;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 const DIR: &str = "/spool";
 

@@ -30,7 +30,7 @@ fn concluding(number: u128, of: u128, outcome: Outcome, kind: EventKind) -> Chan
 fn restarted_and_moved(fs: &SimFs, store: Store) -> [(Store, Recovery); 2] {
     drop(store);
     let restarted = open(fs);
-    let copy = fs.after_power_cut(super::fs::Loss::Nothing);
+    let copy = fs.after_power_cut(crate::store::fs::Loss::Nothing);
     let (store, _) = open(&copy);
     for number in 900..960 {
         all_ok(&store.commit(&mut [add(&[number], text(1, 10_000))]));

@@ -1,7 +1,7 @@
 //! The same on the disk of this machine: the lock, permissions, restarts.
 
-use super::fs::{Mode, RealFs};
 use super::*;
+use crate::store::fs::{Mode, RealFs};
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

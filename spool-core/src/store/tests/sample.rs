@@ -61,7 +61,7 @@ pub(super) fn spool() -> SimFs {
     store.maintain();
     drop(store);
     // All of it is on the disk.
-    fs.after_power_cut(super::fs::Loss::Nothing)
+    fs.after_power_cut(crate::store::fs::Loss::Nothing)
 }
 
 fn named(name: &str, number: u128, body: &'static str) -> Change {

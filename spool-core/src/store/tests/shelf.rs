@@ -1,9 +1,9 @@
 //! The shelves: pairs of files that survive a power cut whole, are read as people leave them, and never block the journal.
 
-use super::fs::OpKind;
 use super::*;
 use crate::message::FailedRecipient;
 use crate::reply::Reply;
+use crate::store::fs::OpKind;
 use std::io::ErrorKind;
 
 fn path(kind: &str, number: u128) -> PathBuf {
@@ -21,7 +21,7 @@ fn shelved(number: u128, body: &Bytes) -> Shelved {
         reply: Some(Reply::new(550, "5.1.1 no such user")),
         reason: "550 5.1.1 no such user".to_owned(),
     }];
-    state.attempts = super::state(number, 2000).attempts;
+    state.attempts = crate::store::tests::state(number, 2000).attempts;
     Shelved {
         message: Message {
             id: id(number),

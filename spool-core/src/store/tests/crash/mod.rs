@@ -8,9 +8,8 @@ mod player;
 mod scenario;
 mod world;
 
-use super::fs::{Loss, OpKind};
-use super::segment::{End, Found};
 use super::*;
+use crate::store::fs::{Loss, OpKind};
 use player::{First, play, try_open};
 use scenario::{Dice, Scenario};
 use std::collections::BTreeSet;
@@ -69,9 +68,12 @@ fn is_sealed(fs: &SimFs, file: &str) -> bool {
     let path = Path::new(DIR).join(file);
     let seq = path
         .file_name()
-        .and_then(|name| segment::parse_name(name.to_str()?));
+        .and_then(|name| layout::parse_segment_name(name.to_str()?));
     let header = |seq| Some(segment::decode_header(&fs.read(&path)?, seq));
-    matches!(seq.and_then(header), Some(Found::Own { end: End::At(_), .. }))
+    matches!(
+        seq.and_then(header),
+        Some(HeaderKind::Own { end: End::At(_), .. })
+    )
 }
 
 /// One crash state: recovers a copy of it in one of two ways, twice, and looks whether it holds what was answered.

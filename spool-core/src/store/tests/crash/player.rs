@@ -2,10 +2,10 @@
 //!
 //! Removing, recovering and quarantining are done as the actors do them: the new place first.
 
-use super::super::fs::Loss;
 use super::super::*;
-use super::scenario::{Scenario, Step};
-use super::world::{Move, Place, Tracker};
+use crate::store::fs::Loss;
+use crate::store::tests::crash::scenario::{Scenario, Step};
+use crate::store::tests::crash::world::{Move, Place, Tracker};
 
 pub(super) fn try_open(fs: &SimFs, options: &StoreOptions) -> Result<(Store, Recovery), OpenError> {
     Store::open_on(Arc::new(fs.clone()), Path::new(DIR), options)

@@ -3,7 +3,7 @@
 //! Each one has every kind of step in it at least once, and writes enough for several segments.
 
 use super::super::*;
-use super::world::mail;
+use crate::store::tests::crash::world::mail;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// SplitMix64.

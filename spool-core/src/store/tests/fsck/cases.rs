@@ -1,8 +1,8 @@
 //! What can be wrong with a spool, on the sample that has everything in it.
 
-use super::super::damage::{frames_of, segment_path};
-use super::super::sample::path;
 use super::super::*;
+use crate::store::tests::damage::{frames_of, segment_path};
+use crate::store::tests::sample::path;
 
 pub(super) fn pair(shelf: Shelf, number: u128, kind: &str) -> PathBuf {
     path(&format!("{}/{}.{kind}", shelf.name(), id(number)))

@@ -2,9 +2,9 @@
 
 mod cases;
 
-use super::fs::{Loss, OpKind};
-use super::sample::{files, path};
 use super::*;
+use crate::store::fs::{Loss, OpKind};
+use crate::store::tests::sample::{files, path};
 use cases::{CASES, pair, rename};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -74,7 +74,7 @@ fn a_repair_keeps_every_intact_message_and_every_byte_and_leaves_nothing_to_repa
         let report = fs.read(&path("corrupt/repairs.jsonl")).unwrap_or_default();
         let written: Vec<Repair> = report
             .split(|byte| *byte == b'\n')
-            .filter_map(lines::unseal)
+            .filter_map(crate::store::logs::lines::unseal)
             .collect();
         assert_eq!(written, found.repairs, "{}", case.name);
         let mut kept = intact.clone();
@@ -152,7 +152,7 @@ fn several_things_are_mended_at_once_and_the_report_goes_on() {
     let bytes = fs.read(&report).unwrap();
     let lines = bytes
         .split(|byte| *byte == b'\n')
-        .filter_map(lines::unseal::<Repair>);
+        .filter_map(crate::store::logs::lines::unseal::<Repair>);
     assert_eq!(lines.count(), first.len() + 1);
 }
 

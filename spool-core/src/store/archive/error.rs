@@ -1,0 +1,18 @@
+//! What is wrong with an archived message.
+
+/// What is wrong with a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) enum PairError {
+    /// It cannot be read as a message.
+    Unreadable(String),
+    /// It can, and is not what was written, or not of this name.
+    Mismatched(String),
+}
+
+impl PairError {
+    pub(in crate::store) fn reason(self) -> String {
+        match self {
+            Self::Unreadable(reason) | Self::Mismatched(reason) => reason,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The slip: the `<id>.json` beside a message's `<id>.eml`, made to be read and written by people.
+//!
+//! Only the sender, the recipients and the next hops must be there; a field nobody knows is an error that names it. It
+//! never holds the message's text.
+//!
+//! What the spool writes carries a checksum: two CRC-32C as `xxxxxxxx-xxxxxxxx`, of the slip and of the text. A pair that
+//! does not match it is not what was written. Without one, a person wrote or edited it, and it is taken as it is.
+
+use super::error::PairError;
+use super::recipient::{ArchivedRecipient, Fates, check_parameter};
+use crate::archive::Shelved;
+use crate::attempt::Attempt;
+use crate::attempts::Attempts;
+use crate::bounce::Notices;
+use crate::clock::Timestamp;
+use crate::envelope::{Envelope, MailParameters, ReversePath};
+use crate::frozen::Frozen;
+use crate::id::{FlowId, MessageId};
+use crate::message::{Message, MessageState, RouteOrigin, Status};
+use crate::next_hop::NextHop;
+use crate::retry::{RetryPolicy, Schedule};
+use crate::store::layout::{METADATA, TEXT};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metadata {
+    /// First, so that its line can be taken out and leaves JSON behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<MessageId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shelved_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spooled_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    sender: String,
+    recipients: Vec<ArchivedRecipient>,
+    next_hops: Vec<NextHop>,
+    /// Where the next hops come from. A metadata of format 1 does not say, nor need a person: then they stay.
+    #[serde(default, skip_serializing_if = "is_named")]
+    route: RouteOrigin,
+    /// Since when it was frozen before it was laid here, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frozen: Option<Box<Frozen>>,
+    #[serde(default)]
+    parameters: MailParameters,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry: Option<Schedule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    flows: Vec<FlowId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<MessageId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    related: Vec<MessageId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attempts: Vec<Attempt>,
+    /// Attempts after the first one that are not listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    attempts_left_out: u64,
+    /// What the submitter was told.
+    #[serde(default, skip_serializing_if = "Notices::is_empty")]
+    notices: Notices,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_named(origin: &RouteOrigin) -> bool {
+    *origin == RouteOrigin::Named
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Metadata {
+    /// The metadata of a pair with this text, with its checksum.
+    pub(super) fn of(shelved: &Shelved, text: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut metadata = Self::unsealed(shelved);
+        let own = metadata.own_checksum(text.len() as u64)?;
+        metadata.checksum = Some(format!("{own}{}", text_checksum(text)));
+        Ok(metadata)
+    }
+
+    /// Of every other field, as JSON without white space in the order in which they are written, and of the length of the text
+    /// in decimal: a listing can check that much without reading texts.
+    fn own_checksum(&self, length: u64) -> Result<String, serde_json::Error> {
+        let bare = Self {
+            checksum: None,
+            ..self.clone()
+        };
+        let crc = crc32c::crc32c(&serde_json::to_vec(&bare)?);
+        let crc = crc32c::crc32c_append(crc, length.to_string().as_bytes());
+        Ok(format!("{crc:08x}-"))
+    }
+
+    /// Whether this is the metadata that was written, beside a text of `length` bytes.
+    pub(super) fn check(&self, id: MessageId, length: u64) -> Result<(), PairError> {
+        let Some(checksum) = &self.checksum else {
+            return Ok(());
+        };
+        let own = self.own_checksum(length);
+        if own.is_ok_and(|own| checksum.starts_with(&own)) {
+            return Ok(());
+        }
+        Err(mismatch(id, METADATA))
+    }
+
+    /// Whether `text`, as it is in its file, is what was written.
+    pub(super) fn check_text(&self, id: MessageId, text: &[u8]) -> Result<(), PairError> {
+        let Some(checksum) = &self.checksum else {
+            return Ok(());
+        };
+        if checksum
+            .get(9..)
+            .is_some_and(|there| there == text_checksum(text))
+        {
+            return Ok(());
+        }
+        Err(mismatch(id, TEXT))
+    }
+
+    fn unsealed(shelved: &Shelved) -> Self {
+        let message = &shelved.message;
+        let state = &message.state;
+        let mut fates = Fates::of(state);
+        let recipients = (0..).zip(&message.envelope.recipients);
+        Self {
+            checksum: None,
+            id: Some(message.id),
+            reason: shelved.reason.clone(),
+            shelved_at: Some(shelved.at),
+            spooled_at: Some(message.spooled_at),
+            expires_at: state.expires_at,
+            sender: message.envelope.reverse_path.as_str().to_owned(),
+            recipients: recipients
+                .map(|(index, to)| ArchivedRecipient::of(to, fates.take(index)))
+                .collect(),
+            next_hops: message.next_hops.to_vec(),
+            route: message.origin,
+            frozen: state.frozen.clone(),
+            parameters: message.envelope.parameters.clone(),
+            retry: Some(state.schedule.clone()),
+            flows: message.flows.clone(),
+            parent: message.parent,
+            related: message.related.to_vec(),
+            attempts: state.attempts.kept().to_vec(),
+            attempts_left_out: state.attempts.left_out(),
+            notices: state.notices.clone(),
+        }
+    }
+
+    /// The message, or what is wrong with the metadata. `body_size`: of the text as it would be sent.
+    pub(super) fn message(self, id: MessageId, body_size: u64) -> Result<Shelved, PairError> {
+        if let Some(other) = self.id.filter(|other| *other != id) {
+            return Err(PairError::Mismatched(format!(
+                "{id}.{METADATA}: it says it is {other}: a copy needs its own id in its name and in \"id\""
+            )));
+        }
+        let shelved = self.shelved(id, body_size);
+        shelved.map_err(|reason| PairError::Unreadable(format!("{id}.{METADATA}: {reason}")))
+    }
+
+    fn shelved(self, id: MessageId, body_size: u64) -> Result<Shelved, String> {
+        if self.next_hops.is_empty() {
+            return Err("\"next_hops\" is empty: nobody knows where to send it".to_owned());
+        }
+        let spooled_at = self.spooled_at.unwrap_or_else(|| id.made_at());
+        let (schedule, expires_at) = match self.retry {
+            Some(schedule) => (schedule, self.expires_at),
+            None => by_default(spooled_at, self.expires_at),
+        };
+        let mut state = MessageState {
+            status: Status::Frozen,
+            frozen: self.frozen,
+            in_flight: None,
+            remaining: Vec::new(),
+            failed: Vec::new(),
+            schedule,
+            expires_at,
+            attempts: Attempts::of(self.attempts, self.attempts_left_out),
+            notices: self.notices,
+        };
+        let mut recipients = Vec::with_capacity(self.recipients.len());
+        for (index, addressee) in (0..).zip(self.recipients) {
+            recipients.push(addressee.recipient(index, &mut state)?);
+        }
+        if state.remaining.is_empty() && state.failed.is_empty() {
+            return Err("\"recipients\" has nobody left to send it to".to_owned());
+        }
+        check_parameter("envid", self.parameters.envid.as_deref())?;
+        let reverse_path = ReversePath::parse(&self.sender)
+            .map_err(|error| format!("\"sender\": {:?}: {error}", self.sender))?;
+        let envelope = Envelope {
+            reverse_path,
+            recipients,
+            parameters: self.parameters,
+        };
+        let message = Message {
+            id,
+            parent: self.parent,
+            related: self.related.into(),
+            flows: self.flows,
+            spooled_at,
+            next_hops: self.next_hops.into(),
+            origin: self.route,
+            envelope: Arc::new(envelope),
+            body_size,
+            state,
+        };
+        Ok(Shelved {
+            message,
+            at: self.shelved_at.unwrap_or(spooled_at),
+            reason: self.reason,
+        })
+    }
+}
+
+fn text_checksum(text: &[u8]) -> String {
+    format!("{:08x}", crc32c::crc32c(text))
+}
+
+fn mismatch(id: MessageId, kind: &str) -> PairError {
+    PairError::Mismatched(format!(
+        "{id}.{kind}: not what the spool wrote, by its checksum. Edited? Remove the line with \"checksum\" from {id}.{METADATA}"
+    ))
+}
+
+/// How a message is retried whose metadata does not say.
+fn by_default(spooled_at: Timestamp, expires_at: Option<Timestamp>) -> (Schedule, Option<Timestamp>) {
+    let policy = RetryPolicy::default();
+    let by_policy = policy.expire_after.map(|span| spooled_at.after(span));
+    (Schedule::new(&policy), expires_at.or(by_policy))
+}

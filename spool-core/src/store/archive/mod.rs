@@ -1,0 +1,14 @@
+//! The archives `removed/` and `quarantine/`: messages that left the queue, as plain files for people.
+//!
+//! An archived message is a pair of files, `<id>.eml` and `<id>.json`, which a person may read, edit, move or add. This room
+//! touches the two directories only, never the journal. A failure here does not end the store.
+
+mod dir;
+mod error;
+mod metadata;
+mod offline;
+mod recipient;
+
+pub(super) use dir::{ArchiveDir, tidy};
+pub(super) use error::PairError;
+pub use offline::{export_pair, shelf_from_disk, shelved_text_from_disk};

@@ -1,0 +1,170 @@
+//! The recipients in an archived message's metadata: addresses, and what became of each.
+
+use crate::attempt::RecipientIndex;
+use crate::envelope::{Notify, Recipient};
+use crate::message::{FailedRecipient, MessageState};
+use crate::reply::{Reply, harmless};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+/// What has become of a recipient.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RecipientFate {
+    #[default]
+    Remaining,
+    Failed,
+    /// It has the message, or someone else takes care of it.
+    Done,
+}
+
+/// A recipient: an address alone, or with what belongs to it.
+#[derive(Clone, Serialize)]
+pub(super) struct ArchivedRecipient {
+    address: String,
+    fate: RecipientFate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply: Option<Reply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notify: Option<Notify>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orcpt: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    address: String,
+    #[serde(default)]
+    fate: RecipientFate,
+    #[serde(default)]
+    why: Option<String>,
+    #[serde(default)]
+    reply: Option<Reply>,
+    #[serde(default)]
+    notify: Option<Notify>,
+    #[serde(default)]
+    orcpt: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ArchivedRecipient {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ArchivedRecipientVisitor)
+    }
+}
+
+struct ArchivedRecipientVisitor;
+
+impl<'de> Visitor<'de> for ArchivedRecipientVisitor {
+    type Value = ArchivedRecipient;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address, or an object with one")
+    }
+
+    fn visit_str<E>(self, address: &str) -> Result<ArchivedRecipient, E> {
+        Ok(ArchivedRecipient {
+            address: address.to_owned(),
+            fate: RecipientFate::Remaining,
+            why: None,
+            reply: None,
+            notify: None,
+            orcpt: None,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ArchivedRecipient, A::Error> {
+        let fields = Fields::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(ArchivedRecipient {
+            address: fields.address,
+            fate: fields.fate,
+            why: fields.why,
+            reply: fields.reply,
+            notify: fields.notify,
+            orcpt: fields.orcpt,
+        })
+    }
+}
+
+/// What has become of each recipient of a message.
+pub(super) struct Fates<'a> {
+    failed: HashMap<RecipientIndex, &'a FailedRecipient>,
+    remaining: HashSet<RecipientIndex>,
+}
+
+impl<'a> Fates<'a> {
+    pub(super) fn of(state: &'a MessageState) -> Self {
+        let failed = state.failed.iter();
+        Self {
+            failed: failed.map(|failed| (failed.recipient, failed)).collect(),
+            remaining: state.remaining.iter().copied().collect(),
+        }
+    }
+
+    pub(super) fn take(&mut self, index: RecipientIndex) -> (RecipientFate, Option<&'a FailedRecipient>) {
+        match self.failed.remove(&index) {
+            Some(failed) => (RecipientFate::Failed, Some(failed)),
+            None if self.remaining.remove(&index) => (RecipientFate::Remaining, None),
+            None => (RecipientFate::Done, None),
+        }
+    }
+}
+
+impl ArchivedRecipient {
+    pub(super) fn of(
+        recipient: &Recipient,
+        (fate, failed): (RecipientFate, Option<&FailedRecipient>),
+    ) -> Self {
+        Self {
+            address: recipient.address.to_string(),
+            fate,
+            why: failed.map(|failed| failed.reason.clone()),
+            reply: failed.and_then(|failed| failed.reply.clone()),
+            notify: recipient.notify,
+            orcpt: recipient.orcpt.clone(),
+        }
+    }
+
+    pub(super) fn recipient(
+        self,
+        index: RecipientIndex,
+        state: &mut MessageState,
+    ) -> Result<Recipient, String> {
+        let address = self.address.parse();
+        let address = address.map_err(|error| format!("\"recipients\": {:?}: {error}", self.address))?;
+        check_parameter("orcpt", self.orcpt.as_deref())?;
+        match self.fate {
+            RecipientFate::Done => {}
+            RecipientFate::Remaining => state.remaining.push(index),
+            RecipientFate::Failed => state.failed.push(FailedRecipient {
+                recipient: index,
+                // A person may have written these: they go into logs as a peer's words do.
+                reply: self.reply.map(|reply| Reply {
+                    text: harmless(&reply.text),
+                    ..reply
+                }),
+                reason: harmless(&self.why.unwrap_or_default()),
+            }),
+        }
+        Ok(Recipient {
+            address,
+            notify: self.notify,
+            orcpt: self.orcpt,
+        })
+    }
+}
+
+/// A value that goes on the wire as xtext: printable ASCII (RFC 3461 section 4).
+pub(super) fn check_parameter(name: &str, value: Option<&str>) -> Result<(), String> {
+    match value {
+        Some(text) if text.is_empty() || !text.bytes().all(|b| (b' '..=b'~').contains(&b)) => {
+            Err(format!("\"{name}\": {text:?}: only printable ASCII"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,310 @@
+//! Compaction: what is still needed of an old segment is copied to the end of the journal, and the segment is given back.
+//!
+//! It runs in small steps under the writer's lock, so that no commit comes between the reading and the writing of a
+//! message; a step is bounded in bytes and frames. A crash leaves a message in two places, of which the later one counts.
+//! It never touches a segment that it reads: [`Store::maintain`] takes it off the disk once nothing in it is needed. What
+//! cannot be read stays where it is, and its segment with it.
+
+use crate::id::MessageId;
+use crate::message::{Message, Section};
+use crate::store::change::{Addition, Change, NewMessage, Outcome};
+use crate::store::fs::{Fs, Mode, is_shortage};
+use crate::store::journal::frame::{Header, Kind, Place};
+use crate::store::journal::index::Index;
+use crate::store::journal::reader::Reader;
+use crate::store::journal::record::{self, MarkRecord, RouteRecord, StateRecord};
+use crate::store::journal::scan::{Item, Scan};
+use crate::store::layout::{self, Seq};
+use crate::store::mutex::locked;
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Bytes that one step copies, and one message more.
+const STEP_BYTES: u64 = 256 << 10;
+/// Frames that one step looks at.
+const STEP_FRAMES: usize = 2048;
+/// How long a step looks for something to copy: an add that comes meanwhile waits.
+const STEP_TIME: Duration = Duration::from_millis(5);
+
+/// How far it has come.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Compaction {
+    scan: Option<(Seq, Scan)>,
+    /// Segments with something that cannot be read. Looked at again after the next start.
+    unmovable: BTreeSet<Seq>,
+}
+
+/// What compaction reads.
+pub(in crate::store) struct Source<'a> {
+    pub(in crate::store) fs: &'a dyn Fs,
+    pub(in crate::store) journal: &'a Path,
+    pub(in crate::store) index: &'a Mutex<Index>,
+    pub(in crate::store) reader: &'a Reader,
+}
+
+/// What is to be done next.
+pub(in crate::store) enum Next {
+    /// Nothing, or nothing now.
+    Nothing,
+    /// A segment could not be opened; another one may be.
+    Skipped,
+    /// These changes are to be written.
+    Write(Step),
+}
+
+/// Changes of one step, and the state of the scan behind them.
+pub(in crate::store) struct Step {
+    pub(in crate::store) changes: Vec<Change>,
+    seq: Seq,
+    scan: Scan,
+    ended: bool,
+}
+
+impl Step {
+    /// Messages that the step moves.
+    pub(in crate::store) fn moved(&self) -> usize {
+        self.changes.iter().map(messages).sum()
+    }
+}
+
+impl Compaction {
+    /// Gathers the next step, in a segment chosen before or now. `head` is being written, and `slack` is how much garbage may
+    /// stay. A step that is not given to [`Compaction::written`] is repeated from the start of its segment.
+    pub(in crate::store) fn next(&mut self, source: &Source<'_>, head: Option<Seq>, slack: u64) -> Next {
+        let (seq, mut scan) = match self.scan.take() {
+            Some(scan) => scan,
+            None => {
+                let victim = locked(source.index).victim(head, slack, &self.unmovable);
+                let Some(seq) = victim else { return Next::Nothing };
+                match source.scan(seq) {
+                    Ok(scan) => (seq, scan),
+                    // The shortage passes.
+                    Err(error) if is_shortage(&error) => return Next::Nothing,
+                    Err(_) => {
+                        self.unmovable.insert(seq);
+                        return Next::Skipped;
+                    }
+                }
+            }
+        };
+        let (changes, ended) = source.gather(&mut scan);
+        Next::Write(Step {
+            changes,
+            seq,
+            scan,
+            ended,
+        })
+    }
+
+    /// Continues after a step that was written.
+    pub(in crate::store) fn written(&mut self, step: Step, index: &Mutex<Index>) {
+        let Step { seq, scan, ended, .. } = step;
+        if !ended {
+            self.scan = Some((seq, scan));
+        } else if locked(index).is_pinned(seq) {
+            self.unmovable.insert(seq);
+            tracing::warn!(segment = %layout::segment_name(seq), "holds a message that cannot be read, and stays");
+        }
+    }
+}
+
+impl Source<'_> {
+    fn scan(&self, seq: Seq) -> io::Result<Scan> {
+        let file = self
+            .fs
+            .open(&layout::segment_path(self.journal, seq), Mode::Read)?;
+        Scan::new(file, seq, false)
+    }
+
+    /// The next things to be copied, and whether the segment has ended.
+    fn gather(&self, scan: &mut Scan) -> (Vec<Change>, bool) {
+        let (mut changes, mut bytes, mut moved) = (Vec::new(), 0, HashSet::new());
+        let begun = Instant::now();
+        for _ in 0..STEP_FRAMES {
+            match scan.next() {
+                Ok(Some(Item::Frame { place, header })) => {
+                    for change in self.needed(place, header, scan.payload(), &moved) {
+                        bytes += header.frame_len();
+                        if let Change::Move(addition) = &change {
+                            moved.extend(addition.messages.iter().map(|message| message.id));
+                        }
+                        let routes = self.routes_after(&change);
+                        changes.push(change);
+                        changes.extend(routes);
+                    }
+                }
+                Ok(Some(Item::Damage(_))) => {}
+                Ok(Some(Item::Tail(_)) | None) | Err(_) => return (changes, true),
+            }
+            if bytes >= STEP_BYTES || begun.elapsed() >= STEP_TIME {
+                break;
+            }
+        }
+        (changes, false)
+    }
+
+    /// What is to be written further on in place of the frame at `place`; empty when nothing is, or nothing can be. What was
+    /// `moved` by this step has its state and its route with it.
+    fn needed(
+        &self,
+        place: Place,
+        header: Header,
+        payload: &[u8],
+        moved: &HashSet<MessageId>,
+    ) -> Vec<Change> {
+        if !matches!(header.kind, Kind::Add | Kind::Move) {
+            return self
+                .needed_small(place, header, payload, moved)
+                .into_iter()
+                .collect();
+        }
+        let Ok(mut add) = record::decode::<Addition>(header, payload) else {
+            return Vec::new();
+        };
+        let concluded = add
+            .conclusion
+            .take()
+            .filter(|concluded| !moved.contains(&concluded.id));
+        let concluded = concluded.and_then(|concluded| match concluded.outcome {
+            Outcome::State(_) => self.state_at(concluded.id, place),
+            Outcome::Finish(_) => None,
+        });
+        self.moved(place, add).into_iter().chain(concluded).collect()
+    }
+
+    fn needed_small(
+        &self,
+        place: Place,
+        header: Header,
+        payload: &[u8],
+        moved: &HashSet<MessageId>,
+    ) -> Option<Change> {
+        let entry = |id| locked(self.index).get(id).filter(|_| !moved.contains(&id));
+        let events = Vec::new();
+        match header.kind {
+            Kind::State => {
+                let StateRecord { id, .. } = record::decode(header, payload).ok()?;
+                entry(id).and_then(|_| self.state_at(id, place))
+            }
+            Kind::Mark => {
+                let mark: MarkRecord<'_> = record::decode(header, payload).ok()?;
+                entry(mark.id).filter(|entry| entry.mark == Some(place))?;
+                Some(Change::Mark {
+                    id: mark.id,
+                    status: mark.status,
+                    frozen: mark.frozen.into_owned(),
+                    in_flight: mark.in_flight,
+                    events,
+                })
+            }
+            Kind::Route => {
+                let route: RouteRecord<'_> = record::decode(header, payload).ok()?;
+                entry(route.id).filter(|entry| entry.route == Some(place))?;
+                Some(Change::Route {
+                    id: route.id,
+                    next_hops: route.next_hops,
+                    origin: route.origin,
+                    events,
+                })
+            }
+            Kind::Add | Kind::Move | Kind::Finish | Kind::Note | Kind::Hole => None,
+        }
+    }
+
+    /// The routes of messages whose attempt is in flight, to be written after the copy of its begin: they may be later than the
+    /// begin was, and whoever reads the journal must not take them for those of the attempt.
+    fn routes_after(&self, change: &Change) -> Vec<Change> {
+        let in_flight = match change {
+            Change::Move(addition) => {
+                let messages = addition.messages.iter();
+                let in_flight = messages.filter(|message| message.in_flight.is_some());
+                in_flight.map(|message| message.id).collect()
+            }
+            Change::Mark { id, in_flight, .. } => in_flight.map(|_| *id).into_iter().collect(),
+            Change::State { id, state, .. } => state.in_flight.map(|_| *id).into_iter().collect(),
+            Change::Add(_) | Change::Route { .. } | Change::Finish { .. } | Change::Note { .. } => Vec::new(),
+        };
+        let route = |id: MessageId| {
+            let entry = locked(self.index).get(id).filter(|entry| entry.route.is_some())?;
+            let message = self.reader.message(id, entry).ok()?;
+            Some(Change::Route {
+                id,
+                next_hops: message.next_hops,
+                origin: message.origin,
+                events: Vec::new(),
+            })
+        };
+        in_flight.into_iter().filter_map(route).collect()
+    }
+
+    /// The state of a message, later marks included, if it stands at `place`.
+    fn state_at(&self, id: MessageId, place: Place) -> Option<Change> {
+        let entry = locked(self.index).get(id);
+        let entry = entry.filter(|entry| entry.state == Some(place))?;
+        let state = Box::new(self.reader.message(id, entry).ok()?.state);
+        let events = Vec::new();
+        Some(Change::State { id, state, events })
+    }
+
+    /// The live messages of an add, as they are now. Those of its messages that have gone stay known to the others.
+    fn moved(&self, place: Place, add: Addition) -> Option<Change> {
+        let (mut messages, mut related) = (Vec::new(), add.related);
+        let mut reader = self.reader.in_a_row();
+        for record in add.messages {
+            let id = record.id;
+            let entry = locked(self.index).get(id);
+            let Some(entry) = entry.filter(|entry| entry.add == place) else {
+                related.push(id);
+                continue;
+            };
+            let Message {
+                state,
+                next_hops,
+                origin,
+                ..
+            } = reader.message(id, entry).ok()?;
+            messages.push(NewMessage {
+                id,
+                section: Section {
+                    next_hops,
+                    origin,
+                    ..record.section
+                },
+                status: state.status,
+                frozen: None,
+                in_flight: state.in_flight,
+                state: Some(Box::new(state)),
+            });
+        }
+        if messages.is_empty() {
+            return None;
+        }
+        Some(Change::Move(Addition {
+            messages,
+            body: self.reader.body(place).ok()?,
+            flows: add.flows,
+            parent: add.parent,
+            related,
+            spooled_at: add.spooled_at,
+            // The key log holds it: it was synced before the segment could go.
+            key: None,
+            conclusion: None,
+            events: Vec::new(),
+        }))
+    }
+}
+
+fn messages(change: &Change) -> usize {
+    match change {
+        Change::Move(addition) => addition.messages.len(),
+        Change::Add(_)
+        | Change::Mark { .. }
+        | Change::State { .. }
+        | Change::Route { .. }
+        | Change::Finish { .. }
+        | Change::Note { .. } => 0,
+    }
+}

@@ -1,0 +1,293 @@
+//! The journal's part of a checkup: the names of the segments, the frames in them, and every message with its body.
+
+use super::examined::Examined;
+use super::step::{Act, whole};
+use crate::id::MessageId;
+use crate::message::{Message, Status};
+use crate::store::care::finding::Ailment;
+use crate::store::care::recovery::Copy;
+use crate::store::error::OpenError;
+use crate::store::fs::{Mode, is_unreadable};
+use crate::store::journal::frame::Place;
+use crate::store::journal::reader::{Reader, Unread};
+use crate::store::journal::replay::{self, DamagedRange, Replay};
+use crate::store::journal::scan::{Item, Scan, ScanError};
+use crate::store::journal::segment::{self, HeaderKind};
+use crate::store::journal::window::Window;
+use crate::store::layout::{self, JOURNAL, SPARE, Seq};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const CHUNK: usize = 64 << 10;
+
+fn in_journal(name: &str) -> String {
+    format!("{JOURNAL}/{name}")
+}
+
+impl Examined<'_> {
+    /// The segments that bear their own number.
+    pub(super) fn own_segments(&self, journal: &Path) -> Result<Vec<Seq>, OpenError> {
+        let mut own = Vec::new();
+        for seq in replay::segments(&**self.fs, journal)? {
+            own.extend(self.number(journal, seq)?.is_none().then_some(seq));
+        }
+        Ok(own)
+    }
+
+    /// Those that bear another one's.
+    pub(super) fn misnamed(&mut self, journal: &Path) -> Result<(), OpenError> {
+        let own = self.own_segments(journal)?;
+        let all = replay::segments(&**self.fs, journal)?;
+        let holds = |seqs: &[Seq], seq: &Seq| seqs.binary_search(seq).is_ok();
+        let mut claimed = BTreeSet::new();
+        for seq in all.iter().copied().filter(|seq| !holds(&own, seq)) {
+            let Some(other) = self.number(journal, seq)? else {
+                continue;
+            };
+            let file = layout::segment_file(seq);
+            let what = format!("its header says that it is {}", layout::segment_name(other));
+            let path = layout::segment_path(journal, seq);
+            let act = if holds(&own, &other) || claimed.contains(&other) {
+                let copy = Some(whole(&**self.fs, self.dir, &file)?);
+                Act::Unlink { path, copy }
+            } else if holds(&all, &other) {
+                // That one is misnamed as well.
+                self.note(Ailment::Mismatched, file, None, what);
+                continue;
+            } else {
+                claimed.insert(other);
+                let to = layout::segment_path(journal, other);
+                Act::Rename { from: path, to }
+            };
+            self.note_mendable(Ailment::Mismatched, file, None, what, act);
+        }
+        Ok(())
+    }
+
+    /// The number in the header of segment `seq`, if it is another one.
+    fn number(&self, journal: &Path, seq: Seq) -> Result<Option<Seq>, OpenError> {
+        let path = layout::segment_path(journal, seq);
+        let mut header = [0; segment::HEADER];
+        let file = self.fs.open(&path, Mode::Read);
+        let read = file.and_then(|file| file.read_at(0, &mut header));
+        let count = match read {
+            // Whatever it was called, it stays where it is.
+            Err(error) if is_unreadable(&error) => return Ok(None),
+            read => read.map_err(OpenError::io("read", &path))?,
+        };
+        let bytes = header.get(..count).unwrap_or_default();
+        match segment::decode_header(bytes, seq) {
+            HeaderKind::Other(other) => {
+                let own = self
+                    .holds_own_frames(&path, seq)
+                    .map_err(OpenError::io("read", &path))?;
+                Ok((!own).then_some(other))
+            }
+            HeaderKind::Unwritten | HeaderKind::Own { .. } | HeaderKind::Newer(_) | HeaderKind::Bad => {
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether frames of segment `seq` stand behind another one's header. Then only the header is in the wrong place, and what
+    /// follows it belongs here.
+    fn holds_own_frames(&self, path: &Path, seq: Seq) -> io::Result<bool> {
+        match Scan::new(self.fs.open(path, Mode::Read)?, seq, false)?.next() {
+            Ok(item) => Ok(matches!(item, Some(Item::Damage(_)))),
+            Err(ScanError::Io(error)) => Err(error),
+            Err(ScanError::Newer(_)) => Ok(true),
+        }
+    }
+
+    /// What a replay found, and files that are no segments.
+    pub(super) fn journal(&mut self, journal: &Path, replay: &Replay) -> Result<(), OpenError> {
+        for range in &replay.damaged {
+            let what = format!("{} bytes at {}: {}", range.length, range.offset, range.reason);
+            let file = layout::segment_file(range.seq);
+            if range.unreadable {
+                self.note(Ailment::Damaged, file, None, what);
+                continue;
+            }
+            let act = Act::Journal(range.copy(self.dir));
+            self.note_mendable(Ailment::Damaged, file, None, what, act);
+        }
+        for trailing in replay.trailing.iter().filter(|trailing| trailing.torn > 0) {
+            let what = format!(
+                "{} bytes at {} were never answered for",
+                trailing.torn, trailing.end
+            );
+            let act = Act::Journal(Some(trailing.copy(self.dir)));
+            let file = layout::segment_file(trailing.seq);
+            self.note_mendable(Ailment::Torn, file, None, what, act);
+        }
+        let names = self.fs.list(journal).map_err(OpenError::io("list", journal))?;
+        for name in names {
+            if name == SPARE {
+                self.spare(journal)?;
+            } else if layout::parse_segment_name(&name).is_none() {
+                let what = "is no segment".to_owned();
+                self.note(Ailment::Orphaned, in_journal(&name), None, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next segment, in which nothing has been written.
+    fn spare(&mut self, journal: &Path) -> Result<(), OpenError> {
+        let path = journal.join(SPARE);
+        let read = || -> io::Result<Option<(u64, u64)>> {
+            let mut window = Window::new(self.fs.open(&path, Mode::Read)?)?;
+            let Some(offset) = window.first_nonzero(0)? else {
+                return Ok(None);
+            };
+            Ok(Some((offset, window.end_of_content(offset)? - offset)))
+        };
+        let read = self.unless_unreadable(read(), &path, &in_journal(SPARE))?;
+        let Some((offset, length)) = read.flatten() else {
+            return Ok(());
+        };
+        let what = format!("{length} bytes at {offset} where nothing has been written");
+        let copy = Some(Copy {
+            source: path.clone(),
+            name: layout::spare_copy_name(offset),
+            offset,
+            length,
+        });
+        let act = Act::Unlink { path, copy };
+        self.note_mendable(Ailment::Damaged, in_journal(SPARE), None, what, act);
+        Ok(())
+    }
+
+    /// Reads every message and every body against their checksums; gives those that are not whole. A repair sets their
+    /// frames aside, as a start does with damage that it sees.
+    pub(super) fn messages(
+        &mut self,
+        journal: &Path,
+        replay: &mut Replay,
+        progress: &mut dyn FnMut(),
+    ) -> HashSet<MessageId> {
+        let reader = Reader::new(Arc::clone(self.fs), journal.to_owned());
+        let mut all: Vec<_> = replay.index.iter().collect();
+        all.sort_unstable_by_key(|(_, entry)| (entry.add, entry.section));
+        let mut lost: BTreeMap<Place, (Vec<MessageId>, String)> = BTreeMap::new();
+        let mut lose = |id, place, reason| {
+            let (ids, _) = lost.entry(place).or_insert((Vec::new(), reason));
+            ids.push(id);
+        };
+        let (mut messages, mut last_body) = (reader.in_a_row(), None);
+        for (id, entry) in all {
+            // Messages of one add share their body: it is read once.
+            let body = || match last_body == Some(entry.add) {
+                true => Ok(()),
+                false => reader.body(entry.add).map(drop),
+            };
+            match messages
+                .message(id, entry)
+                .and_then(|message| body().map(|()| message))
+            {
+                Ok(message) => {
+                    self.found.whole += 1;
+                    last_body = Some(entry.add);
+                    self.age(&message, entry.add.seq);
+                }
+                Err(Unread::NotNow(reason)) => {
+                    let file = layout::segment_file(entry.add.seq);
+                    let what = format!("message {id}: cannot be read now: {reason}");
+                    self.note(Ailment::Damaged, file, Some(id), what);
+                }
+                Err(Unread::Gone) => lose(id, entry.add, "its segment is missing".to_owned()),
+                Err(Unread::Damaged(reason)) => lose(id, entry.add, reason),
+            }
+            progress();
+        }
+        let mut gone = HashSet::new();
+        for (place, (ids, reason)) in lost {
+            gone.extend(&ids);
+            self.damaged(&reader, replay, place, &ids, reason);
+        }
+        gone
+    }
+
+    fn damaged(
+        &mut self,
+        reader: &Reader,
+        replay: &mut Replay,
+        place: Place,
+        ids: &[MessageId],
+        reason: String,
+    ) {
+        let file = layout::segment_file(place.seq);
+        let id = ids.first().copied();
+        let all: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let (s, all) = (if all.len() > 1 { "s" } else { "" }, all.join(", "));
+        let what = format!("message{s} {all}: {reason}");
+        // Without its header nobody knows where it ends.
+        let Ok(header) = reader.header(place) else {
+            return self.note(Ailment::Damaged, file, id, what);
+        };
+        let range = DamagedRange::frame(place, header, reason);
+        // What the disk does not give back today it may give back on another.
+        let copy = range.copy(self.dir);
+        if copy.as_ref().is_some_and(|copy| !self.is_readable(copy)) {
+            return self.note(Ailment::Damaged, file, id, what);
+        }
+        let act = Act::Journal(copy);
+        self.note_mendable(Ailment::Damaged, file, id, what, act);
+        replay.damaged.push(range);
+    }
+
+    fn is_readable(&self, copy: &Copy) -> bool {
+        let mut chunk = vec![0; CHUNK];
+        let mut at = 0;
+        let read = self.fs.open(&copy.source, Mode::Read).and_then(|file| {
+            while at < copy.length {
+                match file.read_at(copy.offset + at, &mut chunk)? {
+                    0 => break,
+                    count => at += count as u64,
+                }
+            }
+            Ok(())
+        });
+        read.is_ok()
+    }
+
+    /// A message that should have been given up by now. One that waits for a person may wait as long as it takes.
+    fn age(&mut self, message: &Message, seq: Seq) {
+        let state = &message.state;
+        let expired = state.expires_at.filter(|at| *at < self.now);
+        if let (Status::SendAt(_), Some(at)) = (state.status, expired) {
+            let what = format!(
+                "message {}: still waits, {} after it was to be given up ({at})",
+                message.id,
+                span(self.now.since(at))
+            );
+            let file = layout::segment_file(seq);
+            self.note(Ailment::TooOld, file, Some(message.id), what);
+        }
+    }
+}
+
+/// `3d 2h`, `2h 5m`, `5m 3s`.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes}m {}s", seconds % 60),
+        (0, _) => format!("{hours}h {minutes}m"),
+        (_, _) => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_short() {
+        let text = |seconds| span(Duration::from_secs(seconds));
+        assert_eq!([text(62), text(7500), text(267_000)], ["1m 2s", "2h 5m", "3d 2h"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! The logs' part of a checkup: every line of the event log and the key log.
+
+use super::examined::Examined;
+use super::step::{Act, whole};
+use crate::event::Event;
+use crate::store::care::finding::Ailment;
+use crate::store::care::recovery::Copy;
+use crate::store::error::OpenError;
+use crate::store::fs::{FsFile, Mode, ops};
+use crate::store::layout::{self, EVENTS, KEYS};
+use crate::store::logs::lines::{self, BadLines, LogFile};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Examined<'_> {
+    /// Both logs.
+    pub(super) fn logs(&mut self) -> Result<(), OpenError> {
+        for log in [EVENTS, KEYS] {
+            let dir = self.dir.join(log);
+            let names = ops::names(&**self.fs, &dir).map_err(OpenError::io("list", &dir))?;
+            let mut numbers = Vec::new();
+            for name in names {
+                let file = format!("{log}/{name}");
+                if let Some(number) = layout::parse_log_name(&name) {
+                    numbers.push(number);
+                } else if layout::is_log_draft(&name) {
+                    let what = "half written".to_owned();
+                    let (path, copy) = (dir.join(name), None);
+                    self.note_mendable(Ailment::Orphaned, file, None, what, Act::Unlink { path, copy });
+                } else {
+                    let what = "is no file of the log".to_owned();
+                    self.note(Ailment::Orphaned, file, None, what);
+                }
+            }
+            numbers.sort_unstable();
+            let newest = numbers.last().copied();
+            for number in numbers {
+                self.log_file(log, &dir, number, newest == Some(number))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn log_file(&mut self, log: &str, dir: &Path, number: u64, newest: bool) -> Result<(), OpenError> {
+        let path = layout::log_path(dir, number);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let at = format!("{log}/{name}");
+        let read = || -> io::Result<(LogFile, Vec<BadLines>, Option<u64>)> {
+            let file = self.fs.open(&path, Mode::Read)?;
+            let size = file.size()?;
+            let first = if log == EVENTS {
+                first_event(&file, size)?
+            } else {
+                None
+            };
+            Ok((LogFile { number, size }, lines::bad_lines(&*file, size)?, first))
+        };
+        let Some((part, bad_lines, first)) = self.unless_unreadable(read(), &path, &at)? else {
+            return Ok(());
+        };
+        if let Some(first) = first.filter(|first| *first < number) {
+            let act = Act::Unlink {
+                copy: Some(whole(&**self.fs, self.dir, &at)?),
+                path: path.clone(),
+            };
+            let what = format!("begins with the event {first}");
+            self.note_mendable(Ailment::Mismatched, at, None, what, act);
+            return Ok(());
+        }
+        for bad in bad_lines {
+            let torn = newest && bad.last;
+            let ailment = if torn { Ailment::Torn } else { Ailment::Damaged };
+            let what = format!("{} bytes at {} are no whole line", bad.length, bad.offset);
+            let copy = Copy {
+                source: path.clone(),
+                name: layout::log_copy_name(log, number, bad.offset),
+                offset: bad.offset,
+                length: bad.length,
+            };
+            let dir = dir.to_owned();
+            self.note_mendable(ailment, at.clone(), None, what, Act::Rewrite { dir, part, copy });
+        }
+        Ok(())
+    }
+}
+
+/// The number of the first event in a file.
+fn first_event(file: &Arc<dyn FsFile>, size: u64) -> io::Result<Option<u64>> {
+    let mut first = None;
+    lines::scan(&**file, 0, size, &mut |line, _| {
+        first = lines::unseal::<Event>(line).map(|event| event.seq);
+        if first.is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    Ok(first)
+}

@@ -1,0 +1,13 @@
+//! Care for what is on disk: repair after a crash, compaction, the scrub, the checkup, and files that were deleted while
+//! they are open.
+//!
+//! This room reads every file of the spool. It changes the journal (compaction through the writer, repairs in place) and adds
+//! copies of damaged bytes to `corrupt/`.
+
+pub(super) mod compaction;
+pub(super) mod finding;
+pub(super) mod fsck;
+pub(super) mod open_files;
+pub(super) mod pending_deletion;
+pub(super) mod recovery;
+pub(super) mod scrub;

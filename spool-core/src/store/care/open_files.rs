@@ -1,0 +1,134 @@
+//! What an open store holds of its directory: the locks on it; and whether its files are still where their names say.
+//!
+//! A file that was deleted or replaced takes writes and syncs without an error, and all of it is lost with the last handle. A
+//! directory that was moved away leaves its place to another spool. Nothing on the way of mail would notice either, so it is
+//! looked for: the link count and the size of the segment that is written at each commit (by the writer), everything else by
+//! [`Store::check_files`], which its owner calls about twice a second. Nothing is changed here.
+
+use crate::store::dir::DirLock;
+use crate::store::error::OpenError;
+use crate::store::fs::{Fs, FsDir, FsFile, Identity};
+use crate::store::journal::index::Index;
+use crate::store::layout::{self, Seq};
+use crate::store::mutex::locked;
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::store) struct OpenFiles {
+    dir: PathBuf,
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    journal: Arc<dyn FsDir>,
+    /// What each segment was when it was first seen.
+    segments: BTreeMap<Seq, Identity>,
+    lock: DirLock,
+}
+
+impl OpenFiles {
+    /// Holds the spool in `dir`, which was claimed.
+    pub(in crate::store) fn new(fs: &dyn Fs, dir: &Path, lock: DirLock) -> Result<Self, OpenError> {
+        let journal = dir.join(layout::JOURNAL);
+        let journal = fs.open_dir(&journal).map_err(OpenError::io("open", &journal))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            open: Mutex::new(Some(Open {
+                journal,
+                segments: BTreeMap::new(),
+                lock,
+            })),
+        })
+    }
+
+    /// Releases the lock on the directory.
+    pub(in crate::store) fn close(&self) {
+        drop(locked(&self.open).take());
+    }
+
+    /// What happened to the directory, the lock, FORMAT or the journal's directory, if they are not what was opened.
+    pub(in crate::store) fn lost(&self, fs: &dyn Fs) -> Option<String> {
+        let open = locked(&self.open);
+        let open = open.as_ref()?;
+        let dir = &self.dir;
+        // The path of the spool may be a link: then it must lead to the directory that was opened.
+        if let Some(how) = lost(open.lock.dir.identity(), fs.identity(&dir.join("."))) {
+            return Some(format!("the directory {} {how}", dir.display()));
+        }
+        if let Some(how) = lost(open.lock.file.identity(), fs.identity(&dir.join(layout::LOCK))) {
+            return Some(format!("{} {how}", layout::LOCK));
+        }
+        // Without FORMAT, no later start would take the directory for a spool.
+        let format = fs.identity(&dir.join(layout::FORMAT));
+        if let Some(how) = lost(Err(io::ErrorKind::Other.into()), format) {
+            return Some(format!("{} {how}", layout::FORMAT));
+        }
+        if let Some(how) = lost(open.journal.identity(), fs.identity(&dir.join(layout::JOURNAL))) {
+            return Some(format!("the directory {} {how}", layout::JOURNAL));
+        }
+        if fs.is_read_only(dir).unwrap_or(false) {
+            return Some(format!("the file system of {} became read-only", dir.display()));
+        }
+        None
+    }
+
+    /// What happened to the first of the files in `written` and of the segments in `index` that is not the file it was.
+    pub(in crate::store) fn lost_segment(
+        &self,
+        fs: &dyn Fs,
+        index: &Mutex<Index>,
+        written: &[(Arc<dyn FsFile>, PathBuf)],
+    ) -> Option<String> {
+        for (file, path) in written {
+            if let Some(how) = lost(file.identity(), fs.identity(path)) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                return Some(format!("{}/{name} {how}", layout::JOURNAL));
+            }
+        }
+        let journal = self.dir.join(layout::JOURNAL);
+        let mut open = locked(&self.open);
+        let known = &mut open.as_mut()?.segments;
+        let mut at = Bound::Unbounded;
+        let mut seen = BTreeMap::new();
+        while let Some(seq) = locked(index).next_segment(at) {
+            at = Bound::Excluded(seq);
+            let found = fs.identity(&layout::segment_path(&journal, seq));
+            let before = known.get(&seq).copied();
+            let expected = before.map_or_else(|| Err(io::ErrorKind::Other.into()), Ok);
+            if let Some(how) = lost(expected, found.as_ref().copied().map_err(again)) {
+                return Some(format!("{} {how}", layout::segment_file(seq)));
+            }
+            if let Some(identity) = before.or(found.ok()) {
+                seen.insert(seq, identity);
+            }
+        }
+        *known = seen;
+        None
+    }
+}
+
+fn again(error: &io::Error) -> io::Error {
+    error.kind().into()
+}
+
+/// How a name no longer leads to what it did; `None`: it does, or the system does not say.
+fn lost(held: io::Result<Identity>, found: io::Result<Identity>) -> Option<&'static str> {
+    match (held, found) {
+        (_, Err(error))
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Some("was deleted or moved")
+        }
+        (Ok(held), Ok(found)) if !held.is_same(&found) => Some("was replaced"),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => None,
+    }
+}

@@ -1,0 +1,295 @@
+//! Repairs what a replay found range, so that the next one finds it whole.
+//!
+//! First every damaged byte is copied to `corrupt/`, and the copies last; only then a hole is laid over the damage, and a
+//! torn end is cut. All that goes before is space that was reserved and never written. A crash in between repeats the same steps with the same outcome. It
+//! never deletes a damaged byte that was not copied; a segment that the disk does not give back whole is left alone.
+//!
+//! What is whole is synced, with its names: a process that was killed leaves what only the system's memory holds, and from
+//! here on it counts. Only then the headers say where the segments end: until a header does, what it misses is told again.
+
+use crate::store::error::OpenError;
+use crate::store::fs::{Fs, FsFile, Mode, ops};
+use crate::store::journal::frame::{self, Header, Place};
+use crate::store::journal::replay::{DamagedRange, Replay, Trailing, Unsealed};
+use crate::store::journal::segment::{self, End};
+use crate::store::journal::window::Window;
+use crate::store::layout::{self, CORRUPT, JOURNAL, Seq};
+use crate::store::types::Damage;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const CHUNK: usize = 64 << 10;
+/// Said of damage in a segment that is left as it is.
+const UNREADABLE: &str = "the disk does not give all of the segment back";
+/// Copies that begin at the same byte and differ: each means one more disaster in the same place.
+const MAX_COPIES: u32 = 1000;
+
+/// Sets aside, cuts, syncs and seals; gives what was set aside.
+pub(in crate::store) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Damage>, OpenError> {
+    let journal = dir.join(JOURNAL);
+    let mut touched = Touched {
+        fs,
+        journal: &journal,
+        files: BTreeMap::new(),
+    };
+    // Where nothing is damaged up to the end, only reserved zeros follow: a full disk gets room for the copies.
+    for trailing in replay
+        .trailing
+        .iter()
+        .filter(|trailing| trailing.is_reserve(&replay.damaged))
+    {
+        touched.cut(trailing)?;
+    }
+    let damage = copy_damage(fs, dir, &replay.damaged)?;
+    keep_torn(fs, dir, &replay.trailing);
+    let covered = |range: &&DamagedRange| !range.unreadable && !range.last;
+    for range in replay.damaged.iter().filter(covered) {
+        touched.change(range.seq, "write", |file| cover(file, range))?;
+    }
+    for trailing in &replay.trailing {
+        touched.cut(trailing)?;
+    }
+    // What was read of the newest segment may have come from memory: the process before may have ended ahead of its sync,
+    // or its sync failed and a second one would prove nothing. Older segments may go on the word of this one.
+    for (seq, end) in &replay.unsynced {
+        touched.change(*seq, "write again", |file| ops::rewrite_in_place(file, *end))?;
+    }
+    touched.sync()?;
+    for unsealed in &replay.unsealed {
+        touched.change(unsealed.seq, "write", |file| seal(file, unsealed))?;
+    }
+    touched.sync()?;
+    fs.sync_dir(&journal).map_err(OpenError::io("sync", &journal))?;
+    Ok(damage)
+}
+
+/// The segments that a repair changes, and those of them that are not synced yet.
+struct Touched<'a> {
+    fs: &'a dyn Fs,
+    journal: &'a Path,
+    files: BTreeMap<Seq, (Arc<dyn FsFile>, bool)>,
+}
+
+impl Touched<'_> {
+    fn change(
+        &mut self,
+        seq: Seq,
+        action: &'static str,
+        change: impl FnOnce(&dyn FsFile) -> io::Result<()>,
+    ) -> Result<(), OpenError> {
+        let path = layout::segment_path(self.journal, seq);
+        if !self.files.contains_key(&seq) {
+            let file = self
+                .fs
+                .open(&path, Mode::Write)
+                .map_err(OpenError::io("open", &path))?;
+            self.files.insert(seq, (file, false));
+        }
+        let Some((file, dirty)) = self.files.get_mut(&seq) else {
+            return Ok(());
+        };
+        *dirty = true;
+        change(&**file).map_err(OpenError::io(action, &path))
+    }
+
+    /// Cuts off what is behind the end. The place of the header stays: it is written there when there is none.
+    fn cut(&mut self, trailing: &Trailing) -> Result<(), OpenError> {
+        let end = trailing.end.max(segment::HEADER as u64);
+        self.change(trailing.seq, "cut", |file| file.set_len(end))
+    }
+
+    fn sync(&mut self) -> Result<(), OpenError> {
+        for (seq, (file, dirty)) in self.files.iter_mut().filter(|(_, (_, dirty))| *dirty) {
+            let path = layout::segment_path(self.journal, *seq);
+            file.sync_data().map_err(OpenError::io("sync", &path))?;
+            *dirty = false;
+        }
+        Ok(())
+    }
+}
+
+/// Copies torn ends to `corrupt/`. Most are of a write that nobody was answered for; but one spoilt byte in the last frame looks
+/// the same, and then it may be mail. Where there is no room for a copy the start goes on.
+fn keep_torn(fs: &dyn Fs, dir: &Path, all: &[Trailing]) {
+    for trailing in all.iter().filter(|trailing| trailing.torn > 0) {
+        let (file, bytes) = (layout::segment_file(trailing.seq), trailing.torn);
+        let kept = set_aside(fs, dir, &trailing.copy(dir)).and_then(|name| {
+            let corrupt = dir.join(CORRUPT);
+            fs.sync_dir(&corrupt).map_err(OpenError::io("sync", &corrupt))?;
+            Ok(name)
+        });
+        let text = "the end of a write that was not finished is cut off";
+        match kept {
+            Ok(name) => tracing::warn!(file, bytes, kept_as = format!("{CORRUPT}/{name}"), "{text}"),
+            Err(error) => tracing::warn!(file, bytes, %error, "{text}; it could not be copied"),
+        }
+    }
+}
+
+/// Copies what is damaged to `corrupt/`, durably.
+fn copy_damage(fs: &dyn Fs, dir: &Path, all: &[DamagedRange]) -> Result<Vec<Damage>, OpenError> {
+    let mut damage = Vec::with_capacity(all.len());
+    for range in all {
+        let file = layout::segment_file(range.seq);
+        let reason = range.reason.clone();
+        let (reason, kept_as) = match range.copy(dir) {
+            _ if range.unreadable => (format!("{UNREADABLE}; {reason}"), file.clone()),
+            Some(copy) => (reason, format!("{CORRUPT}/{}", set_aside(fs, dir, &copy)?)),
+            None => (reason, file.clone()),
+        };
+        damage.push(Damage {
+            file,
+            offset: range.offset,
+            length: range.length,
+            reason,
+            kept_as,
+        });
+    }
+    if all.iter().any(|range| !range.unreadable) {
+        let corrupt = dir.join(CORRUPT);
+        fs.sync_dir(&corrupt).map_err(OpenError::io("sync", &corrupt))?;
+    }
+    Ok(damage)
+}
+
+impl DamagedRange {
+    /// Its copy, unless there is nothing to be kept.
+    pub(in crate::store) fn copy(&self, dir: &Path) -> Option<Copy> {
+        (self.kept > 0).then(|| Copy::of_segment(dir, self.seq, self.offset, self.kept))
+    }
+}
+
+impl Trailing {
+    /// The copy of its torn end.
+    pub(in crate::store) fn copy(&self, dir: &Path) -> Copy {
+        Copy::of_segment(dir, self.seq, self.end, self.torn)
+    }
+}
+
+impl Copy {
+    fn of_segment(dir: &Path, seq: Seq, offset: u64, length: u64) -> Self {
+        Self {
+            source: layout::segment_path(&dir.join(JOURNAL), seq),
+            name: layout::segment_copy_name(seq, offset),
+            offset,
+            length,
+        }
+    }
+}
+
+/// Bytes of a file, to be copied to `corrupt/`.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Copy {
+    pub(in crate::store) source: PathBuf,
+    /// Of the copy, with an extension. It tells where the bytes stood.
+    pub(in crate::store) name: String,
+    pub(in crate::store) offset: u64,
+    pub(in crate::store) length: u64,
+}
+
+/// Makes the copy; gives its name in `corrupt/`. The name lasts after a sync of that directory.
+pub(in crate::store) fn set_aside(fs: &dyn Fs, dir: &Path, copy: &Copy) -> Result<String, OpenError> {
+    let corrupt = dir.join(CORRUPT);
+    let file = fs
+        .open(&copy.source, Mode::Read)
+        .map_err(OpenError::io("open", &copy.source))?;
+    let mut from = Window::new(file).map_err(OpenError::io("read", &copy.source))?;
+    for number in 0..MAX_COPIES {
+        let name = layout::numbered_copy_name(&copy.name, number);
+        let path = corrupt.join(&name);
+        match fs.open(&path, Mode::Read) {
+            // Copied by an earlier start that did not come to its end.
+            Ok(there) if same(&mut from, copy, &there).map_err(OpenError::io("read", &path))? => {
+                return Ok(name);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                copy_to(fs, &corrupt, &path, &mut from, copy).map_err(OpenError::io("write", &path))?;
+                return Ok(name);
+            }
+            Err(error) => return Err(OpenError::io("open", &path)(error)),
+        }
+    }
+    Err(OpenError::io("find a free name for damage in", &corrupt)(
+        io::ErrorKind::AlreadyExists.into(),
+    ))
+}
+
+fn copy_to(fs: &dyn Fs, corrupt: &Path, path: &Path, from: &mut Window, copy: &Copy) -> io::Result<()> {
+    let draft = corrupt.join(layout::COPY_DRAFT);
+    let done = write_copy(&*ops::create_anew(fs, &draft)?, from, copy).and_then(|()| fs.rename(&draft, path));
+    if done.is_err() {
+        let _ = fs.unlink(&draft);
+    }
+    done
+}
+
+fn write_copy(to: &dyn FsFile, from: &mut Window, copy: &Copy) -> io::Result<()> {
+    let mut at = 0;
+    while at < copy.length {
+        let chunk = from.bytes(copy.offset + at, chunk_len(copy.length - at))?;
+        if chunk.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        to.write_at(at, chunk)?;
+        at += chunk.len() as u64;
+    }
+    to.sync_data()
+}
+
+fn same(from: &mut Window, copy: &Copy, there: &Arc<dyn FsFile>) -> io::Result<bool> {
+    if there.size()? != copy.length {
+        return Ok(false);
+    }
+    let mut there = Window::new(Arc::clone(there))?;
+    let mut at = 0;
+    while at < copy.length {
+        let length = chunk_len(copy.length - at);
+        if from.bytes(copy.offset + at, length)? != there.bytes(at, length)? {
+            return Ok(false);
+        }
+        at += length as u64;
+    }
+    Ok(true)
+}
+
+fn chunk_len(left: u64) -> usize {
+    usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK))
+}
+
+/// Writes the header anew: where the segment ends is known, and all of it on disk. Without a frame its salt protects nothing.
+fn seal(file: &dyn FsFile, unsealed: &Unsealed) -> io::Result<()> {
+    let Unsealed { seq, end, salt } = *unsealed;
+    // No segment is longer than that.
+    let end = u32::try_from(end).map_or(End::Open, End::At);
+    file.write_at(0, &segment::encode_header(seq, salt.unwrap_or(0), end))
+}
+
+/// Lays a hole over damage that is followed by a frame; where the segment's header was damaged, writes it anew.
+fn cover(file: &dyn FsFile, range: &DamagedRange) -> io::Result<()> {
+    let Some(salt) = range.salt else {
+        return Ok(());
+    };
+    let mut start = range.offset;
+    if start == 0 {
+        file.write_at(0, &segment::encode_header(range.seq, salt, End::Open))?;
+        start = segment::HEADER as u64;
+    }
+    let end = range.offset + range.length;
+    let hole = end
+        .checked_sub(start)
+        .and_then(|length| Header::hole(length, salt));
+    let offset = u32::try_from(start);
+    // Less than a header's length has no room for a hole. It stays, and is reported at every start.
+    let (Some(hole), Ok(offset)) = (hole, offset) else {
+        return Ok(());
+    };
+    let place = Place {
+        seq: range.seq,
+        offset,
+    };
+    let bytes: [u8; frame::HEADER] = hole.encode(place);
+    file.write_at(start, &bytes)
+}

@@ -1,0 +1,169 @@
+//! Committing changes, and asking whether there is room for more.
+
+use super::change::{Change, Conclusion, Outcome};
+use super::error::{Failure, StoreError};
+use super::handle::Store;
+use super::journal::index::{Index, weight};
+use super::journal::writer::{Placed, Trouble, Writer};
+use super::mutex::locked;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// Commits without [`Store::maintain`] after which a commit calls it.
+const MAX_UNATTENDED: u64 = 1000;
+/// How long [`Store::admit`] uses a reading of the free space.
+const FREE_SPACE_AGE: Duration = Duration::from_millis(100);
+
+impl Store {
+    /// Writes `changes` in order with one sync, and answers for each. A `Full` add leaves nothing behind and does not
+    /// touch the others; a failed write or sync fails all of them, and every commit after.
+    ///
+    /// Call [`Store::maintain`] afterwards, when the answers are out.
+    pub fn commit(&self, changes: &mut [Change]) -> Vec<Result<(), StoreError>> {
+        if self.counters.unattended.fetch_add(1, Relaxed) >= MAX_UNATTENDED {
+            self.maintain();
+        }
+        self.commit_with(&mut locked(&self.writer), changes)
+    }
+
+    pub(super) fn commit_with(
+        &self,
+        writer: &mut Writer,
+        changes: &mut [Change],
+    ) -> Vec<Result<(), StoreError>> {
+        if let Some(failure) = self.failures.get() {
+            return all_failed(changes, failure);
+        }
+        let written = writer.write(changes, &self.index);
+        self.count(writer.take_tally());
+        match written {
+            Ok(batch) => {
+                let mut index = locked(&self.index);
+                for placed in &batch.placed {
+                    if let Some(change) = changes.get(placed.number) {
+                        apply(&mut index, change, *placed);
+                        self.events.push(change.events());
+                        if let Change::Add(addition) = change {
+                            self.keys.push_of(addition);
+                        }
+                    }
+                }
+                if !batch.placed.is_empty() {
+                    self.counters.commits.fetch_add(1, Relaxed);
+                    self.counters
+                        .changes
+                        .fetch_add(batch.placed.len() as u64, Relaxed);
+                }
+                batch.results
+            }
+            Err(failure) => all_failed(changes, self.fail(failure)),
+        }
+    }
+
+    /// Whether an add of `size` bytes would find room now. Cheap and lock-free enough to ask for every MAIL.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] or [`StoreError::Failed`].
+    pub fn admit(&self, size: u64) -> Result<(), StoreError> {
+        if let Some(failure) = self.failures.get() {
+            return Err(StoreError::Failed(failure.to_string()));
+        }
+        let limit = self.options.max_messages;
+        if limit > 0 {
+            self.all_known()?;
+        }
+        if limit > 0 && locked(&self.index).len() as u64 >= limit {
+            return Err(StoreError::Full(format!("{limit} messages are on the spool")));
+        }
+        let floor = self.options.min_free_space;
+        if floor > 0 {
+            let available = self.available();
+            if available < floor.saturating_add(size) {
+                let text = format!("{available} bytes are free, {floor} are to stay so");
+                return Err(StoreError::Full(text));
+            }
+        }
+        // When a commit is running, it will find out by itself.
+        if let Ok(mut writer) = self.writer.try_lock()
+            && !writer.has_spare()
+        {
+            let made = writer.make_spare();
+            self.count(writer.take_tally());
+            return match made {
+                Ok(_) => Ok(()),
+                Err(Trouble::Refused(error)) => Err(error),
+                Err(Trouble::Failed(failure)) => Err(StoreError::Failed(self.fail(failure).to_string())),
+            };
+        }
+        Ok(())
+    }
+
+    /// Free space, not older than [`FREE_SPACE_AGE`].
+    pub(super) fn available(&self) -> u64 {
+        let mut free_space = locked(&self.free_space);
+        if let Some((at, available)) = *free_space
+            && at.elapsed() < FREE_SPACE_AGE
+        {
+            return available;
+        }
+        let available = self.fs.available_space(&self.journal).unwrap_or(u64::MAX);
+        *free_space = Some((Instant::now(), available));
+        available
+    }
+}
+
+fn apply(index: &mut Index, change: &Change, placed: Placed) {
+    let Placed { place, length, .. } = placed;
+    let small = matches!(
+        change,
+        Change::Mark { .. } | Change::State { .. } | Change::Route { .. }
+    );
+    index.wrote(place.seq, length, small);
+    match change {
+        Change::Add(addition) => {
+            let weight = weight(length, addition.messages.len());
+            for (section, message) in (0..).zip(&addition.messages) {
+                index.add(message.id, place, section, weight);
+            }
+            match &addition.conclusion {
+                Some(Conclusion {
+                    id,
+                    outcome: Outcome::State(_),
+                }) => {
+                    index.state(*id, place);
+                }
+                Some(Conclusion {
+                    id,
+                    outcome: Outcome::Finish(_),
+                }) => {
+                    index.finish(*id, place.seq);
+                }
+                None => {}
+            }
+        }
+        Change::Move(addition) => {
+            let weight = weight(length, addition.messages.len());
+            for (section, message) in (0..).zip(&addition.messages) {
+                index.relocate(message.id, place, section, weight);
+            }
+        }
+        Change::Mark { id, .. } => {
+            index.mark(*id, place);
+        }
+        Change::State { id, .. } => {
+            index.state(*id, place);
+        }
+        Change::Route { id, .. } => {
+            index.route(*id, place);
+        }
+        Change::Finish { id, .. } => {
+            index.finish(*id, place.seq);
+        }
+        Change::Note { .. } => {}
+    }
+}
+
+fn all_failed(changes: &[Change], failure: &Failure) -> Vec<Result<(), StoreError>> {
+    let failed = || Err(StoreError::Failed(failure.to_string()));
+    changes.iter().map(|_| failed()).collect()
+}

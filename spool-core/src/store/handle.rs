@@ -1,0 +1,116 @@
+//! The open store: what it holds. Its operations are in the files beside this one: `open`, `commit`, `load`, `upkeep`
+//! and `archived`.
+
+use super::care::compaction::Compaction;
+use super::care::open_files::OpenFiles;
+use super::care::pending_deletion::PendingDeletion;
+use super::care::scrub::{Findings, Scrub};
+use super::error::Failure;
+use super::failure::Failures;
+use super::fs::Fs;
+use super::journal::index::Index;
+use super::journal::reader::Reader;
+use super::journal::writer::{Tally, Writer};
+use super::loading::Loading;
+use super::logs::events::EventLog;
+use super::logs::keys::KeyLog;
+use super::mutex::locked;
+use super::types::{StoreOptions, StoreStats};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// An open spool directory. One writer at a time inside [`Store::commit`]; reads run beside it.
+///
+/// Dropping it gives the directory free. There is nothing to close: whatever was answered is on disk.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) journal: PathBuf,
+    pub(super) options: StoreOptions,
+    pub(super) writer: Mutex<Writer>,
+    pub(super) index: Mutex<Index>,
+    pub(super) reader: Reader,
+    pub(super) events: EventLog,
+    pub(super) keys: KeyLog,
+    pub(super) compaction: Mutex<Compaction>,
+    pub(super) loading: Loading,
+    pub(super) pending_deletion: PendingDeletion,
+    pub(super) scrub: Mutex<Scrub>,
+    pub(super) findings: Mutex<Findings>,
+    pub(super) failures: Failures,
+    pub(super) counters: Counters,
+    /// The free space, and when it was read.
+    pub(super) free_space: Mutex<Option<(Instant, u64)>>,
+    pub(super) open_files: OpenFiles,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) commits: AtomicU64,
+    pub(super) changes: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    /// Messages copied forward.
+    pub(super) moved: AtomicU64,
+    /// Commits since [`Store::maintain`] last ran.
+    pub(super) unattended: AtomicU64,
+}
+
+impl Store {
+    /// The spool's directory.
+    pub(super) fn dir(&self) -> &Path {
+        self.journal.parent().unwrap_or(&self.journal)
+    }
+
+    /// Takes no change from now on. The function given to [`Store::on_failure`] runs on this thread, before any caller gets an
+    /// answer.
+    pub(super) fn fail(&self, failure: Failure) -> &Failure {
+        self.failures.fail(failure)
+    }
+
+    /// Calls `report` when the store fails, at once if it has failed already. Only the first call counts.
+    pub fn on_failure(&self, report: impl Fn(&Failure) + Send + Sync + 'static) {
+        self.failures.on_failure(Box::new(report));
+    }
+
+    /// Takes no change any more: the owner panicked and does not know what was written.
+    pub fn abandon(&self, why: &str) {
+        self.fail(Failure::Abandoned(why.to_owned()));
+    }
+
+    /// Takes no change any more, closes every file and releases the lock on the directory. Meant for an owner whose handles on
+    /// the store outlive its work; every change that was answered is on disk.
+    pub fn close(&self) {
+        self.failures.close();
+        locked(&self.writer).close();
+        self.reader.close();
+        self.events.close();
+        self.keys.close();
+        self.pending_deletion.empty();
+        *locked(&self.index) = Index::default();
+        // The lock is released last.
+        self.open_files.close();
+    }
+
+    /// Counts since the start.
+    pub fn stats(&self) -> StoreStats {
+        let index = locked(&self.index);
+        StoreStats {
+            commits: self.counters.commits.load(Relaxed),
+            changes: self.counters.changes.load(Relaxed),
+            syncs: self.counters.syncs.load(Relaxed),
+            bytes: self.counters.bytes.load(Relaxed),
+            messages: index.len() as u64,
+            segments: index.segments() as u64,
+            moved: self.counters.moved.load(Relaxed),
+            frames_read: self.reader.frames(),
+        }
+    }
+
+    pub(super) fn count(&self, tally: Tally) {
+        self.counters.syncs.fetch_add(tally.syncs, Relaxed);
+        self.counters.bytes.fetch_add(tally.bytes, Relaxed);
+    }
+}

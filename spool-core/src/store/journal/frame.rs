@@ -1,0 +1,206 @@
+//! The frame: what stands before the bytes of one change, so that a scan can check it and step over it.
+//!
+//! A frame is a header, a payload and a body (empty but for an add), each with its own checksum. The header's
+//! checksum covers the place of the frame, and the header repeats a number drawn at random for its segment: bytes
+//! that look like a frame but stand elsewhere, or come from the text of a mail, never pass for one.
+//! It never allocates and never trusts a length before its checksum.
+
+use crate::store::layout::Seq;
+
+/// Where a frame stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::store) struct Place {
+    pub(in crate::store) seq: Seq,
+    pub(in crate::store) offset: u32,
+}
+
+/// Bytes of a header.
+pub(in crate::store) const HEADER: usize = 36;
+/// The first bytes of every frame. They are no UTF-8, so they are rare in mail.
+pub(in crate::store) const MAGIC: [u8; 4] = [0xf5, b'S', b'P', 0xf6];
+/// The version of the payloads written here, and the oldest one that is read.
+pub(in crate::store) const VERSION: u8 = 3;
+const OLDEST: u8 = 1;
+
+/// What a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Kind {
+    /// Messages and their body.
+    Add,
+    /// New status and in-flight mark of a message.
+    Mark,
+    /// New state of a message.
+    State,
+    /// The end of a message.
+    Finish,
+    /// Events about a message that is not in the journal.
+    Note,
+    /// Live messages and their body, copied forward from an older segment.
+    Move,
+    /// New next hops of a message.
+    Route,
+    /// Nothing: it covers bytes that were set aside. Payload and body are not to be read.
+    Hole,
+}
+
+impl Kind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Add => 1,
+            Self::Mark => 2,
+            Self::State => 3,
+            Self::Finish => 4,
+            Self::Hole => 5,
+            Self::Note => 6,
+            Self::Move => 7,
+            Self::Route => 8,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Add,
+            2 => Self::Mark,
+            3 => Self::State,
+            4 => Self::Finish,
+            5 => Self::Hole,
+            6 => Self::Note,
+            7 => Self::Move,
+            8 => Self::Route,
+            _ => return None,
+        })
+    }
+}
+
+/// A checked header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Header {
+    pub(in crate::store) kind: Kind,
+    /// The format of the payload.
+    pub(in crate::store) version: u8,
+    pub(in crate::store) payload_len: u32,
+    pub(in crate::store) payload_crc: u32,
+    pub(in crate::store) body_len: u32,
+    pub(in crate::store) body_crc: u32,
+    pub(in crate::store) salt: u64,
+}
+
+/// Why bytes are no header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum NoHeader {
+    /// Damaged, or something else.
+    Bad,
+    /// Whole, but of a kind or version not known here: written by a newer program.
+    Newer,
+}
+
+impl Header {
+    /// The header of a frame with these parts. `None` when a part has 4 GiB or more.
+    pub(in crate::store) fn of(kind: Kind, payload: &[u8], body: &[u8], salt: u64) -> Option<Self> {
+        Some(Self {
+            kind,
+            version: VERSION,
+            payload_len: u32::try_from(payload.len()).ok()?,
+            payload_crc: crc32c::crc32c(payload),
+            body_len: u32::try_from(body.len()).ok()?,
+            body_crc: crc32c::crc32c(body),
+            salt,
+        })
+    }
+
+    /// A header that covers `length` bytes, itself included. `None` when they are too few or too many.
+    pub(in crate::store) fn hole(length: u64, salt: u64) -> Option<Self> {
+        let rest = u32::try_from(length.checked_sub(HEADER as u64)?).ok()?;
+        Some(Self {
+            kind: Kind::Hole,
+            // It has no payload to differ, and may lie in a spool of format 1.
+            version: OLDEST,
+            payload_len: rest,
+            payload_crc: 0,
+            body_len: 0,
+            body_crc: 0,
+            salt,
+        })
+    }
+
+    /// Bytes of the whole frame.
+    pub(in crate::store) fn frame_len(&self) -> u64 {
+        self.body_at() + u64::from(self.body_len)
+    }
+
+    /// Where the body begins, counted from the start of the frame.
+    pub(in crate::store) fn body_at(&self) -> u64 {
+        HEADER as u64 + u64::from(self.payload_len)
+    }
+
+    /// The bytes of this header at `place`.
+    pub(in crate::store) fn encode(&self, place: Place) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        let fields: [&[u8]; 7] = [
+            &MAGIC,
+            &[self.kind.code(), self.version, 0, 0],
+            &self.payload_len.to_le_bytes(),
+            &self.payload_crc.to_le_bytes(),
+            &self.body_len.to_le_bytes(),
+            &self.body_crc.to_le_bytes(),
+            &self.salt.to_le_bytes(),
+        ];
+        let all = fields.iter().copied().flatten();
+        bytes.iter_mut().zip(all).for_each(|(to, from)| *to = *from);
+        let (covered, crc) = bytes.split_at_mut(HEADER - 4);
+        crc.copy_from_slice(&checksum(covered, place).to_le_bytes());
+        bytes
+    }
+
+    /// Reads the header at `place`. `salt` is the number of its segment, if known.
+    pub(in crate::store) fn decode(
+        bytes: &[u8; HEADER],
+        place: Place,
+        salt: Option<u64>,
+    ) -> Result<Self, NoHeader> {
+        let (covered, crc) = bytes.split_at(HEADER - 4);
+        if !covered.starts_with(&MAGIC) || crc != checksum(covered, place).to_le_bytes() {
+            return Err(NoHeader::Bad);
+        }
+        let mut fields = Fields(covered.get(MAGIC.len()..).unwrap_or_default());
+        let [kind, version, reserved @ ..] = fields.take::<4>();
+        let header = Self {
+            kind: Kind::Hole,
+            version,
+            payload_len: u32::from_le_bytes(fields.take()),
+            payload_crc: u32::from_le_bytes(fields.take()),
+            body_len: u32::from_le_bytes(fields.take()),
+            body_crc: u32::from_le_bytes(fields.take()),
+            salt: u64::from_le_bytes(fields.take()),
+        };
+        if salt.is_some_and(|salt| salt != header.salt) {
+            return Err(NoHeader::Bad);
+        }
+        match Kind::from_code(kind) {
+            Some(kind) if (OLDEST..=VERSION).contains(&version) && reserved == [0, 0] => {
+                Ok(Self { kind, ..header })
+            }
+            Some(_) | None => Err(NoHeader::Newer),
+        }
+    }
+}
+
+fn checksum(covered: &[u8], place: Place) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(covered), &place.seq.get().to_le_bytes());
+    crc32c::crc32c_append(crc, &place.offset.to_le_bytes())
+}
+
+/// Takes fixed-size fields off the front of a slice; zeros when it is too short.
+pub(in crate::store) struct Fields<'a>(pub(in crate::store) &'a [u8]);
+
+impl Fields<'_> {
+    pub(in crate::store) fn take<const N: usize>(&mut self) -> [u8; N] {
+        match self.0.split_first_chunk::<N>() {
+            Some((field, rest)) => {
+                self.0 = rest;
+                *field
+            }
+            None => [0; N],
+        }
+    }
+}

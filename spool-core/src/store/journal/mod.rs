@@ -1,0 +1,14 @@
+//! The journal: segments of checksummed frames, written by one writer and read by many readers.
+//!
+//! This room touches the directory `journal/` only. It knows nothing of the logs and the archives.
+
+pub(super) mod frame;
+pub(super) mod index;
+pub(super) mod reader;
+pub(super) mod record;
+pub(super) mod replay;
+pub(super) mod scan;
+pub(super) mod segment;
+mod validate;
+pub(super) mod window;
+pub(super) mod writer;

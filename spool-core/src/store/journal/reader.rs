@@ -1,0 +1,305 @@
+//! Reads single messages by their place, beside whatever is being written.
+//!
+//! It keeps a few segments open, and one large add decoded. It trusts nothing it reads: header, record and body are checked each time.
+
+use crate::frozen::Frozen;
+use crate::id::MessageId;
+use crate::message::{Message, MessageState, Status};
+use crate::store::change::{Addition, Outcome};
+use crate::store::fs::{Fs, FsFile, Mode, is_shortage};
+use crate::store::journal::frame::Place;
+use crate::store::journal::frame::{self, Header, Kind};
+use crate::store::journal::index::Entry;
+use crate::store::journal::record::{self, Decoded, MarkRecord, Payload, RouteRecord, StateRecord};
+use crate::store::layout::{self, Seq};
+use crate::store::mutex::locked;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+/// Files kept open: a large backlog must not use up the descriptors.
+const MAX_OPEN: usize = 64;
+/// What holds messages.
+const ADDS: [Kind; 2] = [Kind::Add, Kind::Move];
+/// The payload of an add that is kept decoded for the next reader: one with so many messages or more, and not more bytes. Retries of a large
+/// add would otherwise decode all of it for each of its messages.
+const LEAST_KEPT: usize = 16;
+const MOST_KEPT: u32 = 4 << 20;
+/// The first read: most frames come whole with it.
+const GUESS: usize = 4096;
+
+/// Why a frame was not read.
+#[derive(Debug)]
+pub(in crate::store) enum Unread {
+    /// Its segment is gone: the message has ended, or moved.
+    Gone,
+    /// It is not what was written, or the disk does not give it back.
+    Damaged(String),
+    /// The system is short of descriptors or memory.
+    NotNow(String),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound {
+            Self::Gone
+        } else if is_shortage(&error) {
+            Self::NotNow(error.to_string())
+        } else {
+            Self::Damaged(format!("cannot be read: {error}"))
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::store) struct Reader {
+    fs: Arc<dyn Fs>,
+    journal: PathBuf,
+    open: Mutex<VecDeque<(Seq, Arc<dyn FsFile>)>>,
+    /// The large add that was read last.
+    kept: Mutex<Option<(Place, Arc<Decoded>)>>,
+    /// Frames read so far.
+    frames: AtomicU64,
+}
+
+struct Frame {
+    file: Arc<dyn FsFile>,
+    offset: u64,
+    header: Header,
+    /// The bytes of the first read.
+    start: Vec<u8>,
+}
+
+impl Reader {
+    pub(in crate::store) fn new(fs: Arc<dyn Fs>, journal: PathBuf) -> Self {
+        Self {
+            fs,
+            journal,
+            open: Mutex::default(),
+            kept: Mutex::default(),
+            frames: AtomicU64::new(0),
+        }
+    }
+
+    /// Closes a segment that was taken off the disk: its space comes back with the last handle.
+    pub(in crate::store) fn forget(&self, seq: Seq) {
+        let mut open = locked(&self.open);
+        open.retain(|(other, _)| *other != seq);
+        drop(open);
+        let mut kept = locked(&self.kept);
+        kept.take_if(|(place, _)| place.seq == seq);
+    }
+
+    /// Closes all of them.
+    pub(in crate::store) fn close(&self) {
+        let open = std::mem::take(&mut *locked(&self.open));
+        drop(open);
+    }
+
+    /// The message that `entry` points to.
+    pub(in crate::store) fn message(&self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
+        self.in_a_row().message(id, entry)
+    }
+
+    /// To read many messages: those of one add, one after the other, cost one read of it.
+    pub(in crate::store) const fn in_a_row(&self) -> Row<'_> {
+        Row {
+            reader: self,
+            last: None,
+        }
+    }
+
+    /// Frames read so far.
+    pub(in crate::store) fn frames(&self) -> u64 {
+        self.frames.load(Relaxed)
+    }
+
+    fn add(&self, place: Place) -> Result<Arc<Decoded>, Unread> {
+        let kept = || locked(&self.kept);
+        if let Some((_, add)) = kept().as_ref().filter(|(at, _)| *at == place) {
+            return Ok(Arc::clone(add));
+        }
+        let frame = self.frame(place, &ADDS)?;
+        let add: Addition = frame.record()?;
+        let keep = add.messages.len() >= LEAST_KEPT && frame.header.payload_len <= MOST_KEPT;
+        let add = Arc::new(Decoded::new(add, u64::from(frame.header.body_len)));
+        if keep {
+            *kept() = Some((place, Arc::clone(&add)));
+        }
+        Ok(add)
+    }
+
+    fn of_add(&self, add: &Decoded, id: MessageId, entry: Entry) -> Result<Message, Unread> {
+        let message = add.message(entry.section).filter(|message| message.id == id);
+        let Some(mut message) = message else {
+            return Err(Unread::Damaged("another message stands in its place".to_owned()));
+        };
+        if let Some(place) = entry.state {
+            message.state = self.state(id, place)?;
+        }
+        if let Some(place) = entry.mark {
+            let record: MarkRecord<'_> = self.frame(place, &[Kind::Mark])?.record()?;
+            message
+                .state
+                .set_status(record.status, record.frozen.into_owned());
+            message.state.in_flight = record.in_flight;
+        }
+        if let Some(place) = entry.route {
+            let record: RouteRecord<'_> = self.frame(place, &[Kind::Route])?.record()?;
+            message.next_hops = record.next_hops;
+            message.origin = record.origin;
+        }
+        let state = &mut message.state;
+        if state.status == Status::Frozen && state.frozen.is_none() {
+            state.frozen = Some(Box::new(Frozen::unrecorded(state)));
+        }
+        Ok(message)
+    }
+
+    /// The state of a message, from a state's frame or from an add that concluded it.
+    fn state(&self, id: MessageId, place: Place) -> Result<MessageState, Unread> {
+        let frame = self.frame(place, &[Kind::State, Kind::Add])?;
+        if frame.header.kind == Kind::State {
+            return frame
+                .record::<StateRecord<'_>>()
+                .map(|record| record.state.into_owned());
+        }
+        let concluded = frame.record::<Addition>()?.conclusion;
+        let concluded = concluded.filter(|concluded| concluded.id == id);
+        match concluded.map(|concluded| concluded.outcome) {
+            Some(Outcome::State(state)) => Ok(*state),
+            Some(Outcome::Finish(_)) | None => {
+                Err(Unread::Damaged("another state stands in its place".to_owned()))
+            }
+        }
+    }
+
+    /// The body of the add at `place`, checked.
+    pub(in crate::store) fn body(&self, place: Place) -> Result<Bytes, Unread> {
+        let frame = self.frame(place, &ADDS)?;
+        let body = frame.part(frame.header.body_at(), frame.header.body_len)?;
+        if crc32c::crc32c(&body) != frame.header.body_crc {
+            return Err(Unread::Damaged("the body fails its checksum".to_owned()));
+        }
+        Ok(body)
+    }
+
+    /// The header of the frame at `place`.
+    pub(in crate::store) fn header(&self, place: Place) -> Result<Header, Unread> {
+        Ok(self.frame(place, &ADDS)?.header)
+    }
+
+    fn frame(&self, place: Place, kinds: &[Kind]) -> Result<Frame, Unread> {
+        self.frames.fetch_add(1, Relaxed);
+        let file = self.file(place.seq)?;
+        let offset = u64::from(place.offset);
+        let mut start = vec![0; GUESS];
+        let count = file.read_at(offset, &mut start)?;
+        start.truncate(count);
+        let header = start
+            .first_chunk::<{ frame::HEADER }>()
+            .and_then(|bytes| Header::decode(bytes, place, None).ok())
+            .filter(|header| kinds.contains(&header.kind))
+            .ok_or_else(|| Unread::Damaged("its header fails its checksum".to_owned()))?;
+        Ok(Frame {
+            file,
+            offset,
+            header,
+            start,
+        })
+    }
+
+    fn file(&self, seq: Seq) -> io::Result<Arc<dyn FsFile>> {
+        let held = |open: &VecDeque<(Seq, Arc<dyn FsFile>)>| {
+            let found = open.iter().find(|(other, _)| *other == seq);
+            found.map(|(_, file)| Arc::clone(file))
+        };
+        if let Some(file) = held(&locked(&self.open)) {
+            return Ok(file);
+        }
+        let file = self
+            .fs
+            .open(&layout::segment_path(&self.journal, seq), Mode::Read)?;
+        let mut open = locked(&self.open);
+        if held(&open).is_none() {
+            open.truncate(MAX_OPEN - 1);
+            open.push_front((seq, Arc::clone(&file)));
+        }
+        Ok(file)
+    }
+}
+
+/// Reads messages one after the other; see [`Reader::in_a_row`].
+#[derive(Debug)]
+pub(in crate::store) struct Row<'a> {
+    reader: &'a Reader,
+    last: Option<(Place, Arc<Decoded>)>,
+}
+
+impl Row<'_> {
+    /// The message that `entry` points to.
+    pub(in crate::store) fn message(&mut self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
+        let add = match self.last.take() {
+            Some((place, add)) if place == entry.add => add,
+            _ => self.reader.add(entry.add)?,
+        };
+        let (_, add) = self.last.insert((entry.add, add));
+        self.reader.of_add(add, id, entry)
+    }
+}
+
+impl Frame {
+    fn record<T: Payload>(&self) -> Result<T, Unread> {
+        let payload = self.part(frame::HEADER as u64, self.header.payload_len)?;
+        if crc32c::crc32c(&payload) != self.header.payload_crc {
+            return Err(Unread::Damaged("its record fails its checksum".to_owned()));
+        }
+        record::decode(self.header, &payload).map_err(Unread::Damaged)
+    }
+
+    /// `length` bytes, `at` bytes behind the start of the frame.
+    fn part(&self, at: u64, length: u32) -> Result<Bytes, Unread> {
+        let wrong = |_| Unread::Damaged("longer than memory".to_owned());
+        let length = usize::try_from(length).map_err(wrong)?;
+        let from = usize::try_from(at).map_err(wrong)?;
+        if let Some(bytes) = self.start.get(from..from.saturating_add(length)) {
+            return Ok(Bytes::copy_from_slice(bytes));
+        }
+        // The header is checked, but the file may have been cut since: no memory for what is not there.
+        if self.offset + at + length as u64 > self.file.size()? {
+            return Err(Unread::Damaged("its end is missing".to_owned()));
+        }
+        let mut bytes = vec![0; length];
+        let count = self.file.read_at(self.offset + at, &mut bytes)?;
+        if count < length {
+            return Err(Unread::Damaged("its end is missing".to_owned()));
+        }
+        Ok(bytes.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fs::SimFs;
+    use std::path::Path;
+
+    #[test]
+    fn no_more_files_are_kept_open_than_allowed() {
+        let (fs, journal) = (SimFs::new(), Path::new("/spool/journal"));
+        let reader = Reader::new(Arc::new(fs.clone()), journal.to_owned());
+        for number in 1..=MAX_OPEN as u32 + 10 {
+            let seq = Seq::new(number).unwrap();
+            fs.plant(&layout::segment_path(journal, seq), b"");
+            reader.file(seq).unwrap();
+        }
+        let open = reader.open.lock().unwrap();
+        assert_eq!(open.len(), MAX_OPEN);
+        let newest = open.front().map(|(seq, _)| seq.get());
+        assert_eq!(newest, Some(MAX_OPEN as u32 + 10), "the oldest was closed");
+    }
+}

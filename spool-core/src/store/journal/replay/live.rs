@@ -1,0 +1,107 @@
+//! The live messages of a replay. A message costs 48 bytes beside its place in the index.
+
+use crate::clock::Timestamp;
+use crate::frozen::FrozenKind;
+use crate::id::MessageId;
+use crate::message::{RouteOrigin, Status};
+use crate::next_hop::NextHop;
+use crate::store::journal::index::Ids;
+use crate::store::types::Recovered;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a message that is never given up expires.
+pub(super) const NEVER: Timestamp = Timestamp(i64::MAX);
+
+/// What a queue needs to know of a live message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Live {
+    /// Of a frozen message, without meaning.
+    pub(super) due: Timestamp,
+    pub(super) frozen: Option<FrozenKind>,
+    /// Seconds of the retry interval it waits for, rounded up.
+    pub(super) wait: Option<NonZeroU32>,
+    pub(super) spooled_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    /// Which of the routes.
+    pub(super) hops: u32,
+    pub(super) body_size: u32,
+    /// Bytes that its envelope and the list of its related messages take in memory.
+    pub(super) fixed: u32,
+    /// Bytes that its history takes in memory, as its latest state has it.
+    pub(super) history: u32,
+}
+
+/// A list of next hops, and where it comes from.
+pub(super) type Route = (Arc<[NextHop]>, RouteOrigin);
+
+impl Live {
+    fn status(&self) -> Status {
+        match self.frozen {
+            Some(_) => Status::Frozen,
+            None => Status::SendAt(self.due),
+        }
+    }
+
+    /// `frozen`: why, when that was recorded.
+    pub(super) fn set(&mut self, status: Status, frozen: Option<FrozenKind>, wait: Option<Duration>) {
+        let seconds = |wait: Duration| NonZeroU32::new(u32::try_from(wait.as_millis().div_ceil(1000)).ok()?);
+        self.wait = wait.and_then(seconds);
+        match status {
+            Status::Frozen => self.frozen = frozen.or(self.frozen).or(Some(FrozenKind::Held)),
+            Status::SendAt(due) => {
+                self.frozen = None;
+                self.due = due;
+            }
+        }
+    }
+}
+
+/// An attempt that has begun and not ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InFlight {
+    pub(super) at: Timestamp,
+    /// Whether its message was given another route since.
+    pub(super) rerouted: bool,
+}
+
+/// The live messages of a replay, in the order of their ids.
+#[derive(Debug)]
+pub(in crate::store) struct Messages {
+    pub(super) all: std::vec::IntoIter<(MessageId, Live)>,
+    pub(super) in_flight: Ids<InFlight>,
+    pub(super) hops: Vec<Route>,
+}
+
+impl Iterator for Messages {
+    type Item = Recovered;
+
+    fn next(&mut self) -> Option<Recovered> {
+        let (id, live) = self.all.next()?;
+        let hops = usize::try_from(live.hops)
+            .ok()
+            .and_then(|hops| self.hops.get(hops));
+        let (next_hops, origin) = hops.map_or_else(
+            || ([].into(), RouteOrigin::default()),
+            |(hops, origin)| (Arc::clone(hops), *origin),
+        );
+        let in_flight = self.in_flight.get(&id);
+        Some(Recovered {
+            id,
+            status: live.status(),
+            frozen: live.frozen,
+            in_flight: in_flight.map(|begun| begun.at),
+            rerouted: in_flight.is_some_and(|begun| begun.rerouted),
+            spooled_at: live.spooled_at,
+            expires_at: Some(live.expires_at).filter(|at| *at != NEVER),
+            next_hops,
+            origin,
+            wait: live
+                .wait
+                .map(|seconds| Duration::from_secs(u64::from(seconds.get()))),
+            body_size: u64::from(live.body_size),
+            footprint: u64::from(live.fixed) + u64::from(live.history),
+        })
+    }
+}

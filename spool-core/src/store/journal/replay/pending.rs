@@ -1,0 +1,51 @@
+//! Events that the journal holds and the event log lacks.
+
+use crate::event::Event;
+use crate::id::MessageId;
+use crate::store::journal::index::Entry;
+use crate::store::journal::reader::Reader;
+use crate::summary::EnvelopeSummary;
+use std::sync::Arc;
+
+/// An event to be written to the event log again.
+#[derive(Debug)]
+pub(in crate::store) struct PendingEvent {
+    /// Without flows and envelope, if `message` is there to give them.
+    pub(super) event: Event,
+    /// Where the message is, or was, in the journal.
+    message: Option<(MessageId, Entry)>,
+}
+
+impl PendingEvent {
+    /// An event of the message at `entry`.
+    pub(super) fn of(event: Event, id: MessageId, entry: Entry) -> Self {
+        let message = Some((id, entry));
+        Self { event, message }
+    }
+
+    /// An event that is complete.
+    pub(super) const fn complete(event: Event) -> Self {
+        Self { event, message: None }
+    }
+}
+
+/// The events with the flows and envelopes of their messages. One whose message cannot be read is left out.
+pub(in crate::store) fn complete(
+    events: impl IntoIterator<Item = PendingEvent>,
+    reader: &Reader,
+) -> Vec<Event> {
+    let mut messages = reader.in_a_row();
+    let complete = |pending: PendingEvent| {
+        let Some((id, entry)) = pending.message else {
+            return Some(pending.event);
+        };
+        let message = messages.message(id, entry).ok()?;
+        Some(Event {
+            id: Some(id),
+            envelope: Some(Arc::new(EnvelopeSummary::whole(&message))),
+            flows: message.flows,
+            ..pending.event
+        })
+    };
+    events.into_iter().filter_map(complete).collect()
+}

@@ -1,0 +1,176 @@
+//! What a replay has found so far, and how it reads one segment.
+
+use super::defect::{DamagedRange, Trailing, Unsealed};
+use super::files::{Front, scan_error};
+use super::live::{InFlight, Live, Messages, Route};
+use super::pending::PendingEvent;
+use crate::id::MessageId;
+use crate::store::error::OpenError;
+use crate::store::journal::index::{Ids, Index};
+use crate::store::journal::scan::{Bad, Item, Scan, ScanError};
+use crate::store::journal::segment;
+use crate::store::layout::Seq;
+use crate::store::types::{LoggedKeys, RememberedKey};
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+
+/// What a journal holds.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Replay {
+    pub(in crate::store) index: Index,
+    pub(super) live: Ids<Live>,
+    /// Those of them whose attempt has begun and not ended: never many.
+    pub(super) in_flight: Ids<InFlight>,
+    pub(in crate::store) last_id: Option<MessageId>,
+    pub(in crate::store) damaged: Vec<DamagedRange>,
+    pub(in crate::store) trailing: Vec<Trailing>,
+    /// Segments that may not have been synced, and where what is whole in them ends.
+    pub(in crate::store) unsynced: Vec<(Seq, u64)>,
+    /// Segments that nothing is written to any more, and that do not say rightly where they end: those that may not have been
+    /// synced, and those in which a repair changes something.
+    pub(in crate::store) unsealed: Vec<Unsealed>,
+    /// Segments with nothing in them since the last one with a header, as damage.
+    pub(super) unwritten: Vec<(Seq, Bad)>,
+    /// The number of the last event in the journal that is told of.
+    pub(in crate::store) last_event: u64,
+    /// The highest number that was given to an event, even to one of a message that is not known: at the end of a journal
+    /// most are not, and in a batch that was torn before anybody was answered some are not.
+    pub(in crate::store) last_number: u64,
+    /// Events that the event log does not hold, oldest first.
+    pub(in crate::store) pending_events: VecDeque<PendingEvent>,
+    /// Names of adds.
+    pub(in crate::store) keys: Vec<RememberedKey>,
+    /// What need not be told again.
+    pub(super) logged: Logged,
+    pub(super) hops: HashMap<Route, u32>,
+}
+
+/// What the logs beside the journal hold.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Logged {
+    /// The number of the last event: those up to it need not be told again.
+    pub(in crate::store) events: u64,
+    /// The names of adds that are in the key log; `None`: no names are wanted.
+    pub(in crate::store) keys: Option<LoggedKeys>,
+}
+
+impl Logged {
+    /// Nothing is to be told again.
+    pub(in crate::store) const fn all() -> Self {
+        Self {
+            events: u64::MAX,
+            keys: None,
+        }
+    }
+}
+
+impl Replay {
+    /// Reads one segment; gives its size.
+    pub(super) fn read(
+        &mut self,
+        journal: &Path,
+        seq: Seq,
+        front: &Front,
+        mut scan: Scan,
+    ) -> Result<u64, OpenError> {
+        let bodies = front.reads_bodies(seq);
+        let may_be_torn = front.last.is_none_or(|last| seq >= last);
+        self.segment(seq, &mut scan, may_be_torn, bodies)
+            .map_err(scan_error(journal, seq))?;
+        if bodies {
+            self.unsynced.push((seq, scan.end()));
+        }
+        Ok(scan.size())
+    }
+
+    /// Takes the live messages out; the index keeps their places.
+    pub(in crate::store) fn take_messages(&mut self) -> Messages {
+        let mut all: Vec<_> = std::mem::take(&mut self.live).into_iter().collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        let mut hops: Vec<_> = std::mem::take(&mut self.hops).into_iter().collect();
+        hops.sort_unstable_by_key(|(_, number)| *number);
+        Messages {
+            all: all.into_iter(),
+            in_flight: std::mem::take(&mut self.in_flight),
+            hops: hops.into_iter().map(|(hops, _)| hops).collect(),
+        }
+    }
+
+    fn segment(
+        &mut self,
+        seq: Seq,
+        scan: &mut Scan,
+        may_be_torn: bool,
+        is_newest: bool,
+    ) -> Result<(), ScanError> {
+        self.index.open_segment(seq);
+        let first = self.damaged.len();
+        let mut torn = 0;
+        while let Some(item) = scan.next()? {
+            let (bad, last) = match item {
+                Item::Frame { place, header } => match self.frame(place, header, scan.payload()) {
+                    Ok(()) => continue,
+                    Err(reason) => {
+                        self.damaged.push(DamagedRange::frame(place, header, reason));
+                        continue;
+                    }
+                },
+                Item::Tail(bad) if may_be_torn && scan.may_be_torn() => {
+                    torn = bad.length;
+                    continue;
+                }
+                Item::Damage(bad) => (bad, false),
+                Item::Tail(bad) => (bad, true),
+            };
+            self.damaged.push(DamagedRange::of(seq, bad, last));
+        }
+        for range in self.damaged.iter_mut().skip(first) {
+            range.salt = scan.salt();
+            range.unreadable = scan.has_lost();
+        }
+        let is_damaged = self.damaged.len() > first;
+        self.note_unwritten(seq, scan);
+        if scan.has_lost() {
+            self.index.keep(seq);
+            return Ok(());
+        }
+        if scan.size() > scan.end() {
+            let end = scan.end();
+            self.trailing.push(Trailing { seq, end, torn });
+        }
+        if is_newest || is_damaged {
+            self.unseal(seq, scan);
+        }
+        Ok(())
+    }
+
+    /// Notes that the header of a segment is to say where it ends, if it does not. What an older program began is left as it is:
+    /// it would look as if that program had told ends.
+    fn unseal(&mut self, seq: Seq, scan: &Scan) {
+        if scan.tells_ends() == Some(false) {
+            return;
+        }
+        // Where there is none, a header will be all that is there.
+        let end = scan.end().max(segment::HEADER as u64);
+        if scan.sealed_end() != Some(end) {
+            let salt = scan.salt();
+            self.unsealed.push(Unsealed { seq, end, salt });
+        }
+    }
+
+    /// Segments without a byte in them stand at the end of a journal, where a process ended before it wrote to them, and the
+    /// next start gives them a header before it begins another. One before a segment that was begun so has lost all it had.
+    fn note_unwritten(&mut self, seq: Seq, scan: &Scan) {
+        if let Some(bad) = scan.nothing_left() {
+            self.unwritten.push((seq, bad));
+        } else if let Some(tells) = scan.tells_ends() {
+            for (seq, bad) in std::mem::take(&mut self.unwritten).into_iter().filter(|_| tells) {
+                self.damaged.push(DamagedRange::of(seq, bad, true));
+                if self.unsealed.iter().all(|unsealed| unsealed.seq != seq) {
+                    let (end, salt) = (segment::HEADER as u64, None);
+                    self.unsealed.push(Unsealed { seq, end, salt });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Reading messages, bodies and events of an open store.
+
+use super::error::StoreError;
+use super::handle::Store;
+use super::journal::index::Entry;
+use super::journal::reader::{Row, Unread};
+use super::logs::events::EventCursor;
+use super::mutex::locked;
+use crate::event::Event;
+use crate::id::MessageId;
+use crate::message::Message;
+use bytes::Bytes;
+use std::io;
+
+/// Loads messages one after the other; see [`Store::in_a_row`].
+#[derive(Debug)]
+pub struct Loads<'a> {
+    store: &'a Store,
+    row: Row<'a>,
+}
+
+impl Loads<'_> {
+    /// As [`Store::load`].
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn load(&mut self, id: MessageId) -> Result<Message, StoreError> {
+        self.store.read(id, |entry| self.row.message(id, entry))
+    }
+}
+
+impl Store {
+    /// A live message, without its body.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMessage`], [`StoreError::Damaged`], [`StoreError::Loading`].
+    pub fn load(&self, id: MessageId) -> Result<Message, StoreError> {
+        self.read(id, |entry| self.reader.message(id, entry))
+    }
+
+    /// To load many messages: those of one add, one after the other, cost one read of it.
+    #[must_use]
+    pub const fn in_a_row(&self) -> Loads<'_> {
+        Loads {
+            store: self,
+            row: self.reader.in_a_row(),
+        }
+    }
+
+    /// Its body, checked.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn body(&self, id: MessageId) -> Result<Bytes, StoreError> {
+        self.read(id, |entry| self.reader.body(entry.add))
+    }
+
+    /// Reads without holding the index: a segment may go away meanwhile, but then the entry has changed too.
+    fn read<T>(
+        &self,
+        id: MessageId,
+        mut get: impl FnMut(Entry) -> Result<T, Unread>,
+    ) -> Result<T, StoreError> {
+        let mut before = None;
+        loop {
+            let Some(entry) = locked(&self.index).get(id) else {
+                return Err(self.all_known().err().unwrap_or(StoreError::NoSuchMessage(id)));
+            };
+            let reason = match get(entry) {
+                Ok(value) => return Ok(value),
+                Err(Unread::Gone) if before != Some(entry) => {
+                    before = Some(entry);
+                    continue;
+                }
+                Err(Unread::Gone) => "its segment is missing".to_owned(),
+                Err(Unread::Damaged(reason)) => reason,
+                Err(Unread::NotNow(reason)) => return Err(StoreError::NotNow { id, reason }),
+            };
+            return Err(StoreError::Damaged { id, reason });
+        }
+    }
+
+    /// Up to about `limit` events behind `cursor`, which moves along, or fewer when they are large. Where the log no longer reaches back, or has a hole,
+    /// there is an [`EventKind::Gap`] with the number of those that are missing. Empty: there is nothing newer.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a cursor that is ahead of this spool; [`StoreError::Failed`] when the log cannot be read.
+    pub fn events_after(&self, cursor: &mut EventCursor, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let last = self.last_event();
+        if cursor.after > last {
+            let text = format!("there is no event {} yet: the last one is {last}", cursor.after);
+            return Err(StoreError::Invalid(text));
+        }
+        let failed = |error: io::Error| StoreError::Failed(format!("the event log cannot be read: {error}"));
+        self.events.after(cursor, limit).map_err(failed)
+    }
+
+    /// The number of the last event; 0: there was none.
+    pub fn last_event(&self) -> u64 {
+        self.events.last()
+    }
+}

@@ -1,0 +1,334 @@
+//! Lines: an append-only log of text lines over numbered files, beside the journal.
+//!
+//! A line is a JSON object whose last member is a checksum of what stands before it; one that does not match is none.
+//! Only the newest file can be torn: a file is synced before the next one is begun. It is for what can be told again from
+//! the journal, or done without; a failure here never reaches a commit.
+
+use crate::store::fs::{Fs, FsFile, Mode, ops};
+use crate::store::layout;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const CHUNK: usize = 64 << 10;
+/// A line that is longer is damage. The event of a message with a million recipients has about 30 MiB.
+const MAX_LINE: usize = 1 << 30;
+
+/// Bytes of a line's end: its checksum.
+const TRAILER: usize = 23;
+/// One file of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct LogFile {
+    /// Its name: files are read in the order of their numbers.
+    pub(in crate::store) number: u64,
+    pub(in crate::store) size: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::store) struct LogFiles {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    parts: VecDeque<LogFile>,
+    head: Option<Arc<dyn FsFile>>,
+    /// Bytes written since the last sync.
+    dirty: u64,
+    /// The head's name may not be durable yet.
+    unnamed: bool,
+    /// The first sync that failed: what was written before it is in doubt.
+    failed: Option<String>,
+}
+
+/// A sync of more would hold up the commits that come meanwhile.
+const MOST_UNSYNCED: u64 = 1 << 20;
+
+impl LogFiles {
+    /// The log in the directory `dir`, which is made when something is first written. What is no line of the newest file is
+    /// dropped, and the rest is written again and synced: an earlier process may have ended before it was, or its sync failed.
+    pub(in crate::store) fn open(fs: Arc<dyn Fs>, dir: PathBuf) -> io::Result<Self> {
+        let names = ops::names(&*fs, &dir)?;
+        let mut numbers: Vec<u64> = names
+            .iter()
+            .filter_map(|name| layout::parse_log_name(name))
+            .collect();
+        numbers.sort_unstable();
+        let mut lines = Self {
+            fs,
+            dir,
+            parts: VecDeque::new(),
+            head: None,
+            dirty: 0,
+            unnamed: false,
+            failed: None,
+        };
+        for name in names.iter().filter(|name| layout::is_log_draft(name)) {
+            lines.fs.unlink(&lines.dir.join(name))?;
+        }
+        for number in numbers {
+            let size = lines.fs.open(&lines.path(number), Mode::Read)?.size()?;
+            lines.parts.push_back(LogFile { number, size });
+        }
+        if let Some(newest) = lines.parts.back_mut() {
+            clean(&*lines.fs, &lines.dir, newest);
+            // What was read may have come from memory: a sync of it may have failed, and a second one would prove nothing.
+            let file = lines
+                .fs
+                .open(&layout::log_path(&lines.dir, newest.number), Mode::Write)?;
+            ops::rewrite_in_place(&*file, newest.size)?;
+            file.sync_data()?;
+            lines.fs.sync_dir(&lines.dir)?;
+        }
+        Ok(lines)
+    }
+
+    pub(in crate::store) fn path(&self, number: u64) -> PathBuf {
+        layout::log_path(&self.dir, number)
+    }
+
+    pub(in crate::store) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(in crate::store) fn parts(&self) -> &VecDeque<LogFile> {
+        &self.parts
+    }
+
+    /// Begins a new file.
+    pub(in crate::store) fn begin(&mut self, number: u64) -> io::Result<()> {
+        self.sync()?;
+        ops::ensure_dir_durably(&*self.fs, &self.dir)?;
+        let path = self.path(number);
+        if self.parts.back().is_some_and(|part| part.number == number) {
+            self.parts.pop_back();
+        }
+        // A file that was begun before and stayed empty may be there.
+        let head = ops::create_anew(&*self.fs, &path)?;
+        self.parts.push_back(LogFile { number, size: 0 });
+        self.head = Some(head);
+        self.unnamed = true;
+        Ok(())
+    }
+
+    /// Closes the newest file.
+    pub(in crate::store) fn close(&mut self) {
+        self.head = None;
+    }
+
+    /// Whether something can be appended; a log that was just opened begins a new file.
+    pub(in crate::store) const fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// Appends whole lines to the newest file. After an error the same lines can be written again, over their own traces.
+    pub(in crate::store) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (Some(head), Some(part)) = (&self.head, self.parts.back_mut()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let length = bytes.len() as u64;
+        self.dirty += length;
+        head.write_at(part.size, bytes)?;
+        part.size += length;
+        if self.dirty >= MOST_UNSYNCED {
+            return self.sync();
+        }
+        Ok(())
+    }
+
+    /// Makes all of it durable. After a failure the newest file is left behind: nobody knows what of it is on disk, and
+    /// a later sync says nothing about it.
+    pub(in crate::store) fn sync(&mut self) -> io::Result<()> {
+        // Without a descriptor for it nothing has failed yet.
+        let dir = if self.unnamed {
+            Some(self.fs.open_dir(&self.dir)?)
+        } else {
+            None
+        };
+        let head = self.head.as_ref().filter(|_| self.dirty > 0);
+        let synced = head.map_or(Ok(()), |head| head.sync_data());
+        let synced = synced.and_then(|()| dir.map_or(Ok(()), |dir| dir.sync()));
+        (self.dirty, self.unnamed) = (0, false);
+        if let Err(error) = &synced {
+            let text = format!("sync {}: {error}", self.dir.display());
+            self.failed.get_or_insert(text);
+            self.head = None;
+        }
+        synced
+    }
+
+    /// The first sync that failed.
+    pub(in crate::store) fn failed(&self) -> Option<String> {
+        self.failed.clone()
+    }
+
+    pub(in crate::store) fn total(&self) -> u64 {
+        self.parts.iter().map(|part| part.size).sum()
+    }
+
+    /// Takes the oldest file away. Its name may come back after a power cut; that does no harm.
+    pub(in crate::store) fn drop_oldest(&mut self) {
+        if let Some(part) = self.parts.pop_front() {
+            // What cannot be taken away now is taken away after the next start.
+            let _ = self.fs.unlink(&self.path(part.number));
+        }
+    }
+}
+
+/// Drops what is no line of a file that may be torn. On a full disk it stays, and is stepped over.
+fn clean(fs: &dyn Fs, dir: &Path, part: &mut LogFile) {
+    let path = layout::log_path(dir, part.number);
+    let done = fs.open(&path, Mode::Read).and_then(|file| {
+        let bad = bad_lines(&*file, part.size)?;
+        if !bad.is_empty() {
+            part.size = rewrite(fs, dir, *part)?;
+            let bytes: u64 = bad.iter().map(|bad| bad.length).sum();
+            tracing::warn!(file = %path.display(), bytes, "dropped what is no whole line");
+        }
+        Ok(())
+    });
+    if let Err(error) = done {
+        tracing::warn!(file = %path.display(), %error, "could not drop what is no whole line");
+    }
+}
+
+/// Bytes of a file that are no line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct BadLines {
+    pub(in crate::store) offset: u64,
+    pub(in crate::store) length: u64,
+    /// Nothing whole follows.
+    pub(in crate::store) last: bool,
+}
+
+/// What in the first `size` bytes of a file is no line.
+pub(in crate::store) fn bad_lines(file: &dyn FsFile, size: u64) -> io::Result<Vec<BadLines>> {
+    let (mut all, mut good): (Vec<BadLines>, u64) = (Vec::new(), 0);
+    scan(file, 0, size, &mut |line, behind| {
+        if is_sealed(line) {
+            let start = behind - line.len() as u64 - 1;
+            if start > good {
+                all.push(BadLines {
+                    offset: good,
+                    length: start - good,
+                    last: false,
+                });
+            }
+            good = behind;
+        }
+        ControlFlow::Continue(())
+    })?;
+    if good < size {
+        all.push(BadLines {
+            offset: good,
+            length: size - good,
+            last: true,
+        });
+    }
+    Ok(all)
+}
+
+/// Writes a file anew with its lines alone, at once and as a whole; gives its size.
+pub(in crate::store) fn rewrite(fs: &dyn Fs, dir: &Path, part: LogFile) -> io::Result<u64> {
+    let path = layout::log_path(dir, part.number);
+    let draft = layout::log_draft_path(dir, part.number);
+    let from = fs.open(&path, Mode::Read)?;
+    let to = ops::create_anew(fs, &draft)?;
+    let (mut size, mut buffer, mut written) = (0, Vec::new(), Ok(()));
+    let put = |buffer: &mut Vec<u8>, size: &mut u64| {
+        let done = to.write_at(*size, buffer);
+        *size += buffer.len() as u64;
+        buffer.clear();
+        done
+    };
+    scan(&*from, 0, part.size, &mut |line, _| {
+        if is_sealed(line) {
+            buffer.extend_from_slice(line);
+            buffer.push(b'\n');
+        }
+        if buffer.len() >= CHUNK {
+            written = put(&mut buffer, &mut size);
+        }
+        if written.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    let done = written
+        .and_then(|()| put(&mut buffer, &mut size))
+        .and_then(|()| to.sync_data())
+        .and_then(|()| fs.rename(&draft, &path));
+    if let Err(error) = done {
+        let _ = fs.unlink(&draft);
+        return Err(error);
+    }
+    fs.sync_dir(dir)?;
+    Ok(size)
+}
+
+/// Appends `value`, an object, as a line with its checksum.
+pub(in crate::store) fn seal(bytes: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
+    let start = bytes.len();
+    serde_json::to_writer(&mut *bytes, value)?;
+    bytes.pop();
+    let trailer = trailer(bytes.get(start..).unwrap_or_default());
+    bytes.extend_from_slice(trailer.as_bytes());
+    bytes.push(b'\n');
+    Ok(())
+}
+
+/// What a line says; `None` when it is not what was written.
+pub(in crate::store) fn unseal<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+    is_sealed(line)
+        .then(|| serde_json::from_slice(line).ok())
+        .flatten()
+}
+
+fn is_sealed(line: &[u8]) -> bool {
+    let covered = line.len().checked_sub(TRAILER);
+    let parts = covered.and_then(|covered| line.split_at_checked(covered));
+    parts.is_some_and(|(covered, end)| end == trailer(covered).as_bytes())
+}
+
+fn trailer(covered: &[u8]) -> String {
+    format!(",\"checksum\":\"{:08x}\"}}", crc32c::crc32c(covered))
+}
+
+/// Gives every whole line of `file` between `from` and `size` to `each`, with the offset behind it. What follows the last
+/// line end is none.
+pub(in crate::store) fn scan(
+    file: &dyn FsFile,
+    from: u64,
+    size: u64,
+    each: &mut dyn FnMut(&[u8], u64) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let (mut line, mut at) = (Vec::new(), from);
+    let mut chunk = vec![0; CHUNK];
+    while at < size {
+        let want = usize::try_from(size - at).map_or(CHUNK, |left| left.min(CHUNK));
+        let count = file.read_at(at, chunk.get_mut(..want).unwrap_or_default())?;
+        if count == 0 {
+            break;
+        }
+        let mut rest = chunk.get(..count).unwrap_or_default();
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (head, tail) = rest.split_at(end + 1);
+            at += head.len() as u64;
+            line.extend_from_slice(head.strip_suffix(b"\n").unwrap_or(head));
+            if each(&line, at).is_break() {
+                return Ok(());
+            }
+            line.clear();
+            rest = tail;
+        }
+        at += rest.len() as u64;
+        line.extend_from_slice(rest);
+        if line.len() > MAX_LINE {
+            line.clear();
+        }
+    }
+    Ok(())
+}

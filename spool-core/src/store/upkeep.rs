@@ -1,0 +1,205 @@
+//! Upkeep of an open store, between commits: spare segments, compaction, the scrub, a check of the open files.
+
+use super::care::compaction::{Next, Source};
+use super::care::finding::Finding;
+use super::care::scrub::{Scope, Scrubbed};
+use super::error::{Failure, StoreError};
+use super::fs::Mode;
+use super::handle::Store;
+use super::journal::writer::{Trouble, Writer};
+use super::layout::{self, Seq};
+use super::logs::destinations;
+use super::mutex::locked;
+use crate::destination::LearnedDestination;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// With less free space than this number of segments, the space of deleted segments is freed at once.
+const AMPLE_SEGMENTS: u64 = 8;
+
+impl Store {
+    /// Gets the next segment ready and gives finished ones back to the disk. It returns at once when there is
+    /// nothing to do. Meant for the time after a commit's answers: nothing waits for it but the next commit.
+    pub fn maintain(&self) {
+        self.counters.unattended.store(0, Relaxed);
+        if let Some(Failure::FilesTaken(_) | Failure::Closed) = self.failures.get() {
+            // Its paths may lead to another spool by now.
+            return;
+        }
+        // What the disk does not take goes on waiting.
+        let _ = (self.events.flush(), self.keys.flush());
+        let mut writer = locked(&self.writer);
+        if self.failures.get().is_some() {
+            return;
+        }
+        let done = self.maintain_with(&mut writer);
+        self.count(writer.take_tally());
+        if let Err(failure) = done {
+            self.fail(failure);
+        }
+    }
+
+    fn maintain_with(&self, writer: &mut Writer) -> Result<(), Failure> {
+        let doubt = |trouble| match trouble {
+            Trouble::Refused(_) => None,
+            Trouble::Failed(failure) => Some(failure),
+        };
+        // What a full disk gets back first is what makes room for the spare.
+        while self.loading().is_none() {
+            if !locked(&self.index).has_changed() || !self.logs_are_durable() {
+                break;
+            }
+            let free = locked(&self.index).take_free(writer.head());
+            let unlink = |seq: &Seq| {
+                let path = layout::segment_path(&self.journal, *seq);
+                // While it is open, only its name goes: to free its blocks takes longer than a commit may.
+                self.pending_deletion.keep(self.fs.open(&path, Mode::Read).ok());
+                match self.fs.unlink(&path) {
+                    Ok(()) => true,
+                    Err(error) => error.kind() == io::ErrorKind::NotFound,
+                }
+            };
+            let gone: Vec<Seq> = free.into_iter().filter(unlink).collect();
+            if gone.is_empty() {
+                break;
+            }
+            // A segment may hold the ends of messages in an older one: the older one's name goes first, for good.
+            // Whatever is wrong with that sync, nothing may be dropped behind it.
+            if let Err(trouble) = writer.sync_dir() {
+                let refused = || Failure::Disk("the journal's directory was not synced".to_owned());
+                return Err(doubt(trouble).unwrap_or_else(refused));
+            }
+            let mut index = locked(&self.index);
+            for seq in gone {
+                index.drop_segment(seq);
+                self.reader.forget(seq);
+            }
+            if self.available() < AMPLE_SEGMENTS * self.options.segment_size {
+                self.give_back();
+            }
+        }
+        if let Some(text) = self.keys.failed() {
+            return Err(Failure::Disk(text));
+        }
+        match writer.make_spare().map_err(doubt) {
+            Err(Some(failure)) => Err(failure),
+            Ok(_) | Err(None) => Ok(()),
+        }
+    }
+
+    /// Frees the space of segments that were given up. It may take a while, and is meant for a thread that nobody waits for,
+    /// about every second; where space is short, [`Store::maintain`] does it itself.
+    pub fn give_back(&self) {
+        self.pending_deletion.empty();
+    }
+
+    /// What a segment tells must be in the logs before it goes. An event may be lost to a full disk, a name may not.
+    fn logs_are_durable(&self) -> bool {
+        let _ = self.events.sync();
+        self.keys.sync().is_ok()
+    }
+
+    /// Makes one step of compaction, if the journal holds too much garbage. Whether there is more to do. Meant for the time between
+    /// commits, with [`Store::maintain`] after it.
+    pub fn compact(&self) -> bool {
+        if self.failures.get().is_some() || self.loading().is_some() {
+            return false;
+        }
+        let mut writer = locked(&self.writer);
+        let mut compaction = locked(&self.compaction);
+        let slack = u64::from(self.options.slack_segments) * self.options.segment_size;
+        let source = Source {
+            fs: &*self.fs,
+            journal: &self.journal,
+            index: &self.index,
+            reader: &self.reader,
+        };
+        let mut step = match compaction.next(&source, writer.head(), slack) {
+            Next::Nothing => return false,
+            Next::Skipped => return true,
+            Next::Write(step) => step,
+        };
+        let moved = step.moved();
+        let results = self.commit_with(&mut writer, &mut step.changes);
+        if results.iter().any(Result::is_err) {
+            // The disk is full: the segment is compacted from its start when there is room.
+            return false;
+        }
+        self.counters.moved.fetch_add(moved as u64, Relaxed);
+        compaction.written(step, &self.index);
+        true
+    }
+
+    /// Reads the next `bytes` of what is on disk, and at most one frame or pair more: the journal first, then the archives. It
+    /// skips the segment that is being written, and does nothing while the spool is loading.
+    pub fn scrub(&self, bytes: u64) -> Scrubbed {
+        if self.loading().is_some() {
+            return Scrubbed::default();
+        }
+        let scope = Scope {
+            fs: &*self.fs,
+            spool: self.dir(),
+            journal: &self.journal,
+            index: &self.index,
+            findings: &self.findings,
+            head: &|| locked(&self.writer).head(),
+        };
+        locked(&self.scrub).step(&scope, bytes)
+    }
+
+    /// What the last whole pass of the scrub found damaged, and the one under way: at most a thousand places each.
+    pub fn scrub_findings(&self) -> Vec<Finding> {
+        locked(&self.findings).all()
+    }
+
+    /// Checks that the lock, the directories and every segment are still the files that were opened, and that they can be
+    /// written. If not, the store takes no change any more. It makes a few system calls for each segment; meant for a thread
+    /// that no caller waits for.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] with what is gone.
+    pub fn check_files(&self) -> Result<(), StoreError> {
+        if let Some(failure) = self.failures.get() {
+            return Err(StoreError::Failed(failure.to_string()));
+        }
+        let lost = self.open_files.lost(&*self.fs);
+        let lost = lost
+            .or_else(|| self.lost_segment())
+            .or_else(|| self.cut_segment());
+        match lost {
+            None => Ok(()),
+            Some(text) => Err(StoreError::Failed(
+                self.fail(Failure::FilesTaken(text)).to_string(),
+            )),
+        }
+    }
+
+    /// The first segment that is gone or replaced. What seems lost is checked again under the writer's lock, since the writer
+    /// and [`Store::maintain`] change files meanwhile.
+    fn lost_segment(&self) -> Option<String> {
+        let check = |written: &[_]| self.open_files.lost_segment(&*self.fs, &self.index, written);
+        // Not under the writer's lock: a commit would wait for the disk.
+        let written = locked(&self.writer).open_files();
+        check(&written)?;
+        let writer = locked(&self.writer);
+        check(&writer.open_files())
+    }
+
+    /// Whether the segment that is being written was cut short.
+    fn cut_segment(&self) -> Option<String> {
+        match locked(&self.writer).check_head() {
+            Err(Trouble::Failed(Failure::FilesTaken(text))) => Some(text),
+            Err(_) | Ok(()) => None,
+        }
+    }
+
+    /// Replaces what is remembered of destinations by `learned`, the most important first. Durable when it returns; one call at
+    /// a time.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`]; then the file may still hold what it held before. The journal is not concerned.
+    pub fn keep_destinations(&self, learned: &[LearnedDestination]) -> Result<(), StoreError> {
+        let failed = |error: io::Error| StoreError::Failed(format!("{}: {error}", layout::DESTINATIONS));
+        destinations::write(&*self.fs, self.dir(), learned).map_err(failed)
+    }
+}
