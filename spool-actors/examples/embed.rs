@@ -1,9 +1,7 @@
-//! A program with a spool in it: one message in, its story out. `cargo run -p spool-actors --example embed [NEXT_HOP]`; for a next hop to
-//! play with, `spool sink --listen 127.0.0.1:2526`.
+//! A program with a spool in it: it adds one message and prints its events. `cargo run -p spool-actors --example embed [NEXT_HOP]`; for a
+//! next hop to try it with, `spool sink --listen 127.0.0.1:2526`.
 
-use spool_actors::{Add, KillAndFlush, Spool};
-use spool_core::{Envelope, EventKind, ReversePath, SpoolConfig};
-use spool_smtp::client::{SmtpAgent, SmtpConfig};
+use spool_actors::prelude::*;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,10 +10,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let spool = Spool::open(SpoolConfig::new("example-spool"), agent).await?;
     let mut events = Spool::subscribe(&spool).await?;
 
-    let envelope = Envelope::new(
-        ReversePath::parse("ada@example.org")?,
-        ["bob@example.net".parse()?],
-    );
+    let envelope = Envelope::new("ada@example.org", ["bob@example.net"])?;
     let mail = Add::new(envelope, "Subject: hello\n\nfrom a program\n").next_hop(&next_hop);
     let ids = spool.send(mail).await??;
     println!("on disk, synced: {ids:?}");

@@ -1,13 +1,11 @@
 //! A follower that misses no event through restarts and crashes, its own and the spool's.
-//! `cargo run -p spool-actors --example follow_events DIR`, as often as you like.
+//! `cargo run -p spool-actors --example follow_events DIR`, any number of times.
 //!
-//! It keeps the number of the last event it has dealt with in `DIR/seen`, and asks for what came after. An event whose
-//! number could not be kept comes again: whoever counts on these numbers sees each event at least once.
+//! It writes the number of the last event that it has handled to `DIR/seen`, and asks for the events after that number. An event whose
+//! number could not be written comes again: each event is seen at least once.
 
-use spool_actors::{Add, KillAndFlush, Spool, Subscribe};
-use spool_core::{Envelope, EventKind, ReversePath, SpoolConfig};
-use spool_smtp::client::{SmtpAgent, SmtpConfig};
-use spool_smtp::sink::{Sink, SinkConfig};
+use spool_actors::prelude::*;
+use spool_actors::spool_smtp::sink::{Sink, SinkConfig};
 use std::path::{Path, PathBuf};
 
 /// The number in `file`; 0, which is before all events, when there is none.
@@ -19,7 +17,7 @@ fn seen(file: &Path) -> Result<u64, Box<dyn std::error::Error>> {
     }
 }
 
-/// Whole or not at all: a crash leaves the old number.
+/// Replaces the file by a rename: a crash leaves the old number or the new one.
 fn keep(file: &Path, seq: u64) -> std::io::Result<()> {
     let draft = file.with_extension("tmp");
     std::fs::write(&draft, seq.to_string())?;
@@ -39,10 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         SmtpAgent::new(SmtpConfig::default()),
     )
     .await?;
-    let envelope = Envelope::new(
-        ReversePath::parse("ada@example.org")?,
-        ["bob@example.net".parse()?],
-    );
+    let envelope = Envelope::new("ada@example.org", ["bob@example.net"])?;
     let id = spool
         .send(Add::new(envelope, "Subject: x\n\n").next_hop(&next_hop))
         .await??
@@ -51,12 +46,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = dir.join("seen");
     let since = seen(&file)?;
     println!("events after {since}:");
-    let mut events = spool.send(Subscribe { since: Some(since) }).await??;
+    let mut events = Spool::subscribe_since(&spool, since).await?;
     while let Some(event) = events.next().await {
         if event.kind == EventKind::Ping {
             continue;
         }
-        // A `Gap` among them says that the log no longer reaches back so far: told, never silent.
+        // A `Gap` counts the events that are no longer in the log.
         println!("{} {:?}", event.seq, event.kind);
         keep(&file, event.seq)?;
         if event.id == id && event.kind == EventKind::Delivered {

@@ -1,60 +1,25 @@
-//! An on_error hook that puts mail into quarantine when the next hop takes it for spam. `cargo run -p spool-actors --example quarantine`
+//! An on_error hook that puts mail into quarantine when the next hop refuses it as spam. `cargo run -p spool-actors --example quarantine`
 //!
-//! The hook copies the message to `quarantine/`, where a person finds it as two plain files, and answers `Done`: for the
-//! spool that recipient is taken care of. If the copy fails, the recipient fails, as it would without the hook; nothing
-//! is lost either way.
+//! The hook copies the message to `quarantine/`, where a person finds it as two plain files, and answers `Done`: the spool does not try
+//! that recipient again. If the copy fails, the recipient fails, as it would without the hook. Nothing is lost in either case.
 
-use actix::WeakAddr;
-use spool_actors::{Add, GetBody, KillAndFlush, Quarantine, Spool, SpoolActor, WhenLoaded};
-use spool_core::{
-    Envelope, EventKind, InitialStatus, OnError, Refusal, RetryPolicy, ReversePath, RouteOrigin, Section,
-    SpoolConfig, Submission,
-};
-use spool_smtp::client::{SmtpAgent, SmtpConfig};
-use spool_smtp::sink::{Sink, SinkConfig};
-use std::sync::{Arc, OnceLock};
+use spool_actors::prelude::*;
+use spool_actors::spool_smtp::sink::{Sink, SinkConfig};
 
-/// Whether the next hop called it spam: RFC 3463 has 5.7.1 for what policy refuses.
+/// Whether the next hop called it spam: 5.7.1 of RFC 3463 is a refusal by policy.
 fn is_spam(refusal: &Refusal) -> bool {
     let enhanced = refusal.reply.as_ref().and_then(|reply| reply.enhanced);
     enhanced.is_some_and(|code| code.to_string() == "5.7.1")
 }
 
-/// Copies the message, for the refused recipients alone, into quarantine.
-async fn set_aside(
+/// Copies the message, for the refused recipient alone, into quarantine.
+async fn copy(
     spool: &WeakAddr<SpoolActor>,
     refusal: &Refusal,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let spool = spool.upgrade().ok_or("the spool has ended")?;
-    let message = &refusal.message;
-    let body = spool.send(GetBody(message.id)).await??;
-    let mut envelope = Envelope::clone(&message.envelope);
-    if let Some(index) = refusal.recipient {
-        let recipient = envelope.recipients.get(usize::try_from(index)?).cloned();
-        envelope.recipients = recipient.into_iter().collect();
-    }
-    let section = Section {
-        envelope,
-        next_hops: Arc::clone(&message.next_hops),
-        origin: RouteOrigin::Named,
-        retry: RetryPolicy::default(),
-    };
-    let submission = Submission {
-        sections: vec![section],
-        body,
-        initial: InitialStatus::Frozen,
-        flows: message.flows.clone(),
-        parent: Some(message.id),
-        related: Vec::new(),
-        key: None,
-    };
-    let reason = refusal
-        .reply
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let mail = Add::submission(submission);
-    spool.send(Quarantine { reason, mail }).await??;
+    let body = spool.send(GetBody(refusal.message.id)).await??;
+    spool.send(Quarantine::refused(refusal, body)).await??;
     Ok(())
 }
 
@@ -67,36 +32,31 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(sink.run(stopped));
 
-    // The hook needs the address, which there is only once the spool is open; and weak, or the spool would never end.
-    let address = Arc::new(OnceLock::<WeakAddr<SpoolActor>>::new());
     let dir = tempfile::tempdir()?;
-    let mut config = SpoolConfig::new(dir.path().join("spool"));
-    let known = Arc::clone(&address);
-    config.hooks.on_error(move |refusal: Refusal| {
-        let spool = known.get().cloned();
-        async move {
-            if !is_spam(&refusal) {
-                return refusal.default;
-            }
-            let Some(spool) = spool else {
-                return OnError::TryLater;
-            };
-            match set_aside(&spool, &refusal).await {
-                Ok(()) => OnError::Done,
-                Err(error) => {
-                    eprintln!("not set aside: {error}");
-                    refusal.default
+    let config = SpoolConfig::new(dir.path().join("spool"));
+    let agent = SmtpAgent::new(SmtpConfig::default());
+    let spool = Spool::open_with(config, agent, |spool, hooks| {
+        hooks.on_error(move |refusal| {
+            let spool = spool.clone();
+            async move {
+                if !is_spam(&refusal) {
+                    return refusal.default;
+                }
+                match copy(&spool, &refusal).await {
+                    Ok(()) => OnError::Done,
+                    Err(error) => {
+                        eprintln!("not copied to quarantine: {error}");
+                        refusal.default
+                    }
                 }
             }
-        }
-    });
-    let spool = Spool::open(config, SmtpAgent::new(SmtpConfig::default())).await?;
-    let _ = address.set(spool.downgrade());
-    // Quarantine needs to know what is there already.
+        });
+    })
+    .await?;
+    // Quarantine waits until the spool knows which messages exist already.
     spool.send(WhenLoaded).await??;
     let mut events = Spool::subscribe(&spool).await?;
-    let to = ["bob@example.net".parse()?, "eve@strict.example".parse()?];
-    let envelope = Envelope::new(ReversePath::parse("ada@example.org")?, to);
+    let envelope = Envelope::new("ada@example.org", ["bob@example.net", "eve@strict.example"])?;
     spool
         .send(Add::new(envelope, "Subject: buy\n\nnow\n").next_hop(&next_hop))
         .await??;

@@ -1,16 +1,11 @@
 //! A presend hook that sends no more than four messages a second to one next hop. `cargo run -p spool-actors --example rate_limit`
 //!
-//! Nothing sleeps: a message that is too early is put off with `SendAt`, which takes no retry interval and outlives a
-//! restart. Each one is given its place in time once, so that a long line is asked twice for each message, not again and
-//! again.
+//! Nothing sleeps: the hook answers `SendAt` for a message that is too early. That takes no retry interval and is kept over a restart.
+//! Each message gets its time once, so the hook is called at most twice for each message, however many wait.
+//! `SpoolConfig::policies` limits rates without a hook; this example shows what a hook can do.
 
-use spool_actors::{Add, KillAndFlush, Spool};
-use spool_core::{
-    Clock, Envelope, EventKind, Message, MessageId, NextHop, Presend, ReversePath, SpoolConfig, SystemClock,
-    Timestamp,
-};
-use spool_smtp::client::{SmtpAgent, SmtpConfig};
-use spool_smtp::sink::{Sink, SinkConfig};
+use spool_actors::prelude::*;
+use spool_actors::spool_smtp::sink::{Sink, SinkConfig};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,26 +13,26 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_millis(250);
 const MESSAGES: usize = 8;
 
-/// The next free place at each next hop, and the places that were given out.
+/// The next free time at each next hop, and the times that were given to messages.
 #[derive(Default)]
-struct Pace {
+struct Times {
     free: HashMap<NextHop, Timestamp>,
     given: HashMap<MessageId, Timestamp>,
 }
 
-impl Pace {
+impl Times {
     fn decide(&mut self, message: &Message, now: Timestamp) -> Presend {
         let Some(hop) = message.next_hops.first() else {
             return Presend::SendNow;
         };
         let free = self.free.entry(hop.clone()).or_default();
-        let place = *self.given.entry(message.id).or_insert_with(|| {
-            let place = (*free).max(now);
-            *free = place.after(INTERVAL);
-            place
+        let time = *self.given.entry(message.id).or_insert_with(|| {
+            let time = (*free).max(now);
+            *free = time.after(INTERVAL);
+            time
         });
-        if place > now {
-            return Presend::SendAt(place);
+        if time > now {
+            return Presend::SendAt(time);
         }
         self.given.remove(&message.id);
         Presend::SendNow
@@ -51,18 +46,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(sink.run(stopped));
 
-    let pace = Mutex::new(Pace::default());
+    let times = Mutex::new(Times::default());
     let dir = tempfile::tempdir()?;
     let mut config = SpoolConfig::new(dir.path().join("spool"));
     config.hooks.presend(move |message| {
-        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
-        std::future::ready(pace.decide(&message, SystemClock.now()))
+        let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+        std::future::ready(times.decide(&message, SystemClock.now()))
     });
     let spool = Spool::open(config, SmtpAgent::new(SmtpConfig::default())).await?;
     let mut events = Spool::subscribe(&spool).await?;
     for number in 0..MESSAGES {
-        let to = format!("{number}@example.net").parse()?;
-        let envelope = Envelope::new(ReversePath::parse("ada@example.org")?, [to]);
+        let envelope = Envelope::new("ada@example.org", [format!("{number}@example.net")])?;
         spool
             .send(Add::new(envelope, "Subject: one of many\n\n").next_hop(&next_hop))
             .await??;

@@ -192,7 +192,6 @@ fn next_batch<T>(shared: &Shared<T>, crowded: bool) -> Option<(Vec<Ticket<T>>, u
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, reason = "tests panic")]
 mod tests {
     use super::*;
     use crate::supervision::{Part, Supervision};
@@ -212,7 +211,7 @@ mod tests {
             messages: vec![NewMessage {
                 id: MessageId::from_u128(number),
                 section: Section {
-                    envelope: Envelope::new(ReversePath::parse("a@example.org").unwrap(), to),
+                    envelope: Envelope::of(ReversePath::parse("a@example.org").unwrap(), to),
                     next_hops: ["mx.example.net:25".parse().unwrap()].into(),
                     origin: RouteOrigin::Named,
                     retry: RetryPolicy {

@@ -129,7 +129,7 @@ mod tests {
         };
         assert!(during(Duration::from_millis(300)).await >= 3);
         let stall = fs.stall();
-        let envelope = Envelope::new(ReversePath::Null, ["b@example.net".parse().unwrap()]);
+        let envelope = Envelope::of(ReversePath::Null, ["b@example.net".parse().unwrap()]);
         let add = Add::new(envelope, b"x\r\n".as_slice()).frozen();
         let stuck = spool.addr.send(add.next_hop("h:25"));
         let stuck = actix::spawn(stuck);

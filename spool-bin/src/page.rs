@@ -367,7 +367,7 @@ pub(crate) mod tests {
     /// A message with one recipient done, one failed and one remaining, after two attempts.
     pub(crate) fn message() -> Message {
         let to = ["done@x.example", "failed@x.example", "late@x.example"];
-        let mut envelope = Envelope::new(
+        let mut envelope = Envelope::of(
             ReversePath::parse("ada@example.org").unwrap(),
             to.map(|to| to.parse().unwrap()),
         );

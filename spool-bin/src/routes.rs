@@ -143,7 +143,7 @@ mod tests {
     use spool_core::ReversePath;
 
     fn envelope(to: &str) -> Envelope {
-        Envelope::new(ReversePath::Null, [to.parse().unwrap()])
+        Envelope::of(ReversePath::Null, [to.parse().unwrap()])
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn end(id: MessageId) -> Change {
 }
 
 fn add(id: MessageId) -> Change {
-    let envelope = Envelope::new(
+    let envelope = Envelope::of(
         ReversePath::Mailbox(Address::parse("sender@example.org").unwrap()),
         [Address::parse("recipient@example.net").unwrap()],
     );

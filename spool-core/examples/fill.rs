@@ -49,7 +49,7 @@ fn main() {
     loop {
         let add = |number: usize| {
             let address = |text: String| Address::parse(&text).unwrap();
-            let envelope = Envelope::new(
+            let envelope = Envelope::of(
                 ReversePath::Mailbox(address(format!("sender{}@example.org", number % 7))),
                 [address(format!(
                     "recipient{number}@domain{}.example.net",

@@ -102,7 +102,7 @@ struct Commits<'a> {
 impl<'a> Commits<'a> {
     fn new(store: &'a Store, batch: u32, relay: bool) -> Self {
         let section = Section {
-            envelope: Envelope::new(
+            envelope: Envelope::of(
                 ReversePath::Mailbox(Address::parse("sender@example.org").unwrap()),
                 [Address::parse("recipient@example.net").unwrap()],
             ),

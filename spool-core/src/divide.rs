@@ -197,7 +197,7 @@ mod tests {
     fn message(count: u32, remaining: &[u32], failed: &[u32]) -> Message {
         let to = (0..count).map(|n| format!("{n}@example.net").parse().unwrap());
         let section = Section {
-            envelope: Envelope::new(ReversePath::Null, to),
+            envelope: Envelope::of(ReversePath::Null, to),
             next_hops: ["a:25".parse().unwrap()].into(),
             origin: RouteOrigin::Configured,
             retry: RetryPolicy::default(),

@@ -1,8 +1,9 @@
 //! The envelope: who sends, who receives, and with which SMTP parameters. It never looks into the message text.
 
-use crate::address::Address;
+use crate::address::{Address, AddressError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use thiserror::Error;
 
 /// The sender of RFC 5321: a mailbox, or the null path `<>` of bounces and other notices.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ impl ReversePath {
     ///
     /// # Errors
     /// As [`Address::parse`].
-    pub fn parse(text: &str) -> Result<Self, crate::address::AddressError> {
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
         match text {
             "" | "<>" => Ok(Self::Null),
             text => Address::parse(text).map(Self::Mailbox),
@@ -137,9 +138,71 @@ pub struct Envelope {
     pub parameters: MailParameters,
 }
 
+/// Why an envelope cannot be made of the texts that were given.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// The sender is neither empty, nor `<>`, nor an address.
+    #[error("sender {text:?}: {source}")]
+    Sender {
+        /// The text that was given.
+        text: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// A recipient is not an address.
+    #[error("recipient {text:?}: {source}")]
+    Recipient {
+        /// The text that was given.
+        text: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// There is no recipient.
+    #[error("an envelope needs at least one recipient")]
+    NoRecipient,
+}
+
 impl Envelope {
-    /// An envelope without parameters.
-    pub fn new(reverse_path: ReversePath, recipients: impl IntoIterator<Item = Address>) -> Self {
+    /// An envelope without parameters, from texts. An empty sender, or `<>`, is the null path.
+    ///
+    /// ```
+    /// use spool_core::{Envelope, EnvelopeError};
+    ///
+    /// let envelope = Envelope::new("ada@example.org", ["bob@example.net"])?;
+    /// assert_eq!(envelope.recipients.len(), 1);
+    /// let error = Envelope::new("ada@example.org", ["bob"]).unwrap_err();
+    /// assert_eq!(error.to_string(), "recipient \"bob\": an address needs the form local@domain");
+    /// # Ok::<(), EnvelopeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`EnvelopeError`] names the text that is not an address, or says that there is no recipient.
+    pub fn new<R: AsRef<str>>(
+        sender: &str,
+        recipients: impl IntoIterator<Item = R>,
+    ) -> Result<Self, EnvelopeError> {
+        let reverse_path = ReversePath::parse(sender).map_err(|source| EnvelopeError::Sender {
+            text: sender.to_owned(),
+            source,
+        })?;
+        let parse = |recipient: R| {
+            let text = recipient.as_ref();
+            Address::parse(text).map_err(|source| EnvelopeError::Recipient {
+                text: text.to_owned(),
+                source,
+            })
+        };
+        let recipients = recipients.into_iter().map(parse);
+        let recipients = recipients.collect::<Result<Vec<Address>, _>>()?;
+        match recipients.is_empty() {
+            true => Err(EnvelopeError::NoRecipient),
+            false => Ok(Self::of(reverse_path, recipients)),
+        }
+    }
+
+    /// An envelope without parameters, from addresses that are parsed already.
+    pub fn of(reverse_path: ReversePath, recipients: impl IntoIterator<Item = Address>) -> Self {
         Self {
             reverse_path,
             recipients: recipients.into_iter().map(Recipient::new).collect(),
@@ -159,5 +222,21 @@ impl Envelope {
                 .recipients
                 .iter()
                 .any(|recipient| !recipient.address.is_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_error_names_the_text() {
+        let envelope = Envelope::new("<>", ["b@y", "c@z"]).unwrap();
+        assert!(envelope.reverse_path.is_null() && envelope.recipients.len() == 2);
+        let none: [&str; 0] = [];
+        assert_eq!(Envelope::new("a@x", none), Err(EnvelopeError::NoRecipient));
+        let told = |error: Result<Envelope, EnvelopeError>| error.unwrap_err().to_string();
+        assert!(told(Envelope::new("a", ["b@y"])).starts_with("sender \"a\": "));
+        assert!(told(Envelope::new("a@x", ["b@y", "c\r\n@z"])).starts_with("recipient \"c\\r\\n@z\": "));
     }
 }

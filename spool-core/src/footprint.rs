@@ -140,12 +140,12 @@ mod tests {
         let recipients = |count: usize| {
             let address =
                 |number| Address::parse(&format!("recipient-{number}@destination.example")).unwrap();
-            Envelope::new(ReversePath::Null, (0..count).map(address))
+            Envelope::of(ReversePath::Null, (0..count).map(address))
         };
         let (one, thousand) = (recipients(1).footprint(), recipients(1000).footprint());
         assert!((2_000..3_000).contains(&one), "{one}");
         assert!((200_000..400_000).contains(&thousand), "{thousand}");
         let long = Address::parse(&format!("a@{}", "d".repeat(60))).unwrap();
-        assert!(Envelope::new(ReversePath::Null, [long]).footprint() > one);
+        assert!(Envelope::of(ReversePath::Null, [long]).footprint() > one);
     }
 }

@@ -119,7 +119,7 @@ mod tests {
     fn section(from: &str, to: &[&str], hop: &str) -> Section {
         let to = to.iter().map(|to| to.parse().unwrap());
         Section {
-            envelope: Envelope::new(ReversePath::parse(from).unwrap(), to.collect::<Vec<_>>()),
+            envelope: Envelope::of(ReversePath::parse(from).unwrap(), to.collect::<Vec<_>>()),
             next_hops: [hop.parse().unwrap()].into(),
             origin: RouteOrigin::Named,
             retry: RetryPolicy::default(),

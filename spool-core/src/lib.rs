@@ -57,7 +57,7 @@ pub use destination::{
 pub use disposition::OnError;
 pub use divide::{Part, parts_for, state_without};
 pub use domain::a_labels;
-pub use envelope::{BodyKind, Envelope, MailParameters, Notify, Recipient, Ret, ReversePath};
+pub use envelope::{BodyKind, Envelope, EnvelopeError, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
 pub use event::{Event, EventKind};
 pub use frozen::{Frozen, FrozenKind, FrozenReason, frozen_kind, reason};

@@ -8,6 +8,7 @@ use crate::attempts::Attempts;
 use crate::bounce::Notices;
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
+use crate::error::AddError;
 use crate::frozen::Frozen;
 use crate::id::{FlowId, MessageId};
 use crate::next_hop::NextHop;
@@ -89,6 +90,39 @@ pub struct Submission {
     /// The submitter's name for this add: within the window, adding it again gives the ids of the first time and
     /// spools nothing. 1 to 255 bytes.
     pub key: Option<String>,
+}
+
+impl Submission {
+    /// Whether it is valid, whatever the spool holds: the number of its sections and of its recipients, next hops, and the length of
+    /// its key.
+    ///
+    /// # Errors
+    /// [`AddError::Invalid`]; [`AddError::TooManyRecipients`] when it has more than `max_recipients` in all of its sections.
+    pub fn check(&self, max_recipients: usize) -> Result<(), AddError> {
+        let invalid = |why: &str| Err(AddError::Invalid(why.to_owned()));
+        if self.sections.is_empty() || self.sections.len() > MAX_SECTIONS {
+            return invalid("an add needs between 1 and 10,000 sections");
+        }
+        let recipients = |section: &Section| section.envelope.recipients.len();
+        let count = self.sections.iter().map(recipients).sum();
+        if count > max_recipients {
+            return Err(AddError::TooManyRecipients {
+                count,
+                limit: max_recipients,
+            });
+        }
+        if self.sections.iter().any(|section| recipients(section) == 0) {
+            return invalid("an envelope needs a recipient");
+        }
+        if self.sections.iter().any(|section| section.next_hops.is_empty()) {
+            return invalid("a section needs a next hop");
+        }
+        let key = self.key.as_ref().map(String::len);
+        if key.is_some_and(|length| !(1..=255).contains(&length)) {
+            return invalid("an idempotency key has 1 to 255 bytes");
+        }
+        Ok(())
+    }
 }
 
 /// The status on disk; what is due, being sent, or gone is for the spool to know.

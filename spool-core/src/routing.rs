@@ -345,7 +345,7 @@ mod tests {
 
     /// The sections for mail to these addresses: their next hops, and their recipients' local parts.
     fn shape(router: &Router, to: &[&str]) -> Vec<(String, String)> {
-        let envelope = Envelope::new(ReversePath::Null, to.iter().map(|t| t.parse().unwrap()));
+        let envelope = Envelope::of(ReversePath::Null, to.iter().map(|t| t.parse().unwrap()));
         let sections = router.split(envelope, &RetryPolicy::default()).into_iter();
         let text = |section: Section| {
             let hops: Vec<_> = section.next_hops.iter().map(ToString::to_string).collect();
@@ -452,7 +452,7 @@ mod tests {
 
     /// The groups of configured mail to these addresses, of which those in `remaining` are left.
     fn groups(routing: &Routing, to: &[&str], remaining: &[u32]) -> Vec<(String, Vec<u32>)> {
-        let envelope = Envelope::new(ReversePath::Null, to.iter().map(|t| t.parse().unwrap()));
+        let envelope = Envelope::of(ReversePath::Null, to.iter().map(|t| t.parse().unwrap()));
         let spooled: Arc<[NextHop]> = ["spooled:25".parse().unwrap()].into();
         let groups = routing.groups(RouteOrigin::Configured, &spooled, &envelope, remaining);
         let text = |group: RouteGroup| {

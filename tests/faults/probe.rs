@@ -44,7 +44,7 @@ pub(crate) fn body(number: u64, seed: u64) -> Bytes {
 
 pub(crate) fn section(number: u64) -> Section {
     Section {
-        envelope: Envelope::new(
+        envelope: Envelope::of(
             ReversePath::parse("a@example.org").unwrap(),
             [format!("r{number}@example.net").parse().unwrap()],
         ),

@@ -7,8 +7,8 @@ use crate::engine::DestinationId;
 use crate::errors::RETRY_AFTER;
 use spool_core::store::{Addition, Change, NewMessage};
 use spool_core::{
-    AddError, AddKey, EnvelopeSummary, Event, EventKind, Fingerprint, FlowId, Frozen, Held, MAX_SECTIONS,
-    MessageId, MessageState, Section, Status, Submission, Timestamp,
+    AddError, AddKey, EnvelopeSummary, Event, EventKind, Fingerprint, FlowId, Frozen, Held, MessageId,
+    MessageState, Section, Status, Submission, Timestamp,
 };
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ impl<W: World> Engine<W> {
 
     /// Whether a submission is valid and within the limits that do not depend on what the spool holds.
     pub(super) fn validate(&self, submission: &Submission) -> Result<(), AddError> {
-        validate(submission, self.max_recipients)
+        submission.check(self.max_recipients)
     }
 
     /// `generation`: that of the routing its sections are from; `unknown`: nobody vouches for the reverse-path.
@@ -195,38 +195,4 @@ pub(super) fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Tim
         size,
     }));
     event
-}
-
-fn validate(submission: &Submission, max_recipients: usize) -> Result<(), AddError> {
-    let invalid = |why: &str| Err(AddError::Invalid(why.to_owned()));
-    if submission.sections.is_empty() || submission.sections.len() > MAX_SECTIONS {
-        return invalid("an add needs between 1 and 10,000 sections");
-    }
-    let count = submission
-        .sections
-        .iter()
-        .map(|section| section.envelope.recipients.len())
-        .sum();
-    if count > max_recipients {
-        return Err(AddError::TooManyRecipients {
-            count,
-            limit: max_recipients,
-        });
-    }
-    for section in &submission.sections {
-        if section.envelope.recipients.is_empty() {
-            return invalid("an envelope needs a recipient");
-        }
-        if section.next_hops.is_empty() {
-            return invalid("a section needs a next hop");
-        }
-    }
-    if submission
-        .key
-        .as_ref()
-        .is_some_and(|key| !(1..=255).contains(&key.len()))
-    {
-        return invalid("an idempotency key has 1 to 255 bytes");
-    }
-    Ok(())
 }

@@ -272,7 +272,6 @@ impl<W: World> Keys<W> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests panic")]
 mod tests {
     use super::*;
     use crate::engine::testing::Paper;

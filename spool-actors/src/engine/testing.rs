@@ -45,7 +45,7 @@ pub(super) fn known(queue: &mut Queue<Paper>, id: u128, hop: &str) -> Known {
 /// A message that is due, and its content.
 pub(super) fn content(id: u128, hop: &str) -> Box<Content> {
     let section = Section {
-        envelope: Envelope::new(ReversePath::Null, ["a@example.net".parse().unwrap()]),
+        envelope: Envelope::of(ReversePath::Null, ["a@example.net".parse().unwrap()]),
         next_hops: hops(hop),
         origin: RouteOrigin::Configured,
         retry: RetryPolicy::default(),

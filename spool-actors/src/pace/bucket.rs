@@ -118,7 +118,6 @@ fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "it saturates")]
 fn whole(number: f64) -> i64 {
     number.round() as i64
 }

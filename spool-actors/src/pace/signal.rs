@@ -188,7 +188,7 @@ mod tests {
 
     fn envelope() -> Envelope {
         let to = ["a@x.example", "b@x.example", "c@x.example"].map(|to| to.parse().unwrap());
-        Envelope::new(ReversePath::Null, to)
+        Envelope::of(ReversePath::Null, to)
     }
 
     fn kind(report: &AttemptReport) -> &'static str {

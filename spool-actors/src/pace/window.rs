@@ -94,16 +94,10 @@ impl Window {
     }
 }
 
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "it saturates"
-)]
 fn whole(number: f64) -> usize {
     number as usize
 }
 
-#[allow(clippy::cast_precision_loss, reason = "sessions are few")]
 pub(super) fn number(whole: usize) -> f64 {
     whole as f64
 }

@@ -4,6 +4,7 @@
 //! the engine wants done: changes go to the writer thread in one push, work on the disk to the blocking pool, sessions to
 //! [`DeliveryActor`](crate::DeliveryActor)s on the worker threads. It runs on one arbiter and never waits there.
 
+pub(crate) mod add;
 mod clean;
 mod close;
 mod destinations;

@@ -9,11 +9,12 @@ use crate::spool::messages::{Subscribe, WhenEnded};
 use crate::supervision::{Ending, Part, Sentinel, Supervision};
 use crate::workers::Workers;
 use crate::writer::{Ticket, Writer};
-use actix::{Addr, AsyncContext, Context, MailboxError, System};
+use actix::{Addr, AsyncContext, Context, MailboxError, System, WeakAddr};
 use spool_core::store::fs::{Fs, RealFs};
 use spool_core::store::{Begun, OpenError, Store};
 use spool_core::{
-    Budget, Clock, DeliveryAgent, Dice, IdSource, JumpWatch, RandomDice, SpoolConfig, SpoolError, SystemClock,
+    Budget, Clock, DeliveryAgent, Dice, Hooks, IdSource, JumpWatch, RandomDice, SpoolConfig, SpoolError,
+    SystemClock,
 };
 use std::collections::VecDeque;
 use std::io;
@@ -31,6 +32,9 @@ struct Hands {
     clock: Arc<dyn Clock>,
     dice: Arc<dyn Dice>,
 }
+
+/// Sets hooks that know the address of the spool.
+type SetHooks = Box<dyn FnOnce(WeakAddr<SpoolActor>, &mut Hooks) + Send>;
 
 /// A spool that takes mail, with what its service needs beside the address. What was there before is still being loaded:
 /// [`WhenLoaded`](crate::WhenLoaded) tells when that is over.
@@ -82,6 +86,25 @@ impl Spool {
         .addr)
     }
 
+    /// As [`Spool::open`], for hooks that send messages to the spool. `set` is called once, on the spool's thread, before anything is
+    /// delivered. The address is weak, because a hook with a strong one would keep the spool open for ever.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub async fn open_with(
+        config: SpoolConfig,
+        agent: impl DeliveryAgent,
+        set: impl FnOnce(WeakAddr<SpoolActor>, &mut Hooks) + Send + 'static,
+    ) -> Result<Addr<SpoolActor>, OpenError> {
+        let hands = Hands {
+            agent: Arc::new(agent),
+            clock: Arc::new(SystemClock),
+            dice: Arc::new(RandomDice),
+        };
+        let opened = Self::start_with(Arc::new(RealFs), config, hands, Some(Box::new(set)));
+        Ok(opened.await?.addr)
+    }
+
     /// As [`Spool::open`], with the clock and the dice given, and with all that a service needs.
     ///
     /// # Errors
@@ -106,12 +129,20 @@ impl Spool {
         clock: Arc<dyn Clock>,
         dice: Arc<dyn Dice>,
     ) -> Result<OpenSpool, OpenError> {
+        Self::start_with(fs, config, Hands { agent, clock, dice }, None).await
+    }
+
+    async fn start_with(
+        fs: Arc<dyn Fs>,
+        config: SpoolConfig,
+        hands: Hands,
+        set: Option<SetHooks>,
+    ) -> Result<OpenSpool, OpenError> {
         let (tell, told) = oneshot::channel();
         let dir = config.dir.clone();
         let run = move || {
             let system = System::new();
-            let hands = Hands { agent, clock, dice };
-            let opened = system.block_on(async { start_here(fs, config, hands) });
+            let opened = system.block_on(async { start_here(fs, config, hands, set) });
             let sentinel = opened.as_ref().ok().map(|opened| opened.sentinel(Part::Spool));
             if tell.send(opened).is_err() || sentinel.is_none() {
                 if let Some(sentinel) = sentinel {
@@ -136,14 +167,27 @@ impl Spool {
         async move { asked.await.unwrap_or(Ending::Killed) }
     }
 
-    /// Subscribes to the events of `spool`, from now on. To go on where an earlier subscription ended, send
-    /// [`Subscribe`] with `since`.
+    /// Subscribes to the events of `spool`, from now on.
     ///
     /// # Errors
     /// [`SpoolError::Killed`] when the spool has ended.
     pub async fn subscribe(spool: &Addr<SpoolActor>) -> Result<Subscription, SpoolError> {
+        Self::subscription(spool, None).await
+    }
+
+    /// Subscribes to the events of `spool` that follow the event with the number `seq`: first those in the event log on disk, then each
+    /// as it happens. 0 begins with the oldest event in the log. An event that is no longer in the log is counted in a
+    /// [`Gap`](spool_core::EventKind::Gap).
+    ///
+    /// # Errors
+    /// [`SpoolError::Killed`] when the spool has ended.
+    pub async fn subscribe_since(spool: &Addr<SpoolActor>, seq: u64) -> Result<Subscription, SpoolError> {
+        Self::subscription(spool, Some(seq)).await
+    }
+
+    async fn subscription(spool: &Addr<SpoolActor>, since: Option<u64>) -> Result<Subscription, SpoolError> {
         spool
-            .send(Subscribe::default())
+            .send(Subscribe { since })
             .await
             .unwrap_or_else(|_: MailboxError| Err(SpoolError::Killed))
     }
@@ -157,7 +201,18 @@ fn no_thread(path: PathBuf, source: io::Error) -> OpenError {
     }
 }
 
-fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<OpenSpool, OpenError> {
+fn start_here(
+    fs: Arc<dyn Fs>,
+    mut config: SpoolConfig,
+    hands: Hands,
+    set: Option<SetHooks>,
+) -> Result<OpenSpool, OpenError> {
+    let ctx = Context::<SpoolActor>::new();
+    // Weak: a strong one would keep the actor alive for ever.
+    let weak = ctx.address().downgrade();
+    if let Some(set) = set {
+        set(weak.clone(), &mut config.hooks);
+    }
     let (store, begun) = Store::begin(fs, &config.dir, &config.store)?;
     tracing::info!(dir = %config.dir.display(), "spool opened: mail is taken while the rest is loaded");
     let workers = Workers::start(config.threads).map_err(|source| no_thread(config.dir.clone(), source))?;
@@ -181,9 +236,6 @@ fn start_here(fs: Arc<dyn Fs>, config: SpoolConfig, hands: Hands) -> Result<Open
         (workers.clone(), for_hooks),
         supervision.clone(),
     );
-    let ctx = Context::<SpoolActor>::new();
-    // Weak: a strong one would keep the actor alive for ever.
-    let weak = ctx.address().downgrade();
     let loader = weak.clone();
     let answer = move |answers: Vec<_>| {
         if let Some(spool) = weak.upgrade() {

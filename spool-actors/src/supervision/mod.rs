@@ -101,7 +101,6 @@ impl Supervision {
 
     #[cfg(not(test))]
     #[inline]
-    #[allow(clippy::unused_self, reason = "of use in tests only")]
     pub(crate) const fn failpoint(&self, _part: Part) {}
 
     /// Reports `part` when it is dropped before [`Sentinel::done`]: by a panic, or because its thread ended.
@@ -121,5 +120,4 @@ impl Supervision {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, reason = "tests panic")]
 mod tests;

@@ -27,7 +27,6 @@ impl Sentinel {
     }
 
     /// Where a test has the part panic.
-    #[cfg_attr(not(test), allow(clippy::missing_const_for_fn, reason = "not in tests"))]
     pub(crate) fn failpoint(&self) {
         self.supervision.failpoint(self.part);
     }

@@ -39,7 +39,7 @@ async fn open_with(fs: &SimFs, set: impl FnOnce(&mut SpoolConfig)) -> OpenSpool 
 
 fn mail() -> Add {
     let to = ["b@example.net".parse().unwrap()];
-    let envelope = Envelope::new(ReversePath::parse("a@example.org").unwrap(), to);
+    let envelope = Envelope::of(ReversePath::parse("a@example.org").unwrap(), to);
     Add::new(envelope, Bytes::from_static(b"x\r\n")).next_hop("mx.example.net:25")
 }
 

@@ -1,6 +1,6 @@
 //! The contract of the spool, through its public address. docs/delivery-semantics.md says which test holds which line.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     clippy::expect_used,

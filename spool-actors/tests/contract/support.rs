@@ -93,7 +93,7 @@ pub(crate) async fn open_with(config: SpoolConfig) -> (actix::Addr<SpoolActor>, 
 }
 
 pub(crate) fn envelope(to: &[&str]) -> Envelope {
-    Envelope::new(
+    Envelope::of(
         ReversePath::parse("a@example.org").unwrap(),
         to.iter().map(|to| to.parse().unwrap()),
     )

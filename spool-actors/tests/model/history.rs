@@ -243,7 +243,7 @@ impl History {
             let (count, named) = (1 + self.chance.below(3), self.chance.below(2) == 0);
             let kind = if named { "named" } else { "configured" };
             let to = (0..count).map(|n| format!("{kind}-{}.{nth}.{n}@d{}.example", self.bodies, n % 2));
-            let envelope = Envelope::new(
+            let envelope = Envelope::of(
                 ReversePath::parse("a@example.org").unwrap(),
                 to.map(|to| to.parse().unwrap()),
             );

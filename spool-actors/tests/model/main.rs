@@ -3,12 +3,11 @@
 //!
 //! `SPOOL_HISTORIES` sets how many histories are played, `SPOOL_SEED` where they begin. One that fails prints its seed.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
     reason = "tests panic"
 )]
 

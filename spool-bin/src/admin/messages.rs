@@ -140,7 +140,7 @@ fn decode(state: &State, body: &Body) -> Result<Message, Refused> {
         text.parse::<NextHop>()
             .map_err(|error| format!("next_hops: {text}: {error}"))
     };
-    let mut envelope = Envelope::new(from, to);
+    let mut envelope = Envelope::of(from, to);
     envelope.parameters.smtputf8 = envelope.needs_smtputf8();
     Ok(Message {
         envelope,

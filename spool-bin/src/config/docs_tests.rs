@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The info string of a block that is shown and is not to be used: ```` ```toml wrong ````.
 const WRONG: &str = "toml wrong";
+/// The info string of the manifest of an embedding program, which `tests/scenarios/embedding.rs` uses.
+const MANIFEST: &str = "toml Cargo.toml";
 
 /// A block of TOML: its line and its text.
 fn blocks(page: &str) -> Vec<(usize, String)> {
@@ -23,7 +25,7 @@ fn blocks(page: &str) -> Vec<(usize, String)> {
             .map(|(_, line)| line)
             .take_while(|line| line.trim() != "```")
             .collect();
-        if info.starts_with("toml") && info != WRONG {
+        if info.starts_with("toml") && info != WRONG && info != MANIFEST {
             assert_eq!(info, "toml", "line {}", at + 1);
             all.push((at + 1, inside.join("\n")));
         }

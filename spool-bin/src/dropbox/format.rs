@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let mut envelope = Envelope::new(
+        let mut envelope = Envelope::of(
             ReversePath::Null,
             ["c@d".parse().unwrap(), "\u{fc}@d".parse().unwrap()],
         );
@@ -203,7 +203,7 @@ mod tests {
     fn the_largest_message_fits_into_a_file() {
         let long = format!("{}@{}", "\u{e9}".repeat(32), "a.".repeat(120) + "example");
         let address: Address = long.parse().unwrap();
-        let envelope = Envelope::new(ReversePath::Mailbox(address.clone()), [address.clone(), address]);
+        let envelope = Envelope::of(ReversePath::Mailbox(address.clone()), [address.clone(), address]);
         let head = head(&envelope).unwrap();
         assert!((head.len() + LIMITS.message_size) as u64 <= LIMITS.file());
     }

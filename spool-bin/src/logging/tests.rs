@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 fn message() -> (Message, Attempt) {
     let to = ["ada@example.net", "\"b c\"@example.net", "eve@example.net"];
     let to = to.map(|address| address.parse::<Address>().unwrap());
-    let envelope = Envelope::new(ReversePath::parse("Bob@example.org").unwrap(), to);
+    let envelope = Envelope::of(ReversePath::parse("Bob@example.org").unwrap(), to);
     let section = Section {
         envelope: envelope.clone(),
         next_hops: ["mx:example.net:25".parse::<NextHop>().unwrap()].into(),
@@ -102,7 +102,7 @@ fn broken() -> Record {
 
 fn accepted(admission: Admission, recipients: usize) -> Record {
     let to = (0..recipients).map(|n| format!("r{n}@example.net").parse().unwrap());
-    let envelope = Envelope::new(ReversePath::Null, to);
+    let envelope = Envelope::of(ReversePath::Null, to);
     let source = Source {
         admission,
         client: Some([192, 0, 2, 1].into()),
@@ -137,7 +137,7 @@ fn operation() -> Record {
 
 /// Over the Unix socket.
 fn local() -> Record {
-    let envelope = Envelope::new(ReversePath::Null, ["b@example.net".parse().unwrap()]);
+    let envelope = Envelope::of(ReversePath::Null, ["b@example.net".parse().unwrap()]);
     let source = Source {
         admission: Admission::Network,
         client: None,

@@ -453,7 +453,7 @@ mod tests {
     fn a_service_that_hangs_is_waited_for_only_once_it_may_have_the_message() {
         let short = Duration::from_millis(100);
         let to = ["c@d.example".parse().unwrap()];
-        let envelope = Envelope::new(ReversePath::Null, to);
+        let envelope = Envelope::of(ReversePath::Null, to);
         let submit = |line: UnixStream| Line::Unix(line).submit(short, "here.example", &envelope, b"x\r\n");
         // Connected, and no greeting.
         let (line, _silent) = UnixStream::pair().unwrap();

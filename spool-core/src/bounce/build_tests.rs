@@ -154,7 +154,7 @@ fn message(mix: &Mix) -> Message {
         notify: mixed.notify,
         orcpt: mixed.orcpt.map(str::to_owned),
     };
-    let mut envelope = Envelope::new(ReversePath::parse("sender+1=x@example.org").unwrap(), []);
+    let mut envelope = Envelope::of(ReversePath::parse("sender+1=x@example.org").unwrap(), []);
     envelope.recipients = mix.recipients.iter().map(to).collect();
     envelope.parameters.ret = mix.ret;
     envelope.parameters.envid.clone_from(&mix.envid);

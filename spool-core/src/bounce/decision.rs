@@ -228,7 +228,7 @@ mod tests {
     /// A message with one recipient that failed (0), one that waits (1), and one that was taken by a hop without DSN (2).
     fn message(notify: Option<Notify>) -> Message {
         let to = ["failed@x", "late@x", "taken@x"].map(|to| to.parse().unwrap());
-        let mut envelope = Envelope::new(ReversePath::parse("s@x").unwrap(), to);
+        let mut envelope = Envelope::of(ReversePath::parse("s@x").unwrap(), to);
         for recipient in &mut envelope.recipients {
             recipient.notify = notify;
         }

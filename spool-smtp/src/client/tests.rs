@@ -56,7 +56,7 @@ fn job(hops: &[NextHop], to: &[&str], body: &[u8]) -> Job {
         flows: Vec::new(),
         next_hops: hops.into(),
         recipients: (0..).take(to.len()).collect(),
-        envelope: Arc::new(Envelope::new(ReversePath::parse("a@example.org").unwrap(), to)),
+        envelope: Arc::new(Envelope::of(ReversePath::parse("a@example.org").unwrap(), to)),
         body: body.to_vec().into(),
         halt: spool_core::Halt::default(),
     }

@@ -54,7 +54,7 @@ impl Life {
     fn spool_to(&mut self, hop: usize, initial: InitialStatus) {
         let to = [self.disk.ledger.address(0).parse().unwrap()];
         let section = Section {
-            envelope: Envelope::new(ReversePath::parse("a@d1.example").unwrap(), to),
+            envelope: Envelope::of(ReversePath::parse("a@d1.example").unwrap(), to),
             next_hops: hops(hop),
             origin: RouteOrigin::Named,
             retry: RetryPolicy::default(),
@@ -66,7 +66,7 @@ impl Life {
     fn spool_by_rules(&mut self, domains: &[usize], expire_after: Option<Duration>) {
         let mut address = |domain: &usize| self.disk.ledger.address(*domain).parse().unwrap();
         let to: Vec<_> = domains.iter().map(&mut address).collect();
-        let envelope = Envelope::new(ReversePath::parse("a@d1.example").unwrap(), to);
+        let envelope = Envelope::of(ReversePath::parse("a@d1.example").unwrap(), to);
         let retry = RetryPolicy {
             expire_after,
             ..RetryPolicy::default()

@@ -81,7 +81,7 @@ impl Life {
             let recipients: Vec<_> = (0..=chance.below(3))
                 .map(|_| self.disk.ledger.address(chance.below(3)).parse().unwrap())
                 .collect();
-            let envelope = Envelope::new(ReversePath::parse("a@d1.example").unwrap(), recipients);
+            let envelope = Envelope::of(ReversePath::parse("a@d1.example").unwrap(), recipients);
             let retry = RetryPolicy {
                 intervals: vec![RetryInterval::with_jitter(Duration::from_secs(60), 0.0); chance.below(3)],
                 repeat_last: chance.one_in(2),

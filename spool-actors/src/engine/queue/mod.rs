@@ -20,7 +20,6 @@ mod routes;
 mod ways;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests panic")]
 mod tests;
 
 pub(crate) use claims::Note;

@@ -117,7 +117,7 @@ fn signal(result: AttemptResult, refused: &[Reply], mailbox: usize) -> Signal {
     report.refused = refused
         .map(|reply| RefusedRecipient { recipient: 0, reply })
         .collect();
-    Signal::of(&report, &Envelope::new(ReversePath::Null, [to]))
+    Signal::of(&report, &Envelope::of(ReversePath::Null, [to]))
 }
 
 fn refused(stage: Stage, text: &str, nth: usize) -> Signal {

@@ -50,7 +50,7 @@ async fn listings_and_counts_select_the_same() {
 #[actix_web::test]
 async fn a_listing_may_be_longer_than_a_page() {
     let api = Api::start().await;
-    let envelope = Envelope::new(ReversePath::Null, ["bob@example.net".parse().unwrap()]);
+    let envelope = Envelope::of(ReversePath::Null, ["bob@example.net".parse().unwrap()]);
     let section = Section {
         envelope,
         next_hops: ["mx.example.net:25".parse().unwrap()].into(),

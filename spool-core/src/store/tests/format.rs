@@ -44,7 +44,7 @@ fn encoded(change: &Change) -> (String, String) {
 
 fn simple_add() -> Change {
     let section = Section {
-        envelope: Envelope::new(ReversePath::Null, [Address::parse("b@c").unwrap()]),
+        envelope: Envelope::of(ReversePath::Null, [Address::parse("b@c").unwrap()]),
         next_hops: ["h:25".parse().unwrap()].into(),
         origin: RouteOrigin::Named,
         retry: RetryPolicy {

@@ -74,7 +74,7 @@ fn the_fates_of_very_many_recipients_come_back_from_a_shelf() {
     let (store, _) = open(&fs);
     let to = |number: u32| Address::parse(&format!("r{number}@example.net")).unwrap();
     let mut section = section(1);
-    section.envelope = Envelope::new(ReversePath::Null, (0..MANY).map(to).collect::<Vec<_>>());
+    section.envelope = Envelope::of(ReversePath::Null, (0..MANY).map(to).collect::<Vec<_>>());
     let mut state = MessageState::new(&section, Status::Frozen, Timestamp(999));
     // A third each is done, has failed, remains.
     state.remaining.retain(|recipient| recipient % 3 == 2);

@@ -81,7 +81,7 @@ fn id(number: u128) -> MessageId {
 fn section(number: u128) -> Section {
     let address = |text: String| Address::parse(&text).unwrap();
     Section {
-        envelope: Envelope::new(
+        envelope: Envelope::of(
             ReversePath::Mailbox(address(format!("sender{number}@example.org"))),
             [
                 address(format!("r{number}@example.net")),
