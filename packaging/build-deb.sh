@@ -3,7 +3,11 @@
 #
 #   packaging/build-deb.sh [DEBIAN_VERSION]      e.g. 0.1.0-1; the file is printed at the end
 #
-# DEBFULLNAME and DEBEMAIL, if set, name the maintainer. Needs cargo-deb (cargo install cargo-deb), dpkg and gzip.
+# The program in the package is stripped. Its symbols are written beside the package, to spool.debug; the build id ties the two:
+#
+#   addr2line -e spool.debug -fpC ADDRESS        or: gdb -s spool.debug -e /usr/bin/spool
+#
+# DEBFULLNAME and DEBEMAIL, if set, name the maintainer. Needs cargo-deb (cargo install cargo-deb), dpkg, binutils and gzip.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -24,4 +28,6 @@ if [ -n "${DEBEMAIL:-}" ]; then
 else
     set --
 fi
+mkdir -p "$target/debian"
+objcopy --only-keep-debug "$target/release/spool" "$target/debian/spool.debug"
 cargo deb --no-build --strip --locked -p spool-bin "$@" ${version:+--deb-version "$version"} --output "$target/debian/"

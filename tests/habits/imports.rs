@@ -1,0 +1,152 @@
+//! What each crate and each room may use, as `docs/architecture.md` states it.
+
+use crate::source::{Source, root, sources};
+
+/// A rule for the files under a path.
+struct Rule {
+    /// Where it holds.
+    under: &'static str,
+    /// Words that must not occur in code there.
+    never: &'static [&'static str],
+    /// Files and directories where it does not hold.
+    but: &'static [&'static str],
+}
+
+const RULES: [Rule; 9] = [
+    // spool-core: no async, no sockets, no environment; files behind store/fs only.
+    Rule {
+        under: "spool-core/src/",
+        never: &[
+            "tokio",
+            "actix",
+            "std::net::Tcp",
+            "std::net::Udp",
+            "std::env",
+            "async_trait",
+        ],
+        but: &[],
+    },
+    Rule {
+        under: "spool-core/src/",
+        never: &["std::fs", "fs::File"],
+        but: &["spool-core/src/store/fs/"],
+    },
+    Rule {
+        under: "spool-core/src/",
+        never: &["SystemTime"],
+        but: &["spool-core/src/clock.rs"],
+    },
+    // spool-smtp: never touches the store, knows no actor.
+    Rule {
+        under: "spool-smtp/src/",
+        never: &["spool_core::store", "spool_actors", "actix"],
+        but: &[],
+    },
+    // spool-actors: no sockets, no files; the SMTP client is only re-exported.
+    Rule {
+        under: "spool-actors/src/",
+        never: &["std::fs", "tokio::fs", "std::net::Tcp", "tokio::net", "std::env"],
+        but: &[],
+    },
+    Rule {
+        under: "spool-actors/src/",
+        never: &["spool_smtp"],
+        but: &["spool-actors/src/lib.rs", "spool-actors/src/prelude.rs"],
+    },
+    // The engine: no clock, no thread, no actor, no file.
+    Rule {
+        under: "spool-actors/src/engine/",
+        never: &[
+            "actix",
+            "tokio",
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "Instant",
+            "SystemTime",
+            "dyn Clock",
+        ],
+        but: &[],
+    },
+    Rule {
+        under: "spool-actors/src/pace/",
+        never: &[
+            "actix",
+            "tokio",
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "Instant",
+            "SystemTime",
+            "dyn Clock",
+        ],
+        but: &[],
+    },
+    // The sans-I/O machines of the ingress.
+    Rule {
+        under: "spool-smtp/src/server/machine",
+        never: &["tokio", "std::net::Tcp", "Instant::now", "SystemTime"],
+        but: &[],
+    },
+];
+
+/// What a crate must not depend on, whatever its features.
+const MANIFESTS: [(&str, &[&str]); 3] = [
+    (
+        "spool-core",
+        &["tokio", "actix", "hyper", "rustls", "spool-smtp", "spool-actors"],
+    ),
+    ("spool-smtp", &["actix", "spool-actors"]),
+    ("spool-actors", &["rustls", "hyper", "socket2", "spool-bin"]),
+];
+
+#[test]
+fn no_room_uses_what_it_must_not() {
+    let files = sources();
+    let mut wrong = Vec::new();
+    for rule in &RULES {
+        let inside = |file: &&Source| file.path.starts_with(rule.under) && !file.is_test();
+        let files: Vec<&Source> = files.iter().filter(inside).collect();
+        assert!(!files.is_empty(), "{}: the rule is about nothing", rule.under);
+        let bound = files
+            .iter()
+            .filter(|file| !rule.but.iter().any(|but| file.path.starts_with(but)));
+        for file in bound {
+            let code = file.code();
+            let used = rule.never.iter().filter(|word| code.contains(**word));
+            wrong.extend(used.map(|word| format!("{} uses {word}", file.path)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_wiring_opens_the_spool() {
+    let opens = |file: &&Source| {
+        file.path.starts_with("spool-bin/src/") && !file.is_test() && file.code().contains("Spool::start")
+    };
+    let files = sources();
+    let found: Vec<&str> = files
+        .iter()
+        .filter(opens)
+        .map(|file| file.path.as_str())
+        .collect();
+    assert_eq!(found, ["spool-bin/src/wire.rs"]);
+}
+
+#[test]
+fn no_crate_depends_on_what_it_must_not() {
+    for (name, never) in MANIFESTS {
+        let manifest = std::fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        for kind in ["dependencies", "build-dependencies"] {
+            let dependencies = manifest.get(kind).and_then(toml::Value::as_table);
+            for (dependency, _) in dependencies.into_iter().flatten() {
+                assert!(
+                    !never.contains(&dependency.as_str()),
+                    "{name} depends on {dependency}"
+                );
+            }
+        }
+    }
+}
