@@ -1,32 +1,29 @@
-//! File descriptors: a service with all the connections that its limits allow needs more of them than a login gives it.
+//! File descriptors: with all configured connections the service needs more of them than the usual limit of a process.
 
-use crate::admin::MAX_CONNECTIONS;
-use crate::config::Config;
-use crate::failure::Failure;
 use rustix::io::Errno;
 
-/// What the service needs beside its connections: segments, logs, listeners, threads.
+/// Descriptors beside those of connections: segments, logs, listeners, threads.
 const OWN: usize = 256;
 
-/// As few as a service with its threads can start with, and some for sessions.
+/// The least with which a service can start its threads and a few sessions.
 const LEAST: u64 = 64;
-/// How to get more.
+/// How to raise the limit.
 const ADVICE: &str =
     "raise the limit of open files of the process: `ulimit -n` in a shell, `LimitNOFILE=` of systemd";
 
-/// Refuses a limit with which the service could not even start: a thread would be the first to hear of it.
-pub(crate) fn check() -> Result<(), Failure> {
-    // Where the limit cannot be read, the system tells when it is reached.
+/// Refuses a limit with which the service could not start: a thread would be the first to fail.
+pub(crate) fn check() -> Result<(), String> {
+    // Where the limit cannot be read, the system reports when it is reached.
     let limit = rlimit::increase_nofile_limit(LEAST).unwrap_or(LEAST);
     match limit < LEAST {
-        true => Err(Failure::Failed(format!(
+        true => Err(format!(
             "this process may have {limit} files open, and the service needs at least {LEAST} to start: {ADVICE}"
-        ))),
+        )),
         false => Ok(()),
     }
 }
 
-/// What to do about an error in whose text the system says that there are too many open files.
+/// Advice for an error whose text is that there are too many open files.
 pub(crate) fn advice(error: &str) -> Option<String> {
     let says = |errno: Errno| error.contains(&format!("(os error {})", errno.raw_os_error()));
     if says(Errno::MFILE) {
@@ -40,16 +37,15 @@ pub(crate) fn advice(error: &str) -> Option<String> {
     })
 }
 
-/// Raises this process's own limit to what `config` may come to need, as far as the system lets it.
-pub(crate) fn raise(config: &Config) {
-    let needed = config.server.connections + config.client.smtp.connections + MAX_CONNECTIONS + OWN;
-    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+/// Raises the limit of this process to what the service needs with so many connections, as far as the system permits.
+pub(crate) fn raise(connections: usize) {
+    let needed = u64::try_from(connections + OWN).unwrap_or(u64::MAX);
     match rlimit::increase_nofile_limit(needed) {
         Ok(limit) if limit >= needed => {}
         Ok(limit) => tracing::warn!(
             limit,
             needed,
-            "too few file descriptors for limits.connections and client.connections: who comes beyond them waits"
+            "too few file descriptors for listen.limits.connections and client.connections: further connections wait"
         ),
         Err(error) => tracing::warn!(%error, needed, "cannot raise the limit of file descriptors"),
     }

@@ -1,7 +1,7 @@
-//! What a service manager is told (sd_notify(3)): ready, reloading, stopping, alive. Without one, nothing.
+//! Notifications to the service manager (sd_notify(3)): ready, reloading, stopping, alive. Without a manager it does nothing.
 //!
-//! It is told that the service is alive only while the spool makes progress; a service that hangs is killed and started again by
-//! its manager, and a start is recovery.
+//! The watchdog is notified only while the spool makes progress: the manager kills and restarts a service that hangs, and a
+//! start is recovery.
 
 use crate::shutdown::GRACE;
 use actix::Addr;
@@ -11,15 +11,15 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// How often more time is asked for while the spool opens.
+/// How often more time is requested while the spool opens.
 const OPENING: Duration = Duration::from_secs(10);
-/// The shortest wait between two looks at the spool.
-const LEAST_LOOK: Duration = Duration::from_millis(10);
+/// The shortest time between two checks of the spool.
+const LEAST_CHECK: Duration = Duration::from_millis(10);
 
-/// That it cannot be told changes nothing for mail.
+/// A failure is logged: it does not affect mail.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager cannot be told");
+        tracing::warn!(%error, "the service manager cannot be notified");
     }
 }
 
@@ -27,32 +27,32 @@ fn micros(span: Duration) -> u32 {
     u32::try_from(span.as_micros()).unwrap_or(u32::MAX)
 }
 
-/// The service does what it is for.
+/// The service is ready.
 pub(crate) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// The configuration is being read again; [`ready`] ends it.
 pub(crate) fn reloading() {
-    // With Type=notify-reload the manager needs the time to tell this reload from an earlier one.
+    // With Type=notify-reload the manager needs the time to distinguish this reload from an earlier one.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "the service manager cannot be told"),
+        Err(error) => tracing::warn!(%error, "the service manager cannot be notified"),
     }
 }
 
-/// The service ends, and may take so long.
+/// The service ends, and may take `within`.
 pub(crate) fn stopping(within: Duration) {
     let within = within.saturating_add(2 * GRACE);
     tell(&[
         NotifyState::Stopping,
-        NotifyState::Status("ending: running sessions are waited for"),
+        NotifyState::Status("ending: waiting for running sessions"),
         NotifyState::ExtendTimeoutUsec(micros(within)),
     ]);
 }
 
-/// Waits for something that may take longer than the manager expects, as long as it goes on.
-pub(crate) async fn patiently<T>(work: impl Future<Output = T>) -> T {
+/// Waits for work that may take longer than the manager expects, and requests more time while it runs.
+pub(crate) async fn while_working<T>(work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     let mut ticks = interval(OPENING);
     loop {
@@ -60,15 +60,15 @@ pub(crate) async fn patiently<T>(work: impl Future<Output = T>) -> T {
             biased;
             done = &mut work => return done,
             _ = ticks.tick() => tell(&[
-                NotifyState::Status("the spool is being opened"),
+                NotifyState::Status("opening the spool"),
                 NotifyState::ExtendTimeoutUsec(micros(3 * OPENING)),
             ]),
         }
     }
 }
 
-/// Tells the manager that the service is alive, four times in each period of its watchdog, for as long as the spool answers and its
-/// writer thread has nothing to do or answers. It never ends; without a watchdog it does nothing.
+/// Notifies the watchdog four times in each of its periods, as long as the spool answers and its writer thread is idle or
+/// answers. It never returns; without a watchdog it does nothing.
 pub(crate) async fn watch(spool: Addr<SpoolActor>) {
     match sd_notify::watchdog_enabled() {
         Some(period) => feed(spool, period, || tell(&[NotifyState::Watchdog])).await,
@@ -77,18 +77,18 @@ pub(crate) async fn watch(spool: Addr<SpoolActor>) {
 }
 
 async fn feed(spool: Addr<SpoolActor>, period: Duration, alive: impl Fn()) {
-    let look = (period / 4).max(LEAST_LOOK);
-    let mut ticks = interval(look);
+    let check = (period / 4).max(LEAST_CHECK);
+    let mut ticks = interval(check);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut progress, mut missed) = (Progress::default(), false);
     loop {
         ticks.tick().await;
-        let pulse = timeout(look, spool.send(GetPulse)).await;
+        let pulse = timeout(check, spool.send(GetPulse)).await;
         if progress.made(pulse.ok().and_then(Result::ok)) {
             missed = false;
             alive();
         } else if !std::mem::replace(&mut missed, true) {
-            tracing::warn!("no progress on disk: the service manager is not told that the service is alive");
+            tracing::warn!("no progress on disk: the watchdog of the service manager is not notified");
         }
     }
 }
@@ -121,7 +121,8 @@ mod tests {
             .await
             .unwrap();
         let fed = Cell::new(0);
-        let mut feeding = std::pin::pin!(feed(spool.addr.clone(), LEAST_LOOK * 8, || fed.set(fed.get() + 1)));
+        let mut feeding =
+            std::pin::pin!(feed(spool.addr.clone(), LEAST_CHECK * 8, || fed.set(fed.get() + 1)));
         let mut during = async |span: Duration| {
             fed.set(0);
             let _ = timeout(span, feeding.as_mut()).await;

@@ -28,6 +28,17 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Freeze,
+        Self::Send,
+        Self::Remove,
+        Self::Recover,
+        Self::Purge,
+        Self::Reroute,
+        Self::Bounce,
+        Self::Expire,
+    ];
+
     /// Its name as a command and in a path.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -1,37 +1,39 @@
-//! SIGHUP: the configuration is read again, what can change in a running service changes, and the log lists every key that has
-//! another value, and which of them wait for a restart.
+//! SIGHUP: the configuration is read again, what can change in a running service changes, and the log lists every changed key
+//! and those that need a restart.
 //!
-//! A file that cannot be used changes nothing.
+//! A file with errors changes nothing.
 
-use crate::cli::Serve;
 use crate::config::{CertificateFiles, Change, Config, Effective, TakesEffect};
 use crate::contents::Contents;
 use crate::failure::Failure;
-use crate::logging::{Redaction, Redactor};
+use crate::logging::{Redaction, Redactor, redactor as redactor_of};
 use crate::outbound::Logins;
+use crate::relay::Relay;
 use crate::signing;
 use crate::users;
-use crate::wire::{Relay, notices};
 use spool_actors::{SetMaxConcurrentJobs, SetNotices, SetPolicies, SetRouting};
 use spool_smtp::dkim::Rules;
 use spool_smtp::server::{CurrentConfig, ServerConfig, Users};
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Reads the configuration again, with the options of the command line, and checks it.
+pub(crate) type Reread = dyn Fn() -> Result<Config, Failure>;
+
 /// The parts of a running service that a reload changes, beside those in [`Relay`].
 pub(crate) struct Live {
     /// The configuration of the start.
     started: Effective,
-    /// Of the files that were read last.
+    /// Of the files as they were read last.
     contents: Contents,
     server: watch::Sender<Arc<ServerConfig>>,
     logins: Logins,
     redaction: Redaction,
-    /// The certificate's files, where there is TLS for clients.
+    /// Announces other files of the certificate, where the server has TLS.
     pairs: Option<watch::Sender<CertificateFiles>>,
 }
 
-/// What was read, before anything of it is in force.
+/// A configuration that was read and is not in force yet.
 struct Fresh {
     config: Config,
     contents: Contents,
@@ -59,19 +61,19 @@ impl Live {
         }
     }
 
-    /// Tells of other files of the certificate, and that they are to be looked at.
+    /// Announces other files of the certificate, and requests to read them again.
     pub(crate) fn pairs(&self) -> Option<watch::Receiver<CertificateFiles>> {
         self.pairs.as_ref().map(watch::Sender::subscribe)
     }
 
-    /// What new connections are served by.
+    /// The configuration of new connections.
     pub(crate) fn server(&self) -> CurrentConfig {
         self.server.subscribe().into()
     }
 
-    /// Reads the configuration again. `config` is that of the last time.
-    pub(crate) fn reload(&mut self, options: &Serve, relay: &Relay, config: &mut Config) {
-        match read(options) {
+    /// Reads the configuration again. `config` is the previous one, and is replaced.
+    pub(crate) fn reload(&mut self, reread: &Reread, relay: &Relay, config: &mut Config) {
+        match read(reread) {
             Ok(fresh) => {
                 let before = Effective::of(config);
                 let contents = fresh.contents.clone();
@@ -91,7 +93,7 @@ impl Live {
         }
     }
 
-    /// The number of jobs changes only if the file has another one than before: a number set by hand outlives a reload.
+    /// The number of jobs changes only if the file has another one than before: a number set by command survives a reload.
     fn apply(&mut self, fresh: Fresh, relay: &Relay, config: &mut Config) {
         let Fresh {
             config: new,
@@ -104,10 +106,10 @@ impl Live {
         relay.admit(users, &new);
         relay.submissions.replace(&new, keys);
         relay.routes.replace(&new);
-        // Destinations that are known are held to the new limits at once, and mail that waits follows the new routes.
+        // Known destinations have the new limits immediately, and waiting mail follows the new routes.
         relay.spool.do_send(SetPolicies(relay.routes.policies()));
         relay.spool.do_send(SetRouting(relay.routes.routing()));
-        relay.spool.do_send(SetNotices(Some(notices(&new))));
+        relay.spool.do_send(SetNotices(Some(new.notices())));
         if new.spool.max_concurrent_jobs != config.spool.max_concurrent_jobs {
             relay
                 .spool
@@ -138,7 +140,7 @@ impl Live {
         let changes = before.changes(after);
         let changed = changes.len();
         for change in changes {
-            // A value that is back at that of the start is in force.
+            // A value that is again that of the start is in force.
             let takes_effect = if need_restart.contains(&change.key) {
                 "restart"
             } else {
@@ -152,14 +154,13 @@ impl Live {
     }
 }
 
-/// Everything that can fail.
-fn read(options: &Serve) -> Result<Fresh, Failure> {
-    let (config, _) = options.config()?;
-    options.inspected(&config)?;
-    // Before they are read: what changes in between is told at the next reload, rather than never.
+/// Reads everything, so that nothing fails once a part is in force.
+fn read(reread: &Reread) -> Result<Fresh, Failure> {
+    let config = reread()?;
+    // Before the files are read: a change in between is logged at the next reload and not lost.
     let contents = Contents::of(&config);
     let logins = Logins::read(&config.client)?;
-    let redactor = config.log.redactor().map_err(Failure::Usage)?;
+    let redactor = redactor_of(&config.log).map_err(Failure::Usage)?;
     let (users, keys) = (users::of(&config)?, signing::rules(&config)?);
     Ok(Fresh {
         config,

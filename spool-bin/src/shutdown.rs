@@ -1,4 +1,4 @@
-//! The end of a service: what asks for it, and in which order its parts end.
+//! The end of a service: the signals that request it, and the order in which its parts end.
 
 use crate::failure::Failure;
 use anyhow::Context;
@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How long the admin API may take to answer its last requests, and a spool to be closed when the sessions of clients have taken
+/// How long the admin API may take to answer its last requests, and the spool to close when the sessions of clients have used
 /// all of `shutdown_timeout`.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
-/// How long a service whose spool has ended goes on to answer that it has: so that clients hear 451 rather than nothing, and a
-/// health check can see why. At most half of `shutdown_timeout`.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long a service whose spool has ended goes on answering, so that clients are answered 451 and a health check reports the
+/// reason. At most half of `shutdown_timeout`.
+pub(crate) const FAILED_SERVICE: Duration = Duration::from_secs(5);
 
 /// Waits for the sessions of clients, then for those with next hops, until `deadline`.
 pub(crate) async fn close(
@@ -26,11 +26,11 @@ pub(crate) async fn close(
 ) {
     let clients = async {
         for listener in listeners {
-            // One that panicked has reported so.
+            // A panic has been reported already.
             let _ = listener.await;
         }
     };
-    // Nothing can be taken from clients once the spool has ended: the sessions with next hops are waited for at the same time.
+    // Once the spool has failed no mail can be accepted: sessions with next hops are waited for at the same time.
     let patience = if failed { Instant::now() + GRACE } else { deadline };
     let clients = async {
         if tokio::time::timeout_at(patience.min(deadline), clients)
@@ -62,7 +62,7 @@ pub(crate) async fn close(
     }
 }
 
-/// A part of the service that ends when the service is told to stop, or when its task is dropped after that. If it ends before, or
+/// A part of the service that ends when the service stops, or when its task is dropped after that. If it ends earlier, or
 /// panics, the spool ends with it.
 pub(crate) struct Stoppable {
     sentinel: Option<Sentinel>,
@@ -89,7 +89,7 @@ impl Drop for Stoppable {
     }
 }
 
-/// What a signal asks for.
+/// What a signal requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Reload,
@@ -120,7 +120,7 @@ impl Signals {
         }
     }
 
-    /// The second signal that asks for the end. Of a service that ends by itself, nobody has sent the first one yet.
+    /// Waits for the second signal that requests the end. When a service ends by itself, no first signal was sent.
     pub(crate) async fn at_once(&mut self, by_itself: bool) {
         for _ in 0..1 + usize::from(by_itself) {
             while self.next().await == Wanted::Reload {}

@@ -5,6 +5,7 @@
 
 use crate::admin::Token;
 use crate::failure::Failure;
+use crate::loading::LOADING;
 use crate::owner;
 use crate::print::complain;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,8 +13,6 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The header of an answer that cannot be given before all is loaded: how much is, in percent.
-pub(crate) const LOADING: &str = "x-spool-loading";
 /// Between two questions to a service that is loading.
 const LOADING_PAUSE: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,75 +1,88 @@
-//! The bodies of answers: sent in slices, charged while they are in memory, and followed to their end.
+//! The bodies of answers: sent in slices, and charged while they are in memory.
 //!
-//! A large answer is charged to `listen.limits.memory` until its last byte is handed over; a reader that is too slow
-//! loses its connection (see [`super::connection`]), and the memory comes back.
+//! A large answer is charged to `listen.limits.memory` until its last byte is handed over. The connection of a reader that is
+//! too slow is closed (see [`super::connection`]), which releases the memory.
 
-use super::server::Turn;
-use super::{State, busy};
-use actix_web::HttpResponse;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use super::error::{Answer, busy, internal};
+use super::state::State;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
+use actix_web::{Error, HttpResponse};
 use bytes::Bytes;
+use serde::Serialize;
 use spool_core::Held;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
+
+const JSON: &str = "application/json";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// Bytes handed to the connection at once. It copies them.
 const SLICE: usize = 64 * 1024;
 
-/// How often, and how long apart, memory is looked for in the middle of an answer.
-const ROOM_TRIES: u32 = 100;
-const ROOM_PAUSE: Duration = Duration::from_millis(100);
+/// How often memory for the next part of an answer is tried for, and the pause between two tries.
+const MEMORY_TRIES: u32 = 100;
+const MEMORY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers smaller than this are not charged.
 const SMALL: usize = 16 * 1024;
 
 /// Memory for an answer of `size` bytes.
-pub(super) fn charge(state: &State, size: u64) -> Result<Held, HttpResponse> {
-    state
-        .memory
-        .hold_first(size)
-        .ok_or_else(|| busy("busy: too many answers are being read; try again soon"))
+pub(super) fn charge(state: &State, size: u64) -> Result<Held, Error> {
+    let held = state.memory.hold_first(size);
+    held.ok_or_else(|| busy("busy: too many answers are being read; try again soon"))
 }
 
-/// An answer that is whole in memory, charged if it is not small.
-pub(super) fn in_memory(
-    state: &State,
-    status: StatusCode,
-    content_type: &str,
-    body: impl Into<Bytes>,
-) -> HttpResponse {
+/// A value as JSON.
+pub(super) fn json<T: Serialize>(state: &State, status: StatusCode, value: &T) -> Answer {
+    in_memory(state, status, JSON, serde_json::to_vec(value).map_err(internal)?)
+}
+
+/// A list of values as JSON, one a line.
+pub(super) fn ndjson<T: Serialize>(state: &State, values: &[T]) -> Answer {
+    in_memory(state, StatusCode::OK, NDJSON, lines(values).map_err(internal)?)
+}
+
+pub(super) fn lines<T: Serialize>(values: &[T]) -> Result<Bytes, serde_json::Error> {
+    let mut text = Vec::with_capacity(values.len() * 256);
+    for value in values {
+        serde_json::to_writer(&mut text, value)?;
+        text.push(b'\n');
+    }
+    Ok(text.into())
+}
+
+/// An answer that is completely in memory, charged unless it is small.
+fn in_memory(state: &State, status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> Answer {
     let body = body.into();
     let mut answer = HttpResponse::build(status);
     answer.content_type(content_type);
     if body.len() < SMALL {
-        return answer.body(body);
+        return Ok(answer.body(body));
     }
-    match charge(state, u64::try_from(body.len()).unwrap_or(u64::MAX)) {
-        Ok(held) => answer.body(Slices::new(body, held)),
-        Err(refusal) => refusal,
-    }
+    let held = charge(state, u64::try_from(body.len()).unwrap_or(u64::MAX))?;
+    Ok(answer.body(Slices::new(body, held)))
 }
 
-/// Memory for a part of `size` bytes of an answer that has begun: it waits for some time until there is room.
+/// Memory for a part of `size` bytes of an answer that has begun; it waits for memory for some time.
 ///
 /// # Errors
-/// When there was none for too long: the answer ends there, and is seen to be cut off.
-pub(super) async fn charge_part(state: &State, size: usize) -> Result<Held, actix_web::Error> {
+/// When there was none in that time: the answer ends there, and the reader sees that it is incomplete.
+pub(super) async fn charge_part(state: &State, size: usize) -> Result<Held, Error> {
     let size = u64::try_from(size).unwrap_or(u64::MAX);
-    for _ in 0..ROOM_TRIES {
+    for _ in 0..MEMORY_TRIES {
         if let Some(held) = state.memory.hold_first(size) {
             return Ok(held);
         }
-        tokio::time::sleep(ROOM_PAUSE).await;
+        tokio::time::sleep(MEMORY_PAUSE).await;
     }
     let text = "too many answers are being read";
     Err(actix_web::error::ErrorServiceUnavailable(text))
 }
 
-/// A body in slices, and the memory it is charged for.
+/// A body in slices, with the memory charged for it.
 pub(super) struct Slices {
     left: Bytes,
     _held: Held,
@@ -95,40 +108,5 @@ impl MessageBody for Slices {
         let left = &mut self.get_mut().left;
         let slice = left.split_to(SLICE.min(left.len()));
         Poll::Ready((!slice.is_empty()).then_some(Ok(slice)))
-    }
-}
-
-/// The body of every answer: when it ends, or is given up, the place is free and the connection waits again.
-pub(super) struct Followed {
-    /// `None` for HEAD: of the body only its size is told.
-    body: Option<BoxBody>,
-    size: BodySize,
-    _turn: Turn,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl Followed {
-    pub(super) fn new(body: BoxBody, is_head: bool, turn: Turn, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self {
-            size: body.size(),
-            body: (!is_head).then_some(body),
-            _turn: turn,
-            _place: place,
-        }
-    }
-}
-
-impl MessageBody for Followed {
-    type Error = Box<dyn std::error::Error>;
-
-    fn size(&self) -> BodySize {
-        self.size
-    }
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        match &mut self.get_mut().body {
-            Some(body) => Pin::new(body).poll_next(cx),
-            None => Poll::Ready(None),
-        }
     }
 }

@@ -1,7 +1,7 @@
-//! One connection of the admin API: how long its peer may take, and which connection gives way when there are too many.
+//! One connection of the admin API: its deadlines, and which connection is closed when there are too many.
 //!
-//! A peer that does not finish the head of a request, does not read its answer, or goes on sending after it was refused,
-//! loses its connection. It never decides about a request; the guard tells it when one begins and ends.
+//! The connection of a peer that does not finish the head of a request, does not read its answer, or sends on after it was
+//! refused, is closed. This layer never decides about a request; the middleware reports when one begins and ends.
 
 use actix_web::rt::net::TcpStream;
 use std::io;
@@ -14,36 +14,36 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long the head of a request may take, from the end of the answer before it.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a refused peer may go on sending until its connection is closed.
+/// How long a refused peer may send on before its connection is closed.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// How long a peer may leave an answer unread in all, beside what it needs at [`LEAST_RATE`].
 const WRITE_ALLOWANCE: Duration = Duration::from_secs(30);
 /// Bytes a second below which a peer is too slow, in both directions.
 pub(super) const LEAST_RATE: u64 = 32 * 1024;
 
-/// How long `bytes` take a peer that is just fast enough.
+/// The time for `bytes` at [`LEAST_RATE`].
 pub(super) fn slowest(bytes: u64) -> Duration {
     Duration::from_millis(bytes.saturating_mul(1000) / LEAST_RATE)
 }
 
-/// What a connection does.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It waits for the rest of a head, since then.
+    /// Waiting for the head of a request, since then.
     Head(Instant),
-    /// A request is answered.
+    /// A request is being answered.
     Busy,
 }
 
-/// How a peer takes an answer. Only the time in which it keeps us waiting counts.
+/// How fast a peer reads an answer. Only time in which writing waits for the peer counts.
 #[derive(Debug, Default)]
-struct Pace {
+struct WriteTiming {
     sent: u64,
     waited: Duration,
     waits_since: Option<Instant>,
 }
 
-impl Pace {
+impl WriteTiming {
     fn took(&mut self, bytes: u64, now: Instant) {
         self.sent += bytes;
         if let Some(since) = self.waits_since.take() {
@@ -51,7 +51,7 @@ impl Pace {
         }
     }
 
-    /// The peer takes nothing now; gives when that has gone on for too long.
+    /// The peer reads nothing now; returns the deadline.
     fn blocked(&mut self, now: Instant) -> Instant {
         let since = *self.waits_since.get_or_insert(now);
         let left = (WRITE_ALLOWANCE + slowest(self.sent)).saturating_sub(self.waited);
@@ -60,28 +60,28 @@ impl Pace {
 }
 
 #[derive(Debug)]
-struct State {
+struct Inner {
     phase: Phase,
-    pace: Pace,
-    /// An answer without an end: what was taken long ago does not count.
+    timing: WriteTiming,
+    /// The answer is an endless stream: bytes read long ago do not count.
     endless: bool,
-    /// Something was written that the peer has not taken yet.
+    /// Something was written that the peer has not read yet.
     unflushed: bool,
-    /// From then on nothing more is read.
+    /// After that time nothing more is read.
     reads_until: Option<Instant>,
     given_up: bool,
     waker: Option<Waker>,
 }
 
-/// A connection as those see it who do not read or write it.
+/// The shared state of a connection, for everybody but its stream.
 #[derive(Debug)]
-pub(super) struct Line(Mutex<State>);
+pub(super) struct Connection(Mutex<Inner>);
 
-impl Line {
+impl Connection {
     fn new(now: Instant) -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(Inner {
             phase: Phase::Head(now),
-            pace: Pace::default(),
+            timing: WriteTiming::default(),
             endless: false,
             unflushed: false,
             reads_until: None,
@@ -90,43 +90,43 @@ impl Line {
         }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request is here.
+    /// A request begins.
     pub(super) fn begins(&self) {
         let mut state = self.state();
         state.phase = Phase::Busy;
-        state.pace = Pace::default();
+        state.timing = WriteTiming::default();
         state.endless = false;
     }
 
-    /// Its answer goes on for as long as the peer likes.
+    /// The answer is an endless stream.
     pub(super) fn is_endless(&self) {
         self.state().endless = true;
     }
 
-    /// Its answer is handed over, or given up.
+    /// The answer was handed over, or dropped.
     pub(super) fn ends(&self) {
         self.state().phase = Phase::Head(Instant::now());
     }
 
-    /// Nothing more of this peer is wanted.
+    /// Nothing more is read from this peer.
     pub(super) fn closes(&self) {
         let mut state = self.state();
         state.reads_until.get_or_insert(Instant::now() + LINGER);
         wake(state);
     }
 
-    /// Ends it at once.
+    /// Closes the connection immediately.
     fn give_up(&self) {
         let mut state = self.state();
         state.given_up = true;
         wake(state);
     }
 
-    /// Since when it has waited for a head.
+    /// Since when it has waited for the head of a request.
     fn waits_since(&self) -> Option<Instant> {
         match self.state().phase {
             Phase::Head(since) => Some(since),
@@ -135,7 +135,7 @@ impl Line {
     }
 }
 
-fn wake(mut state: MutexGuard<'_, State>) {
+fn wake(mut state: MutexGuard<'_, Inner>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {
@@ -143,15 +143,15 @@ fn wake(mut state: MutexGuard<'_, State>) {
     }
 }
 
-/// All connections. When there are as many as may be, the one that has waited longest for a head gives way: whoever asks
-/// at once is answered, however many only connect.
+/// All connections. At the limit, the one that has waited longest for a head is closed for a new one, so that a client that
+/// sends a request immediately is answered however many others only connect.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct Connections {
     most: usize,
-    open: Mutex<Vec<Arc<Line>>>,
+    open: Mutex<Vec<Arc<Connection>>>,
 }
 
-impl Lines {
+impl Connections {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -159,26 +159,26 @@ impl Lines {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
+    fn open(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new connection; `None` when all that are open are being answered.
-    fn add(&self, now: Instant) -> Option<Arc<Line>> {
+    /// A new connection; `None` when requests are being answered on all open ones.
+    fn add(&self, now: Instant) -> Option<Arc<Connection>> {
         let mut open = self.open();
         if open.len() >= self.most {
             let waiting = open.iter().enumerate();
-            let waiting = waiting.filter_map(|(place, line)| Some((line.waits_since()?, place)));
+            let waiting = waiting.filter_map(|(index, connection)| Some((connection.waits_since()?, index)));
             let (_, longest) = waiting.min()?;
             open.swap_remove(longest).give_up();
         }
-        let line = Arc::new(Line::new(now));
-        open.push(Arc::clone(&line));
-        Some(line)
+        let connection = Arc::new(Connection::new(now));
+        open.push(Arc::clone(&connection));
+        Some(connection)
     }
 
-    fn remove(&self, line: &Arc<Line>) {
-        self.open().retain(|other| !Arc::ptr_eq(other, line));
+    fn remove(&self, connection: &Arc<Connection>) {
+        self.open().retain(|other| !Arc::ptr_eq(other, connection));
     }
 }
 
@@ -186,37 +186,37 @@ impl Lines {
 #[derive(Debug)]
 pub(super) struct Stream {
     io: TcpStream,
-    line: Arc<Line>,
-    lines: Arc<Lines>,
+    connection: Arc<Connection>,
+    connections: Arc<Connections>,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Pin<Box<Sleep>>,
 }
 
 impl Stream {
-    /// Takes `io` in, if there is a place for it.
-    pub(super) fn accept(io: TcpStream, lines: &Arc<Lines>) -> Option<Self> {
+    /// Accepts `io`, unless there are too many connections.
+    pub(super) fn accept(io: TcpStream, connections: &Arc<Connections>) -> Option<Self> {
         let now = Instant::now();
         Some(Self {
             io,
-            line: lines.add(now)?,
-            lines: Arc::clone(lines),
+            connection: connections.add(now)?,
+            connections: Arc::clone(connections),
             read_timer: Box::pin(sleep_until(now)),
             write_timer: Box::pin(sleep_until(now)),
         })
     }
 
-    pub(super) fn line(&self) -> Arc<Line> {
-        Arc::clone(&self.line)
+    pub(super) fn connection(&self) -> Arc<Connection> {
+        Arc::clone(&self.connection)
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.lines.remove(&self.line);
+        self.connections.remove(&self.connection);
     }
 }
 
-/// Ready when `due` has come.
+/// Ready at `due`.
 fn poll_due(timer: &mut Pin<Box<Sleep>>, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
     if timer.deadline() != due {
         timer.as_mut().reset(due);
@@ -228,7 +228,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let (given_up, head, reads_until) = {
-            let mut state = this.line.state();
+            let mut state = this.connection.state();
             match &mut state.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 empty => *empty = Some(cx.waker().clone()),
@@ -245,10 +245,10 @@ impl AsyncRead for Stream {
         if let Some(until) = reads_until
             && poll_due(&mut this.read_timer, until, cx).is_ready()
         {
-            // As if the peer had ended.
+            // As if the peer had closed the connection.
             return Poll::Ready(Ok(()));
         }
-        // Also while more and more comes: what is left of a body is no head.
+        // Also while bytes arrive: the rest of a body is no head.
         if let (None, Some(since)) = (reads_until, head)
             && poll_due(&mut this.read_timer, since + HEAD_TIMEOUT, cx).is_ready()
         {
@@ -263,15 +263,15 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(cx, buf);
         let now = Instant::now();
-        let mut state = this.line.state();
+        let mut state = this.connection.state();
         state.unflushed = true;
         match written {
             Poll::Ready(Ok(bytes)) => {
                 let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-                state.pace.took(bytes, now);
+                state.timing.took(bytes, now);
             }
             Poll::Pending => {
-                let due = state.pace.blocked(now);
+                let due = state.timing.blocked(now);
                 drop(state);
                 ready!(poll_due(&mut this.write_timer, due, cx));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -284,10 +284,10 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         {
-            // All that there was has been taken.
-            let mut state = this.line.state();
+            // Everything has been handed over.
+            let mut state = this.connection.state();
             if state.endless {
-                state.pace = Pace::default();
+                state.timing = WriteTiming::default();
             }
             if std::mem::take(&mut state.unflushed) && matches!(state.phase, Phase::Head(_)) {
                 state.phase = Phase::Head(Instant::now());

@@ -1,11 +1,11 @@
 //! The event stream as server-sent events: `id:` is the sequence number, `data:` the event as JSON.
 //!
-//! A follower that falls behind is told how much it missed, by an event; it never holds up the spool. So many follow at
-//! once, and no more.
+//! A follower that falls behind receives an event with the number of events that it missed; it never delays the spool. The
+//! number of followers is limited.
 
-use super::connection::Line;
-use super::{State, busy, error, refused};
-use actix_web::http::StatusCode;
+use super::connection::Connection;
+use super::error::{Answer, bad_request, refused};
+use super::state::State;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
@@ -13,13 +13,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use spool_actors::Subscribe;
-use spool_core::{Event, SpoolError};
+use spool_core::Event;
 use std::sync::Arc;
 
-/// Followers at once.
-pub(super) const MAX_FOLLOWERS: usize = 100;
-
-/// What a browser sends when it comes back.
+/// Sent by a browser that reconnects.
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 #[derive(Debug, Deserialize)]
@@ -28,36 +25,27 @@ pub(super) struct From {
     since: Option<String>,
 }
 
-pub(super) async fn follow(state: Data<State>, from: Query<From>, request: HttpRequest) -> HttpResponse {
-    let since = match since(&from, &request) {
-        Ok(since) => since,
-        Err(text) => return error(StatusCode::BAD_REQUEST, &text),
-    };
-    let Ok(place) = Arc::clone(&state.followers).try_acquire_owned() else {
-        return busy(&format!("busy: {MAX_FOLLOWERS} follow already; try again later"));
-    };
-    if let Some(line) = request.conn_data::<Arc<Line>>() {
-        line.is_endless();
+pub(super) async fn follow(state: Data<State>, from: Query<From>, request: HttpRequest) -> Answer {
+    let since = since(&from, &request).map_err(bad_request)?;
+    let slot = state.slots.follow()?;
+    if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+        connection.is_endless();
     }
-    let subscribed = state.relay.spool.send(Subscribe { since }).await;
-    let subscription = match subscribed.unwrap_or(Err(SpoolError::Killed)) {
-        Ok(subscription) => subscription,
-        Err(why) => return refused(&why),
-    };
-    // A comment first: the head goes out now, not with the first event.
+    let subscription = state.ask(Subscribe { since }).await.map_err(refused)?;
+    // A comment first, so that the head is sent now and not with the first event.
     let begin = futures_util::stream::iter([Ok(Bytes::from_static(b": from here on\n\n"))]);
     let events = subscription.map(move |event| {
-        // Given back when the stream is dropped.
-        let _place = &place;
+        // Released when the stream is dropped.
+        let _slot = &slot;
         text(&event).map_err(actix_web::Error::from)
     });
-    HttpResponse::Ok()
+    Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-store"))
-        .streaming(begin.chain(events))
+        .streaming(begin.chain(events)))
 }
 
-/// Where to begin. What a browser that comes back has seen counts more than the address it began with.
+/// Where to begin. What a reconnecting browser has seen takes precedence over the address that it began with.
 fn since(from: &From, request: &HttpRequest) -> Result<Option<u64>, String> {
     let last = request.headers().get(&LAST_EVENT_ID);
     let last = last.map(|value| value.to_str().unwrap_or("?"));

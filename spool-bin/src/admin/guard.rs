@@ -1,9 +1,9 @@
-//! What stands before the API: foreign Host headers (DNS rebinding) and requests of pages of other origins are refused,
-//! and with a token whatever does not bring it.
+//! The guard of the API: it refuses foreign Host headers (DNS rebinding), requests from pages of other origins and, when
+//! there is a token, requests without it.
 //!
-//! It decides by the head of a request alone. Whoever is refused is not read any further: its connection ends.
+//! It decides by the head of a request alone. Nothing more is read from a peer that was refused: its connection ends.
 
-use super::Token;
+use super::token::Token;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
 use actix_web::http::{Method, StatusCode, Version};
 use std::net::{IpAddr, SocketAddr};
@@ -12,14 +12,14 @@ static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 static FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Who may come in.
+/// Which requests are admitted.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct Guard {
     pub(super) hosts: Hosts,
     pub(super) token: Option<Token>,
 }
 
-/// The names this API answers to.
+/// The names of this API.
 #[derive(Debug)]
 pub(super) struct Hosts {
     port: u16,
@@ -42,10 +42,10 @@ impl Hosts {
             Some(_) | None => (authority, Some(80)),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        // On loopback nobody needs our name, and a page may have taken it.
+        // On loopback nobody needs the name of the host, and a page may have rebound it.
         let ours = !self.address.is_loopback() && host.eq_ignore_ascii_case(&self.name);
         let named = ours || host.eq_ignore_ascii_case("localhost");
-        // Listening everywhere, we cannot know all our addresses; a page cannot make a name of one.
+        // Of a wildcard listener the addresses are not known; a page cannot rebind an address.
         let known = |ip: IpAddr| ip.is_loopback() || ip == self.address || self.address.is_unspecified();
         let address = host.parse::<IpAddr>().is_ok_and(known);
         port == Some(self.port) && (named || address)
@@ -56,7 +56,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
-/// The head of a request, as far as it decides who comes in.
+/// The parts of a request that decide whether it is admitted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head<'r> {
     pub(super) method: &'r Method,
@@ -78,18 +78,18 @@ const NO_TOKEN: Refusal = (
     "this API asks for a token: Authorization: Bearer TOKEN, or --token-file FILE (SPOOL_TOKEN_FILE) with the commands",
 );
 
-/// Whether a probe asks, which has no token and learns nothing.
+/// Whether a path is a probe, which needs no token and reveals nothing.
 pub(super) fn is_probe(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz")
 }
 
 /// Whether a method changes nothing.
-pub(super) fn only_looks(method: &Method) -> bool {
+pub(super) fn changes_nothing(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-impl Door {
-    /// Why a request does not come in.
+impl Guard {
+    /// Why a request is not admitted.
     pub(super) fn refusal(&self, request: Head<'_>) -> Option<Refusal> {
         foreign(&self.hosts, request).or_else(|| {
             let brought = |token: &Token| token.is_in(header(request.headers, &AUTHORIZATION));
@@ -99,7 +99,7 @@ impl Door {
     }
 }
 
-/// Why a request cannot be one of ours.
+/// Why a request is foreign.
 fn foreign(hosts: &Hosts, request: Head<'_>) -> Option<Refusal> {
     let headers = request.headers;
     let named = match header(headers, &HOST) {
@@ -118,7 +118,7 @@ fn foreign(hosts: &Hosts, request: Head<'_>) -> Option<Refusal> {
     if header(headers, &ORIGIN).is_some_and(|origin| !own(origin)) || from_elsewhere(request) {
         return Some(OTHER_ORIGIN);
     }
-    if !only_looks(request.method) && !says_json(headers) {
+    if !changes_nothing(request.method) && !says_json(headers) {
         return Some((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "changes are asked for with Content-Type: application/json",
@@ -127,19 +127,19 @@ fn foreign(hosts: &Hosts, request: Head<'_>) -> Option<Refusal> {
     None
 }
 
-/// Whether a browser says that a page of another site asks. A page can load what it may not read, in a frame of its own
-/// as well, and would take the places of those who follow the events. A link to the first page is something else.
+/// Whether a browser states that a page of another site sends the request. A page can load what it may not read, also in a
+/// frame, and would take the slots of followers of the events. A link to the first page is admitted.
 fn from_elsewhere(request: Head<'_>) -> bool {
     let told = |name: &HeaderName| header(request.headers, name);
     let elsewhere = told(&FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site"));
-    let link = only_looks(request.method)
+    let link = changes_nothing(request.method)
         && request.path == "/"
         && told(&FETCH_MODE) == Some("navigate")
         && told(&FETCH_DEST) == Some("document");
     elsewhere && !link
 }
 
-/// A page can send a form to anywhere without being asked; JSON it cannot.
+/// A page can send a form to any server without a preflight request, but not JSON.
 fn says_json(headers: &HeaderMap) -> bool {
     let kind = header(headers, &CONTENT_TYPE).and_then(|kind| kind.split(';').next());
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))

@@ -34,7 +34,7 @@ impl Asked {
     }
 
     fn status(&self) -> Option<StatusCode> {
-        let door = Door {
+        let door = Guard {
             hosts: hosts("127.0.0.1:8525"),
             token: None,
         };

@@ -3,12 +3,13 @@
 //! The same limits as over SMTP. What is too large is refused before it is decoded.
 
 use super::caller::Caller;
-use super::read::{Body, made};
-use super::{State, error};
-use actix_web::HttpResponse;
+use super::error::{Answer, bad_request, error, response, with_response};
+use super::read::{Body, decoded};
+use super::state::State;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::web::Data;
+use actix_web::{Error, HttpResponse};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -16,8 +17,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use spool_core::log::{Accepted, Record};
 use spool_core::{
-    AddError, Address, Envelope, FlowId, InitialStatus, MessageId, NextHop, ReversePath, Routing, Submission,
-    crlf,
+    AddError, Address, Envelope, FlowId, InitialStatus, NextHop, ReversePath, Routing, Submission, crlf,
 };
 use std::borrow::Cow;
 use std::fmt;
@@ -25,10 +25,10 @@ use std::fmt;
 /// Bytes of an idempotency key.
 const MAX_KEY: usize = 255;
 
-/// What is made of a body while it is read, in quarters of its text: the decoded message and the recipients.
+/// What is decoded from a body, in quarters of its text: the message and the recipients.
 const PARSED: usize = 5;
 
-/// A message to spool. What may be large stays in the text until its size is known.
+/// A submission. Values that may be large are not decoded before their size is known.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request<'b> {
@@ -49,11 +49,11 @@ struct Request<'b> {
     idempotency_key: Option<String>,
 }
 
-/// Why a submission is not taken.
+/// Why a submission is refused.
 #[derive(Debug)]
 enum Refused {
     Bad(String),
-    /// The message, with the limit.
+    /// The message is larger than this limit.
     TooLarge(usize),
     Spool(AddError),
 }
@@ -64,52 +64,48 @@ impl From<String> for Refused {
     }
 }
 
-pub(super) async fn submit(state: Data<State>, by: Caller, body: Body) -> HttpResponse {
-    match spool(state, by, body).await {
-        Ok(ids) => HttpResponse::Created().json(serde_json::json!({ "ids": ids })),
-        Err(refusal) => refusal,
-    }
-}
-
-async fn spool(state: Data<State>, by: Caller, mut body: Body) -> Result<Vec<MessageId>, HttpResponse> {
+pub(super) async fn submit(state: Data<State>, by: Caller, mut body: Body) -> Answer {
     body.grow(PARSED)?;
     let relay = state.relay.clone();
     let read = move |body: Body| {
         let message = decode(&state, &body);
-        // The text goes. What was charged for it and for what came of it stays charged until the answer.
+        // The text is dropped. The charge for it and for what was decoded is held until the answer.
         let held = body.into_charge();
         (message.and_then(|message| message.submission(&state, &by)), held)
     };
-    let (submission, _held) = made(body, read).await?;
-    let (submission, routing, taken) = submission.map_err(answer)?;
+    let (submission, _held) = decoded(body, read).await?;
+    let (submission, routing, accepted) = submission?;
     let spooled = relay.submit(submission, routing).await;
-    let ids = spooled.map_err(|why| answer(Refused::Spool(why)))?;
-    if let Some(taken) = taken {
-        taken.emit(&ids);
+    let ids = spooled.map_err(Refused::Spool)?;
+    if let Some(accepted) = accepted {
+        accepted.emit(&ids);
     }
-    Ok(ids)
+    Ok(HttpResponse::Created().json(serde_json::json!({ "ids": ids })))
 }
 
-fn answer(refused: Refused) -> HttpResponse {
-    match refused {
-        Refused::Bad(why) | Refused::Spool(AddError::Invalid(why)) => error(StatusCode::BAD_REQUEST, &why),
-        Refused::Spool(why @ AddError::TooManyRecipients { .. }) => {
-            error(StatusCode::BAD_REQUEST, &format!("to: {why}"))
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match refused {
+            Refused::Bad(why) | Refused::Spool(AddError::Invalid(why)) => bad_request(why),
+            Refused::Spool(why @ AddError::TooManyRecipients { .. }) => bad_request(format!("to: {why}")),
+            Refused::TooLarge(limit) => error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("a message has at most {limit} bytes"),
+            ),
+            Refused::Spool(why @ AddError::Busy { retry_after }) => {
+                let mut response = response(unavailable, why);
+                let seconds = retry_after.as_secs().max(1);
+                response.headers_mut().insert(RETRY_AFTER, seconds.into());
+                with_response(response)
+            }
+            Refused::Spool(why @ AddError::Full(_)) => error(StatusCode::INSUFFICIENT_STORAGE, why),
+            Refused::Spool(ref why @ AddError::KeyReused { ref ids }) => with_response(
+                HttpResponse::UnprocessableEntity()
+                    .json(serde_json::json!({ "error": why.to_string(), "ids": ids })),
+            ),
+            Refused::Spool(why) => error(unavailable, why),
         }
-        Refused::TooLarge(limit) => error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            &format!("a message has at most {limit} bytes"),
-        ),
-        Refused::Spool(why @ AddError::Busy { retry_after }) => {
-            let mut response = error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string());
-            let seconds = retry_after.as_secs().max(1);
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-            response
-        }
-        Refused::Spool(why @ AddError::Full(_)) => error(StatusCode::INSUFFICIENT_STORAGE, &why.to_string()),
-        Refused::Spool(ref why @ AddError::KeyReused { ref ids }) => HttpResponse::UnprocessableEntity()
-            .json(serde_json::json!({ "error": why.to_string(), "ids": ids })),
-        Refused::Spool(why) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     }
 }
 
@@ -158,7 +154,7 @@ fn text(plain: Option<String>, encoded: Option<Cow<'_, str>>, most: usize) -> Re
     match (plain, encoded) {
         (Some(text), None) if too_large(text.len()) => Err(Refused::TooLarge(most)),
         (Some(text), None) => Ok(text.into_bytes()),
-        // Up to two of the bytes of the last four are padding.
+        // Up to two of the last four bytes are padding.
         (None, Some(text)) if too_large((text.len() / 4 * 3).saturating_sub(2)) => {
             Err(Refused::TooLarge(most))
         }
@@ -174,7 +170,7 @@ fn text(plain: Option<String>, encoded: Option<Cow<'_, str>>, most: usize) -> Re
     }
 }
 
-/// The recipients, unless they are more than `limit`: those beyond it are counted and not kept.
+/// The recipients. Those beyond `limit` are counted and not kept, and refused.
 fn recipients(text: &RawValue, limit: usize) -> Result<Vec<Address>, Refused> {
     let mut reader = serde_json::Deserializer::from_str(text.get());
     let (texts, count) = UpTo(limit)
@@ -193,7 +189,7 @@ fn recipients(text: &RawValue, limit: usize) -> Result<Vec<Address>, Refused> {
     texts.iter().map(recipient).collect()
 }
 
-/// Reads a list of texts: so many of them, and how many there are in all.
+/// Reads so many texts of a list, and counts all of them.
 struct UpTo(usize);
 
 impl<'de> DeserializeSeed<'de> for UpTo {
@@ -231,7 +227,7 @@ impl<'de> Visitor<'de> for UpTo {
 }
 
 impl Message {
-    /// With the routing that its sections are from, and its line of the log.
+    /// The submission, the routing of its sections, and its log record.
     fn submission(
         self,
         state: &State,
@@ -240,7 +236,7 @@ impl Message {
         let body = crlf(self.body.into()).map_err(|at| format!("the body has a NUL at byte {at}"))?;
         let intervals = crate::operation::intervals(&self.retry_intervals)?;
         let flows = vec![FlowId::random()];
-        let taken =
+        let accepted =
             Record::wanted().then(|| Accepted::new("http", by.source(), &self.envelope, body.len(), &flows));
         let (mut sections, routing) = state.relay.sections(self.envelope, &self.next_hops);
         for section in &mut sections {
@@ -258,7 +254,7 @@ impl Message {
             related: Vec::new(),
             key: self.key,
         };
-        Ok((submission, routing, taken))
+        Ok((submission, routing, accepted))
     }
 }
 

@@ -1,16 +1,16 @@
 //! The bodies of requests: bounded in size, in time and in memory, and JSON objects only.
 //!
-//! A body is charged to the memory of those who bring mail (`listen.limits.memory`) as it arrives, together with what
-//! comes of it, until the request is answered. It never waits for memory: who finds none is asked to come again.
+//! A body is charged to `listen.limits.memory` as it arrives, together with what is decoded from it, until the request is
+//! answered. It never waits for memory: without it the client is asked to try again.
 
 use super::connection::slowest;
-use super::{State, busy, error};
+use super::error::{bad_request, busy, error, internal};
+use super::state::State;
 use actix_web::dev::Payload;
-use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use actix_web::{Error, FromRequest, HttpRequest};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use serde::Deserialize;
@@ -18,17 +18,20 @@ use spool_core::Held;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a body may take, beside what it needs at the least rate.
+/// How long a body may take, beside its time at the least rate.
 const ALLOWANCE: Duration = Duration::from_secs(15);
 
 /// Larger bodies are read on a thread of their own.
 const READ_HERE: usize = 256 * 1024;
 
-/// The most bytes of a body, where a route has another limit than [`super::MAX_REQUEST`].
+/// Bytes of a request for an operation: a hundred thousand ids.
+pub(super) const MAX_REQUEST: usize = 4 << 20;
+
+/// The most bytes of a body, where a route has another limit than [`MAX_REQUEST`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MaxBody(pub(super) usize);
 
-/// A whole body, and the memory it is charged for.
+/// A complete body, with the memory charged for it.
 #[derive(Debug)]
 pub(super) struct Body {
     text: Vec<u8>,
@@ -36,8 +39,8 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// Charges what will be made of it as well: `parts` quarters of its size.
-    pub(super) fn grow(&mut self, parts: usize) -> Result<(), HttpResponse> {
+    /// Charges what will be decoded from it as well: `parts` quarters of its size.
+    pub(super) fn grow(&mut self, parts: usize) -> Result<(), Error> {
         let more = self.text.len() / 4 * parts;
         match self.held.grow(u64::try_from(more).unwrap_or(u64::MAX)) {
             true => Ok(()),
@@ -53,32 +56,32 @@ impl Body {
         object(&self.text)
     }
 
-    /// Drops the text; what is charged stays so until the value is dropped.
+    /// Drops the text; the charge is held until the value is dropped.
     pub(super) fn into_charge(self) -> Held {
         self.held
     }
 }
 
-/// Makes something of a body, on a thread of its own when it is large: a probe does not wait for it.
+/// Decodes a body, on another thread when it is large, so that a probe does not wait for it.
 ///
 /// # Errors
-/// The answer when there is no such thread.
-pub(super) async fn made<T: Send + 'static>(
+/// When there is no thread for it.
+pub(super) async fn decoded<T: Send + 'static>(
     body: Body,
-    make: impl FnOnce(Body) -> T + Send + 'static,
-) -> Result<T, HttpResponse> {
+    decode: impl FnOnce(Body) -> T + Send + 'static,
+) -> Result<T, Error> {
     if body.text.len() <= READ_HERE {
-        return Ok(make(body));
+        return Ok(decode(body));
     }
-    let made = actix_web::web::block(move || make(body)).await;
-    made.map_err(|why| error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()))
+    let decoded = actix_web::web::block(move || decode(body)).await;
+    decoded.map_err(internal)
 }
 
-fn no_memory() -> HttpResponse {
-    busy("busy: too much is in hand; try again soon")
+fn no_memory() -> Error {
+    busy("busy: too many requests are being read; try again soon")
 }
 
-/// Reads a JSON object. What is made for objects would also take an array of its fields.
+/// Reads a JSON object. Serde alone would also accept an array of the fields.
 fn object<'b, T: Deserialize<'b>>(text: &'b [u8]) -> Result<T, String> {
     let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|first| *first != b'{') {
@@ -88,29 +91,23 @@ fn object<'b, T: Deserialize<'b>>(text: &'b [u8]) -> Result<T, String> {
 }
 
 impl FromRequest for Body {
-    type Error = actix_web::Error;
+    type Error = Error;
     type Future = LocalBoxFuture<'static, Result<Self, Self::Error>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), payload.take());
-        Box::pin(async move {
-            take(&request, payload)
-                .await
-                .map_err(|refusal| InternalError::from_response("", refusal).into())
-        })
+        Box::pin(async move { take(&request, payload).await })
     }
 }
 
-async fn take(request: &HttpRequest, mut payload: Payload) -> Result<Body, HttpResponse> {
+async fn take(request: &HttpRequest, mut payload: Payload) -> Result<Body, Error> {
     let state = request.app_data::<Data<State>>();
-    let state = state.ok_or_else(|| error(StatusCode::INTERNAL_SERVER_ERROR, "no state"))?;
-    let most = request
-        .app_data::<MaxBody>()
-        .map_or(super::MAX_REQUEST, |max| max.0);
+    let state = state.ok_or_else(|| internal("no state"))?;
+    let most = request.app_data::<MaxBody>().map_or(MAX_REQUEST, |max| max.0);
     let too_large = || {
         error(
             StatusCode::PAYLOAD_TOO_LARGE,
-            &format!("a body has at most {most} bytes"),
+            format!("a body has at most {most} bytes"),
         )
     };
     let length = request.headers().get(CONTENT_LENGTH);
@@ -119,13 +116,13 @@ async fn take(request: &HttpRequest, mut payload: Payload) -> Result<Body, HttpR
         return Err(too_large());
     }
     let mut held = state.memory.hold_first(0).ok_or_else(no_memory)?;
-    // All of it at once: memory that is not written to costs nothing, and growing would need twice as much.
+    // The whole capacity: memory that is not written costs nothing, and growing would need twice as much.
     let mut text = Vec::with_capacity(length.unwrap_or(most));
     let begun = Instant::now();
     loop {
         let got = u64::try_from(text.len()).unwrap_or(u64::MAX);
         let chunk = match timeout_at(begun + ALLOWANCE + slowest(got), payload.next()).await {
-            Ok(Some(chunk)) => chunk.map_err(|why| error(StatusCode::BAD_REQUEST, &why.to_string()))?,
+            Ok(Some(chunk)) => chunk.map_err(bad_request)?,
             Ok(None) => return Ok(Body { text, held }),
             Err(_) => return Err(error(StatusCode::REQUEST_TIMEOUT, "the body takes too long")),
         };

@@ -1,31 +1,21 @@
 //! Where mail for an address would go now, and why.
 
-use super::{State, error};
+use super::answer::ndjson;
+use super::error::{Answer, bad_request};
+use super::state::State;
 use crate::way::{MAX_ADDRESSES, MAX_LOOKUPS, Way};
-use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
 use actix_web::web::{Data, Query};
 use futures_util::future::join_all;
 use spool_core::{Address, harmless};
 
-/// `address=`, once for each; with `lookup=true` the hosts are looked for as well. One object a line.
-pub(super) async fn route(state: Data<State>, query: Query<Vec<(String, String)>>) -> HttpResponse {
-    let (addresses, lookup) = match read(&query) {
-        Ok(asked) => asked,
-        Err(why) => return error(StatusCode::BAD_REQUEST, &why),
-    };
+/// `address=`, once for each; with `lookup=true` the hosts are looked up as well. One object a line.
+pub(super) async fn route(state: Data<State>, query: Query<Vec<(String, String)>>) -> Answer {
+    let (addresses, lookup) = read(&query).map_err(bad_request)?;
     let mut ways: Vec<Way> = addresses.iter().map(|address| state.relay.way(address)).collect();
     if lookup {
         join_all(ways.iter_mut().map(|way| way.look_up(&state.agent))).await;
     }
-    let mut text = Vec::new();
-    for way in &ways {
-        if let Err(why) = serde_json::to_writer(&mut text, way) {
-            return error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string());
-        }
-        text.push(b'\n');
-    }
-    HttpResponse::Ok().content_type("application/x-ndjson").body(text)
+    ndjson(&state, &ways)
 }
 
 fn read(query: &[(String, String)]) -> Result<(Vec<Address>, bool), String> {

@@ -1,6 +1,6 @@
-//! Walks through the messages that a selector means, page by page.
+//! Lists the messages that match a selector, page by page.
 //!
-//! It holds one page at a time. What arrives or leaves meanwhile may or may not be seen: it is no snapshot.
+//! It holds one page at a time. Messages that arrive or leave meanwhile may or may not be listed: it is no snapshot.
 
 use crate::selector::Selector;
 use actix::Addr;
@@ -15,18 +15,18 @@ const WHOLE_PAGE: usize = 50;
 /// Ids looked up for one page.
 const LOOKUPS: usize = 100;
 
-/// The walk.
+/// The listing.
 pub(super) struct Pages {
     spool: Addr<SpoolActor>,
     selector: Selector,
     shelf: Option<Shelf>,
     envelopes: bool,
-    place: Place,
+    position: Position,
 }
 
-/// How far it has come.
-enum Place {
-    /// Behind this one, through all of them.
+/// How far a listing has come.
+enum Position {
+    /// All messages after this one are left.
     Behind(Option<MessageId>),
     /// These ids are left, the next one last.
     Left(Vec<MessageId>),
@@ -34,50 +34,50 @@ enum Place {
 }
 
 impl Pages {
-    /// From the first message on. With `envelopes`, senders and recipients are there even if the selector needs none.
+    /// Begins with the first message. With `envelopes`, senders and recipients are listed even if the selector needs none.
     pub(super) fn new(
         spool: Addr<SpoolActor>,
         selector: Selector,
         shelf: Option<Shelf>,
         envelopes: bool,
     ) -> Self {
-        let place = match selector.ids() {
-            Some(ids) => Place::Left(ids.iter().rev().copied().collect()),
-            None => Place::Behind(None),
+        let position = match selector.ids() {
+            Some(ids) => Position::Left(ids.iter().rev().copied().collect()),
+            None => Position::Behind(None),
         };
         Self {
             spool,
             envelopes: envelopes || selector.needs_envelope(),
             selector,
             shelf,
-            place,
+            position,
         }
     }
 
     /// The selected messages of the next page, in the order of their ids; `None` at the end. A page may be empty.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<MessageSummary>>, SpoolError> {
-        let mut messages = match &mut self.place {
-            Place::Ended => return Ok(None),
-            Place::Behind(after) => {
+        let mut messages = match &mut self.position {
+            Position::Ended => return Ok(None),
+            Position::Behind(after) => {
                 let after = *after;
                 let limit = if self.envelopes { WHOLE_PAGE } else { PAGE };
                 let page = self.list(after, limit).await?;
-                self.place = match page.last() {
-                    // A page can be shorter because something left meanwhile: the end is the empty one.
-                    Some(last) => Place::Behind(Some(last.id)),
-                    None => Place::Ended,
+                self.position = match page.last() {
+                    // A page can be shorter because a message left meanwhile: only an empty page is the end.
+                    Some(last) => Position::Behind(Some(last.id)),
+                    None => Position::Ended,
                 };
                 page
             }
-            Place::Left(ids) => {
+            Position::Left(ids) => {
                 let now = ids.split_off(ids.len().saturating_sub(LOOKUPS));
                 if now.is_empty() {
-                    self.place = Place::Ended;
+                    self.position = Position::Ended;
                 }
                 self.look_up(&now).await?
             }
         };
-        if matches!(self.place, Place::Ended) {
+        if matches!(self.position, Position::Ended) {
             return Ok(None);
         }
         let now = SystemClock.now();

@@ -2,8 +2,9 @@
 
 use super::console;
 use super::serve::{lines, machine_name};
-use crate::config::{Config, Finding, inspect};
+use crate::config::Config;
 use crate::failure::Failure;
+use crate::inspect::{Finding, inspect};
 use crate::print::tell;
 use clap::Args;
 use std::io::Write;

@@ -1,10 +1,11 @@
 //! `spool serve`: the relay service.
 
-use crate::config::{Config, Finding, Inherited, SmtpAddress, ascii_host_name, inspect, option_help, split};
+use crate::config::{Config, Inherited, SmtpAddress, ascii_host_name, option_help, split};
 use crate::failure::Failure;
+use crate::inspect::{Finding, inspect};
 use crate::logging::{self, LogFormat, Redaction};
+use crate::service;
 use crate::sockets::{Sockets, addresses};
-use crate::wire;
 use clap::Args;
 use spool_core::NextHop;
 use std::net::SocketAddr;
@@ -52,10 +53,15 @@ impl Serve {
         self.listen_on(&sockets)?;
         let (config, built_in_sink) = self.config()?;
         let redaction = Redaction::default();
-        redaction.set(config.log.redactor().map_err(Failure::Usage)?);
+        redaction.set(logging::redactor(&config.log).map_err(Failure::Usage)?);
         let _flush = logging::init(self.log_format, redaction.clone())?;
         self.inspected(&config)?;
-        wire::serve(&config, built_in_sink, self, redaction, sockets)
+        let reread = move || {
+            let (config, _) = self.config()?;
+            self.inspected(&config)?;
+            Ok(config)
+        };
+        service::serve(config, built_in_sink, &reread, redaction, sockets)
     }
 
     /// Sockets of the service manager stand above options, and the same rules hold for them.
@@ -81,7 +87,7 @@ impl Serve {
     ///
     /// # Errors
     /// Every error, one a line.
-    pub(crate) fn inspected(&self, config: &Config) -> Result<(), Failure> {
+    fn inspected(&self, config: &Config) -> Result<(), Failure> {
         let (mut errors, warnings): (Vec<_>, Vec<_>) =
             inspect(config).into_iter().partition(Finding::is_error);
         // Opening it says the same, and has an exit status of its own for each.

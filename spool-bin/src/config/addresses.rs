@@ -1,19 +1,11 @@
 //! Which network addresses one process can listen on together. It opens no socket.
 
-use super::Config;
+use super::settings::Config;
 use std::net::{IpAddr, SocketAddr};
-
-/// The lists whose sockets come from the service manager: they are bound already, each with options of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Inherited {
-    pub(crate) smtp: bool,
-    pub(crate) smtps: bool,
-    pub(crate) admin: bool,
-}
 
 /// Whether only one of two addresses can be listened on. The wildcards of IPv4 and IPv6 can be used together, because [`v6_only`] keeps
 /// that of IPv6 to IPv6 then; port 0 is another port each time.
-pub(super) fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
+pub(crate) fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
     let same = match (one.ip().to_canonical(), other.ip().to_canonical()) {
         (IpAddr::V4(one), IpAddr::V4(other)) => {
             one == other || one.is_unspecified() || other.is_unspecified()

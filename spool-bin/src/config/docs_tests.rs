@@ -1,6 +1,7 @@
 //! Every configuration that the documentation shows can be used as it stands.
 
-use super::{Config, inspect};
+use crate::config::Config;
+use crate::inspect::inspect;
 use std::path::{Path, PathBuf};
 
 /// The info string of a block that is shown and is not to be used: ```` ```toml wrong ````.

@@ -2,12 +2,12 @@
 //!
 //! Values are shown as they are written, so they read back as what they are. Secrets stay in their files: only paths are values.
 
-use super::Config;
 use super::keys::{self, TakesEffect};
+use super::settings::Config;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
-use toml::{Table, Value};
+use toml::Value;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,40 +143,6 @@ impl Effective {
             );
         }
         out
-    }
-}
-
-/// The values of a text that is valid TOML, by the paths of their keys.
-pub(super) fn flat(text: &str) -> BTreeMap<String, Value> {
-    let mut all = BTreeMap::new();
-    if let Ok(table) = text.parse::<Table>() {
-        flatten("", table, &mut all);
-    }
-    all
-}
-
-fn flatten(prefix: &str, table: Table, all: &mut BTreeMap<String, Value>) {
-    for (key, value) in table {
-        let path = match prefix.is_empty() {
-            true => key,
-            false => format!("{prefix}.{key}"),
-        };
-        match value {
-            Value::Table(table) => flatten(&path, table, all),
-            Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_table) => {
-                for (number, item) in items.into_iter().enumerate() {
-                    if let Value::Table(table) = item {
-                        flatten(&format!("{path}[{number}]"), table, all);
-                    }
-                }
-            }
-            value @ (Value::String(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::Boolean(_)
-            | Value::Datetime(_)
-            | Value::Array(_)) => drop(all.insert(path, value)),
-        }
     }
 }
 

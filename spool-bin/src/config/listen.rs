@@ -1,7 +1,7 @@
 //! `[listen]` beside its limits: implicit TLS, the certificate, and where proxies speak. The files are named here and read elsewhere.
 
 use super::reader::{Section, or_empty, parsed, path};
-use super::{CertificateFiles, Config};
+use super::settings::{CertificateFiles, Config};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ pub(super) fn smtps(listen: &Section<'_, '_>, tls: Option<&CertificateFiles>) ->
 }
 
 /// Why `listen.proxy_protocol` cannot be as it is: every listener in it must be there, and somebody must be allowed to speak.
-pub(super) fn proxy_problem(config: &Config) -> Option<String> {
+pub(crate) fn proxy_problem(config: &Config) -> Option<String> {
     let mut listeners = config.proxy_protocol.iter();
     let stray = listeners.find(|address| !config.smtp.contains(address) && !config.smtps.contains(address));
     if let Some(address) = stray {

@@ -1,8 +1,9 @@
 //! Reads typed values out of a table, and notes every problem with its line instead of stopping at the first.
 
+use super::error::Problem;
+use super::keys;
 use super::values::{parse_rate, parse_size, parse_span};
-use super::{Problem, keys};
-use spool_core::Rate;
+use spool_core::{DomainPattern, Rate};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -276,6 +277,11 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
         .ok_or_else(|| expected("a text", value))
 }
 
+pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
+    let text = text(value)?;
+    DomainPattern::parse(&text).ok_or_else(|| format!("{text:?} is no domain"))
+}
+
 /// A text that is read further.
 pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(value: &DeValue<'_>) -> Result<T, String> {
     let text = text(value)?;
@@ -377,4 +383,38 @@ pub(super) fn share(value: &DeValue<'_>) -> Result<f64, String> {
 
 fn expected(what: &str, value: &DeValue<'_>) -> String {
     format!("expected {what}, found a {}", value.type_str())
+}
+
+/// The values of a text that is valid TOML, by the paths of their keys.
+pub(super) fn flat(text: &str) -> BTreeMap<String, toml::Value> {
+    let mut all = BTreeMap::new();
+    if let Ok(table) = text.parse::<toml::Table>() {
+        flatten("", table, &mut all);
+    }
+    all
+}
+
+fn flatten(prefix: &str, table: toml::Table, all: &mut BTreeMap<String, toml::Value>) {
+    for (key, value) in table {
+        let path = match prefix.is_empty() {
+            true => key,
+            false => format!("{prefix}.{key}"),
+        };
+        match value {
+            toml::Value::Table(table) => flatten(&path, table, all),
+            toml::Value::Array(items) if !items.is_empty() && items.iter().all(toml::Value::is_table) => {
+                for (number, item) in items.into_iter().enumerate() {
+                    if let toml::Value::Table(table) = item {
+                        flatten(&format!("{path}[{number}]"), table, all);
+                    }
+                }
+            }
+            value @ (toml::Value::String(_)
+            | toml::Value::Integer(_)
+            | toml::Value::Float(_)
+            | toml::Value::Boolean(_)
+            | toml::Value::Datetime(_)
+            | toml::Value::Array(_)) => drop(all.insert(path, value)),
+        }
+    }
 }

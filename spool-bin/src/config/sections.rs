@@ -2,23 +2,54 @@
 
 use super::client::client;
 use super::dkim::dkim;
-use super::effective::flat;
+use super::error::{ConfigError, Problem};
 use super::listen;
 use super::reader::{
-    Places, Section, Source, choice, flag, number, or_empty, parsed, path, positive_span, rate, share, size,
-    size_from, span, text,
+    Places, Section, Source, choice, domain, flag, flat, number, or_empty, parsed, path, positive_span, rate,
+    share, size, size_from, span, text,
 };
 use super::route::route;
-use super::{Config, Log, Problem, Retry};
+use super::settings::{Config, Inherited, Log, Retry};
+use super::values::ascii_host_name;
+use crate::files;
 use spool_core::bounce::OnFailure;
-use spool_core::{
-    Address, Budget, DomainPattern, RetryInterval, RetryPolicy, SpoolConfig, a_labels, valid_domain,
-};
+use spool_core::{Address, Budget, RetryInterval, RetryPolicy, SpoolConfig};
 use spool_smtp::server::{BareNewline, Limits, RelayPolicy, ServerConfig};
 use spool_smtp::submission::FixSubmissions;
+use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-pub(super) fn read(text: &str) -> Result<Config, Vec<Problem>> {
+/// Bytes of a configuration file.
+const MAX_FILE: u64 = 4 << 20;
+
+impl Config {
+    /// Reads `path`.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = files::read_text(path, MAX_FILE).map_err(|why| ConfigError::Unreadable {
+            path: path.to_owned(),
+            why,
+        })?;
+        Self::parse(&text).map_err(|problems| ConfigError::Problems {
+            path: path.to_owned(),
+            problems,
+        })
+    }
+
+    /// Reads a text; all of its problems, in the order of their lines.
+    pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        read(text)
+    }
+
+    /// The defaults.
+    pub(crate) fn defaults() -> Self {
+        match Self::parse("") {
+            Ok(config) => config,
+            Err(problems) => unreachable!("the empty file is valid: {problems:?}"),
+        }
+    }
+}
+
+fn read(text: &str) -> Result<Config, Vec<Problem>> {
     let source = Source::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -79,7 +110,7 @@ fn root(section: Section<'_, '_>) -> Config {
         client,
         log: log(section.section("log")),
         dkim,
-        inherited: super::Inherited::default(),
+        inherited: Inherited::default(),
         places: Places::default(),
     };
     if let Some((place, problem)) = listen.place("admin").zip(config.admin_problem()) {
@@ -105,15 +136,6 @@ fn hostname(value: &DeValue<'_>) -> Result<String, String> {
         None if name.is_empty() => Ok(name),
         None => Err(format!("{name:?} is no host name")),
     }
-}
-
-/// `name` as a host name in A-labels; `None`: it is none, or has no such form.
-pub(crate) fn ascii_host_name(name: &str) -> Option<String> {
-    let ascii = match name.is_ascii() {
-        true => name.into(),
-        false => a_labels(name),
-    };
-    (valid_domain(name) && ascii.is_ascii()).then(|| ascii.into_owned())
 }
 
 /// `[listen.limits]`, and who may relay.
@@ -152,11 +174,6 @@ fn server(section: Section<'_, '_>, relay: &Section<'_, '_>) -> (ServerConfig, L
     };
     section.end();
     (server, rates)
-}
-
-pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
-    let text = text(value)?;
-    DomainPattern::parse(&text).ok_or_else(|| format!("{text:?} is no domain"))
 }
 
 fn retry(section: Section<'_, '_>) -> Retry {

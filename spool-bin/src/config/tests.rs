@@ -1,8 +1,12 @@
 //! Reads whole files: values, and what is wrong with them by line and key.
 
 use super::*;
-use spool_core::TlsPolicy;
-use spool_core::bounce::NoticeConfig;
+use spool_core::bounce::{NoticeConfig, OnFailure};
+use spool_core::{RetryPolicy, SpoolConfig, TlsPolicy};
+use spool_smtp::client::{AuthSecurity, SmtpConfig};
+use spool_smtp::server::{Limits, ServerConfig};
+use std::path::Path;
+use std::time::Duration;
 
 fn problems(text: &str) -> Vec<String> {
     Config::parse(text)
@@ -371,7 +375,7 @@ fn defaults_are_those_of_the_libraries() {
     assert_eq!(config.retry.policy, RetryPolicy::default());
     let mut notices = NoticeConfig::new(config.hostname.as_str());
     notices.retry = config.retry.policy.clone();
-    assert_eq!(shown(&crate::wire::notices(&config)), shown(&notices));
+    assert_eq!(shown(&config.notices()), shown(&notices));
     let rules = spool_smtp::dkim::Rules::default();
     assert_eq!(config.dkim.headers, rules.headers);
     assert_eq!(config.dkim.oversign, rules.oversigned);

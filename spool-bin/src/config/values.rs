@@ -1,6 +1,6 @@
-//! The texts that stand for spans, sizes and rates.
+//! Spans, sizes, rates and host names as they are written.
 
-use spool_core::Rate;
+use spool_core::{Rate, a_labels, valid_domain};
 use std::time::Duration;
 
 /// `500ms 90s 15m 2h 3d`.
@@ -46,6 +46,15 @@ pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
     let (messages, per) = text.split_once('/').ok_or_else(wrong)?;
     let messages = messages.parse().map_err(|_| wrong())?;
     Rate::new(messages, parse_span(per)?).map_err(|error| format!("{text:?}: {error}"))
+}
+
+/// `name` as a host name in A-labels; `None`: it is none, or has no such form.
+pub(crate) fn ascii_host_name(name: &str) -> Option<String> {
+    let ascii = match name.is_ascii() {
+        true => name.into(),
+        false => a_labels(name),
+    };
+    (valid_domain(name) && ascii.is_ascii()).then(|| ascii.into_owned())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(crate) use leave::leave;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::wire::Relay;
+use crate::relay::Relay;
 use bytes::Bytes;
 use dir::{DropDir, Identity, Left, Look, NAMES, Unread};
 use format::Limits;

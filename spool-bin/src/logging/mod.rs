@@ -8,7 +8,7 @@ mod redact;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use redact::{Redaction, Redactor};
+pub(crate) use redact::{Redaction, Redactor, redactor};
 
 use crate::failure::Failure;
 use clap::ValueEnum;

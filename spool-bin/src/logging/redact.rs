@@ -4,6 +4,7 @@
 //! random one of this run. The domain is kept: a destination cannot be looked into without it, and next hops show it anyway.
 //! Addresses in texts of others are found by their form, as far as they have one.
 
+use crate::config::Log;
 use crate::files;
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -39,6 +40,16 @@ impl Redaction {
 
 /// Writes hashes in place of addresses.
 pub(crate) struct Redactor(hmac::Key);
+
+/// The redactor of a configuration, if the log is to be redacted.
+///
+/// # Errors
+/// What is wrong with the file of the key.
+pub(crate) fn redactor(log: &Log) -> Result<Option<Redactor>, String> {
+    let redactor = log.redact.then(|| Redactor::new(log.redact_key_file.as_deref()));
+    let redactor = redactor.transpose();
+    redactor.map_err(|why| format!("log.redact_key_file: {why}"))
+}
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

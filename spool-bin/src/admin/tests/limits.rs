@@ -23,7 +23,7 @@ async fn bodies_and_answers_find_room_in_memory_or_are_asked_to_come_again() {
         request(Method::GET, &body),
     ] {
         let app = App::new()
-            .app_data(api.door.clone())
+            .app_data(api.guard.clone())
             .wrap(from_fn(pass))
             .configure(|config| routes(config, &api.state));
         let response = call_service(&init_service(app).await, request.to_request()).await;
@@ -77,7 +77,7 @@ async fn submissions_check_their_name() {
 async fn only_so_many_follow_the_events() {
     let api = Api::start().await;
     let app = App::new()
-        .app_data(api.door.clone())
+        .app_data(api.guard.clone())
         .wrap(from_fn(pass))
         .configure(|config| routes(config, &api.state));
     let app = init_service(app).await;
@@ -87,7 +87,7 @@ async fn only_so_many_follow_the_events() {
             .insert_header((HOST, OURS))
     };
     let mut following = Vec::new();
-    for _ in 0..events::MAX_FOLLOWERS {
+    for _ in 0..MAX_FOLLOWERS {
         let response = call_service(&app, request().to_request()).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers().get(CONTENT_TYPE).unwrap(), "text/event-stream");

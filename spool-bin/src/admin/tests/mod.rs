@@ -1,23 +1,30 @@
 //! The routes, through actix-web's own test service, over a spool on disk whose mail is all frozen.
 
-use super::guard::{Door, Hosts};
+use super::guard::{Guard, Hosts};
+use super::read::MAX_REQUEST;
+use super::routes::{BODY_SLACK, routes};
 use super::server::pass;
-use super::*;
+use super::slots::MAX_FOLLOWERS;
+use super::{Limits, State, Token};
 use crate::config::Config;
 use crate::operation::Report;
+use crate::relay::Relay;
 use crate::submissions::Submissions;
 use actix_web::App;
-use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::web::Data;
 use serde_json::{Value, json};
 use spool_actors::{Add, DestinationState, Spool, WhenLoaded};
 use spool_core::{
-    Envelope, MessageId, NoDice, RetryPolicy, ReversePath, RouteOrigin, Section, SpoolConfig, SystemClock,
+    Budget, Envelope, MessageId, NoDice, RetryPolicy, ReversePath, RouteOrigin, Section, SpoolConfig,
+    SystemClock,
 };
 use spool_smtp::client::{PoolSnapshot, SmtpAgent, SmtpConfig};
 use spool_smtp::dkim::Rules;
+use std::sync::Arc;
 
 mod clients;
 mod limits;
@@ -28,7 +35,7 @@ const OURS: &str = "127.0.0.1:8525";
 
 struct Api {
     state: Data<State>,
-    door: Data<Door>,
+    guard: Data<Guard>,
     memory: Budget,
     _dir: tempfile::TempDir,
 }
@@ -73,14 +80,14 @@ impl Api {
         Self {
             state: Data::new(state),
             memory,
-            door: Data::new(Door { hosts, token: None }),
+            guard: Data::new(Guard { hosts, token: None }),
             _dir: dir,
         }
     }
 
     async fn call(&self, request: TestRequest) -> Answer {
         let app = App::new()
-            .app_data(self.door.clone())
+            .app_data(self.guard.clone())
             .wrap(from_fn(pass))
             .configure(|config| routes(config, &self.state));
         let app = init_service(app).await;

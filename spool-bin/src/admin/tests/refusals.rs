@@ -51,7 +51,7 @@ async fn with_a_token_nothing_but_a_probe_comes_in_without_it() {
     std::fs::write(&path, "0123456789abcdef\n").unwrap();
     let hosts = Hosts::of(OURS.parse().unwrap(), "localhost");
     let token = Some(Token::read(&path).unwrap());
-    api.door = Data::new(Door { hosts, token });
+    api.guard = Data::new(Guard { hosts, token });
     for path in [
         "/api/v1/status",
         "/api/v1/events",

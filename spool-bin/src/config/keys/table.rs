@@ -1,8 +1,8 @@
 //! The table of all keys.
 
 #[cfg(test)]
-use super::Kind;
-use super::{Key, Table, TakesEffect, Value, keys};
+use super::key::Kind;
+use super::key::{Key, Table, TakesEffect, Value, keys};
 
 /// Every table of the file with its keys.
 pub(in crate::config) const KEYS: &[Table] = keys! {

@@ -1,0 +1,62 @@
+//! What every handler of the API can reach.
+
+use super::slots::Slots;
+use crate::relay::Relay;
+use actix::{Handler, Message};
+use spool_actors::SpoolActor;
+use spool_core::{Budget, SpoolError};
+use spool_smtp::client::SmtpAgent;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Limits of a submission.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes of its message.
+    pub(crate) message_size: usize,
+    /// Recipients.
+    pub(crate) recipients: usize,
+}
+
+/// The service as the handlers see it.
+pub(crate) struct State {
+    pub(super) relay: Relay,
+    /// Has the sessions with next hops.
+    pub(super) agent: Arc<SmtpAgent>,
+    pub(super) limits: Limits,
+    /// Bodies of requests and answers are charged to it, like mail over SMTP.
+    pub(super) memory: Budget,
+    /// The directory of the spool.
+    pub(super) spool_dir: PathBuf,
+    pub(super) slots: Slots,
+}
+
+impl State {
+    pub(crate) fn new(
+        relay: Relay,
+        agent: Arc<SmtpAgent>,
+        limits: Limits,
+        memory: Budget,
+        spool_dir: PathBuf,
+    ) -> Self {
+        Self {
+            relay,
+            agent,
+            limits,
+            memory,
+            spool_dir,
+            slots: Slots::new(),
+        }
+    }
+
+    /// Asks the spool.
+    pub(super) async fn ask<M, T>(&self, message: M) -> Result<T, SpoolError>
+    where
+        M: Message<Result = Result<T, SpoolError>> + Send + 'static,
+        T: Send + 'static,
+        SpoolActor: Handler<M>,
+    {
+        let answer = self.relay.spool.send(message).await;
+        answer.unwrap_or(Err(SpoolError::Killed))
+    }
+}

@@ -1,0 +1,157 @@
+//! The values of the configuration.
+
+use super::dkim::Dkim;
+use super::reader::Places;
+use super::route::Route;
+use spool_core::bounce::{NoticeConfig, OnFailure};
+use spool_core::{Address, NextHop, RetryPolicy, SpoolConfig};
+use spool_smtp::client::{AuthSecurity, SmtpConfig};
+use spool_smtp::server::{Limits, ServerConfig};
+use spool_smtp::submission::FixSubmissions;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// `[listen.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CertificateFiles {
+    /// The chain, the server's own certificate first.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// `[retry]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Retry {
+    pub(crate) policy: RetryPolicy,
+    pub(crate) expire_after: Duration,
+    pub(crate) on_failure: OnFailure,
+    /// The address in From of notices; `None`: MAILER-DAEMON of this host.
+    pub(crate) bounce_from: Option<Address>,
+    pub(crate) bounce_size: usize,
+    /// 0: no limit.
+    pub(crate) bounces_per_hour: u32,
+    pub(crate) delay_warning_after: Option<Duration>,
+}
+
+/// `[client]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    /// Everything that needs no other file; with the name servers and the own addresses of `[route]`.
+    pub(crate) smtp: SmtpConfig,
+    /// Certificates to trust; `None`: those of the machine.
+    pub(crate) tls_roots: Option<PathBuf>,
+    /// DNSKEY records; `None`: the root zone's.
+    pub(crate) dnssec_anchors: Option<PathBuf>,
+    pub(crate) logins: Vec<Login>,
+}
+
+/// `[[client.login]]`: who the client is to one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) next_hop: NextHop,
+    pub(crate) user: String,
+    pub(crate) secret: Secret,
+    pub(crate) security: AuthSecurity,
+}
+
+/// The file that holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Secret {
+    Password(PathBuf),
+    Token(PathBuf),
+}
+
+impl Secret {
+    /// Where it stands.
+    pub(crate) fn path(&self) -> &Path {
+        let (Self::Password(path) | Self::Token(path)) = self;
+        path
+    }
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// Whether addresses leave as hashes.
+    pub(crate) redact: bool,
+    /// Holds the key of the hashes; `None`: a random one each start.
+    pub(crate) redact_key_file: Option<PathBuf>,
+}
+
+/// Everything that can be configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// `[spool]`, `[idempotency]` and the keys before the first table.
+    pub(crate) spool: SpoolConfig,
+    pub(crate) hostname: String,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) smtp: Vec<SocketAddr>,
+    /// The files of the Unix sockets in `listen.smtp`.
+    pub(crate) unix: Vec<PathBuf>,
+    /// Where TLS comes before the greeting.
+    pub(crate) smtps: Vec<SocketAddr>,
+    /// The listeners among them whose connections begin with a PROXY header.
+    pub(crate) proxy_protocol: Vec<SocketAddr>,
+    /// `[listen.limits]`, and the networks and domains of `[relay]`.
+    pub(crate) server: ServerConfig,
+    /// Limits of clients and users in a time.
+    pub(crate) rates: Limits,
+    /// Where `sendmail` leaves mail while the service is down; `None`: nowhere.
+    pub(crate) drop_dir: Option<PathBuf>,
+    /// `None`: no TLS.
+    pub(crate) tls: Option<CertificateFiles>,
+    pub(crate) admin: Option<SocketAddr>,
+    /// Holds the token of the admin API.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Whether the token may travel without TLS, off loopback.
+    pub(crate) admin_plaintext: bool,
+    /// Who may log in; `None`: nobody.
+    pub(crate) users_file: Option<PathBuf>,
+    /// Whose mail gets what is missing in it.
+    pub(crate) fix_submissions: FixSubmissions,
+    pub(crate) route: Route,
+    pub(crate) retry: Retry,
+    pub(crate) client: Client,
+    pub(crate) log: Log,
+    pub(crate) dkim: Dkim,
+    /// Which of the above are sockets of the service manager.
+    pub(crate) inherited: Inherited,
+    pub(crate) places: Places,
+}
+
+/// The lists whose sockets come from the service manager: they are bound already, each with options of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    pub(crate) smtp: bool,
+    pub(crate) smtps: bool,
+    pub(crate) admin: bool,
+}
+
+impl Config {
+    /// How notices are made and retried.
+    pub(crate) fn notices(&self) -> NoticeConfig {
+        let mut notices = NoticeConfig::new(self.hostname.as_str());
+        if let Some(from) = &self.retry.bounce_from {
+            notices.from = from.to_string();
+        }
+        notices.on_failure = self.retry.on_failure;
+        notices.delay_warning_after = self.retry.delay_warning_after;
+        notices.size_limit = self.retry.bounce_size;
+        notices.per_hour = self.retry.bounces_per_hour;
+        notices.retry = self.retry.policy.clone();
+        notices
+    }
+
+    /// Why the admin API must not listen where it is told to.
+    pub(crate) fn admin_problem(&self) -> Option<&'static str> {
+        let off_loopback = self.admin.is_some_and(|address| !address.ip().is_loopback());
+        match (off_loopback, &self.token_file, self.admin_plaintext) {
+            (false, _, _) | (true, Some(_), true) => None,
+            (true, None, _) => Some("an address off loopback needs admin.token_file"),
+            (true, Some(_), false) => Some(
+                "off loopback the token would travel in the clear: listen on loopback behind a TLS proxy, or set admin.allow_plaintext = true",
+            ),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What an inspection finds.
+
+use crate::config::{Places, is_key};
+use crate::files::{OTHERS, OTHERS_THAN_READERS, open_to};
+use std::fmt;
+use std::path::Path;
+
+/// The gravity of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gravity {
+    /// It works, but is probably not intended.
+    Warning,
+    /// The service would not start, or not do what is configured.
+    Error,
+}
+
+/// An error or a warning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) gravity: Gravity,
+    /// Which key, as in `client.tls_roots`.
+    pub(crate) key: String,
+    /// Where the file sets it; `None` for a default or an option of the command line.
+    pub(crate) line: Option<usize>,
+    pub(crate) text: String,
+}
+
+impl Finding {
+    pub(crate) fn is_error(&self) -> bool {
+        self.gravity == Gravity::Error
+    }
+
+    /// In one line, as found in `file`.
+    pub(crate) fn at(&self, file: Option<&Path>) -> String {
+        format!("{}{self}", self.place(file))
+    }
+
+    /// The same without its gravity, for a line of the log with a level of its own.
+    pub(crate) fn logged(&self, file: Option<&Path>) -> String {
+        format!("{}{}: {}", self.place(file), self.key, self.text)
+    }
+
+    fn place(&self, file: Option<&Path>) -> String {
+        match (file, self.line) {
+            (Some(file), Some(line)) => format!("{}:{line}: ", file.display()),
+            (Some(_) | None, _) => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let warning = if self.is_error() { "" } else { "warning: " };
+        write!(f, "{warning}{}: {}", self.key, self.text)
+    }
+}
+
+/// Collects findings.
+pub(super) struct Findings<'p> {
+    pub(super) places: &'p Places,
+    pub(super) all: Vec<Finding>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, gravity: Gravity, place: &str, text: String) {
+        // Without the number of its table: the line says which.
+        let key = place.split_once('[').map_or(place.to_owned(), |(table, rest)| {
+            let key = rest.split_once(']').map_or("", |(_, key)| key);
+            format!("{table}{key}")
+        });
+        debug_assert!(is_key(&key), "{key} is no key");
+        self.all.push(Finding {
+            gravity,
+            key,
+            line: self.places.line(place),
+            text,
+        });
+    }
+
+    pub(super) fn error(&mut self, place: &str, text: String) {
+        self.add(Gravity::Error, place, text);
+    }
+
+    pub(super) fn warn(&mut self, place: &str, text: String) {
+        self.add(Gravity::Warning, place, text);
+    }
+
+    /// Warns when others than its owner can read a file with a secret.
+    pub(super) fn secret(&mut self, place: &str, path: &Path) {
+        if let Some(mode) = open_to(OTHERS, path) {
+            let path = path.display();
+            self.warn(
+                place,
+                format!("{path}: others than its owner may use it (mode {mode:04o}); chmod 600 closes it"),
+            );
+        }
+    }
+
+    /// Warns when others than its owner and its group can read the token of the admin API. The group runs commands.
+    pub(super) fn token(&mut self, place: &str, path: &Path) {
+        if let Some(mode) = open_to(OTHERS_THAN_READERS, path) {
+            let path = path.display();
+            self.warn(
+                place,
+                format!(
+                    "{path}: others than its owner and its group may use it (mode {mode:04o}); chmod 640 closes it"
+                ),
+            );
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Runs the service: opens the spool, starts the listeners, the admin API and the built-in sink, and ends them in order. The
+//! only file that names all crates.
+
+use crate::admin;
+use crate::certificates::Watched;
+use crate::config::{CertificateFiles, Config, v6_only};
+use crate::descriptors;
+use crate::dropbox::DropBox;
+use crate::failure::Failure;
+use crate::listeners::{self, Addresses};
+use crate::logging::Redaction;
+use crate::manager;
+use crate::outbound;
+use crate::relay::Relay;
+use crate::reload::{Live, Reread};
+use crate::routes::Routes;
+use crate::shutdown::{FAILED_SERVICE, GRACE, Signals, Stoppable, Wanted, close};
+use crate::signing;
+use crate::sockets::{self, Sockets};
+use crate::submissions::Submissions;
+use crate::users;
+use anyhow::Context;
+use spool_actors::{Ending, KillAndFlush, OpenSpool, Part, SetMaxConcurrentJobs, SetRouting, Spool};
+use spool_core::{NextHop, RandomDice, SystemClock, visible};
+use spool_smtp::client::SmtpAgent;
+use spool_smtp::server::{ServerConfig, ServerTls};
+use spool_smtp::sink::{Sink, SinkConfig};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// The status of a running service in `systemctl status`.
+const SERVING: &str = "serving";
+
+/// Runs the service to its end.
+pub(crate) fn serve(
+    config: Config,
+    built_in_sink: bool,
+    reread: &Reread,
+    redaction: Redaction,
+    sockets: Sockets,
+) -> Result<(), Failure> {
+    descriptors::check().map_err(Failure::Failed)?;
+    actix::System::new().block_on(run(config, built_in_sink, reread, redaction, sockets))
+}
+
+/// The parts of a service that exist before anything listens.
+struct Service {
+    spool: OpenSpool,
+    relay: Relay,
+    agent: Arc<SmtpAgent>,
+    certificate: Option<Watched>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// The tasks that must end before the spool is closed, and the admin API.
+type Started = (Vec<JoinHandle<()>>, Option<actix_web::dev::ServerHandle>);
+
+async fn run(
+    mut config: Config,
+    built_in_sink: bool,
+    reread: &Reread,
+    redaction: Redaction,
+    sockets: Sockets,
+) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let clients = config.server.connections + admin::MAX_CONNECTIONS;
+    descriptors::raise(clients + config.client.smtp.connections);
+    let (stop, stopped) = watch::channel(false);
+    let (mut service, mut live) = open(&config, built_in_sink, redaction, stopped).await?;
+    let (listeners, admin) = match service.start(&config, built_in_sink, sockets, &live).await {
+        Ok(started) => started,
+        Err(failure) => {
+            // Closed first, so that its end with this process does not count as a failure.
+            let _ = service
+                .spool
+                .addr
+                .send(KillAndFlush { timeout: Some(GRACE) })
+                .await;
+            return Err(failure);
+        }
+    };
+    let Service { spool, relay, .. } = service;
+    manager::ready(SERVING);
+    let mut alive = std::pin::pin!(manager::watch(spool.addr.clone()));
+    let mut ended = std::pin::pin!(spool.ended());
+    let failed = loop {
+        tokio::select! {
+            wanted = signals.next() => match wanted {
+                Wanted::Reload => {
+                    manager::reloading();
+                    live.reload(reread, &relay, &mut config);
+                    manager::ready(SERVING);
+                }
+                Wanted::End => break false,
+            },
+            _ = &mut ended => break true,
+            () = &mut alive => {}
+        }
+    };
+    manager::stopping(config.shutdown_timeout);
+    let deadline = Instant::now() + config.shutdown_timeout;
+    let end = async {
+        if failed {
+            // Nothing is sent any more; running sessions are waited for below.
+            tokio::time::sleep(FAILED_SERVICE.min(config.shutdown_timeout / 2)).await;
+        } else {
+            tracing::info!("shutting down");
+            // No delivery begins; mail that clients are sending is still accepted.
+            spool.addr.do_send(SetMaxConcurrentJobs(0));
+        }
+        relay.stopping.set();
+        let _ = stop.send(true);
+        close(&spool, listeners, admin, deadline, failed).await;
+    };
+    tokio::select! {
+        () = end => {}
+        () = signals.at_once(failed) => tracing::warn!("ended at once"),
+    }
+    relay.submissions.log_counts();
+    match relay.gate.ending() {
+        None | Some(Ending::Killed) => Ok(()),
+        Some(ending) => Err(Failure::Failed(format!("the service has ended: {ending}"))),
+    }
+}
+
+/// Opens the spool and everything that needs no port.
+async fn open(
+    config: &Config,
+    built_in_sink: bool,
+    redaction: Redaction,
+    stopped: watch::Receiver<bool>,
+) -> Result<(Service, Live), Failure> {
+    let (certificate, pairs) = certificate(config)?;
+    let users = users::of(config)?;
+    // The spool first: a process that cannot open it must not take a port from the one that has.
+    let routes = Routes::of(config);
+    if built_in_sink {
+        // Until the sink has started, its mail waits.
+        routes.to_built_in_sink(None);
+    }
+    let logins = outbound::Logins::read(&config.client)?;
+    let agent = Arc::new(SmtpAgent::new(outbound::client(config, &routes, &logins)?));
+    let submissions = Submissions::new(config, signing::rules(config)?, &config.server.memory)?;
+    let spool = manager::while_working(open_spool(config, &routes, &agent, &submissions)).await?;
+    let relay = Relay::new(&spool, routes, submissions);
+    relay.admit(users, config);
+    let server = server(config, &relay, certificate.as_ref().map(Watched::tls));
+    let service = Service {
+        spool,
+        relay,
+        agent,
+        certificate,
+        stopped,
+    };
+    Ok((service, Live::new(config, server, logins, redaction, pairs)))
+}
+
+async fn open_spool(
+    config: &Config,
+    routes: &Routes,
+    agent: &Arc<SmtpAgent>,
+    submissions: &Submissions,
+) -> Result<OpenSpool, Failure> {
+    let mut spool = config.spool.clone();
+    spool.policies = routes.policies();
+    spool.routing = routes.routing();
+    spool.signer = Some(submissions.signer());
+    spool.notices = Some(config.notices());
+    let agent = Arc::clone(agent);
+    Ok(Spool::start(spool, agent, Arc::new(SystemClock), Arc::new(RandomDice)).await?)
+}
+
+/// The certificate, if TLS is configured, and the channel that announces other files and requests to read them again.
+fn certificate(
+    config: &Config,
+) -> Result<(Option<Watched>, Option<watch::Sender<CertificateFiles>>), Failure> {
+    let Some(pair) = &config.tls else {
+        return Ok((None, None));
+    };
+    let watched = Watched::start(pair.clone(), Arc::new(SystemClock))
+        .map_err(|unusable| Failure::Usage(format!("listen.tls.{}: {}", unusable.key, unusable.why)))?;
+    Ok((Some(watched), Some(watch::Sender::new(pair.clone()))))
+}
+
+fn server(config: &Config, relay: &Relay, tls: Option<ServerTls>) -> ServerConfig {
+    ServerConfig {
+        hostname: config.hostname.clone(),
+        tls,
+        clients: relay.clients.clone(),
+        logins: relay.logins.clone(),
+        ..config.server.clone()
+    }
+}
+
+impl Service {
+    /// Starts everything that listens, and reports that the service is ready.
+    async fn start(
+        &mut self,
+        config: &Config,
+        built_in_sink: bool,
+        sockets: Sockets,
+        live: &Live,
+    ) -> Result<Started, Failure> {
+        let certificate = self.certificate.take();
+        let Self {
+            spool,
+            relay,
+            stopped,
+            ..
+        } = self;
+        if built_in_sink {
+            let sink = start_sink(stopped.clone()).await?;
+            relay.routes.to_built_in_sink(Some(sink));
+            relay.spool.do_send(SetRouting(relay.routes.routing()));
+        }
+        let dropbox = DropBox::open(config, relay, &config.server.memory)?;
+        let (addresses, bound) = listeners::bind(config, (sockets.smtp, sockets.smtps)).await?;
+        let mut tasks = bound.accept(&live.server(), relay, spool, stopped);
+        if let Some(dropbox) = dropbox {
+            let part = Stoppable::new(spool.sentinel(Part::Ingress), stopped.clone());
+            let running = dropbox.run(stopped.clone());
+            tasks.push(actix::spawn(async move {
+                running.await;
+                drop(part);
+            }));
+        }
+        if let (Some(certificate), Some(pairs)) = (certificate, live.pairs()) {
+            actix::spawn(certificate.run(pairs, stopped.clone()));
+        }
+        let (admin_address, admin) = self.start_admin(config, sockets.admin)?;
+        ready(config, &addresses, admin_address)?;
+        Ok((tasks, admin))
+    }
+
+    fn start_admin(
+        &self,
+        config: &Config,
+        passed: Option<TcpListener>,
+    ) -> Result<(Option<SocketAddr>, Option<actix_web::dev::ServerHandle>), Failure> {
+        let Some(address) = config.admin else {
+            return Ok((None, None));
+        };
+        let listener = match passed {
+            Some(passed) => Ok(passed),
+            None => sockets::listen(address, v6_only(config, address)),
+        };
+        let listener = listener.with_context(|| format!("the admin API cannot listen on {address}"))?;
+        let bound = listener.local_addr().context("the admin API")?;
+        let limits = admin::Limits {
+            message_size: config.server.message_size,
+            recipients: config.server.recipients,
+        };
+        let (memory, dir) = (config.server.memory.clone(), config.spool.dir.clone());
+        let state = admin::State::new(self.relay.clone(), Arc::clone(&self.agent), limits, memory, dir);
+        let token = config.token_file.as_deref().map(admin::Token::read).transpose();
+        let token = token.map_err(|why| Failure::Usage(format!("admin.token_file: {why}")))?;
+        let server = admin::serve(listener, state, token, &config.hostname).context("the admin API")?;
+        let handle = server.handle();
+        let part = Stoppable::new(self.spool.sentinel(Part::Admin), self.stopped.clone());
+        actix::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the admin API ended");
+            }
+            drop(part);
+        });
+        Ok((Some(bound), Some(handle)))
+    }
+}
+
+/// Starts the built-in sink on a port chosen by the system.
+async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> {
+    let sink = Sink::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SinkConfig::default()).await;
+    let sink = sink.context("the built-in sink")?;
+    let address = sink.local_addr().context("the built-in sink")?;
+    tracing::warn!(%address, "no next hop was given: all mail goes to the built-in sink, which forgets it");
+    actix::spawn(sink.run(stopped));
+    Ok(address.into())
+}
+
+/// Prints the one line on standard output.
+fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> Result<(), Failure> {
+    let joined =
+        |addresses: &[SocketAddr]| -> Vec<String> { addresses.iter().map(ToString::to_string).collect() };
+    let unix = addresses.unix.iter();
+    let unix = unix.map(|path| format!("unix:{}", visible(&path.display().to_string())));
+    let smtp: Vec<String> = joined(&addresses.smtp).into_iter().chain(unix).collect();
+    let admin = admin.map_or(String::new(), |address| address.to_string());
+    let smtps = match addresses.smtps.is_empty() {
+        true => String::new(),
+        false => format!(" smtps={}", joined(&addresses.smtps).join(",")),
+    };
+    let line = format!(
+        "ready smtp={} admin={admin} spool={}{smtps}\n",
+        smtp.join(","),
+        visible(&config.spool.dir.display().to_string())
+    );
+    let mut out = std::io::stdout().lock();
+    out.write_all(line.as_bytes())
+        .and_then(|()| out.flush())
+        .context("standard output")?;
+    Ok(())
+}
