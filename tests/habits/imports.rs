@@ -131,7 +131,7 @@ fn only_the_wiring_opens_the_spool() {
         .filter(opens)
         .map(|file| file.path.as_str())
         .collect();
-    assert_eq!(found, ["spool-bin/src/wire.rs"]);
+    assert_eq!(found, ["spool-bin/src/service.rs"]);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! `spool clients`: how much each client and user sends, and the lifting of their limits.
 
-use super::columns::Columns;
 use super::console;
-use super::which::Admin;
+use super::table::{TableOptions, read};
 use crate::failure::Failure;
 use crate::format;
 use crate::target::encode;
@@ -19,43 +18,32 @@ Examples:
   spool clients --lift 192.0.2.1      forget what a client did: nothing limits it for now
   spool clients --lift ada            the same for a user
 
-Clients are addresses, of IPv6 the /64, users of this machine at the Unix socket (uid:1000), and users who have logged in. Counts are of the time that the limit in \
-listen.limits names, or of the last hour where there is none; a restart begins anew.")]
+Clients are addresses (of IPv6 the /64), users of this machine at the Unix socket (uid:1000), and users who have logged in. \
+Counts are of the time of the limit in listen.limits, or of the last hour where there is none; a restart resets them.")]
 pub(super) struct Clients {
     /// Forget what this client or user did, so that nothing limits it for now
     #[arg(long, value_name = "ADDRESS|uid:N|USER")]
     lift: Option<String>,
     #[command(flatten)]
-    admin: Admin,
-    /// How it looks
-    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
-    format: String,
-    #[command(flatten)]
-    columns: Columns,
+    table: TableOptions,
 }
 
 impl Clients {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let service = self.admin.service()?;
         if let Some(client) = &self.lift {
             let path = format!("/api/v1/clients/{}", encode(client));
+            let service = self.table.admin.service()?;
             let answer = service.request("DELETE", &path, Some("{}"))?.json()?;
-            return console::print(|out| match self.format.as_str() {
-                "json" => writeln!(out, "{answer}"),
-                _ => writeln!(out, "{client}: lifted"),
+            return console::print(|out| match self.table.is_json() {
+                true => writeln!(out, "{answer}"),
+                false => writeln!(out, "{client}: lifted"),
             });
         }
-        let answer = service.request("GET", "/api/v1/clients", None)?;
-        let text = answer.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
-        if self.format == "json" {
-            return match text.is_empty() {
-                true => Ok(()),
-                false => console::print(|out| writeln!(out, "{text}")),
-            };
-        }
-        let all = text.lines().map(super::outbound::read);
-        let all: Vec<ClientState> = all.collect::<Result<_, _>>()?;
-        let width = self.columns.width();
+        let Some(text) = self.table.ask("/api/v1/clients")? else {
+            return Ok(());
+        };
+        let all: Vec<ClientState> = text.lines().map(read).collect::<Result<_, _>>()?;
+        let width = self.table.columns.width();
         console::print(|out| format::clients(&all, SystemClock.now(), width, out))
     }
 }

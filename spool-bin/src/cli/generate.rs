@@ -1,49 +1,50 @@
-//! `spool generate`: man pages and completions, made from the command line itself. For packages; it is not shown in the help.
+//! `spool generate`: man pages and completions, generated from the command line. For packages; hidden in the help.
 
-use super::Cli;
 use crate::failure::Failure;
 use anyhow::Context;
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub(super) struct Generate {
-    /// The directory that gets `man` and `completions`
+    /// The directory for `man` and `completions`
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
 }
 
 impl Generate {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        write(&self.to)?;
+    pub(super) fn run(self, command: Command) -> Result<(), Failure> {
+        write(command, &self.to)?;
         Ok(())
     }
 }
 
-fn write(to: &Path) -> anyhow::Result<()> {
+fn write(command: Command, to: &Path) -> anyhow::Result<()> {
     let (man, completions) = (to.join("man"), to.join("completions"));
     for dir in [&man, &completions] {
         fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     }
-    let command = Cli::command().disable_help_subcommand(true);
-    clap_mangen::generate_to(command, &man).with_context(|| man.display().to_string())?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "spool", &completions)
+        clap_complete::generate_to(shell, &mut command.clone(), "spool", &completions)
             .with_context(|| completions.display().to_string())?;
     }
+    let command = command.disable_help_subcommand(true);
+    clap_mangen::generate_to(command, &man).with_context(|| man.display().to_string())?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Cli;
+    use clap::CommandFactory;
 
     #[test]
     fn every_command_has_a_man_page_and_is_completed() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path()).unwrap();
+        write(Cli::command(), dir.path()).unwrap();
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
         let shells = ["spool.bash", "_spool", "spool.fish"].map(|name| read(&format!("completions/{name}")));
         let mut commands = 0;

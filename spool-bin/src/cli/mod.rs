@@ -1,4 +1,4 @@
-//! The command line: one verb a file.
+//! The command line: one command a file.
 
 mod check;
 mod clients;
@@ -24,14 +24,15 @@ mod show;
 mod sink;
 mod status;
 mod submit;
+mod table;
 mod token;
 mod which;
 
 use crate::failure::Failure;
 use crate::sockets::Sockets;
-pub(crate) use serve::{Serve, machine_name};
+pub(crate) use serve::machine_name;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 
 /// A durable outbound mail spool and relay.
@@ -45,9 +46,9 @@ First steps:
   spool serve                          a relay on 127.0.0.1:2525 that delivers into a built-in sink
   spool serve --next-hop mx:25         a relay that delivers to a smart host
   spool status                         what is on the spool of the running service
-  spool explain ID                     what holds a message, and when that ends
-  spool send --frozen                  send whatever waits for a person
-  spool count --spool ./spool-data     how much is in a directory, with no service running
+  spool explain ID                     why a message waits, and until when
+  spool send --frozen                  send all frozen messages
+  spool count --spool ./spool-data     the number of messages in a directory, with no service running
 
 Exit status: 0 done, 1 failed, 2 usage or configuration error, 3 the spool is locked by another \
 process, 4 no such message."
@@ -60,7 +61,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the relay service
-    Serve(Serve),
+    Serve(serve::Serve),
     /// Validate a configuration file
     Check(check::Check),
     /// Print the configuration in force, and where each value comes from
@@ -71,33 +72,19 @@ enum Verb {
     Count(count::Count),
     /// Show one message: envelope, recipients, every attempt
     Show(show::Show),
-    /// Tell what holds a message now, and when that ends
+    /// Show why a message waits, and until when
     Explain(explain::Explain),
-    /// Hold messages back until a person sends them
-    Freeze(operate::Freeze),
-    /// Send messages now, frozen and waiting ones
-    Send(operate::Send),
-    /// Take frozen messages off the spool; they are kept
-    Remove(operate::Remove),
-    /// Bring removed or quarantined messages back, frozen
-    Recover(operate::Recover),
-    /// Delete removed messages for good
-    Purge(operate::Purge),
-    /// Give waiting messages another route
-    Reroute(operate::Reroute),
-    /// End messages, and tell their senders that they failed
-    Bounce(operate::Bounce),
-    /// End messages as if their time had run out
-    Expire(operate::Expire),
-    /// Tell where mail for an address would go now, and why
+    #[command(flatten)]
+    Operate(operate::Operate),
+    /// Show where mail for an address would go now, and why
     Route(route::Route),
     /// Write messages of a directory as plain files
     Export(export::Export),
-    /// Check a spool that nobody holds, and mend it
+    /// Check a spool that no process holds, and repair it
     Fsck(fsck::Fsck),
     /// Follow the events
     Events(events::Events),
-    /// Show where mail goes, and how each destination takes it
+    /// Show the state of each destination
     Destinations(outbound::Destinations),
     /// Show the open sessions with next hops
     Connections(outbound::Connections),
@@ -132,14 +119,7 @@ pub(crate) fn run(sockets: Sockets) -> Result<(), Failure> {
         Verb::Count(count) => count.run(),
         Verb::Show(show) => show.run(),
         Verb::Explain(explain) => explain.run(),
-        Verb::Freeze(freeze) => freeze.run(),
-        Verb::Send(send) => send.run(),
-        Verb::Remove(remove) => remove.run(),
-        Verb::Recover(recover) => recover.run(),
-        Verb::Purge(purge) => purge.run(),
-        Verb::Reroute(reroute) => reroute.run(),
-        Verb::Bounce(bounce) => bounce.run(),
-        Verb::Expire(expire) => expire.run(),
+        Verb::Operate(operate) => operate.run(),
         Verb::Route(route) => route.run(),
         Verb::Export(export) => export.run(),
         Verb::Fsck(fsck) => fsck.run(),
@@ -154,11 +134,11 @@ pub(crate) fn run(sockets: Sockets) -> Result<(), Failure> {
         Verb::Dkim(dkim) => dkim.run(),
         Verb::Sink(sink) => sink.run(),
         Verb::Load(load) => load.run(),
-        Verb::Generate(generate) => generate.run(),
+        Verb::Generate(generate) => generate.run(Cli::command()),
     }
 }
 
-/// Runs `spool status` with these words behind it.
+/// Runs `spool status` with these arguments.
 pub(crate) fn status(words: Vec<OsString>) -> Result<(), Failure> {
     let command = ["spool".into(), "status".into()].into_iter().chain(words);
     match Cli::try_parse_from(command) {
@@ -171,8 +151,8 @@ pub(crate) fn status(words: Vec<OsString>) -> Result<(), Failure> {
     }
 }
 
-/// The command line. What is wrong with it is said by clap, in colours where there are any, unless the words it quotes
-/// hold hidden characters.
+/// The command line. Errors are printed by clap, in colours on a terminal, unless the arguments that they quote have hidden
+/// characters.
 fn read_command_line() -> Result<Cli, Failure> {
     Cli::try_parse().or_else(|error| {
         let hidden = |word: OsString| word.to_string_lossy().chars().any(spool_core::is_hidden);

@@ -1,13 +1,11 @@
-//! `spool destinations` and `spool connections`: the ways out of the spool, as the running service knows them.
+//! `spool destinations` and `spool connections`: the state of destinations and sessions in the running service.
 
-use super::columns::Columns;
 use super::console;
-use super::which::Admin;
+use super::table::{TableOptions, read};
 use crate::failure::Failure;
 use crate::format;
 use crate::target::encode;
 use clap::Args;
-use serde::de::DeserializeOwned;
 use spool_actors::DestinationState;
 use spool_core::{Clock, SystemClock};
 use spool_smtp::client::PoolSnapshot;
@@ -22,13 +20,13 @@ Examples:
                                       forget what was learned of it: mail goes as to a new one
 
 A destination is a list of next hops. Its sessions, its rate and whether it is left alone are learned from \
-how it answers, within what the configuration allows.")]
+how it answers, within the limits of the configuration.")]
 pub(super) struct Destinations {
     /// Forget what was learned of the destination with these next hops, in their order
     #[arg(long, value_name = "HOST:PORT[,HOST:PORT...]")]
     reset: Option<String>,
     #[command(flatten)]
-    look: Look,
+    table: TableOptions,
 }
 
 #[derive(Debug, Args)]
@@ -40,39 +38,7 @@ Examples:
 Sessions that wait for the next message are kept for client.idle_timeout.")]
 pub(super) struct Connections {
     #[command(flatten)]
-    look: Look,
-}
-
-#[derive(Debug, Args)]
-struct Look {
-    #[command(flatten)]
-    admin: Admin,
-    /// How it looks
-    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
-    format: String,
-    #[command(flatten)]
-    columns: Columns,
-}
-
-impl Look {
-    /// The service's answer, if it is to be shown as a table; else it is printed.
-    fn ask(&self, path: &str) -> Result<Option<String>, Failure> {
-        let answer = self.admin.service()?.request("GET", path, None)?;
-        let text = answer.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
-        if self.format == "json" {
-            console::print(|out| writeln!(out, "{}", text.trim_end()))?;
-            return Ok(None);
-        }
-        Ok(Some(text))
-    }
-}
-
-pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
-    serde_json::from_str(text).map_err(|error| {
-        Failure::Failed(format!(
-            "the service's answer is not understood ({error}); with --format json it is shown as it is"
-        ))
-    })
+    table: TableOptions,
 }
 
 impl Destinations {
@@ -80,19 +46,19 @@ impl Destinations {
         if let Some(destination) = &self.reset {
             return self.reset(destination);
         }
-        let Some(text) = self.look.ask("/api/v1/destinations")? else {
+        let Some(text) = self.table.ask("/api/v1/destinations")? else {
             return Ok(());
         };
-        let width = self.look.columns.width();
+        let width = self.table.columns.width();
         let all: Vec<DestinationState> = text.lines().map(read).collect::<Result<_, _>>()?;
         console::print(|out| format::destinations(&all, SystemClock.now(), width, out))
     }
 
     fn reset(&self, destination: &str) -> Result<(), Failure> {
         let path = format!("/api/v1/destinations/{}", encode(destination));
-        let service = self.look.admin.service()?;
+        let service = self.table.admin.service()?;
         let answer = service.request("DELETE", &path, Some("{}"))?.json()?;
-        if self.look.format == "json" {
+        if self.table.is_json() {
             return console::print(|out| writeln!(out, "{answer}"));
         }
         let before = answer.get("reset").unwrap_or(&answer).to_string();
@@ -103,10 +69,10 @@ impl Destinations {
 
 impl Connections {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Some(text) = self.look.ask("/api/v1/connections")? else {
+        let Some(text) = self.table.ask("/api/v1/connections")? else {
             return Ok(());
         };
-        let width = self.look.columns.width();
+        let width = self.table.columns.width();
         let pool: PoolSnapshot = read(&text)?;
         console::print(|out| format::connections(&pool, width, out))
     }

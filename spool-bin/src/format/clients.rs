@@ -1,21 +1,21 @@
 //! Clients and users as a table.
 
-use super::grid::{Cell, Column, Gives, Grid};
-use super::{age, span};
+use super::grid::{Cell, Column, Shrinks, print};
+use super::units::{age, span};
 use spool_core::{Timestamp, harmless};
 use spool_smtp::server::{ClientState, Count};
 use std::io::{self, Write};
 
 const COLUMNS: [Column; 6] = [
-    Column::new("client", Gives::Then, 0),
-    Column::new("open", Gives::Nothing, 4),
-    Column::new("messages", Gives::Nothing, 0),
-    Column::new("recipients", Gives::Nothing, 3),
-    Column::new("failed", Gives::Nothing, 2),
-    Column::new("state", Gives::First, 1),
+    Column::new("client", Shrinks::Second, 0),
+    Column::new("open", Shrinks::Never, 4),
+    Column::new("messages", Shrinks::Never, 0),
+    Column::new("recipients", Shrinks::Never, 3),
+    Column::new("failed", Shrinks::Never, 2),
+    Column::new("state", Shrinks::First, 1),
 ];
 
-/// One line a client: how much it has done, and what is not let through.
+/// One line for each client: its counts, and its limits that are reached.
 pub(crate) fn clients(
     all: &[ClientState],
     now: Timestamp,
@@ -23,12 +23,7 @@ pub(crate) fn clients(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let rows: Vec<_> = all.iter().map(|state| row(state, now)).collect();
-    let grid = Grid::new(COLUMNS, &rows, width);
-    grid.head(out)?;
-    rows.iter().try_for_each(|row| {
-        grid.line(row, out)?;
-        writeln!(out)
-    })
+    print(COLUMNS, &rows, width, out)
 }
 
 fn row(state: &ClientState, now: Timestamp) -> [Cell; 6] {
@@ -52,7 +47,7 @@ fn count(count: &Count) -> String {
     }
 }
 
-/// What is not let through, and for how long; and how much of the text always stands.
+/// The limits that are reached and for how long; and the length of the text that is never cut.
 fn standing(state: &ClientState, now: Timestamp) -> (String, usize) {
     let limits = state.limited.iter();
     let mut all: Vec<String> = limits
@@ -82,7 +77,7 @@ mod tests {
         serde_json::from_value(state).unwrap()
     }
 
-    fn print(all: &[ClientState], width: usize) -> String {
+    fn printed(all: &[ClientState], width: usize) -> String {
         let mut out = Vec::new();
         clients(all, Timestamp(60_000), width, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -93,7 +88,7 @@ mod tests {
         let limited = json!([{"what": "messages", "until": "1970-01-01T00:02:00.000Z", "reason": "messages_per_client: 100/1m"}]);
         let busy = json!({"messages": {"count": 100, "in_ms": 60_000, "limit": 100}, "limited": limited});
         let user = json!({"user": true, "client": "ada", "login_delayed_until": "1970-01-01T00:01:30.000Z"});
-        let text = print(&[state(&busy), state(&user)], 500);
+        let text = printed(&[state(&busy), state(&user)], 500);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[2].starts_with("192.0.2.1  3     100 in 1m"), "{text}");
         assert!(
@@ -106,7 +101,7 @@ mod tests {
         );
         let long = json!({"client": "2001:db8:ffff:ffff::/64", "limited": limited});
         for width in [80, 40] {
-            let text = print(&[state(&long)], width);
+            let text = printed(&[state(&long)], width);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
             assert!(text.contains("limited 60s"), "{text}");
             assert!(width < 80 || text.contains("2001:db8:ffff:ffff::/64"), "{text}");

@@ -1,6 +1,6 @@
 //! Events as lines for people.
 
-use super::hops;
+use super::units::hops;
 use spool_core::{Event, EventKind, Presend, harmless};
 
 /// `2026-11-24T03:39:12.042Z 12 delivered 01M8… <ada@example.org> bob@example.net`; `None` for what says nothing to a

@@ -1,6 +1,6 @@
 //! The listing of `exim -bp`: one line for the message, one for each recipient, an empty one.
 
-use super::{age, size};
+use super::units::{age, size};
 use spool_core::{MessageSummary, Timestamp, harmless};
 use std::io::{self, Write};
 

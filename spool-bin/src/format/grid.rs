@@ -1,27 +1,28 @@
-//! A grid of text: columns as wide as needed, and where that is too much, made narrower by what they hold.
+//! A grid of text: columns are as wide as needed, and narrowed where that is too wide for the terminal.
 //!
-//! First free text is cut at its end, then names in their middle; then columns that can be spared go to a line below each row. What tells
-//! one row from another is never cut: numbers, states, ports, the count of further hops.
+//! First free text is cut at its end, then names in their middle; then columns that can be spared move to a line below each
+//! row. Numbers, states, ports and the count of further hops are never cut.
 
+use super::units::hops as hops_text;
 use spool_core::NextHop;
 use std::io::{self, Write};
 
-/// The narrowest grid that can be asked for.
+/// The narrowest width of a grid.
 pub(crate) const NARROWEST: usize = 40;
-/// To what free text and names are shortened, one after the other, before columns go to a line below: first a little, then more.
+/// Widths to which free text and names are shortened, one after the other, before columns move to a line below.
 const FLOORS: [(usize, usize); 2] = [(24, 24), (8, 12)];
-/// How far the line below is indented.
+/// Indentation of the line below.
 const BELOW: usize = 4;
-/// How much of a name stands before what is left out of it.
+/// Width of the ellipsis.
 const MARK: usize = 1;
 
-/// What a cell says, and what of it stands however narrow its column becomes.
+/// The text of a cell, and the parts of it that are never cut.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Cell {
     text: String,
-    /// The same in more words, where there is room.
+    /// A longer text for wide columns.
     in_full: Option<String>,
-    /// Characters at the beginning, and at the end, that stand.
+    /// Characters at the beginning and at the end that are never cut.
     head: usize,
     tail: usize,
 }
@@ -38,7 +39,7 @@ impl Cell {
         }
     }
 
-    /// Cut at its end, behind its first `head` characters.
+    /// Cut at its end, but not in its first `head` characters.
     pub(super) fn text(text: impl Into<String>, head: usize) -> Self {
         Self {
             text: text.into(),
@@ -47,7 +48,7 @@ impl Cell {
         }
     }
 
-    /// Cut in its middle, before its last `tail` characters.
+    /// Cut in its middle, but not in its last `tail` characters.
     pub(super) fn name(text: impl Into<String>, tail: usize) -> Self {
         Self {
             text: text.into(),
@@ -59,14 +60,14 @@ impl Cell {
     /// Next hops: all of them, or the first with its port and the count of the others.
     pub(super) fn hops(hops: &[NextHop]) -> Self {
         let Some(first) = hops.first() else {
-            return Self::whole(super::hops(&[]));
+            return Self::whole(hops_text(&[]));
         };
         let more = match hops.len() {
             1 => String::new(),
             count => format!(" +{}", count - 1),
         };
         let tail = format!(":{}{more}", first.port()).chars().count();
-        let all = super::hops(hops);
+        let all = hops_text(hops);
         Self {
             text: format!("{first}{more}"),
             in_full: (!more.is_empty()).then_some(all),
@@ -79,18 +80,18 @@ impl Cell {
         self.text.is_empty()
     }
 
-    /// As many columns as it takes.
+    /// The width of the whole text.
     fn most(&self) -> usize {
         self.in_full.as_ref().unwrap_or(&self.text).chars().count()
     }
 
-    /// As few columns as it can be shown in.
+    /// The least width.
     fn least(&self) -> usize {
         let whole = self.text.chars().count();
         whole.min(self.head + MARK + self.tail)
     }
 
-    /// In `width` columns, of which there are as many as it needs at least.
+    /// The text in `width` columns, which are at least [`Self::least`].
     fn fit(&self, width: usize) -> String {
         let in_full = self.in_full.as_ref();
         if let Some(text) = in_full.filter(|text| text.chars().count() <= width) {
@@ -109,29 +110,33 @@ impl Cell {
     }
 }
 
-/// How a column becomes narrower.
+/// When a column becomes narrower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gives {
-    /// It does not.
-    Nothing,
-    /// First: free text.
+pub(super) enum Shrinks {
+    /// Numbers and states.
+    Never,
+    /// Free text.
     First,
-    /// Then: names.
-    Then,
+    /// Names.
+    Second,
 }
 
-/// A column: its title, and how it makes room for others.
+/// A column: its title, and when it becomes narrower.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
     title: &'static str,
-    gives: Gives,
-    /// The higher, the sooner it goes to a line below; never when 0.
+    shrinks: Shrinks,
+    /// The order in which columns move to a line below, the highest first; 0: never.
     spare: u8,
 }
 
 impl Column {
-    pub(super) const fn new(title: &'static str, gives: Gives, spare: u8) -> Self {
-        Self { title, gives, spare }
+    pub(super) const fn new(title: &'static str, shrinks: Shrinks, spare: u8) -> Self {
+        Self {
+            title,
+            shrinks,
+            spare,
+        }
     }
 }
 
@@ -152,9 +157,11 @@ impl<const N: usize> Grid<N> {
         for (place, ((column, most), least)) in columns.iter().zip(&mut most).zip(&mut least).enumerate() {
             let title = column.title.chars().count();
             *most = cells(place).map(Cell::most).max().unwrap_or(0).max(title);
-            *least = match column.gives {
-                Gives::Nothing => *most,
-                Gives::First | Gives::Then => cells(place).map(Cell::least).max().unwrap_or(0).max(MARK),
+            *least = match column.shrinks {
+                Shrinks::Never => *most,
+                Shrinks::First | Shrinks::Second => {
+                    cells(place).map(Cell::least).max().unwrap_or(0).max(MARK)
+                }
             };
         }
         let is_empty = |place: usize| cells(place).all(Cell::is_empty);
@@ -164,12 +171,12 @@ impl<const N: usize> Grid<N> {
             widths,
             width,
         };
-        // An empty column tells nothing.
+        // Empty columns first.
         while grid.total() > width && grid.leave_out(|place, _| is_empty(place)) {}
         loop {
             for (text, name) in FLOORS {
-                grid.narrow(Gives::First, &least.map(|least| least.max(text)), width);
-                grid.narrow(Gives::Then, &least.map(|least| least.max(name)), width);
+                grid.narrow(Shrinks::First, &least.map(|least| least.max(text)), width);
+                grid.narrow(Shrinks::Second, &least.map(|least| least.max(name)), width);
             }
             if grid.total() <= width || !grid.leave_out(|_, _| true) {
                 break;
@@ -178,28 +185,28 @@ impl<const N: usize> Grid<N> {
                 *width = width.map(|_| most);
             }
         }
-        grid.narrow(Gives::First, &least, width);
-        grid.narrow(Gives::Then, &least, width);
+        grid.narrow(Shrinks::First, &least, width);
+        grid.narrow(Shrinks::Second, &least, width);
         grid
     }
 
-    /// Columns of the terminal that it takes.
+    /// The width of all columns.
     fn total(&self) -> usize {
         let shown = || self.widths.iter().flatten();
         shown().sum::<usize>() + 2 * shown().count().saturating_sub(1)
     }
 
-    /// Narrows what gives so, the widest first, down to `least`.
-    fn narrow(&mut self, gives: Gives, least: &[usize; N], width: usize) {
+    /// Narrows columns of one kind, the widest first, down to `least`.
+    fn narrow(&mut self, shrinks: Shrinks, least: &[usize; N], width: usize) {
         let mut excess = self.total().saturating_sub(width);
         while excess > 0 {
             let all = self.widths.iter_mut().zip(&self.columns).zip(least);
-            let giving = all.filter(|((_, column), _)| column.gives == gives);
-            let giving = giving.filter_map(|((width, _), least)| {
+            let shrinking = all.filter(|((_, column), _)| column.shrinks == shrinks);
+            let shrinking = shrinking.filter_map(|((width, _), least)| {
                 let width = width.as_mut()?;
                 (*width > *least).then_some(width)
             });
-            let Some(widest) = giving.max_by_key(|width| **width) else {
+            let Some(widest) = shrinking.max_by_key(|width| **width) else {
                 return;
             };
             *widest -= 1;
@@ -228,7 +235,7 @@ impl<const N: usize> Grid<N> {
         writeln!(out, "{}", "-".repeat(self.total()))
     }
 
-    /// One row, and below it what has no column, without the end of the last line.
+    /// One row, and below it the cells without a column, without the end of the last line.
     pub(super) fn line(&self, row: &[Cell; N], out: &mut impl Write) -> io::Result<()> {
         let cells = || row.iter().zip(self.widths).zip(&self.columns);
         let shown = cells().filter_map(|((cell, width), _)| width.map(|width| (cell, width)));
@@ -256,17 +263,32 @@ impl<const N: usize> Grid<N> {
     }
 }
 
+/// Prints a table: the titles, and a line for each row.
+pub(super) fn print<const N: usize>(
+    columns: [Column; N],
+    rows: &[[Cell; N]],
+    width: usize,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let grid = Grid::new(columns, rows, width);
+    grid.head(out)?;
+    rows.iter().try_for_each(|row| {
+        grid.line(row, out)?;
+        writeln!(out)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     const COLUMNS: [Column; 5] = [
-        Column::new("next hop", Gives::Then, 0),
-        Column::new("messages", Gives::Nothing, 2),
-        Column::new("sessions", Gives::Nothing, 3),
-        Column::new("rate", Gives::Nothing, 4),
-        Column::new("state", Gives::First, 0),
+        Column::new("next hop", Shrinks::Second, 0),
+        Column::new("messages", Shrinks::Never, 2),
+        Column::new("sessions", Shrinks::Never, 3),
+        Column::new("rate", Shrinks::Never, 4),
+        Column::new("state", Shrinks::First, 0),
     ];
 
     fn printed(rows: &[[Cell; 5]], width: usize) -> Vec<String> {

@@ -1,7 +1,7 @@
-//! How things look: listings of messages (table, exim, ids, JSON, the oldest first), one message, events, destinations,
-//! connections, clients.
+//! Output for people and programs: listings of messages (table, exim, ids, JSON; the oldest first), one message, events,
+//! destinations, connections, clients.
 //!
-//! It prints what it is given. It asks nobody, and lets no hidden character of a stranger through.
+//! It prints the values it is given, and shows hidden characters of strangers as escapes.
 
 mod clients;
 pub(crate) mod event;
@@ -9,43 +9,22 @@ mod exim;
 mod grid;
 mod outbound;
 mod show;
+mod style;
 mod table;
+mod units;
 mod wrap;
 
 pub(crate) use clients::clients;
 pub(crate) use grid::NARROWEST;
 pub(crate) use outbound::{connections, destinations, reset};
 pub(crate) use show::show;
+pub(crate) use style::{Format, Style};
+pub(crate) use units::when;
 pub(crate) use wrap::wrapped;
 
 use crate::print::Canvas;
-use clap::ValueEnum;
-use spool_core::{MessageSummary, NextHop, Timestamp};
+use spool_core::MessageSummary;
 use std::io;
-use std::time::Duration;
-
-/// How a listing looks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Columns that fit the terminal.
-    #[default]
-    Table,
-    /// As `exim -bp` prints it.
-    Exim,
-    /// Ids only.
-    Id,
-    /// One JSON object a line.
-    Json,
-}
-
-/// How a listing is printed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
-    pub(crate) format: Format,
-    pub(crate) width: usize,
-    pub(crate) colour: bool,
-    pub(crate) now: Timestamp,
-}
 
 /// Prints `messages`, sorted.
 pub(crate) fn print(
@@ -62,8 +41,7 @@ pub(crate) fn print(
         .try_for_each(|message| print_one(message, style, out))
 }
 
-/// Prints one message of a listing that is in order already. A table needs all of them for its widths: it has none of
-/// them here but the id.
+/// Prints one message of a listing that is sorted already. A table needs all messages for its widths: here it prints the id.
 pub(crate) fn print_one(message: &MessageSummary, style: Style, out: &mut impl Canvas) -> io::Result<()> {
     match style.format {
         Format::Exim => exim::print(message, style.now, out),
@@ -75,65 +53,13 @@ pub(crate) fn print_one(message: &MessageSummary, style: Style, out: &mut impl C
     }
 }
 
-/// `250ms`, `90s`, `5m`, `2h`, `3d`: the largest unit that says it exactly.
-fn span(millis: u64) -> String {
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    let exact = units
-        .iter()
-        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
-    exact.map_or_else(
-        || format!("{millis}ms"),
-        |(unit, name)| format!("{}{name}", millis / unit),
-    )
-}
-
-/// Next hops in order; a message without any has no route in the process that was asked.
-pub(crate) fn hops(hops: &[NextHop]) -> String {
-    if hops.is_empty() {
-        return "(no route)".to_owned();
-    }
-    let hops: Vec<_> = hops.iter().map(ToString::to_string).collect();
-    hops.join(", ")
-}
-
-/// `2026-11-24T03:39:12.042Z (in 90s)`.
-pub(crate) fn when(at: Timestamp, now: Timestamp) -> String {
-    if at > now {
-        format!("{at} (in {})", age(at.since(now)))
-    } else {
-        format!("{at} ({} ago)", age(now.since(at)))
-    }
-}
-
-/// `25m`, `3h`, `2d`: one number, one unit.
-fn age(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7200 => format!("{}m", seconds / 60),
-        7200..172_800 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
-}
-
-/// `512`, `2.9K`, `12M`.
-#[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
-fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["", "K", "M", "G"] {
-        if value < 1000.0 || unit == "G" {
-            let digits = if value < 10.0 && !unit.is_empty() { 1 } else { 0 };
-            return format!("{value:.digits$}{unit}");
-        }
-        value /= 1024.0;
-    }
-    String::new()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::units::{age, size, span};
     use super::*;
-    use spool_core::{EnvelopeSummary, MessageId, Queue, ShownStatus};
+    use spool_core::{EnvelopeSummary, MessageId, Queue, ShownStatus, Timestamp};
+
+    use std::time::Duration;
 
     const NOW: Timestamp = Timestamp(10_000_000_000);
 

@@ -1,32 +1,32 @@
 //! Destinations and connections as tables.
 
-use super::age;
-use super::grid::{Cell, Column, Gives, Grid};
+use super::grid::{Cell, Column, Shrinks, print};
+use super::units::{age, hops};
 use spool_actors::{Circuit, DestinationState};
 use spool_core::{Timestamp, harmless};
 use spool_smtp::client::{DestinationSessions, PoolSnapshot};
 use std::io::{self, Write};
 
 const DESTINATION: [Column; 6] = [
-    Column::new("destination", Gives::Then, 0),
-    Column::new("messages", Gives::Nothing, 1),
-    Column::new("due", Gives::Nothing, 2),
-    Column::new("sessions", Gives::Nothing, 3),
-    Column::new("rate", Gives::Nothing, 4),
-    Column::new("state", Gives::First, 0),
+    Column::new("destination", Shrinks::Second, 0),
+    Column::new("messages", Shrinks::Never, 1),
+    Column::new("due", Shrinks::Never, 2),
+    Column::new("sessions", Shrinks::Never, 3),
+    Column::new("rate", Shrinks::Never, 4),
+    Column::new("state", Shrinks::First, 0),
 ];
 const CONNECTION: [Column; 8] = [
-    Column::new("next hop", Gives::Then, 0),
-    Column::new("for", Gives::Then, 1),
-    Column::new("open", Gives::Nothing, 2),
-    Column::new("busy", Gives::Nothing, 3),
-    Column::new("waiting", Gives::Nothing, 4),
-    Column::new("most", Gives::Nothing, 5),
-    Column::new("reused", Gives::Nothing, 6),
-    Column::new("security", Gives::First, 0),
+    Column::new("next hop", Shrinks::Second, 0),
+    Column::new("for", Shrinks::Second, 1),
+    Column::new("open", Shrinks::Never, 2),
+    Column::new("busy", Shrinks::Never, 3),
+    Column::new("waiting", Shrinks::Never, 4),
+    Column::new("most", Shrinks::Never, 5),
+    Column::new("reused", Shrinks::Never, 6),
+    Column::new("security", Shrinks::First, 0),
 ];
 
-/// One line a destination: how many messages and sessions it has, and what holds it back.
+/// One line for each destination: its messages, its sessions, and what limits it.
 pub(crate) fn destinations(
     all: &[DestinationState],
     now: Timestamp,
@@ -34,10 +34,10 @@ pub(crate) fn destinations(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let rows: Vec<_> = all.iter().map(|state| destination(state, now)).collect();
-    table(DESTINATION, &rows, width, out)
+    print(DESTINATION, &rows, width, out)
 }
 
-/// One line for each kind of session: to whom, how many, and over what.
+/// One line for each kind of session: the host, the number, and the security.
 pub(crate) fn connections(pool: &PoolSnapshot, width: usize, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
@@ -49,21 +49,7 @@ pub(crate) fn connections(pool: &PoolSnapshot, width: usize, out: &mut impl Writ
         return Ok(());
     }
     writeln!(out)?;
-    table(CONNECTION, &rows, width, out)
-}
-
-fn table<const N: usize>(
-    columns: [Column; N],
-    rows: &[[Cell; N]],
-    width: usize,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    let grid = Grid::new(columns, rows, width);
-    grid.head(out)?;
-    rows.iter().try_for_each(|row| {
-        grid.line(row, out)?;
-        writeln!(out)
-    })
+    print(CONNECTION, &rows, width, out)
 }
 
 fn destination(state: &DestinationState, now: Timestamp) -> [Cell; 6] {
@@ -109,21 +95,21 @@ pub(crate) fn reset(before: &DestinationState, now: Timestamp, out: &mut impl Wr
         Circuit::Closed | _ => None,
     };
     let learned: Vec<_> = [window, rate, circuit].into_iter().flatten().collect();
-    let hops = super::hops(&before.next_hops);
+    let next_hops = hops(&before.next_hops);
     if learned.is_empty() {
-        return writeln!(out, "{hops}: reset; nothing had been learned of it");
+        return writeln!(out, "{next_hops}: reset; nothing had been learned of it");
     }
-    writeln!(out, "{hops}: reset; it had been learned:")?;
+    writeln!(out, "{next_hops}: reset; it had been learned:")?;
     learned
         .iter()
         .try_for_each(|line| writeln!(out, "  {}", harmless(line)))
 }
 
-/// The worst that is known of a destination: in a word or two, which are never cut, and what more there is to say.
+/// The worst that is known of a destination: a few words, which are never cut, and details.
 fn standing(state: &DestinationState, now: Timestamp) -> (String, String) {
-    let told = |word: &str, why: String| (word.to_owned(), why);
+    let state_of = |word: &str, why: String| (word.to_owned(), why);
     if state.next_hops.is_empty() {
-        return told("no route", ": its messages wait for `spool reroute`".to_owned());
+        return state_of("no route", ": its messages wait for `spool reroute`".to_owned());
     }
     match (
         &state.circuit,
@@ -140,22 +126,22 @@ fn standing(state: &DestinationState, now: Timestamp) -> (String, String) {
             ..,
         ) => {
             let span = age(until.since(now));
-            told(
+            state_of(
                 "left alone",
                 format!(" for {span}, after {failures} failures: {reason}"),
             )
         }
-        (Circuit::HalfOpen { failures, reason }, ..) => told(
+        (Circuit::HalfOpen { failures, reason }, ..) => state_of(
             "one message tries",
             format!(", after {failures} failures: {reason}"),
         ),
-        (_, Some(reason), ..) if state.limit < state.max => told("fewer sessions", format!(": {reason}")),
-        (_, _, Some(reason), _) => told("slower", format!(": {reason}")),
+        (_, Some(reason), ..) if state.limit < state.max => state_of("fewer sessions", format!(": {reason}")),
+        (_, _, Some(reason), _) => state_of("slower", format!(": {reason}")),
         (_, _, _, Some((at, error))) => {
             let word = format!("{} ago", age(now.since(*at)));
             (word, format!(": {error}"))
         }
-        (_, _, _, None) => told("well", String::new()),
+        (_, _, _, None) => state_of("well", String::new()),
     }
 }
 
@@ -196,7 +182,7 @@ mod tests {
         serde_json::from_value(state).unwrap()
     }
 
-    fn print(all: &[DestinationState], width: usize) -> String {
+    fn printed(all: &[DestinationState], width: usize) -> String {
         let mut out = Vec::new();
         destinations(all, Timestamp(60_000), width, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -230,7 +216,7 @@ mod tests {
             ),
         ];
         for (change, told) in all {
-            let text = print(&[state(change)], 500);
+            let text = printed(&[state(change)], 500);
             assert!(text.trim_end().ends_with(told), "{text}");
         }
     }
@@ -275,7 +261,7 @@ mod tests {
             state(json!({"next_hops": [format!("{name}:2526"), "b.example:25", "c.example:25"]})),
         ];
         for width in [80, 40] {
-            let text = print(&all, width);
+            let text = printed(&all, width);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
             let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("    ")).collect();
             assert!(lines[2].starts_with("mx-17.") || width < 80, "{text}");
@@ -322,7 +308,7 @@ mod tests {
     #[test]
     fn a_table_fits_its_terminal_and_keeps_the_destination() {
         let long = json!({"limit_reason": "x".repeat(200), "rate_per_second": 0.5});
-        let text = print(&[state(long)], 72);
+        let text = printed(&[state(long)], 72);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() <= 72), "{text}");
         assert!(lines[2].starts_with("mx.example.net:25  12"), "{text}");

@@ -2,7 +2,8 @@
 //!
 //! Every fact is one line, wrapped at blanks to fit the width; what one copies (ids, addresses) is never cut.
 
-use super::{hops, size, span, when, wrapped};
+use super::units::{hops, size, span, when};
+use super::wrap::wrapped;
 use crate::page::{AttemptPage, Fate, Page, RecipientPage};
 use spool_core::{RouteOrigin, ShownStatus, Timestamp, harmless};
 use std::io::{self, Write};
@@ -13,40 +14,40 @@ const INDENT: usize = 14;
 /// Prints the page of one message in lines of at most `width` columns, as of `now`.
 pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
     let mut facts = Facts { width, out };
-    facts.tell("id", &page.id.to_string())?;
-    facts.tell("queue", &page.queue.to_string())?;
-    facts.tell("status", &status(page, now))?;
-    facts.tell_if("reason", page.reason.as_deref().map(harmless))?;
-    facts.tell("spooled", &when(page.spooled_at, now))?;
-    facts.tell_if("gives up", page.expires_at.map(|at| when(at, now)))?;
-    facts.tell_if(
+    facts.add("id", &page.id.to_string())?;
+    facts.add("queue", &page.queue.to_string())?;
+    facts.add("status", &status(page, now))?;
+    facts.add_if("reason", page.reason.as_deref().map(harmless))?;
+    facts.add("spooled", &when(page.spooled_at, now))?;
+    facts.add_if("gives up", page.expires_at.map(|at| when(at, now)))?;
+    facts.add_if(
         "in flight",
         page.in_flight.map(|at| format!("since {}", when(at, now))),
     )?;
-    facts.tell("size", &size(page.size))?;
-    facts.tell("sender", &format!("<{}>", harmless(&page.sender)))?;
-    facts.tell_if("parameters", some(page.parameters.join(" ")))?;
-    facts.tell("next hops", &hops(&page.next_hops))?;
+    facts.add("size", &size(page.size))?;
+    facts.add("sender", &format!("<{}>", harmless(&page.sender)))?;
+    facts.add_if("parameters", some(page.parameters.join(" ")))?;
+    facts.add("next hops", &hops(&page.next_hops))?;
     let afterwards = page.next_hops_afterwards.as_deref().map(hops);
-    facts.tell_if(
+    facts.add_if(
         "rerouted",
         afterwards.map(|hops| format!("to {hops}, for whoever is left when this attempt ends")),
     )?;
-    facts.tell("route", route(page.route))?;
-    facts.tell("retries", &retries(page))?;
-    facts.tell_if("parent", page.parent.map(|id| id.to_string()))?;
+    facts.add("route", route(page.route))?;
+    facts.add("retries", &retries(page))?;
+    facts.add_if("parent", page.parent.map(|id| id.to_string()))?;
     for notice in &page.notices {
-        facts.tell("notice", &notice.text())?;
+        facts.add("notice", &notice.text())?;
     }
     if page.unknown_submitter {
-        facts.tell(
+        facts.add(
             "submitter",
             "not known: no notice is returned, but by `spool bounce`",
         )?;
     }
-    facts.tell_if("related", some(join(&page.related)))?;
-    facts.tell_if("parts", some(join(&page.parts)))?;
-    facts.tell_if("flows", some(join(&page.flows)))?;
+    facts.add_if("related", some(join(&page.related)))?;
+    facts.add_if("parts", some(join(&page.parts)))?;
+    facts.add_if("flows", some(join(&page.flows)))?;
     facts.head(&format!("{} recipients", page.recipients.len()))?;
     for recipient in &page.recipients {
         facts.item(&self::recipient(recipient))?;
@@ -188,12 +189,12 @@ struct Facts<'o, W> {
 }
 
 impl<W: Write> Facts<'_, W> {
-    fn tell(&mut self, name: &str, value: &str) -> io::Result<()> {
+    fn add(&mut self, name: &str, value: &str) -> io::Result<()> {
         self.wrapped(&format!("{:<INDENT$}", format!("{name}:")), INDENT, value)
     }
 
-    fn tell_if(&mut self, name: &str, value: Option<String>) -> io::Result<()> {
-        value.map_or(Ok(()), |value| self.tell(name, &value))
+    fn add_if(&mut self, name: &str, value: Option<String>) -> io::Result<()> {
+        value.map_or(Ok(()), |value| self.add(name, &value))
     }
 
     fn head(&mut self, text: &str) -> io::Result<()> {

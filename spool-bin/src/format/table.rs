@@ -1,18 +1,19 @@
 //! The table: six columns, made to fit, coloured by age on a terminal.
 
-use super::grid::{Cell, Column, Gives, Grid};
-use super::{Style, age};
+use super::grid::{Cell, Column, Grid, Shrinks};
+use super::style::Style;
+use super::units::age;
 use crate::print::Canvas;
 use spool_core::{MessageSummary, Queue, ShownStatus, harmless};
 use std::io;
 
 const COLUMNS: [Column; 6] = [
-    Column::new("id", Gives::Nothing, 0),
-    Column::new("sender", Gives::First, 3),
-    Column::new("recipients", Gives::First, 2),
-    Column::new("age", Gives::Nothing, 4),
-    Column::new("next attempt", Gives::Nothing, 0),
-    Column::new("next hop", Gives::Then, 1),
+    Column::new("id", Shrinks::Never, 0),
+    Column::new("sender", Shrinks::First, 3),
+    Column::new("recipients", Shrinks::First, 2),
+    Column::new("age", Shrinks::Never, 4),
+    Column::new("next attempt", Shrinks::Never, 0),
+    Column::new("next hop", Shrinks::Second, 1),
 ];
 
 pub(super) fn print(messages: &[MessageSummary], style: Style, out: &mut impl Canvas) -> io::Result<()> {

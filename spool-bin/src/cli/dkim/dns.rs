@@ -1,5 +1,6 @@
-//! `spool dkim dns`: the records of the configured keys, and what DNS has of them.
+//! `spool dkim dns`: the records of the configured keys, and whether DNS has them.
 
+use super::lookup::{ask, name};
 use crate::cli::console;
 use crate::config::{Config, DkimKey};
 use crate::failure::Failure;
@@ -22,10 +23,10 @@ pub(super) struct Dns {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Only keys of this domain
-    #[arg(long, value_name = "DOMAIN", value_parser = super::name)]
+    #[arg(long, value_name = "DOMAIN", value_parser = name)]
     domain: Option<String>,
     /// Only keys of this selector
-    #[arg(long, value_name = "SELECTOR", value_parser = super::name)]
+    #[arg(long, value_name = "SELECTOR", value_parser = name)]
     selector: Option<String>,
     /// Print the records, and do not ask DNS
     #[arg(long)]
@@ -38,7 +39,7 @@ impl Dns {
         let keys = self.keys(&config)?;
         let found = match self.offline {
             true => keys.into_iter().map(|key| (key, None)).collect(),
-            false => super::ask(&config, |dns| async move {
+            false => ask(&config, |dns| async move {
                 let mut found = Vec::new();
                 for (configured, key) in keys {
                     let published = published(&dns, &configured.domain, &configured.selector, &key).await;
@@ -55,7 +56,7 @@ impl Dns {
                     zone_line(&configured.domain, &configured.selector, key)
                 )?;
                 if let Some(published) = published {
-                    writeln!(out, "; {}", told(published))?;
+                    writeln!(out, "; {}", text(published))?;
                 }
             }
             Ok(())
@@ -72,7 +73,7 @@ impl Dns {
         }
     }
 
-    /// The keys that are asked for.
+    /// The selected keys.
     fn keys(&self, config: &Config) -> Result<Vec<(DkimKey, SigningKey)>, Failure> {
         let wanted = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
         let keys = config.dkim.keys.iter();
@@ -93,7 +94,7 @@ impl Dns {
     }
 }
 
-fn told(published: &Published) -> String {
+fn text(published: &Published) -> String {
     match published {
         Published::Yes => "published".to_owned(),
         Published::No => "not published: there is no such record".to_owned(),

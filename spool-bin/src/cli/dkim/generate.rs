@@ -5,14 +5,14 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rsa::pkcs8::EncodePrivateKey;
 use rsa::rand_core::{TryCryptoRng, TryRng};
 
-/// Bits of an RSA key: what every receiver checks, and signs fast (RFC 8301).
+/// Bits of an RSA key: every receiver accepts them, and signing is fast (RFC 8301).
 const RSA_BITS: usize = 2048;
 /// An Ed25519 key in PKCS#8 without its public key, up to its 32 bytes: the form that OpenSSL writes, and everybody reads.
 const ED25519_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
-/// What kind of key.
+/// Kinds of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(super) enum Kind {
     /// RSA of 2048 bits
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 /// A new key of `kind`, as DER.
 ///
 /// # Errors
-/// Why there is none.
+/// Why no key could be made.
 pub(super) fn pkcs8(kind: Kind) -> Result<Vec<u8>, String> {
     match kind {
         Kind::Rsa => {
@@ -43,7 +43,7 @@ pub(super) fn pkcs8(kind: Kind) -> Result<Vec<u8>, String> {
     }
 }
 
-/// ring's random numbers, as rsa asks for them.
+/// Random numbers of ring for the crate rsa.
 struct System(SystemRandom);
 
 /// The system gives no random numbers.

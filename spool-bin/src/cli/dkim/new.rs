@@ -1,6 +1,7 @@
 //! `spool dkim new`: a new key in a new file, and its record.
 
 use super::generate::{self, Kind};
+use super::lookup::name;
 use crate::cli::console;
 use crate::failure::Failure;
 use base64::Engine;
@@ -24,10 +25,10 @@ Writes the private key, which only its owner may read, and prints the record to 
 domain. A file that exists is not touched. The key signs once [[dkim.key]] names it.")]
 pub(super) struct New {
     /// Whose mail it will sign
-    #[arg(long, value_name = "DOMAIN", value_parser = super::name)]
+    #[arg(long, value_name = "DOMAIN", value_parser = name)]
     domain: String,
     /// The name of the key in the domain
-    #[arg(long, value_name = "SELECTOR", value_parser = super::name)]
+    #[arg(long, value_name = "SELECTOR", value_parser = name)]
     selector: String,
     /// What kind of key
     #[arg(long = "type", value_enum, default_value_t)]

@@ -1,5 +1,6 @@
-//! `spool dkim verify`: whether the signatures of a message are valid, as a receiver would see it.
+//! `spool dkim verify`: whether the signatures of a message are valid, by the checks of a receiver.
 
+use super::lookup::ask;
 use crate::cli::console;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -27,7 +28,7 @@ pub(super) struct Verify {
     /// The message; `-`: standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// A configuration that says which name servers to ask
+    /// A configuration that names the name servers to ask
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -40,13 +41,13 @@ impl Verify {
         };
         let message =
             read(&self.file).map_err(|why| Failure::Failed(format!("{}: {why}", self.file.display())))?;
-        let verdicts = super::ask(&config, |dns| async move {
+        let verdicts = ask(&config, |dns| async move {
             verify(&message, &dns, SystemClock.now()).await
         })?;
         console::print(|out| {
             verdicts
                 .iter()
-                .try_for_each(|verdict| writeln!(out, "{}", told(verdict)))
+                .try_for_each(|verdict| writeln!(out, "{}", text(verdict)))
         })?;
         match verdicts.iter().filter(|verdict| verdict.result.is_err()).count() {
             0 if verdicts.is_empty() => Err(Failure::Failed("the message has no DKIM signature".to_owned())),
@@ -76,7 +77,7 @@ fn read(path: &Path) -> Result<Bytes, String> {
     crlf(message.into()).map_err(|at| format!("has a NUL at byte {at}"))
 }
 
-fn told(verdict: &Verdict) -> String {
+fn text(verdict: &Verdict) -> String {
     let Verdict {
         domain,
         selector,
