@@ -247,7 +247,7 @@ mod tests {
     use spool_core::SystemClock;
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_whose_turn_does_not_come_is_turned_away_after_a_while() {
+    async fn a_message_is_refused_after_waiting_too_long() {
         let key = DomainKey {
             domain: "example.org".to_owned(),
             selector: "s".to_owned(),

@@ -87,7 +87,7 @@ async fn messages_go_under_tls_with_one_handshake_a_connection() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_refused_ends_a_connection_at_once_unless_any_will_do() {
+async fn a_refused_certificate_ends_the_connection() {
     let (config, roots) = certified(TlsMode::StartTls);
     let (address, _stop) = sink(config).await;
     let mut plan = LoadPlan::new(address);
@@ -118,7 +118,7 @@ async fn a_certificate_that_is_refused_ends_a_connection_at_once_unless_any_will
 }
 
 #[tokio::test]
-async fn a_server_without_starttls_is_given_no_mail_in_plaintext() {
+async fn a_server_without_starttls_gets_no_plaintext_mail() {
     let (address, _stop) = sink(SinkConfig::default()).await;
     let mut plan = LoadPlan::new(address);
     (plan.messages, plan.connections) = (40, 1);

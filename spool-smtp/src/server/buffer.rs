@@ -1,22 +1,22 @@
-//! The read buffer of one session: small while it waits for commands, large while a message comes in fast.
+//! The read buffer of one session: small while it waits for commands, large while a message arrives fast.
 //!
-//! What is beyond the small one is charged to the memory that all sessions share; where there is none, the session reads in
-//! smaller pieces. A session that has carried a message costs no more afterwards than one that has not.
+//! The large buffer is charged to the memory that all sessions share; without memory, the session reads in
+//! smaller pieces. After a message a session uses no more memory than before.
 
 use spool_core::{Budget, Held};
 
-/// Of a quiet session.
+/// The size for an idle session.
 const SMALL: usize = 4 << 10;
-/// Where a message fills the small one.
+/// The size while a message fills the small one.
 const LARGE: usize = 64 << 10;
 
-/// See the module.
+/// The read buffer; see the module.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    /// How many of them were used.
+    /// How many bytes were consumed.
     start: usize,
-    /// For a large one.
+    /// The charge for a large buffer.
     held: Option<Held>,
     memory: Budget,
 }
@@ -31,24 +31,24 @@ impl Buffer {
         }
     }
 
-    /// What was read and not used.
+    /// The bytes that were read and not consumed.
     pub(super) fn unread(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// All but the last `left` bytes were used.
+    /// Marks all but the last `left` bytes as consumed.
     pub(super) fn keep(&mut self, left: usize) {
         self.start = self.bytes.len().saturating_sub(left);
     }
 
-    /// Room behind what was read and not used, which stays; `None`: there is none.
+    /// Space after the bytes that are not consumed, which stay; `None`: there is none.
     pub(super) fn behind(&mut self) -> Option<&mut Vec<u8>> {
         self.bytes.drain(..self.start.min(self.bytes.len()));
         self.start = 0;
         (self.bytes.len() < self.bytes.capacity()).then_some(&mut self.bytes)
     }
 
-    /// Room for the next read, behind nothing: what was read before is used. In a message it grows when reads fill it.
+    /// Space for the next read, after all bytes were consumed. During a message the buffer grows when reads fill it.
     pub(super) fn space(&mut self, in_message: bool) -> &mut Vec<u8> {
         let full = self.bytes.len() == self.bytes.capacity();
         self.bytes.clear();

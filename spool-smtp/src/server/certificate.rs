@@ -1,4 +1,4 @@
-//! A certificate and its key, read from PEM and checked against each other. It reads no file.
+//! A certificate and its key, parsed from PEM and checked against each other. It reads no file.
 
 use crate::client::any_key::element;
 use rustls::crypto::ring;
@@ -14,19 +14,19 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// The certificates are no PEM, cut off, or none.
+    /// The certificates are not PEM, truncated, or missing.
     #[error("the certificate cannot be used: {0}")]
     Certificate(String),
-    /// The key is no PEM, or of a kind that is not known.
+    /// The key is not PEM, or of an unknown kind.
     #[error("the key cannot be used: {0}")]
     Key(String),
-    /// The key is that of another certificate.
+    /// The key belongs to another certificate.
     #[error("the key is not that of the certificate")]
     Mismatch,
 }
 
 impl CertificateError {
-    /// Whether the key's file is to blame, as far as can be told.
+    /// Whether the error is in the key's file, as far as is known.
     #[must_use]
     pub const fn is_of_key(&self) -> bool {
         matches!(self, Self::Key(_) | Self::Mismatch)
@@ -53,7 +53,7 @@ impl Certificate {
     /// Reads `chain`, PEM, the server's own certificate first, and its `key`, PEM too (PKCS#8, PKCS#1 or SEC1).
     ///
     /// # Errors
-    /// [`CertificateError`]. What a key holds is in none of them.
+    /// [`CertificateError`]. None of them contains a part of the key.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let wrong = |why: &str| CertificateError::Certificate(why.to_owned());
         let chain = CertificateDer::pem_slice_iter(chain)
@@ -63,7 +63,7 @@ impl Certificate {
             .first()
             .ok_or_else(|| wrong("there is no certificate in it"))?;
         let expires = expires(own).ok_or_else(|| wrong("its validity cannot be read"))?;
-        // The text of this error would have a part of the file in it.
+        // The text of this error could contain a part of the file.
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|_| CertificateError::Key("there is no PEM key in it".to_owned()))?;
         let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| {
@@ -75,7 +75,7 @@ impl Certificate {
             }
             CertificateError::Key(error.to_string())
         })?;
-        // A key whose public half is not known passes `from_der`; with ring there is none such.
+        // `from_der` accepts a key whose public half is unknown; ring has no such key.
         key.keys_match().map_err(|_| CertificateError::Mismatch)?;
         Ok(Self {
             key: Arc::new(key),

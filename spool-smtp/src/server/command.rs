@@ -1,8 +1,8 @@
-//! One command line, taken apart and checked. What comes out is safe to keep, to log and to pass on.
+//! Parses and checks one command line. The result is safe to store, to log and to pass on.
 //!
-//! smtp-proto reads verbs and parameters, and only of a line that the framer found clean. The paths of MAIL and RCPT
-//! are read here: smtp-proto takes the quotes off a local part (another mailbox), knows no address literals, and gives
-//! `<>` and `<Postmaster>` alike as the empty text. It also skips what follows DATA, RSET and QUIT; we refuse it.
+//! smtp-proto parses verbs and parameters of lines that the framer accepted. The paths of MAIL and RCPT are parsed here, because
+//! smtp-proto removes the quotes of a local part (which names another mailbox), knows no address literals, and returns an empty text for
+//! both `<>` and `<Postmaster>`. It also ignores text after DATA, RSET and QUIT, which is refused here.
 
 use super::auth::InitialResponse;
 use super::dsn::{self, RcptDsn};
@@ -23,14 +23,14 @@ pub(super) enum Command {
         sender: ReversePath,
         parameters: MailParameters,
         size: u64,
-        /// Whether `AUTH=` was given. Nobody is believed who says whose mail it is (RFC 4954 section 5).
+        /// Whether `AUTH=` was given. Its value is ignored (RFC 4954 section 5).
         auth: bool,
     },
     /// RCPT; no address is `<Postmaster>` without a domain.
     Rcpt { address: Option<Address>, dsn: RcptDsn },
     /// DATA.
     Data,
-    /// BDAT; so many octets follow.
+    /// BDAT; `size` octets follow.
     Bdat { size: u64, last: bool },
     /// RSET.
     Rset,
@@ -44,7 +44,7 @@ pub(super) enum Command {
     Quit,
     /// STARTTLS.
     StartTls,
-    /// AUTH, with the response that came along.
+    /// AUTH, with the initial response.
     Auth {
         mechanism: String,
         initial: Option<InitialResponse>,
@@ -54,7 +54,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Reads `line`, which ends in CRLF and holds no other CR, LF or NUL.
+    /// Parses `line`, which ends with CRLF and contains no other CR, LF or NUL.
     pub(super) fn parse(line: &[u8]) -> Result<Self, Reply> {
         let text = line.strip_suffix(b"\r\n").unwrap_or(line);
         if text.iter().any(u8::is_ascii_control) {
@@ -83,7 +83,7 @@ impl Command {
     }
 }
 
-/// `SIZE [LAST]`. Nothing else is let pass: octets whose number is misread would be taken for commands.
+/// `SIZE [LAST]`. Nothing else is accepted: octets after a misread size would be executed as commands.
 fn bdat(rest: &str) -> Option<Command> {
     let mut words = rest.split_ascii_whitespace();
     let size = words.next()?;
@@ -147,7 +147,7 @@ fn hello(text: &str, host: &str, extended: bool) -> Result<Command, Reply> {
     whole.then_some(command).ok_or(reply::SYNTAX)
 }
 
-/// A browser made to send its request to this port must not get to speak SMTP in its body.
+/// The body of an HTTP request that a browser sends to this port must not be executed as SMTP.
 fn is_http(text: &str) -> bool {
     ["GET ", "POST ", "PUT ", "HEAD ", "OPTIONS ", "CONNECT "]
         .iter()
@@ -241,7 +241,7 @@ fn refusal(error: Error) -> Reply {
     }
 }
 
-/// Splits `FROM:<path> parameters`. Spaces before `<` are let pass: many programs write them, and they hide nothing.
+/// Splits `FROM:<path> parameters`. Spaces before `<` are accepted, because many programs send them and they are harmless.
 fn path<'a>(text: &'a str, keyword: &str) -> Result<(&'a str, &'a str), Reply> {
     let inside = after(text.trim_start(), keyword)
         .and_then(|rest| rest.trim_start().strip_prefix('<'))
@@ -272,7 +272,7 @@ fn ascii(parameters: &str) -> Result<&str, Reply> {
         .ok_or(reply::BAD_CHARACTER)
 }
 
-/// Strips a source route `@a,@b:` (RFC 5321 appendix C): only the mailbox behind it counts.
+/// Strips a source route `@a,@b:` (RFC 5321 appendix C): only the mailbox after it counts.
 fn without_route(path: &str) -> &str {
     match path.split_once(':') {
         Some((_, mailbox)) if path.starts_with('@') => mailbox,
@@ -280,208 +280,12 @@ fn without_route(path: &str) -> &str {
     }
 }
 
-/// What follows `prefix`, which is ASCII and compared without regard to case.
+/// The text after `prefix`, which is ASCII and compared in any case.
 fn after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (head, rest) = text.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn parse(text: &str) -> Result<Command, Reply> {
-        Command::parse(format!("{text}\r\n").as_bytes())
-    }
-
-    fn recipient(text: &str) -> Option<String> {
-        match parse(text) {
-            Ok(Command::Rcpt {
-                address: Some(address),
-                ..
-            }) => Some(address.to_string()),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn paths_are_read_whole() {
-        for (path, expected) in [
-            ("<a@b.org>", "a@b.org"),
-            (" <a@b.org>", "a@b.org"),
-            ("<\"a b\"@c.org>", "\"a b\"@c.org"),
-            ("<\"a>b\\\"c\"@d.org>", "\"a>b\\\"c\"@d.org"),
-            ("<@x.org,@y.org:a@z.org>", "a@z.org"),
-            ("<x@[192.0.2.1]>", "x@[192.0.2.1]"),
-            ("<x@[IPv6:2001:db8::1]>", "x@[IPv6:2001:db8::1]"),
-            ("<user%evil.org@z.org>", "user%evil.org@z.org"),
-            ("<ü@ö.org>", "ü@ö.org"),
-        ] {
-            assert_eq!(
-                recipient(&format!("rcpt to:{path}")).as_deref(),
-                Some(expected),
-                "{path}"
-            );
-        }
-        let postmaster = Command::Rcpt {
-            address: None,
-            dsn: RcptDsn::default(),
-        };
-        assert_eq!(parse("RCPT TO:<Postmaster>"), Ok(postmaster));
-    }
-
-    #[test]
-    fn what_is_no_path_is_refused() {
-        for (line, expected) in [
-            ("RCPT TO:<>", reply::BAD_RECIPIENT),
-            ("RCPT TO:<a>", reply::BAD_RECIPIENT),
-            ("RCPT TO:<a@b\u{202e}c>", reply::BAD_RECIPIENT),
-            ("RCPT TO:< a@b>", reply::BAD_RECIPIENT),
-            ("MAIL FROM:<a@>", reply::BAD_SENDER),
-            ("MAIL FROM:<ü@b.org>", reply::NEEDS_SMTPUTF8),
-            ("MAIL FROM:<a@b.org> SIZE=\u{fc}", reply::BAD_CHARACTER),
-            ("RCPT TO:a@b.org", reply::SYNTAX),
-            ("RCPT TO:<a@b.org", reply::SYNTAX),
-            ("RCPT TO:<a@b.org>x", reply::SYNTAX),
-            ("RCPT TO:<\"a@b.org>", reply::SYNTAX),
-            ("RCPT <a@b.org>", reply::SYNTAX),
-            ("MAIL", reply::SYNTAX),
-            (" MAIL FROM:<a@b.org>", reply::SYNTAX),
-            ("MAIL FROM:<a\tb@c>", reply::BAD_CHARACTER),
-        ] {
-            assert_eq!(parse(line), Err(expected), "{line}");
-        }
-    }
-
-    #[test]
-    fn parameters_are_honoured_or_refused() {
-        let Ok(Command::Mail {
-            sender,
-            parameters,
-            size,
-            auth: false,
-        }) = parse("Mail From:<> size=77 BODY=8bitmime SMTPUTF8")
-        else {
-            panic!("refused");
-        };
-        assert!(sender.is_null() && parameters.smtputf8 && size == 77);
-        assert_eq!(parameters.body, BodyKind::EightBitMime);
-        for (parameter, expected) in [
-            ("SIZE=x", reply::BAD_PARAMETER),
-            ("SIZE=-1", reply::BAD_PARAMETER),
-            ("SIZE=", reply::BAD_PARAMETER),
-            ("SIZE=99999999999999999999999", reply::BAD_PARAMETER),
-            ("SIZE=1 SIZE=2", reply::BAD_PARAMETER),
-            ("BODY=8BITMIME BODY=7BIT", reply::BAD_PARAMETER),
-            ("BODY=9BIT", reply::BAD_PARAMETER),
-            ("BODY=BINARYMIME", reply::BODY_NOT_IMPLEMENTED),
-            ("RET=BODY", reply::BAD_PARAMETER),
-            ("ENVID==", reply::BAD_PARAMETER),
-            ("NOTIFY=NEVER", reply::UNKNOWN_PARAMETER),
-            ("HOLDFOR=60", reply::UNKNOWN_PARAMETER),
-            ("X-WHATEVER=1", reply::UNKNOWN_PARAMETER),
-            ("!", reply::SYNTAX),
-        ] {
-            assert_eq!(
-                parse(&format!("MAIL FROM:<a@b.org> {parameter}")),
-                Err(expected),
-                "{parameter}"
-            );
-        }
-        for parameter in ["AUTH=<>", "AUTH=ada+40example.org"] {
-            let mail = parse(&format!("MAIL FROM:<a@b.org> {parameter}"));
-            assert!(matches!(mail, Ok(Command::Mail { auth: true, .. })), "{mail:?}");
-        }
-        for (parameter, expected) in [
-            ("NOTIFY=NEVER,DELAY", reply::BAD_PARAMETER),
-            ("ORCPT=a@b.org", reply::BAD_PARAMETER),
-            ("RET=FULL", reply::UNKNOWN_PARAMETER),
-            ("X=1", reply::UNKNOWN_PARAMETER),
-        ] {
-            let refused = parse(&format!("RCPT TO:<a@b.org> {parameter}"));
-            assert_eq!(refused, Err(expected), "{parameter}");
-        }
-    }
-
-    #[test]
-    fn verbs_are_known_or_refused() {
-        for (line, expected) in [
-            ("quit", Ok(Command::Quit)),
-            ("DATA ", Ok(Command::Data)),
-            ("NOOP x y", Ok(Command::Noop)),
-            ("NOOP", Ok(Command::Noop)),
-            ("VRFY a", Ok(Command::Vrfy)),
-            ("HELP", Ok(Command::Help)),
-            ("DATA x", Err(reply::SYNTAX)),
-            ("VRFY", Err(reply::SYNTAX)),
-            ("EHLO", Err(reply::SYNTAX)),
-            ("EHLO a b", Err(reply::SYNTAX)),
-            ("EHLO bücher", Err(reply::BAD_CHARACTER)),
-            ("starttls", Ok(Command::StartTls)),
-            ("STARTTLS ", Ok(Command::StartTls)),
-            ("STARTTLS now", Err(reply::SYNTAX)),
-            ("AUTH", Err(reply::SYNTAX)),
-            ("AUTH ", Err(reply::SYNTAX)),
-            ("AUTH  PLAIN", Err(reply::SYNTAX)),
-            ("AUTH PLAIN AAAA =", Err(reply::SYNTAX)),
-            (
-                "auth plain",
-                Ok(Command::Auth {
-                    mechanism: "plain".into(),
-                    initial: None,
-                }),
-            ),
-            (
-                "AUTH PLAIN =",
-                Ok(Command::Auth {
-                    mechanism: "PLAIN".into(),
-                    initial: Some(InitialResponse::new("=")),
-                }),
-            ),
-            ("BDAT 5 last", Ok(Command::Bdat { size: 5, last: true })),
-            ("bdat 0", Ok(Command::Bdat { size: 0, last: false })),
-            (
-                "BDAT 18446744073709551615",
-                Ok(Command::Bdat {
-                    size: u64::MAX,
-                    last: false,
-                }),
-            ),
-            ("BDAT 18446744073709551616", Err(reply::BAD_CHUNK)),
-            ("BDAT", Err(reply::BAD_CHUNK)),
-            ("BDAT x", Err(reply::BAD_CHUNK)),
-            ("BDAT -1", Err(reply::BAD_CHUNK)),
-            ("BDAT +1", Err(reply::BAD_CHUNK)),
-            ("BDAT 5LAST", Err(reply::BAD_CHUNK)),
-            ("BDAT 5 LAST x", Err(reply::BAD_CHUNK)),
-            ("BDAT 5 FIRST", Err(reply::BAD_CHUNK)),
-            ("BDATA", Err(reply::UNKNOWN)),
-            ("xclient A=b", Ok(Command::Xclient(" A=b".to_owned()))),
-            ("XCLIENTS", Err(reply::UNKNOWN)),
-            ("EXPN x", Err(reply::NOT_IMPLEMENTED)),
-            ("", Err(reply::UNKNOWN)),
-            ("FROB", Err(reply::UNKNOWN)),
-            ("DATABASE", Err(reply::UNKNOWN)),
-            ("POST / HTTP/1.1", Err(reply::NOT_SMTP)),
-        ] {
-            assert_eq!(parse(line), expected, "{line}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_line_panics(verb in "(MAIL FROM:<a@b>|RCPT TO:<a@b>|EHLO|VRFY|NOOP|AUTH|ETRN|BURL|BDAT|ATRN)",
-                          name in "( |=|)(SIZE|BODY|ENVID|BY|RRVS|ORCPT|MTRK|HOLDUNTIL|MT-PRIORITY|TRANSID|AUTH|NOTIFY|)=?",
-                          rest in "[ -~é]{0,40}|[0-9+;:TZ<>=-]{0,40}") {
-            let _ = parse(&format!("{verb}{name}{rest}"));
-        }
-
-        #[test]
-        fn arbitrary_clean_lines_do_not_panic(mut line in proptest::collection::vec(1_u8.., 0..80)) {
-            line.retain(|byte| !matches!(byte, b'\r' | b'\n'));
-            line.extend_from_slice(b"\r\n");
-            let _ = Command::parse(&line);
-        }
-    }
-}
+#[path = "command_tests.rs"]
+mod tests;

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What becomes of a message that holds a CR without LF or an LF without CR.
+/// How a message with a CR without LF, or an LF without CR, is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BareNewline {
-    /// It is refused and the connection closed: SMTP smuggling looks like this.
+    /// It is refused and the connection is closed, because SMTP smuggling uses such messages.
     #[default]
     Reject,
-    /// Each becomes CRLF. Where the message ends is decided on the bytes as they came, so this never makes an end.
+    /// Each becomes CRLF. The end of the message is found in the received bytes, so this never creates an end.
     Normalize,
 }
 
@@ -25,35 +25,35 @@ pub enum BareNewline {
 pub struct ServerConfig {
     /// The host name in the greeting and in trace headers. Must be a domain name.
     pub hostname: String,
-    /// Connections at once, over all listeners that share [`clients`](Self::clients). Default 1000.
+    /// Concurrent connections, over all listeners that share [`clients`](Self::clients). Default 1000.
     pub connections: usize,
-    /// Connections at once from one client: an IPv4 address or an IPv6 /64; at a Unix socket, from one user. Over all
+    /// Concurrent connections from one client: an IPv4 address or an IPv6 /64; at a Unix socket, from one user. Over all
     /// listeners, too. Default 100.
     pub connections_per_client: usize,
     /// Largest message in bytes, without the trace header that is added. Default 35 MiB.
     pub message_size: usize,
     /// Most recipients of one message. Default 1000.
     pub recipients: usize,
-    /// Longest command line in bytes, CRLF included; at least 512 are always taken. Default 8 KiB.
+    /// Longest command line in bytes, CRLF included; at least 512 are always accepted. Default 8 KiB.
     pub line_length: usize,
-    /// How many 5xx replies a session may earn before it is closed. Default 20.
+    /// After how many 5xx replies a session is closed. Default 20.
     pub errors_per_session: usize,
-    /// Time for one command to arrive whole, and for the client to read the replies to it. Default 5 minutes.
+    /// Time for one complete command to arrive, and for the client to read the replies to it. Default 5 minutes.
     pub command_timeout: Duration,
-    /// Time for the whole text of one message to arrive. Default 10 minutes.
+    /// Time for one complete message to arrive. Default 10 minutes.
     pub data_timeout: Duration,
     /// Time for a TLS handshake. Default 1 minute.
     pub tls_timeout: Duration,
-    /// What becomes of bare CR and bare LF in a message.
+    /// How bare CR and bare LF in a message are handled.
     pub bare_newline: BareNewline,
     /// Most `Received` headers; a message with more is in a loop. Default 50.
     pub received_headers: usize,
-    /// What the messages that are arriving may hold of memory, over all sessions. A message that finds no room is
-    /// refused for the moment, with 451. Default 256 MiB.
+    /// Memory for messages that are arriving, over all sessions. A message that does not fit is
+    /// refused with 451. Default 256 MiB.
     pub memory: Budget,
     /// The certificate, and all that TLS needs. Without it there is no STARTTLS, and no implicit TLS. Default: none.
     pub tls: Option<ServerTls>,
-    /// What clients and users did lately, how much they may, and which connections are open. Default: no limits.
+    /// Recent activity and limits of clients and users, and the open connections. Default: no limits.
     pub clients: Clients,
     /// Who may log in. Default: nobody, and AUTH is not offered.
     pub logins: Logins,
@@ -66,12 +66,12 @@ pub struct ServerConfig {
     pub clock: Arc<dyn Clock>,
 }
 
-/// The configuration of an ingress that runs: each connection has the one of the time at which it was accepted.
+/// The configuration of a running ingress. A connection keeps the one in force when it was accepted.
 #[derive(Debug, Clone)]
 pub struct CurrentConfig(watch::Receiver<Arc<ServerConfig>>);
 
 impl CurrentConfig {
-    /// The newest that was sent.
+    /// The newest configuration that was sent.
     #[must_use]
     pub fn now(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.0.borrow())
@@ -84,10 +84,10 @@ impl From<watch::Receiver<Arc<ServerConfig>>> for CurrentConfig {
     }
 }
 
-/// One that stays.
+/// A configuration that never changes.
 impl From<Arc<ServerConfig>> for CurrentConfig {
     fn from(config: Arc<ServerConfig>) -> Self {
-        // What was sent is still there when its sender is gone.
+        // The last value remains after its sender is dropped.
         Self(watch::channel(config).1)
     }
 }

@@ -1,5 +1,5 @@
-//! Counts open connections, in all and for each client, over all listeners. A place is given back when its guard is dropped,
-//! however the session ended. A listener waits for the places that it has given.
+//! Counts open connections, in total and for each client, over all listeners. Dropping its guard frees a place,
+//! however the session ended. A listener waits until its places are free.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ pub(super) struct Connections {
     open: Mutex<Open>,
 }
 
-/// Whose connection it is.
+/// The client of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
     /// An IPv4 address, or the first address of an IPv6 /64.
@@ -28,7 +28,7 @@ impl From<IpAddr> for Holder {
     }
 }
 
-/// The open connections of one listener. Nothing is ever sent: the channel is closed once all its senders are gone.
+/// The open connections of one listener. Nothing is sent: the channel closes when all its senders are dropped.
 #[derive(Debug)]
 pub(super) struct Opened {
     mark: mpsc::Sender<Infallible>,
@@ -64,7 +64,7 @@ pub(super) struct Place {
 }
 
 impl Connections {
-    /// A place for a connection from `client` to the listener of `opened`, unless `total` or `per_client` are taken already.
+    /// A place for a connection from `client` to the listener of `opened`, unless `total` or `per_client` are in use already.
     pub(super) fn admit(
         self: &Arc<Self>,
         opened: &Opened,
@@ -131,7 +131,7 @@ impl Drop for Place {
     }
 }
 
-/// Whoever has one IPv6 address has the 2^64 beside it.
+/// A client with one IPv6 address usually has all 2^64 of its /64.
 pub(super) const fn bucket(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,

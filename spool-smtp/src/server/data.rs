@@ -1,7 +1,8 @@
-//! Decodes the text of one message: takes the stuffed dots off and finds its end, over any chunk borders.
+//! Decodes one message: removes stuffed dots and finds its end, over any chunk borders.
 //!
-//! CRLF.CRLF in the bytes as they came is the only end, unless the bytes are counted (BDAT): then no dot means anything. What is done to bare newlines never makes or hides one. Memory
-//! is bounded by the size limit and by the budget that all sessions share: once a message is refused its bytes are counted and dropped until it ends.
+//! Only CRLF.CRLF in the received bytes ends a message, unless the bytes are counted (BDAT); then a dot has no meaning. The handling of
+//! bare newlines never creates or hides an end. The size limit and the budget that all sessions share bound the memory: after a
+//! message is refused, its bytes are counted and discarded until it ends.
 
 use super::config::BareNewline;
 use super::reply::{self, Reply};
@@ -9,43 +10,43 @@ use bytes::Bytes;
 use memchr::memchr3;
 use spool_core::Held;
 
-/// How much is read on after a message became too big, before the connection is given up.
+/// How many bytes of a message that is too big are read before the connection is closed.
 pub(super) const PATIENCE: usize = 64 << 20;
 
 const EMPTY_LINE: &[u8] = b"\r\n";
 
-/// What ends a message.
+/// How a message ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// CRLF.CRLF, and dots are stuffed (DATA).
     Dot,
-    /// Whoever feeds it counts (BDAT), and says [`Decoder::end`].
+    /// The caller counts the bytes (BDAT) and calls [`Decoder::end`].
     Counted,
 }
 
-/// Where in a line the next byte stands.
+/// The position of the next byte in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
-    /// Behind a CRLF, or at the very start.
+    /// After a CRLF, or at the start of the message.
     LineStart,
-    /// Behind a dot at the start of a line; the dot is held back.
+    /// After a dot at the start of a line; the dot is held back.
     Dot,
-    /// Behind dot and CR at the start of a line; both are held back.
+    /// After dot and CR at the start of a line; both are held back.
     DotCr,
     /// Anywhere else.
     Within,
-    /// Behind a CR, which is held back.
+    /// After a CR, which is held back.
     Cr,
 }
 
-/// What a chunk brought.
+/// The state after some input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// The message goes on.
+    /// The message continues.
     More,
     /// The message ended; the rest of the chunk is not part of it.
     End,
-    /// The client sends far more than it may; it is not worth waiting for the end.
+    /// The client sends far more than allowed; the connection is closed.
     Hopeless,
 }
 
@@ -53,23 +54,23 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Decoder {
     body: Vec<u8>,
-    /// What the body may take of memory, beside `base`; its capacity never exceeds it.
+    /// The memory of the body, beyond `base`; its capacity never exceeds it.
     held: Held,
-    /// What is held for the recipients.
+    /// The memory of the recipients.
     base: u64,
     limit: usize,
-    /// The length of the trace header, with the empty line behind it where one had to be added.
+    /// The length of the trace header, with the empty line after it where one was added.
     trace: usize,
     bare_newline: BareNewline,
     ending: Ending,
     position: Position,
-    /// A bare CR, a bare LF or a NUL that is to be refused was seen.
+    /// The message has a bare CR, a bare LF or a NUL, and is refused for it.
     unclean: bool,
     /// The message is larger than the limit.
     too_big: bool,
-    /// There was no memory for it.
+    /// There was no memory for the message.
     no_room: bool,
-    /// Bytes dropped since the message was refused.
+    /// Bytes discarded since the message was refused.
     dropped: usize,
 }
 
@@ -99,7 +100,7 @@ impl Decoder {
         }
     }
 
-    /// Takes what belongs to the message off `input`.
+    /// Takes the bytes that belong to the message from `input`.
     pub(super) fn feed(&mut self, input: &mut &[u8]) -> Progress {
         while let Some(&byte) = input.first() {
             match self.position {
@@ -122,7 +123,7 @@ impl Decoder {
                     self.position = Position::LineStart;
                     *input = rest(input, 1);
                 }
-                // A line start is what CRLF makes; behind a bare CR a dot is a dot like any other.
+                // Only CRLF starts a line; a dot after a bare CR is not stuffed.
                 Position::DotCr | Position::Cr => {
                     self.bare();
                     self.position = Position::Within;
@@ -135,7 +136,7 @@ impl Decoder {
         Progress::More
     }
 
-    /// Copies as many whole clean lines as there are at once, then deals with the one byte that stopped it.
+    /// Copies as many complete clean lines as possible, then handles the byte that stopped it.
     fn run(&mut self, input: &mut &[u8]) {
         let bytes = *input;
         let mut clean = 0;
@@ -190,7 +191,7 @@ impl Decoder {
     fn push(&mut self, bytes: &[u8]) {
         let first = self.trace > 0 && self.body.len() == self.trace;
         if first && matches!(bytes, [b' ' | b'\t', ..]) {
-            // It would continue the trace header: the empty line makes it the first line of the body, which it is without a header.
+            // It would continue the trace header. With the empty line it is the first line of the body, as it was before.
             self.limit = self.limit.saturating_add(EMPTY_LINE.len());
             self.trace = self.trace.saturating_add(EMPTY_LINE.len());
             self.append(EMPTY_LINE);
@@ -211,8 +212,8 @@ impl Decoder {
         self.dropped = self.dropped.saturating_add(bytes.len());
     }
 
-    /// Doubles the capacity; where the budget does not go so far, grows it by less, so that a message is refused only when it does not fit
-    /// itself.
+    /// Doubles the capacity. If the budget does not allow that, grows it by less, so that a message is refused only if the message itself
+    /// does not fit.
     fn make_room(&mut self, length: usize) -> bool {
         let capacity = self.body.capacity();
         if length <= capacity {
@@ -224,19 +225,19 @@ impl Decoder {
             let more = u64::try_from(larger - capacity).unwrap_or(u64::MAX);
             let granted = self.held.grow(more);
             if granted {
-                // Exactly, where `reserve` would double: what is beyond it is not charged.
+                // Exactly, because `reserve` would double it without a charge.
                 self.body.reserve_exact(larger - self.body.len());
             }
             granted
         })
     }
 
-    /// How many bytes of the message it has, without what was added in front.
+    /// The number of bytes of the message, without the trace header.
     pub(super) fn length(&self) -> usize {
         self.body.len().saturating_sub(self.trace)
     }
 
-    /// Why the message is refused already, whatever is still to come.
+    /// Why the message is refused, if that is known already.
     pub(super) fn refusal(&self) -> Option<Reply> {
         if self.unclean {
             Some(reply::SMUGGLING)
@@ -249,7 +250,7 @@ impl Decoder {
         }
     }
 
-    /// All counted bytes are here. A last line without its end gets one: no message leaves without it.
+    /// All counted bytes have arrived. A last line without CRLF gets one.
     pub(super) fn end(&mut self) {
         if self.position == Position::Cr {
             self.bare();
@@ -264,7 +265,7 @@ impl Decoder {
         }
     }
 
-    /// The message once it ended, with its hold on memory; or why it is refused.
+    /// The complete message with its memory charge, or why it is refused.
     pub(super) fn finish(self) -> Result<(Bytes, Held), Reply> {
         match self.refusal() {
             Some(refusal) => Err(refusal),
@@ -282,238 +283,5 @@ fn rest(bytes: &[u8], start: usize) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use spool_core::Budget;
-
-    /// The decoded message or its refusal, and what was left behind it; `None` when it did not end.
-    type Outcome = Option<(Result<Vec<u8>, Reply>, Vec<u8>)>;
-
-    fn decode(input: &[u8], sizes: &[usize], limit: usize, bare: BareNewline) -> Outcome {
-        let held = Budget::new(1 << 20).hold(0).unwrap();
-        let mut decoder = Decoder::new(Vec::new(), held, limit, bare, Ending::Dot);
-        let mut sizes = sizes.iter().cycle();
-        let mut left = input;
-        while !left.is_empty() {
-            let size = (*sizes.next().unwrap()).clamp(1, left.len());
-            let mut chunk = &left[..size];
-            let progress = decoder.feed(&mut chunk);
-            left = &left[size - chunk.len()..];
-            if progress == Progress::End {
-                return Some((decoder.finish().map(|(body, _)| body.to_vec()), left.to_vec()));
-            }
-            assert!(chunk.is_empty());
-        }
-        None
-    }
-
-    /// The same by definition: find the end, split into lines, take a dot off each, look at what is left in them.
-    fn naive(input: &[u8], limit: usize, bare: BareNewline) -> Outcome {
-        let find = |needle: &[u8], hay: &[u8]| hay.windows(needle.len()).position(|w| w == needle);
-        let (text, left) = if let Some(left) = input.strip_prefix(b".\r\n") {
-            (&[][..], left)
-        } else {
-            let end = find(b"\r\n.\r\n", input)?;
-            (&input[..end + 2], &input[end + 5..])
-        };
-        let (mut out, mut lines) = (Vec::new(), text);
-        let mut unclean = false;
-        while let Some(end) = find(b"\r\n", lines) {
-            let line = &lines[..end];
-            lines = &lines[end + 2..];
-            for &byte in line.strip_prefix(b".").unwrap_or(line) {
-                match byte {
-                    0 => unclean = true,
-                    b'\r' | b'\n' if bare == BareNewline::Normalize => out.extend_from_slice(b"\r\n"),
-                    b'\r' | b'\n' => unclean = true,
-                    byte => out.push(byte),
-                }
-            }
-            out.extend_from_slice(b"\r\n");
-        }
-        let result = match (unclean, out.len() > limit) {
-            (true, _) => Err(reply::SMUGGLING),
-            (false, true) => Err(reply::TOO_BIG),
-            (false, false) => Ok(out),
-        };
-        Some((result, left.to_vec()))
-    }
-
-    #[test]
-    fn the_rest_of_a_message_that_is_too_big_is_read_so_far_and_no_further() {
-        let held = Budget::new(1 << 20).hold(0).unwrap();
-        let mut decoder = Decoder::new(Vec::new(), held, 10, BareNewline::Reject, Ending::Dot);
-        let piece = ["x".repeat(1022), "\r\n".to_owned()].concat().repeat(1024);
-        let pieces = (1..=70).find(|_| decoder.feed(&mut piece.as_bytes()) == Progress::Hopeless);
-        assert_eq!(pieces, Some(65), "pieces of 1 MiB");
-    }
-
-    #[test]
-    fn dots_and_ends() {
-        for (input, expected) in [
-            (".\r\n", Some("")),
-            ("\r\n.\r\n", Some("\r\n")),
-            ("a\r\n.\r\n", Some("a\r\n")),
-            ("..\r\n.\r\n", Some(".\r\n")),
-            (".a\r\n.\r\n", Some("a\r\n")),
-            ("a\r\n..b\r\n...\r\n.\r\n", Some("a\r\n.b\r\n..\r\n")),
-            ("a.\r\n.\r\n", Some("a.\r\n")),
-            ("\u{fc}\u{7f}\r\n.\r\n", Some("\u{fc}\u{7f}\r\n")),
-            ("a\r\n.", None),
-            ("a\r\n.\r", None),
-            ("a.\r\n", None),
-            ("", None),
-        ] {
-            let outcome = decode(input.as_bytes(), &[usize::MAX], 99, BareNewline::Reject);
-            let body = outcome.map(|(body, left)| {
-                assert_eq!(left, b"");
-                String::from_utf8(body.unwrap()).unwrap()
-            });
-            assert_eq!(body.as_deref(), expected, "{input:?}");
-        }
-    }
-
-    #[test]
-    fn a_first_line_that_begins_with_white_space_does_not_continue_the_trace_header() {
-        for (input, expected) in [
-            (" x\r\n.\r\n", "\r\n x\r\n"),
-            ("\tx\r\n.\r\n", "\r\n\tx\r\n"),
-            (". x\r\n.\r\n", "\r\n x\r\n"),
-            ("a: b\r\n c\r\n.\r\n", "a: b\r\n c\r\n"),
-            ("\r\n x\r\n.\r\n", "\r\n x\r\n"),
-            (".\r\n", ""),
-        ] {
-            let held = Budget::new(1 << 20).hold(0).unwrap();
-            let trace = b"Received: y\r\n".to_vec();
-            let mut decoder = Decoder::new(trace, held, 10, BareNewline::Reject, Ending::Dot);
-            for byte in input.as_bytes() {
-                decoder.feed(&mut std::slice::from_ref(byte));
-            }
-            let (body, _) = decoder.finish().unwrap();
-            assert_eq!(body, format!("Received: y\r\n{expected}"), "{input:?}");
-        }
-    }
-
-    #[test]
-    fn smuggling_sequences_end_nothing() {
-        let sequences: [&[u8]; 17] = [
-            b"\n.\n",
-            b"\n.\r\n",
-            b"\r\n.\n",
-            b"\r.\r",
-            b"\r.\r\n",
-            b"\r\n.\r",
-            b"\r.\n",
-            b"\n.\r",
-            b"\r\n\0.\r\n",
-            b"\r\n.\0\r\n",
-            b"\r\n.\r\0\n",
-            b"\r\0\n.\r\n",
-            b"\r\n.\r\r\n",
-            b"\r\r\n.\r\r\n",
-            b"\n\n.\r\n",
-            b"\r\n\n.\n\r\n",
-            b"\r\n.\n\r\n",
-        ];
-        for sequence in sequences {
-            let input = [b"a", sequence, b"MAIL FROM:<x@y>\r\n.\r\nrest"].concat();
-            for size in 1..=input.len() {
-                let (body, left) = decode(&input, &[size], 999, BareNewline::Reject).unwrap();
-                assert_eq!(body, Err(reply::SMUGGLING), "{sequence:?}");
-                assert_eq!(left, b"rest", "{sequence:?}");
-                let (body, left) = decode(&input, &[size], 999, BareNewline::Normalize).unwrap();
-                assert_eq!(body.is_err(), sequence.contains(&0), "{sequence:?}");
-                assert_eq!(left, b"rest", "{sequence:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_message_that_fits_into_the_memory_beside_others_is_taken_although_twice_its_size_would_not() {
-        let budget = Budget::new(1 << 20);
-        let _other = budget.hold(64 << 10).unwrap();
-        let held = budget.hold(0).unwrap();
-        let mut decoder = Decoder::new(Vec::new(), held, 35 << 20, BareNewline::Reject, Ending::Dot);
-        let chunk = vec![b'x'; 64 << 10];
-        for _ in 0..14 {
-            assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
-        }
-        assert!(budget.used() <= 1 << 20);
-        assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), Progress::End);
-        assert_eq!(decoder.finish().unwrap().0.len(), (14 << 16) + 2);
-    }
-
-    #[test]
-    fn a_message_without_room_is_read_to_its_end_and_gives_its_memory_back() {
-        let budget = Budget::new(1 << 20);
-        let other = budget.hold(512 << 10).unwrap();
-        let before = budget.used();
-        let mut decoder = Decoder::new(
-            Vec::new(),
-            budget.hold(0).unwrap(),
-            35 << 20,
-            BareNewline::Reject,
-            Ending::Dot,
-        );
-        let chunk = vec![b'x'; 64 << 10];
-        for _ in 0..20 {
-            assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
-            assert!(decoder.body.capacity() as u64 <= 512 << 10);
-        }
-        assert_eq!(budget.used(), before);
-        assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), Progress::End);
-        assert_eq!(decoder.finish().unwrap_err(), reply::BUSY);
-        drop(other);
-        // Alone, it is taken whatever its size.
-        let mut decoder = Decoder::new(
-            Vec::new(),
-            budget.hold(0).unwrap(),
-            35 << 20,
-            BareNewline::Reject,
-            Ending::Dot,
-        );
-        for _ in 0..64 {
-            assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
-        }
-        assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), Progress::End);
-        assert_eq!(decoder.finish().unwrap().0.len(), (64 << 16) + 2);
-    }
-
-    #[test]
-    fn a_message_without_end_is_given_up() {
-        let chunk = vec![b'x'; 1 << 20];
-        let held = Budget::new(1 << 20).hold(0).unwrap();
-        let mut decoder = Decoder::new(Vec::new(), held, 10, BareNewline::Reject, Ending::Dot);
-        let rounds = (0..100).take_while(|_| decoder.feed(&mut chunk.as_slice()) == Progress::More);
-        assert_eq!(rounds.count(), PATIENCE >> 20);
-        assert_eq!(decoder.body.capacity(), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn equals_the_naive_decoder(
-            input in proptest::collection::vec(
-                proptest::sample::select(vec!["\r\n", ".", "\r", "\n", "\0", "ab", "\r\n.\r\n", "\r\n.", "a long line"]), 0..24),
-            sizes in proptest::collection::vec(1_usize..12, 1..6),
-            limit in prop_oneof![0_usize..30, Just(999)],
-            normalize in any::<bool>(),
-        ) {
-            let input = input.concat().into_bytes();
-            let bare = if normalize { BareNewline::Normalize } else { BareNewline::Reject };
-            prop_assert_eq!(decode(&input, &sizes, limit, bare), naive(&input, limit, bare));
-        }
-
-        #[test]
-        fn clean_text_comes_back_as_it_was(lines in proptest::collection::vec("[.a-z ]{0,20}", 0..20),
-                                           sizes in proptest::collection::vec(1_usize..64, 1..6)) {
-            let body: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-            let stuffed: String = lines.iter()
-                .map(|line| if line.starts_with('.') { format!(".{line}\r\n") } else { format!("{line}\r\n") })
-                .collect();
-            let input = format!("{stuffed}.\r\nNOOP\r\n");
-            let outcome = decode(input.as_bytes(), &sizes, 9999, BareNewline::Reject);
-            prop_assert_eq!(outcome, Some((Ok(body.into_bytes()), b"NOOP\r\n".to_vec())));
-        }
-    }
-}
+#[path = "data_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
-//! The parameters of the DSN extension (RFC 3461 section 4), taken out of those of MAIL and RCPT and checked.
+//! Parses and checks the parameters of the DSN extension (RFC 3461 section 4) of MAIL and RCPT.
 //!
-//! smtp-proto lets pass what is no xtext and knows one address type only, so these four are read here and everything else is left to it.
-//! What comes out is decoded and printable ASCII: it can be logged, kept, and encoded again.
+//! smtp-proto accepts invalid xtext and knows only one address type, so these four are parsed here and all others by it.
+//! The values are decoded and printable ASCII: they can be logged, stored, and encoded again.
 
 use super::reply::{self, Reply};
 use spool_core::{Notify, Ret};
@@ -11,7 +11,7 @@ const MAX_ENVID: usize = 100;
 /// The longest ORCPT, as it is given (RFC 3461 section 4.2).
 const MAX_ORCPT: usize = 500;
 
-/// What MAIL says of notices.
+/// The parameters of MAIL about notices.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct MailDsn {
     pub(super) ret: Option<Ret>,
@@ -19,7 +19,7 @@ pub(super) struct MailDsn {
     pub(super) envid: Option<String>,
 }
 
-/// What RCPT says of notices.
+/// The parameters of RCPT about notices.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RcptDsn {
     pub(super) notify: Option<Notify>,
@@ -28,13 +28,13 @@ pub(super) struct RcptDsn {
 }
 
 impl RcptDsn {
-    /// Whether RCPT said nothing of notices.
+    /// Whether RCPT had no parameter about notices.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Takes RET and ENVID out of the parameters of MAIL; gives what is left of those.
+/// Parses RET and ENVID; returns the other parameters of MAIL.
 pub(super) fn of_mail(parameters: &str) -> Result<(MailDsn, String), Reply> {
     let mut dsn = MailDsn::default();
     let rest = take(parameters, |name, value| match name {
@@ -45,7 +45,7 @@ pub(super) fn of_mail(parameters: &str) -> Result<(MailDsn, String), Reply> {
     Ok((dsn, rest))
 }
 
-/// Takes NOTIFY and ORCPT out of the parameters of RCPT; gives what is left of those.
+/// Parses NOTIFY and ORCPT; returns the other parameters of RCPT.
 pub(super) fn of_rcpt(parameters: &str) -> Result<(RcptDsn, String), Reply> {
     let mut dsn = RcptDsn::default();
     let rest = take(parameters, |name, value| match name {
@@ -56,7 +56,7 @@ pub(super) fn of_rcpt(parameters: &str) -> Result<(RcptDsn, String), Reply> {
     Ok((dsn, rest))
 }
 
-/// Hands each parameter, its name in capitals, to `known`; gives those that it did not take.
+/// Passes each parameter, its name in capitals, to `known`; returns those that it did not accept.
 pub(super) fn take(
     parameters: &str,
     mut known: impl FnMut(&str, &str) -> Result<bool, Reply>,
@@ -122,8 +122,8 @@ fn orcpt(value: &str) -> Result<String, Reply> {
     Ok(format!("{kind};{address}"))
 }
 
-/// Decodes xtext (RFC 3461 section 4): `+` and two hexadecimal digits in capitals stand for an octet. `None` when it is none, or stands
-/// for anything but printable ASCII.
+/// Decodes xtext (RFC 3461 section 4): `+` and two hexadecimal digits in capitals stand for an octet. `None` when the text is not xtext, or contains
+/// anything but printable ASCII.
 fn xtext(value: &str) -> Option<String> {
     let mut decoded = String::with_capacity(value.len());
     let mut bytes = value.bytes();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_four_parameters_are_taken_out_and_the_others_are_left() {
+    fn the_four_parameters_are_parsed_and_others_left() {
         let (dsn, rest) = of_mail(" SIZE=5 ret=hdrs BODY=7BIT EnvId=a+2Bb+3D+20c").unwrap();
         assert_eq!(dsn.ret, Some(Ret::Headers));
         assert_eq!(dsn.envid.as_deref(), Some("a+b= c"));

@@ -1,7 +1,7 @@
-//! SIZE (RFC 1870) and BODY (RFC 6152) of MAIL, taken out of its parameters and checked.
+//! Parses and checks the parameters SIZE (RFC 1870) and BODY (RFC 6152) of MAIL.
 //!
-//! smtp-proto reads a size with too many digits as what its last ones say, and takes each parameter several times, so these two are
-//! read here.
+//! smtp-proto keeps only the last digits of a size that is too long, and accepts each parameter several times, so these two are
+//! parsed here.
 
 use super::dsn::{once, take};
 use super::reply::{self, Reply};
@@ -10,7 +10,7 @@ use spool_core::BodyKind;
 /// The most digits of a size (RFC 1870 section 3).
 const MAX_DIGITS: usize = 20;
 
-/// How large the message is, and of what octets.
+/// The announced size and kind of the message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
     /// In octets; [`u64::MAX`] stands for any that is larger.
@@ -18,7 +18,7 @@ pub(super) struct Extent {
     pub(super) body: Option<BodyKind>,
 }
 
-/// Takes SIZE and BODY out of the parameters of MAIL; gives what is left of those.
+/// Parses SIZE and BODY; returns the other parameters of MAIL.
 pub(super) fn of_mail(parameters: &str) -> Result<(Extent, String), Reply> {
     let mut extent = Extent::default();
     let rest = take(parameters, |name, value| match name {
@@ -34,7 +34,7 @@ fn size(digits: &str) -> Result<u64, Reply> {
     if !fits || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(reply::BAD_PARAMETER);
     }
-    // Twenty digits may be more than fit: no limit is as high.
+    // Twenty digits may exceed 64 bits; no limit is that high.
     Ok(digits.parse().unwrap_or(u64::MAX))
 }
 
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_digits_and_no_number_is_read_as_a_smaller_one() {
+    fn a_size_is_digits_and_never_wraps() {
         for (value, expected) in [
             ("0", Ok(0)),
             ("18446744073709551615", Ok(u64::MAX)),

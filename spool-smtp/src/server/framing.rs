@@ -1,27 +1,27 @@
-//! Cuts the command stream into lines. CRLF ends a line and nothing else does; memory is bounded by the line limit.
+//! Splits the command stream into lines. Only CRLF ends a line; the line limit bounds the memory.
 //!
-//! A CR without LF, an LF without CR or a NUL is reported where it stands: two programs that disagree on where a line
-//! ends are what SMTP smuggling needs, and a client that ends lines by LF alone would wait for an answer for ever.
+//! A CR without LF, an LF without CR and a NUL are reported at their position: SMTP smuggling needs two programs that disagree
+//! about the end of a line, and a client that ends lines with LF alone would wait for a reply for ever.
 
 use memchr::memchr3;
 use std::fmt;
 
-/// What the stream holds next.
+/// The next part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame<'a> {
-    /// A line with its CRLF; no other CR, LF or NUL in it.
+    /// A line with its CRLF, without another CR, LF or NUL.
     Line(&'a [u8]),
     /// A line longer than the limit, skipped to its end.
     TooLong,
-    /// A bare CR, a bare LF or a NUL. What follows cannot be trusted.
+    /// A bare CR, a bare LF or a NUL. The rest cannot be trusted.
     Unclean,
 }
 
-/// The framer, with the part of a line that earlier input held.
+/// The framer, with the partial line of earlier input.
 pub(super) struct Framer {
     partial: Vec<u8>,
     limit: usize,
-    /// `partial` was given out whole.
+    /// `partial` was returned as a complete line.
     given: bool,
     /// The line is too long: its bytes are dropped.
     skipping: bool,
@@ -48,7 +48,7 @@ impl Framer {
         }
     }
 
-    /// Takes the next line off `input`, or all of it and gives `None` when no line ends there.
+    /// Takes the next line from `input`; takes all of it and returns `None` when it contains no end of a line.
     pub(super) fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Frame<'s>> {
         if std::mem::take(&mut self.given) {
             self.partial.clear();

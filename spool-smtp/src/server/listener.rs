@@ -1,5 +1,5 @@
-//! Accepts connections and finds each a place. Above the limits a client hears 421 and is let go; never silence, and
-//! never a loop that spins when the system is out of descriptors.
+//! Accepts connections and reserves a place for each. Above the limits a client gets 421 and is closed. When the system has no
+//! descriptors left, the loop pauses instead of spinning.
 
 use super::clients::{ClientKey, Clients};
 use super::config::{CurrentConfig, ServerConfig};
@@ -25,8 +25,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 /// Time for a PROXY header. The proxy sends it at once, and a segment that was lost once is sent again within three seconds.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A session about to start. Call it on the thread whose tokio runtime shall serve the session, and spawn what it
-/// gives there: the socket is registered with the runtime that the call is made in.
+/// A session about to start. Call it on the thread whose tokio runtime is to serve the session, and spawn the returned future
+/// there: the socket is registered with the runtime of the calling thread.
 pub type SessionStart = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
 
 /// A socket that listens for SMTP clients.
@@ -58,14 +58,14 @@ impl Listener {
         self
     }
 
-    /// Its sessions begin in this way.
+    /// How its sessions begin.
     #[must_use]
     pub const fn opening(mut self, opening: Opening) -> Self {
         self.opening = opening;
         self
     }
 
-    /// A socket that listens already. Call it within a tokio runtime.
+    /// Uses a socket that already listens. Call it within a tokio runtime.
     ///
     /// # Errors
     /// When the system cannot wait for it.
@@ -78,7 +78,7 @@ impl Listener {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     ///
     /// # Errors
     /// When the system does not know.
@@ -87,8 +87,8 @@ impl Listener {
     }
 
     /// Accepts connections and gives each session to `place`, until `shutdown` becomes true or its sender is gone.
-    /// Then it stops listening; the sessions see the same `shutdown` and end by themselves, each after the transaction it is
-    /// in. It returns when the last one has ended.
+    /// Then it stops listening; the sessions observe the same `shutdown` and end after their current transaction.
+    /// It returns when the last one has ended.
     pub async fn run(
         self,
         config: impl Into<CurrentConfig>,
@@ -132,7 +132,7 @@ impl Listener {
     }
 }
 
-/// Gives each connection to `take`, for ever. When the system has none to give, for want of descriptors for example, it pauses.
+/// Passes each connection to `take`, without end. It pauses when the system cannot accept one, for example for lack of descriptors.
 pub(super) async fn accept_all<C, A: Future<Output = io::Result<C>>>(
     accept: impl Fn() -> A,
     take: impl Fn(C),
@@ -154,7 +154,7 @@ pub(super) async fn accept_all<C, A: Future<Output = io::Result<C>>>(
     }
 }
 
-/// A connection's client with its place, or the reply to one that gets none. A listed proxy has no limits of its own.
+/// A connection's client with its place, or the reply to a client without one. A listed proxy has no limits of its own.
 fn admit(address: SocketAddr, listed: bool, opened: &Opened, config: &ServerConfig) -> Result<Peer, Reply> {
     let most = config.connections_per_client;
     let per_client = if listed { usize::MAX } else { most };
@@ -259,8 +259,8 @@ async fn named(
     None
 }
 
-/// Says 421 without waiting: the send buffer of a new connection is empty and takes one line. A client that expects a
-/// TLS handshake could not read it, and a handshake is work that is not done for one who has no place.
+/// Sends 421 without waiting: the send buffer of a new connection is empty and has room for one line. Nothing is sent to a client
+/// that expects a TLS handshake: it could not read the reply, and a handshake is too expensive for a client without a place.
 fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening, refusal: &str) {
     info!(%client, reply = refusal, "refused");
     if opening == Opening::ImplicitTls {
@@ -275,7 +275,7 @@ fn turn_away(stream: TcpStream, client: SocketAddr, opening: Opening, refusal: &
     }
 }
 
-/// Errors of a connection that broke before it was accepted, as against those of the system (EMFILE, ENFILE, ENOMEM).
+/// Errors of a connection that failed before it was accepted, as opposed to those of the system (EMFILE, ENFILE, ENOMEM).
 fn is_of_one_connection(error: &io::Error) -> bool {
     [
         io::ErrorKind::ConnectionAborted,

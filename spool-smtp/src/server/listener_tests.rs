@@ -168,7 +168,7 @@ fn connections_are_limited_over_all_listeners() {
 }
 
 #[test]
-fn a_client_turned_out_in_the_middle_of_its_input_still_reads_why() {
+fn a_client_closed_during_its_input_reads_the_reason() {
     let server = server(ServerConfig::default());
     let mut client = server.connect();
     let rest = "MAIL FROM:<x@y.org>\r\n".repeat(5000);
@@ -264,7 +264,7 @@ fn the_client_that_a_proxy_names_decides_what_is_allowed() {
 }
 
 #[test]
-fn nothing_is_said_to_one_that_is_no_listed_proxy_or_has_no_header() {
+fn no_reply_goes_to_an_unlisted_or_headerless_proxy() {
     let header = "PROXY TCP4 10.1.2.3 192.0.2.1 4711 25\r\n";
     let strict = behind_a_proxy("192.0.2.1", 100);
     assert_eq!(said(&strict, format!("{header}{RCPT}").as_bytes()), "");
@@ -300,7 +300,7 @@ fn nothing_is_said_to_one_that_is_no_listed_proxy_or_has_no_header() {
 }
 
 #[test]
-fn connections_through_a_proxy_are_counted_for_their_clients() {
+fn connections_through_a_proxy_count_for_their_clients() {
     let server = behind_a_proxy("127.0.0.1", 2);
     let through = |client: &str| {
         let mut stream = server.connect();

@@ -1,8 +1,8 @@
-//! Mail from programs of this machine: over a Unix socket, or left in a file.
+//! Mail from local programs: over a Unix socket, or as a file.
 //!
-//! Who the client is, the kernel says (SO_PEERCRED, or the owner of the file), never the client. It may send anywhere, as the
-//! `sendmail` of any system lets it. The socket file is open to everyone (mode 0666): who may submit is decided by the
-//! permissions of the directory that it stands in. It never takes a socket away from a process that listens on it.
+//! The kernel identifies the client (SO_PEERCRED, or the owner of the file). A local program may send anywhere, as with any
+//! `sendmail`. The socket file has mode 0666; the permissions of its directory decide who may submit. A socket on which another
+//! process listens is never replaced.
 
 use super::clients::ClientKey;
 use super::config::{CurrentConfig, ServerConfig};
@@ -24,21 +24,21 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-/// Who may connect: everyone who may enter the directory.
+/// The mode of the socket: everyone who may enter the directory can connect.
 const MODE: u32 = 0o666;
 
-/// A Unix socket that listens for SMTP clients. Its file goes when the listener does.
+/// A Unix socket that listens for SMTP clients. Its file is removed with the listener.
 #[derive(Debug)]
 pub struct LocalListener {
     socket: UnixListener,
     _file: SocketFile,
 }
 
-/// The file of a socket of ours.
+/// The file of a socket that this process made.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    /// Device and inode: another process may have put its own socket there since.
+    /// Device and inode, because another process may have replaced the file since.
     identity: (u64, u64),
 }
 
@@ -46,18 +46,18 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let found = fs::symlink_metadata(&self.path);
         if found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
-            // Left behind, it is replaced at the next start.
+            // If it remains, the next start replaces it.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
 impl LocalListener {
-    /// Listens on the socket file `path`. One that nobody listens on any more is replaced. Call it within a tokio runtime.
+    /// Listens on the socket file `path`. A file on which no process listens is replaced. Call it within a tokio runtime.
     ///
     /// # Errors
-    /// [`ErrorKind::AddrInUse`] when a process listens there; [`ErrorKind::AlreadyExists`] when something else than a socket
-    /// is there; and what the system says.
+    /// [`ErrorKind::AddrInUse`] when a process listens there; [`ErrorKind::AlreadyExists`] when the file is not a socket;
+    /// and errors of the system.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         remove_stale(path).await?;
         let socket = UnixListener::bind(path)?;
@@ -97,7 +97,7 @@ impl LocalListener {
     }
 }
 
-/// The session of a connection; `None`: it was turned away.
+/// The session of a connection; `None`: it was refused.
 fn start(
     stream: UnixStream,
     opened: &Opened,
@@ -129,7 +129,7 @@ fn start(
     })))
 }
 
-/// The user's connection with its place, or the reply to one that gets none.
+/// The user's connection with its place, or the reply to a user without one.
 fn admit(user: u32, opened: &Opened, config: &ServerConfig) -> Result<Peer, Reply> {
     let (total, each) = (config.connections, config.connections_per_client);
     let connections = config.clients.connections();
@@ -143,7 +143,7 @@ fn admit(user: u32, opened: &Opened, config: &ServerConfig) -> Result<Peer, Repl
     Ok(peer)
 }
 
-/// Says 421 without waiting: the buffer of a new connection is empty and takes one line.
+/// Sends 421 without waiting: the buffer of a new connection is empty and has room for one line.
 fn turn_away(stream: UnixStream, user: u32, refusal: Reply) {
     let refusal = refusal.text();
     info!(client = format!("uid {user}"), reply = &*refusal, "refused");
@@ -156,7 +156,7 @@ fn turn_away(stream: UnixStream, user: u32, refusal: Reply) {
     }
 }
 
-/// Removes the socket file of a process that has gone.
+/// Removes the socket file of a process that has ended.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -171,22 +171,22 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
     let connected = tokio::time::timeout(Duration::from_secs(1), UnixStream::connect(path)).await;
     match connected {
-        // Nobody has it open.
+        // No process has it open.
         Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         },
         Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(()),
-        // Also when its queue is full, or we may not ask.
+        // Also when its queue is full, or the connection is not permitted.
         Ok(_) | Err(_) => Err(ErrorKind::AddrInUse.into()),
     }
 }
 
-/// A message that `user` left in a file, with its trace header in front: what the spool takes. `id` and `date` go into the
+/// A message that `user` left in a file, with its trace header in front. `id` and `date` are part of the
 /// header; the same file gives the same bytes each time.
 ///
 /// # Errors
-/// As a client would be told, when the message is in a loop: it has more than `received_headers`.
+/// The reply for a mail loop, when the message has more than `received_headers`.
 pub fn left_by(
     user: u32,
     message: &[u8],
@@ -201,7 +201,7 @@ pub fn left_by(
     }
     let mut body = Vec::with_capacity(message.len() + 256);
     write_left(&mut body, hostname, user, id, date);
-    // It would continue our header.
+    // It would continue the trace header.
     if message.starts_with(b" ") || message.starts_with(b"\t") {
         body.extend_from_slice(b"\r\n");
     }

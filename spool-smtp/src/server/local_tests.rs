@@ -43,7 +43,7 @@ async fn say(path: &Path, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_local_program_is_known_by_its_user_and_may_send_anywhere() {
+async fn a_local_program_is_known_by_its_user_and_may_relay() {
     let mut config = ServerConfig::default();
     config.relay.allow_networks.clear();
     config.proxies = vec!["127.0.0.0/8".parse().unwrap()];
@@ -98,7 +98,7 @@ async fn each_user_has_a_limit_of_connections() {
 }
 
 #[tokio::test]
-async fn each_user_is_a_client_with_the_limits_of_a_client_in_a_time() {
+async fn each_local_user_has_the_rates_of_a_client() {
     let rate = |most| spool_core::Rate::new(most, Duration::from_secs(3600)).ok();
     let limits = Limits {
         connections_per_client: rate(2),
@@ -179,7 +179,7 @@ async fn only_a_socket_that_nobody_listens_on_is_replaced() {
 }
 
 #[test]
-fn a_message_left_in_a_file_gets_a_trace_header_of_its_own() {
+fn a_message_from_a_file_gets_its_own_trace_header() {
     let with = |message: &str, most| left_by(7, message.as_bytes(), "mx.example", "1", "now", most);
     let text = |message| String::from_utf8(with(message, 2).unwrap()).unwrap();
     assert_eq!(

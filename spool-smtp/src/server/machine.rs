@@ -1,10 +1,11 @@
-//! One SMTP session as a machine: bytes in, replies and requests out. It knows no socket, no timer and no spool.
+//! One SMTP session as a state machine: it takes bytes and returns replies and requests. It uses no socket, no timer and no spool.
 //!
-//! The driver feeds it what arrived and does what [`Next`] says. A 250 for a message is queued by
-//! [`Machine::accepted`] alone, with the ids of mail that is durable; no other path leads to it.
+//! The driver passes it the input and does what [`Next`] requests. Only [`Machine::accepted`] queues a 250 for a message,
+//! with the ids of durable mail.
 
 mod chunks;
 mod hello;
+mod intake;
 mod login;
 mod transaction;
 mod xclient;
@@ -21,39 +22,38 @@ use super::config::ServerConfig;
 use super::data::{Decoder, Progress};
 use super::framing::{Frame, Framer};
 use super::reply::{self, Reply};
-use spool_core::{AddError, FlowId, Held, Mail, MessageId};
-use std::fmt::Write as _;
+use spool_core::{FlowId, Held, Mail};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tracing::info;
 
-/// Replies waiting beyond this are to be sent before more commands are read.
+/// When more bytes of replies are queued, they are sent before more commands are read.
 const REPLIES_HELD: usize = 16 << 10;
-/// What is kept of the room for replies when they were sent.
+/// The capacity for replies that is kept after they were sent.
 const REPLIES_KEPT: usize = 1 << 10;
-/// How many refusals for the moment (4xx) a session may earn; each one more counts as an error. Above what a client earns that
-/// sends a long list of recipients without a look at the replies.
+/// How many 4xx replies a session may get; each further one counts as an error. This is more than a client gets that
+/// sends a long list of recipients without reading the replies.
 const MAX_DEFERRALS: usize = 10_000;
 
-/// What the driver is to do.
+/// The next step of the driver.
 #[derive(Debug)]
 pub enum Next {
     /// Send the replies, then read more input.
     Read,
     /// Send the replies, then call [`Machine::advance`] again.
     Flush,
-    /// Ask the intake whether a message of so many bytes would be taken; tell [`Machine::admitted`]. Replies may wait.
+    /// Ask the intake whether it would accept a message of this size, and call [`Machine::admitted`]. Replies may wait.
     Admit(u64),
-    /// Give this to the intake and wait for its answer; tell [`Machine::accepted`]. Replies may wait.
+    /// Pass this to the intake, wait for its answer, and call [`Machine::accepted`]. Replies may wait.
     Accept(Box<Mail>),
-    /// Send the replies, then do the server's part of a TLS handshake; tell [`Machine::tls_started`]. A handshake that
-    /// fails ends the session. Input that is left over must not be interpreted under TLS: there is none unless the driver
-    /// read more after this.
+    /// Send the replies, do the server's part of a TLS handshake, and call [`Machine::tls_started`]. A failed handshake
+    /// ends the session. Remaining input must not be interpreted under TLS; there is none unless the driver
+    /// reads more after this.
     StartTls,
-    /// Send the replies, then find out whether the name and the password are those of a user; tell
+    /// Send the replies, check the name and the password, and call
     /// [`Machine::authenticated`].
     Authenticate(Attempt),
-    /// Find out whether there is a place for the client at this address, whose session it is from now on; tell
+    /// Reserve a place for the client at this address, which has the session from now on, and call
     /// [`Machine::readdressed`]. Replies may wait.
     Readdress(IpAddr),
     /// Send the replies and close the connection.
@@ -64,29 +64,29 @@ pub enum Next {
 enum Phase {
     /// Reads commands.
     Command,
-    /// Waits for the intake's word on a MAIL.
+    /// Waits for the intake's answer about a MAIL.
     AdmitMail,
-    /// Waits for the intake's word on a DATA.
+    /// Waits for the intake's answer about a DATA.
     AdmitData,
     /// Reads a message.
     Data(Box<Decoder>),
-    /// Waits for the intake's word on the first BDAT of a message.
+    /// Waits for the intake's answer about the first BDAT of a message.
     AdmitChunk(Chunk),
     /// Reads a chunk of a message.
     Chunk(Box<Decoder>, Chunk),
-    /// Drops so many octets of a chunk, then says why.
+    /// Discards this many octets of a chunk, then sends the reply.
     Skip(u64, Reply),
-    /// Waits for the intake to take a message.
+    /// Waits for the intake to accept a message.
     Accepting(Held),
-    /// STARTTLS was said; its reply comes with the first [`Next::StartTls`]. With the memory for the handshake.
+    /// STARTTLS was accepted; its reply is sent with the first [`Next::StartTls`]. Holds the memory for the handshake.
     StartTls { answered: bool, _memory: Held },
     /// Waits for the response to a challenge of AUTH.
     Login(Exchange),
-    /// Waits to hear who the client is; the attempt until it was handed out.
+    /// Waits for the result of a login; holds the attempt until the driver takes it.
     Checking(Option<Attempt>),
-    /// Waits to hear whether there is a place for the client that a proxy has named.
+    /// Waits for a place for the client that a proxy has named.
     Readdress(Option<(IpAddr, Box<Change>)>),
-    /// Is over.
+    /// The session is over.
     Closed,
 }
 
@@ -97,7 +97,7 @@ pub struct Machine {
     client: IpAddr,
     trusted: bool,
     may_xclient: May,
-    /// The user of this machine whose program the client is.
+    /// The local user whose program the client is.
     local: Option<u32>,
     /// The user whom a proxy has named.
     vouched: Option<Arc<str>>,
@@ -146,22 +146,22 @@ impl Machine {
         machine
     }
 
-    /// The address is that of a proxy, whose client is not known: nothing is allowed by it, and no XCLIENT is taken that may come
-    /// from that client.
+    /// The address is that of a proxy whose client is unknown: it gives no permission, and XCLIENT is not accepted, because it could
+    /// come from that client.
     pub const fn unnamed(&mut self) {
         self.trusted = false;
         self.may_xclient = May::No;
     }
 
-    /// The client is a program of this machine, run by the user with this number: it may send anywhere, and nothing it says
-    /// passes a network.
+    /// The client is a local program of the user with this id: it may send anywhere, and its input
+    /// passes no network.
     pub const fn local(&mut self, user: u32) {
         self.local = Some(user);
         self.trusted = true;
         self.may_xclient = May::No;
     }
 
-    /// Works on `input` until something is to be done outside, and takes what it used off it.
+    /// Processes `input` until the driver has something to do, and removes the processed bytes from it.
     pub fn advance(&mut self, input: &mut &[u8]) -> Next {
         loop {
             match &mut self.phase {
@@ -175,9 +175,9 @@ impl Machine {
                 Phase::Readdress(to) => {
                     return to.as_ref().map_or(Next::Flush, |(to, _)| Next::Readdress(*to));
                 }
-                // An answer is owed; until it is here nothing moves.
+                // Nothing continues until the answer arrives.
                 Phase::Accepting(_) => return Next::Flush,
-                // What came in plaintext behind the command may be another's, and must not pass for input under TLS.
+                // Plaintext after the command may come from an attacker, and must not be read as input under TLS.
                 Phase::StartTls { .. } if !input.is_empty() => self.say(reply::STARTTLS_NOT_LAST),
                 Phase::StartTls { answered, .. } => {
                     if !std::mem::replace(answered, true) {
@@ -232,82 +232,6 @@ impl Machine {
         }
     }
 
-    /// The intake's answer to [`Next::Admit`].
-    pub fn admitted(&mut self, answer: Result<(), AddError>) {
-        let asked = std::mem::replace(&mut self.phase, Phase::Command);
-        match (answer, asked) {
-            (Ok(()), Phase::AdmitMail) => self.say(reply::SENDER_OK),
-            (Ok(()), Phase::AdmitData) => self.begin_data(),
-            (Ok(()), Phase::AdmitChunk(chunk)) => self.begin_chunks(chunk),
-            (Err(error), Phase::AdmitChunk(chunk)) => {
-                self.give_message_back();
-                self.transaction = None;
-                let refusal = self.not_taken(&error);
-                self.skip(chunk, refusal);
-            }
-            (Err(error), asked @ (Phase::AdmitMail | Phase::AdmitData)) => {
-                if matches!(asked, Phase::AdmitData) {
-                    self.give_message_back();
-                }
-                self.transaction = None;
-                self.refused_by_intake(&error);
-            }
-            // Nobody asked.
-            (
-                _,
-                phase @ (Phase::Command
-                | Phase::Data(_)
-                | Phase::Chunk(..)
-                | Phase::Skip(..)
-                | Phase::Accepting(_)
-                | Phase::StartTls { .. }
-                | Phase::Login(_)
-                | Phase::Checking(_)
-                | Phase::Readdress(_)
-                | Phase::Closed),
-            ) => self.phase = phase,
-        }
-    }
-
-    /// The intake's answer to [`Next::Accept`]: ids only of what is durable.
-    pub fn accepted(&mut self, answer: Result<Vec<MessageId>, AddError>) {
-        // For the recipients and the body, until here.
-        let _held = match std::mem::replace(&mut self.phase, Phase::Command) {
-            Phase::Accepting(held) => held,
-            // Nobody asked.
-            phase @ (Phase::Command
-            | Phase::AdmitMail
-            | Phase::AdmitData
-            | Phase::AdmitChunk(_)
-            | Phase::Data(_)
-            | Phase::Chunk(..)
-            | Phase::Skip(..)
-            | Phase::StartTls { .. }
-            | Phase::Login(_)
-            | Phase::Checking(_)
-            | Phase::Readdress(_)
-            | Phase::Closed) => {
-                self.phase = phase;
-                return;
-            }
-        };
-        self.progress = true;
-        match answer {
-            Ok(ids) => {
-                self.replies.push_str("250 2.0.0 Queued");
-                if let Some(first) = ids.first() {
-                    // Writing to a String cannot fail.
-                    let _ = write!(self.replies, " as {first}");
-                }
-                self.replies.push_str("\r\n");
-            }
-            Err(error) => {
-                self.give_message_back();
-                self.refused_by_intake(&error);
-            }
-        }
-    }
-
     /// The client took too long: the session ends.
     pub fn timed_out(&mut self) {
         self.say(reply::TIMEOUT);
@@ -324,13 +248,13 @@ impl Machine {
         matches!(self.phase, Phase::Data(_) | Phase::Chunk(..) | Phase::Skip(..))
     }
 
-    /// Whether the session was closed on a client that may still be sending, and would miss the reason.
+    /// Whether the session was closed while the client may still be sending, so that it could miss the reason.
     #[must_use]
     pub const fn lingers(&self) -> bool {
         self.lingers
     }
 
-    /// Whether a command or a message came to its end since the last call.
+    /// Whether a command or a message was completed since the last call.
     pub const fn take_progress(&mut self) -> bool {
         std::mem::replace(&mut self.progress, false)
     }
@@ -387,16 +311,6 @@ impl Machine {
             Command::Xclient(attributes) => self.xclient(&attributes)?,
         }
         Ok(())
-    }
-
-    fn refused_by_intake(&mut self, error: &AddError) {
-        let refusal = self.not_taken(error);
-        self.say(refusal);
-    }
-
-    fn not_taken(&self, error: &AddError) -> Reply {
-        info!(session = %self.session, %error, "the spool takes no mail");
-        Reply::from_intake(error)
     }
 
     fn say(&mut self, reply: Reply) {

@@ -1,10 +1,20 @@
 //! The ingress machine, command by command and byte by byte, without a socket.
 
+#[path = "machine/property_tests.rs"]
+mod properties;
+
+#[path = "machine/starttls_tests.rs"]
+mod starttls;
+
+#[path = "machine/limits_tests.rs"]
+mod limits;
+
 use super::*;
 use crate::server::BareNewline;
 use proptest::prelude::*;
 use spool_core::{
-    BodyKind, DomainPattern, Envelope, MAX_SECTIONS, ManualClock, Notify, Ret, Timestamp, TlsSession,
+    AddError, BodyKind, DomainPattern, Envelope, MAX_SECTIONS, ManualClock, MessageId, Notify, Ret,
+    Timestamp, TlsSession,
 };
 use std::time::Duration;
 
@@ -158,7 +168,7 @@ fn a_mail_goes_through() {
 }
 
 #[test]
-fn exactly_what_is_honoured_is_announced() {
+fn only_implemented_extensions_are_announced() {
     let played = play("EHLO c\r\nHELO c\r\n");
     let expected = "220 mx.example ESMTP\r\n250-mx.example\r\n250-PIPELINING\r\n250-SIZE 36700160\r\n250-8BITMIME\r\n\
                     250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n250-LIMITS RCPTMAX=1000\r\n250 ENHANCEDSTATUSCODES\r\n250 mx.example\r\n";
@@ -213,7 +223,7 @@ fn a_transaction_ends_with_its_message() {
 }
 
 #[test]
-fn relaying_needs_leave() {
+fn relaying_needs_permission() {
     let mut config = config();
     config.relay.allow_domains = vec![DomainPattern::parse("ours.example").unwrap()];
     let input = "EHLO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<x@else.example>\r\nRCPT TO:<x@OURS.example>\r\n\
@@ -253,7 +263,7 @@ fn the_parameters_reach_the_envelope() {
 }
 
 #[test]
-fn the_parameters_of_dsn_reach_the_envelope_and_only_after_ehlo() {
+fn dsn_parameters_reach_the_envelope_after_ehlo_only() {
     let (mail, rcpt) = (
         "MAIL FROM:<a@b.org> RET=HDRS ENVID=q+2Bq",
         "NOTIFY=DELAY,FAILURE ORCPT=rfc822;o+2Bp@d.org",
@@ -349,130 +359,6 @@ fn the_intake_is_asked_again_at_data() {
 }
 
 #[test]
-fn sizes_are_kept_to() {
-    let small = ServerConfig {
-        message_size: 10,
-        ..config()
-    };
-    let run = |input: &str| play_chunks(small.clone(), "::1", &Answers::default(), [input.as_bytes()]);
-    assert!(
-        run("EHLO a\r\nMAIL FROM:<> SIZE=10\r\n")
-            .last()
-            .starts_with("250")
-    );
-    assert!(
-        run("EHLO a\r\nMAIL FROM:<> SIZE=11\r\n")
-            .last()
-            .starts_with("552 5.3.4")
-    );
-    assert!(
-        run("EHLO a\r\nMAIL FROM:<> SIZE=99999999999999999999\r\n")
-            .last()
-            .starts_with("552 5.3.4")
-    );
-    assert_eq!(run(&format!("{OPEN}DATA\r\n12345678\r\n.\r\n")).mails.len(), 1);
-    let over = run(&format!("{OPEN}DATA\r\n123456789\r\n.\r\nNOOP\r\n"));
-    assert_eq!(over.codes(), ["220", "250", "250", "250", "354", "552", "250"]);
-    assert!(over.mails.is_empty() && !over.closed);
-}
-
-#[test]
-fn recipients_are_limited() {
-    let two = ServerConfig {
-        recipients: 2,
-        ..config()
-    };
-    let input = format!("{OPEN}RCPT TO:<2@d.org>\r\nRCPT TO:<3@d.org>\r\nDATA\r\n.\r\n");
-    let played = play_chunks(two, "::1", &Answers::default(), [input.as_bytes()]);
-    assert_eq!(
-        played.codes(),
-        ["220", "250", "250", "250", "250", "452", "354", "250"]
-    );
-    assert_eq!(played.mails[0].envelope.recipients.len(), 2);
-}
-
-#[test]
-fn recipients_of_more_domains_than_one_add_takes_are_for_another_transaction() {
-    let many = ServerConfig {
-        recipients: 20_000,
-        ..config()
-    };
-    let mut input = "EHLO a\r\nMAIL FROM:<>\r\n".to_owned();
-    for number in 0..=MAX_SECTIONS {
-        input += &format!("RCPT TO:<a@d{number}.org>\r\n");
-    }
-    input += "RCPT TO:<b@D7.org>\r\nDATA\r\n.\r\n";
-    let played = play_chunks(many, "::1", &Answers::default(), [input.as_bytes()]);
-    let codes = played.codes();
-    assert_eq!(codes[codes.len() - 4..], ["452", "250", "354", "250"]);
-    assert!(codes[3..codes.len() - 4].iter().all(|code| *code == "250"));
-    assert_eq!(played.mails[0].envelope.recipients.len(), MAX_SECTIONS + 1);
-}
-
-#[test]
-fn errors_are_limited() {
-    let three = ServerConfig {
-        errors_per_session: 3,
-        ..config()
-    };
-    let input = "NOOP\r\nX\r\nNOOP\r\nX\r\nX\r\nNOOP\r\n";
-    let played = play_chunks(three, "::1", &Answers::default(), [input.as_bytes()]);
-    assert_eq!(played.codes(), ["220", "250", "500", "250", "500", "500", "421"]);
-    assert!(played.last().starts_with("421 4.7.0") && played.closed);
-}
-
-#[test]
-fn loops_are_cut() {
-    let received = |count: usize| {
-        format!(
-            "{OPEN}DATA\r\n{}\r\nReceived: body\r\n.\r\n",
-            "received: x\r\n".repeat(count)
-        )
-    };
-    assert_eq!(play(&received(50)).mails.len(), 1);
-    let looped = play(&received(51));
-    assert!(looped.last().starts_with("554 5.4.6") && looped.mails.is_empty());
-}
-
-#[test]
-fn long_lines_are_skipped() {
-    let played = play(&format!("NOOP {}\r\nNOOP\r\n", "x".repeat(8 << 10)));
-    assert_eq!(played.codes(), ["220", "500", "250"]);
-    let fits = play(&format!("NOOP {}\r\n", "x".repeat((8 << 10) - 7)));
-    assert_eq!(fits.codes(), ["220", "250"]);
-}
-
-#[test]
-fn what_smells_of_smuggling_ends_the_session() {
-    for input in ["NOOP\n", "NOOP\rx\r\n", "NO\0OP\r\n", "POST / HTTP/1.1\r\n"] {
-        let played = play(&format!("{input}QUIT\r\n"));
-        assert_eq!(played.codes(), ["220", "500"], "{input:?}");
-        assert!(played.closed);
-    }
-    for sequence in ["\n.\n", "\n.\r\n", "\r.\r\n", "\r\n.\n", "\r\n.\r", "\r\n\0.\r\n"] {
-        let input = format!(
-            "{OPEN}DATA\r\na{sequence}MAIL FROM:<evil@x.org>\r\nRCPT TO:<v@x.org>\r\nDATA\r\nb\r\n.\r\nNOOP\r\n"
-        );
-        let played = play(&input);
-        assert_eq!(
-            played.codes(),
-            ["220", "250", "250", "250", "354", "554"],
-            "{sequence:?}"
-        );
-        assert!(played.mails.is_empty() && played.closed);
-        let normalize = ServerConfig {
-            bare_newline: BareNewline::Normalize,
-            ..config()
-        };
-        let played = play_chunks(normalize, "::1", &Answers::default(), [input.as_bytes()]);
-        assert!(played.mails.len() <= 1, "{sequence:?}");
-        for mail in &played.mails {
-            assert_eq!(mail.envelope.reverse_path.as_str(), "a@b.org");
-        }
-    }
-}
-
-#[test]
 fn stopping_lets_a_transaction_finish() {
     let mut idle = machine(config(), "::1");
     let mut played = Played::default();
@@ -497,68 +383,7 @@ fn stopping_lets_a_transaction_finish() {
 }
 
 #[test]
-fn replies_held_back_are_bounded() {
-    // `feed` checks the bound after each step.
-    let played = play(&"HELP\r\n".repeat(5000));
-    assert_eq!(played.codes().len(), 5001);
-}
-
-fn pieces() -> impl Strategy<Value = Vec<u8>> {
-    let piece = proptest::sample::select(vec![
-        "EHLO a\r\n",
-        "MAIL FROM:<a@b.org>\r\n",
-        "RCPT TO:<c@d.org>\r\n",
-        "DATA\r\n",
-        "BDAT 3\r\n",
-        "BDAT 2 LAST\r\n",
-        "BDAT 0\r\n",
-        "text\r\n..\r\n",
-        "\r\n.\r\n",
-        "RSET\r\n",
-        "\r",
-        "\n",
-        "\0",
-        "x",
-        "QUIT\r\n",
-    ]);
-    proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat().into_bytes())
-}
-
-proptest! {
-    #[test]
-    fn chunking_changes_nothing(tail in pieces(), open in any::<bool>(), size in 1_usize..20, normalize in any::<bool>()) {
-        let bare_newline = if normalize { BareNewline::Normalize } else { BareNewline::Reject };
-        let config = ServerConfig { bare_newline, ..config() };
-        let input = [if open { OPEN.as_bytes() } else { b"" }, &tail].concat();
-        let answers = Answers::default();
-        let whole = play_chunks(config.clone(), "::1", &answers, [input.as_slice()]);
-        let parts = play_chunks(config, "::1", &answers, input.chunks(size));
-        prop_assert_eq!(&whole.replies, &parts.replies);
-        prop_assert_eq!(whole.closed, parts.closed);
-        let bodies = |played: &Played| -> Vec<_> {
-            // The flow in the trace header is drawn anew each time.
-            played.mails.iter().map(|mail| (mail.envelope.clone(), mail.body.slice(110..))).collect()
-        };
-        prop_assert_eq!(bodies(&whole), bodies(&parts));
-    }
-
-    #[test]
-    fn any_bytes_get_well_formed_replies(
-        input in prop_oneof![proptest::collection::vec(any::<u8>(), 0..300), pieces()],
-        size in 1_usize..50,
-    ) {
-        let played = play_chunks(config(), "::1", &Answers::default(), input.chunks(size));
-        prop_assert!(played.replies.ends_with("\r\n"));
-        for line in played.replies.trim_end().split("\r\n") {
-            let (code, text) = line.split_at(3);
-            prop_assert!(code.bytes().all(|b| b.is_ascii_digit()) && text.starts_with([' ', '-']), "{line:?}");
-            prop_assert!(text.bytes().all(|b| matches!(b, b' '..=b'~')), "{line:?}");
-        }
-    }
-}
-
-#[test]
-fn stopping_waits_for_a_transaction_whose_text_is_still_to_come() {
+fn a_stop_waits_for_the_data_of_an_open_transaction() {
     let mut machine = machine(config(), "::1");
     let mut played = Played::default();
     feed(&mut machine, OPEN.as_bytes(), &Answers::default(), &mut played);
@@ -571,82 +396,4 @@ fn stopping_waits_for_a_transaction_whose_text_is_still_to_come() {
     );
     assert_eq!(played.mails.len(), 1);
     assert!(played.last().starts_with("421 4.3.2") && played.closed);
-}
-
-/// A machine that offers STARTTLS, given the chunks one after the other.
-fn play_tls<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Played {
-    let mut machine = machine(config(), "127.0.0.1");
-    machine.offer_tls();
-    let mut played = Played::default();
-    for chunk in chunks {
-        feed(&mut machine, chunk, &Answers::default(), &mut played);
-    }
-    played
-}
-
-#[test]
-fn starttls_is_offered_in_plaintext_only() {
-    let played = play_tls([&b"EHLO c\r\nSTARTTLS\r\n"[..], b"EHLO c\r\nSTARTTLS\r\nNOOP\r\n"]);
-    assert_eq!(played.codes(), ["220", "250", "220", "250", "503", "250"]);
-    assert_eq!(played.replies.matches("250-STARTTLS\r\n").count(), 1);
-    assert_eq!(played.handshakes, 1);
-}
-
-#[test]
-fn what_was_said_in_plaintext_is_forgotten_under_tls() {
-    let open = format!("{OPEN}STARTTLS\r\n");
-    for command in ["MAIL FROM:<a@b.org>\r\n", "RCPT TO:<a@b.org>\r\n", "DATA\r\n"] {
-        let played = play_tls([open.as_bytes(), command.as_bytes()]);
-        assert!(played.last().starts_with("503"), "{command}: {}", played.last());
-        assert!(played.mails.is_empty());
-    }
-    let data = format!("{OPEN}DATA\r\nx\r\n.\r\n");
-    let played = play_tls([&b"EHLO plain.example\r\nSTARTTLS\r\n"[..], data.as_bytes()]);
-    let mail = &played.mails[0];
-    assert_eq!(mail.source.tls.as_ref(), Some(&TLS));
-    let body = std::str::from_utf8(&mail.body).unwrap();
-    assert!(
-        body.starts_with("Received: from c.example ([127.0.0.1]) by mx.example with ESMTPS\r\n\tid "),
-        "{body}"
-    );
-    assert!(body.contains("tls TLS_AES_128_GCM_SHA256") && !body.contains("plain.example"));
-}
-
-#[test]
-fn nothing_that_came_behind_starttls_in_plaintext_is_obeyed() {
-    for injected in ["\r", "\n", "N", "NOOP\r\n", "\u{16}\u{3}\u{1}", OPEN, "QUIT\r\n"] {
-        let input = format!("EHLO c\r\nSTARTTLS\r\n{injected}");
-        let played = play_tls([input.as_bytes(), b"NOOP\r\n"]);
-        assert_eq!(played.codes(), ["220", "250", "554"], "{injected:?}");
-        assert!(played.closed && played.handshakes == 0);
-    }
-}
-
-#[test]
-fn errors_in_plaintext_count_under_tls() {
-    let mut machine = machine(
-        ServerConfig {
-            errors_per_session: 3,
-            ..config()
-        },
-        "::1",
-    );
-    machine.offer_tls();
-    let mut played = Played::default();
-    for chunk in ["X\r\nX\r\nSTARTTLS\r\n", "X\r\n"] {
-        feed(&mut machine, chunk.as_bytes(), &Answers::default(), &mut played);
-    }
-    assert_eq!(played.codes(), ["220", "500", "500", "220", "500", "421"]);
-    assert!(played.closed);
-}
-
-#[test]
-fn a_service_that_stops_begins_no_handshake() {
-    let mut machine = machine(config(), "::1");
-    machine.offer_tls();
-    let mut played = Played::default();
-    feed(&mut machine, OPEN.as_bytes(), &Answers::default(), &mut played);
-    machine.stop();
-    feed(&mut machine, b"STARTTLS\r\n", &Answers::default(), &mut played);
-    assert!(played.last().starts_with("421 4.3.2") && played.closed && played.handshakes == 0);
 }

@@ -1,8 +1,8 @@
-//! SMTP ingress: takes mail from clients and hands it to the spool's [`Intake`](spool_core::Intake).
+//! SMTP ingress: receives mail from clients and passes it to the spool's [`Intake`](spool_core::Intake).
 //!
-//! Bytes go through [`framing`](self), commands through the [`Machine`], message text through the data decoder; none
-//! of them knows a socket. [`serve`] drives one session over any stream, [`Listener`] accepts connections. A message
-//! is answered with 250 only after the intake said that it is durable. Nothing here stores, routes or relays mail.
+//! The framer splits bytes into lines, the [`Machine`] executes commands, and the data decoder reads messages; none of them uses a
+//! socket. [`serve`] drives one session over any stream, and [`Listener`] accepts connections. A message is answered with 250
+//! only after the intake reports that it is durable. Nothing here stores, routes or relays mail.
 
 mod auth;
 mod buffer;

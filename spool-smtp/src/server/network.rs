@@ -10,13 +10,13 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NetworkError {
-    /// What stands before the slash is no address.
+    /// The text before the slash is not an address.
     #[error("a network is an IP address, or ADDRESS/BITS")]
     Address,
     /// The number after the slash is missing or too large.
     #[error("the number of bits after the slash is at most 32 for IPv4 and 128 for IPv6")]
     Bits,
-    /// The address has bits beyond the prefix: likely a slip, and guessing which half is meant would open a relay.
+    /// The address has bits set beyond the prefix. This is probably a mistake, and a wrong guess would open the relay.
     #[error("the address has bits set beyond its prefix")]
     HostBits,
 }
@@ -52,7 +52,7 @@ impl Network {
         }
     }
 
-    /// Whether `address` lies in it.
+    /// Whether it contains `address`.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -71,7 +71,7 @@ impl Network {
         self.bits <= 1
     }
 
-    /// Whether an address is in both.
+    /// Whether the two have an address in common.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other.address) || other.contains(self.address)

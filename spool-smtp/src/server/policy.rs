@@ -1,4 +1,4 @@
-//! Who may relay where. Pure: an address and a domain in, yes or no out; denied unless something allows it.
+//! Which clients may relay to which domains: a pure decision, denied unless a rule allows it.
 
 use super::network::Network;
 use spool_core::{Address, DomainPattern};
@@ -20,8 +20,8 @@ impl RelayPolicy {
         self.allow_networks.iter().any(|network| network.contains(client))
     }
 
-    /// Whether anyone may send to `recipient`: it is in one of the domains, and names no way beyond it (`user%host`,
-    /// `host!user`, `"user@host"`), by which a careless host there would pass the message on.
+    /// Whether anyone may send to `recipient`: it is in one of the domains, and names no route beyond it (`user%host`,
+    /// `host!user`, `"user@host"`) that a misconfigured host there would use to relay the message.
     #[must_use]
     pub fn serves(&self, recipient: &Address) -> bool {
         let routed = recipient.local_part().contains(['%', '!', '@']);
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn domains_are_served_without_regard_to_case_and_to_nothing_longer() {
+    fn domains_match_in_any_case_and_exactly() {
         let policy = RelayPolicy {
             allow_networks: Vec::new(),
             allow_domains: vec![DomainPattern::parse("example.org").unwrap()],

@@ -1,7 +1,7 @@
-//! The header of the PROXY protocol, versions 1 and 2, byte for byte: bytes in, the next thing to do out. It knows no socket.
+//! Parses the header of the PROXY protocol, versions 1 and 2. The parser takes bytes and returns the next step; it uses no socket.
 //!
-//! Whether a header is expected is configured for a listener, and from whom; it is never guessed from what arrives. No byte
-//! behind the header is asked for, so that what comes next, a TLS handshake perhaps, finds all of its bytes. The source is the
+//! The configuration states for a listener whether a header is expected, and from which proxies; it is never guessed from the
+//! input. No byte after the header is read, so that a TLS handshake that follows finds all of its bytes. The source is the
 //! specification at haproxy.org, "The PROXY protocol", sections 2.1 and 2.2.
 
 use std::io;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What version 2 begins with.
+/// The signature of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const PREFIX: &[u8] = b"PROXY ";
 /// The longest line of version 1, with its CRLF.
@@ -22,25 +22,25 @@ const LONGEST_REST: usize = 4 << 10;
 /// The TLV with the CRC32C of the header.
 const CRC32C: u8 = 0x03;
 
-/// Where a connection comes from.
+/// The origin of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     /// From this client.
     Client(SocketAddr),
-    /// From the proxy itself (LOCAL, a health check), or from a client that it has no address of (UNKNOWN).
+    /// From the proxy itself (LOCAL, a health check), or from a client without a known address (UNKNOWN).
     Unnamed,
 }
 
-/// What is to be done.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Read so many bytes more: they are all of the header.
+    /// Read this many more bytes; they are all part of the header.
     Read(usize),
-    /// The header is whole.
+    /// The header is complete.
     Done(Origin),
 }
 
-/// Why it is no header.
+/// Why the bytes are not a valid header.
 #[derive(Debug, Error)]
 pub(super) enum ProxyError {
     #[error("it does not begin as a PROXY header does")]
@@ -57,10 +57,10 @@ pub(super) enum ProxyError {
     Broken(#[from] io::Error),
 }
 
-/// Reads a header off `stream`, and no byte more. The caller sets the time limit.
+/// Reads exactly a header from `stream`. The caller sets the time limit.
 ///
 /// # Errors
-/// [`ProxyError`]; how much was read then is not known.
+/// [`ProxyError`]; an unknown number of bytes was read then.
 pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Origin, ProxyError> {
     let mut header = Vec::new();
     loop {
@@ -76,7 +76,7 @@ pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Ori
     }
 }
 
-/// What is to be done, when `header` is what came so far.
+/// The next step, with the bytes of `header` that have arrived.
 fn step(header: &[u8]) -> Result<Step, ProxyError> {
     let Some((start, rest)) = header.split_first_chunk::<12>() else {
         return Ok(Step::Read(SIGNATURE.len() - header.len()));
@@ -90,7 +90,7 @@ fn step(header: &[u8]) -> Result<Step, ProxyError> {
     }
 }
 
-/// Version 1: one line, whose length nothing tells but its end.
+/// Version 1: one line of unknown length.
 fn text(header: &[u8]) -> Result<Step, ProxyError> {
     if let Some(line) = header.strip_suffix(b"\r\n") {
         return line_origin(line).map(Step::Done).ok_or(ProxyError::Malformed);
@@ -106,7 +106,7 @@ fn line_origin(line: &[u8]) -> Option<Origin> {
     let mut words = line.split(' ').skip(1);
     let protocol = words.next()?;
     if protocol == "UNKNOWN" {
-        // The rest of the line is to be ignored.
+        // The rest of the line is ignored.
         return Some(Origin::Unnamed);
     }
     let [client, server, client_port, server_port] = [(); 4].map(|()| words.next());
@@ -142,7 +142,7 @@ fn binary(header: &[u8], rest: &[u8]) -> Result<Step, ProxyError> {
         return Ok(Step::Read(length - rest.len()));
     }
     let origin = match (command, family) {
-        // LOCAL: all that follows is to be ignored.
+        // LOCAL: the rest is ignored.
         (0x20, _) => return Ok(Step::Done(Origin::Unnamed)),
         (0x21, 0x11) => {
             let (addresses, tlvs) = rest.split_first_chunk::<12>().ok_or(ProxyError::Malformed)?;
@@ -157,7 +157,7 @@ fn binary(header: &[u8], rest: &[u8]) -> Result<Step, ProxyError> {
             let port = ports.get(16..18).and_then(|port| port.try_into().ok());
             client(Ipv6Addr::from(*address), port.ok_or(ProxyError::Malformed)?)
         }
-        // Of no known protocol: the addresses are to be ignored.
+        // An unknown protocol: the addresses are ignored.
         (0x21, 0x00) => {
             check(header, rest)?;
             Origin::Unnamed
@@ -179,7 +179,7 @@ fn client(address: impl Into<IpAddr>, port: [u8; 2]) -> Origin {
     Origin::Client(SocketAddr::new(address.to_canonical(), u16::from_be_bytes(port)))
 }
 
-/// Whether `tlvs`, the end of `header`, are well formed, and the header's checksum right, if it has one.
+/// Whether `tlvs`, the end of `header`, are well formed, and the header's checksum is right, if it has one.
 fn check(header: &[u8], tlvs: &[u8]) -> Result<(), ProxyError> {
     let mut rest = tlvs;
     while !rest.is_empty() {
@@ -188,7 +188,7 @@ fn check(header: &[u8], tlvs: &[u8]) -> Result<(), ProxyError> {
         let (value, behind) = behind.split_at_checked(length).ok_or(ProxyError::Malformed)?;
         if kind == CRC32C {
             let told: [u8; 4] = value.try_into().map_err(|_| ProxyError::Malformed)?;
-            // Of the header with zeros in its place.
+            // The checksum is that of the header with zeros in its place.
             let before = header.len().saturating_sub(behind.len() + told.len());
             let mut sum = crc32c::crc32c(header.get(..before).unwrap_or_default());
             sum = crc32c::crc32c_append(sum, &[0; 4]);

@@ -1,24 +1,24 @@
-//! Every reply the ingress gives. The texts are ours alone: nothing a peer or the disk said ever gets into one.
+//! Every reply of the ingress. The texts are fixed: they never contain text from a peer or from the disk.
 //!
-//! `docs/smtp-ingress.md` lists them all; a test holds the two together.
+//! `docs/smtp-ingress.md` lists them all; a test compares the two.
 
 use spool_core::AddError;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// A reply whose text never changes, but for the time that one of "try again in" ends with.
+/// A reply with a fixed text, except for the time in "try again in".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reply {
     /// One line without CRLF.
     pub(super) line: &'static str,
     /// Whether the connection ends with it.
     pub(super) closes: bool,
-    /// After how many seconds the client may try again; the number follows the line. 0: it is not said.
+    /// After how many seconds the client may try again; the number follows the line. 0: not stated.
     wait: u64,
 }
 
 impl Reply {
-    /// The line, whole.
+    /// The complete line.
     pub(super) fn text(self) -> Cow<'static, str> {
         match self.wait {
             0 => self.line.into(),
@@ -40,12 +40,12 @@ impl Reply {
         self.line.starts_with('5')
     }
 
-    /// Whether something was not done: 4xx or 5xx.
+    /// Whether the command was refused: 4xx or 5xx.
     pub(super) fn is_refusal(self) -> bool {
         self.line.starts_with(['4', '5'])
     }
 
-    /// What the client hears when the intake does not take a message.
+    /// The reply when the intake does not accept a message.
     pub(super) fn from_intake(error: &AddError) -> Self {
         match error {
             AddError::Busy { .. } => BUSY,
@@ -54,7 +54,7 @@ impl Reply {
             AddError::TooManyRecipients { .. } => TOO_MANY_RECIPIENTS,
             AddError::Unsigned(_) => UNSIGNED,
             AddError::Killed => SHUTTING_DOWN,
-            // An error this version does not know may pass by itself.
+            // An unknown error may be temporary.
             AddError::Disk(_) | _ => DISK,
         }
     }

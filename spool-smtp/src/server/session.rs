@@ -1,7 +1,7 @@
 //! Drives one session over a stream: reads, writes and timeouts around the machine. No protocol is decided here.
 //!
-//! A message handed to the intake is always waited for: neither a timeout nor a shutdown ends that wait, and a client
-//! that goes away meanwhile does not undo it (RFC 1047).
+//! The session always waits for the answer about a message that it passed to the intake: neither a timeout nor a shutdown ends
+//! that wait, and a client that disconnects meanwhile does not undo the message (RFC 1047).
 
 use super::auth::{Attempt, Verdict};
 use super::buffer::Buffer;
@@ -25,10 +25,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-/// How long, and for how many bytes, a client that is being turned out may go on talking so that it sees why.
+/// For how long, and for how many bytes, input is read from a client that is being closed, so that it sees the reason.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
-/// As good as for ever, and still a time that can be added to another.
+/// Practically without end, and small enough to be added to another time.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why a session ended without a last reply.
@@ -63,7 +63,7 @@ pub enum Opening {
 /// Serves one client until the session ends. When `shutdown` becomes true, or its sender is gone, an idle session
 /// ends at once and one in a transaction after that.
 ///
-/// The future must be polled to its end: dropping it gives up the answer to a message in hand, though not the message.
+/// Poll the future to its end: dropping it gives up the answer about a message that the intake has, but not the message.
 pub async fn serve<S>(
     stream: S,
     client: SocketAddr,
@@ -93,7 +93,7 @@ pub(super) async fn serve_peer<S>(
     debug!(%session, client, "session opened");
     let mut stop = pin!(async move {
         let mut shutdown = shutdown;
-        // Its sender gone, nobody could stop the session any more: so it stops now.
+        // Without its sender nothing could stop the session later, so it stops now.
         let _ = shutdown.wait_for(|stop| *stop).await;
     });
     let mut driver = Driver {
@@ -120,9 +120,9 @@ struct Driver<S> {
     deadline: Deadline,
     config: Arc<ServerConfig>,
     peer: Peer,
-    /// The service stops, and the machine knows.
+    /// The service stops, and the machine was told.
     stopping: bool,
-    /// Which message in chunks is open, and when it must have come.
+    /// Which message in chunks is open, and its deadline.
     message_end: Option<(FlowId, Instant)>,
 }
 
@@ -170,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Next::Close => return self.close().await,
                 Next::StartTls => {
                     self.flush().await?;
-                    // The machine took all that was read: what comes from here on is the handshake's.
+                    // The machine consumed all input: later bytes belong to the handshake.
                     let session = self.handshake(stop.as_mut()).await?;
                     self.machine.tls_started(session);
                 }
@@ -187,9 +187,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// Waits to hear who the client is. A shutdown does not wait for the delays that failed logins bring, and a client that
-    /// goes away ends the wait, so that its turn is free for others. What it sends meanwhile stays in `buffer`; when that is
-    /// full, no more is read, and its end is not seen.
+    /// Waits for the result of a login. A shutdown does not wait for the delays after failed logins. A client that
+    /// disconnects ends the wait, so that others can use its turn. Input meanwhile stays in `buffer`; when that is
+    /// full, no more is read, and a disconnect is not noticed.
     async fn authenticate(
         &mut self,
         attempt: Attempt,
@@ -222,8 +222,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Ok(())
     }
 
-    /// The server's part of a TLS handshake, within its time limit. Nothing can be said to the client meanwhile: a shutdown ends
-    /// it without a word.
+    /// The server's part of a TLS handshake, within its time limit. No reply can be sent during a handshake, so a shutdown ends
+    /// it without one.
     async fn handshake(&mut self, stop: Pin<&mut impl Future<Output = ()>>) -> Result<TlsSession, End> {
         let Some(tls) = &self.config.tls else {
             return Err(End::Handshake(io::Error::other("there is no certificate")));
@@ -241,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// Reads at least one byte, or none when the machine was told of a timeout or a shutdown instead.
+    /// Reads at least one byte, or none when the machine was told about a timeout or a shutdown instead.
     async fn read(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -282,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             return self.deadline.restart(span);
         };
         let now = Instant::now();
-        // Between two calls one message may have ended and the next begun.
+        // Between two calls one message may have ended and the next one started.
         let end = match self.message_end {
             Some((of, end)) if of == message => end,
             Some(_) | None => now + self.config.data_timeout.min(LONGEST),
@@ -297,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if self.machine.replies().is_empty() {
             return Ok(());
         }
-        // There are replies because a command or a message ended: no deadline of one still on its way is moved.
+        // Replies exist because a command or a message ended: no deadline of an incomplete one is moved.
         self.restart(self.config.command_timeout);
         let (stream, replies) = (&mut self.stream, self.machine.replies());
         let written = self.deadline.bound(async {
@@ -313,12 +313,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.flush().await?;
         let stream = &mut self.stream;
         if !self.machine.lingers() {
-            // The client has all it needs to know: a failure to say goodbye is none. Under TLS it takes room in the connection,
-            // which a client that does not read may never give.
+            // The client has its replies, so a failure here is not an error. Under TLS the closing alert needs room in the
+            // connection, which a client that does not read may never provide.
             let _ = Deadline::after(LINGER_TIME).bound(stream.shutdown()).await;
             return Ok(());
         }
-        // Closing with input unread resets the connection and takes the last reply with it.
+        // Closing with unread input resets the connection, and the last reply is lost.
         let linger = async {
             stream.shutdown().await?;
             let mut scratch = [0; 1024];
@@ -334,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 }
 
-/// Waits for `work`; `None`: `stop` came first.
+/// Waits for `work`; `None`: `stop` resolved first.
 async fn unless_stopped<T>(
     work: impl Future<Output = T>,
     mut stop: Pin<&mut impl Future<Output = ()>>,

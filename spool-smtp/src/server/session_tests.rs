@@ -139,7 +139,7 @@ async fn a_message_has_one_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_in_chunks_that_are_pipelined_have_deadlines_of_their_own() {
+async fn each_pipelined_message_in_chunks_has_its_own_deadline() {
     for end in ["BDAT 1 LAST\r\nx", "RSET\r\n"] {
         let mut client = connect();
         let begin = "MAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\nBDAT 1\r\nx";
@@ -198,7 +198,7 @@ async fn a_message_in_hand_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_before_the_answer_does_not_undo_the_message() {
+async fn a_client_that_leaves_before_the_reply_undoes_nothing() {
     let slow = MemoryIntake {
         delay: Duration::from_secs(5),
         ..MemoryIntake::default()
@@ -213,7 +213,7 @@ async fn a_client_that_goes_before_the_answer_does_not_undo_the_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_ends_idle_sessions_at_once_and_others_after_their_message() {
+async fn a_shutdown_ends_idle_sessions_and_waits_for_messages() {
     let (mut idle, mut busy) = (connect(), connect());
     idle.expect("220").await;
     busy.send(OPEN).await;
@@ -258,7 +258,7 @@ async fn no_answer_but_the_intake_s_makes_a_250() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_last_reply_input_is_read_for_a_while_and_up_to_a_bound() {
+async fn input_after_the_last_reply_is_read_up_to_a_bound() {
     let mut client = connect();
     // A client that makes too many errors is turned out.
     let errors = "X\r\n".repeat(100);
@@ -334,7 +334,7 @@ async fn a_client_that_goes_away_gives_its_turn_to_log_in_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_client_sends_during_its_login_stays_for_afterwards_within_the_buffer() {
+async fn input_during_a_login_is_buffered_and_bounded() {
     for (sent, kept) in [(6, 13), (1 << 14, 4096)] {
         let config = delayed_logins().await;
         let (mut driver, mut stream) = at_login(&config);

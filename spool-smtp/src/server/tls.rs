@@ -1,7 +1,7 @@
-//! TLS of the ingress: one configuration for as long as the service runs, and a certificate that can be replaced meanwhile.
+//! TLS of the ingress: one configuration while the service runs, with a certificate that can be replaced.
 //!
-//! A handshake takes the certificate that is in force when it begins; sessions that are open keep theirs. Nothing here
-//! reads a file or asks for a client's certificate.
+//! A handshake uses the certificate in force when it begins; open sessions keep theirs. Nothing here
+//! reads a file or requests a client certificate.
 
 use super::certificate::{Certificate, fingerprint};
 use rustls::crypto::ring;
@@ -16,11 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// What a handshake may take of memory, more than the session before and after it: rustls reads a message of the peer's of up
-/// to 64 KiB. Held for as long as it takes.
+/// The memory of a handshake beyond that of the session: rustls reads a message of up to 64 KiB from the peer. It is
+/// charged until the handshake ends.
 pub(super) const HANDSHAKE_MEMORY: u64 = 64 << 10;
-/// How much of what is to be sent a session may hold back while the client does not read. No more than a few replies are
-/// given to it at once.
+/// How many bytes a session buffers while the client does not read. It gets only a few replies at once.
 const SEND_BUFFER: usize = 32 << 10;
 
 /// The TLS of the ingress. Cloning shares it, certificate and all.
@@ -36,7 +35,7 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// The certificate that is shown, whatever name the client asks for.
+/// The certificate for every name that a client requests.
 struct Shown(RwLock<Arc<CertifiedKey>>);
 
 impl fmt::Debug for Shown {
@@ -70,12 +69,12 @@ impl ServerTls {
         })
     }
 
-    /// From now on handshakes show `certificate`.
+    /// New handshakes use `certificate` from now on.
     pub fn replace(&self, certificate: &Certificate) {
         *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = certificate.certified_key();
     }
 
-    /// The SHA-256 fingerprint of the certificate that handshakes show now, in hexadecimal digits.
+    /// The SHA-256 fingerprint of the current certificate, in hexadecimal digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.shown.0.read().unwrap_or_else(PoisonError::into_inner))
@@ -107,7 +106,7 @@ fn facts(connection: &ServerConnection) -> TlsSession {
     }
 }
 
-/// As IANA names it. rustls has names of its own for the suites of TLS 1.3.
+/// The name that IANA registered. rustls has other names for the suites of TLS 1.3.
 fn cipher(suite: CipherSuite) -> Option<&'static str> {
     Some(match suite.as_str()? {
         "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_suite_that_can_be_negotiated_has_its_registered_name() {
+    fn every_negotiable_suite_has_its_registered_name() {
         for suite in ring::ALL_CIPHER_SUITES {
             let name = cipher(suite.suite()).unwrap();
             assert!(name.starts_with("TLS_"), "{name}");

@@ -1,5 +1,9 @@
 //! Sessions under TLS: over a stream in memory on paused time, and on real sockets with lettre as the client.
 
+mod smuggling;
+
+mod lettre_client;
+
 use super::testing::{MemoryIntake, Pki, pki};
 use super::{Listener, Opening, ServerConfig, ServerTls, SessionStart, serve};
 use lettre::message::header::ContentType;
@@ -132,7 +136,7 @@ async fn a_message_comes_by_starttls_and_by_implicit_tls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_length_of_plaintext_behind_starttls_is_ever_interpreted() {
+async fn plaintext_after_starttls_is_never_interpreted() {
     let pki = pki();
     let injected = "RSET\r\nMAIL FROM:<evil@x.org>\r\nRCPT TO:<v@x.org>\r\nDATA\r\nx\r\n.\r\n".repeat(300);
     for length in 1..=16 << 10 {
@@ -154,7 +158,7 @@ async fn no_length_of_plaintext_behind_starttls_is_ever_interpreted() {
 
 /// When the driver's read ends with STARTTLS, what comes behind is still in the socket: the handshake has it, and fails.
 #[tokio::test(start_paused = true)]
-async fn plaintext_that_is_read_only_after_starttls_fails_the_handshake() {
+async fn plaintext_read_after_starttls_fails_the_handshake() {
     let pki = pki();
     let head = "EHLO c\r\n";
     let tail = "STARTTLS\r\n";
@@ -176,7 +180,7 @@ async fn plaintext_that_is_read_only_after_starttls_fails_the_handshake() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_has_a_time_limit_that_no_dripping_moves() {
+async fn a_handshake_has_one_deadline() {
     let pki = pki();
     for opening in [Opening::Plain, Opening::ImplicitTls] {
         for drips in [false, true] {
@@ -204,7 +208,7 @@ async fn a_handshake_has_a_time_limit_that_no_dripping_moves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_ends_a_handshake_at_once_and_an_idle_session_under_tls_with_421() {
+async fn a_shutdown_ends_handshakes_and_idle_tls_sessions() {
     let pki = pki();
     for opening in [Opening::Plain, Opening::ImplicitTls] {
         let mut session = connect(pki, opening);
@@ -226,7 +230,7 @@ async fn a_shutdown_ends_a_handshake_at_once_and_an_idle_session_under_tls_with_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_has_its_memory_or_does_not_begin() {
+async fn a_handshake_needs_its_memory_to_begin() {
     let pki = pki();
     let mut config = config(pki);
     config.memory = Budget::new(1 << 20);
@@ -250,7 +254,7 @@ async fn a_handshake_has_its_memory_or_does_not_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_holds_no_session_open_under_tls() {
+async fn a_tls_client_that_does_not_read_is_closed() {
     let pki = pki();
     // In this pipe is room for the last reply, and for the end of TLS behind it only when that was read.
     let session = connect_through(48, Arc::new(config(pki)), Opening::ImplicitTls);
@@ -284,7 +288,7 @@ async fn deadlines_hold_under_tls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_without_a_common_version_or_that_speaks_plaintext_to_implicit_tls_gets_nothing() {
+async fn a_client_without_a_common_tls_version_gets_no_reply() {
     let pki = pki();
     let mut session = connect(pki, Opening::ImplicitTls);
     send(&mut session.stream, MAIL).await;
@@ -294,51 +298,6 @@ async fn a_client_without_a_common_version_or_that_speaks_plaintext_to_implicit_
     assert!(seen.len() <= 7 && !seen.starts_with(b"220"), "{seen:?}");
     session.task.await.unwrap();
     assert!(session.intake.mails().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn smuggling_is_refused_under_tls_as_in_plaintext() {
-    let pki = pki();
-    let sequences = [
-        "\n.\n",
-        "\n.\r\n",
-        "\r.\r",
-        "\r.\r\n",
-        "\r\n.\n",
-        "\r\n.\r",
-        "\r\n\0.\r\n",
-        "\n\r.\r\n",
-        "\r\r\n.\r\n",
-    ];
-    for sequence in sequences {
-        let (mut stream, session) = under_tls(pki, connect(pki, Opening::Plain)).await;
-        let text = format!(
-            "EHLO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\na{sequence}\
-             MAIL FROM:<evil@x.org>\r\nRCPT TO:<v@x.org>\r\nDATA\r\nhidden\r\n.\r\n"
-        );
-        send(&mut stream, &text).await;
-        expect(&mut stream, "554 5.6.0").await;
-        assert_eq!(rest(&mut stream).await, b"");
-        session.task.await.unwrap();
-        assert!(session.intake.mails().is_empty(), "{sequence:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn smuggling_is_refused_in_chunks_under_tls() {
-    let pki = pki();
-    for sequence in ["\n.\n", "\n.\r\n", "\r.\r\n", "\r\n.\n", "\r\n.\r"] {
-        let (mut stream, session) = under_tls(pki, connect(pki, Opening::Plain)).await;
-        let body = format!("a{sequence}MAIL FROM:<evil@x.org>\r\n");
-        let text = format!(
-            "EHLO c\r\nMAIL FROM:<a@b.org> REQUIRETLS\r\nRCPT TO:<c@d.org>\r\nBDAT {} LAST\r\n{body}",
-            body.len()
-        );
-        send(&mut stream, &text).await;
-        expect(&mut stream, "554 5.6.0").await;
-        session.task.await.unwrap();
-        assert!(session.intake.mails().is_empty(), "{sequence:?}");
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -393,7 +352,7 @@ async fn a_message_in_chunks_has_one_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replaced_certificate_is_for_new_sessions_and_open_ones_go_on() {
+async fn a_replaced_certificate_applies_to_new_sessions() {
     let (pki, other) = (pki(), Pki::new());
     let config = Arc::new(config(pki));
     let open = || connect_by(config.clone(), Opening::ImplicitTls);
@@ -406,67 +365,4 @@ async fn a_replaced_certificate_is_for_new_sessions_and_open_ones_go_on() {
     send(&mut before, MAIL).await;
     expect(&mut before, "221").await;
     assert_eq!(session.intake.mails().len(), 1);
-}
-
-/// A listener and its sessions on a runtime of their own.
-struct Server {
-    address: std::net::SocketAddr,
-    intake: Arc<MemoryIntake>,
-    _stop: watch::Sender<bool>,
-}
-
-async fn listen(pki: &Pki, opening: Opening) -> Server {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let listener = listener.opening(opening);
-    let address = listener.local_addr().unwrap();
-    let intake = Arc::new(MemoryIntake::default());
-    let (stop, stopped) = watch::channel(false);
-    let place = |start: SessionStart| drop(tokio::spawn(start()));
-    tokio::spawn(listener.run(Arc::new(config(pki)), intake.clone(), place, stopped));
-    Server {
-        address,
-        intake,
-        _stop: stop,
-    }
-}
-
-#[tokio::test]
-async fn lettre_sends_by_starttls_and_by_implicit_tls_and_checks_the_certificate() {
-    let pki = pki();
-    let message = Message::builder()
-        .from("a@b.org".parse().unwrap())
-        .to("c@d.org".parse().unwrap())
-        .header(ContentType::TEXT_PLAIN)
-        .body("hello".to_owned())
-        .unwrap();
-    for opening in [Opening::Plain, Opening::ImplicitTls] {
-        let server = listen(pki, opening).await;
-        let parameters = |pki: &Pki| {
-            TlsParameters::builder("localhost".to_owned())
-                .add_root_certificate(Root::from_pem(pki.pem().as_bytes()).unwrap())
-                .build_rustls()
-                .unwrap()
-        };
-        let transport = |parameters| {
-            let tls = match opening {
-                Opening::Plain => Tls::Required(parameters),
-                Opening::ImplicitTls => Tls::Wrapper(parameters),
-            };
-            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1")
-                .port(server.address.port())
-                .tls(tls)
-                .build()
-        };
-        let sent = transport(parameters(pki)).send(message.clone()).await;
-        assert!(sent.unwrap().is_positive());
-        assert!(
-            transport(parameters(&Pki::new()))
-                .send(message.clone())
-                .await
-                .is_err()
-        );
-        let mails = server.intake.mails();
-        assert_eq!(mails.len(), 1);
-        assert!(mails[0].source.tls.is_some());
-    }
 }

@@ -1,24 +1,24 @@
-//! The trace header that a relay puts in front of a message, and the count of those that are there already.
+//! Writes the trace header in front of a message, and counts the existing ones.
 //!
-//! What the client said of itself goes in only as printable ASCII of the characters that host names and address
-//! literals have; anything else becomes `?`. So no header can be forged with a HELO name. A message whose first line would continue
-//! the header is kept apart from it by an empty line (see `data.rs`).
+//! The name that the client gave is written only with the characters of host names and address literals; any other becomes `?`, so
+//! that a HELO name cannot forge a header. An empty line separates the header from a message whose first line would continue it
+//! (see `data.rs`).
 
 use memchr::memchr;
 use spool_core::TlsSession;
 use std::net::IpAddr;
 
-/// Lines are folded before they get longer than this.
+/// Longer lines are folded.
 const WIDTH: usize = 76;
 
-/// Who gave the message to whom, and how.
+/// The client, the server and the protocol of a message.
 #[derive(Debug)]
 pub(super) struct Trace<'a> {
     /// The name the client gave.
     pub(super) helo: &'a str,
     /// Its address.
     pub(super) client: IpAddr,
-    /// For a program of this machine, the number of the user who runs it, in place of the address.
+    /// For a local program, the id of its user in place of the address.
     pub(super) local: Option<u32>,
     /// Our name.
     pub(super) hostname: &'a str,
@@ -42,12 +42,12 @@ impl Trace<'_> {
             (None, IpAddr::V4(v4)) => format!("([{v4}])"),
             (None, IpAddr::V6(v6)) => format!("([IPv6:{v6}])"),
         };
-        // The clause of RFC 8314 section 4.3 has the cipher suite; the version is a comment to it.
+        // The clause of RFC 8314 section 4.3 has the cipher suite; the version is a comment.
         let (id, cipher, version) = match self.tls {
             None => (format!("{};", self.id), "", String::new()),
             Some(tls) => (self.id.to_owned(), tls.cipher, format!("({});", tls.version)),
         };
-        // A comment opened or a date begun in the name would be taken for ours.
+        // The name must not open a comment or start a date.
         let helo: String = self
             .helo
             .chars()
@@ -71,7 +71,7 @@ impl Trace<'_> {
     }
 }
 
-/// Appends the header of a message that a user of this machine left as a file, without a session.
+/// Appends the header of a message that a local user left as a file, without a session.
 pub(super) fn write_left(out: &mut Vec<u8>, hostname: &str, user: u32, id: &str, date: &str) {
     let mut column = 9;
     out.extend_from_slice(b"Received:");
@@ -84,7 +84,7 @@ pub(super) fn write_left(out: &mut Vec<u8>, hostname: &str, user: u32, id: &str,
 
 fn write_pair(out: &mut Vec<u8>, column: &mut usize, word: &str, text: &str) {
     let length = word.len() + text.len() + usize::from(!word.is_empty());
-    // The first pair stays beside the field name: a line of white space alone would be no header.
+    // The first pair stays on the line of the field name, because a line of white space alone would not be a header.
     if *column > 9 && *column + 1 + length > WIDTH {
         out.extend_from_slice(b"\r\n\t");
         *column = 8;
@@ -104,7 +104,7 @@ const fn is_of_host_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')
 }
 
-/// How many `Received` headers stand at the top of `message`.
+/// The number of `Received` headers at the top of `message`.
 pub(super) fn count_received(message: &[u8]) -> usize {
     let mut rest = message;
     let mut count = 0;

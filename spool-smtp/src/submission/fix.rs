@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_message_without_a_header_section_stays_as_it_is() {
+    fn a_message_without_a_header_section_is_not_changed() {
         for text in [
             "Dear all,\r\nBcc: the following is important\r\nDate: tomorrow\r\n\r\nBcc: x\r\n",
             " indented\r\nBcc: a@x\r\n",
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_the_separator_line_of_a_mailbox_file_stands_the_header() {
+    fn a_header_after_a_mailbox_separator_is_found() {
         let separator = "From ada@x.example Thu Jan  1 00:00:00 1970\r\n";
         for trace in ["", "Received: by c; now\r\n"] {
             let message = format!("{trace}{separator}To: b@y\r\nBcc: a@x\r\n\r\nBcc: text\r\n");
@@ -259,7 +259,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn completing_twice_changes_nothing_more_and_no_other_line(
+        fn completing_twice_changes_nothing_more(
             lines in proptest::collection::vec(
                 proptest::sample::select(vec!["Date: x", "Bcc: y", " z", "", "Message-ID: <a@b>", "plain", "To: c", "\tq", "Resent-Bcc:"]), 0..12)
         ) {

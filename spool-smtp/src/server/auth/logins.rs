@@ -1,12 +1,12 @@
-//! The pool that holds passwords against their hashes, with bounds on memory, time and waiting.
+//! The pool that checks passwords against their hashes, with bounds on memory, time and waiting.
 //!
-//! - Two hashes at once at most, in [places](super::places) with two bounded lines before them. Clients that have logged in
-//!   lately go before strangers: however many of these wait, a known client waits for one hash.
-//! - The logins of one client are checked one after the other. After a failure the next waits 1, 2, 4 ... 30 s, without a
-//!   place among the hashes, and in a line that is bounded too.
-//! - Logins of one client with the same credentials at once, as of a server that opens many connections, wait for the first of
-//!   them, beside that line, and share its success. They share no failure: after one, all stand in the line.
-//! - A name that nobody has takes as long as one that somebody has.
+//! - At most two hashes run at once, in [places](super::places) with two bounded queues. Clients that have logged in
+//!   recently come before unknown clients: however many of these wait, a known client waits for one hash.
+//! - The logins of one client are checked one after the other. After a failure the next one waits 1, 2, 4 ... 30 s, without a
+//!   place, in a queue that is bounded too.
+//! - Concurrent logins of one client with the same credentials, such as those of a server that opens many connections, wait for the
+//!   first of them, outside that queue, and share its success. They do not share a failure: after one, all enter the queue.
+//! - An unknown name takes as long as a known one.
 //! - The same credentials from the same client are not hashed twice: a success is remembered for five minutes, the last
 //!   failure until the next one.
 
@@ -24,23 +24,23 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{error, info};
 
-/// Hashes at once.
+/// Concurrent hashes.
 const PLACES: usize = 2;
-/// Logins of one client at once: one that is checked, the others wait for it.
+/// Concurrent logins of one client: one is checked, the others wait for it.
 const OF_ONE_CLIENT: usize = 5;
-/// Blocks of 1 KiB that are kept for the next hash. Larger ones are rare; the system takes them back.
+/// Blocks of 1 KiB that are kept for the next hash. Larger ones are rare and are freed.
 const KEPT_BLOCKS: usize = 32 << 10;
 
-/// What has become of an attempt to log in.
+/// The result of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It is this user.
     Accepted(Arc<User>),
-    /// There is no such user, or his password is another.
+    /// There is no such user, or the password is wrong.
     Refused,
-    /// There is no room to find out.
+    /// Too many logins wait.
     Busy,
-    /// Too many have failed; the client may try again after this time.
+    /// Too many logins have failed; the client may try again after this time.
     Limited(Duration),
 }
 
@@ -59,14 +59,14 @@ struct Pool {
     spare: Arc<Mutex<Vec<Memory>>>,
 }
 
-/// Who may log in; tags are worth nothing under another key.
+/// The users; tags are compared only under the same key.
 #[derive(Debug, Clone)]
 struct Table {
     users: Arc<Users>,
     key: TagKey,
 }
 
-/// The logins of one client that are under way.
+/// The running logins of one client.
 #[derive(Debug)]
 struct Turns {
     one: Arc<Semaphore>,
@@ -74,7 +74,7 @@ struct Turns {
     under_way: Vec<(Tag, watch::Receiver<()>)>,
 }
 
-/// A login that is under way.
+/// A running login.
 struct Turn<'p> {
     pool: &'p Pool,
     client: ClientKey,
@@ -90,7 +90,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Logins {
-    /// Nobody may log in yet. Failures are counted in `clients`.
+    /// Without users. Failures are counted in `clients`.
     #[must_use]
     pub fn new(clients: Clients) -> Self {
         Self(Arc::new(Pool {
@@ -103,8 +103,8 @@ impl Logins {
         }))
     }
 
-    /// Changes who may log in; `None`: AUTH is not offered. A user who is no longer there, or has another password, hands in no
-    /// more mail, in sessions that are open too.
+    /// Replaces the users; `None`: AUTH is not offered. A removed user, or one with a changed password, submits no
+    /// more mail, also in open sessions.
     pub fn set_users(&self, users: Option<Users>) {
         let table = users.and_then(|users| {
             let key = TagKey::random();
@@ -120,14 +120,14 @@ impl Logins {
         lock(&self.0.successes).clear();
     }
 
-    /// Whether there is anyone to log in.
+    /// Whether there is a user.
     #[must_use]
     pub fn are_offered(&self) -> bool {
         let table = self.0.table.read().unwrap_or_else(PoisonError::into_inner);
         table.is_some()
     }
 
-    /// The user as he is now: `None` when he is gone, or has another password.
+    /// The current entry of the user; `None` if the user was removed, or the password changed.
     #[must_use]
     pub fn current(&self, user: &User) -> Option<Arc<User>> {
         let table = self.0.table()?;
@@ -140,13 +140,13 @@ impl Logins {
         self.0.table()?.users.get(name).cloned()
     }
 
-    /// For tests: who may log in.
+    /// For tests: the users.
     #[cfg(test)]
     pub(in crate::server) fn users_of_test(&self) -> Option<Arc<Users>> {
         self.0.table().map(|table| table.users)
     }
 
-    /// Finds out whether the client at `client` is who it says it is. Takes at most the delays of the logins before it,
+    /// Checks the credentials of the client at `client`. Takes at most the delays of the logins before it,
     /// and their hashes.
     pub async fn check(&self, client: IpAddr, attempt: Attempt) -> Verdict {
         let client = ClientKey::address(client);
@@ -173,7 +173,7 @@ impl Pool {
         if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
             return Verdict::Accepted(user);
         }
-        // One that is given up, or finds no room, tells nothing about the others.
+        // A login that is given up, or finds no place, has no result to share.
         while !self.clients.has_failed(&client, &tag)
             && let Some(mut same) = self.same(&client, &tag)
         {
@@ -190,7 +190,7 @@ impl Pool {
             Ok(delay) => tokio::time::sleep(delay).await,
             Err(wait) => return Verdict::Limited(wait),
         }
-        // The login before may have been the same.
+        // The previous login may have been the same.
         if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
             return Verdict::Accepted(user);
         }
@@ -199,7 +199,7 @@ impl Pool {
             (true, _) => Some(false),
             (false, Some(user)) => self.hash(&client, user.hash().clone(), &attempt).await,
             (false, None) => {
-                // Whatever comes out.
+                // Whatever the result.
                 let hashed = self.hash(&client, table.users.dummy(), &attempt).await;
                 hashed.map(|_| false)
             }
@@ -214,7 +214,7 @@ impl Pool {
             }
             (Some(_), user) => {
                 let name = user.as_ref().map(|user| user.name());
-                // Not what was sent: it may be a password.
+                // Not the name as sent: it may be a password.
                 info!(%client, user = name.map_or("unknown", |name| &**name), "login refused");
                 self.clients.login_failed(&client, name, tag);
                 Verdict::Refused

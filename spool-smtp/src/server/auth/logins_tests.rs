@@ -69,7 +69,7 @@ async fn the_right_password_is_accepted_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn guesses_of_one_client_wait_longer_and_longer_and_hold_nobody_else_up() {
+async fn failures_delay_only_the_client_that_causes_them() {
     let logins = logins();
     let start = Instant::now();
     let mut ended = Vec::new();
@@ -95,7 +95,7 @@ async fn guesses_of_one_client_wait_longer_and_longer_and_hold_nobody_else_up() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_password_sent_again_and_again_costs_no_hash_and_no_longer_delay() {
+async fn a_repeated_old_password_costs_no_hash_and_no_delay() {
     let logins = logins();
     let start = Instant::now();
     for _ in 0..10 {
@@ -149,7 +149,7 @@ async fn all(logins: &Logins, attempts: impl Iterator<Item = (u32, String)>) -> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_guesses_at_once_of_one_client_find_few_places() {
+async fn few_concurrent_guesses_of_one_client_are_queued() {
     let logins = logins();
     let counts = all(&logins, (0..100).map(|nth| (1, format!("guess {nth}")))).await;
     assert_eq!(
@@ -160,7 +160,7 @@ async fn a_hundred_guesses_at_once_of_one_client_find_few_places() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn logins_at_once_with_the_same_credentials_share_one_hash_and_its_success() {
+async fn concurrent_equal_logins_share_one_hash() {
     let logins = logins();
     let places = every_place(&logins).await;
     let same = |password: &'static str| {
@@ -219,7 +219,7 @@ async fn a_crowd_of_strangers_waits_in_a_bounded_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_known_client_goes_before_strangers_and_of_these_the_latest_first() {
+async fn known_clients_precede_unknown_ones_latest_first() {
     let logins = logins();
     assert_eq!(try_it(&logins, 0, "bob", RIGHT).await, "accepted");
     let places = every_place(&logins).await;

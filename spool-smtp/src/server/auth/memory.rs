@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_success_is_remembered_for_its_client_and_time_and_survives_few_guesses() {
+    fn a_success_is_kept_for_its_client_until_five_failures() {
         let mut memory = Memory::default();
         let client = |text: &str| ClientKey::address(text.parse().unwrap());
         let (here, there, now) = (client("192.0.2.1"), client("192.0.2.2"), Duration::from_secs(9));

@@ -38,7 +38,7 @@ pub enum HashError {
         "unknown password scheme; supported are argon2id ($argon2id$, {{ARGON2ID}}, {{ARGON2}}), bcrypt ($2y$, $2b$, {{BLF-CRYPT}}) and SHA512-CRYPT ($6$, {{SHA512-CRYPT}}), the last two also with {{CRYPT}}"
     )]
     Scheme,
-    /// A known scheme, and a text that is not of its form.
+    /// A known scheme with a malformed hash.
     #[error("malformed {0} hash")]
     Malformed(&'static str),
     /// A hash that would take too much memory or time.
@@ -122,8 +122,8 @@ impl PasswordHash {
         })
     }
 
-    /// A hash that costs what a new one costs and that no known password has. Unknown names are held against it where
-    /// no user is known.
+    /// A hash that costs what a new one costs and that no known password has. Unknown names are checked against it when
+    /// there is no user.
     pub(super) fn dummy() -> Self {
         Self {
             scheme: Scheme::Argon2id,
@@ -243,7 +243,7 @@ mod tests {
     ];
 
     #[test]
-    fn hashes_made_by_other_programs_are_of_their_password_and_of_no_other() {
+    fn hashes_of_other_programs_match_only_their_password() {
         let mut memory = Memory::new();
         for text in OTHERS {
             let hash = PasswordHash::parse(text).unwrap();

@@ -1,30 +1,30 @@
-//! Places for hashes, and the two lines before them.
+//! Places for hashes, and the two queues for them.
 //!
-//! Clients that are known go first, in the order in which they came. Strangers come after them, the latest first: of a crowd that
-//! cannot be served in time somebody waits in vain anyway, and the latest is the one whose client has waited least. When a line
-//! is full, a known client is turned away, and of the strangers the one that has waited longest.
+//! Known clients come first, in order of arrival. Unknown clients come after them, the latest first: when not all can
+//! be served in time, some wait in vain in any case, and the latest has waited least. When a queue
+//! is full, a new known client is refused, and of the unknown ones the one that has waited longest.
 
 use super::logins::lock;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot::{Sender, channel};
 
-/// Who waits in each of the lines: a few seconds of hashing.
+/// The length of each queue: a few seconds of hashing.
 pub(super) const WAITING: usize = 128;
 
 #[derive(Debug)]
 struct State {
-    /// None while anyone waits.
+    /// Zero while any login waits.
     free: usize,
     known: VecDeque<Sender<Place>>,
     strangers: VecDeque<Sender<Place>>,
 }
 
-/// See the module. Clones share the places.
+/// The places; see the module. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Places(Arc<Mutex<State>>);
 
-/// A place, given back when it is dropped.
+/// A place, freed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place(Option<Places>);
 
@@ -50,7 +50,7 @@ impl Places {
             } else {
                 &mut state.strangers
             };
-            // Who has given up waits no more.
+            // A login that was given up no longer waits.
             line.retain(|waiter| !waiter.is_closed());
             if line.len() >= WAITING {
                 if is_known {
@@ -65,7 +65,7 @@ impl Places {
         told.await.ok()
     }
 
-    /// Gives a place that has become free to the next who waits.
+    /// Gives a free place to the next login.
     fn give(self) {
         let mut place = Place(Some(self.clone()));
         loop {
@@ -84,7 +84,7 @@ impl Places {
             };
             match next.send(place) {
                 Ok(()) => return,
-                // It has given up meanwhile.
+                // The login was given up meanwhile.
                 Err(back) => place = back,
             }
         }

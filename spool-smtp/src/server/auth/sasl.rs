@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn both_mechanisms_come_to_an_attempt_with_and_without_an_initial_response() {
+    fn both_mechanisms_work_with_and_without_initial_response() {
         let (plain, name, password) = (encode("\0ada\0s3cret"), encode("ada"), encode("s3cret"));
         let expected = check("ada", "s3cret");
         assert_eq!(run("plain", Some(&plain), &[]), expected);
@@ -293,7 +293,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_response_panics_and_none_is_an_attempt_but_a_whole_one(
+        fn only_a_complete_response_is_an_attempt(
             mechanism in "PLAIN|LOGIN",
             initial in proptest::option::of("[A-Za-z0-9+/]{0,12}={0,2}|\\*|="),
             lines in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4),

@@ -1,4 +1,4 @@
-//! Credentials under a random key: they can be compared later, and not be read out of memory.
+//! Credentials hashed under a random key: they can be compared later, but not recovered from memory.
 
 use super::sasl::Attempt;
 use ring::hmac;
@@ -37,7 +37,7 @@ impl TagKey {
 
     pub(super) fn tag(&self, attempt: &Attempt) -> Tag {
         let mut context = hmac::Context::with_key(&self.0);
-        // The length first: no name and password give what others give.
+        // The length comes first, so that different names and passwords never give the same input.
         context.update(&attempt.name.len().to_le_bytes());
         context.update(attempt.name.as_bytes());
         context.update(&attempt.password);

@@ -1,7 +1,7 @@
-//! The users file: who may log in, with which password hash, and from which addresses he may send.
+//! The users file: who may log in, with which password hash, and from which addresses each may send.
 //!
 //! One user a line, `name:hash` or `name:hash:allow_from=PATTERN,PATTERN...`. Lines that are empty or begin with `#` are
-//! comments. Names are printable ASCII and compared exactly. The file is read whole or not at all.
+//! comments. Names are printable ASCII and compared exactly. If a line is wrong, the whole file is refused.
 
 use super::password::PasswordHash;
 use spool_core::{ReversePath, a_labels};
@@ -24,7 +24,7 @@ pub struct UsersProblem {
     pub text: String,
 }
 
-/// Someone who may log in.
+/// A user who may log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     name: Arc<str>,
@@ -44,7 +44,7 @@ impl User {
         &self.hash
     }
 
-    /// Whether he may send mail with this reverse-path. Without `allow_from` he may with any, the null reverse-path
+    /// Whether the user may send mail with this reverse-path. Without `allow_from` any is allowed, the null reverse-path
     /// included; with it `<>` must be one of the patterns.
     #[must_use]
     pub fn may_send_from(&self, path: &ReversePath) -> bool {
@@ -55,11 +55,11 @@ impl User {
     }
 }
 
-/// Everyone who may log in.
+/// All users.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Users {
     by_name: HashMap<Arc<str>, Arc<User>>,
-    /// Unknown names are held against his hash, so that they take as long as known ones.
+    /// Unknown names are checked against this user's hash, so that they take as long as known ones.
     first: Option<Arc<User>>,
 }
 
@@ -105,19 +105,19 @@ impl Users {
         self.by_name.get(name)
     }
 
-    /// How many there are.
+    /// The number of users.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Whether nobody may log in.
+    /// Whether there is no user.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
 
-    /// The hash that an unknown name is held against.
+    /// The hash for unknown names.
     pub(super) fn dummy(&self) -> PasswordHash {
         self.first
             .as_ref()
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bad_line_is_told_by_its_number_and_without_its_hash() {
+    fn each_bad_line_is_reported_by_number_without_its_hash() {
         let text = format!(
             "ada:{HASH}\nada:{HASH}\nnobody\n:{HASH}\na b:{HASH}\n\u{fc}:{HASH}\nplain:{{PLAIN}}secret\n\
              x:{HASH}:\ny:{HASH}:allow_from=\nz:{HASH}:allow_from=example.org\nw:{HASH}:uid=5\nv:{HASH}:allow_from=a@b:c\n\
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_held_against_a_hash_of_the_same_kind() {
+    fn an_unknown_name_is_checked_against_a_hash_of_its_kind() {
         assert_eq!(Users::parse("").unwrap().dummy(), PasswordHash::dummy());
         let users = Users::parse(&format!("ada:{HASH}\n")).unwrap();
         assert_eq!(users.dummy().as_str(), HASH);

@@ -1,7 +1,7 @@
-//! What each client and each user did lately, and what the limits say to it. A pure machine: time is an argument.
+//! The recent activity of each client and user, and the decisions of the limits. A pure machine: time is an argument.
 //!
-//! Addresses and users have bounded [tables](super::table) of their own. A client with an open connection is never
-//! forgotten; one that is limited, failed to log in or has logged in is forgotten after those that only passed by.
+//! Addresses and users have separate bounded [tables](super::table). A client with an open connection is never
+//! forgotten; one that is limited, failed to log in or has logged in is forgotten after all others.
 
 use super::table::{Place, Table};
 use super::window::Window;
@@ -10,17 +10,17 @@ use crate::server::auth::Tag;
 use spool_core::Rate;
 use std::time::Duration;
 
-/// After so long without a failed login, earlier ones no longer delay the next.
+/// After this time without a failed login, earlier ones no longer delay the next.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
-/// The longest delay that failed logins bring.
+/// The longest delay after failed logins.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// For how long a client that has logged in is served before strangers.
+/// For how long a client that has logged in comes before unknown ones.
 const KNOWN_FOR: Duration = Duration::from_secs(86_400);
 
 /// The failed logins of a client.
 #[derive(Debug, Clone, Copy, Default)]
 struct Logins {
-    /// In a row, none longer ago than [`FORGIVEN_AFTER`] after the one before.
+    /// The number of consecutive failures, each within [`FORGIVEN_AFTER`] of the previous one.
     failures: u32,
     failed_at: Duration,
     /// The credentials that failed last.
@@ -39,10 +39,10 @@ impl Logins {
     }
 }
 
-/// What is known of a client or a user.
+/// The data about a client or a user.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    /// Unused while a connection is open.
+    /// Not used while a connection is open.
     pub(super) place: Place,
     pub(super) seen: Duration,
     pub(super) connections: usize,
@@ -56,18 +56,18 @@ impl Entry {
     }
 }
 
-/// The counts and limits of one kind, as they are shown.
+/// The counts and limits of one kind, for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) kind: Kind,
     pub(super) count: u64,
     pub(super) span: Duration,
     pub(super) limit: Option<Rate>,
-    /// How long the limit lasts; zero: nothing is limited.
+    /// How long the limit lasts; zero: not limited.
     pub(super) wait: Duration,
 }
 
-/// What is known of one client.
+/// The state of one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) key: ClientKey,
@@ -78,7 +78,7 @@ pub(super) struct Line {
     pub(super) delay: Duration,
 }
 
-/// See the module.
+/// The ledger; see the module.
 #[derive(Debug)]
 pub(super) struct Ledger {
     limits: Limits,
@@ -87,7 +87,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// For at most `addresses` and `users`.
+    /// A ledger for at most `addresses` and `users`.
     pub(super) fn new(limits: Limits, addresses: usize, users: usize) -> Self {
         Self {
             limits,
@@ -96,7 +96,7 @@ impl Ledger {
         }
     }
 
-    /// Changes the limits. What was counted stays, unless the span in which it is counted has changed.
+    /// Changes the limits. Counts are kept unless their span has changed.
     pub(super) fn set_limits(&mut self, limits: Limits) {
         let old = std::mem::replace(&mut self.limits, limits);
         let mut keys = Vec::new();
@@ -110,7 +110,7 @@ impl Ledger {
             }
             keys.push((entry.place, key.clone()));
         }
-        // In the order in which they were touched, which stays.
+        // In the order of their last use, which is kept.
         keys.sort_by_key(|(place, _)| *place);
         for (_, key) in keys {
             self.settle(&key);
@@ -131,13 +131,13 @@ impl Ledger {
         }
     }
 
-    /// Changes the entry of `key`, seen `now`. Another gives way if there is no room.
+    /// Changes the entry of `key`, used `now`. Evicts another entry if the table is full.
     fn change(&mut self, key: &ClientKey, now: Duration, change: impl FnOnce(&mut Entry)) {
         change(self.table_mut(key).entry(key, now));
         self.settle(key);
     }
 
-    /// Changes the entry of `key`, if there is one; gives whether there is.
+    /// Changes the entry of `key`, if there is one; returns whether there is.
     fn change_known(&mut self, key: &ClientKey, change: impl FnOnce(&mut Entry)) -> bool {
         let entry = self.table_mut(key).get_mut(key);
         let is_known = entry.map(change).is_some();
@@ -145,7 +145,7 @@ impl Ledger {
         is_known
     }
 
-    /// Puts `key` where it stands after a change.
+    /// Updates the position of `key` after a change.
     fn settle(&mut self, key: &ClientKey) {
         let until = self
             .table(key)
@@ -156,7 +156,7 @@ impl Ledger {
         }
     }
 
-    /// Until when `entry` is worth more than that of someone who passed by: its limits, failures and success last so long.
+    /// Until when `entry` is kept longer than others: the end of its limits, failures and success.
     /// Zero: it is not.
     fn matters_until(&self, key: &ClientKey, entry: &Entry) -> Duration {
         let (logins, now) = (&entry.logins, entry.seen);
@@ -199,7 +199,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Counts one more of `kind`, whatever the limit.
+    /// Counts one more of `kind`, regardless of the limit.
     pub(super) fn count(&mut self, key: &ClientKey, kind: Kind, now: Duration) {
         let span = span(self.limits.of(key, kind));
         self.change(key, now, |entry| {
@@ -209,7 +209,7 @@ impl Ledger {
         });
     }
 
-    /// What was counted last did not happen.
+    /// Takes back the last count.
     pub(super) fn give_back(&mut self, key: &ClientKey, kind: Kind) {
         self.change_known(key, |entry| {
             if let Some(window) = entry.window(kind) {
@@ -249,8 +249,8 @@ impl Ledger {
         })
     }
 
-    /// A login of `key` has failed. The same credentials once more are not counted and make no delay longer: a program that
-    /// knows an old password does not guess.
+    /// A login of `key` has failed. Repeated credentials are not counted and do not increase the delay: a program with
+    /// an old password does not guess.
     pub(super) fn login_failed(&mut self, key: &ClientKey, credentials: Tag, now: Duration) {
         if !self.has_failed(key, &credentials) {
             self.count(key, Kind::FailedLogins, now);
@@ -274,18 +274,18 @@ impl Ledger {
         entry.is_some_and(|entry| entry.logins.failed.as_ref() == Some(credentials))
     }
 
-    /// A login of `key` has succeeded. Failures before it are not forgotten: who has an account may be guessing others'.
+    /// A login of `key` has succeeded. Earlier failures are kept: the owner of an account may be guessing others' passwords.
     pub(super) fn logged_in(&mut self, key: &ClientKey, now: Duration) {
         self.change(key, now, |entry| entry.logins.known_until = now + KNOWN_FOR);
     }
 
-    /// Whether `key` has logged in lately.
+    /// Whether `key` has logged in recently.
     pub(super) fn is_known(&self, key: &ClientKey, now: Duration) -> bool {
         let entry = self.table(key).get(key);
         entry.is_some_and(|entry| now < entry.logins.known_until)
     }
 
-    /// Forgets what `key` did, and with it what limits it. Gives whether there was anything.
+    /// Deletes the counts of `key`, and with them its limits. Returns whether there were any.
     pub(super) fn lift(&mut self, key: &ClientKey) -> bool {
         self.change_known(key, |entry| {
             entry.windows = Default::default();
@@ -294,7 +294,7 @@ impl Ledger {
         })
     }
 
-    /// Everyone who did something in the windows, or is connected.
+    /// All clients and users with counts in their windows, or connected.
     pub(super) fn lines(&self, now: Duration) -> Vec<Line> {
         let line = |(key, entry): (&ClientKey, &Entry)| {
             let tallies = Kind::ALL.map(|kind| {
@@ -322,7 +322,7 @@ impl Ledger {
     }
 }
 
-/// In which time something is counted.
+/// The span in which a kind is counted.
 fn span(limit: Option<Rate>) -> Duration {
     limit.map_or(NO_LIMIT_SPAN, |rate| rate.per)
 }

@@ -28,7 +28,7 @@ fn failure(number: u8) -> Tag {
 }
 
 #[test]
-fn a_limit_is_of_one_client_and_one_kind_and_what_is_refused_is_not_counted() {
+fn a_limit_is_per_client_and_kind_and_counts_no_refusal() {
     let mut ledger = Ledger::new(limits(), 10, 10);
     let (one, two) = (client(1), client(2));
     let now = 500 * SECOND;
@@ -91,7 +91,7 @@ fn new_limits_hold_at_once_for_what_was_counted_before() {
 }
 
 #[test]
-fn guessing_is_delayed_longer_and_longer_and_repeating_is_not() {
+fn guesses_are_delayed_and_repetitions_are_not() {
     let mut ledger = Ledger::new(Limits::default(), 10, 10);
     let (key, mut now) = (client(1), 1000 * SECOND);
     let mut delays = Vec::new();
@@ -140,7 +140,7 @@ fn too_many_failed_logins_are_refused_for_a_time() {
 }
 
 #[test]
-fn one_program_with_an_old_password_does_not_lock_its_network_out() {
+fn an_old_password_does_not_block_its_network() {
     let mut ledger = Ledger::new(limits(), 10, 10);
     let (key, mut now) = (client(1), 1000 * SECOND);
     for _ in 0..100 {
@@ -157,7 +157,7 @@ fn one_program_with_an_old_password_does_not_lock_its_network_out() {
 }
 
 #[test]
-fn a_hundred_thousand_addresses_cost_no_more_than_the_table_and_forget_nobody_who_is_connected() {
+fn the_table_is_bounded_and_keeps_connected_clients() {
     let mut ledger = Ledger::new(limits(), 1000, 10);
     let kept = client(0);
     ledger.opened(&kept, SECOND);
@@ -181,7 +181,7 @@ fn a_hundred_thousand_addresses_cost_no_more_than_the_table_and_forget_nobody_wh
 }
 
 #[test]
-fn a_crowd_that_passes_by_ends_no_limit_and_makes_no_known_client_a_stranger() {
+fn many_new_clients_displace_no_limited_or_known_one() {
     let mut ledger = Ledger::new(limits(), 1000, 10);
     let (limited, failed, known, user) = (client(1), client(2), client(3), ClientKey::User("ada".into()));
     let now = 1000 * SECOND;
@@ -207,7 +207,7 @@ fn a_crowd_that_passes_by_ends_no_limit_and_makes_no_known_client_a_stranger() {
 }
 
 #[test]
-fn a_crowd_that_is_limited_leaves_room_for_others_and_known_clients() {
+fn many_limited_clients_leave_room_for_others() {
     let mut ledger = Ledger::new(limits(), 1000, 10);
     let (known, now) = (client(1), 1000 * SECOND);
     ledger.logged_in(&known, now);

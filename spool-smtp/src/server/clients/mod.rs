@@ -1,8 +1,7 @@
-//! Who sends how much, and who sends too much: counts and limits for each client address, each user of this machine at the Unix
-//! socket, and each user who has logged in.
+//! Counts and limits for each client address, each local user at the Unix socket, and each user who has logged in.
 //!
-//! An IPv6 client is its /64. What is counted lives in memory and is gone with a restart. The decisions are the
-//! [ledger](ledger)'s; here are its lock, its clock, and what people see of it.
+//! An IPv6 client is identified by its /64. Counts are in memory and are lost at a restart. The
+//! [ledger](ledger) decides; this file has its lock, its clock, and its public view.
 
 mod ledger;
 mod report;
@@ -21,21 +20,21 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Client addresses that are known at once. An entry takes about 600 bytes.
+/// The number of client addresses in the table. An entry takes about 600 bytes.
 const MAX_ADDRESSES: usize = 16_384;
-/// Users that are known at once, apart from the addresses: nobody makes another forgotten without a login.
+/// The number of users in their own table: only a login can displace another user.
 const MAX_USERS: usize = 16_384;
-/// In which time things are counted that nothing limits.
+/// The span for counts without a limit.
 const NO_LIMIT_SPAN: Duration = Duration::from_secs(3600);
 
-/// Who did something.
+/// A client or user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum ClientKey {
     /// An IPv4 address, or the first address of an IPv6 /64.
     Address(IpAddr),
-    /// A user of this machine, at the Unix socket. It has the limits of an address.
+    /// A local user, at the Unix socket, with the limits of an address.
     Local(u32),
-    /// Someone who has logged in.
+    /// A user who has logged in.
     User(Arc<str>),
 }
 
@@ -44,7 +43,7 @@ impl ClientKey {
         Self::Address(bucket(client))
     }
 
-    /// Whether it is someone who has logged in.
+    /// Whether it is a user who has logged in.
     pub(super) const fn is_user(&self) -> bool {
         matches!(self, Self::User(_))
     }
@@ -77,11 +76,11 @@ impl fmt::Display for ClientKey {
 pub enum Kind {
     /// Connections that were accepted.
     Connections,
-    /// Messages that were let into DATA.
+    /// Messages for which DATA or BDAT was accepted.
     Messages,
     /// Recipients that were accepted.
     Recipients,
-    /// Logins with a wrong name or password. Of a client, the same again as the last one is not counted.
+    /// Logins with a wrong name or password. A repetition of the client's last one is not counted.
     FailedLogins,
 }
 
@@ -94,7 +93,7 @@ impl Kind {
     ];
 }
 
-/// How much of each kind a client or a user may do in a time; `None`: any number.
+/// The rate of each kind for a client or a user; `None`: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// New connections of a client.
@@ -122,7 +121,7 @@ impl Limits {
             }
             (ClientKey::User(_), Kind::Messages) => self.messages_per_user,
             (ClientKey::User(_), Kind::Recipients) => self.recipients_per_user,
-            // A user who could be locked out by others' failures would be.
+            // Otherwise others' failures could lock a user out.
             (ClientKey::User(_), Kind::Connections | Kind::FailedLogins) => None,
         }
     }
@@ -137,7 +136,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Nobody known yet.
+    /// An empty table.
     #[must_use]
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -147,12 +146,12 @@ impl Clients {
         }
     }
 
-    /// Changes the limits at once, for sessions that are open too. Counts stay, except where the span has changed.
+    /// Changes the limits at once, also for open sessions. Counts are kept unless their span has changed.
     pub fn set_limits(&self, limits: Limits) {
         self.ledger().set_limits(limits);
     }
 
-    /// Everyone who did something in the time in which it is counted, or is connected: who is limited first, then who
+    /// All clients and users with counts, or connected: limited ones first, then those that
     /// sent the most.
     #[must_use]
     pub fn states(&self) -> Vec<ClientState> {
@@ -161,8 +160,8 @@ impl Clients {
         report::states(lines, now, steady)
     }
 
-    /// Forgets what a client or a user did, so that nothing limits them for now. `client` is an address, a network or `uid:N` as
-    /// [`ClientState::client`] has it, or the name of a user. Gives whether there was anything to forget.
+    /// Deletes the counts of a client or a user, and with them the current limits. `client` is an address, a network or `uid:N` as
+    /// [`ClientState::client`] has it, or the name of a user. Returns whether there were any.
     #[must_use]
     pub fn lift(&self, client: &str) -> bool {
         let key = ClientKey::client(client);
@@ -210,7 +209,7 @@ impl Clients {
         }
     }
 
-    /// Whether one more of `kind` would be let through.
+    /// Whether one more of `kind` would be allowed.
     pub(super) fn check(&self, key: &ClientKey, kind: Kind) -> Result<(), Duration> {
         let now = self.now();
         match self.ledger().wait(key, kind, now) {
@@ -225,7 +224,7 @@ impl Clients {
         self.ledger().take(key, kind, now)
     }
 
-    /// What was taken last did not happen.
+    /// Takes back the last count.
     pub(super) fn give_back(&self, key: &ClientKey, kind: Kind) {
         self.ledger().give_back(key, kind);
     }
@@ -259,7 +258,7 @@ impl Clients {
         self.ledger().is_known(key, now)
     }
 
-    /// Time that nobody can set.
+    /// A monotonic time.
     pub(super) fn now(&self) -> Duration {
         self.clock.now_and_steady().1
     }
@@ -276,7 +275,7 @@ impl Default for Clients {
     }
 }
 
-/// Someone's open connection.
+/// An open connection of a client or user.
 #[derive(Debug)]
 #[must_use = "the connection is open until it is dropped"]
 pub struct Open {
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_listed_while_it_is_connected_or_did_something_and_lifted_by_its_name() {
+    fn clients_are_listed_and_their_limits_lifted_by_name() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let limits = Limits {
             messages_per_client: Rate::new(2, Duration::from_secs(60)).ok(),

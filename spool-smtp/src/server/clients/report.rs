@@ -1,4 +1,4 @@
-//! What people see of the ledger: one state for each client and user.
+//! The public view of the ledger: one state for each client and user.
 
 use super::Kind;
 use super::ledger::{Line, Tally};
@@ -6,53 +6,53 @@ use serde::{Deserialize, Serialize};
 use spool_core::Timestamp;
 use std::time::Duration;
 
-/// How much of something was done in how much time.
+/// A count in a span.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Count {
-    /// How often, in the last `in_ms`.
+    /// The count in the last `in_ms`.
     pub count: u64,
-    /// In which time, in milliseconds: that of the limit, or an hour where there is none.
+    /// The span in milliseconds: that of the limit, or an hour without one.
     pub in_ms: u64,
-    /// How much is allowed in that time.
+    /// The limit for that span.
     pub limit: Option<u32>,
 }
 
-/// One thing that a client may not do for now.
+/// A limit that is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Limited {
-    /// Of what there is too much.
+    /// The kind that is limited.
     pub what: Kind,
-    /// When the next is let through.
+    /// When the next one is allowed.
     pub until: Timestamp,
-    /// By which limit.
+    /// The limit.
     pub reason: String,
 }
 
-/// What a client or a user did lately.
+/// The recent activity of a client or a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ClientState {
-    /// `192.0.2.1`, `2001:db8::/64`, `uid:1000` (a user of this machine, at the Unix socket), or the name of a user.
+    /// `192.0.2.1`, `2001:db8::/64`, `uid:1000` (a local user, at the Unix socket), or the name of a user.
     pub client: String,
     /// Whether it is the name of a user who has logged in.
     pub user: bool,
-    /// Connections that are open; of a user, sessions in which he has logged in.
+    /// Open connections; of a user, sessions with a login.
     pub connections: usize,
     /// Connections that were opened.
     pub new_connections: Count,
-    /// Messages that were let into DATA.
+    /// Messages for which DATA or BDAT was accepted.
     pub messages: Count,
     /// Recipients that were accepted.
     pub recipients: Count,
     /// Logins with a wrong name or password.
     pub failed_logins: Count,
-    /// Until when the next login is delayed, because earlier ones failed.
+    /// Until when the next login is delayed after failures.
     pub login_delayed_until: Option<Timestamp>,
-    /// What is not let through for now.
+    /// The limits that are reached.
     pub limited: Vec<Limited>,
-    /// When it last did something.
+    /// The time of the last activity.
     pub last_seen: Timestamp,
 }
 
@@ -107,7 +107,7 @@ fn limit(tally: &Tally, user: bool, now: Timestamp) -> Limited {
     }
 }
 
-/// As the configuration has it, `1m`.
+/// In the form of the configuration, `1m`.
 fn span(span: Duration) -> String {
     let millis = millis(span);
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];

@@ -1,32 +1,32 @@
-//! A bounded table of clients or of users, and who in it gives way to a new one.
+//! A bounded table of clients or of users, with the rule of which entry a new one displaces.
 //!
-//! Whoever has an open connection never gives way. Of the others those go first that nothing speaks for, the one idle for
-//! longest before the rest. Entries that matter until some time (a limit is reached, a login failed, a login succeeded) are
-//! held in up to three quarters of the table, and give way to each other, the one that matters for the shortest time first:
-//! a crowd of passers-by ends no limit, and a crowd that is limited leaves room for the counts of others.
+//! An entry with an open connection is never displaced. Of the others, ordinary entries are displaced first, the one idle for
+//! longest before the rest. Entries that matter until some time (a limit is reached, a login failed, a login succeeded) may
+//! use up to three quarters of the table, and displace each other, the one that matters for the shortest time first.
+//! Many new clients therefore end no limit, and many limited clients leave room for the counts of others.
 
 use super::ClientKey;
 use super::ledger::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// Where an entry without an open connection stands.
+/// The position of an entry without an open connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    /// When it was touched, in the order of all.
+    /// When it was last used, in the order of all entries.
     stamp: u64,
     /// Until when it matters; zero: it does not.
     until: Duration,
 }
 
-/// See the module.
+/// The table; see the module.
 #[derive(Debug)]
 pub(super) struct Table {
     capacity: usize,
     entries: HashMap<ClientKey, Entry>,
-    /// Those that do not matter, by when they were touched.
+    /// Ordinary entries, by their last use.
     passing: BTreeMap<u64, ClientKey>,
-    /// Those that matter, by until when.
+    /// Entries that matter, by their time.
     kept: BTreeMap<(Duration, u64), ClientKey>,
     next_stamp: u64,
 }
@@ -38,7 +38,7 @@ impl Table {
             entries: HashMap::new(),
             passing: BTreeMap::new(),
             kept: BTreeMap::new(),
-            // 0 is the place of an entry that has none yet.
+            // 0 is the position of a new entry.
             next_stamp: 1,
         }
     }
@@ -47,7 +47,7 @@ impl Table {
         self.entries.get(key)
     }
 
-    /// To be followed by [`Self::settle`].
+    /// Call [`Self::settle`] afterwards.
     pub(super) fn get_mut(&mut self, key: &ClientKey) -> Option<&mut Entry> {
         self.entries.get_mut(key)
     }
@@ -60,8 +60,8 @@ impl Table {
         self.entries.iter_mut()
     }
 
-    /// The entry of `key`, made if there is none; another gives way if there is no room. To be followed by
-    /// [`Self::settle`].
+    /// The entry of `key`, made if there is none; displaces another if the table is full. Call
+    /// [`Self::settle`] afterwards.
     pub(super) fn entry(&mut self, key: &ClientKey, now: Duration) -> &mut Entry {
         if !self.entries.contains_key(key) && self.entries.len() >= self.capacity {
             self.make_room(now);
@@ -71,7 +71,7 @@ impl Table {
         entry
     }
 
-    /// Puts `key` where it stands from now on: it has been touched, and matters until `until`; zero: it does not.
+    /// Sets the position of `key`: it was used now, and matters until `until`; zero: it is ordinary.
     pub(super) fn settle(&mut self, key: &ClientKey, until: Duration) {
         let stamp = self.next_stamp;
         self.next_stamp += 1;
@@ -89,7 +89,7 @@ impl Table {
         }
     }
 
-    /// Each entry is moved at most once after it was touched, so this takes logarithmic time, amortized.
+    /// Each entry is moved at most once after its use, so this takes logarithmic time, amortized.
     fn make_room(&mut self, now: Duration) {
         while let Some(first) = self.kept.first_entry().filter(|first| first.key().0 <= now) {
             let ((_, stamp), key) = first.remove_entry();
@@ -109,13 +109,13 @@ impl Table {
         }
     }
 
-    /// For tests: how many entries there are, and how many of them could give way.
+    /// For tests: how many entries there are, and how many of them could be displaced.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> (usize, usize) {
         (self.entries.len(), self.passing.len() + self.kept.len())
     }
 
-    /// For tests: whether each entry without a connection stands in its one place, and no other does.
+    /// For tests: whether each entry without a connection has exactly one position, and no other has one.
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
         let idle = self.entries.values().filter(|entry| entry.connections == 0);

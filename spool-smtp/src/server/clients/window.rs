@@ -1,32 +1,32 @@
-//! How much of something happened in the last so much time: a sliding window of slots.
+//! Counts events in a sliding window of slots.
 //!
-//! It never counts less than what happened in the window, so a limit on its count is never exceeded in any time of the
-//! window's length; it counts up to a twelfth of the window longer. A token bucket needs less memory, but lets twice its
-//! rate go in one such time, and says nothing about who has sent how much.
+//! The count is never below the number of events in the window, so a limit on it is never exceeded in any period of the
+//! window's length; events count for up to a twelfth of the window longer. A token bucket needs less memory, but allows twice its
+//! rate in one such period, and has no count to show.
 
 use std::time::Duration;
 
-/// Parts of the window. One more is kept: the window begins in the middle of the oldest.
+/// Slots of the window. One more is kept, because the window begins within the oldest.
 const PARTS: u32 = 12;
 const SLOTS: usize = 13;
 
-/// See the module. Times are of a clock that is never set back.
+/// The window; see the module. Times are monotonic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Window {
-    /// By the number of the slot modulo their count.
+    /// Indexed by the number of the slot modulo their count.
     slots: [u32; SLOTS],
     /// The number of the newest slot.
     newest: u64,
 }
 
-/// The length of a slot, and the number of the one that `now` is in.
+/// The length of a slot, and the number of the slot of `now`.
 fn slot(now: Duration, span: Duration) -> (u128, u64) {
     let length = (span.as_nanos() / u128::from(PARTS)).max(1);
     (length, u64::try_from(now.as_nanos() / length).unwrap_or(u64::MAX))
 }
 
 impl Window {
-    /// Forgets what is older than the window.
+    /// Deletes counts older than the window.
     fn move_to(&mut self, number: u64) {
         let passed = number.saturating_sub(self.newest);
         let count = self.slots.len() as u64;
@@ -47,7 +47,7 @@ impl Window {
         self.slots.get_mut(usize::try_from(place).ok()?)
     }
 
-    /// One more at `now`.
+    /// Counts one event at `now`.
     pub(super) fn add(&mut self, now: Duration, span: Duration) {
         self.move_to(slot(now, span).1);
         if let Some(slot) = self.slot(self.newest) {
@@ -55,7 +55,7 @@ impl Window {
         }
     }
 
-    /// The latest did not happen.
+    /// Takes back the latest event.
     pub(super) fn take_back(&mut self) {
         for back in 0..self.slots.len() as u64 {
             let newest = self.newest;
@@ -68,14 +68,14 @@ impl Window {
         }
     }
 
-    /// How many there were in the last `span`.
+    /// The number of events in the last `span`.
     pub(super) fn count(&self, now: Duration, span: Duration) -> u64 {
         let mut moved = *self;
         moved.move_to(slot(now, span).1);
         moved.slots.iter().copied().map(u64::from).sum()
     }
 
-    /// How long after `now` fewer than `limit` will have been in the last `span`, if no more happen; zero: now.
+    /// The time after `now` until the last `span` has fewer than `limit` events, without new ones; zero: now.
     pub(super) fn wait(&self, now: Duration, span: Duration, limit: u64) -> Duration {
         let (length, number) = slot(now, span);
         let mut moved = *self;
@@ -123,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_limit_holds_in_every_span_and_each_wait_ends_when_it_says(
+        fn a_limit_holds_in_every_span_and_its_wait_is_exact(
             gaps in proptest::collection::vec(0_u64..9000, 1..120),
             limit in 1_u64..8,
             span_ms in 1_u64..30_000,

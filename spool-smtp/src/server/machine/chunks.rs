@@ -1,15 +1,15 @@
 //! BDAT (RFC 3030): a message in chunks of announced sizes.
 //!
-//! The octets of a chunk follow their command whatever is answered to it, so a refused chunk is read to its end and dropped;
-//! only then comes the reply. Where their number is not known, or nobody wants to wait for their end, the session ends.
-//! What is refused of a message refuses all of it: the transaction is over, and chunks that follow hear 503.
+//! The octets of a chunk follow their command whatever the reply, so a refused chunk is read to its end and discarded
+//! before the reply is sent. If their number is unknown or too large, the session ends.
+//! Refusing a part of a message refuses all of it: the transaction ends, and later chunks are answered 503.
 
 use super::super::data::{Decoder, Ending, PATIENCE};
 use super::super::reply::{self, Reply};
 use super::{Kind, Machine, Phase};
 use spool_core::{FlowId, Mail};
 
-/// What is still to come of a chunk.
+/// The rest of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chunk {
     pub(super) left: u64,
@@ -17,7 +17,7 @@ pub(super) struct Chunk {
     pub(super) last: bool,
 }
 
-/// Takes what belongs to the chunk off `input`.
+/// Takes the bytes of the chunk from `input`.
 fn take<'i>(left: &mut u64, input: &mut &'i [u8]) -> &'i [u8] {
     let count = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
     let (part, rest) = input.split_at_checked(count).unwrap_or((input, &[]));
@@ -27,7 +27,7 @@ fn take<'i>(left: &mut u64, input: &mut &'i [u8]) -> &'i [u8] {
 }
 
 impl Machine {
-    /// The flow of the message in chunks that is open; all of it has one time limit.
+    /// The flow of the open message in chunks; the whole message has one time limit.
     #[must_use]
     pub fn in_chunks(&self) -> Option<FlowId> {
         let open = self.transaction.as_ref()?;
@@ -52,7 +52,7 @@ impl Machine {
         };
     }
 
-    /// Why a chunk of `size` octets is not taken.
+    /// Why a chunk of `size` octets is refused.
     fn chunk_refusal(&mut self, size: u64) -> Option<Reply> {
         let Some(open) = &self.transaction else {
             return Some(reply::MAIL_FIRST);
@@ -71,7 +71,7 @@ impl Machine {
         None
     }
 
-    /// Drops the octets of a chunk, then says why; at once, when they are too many to wait for.
+    /// Discards the octets of a chunk, then sends the reply; at once, if there are too many.
     pub(super) fn skip(&mut self, chunk: Chunk, refusal: Reply) {
         let patience = self.config.message_size.saturating_add(PATIENCE);
         if usize::try_from(chunk.left).map_or(true, |size| size > patience) {
@@ -80,7 +80,7 @@ impl Machine {
         self.phase = Phase::Skip(chunk.left, refusal);
     }
 
-    /// The intake would take the message whose first chunk this is.
+    /// The intake would accept the message whose first chunk this is.
     pub(super) fn begin_chunks(&mut self, chunk: Chunk) {
         match self.decoder(Ending::Counted) {
             Ok(decoder) => self.phase = Phase::Chunk(Box::new(decoder), chunk),
@@ -91,7 +91,7 @@ impl Machine {
         }
     }
 
-    /// Drops what has come of a refused chunk; whether that was all.
+    /// Discards input of a refused chunk; returns whether the chunk is complete.
     pub(super) fn skip_chunk(&mut self, input: &mut &[u8]) -> bool {
         let Phase::Skip(left, refusal) = &mut self.phase else {
             return true;
@@ -107,8 +107,7 @@ impl Machine {
         true
     }
 
-    /// Reads what has come of a chunk; `None`: more of it is to come. The mail, when it ended with this chunk and is to be
-    /// handed over.
+    /// Reads input of a chunk; `None`: it is not complete. Returns the mail if this chunk completes it.
     pub(super) fn read_chunk(&mut self, input: &mut &[u8]) -> Option<Option<Mail>> {
         let Phase::Chunk(decoder, chunk) = &mut self.phase else {
             return Some(None);

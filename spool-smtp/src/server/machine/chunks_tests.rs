@@ -49,7 +49,7 @@ fn a_message_comes_in_chunks() {
 }
 
 #[test]
-fn a_transaction_in_chunks_takes_nothing_else_until_its_end() {
+fn a_transaction_in_chunks_accepts_only_chunks() {
     let begun = format!("{OPEN}BDAT 3\r\na\r\n");
     for (command, expected) in [
         ("DATA", "503 5.5.1 The message"),
@@ -115,7 +115,7 @@ fn the_octets_of_a_refused_chunk_are_no_commands() {
 }
 
 #[test]
-fn sizes_are_kept_to_over_all_chunks_and_far_too_much_is_not_waited_for() {
+fn the_size_limit_holds_over_all_chunks() {
     let small = || ServerConfig {
         message_size: 10,
         ..config()
@@ -163,7 +163,7 @@ fn an_unreadable_size_ends_the_session() {
 }
 
 #[test]
-fn smuggling_sequences_in_chunks_are_refused_or_made_line_ends() {
+fn bare_newlines_in_chunks_are_refused_or_normalized() {
     for sequence in [
         "\n.\n",
         "\n.\r\n",

@@ -1,4 +1,4 @@
-//! The begin of a session: the greeting, EHLO with what is offered, and STARTTLS.
+//! The start of a session: the greeting, EHLO with its extensions, and STARTTLS.
 
 use super::xclient::{self, May};
 use super::{Machine, Phase};
@@ -11,10 +11,10 @@ use std::fmt::Write as _;
 /// The largest number that LIMITS has room for (RFC 9422 section 3): six digits.
 const MAX_LIMIT: usize = 999_999;
 
-/// How a session stands to TLS.
+/// The TLS state of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tls {
-    /// It is not to be had.
+    /// TLS is not offered.
     No,
     /// STARTTLS is offered.
     Offered,
@@ -53,13 +53,13 @@ impl Machine {
         self.tls = Tls::Active(session);
     }
 
-    /// The TLS session that the commands come through; `None` when they come in plaintext.
+    /// The TLS session of the commands; `None` in plaintext.
     #[must_use]
     pub const fn tls(&self) -> Option<&TlsSession> {
         self.tls.session()
     }
 
-    /// The handshake that [`Next::StartTls`] asked for is done. All that the client said in plaintext is forgotten
+    /// The handshake of [`Next::StartTls`] is complete. The state from plaintext is forgotten
     /// (RFC 3207 section 4.2); its errors still count.
     pub fn tls_started(&mut self, session: TlsSession) {
         self.tls = Tls::Active(session);
@@ -100,7 +100,7 @@ impl Machine {
         self.hello = Some(hello);
     }
 
-    /// The lines of EHLO behind the first: what is honoured, and nothing else.
+    /// The lines of EHLO after the first: the implemented extensions.
     fn extensions(&mut self) {
         let auth = self.offers_auth();
         let mut offer = |text: std::fmt::Arguments<'_>| {
@@ -110,7 +110,7 @@ impl Machine {
         offer(format_args!("PIPELINING"));
         offer(format_args!("SIZE {}", self.config.message_size));
         match self.tls {
-            // Nothing can be read or changed on the way from a local program.
+            // Input from a local program cannot be read or changed on its way.
             Tls::No if self.local.is_some() => offer(format_args!("REQUIRETLS")),
             Tls::No => {}
             Tls::Offered => offer(format_args!("STARTTLS")),

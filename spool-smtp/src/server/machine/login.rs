@@ -1,4 +1,4 @@
-//! What a session does about logins and about limits in a time.
+//! Logins and rate limits of a session.
 
 use super::{Machine, Phase};
 use crate::server::auth::{Attempt, Exchange, InitialResponse, Step, User, Verdict};
@@ -59,7 +59,7 @@ impl Machine {
         };
     }
 
-    /// Reads a line as the response to a challenge; gives `false` when there is no whole line yet.
+    /// Reads a line as the response to a challenge; returns `false` if the line is not complete.
     pub(super) fn read_response(&mut self, input: &mut &[u8]) -> bool {
         let Phase::Login(exchange) = &mut self.phase else {
             return true;
@@ -81,7 +81,7 @@ impl Machine {
         true
     }
 
-    /// The attempt to be checked, once.
+    /// The attempt to check; returned once.
     pub(super) const fn take_attempt(&mut self) -> Option<Attempt> {
         match &mut self.phase {
             Phase::Checking(attempt) => attempt.take(),
@@ -100,10 +100,10 @@ impl Machine {
         }
     }
 
-    /// The answer to [`Next::Authenticate`](super::Next::Authenticate). Nothing else makes the session one of a user.
+    /// The answer to [`Next::Authenticate`](super::Next::Authenticate). Only this makes the session that of a user.
     pub fn authenticated(&mut self, verdict: Verdict) {
         if !matches!(self.phase, Phase::Checking(_)) {
-            // Nobody asked.
+            // Not waiting for this answer.
             return;
         }
         self.phase = Phase::Command;
@@ -131,7 +131,7 @@ impl Machine {
         self.client
     }
 
-    /// On whose authority the session hands in mail: of the user who has logged in, here or at a proxy.
+    /// The authority under which the session submits mail: that of the user who has logged in, here or at a proxy, or of the client.
     pub(super) fn admission(&self) -> Admission {
         match (&self.user, &self.vouched, self.trusted) {
             (Some(login), _, _) => Admission::User(Arc::clone(login.user.name())),
@@ -146,12 +146,12 @@ impl Machine {
         self.trusted || self.vouched.is_some() || self.user.is_some()
     }
 
-    /// Whether the session may send from `sender` now. A user who is gone is told so, and the session ends.
+    /// Whether the session may send from `sender` now. For a removed user the session ends with a reply.
     pub(super) fn check_sender(&self, sender: &ReversePath) -> Result<(), Reply> {
         let logins = &self.config.logins;
         let user = match (&self.user, &self.vouched) {
             (Some(login), _) => Some(logins.current(&login.user).ok_or(reply::LOGIN_GONE)?),
-            // A proxy may have users of its own.
+            // A proxy may have its own users.
             (None, Some(name)) => logins.named(name),
             (None, None) => None,
         };
@@ -171,7 +171,7 @@ impl Machine {
         }
     }
 
-    /// Whether one more of `kind` would be let through.
+    /// Whether one more of `kind` would be allowed.
     pub(super) fn has_left(&self, kind: Kind) -> Result<(), Reply> {
         self.config
             .clients
@@ -179,7 +179,7 @@ impl Machine {
             .map_err(too_many(kind))
     }
 
-    /// Counts one more of `kind`, unless there are too many already.
+    /// Counts one more of `kind`, unless the limit is reached.
     pub(super) fn takes(&self, kind: Kind) -> Result<(), Reply> {
         self.config
             .clients
@@ -187,7 +187,7 @@ impl Machine {
             .map_err(too_many(kind))
     }
 
-    /// Refuses a message that has come. One that is refused for the moment will come again: it counts then.
+    /// Refuses a message that was received. A message refused with 4xx will be sent again and counts then.
     pub(super) fn refuse_message(&mut self, refusal: Reply) {
         if !refusal.is_error() {
             self.give_message_back();
@@ -195,18 +195,18 @@ impl Machine {
         self.say(refusal);
     }
 
-    /// The message that was counted last was not taken, for reasons of ours.
+    /// The message counted last was not accepted, for a reason on this side.
     pub(super) fn give_message_back(&self) {
         self.give_back(Kind::Messages);
     }
 
-    /// The one of `kind` that was counted last was not taken, for reasons of ours.
+    /// The last one of `kind` was not accepted, for a reason on this side.
     pub(super) fn give_back(&self, kind: Kind) {
         self.config.clients.give_back(&self.key(), kind);
     }
 }
 
-/// The refusal of one more of `kind`, for the time that is to be waited.
+/// The refusal of one more of `kind`, with the time to wait.
 fn too_many(kind: Kind) -> impl Fn(Duration) -> Reply {
     let refusal = match kind {
         Kind::Recipients => reply::TOO_MANY_RECIPIENTS_LATELY,

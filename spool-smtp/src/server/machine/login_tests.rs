@@ -1,5 +1,11 @@
 //! Logins and limits in the machine; who the client is, is said by the test.
 
+#[path = "login_property_tests.rs"]
+mod properties;
+
+#[path = "login_limit_tests.rs"]
+mod limits;
+
 use super::super::xclient::May;
 use super::super::{MAX_DEFERRALS, Next};
 use super::*;
@@ -182,7 +188,7 @@ fn auth_is_offered_under_tls_and_while_there_are_users() {
 }
 
 #[test]
-fn who_is_known_by_the_pool_is_logged_in_once_and_relays_anywhere() {
+fn an_accepted_user_is_logged_in_once_and_may_relay() {
     let mut bench = Bench::new(Limits::default());
     assert!(bench.say("AUTH PLAIN\r\n").starts_with("503 5.5.1 Say EHLO"));
     assert!(
@@ -281,7 +287,7 @@ fn lines_that_are_too_long_or_split_do_no_harm() {
 }
 
 #[test]
-fn without_room_or_after_too_many_failures_a_client_is_told_to_come_back() {
+fn a_login_without_a_place_is_deferred() {
     let mut bench = Bench::new(Limits::default());
     bench.says = |_| Verdict::Busy;
     let login = format!("EHLO c\r\nAUTH PLAIN {}\r\n", encode("\0ada\0right"));
@@ -326,7 +332,7 @@ fn allow_from_restricts_the_reverse_paths_of_its_user() {
 }
 
 #[test]
-fn a_user_who_is_taken_away_or_has_another_password_hands_in_nothing_more() {
+fn a_removed_user_submits_nothing_more() {
     let other = HASH.replace("s8Mm", "s9Mm");
     for table in [String::new(), format!("ada:{other}\n")] {
         let mut bench = Bench::logged_in(Limits::default());
@@ -347,316 +353,6 @@ fn a_user_who_is_taken_away_or_has_another_password_hands_in_nothing_more() {
     assert!(
         bench.say("MAIL FROM:<a@b.org>\r\n").starts_with("250"),
         "nothing has changed for her"
-    );
-}
-
-const MAIL: &str = "MAIL FROM:<a@b.org>\r\nRCPT TO:<x@ours.example>\r\nDATA\r\nx\r\n.\r\n";
-
-#[test]
-fn messages_of_a_client_are_limited_over_its_sessions_and_refusals_count_for_nothing() {
-    let limits = Limits {
-        messages_per_client: rate(2),
-        ..Limits::default()
-    };
-    let mut bench = Bench::new(limits);
-    bench.say("EHLO c\r\n");
-    // Transactions that come to nothing.
-    for _ in 0..9 {
-        assert!(bench.say("MAIL FROM:<a@b.org>\r\nRSET\r\n").starts_with("250"));
-        assert!(bench.say("MAIL FROM:<a@b.org>\r\nDATA\r\n").starts_with("554"));
-        bench.say("RSET\r\n");
-    }
-    // The spool has no room: it is not the client's message that was taken.
-    bench.refuses = Some(AddError::Busy {
-        retry_after: Duration::from_secs(1),
-    });
-    for _ in 0..9 {
-        assert!(bench.say(MAIL).starts_with("451"), "{}", bench.replies);
-    }
-    bench.refuses = None;
-    assert!(bench.say(MAIL).starts_with("250") && bench.say(MAIL).starts_with("250"));
-    let refused = bench.say("MAIL FROM:<a@b.org>\r\n").to_owned();
-    assert!(
-        refused.starts_with("450 4.7.1 Too many messages, try again in 6"),
-        "{refused}"
-    );
-    // Sessions that were in a transaction already.
-    let mut other = Machine::new(
-        Arc::clone(&bench.config),
-        "192.0.2.1".parse().unwrap(),
-        FlowId::from_u128(3),
-    );
-    std::mem::swap(&mut other, &mut bench.machine);
-    assert!(
-        bench
-            .say("EHLO c\r\nMAIL FROM:<a@b.org>\r\n")
-            .starts_with("450 4.7.1")
-    );
-    assert!(bench.config.clients.lift("192.0.2.1"));
-    assert!(
-        bench
-            .say("MAIL FROM:<a@b.org>\r\nRCPT TO:<x@ours.example>\r\n")
-            .starts_with("250")
-    );
-    for _ in 0..2 {
-        bench
-            .config
-            .clients
-            .take(&ClientKey::address("192.0.2.1".parse().unwrap()), Kind::Messages)
-            .unwrap();
-    }
-    assert!(bench.say("DATA\r\n").starts_with("450 4.7.1"));
-    bench.say("RSET\r\nMAIL FROM:<a@b.org>\r\n");
-    bench.clock.advance(Duration::from_secs(66));
-    bench.say("MAIL FROM:<a@b.org>\r\nRCPT TO:<x@ours.example>\r\n");
-    assert!(bench.say("DATA\r\n").starts_with("354"));
-    assert!(bench.say("x\r\n.\r\n").starts_with("250"));
-}
-
-#[test]
-fn messages_in_chunks_are_counted_once_and_their_octets_skipped_when_there_are_too_many() {
-    let limits = Limits {
-        messages_per_client: rate(1),
-        ..Limits::default()
-    };
-    let mut bench = Bench::new(limits);
-    let open = "MAIL FROM:<a@b.org>\r\nRCPT TO:<x@ours.example>\r\n";
-    bench.say(&format!("EHLO c\r\n{open}"));
-    bench.refuses = Some(AddError::Full(String::new()));
-    assert!(
-        bench
-            .say("BDAT 3\r\na\r\nBDAT 3 LAST\r\nb\r\n")
-            .starts_with("452")
-    );
-    bench.refuses = None;
-    assert!(
-        bench
-            .say(&format!("{open}BDAT 3\r\na\r\nBDAT 3 LAST\r\nb\r\n"))
-            .starts_with("250 2.0.0 Queued")
-    );
-    let mut other = Machine::new(
-        Arc::clone(&bench.config),
-        "192.0.2.1".parse().unwrap(),
-        FlowId::from_u128(3),
-    );
-    std::mem::swap(&mut other, &mut bench.machine);
-    assert!(bench.config.clients.lift("192.0.2.1"));
-    bench.say(&format!("EHLO c\r\n{open}"));
-    bench
-        .config
-        .clients
-        .take(&ClientKey::address("192.0.2.1".parse().unwrap()), Kind::Messages)
-        .unwrap();
-    bench.replies.clear();
-    assert!(
-        bench
-            .say("BDAT 6\r\nNOOP\r\nBDAT 0 LAST\r\nNOOP\r\n")
-            .starts_with("250 2.0.0 Ok")
-    );
-    let codes: Vec<&str> = bench.replies.lines().filter_map(|line| line.get(..3)).collect();
-    assert_eq!(codes, ["450", "503", "250"], "{}", bench.replies);
-    assert_eq!(bench.mails.len(), 2);
-}
-
-#[test]
-fn a_user_whom_a_proxy_names_has_his_limits_and_patterns() {
-    let mut bench = Bench::new(Limits {
-        messages_per_user: rate(1),
-        ..Limits::default()
-    });
-    let mut config = (*bench.config).clone();
-    config.proxies = vec!["192.0.2.1".parse().unwrap()];
-    bench.config = Arc::new(config);
-    let session = |bench: &Bench| {
-        let mut machine = Machine::new(
-            Arc::clone(&bench.config),
-            "192.0.2.1".parse().unwrap(),
-            FlowId::from_u128(4),
-        );
-        machine.under_tls(TLS);
-        machine
-    };
-    bench.machine = session(&bench);
-    let open = "XCLIENT ADDR=198.51.100.7 LOGIN=bob\r\nEHLO c\r\n";
-    assert!(bench.say(open).starts_with("250"), "{}", bench.replies);
-    assert_eq!(bench.machine.client().to_string(), "198.51.100.7");
-    assert!(bench.say("MAIL FROM:<a@c.org>\r\n").starts_with("553 5.7.1"));
-    let mail = "MAIL FROM:<a@b.org>\r\nRCPT TO:<x@else.example>\r\nDATA\r\nx\r\n.\r\n";
-    assert!(
-        bench.say(mail).starts_with("250 2.0.0 Queued"),
-        "{}",
-        bench.replies
-    );
-    assert_eq!(bench.mails[0].source.admission, Admission::User("bob".into()));
-    assert!(
-        bench
-            .say("MAIL FROM:<a@b.org>\r\n")
-            .starts_with("450 4.7.1 Too many messages")
-    );
-    // One whom only the proxy knows.
-    bench.machine = session(&bench);
-    bench.say("XCLIENT LOGIN=carol\r\nEHLO c\r\n");
-    assert!(
-        bench
-            .say(&mail.replace("a@b.org", "any@where.example"))
-            .starts_with("250 2.0.0 Queued")
-    );
-}
-
-#[test]
-fn recipients_are_limited_one_by_one_and_those_of_a_user_apart() {
-    let limits = Limits {
-        recipients_per_client: rate(2),
-        recipients_per_user: rate(3),
-        messages_per_user: rate(1),
-        ..Limits::default()
-    };
-    let rcpt = |n: u32| format!("RCPT TO:<x{n}@ours.example>\r\n");
-    let mut bench = Bench::new(limits);
-    bench.say("EHLO c\r\nMAIL FROM:<a@b.org>\r\n");
-    assert!(
-        bench.say("RCPT TO:<x@else.example>\r\n").starts_with("550"),
-        "not counted"
-    );
-    assert!(bench.say(&rcpt(1)).starts_with("250") && bench.say(&rcpt(2)).starts_with("250"));
-    assert!(
-        bench
-            .say(&rcpt(3))
-            .starts_with("450 4.7.1 Too many recipients, try again in")
-    );
-    assert!(
-        bench.say("DATA\r\nx\r\n.\r\n").starts_with("250"),
-        "with those that were taken"
-    );
-    assert_eq!(bench.mails[0].envelope.recipients.len(), 2);
-
-    let mut bench = Bench::logged_in(limits);
-    bench.say("MAIL FROM:<a@b.org>\r\n");
-    for n in 0..3 {
-        assert!(bench.say(&rcpt(n)).starts_with("250"));
-    }
-    assert!(bench.say(&rcpt(3)).starts_with("450 4.7.1"));
-    assert!(bench.say("DATA\r\nx\r\n.\r\n").starts_with("250"));
-    assert!(
-        bench
-            .say("MAIL FROM:<a@b.org>\r\n")
-            .starts_with("450 4.7.1 Too many messages")
-    );
-}
-
-fn scripts() -> impl Strategy<Value = String> {
-    let line = prop_oneof![
-        Just("EHLO c".to_owned()),
-        Just("AUTH PLAIN".to_owned()),
-        Just("AUTH LOGIN".to_owned()),
-        Just("AUTH LOGIN =".to_owned()),
-        Just("*".to_owned()),
-        Just(String::new()),
-        Just("MAIL FROM:<a@b.org> AUTH=<>".to_owned()),
-        Just("RCPT TO:<x@else.example>".to_owned()),
-        Just("DATA".to_owned()),
-        Just(".".to_owned()),
-        Just("RSET".to_owned()),
-        Just(encode("ada")),
-        Just(encode("right")),
-        Just(encode("\0ada\0right")),
-        Just(format!("AUTH PLAIN {}", encode("\0ada\0right"))),
-        Just(format!("AUTH LOGIN {}", encode("ada"))),
-        "[ -~]{0,30}",
-        "AUTH (PLAIN|LOGIN) [A-Za-z0-9+/=]{0,20}",
-    ];
-    proptest::collection::vec(line, 0..25).prop_map(|lines| lines.join("\r\n") + "\r\n")
-}
-
-proptest! {
-    #[test]
-    fn nobody_is_logged_in_without_the_pools_yes(script in scripts(), verdict in 0_u8..3) {
-        let mut bench = Bench::new(Limits::default());
-        bench.says = match verdict {
-            0 => |_| Verdict::Refused,
-            1 => |_| Verdict::Busy,
-            _ => |_| Verdict::Limited(Duration::from_secs(1)),
-        };
-        bench.say(&script);
-        prop_assert!(!bench.replies.lines().any(|line| line.starts_with("235")));
-        prop_assert!(bench.machine.user.is_none() && bench.mails.is_empty());
-    }
-
-    #[test]
-    fn the_right_password_and_nothing_else_logs_in(script in scripts()) {
-        let mut bench = Bench::new(Limits::default());
-        bench.say(&script);
-        let accepted = bench.replies.lines().filter(|line| line.starts_with("235")).count();
-        prop_assert!(accepted <= 1 && accepted <= bench.attempts);
-        prop_assert!(accepted == 0 || script.contains(&encode("right")) || script.contains(&encode("\0ada\0right")));
-        for mail in &bench.mails {
-            prop_assert_eq!(&mail.source.admission, &Admission::User("ada".into()));
-        }
-    }
-}
-
-#[test]
-fn refused_recipients_hold_no_memory() {
-    let limits = Limits {
-        recipients_per_client: rate(2),
-        ..Limits::default()
-    };
-    let mut bench = Bench::new(limits);
-    bench.say("EHLO c\r\nMAIL FROM:<a@b.org>\r\n");
-    bench.say("RCPT TO:<1@ours.example>\r\nRCPT TO:<2@ours.example>\r\n");
-    let memory = bench.config.memory.clone();
-    let before = memory.used();
-    assert!(before > 0);
-    for number in 0..1000 {
-        let refused = bench.say(&format!(
-            "RCPT TO:<{number}@ours.example> ORCPT=rfc822;{}\r\n",
-            "x".repeat(400)
-        ));
-        assert!(refused.starts_with("450 4.7.1 Too many recipients"), "{refused}");
-    }
-    assert_eq!(memory.used(), before);
-    assert!(bench.say("DATA\r\n").starts_with("354"));
-    assert!(bench.say("x\r\n.\r\n").starts_with("250"));
-    assert_eq!(bench.mails[0].envelope.recipients.len(), 2);
-}
-
-#[test]
-fn a_recipient_that_found_no_memory_does_not_count() {
-    let limits = Limits {
-        recipients_per_client: rate(2),
-        ..Limits::default()
-    };
-    let mut bench = Bench::new(limits);
-    bench.say("EHLO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<1@ours.example>\r\n");
-    let memory = bench.config.memory.clone();
-    let others = memory.hold_first(memory.limit() - memory.used()).unwrap();
-    for _ in 0..5 {
-        let refused = bench.say("RCPT TO:<2@ours.example>\r\n");
-        assert!(refused.starts_with("452 4.3.1 No memory"), "{refused}");
-    }
-    drop(others);
-    assert!(bench.say("RCPT TO:<2@ours.example>\r\n").starts_with("250"));
-    assert!(bench.say("RCPT TO:<3@ours.example>\r\n").starts_with("450"));
-}
-
-#[test]
-fn a_session_that_is_refused_for_the_moment_again_and_again_is_closed() {
-    let limits = Limits {
-        recipients_per_client: rate(1),
-        ..Limits::default()
-    };
-    let mut bench = Bench::new(limits);
-    bench.say("EHLO c\r\nMAIL FROM:<a@b.org>\r\n");
-    bench.say(&"RCPT TO:<1@ours.example>\r\n".repeat(20_000));
-    assert!(bench.closed);
-    assert_eq!(
-        bench.replies.matches("\r\n450 4.7.1").count(),
-        MAX_DEFERRALS + bench.config.errors_per_session
-    );
-    assert!(
-        bench
-            .replies
-            .ends_with("421 4.7.0 Too many errors, closing connection\r\n")
     );
 }
 

@@ -1,4 +1,4 @@
-//! A mail transaction: MAIL and RCPT, what they are charged for, and the message that is handed over at the end.
+//! A mail transaction: MAIL and RCPT, their memory, and the message that is passed on at the end.
 
 use super::{Machine, Phase};
 use crate::server::clients::Kind;
@@ -12,9 +12,9 @@ use spool_core::{
 };
 use std::collections::HashSet;
 
-/// The most that is set aside for a message before its first byte is here, whatever size was announced.
+/// The most memory that is reserved for a message before its first byte arrives, whatever size was announced.
 const FIRST_RESERVE: usize = 64 << 10;
-/// What is set aside when no size was announced, and for the trace header.
+/// The memory that is reserved when no size was announced, and for the trace header.
 const LEAST_RESERVE: usize = 4 << 10;
 
 #[derive(Debug)]
@@ -24,16 +24,16 @@ pub(super) struct Transaction {
     pub(super) recipients: Vec<Recipient>,
     pub(super) parameters: MailParameters,
     pub(super) size: u64,
-    /// What the recipients take; from DATA on the decoder has it.
+    /// The memory of the recipients; from DATA on the decoder has it.
     pub(super) held: Option<Held>,
     /// The message, between two of its chunks.
     pub(super) chunks: Option<Box<Decoder>>,
-    /// The domains of the recipients, once there are so many recipients that it matters.
+    /// The domains of the recipients, once there are enough recipients to reach the limit.
     pub(super) domains: HashSet<String>,
 }
 
 impl Transaction {
-    /// Charges one recipient more; `false`: there is no memory for it, and nothing was charged.
+    /// Charges one more recipient; `false`: there is no memory for it, and nothing was charged.
     fn charge(&mut self, memory: &Budget, recipient: &Recipient) -> bool {
         let bytes = recipient.footprint();
         match &mut self.held {
@@ -45,7 +45,7 @@ impl Transaction {
         }
     }
 
-    /// Whether another recipient fits into one add, wherever its domain leads: each domain may need a section of its own.
+    /// Whether another recipient fits into one add, in which each domain may need a section of its own.
     fn has_room_for(&mut self, address: &Address) -> bool {
         if self.recipients.len() < MAX_SECTIONS {
             return true;
@@ -57,7 +57,7 @@ impl Transaction {
         self.domains.len() < MAX_SECTIONS || self.domains.contains(&domain(address))
     }
 
-    /// Adds a recipient that has room and is charged.
+    /// Adds a recipient that fits and is charged.
     fn push(&mut self, recipient: Recipient) {
         if !self.domains.is_empty() {
             self.domains.insert(domain(&recipient.address));
@@ -80,7 +80,7 @@ impl Machine {
         let Some(hello) = &self.hello else {
             return Err(reply::HELLO_FIRST);
         };
-        // Without EHLO nobody was told of DSN.
+        // Without EHLO the client was not offered DSN.
         if !hello.extended && (parameters.ret.is_some() || parameters.envid.is_some()) {
             return Err(reply::UNKNOWN_PARAMETER);
         }
@@ -127,7 +127,7 @@ impl Machine {
             }
             Some(address) if may_relay || self.config.relay.serves(&address) => address,
             Some(_) => return Err(reply::RELAYING_DENIED),
-            // RFC 5321 section 4.5.1: the postmaster of this host hears from anyone.
+            // RFC 5321 section 4.5.1: anyone may send to the postmaster of this host.
             None => Address::parse(&format!("postmaster@{}", self.config.hostname))
                 .map_err(|_| reply::BAD_RECIPIENT)?,
         };
@@ -139,7 +139,7 @@ impl Machine {
             notify: dsn.notify,
             orcpt: dsn.orcpt,
         };
-        // The limit first: memory is charged for accepted recipients alone.
+        // The limit comes first: memory is charged only for accepted recipients.
         self.takes(Kind::Recipients)?;
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         if !open.charge(&self.config.memory, &recipient) {
@@ -161,7 +161,7 @@ impl Machine {
         }
     }
 
-    /// What decodes the message of the open transaction, its trace header written; or why there is none.
+    /// The decoder of the open transaction's message, with the trace header written, or the refusal.
     pub(super) fn decoder(&mut self, ending: Ending) -> Result<Decoder, Reply> {
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         let announced = usize::try_from(open.size)
@@ -197,7 +197,7 @@ impl Machine {
         Ok(Decoder::new(body, held, size, bare, ending))
     }
 
-    /// The message ended, or will not: it is handed over, or refused.
+    /// The message ended, or will not end: it is passed on, or refused.
     pub(super) fn end_data(&mut self, progress: Progress) -> Option<Mail> {
         self.progress = true;
         let phase = std::mem::replace(&mut self.phase, Phase::Command);
@@ -211,7 +211,7 @@ impl Machine {
         self.hand_over(open, *decoder, too_big)
     }
 
-    /// A message that came whole is for the intake, or refused; with `too_big`, when it is that.
+    /// A complete message is passed to the intake or refused; with `too_big`, if it is too big.
     pub(super) fn hand_over(&mut self, open: Transaction, decoder: Decoder, too_big: Reply) -> Option<Mail> {
         let body = decoder.finish().and_then(|(body, held)| {
             // The header added here is not counted.
@@ -252,7 +252,7 @@ impl Machine {
     }
 }
 
-/// The name of the protocol that IANA registered (RFC 3848, RFC 6531 section 4.3). Who has logged in is not said.
+/// The name of the protocol that IANA registered (RFC 3848, RFC 6531 section 4.3). The user is not included.
 const fn protocol(utf8: bool, extended: bool, tls: bool, user: bool) -> &'static str {
     match (utf8, extended, tls, user) {
         (true, _, true, true) => "UTF8SMTPSA",

@@ -1,8 +1,8 @@
 //! XCLIENT: a proxy says whose session it relays, as Postfix' XCLIENT_README describes it. Only for listed proxies.
 //!
-//! The commands may be several, one behind the other; with anything else in between, the proxy has begun to relay what its
-//! client says, and no more of them are taken: a client must not get to name itself. A proxy that names nobody at first has
-//! begun with the first command that is not of a connection's start.
+//! Several commands may follow each other directly. After any other command the proxy relays its client's input, and
+//! XCLIENT is no longer accepted, because a client must not name itself. If a proxy names no client, this begins with the first
+//! command that does not belong to the start of a connection.
 
 use super::super::command::Command;
 use super::super::reply::{self, Reply};
@@ -10,22 +10,22 @@ use super::{Hello, Machine, Phase};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What EHLO says of it.
+/// Its line in the reply to EHLO.
 pub(super) const OFFER: &str = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
 
-/// Whether XCLIENT is taken.
+/// Whether XCLIENT is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum May {
-    /// The client is no listed proxy, or relays already.
+    /// The client is not a listed proxy, or already relays.
     No,
-    /// The client is a listed proxy, and nothing but EHLO, HELO, STARTTLS, NOOP and XCLIENT has come.
+    /// The client is a listed proxy, and has sent nothing but EHLO, HELO, STARTTLS, NOOP and XCLIENT.
     Yes,
     /// The same, and the last command was XCLIENT.
     Again,
 }
 
 impl May {
-    /// Whether XCLIENT is taken once `command` has come, itself included.
+    /// Whether XCLIENT is accepted after `command`, including `command` itself.
     pub(super) const fn with(self, command: &Result<Command, Reply>) -> Self {
         match (self, command) {
             (Self::Yes | Self::Again, Ok(Command::Xclient(_)))
@@ -35,18 +35,18 @@ impl May {
     }
 }
 
-/// What a command changes.
+/// The changes of one command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
     address: Option<Option<IpAddr>>,
-    /// The greeting is taken as said.
+    /// HELO was sent with this name.
     name: Option<Option<String>>,
     extended: Option<bool>,
     login: Option<Option<Arc<str>>>,
 }
 
 impl Change {
-    /// Reads the attributes; `None` when one of them is malformed or unknown.
+    /// Parses the attributes; `None` if one of them is malformed or unknown.
     fn parse(attributes: &str) -> Option<Self> {
         let mut change = Self::default();
         let mut words = attributes.split_ascii_whitespace().peekable();
@@ -84,7 +84,7 @@ impl Change {
                     }
                     change.login = Some(value.map(Arc::from));
                 }
-                // Checked and not used: no name is looked up, and no port is kept.
+                // Checked but not used: no name is looked up, and no port is stored.
                 "DESTADDR" => drop(
                     value
                         .as_deref()
@@ -116,7 +116,7 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// Text that can stand in a header, a log and an envelope.
+/// Text that is safe in a header, a log and an envelope.
 fn one_word(text: &str) -> Option<()> {
     let sound = !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic());
     sound.then_some(())
@@ -167,7 +167,7 @@ impl Machine {
     pub fn readdressed(&mut self, has_place: bool) {
         let phase = std::mem::replace(&mut self.phase, Phase::Command);
         let Phase::Readdress(Some((address, change))) = phase else {
-            // Nobody asked.
+            // Not waiting for this answer.
             self.phase = phase;
             return;
         };
@@ -180,7 +180,7 @@ impl Machine {
     }
 
     fn apply(&mut self, change: Change) {
-        // The session is another client's from here on: a login was not his.
+        // The session belongs to another client from here on, which has not logged in.
         self.user = None;
         if let Some(login) = change.login {
             self.vouched = login;

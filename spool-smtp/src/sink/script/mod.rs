@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_counts_for_itself_and_only_what_its_other_conditions_hold_for() {
+    fn each_line_has_its_own_counter() {
         let text = "connect first=1 close\nehlo first=1 close\nmail first=1 from=b@* hang\nmail rate=1 from=c@* hang\nrset rate=1 hang";
         let script: Script = text.parse().unwrap();
         let memory = Memory::default();

@@ -71,7 +71,7 @@ async fn it_takes_everything_and_notes_it_before_it_says_so() {
 }
 
 #[tokio::test]
-async fn chunks_are_put_together_and_what_nobody_takes_is_passed_over() {
+async fn chunks_are_joined_and_refused_ones_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = dir.path().join("ledger");
     let (address, _stop) = started("ehlo offer CHUNKING", Some(ledger.clone())).await;
@@ -111,7 +111,7 @@ async fn chunks_are_put_together_and_what_nobody_takes_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_transaction_by_bdat_takes_no_data_no_mail_and_no_recipient() {
+async fn a_transaction_by_bdat_refuses_data_mail_and_rcpt() {
     let (address, _stop) = started("", None).await;
     let begin = "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 3\r\nx\r\n";
     for command in ["DATA", "MAIL FROM:<a@b>", "RCPT TO:<e@f>"] {
@@ -201,7 +201,7 @@ async fn extensions_can_be_hidden() {
 }
 
 #[tokio::test]
-async fn the_ledger_has_what_was_taken_in_whatever_way_it_is_told() {
+async fn the_ledger_has_every_accepted_message() {
     for (script, taken) in [
         ("dot reply-close 250 taken", 1),
         ("dot drip 1ms 250 taken", 1),
@@ -221,7 +221,7 @@ async fn the_ledger_has_what_was_taken_in_whatever_way_it_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_said_without_end_is_said_for_as_long_as_somebody_listens() {
+async fn endless_replies_end_with_the_client() {
     for script in ["connect endless 220-x\\r\\n", "connect endless x"] {
         let (address, _stop) = started(script, None).await;
         let mut stream = TcpStream::connect(address).await.unwrap();

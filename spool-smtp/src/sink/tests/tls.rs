@@ -64,7 +64,7 @@ const STARTTLS: &[u8] = b"EHLO x\r\nSTARTTLS\r\n";
 const HELLO: &[u8] = b"EHLO x\r\nQUIT\r\n";
 
 #[tokio::test]
-async fn tls_comes_by_starttls_or_first_with_a_certificate_of_its_own_authority() {
+async fn tls_works_with_a_certificate_made_for_the_run() {
     let tls_ = tls(TlsMode::StartTls);
     let (address, _stop) = started_with(config(&tls_, "")).await;
     let (clear, under) = over_tls(address, &tls_, STARTTLS, HELLO).await;
@@ -105,7 +105,7 @@ async fn a_handshake_fails_as_the_script_has_it() {
 }
 
 #[tokio::test]
-async fn what_is_said_behind_the_reply_to_starttls_goes_out_with_it_and_tls_follows() {
+async fn bytes_after_the_starttls_reply_are_sent_before_tls() {
     let tls = tls(TlsMode::StartTls);
     let script = "starttls raw 220 go\\r\\n250 forged\\r\\n\nmail tls=yes reply 250 under TLS";
     let (address, _stop) = started_with(config(&tls, script)).await;
