@@ -48,7 +48,7 @@ pub(crate) fn serve(
 }
 
 /// The parts of a service that exist before anything listens.
-struct Service {
+struct RelayService {
     spool: OpenSpool,
     relay: Relay,
     agent: Arc<SmtpAgent>,
@@ -83,7 +83,7 @@ async fn run(
             return Err(failure);
         }
     };
-    let Service { spool, relay, .. } = service;
+    let RelayService { spool, relay, .. } = service;
     manager::ready(SERVING);
     let mut alive = std::pin::pin!(manager::watch(spool.addr.clone()));
     let mut ended = std::pin::pin!(spool.ended());
@@ -133,7 +133,7 @@ async fn open(
     built_in_sink: bool,
     redaction: Redaction,
     stopped: watch::Receiver<bool>,
-) -> Result<(Service, Live), Failure> {
+) -> Result<(RelayService, Live), Failure> {
     let (certificate, pairs) = certificate(config)?;
     let users = users::of(config)?;
     // The spool first: a process that cannot open it must not take a port from the one that has.
@@ -149,7 +149,7 @@ async fn open(
     let relay = Relay::new(&spool, routes, submissions);
     relay.admit(users, config);
     let server = server(config, &relay, certificate.as_ref().map(Watched::tls));
-    let service = Service {
+    let service = RelayService {
         spool,
         relay,
         agent,
@@ -196,7 +196,7 @@ fn server(config: &Config, relay: &Relay, tls: Option<ServerTls>) -> ServerConfi
     }
 }
 
-impl Service {
+impl RelayService {
     /// Starts everything that listens, and reports that the service is ready.
     async fn start(
         &mut self,

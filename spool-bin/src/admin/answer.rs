@@ -3,7 +3,7 @@
 //! A large answer is charged to `listen.limits.memory` until its last byte is handed over. The connection of a reader that is
 //! too slow is closed (see [`super::connection`]), which releases the memory.
 
-use super::error::{Answer, busy, internal};
+use super::error::{HandlerResult, busy, internal};
 use super::state::State;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
@@ -36,12 +36,12 @@ pub(super) fn charge(state: &State, size: u64) -> Result<Held, Error> {
 }
 
 /// A value as JSON.
-pub(super) fn json<T: Serialize>(state: &State, status: StatusCode, value: &T) -> Answer {
+pub(super) fn json<T: Serialize>(state: &State, status: StatusCode, value: &T) -> HandlerResult {
     in_memory(state, status, JSON, serde_json::to_vec(value).map_err(internal)?)
 }
 
 /// A list of values as JSON, one a line.
-pub(super) fn ndjson<T: Serialize>(state: &State, values: &[T]) -> Answer {
+pub(super) fn ndjson<T: Serialize>(state: &State, values: &[T]) -> HandlerResult {
     in_memory(state, StatusCode::OK, NDJSON, lines(values).map_err(internal)?)
 }
 
@@ -55,7 +55,7 @@ pub(super) fn lines<T: Serialize>(values: &[T]) -> Result<Bytes, serde_json::Err
 }
 
 /// An answer that is completely in memory, charged unless it is small.
-fn in_memory(state: &State, status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> Answer {
+fn in_memory(state: &State, status: StatusCode, content_type: &str, body: impl Into<Bytes>) -> HandlerResult {
     let body = body.into();
     let mut answer = HttpResponse::build(status);
     answer.content_type(content_type);

@@ -3,7 +3,7 @@
 use super::answer::ndjson;
 use super::audit::{Subject, log};
 use super::caller::Caller;
-use super::error::{Answer, error};
+use super::error::{HandlerResult, error};
 use super::state::State;
 use crate::operation::Report;
 use actix_web::HttpResponse;
@@ -13,12 +13,12 @@ use spool_core::harmless;
 use std::net::IpAddr;
 
 /// Every client and user, one a line: those that are limited first, then those that sent the most.
-pub(super) async fn clients(state: Data<State>) -> Answer {
+pub(super) async fn clients(state: Data<State>) -> HandlerResult {
     ndjson(&state, &state.relay.clients.states())
 }
 
 /// Forgets what a client or user did.
-pub(super) async fn lift(state: Data<State>, by: Caller, client: Path<String>) -> Answer {
+pub(super) async fn lift(state: Data<State>, by: Caller, client: Path<String>) -> HandlerResult {
     let lifted = state.relay.clients.lift(&client);
     let report = Report {
         matched: lifted.into(),

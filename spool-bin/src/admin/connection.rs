@@ -60,7 +60,7 @@ impl WriteTiming {
 }
 
 #[derive(Debug)]
-struct Inner {
+struct ConnectionState {
     phase: Phase,
     timing: WriteTiming,
     /// The answer is an endless stream: bytes read long ago do not count.
@@ -75,11 +75,11 @@ struct Inner {
 
 /// The shared state of a connection, for everybody but its stream.
 #[derive(Debug)]
-pub(super) struct Connection(Mutex<Inner>);
+pub(super) struct Connection(Mutex<ConnectionState>);
 
 impl Connection {
     fn new(now: Instant) -> Self {
-        Self(Mutex::new(Inner {
+        Self(Mutex::new(ConnectionState {
             phase: Phase::Head(now),
             timing: WriteTiming::default(),
             endless: false,
@@ -90,7 +90,7 @@ impl Connection {
         }))
     }
 
-    fn state(&self) -> MutexGuard<'_, Inner> {
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,7 +135,7 @@ impl Connection {
     }
 }
 
-fn wake(mut state: MutexGuard<'_, Inner>) {
+fn wake(mut state: MutexGuard<'_, ConnectionState>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {

@@ -8,7 +8,7 @@ use spool_core::SpoolError;
 use std::fmt::Display;
 
 /// The result of a handler.
-pub(super) type Answer = Result<HttpResponse, Error>;
+pub(super) type HandlerResult = Result<HttpResponse, Error>;
 
 /// The response to a request that fails with `text`.
 pub(super) fn response(status: StatusCode, text: impl Display) -> HttpResponse {

@@ -4,7 +4,7 @@
 //! number of followers is limited.
 
 use super::connection::Connection;
-use super::error::{Answer, bad_request, refused};
+use super::error::{HandlerResult, bad_request, refused};
 use super::state::State;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::web::{Data, Query};
@@ -25,7 +25,7 @@ pub(super) struct From {
     since: Option<String>,
 }
 
-pub(super) async fn follow(state: Data<State>, from: Query<From>, request: HttpRequest) -> Answer {
+pub(super) async fn follow(state: Data<State>, from: Query<From>, request: HttpRequest) -> HandlerResult {
     let since = since(&from, &request).map_err(bad_request)?;
     let slot = state.slots.follow()?;
     if let Some(connection) = request.conn_data::<Arc<Connection>>() {

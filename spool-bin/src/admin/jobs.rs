@@ -2,7 +2,7 @@
 
 use super::audit::log;
 use super::caller::Caller;
-use super::error::{Answer, bad_request, refused};
+use super::error::{HandlerResult, bad_request, refused};
 use super::read::Body;
 use super::state::State;
 use crate::operation::Report;
@@ -10,7 +10,7 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 use spool_actors::{GetJobs, SetMaxConcurrentJobs};
 
-pub(super) async fn jobs(state: Data<State>) -> Answer {
+pub(super) async fn jobs(state: Data<State>) -> HandlerResult {
     Ok(HttpResponse::Ok().json(state.ask(GetJobs).await.map_err(refused)?))
 }
 
@@ -20,7 +20,7 @@ struct SetJobs {
     max: usize,
 }
 
-pub(super) async fn set_jobs(state: Data<State>, by: Caller, body: Body) -> Answer {
+pub(super) async fn set_jobs(state: Data<State>, by: Caller, body: Body) -> HandlerResult {
     let SetJobs { max } = body.object().map_err(bad_request)?;
     let set = state.ask(SetMaxConcurrentJobs(max)).await;
     let report = Report::default();

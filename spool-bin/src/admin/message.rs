@@ -3,7 +3,7 @@
 //! The id in the path is checked before anything else is done, and is never part of a file name here.
 
 use super::answer::{Slices, charge, json as json_answer};
-use super::error::{Answer, bad_request, refused};
+use super::error::{HandlerResult, bad_request, refused};
 use super::state::State;
 use crate::page::{NoticePage, Page};
 use crate::selector::read_id;
@@ -19,7 +19,7 @@ fn id(path: &str) -> Result<MessageId, Error> {
     read_id(path).map_err(bad_request)
 }
 
-pub(super) async fn get(state: Data<State>, path: Path<String>) -> Answer {
+pub(super) async fn get(state: Data<State>, path: Path<String>) -> HandlerResult {
     let found = state.ask(Get(id(&path)?)).await.map_err(refused)?;
     let mut page = Page::of(&found.message, found.queue, found.status, found.reason);
     page.next_hops_afterwards = found.next_hops_afterwards;
@@ -28,7 +28,7 @@ pub(super) async fn get(state: Data<State>, path: Path<String>) -> Answer {
 }
 
 /// The body as it is relayed. It comes from a stranger: a browser must treat it as nothing but a file.
-pub(super) async fn body(state: Data<State>, path: Path<String>) -> Answer {
+pub(super) async fn body(state: Data<State>, path: Path<String>) -> HandlerResult {
     let id = id(&path)?;
     // Charged before it is read.
     let details = state.ask(Get(id)).await.map_err(refused)?;
@@ -41,7 +41,7 @@ pub(super) async fn body(state: Data<State>, path: Path<String>) -> Answer {
         .body(Slices::new(body, held)))
 }
 
-pub(super) async fn explain(state: Data<State>, path: Path<String>) -> Answer {
+pub(super) async fn explain(state: Data<State>, path: Path<String>) -> HandlerResult {
     let id = id(&path)?;
     let holds = state.ask(Explain(id)).await;
     let details = state.ask(Get(id)).await.ok();

@@ -3,7 +3,7 @@
 //! The same limits as over SMTP. What is too large is refused before it is decoded.
 
 use super::caller::Caller;
-use super::error::{Answer, bad_request, error, response, with_response};
+use super::error::{HandlerResult, bad_request, error, response, with_response};
 use super::read::{Body, decoded};
 use super::state::State;
 use actix_web::http::StatusCode;
@@ -64,7 +64,7 @@ impl From<String> for Refused {
     }
 }
 
-pub(super) async fn submit(state: Data<State>, by: Caller, mut body: Body) -> Answer {
+pub(super) async fn submit(state: Data<State>, by: Caller, mut body: Body) -> HandlerResult {
     body.grow(PARSED)?;
     let relay = state.relay.clone();
     let read = move |body: Body| {

@@ -6,7 +6,7 @@
 use super::answer::json;
 use super::audit::log;
 use super::caller::Caller;
-use super::error::{Answer, bad_request, refused};
+use super::error::{HandlerResult, bad_request, refused};
 use super::read::{Body, decoded};
 use super::select::Pages;
 use super::state::State;
@@ -26,7 +26,12 @@ const BATCH: usize = 1000;
 /// Memory of a list of ids once it is decoded, in quarters of its text.
 const PARSED: usize = 12;
 
-pub(super) async fn operate(state: Data<State>, operation: Operation, by: Caller, body: Body) -> Answer {
+pub(super) async fn operate(
+    state: Data<State>,
+    operation: Operation,
+    by: Caller,
+    body: Body,
+) -> HandlerResult {
     let (order, _held) = read(operation, body).await?;
     // A selection is made among all messages.
     state.ask(WhenLoaded).await.map_err(refused)?;
@@ -63,7 +68,7 @@ async fn read(operation: Operation, mut body: Body) -> Result<(Order, Held), Err
 }
 
 /// The report. When one message was named, its error decides the status.
-fn answer(state: &State, mut report: Report, single: bool) -> Answer {
+fn answer(state: &State, mut report: Report, single: bool) -> HandlerResult {
     let trouble = report.errors.first().filter(|_| single);
     let status = match trouble.map(|trouble| trouble.code.as_str()) {
         Some("no_such_message") => StatusCode::NOT_FOUND,

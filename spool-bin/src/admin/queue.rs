@@ -3,7 +3,7 @@
 //! A listing is written page by page as it is read: neither all messages nor the whole text are in memory at once.
 
 use super::answer::{NDJSON, charge_part, json, lines, ndjson};
-use super::error::{Answer, bad_request, busy_response, error, refused, with_response};
+use super::error::{HandlerResult, bad_request, busy_response, error, refused, with_response};
 use super::select::Pages;
 use super::state::State;
 use crate::loading::LOADING;
@@ -49,7 +49,7 @@ fn pages(state: &State, selector: Selector, envelopes: bool) -> Pages {
     Pages::new(state.relay.spool.clone(), selector, shelf, envelopes)
 }
 
-pub(super) async fn status(state: Data<State>, query: Conditions) -> Answer {
+pub(super) async fn status(state: Data<State>, query: Conditions) -> HandlerResult {
     let selector = selector(&query)?;
     all_loaded(&state).await?;
     let mut pages = pages(&state, selector, true);
@@ -72,7 +72,7 @@ pub(super) async fn status(state: Data<State>, query: Conditions) -> Answer {
     Ok(HttpResponse::Ok().content_type(NDJSON).streaming(lines))
 }
 
-pub(super) async fn count(state: Data<State>, query: Conditions) -> Answer {
+pub(super) async fn count(state: Data<State>, query: Conditions) -> HandlerResult {
     let selector = selector(&query)?;
     all_loaded(&state).await?;
     let counted = match selector.is_everything() {
@@ -92,13 +92,13 @@ async fn selected(mut pages: Pages) -> Result<usize, SpoolError> {
 }
 
 /// The state of every destination, one a line.
-pub(super) async fn destinations(state: Data<State>) -> Answer {
+pub(super) async fn destinations(state: Data<State>) -> HandlerResult {
     all_loaded(&state).await?;
     ndjson(&state, &state.ask(Destinations).await.map_err(refused)?)
 }
 
 /// Forgets what was learned of a destination, named by its next hops in order with commas between them.
-pub(super) async fn reset(state: Data<State>, destination: Path<String>) -> Answer {
+pub(super) async fn reset(state: Data<State>, destination: Path<String>) -> HandlerResult {
     let hops: Result<Arc<[NextHop]>, _> = destination.split(',').map(|hop| hop.trim().parse()).collect();
     let name = harmless(&destination);
     let wrong = |_| {
@@ -132,7 +132,7 @@ struct HttpFailures {
     broken: u64,
 }
 
-pub(super) async fn connections(state: Data<State>) -> Answer {
+pub(super) async fn connections(state: Data<State>) -> HandlerResult {
     let failures = &state.slots.failures;
     let [invalid, refused, broken] =
         [&failures.invalid, &failures.refused, &failures.broken].map(|count| count.load(Ordering::Relaxed));

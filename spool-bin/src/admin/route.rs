@@ -1,7 +1,7 @@
 //! Where mail for an address would go now, and why.
 
 use super::answer::ndjson;
-use super::error::{Answer, bad_request};
+use super::error::{HandlerResult, bad_request};
 use super::state::State;
 use crate::way::{MAX_ADDRESSES, MAX_LOOKUPS, Way};
 use actix_web::web::{Data, Query};
@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use spool_core::{Address, harmless};
 
 /// `address=`, once for each; with `lookup=true` the hosts are looked up as well. One object a line.
-pub(super) async fn route(state: Data<State>, query: Query<Vec<(String, String)>>) -> Answer {
+pub(super) async fn route(state: Data<State>, query: Query<Vec<(String, String)>>) -> HandlerResult {
     let (addresses, lookup) = read(&query).map_err(bad_request)?;
     let mut ways: Vec<Way> = addresses.iter().map(|address| state.relay.way(address)).collect();
     if lookup {

@@ -1,6 +1,7 @@
 //! `[client]`: how mail leaves. Secrets and certificates stay in their files; here are only the paths.
 
-use super::reader::{Section, choice, flag, number, or_empty, parsed, path, positive_span, span, text};
+use super::read::{choice, flag, number, or_empty, parsed, path, positive_span, span, text};
+use super::reader::Section;
 use super::settings::{Client, Login, Secret};
 use spool_smtp::client::{AuthSecurity, RouteConfig, SmtpConfig};
 

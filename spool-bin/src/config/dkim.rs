@@ -1,6 +1,7 @@
 //! `[dkim]`: which keys sign the mail of submitters, and what they sign.
 
-use super::reader::{Section, choice, flag, or_empty, parsed, path, positive_span, text};
+use super::read::{choice, flag, or_empty, parsed, path, positive_span, text};
+use super::reader::Section;
 use spool_core::{Timestamp, a_labels, valid_domain};
 use spool_smtp::dkim::{FieldName, OnFailure};
 use std::ops::Range;

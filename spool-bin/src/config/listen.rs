@@ -1,6 +1,7 @@
 //! `[listen]` beside its limits: implicit TLS, the certificate, and where proxies speak. The files are named here and read elsewhere.
 
-use super::reader::{Section, or_empty, parsed, path};
+use super::read::{or_empty, parsed, path};
+use super::reader::Section;
 use super::settings::{CertificateFiles, Config};
 use std::fmt;
 use std::net::SocketAddr;

@@ -10,6 +10,7 @@ mod effective;
 mod error;
 mod keys;
 mod listen;
+mod read;
 mod reader;
 mod route;
 mod sections;

@@ -3,7 +3,8 @@
 //! What a rule asks for is found again by its next hops, for that is what a message keeps. So two rules with the same next
 //! hops ask for the same, or are refused.
 
-use super::reader::{Section, domain, number, parsed, path, rate, text};
+use super::read::{domain, number, parsed, path, rate, text};
+use super::reader::Section;
 use spool_core::{DestinationPolicy, NextHop, Rule, valid_domain};
 use spool_smtp::client::RouteConfig;
 use std::net::{IpAddr, SocketAddr};

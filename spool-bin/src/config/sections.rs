@@ -4,10 +4,11 @@ use super::client::client;
 use super::dkim::dkim;
 use super::error::{ConfigError, Problem};
 use super::listen;
-use super::reader::{
-    Places, Section, Source, choice, domain, flag, flat, number, or_empty, parsed, path, positive_span, rate,
-    share, size, size_from, span, text,
+use super::read::{
+    choice, domain, flag, number, or_empty, parsed, path, positive_span, rate, share, size, size_from, span,
+    text,
 };
+use super::reader::{Places, Section, Source, flat};
 use super::route::route;
 use super::settings::{Config, Inherited, Log, Retry};
 use super::values::ascii_host_name;

@@ -1,13 +1,14 @@
-//! Mail that `sendmail` left while the service was down: taken from the drop directory onto the spool, each message once.
+//! Mail that `sendmail` left while the service was down: it is added to the spool from the drop directory, each message once.
 //!
-//! A file goes only after its message is durable. Between the two a crash leaves both: the add has a key made of the file's name and
-//! inode, so that the next look finds the message added already. A file that is no message is set aside with the reason in the log;
-//! one for which there is no room now waits in `taken/`. Nothing here delays the mail that comes by other ways: one batch is read at a time, its
-//! memory is that of arriving mail, and files are touched on threads that may block.
+//! A file is removed only after its message is durable. A crash between the two leaves both: the add has a key made of the file's
+//! name and inode, so that the next scan finds that the message was added already. A file that is no message is set aside with the
+//! reason in the log; one for which there is no memory now waits in `taken/`. Other mail is not delayed: one batch is read at a time,
+//! its memory is that of arriving mail, and files are used on threads that may block.
 
 mod dir;
 mod format;
 mod leave;
+mod refused;
 
 pub(crate) use leave::leave;
 
@@ -18,10 +19,9 @@ use bytes::Bytes;
 use dir::{DropDir, Identity, Left, Look, NAMES, Unread};
 use format::Limits;
 use futures_util::future::join_all;
+use refused::Refused;
 use spool_core::log::{Accepted, Record};
-use spool_core::{
-    AddError, Admission, Budget, FlowId, Held, InitialStatus, MessageId, Source, Submission, visible,
-};
+use spool_core::{Admission, Budget, FlowId, Held, InitialStatus, MessageId, Source, Submission, visible};
 use spool_smtp::server::left_by;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
@@ -31,18 +31,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-/// Between two looks at a directory with nothing to do.
+/// Time between two scans of a directory with nothing to do.
 const POLL: Duration = Duration::from_secs(2);
-/// Looking takes at most this share of the time, however many names there are.
+/// Scans take at most one of so many parts of the time, however many names there are.
 const SHARE: u32 = 10;
-/// Files read, and added, at once.
+/// Files read and added at the same time.
 const BATCH: usize = 32;
-/// Between two looks for files that were begun and not finished.
+/// Time between two searches for files that were begun and not finished.
 const SWEEP: Duration = Duration::from_secs(3600);
-/// Files set aside in one look that have a log line of their own; the others are counted.
+/// Files set aside in one scan that have a log line of their own; the others are counted.
 const TOLD: usize = 20;
 
-/// What takes mail from the drop directory.
+/// Adds mail from the drop directory.
 pub(crate) struct DropBox {
     dir: Arc<DropDir>,
     path: PathBuf,
@@ -51,7 +51,7 @@ pub(crate) struct DropBox {
     limits: Limits,
     hostname: String,
     received_headers: usize,
-    /// Files whose messages are on the spool and that cannot be removed: they are not added, nor logged, again.
+    /// Files that cannot be removed although their messages are on the spool: they are not added or logged again.
     stuck: Mutex<HashMap<CString, Identity>>,
 }
 
@@ -64,22 +64,22 @@ struct Found {
     _held: Held,
 }
 
-/// A file's name and owner, and what the spool said.
+/// The name and the owner of a file, and the result of its add.
 type Added = (CString, u32, Result<Vec<MessageId>, Refused>);
 
-/// What one look came to.
+/// The result of one scan.
 #[derive(Debug, Default)]
 struct Round {
     taken: usize,
     refused: usize,
     /// Why the rest waits.
     waits: Option<String>,
-    /// The spool takes nothing now.
+    /// The spool adds nothing now.
     full: bool,
 }
 
 impl DropBox {
-    /// The drop directory of `config`, made if need be; `None` when there is to be none.
+    /// The drop directory of `config`, created if it is missing; `None` when none is configured.
     ///
     /// # Errors
     /// When it cannot be used.
@@ -105,7 +105,7 @@ impl DropBox {
         }))
     }
 
-    /// Takes what is there, and then what comes, until `stop` becomes true or its sender is gone.
+    /// Adds the messages in the directory and those that arrive, until `stop` becomes true or its sender is dropped.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let this = Arc::new(self);
         let mut swept: Option<Instant> = None;
@@ -157,10 +157,10 @@ impl DropBox {
         }
     }
 
-    /// Takes these files, batch by batch. `None`: the runtime ends.
+    /// Adds these files, batch by batch. `None`: the runtime ends.
     async fn take(self: &Arc<Self>, names: Vec<CString>, stop: &watch::Receiver<bool>) -> Option<Round> {
         let mut round = Round::default();
-        // The spool takes nothing now: the rest need not be read.
+        // When the spool adds nothing now, the rest need not be read.
         let mut full = false;
         for batch in names.chunks(BATCH) {
             if *stop.borrow() || full {
@@ -183,7 +183,7 @@ impl DropBox {
         Some(round)
     }
 
-    /// Reads files: those that can be added. What is no message is set aside; `told` were before, in this look.
+    /// Reads files. Those that are no messages are set aside; `told` were set aside earlier in this scan.
     fn read(&self, names: Vec<CString>, told: usize) -> (Vec<Found>, Round) {
         let (mut all, mut round) = (Vec::new(), Round::default());
         for name in names {
@@ -202,7 +202,7 @@ impl DropBox {
                 continue;
             };
             let mut held = None;
-            // The file, and the message that is made of it.
+            // For the file, and the message that is made of it.
             let room = |size: u64| {
                 held = self
                     .memory
@@ -213,7 +213,7 @@ impl DropBox {
                 (Ok(left), Some(held)) => all.push(self.found(name, &id, left, held)),
                 (Err(Unread::Gone), _) => {}
                 (Err(Unread::Bad(why)), _) => self.set_aside(&name, None, &why, told, &mut round),
-                // A smaller one may find room.
+                // There may be memory for a smaller one.
                 (Err(Unread::NoRoom), _) | (Ok(_), None) => {
                     round.waits = Some("the memory for arriving mail is in use".to_owned());
                 }
@@ -238,7 +238,7 @@ impl DropBox {
         }
     }
 
-    /// Spools what was found.
+    /// Adds a file's message.
     async fn add(&self, found: Found) -> Added {
         let Found {
             name,
@@ -279,7 +279,7 @@ impl DropBox {
         (name, user, added)
     }
 
-    /// Removes what is on the spool, sets aside what will never be.
+    /// Removes files whose messages were added, and sets aside those that never can be.
     fn finish(&self, all: Vec<Added>, told: usize) -> Round {
         let mut round = Round::default();
         for (name, user, added) in all {
@@ -302,8 +302,8 @@ impl DropBox {
         round
     }
 
-    /// Removes a file whose message is on the spool. One that cannot be removed is remembered, and said so that it can be removed by
-    /// hand: its message was taken, and is not taken again.
+    /// Removes a file whose message is on the spool. One that cannot be removed is remembered, and logged so that it can be removed
+    /// by hand: its message is not added again.
     fn remove(&self, name: &CStr, round: &mut Round) -> bool {
         let mut stuck = self.stuck();
         match self.dir.remove(name) {
@@ -313,7 +313,7 @@ impl DropBox {
             }
             Err(error) => {
                 round.waits = Some(format!("{} cannot be removed: {error}", shown(name)));
-                // Beyond as many as may lie there, the key of the add still finds the message.
+                // Beyond that number, the key of the add still finds the message.
                 if let Ok(identity) = self.dir.identity(name)
                     && stuck.len() < NAMES
                 {
@@ -343,7 +343,7 @@ impl DropBox {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets a file aside; says so, if fewer than [`TOLD`] were in this look, with `before` in front of this `round`.
+    /// Sets a file aside, and logs that if fewer than [`TOLD`] were set aside in this scan, of which `before` are not in `round`.
     fn set_aside(&self, name: &CStr, user: Option<u32>, why: &str, before: usize, round: &mut Round) {
         let (dir, file) = (self.path.display(), shown(name));
         match self.dir.refuse(name) {
@@ -358,36 +358,7 @@ impl DropBox {
     }
 }
 
-/// Why a message is not on the spool.
-#[derive(Debug)]
-enum Refused {
-    /// It never will be.
-    Bad(String),
-    /// It may be later; others may be taken now.
-    Waits(String),
-    /// It may be later, and others too.
-    Later(String),
-}
-
-impl From<AddError> for Refused {
-    fn from(error: AddError) -> Self {
-        match error {
-            AddError::Invalid(_) | AddError::TooManyRecipients { .. } | AddError::KeyReused { .. } => {
-                Self::Bad(error.to_string())
-            }
-            AddError::Unsigned(_) => Self::Waits(error.to_string()),
-            // Also what is not known here: nothing is lost by waiting.
-            AddError::Busy { .. }
-            | AddError::Full(_)
-            | AddError::Disk(_)
-            | AddError::Ended(_)
-            | AddError::Killed
-            | _ => Self::Later(error.to_string()),
-        }
-    }
-}
-
-/// Whether a name is one that [`leave`] gives: it becomes part of a header and of a key.
+/// Whether a name has the form that [`leave`] gives: it becomes part of a header and of a key.
 fn is_id(name: &str) -> bool {
     name.len() == 26
         && name
@@ -399,7 +370,7 @@ fn shown(name: &CStr) -> String {
     visible(&name.to_string_lossy()).into_owned()
 }
 
-/// On a thread that may block; `None` when the runtime ends, or the work panicked.
+/// Runs `work` on a thread that may block; `None` when the runtime ends or the work panicked.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }

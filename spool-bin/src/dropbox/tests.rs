@@ -1,6 +1,7 @@
 //! The names of files, and which refusals are for good.
 
 use super::*;
+use spool_core::AddError;
 
 #[test]
 fn only_names_that_sendmail_gives_go_into_headers_and_keys() {

@@ -1,6 +1,7 @@
 //! Clients and users as a table.
 
-use super::grid::{Cell, Column, Shrinks, print};
+use super::cell::Cell;
+use super::grid::{Column, Shrinks, print};
 use super::units::{age, span};
 use spool_core::{Timestamp, harmless};
 use spool_smtp::server::{ClientState, Count};

@@ -3,6 +3,7 @@
 //!
 //! It prints the values it is given, and shows hidden characters of strangers as escapes.
 
+mod cell;
 mod clients;
 pub(crate) mod event;
 mod exim;

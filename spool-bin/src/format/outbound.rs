@@ -1,6 +1,7 @@
 //! Destinations and connections as tables.
 
-use super::grid::{Cell, Column, Shrinks, print};
+use super::cell::Cell;
+use super::grid::{Column, Shrinks, print};
 use super::units::{age, hops};
 use spool_actors::{Circuit, DestinationState};
 use spool_core::{Timestamp, harmless};

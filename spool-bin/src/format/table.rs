@@ -1,6 +1,7 @@
 //! The table: six columns, made to fit, coloured by age on a terminal.
 
-use super::grid::{Cell, Column, Grid, Shrinks};
+use super::cell::Cell;
+use super::grid::{Column, Grid, Shrinks};
 use super::style::Style;
 use super::units::age;
 use crate::print::Canvas;

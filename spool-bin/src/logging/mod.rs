@@ -1,77 +1,45 @@
-//! The log, on standard error. A reader that stops reading must not stop the relay: what is logged goes through a queue, bounded in
-//! number and in bytes, to a thread that formats and writes it. What finds the queue full is dropped and counted.
+//! The log, on standard error. A reader that stops reading must not stop the relay: entries go through a queue, bounded in number
+//! and in bytes, to a thread that formats and writes them. Entries beyond the bounds are dropped and counted.
 //!
-//! Lines about mail ([`Record`]) arrive as they were made; other lines as their message and fields. Nothing is formatted on the
-//! thread that logs. `docs/logs.md` lists the lines.
+//! Lines about mail arrive as a [`Record`](spool_core::log::Record), other lines as their message and fields. Nothing is formatted
+//! on the thread that logs. `docs/logs.md` lists the lines.
 
+mod fields;
 mod redact;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub(crate) use redact::{Redaction, Redactor, redactor};
+pub(crate) use writer::LogFormat;
 
 use crate::failure::Failure;
-use clap::ValueEnum;
-use spool_core::log::{Line, Record, Redact, Value};
-use spool_core::{Clock, SystemClock, Timestamp, is_printable_ascii, visible};
-use std::borrow::Cow;
-use std::error::Error;
-use std::fmt::{self, Write as _};
+use fields::EventFields;
+use spool_core::log::{Line, Value};
+use spool_core::{Clock, SystemClock};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Directive;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, registry};
+use writer::{Content, Entry, Writer};
 
-/// The most entries that wait for the reader of standard error.
+/// The most entries in the queue.
 const QUEUE: usize = 8192;
-/// The most bytes of them.
+/// The most bytes of entries in the queue.
 const QUEUE_BYTES: usize = 8 << 20;
 
-/// How long entries gather before they are written.
+/// How long entries are collected before they are written.
 const GATHER: Duration = Duration::from_millis(2);
-/// How long the end of the process waits for a reader of its last lines.
+/// How long the end of the process waits until the last lines are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What was logged.
-#[derive(Debug)]
-enum What {
-    /// About mail.
-    Record(Arc<Record>),
-    /// Anything else: a message and fields.
-    Other {
-        message: String,
-        fields: Vec<(&'static str, Value<'static>)>,
-    },
-}
-
-/// One entry of the queue.
-#[derive(Debug)]
-struct Entry {
-    at: Timestamp,
-    level: Level,
-    what: What,
-    /// Its share of [`QUEUE_BYTES`].
-    bytes: usize,
-}
-
-/// What goes to the writing thread.
+/// A job of the writing thread.
 #[derive(Debug)]
 enum Job {
     Write(Box<Entry>),
@@ -79,7 +47,7 @@ enum Job {
     Flush,
 }
 
-/// Writes out what is still queued when it is dropped.
+/// Flushes the queue when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Flush {
     queue: SyncSender<Job>,
@@ -94,21 +62,21 @@ impl Drop for Flush {
     }
 }
 
-/// What both ends of the queue count.
+/// Counts that both ends of the queue share.
 #[derive(Debug, Default)]
 struct Counts {
     waiting: AtomicUsize,
     dropped: AtomicU64,
 }
 
-/// Hands entries to the writing thread.
+/// QueueLayers entries to the writing thread.
 #[derive(Debug)]
-struct Hand {
+struct QueueLayer {
     queue: SyncSender<Job>,
     counts: Arc<Counts>,
 }
 
-impl Hand {
+impl QueueLayer {
     fn give(&self, entry: Entry) {
         let bytes = entry.bytes;
         let before = self.counts.waiting.fetch_add(bytes, Ordering::Relaxed);
@@ -120,198 +88,31 @@ impl Hand {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Hand {
+impl<S: Subscriber> Layer<S> for QueueLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut seen = Seen::default();
+        let mut seen = EventFields::default();
         event.record(&mut seen);
-        let (what, bytes) = match seen.record {
+        let (content, bytes) = match seen.record {
             Some(record) => {
                 let bytes = record.footprint();
-                (What::Record(record), bytes)
+                (Content::Record(record), bytes)
             }
             None => {
                 let (message, fields) = (seen.message, seen.fields);
                 let bytes = 256 + message.len() + seen.bytes;
-                (What::Other { message, fields }, bytes)
+                (Content::Other { message, fields }, bytes)
             }
         };
         self.give(Entry {
             at: SystemClock.now(),
             level: *event.metadata().level(),
-            what,
+            content,
             bytes,
         });
     }
 }
 
-/// The fields of an event.
-#[derive(Debug, Default)]
-struct Seen {
-    record: Option<Arc<Record>>,
-    message: String,
-    fields: Vec<(&'static str, Value<'static>)>,
-    bytes: usize,
-}
-
-impl Seen {
-    fn text(&mut self, field: &Field, text: String) {
-        if field.name() == "message" {
-            self.message = text;
-            return;
-        }
-        self.bytes += text.len() + 32;
-        let value = match field.name() {
-            "user" => Value::User(text.into()),
-            _ => listed(text),
-        };
-        self.fields.push((field.name(), value));
-    }
-
-    fn value(&mut self, field: &Field, value: Value<'static>) {
-        self.bytes += 32;
-        self.fields.push((field.name(), value));
-    }
-}
-
-/// What a list looks like when it was written for debugging is a list again, unless it has texts in it.
-fn listed(text: String) -> Value<'static> {
-    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    match inner.filter(|inner| !inner.contains(['"', '[', ']'])) {
-        None => Value::Text(text.into()),
-        Some("") => Value::List(Vec::new()),
-        Some(inner) => {
-            let items = inner.split(", ").map(|item| Value::Text(item.to_owned().into()));
-            Value::List(items.collect())
-        }
-    }
-}
-
-impl Visit for Seen {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.text(field, format!("{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => value.clone_into(&mut self.message),
-            "user" => self.text(field, value.to_owned()),
-            _ => {
-                self.bytes += value.len();
-                self.value(field, Value::Text(value.to_owned().into()));
-            }
-        }
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.value(field, Value::Number(value));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.value(field, Value::Integer(value));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.value(field, Value::Float(value));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.value(field, Value::Flag(value));
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        match Record::of(value) {
-            Some(record) => self.record = Some(record),
-            None => self.text(field, value.to_string()),
-        }
-    }
-}
-
-/// Formats entries, each line as one line of visible text, whatever stands in it.
-struct Writer {
-    format: LogFormat,
-    redactor: Option<Arc<Redactor>>,
-    line: String,
-    batch: Vec<u8>,
-}
-
-impl Writer {
-    fn entry(&mut self, entry: &Entry) {
-        match &entry.what {
-            What::Record(record) => record.lines(&mut |mut line| {
-                if let Some(redactor) = &self.redactor {
-                    line.redact(redactor.as_ref());
-                }
-                let level = match line.level {
-                    spool_core::log::Level::Info => Level::INFO,
-                    spool_core::log::Level::Warn => Level::WARN,
-                };
-                self.write("event", &line, line.event, entry.at, level);
-            }),
-            What::Other { message, fields } => {
-                let mut line = Line::new("", spool_core::log::Level::Info);
-                line.fields.extend(fields.iter().cloned());
-                let mut message = Cow::Borrowed(message.as_str());
-                if let Some(redactor) = &self.redactor {
-                    line.redact(redactor.as_ref());
-                    message = redactor.text(&message).into_owned().into();
-                }
-                self.write("message", &line, &message, entry.at, entry.level);
-            }
-        }
-    }
-
-    fn write(&mut self, kind: &str, line: &Line<'_>, what: &str, at: Timestamp, level: Level) {
-        self.line.clear();
-        // Writing to a String cannot fail.
-        let _ = match self.format {
-            LogFormat::Text => text(&mut self.line, line, what, at, level),
-            LogFormat::Json => json(&mut self.line, kind, line, what, at, level),
-        };
-        append(&mut self.batch, self.line.as_bytes());
-    }
-}
-
-fn text(out: &mut String, line: &Line<'_>, what: &str, at: Timestamp, level: Level) -> fmt::Result {
-    write!(out, "{at} {level} {what}")?;
-    for (key, value) in &line.fields {
-        out.push(' ');
-        out.push_str(key);
-        out.push('=');
-        value.write_text(out)?;
-    }
-    Ok(())
-}
-
-fn json(
-    out: &mut String,
-    kind: &str,
-    line: &Line<'_>,
-    what: &str,
-    at: Timestamp,
-    level: Level,
-) -> fmt::Result {
-    write!(out, "{{\"timestamp\":\"{at}\",\"level\":\"{level}\",\"{kind}\":")?;
-    Value::Word(what.into()).write_json(out)?;
-    for (key, value) in &line.fields {
-        out.push_str(",\"");
-        out.push_str(key);
-        out.push_str("\":");
-        value.write_json(out)?;
-    }
-    out.push('}');
-    Ok(())
-}
-
-fn append(batch: &mut Vec<u8>, line: &[u8]) {
-    if is_printable_ascii(line) {
-        batch.extend_from_slice(line);
-    } else {
-        batch.extend_from_slice(visible(&String::from_utf8_lossy(line)).as_bytes());
-    }
-    batch.push(b'\n');
-}
-
-/// Writes what has gathered in one go.
+/// Writes the entries that have been collected at once.
 fn write_lines(
     queue: &Receiver<Job>,
     counts: &Counts,
@@ -327,7 +128,7 @@ fn write_lines(
         batch: Vec::new(),
     };
     while let Ok(first) = queue.recv() {
-        // Whoever logs does not have to wake this thread for every line while it sleeps.
+        // While this thread sleeps, threads that log do not have to wake it for each line.
         if matches!(first, Job::Write(_)) {
             std::thread::sleep(GATHER);
         }
@@ -342,7 +143,7 @@ fn write_lines(
                 }
             }
             if writer.batch.len() >= 1 << 20 {
-                // Nothing can be said about an error in saying things.
+                // An error of the log cannot be logged.
                 let _ = err.write_all(&writer.batch);
                 writer.batch.clear();
             }
@@ -363,7 +164,7 @@ fn write_lines(
     }
 }
 
-/// Turns off what actix-http logs.
+/// Turns off the log of actix-http.
 fn quiet() -> Result<Directive, Failure> {
     "actix_http=off"
         .parse()
@@ -378,7 +179,7 @@ pub(crate) fn init(format: LogFormat, redaction: Redaction) -> Result<Flush, Fai
             .map_err(|error| Failure::Usage(format!("SPOOL_LOG: {error}")))?,
         Err(_) => EnvFilter::new("info,actix_server=warn"),
     };
-    // What clients of the admin API do wrong is no error of ours; it is counted, and told at DEBUG, where it is handled.
+    // Errors of clients of the admin API are counted, and logged at DEBUG where they are handled.
     let filter = match filter.to_string().contains("actix_http") {
         true => filter,
         false => filter.add_directive(quiet()?),
@@ -390,7 +191,7 @@ pub(crate) fn init(format: LogFormat, redaction: Redaction) -> Result<Flush, Fai
         flushed,
     };
     let counts = Arc::new(Counts::default());
-    let hand = Hand {
+    let layer = QueueLayer {
         queue,
         counts: Arc::clone(&counts),
     };
@@ -398,6 +199,6 @@ pub(crate) fn init(format: LogFormat, redaction: Redaction) -> Result<Flush, Fai
     thread
         .spawn(move || write_lines(&jobs, &counts, &tell, format, &redaction, &mut io::stderr()))
         .map_err(|error| Failure::Failed(format!("no thread for the log: {error}")))?;
-    registry().with(filter).with(hand).init();
+    registry().with(filter).with(layer).init();
     Ok(flush)
 }

@@ -1,74 +1,18 @@
-//! The operations on messages as they are asked for and answered, the same for the command line and for HTTP: names,
-//! the request, its checks, and the report.
-//!
-//! It reads and checks. It never asks a spool: the admin API does, and the command line asks that.
+//! The request for an operation, and its checks.
 
+use super::kind::Operation;
 use crate::config::parse_span;
 use crate::selector::Selector;
 use serde::{Deserialize, Serialize};
 use spool_actors::NewRoute;
 use spool_core::store::Shelf;
-use spool_core::{MessageId, NextHop, Queue, RetryInterval, SpoolError};
+use spool_core::{NextHop, Queue, RetryInterval};
 use std::time::Duration;
 
-/// The most next hops of one route that a person names.
+/// The most next hops of one route in a request.
 const MAX_NEXT_HOPS: usize = 100;
 
-/// What can be done to messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Freeze,
-    Send,
-    Remove,
-    Recover,
-    Purge,
-    Reroute,
-    Bounce,
-    Expire,
-}
-
-impl Operation {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Freeze,
-        Self::Send,
-        Self::Remove,
-        Self::Recover,
-        Self::Purge,
-        Self::Reroute,
-        Self::Bounce,
-        Self::Expire,
-    ];
-
-    /// Its name as a command and in a path.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Freeze => "freeze",
-            Self::Send => "send",
-            Self::Remove => "remove",
-            Self::Recover => "recover",
-            Self::Purge => "purge",
-            Self::Reroute => "reroute",
-            Self::Bounce => "bounce",
-            Self::Expire => "expire",
-        }
-    }
-
-    /// What its messages are afterwards: `3 frozen`, `3 would be frozen`.
-    pub(crate) const fn done(self) -> &'static str {
-        match self {
-            Self::Freeze => "frozen",
-            Self::Send => "released for sending",
-            Self::Remove => "removed",
-            Self::Recover => "recovered",
-            Self::Purge => "purged",
-            Self::Reroute => "rerouted",
-            Self::Bounce => "bounced",
-            Self::Expire => "expired",
-        }
-    }
-}
-
-/// What is asked for. Every field may be left out.
+/// A request. Every field may be left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Request {
@@ -106,12 +50,12 @@ pub(crate) struct Request {
     pub(crate) reason: Option<String>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// A request that was checked.
+/// A checked request.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) operation: Operation,
@@ -119,19 +63,19 @@ pub(crate) struct Order {
     pub(crate) dry_run: bool,
     /// Of `send`.
     pub(crate) retry_intervals: Vec<RetryInterval>,
-    /// Where the messages are: `None` on the spool.
+    /// The shelf of the messages; `None`: they are on the spool.
     pub(crate) shelf: Option<Shelf>,
     /// Of `purge`: only what was removed longer ago.
     pub(crate) older_than: Duration,
     /// Of `reroute`.
     pub(crate) route: NewRoute,
-    /// What was asked for, for the log.
+    /// The request in one line, for the log.
     pub(crate) words: String,
     /// Of `bounce`.
     pub(crate) reason: Option<String>,
 }
 
-/// Conditions that the log names; of more, only how many there are.
+/// Conditions that the log names; further ones are counted.
 const MAX_WORDS: usize = 20;
 
 impl Request {
@@ -152,7 +96,7 @@ impl Request {
         self.ids.iter().map(|id| ("id", id.as_str())).chain(named)
     }
 
-    /// What is asked for, in one line: `recipient=@example\.net$ older=1d`.
+    /// The request in one line: `recipient=@example\.net$ older=1d`.
     fn words(&self) -> String {
         let conditions = self.conditions().map(|(name, value)| format!("{name}={value}"));
         let from = self.from.iter().map(|shelf| format!("from={shelf}"));
@@ -179,7 +123,7 @@ impl Request {
     /// Checks it for `operation`.
     ///
     /// # Errors
-    /// What is wrong, in words that name the field.
+    /// The field and what is wrong with it.
     pub(crate) fn check(mut self, operation: Operation) -> Result<Order, String> {
         let (name, words) = (operation.name(), self.words());
         if operation != Operation::Send && !self.retry_intervals.is_empty() {
@@ -220,7 +164,7 @@ impl Request {
         })
     }
 
-    /// The route that reroute needs; no other operation has one.
+    /// The route of reroute; no other operation has one.
     fn new_route(&self, operation: Operation) -> Result<NewRoute, String> {
         let (named, name) = (!self.next_hops.is_empty(), operation.name());
         match (operation, named, self.by_config) {
@@ -244,7 +188,7 @@ impl Request {
         }
     }
 
-    /// The age that purge needs: since the removal, not since the arrival.
+    /// The age of purge: since the removal, not since the arrival.
     fn purge_age(&mut self) -> Result<Duration, String> {
         if self.younger.is_some() || self.frozen || self.failed {
             return Err("purge: goes with ids, sender, recipient and next_hop only".to_owned());
@@ -303,70 +247,6 @@ fn shelf(operation: Operation, from: Option<&str>, queue: Option<Queue>) -> Resu
             shelf.queue()
         )),
         (shelf, _) => Ok(shelf),
-    }
-}
-
-/// Why something was not done to one message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Trouble {
-    /// Which, when it is about one.
-    pub(crate) id: Option<MessageId>,
-    /// For programs: `no_such_message`, `not_frozen` and so on.
-    pub(crate) code: String,
-    /// For people.
-    pub(crate) error: String,
-}
-
-impl From<&SpoolError> for Trouble {
-    fn from(error: &SpoolError) -> Self {
-        let (code, id) = match error {
-            SpoolError::NoSuchMessage(id) => ("no_such_message", Some(*id)),
-            SpoolError::NotFrozen(id) => ("not_frozen", Some(*id)),
-            SpoolError::NoRoute(id) => ("no_route", Some(*id)),
-            SpoolError::BeingSent(id) => ("being_sent", Some(*id)),
-            SpoolError::NullReversePath(id) => ("null_reverse_path", Some(*id)),
-            SpoolError::OnSpool(id) => ("on_spool", Some(*id)),
-            SpoolError::Unreadable { id, .. } => ("unreadable", Some(*id)),
-            SpoolError::Full(_) => ("full", None),
-            SpoolError::Disk(_) => ("disk", None),
-            SpoolError::NoConfiguration => ("no_configuration", None),
-            SpoolError::NoNotices => ("no_notices", None),
-            SpoolError::Killed => ("closed", None),
-            SpoolError::Ended(_) => ("ended", None),
-            SpoolError::Busy { .. } => ("busy", None),
-            SpoolError::NoNextHop | _ => ("failed", None),
-        };
-        Self {
-            id,
-            code: code.to_owned(),
-            error: error.to_string(),
-        }
-    }
-}
-
-/// What an operation did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Report {
-    /// Messages that were meant.
-    pub(crate) matched: usize,
-    /// Messages that are now as asked for.
-    pub(crate) done: usize,
-    /// Why the others are not.
-    pub(crate) errors: Vec<Trouble>,
-    /// Of a dry run: the messages it would be done to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) ids: Option<Vec<MessageId>>,
-    /// When the whole of it failed: why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<String>,
-}
-
-impl Report {
-    /// Whether nothing was done because none of the messages is there.
-    pub(crate) fn found_nothing(&self) -> bool {
-        let gone = |trouble: &Trouble| trouble.code == "no_such_message";
-        let any = self.done > 0 || self.ids.as_ref().is_some_and(|ids| !ids.is_empty());
-        !any && !self.errors.is_empty() && self.errors.iter().all(gone)
     }
 }
 
@@ -471,19 +351,5 @@ mod tests {
         };
         assert_eq!(reroute(100), Ok(()));
         assert_eq!(reroute(101), Err("next_hops: at most 100".to_owned()));
-    }
-
-    #[test]
-    fn the_report_tells_a_miss_from_a_failure() {
-        let id = MessageId::from_u128(7);
-        let report = |done, errors: &[SpoolError]| Report {
-            done,
-            errors: errors.iter().map(Trouble::from).collect(),
-            ..Report::default()
-        };
-        assert!(report(0, &[SpoolError::NoSuchMessage(id)]).found_nothing());
-        assert!(!report(1, &[SpoolError::NoSuchMessage(id)]).found_nothing());
-        assert!(!report(0, &[SpoolError::NoSuchMessage(id), SpoolError::NotFrozen(id)]).found_nothing());
-        assert!(!report(0, &[]).found_nothing());
     }
 }

@@ -1,0 +1,127 @@
+//! Formats log entries as text or JSON.
+
+use super::redact::Redactor;
+use clap::ValueEnum;
+use spool_core::log::{Line, Record, Redact, Value};
+use spool_core::{Timestamp, is_printable_ascii, visible};
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use tracing::Level;
+
+/// The format of log lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What was logged.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// About mail.
+    Record(Arc<Record>),
+    /// Anything else: a message and fields.
+    Other {
+        message: String,
+        fields: Vec<(&'static str, Value<'static>)>,
+    },
+}
+
+/// One entry of the queue.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) at: Timestamp,
+    pub(super) level: Level,
+    pub(super) content: Content,
+    /// Its share of the bytes of the queue.
+    pub(super) bytes: usize,
+}
+
+/// Formats entries. Each becomes one line of visible text.
+pub(super) struct Writer {
+    pub(super) format: LogFormat,
+    pub(super) redactor: Option<Arc<Redactor>>,
+    pub(super) line: String,
+    pub(super) batch: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn entry(&mut self, entry: &Entry) {
+        match &entry.content {
+            Content::Record(record) => record.lines(&mut |mut line| {
+                if let Some(redactor) = &self.redactor {
+                    line.redact(redactor.as_ref());
+                }
+                let level = match line.level {
+                    spool_core::log::Level::Info => Level::INFO,
+                    spool_core::log::Level::Warn => Level::WARN,
+                };
+                self.write("event", &line, line.event, entry.at, level);
+            }),
+            Content::Other { message, fields } => {
+                let mut line = Line::new("", spool_core::log::Level::Info);
+                line.fields.extend(fields.iter().cloned());
+                let mut message = Cow::Borrowed(message.as_str());
+                if let Some(redactor) = &self.redactor {
+                    line.redact(redactor.as_ref());
+                    message = redactor.text(&message).into_owned().into();
+                }
+                self.write("message", &line, &message, entry.at, entry.level);
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, kind: &str, line: &Line<'_>, what: &str, at: Timestamp, level: Level) {
+        self.line.clear();
+        // Writing to a String cannot fail.
+        let _ = match self.format {
+            LogFormat::Text => text(&mut self.line, line, what, at, level),
+            LogFormat::Json => json(&mut self.line, kind, line, what, at, level),
+        };
+        append(&mut self.batch, self.line.as_bytes());
+    }
+}
+
+fn text(out: &mut String, line: &Line<'_>, what: &str, at: Timestamp, level: Level) -> fmt::Result {
+    write!(out, "{at} {level} {what}")?;
+    for (key, value) in &line.fields {
+        out.push(' ');
+        out.push_str(key);
+        out.push('=');
+        value.write_text(out)?;
+    }
+    Ok(())
+}
+
+fn json(
+    out: &mut String,
+    kind: &str,
+    line: &Line<'_>,
+    what: &str,
+    at: Timestamp,
+    level: Level,
+) -> fmt::Result {
+    write!(out, "{{\"timestamp\":\"{at}\",\"level\":\"{level}\",\"{kind}\":")?;
+    Value::Word(what.into()).write_json(out)?;
+    for (key, value) in &line.fields {
+        out.push_str(",\"");
+        out.push_str(key);
+        out.push_str("\":");
+        value.write_json(out)?;
+    }
+    out.push('}');
+    Ok(())
+}
+
+pub(super) fn append(batch: &mut Vec<u8>, line: &[u8]) {
+    if is_printable_ascii(line) {
+        batch.extend_from_slice(line);
+    } else {
+        batch.extend_from_slice(visible(&String::from_utf8_lossy(line)).as_bytes());
+    }
+    batch.push(b'\n');
+}

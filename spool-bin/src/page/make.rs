@@ -1,0 +1,211 @@
+//! Makes the page of a message from its record.
+
+use super::{AttemptPage, Fate, IntervalPage, NoticePage, Page, RecipientPage, RefusedPage};
+use spool_core::{
+    Attempt, AttemptResult, BodyKind, FailedRecipient, Message, MessageState, Notify, Queue, Recipient,
+    RecipientIndex, Reply, Ret, ShownStatus, Stage,
+};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+impl Page {
+    /// The page of `message`, which is in `queue`.
+    pub(crate) fn of(message: &Message, queue: Queue, status: ShownStatus, reason: Option<String>) -> Self {
+        let state = &message.state;
+        let shelved = matches!(queue, Queue::Removed | Queue::Quarantine);
+        let retry = state.schedule.intervals.iter().map(|interval| IntervalPage {
+            span_ms: millis(interval.span()),
+            jitter_ms: millis(interval.jitter()),
+        });
+        Self {
+            id: message.id,
+            queue,
+            status,
+            reason: reason
+                .or_else(|| spool_core::reason(state))
+                .map(|reason| spool_core::harmless(&reason)),
+            spooled_at: message.spooled_at,
+            next_attempt: status.next_attempt().filter(|_| !shelved),
+            expires_at: state.expires_at,
+            in_flight: state.in_flight,
+            size: message.body_size,
+            sender: message.envelope.reverse_path.as_str().to_owned(),
+            parameters: mail_parameters(message),
+            recipients: recipients(message),
+            next_hops: Arc::clone(&message.next_hops),
+            next_hops_afterwards: None,
+            route: message.origin,
+            retry_intervals: retry.collect(),
+            repeat_last: state.schedule.repeat_last,
+            attempts: state
+                .attempts
+                .iter()
+                .map(|attempt| AttemptPage::of(message, attempt))
+                .collect(),
+            attempts_left_out: state.attempts.left_out(),
+            parent: message.parent,
+            notices: NoticePage::of(message),
+            unknown_submitter: state.notices.unknown_submitter,
+            related: message.related.to_vec(),
+            parts: Vec::new(),
+            flows: message.flows.clone(),
+        }
+    }
+}
+
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn mail_parameters(message: &Message) -> Vec<String> {
+    let given = &message.envelope.parameters;
+    let flag = |set: bool, name: &str| set.then(|| name.to_owned());
+    let ret = |ret: Ret| match ret {
+        Ret::Full => "RET=FULL".to_owned(),
+        Ret::Headers => "RET=HDRS".to_owned(),
+    };
+    [
+        flag(given.body == BodyKind::EightBitMime, "BODY=8BITMIME"),
+        flag(given.smtputf8, "SMTPUTF8"),
+        flag(given.requiretls, "REQUIRETLS"),
+        given.ret.map(ret),
+        given
+            .envid
+            .as_ref()
+            .map(|envid| format!("ENVID={}", spool_core::harmless(envid))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn recipient_parameters(recipient: &Recipient) -> Vec<String> {
+    let notify = |notify: Notify| {
+        let named = [
+            (notify.success, "SUCCESS"),
+            (notify.failure, "FAILURE"),
+            (notify.delay, "DELAY"),
+        ];
+        let words: Vec<&str> = named
+            .iter()
+            .filter_map(|(set, word)| set.then_some(*word))
+            .collect();
+        match words.is_empty() {
+            true => "NOTIFY=NEVER".to_owned(),
+            false => format!("NOTIFY={}", words.join(",")),
+        }
+    };
+    let orcpt = |orcpt: &String| format!("ORCPT={}", spool_core::harmless(orcpt));
+    let notify = recipient.notify.map(notify);
+    notify
+        .into_iter()
+        .chain(recipient.orcpt.as_ref().map(orcpt))
+        .collect()
+}
+
+/// The recipients to whom no attempt has delivered, according to the record.
+enum Undelivered {
+    All,
+    /// Those that were refused in every accepted attempt.
+    These(HashSet<RecipientIndex>),
+}
+
+impl Undelivered {
+    fn of(state: &MessageState) -> Self {
+        if state.attempts.left_out() > 0 {
+            // An attempt that is not kept may have delivered to any of them.
+            return Self::These(HashSet::new());
+        }
+        let accepted = |attempt: &&Attempt| matches!(attempt.report.result, AttemptResult::Accepted(_));
+        let refused = |attempt: &Attempt| -> HashSet<RecipientIndex> {
+            attempt
+                .report
+                .refused
+                .iter()
+                .map(|refused| refused.recipient)
+                .collect()
+        };
+        let accepting = state.attempts.iter().filter(accepted).map(refused);
+        let both = |one: HashSet<_>, other: HashSet<_>| one.intersection(&other).copied().collect();
+        accepting.reduce(both).map_or(Self::All, Self::These)
+    }
+
+    fn contains(&self, index: RecipientIndex) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(these) => these.contains(&index),
+        }
+    }
+}
+
+pub(super) fn recipients(message: &Message) -> Vec<RecipientPage> {
+    let state = &message.state;
+    let failed = state.failed.iter().map(|failed| (failed.recipient, failed));
+    let failed: HashMap<RecipientIndex, &FailedRecipient> = failed.collect();
+    let remaining: HashSet<RecipientIndex> = state.remaining.iter().copied().collect();
+    let undelivered = Undelivered::of(state);
+    let page = |(index, recipient): (RecipientIndex, &Recipient)| {
+        let failed = failed.get(&index).copied();
+        let fate = match (failed, remaining.contains(&index)) {
+            (Some(_), _) => Fate::Failed,
+            (None, true) => Fate::Remaining,
+            (None, false) if state.notices.of_failed(index).is_some() => Fate::Bounced,
+            (None, false) if undelivered.contains(index) => Fate::Elsewhere,
+            (None, false) => Fate::Done,
+        };
+        RecipientPage {
+            address: recipient.address.to_string(),
+            parameters: recipient_parameters(recipient),
+            fate,
+            reason: failed.map(|failed| spool_core::harmless(&failed.reason)),
+            reply: failed.and_then(|failed| failed.reply.clone()),
+        }
+    };
+    (0..).zip(&message.envelope.recipients).map(page).collect()
+}
+
+impl AttemptPage {
+    fn of(message: &Message, attempt: &Attempt) -> Self {
+        let report = &attempt.report;
+        let address = |index: RecipientIndex| {
+            let recipient = message.envelope.recipients.get(usize::try_from(index).ok()?)?;
+            Some(recipient.address.to_string())
+        };
+        let refused = report.refused.iter().map(|refused| RefusedPage {
+            address: address(refused.recipient).unwrap_or_default(),
+            code: refused.reply.code,
+            enhanced: refused.reply.enhanced.map(|code| code.to_string()),
+            text: refused.reply.text.clone(),
+        });
+        let (name, stage, reply, text) = outcome(&report.result);
+        Self {
+            at: attempt.at,
+            duration_ms: attempt.duration_ms,
+            peer: report.peer.clone(),
+            tls: report.tls.as_deref().map(spool_core::harmless),
+            session: report.session,
+            outcome: name.to_owned(),
+            stage,
+            code: reply.map(|reply| reply.code),
+            enhanced: reply.and_then(|reply| Some(reply.enhanced?.to_string())),
+            text: reply.map_or_else(|| spool_core::harmless(text), |reply| reply.text.clone()),
+            in_doubt: attempt.in_doubt(),
+            refused: refused.collect(),
+        }
+    }
+}
+
+/// The name of an outcome, its stage, its reply and its text.
+fn outcome(result: &AttemptResult) -> (&'static str, Option<Stage>, Option<&Reply>, &str) {
+    match result {
+        AttemptResult::Accepted(reply) => ("accepted", None, Some(reply), ""),
+        AttemptResult::AllRefused => ("all_refused", Some(Stage::Rcpt), None, ""),
+        AttemptResult::Refused { stage, reply } => ("refused", Some(*stage), Some(reply), ""),
+        AttemptResult::NoConnection { error } => ("no_connection", None, None, error),
+        AttemptResult::NotBegun { reason } => ("not_begun", None, None, reason),
+        AttemptResult::Broken { stage, error, .. } => ("broken", Some(*stage), None, error),
+        AttemptResult::Interrupted => ("interrupted", None, None, "the process ended during the attempt"),
+        AttemptResult::Panicked { text } => ("panicked", None, None, text),
+        _ => ("unknown", None, None, ""),
+    }
+}

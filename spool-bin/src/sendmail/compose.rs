@@ -1,0 +1,103 @@
+//! The envelope and the message that `sendmail` submits.
+
+use super::addresses::addresses;
+use super::arguments::Sending;
+use super::exit::{Exit, Refusal};
+use super::message::{Letter, Missing, from_value};
+use crate::config::Config;
+use nix::unistd::{Uid, User};
+use spool_core::{
+    Address, BodyKind, Clock, Envelope, FlowId, MailParameters, Recipient, ReversePath, SystemClock,
+};
+use std::collections::HashSet;
+
+/// The reverse-path, and the address for a From that is missing.
+pub(super) fn sender(sending: &Sending, config: &Config) -> Result<(ReversePath, Address), Refusal> {
+    let uid = Uid::current();
+    let user = User::from_uid(uid).ok().flatten();
+    let user = user.map_or_else(|| format!("uid-{uid}"), |user| user.name);
+    let own = Address::parse(&format!("{user}@{}", config.hostname))
+        .or_else(|_| Address::parse(&format!("uid-{uid}@{}", config.hostname)))
+        .map_err(|error| Refusal::new(Exit::Config, format!("{user}@{}: {error}", config.hostname)))?;
+    match sending.from.as_deref().map(str::trim) {
+        None => Ok((ReversePath::Mailbox(own.clone()), own)),
+        Some("" | "<>") => Ok((ReversePath::Null, own)),
+        Some(text) => {
+            let found = addresses(text, &config.hostname).map_err(Refusal::usage)?;
+            match found.as_slice() {
+                [one] => Ok((ReversePath::Mailbox(one.clone()), one.clone())),
+                _ => Err(Refusal::usage(format!("-f {text}: must be one address"))),
+            }
+        }
+    }
+}
+
+/// The recipients of the command line; each argument is an address or a list of addresses.
+pub(super) fn named(sending: &Sending, config: &Config) -> Result<Vec<Address>, Refusal> {
+    let mut found = Vec::new();
+    for word in &sending.recipients {
+        let read = addresses(word, &config.hostname).map_err(Refusal::usage)?;
+        if read.is_empty() {
+            return Err(Refusal::usage(format!("{word:?}: is no address")));
+        }
+        found.extend(read);
+    }
+    Ok(found)
+}
+
+/// The envelope, and the message as it is submitted.
+pub(super) fn compose(
+    sending: &Sending,
+    (reverse_path, from): (ReversePath, Address),
+    mut recipients: Vec<Address>,
+    letter: &Letter<'_>,
+    config: &Config,
+) -> Result<(Envelope, Vec<u8>), Refusal> {
+    if sending.extract {
+        recipients.extend(letter.recipients(&config.hostname)?);
+    }
+    let mut seen = HashSet::new();
+    recipients.retain(|address| seen.insert(address.clone()));
+    let most = config.server.recipients;
+    match recipients.len() {
+        0 => {
+            return Err(Refusal::data(
+                "neither the command line nor the header names a recipient",
+            ));
+        }
+        count if count > most => {
+            return Err(Refusal::data(format!(
+                "{count} recipients are more than the {most} that a message may have"
+            )));
+        }
+        _ => {}
+    }
+    let id = FlowId::random();
+    let message = letter.completed(&Missing {
+        from: &from_value(sending.name.as_deref(), &from),
+        date: &SystemClock.now().rfc5322(),
+        message_id: &format!("<{id}@{}>", config.hostname),
+    });
+    let recipient = |address| Recipient {
+        notify: sending.notify,
+        ..Recipient::new(address)
+    };
+    let body = match sending.body {
+        // Declared by mistake, it would let a hop clear the eighth bits.
+        Some(BodyKind::SevenBit) | None if message.is_ascii() => BodyKind::SevenBit,
+        _ => BodyKind::EightBitMime,
+    };
+    let mut envelope = Envelope {
+        reverse_path,
+        recipients: recipients.into_iter().map(recipient).collect(),
+        parameters: MailParameters {
+            body,
+            requiretls: sending.requiretls,
+            ret: sending.ret,
+            envid: sending.envid.clone(),
+            ..MailParameters::default()
+        },
+    };
+    envelope.parameters.smtputf8 = envelope.needs_smtputf8();
+    Ok((envelope, message))
+}

@@ -1,0 +1,248 @@
+//! The connection of `sendmail` to the service.
+
+use super::client::{self, Trouble};
+use super::exit::{Exit, Refusal};
+use crate::config::Config;
+use socket2::{Domain, SockAddr, Socket, Type};
+use spool_core::Envelope;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Time for one reply, and for a part of the message to be read. The final reply waits for the disk.
+const REPLY: Duration = Duration::from_secs(300);
+/// Time for the greeting and each reply before the message, where the drop directory is there instead.
+const EARLY_REPLY: Duration = Duration::from_secs(10);
+/// Time for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Time between two attempts to connect to a Unix socket whose queue is full.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// A connection to the service.
+pub(super) enum ServiceConnection {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl ServiceConnection {
+    /// Connects to the service of `config`: its Unix sockets in order. Its network addresses are used only where it has no Unix
+    /// socket, because another program could listen there while the service is down.
+    pub(super) fn open(config: &Config) -> Result<Self, String> {
+        let mut why = "listen.smtp names no address that sendmail can use".to_owned();
+        for path in &config.unix {
+            match connect(path, CONNECT) {
+                Ok(stream) => return Ok(Self::Unix(stream)),
+                Err(error) => why = format!("{}: {error}", path.display()),
+            }
+        }
+        let proxied = |address: &&SocketAddr| !config.proxy_protocol.contains(address);
+        let network = config.smtp.iter().filter(|_| config.unix.is_empty());
+        for address in network.filter(proxied).copied().map(reachable) {
+            match TcpStream::connect_timeout(&address, CONNECT) {
+                Ok(stream) => return Ok(Self::Tcp(stream)),
+                Err(error) => why = format!("{address}: {error}"),
+            }
+        }
+        Err(why)
+    }
+
+    /// Submits `message`. The service has the time `before` for each reply before the message, and [`REPLY`] afterwards.
+    pub(super) fn submit(
+        self,
+        before: Duration,
+        hostname: &str,
+        envelope: &Envelope,
+        message: &[u8],
+    ) -> Result<(), Trouble> {
+        match self {
+            Self::Unix(stream) => {
+                let within = |stream: &UnixStream, time| {
+                    stream.set_read_timeout(Some(time))?;
+                    stream.set_write_timeout(Some(time))
+                };
+                within(&stream, before)?;
+                client::submit(stream, hostname, envelope, message, |stream| {
+                    within(stream, REPLY)
+                })
+            }
+            Self::Tcp(stream) => {
+                let within = |stream: &TcpStream, time| {
+                    stream.set_read_timeout(Some(time))?;
+                    stream.set_write_timeout(Some(time))
+                };
+                within(&stream, before)?;
+                stream.set_nodelay(true)?;
+                client::submit(stream, hostname, envelope, message, |stream| {
+                    within(stream, REPLY)
+                })
+            }
+        }
+    }
+}
+
+/// The time for each reply before the message: long where there is no drop directory.
+pub(super) const fn before_message(config: &Config) -> Duration {
+    if config.drop_dir.is_some() {
+        EARLY_REPLY
+    } else {
+        REPLY
+    }
+}
+
+/// Connects to the Unix socket `path`. The system has no time limit: it would wait forever when the queue of a service that does
+/// not accept connections is full.
+fn connect(path: &Path, within: Duration) -> io::Result<UnixStream> {
+    let (socket, address) = (
+        Socket::new(Domain::UNIX, Type::STREAM, None)?,
+        SockAddr::unix(path)?,
+    );
+    socket.set_nonblocking(true)?;
+    let end = Instant::now() + within;
+    loop {
+        match socket.connect(&address) {
+            Ok(()) => break,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if Instant::now() >= end => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the service does not accept connections",
+                ));
+            }
+            Err(_) => std::thread::sleep(RETRY),
+        }
+    }
+    socket.set_nonblocking(false)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+/// The address at which a listener is reached: loopback for a wildcard.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// `-bs`: a session with the service itself, byte for byte.
+pub(super) fn session(config: &Config) -> Result<(), Refusal> {
+    let down = |why: String| {
+        let _ = io::stdout().write_all(b"421 4.3.2 Service is not available, try again later\r\n");
+        Refusal::new(Exit::TryAgain, why)
+    };
+    let broken = |error: io::Error| Refusal::new(Exit::TryAgain, error.to_string());
+    match ServiceConnection::open(config).map_err(down)? {
+        ServiceConnection::Unix(stream) => {
+            let to = stream.try_clone().map_err(broken)?;
+            joined(stream, to, |to| to.shutdown(Shutdown::Write)).map_err(broken)
+        }
+        ServiceConnection::Tcp(stream) => {
+            let to = stream.try_clone().map_err(broken)?;
+            joined(stream, to, |to| to.shutdown(Shutdown::Write)).map_err(broken)
+        }
+    }
+}
+
+/// Copies both directions until the service ends the session. The thread that reads standard input ends with the process.
+fn joined<S: Read + Write + Send + 'static>(
+    mut from: S,
+    mut to: S,
+    end: impl FnOnce(&S) -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    std::thread::spawn(move || {
+        let copied = copy(&mut io::stdin().lock(), &mut to);
+        // The service sends the rest.
+        copied.and_then(|()| end(&to))
+    });
+    copy(&mut from, &mut io::stdout().lock())
+}
+
+/// Copies each piece as it arrives, because the other side waits for it.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        to.write_all(buffer.get(..count).unwrap_or_default())?;
+        to.flush()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spool_core::ReversePath;
+
+    #[test]
+    fn a_service_that_accepts_nothing_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let mut queued = Vec::new();
+        let error = loop {
+            assert!(queued.len() < 100, "the queue is never full");
+            match connect(&path, Duration::ZERO) {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!queued.is_empty(), "one that listens is connected to");
+        drop(listener);
+        let error = connect(&path, CONNECT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_service_that_hangs_is_waited_for_only_once_it_may_have_the_message() {
+        let short = Duration::from_millis(100);
+        let to = ["c@d.example".parse().unwrap()];
+        let envelope = Envelope::of(ReversePath::Null, to);
+        let submit = |line: UnixStream| {
+            ServiceConnection::Unix(line).submit(short, "here.example", &envelope, b"x\r\n")
+        };
+        // Connected, and no greeting.
+        let (line, _silent) = UnixStream::pair().unwrap();
+        let hung = submit(line).unwrap_err();
+        assert_eq!(
+            hung,
+            Trouble::Down("the service does not answer in time".to_owned())
+        );
+        // It takes its time for the message.
+        let (line, mut service) = UnixStream::pair().unwrap();
+        let serving = std::thread::spawn(move || {
+            service
+                .write_all(b"220 x\r\n250 x\r\n250 a\r\n250 b\r\n354 go\r\n")
+                .unwrap();
+            let mut said = Vec::new();
+            while !said.ends_with(b"x\r\n.\r\n") {
+                let mut bytes = [0; 100];
+                let count = service.read(&mut bytes).unwrap();
+                said.extend_from_slice(&bytes[..count]);
+            }
+            std::thread::sleep(3 * short);
+            service.write_all(b"250 taken\r\n").unwrap();
+            service
+        });
+        assert_eq!(submit(line), Ok(()));
+        drop(serving.join().unwrap());
+    }
+
+    #[test]
+    fn the_service_is_waited_for_where_there_is_no_drop_directory() {
+        let mut config = Config::defaults();
+        assert_eq!(before_message(&config), REPLY);
+        config.drop_dir = Some("/var/spool/spool-drop".into());
+        assert_eq!(before_message(&config), EARLY_REPLY);
+    }
+}
