@@ -1,8 +1,8 @@
-//! The certificate of the ingress: read at the start, looked at again by a poll and on a reload, and replaced when what its
-//! files hold has changed.
+//! The certificate of the SMTP server: read at the start, periodically and on a reload, and replaced when the contents of its
+//! files have changed.
 //!
-//! Content is compared, not times: certbot and Kubernetes swap symbolic links, which watches on a file do not see. A pair
-//! that cannot be used never replaces one that can; sessions that are open keep the certificate that they began with.
+//! Contents are compared, not times: certbot and Kubernetes swap symbolic links, which a watch on a file does not see. A pair that
+//! cannot be used never replaces one that can; open sessions keep the certificate that they began with.
 
 use crate::config::CertificateFiles;
 use crate::files;
@@ -13,23 +13,23 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How often the files are looked at.
+/// How often the files are read.
 const POLL: Duration = Duration::from_secs(60);
-/// How long before its end a certificate is warned of, and how often then.
+/// How long before its expiry a certificate is warned of, and how often.
 const SOON: Duration = Duration::from_secs(14 * DAY);
 const AGAIN: Duration = Duration::from_secs(DAY);
 const DAY: u64 = 86_400;
-/// The largest file of certificates, and the largest file with a key in it.
+/// The largest file of certificates, and the largest file with a key.
 const MAX_CHAIN: u64 = 1 << 20;
 const MAX_KEY: u64 = 64 << 10;
 
-/// What the files hold, compared by [`Look::content`].
-struct Look {
+/// The contents of the files, compared by [`FilePair::content`].
+struct FilePair {
     content: u64,
     certificate: Result<Certificate, Unusable>,
 }
 
-/// Why a pair cannot be used, and which of its files is to blame.
+/// Why a pair cannot be used, and which of its files has the error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unusable {
     /// `certificate` or `key`.
@@ -40,12 +40,12 @@ pub(crate) struct Unusable {
 /// Reads a pair of files, and checks that they belong together.
 ///
 /// # Errors
-/// Why they cannot be used; nothing of the key is in it.
+/// Why they cannot be used, without any part of the key.
 pub(crate) fn read(pair: &CertificateFiles) -> Result<Certificate, Unusable> {
     look(pair, &RandomState::new()).certificate
 }
 
-fn look(pair: &CertificateFiles, hasher: &RandomState) -> Look {
+fn look(pair: &CertificateFiles, hasher: &RandomState) -> FilePair {
     let chain = files::read(&pair.certificate, MAX_CHAIN);
     let key = files::read(&pair.key, MAX_KEY);
     let content = hasher.hash_one((pair, &chain, &key));
@@ -64,10 +64,10 @@ fn look(pair: &CertificateFiles, hasher: &RandomState) -> Look {
             }
         }),
     };
-    Look { content, certificate }
+    FilePair { content, certificate }
 }
 
-/// What is to be said of a certificate that expires soon, or has.
+/// The warning about a certificate that expires soon or has expired.
 pub(crate) fn expiry(expires: Timestamp, now: Timestamp) -> Option<String> {
     if expires <= now {
         return Some(format!("the certificate expired at {expires}"));
@@ -81,15 +81,15 @@ pub(crate) fn expiry(expires: Timestamp, now: Timestamp) -> Option<String> {
     })
 }
 
-/// The certificate in force, and what is known of its files.
+/// The certificate in force, and the state of its files.
 pub(crate) struct Watched {
     tls: ServerTls,
     pair: CertificateFiles,
     hasher: RandomState,
-    /// What the files held when they were last looked at.
+    /// The contents of the files when they were last read.
     content: u64,
     expires: Timestamp,
-    /// When it was last warned of the expiry.
+    /// When the last warning of the expiry was logged.
     warned: Option<Timestamp>,
     clock: Arc<dyn Clock>,
 }
@@ -101,7 +101,7 @@ impl Watched {
     /// Why it cannot be used.
     pub(crate) fn start(pair: CertificateFiles, clock: Arc<dyn Clock>) -> Result<Self, Unusable> {
         let hasher = RandomState::new();
-        let Look { content, certificate } = look(&pair, &hasher);
+        let FilePair { content, certificate } = look(&pair, &hasher);
         let certificate = certificate?;
         let tls = ServerTls::new(&certificate).map_err(|why| Unusable {
             key: "certificate",
@@ -121,13 +121,13 @@ impl Watched {
         Ok(watched)
     }
 
-    /// What the ingress does its handshakes by.
+    /// The certificate for handshakes.
     pub(crate) fn tls(&self) -> ServerTls {
         self.tls.clone()
     }
 
-    /// Looks at the files each [`POLL`], and at once when `pairs` changes, until `stopped` becomes true or its sender is
-    /// gone.
+    /// Reads the files each [`POLL`], and immediately when `pairs` changes, until `stopped` becomes true or its sender is
+    /// dropped.
     pub(crate) async fn run(
         mut self,
         mut pairs: watch::Receiver<CertificateFiles>,
@@ -149,7 +149,7 @@ impl Watched {
             };
             let pair = pairs.borrow_and_update().clone();
             let hasher = self.hasher.clone();
-            // A file system may take its time.
+            // A file system may be slow.
             let looked = tokio::task::spawn_blocking(move || (look(&pair, &hasher), pair)).await;
             if let Ok((look, pair)) = looked {
                 self.take(look, pair, asked);
@@ -157,9 +157,9 @@ impl Watched {
         }
     }
 
-    /// Takes what was found in force, if it is new and can be used. What is the same as before is told again only when
-    /// somebody `asked`.
-    fn take(&mut self, look: Look, pair: CertificateFiles, asked: bool) {
+    /// Puts a pair in force if it is new and can be used. An error that was logged before is logged again only on a reload
+    /// (`asked`).
+    fn take(&mut self, look: FilePair, pair: CertificateFiles, asked: bool) {
         let new = look.content != self.content;
         self.content = look.content;
         self.pair = pair;
@@ -172,7 +172,7 @@ impl Watched {
             }
             Ok(_) => {}
             Err(Unusable { key, why }) if new || asked => {
-                tracing::error!("listen.tls.{key}: {why}; the certificate from before stays in force");
+                tracing::error!("listen.tls.{key}: {why}; the previous certificate stays in force");
             }
             Err(_) => {}
         }

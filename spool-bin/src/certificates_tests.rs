@@ -66,7 +66,7 @@ async fn run(mut watched: Watched, pairs: &watch::Sender<CertificateFiles>, span
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_poll_finds_a_new_pair_and_keeps_the_old_one_beside_a_bad_one() {
+async fn the_poll_replaces_a_pair_and_ignores_a_bad_one() {
     let bench = Bench::new();
     let (chain, key) = made(2030);
     bench.write(&chain, &key);

@@ -1,5 +1,4 @@
-//! What the files that a reload reads again held at the last time, as digests: so that a change of their contents can be logged. A
-//! file's text is not kept.
+//! Digests of the files that a reload reads again, so that changes of their contents can be logged.
 
 use crate::config::{Config, Secret};
 use crate::files;
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Contents(BTreeMap<(&'static str, PathBuf), Vec<u8>>);
 
 impl Contents {
-    /// Of the files that `config` names. One that cannot be read is left out: whoever needs it says so.
+    /// Digests of the files that `config` names, without those that cannot be read: reading them reports the error.
     pub(crate) fn of(config: &Config) -> Self {
         let users = config.users_file.iter().map(|path| ("relay.users_file", path));
         let keys = config.dkim.keys.iter().map(|key| ("dkim.key.file", &key.file));
@@ -25,14 +24,14 @@ impl Contents {
         let redaction = redaction.map(|path| ("log.redact_key_file", path));
         let all = users.chain(keys).chain(secrets).chain(redaction);
         let read = all.filter_map(|(key, path)| {
-            // The users are the largest of them.
+            // The file of users is the largest of them.
             let bytes = files::read(path, MAX_USERS).ok()?;
             Some(((key, path.clone()), digest(&SHA256, &bytes).as_ref().to_vec()))
         });
         Self(read.collect())
     }
 
-    /// The files that were there at the time of `before`, for the same key, and held something else.
+    /// The files that `before` has with the same key and another digest.
     pub(crate) fn changed_since<'c>(
         &'c self,
         before: &'c Self,
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_with_other_contents_is_told_and_another_file_is_not() {
+    fn a_file_with_changed_contents_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         for name in ["users", "key", "password"] {

@@ -57,7 +57,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn an_error_for_want_of_descriptors_names_the_limit_and_what_to_do() {
+    fn an_error_about_open_files_names_the_limit_and_the_remedy() {
         let advice_for = |errno| {
             let error = io::Error::from(errno);
             advice(&format!("spool/journal/1: cannot open: {error}"))

@@ -1,4 +1,4 @@
-//! How a command fails: what is said, and the exit status.
+//! How a command fails: its text and its exit status.
 
 use crate::descriptors;
 use crate::print;
@@ -15,7 +15,7 @@ pub(crate) enum Failure {
     /// Exit 2: the command line or the configuration is wrong.
     #[error("{0}")]
     Usage(String),
-    /// Exit 2: the command line could not be read. The text is clap's, whole.
+    /// Exit 2: the command line could not be read. The text is that of clap.
     #[error("{0}")]
     CommandLine(String),
     /// Exit 3: another process holds the spool.
@@ -27,14 +27,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Says it on standard error; gives the exit status.
+    /// Prints it on standard error; returns the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::CommandLine(text) => print::tell(text.trim_end()),
             Self::Failed(text) | Self::Usage(text) | Self::Locked(text) | Self::NoSuchMessage(text) => {
-                print::complain(text);
+                print::print_error(text);
                 if let Some(advice) = descriptors::advice(text) {
-                    print::complain(&advice);
+                    print::print_error(&advice);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Reads the files that a configuration names: regular ones only, and bounded. A pipe or a device could make the reader
-//! wait for ever.
+//! Reads the files that a configuration names: only regular files, and only up to a size. Reading a pipe or a device could block
+//! forever.
 
 use rustix::fs::OFlags;
 use std::fs::{File, FileType, OpenOptions};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Permissions of others than the owner.
 pub(crate) const OTHERS: u32 = 0o077;
-/// The same, where the group may read.
+/// Permissions of others than the owner, except that the group may read.
 pub(crate) const OTHERS_THAN_READERS: u32 = 0o037;
 
 /// The bytes of `path`, at most `most`.
@@ -27,15 +27,15 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The same as text.
+/// The text of `path`, at most `most` bytes.
 ///
 /// # Errors
-/// As [`read`], and what is no UTF-8.
+/// As [`read`], and when it is not UTF-8.
 pub(crate) fn read_text(path: &Path, most: u64) -> Result<String, String> {
     String::from_utf8(read(path, most)?).map_err(|_| "is not UTF-8 text".to_owned())
 }
 
-/// Opened without waiting for the other end of a pipe, and not at all when it is a device: that may act on it.
+/// Opens a file without waiting for the other end of a pipe. A device is not opened, because opening can have an effect.
 fn open(path: &Path) -> Result<File, String> {
     let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
     regular(found.file_type())?;
@@ -45,7 +45,7 @@ fn open(path: &Path) -> Result<File, String> {
         .custom_flags(flags)
         .open(path)
         .map_err(|error| error.to_string())?;
-    // Another may have taken its place.
+    // The file may have been replaced.
     let found = file.metadata().map_err(|error| error.to_string())?;
     regular(found.file_type()).map(|()| file)
 }

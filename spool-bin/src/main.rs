@@ -1,10 +1,11 @@
 //! The `spool` command: relay service, mock sink, load generator and queue tools.
 //!
-//! It parses, wires and prints. What is decided is decided in the libraries.
+//! It parses, connects the crates and prints. Decisions are made in the libraries.
 
-// What is printed passes `print`.
+// All output passes `print`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod address_route;
 mod admin;
 mod certificates;
 mod cli;
@@ -37,7 +38,6 @@ mod sockets;
 mod submissions;
 mod target;
 mod users;
-mod way;
 
 use std::process::ExitCode;
 
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     if let Some(status) = sendmail::by_name() {
         return status;
     }
-    // Before any thread: what is taken comes from the environment, and is taken off it.
+    // Before any thread starts, because it changes the environment.
     let sockets = match sockets::Sockets::inherit() {
         Ok(sockets) => sockets,
         Err(failure) => return failure.report(),

@@ -1,6 +1,5 @@
-//! The delivery client as the configuration has it: limits, routes, and what stands in files of its own, certificates and secrets.
-//!
-//! They are read once, at the start. What is wrong with one of them is told with its path, and never with its content.
+//! The delivery client of the configuration, with the certificates and secrets of its files, which are read at the start. Errors
+//! name the path of a file and never its content.
 
 use crate::config::{Client, Config, Login, Secret};
 use crate::failure::Failure;
@@ -12,9 +11,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The largest file with a secret in it.
+/// The largest file with a secret.
 const MAX_SECRET: u64 = 64 * 1024;
-/// The largest file of certificates. Those that systems trust are a quarter of a mebibyte.
+/// The largest file of certificates. Those of usual systems have a quarter of a mebibyte.
 const MAX_ROOTS: u64 = 16 << 20;
 /// The largest file of DNSKEY records.
 const MAX_ANCHORS: u64 = 1 << 20;
@@ -33,7 +32,7 @@ pub(crate) fn resolving(config: &Config) -> Result<SmtpConfig, Failure> {
     Ok(client)
 }
 
-/// Reads what `config` names.
+/// The client of `config`, with policies and credentials.
 pub(crate) fn client(config: &Config, routes: &Routes, logins: &Logins) -> Result<SmtpConfig, Failure> {
     let mut client = resolving(config)?;
     let policies = routes.policies();
@@ -46,7 +45,7 @@ fn refuse(path: &Path, why: &dyn std::fmt::Display) -> Failure {
     Failure::Usage(format!("{}: {why}", path.display()))
 }
 
-/// Who the client is to each host that wants to know. Cloning shares it: a reload changes it for the client as well.
+/// The credentials for each host. Clones share them; a reload replaces them for the client as well.
 #[derive(Clone, Default)]
 pub(crate) struct Logins(Arc<RwLock<HashMap<NextHop, Arc<Credentials>>>>);
 
@@ -65,7 +64,7 @@ impl Logins {
         Ok(Self(Arc::new(RwLock::new(logins))))
     }
 
-    /// From now on those of `other`.
+    /// Replaces them by those of `other`.
     pub(crate) fn replace(&self, other: Self) {
         let other = std::mem::take(&mut *other.0.write().unwrap_or_else(PoisonError::into_inner));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = other;
@@ -80,7 +79,7 @@ impl Logins {
     }
 }
 
-/// Who the client is to one host, with what stands in the login's file.
+/// The credentials for one host, with the secret of the login's file.
 ///
 /// # Errors
 /// What is wrong with the file, without its name and its content.
@@ -103,7 +102,7 @@ pub(crate) fn roots(path: &Path) -> Result<TrustRoots, String> {
     TrustRoots::from_pem(&files::read(path, MAX_ROOTS)?).map_err(|error| error.to_string())
 }
 
-/// The keys that DNSSEC begins with.
+/// The trust anchors of DNSSEC.
 ///
 /// # Errors
 /// As [`secret`].

@@ -1,7 +1,7 @@
-//! Whose program is at the other end of a TCP connection within this machine, as /proc/net/tcp tells, and whether it may read a file.
+//! The user of the program at the other end of a local TCP connection, by /proc/net/tcp, and whether that user may read a file.
 //!
-//! While a service is down any user may listen at its port. A token that a command takes from the configuration by itself goes only to a
-//! program whose user may read the token anyway.
+//! While a service is down any user can listen on its port. A token that a command takes from the configuration by itself is sent
+//! only to a program whose user may read the token anyway.
 
 use nix::unistd::{Gid, Group, Uid, User};
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ const CONNECTED: &str = "01";
 /// Checks that `stream` leads to a program of a user who may read `file`.
 ///
 /// # Errors
-/// When it does not, or it cannot be told.
+/// When it does not, or when that is not known.
 pub(crate) fn check(stream: &TcpStream, file: &Path) -> io::Result<()> {
     let (there, here) = (stream.peer_addr()?, stream.local_addr()?);
     let (mut listening, mut all_may) = (false, true);
@@ -39,7 +39,7 @@ pub(crate) fn check(stream: &TcpStream, file: &Path) -> io::Result<()> {
     let why = match (listening, all_may) {
         (true, true) => return Ok(()),
         (_, false) => "a program of a user who may not read it listens there",
-        (false, true) => "no program of this machine listens there; --token-file sends it all the same",
+        (false, true) => "no program of this machine listens there; --token-file sends it nevertheless",
     };
     let file = file.display();
     Err(io::Error::other(format!(
@@ -47,8 +47,8 @@ pub(crate) fn check(stream: &TcpStream, file: &Path) -> io::Result<()> {
     )))
 }
 
-/// Of a line of the table: whether the socket listens where `there` is reached, or else is the end of the connection at `there` from `here`;
-/// and its user. `None` for every other line.
+/// A line of the table: whether the socket listens where `there` is reached (otherwise it is the other end of the connection from
+/// `here` to `there`), and its user. `None` for every other line.
 fn owner(line: &str, there: SocketAddr, here: SocketAddr) -> Option<(bool, u32)> {
     let mut words = line.split_whitespace();
     let (local, remote) = (address(words.nth(1)?)?, address(words.next()?)?);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_is_gone_gets_nothing() {
+    fn no_token_is_sent_to_a_closed_listener() {
         let (_dir, token) = file(0o600);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_read_is_told_by_the_mode() {
+    fn the_mode_decides_who_may_read() {
         // Nobody has this user.
         const OTHER: u32 = 4_000_000_000;
         let owner = fs::metadata("/proc/self").unwrap().uid();

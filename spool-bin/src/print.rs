@@ -1,23 +1,22 @@
-//! The one way to standard output and standard error: whatever is printed passes here, and hidden characters leave as
-//! escapes, whoever wrote them: a peer, a client, or the command line itself.
+//! All output to standard output and standard error, with hidden characters shown as escapes, whether they come from a peer, a
+//! client or the command line.
 //!
-//! Line ends pass. It never changes what is printed otherwise; a message's own text, asked for byte for byte, is the only
-//! thing that goes past it.
+//! Line ends are not escaped. Only the text of a message, printed byte for byte, does not pass here.
 
 use spool_core::visible;
 use std::io::{self, Write};
 
-/// A writer that escapes hidden characters but line ends, and what is no UTF-8.
+/// A writer that escapes hidden characters except line ends, and replaces bytes that are not UTF-8.
 #[derive(Debug)]
 pub(crate) struct Visible<W> {
     out: W,
-    /// The begin of a character whose rest has not come.
+    /// The begin of an incomplete character.
     begun: Vec<u8>,
 }
 
-/// What a listing is printed on.
+/// Output of a listing.
 pub(crate) trait Canvas: Write {
-    /// Sets a colour, by a control sequence of our own.
+    /// Sets a colour by a control sequence, which is not escaped.
     ///
     /// # Errors
     /// As a write.
@@ -44,7 +43,7 @@ impl<W: Write> Visible<W> {
         Ok(())
     }
 
-    /// Writes what is whole of `bytes`; gives the begin of a character at its end.
+    /// Writes the complete characters of `bytes`; returns the begin of an incomplete one at the end.
     fn bytes<'b>(&mut self, mut bytes: &'b [u8]) -> io::Result<&'b [u8]> {
         loop {
             let error = match std::str::from_utf8(bytes) {
@@ -95,20 +94,20 @@ impl Canvas for Vec<u8> {
     }
 }
 
-/// `text` with hidden characters escaped, but for its line ends.
+/// `text` with hidden characters except line ends escaped.
 pub(crate) fn visible_lines(text: &str) -> String {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
-/// Says something on standard error, in lines, by one write.
+/// Prints lines on standard error by one write.
 pub(crate) fn tell(text: &str) {
     let text = visible_lines(text) + "\n";
-    // Nothing can be said about an error in saying things.
+    // An error of standard error cannot be reported.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// The same, begun by the program's name.
-pub(crate) fn complain(text: &str) {
+/// Prints an error on standard error, after the name of the program.
+pub(crate) fn print_error(text: &str) {
     tell(&format!("spool: {text}"));
 }
 
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_characters_leave_as_escapes_however_they_are_cut() {
+    fn hidden_characters_are_escaped_across_writes() {
         let text = "a\u{1b}[31m\u{202e}é\u{e0041}\r\nb\n";
         let shown = "a\\u001b[31m\\u202eé\\udb40\\udc41\\r\nb\n";
         assert_eq!(printed(&[text.as_bytes()]), shown);
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_of_our_own_pass() {
+    fn own_colours_are_not_escaped() {
         let mut out = Visible::new(Vec::new());
         out.colour("\u{1b}[31m").unwrap();
         out.write_all("\u{1b}[31m".as_bytes()).unwrap();

@@ -1,9 +1,9 @@
 //! The way of a mail from a listener, the admin API or the drop directory to the spool.
 
+use crate::address_route::AddressRoute;
 use crate::config::Config;
 use crate::routes::Routes;
 use crate::submissions::Submissions;
-use crate::way::Way;
 use actix::Addr;
 use spool_actors::{Add, Gate, OpenSpool, SpoolActor};
 use spool_core::log::{Accepted, Record};
@@ -61,8 +61,8 @@ impl Relay {
     }
 
     /// Where mail for `address` goes, and why.
-    pub(crate) fn way(&self, address: &Address) -> Way {
-        self.routes.way(address)
+    pub(crate) fn route_of(&self, address: &Address) -> AddressRoute {
+        self.routes.route_of(address)
     }
 
     /// Adds a submission of a program of this machine, or of a client of the admin API. Its sections are from `routing`. It

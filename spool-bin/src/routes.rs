@@ -1,16 +1,15 @@
-//! Where mail goes, how it is retried and what is asked of the way: as the configuration of now has it.
-//!
-//! Cloning shares it: a reload changes it for whoever has one.
+//! Routes, the retry policy and the policies of destinations by the configuration in force. Clones share them; a reload
+//! replaces them.
 
+use crate::address_route::{AddressRoute, MatchedRule};
 use crate::config::Config;
-use crate::way::{Way, WayRule};
 use spool_core::{
     Address, DestinationPolicy, Envelope, NextHop, Policies, RetryPolicy, RouteOrigin, RouteReason, Router,
     Routing, Section, TlsPolicy,
 };
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-/// The routes of now.
+/// The routes in force.
 #[derive(Debug, Clone)]
 pub(crate) struct Routes(Arc<RwLock<Table>>);
 
@@ -20,10 +19,10 @@ struct Table {
     /// The lines in which the rules begin.
     rule_lines: Vec<usize>,
     retry: RetryPolicy,
-    /// Where a rule says nothing of it.
+    /// For destinations whose rule has none.
     tls: TlsPolicy,
     max_connections: usize,
-    /// The built-in sink, where all mail goes that names no next hops. Empty: it has not started yet.
+    /// The built-in sink, to which all mail goes that names no next hops. Empty: it has not started yet.
     built_in_sink: Option<Arc<[NextHop]>>,
 }
 
@@ -59,12 +58,12 @@ impl Table {
 }
 
 impl Routes {
-    /// Those of `config`.
+    /// The routes of `config`.
     pub(crate) fn of(config: &Config) -> Self {
         Self(Arc::new(RwLock::new(Table::of(config))))
     }
 
-    /// From now on those of `config`; the built-in sink stays.
+    /// Replaces them by those of `config`; the built-in sink stays.
     pub(crate) fn replace(&self, config: &Config) {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let built_in_sink = table.built_in_sink.take();
@@ -74,7 +73,7 @@ impl Routes {
         };
     }
 
-    /// From now on all mail that names no next hops goes to the built-in sink at `next_hop`; `None`: it has not started yet.
+    /// Routes all mail that names no next hops to the built-in sink at `next_hop`; `None`: it has not started yet.
     pub(crate) fn to_built_in_sink(&self, next_hop: Option<NextHop>) {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
         table.built_in_sink = Some(next_hop.into_iter().collect());
@@ -84,7 +83,7 @@ impl Routes {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sections of a mail, by the rules, or all to `next_hops` when there are any; and the routing they are from.
+    /// The sections of a mail, by the rules or, when there are any, to `next_hops`; and the routing that they are from.
     pub(crate) fn sections(&self, envelope: Envelope, next_hops: &[NextHop]) -> (Vec<Section>, Routing) {
         let table = self.table();
         let routing = table.routing();
@@ -102,19 +101,19 @@ impl Routes {
         (vec![section], routing)
     }
 
-    /// Where mail that is on the spool goes.
+    /// The routing of mail that is on the spool.
     pub(crate) fn routing(&self) -> Routing {
         self.table().routing()
     }
 
-    /// What is asked of the way to next hops, for mail that is on the spool already as well.
+    /// The policies of destinations, also for mail that is on the spool already.
     pub(crate) fn policies(&self) -> Policies {
         let routes = self.clone();
         Policies::new(move |next_hops| routes.table().policy(next_hops))
     }
 
-    /// Where mail for `address` goes, and why.
-    pub(crate) fn way(&self, address: &Address) -> Way {
+    /// The route of mail for `address`, and why.
+    pub(crate) fn route_of(&self, address: &Address) -> AddressRoute {
         let table = self.table();
         let (next_hops, reason) = match &table.built_in_sink {
             Some(sink) => (Arc::clone(sink), None),
@@ -124,7 +123,7 @@ impl Routes {
             }
         };
         let rule = match reason {
-            Some(RouteReason::Rule(place)) => table.router.rules().get(place).map(|rule| WayRule {
+            Some(RouteReason::Rule(place)) => table.router.rules().get(place).map(|rule| MatchedRule {
                 number: place + 1,
                 line: table.rule_lines.get(place).copied(),
                 domain: rule.domain.to_string(),
@@ -132,14 +131,14 @@ impl Routes {
             Some(RouteReason::Default | RouteReason::Exchangers) | None => None,
         };
         let policy = table.policy(&next_hops);
-        Way::new(address, next_hops, reason, rule, &policy, table.max_connections)
+        AddressRoute::new(address, next_hops, reason, rule, &policy, table.max_connections)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::way::Reason;
+    use crate::address_route::Reason;
     use spool_core::ReversePath;
 
     fn envelope(to: &str) -> Envelope {
@@ -187,12 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn a_way_names_its_rule_and_its_policy() {
+    fn a_route_names_its_rule_and_its_policy() {
         let text = "[route]\nnext_hops = [\"smart:25\"]\n\n[[route.rule]]\ndomain = \"a.example\"\ntls = \"verify\"\nrate = \"100/1m\"\n\
                     [[route.rule]]\ndomain = \"*.b.example\"\nnext_hops = [\"b:25\", \"c:25\"]\nmax_connections = 3\n";
         let routes = Routes::of(&Config::parse(text).unwrap());
-        let way = |to: &str| routes.way(&to.parse().unwrap());
-        let a = way("x@a.example");
+        let route = |to: &str| routes.route_of(&to.parse().unwrap());
+        let a = route("x@a.example");
         let rule = a.rule.unwrap();
         assert_eq!(
             (rule.number, rule.line, rule.domain.as_str()),
@@ -203,16 +202,16 @@ mod tests {
             (a.tls, a.rate.as_deref(), a.max_connections),
             (TlsPolicy::Verify, Some("100/1m"), 10)
         );
-        let b = way("x@y.b.example");
+        let b = route("x@y.b.example");
         assert_eq!(
             (b.rule.unwrap().line, b.next_hops.len(), b.max_connections),
             (Some(8), 2, 3)
         );
-        let other = way("x@other.example");
+        let other = route("x@other.example");
         assert_eq!((other.reason, other.rule), (Reason::Default, None));
         let bare = Routes::of(&Config::defaults());
         assert_eq!(
-            bare.way(&"x@a.example".parse().unwrap()).reason,
+            bare.route_of(&"x@a.example".parse().unwrap()).reason,
             Reason::Exchangers
         );
     }

@@ -1,7 +1,7 @@
-//! Which messages are meant: the one selector of every command and of the HTTP API. All that is given must match.
+//! The selector of messages of all commands and of the HTTP API. All conditions must match.
 //!
-//! It reads conditions and answers for one message at a time. It never asks a spool, and never takes an empty selection
-//! for everything on its own: [`Selector::check`] refuses it where something is to be done.
+//! It reads conditions and matches one message at a time. It never asks a spool. Operations refuse an empty selection by
+//! [`Selector::check`].
 
 use crate::config::parse_span;
 use regex::{Regex, RegexBuilder};
@@ -79,10 +79,10 @@ impl Selector {
             || self.younger.is_some()
     }
 
-    /// Refuses the empty selection: who wants everything must say so.
+    /// Refuses the empty selection: all messages must be selected explicitly.
     ///
     /// # Errors
-    /// What to say instead.
+    /// How to select messages.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.all || self.filters() {
             return Ok(());
@@ -90,12 +90,12 @@ impl Selector {
         Err("no message is selected: give ids, a filter such as `older`, or `all`".to_owned())
     }
 
-    /// Whether it has no condition: everything on the spool is meant.
+    /// Whether it has no condition: it selects all messages on the spool.
     pub(crate) fn is_everything(&self) -> bool {
         !self.filters()
     }
 
-    /// Whether exactly the frozen ones are meant.
+    /// Whether it selects exactly the frozen messages.
     pub(crate) fn is_frozen_only(&self) -> bool {
         let queue = match self.queue {
             None => self.frozen,
@@ -114,28 +114,28 @@ impl Selector {
         (!self.ids.is_empty()).then_some(&self.ids)
     }
 
-    /// The ids named, when nothing else is asked of them.
+    /// The ids named, when there is no other condition.
     pub(crate) fn only_ids(&self) -> Option<&BTreeSet<MessageId>> {
         self.ids().filter(|_| !self.filters_beside_ids())
     }
 
-    /// The queue asked for, when it is a shelf.
+    /// The queue selected, when it is a shelf.
     pub(crate) fn shelf(&self) -> Option<Shelf> {
         let queue = self.queue?;
         Shelf::ALL.into_iter().find(|shelf| shelf.queue() == queue)
     }
 
-    /// The queue asked for.
+    /// The queue selected.
     pub(crate) const fn queue(&self) -> Option<Queue> {
         self.queue
     }
 
-    /// Whether the disk must be asked to answer: for senders, recipients, or why a message is frozen.
+    /// Whether it needs data from disk: senders, recipients, or why a message is frozen.
     pub(crate) const fn needs_envelope(&self) -> bool {
         self.sender.is_some() || self.recipient.is_some() || self.failed
     }
 
-    /// Whether `message` is meant, at `now`.
+    /// Whether it selects `message` at `now`.
     pub(crate) fn matches(&self, message: &MessageSummary, now: Timestamp) -> bool {
         let age = now.since(message.spooled_at);
         let envelope = message.envelope.as_ref();
@@ -182,7 +182,7 @@ pub(crate) fn read_id(text: &str) -> Result<MessageId, String> {
     text.parse().map_err(|error: spool_core::IdError| told(&error))
 }
 
-/// Bounded in size, so that no pattern from outside takes memory or time out of proportion.
+/// A regular expression, bounded in size so that a pattern from outside cannot use excessive memory or time.
 fn pattern(value: &str) -> Result<Regex, String> {
     let regex = RegexBuilder::new(value)
         .case_insensitive(true)
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_messages_are_told_from_those_that_a_person_holds() {
+    fn failed_messages_are_distinguished_from_held_ones() {
         let failed = |kind| {
             let selector = Selector::read([("failed", "true")]).unwrap();
             let message = MessageSummary {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_conditions_are_told() {
+    fn wrong_conditions_are_refused() {
         for (name, value) in [
             ("sender", "("),
             ("older", "old"),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_selection_selects_nothing_until_all_is_said() {
+    fn an_empty_selection_needs_all() {
         assert!(selector(&[]).check().unwrap_err().contains("`all`"));
         assert!(selector(&[("all", "false")]).check().is_err());
         for given in [("all", "true"), ("frozen", "true"), ("older", "0s")] {
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_asks_for_is_known() {
+    fn the_kind_of_selection_is_known() {
         let id = MessageId::from_u128(7).to_string();
         let id = ("id", id.as_str());
         assert!(selector(&[id]).only_ids().is_some() && selector(&[id]).check().is_ok());

@@ -1,13 +1,11 @@
-//! The signing keys as the configuration has them, read from their files.
-//!
-//! What is wrong with a file is told with its path, and never with its content.
+//! Reads the signing keys of the configuration. Errors name the path of a file and never its content.
 
 use crate::config::{Config, DkimKey};
 use crate::failure::Failure;
 use crate::files;
 use spool_smtp::dkim::{DomainKey, Rules, SigningKey};
 
-/// The largest file with a key in it. One of 4,096 bits has 3 KiB.
+/// The largest file with a key. A key of 4,096 bits has 3 KiB.
 const MAX_KEY: u64 = 64 << 10;
 
 /// The key in the file of `key`.
@@ -18,7 +16,7 @@ pub(crate) fn key(key: &DkimKey) -> Result<SigningKey, String> {
     SigningKey::from_pem(&files::read(&key.file, MAX_KEY)?).map_err(|error| error.to_string())
 }
 
-/// All keys, and what they sign.
+/// All keys and the rules of signing.
 ///
 /// # Errors
 /// What is wrong with the first file that cannot be used.

@@ -1,5 +1,5 @@
-//! Listening sockets. Socket activation: those that a service manager passes to the process, by their names, are taken at the very
-//! beginning, while there is one thread. Without them the service binds its sockets itself.
+//! Listening sockets. Socket activation: sockets that a service manager passes to the process are taken by their names at the start,
+//! while there is one thread. Without them the service binds its sockets itself.
 
 use crate::failure::Failure;
 use listenfd::ListenFd;
@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 /// Connections that wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 1024;
 
-/// What is passed, by the name in the socket's unit (`FileDescriptorName=`).
+/// Passed sockets, by the name in the socket's unit (`FileDescriptorName=`).
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     /// Named `smtp`: in place of `listen.smtp`.
@@ -22,7 +22,7 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Those of this process.
+    /// The sockets that were passed to this process.
     ///
     /// # Errors
     /// A socket without a known name, or one that is no TCP listener.
@@ -54,10 +54,10 @@ impl Sockets {
     }
 }
 
-/// Where they listen.
+/// The addresses of listeners.
 ///
 /// # Errors
-/// When the system does not know.
+/// An error of the system.
 pub(crate) fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, Failure> {
     let of = |listener: &TcpListener| {
         listener
@@ -67,10 +67,10 @@ pub(crate) fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, Fa
     listeners.iter().map(of).collect()
 }
 
-/// Listens on `address`. The IPv6 wildcard takes IPv4 as well, whatever the system's default is, unless `v6_only` says otherwise.
+/// Listens on `address`. The IPv6 wildcard accepts IPv4 as well, whatever the system's default is, unless `v6_only` is set.
 ///
 /// # Errors
-/// When the address is in use, not ours, or not allowed.
+/// When the address is in use, not local, or not permitted.
 pub(crate) fn listen(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::print_stdout, reason = "a skipped test is said")]
-    fn both_wildcards_listen_on_one_port_and_that_of_ipv6_alone_takes_ipv4() {
+    fn both_wildcards_can_listen_on_one_port() {
         let Ok(both) = listen("[::]:0".parse().unwrap(), false) else {
             println!("skipped: no IPv6 here");
             return;

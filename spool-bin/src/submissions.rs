@@ -1,6 +1,6 @@
-//! What is done to the messages of submitters before they are spooled: they are completed, and then signed.
+//! Completes and signs the messages of submitters before they are added to the spool.
 //!
-//! Mail that is relayed for others passes byte for byte. Cloning shares it; a reload changes it for whoever has one.
+//! Relayed mail of others is not changed. Clones share the settings, which a reload replaces.
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// When to try again a message for which there is no memory.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// See the module.
+/// The settings for submitted mail.
 #[derive(Debug, Clone)]
 pub(crate) struct Submissions(Arc<Inner>);
 
@@ -23,12 +23,12 @@ struct Inner {
     /// For `Message-ID`.
     hostname: String,
     signing: Signing,
-    /// Nothing of the memory of those who bring mail, to be split: what a message grows by is charged to it.
+    /// A hold of 0 bytes on the memory for arriving mail: the growth of messages is charged through it.
     nothing: Mutex<Held>,
 }
 
 impl Submissions {
-    /// As `config` and the keys in `rules` have it.
+    /// With the settings of `config` and the keys in `rules`.
     ///
     /// # Errors
     /// When `memory` is in use already.
@@ -48,18 +48,18 @@ impl Submissions {
         })))
     }
 
-    /// From now on as `config` and `rules` have it.
+    /// Replaces the settings by those of `config` and `rules`.
     pub(crate) fn replace(&self, config: &Config, rules: Rules) {
         *self.0.fix.write().unwrap_or_else(PoisonError::into_inner) = config.fix_submissions;
         self.0.signing.replace(rules);
     }
 
-    /// Who signs.
+    /// The signer.
     pub(crate) fn signer(&self) -> Arc<dyn Signer> {
         Arc::new(self.0.signing.clone())
     }
 
-    /// Says in the log how many messages were signed, and how many not, if any could have been.
+    /// Logs how many messages were signed and how many were not, if any could have been.
     pub(crate) fn log_counts(&self) {
         let counts = self.0.signing.counts();
         if counts != SigningCounts::default() {
@@ -84,13 +84,13 @@ impl Submissions {
         fix.applies_to(admission)
     }
 
-    /// Whether anything is done to mail that was taken in so.
+    /// Whether mail of this admission is completed or signed.
     pub(crate) fn concern(&self, admission: &Admission) -> bool {
         self.fixes(admission) || admission.is_submission() && self.0.signing.has_keys()
     }
 
-    /// The message as it is to be spooled, and what it takes of memory beyond what it took before: to be held until the spool has it.
-    /// `id` is the one of its envelope, and becomes part of its `Message-ID`.
+    /// The completed message, and the charge for its growth, to be held until the spool has the message. `id` is that of its
+    /// envelope, and becomes part of its `Message-ID`.
     pub(crate) async fn finish(
         &self,
         admission: &Admission,
@@ -109,7 +109,7 @@ impl Submissions {
             .unwrap_or_else(PoisonError::into_inner)
             .split(0);
         if !body.is_unique() && !held.grow(before) {
-            // Somebody else holds it, so that it has to be copied.
+            // It is shared, so it must be copied.
             return Err(busy());
         }
         if self.fixes(admission) {
@@ -128,7 +128,7 @@ impl Submissions {
                 }
             })?;
         }
-        // It has grown by a few lines of bounded length: they are charged, and never a reason to refuse it.
+        // It has grown by a few lines of bounded length. They are charged, but never a reason to refuse it.
         held.resize(size(&body).saturating_sub(before));
         Ok((body, held))
     }
@@ -161,7 +161,7 @@ mod tests {
     const SIGN: &str = "hostname = \"mx.example.org\"\n[relay]\nfix_submissions = \"networks\"\n[[dkim.key]]\ndomain = \"example.org\"\nselector = \"s\"\nfile = \"KEY\"\n";
 
     #[tokio::test]
-    async fn mail_of_submitters_is_completed_then_signed_and_its_growth_charged() {
+    async fn submitted_mail_is_completed_signed_and_its_growth_charged() {
         let memory = Budget::new(1 << 20);
         let submissions = submissions(SIGN, &memory);
         for admission in [Admission::Network, Admission::User("ada".into())] {
@@ -227,14 +227,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_is_said_to_be_refused_where_it_is_and_not_where_a_notice_is_signed() {
+    async fn unsigned_is_logged_for_messages_and_not_for_notices() {
         use tracing_subscriber::layer::SubscriberExt;
         let submissions = submissions(&format!("{SIGN}until = \"2020-01-01\"\n"), &Budget::new(1 << 20));
         let errors = Errors::default();
         let logged = || errors.0.load(std::sync::atomic::Ordering::Relaxed);
         let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(errors.clone()));
         let message = || Bytes::from(MESSAGE.to_vec());
-        // A notice goes this way, and is returned unsigned by its caller.
+        // A notice is signed this way, and its caller returns it unsigned.
         let failed = submissions.signer().sign(message()).await;
         assert!(matches!(failed, Err(SignError::Failed(_))), "{failed:?}");
         assert_eq!(logged(), 0);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_somebody_else_holds_is_copied_only_where_there_is_memory_for_it() {
+    async fn a_shared_message_is_copied_only_with_memory_for_it() {
         let memory = Budget::new(1 << 20);
         let submissions = submissions(SIGN, &memory);
         let _other = memory.hold(1 << 20).unwrap();

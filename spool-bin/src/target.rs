@@ -1,19 +1,19 @@
-//! What a queue command asks: a running service over HTTP on loopback, or a directory.
+//! The HTTP client with which commands ask a running service.
 //!
-//! The HTTP client is small because its peer is known: HTTP/1.1 over loopback, answers that end with the connection or
-//! by their length or in chunks, read as a stream.
+//! It is small because its peer is known: HTTP/1.1, with answers that end with the connection, by their length or in chunks, read
+//! as a stream.
 
 use crate::admin::Token;
 use crate::failure::Failure;
 use crate::loading::LOADING;
 use crate::owner;
-use crate::print::complain;
+use crate::print::print_error;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Between two questions to a service that is loading.
+/// Time between two requests to a service that is loading.
 const LOADING_PAUSE: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest line of an answer: one message with millions of recipients.
@@ -26,14 +26,14 @@ pub(crate) struct Service {
     token: Option<Token>,
     /// The token's file, when only a program whose user may read it gets the token.
     readers_of: Option<PathBuf>,
-    /// What can be done without a service.
+    /// What the user can do without a service.
     instead: Option<&'static str>,
 }
 
 /// The body of an answer, line by line.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// How much the service has read of what was there at its start, in percent, while that is not all.
+    /// How much of the mail of earlier runs is loaded, in percent, while loading is not complete.
     loading: Option<u8>,
     body: Box<dyn BufRead>,
 }
@@ -57,7 +57,7 @@ impl Service {
         }
     }
 
-    /// The same; the token goes only to a program of this machine whose user may read `file`.
+    /// Sends the token only to a program of this machine whose user may read `file`.
     pub(crate) fn of_readers(self, file: PathBuf) -> Self {
         Self {
             readers_of: Some(file),
@@ -65,7 +65,7 @@ impl Service {
         }
     }
 
-    /// The same; when no service answers, the message also names what can be done without one.
+    /// When no service answers, the error also says what can be done without one.
     pub(crate) fn or(self, instead: &'static str) -> Self {
         Self {
             instead: Some(instead),
@@ -73,8 +73,8 @@ impl Service {
         }
     }
 
-    /// Makes a request; an answer of 400 or more is a failure with its text. While the service loads what was there at its
-    /// start, it is asked again, and how far it has come is told on standard error.
+    /// Makes a request; an answer of 400 or more is a failure with its text. While the service loads the mail of earlier runs, the
+    /// request is repeated and the progress printed on standard error.
     pub(crate) fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
         let mut told = None;
         loop {
@@ -83,13 +83,13 @@ impl Service {
                 return answer.good();
             };
             if told.replace(percent) != Some(percent) {
-                complain(&format!("the service is loading its spool: {percent} % read"));
+                print_error(&format!("the service is loading its spool: {percent} % read"));
             }
             std::thread::sleep(LOADING_PAUSE);
         }
     }
 
-    /// Makes a request; every answer is one.
+    /// Makes a request; returns the answer whatever its status.
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
         self.exchange(method, path, body)
             .map_err(|error| self.unreachable(&error))
@@ -147,7 +147,7 @@ impl Service {
 }
 
 fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<Answer> {
-    let bad = || io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP");
+    let bad = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP");
     let mut line = String::new();
     stream.by_ref().take(4096).read_line(&mut line)?;
     let status = line
@@ -189,7 +189,7 @@ fn cut_short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut short")
 }
 
-/// So many bytes, and no fewer.
+/// A body of a known length.
 struct Sized {
     stream: BufReader<TcpStream>,
     left: u64,
@@ -236,7 +236,7 @@ impl Read for Chunks {
 }
 
 impl Answer {
-    /// Itself, unless its status is 400 or more: then a failure with its text.
+    /// The answer; a failure with its text when its status is 400 or more.
     pub(crate) fn good(self) -> Result<Self, Failure> {
         if self.status < 400 {
             return Ok(self);
@@ -260,12 +260,12 @@ impl Answer {
         }
     }
 
-    /// All of it, byte for byte.
+    /// Copies the body byte for byte.
     pub(crate) fn copy_to(mut self, out: &mut dyn Write) -> io::Result<u64> {
         io::copy(&mut self.body, out)
     }
 
-    /// Its lines; an answer cut short is an error, not an end.
+    /// The lines of the body; an incomplete body is an error.
     pub(crate) fn lines(mut self) -> impl Iterator<Item = Result<String, Failure>> {
         std::iter::from_fn(move || {
             let mut line = String::new();
@@ -280,15 +280,15 @@ impl Answer {
         })
     }
 
-    /// All of it as one JSON value.
+    /// The body as one JSON value.
     pub(crate) fn json(self) -> Result<serde_json::Value, Failure> {
         let text = self.lines().collect::<Result<Vec<_>, _>>()?.join("\n");
         serde_json::from_str(&text)
-            .map_err(|error| Failure::Failed(format!("the answer is no JSON: {error}")))
+            .map_err(|error| Failure::Failed(format!("the answer is not JSON: {error}")))
     }
 }
 
-/// What an answer with a status of 400 or more means.
+/// The failure of an answer with a status of 400 or more.
 fn refusal(status: u16, text: String) -> Failure {
     let said = serde_json::from_str::<serde_json::Value>(&text).ok();
     let said = said

@@ -1,4 +1,4 @@
-//! The file of those who may log in, as the configuration names it.
+//! Reads the file of users who may log in.
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -9,11 +9,10 @@ use std::path::Path;
 /// The largest file of users.
 pub(crate) const MAX_USERS: u64 = 16 << 20;
 
-/// Reads a file of users. One without any is refused: it is one that is being written more likely than one that is meant to
-/// shut everyone out.
+/// Reads a file of users. An empty one is refused: it is more likely being written than meant to lock out everybody.
 ///
 /// # Errors
-/// Everything that is wrong with it, with its name and the line, and without the hashes.
+/// Every error in the file, with its name and line, and without the hashes.
 pub(crate) fn read(path: &Path) -> Result<Users, Vec<String>> {
     let at = path.display();
     let text = files::read_text(path, MAX_USERS).map_err(|why| vec![format!("{at}: {why}")])?;
@@ -29,7 +28,7 @@ pub(crate) fn read(path: &Path) -> Result<Users, Vec<String>> {
     }
 }
 
-/// Who may log in by `config`; `None`: there is no file.
+/// The users of `config`; `None`: no file is configured.
 ///
 /// # Errors
 /// As [`read`].

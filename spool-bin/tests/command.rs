@@ -1,11 +1,6 @@
 //! The command line as a shell sees it: help, exit status, and what goes to which stream.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "tests panic"
-)]
+#![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use std::path::Path;
 use std::process::{Command, Output};

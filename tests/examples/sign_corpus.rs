@@ -3,7 +3,7 @@
 //! `sign_corpus DIR` writes into DIR: `good/NNN.eml`, signed by an RSA and an Ed25519 key; `bad/NNN-CHANGE.eml`, the same with one change
 //! that has to break both signatures; `keys`, a line `NAME TEXT` for each key record.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

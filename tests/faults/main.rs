@@ -3,12 +3,7 @@
 //!
 //! The suite runs a short version; docs/faults.md tells how to run all of it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "tests panic"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests panic")]
 
 mod campaign;
 mod check;

@@ -3,12 +3,7 @@
 //!
 //! It needs their packages and root, so it runs only when it is asked to: see `prepare.sh` beside this file.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "tests panic"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests panic")]
 
 mod exim;
 mod logins;

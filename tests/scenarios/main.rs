@@ -1,6 +1,6 @@
 //! The scenarios: one behaviour a file, through the program, real sockets and real files.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -2,9 +2,8 @@
 //!
 //! Everything here fails loudly: a harness that forgives proves nothing.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test harness panics"
 )]

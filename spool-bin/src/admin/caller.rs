@@ -1,4 +1,4 @@
-//! Who asks: the address of the client, for the log.
+//! The address of the client of a request, for the log.
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 pub(super) struct Caller(Option<IpAddr>);
 
 impl Caller {
-    /// As one who hands in mail: the API is for those who may send anywhere.
+    /// The client as a submitter: clients of the API may send to any recipient.
     pub(super) fn source(self) -> Source {
         Source {
             admission: Admission::Network,

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_address_is_logged_as_a_user() {
+    fn names_that_are_no_addresses_are_logged_as_users() {
         for (client, expected) in [
             ("192.0.2.1", true),
             ("2001:db8::/64", true),

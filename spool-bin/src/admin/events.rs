@@ -71,7 +71,7 @@ mod tests {
     use spool_core::{EventKind, Timestamp};
 
     #[test]
-    fn an_event_is_one_block_whatever_stands_in_it() {
+    fn an_event_is_one_block() {
         let event = Event::new(7, Timestamp(0), EventKind::Quarantined("a\n\ndata: b".into()));
         let text = String::from_utf8(text(&event).unwrap().to_vec()).unwrap();
         assert!(

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn only_objects_are_taken_for_objects() {
+    fn only_json_objects_are_accepted() {
         assert_eq!(object::<One>(b" \r\n\t{\"max\": 7}").unwrap().max, 7);
         for text in [
             "[7]",

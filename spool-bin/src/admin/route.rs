@@ -3,7 +3,7 @@
 use super::answer::ndjson;
 use super::error::{HandlerResult, bad_request};
 use super::state::State;
-use crate::way::{MAX_ADDRESSES, MAX_LOOKUPS, Way};
+use crate::address_route::{AddressRoute, MAX_ADDRESSES, MAX_LOOKUPS};
 use actix_web::web::{Data, Query};
 use futures_util::future::join_all;
 use spool_core::{Address, harmless};
@@ -11,11 +11,14 @@ use spool_core::{Address, harmless};
 /// `address=`, once for each; with `lookup=true` the hosts are looked up as well. One object a line.
 pub(super) async fn route(state: Data<State>, query: Query<Vec<(String, String)>>) -> HandlerResult {
     let (addresses, lookup) = read(&query).map_err(bad_request)?;
-    let mut ways: Vec<Way> = addresses.iter().map(|address| state.relay.way(address)).collect();
+    let mut found: Vec<AddressRoute> = addresses
+        .iter()
+        .map(|address| state.relay.route_of(address))
+        .collect();
     if lookup {
-        join_all(ways.iter_mut().map(|way| way.look_up(&state.agent))).await;
+        join_all(found.iter_mut().map(|route| route.look_up(&state.agent))).await;
     }
-    ndjson(&state, &ways)
+    ndjson(&state, &found)
 }
 
 fn read(query: &[(String, String)]) -> Result<(Vec<Address>, bool), String> {

@@ -1,16 +1,16 @@
-//! The token of the admin API: read from a file, compared without telling how much of it was right, never printed.
+//! The token of the admin API: read from a file, compared in constant time, never printed.
 
 use crate::files;
 use std::fmt;
 use std::path::Path;
 
-/// Shorter ones can be guessed.
+/// The least length; shorter tokens could be guessed.
 const LEAST: usize = 16;
 
 /// Bytes of the file.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// What every request must bring.
+/// The token that every request must have.
 #[derive(Clone)]
 pub(crate) struct Token(String);
 
@@ -31,12 +31,12 @@ impl Token {
         Ok(Self(line.to_owned()))
     }
 
-    /// As a header: `Bearer ...`.
+    /// The header: `Bearer ...`.
     pub(crate) fn header(&self) -> String {
         format!("Bearer {}", self.0)
     }
 
-    /// Whether a header brings it. Takes as long whatever is wrong.
+    /// Whether a header has it. The time does not depend on which bytes are wrong.
     pub(super) fn is_in(&self, header: Option<&str>) -> bool {
         let given = header.and_then(|header| {
             let (scheme, token) = header.split_once(' ')?;

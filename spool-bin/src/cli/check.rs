@@ -1,4 +1,4 @@
-//! `spool check`: validates a configuration, and looks at all that `spool serve` would open by it.
+//! `spool check`: validates a configuration, and inspects everything that `spool serve` would open.
 
 use super::console;
 use super::serve::{lines, machine_name};

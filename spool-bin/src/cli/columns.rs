@@ -17,7 +17,7 @@ impl Columns {
     }
 }
 
-/// What was asked for, or the terminal's, or `otherwise` where there is none. A terminal that is too narrow breaks the lines itself.
+/// The width of the option, or of the terminal, or `otherwise` where there is none. A terminal that is too narrow breaks the lines itself.
 pub(super) fn width(asked: Option<usize>, otherwise: usize) -> usize {
     let width = asked.or_else(console::columns).unwrap_or(otherwise);
     width.max(NARROWEST)

@@ -1,4 +1,4 @@
-//! Standard output: its width, its colours, and the reader that has seen enough.
+//! Standard output: its width, its colours, and readers that close it early.
 
 use crate::failure::Failure;
 use crate::print::Visible;
@@ -17,14 +17,13 @@ pub(super) fn colour() -> bool {
 
 type Stdout = BufWriter<StdoutLock<'static>>;
 
-/// Prints to standard output, with hidden characters escaped. Whoever reads only the first lines has what they want: that
-/// is no failure.
+/// Prints to standard output, with hidden characters escaped. A reader that closes it early is no failure.
 pub(super) fn print(write: impl FnOnce(&mut Visible<Stdout>) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = Visible::new(BufWriter::new(stdout().lock()));
     done(write(&mut out).and_then(|()| out.flush()))
 }
 
-/// The same, byte for byte: for a message's own text.
+/// Prints byte for byte: the text of a message.
 pub(super) fn print_raw(write: impl FnOnce(&mut Stdout) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = BufWriter::new(stdout().lock());
     done(write(&mut out).and_then(|()| out.flush()))

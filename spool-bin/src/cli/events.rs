@@ -1,19 +1,18 @@
 //! `spool events`: follows the event stream of a running service, through its restarts.
 //!
-//! It never misses silently: after a restart it goes on behind the last event it has seen, and a gap is a line of its
-//! own.
+//! It never misses events silently: after a restart it continues after the last event, and a gap is printed.
 
 use super::which::Admin;
 use crate::failure::Failure;
 use crate::format::event;
-use crate::print::complain;
+use crate::print::print_error;
 use crate::target::{Answer, Service};
 use clap::Args;
 use spool_core::{Event, harmless, visible};
 use std::io::{self, Write, stdout};
 use std::time::Duration;
 
-/// Between two attempts to reach a service that has gone.
+/// Time between two attempts to reach a service that has ended.
 const RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
@@ -38,9 +37,9 @@ pub(super) struct Events {
 
 /// How a connection ended.
 enum End {
-    /// The service went away.
+    /// The service has ended.
     Lost,
-    /// Nobody reads what is printed.
+    /// The reader has closed standard output.
     Unread,
 }
 
@@ -55,16 +54,16 @@ impl Events {
                 End::Unread => return Ok(()),
                 End::Lost => {}
             }
-            complain(&format!(
+            print_error(&format!(
                 "the service has gone; waiting for it to go on {}",
                 from(last)
             ));
             answer = again(&service, last)?;
-            complain(&format!("the service is back; going on {}", from(last)));
+            print_error(&format!("the service is back; going on {}", from(last)));
         }
     }
 
-    /// Prints until one of both ends is gone; `last` is the number of the newest event.
+    /// Prints until the service or the reader is gone; `last` is the number of the newest event.
     fn print(&self, answer: Answer, last: &mut Option<u64>) -> Result<End, Failure> {
         for line in answer.lines() {
             let Ok(line) = line else { return Ok(End::Lost) };
@@ -112,7 +111,7 @@ fn follow(service: &Service, last: Option<u64>) -> Result<Answer, Failure> {
     service.ask("GET", &format!("/api/v1/events{query}"), None)
 }
 
-/// Until the service answers: one that is starting or ending (503) is not back yet.
+/// Waits until the service answers; one that is starting or ending (503) does not yet.
 fn again(service: &Service, last: Option<u64>) -> Result<Answer, Failure> {
     loop {
         std::thread::sleep(RETRY);
@@ -124,7 +123,7 @@ fn again(service: &Service, last: Option<u64>) -> Result<Answer, Failure> {
     }
 }
 
-/// An interrupt is how one leaves: exit status 0. Every line is written by one call, so none is cut.
+/// An interrupt ends the command with exit status 0. Each line is written by one call, so none is cut.
 fn end_on_interrupt() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! `spool explain`: what holds a message now, in order, and when that ends.
+//! `spool explain`: why a message waits, in order, and until when.
 
 use super::columns::Columns;
 use super::console;
@@ -16,8 +16,8 @@ Example:
   spool explain 01M86G2VQ3ZCK4M6B0S0A98KXB
   1. waits for its next attempt at 2026-11-24T03:40:42.042Z (in 90s)
 
-Each line is told by the part that decides it: the queue, the limits, the disk. The message goes out \
-when none is left. Only a running service can tell.")]
+Each line is a reason: of the queue, of a limit, or of the disk. The message is sent when none is left. Only a running \
+service knows them.")]
 pub(super) struct Explain {
     /// The id of the message
     #[arg(value_name = "ID")]
@@ -53,7 +53,7 @@ impl Explain {
     }
 }
 
-/// In lines of at most `width` columns, as far as their words allow.
+/// Prints lines of at most `width` columns; words are not broken.
 fn print(
     lines: &[String],
     reason: Option<&str>,
@@ -76,7 +76,7 @@ fn print(
     Ok(())
 }
 
-/// The text of a hold; what this program does not know it prints as the service told it.
+/// The text of a hold; an unknown one is printed as the service sent it.
 fn line(hold: &serde_json::Value) -> String {
     let text = hold.get("text").and_then(serde_json::Value::as_str);
     let known = serde_json::from_value::<Hold>(hold.clone()).ok();
@@ -88,7 +88,7 @@ fn line(hold: &serde_json::Value) -> String {
     let now = SystemClock.now();
     let ends = known.and_then(|known| known.until()).map(|until| {
         let when = when(until, now);
-        // The time itself stands in the text.
+        // The time itself is in the text.
         when.split_once(' ')
             .map_or(String::new(), |(_, span)| format!(" {span}"))
     });
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holds_and_the_reason_are_wrapped_behind_their_beginning() {
+    fn holds_and_the_reason_are_wrapped_with_indent() {
         let lines = ["waits for its next attempt at 2026-11-24T03:40:42.042Z (in 90s)".to_owned()];
         let told = |width| {
             let mut out = Vec::new();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn known_and_unknown_holds_are_lines() {
+    fn known_and_unknown_holds_are_printed() {
         let told = |json: &str| line(&serde_json::from_str(json).unwrap());
         assert_eq!(told(r#"{"hold":"frozen","text":"x"}"#), Hold::Frozen.to_string());
         let retry = told(r#"{"hold":"retry_time","until":"2026-11-24T03:39:12.042Z"}"#);

@@ -206,7 +206,7 @@ fn nothing_accepted(report: &LoadReport) -> String {
 }
 
 /// From the first message to the last arrival.
-#[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 fn end_to_end(report: &LoadReport, verified: &Verification) -> f64 {
     let millis = (verified.last_at - report.started_at).max(1);
     verified.arrived as f64 / (millis as f64 / 1000.0)

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn paragraphs_of_help_are_not_broken_into_lines_before_they_are_wrapped() {
+    fn paragraphs_of_help_are_single_lines() {
         let prose = |line: &str| !line.is_empty() && !line.starts_with(' ') && !line.ends_with(':');
         let cli = super::Cli::command();
         for command in std::iter::once(&cli).chain(cli.get_subcommands()) {

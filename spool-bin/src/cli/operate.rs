@@ -293,7 +293,7 @@ fn outcome(operation: Operation, report: &Report) -> Result<(), Failure> {
         return Ok(());
     };
     for trouble in others {
-        print::complain(&harmless(&trouble.error));
+        print::print_error(&harmless(&trouble.error));
     }
     let mut text = harmless(&last.error);
     if report.errors.iter().any(|trouble| trouble.code == "not_frozen") {
@@ -326,7 +326,7 @@ mod tests {
     use spool_core::{MessageId, SpoolError};
 
     #[test]
-    fn the_exit_status_tells_a_miss_from_a_failure() {
+    fn the_exit_status_distinguishes_missing_from_failed() {
         let id = MessageId::from_u128(7);
         let report = |errors: &[SpoolError]| Report {
             errors: errors.iter().map(Trouble::from).collect(),

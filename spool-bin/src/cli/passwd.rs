@@ -1,7 +1,7 @@
 //! `spool passwd`: the line of one user in a file of users.
 //!
-//! The file is written beside itself, synced and renamed: whoever reads it sees the old one or the new one, whole. Every
-//! other line stays as it is. The password is never an argument, which other users of the machine could see.
+//! A new file is written, synced and renamed: a reader sees the old or the new one as a whole. Every other line is kept. The
+//! password is never an argument, which other users of the machine could see.
 
 use super::console;
 use crate::failure::Failure;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
-/// How long another that holds the lock of the directory is waited for.
+/// How long to wait for the lock of the directory.
 const LOCK_TIME: Duration = Duration::from_secs(5);
 /// How often it is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
@@ -43,7 +43,7 @@ pub(super) struct Passwd {
 impl Passwd {
     pub(super) fn run(self) -> Result<(), Failure> {
         check_user_name(&self.name).map_err(|why| Failure::Usage(format!("{}: {why}", self.name)))?;
-        // Before the password is asked for in vain.
+        // Before the password is asked for.
         let file = self.file.as_deref().map(UsersFile::open).transpose()?;
         let password = password(&self.name)?;
         let hash = PasswordHash::new(password.as_bytes()).map_err(Failure::Failed)?;
@@ -85,7 +85,7 @@ fn password(name: &str) -> Result<String, Failure> {
     Ok(password)
 }
 
-/// Asks without echo. A signal that ends the program does so once the terminal echoes again. rpassword raises SIGINT for Ctrl-C before it
+/// Asks without echo. A signal that ends the program does so after the echo is on again. rpassword raises SIGINT for Ctrl-C before it
 /// restores the terminal: that one waits for this thread. One from elsewhere is taken by a thread that restores the terminal.
 fn asked(prompt: String) -> std::io::Result<String> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
@@ -118,7 +118,7 @@ struct UsersFile {
 }
 
 impl UsersFile {
-    /// Finds the file and reads it once, so that a bad one is told before anything is asked.
+    /// Finds the file and reads it, so that an error is reported before the password is asked for.
     fn open(path: &Path) -> Result<Self, Failure> {
         let path = match path.canonicalize() {
             Ok(path) => path,
@@ -151,10 +151,10 @@ impl UsersFile {
         Ok(Some(text))
     }
 
-    /// Gives `name` this hash; gives whether he was there before.
+    /// Sets the hash of `name`; returns whether the user existed.
     fn write(&self, name: &str, hash: &str) -> Result<bool, Failure> {
         let told = |error: std::io::Error| failed(&self.path, &error);
-        // One at a time: what another writes meanwhile would be lost.
+        // One at a time: otherwise the change of another process would be lost.
         let dir = locked(&self.dir, LOCK_TIME)?;
         let old = self.text()?;
         let (text, had) = replaced(old.as_deref().unwrap_or_default(), name, hash);

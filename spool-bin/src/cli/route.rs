@@ -1,16 +1,15 @@
-//! `spool route`: where mail for an address would go now, and why; asked of a running service, or told from a configuration
-//! file.
+//! `spool route`: where mail for an address would go now, and why, by a running service or a configuration file.
 
 use super::columns::Columns;
 use super::console;
 use super::serve::machine_name;
 use super::which::Admin;
+use crate::address_route::{AddressRoute, MAX_ADDRESSES, MAX_LOOKUPS};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::outbound;
 use crate::routes::Routes;
 use crate::target::encode;
-use crate::way::{MAX_ADDRESSES, MAX_LOOKUPS, Way};
 use clap::Args;
 use futures_util::future::join_all;
 use spool_core::{Address, harmless};
@@ -52,46 +51,46 @@ impl Route {
             .iter()
             .map(|text| address(text))
             .collect::<Result<_, _>>()?;
-        let ways = match &self.config {
+        let found = match &self.config {
             Some(path) => self.by_config(Config::load(path)?, &addresses)?,
             None => self.by_service(&addresses)?,
         };
         console::print(|out| {
-            for way in &ways {
+            for route in &found {
                 if self.format == "json" {
-                    serde_json::to_writer(&mut *out, way)?;
+                    serde_json::to_writer(&mut *out, route)?;
                     writeln!(out)?;
                 } else {
-                    way.print(self.columns.width(), out)?;
+                    route.print(self.columns.width(), out)?;
                 }
             }
             Ok(())
         })
     }
 
-    fn by_config(&self, mut config: Config, addresses: &[Address]) -> Result<Vec<Way>, Failure> {
+    fn by_config(&self, mut config: Config, addresses: &[Address]) -> Result<Vec<AddressRoute>, Failure> {
         if config.hostname.is_empty() {
             config.hostname = machine_name();
         }
         let routes = Routes::of(&config);
-        let mut ways: Vec<Way> = addresses.iter().map(|address| routes.way(address)).collect();
+        let mut found: Vec<AddressRoute> = addresses.iter().map(|address| routes.route_of(address)).collect();
         if self.lookup {
             let client = outbound::resolving(&config)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| Failure::Failed(error.to_string()))?;
             runtime.block_on(async {
                 let agent = SmtpAgent::new(client);
-                join_all(ways.iter_mut().map(|way| way.look_up(&agent))).await;
+                join_all(found.iter_mut().map(|route| route.look_up(&agent))).await;
             });
         }
-        Ok(ways)
+        Ok(found)
     }
 
-    fn by_service(&self, addresses: &[Address]) -> Result<Vec<Way>, Failure> {
+    fn by_service(&self, addresses: &[Address]) -> Result<Vec<AddressRoute>, Failure> {
         let service = self.admin.service()?;
         let service = service.or("read a configuration file with --config FILE");
         let lookup = if self.lookup { "&lookup=true" } else { "" };
-        let mut ways = Vec::with_capacity(addresses.len());
+        let mut found = Vec::with_capacity(addresses.len());
         let at_once = if self.lookup { MAX_LOOKUPS } else { MAX_ADDRESSES };
         for some in addresses.chunks(at_once) {
             let query: Vec<String> = some
@@ -100,11 +99,11 @@ impl Route {
                 .collect();
             let path = format!("/api/v1/route?{}{lookup}", query.join("&"));
             for line in service.request("GET", &path, None)?.lines() {
-                let way = serde_json::from_str(&line?);
-                ways.push(way.map_err(|error| Failure::Failed(format!("reading the answer: {error}")))?);
+                let route = serde_json::from_str(&line?);
+                found.push(route.map_err(|error| Failure::Failed(format!("reading the answer: {error}")))?);
             }
         }
-        Ok(ways)
+        Ok(found)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `spool sendmail`, as far as its help goes: its command line has rules of its own, and is read before that of the other verbs.
+//! The help of `spool sendmail`, whose command line has its own rules and is read before that of the other commands.
 
 use crate::failure::Failure;
 use clap::Args;

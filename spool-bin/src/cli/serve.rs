@@ -64,7 +64,7 @@ impl Serve {
         service::serve(config, built_in_sink, &reread, redaction, sockets)
     }
 
-    /// Sockets of the service manager stand above options, and the same rules hold for them.
+    /// Sockets of the service manager override options.
     fn listen_on(&mut self, sockets: &Sockets) -> Result<(), Failure> {
         if !sockets.smtp.is_empty() {
             self.smtp = addresses(&sockets.smtp)?;
@@ -83,14 +83,14 @@ impl Serve {
         self.config.as_deref()
     }
 
-    /// Looks at what the configuration names: warnings go to the log.
+    /// Inspects what the configuration names; warnings are logged.
     ///
     /// # Errors
     /// Every error, one a line.
     fn inspected(&self, config: &Config) -> Result<(), Failure> {
         let (mut errors, warnings): (Vec<_>, Vec<_>) =
             inspect(config).into_iter().partition(Finding::is_error);
-        // Opening it says the same, and has an exit status of its own for each.
+        // Opening the spool reports these errors, with their own exit status.
         errors.retain(|error| error.key != "spool_dir");
         let file = self.config.as_deref();
         for warning in warnings {
@@ -102,7 +102,7 @@ impl Serve {
         }
     }
 
-    /// The configuration with the options over it; and whether the built-in sink is the next hop.
+    /// The configuration overridden by the options; and whether the built-in sink is the next hop.
     pub(crate) fn config(&self) -> Result<(Config, bool), Failure> {
         let mut config = match &self.config {
             Some(path) => Config::load(path)?,
@@ -120,7 +120,7 @@ impl Serve {
                 .overrule("listen.smtp", addresses.collect::<Vec<_>>());
         }
         if !self.smtp.is_empty() {
-            // Unix sockets are no matter of the service manager: those of the configuration stay.
+            // The service manager passes no Unix sockets: those of the configuration stay.
             config.smtp.clone_from(&self.smtp);
             let addresses = self.smtp.iter().map(ToString::to_string);
             config
@@ -159,7 +159,7 @@ impl Serve {
         if config.hostname.is_empty() {
             config.hostname = machine_name();
         }
-        // A first run never sends mail to the world: mail exchangers are asked for only by a configuration.
+        // Without a configuration no mail goes to mail exchangers.
         let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
         if config.smtp.is_empty() && config.smtps.is_empty() && config.unix.is_empty() {
             return Err(Failure::Usage(

@@ -1,4 +1,4 @@
-//! `spool show`: one message, wherever it is: on the spool, removed, or in quarantine.
+//! `spool show`: one message on the spool, removed or in quarantine.
 //!
 //! A directory is searched without its lock and never written.
 

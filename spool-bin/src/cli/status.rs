@@ -1,6 +1,6 @@
 //! `spool status`: lists messages, on the spool or on a shelf.
 //!
-//! What needs no widths is printed as it arrives; a table, and what a directory gives in no order, is gathered first.
+//! Formats without widths are printed as messages arrive; a table, and the messages of a directory, are collected first.
 
 use super::columns::{columns, width};
 use super::console;

@@ -1,7 +1,7 @@
-//! The token that a command brings to the admin API: that of `--token-file`, or of the configuration of this machine.
+//! The token that a command sends to the admin API: of `--token-file`, or of the configuration of this machine.
 //!
-//! The token of the configuration goes only to the address that the same configuration gives the admin API, and there only to a program
-//! whose user may read it anyway.
+//! The token of the configuration is sent only to the address of the admin API in the same configuration, and only to a program whose
+//! user may read it anyway.
 
 use crate::admin::Token;
 use crate::config::Config;
@@ -23,7 +23,7 @@ pub(super) fn service(named: Option<&Path>, url: &str) -> Result<Service, Failur
         let token = read(path, |why| Failure::Usage(told(why)))?;
         return Service::new(url, Some(token));
     }
-    // What is wrong in the file, the service and `spool check` say; without a token the service says that it asks for one.
+    // Errors of the file are reported by the service and `spool check`; without a token the service says that it needs one.
     let config = config_of_machine().and_then(|path| Config::load(&path).ok());
     let Some((address, path)) = config.and_then(|config| Some((config.admin?, config.token_file?))) else {
         return Service::new(url, None);

@@ -1,6 +1,6 @@
-//! The arguments that every queue command shares: which messages, and where to ask.
+//! The arguments of all queue commands: which messages, and which service or directory.
 //!
-//! A directory is read without its lock, beside whatever service runs on it; it is never written.
+//! A directory is read without its lock, also while a service runs on it; it is never written.
 
 use crate::failure::Failure;
 use crate::operation::Request;
@@ -145,8 +145,7 @@ impl Which {
         })
     }
 
-    /// The messages of a directory that are meant, in no order. What lies on a shelf and cannot be read is told on
-    /// standard error.
+    /// The selected messages of a directory, in no order. Unreadable files on a shelf are reported on standard error.
     pub(super) fn in_directory(
         &self,
         dir: &Path,
@@ -164,7 +163,7 @@ impl Which {
         };
         shelf_from_disk(dir, shelf, &mut |id, shelved| {
             if let Err(reason) = &shelved {
-                print::complain(&format!("{id} in {}: {reason}", shelf.queue()));
+                print::print_error(&format!("{id} in {}: {reason}", shelf.queue()));
             }
             offer(MessageSummary::of_shelved(id, shelf, shelved.as_ref()));
         })?;

@@ -1,10 +1,10 @@
-//! Which network addresses one process can listen on together. It opens no socket.
+//! Conflicts between addresses that one process listens on. It opens no socket.
 
 use super::settings::Config;
 use std::net::{IpAddr, SocketAddr};
 
-/// Whether only one of two addresses can be listened on. The wildcards of IPv4 and IPv6 can be used together, because [`v6_only`] keeps
-/// that of IPv6 to IPv6 then; port 0 is another port each time.
+/// Whether two addresses conflict. The wildcards of IPv4 and IPv6 do not, because [`v6_only`] restricts the latter to IPv6; port 0
+/// is another port each time.
 pub(crate) fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
     let same = match (one.ip().to_canonical(), other.ip().to_canonical()) {
         (IpAddr::V4(one), IpAddr::V4(other)) => {
@@ -13,7 +13,7 @@ pub(crate) fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
         (IpAddr::V6(one), IpAddr::V6(other)) => {
             one == other || one.is_unspecified() || other.is_unspecified()
         }
-        // Alone it takes IPv4 as well.
+        // Alone the IPv6 wildcard accepts IPv4 as well.
         (IpAddr::V6(v6), IpAddr::V4(v4)) | (IpAddr::V4(v4), IpAddr::V6(v6)) => {
             v6.is_unspecified() && !v4.is_unspecified()
         }

@@ -1,4 +1,4 @@
-//! `[client]`: how mail leaves. Secrets and certificates stay in their files; here are only the paths.
+//! Reads `[client]`. Secrets and certificates stay in their files; only their paths are here.
 
 use super::read::{choice, flag, number, or_empty, parsed, path, positive_span, span, text};
 use super::reader::Section;

@@ -1,4 +1,4 @@
-//! `[dkim]`: which keys sign the mail of submitters, and what they sign.
+//! Reads `[dkim]`: the signing keys, and what they sign.
 
 use super::read::{choice, flag, or_empty, parsed, path, positive_span, text};
 use super::reader::Section;
@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
 
-/// How much longer than the last attempt a signature must be valid, when it says how long: whoever reads the message later checks
-/// it, too.
+/// How much longer than the last attempt a signature must be valid: recipients check it later as well.
 const AFTER_EXPIRY: Duration = Duration::from_secs(2 * 86_400);
 
 /// `[dkim]`.
@@ -119,7 +118,7 @@ fn name(value: &DeValue<'_>, what: &str) -> Result<String, String> {
     }
 }
 
-/// A date, which begins at midnight UTC, or a time: `2026-12-01`, `2026-12-01T06:00:00Z`; as a text or as TOML has them.
+/// A date, which begins at midnight UTC, or a time: `2026-12-01`, `2026-12-01T06:00:00Z`; as a text or a TOML date.
 fn time(value: &DeValue<'_>) -> Result<Timestamp, String> {
     let text = match value.as_datetime() {
         Some(time) => time.to_string(),
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_key_is_told_with_its_line() {
+    fn errors_of_a_signing_key_have_their_lines() {
         for (text, expected) in [
             (
                 "[[dkim.key]]\n".to_owned(),

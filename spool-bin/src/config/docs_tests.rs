@@ -1,4 +1,4 @@
-//! Every configuration that the documentation shows can be used as it stands.
+//! Every configuration in the documentation can be used as it is.
 
 use crate::config::Config;
 use crate::inspect::inspect;

@@ -1,6 +1,6 @@
 //! The configuration in force: each key with its value and where the value comes from, and what a reload changes.
 //!
-//! Values are shown as they are written, so they read back as what they are. Secrets stay in their files: only paths are values.
+//! Values are printed as they are written in a file, so that they can be read back. Secrets are in files: only paths are printed.
 
 use super::keys::{self, TakesEffect};
 use super::settings::Config;
@@ -58,7 +58,7 @@ pub(crate) struct Change {
 }
 
 impl Effective {
-    /// That of `config`.
+    /// The values in force by `config`.
     pub(crate) fn of(config: &Config) -> Self {
         let places = &config.places;
         let found = |path: &str| match (places.overruled.get(path), places.values.get(path)) {
@@ -121,7 +121,7 @@ impl Effective {
         after.0.iter().chain(gone).filter_map(change).collect()
     }
 
-    /// As a file, each value with a comment that tells where it comes from.
+    /// A file, in which a comment states where each value comes from.
     pub(crate) fn to_toml(&self, file: Option<&Path>) -> String {
         let (mut out, mut table) = (String::new(), String::new());
         for entry in &self.0 {

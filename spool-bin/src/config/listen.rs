@@ -1,4 +1,4 @@
-//! `[listen]` beside its limits: implicit TLS, the certificate, and where proxies speak. The files are named here and read elsewhere.
+//! Reads `[listen]` without its limits: addresses, the certificate, and listeners behind proxies. Files are named and not read.
 
 use super::read::{or_empty, parsed, path};
 use super::reader::Section;
@@ -17,7 +17,7 @@ pub(crate) enum SmtpAddress {
     Unix(PathBuf),
 }
 
-/// Bytes of the path of a Unix socket that the system takes.
+/// The most bytes of the path of a Unix socket in the system.
 const MAX_SOCKET_PATH: usize = 107;
 
 impl FromStr for SmtpAddress {
@@ -61,7 +61,7 @@ pub(crate) fn split(all: Vec<SmtpAddress>) -> (Vec<SocketAddr>, Vec<PathBuf>) {
     (tcp, unix)
 }
 
-/// `relay.drop_dir`: absolute, because programs look for it from wherever they are.
+/// `relay.drop_dir`: absolute, because programs run in any directory.
 pub(super) fn drop_dir(value: &DeValue<'_>) -> Result<PathBuf, String> {
     let path = path(value)?;
     match path.is_absolute() {
@@ -109,7 +109,7 @@ pub(super) fn smtps(listen: &Section<'_, '_>, tls: Option<&CertificateFiles>) ->
     smtps
 }
 
-/// Why `listen.proxy_protocol` cannot be as it is: every listener in it must be there, and somebody must be allowed to speak.
+/// Why `listen.proxy_protocol` is wrong: every listener in it must exist, and a proxy must be allowed.
 pub(crate) fn proxy_problem(config: &Config) -> Option<String> {
     let mut listeners = config.proxy_protocol.iter();
     let stray = listeners.find(|address| !config.smtp.contains(address) && !config.smtps.contains(address));

@@ -20,7 +20,7 @@ pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
     DomainPattern::parse(&text).ok_or_else(|| format!("{text:?} is no domain"))
 }
 
-/// A text that is read further.
+/// A text that is parsed.
 pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(value: &DeValue<'_>) -> Result<T, String> {
     let text = text(value)?;
     text.parse().map_err(|error| format!("{text:?}: {error}"))
@@ -38,7 +38,7 @@ pub(super) fn choice<T: Copy>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> R
     }
 }
 
-/// What `read` makes of a text; `None` for an empty one.
+/// A value that is read by `read`; `None` for an empty text.
 pub(super) fn or_empty<T>(
     read: impl Fn(&DeValue<'_>) -> Result<T, String>,
 ) -> impl Fn(&DeValue<'_>) -> Result<Option<T>, String> {
@@ -61,7 +61,7 @@ pub(super) fn span(value: &DeValue<'_>) -> Result<Duration, String> {
     parse_span(&text(value)?)
 }
 
-/// A span of at least a millisecond: no limit of nothing.
+/// A span of at least a millisecond.
 pub(super) fn positive_span(value: &DeValue<'_>) -> Result<Duration, String> {
     span(value).and_then(|span| {
         if span.is_zero() {

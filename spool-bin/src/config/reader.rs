@@ -1,4 +1,4 @@
-//! Reads typed values out of a table, and notes every problem with its line instead of stopping at the first.
+//! Reads typed values of a table, and collects every problem with its line.
 
 use super::error::Problem;
 use super::keys;
@@ -9,7 +9,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The text, and what is wrong with it so far.
+/// The text, and the problems found so far.
 #[derive(Debug)]
 pub(super) struct Source<'s> {
     text: &'s str,
@@ -37,7 +37,7 @@ impl<'s> Source<'s> {
         self.problems.borrow_mut().push(Problem { line, text });
     }
 
-    /// What is wrong, in the order of the lines; and where each key stands.
+    /// The problems in the order of their lines, and the places of the keys.
     pub(super) fn into_findings(self) -> (Vec<Problem>, Places) {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line);
@@ -45,7 +45,7 @@ impl<'s> Source<'s> {
     }
 }
 
-/// What a file and the command line set, by the paths of keys: `client.tls_roots`, `route.rule[2].domain`.
+/// The values that a file and the command line set, by the paths of keys: `client.tls_roots`, `route.rule[2].domain`.
 #[derive(Clone, Default)]
 pub(crate) struct Places {
     lines: BTreeMap<String, usize>,
@@ -53,7 +53,7 @@ pub(crate) struct Places {
     pub(super) values: BTreeMap<String, toml::Value>,
     /// As the command line has them.
     pub(super) overruled: BTreeMap<String, toml::Value>,
-    /// Every key that was asked for, set or not, without the numbers of tables.
+    /// Every key that was read, set or not, without the numbers of tables.
     #[cfg(test)]
     pub(super) asked: BTreeSet<String>,
 }
@@ -74,7 +74,7 @@ impl Places {
         (0..).take_while(is_set).count()
     }
 
-    /// The command line has set it.
+    /// Notes that the command line sets a key.
     pub(crate) fn overrule(&mut self, path: &str, value: impl Into<toml::Value>) {
         self.lines.remove(path);
         self.values.remove(path);
@@ -83,7 +83,7 @@ impl Places {
 }
 
 impl fmt::Debug for Places {
-    /// Where something stands is no part of what is configured.
+    /// Places are no part of the configured values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Places")
     }
@@ -97,7 +97,7 @@ fn join(name: &str, key: &str) -> String {
     }
 }
 
-/// One table, its name, and which of its keys were asked for.
+/// One table, its name, and its keys that were read.
 pub(super) struct Section<'s, 't> {
     source: &'s Source<'s>,
     table: Option<&'t DeTable<'t>>,
@@ -142,7 +142,7 @@ impl<'s, 't> Section<'s, 't> {
         self.source.problem(at, format!("{}: {text}", self.path(key)));
     }
 
-    /// The value of `key`, or its default; what is wrong is noted.
+    /// The value of `key`, or its default; a wrong value is noted as a problem.
     pub(super) fn get<T>(&self, key: &'static str, read: impl Fn(&DeValue<'_>) -> Result<T, String>) -> T {
         self.optional(key, &read).unwrap_or_else(|| {
             let path = self.path(key);
@@ -185,7 +185,7 @@ impl<'s, 't> Section<'s, 't> {
         items.iter().filter_map(item).collect()
     }
 
-    /// Every key without which the table means nothing, and which is not there, is a problem of the table at `at`.
+    /// Notes every required key that is missing as a problem of the table at `at`.
     pub(super) fn require(&self, at: &Range<usize>) {
         for key in keys::of_table(&self.name).iter().filter(|key| key.is_required()) {
             if self.place(key.name).is_none() {
@@ -229,7 +229,7 @@ impl<'s, 't> Section<'s, 't> {
         items.iter().enumerate().map(section).collect()
     }
 
-    /// Where `key` stands, if it is set.
+    /// The place of `key`, if it is set.
     pub(super) fn place(&self, key: &'static str) -> Option<Range<usize>> {
         self.value(key).map(Spanned::span)
     }
@@ -239,7 +239,7 @@ impl<'s, 't> Section<'s, 't> {
         self.source.line(at)
     }
 
-    /// A key whose feature is not there yet: only the empty text is taken.
+    /// A key whose feature does not exist yet: only the empty text is accepted.
     pub(super) fn later(&self, key: &'static str) {
         let Some(value) = self.value(key) else { return };
         match value.get_ref().as_str() {
@@ -253,7 +253,7 @@ impl<'s, 't> Section<'s, 't> {
         }
     }
 
-    /// Every key that nobody asked for is a problem.
+    /// Notes every key that was not read as a problem.
     pub(super) fn end(self) {
         let known = self.known.borrow();
         for (key, _) in self.table.into_iter().flatten() {

@@ -1,7 +1,7 @@
-//! `[route]`: where mail goes, and what is asked of the way there.
+//! Reads `[route]`: where mail goes, and the policies of destinations.
 //!
-//! What a rule asks for is found again by its next hops, for that is what a message keeps. So two rules with the same next
-//! hops ask for the same, or are refused.
+//! The policy of a rule is found by its next hops, because a message keeps only those. So two rules with the same next hops and
+//! different policies are refused.
 
 use super::read::{domain, number, parsed, path, rate, text};
 use super::reader::Section;
@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use toml::de::DeValue;
 
-/// Where name servers listen.
+/// The port of name servers.
 const DNS_PORT: u16 = 53;
 
 /// `[route]`.
@@ -68,7 +68,7 @@ fn own(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-/// A rule as it stands in the file.
+/// A rule as it is in the file.
 struct Written<'s, 't> {
     section: Section<'s, 't>,
     place: Range<usize>,
@@ -118,7 +118,7 @@ fn rule<'s, 't>(section: Section<'s, 't>, place: Range<usize>) -> Option<Written
     Some(Written { section, place, rule })
 }
 
-/// Notes what cannot be true beside the rules `before` and the `default` next hops.
+/// Notes contradictions to the rules `before` and to the `default` next hops.
 fn contradictions(written: &Written<'_, '_>, before: &[Written<'_, '_>], default: &[NextHop]) {
     let Written { section, place, rule } = written;
     let at = |key| section.place(key).unwrap_or_else(|| place.clone());

@@ -46,7 +46,7 @@ pub(crate) struct Client {
     pub(crate) logins: Vec<Login>,
 }
 
-/// `[[client.login]]`: who the client is to one host.
+/// `[[client.login]]`: the credentials for one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Login {
     pub(crate) next_hop: NextHop,
@@ -63,7 +63,7 @@ pub(crate) enum Secret {
 }
 
 impl Secret {
-    /// Where it stands.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         let (Self::Password(path) | Self::Token(path)) = self;
         path
@@ -73,9 +73,9 @@ impl Secret {
 /// `[log]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// Whether addresses leave as hashes.
+    /// Whether addresses are logged as hashes.
     pub(crate) redact: bool,
-    /// Holds the key of the hashes; `None`: a random one each start.
+    /// The file with the key of the hashes; `None`: a random key at each start.
     pub(crate) redact_key_file: Option<PathBuf>,
 }
 
@@ -89,26 +89,26 @@ pub(crate) struct Config {
     pub(crate) smtp: Vec<SocketAddr>,
     /// The files of the Unix sockets in `listen.smtp`.
     pub(crate) unix: Vec<PathBuf>,
-    /// Where TLS comes before the greeting.
+    /// Addresses with TLS before the greeting.
     pub(crate) smtps: Vec<SocketAddr>,
     /// The listeners among them whose connections begin with a PROXY header.
     pub(crate) proxy_protocol: Vec<SocketAddr>,
     /// `[listen.limits]`, and the networks and domains of `[relay]`.
     pub(crate) server: ServerConfig,
-    /// Limits of clients and users in a time.
+    /// Rate limits of clients and users.
     pub(crate) rates: Limits,
     /// Where `sendmail` leaves mail while the service is down; `None`: nowhere.
     pub(crate) drop_dir: Option<PathBuf>,
     /// `None`: no TLS.
     pub(crate) tls: Option<CertificateFiles>,
     pub(crate) admin: Option<SocketAddr>,
-    /// Holds the token of the admin API.
+    /// The file with the token of the admin API.
     pub(crate) token_file: Option<PathBuf>,
     /// Whether the token may travel without TLS, off loopback.
     pub(crate) admin_plaintext: bool,
     /// Who may log in; `None`: nobody.
     pub(crate) users_file: Option<PathBuf>,
-    /// Whose mail gets what is missing in it.
+    /// Whose mail is completed.
     pub(crate) fix_submissions: FixSubmissions,
     pub(crate) route: Route,
     pub(crate) retry: Retry,
@@ -143,7 +143,7 @@ impl Config {
         notices
     }
 
-    /// Why the admin API must not listen where it is told to.
+    /// Why the admin API must not listen on its address.
     pub(crate) fn admin_problem(&self) -> Option<&'static str> {
         let off_loopback = self.admin.is_some_and(|address| !address.ip().is_loopback());
         match (off_loopback, &self.token_file, self.admin_plaintext) {

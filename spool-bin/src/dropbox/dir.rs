@@ -1,9 +1,9 @@
-//! The drop directory: who may enter it, what lies in it, and what is taken out. Blocking.
+//! The drop directory: its permissions, its contents, and how files are claimed. Blocking.
 //!
-//! Everything in it is hostile, and anyone may exchange, link or remove names in it at any time. So a file is first claimed: it is
-//! moved to `taken/`, which nobody but the service may enter, and all that follows is done there. What has one name there has no
-//! other, and nobody else can change or remove that one. A file waits there until its message is on the spool, also over restarts.
-//! What cannot be taken is moved to `refused/`, byte for byte, and never looked at again.
+//! Everything in it is untrusted, and any user can exchange, link or remove names in it at any time. So a file is first claimed: it
+//! is moved to `taken/`, which only the service may enter, and everything else is done there. A file with one link there has no other
+//! name, and nobody else can change or remove that name. A file waits there until its message is on the spool, also over restarts. A
+//! file that is not a message is moved to `refused/` unchanged, and never read again.
 
 use super::format::Limits;
 use rustix::fs::{
@@ -18,20 +18,20 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Everyone may leave a file and nobody but the service may list them, read them or touch those of others: 1733 as Postfix'
-/// maildrop; and files get the group of the directory, by which a service that is not root reads them.
+/// Every user may leave a file, and only the service may list or read files or change those of others: 1733 like Postfix'
+/// maildrop. Files get the group of the directory, so that a service that is not root can read them.
 const DIR_MODE: u32 = 0o3733;
-/// Where files are that were claimed, and are not on the spool yet.
+/// Files that were claimed and are not on the spool yet.
 const TAKEN: &str = "taken";
-/// Where bad files are kept.
+/// Files that are no messages.
 const REFUSED: &str = "refused";
-/// Names of one look, those in `taken/` included: so many files at most lie there.
+/// Names in one scan, including those in `taken/`, which never has more files.
 pub(super) const NAMES: usize = 1024;
-/// Directories in one look that are tried to be removed.
+/// Directories that one scan tries to remove.
 const DIRECTORIES: usize = 64;
-/// When a file that was begun and not finished is given up.
+/// The age at which an unfinished file is removed.
 const ABANDONED: Duration = Duration::from_secs(86_400);
-/// The last moment of the year 9999, the last that a header can say.
+/// The end of the year 9999, the last time that a header can state.
 const LAST_DATE: i64 = 253_402_300_799_000;
 
 /// The drop directory of a service.
@@ -43,10 +43,10 @@ pub(super) struct DropDir {
     limits: Limits,
 }
 
-/// What lies there.
+/// The result of a scan.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Look {
-    /// What may be messages, in `taken/`, at most [`NAMES`].
+    /// Files in `taken/` that may be messages, at most [`NAMES`].
     pub(super) names: Vec<CString>,
     /// There are more.
     pub(super) more: bool,
@@ -56,11 +56,11 @@ pub(super) struct Look {
     pub(super) stuck: usize,
 }
 
-/// Which file a name means: another one by the same name, or one that was written since, has another identity.
+/// The identity of a file: another file of the same name, or one that was written since, has another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     inode: u64,
-    /// When its inode was changed: seconds and nanoseconds. Nobody can set it.
+    /// The change time of its inode in seconds and nanoseconds, which no program can set.
     changed: (i64, i64),
 }
 
@@ -78,11 +78,11 @@ pub(super) struct Left {
 /// Why a file was not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It is no longer there.
+    /// It no longer exists.
     Gone,
     /// There is no memory for its bytes now.
     NoRoom,
-    /// It is not one that `sendmail` leaves.
+    /// It is not a file that `sendmail` leaves.
     Bad(String),
     /// It cannot be read now.
     Failed(String),
@@ -101,7 +101,7 @@ impl From<Errno> for Unread {
 }
 
 impl DropDir {
-    /// Opens `path`, and makes it, with its mode, if it is not there.
+    /// Opens `path`, and creates it with its mode if it is missing.
     ///
     /// # Errors
     /// Why it cannot be the drop directory.
@@ -118,7 +118,7 @@ impl DropDir {
                 found.st_uid
             ));
         }
-        // Before others may enter: so that they are ours.
+        // Before others may enter, so that the service owns them.
         let (taken, refused) = (private(&dir, TAKEN, us)?, private(&dir, REFUSED, us)?);
         if found.st_mode & 0o7777 != DIR_MODE {
             let mode = Mode::from_raw_mode(DIR_MODE);
@@ -132,8 +132,8 @@ impl DropDir {
         })
     }
 
-    /// Looks through `taken/` and the directory, and claims what lies in the directory. Directories of others are removed when they
-    /// are empty; with `sweep`, so are files that were begun a day ago and never finished.
+    /// Scans `taken/` and the directory, and claims the files in the directory. Directories of others are removed when they are
+    /// empty; with `sweep`, so are files that were begun a day ago and not finished.
     pub(super) fn look(&self, sweep: bool) -> io::Result<Look> {
         let mut look = Look::default();
         for entry in Dir::read_from(&self.taken)? {
@@ -176,16 +176,16 @@ impl DropDir {
         Ok(look)
     }
 
-    /// Moves whatever has this name to `taken/`. `false`: it is gone, or an earlier one of this name waits there.
+    /// Moves the file of this name to `taken/`. `false`: it no longer exists, or another file of this name waits there.
     fn claim(&self, name: &CStr) -> Result<bool, Errno> {
-        // Asked beforehand, since not all file systems have RENAME_NOREPLACE: nobody else makes names there.
+        // Checked beforehand, since not all file systems have RENAME_NOREPLACE; only the service makes names there.
         match is_there(&self.taken, name)? {
             true => Ok(false),
             false => rename(&self.dir, name, &self.taken, name),
         }
     }
 
-    /// Removes what was begun a day ago: nobody was told that it was taken.
+    /// Removes files that were begun a day ago: their submission was never confirmed.
     fn sweep(&self, name: &CStr) {
         let Ok(found) = statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
             return;
@@ -195,10 +195,10 @@ impl DropDir {
         }
     }
 
-    /// Reads a file in `taken/`. `room` is asked, with its size, before it is read.
+    /// Reads a file in `taken/`. `room` is called with its size before it is read.
     pub(super) fn read(&self, name: &CStr, room: impl FnOnce(u64) -> bool) -> Result<Left, Unread> {
         let bad = |why: &str| Err(Unread::Bad(why.to_owned()));
-        // Looked at before it is opened: opening a device may act on it.
+        // Checked before it is opened: opening a device can have an effect.
         let found = statat(&self.taken, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => {}
@@ -247,7 +247,7 @@ impl DropDir {
         }
     }
 
-    /// What has this name in `taken/` now.
+    /// The identity of the file of this name in `taken/`.
     pub(super) fn identity(&self, name: &CStr) -> io::Result<Identity> {
         let found = statat(&self.taken, name, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(Identity {
@@ -256,7 +256,7 @@ impl DropDir {
         })
     }
 
-    /// Moves what has this name in `taken/` to `refused/`; gives its name there.
+    /// Moves the file of this name from `taken/` to `refused/`; returns its name there.
     pub(super) fn refuse(&self, name: &CStr) -> io::Result<PathBuf> {
         let kept = FlowId::random().to_string();
         let to = CString::new(kept.as_str())?;
@@ -266,7 +266,7 @@ impl DropDir {
     }
 }
 
-/// Gives a file another place; `false` when it is gone.
+/// Moves a file; `false` when it no longer exists.
 fn rename(from: &OwnedFd, name: &CStr, to: &OwnedFd, new: &CStr) -> Result<bool, Errno> {
     match renameat(from, name, to, new) {
         Ok(()) => Ok(true),
@@ -284,7 +284,7 @@ fn is_there(dir: &OwnedFd, name: &CStr) -> Result<bool, Errno> {
     }
 }
 
-/// A directory in the drop directory that nobody else may enter; made if it is not there.
+/// A directory in the drop directory that only the service may enter; created if it is missing.
 fn private(dir: &OwnedFd, name: &str, us: u32) -> Result<OwnedFd, String> {
     let told = |what: &str, errno: Errno| format!("{name}/ {what}: {}", io::Error::from(errno));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -310,7 +310,7 @@ fn make(at: impl std::os::fd::AsFd, path: &Path) -> Result<(), String> {
     }
 }
 
-/// A time that its owner may have set to anything.
+/// A time of modification, which the owner can set to any value.
 fn modified(seconds: i64, nanos: i64) -> Timestamp {
     let millis = seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000);
     Timestamp(millis.clamp(0, LAST_DATE))

@@ -117,7 +117,7 @@ fn a_file_is_read_with_its_owner_and_time() {
 }
 
 #[test]
-fn a_file_that_was_claimed_waits_over_a_restart_and_has_its_name_for_itself() {
+fn a_claimed_file_waits_over_a_restart_under_its_name() {
     let bench = Bench::new();
     let name = bench.file("a", b"first");
     let first = bench.read("a").unwrap();
@@ -181,7 +181,7 @@ fn what_is_no_plain_file_of_one_name_is_not_read() {
 }
 
 #[test]
-fn a_look_is_bounded_and_passes_over_directories_and_unfinished_files() {
+fn a_scan_is_bounded_and_skips_directories_and_unfinished_files() {
     let bench = Bench::new();
     for number in 0..NAMES + 10 {
         bench.file(&format!("f{number}"), b"");
@@ -217,7 +217,7 @@ fn a_look_is_bounded_and_passes_over_directories_and_unfinished_files() {
 }
 
 #[test]
-fn a_name_that_was_made_for_the_file_of_another_cannot_be_taken_away_again() {
+fn a_link_to_the_file_of_another_user_cannot_be_withdrawn() {
     let bench = Bench::new();
     let secret = bench.path.with_file_name("secret");
     fs::write(&secret, "secret").unwrap();
@@ -262,7 +262,7 @@ impl Drop for Stop<'_> {
 }
 
 #[test]
-fn a_name_that_is_exchanged_all_the_time_never_leads_out_of_the_directory() {
+fn a_name_that_is_exchanged_never_leads_out_of_the_directory() {
     let bench = Bench::new();
     let secret = bench.path.with_file_name("secret");
     fs::write(&secret, "secret").unwrap();

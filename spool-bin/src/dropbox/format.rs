@@ -1,12 +1,12 @@
-//! A message in the drop directory: a line of JSON with the envelope, then the message. What writes it and what reads it.
+//! The format of a file in the drop directory: a line of JSON with the envelope, then the message.
 //!
-//! The reader trusts nothing: whoever can enter the directory can leave anything there.
+//! The reader trusts nothing: any user who can enter the directory can leave any file there.
 
 use crate::sendmail::is_envid;
 use serde::{Deserialize, Serialize};
 use spool_core::{Address, Envelope, MailParameters, Notify, Recipient, ReversePath, crlf};
 
-/// The format's version, and what tells that a file is of it.
+/// The version of the format, by which a file is recognised.
 const VERSION: u32 = 1;
 /// Bytes of the first line, beside those of the recipients.
 const HEAD: usize = 4096;
@@ -28,7 +28,7 @@ struct Head {
     notify: Option<Notify>,
 }
 
-/// How much a message may be.
+/// Limits of a message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) message_size: usize,
@@ -43,7 +43,7 @@ impl Limits {
     }
 }
 
-/// The first line with its end. All recipients have the same NOTIFY: that of the first.
+/// The first line with its end. All recipients have the NOTIFY of the first.
 pub(super) fn head(envelope: &Envelope) -> Result<Vec<u8>, serde_json::Error> {
     let head = Head {
         spool_drop: VERSION,

@@ -1,4 +1,4 @@
-//! Leaves a message in the drop directory, with the rights of whoever runs `sendmail`.
+//! Leaves a message in the drop directory, with the rights of the user who runs `sendmail`.
 
 use super::format::head;
 use rustix::fs::syncfs;
@@ -8,13 +8,13 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Who may read the file: the directory's set-group-id bit gives it the group of the service.
+/// The mode of the file: the set-group-id bit of the directory gives it the group of the service.
 const MODE: u32 = 0o640;
 
 /// Writes `message` with its envelope into `dir`. `Ok` only when the file has its name, and both are on disk.
 ///
 /// # Errors
-/// What the system says; then nothing is left behind.
+/// The error of the system; then no file is left.
 pub(crate) fn leave(dir: &Path, envelope: &Envelope, message: &[u8]) -> io::Result<()> {
     let head = head(envelope)?;
     let name = FlowId::random().to_string();
@@ -30,7 +30,7 @@ pub(crate) fn leave(dir: &Path, envelope: &Envelope, message: &[u8]) -> io::Resu
 }
 
 fn write(path: &Path, head: &[u8], message: &[u8]) -> io::Result<File> {
-    // A new file, and no link in its place: create_new follows none.
+    // A new file: create_new follows no link.
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -38,14 +38,14 @@ fn write(path: &Path, head: &[u8], message: &[u8]) -> io::Result<File> {
         .open(path)?;
     file.write_all(head)?;
     file.write_all(message)?;
-    // Whatever the umask is.
+    // Independent of the umask.
     file.set_permissions(Permissions::from_mode(MODE))?;
     file.sync_all()?;
     Ok(file)
 }
 
-/// Makes the names in `dir` durable. A directory that its users may not read cannot be opened to be synced: then the whole file system
-/// is.
+/// Makes the names in `dir` durable. A directory that the user may not read cannot be opened to be synced: then the whole file
+/// system is synced.
 fn sync_names(dir: &Path, file: &File) -> io::Result<()> {
     match File::open(dir) {
         Ok(dir) => dir.sync_all(),

@@ -20,7 +20,7 @@ fn only_names_that_sendmail_gives_go_into_headers_and_keys() {
 }
 
 #[test]
-fn what_may_pass_keeps_a_file_where_it_is() {
+fn temporary_errors_keep_the_file() {
     let later = |error| matches!(Refused::from(error), Refused::Later(_));
     assert!(later(AddError::Full(String::new())));
     assert!(later(AddError::Busy {
@@ -142,7 +142,7 @@ async fn a_crash_between_the_claim_and_the_add_loses_nothing() {
 }
 
 #[actix::test]
-async fn a_file_without_room_in_memory_waits_and_holds_up_no_smaller_one() {
+async fn a_file_without_memory_waits_and_blocks_no_smaller_one() {
     let bench = Bench::start().await;
     let large = bench.write(NAME, &format!("{FILE}{}", "x\r\n".repeat(100_000)));
     let small = bench.write(&NAME.replace('G', "H"), FILE);

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_tells_what_it_did_and_what_holds_it() {
+    fn a_client_shows_its_counts_and_limits() {
         let limited = json!([{"what": "messages", "until": "1970-01-01T00:02:00.000Z", "reason": "messages_per_client: 100/1m"}]);
         let busy = json!({"messages": {"count": 100, "in_ms": 60_000, "limit": 100}, "limited": limited});
         let user = json!({"user": true, "client": "ada", "login_delayed_until": "1970-01-01T00:01:30.000Z"});

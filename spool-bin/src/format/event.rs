@@ -1,4 +1,4 @@
-//! Events as lines for people.
+//! Events as lines of text.
 
 use super::units::hops;
 use spool_core::{Event, EventKind, Presend, harmless};

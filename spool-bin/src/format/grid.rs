@@ -275,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_wider_than_asked_for_and_what_tells_rows_apart_stands(
+        fn lines_fit_the_width_and_rows_stay_distinguishable(
             rows in proptest::collection::vec(row(), 1..6),
             width in NARROWEST..200_usize,
         ) {

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exim_style_is_what_people_know() {
+    fn the_exim_format_is_that_of_exim() {
         assert_eq!(
             printed(Format::Exim, 80, false),
             "25m  2.9K 00000000000000000000000001 <ada@example.org>\n          bob@example.net\n          c@example.net\n\n\
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_fits_its_width_whatever_stands_in_it() {
+    fn a_table_fits_its_width() {
         for width in [40, 80, 180] {
             let table = printed(Format::Table, width, false);
             assert!(

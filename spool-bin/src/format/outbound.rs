@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_tells_the_worst_that_is_known_of_it() {
+    fn a_destination_shows_its_worst_state() {
         let closed = json!({"last_error": ["1970-01-01T00:00:00.000Z", "450 \u{1b}[31mlater"]});
         let all = [
             (json!({}), "well"),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_says_what_had_been_learned() {
+    fn a_reset_prints_what_had_been_learned() {
         let print = |change| {
             let mut out = Vec::new();
             reset(&state(change), Timestamp(60_000), &mut out).unwrap();
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sessions_for_one_route_are_told_from_the_others_with_the_same_host() {
+    fn sessions_of_different_routes_to_one_host_are_listed_apart() {
         let sessions = |route: &[&str], tls: &str| {
             json!({
                 "next_hop": "mx.example.net:587", "route": route, "tls_policy": "verify", "user": "spool", "source": [],

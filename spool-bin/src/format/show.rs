@@ -1,6 +1,6 @@
-//! One message as a page for people: what it is, who gets it, what was tried.
+//! One message as text: its state, its recipients, its attempts.
 //!
-//! Every fact is one line, wrapped at blanks to fit the width; what one copies (ids, addresses) is never cut.
+//! Lines are wrapped at blanks to fit the width; ids and addresses are never cut.
 
 use super::units::{hops, size, span, when};
 use super::wrap::wrapped;
@@ -8,7 +8,7 @@ use crate::page::{AttemptPage, Fate, Page, RecipientPage};
 use spool_core::{RouteOrigin, ShownStatus, Timestamp, harmless};
 use std::io::{self, Write};
 
-/// Where the values begin.
+/// The column of the values.
 const INDENT: usize = 14;
 
 /// Prints the page of one message in lines of at most `width` columns, as of `now`.
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_tells_everything() {
+    fn a_page_has_all_values() {
         let text = shown(usize::MAX);
         for line in [
             "id:           00000000000000000000000007",
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_for_after_the_attempt_is_told() {
+    fn a_route_after_the_attempt_is_shown() {
         let mut page = page();
         page.next_hops_afterwards = Some(["b.example:25".parse().unwrap()].into());
         let mut out = Vec::new();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_fit_the_width_and_lose_no_word() {
+    fn lines_fit_the_width_and_keep_all_words() {
         let narrow = shown(50);
         assert!(narrow.lines().all(|line| line.chars().count() <= 50), "{narrow}");
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! The table: six columns, made to fit, coloured by age on a terminal.
+//! The table of messages: six columns, coloured by age on a terminal.
 
 use super::cell::Cell;
 use super::grid::{Column, Grid, Shrinks};

@@ -1,9 +1,9 @@
-//! Lines of words that fit a width.
+//! Text wrapped to a width.
 
 use std::io::{self, Write};
 
 /// `first` and then `text`, broken at blanks into lines of at most `width` columns; lines after the first begin behind `indent`
-/// blanks. A word is never broken: one that is wider than its line stands alone in it.
+/// blanks. A word is never broken: one that is wider than its line is alone in it.
 pub(crate) fn wrapped(
     out: &mut impl Write,
     width: usize,

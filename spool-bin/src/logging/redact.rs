@@ -1,8 +1,8 @@
-//! `log.redact`: mail addresses and logins leave the log as keyed hashes.
+//! `log.redact`: mail addresses and logins are logged as keyed hashes.
 //!
-//! The same address, in upper or lower case, has the same hash as long as the key is the same: that of `log.redact_key_file`, or a
-//! random one of this run. The domain is kept: a destination cannot be looked into without it, and next hops show it anyway.
-//! Addresses in texts of others are found by their form, as far as they have one.
+//! The same address, in upper or lower case, has the same hash with the same key: that of `log.redact_key_file`, or a random one of
+//! this run. The domain is kept: it is needed to examine a destination, and next hops show it anyway. Addresses in other texts are
+//! found by their form.
 
 use crate::config::Log;
 use crate::files;
@@ -23,12 +23,12 @@ const MAX_FILE: u64 = 64 * 1024;
 /// What a redacted address begins with.
 const MARK: char = '~';
 
-/// Whether the log is redacted now. Cloning shares it.
+/// Whether the log is redacted. Clones share the setting.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Redaction(Arc<RwLock<Option<Arc<Redactor>>>>);
 
 impl Redaction {
-    /// From now on as `redactor` does it; `None`: not at all.
+    /// Redacts by `redactor` from now on; `None`: not at all.
     pub(crate) fn set(&self, redactor: Option<Redactor>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = redactor.map(Arc::new);
     }

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_report_tells_a_miss_from_a_failure() {
+    fn the_report_distinguishes_missing_from_failed() {
         let id = MessageId::from_u128(7);
         let report = |done, errors: &[SpoolError]| Report {
             done,

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_says_what_it_means() {
+    fn a_request_without_selection_is_refused() {
         use Operation::{Freeze, Purge, Recover, Remove, Send};
         for operation in [Freeze, Send, Remove, Recover, Purge] {
             for (json, word) in [
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn each_verb_takes_only_what_is_its_own() {
+    fn each_operation_takes_only_its_own_fields() {
         for (operation, json) in [
             (Operation::Freeze, r#"{"all":true,"retry_intervals":["1m"]}"#),
             (Operation::Remove, r#"{"all":true,"from":"removed"}"#),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn reroute_says_where_to_and_nothing_else_does() {
+    fn only_reroute_takes_a_route() {
         let route = |json: &str| check(Operation::Reroute, json).map(|order| order.route);
         assert_eq!(route(r#"{"all":true,"by_config":true}"#), Ok(NewRoute::ByConfig));
         let hops = ["a:25", "b:26"].map(|hop| hop.parse().unwrap());

@@ -87,7 +87,7 @@ pub(crate) fn page() -> Page {
 }
 
 #[test]
-fn a_recipient_that_went_on_in_another_message_is_not_told_as_delivered() {
+fn a_recipient_moved_to_another_message_is_not_shown_delivered() {
     let mut message = message();
     // The first attempt left the third one out, and then it went on in another message.
     message.state.remaining.clear();
@@ -109,7 +109,7 @@ fn a_recipient_that_went_on_in_another_message_is_not_told_as_delivered() {
 }
 
 #[test]
-fn a_page_tells_the_fate_of_everyone_and_survives_json() {
+fn a_page_has_the_fate_of_all_recipients_and_reads_back() {
     let page = page();
     let fates: Vec<Fate> = page.recipients.iter().map(|recipient| recipient.fate).collect();
     assert_eq!(fates, [Fate::Done, Fate::Failed, Fate::Remaining]);
@@ -124,7 +124,7 @@ fn a_page_tells_the_fate_of_everyone_and_survives_json() {
 }
 
 #[test]
-fn what_lies_on_a_shelf_has_no_next_attempt() {
+fn a_message_on_a_shelf_has_no_next_attempt() {
     let message = message();
     let status = ShownStatus::at(message.state.status, message.spooled_at);
     let page = Page::of(&message, Queue::Removed, status, Some("a\nb".into()));

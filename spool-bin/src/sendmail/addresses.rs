@@ -1,9 +1,8 @@
 //! Addresses as header fields and command lines write them (RFC 5322 section 3.4): names, comments, quoted strings, groups,
 //! source routes. Pure.
 //!
-//! A list that cannot be read is refused whole: a guess would send mail to somebody who is not meant. It is a reader of our own
-//! because a recipient must come out as it was written: mail-parser decodes encoded words and takes the quotes off
-//! `"a b"@example.org`, and what is left is another address or none.
+//! A list that cannot be read is refused as a whole: a guess could send mail to a wrong recipient. mail-parser is not used,
+//! because it decodes encoded words and removes the quotes of `"a b"@example.org`, which leaves another address or none.
 
 use spool_core::Address;
 

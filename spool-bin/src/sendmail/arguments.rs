@@ -1,8 +1,8 @@
-//! The command line of `sendmail`, as programs have used it since 1983. Pure: words in, a plan out.
+//! The command line of `sendmail`, as programs use it. Pure: arguments in, a plan out.
 //!
-//! Its rules are those of getopt and not those of the other verbs: letters may be joined (`-ti`), a value may follow its letter
-//! directly or as the next word, and the first word that is no option ends the options. A word behind the recipients that looks
-//! like an option is refused and never taken for a recipient: who means one writes `--` in front.
+//! Its rules are those of getopt and not those of the other commands: letters may be joined (`-ti`), a value may follow its letter
+//! directly or as the next argument, and the first argument that is no option ends the options. An argument after the recipients
+//! that looks like an option is refused and never taken for a recipient, unless `--` precedes it.
 
 use super::exit::Refusal;
 use spool_core::{BodyKind, Notify, Ret};
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Octets of an ENVID (RFC 3461 section 4.4).
 const MAX_ENVID: usize = 100;
 
-/// What is to be done.
+/// The plan, and the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Command {
     pub(super) plan: Plan,
@@ -20,7 +20,7 @@ pub(super) struct Command {
     pub(super) config: Option<PathBuf>,
 }
 
-/// The same without the configuration.
+/// What `sendmail` does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
     /// Send the message of standard input.
@@ -29,11 +29,11 @@ pub(super) enum Plan {
     Session,
     /// `-bp`: list the queue.
     List,
-    /// Nothing, and say this.
+    /// Nothing; the text is printed.
     Nothing(&'static str),
 }
 
-/// How a message is to be sent.
+/// How the message is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sending {
     /// The recipients of the command line, as they were written.
@@ -44,7 +44,7 @@ pub(super) struct Sending {
     pub(super) name: Option<String>,
     /// `-t`: the recipients of the header too.
     pub(super) extract: bool,
-    /// `-i`: a line of one dot is text, and does not end the message.
+    /// `-i`: a line with a single dot does not end the message.
     pub(super) dot_is_text: bool,
     /// `-N`.
     pub(super) notify: Option<Notify>,
@@ -58,13 +58,13 @@ pub(super) struct Sending {
     pub(super) requiretls: bool,
 }
 
-/// What `newaliases`, `-bi` and `-I` say.
+/// The text of `newaliases`, `-bi` and `-I`.
 pub(super) const NO_ALIASES: &str = "there are no aliases to rebuild: spool delivers no mail on this machine";
-/// What `-q` says.
+/// The text of `-q`.
 const NO_QUEUE_RUN: &str =
     "the service sends what is queued by itself; `spool send` makes it try selected messages now";
 
-/// Reads the words behind the program's name.
+/// Reads the arguments after the name of the program.
 ///
 /// # Errors
 /// EX_USAGE, with what is wrong.
@@ -108,7 +108,7 @@ struct Parser {
 }
 
 impl Parser {
-    /// One word of options.
+    /// One argument with options.
     fn options(
         &mut self,
         word: &str,
@@ -126,12 +126,12 @@ impl Parser {
                 'i' => self.sending.dot_is_text = true,
                 't' => self.sending.extract = true,
                 'I' => self.other = Some(Plan::Nothing(NO_ALIASES)),
-                // The value of -q is never another word.
+                // The value of -q is never the next argument.
                 'q' => {
                     self.other = Some(Plan::Nothing(NO_QUEUE_RUN));
                     return Ok(());
                 }
-                // They ask for what is done anyway, or for what has no meaning here.
+                // They request the default, or have no meaning here.
                 'm' | 'n' | 'v' | 'G' | 'U' | 'c' | 'x' => {}
                 'b' | 'o' | 'O' | 'f' | 'r' | 'F' | 'N' | 'R' | 'V' | 'B' | 'C' | 'A' | 'e' | 'h' | 'L'
                 | 'p' | 'X' => {

@@ -1,7 +1,7 @@
-//! Hands one message to the service over SMTP, and waits for its word. Blocking, one transaction, no pipelining: the other end is on
-//! this machine.
+//! Submits one message to the service over SMTP, and waits for the reply. Blocking, one transaction, no pipelining: the service is
+//! on this machine.
 //!
-//! Every line of the message ends by CRLF already; a dot at the begin of a line is doubled, so that nothing in it ends it.
+//! Every line of the message ends with CRLF already; a dot at the begin of a line is doubled, so that no line ends the message.
 
 use super::exit::Exit;
 use spool_core::{BodyKind, Envelope, Notify, Ret};
@@ -13,17 +13,17 @@ const MAX_REPLY: (u64, usize) = (4096, 256);
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The service is not there, or goes away: the message may be left for it.
+    /// The service does not run, or ends the connection: the message may be left in the drop directory.
     Down(String),
-    /// The service is there and cannot take it now.
+    /// The service runs and cannot accept it now.
     Later(String),
-    /// The service does not take it.
+    /// The service refuses it.
     Refused(Exit, String),
 }
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        // A time limit of a socket is told as either.
+        // A timeout of a socket is reported as either.
         let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
         Self::Down(match late {
             true => "the service does not answer in time".to_owned(),
@@ -32,7 +32,7 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// Where in a transaction a reply is given.
+/// The stage of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Other,
@@ -40,8 +40,8 @@ enum Stage {
     Message,
 }
 
-/// Hands over `message`, whose lines end by CRLF. `Ok` only when the service has answered that it has it, durably. `at_message` is called
-/// when the service waits for the message: until then it cannot have taken it.
+/// Submits `message`, whose lines end with CRLF. `Ok` only when the service has replied that it has the message, durably.
+/// `at_message` is called when the service waits for the message: before that it cannot have accepted it.
 pub(super) fn submit<S: Read + Write>(
     stream: S,
     hostname: &str,
@@ -79,13 +79,13 @@ pub(super) fn submit<S: Read + Write>(
     session.command("DATA", 3, Stage::Other)?;
     at_message(session.0.get_ref())?;
     let written = session.text(message);
-    // A service that refuses in the middle of it may close before all is sent: its reply says why.
+    // A service that refuses a message early may close the connection before all is sent: its reply has the reason.
     let answer = session.expect(2, Stage::Message);
     if let (Err(error), Err(Trouble::Down(_))) = (written, &answer) {
         return Err(error.into());
     }
     answer?;
-    // The message is taken, whatever becomes of this.
+    // The message is accepted, whatever the reply to QUIT is.
     let _ = session.0.get_mut().write_all(b"QUIT\r\n");
     Ok(())
 }
@@ -207,7 +207,7 @@ impl<S: Read + Write> Session<S> {
     }
 }
 
-/// What a reply that is no consent means.
+/// The error for a negative reply.
 fn trouble(code: u16, line: &str, stage: Stage) -> Trouble {
     let text = format!("the service answered: {line}");
     let enhanced = line.get(4..).unwrap_or_default();

@@ -182,7 +182,7 @@ mod tests {
     use spool_core::ReversePath;
 
     #[test]
-    fn a_service_that_accepts_nothing_is_not_waited_for() {
+    fn connecting_to_a_full_socket_times_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_hangs_is_waited_for_only_once_it_may_have_the_message() {
+    fn a_hanging_service_is_waited_for_only_after_the_message() {
         let short = Duration::from_millis(100);
         let to = ["c@d.example".parse().unwrap()];
         let envelope = Envelope::of(ReversePath::Null, to);

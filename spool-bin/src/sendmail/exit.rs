@@ -1,4 +1,4 @@
-//! How `sendmail` ends: the codes of sysexits.h, which mail programs know, and what is said beside them.
+//! The exit status of `sendmail` by sysexits.h, with its text.
 
 /// An exit status other than 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -6,7 +6,7 @@
 pub(crate) enum Exit {
     /// EX_USAGE: the command line is wrong.
     Usage = 64,
-    /// EX_DATAERR: the message is not one that can be sent.
+    /// EX_DATAERR: the message cannot be sent.
     Data = 65,
     /// EX_NOUSER: a recipient is refused.
     NoUser = 67,
@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Unavailable = 69,
     /// EX_IOERR: standard input cannot be read.
     Io = 74,
-    /// EX_TEMPFAIL: the message is not taken now, and nothing of it was kept.
+    /// EX_TEMPFAIL: the message was not accepted now, and nothing was kept.
     TryAgain = 75,
     /// EX_NOPERM: the caller may not send this.
     NoPermission = 77,

@@ -1,8 +1,8 @@
-//! The message of standard input: its lines, its header, its recipients, and what is missing in it. Pure, but for the reader.
+//! The message of standard input: its lines, its header, its recipients, and missing fields. Pure, except for the reader.
 //!
-//! Every line ends by CRLF when it leaves here, and holds neither CR nor LF nor NUL otherwise: nothing in it can be taken for a
-//! command or for the end of the message. A CR within a line becomes a blank, as in Postfix: as a line end it could begin a header
-//! field that its writer did not mean. Nothing is folded, encoded or put into another order.
+//! In the result every line ends with CRLF and has no other CR, LF or NUL, so that no part can be taken for a command or for the end
+//! of the message. A CR within a line becomes a blank, as in Postfix: as a line end it could begin an unintended header field. Nothing
+//! is folded, encoded or reordered.
 
 use super::addresses::addresses;
 use super::exit::{Exit, Refusal};
@@ -55,16 +55,16 @@ pub(super) fn read(input: &mut impl BufRead, dot_is_text: bool, most: usize) -> 
     Ok(text)
 }
 
-/// A message with its header apart.
+/// A message divided into header fields and body.
 #[derive(Debug)]
 pub(super) struct Letter<'m> {
     /// Each with its continuations and its last CRLF.
     fields: Vec<&'m [u8]>,
-    /// What stands behind the empty line.
+    /// The text after the empty line.
     body: &'m [u8],
 }
 
-/// What is put into a header that lacks it: whole values.
+/// Values of fields that may be missing.
 #[derive(Debug)]
 pub(super) struct Missing<'a> {
     pub(super) from: &'a str,
@@ -117,7 +117,7 @@ impl<'m> Letter<'m> {
         Ok(found)
     }
 
-    /// The message as it is to be sent: without Bcc and Resent-Bcc, and with what was missing at the end of its header.
+    /// The message as it is sent: without Bcc and Resent-Bcc, with missing fields at the end of its header.
     pub(super) fn completed(&self, missing: &Missing<'_>) -> Vec<u8> {
         let names: Vec<String> = self.names().collect();
         let mut out = Vec::new();

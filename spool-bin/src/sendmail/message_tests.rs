@@ -79,7 +79,7 @@ fn a_nul_and_a_message_that_is_too_large_are_refused() {
 }
 
 #[test]
-fn what_is_missing_is_added_at_the_end_of_the_header_and_bcc_is_removed() {
+fn missing_fields_are_added_and_bcc_is_removed() {
     for (text, expected) in [
         ("", "From: ada@here\r\nDate: now\r\nMessage-ID: <1@here>\r\n\r\n"),
         (

@@ -39,7 +39,7 @@ pub(super) struct Delivery<'a> {
 }
 
 /// What a session brought.
-#[allow(
+#[expect(
     clippy::large_enum_variant,
     reason = "it is made once in a session, and taken apart at once"
 )]

@@ -89,7 +89,7 @@ async fn final_reply(act: Act) -> AttemptResult {
         .result
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "everything else fails the test")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "everything else fails the test")]
 fn code(result: &AttemptResult) -> u16 {
     match result {
         AttemptResult::Accepted(reply) | AttemptResult::Refused { reply, .. } => reply.code,

@@ -42,7 +42,7 @@ impl Histogram {
 
     /// The duration that the share `quantile` (0 to 1) does not exceed; zero when there is none.
     #[must_use]
-    #[allow(
+    #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

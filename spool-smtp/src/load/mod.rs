@@ -107,7 +107,7 @@ pub struct LoadReport {
 impl LoadReport {
     /// Messages accepted in a second.
     #[must_use]
-    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn per_second(&self) -> f64 {
         self.accepted as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
@@ -283,7 +283,7 @@ impl Shared {
         let Some(rate) = self.plan.rate.filter(|rate| *rate > 0.0) else {
             return Some((number, Instant::now()));
         };
-        #[allow(clippy::cast_precision_loss, reason = "fewer than 2^52 messages")]
+        #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 messages")]
         let due = self.start + Duration::from_secs_f64(number as f64 / rate);
         tokio::time::sleep_until(due).await;
         // Measured from here even when this connection came too late: a slow server must not hide its own queue.

@@ -3,7 +3,7 @@
 use super::*;
 
 #[actix_web::test]
-async fn bodies_and_answers_find_room_in_memory_or_are_asked_to_come_again() {
+async fn bodies_and_answers_without_memory_are_answered_503() {
     let api = Api::start().await;
     let id = api.frozen("ada@example.org", "bob@example.net").await;
     assert_eq!(api.memory.used(), 0, "all is given back");

@@ -58,6 +58,6 @@ impl Bench {
 const LOGIN: &str = "[[client.login]]\nnext_hop = \"mx.example.net:587\"\nuser = \"ada\"\n";
 
 #[test]
-fn the_defaults_are_well() {
+fn the_defaults_have_no_findings() {
     assert_eq!(Bench::new().found(""), [""; 0]);
 }

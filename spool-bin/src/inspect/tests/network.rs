@@ -36,7 +36,7 @@ fn addresses_that_are_used_twice_are_errors() {
 }
 
 #[test]
-fn sockets_of_the_service_manager_are_bound_already_and_clash_with_nothing() {
+fn sockets_of_the_service_manager_do_not_clash() {
     let bench = Bench::new();
     let text = format!(
         "spool_dir = \"{}/new\"\n[listen]\nsmtp = [\"[::]:25\", \"127.0.0.1:25\"]\n",

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn files_that_are_missing_empty_or_something_else_are_errors_with_their_lines() {
+fn missing_empty_and_wrong_files_are_errors_with_lines() {
     let bench = Bench::new();
     bench.file("empty", "");
     bench.file("prose", "This is no PEM, and nothing else either.\n");
@@ -39,7 +39,7 @@ fn files_that_are_missing_empty_or_something_else_are_errors_with_their_lines() 
 }
 
 #[test]
-fn a_secret_that_others_may_read_is_a_warning() {
+fn a_secret_that_others_can_read_is_a_warning() {
     let bench = Bench::new();
     let path = bench.file("token", "0123456789abcdef\n");
     let (admin, login) = (

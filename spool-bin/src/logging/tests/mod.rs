@@ -43,7 +43,7 @@ fn a_line_of_the_log_is_one_visible_line() {
 }
 
 #[test]
-fn each_recipient_of_an_attempt_has_one_line_with_what_came_of_it() {
+fn each_recipient_of_an_attempt_has_one_line() {
     let lines = written(attempt(), LogFormat::Text, None);
     let (id, flow) = (MessageId::from_u128(1), [2, 3].map(FlowId::from_u128));
     let begin = format!("id={id} flow=[{},{}] sender=Bob@example.org", flow[0], flow[1]);
@@ -93,7 +93,7 @@ fn json_has_numbers_flags_and_lists() {
 }
 
 #[test]
-fn a_submission_of_this_machine_names_its_user_also_when_redacted() {
+fn a_local_submission_names_its_uid_also_when_redacted() {
     for redactor in [None, Some(Redactor::new(None).unwrap())] {
         let lines = written(local(), LogFormat::Text, redactor);
         assert!(
@@ -119,7 +119,7 @@ fn an_operation_on_a_user_hides_the_name_when_redacted() {
 }
 
 #[test]
-fn what_others_log_keeps_its_kinds() {
+fn fields_of_other_lines_keep_their_types() {
     assert_eq!(listed("[a, b]".to_owned()), {
         let text = |text: &'static str| Value::Text(text.into());
         Value::List(vec![text("a"), text("b")])
@@ -168,7 +168,7 @@ fn what_others_log_keeps_its_kinds() {
 }
 
 #[test]
-fn redacted_lines_have_no_address_and_the_same_hash_for_the_same_one() {
+fn redacted_lines_have_stable_hashes_in_place_of_addresses() {
     for record in samples() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let text = written(record.clone(), format, Some(Redactor::new(None).unwrap())).join("\n");
@@ -222,7 +222,7 @@ fn the_key_of_the_hashes_can_be_kept_in_a_file() {
 }
 
 #[test]
-fn lines_that_nobody_reads_are_dropped_and_counted_beyond_the_bound() {
+fn unread_lines_beyond_the_bound_are_dropped_and_counted() {
     let (queue, jobs) = sync_channel(QUEUE);
     let layer = QueueLayer {
         queue,
@@ -237,7 +237,7 @@ fn lines_that_nobody_reads_are_dropped_and_counted_beyond_the_bound() {
 }
 
 #[test]
-fn what_waits_for_a_reader_is_bounded_in_bytes() {
+fn the_queue_is_bounded_in_bytes() {
     let (queue, jobs) = sync_channel(QUEUE);
     let counts = Arc::new(Counts::default());
     let layer = QueueLayer {

@@ -255,7 +255,7 @@ fn absolute(name: &str) -> Result<Name, LookupError> {
 }
 
 fn exchanger(data: &RData) -> Option<Exchanger> {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
     match data {
         RData::MX(mx) => Some(Exchanger {
             preference: mx.preference,
@@ -266,7 +266,7 @@ fn exchanger(data: &RData) -> Option<Exchanger> {
 }
 
 fn text(data: &RData) -> Option<String> {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
     match data {
         RData::TXT(txt) => String::from_utf8(txt.txt_data.concat()).ok(),
         _ => None,
@@ -274,7 +274,7 @@ fn text(data: &RData) -> Option<String> {
 }
 
 fn tlsa(data: &RData) -> Option<Tlsa> {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "dozens of other kinds of records")]
     match data {
         RData::TLSA(tlsa) => Some(Tlsa {
             usage: tlsa.cert_usage.into(),

@@ -196,7 +196,7 @@ impl Memory {
     }
 
     /// From 0 to 1, the same sequence in every run (splitmix64).
-    #[allow(clippy::cast_precision_loss, reason = "53 bits are kept")]
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
     fn roll(&self) -> f64 {
         let mut z = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

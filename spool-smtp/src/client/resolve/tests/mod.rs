@@ -3,13 +3,13 @@
 mod dane;
 mod dns;
 #[path = "../../../../../tests/src/name_server.rs"]
-#[allow(dead_code, unreachable_pub, reason = "written for another crate, too")]
+#[expect(unreachable_pub, reason = "written for another crate, too")]
 mod name_server;
 mod names;
 mod route;
 mod signed;
 #[path = "../../../../../tests/src/signed_zones.rs"]
-#[allow(unreachable_pub, reason = "written for another crate, too")]
+#[expect(unreachable_pub, reason = "written for another crate, too")]
 mod signed_zones;
 
 pub(in crate::client) use names::Names;

@@ -1,6 +1,4 @@
-//! Where mail for an address would go now, and why: as the API gives it and `spool route` prints it.
-//!
-//! It asks nobody: the hosts are put in by whoever looked for them.
+//! Where mail for an address would go now, and why, as the API returns it and `spool route` prints it.
 
 use crate::format::wrapped;
 use serde::{Deserialize, Serialize};
@@ -9,12 +7,12 @@ use spool_smtp::client::{FoundHost, SmtpAgent};
 use std::io::{self, Write};
 use std::sync::Arc;
 
-/// The most addresses that are asked about at once.
+/// Addresses in one request.
 pub(crate) const MAX_ADDRESSES: usize = 100;
-/// The same where name servers are asked.
+/// Addresses in one request that looks up hosts.
 pub(crate) const MAX_LOOKUPS: usize = 10;
 
-/// Why mail goes where it does.
+/// Why mail goes there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
@@ -30,27 +28,27 @@ pub(crate) enum Reason {
 
 /// The rule that matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct WayRule {
-    /// Its place in the list, from 1.
+pub(crate) struct MatchedRule {
+    /// Its number, from 1.
     pub(crate) number: usize,
-    /// Where it begins in the file.
+    /// The line in which it begins.
     pub(crate) line: Option<usize>,
     pub(crate) domain: String,
 }
 
-/// Where mail for one address goes.
+/// The route of mail for one address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Way {
+pub(crate) struct AddressRoute {
     pub(crate) address: Address,
     pub(crate) next_hops: Arc<[NextHop]>,
     pub(crate) reason: Reason,
-    pub(crate) rule: Option<WayRule>,
+    pub(crate) rule: Option<MatchedRule>,
     pub(crate) tls: TlsPolicy,
-    /// Sessions at once.
+    /// Sessions at the same time.
     pub(crate) max_connections: usize,
     /// `100/1m`.
     pub(crate) rate: Option<String>,
-    /// For each next hop, the hosts that would be tried, when they were looked for.
+    /// For each next hop the hosts that would be tried, when they were looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hosts: Option<Vec<Hosts>>,
 }
@@ -62,7 +60,7 @@ pub(crate) struct Hosts {
     pub(crate) found: Vec<Found>,
 }
 
-/// A host, or why one is passed over.
+/// A host, or why it is not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Found {
@@ -70,13 +68,13 @@ pub(crate) enum Found {
     Error { error: String },
 }
 
-impl Way {
+impl AddressRoute {
     /// `reason`: `None` for the built-in sink.
     pub(crate) fn new(
         address: &Address,
         next_hops: Arc<[NextHop]>,
         reason: Option<RouteReason>,
-        rule: Option<WayRule>,
+        rule: Option<MatchedRule>,
         policy: &DestinationPolicy,
         max_connections: usize,
     ) -> Self {
@@ -100,7 +98,7 @@ impl Way {
         }
     }
 
-    /// Looks for the hosts, as deliveries do.
+    /// Looks up the hosts as a delivery does.
     pub(crate) async fn look_up(&mut self, agent: &SmtpAgent) {
         let mut all = Vec::new();
         for next_hop in self.next_hops.iter() {
@@ -120,7 +118,7 @@ impl Way {
         self.hosts = Some(all);
     }
 
-    /// Prints it for people, in lines of at most `width` columns, as far as their words allow.
+    /// Prints it in lines of at most `width` columns; words are not broken.
     pub(crate) fn print(&self, width: usize, out: &mut impl Write) -> io::Result<()> {
         let hops: Vec<String> = self.next_hops.iter().map(ToString::to_string).collect();
         let hops = match hops.is_empty() {
@@ -192,7 +190,7 @@ impl Found {
     }
 }
 
-/// As it is configured, in the largest unit that fits.
+/// A rate as it is written in the configuration, in the largest unit that is exact.
 fn rate(rate: &Rate) -> String {
     let millis = rate.per.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
@@ -220,12 +218,12 @@ mod tests {
 
     #[test]
     fn a_rule_names_the_domain_whose_exchangers_it_leads_to() {
-        let rule = WayRule {
+        let rule = MatchedRule {
             number: 1,
             line: None,
             domain: "a.example".to_owned(),
         };
-        let way = Way::new(
+        let route = AddressRoute::new(
             &"x@a.example".parse().unwrap(),
             ["mx:other.example:2525".parse().unwrap()].into(),
             Some(RouteReason::Rule(0)),
@@ -234,23 +232,23 @@ mod tests {
             10,
         );
         assert!(
-            way.why().ends_with("the mail exchangers of other.example"),
+            route.why().ends_with("the mail exchangers of other.example"),
             "{}",
-            way.why()
+            route.why()
         );
     }
 
     #[test]
-    fn a_way_is_told_in_words_and_survives_json() {
+    fn a_route_is_printed_and_reads_back() {
         let address: Address = "x@a.example".parse().unwrap();
-        let rule = WayRule {
+        let rule = MatchedRule {
             number: 2,
             line: Some(14),
             domain: "*.example".to_owned(),
         };
         let hops: Arc<[NextHop]> = ["mx:a.example:25".parse().unwrap()].into();
         let reason = Some(RouteReason::Rule(1));
-        let mut way = Way::new(
+        let mut route = AddressRoute::new(
             &address,
             Arc::clone(&hops),
             reason,
@@ -258,14 +256,14 @@ mod tests {
             &DestinationPolicy::default(),
             10,
         );
-        way.hosts = Some(vec![Hosts {
+        route.hosts = Some(vec![Hosts {
             next_hop: hops[0].clone(),
             found: vec![Found::Error {
                 error: "550 5.1.2 the domain a.example does not exist".to_owned(),
             }],
         }]);
         let mut text = Vec::new();
-        way.print(usize::MAX, &mut text).unwrap();
+        route.print(usize::MAX, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         for words in [
             "x@a.example goes to mx:a.example:25",
@@ -276,7 +274,7 @@ mod tests {
             assert!(text.contains(words), "{words}: {text}");
         }
         let mut narrow = Vec::new();
-        way.print(40, &mut narrow).unwrap();
+        route.print(40, &mut narrow).unwrap();
         let narrow = String::from_utf8(narrow).unwrap();
         assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
         assert!(
@@ -285,7 +283,7 @@ mod tests {
         );
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(words(&narrow), words(&text));
-        let json = serde_json::to_string(&way).unwrap();
-        assert_eq!(serde_json::from_str::<Way>(&json).unwrap(), way);
+        let json = serde_json::to_string(&route).unwrap();
+        assert_eq!(serde_json::from_str::<AddressRoute>(&json).unwrap(), route);
     }
 }
