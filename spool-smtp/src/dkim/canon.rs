@@ -6,10 +6,10 @@ use crate::submission::Field;
 use memchr::{memchr, memchr2_iter};
 use ring::digest::{Context, SHA256};
 
-/// How much may change on the way.
+/// A canonicalisation: which changes on the way it ignores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Canon {
-    /// Nothing, but for empty lines at the end of the body.
+    /// Only empty lines at the end of the body.
     Simple,
     /// White space, and the case of field names.
     Relaxed,
@@ -48,7 +48,7 @@ pub(super) fn header(field: &Field<'_>, canon: Canon, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Cuts one line end off.
+/// Removes one line end.
 trait EndOfLine {
     fn trim_ascii_end_of_line(&self) -> &Self;
 }
@@ -60,14 +60,14 @@ impl EndOfLine for [u8] {
     }
 }
 
-/// What a body comes to.
+/// The result for a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BodyHash {
     /// The SHA-256 of its canonical form.
     pub(super) hash: [u8; 32],
     /// Bytes of the canonical form, whatever the limit.
     pub(super) length: u64,
-    /// Bytes of its longest line as it stands, without line end.
+    /// Bytes of its longest line, without line end.
     pub(super) longest_line: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The little of DER (ITU-T X.690) that public keys in DNS need: an RSA key inside of a SubjectPublicKeyInfo (RFC 5280
+//! The part of DER (ITU-T X.690) that public keys in DNS need: an RSA key inside of a SubjectPublicKeyInfo (RFC 5280
 //! section 4.1.2.7, RFC 8017 appendix A.1.1).
 
 const SEQUENCE: u8 = 0x30;
@@ -60,7 +60,7 @@ fn value(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The content of the value at the start of `input`, and what follows it.
+/// The content of the value at the start of `input`, and the rest.
 fn read(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = input.strip_prefix(&[tag])?;
     let (&first, rest) = rest.split_first()?;

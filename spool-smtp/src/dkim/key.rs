@@ -24,7 +24,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// As in the tag `a=` of a signature.
+    /// The value of the tag `a=` of a signature.
     #[must_use]
     pub const fn tag(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl Algorithm {
         }
     }
 
-    /// As in the tag `k=` of a key record.
+    /// The value of the tag `k=` of a key record.
     #[must_use]
     pub const fn key_type(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// Why a file holds no key to sign with. Nothing of its content is told.
+/// Why a file has no usable key. The error contains no part of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyError {
     /// There is no private key in it.
@@ -88,7 +88,7 @@ impl SigningKey {
     /// The one key in a PEM file: RSA of 2048 to 4096 bits in PKCS#1 or PKCS#8, or Ed25519 in PKCS#8.
     ///
     /// # Errors
-    /// What is wrong with the file, without any of its content.
+    /// What is wrong with the file, without a part of its content.
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let mut keys = PrivateKeyDer::pem_slice_iter(pem);
         let key = match keys.next() {
@@ -111,14 +111,14 @@ impl SigningKey {
     /// # Errors
     /// What is wrong with it.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
-        // Version 1 has no public key to compare with: that is what OpenSSL writes.
+        // Version 1, which OpenSSL writes, has no public key to compare with.
         match Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
             Ok(pair) => Ok(Self(Pair::Ed25519(Box::new(pair)))),
             Err(_) => rsa(RsaKeyPair::from_pkcs8(der)),
         }
     }
 
-    /// How it signs.
+    /// Its algorithm.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         match self.0 {
@@ -127,7 +127,7 @@ impl SigningKey {
         }
     }
 
-    /// The public key as `p=` has it: a SubjectPublicKeyInfo (RFC 6376 section 3.6.1), or the bare key (RFC 8463 section 4).
+    /// The public key for `p=`: a SubjectPublicKeyInfo (RFC 6376 section 3.6.1), or the bare key (RFC 8463 section 4).
     #[must_use]
     pub fn public_key(&self) -> Vec<u8> {
         match &self.0 {
@@ -146,7 +146,7 @@ impl SigningKey {
     /// The signature over `data`; Ed25519 signs its SHA-256 (RFC 8463 section 3).
     ///
     /// # Errors
-    /// Why there is none: the system gives no random numbers, or the key is damaged in memory.
+    /// When the system returns no random numbers, or the key is damaged in memory.
     pub(super) fn sign(&self, data: &[u8]) -> Result<Vec<u8>, String> {
         match &self.0 {
             Pair::Rsa(pair) => {

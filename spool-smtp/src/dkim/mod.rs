@@ -1,7 +1,7 @@
 //! DKIM signatures (RFC 6376, RFC 8463): made for the messages of submitters, and checked.
 //!
-//! A signature is relaxed/relaxed, covers the whole body and the listed header fields, and says when it was made. It is made once,
-//! when a message is taken in; whoever changes the message afterwards breaks it. ring does the cryptography.
+//! A signature is relaxed/relaxed, covers the whole body and the listed header fields, and states when it was made. A message is signed
+//! once, when it is accepted; a later change breaks the signature. ring provides the cryptography.
 
 mod canon;
 mod der;

@@ -1,7 +1,7 @@
-//! [`Signing`]: signatures on a bounded number of threads, with keys that can be exchanged while it runs.
+//! [`Signing`]: signatures on a bounded number of threads, with keys that can be replaced while it runs.
 //!
-//! It signs one message for each core at a time; others wait, for a bounded time, and beyond [`MAX_WAITING`] are turned away. A message
-//! is never left unsigned because there is no time for it.
+//! It signs one message for each core at a time; others wait for a bounded time, and beyond [`MAX_WAITING`] are refused. A message
+//! is never left unsigned for lack of time.
 
 use super::rules::{OnFailure, Rules};
 use super::sign::{Fragility, Outcome, Skipped, keys, sign};
@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Messages that are being signed or wait for it; more are turned away.
+/// Messages that are being signed or wait; more are refused.
 pub const MAX_WAITING: usize = 1024;
-/// How long one waits for its turn.
+/// How long a message waits.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Signs the messages of submitters with the keys of their domains. Cloning shares it.
@@ -27,21 +27,21 @@ pub struct Signing(Arc<Shared>);
 struct Shared {
     rules: RwLock<Arc<Rules>>,
     clock: Arc<dyn Clock>,
-    /// One for each that signs at the same time.
+    /// One permit for each running signature.
     threads: Arc<Semaphore>,
-    /// One for each that signs or waits.
+    /// One permit for each message that is being signed or waits.
     places: Arc<Semaphore>,
     counts: Counts,
 }
 
 impl Signing {
-    /// The threads that sign: whoever holds one keeps it from signing.
+    /// For tests: the signing threads; a held permit blocks one.
     #[cfg(test)]
     pub(super) fn threads(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.threads)
     }
 
-    /// One that signs by `rules`, at most `threads` messages at the same time.
+    /// Signs by `rules`, at most `threads` messages at the same time.
     #[must_use]
     pub fn new(rules: Rules, clock: Arc<dyn Clock>, threads: usize) -> Self {
         Self(Arc::new(Shared {
@@ -53,7 +53,7 @@ impl Signing {
         }))
     }
 
-    /// Signs by `rules` from now on. What is being signed is signed by the old ones.
+    /// Signs by `rules` from now on. Running signatures use the previous rules.
     pub fn replace(&self, rules: Rules) {
         *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
@@ -64,7 +64,7 @@ impl Signing {
         !self.0.rules().keys.is_empty()
     }
 
-    /// How many messages were signed, and how many not, since it was made.
+    /// How many messages were signed, and how many not, since the start.
     #[must_use]
     pub fn counts(&self) -> SigningCounts {
         self.0.counts.read()
@@ -82,7 +82,7 @@ impl Signing {
         let now = shared.clock.now();
         let (ours, bytes) = (Arc::clone(&rules), message.clone());
         let signed = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, even when nobody waits for it any more.
+            // Held until the work is done, even if the caller no longer waits.
             let _turn = turn;
             sign(&ours, &bytes, now)
         });
@@ -116,8 +116,8 @@ impl Shared {
         SignError::Busy
     }
 
-    /// The message as it goes on, or why it does not; counted, and logged but for a failure that is returned: the caller knows what becomes of
-    /// the message.
+    /// The resulting message, or why there is none. It is counted, and logged unless an error is returned, because the caller decides what
+    /// happens to the message.
     fn conclude(&self, rules: &Rules, message: Bytes, outcome: Outcome) -> Result<Bytes, SignError> {
         match outcome {
             Outcome::Signed {
@@ -127,7 +127,7 @@ impl Shared {
             } => {
                 tracing::debug!(%domain, "message signed");
                 self.counts.signed(fragility);
-                // Without a copy where nobody else holds the message.
+                // Without a copy if the message is not shared.
                 let mut message = Vec::from(message);
                 insert(&mut message, 0, &fields);
                 Ok(message.into())
@@ -197,9 +197,9 @@ pub struct SigningCounts {
     pub malformed: u64,
     /// Not signed: header fields too many or too long.
     pub too_large: u64,
-    /// To be signed, and failed.
+    /// Signing failed.
     pub failed: u64,
-    /// Turned away because too many waited, or for too long.
+    /// Refused because too many waited, or for too long.
     pub busy: u64,
 }
 

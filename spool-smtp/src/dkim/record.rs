@@ -8,12 +8,12 @@ use crate::client::{LookupError, Resolve};
 /// The longest string in a TXT record (RFC 1035 section 3.3.14).
 const MAX_STRING: usize = 255;
 
-/// Where the key record of a selector stands.
+/// The name of the key record of a selector.
 pub(super) fn record_name(domain: &str, selector: &str) -> String {
     format!("{selector}._domainkey.{domain}")
 }
 
-/// The record that publishes `key`, as a line of a zone file: its text is split into strings of at most 255 bytes, which DNS puts together again.
+/// The record that publishes `key`, as a line of a zone file: its text is split into strings of at most 255 bytes, which DNS joins.
 #[must_use]
 pub fn zone_line(domain: &str, selector: &str, key: &SigningKey) -> String {
     let text = key.record();
@@ -29,25 +29,25 @@ pub fn zone_line(domain: &str, selector: &str, key: &SigningKey) -> String {
     )
 }
 
-/// A key as a record publishes it.
+/// A published key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// `k=`; `None`: one that is not known here.
+    /// `k=`; `None`: unknown.
     pub algorithm: Option<Algorithm>,
-    /// `p=`; empty: it was revoked. Of RSA the RSAPublicKey.
+    /// `p=`; empty: revoked. For RSA, the RSAPublicKey.
     pub key: Vec<u8>,
-    /// `h=`: whether SHA-256 is among the hashes that it allows.
+    /// `h=`: whether SHA-256 is allowed.
     pub sha256: bool,
     /// `s=`: whether it is for mail.
     pub email: bool,
-    /// `t=s`: whether the identity must be in the very domain.
+    /// `t=s`: whether the identity must be in the domain itself.
     pub strict: bool,
     /// `t=y`: whether the domain is testing DKIM.
     pub testing: bool,
 }
 
 impl KeyRecord {
-    /// Reads the text of a record; `None`: it is no key record.
+    /// Parses the text of a record; `None`: not a key record.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let tags = Tags::parse(text)?;
@@ -82,16 +82,16 @@ impl KeyRecord {
     }
 }
 
-/// What DNS has for a key.
+/// The result of a lookup for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
     /// The key.
     Yes,
     /// No record.
     No,
-    /// Something else, in words.
+    /// Another record, described.
     Differs(String),
-    /// Nobody could say.
+    /// The lookup failed.
     Unknown(String),
 }
 

@@ -1,4 +1,4 @@
-//! Which keys sign the mail of which author, and what a signature covers. Pure.
+//! Selects the keys for an author and the fields that a signature covers. Pure.
 
 use super::key::{Algorithm, SigningKey};
 use spool_core::Timestamp;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The header fields that are signed where a message has them, in the order of `h=`. `From` is signed in any case.
+/// The header fields that are signed if a message has them, in the order of `h=`. `From` is always signed.
 pub const DEFAULT_HEADERS: [&str; 30] = [
     "From",
     "To",
@@ -41,7 +41,7 @@ pub const DEFAULT_HEADERS: [&str; 30] = [
 ];
 
 /// The header fields of which one more than the message has is signed: adding another one breaks the signature. `From` is
-/// among them in any case.
+/// always among them.
 pub const DEFAULT_OVERSIGNED: [&str; 10] = [
     "From",
     "To",
@@ -93,7 +93,7 @@ impl FromStr for FieldName {
     }
 }
 
-/// A key, and whose mail it signs.
+/// A key, and the mail that it signs.
 #[derive(Debug)]
 pub struct DomainKey {
     /// The domain, in A-labels and lower case: `d=`.
@@ -102,9 +102,9 @@ pub struct DomainKey {
     pub selector: String,
     /// Whether mail of authors in subdomains is signed with it as well.
     pub subdomains: bool,
-    /// From when on it signs; `None`: always did.
+    /// When it starts to sign; `None`: no start.
     pub from: Option<Timestamp>,
-    /// When it ceases to; `None`: never.
+    /// When it stops; `None`: never.
     pub until: Option<Timestamp>,
     /// The key.
     pub key: SigningKey,
@@ -128,28 +128,28 @@ impl DomainKey {
     }
 }
 
-/// What becomes of a message that has to be signed and cannot be.
+/// How a message is handled that must be signed and cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
-    /// It is refused for now.
+    /// It is refused temporarily.
     #[default]
     Defer,
-    /// It is taken without a signature, and the log says so.
+    /// It is accepted without a signature, which is logged.
     Unsigned,
 }
 
-/// The keys that sign, and what they sign.
+/// The keys, and the fields that they sign.
 #[derive(Debug)]
 pub struct Rules {
-    /// All keys. Of several for the same mail and algorithm the one that began last signs; of equals the last in this list.
+    /// All keys. Of several for the same mail and algorithm the one that started last signs; if equal, the last in this list.
     pub keys: Vec<DomainKey>,
-    /// Fields that are signed where they are.
+    /// Fields that are signed if present.
     pub headers: Vec<FieldName>,
-    /// Fields of which one more is signed.
+    /// Fields that are oversigned.
     pub oversigned: Vec<FieldName>,
-    /// For how long a signature is valid, `x=`; `None`: it does not say.
+    /// For how long a signature is valid, `x=`; `None`: without `x=`.
     pub expiration: Option<Duration>,
-    /// What becomes of a message that cannot be signed.
+    /// How a message that cannot be signed is handled.
     pub on_failure: OnFailure,
 }
 
@@ -172,15 +172,15 @@ impl Default for Rules {
 pub(super) enum Choice<'r> {
     /// One of each algorithm, RSA first; at least one.
     Keys(Vec<&'r DomainKey>),
-    /// No key is for the domain, or none has begun.
+    /// There is no key for the domain, or none has started.
     NoKey,
-    /// Keys for the domain have signed, and none does any more. The domain as in `d=`.
+    /// All keys of the domain have ended. The domain as in `d=`.
     Ended(&'r str),
 }
 
 impl Rules {
-    /// The keys for mail of `author`, a domain in A-labels and lower case, at `now`: those of the domain, or else of its closest
-    /// parent that has any.
+    /// The keys for mail of `author`, a domain in A-labels and lower case, at `now`: those of the domain, or of its closest
+    /// parent with keys.
     pub(super) fn choose(&self, author: &str, now: Timestamp) -> Choice<'_> {
         let covering = self.keys.iter().filter(|key| key.covers(author));
         let Some(domain) = covering
@@ -195,7 +195,7 @@ impl Rules {
             let valid = of_domain
                 .clone()
                 .filter(|key| !key.ended(now) && key.key.algorithm() == algorithm);
-            // Of equals the last one.
+            // If equal, the last one.
             valid.max_by_key(|key| key.from)
         };
         let keys: Vec<_> = [Algorithm::Rsa, Algorithm::Ed25519]

@@ -1,4 +1,4 @@
-//! Makes the signatures of one message (RFC 6376 section 5). Pure but for the cryptography, which draws random numbers for its blinding.
+//! Makes the signatures of one message (RFC 6376 section 5). Pure, except that the cryptography uses random numbers for blinding.
 
 use super::canon::{self, BodyHash, Canon};
 use super::rules::{Choice, DomainKey, Rules};
@@ -8,61 +8,61 @@ use base64::engine::general_purpose::STANDARD;
 use spool_core::Timestamp;
 use thiserror::Error;
 
-/// Header fields that one signature may name. A message of people has a tenth of them.
+/// Header fields that one signature may name. Ordinary messages have a tenth of this.
 const MAX_NAMES: usize = 500;
 /// Bytes of header fields that one signature may cover.
 const MAX_SIGNED: usize = 1 << 20;
 /// The longest line of a message (RFC 5322 section 2.1.1). Some servers break longer ones on the way, and the signature with them.
 const MAX_LINE: usize = 998;
-/// Lines of a signature are folded before they get longer than this.
+/// Longer lines of a signature are folded.
 const WIDTH: usize = 76;
 
-/// Why a message is not signed, and need not be.
+/// Why a message is not signed, without being an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum Skipped {
     /// It has no single author.
     #[error(transparent)]
     Author(#[from] NoAuthor),
-    /// No key is for the domain of its author, or none has begun yet.
+    /// There is no key for the domain of its author, or none has started yet.
     #[error("no key is for the domain of its author")]
     NoKey,
-    /// Its header section holds a line that is no header field: what receivers make of that differs.
+    /// Its header section has a line that is not a header field, which receivers read differently.
     #[error("a line of its header section is no header field")]
     Malformed,
-    /// It has more fields that would be signed, or longer ones, than a signature is made of.
+    /// It has too many fields to sign, or they are too long.
     #[error("its header fields are too many, or too long")]
     TooLarge,
 }
 
-/// What may break the signatures of a message on its way, although nobody means to.
+/// Properties of a message that may break its signatures on the way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fragility {
     /// A line of the body or of a header field is longer than 998 bytes.
     pub long_line: bool,
-    /// It is not all ASCII: a server that hands it to one without 8BITMIME may encode it anew.
+    /// It is not all ASCII: a server may re-encode it for one without 8BITMIME.
     pub eight_bit: bool,
 }
 
-/// What came of a message.
+/// The result for a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its signatures: header fields to be put in front of it.
+    /// Its signatures: header fields to be prepended.
     Signed {
         /// Whole lines.
         fields: Vec<u8>,
         /// The domain of the keys.
         domain: String,
-        /// What may break them.
+        /// Properties that may break them.
         fragility: Fragility,
     },
     /// It is not to be signed.
     Skipped(Skipped),
-    /// It is to be signed, and could not be. Why.
+    /// It must be signed and cannot be, with the reason.
     Failed(String),
 }
 
-/// Signs `message`, which consists of lines ended by CRLF, with the keys that `rules` have for its author at `now`: RSA in front
-/// of Ed25519. Neither signature covers the other one.
+/// Signs `message`, which consists of lines ended by CRLF, with the keys that `rules` have for its author at `now`: RSA before
+/// Ed25519. Neither signature covers the other one.
 #[must_use]
 pub fn sign(rules: &Rules, message: &[u8], now: Timestamp) -> Outcome {
     match keys(rules, message, now) {
@@ -71,7 +71,7 @@ pub fn sign(rules: &Rules, message: &[u8], now: Timestamp) -> Outcome {
     }
 }
 
-/// The keys for `message`, or what comes of it without any.
+/// The keys for `message`, or the result without keys.
 pub(super) fn keys<'r>(
     rules: &'r Rules,
     message: &[u8],
@@ -109,7 +109,7 @@ fn with(rules: &Rules, keys: &[&DomainKey], message: &[u8], now: Timestamp) -> O
     }
 }
 
-/// What a signature covers of the header section.
+/// The part of the header section that a signature covers.
 struct Header<'r> {
     /// For `h=`.
     names: Vec<(&'r str, usize)>,
@@ -120,7 +120,7 @@ struct Header<'r> {
 
 impl<'r> Header<'r> {
     fn of(rules: &'r Rules, message: &[u8]) -> Result<Self, Skipped> {
-        // From the bottom: so they are counted off (RFC 6376 section 5.4.2).
+        // From the bottom (RFC 6376 section 5.4.2).
         let mut present: Vec<Field<'_>> = Vec::new();
         let wanted = rules.signed_names(|_| 1);
         let (mut size, mut long_line) = (0, false);
@@ -188,7 +188,7 @@ fn signature(
     }
     field.word(&format!("bh={};", STANDARD.encode(body.hash)));
     field.word("b=");
-    // What is signed ends here, without a line end (RFC 6376 section 3.7).
+    // The signed data ends here, without a line end (RFC 6376 section 3.7).
     let mut data = header.canonical.clone();
     for own in Fields::of(field.text.as_bytes()) {
         canon::header(&own, Canon::Relaxed, &mut data);
@@ -229,7 +229,7 @@ impl Folded {
         }
     }
 
-    /// Appends a word: behind a space, or in a new line.
+    /// Appends a word: after a space, or on a new line.
     fn word(&mut self, word: &str) {
         if self.column + 1 + word.len() > WIDTH {
             self.line();
@@ -241,7 +241,7 @@ impl Folded {
         self.column += word.len();
     }
 
-    /// Appends what belongs to the word before: right behind it, or in a new line.
+    /// Appends a part of the previous word: directly after it, or on a new line.
     fn piece(&mut self, piece: &str) {
         if self.column + piece.len() > WIDTH {
             self.line();

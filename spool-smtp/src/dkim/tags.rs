@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Tags beyond this are no tag list of anybody.
+/// The most tags in a list.
 const MAX_TAGS: usize = 32;
 
 /// Padding may be missing, as some key records have it.
@@ -13,12 +13,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The tags of a list with their values, white space round them cut off.
+/// The tags of a list with their values, without white space around them.
 #[derive(Debug)]
 pub(super) struct Tags<'t>(Vec<(&'t str, &'t str)>);
 
 impl<'t> Tags<'t> {
-    /// `None`: `text` is no such list, or names a tag twice.
+    /// `None`: `text` is not a tag list, or names a tag twice.
     pub(super) fn parse(text: &'t str) -> Option<Self> {
         let mut tags: Vec<(&str, &str)> = Vec::new();
         for tag in text.split(';') {

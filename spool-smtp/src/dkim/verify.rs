@@ -1,4 +1,4 @@
-//! Checks the signatures of a message (RFC 6376 section 6). The keys come in through [`Resolve`]; everything else is pure.
+//! Checks the signatures of a message (RFC 6376 section 6). The keys come from [`Resolve`]; everything else is pure.
 
 use super::canon::{self, Canon};
 use super::der;
@@ -13,17 +13,17 @@ use ring::signature::{
 use spool_core::{Timestamp, a_labels, valid_domain};
 use thiserror::Error;
 
-/// Signatures of one message that are looked at; the others are not.
+/// The most signatures of one message that are checked.
 pub const MAX_SIGNATURES: usize = 10;
 /// Names in `h=`.
 const MAX_NAMES: usize = 1000;
 /// How far a clock may be behind, in seconds.
 const SKEW: i64 = 300;
 
-/// Why a signature does not count.
+/// Why a signature is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Invalid {
-    /// It is no signature that could be checked.
+    /// It cannot be checked.
     #[error("the signature field is not valid: {0}")]
     Malformed(&'static str),
     /// It has expired.
@@ -48,7 +48,7 @@ pub enum Invalid {
     Signature,
 }
 
-/// What one signature comes to.
+/// The result of one signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// `d=`; empty where it cannot be read.
@@ -57,7 +57,7 @@ pub struct Verdict {
     pub selector: String,
     /// `a=`.
     pub algorithm: String,
-    /// Whether it counts.
+    /// Whether it is valid.
     pub result: Result<(), Invalid>,
 }
 
@@ -92,7 +92,7 @@ pub async fn verify(message: &[u8], dns: &dyn Resolve, now: Timestamp) -> Vec<Ve
     verdicts
 }
 
-/// A signature as its tags have it.
+/// A signature, from its tags.
 struct Signature<'t> {
     algorithm: Algorithm,
     header: Canon,
@@ -166,7 +166,7 @@ impl<'t> Signature<'t> {
         dns.texts(&name).await.map_err(Invalid::NoKey)
     }
 
-    /// Section 6.1.2: of several records any may be the one.
+    /// Section 6.1.2: any of several records may be the right one.
     fn check_any(&self, field: &Field<'_>, message: &[u8], records: &[String]) -> Result<(), Invalid> {
         let mut last = Err(Invalid::Record("there is none"));
         for text in records {
@@ -214,7 +214,7 @@ impl<'t> Signature<'t> {
             .map_err(|_| Invalid::Signature)
     }
 
-    /// What was signed (sections 3.7 and 5.4.2).
+    /// The signed data (sections 3.7 and 5.4.2).
     fn signed_header(&self, own: &Field<'_>, message: &[u8]) -> Vec<u8> {
         let mut fields: Vec<Option<Field<'_>>> = Fields::of(message)
             .filter(|field| field.at != own.at && self.names.iter().any(|name| field.is(name)))
@@ -256,7 +256,7 @@ fn number(tags: &Tags<'_>, name: &str) -> Result<Option<i64>, Invalid> {
         return Ok(None);
     };
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // So many digits are a time beyond all others.
+    // More digits are a time beyond all others.
     let number = text.parse().unwrap_or(i64::MAX);
     match digits {
         true => Ok(Some(number)),
@@ -279,13 +279,13 @@ fn times(tags: &Tags<'_>, now: Timestamp) -> Result<(), Invalid> {
     }
 }
 
-/// The field with an empty value of `b=`; everything else, white space included, as it is.
+/// The field with an empty value of `b=`; everything else, white space included, is unchanged.
 fn without_signature(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut tags = raw.split(|byte| *byte == b';').peekable();
     let mut first = true;
     while let Some(tag) = tags.next() {
-        // The name of the field stands before the first tag.
+        // The name of the field comes before the first tag.
         let (before, tag) = match std::mem::take(&mut first) {
             true => tag.split_at_checked(
                 tag.iter()

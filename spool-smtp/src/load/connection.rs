@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// No answer for so long is a broken connection.
+/// A connection without a reply for this time counts as broken.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// The longest reply.
 const MAX_REPLY: usize = 64 * 1024;
@@ -22,11 +22,11 @@ pub(super) enum Ending {
     Answered(u16),
     /// With this reply to a command before it.
     Refused(u16),
-    /// Without a reply. `begun`: its data was on the way.
+    /// Without a reply. `begun`: its data was being sent.
     Broken { error: String, begun: bool },
 }
 
-/// A reply: its code, and what a reply to EHLO offers.
+/// A reply: its code, and the extensions of a reply to EHLO.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reply {
     code: u16,
@@ -48,7 +48,7 @@ impl Connection {
     /// Connects, up to the reply to EHLO; under TLS where there is a `connector`.
     ///
     /// # Errors
-    /// Of kind `InvalidData` or `InvalidInput` when the other side will never do; else another attempt may succeed.
+    /// Of kind `InvalidData` or `InvalidInput` when no attempt can succeed; otherwise another attempt may.
     pub(super) async fn open(to: SocketAddr, connector: Option<&Connector>) -> io::Result<Self> {
         let tcp = tokio::time::timeout(TIMEOUT, TcpStream::connect(to)).await??;
         tcp.set_nodelay(true)?;
@@ -209,7 +209,7 @@ impl Connection {
         }
     }
 
-    /// A polite end.
+    /// Ends the session with QUIT.
     pub(super) async fn quit(mut self) {
         if self.stream.write(b"QUIT\r\n").await.is_ok() {
             let _ = tokio::time::timeout(Duration::from_secs(2), self.reply()).await;

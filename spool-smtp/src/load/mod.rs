@@ -1,7 +1,7 @@
-//! The load generator: many connections, each sending message after message, and what was measured.
+//! The load generator: many connections, each sending message after message, with measurements.
 //!
-//! A client of its own, independent of the delivery client but for the TLS handshake. Every message carries a tag in its `X-Spool-Load` header, so
-//! that what arrives can be compared with what was answered.
+//! It is independent of the delivery client, except for the TLS handshake. Every message has a tag in its `X-Spool-Load` header, so
+//! that received messages can be compared with the replies.
 
 mod connection;
 mod histogram;
@@ -28,28 +28,28 @@ use template::Template;
 use tls::Connector;
 use tokio::time::Instant;
 
-/// After so many failures in a row a connection gives up.
+/// A connection gives up after this many consecutive failures.
 const MAX_FAILURES: u32 = 20;
 
-/// What is to be sent.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoadPlan {
-    /// Where to.
+    /// The server's address.
     pub to: SocketAddr,
-    /// How many messages in all.
+    /// The total number of messages.
     pub messages: u64,
-    /// Over how many connections at once.
+    /// The number of concurrent connections.
     pub connections: usize,
     /// Bytes of each message, header included; at least 300.
     pub size: usize,
     /// Recipients of each message.
     pub recipients: usize,
-    /// Messages a second in all; `None`: each connection sends as soon as its last message was answered.
+    /// Messages per second in total; `None`: each connection sends as soon as its last message was answered.
     pub rate: Option<f64>,
-    /// Over how many domains the recipients are spread.
+    /// The number of domains of the recipients.
     pub domains: usize,
-    /// Where to note each message that was answered 250, and each whose answer never came.
+    /// The file for each message that was answered 250, and each without an answer.
     pub ledger: Option<PathBuf>,
     /// TLS; `None`: plaintext.
     pub tls: Option<LoadTls>,
@@ -73,16 +73,16 @@ impl LoadPlan {
     }
 }
 
-/// How far it has come.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// Messages that have their answer, or will not get one.
+    /// Messages that were answered, or will not be.
     pub done: u64,
-    /// Of how many.
+    /// The total.
     pub total: u64,
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct LoadReport {
@@ -90,9 +90,9 @@ pub struct LoadReport {
     pub accepted: u64,
     /// Messages refused, by code.
     pub refused: BTreeMap<u16, u64>,
-    /// Messages whose final reply never came.
+    /// Messages without a final reply.
     pub unknown: u64,
-    /// Why connections failed, by reason.
+    /// Failed connections, by reason.
     pub errors: BTreeMap<String, u64>,
     /// TLS handshakes that succeeded, by protocol version and cipher suite.
     pub handshakes: BTreeMap<String, u64>,
@@ -105,7 +105,7 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// Messages accepted in a second.
+    /// Accepted messages per second.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn per_second(&self) -> f64 {
@@ -113,7 +113,7 @@ impl LoadReport {
     }
 }
 
-/// What all connections share.
+/// The state that connections share.
 struct Shared {
     plan: LoadPlan,
     template: Template,
@@ -124,7 +124,7 @@ struct Shared {
     connector: Option<Connector>,
 }
 
-/// Sends the whole plan. `progress` is called a few times a second.
+/// Sends all messages. `progress` is called a few times per second.
 ///
 /// # Errors
 /// When the ledger cannot be written. Failing connections are part of the report.
@@ -204,7 +204,7 @@ impl LoadReport {
     }
 }
 
-/// Whether another connection would fail in the same way: the server, or its certificate, was refused.
+/// Whether every connection would fail in the same way, because the server or its certificate was refused.
 fn is_final(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -212,7 +212,7 @@ fn is_final(error: &io::Error) -> bool {
     )
 }
 
-/// One connection's work, over as many TCP connections as it takes.
+/// The work of one connection, over as many TCP connections as necessary.
 async fn drive(shared: Arc<Shared>) -> LoadReport {
     let mut report = LoadReport::default();
     let mut failures = 0;

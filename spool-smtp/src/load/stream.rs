@@ -12,14 +12,14 @@ use tokio_rustls::client::TlsStream;
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    /// Lost in a handshake that failed.
+    /// Lost in a failed handshake.
     Gone,
 }
 
 impl Stream {
-    /// Reads at least one byte, or 0 at the end; an error after a silence of `patience`.
+    /// Reads at least one byte, or 0 at the end; an error if nothing arrives within `patience`.
     pub(super) async fn read(&mut self, input: &mut Vec<u8>, patience: Duration) -> io::Result<usize> {
-        // Most of the time the answer is there or comes soon: a timer is made only when it is not there.
+        // The reply is usually there already: a timer is made only if it is not.
         if let Self::Plain(tcp) = self {
             match tcp.try_read_buf(input) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -48,7 +48,7 @@ impl Stream {
         }
     }
 
-    /// Makes it TLS, within `patience`.
+    /// Starts TLS, within `patience`.
     pub(super) async fn upgrade(
         &mut self,
         connector: &Connector,

@@ -1,4 +1,4 @@
-//! AUTH at the sink (RFC 4954): PLAIN and LOGIN, for the one user that it knows.
+//! AUTH at the sink (RFC 4954): PLAIN and LOGIN, for its one user.
 
 use super::script::Stage;
 use super::session::{Flow, Session};
@@ -6,12 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::io;
 
-/// `Username:` and `Password:`, as everybody asks.
+/// The usual challenges `Username:` and `Password:`.
 const USERNAME: &[u8] = b"334 VXNlcm5hbWU6\r\n";
 const PASSWORD: &[u8] = b"334 UGFzc3dvcmQ6\r\n";
 
 impl Session<'_> {
-    /// Has name and password told, and then answers as its stage has it.
+    /// Reads the name and the password, and then answers as the script says for `auth`.
     pub(super) async fn auth(&mut self, rest: &str) -> io::Result<Flow> {
         let mut words = rest.split_whitespace();
         let mechanism = words.next().unwrap_or_default().to_ascii_uppercase();
@@ -44,7 +44,7 @@ impl Session<'_> {
         Ok(self.give(answer).await?.into())
     }
 
-    /// What the client tells, decoded, after `challenge` unless it has told it already; `None` when it tells nothing.
+    /// The client's response, decoded, after `challenge` unless it was sent already; `None` if the client sends none.
     async fn told(&mut self, initial: Option<String>, challenge: &[u8]) -> io::Result<Option<String>> {
         let told = match initial {
             Some(told) => told,

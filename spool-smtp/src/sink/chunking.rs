@@ -1,6 +1,6 @@
-//! BDAT at the sink (RFC 3030): the text in chunks of so many octets, with no dots and no 354.
+//! BDAT at the sink (RFC 3030): the message in chunks of announced sizes, without dot-stuffing and without 354.
 //!
-//! The sink knows it always, and offers it when its script says so: what it takes by DATA and what by BDAT is written down alike.
+//! The sink always accepts it, and offers it when its script says so. The ledger is the same for DATA and BDAT.
 
 use super::script::Stage;
 use super::session::{Flow, Session};
@@ -8,10 +8,10 @@ use super::text::Text;
 use std::io;
 
 impl Session<'_> {
-    /// Takes one chunk, and answers for it; for the message, when it is the last one.
+    /// Reads one chunk and answers it; the last one is answered for the message.
     pub(super) async fn chunk(&mut self, arguments: &str) -> io::Result<Flow> {
         let Some((octets, last)) = parse(arguments) else {
-            // Where the chunk ends nobody knows: what follows cannot be told from commands.
+            // The end of the chunk is unknown: its octets cannot be told from commands.
             self.out
                 .extend_from_slice(b"501 5.5.4 a number of octets, and LAST\r\n");
             return Ok(Flow::End);
@@ -22,7 +22,7 @@ impl Session<'_> {
             if !self.give(step).await? {
                 return Ok(Flow::End);
             }
-            // An answer here is one of a server that does not know the command, and takes the octets for more of them.
+            // A reply here is that of a server that does not know the command and reads the octets as commands.
             if class != 0 {
                 return Ok(Flow::On);
             }

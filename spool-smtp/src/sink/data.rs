@@ -1,29 +1,29 @@
-//! The sink's reading of message data: finds the end, takes the stuffed dots away.
+//! Reads message data: finds the end and removes stuffed dots.
 //!
-//! Only CRLF `.` CRLF ends the data; bare CR, bare LF and NUL are content like any other byte. The scanner holds no
-//! bytes, only where in a line the last chunk stopped, and never allocates.
+//! Only CRLF `.` CRLF ends the data; bare CR, bare LF and NUL are content like any other byte. The scanner stores no
+//! bytes, only the position in a line at the end of the last chunk, and never allocates.
 
 use memchr::memmem;
 use std::sync::LazyLock;
 
 static LINE_DOT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n."));
 
-/// Where the bytes seen so far end.
+/// The position after the bytes read so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// At the start of a line.
     Line,
     /// Within a line.
     Text,
-    /// Behind a CR that may be half of a line end; already handed on.
+    /// After a CR that may belong to a line end; already passed on.
     Cr,
-    /// Behind a dot that began a line; withheld.
+    /// After a dot at the start of a line; held back.
     Dot,
-    /// Behind a dot that began a line and a CR; both withheld.
+    /// After a dot at the start of a line and a CR; both held back.
     DotCr,
 }
 
-/// Decodes one message's data, chunk by chunk.
+/// Decodes the data of one message, chunk by chunk.
 #[derive(Debug)]
 pub(super) struct DataScanner(Place);
 
@@ -33,8 +33,8 @@ impl DataScanner {
         Self(Place::Line)
     }
 
-    /// Decodes `chunk`, handing content to `content` in order. Gives how many bytes of the chunk belong to the message,
-    /// its final dot and line end included, or nothing while the end is not in sight.
+    /// Decodes `chunk` and passes its content to `content` in order. Returns how many bytes of the chunk belong to the message,
+    /// the final dot and line end included, or `None` if the message does not end in it.
     pub(super) fn scan(&mut self, chunk: &[u8], mut content: impl FnMut(&[u8])) -> Option<usize> {
         let mut at = 0;
         while let Some(rest) = chunk.get(at..)

@@ -1,4 +1,4 @@
-//! The sink's ledger: a JSON line for each message, in the file before the message is answered.
+//! The sink's ledger: a JSON line for each message, written before the message is answered.
 
 use serde::Serialize;
 use spool_core::{Clock, SystemClock};

@@ -1,7 +1,7 @@
-//! The mock SMTP sink: takes every message and forgets it, or behaves as a script says.
+//! The mock SMTP sink: accepts and discards every message, or behaves as a script says.
 //!
-//! It is written apart from the ingress, on purpose: each checks the other. It is lenient, takes bounded memory for a
-//! connection, and is cheap, because it shares the machine with what is measured.
+//! It shares no code with the ingress, so that each checks the other. It is lenient, uses bounded memory for a
+//! connection, and little CPU, because it runs on the machine that is measured.
 
 mod auth;
 mod chunking;
@@ -32,17 +32,17 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SinkConfig {
-    /// What it does beside taking everything.
+    /// Its script; the empty one accepts everything.
     pub script: Script,
-    /// Where it writes a JSON line for each message it took, before it says so.
+    /// The file for a JSON line about each accepted message, written before the reply.
     pub ledger: Option<PathBuf>,
     /// The largest message in bytes; a larger one is answered 552.
     pub message_size: u64,
-    /// A connection that says nothing for so long is closed.
+    /// A connection without input for this time is closed.
     pub idle_timeout: Duration,
-    /// TLS; `None`: it has none.
+    /// TLS; `None`: not offered.
     pub tls: Option<SinkTls>,
-    /// Name and password of the one user whose mail it takes, by AUTH; `None`: anybody's, and AUTH is not offered.
+    /// Name and password of the one user who may send, by AUTH; `None`: everybody may, and AUTH is not offered.
     pub login: Option<(String, String)>,
 }
 
@@ -64,14 +64,14 @@ impl Default for SinkConfig {
 pub struct SinkCounts {
     /// Connections accepted.
     pub connections: AtomicU64,
-    /// Messages taken.
+    /// Messages accepted.
     pub messages: AtomicU64,
     /// Bytes of their bodies.
     pub bytes: AtomicU64,
     open: AtomicUsize,
 }
 
-/// What sessions share.
+/// The state that sessions share.
 #[derive(Debug)]
 struct Shared {
     config: SinkConfig,
@@ -107,7 +107,7 @@ impl Sink {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     ///
     /// # Errors
     /// When the system does not know.
@@ -115,13 +115,13 @@ impl Sink {
         self.listener.local_addr()
     }
 
-    /// Its counts, to be read at any time.
+    /// Its counts, which can be read at any time.
     #[must_use]
     pub fn counts(&self) -> Arc<SinkCounts> {
         Arc::clone(&self.shared.counts)
     }
 
-    /// Takes connections until `shutdown` becomes true or its sender is gone. Each session is a task of this runtime.
+    /// Accepts connections until `shutdown` becomes true or its sender is dropped. Each session is a task of this runtime.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let sessions_see = shutdown.clone();
         let accept = async {
@@ -145,7 +145,7 @@ impl Sink {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the sink cannot accept a connection");
-                        // Out of descriptors, most likely: spinning would not free one.
+                        // Probably out of descriptors: a retry without a pause would only use CPU.
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }

@@ -1,7 +1,7 @@
 //! One connection to the sink.
 //!
-//! What is to be said is decided before it is said: the ledger has a message before its sender hears of it, however the
-//! script has it told.
+//! A reply is determined before it is sent: the ledger has a message before its sender gets the reply, whatever action the
+//! script uses.
 
 use super::Shared;
 use super::data::DataScanner;
@@ -22,7 +22,7 @@ const MAX_LINE: usize = 64 * 1024;
 const MAX_RECIPIENTS: usize = 100_000;
 const EXTENSIONS: [&str; 5] = ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN"];
 
-/// How a session goes on after a line.
+/// How a session continues after a line.
 pub(super) enum Flow {
     On,
     End,
@@ -34,14 +34,14 @@ impl From<bool> for Flow {
     }
 }
 
-/// What is done at a step: the usual reply, unless the script has something else.
+/// The action at a stage: the usual reply, unless the script has another.
 pub(super) struct Answer<'s> {
     pub(super) action: Option<&'s Action>,
     usual: Cow<'static, [u8]>,
 }
 
 impl Answer<'_> {
-    /// The first digit of the reply, or what stands in its place; 0 when there is none.
+    /// The first digit of the reply; 0 when there is none.
     pub(super) fn class(&self) -> u8 {
         let said = match self.action {
             Some(Action::Say(bytes) | Action::Drip(bytes, _) | Action::SayAndClose(bytes)) => bytes,
@@ -67,7 +67,7 @@ pub(super) struct Session<'s> {
     pub(super) out: Vec<u8>,
     from: String,
     pub(super) to: Vec<String>,
-    /// Whether MAIL was refused: whoever sends on all the same is out of order.
+    /// Whether MAIL was refused: later commands of the transaction are out of order.
     is_refused: bool,
     /// The chunks of BDAT before the last one.
     pub(super) chunks: Option<Text>,
@@ -112,7 +112,7 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    /// How long a silence of the client lasts at most.
+    /// How long the client may send nothing.
     pub(super) const fn patience(&self) -> Duration {
         self.shared.config.idle_timeout
     }
@@ -131,7 +131,7 @@ impl<'s> Session<'s> {
         self.stream.read(&mut self.input, patience).await
     }
 
-    /// The next line with its end; what is to be said goes out before it is waited for.
+    /// The next line with its end; pending replies are sent before waiting for it.
     pub(super) async fn next_line(&mut self) -> io::Result<Option<BytesMut>> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.input) {
@@ -144,7 +144,7 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// What the script has for this stage, and what would be said without it.
+    /// The script's action for this stage, and the usual reply.
     pub(super) fn answer(&self, stage: Stage, to: &str, usual: impl Into<Cow<'static, [u8]>>) -> Answer<'s> {
         let moment = Moment {
             stage,
@@ -160,7 +160,7 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Does it. False: the connection ends.
+    /// Performs the action; false: the connection ends.
     pub(super) async fn give(&mut self, answer: Answer<'_>) -> io::Result<bool> {
         let Answer { action, usual } = answer;
         match action {
@@ -256,7 +256,7 @@ impl<'s> Session<'s> {
         Ok(self.give(answer).await?.into())
     }
 
-    /// Says what no script changes.
+    /// Sends a reply that no script changes.
     pub(super) fn say(&mut self, reply: &[u8]) -> Flow {
         self.out.extend_from_slice(reply);
         Flow::On
@@ -309,7 +309,7 @@ impl<'s> Session<'s> {
             return Ok(self.say(b"554 5.5.1 no valid recipients\r\n"));
         }
         let answer = self.answer(Stage::Data, "", &b"354 go ahead\r\n"[..]);
-        // A script may answer DATA with something else, and mean it.
+        // A script may give DATA another reply.
         let text_follows = answer.class() == b'3';
         if !self.give(answer).await? {
             return Ok(Flow::End);
@@ -321,7 +321,7 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Takes a message's text, and answers for it.
+    /// Reads a message, and answers it.
     async fn data(&mut self) -> io::Result<Flow> {
         let (mut scanner, mut text) = (DataScanner::new(), Text::default());
         let noted = self.shared.ledger.is_some();
@@ -342,8 +342,8 @@ impl<'s> Session<'s> {
         self.end_of_text(&text).await
     }
 
-    /// Waits for the first bytes of a text, and does what the script has for that moment. Gives how slowly the rest is taken;
-    /// nothing when the connection ends.
+    /// Waits for the first bytes of a message, and performs the script's action for `body`. Returns how slowly the rest is read;
+    /// `None` when the connection ends.
     pub(super) async fn begin_text(&mut self) -> io::Result<Option<Option<Duration>>> {
         self.flush().await?;
         if self.input.is_empty() && !self.read().await? {
@@ -361,7 +361,7 @@ impl<'s> Session<'s> {
         Ok(goes_on.then_some(pace))
     }
 
-    /// Answers for a whole message.
+    /// Answers a complete message.
     pub(super) async fn end_of_text(&mut self, text: &Text) -> io::Result<Flow> {
         let shared = self.shared;
         if text.size > shared.config.message_size {
@@ -389,7 +389,7 @@ impl<'s> Session<'s> {
     }
 }
 
-/// What stands between the angle brackets, or the first word.
+/// The text between the angle brackets, or the first word.
 fn path(rest: &str) -> String {
     let rest = rest.split_once(':').map_or(rest, |(_, rest)| rest).trim_start();
     let path = match rest.strip_prefix('<') {

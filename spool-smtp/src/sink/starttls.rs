@@ -1,4 +1,4 @@
-//! STARTTLS and the handshake at the sink, and what a script has in their place.
+//! STARTTLS and the handshake at the sink, and the script's actions for them.
 
 use super::script::{Action, Flaw, Stage};
 use super::session::{Flow, Session};
@@ -6,13 +6,13 @@ use super::tls::TlsMode;
 use std::io;
 
 impl Session<'_> {
-    /// Whether TLS is still to come, in this way.
+    /// Whether TLS is offered in this mode and not active yet.
     pub(super) fn has_tls(&self, mode: TlsMode) -> bool {
         let tls = self.shared.config.tls.as_ref();
         tls.is_some_and(|tls| tls.mode() == mode) && !self.stream.is_tls()
     }
 
-    /// STARTTLS. A script may say more in its 220 than belongs there; the handshake follows all the same.
+    /// STARTTLS. A script may send more than a reply with its 220; the handshake still follows.
     pub(super) async fn start_tls(&mut self) -> io::Result<Flow> {
         let usual: &[u8] = match self.has_tls(TlsMode::StartTls) {
             true => b"220 2.0.0 go ahead\r\n",
@@ -27,14 +27,14 @@ impl Session<'_> {
             return Ok(Flow::On);
         }
         self.flush().await?;
-        // Nothing that came in the clear may pass for something that came under TLS.
+        // Plaintext input must not be read as input under TLS.
         if !self.input.is_empty() {
             return Ok(Flow::End);
         }
         self.handshake().await
     }
 
-    /// The handshake, or what the script has in its place: then the connection ends.
+    /// The handshake, or the script's action in its place, which ends the connection.
     pub(super) async fn handshake(&mut self) -> io::Result<Flow> {
         let shared = self.shared;
         let answer = self.answer(Stage::Tls, "", &b""[..]);
@@ -57,7 +57,7 @@ impl Session<'_> {
                 | Action::Offer(_)
                 | Action::Slow(_),
             ) => {
-                // Once the peer has begun: closing before its first bytes are read would be an RST.
+                // After the peer's first bytes: closing before they are read would send an RST.
                 self.read().await?;
                 self.give(answer).await?;
                 return Ok(Flow::End);

@@ -8,14 +8,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How much [`Stream::sip`] takes.
+/// How many bytes [`Stream::sip`] reads.
 const SIP: u64 = 1024;
 
 #[derive(Debug)]
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    /// Reset, or lost in a handshake that failed.
+    /// Reset, or lost in a failed handshake.
     Gone,
 }
 
@@ -32,10 +32,10 @@ impl Stream {
         }
     }
 
-    /// Reads more; false at the end of the connection, and after a silence of `patience`.
+    /// Reads more; false at the end of the connection, or if nothing arrives within `patience`.
     pub(super) async fn read(&mut self, input: &mut BytesMut, patience: Duration) -> io::Result<bool> {
         input.reserve(4096);
-        // A timer for every read would cost more than the read.
+        // A timer for every read would be more expensive than the read.
         if let Self::Plain(tcp) = self
             && let Ok(n) = tcp.try_read_buf(input)
         {
@@ -54,7 +54,7 @@ impl Stream {
         }
     }
 
-    /// Reads a little; false as for [`Stream::read`].
+    /// Reads a few bytes; false as for [`Stream::read`].
     pub(super) async fn sip(&mut self, input: &mut BytesMut, patience: Duration) -> io::Result<bool> {
         let read = async {
             match self {
@@ -69,7 +69,7 @@ impl Stream {
         }
     }
 
-    /// Writes all of it; whoever takes nothing for as long as `patience` has gone.
+    /// Writes all bytes; fails if that takes longer than `patience`.
     pub(super) async fn write(&mut self, bytes: &[u8], patience: Duration) -> io::Result<()> {
         let written = async {
             match self {
@@ -84,7 +84,7 @@ impl Stream {
         tokio::time::timeout(patience, written).await?
     }
 
-    /// Makes it TLS, within `patience`.
+    /// Starts TLS, within `patience`.
     pub(super) async fn upgrade(&mut self, acceptor: &TlsAcceptor, patience: Duration) -> io::Result<()> {
         let Self::Plain(tcp) = std::mem::replace(self, Self::Gone) else {
             return Err(io::Error::other("the connection cannot be upgraded"));
@@ -103,13 +103,13 @@ impl Stream {
         Ok(())
     }
 
-    /// As little room for what the peer sends as the system allows.
+    /// Makes the receive buffer as small as the system allows.
     pub(super) fn narrow(&self) -> io::Result<()> {
         let tcp = self.tcp().map(socket2::SockRef::from);
         tcp.map_or(Ok(()), |tcp| tcp.set_recv_buffer_size(1))
     }
 
-    /// Ends TLS as it should be ended, within `patience`; TCP ends when this is dropped.
+    /// Ends TLS with its closing alert, within `patience`; TCP ends when this is dropped.
     pub(super) async fn shut_down(&mut self, patience: Duration) {
         if let Self::Tls(tls) = self {
             let _ = tokio::time::timeout(patience, tls.shutdown()).await;

@@ -1,6 +1,6 @@
-//! What the sink keeps of a message's text while it passes by: its size, its checksum, and its beginning for the tag.
+//! The size and the checksum of a message, and its first bytes for the tag; the rest is not stored.
 
-/// How much is kept to find the tag in.
+/// How many bytes are kept to find the tag.
 const HEAD: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -11,7 +11,7 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Takes a piece of the text. Without `noted` nothing will be written of it, and only its size counts.
+    /// Adds a part of the message. Without `noted` nothing is written about it, and only its size counts.
     pub(super) fn take(&mut self, content: &[u8], noted: bool) {
         self.size += u64::try_from(content.len()).unwrap_or(u64::MAX);
         if noted {

@@ -1,6 +1,6 @@
-//! TLS of the sink: a certificate from files or one made for this run, and flawed ones for clients that must refuse them.
+//! TLS of the sink: a certificate from files or one made for this run, and invalid ones that clients must refuse.
 //!
-//! The authority that issues what is made lives as long as the sink, and its key leaves it never.
+//! The authority of made certificates exists as long as the sink, and its key never leaves the process.
 
 use super::script::Flaw;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
@@ -13,13 +13,13 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
-/// A name that no sink has (RFC 6761).
+/// A name that belongs to no sink (RFC 6761).
 const OTHER_NAME: &str = "other.invalid";
 
-/// When TLS comes.
+/// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
-    /// When the client asks for it (RFC 3207).
+    /// After STARTTLS (RFC 3207).
     StartTls,
     /// Before the greeting (RFC 8314).
     Implicit,
@@ -40,7 +40,7 @@ pub enum SinkTlsError {
     Making(String),
 }
 
-/// What a sink shows to clients that want TLS. Cloning shares it.
+/// The certificates of a sink. Cloning shares them.
 #[derive(Clone)]
 pub struct SinkTls {
     mode: TlsMode,
@@ -65,12 +65,12 @@ impl SinkTls {
     /// With a certificate for `names` (hosts and addresses), made for this run.
     ///
     /// # Errors
-    /// When a name is none, or no certificate can be made.
+    /// When a name is not valid, or no certificate can be made.
     pub fn generated(mode: TlsMode, names: &[String]) -> Result<Self, SinkTlsError> {
         Self::new(mode, names, None)
     }
 
-    /// With the certificates in `chain`, the sink's own first, and its `key`, both PEM. Flawed ones are for `names`.
+    /// With the certificates in `chain`, the sink's own first, and its `key`, both PEM. Invalid ones are for `names`.
     ///
     /// # Errors
     /// When they cannot be read or do not belong together, and as [`SinkTls::generated`].
@@ -113,7 +113,7 @@ impl SinkTls {
         })
     }
 
-    /// The authority that issued what was made for this run, as PEM: what a client has to trust.
+    /// The authority of the certificates made for this run, as PEM, for clients to trust.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.shown.authority
@@ -123,7 +123,7 @@ impl SinkTls {
         self.mode
     }
 
-    /// What makes the handshake: with the sink's own certificate, or with a flawed one.
+    /// The acceptor for a handshake with the sink's own certificate, or with an invalid one.
     pub(super) fn acceptor(&self, flaw: Option<Flaw>) -> &TlsAcceptor {
         match flaw {
             None => &self.shown.own,
@@ -141,7 +141,7 @@ fn made(error: impl fmt::Display) -> SinkTlsError {
 fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // Of a name of its own: nothing that issued itself may pass for its work.
+    // It has its own name, so that a self-signed certificate cannot appear to be issued by it.
     params
         .distinguished_name
         .push(DnType::CommonName, "spool sink authority");

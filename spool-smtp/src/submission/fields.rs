@@ -4,31 +4,31 @@
 
 use memchr::memchr;
 
-/// One header field with its continuation lines, or a line that is none.
+/// One header field with its continuation lines, or another line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field<'m> {
     /// Where it begins in the message.
     pub(crate) at: usize,
     /// All of its lines with their line ends.
     pub(crate) raw: &'m [u8],
-    /// The place of the colon in `raw`; `None`: this is no header field.
+    /// The position of the colon in `raw`; `None`: not a header field.
     colon: Option<usize>,
 }
 
 impl<'m> Field<'m> {
-    /// The name as it was written; `None`: this is no header field.
+    /// The name as it was written; `None`: not a header field.
     pub(crate) fn name(&self) -> Option<&'m [u8]> {
         let name = self.raw.get(..self.colon?)?;
         Some(name.trim_ascii_end())
     }
 
-    /// What stands behind the colon, line ends included.
+    /// The text after the colon, line ends included.
     pub(crate) fn value(&self) -> &'m [u8] {
         let start = self.colon.map_or(0, |colon| colon + 1);
         self.raw.get(start..).unwrap_or_default()
     }
 
-    /// Whether it is called `name`, in any case of letters.
+    /// Whether its name is `name`, in any case.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.name()
             .is_some_and(|own| own.eq_ignore_ascii_case(name.as_bytes()))
@@ -81,7 +81,7 @@ impl<'m> Iterator for Fields<'m> {
     }
 }
 
-/// The place of the colon behind a field name (RFC 5322 section 2.2; white space before it as section 4.5 allows).
+/// The position of the colon after a field name (RFC 5322 section 2.2; white space before it as section 4.5 allows).
 fn colon(raw: &[u8]) -> Option<usize> {
     let colon = memchr(b':', raw)?;
     let name = raw.get(..colon)?;
@@ -92,7 +92,7 @@ fn colon(raw: &[u8]) -> Option<usize> {
     (!name.is_empty() && name.iter().all(printable) && space.iter().all(gap)).then_some(colon)
 }
 
-/// Where the body begins: behind the first empty line, or at the end of a message that has none.
+/// Where the body begins: after the first empty line, or at the end of a message without one.
 pub(crate) fn body_start(message: &[u8]) -> usize {
     let end = Fields::of(message)
         .last()

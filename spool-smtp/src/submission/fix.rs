@@ -1,7 +1,7 @@
 //! Completes a submitted message: a missing `Date` and `Message-ID` are added, `Bcc` and `Resent-Bcc` are removed (RFC 6409
-//! sections 8.2 and 8.3, RFC 5322 section 3.6.3). Every other byte stays as it is. A message without a header section is text from its first
-//! line on: it is given one, and nothing is taken out of it. A first line `From …` as mailbox files have it is no text: the header section
-//! stands behind it.
+//! sections 8.2 and 8.3, RFC 5322 section 3.6.3). No other byte changes. A message without a header section is body from its first
+//! line on: it gets a header section, and nothing is removed. A first line `From …` of a mailbox file does not count: the header section
+//! follows it.
 
 use super::fields::{Field, Fields};
 use spool_core::{Admission, Timestamp};
@@ -11,15 +11,15 @@ use spool_core::{Admission, Timestamp};
 pub enum FixSubmissions {
     /// Nobody's.
     Never,
-    /// Those of users who authenticated themselves.
+    /// Those of authenticated users.
     #[default]
     Authenticated,
-    /// Those of the networks that may relay as well, and of programs of this machine.
+    /// Also those of the networks that may relay, and of local programs.
     Networks,
 }
 
 impl FixSubmissions {
-    /// Whether a message that was taken in so is completed. Mail that is relayed for other domains never is.
+    /// Whether a message with this admission is completed. Mail that is relayed for other domains never is.
     #[must_use]
     pub const fn applies_to(self, admission: &Admission) -> bool {
         match admission {
@@ -30,7 +30,7 @@ impl FixSubmissions {
     }
 }
 
-/// What is put into a message where it is missing.
+/// The values for missing fields.
 #[derive(Debug, Clone, Copy)]
 pub struct Completion<'a> {
     /// The date.
@@ -39,11 +39,11 @@ pub struct Completion<'a> {
     pub message_id: &'a str,
 }
 
-/// Completes `message`, which consists of lines ended by CRLF. The work is done in place: beside the lines that are added,
-/// a few hundred bytes at most, no memory is needed.
+/// Completes `message`, which consists of lines ended by CRLF. The work is done in place and needs no memory
+/// except for the added lines, which have a few hundred bytes at most.
 ///
-/// New fields go to the end of the header section, in front of the first line that is no header field. Where that is the first line of all,
-/// an empty line goes between them, and what looks like a header field further down is text.
+/// New fields go to the end of the header section, before the first line that is not a header field. If that is the first line of the message,
+/// an empty line follows the new fields, and later lines that look like header fields are body.
 #[must_use]
 pub fn complete(mut message: Vec<u8>, completion: &Completion<'_>) -> Vec<u8> {
     let trace = trace_end(&message);
@@ -76,13 +76,13 @@ pub fn complete(mut message: Vec<u8>, completion: &Completion<'_>) -> Vec<u8> {
     message
 }
 
-/// Where the submitter's part begins: behind the trace that was put in front of it when it came.
+/// Where the submitter's part begins: after the trace header.
 fn trace_end(message: &[u8]) -> usize {
     let trace = Fields::of(message).take_while(|field| field.is("Received"));
     trace.last().map_or(0, |field| field.at + field.raw.len())
 }
 
-/// Where the submitter's header section begins: at `trace`, or behind the separator line of a mailbox file (RFC 4155) that is there.
+/// Where the submitter's header section begins: at `trace`, or after the separator line of a mailbox file (RFC 4155).
 fn header_start(message: &[u8], trace: usize) -> usize {
     let first = Fields::from(message, trace).next();
     let separator = first.filter(|first| first.name().is_none() && first.raw.starts_with(b"From "));
@@ -99,7 +99,7 @@ fn is_bcc(field: &Field<'_>) -> bool {
     field.is("Bcc") || field.is("Resent-Bcc")
 }
 
-/// Takes the fields out of `message` that `unwanted` names, from `start` on.
+/// Removes the fields that `unwanted` names from `message`, from `start` on.
 fn remove(message: &mut Vec<u8>, start: usize, unwanted: impl Fn(&Field<'_>) -> bool) {
     let (mut from, mut to) = (start, start);
     while let Some(field) = Fields::from(message, from).next() {
@@ -117,7 +117,7 @@ fn remove(message: &mut Vec<u8>, start: usize, unwanted: impl Fn(&Field<'_>) -> 
     }
 }
 
-/// Puts `bytes` into `message` at `at`.
+/// Inserts `bytes` into `message` at `at`.
 pub(crate) fn insert(message: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     let old = message.len();
     if bytes.is_empty() || at > old {

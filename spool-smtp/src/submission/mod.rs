@@ -1,4 +1,4 @@
-//! What is read and completed in the messages of submitters (RFC 6409 section 8). Pure: bytes in, bytes out.
+//! Reads and completes the messages of submitters (RFC 6409 section 8): pure functions of bytes.
 //!
 //! Nothing here refuses a message, folds, re-encodes or reorders.
 

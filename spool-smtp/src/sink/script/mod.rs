@@ -1,6 +1,6 @@
-//! The sink's script: lines of `STAGE CONDITION... ACTION`, the first that matches wins. See `docs/sink-script.md`.
+//! The sink's script: lines of `STAGE CONDITION... ACTION`, the first that matches applies. See `docs/sink-script.md`.
 //!
-//! Here is what a script means; `parse` reads it. What conditions count is kept for each line apart, and bounded.
+//! This file evaluates a script; `parse` reads it. The counters of conditions are kept for each line, and bounded.
 
 mod parse;
 
@@ -10,10 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// The most triples of line, sender and recipient that `first=` remembers.
+/// The most triples of line, sender and recipient that `first=` counts.
 const MAX_PAIRS: usize = 1_000_000;
 
-/// What is wrong with a script, and where.
+/// An error in a script.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: {text}")]
 pub struct ScriptError {
@@ -23,7 +23,7 @@ pub struct ScriptError {
     pub text: String,
 }
 
-/// Where in a session a rule applies.
+/// The stage of a session at which a rule applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Connect,
@@ -32,21 +32,21 @@ pub(super) enum Stage {
     Ehlo,
     Helo,
     StartTls,
-    /// When name and password have come.
+    /// When the name and the password have arrived.
     Auth,
     Mail,
     Rcpt,
     Data,
-    /// In place of the octets that follow it.
+    /// Before the octets of the chunk.
     Bdat,
-    /// When the first bytes of the text have come.
+    /// When the first bytes of the message have arrived.
     Body,
     Dot,
     Rset,
     Quit,
 }
 
-/// Which certificate the sink shows, if not its own.
+/// Which certificate the sink uses, if not its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Flaw {
     Expired,
@@ -54,30 +54,30 @@ pub(super) enum Flaw {
     OtherName,
 }
 
-/// What a rule does.
+/// The action of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
     /// These bytes, CRLF included.
     Say(Vec<u8>),
     /// These bytes, one at a time.
     Drip(Vec<u8>, Duration),
-    /// The same bytes over and over.
+    /// The same bytes again and again.
     Endless(Vec<u8>),
     /// These bytes, then the end of the connection.
     SayAndClose(Vec<u8>),
-    /// What would be done anyhow, later.
+    /// The usual action, later.
     Delay(Duration),
-    /// Nothing, for ever.
+    /// No reply and no reading, until the connection is closed.
     Hang,
     /// The end of the connection.
     Close,
-    /// The end of it with RST.
+    /// The end of the connection, with RST.
     Reset,
-    /// What would be done anyhow, without these words in the reply to EHLO.
+    /// The usual action, without these extensions in the reply to EHLO.
     Hide(Vec<String>),
-    /// What would be done anyhow, with these lines more in it.
+    /// The usual action, with these additional lines in the reply to EHLO.
     Offer(Vec<String>),
-    /// The text, a little each time.
+    /// Slow reading of the message.
     Slow(Duration),
     /// The handshake, with this certificate.
     Certificate(Flaw),
@@ -98,28 +98,28 @@ enum Condition {
 #[derive(Debug, Clone, PartialEq)]
 struct Rule {
     stage: Stage,
-    /// Those that count come last: only what all others hold for is counted.
+    /// Conditions with a counter come last: they count only where all others hold.
     conditions: Vec<Condition>,
     action: Action,
 }
 
-/// A whole script. The empty one takes everything.
+/// A complete script. The empty one accepts everything.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Script(Vec<Rule>);
 
-/// What the rules are asked about.
+/// The state that conditions are evaluated against.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment<'m> {
     pub(super) stage: Stage,
     pub(super) from: &'m str,
     pub(super) to: &'m str,
-    /// Connections open, this one included.
+    /// Open connections, this one included.
     pub(super) open: usize,
-    /// Whether this one is under TLS.
+    /// Whether this connection is under TLS.
     pub(super) tls: bool,
 }
 
-/// What conditions remember over all sessions, by the place of their line.
+/// The counters of conditions over all sessions, by the position of their line.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     messages: AtomicU64,
@@ -129,13 +129,13 @@ pub(super) struct Memory {
 }
 
 impl Script {
-    /// Whether every message is taken.
+    /// Whether every message is accepted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The action for a moment, if a rule speaks of it.
+    /// The action for a stage, if a rule applies.
     pub(super) fn action(&self, moment: Moment<'_>, memory: &Memory) -> Option<&Action> {
         if self.0.is_empty() {
             return None;
@@ -172,7 +172,7 @@ impl Condition {
 }
 
 impl Memory {
-    /// How often this pair of sender and recipient has come to the line.
+    /// How often this pair of sender and recipient has reached the line.
     fn count_pair(&self, line: usize, moment: Moment<'_>) -> u64 {
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         if pairs.len() >= MAX_PAIRS {
@@ -184,7 +184,7 @@ impl Memory {
         *seen
     }
 
-    /// How often the line was asked within the second.
+    /// How often the line was reached within the second.
     fn count_in_second(&self, line: usize) -> u64 {
         let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
         let (start, seen) = seconds.entry(line).or_insert_with(|| (Instant::now(), 0));
@@ -205,7 +205,7 @@ impl Memory {
     }
 }
 
-/// `*` stands for anything, without regard to case.
+/// `*` matches anything; case is ignored.
 fn matches_glob(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t, mut star) = (0, 0, None);
     while t < text.len() {

@@ -1,4 +1,4 @@
-//! Reads a script. What is wrong with it is told with its line.
+//! Parses a script. An error is reported with its line.
 
 use super::{Action, Condition, Flaw, Rule, Script, ScriptError, Stage};
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The most lines of a reply that `lines` makes.
 const MAX_LINES: usize = 100_000;
-/// How much of what is said without end is said at once: one system call for each `x` would be an attack on the sink.
+/// How many bytes of an endless reply are sent at once: one system call for each byte would overload the sink.
 const ENDLESS_CHUNK: usize = 16 * 1024;
 
 const STAGES: [(&str, Stage); 14] = [
