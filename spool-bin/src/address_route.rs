@@ -50,20 +50,20 @@ pub(crate) struct AddressRoute {
     pub(crate) rate: Option<String>,
     /// For each next hop the hosts that would be tried, when they were looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) hosts: Option<Vec<Hosts>>,
+    pub(crate) hosts: Option<Vec<NextHopHosts>>,
 }
 
 /// The hosts of one next hop, in the order in which they would be tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Hosts {
+pub(crate) struct NextHopHosts {
     pub(crate) next_hop: NextHop,
-    pub(crate) found: Vec<Found>,
+    pub(crate) found: Vec<LookupResult>,
 }
 
 /// A host, or why it is not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Found {
+pub(crate) enum LookupResult {
     Host(FoundHost),
     Error { error: String },
 }
@@ -105,12 +105,12 @@ impl AddressRoute {
             let own = NextHop::mx(self.address.domain(), next_hop.port());
             let found = agent.hosts(next_hop, own.is_ok_and(|own| own == *next_hop)).await;
             let found = found.into_iter().map(|found| match found {
-                Ok(host) => Found::Host(host),
-                Err(error) => Found::Error {
+                Ok(host) => LookupResult::Host(host),
+                Err(error) => LookupResult::Error {
                     error: error.to_string(),
                 },
             });
-            all.push(Hosts {
+            all.push(NextHopHosts {
                 next_hop: next_hop.clone(),
                 found: found.collect(),
             });
@@ -173,7 +173,7 @@ impl AddressRoute {
     }
 }
 
-impl Found {
+impl LookupResult {
     fn text(&self) -> String {
         match self {
             Self::Host(host) => {
@@ -256,9 +256,9 @@ mod tests {
             &DestinationPolicy::default(),
             10,
         );
-        route.hosts = Some(vec![Hosts {
+        route.hosts = Some(vec![NextHopHosts {
             next_hop: hops[0].clone(),
-            found: vec![Found::Error {
+            found: vec![LookupResult::Error {
                 error: "550 5.1.2 the domain a.example does not exist".to_owned(),
             }],
         }]);

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// The addresses of all listeners.
-pub(crate) struct Addresses {
+pub(crate) struct BoundAddresses {
     pub(crate) smtp: Vec<SocketAddr>,
     pub(crate) smtps: Vec<SocketAddr>,
     pub(crate) unix: Vec<PathBuf>,
@@ -32,7 +32,7 @@ pub(crate) struct Listeners {
 pub(crate) async fn bind(
     config: &Config,
     passed: (Vec<TcpListener>, Vec<TcpListener>),
-) -> Result<(Addresses, Listeners), Failure> {
+) -> Result<(BoundAddresses, Listeners), Failure> {
     let mut listeners = Listeners {
         network: Vec::new(),
         local: Vec::new(),
@@ -51,7 +51,7 @@ pub(crate) async fn bind(
         listeners.local.push(listener);
     }
     let unix = config.unix.clone();
-    Ok((Addresses { smtp, smtps, unix }, listeners))
+    Ok((BoundAddresses { smtp, smtps, unix }, listeners))
 }
 
 /// Binds the listeners of one list of addresses; returns the addresses as they are bound.
@@ -78,7 +78,7 @@ fn bind_network(
 }
 
 /// A session, to be run on a worker thread.
-type Session = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
+type SessionTask = Box<dyn FnOnce() -> BoxFuture<()> + Send>;
 
 impl Listeners {
     /// Accepts connections until the service is stopped. Sessions run on the worker threads of the spool.
@@ -91,7 +91,7 @@ impl Listeners {
     ) -> Vec<JoinHandle<()>> {
         let place = || {
             let workers = spool.workers.clone();
-            move |session: Session| {
+            move |session: SessionTask| {
                 if !workers.place(session) {
                     tracing::error!("the worker threads have ended; a connection is dropped");
                 }

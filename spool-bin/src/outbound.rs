@@ -33,7 +33,7 @@ pub(crate) fn resolving(config: &Config) -> Result<SmtpConfig, Failure> {
 }
 
 /// The client of `config`, with policies and credentials.
-pub(crate) fn client(config: &Config, routes: &Routes, logins: &Logins) -> Result<SmtpConfig, Failure> {
+pub(crate) fn client(config: &Config, routes: &Routes, logins: &ClientLogins) -> Result<SmtpConfig, Failure> {
     let mut client = resolving(config)?;
     let policies = routes.policies();
     client.policies = Lookup::new(move |next_hops: &[NextHop]| policies.of(next_hops));
@@ -47,9 +47,9 @@ fn refuse(path: &Path, why: &dyn std::fmt::Display) -> Failure {
 
 /// The credentials for each host. Clones share them; a reload replaces them for the client as well.
 #[derive(Clone, Default)]
-pub(crate) struct Logins(Arc<RwLock<HashMap<NextHop, Arc<Credentials>>>>);
+pub(crate) struct ClientLogins(Arc<RwLock<HashMap<NextHop, Arc<Credentials>>>>);
 
-impl Logins {
+impl ClientLogins {
     /// Reads the files that `client` names.
     ///
     /// # Errors

@@ -3,11 +3,11 @@
 //!
 //! A file with errors changes nothing.
 
-use crate::config::{CertificateFiles, Change, Config, Effective, TakesEffect};
+use crate::config::{CertificateFiles, Config, Effective, KeyChange, TakesEffect};
 use crate::contents::Contents;
 use crate::failure::Failure;
 use crate::logging::{Redaction, Redactor, redactor as redactor_of};
-use crate::outbound::Logins;
+use crate::outbound::ClientLogins;
 use crate::relay::Relay;
 use crate::signing;
 use crate::users;
@@ -27,7 +27,7 @@ pub(crate) struct Live {
     /// Of the files as they were read last.
     contents: Contents,
     server: watch::Sender<Arc<ServerConfig>>,
-    logins: Logins,
+    logins: ClientLogins,
     redaction: Redaction,
     /// Announces other files of the certificate, where the server has TLS.
     pairs: Option<watch::Sender<CertificateFiles>>,
@@ -37,7 +37,7 @@ pub(crate) struct Live {
 struct Fresh {
     config: Config,
     contents: Contents,
-    logins: Logins,
+    logins: ClientLogins,
     redactor: Option<Redactor>,
     users: Option<Users>,
     keys: Rules,
@@ -47,7 +47,7 @@ impl Live {
     pub(crate) fn new(
         config: &Config,
         server: ServerConfig,
-        logins: Logins,
+        logins: ClientLogins,
         redaction: Redaction,
         pairs: Option<watch::Sender<CertificateFiles>>,
     ) -> Self {
@@ -126,7 +126,7 @@ impl Live {
     }
 
     /// Whether a change waits for a restart.
-    fn waits(&self, change: &Change, has_tls: bool) -> bool {
+    fn waits(&self, change: &KeyChange, has_tls: bool) -> bool {
         let switches_tls = change.key.starts_with("listen.tls.") && (self.pairs.is_none() || !has_tls);
         change.takes_effect == TakesEffect::Restart || switches_tls
     }
@@ -159,7 +159,7 @@ fn read(reread: &Reread) -> Result<Fresh, Failure> {
     let config = reread()?;
     // Before the files are read: a change in between is logged at the next reload and not lost.
     let contents = Contents::of(&config);
-    let logins = Logins::read(&config.client)?;
+    let logins = ClientLogins::read(&config.client)?;
     let redactor = redactor_of(&config.log).map_err(Failure::Usage)?;
     let (users, keys) = (users::of(&config)?, signing::rules(&config)?);
     Ok(Fresh {

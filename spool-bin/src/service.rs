@@ -7,7 +7,7 @@ use crate::config::{CertificateFiles, Config, v6_only};
 use crate::descriptors;
 use crate::dropbox::DropBox;
 use crate::failure::Failure;
-use crate::listeners::{self, Addresses};
+use crate::listeners::{self, BoundAddresses};
 use crate::logging::Redaction;
 use crate::manager;
 use crate::outbound;
@@ -142,7 +142,7 @@ async fn open(
         // Until the sink has started, its mail waits.
         routes.to_built_in_sink(None);
     }
-    let logins = outbound::Logins::read(&config.client)?;
+    let logins = outbound::ClientLogins::read(&config.client)?;
     let agent = Arc::new(SmtpAgent::new(outbound::client(config, &routes, &logins)?));
     let submissions = Submissions::new(config, signing::rules(config)?, &config.server.memory)?;
     let spool = manager::while_working(open_spool(config, &routes, &agent, &submissions)).await?;
@@ -250,10 +250,7 @@ impl RelayService {
         };
         let listener = listener.with_context(|| format!("the admin API cannot listen on {address}"))?;
         let bound = listener.local_addr().context("the admin API")?;
-        let limits = admin::Limits {
-            message_size: config.server.message_size,
-            recipients: config.server.recipients,
-        };
+        let limits = config.submission_limits();
         let (memory, dir) = (config.server.memory.clone(), config.spool.dir.clone());
         let state = admin::State::new(self.relay.clone(), Arc::clone(&self.agent), limits, memory, dir);
         let token = config.token_file.as_deref().map(admin::Token::read).transpose();
@@ -282,7 +279,7 @@ async fn start_sink(stopped: watch::Receiver<bool>) -> Result<NextHop, Failure> 
 }
 
 /// Prints the one line on standard output.
-fn ready(config: &Config, addresses: &Addresses, admin: Option<SocketAddr>) -> Result<(), Failure> {
+fn ready(config: &Config, addresses: &BoundAddresses, admin: Option<SocketAddr>) -> Result<(), Failure> {
     let joined =
         |addresses: &[SocketAddr]| -> Vec<String> { addresses.iter().map(ToString::to_string).collect() };
     let unix = addresses.unix.iter();

@@ -31,7 +31,7 @@ pub(crate) struct Service {
 }
 
 /// The body of an answer, line by line.
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     /// How much of the mail of earlier runs is loaded, in percent, while loading is not complete.
     loading: Option<u8>,
@@ -75,7 +75,12 @@ impl Service {
 
     /// Makes a request; an answer of 400 or more is a failure with its text. While the service loads the mail of earlier runs, the
     /// request is repeated and the progress printed on standard error.
-    pub(crate) fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> Result<HttpAnswer, Failure> {
         let mut told = None;
         loop {
             let answer = self.ask(method, path, body)?;
@@ -90,7 +95,7 @@ impl Service {
     }
 
     /// Makes a request; returns the answer whatever its status.
-    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failure> {
+    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Result<HttpAnswer, Failure> {
         self.exchange(method, path, body)
             .map_err(|error| self.unreachable(&error))
     }
@@ -108,7 +113,7 @@ impl Service {
         ))
     }
 
-    fn exchange(&self, method: &str, path: &str, body: Option<&str>) -> io::Result<Answer> {
+    fn exchange(&self, method: &str, path: &str, body: Option<&str>) -> io::Result<HttpAnswer> {
         let addresses = self.authority.to_socket_addrs()?;
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         let mut stream = None;
@@ -146,7 +151,7 @@ impl Service {
     }
 }
 
-fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<Answer> {
+fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<HttpAnswer> {
     let bad = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP");
     let mut line = String::new();
     stream.by_ref().take(4096).read_line(&mut line)?;
@@ -169,7 +174,7 @@ fn read_answer(mut stream: BufReader<TcpStream>) -> io::Result<Answer> {
                 (false, Some(left)) => Box::new(BufReader::new(Sized { stream, left })),
                 (false, None) => Box::new(stream),
             };
-            return Ok(Answer {
+            return Ok(HttpAnswer {
                 status,
                 loading,
                 body,
@@ -235,7 +240,7 @@ impl Read for Chunks {
     }
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The answer; a failure with its text when its status is 400 or more.
     pub(crate) fn good(self) -> Result<Self, Failure> {
         if self.status < 400 {

@@ -15,19 +15,19 @@ static FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// Which requests are admitted.
 #[derive(Debug)]
 pub(super) struct Guard {
-    pub(super) hosts: Hosts,
+    pub(super) hosts: OwnHosts,
     pub(super) token: Option<Token>,
 }
 
 /// The names of this API.
 #[derive(Debug)]
-pub(super) struct Hosts {
+pub(super) struct OwnHosts {
     port: u16,
     address: IpAddr,
     name: String,
 }
 
-impl Hosts {
+impl OwnHosts {
     pub(super) fn of(address: SocketAddr, name: &str) -> Self {
         Self {
             port: address.port(),
@@ -58,7 +58,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 
 /// The parts of a request that decide whether it is admitted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Head<'r> {
+pub(super) struct RequestHead<'r> {
     pub(super) method: &'r Method,
     pub(super) version: Version,
     pub(super) path: &'r str,
@@ -66,14 +66,14 @@ pub(super) struct Head<'r> {
 }
 
 /// Why a request is refused.
-pub(super) type Refusal = (StatusCode, &'static str);
+pub(super) type GuardRefusal = (StatusCode, &'static str);
 
-const OTHER_ORIGIN: Refusal = (
+const OTHER_ORIGIN: GuardRefusal = (
     StatusCode::FORBIDDEN,
     "requests from pages of other origins are refused",
 );
 
-const NO_TOKEN: Refusal = (
+const NO_TOKEN: GuardRefusal = (
     StatusCode::UNAUTHORIZED,
     "this API asks for a token: Authorization: Bearer TOKEN, or --token-file FILE (SPOOL_TOKEN_FILE) with the commands",
 );
@@ -90,7 +90,7 @@ pub(super) fn changes_nothing(method: &Method) -> bool {
 
 impl Guard {
     /// Why a request is not admitted.
-    pub(super) fn refusal(&self, request: Head<'_>) -> Option<Refusal> {
+    pub(super) fn refusal(&self, request: RequestHead<'_>) -> Option<GuardRefusal> {
         foreign(&self.hosts, request).or_else(|| {
             let brought = |token: &Token| token.is_in(header(request.headers, &AUTHORIZATION));
             let free = is_probe(request.path) || self.token.as_ref().is_none_or(brought);
@@ -100,7 +100,7 @@ impl Guard {
 }
 
 /// Why a request is foreign.
-fn foreign(hosts: &Hosts, request: Head<'_>) -> Option<Refusal> {
+fn foreign(hosts: &OwnHosts, request: RequestHead<'_>) -> Option<GuardRefusal> {
     let headers = request.headers;
     let named = match header(headers, &HOST) {
         Some(host) => hosts.is_ours(host),
@@ -129,7 +129,7 @@ fn foreign(hosts: &Hosts, request: Head<'_>) -> Option<Refusal> {
 
 /// Whether a browser states that a page of another site sends the request. A page can load what it may not read, also in a
 /// frame, and would take the slots of followers of the events. A link to the first page is admitted.
-fn from_elsewhere(request: Head<'_>) -> bool {
+fn from_elsewhere(request: RequestHead<'_>) -> bool {
     let told = |name: &HeaderName| header(request.headers, name);
     let elsewhere = told(&FETCH_SITE).is_some_and(|site| matches!(site, "cross-site" | "same-site"));
     let link = changes_nothing(request.method)

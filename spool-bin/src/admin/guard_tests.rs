@@ -3,8 +3,8 @@
 use super::*;
 use actix_web::http::header::HeaderValue;
 
-fn hosts(address: &str) -> Hosts {
-    Hosts::of(address.parse().unwrap(), "mx.example.net")
+fn hosts(address: &str) -> OwnHosts {
+    OwnHosts::of(address.parse().unwrap(), "mx.example.net")
 }
 
 struct Asked {
@@ -38,7 +38,7 @@ impl Asked {
             hosts: hosts("127.0.0.1:8525"),
             token: None,
         };
-        let refusal = door.refusal(Head {
+        let refusal = door.refusal(RequestHead {
             method: &self.method,
             version: self.version,
             path: self.path,

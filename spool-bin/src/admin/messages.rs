@@ -31,7 +31,7 @@ const PARSED: usize = 5;
 /// A submission. Values that may be large are not decoded before their size is known.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Request<'b> {
+struct SubmitRequest<'b> {
     from: String,
     #[serde(borrow)]
     to: &'b RawValue,
@@ -51,14 +51,14 @@ struct Request<'b> {
 
 /// Why a submission is refused.
 #[derive(Debug)]
-enum Refused {
+enum SubmitError {
     Bad(String),
     /// The message is larger than this limit.
     TooLarge(usize),
     Spool(AddError),
 }
 
-impl From<String> for Refused {
+impl From<String> for SubmitError {
     fn from(why: String) -> Self {
         Self::Bad(why)
     }
@@ -76,42 +76,42 @@ pub(super) async fn submit(state: Data<State>, by: Caller, mut body: Body) -> Ha
     let (submission, _held) = decoded(body, read).await?;
     let (submission, routing, accepted) = submission?;
     let spooled = relay.submit(submission, routing).await;
-    let ids = spooled.map_err(Refused::Spool)?;
+    let ids = spooled.map_err(SubmitError::Spool)?;
     if let Some(accepted) = accepted {
         accepted.emit(&ids);
     }
     Ok(HttpResponse::Created().json(serde_json::json!({ "ids": ids })))
 }
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
+impl From<SubmitError> for Error {
+    fn from(refused: SubmitError) -> Self {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match refused {
-            Refused::Bad(why) | Refused::Spool(AddError::Invalid(why)) => bad_request(why),
-            Refused::Spool(why @ AddError::TooManyRecipients { .. }) => bad_request(format!("to: {why}")),
-            Refused::TooLarge(limit) => error(
+            SubmitError::Bad(why) | SubmitError::Spool(AddError::Invalid(why)) => bad_request(why),
+            SubmitError::Spool(why @ AddError::TooManyRecipients { .. }) => bad_request(format!("to: {why}")),
+            SubmitError::TooLarge(limit) => error(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("a message has at most {limit} bytes"),
             ),
-            Refused::Spool(why @ AddError::Busy { retry_after }) => {
+            SubmitError::Spool(why @ AddError::Busy { retry_after }) => {
                 let mut response = response(unavailable, why);
                 let seconds = retry_after.as_secs().max(1);
                 response.headers_mut().insert(RETRY_AFTER, seconds.into());
                 with_response(response)
             }
-            Refused::Spool(why @ AddError::Full(_)) => error(StatusCode::INSUFFICIENT_STORAGE, why),
-            Refused::Spool(ref why @ AddError::KeyReused { ref ids }) => with_response(
+            SubmitError::Spool(why @ AddError::Full(_)) => error(StatusCode::INSUFFICIENT_STORAGE, why),
+            SubmitError::Spool(ref why @ AddError::KeyReused { ref ids }) => with_response(
                 HttpResponse::UnprocessableEntity()
                     .json(serde_json::json!({ "error": why.to_string(), "ids": ids })),
             ),
-            Refused::Spool(why) => error(unavailable, why),
+            SubmitError::Spool(why) => error(unavailable, why),
         }
     }
 }
 
 /// A submission whose text is no longer needed.
 #[derive(Debug)]
-struct Message {
+struct DecodedSubmission {
     envelope: Envelope,
     body: Vec<u8>,
     next_hops: Vec<NextHop>,
@@ -120,8 +120,8 @@ struct Message {
     key: Option<String>,
 }
 
-fn decode(state: &State, body: &Body) -> Result<Message, Refused> {
-    let request: Request<'_> = body.object()?;
+fn decode(state: &State, body: &Body) -> Result<DecodedSubmission, SubmitError> {
+    let request: SubmitRequest<'_> = body.object()?;
     let from = ReversePath::parse(&request.from).map_err(|error| format!("from: {error}"))?;
     let to = recipients(request.to, state.limits.recipients)?;
     let body = text(request.body, request.body_base64, state.limits.message_size)?;
@@ -138,7 +138,7 @@ fn decode(state: &State, body: &Body) -> Result<Message, Refused> {
     };
     let mut envelope = Envelope::of(from, to);
     envelope.parameters.smtputf8 = envelope.needs_smtputf8();
-    Ok(Message {
+    Ok(DecodedSubmission {
         envelope,
         body,
         next_hops: request.next_hops.iter().map(hop).collect::<Result<_, _>>()?,
@@ -149,20 +149,20 @@ fn decode(state: &State, body: &Body) -> Result<Message, Refused> {
 }
 
 /// The text of a message.
-fn text(plain: Option<String>, encoded: Option<Cow<'_, str>>, most: usize) -> Result<Vec<u8>, Refused> {
+fn text(plain: Option<String>, encoded: Option<Cow<'_, str>>, most: usize) -> Result<Vec<u8>, SubmitError> {
     let too_large = |size: usize| size > most;
     match (plain, encoded) {
-        (Some(text), None) if too_large(text.len()) => Err(Refused::TooLarge(most)),
+        (Some(text), None) if too_large(text.len()) => Err(SubmitError::TooLarge(most)),
         (Some(text), None) => Ok(text.into_bytes()),
         // Up to two of the last four bytes are padding.
         (None, Some(text)) if too_large((text.len() / 4 * 3).saturating_sub(2)) => {
-            Err(Refused::TooLarge(most))
+            Err(SubmitError::TooLarge(most))
         }
         (None, Some(text)) => {
             let decoded = STANDARD.decode(text.as_bytes());
             let decoded = decoded.map_err(|error| format!("body_base64: {error}"))?;
             match too_large(decoded.len()) {
-                true => Err(Refused::TooLarge(most)),
+                true => Err(SubmitError::TooLarge(most)),
                 false => Ok(decoded),
             }
         }
@@ -171,13 +171,13 @@ fn text(plain: Option<String>, encoded: Option<Cow<'_, str>>, most: usize) -> Re
 }
 
 /// The recipients. Those beyond `limit` are counted and not kept, and refused.
-fn recipients(text: &RawValue, limit: usize) -> Result<Vec<Address>, Refused> {
+fn recipients(text: &RawValue, limit: usize) -> Result<Vec<Address>, SubmitError> {
     let mut reader = serde_json::Deserializer::from_str(text.get());
     let (texts, count) = UpTo(limit)
         .deserialize(&mut reader)
         .map_err(|error| format!("to: {error}"))?;
     if count > limit {
-        return Err(Refused::Spool(AddError::TooManyRecipients { count, limit }));
+        return Err(SubmitError::Spool(AddError::TooManyRecipients { count, limit }));
     }
     if texts.is_empty() {
         return Err("to: at least one recipient is needed".to_owned().into());
@@ -226,13 +226,13 @@ impl<'de> Visitor<'de> for UpTo {
     }
 }
 
-impl Message {
+impl DecodedSubmission {
     /// The submission, the routing of its sections, and its log record.
     fn submission(
         self,
         state: &State,
         by: &Caller,
-    ) -> Result<(Submission, Routing, Option<Accepted>), Refused> {
+    ) -> Result<(Submission, Routing, Option<Accepted>), SubmitError> {
         let body = crlf(self.body.into()).map_err(|at| format!("the body has a NUL at byte {at}"))?;
         let intervals = crate::operation::intervals(&self.retry_intervals)?;
         let flows = vec![FlowId::random()];
@@ -262,7 +262,7 @@ impl Message {
 mod tests {
     use super::*;
 
-    fn read(json: &str, limit: usize) -> Result<Vec<Address>, Refused> {
+    fn read(json: &str, limit: usize) -> Result<Vec<Address>, SubmitError> {
         let raw: &RawValue = serde_json::from_str(json).unwrap();
         recipients(raw, limit)
     }
@@ -274,14 +274,17 @@ mod tests {
         assert!(
             matches!(
                 refused,
-                Err(Refused::Spool(AddError::TooManyRecipients { count: 5, limit: 2 }))
+                Err(SubmitError::Spool(AddError::TooManyRecipients {
+                    count: 5,
+                    limit: 2
+                }))
             ),
             "{refused:?}"
         );
         for wrong in ["[]", "{}", "7", "\"a@x.example\"", "[1]", "null"] {
             let refused = read(wrong, 2);
             assert!(
-                matches!(&refused, Err(Refused::Bad(why)) if why.starts_with("to: ")),
+                matches!(&refused, Err(SubmitError::Bad(why)) if why.starts_with("to: ")),
                 "{wrong}: {refused:?}"
             );
         }
@@ -290,22 +293,22 @@ mod tests {
     #[test]
     fn a_message_that_is_too_large_is_not_decoded() {
         let encoded = |text: &str| text_of(None, Some(STANDARD.encode(text)));
-        fn text_of(plain: Option<&str>, encoded: Option<String>) -> Result<Vec<u8>, Refused> {
+        fn text_of(plain: Option<&str>, encoded: Option<String>) -> Result<Vec<u8>, SubmitError> {
             text(plain.map(str::to_owned), encoded.map(Cow::Owned), 10)
         }
         for fits in ["0123456789", "012345678", "01234567"] {
             assert_eq!(encoded(fits).unwrap(), fits.as_bytes());
             assert_eq!(text_of(Some(fits), None).unwrap(), fits.as_bytes());
         }
-        assert!(matches!(encoded("01234567890"), Err(Refused::TooLarge(10))));
+        assert!(matches!(encoded("01234567890"), Err(SubmitError::TooLarge(10))));
         assert!(matches!(
             text_of(Some("01234567890"), None),
-            Err(Refused::TooLarge(10))
+            Err(SubmitError::TooLarge(10))
         ));
         assert!(matches!(
             text_of(None, Some("?".repeat(100))),
-            Err(Refused::TooLarge(10))
+            Err(SubmitError::TooLarge(10))
         ));
-        assert!(matches!(text_of(None, None), Err(Refused::Bad(_))));
+        assert!(matches!(text_of(None, None), Err(SubmitError::Bad(_))));
     }
 }

@@ -27,5 +27,5 @@ mod token;
 mod tracked;
 
 pub(crate) use server::{MAX_CONNECTIONS, serve};
-pub(crate) use state::{Limits, State};
+pub(crate) use state::State;
 pub(crate) use token::Token;

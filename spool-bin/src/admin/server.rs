@@ -6,7 +6,7 @@
 
 use super::connection::{Connections, HEAD_TIMEOUT, LINGER, Stream};
 use super::error::{error, response, with_response};
-use super::guard::{Guard, Head, Hosts, Refusal};
+use super::guard::{Guard, GuardRefusal, OwnHosts, RequestHead};
 use super::routes::routes;
 use super::state::State;
 use super::token::Token;
@@ -49,7 +49,7 @@ pub(crate) fn serve(
     token: Option<Token>,
     name: &str,
 ) -> std::io::Result<Server> {
-    let hosts = Hosts::of(listener.local_addr()?, name);
+    let hosts = OwnHosts::of(listener.local_addr()?, name);
     let guard = Data::new(Guard { hosts, token });
     let state = Data::new(state);
     let connections = Arc::new(Connections::new(MAX_CONNECTIONS));
@@ -146,7 +146,7 @@ fn admit(request: &ServiceRequest) -> Result<Option<OwnedSemaphorePermit>, (Erro
         let text = "this server does not know its name";
         return Err((error(StatusCode::FORBIDDEN, text), true));
     };
-    let head = Head {
+    let head = RequestHead {
         method: request.method(),
         version: request.version(),
         path: request.path(),
@@ -160,7 +160,7 @@ fn admit(request: &ServiceRequest) -> Result<Option<OwnedSemaphorePermit>, (Erro
     slot.map_err(|refusal| (refusal, false))
 }
 
-fn refuse((status, text): Refusal) -> Error {
+fn refuse((status, text): GuardRefusal) -> Error {
     let mut response = response(status, text);
     if status == StatusCode::UNAUTHORIZED {
         let bearer = HeaderValue::from_static("Bearer");

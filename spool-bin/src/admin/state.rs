@@ -1,6 +1,7 @@
 //! What every handler of the API can reach.
 
 use super::slots::Slots;
+use crate::config::SubmissionLimits;
 use crate::relay::Relay;
 use actix::{Handler, Message};
 use spool_actors::SpoolActor;
@@ -9,21 +10,12 @@ use spool_smtp::client::SmtpAgent;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Limits of a submission.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Bytes of its message.
-    pub(crate) message_size: usize,
-    /// Recipients.
-    pub(crate) recipients: usize,
-}
-
 /// The service as the handlers see it.
 pub(crate) struct State {
     pub(super) relay: Relay,
     /// Has the sessions with next hops.
     pub(super) agent: Arc<SmtpAgent>,
-    pub(super) limits: Limits,
+    pub(super) limits: SubmissionLimits,
     /// Bodies of requests and answers are charged to it, like mail over SMTP.
     pub(super) memory: Budget,
     /// The directory of the spool.
@@ -35,7 +27,7 @@ impl State {
     pub(crate) fn new(
         relay: Relay,
         agent: Arc<SmtpAgent>,
-        limits: Limits,
+        limits: SubmissionLimits,
         memory: Budget,
         spool_dir: PathBuf,
     ) -> Self {

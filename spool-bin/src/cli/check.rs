@@ -4,7 +4,7 @@ use super::console;
 use super::serve::{lines, machine_name};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::inspect::{Finding, inspect};
+use crate::inspect::{ConfigFinding, inspect};
 use crate::print::tell;
 use clap::Args;
 use std::io::Write;
@@ -28,7 +28,8 @@ impl Check {
         if config.hostname.is_empty() {
             config.hostname = machine_name();
         }
-        let (errors, warnings): (Vec<_>, Vec<_>) = inspect(&config).into_iter().partition(Finding::is_error);
+        let (errors, warnings): (Vec<_>, Vec<_>) =
+            inspect(&config).into_iter().partition(ConfigFinding::is_error);
         let file = Some(self.config.as_path());
         if !warnings.is_empty() {
             tell(&lines(&warnings, file));

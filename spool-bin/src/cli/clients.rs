@@ -20,7 +20,7 @@ Examples:
 
 Clients are addresses (of IPv6 the /64), users of this machine at the Unix socket (uid:1000), and users who have logged in. \
 Counts are of the time of the limit in listen.limits, or of the last hour where there is none; a restart resets them.")]
-pub(super) struct Clients {
+pub(super) struct ClientsArgs {
     /// Forget what this client or user did, so that nothing limits it for now
     #[arg(long, value_name = "ADDRESS|uid:N|USER")]
     lift: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Clients {
     table: TableOptions,
 }
 
-impl Clients {
+impl ClientsArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         if let Some(client) = &self.lift {
             let path = format!("/api/v1/clients/{}", encode(client));

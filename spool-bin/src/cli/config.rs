@@ -16,7 +16,7 @@ Examples:
 
 The output is a valid configuration file. Secrets are in files, and only their paths are shown. It needs no running service, and \
 shows the file as it is now: a running service has the values of its start, or of its last SIGHUP where the key can be reloaded.")]
-pub(super) struct Config {
+pub(super) struct ConfigArgs {
     #[command(flatten)]
     serve: Serve,
     /// Only values that are not the default
@@ -24,17 +24,17 @@ pub(super) struct Config {
     changed: bool,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: ConfigFormat,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ConfigFormat {
     #[default]
     Toml,
     Json,
 }
 
-impl Config {
+impl ConfigArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (config, _) = self.serve.config()?;
         let mut effective = Effective::of(&config);
@@ -43,8 +43,8 @@ impl Config {
         }
         let file = self.serve.file();
         console::print(|out| match self.format {
-            Format::Toml => write!(out, "{}", effective.to_toml(file)),
-            Format::Json => {
+            ConfigFormat::Toml => write!(out, "{}", effective.to_toml(file)),
+            ConfigFormat::Json => {
                 for entry in &effective.0 {
                     let takes_effect = match entry.takes_effect {
                         TakesEffect::Reload => "reload",

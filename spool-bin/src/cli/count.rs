@@ -1,7 +1,7 @@
 //! `spool count`: one number, and nothing else on standard output.
 
 use super::console;
-use super::which::{Target, Which};
+use super::which::{Selection, Target};
 use crate::failure::Failure;
 use clap::Args;
 use spool_core::store::count_from_disk;
@@ -15,14 +15,14 @@ Examples:
   spool count --queue quarantine             what was set aside for inspection
 
 With --spool it is counted on disk, whether a service is running or not.")]
-pub(super) struct Count {
+pub(super) struct CountArgs {
     #[command(flatten)]
-    which: Which,
+    which: Selection,
     #[command(flatten)]
     target: Target,
 }
 
-impl Count {
+impl CountArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let count = match self.target.directory() {
             Some(dir) if self.which.selector()?.is_everything() => count_from_disk(dir)?,

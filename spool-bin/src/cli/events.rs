@@ -6,7 +6,7 @@ use super::which::Admin;
 use crate::failure::Failure;
 use crate::format::event;
 use crate::print::print_error;
-use crate::target::{Answer, Service};
+use crate::target::{HttpAnswer, Service};
 use clap::Args;
 use spool_core::{Event, harmless, visible};
 use std::io::{self, Write, stdout};
@@ -64,7 +64,7 @@ impl Events {
     }
 
     /// Prints until the service or the reader is gone; `last` is the number of the newest event.
-    fn print(&self, answer: Answer, last: &mut Option<u64>) -> Result<End, Failure> {
+    fn print(&self, answer: HttpAnswer, last: &mut Option<u64>) -> Result<End, Failure> {
         for line in answer.lines() {
             let Ok(line) = line else { return Ok(End::Lost) };
             let Some(data) = line.strip_prefix("data:").map(str::trim) else {
@@ -106,13 +106,13 @@ fn from(last: Option<u64>) -> String {
     last.map_or("from now on".to_owned(), |last| format!("behind event {last}"))
 }
 
-fn follow(service: &Service, last: Option<u64>) -> Result<Answer, Failure> {
+fn follow(service: &Service, last: Option<u64>) -> Result<HttpAnswer, Failure> {
     let query = last.map_or(String::new(), |last| format!("?since={last}"));
     service.ask("GET", &format!("/api/v1/events{query}"), None)
 }
 
 /// Waits until the service answers; one that is starting or ending (503) does not yet.
-fn again(service: &Service, last: Option<u64>) -> Result<Answer, Failure> {
+fn again(service: &Service, last: Option<u64>) -> Result<HttpAnswer, Failure> {
     loop {
         std::thread::sleep(RETRY);
         match follow(service, last) {

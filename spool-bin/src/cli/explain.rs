@@ -18,7 +18,7 @@ Example:
 
 Each line is a reason: of the queue, of a limit, or of the disk. The message is sent when none is left. Only a running \
 service knows them.")]
-pub(super) struct Explain {
+pub(super) struct ExplainArgs {
     /// The id of the message
     #[arg(value_name = "ID")]
     id: String,
@@ -31,7 +31,7 @@ pub(super) struct Explain {
     columns: Columns,
 }
 
-impl Explain {
+impl ExplainArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let id = read_id(&self.id).map_err(Failure::Usage)?;
         let path = format!("/api/v1/messages/{id}/explain");

@@ -3,7 +3,7 @@
 //! It reads the spool without its lock, beside whatever service runs on it, and never writes there.
 
 use super::console;
-use super::which::Which;
+use super::which::Selection;
 use crate::failure::Failure;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -27,7 +27,7 @@ The spool is only read: what was exported is still on it. Copied into the remove
 with `spool recover ID`.")]
 pub(super) struct Export {
     #[command(flatten)]
-    which: Which,
+    which: Selection,
     /// The spool's directory, with or without a service running on it
     #[arg(long, value_name = "DIR")]
     spool: PathBuf,
@@ -37,7 +37,7 @@ pub(super) struct Export {
 }
 
 /// What was written, and what could not be.
-struct Outcome<'a> {
+struct ExportOutcome<'a> {
     to: &'a Path,
     now: Timestamp,
     done: usize,
@@ -61,7 +61,7 @@ impl Export {
             );
             return Err(Failure::Usage(text));
         }
-        let mut outcome = Outcome {
+        let mut outcome = ExportOutcome {
             to: &self.to,
             now: SystemClock.now(),
             done: 0,
@@ -108,7 +108,7 @@ impl Export {
     }
 }
 
-impl Outcome<'_> {
+impl ExportOutcome<'_> {
     /// Without a body it has gone meanwhile, or comes again.
     fn write(&mut self, shelved: Shelved, body: Option<Result<bytes::Bytes, String>>) {
         let Some(body) = body else { return };

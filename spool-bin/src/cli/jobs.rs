@@ -12,7 +12,7 @@ Examples:
   spool jobs          the maximum, and how many run and wait now
   spool jobs 0        pause delivery; mail is still taken in
   spool jobs 200      go on")]
-pub(super) struct Jobs {
+pub(super) struct JobsArgs {
     /// The new maximum; sessions already running are not affected
     #[arg(value_name = "N")]
     max: Option<usize>,
@@ -23,7 +23,7 @@ pub(super) struct Jobs {
     format: String,
 }
 
-impl Jobs {
+impl JobsArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let service = self.admin.service()?;
         let answer = match self.max {

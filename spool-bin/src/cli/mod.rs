@@ -65,19 +65,19 @@ enum Verb {
     /// Validate a configuration file
     Check(check::Check),
     /// Print the configuration in force, and where each value comes from
-    Config(config::Config),
+    Config(config::ConfigArgs),
     /// List messages
-    Status(status::Status),
+    Status(status::StatusArgs),
     /// Print the number of messages
-    Count(count::Count),
+    Count(count::CountArgs),
     /// Show one message: envelope, recipients, every attempt
     Show(show::Show),
     /// Show why a message waits, and until when
-    Explain(explain::Explain),
+    Explain(explain::ExplainArgs),
     #[command(flatten)]
     Operate(operate::Operate),
     /// Show where mail for an address would go now, and why
-    Route(route::Route),
+    Route(route::RouteArgs),
     /// Write messages of a directory as plain files
     Export(export::Export),
     /// Check a spool that no process holds, and repair it
@@ -85,23 +85,23 @@ enum Verb {
     /// Follow the events
     Events(events::Events),
     /// Show the state of each destination
-    Destinations(outbound::Destinations),
+    Destinations(outbound::DestinationsArgs),
     /// Show the open sessions with next hops
-    Connections(outbound::Connections),
+    Connections(outbound::ConnectionsArgs),
     /// Show how much each client and user sends, and lift their limits
-    Clients(clients::Clients),
+    Clients(clients::ClientsArgs),
     /// Set the password of a user in a users file
     Passwd(passwd::Passwd),
     /// Show or set the maximum of concurrent delivery sessions
-    Jobs(jobs::Jobs),
+    Jobs(jobs::JobsArgs),
     /// Spool one message
     Submit(submit::Submit),
     /// Send a message as sendmail does
     Sendmail(sendmail::Sendmail),
     /// Make, publish and check signing keys; check the signatures of a message
-    Dkim(dkim::Dkim),
+    Dkim(dkim::DkimArgs),
     /// Run the mock SMTP sink
-    Sink(sink::Sink),
+    Sink(sink::SinkArgs),
     /// Generate load and measure it
     Load(load::Load),
     /// Write man pages and completions, for packages

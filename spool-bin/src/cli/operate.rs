@@ -4,7 +4,7 @@
 //! lock of a spool changes it.
 
 use super::console;
-use super::which::{Admin, Filters, Which};
+use super::which::{Admin, Filters, Selection};
 use crate::failure::Failure;
 use crate::operation::{Operation, Report, Request};
 use crate::print;
@@ -38,7 +38,7 @@ A frozen message waits for `spool send`. One that is being sent is frozen when i
 delivers it.")]
     Freeze {
         #[command(flatten)]
-        which: Which,
+        which: Selection,
         #[command(flatten)]
         common: Common,
     },
@@ -53,7 +53,7 @@ Examples:
 Frozen messages are frozen no longer, waiting ones wait no longer, and recipients that had failed are tried again.")]
     Send {
         #[command(flatten)]
-        which: Which,
+        which: Selection,
         /// Retry intervals before those that are left
         #[arg(long, value_name = "SPAN", num_args = 1..)]
         retry_interval: Vec<String>,
@@ -70,7 +70,7 @@ Only frozen messages are removed. They are kept: `spool status --queue removed` 
 back, `spool purge` deletes them.")]
     Remove {
         #[command(flatten)]
-        which: Which,
+        which: Selection,
         #[command(flatten)]
         common: Common,
     },
@@ -84,7 +84,7 @@ Examples:
 Recovered messages are frozen: `spool send` sends them.")]
     Recover {
         #[command(flatten)]
-        which: Which,
+        which: Selection,
         /// Where they are: removed or quarantine [default: removed, or what --queue says]
         #[arg(long, value_name = "SHELF", value_parser = ["removed", "quarantine"])]
         from: Option<String>,
@@ -158,7 +158,7 @@ Waiting and frozen messages end, and a notice that their recipients failed is re
 with a null reverse-path, and one that is being sent, is left alone.")]
     Bounce {
         #[command(flatten)]
-        which: Which,
+        which: Selection,
         /// Why, for the senders
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
@@ -175,7 +175,7 @@ Waiting and frozen messages end as if their time had run out: by `retry.on_failu
 frozen. One that is being sent is left alone.")]
     Expire {
         #[command(flatten)]
-        which: Which,
+        which: Selection,
         #[command(flatten)]
         common: Common,
     },

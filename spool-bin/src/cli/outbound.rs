@@ -21,7 +21,7 @@ Examples:
 
 A destination is a list of next hops. Its sessions, its rate and whether it is left alone are learned from \
 how it answers, within the limits of the configuration.")]
-pub(super) struct Destinations {
+pub(super) struct DestinationsArgs {
     /// Forget what was learned of the destination with these next hops, in their order
     #[arg(long, value_name = "HOST:PORT[,HOST:PORT...]")]
     reset: Option<String>,
@@ -36,12 +36,12 @@ Examples:
   spool connections --format json     the same, with every detail
 
 Sessions that wait for the next message are kept for client.idle_timeout.")]
-pub(super) struct Connections {
+pub(super) struct ConnectionsArgs {
     #[command(flatten)]
     table: TableOptions,
 }
 
-impl Destinations {
+impl DestinationsArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         if let Some(destination) = &self.reset {
             return self.reset(destination);
@@ -67,7 +67,7 @@ impl Destinations {
     }
 }
 
-impl Connections {
+impl ConnectionsArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let Some(text) = self.table.ask("/api/v1/connections")? else {
             return Ok(());

@@ -25,7 +25,7 @@ Examples:
   spool route bob@example.net --config spool.toml    as this file says, with no service running
 
 Mail whose submitter named next hops goes to those instead.")]
-pub(super) struct Route {
+pub(super) struct RouteArgs {
     /// Addresses of recipients
     #[arg(value_name = "ADDRESS", required = true)]
     addresses: Vec<String>,
@@ -44,7 +44,7 @@ pub(super) struct Route {
     columns: Columns,
 }
 
-impl Route {
+impl RouteArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let addresses: Vec<Address> = self
             .addresses

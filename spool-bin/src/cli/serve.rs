@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Inherited, SmtpAddress, ascii_host_name, option_help, split};
 use crate::failure::Failure;
-use crate::inspect::{Finding, inspect};
+use crate::inspect::{ConfigFinding, inspect};
 use crate::logging::{self, LogFormat, Redaction};
 use crate::service;
 use crate::sockets::{Sockets, addresses};
@@ -89,7 +89,7 @@ impl Serve {
     /// Every error, one a line.
     fn inspected(&self, config: &Config) -> Result<(), Failure> {
         let (mut errors, warnings): (Vec<_>, Vec<_>) =
-            inspect(config).into_iter().partition(Finding::is_error);
+            inspect(config).into_iter().partition(ConfigFinding::is_error);
         // Opening the spool reports these errors, with their own exit status.
         errors.retain(|error| error.key != "spool_dir");
         let file = self.config.as_deref();
@@ -172,7 +172,7 @@ impl Serve {
 }
 
 /// Findings, one a line.
-pub(super) fn lines(findings: &[Finding], file: Option<&Path>) -> String {
+pub(super) fn lines(findings: &[ConfigFinding], file: Option<&Path>) -> String {
     let lines: Vec<String> = findings.iter().map(|finding| finding.at(file)).collect();
     lines.join("\n")
 }

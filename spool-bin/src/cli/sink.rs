@@ -28,7 +28,7 @@ A script has lines of STAGE CONDITION... ACTION; the first that matches wins:
   at ehlo     hide EXTENSION..., offer EXTENSION...
   at body     slow SPAN
   at tls      certificate expired|self-signed|other-name")]
-pub(super) struct Sink {
+pub(super) struct SinkArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2526")]
     listen: SocketAddr,
@@ -76,7 +76,7 @@ impl From<When> for TlsMode {
     }
 }
 
-impl Sink {
+impl SinkArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let _flush = logging::init(LogFormat::Text, Redaction::default())?;
         let runtime = tokio::runtime::Builder::new_current_thread()

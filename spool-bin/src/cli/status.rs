@@ -4,7 +4,7 @@
 
 use super::columns::{columns, width};
 use super::console;
-use super::which::{Target, Which};
+use super::which::{Selection, Target};
 use crate::failure::Failure;
 use crate::format::{Format, Style, print, print_one};
 use clap::Args;
@@ -19,9 +19,9 @@ Examples:
   spool status --spool ./spool-data --frozen     the frozen messages of a directory
   spool status --queue removed                   what a person took off the spool
   spool status --recipient '@example\\.org$' --format id")]
-pub(super) struct Status {
+pub(super) struct StatusArgs {
     #[command(flatten)]
-    which: Which,
+    which: Selection,
     #[command(flatten)]
     target: Target,
     /// How to print them
@@ -32,7 +32,7 @@ pub(super) struct Status {
     width: Option<usize>,
 }
 
-impl Status {
+impl StatusArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let style = Style {
             format: self.format,

@@ -46,9 +46,9 @@ pub(super) struct Target {
     spool: Option<PathBuf>,
 }
 
-/// Which messages.
+/// A selection of messages.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Which {
+pub(super) struct Selection {
     #[command(flatten)]
     filters: Filters,
     /// Messages with a next hop that matches
@@ -117,7 +117,7 @@ impl Filters {
     }
 }
 
-impl Which {
+impl Selection {
     /// The same as a request.
     pub(super) fn request(&self) -> Request {
         Request {

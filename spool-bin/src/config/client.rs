@@ -1,11 +1,11 @@
 //! Reads `[client]`. Secrets and certificates stay in their files; only their paths are here.
 
 use super::read::{choice, flag, number, or_empty, parsed, path, positive_span, span, text};
-use super::reader::Section;
+use super::reader::TableReader;
 use super::settings::{Client, Login, Secret};
 use spool_smtp::client::{AuthSecurity, RouteConfig, SmtpConfig};
 
-pub(super) fn client(section: Section<'_, '_>, route: RouteConfig) -> Client {
+pub(super) fn client(section: TableReader<'_, '_>, route: RouteConfig) -> Client {
     let mut smtp = SmtpConfig::default();
     smtp.route = route;
     smtp.route.mta_sts = section.get("mta_sts", flag);
@@ -44,8 +44,8 @@ const SECURITY: [(&str, AuthSecurity); 3] = [
 ];
 
 /// `[[client.login]]`.
-fn logins(client: &Section<'_, '_>) -> Vec<Login> {
-    let login = |(section, place): (Section<'_, '_>, std::ops::Range<usize>)| {
+fn logins(client: &TableReader<'_, '_>) -> Vec<Login> {
+    let login = |(section, place): (TableReader<'_, '_>, std::ops::Range<usize>)| {
         let next_hop = section.optional("next_hop", parsed);
         let user = section.optional("user", text);
         let password = section.optional("password_file", or_empty(path)).flatten();

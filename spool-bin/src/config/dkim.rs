@@ -1,7 +1,7 @@
 //! Reads `[dkim]`: the signing keys, and what they sign.
 
 use super::read::{choice, flag, or_empty, parsed, path, positive_span, text};
-use super::reader::Section;
+use super::reader::TableReader;
 use spool_core::{Timestamp, a_labels, valid_domain};
 use spool_smtp::dkim::{FieldName, OnFailure};
 use std::ops::Range;
@@ -45,7 +45,7 @@ impl DkimKey {
     }
 }
 
-pub(super) fn dkim(section: Section<'_, '_>, expire_after: Duration) -> Dkim {
+pub(super) fn dkim(section: TableReader<'_, '_>, expire_after: Duration) -> Dkim {
     let words = [("defer", OnFailure::Defer), ("unsigned", OnFailure::Unsigned)];
     let dkim = Dkim {
         keys: keys(&section),
@@ -65,7 +65,7 @@ pub(super) fn dkim(section: Section<'_, '_>, expire_after: Duration) -> Dkim {
     dkim
 }
 
-fn keys(dkim: &Section<'_, '_>) -> Vec<DkimKey> {
+fn keys(dkim: &TableReader<'_, '_>) -> Vec<DkimKey> {
     let mut keys: Vec<DkimKey> = Vec::new();
     for (section, place) in dkim.sections("key") {
         let Some(key) = key(&section, &place) else {
@@ -86,7 +86,7 @@ fn keys(dkim: &Section<'_, '_>) -> Vec<DkimKey> {
     keys
 }
 
-fn key(section: &Section<'_, '_>, place: &Range<usize>) -> Option<DkimKey> {
+fn key(section: &TableReader<'_, '_>, place: &Range<usize>) -> Option<DkimKey> {
     let domain = section.optional("domain", |value| name(value, "domain"));
     let selector = section.optional("selector", |value| name(value, "selector"));
     let file = section.optional("file", path);

@@ -22,7 +22,7 @@ pub(crate) enum Origin {
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
+pub(crate) struct KeyEntry {
     /// `listen.smtp`, `route.rule[0].domain`.
     pub(crate) key: String,
     pub(crate) value: Value,
@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     pub(crate) takes_effect: TakesEffect,
 }
 
-impl Entry {
+impl KeyEntry {
     /// Where the value comes from, in words.
     pub(crate) fn source(&self, file: Option<&Path>) -> String {
         match (self.origin, file) {
@@ -45,11 +45,11 @@ impl Entry {
 
 /// All keys, in the order of the documentation.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Effective(pub(crate) Vec<Entry>);
+pub(crate) struct Effective(pub(crate) Vec<KeyEntry>);
 
 /// One changed key.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Change {
+pub(crate) struct KeyChange {
     pub(crate) key: String,
     /// `None`: not set.
     pub(crate) from: Option<Value>,
@@ -85,7 +85,7 @@ impl Effective {
                     true => (Value::from(config.hostname.as_str()), Origin::Machine),
                     false => (value, origin),
                 };
-                entries.push(Entry {
+                entries.push(KeyEntry {
                     key: path,
                     value,
                     origin,
@@ -96,22 +96,23 @@ impl Effective {
         Self(entries)
     }
 
-    fn values(&self) -> BTreeMap<&str, &Entry> {
+    fn values(&self) -> BTreeMap<&str, &KeyEntry> {
         self.0.iter().map(|entry| (entry.key.as_str(), entry)).collect()
     }
 
     /// What differs in `after`, in the order of the documentation.
-    pub(crate) fn changes(&self, after: &Self) -> Vec<Change> {
+    pub(crate) fn changes(&self, after: &Self) -> Vec<KeyChange> {
         let (old, new) = (self.values(), after.values());
         let gone = self
             .0
             .iter()
             .filter(|entry| !new.contains_key(entry.key.as_str()));
-        let change = |entry: &Entry| {
-            let value =
-                |all: &BTreeMap<&str, &Entry>| all.get(entry.key.as_str()).map(|entry| entry.value.clone());
+        let change = |entry: &KeyEntry| {
+            let value = |all: &BTreeMap<&str, &KeyEntry>| {
+                all.get(entry.key.as_str()).map(|entry| entry.value.clone())
+            };
             let (from, to) = (value(&old), value(&new));
-            (from != to).then(|| Change {
+            (from != to).then(|| KeyChange {
                 key: entry.key.clone(),
                 from,
                 to,

@@ -1,7 +1,7 @@
 //! Reads `[listen]` without its limits: addresses, the certificate, and listeners behind proxies. Files are named and not read.
 
 use super::read::{or_empty, parsed, path};
-use super::reader::Section;
+use super::reader::TableReader;
 use super::settings::{CertificateFiles, Config};
 use std::fmt;
 use std::net::SocketAddr;
@@ -71,12 +71,12 @@ pub(super) fn drop_dir(value: &DeValue<'_>) -> Result<PathBuf, String> {
 }
 
 /// `listen.smtp`.
-pub(super) fn smtp(listen: &Section<'_, '_>) -> (Vec<SocketAddr>, Vec<PathBuf>) {
+pub(super) fn smtp(listen: &TableReader<'_, '_>) -> (Vec<SocketAddr>, Vec<PathBuf>) {
     split(listen.list("smtp", parsed))
 }
 
 /// `listen.tls`: both files, or none.
-pub(super) fn tls(listen: &Section<'_, '_>) -> Option<CertificateFiles> {
+pub(super) fn tls(listen: &TableReader<'_, '_>) -> Option<CertificateFiles> {
     let section = listen.section("tls");
     let [certificate, key] = ["certificate", "key"].map(|key| section.get(key, or_empty(path)));
     let pair = match (certificate, key) {
@@ -98,7 +98,7 @@ pub(super) fn tls(listen: &Section<'_, '_>) -> Option<CertificateFiles> {
 }
 
 /// `listen.smtps`, which needs a certificate.
-pub(super) fn smtps(listen: &Section<'_, '_>, tls: Option<&CertificateFiles>) -> Vec<SocketAddr> {
+pub(super) fn smtps(listen: &TableReader<'_, '_>, tls: Option<&CertificateFiles>) -> Vec<SocketAddr> {
     let smtps = listen.list("smtps", parsed);
     if let Some(place) = listen
         .place("smtps")

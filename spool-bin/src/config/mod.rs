@@ -19,12 +19,14 @@ mod values;
 
 pub(crate) use addresses::{clash, v6_only};
 pub(crate) use dkim::DkimKey;
-pub(crate) use effective::{Change, Effective, Origin};
+pub(crate) use effective::{Effective, KeyChange, Origin};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{TakesEffect, is_key, option_help};
 pub(crate) use listen::{SmtpAddress, proxy_problem, split};
 pub(crate) use reader::Places;
-pub(crate) use settings::{CertificateFiles, Client, Config, Inherited, Log, Login, Secret};
+pub(crate) use settings::{
+    CertificateFiles, Client, Config, Inherited, Log, Login, Secret, SubmissionLimits,
+};
 pub(crate) use values::{ascii_host_name, parse_span};
 
 #[cfg(test)]

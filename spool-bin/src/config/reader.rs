@@ -11,13 +11,13 @@ use toml::de::{DeTable, DeValue};
 
 /// The text, and the problems found so far.
 #[derive(Debug)]
-pub(super) struct Source<'s> {
+pub(super) struct SourceText<'s> {
     text: &'s str,
     problems: RefCell<Vec<Problem>>,
     places: RefCell<Places>,
 }
 
-impl<'s> Source<'s> {
+impl<'s> SourceText<'s> {
     pub(super) fn new(text: &'s str) -> Self {
         Self {
             text,
@@ -98,8 +98,8 @@ fn join(name: &str, key: &str) -> String {
 }
 
 /// One table, its name, and its keys that were read.
-pub(super) struct Section<'s, 't> {
-    source: &'s Source<'s>,
+pub(super) struct TableReader<'s, 't> {
+    source: &'s SourceText<'s>,
     table: Option<&'t DeTable<'t>>,
     name: String,
     /// The same with the number of each `[[table]]`: `route.rule[2]`.
@@ -107,9 +107,9 @@ pub(super) struct Section<'s, 't> {
     known: RefCell<BTreeSet<&'static str>>,
 }
 
-impl<'s, 't> Section<'s, 't> {
+impl<'s, 't> TableReader<'s, 't> {
     pub(super) fn new(
-        source: &'s Source<'s>,
+        source: &'s SourceText<'s>,
         table: Option<&'t DeTable<'t>>,
         name: impl Into<String>,
     ) -> Self {
@@ -195,7 +195,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     /// The table under `key`; empty when there is none.
-    pub(super) fn section(&self, key: &'static str) -> Section<'s, 't> {
+    pub(super) fn section(&self, key: &'static str) -> TableReader<'s, 't> {
         let table = self.value(key).and_then(|value| {
             let table = value.get_ref().as_table();
             if table.is_none() {
@@ -203,13 +203,13 @@ impl<'s, 't> Section<'s, 't> {
             }
             table
         });
-        let mut section = Section::new(self.source, table, self.path(key));
+        let mut section = TableReader::new(self.source, table, self.path(key));
         section.place = join(&self.place, key);
         section
     }
 
     /// The tables of `[[key]]`, each with the place where it begins.
-    pub(super) fn sections(&self, key: &'static str) -> Vec<(Section<'s, 't>, Range<usize>)> {
+    pub(super) fn sections(&self, key: &'static str) -> Vec<(TableReader<'s, 't>, Range<usize>)> {
         let Some(value) = self.value(key) else {
             return Vec::new();
         };
@@ -222,7 +222,7 @@ impl<'s, 't> Section<'s, 't> {
             if table.is_none() {
                 self.problem(key, item.span(), "expected a table");
             }
-            let mut section = Section::new(self.source, table, self.path(key));
+            let mut section = TableReader::new(self.source, table, self.path(key));
             section.place = format!("{}[{number}]", join(&self.place, key));
             (section, item.span())
         };

@@ -4,7 +4,7 @@
 //! different policies are refused.
 
 use super::read::{domain, number, parsed, path, rate, text};
-use super::reader::Section;
+use super::reader::TableReader;
 use spool_core::{DestinationPolicy, NextHop, Rule, valid_domain};
 use spool_smtp::client::RouteConfig;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,7 @@ pub(crate) struct Route {
 }
 
 /// `[route]`, and what the client needs of it to find hosts.
-pub(super) fn route(section: Section<'_, '_>) -> (Route, RouteConfig) {
+pub(super) fn route(section: TableReader<'_, '_>) -> (Route, RouteConfig) {
     let next_hops = section.list("next_hops", parsed);
     let (rules, rule_lines) = rules(&section, &next_hops);
     let route = Route {
@@ -70,13 +70,13 @@ fn own(value: &DeValue<'_>) -> Result<String, String> {
 
 /// A rule as it is in the file.
 struct Written<'s, 't> {
-    section: Section<'s, 't>,
+    section: TableReader<'s, 't>,
     place: Range<usize>,
     rule: Rule,
 }
 
 /// The rules, and the line in which each of them begins.
-fn rules(route: &Section<'_, '_>, default: &[NextHop]) -> (Vec<Rule>, Vec<usize>) {
+fn rules(route: &TableReader<'_, '_>, default: &[NextHop]) -> (Vec<Rule>, Vec<usize>) {
     let written = route
         .sections("rule")
         .into_iter()
@@ -96,7 +96,7 @@ fn rules(route: &Section<'_, '_>, default: &[NextHop]) -> (Vec<Rule>, Vec<usize>
         .unzip()
 }
 
-fn rule<'s, 't>(section: Section<'s, 't>, place: Range<usize>) -> Option<Written<'s, 't>> {
+fn rule<'s, 't>(section: TableReader<'s, 't>, place: Range<usize>) -> Option<Written<'s, 't>> {
     let domain = section.optional("domain", domain);
     let mut policy = DestinationPolicy::default();
     policy.tls = section.optional("tls", |value| text(value)?.parse());

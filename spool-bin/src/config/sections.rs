@@ -8,7 +8,7 @@ use super::read::{
     choice, domain, flag, number, or_empty, parsed, path, positive_span, rate, share, size, size_from, span,
     text,
 };
-use super::reader::{Places, Section, Source, flat};
+use super::reader::{Places, SourceText, TableReader, flat};
 use super::route::route;
 use super::settings::{Config, Inherited, Log, Retry};
 use super::values::ascii_host_name;
@@ -51,12 +51,12 @@ impl Config {
 }
 
 fn read(text: &str) -> Result<Config, Vec<Problem>> {
-    let source = Source::new(text);
+    let source = SourceText::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         source.problem(error.span().unwrap_or_default(), error.message().to_owned());
     }
-    let config = root(Section::new(&source, Some(document.get_ref()), ""));
+    let config = root(TableReader::new(&source, Some(document.get_ref()), ""));
     let (problems, mut places) = source.into_findings();
     if problems.is_empty() {
         places.values = flat(text);
@@ -69,13 +69,13 @@ fn read(text: &str) -> Result<Config, Vec<Problem>> {
 /// The keys that are asked for while `text` is read, without the numbers of tables.
 #[cfg(test)]
 pub(super) fn asked(text: &str) -> std::collections::BTreeSet<String> {
-    let source = Source::new(text);
+    let source = SourceText::new(text);
     let (document, _) = DeTable::parse_recoverable(text);
-    let _ = root(Section::new(&source, Some(document.get_ref()), ""));
+    let _ = root(TableReader::new(&source, Some(document.get_ref()), ""));
     source.into_findings().1.asked
 }
 
-fn root(section: Section<'_, '_>) -> Config {
+fn root(section: TableReader<'_, '_>) -> Config {
     let listen = section.section("listen");
     let retry = retry(section.section("retry"));
     let dkim = dkim(section.section("dkim"), retry.expire_after);
@@ -140,7 +140,7 @@ fn hostname(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 /// `[listen.limits]`, and who may relay.
-fn server(section: Section<'_, '_>, relay: &Section<'_, '_>) -> (ServerConfig, Limits) {
+fn server(section: TableReader<'_, '_>, relay: &TableReader<'_, '_>) -> (ServerConfig, Limits) {
     let words = [
         ("reject", BareNewline::Reject),
         ("normalize", BareNewline::Normalize),
@@ -177,7 +177,7 @@ fn server(section: Section<'_, '_>, relay: &Section<'_, '_>) -> (ServerConfig, L
     (server, rates)
 }
 
-fn retry(section: Section<'_, '_>) -> Retry {
+fn retry(section: TableReader<'_, '_>) -> Retry {
     let words = [("bounce", OnFailure::Bounce), ("freeze", OnFailure::Freeze)];
     let intervals = section.list("intervals", positive_span);
     let jitter = section.get("jitter", share);
@@ -212,7 +212,7 @@ fn bounce_from(value: &DeValue<'_>) -> Result<Address, String> {
     }
 }
 
-fn log(section: Section<'_, '_>) -> Log {
+fn log(section: TableReader<'_, '_>) -> Log {
     let log = Log {
         redact: section.get("redact", flag),
         redact_key_file: section.get("redact_key_file", or_empty(path)),
@@ -222,7 +222,7 @@ fn log(section: Section<'_, '_>) -> Log {
 }
 
 /// The keys before the first table that concern the spool, `[spool]` and `[idempotency]`.
-fn spool(root: &Section<'_, '_>) -> SpoolConfig {
+fn spool(root: &TableReader<'_, '_>) -> SpoolConfig {
     let (section, idempotency) = (root.section("spool"), root.section("idempotency"));
     let mut spool = SpoolConfig::new(root.get("spool_dir", path));
     spool.max_concurrent_jobs = root.get("max_concurrent_jobs", number(0));

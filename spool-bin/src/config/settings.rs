@@ -128,7 +128,23 @@ pub(crate) struct Inherited {
     pub(crate) admin: bool,
 }
 
+/// Limits of a submission.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SubmissionLimits {
+    /// Bytes of its message.
+    pub(crate) message_size: usize,
+    /// Recipients.
+    pub(crate) recipients: usize,
+}
+
 impl Config {
+    pub(crate) fn submission_limits(&self) -> SubmissionLimits {
+        SubmissionLimits {
+            message_size: self.server.message_size,
+            recipients: self.server.recipients,
+        }
+    }
+
     /// How notices are made and retried.
     pub(crate) fn notices(&self) -> NoticeConfig {
         let mut notices = NoticeConfig::new(self.hostname.as_str());

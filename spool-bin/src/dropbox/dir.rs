@@ -5,7 +5,8 @@
 //! name, and nobody else can change or remove that name. A file waits there until its message is on the spool, also over restarts. A
 //! file that is not a message is moved to `refused/` unchanged, and never read again.
 
-use super::format::Limits;
+use super::format;
+use crate::config::SubmissionLimits;
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, statat, unlinkat,
 };
@@ -40,7 +41,7 @@ pub(super) struct DropDir {
     dir: OwnedFd,
     taken: OwnedFd,
     refused: OwnedFd,
-    limits: Limits,
+    limits: SubmissionLimits,
 }
 
 /// The result of a scan.
@@ -58,7 +59,7 @@ pub(super) struct Look {
 
 /// The identity of a file: another file of the same name, or one that was written since, has another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     inode: u64,
     /// The change time of its inode in seconds and nanoseconds, which no program can set.
     changed: (i64, i64),
@@ -105,7 +106,7 @@ impl DropDir {
     ///
     /// # Errors
     /// Why it cannot be the drop directory.
-    pub(super) fn open(path: &Path, limits: Limits) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, limits: SubmissionLimits) -> Result<Self, String> {
         let told = |what: &'static str| move |errno: Errno| format!("{what}: {}", io::Error::from(errno));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         make(CWD, path)?;
@@ -217,7 +218,7 @@ impl DropDir {
         if found.st_nlink != 1 {
             return bad("has more than one name: its owner may not be who left it");
         }
-        let most = self.limits.file();
+        let most = format::max_file(self.limits);
         let size = u64::try_from(found.st_size).unwrap_or(0);
         if size > most {
             return bad("is larger than a message may be");
@@ -248,9 +249,9 @@ impl DropDir {
     }
 
     /// The identity of the file of this name in `taken/`.
-    pub(super) fn identity(&self, name: &CStr) -> io::Result<Identity> {
+    pub(super) fn identity(&self, name: &CStr) -> io::Result<FileIdentity> {
         let found = statat(&self.taken, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(Identity {
+        Ok(FileIdentity {
             inode: found.st_ino,
             changed: (found.st_ctime, found.st_ctime_nsec.cast_signed()),
         })

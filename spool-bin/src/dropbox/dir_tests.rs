@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const LIMITS: Limits = Limits {
+const LIMITS: SubmissionLimits = SubmissionLimits {
     message_size: 1000,
     recipients: 1,
 };
@@ -166,7 +166,10 @@ fn what_is_no_plain_file_of_one_name_is_not_read() {
     bench.is_bad("pipe", "regular file");
     let _socket = std::os::unix::net::UnixListener::bind(bench.path.join("socket")).unwrap();
     bench.is_bad("socket", "regular file");
-    bench.file("large", &vec![b'x'; usize::try_from(LIMITS.file()).unwrap() + 1]);
+    bench.file(
+        "large",
+        &vec![b'x'; usize::try_from(format::max_file(LIMITS)).unwrap() + 1],
+    );
     bench.is_bad("large", "larger");
     // A directory that took the place of a file while it was claimed.
     fs::create_dir_all(bench.path.join("taken/directory/inner")).unwrap();

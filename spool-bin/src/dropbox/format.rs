@@ -2,6 +2,7 @@
 //!
 //! The reader trusts nothing: any user who can enter the directory can leave any file there.
 
+use crate::config::SubmissionLimits;
 use crate::sendmail::is_envid;
 use serde::{Deserialize, Serialize};
 use spool_core::{Address, Envelope, MailParameters, Notify, Recipient, ReversePath, crlf};
@@ -16,7 +17,7 @@ const RECIPIENT: usize = 2048;
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct EnvelopeLine {
     spool_drop: u32,
     /// Empty for the null reverse-path.
     from: String,
@@ -28,24 +29,15 @@ struct Head {
     notify: Option<Notify>,
 }
 
-/// Limits of a message.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) message_size: usize,
-    pub(super) recipients: usize,
-}
-
-impl Limits {
-    /// Bytes of a file.
-    pub(super) const fn file(&self) -> u64 {
-        let head = self.recipients.saturating_mul(RECIPIENT).saturating_add(HEAD);
-        self.message_size.saturating_add(head) as u64
-    }
+/// The most bytes of a file.
+pub(super) const fn max_file(limits: SubmissionLimits) -> u64 {
+    let head = limits.recipients.saturating_mul(RECIPIENT).saturating_add(HEAD);
+    limits.message_size.saturating_add(head) as u64
 }
 
 /// The first line with its end. All recipients have the NOTIFY of the first.
 pub(super) fn head(envelope: &Envelope) -> Result<Vec<u8>, serde_json::Error> {
-    let head = Head {
+    let head = EnvelopeLine {
         spool_drop: VERSION,
         from: envelope.reverse_path.as_str().to_owned(),
         to: envelope
@@ -65,13 +57,14 @@ pub(super) fn head(envelope: &Envelope) -> Result<Vec<u8>, serde_json::Error> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn read(file: &[u8], limits: Limits) -> Result<(Envelope, &[u8]), String> {
+pub(super) fn read(file: &[u8], limits: SubmissionLimits) -> Result<(Envelope, &[u8]), String> {
     let end = memchr::memchr(b'\n', file).ok_or("has no first line")?;
     let (head, message) = (
         file.get(..end).unwrap_or_default(),
         file.get(end + 1..).unwrap_or_default(),
     );
-    let head: Head = serde_json::from_slice(head).map_err(|error| format!("the first line: {error}"))?;
+    let head: EnvelopeLine =
+        serde_json::from_slice(head).map_err(|error| format!("the first line: {error}"))?;
     if head.spool_drop != VERSION {
         return Err(format!(
             "is of format {}, and must be of format {VERSION}",
@@ -120,7 +113,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: SubmissionLimits = SubmissionLimits {
         message_size: 100,
         recipients: 2,
     };
@@ -205,7 +198,7 @@ mod tests {
         let address: Address = long.parse().unwrap();
         let envelope = Envelope::of(ReversePath::Mailbox(address.clone()), [address.clone(), address]);
         let head = head(&envelope).unwrap();
-        assert!((head.len() + LIMITS.message_size) as u64 <= LIMITS.file());
+        assert!((head.len() + LIMITS.message_size) as u64 <= max_file(LIMITS));
     }
 
     proptest! {

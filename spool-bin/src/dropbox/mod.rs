@@ -12,14 +12,13 @@ mod refused;
 
 pub(crate) use leave::leave;
 
-use crate::config::Config;
+use crate::config::{Config, SubmissionLimits};
 use crate::failure::Failure;
 use crate::relay::Relay;
 use bytes::Bytes;
-use dir::{DropDir, Identity, Left, Look, NAMES, Unread};
-use format::Limits;
+use dir::{DropDir, FileIdentity, Left, Look, NAMES, Unread};
 use futures_util::future::join_all;
-use refused::Refused;
+use refused::NotAdded;
 use spool_core::log::{Accepted, Record};
 use spool_core::{Admission, Budget, FlowId, Held, InitialStatus, MessageId, Source, Submission, visible};
 use spool_smtp::server::left_by;
@@ -48,15 +47,15 @@ pub(crate) struct DropBox {
     path: PathBuf,
     relay: Relay,
     memory: Budget,
-    limits: Limits,
+    limits: SubmissionLimits,
     hostname: String,
     received_headers: usize,
     /// Files that cannot be removed although their messages are on the spool: they are not added or logged again.
-    stuck: Mutex<HashMap<CString, Identity>>,
+    stuck: Mutex<HashMap<CString, FileIdentity>>,
 }
 
 /// One file, read.
-struct Found {
+struct ReadFile {
     name: CString,
     user: u32,
     key: String,
@@ -65,7 +64,7 @@ struct Found {
 }
 
 /// The name and the owner of a file, and the result of its add.
-type Added = (CString, u32, Result<Vec<MessageId>, Refused>);
+type Added = (CString, u32, Result<Vec<MessageId>, NotAdded>);
 
 /// The result of one scan.
 #[derive(Debug, Default)]
@@ -87,10 +86,7 @@ impl DropBox {
         let Some(path) = &config.drop_dir else {
             return Ok(None);
         };
-        let limits = Limits {
-            message_size: config.server.message_size,
-            recipients: config.server.recipients,
-        };
+        let limits = config.submission_limits();
         let dir = DropDir::open(path, limits)
             .map_err(|why| Failure::Failed(format!("relay.drop_dir: {}: {why}", path.display())))?;
         Ok(Some(Self {
@@ -184,7 +180,7 @@ impl DropBox {
     }
 
     /// Reads files. Those that are no messages are set aside; `told` were set aside earlier in this scan.
-    fn read(&self, names: Vec<CString>, told: usize) -> (Vec<Found>, Round) {
+    fn read(&self, names: Vec<CString>, told: usize) -> (Vec<ReadFile>, Round) {
         let (mut all, mut round) = (Vec::new(), Round::default());
         for name in names {
             if self.is_stuck(&name) {
@@ -223,13 +219,13 @@ impl DropBox {
         (all, round)
     }
 
-    fn found(&self, name: CString, id: &str, left: Left, held: Held) -> Found {
+    fn found(&self, name: CString, id: &str, left: Left, held: Held) -> ReadFile {
         let (hostname, date) = (&self.hostname, left.at.rfc5322());
         let submission = format::read(&left.bytes, self.limits).and_then(|(envelope, message)| {
             let body = left_by(left.user, message, hostname, id, &date, self.received_headers)?;
             Ok((envelope, body.into()))
         });
-        Found {
+        ReadFile {
             key: format!("drop:{id}:{}", left.inode),
             name,
             user: left.user,
@@ -239,8 +235,8 @@ impl DropBox {
     }
 
     /// Adds a file's message.
-    async fn add(&self, found: Found) -> Added {
-        let Found {
+    async fn add(&self, found: ReadFile) -> Added {
+        let ReadFile {
             name,
             user,
             key,
@@ -248,7 +244,7 @@ impl DropBox {
             _held,
         } = found;
         let added = match submission {
-            Err(why) => Err(Refused::Bad(why)),
+            Err(why) => Err(NotAdded::Bad(why)),
             Ok((envelope, body)) => {
                 let flows = vec![FlowId::random()];
                 let source = Source {
@@ -273,7 +269,7 @@ impl DropBox {
                 if let (Some(taken), Ok(ids)) = (taken, &answer) {
                     taken.emit(ids);
                 }
-                answer.map_err(Refused::from)
+                answer.map_err(NotAdded::from)
             }
         };
         (name, user, added)
@@ -291,9 +287,9 @@ impl DropBox {
                         round.full = true;
                     }
                 }
-                Err(Refused::Bad(why)) => self.set_aside(&name, Some(user), &why, told, &mut round),
-                Err(Refused::Waits(why)) => round.waits = Some(why),
-                Err(Refused::Later(why)) => {
+                Err(NotAdded::Bad(why)) => self.set_aside(&name, Some(user), &why, told, &mut round),
+                Err(NotAdded::Waits(why)) => round.waits = Some(why),
+                Err(NotAdded::Later(why)) => {
                     round.waits = Some(why);
                     round.full = true;
                 }
@@ -339,7 +335,7 @@ impl DropBox {
         }
     }
 
-    fn stuck(&self) -> MutexGuard<'_, HashMap<CString, Identity>> {
+    fn stuck(&self) -> MutexGuard<'_, HashMap<CString, FileIdentity>> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

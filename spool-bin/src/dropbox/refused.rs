@@ -4,7 +4,7 @@ use spool_core::AddError;
 
 /// Why a message is not on the spool.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(super) enum NotAdded {
     /// It never can be.
     Bad(String),
     /// It may be added later; other messages may be added now.
@@ -13,7 +13,7 @@ pub(super) enum Refused {
     Later(String),
 }
 
-impl From<AddError> for Refused {
+impl From<AddError> for NotAdded {
     fn from(error: AddError) -> Self {
         match error {
             AddError::Invalid(_) | AddError::TooManyRecipients { .. } | AddError::KeyReused { .. } => {

@@ -4,7 +4,7 @@
 
 use super::units::{hops, size, span, when};
 use super::wrap::wrapped;
-use crate::page::{AttemptPage, Fate, Page, RecipientPage};
+use crate::page::{AttemptPage, Page, RecipientFate, RecipientPage};
 use spool_core::{RouteOrigin, ShownStatus, Timestamp, harmless};
 use std::io::{self, Write};
 
@@ -121,13 +121,13 @@ fn retries(page: &Page) -> String {
 fn recipient(recipient: &RecipientPage) -> String {
     let mut text = format!("<{}> ", harmless(&recipient.address));
     match recipient.fate {
-        Fate::Remaining => text += "to be tried",
-        Fate::Done => text += "done",
-        Fate::Bounced => text += "failed, and its sender was told or did not want to be",
-        Fate::Elsewhere => {
+        RecipientFate::Remaining => text += "to be tried",
+        RecipientFate::Done => text += "done",
+        RecipientFate::Bounced => text += "failed, and its sender was told or did not want to be",
+        RecipientFate::Elsewhere => {
             text += "not delivered by this message: it moved to another one, or a hook took care of it";
         }
-        Fate::Failed => {
+        RecipientFate::Failed => {
             text += "failed";
             let reason = recipient.reason.as_deref().unwrap_or_default();
             let reply = recipient

@@ -16,7 +16,7 @@ pub(crate) enum Gravity {
 
 /// An error or a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
+pub(crate) struct ConfigFinding {
     pub(crate) gravity: Gravity,
     /// Which key, as in `client.tls_roots`.
     pub(crate) key: String,
@@ -25,7 +25,7 @@ pub(crate) struct Finding {
     pub(crate) text: String,
 }
 
-impl Finding {
+impl ConfigFinding {
     pub(crate) fn is_error(&self) -> bool {
         self.gravity == Gravity::Error
     }
@@ -48,7 +48,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for ConfigFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let warning = if self.is_error() { "" } else { "warning: " };
         write!(f, "{warning}{}: {}", self.key, self.text)
@@ -58,7 +58,7 @@ impl fmt::Display for Finding {
 /// Collects findings.
 pub(super) struct Findings<'p> {
     pub(super) places: &'p Places,
-    pub(super) all: Vec<Finding>,
+    pub(super) all: Vec<ConfigFinding>,
 }
 
 impl Findings<'_> {
@@ -69,7 +69,7 @@ impl Findings<'_> {
             format!("{table}{key}")
         });
         debug_assert!(is_key(&key), "{key} is no key");
-        self.all.push(Finding {
+        self.all.push(ConfigFinding {
             gravity,
             key,
             line: self.places.line(place),

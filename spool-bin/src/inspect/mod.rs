@@ -11,13 +11,13 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use finding::Finding;
+pub(crate) use finding::ConfigFinding;
 
 use crate::config::Config;
 use finding::Findings;
 
 /// Everything that can be found before the service starts, in the order of the lines.
-pub(crate) fn inspect(config: &Config) -> Vec<Finding> {
+pub(crate) fn inspect(config: &Config) -> Vec<ConfigFinding> {
     let mut found = Findings {
         places: &config.places,
         all: Vec::new(),

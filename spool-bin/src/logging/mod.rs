@@ -27,7 +27,7 @@ use tracing_subscriber::filter::Directive;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, registry};
-use writer::{Content, Entry, Writer};
+use writer::{Content, LogEntry, Writer};
 
 /// The most entries in the queue.
 const QUEUE: usize = 8192;
@@ -41,8 +41,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A job of the writing thread.
 #[derive(Debug)]
-enum Job {
-    Write(Box<Entry>),
+enum WriterJob {
+    Write(Box<LogEntry>),
     /// Answer once everything before is written.
     Flush,
 }
@@ -50,13 +50,13 @@ enum Job {
 /// Flushes the queue when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Flush {
-    queue: SyncSender<Job>,
+    queue: SyncSender<WriterJob>,
     flushed: Receiver<()>,
 }
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        if self.queue.try_send(Job::Flush).is_ok() {
+        if self.queue.try_send(WriterJob::Flush).is_ok() {
             let _ = self.flushed.recv_timeout(FLUSH_TIMEOUT);
         }
     }
@@ -72,16 +72,16 @@ struct Counts {
 /// QueueLayers entries to the writing thread.
 #[derive(Debug)]
 struct QueueLayer {
-    queue: SyncSender<Job>,
+    queue: SyncSender<WriterJob>,
     counts: Arc<Counts>,
 }
 
 impl QueueLayer {
-    fn give(&self, entry: Entry) {
+    fn give(&self, entry: LogEntry) {
         let bytes = entry.bytes;
         let before = self.counts.waiting.fetch_add(bytes, Ordering::Relaxed);
         let fits = before == 0 || before.saturating_add(bytes) <= QUEUE_BYTES;
-        if !fits || self.queue.try_send(Job::Write(Box::new(entry))).is_err() {
+        if !fits || self.queue.try_send(WriterJob::Write(Box::new(entry))).is_err() {
             self.counts.waiting.fetch_sub(bytes, Ordering::Relaxed);
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -103,7 +103,7 @@ impl<S: Subscriber> Layer<S> for QueueLayer {
                 (Content::Other { message, fields }, bytes)
             }
         };
-        self.give(Entry {
+        self.give(LogEntry {
             at: SystemClock.now(),
             level: *event.metadata().level(),
             content,
@@ -114,7 +114,7 @@ impl<S: Subscriber> Layer<S> for QueueLayer {
 
 /// Writes the entries that have been collected at once.
 fn write_lines(
-    queue: &Receiver<Job>,
+    queue: &Receiver<WriterJob>,
     counts: &Counts,
     flushed: &SyncSender<()>,
     format: LogFormat,
@@ -129,15 +129,15 @@ fn write_lines(
     };
     while let Ok(first) = queue.recv() {
         // While this thread sleeps, threads that log do not have to wake it for each line.
-        if matches!(first, Job::Write(_)) {
+        if matches!(first, WriterJob::Write(_)) {
             std::thread::sleep(GATHER);
         }
         writer.redactor = redaction.now();
         let mut asked = false;
         for job in std::iter::once(first).chain(queue.try_iter().take(QUEUE)) {
             match job {
-                Job::Flush => asked = true,
-                Job::Write(entry) => {
+                WriterJob::Flush => asked = true,
+                WriterJob::Write(entry) => {
                     writer.entry(&entry);
                     counts.waiting.fetch_sub(entry.bytes, Ordering::Relaxed);
                 }

@@ -33,7 +33,7 @@ pub(super) enum Content {
 
 /// One entry of the queue.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct LogEntry {
     pub(super) at: Timestamp,
     pub(super) level: Level,
     pub(super) content: Content,
@@ -50,7 +50,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn entry(&mut self, entry: &Entry) {
+    pub(super) fn entry(&mut self, entry: &LogEntry) {
         match &entry.content {
             Content::Record(record) => record.lines(&mut |mut line| {
                 if let Some(redactor) = &self.redactor {

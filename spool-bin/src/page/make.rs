@@ -1,6 +1,6 @@
 //! Makes the page of a message from its record.
 
-use super::{AttemptPage, Fate, IntervalPage, NoticePage, Page, RecipientPage, RefusedPage};
+use super::{AttemptPage, IntervalPage, NoticePage, Page, RecipientFate, RecipientPage, RefusedPage};
 use spool_core::{
     Attempt, AttemptResult, BodyKind, FailedRecipient, Message, MessageState, Notify, Queue, Recipient,
     RecipientIndex, Reply, Ret, ShownStatus, Stage,
@@ -147,11 +147,11 @@ pub(super) fn recipients(message: &Message) -> Vec<RecipientPage> {
     let page = |(index, recipient): (RecipientIndex, &Recipient)| {
         let failed = failed.get(&index).copied();
         let fate = match (failed, remaining.contains(&index)) {
-            (Some(_), _) => Fate::Failed,
-            (None, true) => Fate::Remaining,
-            (None, false) if state.notices.of_failed(index).is_some() => Fate::Bounced,
-            (None, false) if undelivered.contains(index) => Fate::Elsewhere,
-            (None, false) => Fate::Done,
+            (Some(_), _) => RecipientFate::Failed,
+            (None, true) => RecipientFate::Remaining,
+            (None, false) if state.notices.of_failed(index).is_some() => RecipientFate::Bounced,
+            (None, false) if undelivered.contains(index) => RecipientFate::Elsewhere,
+            (None, false) => RecipientFate::Done,
         };
         RecipientPage {
             address: recipient.address.to_string(),

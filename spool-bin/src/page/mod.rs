@@ -62,7 +62,7 @@ pub(crate) struct Page {
 pub(crate) struct RecipientPage {
     pub(crate) address: String,
     pub(crate) parameters: Vec<String>,
-    pub(crate) fate: Fate,
+    pub(crate) fate: RecipientFate,
     /// Why it failed.
     pub(crate) reason: Option<String>,
     /// The reply with which it failed.
@@ -108,7 +108,7 @@ impl NoticePage {
 /// The state of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Fate {
+pub(crate) enum RecipientFate {
     /// Still to be tried.
     Remaining,
     /// Given up.

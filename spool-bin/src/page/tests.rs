@@ -98,21 +98,42 @@ fn a_recipient_moved_to_another_message_is_not_shown_delivered() {
         reply: Reply::new(450, "4.2.0 later"),
     });
     message.state.attempts = std::iter::once(first).chain(rest.clone()).collect();
-    let fates = |message: &Message| -> Vec<Fate> {
+    let fates = |message: &Message| -> Vec<RecipientFate> {
         let page = recipients(message);
         page.iter().map(|recipient| recipient.fate).collect()
     };
-    assert_eq!(fates(&message), [Fate::Done, Fate::Failed, Fate::Elsewhere]);
+    assert_eq!(
+        fates(&message),
+        [
+            RecipientFate::Done,
+            RecipientFate::Failed,
+            RecipientFate::Elsewhere
+        ]
+    );
     // Nothing was ever accepted.
     message.state.attempts = rest.into_iter().collect();
-    assert_eq!(fates(&message), [Fate::Elsewhere, Fate::Failed, Fate::Elsewhere]);
+    assert_eq!(
+        fates(&message),
+        [
+            RecipientFate::Elsewhere,
+            RecipientFate::Failed,
+            RecipientFate::Elsewhere
+        ]
+    );
 }
 
 #[test]
 fn a_page_has_the_fate_of_all_recipients_and_reads_back() {
     let page = page();
-    let fates: Vec<Fate> = page.recipients.iter().map(|recipient| recipient.fate).collect();
-    assert_eq!(fates, [Fate::Done, Fate::Failed, Fate::Remaining]);
+    let fates: Vec<RecipientFate> = page.recipients.iter().map(|recipient| recipient.fate).collect();
+    assert_eq!(
+        fates,
+        [
+            RecipientFate::Done,
+            RecipientFate::Failed,
+            RecipientFate::Remaining
+        ]
+    );
     assert_eq!(page.recipients[2].parameters, ["NOTIFY=FAILURE,DELAY"]);
     assert_eq!(page.parameters, ["ENVID=e-1"]);
     assert_eq!(page.attempts[0].enhanced.as_deref(), Some("2.0.0"));

@@ -8,7 +8,7 @@ use spool_core::Address;
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Token<'t> {
+enum Lexeme<'t> {
     /// One of `<>,:;@.`
     Special(char),
     /// Anything else up to white space, with quotes or brackets.
@@ -21,19 +21,19 @@ enum Token<'t> {
 /// What is wrong, with the piece.
 pub(super) fn addresses(text: &str, domain: &str) -> Result<Vec<Address>, String> {
     let mut found = Vec::new();
-    let mut item: Vec<Token<'_>> = Vec::new();
+    let mut item: Vec<Lexeme<'_>> = Vec::new();
     let (mut angle, mut group) = (false, false);
     for token in tokens(text)? {
         match token {
-            Token::Special('<') if angle => return Err(wrong(text, "a < within <>")),
-            Token::Special('<') => angle = true,
-            Token::Special('>') if !angle => return Err(wrong(text, "a > without a <")),
-            Token::Special('>') => angle = false,
-            Token::Special(',') if !angle => {
+            Lexeme::Special('<') if angle => return Err(wrong(text, "a < within <>")),
+            Lexeme::Special('<') => angle = true,
+            Lexeme::Special('>') if !angle => return Err(wrong(text, "a > without a <")),
+            Lexeme::Special('>') => angle = false,
+            Lexeme::Special(',') if !angle => {
                 found.extend(mailbox(&std::mem::take(&mut item), domain)?);
                 continue;
             }
-            Token::Special(':') if !angle => {
+            Lexeme::Special(':') if !angle => {
                 if group || item.is_empty() {
                     return Err(wrong(text, "a : that begins no group"));
                 }
@@ -42,12 +42,12 @@ pub(super) fn addresses(text: &str, domain: &str) -> Result<Vec<Address>, String
                 item.clear();
                 continue;
             }
-            Token::Special(';') if !angle => {
+            Lexeme::Special(';') if !angle => {
                 group = false;
                 found.extend(mailbox(&std::mem::take(&mut item), domain)?);
                 continue;
             }
-            Token::Special(_) | Token::Word(_) => {}
+            Lexeme::Special(_) | Lexeme::Word(_) => {}
         }
         item.push(token);
     }
@@ -59,17 +59,17 @@ pub(super) fn addresses(text: &str, domain: &str) -> Result<Vec<Address>, String
 }
 
 /// One address of a list; none when there is nothing between two commas.
-fn mailbox(item: &[Token<'_>], domain: &str) -> Result<Option<Address>, String> {
+fn mailbox(item: &[Lexeme<'_>], domain: &str) -> Result<Option<Address>, String> {
     if item.is_empty() {
         return Ok(None);
     }
     let shown = || shown(item);
-    let opens = item.iter().position(|token| *token == Token::Special('<'));
+    let opens = item.iter().position(|token| *token == Lexeme::Special('<'));
     let spec = match opens {
         None => item,
         Some(opens) => {
             let inner = item.get(opens + 1..).unwrap_or_default();
-            let closes = inner.iter().position(|token| *token == Token::Special('>'));
+            let closes = inner.iter().position(|token| *token == Lexeme::Special('>'));
             let (inner, behind) = inner.split_at(closes.unwrap_or(inner.len()));
             if behind.len() > 1 {
                 return Err(format!("{}: text behind the >", shown()));
@@ -80,17 +80,17 @@ fn mailbox(item: &[Token<'_>], domain: &str) -> Result<Option<Address>, String> 
     let mut text = String::new();
     let mut word_before = false;
     for token in spec {
-        let is_word = matches!(token, Token::Word(_));
+        let is_word = matches!(token, Lexeme::Word(_));
         if is_word && word_before {
             return Err(format!("{}: words without a comma between them", shown()));
         }
         word_before = is_word;
         match token {
-            Token::Word(word) => text.push_str(word),
-            Token::Special(special) => text.push(*special),
+            Lexeme::Word(word) => text.push_str(word),
+            Lexeme::Special(special) => text.push(*special),
         }
     }
-    if !spec.contains(&Token::Special('@')) {
+    if !spec.contains(&Lexeme::Special('@')) {
         text.push('@');
         text.push_str(domain);
     }
@@ -99,15 +99,15 @@ fn mailbox(item: &[Token<'_>], domain: &str) -> Result<Option<Address>, String> 
 }
 
 /// `@a,@b:c@d` is `c@d` (RFC 5321 section 4.1.1.3).
-fn without_route<'i, 't>(inner: &'i [Token<'t>]) -> &'i [Token<'t>] {
-    let colon = inner.iter().position(|token| *token == Token::Special(':'));
+fn without_route<'i, 't>(inner: &'i [Lexeme<'t>]) -> &'i [Lexeme<'t>] {
+    let colon = inner.iter().position(|token| *token == Lexeme::Special(':'));
     match (inner.first(), colon) {
-        (Some(Token::Special('@')), Some(colon)) => inner.get(colon + 1..).unwrap_or_default(),
+        (Some(Lexeme::Special('@')), Some(colon)) => inner.get(colon + 1..).unwrap_or_default(),
         _ => inner,
     }
 }
 
-fn tokens(text: &str) -> Result<Vec<Token<'_>>, String> {
+fn tokens(text: &str) -> Result<Vec<Lexeme<'_>>, String> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -116,7 +116,7 @@ fn tokens(text: &str) -> Result<Vec<Token<'_>>, String> {
             ')' => return Err(wrong(text, "a ) without a (")),
             '(' => comment(rest).ok_or_else(|| wrong(text, "a comment without an end"))?,
             '<' | '>' | ',' | ':' | ';' | '@' | '.' => {
-                tokens.push(Token::Special(c));
+                tokens.push(Lexeme::Special(c));
                 1
             }
             _ => {
@@ -127,7 +127,7 @@ fn tokens(text: &str) -> Result<Vec<Token<'_>>, String> {
                         .find(|c: char| c.is_ascii_whitespace() || "<>,:;@.()\"[".contains(c))
                         .unwrap_or(rest.len()),
                 };
-                tokens.push(Token::Word(rest.get(..end).unwrap_or(rest)));
+                tokens.push(Lexeme::Word(rest.get(..end).unwrap_or(rest)));
                 end
             }
         };
@@ -166,12 +166,12 @@ fn enclosed(text: &str, end: char) -> Option<usize> {
     None
 }
 
-fn shown(item: &[Token<'_>]) -> String {
+fn shown(item: &[Lexeme<'_>]) -> String {
     let mut text = String::new();
     for token in item {
         match token {
-            Token::Special(special) => text.push(*special),
-            Token::Word(word) => {
+            Lexeme::Special(special) => text.push(*special),
+            Lexeme::Word(word) => {
                 if text.ends_with(|last: char| !"<@.".contains(last)) {
                     text.push(' ');
                 }

@@ -4,7 +4,7 @@
 //! directly or as the next argument, and the first argument that is no option ends the options. An argument after the recipients
 //! that looks like an option is refused and never taken for a recipient, unless `--` precedes it.
 
-use super::exit::Refusal;
+use super::exit::SendmailError;
 use spool_core::{BodyKind, Notify, Ret};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -68,10 +68,10 @@ const NO_QUEUE_RUN: &str =
 ///
 /// # Errors
 /// EX_USAGE, with what is wrong.
-pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, Refusal> {
+pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, SendmailError> {
     let mut words = words.into_iter().map(|word| {
         word.into_string()
-            .map_err(|word| Refusal::usage(format!("{}: is not UTF-8 text", word.to_string_lossy())))
+            .map_err(|word| SendmailError::usage(format!("{}: is not UTF-8 text", word.to_string_lossy())))
     });
     let mut parser = Parser::default();
     let mut only_recipients = false;
@@ -85,7 +85,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command
             }
             option if option.starts_with('-') => {
                 if only_recipients {
-                    return Err(Refusal::usage(format!(
+                    return Err(SendmailError::usage(format!(
                         "{word}: options come in front of the recipients; `--` ends them"
                     )));
                 }
@@ -112,9 +112,9 @@ impl Parser {
     fn options(
         &mut self,
         word: &str,
-        words: &mut impl Iterator<Item = Result<String, Refusal>>,
-    ) -> Result<(), Refusal> {
-        let unknown = || Err(Refusal::usage(format!("{word}: unknown option")));
+        words: &mut impl Iterator<Item = Result<String, SendmailError>>,
+    ) -> Result<(), SendmailError> {
+        let unknown = || Err(SendmailError::usage(format!("{word}: unknown option")));
         let letters = word.get(1..).unwrap_or_default();
         if letters.is_empty() || letters.starts_with('-') {
             return unknown();
@@ -139,7 +139,7 @@ impl Parser {
                         "" => words
                             .next()
                             .transpose()?
-                            .ok_or_else(|| Refusal::usage(format!("-{letter}: needs a value")))?,
+                            .ok_or_else(|| SendmailError::usage(format!("-{letter}: needs a value")))?,
                         rest => rest.to_owned(),
                     };
                     return self.valued(letter, value);
@@ -151,7 +151,7 @@ impl Parser {
     }
 
     /// One option with its value.
-    fn valued(&mut self, letter: char, value: String) -> Result<(), Refusal> {
+    fn valued(&mut self, letter: char, value: String) -> Result<(), SendmailError> {
         let sending = &mut self.sending;
         match letter {
             'b' => self.other = mode(&value)?,
@@ -176,7 +176,7 @@ impl Parser {
         Ok(())
     }
 
-    fn end(self) -> Result<Command, Refusal> {
+    fn end(self) -> Result<Command, SendmailError> {
         let Self {
             sending,
             config,
@@ -184,13 +184,13 @@ impl Parser {
         } = self;
         let plan = match other {
             Some(_) if sending.extract || !sending.recipients.is_empty() => {
-                return Err(Refusal::usage(
+                return Err(SendmailError::usage(
                     "-bs, -bp, -bi and -q take neither recipients nor -t",
                 ));
             }
             Some(other) => other,
             None if sending.recipients.is_empty() && !sending.extract => {
-                return Err(Refusal::usage(
+                return Err(SendmailError::usage(
                     "no recipient: name one, or give -t to read them from the header",
                 ));
             }
@@ -200,30 +200,30 @@ impl Parser {
     }
 }
 
-fn mode(value: &str) -> Result<Option<Plan>, Refusal> {
+fn mode(value: &str) -> Result<Option<Plan>, SendmailError> {
     match value {
         "m" => Ok(None),
         "s" => Ok(Some(Plan::Session)),
         "p" => Ok(Some(Plan::List)),
         "i" => Ok(Some(Plan::Nothing(NO_ALIASES))),
-        "d" | "D" => Err(Refusal::usage(format!(
+        "d" | "D" => Err(SendmailError::usage(format!(
             "-b{value}: the service is started by `spool serve`"
         ))),
-        other => Err(Refusal::usage(format!("-b{other}: unknown mode"))),
+        other => Err(SendmailError::usage(format!("-b{other}: unknown mode"))),
     }
 }
 
-fn yes(value: &str) -> Result<bool, Refusal> {
+fn yes(value: &str) -> Result<bool, SendmailError> {
     match value.to_ascii_lowercase().as_str() {
         "yes" | "true" => Ok(true),
         "no" | "false" => Ok(false),
-        _ => Err(Refusal::usage(format!(
+        _ => Err(SendmailError::usage(format!(
             "-O requiretls={value}: must be yes or no"
         ))),
     }
 }
 
-fn notify(value: &str) -> Result<Notify, Refusal> {
+fn notify(value: &str) -> Result<Notify, SendmailError> {
     let mut notify = Notify::default();
     let never = value.eq_ignore_ascii_case("never");
     for word in value.split(',').filter(|_| !never) {
@@ -232,7 +232,7 @@ fn notify(value: &str) -> Result<Notify, Refusal> {
             "failure" => notify.failure = true,
             "delay" => notify.delay = true,
             _ => {
-                return Err(Refusal::usage(format!(
+                return Err(SendmailError::usage(format!(
                     "-N {value}: must be never, or some of failure,delay,success"
                 )));
             }
@@ -241,11 +241,11 @@ fn notify(value: &str) -> Result<Notify, Refusal> {
     Ok(notify)
 }
 
-fn ret(value: &str) -> Result<Ret, Refusal> {
+fn ret(value: &str) -> Result<Ret, SendmailError> {
     match value.to_ascii_lowercase().as_str() {
         "full" => Ok(Ret::Full),
         "hdrs" => Ok(Ret::Headers),
-        _ => Err(Refusal::usage(format!("-R {value}: must be hdrs or full"))),
+        _ => Err(SendmailError::usage(format!("-R {value}: must be hdrs or full"))),
     }
 }
 
@@ -254,20 +254,22 @@ pub(crate) fn is_envid(text: &str) -> bool {
     (1..=MAX_ENVID).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-fn envid(value: String) -> Result<String, Refusal> {
+fn envid(value: String) -> Result<String, SendmailError> {
     match is_envid(&value) {
         true => Ok(value),
-        false => Err(Refusal::usage(format!(
+        false => Err(SendmailError::usage(format!(
             "-V {value}: must be 1 to {MAX_ENVID} characters of printable ASCII"
         ))),
     }
 }
 
-fn body(value: &str) -> Result<BodyKind, Refusal> {
+fn body(value: &str) -> Result<BodyKind, SendmailError> {
     match value.to_ascii_lowercase().as_str() {
         "7bit" => Ok(BodyKind::SevenBit),
         "8bitmime" => Ok(BodyKind::EightBitMime),
-        _ => Err(Refusal::usage(format!("-B {value}: must be 7bit or 8bitmime"))),
+        _ => Err(SendmailError::usage(format!(
+            "-B {value}: must be 7bit or 8bitmime"
+        ))),
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::exit::Exit;
 use super::*;
 use proptest::prelude::*;
 
-fn read(words: &[&str]) -> Result<Command, Refusal> {
+fn read(words: &[&str]) -> Result<Command, SendmailError> {
     parse(words.iter().map(OsString::from))
 }
 

@@ -12,7 +12,7 @@ const MAX_REPLY: (u64, usize) = (4096, 256);
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum SubmitFailure {
     /// The service does not run, or ends the connection: the message may be left in the drop directory.
     Down(String),
     /// The service runs and cannot accept it now.
@@ -21,7 +21,7 @@ pub(super) enum Trouble {
     Refused(Exit, String),
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for SubmitFailure {
     fn from(error: io::Error) -> Self {
         // A timeout of a socket is reported as either.
         let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
@@ -34,7 +34,7 @@ impl From<io::Error> for Trouble {
 
 /// The stage of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum ReplyStage {
     Other,
     Recipient,
     Message,
@@ -48,10 +48,10 @@ pub(super) fn submit<S: Read + Write>(
     envelope: &Envelope,
     message: &[u8],
     at_message: impl FnOnce(&S) -> io::Result<()>,
-) -> Result<(), Trouble> {
+) -> Result<(), SubmitFailure> {
     let mut session = Session(BufReader::new(stream));
-    session.expect(2, Stage::Other)?;
-    let offered = session.command(&format!("EHLO {hostname}"), 2, Stage::Other)?;
+    session.expect(2, ReplyStage::Other)?;
+    let offered = session.command(&format!("EHLO {hostname}"), 2, ReplyStage::Other)?;
     let offers = |name: &str| {
         let mut lines = offered
             .lines()
@@ -64,7 +64,7 @@ pub(super) fn submit<S: Read + Write>(
         })
     };
     let mail = mail(envelope, message.len(), offers)?;
-    session.command(&mail, 2, Stage::Other)?;
+    session.command(&mail, 2, ReplyStage::Other)?;
     for recipient in &envelope.recipients {
         let dsn = match recipient.notify.filter(|_| offers("DSN")) {
             Some(notify) => format!(" NOTIFY={}", words(notify)),
@@ -73,15 +73,15 @@ pub(super) fn submit<S: Read + Write>(
         session.command(
             &format!("RCPT TO:<{}>{dsn}", recipient.address),
             2,
-            Stage::Recipient,
+            ReplyStage::Recipient,
         )?;
     }
-    session.command("DATA", 3, Stage::Other)?;
+    session.command("DATA", 3, ReplyStage::Other)?;
     at_message(session.0.get_ref())?;
     let written = session.text(message);
     // A service that refuses a message early may close the connection before all is sent: its reply has the reason.
-    let answer = session.expect(2, Stage::Message);
-    if let (Err(error), Err(Trouble::Down(_))) = (written, &answer) {
+    let answer = session.expect(2, ReplyStage::Message);
+    if let (Err(error), Err(SubmitFailure::Down(_))) = (written, &answer) {
         return Err(error.into());
     }
     answer?;
@@ -91,10 +91,10 @@ pub(super) fn submit<S: Read + Write>(
 }
 
 /// The line of MAIL, with what the service offers and the message needs.
-fn mail(envelope: &Envelope, size: usize, offers: impl Fn(&str) -> bool) -> Result<String, Trouble> {
+fn mail(envelope: &Envelope, size: usize, offers: impl Fn(&str) -> bool) -> Result<String, SubmitFailure> {
     let parameters = &envelope.parameters;
     let missing = |name: &str, why: &str| {
-        Trouble::Refused(
+        SubmitFailure::Refused(
             Exit::Unavailable,
             format!("the service does not offer {name}, which {why} needs"),
         )
@@ -162,7 +162,7 @@ fn xtext(text: &str) -> String {
 struct Session<S>(BufReader<S>);
 
 impl<S: Read + Write> Session<S> {
-    fn command(&mut self, line: &str, class: u16, stage: Stage) -> Result<String, Trouble> {
+    fn command(&mut self, line: &str, class: u16, stage: ReplyStage) -> Result<String, SubmitFailure> {
         self.0.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
         self.expect(class, stage)
     }
@@ -181,14 +181,16 @@ impl<S: Read + Write> Session<S> {
     }
 
     /// A reply of this class, with all its lines.
-    fn expect(&mut self, class: u16, stage: Stage) -> Result<String, Trouble> {
+    fn expect(&mut self, class: u16, stage: ReplyStage) -> Result<String, SubmitFailure> {
         let mut all = String::new();
         for _ in 0..MAX_REPLY.1 {
             let mut line = Vec::new();
             self.0.by_ref().take(MAX_REPLY.0).read_until(b'\n', &mut line)?;
             let line = String::from_utf8_lossy(&line);
             let Some(line) = line.strip_suffix('\n') else {
-                return Err(Trouble::Down("the service closed the connection".to_owned()));
+                return Err(SubmitFailure::Down(
+                    "the service closed the connection".to_owned(),
+                ));
             };
             let line = line.trim_end_matches('\r');
             all.push_str(line);
@@ -200,24 +202,28 @@ impl<S: Read + Write> Session<S> {
             return match code {
                 Some(code) if code / 100 == class => Ok(all),
                 Some(code) => Err(trouble(code, line, stage)),
-                None => Err(Trouble::Down(format!("the service answered {line:?}"))),
+                None => Err(SubmitFailure::Down(format!("the service answered {line:?}"))),
             };
         }
-        Err(Trouble::Down("the service answers without an end".to_owned()))
+        Err(SubmitFailure::Down(
+            "the service answers without an end".to_owned(),
+        ))
     }
 }
 
 /// The error for a negative reply.
-fn trouble(code: u16, line: &str, stage: Stage) -> Trouble {
+fn trouble(code: u16, line: &str, stage: ReplyStage) -> SubmitFailure {
     let text = format!("the service answered: {line}");
     let enhanced = line.get(4..).unwrap_or_default();
     match code {
-        421 => Trouble::Down(text),
-        400..=499 => Trouble::Later(text),
-        _ if enhanced.starts_with("5.7.") => Trouble::Refused(Exit::NoPermission, text),
-        _ if stage == Stage::Recipient => Trouble::Refused(Exit::NoUser, text),
-        _ if stage == Stage::Message || enhanced.starts_with("5.3.4") => Trouble::Refused(Exit::Data, text),
-        _ => Trouble::Refused(Exit::Unavailable, text),
+        421 => SubmitFailure::Down(text),
+        400..=499 => SubmitFailure::Later(text),
+        _ if enhanced.starts_with("5.7.") => SubmitFailure::Refused(Exit::NoPermission, text),
+        _ if stage == ReplyStage::Recipient => SubmitFailure::Refused(Exit::NoUser, text),
+        _ if stage == ReplyStage::Message || enhanced.starts_with("5.3.4") => {
+            SubmitFailure::Refused(Exit::Data, text)
+        }
+        _ => SubmitFailure::Refused(Exit::Unavailable, text),
     }
 }
 
@@ -267,7 +273,7 @@ mod tests {
         }
     }
 
-    fn run(answers: &str, envelope: &Envelope, message: &[u8]) -> (Result<(), Trouble>, String) {
+    fn run(answers: &str, envelope: &Envelope, message: &[u8]) -> (Result<(), SubmitFailure>, String) {
         let mut scripted = Scripted {
             answers: io::Cursor::new(answers.replace('\n', "\r\n").into_bytes()),
             written: Vec::new(),
@@ -314,7 +320,7 @@ mod tests {
             change(&mut envelope.parameters);
             let (result, written) = run(OPEN, &envelope, b"x\r\n");
             assert!(
-                matches!(result, Err(Trouble::Refused(Exit::Unavailable, _))),
+                matches!(result, Err(SubmitFailure::Refused(Exit::Unavailable, _))),
                 "{result:?}"
             );
             assert_eq!(written, "EHLO here.example\r\n");
@@ -354,15 +360,21 @@ mod tests {
         ] {
             let found = match run(answers, &envelope(), b"x\r\n").0 {
                 Ok(()) => Ok(()),
-                Err(Trouble::Down(_)) => Err(None),
-                Err(Trouble::Later(_)) => Err(Some(Exit::TryAgain)),
-                Err(Trouble::Refused(exit, _)) => Err(Some(exit)),
+                Err(SubmitFailure::Down(_)) => Err(None),
+                Err(SubmitFailure::Later(_)) => Err(Some(Exit::TryAgain)),
+                Err(SubmitFailure::Refused(exit, _)) => Err(Some(exit)),
             };
             assert_eq!(found, expected, "{answers}");
         }
         let endless = format!("220 x\n{}", "250-x\n".repeat(1000));
-        assert!(matches!(run(&endless, &envelope(), b"").0, Err(Trouble::Down(_))));
+        assert!(matches!(
+            run(&endless, &envelope(), b"").0,
+            Err(SubmitFailure::Down(_))
+        ));
         let long = format!("220 {}\n", "x".repeat(10_000));
-        assert!(matches!(run(&long, &envelope(), b"").0, Err(Trouble::Down(_))));
+        assert!(matches!(
+            run(&long, &envelope(), b"").0,
+            Err(SubmitFailure::Down(_))
+        ));
     }
 }

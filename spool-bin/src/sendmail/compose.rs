@@ -2,7 +2,7 @@
 
 use super::addresses::addresses;
 use super::arguments::Sending;
-use super::exit::{Exit, Refusal};
+use super::exit::{Exit, SendmailError};
 use super::message::{Letter, Missing, from_value};
 use crate::config::Config;
 use nix::unistd::{Uid, User};
@@ -12,33 +12,33 @@ use spool_core::{
 use std::collections::HashSet;
 
 /// The reverse-path, and the address for a From that is missing.
-pub(super) fn sender(sending: &Sending, config: &Config) -> Result<(ReversePath, Address), Refusal> {
+pub(super) fn sender(sending: &Sending, config: &Config) -> Result<(ReversePath, Address), SendmailError> {
     let uid = Uid::current();
     let user = User::from_uid(uid).ok().flatten();
     let user = user.map_or_else(|| format!("uid-{uid}"), |user| user.name);
     let own = Address::parse(&format!("{user}@{}", config.hostname))
         .or_else(|_| Address::parse(&format!("uid-{uid}@{}", config.hostname)))
-        .map_err(|error| Refusal::new(Exit::Config, format!("{user}@{}: {error}", config.hostname)))?;
+        .map_err(|error| SendmailError::new(Exit::Config, format!("{user}@{}: {error}", config.hostname)))?;
     match sending.from.as_deref().map(str::trim) {
         None => Ok((ReversePath::Mailbox(own.clone()), own)),
         Some("" | "<>") => Ok((ReversePath::Null, own)),
         Some(text) => {
-            let found = addresses(text, &config.hostname).map_err(Refusal::usage)?;
+            let found = addresses(text, &config.hostname).map_err(SendmailError::usage)?;
             match found.as_slice() {
                 [one] => Ok((ReversePath::Mailbox(one.clone()), one.clone())),
-                _ => Err(Refusal::usage(format!("-f {text}: must be one address"))),
+                _ => Err(SendmailError::usage(format!("-f {text}: must be one address"))),
             }
         }
     }
 }
 
 /// The recipients of the command line; each argument is an address or a list of addresses.
-pub(super) fn named(sending: &Sending, config: &Config) -> Result<Vec<Address>, Refusal> {
+pub(super) fn named(sending: &Sending, config: &Config) -> Result<Vec<Address>, SendmailError> {
     let mut found = Vec::new();
     for word in &sending.recipients {
-        let read = addresses(word, &config.hostname).map_err(Refusal::usage)?;
+        let read = addresses(word, &config.hostname).map_err(SendmailError::usage)?;
         if read.is_empty() {
-            return Err(Refusal::usage(format!("{word:?}: is no address")));
+            return Err(SendmailError::usage(format!("{word:?}: is no address")));
         }
         found.extend(read);
     }
@@ -52,7 +52,7 @@ pub(super) fn compose(
     mut recipients: Vec<Address>,
     letter: &Letter<'_>,
     config: &Config,
-) -> Result<(Envelope, Vec<u8>), Refusal> {
+) -> Result<(Envelope, Vec<u8>), SendmailError> {
     if sending.extract {
         recipients.extend(letter.recipients(&config.hostname)?);
     }
@@ -61,12 +61,12 @@ pub(super) fn compose(
     let most = config.server.recipients;
     match recipients.len() {
         0 => {
-            return Err(Refusal::data(
+            return Err(SendmailError::data(
                 "neither the command line nor the header names a recipient",
             ));
         }
         count if count > most => {
-            return Err(Refusal::data(format!(
+            return Err(SendmailError::data(format!(
                 "{count} recipients are more than the {most} that a message may have"
             )));
         }

@@ -1,7 +1,7 @@
 //! The connection of `sendmail` to the service.
 
-use super::client::{self, Trouble};
-use super::exit::{Exit, Refusal};
+use super::client::{self, SubmitFailure};
+use super::exit::{Exit, SendmailError};
 use crate::config::Config;
 use socket2::{Domain, SockAddr, Socket, Type};
 use spool_core::Envelope;
@@ -56,7 +56,7 @@ impl ServiceConnection {
         hostname: &str,
         envelope: &Envelope,
         message: &[u8],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SubmitFailure> {
         match self {
             Self::Unix(stream) => {
                 let within = |stream: &UnixStream, time| {
@@ -129,12 +129,12 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// `-bs`: a session with the service itself, byte for byte.
-pub(super) fn session(config: &Config) -> Result<(), Refusal> {
+pub(super) fn session(config: &Config) -> Result<(), SendmailError> {
     let down = |why: String| {
         let _ = io::stdout().write_all(b"421 4.3.2 Service is not available, try again later\r\n");
-        Refusal::new(Exit::TryAgain, why)
+        SendmailError::new(Exit::TryAgain, why)
     };
-    let broken = |error: io::Error| Refusal::new(Exit::TryAgain, error.to_string());
+    let broken = |error: io::Error| SendmailError::new(Exit::TryAgain, error.to_string());
     match ServiceConnection::open(config).map_err(down)? {
         ServiceConnection::Unix(stream) => {
             let to = stream.try_clone().map_err(broken)?;
@@ -216,7 +216,7 @@ mod tests {
         let hung = submit(line).unwrap_err();
         assert_eq!(
             hung,
-            Trouble::Down("the service does not answer in time".to_owned())
+            SubmitFailure::Down("the service does not answer in time".to_owned())
         );
         // It takes its time for the message.
         let (line, mut service) = UnixStream::pair().unwrap();

@@ -24,12 +24,12 @@ pub(crate) enum Exit {
 
 /// Why nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct SendmailError {
     pub(crate) exit: Exit,
     pub(crate) text: String,
 }
 
-impl Refusal {
+impl SendmailError {
     pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
         Self {
             exit,

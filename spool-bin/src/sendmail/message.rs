@@ -5,7 +5,7 @@
 //! is folded, encoded or reordered.
 
 use super::addresses::addresses;
-use super::exit::{Exit, Refusal};
+use super::exit::{Exit, SendmailError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memchr;
@@ -20,8 +20,12 @@ const ENCODED: usize = 45;
 ///
 /// # Errors
 /// EX_DATAERR for a NUL, and for a message that is too large; EX_IOERR.
-pub(super) fn read(input: &mut impl BufRead, dot_is_text: bool, most: usize) -> Result<Vec<u8>, Refusal> {
-    let too_large = || Refusal::data(format!("the message is larger than {most} bytes"));
+pub(super) fn read(
+    input: &mut impl BufRead,
+    dot_is_text: bool,
+    most: usize,
+) -> Result<Vec<u8>, SendmailError> {
+    let too_large = || SendmailError::data(format!("the message is larger than {most} bytes"));
     let (mut text, mut line) = (Vec::new(), Vec::new());
     for number in 1_u64.. {
         line.clear();
@@ -31,7 +35,7 @@ pub(super) fn read(input: &mut impl BufRead, dot_is_text: bool, most: usize) -> 
             .by_ref()
             .take(u64::try_from(left).unwrap_or(u64::MAX))
             .read_until(b'\n', &mut line);
-        if read.map_err(|error| Refusal::new(Exit::Io, format!("standard input: {error}")))? == 0 {
+        if read.map_err(|error| SendmailError::new(Exit::Io, format!("standard input: {error}")))? == 0 {
             break;
         }
         let content = line.strip_suffix(b"\n").unwrap_or(&line);
@@ -40,7 +44,9 @@ pub(super) fn read(input: &mut impl BufRead, dot_is_text: bool, most: usize) -> 
             break;
         }
         if memchr(0, content).is_some() {
-            return Err(Refusal::data(format!("line {number} of the message holds a NUL")));
+            return Err(SendmailError::data(format!(
+                "line {number} of the message holds a NUL"
+            )));
         }
         text.extend(
             content
@@ -97,7 +103,7 @@ impl<'m> Letter<'m> {
     ///
     /// # Errors
     /// EX_DATAERR, with the field.
-    pub(super) fn recipients(&self, domain: &str) -> Result<Vec<Address>, Refusal> {
+    pub(super) fn recipients(&self, domain: &str) -> Result<Vec<Address>, SendmailError> {
         let again = ["resent-to", "resent-cc", "resent-bcc"];
         let first = ["to", "cc", "bcc"];
         let wanted = match self.names().any(|name| again.contains(&name.as_str())) {
@@ -111,7 +117,7 @@ impl<'m> Letter<'m> {
                 // A name may be in any character set; an address that is not UTF-8 is refused for its replacement character.
                 let value = String::from_utf8_lossy(value.unwrap_or_default());
                 let named = addresses(&value, domain);
-                found.extend(named.map_err(|why| Refusal::data(format!("{name}: {why}")))?);
+                found.extend(named.map_err(|why| SendmailError::data(format!("{name}: {why}")))?);
             }
         }
         Ok(found)

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn lines(input: &[u8], dot_is_text: bool) -> Result<String, Refusal> {
+fn lines(input: &[u8], dot_is_text: bool) -> Result<String, SendmailError> {
     let read = read(&mut &*input, dot_is_text, 1 << 20)?;
     Ok(String::from_utf8_lossy(&read).into_owned())
 }

@@ -21,10 +21,10 @@ use crate::dropbox;
 use crate::failure::Failure;
 use crate::print::tell;
 use arguments::{Command, NO_ALIASES, Plan, Sending};
-use client::Trouble;
+use client::SubmitFailure;
 use compose::{compose, named, sender};
 use connection::{ServiceConnection, before_message, session};
-use exit::{Exit, Refusal};
+use exit::{Exit, SendmailError};
 use message::Letter;
 use std::ffi::OsString;
 use std::io;
@@ -51,7 +51,7 @@ pub(crate) fn by_name() -> Option<ExitCode> {
     };
     Some(match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Refusal { exit, text }) => {
+        Err(SendmailError { exit, text }) => {
             let name = if name == "mailq" { "mailq" } else { "sendmail" };
             tell(&format!("{name}: {text}"));
             ExitCode::from(exit as u8)
@@ -64,7 +64,7 @@ fn is_help(words: &[OsString]) -> bool {
     words.len() == 1 && words.iter().all(|word| word == "--help")
 }
 
-fn sendmail(words: Vec<OsString>) -> Result<(), Refusal> {
+fn sendmail(words: Vec<OsString>) -> Result<(), SendmailError> {
     let Command { plan, config } = arguments::parse(words)?;
     match plan {
         Plan::Nothing(text) => {
@@ -85,11 +85,11 @@ fn sendmail(words: Vec<OsString>) -> Result<(), Refusal> {
 }
 
 /// The configuration of `-C`, of `SPOOL_CONFIG` or of the machine; the defaults when the machine has none.
-fn configured(named: Option<PathBuf>) -> Result<Config, Refusal> {
+fn configured(named: Option<PathBuf>) -> Result<Config, SendmailError> {
     let Some(path) = named.or_else(config_of_machine) else {
         return Ok(with_name(Config::defaults()));
     };
-    let config = Config::load(&path).map_err(|error| Refusal::new(Exit::Config, error.to_string()))?;
+    let config = Config::load(&path).map_err(|error| SendmailError::new(Exit::Config, error.to_string()))?;
     Ok(with_name(config))
 }
 
@@ -107,7 +107,7 @@ fn with_name(mut config: Config) -> Config {
 }
 
 /// `mailq` and `-bp`: the output of `spool status` for the service of this configuration.
-fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), Refusal> {
+fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), SendmailError> {
     let names = |words: &[OsString], name: &str| {
         let is = |word: &OsString| word.to_string_lossy().split('=').next() == Some(name);
         words.iter().any(is)
@@ -115,7 +115,7 @@ fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), Refusal> {
     let elsewhere = names(&words, "--admin") || names(&words, "--spool");
     if !elsewhere && std::env::var_os("SPOOL_ADMIN").is_none() {
         let address = config.admin.ok_or_else(|| {
-            Refusal::new(
+            SendmailError::new(
                 Exit::Unavailable,
                 "listen.admin is off: there is no service to ask",
             )
@@ -123,15 +123,15 @@ fn list(config: &Config, mut words: Vec<OsString>) -> Result<(), Refusal> {
         words.extend(["--admin".into(), format!("http://{}", reachable(address)).into()]);
     }
     cli::status(words).map_err(|failure| match failure {
-        Failure::Usage(text) | Failure::CommandLine(text) => Refusal::usage(text),
+        Failure::Usage(text) | Failure::CommandLine(text) => SendmailError::usage(text),
         Failure::Failed(text) | Failure::Locked(text) | Failure::NoSuchMessage(text) => {
-            Refusal::new(Exit::Unavailable, text)
+            SendmailError::new(Exit::Unavailable, text)
         }
     })
 }
 
 /// Sends the message of standard input.
-fn send(sending: &Sending, config: &Config) -> Result<(), Refusal> {
+fn send(sending: &Sending, config: &Config) -> Result<(), SendmailError> {
     let sender = sender(sending, config)?;
     let named = named(sending, config)?;
     let text = message::read(
@@ -144,24 +144,26 @@ fn send(sending: &Sending, config: &Config) -> Result<(), Refusal> {
     drop(text);
     if message.len() > config.server.message_size {
         let most = config.server.message_size;
-        return Err(Refusal::data(format!("the message is larger than {most} bytes")));
+        return Err(SendmailError::data(format!(
+            "the message is larger than {most} bytes"
+        )));
     }
     let sent = ServiceConnection::open(config)
-        .map_err(Trouble::Down)
+        .map_err(SubmitFailure::Down)
         .and_then(|connection| {
             connection.submit(before_message(config), &config.hostname, &envelope, &message)
         });
     match sent {
         Ok(()) => Ok(()),
-        Err(Trouble::Later(why)) => Err(Refusal::new(Exit::TryAgain, why)),
-        Err(Trouble::Refused(exit, why)) => Err(Refusal::new(exit, why)),
-        Err(Trouble::Down(why)) => {
+        Err(SubmitFailure::Later(why)) => Err(SendmailError::new(Exit::TryAgain, why)),
+        Err(SubmitFailure::Refused(exit, why)) => Err(SendmailError::new(exit, why)),
+        Err(SubmitFailure::Down(why)) => {
             let Some(dir) = &config.drop_dir else {
-                return Err(Refusal::new(Exit::TryAgain, why));
+                return Err(SendmailError::new(Exit::TryAgain, why));
             };
             dropbox::leave(dir, &envelope, &message).map_err(|error| {
                 let dir = dir.display();
-                Refusal::new(Exit::TryAgain, format!("{why}; and {dir}: {error}"))
+                SendmailError::new(Exit::TryAgain, format!("{why}; and {dir}: {error}"))
             })
         }
     }

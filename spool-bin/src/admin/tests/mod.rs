@@ -1,12 +1,12 @@
 //! The routes, through actix-web's own test service, over a spool on disk whose mail is all frozen.
 
-use super::guard::{Guard, Hosts};
+use super::guard::{Guard, OwnHosts};
 use super::read::MAX_REQUEST;
 use super::routes::{BODY_SLACK, routes};
 use super::server::pass;
 use super::slots::MAX_FOLLOWERS;
-use super::{Limits, State, Token};
-use crate::config::Config;
+use super::{State, Token};
+use crate::config::{Config, SubmissionLimits};
 use crate::operation::Report;
 use crate::relay::Relay;
 use crate::submissions::Submissions;
@@ -69,14 +69,14 @@ impl Api {
                 Submissions::new(&service, Rules::default(), &memory).unwrap(),
             ),
             agent,
-            Limits {
+            SubmissionLimits {
                 message_size: 10_000,
                 recipients: 3,
             },
             memory.clone(),
             config.dir,
         );
-        let hosts = Hosts::of(OURS.parse().unwrap(), "localhost");
+        let hosts = OwnHosts::of(OURS.parse().unwrap(), "localhost");
         Self {
             state: Data::new(state),
             memory,

@@ -49,7 +49,7 @@ async fn with_a_token_nothing_but_a_probe_comes_in_without_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
     std::fs::write(&path, "0123456789abcdef\n").unwrap();
-    let hosts = Hosts::of(OURS.parse().unwrap(), "localhost");
+    let hosts = OwnHosts::of(OURS.parse().unwrap(), "localhost");
     let token = Some(Token::read(&path).unwrap());
     api.guard = Data::new(Guard { hosts, token });
     for path in [

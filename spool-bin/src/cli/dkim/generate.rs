@@ -14,7 +14,7 @@ const ED25519_PREFIX: [u8; 16] = [
 
 /// Kinds of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(super) enum Kind {
+pub(super) enum KeyType {
     /// RSA of 2048 bits
     #[default]
     Rsa,
@@ -26,15 +26,15 @@ pub(super) enum Kind {
 ///
 /// # Errors
 /// Why no key could be made.
-pub(super) fn pkcs8(kind: Kind) -> Result<Vec<u8>, String> {
+pub(super) fn pkcs8(kind: KeyType) -> Result<Vec<u8>, String> {
     match kind {
-        Kind::Rsa => {
+        KeyType::Rsa => {
             let key = rsa::PrivateKey::new(&mut System(SystemRandom::new()), RSA_BITS);
             let key = key.map_err(|error| error.to_string())?;
             let der = key.to_pkcs8_der().map_err(|error| error.to_string())?;
             Ok(der.as_bytes().to_vec())
         }
-        Kind::Ed25519 => {
+        KeyType::Ed25519 => {
             let mut seed = [0; 32];
             let filled = SystemRandom::new().fill(&mut seed);
             filled.map_err(|_| "the system gives no random numbers".to_owned())?;
@@ -80,7 +80,10 @@ mod tests {
 
     #[test]
     fn new_keys_can_sign_and_are_different_each_time() {
-        for (kind, algorithm) in [(Kind::Rsa, Algorithm::Rsa), (Kind::Ed25519, Algorithm::Ed25519)] {
+        for (kind, algorithm) in [
+            (KeyType::Rsa, Algorithm::Rsa),
+            (KeyType::Ed25519, Algorithm::Ed25519),
+        ] {
             let [one, other] = [pkcs8(kind).unwrap(), pkcs8(kind).unwrap()];
             assert_ne!(one, other);
             assert_eq!(SigningKey::from_pkcs8(&one).unwrap().algorithm(), algorithm);

@@ -10,13 +10,13 @@ use crate::failure::Failure;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
-pub(super) struct Dkim {
+pub(super) struct DkimArgs {
     #[command(subcommand)]
-    verb: Verb,
+    verb: DkimVerb,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum DkimVerb {
     /// Make a signing key, and print the DNS record that publishes it
     New(new::New),
     /// Print the DNS records of the configured keys, and compare them with DNS
@@ -25,12 +25,12 @@ enum Verb {
     Verify(verify::Verify),
 }
 
-impl Dkim {
+impl DkimArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.verb {
-            Verb::New(new) => new.run(),
-            Verb::Dns(dns) => dns.run(),
-            Verb::Verify(verify) => verify.run(),
+            DkimVerb::New(new) => new.run(),
+            DkimVerb::Dns(dns) => dns.run(),
+            DkimVerb::Verify(verify) => verify.run(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `spool dkim new`: a new key in a new file, and its record.
 
-use super::generate::{self, Kind};
+use super::generate::{self, KeyType};
 use super::lookup::name;
 use crate::cli::console;
 use crate::failure::Failure;
@@ -32,7 +32,7 @@ pub(super) struct New {
     selector: String,
     /// What kind of key
     #[arg(long = "type", value_enum, default_value_t)]
-    kind: Kind,
+    kind: KeyType,
     /// The new file for the private key
     #[arg(long, value_name = "FILE")]
     out: PathBuf,

@@ -38,7 +38,7 @@ impl Bench {
             false => text,
         };
         let config = Config::parse(&text).unwrap();
-        let line = |finding: Finding| {
+        let line = |finding: ConfigFinding| {
             let line = finding.line.map_or("-".to_owned(), |line| line.to_string());
             format!("{line} {finding}").replace(&dir, "DIR")
         };

@@ -18,7 +18,7 @@ fn written(record: Record, format: LogFormat, redactor: Option<Redactor>) -> Vec
         line: String::new(),
         batch: Vec::new(),
     };
-    writer.entry(&Entry {
+    writer.entry(&LogEntry {
         at: Timestamp(0),
         level: Level::INFO,
         content: Content::Record(Arc::new(record)),
@@ -142,8 +142,8 @@ fn fields_of_other_lines_keep_their_types() {
     };
     for job in jobs.try_iter() {
         match job {
-            Job::Write(entry) => writer.entry(&entry),
-            Job::Flush => {}
+            WriterJob::Write(entry) => writer.entry(&entry),
+            WriterJob::Flush => {}
         }
     }
     let text = String::from_utf8(writer.batch).unwrap();
@@ -244,7 +244,7 @@ fn the_queue_is_bounded_in_bytes() {
         queue,
         counts: Arc::clone(&counts),
     };
-    let entry = |bytes| Entry {
+    let entry = |bytes| LogEntry {
         at: Timestamp(0),
         level: Level::INFO,
         content: Content::Other {
