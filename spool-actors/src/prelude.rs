@@ -12,7 +12,7 @@ pub use crate::{
 };
 pub use actix::{Addr, MailboxError, System, WeakAddr};
 pub use spool_core::bounce::NoticeConfig;
-pub use spool_core::store::{OpenError, Shelf, StoreOptions};
+pub use spool_core::store::{Archive, OpenError, StoreOptions};
 pub use spool_core::{
     AddError, Address, AddressError, AttemptReport, AttemptResult, BodyKind, BoxFuture, Clock, DeliveryAgent,
     DestinationPolicy, Envelope, EnvelopeError, Event, EventKind, Fingerprint, FlowId, Hold, Hooks,

@@ -5,7 +5,7 @@
 
 use crate::config::parse_span;
 use regex::{Regex, RegexBuilder};
-use spool_core::store::Shelf;
+use spool_core::store::Archive;
 use spool_core::{FrozenKind, MessageId, MessageSummary, Queue, Timestamp};
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -119,10 +119,10 @@ impl Selector {
         self.ids().filter(|_| !self.filters_beside_ids())
     }
 
-    /// The queue selected, when it is a shelf.
-    pub(crate) fn shelf(&self) -> Option<Shelf> {
+    /// The queue selected, when it is an archive.
+    pub(crate) fn archive(&self) -> Option<Archive> {
         let queue = self.queue?;
-        Shelf::ALL.into_iter().find(|shelf| shelf.queue() == queue)
+        Archive::ALL.into_iter().find(|archive| archive.queue() == queue)
     }
 
     /// The queue selected.
@@ -309,7 +309,10 @@ mod tests {
         assert!(!selector(&[("queue", "active"), ("frozen", "true")]).is_frozen_only());
         assert!(!selector(&[("frozen", "true"), ("younger", "1d")]).is_frozen_only());
         assert!(!selector(&[]).is_frozen_only() && selector(&[("all", "true")]).is_everything());
-        assert_eq!(selector(&[("queue", "removed")]).shelf(), Some(Shelf::Removed));
-        assert_eq!(selector(&[("queue", "frozen")]).shelf(), None);
+        assert_eq!(
+            selector(&[("queue", "removed")]).archive(),
+            Some(Archive::Removed)
+        );
+        assert_eq!(selector(&[("queue", "frozen")]).archive(), None);
     }
 }

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_field_uses_is_accepted_and_kept() {
+    fn addresses_in_use_are_accepted_unchanged() {
         for text in [
             "a@b",
             "first.last+tag@example.org",
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_hurt_is_refused() {
+    fn dangerous_addresses_are_refused() {
         let long_local = format!("{}@b.org", "a".repeat(65));
         let long_domain = format!("a@{}", "a.".repeat(130));
         for text in [

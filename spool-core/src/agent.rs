@@ -5,17 +5,13 @@
 use crate::attempt::{AttemptReport, RecipientIndex};
 use crate::envelope::Envelope;
 use crate::error::AddError;
+use crate::future::BoxFuture;
 use crate::id::{FlowId, MessageId};
 use crate::next_hop::NextHop;
 use bytes::Bytes;
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// A boxed future that may move between threads.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Says that nothing may be begun any more: the spool has ended, and could not write down what comes of it. Cloning shares
 /// it; once set it stays so.

@@ -1,24 +1,24 @@
-//! Archives: where messages are kept that left the queue, as plain files for people.
+//! Archives: plain files of messages that left the queue.
 
 use crate::clock::Timestamp;
 use crate::message::{Message, Queue};
 use serde::{Deserialize, Serialize};
 
-/// One of the two shelves.
+/// One of the two archives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Shelf {
-    /// What a person took off the spool.
+pub enum Archive {
+    /// Messages removed by a person.
     Removed,
-    /// What was set aside for inspection.
+    /// Messages set aside for inspection.
     Quarantine,
 }
 
-impl Shelf {
-    /// Both.
+impl Archive {
+    /// Both archives.
     pub const ALL: [Self; 2] = [Self::Removed, Self::Quarantine];
 
-    /// Its queue, as a listing names it.
+    /// The name of the archive in listings.
     #[must_use]
     pub const fn queue(self) -> Queue {
         match self {
@@ -27,7 +27,7 @@ impl Shelf {
         }
     }
 
-    /// Its directory in the spool's own.
+    /// The directory, relative to the spool.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -37,12 +37,12 @@ impl Shelf {
     }
 }
 
-/// A message on a shelf.
+/// A message in an archive.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shelved {
-    /// The message; its state says what has become of each recipient.
+pub struct Archived {
+    /// The message; its state says what became of each recipient.
     pub message: Message,
-    /// When it was laid there.
+    /// When it was archived.
     pub at: Timestamp,
     /// Why.
     pub reason: Option<String>,

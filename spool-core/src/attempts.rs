@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_attempts_are_kept_and_the_others_counted() {
+    fn the_first_and_last_attempts_are_kept_and_others_counted() {
         let mut attempts = Attempts::new();
         for at in 0..1000 {
             attempts.push(attempt(at, 1));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_with_many_refused_recipients_are_left_out_sooner() {
+    fn attempts_with_many_refusals_are_left_out_first() {
         let mut attempts = Attempts::new();
         for at in 0..10 {
             attempts.push(attempt(at, 400));

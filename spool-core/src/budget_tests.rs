@@ -82,7 +82,7 @@ fn a_large_message_is_not_starved_by_small_ones() {
 }
 
 #[test]
-fn what_was_read_takes_no_more_than_half_and_leaves_the_rest_to_new_mail() {
+fn mail_read_from_disk_takes_at_most_half() {
     let (budget, count) = (Budget::new(100), Arc::default());
     let mut first = budget.wait(40);
     let held = poll(&mut first, &count).unwrap();
@@ -120,7 +120,7 @@ fn a_wait_that_is_given_up_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_index_leaves_a_quarter_to_contents_and_looking_takes_no_more_than_a_quarter() {
+fn the_index_and_listings_have_their_shares() {
     let budget = Budget::new(100);
     budget.set_standing(76);
     assert!(!budget.may_stand() && budget.hold(26).is_none());

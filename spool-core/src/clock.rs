@@ -3,7 +3,7 @@
 //! A [`Timestamp`] is wall time for people and for the disk. It never measures a duration: waits run on the
 //! monotonic clock of the runtime, and [`JumpWatch`] tells when the wall clock was set under them.
 
-use crate::agent::BoxFuture;
+use crate::future::BoxFuture;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::future::poll_fn;
@@ -369,13 +369,13 @@ mod tests {
     }
 
     #[test]
-    fn time_that_runs_backwards_is_no_time() {
+    fn time_that_runs_backwards_is_zero() {
         assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
         assert_eq!(Timestamp(5).after(Duration::MAX), Timestamp(i64::MAX));
     }
 
     #[test]
-    fn a_clock_that_is_set_is_noticed_and_time_that_passes_is_not() {
+    fn a_clock_that_is_set_is_noticed() {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let mut watch = JumpWatch::new(&clock);
         clock.advance(Duration::from_secs(86_400));
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn invalid_times_are_refused() {
         for text in [
             "",
             "2026-11-24",

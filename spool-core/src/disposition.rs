@@ -3,116 +3,16 @@
 //! It never forgets a recipient: whoever was not taken by the next hop is afterwards among the remaining or the
 //! failed ones, or was declared done by the on_error decision.
 
-use crate::attempt::{Attempt, AttemptReport, AttemptResult, RecipientIndex, is_rate_limit};
+pub use crate::decisions::{Decisions, refusals};
+pub use crate::on_error::{OnError, default_decision};
+
+use crate::attempt::{Attempt, AttemptReport, AttemptResult, RecipientIndex};
 use crate::clock::Timestamp;
-use crate::hooks::Refusal;
-use crate::message::{FailedRecipient, Message, MessageState, Status};
-use crate::next_hop::NextHop;
+use crate::decisions::message_reply;
+use crate::message::{FailedRecipient, MessageState, Status};
 use crate::reply::Reply;
 use crate::retry::Dice;
 use std::collections::HashMap;
-use std::sync::Arc;
-
-/// What to do about a refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnError {
-    /// Do not try again.
-    FailPermanently,
-    /// Take the next retry interval.
-    TryLater,
-    /// The same, because the peer asked for slower sending.
-    TryLaterRateLimited,
-    /// Someone else takes care of it: neither remaining nor failed.
-    Done,
-}
-
-/// The default decision: 5xx fails, rate limits and all else are tried later. A greeting or session refused with
-/// 5xx says nothing about the message, and is tried later as well.
-#[must_use]
-pub fn default_decision(result: &AttemptResult, reply: Option<&Reply>) -> OnError {
-    use crate::attempt::Stage;
-    let session = matches!(
-        result,
-        AttemptResult::Refused {
-            stage: Stage::Connect | Stage::Hello | Stage::Tls | Stage::Auth,
-            ..
-        }
-    );
-    match reply {
-        Some(reply) if reply.is_permanent() && !session => OnError::FailPermanently,
-        Some(reply) if is_rate_limit(reply) => OnError::TryLaterRateLimited,
-        Some(_) | None => OnError::TryLater,
-    }
-}
-
-/// The decisions on one report: one for each refused recipient, and one for the message when all others failed with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decisions {
-    /// In the order of [`AttemptReport::refused`].
-    pub recipients: Vec<OnError>,
-    /// For the recipients that were not refused one by one; ignored when they were taken.
-    pub message: OnError,
-}
-
-impl Decisions {
-    /// [`default_decision`] throughout.
-    #[must_use]
-    pub fn by_default(report: &AttemptReport) -> Self {
-        let one = |refused: &crate::attempt::RefusedRecipient| {
-            default_decision(&AttemptResult::AllRefused, Some(&refused.reply))
-        };
-        Self {
-            recipients: report.refused.iter().map(one).collect(),
-            message: default_decision(&report.result, message_reply(&report.result)),
-        }
-    }
-}
-
-/// What on_error is asked about an attempt: each refused recipient, in the order of [`AttemptReport::refused`], and the
-/// message, when what was refused or failed was more than single recipients.
-#[must_use]
-pub fn refusals(
-    message: &Arc<Message>,
-    report: &AttemptReport,
-    defaults: &Decisions,
-) -> (Vec<Refusal>, Option<Refusal>) {
-    let refusal = |recipient, peer: Option<&NextHop>, reply: Option<&Reply>, default| Refusal {
-        message: Arc::clone(message),
-        recipient,
-        peer: peer.cloned(),
-        result: report.result.clone(),
-        reply: reply.cloned(),
-        default,
-    };
-    let refused = report.refused.iter().zip(&defaults.recipients);
-    let peers = report.refusing_hosts();
-    let recipients = refused.zip(peers).map(|((refused, default), peer)| {
-        refusal(Some(refused.recipient), peer, Some(&refused.reply), *default)
-    });
-    let single = matches!(
-        report.result,
-        AttemptResult::Accepted(_) | AttemptResult::AllRefused
-    );
-    let whole = (!single).then(|| {
-        let reply = message_reply(&report.result);
-        refusal(None, report.peer.as_ref(), reply, defaults.message)
-    });
-    (recipients.collect(), whole)
-}
-
-fn message_reply(result: &AttemptResult) -> Option<&Reply> {
-    match result {
-        AttemptResult::Refused { reply, .. } => Some(reply),
-        AttemptResult::Accepted(_)
-        | AttemptResult::AllRefused
-        | AttemptResult::NoConnection { .. }
-        | AttemptResult::NotBegun { .. }
-        | AttemptResult::Broken { .. }
-        | AttemptResult::Interrupted
-        | AttemptResult::Panicked { .. } => None,
-    }
-}
 
 /// Where the message stands now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -334,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_recipient_is_not_forgotten_when_the_others_are_delivered_later() {
+    fn a_failed_recipient_is_kept_when_others_are_delivered() {
         let (state, fate) = after(state(3, 2), report(accepted(), &[(0, 550), (1, 450)]));
         assert_eq!(
             fate,
@@ -351,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_body_is_decided_once_and_refused_recipients_by_their_own_replies() {
+    fn a_refused_body_is_decided_once() {
         let result = AttemptResult::Refused {
             stage: Stage::FinalReply,
             reply: Reply::new(554, "5.7.1 spam"),
@@ -374,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_that_does_not_exist_fails_and_one_that_nobody_can_ask_for_waits() {
+    fn a_missing_domain_fails_and_an_unknown_one_is_tried_later() {
         let route = |code, text| AttemptResult::Refused {
             stage: Stage::Route,
             reply: Reply::new(code, text),

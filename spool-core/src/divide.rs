@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_have_the_first_and_the_last_attempt_and_the_number_of_all() {
+    fn parts_have_the_first_and_last_attempt_and_the_total() {
         let mut whole = message(4, &[0, 1, 2, 3], &[]);
         let mut again = whole.state.attempts.last().unwrap().clone();
         for at in 2_000..2_009 {
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_what_was_tried_for_its_recipients_and_nothing_of_the_others() {
+    fn a_part_has_the_history_of_its_own_recipients() {
         let whole = message(5, &[4, 1, 3], &[0]);
         let (envelope, state) = part_for(&whole, &[4, 1]);
         assert_eq!(

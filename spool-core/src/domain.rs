@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_a_labels_stays_as_it_is() {
+    fn domains_without_a_labels_are_kept() {
         let long = format!("{}.example", "ü".repeat(63));
         for strange in ["ａ：ｂ.example", "［x］", "xn--\u{fc}.example", &long] {
             assert_eq!(a_labels(strange), strange);

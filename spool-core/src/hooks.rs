@@ -3,12 +3,12 @@
 //! Hooks are async and bounded in time. One that panics or takes too long never loses mail: the spool does what its
 //! documentation says for that case, and logs it.
 
-use crate::agent::BoxFuture;
 use crate::attempt::{AttemptResult, RecipientIndex};
 use crate::clock::Timestamp;
-use crate::disposition::OnError;
+use crate::future::BoxFuture;
 use crate::message::Message;
 use crate::next_hop::NextHop;
+use crate::on_error::OnError;
 use crate::reply::Reply;
 use serde::{Deserialize, Serialize};
 use std::fmt;

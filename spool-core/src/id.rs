@@ -172,7 +172,7 @@ impl IdSource {
     }
 
     /// The next id. A new millisecond draws 80 random bits; within one, or after the clock jumped back, ids count up. The
-    /// first one always draws: what a crash has left on a shelf behind the last known id is not met by counting.
+    /// first one always draws: what a crash has left in an archive behind the last known id is not met by counting.
     pub fn next(&mut self, now: Timestamp) -> MessageId {
         let (millis, last) = (u64::try_from(now.0).unwrap_or(0), self.last >> Ulid::RAND_BITS);
         let last = u64::try_from(last).unwrap_or(u64::MAX);

@@ -9,40 +9,40 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-/// The submitter's name for an add, with the fingerprint of what was added.
+/// An idempotency key, with the fingerprint of what was added under it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddKey {
-    /// The name: 1 to 255 bytes.
-    pub name: String,
-    /// What was added; `None` when that was not recorded (format 1), and then everything matches it.
+    /// The key: 1 to 255 bytes.
+    pub key: String,
+    /// What was added; `None` if it was not recorded (format 1): then any submission matches.
     pub fingerprint: Option<Fingerprint>,
 }
 
 impl AddKey {
-    /// A name without a record of what was added.
+    /// A key without a fingerprint.
     #[must_use]
-    pub fn named(name: impl Into<String>) -> Self {
+    pub fn new(key: impl Into<String>) -> Self {
         Self {
-            name: name.into(),
+            key: key.into(),
             fingerprint: None,
         }
     }
 }
 
-/// A digest of 128 bits of the name of an add, for those who remember many of them.
+/// A digest of 128 bits of an idempotency key, which takes less memory than the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct NameDigest([u8; 16]);
+pub struct KeyDigest([u8; 16]);
 
-impl NameDigest {
-    /// The digest of `name`.
+impl KeyDigest {
+    /// The digest of `key`.
     #[must_use]
-    pub fn of(name: &str) -> Self {
-        Self(xxh3_128(name.as_bytes()).to_be_bytes())
+    pub fn of(key: &str) -> Self {
+        Self(xxh3_128(key.as_bytes()).to_be_bytes())
     }
 }
 
-/// A digest of 128 bits of a submission. It tells a mistake, not an attack: whoever makes two submissions with the same fingerprint
-/// deceives himself alone.
+/// A digest of 128 bits of a submission. It detects mistakes, not attacks: a submitter who makes two submissions with the same
+/// fingerprint deceives nobody else.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 16]);
 
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_depends_on_envelope_and_body_and_not_on_the_route() {
+    fn a_fingerprint_depends_on_envelope_and_body_only() {
         let print = |sections: &[Section], body: &str| Fingerprint::of(sections, body.as_bytes());
         let whole = print(&[section("a@x", &["b@y", "c@z"], "h:25")], "hi\r\n");
         let split = [section("a@x", &["c@z"], "i:25"), section("a@x", &["b@y"], "h:25")];

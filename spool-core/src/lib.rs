@@ -14,15 +14,18 @@ mod budget;
 mod clock;
 mod config;
 mod crlf;
+mod decisions;
 mod destination;
 pub mod disposition;
 mod divide;
 mod domain;
+mod domain_pattern;
 mod envelope;
 mod error;
 mod event;
 mod footprint;
 mod frozen;
+mod future;
 mod hold;
 mod hooks;
 mod id;
@@ -30,9 +33,12 @@ mod key;
 pub mod log;
 mod message;
 mod next_hop;
+mod on_error;
+mod reason;
 mod related;
 mod reply;
 mod retry;
+mod router;
 mod routing;
 mod sign;
 pub mod store;
@@ -40,7 +46,7 @@ mod summary;
 mod text;
 
 pub use address::{Address, AddressError, valid_domain};
-pub use agent::{Admission, BoxFuture, DeliveryAgent, Halt, Intake, Job, Mail, Source, TellRoom, TlsSession};
+pub use agent::{Admission, DeliveryAgent, Halt, Intake, Job, Mail, Source, TellRoom, TlsSession};
 pub use attempt::{
     Attempt, AttemptReport, AttemptResult, HostReport, RecipientIndex, RefusedRecipient, Stage,
     is_rate_limit, names_a_rate,
@@ -54,26 +60,30 @@ pub use destination::{
     DestinationPolicy, LearnedCircuit, LearnedDestination, LearnedRate, LearnedSessions, Policies, Rate,
     RateError, TlsPolicy,
 };
-pub use disposition::OnError;
 pub use divide::{Part, parts_for, state_without};
 pub use domain::a_labels;
+pub use domain_pattern::DomainPattern;
 pub use envelope::{BodyKind, Envelope, EnvelopeError, MailParameters, Notify, Recipient, Ret, ReversePath};
 pub use error::{AddError, SpoolError};
 pub use event::{Event, EventKind};
-pub use frozen::{Frozen, FrozenKind, FrozenReason, frozen_kind, reason};
+pub use frozen::{Frozen, FrozenKind, FrozenReason};
+pub use future::BoxFuture;
 pub use hold::Hold;
 pub use hooks::{Hooks, Presend, Refusal};
 pub use id::{FlowId, IdError, IdSource, MessageId};
-pub use key::{AddKey, Fingerprint, NameDigest};
+pub use key::{AddKey, Fingerprint, KeyDigest};
 pub use message::{
     FailedRecipient, InitialStatus, MAX_SECTIONS, Message, MessageState, Queue, RouteOrigin, Section, Status,
     Submission,
 };
 pub use next_hop::{NextHop, NextHopError};
+pub use on_error::OnError;
+pub use reason::{frozen_kind, reason};
 pub use related::Related;
 pub use reply::{EnhancedCode, MAX_TEXT, Reply, harmless};
 pub use retry::{Dice, NoDice, RandomDice, RetryInterval, RetryPolicy, Schedule, SpreadDice};
-pub use routing::{DomainPattern, RouteGroup, RouteReason, Router, Routing, Rule};
+pub use router::{RouteReason, Router, Rule};
+pub use routing::{RouteGroup, Routing};
 pub use sign::{SignError, Signer};
 pub use summary::{EnvelopeSummary, MessageSummary, ShownStatus};
 pub use text::{is_hidden, is_printable_ascii, visible};

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_of_one_add_share_a_list_and_each_leaves_itself_out() {
+    fn messages_of_one_add_share_a_list_of_related_ids() {
         let ids: Vec<MessageId> = (0..3).map(MessageId::from_u128).collect();
         let all: Arc<[MessageId]> = ids.as_slice().into();
         let [one, two] = [0, 2].map(|nth| Related::shared(Arc::clone(&all), ids[nth]));

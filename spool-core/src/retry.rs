@@ -228,7 +228,7 @@ mod tests {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
 
         #[test]
-        fn messages_deferred_together_come_back_over_half_of_their_interval(nth in 0_usize..8, jitter in 0.01_f64..1.0) {
+        fn messages_deferred_together_are_spread(nth in 0_usize..8, jitter in 0.01_f64..1.0) {
             let interval = RetryPolicy::default().intervals[nth];
             let interval = RetryInterval::with_jitter(interval.span(), jitter);
             let dice = SpreadDice(Arc::new(RandomDice));

@@ -2,8 +2,8 @@
 //!
 //! A signer never touches the spool, and never decides what is accepted.
 
-use crate::agent::BoxFuture;
 use crate::error::AddError;
+use crate::future::BoxFuture;
 use bytes::Bytes;
 use std::fmt;
 use std::time::Duration;

@@ -1,11 +1,12 @@
 //! What a status listing says of a message, from a running spool and from a directory alike.
 
 use crate::clock::Timestamp;
-use crate::frozen::{FrozenKind, frozen_kind, reason};
+use crate::frozen::FrozenKind;
 use crate::id::MessageId;
 use crate::message::{Message, Queue, RouteOrigin, Status};
 use crate::next_hop::NextHop;
-use crate::store::{Shelf, Shelved};
+use crate::reason::{frozen_kind, reason};
+use crate::store::{Archive, Archived};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub enum ShownStatus {
     Sending,
     /// Waiting for a person.
     Frozen,
-    /// On the shelf of removed messages.
+    /// In the archive of removed messages.
     Removed,
     /// In quarantine.
     Quarantined,
@@ -182,16 +183,16 @@ impl MessageSummary {
         }
     }
 
-    /// A line for what lies on a shelf under the name `id`: the message, or what is wrong with its pair.
+    /// A line for what lies in an archive under the name `id`: the message, or what is wrong with its pair.
     #[must_use]
-    pub fn of_shelved(id: MessageId, shelf: Shelf, shelved: Result<&Shelved, &String>) -> Self {
-        let status = match shelf {
-            Shelf::Removed => ShownStatus::Removed,
-            Shelf::Quarantine => ShownStatus::Quarantined,
+    pub fn of_archived(id: MessageId, archive: Archive, archived: Result<&Archived, &String>) -> Self {
+        let status = match archive {
+            Archive::Removed => ShownStatus::Removed,
+            Archive::Quarantine => ShownStatus::Quarantined,
         };
         let nothing = Self {
             id,
-            queue: shelf.queue(),
+            queue: archive.queue(),
             status,
             spooled_at: id.made_at(),
             next_hops: [].into(),
@@ -201,8 +202,8 @@ impl MessageSummary {
             frozen: None,
             unreadable: false,
         };
-        match shelved {
-            Ok(Shelved { message, reason, .. }) => Self {
+        match archived {
+            Ok(Archived { message, reason, .. }) => Self {
                 spooled_at: message.spooled_at,
                 next_hops: Arc::clone(&message.next_hops),
                 origin: message.origin,

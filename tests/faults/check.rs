@@ -2,7 +2,7 @@
 
 use crate::probe::{MESSAGES, body, id, key, options};
 use crate::trace::{Run, injected};
-use spool_core::store::{OpenError, Shelf, Store, checkup};
+use spool_core::store::{Archive, OpenError, Store, checkup};
 use spool_core::{EventKind, Status, Timestamp};
 use spool_tests::process::until;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,21 +66,21 @@ pub(crate) fn after(spool: &Path, seed: u64, run: &Run, context: &str) {
             |verb: &str| told.answered.contains(verb),
             |verb: &str| told.tried.contains(verb),
         );
-        if has("add") && !may("finish") && !may("shelve") {
+        if has("add") && !may("finish") && !may("archive") {
             assert!(live.is_some(), "{context}: {number} was answered and is lost");
         }
-        if has("finish") || has("shelve") {
+        if has("finish") || has("archive") {
             assert!(live.is_none(), "{context}: {number} has come back");
         }
         if let Some(live) = live.filter(|_| has("freeze")) {
             assert_eq!(live.status, Status::Frozen, "{context}: {number}");
         }
-        if has("shelve") {
-            let (shelved, text) = store.shelved(Shelf::Removed, id(*number)).unwrap();
-            assert_eq!(shelved.message.id, id(*number));
+        if has("archive") {
+            let (archived, text) = store.archived(Archive::Removed, id(*number)).unwrap();
+            assert_eq!(archived.message.id, id(*number));
             assert!(
                 text == body(*number, seed),
-                "{context}: the shelved text of {number}"
+                "{context}: the archived text of {number}"
             );
         }
         if has("add")
@@ -127,7 +127,7 @@ pub(crate) fn nothing_answered_after_a_failed_sync(run: &Run, context: &str) -> 
     let ok = if place("journal") || place("keys") {
         answers("\"ack ")
     } else if place("removed") {
-        answers("\"ack shelve")
+        answers("\"ack archive")
     } else if place("events") {
         // An event may be told late or be a gap; nobody is answered for it.
         0

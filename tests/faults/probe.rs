@@ -4,7 +4,7 @@
 //! It is this test binary once more, started under `strace` with [`DIR`] set.
 
 use bytes::Bytes;
-use spool_core::store::{Addition, Change, Finish, NewMessage, Shelf, Shelved, Store, StoreOptions};
+use spool_core::store::{Addition, Archive, Archived, Change, Finish, NewMessage, Store, StoreOptions};
 use spool_core::{
     AddKey, Envelope, Event, EventKind, MessageId, RetryPolicy, ReversePath, RouteOrigin, Section, Status,
     Timestamp,
@@ -85,7 +85,7 @@ fn add(number: u64, seed: u64) -> Change {
         parent: None,
         related: Vec::new(),
         spooled_at: Timestamp(1000),
-        key: key(number).map(AddKey::named),
+        key: key(number).map(AddKey::new),
         conclusion: None,
         events: event(number, EventKind::Spooled),
     })
@@ -145,7 +145,7 @@ fn work(dir: &Path, seed: u64) {
             }
         }
         if number == 12 {
-            shelve(&store, 4);
+            archive(&store, 4);
         }
         store.maintain();
         while store.compact() {
@@ -155,20 +155,20 @@ fn work(dir: &Path, seed: u64) {
     tell("end");
 }
 
-/// To the shelf first, then off the journal.
-fn shelve(store: &Store, number: u64) {
-    tell(&format!("try shelve {number}"));
+/// To the archive first, then off the journal.
+fn archive(store: &Store, number: u64) {
+    tell(&format!("try archive {number}"));
     let (Ok(message), Ok(body)) = (store.load(id(number)), store.body(id(number))) else {
-        return tell(&format!("err shelve {number} unread"));
+        return tell(&format!("err archive {number} unread"));
     };
     let (at, reason) = (Timestamp(1000), None);
     let laid = store
-        .shelve(Shelf::Removed, &[(Shelved { message, at, reason }, body)])
+        .archive(Archive::Removed, &[(Archived { message, at, reason }, body)])
         .remove(0);
     let gone = laid.and_then(|()| store.commit(&mut [finish(number)]).remove(0));
     match gone {
-        Ok(()) => tell(&format!("ack shelve {number}")),
-        Err(error) => tell(&format!("err shelve {number} {error}")),
+        Ok(()) => tell(&format!("ack archive {number}")),
+        Err(error) => tell(&format!("err archive {number} {error}")),
     }
 }
 

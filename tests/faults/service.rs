@@ -153,7 +153,7 @@ fn check(spool: &Path, answered: &BTreeSet<usize>, context: &str) {
     assert!(lost.is_empty(), "{context}: lost {lost:?}");
     let checkup = checkup(spool, spool_core::Timestamp(1), true, &mut || {}).unwrap();
     assert!(
-        checkup.findings.iter().all(|finding| finding.mendable),
+        checkup.findings.iter().all(|finding| finding.repairable),
         "{context}: {checkup:?}"
     );
     assert_eq!(count_from_disk(spool).unwrap(), found.len() as u64, "{context}");

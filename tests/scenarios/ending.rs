@@ -22,7 +22,7 @@ fn paused(spool: &Path) -> Running {
     )
     .unwrap();
     let server = serve(spool, &["127.0.0.1:9"], &["--config", config.to_str().unwrap()]);
-    // What is taken away while it is still being loaded ends the service for another reason.
+    // What is deleted while it is still being loaded ends the service for another reason.
     until("all is loaded", || {
         let (_, said) = http::ask(server.field("admin"), "GET", "/readyz", "");
         (!said.contains("load")).then_some(())

@@ -129,7 +129,7 @@ fn events_go_on_where_they_were_through_a_restart() {
     let event = follower.until("spooled", &second);
     assert!(event["seq"].as_u64().unwrap() > seen, "{event}");
     assert!(follower.err.recv_timeout(PATIENCE).unwrap().contains("is back"));
-    // Whoever comes late hears it all again, in order and without a hole.
+    // Whoever comes late hears it all again, in order and without a gap.
     let late = Follower::start(&url, &["--since", "0"]);
     let numbers: Vec<u64> = std::iter::from_fn(|| Some(late.event()))
         .map(|event| event["seq"].as_u64().unwrap())

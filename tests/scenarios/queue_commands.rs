@@ -228,17 +228,17 @@ fn show_tells_every_attempt_and_gives_the_body_byte_for_byte() {
         serde_json::from_str(&service.directory(&["show", &id, "--format", "json"])).unwrap();
     assert_eq!(from_disk["attempts"], page["attempts"]);
     assert_eq!(from_disk["recipients"], page["recipients"]);
-    // And so does the shelf.
+    // And so does the archive.
     service.ok(&["remove", &id]);
     assert!(service.directory(&["show", &id]).contains("removed"));
     assert_eq!(service.ask(&["show", &id, "--body"]).stdout, output.stdout);
-    let from_shelf = || run(&["show", &id, "--body", "--spool", service.spool.to_str().unwrap()]);
-    assert_eq!(from_shelf().stdout, output.stdout);
+    let from_archive = || run(&["show", &id, "--body", "--spool", service.spool.to_str().unwrap()]);
+    assert_eq!(from_archive().stdout, output.stdout);
     // Whoever may write there must not make us read something else.
     let text = service.spool.join(format!("removed/{id}.eml"));
     std::fs::remove_file(&text).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", &text).unwrap();
-    let linked = from_shelf();
+    let linked = from_archive();
     assert_eq!(
         (linked.status.code(), linked.stdout.as_slice()),
         (Some(1), &b""[..])
@@ -271,11 +271,11 @@ fn exported_mail_is_whole_and_can_be_brought_to_another_spool() {
     assert!(to.join(format!("{other}.json")).exists());
 
     let elsewhere = Service::start(&capture.next_hop());
-    let shelf = elsewhere.spool.join("removed");
-    std::fs::create_dir(&shelf).unwrap();
+    let archive = elsewhere.spool.join("removed");
+    std::fs::create_dir(&archive).unwrap();
     for kind in ["eml", "json"] {
         let name = format!("{id}.{kind}");
-        std::fs::copy(to.join(&name), shelf.join(&name)).unwrap();
+        std::fs::copy(to.join(&name), archive.join(&name)).unwrap();
     }
     assert_eq!(elsewhere.ok(&["recover", &id]), "1 recovered\n");
     elsewhere.ok(&["send", &id]);
@@ -285,7 +285,7 @@ fn exported_mail_is_whole_and_can_be_brought_to_another_spool() {
         "--spool",
         service.spool.to_str().unwrap(),
         "--to",
-        shelf.join("..").to_str().unwrap(),
+        archive.join("..").to_str().unwrap(),
     ]);
     assert_eq!(into_a_spool.status.code(), Some(2));
 }
@@ -370,7 +370,7 @@ fn a_named_submission_is_spooled_once() {
 }
 
 #[test]
-fn a_damaged_pair_on_a_shelf_is_listed_as_unreadable() {
+fn a_damaged_pair_in_an_archive_is_listed_as_unreadable() {
     let service = Service::paused("127.0.0.1:9");
     let id = service.mail("a@example.org", "b@example.net", b"Subject: x\r\n\r\nhello\r\n");
     service.ok(&["freeze", &id]);

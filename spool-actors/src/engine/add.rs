@@ -75,7 +75,10 @@ impl<W: World> Engine<W> {
         };
         let fingerprint =
             fingerprint.or_else(|| Some(Fingerprint::of(&submission.sections, &submission.body)));
-        let key = AddKey { name, fingerprint };
+        let key = AddKey {
+            key: name,
+            fingerprint,
+        };
         match self.keys.look_up(&key, self.now.inside)? {
             LookUp::Known(ids) => return Ok(Prepared::Known(ids)),
             LookUp::Expected => return Ok(Prepared::Waits(key)),

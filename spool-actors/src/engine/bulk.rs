@@ -9,7 +9,7 @@ use super::taken::Taken;
 use super::{Answer, Engine, Tag, World};
 use crate::errors::{RETRY_AFTER, operation_error};
 use crate::outcome::{NewRoute, Outcome};
-use spool_core::store::{Change, Shelf, StoreError};
+use spool_core::store::{Archive, Change, StoreError};
 use spool_core::{Frozen, MessageId, MessageState, RetryInterval, Routing, SpoolError, Status, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) enum Work {
     Freeze,
     SendNow(Arc<[RetryInterval]>),
     Remove,
-    Recover(Shelf),
+    Recover(Archive),
     Reroute(NewRoute),
     /// With the reason.
     Bounce(Arc<str>),
@@ -58,7 +58,7 @@ pub(super) struct Bulks<W: World> {
     last: BulkId,
     /// Operations that wait until a message is no longer being written.
     parked: HashMap<MessageId, Vec<BulkId>>,
-    /// Messages of a shelf that are being written to the journal again.
+    /// Messages of an archive that are being written to the journal again.
     pub(super) recovering: HashSet<MessageId>,
 }
 
@@ -197,8 +197,8 @@ impl<W: World> Engine<W> {
     }
 
     fn take(&mut self, bulk_id: BulkId, work: &Work, ids: Vec<MessageId>) {
-        if let Work::Recover(shelf) = work {
-            return self.fetch(bulk_id, *shelf, ids);
+        if let Work::Recover(archive) = work {
+            return self.fetch(bulk_id, *archive, ids);
         }
         let now = self.now;
         let (mut taken, mut sending) = (Vec::new(), Vec::new());

@@ -9,7 +9,7 @@ use super::{Answer, Content, Effect, Engine, Job, World};
 use crate::engine::DestinationId;
 use crate::errors::add_error;
 use crate::errors::operation_error;
-use spool_core::store::{Addition, Change, Finish, NewMessage, Shelf, StoreError};
+use spool_core::store::{Addition, Archive, Change, Finish, NewMessage, StoreError};
 use spool_core::{AddError, Event, Held, Message, MessageId, MessageState, Related, Status};
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ pub(crate) enum Tag<W: World> {
     Divided(Divided),
     /// An operation noted something for the end of a session.
     NotedWhileSending { bulk: BulkId, id: MessageId, note: Note },
-    /// An operation brought a message back from a shelf.
+    /// An operation brought a message back from an archive.
     Recovered(Recovered),
     /// Mail was laid in quarantine.
     Quarantined {
@@ -104,7 +104,7 @@ impl<W: World> Tag<W> {
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(super) bulk: BulkId,
-    pub(super) shelf: Shelf,
+    pub(super) archive: Archive,
     pub(super) known: Known,
     /// Whether its line is that of all its recipients.
     pub(super) whole: bool,
@@ -204,7 +204,7 @@ impl<W: World> Engine<W> {
             (Tag::Recovered(recovered), _) => self.recovered(&recovered, result),
             (Tag::Quarantined { reply, ids, .. }, _) => {
                 if result.is_err() {
-                    self.take_off(Shelf::Quarantine, ids.clone());
+                    self.take_off(Archive::Quarantine, ids.clone());
                 }
                 self.answer(reply, Answer::Added(result.map(|()| ids).map_err(add_error)));
             }
@@ -399,7 +399,7 @@ impl<W: World> Engine<W> {
     fn recovered(&mut self, recovered: &Recovered, result: Result<(), StoreError>) {
         let Recovered {
             bulk,
-            shelf,
+            archive,
             known,
             whole,
             generation,
@@ -414,7 +414,7 @@ impl<W: World> Engine<W> {
                     self.queue.make_stale(known.id);
                 }
                 let id = known.id;
-                self.work(Job::DropPair { bulk, shelf, id });
+                self.work(Job::DropPair { bulk, archive, id });
             }
             Err(error) => {
                 self.queue.delist(known.destination);

@@ -169,16 +169,16 @@ impl<W: World> Engine<W> {
             Done::ReadUnattended { read, held } => self.unattended_read(read, held),
             Done::Routed { routes, generation } => self.routed(routes, generation),
             Done::ReadWhole(read) => self.read_to_divide(read),
-            Done::ShelvedPresented { id, laid, events } => self.shelved_presented(id, laid, events),
-            Done::Fetched { bulk, shelf, pairs } => self.fetched(bulk, shelf, pairs),
+            Done::ArchivedPresented { id, laid, events } => self.archived_presented(id, laid, events),
+            Done::Fetched { bulk, archive, pairs } => self.fetched(bulk, archive, pairs),
             Done::DroppedPair { bulk, id, discarded } => self.dropped_pair(bulk, id, discarded),
             Done::TakenOff {
-                shelf,
+                archive,
                 discarded,
                 back,
             } => {
                 if let Err(error) = discarded {
-                    tracing::warn!(%error, shelf = shelf.name(), "files of an operation that failed stay on the shelf");
+                    tracing::warn!(%error, archive = archive.name(), "files of an operation that failed stay in the archive");
                 }
                 if let Some((id, status)) = back {
                     self.queue.waits(id, status, self.now);

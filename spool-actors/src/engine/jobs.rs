@@ -8,7 +8,7 @@ use super::content::Content;
 use super::taken::Taken;
 use super::unattended::Why;
 use bytes::Bytes;
-use spool_core::store::{Shelf, Shelved, StoreError};
+use spool_core::store::{Archive, Archived, StoreError};
 use spool_core::{
     Event, Held, LearnedDestination, Message, MessageId, RouteGroup, Routing, SpoolError, Status, Timestamp,
 };
@@ -18,15 +18,15 @@ use std::time::Duration;
 /// A message with its body; empty where nobody needs it.
 pub(crate) type Read = (Message, Bytes);
 
-/// A pair that was read off a shelf, with the memory that it takes.
-pub(crate) type Fetched = Result<(Box<Shelved>, Bytes, Held), SpoolError>;
+/// A pair that was read from an archive, with the memory that it takes.
+pub(crate) type Fetched = Result<(Box<Archived>, Bytes, Held), SpoolError>;
 
 /// Work on the disk.
 #[derive(Debug)]
 pub(crate) enum Job<W: World> {
     /// Read messages that are about to be sent, into the memory that was granted for each.
     Load(Vec<(MessageId, Held)>),
-    /// Read messages that an operation has taken, into `held`; for a remove, lay them on the shelf.
+    /// Read messages that an operation has taken, into `held`; for a remove, move them to the archive.
     ReadTaken {
         bulk: BulkId,
         work: Work,
@@ -49,34 +49,34 @@ pub(crate) enum Job<W: World> {
     },
     /// Read messages that are to be divided.
     ReadWhole(Vec<(MessageId, Status, Held)>),
-    /// Lay a message on the shelf of removed ones for the presend hook; then its end, with these events, is to be written.
-    ShelvePresented {
-        shelved: Box<Shelved>,
+    /// Lay a message in the archive of removed ones for the presend hook; then its end, with these events, is to be written.
+    ArchivePresented {
+        archived: Box<Archived>,
         body: Bytes,
         events: Vec<Event>,
     },
-    /// Read pairs off a shelf, to be added again.
+    /// Read pairs from an archive, to be added again.
     Fetch {
         bulk: BulkId,
-        shelf: Shelf,
+        archive: Archive,
         ids: Vec<MessageId>,
     },
     /// A message is on the journal again: discard its pair.
     DropPair {
         bulk: BulkId,
-        shelf: Shelf,
+        archive: Archive,
         id: MessageId,
     },
     /// The journal keeps these messages after all, or was never told of them: discard their pairs. `back`: the message that stays in the
     /// journal and what it waits for then. Nothing else is done with it before: a remove would lay a new pair under the same names.
     TakeOff {
-        shelf: Shelf,
+        archive: Archive,
         ids: Vec<MessageId>,
         back: Option<(MessageId, Status)>,
     },
     /// Lay mail in quarantine, all of it or none.
     Quarantine {
-        pairs: Vec<(Shelved, Bytes)>,
+        pairs: Vec<(Archived, Bytes)>,
         events: Vec<Event>,
         held: Held,
         reply: W::Reply,
@@ -111,14 +111,14 @@ pub(crate) enum Done<W: World> {
         generation: u32,
     },
     ReadWhole(Vec<(MessageId, Status, Result<Box<Content>, StoreError>)>),
-    ShelvedPresented {
+    ArchivedPresented {
         id: MessageId,
         laid: Result<(), StoreError>,
         events: Vec<Event>,
     },
     Fetched {
         bulk: BulkId,
-        shelf: Shelf,
+        archive: Archive,
         pairs: Vec<Fetched>,
     },
     DroppedPair {
@@ -127,7 +127,7 @@ pub(crate) enum Done<W: World> {
         discarded: Result<(), StoreError>,
     },
     TakenOff {
-        shelf: Shelf,
+        archive: Archive,
         discarded: Result<(), StoreError>,
         back: Option<(MessageId, Status)>,
     },

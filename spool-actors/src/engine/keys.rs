@@ -6,7 +6,7 @@
 use super::{Now, World};
 use crate::errors::RETRY_AFTER;
 use spool_core::store::RememberedKey;
-use spool_core::{AddError, AddKey, Fingerprint, MessageId, NameDigest, Timestamp};
+use spool_core::{AddError, AddKey, Fingerprint, KeyDigest, MessageId, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -85,9 +85,9 @@ impl<R> Known<R> {
 /// All names that are known.
 #[derive(Debug)]
 pub(super) struct Keys<W: World> {
-    known: HashMap<NameDigest, Known<W::Reply>>,
+    known: HashMap<KeyDigest, Known<W::Reply>>,
     /// When they were added, by the time inside, oldest first.
-    ages: VecDeque<(Timestamp, NameDigest)>,
+    ages: VecDeque<(Timestamp, KeyDigest)>,
     window: Duration,
     max: usize,
     /// Whether all names of earlier processes are known.
@@ -122,7 +122,7 @@ impl<W: World> Keys<W> {
 
     /// Of several adds under one name the last one counts, and its window.
     fn take_in(&mut self, remembered: Vec<RememberedKey>, now: Now) {
-        let mut last: HashMap<NameDigest, Timestamp> =
+        let mut last: HashMap<KeyDigest, Timestamp> =
             self.ages.iter().map(|(at, name)| (*name, *at)).collect();
         for RememberedKey {
             key,
@@ -132,7 +132,7 @@ impl<W: World> Keys<W> {
             ..
         } in remembered
         {
-            let (name, at) = (NameDigest::of(&key), now.inside_of(at));
+            let (name, at) = (KeyDigest::of(&key), now.inside_of(at));
             if last.get(&name).is_none_or(|known| *known < at) {
                 let state = State::Added(Ids::of(&ids));
                 self.known.insert(name, Known { fingerprint, state });
@@ -162,7 +162,7 @@ impl<W: World> Keys<W> {
         let busy = Err(AddError::Busy {
             retry_after: RETRY_AFTER,
         });
-        let Some(known) = self.known.get(&NameDigest::of(&key.name)) else {
+        let Some(known) = self.known.get(&KeyDigest::of(&key.key)) else {
             return if self.complete { Ok(LookUp::New) } else { busy };
         };
         match &known.state {
@@ -175,7 +175,7 @@ impl<W: World> Keys<W> {
 
     /// Someone waits for the first add of a name.
     pub(super) fn wait(&mut self, key: &AddKey, reply: W::Reply) {
-        if let Some(known) = self.known.get_mut(&NameDigest::of(&key.name)) {
+        if let Some(known) = self.known.get_mut(&KeyDigest::of(&key.key)) {
             let differs = known.differs_from(key);
             if let State::Expected(waiting) = &mut known.state {
                 waiting.push(Waiting { reply, differs });
@@ -188,7 +188,7 @@ impl<W: World> Keys<W> {
         let state = State::Expected(Vec::new());
         let fingerprint = key.fingerprint;
         self.known
-            .insert(NameDigest::of(&key.name), Known { fingerprint, state });
+            .insert(KeyDigest::of(&key.key), Known { fingerprint, state });
     }
 
     /// The disk has answered: gives all who wait for this name, each with the answer. A name whose add failed is free again.
@@ -198,7 +198,7 @@ impl<W: World> Keys<W> {
         answer: &Added,
         now: Timestamp,
     ) -> Vec<(W::Reply, Added)> {
-        let name = NameDigest::of(&key.name);
+        let name = KeyDigest::of(&key.key);
         let known = match answer {
             Ok(ids) => {
                 self.ages.push_back((now, name));
@@ -298,7 +298,7 @@ mod tests {
 
     fn of(name: &str, body: &str) -> AddKey {
         AddKey {
-            name: name.to_owned(),
+            key: name.to_owned(),
             fingerprint: Some(Fingerprint::of(&[], body.as_bytes())),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Engine, Job, Tag, World};
 use spool_core::log::{GivenUp, Record};
-use spool_core::store::{Change, Finish, Shelved, StoreError};
+use spool_core::store::{Archived, Change, Finish, StoreError};
 use spool_core::{Event, EventKind, Frozen, FrozenReason, Message, MessageId, Presend, Status, Timestamp};
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ impl<W: World> Engine<W> {
         self.commit(change, Tag::Presented { id, after }, true);
     }
 
-    /// To the shelf first, as with any remove.
+    /// To the archive first, as with any remove.
     fn remove_presented(&mut self, id: MessageId, message: Message) {
         let Some(body) = self.queue.content(id).map(|content| content.body.clone()) else {
             return;
@@ -90,15 +90,15 @@ impl<W: World> Engine<W> {
         let events: Vec<_> = kinds.map(|kind| self.tell(kind, &message)).into();
         let reason = Some("removed by the presend hook".to_owned());
         let at = self.now.wall;
-        self.work(Job::ShelvePresented {
-            shelved: Box::new(Shelved { message, at, reason }),
+        self.work(Job::ArchivePresented {
+            archived: Box::new(Archived { message, at, reason }),
             body,
             events,
         });
     }
 
-    /// A message that the hook had removed is on the shelf, or is not.
-    pub(super) fn shelved_presented(
+    /// A message that the hook had removed is in the archive, or is not.
+    pub(super) fn archived_presented(
         &mut self,
         id: MessageId,
         laid: Result<(), StoreError>,

@@ -1,6 +1,6 @@
-//! Shelves: quarantine, recover, purge, and looking at what lies there.
+//! Archives: quarantine, recover, purge, and looking at what lies there.
 //!
-//! A message is on the journal or on a shelf, never on neither: the place it comes to is durable before the place it
+//! A message is on the journal or in an archive, never on neither: the place it comes to is durable before the place it
 //! leaves is touched.
 
 use super::bulk::{BulkId, frozen};
@@ -11,7 +11,7 @@ use super::queue::Known;
 use super::{Answer, Engine, Job, Tag, World};
 use crate::errors::add_error;
 use bytes::Bytes;
-use spool_core::store::{Addition, Change, NewMessage, Shelf, Shelved, StoreError};
+use spool_core::store::{Addition, Archive, Archived, Change, NewMessage, StoreError};
 use spool_core::{
     AddError, Event, EventKind, Held, Message, MessageId, MessageState, Related, RetryPolicy, Section,
     SpoolError, Status, Submission, Timestamp,
@@ -19,8 +19,8 @@ use spool_core::{
 use std::sync::Arc;
 
 impl<W: World> Engine<W> {
-    /// Reads pairs off a shelf, to be added again.
-    pub(super) fn fetch(&mut self, bulk: BulkId, shelf: Shelf, ids: Vec<MessageId>) {
+    /// Reads pairs from an archive, to be added again.
+    pub(super) fn fetch(&mut self, bulk: BulkId, archive: Archive, ids: Vec<MessageId>) {
         let mut wanted = Vec::new();
         for id in ids {
             if self.queue.status(id, self.now).is_some() {
@@ -30,24 +30,24 @@ impl<W: World> Engine<W> {
             }
         }
         let ids = wanted;
-        self.work(Job::Fetch { bulk, shelf, ids });
+        self.work(Job::Fetch { bulk, archive, ids });
     }
 
-    /// Pairs were read off a shelf.
-    pub(super) fn fetched(&mut self, bulk: BulkId, shelf: Shelf, pairs: Vec<Fetched>) {
+    /// Pairs were read from an archive.
+    pub(super) fn fetched(&mut self, bulk: BulkId, archive: Archive, pairs: Vec<Fetched>) {
         for pair in pairs {
             match pair {
-                Ok((shelved, body, held)) => self.add_again(bulk, shelf, *shelved, body, held),
+                Ok((archived, body, held)) => self.add_again(bulk, archive, *archived, body, held),
                 Err(error) => self.bulk_done(bulk, Err(error)),
             }
         }
     }
 
-    fn add_again(&mut self, bulk: BulkId, shelf: Shelf, shelved: Shelved, body: Bytes, held: Held) {
+    fn add_again(&mut self, bulk: BulkId, archive: Archive, archived: Archived, body: Bytes, held: Held) {
         if let Err(error) = self.alive() {
             return self.bulk_done(bulk, Err(error));
         }
-        let message = shelved.message;
+        let message = archived.message;
         // Another operation may have been faster.
         if self.queue.status(message.id, self.now).is_some() || self.bulks.recovering.contains(&message.id) {
             return self.bulk_done(bulk, Err(SpoolError::OnSpool(message.id)));
@@ -65,7 +65,7 @@ impl<W: World> Engine<W> {
         }
         let (next_hops, whole) = self.first_route(&message);
         let destination = self.queue.enlist(&next_hops, self.now);
-        let events = vec![self.tell(EventKind::Recovered(shelf.queue()), &message)];
+        let events = vec![self.tell(EventKind::Recovered(archive.queue()), &message)];
         let id = message.id;
         self.bulks.recovering.insert(id);
         let (spooled_at, footprint, origin) = (message.spooled_at, message.footprint(), message.origin);
@@ -82,7 +82,7 @@ impl<W: World> Engine<W> {
         };
         let tag = Tag::Recovered(Recovered {
             bulk,
-            shelf,
+            archive,
             known: Known {
                 id,
                 destination,
@@ -103,7 +103,7 @@ impl<W: World> Engine<W> {
     pub(super) fn dropped_pair(&mut self, bulk: BulkId, id: MessageId, discarded: Result<(), StoreError>) {
         if let Err(error) = discarded {
             // The next start finds the message in both places, and drops the pair.
-            tracing::warn!(%id, %error, "recovered, but its files are still on the shelf");
+            tracing::warn!(%id, %error, "recovered, but its files are still in the archive");
         }
         self.give_back(id, Status::Frozen);
         self.bulk_done(bulk, Ok(()));
@@ -155,12 +155,12 @@ impl<W: World> Engine<W> {
         let kind = EventKind::Quarantined(reason);
         let events = pairs
             .iter()
-            .map(|(shelved, _)| self.tell(kind.clone(), &shelved.message))
+            .map(|(archived, _)| self.tell(kind.clone(), &archived.message))
             .collect();
         Ok((pairs, events, held))
     }
 
-    /// Mail is on the shelf, or is not.
+    /// Mail is in the archive, or is not.
     pub(super) fn laid_in_quarantine(
         &mut self,
         ids: Vec<MessageId>,
@@ -182,7 +182,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    fn pairs(&mut self, reason: &str, mail: Submission, now: Timestamp) -> Vec<(Shelved, Bytes)> {
+    fn pairs(&mut self, reason: &str, mail: Submission, now: Timestamp) -> Vec<(Archived, Bytes)> {
         let ids: Vec<MessageId> = mail.sections.iter().map(|_| self.ids.next(now)).collect();
         let body_size = u64::try_from(mail.body.len()).unwrap_or(u64::MAX);
         let related: Arc<[MessageId]> = mail.related.iter().chain(&ids).copied().collect();
@@ -202,7 +202,7 @@ impl<W: World> Engine<W> {
             };
             let reason = Some(reason.to_owned());
             (
-                Shelved {
+                Archived {
                     message,
                     at: now,
                     reason,
@@ -215,7 +215,7 @@ impl<W: World> Engine<W> {
 }
 
 /// Pairs that are to be laid in quarantine, the events that tell of them, and the memory they take.
-type Laying = (Vec<(Shelved, Bytes)>, Vec<Event>, Held);
+type Laying = (Vec<(Archived, Bytes)>, Vec<Event>, Held);
 
 impl<W: World> Engine<W> {
     /// Someone wants removed messages deleted for good.

@@ -6,7 +6,7 @@ use super::jobs::Read;
 use super::returning::NewNotice;
 use super::{Effect, Engine, Job, Tag, Wanted, Work, World};
 use crate::errors::operation_error;
-use spool_core::store::{Change, Finish, Shelf, StoreError};
+use spool_core::store::{Archive, Change, Finish, StoreError};
 use spool_core::{EventKind, Frozen, Held, MessageId, Status};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) struct Taken {
 }
 
 impl<W: World> Engine<W> {
-    /// Reads what was taken, and for a remove lays it on the shelf, off this thread.
+    /// Reads what was taken, and for a remove moves it to the archive, off this thread.
     pub(super) fn read_taken(&mut self, bulk: BulkId, work: Work, taken: Vec<Taken>) {
         let with_bodies = work.reads_bodies();
         let footprints = taken
@@ -50,7 +50,7 @@ impl<W: World> Engine<W> {
         });
     }
 
-    /// What was taken was read, and for a remove lies on the shelf.
+    /// What was taken was read, and for a remove lies in the archive.
     pub(super) fn read_taken_done(
         &mut self,
         bulk: BulkId,
@@ -76,7 +76,7 @@ impl<W: World> Engine<W> {
             self.bulk_done(bulk, Err(error));
         }
         if matches!(work, Work::Remove) && !laid.is_empty() {
-            self.take_off(Shelf::Removed, laid);
+            self.take_off(Archive::Removed, laid);
         }
     }
 

@@ -5,7 +5,7 @@
 //! sessions were running, because no attempt begins before its begin is on disk.
 
 use super::{Engine, Job, Tag, World};
-use spool_core::store::{Change, Shelf, StoreError};
+use spool_core::store::{Archive, Change, StoreError};
 use spool_core::{MessageId, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -71,15 +71,15 @@ impl<W: World> Engine<W> {
         self.queue.waits(id, Status::SendAt(until), self.now);
     }
 
-    /// The journal keeps these messages after all, or was never told of them: their pairs must not stay on the shelf.
-    pub(super) fn take_off(&mut self, shelf: Shelf, ids: Vec<MessageId>) {
+    /// The journal keeps these messages after all, or was never told of them: their pairs must not stay in the archive.
+    pub(super) fn take_off(&mut self, archive: Archive, ids: Vec<MessageId>) {
         let back = None;
-        self.work(Job::TakeOff { shelf, ids, back });
+        self.work(Job::TakeOff { archive, ids, back });
     }
 
     /// The same for one removed message, which is given back afterwards, to wait for `status`.
     pub(super) fn take_off_and_keep(&mut self, id: MessageId, status: Status) {
-        let (shelf, ids, back) = (Shelf::Removed, vec![id], Some((id, status)));
-        self.work(Job::TakeOff { shelf, ids, back });
+        let (archive, ids, back) = (Archive::Removed, vec![id], Some((id, status)));
+        self.work(Job::TakeOff { archive, ids, back });
     }
 }

@@ -34,7 +34,7 @@ impl SpoolActor {
         self.look_after(ctx, work, |actor, step| {
             actor.cleaning = false;
             let Some(step) = step else { return };
-            for finding in &step.news {
+            for finding in &step.new_findings {
                 tracing::error!(file = finding.file, "damaged on disk: {}", finding.what);
             }
             if step.pass_over {

@@ -4,7 +4,7 @@ use super::{Outside, messages::Outcome};
 use crate::engine::{Content, Done, Fetched, Job, Taken, Why, Work, groups, may_fail};
 use crate::errors::{RETRY_AFTER, operation_error};
 use bytes::Bytes;
-use spool_core::store::{Shelf, Shelved, Store, StoreError};
+use spool_core::store::{Archive, Archived, Store, StoreError};
 use spool_core::{Budget, Held, Message, MessageId, SpoolError, Timestamp};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
             routing,
             generation,
         } => {
-            let mut row = store.in_a_row();
+            let mut row = store.sequential();
             let mut route = |id| (id, row.load(id).map(|message| groups(&routing, &message)));
             Done::Routed {
                 routes: ids.into_iter().map(&mut route).collect(),
@@ -52,33 +52,33 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
             let one = |(id, before, held)| (id, before, read_content(store, id, held));
             Done::ReadWhole(wanted.into_iter().map(one).collect())
         }
-        Job::ShelvePresented {
-            shelved,
+        Job::ArchivePresented {
+            archived,
             body,
             events,
         } => {
-            let id = shelved.message.id;
+            let id = archived.message.id;
             let laid = store
-                .shelve(Shelf::Removed, &[(*shelved, body)])
+                .archive(Archive::Removed, &[(*archived, body)])
                 .pop()
                 .unwrap_or(Ok(()));
-            Done::ShelvedPresented { id, laid, events }
+            Done::ArchivedPresented { id, laid, events }
         }
-        Job::Fetch { bulk, shelf, ids } => {
+        Job::Fetch { bulk, archive, ids } => {
             let pairs = ids
                 .into_iter()
-                .map(|id| fetch(store, budget, shelf, id))
+                .map(|id| fetch(store, budget, archive, id))
                 .collect();
-            Done::Fetched { bulk, shelf, pairs }
+            Done::Fetched { bulk, archive, pairs }
         }
-        Job::DropPair { bulk, shelf, id } => {
-            let discarded = store.discard(shelf, &[id]);
+        Job::DropPair { bulk, archive, id } => {
+            let discarded = store.discard(archive, &[id]);
             Done::DroppedPair { bulk, id, discarded }
         }
-        Job::TakeOff { shelf, ids, back } => {
-            let discarded = store.discard(shelf, &ids);
+        Job::TakeOff { archive, ids, back } => {
+            let discarded = store.discard(archive, &ids);
             Done::TakenOff {
-                shelf,
+                archive,
                 discarded,
                 back,
             }
@@ -89,7 +89,7 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
             held,
             reply,
         } => Done::Quarantined {
-            ids: pairs.iter().map(|(shelved, _)| shelved.message.id).collect(),
+            ids: pairs.iter().map(|(archived, _)| archived.message.id).collect(),
             laid: lay_all(store, &pairs),
             events,
             held,
@@ -131,8 +131,8 @@ fn read_content(store: &Store, id: MessageId, mut held: Held) -> Result<Box<Cont
 type ReadTaken = (Vec<(Taken, Result<(Message, Bytes), StoreError>)>, Arc<Held>);
 
 fn read_taken(store: &Store, work: &Work, taken: Vec<Taken>, mut held: Held, at: Timestamp) -> ReadTaken {
-    let (shelve, with_bodies) = (matches!(work, Work::Remove), work.reads_bodies());
-    let mut row = store.in_a_row();
+    let (archive, with_bodies) = (matches!(work, Work::Remove), work.reads_bodies());
+    let mut row = store.sequential();
     let messages: Vec<_> = taken.iter().map(|taken| row.load(taken.id)).collect();
     // Known now: it may be more than was expected.
     let whole = |message: &Message| {
@@ -140,13 +140,13 @@ fn read_taken(store: &Store, work: &Work, taken: Vec<Taken>, mut held: Held, at:
         message.footprint().saturating_add(body)
     };
     held.resize(messages.iter().flatten().map(whole).fold(0, u64::saturating_add));
-    let messages = match shelve {
-        true => lay_on_shelf(store, messages, at),
+    let messages = match archive {
+        true => move_to_archive(store, messages, at),
         false => messages,
     };
-    // On the shelf nobody needs it any more.
+    // In the archive nobody needs it any more.
     let with_body = |message: Message| {
-        let body = match with_bodies && !shelve {
+        let body = match with_bodies && !archive {
             true => store.body(message.id)?,
             false => Bytes::new(),
         };
@@ -162,7 +162,7 @@ fn read_unattended(
     mut held: Held,
     bodies: bool,
 ) -> Done<Outside> {
-    let mut row = store.in_a_row();
+    let mut row = store.sequential();
     let messages: Vec<_> = step
         .into_iter()
         .map(|(id, why)| (id, why, row.load(id)))
@@ -188,20 +188,20 @@ fn read_unattended(
     Done::ReadUnattended { read, held }
 }
 
-fn fetch(store: &Store, budget: &Budget, shelf: Shelf, id: MessageId) -> Fetched {
-    let size = store.shelved_size(shelf, id).map_err(operation_error)?;
+fn fetch(store: &Store, budget: &Budget, archive: Archive, id: MessageId) -> Fetched {
+    let size = store.archived_size(archive, id).map_err(operation_error)?;
     let busy = SpoolError::Busy {
         retry_after: RETRY_AFTER,
     };
     // Before it is read.
     let mut held = budget.hold_first(size).ok_or(busy)?;
-    let (shelved, body) = store.shelved(shelf, id).map_err(operation_error)?;
-    held.resize(shelved.message.footprint().saturating_add(size));
-    Ok((Box::new(shelved), body, held))
+    let (archived, body) = store.archived(archive, id).map_err(operation_error)?;
+    held.resize(archived.message.footprint().saturating_add(size));
+    Ok((Box::new(archived), body, held))
 }
 
-/// Durable on the shelf before the journal is told that they are gone. What fails fails alone.
-fn lay_on_shelf(
+/// Durable in the archive before the journal is told that they are gone. What fails fails alone.
+fn move_to_archive(
     store: &Store,
     messages: Vec<Result<Message, StoreError>>,
     at: Timestamp,
@@ -209,7 +209,7 @@ fn lay_on_shelf(
     let with_body = |message: Message| {
         let body = store.body(message.id)?;
         let reason = None;
-        Ok((Shelved { message, at, reason }, body))
+        Ok((Archived { message, at, reason }, body))
     };
     let mut pairs = Vec::with_capacity(messages.len());
     let unread: Vec<Option<StoreError>> = messages
@@ -223,10 +223,10 @@ fn lay_on_shelf(
         })
         .collect();
     let mut laid = store
-        .shelve(Shelf::Removed, &pairs)
+        .archive(Archive::Removed, &pairs)
         .into_iter()
         .zip(pairs)
-        .map(|(laid, (shelved, _))| laid.map(|()| shelved.message));
+        .map(|(laid, (archived, _))| laid.map(|()| archived.message));
     unread
         .into_iter()
         .filter_map(|error| error.map_or_else(|| laid.next(), |error| Some(Err(error))))
@@ -234,11 +234,11 @@ fn lay_on_shelf(
 }
 
 /// All of them, or none.
-fn lay_all(store: &Store, pairs: &[(Shelved, Bytes)]) -> Result<(), StoreError> {
-    let laid: Result<(), StoreError> = store.shelve(Shelf::Quarantine, pairs).into_iter().collect();
+fn lay_all(store: &Store, pairs: &[(Archived, Bytes)]) -> Result<(), StoreError> {
+    let laid: Result<(), StoreError> = store.archive(Archive::Quarantine, pairs).into_iter().collect();
     if laid.is_err() {
-        let ids: Vec<MessageId> = pairs.iter().map(|(shelved, _)| shelved.message.id).collect();
-        store.discard(Shelf::Quarantine, &ids)?;
+        let ids: Vec<MessageId> = pairs.iter().map(|(archived, _)| archived.message.id).collect();
+        store.discard(Archive::Quarantine, &ids)?;
     }
     laid
 }
@@ -255,24 +255,24 @@ fn purge(
     let mut after = None;
     loop {
         let page = store
-            .list_shelf(Shelf::Removed, after, PAGE)
+            .list_archive(Archive::Removed, after, PAGE)
             .map_err(operation_error)?;
         let Some((last, _)) = page.last() else {
             return Ok(outcome);
         };
         after = Some(*last);
         let mut old = Vec::new();
-        for (id, shelved) in page {
+        for (id, archived) in page {
             if ids.as_ref().is_some_and(|ids| !ids.contains(&id)) {
                 continue;
             }
-            match shelved {
-                Ok(shelved) if now.since(shelved.at) >= older_than => old.push(id),
+            match archived {
+                Ok(archived) if now.since(archived.at) >= older_than => old.push(id),
                 Ok(_) => {}
                 Err(reason) => outcome.errors.push(SpoolError::Unreadable { id, reason }),
             }
         }
-        store.discard(Shelf::Removed, &old).map_err(operation_error)?;
+        store.discard(Archive::Removed, &old).map_err(operation_error)?;
         outcome.done += old.len();
         tracing::debug!(purged = old.len(), "removed messages deleted for good");
     }

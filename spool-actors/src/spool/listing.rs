@@ -7,7 +7,7 @@ use crate::errors::{RETRY_AFTER, operation_error};
 use crate::supervision::{Ending, Part};
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use bytes::Bytes;
-use spool_core::store::{LISTING_BYTES, Listed, Shelf, Shelved, Store, StoreError};
+use spool_core::store::{Archive, Archived, LISTING_BYTES, Listed, Store, StoreError};
 use spool_core::{EnvelopeSummary, MessageId, MessageSummary, ShownStatus, SpoolError, Timestamp};
 use std::sync::Arc;
 
@@ -41,8 +41,8 @@ impl Handler<ListMessages> for SpoolActor {
         if self.is_loading() {
             return self.once_loaded(list, ctx.address());
         }
-        if let Some(shelf) = list.shelf {
-            return self.look(move |store| list_shelf(store, shelf, &list));
+        if let Some(archive) = list.archive {
+            return self.look(move |store| list_archive(store, archive, &list));
         }
         self.catch_up(ctx);
         let now = self.now();
@@ -68,7 +68,7 @@ impl Handler<ListMessages> for SpoolActor {
 /// delivered meanwhile is left out.
 fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<MessageSummary>, SpoolError> {
     let (mut listed, mut bytes) = (Vec::with_capacity(messages.len()), 0);
-    let mut row = store.in_a_row();
+    let mut row = store.sequential();
     for mut summary in messages {
         if bytes >= LISTING_BYTES {
             break;
@@ -90,11 +90,15 @@ fn with_envelopes(store: &Store, messages: Vec<MessageSummary>) -> Result<Vec<Me
     Ok(listed)
 }
 
-fn list_shelf(store: &Store, shelf: Shelf, list: &ListMessages) -> Result<Vec<MessageSummary>, SpoolError> {
+fn list_archive(
+    store: &Store,
+    archive: Archive,
+    list: &ListMessages,
+) -> Result<Vec<MessageSummary>, SpoolError> {
     let pairs = store
-        .list_shelf(shelf, list.after, list.limit)
+        .list_archive(archive, list.after, list.limit)
         .map_err(operation_error)?;
-    let summary = |(id, shelved): Listed| MessageSummary::of_shelved(id, shelf, shelved.as_ref());
+    let summary = |(id, archived): Listed| MessageSummary::of_archived(id, archive, archived.as_ref());
     Ok(pairs.into_iter().map(summary).collect())
 }
 
@@ -149,16 +153,16 @@ fn details(
             })
         }
         Err(StoreError::NoSuchMessage(_)) => {
-            let (shelf, shelved, _) = on_a_shelf(store, id)?;
-            let status = match shelf {
-                Shelf::Removed => ShownStatus::Removed,
-                Shelf::Quarantine => ShownStatus::Quarantined,
+            let (archive, archived, _) = in_an_archive(store, id)?;
+            let status = match archive {
+                Archive::Removed => ShownStatus::Removed,
+                Archive::Quarantine => ShownStatus::Quarantined,
             };
             Ok(Details {
-                message: shelved.message,
-                queue: shelf.queue(),
+                message: archived.message,
+                queue: archive.queue(),
                 status,
-                reason: shelved.reason,
+                reason: archived.reason,
                 next_hops_afterwards: None,
                 parts: Vec::new(),
             })
@@ -167,10 +171,10 @@ fn details(
     }
 }
 
-fn on_a_shelf(store: &Store, id: MessageId) -> Result<(Shelf, Shelved, Bytes), SpoolError> {
-    for shelf in Shelf::ALL {
-        match store.shelved(shelf, id) {
-            Ok((shelved, body)) => return Ok((shelf, shelved, body)),
+fn in_an_archive(store: &Store, id: MessageId) -> Result<(Archive, Archived, Bytes), SpoolError> {
+    for archive in Archive::ALL {
+        match store.archived(archive, id) {
+            Ok((archived, body)) => return Ok((archive, archived, body)),
             Err(StoreError::NoSuchMessage(_)) => {}
             Err(error) => return Err(operation_error(error)),
         }
@@ -189,7 +193,7 @@ impl Handler<GetBody> for SpoolActor {
         }
         self.look(move |store| match store.body(get.0) {
             Ok(body) => Ok(body),
-            Err(StoreError::NoSuchMessage(_)) => on_a_shelf(store, get.0).map(|(_, _, body)| body),
+            Err(StoreError::NoSuchMessage(_)) => in_an_archive(store, get.0).map(|(_, _, body)| body),
             Err(error) => Err(operation_error(error)),
         })
     }

@@ -6,7 +6,7 @@ pub use crate::outcome::{Idle, Loaded, NewRoute, Outcome};
 use crate::supervision::Ending;
 use actix::Message;
 use bytes::Bytes;
-use spool_core::store::{Progress, Shelf, StoreStats};
+use spool_core::store::{Archive, Progress, StoreStats};
 use spool_core::{Hold, MessageId, MessageSummary, NextHop, Queue, RetryInterval, ShownStatus, SpoolError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub struct SendNow {
     pub retry_intervals: Vec<RetryInterval>,
 }
 
-/// Takes frozen messages off the spool, to the shelf of removed ones. Replies when it is durable.
+/// Takes frozen messages off the spool, to the archive of removed messages. Replies when it is durable.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; what went wrong with single messages, such as [`SpoolError::NotFrozen`], is in the
@@ -54,7 +54,7 @@ pub struct SendNow {
 #[rtype(result = "Result<Outcome, SpoolError>")]
 pub struct Remove(pub Vec<MessageId>);
 
-/// Brings messages back from a shelf, frozen. Replies when it is durable.
+/// Brings messages back from an archive, frozen. Replies when it is durable.
 ///
 /// # Errors
 /// [`SpoolError::Killed`]; what went wrong with single messages is in the [`Outcome`].
@@ -64,7 +64,7 @@ pub struct Recover {
     /// Which.
     pub ids: Vec<MessageId>,
     /// From where.
-    pub from: Shelf,
+    pub from: Archive,
 }
 
 /// Gives messages another route, waiting and frozen ones; that they wait, and for what, is not touched. One that is being sent has it
@@ -111,9 +111,9 @@ pub struct Details {
     pub message: spool_core::Message,
     /// Where it is kept.
     pub queue: Queue,
-    /// What it waits for, as a listing shows it; of no meaning on a shelf.
+    /// What it waits for, as a listing shows it; of no meaning in an archive.
     pub status: ShownStatus,
-    /// Why it is on its shelf.
+    /// Why it is in its archive.
     pub reason: Option<String>,
     /// The next hops for whoever is left when the attempt that runs has ended, if the message was rerouted meanwhile.
     pub next_hops_afterwards: Option<Arc<[NextHop]>>,
@@ -160,10 +160,10 @@ pub struct ListMessages {
     pub envelopes: bool,
     /// Only those behind this one: the last of the page before.
     pub after: Option<MessageId>,
-    /// At most so many. With envelopes, and on a shelf, fewer when they are large: an empty page is the last.
+    /// At most so many. With envelopes, and in an archive, fewer when they are large: an empty page is the last.
     pub limit: usize,
-    /// A shelf, rather than the spool.
-    pub shelf: Option<Shelf>,
+    /// An archive, rather than the spool.
+    pub archive: Option<Archive>,
 }
 
 impl Default for ListMessages {
@@ -173,7 +173,7 @@ impl Default for ListMessages {
             envelopes: false,
             after: None,
             limit: usize::MAX,
-            shelf: None,
+            archive: None,
         }
     }
 }

@@ -69,7 +69,7 @@ impl Handler<PartsOf> for SpoolActor {
         self.catch_up(ctx);
         let (ids, last) = self.engine.spooled_at(asked.spooled_at, asked.after, STEP);
         self.look(move |store| {
-            let mut row = store.in_a_row();
+            let mut row = store.sequential();
             // What has left meanwhile, or cannot be read, is not listed.
             let belongs = |part: &Message| {
                 part.parent == Some(asked.first) && part.envelope.reverse_path.is_null() == asked.null

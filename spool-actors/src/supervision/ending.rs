@@ -15,10 +15,10 @@ pub enum Ending {
     #[error("the disk failed: {0}")]
     DiskFailed(String),
     /// What was there at the start cannot be read.
-    #[error("what was there at the start cannot be loaded: {0}")]
+    #[error("the existing messages cannot be loaded: {0}")]
     LoadFailed(String),
     /// Files of the spool were deleted, replaced or moved, or made read-only, while it ran.
-    #[error("files were taken away: {0}")]
+    #[error("files were deleted or replaced: {0}")]
     FilesTaken(String),
     /// A part of it panicked, or its thread ended.
     #[error("{0} panicked")]

@@ -57,7 +57,7 @@ async fn mail_that_the_disk_does_not_give_back_is_kept_frozen_and_the_rest_goes_
     let path = Path::new("/spool/journal/0000000001.log");
     let bytes = fs.read(path).unwrap();
     let at = bytes.windows(6).position(|text| text == b"lost\r\n").unwrap() as u64;
-    fs.spoil(path, at..at + 1);
+    fs.make_unreadable(path, at..at + 1);
     bench.skip().await;
     let (job, answer) = bench.jobs.next().await;
     assert_eq!(job.message, other);
@@ -104,11 +104,11 @@ async fn after_a_failed_sync_every_operation_says_so_and_no_session_starts() {
             .await
     ));
     assert!(disk(bench.ask(Remove(vec![frozen])).await));
-    let shelf = spool_core::store::Shelf::Removed;
+    let archive = spool_core::store::Archive::Removed;
     assert!(
         fs.files()
             .iter()
-            .all(|file| !file.starts_with(format!("/spool/{}", shelf.name())))
+            .all(|file| !file.starts_with(format!("/spool/{}", archive.name())))
     );
     // Looking goes on; sending does not.
     assert_eq!(bench.details(kept).await.message.id, kept);
@@ -190,7 +190,7 @@ async fn after_a_failed_sync_no_prepared_session_starts_and_only_open_ones_are_r
 }
 
 #[tokio::test]
-async fn a_shelf_that_cannot_be_opened_for_want_of_descriptors_is_busy_and_no_failed_disk() {
+async fn an_archive_that_cannot_be_opened_for_want_of_descriptors_is_busy_and_no_failed_disk() {
     let fs = SimFs::new();
     let bench = bench(&fs).await;
     let id = bench.add(mail("x").frozen()).await;

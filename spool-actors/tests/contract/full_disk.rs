@@ -141,7 +141,7 @@ async fn a_freeze_of_a_message_being_sent_that_fails_does_not_freeze_it() {
 }
 
 #[tokio::test]
-async fn a_freeze_is_answered_when_the_hook_removes_the_message_and_the_shelf_has_no_room() {
+async fn a_freeze_is_answered_when_the_hook_removes_the_message_and_the_archive_has_no_room() {
     let fs = SimFs::new();
     let (asked, mut calls) = mpsc::unbounded_channel();
     let bench = bench_with(&fs, |config| {

@@ -8,6 +8,7 @@
     reason = "tests panic"
 )]
 
+mod archives;
 mod attempt;
 mod bounces;
 mod bounces_cut;
@@ -25,7 +26,6 @@ mod operations;
 mod pulse;
 mod reasons;
 mod routes;
-mod shelves;
 mod support;
 
 /// docs/delivery-semantics.md maps each row of the contract to its tests, docs/faults.md each fault: none of them may be gone.

@@ -7,7 +7,7 @@ use spool_actors::{
     Add, Explain, Freeze, Get, GetBody, ListMessages, Purge, Quarantine, Recover, Remove, SendNow,
     SetMaxConcurrentJobs, Spool, Which,
 };
-use spool_core::store::{Shelf, count_from_disk};
+use spool_core::store::{Archive, count_from_disk};
 use spool_core::{
     AddError, Clock, EventKind, FlowId, Hold, MessageId, RetryInterval, ShownStatus, SpoolError, Stage,
 };
@@ -327,7 +327,7 @@ async fn operations_on_a_closed_spool_say_so() {
     assert_eq!(bench.ask(Freeze(vec![id])).await, Err(killed.clone()));
     let recover = Recover {
         ids: vec![id],
-        from: Shelf::Removed,
+        from: Archive::Removed,
     };
     assert_eq!(bench.ask(recover).await, Err(killed.clone()));
     let purge = Purge {

@@ -8,7 +8,7 @@ use spool_actors::{
     Add, ListMessages, NewRoute, Outcome, Recover, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool,
     Which,
 };
-use spool_core::store::Shelf;
+use spool_core::store::Archive;
 use spool_core::store::fs::SimFs;
 use spool_core::{
     Clock, DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RetryPolicy, RouteOrigin, Router,
@@ -506,7 +506,7 @@ async fn mail_that_was_routed_before_the_routes_changed_goes_by_those_of_now() {
 }
 
 #[tokio::test]
-async fn mail_that_comes_back_from_a_shelf_while_the_routes_change_goes_by_those_of_now() {
+async fn mail_that_comes_back_from_an_archive_while_the_routes_change_goes_by_those_of_now() {
     let bench = Bench::with(|config| config.routing = routing(&[], "0:25")).await;
     for round in 1..20 {
         let id = bench
@@ -515,7 +515,7 @@ async fn mail_that_comes_back_from_a_shelf_while_the_routes_change_goes_by_those
         assert_eq!(done(&bench.remove(id).await), 1);
         let back = Recover {
             ids: vec![id],
-            from: Shelf::Removed,
+            from: Archive::Removed,
         };
         let back = bench.spool.send(back);
         // At any time between the reading of the pair and the answer of the disk.

@@ -6,7 +6,7 @@ use spool_actors::{
     Add, Details, Flushed, Freeze, Get, KillAndFlush, ListMessages, Outcome, Recover, Remove, SendNow, Spool,
     SpoolActor, Subscription, WaitIdle, WhenLoaded, Which,
 };
-use spool_core::store::{Damage, Shelf, status_from_disk};
+use spool_core::store::{Archive, Damage, status_from_disk};
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, Clock, DeliveryAgent, Envelope, EventKind, Job, ManualClock,
     Message, MessageId, NoDice, RefusedRecipient, Reply, RetryInterval, RetryPolicy, ReversePath,
@@ -303,7 +303,7 @@ impl Bench {
         self.ask(Remove(vec![id])).await.unwrap()
     }
 
-    pub(crate) async fn recover(&self, id: MessageId, from: Shelf) -> Outcome {
+    pub(crate) async fn recover(&self, id: MessageId, from: Archive) -> Outcome {
         self.ask(Recover { ids: vec![id], from }).await.unwrap()
     }
 

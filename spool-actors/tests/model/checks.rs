@@ -3,7 +3,7 @@
 use crate::history::{History, Life, PATIENCE, ask};
 use crate::reference::{Place, Promise};
 use spool_actors::{Get, GetBody, ListMessages, Subscribe};
-use spool_core::store::Shelf;
+use spool_core::store::Archive;
 use spool_core::{Event, EventKind, MessageId, Queue, SpoolError};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,10 +30,10 @@ impl History {
     /// And the notices among them.
     async fn living(&mut self, life: &Life) -> (BTreeSet<String>, BTreeSet<MessageId>) {
         let (mut living, mut notices) = (BTreeSet::new(), BTreeSet::new());
-        for shelf in [None, Some(Shelf::Removed), Some(Shelf::Quarantine)] {
+        for archive in [None, Some(Archive::Removed), Some(Archive::Quarantine)] {
             let list = ListMessages {
                 envelopes: true,
-                shelf,
+                archive,
                 ..ListMessages::default()
             };
             let listed = ask(life, list)
@@ -54,7 +54,7 @@ impl History {
                     .flat_map(|envelope| envelope.recipients)
                 {
                     let new = living.insert(recipient.clone());
-                    assert!(new || shelf.is_some(), "{recipient} is in two messages");
+                    assert!(new || archive.is_some(), "{recipient} is in two messages");
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::reference::Place;
 use spool_actors::{
     Freeze, Get, NewRoute, Purge, Recover, Remove, Reroute, SendNow, SetMaxConcurrentJobs, WaitIdle, Which,
 };
-use spool_core::store::Shelf;
+use spool_core::store::Archive;
 use spool_core::{Clock, MessageId, RetryInterval, SpoolError, Timestamp};
 use std::time::Duration;
 
@@ -71,10 +71,10 @@ impl History {
 
     pub(crate) async fn recover(&mut self, life: &Life) {
         let ids = self.some();
-        let from = Shelf::ALL[self.chance.below(2)];
+        let from = Archive::ALL[self.chance.below(2)];
         let place = match from {
-            Shelf::Removed => Place::Removed,
-            Shelf::Quarantine => Place::Quarantine,
+            Archive::Removed => Place::Removed,
+            Archive::Quarantine => Place::Quarantine,
         };
         let outcome = ask(
             life,

@@ -17,7 +17,7 @@ use actix_web::web::Data;
 use spool_actors::{
     Bounce, Expire, Freeze, NewRoute, Outcome, Purge, Recover, Remove, Reroute, SendNow, WhenLoaded, Which,
 };
-use spool_core::store::{Shelf, shelf_from_disk};
+use spool_core::store::{Archive, archive_from_disk};
 use spool_core::{Clock, Held, MessageId, MessageSummary, ShownStatus, SpoolError, SystemClock};
 use std::path::PathBuf;
 
@@ -91,7 +91,7 @@ async fn run(state: &State, order: Order) -> Result<Report, SpoolError> {
         report.matched = report.done + report.errors.len();
         return Ok(report);
     }
-    let (operation, shelf) = (order.operation, order.shelf.unwrap_or(Shelf::Removed));
+    let (operation, archive) = (order.operation, order.archive.unwrap_or(Archive::Removed));
     let (older_than, retry_intervals) = (order.older_than, order.retry_intervals.clone());
     let (to, reason) = (order.route.clone(), order.reason.clone());
     let ids = match order.selector.only_ids() {
@@ -114,7 +114,7 @@ async fn run(state: &State, order: Order) -> Result<Report, SpoolError> {
                     .await
             }
             Operation::Remove => state.ask(Remove(ids)).await,
-            Operation::Recover => state.ask(Recover { ids, from: shelf }).await,
+            Operation::Recover => state.ask(Recover { ids, from: archive }).await,
             Operation::Purge => {
                 let ids = Some(ids);
                 state.ask(Purge { older_than, ids }).await
@@ -167,7 +167,7 @@ async fn selected(state: &State, order: Order) -> Result<Vec<MessageId>, SpoolEr
     if order.operation == Operation::Purge {
         return removed(state.spool_dir.clone(), order).await;
     }
-    let mut pages = Pages::new(state.relay.spool.clone(), order.selector, order.shelf, false);
+    let mut pages = Pages::new(state.relay.spool.clone(), order.selector, order.archive, false);
     let mut ids = Vec::new();
     while let Some(page) = pages.next().await? {
         ids.extend(page.iter().map(|message| message.id));
@@ -179,13 +179,13 @@ async fn selected(state: &State, order: Order) -> Result<Vec<MessageId>, SpoolEr
 async fn removed(dir: PathBuf, order: Order) -> Result<Vec<MessageId>, SpoolError> {
     let look = move || {
         let (mut ids, now) = (Vec::new(), SystemClock.now());
-        let looked = shelf_from_disk(&dir, Shelf::Removed, &mut |id, shelved| {
-            let Ok(shelved) = shelved else { return };
+        let looked = archive_from_disk(&dir, Archive::Removed, &mut |id, archived| {
+            let Ok(archived) = archived else { return };
             let summary = MessageSummary {
-                queue: Shelf::Removed.queue(),
-                ..MessageSummary::of(&shelved.message, now)
+                queue: Archive::Removed.queue(),
+                ..MessageSummary::of(&archived.message, now)
             };
-            if now.since(shelved.at) >= order.older_than && order.selector.matches(&summary, now) {
+            if now.since(archived.at) >= order.older_than && order.selector.matches(&summary, now) {
                 ids.push(id);
             }
         });
@@ -214,7 +214,12 @@ async fn dry_run(state: &State, order: Order) -> Result<Report, SpoolError> {
     }
     let mut missing = order.selector.only_ids().cloned().unwrap_or_default();
     let envelopes = operation == Operation::Bounce;
-    let mut pages = Pages::new(state.relay.spool.clone(), order.selector, order.shelf, envelopes);
+    let mut pages = Pages::new(
+        state.relay.spool.clone(),
+        order.selector,
+        order.archive,
+        envelopes,
+    );
     let mut ids = Vec::new();
     while let Some(page) = pages.next().await? {
         report.matched += page.len();

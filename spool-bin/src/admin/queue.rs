@@ -45,8 +45,8 @@ fn selector(query: &Conditions) -> Result<Selector, Error> {
 }
 
 fn pages(state: &State, selector: Selector, envelopes: bool) -> Pages {
-    let shelf = selector.shelf();
-    Pages::new(state.relay.spool.clone(), selector, shelf, envelopes)
+    let archive = selector.archive();
+    Pages::new(state.relay.spool.clone(), selector, archive, envelopes)
 }
 
 pub(super) async fn status(state: Data<State>, query: Conditions) -> HandlerResult {

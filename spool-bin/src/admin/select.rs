@@ -5,7 +5,7 @@
 use crate::selector::Selector;
 use actix::Addr;
 use spool_actors::{ListMessages, SpoolActor};
-use spool_core::store::Shelf;
+use spool_core::store::Archive;
 use spool_core::{Clock, MessageId, MessageSummary, SpoolError, SystemClock};
 
 /// Messages asked for at once.
@@ -19,7 +19,7 @@ const LOOKUPS: usize = 100;
 pub(super) struct Pages {
     spool: Addr<SpoolActor>,
     selector: Selector,
-    shelf: Option<Shelf>,
+    archive: Option<Archive>,
     envelopes: bool,
     position: Position,
 }
@@ -38,7 +38,7 @@ impl Pages {
     pub(super) fn new(
         spool: Addr<SpoolActor>,
         selector: Selector,
-        shelf: Option<Shelf>,
+        archive: Option<Archive>,
         envelopes: bool,
     ) -> Self {
         let position = match selector.ids() {
@@ -49,7 +49,7 @@ impl Pages {
             spool,
             envelopes: envelopes || selector.needs_envelope(),
             selector,
-            shelf,
+            archive,
             position,
         }
     }
@@ -100,7 +100,7 @@ impl Pages {
             envelopes: self.envelopes,
             after,
             limit,
-            shelf: self.shelf,
+            archive: self.archive,
         };
         self.spool.send(list).await.unwrap_or(Err(SpoolError::Killed))
     }

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use spool_core::store::{
-    Shelf, Shelved, export_pair, mail_from_disk, shelf_from_disk, shelved_text_from_disk,
+    Archive, Archived, archive_from_disk, archived_text_from_disk, export_pair, mail_from_disk,
 };
 use spool_core::{Clock, Message, MessageId, MessageSummary, SystemClock, Timestamp, harmless};
 use std::collections::BTreeMap;
@@ -70,9 +70,9 @@ impl Export {
             bar: bar(),
         };
         let now = outcome.now;
-        let meant = |message: &Message, shelf: Option<Shelf>| {
+        let meant = |message: &Message, archive: Option<Archive>| {
             let mut summary = MessageSummary::of(message, now);
-            summary.queue = shelf.map_or(summary.queue, Shelf::queue);
+            summary.queue = archive.map_or(summary.queue, Archive::queue);
             selector.matches(&summary, now)
         };
         // Made only once the spool was found to be one.
@@ -81,21 +81,24 @@ impl Export {
             made.get_or_init(|| std::fs::create_dir_all(&self.to).err())
                 .is_none()
         };
-        match selector.shelf() {
+        match selector.archive() {
             None => {
                 outcome.damaged = mail_from_disk(&self.spool, &mut |message, body| {
                     if meant(&message, None) && make() {
                         let body = body();
                         let (at, reason) = (now, None);
-                        outcome.write(Shelved { message, at, reason }, body);
+                        outcome.write(Archived { message, at, reason }, body);
                     }
                 })?;
             }
-            Some(shelf) => shelf_from_disk(&self.spool, shelf, &mut |id, shelved| match shelved {
-                Ok(shelved) => {
-                    if meant(&shelved.message, Some(shelf)) && make() {
-                        let text = shelved_text_from_disk(&self.spool, shelf, id);
-                        outcome.write(shelved, text.unwrap_or_else(|error| Some(Err(error.to_string()))));
+            Some(archive) => archive_from_disk(&self.spool, archive, &mut |id, archived| match archived {
+                Ok(archived) => {
+                    if meant(&archived.message, Some(archive)) && make() {
+                        let text = archived_text_from_disk(&self.spool, archive, id);
+                        outcome.write(
+                            archived,
+                            text.unwrap_or_else(|error| Some(Err(error.to_string()))),
+                        );
                     }
                 }
                 Err(reason) => drop(outcome.errors.insert(id, reason)),
@@ -110,11 +113,11 @@ impl Export {
 
 impl ExportOutcome<'_> {
     /// Without a body it has gone meanwhile, or comes again.
-    fn write(&mut self, shelved: Shelved, body: Option<Result<bytes::Bytes, String>>) {
+    fn write(&mut self, archived: Archived, body: Option<Result<bytes::Bytes, String>>) {
         let Some(body) = body else { return };
-        let id = shelved.message.id;
+        let id = archived.message.id;
         let written = body.and_then(|body| {
-            export_pair(self.to, shelved, body).map_err(|error| format!("{}: {error}", self.to.display()))
+            export_pair(self.to, archived, body).map_err(|error| format!("{}: {error}", self.to.display()))
         });
         match written {
             Ok(()) => {

@@ -23,12 +23,12 @@ the spool meanwhile.
 --repair keeps every message that is whole. What it takes away is in the spool's directory corrupt afterwards, and each \
 thing it does is a line of corrupt/repairs.jsonl.
 
-Exit status: 0 clean, 1 problems found (mended or not), 3 the spool is locked by another process.")]
+Exit status: 0 clean, 1 problems found (repaired or not), 3 the spool is locked by another process.")]
 pub(super) struct Fsck {
     /// The spool's directory
     #[arg(long, value_name = "DIR")]
     spool: PathBuf,
-    /// Mend what can be mended
+    /// Repair what can be repaired
     #[arg(long)]
     repair: bool,
     /// How to print what is found: one JSON object a line, a summary last
@@ -57,29 +57,33 @@ impl Fsck {
 
     fn text(found: &Checkup, out: &mut impl Write) -> std::io::Result<()> {
         for finding in &found.findings {
-            let mended = if finding.mendable { "" } else { " (needs a person)" };
+            let note = if finding.repairable {
+                ""
+            } else {
+                " (needs a person)"
+            };
             let (file, what) = (harmless(&finding.file), harmless(&finding.what));
-            writeln!(out, "{}: {file}: {what}{mended}", finding.ailment)?;
+            writeln!(out, "{}: {file}: {what}{note}", finding.problem)?;
         }
         for repair in &found.repairs {
             let kept = repair.kept_as.iter().map(|kept| format!(", kept as {kept}"));
             let (file, kept) = (harmless(&repair.file), harmless(&kept.collect::<String>()));
-            writeln!(out, "mended: {file}: {}{kept}", harmless(&repair.done))?;
+            writeln!(out, "repaired: {file}: {}{kept}", harmless(&repair.done))?;
         }
         writeln!(
             out,
             "{} messages and {} removed or quarantined ones are whole",
-            found.whole, found.shelved
+            found.whole, found.archived
         )
     }
 
     fn advice(&self, count: usize, found: &Checkup) -> String {
         let problems = if count == 1 { "problem" } else { "problems" };
-        let mendable = found.findings.iter().filter(|finding| finding.mendable).count();
-        match (self.repair, mendable) {
+        let repairable = found.findings.iter().filter(|finding| finding.repairable).count();
+        match (self.repair, repairable) {
             (_, 0) => format!("{count} {problems} found"),
-            (false, _) => format!("{count} {problems} found; --repair mends {mendable}"),
-            (true, _) => format!("{count} {problems} found, {mendable} mended"),
+            (false, _) => format!("{count} {problems} found; --repair can repair {repairable}"),
+            (true, _) => format!("{count} {problems} found, {repairable} repaired"),
         }
     }
 }
@@ -96,7 +100,7 @@ fn json(found: &Checkup, out: &mut impl Write) -> std::io::Result<()> {
     }
     let summary = serde_json::json!({
         "whole": found.whole,
-        "shelved": found.shelved,
+        "shelved": found.archived,
         "problems": found.findings.len(),
         "mended": found.repairs.len(),
     });

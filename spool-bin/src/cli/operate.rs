@@ -86,7 +86,7 @@ Recovered messages are frozen: `spool send` sends them.")]
         #[command(flatten)]
         which: Selection,
         /// Where they are: removed or quarantine [default: removed, or what --queue says]
-        #[arg(long, value_name = "SHELF", value_parser = ["removed", "quarantine"])]
+        #[arg(long, value_name = "ARCHIVE", value_parser = ["removed", "quarantine"])]
         from: Option<String>,
         #[command(flatten)]
         common: Common,

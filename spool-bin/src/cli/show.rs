@@ -10,7 +10,9 @@ use crate::format::show;
 use crate::page::Page;
 use crate::selector::read_id;
 use clap::Args;
-use spool_core::store::{Shelf, mail_from_disk, shelf_from_disk, shelved_text_from_disk, status_from_disk};
+use spool_core::store::{
+    Archive, archive_from_disk, archived_text_from_disk, mail_from_disk, status_from_disk,
+};
 use spool_core::{Clock, MessageId, MessageSummary, SystemClock};
 use std::io::Write;
 use std::path::Path;
@@ -101,18 +103,23 @@ fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
         page.parts = parts.map(|(part, _)| part).collect();
         page.parts.sort_unstable();
     }
-    for shelf in Shelf::ALL {
+    for archive in Archive::ALL {
         if page.is_some() {
             break;
         }
         let mut unreadable = None;
-        shelf_from_disk(dir, shelf, &mut |other, shelved| match shelved {
+        archive_from_disk(dir, archive, &mut |other, archived| match archived {
             _ if other != id => {}
-            Ok(shelved) => {
-                let status = MessageSummary::of(&shelved.message, now).status;
-                page = Some(Page::of(&shelved.message, shelf.queue(), status, shelved.reason));
+            Ok(archived) => {
+                let status = MessageSummary::of(&archived.message, now).status;
+                page = Some(Page::of(
+                    &archived.message,
+                    archive.queue(),
+                    status,
+                    archived.reason,
+                ));
             }
-            Err(reason) => unreadable = Some(format!("{id} in {}: {reason}", shelf.queue())),
+            Err(reason) => unreadable = Some(format!("{id} in {}: {reason}", archive.queue())),
         })?;
         if let Some(reason) = unreadable {
             return Err(Failure::Failed(reason));
@@ -121,7 +128,7 @@ fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
     Ok(page)
 }
 
-/// From a shelf or from the journal, without the lock.
+/// From an archive or from the journal, without the lock.
 fn body_in_directory(dir: &Path, id: MessageId) -> Result<(), Failure> {
     let mut found = None;
     mail_from_disk(dir, &mut |message, body| {
@@ -129,9 +136,9 @@ fn body_in_directory(dir: &Path, id: MessageId) -> Result<(), Failure> {
             found = body();
         }
     })?;
-    for shelf in Shelf::ALL {
+    for archive in Archive::ALL {
         if found.is_none() {
-            found = shelved_text_from_disk(dir, shelf, id)?;
+            found = archived_text_from_disk(dir, archive, id)?;
         }
     }
     let body = found.ok_or_else(|| nowhere(dir, id))?;

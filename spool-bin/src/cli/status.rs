@@ -1,4 +1,4 @@
-//! `spool status`: lists messages, on the spool or on a shelf.
+//! `spool status`: lists messages, on the spool or in an archive.
 //!
 //! Formats without widths are printed as messages arrive; a table, and the messages of a directory, are collected first.
 

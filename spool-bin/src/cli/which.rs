@@ -8,7 +8,7 @@ use crate::print;
 use crate::selector::Selector;
 use crate::target::{Service, encode};
 use clap::Args;
-use spool_core::store::{shelf_from_disk, status_from_disk};
+use spool_core::store::{archive_from_disk, status_from_disk};
 use spool_core::{Clock, MessageSummary, SystemClock};
 use std::path::{Path, PathBuf};
 
@@ -145,7 +145,7 @@ impl Selection {
         })
     }
 
-    /// The selected messages of a directory, in no order. Unreadable files on a shelf are reported on standard error.
+    /// The selected messages of a directory, in no order. Unreadable files in an archive are reported on standard error.
     pub(super) fn in_directory(
         &self,
         dir: &Path,
@@ -157,15 +157,15 @@ impl Selection {
                 each(summary);
             }
         };
-        let Some(shelf) = selector.shelf() else {
+        let Some(archive) = selector.archive() else {
             status_from_disk(dir, &mut |message| offer(MessageSummary::of(&message, now)))?;
             return Ok(());
         };
-        shelf_from_disk(dir, shelf, &mut |id, shelved| {
-            if let Err(reason) = &shelved {
-                print::print_error(&format!("{id} in {}: {reason}", shelf.queue()));
+        archive_from_disk(dir, archive, &mut |id, archived| {
+            if let Err(reason) = &archived {
+                print::print_error(&format!("{id} in {}: {reason}", archive.queue()));
             }
-            offer(MessageSummary::of_shelved(id, shelf, shelved.as_ref()));
+            offer(MessageSummary::of_archived(id, archive, archived.as_ref()));
         })?;
         Ok(())
     }

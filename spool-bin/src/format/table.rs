@@ -49,9 +49,9 @@ fn row(message: &MessageSummary, style: Style) -> [Cell; 6] {
             Cell::name(format!("{}{more}", harmless(first)), more.len())
         }
     });
-    let shelved = matches!(message.queue, Queue::Removed | Queue::Quarantine);
+    let archived = matches!(message.queue, Queue::Removed | Queue::Quarantine);
     let next = match message.status {
-        _ if shelved => message.queue.to_string(),
+        _ if archived => message.queue.to_string(),
         ShownStatus::SendAt(_) | ShownStatus::SendNow if message.next_hops.is_empty() => {
             "no route".to_owned()
         }
@@ -63,7 +63,7 @@ fn row(message: &MessageSummary, style: Style) -> [Cell; 6] {
         | ShownStatus::Quarantined
         | _) => other.to_string(),
     };
-    let hops = match message.next_hops.is_empty() && shelved {
+    let hops = match message.next_hops.is_empty() && archived {
         true => Cell::default(),
         false => Cell::hops(&message.next_hops),
     };

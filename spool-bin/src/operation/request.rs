@@ -5,7 +5,7 @@ use crate::config::parse_span;
 use crate::selector::Selector;
 use serde::{Deserialize, Serialize};
 use spool_actors::NewRoute;
-use spool_core::store::Shelf;
+use spool_core::store::Archive;
 use spool_core::{NextHop, Queue, RetryInterval};
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ pub(crate) struct Order {
     pub(crate) dry_run: bool,
     /// Of `send`.
     pub(crate) retry_intervals: Vec<RetryInterval>,
-    /// The shelf of the messages; `None`: they are on the spool.
-    pub(crate) shelf: Option<Shelf>,
+    /// The archive of the messages; `None`: they are on the spool.
+    pub(crate) archive: Option<Archive>,
     /// Of `purge`: only what was removed longer ago.
     pub(crate) older_than: Duration,
     /// Of `reroute`.
@@ -99,7 +99,7 @@ impl Request {
     /// The request in one line: `recipient=@example\.net$ older=1d`.
     fn words(&self) -> String {
         let conditions = self.conditions().map(|(name, value)| format!("{name}={value}"));
-        let from = self.from.iter().map(|shelf| format!("from={shelf}"));
+        let from = self.from.iter().map(|archive| format!("from={archive}"));
         let to = self.next_hops.iter().map(|hop| format!("to={hop}"));
         let by_config = self.by_config.then(|| "by_config=true".to_owned());
         let waits = self
@@ -150,13 +150,13 @@ impl Request {
         if operation != Operation::Purge {
             selector.check()?;
         }
-        let shelf = shelf(operation, self.from.as_deref(), selector.queue())?;
+        let archive = archive(operation, self.from.as_deref(), selector.queue())?;
         Ok(Order {
             operation,
             selector,
             dry_run: self.dry_run,
             retry_intervals: intervals(&self.retry_intervals)?,
-            shelf,
+            archive,
             older_than,
             route,
             words,
@@ -210,11 +210,15 @@ pub(crate) fn intervals(spans: &[String]) -> Result<Vec<RetryInterval>, String> 
 }
 
 /// Where the messages of `operation` are.
-fn shelf(operation: Operation, from: Option<&str>, queue: Option<Queue>) -> Result<Option<Shelf>, String> {
+fn archive(
+    operation: Operation,
+    from: Option<&str>,
+    queue: Option<Queue>,
+) -> Result<Option<Archive>, String> {
     let named = |name: &str| {
-        let found = Shelf::ALL
+        let found = Archive::ALL
             .into_iter()
-            .find(|shelf| shelf.queue().to_string() == name);
+            .find(|archive| archive.queue().to_string() == name);
         found.ok_or_else(|| {
             format!(
                 "from: {}: neither removed nor quarantine",
@@ -222,31 +226,31 @@ fn shelf(operation: Operation, from: Option<&str>, queue: Option<Queue>) -> Resu
             )
         })
     };
-    let of_queue = queue.and_then(|queue| Shelf::ALL.into_iter().find(|shelf| shelf.queue() == queue));
-    let shelf = match operation {
+    let of_queue = queue.and_then(|queue| Archive::ALL.into_iter().find(|archive| archive.queue() == queue));
+    let archive = match operation {
         Operation::Freeze
         | Operation::Send
         | Operation::Remove
         | Operation::Reroute
         | Operation::Bounce
         | Operation::Expire => None,
-        Operation::Purge => Some(Shelf::Removed),
+        Operation::Purge => Some(Archive::Removed),
         Operation::Recover => Some(match from {
             Some(from) => named(from)?,
-            None => of_queue.unwrap_or(Shelf::Removed),
+            None => of_queue.unwrap_or(Archive::Removed),
         }),
     };
-    match (shelf, queue) {
+    match (archive, queue) {
         (None, Some(queue)) if of_queue.is_some() => Err(format!(
             "queue: {} works on the spool, and {queue} messages are off it; recover them first",
             operation.name()
         )),
-        (Some(shelf), Some(queue)) if shelf.queue() != queue => Err(format!(
+        (Some(archive), Some(queue)) if archive.queue() != queue => Err(format!(
             "queue: {queue} messages cannot be {} from {}",
             operation.done(),
-            shelf.queue()
+            archive.queue()
         )),
-        (shelf, _) => Ok(shelf),
+        (archive, _) => Ok(archive),
     }
 }
 
@@ -307,13 +311,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(send.retry_intervals.len(), 2);
-        assert!(send.selector.is_frozen_only() && send.shelf.is_none());
-        let recover = |json| check(Operation::Recover, json).unwrap().shelf;
-        assert_eq!(recover(r#"{"all":true}"#), Some(Shelf::Removed));
-        assert_eq!(recover(r#"{"queue":"quarantine"}"#), Some(Shelf::Quarantine));
+        assert!(send.selector.is_frozen_only() && send.archive.is_none());
+        let recover = |json| check(Operation::Recover, json).unwrap().archive;
+        assert_eq!(recover(r#"{"all":true}"#), Some(Archive::Removed));
+        assert_eq!(recover(r#"{"queue":"quarantine"}"#), Some(Archive::Quarantine));
         assert_eq!(
             recover(r#"{"all":true,"from":"quarantine"}"#),
-            Some(Shelf::Quarantine)
+            Some(Archive::Quarantine)
         );
         let purge = check(Operation::Purge, r#"{"older":"30d","dry_run":true}"#).unwrap();
         assert_eq!(purge.older_than, Duration::from_secs(30 * 86_400));

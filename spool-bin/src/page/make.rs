@@ -12,7 +12,7 @@ impl Page {
     /// The page of `message`, which is in `queue`.
     pub(crate) fn of(message: &Message, queue: Queue, status: ShownStatus, reason: Option<String>) -> Self {
         let state = &message.state;
-        let shelved = matches!(queue, Queue::Removed | Queue::Quarantine);
+        let archived = matches!(queue, Queue::Removed | Queue::Quarantine);
         let retry = state.schedule.intervals.iter().map(|interval| IntervalPage {
             span_ms: millis(interval.span()),
             jitter_ms: millis(interval.jitter()),
@@ -25,7 +25,7 @@ impl Page {
                 .or_else(|| spool_core::reason(state))
                 .map(|reason| spool_core::harmless(&reason)),
             spooled_at: message.spooled_at,
-            next_attempt: status.next_attempt().filter(|_| !shelved),
+            next_attempt: status.next_attempt().filter(|_| !archived),
             expires_at: state.expires_at,
             in_flight: state.in_flight,
             size: message.body_size,

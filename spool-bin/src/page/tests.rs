@@ -145,7 +145,7 @@ fn a_page_has_the_fate_of_all_recipients_and_reads_back() {
 }
 
 #[test]
-fn a_message_on_a_shelf_has_no_next_attempt() {
+fn a_message_in_an_archive_has_no_next_attempt() {
     let message = message();
     let status = ShownStatus::at(message.state.status, message.spooled_at);
     let page = Page::of(&message, Queue::Removed, status, Some("a\nb".into()));

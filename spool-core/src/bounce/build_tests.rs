@@ -1,12 +1,17 @@
 //! Notices are read back by a parser from other hands (mail-parser) and compared with the record of their message, field by field.
 
-use super::super::decision::{OnFailure, Terms, decide};
+use super::super::decision::{Decision, OnFailure, Terms, decide};
 use super::super::record::Notices;
+use super::super::write::ascii;
 use super::*;
 use crate::attempt::{Attempt, AttemptReport, RefusedRecipient, Stage};
+use crate::attempt::{AttemptResult, RecipientIndex};
 use crate::attempts::Attempts;
+use crate::envelope::Ret;
+use crate::message::Message;
 use crate::message::{FailedRecipient, MessageState, RouteOrigin, Section, Status};
 use crate::related::Related;
+use crate::reply::Reply;
 use crate::retry::RetryPolicy;
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 use proptest::prelude::*;
@@ -417,7 +422,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn a_parser_from_other_hands_finds_what_the_record_says(mix in mix()) {
+    fn a_foreign_parser_finds_what_the_record_says(mix in mix()) {
         match notice(&mix) {
             Some(bytes) => check(&mix, &bytes),
             None => prop_assert!(mix.recipients.iter().all(|mixed| expected(mixed).is_none())),
@@ -454,7 +459,7 @@ fn a_bounce_looks_as_documented() {
 }
 
 #[test]
-fn nobody_is_told_of_a_message_without_a_sender() {
+fn a_message_without_a_sender_gets_no_notice() {
     let mix = plain(Fate::Refused, "no");
     let mut message = message(&mix);
     Arc::make_mut(&mut message.envelope).reverse_path = ReversePath::Null;
@@ -532,7 +537,7 @@ fn blanks_in_addresses_and_identifiers_stay_as_they_are() {
 }
 
 #[test]
-fn a_refusal_of_our_own_is_not_put_into_the_mouth_of_a_peer() {
+fn a_refusal_of_our_own_is_not_attributed_to_a_peer() {
     let mix = plain(Fate::Refused, "5.6.3 the next hop does not offer 8BITMIME");
     for (stage, ours) in [(Stage::Route, true), (Stage::Mail, false)] {
         let mut message = message(&mix);
@@ -568,7 +573,7 @@ fn a_refusal_of_our_own_is_not_put_into_the_mouth_of_a_peer() {
 }
 
 #[test]
-fn a_thousand_recipients_are_told_of_in_a_moment() {
+fn a_notice_about_a_thousand_recipients_is_fast() {
     let one = plain(Fate::Refused, "5.1.1 no such user").recipients.remove(0);
     let mut mix = plain(Fate::Refused, "no");
     mix.recipients = vec![one; 10_000];
@@ -602,8 +607,8 @@ fn told_after(results: Vec<AttemptReport>, own: Option<Reply>) -> (Vec<(String, 
     message.state.attempts = Attempts::of(attempts.collect(), 0);
     let decision = decide(&message, &[], &terms(), T0.after(2 * HOUR));
     let report = Report::new(&message, &decision, &mix.body, false);
-    let block = String::from_utf8(delivery_status(&report, &returned(1000))).unwrap();
-    let people = explanation(&report, &returned(1000), None);
+    let block = String::from_utf8(delivery_status(&report, returned(1000).host)).unwrap();
+    let people = explanation(&report, returned(1000).host, None);
     (
         fields(block.split("\r\n\r\n").nth(1).unwrap()),
         String::from_utf8(people).unwrap().replace("\r\n    ", " "),
@@ -619,7 +624,7 @@ fn host(number: u8, result: AttemptResult, refused: Option<Reply>) -> AttemptRep
 }
 
 #[test]
-fn the_newest_attempt_is_told_of() {
+fn the_newest_attempt_is_reported() {
     let greylisted = || {
         host(
             1,

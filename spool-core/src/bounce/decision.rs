@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_reverse_path_is_told_nothing_and_its_message_is_kept_whatever_notify_says() {
+    fn a_null_reverse_path_gets_no_notice_whatever_notify_says() {
         for text in ["", "NEVER", "SUCCESS,FAILURE,DELAY"] {
             let mut message = message(notify(text));
             Arc::make_mut(&mut message.envelope).reverse_path = ReversePath::Null;
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_submitter_is_told_nothing() {
+    fn an_unknown_submitter_gets_no_notice() {
         for (text, kept) in [
             ("", true),
             ("FAILURE", true),
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn with_freeze_failures_are_kept_and_the_rest_is_told() {
+    fn with_freeze_failures_are_kept_and_delays_reported() {
         let mut message = message(notify("SUCCESS,FAILURE,DELAY"));
         let (decision, any) = told(&message, &Terms::new(OnFailure::Freeze, Some(HOUR)), NOW);
         assert_eq!((any, decision.unreturned), ([false, true, true], None));
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_limit_failures_are_kept_and_nothing_is_told() {
+    fn beyond_the_limit_failures_are_kept_without_a_notice() {
         let mut message = message(notify("SUCCESS,FAILURE,DELAY"));
         let decision = told(&message, &TERMS, NOW).0.without_notice(Unreturned::TooMany);
         assert!(!decision.has_notice() && decision.unreturned == Some(Unreturned::TooMany));

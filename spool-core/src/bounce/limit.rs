@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_submission_counts_once_and_failures_have_their_own_share() {
+    fn a_submission_counts_once_and_failures_separately() {
         let mut limit = ReturnLimit::new(1);
         let mut take = |submission, failures| limit.take_of("a@x", submission, failures, Timestamp(0));
         assert!(take(1, false) && !take(2, false), "the share of delays");

@@ -8,11 +8,14 @@ mod config;
 mod decision;
 mod limit;
 mod original;
+mod parts;
 mod record;
+mod report;
 mod write;
 
-pub use build::{Report, ReportedRecipient, Returned, build};
+pub use build::{Returned, build};
 pub use config::NoticeConfig;
 pub use decision::{Decision, OnFailure, Terms, Unreturned, decide, settle};
 pub use limit::ReturnLimit;
 pub use record::{Action, Notice, Notices};
+pub use report::{Report, ReportedRecipient};

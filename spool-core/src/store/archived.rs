@@ -4,51 +4,51 @@ use super::archive::{self, ArchiveDir, PairError};
 use super::error::StoreError;
 use super::handle::Store;
 use super::mutex::locked;
-use crate::archive::{Shelf, Shelved};
+use crate::archive::{Archive, Archived};
 use crate::id::MessageId;
 use bytes::Bytes;
 use std::io;
 
-/// The memory that one page of a listing may take, beside one message.
+/// Memory that one page of a listing may take, in addition to one message.
 pub const LISTING_BYTES: u64 = 1 << 20;
 
 /// One entry of a listing: the message, or what is wrong with its files.
-pub type Listed = (MessageId, Result<Shelved, String>);
+pub type Listed = (MessageId, Result<Archived, String>);
 
 impl Store {
-    /// Lays messages on `shelf`, durably: when this answers, each pair is on disk with its names, or its error says
-    /// why not and nothing of it is there. An older pair of the same id is replaced; on the other shelf it is what its
-    /// recovery could not delete, and goes first.
-    pub fn shelve(&self, shelf: Shelf, messages: &[(Shelved, Bytes)]) -> Vec<Result<(), StoreError>> {
+    /// Adds messages to `archive`, durably. On success both files and their names are on disk; on an error nothing of
+    /// the pair is left. A pair with the same id is replaced. A pair in the other archive was left by a recovery that
+    /// could not delete it, and is deleted first.
+    pub fn archive(&self, archive: Archive, messages: &[(Archived, Bytes)]) -> Vec<Result<(), StoreError>> {
         if let Some(failure) = self.failures.get() {
             let failed = || Err(StoreError::Failed(failure.to_string()));
             return messages.iter().map(|_| failed()).collect();
         }
-        // Drafts of now would be taken for those of an earlier life.
+        // A start would take drafts written now for those of an earlier run.
         if let Err(error) = self.all_known() {
             return messages.iter().map(|_| Err(error.clone())).collect();
         }
-        let ids: Vec<MessageId> = messages.iter().map(|(shelved, _)| shelved.message.id).collect();
-        let others = Shelf::ALL.into_iter().filter(|other| *other != shelf);
+        let ids: Vec<MessageId> = messages.iter().map(|(archived, _)| archived.message.id).collect();
+        let others = Archive::ALL.into_iter().filter(|other| *other != archive);
         let mut dirs = others.map(|other| ArchiveDir::new(&*self.fs, self.dir(), other));
-        let archive = ArchiveDir::new(&*self.fs, self.dir(), shelf);
+        let files = ArchiveDir::new(&*self.fs, self.dir(), archive);
         if let Err(error) = dirs
             .try_for_each(|other| other.discard(&ids))
-            .and_then(|()| archive.make())
+            .and_then(|()| files.make())
         {
             return messages.iter().map(|_| Err(refusal(&error))).collect();
         }
-        let added = archive.add(messages).into_iter();
+        let added = files.add(messages).into_iter();
         added.map(|done| done.map_err(|error| refusal(&error))).collect()
     }
 
-    /// Reads one pair, edited or foreign-made ones too.
+    /// Reads one pair, also one that a person edited or created.
     ///
     /// # Errors
     /// [`StoreError::NoSuchMessage`]; [`StoreError::Damaged`] with what is wrong with the pair.
-    pub fn shelved(&self, shelf: Shelf, id: MessageId) -> Result<(Shelved, Bytes), StoreError> {
-        let archive = ArchiveDir::new(&*self.fs, self.dir(), shelf);
-        let Some(pair) = archive.read(id) else {
+    pub fn archived(&self, archive: Archive, id: MessageId) -> Result<(Archived, Bytes), StoreError> {
+        let files = ArchiveDir::new(&*self.fs, self.dir(), archive);
+        let Some(pair) = files.read(id) else {
             return Err(StoreError::NoSuchMessage(id));
         };
         pair.map_err(|flaw| StoreError::Damaged {
@@ -57,44 +57,46 @@ impl Store {
         })
     }
 
-    /// Deletes pairs for good, durably. One that is not there is none to delete.
+    /// Deletes pairs, durably. A missing pair is no error.
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub fn discard(&self, shelf: Shelf, ids: &[MessageId]) -> Result<(), StoreError> {
-        ArchiveDir::new(&*self.fs, self.dir(), shelf)
+    pub fn discard(&self, archive: Archive, ids: &[MessageId]) -> Result<(), StoreError> {
+        ArchiveDir::new(&*self.fs, self.dir(), archive)
             .discard(ids)
             .map_err(|error| StoreError::of(&error))
     }
 
-    /// How many bytes the text of a pair has, as it lies there.
+    /// Bytes of the text file of a pair.
     ///
     /// # Errors
     /// [`StoreError::NoSuchMessage`] when there is none.
-    pub fn shelved_size(&self, shelf: Shelf, id: MessageId) -> Result<u64, StoreError> {
-        let size = ArchiveDir::new(&*self.fs, self.dir(), shelf).text_size(id);
+    pub fn archived_size(&self, archive: Archive, id: MessageId) -> Result<u64, StoreError> {
+        let size = ArchiveDir::new(&*self.fs, self.dir(), archive).text_size(id);
         size.map_err(|_| StoreError::NoSuchMessage(id))
     }
 
-    /// What lies on `shelf`, in the order of ids: the pairs after `after`, at most `limit` of them and about
-    /// [`LISTING_BYTES`] in memory, an unreadable one with what is wrong with it. Empty: there are no more.
+    /// The pairs in `archive` after the id `after`, in the order of ids: at most `limit` of them, and about
+    /// [`LISTING_BYTES`] in memory. An unreadable pair is listed with the reason. Empty when there are no more.
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    pub fn list_shelf(
+    pub fn list_archive(
         &self,
-        shelf: Shelf,
+        archive: Archive,
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<Listed>, StoreError> {
-        let archive = ArchiveDir::new(&*self.fs, self.dir(), shelf);
-        let ids = archive.ids().map_err(|error| StoreError::of(&error))?;
+        let files = ArchiveDir::new(&*self.fs, self.dir(), archive);
+        let ids = files.ids().map_err(|error| StoreError::of(&error))?;
         let page = ids.into_iter().filter(|id| after.is_none_or(|after| *id > after));
         let (mut listed, mut bytes) = (Vec::new(), 0);
         for id in page.take(limit) {
-            let shelved = archive.look(id).map_err(PairError::reason);
-            bytes += shelved.as_ref().map_or(0, |shelved| shelved.message.footprint());
-            listed.push((id, shelved));
+            let archived = files.look(id).map_err(PairError::reason);
+            bytes += archived
+                .as_ref()
+                .map_or(0, |archived| archived.message.footprint());
+            listed.push((id, archived));
             if bytes >= LISTING_BYTES {
                 break;
             }
@@ -102,9 +104,9 @@ impl Store {
         Ok(listed)
     }
 
-    /// Clears away what a crash left: halves of pairs, and pairs of messages that are still, or again, on the journal.
+    /// Deletes what a crash left: incomplete pairs, and pairs of messages that are still, or again, in the journal.
     pub(in crate::store) fn tidy_archives(&self) -> io::Result<()> {
-        // Of a message that is damaged there, the pair may be the only whole copy.
+        // Of a message that is damaged in the journal, the pair may be the only whole copy.
         let live = |id| {
             let entry = locked(&self.index).get(id);
             entry.is_some_and(|entry| {
@@ -116,7 +118,7 @@ impl Store {
     }
 }
 
-/// A shelf that fails says nothing about the journal.
+/// An error of an archive does not fail the store.
 fn refusal(error: &io::Error) -> StoreError {
     if matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! What can be committed. Each change is one atomic frame in the journal.
+//! Changes that can be committed. Each is one atomic frame in the journal.
 
 use super::numbering;
 use crate::clock::Timestamp;
@@ -15,16 +15,15 @@ use std::sync::Arc;
 /// One message of an add. The order of the fields is the journal's format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewMessage {
-    /// Its name, never used before.
+    /// Its id, never used before.
     pub id: MessageId,
-    /// What it waits for.
+    /// When it is due, or that it is frozen.
     pub status: Status,
-    /// Why, when it begins frozen.
+    /// Why it is frozen, when it starts frozen.
     pub frozen: Option<Box<Frozen>>,
-    /// Set when its first attempt begins as soon as the add is durable.
+    /// Set when its first attempt starts as soon as the add is durable.
     pub in_flight: Option<Timestamp>,
-    /// What has become of it already, when it comes back from a shelf; overrides `status`, `frozen` and
-    /// `in_flight`.
+    /// Its state, when it comes back from an archive. Overrides `status`, `frozen` and `in_flight`.
     pub state: Option<Box<MessageState>>,
     /// Envelope, next hops with their origin, retry policy.
     pub section: Section,
@@ -39,7 +38,7 @@ pub struct Addition {
     pub parent: Option<MessageId>,
     /// What all of them are tied to.
     pub flows: Vec<FlowId>,
-    /// Other messages that belong to them, beside each other.
+    /// Other messages that are related to them.
     pub related: Vec<MessageId>,
     /// The submitter's idempotency key: an add with the same key within the window spools nothing.
     pub key: Option<AddKey>,
@@ -55,31 +54,31 @@ pub struct Addition {
     pub body: Bytes,
 }
 
-/// What becomes of a message with the add of others: its bounce.
+/// What happens to another message in the frame of an add: to the message that a notice is about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conclusion {
-    /// Which message. It is live, and none of those that are added.
+    /// Which message. It is live, and not one of the added messages.
     pub id: MessageId,
-    /// What becomes of it.
+    /// What happens to it.
     pub outcome: Outcome,
 }
 
-/// What becomes of a message.
+/// What happens to a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It ends.
     Finish(Finish),
-    /// It goes on in this state.
+    /// It stays, in this state.
     State(Box<MessageState>),
 }
 
-/// Why a message leaves the journal.
+/// Why a message is removed from the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Finish {
-    /// Every recipient was taken or taken care of.
+    /// Each recipient was accepted by a next hop, or is handled by another message.
     Delivered,
-    /// It went to the shelf of removed messages, which holds it durably.
+    /// It is in the archive of removed messages, durably.
     Removed,
 }
 
@@ -88,37 +87,37 @@ pub enum Finish {
 pub enum Change {
     /// New messages.
     Add(Addition),
-    /// A small change: the begin of an attempt, a freeze, an unfreeze. Overrides these three fields of the state.
+    /// A small change: the start of an attempt, a freeze, an unfreeze. Overrides these three fields of the state.
     Mark {
         /// Which message.
         id: MessageId,
-        /// What it waits for.
+        /// When it is due, or that it is frozen.
         status: Status,
-        /// Why, when it is frozen.
+        /// Why it is frozen.
         frozen: Option<Box<Frozen>>,
-        /// Begin of an attempt, if one is about to start or running.
+        /// The start of an attempt that is about to run or is running.
         in_flight: Option<Timestamp>,
-        /// What this means to subscribers.
+        /// The events of this change.
         events: Vec<Event>,
     },
     /// The whole state, after an attempt.
     State {
         /// Which message.
         id: MessageId,
-        /// All that changes in its life.
+        /// The whole state.
         state: Box<MessageState>,
-        /// What this means to subscribers.
+        /// The events of this change.
         events: Vec<Event>,
     },
-    /// Another route. Its state is not touched.
+    /// Another route. The state stays as it is.
     Route {
         /// Which message.
         id: MessageId,
         /// Next hops in order. At least one.
         next_hops: Arc<[NextHop]>,
-        /// Where they come from.
+        /// Where the next hops come from.
         origin: RouteOrigin,
-        /// What this means to subscribers.
+        /// The events of this change.
         events: Vec<Event>,
     },
     /// The end of a message.
@@ -127,21 +126,21 @@ pub enum Change {
         id: MessageId,
         /// Why.
         how: Finish,
-        /// What this means to subscribers.
+        /// The events of this change.
         events: Vec<Event>,
     },
-    /// Live messages as they are, further on in the journal: what compaction writes. It takes the place of all that was
-    /// written about them before.
+    /// Live messages as they are, copied to the end of the journal by compaction. It replaces all earlier records of
+    /// them.
     Move(Addition),
-    /// Something that happened to a message outside the journal; nothing but the event.
+    /// Events about messages that are not in the journal.
     Note {
-        /// What happened.
+        /// The events.
         events: Vec<Event>,
     },
 }
 
 impl Change {
-    /// The events it carries. [`Store::commit`](crate::store::handle::Store::commit) gives them their numbers.
+    /// Its events. [`Store::commit`](crate::store::Store::commit) numbers them.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         match self {
@@ -155,7 +154,7 @@ impl Change {
         }
     }
 
-    /// The same, to be taken or numbered.
+    /// The same, mutable.
     pub const fn events_mut(&mut self) -> &mut Vec<Event> {
         match self {
             Self::Add(Addition { events, .. })

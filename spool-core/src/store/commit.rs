@@ -4,7 +4,8 @@ use super::change::{Change, Conclusion, Outcome};
 use super::error::{Failure, StoreError};
 use super::handle::Store;
 use super::journal::index::{Index, weight};
-use super::journal::writer::{Placed, Trouble, Writer};
+use super::journal::write_error::WriteError;
+use super::journal::writer::{Placed, Writer};
 use super::mutex::locked;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -15,10 +16,9 @@ const MAX_UNATTENDED: u64 = 1000;
 const FREE_SPACE_AGE: Duration = Duration::from_millis(100);
 
 impl Store {
-    /// Writes `changes` in order with one sync, and answers for each. A `Full` add leaves nothing behind and does not
-    /// touch the others; a failed write or sync fails all of them, and every commit after.
-    ///
-    /// Call [`Store::maintain`] afterwards, when the answers are out.
+    /// Writes `changes` in order with one sync, and returns a result for each. An add that is refused as `Full` leaves
+    /// nothing behind and does not affect the others; a failed write or sync fails all of them, and every later commit.
+    /// Call [`Store::maintain`] afterwards, once the results have been passed on.
     pub fn commit(&self, changes: &mut [Change]) -> Vec<Result<(), StoreError>> {
         if self.counters.unattended.fetch_add(1, Relaxed) >= MAX_UNATTENDED {
             self.maintain();
@@ -60,7 +60,7 @@ impl Store {
         }
     }
 
-    /// Whether an add of `size` bytes would find room now. Cheap and lock-free enough to ask for every MAIL.
+    /// Whether an add of `size` bytes would find room now. Cheap enough to call for every MAIL command.
     ///
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Failed`].
@@ -83,16 +83,16 @@ impl Store {
                 return Err(StoreError::Full(text));
             }
         }
-        // When a commit is running, it will find out by itself.
+        // A commit that is running finds out by itself.
         if let Ok(mut writer) = self.writer.try_lock()
             && !writer.has_spare()
         {
             let made = writer.make_spare();
             self.count(writer.take_tally());
             return match made {
-                Ok(_) => Ok(()),
-                Err(Trouble::Refused(error)) => Err(error),
-                Err(Trouble::Failed(failure)) => Err(StoreError::Failed(self.fail(failure).to_string())),
+                Ok(()) => Ok(()),
+                Err(WriteError::Refused(error)) => Err(error),
+                Err(WriteError::Failed(failure)) => Err(StoreError::Failed(self.fail(failure).to_string())),
             };
         }
         Ok(())

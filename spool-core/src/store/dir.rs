@@ -1,8 +1,8 @@
-//! The spool directory itself: whose it is, what format it has, how it is made, and the lock on it.
+//! The spool directory: its owner, its format, its creation, and the lock on it.
 //!
-//! A directory that is no spool, or one of a newer format, or one in use, is left as it is; so is one with a link in the place
-//! of a directory inside. A spool that others may read or write is closed to them. A creation that was cut
-//! off at any point is taken up again. `FORMAT` is the last thing to come: with it a directory is a spool.
+//! A directory that is not a spool, has a newer format, is in use, or has a link in place of a subdirectory is not
+//! changed. Permissions of others on a spool are removed. A creation that was interrupted at any point is continued.
+//! `FORMAT` is written last: with it, a directory is a spool.
 
 use super::error::OpenError;
 use super::fs::{Fs, FsDir, FsFile, Mode, RealFs, ops};
@@ -14,30 +14,29 @@ use std::sync::Arc;
 /// The version of the directory's format, and the oldest one that is read.
 const FORMAT: u32 = 3;
 const OLDEST: u32 = 1;
-/// Bits of others than the owner, and those with which they could change something.
+/// The mode bits of other users, and those that let them write.
 const OTHERS: u32 = 0o077;
 const WRITERS: u32 = 0o022;
 
-/// Whether a directory is a spool, or may become one.
+/// Whether a directory is a spool, or can become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DirKind {
-    /// Of this format.
+    /// A spool of this format.
     Spool(u32),
-    /// Empty, or a creation that was cut off.
+    /// Empty, or an interrupted creation.
     Unfinished,
 }
 
-/// The locks on a spool; it is free when they are dropped.
+/// The locks on a spool, released when they are dropped.
 #[derive(Debug)]
 pub(super) struct DirLock {
-    /// Locked as well as the file: a lock file that was deleted opens no door.
+    /// The directory is locked as well as the file: a deleted lock file must not let a second process in.
     pub(super) dir: Arc<dyn FsDir>,
     pub(super) file: Arc<dyn FsFile>,
 }
 
 impl DirLock {
-    /// Makes `dir` this process's own: locks it, and makes of it a spool if it is none yet. The lock lasts as long as
-    /// what is given back.
+    /// Locks `dir`, creates it if it is missing, and makes it a spool if it is not one yet.
     pub(super) fn acquire(fs: &dyn Fs, dir: &Path) -> Result<Self, OpenError> {
         make_missing(fs, dir)?;
         if let Some(owner) = fs.foreign_owner(dir).map_err(OpenError::io("look at", dir))? {
@@ -47,9 +46,9 @@ impl DirLock {
         examine(fs, dir)?;
         let locked_dir = lock_dir(fs, dir)?;
         let lock = lock(fs, dir)?;
-        // Followed, if it is a link itself: the operator's choice. What is inside is ours.
+        // If the path of the spool is a link, the operator chose so, and it is followed.
         tighten(fs, &dir.join("."))?;
-        // Again, behind the lock and closed to others: another process may just have finished the creation.
+        // Again, under the lock: another process may have finished the creation meanwhile.
         let found = examine(fs, dir)?;
         for path in layout::DIRECTORIES.map(|name| dir.join(name)) {
             tighten(fs, &path)?;
@@ -58,11 +57,11 @@ impl DirLock {
             let path = dir.join(name);
             ops::ensure_dir(fs, &path).map_err(OpenError::io("make", &path))?;
         }
-        // Names that another process made and did not live to sync, too: from here on they are built on.
+        // Also syncs names that another process created but did not sync.
         fs.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
         if found == DirKind::Unfinished {
-            // The spool's own name lasts before FORMAT says that it is a spool: no later start looks after it. A creation that was
-            // cut off may have left it unsynced.
+            // The spool's own name is synced before FORMAT is written: no later start does it. An interrupted creation
+            // may have left it unsynced.
             let parent = parent(dir);
             fs.sync_dir(&parent).map_err(OpenError::io("sync", &parent))?;
             write_format(fs, dir)?;
@@ -79,7 +78,7 @@ impl DirLock {
     }
 }
 
-/// Checks, from outside, that `dir` is a spool of a known format.
+/// Checks without the lock that `dir` is a spool of a known format.
 pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     match examine(fs, dir)? {
         DirKind::Spool(_) => Ok(()),
@@ -87,10 +86,10 @@ pub(super) fn check(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Whether `dir`, which is there, is a spool or may become one. It takes no lock and changes nothing.
+/// Checks whether the directory `dir` is a spool or can become one. It takes no lock and changes nothing.
 ///
 /// # Errors
-/// As opening it would answer: whose it is, that it is no spool, or of a newer format, or cannot be read.
+/// As opening it would return: another owner, not a spool, a newer format, or unreadable.
 pub fn examine_dir(dir: &Path) -> Result<(), OpenError> {
     let fs = RealFs;
     if let Some(owner) = fs.foreign_owner(dir).map_err(OpenError::io("look at", dir))? {
@@ -120,7 +119,7 @@ fn parent(dir: &Path) -> PathBuf {
     }
 }
 
-/// Nobody else may read mail, or put something in its place. A directory of someone else's is not made ours.
+/// Removes the permissions of other users from a directory. The directory must belong to this user.
 fn tighten(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let mode = match fs.dir_mode(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -134,16 +133,16 @@ fn tighten(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     if mode & WRITERS == 0 {
-        tracing::info!(dir = %dir.display(), mode = format!("{mode:03o}"), "closed to others: mode 700");
+        tracing::info!(dir = %dir.display(), mode = format!("{mode:03o}"), "removed the permissions of other users: mode 700");
     } else {
-        tracing::warn!(dir = %dir.display(), mode = format!("{mode:03o}"), "others could write here; closed to them: mode 700");
+        tracing::warn!(dir = %dir.display(), mode = format!("{mode:03o}"), "other users could write here; removed their permissions: mode 700");
     }
     fs.close_dir(dir).map_err(OpenError::io("close to others", dir))
 }
 
 fn examine(fs: &dyn Fs, dir: &Path) -> Result<DirKind, OpenError> {
     let names = fs.list(dir).map_err(OpenError::io("list", dir))?;
-    // A link would lead somewhere else, and what is done there would not be ours.
+    // A link would lead outside the spool.
     for path in layout::DIRECTORIES.map(|name| dir.join(name)) {
         match fs.dir_mode(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -172,7 +171,7 @@ fn examine(fs: &dyn Fs, dir: &Path) -> Result<DirKind, OpenError> {
     Ok(DirKind::Unfinished)
 }
 
-/// The version in `FORMAT`, when it is one that is read.
+/// The version in `FORMAT`, if it is a known one.
 fn read_format(fs: &dyn Fs, dir: &Path) -> Result<u32, OpenError> {
     let path = dir.join(layout::FORMAT);
     let file = fs.open(&path, Mode::Read).map_err(OpenError::io("open", &path))?;
@@ -191,14 +190,14 @@ fn read_format(fs: &dyn Fs, dir: &Path) -> Result<u32, OpenError> {
     })
 }
 
-/// The first line's worth of a small file.
+/// The start of a small file, as text.
 fn head_of(file: &dyn FsFile) -> io::Result<String> {
     let mut bytes = [0; 64];
     let count = file.read_at(0, &mut bytes)?;
     Ok(String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned())
 }
 
-/// Before anything is made in it.
+/// Locks the directory, before anything is created in it.
 fn lock_dir(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsDir>, OpenError> {
     let open = fs.open_dir(dir).map_err(OpenError::io("open", dir))?;
     if open.try_lock().map_err(OpenError::io("lock", dir))? {
@@ -210,7 +209,7 @@ fn lock_dir(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsDir>, OpenError> {
     Err(OpenError::Locked { dir, pid })
 }
 
-/// The process that a lock file names.
+/// The process id in a lock file.
 fn holder(file: &dyn FsFile) -> Option<u32> {
     head_of(file).ok().and_then(|text| text.trim().parse().ok())
 }
@@ -219,7 +218,7 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
     let path = dir.join(layout::LOCK);
     let file = ops::open_or_create(fs, &path).map_err(OpenError::io("open", &path))?;
     if file.is_shared().map_err(OpenError::io("look at", &path))? {
-        let why = "it has a second name or another owner; take it away";
+        let why = "it has a second hard link or another owner; remove it";
         return Err(OpenError::io("write", &path)(io::Error::other(why)));
     }
     if file.try_lock().map_err(OpenError::io("lock", &path))? {
@@ -230,19 +229,19 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<Arc<dyn FsFile>, OpenError> {
     Err(OpenError::Locked { dir, pid })
 }
 
-/// Makes a spool of an older format one of this format, before anything is written that an older program does not know. Only `FORMAT`
-/// changes: what older frames and files hold is read for ever. After a crash it is of one format or of the other.
+/// Upgrades a spool of an older format, before anything is written that an older program does not know. Only `FORMAT`
+/// changes: older frames and files stay readable. After a crash the spool has one of the two formats.
 pub(super) fn upgrade(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let old = read_format(fs, dir)?;
     if old == FORMAT {
         return Ok(());
     }
     write_format(fs, dir)?;
-    tracing::info!(dir = %dir.display(), from = old, to = FORMAT, "the spool has a newer format now: older programs refuse it");
+    tracing::info!(dir = %dir.display(), from = old, to = FORMAT, "upgraded the format of the spool; older programs refuse it");
     Ok(())
 }
 
-/// Writes `FORMAT`, durably and at once.
+/// Writes `FORMAT`, atomically and durably.
 fn write_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let draft = dir.join(layout::FORMAT_DRAFT);
     let file = ops::create_anew(fs, &draft).map_err(OpenError::io("make", &draft))?;

@@ -1,4 +1,4 @@
-//! What can go wrong on disk.
+//! Errors of the file layer.
 
 use super::fs::is_shortage;
 use crate::id::MessageId;
@@ -10,15 +10,15 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process holds it.
+    /// Another process has the lock.
     #[error("{}: the spool is in use by {}", dir.display(), match pid { Some(pid) => format!("process {pid}"), None => "another process".to_owned() })]
     Locked {
         /// The spool.
         dir: PathBuf,
-        /// Who holds it, as far as the lock file says.
+        /// The process with the lock, if the lock file names it.
         pid: Option<u32>,
     },
-    /// A directory with something else in it.
+    /// A directory with other content.
     #[error("{}: not empty and not a spool; give an empty or a new directory", .0.display())]
     NotASpool(PathBuf),
     /// A spool whose `FORMAT` is missing.
@@ -28,57 +28,57 @@ pub enum OpenError {
         .0.display()
     )]
     NoFormat(PathBuf),
-    /// Written by a newer version.
+    /// Written by a newer program.
     #[error("{}: the spool has format {found}, this program reads up to {known}; use the newer program", dir.display())]
     NewerFormat {
         /// The spool.
         dir: PathBuf,
-        /// Its format.
+        /// The format found.
         found: String,
-        /// Ours.
+        /// The newest format that this program reads.
         known: u32,
     },
-    /// Belongs to another user.
+    /// The directory belongs to another user.
     #[error("{}: the spool belongs to another user (uid {owner})", dir.display())]
     ForeignOwner {
         /// The spool.
         dir: PathBuf,
-        /// Whose it is.
+        /// The owner's uid.
         owner: u32,
     },
-    /// The system refused something.
+    /// A system call failed.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
-        /// What was to be done.
+        /// What was attempted.
         action: &'static str,
-        /// With what.
+        /// On which path.
         path: PathBuf,
-        /// The system's words.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl OpenError {
-    /// What an error of the system in doing `action` with `path` becomes.
+    /// Converts an error of the system in doing `action` with `path`.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
 }
 
-/// Why a store takes no change any more, until it is opened anew. The first reason stands.
+/// Why a store accepts no more changes until it is opened again. The first failure is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Failure {
     /// A write or a sync failed.
     #[error("{0}")]
     Disk(String),
-    /// What was there at the start cannot be read.
-    #[error("what was there at the start cannot be loaded: {0}")]
+    /// The existing messages cannot be read.
+    #[error("the existing messages cannot be loaded: {0}")]
     Load(String),
-    /// A file or a directory of the spool is no longer what is held open.
+    /// A file or a directory of the spool was deleted, moved or replaced.
     #[error("{0}")]
     FilesTaken(String),
-    /// Its owner lost track of what it wrote.
+    /// The owner of the store does not know what it wrote.
     #[error("{0}")]
     Abandoned(String),
     /// It was closed.
@@ -86,40 +86,42 @@ pub enum Failure {
     Closed,
 }
 
-/// Why a change was not made or a message not read.
+/// Why a change was not made, or a message not read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// No room: the disk, `min_free_space` or `max_messages`.
+    /// No room: the disk is full, or `min_free_space` or `max_messages` is reached.
     #[error("full: {0}")]
     Full(String),
-    /// A write or a sync failed. The store takes no change any more: after a failed sync nobody knows what is on disk.
+    /// A write or a sync failed. The store accepts no more changes: after a failed sync the content of the disk is
+    /// unknown.
     #[error("the disk failed: {0}")]
     Failed(String),
-    /// The system was short of descriptors or memory. Nothing was changed, and nothing is wrong with the disk: later it may be done.
+    /// The system is short of descriptors or memory. Nothing was changed and the disk is fine; try again later.
     #[error("the system is short of descriptors or memory: {0}")]
     Shortage(String),
-    /// The change itself is wrong: an add without messages, a taken id, a body beyond the format's limits.
+    /// The change is invalid: an add without messages, an id that is taken, a body that exceeds the limits of the
+    /// format.
     #[error("not a valid change: {0}")]
     Invalid(String),
-    /// What was there at the start is still being read; only mail of this life can be added and changed.
-    #[error("the spool is still loading what was there at its start")]
+    /// The messages of earlier runs are still being read. Only messages added in this run can be changed.
+    #[error("the spool is still loading the existing messages")]
     Loading,
-    /// No live message has this name.
+    /// There is no live message with this id.
     #[error("{0}: no such message")]
     NoSuchMessage(MessageId),
-    /// The system was short of descriptors or memory. Nothing is wrong with the message: later it is read.
+    /// The system is short of descriptors or memory. The message is fine; try again later.
     #[error("{id}: cannot be read now: {reason}")]
     NotNow {
-        /// Whose bytes.
+        /// The message.
         id: MessageId,
-        /// The system's words.
+        /// The error of the system.
         reason: String,
     },
-    /// The bytes on disk are not what was written, or the disk does not give them back.
+    /// The bytes on disk are not those that were written, or cannot be read.
     #[error("{id}: damaged on disk: {reason}")]
     Damaged {
-        /// Whose bytes.
+        /// The message.
         id: MessageId,
         /// What is wrong.
         reason: String,
@@ -127,8 +129,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What an error of the system means for an operation that has changed nothing: a shortage passes, anything else is the
-    /// disk's.
+    /// Converts an error of the system in an operation that has changed nothing: a shortage is temporary, anything else
+    /// is a failure of the disk.
     pub(super) fn of(error: &io::Error) -> Self {
         match is_shortage(error) {
             true => Self::Shortage(error.to_string()),

@@ -26,7 +26,7 @@ use super::layout::{self, JOURNAL, SPARE, Seq};
 use super::logs::events::EventCursor;
 use super::types::{Recovery, StoreOptions};
 use super::{checkup_on, count_from_disk_on, status_from_disk_on};
-use crate::archive::Shelf;
+use crate::archive::Archive;
 use crate::clock::Timestamp;
 use crate::id::MessageId;
 use crate::message::Message;
@@ -65,7 +65,7 @@ pub fn frames(input: &[u8]) {
     }
     let mut bytes = bytes.to_vec();
     if how & 1 != 0 {
-        mend(&mut bytes, Seq::MIN);
+        correct_checksums(&mut bytes, Seq::MIN);
     }
     scan(&bytes, how & 2 != 0);
 }
@@ -122,7 +122,7 @@ fn payload(header: Header, bytes: &[u8]) {
         Kind::Route => drop(again::<RouteRecord<'_>>(header, bytes)),
         Kind::Finish => drop(again::<FinishRecord<'_>>(header, bytes)),
         Kind::Note => drop(again::<NoteRecord>(header, bytes)),
-        Kind::Hole => {}
+        Kind::Gap => {}
     }
 }
 
@@ -143,7 +143,7 @@ fn again<T: Serialize + Payload + PartialEq + Debug>(header: Header, bytes: &[u8
 
 /// Makes the checksums of a segment right, frame after frame as their lengths tell. In a frame's header byte 6, which is zero
 /// on disk, says what is left wrong: bit 0 the payload, bit 1 the body, bit 2 the salt.
-fn mend(bytes: &mut [u8], seq: Seq) {
+fn correct_checksums(bytes: &mut [u8], seq: Seq) {
     let Some(salt) = bytes.get(16..24).and_then(|salt| salt.try_into().ok()) else {
         return;
     };
@@ -152,7 +152,7 @@ fn mend(bytes: &mut [u8], seq: Seq) {
         return;
     }
     let end = match u32::from_le_bytes(bytes[24..28].try_into().unwrap()) {
-        0 => End::Untold,
+        0 => End::Unknown,
         1 => End::Open,
         end => End::At(end),
     };
@@ -200,7 +200,7 @@ fn unpack(mut input: &[u8]) -> SimFs {
         match kind % 14 {
             0 | 1 => {
                 let mut content = content.to_vec();
-                mend(&mut content, seq);
+                correct_checksums(&mut content, seq);
                 plant(layout::segment_file(seq), &content);
             }
             2 => plant(layout::segment_file(seq), content),
@@ -276,7 +276,7 @@ fn see(store: &Store, recovery: &Recovery) -> Seen {
 }
 
 /// Opening is possible or refused with a reason; what is read once is read again; a checkup finds nothing that a start should
-/// have mended; copying forward changes nothing.
+/// have repaired; copying forward changes nothing.
 pub fn recovery(input: &[u8]) {
     let fs = unpack(input);
     let dir = Path::new(DIR);
@@ -306,7 +306,7 @@ pub fn recovery(input: &[u8]) {
         Ok(opened) => opened,
         Err(OpenError::NewerFormat { .. } | OpenError::NotASpool(_) | OpenError::NoFormat(_)) => {
             assert!(outside.is_err() && looked.is_err());
-            // The end may have been mended before something newer was met further in front; nothing is gone.
+            // The end may have been repaired before something newer was met further in front; nothing is gone.
             let after: Vec<PathBuf> = journal().into_iter().map(|(_, path)| path).collect();
             assert!(before.iter().all(|(_, path)| after.contains(path)));
             return assert!(open().is_err(), "what was refused is taken");
@@ -325,7 +325,7 @@ pub fn recovery(input: &[u8]) {
     let second = see(&store, &recovered);
     same(&first, &second, &recovered);
     assert_eq!(recovered.torn_bytes, 0);
-    // What has no room for a hole stays.
+    // What has no room for a gap stays.
     let small = |length: u64| length < frame::HEADER as u64;
     let all_small = recovered.damage.iter().all(|damage| small(damage.length));
     assert!(second.len() < first.len() || all_small);
@@ -355,7 +355,7 @@ fn same(before: &Seen, after: &Seen, recovered: &Recovery) {
     }
 }
 
-/// Events in order, and every pair on the shelves.
+/// Events in order, and every pair in the archives.
 fn read_the_rest(store: &Store) {
     let mut cursor = EventCursor::new(0);
     let mut last = 0;
@@ -369,13 +369,13 @@ fn read_the_rest(store: &Store) {
             last = event.seq;
         }
     }
-    // A hole at the end is told of by the next event.
+    // A gap at the end is told of by the next event.
     assert!(last <= store.last_event());
-    for shelf in Shelf::ALL {
-        for (id, listed) in store.list_shelf(shelf, None, usize::MAX).unwrap() {
-            let read = store.shelved(shelf, id);
-            if let Ok((shelved, _)) = read {
-                assert_eq!(shelved.message.id, id);
+    for archive in Archive::ALL {
+        for (id, listed) in store.list_archive(archive, None, usize::MAX).unwrap() {
+            let read = store.archived(archive, id);
+            if let Ok((archived, _)) = read {
+                assert_eq!(archived.message.id, id);
                 assert!(listed.is_ok(), "{id}: {listed:?}");
             }
         }

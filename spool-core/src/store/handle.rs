@@ -1,5 +1,4 @@
-//! The open store: what it holds. Its operations are in the files beside this one: `open`, `commit`, `load`, `upkeep`
-//! and `archived`.
+//! The open store and its fields. Its operations are in the files `open`, `commit`, `load`, `upkeep` and `archived`.
 
 use super::care::compaction::Compaction;
 use super::care::open_files::OpenFiles;
@@ -23,7 +22,8 @@ use std::time::Instant;
 
 /// An open spool directory. One writer at a time inside [`Store::commit`]; reads run beside it.
 ///
-/// Dropping it gives the directory free. There is nothing to close: whatever was answered is on disk.
+/// Dropping it releases the lock on the directory. Nothing needs to be closed: every change that was answered is on
+/// disk.
 #[derive(Debug)]
 pub struct Store {
     pub(super) fs: Arc<dyn Fs>,
@@ -52,9 +52,9 @@ pub(super) struct Counters {
     pub(super) changes: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) bytes: AtomicU64,
-    /// Messages copied forward.
+    /// Messages moved by compaction.
     pub(super) moved: AtomicU64,
-    /// Commits since [`Store::maintain`] last ran.
+    /// Commits since [`Store::maintain`] ran last.
     pub(super) unattended: AtomicU64,
 }
 
@@ -64,8 +64,8 @@ impl Store {
         self.journal.parent().unwrap_or(&self.journal)
     }
 
-    /// Takes no change from now on. The function given to [`Store::on_failure`] runs on this thread, before any caller gets an
-    /// answer.
+    /// Accepts no more changes. The function given to [`Store::on_failure`] runs on this thread, before any caller gets
+    /// a result.
     pub(super) fn fail(&self, failure: Failure) -> &Failure {
         self.failures.fail(failure)
     }
@@ -75,13 +75,13 @@ impl Store {
         self.failures.on_failure(Box::new(report));
     }
 
-    /// Takes no change any more: the owner panicked and does not know what was written.
+    /// Accepts no more changes: the owner panicked and does not know what was written.
     pub fn abandon(&self, why: &str) {
         self.fail(Failure::Abandoned(why.to_owned()));
     }
 
-    /// Takes no change any more, closes every file and releases the lock on the directory. Meant for an owner whose handles on
-    /// the store outlive its work; every change that was answered is on disk.
+    /// Accepts no more changes, closes every file and releases the lock on the directory. For an owner whose handles on
+    /// the store outlive its work. Every change that was answered is on disk.
     pub fn close(&self) {
         self.failures.close();
         locked(&self.writer).close();
@@ -94,7 +94,7 @@ impl Store {
         self.open_files.close();
     }
 
-    /// Counts since the start.
+    /// Counters since the store was opened.
     pub fn stats(&self) -> StoreStats {
         let index = locked(&self.index);
         StoreStats {

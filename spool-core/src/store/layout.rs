@@ -2,7 +2,7 @@
 //!
 //! It does no input or output.
 
-use crate::archive::Shelf;
+use crate::archive::Archive;
 use crate::id::MessageId;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -22,9 +22,9 @@ pub(super) const EVENTS: &str = "events";
 /// The directory of the log of idempotency keys.
 pub(super) const KEYS: &str = "keys";
 /// The directory of removed messages.
-pub(super) const REMOVED: &str = Shelf::Removed.name();
+pub(super) const REMOVED: &str = Archive::Removed.name();
 /// The directory of quarantined messages.
-pub(super) const QUARANTINE: &str = Shelf::Quarantine.name();
+pub(super) const QUARANTINE: &str = Archive::Quarantine.name();
 /// What was learned of destinations.
 pub(super) const DESTINATIONS: &str = "destinations.jsonl";
 /// [`DESTINATIONS`], until it is complete.

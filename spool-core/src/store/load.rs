@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::handle::Store;
 use super::journal::index::Entry;
-use super::journal::reader::{Row, Unread};
+use super::journal::reader::{SequentialReader, Unread};
 use super::logs::events::EventCursor;
 use super::mutex::locked;
 use crate::event::Event;
@@ -12,14 +12,14 @@ use crate::message::Message;
 use bytes::Bytes;
 use std::io;
 
-/// Loads messages one after the other; see [`Store::in_a_row`].
+/// SequentialLoads many messages; see [`Store::sequential`].
 #[derive(Debug)]
-pub struct Loads<'a> {
+pub struct SequentialLoads<'a> {
     store: &'a Store,
-    row: Row<'a>,
+    row: SequentialReader<'a>,
 }
 
-impl Loads<'_> {
+impl SequentialLoads<'_> {
     /// As [`Store::load`].
     ///
     /// # Errors
@@ -38,16 +38,16 @@ impl Store {
         self.read(id, |entry| self.reader.message(id, entry))
     }
 
-    /// To load many messages: those of one add, one after the other, cost one read of it.
+    /// A loader for many messages. Consecutive messages of one add cost one read.
     #[must_use]
-    pub const fn in_a_row(&self) -> Loads<'_> {
-        Loads {
+    pub const fn sequential(&self) -> SequentialLoads<'_> {
+        SequentialLoads {
             store: self,
-            row: self.reader.in_a_row(),
+            row: self.reader.sequential(),
         }
     }
 
-    /// Its body, checked.
+    /// The body of a live message, checked against its checksum.
     ///
     /// # Errors
     /// As [`Store::load`].
@@ -55,7 +55,8 @@ impl Store {
         self.read(id, |entry| self.reader.body(entry.add))
     }
 
-    /// Reads without holding the index: a segment may go away meanwhile, but then the entry has changed too.
+    /// Reads without locking the index. A segment may be deleted meanwhile; then the entry has changed, and the read is
+    /// repeated.
     fn read<T>(
         &self,
         id: MessageId,
@@ -80,11 +81,11 @@ impl Store {
         }
     }
 
-    /// Up to about `limit` events behind `cursor`, which moves along, or fewer when they are large. Where the log no longer reaches back, or has a hole,
-    /// there is an [`EventKind::Gap`] with the number of those that are missing. Empty: there is nothing newer.
+    /// About `limit` events after `cursor`, which is advanced; fewer when they are large. Where events are missing from
+    /// the log, an [`EventKind::Gap`] says how many. Empty when there is no newer event.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] for a cursor that is ahead of this spool; [`StoreError::Failed`] when the log cannot be read.
+    /// [`StoreError::Invalid`] for a cursor beyond the last event; [`StoreError::Failed`] when the log cannot be read.
     pub fn events_after(&self, cursor: &mut EventCursor, limit: usize) -> Result<Vec<Event>, StoreError> {
         let last = self.last_event();
         if cursor.after > last {
@@ -95,7 +96,7 @@ impl Store {
         self.events.after(cursor, limit).map_err(failed)
     }
 
-    /// The number of the last event; 0: there was none.
+    /// The number of the last event; 0 if there was none.
     pub fn last_event(&self) -> u64 {
         self.events.last()
     }

@@ -1,22 +1,22 @@
-//! Loading: what is still to be read after a start, and how far reading has come.
+//! Loading: what is still to be read after a start, and the progress of reading.
 
 use super::layout::Seq;
 use super::types::{Damage, LoggedKeys};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-/// How far loading has come.
+/// Progress of loading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of journal that were read.
+    /// Bytes of the journal that were read.
     pub read: u64,
-    /// Bytes of journal in all.
+    /// Bytes of the journal in total.
     pub total: u64,
 }
 
 impl Progress {
-    /// The same in percent, 100 only at the end.
+    /// In percent; 100 only when loading is complete.
     #[must_use]
     pub fn percent(&self) -> u64 {
         (self.read.saturating_mul(100))
@@ -26,7 +26,7 @@ impl Progress {
     }
 }
 
-/// What is still to be loaded, and how far that has come.
+/// What is still to be loaded, and the progress.
 #[derive(Debug, Default)]
 pub(super) struct Loading {
     pub(super) pending: Mutex<Option<Pending>>,
@@ -36,11 +36,11 @@ pub(super) struct Loading {
     pub(super) cancelled: AtomicBool,
 }
 
-/// What the first step leaves to the second.
+/// What the first step of opening leaves to the second.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) seqs: Vec<Seq>,
-    /// Events up to this number need not be told again.
+    /// Events up to this number are in the event log.
     pub(super) logged_events: u64,
     pub(super) logged_keys: LoggedKeys,
     pub(super) torn_bytes: u64,

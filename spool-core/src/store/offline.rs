@@ -1,7 +1,7 @@
-//! A look at a spool directory from outside: no lock, nothing written, beside a running spool or without one.
+//! Reading a spool directory without its lock, with or without a service running on it. Nothing is written.
 //!
-//! A running spool appends and unlinks meanwhile. What was live when the look began and still is when it ends is
-//! always seen. Memory holds the index, never a body.
+//! A running service appends to segments and deletes them meanwhile. A message that is live from the start to the end
+//! of the read is always seen. Memory holds the index, never a body.
 
 use super::dir;
 use super::error::OpenError;
@@ -18,13 +18,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Times to begin anew when a segment vanishes under the scan: at most one does in a second or so.
+/// Attempts to read the journal when a segment disappears meanwhile. A service deletes at most about one per second.
 const TRIES: usize = 20;
 
-/// The number of unsent messages in `dir`, frozen ones included. Needs no lock, and works beside a running spool.
+/// The number of messages in the queue of the spool `dir`, frozen ones included. Needs no lock, and works while a
+/// service runs.
 ///
 /// # Errors
-/// [`OpenError`] when `dir` is no spool or cannot be read.
+/// [`OpenError`] when `dir` is not a spool or cannot be read.
 pub fn count_from_disk(dir: &Path) -> Result<u64, OpenError> {
     count_from_disk_on(Arc::new(RealFs), dir)
 }
@@ -37,7 +38,8 @@ pub fn count_from_disk_on(fs: Arc<dyn Fs>, dir: &Path) -> Result<u64, OpenError>
     Ok(look(&*fs, dir)?.index.len() as u64)
 }
 
-/// Every unsent message in `dir`, frozen ones included, in no order. Needs no lock, and works beside a running spool.
+/// Calls `each` with every message in the queue of the spool `dir`, frozen ones included, in no order. Needs no lock,
+/// and works while a service runs.
 ///
 /// # Errors
 /// As [`count_from_disk`].
@@ -57,12 +59,12 @@ pub fn status_from_disk_on(
     mail_from_disk_on(fs, dir, &mut |message, _| each(message)).map(drop)
 }
 
-/// Reads the body of the message at hand; `None` when it has just gone from its place. The message then comes again, if it
-/// is still there.
+/// Reads the body of the current message. `None` when it was just moved or deleted; if it was moved, `each` is called
+/// with the message again.
 pub type ReadBody<'a> = &'a dyn Fn() -> Option<Result<Bytes, String>>;
 
-/// As [`status_from_disk`], with the means to read each body. Gives the number of damaged places in the journal: a message
-/// that stood in one was not among them.
+/// As [`status_from_disk`], with a function that reads the body. Returns the number of damaged places in the journal;
+/// messages in them are left out.
 ///
 /// # Errors
 /// As [`count_from_disk`].
@@ -87,11 +89,11 @@ pub(super) fn mail_from_disk_on(
         let wanted = |id: &MessageId| missed.as_ref().is_none_or(|missed| missed.contains(id));
         let mut all: Vec<_> = index.iter().filter(|(id, _)| wanted(id)).collect();
         drop(index);
-        // As they lie on disk.
+        // In the order of their place on disk.
         all.sort_unstable_by_key(|(_, entry)| (entry.add, entry.section));
         let reader = Reader::new(Arc::clone(&fs), dir.join(JOURNAL));
         let mut gone = HashSet::new();
-        let mut messages = reader.in_a_row();
+        let mut messages = reader.sequential();
         for (id, entry) in all {
             match messages.message(id, entry) {
                 Ok(message) => {
@@ -109,14 +111,14 @@ pub(super) fn mail_from_disk_on(
                         gone.insert(id);
                     }
                 }
-                // It has ended in the meantime, or was copied forward: another look tells.
+                // It has ended or was moved meanwhile: the next pass finds out.
                 Err(Unread::Gone) => drop(gone.insert(id)),
                 Err(Unread::NotNow(reason)) => {
                     return Err(OpenError::io("read", &dir.join(JOURNAL))(io::Error::other(
                         reason,
                     )));
                 }
-                // The records were checked a moment ago.
+                // The record was whole a moment ago.
                 Err(Unread::Damaged(_)) => damaged += 1,
             }
         }
@@ -136,7 +138,7 @@ fn look(fs: &dyn Fs, dir: &Path) -> Result<Replay, OpenError> {
         tries += 1;
         let seqs = replay::segments(fs, &journal)?;
         match replay::replay(fs, &journal, &seqs, Logged::all(), Patience::None, &mut |_| true) {
-            // A segment that vanishes may have told of ends that are told nowhere else now.
+            // The segment that disappeared may have recorded ends of messages that are recorded nowhere else.
             Err(OpenError::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
             done => return done,

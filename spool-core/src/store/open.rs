@@ -1,9 +1,10 @@
-//! Opening a spool, in two steps: what is needed to take mail, and then, while mail is taken, all that was there.
+//! Opening a spool, in two steps: first what is needed to accept mail; then, while mail is accepted, all existing
+//! messages.
 //!
-//! [`Store::begin`] locks the directory and looks at the end of the journal alone: what a crash may have torn, and the last
-//! numbers that were given. From then on adds are taken, into a segment of their own. [`Store::load_all`] replays the whole
-//! journal beside them. In between nobody can ask for, or change, what an earlier life left: the answer is
-//! [`StoreError::Loading`]. No segment is given back and nothing is copied forward until all is known.
+//! [`Store::begin`] locks the directory and reads the end of the journal: torn writes, and the last numbers used. From
+//! then on adds are accepted, in a segment of their own. [`Store::load_all`] replays the rest of the journal meanwhile.
+//! Until it is done, a request for an existing message is answered with [`StoreError::Loading`], no segment is deleted
+//! and nothing is compacted.
 
 use super::care::compaction::Compaction;
 use super::care::open_files::OpenFiles;
@@ -34,28 +35,28 @@ use std::sync::{Arc, Mutex};
 /// Bounds of [`StoreOptions::segment_size`]; offsets have 32 bits.
 pub(super) const MIN_SEGMENT: u64 = 64 << 10;
 const MAX_SEGMENT: u64 = 2 << 30;
-/// Messages handed on at once by [`Store::load_all`].
+/// Messages passed on at once by [`Store::load_all`].
 const CHUNK: usize = 4096;
 
-/// What a spool that takes mail, and loads the rest, knows already.
+/// What is known of a spool that accepts mail and loads the rest.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Begun {
-    /// Names of adds that the key log holds; others may come to light.
+    /// Idempotency keys in the key log; the journal may hold more.
     pub keys: Vec<RememberedKey>,
     /// The highest number of an event.
     pub last_event: u64,
-    /// What earlier lives learned of destinations.
+    /// What earlier runs learned of destinations.
     pub destinations: Vec<LearnedDestination>,
-    /// The highest message id at the end of the journal. Those of the next life begin at a random place above it.
+    /// The highest message id at the end of the journal. The ids of this run start at a random number above it.
     pub last_id: Option<MessageId>,
 }
 
 impl Store {
-    /// Locks `dir`, making it when missing, and loads what is there.
+    /// Locks `dir`, creates it if it is missing, and loads the existing messages.
     ///
     /// # Errors
-    /// [`OpenError`]; nothing was changed but for damage that was set aside.
+    /// [`OpenError`]; nothing was changed except that damage was copied and covered.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<(Self, Recovery), OpenError> {
         Self::open_on(Arc::new(RealFs), dir, options)
     }
@@ -78,7 +79,7 @@ impl Store {
         Ok((store, recovery))
     }
 
-    /// Locks `dir`, making it when missing, and gets ready to take mail. [`Store::load_all`] is to follow.
+    /// Locks `dir`, creates it if it is missing, and prepares to accept mail. [`Store::load_all`] must follow.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -91,11 +92,11 @@ impl Store {
         let journal = dir.join(layout::JOURNAL);
         let seqs = replay::segments(&*fs, &journal)?;
         let total = replay::measure(&*fs, &journal, &seqs)?;
-        // Nothing newer than this program stands in it.
+        // No part of the journal was written by a newer program.
         dir::upgrade(&*fs, dir)?;
         let (events, keys, remembered, logged) = open_logs(&fs, dir, &options)?;
         let tail = replay::tail(&*fs, &journal, &seqs)?;
-        // Before a new segment is written: only in the last one may an end be torn.
+        // Before a new segment is written: only the last segment may have a torn end.
         let damage = recovery::repair(&*fs, dir, &tail)?;
         let logged_events = events.complete_to();
         let last_event = tail.last_number.max(events.last());
@@ -149,13 +150,13 @@ impl Store {
         Ok((store, begun))
     }
 
-    /// Reads what was there at the start, sets damage aside, and hands the live messages to `each` in the order of their
-    /// ids. From the first of them on, the store knows all of them. What it returns holds no messages; a second call finds
-    /// nothing more to do.
+    /// Reads the existing messages, copies damage to `corrupt/`, and passes the live messages to `each` in the order of
+    /// their ids. Before the first call of `each`, the store knows all of them. The returned value holds no messages; a
+    /// second call does nothing.
     ///
     /// # Errors
     /// [`OpenError`]: the journal cannot be read, was written by a newer program, or [`Store::cancel_loading`] was
-    /// called. The store takes no change any more then.
+    /// called. Then the store accepts no more changes.
     pub fn load_all(&self, each: &mut dyn FnMut(Vec<Recovered>)) -> Result<Recovery, OpenError> {
         let Some(pending) = locked(&self.loading.pending).take() else {
             return Ok(Recovery::default());
@@ -185,14 +186,14 @@ impl Store {
             Patience::WhileMailIsTaken,
             &mut progress,
         )?;
-        // They were written again before mail was taken.
+        // `begin` has rewritten them.
         replay.unsynced.clear();
         let mut damage = pending.damage;
-        // What the disk does not give back was left as it is, and is met again.
+        // An unreadable segment was left as it is, and is found again.
         let found = recovery::repair(&*self.fs, self.dir(), &replay)?;
-        let news = |found: &Damage| !damage.contains(found);
-        let news: Vec<Damage> = found.into_iter().filter(news).collect();
-        damage.extend(news);
+        let new = |found: &Damage| !damage.contains(found);
+        let new: Vec<Damage> = found.into_iter().filter(new).collect();
+        damage.extend(new);
         let messages = replay.take_messages();
         let torn_bytes = pending.torn_bytes + torn_bytes(&replay);
         let pending_events = std::mem::take(&mut replay.pending_events);
@@ -201,14 +202,14 @@ impl Store {
         self.events.release(pending_events, replay.last_event);
         let mut keys = std::mem::take(&mut replay.keys);
         keys.iter().for_each(|key| self.keys.push(key.clone()));
-        // The last one written, not the latest: the clock may have been set back.
+        // The last key written, not the latest: the clock may have been set back.
         if let Some(now) = keys.last().map(|key| key.at) {
             keys.retain(|key| now.since(key.at) <= self.options.key_window);
         }
         keys.sort_by_key(|key| key.at);
         if let Err(error) = self.tidy_archives() {
-            // Mail on the journal does not wait for what lies on a shelf.
-            tracing::warn!(%error, "the shelves could not be tidied");
+            // The queue does not depend on the archives.
+            tracing::warn!(%error, "the archives could not be cleaned up");
         }
         self.loading.over.store(true, Relaxed);
         self.maintain();
@@ -226,9 +227,9 @@ impl Store {
         })
     }
 
-    /// Puts what was found below what was added since.
+    /// Merges the index of the existing messages with that of the messages added since.
     fn know(&self, mut found: Index) {
-        // A growing table would hold up the adds: it grows before they are.
+        // A growing table would delay adds, so it grows before they are locked out.
         let more = locked(&self.index).len();
         found.reserve(2 * more + CHUNK);
         let mut writer = locked(&self.writer);
@@ -238,13 +239,13 @@ impl Store {
         writer.staged.loaded = true;
     }
 
-    /// How far reading has come; `None`: all is read, though [`Store::load_all`] may still be handing it over.
+    /// Progress of reading; `None` once all is read, even if [`Store::load_all`] is still calling `each`.
     #[must_use]
     pub fn loading(&self) -> Option<Progress> {
         (!self.loading.over.load(Relaxed)).then(|| self.progress())
     }
 
-    /// How much of what was there at the start is read.
+    /// Progress of reading.
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress {
@@ -253,12 +254,12 @@ impl Store {
         }
     }
 
-    /// Lets [`Store::load_all`] end soon, with an error: the spool is about to be closed.
+    /// Makes [`Store::load_all`] return an error soon, because the spool is about to be closed.
     pub fn cancel_loading(&self) {
         self.loading.cancelled.store(true, Relaxed);
     }
 
-    /// An error while what lies in the journal is not known yet.
+    /// An error while the existing messages are not known yet.
     pub(super) fn all_known(&self) -> Result<(), StoreError> {
         match self.loading() {
             None => Ok(()),

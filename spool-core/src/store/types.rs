@@ -1,9 +1,9 @@
-//! What a store is told at its start, and what it tells.
+//! Options and results of a store.
 
 use crate::clock::Timestamp;
 use crate::frozen::FrozenKind;
 use crate::id::MessageId;
-use crate::key::{Fingerprint, NameDigest};
+use crate::key::{Fingerprint, KeyDigest};
 use crate::message::{Message, RouteOrigin, Status};
 use crate::next_hop::NextHop;
 use serde::{Deserialize, Serialize};
@@ -21,11 +21,11 @@ pub struct StoreOptions {
     pub min_free_space: u64,
     /// Bytes of event log to keep; 0: none. Default 64 MiB.
     pub event_log_size: u64,
-    /// How long the name of an add is remembered. Default 1 day.
+    /// How long an idempotency key is kept. Default 1 day.
     pub key_window: Duration,
-    /// How many names of adds are remembered; of more, the oldest are forgotten. Default 1,000,000.
+    /// How many idempotency keys are kept; the oldest are forgotten first. Default 1,000,000.
     pub max_keys: usize,
-    /// How much finished mail the journal may hold beyond as much as there is live mail, in segments. Default 2.
+    /// Garbage that the journal may hold in addition to as much as there is live data, in segments. Default 2.
     pub slack_segments: u32,
     /// Messages above which adds answer `Full`; 0: no limit.
     pub max_messages: u64,
@@ -45,44 +45,44 @@ impl Default for StoreOptions {
     }
 }
 
-/// A message that was there at the start.
+/// A message that existed when the store was opened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// Its name.
+    /// Its id.
     pub id: MessageId,
-    /// What it waits for.
+    /// When it is due, or that it is frozen.
     pub status: Status,
-    /// Why, when it is frozen.
+    /// Why it is frozen.
     pub frozen: Option<FrozenKind>,
-    /// Begin of an attempt whose end was never recorded: in doubt.
+    /// The start of an attempt whose end was not recorded: the next hop may have the message.
     pub in_flight: Option<Timestamp>,
-    /// Whether its route may be another one than that attempt's: it was written after the attempt had begun.
+    /// Whether the message was rerouted after that attempt started.
     pub rerouted: bool,
     /// When it was spooled.
     pub spooled_at: Timestamp,
-    /// When it is given up.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
-    /// Next hops, shared between messages with the same ones.
+    /// Next hops, shared by messages with the same ones.
     pub next_hops: Arc<[NextHop]>,
-    /// Where they come from.
+    /// Where the next hops come from.
     pub origin: RouteOrigin,
-    /// How long it was to wait when its time was written, if that is known: on a clock that was set back since, it
-    /// waits no longer than that.
+    /// How long it was to wait when its due time was written, if known. If the clock was set back since, it waits no
+    /// longer than that.
     pub wait: Option<Duration>,
-    /// Bytes of its body.
+    /// Bytes of the body.
     pub body_size: u64,
-    /// Bytes it takes in memory beside its body, about.
+    /// About how many bytes it takes in memory, without the body.
     pub footprint: u64,
 }
 
-/// What a start that finds this message tells of it. How long it was to wait is not known from the message alone.
+/// As a start reports this message. `wait` is not known from the message alone.
 impl From<&Message> for Recovered {
     fn from(message: &Message) -> Self {
         Self {
             id: message.id,
             status: message.state.status,
-            frozen: crate::frozen::frozen_kind(&message.state),
+            frozen: crate::reason::frozen_kind(&message.state),
             in_flight: message.state.in_flight,
             rerouted: false,
             spooled_at: message.spooled_at,
@@ -96,27 +96,27 @@ impl From<&Message> for Recovered {
     }
 }
 
-/// What recovery set aside.
+/// A damaged place that recovery found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
-    /// The file it was found in, relative to the spool.
+    /// The file, relative to the spool.
     pub file: String,
     /// The first damaged byte.
     pub offset: u64,
-    /// How many bytes.
+    /// The number of bytes.
     pub length: u64,
-    /// What was wrong.
+    /// What is wrong.
     pub reason: String,
-    /// Where the bytes are kept now, relative to the spool; of those that are missing nothing is, and it is the file itself.
+    /// Where the bytes are now, relative to the spool. If there are no bytes to keep, the file itself.
     pub kept_as: String,
 }
 
-/// The name that a submitter gave to an add, and what became of it.
+/// An idempotency key, and the messages that were added under it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RememberedKey {
-    /// The name.
+    /// The key.
     pub key: String,
     /// What was added, if that is known: lines of format 1 do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,7 +128,7 @@ pub struct RememberedKey {
 }
 
 impl RememberedKey {
-    /// A name under which these messages were added.
+    /// A key under which these messages were added.
     #[must_use]
     pub const fn new(
         key: String,
@@ -153,18 +153,18 @@ pub struct Recovery {
     pub messages: Vec<Recovered>,
     /// Bytes cut from the torn end of the last segment: a write that was never answered.
     pub torn_bytes: u64,
-    /// What could not be read.
+    /// Damaged places.
     pub damage: Vec<Damage>,
-    /// Names of adds within their window, oldest first. From [`Store::load_all`](crate::store::handle::Store::load_all) only those that were not in
-    /// [`Begun::keys`](crate::store::open::Begun::keys).
+    /// Idempotency keys within their window, oldest first. From [`Store::load_all`](super::Store::load_all) only those
+    /// that are not in [`Begun::keys`](super::Begun::keys).
     pub keys: Vec<RememberedKey>,
     /// The number of the last event.
     pub last_event: u64,
-    /// The highest message id ever seen in the journal.
+    /// The highest message id in the journal.
     pub last_id: Option<MessageId>,
 }
 
-/// Counts since the start.
+/// Counters since the store was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStats {
@@ -176,15 +176,15 @@ pub struct StoreStats {
     pub syncs: u64,
     /// Bytes written.
     pub bytes: u64,
-    /// Messages that are live now.
+    /// Live messages now.
     pub messages: u64,
     /// Journal segments on disk now.
     pub segments: u64,
-    /// Messages that compaction copied forward.
+    /// Messages moved by compaction.
     pub moved: u64,
     /// Frames read to load messages and bodies.
     pub frames_read: u64,
 }
 
-/// The keys that the key log holds, with their times: the journal's copies of them are not needed.
-pub(super) type LoggedKeys = HashSet<(NameDigest, Timestamp)>;
+/// The keys in the key log, with their times.
+pub(super) type LoggedKeys = HashSet<(KeyDigest, Timestamp)>;

@@ -1,4 +1,4 @@
-//! Upkeep of an open store, between commits: spare segments, compaction, the scrub, a check of the open files.
+//! Upkeep of an open store between commits: the spare segment, compaction, the scrub, checks of the open files.
 
 use super::care::compaction::{Next, Source};
 use super::care::finding::Finding;
@@ -6,7 +6,8 @@ use super::care::scrub::{Scope, Scrubbed};
 use super::error::{Failure, StoreError};
 use super::fs::Mode;
 use super::handle::Store;
-use super::journal::writer::{Trouble, Writer};
+use super::journal::write_error::WriteError;
+use super::journal::writer::Writer;
 use super::layout::{self, Seq};
 use super::logs::destinations;
 use super::mutex::locked;
@@ -14,19 +15,19 @@ use crate::destination::LearnedDestination;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// With less free space than this number of segments, the space of deleted segments is freed at once.
+/// With less free space than this many segments, the space of deleted segments is freed at once.
 const AMPLE_SEGMENTS: u64 = 8;
 
 impl Store {
-    /// Gets the next segment ready and gives finished ones back to the disk. It returns at once when there is
-    /// nothing to do. Meant for the time after a commit's answers: nothing waits for it but the next commit.
+    /// Prepares the next segment and deletes segments that are no longer needed. Returns at once when there is nothing
+    /// to do. Call it after the results of a commit were passed on: only the next commit waits for it.
     pub fn maintain(&self) {
         self.counters.unattended.store(0, Relaxed);
         if let Some(Failure::FilesTaken(_) | Failure::Closed) = self.failures.get() {
             // Its paths may lead to another spool by now.
             return;
         }
-        // What the disk does not take goes on waiting.
+        // What cannot be written stays in memory.
         let _ = (self.events.flush(), self.keys.flush());
         let mut writer = locked(&self.writer);
         if self.failures.get().is_some() {
@@ -40,11 +41,11 @@ impl Store {
     }
 
     fn maintain_with(&self, writer: &mut Writer) -> Result<(), Failure> {
-        let doubt = |trouble| match trouble {
-            Trouble::Refused(_) => None,
-            Trouble::Failed(failure) => Some(failure),
+        let doubt = |error| match error {
+            WriteError::Refused(_) => None,
+            WriteError::Failed(failure) => Some(failure),
         };
-        // What a full disk gets back first is what makes room for the spare.
+        // On a full disk, deleting segments makes room for the spare.
         while self.loading().is_none() {
             if !locked(&self.index).has_changed() || !self.logs_are_durable() {
                 break;
@@ -52,7 +53,7 @@ impl Store {
             let free = locked(&self.index).take_free(writer.head());
             let unlink = |seq: &Seq| {
                 let path = layout::segment_path(&self.journal, *seq);
-                // While it is open, only its name goes: to free its blocks takes longer than a commit may.
+                // While a handle is open, unlinking is fast: freeing the blocks takes longer than a commit may wait.
                 self.pending_deletion.keep(self.fs.open(&path, Mode::Read).ok());
                 match self.fs.unlink(&path) {
                     Ok(()) => true,
@@ -63,11 +64,11 @@ impl Store {
             if gone.is_empty() {
                 break;
             }
-            // A segment may hold the ends of messages in an older one: the older one's name goes first, for good.
-            // Whatever is wrong with that sync, nothing may be dropped behind it.
-            if let Err(trouble) = writer.sync_dir() {
+            // A segment may record the ends of messages in an older one, so the older one must be gone durably first.
+            // If the sync fails in any way, nothing more may be deleted.
+            if let Err(error) = writer.sync_dir() {
                 let refused = || Failure::Disk("the journal's directory was not synced".to_owned());
-                return Err(doubt(trouble).unwrap_or_else(refused));
+                return Err(doubt(error).unwrap_or_else(refused));
             }
             let mut index = locked(&self.index);
             for seq in gone {
@@ -83,24 +84,25 @@ impl Store {
         }
         match writer.make_spare().map_err(doubt) {
             Err(Some(failure)) => Err(failure),
-            Ok(_) | Err(None) => Ok(()),
+            Ok(()) | Err(None) => Ok(()),
         }
     }
 
-    /// Frees the space of segments that were given up. It may take a while, and is meant for a thread that nobody waits for,
-    /// about every second; where space is short, [`Store::maintain`] does it itself.
+    /// Frees the space of deleted segments. It may take a while; call it about once per second on a thread that nobody
+    /// waits for. When space is short, [`Store::maintain`] does it.
     pub fn give_back(&self) {
         self.pending_deletion.empty();
     }
 
-    /// What a segment tells must be in the logs before it goes. An event may be lost to a full disk, a name may not.
+    /// Events and keys in a segment must be in the logs before it is deleted. Events may be lost on a full disk, keys
+    /// may not.
     fn logs_are_durable(&self) -> bool {
         let _ = self.events.sync();
         self.keys.sync().is_ok()
     }
 
-    /// Makes one step of compaction, if the journal holds too much garbage. Whether there is more to do. Meant for the time between
-    /// commits, with [`Store::maintain`] after it.
+    /// Makes one step of compaction if the journal holds too much garbage. Returns whether there is more to do. Call it
+    /// between commits, and [`Store::maintain`] after it.
     pub fn compact(&self) -> bool {
         if self.failures.get().is_some() || self.loading().is_some() {
             return false;
@@ -130,8 +132,8 @@ impl Store {
         true
     }
 
-    /// Reads the next `bytes` of what is on disk, and at most one frame or pair more: the journal first, then the archives. It
-    /// skips the segment that is being written, and does nothing while the spool is loading.
+    /// Reads the next `bytes` of the files, and at most one frame or pair more: the journal first, then the archives.
+    /// It skips the segment that is being written, and does nothing while the spool is loading.
     pub fn scrub(&self, bytes: u64) -> Scrubbed {
         if self.loading().is_some() {
             return Scrubbed::default();
@@ -147,17 +149,17 @@ impl Store {
         locked(&self.scrub).step(&scope, bytes)
     }
 
-    /// What the last whole pass of the scrub found damaged, and the one under way: at most a thousand places each.
+    /// Damage found by the last complete pass of the scrub and by the current one: at most a thousand places each.
     pub fn scrub_findings(&self) -> Vec<Finding> {
         locked(&self.findings).all()
     }
 
-    /// Checks that the lock, the directories and every segment are still the files that were opened, and that they can be
-    /// written. If not, the store takes no change any more. It makes a few system calls for each segment; meant for a thread
-    /// that no caller waits for.
+    /// Checks that the lock, the directories and every segment are still the files that were opened, and that they can
+    /// be written. If not, the store accepts no more changes. It makes a few system calls for each segment; call it on
+    /// a thread that nobody waits for.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] with what is gone.
+    /// [`StoreError::Failed`] with what is missing.
     pub fn check_files(&self) -> Result<(), StoreError> {
         if let Some(failure) = self.failures.get() {
             return Err(StoreError::Failed(failure.to_string()));
@@ -174,8 +176,8 @@ impl Store {
         }
     }
 
-    /// The first segment that is gone or replaced. What seems lost is checked again under the writer's lock, since the writer
-    /// and [`Store::maintain`] change files meanwhile.
+    /// The first segment that was deleted or replaced. A finding is checked again under the writer's lock, since the
+    /// writer and [`Store::maintain`] change files meanwhile.
     fn lost_segment(&self) -> Option<String> {
         let check = |written: &[_]| self.open_files.lost_segment(&*self.fs, &self.index, written);
         // Not under the writer's lock: a commit would wait for the disk.
@@ -188,16 +190,16 @@ impl Store {
     /// Whether the segment that is being written was cut short.
     fn cut_segment(&self) -> Option<String> {
         match locked(&self.writer).check_head() {
-            Err(Trouble::Failed(Failure::FilesTaken(text))) => Some(text),
+            Err(WriteError::Failed(Failure::FilesTaken(text))) => Some(text),
             Err(_) | Ok(()) => None,
         }
     }
 
-    /// Replaces what is remembered of destinations by `learned`, the most important first. Durable when it returns; one call at
-    /// a time.
+    /// Replaces what is remembered of destinations by `learned`, the most important first. Durable when it returns. Not to be
+    /// called concurrently.
     ///
     /// # Errors
-    /// [`StoreError::Failed`]; then the file may still hold what it held before. The journal is not concerned.
+    /// [`StoreError::Failed`]; the file may then still hold the old content. The journal is not affected.
     pub fn keep_destinations(&self, learned: &[LearnedDestination]) -> Result<(), StoreError> {
         let failed = |error: io::Error| StoreError::Failed(format!("{}: {error}", layout::DESTINATIONS));
         destinations::write(&*self.fs, self.dir(), learned).map_err(failed)

@@ -248,10 +248,10 @@ impl<'a> Delivery<'a> {
     /// Notes `reply` for those of `recipients` that have none.
     fn refuse(&mut self, recipients: Vec<RecipientIndex>, reply: &Reply) {
         let told: HashSet<_> = self.refused.iter().map(|refused| refused.recipient).collect();
-        let untold = recipients
+        let unreported = recipients
             .into_iter()
             .filter(|recipient| !told.contains(recipient));
-        self.refused.extend(untold.map(|recipient| RefusedRecipient {
+        self.refused.extend(unreported.map(|recipient| RefusedRecipient {
             recipient,
             reply: reply.clone(),
         }));

@@ -2,7 +2,7 @@
 
 use super::ledger::Ledger;
 use bytes::Bytes;
-use spool_core::store::{Addition, Change, NewMessage, Outcome as End, Recovered, RememberedKey, Shelved};
+use spool_core::store::{Addition, Archived, Change, NewMessage, Outcome as End, Recovered, RememberedKey};
 use spool_core::{Message, MessageId, MessageState, Related};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     pub(super) messages: BTreeMap<MessageId, (Message, Bytes)>,
-    pub(super) removed: BTreeMap<MessageId, (Shelved, Bytes)>,
+    pub(super) removed: BTreeMap<MessageId, (Archived, Bytes)>,
     /// Messages that have ended.
     ended: BTreeSet<MessageId>,
     /// Idempotency keys in the order in which they were written.
@@ -106,7 +106,7 @@ impl Disk {
         if let Some(key) = &addition.key {
             let ids = addition.messages.iter().map(|new| new.id).collect();
             self.keys.push(RememberedKey::new(
-                key.name.clone(),
+                key.key.clone(),
                 key.fingerprint,
                 ids,
                 addition.spooled_at,
@@ -173,12 +173,12 @@ impl Disk {
     /// At rest no recipient is lost, and none is doubled.
     pub(super) fn balance(&self) {
         let listed = self.messages.values().map(|(message, _)| message);
-        let shelved = self
+        let archived = self
             .removed
             .iter()
             .filter(|(id, _)| !self.messages.contains_key(id));
-        let shelved = shelved.map(|(_, (shelved, _))| &shelved.message);
-        self.ledger.balance(listed.chain(shelved));
+        let archived = archived.map(|(_, (archived, _))| &archived.message);
+        self.ledger.balance(listed.chain(archived));
     }
 }
 

@@ -4,7 +4,7 @@ use super::disk::Disk;
 use crate::engine::testing::Paper;
 use crate::engine::{Content, Done, Job, Work, groups};
 use bytes::Bytes;
-use spool_core::store::{Shelved, StoreError};
+use spool_core::store::{Archived, StoreError};
 use spool_core::{Budget, Message, MessageId, SpoolError};
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Disk {
                     .collect();
                 if matches!(work, Work::Remove) {
                     for (message, body) in read.iter().filter_map(|(_, read)| read.as_ref().ok()) {
-                        self.shelve(message.clone(), body.clone(), at);
+                        self.archive(message.clone(), body.clone(), at);
                     }
                 }
                 let held = Arc::new(held);
@@ -73,40 +73,41 @@ impl Disk {
                 let one = |(id, before, held)| (id, before, self.content(id, held));
                 Done::ReadWhole(wanted.into_iter().map(one).collect())
             }
-            Job::ShelvePresented {
-                shelved,
+            Job::ArchivePresented {
+                archived,
                 body,
                 events,
             } => {
-                let id = shelved.message.id;
-                self.removed.insert(id, (*shelved, Bytes::copy_from_slice(&body)));
+                let id = archived.message.id;
+                self.removed
+                    .insert(id, (*archived, Bytes::copy_from_slice(&body)));
                 let laid = Ok(());
-                Done::ShelvedPresented { id, laid, events }
+                Done::ArchivedPresented { id, laid, events }
             }
-            Job::Fetch { bulk, shelf, ids } => {
+            Job::Fetch { bulk, archive, ids } => {
                 let fetch = |id| {
-                    let (shelved, body) = self.removed.get(&id).ok_or(SpoolError::NoSuchMessage(id))?;
+                    let (archived, body) = self.removed.get(&id).ok_or(SpoolError::NoSuchMessage(id))?;
                     let busy = SpoolError::Busy {
                         retry_after: std::time::Duration::ZERO,
                     };
                     let held = budget.hold_first(1).ok_or(busy)?;
-                    Ok((Box::new(shelved.clone()), body.clone(), held))
+                    Ok((Box::new(archived.clone()), body.clone(), held))
                 };
                 let pairs = ids.into_iter().map(fetch).collect();
-                Done::Fetched { bulk, shelf, pairs }
+                Done::Fetched { bulk, archive, pairs }
             }
             Job::DropPair { bulk, id, .. } => {
                 self.removed.remove(&id);
                 let discarded = Ok(());
                 Done::DroppedPair { bulk, id, discarded }
             }
-            Job::TakeOff { shelf, ids, back } => {
+            Job::TakeOff { archive, ids, back } => {
                 for id in ids {
                     self.removed.remove(&id);
                 }
                 let discarded = Ok(());
                 Done::TakenOff {
-                    shelf,
+                    archive,
                     discarded,
                     back,
                 }
@@ -117,7 +118,7 @@ impl Disk {
                 held,
                 reply,
             } => Done::Quarantined {
-                ids: pairs.iter().map(|(shelved, _)| shelved.message.id).collect(),
+                ids: pairs.iter().map(|(archived, _)| archived.message.id).collect(),
                 laid: Ok(()),
                 events,
                 held,
@@ -131,9 +132,9 @@ impl Disk {
         }
     }
 
-    fn shelve(&mut self, message: Message, body: Bytes, at: spool_core::Timestamp) {
+    fn archive(&mut self, message: Message, body: Bytes, at: spool_core::Timestamp) {
         let id = message.id;
         let reason = None;
-        self.removed.insert(id, (Shelved { message, at, reason }, body));
+        self.removed.insert(id, (Archived { message, at, reason }, body));
     }
 }

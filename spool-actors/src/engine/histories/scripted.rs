@@ -148,7 +148,7 @@ impl Life {
 }
 
 #[test]
-fn a_remove_after_one_that_failed_keeps_its_files_on_the_shelf() {
+fn a_remove_after_one_that_failed_keeps_its_files_in_the_archive() {
     let (mut life, mut chance, mut tally) = life();
     life.spool(InitialStatus::Frozen);
     life.turn(&mut tally);
@@ -162,7 +162,7 @@ fn a_remove_after_one_that_failed_keeps_its_files_on_the_shelf() {
         life.turn(&mut tally);
         life.feed();
         life.turn_out(&mut tally);
-        // What is to be taken off the shelf waits as long as it can.
+        // What is to be removed from the archive waits as long as it can.
         let laid = life.run(reads, &mut tally);
         assert_eq!(
             laid,

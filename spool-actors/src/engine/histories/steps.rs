@@ -7,7 +7,7 @@ use super::{AT, Chance, Paper, Tally};
 use crate::engine::{Answered, Input, NewMail, Operation, Tag, Work};
 use crate::outcome::NewRoute;
 use bytes::Bytes;
-use spool_core::store::{Change, Shelf, StoreError};
+use spool_core::store::{Archive, Change, StoreError};
 use spool_core::{
     Attempt, AttemptReport, AttemptResult, Envelope, Fingerprint, InitialStatus, MessageId, Presend,
     RefusedRecipient, Reply, RetryInterval, RetryPolicy, ReversePath, RouteOrigin, Routing, Section,
@@ -133,7 +133,7 @@ impl Life {
             0 | 1 => Work::Freeze,
             2 | 3 => Work::SendNow([].into()),
             4 => Work::Remove,
-            5 => Work::Recover(Shelf::Removed),
+            5 => Work::Recover(Archive::Removed),
             6 if self.notices => Work::Bounce("no longer wanted".into()),
             7 => Work::Expire,
             8 if matches!(self.routing, Routing::ByRules(_)) => Work::Reroute(NewRoute::ByConfig),
@@ -298,11 +298,11 @@ impl Life {
                         && let Some(key) = &addition.key
                     {
                         let until = self.now.inside.after(KEY_WINDOW);
-                        let known = self.keys.insert(key.name.clone(), until);
+                        let known = self.keys.insert(key.key.clone(), until);
                         assert!(
                             known.is_none_or(|known| known < self.now.inside),
                             "the key {} was known",
-                            key.name
+                            key.key
                         );
                     }
                     self.disk.write(&mut change);

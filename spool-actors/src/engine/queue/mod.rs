@@ -129,7 +129,7 @@ pub(super) struct Queue<W: World> {
     permitted: usize,
     running: usize,
     paused: bool,
-    /// How often all permits were taken away.
+    /// How often all permits were revoked.
     round: u32,
     /// Permits of a former round, to be given back.
     outdated: Vec<W::Permit>,
@@ -473,7 +473,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// A message comes to the journal without its content: from a shelf, by a division, or as a notice. An operation has it until it is
+    /// A message comes to the journal without its content: from an archive, by a division, or as a notice. An operation has it until it is
     /// given back.
     pub(super) fn back(&mut self, known: Known, now: Now) {
         self.insert(known, now);

@@ -1,13 +1,13 @@
-//! One shelf's directory: how the two files of a pair come, lie and go.
+//! The directory of an archive: how the two files of a pair are written and deleted.
 //!
-//! A pair is there as soon as its metadata has its name. What is being added has two drafts, both durable before one of them is
-//! renamed; what is being taken away has its metadata made a draft again, durably, before its text goes. So a start can tell
-//! what a crash has left from what a person has put there: a text alone is a person's, a text with a draft of its metadata is
-//! nobody's. Nothing here knows the journal.
+//! A pair exists as soon as its metadata file has its name. A pair is added as two drafts, which are durable before one
+//! of them is renamed. A pair is deleted by making its metadata a draft again, durably, before the text is deleted. So
+//! a start can tell what a crash left from what a person added: a text alone was added by a person, a text with a draft
+//! of its metadata was not. The journal is not used here.
 
 use super::error::PairError;
 use super::metadata::Metadata;
-use crate::archive::{Shelf, Shelved};
+use crate::archive::{Archive, Archived};
 use crate::crlf::crlf;
 use crate::id::MessageId;
 use crate::store::fs::{Fs, FsFile, Mode, ops};
@@ -18,20 +18,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A metadata that is longer is none. One of a message with a million recipients has about 100 MiB.
+/// Longer metadata is rejected. The metadata of a message with a million recipients have about 100 MiB.
 const MAX_METADATA: u64 = 1 << 30;
-/// The most bytes of a body that the journal takes.
+/// The largest body that the journal accepts.
 const MAX_TEXT: u64 = u32::MAX as u64;
-/// Pairs that are deleted at once.
+/// Pairs that are deleted with one sync.
 const MAX_DISCARDED: usize = 32;
 
-/// See the module.
+/// The directory of an archive.
 pub(in crate::store) struct ArchiveDir<'a> {
     fs: &'a dyn Fs,
     dir: PathBuf,
 }
 
-/// Which files there are of one message.
+/// The files of one message.
 #[derive(Default)]
 struct Files {
     text: bool,
@@ -41,8 +41,8 @@ struct Files {
 }
 
 impl<'a> ArchiveDir<'a> {
-    pub(in crate::store) fn new(fs: &'a dyn Fs, spool: &Path, shelf: Shelf) -> Self {
-        Self::at(fs, &spool.join(shelf.name()))
+    pub(in crate::store) fn new(fs: &'a dyn Fs, spool: &Path, archive: Archive) -> Self {
+        Self::at(fs, &spool.join(archive.name()))
     }
 
     pub(in crate::store) fn at(fs: &'a dyn Fs, dir: &Path) -> Self {
@@ -58,7 +58,7 @@ impl<'a> ArchiveDir<'a> {
         ops::ensure_dir_durably(self.fs, &self.dir)
     }
 
-    /// Of every metadata, in order.
+    /// The ids of all metadata files, in order.
     pub(in crate::store) fn ids(&self) -> io::Result<Vec<MessageId>> {
         let names = ops::names(self.fs, &self.dir)?;
         let mut ids: Vec<MessageId> = names
@@ -69,40 +69,40 @@ impl<'a> ArchiveDir<'a> {
         Ok(ids)
     }
 
-    /// Lays pairs, durably, with two syncs of the directory for all of them. Nothing is left of one that fails.
-    pub(in crate::store) fn add(&self, pairs: &[(Shelved, Bytes)]) -> Vec<io::Result<()>> {
+    /// Adds pairs, durably, with two syncs of the directory for all of them. Nothing is left of a pair that fails.
+    pub(in crate::store) fn add(&self, pairs: &[(Archived, Bytes)]) -> Vec<io::Result<()>> {
         let mut added: Vec<io::Result<()>> = pairs
             .iter()
-            .map(|(shelved, body)| self.draft(shelved, body))
+            .map(|(archived, body)| self.draft(archived, body))
             .collect();
         self.sync_all(&mut added);
         let drafted: Vec<bool> = added.iter().map(Result::is_ok).collect();
-        for (done, (shelved, _)) in added.iter_mut().zip(pairs) {
-            let id = shelved.message.id;
+        for (done, (archived, _)) in added.iter_mut().zip(pairs) {
+            let id = archived.message.id;
             let name = |draft, kind| self.fs.rename(&self.path(id, draft), &self.path(id, kind));
             if done.is_ok() {
                 *done = name(TEXT_DRAFT, TEXT).and_then(|()| name(METADATA_DRAFT, METADATA));
             }
         }
         self.sync_all(&mut added);
-        for ((done, drafted), (shelved, _)) in added.iter().zip(drafted).zip(pairs) {
+        for ((done, drafted), (archived, _)) in added.iter().zip(drafted).zip(pairs) {
             match (done, drafted) {
                 (Ok(()), _) => {}
                 (Err(_), true) => {
-                    self.clear(shelved.message.id, &[METADATA, TEXT, TEXT_DRAFT, METADATA_DRAFT])
+                    self.clear(archived.message.id, &[METADATA, TEXT, TEXT_DRAFT, METADATA_DRAFT])
                 }
-                // An older pair of the same name still stands.
-                (Err(_), false) => self.clear(shelved.message.id, &[TEXT_DRAFT, METADATA_DRAFT]),
+                // An older pair with the same id is still there.
+                (Err(_), false) => self.clear(archived.message.id, &[TEXT_DRAFT, METADATA_DRAFT]),
             }
         }
         added
     }
 
-    /// Both files of a pair under their drafts' names, which last after the next sync of the directory.
-    fn draft(&self, shelved: &Shelved, body: &[u8]) -> io::Result<()> {
-        let mut metadata = serde_json::to_vec_pretty(&Metadata::of(shelved, body)?)?;
+    /// Writes both files of a pair as drafts. Their names are durable after the next sync of the directory.
+    fn draft(&self, archived: &Archived, body: &[u8]) -> io::Result<()> {
+        let mut metadata = serde_json::to_vec_pretty(&Metadata::of(archived, body)?)?;
         metadata.push(b'\n');
-        let id = shelved.message.id;
+        let id = archived.message.id;
         self.write(id, TEXT_DRAFT, body)?;
         self.write(id, METADATA_DRAFT, &metadata)
     }
@@ -112,7 +112,7 @@ impl<'a> ArchiveDir<'a> {
         file.write_at(0, bytes).and_then(|()| file.sync_data())
     }
 
-    /// One sync for all that were added well; it is well with none of them when that fails.
+    /// Syncs the directory for all pairs that were added without an error; if that fails, all of them fail.
     fn sync_all(&self, added: &mut [io::Result<()>]) {
         if added.iter().all(Result::is_err) {
             return;
@@ -124,14 +124,14 @@ impl<'a> ArchiveDir<'a> {
         }
     }
 
-    /// After a failure: what cannot be taken away now is left to the next start.
+    /// After a failure. What cannot be deleted now is deleted at the next start.
     fn clear(&self, id: MessageId, kinds: &[&str]) {
         for kind in kinds {
             let _ = self.fs.unlink(&self.path(id, kind));
         }
     }
 
-    /// Takes pairs away, durably. One that is not there is none to take.
+    /// Deletes pairs, durably. A missing pair is no error.
     pub(in crate::store) fn discard(&self, ids: &[MessageId]) -> io::Result<()> {
         let all = [METADATA, METADATA_DRAFT, TEXT, TEXT_DRAFT];
         let there = |id: &MessageId| all.iter().any(|kind| self.is_there(*id, kind));
@@ -145,7 +145,7 @@ impl<'a> ArchiveDir<'a> {
             let metadata = self.path(*id, METADATA);
             match self.fs.rename(&metadata, &self.path(*id, METADATA_DRAFT)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // A full disk may have no room for a name. A crash leaves the text behind then.
+                // A full disk may have no room for a name. Then a crash leaves the text behind.
                 Err(_) => self.fs.unlink(&metadata)?,
                 Ok(()) => {}
             }
@@ -157,7 +157,7 @@ impl<'a> ArchiveDir<'a> {
             }
         }
         self.fs.sync_dir(&self.dir)?;
-        // What stays or comes back is a draft of nothing, and the next start clears it away.
+        // A draft that stays is deleted at the next start.
         ids.iter().try_for_each(|id| self.unlink(*id, METADATA_DRAFT))
     }
 
@@ -170,13 +170,13 @@ impl<'a> ArchiveDir<'a> {
         opened.map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |_| true)
     }
 
-    /// Ends what a crash has cut off, and takes away the pairs of messages that are `live` on the journal.
+    /// Completes what a crash interrupted, and deletes the pairs of messages that are `live` in the journal.
     fn tidy(&self, live: &dyn Fn(MessageId) -> bool) -> io::Result<()> {
         let names = ops::names(self.fs, &self.dir)?;
         if names.is_empty() {
             return Ok(());
         }
-        // Names that a killed process did not live to sync are built on from here on.
+        // Syncs names that an earlier process created but did not sync.
         self.fs.sync_dir(&self.dir)?;
         let mut all: BTreeMap<MessageId, Files> = BTreeMap::new();
         for name in &names {
@@ -193,7 +193,7 @@ impl<'a> ArchiveDir<'a> {
         let mut gone = Vec::new();
         for (id, files) in all {
             if live(id) {
-                tracing::info!(%id, shelf = %self.dir.display(), "on the spool too: taken off the shelf");
+                tracing::info!(%id, archive = %self.dir.display(), "deleted from the archive: the message is in the queue");
                 gone.push(id);
             } else if files.metadata_draft && !files.metadata {
                 gone.push(id);
@@ -204,7 +204,7 @@ impl<'a> ArchiveDir<'a> {
         self.discard(&gone)
     }
 
-    /// Gives a metadata the text that was added with it; drafts beside whole files go.
+    /// Completes a pair whose text is still a draft; deletes drafts of complete files.
     fn finish(&self, id: MessageId, files: &Files) -> io::Result<()> {
         if files.metadata && files.text_draft && !files.text {
             self.fs.rename(&self.path(id, TEXT_DRAFT), &self.path(id, TEXT))?;
@@ -223,8 +223,8 @@ impl<'a> ArchiveDir<'a> {
         self.fs.open(&self.path(id, kind), Mode::Read)
     }
 
-    /// A pair with its text, or what is wrong with it; `None` when there is no metadata.
-    pub(in crate::store) fn read(&self, id: MessageId) -> Option<Result<(Shelved, Bytes), PairError>> {
+    /// Reads a pair, or returns what is wrong with it; `None` without a metadata file.
+    pub(in crate::store) fn read(&self, id: MessageId) -> Option<Result<(Archived, Bytes), PairError>> {
         let metadata = match self.open(id, METADATA) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             opened => opened,
@@ -240,14 +240,14 @@ impl<'a> ArchiveDir<'a> {
         Some(read())
     }
 
-    /// The text as it is in its file.
+    /// The content of the text file.
     fn text(&self, id: MessageId) -> Result<Vec<u8>, PairError> {
         let file = self.open(id, TEXT);
         let text = file.and_then(|file| ops::read_whole(&*file, MAX_TEXT));
         text.map_err(|error| complaint(id, TEXT, &error))
     }
 
-    /// The text alone, checked if there is a metadata to check it with; `None` when there is none.
+    /// The text alone, checked against the metadata if there are any; `None` without a text file.
     pub(in crate::store) fn text_if_there(&self, id: MessageId) -> Option<Result<Bytes, PairError>> {
         if !self.is_there(id, TEXT) {
             return None;
@@ -262,13 +262,13 @@ impl<'a> ArchiveDir<'a> {
         Some(read())
     }
 
-    /// Bytes of the text in its file.
+    /// Bytes of the text file.
     pub(in crate::store) fn text_size(&self, id: MessageId) -> io::Result<u64> {
         self.open(id, TEXT).and_then(|file| file.size())
     }
 
     /// The message without its text.
-    pub(in crate::store) fn look(&self, id: MessageId) -> Result<Shelved, PairError> {
+    pub(in crate::store) fn look(&self, id: MessageId) -> Result<Archived, PairError> {
         let size = self.text_size(id);
         let size = size.map_err(|error| complaint(id, TEXT, &error))?;
         let metadata = parse(id, self.open(id, METADATA))?;
@@ -276,15 +276,17 @@ impl<'a> ArchiveDir<'a> {
         metadata.message(id, size)
     }
 
-    /// A pair that should be whole, read with its text.
-    pub(in crate::store) fn look_at(&self, id: MessageId) -> Result<Shelved, PairError> {
+    /// Reads a pair that should be complete.
+    pub(in crate::store) fn look_at(&self, id: MessageId) -> Result<Archived, PairError> {
         let missing = || {
             Err(PairError::Unreadable(format!(
                 "{} is missing",
                 layout::archived_name(id, METADATA)
             )))
         };
-        self.read(id).unwrap_or_else(missing).map(|(shelved, _)| shelved)
+        self.read(id)
+            .unwrap_or_else(missing)
+            .map(|(archived, _)| archived)
     }
 }
 
@@ -294,7 +296,7 @@ fn parse(id: MessageId, metadata: io::Result<Arc<dyn FsFile>>) -> Result<Metadat
     serde_json::from_slice(&text).map_err(|error| PairError::Unreadable(format!("{id}.{METADATA}: {error}")))
 }
 
-/// With the line ends that mail has.
+/// Converts the line ends to those of mail.
 fn as_mail(id: MessageId, text: Vec<u8>) -> Result<Bytes, PairError> {
     let nul = |at| format!("{id}.{TEXT}: a NUL at byte {at}: no mail may carry one");
     crlf(text.into()).map_err(|at| PairError::Unreadable(nul(at)))
@@ -308,8 +310,8 @@ fn complaint(id: MessageId, kind: &str, error: &io::Error) -> PairError {
     })
 }
 
-/// See [`Store::tidy_shelves`].
+/// Cleans up both archives.
 pub(in crate::store) fn tidy(fs: &dyn Fs, dir: &Path, live: &dyn Fn(MessageId) -> bool) -> io::Result<()> {
-    let dirs = Shelf::ALL.map(|shelf| ArchiveDir::new(fs, dir, shelf));
+    let dirs = Archive::ALL.map(|archive| ArchiveDir::new(fs, dir, archive));
     dirs.iter().try_for_each(|archive| archive.tidy(live))
 }

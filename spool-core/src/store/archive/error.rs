@@ -5,7 +5,7 @@
 pub(in crate::store) enum PairError {
     /// It cannot be read as a message.
     Unreadable(String),
-    /// It can, and is not what was written, or not of this name.
+    /// It can be read, but is not what was written, or has another id than its name.
     Mismatched(String),
 }
 

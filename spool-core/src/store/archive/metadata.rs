@@ -1,14 +1,13 @@
-//! The slip: the `<id>.json` beside a message's `<id>.eml`, made to be read and written by people.
+//! The metadata of an archived message: the file `<id>.json` beside `<id>.eml`, to be read and written by people.
 //!
-//! Only the sender, the recipients and the next hops must be there; a field nobody knows is an error that names it. It
-//! never holds the message's text.
-//!
-//! What the spool writes carries a checksum: two CRC-32C as `xxxxxxxx-xxxxxxxx`, of the slip and of the text. A pair that
-//! does not match it is not what was written. Without one, a person wrote or edited it, and it is taken as it is.
+//! Only the sender, the recipients and the next hops are required; an unknown field is an error that names it. It never
+//! contains the message's text. Metadata written by the spool carry a checksum: two CRC-32C as `xxxxxxxx-xxxxxxxx`, of
+//! the metadata and of the text. A pair that does not match is not what was written. Metadata without a checksum were
+//! written or edited by a person, and are accepted as they are.
 
 use super::error::PairError;
 use super::recipient::{ArchivedRecipient, Fates, check_parameter};
-use crate::archive::Shelved;
+use crate::archive::Archived;
 use crate::attempt::Attempt;
 use crate::attempts::Attempts;
 use crate::bounce::Notices;
@@ -26,15 +25,15 @@ use std::sync::Arc;
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Metadata {
-    /// First, so that its line can be taken out and leaves JSON behind.
+    /// First, so that its line can be removed and the rest is still JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     checksum: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<MessageId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    shelved_at: Option<Timestamp>,
+    #[serde(rename = "shelved_at", default, skip_serializing_if = "Option::is_none")]
+    archived_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spooled_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,10 +41,10 @@ pub(super) struct Metadata {
     sender: String,
     recipients: Vec<ArchivedRecipient>,
     next_hops: Vec<NextHop>,
-    /// Where the next hops come from. A metadata of format 1 does not say, nor need a person: then they stay.
+    /// Where the next hops come from. If it is missing (format 1, or written by a person), the next hops stay.
     #[serde(default, skip_serializing_if = "is_named")]
     route: RouteOrigin,
-    /// Since when it was frozen before it was laid here, and why.
+    /// Since when and why it was frozen before it was archived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frozen: Option<Box<Frozen>>,
     #[serde(default)]
@@ -63,7 +62,7 @@ pub(super) struct Metadata {
     /// Attempts after the first one that are not listed.
     #[serde(default, skip_serializing_if = "is_zero")]
     attempts_left_out: u64,
-    /// What the submitter was told.
+    /// Notices about the message.
     #[serde(default, skip_serializing_if = "Notices::is_empty")]
     notices: Notices,
 }
@@ -79,16 +78,16 @@ const fn is_zero(number: &u64) -> bool {
 }
 
 impl Metadata {
-    /// The metadata of a pair with this text, with its checksum.
-    pub(super) fn of(shelved: &Shelved, text: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut metadata = Self::unsealed(shelved);
+    /// The metadata of a pair with this text, with the checksum.
+    pub(super) fn of(archived: &Archived, text: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut metadata = Self::unsealed(archived);
         let own = metadata.own_checksum(text.len() as u64)?;
         metadata.checksum = Some(format!("{own}{}", text_checksum(text)));
         Ok(metadata)
     }
 
-    /// Of every other field, as JSON without white space in the order in which they are written, and of the length of the text
-    /// in decimal: a listing can check that much without reading texts.
+    /// The checksum of all other fields, as JSON without white space in the order in which they are written, and of the
+    /// length of the text in decimal. A listing can check it without reading texts.
     fn own_checksum(&self, length: u64) -> Result<String, serde_json::Error> {
         let bare = Self {
             checksum: None,
@@ -99,7 +98,7 @@ impl Metadata {
         Ok(format!("{crc:08x}-"))
     }
 
-    /// Whether this is the metadata that was written, beside a text of `length` bytes.
+    /// Checks that these are the metadata that were written, for a text of `length` bytes.
     pub(super) fn check(&self, id: MessageId, length: u64) -> Result<(), PairError> {
         let Some(checksum) = &self.checksum else {
             return Ok(());
@@ -111,7 +110,7 @@ impl Metadata {
         Err(mismatch(id, METADATA))
     }
 
-    /// Whether `text`, as it is in its file, is what was written.
+    /// Checks that `text`, the content of its file, is what was written.
     pub(super) fn check_text(&self, id: MessageId, text: &[u8]) -> Result<(), PairError> {
         let Some(checksum) = &self.checksum else {
             return Ok(());
@@ -125,16 +124,16 @@ impl Metadata {
         Err(mismatch(id, TEXT))
     }
 
-    fn unsealed(shelved: &Shelved) -> Self {
-        let message = &shelved.message;
+    fn unsealed(archived: &Archived) -> Self {
+        let message = &archived.message;
         let state = &message.state;
         let mut fates = Fates::of(state);
         let recipients = (0..).zip(&message.envelope.recipients);
         Self {
             checksum: None,
             id: Some(message.id),
-            reason: shelved.reason.clone(),
-            shelved_at: Some(shelved.at),
+            reason: archived.reason.clone(),
+            archived_at: Some(archived.at),
             spooled_at: Some(message.spooled_at),
             expires_at: state.expires_at,
             sender: message.envelope.reverse_path.as_str().to_owned(),
@@ -155,20 +154,20 @@ impl Metadata {
         }
     }
 
-    /// The message, or what is wrong with the metadata. `body_size`: of the text as it would be sent.
-    pub(super) fn message(self, id: MessageId, body_size: u64) -> Result<Shelved, PairError> {
+    /// The message, or what is wrong with the metadata. `body_size` is that of the text with the line ends of mail.
+    pub(super) fn message(self, id: MessageId, body_size: u64) -> Result<Archived, PairError> {
         if let Some(other) = self.id.filter(|other| *other != id) {
             return Err(PairError::Mismatched(format!(
                 "{id}.{METADATA}: it says it is {other}: a copy needs its own id in its name and in \"id\""
             )));
         }
-        let shelved = self.shelved(id, body_size);
-        shelved.map_err(|reason| PairError::Unreadable(format!("{id}.{METADATA}: {reason}")))
+        let archived = self.archived(id, body_size);
+        archived.map_err(|reason| PairError::Unreadable(format!("{id}.{METADATA}: {reason}")))
     }
 
-    fn shelved(self, id: MessageId, body_size: u64) -> Result<Shelved, String> {
+    fn archived(self, id: MessageId, body_size: u64) -> Result<Archived, String> {
         if self.next_hops.is_empty() {
-            return Err("\"next_hops\" is empty: nobody knows where to send it".to_owned());
+            return Err("\"next_hops\" is empty".to_owned());
         }
         let spooled_at = self.spooled_at.unwrap_or_else(|| id.made_at());
         let (schedule, expires_at) = match self.retry {
@@ -191,7 +190,7 @@ impl Metadata {
             recipients.push(addressee.recipient(index, &mut state)?);
         }
         if state.remaining.is_empty() && state.failed.is_empty() {
-            return Err("\"recipients\" has nobody left to send it to".to_owned());
+            return Err("\"recipients\" has no recipient that is not done".to_owned());
         }
         check_parameter("envid", self.parameters.envid.as_deref())?;
         let reverse_path = ReversePath::parse(&self.sender)
@@ -213,9 +212,9 @@ impl Metadata {
             body_size,
             state,
         };
-        Ok(Shelved {
+        Ok(Archived {
             message,
-            at: self.shelved_at.unwrap_or(spooled_at),
+            at: self.archived_at.unwrap_or(spooled_at),
             reason: self.reason,
         })
     }
@@ -231,7 +230,7 @@ fn mismatch(id: MessageId, kind: &str) -> PairError {
     ))
 }
 
-/// How a message is retried whose metadata does not say.
+/// The retry schedule of a message whose metadata have none.
 fn by_default(spooled_at: Timestamp, expires_at: Option<Timestamp>) -> (Schedule, Option<Timestamp>) {
     let policy = RetryPolicy::default();
     let by_policy = policy.expire_after.map(|span| spooled_at.after(span));

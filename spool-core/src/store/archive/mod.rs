@@ -11,4 +11,4 @@ mod recipient;
 
 pub(super) use dir::{ArchiveDir, tidy};
 pub(super) use error::PairError;
-pub use offline::{export_pair, shelf_from_disk, shelved_text_from_disk};
+pub use offline::{archive_from_disk, archived_text_from_disk, export_pair};

@@ -2,7 +2,7 @@
 
 use super::dir::ArchiveDir;
 use super::error::PairError;
-use crate::archive::{Shelf, Shelved};
+use crate::archive::{Archive, Archived};
 use crate::id::MessageId;
 use crate::store::dir;
 use crate::store::error::OpenError;
@@ -11,46 +11,47 @@ use bytes::Bytes;
 use std::io;
 use std::path::Path;
 
-/// What lies on `shelf` of the spool in `dir`, without its lock and beside a running one.
+/// Calls `each` with the entries of `archive` of the spool `dir`. Needs no lock, and works while a service runs.
 ///
 /// # Errors
-/// [`OpenError`] when `dir` is no spool or cannot be read.
-pub fn shelf_from_disk(
+/// [`OpenError`] when `dir` is not a spool or cannot be read.
+pub fn archive_from_disk(
     dir: &Path,
-    shelf: Shelf,
-    each: &mut dyn FnMut(MessageId, Result<Shelved, String>),
+    archive: Archive,
+    each: &mut dyn FnMut(MessageId, Result<Archived, String>),
 ) -> Result<(), OpenError> {
     dir::check(&RealFs, dir)?;
-    let archive = ArchiveDir::new(&RealFs, dir, shelf);
-    let ids = archive
+    let files = ArchiveDir::new(&RealFs, dir, archive);
+    let ids = files
         .ids()
-        .map_err(OpenError::io("list", &dir.join(shelf.name())))?;
+        .map_err(OpenError::io("list", &dir.join(archive.name())))?;
     for id in ids {
-        each(id, archive.look(id).map_err(PairError::reason));
+        each(id, files.look(id).map_err(PairError::reason));
     }
     Ok(())
 }
 
-/// The text of a message on `shelf` of the spool in `dir`, without its lock; `None` when it is not there.
+/// The text of an archived message of the spool `dir`, without the lock; `None` if it is not there.
 ///
 /// # Errors
-/// [`OpenError`] when `dir` is no spool; in the inner result, what is wrong with the file. A symbolic link is none.
-pub fn shelved_text_from_disk(
+/// [`OpenError`] when `dir` is not a spool; the inner error says what is wrong with the file. A symbolic link is an
+/// error.
+pub fn archived_text_from_disk(
     dir: &Path,
-    shelf: Shelf,
+    archive: Archive,
     id: MessageId,
 ) -> Result<Option<Result<Bytes, String>>, OpenError> {
     dir::check(&RealFs, dir)?;
-    let text = ArchiveDir::new(&RealFs, dir, shelf).text_if_there(id);
+    let text = ArchiveDir::new(&RealFs, dir, archive).text_if_there(id);
     Ok(text.map(|text| text.map_err(PairError::reason)))
 }
 
-/// Writes a message as a pair of plain files into `dir`, as they lie on a shelf: durable when this answers. A pair of the
-/// same name is replaced.
+/// Writes a message as a pair of files into `dir`, as in an archive. Durable when it returns. A pair with the same id
+/// is replaced.
 ///
 /// # Errors
-/// Those of the file system; the pair is not there then, or not whole.
-pub fn export_pair(dir: &Path, shelved: Shelved, body: Bytes) -> io::Result<()> {
-    let laid = ArchiveDir::at(&RealFs, dir).add(&[(shelved, body)]);
+/// Errors of the file system; then the pair is missing or incomplete.
+pub fn export_pair(dir: &Path, archived: Archived, body: Bytes) -> io::Result<()> {
+    let laid = ArchiveDir::at(&RealFs, dir).add(&[(archived, body)]);
     laid.into_iter().collect()
 }

@@ -10,18 +10,18 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// What has become of a recipient.
+/// What became of a recipient.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RecipientFate {
     #[default]
     Remaining,
     Failed,
-    /// It has the message, or someone else takes care of it.
+    /// A next hop accepted it, or another message handles it.
     Done,
 }
 
-/// A recipient: an address alone, or with what belongs to it.
+/// A recipient: an address alone, or an object with its parameters and what became of it.
 #[derive(Clone, Serialize)]
 pub(super) struct ArchivedRecipient {
     address: String,
@@ -91,7 +91,7 @@ impl<'de> Visitor<'de> for ArchivedRecipientVisitor {
     }
 }
 
-/// What has become of each recipient of a message.
+/// What became of each recipient of a message.
 pub(super) struct Fates<'a> {
     failed: HashMap<RecipientIndex, &'a FailedRecipient>,
     remaining: HashSet<RecipientIndex>,
@@ -143,7 +143,7 @@ impl ArchivedRecipient {
             RecipientFate::Remaining => state.remaining.push(index),
             RecipientFate::Failed => state.failed.push(FailedRecipient {
                 recipient: index,
-                // A person may have written these: they go into logs as a peer's words do.
+                // A person may have written the text; it goes into logs like the text of a peer.
                 reply: self.reply.map(|reply| Reply {
                     text: harmless(&reply.text),
                     ..reply
@@ -159,7 +159,7 @@ impl ArchivedRecipient {
     }
 }
 
-/// A value that goes on the wire as xtext: printable ASCII (RFC 3461 section 4).
+/// Checks a value that is sent as xtext: printable ASCII (RFC 3461 section 4).
 pub(super) fn check_parameter(name: &str, value: Option<&str>) -> Result<(), String> {
     match value {
         Some(text) if text.is_empty() || !text.bytes().all(|b| (b' '..=b'~').contains(&b)) => {

@@ -1,9 +1,10 @@
-//! Compaction: what is still needed of an old segment is copied to the end of the journal, and the segment is given back.
+//! Compaction: what is still needed of an old segment is copied to the end of the journal, so that the segment can be
+//! deleted.
 //!
-//! It runs in small steps under the writer's lock, so that no commit comes between the reading and the writing of a
-//! message; a step is bounded in bytes and frames. A crash leaves a message in two places, of which the later one counts.
-//! It never touches a segment that it reads: [`Store::maintain`] takes it off the disk once nothing in it is needed. What
-//! cannot be read stays where it is, and its segment with it.
+//! It runs in small steps under the writer's lock, so that no commit comes between reading and writing a message. A
+//! step is bounded in bytes, frames and time. After a crash a message may be in two places, of which the later one
+//! counts. Compaction does not delete the segment: [`Store::maintain`](crate::store::Store::maintain) does, once
+//! nothing in it is needed. A message that cannot be read stays where it is, and so does its segment.
 
 use crate::id::MessageId;
 use crate::message::{Message, Section};
@@ -22,18 +23,18 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Bytes that one step copies, and one message more.
+/// Bytes that one step copies, plus at most one message.
 const STEP_BYTES: u64 = 256 << 10;
 /// Frames that one step looks at.
 const STEP_FRAMES: usize = 2048;
-/// How long a step looks for something to copy: an add that comes meanwhile waits.
+/// How long a step looks for something to copy: adds wait for it meanwhile.
 const STEP_TIME: Duration = Duration::from_millis(5);
 
-/// How far it has come.
+/// The progress of compaction.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Compaction {
     scan: Option<(Seq, Scan)>,
-    /// Segments with something that cannot be read. Looked at again after the next start.
+    /// Segments with a message that cannot be read. They are tried again after the next start.
     unmovable: BTreeSet<Seq>,
 }
 
@@ -45,17 +46,17 @@ pub(in crate::store) struct Source<'a> {
     pub(in crate::store) reader: &'a Reader,
 }
 
-/// What is to be done next.
+/// What to do next.
 pub(in crate::store) enum Next {
     /// Nothing, or nothing now.
     Nothing,
-    /// A segment could not be opened; another one may be.
+    /// A segment could not be opened; another one may work.
     Skipped,
-    /// These changes are to be written.
+    /// These changes must be written.
     Write(Step),
 }
 
-/// Changes of one step, and the state of the scan behind them.
+/// The changes of one step, and the scan after them.
 pub(in crate::store) struct Step {
     pub(in crate::store) changes: Vec<Change>,
     seq: Seq,
@@ -64,15 +65,15 @@ pub(in crate::store) struct Step {
 }
 
 impl Step {
-    /// Messages that the step moves.
+    /// The number of messages that the step moves.
     pub(in crate::store) fn moved(&self) -> usize {
         self.changes.iter().map(messages).sum()
     }
 }
 
 impl Compaction {
-    /// Gathers the next step, in a segment chosen before or now. `head` is being written, and `slack` is how much garbage may
-    /// stay. A step that is not given to [`Compaction::written`] is repeated from the start of its segment.
+    /// Gathers the changes of the next step. `head` is the segment being written, and `slack` the bytes of garbage that
+    /// may stay. A step that is not passed to [`Compaction::written`] is repeated from the start of its segment.
     pub(in crate::store) fn next(&mut self, source: &Source<'_>, head: Option<Seq>, slack: u64) -> Next {
         let (seq, mut scan) = match self.scan.take() {
             Some(scan) => scan,
@@ -81,7 +82,7 @@ impl Compaction {
                 let Some(seq) = victim else { return Next::Nothing };
                 match source.scan(seq) {
                     Ok(scan) => (seq, scan),
-                    // The shortage passes.
+                    // A shortage is temporary.
                     Err(error) if is_shortage(&error) => return Next::Nothing,
                     Err(_) => {
                         self.unmovable.insert(seq);
@@ -99,7 +100,7 @@ impl Compaction {
         })
     }
 
-    /// Continues after a step that was written.
+    /// Continues after a step whose changes were written.
     pub(in crate::store) fn written(&mut self, step: Step, index: &Mutex<Index>) {
         let Step { seq, scan, ended, .. } = step;
         if !ended {
@@ -119,7 +120,7 @@ impl Source<'_> {
         Scan::new(file, seq, false)
     }
 
-    /// The next things to be copied, and whether the segment has ended.
+    /// The next changes, and whether the segment has ended.
     fn gather(&self, scan: &mut Scan) -> (Vec<Change>, bool) {
         let (mut changes, mut bytes, mut moved) = (Vec::new(), 0, HashSet::new());
         let begun = Instant::now();
@@ -146,8 +147,8 @@ impl Source<'_> {
         (changes, false)
     }
 
-    /// What is to be written further on in place of the frame at `place`; empty when nothing is, or nothing can be. What was
-    /// `moved` by this step has its state and its route with it.
+    /// The changes that replace the frame at `place`; empty when it is not needed or cannot be read. Messages in
+    /// `moved` were moved by this step, with their state and route.
     fn needed(
         &self,
         place: Place,
@@ -210,12 +211,12 @@ impl Source<'_> {
                     events,
                 })
             }
-            Kind::Add | Kind::Move | Kind::Finish | Kind::Note | Kind::Hole => None,
+            Kind::Add | Kind::Move | Kind::Finish | Kind::Note | Kind::Gap => None,
         }
     }
 
-    /// The routes of messages whose attempt is in flight, to be written after the copy of its begin: they may be later than the
-    /// begin was, and whoever reads the journal must not take them for those of the attempt.
+    /// The routes of messages with an attempt in flight, to be written after the copy of its start. They may be newer
+    /// than the attempt, and a replay must not take them for the attempt's.
     fn routes_after(&self, change: &Change) -> Vec<Change> {
         let in_flight = match change {
             Change::Move(addition) => {
@@ -240,7 +241,7 @@ impl Source<'_> {
         in_flight.into_iter().filter_map(route).collect()
     }
 
-    /// The state of a message, later marks included, if it stands at `place`.
+    /// The state of a message, later marks included, if it is at `place`.
     fn state_at(&self, id: MessageId, place: Place) -> Option<Change> {
         let entry = locked(self.index).get(id);
         let entry = entry.filter(|entry| entry.state == Some(place))?;
@@ -249,10 +250,10 @@ impl Source<'_> {
         Some(Change::State { id, state, events })
     }
 
-    /// The live messages of an add, as they are now. Those of its messages that have gone stay known to the others.
+    /// The live messages of an add, with their current state. Messages of the add that have ended stay related to them.
     fn moved(&self, place: Place, add: Addition) -> Option<Change> {
         let (mut messages, mut related) = (Vec::new(), add.related);
-        let mut reader = self.reader.in_a_row();
+        let mut reader = self.reader.sequential();
         for record in add.messages {
             let id = record.id;
             let entry = locked(self.index).get(id);
@@ -289,7 +290,7 @@ impl Source<'_> {
             parent: add.parent,
             related,
             spooled_at: add.spooled_at,
-            // The key log holds it: it was synced before the segment could go.
+            // The key is in the key log, which was synced before the segment may be deleted.
             key: None,
             conclusion: None,
             events: Vec::new(),

@@ -1,32 +1,32 @@
-//! What a checkup or the scrub finds wrong.
+//! Problems that the checkup or the scrub finds.
 
 use crate::id::MessageId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What kind of thing is wrong.
+/// The kind of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Ailment {
-    /// Bytes that are not what was written.
+pub enum Problem {
+    /// Bytes that differ from what was written.
     Damaged,
-    /// The end of a write that was never answered; the next start drops it.
+    /// The end of a write that was never answered. The next start drops it.
     Torn,
-    /// A file that belongs to nothing.
+    /// A file that belongs to no message, segment or log.
     Orphaned,
     /// A message that is in two places.
     Duplicated,
-    /// A message that waits although its time to be given up has passed. Its next attempt is its last.
+    /// A message that is still in the queue after its expiry. Its next attempt is its last.
     TooOld,
-    /// Whole, but not what belongs there: a pair that its checksum or its name does not fit, a segment or a log under
-    /// another one's name.
+    /// Intact, but in the wrong place: a pair that does not match its checksum or name, a segment or a log file with
+    /// the name of another one.
     Mismatched,
-    /// A pair on a shelf that cannot be recovered as it is.
+    /// An archived pair that cannot be recovered as it is.
     Unreadable,
 }
 
-impl fmt::Display for Ailment {
+impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Damaged => "damaged",
@@ -40,19 +40,21 @@ impl fmt::Display for Ailment {
     }
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What kind of thing.
-    pub ailment: Ailment,
-    /// Where, relative to the spool.
+    /// The kind.
+    #[serde(rename = "ailment")]
+    pub problem: Problem,
+    /// The file, relative to the spool.
     pub file: String,
-    /// Of which message, if of one.
+    /// The message, if one is concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<MessageId>,
-    /// In one line, what.
+    /// A description in one line.
     pub what: String,
-    /// Whether a repair mends it: not what only a person can.
-    pub mendable: bool,
+    /// Whether `--repair` can repair it.
+    #[serde(rename = "mendable")]
+    pub repairable: bool,
 }

@@ -1,8 +1,8 @@
-//! Care for what is on disk: repair after a crash, compaction, the scrub, the checkup, and files that were deleted while
-//! they are open.
+//! Care for the files: repair after a crash, compaction, the scrub, the checkup, and a check for files that were
+//! deleted while open.
 //!
-//! This room reads every file of the spool. It changes the journal (compaction through the writer, repairs in place) and adds
-//! copies of damaged bytes to `corrupt/`.
+//! This room reads every file of the spool. It changes the journal (compaction through the writer, repairs in place)
+//! and copies damaged bytes to `corrupt/`.
 
 pub(super) mod compaction;
 pub(super) mod finding;

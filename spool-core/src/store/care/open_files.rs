@@ -1,9 +1,9 @@
-//! What an open store holds of its directory: the locks on it; and whether its files are still where their names say.
+//! The files and directories that an open store holds open, and a check that their names still lead to them.
 //!
-//! A file that was deleted or replaced takes writes and syncs without an error, and all of it is lost with the last handle. A
-//! directory that was moved away leaves its place to another spool. Nothing on the way of mail would notice either, so it is
-//! looked for: the link count and the size of the segment that is written at each commit (by the writer), everything else by
-//! [`Store::check_files`], which its owner calls about twice a second. Nothing is changed here.
+//! Writing and syncing a file that was deleted or replaced gives no error, and the data is lost with the last handle.
+//! In place of a directory that was moved there may be another spool. So the writer checks the link count and the size
+//! of the head segment at each commit, and [`Store::check_files`](crate::store::Store::check_files), which the owner
+//! calls about twice a second, checks everything else. Nothing is changed here.
 
 use crate::store::dir::DirLock;
 use crate::store::error::OpenError;
@@ -17,7 +17,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// See the module.
+/// The open files of a store.
 #[derive(Debug)]
 pub(in crate::store) struct OpenFiles {
     dir: PathBuf,
@@ -27,13 +27,13 @@ pub(in crate::store) struct OpenFiles {
 #[derive(Debug)]
 struct Open {
     journal: Arc<dyn FsDir>,
-    /// What each segment was when it was first seen.
+    /// The identity of each segment when it was first seen.
     segments: BTreeMap<Seq, Identity>,
     lock: DirLock,
 }
 
 impl OpenFiles {
-    /// Holds the spool in `dir`, which was claimed.
+    /// Opens the journal's directory of the spool in `dir`, which is locked.
     pub(in crate::store) fn new(fs: &dyn Fs, dir: &Path, lock: DirLock) -> Result<Self, OpenError> {
         let journal = dir.join(layout::JOURNAL);
         let journal = fs.open_dir(&journal).map_err(OpenError::io("open", &journal))?;
@@ -52,12 +52,13 @@ impl OpenFiles {
         drop(locked(&self.open).take());
     }
 
-    /// What happened to the directory, the lock, FORMAT or the journal's directory, if they are not what was opened.
+    /// What happened to the directory, the lock, FORMAT or the journal's directory, if one of them is not what was
+    /// opened.
     pub(in crate::store) fn lost(&self, fs: &dyn Fs) -> Option<String> {
         let open = locked(&self.open);
         let open = open.as_ref()?;
         let dir = &self.dir;
-        // The path of the spool may be a link: then it must lead to the directory that was opened.
+        // The path of the spool may be a link, and must lead to the directory that was opened.
         if let Some(how) = lost(open.lock.dir.identity(), fs.identity(&dir.join("."))) {
             return Some(format!("the directory {} {how}", dir.display()));
         }
@@ -78,7 +79,7 @@ impl OpenFiles {
         None
     }
 
-    /// What happened to the first of the files in `written` and of the segments in `index` that is not the file it was.
+    /// What happened to the first file in `written` or segment in `index` that is not the same file any more.
     pub(in crate::store) fn lost_segment(
         &self,
         fs: &dyn Fs,
@@ -117,7 +118,7 @@ fn again(error: &io::Error) -> io::Error {
     error.kind().into()
 }
 
-/// How a name no longer leads to what it did; `None`: it does, or the system does not say.
+/// What happened to a file, if its name does not lead to it any more; `None` also if the system does not say.
 fn lost(held: io::Result<Identity>, found: io::Result<Identity>) -> Option<&'static str> {
     match (held, found) {
         (_, Err(error))

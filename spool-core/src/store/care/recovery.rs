@@ -1,11 +1,11 @@
-//! Repairs what a replay found range, so that the next one finds it whole.
+//! Repairs what a replay found damaged, so that the next replay finds no damage.
 //!
-//! First every damaged byte is copied to `corrupt/`, and the copies last; only then a hole is laid over the damage, and a
-//! torn end is cut. All that goes before is space that was reserved and never written. A crash in between repeats the same steps with the same outcome. It
-//! never deletes a damaged byte that was not copied; a segment that the disk does not give back whole is left alone.
-//!
-//! What is whole is synced, with its names: a process that was killed leaves what only the system's memory holds, and from
-//! here on it counts. Only then the headers say where the segments end: until a header does, what it misses is told again.
+//! First every damaged byte is copied to `corrupt/`, durably; then the damage is covered by a gap, and a torn end is
+//! cut off. The only change before that is to cut off space that was reserved and never written. After a crash, the
+//! same steps are repeated with the same result. No damaged byte is deleted that was not copied; a segment that cannot
+//! be read completely is left as it is. The intact part is synced, with its names: a killed process may leave data that
+//! only the system's cache holds. Only then are the ends of segments written to their headers: until then, events of
+//! the lost part are written again.
 
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, FsFile, Mode, ops};
@@ -21,12 +21,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const CHUNK: usize = 64 << 10;
-/// Said of damage in a segment that is left as it is.
+/// The reason given for damage in a segment that is left as it is.
 const UNREADABLE: &str = "the disk does not give all of the segment back";
-/// Copies that begin at the same byte and differ: each means one more disaster in the same place.
+/// The most different copies of bytes that start at the same offset.
 const MAX_COPIES: u32 = 1000;
 
-/// Sets aside, cuts, syncs and seals; gives what was set aside.
+/// Copies, covers, cuts, syncs and seals; returns what was copied.
 pub(in crate::store) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Result<Vec<Damage>, OpenError> {
     let journal = dir.join(JOURNAL);
     let mut touched = Touched {
@@ -34,7 +34,8 @@ pub(in crate::store) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Resu
         journal: &journal,
         files: BTreeMap::new(),
     };
-    // Where nothing is damaged up to the end, only reserved zeros follow: a full disk gets room for the copies.
+    // Where nothing is damaged up to the end, only reserved zeros follow: cutting them off makes room for the copies on
+    // a full disk.
     for trailing in replay
         .trailing
         .iter()
@@ -51,8 +52,8 @@ pub(in crate::store) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Resu
     for trailing in &replay.trailing {
         touched.cut(trailing)?;
     }
-    // What was read of the newest segment may have come from memory: the process before may have ended ahead of its sync,
-    // or its sync failed and a second one would prove nothing. Older segments may go on the word of this one.
+    // The newest segment may have been read from the system's cache: the process may have ended before its sync, or its
+    // sync failed, and a second sync would prove nothing. Older segments were synced before this one was begun.
     for (seq, end) in &replay.unsynced {
         touched.change(*seq, "write again", |file| ops::rewrite_in_place(file, *end))?;
     }
@@ -65,7 +66,7 @@ pub(in crate::store) fn repair(fs: &dyn Fs, dir: &Path, replay: &Replay) -> Resu
     Ok(damage)
 }
 
-/// The segments that a repair changes, and those of them that are not synced yet.
+/// The segments that a repair changes, and whether each has unsynced changes.
 struct Touched<'a> {
     fs: &'a dyn Fs,
     journal: &'a Path,
@@ -94,7 +95,7 @@ impl Touched<'_> {
         change(&**file).map_err(OpenError::io(action, &path))
     }
 
-    /// Cuts off what is behind the end. The place of the header stays: it is written there when there is none.
+    /// Cuts off what follows the end, but never the header: it is written there if there is none.
     fn cut(&mut self, trailing: &Trailing) -> Result<(), OpenError> {
         let end = trailing.end.max(segment::HEADER as u64);
         self.change(trailing.seq, "cut", |file| file.set_len(end))
@@ -110,8 +111,8 @@ impl Touched<'_> {
     }
 }
 
-/// Copies torn ends to `corrupt/`. Most are of a write that nobody was answered for; but one spoilt byte in the last frame looks
-/// the same, and then it may be mail. Where there is no room for a copy the start goes on.
+/// Copies torn ends to `corrupt/`. Most are from a write that was never answered, but a corrupt byte in the last frame
+/// looks the same, and then it may be a message. If there is no room for a copy, the start continues.
 fn keep_torn(fs: &dyn Fs, dir: &Path, all: &[Trailing]) {
     for trailing in all.iter().filter(|trailing| trailing.torn > 0) {
         let (file, bytes) = (layout::segment_file(trailing.seq), trailing.torn);
@@ -123,12 +124,12 @@ fn keep_torn(fs: &dyn Fs, dir: &Path, all: &[Trailing]) {
         let text = "the end of a write that was not finished is cut off";
         match kept {
             Ok(name) => tracing::warn!(file, bytes, kept_as = format!("{CORRUPT}/{name}"), "{text}"),
-            Err(error) => tracing::warn!(file, bytes, %error, "{text}; it could not be copied"),
+            Err(error) => tracing::warn!(file, bytes, %error, "{text}; it cannot be copied"),
         }
     }
 }
 
-/// Copies what is damaged to `corrupt/`, durably.
+/// Copies damaged bytes to `corrupt/`, durably.
 fn copy_damage(fs: &dyn Fs, dir: &Path, all: &[DamagedRange]) -> Result<Vec<Damage>, OpenError> {
     let mut damage = Vec::with_capacity(all.len());
     for range in all {
@@ -155,14 +156,14 @@ fn copy_damage(fs: &dyn Fs, dir: &Path, all: &[DamagedRange]) -> Result<Vec<Dama
 }
 
 impl DamagedRange {
-    /// Its copy, unless there is nothing to be kept.
+    /// The copy to make, if there are bytes to keep.
     pub(in crate::store) fn copy(&self, dir: &Path) -> Option<Copy> {
         (self.kept > 0).then(|| Copy::of_segment(dir, self.seq, self.offset, self.kept))
     }
 }
 
 impl Trailing {
-    /// The copy of its torn end.
+    /// The copy to make of its torn end.
     pub(in crate::store) fn copy(&self, dir: &Path) -> Copy {
         Copy::of_segment(dir, self.seq, self.end, self.torn)
     }
@@ -183,13 +184,13 @@ impl Copy {
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Copy {
     pub(in crate::store) source: PathBuf,
-    /// Of the copy, with an extension. It tells where the bytes stood.
+    /// The name of the copy, with an extension. It says where the bytes were.
     pub(in crate::store) name: String,
     pub(in crate::store) offset: u64,
     pub(in crate::store) length: u64,
 }
 
-/// Makes the copy; gives its name in `corrupt/`. The name lasts after a sync of that directory.
+/// Makes the copy and returns its name in `corrupt/`. The name is durable after a sync of that directory.
 pub(in crate::store) fn set_aside(fs: &dyn Fs, dir: &Path, copy: &Copy) -> Result<String, OpenError> {
     let corrupt = dir.join(CORRUPT);
     let file = fs
@@ -200,7 +201,7 @@ pub(in crate::store) fn set_aside(fs: &dyn Fs, dir: &Path, copy: &Copy) -> Resul
         let name = layout::numbered_copy_name(&copy.name, number);
         let path = corrupt.join(&name);
         match fs.open(&path, Mode::Read) {
-            // Copied by an earlier start that did not come to its end.
+            // Copied by an earlier start that was interrupted.
             Ok(there) if same(&mut from, copy, &there).map_err(OpenError::io("read", &path))? => {
                 return Ok(name);
             }
@@ -259,15 +260,15 @@ fn chunk_len(left: u64) -> usize {
     usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK))
 }
 
-/// Writes the header anew: where the segment ends is known, and all of it on disk. Without a frame its salt protects nothing.
+/// Rewrites the header with the end of the segment, which is synced. Without a frame the salt is not needed.
 fn seal(file: &dyn FsFile, unsealed: &Unsealed) -> io::Result<()> {
     let Unsealed { seq, end, salt } = *unsealed;
-    // No segment is longer than that.
+    // No segment is longer.
     let end = u32::try_from(end).map_or(End::Open, End::At);
     file.write_at(0, &segment::encode_header(seq, salt.unwrap_or(0), end))
 }
 
-/// Lays a hole over damage that is followed by a frame; where the segment's header was damaged, writes it anew.
+/// Covers damage that is followed by a frame with a gap; rewrites the segment's header if it was damaged.
 fn cover(file: &dyn FsFile, range: &DamagedRange) -> io::Result<()> {
     let Some(salt) = range.salt else {
         return Ok(());
@@ -278,18 +279,18 @@ fn cover(file: &dyn FsFile, range: &DamagedRange) -> io::Result<()> {
         start = segment::HEADER as u64;
     }
     let end = range.offset + range.length;
-    let hole = end
+    let gap = end
         .checked_sub(start)
-        .and_then(|length| Header::hole(length, salt));
+        .and_then(|length| Header::gap(length, salt));
     let offset = u32::try_from(start);
-    // Less than a header's length has no room for a hole. It stays, and is reported at every start.
-    let (Some(hole), Ok(offset)) = (hole, offset) else {
+    // Bytes shorter than a header have no room for a gap. They stay, and are reported at every start.
+    let (Some(gap), Ok(offset)) = (gap, offset) else {
         return Ok(());
     };
     let place = Place {
         seq: range.seq,
         offset,
     };
-    let bytes: [u8; frame::HEADER] = hole.encode(place);
+    let bytes: [u8; frame::HEADER] = gap.encode(place);
     file.write_at(start, &bytes)
 }

@@ -1,13 +1,13 @@
-//! The scrub: what lies on disk and is not looked at for days is read again, bit by bit, against its checksums, so that
-//! damage is heard of while the peer or a backup may still have the mail.
+//! The scrub reads what is on disk again and checks it against the checksums, so that damage is found while the sender
+//! or a backup may still have the message.
 //!
-//! It reads past the system's cache, where that can be done: the copy in memory proves nothing. It only reads and reports;
-//! what is damaged stays where it is, for a start or a repair to set aside. Its pace is its caller's.
+//! It bypasses the system's cache where possible. It only reads and reports; damaged bytes stay where they are until a
+//! start or a repair. The caller sets the pace.
 
-use crate::archive::Shelf;
+use crate::archive::Archive;
 use crate::id::MessageId;
 use crate::store::archive::{ArchiveDir, PairError};
-use crate::store::care::finding::{Ailment, Finding};
+use crate::store::care::finding::{Finding, Problem};
 use crate::store::fs::{Fs, Mode};
 use crate::store::journal::index::Index;
 use crate::store::journal::scan::{Bad, Item, Scan, ScanError};
@@ -17,38 +17,39 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// The most findings that are kept of one pass.
+/// Findings kept of one pass.
 const MAX_FINDINGS: usize = 1000;
-/// Names of messages told in one finding.
+/// Messages named in one finding.
 const MAX_NAMES: usize = 10;
 
-/// How far it has come.
+/// The progress of the scrub.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Scrub {
-    /// The segment under way.
+    /// The segment that is being read.
     scan: Option<(Seq, Scan)>,
-    /// The last one of this pass.
+    /// The last segment of this pass that was begun.
     done: Option<Seq>,
-    /// The pairs on the shelves that are still to be read in this pass; `None`: the journal comes first.
-    pairs: Option<Vec<(Shelf, MessageId)>>,
+    /// The archived pairs that are still to be read in this pass; `None` while segments are read.
+    pairs: Option<Vec<(Archive, MessageId)>>,
 }
 
-/// What this pass has found, and what the one before had. Whoever looks at them does not wait for a step, which reads.
+/// What this pass found, and what the pass before found. Kept apart from the progress, so that reading the findings
+/// does not wait for a step.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Findings {
     found: Vec<Finding>,
     before: Vec<Finding>,
 }
 
-/// What one step of the scrub did.
+/// The result of one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Scrubbed {
     /// Bytes read.
     pub bytes: u64,
-    /// What is damaged, and was not known to be.
-    pub news: Vec<Finding>,
-    /// Whether everything has been read once more.
+    /// Damage that was not known before.
+    pub new_findings: Vec<Finding>,
+    /// Whether the pass is complete.
     pub pass_over: bool,
 }
 
@@ -60,7 +61,7 @@ impl Findings {
     }
 }
 
-/// What the scrub reads, and where it reports.
+/// What the scrub reads.
 pub(in crate::store) struct Scope<'a> {
     pub(in crate::store) fs: &'a dyn Fs,
     pub(in crate::store) spool: &'a Path,
@@ -72,15 +73,14 @@ pub(in crate::store) struct Scope<'a> {
 }
 
 impl Scrub {
-    /// Reads the next `bytes` of what is on disk, and a frame or a pair more at most: first the journal, then the shelves. The segment that is being written is not looked
-    /// at; while the spool is loading, nothing is.
+    /// Reads the next `bytes`, and at most one frame or pair more. The segment that is being written is skipped.
     pub(in crate::store) fn step(&mut self, scope: &Scope<'_>, bytes: u64) -> Scrubbed {
         let mut step = Scrubbed::default();
         while step.bytes < bytes && !step.pass_over {
             let Some((seq, mut scan)) = self.scan.take() else {
                 if let Some(pairs) = &mut self.pairs {
                     match pairs.pop() {
-                        Some((shelf, id)) => scope.scrub_pair(shelf, id, &mut step),
+                        Some((archive, id)) => scope.scrub_pair(archive, id, &mut step),
                         None => {
                             (self.done, self.pairs) = (None, None);
                             let mut findings = locked(scope.findings);
@@ -109,9 +109,9 @@ impl Scrub {
                     let end = bad.offset + bad.length;
                     scope.note(seq, bad, end, &mut step);
                 }
-                // Behind the end of a segment that is over there is nothing to be torn.
+                // In a complete segment there is no torn end.
                 Ok(Some(Item::Tail(bad))) => scope.note(seq, bad, u64::MAX, &mut step),
-                // The start has given a header to those that were never written.
+                // A start gives a header to segments that were never written.
                 Ok(None) => {
                     if let Some(bad) = scan.nothing_left() {
                         scope.note(seq, bad, u64::MAX, &mut step);
@@ -125,7 +125,7 @@ impl Scrub {
 }
 
 impl Scope<'_> {
-    /// The next segment that nothing is written to any more.
+    /// The next segment that is complete.
     fn next_cold(&self, after: Option<Seq>) -> Option<Seq> {
         let head = (self.head)();
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -158,7 +158,7 @@ impl Scope<'_> {
         self.found(seq, reason, step);
     }
 
-    /// Tells of damage with the names of the messages up to `end` that are hit by it.
+    /// Reports damage, with the ids of the messages up to `end` that are affected.
     fn note(&self, seq: Seq, bad: Bad, end: u64, step: &mut Scrubbed) {
         let Bad {
             offset,
@@ -173,7 +173,7 @@ impl Scope<'_> {
             .map(|(id, _)| id.to_string())
             .collect::<Vec<_>>();
         let whose = match hit.as_slice() {
-            [] => "no message's text or envelope".to_owned(),
+            [] => "no text or envelope of a message".to_owned(),
             few if few.len() <= MAX_NAMES => few.join(", "),
             many => format!("{} messages", many.len()),
         };
@@ -182,7 +182,7 @@ impl Scope<'_> {
     }
 
     fn found(&self, seq: Seq, what: String, step: &mut Scrubbed) {
-        // It was given back meanwhile: nobody needs it.
+        // It was deleted meanwhile.
         if !locked(self.index).is_on_disk(seq) {
             return;
         }
@@ -190,27 +190,27 @@ impl Scope<'_> {
         self.report(file, None, true, what, step);
     }
 
-    /// What lies on the shelves.
-    fn pairs(&self, step: &mut Scrubbed) -> Vec<(Shelf, MessageId)> {
+    /// All archived pairs.
+    fn pairs(&self, step: &mut Scrubbed) -> Vec<(Archive, MessageId)> {
         let mut all = Vec::new();
-        for shelf in Shelf::ALL {
-            match ArchiveDir::new(self.fs, self.spool, shelf).ids() {
-                Ok(ids) => all.extend(ids.into_iter().map(|id| (shelf, id))),
-                Err(error) => self.report(shelf.name().to_owned(), None, false, error.to_string(), step),
+        for archive in Archive::ALL {
+            match ArchiveDir::new(self.fs, self.spool, archive).ids() {
+                Ok(ids) => all.extend(ids.into_iter().map(|id| (archive, id))),
+                Err(error) => self.report(archive.name().to_owned(), None, false, error.to_string(), step),
             }
         }
         all
     }
 
-    /// Reads one pair against its checksum. One that a person has edited has none, and only has to make sense.
-    fn scrub_pair(&self, shelf: Shelf, id: MessageId, step: &mut Scrubbed) {
-        let text = layout::archived_file(shelf.name(), id, layout::TEXT);
+    /// Reads one pair and checks its checksum. A pair that a person edited has none, and must only be readable.
+    fn scrub_pair(&self, archive: Archive, id: MessageId, step: &mut Scrubbed) {
+        let text = layout::archived_file(archive.name(), id, layout::TEXT);
         if let Ok(file) = self.fs.open(&self.spool.join(&text), Mode::Read) {
             file.forget_cached();
         }
-        // A slip alone takes a read as well.
+        // Reading the metadata alone counts too.
         step.bytes += 1;
-        let pair = ArchiveDir::new(self.fs, self.spool, shelf).read(id);
+        let pair = ArchiveDir::new(self.fs, self.spool, archive).read(id);
         match pair.map(|pair| pair.map_err(PairError::reason)) {
             Some(Ok((_, body))) => step.bytes += body.len() as u64,
             Some(Err(reason)) => self.report(text, Some(id), false, reason, step),
@@ -219,17 +219,24 @@ impl Scope<'_> {
         }
     }
 
-    fn report(&self, file: String, id: Option<MessageId>, mendable: bool, what: String, step: &mut Scrubbed) {
+    fn report(
+        &self,
+        file: String,
+        id: Option<MessageId>,
+        repairable: bool,
+        what: String,
+        step: &mut Scrubbed,
+    ) {
         let finding = Finding {
-            ailment: Ailment::Damaged,
+            problem: Problem::Damaged,
             file,
             id,
             what,
-            mendable,
+            repairable,
         };
         let mut findings = locked(self.findings);
         if !findings.before.contains(&finding) && !findings.found.contains(&finding) {
-            step.news.push(finding.clone());
+            step.new_findings.push(finding.clone());
         }
         if findings.found.len() < MAX_FINDINGS && !findings.found.contains(&finding) {
             findings.found.push(finding);

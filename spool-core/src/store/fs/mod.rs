@@ -1,8 +1,7 @@
-//! The seam between the store and a disk: the few operations the store needs, and what each of them promises.
+//! The interface between the store and a disk: the operations that the store needs, and what each of them guarantees.
 //!
-//! The store never touches a file but through [`Fs`] and [`FsFile`]. [`RealFs`] is the only place in this crate that
-//! calls the system's files; [`SimFs`] is a disk in memory that forgets, tears, fills up and fails as told.
-//! Nothing here knows what a journal is.
+//! The store uses files only through [`Fs`] and [`FsFile`]. [`RealFs`] is the only part of this crate that calls the
+//! system; [`SimFs`] is a disk in memory with power cuts, errors and limits. Nothing here knows the journal.
 
 pub(super) mod ops;
 mod real;
@@ -29,16 +28,16 @@ pub enum Mode {
     Create,
 }
 
-/// Which file or directory it is, whatever its name, how many names it has, and its size.
+/// The identity of a file or directory, its hard links and its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// The file system.
+    /// The device number.
     pub device: u64,
-    /// The number on it.
+    /// The inode number.
     pub inode: u64,
-    /// Names in directories. A file without any is gone with its last handle. Of no meaning for directories.
+    /// Hard links. A file without one is gone with its last handle. Undefined for directories.
     pub links: u64,
-    /// Bytes of a file. Of no meaning for directories.
+    /// Bytes of a file. Undefined for directories.
     pub size: u64,
 }
 
@@ -50,53 +49,53 @@ impl Identity {
     }
 }
 
-/// A file system. Paths are followed to their last component, which is never a symbolic link, and a file is nothing else than a
-/// regular one.
+/// A file system. The last component of a path is never followed if it is a symbolic link, and only regular files are
+/// opened.
 pub trait Fs: Send + Sync + fmt::Debug + 'static {
-    /// Opens or makes a file. A new one is readable by its owner alone, and its name lasts only after
+    /// Opens or creates a file. A new file is readable by its owner only, and its name is durable after
     /// [`Fs::sync_dir`].
     ///
     /// # Errors
     /// Those of the system; `AlreadyExists` for [`Mode::Create`].
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn FsFile>>;
 
-    /// Makes a directory that only its owner can enter.
+    /// Creates a directory with mode 0700.
     ///
     /// # Errors
     /// Those of the system.
     fn make_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Who may do what with a directory, as the nine bits of its mode.
+    /// The permission bits of a directory.
     ///
     /// # Errors
     /// Those of the system; `NotADirectory` for a link to one too.
     fn dir_mode(&self, dir: &Path) -> io::Result<u32>;
 
-    /// Lets nobody but its owner enter a directory.
+    /// Sets the mode of a directory to 0700.
     ///
     /// # Errors
     /// As [`Fs::dir_mode`].
     fn close_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// The names in a directory, in no order. Names that are no UTF-8 come out mangled, never left out.
+    /// The names in a directory, in no order. Names that are not valid UTF-8 are converted, never left out.
     ///
     /// # Errors
     /// Those of the system.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// Gives a file another name in the same directory, at once and as a whole.
+    /// Renames a file within a directory, atomically.
     ///
     /// # Errors
     /// Those of the system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Takes a name away; handles that are open keep reading.
+    /// Unlinks a file; open handles stay usable.
     ///
     /// # Errors
     /// Those of the system.
     fn unlink(&self, path: &Path) -> io::Result<()>;
 
-    /// Opens a directory, to make its names last at a time when the system may have no descriptor left.
+    /// Opens a directory, so that it can be synced later without a free descriptor.
     ///
     /// # Errors
     /// Those of the system.
@@ -105,30 +104,31 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
     /// Opens `dir` for one [`FsDir::sync`].
     ///
     /// # Errors
-    /// Those of the system. After an error nobody knows which names last.
+    /// Those of the system. After an error it is unknown which names are durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.open_dir(dir)?.sync()
     }
 
-    /// Bytes this process may still write on the file system of `path`.
+    /// Bytes this process may still write to the file system of `path`.
     ///
     /// # Errors
     /// Those of the system.
     fn available_space(&self, path: &Path) -> io::Result<u64>;
 
-    /// What the name `path` leads to now. A link is not followed; the path of a directory may end in `.` to follow it.
+    /// The identity of what `path` names now. A link is not followed; the path of a directory may end in `.` to follow
+    /// it.
     ///
     /// # Errors
     /// Those of the system; `NotFound` when the name is gone.
     fn identity(&self, path: &Path) -> io::Result<Identity>;
 
-    /// Whether nothing can be changed on the file system of `dir`.
+    /// Whether the file system of `dir` is read-only.
     ///
     /// # Errors
     /// Those of the system.
     fn is_read_only(&self, dir: &Path) -> io::Result<bool>;
 
-    /// The user `path` belongs to, when it is not the one this process runs as.
+    /// The owner of `path`, if it is not the user of this process.
     ///
     /// # Errors
     /// Those of the system.
@@ -137,19 +137,19 @@ pub trait Fs: Send + Sync + fmt::Debug + 'static {
 
 /// An open directory.
 pub trait FsDir: Send + Sync + fmt::Debug {
-    /// Makes every name in it last: those made, changed, and taken away.
+    /// Makes every name in it durable: created, renamed and unlinked ones.
     ///
     /// # Errors
-    /// Those of the system. After an error nobody knows which names last.
+    /// Those of the system. After an error it is unknown which names are durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Which directory it is.
+    /// Its identity.
     ///
     /// # Errors
     /// Those of the system.
     fn identity(&self) -> io::Result<Identity>;
 
-    /// Takes the directory for this handle alone until it is dropped; `false` when another one has it.
+    /// Locks the directory for this handle until it is dropped; `false` when another handle has the lock.
     ///
     /// # Errors
     /// Those of the system.
@@ -158,16 +158,16 @@ pub trait FsDir: Send + Sync + fmt::Debug {
 
 /// An open file. Reads and writes name their offset, so that a handle can be shared.
 pub trait FsFile: Send + Sync + fmt::Debug {
-    /// Reads into `buffer` until it is full or the file ends; gives the number of bytes.
+    /// Reads into `buffer` until it is full or the file ends; returns the number of bytes.
     ///
     /// # Errors
     /// Those of the system.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes all of `bytes`. They last after [`FsFile::sync_data`].
+    /// Writes all of `bytes`. They are durable after [`FsFile::sync_data`].
     ///
     /// # Errors
-    /// Those of the system. After an error nobody knows how much was written.
+    /// Those of the system. After an error it is unknown how much was written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Reserves space, so that writes below `size` need none. The file reads as zeros there.
@@ -176,20 +176,20 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     /// Those of the system.
     fn allocate(&self, size: u64) -> io::Result<()>;
 
-    /// Cuts the file, or fills it up with zeros that have no space reserved.
+    /// Truncates the file, or extends it with zeros without reserving space.
     ///
     /// # Errors
     /// Those of the system.
     fn set_len(&self, size: u64) -> io::Result<()>;
 
-    /// Whether the file has a second name, or another owner than this process: what is written to it may be meant for
-    /// another place.
+    /// Whether the file has a second hard link, or another owner than this process: writing to it may change another
+    /// file.
     ///
     /// # Errors
     /// Those of the system.
     fn is_shared(&self) -> io::Result<bool>;
 
-    /// Which file it is, and how many names it has.
+    /// Its identity and hard links.
     ///
     /// # Errors
     /// Those of the system.
@@ -201,28 +201,26 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     /// Those of the system.
     fn size(&self) -> io::Result<u64>;
 
-    /// Makes what was written last, the length of the file included.
+    /// Makes everything written durable, the length of the file included.
     ///
     /// # Errors
-    /// Those of the system. Never to be called again after an error: it would report success and prove nothing.
+    /// Those of the system. Must not be called again after an error: it would succeed and prove nothing.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Lets the system begin to read the whole file into memory, since it is about to be asked for. Where that cannot be asked
-    /// for, nothing happens.
+    /// Asks the system to read the whole file into its cache. Optional.
     fn read_ahead(&self);
 
-    /// Has the next reads come from the disk, not from what the system keeps of the file in memory. Where that cannot be
-    /// asked for, nothing happens.
+    /// Asks the system to drop its cache of the file, so that the next reads come from the disk. Optional.
     fn forget_cached(&self);
 
-    /// Takes the file for this handle alone until it is dropped; `false` when another one has it.
+    /// Locks the file for this handle until it is dropped; `false` when another handle has the lock.
     ///
     /// # Errors
     /// Those of the system.
     fn try_lock(&self) -> io::Result<bool>;
 }
 
-/// Whether the system was short of descriptors or memory: nothing is wrong with the file, and later it may be had.
+/// Whether the system was short of descriptors or memory. The file is fine, and the operation may succeed later.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory
         || matches!(
@@ -231,7 +229,7 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
         )
 }
 
-/// Whether the disk, or the file system's own checksums, have given these bytes up.
+/// Whether the disk, or a checksum of the file system, reports the bytes as unreadable.
 pub(super) fn is_unreadable(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -1,7 +1,5 @@
-//! The system's files. The only file of this crate with `std::fs` and `fs2` in it.
-//!
-//! Directories are made with mode 0700 and files with 0600, whatever the umask; a symbolic link, a pipe or a device in the place of
-//! a file or a directory is an error.
+//! The system's files. Only this file uses `std::fs` and `fs2`. Directories are created with mode 0700 and files with
+//! 0600, whatever the umask. A symbolic link, a pipe or a device in place of a file or a directory is an error.
 
 use crate::store::fs::{Fs, FsDir, FsFile, Identity, Mode};
 use fs2::FileExt as _;
@@ -13,12 +11,12 @@ use std::os::unix::fs::{
 use std::path::Path;
 use std::sync::Arc;
 
-/// Modes of what is made here, and all bits of one.
+/// The modes of new files and directories, and the mask of all permission bits.
 const FILE: u32 = 0o600;
 const DIR: u32 = 0o700;
 const ALL: u32 = 0o777;
 
-/// The disk of this machine.
+/// The file system of the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
 
@@ -29,7 +27,7 @@ impl Fs for RealFs {
             .write(mode != Mode::Read)
             .create_new(mode == Mode::Create)
             .mode(FILE)
-            // Without O_NONBLOCK a pipe in the place of a file would hold up whoever opens it.
+            // Without O_NONBLOCK, opening a pipe would block.
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)?;
         let found = file.metadata()?;
@@ -95,14 +93,14 @@ impl Fs for RealFs {
     }
 }
 
-/// A directory that is none by way of a link.
+/// Opens a directory that is not a link.
 fn itself(dir: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_DIRECTORY;
     OpenOptions::new().read(true).custom_flags(flags).open(dir)
 }
 
-/// The owner, if it is not the effective user, whom /proc/self belongs to. Without /proc there is nothing to compare with, and
-/// the permissions decide alone.
+/// The owner, if it is not the effective user, who owns /proc/self. Without /proc there is nothing to compare with, and
+/// permissions decide.
 fn foreign(found: &Metadata) -> Option<u32> {
     let ours = std::fs::metadata("/proc/self").map(|process| process.uid());
     let owner = found.uid();
@@ -118,7 +116,7 @@ fn identity(found: &Metadata) -> Identity {
     }
 }
 
-/// An advisory lock that ends with the handle; `false` when another handle has it.
+/// Takes an advisory lock that ends with the handle; `false` when another handle has it.
 fn try_lock(file: &File) -> io::Result<bool> {
     match fs2::FileExt::try_lock_exclusive(file) {
         Ok(()) => Ok(true),
@@ -167,7 +165,7 @@ impl FsFile for RealFile {
 
     fn allocate(&self, size: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, size) {
-            // By writing zeros then. What goes wrong there has an error of any kind: `posix_fallocate` does not set `errno`.
+            // Falls back to writing zeros. An error there may be of any kind: `posix_fallocate` does not set `errno`.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.0.allocate(size),
             done => Ok(done?),
         }
@@ -199,7 +197,7 @@ impl FsFile for RealFile {
     }
 
     fn forget_cached(&self) {
-        // Advice: what is dirty, or in use elsewhere, stays.
+        // A hint: dirty or used pages stay.
         let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
     }
 

@@ -1,73 +1,45 @@
 //! A simulated disk, in memory.
 //!
-//! It holds twice what it is told: as programs see it, and as a power cut would leave it. Data lasts only after
-//! `sync_data` of its file, names only after `sync_dir` of their directory. Every operation that changes something
-//! has a number, so that a test can cut the power after each of them in turn. It is a model to test against, not a fast
-//! file system.
-//!
-//! What was not synced reaches the disk in any order and in parts: each sector of 512 bytes, each length, each name for
-//! itself; of a rename the new name alone too. A sector is written whole or not at all, and a synced name in a directory
-//! is gone with that directory's own name.
+//! It holds two states: what programs see, and what is durable. Data is durable after `sync_data` of its file, names
+//! after `sync_dir` of their directory. Every operation that changes something is numbered, so that a test can cut the
+//! power after each of them in turn. It is a model for tests, not a fast file system. At a power cut, unsynced changes
+//! reach the disk in any order and in parts: each sector of 512 bytes, each length and each name by itself; of a
+//! rename, perhaps the new name alone. A sector is written completely or not at all, and a synced name is lost if the
+//! name of its directory is.
 
-use crate::store::fs::sim_disk::{
-    Dice, Disk, Fault, Inode, NameChange, Node, apply_data, drop_unreachable, tear_name,
+pub use super::sim_disk::OpKind;
+use super::sim_disk::{
+    Coin, Disk, Fault, Inode, NameChange, Node, SharedDisk, apply_data, drop_unreachable, tear_name,
 };
-use crate::store::fs::sim_file::{SimDir, SimFile};
-use crate::store::fs::{Fs, FsDir, FsFile, Identity, Mode};
+use super::sim_file::{SimDir, SimFile};
+use super::{Fs, FsDir, FsFile, Identity, Mode};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The kinds of operation that can fail. Those that change something are numbered and can be cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OpKind {
-    /// [`FsFile::write_at`].
-    Write,
-    /// [`FsFile::allocate`].
-    Allocate,
-    /// [`FsFile::set_len`].
-    SetLen,
-    /// [`FsFile::sync_data`].
-    Sync,
-    /// [`Fs::sync_dir`].
-    SyncDir,
-    /// [`Fs::open`] with [`Mode::Create`].
-    Create,
-    /// [`Fs::make_dir`].
-    MakeDir,
-    /// [`Fs::rename`].
-    Rename,
-    /// [`Fs::unlink`].
-    Unlink,
-    /// [`Fs::open`] of what is there, and [`Fs::open_dir`]. It can fail, but changes nothing and so has no number.
-    Open,
-    /// [`FsFile::read_at`]. As `Open`.
-    Read,
-}
-
-/// What becomes of unsynced data and names when the power is cut.
+/// What happens to unsynced data and names at a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// All of it is gone.
+    /// All of it is lost.
     Everything,
-    /// All of it had reached the disk.
+    /// All of it reaches the disk.
     Nothing,
-    /// Each sector, each length and each name either reached the disk or not, as drawn from this seed.
+    /// Each sector, each length and each name reaches the disk or not, as drawn from this seed.
     Torn(u64),
 }
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Debug, Clone, Default)]
-pub struct SimFs(Arc<Mutex<Disk>>);
+pub struct SimFs(SharedDisk);
 
-/// While it is held, every operation of the disk hangs.
+/// While it exists, every operation of the disk blocks.
 #[derive(Debug)]
 pub struct Stall<'a>(#[expect(dead_code, reason = "held")] MutexGuard<'a, Disk>);
 
 impl SimFs {
-    /// A disk that does not answer, until the value is dropped.
+    /// Blocks every operation until the returned value is dropped.
     #[must_use]
     pub fn stall(&self) -> Stall<'_> {
         Stall(self.disk())
@@ -79,7 +51,7 @@ impl SimFs {
         Self::default()
     }
 
-    /// Sets how many bytes all files together may hold; `None`: any number.
+    /// Sets how many bytes all files together may have; `None` is no limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.disk().capacity = bytes;
     }
@@ -96,61 +68,61 @@ impl SimFs {
         self.disk().operations.clone()
     }
 
-    /// Cuts the power as soon as `count` operations in all are done: every later one fails. With a larger `count` set
-    /// afterwards the disk goes on, nothing lost: as after the end of a process.
+    /// Cuts the power after `count` operations in total: every later one fails. With a larger `count` set later, the
+    /// disk continues and nothing is lost, as after the end of a process.
     pub fn cut_after(&self, count: usize) {
         self.disk().cut_after = Some(count);
     }
 
-    /// Whether the power is gone.
+    /// Whether the power is cut.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.disk().is_cut()
     }
 
-    /// Lets the `nth` operation of `kind` from now on (0: the next) fail once, with nothing done. A sync that fails has
-    /// lost what it was to make last, as on Linux: a later one reports success and proves nothing.
+    /// Makes the `nth` next operation of `kind` (0 is the next one) fail once. As on Linux, a sync that fails loses the
+    /// unsynced data, and a later sync succeeds.
     pub fn fail(&self, kind: OpKind, nth: usize, error: io::ErrorKind) {
         self.disk().fault = Some(Fault::once(kind, nth, error));
     }
 
-    /// Lets every operation of these `kinds` fail with this number of the system, until [`SimFs::heal`].
+    /// Makes every operation of these `kinds` fail with this error number, until [`SimFs::heal`].
     pub fn fail_all(&self, kinds: &[OpKind], os_error: i32) {
         self.disk().fault = Some(Fault::lasting(kinds, os_error));
     }
 
-    /// Lets every read that touches these bytes of a file fail with `EIO`, until [`SimFs::heal`].
-    pub fn spoil(&self, path: &Path, bytes: Range<u64>) {
+    /// Makes every read of these bytes of a file fail with `EIO`, until [`SimFs::heal`].
+    pub fn make_unreadable(&self, path: &Path, bytes: Range<u64>) {
         let mut disk = self.disk();
         if let Ok(number) = disk.inode_of(path) {
-            disk.spoilt.push((number, bytes));
+            disk.unreadable.push((number, bytes));
         }
     }
 
-    /// Lets everything that would change the disk fail with `EROFS`, or no longer.
+    /// Makes every change fail with `EROFS`, or no longer.
     pub fn set_read_only(&self, read_only: bool) {
         self.disk().read_only = read_only;
     }
 
-    /// Takes back what [`SimFs::fail`], [`SimFs::fail_all`] and [`SimFs::spoil`] told.
+    /// Ends the effects of [`SimFs::fail`], [`SimFs::fail_all`] and [`SimFs::make_unreadable`].
     pub fn heal(&self) {
         let mut disk = self.disk();
         disk.fault = None;
-        disk.spoilt.clear();
+        disk.unreadable.clear();
     }
 
-    /// The disk as it comes up after a power cut now. This one stays as it is.
+    /// A copy of the disk as it is after a power cut now.
     #[must_use]
     pub fn after_power_cut(&self, loss: Loss) -> Self {
         let disk = self.disk();
-        let mut dice = Dice::new(match loss {
+        let mut coin = Coin::new(match loss {
             Loss::Torn(seed) => seed,
             Loss::Everything | Loss::Nothing => 0,
         });
         let mut keeps = || match loss {
             Loss::Everything => false,
             Loss::Nothing => true,
-            Loss::Torn(_) => dice.flip(),
+            Loss::Torn(_) => coin.flip(),
         };
         let mut names = disk.durable_names.clone();
         for change in &disk.pending_names {
@@ -172,14 +144,14 @@ impl SimFs {
                 },
             );
         }
-        Self(Arc::new(Mutex::new(Disk {
+        Self(SharedDisk::new(Disk {
             durable_names: names.clone(),
             names,
             files,
             next_inode: disk.next_inode,
             capacity: disk.capacity,
             ..Disk::default()
-        })))
+        }))
     }
 
     /// The bytes of a file as programs see it.
@@ -190,7 +162,7 @@ impl SimFs {
         disk.files.get(&inode).map(|file| file.data.clone())
     }
 
-    /// Puts a file in place as if it had always been there: names and data last.
+    /// Adds a file whose name and data are durable.
     pub fn plant(&self, path: &Path, bytes: &[u8]) {
         let mut disk = self.disk();
         let number = disk.inode_of(path).unwrap_or_else(|_| disk.new_inode());
@@ -214,8 +186,8 @@ impl SimFs {
         files.map(|(path, _)| path.clone()).collect()
     }
 
-    pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.disk()
     }
 }
 
@@ -239,7 +211,7 @@ impl Fs for SimFs {
             }
         };
         Ok(Arc::new(SimFile {
-            fs: self.clone(),
+            disk: self.0.clone(),
             number,
             holds_lock: Mutex::new(false),
         }))
@@ -305,7 +277,7 @@ impl Fs for SimFs {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(Arc::new(SimDir {
-            fs: self.clone(),
+            disk: self.0.clone(),
             path: dir.to_owned(),
         }))
     }

@@ -1,13 +1,56 @@
-//! What a simulated disk holds: as programs see it, as it is durable, and the changes that lie between.
+//! The content of a simulated disk: what programs see, what is durable, and the changes in between.
 
-use crate::store::fs::Identity;
-use crate::store::fs::sim::OpKind;
+use super::Identity;
+#[cfg(doc)]
+use super::{Fs, FsFile, Mode};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const SECTOR: usize = 512;
+
+/// Operations that can fail. Those that change something are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OpKind {
+    /// [`FsFile::write_at`].
+    Write,
+    /// [`FsFile::allocate`].
+    Allocate,
+    /// [`FsFile::set_len`].
+    SetLen,
+    /// [`FsFile::sync_data`].
+    Sync,
+    /// [`Fs::sync_dir`].
+    SyncDir,
+    /// [`Fs::open`] with [`Mode::Create`].
+    Create,
+    /// [`Fs::make_dir`].
+    MakeDir,
+    /// [`Fs::rename`].
+    Rename,
+    /// [`Fs::unlink`].
+    Unlink,
+    /// [`Fs::open`] of an existing file, and [`Fs::open_dir`]. Not numbered, because it changes nothing.
+    Open,
+    /// [`FsFile::read_at`]. Not numbered.
+    Read,
+}
+
+/// A disk that its files and directories share.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedDisk(Arc<Mutex<Disk>>);
+
+impl SharedDisk {
+    pub(super) fn new(disk: Disk) -> Self {
+        Self(Arc::new(Mutex::new(disk)))
+    }
+
+    pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Disk {
@@ -20,16 +63,16 @@ pub(super) struct Disk {
     pub(super) operations: Vec<OpKind>,
     pub(super) cut_after: Option<usize>,
     pub(super) fault: Option<Fault>,
-    /// Bytes of files that cannot be read.
-    pub(super) spoilt: Vec<(u64, Range<u64>)>,
+    /// Unreadable bytes of files.
+    pub(super) unreadable: Vec<(u64, Range<u64>)>,
     pub(super) read_only: bool,
 }
 
-/// An operation that is to fail.
+/// An operation that must fail.
 #[derive(Debug)]
 pub(super) struct Fault {
     kinds: Vec<OpKind>,
-    /// How many of them go well before.
+    /// How many operations succeed before.
     left: usize,
     error: FaultError,
     lasts: bool,
@@ -86,7 +129,7 @@ pub(super) struct Inode {
 pub(super) enum DataChange {
     Write(usize, Vec<u8>),
     Size(usize),
-    /// As `Size`, but never cuts.
+    /// As `Size`, but never truncates.
     AtLeast(usize),
 }
 
@@ -105,7 +148,8 @@ pub(super) fn apply_name(names: &mut BTreeMap<PathBuf, Node>, change: &NameChang
     }
 }
 
-/// As a power cut leaves it. POSIX does not promise that a rename is one step on disk: both names may be there.
+/// Applies a change as a power cut leaves it. POSIX does not guarantee that a rename is atomic on disk: both names may
+/// be there.
 pub(super) fn tear_name(
     names: &mut BTreeMap<PathBuf, Node>,
     change: &NameChange,
@@ -120,7 +164,7 @@ pub(super) fn tear_name(
     }
 }
 
-/// Takes away what no path leads to: what a directory held does not last longer than its own name.
+/// Removes files whose directory has no durable name.
 pub(super) fn drop_unreachable(names: &mut BTreeMap<PathBuf, Node>) {
     let reachable = |path: &Path| {
         let mut parents = path.ancestors().skip(1).filter(|dir| dir.parent().is_some());
@@ -166,20 +210,20 @@ fn put(data: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     }
 }
 
-/// SplitMix64, as a coin that a seed also makes more or less even: most of it kept, most of it lost, or half.
-pub(super) struct Dice {
+/// SplitMix64 as a coin with odds that the seed selects: mostly kept, mostly lost, or even.
+pub(super) struct Coin {
     state: u64,
-    /// Kept, of 32.
+    /// The odds of being kept, of 32.
     odds: u64,
 }
 
-impl Dice {
+impl Coin {
     pub(super) fn new(seed: u64) -> Self {
-        let mut dice = Self { state: seed, odds: 0 };
+        let mut coin = Self { state: seed, odds: 0 };
         let odds = [16, 16, 30, 4];
-        let which = usize::try_from(dice.next() % 4).unwrap_or(0);
-        dice.odds = odds.get(which).copied().unwrap_or(16);
-        dice
+        let which = usize::try_from(coin.next() % 4).unwrap_or(0);
+        coin.odds = odds.get(which).copied().unwrap_or(16);
+        coin
     }
 
     pub(super) fn flip(&mut self) -> bool {
@@ -206,12 +250,12 @@ impl Disk {
             .sum()
     }
 
-    /// Whether the power is gone.
+    /// Whether the power is cut.
     pub(super) fn is_cut(&self) -> bool {
         self.cut_after.is_some_and(|count| self.operations.len() >= count)
     }
 
-    /// An error when an operation is to fail.
+    /// Fails if an operation must fail.
     pub(super) fn allow(&mut self, kind: OpKind) -> io::Result<()> {
         let Some(fault) = self.fault.as_mut().filter(|fault| fault.kinds.contains(&kind)) else {
             return Ok(());
@@ -230,7 +274,7 @@ impl Disk {
         })
     }
 
-    /// Counts one operation that changes something; an error when it must not happen.
+    /// Counts an operation that changes something; fails if it must fail.
     pub(super) fn begin(&mut self, kind: OpKind) -> io::Result<()> {
         if self.is_cut() {
             return Err(io::Error::other("the power is cut"));
@@ -263,7 +307,7 @@ impl Disk {
         }
     }
 
-    /// The file with this number, and how many names lead to it.
+    /// The identity of the file with this number.
     pub(super) fn identity(&self, number: u64) -> Identity {
         let names = self.names.values().filter(|node| **node == Node::File(number));
         Identity {
@@ -274,7 +318,7 @@ impl Disk {
         }
     }
 
-    /// Directories have no numbers here: one is another when its name is.
+    /// Directories have no inode numbers: a directory is identified by its path.
     pub(super) fn identity_of_dir(&self, path: &Path) -> Identity {
         Identity {
             device: 1,

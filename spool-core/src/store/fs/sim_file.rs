@@ -1,8 +1,7 @@
 //! The open files and directories of a simulated disk.
 
-use crate::store::fs::sim::{OpKind, SimFs};
-use crate::store::fs::sim_disk::{DataChange, NameChange, apply_data, apply_name};
-use crate::store::fs::{FsDir, FsFile, Identity};
+use super::sim_disk::{DataChange, NameChange, OpKind, SharedDisk, apply_data, apply_name};
+use super::{FsDir, FsFile, Identity};
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,13 +9,13 @@ use std::sync::{Mutex, PoisonError};
 
 #[derive(Debug)]
 pub(super) struct SimDir {
-    pub(super) fs: SimFs,
+    pub(super) disk: SharedDisk,
     pub(super) path: PathBuf,
 }
 
 impl FsDir for SimDir {
     fn sync(&self) -> io::Result<()> {
-        let mut disk = self.fs.disk();
+        let mut disk = self.disk.disk();
         disk.begin(OpKind::SyncDir)?;
         for change in std::mem::take(&mut disk.pending_names) {
             let (NameChange::Set(path, _) | NameChange::Remove(path) | NameChange::Rename(path, _, _)) =
@@ -31,10 +30,10 @@ impl FsDir for SimDir {
     }
 
     fn identity(&self) -> io::Result<Identity> {
-        Ok(self.fs.disk().identity_of_dir(&self.path))
+        Ok(self.disk.disk().identity_of_dir(&self.path))
     }
 
-    /// The lock file is enough for a disk that no other program sees.
+    /// The lock file suffices on a disk that no other program uses.
     fn try_lock(&self) -> io::Result<bool> {
         Ok(true)
     }
@@ -42,14 +41,14 @@ impl FsDir for SimDir {
 
 #[derive(Debug)]
 pub(super) struct SimFile {
-    pub(super) fs: SimFs,
+    pub(super) disk: SharedDisk,
     pub(super) number: u64,
     pub(super) holds_lock: Mutex<bool>,
 }
 
 impl SimFile {
     fn change(&self, kind: OpKind, size: u64, change: DataChange) -> io::Result<()> {
-        let mut disk = self.fs.disk();
+        let mut disk = self.disk.disk();
         disk.begin(kind)?;
         disk.room_for(self.number, size)?;
         let file = disk.file(self.number)?;
@@ -65,13 +64,13 @@ fn position(offset: u64) -> io::Result<usize> {
 
 impl FsFile for SimFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut disk = self.fs.disk();
+        let mut disk = self.disk.disk();
         disk.allow(OpKind::Read)?;
         let end = offset + buffer.len() as u64;
         let touched = |(number, bytes): &(u64, Range<u64>)| {
             *number == self.number && bytes.start < end && offset < bytes.end
         };
-        if disk.spoilt.iter().any(touched) {
+        if disk.unreadable.iter().any(touched) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         let data = &disk.file(self.number)?.data;
@@ -101,15 +100,15 @@ impl FsFile for SimFile {
     }
 
     fn identity(&self) -> io::Result<Identity> {
-        Ok(self.fs.disk().identity(self.number))
+        Ok(self.disk.disk().identity(self.number))
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.fs.disk().file(self.number)?.data.len() as u64)
+        Ok(self.disk.disk().file(self.number)?.data.len() as u64)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.fs.disk();
+        let mut disk = self.disk.disk();
         if let Err(error) = disk.begin(OpKind::Sync) {
             if !disk.is_cut() {
                 disk.file(self.number)?.pending.clear();
@@ -128,7 +127,7 @@ impl FsFile for SimFile {
     fn forget_cached(&self) {}
 
     fn try_lock(&self) -> io::Result<bool> {
-        let mut disk = self.fs.disk();
+        let mut disk = self.disk.disk();
         let file = disk.file(self.number)?;
         if file.locked {
             return Ok(false);
@@ -142,7 +141,7 @@ impl FsFile for SimFile {
 impl Drop for SimFile {
     fn drop(&mut self) {
         let held = *self.holds_lock.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if held && let Ok(file) = self.fs.disk().file(self.number) {
+        if held && let Ok(file) = self.disk.disk().file(self.number) {
             file.locked = false;
         }
     }

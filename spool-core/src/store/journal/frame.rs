@@ -1,13 +1,13 @@
-//! The frame: what stands before the bytes of one change, so that a scan can check it and step over it.
+//! The frame: one change in the journal, with a header that lets a scan check it and step over it.
 //!
-//! A frame is a header, a payload and a body (empty but for an add), each with its own checksum. The header's
-//! checksum covers the place of the frame, and the header repeats a number drawn at random for its segment: bytes
-//! that look like a frame but stand elsewhere, or come from the text of a mail, never pass for one.
-//! It never allocates and never trusts a length before its checksum.
+//! A frame is a header, a payload and a body (empty except for an add), each with its own checksum. The header's
+//! checksum covers the place of the frame, and the header repeats the salt, a random number of its segment: bytes that
+//! look like a frame but are in another place, or come from the text of a message, are not taken for one. Decoding
+//! never allocates and never trusts a length before its checksum.
 
 use crate::store::layout::Seq;
 
-/// Where a frame stands.
+/// The place of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) struct Place {
     pub(in crate::store) seq: Seq,
@@ -16,31 +16,31 @@ pub(in crate::store) struct Place {
 
 /// Bytes of a header.
 pub(in crate::store) const HEADER: usize = 36;
-/// The first bytes of every frame. They are no UTF-8, so they are rare in mail.
+/// The first bytes of every frame. They are not valid UTF-8, and so rare in mail.
 pub(in crate::store) const MAGIC: [u8; 4] = [0xf5, b'S', b'P', 0xf6];
-/// The version of the payloads written here, and the oldest one that is read.
+/// The version of the payloads that are written, and the oldest one that is read.
 pub(in crate::store) const VERSION: u8 = 3;
 const OLDEST: u8 = 1;
 
-/// What a frame holds.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Kind {
     /// Messages and their body.
     Add,
-    /// New status and in-flight mark of a message.
+    /// A new status, and the start of an attempt, of a message.
     Mark,
-    /// New state of a message.
+    /// A new state of a message.
     State,
     /// The end of a message.
     Finish,
     /// Events about a message that is not in the journal.
     Note,
-    /// Live messages and their body, copied forward from an older segment.
+    /// Live messages and their body, copied from an older segment.
     Move,
     /// New next hops of a message.
     Route,
-    /// Nothing: it covers bytes that were set aside. Payload and body are not to be read.
-    Hole,
+    /// Nothing: it covers damaged bytes. Its payload and body must not be read.
+    Gap,
 }
 
 impl Kind {
@@ -50,7 +50,7 @@ impl Kind {
             Self::Mark => 2,
             Self::State => 3,
             Self::Finish => 4,
-            Self::Hole => 5,
+            Self::Gap => 5,
             Self::Note => 6,
             Self::Move => 7,
             Self::Route => 8,
@@ -63,7 +63,7 @@ impl Kind {
             2 => Self::Mark,
             3 => Self::State,
             4 => Self::Finish,
-            5 => Self::Hole,
+            5 => Self::Gap,
             6 => Self::Note,
             7 => Self::Move,
             8 => Self::Route,
@@ -85,12 +85,12 @@ pub(in crate::store) struct Header {
     pub(in crate::store) salt: u64,
 }
 
-/// Why bytes are no header.
+/// Why bytes are not a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum NoHeader {
+pub(in crate::store) enum HeaderError {
     /// Damaged, or something else.
     Bad,
-    /// Whole, but of a kind or version not known here: written by a newer program.
+    /// Intact, but of an unknown kind or version: written by a newer program.
     Newer,
 }
 
@@ -108,12 +108,12 @@ impl Header {
         })
     }
 
-    /// A header that covers `length` bytes, itself included. `None` when they are too few or too many.
-    pub(in crate::store) fn hole(length: u64, salt: u64) -> Option<Self> {
+    /// The header of a gap of `length` bytes, header included. `None` when they are too few or too many.
+    pub(in crate::store) fn gap(length: u64, salt: u64) -> Option<Self> {
         let rest = u32::try_from(length.checked_sub(HEADER as u64)?).ok()?;
         Some(Self {
-            kind: Kind::Hole,
-            // It has no payload to differ, and may lie in a spool of format 1.
+            kind: Kind::Gap,
+            // It has no payload that differs between formats, and may be in a spool of format 1.
             version: OLDEST,
             payload_len: rest,
             payload_crc: 0,
@@ -128,7 +128,7 @@ impl Header {
         self.body_at() + u64::from(self.body_len)
     }
 
-    /// Where the body begins, counted from the start of the frame.
+    /// Offset of the body from the start of the frame.
     pub(in crate::store) fn body_at(&self) -> u64 {
         HEADER as u64 + u64::from(self.payload_len)
     }
@@ -152,20 +152,20 @@ impl Header {
         bytes
     }
 
-    /// Reads the header at `place`. `salt` is the number of its segment, if known.
+    /// Decodes the header at `place`. `salt` is that of the segment, if known.
     pub(in crate::store) fn decode(
         bytes: &[u8; HEADER],
         place: Place,
         salt: Option<u64>,
-    ) -> Result<Self, NoHeader> {
+    ) -> Result<Self, HeaderError> {
         let (covered, crc) = bytes.split_at(HEADER - 4);
         if !covered.starts_with(&MAGIC) || crc != checksum(covered, place).to_le_bytes() {
-            return Err(NoHeader::Bad);
+            return Err(HeaderError::Bad);
         }
         let mut fields = Fields(covered.get(MAGIC.len()..).unwrap_or_default());
         let [kind, version, reserved @ ..] = fields.take::<4>();
         let header = Self {
-            kind: Kind::Hole,
+            kind: Kind::Gap,
             version,
             payload_len: u32::from_le_bytes(fields.take()),
             payload_crc: u32::from_le_bytes(fields.take()),
@@ -174,13 +174,13 @@ impl Header {
             salt: u64::from_le_bytes(fields.take()),
         };
         if salt.is_some_and(|salt| salt != header.salt) {
-            return Err(NoHeader::Bad);
+            return Err(HeaderError::Bad);
         }
         match Kind::from_code(kind) {
             Some(kind) if (OLDEST..=VERSION).contains(&version) && reserved == [0, 0] => {
                 Ok(Self { kind, ..header })
             }
-            Some(_) | None => Err(NoHeader::Newer),
+            Some(_) | None => Err(HeaderError::Newer),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The index: where the last word on every live message stands, and which segments are still needed.
+//! The index: where the latest records of every live message are, and which segments are still needed.
 //!
-//! A segment is needed while a live message's add, latest state or latest mark stands in it; and while it says that
-//! a message has ended whose add stands in an older segment that is still on disk. It does no input or output.
+//! A segment is needed while it holds the add, or the latest state, mark or route of a live message; and while it
+//! records the end of a message whose add is in an older segment that is still on disk. No input or output.
 
 use crate::id::MessageId;
 use crate::store::journal::frame::Place;
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
 
-/// Where a live message stands.
+/// Where the records of a live message are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Entry {
     pub(in crate::store) add: Place,
@@ -19,13 +19,13 @@ pub(in crate::store) struct Entry {
     /// Its share of the add's frame, in bytes.
     pub(in crate::store) weight: u32,
     pub(in crate::store) state: Option<Place>,
-    /// A mark later than the state.
+    /// A mark newer than the state.
     pub(in crate::store) mark: Option<Place>,
-    /// The route, if it was given another one since its add.
+    /// The route, if it was changed since the add.
     pub(in crate::store) route: Option<Place>,
 }
 
-/// An [`Entry`] as it is kept for each live message.
+/// An [`Entry`] as stored for each live message.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
     add: Place,
@@ -38,37 +38,37 @@ struct Kept {
 #[derive(Debug, Default)]
 struct Use {
     pins: u64,
-    /// Bytes of frames in it.
+    /// Bytes of frames in the segment.
     size: u64,
     /// Bytes of adds of live messages.
     live: u64,
-    /// Pins by states and marks; how many were ever written, and their bytes.
+    /// Pins by states, marks and routes; how many of them were written, and their bytes.
     small_pins: u64,
     smalls: u64,
     small_size: u64,
-    /// Segments with adds that ended here.
+    /// Older segments with adds of messages whose end is recorded here.
     ended: BTreeSet<Seq>,
 }
 
 impl Use {
-    /// About how many of its bytes are still needed.
+    /// About how many bytes of the segment are still needed.
     fn needed(&self) -> u64 {
         let small = (self.small_size * self.small_pins).checked_div(self.smalls);
         self.live + small.unwrap_or(0)
     }
 }
 
-/// Something about messages.
+/// A map by message id.
 pub(in crate::store) type Ids<T> = HashMap<MessageId, T, BuildHasherDefault<IdHasher>>;
 
-/// See the module.
+/// The index.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Index {
     messages: Ids<Kept>,
-    /// Of messages that were given another route: few, or all of them for a while.
+    /// Only of messages whose route was changed: usually few.
     routes: Ids<Place>,
     segments: BTreeMap<Seq, Use>,
-    /// Whether a segment may have come free since [`Index::take_free`] last looked.
+    /// Whether a segment may have become free since the last [`Index::take_free`].
     changed: bool,
 }
 
@@ -91,7 +91,7 @@ impl Index {
             .map(|(seq, _)| *seq)
     }
 
-    /// Whether the segment is still there.
+    /// Whether the segment is on disk.
     pub(in crate::store) fn is_on_disk(&self, seq: Seq) -> bool {
         self.segments.contains_key(&seq)
     }
@@ -126,12 +126,12 @@ impl Index {
             .map(|(id, kept)| (*id, self.entry(*id, kept)))
     }
 
-    /// Room for `more` messages, so that taking them in does not take long.
+    /// Reserves room for `more` messages, so that adding them is fast.
     pub(in crate::store) fn reserve(&mut self, more: usize) {
         self.messages.reserve(more);
     }
 
-    /// Takes in everything about `later` messages and segments, none of which it knows.
+    /// Adds the messages and segments of `later`, which this index does not have.
     pub(in crate::store) fn absorb(&mut self, later: Self) {
         self.messages.extend(later.messages);
         self.routes.extend(later.routes);
@@ -139,7 +139,7 @@ impl Index {
         self.changed = true;
     }
 
-    /// Whether a segment may have come free since [`Index::take_free`] last looked.
+    /// Whether a segment may have become free since the last [`Index::take_free`].
     pub(in crate::store) const fn has_changed(&self) -> bool {
         self.changed
     }
@@ -150,12 +150,12 @@ impl Index {
         self.changed = true;
     }
 
-    /// A segment is to stay on disk, whatever it is known to hold.
+    /// Keeps a segment on disk.
     pub(in crate::store) fn keep(&mut self, seq: Seq) {
         self.segments.entry(seq).or_default().pins += 1;
     }
 
-    /// A segment is off the disk for good.
+    /// A segment was deleted, durably.
     pub(in crate::store) fn drop_segment(&mut self, seq: Seq) {
         self.segments.remove(&seq);
         self.changed = true;
@@ -171,7 +171,7 @@ impl Index {
         }
     }
 
-    /// A new message; `false` when the id is taken.
+    /// Adds a message; `false` when the id is taken.
     pub(in crate::store) fn add(&mut self, id: MessageId, add: Place, section: u32, weight: u32) -> bool {
         if self.messages.contains_key(&id) {
             return false;
@@ -188,11 +188,12 @@ impl Index {
         true
     }
 
-    /// A message stands elsewhere now, with its state; one that is not known is new.
+    /// A message was moved with its state; an unknown message is added.
     pub(in crate::store) fn relocate(&mut self, id: MessageId, add: Place, section: u32, weight: u32) {
         if let Some(entry) = self.take(id) {
             if entry.add.seq != add.seq {
-                // While the old place is on disk, the new one must be: what ended the message later ends it there.
+                // While the old add is on disk, the new segment must stay: it stands for the records that the old add
+                // lacks.
                 self.segments
                     .entry(add.seq)
                     .or_default()
@@ -215,7 +216,7 @@ impl Index {
         true
     }
 
-    /// A new state, which no earlier mark touches; `false` for an unknown id.
+    /// A new state, which replaces earlier marks; `false` for an unknown id.
     pub(in crate::store) fn state(&mut self, id: MessageId, place: Place) -> bool {
         let Some(entry) = self.messages.get_mut(&id) else {
             return false;
@@ -226,7 +227,7 @@ impl Index {
         true
     }
 
-    /// Another route; `false` for an unknown id.
+    /// A new route; `false` for an unknown id.
     pub(in crate::store) fn route(&mut self, id: MessageId, place: Place) -> bool {
         if !self.messages.contains_key(&id) {
             return false;
@@ -244,7 +245,7 @@ impl Index {
         Some(entry)
     }
 
-    /// The end of a message, as segment `seq` says; gives what it was.
+    /// A message ended, as recorded in segment `seq`; returns its entry.
     pub(in crate::store) fn finish(&mut self, id: MessageId, seq: Seq) -> Option<Entry> {
         let entry = self.take(id)?;
         if entry.add.seq != seq {
@@ -254,8 +255,8 @@ impl Index {
         Some(entry)
     }
 
-    /// Segments before `head` that can be taken off the disk now. Those that only wait for these come up once
-    /// [`Index::drop_segment`] has been told.
+    /// Segments before `head` that can be deleted now. Segments that must stay until these are gone become free after
+    /// [`Index::drop_segment`].
     pub(in crate::store) fn take_free(&mut self, head: Option<Seq>) -> Vec<Seq> {
         if !std::mem::take(&mut self.changed) {
             return Vec::new();
@@ -268,8 +269,8 @@ impl Index {
             .collect()
     }
 
-    /// The segment to be emptied next, once the journal holds more than twice what is needed, and `slack` bytes. The one with
-    /// the least in it that is needed; when all are well filled, the oldest, since others may wait for it.
+    /// The next segment to compact, once the journal holds more than twice what is needed plus `slack` bytes: the one
+    /// with the smallest needed share; or the oldest, when all are well filled, since others may depend on it.
     pub(in crate::store) fn victim(&self, head: Option<Seq>, slack: u64, not: &BTreeSet<Seq>) -> Option<Seq> {
         let (size, needed) = self.segments.values().fold((0, 0), |(size, needed), usage| {
             (size + usage.size, needed + usage.needed())
@@ -328,7 +329,7 @@ pub(in crate::store) fn weight(length: u64, messages: usize) -> u32 {
     u32::try_from(share).unwrap_or(u32::MAX)
 }
 
-/// Ids are made by the spool, from random bits and a counter: one multiplication spreads them well enough.
+/// Message ids are random bits and a counter: one multiplication distributes them well enough.
 #[derive(Debug, Default)]
 pub(in crate::store) struct IdHasher(u64);
 
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_keeps_its_segment_until_another_one_a_move_or_the_end() {
+    fn a_route_keeps_its_segment_until_it_is_replaced() {
         let mut index = Index::default();
         let six = Seq::new(6);
         index.add(id(1), place(1, 32), 0, 0);

@@ -4,6 +4,7 @@
 
 pub(super) mod frame;
 pub(super) mod index;
+pub(super) mod new_segments;
 pub(super) mod reader;
 pub(super) mod record;
 pub(super) mod replay;
@@ -11,4 +12,5 @@ pub(super) mod scan;
 pub(super) mod segment;
 mod validate;
 pub(super) mod window;
+pub(super) mod write_error;
 pub(super) mod writer;

@@ -1,6 +1,5 @@
-//! Reads single messages by their place, beside whatever is being written.
-//!
-//! It keeps a few segments open, and one large add decoded. It trusts nothing it reads: header, record and body are checked each time.
+//! Reads single messages by their place, while others are written. It keeps a few segments open and one large add
+//! decoded. Header, record and body are checked on each read.
 
 use crate::frozen::Frozen;
 use crate::id::MessageId;
@@ -20,23 +19,23 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-/// Files kept open: a large backlog must not use up the descriptors.
+/// Segments kept open; a large backlog must not exhaust the descriptors.
 const MAX_OPEN: usize = 64;
-/// What holds messages.
+/// The kinds that hold messages.
 const ADDS: [Kind; 2] = [Kind::Add, Kind::Move];
-/// The payload of an add that is kept decoded for the next reader: one with so many messages or more, and not more bytes. Retries of a large
-/// add would otherwise decode all of it for each of its messages.
+/// Adds kept decoded: those with at least this many messages and at most this many bytes of payload. Otherwise the
+/// retries of a large add would decode all of it for each of its messages.
 const LEAST_KEPT: usize = 16;
 const MOST_KEPT: u32 = 4 << 20;
-/// The first read: most frames come whole with it.
+/// Bytes of the first read: most frames are complete with it.
 const GUESS: usize = 4096;
 
 /// Why a frame was not read.
 #[derive(Debug)]
 pub(in crate::store) enum Unread {
-    /// Its segment is gone: the message has ended, or moved.
+    /// Its segment was deleted: the message has ended or was moved.
     Gone,
-    /// It is not what was written, or the disk does not give it back.
+    /// It is not what was written, or the disk cannot read it.
     Damaged(String),
     /// The system is short of descriptors or memory.
     NotNow(String),
@@ -54,7 +53,7 @@ impl From<io::Error> for Unread {
     }
 }
 
-/// See the module.
+/// Reads frames of the journal.
 #[derive(Debug)]
 pub(in crate::store) struct Reader {
     fs: Arc<dyn Fs>,
@@ -85,7 +84,7 @@ impl Reader {
         }
     }
 
-    /// Closes a segment that was taken off the disk: its space comes back with the last handle.
+    /// Closes a segment that was deleted: its space is freed with the last handle.
     pub(in crate::store) fn forget(&self, seq: Seq) {
         let mut open = locked(&self.open);
         open.retain(|(other, _)| *other != seq);
@@ -94,7 +93,7 @@ impl Reader {
         kept.take_if(|(place, _)| place.seq == seq);
     }
 
-    /// Closes all of them.
+    /// Closes all segments.
     pub(in crate::store) fn close(&self) {
         let open = std::mem::take(&mut *locked(&self.open));
         drop(open);
@@ -102,12 +101,12 @@ impl Reader {
 
     /// The message that `entry` points to.
     pub(in crate::store) fn message(&self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
-        self.in_a_row().message(id, entry)
+        self.sequential().message(id, entry)
     }
 
-    /// To read many messages: those of one add, one after the other, cost one read of it.
-    pub(in crate::store) const fn in_a_row(&self) -> Row<'_> {
-        Row {
+    /// A reader for many messages. Consecutive messages of one add cost one read.
+    pub(in crate::store) const fn sequential(&self) -> SequentialReader<'_> {
+        SequentialReader {
             reader: self,
             last: None,
         }
@@ -136,7 +135,7 @@ impl Reader {
     fn of_add(&self, add: &Decoded, id: MessageId, entry: Entry) -> Result<Message, Unread> {
         let message = add.message(entry.section).filter(|message| message.id == id);
         let Some(mut message) = message else {
-            return Err(Unread::Damaged("another message stands in its place".to_owned()));
+            return Err(Unread::Damaged("another message is in its place".to_owned()));
         };
         if let Some(place) = entry.state {
             message.state = self.state(id, place)?;
@@ -160,7 +159,7 @@ impl Reader {
         Ok(message)
     }
 
-    /// The state of a message, from a state's frame or from an add that concluded it.
+    /// The state of a message, from the frame of a state or of the add that concluded it.
     fn state(&self, id: MessageId, place: Place) -> Result<MessageState, Unread> {
         let frame = self.frame(place, &[Kind::State, Kind::Add])?;
         if frame.header.kind == Kind::State {
@@ -173,12 +172,12 @@ impl Reader {
         match concluded.map(|concluded| concluded.outcome) {
             Some(Outcome::State(state)) => Ok(*state),
             Some(Outcome::Finish(_)) | None => {
-                Err(Unread::Damaged("another state stands in its place".to_owned()))
+                Err(Unread::Damaged("another state is in its place".to_owned()))
             }
         }
     }
 
-    /// The body of the add at `place`, checked.
+    /// The body of the add at `place`, checked against its checksum.
     pub(in crate::store) fn body(&self, place: Place) -> Result<Bytes, Unread> {
         let frame = self.frame(place, &ADDS)?;
         let body = frame.part(frame.header.body_at(), frame.header.body_len)?;
@@ -233,14 +232,14 @@ impl Reader {
     }
 }
 
-/// Reads messages one after the other; see [`Reader::in_a_row`].
+/// Reads many messages; see [`Reader::sequential`].
 #[derive(Debug)]
-pub(in crate::store) struct Row<'a> {
+pub(in crate::store) struct SequentialReader<'a> {
     reader: &'a Reader,
     last: Option<(Place, Arc<Decoded>)>,
 }
 
-impl Row<'_> {
+impl SequentialReader<'_> {
     /// The message that `entry` points to.
     pub(in crate::store) fn message(&mut self, id: MessageId, entry: Entry) -> Result<Message, Unread> {
         let add = match self.last.take() {
@@ -261,7 +260,7 @@ impl Frame {
         record::decode(self.header, &payload).map_err(Unread::Damaged)
     }
 
-    /// `length` bytes, `at` bytes behind the start of the frame.
+    /// `length` bytes, at offset `at` of the frame.
     fn part(&self, at: u64, length: u32) -> Result<Bytes, Unread> {
         let wrong = |_| Unread::Damaged("longer than memory".to_owned());
         let length = usize::try_from(length).map_err(wrong)?;
@@ -269,7 +268,7 @@ impl Frame {
         if let Some(bytes) = self.start.get(from..from.saturating_add(length)) {
             return Ok(Bytes::copy_from_slice(bytes));
         }
-        // The header is checked, but the file may have been cut since: no memory for what is not there.
+        // The header is valid, but the file may be shorter: no memory is allocated for missing bytes.
         if self.offset + at + length as u64 > self.file.size()? {
             return Err(Unread::Damaged("its end is missing".to_owned()));
         }

@@ -1,50 +1,50 @@
-//! Reads one segment from front to back, and says of every byte whether it is a frame, damage, or the end.
+//! Scans one segment from start to end, and classifies every byte as frame, damage or end.
 //!
-//! Where the header tells where the frames end, what is missing before that is damage too. Memory is bounded by a window and the
-//! longest payload. Bodies are stepped over unless they are to be checked. What the disk does not give back is damage like any
-//! other. It reads only, and decodes no payload.
+//! If the header says where the frames end, missing bytes before that are damage too. Memory is bounded by a window and
+//! the longest payload. Bodies are skipped unless they are to be checked. Unreadable bytes are damage. The scan reads
+//! only, and decodes no payload.
 
 use crate::store::fs::FsFile;
 use crate::store::journal::frame::Place;
-use crate::store::journal::frame::{self, Header, Kind, NoHeader};
+use crate::store::journal::frame::{self, Header, HeaderError, Kind};
 use crate::store::journal::segment::{self, End, HeaderKind};
 use crate::store::journal::window::Window;
 use crate::store::layout::Seq;
 use std::io;
 use std::sync::Arc;
 
-/// What a scan found.
+/// An item of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) enum Item {
-    /// A whole frame. Its payload is [`Scan::payload`].
+    /// An intact frame. Its payload is [`Scan::payload`].
     Frame {
-        /// Where it begins.
+        /// Its place.
         place: Place,
         /// Its header.
         header: Header,
     },
-    /// Bytes that are no frame, with a whole frame after them.
+    /// Bytes that are not a frame, followed by an intact frame.
     Damage(Bad),
-    /// Bytes that are no frame, or are missing, with no frame after them. The last item.
+    /// Bytes that are not a frame, or missing, with no frame after them. The last item.
     Tail(Bad),
 }
 
-/// Bytes that are no frame.
+/// Bytes that are not a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Bad {
     pub(in crate::store) offset: u64,
-    /// For a tail: up to its last byte that is not zero, or to where the header says that the frames end.
+    /// Of a tail: up to its last byte that is not zero, or to the end in the header.
     pub(in crate::store) length: u64,
-    /// Of these, what there is to be kept: not zeros at the end, nor what was cut off the file.
+    /// The part of them that exists and is worth keeping: not zeros at the end, nor bytes missing from the file.
     pub(in crate::store) kept: u64,
     pub(in crate::store) reason: &'static str,
 }
 
-/// Why a scan cannot go on.
+/// Why a scan stopped.
 #[derive(Debug)]
 pub(in crate::store) enum ScanError {
     Io(io::Error),
-    /// A newer program wrote this.
+    /// Written by a newer program.
     Newer(String),
 }
 
@@ -54,25 +54,25 @@ impl From<io::Error> for ScanError {
     }
 }
 
-/// What stands at one place.
+/// What is at one place.
 enum Check {
     Frame(Header),
     Zeros,
     Bad {
-        /// Where to look for the next frame.
+        /// Where to continue the search for a frame.
         next: u64,
         reason: &'static str,
     },
 }
 
-/// A scan of one segment, as long as it was when the scan began.
+/// A scan of one segment, up to its length when the scan began.
 #[derive(Debug)]
 pub(in crate::store) struct Scan {
     window: Window,
     seq: Seq,
     salt: Option<u64>,
-    /// What the header says, once a whole one was read.
-    told: Option<End>,
+    /// The end in the header, once an intact header was read.
+    header_end: Option<End>,
     unwritten: bool,
     at: u64,
     bodies: bool,
@@ -82,13 +82,13 @@ pub(in crate::store) struct Scan {
 }
 
 impl Scan {
-    /// Begins at the header. With `bodies`, a frame counts only when its body is whole.
+    /// Starts at the header. With `bodies`, a frame is intact only if its body is.
     pub(in crate::store) fn new(file: Arc<dyn FsFile>, seq: Seq, bodies: bool) -> io::Result<Self> {
         Ok(Self {
             window: Window::new(file)?,
             seq,
             salt: None,
-            told: None,
+            header_end: None,
             unwritten: false,
             at: 0,
             bodies,
@@ -108,7 +108,7 @@ impl Scan {
         self.salt
     }
 
-    /// Where what is whole ends, once the scan is over.
+    /// The end of the intact part, once the scan is complete.
     pub(in crate::store) fn end(&self) -> u64 {
         self.at
     }
@@ -118,30 +118,30 @@ impl Scan {
         self.window.size()
     }
 
-    /// Whether the disk did not give back some of what was looked at so far.
-    pub(in crate::store) fn has_lost(&self) -> bool {
-        self.window.has_lost()
+    /// Whether bytes read so far were unreadable.
+    pub(in crate::store) fn has_unreadable(&self) -> bool {
+        self.window.has_unreadable()
     }
 
-    /// Where the header says that the frames end.
+    /// The end of the frames that the header gives.
     pub(in crate::store) fn sealed_end(&self) -> Option<u64> {
-        match self.told {
+        match self.header_end {
             Some(End::At(end)) => Some(u64::from(end)),
-            Some(End::Open | End::Untold) | None => None,
+            Some(End::Open | End::Unknown) | None => None,
         }
     }
 
-    /// Whether a program wrote the header that says where segments end; `None` when there is no whole one.
-    pub(in crate::store) fn tells_ends(&self) -> Option<bool> {
-        self.told.map(|end| end != End::Untold)
+    /// Whether the header was written by a program that records ends; `None` without an intact header.
+    pub(in crate::store) fn records_ends(&self) -> Option<bool> {
+        self.header_end.map(|end| end != End::Unknown)
     }
 
-    /// Whether a tail may be what a write left that was cut off.
+    /// Whether a tail may be a write that was interrupted.
     pub(in crate::store) fn may_be_torn(&self) -> bool {
-        !self.has_lost() && !self.foreign && self.sealed_end().is_none()
+        !self.has_unreadable() && !self.foreign && self.sealed_end().is_none()
     }
 
-    /// What is wrong with a segment that has nothing in it but zeros, or no bytes at all, if it was written once.
+    /// The damage of a segment that has only zeros, or no bytes at all, if it was ever written.
     pub(in crate::store) fn nothing_left(&self) -> Option<Bad> {
         self.unwritten.then_some(Bad {
             offset: 0,
@@ -151,7 +151,7 @@ impl Scan {
         })
     }
 
-    /// Whether the header is a whole one of another segment. No write that was cut off leaves that.
+    /// Whether the header is an intact one of another segment. An interrupted write does not leave that.
     pub(in crate::store) fn is_foreign(&self) -> bool {
         self.foreign
     }
@@ -169,7 +169,7 @@ impl Scan {
                     let place = self.place(self.at);
                     self.at += header.frame_len();
                     self.salt = Some(header.salt);
-                    if header.kind == Kind::Hole {
+                    if header.kind == Kind::Gap {
                         continue;
                     }
                     return Ok(Some(Item::Frame { place, header }));
@@ -184,7 +184,7 @@ impl Scan {
                         self.unwritten = self.at == 0;
                         break;
                     }
-                    Some(next) => (next, "zeros where a frame should stand"),
+                    Some(next) => (next, "zeros where a frame should be"),
                 },
                 Check::Bad { next, reason } => (next, reason),
             };
@@ -222,7 +222,7 @@ impl Scan {
         }))
     }
 
-    /// Looks at the header of the segment, and at the first frame when the header is whole.
+    /// Checks the header of the segment, and the first frame if the header is intact.
     fn check_start(&mut self) -> Result<Check, ScanError> {
         let bytes = self.window.bytes(0, segment::HEADER)?;
         match segment::decode_header(bytes, self.seq) {
@@ -241,7 +241,7 @@ impl Scan {
             HeaderKind::Newer(version) => Err(ScanError::Newer(format!("segment version {version}"))),
             HeaderKind::Own { salt, end } => {
                 self.salt = Some(salt);
-                self.told = Some(end);
+                self.header_end = Some(end);
                 self.at = segment::HEADER as u64;
                 self.check(self.at)
             }
@@ -260,17 +260,19 @@ impl Scan {
         };
         let header = match Header::decode(bytes, place, self.salt) {
             Ok(header) => header,
-            // Without a salt this may be anything, a mail's text too.
-            Err(NoHeader::Newer) if self.salt.is_some() => {
+            // Without a salt this may be anything, such as the text of a message.
+            Err(HeaderError::Newer) if self.salt.is_some() => {
                 return Err(ScanError::Newer("frames of a later kind".to_owned()));
             }
-            Err(NoHeader::Newer | NoHeader::Bad) => return bad(at + 1, "the frame's header is damaged"),
+            Err(HeaderError::Newer | HeaderError::Bad) => {
+                return bad(at + 1, "the frame's header is damaged");
+            }
         };
         let end = at + header.frame_len();
         if end > self.window.size() {
             return bad(at + 1, "the frame is longer than its segment");
         }
-        if header.kind == Kind::Hole {
+        if header.kind == Kind::Gap {
             return Ok(Check::Frame(header));
         }
         let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
@@ -286,7 +288,7 @@ impl Scan {
         Ok(Check::Frame(header))
     }
 
-    /// The first place from `at` on with a whole frame.
+    /// The place of the first intact frame from `at` on.
     fn resync(&mut self, mut at: u64) -> Result<Option<u64>, ScanError> {
         while let Some(found) = self.window.find(at, frame::MAGIC)? {
             match self.check(found)? {
@@ -299,7 +301,7 @@ impl Scan {
     }
 
     fn place(&self, at: u64) -> Place {
-        // No segment is longer than 4 GiB; a longer file's rest fails its checksums.
+        // No segment is longer than 4 GiB; in a longer file the rest fails its checksums.
         let offset = u32::try_from(at).unwrap_or(u32::MAX);
         Place {
             seq: self.seq,

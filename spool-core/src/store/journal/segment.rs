@@ -1,37 +1,37 @@
-//! A segment: one file of the journal. Its name, its header, and places in it.
+//! A segment: one file of the journal, and its header.
 //!
-//! `journal/<seq>.log`, the number in ten digits. A header, then frames without gaps, then zeros. Numbers rise for
-//! ever, so that the order of the numbers is the order of the changes. Once nothing more comes, the header says where the
-//! frames end. It does no input or output.
+//! `journal/<seq>.log`, the number in ten digits: a header, then frames without gaps, then zeros. Numbers only rise, so
+//! the order of the numbers is the order of the changes. When a segment is complete, its header says where the frames
+//! end. No input or output.
 
 use super::frame::Fields;
 use crate::store::layout::Seq;
 
 /// Bytes of a segment's header; the first frame follows.
 pub(in crate::store) const HEADER: usize = 32;
-/// Where in the header stands what changes when the segment is sealed: its end, and the checksum.
+/// Offset in the header of the part that changes when the segment is sealed: the end and the checksum.
 pub(in crate::store) const END: usize = 24;
 const MAGIC: [u8; 8] = *b"SPOOLJNL";
-/// The version of the layout written here.
+/// The version of the header.
 pub(in crate::store) const VERSION: u32 = 1;
-/// Where the frames of a segment end, as its header says.
+/// Where the frames of a segment end, according to its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum End {
-    /// Nothing: written by a program that did not say it.
-    Untold,
-    /// It is being written, or was when its process ended.
+    /// Unknown: written by a program that did not record ends.
+    Unknown,
+    /// The segment is being written, or was when its process ended.
     Open,
-    /// Here. All before it was on disk when this was written, and nothing came after it.
+    /// Here. All bytes before it were on disk when this was written, and none were added.
     At(u32),
 }
 
-/// What stands in a header for [`End::Open`]. No segment ends so early.
+/// The value for [`End::Open`]. No segment ends that early.
 const OPEN: u32 = 1;
 
 impl End {
     const fn code(self) -> u32 {
         match self {
-            Self::Untold => 0,
+            Self::Unknown => 0,
             Self::Open => OPEN,
             Self::At(end) => end,
         }
@@ -41,32 +41,32 @@ impl End {
         match code {
             OPEN => Self::Open,
             end if end as usize >= HEADER => Self::At(end),
-            _ => Self::Untold,
+            _ => Self::Unknown,
         }
     }
 }
 
-/// What the first bytes of a segment say.
+/// What the first bytes of a segment are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum HeaderKind {
-    /// Only zeros: nothing was ever written.
+    /// Zeros: nothing was written.
     Unwritten,
-    /// Its own header.
+    /// The segment's own header.
     Own {
-        /// The number drawn for it.
+        /// The salt.
         salt: u64,
-        /// Where it ends.
+        /// The end.
         end: End,
     },
-    /// A whole header of this later version.
+    /// An intact header of this newer version.
     Newer(u32),
-    /// A whole header of the segment with this number.
+    /// An intact header of the segment with this number.
     Other(Seq),
     /// Something else.
     Bad,
 }
 
-/// The header of segment `seq`. `salt` is drawn at random for it.
+/// The header of segment `seq`. `salt` is a random number.
 pub(in crate::store) fn encode_header(seq: Seq, salt: u64, end: End) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     let fields: [&[u8]; 5] = [
@@ -83,7 +83,7 @@ pub(in crate::store) fn encode_header(seq: Seq, salt: u64, end: End) -> [u8; HEA
     bytes
 }
 
-/// Reads the header of segment `seq`.
+/// Decodes the header of segment `seq`.
 pub(in crate::store) fn decode_header(bytes: &[u8], seq: Seq) -> HeaderKind {
     if bytes.iter().all(|byte| *byte == 0) {
         return HeaderKind::Unwritten;

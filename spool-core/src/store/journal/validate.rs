@@ -18,7 +18,7 @@ use std::sync::Mutex;
 pub(in crate::store) struct Staged {
     /// Ids that the batch adds (`true`) and ends (`false`).
     ids: Ids<bool>,
-    /// Whether the index holds what was there at the start.
+    /// Whether the index holds the messages of earlier runs.
     pub(in crate::store) loaded: bool,
 }
 
@@ -145,7 +145,7 @@ impl Staged {
     }
 }
 
-/// Whether `addition` can be kept: the reason if not.
+/// Why `addition` cannot be stored, if it cannot.
 pub(in crate::store) fn unfit(addition: &Addition) -> Option<&'static str> {
     if addition.messages.is_empty() {
         return Some("an add needs a message");
@@ -153,7 +153,7 @@ pub(in crate::store) fn unfit(addition: &Addition) -> Option<&'static str> {
     if addition
         .key
         .as_ref()
-        .is_some_and(|key| key.name.is_empty() || key.name.len() > 255)
+        .is_some_and(|key| key.key.is_empty() || key.key.len() > 255)
     {
         return Some("the name of an add has 1 to 255 bytes");
     }
@@ -164,6 +164,6 @@ pub(in crate::store) fn unfit(addition: &Addition) -> Option<&'static str> {
     if addition.conclusion.as_ref().is_some_and(concludes) {
         return Some("an add cannot conclude one of its own messages");
     }
-    // Offsets have 32 bits, and the payload needs its share.
+    // Offsets have 32 bits, and the payload needs some of them.
     (addition.body.len() > 0xf000_0000).then_some("a body is less than 3.75 GiB")
 }

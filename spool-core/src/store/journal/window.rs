@@ -1,18 +1,17 @@
-//! A window on a file: what a scan or a copy looks at, read in pieces, with what the disk does not give back marked.
-//!
-//! Memory is bounded by the window and by what is asked for at once. It reads only.
+//! A file that is read through a buffer, for scans and copies. Unreadable blocks are read as a filler, and counted.
+//! Memory is bounded by the buffer and the length of one request. It reads only.
 
 use crate::store::fs::{FsFile, is_unreadable};
 use std::io;
 use std::sync::Arc;
 
 const WINDOW: usize = 128 << 10;
-/// What is tried by itself where a window cannot be read whole.
+/// The unit of reading where the whole buffer cannot be read.
 const BLOCK: usize = 4096;
-/// Blocks that cannot be read before no more are tried: a dying disk takes seconds for each.
-const MAX_LOST: usize = 256;
-/// What stands in for bytes that cannot be read. No frame and no end looks like it.
-const LOST: u8 = 0xee;
+/// Unreadable blocks after which no more are read: a failing disk may take seconds for each.
+const MAX_UNREADABLE: usize = 256;
+/// The filler for unreadable bytes. No frame and no end looks like it.
+const FILLER: u8 = 0xee;
 
 /// A file read through a buffer.
 #[derive(Debug)]
@@ -21,8 +20,8 @@ pub(in crate::store) struct Window {
     size: u64,
     start: u64,
     buffer: Vec<u8>,
-    /// Blocks that could not be read.
-    lost: usize,
+    /// Unreadable blocks.
+    unreadable: usize,
 }
 
 impl Window {
@@ -33,7 +32,7 @@ impl Window {
             size,
             start: 0,
             buffer: Vec::new(),
-            lost: 0,
+            unreadable: 0,
         })
     }
 
@@ -42,12 +41,13 @@ impl Window {
         self.size
     }
 
-    /// Whether the disk did not give back some of what was looked at so far.
-    pub(in crate::store) fn has_lost(&self) -> bool {
-        self.lost > 0
+    /// Whether bytes requested so far were unreadable.
+    pub(in crate::store) fn has_unreadable(&self) -> bool {
+        self.unreadable > 0
     }
 
-    /// `length` bytes from `at` on, fewer at the end of the file. The caller has checked `length` against the file.
+    /// `length` bytes from `at` on, fewer at the end of the file. The caller has checked `length` against the file
+    /// size.
     pub(in crate::store) fn bytes(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
         let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
         let length = length.min(left);
@@ -70,21 +70,21 @@ impl Window {
             .unwrap_or_default())
     }
 
-    /// Fills the buffer with what can be read from `at` on.
+    /// Fills the buffer block by block from `at` on.
     fn read_blocks(&mut self, mut at: u64) -> io::Result<()> {
         let mut rest = self.buffer.as_mut_slice();
         while !rest.is_empty() {
             let aligned = BLOCK - usize::try_from(at % BLOCK as u64).unwrap_or(0);
             let (block, after) = rest.split_at_mut(aligned.min(rest.len()));
-            let read = match self.lost < MAX_LOST {
+            let read = match self.unreadable < MAX_UNREADABLE {
                 true => self.file.read_at(at, block),
                 false => Err(io::Error::from_raw_os_error(libc::EIO)),
             };
             match read {
-                Ok(count) => block.iter_mut().skip(count).for_each(|byte| *byte = LOST),
+                Ok(count) => block.iter_mut().skip(count).for_each(|byte| *byte = FILLER),
                 Err(error) if is_unreadable(&error) => {
-                    block.fill(LOST);
-                    self.lost += 1;
+                    block.fill(FILLER);
+                    self.unreadable += 1;
                 }
                 Err(error) => return Err(error),
             }
@@ -94,14 +94,14 @@ impl Window {
         Ok(())
     }
 
-    /// What the buffer holds from `at` on, after filling it: empty only at the end of the file.
+    /// The buffered bytes from `at` on, after filling the buffer; empty only at the end of the file.
     fn chunk(&mut self, at: u64) -> io::Result<&[u8]> {
         self.bytes(at, 1)?;
         let from = usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
         Ok(self.buffer.get(from..).unwrap_or_default())
     }
 
-    /// The checksum of what stands from `at` on up to `end`.
+    /// The checksum of the bytes from `at` to `end`.
     pub(in crate::store) fn checksum(&mut self, mut at: u64, end: u64) -> io::Result<u32> {
         let mut crc = 0;
         while at < end {
@@ -116,7 +116,7 @@ impl Window {
         Ok(crc)
     }
 
-    /// The first place from `at` on with a byte that is not zero.
+    /// The offset of the first byte from `at` on that is not zero.
     pub(in crate::store) fn first_nonzero(&mut self, mut at: u64) -> io::Result<Option<u64>> {
         loop {
             let chunk = self.chunk(at)?;
@@ -130,7 +130,7 @@ impl Window {
         }
     }
 
-    /// Behind the last byte from `at` on that is not zero.
+    /// The offset after the last byte from `at` on that is not zero.
     pub(in crate::store) fn end_of_content(&mut self, mut at: u64) -> io::Result<u64> {
         let mut end = at;
         loop {
@@ -147,7 +147,7 @@ impl Window {
         }
     }
 
-    /// The first place from `at` on where `pattern` stands.
+    /// The first offset from `at` on of `pattern`.
     pub(in crate::store) fn find(&mut self, mut at: u64, pattern: [u8; 4]) -> io::Result<Option<u64>> {
         let [first, ..] = pattern;
         loop {
@@ -168,7 +168,7 @@ impl Window {
     }
 }
 
-/// Compares by blocks: most of what is looked at is a preallocated rest, megabytes of zeros.
+/// Compares blocks: most input is a preallocated rest, megabytes of zeros.
 fn position_nonzero(bytes: &[u8]) -> Option<usize> {
     const ZEROS: [u8; 1024] = [0; 1024];
     let mut at = 0;

@@ -1,8 +1,8 @@
-//! The destinations file: what was learned of next hops, kept over a restart.
+//! The destinations file: what was learned of next hops, kept across restarts.
 //!
-//! One JSON line for each destination, replaced as a whole: written under another name, synced, renamed. Losing it costs
-//! nothing but learning anew, so nothing that goes wrong with it stops a start or a commit. It never grows beyond
-//! [`MAX_DESTINATIONS`] lines.
+//! It has one JSON line for each destination, at most [`MAX_DESTINATIONS`] lines, and is replaced as a whole: written
+//! as a draft, synced, renamed. If it is lost, the destinations are learned again, so no error here stops a start or a
+//! commit.
 
 use crate::destination::LearnedDestination;
 use crate::store::fs::{Fs, Mode, ops};
@@ -10,19 +10,18 @@ use crate::store::layout;
 use std::io;
 use std::path::Path;
 
-/// The most destinations that are remembered.
+/// The most destinations that are kept.
 pub const MAX_DESTINATIONS: usize = 10_000;
-/// The longest file that is read: each line has two short texts of a peer in it, and its next hops.
+/// The longest file that is read. Each line has two short texts of a peer and its next hops.
 const MAX_SIZE: u64 = 32 << 20;
 
-/// What the file of the spool in `dir` remembers. A line that cannot be read is left out, a file that cannot be read is
-/// as good as none.
+/// What the file of the spool in `dir` holds. Unreadable lines are left out; an unreadable file counts as empty.
 pub(in crate::store) fn load(fs: &dyn Fs, dir: &Path) -> Vec<LearnedDestination> {
     let bytes = match read(fs, &dir.join(layout::DESTINATIONS)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
-            tracing::warn!(%error, "what was learned of destinations cannot be read; it is learned anew");
+            tracing::warn!(%error, "the destinations file cannot be read; destinations are learned again");
             Vec::new()
         }
     };

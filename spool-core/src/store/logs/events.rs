@@ -1,11 +1,9 @@
-//! The event log: the newest events of a spool on disk, for subscribers that come back.
+//! The event log: the newest events of a spool, for subscribers that reconnect.
 //!
-//! The journal is its write-ahead log. A change's frame holds the numbers and kinds of its events, so what the log had
-//! not synced when the power went is told again from the journal. It never holds up a commit, never fails one, and never
-//! keeps mail; what it cannot write, and a line that is damaged, is shown as a gap.
-//!
-//! A file is named after its first event, and from that number on it counts instead of the older ones: so what is told again
-//! takes the place of a torn end.
+//! The journal is its write-ahead log: a change's frame holds the numbers and kinds of its events, so events that the
+//! log had not synced at a power cut are written again from the journal. The log never delays or fails a commit; events
+//! that it cannot write, and damaged lines, are reported as a gap. A file is named after its first event, and replaces
+//! the older files from that number on: so events that are written again replace a torn end.
 
 use super::lines::{self, LogFile, LogFiles};
 use crate::event::{Event, EventKind};
@@ -18,27 +16,27 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The whole is given up in files of this part of its size.
+/// The log consists of about this many files.
 const FILES: u64 = 8;
-/// Events, and their bytes, that wait in memory while the disk takes none; then the oldest are dropped.
+/// Events that wait in memory while the disk is full, and their bytes; then the oldest are dropped.
 const MAX_QUEUE: usize = 65_536;
 const MAX_QUEUE_BYTES: usize = 16 << 20;
-/// The most bytes of events that are read at once, and one event more: each of many readers keeps as many.
+/// Bytes of events read at once, plus at most one event. Each reader holds as many.
 const MAX_PAGE_BYTES: usize = 128 << 10;
-/// The most bytes that are written at once, and one event more.
+/// Bytes written at once, plus at most one event.
 const MAX_WRITE_BYTES: usize = 1 << 20;
 
-/// Where a reader of the event log stands.
+/// The position of a reader in the event log.
 #[derive(Debug, Clone, Default)]
 pub struct EventCursor {
-    /// The number of the last event it has.
+    /// The number of the last event read.
     pub after: u64,
-    /// The file that holds it, and the offset behind it: only a hint.
+    /// The file with that event, and the offset after it; a hint.
     place: Option<(u64, u64)>,
 }
 
 impl EventCursor {
-    /// Behind the event with the number `after`; 0: at the beginning.
+    /// After the event with the number `after`; 0 is the beginning.
     #[must_use]
     pub const fn new(after: u64) -> Self {
         Self { after, place: None }
@@ -49,22 +47,22 @@ impl EventCursor {
 struct EventState {
     lines: LogFiles,
     queue: VecDeque<Event>,
-    /// What is in `queue` takes so many bytes in memory.
+    /// Memory of the events in `queue`.
     queued_bytes: usize,
-    /// Up to here nothing is missing in the newest file, as it was at the start.
+    /// The newest file was complete up to this number when the log was opened.
     complete_to: u64,
-    /// The number of the last event that was ever told.
+    /// The number of the last event.
     last: u64,
-    /// Set while older events may still have to go before those in the queue: the last number in the log, and what `last`
-    /// was raised to.
+    /// Set while older events may still come before those in the queue: the last number in the log, and the value that
+    /// `last` was raised to.
     held: Option<(u64, u64)>,
 }
 
-/// See the module.
+/// The event log.
 #[derive(Debug)]
 pub(in crate::store) struct EventLog {
     fs: Arc<dyn Fs>,
-    /// Bytes of all files; 0: there is no log.
+    /// Bytes of all files; 0: no log is written.
     limit: u64,
     inner: Mutex<EventState>,
 }
@@ -94,13 +92,13 @@ impl EventLog {
         locked(&self.inner)
     }
 
-    /// Closes its file; what was not written is in the journal.
+    /// Closes its file. What was not written is in the journal.
     pub(in crate::store) fn close(&self) {
-        // What waits to be written can still be read.
+        // Waiting events can still be read.
         self.lock().lines.close();
     }
 
-    /// Takes events that the journal holds, to be written when there is time.
+    /// Queues events that are in the journal.
     pub(in crate::store) fn push(&self, events: &[Event]) {
         let Some(newest) = events.last() else { return };
         let mut inner = self.lock();
@@ -120,12 +118,12 @@ impl EventLog {
         }
     }
 
-    /// Events behind this number are to be told again.
+    /// Events after this number must be written again.
     pub(in crate::store) fn complete_to(&self) -> u64 {
         self.lock().complete_to
     }
 
-    /// Keeps what comes in memory until [`EventLog::release`]: events numbered up to `last` may go before it.
+    /// Keeps new events in memory until [`EventLog::release`]. Events numbered up to `last` may come before them.
     pub(in crate::store) fn hold(&self, last: u64) {
         let mut inner = self.lock();
         let logged = inner.last;
@@ -133,8 +131,9 @@ impl EventLog {
         inner.held = Some((logged, inner.last));
     }
 
-    /// Lets what was held go, behind the events that the log lacks. `earlier` are those that the journal holds, in order; `last` is the
-    /// number of the last event that the journal tells of. From the first event that only the journal has, the newest file is written anew.
+    /// Continues writing, with the events `earlier` first: those that the journal holds, in order. `last` is the number
+    /// of the last event in the journal. From the first event on that only the journal has, the newest file is
+    /// rewritten.
     pub(in crate::store) fn release(&self, mut earlier: Vec<Event>, last: u64) {
         let mut inner = self.lock();
         let Some((logged, raised)) = inner.held.take() else {
@@ -143,7 +142,7 @@ impl EventLog {
         if earlier.first().is_some_and(|first| first.seq <= logged) {
             earlier = match inner.complete(&*self.fs, &earlier) {
                 Ok(events) => events,
-                // What cannot be read stays as it is: what is newer than the log goes behind it.
+                // An unreadable file stays as it is, and newer events follow it.
                 Err(_) => earlier.into_iter().filter(|event| event.seq > logged).collect(),
             };
         }
@@ -158,7 +157,7 @@ impl EventLog {
         inner.queue.extend(held);
     }
 
-    /// Writes what waits. What the disk does not take goes on waiting.
+    /// Writes the queue. What cannot be written stays in the queue.
     pub(in crate::store) fn flush(&self) -> io::Result<()> {
         self.lock().flush(self.limit)
     }
@@ -172,8 +171,8 @@ impl EventLog {
 }
 
 impl EventState {
-    /// The events of the newest file and of the journal together, from the first one that only the journal has. A number that neither has
-    /// belonged to a change that was never answered. One file bounds what is in memory.
+    /// The events of the newest file and of the journal, from the first one on that only the journal has. A number that
+    /// neither has belonged to a change that was never answered. Memory is bounded by the size of one file.
     fn complete(&self, fs: &dyn Fs, journal: &[Event]) -> io::Result<Vec<Event>> {
         let mut events = BTreeMap::new();
         if let Some(newest) = self.lines.parts().back() {
@@ -210,7 +209,7 @@ impl EventState {
             bytes.clear();
             let mut count = 0;
             for event in &self.queue {
-                // Text and numbers alone: there is nothing that JSON could not say.
+                // Texts and numbers: JSON can represent all of them.
                 lines::seal(&mut bytes, event)?;
                 count += 1;
                 if bytes.len() as u64 >= room || bytes.len() >= MAX_WRITE_BYTES {
@@ -229,7 +228,7 @@ impl EventState {
     }
 }
 
-/// Up to which number nothing is missing in a file, and the last number in it.
+/// The number up to which a file is complete, and the last number in it.
 fn reach(fs: &dyn Fs, dir: &Path, part: LogFile) -> io::Result<(u64, u64)> {
     let file = fs.open(&layout::log_path(dir, part.number), Mode::Read)?;
     let before = part.number.saturating_sub(1);
@@ -253,7 +252,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Takes the next event, and tells of those that are missing before it. `false`: the page is full.
+    /// Adds the next event, and a gap before it if events are missing. Returns `false` when the page is full.
     fn take(&mut self, event: Event, place: Option<(u64, u64)>) -> bool {
         if event.seq > self.cursor.after {
             let missing = event.seq - self.cursor.after - 1;
@@ -293,7 +292,7 @@ impl EventLog {
         loop {
             let (parts, dir, waiting) = self.snapshot();
             match self.read_parts(&parts, &dir, page) {
-                // The oldest file was given up meanwhile: there is a new oldest one.
+                // The oldest file was deleted meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tried != parts.front().copied() => {
                     tried = parts.front().copied();
                     page.cursor.place = None;
@@ -312,7 +311,7 @@ impl EventLog {
         }
     }
 
-    /// The files as they are now, and what they do not hold because the disk does not take it.
+    /// The current files, and the events that could not be written to them.
     fn snapshot(&self) -> (VecDeque<LogFile>, PathBuf, Vec<Event>) {
         let mut inner = self.lock();
         let waiting = match inner.flush(self.limit) {
@@ -322,7 +321,7 @@ impl EventLog {
         (inner.lines.parts().clone(), inner.lines.dir().to_owned(), waiting)
     }
 
-    /// `true`: read to the end.
+    /// Returns `true` at the end.
     fn read_parts(&self, parts: &VecDeque<LogFile>, dir: &Path, page: &mut Page<'_>) -> io::Result<bool> {
         let next = page.cursor.after + 1;
         let known = |number: u64| parts.iter().any(|part| part.number == number);
@@ -348,7 +347,7 @@ impl EventLog {
             let file = self.fs.open(&layout::log_path(dir, part.number), Mode::Read)?;
             let mut full = false;
             lines::scan(&*file, from, part.size, &mut |line, behind| {
-                // A line that cannot be read is a gap, which the next one tells of.
+                // An unreadable line is a gap, which the next line reports.
                 let event = lines::unseal(line).filter(|event: &Event| event.seq < end);
                 let more = event.is_none_or(|event| page.take(event, Some((part.number, behind))));
                 full = !more;
@@ -397,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn events_that_the_disk_does_not_take_are_bounded_in_number_and_bytes() {
+    fn events_that_cannot_be_written_are_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let log = EventLog::open(&fs, dir.path(), 1 << 30).unwrap();

@@ -1,11 +1,11 @@
-//! The key log: the names that submitters gave to their adds, for as long as they are remembered.
+//! The key log: idempotency keys, for as long as they are kept.
 //!
-//! The journal is its write-ahead log: a segment with a name in it is given back only after the name is durable here. Unlike
-//! an event, a name must never be forgotten: mail would be spooled twice.
+//! The journal is its write-ahead log: a segment with a key is deleted only after the key is durable here. Unlike an
+//! event, a key must never be lost: the message would be accepted twice.
 
 use super::lines::{self, LogFile, LogFiles};
 use crate::clock::Timestamp;
-use crate::key::NameDigest;
+use crate::key::KeyDigest;
 use crate::store::change::Addition;
 use crate::store::fs::{Fs, Mode};
 use crate::store::layout::KEYS;
@@ -18,27 +18,27 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// The window, and the number of names, are covered by so many files.
+/// The window, and the number of keys, are covered by this many files.
 const FILES: u32 = 4;
 
 #[derive(Debug)]
 struct KeyState {
     lines: LogFiles,
-    /// How many names each file holds, by its number.
+    /// The number of keys in each file.
     counts: BTreeMap<u64, usize>,
     queue: Vec<RememberedKey>,
-    /// The newest time seen.
+    /// The newest time of a key.
     now: Timestamp,
 }
 
-/// How long, and how many, names are remembered.
+/// How long, and how many, keys are kept.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     window: Duration,
     max: usize,
 }
 
-/// See the module.
+/// The key log.
 #[derive(Debug)]
 pub(in crate::store) struct KeyLog {
     bounds: Bounds,
@@ -46,8 +46,8 @@ pub(in crate::store) struct KeyLog {
 }
 
 impl KeyLog {
-    /// Opens the log of the spool in `dir`; gives what it remembers, oldest first, and all that it holds. Names that are too old, or too
-    /// many, are in its files for a while and are not remembered.
+    /// Opens the log of the spool in `dir`; returns the keys within the bounds, oldest first, and the set of all keys
+    /// in the files. Keys beyond the bounds stay in the files for a while.
     pub(in crate::store) fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,
@@ -64,11 +64,11 @@ impl KeyLog {
             let file = fs.open(&lines.path(part.number), Mode::Read)?;
             lines::scan(&*file, 0, part.size, &mut |line, _| {
                 if let Some(key) = lines::unseal::<RememberedKey>(line) {
-                    logged.insert((NameDigest::of(&key.key), key.at));
+                    logged.insert((KeyDigest::of(&key.key), key.at));
                     *counts.entry(part.number).or_insert(0) += 1;
                     keys.push_back(key);
                 } else {
-                    // The journal may still tell it.
+                    // The journal may still hold it.
                     tracing::warn!(file = part.number, "a line of the key log is damaged");
                 }
                 if keys.len() > bounds.max {
@@ -78,7 +78,7 @@ impl KeyLog {
             })?;
         }
         let mut keys: Vec<RememberedKey> = keys.into();
-        // The last one written, not the latest: the clock may have been set back.
+        // The last key written, not the latest: the clock may have been set back.
         if let Some(now) = keys.last().map(|key| key.at) {
             keys.retain(|key| now.since(key.at) <= bounds.window);
         }
@@ -97,18 +97,18 @@ impl KeyLog {
         locked(&self.inner)
     }
 
-    /// Takes a name that the journal holds.
+    /// Queues a key that is in the journal.
     pub(in crate::store) fn push(&self, key: RememberedKey) {
         self.lock().queue.push(key);
     }
 
-    /// Takes the name of an add, if it has one.
+    /// Queues the key of an add, if it has one.
     pub(in crate::store) fn push_of(&self, addition: &Addition) {
         if let Some(key) = addition.key.clone() {
             let ids = addition.messages.iter().map(|message| message.id).collect();
             let at = addition.spooled_at;
             self.push(RememberedKey {
-                key: key.name,
+                key: key.key,
                 fingerprint: key.fingerprint,
                 ids,
                 at,
@@ -116,19 +116,19 @@ impl KeyLog {
         }
     }
 
-    /// Closes its file; what was not written is in the journal.
+    /// Closes its file. What was not written is in the journal.
     pub(in crate::store) fn close(&self) {
         let mut inner = self.lock();
         inner.queue.clear();
         inner.lines.close();
     }
 
-    /// Writes what waits.
+    /// Writes the queue.
     pub(in crate::store) fn flush(&self) -> io::Result<()> {
         self.lock().flush(self.bounds)
     }
 
-    /// The first sync that failed. No segment with a name in it may go after it, and the names in memory would have no bound.
+    /// The first sync that failed. After it no segment with a key may be deleted, and the queue would have no bound.
     pub(in crate::store) fn failed(&self) -> Option<String> {
         self.lock().lines.failed()
     }
@@ -181,7 +181,8 @@ impl KeyState {
         Ok(())
     }
 
-    /// A file is over when the one after it began before the window, and when those after it hold as many names as are remembered.
+    /// A file is deleted when the next one begins before the window, or when the later files hold as many keys as are
+    /// kept.
     fn drop_old(&mut self, Bounds { window, max }: Bounds) {
         let mut held: usize = self.counts.values().sum();
         let two = |parts: &VecDeque<LogFile>| Some((parts.front()?.number, parts.get(1)?.number));

@@ -1,8 +1,8 @@
-//! Lines: an append-only log of text lines over numbered files, beside the journal.
+//! An append-only log of text lines in numbered files, beside the journal.
 //!
-//! A line is a JSON object whose last member is a checksum of what stands before it; one that does not match is none.
-//! Only the newest file can be torn: a file is synced before the next one is begun. It is for what can be told again from
-//! the journal, or done without; a failure here never reaches a commit.
+//! A line is a JSON object whose last member is a checksum of what precedes it; a line that does not match is ignored.
+//! Only the newest file can be torn: a file is synced before the next one is begun. The log holds what can be written
+//! again from the journal, or is optional; a failure here does not fail a commit.
 
 use crate::store::fs::{Fs, FsFile, Mode, ops};
 use crate::store::layout;
@@ -15,20 +15,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const CHUNK: usize = 64 << 10;
-/// A line that is longer is damage. The event of a message with a million recipients has about 30 MiB.
+/// A longer line is damage. The event of a message with a million recipients has about 30 MiB.
 const MAX_LINE: usize = 1 << 30;
 
-/// Bytes of a line's end: its checksum.
+/// Bytes of the checksum at the end of a line.
 const TRAILER: usize = 23;
 /// One file of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct LogFile {
-    /// Its name: files are read in the order of their numbers.
+    /// Its name. Files are read in the order of their numbers.
     pub(in crate::store) number: u64,
     pub(in crate::store) size: u64,
 }
 
-/// See the module.
+/// The files of one log.
 #[derive(Debug)]
 pub(in crate::store) struct LogFiles {
     fs: Arc<dyn Fs>,
@@ -37,18 +37,19 @@ pub(in crate::store) struct LogFiles {
     head: Option<Arc<dyn FsFile>>,
     /// Bytes written since the last sync.
     dirty: u64,
-    /// The head's name may not be durable yet.
+    /// Whether the name of the newest file may not be synced.
     unnamed: bool,
-    /// The first sync that failed: what was written before it is in doubt.
+    /// The first sync that failed.
     failed: Option<String>,
 }
 
-/// A sync of more would hold up the commits that come meanwhile.
+/// A sync of more bytes would delay commits too long.
 const MOST_UNSYNCED: u64 = 1 << 20;
 
 impl LogFiles {
-    /// The log in the directory `dir`, which is made when something is first written. What is no line of the newest file is
-    /// dropped, and the rest is written again and synced: an earlier process may have ended before it was, or its sync failed.
+    /// The log in the directory `dir`, which is created with the first line. Bytes of the newest file that are not
+    /// lines are dropped, and the rest is rewritten and synced: an earlier process may have ended before its sync, or
+    /// the sync failed.
     pub(in crate::store) fn open(fs: Arc<dyn Fs>, dir: PathBuf) -> io::Result<Self> {
         let names = ops::names(&*fs, &dir)?;
         let mut numbers: Vec<u64> = names
@@ -74,7 +75,8 @@ impl LogFiles {
         }
         if let Some(newest) = lines.parts.back_mut() {
             clean(&*lines.fs, &lines.dir, newest);
-            // What was read may have come from memory: a sync of it may have failed, and a second one would prove nothing.
+            // The file may have been read from the system's cache: an earlier sync may have failed, and a second one
+            // would prove nothing.
             let file = lines
                 .fs
                 .open(&layout::log_path(&lines.dir, newest.number), Mode::Write)?;
@@ -97,7 +99,7 @@ impl LogFiles {
         &self.parts
     }
 
-    /// Begins a new file.
+    /// Starts a new file.
     pub(in crate::store) fn begin(&mut self, number: u64) -> io::Result<()> {
         self.sync()?;
         ops::ensure_dir_durably(&*self.fs, &self.dir)?;
@@ -105,7 +107,7 @@ impl LogFiles {
         if self.parts.back().is_some_and(|part| part.number == number) {
             self.parts.pop_back();
         }
-        // A file that was begun before and stayed empty may be there.
+        // An empty file of an earlier attempt may be there.
         let head = ops::create_anew(&*self.fs, &path)?;
         self.parts.push_back(LogFile { number, size: 0 });
         self.head = Some(head);
@@ -118,12 +120,12 @@ impl LogFiles {
         self.head = None;
     }
 
-    /// Whether something can be appended; a log that was just opened begins a new file.
+    /// Whether a file is open for appending. After opening the log there is none.
     pub(in crate::store) const fn has_head(&self) -> bool {
         self.head.is_some()
     }
 
-    /// Appends whole lines to the newest file. After an error the same lines can be written again, over their own traces.
+    /// Appends whole lines to the newest file. After an error the same lines can be written again in the same place.
     pub(in crate::store) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (Some(head), Some(part)) = (&self.head, self.parts.back_mut()) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -138,10 +140,10 @@ impl LogFiles {
         Ok(())
     }
 
-    /// Makes all of it durable. After a failure the newest file is left behind: nobody knows what of it is on disk, and
-    /// a later sync says nothing about it.
+    /// Makes all lines durable. After a failure the newest file is not used again: its content on disk is unknown, and
+    /// a later sync proves nothing.
     pub(in crate::store) fn sync(&mut self) -> io::Result<()> {
-        // Without a descriptor for it nothing has failed yet.
+        // Without a descriptor, no sync has failed yet.
         let dir = if self.unnamed {
             Some(self.fs.open_dir(&self.dir)?)
         } else {
@@ -168,16 +170,16 @@ impl LogFiles {
         self.parts.iter().map(|part| part.size).sum()
     }
 
-    /// Takes the oldest file away. Its name may come back after a power cut; that does no harm.
+    /// Deletes the oldest file. It may be back after a power cut, which does no harm.
     pub(in crate::store) fn drop_oldest(&mut self) {
         if let Some(part) = self.parts.pop_front() {
-            // What cannot be taken away now is taken away after the next start.
+            // It is deleted after the next start.
             let _ = self.fs.unlink(&self.path(part.number));
         }
     }
 }
 
-/// Drops what is no line of a file that may be torn. On a full disk it stays, and is stepped over.
+/// Drops bytes that are not lines from a file that may be torn. On a full disk they stay, and are skipped.
 fn clean(fs: &dyn Fs, dir: &Path, part: &mut LogFile) {
     let path = layout::log_path(dir, part.number);
     let done = fs.open(&path, Mode::Read).and_then(|file| {
@@ -185,25 +187,25 @@ fn clean(fs: &dyn Fs, dir: &Path, part: &mut LogFile) {
         if !bad.is_empty() {
             part.size = rewrite(fs, dir, *part)?;
             let bytes: u64 = bad.iter().map(|bad| bad.length).sum();
-            tracing::warn!(file = %path.display(), bytes, "dropped what is no whole line");
+            tracing::warn!(file = %path.display(), bytes, "dropped bytes that are not complete lines");
         }
         Ok(())
     });
     if let Err(error) = done {
-        tracing::warn!(file = %path.display(), %error, "could not drop what is no whole line");
+        tracing::warn!(file = %path.display(), %error, "could not drop bytes that are not complete lines");
     }
 }
 
-/// Bytes of a file that are no line.
+/// Bytes of a file that are not lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct BadLines {
     pub(in crate::store) offset: u64,
     pub(in crate::store) length: u64,
-    /// Nothing whole follows.
+    /// No line follows.
     pub(in crate::store) last: bool,
 }
 
-/// What in the first `size` bytes of a file is no line.
+/// The bytes in the first `size` bytes of a file that are not lines.
 pub(in crate::store) fn bad_lines(file: &dyn FsFile, size: u64) -> io::Result<Vec<BadLines>> {
     let (mut all, mut good): (Vec<BadLines>, u64) = (Vec::new(), 0);
     scan(file, 0, size, &mut |line, behind| {
@@ -230,7 +232,7 @@ pub(in crate::store) fn bad_lines(file: &dyn FsFile, size: u64) -> io::Result<Ve
     Ok(all)
 }
 
-/// Writes a file anew with its lines alone, at once and as a whole; gives its size.
+/// Rewrites a file with its lines only, atomically; returns its size.
 pub(in crate::store) fn rewrite(fs: &dyn Fs, dir: &Path, part: LogFile) -> io::Result<u64> {
     let path = layout::log_path(dir, part.number);
     let draft = layout::log_draft_path(dir, part.number);
@@ -269,7 +271,7 @@ pub(in crate::store) fn rewrite(fs: &dyn Fs, dir: &Path, part: LogFile) -> io::R
     Ok(size)
 }
 
-/// Appends `value`, an object, as a line with its checksum.
+/// Appends `value`, which must serialize as an object, as a line with its checksum.
 pub(in crate::store) fn seal(bytes: &mut Vec<u8>, value: &impl Serialize) -> io::Result<()> {
     let start = bytes.len();
     serde_json::to_writer(&mut *bytes, value)?;
@@ -280,7 +282,7 @@ pub(in crate::store) fn seal(bytes: &mut Vec<u8>, value: &impl Serialize) -> io:
     Ok(())
 }
 
-/// What a line says; `None` when it is not what was written.
+/// The value of a line; `None` when the checksum does not match.
 pub(in crate::store) fn unseal<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
     is_sealed(line)
         .then(|| serde_json::from_slice(line).ok())
@@ -297,8 +299,8 @@ fn trailer(covered: &[u8]) -> String {
     format!(",\"checksum\":\"{:08x}\"}}", crc32c::crc32c(covered))
 }
 
-/// Gives every whole line of `file` between `from` and `size` to `each`, with the offset behind it. What follows the last
-/// line end is none.
+/// Calls `each` with every line of `file` between `from` and `size`, and the offset after it. An incomplete last line
+/// is left out.
 pub(in crate::store) fn scan(
     file: &dyn FsFile,
     from: u64,

@@ -107,7 +107,7 @@ fn one_old_message_does_not_keep_the_ends_of_its_neighbours() {
 }
 
 #[test]
-fn a_route_that_was_written_during_an_attempt_stays_behind_the_copy_of_its_begin() {
+fn a_route_changed_during_an_attempt_stays_after_its_start() {
     let route = |number| Change::Route {
         id: id(number),
         next_hops: ["named:25".parse().unwrap()].into(),
@@ -164,7 +164,7 @@ fn what_cannot_be_read_stays_and_stops_nothing() {
     assert_eq!(store.body(id(2)).unwrap(), text(2, 3000));
     assert!(
         fs.read(&path).is_some(),
-        "its bytes are kept for whoever can mend them"
+        "its bytes are kept for whoever can repair them"
     );
     assert!(store.stats().segments <= 4, "{:?}", store.stats());
     all_ok(&store.commit(&mut [add(&[3], "x\r\n")]));

@@ -30,7 +30,7 @@ pub(super) fn frames_of(fs: &SimFs, seq: u32) -> Vec<(usize, usize)> {
     all
 }
 
-fn spoil(fs: &SimFs, seq: u32, at: usize, change: impl FnOnce(&mut [u8])) {
+fn corrupt(fs: &SimFs, seq: u32, at: usize, change: impl FnOnce(&mut [u8])) {
     let path = segment_path(seq);
     let mut bytes = fs.read(&path).unwrap();
     change(&mut bytes[at..]);
@@ -52,13 +52,13 @@ fn ids(recovery: &Recovery) -> Vec<u128> {
 }
 
 #[test]
-fn damage_in_the_middle_is_set_aside_once_and_the_rest_lives() {
+fn damage_in_the_middle_is_covered_once_and_the_rest_is_kept() {
     // In the header, the record and the body of the second frame.
     for inside in [5, 60, 600] {
         let fs = three_adds();
         let (at, length) = frames(&fs)[1];
-        spoil(&fs, 1, at + inside, |bytes| bytes[0] ^= 0x10);
-        let spoilt = fs.read(&segment_path(1)).unwrap()[at..at + length].to_vec();
+        corrupt(&fs, 1, at + inside, |bytes| bytes[0] ^= 0x10);
+        let corrupt = fs.read(&segment_path(1)).unwrap()[at..at + length].to_vec();
         let (store, recovery) = open(&fs);
         assert_eq!(ids(&recovery), [1, 3]);
         let [damage] = recovery.damage.as_slice() else {
@@ -68,13 +68,13 @@ fn damage_in_the_middle_is_set_aside_once_and_the_rest_lives() {
         assert_eq!((damage.offset, damage.length), (at as u64, length as u64));
         assert_eq!(damage.kept_as, format!("corrupt/0000000001-{at}.bin"));
         let kept = Path::new(DIR).join(&damage.kept_as);
-        assert_eq!(fs.read(&kept), Some(spoilt.clone()));
+        assert_eq!(fs.read(&kept), Some(corrupt.clone()));
         assert_eq!(store.body(id(3)).unwrap(), text(3, 700));
         drop(store);
         let (_, again) = open(&fs);
         assert_eq!(ids(&again), [1, 3]);
         assert!(again.damage.is_empty(), "{:?}", again.damage);
-        assert_eq!(fs.read(&kept), Some(spoilt));
+        assert_eq!(fs.read(&kept), Some(corrupt));
         let copies = fs
             .files()
             .into_iter()
@@ -84,22 +84,22 @@ fn damage_in_the_middle_is_set_aside_once_and_the_rest_lives() {
 }
 
 #[test]
-fn what_was_reserved_behind_damage_makes_room_for_its_copy_on_a_full_disk() {
+fn reserved_space_makes_room_for_copies_on_a_full_disk() {
     let fs = three_adds();
     let (at, length) = frames(&fs)[1];
-    spoil(&fs, 1, at + 60, |bytes| bytes[0] ^= 0x10);
-    let spoilt = fs.read(&segment_path(1)).unwrap()[at..at + length].to_vec();
+    corrupt(&fs, 1, at + 60, |bytes| bytes[0] ^= 0x10);
+    let corrupt = fs.read(&segment_path(1)).unwrap()[at..at + length].to_vec();
     fs.set_capacity(Some(fs.used()));
     let (_store, recovery) = open(&fs);
     assert_eq!(ids(&recovery), [1, 3]);
     let kept = Path::new(DIR).join(&recovery.damage[0].kept_as);
-    assert_eq!(fs.read(&kept), Some(spoilt));
+    assert_eq!(fs.read(&kept), Some(corrupt));
 }
 
 #[test]
 fn a_damaged_header_of_a_segment_costs_no_message() {
     let fs = three_adds();
-    spoil(&fs, 1, 0, |bytes| bytes[..segment::HEADER].fill(0xee));
+    corrupt(&fs, 1, 0, |bytes| bytes[..segment::HEADER].fill(0xee));
     let (_, recovery) = open(&fs);
     assert_eq!(ids(&recovery), [1, 2, 3]);
     assert_eq!(recovery.damage.len(), 1);
@@ -110,7 +110,7 @@ fn a_damaged_header_of_a_segment_costs_no_message() {
 fn zeros_in_the_middle_hide_nothing_behind_them() {
     let fs = three_adds();
     let (at, length) = frames(&fs)[1];
-    spoil(&fs, 1, at, |bytes| bytes[..length].fill(0));
+    corrupt(&fs, 1, at, |bytes| bytes[..length].fill(0));
     let (_, recovery) = open(&fs);
     assert_eq!(ids(&recovery), [1, 3]);
     assert_eq!(recovery.damage[0].length, length as u64);
@@ -123,7 +123,7 @@ fn damage_in_an_older_segment_is_no_torn_tail() {
     let (store, _) = open(&fs);
     all_ok(&store.commit(&mut [add(&[4], "x\r\n")]));
     drop(store);
-    spoil(&fs, 1, at + 2, |bytes| bytes[0] ^= 1);
+    corrupt(&fs, 1, at + 2, |bytes| bytes[0] ^= 1);
     let (_, recovery) = open(&fs);
     assert_eq!(ids(&recovery), [1, 2, 4]);
     assert_eq!(recovery.torn_bytes, 0);
@@ -131,13 +131,13 @@ fn damage_in_an_older_segment_is_no_torn_tail() {
 }
 
 #[test]
-fn a_spoilt_body_in_an_older_segment_is_found_when_it_is_read() {
+fn a_corrupt_body_in_an_older_segment_is_found_on_reading() {
     let fs = three_adds();
     let (at, length) = frames(&fs)[1];
     let (store, _) = open(&fs);
     all_ok(&store.commit(&mut [add(&[4], "x\r\n")]));
     drop(store);
-    spoil(&fs, 1, at + length - 1, |bytes| bytes[0] ^= 1);
+    corrupt(&fs, 1, at + length - 1, |bytes| bytes[0] ^= 1);
     let (store, recovery) = open(&fs);
     assert_eq!(ids(&recovery), [1, 2, 3, 4]);
     assert!(matches!(store.body(id(2)), Err(StoreError::Damaged { .. })));
@@ -145,7 +145,7 @@ fn a_spoilt_body_in_an_older_segment_is_found_when_it_is_read() {
 }
 
 #[test]
-fn a_segment_under_a_later_name_is_no_torn_end_and_hides_none() {
+fn a_segment_with_a_later_name_is_not_a_torn_end() {
     let fs = three_adds();
     let (store, _) = open(&fs);
     all_ok(&store.commit(&mut [add(&[4], "four\r\n"), add(&[5], "five\r\n")]));
@@ -175,13 +175,13 @@ fn a_torn_end_is_cut_and_never_comes_back() {
     let whole = fs.read(&segment_path(1)).unwrap();
     for kept in 1..length {
         let copy = fs.after_power_cut(crate::store::fs::Loss::Nothing);
-        spoil(&copy, 1, at + kept, |bytes| bytes[..length - kept].fill(0));
+        corrupt(&copy, 1, at + kept, |bytes| bytes[..length - kept].fill(0));
         let (store, recovery) = open(&copy);
         assert_eq!(ids(&recovery), [1, 2]);
         // What is kept may itself end in zeros.
         assert!((1..=kept as u64).contains(&recovery.torn_bytes), "{kept}");
         assert!(recovery.damage.is_empty());
-        // It may be a last frame that was spoilt: what is cut is kept.
+        // It may be a last frame that was corrupt: what is cut is kept.
         let torn = usize::try_from(recovery.torn_bytes).unwrap();
         let kept_as = Path::new(DIR).join(format!("corrupt/0000000001-{at}.bin"));
         assert_eq!(copy.read(&kept_as).unwrap(), whole[at..at + torn]);
@@ -214,7 +214,7 @@ fn a_mail_that_looks_like_a_frame_stays_a_mail() {
     let (store, _) = open(&fs);
     all_ok(&store.commit(&mut [carrier(body), add(&[2], "good\r\n")]));
     drop(store);
-    spoil(&fs, 1, segment::HEADER + 1, |bytes| bytes[0] ^= 1);
+    corrupt(&fs, 1, segment::HEADER + 1, |bytes| bytes[0] ^= 1);
     let (_, recovery) = open(&fs);
     assert_eq!(ids(&recovery), [2]);
 }
@@ -239,7 +239,7 @@ fn no_flipped_byte_makes_a_panic_or_a_wrong_message() {
             if copy.read(&segment_path(1)).is_none_or(|bytes| bytes.len() <= at) {
                 continue;
             }
-            spoil(&copy, 1, at, |bytes| bytes[0] ^= 0x41);
+            corrupt(&copy, 1, at, |bytes| bytes[0] ^= 0x41);
             for _ in 0..2 {
                 let (store, recovery) = match try_open(&copy) {
                     Ok(opened) => opened,

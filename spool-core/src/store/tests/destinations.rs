@@ -35,7 +35,7 @@ fn remembered(fs: &SimFs) -> Vec<LearnedDestination> {
 }
 
 #[test]
-fn what_is_kept_is_there_after_a_restart_whole_or_as_it_was_before() {
+fn a_restart_finds_the_new_or_the_old_file() {
     let (old, new): (Vec<_>, Vec<_>) = ((0..3).map(learned).collect(), (5..40).map(learned).collect());
     let mut outcomes = [0; 2];
     for cut in 0.. {

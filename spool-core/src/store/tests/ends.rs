@@ -40,12 +40,12 @@ fn ids(recovery: &Recovery) -> Vec<u128> {
 }
 
 fn pass(store: &Store) -> Vec<Finding> {
-    let mut news = Vec::new();
+    let mut new = Vec::new();
     for _ in 0..1000 {
         let step = store.scrub(100_000);
-        news.extend(step.news);
+        new.extend(step.new_findings);
         if step.pass_over {
-            return news;
+            return new;
         }
     }
     panic!("a pass has no end");
@@ -108,7 +108,7 @@ fn a_segment_says_where_it_ends_once_nothing_more_comes() {
 }
 
 #[test]
-fn what_is_missing_at_the_end_is_told_by_a_start_a_checkup_a_scrub_and_a_look() {
+fn a_missing_end_is_reported_by_every_reader() {
     let (whole, store) = sample();
     drop(store);
     for (seq, at, lost) in edges(&whole) {
@@ -123,12 +123,12 @@ fn what_is_missing_at_the_end_is_told_by_a_start_a_checkup_a_scrub_and_a_look() 
             lose(&mut bytes, at);
             plant(&fs, seq, &bytes);
             let file = format!("journal/{seq:010}.log");
-            let news = pass(&store);
-            assert_eq!(news.len(), 1, "{context}: {news:?}");
-            assert_eq!((news[0].ailment, &news[0].file), (Ailment::Damaged, &file));
+            let new = pass(&store);
+            assert_eq!(new.len(), 1, "{context}: {new:?}");
+            assert_eq!((new[0].problem, &new[0].file), (Problem::Damaged, &file));
             assert!(
                 lost.iter()
-                    .all(|number| news[0].what.contains(&id(*number).to_string()))
+                    .all(|number| new[0].what.contains(&id(*number).to_string()))
             );
             assert!(pass(&store).is_empty(), "{context}: it is known now");
             drop(store);
@@ -140,16 +140,16 @@ fn what_is_missing_at_the_end_is_told_by_a_start_a_checkup_a_scrub_and_a_look() 
             assert_eq!(found.findings.len(), 1, "{context}: {found:?}");
             let finding = &found.findings[0];
             assert_eq!(
-                (finding.ailment, &finding.file),
-                (Ailment::Damaged, &file),
+                (finding.problem, &finding.file),
+                (Problem::Damaged, &file),
                 "{context}"
             );
-            assert!(finding.mendable, "{context}");
+            assert!(finding.repairable, "{context}");
 
-            let mended = fs.after_power_cut(Loss::Nothing);
-            assert_eq!(check(&mended, true).repairs.len(), 1, "{context}");
-            assert!(check(&mended, false).findings.is_empty(), "{context}");
-            for (fs, damaged) in [(&mended, 0), (&fs, 1), (&fs, 0)] {
+            let repaired = fs.after_power_cut(Loss::Nothing);
+            assert_eq!(check(&repaired, true).repairs.len(), 1, "{context}");
+            assert!(check(&repaired, false).findings.is_empty(), "{context}");
+            for (fs, damaged) in [(&repaired, 0), (&fs, 1), (&fs, 0)] {
                 let (store, recovery) = open(fs);
                 assert_eq!(recovery.damage.len(), damaged, "{context}: {:?}", recovery.damage);
                 assert_eq!(recovery.torn_bytes, 0, "{context}");
@@ -184,11 +184,11 @@ fn what_is_left_of_a_last_frame_is_kept() {
     // A cut in its text, and zeros from its record on: in an older segment a text is not looked at before it is read.
     for (left, zeros) in [(5000, false), (frame::HEADER + 3, true)] {
         let fs = fs.after_power_cut(Loss::Nothing);
-        let mut spoilt = bytes[..at + left].to_vec();
+        let mut corrupt = bytes[..at + left].to_vec();
         if zeros {
-            spoilt.resize(bytes.len(), 0);
+            corrupt.resize(bytes.len(), 0);
         }
-        plant(&fs, 1, &spoilt);
+        plant(&fs, 1, &corrupt);
         let (_store, recovery) = open(&fs);
         let [damage] = recovery.damage.as_slice() else {
             panic!("{:?}", recovery.damage);
@@ -201,7 +201,7 @@ fn what_is_left_of_a_last_frame_is_kept() {
 }
 
 #[test]
-fn the_newest_segment_is_torn_before_a_start_has_sealed_it_and_damaged_after() {
+fn the_newest_segment_is_torn_until_it_is_sealed() {
     let (fs, store) = sample();
     drop(store);
     let (at, length) = *frames_of(&fs, 3).last().unwrap();
@@ -246,7 +246,7 @@ fn bytes_behind_the_end_are_damage_and_nobodys_write() {
 }
 
 #[test]
-fn the_end_is_known_when_the_segments_after_it_are_gone_or_damaged() {
+fn the_end_is_known_when_later_segments_are_lost() {
     let (fs, store) = sample();
     // All of the second segment was delivered.
     all_ok(&store.commit(&mut (6..=10).map(finish).collect::<Vec<_>>()));
@@ -271,7 +271,7 @@ fn the_end_is_known_when_the_segments_after_it_are_gone_or_damaged() {
 }
 
 #[test]
-fn the_end_goes_with_the_file_when_its_name_is_wrong() {
+fn the_end_belongs_to_the_file_when_its_name_is_wrong() {
     let (fs, store) = sample();
     drop(store);
     let (at, _) = *frames_of(&fs, 1).last().unwrap();
@@ -279,9 +279,9 @@ fn the_end_goes_with_the_file_when_its_name_is_wrong() {
     bytes.truncate(at);
     plant(&fs, 1, &bytes);
     fs.rename(&segment_path(1), &segment_path(9)).unwrap();
-    let mended = check(&fs, true);
-    let kinds: Vec<_> = mended.repairs.iter().map(|repair| repair.ailment).collect();
-    assert_eq!(kinds, [Ailment::Mismatched, Ailment::Damaged]);
+    let repaired = check(&fs, true);
+    let kinds: Vec<_> = repaired.repairs.iter().map(|repair| repair.problem).collect();
+    assert_eq!(kinds, [Problem::Mismatched, Problem::Damaged]);
     assert!(check(&fs, false).findings.is_empty());
     assert_eq!(ids(&open(&fs).1), [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]);
 }
@@ -296,7 +296,7 @@ fn segments_that_an_older_program_wrote_are_read_as_before() {
         let HeaderKind::Own { salt, .. } = segment::decode_header(&bytes[..segment::HEADER], number) else {
             panic!("no header");
         };
-        bytes[..segment::HEADER].copy_from_slice(&segment::encode_header(number, salt, End::Untold));
+        bytes[..segment::HEADER].copy_from_slice(&segment::encode_header(number, salt, End::Unknown));
         plant(&whole, seq, &bytes);
     }
     for (seq, at, lost) in edges(&whole) {
@@ -313,14 +313,14 @@ fn segments_that_an_older_program_wrote_are_read_as_before() {
             drop(store);
             assert!(open(&fs).1.damage.is_empty());
             // What is written from now on tells its end.
-            assert_eq!((end(&fs, 3 - seq), end(&fs, 3)), (End::Untold, End::Untold));
+            assert_eq!((end(&fs, 3 - seq), end(&fs, 3)), (End::Unknown, End::Unknown));
             assert!(matches!(end(&fs, 4), End::At(_)));
         }
     }
 }
 
 #[test]
-fn a_segment_that_a_process_did_not_come_to_write_is_whole() {
+fn a_segment_without_a_write_is_intact() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     all_ok(&store.commit(&mut [add(&[1], "one\r\n")]));
@@ -344,7 +344,7 @@ fn a_segment_that_a_process_did_not_come_to_write_is_whole() {
 }
 
 #[test]
-fn a_power_cut_in_a_start_leaves_no_end_before_which_something_is_missing() {
+fn a_power_cut_in_a_start_leaves_no_wrong_end() {
     // A process is killed between its last write and the sync of it; the next start takes what memory shows.
     let killed = || {
         let (fs, store) = sample();
@@ -377,7 +377,7 @@ fn a_power_cut_in_a_start_leaves_no_end_before_which_something_is_missing() {
 }
 
 #[test]
-fn a_segment_whose_end_cannot_be_written_fails_the_store_and_loses_nothing() {
+fn a_segment_that_cannot_be_sealed_fails_the_store() {
     let mut failed = 0;
     for kind in [OpKind::Write, OpKind::Sync] {
         for nth in 0..5 {

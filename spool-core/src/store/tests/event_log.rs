@@ -23,7 +23,7 @@ fn open(dir: &Path) -> EventLog {
     EventLog::open(&fs, dir, LIMIT).unwrap()
 }
 
-/// A log with these events, the line of `torn` spoilt.
+/// A log with these events, the line of `torn` corrupt.
 fn written(dir: &Path, seqs: &[u64], torn: u64) {
     let log = open(dir);
     log.push(&seqs.iter().copied().map(event).collect::<Vec<_>>());
@@ -36,9 +36,9 @@ fn written(dir: &Path, seqs: &[u64], torn: u64) {
         .unwrap()
         .path();
     let text = std::fs::read_to_string(&file).unwrap();
-    let spoilt = text.replace(&format!("\"seq\":{torn},"), "\"seq\":0,");
-    assert_ne!(spoilt, text);
-    std::fs::write(&file, spoilt).unwrap();
+    let corrupt = text.replace(&format!("\"seq\":{torn},"), "\"seq\":0,");
+    assert_ne!(corrupt, text);
+    std::fs::write(&file, corrupt).unwrap();
 }
 
 /// The numbers in the log, a gap as the number of events that are missing, negated.
@@ -60,7 +60,7 @@ fn told(dir: &Path) -> Vec<i64> {
 
 /// Number 3 belonged to a change that was never answered: neither the log nor the journal has it.
 #[test]
-fn a_number_that_was_never_used_does_not_keep_a_lost_line_from_being_told_again() {
+fn an_unused_number_does_not_hide_a_lost_line() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), &[1, 2, 4, 5, 6, 7], 6);
     assert_eq!(told(dir.path()), [1, 2, -1, 4, 5, -1, 7]);
@@ -74,7 +74,7 @@ fn a_number_that_was_never_used_does_not_keep_a_lost_line_from_being_told_again(
 }
 
 #[test]
-fn what_only_the_log_still_has_is_kept_when_a_lost_line_is_told_again() {
+fn events_that_only_the_log_has_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), &[1, 2, 3, 4, 5, 6], 3);
     let log = open(dir.path());

@@ -11,7 +11,7 @@ fn is_full(result: &Result<(), StoreError>) -> bool {
 
 pub(super) fn wait_for_the_next_try() {
     // A failed attempt to get a spare holds off the next for this long: the one real wait of these tests.
-    std::thread::sleep(crate::store::journal::writer::SPARE_PAUSE);
+    std::thread::sleep(crate::store::journal::new_segments::SPARE_PAUSE);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn all_there(store: &Store, answered: &Answered, context: &str) {
 }
 
 #[test]
-fn after_a_failed_sync_a_restart_trusts_nothing_that_memory_shows() {
+fn after_a_failed_sync_a_restart_does_not_trust_the_cache() {
     let whole = SimFs::new();
     let (store, _) = open(&whole);
     come_and_go(&store, 1, &mut Answered::new()).unwrap();
@@ -223,7 +223,7 @@ fn after_a_failed_sync_a_restart_trusts_nothing_that_memory_shows() {
 }
 
 #[test]
-fn a_failed_sync_of_the_names_fails_the_store_and_one_of_the_events_does_not() {
+fn a_failed_sync_of_keys_fails_the_store_and_of_events_does_not() {
     for (nth, fails) in [(0, false), (1, true)] {
         let fs = SimFs::new();
         let (store, _) = open(&fs);
@@ -231,7 +231,7 @@ fn a_failed_sync_of_the_names_fails_the_store_and_one_of_the_events_does_not() {
         store.maintain();
         let mut named = add(&[2], "x\r\n");
         if let Change::Add(addition) = &mut named {
-            addition.key = Some(AddKey::named("once"));
+            addition.key = Some(AddKey::new("once"));
         }
         all_ok(&store.commit(&mut [named, finish(1), finish(2)]));
         // Nothing is needed of the segment any more: the logs are synced, the events first.
@@ -333,7 +333,7 @@ fn loading_waits_for_descriptors_and_gives_up_in_the_end() {
 }
 
 #[test]
-fn a_disk_that_became_read_only_fails_the_store_and_can_still_be_looked_at() {
+fn a_read_only_disk_fails_the_store_and_stays_readable() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     all_ok(&store.commit(&mut [add(&[1], "x\r\n"), add(&[2], "y\r\n")]));
@@ -375,21 +375,21 @@ fn two_segments() -> SimFs {
 }
 
 #[test]
-fn what_the_disk_does_not_give_back_stops_no_start_and_stays_where_it_is() {
+fn unreadable_bytes_stop_no_start_and_stay() {
     let path = Path::new(DIR).join("journal/0000000001.log");
     let at = |nth: usize| crate::store::tests::damage::frames(&two_segments())[nth].0 as u64;
     // In the header of the third message, in the body of the last, all of it.
-    for (spoilt, gone) in [
+    for (corrupt, gone) in [
         (at(2)..at(2) + 1, vec![3]),
         (at(4) + 9000..at(4) + 9001, vec![]),
         (0..100_000, vec![1, 2, 3, 4, 5]),
     ] {
         let fs = two_segments();
         let bytes = fs.read(&path);
-        fs.spoil(&path, spoilt.clone());
+        fs.make_unreadable(&path, corrupt.clone());
         for _ in 0..2 {
             let (store, recovery) = open(&fs);
-            assert_eq!(recovery.messages.len(), 5 - gone.len(), "{spoilt:?}");
+            assert_eq!(recovery.messages.len(), 5 - gone.len(), "{corrupt:?}");
             if gone.is_empty() {
                 // A body in a segment that was synced long ago is read when it is needed.
                 let unread = store.body(id(5));
@@ -412,7 +412,7 @@ fn what_the_disk_does_not_give_back_stops_no_start_and_stays_where_it_is() {
             let found = store.commit(&mut [add(&[9], "x\r\n"), finish(9)]);
             all_ok(&found);
             drop(store);
-            assert_eq!(fs.read(&path), bytes, "{spoilt:?}: left as it is");
+            assert_eq!(fs.read(&path), bytes, "{corrupt:?}: left as it is");
             let checkup = checkup_on(
                 Arc::new(fs.clone()),
                 Path::new(DIR),
@@ -421,7 +421,7 @@ fn what_the_disk_does_not_give_back_stops_no_start_and_stays_where_it_is() {
                 &mut || {},
             )
             .unwrap();
-            assert!(!checkup.findings.is_empty() && checkup.findings.iter().all(|f| !f.mendable));
+            assert!(!checkup.findings.is_empty() && checkup.findings.iter().all(|f| !f.repairable));
         }
         // A disk that comes to its senses has all of it.
         fs.heal();
@@ -434,7 +434,7 @@ fn what_the_disk_does_not_give_back_stops_no_start_and_stays_where_it_is() {
 }
 
 #[test]
-fn the_end_of_the_newest_segment_is_not_cut_when_it_cannot_be_read() {
+fn an_unreadable_end_is_not_cut_off() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     for number in 1..4 {
@@ -443,8 +443,8 @@ fn the_end_of_the_newest_segment_is_not_cut_when_it_cannot_be_read() {
     drop(store);
     let path = Path::new(DIR).join("journal/0000000001.log");
     let bytes = fs.read(&path);
-    let spoilt = crate::store::tests::damage::frames(&fs)[2].0 as u64 + 5000;
-    fs.spoil(&path, spoilt..spoilt + 1);
+    let corrupt = crate::store::tests::damage::frames(&fs)[2].0 as u64 + 5000;
+    fs.make_unreadable(&path, corrupt..corrupt + 1);
     let (_, recovery) = open(&fs);
     assert_eq!((recovery.messages.len(), recovery.torn_bytes), (2, 0));
     assert_eq!(recovery.damage.len(), 1);
@@ -454,14 +454,14 @@ fn the_end_of_the_newest_segment_is_not_cut_when_it_cannot_be_read() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_makes_no_name_forgotten() {
+fn a_clock_that_was_set_back_loses_no_key() {
     const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
     let fs = SimFs::new();
     for (number, at) in [(1, TEN_YEARS), (2, 5000), (3, 6000)] {
         let (store, _) = open(&fs);
         let mut named = add(&[number], "x\r\n");
         if let Change::Add(addition) = &mut named {
-            addition.key = Some(AddKey::named(format!("name {number}")));
+            addition.key = Some(AddKey::new(format!("name {number}")));
             addition.spooled_at = Timestamp(at);
         }
         all_ok(&store.commit(&mut [named, finish(number)]));

@@ -51,7 +51,7 @@ fn format_1_words(message: Value) -> Value {
     let state = message["state"].as_object_mut().unwrap();
     let frozen = state.remove("frozen").unwrap();
     let nobody_remains = state["remaining"] == Value::from(Vec::<u32>::new());
-    // On a shelf nothing is assumed.
+    // On an archive nothing is assumed.
     if state["status"] == "frozen" && !frozen.is_null() {
         assert_eq!(frozen["why"].get("held").is_none(), nobody_remains);
         assert_eq!(frozen["at"], Value::Null);
@@ -101,7 +101,7 @@ fn kinds(dir: &Path) -> BTreeMap<&'static str, usize> {
             };
             if u64::from(place.offset) > end {
                 assert_eq!(bytes[usize::try_from(end).unwrap() + 4], 5);
-                *kinds.entry("Hole").or_default() += 1;
+                *kinds.entry("Gap").or_default() += 1;
             }
             end = u64::from(place.offset) + header.frame_len();
             let kind = match header.kind {
@@ -112,7 +112,7 @@ fn kinds(dir: &Path) -> BTreeMap<&'static str, usize> {
                 frame::Kind::Note => "Note",
                 frame::Kind::Move => "Move",
                 frame::Kind::Route => "Route",
-                frame::Kind::Hole => panic!("stepped over"),
+                frame::Kind::Gap => panic!("stepped over"),
             };
             *kinds.entry(kind).or_default() += 1;
         }
@@ -125,8 +125,8 @@ fn a_spool_of_format_1_is_read_whole() {
     is_read_whole(&Fixture {
         name: "format-1",
         // Its program did not tell them.
-        ends: vec![End::Untold; 3],
-        kinds: &["Add", "Finish", "Hole", "Mark", "Move", "Note", "State"],
+        ends: vec![End::Unknown; 3],
+        kinds: &["Add", "Finish", "Gap", "Mark", "Move", "Note", "State"],
         has_fingerprints: false,
         words: format_1_words,
     });
@@ -137,7 +137,7 @@ fn a_spool_of_format_2_is_read_whole() {
     is_read_whole(&Fixture {
         name: "format-2",
         ends: ends(&fixtures().join("format-2")),
-        kinds: &["Add", "Finish", "Hole", "Mark", "Move", "Note", "Route", "State"],
+        kinds: &["Add", "Finish", "Gap", "Mark", "Move", "Note", "Route", "State"],
         has_fingerprints: true,
         words: format_2_words,
     });
@@ -148,14 +148,14 @@ fn a_spool_of_format_3_is_read_whole() {
     is_read_whole(&Fixture {
         name: "format-3",
         ends: ends(&fixtures().join("format-3")),
-        kinds: &["Add", "Finish", "Hole", "Mark", "Move", "Note", "Route", "State"],
+        kinds: &["Add", "Finish", "Gap", "Mark", "Move", "Note", "Route", "State"],
         has_fingerprints: true,
         words: std::convert::identity,
     });
 }
 
 #[test]
-fn a_spool_of_an_older_format_becomes_one_of_format_3_and_keeps_its_mail() {
+fn a_spool_of_an_older_format_is_upgraded() {
     for older in [1, 2] {
         becomes_one_of_format_3(older);
     }
@@ -229,7 +229,7 @@ fn is_read_whole(fixture: &Fixture) {
             let (message, body) = (store.load(id).unwrap(), store.body(id).unwrap());
             assert_eq!(&shown(fixture, listed[&id], &message, &body), listed[&id]);
         }
-        shelves_are_as_listed(fixture, &store, &listing);
+        archives_are_as_listed(fixture, &store, &listing);
         let mut cursor = EventCursor::new(0);
         let mut events = Vec::new();
         loop {
@@ -252,28 +252,28 @@ fn is_read_whole(fixture: &Fixture) {
     assert_eq!(ends(&dir), fixture.ends);
     let checkup = checkup(&dir, Timestamp(1), false, &mut || {}).unwrap();
     assert_eq!(
-        (checkup.whole, checkup.shelved, checkup.findings),
+        (checkup.whole, checkup.archived, checkup.findings),
         (listed.len() as u64, 2, vec![])
     );
 }
 
-fn shelves_are_as_listed(fixture: &Fixture, store: &Store, listing: &Value) {
-    let pairs = listing["shelves"].as_array().unwrap();
-    for shelf in Shelf::ALL {
-        assert_eq!(store.list_shelf(shelf, None, 10).unwrap().len(), 1);
+fn archives_are_as_listed(fixture: &Fixture, store: &Store, listing: &Value) {
+    let pairs = listing["archives"].as_array().unwrap();
+    for archive in Archive::ALL {
+        assert_eq!(store.list_archive(archive, None, 10).unwrap().len(), 1);
     }
     for pair in pairs {
         let id = pair["message"]["id"].as_str().unwrap().parse().unwrap();
-        let shelf = Shelf::ALL
+        let archive = Archive::ALL
             .into_iter()
-            .find(|shelf| pair["shelf"] == shelf.name())
+            .find(|archive| pair["archive"] == archive.name())
             .unwrap();
-        let (shelved, body) = store.shelved(shelf, id).unwrap();
+        let (archived, body) = store.archived(archive, id).unwrap();
         let read = serde_json::json!({
-            "shelf": shelf.name(),
-            "at": shelved.at,
-            "reason": shelved.reason,
-            "message": shown(fixture, &pair["message"], &shelved.message, &body),
+            "archive": archive.name(),
+            "at": archived.at,
+            "reason": archived.reason,
+            "message": shown(fixture, &pair["message"], &archived.message, &body),
         });
         assert_eq!(&read, pair);
     }
@@ -297,7 +297,7 @@ fn planted() -> SimFs {
 }
 
 #[test]
-fn a_power_cut_while_the_format_changes_leaves_a_spool_that_opens() {
+fn a_power_cut_during_an_upgrade_leaves_a_spool_that_opens() {
     let messages = |fs: &SimFs| -> BTreeMap<MessageId, Message> {
         let (store, recovery) = open(fs);
         let read = |one: &Recovered| (one.id, store.load(one.id).unwrap());

@@ -1,8 +1,8 @@
-//! Every byte of every file of a spool with everything in it is spoilt in turn. It is always noticed (by a start, by the
+//! Every byte of every file of a spool with everything in it is corrupt in turn. It is always noticed (by a start, by the
 //! checkup, or when the message is read), never is anything else handed out than what was written, and all that the byte
 //! does not belong to is there and whole.
 //!
-//! `SPOOL_STRIDE` sets of how many bytes one is spoilt; 1: every one. Without it, a share of them is.
+//! `SPOOL_STRIDE` sets of how many bytes one is corrupt; 1: every one. Without it, a share of them is.
 
 use super::*;
 use crate::store::tests::sample::{files, path};
@@ -15,7 +15,7 @@ const MASKS: [u8; 3] = [0x01, 0x80, 0x20];
 /// A message as it may be handed out: where it is, envelope and text.
 #[derive(Debug, Clone, PartialEq)]
 struct Mail {
-    shelf: Option<Shelf>,
+    archive: Option<Archive>,
     envelope: Envelope,
     text: Bytes,
 }
@@ -45,11 +45,11 @@ fn see(store: &Store, recovery: &Recovery) -> Seen {
                 );
                 seen.states.insert(number, message.state);
                 let envelope = message.envelope.as_ref().clone();
-                let shelf = None;
+                let archive = None;
                 seen.mails.insert(
                     number,
                     Mail {
-                        shelf,
+                        archive,
                         envelope,
                         text,
                     },
@@ -58,15 +58,15 @@ fn see(store: &Store, recovery: &Recovery) -> Seen {
             _ => drop(seen.refused.insert(number)),
         }
     }
-    for shelf in Shelf::ALL {
-        for (id, _) in store.list_shelf(shelf, None, 100).unwrap() {
+    for archive in Archive::ALL {
+        for (id, _) in store.list_archive(archive, None, 100).unwrap() {
             let number = id.as_u128();
-            match store.shelved(shelf, id) {
-                Ok((shelved, text)) => {
-                    let envelope = shelved.message.envelope.as_ref().clone();
-                    let shelf = Some(shelf);
+            match store.archived(archive, id) {
+                Ok((archived, text)) => {
+                    let envelope = archived.message.envelope.as_ref().clone();
+                    let archive = Some(archive);
                     let mail = Mail {
-                        shelf,
+                        archive,
                         envelope,
                         text,
                     };
@@ -133,7 +133,7 @@ fn frames(bytes: &[u8], seq: u32) -> Vec<Framed> {
             Kind::State => vec![record::decode::<StateRecord<'_>>(header, payload).unwrap().id],
             Kind::Route => vec![record::decode::<RouteRecord<'_>>(header, payload).unwrap().id],
             Kind::Finish => vec![record::decode::<FinishRecord<'_>>(header, payload).unwrap().id],
-            Kind::Note | Kind::Hole => Vec::new(),
+            Kind::Note | Kind::Gap => Vec::new(),
         };
         let ids = ids.iter().map(|id| id.as_u128()).collect();
         let end = at + header.frame_len() as usize;
@@ -176,17 +176,17 @@ fn owner(file: &Path, bytes: &[u8], at: usize) -> Owner {
 /// Bytes that carry no meaning: spoiling them is not noticed, and changes nothing.
 fn means_nothing(file: &Path, bytes: &[u8], at: usize, mask: u8) -> Option<&'static str> {
     let name = file.strip_prefix(DIR).unwrap().to_str().unwrap();
-    let spoilt = bytes[at] ^ mask;
+    let corrupt = bytes[at] ^ mask;
     if name == "lock" {
         return Some("the process id is for whoever finds the spool held, and every start writes its own");
     }
-    if name == "FORMAT" && at + 2 == bytes.len() && matches!(spoilt, b'1' | b'2') {
+    if name == "FORMAT" && at + 2 == bytes.len() && matches!(corrupt, b'1' | b'2') {
         return Some("an older format: its frames say theirs, and it becomes this one");
     }
-    if name == "FORMAT" && at + 1 == bytes.len() && spoilt.is_ascii_whitespace() | (spoilt == 0x0b) {
+    if name == "FORMAT" && at + 1 == bytes.len() && corrupt.is_ascii_whitespace() | (corrupt == 0x0b) {
         return Some("the end of the line is not looked at");
     }
-    if name.ends_with(".json") && spoilt.eq_ignore_ascii_case(&bytes[at]) {
+    if name.ends_with(".json") && corrupt.eq_ignore_ascii_case(&bytes[at]) {
         return Some("an id says the same in small letters");
     }
     if name.ends_with(".log") {
@@ -217,14 +217,14 @@ impl Whole {
         let mut histories: BTreeMap<u128, Vec<Mail>> = BTreeMap::new();
         for (id, mail) in &seen.mails {
             let live = Mail {
-                shelf: None,
+                archive: None,
                 ..mail.clone()
             };
             histories.insert(*id, vec![mail.clone(), live]);
         }
-        // Its end is a frame like others: when that is spoilt, it comes back as it was.
+        // Its end is a frame like others: when that is corrupt, it comes back as it was.
         let seven = Mail {
-            shelf: None,
+            archive: None,
             envelope: section(7).envelope,
             text: "seven\r\n".into(),
         };
@@ -233,12 +233,12 @@ impl Whole {
     }
 
     /// Spoils one byte; `true` when it was noticed.
-    fn spoil(&self, file: &Path, bytes: &[u8], at: usize, mask: u8) {
+    fn corrupt(&self, file: &Path, bytes: &[u8], at: usize, mask: u8) {
         let context = format!("{} byte {at} ^ {mask:#x}", file.display());
         let fs = self.fs.after_power_cut(crate::store::fs::Loss::Nothing);
-        let mut spoilt = bytes.to_vec();
-        spoilt[at] ^= mask;
-        fs.plant(file, &spoilt);
+        let mut corrupt = bytes.to_vec();
+        corrupt[at] ^= mask;
+        fs.plant(file, &corrupt);
         let looked = fs.after_power_cut(crate::store::fs::Loss::Nothing);
         let found = checkup_on(
             Arc::new(looked),
@@ -251,7 +251,7 @@ impl Whole {
             Ok(opened) => opened,
             Err(OpenError::NotASpool(_) | OpenError::NoFormat(_) | OpenError::NewerFormat { .. }) => {
                 assert!(file.ends_with("FORMAT") && found.is_err(), "{context}");
-                assert_eq!(fs.read(file).unwrap(), spoilt, "{context}: left as it is");
+                assert_eq!(fs.read(file).unwrap(), corrupt, "{context}: left as it is");
                 return;
             }
             Err(error) => panic!("{context}: {error}"),
@@ -320,7 +320,7 @@ impl Whole {
 }
 
 #[test]
-fn no_spoilt_byte_goes_unnoticed_or_is_handed_out() {
+fn no_corrupt_byte_goes_unnoticed() {
     let set = std::env::var("SPOOL_STRIDE").ok();
     let stride: Option<usize> = set.map(|text| text.parse().expect("a number"));
     let whole = Whole::new();
@@ -341,7 +341,7 @@ fn no_spoilt_byte_goes_unnoticed_or_is_handed_out() {
     ]
     .map(named);
     assert_eq!(there, [1, 1, 4, 3, 2, 2, 2], "{all:?}");
-    let mut spoils = Vec::new();
+    let mut corrupts = Vec::new();
     for (file, bytes) in &all {
         // Megabytes of zeros are all alike.
         let end = bytes
@@ -352,7 +352,7 @@ fn no_spoilt_byte_goes_unnoticed_or_is_handed_out() {
             let step = stride.unwrap_or(if bytes.len() < 100 { 1 } else { 23 });
             let written = (0..end).skip(turn * 7 % step).step_by(step);
             let zeros = (end..bytes.len()).step_by(stride.map_or(9973, |stride| 61 * stride));
-            spoils.extend(written.chain(zeros).map(|at| (file, bytes, at, mask)));
+            corrupts.extend(written.chain(zeros).map(|at| (file, bytes, at, mask)));
         }
     }
     let (next, cores) = (
@@ -360,8 +360,8 @@ fn no_spoilt_byte_goes_unnoticed_or_is_handed_out() {
         std::thread::available_parallelism().map_or(1, usize::from),
     );
     let work = || {
-        while let Some((file, bytes, at, mask)) = spoils.get(next.fetch_add(1, Ordering::Relaxed)) {
-            whole.spoil(file, bytes, *at, *mask);
+        while let Some((file, bytes, at, mask)) = corrupts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            whole.corrupt(file, bytes, *at, *mask);
         }
     };
     std::thread::scope(|scope| {
@@ -369,5 +369,5 @@ fn no_spoilt_byte_goes_unnoticed_or_is_handed_out() {
             scope.spawn(work);
         }
     });
-    println!("{} bytes spoilt, in {} files", spoils.len(), all.len());
+    println!("{} bytes corrupt, in {} files", corrupts.len(), all.len());
 }

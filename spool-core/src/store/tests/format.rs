@@ -112,7 +112,7 @@ fn rich_add() -> Change {
         parent: Some(id(4)),
         related: vec![id(6)],
         key: Some(AddKey {
-            name: "k".to_owned(),
+            key: "k".to_owned(),
             fingerprint: Some(Fingerprint::of(&[], b"")),
         }),
         conclusion: None,
@@ -315,7 +315,7 @@ fn golden_bytes() {
     let all = [
         ("segment", (header(End::Open), String::new())),
         ("segment, sealed", (header(End::At(1234)), String::new())),
-        ("segment, end untold", (header(End::Untold), String::new())),
+        ("segment, end unknown", (header(End::Unknown), String::new())),
         ("add", encoded(&simple_add())),
         ("add, rich", encoded(&rich_add())),
         ("mark", encoded(&begin(1, 6))),
@@ -341,9 +341,9 @@ fn golden_bytes() {
         ("note", encoded(&note)),
         ("move", encoded(&moved)),
         (
-            "hole",
+            "gap",
             (
-                hex(&Header::hole(100, SALT).unwrap().encode(place(32))),
+                hex(&Header::gap(100, SALT).unwrap().encode(place(32))),
                 String::new(),
             ),
         ),
@@ -371,7 +371,7 @@ fn the_documentation_shows_the_golden_bytes() {
             "route, told",
             "finish",
             "note",
-            "hole",
+            "gap",
         ]
         .contains(&name)
         {
@@ -428,7 +428,7 @@ fn read_golden(format: u8, golden: &str) {
         let end = match name {
             "segment" => Some(End::Open),
             "segment, sealed" => Some(End::At(1234)),
-            "segment, end untold" => Some(End::Untold),
+            "segment, end unknown" => Some(End::Unknown),
             _ => None,
         };
         if let Some(end) = end {
@@ -437,7 +437,7 @@ fn read_golden(format: u8, golden: &str) {
             continue;
         }
         let header = Header::decode(header.first_chunk().unwrap(), place(32), Some(SALT)).unwrap();
-        let written_by = if header.kind == Kind::Hole { 1 } else { format };
+        let written_by = if header.kind == Kind::Gap { 1 } else { format };
         assert_eq!(header.version, written_by);
         match header.kind {
             Kind::Add => {
@@ -458,7 +458,7 @@ fn read_golden(format: u8, golden: &str) {
                 }
                 assert_eq!(record.flows, expected.flows);
                 assert_eq!(record.related, expected.related);
-                let name = |key: &Option<AddKey>| key.as_ref().map(|key| key.name.clone());
+                let name = |key: &Option<AddKey>| key.as_ref().map(|key| key.key.clone());
                 assert_eq!(name(&record.key), name(&expected.key));
                 assert!(format == 1 || record.key == expected.key);
                 assert_eq!(kinds_of(&record.events), kinds_of(&expected.events));
@@ -523,13 +523,13 @@ fn read_golden(format: u8, golden: &str) {
                 let expected = recorded(format, rich_state());
                 assert_eq!(record.messages[1].state.as_deref(), Some(&expected));
             }
-            Kind::Hole => assert_eq!(header.frame_len(), 100),
+            Kind::Gap => assert_eq!(header.frame_len(), 100),
         }
     }
 }
 
 #[test]
-fn what_a_newer_program_wrote_is_refused_by_everyone_and_left_as_it_is() {
+fn what_a_newer_program_wrote_is_refused_and_kept() {
     let path = Path::new(DIR).join("journal/0000000001.log");
     let segment = |bytes: &mut Vec<u8>| {
         bytes[8] = 2;
@@ -642,12 +642,12 @@ proptest! {
     }
 
     #[test]
-    fn no_spoilt_segment_makes_a_scan_panic(
-        spoils in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+    fn no_corrupt_segment_makes_a_scan_panic(
+        corrupts in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         cut in any::<prop::sample::Index>(), bodies in any::<bool>(),
     ) {
         let mut bytes = SAMPLE.clone();
-        for (at, value) in spoils {
+        for (at, value) in corrupts {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
@@ -656,7 +656,7 @@ proptest! {
     }
 
     #[test]
-    fn a_spoilt_record_never_panics(at in any::<prop::sample::Index>(), value in any::<u8>()) {
+    fn a_corrupt_record_never_panics(at in any::<prop::sample::Index>(), value in any::<u8>()) {
         let mut payload = Vec::new();
         record::encode(&rich_add(), &mut payload).unwrap();
         let at = at.index(payload.len());

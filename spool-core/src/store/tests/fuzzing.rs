@@ -156,7 +156,7 @@ fn mutated_segments_are_read_or_refused() {
 }
 
 #[test]
-fn mutated_spools_are_opened_or_refused_and_never_change_by_themselves() {
+fn mutated_spools_are_opened_or_refused() {
     let files = fixture();
     let small: Vec<_> = files
         .iter()

@@ -1,4 +1,4 @@
-//! Files that are taken away from under an open store.
+//! Files that are removed from under an open store.
 
 use super::*;
 use std::path::PathBuf;
@@ -97,7 +97,7 @@ fn deleted_and_replaced_segments_are_noticed() {
 }
 
 #[test]
-fn nothing_is_answered_that_went_into_a_segment_without_a_name() {
+fn a_commit_into_a_deleted_segment_is_never_answered_ok() {
     let taken = Taken::new();
     for entry in std::fs::read_dir(taken.path("journal")).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
@@ -112,7 +112,7 @@ fn nothing_is_answered_that_went_into_a_segment_without_a_name() {
 }
 
 #[test]
-fn a_segment_that_is_cut_short_is_noticed_by_the_next_commit_and_by_the_next_look() {
+fn a_truncated_segment_is_noticed() {
     let cut = |taken: &Taken| {
         let segments = std::fs::read_dir(taken.path("journal")).unwrap();
         let segments = segments.map(|entry| entry.unwrap().path());
@@ -137,7 +137,7 @@ fn a_segment_that_is_cut_short_is_noticed_by_the_next_commit_and_by_the_next_loo
 }
 
 #[test]
-fn a_deleted_format_is_noticed_and_the_directory_is_not_called_foreign() {
+fn a_deleted_format_is_noticed() {
     let taken = Taken::new();
     std::fs::remove_file(taken.path("FORMAT")).unwrap();
     taken.noticed("FORMAT was deleted or moved");
@@ -168,7 +168,7 @@ fn a_directory_that_is_moved_removed_or_replaced_is_noticed() {
 }
 
 #[test]
-fn a_file_system_that_becomes_read_only_is_noticed_without_a_change() {
+fn a_read_only_file_system_is_noticed_without_a_change() {
     let fs = SimFs::new();
     let (store, _) = Store::open_on(
         Arc::new(fs.clone()),

@@ -17,14 +17,14 @@ fn reopened(fs: &SimFs) -> (Store, Vec<String>) {
 }
 
 #[test]
-fn more_names_than_are_remembered_take_bounded_room_and_the_newest_stay() {
+fn keys_beyond_the_limit_take_bounded_room() {
     let fs = SimFs::new();
     let (store, _) = reopened(&fs);
     for number in 0..10 * MAX as u128 {
         let mut change = add(&[number + 1], "x\r\n");
         if let Change::Add(addition) = &mut change {
             addition.key = Some(AddKey {
-                name: number.to_string(),
+                key: number.to_string(),
                 fingerprint: Some(Fingerprint::of(&[], b"x")),
             });
         }

@@ -37,21 +37,21 @@ fn one_message() -> SimFs {
     fs.after_power_cut(Loss::Nothing)
 }
 
-fn pair(store: &Store, number: u128) -> (Shelved, Bytes) {
+fn pair(store: &Store, number: u128) -> (Archived, Bytes) {
     let message = store.load(id(number)).unwrap();
     let (at, reason) = (Timestamp(5000), None);
-    (Shelved { message, at, reason }, "body 1\r\n".into())
+    (Archived { message, at, reason }, "body 1\r\n".into())
 }
 
 fn remove(store: &Store) {
-    let laid = store.shelve(Shelf::Removed, &[pair(store, 1)]);
+    let laid = store.archive(Archive::Removed, &[pair(store, 1)]);
     if laid[0].is_ok() {
         store.commit(&mut [finish(1)]);
     }
 }
 
 #[test]
-fn a_spool_whose_making_was_cut_off_anywhere_outlives_a_power_cut() {
+fn an_interrupted_creation_is_continued_after_a_power_cut() {
     let whole = SimFs::new();
     whole.plant(Path::new("/elsewhere"), b"");
     open(&whole);
@@ -77,7 +77,7 @@ fn what_a_start_shows_is_durable() {
         killed_before_last(&fs, OpKind::Sync, |store| {
             let mut named = add(&[2], text(2, size));
             if let Change::Add(addition) = &mut named {
-                addition.key = Some(AddKey::named("once"));
+                addition.key = Some(AddKey::new("once"));
             }
             store.commit(&mut [named]);
         });
@@ -95,44 +95,44 @@ fn what_a_start_shows_is_durable() {
 fn a_pair_that_a_start_shows_is_durable() {
     let fs = one_message();
     let lay = |store: &Store| {
-        let (mut shelved, body) = pair(store, 1);
-        shelved.message.id = id(9);
-        store.shelve(Shelf::Quarantine, &[(shelved, body)]);
+        let (mut archived, body) = pair(store, 1);
+        archived.message.id = id(9);
+        store.archive(Archive::Quarantine, &[(archived, body)]);
     };
     killed_before_last(&fs, OpKind::SyncDir, lay);
     let (store, _) = open(&fs);
-    assert!(store.shelved(Shelf::Quarantine, id(9)).is_ok());
+    assert!(store.archived(Archive::Quarantine, id(9)).is_ok());
     drop(store);
     let (store, _) = open(&after_power_cut(&fs));
-    assert!(store.shelved(Shelf::Quarantine, id(9)).is_ok());
+    assert!(store.archived(Archive::Quarantine, id(9)).is_ok());
 }
 
 #[test]
-fn a_shelf_that_was_made_and_not_synced_holds_what_is_laid_on_it() {
+fn an_archive_that_was_not_synced_is_synced_before_use() {
     let fs = one_message();
     let (store, _) = open(&fs);
     fs.fail(OpKind::SyncDir, 0, std::io::ErrorKind::Other);
-    let laid = store.shelve(Shelf::Removed, &[pair(&store, 1)]);
+    let laid = store.archive(Archive::Removed, &[pair(&store, 1)]);
     assert!(laid[0].is_err(), "{laid:?}");
     remove(&store);
     drop(store);
     let (store, recovery) = open(&after_power_cut(&fs));
     assert!(recovery.messages.is_empty());
-    assert!(store.shelved(Shelf::Removed, id(1)).is_ok());
+    assert!(store.archived(Archive::Removed, id(1)).is_ok());
 }
 
 #[test]
-fn nothing_is_left_of_a_pair_that_was_cut_off_in_coming_or_going() {
+fn nothing_is_left_of_an_interrupted_pair() {
     let fs = one_message();
     let (store, _) = open(&fs);
     remove(&store);
-    let (mut quarantined, body) = store.shelved(Shelf::Removed, id(1)).unwrap();
+    let (mut quarantined, body) = store.archived(Archive::Removed, id(1)).unwrap();
     quarantined.message.id = id(9);
     drop(store);
     let before = fs.after_power_cut(Loss::Nothing);
     let work = |store: &Store| {
-        let _ = store.discard(Shelf::Removed, &[id(1)]);
-        store.shelve(Shelf::Quarantine, &[(quarantined.clone(), body.clone())]);
+        let _ = store.discard(Archive::Removed, &[id(1)]);
+        store.archive(Archive::Quarantine, &[(quarantined.clone(), body.clone())]);
     };
     let whole = before.after_power_cut(Loss::Nothing);
     work(&open(&whole).0);
@@ -144,10 +144,10 @@ fn nothing_is_left_of_a_pair_that_was_cut_off_in_coming_or_going() {
         }
         fs.cut_after(usize::MAX);
         let (store, _) = open(&fs);
-        for shelf in Shelf::ALL {
-            let dir = Path::new(DIR).join(shelf.name());
+        for archive in Archive::ALL {
+            let dir = Path::new(DIR).join(archive.name());
             let names = fs.list(&dir).unwrap_or_default();
-            let listed = store.list_shelf(shelf, None, 9).unwrap();
+            let listed = store.list_archive(archive, None, 9).unwrap();
             assert!(
                 listed.iter().all(|(_, pair)| pair.is_ok()),
                 "cut {cut}: {listed:?}"
@@ -158,16 +158,16 @@ fn nothing_is_left_of_a_pair_that_was_cut_off_in_coming_or_going() {
 }
 
 #[test]
-fn a_pair_that_its_recovery_could_not_delete_does_not_outlive_the_next_removal() {
+fn a_pair_left_by_a_recovery_is_deleted_by_the_next_removal() {
     let fs = one_message();
     let (store, _) = open(&fs);
-    let on_shelf = pair(&store, 1);
-    all_ok(&store.shelve(Shelf::Quarantine, &[on_shelf]));
+    let in_archive = pair(&store, 1);
+    all_ok(&store.archive(Archive::Quarantine, &[in_archive]));
     // As if it had just been recovered from there, and its files stayed.
     remove(&store);
-    assert!(store.shelved(Shelf::Removed, id(1)).is_ok());
+    assert!(store.archived(Archive::Removed, id(1)).is_ok());
     assert_eq!(
-        store.shelved(Shelf::Quarantine, id(1)),
+        store.archived(Archive::Quarantine, id(1)),
         Err(StoreError::NoSuchMessage(id(1)))
     );
 }

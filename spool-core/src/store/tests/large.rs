@@ -15,7 +15,7 @@ fn messages_of_one_add_are_read_with_one_read_of_it() {
     let other: Vec<u128> = (SECTIONS + 1..=2 * SECTIONS).collect();
     all_ok(&store.commit(&mut [add(&ids, "x\r\n"), add(&other, "y\r\n")]));
     let before = store.stats().frames_read;
-    let mut row = store.in_a_row();
+    let mut row = store.sequential();
     for number in ids.iter().chain(&other) {
         assert_eq!(row.load(id(*number)).unwrap().id, id(*number));
     }
@@ -32,7 +32,7 @@ fn messages_of_one_add_are_read_with_one_read_of_it() {
 }
 
 #[test]
-fn a_log_line_and_a_slip_of_any_length_are_read_and_are_no_damage() {
+fn long_log_lines_and_metadata_are_not_damage() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     all_ok(&store.commit(&mut [add(&[1], "x\r\n"), add(&[2], "y\r\n")]));
@@ -51,24 +51,27 @@ fn a_log_line_and_a_slip_of_any_length_are_read_and_are_no_damage() {
             .all(|event| !matches!(event.kind, EventKind::Gap(_)))
     );
     let (message, body) = (store.load(id(1)).unwrap(), store.body(id(1)).unwrap());
-    let mut shelved = Shelved {
+    let mut archived = Archived {
         message,
         at: Timestamp(5),
         reason: Some(long),
     };
-    shelved.message.state.set_status(Status::Frozen, None);
-    let laid = store.shelve(Shelf::Removed, &[(shelved.clone(), body)]);
+    archived.message.state.set_status(Status::Frozen, None);
+    let laid = store.archive(Archive::Removed, &[(archived.clone(), body)]);
     assert_eq!(laid, [Ok(())]);
-    assert_eq!(store.shelved(Shelf::Removed, id(1)).unwrap().0, shelved);
+    assert_eq!(store.archived(Archive::Removed, id(1)).unwrap().0, archived);
     all_ok(&store.commit(&mut [finish(1)]));
     drop(store);
     let arc: Arc<dyn Fs> = Arc::new(fs.clone());
     let checkup = checkup_on(arc, Path::new(DIR), Timestamp(1), false, &mut || {}).unwrap();
-    assert_eq!((checkup.findings, checkup.whole, checkup.shelved), (vec![], 1, 1));
+    assert_eq!(
+        (checkup.findings, checkup.whole, checkup.archived),
+        (vec![], 1, 1)
+    );
 }
 
 #[test]
-fn the_fates_of_very_many_recipients_come_back_from_a_shelf() {
+fn many_recipients_come_back_from_an_archive() {
     const MANY: u32 = 20_000;
     let fs = SimFs::new();
     let (store, _) = open(&fs);
@@ -93,19 +96,19 @@ fn the_fates_of_very_many_recipients_come_back_from_a_shelf() {
     addition.messages[0].state = Some(Box::new(state.clone()));
     all_ok(&store.commit(&mut [Change::Add(addition)]));
     let message = store.load(id(1)).unwrap();
-    let shelved = Shelved {
+    let archived = Archived {
         message,
         at: Timestamp(5),
         reason: None,
     };
-    let laid = store.shelve(Shelf::Removed, &[(shelved, store.body(id(1)).unwrap())]);
+    let laid = store.archive(Archive::Removed, &[(archived, store.body(id(1)).unwrap())]);
     assert_eq!(laid, [Ok(())]);
-    let back = store.shelved(Shelf::Removed, id(1)).unwrap().0.message.state;
+    let back = store.archived(Archive::Removed, id(1)).unwrap().0.message.state;
     assert_eq!((back.remaining, back.failed), (state.remaining, state.failed));
 }
 
 #[test]
-fn after_a_restart_a_message_is_expected_to_take_the_memory_of_its_whole_history() {
+fn after_a_restart_the_memory_of_the_history_is_known() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     all_ok(&store.commit(&mut [add(&[1, 2, 3], "x\r\n")]));

@@ -41,7 +41,7 @@ fn living() -> BTreeSet<u128> {
 }
 
 #[test]
-fn mail_is_taken_before_the_rest_is_known() {
+fn mail_is_accepted_before_loading_ends() {
     let fs = earlier_life();
     let (store, begun) = begin_on(&fs, &options());
     assert_eq!(begun.last_id, Some(id(30)));
@@ -87,7 +87,7 @@ fn mail_is_taken_before_the_rest_is_known() {
 }
 
 #[test]
-fn events_of_both_lives_are_told_in_their_order() {
+fn events_of_both_runs_are_in_order() {
     let fs = earlier_life();
     // The log forgets what the journal still knows.
     let log = fs
@@ -147,7 +147,7 @@ fn a_limit_on_messages_waits_until_they_are_counted() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_loaded_stops_everything_and_says_why() {
+fn a_journal_that_cannot_be_loaded_fails_the_store() {
     let fs = earlier_life();
     let (store, _) = begin_on(&fs, &options());
     all_ok(&store.commit(&mut [add(&[100], "x\r\n")]));

@@ -1,5 +1,6 @@
 //! Tests of the store as a whole, most of them on a simulated disk.
 
+mod archive;
 mod compaction;
 mod crash;
 mod damage;
@@ -23,7 +24,6 @@ mod permissions;
 mod real;
 mod sample;
 mod scrub;
-mod shelf;
 
 use super::error::{Failure, OpenError, StoreError};
 use super::fs::{Fs, SimFs};

@@ -102,7 +102,7 @@ fn a_batch_is_one_write_and_one_sync() {
 }
 
 #[test]
-fn finished_segments_are_given_back_and_large_frames_get_their_own() {
+fn finished_segments_are_deleted_and_large_frames_get_their_own() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     for number in 1..40 {

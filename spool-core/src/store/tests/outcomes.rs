@@ -101,7 +101,7 @@ fn another_route_outlives_states_restarts_and_moves() {
 }
 
 #[test]
-fn the_reason_of_a_frozen_message_outlives_restarts_and_moves() {
+fn the_reason_of_a_freeze_survives_restarts_and_moves() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     let why = |number: u128| match number {
@@ -150,7 +150,7 @@ fn the_reason_of_a_frozen_message_outlives_restarts_and_moves() {
 }
 
 #[test]
-fn an_add_and_what_becomes_of_another_message_are_one_change() {
+fn an_add_and_its_conclusion_are_one_change() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     all_ok(&store.commit(&mut [add(&[1], "x\r\n"), add(&[2], "y\r\n")]));

@@ -14,17 +14,17 @@ fn used() -> (tempfile::TempDir, PathBuf) {
     let (store, _) = Store::open(&dir, &options()).unwrap();
     let mut named = add(&[1, 2], "x\r\n");
     if let Change::Add(addition) = &mut named {
-        addition.key = Some(AddKey::named("once"));
+        addition.key = Some(AddKey::new("once"));
     }
     all_ok(&store.commit(&mut [named]));
-    for (shelf, number) in Shelf::ALL.into_iter().zip([1, 2]) {
-        let shelved = Shelved {
+    for (archive, number) in Archive::ALL.into_iter().zip([1, 2]) {
+        let archived = Archived {
             message: store.load(id(number)).unwrap(),
             at: Timestamp(5),
             reason: None,
         };
         let body = store.body(id(number)).unwrap();
-        all_ok(&store.shelve(shelf, &[(shelved, body)]));
+        all_ok(&store.archive(archive, &[(archived, body)]));
     }
     all_ok(&store.commit(&mut [finish(1), finish(2), add(&[3], "y\r\n")]));
     store.maintain();
@@ -50,7 +50,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_directory_inside_is_refused_and_not_followed() {
+fn a_link_in_place_of_a_directory_is_refused() {
     for name in INNER {
         let (temp, dir) = used();
         let elsewhere = temp.path().join("elsewhere");
@@ -119,7 +119,7 @@ fn pipe(path: &Path) {
 }
 
 #[test]
-fn a_pipe_or_a_directory_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+fn a_pipe_or_a_directory_in_place_of_a_file_is_refused() {
     let put: [fn(&Path); 2] = [pipe, |path| {
         let _ = std::fs::remove_file(path);
         std::fs::create_dir(path).unwrap();
@@ -162,13 +162,13 @@ fn a_pipe_or_a_directory_in_the_place_of_a_file_is_refused_and_not_waited_for() 
 }
 
 #[test]
-fn a_pipe_or_a_link_on_a_shelf_spoils_its_pair_alone() {
+fn a_pipe_or_a_link_in_an_archive_affects_one_pair() {
     let (temp, dir) = used();
     let secret = temp.path().join("secret");
     std::fs::write(&secret, "{}").unwrap();
-    for (shelf, number) in Shelf::ALL.into_iter().zip([1, 2]) {
+    for (archive, number) in Archive::ALL.into_iter().zip([1, 2]) {
         for kind in ["eml", "json"] {
-            let path = dir.join(format!("{}/{}.{kind}", shelf.name(), id(number)));
+            let path = dir.join(format!("{}/{}.{kind}", archive.name(), id(number)));
             let whole = std::fs::read(&path).unwrap();
             for linked in [false, true] {
                 if linked {
@@ -180,15 +180,15 @@ fn a_pipe_or_a_link_on_a_shelf_spoils_its_pair_alone() {
                 let from = dir.clone();
                 soon(move || {
                     let (store, _) = Store::open(&from, &options()).unwrap();
-                    let read = store.shelved(shelf, id(number));
+                    let read = store.archived(archive, id(number));
                     assert!(matches!(read, Err(StoreError::Damaged { .. })), "{read:?}");
-                    assert!(store.list_shelf(shelf, None, 9).unwrap()[0].1.is_err());
-                    let other = if shelf == Shelf::Removed {
-                        (Shelf::Quarantine, 2)
+                    assert!(store.list_archive(archive, None, 9).unwrap()[0].1.is_err());
+                    let other = if archive == Archive::Removed {
+                        (Archive::Quarantine, 2)
                     } else {
-                        (Shelf::Removed, 1)
+                        (Archive::Removed, 1)
                     };
-                    assert!(store.shelved(other.0, id(other.1)).is_ok());
+                    assert!(store.archived(other.0, id(other.1)).is_ok());
                     assert_eq!(store.body(id(3)).unwrap(), "y\r\n");
                 });
             }
@@ -199,7 +199,7 @@ fn a_pipe_or_a_link_on_a_shelf_spoils_its_pair_alone() {
 }
 
 #[test]
-fn a_lock_with_a_second_name_is_not_written_to() {
+fn a_lock_file_with_a_second_link_is_not_written() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("spool");
     let letter = temp.path().join("letter");
@@ -215,7 +215,7 @@ fn a_lock_with_a_second_name_is_not_written_to() {
 }
 
 #[test]
-fn a_directory_inside_that_belongs_to_someone_else_is_refused() {
+fn a_directory_of_another_owner_is_refused() {
     let (_temp, dir) = used();
     let given = std::os::unix::fs::chown(dir.join("journal"), Some(12_345), None);
     if given.is_err() {

@@ -49,7 +49,7 @@ fn a_reservation_that_fails_says_why() {
 }
 
 #[test]
-fn a_spare_with_a_second_name_is_not_written_to() {
+fn a_spare_with_a_second_link_is_not_written() {
     let temp = tempfile::tempdir().unwrap();
     let (store, _) = open_at(temp.path()).unwrap();
     store.maintain();
@@ -131,7 +131,7 @@ fn what_is_no_spool_of_ours_is_left_as_it_is() {
 }
 
 #[test]
-fn an_error_names_the_path_and_what_was_to_be_done() {
+fn an_error_names_the_path_and_the_action() {
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -1,5 +1,5 @@
 //! A spool with everything in it: three segments with every kind of frame, a spare, both logs in two files each, pairs on
-//! both shelves.
+//! both archives.
 
 use super::*;
 
@@ -27,9 +27,9 @@ pub(super) fn spool() -> SimFs {
         finish(7),
         begin(1, 9000),
     ]));
-    shelve(&store, Shelf::Removed, 6, 6);
+    archive(&store, Archive::Removed, 6, 6);
     all_ok(&store.commit(&mut [finish(6), freeze(6)])[..1]);
-    shelve(&store, Shelf::Quarantine, 4, 9);
+    archive(&store, Archive::Quarantine, 4, 9);
     let note = event(9, EventKind::Quarantined("odd".to_owned()));
     all_ok(&store.commit(&mut [Change::Note { events: vec![note] }]));
     store.maintain();
@@ -67,19 +67,19 @@ pub(super) fn spool() -> SimFs {
 fn named(name: &str, number: u128, body: &'static str) -> Change {
     let mut change = add(&[number], body);
     if let Change::Add(addition) = &mut change {
-        addition.key = Some(AddKey::named(name));
+        addition.key = Some(AddKey::new(name));
     }
     change
 }
 
 /// The message `number` as a pair of `name`.
-fn shelve(store: &Store, shelf: Shelf, number: u128, name: u128) {
+fn archive(store: &Store, archive: Archive, number: u128, name: u128) {
     let mut message = store.load(id(number)).unwrap();
     let body = store.body(id(number)).unwrap();
     message.id = id(name);
     (message.state.status, message.state.in_flight) = (Status::Frozen, None);
     let (at, reason) = (Timestamp(5000), Some("odd".to_owned()));
-    all_ok(&store.shelve(shelf, &[(Shelved { message, at, reason }, body)]));
+    all_ok(&store.archive(archive, &[(Archived { message, at, reason }, body)]));
 }
 
 /// Every file with its bytes.

@@ -4,13 +4,13 @@ use super::*;
 use std::collections::BTreeSet;
 
 fn pass(store: &Store) -> (u64, Vec<Finding>) {
-    let (mut bytes, mut news) = (0, Vec::new());
+    let (mut bytes, mut new) = (0, Vec::new());
     for _ in 0..10_000 {
         let step = store.scrub(1000);
         bytes += step.bytes;
-        news.extend(step.news);
+        new.extend(step.new_findings);
         if step.pass_over {
-            return (bytes, news);
+            return (bytes, new);
         }
     }
     panic!("a pass has no end");
@@ -30,7 +30,7 @@ fn sample() -> (SimFs, Store) {
     (fs, store)
 }
 
-fn spoil(fs: &SimFs, name: &str, wanted: &[u8]) {
+fn corrupt(fs: &SimFs, name: &str, wanted: &[u8]) {
     let path = Path::new(DIR).join(name);
     let mut bytes = fs.read(&path).unwrap();
     let at = bytes
@@ -42,10 +42,10 @@ fn spoil(fs: &SimFs, name: &str, wanted: &[u8]) {
 }
 
 #[test]
-fn what_is_whole_is_read_in_small_steps_and_nothing_is_said() {
+fn intact_files_are_read_in_small_steps() {
     let (_, store) = sample();
-    let (bytes, news) = pass(&store);
-    assert!(news.is_empty(), "{news:?}");
+    let (bytes, new) = pass(&store);
+    assert!(new.is_empty(), "{new:?}");
     assert!(bytes > 2 * 48_000, "two segments, bodies and all: {bytes}");
     let step = store.scrub(1000);
     assert!(step.bytes < 13_000, "{} for a step of 1,000", step.bytes);
@@ -53,18 +53,18 @@ fn what_is_whole_is_read_in_small_steps_and_nothing_is_said() {
 }
 
 #[test]
-fn damage_in_cold_mail_is_told_once_with_the_names_of_its_messages() {
+fn damage_is_reported_once_with_its_messages() {
     let (fs, store) = sample();
-    spoil(&fs, "journal/0000000001.log", &mail(2)[..100]);
-    let (_, news) = pass(&store);
-    let [finding] = news.as_slice() else {
-        panic!("{news:?}");
+    corrupt(&fs, "journal/0000000001.log", &mail(2)[..100]);
+    let (_, new) = pass(&store);
+    let [finding] = new.as_slice() else {
+        panic!("{new:?}");
     };
     assert_eq!(finding.file, "journal/0000000001.log");
     assert!(finding.what.contains(&id(2).to_string()), "{finding:?}");
     assert!(!finding.what.contains(&id(3).to_string()), "{finding:?}");
     assert!(pass(&store).1.is_empty(), "it is known now");
-    assert_eq!(store.scrub_findings(), news);
+    assert_eq!(store.scrub_findings(), new);
     // It only looks: the message says so itself when it is read, and everything else goes on.
     assert!(matches!(store.body(id(2)), Err(StoreError::Damaged { .. })));
     assert_eq!(store.body(id(3)).unwrap(), mail(3));
@@ -72,14 +72,14 @@ fn damage_in_cold_mail_is_told_once_with_the_names_of_its_messages() {
 }
 
 #[test]
-fn damage_on_the_shelves_is_told_as_well() {
+fn damage_in_the_archives_is_reported() {
     let (fs, store) = sample();
     let mut pairs = Vec::new();
     for number in [2, 3, 4] {
         let message = store.load(id(number)).unwrap();
         let at = Timestamp(5);
         pairs.push((
-            Shelved {
+            Archived {
                 message,
                 at,
                 reason: None,
@@ -87,16 +87,19 @@ fn damage_on_the_shelves_is_told_as_well() {
             store.body(id(number)).unwrap(),
         ));
     }
-    for (shelf, pairs) in [(Shelf::Removed, &pairs[..2]), (Shelf::Quarantine, &pairs[2..])] {
-        assert!(store.shelve(shelf, pairs).iter().all(Result::is_ok));
+    for (archive, pairs) in [
+        (Archive::Removed, &pairs[..2]),
+        (Archive::Quarantine, &pairs[2..]),
+    ] {
+        assert!(store.archive(archive, pairs).iter().all(Result::is_ok));
     }
-    let (whole, news) = pass(&store);
-    assert!(news.is_empty(), "{news:?}");
+    let (whole, new) = pass(&store);
+    assert!(new.is_empty(), "{new:?}");
     let text = format!("removed/{}.eml", id(3));
-    spoil(&fs, &text, b"mail 003");
-    let (bytes, news) = pass(&store);
-    let [finding] = news.as_slice() else {
-        panic!("{news:?}");
+    corrupt(&fs, &text, b"mail 003");
+    let (bytes, new) = pass(&store);
+    let [finding] = new.as_slice() else {
+        panic!("{new:?}");
     };
     assert_eq!((finding.file.as_str(), finding.id), (text.as_str(), Some(id(3))));
     assert!(
@@ -105,15 +108,15 @@ fn damage_on_the_shelves_is_told_as_well() {
     );
     assert!(pass(&store).1.is_empty(), "it is known now");
     // Whoever has it no longer is not told of it.
-    store.discard(Shelf::Removed, &[id(3)]).unwrap();
+    store.discard(Archive::Removed, &[id(3)]).unwrap();
     assert!(pass(&store).1.is_empty());
     assert!(store.scrub_findings().is_empty());
 }
 
 #[test]
-fn what_is_given_back_meanwhile_is_nobodys_damage() {
+fn segments_deleted_meanwhile_are_not_damage() {
     let (fs, store) = sample();
-    spoil(&fs, "journal/0000000001.log", &mail(4)[..100]);
+    corrupt(&fs, "journal/0000000001.log", &mail(4)[..100]);
     assert!(!store.scrub(1000).pass_over);
     all_ok(&store.commit(&mut (1..=12).map(finish).collect::<Vec<_>>()));
     store.maintain();
@@ -143,7 +146,7 @@ fn whoever_looks_at_the_findings_does_not_wait_for_a_step() {
 }
 
 #[test]
-fn a_thousand_findings_are_kept_of_a_pass_and_ten_messages_named_in_one() {
+fn findings_and_named_messages_are_bounded() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     let ten: Vec<u128> = (1..=10).collect();
@@ -154,11 +157,11 @@ fn a_thousand_findings_are_kept_of_a_pass_and_ten_messages_named_in_one() {
     for number in 100..=112 {
         all_ok(&store.commit(&mut [add(&[number], mail(number))]));
     }
-    spoil(&fs, "journal/0000000001.log", &mail(1)[..100]);
-    spoil(&fs, "journal/0000000001.log", &mail(2)[..100]);
-    let (_, news) = pass(&store);
-    let [few, many] = news.as_slice() else {
-        panic!("{news:?}");
+    corrupt(&fs, "journal/0000000001.log", &mail(1)[..100]);
+    corrupt(&fs, "journal/0000000001.log", &mail(2)[..100]);
+    let (_, new) = pass(&store);
+    let [few, many] = new.as_slice() else {
+        panic!("{new:?}");
     };
     assert!(
         few.what.contains(&id(1).to_string()) && few.what.contains(&id(10).to_string()),
@@ -170,7 +173,7 @@ fn a_thousand_findings_are_kept_of_a_pass_and_ten_messages_named_in_one() {
         fs.plant(&pair.with_extension("eml"), b"x\r\n");
         fs.plant(&pair.with_extension("json"), b"{");
     }
-    let (_, news) = pass(&store);
-    assert_eq!(news.len(), 1001, "each is told");
+    let (_, new) = pass(&store);
+    assert_eq!(new.len(), 1001, "each is told");
     assert_eq!(store.scrub_findings().len(), 1000);
 }

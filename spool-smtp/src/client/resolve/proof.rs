@@ -82,7 +82,7 @@ pub(super) fn follow<'a>(
     Err(endless())
 }
 
-/// A chain of aliases that is too long, or leads in a circle, is a slip that may be mended: it says nothing of what is there.
+/// A chain of aliases that is too long, or leads in a circle, is an error that may be corrected: it says nothing of what is there.
 pub(super) fn endless() -> LookupError {
     LookupError::Temporary("the aliases lead on without an end".to_owned())
 }

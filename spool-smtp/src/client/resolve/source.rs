@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 /// Answers kept: a few hundred bytes each as a rule, 64 KiB at worst.
 const CACHE: u64 = 4096;
-/// Ages of answers: not so short that each message asks anew, not so long that a mended record does not help.
+/// Ages of answers: not so short that each message asks anew, not so long that a fixed record does not help.
 const MIN_AGE: Duration = Duration::from_secs(5);
 const MAX_AGE: Duration = Duration::from_secs(3600);
 /// "No such domain" fails mail for good: it is not believed for long.

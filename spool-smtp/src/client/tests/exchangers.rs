@@ -235,7 +235,7 @@ async fn what_dns_says_for_good_ends_a_message_only_where_nothing_else_is_the_re
         let report = delivered(&agent(names), hops).await;
         assert_eq!(decision(&report), OnError::TryLater, "{n}: {}", report.result);
     }
-    // Somebody else's domain as a smart host: a slip in a configuration.
+    // Somebody else's domain as a smart host: a mistake in a configuration.
     let smart = NextHop::mx("smart.example", port).unwrap();
     let report = delivered(&agent(Names::default()), &[smart]).await;
     assert_eq!(decision(&report), OnError::TryLater, "{}", report.result);

@@ -104,7 +104,7 @@ async fn lettre_by_itself_takes_forged_replies_for_a_delivery() {
         Some("a@example.org".parse().unwrap()),
         vec!["b@example.net".parse().unwrap()],
     );
-    // If this fails, lettre has mended it, and the test may go.
+    // If this fails, lettre has fixed it, and the test may go.
     let reply = lettre.send(&envelope.unwrap(), b"x").await.unwrap();
     assert!(reply.is_positive());
     assert!(

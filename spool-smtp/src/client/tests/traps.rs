@@ -1,5 +1,5 @@
 //! What lettre's connection does by itself, and what ours does in its place. Each test shows both: when its first half
-//! fails, lettre has mended it, and our part of it may go.
+//! fails, lettre has fixed it, and our part of it may go.
 
 use super::peer::Act::{self, Body, Close, Flood, Hang, Say};
 use super::peer::{EHLO, GO, HELLO, OK, Seen, TAKEN, peer};

@@ -1,66 +1,66 @@
-//! The shelves' part of a checkup: every pair with its text, and files that are none.
+//! The archives' part of a checkup: every pair with its text, and files that are not part of a pair.
 
 use super::examined::Examined;
 use super::step::{Act, whole};
-use crate::archive::Shelf;
+use crate::archive::Archive;
 use crate::id::MessageId;
 use crate::store::archive::{ArchiveDir, PairError};
-use crate::store::care::finding::Ailment;
+use crate::store::care::finding::Problem;
 use crate::store::error::OpenError;
 use crate::store::fs::ops;
 use crate::store::layout::{self, METADATA, METADATA_DRAFT, TEXT};
 use std::collections::BTreeSet;
 
 impl Examined<'_> {
-    /// Both shelves. A message that is `live` on the journal belongs there.
+    /// Both archives. A message that is `live` in the journal must not be in an archive.
     pub(super) fn archives(&mut self, live: &dyn Fn(MessageId) -> bool) -> Result<(), OpenError> {
         let mut before = BTreeSet::new();
-        for shelf in Shelf::ALL {
-            let path = self.dir.join(shelf.name());
+        for archive in Archive::ALL {
+            let path = self.dir.join(archive.name());
             let names = ops::names(&**self.fs, &path).map_err(OpenError::io("list", &path))?;
             let of = |kind: &'static str| -> BTreeSet<MessageId> {
                 let ids = names.iter().filter_map(|name| layout::archived_id(name, kind));
                 ids.collect()
             };
             let (texts, metadata) = (of(TEXT), of(METADATA));
-            // Half laid, or half taken away: found by their drafts.
+            // Incomplete pairs are found by their drafts.
             let drafts = of(METADATA_DRAFT);
             let whole = |id: &&MessageId| metadata.contains(id) || !drafts.contains(id) || live(**id);
             for id in texts.union(&metadata).filter(whole) {
                 if live(*id) {
-                    self.on_both(shelf, *id, [texts.contains(id), metadata.contains(id)])?;
+                    self.on_both(archive, *id, [texts.contains(id), metadata.contains(id)])?;
                 } else if !metadata.contains(id) {
-                    self.lone_text(shelf, *id)?;
+                    self.lone_text(archive, *id)?;
                 } else if before.contains(id) {
-                    let what = "lies on the other shelf as well".to_owned();
+                    let what = "is also in the other archive".to_owned();
                     self.note(
-                        Ailment::Duplicated,
-                        layout::archived_file(shelf.name(), *id, METADATA),
+                        Problem::Duplicated,
+                        layout::archived_file(archive.name(), *id, METADATA),
                         Some(*id),
                         what,
                     );
                 } else {
-                    self.pair(shelf, *id);
+                    self.pair(archive, *id);
                 }
             }
             before.extend(metadata);
-            self.other_names(shelf, &names);
+            self.other_names(archive, &names);
         }
         Ok(())
     }
 
-    /// On the journal and here: the journal counts.
-    fn on_both(&mut self, shelf: Shelf, id: MessageId, there: [bool; 2]) -> Result<(), OpenError> {
+    /// The message is in the journal and in the archive. The journal counts.
+    fn on_both(&mut self, archive: Archive, id: MessageId, there: [bool; 2]) -> Result<(), OpenError> {
         for (kind, _) in [TEXT, METADATA]
             .into_iter()
             .zip(there)
             .filter(|(_, there)| *there)
         {
-            let file = layout::archived_file(shelf.name(), id, kind);
+            let file = layout::archived_file(archive.name(), id, kind);
             let copy = whole(&**self.fs, self.dir, &file)?;
-            let what = "is on the spool as well, which counts".to_owned();
-            self.note_mendable(
-                Ailment::Duplicated,
+            let what = "is also in the queue, which counts".to_owned();
+            self.note_repairable(
+                Problem::Duplicated,
                 file,
                 Some(id),
                 what,
@@ -70,44 +70,44 @@ impl Examined<'_> {
         Ok(())
     }
 
-    fn lone_text(&mut self, shelf: Shelf, id: MessageId) -> Result<(), OpenError> {
-        let file = layout::archived_file(shelf.name(), id, TEXT);
+    fn lone_text(&mut self, archive: Archive, id: MessageId) -> Result<(), OpenError> {
+        let file = layout::archived_file(archive.name(), id, TEXT);
         let act = Act::Unlink {
             path: self.dir.join(&file),
             copy: Some(whole(&**self.fs, self.dir, &file)?),
         };
         let what = format!("a text without its .{}", METADATA);
-        self.note_mendable(Ailment::Orphaned, file, Some(id), what, act);
+        self.note_repairable(Problem::Orphaned, file, Some(id), what, act);
         Ok(())
     }
 
-    fn pair(&mut self, shelf: Shelf, id: MessageId) {
-        let (ailment, what) = match ArchiveDir::new(&**self.fs, self.dir, shelf).look_at(id) {
+    fn pair(&mut self, archive: Archive, id: MessageId) {
+        let (problem, what) = match ArchiveDir::new(&**self.fs, self.dir, archive).look_at(id) {
             Ok(_) => {
-                self.found.shelved += 1;
+                self.found.archived += 1;
                 return;
             }
-            Err(PairError::Unreadable(what)) => (Ailment::Unreadable, what),
-            Err(PairError::Mismatched(what)) => (Ailment::Mismatched, what),
+            Err(PairError::Unreadable(what)) => (Problem::Unreadable, what),
+            Err(PairError::Mismatched(what)) => (Problem::Mismatched, what),
         };
         self.note(
-            ailment,
-            layout::archived_file(shelf.name(), id, METADATA),
+            problem,
+            layout::archived_file(archive.name(), id, METADATA),
             Some(id),
             what,
         );
     }
 
-    fn other_names(&mut self, shelf: Shelf, names: &[String]) {
+    fn other_names(&mut self, archive: Archive, names: &[String]) {
         for name in names {
-            let file = format!("{}/{name}", shelf.name());
+            let file = format!("{}/{name}", archive.name());
             let of = |kind| layout::archived_id(name, kind).is_some();
             if layout::is_archived_draft(name) {
-                let what = "half laid, or half deleted".to_owned();
-                self.note_mendable(Ailment::Orphaned, file, None, what, Act::Archive(None));
+                let what = "incomplete, or partly deleted".to_owned();
+                self.note_repairable(Problem::Orphaned, file, None, what, Act::Archive(None));
             } else if !of(TEXT) && !of(METADATA) {
-                let what = "its name is no message's".to_owned();
-                self.note(Ailment::Orphaned, file, None, what);
+                let what = "its name is not that of a message".to_owned();
+                self.note(Problem::Orphaned, file, None, what);
             }
         }
     }

@@ -1,25 +1,25 @@
-//! A spool that is being examined: what was found so far, and what a repair would do.
+//! A spool that is being examined: the problems found so far, and the steps of a repair.
 
 use super::repair::Repair;
 use super::step::{Act, Step};
 use crate::clock::Timestamp;
 use crate::id::MessageId;
-use crate::store::care::finding::{Ailment, Finding};
+use crate::store::care::finding::{Finding, Problem};
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, is_shortage};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a checkup found.
+/// The result of a checkup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checkup {
-    /// Live messages that are whole.
+    /// Intact live messages.
     pub whole: u64,
-    /// Pairs on the shelves that are whole.
-    pub shelved: u64,
-    /// Everything that is wrong, as it was before a repair.
+    /// Intact archived pairs.
+    pub archived: u64,
+    /// Every problem, as it was before a repair.
     pub findings: Vec<Finding>,
     /// What a repair did.
     pub repairs: Vec<Repair>,
@@ -35,18 +35,18 @@ pub(super) struct Examined<'a> {
 }
 
 impl Examined<'_> {
-    /// Notes what only a person can mend.
-    pub(super) fn note(&mut self, ailment: Ailment, file: String, id: Option<MessageId>, what: String) {
+    /// Notes a problem that `--repair` cannot repair.
+    pub(super) fn note(&mut self, problem: Problem, file: String, id: Option<MessageId>, what: String) {
         self.found.findings.push(Finding {
-            ailment,
+            problem,
             file,
             id,
             what,
-            mendable: false,
+            repairable: false,
         });
     }
 
-    /// Notes a file that the disk does not give back, or that is none: all the rest is looked at nevertheless.
+    /// Notes a file that cannot be read or is not a regular file, so that the rest is still checked.
     pub(super) fn unless_unreadable<T>(
         &mut self,
         read: io::Result<T>,
@@ -58,27 +58,27 @@ impl Examined<'_> {
             Err(error) if is_shortage(&error) => Err(OpenError::io("read", path)(error)),
             Err(error) => {
                 let what = format!("cannot be read: {error}");
-                self.note(Ailment::Damaged, file.to_owned(), None, what);
+                self.note(Problem::Damaged, file.to_owned(), None, what);
                 Ok(None)
             }
         }
     }
 
-    /// Notes what a repair mends with `act`.
-    pub(super) fn note_mendable(
+    /// Notes a problem that `act` repairs.
+    pub(super) fn note_repairable(
         &mut self,
-        ailment: Ailment,
+        problem: Problem,
         file: String,
         id: Option<MessageId>,
         what: String,
         act: Act,
     ) {
-        self.note(ailment, file.clone(), id, what.clone());
+        self.note(problem, file.clone(), id, what.clone());
         if let Some(finding) = self.found.findings.last_mut() {
-            finding.mendable = true;
+            finding.repairable = true;
         }
         self.plan.push(Step {
-            ailment,
+            problem,
             file,
             what,
             act,

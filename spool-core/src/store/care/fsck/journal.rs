@@ -1,10 +1,10 @@
-//! The journal's part of a checkup: the names of the segments, the frames in them, and every message with its body.
+//! The journal's part of a checkup: the names of the segments, their frames, and every message with its body.
 
 use super::examined::Examined;
 use super::step::{Act, whole};
 use crate::id::MessageId;
 use crate::message::{Message, Status};
-use crate::store::care::finding::Ailment;
+use crate::store::care::finding::Problem;
 use crate::store::care::recovery::Copy;
 use crate::store::error::OpenError;
 use crate::store::fs::{Mode, is_unreadable};
@@ -28,7 +28,7 @@ fn in_journal(name: &str) -> String {
 }
 
 impl Examined<'_> {
-    /// The segments that bear their own number.
+    /// The segments whose header has the number of their name.
     pub(super) fn own_segments(&self, journal: &Path) -> Result<Vec<Seq>, OpenError> {
         let mut own = Vec::new();
         for seq in replay::segments(&**self.fs, journal)? {
@@ -37,7 +37,7 @@ impl Examined<'_> {
         Ok(own)
     }
 
-    /// Those that bear another one's.
+    /// Segments whose header has another number.
     pub(super) fn misnamed(&mut self, journal: &Path) -> Result<(), OpenError> {
         let own = self.own_segments(journal)?;
         let all = replay::segments(&**self.fs, journal)?;
@@ -54,15 +54,15 @@ impl Examined<'_> {
                 let copy = Some(whole(&**self.fs, self.dir, &file)?);
                 Act::Unlink { path, copy }
             } else if holds(&all, &other) {
-                // That one is misnamed as well.
-                self.note(Ailment::Mismatched, file, None, what);
+                // The segment with that name is misnamed too.
+                self.note(Problem::Mismatched, file, None, what);
                 continue;
             } else {
                 claimed.insert(other);
                 let to = layout::segment_path(journal, other);
                 Act::Rename { from: path, to }
             };
-            self.note_mendable(Ailment::Mismatched, file, None, what, act);
+            self.note_repairable(Problem::Mismatched, file, None, what, act);
         }
         Ok(())
     }
@@ -74,7 +74,7 @@ impl Examined<'_> {
         let file = self.fs.open(&path, Mode::Read);
         let read = file.and_then(|file| file.read_at(0, &mut header));
         let count = match read {
-            // Whatever it was called, it stays where it is.
+            // An unreadable segment stays where it is.
             Err(error) if is_unreadable(&error) => return Ok(None),
             read => read.map_err(OpenError::io("read", &path))?,
         };
@@ -92,8 +92,7 @@ impl Examined<'_> {
         }
     }
 
-    /// Whether frames of segment `seq` stand behind another one's header. Then only the header is in the wrong place, and what
-    /// follows it belongs here.
+    /// Whether frames of segment `seq` follow the header of another segment. Then only the header is wrong.
     fn holds_own_frames(&self, path: &Path, seq: Seq) -> io::Result<bool> {
         match Scan::new(self.fs.open(path, Mode::Read)?, seq, false)?.next() {
             Ok(item) => Ok(matches!(item, Some(Item::Damage(_)))),
@@ -102,17 +101,17 @@ impl Examined<'_> {
         }
     }
 
-    /// What a replay found, and files that are no segments.
+    /// Problems found by a replay, and files that are not segments.
     pub(super) fn journal(&mut self, journal: &Path, replay: &Replay) -> Result<(), OpenError> {
         for range in &replay.damaged {
             let what = format!("{} bytes at {}: {}", range.length, range.offset, range.reason);
             let file = layout::segment_file(range.seq);
             if range.unreadable {
-                self.note(Ailment::Damaged, file, None, what);
+                self.note(Problem::Damaged, file, None, what);
                 continue;
             }
             let act = Act::Journal(range.copy(self.dir));
-            self.note_mendable(Ailment::Damaged, file, None, what, act);
+            self.note_repairable(Problem::Damaged, file, None, what, act);
         }
         for trailing in replay.trailing.iter().filter(|trailing| trailing.torn > 0) {
             let what = format!(
@@ -121,7 +120,7 @@ impl Examined<'_> {
             );
             let act = Act::Journal(Some(trailing.copy(self.dir)));
             let file = layout::segment_file(trailing.seq);
-            self.note_mendable(Ailment::Torn, file, None, what, act);
+            self.note_repairable(Problem::Torn, file, None, what, act);
         }
         let names = self.fs.list(journal).map_err(OpenError::io("list", journal))?;
         for name in names {
@@ -129,13 +128,13 @@ impl Examined<'_> {
                 self.spare(journal)?;
             } else if layout::parse_segment_name(&name).is_none() {
                 let what = "is no segment".to_owned();
-                self.note(Ailment::Orphaned, in_journal(&name), None, what);
+                self.note(Problem::Orphaned, in_journal(&name), None, what);
             }
         }
         Ok(())
     }
 
-    /// The next segment, in which nothing has been written.
+    /// The spare segment, which must be empty.
     fn spare(&mut self, journal: &Path) -> Result<(), OpenError> {
         let path = journal.join(SPARE);
         let read = || -> io::Result<Option<(u64, u64)>> {
@@ -149,7 +148,7 @@ impl Examined<'_> {
         let Some((offset, length)) = read.flatten() else {
             return Ok(());
         };
-        let what = format!("{length} bytes at {offset} where nothing has been written");
+        let what = format!("{length} bytes at {offset} where nothing should be written");
         let copy = Some(Copy {
             source: path.clone(),
             name: layout::spare_copy_name(offset),
@@ -157,12 +156,12 @@ impl Examined<'_> {
             length,
         });
         let act = Act::Unlink { path, copy };
-        self.note_mendable(Ailment::Damaged, in_journal(SPARE), None, what, act);
+        self.note_repairable(Problem::Damaged, in_journal(SPARE), None, what, act);
         Ok(())
     }
 
-    /// Reads every message and every body against their checksums; gives those that are not whole. A repair sets their
-    /// frames aside, as a start does with damage that it sees.
+    /// Reads every message and every body and checks them; returns the damaged messages. A repair copies and covers
+    /// their frames, as a start does.
     pub(super) fn messages(
         &mut self,
         journal: &Path,
@@ -177,7 +176,7 @@ impl Examined<'_> {
             let (ids, _) = lost.entry(place).or_insert((Vec::new(), reason));
             ids.push(id);
         };
-        let (mut messages, mut last_body) = (reader.in_a_row(), None);
+        let (mut messages, mut last_body) = (reader.sequential(), None);
         for (id, entry) in all {
             // Messages of one add share their body: it is read once.
             let body = || match last_body == Some(entry.add) {
@@ -196,7 +195,7 @@ impl Examined<'_> {
                 Err(Unread::NotNow(reason)) => {
                     let file = layout::segment_file(entry.add.seq);
                     let what = format!("message {id}: cannot be read now: {reason}");
-                    self.note(Ailment::Damaged, file, Some(id), what);
+                    self.note(Problem::Damaged, file, Some(id), what);
                 }
                 Err(Unread::Gone) => lose(id, entry.add, "its segment is missing".to_owned()),
                 Err(Unread::Damaged(reason)) => lose(id, entry.add, reason),
@@ -224,18 +223,18 @@ impl Examined<'_> {
         let all: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let (s, all) = (if all.len() > 1 { "s" } else { "" }, all.join(", "));
         let what = format!("message{s} {all}: {reason}");
-        // Without its header nobody knows where it ends.
+        // Without the header the length of the frame is unknown.
         let Ok(header) = reader.header(place) else {
-            return self.note(Ailment::Damaged, file, id, what);
+            return self.note(Problem::Damaged, file, id, what);
         };
         let range = DamagedRange::frame(place, header, reason);
-        // What the disk does not give back today it may give back on another.
+        // An unreadable block may be readable another time.
         let copy = range.copy(self.dir);
         if copy.as_ref().is_some_and(|copy| !self.is_readable(copy)) {
-            return self.note(Ailment::Damaged, file, id, what);
+            return self.note(Problem::Damaged, file, id, what);
         }
         let act = Act::Journal(copy);
-        self.note_mendable(Ailment::Damaged, file, id, what, act);
+        self.note_repairable(Problem::Damaged, file, id, what, act);
         replay.damaged.push(range);
     }
 
@@ -254,7 +253,7 @@ impl Examined<'_> {
         read.is_ok()
     }
 
-    /// A message that should have been given up by now. One that waits for a person may wait as long as it takes.
+    /// A message that should have expired. A frozen message does not expire.
     fn age(&mut self, message: &Message, seq: Seq) {
         let state = &message.state;
         let expired = state.expires_at.filter(|at| *at < self.now);
@@ -265,7 +264,7 @@ impl Examined<'_> {
                 span(self.now.since(at))
             );
             let file = layout::segment_file(seq);
-            self.note(Ailment::TooOld, file, Some(message.id), what);
+            self.note(Problem::TooOld, file, Some(message.id), what);
         }
     }
 }

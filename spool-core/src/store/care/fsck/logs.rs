@@ -3,7 +3,7 @@
 use super::examined::Examined;
 use super::step::{Act, whole};
 use crate::event::Event;
-use crate::store::care::finding::Ailment;
+use crate::store::care::finding::Problem;
 use crate::store::care::recovery::Copy;
 use crate::store::error::OpenError;
 use crate::store::fs::{FsFile, Mode, ops};
@@ -26,12 +26,12 @@ impl Examined<'_> {
                 if let Some(number) = layout::parse_log_name(&name) {
                     numbers.push(number);
                 } else if layout::is_log_draft(&name) {
-                    let what = "half written".to_owned();
+                    let what = "partly written".to_owned();
                     let (path, copy) = (dir.join(name), None);
-                    self.note_mendable(Ailment::Orphaned, file, None, what, Act::Unlink { path, copy });
+                    self.note_repairable(Problem::Orphaned, file, None, what, Act::Unlink { path, copy });
                 } else {
-                    let what = "is no file of the log".to_owned();
-                    self.note(Ailment::Orphaned, file, None, what);
+                    let what = "is not a file of the log".to_owned();
+                    self.note(Problem::Orphaned, file, None, what);
                 }
             }
             numbers.sort_unstable();
@@ -66,13 +66,13 @@ impl Examined<'_> {
                 path: path.clone(),
             };
             let what = format!("begins with the event {first}");
-            self.note_mendable(Ailment::Mismatched, at, None, what, act);
+            self.note_repairable(Problem::Mismatched, at, None, what, act);
             return Ok(());
         }
         for bad in bad_lines {
             let torn = newest && bad.last;
-            let ailment = if torn { Ailment::Torn } else { Ailment::Damaged };
-            let what = format!("{} bytes at {} are no whole line", bad.length, bad.offset);
+            let problem = if torn { Problem::Torn } else { Problem::Damaged };
+            let what = format!("{} bytes at {} are not a complete line", bad.length, bad.offset);
             let copy = Copy {
                 source: path.clone(),
                 name: layout::log_copy_name(log, number, bad.offset),
@@ -80,7 +80,7 @@ impl Examined<'_> {
                 length: bad.length,
             };
             let dir = dir.to_owned();
-            self.note_mendable(ailment, at.clone(), None, what, Act::Rewrite { dir, part, copy });
+            self.note_repairable(problem, at.clone(), None, what, Act::Rewrite { dir, part, copy });
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
-//! The checkup of a spool that nobody holds: every segment, every live message with its body, both shelves and both logs.
+//! The checkup of a spool that no service runs on: every segment, every live message with its body, both archives and
+//! both logs.
 //!
-//! It holds the spool's lock while it looks, and closes the directory to others. Without `repair` it changes nothing else. With it, it keeps every intact message and
-//! copies every byte that it takes away into `corrupt/` first, but for what was never answered or was being deleted; each
-//! thing it does stands in `corrupt/repairs.jsonl` before it is done.
+//! It holds the spool's lock, and removes the permissions of other users on the directory. Without `repair` it changes
+//! nothing else. A repair keeps every intact message and copies every byte that it deletes to `corrupt/` first, except
+//! for torn ends and incomplete deletions. It records each action in `corrupt/repairs.jsonl` before it takes it.
 
 mod archives;
 mod examined;
@@ -25,11 +26,11 @@ use examined::Examined;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Checks the spool in `dir` as of `now`; with `repair` mends what can be mended, then. `progress` is told of each message.
+/// Checks the spool in `dir` as of `now`, and repairs it if `repair` is set. Calls `progress` for each message.
 ///
 /// # Errors
-/// [`OpenError`]: the spool is in use, is none, or cannot be read or written. A repair that cannot copy what it takes away,
-/// or write its report, has changed nothing but the names of segments that bore another one's.
+/// [`OpenError`]: the directory is in use, is not a spool, or cannot be read or written. A repair that cannot copy what
+/// it deletes, or cannot write its report, has changed nothing but the names of misnamed segments.
 pub fn checkup(
     dir: &Path,
     now: Timestamp,
@@ -50,7 +51,7 @@ pub fn checkup_on(
     repair: bool,
     progress: &mut dyn FnMut(),
 ) -> Result<Checkup, OpenError> {
-    // A directory that is no spool yet must not become one by a look at it.
+    // A directory that is not a spool must not become one by being checked.
     dir::check(&*fs, dir)?;
     let _lock = DirLock::acquire(&*fs, dir)?;
     let mut examined = Examined {
@@ -63,8 +64,8 @@ pub fn checkup_on(
     let journal = dir.join(JOURNAL);
     examined.misnamed(&journal)?;
     if repair {
-        // Under their right names, their messages count.
-        examined.mend_names()?;
+        // With the right name, the segment's messages count.
+        examined.repair_names()?;
     }
     let seqs = examined.own_segments(&journal)?;
     let mut replay = replay::replay(&*fs, &journal, &seqs, Logged::all(), Patience::None, &mut |_| {
@@ -76,7 +77,7 @@ pub fn checkup_on(
     examined.archives(&live)?;
     examined.logs()?;
     if repair {
-        examined.mend(&replay, &live)?;
+        examined.repair(&replay, &live)?;
     }
     Ok(examined.found)
 }

@@ -1,13 +1,15 @@
-//! The repair: first every byte that is to go is copied to `corrupt/`, then the report says what will be done, and both
-//! last; only then something is changed. A crash in between is mended by the next repair, in the same way. The names of segments
-//! are mended first, in a step of their own: what is in them depends on it.
+//! The repair: first every byte to be deleted is copied to `corrupt/`, then the report is written, both durably; then
+//! the files are changed.
+//!
+//! After a crash the next repair does the same. Segments are renamed first, in a step of their own, because their
+//! frames depend on it.
 
 use super::examined::Examined;
 use super::step::{Act, Step};
 use crate::clock::Timestamp;
 use crate::id::MessageId;
 use crate::store::archive;
-use crate::store::care::finding::Ailment;
+use crate::store::care::finding::Problem;
 use crate::store::care::recovery;
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, ops};
@@ -19,35 +21,36 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-/// One thing that a repair did: a line of `corrupt/repairs.jsonl`.
+/// One action of a repair: a line of `corrupt/repairs.jsonl`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Repair {
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// What was wrong.
-    pub ailment: Ailment,
-    /// Where, relative to the spool.
+    /// The kind of the problem.
+    #[serde(rename = "ailment")]
+    pub problem: Problem,
+    /// The file, relative to the spool.
     pub file: String,
-    /// In one line, what was wrong.
+    /// What was wrong, in one line.
     pub what: String,
-    /// In one line, what was done.
+    /// What was done, in one line.
     pub done: String,
-    /// Where the bytes are now that were taken away, relative to the spool.
+    /// Where the deleted bytes are now, relative to the spool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_as: Option<String>,
 }
 
 impl Examined<'_> {
-    /// Mends the names of segments, before anything in them is read.
-    pub(super) fn mend_names(&mut self) -> Result<(), OpenError> {
+    /// Repairs the names of segments, before their frames are read.
+    pub(super) fn repair_names(&mut self) -> Result<(), OpenError> {
         let steps = std::mem::take(&mut self.plan);
         self.set_aside(&steps)?;
         self.act(&steps)
     }
 
-    /// Mends all the rest.
-    pub(super) fn mend(
+    /// Repairs everything else.
+    pub(super) fn repair(
         &mut self,
         replay: &Replay,
         live: &dyn Fn(MessageId) -> bool,
@@ -59,10 +62,10 @@ impl Examined<'_> {
         self.set_aside(&steps)?;
         recovery::repair(&**self.fs, self.dir, replay)?;
         self.act(&steps)?;
-        archive::tidy(&**self.fs, self.dir, live).map_err(OpenError::io("tidy the shelves of", self.dir))
+        archive::tidy(&**self.fs, self.dir, live).map_err(OpenError::io("clean up the archives of", self.dir))
     }
 
-    /// Copies what is to go, and writes the report.
+    /// Copies what will be deleted, and writes the report.
     fn set_aside(&mut self, steps: &[Step]) -> Result<(), OpenError> {
         let mut repairs = Vec::with_capacity(steps.len());
         for step in steps {
@@ -70,7 +73,7 @@ impl Examined<'_> {
             let kept = copy.map(|copy| recovery::set_aside(&**self.fs, self.dir, copy));
             repairs.push(Repair {
                 at: self.now,
-                ailment: step.ailment,
+                problem: step.problem,
                 file: step.file.clone(),
                 what: step.what.clone(),
                 done: step.act.done(),
@@ -88,7 +91,7 @@ impl Examined<'_> {
         Ok(())
     }
 
-    /// What a start does not do by itself.
+    /// Takes the actions that a start does not take by itself.
     fn act(&self, steps: &[Step]) -> Result<(), OpenError> {
         let fs = &**self.fs;
         let mut rewritten = BTreeSet::new();
@@ -97,13 +100,13 @@ impl Examined<'_> {
                 Act::Journal(_) | Act::Archive(_) => continue,
                 Act::Unlink { path, .. } => (path, ops::remove(fs, path)),
                 Act::Rename { from, to } => (from, fs.rename(from, to)),
-                // Once for all that is wrong in the file.
+                // Once for all problems in the file.
                 Act::Rewrite { dir, part, .. } => match rewritten.insert((dir, part.number)) {
                     true => (dir, lines::rewrite(fs, dir, *part).map(drop)),
                     false => continue,
                 },
             };
-            done.map_err(OpenError::io("mend", path))?;
+            done.map_err(OpenError::io("repair", path))?;
             let parent = path.parent().unwrap_or(path);
             fs.sync_dir(parent).map_err(OpenError::io("sync", parent))?;
         }
@@ -122,7 +125,7 @@ fn report(fs: &dyn Fs, corrupt: &Path, repairs: &[Repair]) -> io::Result<()> {
         file.read_at(size - 1, &mut last)?;
     }
     if last != [b'\n'] {
-        // The end of a report that was cut off.
+        // The end of a report whose write was interrupted.
         bytes.push(b'\n');
     }
     for repair in repairs {
@@ -130,7 +133,7 @@ fn report(fs: &dyn Fs, corrupt: &Path, repairs: &[Repair]) -> io::Result<()> {
     }
     let written = file.write_at(size, &bytes).and_then(|()| file.sync_data());
     if written.is_err() {
-        // Nothing of what it says is done.
+        // None of the reported actions is taken.
         let _ = file.set_len(size);
     }
     written

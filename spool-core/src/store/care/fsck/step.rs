@@ -1,6 +1,6 @@
-//! One step of a repair: what is wrong, and what is done about it.
+//! One step of a repair: the problem, and the action against it.
 
-use crate::store::care::finding::Ailment;
+use crate::store::care::finding::Problem;
 use crate::store::care::recovery::Copy;
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, Mode};
@@ -8,25 +8,25 @@ use crate::store::layout;
 use crate::store::logs::lines::LogFile;
 use std::path::{Path, PathBuf};
 
-/// How something is mended.
+/// How a problem is repaired.
 #[derive(Debug)]
 pub(super) enum Act {
-    /// The bytes are covered or cut, as a start does it.
+    /// The bytes are covered or cut off, as at a start.
     Journal(Option<Copy>),
-    /// The pair goes, as a start does it.
+    /// The pair is deleted, as at a start.
     Archive(Option<Copy>),
-    /// The file is taken away.
+    /// The file is deleted.
     Unlink { path: PathBuf, copy: Option<Copy> },
-    /// The file gets its right name.
+    /// The file is renamed.
     Rename { from: PathBuf, to: PathBuf },
-    /// The file is written anew without these bytes.
+    /// The file is rewritten without these bytes.
     Rewrite { dir: PathBuf, part: LogFile, copy: Copy },
 }
 
-/// One thing to be mended.
+/// One problem and its repair.
 #[derive(Debug)]
 pub(super) struct Step {
-    pub(super) ailment: Ailment,
+    pub(super) problem: Problem,
     pub(super) file: String,
     pub(super) what: String,
     pub(super) act: Act,
@@ -43,20 +43,20 @@ impl Act {
 
     pub(super) fn done(&self) -> String {
         match self {
-            Self::Journal(Some(_)) => "set aside".to_owned(),
-            Self::Journal(None) => "noted; nothing is there to be set aside".to_owned(),
-            Self::Archive(_) => "taken off the shelf".to_owned(),
-            Self::Unlink { .. } => "taken away".to_owned(),
+            Self::Journal(Some(_)) => "copied and covered".to_owned(),
+            Self::Journal(None) => "noted; there is nothing to copy".to_owned(),
+            Self::Archive(_) => "deleted from the archive".to_owned(),
+            Self::Unlink { .. } => "deleted".to_owned(),
             Self::Rename { to, .. } => {
                 let name = to.file_name().unwrap_or_default();
                 format!("renamed to {}", name.to_string_lossy())
             }
-            Self::Rewrite { .. } => "written anew without these bytes".to_owned(),
+            Self::Rewrite { .. } => "rewritten without these bytes".to_owned(),
         }
     }
 }
 
-/// A copy of a whole file.
+/// The copy to make of a whole file.
 pub(super) fn whole(fs: &dyn Fs, dir: &Path, file: &str) -> Result<Copy, OpenError> {
     let source = dir.join(file);
     let opened = fs.open(&source, Mode::Read);

@@ -6,19 +6,19 @@ use crate::related::Related;
 use crate::store::change::Addition;
 use std::sync::Arc;
 
-/// A decoded add, to take its messages from one after the other.
+/// A decoded add.
 #[derive(Debug)]
 pub(in crate::store) struct Decoded {
     add: Addition,
-    /// All that belong together: what the add names, and its own messages.
+    /// All related messages: those that the add names, and its own.
     related: Arc<[MessageId]>,
     body_size: u64,
 }
 
 impl Decoded {
-    /// An add with a body of so many bytes.
+    /// An add with a body of `body_size` bytes.
     pub(in crate::store) fn new(mut add: Addition, body_size: u64) -> Self {
-        // Not needed, and not counted by the bound on what is kept.
+        // Not needed, and not part of the bound on kept adds.
         add.events = Vec::new();
         let own = add.messages.iter().map(|message| message.id);
         let related = add.related.iter().copied().chain(own).collect();
@@ -29,7 +29,7 @@ impl Decoded {
         }
     }
 
-    /// The message at `index` as it was added. It costs as much as that message is long.
+    /// The message at `index` as it was added. The cost is proportional to the size of that message.
     pub(in crate::store) fn message(&self, index: u32) -> Option<Message> {
         let add = &self.add;
         let record = add.messages.get(usize::try_from(index).ok()?)?;

@@ -80,7 +80,7 @@ impl From<AddRecord1> for Addition {
             parent: old.parent,
             flows: old.flows,
             related: old.related,
-            key: old.key.map(AddKey::named),
+            key: old.key.map(AddKey::new),
             conclusion: None,
             events: old.events,
             messages: old.messages.into_iter().map(Into::into).collect(),

@@ -54,14 +54,14 @@ impl Payload for NoteRecord {
     type Format2 = Self;
 }
 
-/// There is none in format 1.
+/// Format 1 has no routes.
 impl Payload for RouteRecord<'static> {
     type Format1 = Self;
     type Format2 = Self;
 }
 
-/// Appends the record of `change` to `buffer`; returns its kind. It fails for a value that postcard cannot write, which none of
-/// these types has.
+/// Appends the record of `change` to `buffer`; returns its kind. postcard can write all of these types, so it does not
+/// fail.
 pub(in crate::store) fn encode(change: &Change, buffer: &mut Vec<u8>) -> Result<Kind, postcard::Error> {
     match change {
         Change::Add(addition) => append(addition, buffer).map(|()| Kind::Add),
@@ -123,7 +123,7 @@ fn append<T: Serialize>(record: &T, buffer: &mut Vec<u8>) -> Result<(), postcard
     postcard::serialize_with_flavor(record, Appended(buffer))
 }
 
-/// Writes at the end of a buffer, without the way through [`std::io::Write`] that `postcard::to_io` takes for each byte.
+/// Appends to a buffer directly; `postcard::to_io` would call [`std::io::Write`] for each byte.
 struct Appended<'a>(&'a mut Vec<u8>);
 
 impl Flavor for Appended<'_> {
@@ -146,7 +146,7 @@ impl Flavor for Appended<'_> {
     }
 }
 
-/// Reads a whole payload of a frame with this header; bytes left over are an error too.
+/// Decodes a whole payload of a frame with this header; trailing bytes are an error.
 pub(in crate::store) fn decode<T: Payload>(header: Header, payload: &[u8]) -> Result<T, String> {
     match header.version {
         1 => whole::<T::Format1>(payload).map(Into::into),

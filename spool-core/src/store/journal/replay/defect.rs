@@ -1,28 +1,28 @@
-//! What a replay finds wrong in the segments, for recovery to mend: damage, torn ends, ends that no header tells.
+//! Defects that a replay finds in segments, for recovery to repair: damage, torn ends, missing ends in headers.
 
 use crate::store::journal::frame::{Header, Place};
 use crate::store::journal::scan::Bad;
 use crate::store::layout::Seq;
 
-/// Bytes to set aside.
+/// Damaged bytes.
 #[derive(Debug)]
 pub(in crate::store) struct DamagedRange {
     pub(in crate::store) seq: Seq,
     pub(in crate::store) offset: u64,
     pub(in crate::store) length: u64,
-    /// Of these, what there is to be copied.
+    /// The part of them that can be copied.
     pub(in crate::store) kept: u64,
-    /// Nothing whole follows: it is cut off.
+    /// No intact frame follows: they are cut off.
     pub(in crate::store) last: bool,
     pub(in crate::store) reason: String,
-    /// The segment's salt, if a whole header or frame told it.
+    /// The segment's salt, if an intact header or frame gives it.
     pub(in crate::store) salt: Option<u64>,
-    /// The disk does not give all of the segment back: it is left as it is.
+    /// The segment cannot be read completely, and is left as it is.
     pub(in crate::store) unreadable: bool,
 }
 
 impl DamagedRange {
-    /// `last`: nothing whole follows.
+    /// `last`: no intact frame follows.
     pub(super) fn of(seq: Seq, bad: Bad, last: bool) -> Self {
         Self {
             seq,
@@ -36,7 +36,7 @@ impl DamagedRange {
         }
     }
 
-    /// A frame that can be stepped over, and not be read.
+    /// A frame that can be skipped but not read.
     pub(in crate::store) fn frame(place: Place, header: Header, reason: String) -> Self {
         Self {
             seq: place.seq,
@@ -51,24 +51,24 @@ impl DamagedRange {
     }
 }
 
-/// A segment that is longer than what it holds.
+/// Space after the last frame of a segment.
 #[derive(Debug)]
 pub(in crate::store) struct Trailing {
     pub(in crate::store) seq: Seq,
     pub(in crate::store) end: u64,
-    /// Bytes behind the end that are no zeros.
+    /// Bytes after the end that are not zero.
     pub(in crate::store) torn: u64,
 }
 
 impl Trailing {
-    /// Whether nothing was ever written behind the end.
+    /// Whether nothing was written after the end.
     pub(in crate::store) fn is_reserve(&self, damaged: &[DamagedRange]) -> bool {
         let is_damaged = |range: &DamagedRange| range.seq == self.seq && range.last;
         self.torn == 0 && !damaged.iter().any(is_damaged)
     }
 }
 
-/// A segment whose header is to say where it ends.
+/// A segment whose header must be given its end.
 #[derive(Debug)]
 pub(in crate::store) struct Unsealed {
     pub(in crate::store) seq: Seq,

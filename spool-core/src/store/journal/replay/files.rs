@@ -1,5 +1,4 @@
-//! The files of the journal as a replay meets them: which there are, where a write may have been cut off, and errors with
-//! their paths.
+//! The segments as a replay finds them: their numbers, and where a write may have been interrupted.
 
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, Mode, is_unreadable};
@@ -41,12 +40,12 @@ pub(super) fn open(fs: &dyn Fs, journal: &Path, seq: Seq, bodies: bool) -> Resul
     Scan::new(file, seq, bodies).map_err(OpenError::io("read", &path))
 }
 
-/// Where a write may have been cut off.
+/// Where a write may have been interrupted.
 pub(super) struct Front {
-    /// From here on nothing is known to have been synced: bodies are to be checked.
+    /// The first segment that may not have been synced: bodies from here on are checked.
     pub(super) unsynced: Option<Seq>,
-    /// The last segment with anything in it: the only one whose end may be torn, since a segment is synced before
-    /// the next one is begun.
+    /// The last segment with a frame: the only one whose end may be torn, since a segment is synced before the next one
+    /// is begun.
     pub(super) last: Option<Seq>,
 }
 
@@ -68,16 +67,16 @@ pub(super) fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, 
         let found = scan.next().map_err(scan_error(journal, *seq))?;
         let given_up = scan.sealed_end() == Some(segment::HEADER as u64);
         let (written, synced) = match found {
-            // Holes alone: it was written, and mended since.
+            // Only gaps: it was written, and repaired since.
             None => (scan.end() > segment::HEADER as u64, true),
-            // A file from elsewhere hides nothing of what was written last, nor does one that was given up empty.
+            // Neither a foreign file nor an empty segment says anything about what was written last.
             Some(Item::Tail(_)) => (!scan.is_foreign() && !given_up, scan.sealed_end().is_some()),
             Some(Item::Frame { .. } | Item::Damage(_)) => (true, true),
         };
         if written {
             front.last = front.last.or(Some(*seq));
         }
-        // A whole frame stands in it, or did: the segments before it were synced.
+        // It has, or had, an intact frame: the segments before it were synced.
         if written && synced {
             break;
         }
@@ -85,7 +84,7 @@ pub(super) fn front(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Front, 
     Ok(front)
 }
 
-/// Bytes of `seqs`, and whether a newer program wrote one of them: that must be known before anything is changed.
+/// The size of `seqs`. Fails if a newer program wrote one of them, which must be known before anything is changed.
 pub(in crate::store) fn measure(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<u64, OpenError> {
     let mut total = 0;
     for seq in seqs {
@@ -93,7 +92,7 @@ pub(in crate::store) fn measure(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Re
         let file = fs.open(&path, Mode::Read).map_err(OpenError::io("open", &path))?;
         let mut head = [0; segment::HEADER];
         match file.read_at(0, &mut head) {
-            // The replay says more about it.
+            // The replay reports it.
             Err(error) if !is_unreadable(&error) => return Err(OpenError::io("read", &path)(error)),
             Ok(_) | Err(_) => {}
         }

@@ -1,14 +1,15 @@
-//! What the frames of a journal do to a replay, one after the other.
+//! How each frame of the journal changes a replay.
 
 use super::live::{InFlight, Live, NEVER, Route};
 use super::pending::PendingEvent;
 use super::state::Replay;
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
-use crate::frozen::{Frozen, FrozenKind, frozen_kind};
+use crate::frozen::{Frozen, FrozenKind};
 use crate::id::MessageId;
-use crate::key::NameDigest;
+use crate::key::KeyDigest;
 use crate::message::{MessageState, Status};
+use crate::reason::frozen_kind;
 use crate::store::change::{Addition, Conclusion, NewMessage, Outcome};
 use crate::store::journal::frame::{Header, Kind, Place};
 use crate::store::journal::index::{Entry, weight};
@@ -23,11 +24,11 @@ fn narrow(bytes: u64) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// The most events that are told again: the log is bounded as well.
+/// Events kept for the event log; the log is bounded too.
 const MAX_PENDING_EVENTS: usize = 262_144;
 
 impl Replay {
-    /// Applies one frame. An error says what is wrong with its payload; nothing is changed then.
+    /// Applies one frame. An error says what is wrong with its payload; then nothing was changed.
     pub(super) fn frame(&mut self, place: Place, header: Header, payload: &[u8]) -> Result<(), String> {
         let small = matches!(header.kind, Kind::Mark | Kind::State | Kind::Route);
         self.index.wrote(place.seq, header.frame_len(), small);
@@ -66,7 +67,7 @@ impl Replay {
             Kind::Finish => {
                 let finish: FinishRecord<'_> = record::decode(header, payload)?;
                 self.saw(finish.id);
-                // While it is still known where its add stands.
+                // Before the entry is removed.
                 self.push_events(finish.id, finish.events.into_owned(), None);
                 self.finish(finish.id, place.seq);
             }
@@ -79,7 +80,7 @@ impl Replay {
                     self.push_event(event.seq, PendingEvent::complete(event));
                 }
             }
-            Kind::Hole => {}
+            Kind::Gap => {}
         }
         Ok(())
     }
@@ -104,7 +105,7 @@ impl Replay {
                 self.push_events(id, events, state.frozen.as_deref());
             }
             Outcome::Finish(_) => {
-                // While it is still known where its add stands.
+                // Before the entry is removed.
                 self.push_events(id, events, None);
                 self.finish(id, place.seq);
             }
@@ -121,7 +122,7 @@ impl Replay {
         }
     }
 
-    /// `related`: how many ids the list that it shares with the others of its add has.
+    /// `related`: the number of ids in the list that the messages of the add share.
     fn remember(&mut self, message: NewMessage, related: usize, spooled_at: Timestamp, header: Header) {
         let history = message.state.as_ref().map_or(0, |state| state.footprint());
         let related = u64::try_from(related * size_of::<MessageId>()).unwrap_or(u64::MAX);
@@ -162,10 +163,10 @@ impl Replay {
         let ids = add.messages.iter().map(|message| message.id).collect();
         if let Some(key) = add.key {
             let at = add.spooled_at;
-            let is_new = |keys: &LoggedKeys| !keys.contains(&(NameDigest::of(&key.name), at));
+            let is_new = |keys: &LoggedKeys| !keys.contains(&(KeyDigest::of(&key.key), at));
             if self.logged.keys.as_ref().is_some_and(is_new) {
                 self.keys.push(RememberedKey {
-                    key: key.name,
+                    key: key.key,
                     fingerprint: key.fingerprint,
                     ids,
                     at,
@@ -197,7 +198,7 @@ impl Replay {
         }
     }
 
-    /// `frozen`: why the message is, when the frame says so.
+    /// `frozen`: the reason for a freeze, if the frame has it.
     fn push_events(&mut self, id: MessageId, events: Vec<Event>, frozen: Option<&Frozen>) {
         let last = events.last().map_or(0, |event| event.seq);
         self.last_number = self.last_number.max(last);
@@ -254,7 +255,7 @@ impl Replay {
         self.last_id = self.last_id.max(Some(id));
     }
 
-    /// The number of a route: most messages share theirs with others.
+    /// The number of a route; most messages share theirs.
     fn intern(&mut self, route: Route) -> u32 {
         let next = u32::try_from(self.hops.len()).unwrap_or(u32::MAX);
         *self.hops.entry(route).or_insert(next)
@@ -266,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_events_are_told_again_than_the_newest_so_many() {
+    fn pending_events_are_bounded() {
         let mut replay = Replay::default();
         let last = MAX_PENDING_EVENTS as u64 + 5;
         for seq in 1..=last {

@@ -1,4 +1,4 @@
-//! The live messages of a replay. A message costs 48 bytes beside its place in the index.
+//! The live messages of a replay. A message takes 48 bytes, plus its entry in the index.
 
 use crate::clock::Timestamp;
 use crate::frozen::FrozenKind;
@@ -11,29 +11,29 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// When a message that is never given up expires.
+/// The expiry of a message that does not expire.
 pub(super) const NEVER: Timestamp = Timestamp(i64::MAX);
 
-/// What a queue needs to know of a live message.
+/// What the queue needs to know of a live message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Live {
-    /// Of a frozen message, without meaning.
+    /// Without meaning for a frozen message.
     pub(super) due: Timestamp,
     pub(super) frozen: Option<FrozenKind>,
     /// Seconds of the retry interval it waits for, rounded up.
     pub(super) wait: Option<NonZeroU32>,
     pub(super) spooled_at: Timestamp,
     pub(super) expires_at: Timestamp,
-    /// Which of the routes.
+    /// The number of its route.
     pub(super) hops: u32,
     pub(super) body_size: u32,
-    /// Bytes that its envelope and the list of its related messages take in memory.
+    /// Memory of its envelope and of the list of related messages.
     pub(super) fixed: u32,
-    /// Bytes that its history takes in memory, as its latest state has it.
+    /// Memory of its history, as of its latest state.
     pub(super) history: u32,
 }
 
-/// A list of next hops, and where it comes from.
+/// Next hops, and where they come from.
 pub(super) type Route = (Arc<[NextHop]>, RouteOrigin);
 
 impl Live {
@@ -44,7 +44,7 @@ impl Live {
         }
     }
 
-    /// `frozen`: why, when that was recorded.
+    /// `frozen`: the reason, if it was recorded.
     pub(super) fn set(&mut self, status: Status, frozen: Option<FrozenKind>, wait: Option<Duration>) {
         let seconds = |wait: Duration| NonZeroU32::new(u32::try_from(wait.as_millis().div_ceil(1000)).ok()?);
         self.wait = wait.and_then(seconds);
@@ -58,11 +58,11 @@ impl Live {
     }
 }
 
-/// An attempt that has begun and not ended.
+/// An attempt that has started and not ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InFlight {
     pub(super) at: Timestamp,
-    /// Whether its message was given another route since.
+    /// Whether the message was rerouted since.
     pub(super) rerouted: bool,
 }
 

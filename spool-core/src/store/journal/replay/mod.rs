@@ -1,7 +1,7 @@
-//! Replays the journal: what its frames, in order, leave alive. The same for a start and for a look from outside.
+//! Replays the journal: which messages are live after all its frames.
 //!
-//! It reads only. What is damaged or torn is noted, for recovery to repair. Of a long queue nothing is ever in memory but the
-//! index and a few bytes for each message.
+//! Used by a start and by reads without the lock. It reads only. Damage and torn ends are noted, for recovery to
+//! repair. Of a long queue, only the index and a few bytes for each message are in memory.
 
 mod defect;
 mod files;
@@ -23,15 +23,15 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a replay waits before it opens a segment again, where the system is short of descriptors or memory.
+/// The pause before a segment is opened again when the system is short of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
 
-/// How long a replay waits where the system is short of descriptors or memory.
+/// How long a replay waits when the system is short of descriptors or memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Patience {
-    /// Not at all: for a look from outside.
+    /// Not at all: for reads without the lock.
     None,
-    /// A minute in all for one segment: for a service that takes mail meanwhile.
+    /// Up to a minute for each segment: for a service that accepts mail meanwhile.
     WhileMailIsTaken,
 }
 
@@ -44,8 +44,8 @@ impl Patience {
     }
 }
 
-/// Reads `seqs`, all of the journal. What was `told` need not be told again. `progress` hears of the bytes that were read, and says
-/// whether to go on. A segment that cannot be opened for want of descriptors or memory is tried `pauses` times again.
+/// Reads `seqs`, all segments of the journal. Events and keys in `logged` are not collected. `progress` is called with
+/// the bytes that were read, and returns whether to continue.
 pub(in crate::store) fn replay(
     fs: &dyn Fs,
     journal: &Path,
@@ -61,7 +61,7 @@ pub(in crate::store) fn replay(
     };
     let mut ahead = seqs.iter().skip(1);
     for seq in seqs {
-        // The disk works on the next one while this one is taken apart.
+        // The disk reads the next segment while this one is processed.
         if let Some(next) = ahead.next()
             && let Ok(file) = fs.open(&layout::segment_path(journal, *next), Mode::Read)
         {
@@ -79,8 +79,8 @@ pub(in crate::store) fn replay(
     Ok(replay)
 }
 
-/// Opens something; again after a pause, up to `pauses` times, while the system is short of descriptors or memory: sessions have them, and
-/// give them back.
+/// Calls `open` again after a pause, up to `pauses` times, while the system is short of descriptors or memory: sessions
+/// use them and release them.
 fn patiently<T>(
     pauses: u32,
     progress: &mut dyn FnMut(u64) -> bool,
@@ -103,9 +103,9 @@ fn patiently<T>(
     }
 }
 
-/// Reads the end of the journal: every segment that a power cut may have touched, and as many before them as it takes to
-/// learn the last number of an event. What it says of messages is not the whole truth; what it says of damage, of torn ends
-/// and of the last numbers is.
+/// Reads the end of the journal: every segment that a power cut may have affected, and as many before them as needed to
+/// find the last number of an event. The result is complete for damage, torn ends and the last numbers, not for
+/// messages.
 pub(in crate::store) fn tail(fs: &dyn Fs, journal: &Path, seqs: &[Seq]) -> Result<Replay, OpenError> {
     let front = front(fs, journal, seqs)?;
     let (older, unsynced) = match front.unsynced {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// An event to be written to the event log again.
 #[derive(Debug)]
 pub(in crate::store) struct PendingEvent {
-    /// Without flows and envelope, if `message` is there to give them.
+    /// Without flows and envelope, if `message` says where to read them.
     pub(super) event: Event,
     /// Where the message is, or was, in the journal.
     message: Option<(MessageId, Entry)>,
@@ -29,12 +29,12 @@ impl PendingEvent {
     }
 }
 
-/// The events with the flows and envelopes of their messages. One whose message cannot be read is left out.
+/// Completes events with the flows and envelopes of their messages. Events whose message cannot be read are left out.
 pub(in crate::store) fn complete(
     events: impl IntoIterator<Item = PendingEvent>,
     reader: &Reader,
 ) -> Vec<Event> {
-    let mut messages = reader.in_a_row();
+    let mut messages = reader.sequential();
     let complete = |pending: PendingEvent| {
         let Some((id, entry)) = pending.message else {
             return Some(pending.event);

@@ -1,4 +1,4 @@
-//! What a replay has found so far, and how it reads one segment.
+//! The state of a replay, and how it reads one segment.
 
 use super::defect::{DamagedRange, Trailing, Unsealed};
 use super::files::{Front, scan_error};
@@ -19,43 +19,43 @@ use std::path::Path;
 pub(in crate::store) struct Replay {
     pub(in crate::store) index: Index,
     pub(super) live: Ids<Live>,
-    /// Those of them whose attempt has begun and not ended: never many.
+    /// Messages with an attempt that has started and not ended: never many.
     pub(super) in_flight: Ids<InFlight>,
     pub(in crate::store) last_id: Option<MessageId>,
     pub(in crate::store) damaged: Vec<DamagedRange>,
     pub(in crate::store) trailing: Vec<Trailing>,
-    /// Segments that may not have been synced, and where what is whole in them ends.
+    /// Segments that may not have been synced, and the end of their intact part.
     pub(in crate::store) unsynced: Vec<(Seq, u64)>,
-    /// Segments that nothing is written to any more, and that do not say rightly where they end: those that may not have been
-    /// synced, and those in which a repair changes something.
+    /// Complete segments whose header lacks the right end: those that may not have been synced, and those that a repair
+    /// changes.
     pub(in crate::store) unsealed: Vec<Unsealed>,
-    /// Segments with nothing in them since the last one with a header, as damage.
+    /// Segments without content since the last one with a header, as damage.
     pub(super) unwritten: Vec<(Seq, Bad)>,
-    /// The number of the last event in the journal that is told of.
+    /// The number of the last event that was collected.
     pub(in crate::store) last_event: u64,
-    /// The highest number that was given to an event, even to one of a message that is not known: at the end of a journal
-    /// most are not, and in a batch that was torn before anybody was answered some are not.
+    /// The highest number of an event, even of an unknown message: at the end of a journal most messages are unknown,
+    /// and so may be those of a torn batch.
     pub(in crate::store) last_number: u64,
-    /// Events that the event log does not hold, oldest first.
+    /// Events that are not in the event log, oldest first.
     pub(in crate::store) pending_events: VecDeque<PendingEvent>,
-    /// Names of adds.
+    /// Idempotency keys that are not in the key log.
     pub(in crate::store) keys: Vec<RememberedKey>,
-    /// What need not be told again.
+    /// What need not be collected.
     pub(super) logged: Logged,
     pub(super) hops: HashMap<Route, u32>,
 }
 
-/// What the logs beside the journal hold.
+/// What the logs hold.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Logged {
-    /// The number of the last event: those up to it need not be told again.
+    /// The number of the last event in the event log.
     pub(in crate::store) events: u64,
-    /// The names of adds that are in the key log; `None`: no names are wanted.
+    /// The keys in the key log; `None` if no keys are wanted.
     pub(in crate::store) keys: Option<LoggedKeys>,
 }
 
 impl Logged {
-    /// Nothing is to be told again.
+    /// Nothing is to be collected.
     pub(in crate::store) const fn all() -> Self {
         Self {
             events: u64::MAX,
@@ -65,7 +65,7 @@ impl Logged {
 }
 
 impl Replay {
-    /// Reads one segment; gives its size.
+    /// Reads one segment; returns its size.
     pub(super) fn read(
         &mut self,
         journal: &Path,
@@ -83,7 +83,7 @@ impl Replay {
         Ok(scan.size())
     }
 
-    /// Takes the live messages out; the index keeps their places.
+    /// Takes the live messages; the index keeps their entries.
     pub(in crate::store) fn take_messages(&mut self) -> Messages {
         let mut all: Vec<_> = std::mem::take(&mut self.live).into_iter().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
@@ -126,11 +126,11 @@ impl Replay {
         }
         for range in self.damaged.iter_mut().skip(first) {
             range.salt = scan.salt();
-            range.unreadable = scan.has_lost();
+            range.unreadable = scan.has_unreadable();
         }
         let is_damaged = self.damaged.len() > first;
         self.note_unwritten(seq, scan);
-        if scan.has_lost() {
+        if scan.has_unreadable() {
             self.index.keep(seq);
             return Ok(());
         }
@@ -144,13 +144,13 @@ impl Replay {
         Ok(())
     }
 
-    /// Notes that the header of a segment is to say where it ends, if it does not. What an older program began is left as it is:
-    /// it would look as if that program had told ends.
+    /// Notes a segment whose header lacks its end. A segment begun by an older program is left as it is: with an end it
+    /// would look as if that program recorded ends.
     fn unseal(&mut self, seq: Seq, scan: &Scan) {
-        if scan.tells_ends() == Some(false) {
+        if scan.records_ends() == Some(false) {
             return;
         }
-        // Where there is none, a header will be all that is there.
+        // Without a header, one will be all that is there.
         let end = scan.end().max(segment::HEADER as u64);
         if scan.sealed_end() != Some(end) {
             let salt = scan.salt();
@@ -158,12 +158,13 @@ impl Replay {
         }
     }
 
-    /// Segments without a byte in them stand at the end of a journal, where a process ended before it wrote to them, and the
-    /// next start gives them a header before it begins another. One before a segment that was begun so has lost all it had.
+    /// Empty segments are normal at the end of a journal, where a process ended before it wrote to them; the next start
+    /// gives them a header before it begins another segment. An empty segment before one that was begun that way has
+    /// lost its content.
     fn note_unwritten(&mut self, seq: Seq, scan: &Scan) {
         if let Some(bad) = scan.nothing_left() {
             self.unwritten.push((seq, bad));
-        } else if let Some(tells) = scan.tells_ends() {
+        } else if let Some(tells) = scan.records_ends() {
             for (seq, bad) in std::mem::take(&mut self.unwritten).into_iter().filter(|_| tells) {
                 self.damaged.push(DamagedRange::of(seq, bad, true));
                 if self.unsealed.iter().all(|unsealed| unsealed.seq != seq) {

@@ -87,15 +87,15 @@ fn verify(
     let copy = crashed.after_power_cut(Loss::Nothing);
     let arc = || -> Arc<dyn Fs> { Arc::new(copy.clone()) };
     let outside = count_from_disk_on(arc(), Path::new(DIR));
-    let mut mended: Vec<String> = Vec::new();
+    let mut repaired: Vec<String> = Vec::new();
     if by_repair && outside.is_ok() {
         let checkup = checkup_on(arc(), Path::new(DIR), Timestamp(6000), true, &mut || {})
             .unwrap_or_else(|error| panic!("{context}: {error}"));
-        mended.extend(checkup.findings.into_iter().map(|finding| finding.file));
+        repaired.extend(checkup.findings.into_iter().map(|finding| finding.file));
     }
     let (store, recovery) = try_open(&copy, options).unwrap_or_else(|error| panic!("{context}: {error}"));
-    mended.extend(recovery.damage.iter().map(|damage| damage.file.clone()));
-    for file in mended {
+    repaired.extend(recovery.damage.iter().map(|damage| damage.file.clone()));
+    for file in repaired {
         assert!(
             !is_sealed(crashed, &file),
             "{context}: a power cut takes nothing from {file}"
@@ -124,7 +124,7 @@ fn verify(
     let checkup = checkup_on(arc(), Path::new(DIR), Timestamp(6000), false, &mut || {}).unwrap();
     assert!(checkup.findings.is_empty(), "{context}: {checkup:?}");
     assert_eq!(
-        (checkup.whole, checkup.whole + checkup.shelved),
+        (checkup.whole, checkup.whole + checkup.archived),
         (live, found.len() as u64),
         "{context}"
     );

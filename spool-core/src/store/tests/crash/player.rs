@@ -95,7 +95,7 @@ impl Player<'_> {
             }
             Step::Quarantine(ids, body) => self.quarantine(store, ids, body),
             Step::Remove(ids) => self.remove(store, ids),
-            Step::Recover(shelf, ids) => ids.iter().for_each(|id| self.recover(store, *shelf, *id)),
+            Step::Recover(archive, ids) => ids.iter().for_each(|id| self.recover(store, *archive, *id)),
             Step::Purge(ids) => self.purge(store, ids),
             Step::Restart => {}
         }
@@ -122,12 +122,12 @@ impl Player<'_> {
     }
 
     /// Whether all of them lie there. If so, it is still under way.
-    fn shelve(&mut self, store: &Store, shelf: Shelf, pairs: &[(Shelved, Bytes)]) -> bool {
-        let lay = |(shelved, body): &(Shelved, Bytes)| {
-            Move::Lay(Place::shelf(shelf, shelved.clone(), body.clone()))
+    fn archive(&mut self, store: &Store, archive: Archive, pairs: &[(Archived, Bytes)]) -> bool {
+        let lay = |(archived, body): &(Archived, Bytes)| {
+            Move::Lay(Place::archive(archive, archived.clone(), body.clone()))
         };
         self.tracker.pending.extend(pairs.iter().map(lay));
-        let laid = store.shelve(shelf, pairs);
+        let laid = store.archive(archive, pairs);
         let all = laid.iter().all(Result::is_ok);
         assert!(all || self.fs.is_cut(), "{laid:?}");
         all
@@ -136,9 +136,9 @@ impl Player<'_> {
     fn quarantine(&mut self, store: &Store, ids: &[u128], body: &Bytes) {
         let pairs: Vec<_> = ids
             .iter()
-            .map(|id| (new_shelved(*id, body), body.clone()))
+            .map(|id| (new_archived(*id, body), body.clone()))
             .collect();
-        if !self.shelve(store, Shelf::Quarantine, &pairs) {
+        if !self.archive(store, Archive::Quarantine, &pairs) {
             return;
         }
         let kind = || EventKind::Quarantined("odd".to_owned());
@@ -153,28 +153,28 @@ impl Player<'_> {
             let message = store.load(id(*number)).ok()?;
             let body = store.body(id(*number)).ok()?;
             let (at, reason) = (Timestamp(5000), None);
-            Some((Shelved { message, at, reason }, body))
+            Some((Archived { message, at, reason }, body))
         };
         let pairs: Vec<_> = ids.iter().filter_map(pair).collect();
-        if !self.shelve(store, Shelf::Removed, &pairs) {
+        if !self.archive(store, Archive::Removed, &pairs) {
             return;
         }
-        let end = |(shelved, _): &(Shelved, Bytes)| Change::Finish {
-            id: shelved.message.id,
+        let end = |(archived, _): &(Archived, Bytes)| Change::Finish {
+            id: archived.message.id,
             how: Finish::Removed,
-            events: vec![event(shelved.message.id.as_u128(), EventKind::Removed)],
+            events: vec![event(archived.message.id.as_u128(), EventKind::Removed)],
         };
         if self.commit(store, pairs.iter().map(end).collect()) {
             self.tracker.done();
         }
     }
 
-    fn recover(&mut self, store: &Store, shelf: Shelf, number: u128) {
-        let Ok((shelved, body)) = store.shelved(shelf, id(number)) else {
+    fn recover(&mut self, store: &Store, archive: Archive, number: u128) {
+        let Ok((archived, body)) = store.archived(archive, id(number)) else {
             return;
         };
-        let message = shelved.message;
-        let kind = EventKind::Recovered(shelf.queue());
+        let message = archived.message;
+        let kind = EventKind::Recovered(archive.queue());
         let new = NewMessage {
             id: message.id,
             section: Section {
@@ -200,29 +200,34 @@ impl Player<'_> {
             events: vec![event(number, kind)],
         });
         if self.commit(store, vec![add]) {
-            let discarded = store.discard(shelf, &[id(number)]);
+            let discarded = store.discard(archive, &[id(number)]);
             assert!(discarded.is_ok() || self.fs.is_cut(), "{discarded:?}");
         }
     }
 
     fn purge(&mut self, store: &Store, ids: &[u128]) {
-        let there = |id: &&u128| matches!(self.tracker.world.get(id), Some(Place::Shelf(Shelf::Removed, ..)));
+        let there = |id: &&u128| {
+            matches!(
+                self.tracker.world.get(id),
+                Some(Place::Archive(Archive::Removed, ..))
+            )
+        };
         let there: Vec<u128> = ids.iter().filter(there).copied().collect();
         self.tracker
             .pending
             .extend(there.iter().map(|id| Move::Purge(*id)));
         let names: Vec<MessageId> = there.iter().map(|number| id(*number)).collect();
-        match store.discard(Shelf::Removed, &names) {
+        match store.discard(Archive::Removed, &names) {
             Ok(()) => self.tracker.done(),
             Err(error) => assert!(self.fs.is_cut(), "{error}"),
         }
     }
 }
 
-fn new_shelved(number: u128, body: &Bytes) -> Shelved {
+fn new_archived(number: u128, body: &Bytes) -> Archived {
     let section = section(number);
     let state = MessageState::new(&section, Status::Frozen, Timestamp(999));
-    Shelved {
+    Archived {
         message: Message {
             id: id(number),
             parent: Some(id(77)),

@@ -31,7 +31,7 @@ pub(super) enum Step {
     Commit(Vec<Change>),
     Quarantine(Vec<u128>, Bytes),
     Remove(Vec<u128>),
-    Recover(Shelf, Vec<u128>),
+    Recover(Archive, Vec<u128>),
     Purge(Vec<u128>),
     Restart,
 }
@@ -204,12 +204,12 @@ impl Author {
             Kind::RecoverRemoved => {
                 let ids = self.some(self.removed.iter().copied().collect());
                 self.removed.retain(|id| !ids.contains(id));
-                self.recover(Shelf::Removed, ids);
+                self.recover(Archive::Removed, ids);
             }
             Kind::RecoverQuarantined => {
                 let ids = self.some(self.quarantined.iter().copied().collect());
                 self.quarantined.retain(|id| !ids.contains(id));
-                self.recover(Shelf::Quarantine, ids);
+                self.recover(Archive::Quarantine, ids);
             }
             Kind::Purge => {
                 let ids = self.some(self.removed.iter().copied().collect());
@@ -231,7 +231,7 @@ impl Author {
         self.live.extend(ids.iter().map(|id| (*id, false)));
         let mut change = add(&ids, self.body());
         if let (true, Change::Add(addition)) = (named, &mut change) {
-            addition.key = Some(AddKey::named(format!("name {}", ids[0])));
+            addition.key = Some(AddKey::new(format!("name {}", ids[0])));
         }
         self.batch.push(change);
     }
@@ -257,9 +257,9 @@ impl Author {
         self.batch.push(change);
     }
 
-    fn recover(&mut self, shelf: Shelf, ids: Vec<u128>) {
+    fn recover(&mut self, archive: Archive, ids: Vec<u128>) {
         self.live.extend(ids.iter().map(|id| (*id, true)));
-        self.step(Step::Recover(shelf, ids));
+        self.step(Step::Recover(archive, ids));
     }
 
     /// Up to `most` ids that were never used.

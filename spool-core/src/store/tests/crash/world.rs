@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Place {
     Journal(Message, Bytes),
-    Shelf(Shelf, Shelved, Bytes),
+    Archive(Archive, Archived, Bytes),
 }
 
 pub(super) type World = BTreeMap<u128, Place>;
@@ -16,7 +16,7 @@ pub(super) type World = BTreeMap<u128, Place>;
 #[derive(Debug, Clone)]
 pub(super) enum Move {
     Change(Change),
-    /// To a shelf.
+    /// To an archive.
     Lay(Place),
     Purge(u128),
 }
@@ -49,16 +49,16 @@ fn sorted(mut message: Message) -> Message {
 }
 
 impl Place {
-    pub(super) fn shelf(shelf: Shelf, shelved: Shelved, body: Bytes) -> Self {
-        let mut message = sorted(shelved.message);
-        // What lies on a shelf waits for a person.
+    pub(super) fn archive(archive: Archive, archived: Archived, body: Bytes) -> Self {
+        let mut message = sorted(archived.message);
+        // What lies in an archive waits for a person.
         (message.state.status, message.state.in_flight) = (Status::Frozen, None);
-        Self::Shelf(shelf, Shelved { message, ..shelved }, body)
+        Self::Archive(archive, Archived { message, ..archived }, body)
     }
 
     fn id(&self) -> u128 {
         match self {
-            Self::Journal(message, _) | Self::Shelf(_, Shelved { message, .. }, _) => message.id.as_u128(),
+            Self::Journal(message, _) | Self::Archive(_, Archived { message, .. }, _) => message.id.as_u128(),
         }
     }
 }
@@ -77,12 +77,12 @@ pub(super) fn look(store: &Store, recovery: &Recovery, context: &str) -> World {
         world.insert(message.id.as_u128(), Place::Journal(sorted(loaded), body));
     }
     assert_eq!(store.stats().messages, world.len() as u64);
-    for shelf in Shelf::ALL {
-        for (id, listed) in store.list_shelf(shelf, None, 1000).unwrap() {
+    for archive in Archive::ALL {
+        for (id, listed) in store.list_archive(archive, None, 1000).unwrap() {
             let listed = listed.unwrap_or_else(|reason| panic!("{context}: {reason}"));
-            let (shelved, body) = store.shelved(shelf, id).unwrap();
-            assert_eq!(listed, shelved);
-            let twice = world.insert(id.as_u128(), Place::shelf(shelf, shelved, body));
+            let (archived, body) = store.archived(archive, id).unwrap();
+            assert_eq!(listed, archived);
+            let twice = world.insert(id.as_u128(), Place::archive(archive, archived, body));
             assert_eq!(twice, None, "{context}: in two places");
         }
     }
@@ -121,7 +121,7 @@ pub(super) type Told = (Option<MessageId>, EventKind);
 pub(super) struct Tracker {
     pub(super) world: World,
     pub(super) pending: Vec<Move>,
-    pub(super) told: BTreeMap<u64, Told>,
+    pub(super) reported: BTreeMap<u64, Told>,
     /// The names of adds, with their ids.
     pub(super) names: BTreeMap<String, Vec<MessageId>>,
     /// The log may have given up old events.
@@ -134,13 +134,13 @@ impl Tracker {
     /// `change` was answered.
     pub(super) fn answered(&mut self, change: &Change) {
         let told = change.events().iter();
-        self.told
+        self.reported
             .extend(told.map(|event| (event.seq, (event.id, event.kind.clone()))));
         if let Change::Add(addition) = change
             && let Some(name) = &addition.key
         {
             let ids = addition.messages.iter().map(|message| message.id).collect();
-            self.names.insert(name.name.clone(), ids);
+            self.names.insert(name.key.clone(), ids);
         }
         apply(&mut self.world, &Move::Change(change.clone()));
     }
@@ -177,8 +177,8 @@ impl Tracker {
                     Some(Place::Journal(message, body)) => {
                         format!("journal {:?} {} bytes", message.state, body.len())
                     }
-                    Some(Place::Shelf(shelf, shelved, body)) => {
-                        format!("{shelf:?} {:?} {} bytes", shelved.message.state, body.len())
+                    Some(Place::Archive(archive, archived, body)) => {
+                        format!("{archive:?} {:?} {} bytes", archived.message.state, body.len())
                     }
                     None => "nowhere".to_owned(),
                 };
@@ -196,7 +196,7 @@ impl Tracker {
     /// batch that nobody was answered for is torn in its middle, there is a gap.
     pub(super) fn check_logs(&self, store: &Store, recovery: &Recovery, context: &str) {
         let found = events(store, context);
-        for (seq, told) in &self.told {
+        for (seq, told) in &self.reported {
             match found.get(seq) {
                 None => assert!(self.forgets, "{context}: event {seq} is gone"),
                 Some(event) => assert_eq!(event, told, "{context}: event {seq}"),
@@ -216,7 +216,7 @@ impl Tracker {
         self.check_logs(store, recovery, context);
         self.pending.clear();
         self.world = world;
-        self.told.extend(events(store, context));
+        self.reported.extend(events(store, context));
         let names = recovery.keys.iter();
         self.names
             .extend(names.map(|known| (known.key.clone(), known.ids.clone())));

@@ -1,4 +1,4 @@
-//! The checkup finds each kind of thing that can be wrong, mends what can be mended, and says what it did.
+//! The checkup finds each kind of thing that can be wrong, repairs what can be repaired, and says what it did.
 
 mod cases;
 
@@ -31,14 +31,14 @@ fn bodies(fs: &SimFs) -> BTreeMap<u128, Bytes> {
 fn each_ailment_is_found_and_a_look_changes_nothing() {
     for case in CASES {
         let fs = sample::spool();
-        (case.spoil)(&fs);
+        (case.corrupt)(&fs);
         let before = files(&fs);
         let found = look(&fs, false);
         assert!(!found.findings.is_empty(), "{}", case.name);
         for finding in &found.findings {
-            assert_eq!(finding.ailment, case.ailment, "{}: {finding:?}", case.name);
+            assert_eq!(finding.problem, case.problem, "{}: {finding:?}", case.name);
             assert!(finding.file.starts_with(case.file), "{}: {finding:?}", case.name);
-            assert_eq!(finding.mendable, case.mended, "{}: {finding:?}", case.name);
+            assert_eq!(finding.repairable, case.repaired, "{}: {finding:?}", case.name);
         }
         assert_eq!(files(&fs), before, "{}", case.name);
         assert!(found.repairs.is_empty());
@@ -46,25 +46,25 @@ fn each_ailment_is_found_and_a_look_changes_nothing() {
 }
 
 #[test]
-fn a_repair_keeps_every_intact_message_and_every_byte_and_leaves_nothing_to_repair() {
+fn a_repair_keeps_messages_and_bytes_and_is_complete() {
     for case in CASES {
         let fs = sample::spool();
         let intact = bodies(&fs);
-        (case.spoil)(&fs);
-        let (spoilt, wrong) = (files(&fs), look(&fs, false).findings);
+        (case.corrupt)(&fs);
+        let (corrupt, wrong) = (files(&fs), look(&fs, false).findings);
         let found = look(&fs, true);
         assert_eq!(found.findings, wrong, "{}", case.name);
         assert_eq!(
             found.repairs.len(),
-            wrong.iter().filter(|finding| finding.mendable).count(),
+            wrong.iter().filter(|finding| finding.repairable).count(),
             "{}",
             case.name
         );
         for repair in &found.repairs {
-            assert_eq!((repair.at, repair.ailment), (NOW, case.ailment), "{}", case.name);
+            assert_eq!((repair.at, repair.problem), (NOW, case.problem), "{}", case.name);
             let Some(kept) = &repair.kept_as else { continue };
             let kept = fs.read(&path(kept)).unwrap();
-            let (_, source) = spoilt
+            let (_, source) = corrupt
                 .iter()
                 .find(|(file, _)| *file == path(&repair.file))
                 .unwrap();
@@ -82,7 +82,7 @@ fn a_repair_keeps_every_intact_message_and_every_byte_and_leaves_nothing_to_repa
         assert_eq!(bodies(&fs), kept, "{}", case.name);
 
         let again = look(&fs, false);
-        if case.mended {
+        if case.repaired {
             assert!(again.findings.is_empty(), "{}: {again:?}", case.name);
         } else {
             assert_eq!(again.findings, wrong, "{}", case.name);
@@ -101,7 +101,7 @@ fn a_clean_spool_is_clean_and_stays_as_it_is() {
     for repair in [false, true] {
         let progress = &mut || told += 1;
         let found = checkup_on(Arc::new(fs.clone()), Path::new(DIR), NOW, repair, progress).unwrap();
-        let counts = (found.whole, found.shelved, found.findings.as_slice());
+        let counts = (found.whole, found.archived, found.findings.as_slice());
         assert_eq!(counts, (6, 2, &[][..]));
     }
     assert_eq!(told, 2 * 6);
@@ -112,7 +112,7 @@ fn a_clean_spool_is_clean_and_stays_as_it_is() {
 }
 
 #[test]
-fn what_should_have_been_given_up_is_told_with_its_age_unless_it_waits_for_a_person() {
+fn expired_messages_are_reported_unless_frozen() {
     let fs = sample::spool();
     let expired = Timestamp(999).after(Duration::from_secs(4 * 86_400 + 7500));
     for repair in [false, true] {
@@ -121,12 +121,12 @@ fn what_should_have_been_given_up_is_told_with_its_age_unless_it_waits_for_a_per
             .findings
             .iter()
             .map(|finding| {
-                assert_eq!((finding.ailment, finding.mendable), (Ailment::TooOld, false));
+                assert_eq!((finding.problem, finding.repairable), (Problem::TooOld, false));
                 assert!(finding.what.contains("2h 5m"), "{finding:?}");
                 finding.id.unwrap().as_u128()
             })
             .collect();
-        // 2 and 5 are frozen; what lies on a shelf waits for a person as well.
+        // 2 and 5 are frozen; what lies in an archive waits for a person as well.
         assert_eq!(late, [1, 3, 4, 8]);
         assert_eq!((found.whole, found.repairs.len()), (6, 0));
     }
@@ -134,10 +134,10 @@ fn what_should_have_been_given_up_is_told_with_its_age_unless_it_waits_for_a_per
 }
 
 #[test]
-fn several_things_are_mended_at_once_and_the_report_goes_on() {
+fn several_problems_are_repaired_at_once() {
     let fs = sample::spool();
-    for case in CASES.iter().filter(|case| case.mended).take(5) {
-        (case.spoil)(&fs);
+    for case in CASES.iter().filter(|case| case.repaired).take(5) {
+        (case.corrupt)(&fs);
     }
     let first = look(&fs, true).repairs;
     assert!(first.len() >= 5, "{first:?}");
@@ -147,7 +147,7 @@ fn several_things_are_mended_at_once_and_the_report_goes_on() {
     let mut bytes = fs.read(&report).unwrap();
     bytes.extend_from_slice(b"{\"at\":");
     fs.plant(&report, &bytes);
-    fs.plant(&pair(Shelf::Removed, 50, "eml"), b"x\r\n");
+    fs.plant(&pair(Archive::Removed, 50, "eml"), b"x\r\n");
     assert_eq!(look(&fs, true).repairs.len(), 1);
     let bytes = fs.read(&report).unwrap();
     let lines = bytes
@@ -157,9 +157,9 @@ fn several_things_are_mended_at_once_and_the_report_goes_on() {
 }
 
 #[test]
-fn a_repair_that_cannot_copy_or_report_says_so_and_changes_nothing() {
+fn a_repair_that_cannot_copy_or_report_changes_nothing() {
     let mut stopped = 0;
-    for case in CASES.iter().filter(|case| case.mended) {
+    for case in CASES.iter().filter(|case| case.repaired) {
         for (kind, nth) in [
             (OpKind::Create, 0),
             (OpKind::Create, 1),
@@ -171,7 +171,7 @@ fn a_repair_that_cannot_copy_or_report_says_so_and_changes_nothing() {
             (OpKind::SyncDir, 1),
         ] {
             let fs = sample::spool();
-            (case.spoil)(&fs);
+            (case.corrupt)(&fs);
             let outside = |fs: &SimFs| {
                 let mut all = files(fs);
                 all.retain(|(file, _)| !file.starts_with(path("corrupt")));
@@ -207,15 +207,15 @@ fn a_repair_that_cannot_copy_or_report_says_so_and_changes_nothing() {
 #[test]
 fn a_repair_that_a_power_cut_ends_is_done_by_the_next_one() {
     let mut states = 0;
-    for case in CASES.iter().filter(|case| case.mended) {
-        let spoilt = sample::spool();
-        (case.spoil)(&spoilt);
-        let whole = spoilt.after_power_cut(Loss::Nothing);
+    for case in CASES.iter().filter(|case| case.repaired) {
+        let corrupt = sample::spool();
+        (case.corrupt)(&corrupt);
+        let whole = corrupt.after_power_cut(Loss::Nothing);
         look(&whole, true);
         let mut kept = bodies(&sample::spool());
         kept.retain(|id, _| !case.lost.contains(id));
         for cut in 0..whole.operations().len() {
-            let fs = spoilt.after_power_cut(Loss::Nothing);
+            let fs = corrupt.after_power_cut(Loss::Nothing);
             fs.cut_after(cut);
             assert!(look_at(&fs, NOW, true).is_err());
             for loss in [Loss::Everything, Loss::Nothing, Loss::Torn(cut as u64)] {
@@ -232,11 +232,11 @@ fn a_repair_that_a_power_cut_ends_is_done_by_the_next_one() {
 }
 
 #[test]
-fn a_repair_that_finds_no_room_or_no_place_for_a_copy_changes_nothing() {
+fn a_repair_without_room_for_a_copy_changes_nothing() {
     let case = &CASES[0];
     for full in [true, false] {
         let fs = sample::spool();
-        (case.spoil)(&fs);
+        (case.corrupt)(&fs);
         if full {
             fs.set_capacity(Some(fs.used()));
         } else {
@@ -274,27 +274,27 @@ fn a_log_and_a_spare_that_cannot_be_read_hide_nothing_else() {
         "journal/spare",
     ] {
         let fs = sample::spool();
-        (CASES[0].spoil)(&fs);
+        (CASES[0].corrupt)(&fs);
         if name == "journal/spare" {
             fs.unlink(&path(name)).unwrap();
             fs.make_dir(&path(name)).unwrap();
         } else {
             let length = fs.read(&path(name)).unwrap().len() as u64;
-            fs.spoil(&path(name), 0..length);
+            fs.make_unreadable(&path(name), 0..length);
         }
         let found = look(&fs, false);
         let kinds: Vec<_> = found
             .findings
             .iter()
-            .map(|finding| (finding.file.as_str(), finding.mendable))
+            .map(|finding| (finding.file.as_str(), finding.repairable))
             .collect();
         assert_eq!(kinds, [("journal/0000000002.log", true), (name, false)]);
-        assert_eq!((found.whole, found.shelved), (5, 2), "{name}");
+        assert_eq!((found.whole, found.archived), (5, 2), "{name}");
     }
 }
 
 #[test]
-fn a_log_file_with_several_spoilt_lines_is_written_anew_once() {
+fn a_log_file_with_several_corrupt_lines_is_rewritten_once() {
     let fs = sample::spool();
     let log = path("events/00000000000000000001.jsonl");
     let mut bytes = fs.read(&log).unwrap();
@@ -319,7 +319,7 @@ fn a_log_file_with_several_spoilt_lines_is_written_anew_once() {
 }
 
 #[test]
-fn neither_a_start_nor_a_repair_takes_a_file_away_whose_name_it_does_not_know() {
+fn unknown_files_are_never_deleted() {
     let fs = sample::spool();
     let notes = path("events/notes.draft");
     fs.plant(&notes, b"?");
@@ -330,15 +330,15 @@ fn neither_a_start_nor_a_repair_takes_a_file_away_whose_name_it_does_not_know() 
 }
 
 #[test]
-fn the_names_of_two_segments_that_were_changed_for_each_other_are_left_to_a_person() {
+fn swapped_names_of_segments_are_not_repaired() {
     let fs = sample::spool();
     rename(&fs, "journal/0000000001.log", "journal/0000000005.log");
     rename(&fs, "journal/0000000002.log", "journal/0000000001.log");
     rename(&fs, "journal/0000000005.log", "journal/0000000002.log");
     let before = files(&fs);
     let found = look(&fs, true);
-    let kinds: Vec<_> = found.findings.iter().map(|f| (f.ailment, f.mendable)).collect();
-    assert_eq!(kinds, [(Ailment::Mismatched, false); 2]);
+    let kinds: Vec<_> = found.findings.iter().map(|f| (f.problem, f.repairable)).collect();
+    assert_eq!(kinds, [(Problem::Mismatched, false); 2]);
     assert_eq!(files(&fs), before);
 }
 

@@ -1,4 +1,4 @@
-//! The shelves: pairs of files that survive a power cut whole, are read as people leave them, and never block the journal.
+//! The archives: pairs of files that survive a power cut whole, are read as people leave them, and never block the journal.
 
 use super::*;
 use crate::message::FailedRecipient;
@@ -12,7 +12,7 @@ fn path(kind: &str, number: u128) -> PathBuf {
         .join(format!("{}.{kind}", id(number)))
 }
 
-fn shelved(number: u128, body: &Bytes) -> Shelved {
+fn archived(number: u128, body: &Bytes) -> Archived {
     let section = section(number);
     let mut state = MessageState::new(&section, Status::Frozen, Timestamp(999));
     state.remaining = Vec::new();
@@ -22,7 +22,7 @@ fn shelved(number: u128, body: &Bytes) -> Shelved {
         reason: "550 5.1.1 no such user".to_owned(),
     }];
     state.attempts = crate::store::tests::state(number, 2000).attempts;
-    Shelved {
+    Archived {
         message: Message {
             id: id(number),
             parent: Some(id(77)),
@@ -42,8 +42,8 @@ fn shelved(number: u128, body: &Bytes) -> Shelved {
 
 fn lay(store: &Store, number: u128) -> Result<(), StoreError> {
     let body = Bytes::from(format!("body {number}\r\n"));
-    let pair = (shelved(number, &body), body);
-    store.shelve(Shelf::Removed, &[pair]).remove(0)
+    let pair = (archived(number, &body), body);
+    store.archive(Archive::Removed, &[pair]).remove(0)
 }
 
 fn slip(fs: &SimFs, number: u128) -> String {
@@ -62,19 +62,22 @@ fn without_checksum(fs: &SimFs, number: u128) {
 }
 
 #[test]
-fn a_pair_is_read_back_as_it_was_laid() {
+fn a_pair_is_read_as_it_was_written() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     lay(&store, 1).unwrap();
     let body = Bytes::from("body 1\r\n");
-    let expected = shelved(1, &body);
-    assert_eq!(store.shelved(Shelf::Removed, id(1)), Ok((expected.clone(), body)));
+    let expected = archived(1, &body);
     assert_eq!(
-        store.list_shelf(Shelf::Removed, None, 10),
+        store.archived(Archive::Removed, id(1)),
+        Ok((expected.clone(), body))
+    );
+    assert_eq!(
+        store.list_archive(Archive::Removed, None, 10),
         Ok(vec![(id(1), Ok(expected))])
     );
     assert_eq!(
-        store.shelved(Shelf::Quarantine, id(1)),
+        store.archived(Archive::Quarantine, id(1)),
         Err(StoreError::NoSuchMessage(id(1)))
     );
     let slip = slip(&fs, 1);
@@ -90,7 +93,7 @@ fn a_pair_is_read_back_as_it_was_laid() {
 }
 
 #[test]
-fn a_listing_goes_on_after_an_id_and_names_what_cannot_be_read() {
+fn a_listing_continues_after_an_id_and_shows_errors() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     for number in [3, 1, 2] {
@@ -100,7 +103,7 @@ fn a_listing_goes_on_after_an_id_and_names_what_cannot_be_read() {
     for foreign in ["notes.txt", "x.json", "01jdf3t0000000000000000007.json"] {
         fs.plant(&Path::new(DIR).join("removed").join(foreign), b"{}");
     }
-    let page = |after, limit| store.list_shelf(Shelf::Removed, after, limit).unwrap();
+    let page = |after, limit| store.list_archive(Archive::Removed, after, limit).unwrap();
     let first = page(None, 2);
     assert_eq!((first[0].0, first[1].0), (id(1), id(2)));
     let why = first[1].1.as_ref().unwrap_err();
@@ -112,53 +115,53 @@ fn a_listing_goes_on_after_an_id_and_names_what_cannot_be_read() {
     assert_eq!((rest.len(), rest[0].0), (1, id(3)));
     without_checksum(&fs, 3);
     fs.plant(&path("eml", 3), b"a\0b");
-    let why = store.shelved(Shelf::Removed, id(3)).unwrap_err().to_string();
+    let why = store.archived(Archive::Removed, id(3)).unwrap_err().to_string();
     assert!(why.contains("NUL at byte 1"), "{why}");
     fs.unlink(&path("eml", 3)).unwrap();
     let why = page(Some(id(2)), 10)[0].1.clone().unwrap_err();
     assert!(why.contains("eml is missing"), "{why}");
-    store.discard(Shelf::Removed, &[id(1), id(2), id(9)]).unwrap();
+    store.discard(Archive::Removed, &[id(1), id(2), id(9)]).unwrap();
     assert_eq!(page(None, 10).len(), 1);
 }
 
 #[test]
-fn an_edited_pair_is_taken_once_its_checksum_is_taken_out() {
+fn an_edited_pair_is_accepted_without_a_checksum() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
-    let refused = |result: Result<(Shelved, Bytes), StoreError>| {
+    let refused = |result: Result<(Archived, Bytes), StoreError>| {
         let reason = result.unwrap_err().to_string();
         assert!(reason.contains("Remove the line with \"checksum\""), "{reason}");
     };
-    let listed = || store.list_shelf(Shelf::Removed, None, 9).unwrap().remove(0).1;
+    let listed = || store.list_archive(Archive::Removed, None, 9).unwrap().remove(0).1;
     lay(&store, 1).unwrap();
     let whole = slip(&fs, 1);
     // Laid out differently, it says the same.
     let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
     fs.plant(&path("json", 1), value.to_string().as_bytes());
-    assert!(store.shelved(Shelf::Removed, id(1)).is_ok());
+    assert!(store.archived(Archive::Removed, id(1)).is_ok());
 
     let edited = whole.replace("r1@example.net", "other@example.net");
     fs.plant(&path("json", 1), edited.as_bytes());
-    refused(store.shelved(Shelf::Removed, id(1)));
+    refused(store.archived(Archive::Removed, id(1)));
     assert!(listed().unwrap_err().contains("checksum"));
     without_checksum(&fs, 1);
-    let (shelved, _) = store.shelved(Shelf::Removed, id(1)).unwrap();
-    let first = &shelved.message.envelope.recipients[0];
+    let (archived, _) = store.archived(Archive::Removed, id(1)).unwrap();
+    let first = &archived.message.envelope.recipients[0];
     assert_eq!(first.address.to_string(), "other@example.net");
 
     fs.plant(&path("json", 1), whole.as_bytes());
     fs.plant(&path("eml", 1), b"body 2\r\n");
-    refused(store.shelved(Shelf::Removed, id(1)));
+    refused(store.archived(Archive::Removed, id(1)));
     assert!(listed().is_ok(), "a listing reads no texts");
     fs.plant(&path("eml", 1), b"longer\r\n\r\n");
     assert!(listed().unwrap_err().contains("checksum"));
     without_checksum(&fs, 1);
-    let (_, text) = store.shelved(Shelf::Removed, id(1)).unwrap();
+    let (_, text) = store.archived(Archive::Removed, id(1)).unwrap();
     assert_eq!(text, "longer\r\n\r\n");
 }
 
 #[test]
-fn what_would_leave_the_line_or_the_limits_is_refused_with_its_place() {
+fn metadata_out_of_bounds_is_refused_with_its_place() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     fs.plant(&path("eml", 1), b"x\n");
@@ -205,7 +208,7 @@ fn what_would_leave_the_line_or_the_limits_is_refused_with_its_place() {
         ),
     ] {
         fs.plant(&path("json", 1), slip.as_bytes());
-        match store.shelved(Shelf::Removed, id(1)) {
+        match store.archived(Archive::Removed, id(1)) {
             Err(StoreError::Damaged { reason, .. }) => assert!(reason.contains(why), "{reason} for {slip}"),
             other => panic!("{other:?} for {slip}"),
         }
@@ -213,7 +216,7 @@ fn what_would_leave_the_line_or_the_limits_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_failing_disk_fails_the_pair_alone_and_leaves_nothing_of_it() {
+fn a_failing_disk_fails_the_pair_and_leaves_nothing() {
     for (kind, nth) in [
         (OpKind::Create, 0),
         (OpKind::Write, 0),
@@ -253,11 +256,11 @@ fn a_full_disk_leaves_the_pair_that_was_to_be_replaced() {
     let before = (fs.read(&path("eml", 1)), slip(&fs, 1));
     fs.set_capacity(Some(fs.used()));
     let body = Bytes::from("another body\r\n".repeat(1000));
-    let pair = (shelved(1, &body), body);
-    let laid = store.shelve(Shelf::Removed, &[pair]).remove(0);
+    let pair = (archived(1, &body), body);
+    let laid = store.archive(Archive::Removed, &[pair]).remove(0);
     assert!(matches!(laid, Err(StoreError::Full(_))), "{laid:?}");
     assert_eq!((fs.read(&path("eml", 1)), slip(&fs, 1)), before);
-    let (_, text) = store.shelved(Shelf::Removed, id(1)).unwrap();
+    let (_, text) = store.archived(Archive::Removed, id(1)).unwrap();
     assert_eq!(text, "body 1\r\n");
     assert_eq!(fs.read(&path("eml.draft", 1)), None);
 }

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use spool_actors::{Add, GetBody, ListMessages, Purge, Quarantine, Recover, Spool};
-use spool_core::store::{Shelf, count_from_disk};
+use spool_core::store::{Archive, count_from_disk};
 use spool_core::{EventKind, MessageId, Queue, ShownStatus, SpoolError};
 use std::time::Duration;
 
@@ -23,21 +23,21 @@ async fn quarantine_puts_mail_where_a_person_finds_it_and_in_no_listing_of_activ
     assert_eq!(count_from_disk(&bench.config.dir).unwrap(), 0);
     let details = bench.details(id).await;
     assert_eq!((details.queue, details.reason), (Queue::Quarantine, Some(reason)));
-    let shelf = ListMessages {
-        shelf: Some(Shelf::Quarantine),
+    let archive = ListMessages {
+        archive: Some(Archive::Quarantine),
         ..ListMessages::default()
     };
-    let listed = bench.ask(shelf).await.unwrap();
+    let listed = bench.ask(archive).await.unwrap();
     assert_eq!((listed[0].id, listed[0].status), (id, ShownStatus::Quarantined));
     let bench = bench.crash().await;
-    assert_eq!(done(&bench.recover(id, Shelf::Quarantine).await), 1);
+    assert_eq!(done(&bench.recover(id, Archive::Quarantine).await), 1);
     assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
     assert!(!bench.path(&format!("quarantine/{id}.eml")).exists());
     end(bench.spool).await;
 }
 
 #[tokio::test]
-async fn remove_takes_only_frozen_messages_and_keeps_them_on_the_shelf() {
+async fn remove_takes_only_frozen_messages_and_keeps_them_in_the_archive() {
     let mut bench = Bench::new().await;
     let waiting = bench.add(mail("waiting")).await;
     bench.jobs.next().await.1.send(no_connection()).unwrap();
@@ -97,13 +97,13 @@ async fn recover_brings_a_message_back_frozen_with_all_it_was() {
     let before = bench.details(id).await.message;
     bench.remove(id).await;
     let mut events = Spool::subscribe(&bench.spool).await.unwrap();
-    assert_eq!(done(&bench.recover(id, Shelf::Removed).await), 1);
+    assert_eq!(done(&bench.recover(id, Archive::Removed).await), 1);
     assert_eq!(event(&mut events).await, EventKind::Recovered(Queue::Removed));
     let mut bench = bench.crash().await;
     assert_eq!(bench.details(id).await.message, before);
     bench.idle().await;
     assert!(bench.jobs.none(), "it is sent only by send");
-    let outcome = bench.recover(id, Shelf::Removed).await;
+    let outcome = bench.recover(id, Archive::Removed).await;
     assert_eq!(outcome.errors, [SpoolError::OnSpool(id)]);
     bench.send(id).await;
     let (job, answer) = bench.jobs.next().await;
@@ -118,7 +118,7 @@ async fn recover_and_remove_at_the_same_time_never_lose_the_message() {
     let id = bench.add(mail("x\r\n").frozen()).await;
     done(&bench.remove(id).await);
     for round in 0..50 {
-        let from = Shelf::Removed;
+        let from = Archive::Removed;
         let recover = tokio::spawn(bench.spool.send(Recover { ids: vec![id], from }));
         // As soon as it is back, if not sooner.
         while bench.remove(id).await.done == 0 {}
@@ -138,7 +138,7 @@ async fn recover_takes_edited_and_foreign_made_pairs_and_refuses_broken_ones_wit
     std::fs::write(&json, &text).unwrap();
     std::fs::write(bench.path(&format!("removed/{id}.eml")), "edited\n").unwrap();
     // It says itself that it is not what was written, until a person says that this is meant.
-    let errors = bench.recover(id, Shelf::Removed).await.errors;
+    let errors = bench.recover(id, Archive::Removed).await.errors;
     assert!(
         errors[0]
             .to_string()
@@ -150,7 +150,7 @@ async fn recover_takes_edited_and_foreign_made_pairs_and_refuses_broken_ones_wit
         .filter(|line| !line.contains("\"checksum\""))
         .collect();
     std::fs::write(&json, kept.join("\n")).unwrap();
-    assert_eq!(done(&bench.recover(id, Shelf::Removed).await), 1);
+    assert_eq!(done(&bench.recover(id, Archive::Removed).await), 1);
     bench.send(id).await;
     let (job, answer) = bench.jobs.next().await;
     assert_eq!(
@@ -181,14 +181,14 @@ async fn recover_takes_edited_and_foreign_made_pairs_and_refuses_broken_ones_wit
         ),
     ] {
         write(broken);
-        let errors = bench.recover(foreign, Shelf::Removed).await.errors;
+        let errors = bench.recover(foreign, Archive::Removed).await.errors;
         assert!(
             errors.len() == 1 && errors[0].to_string().contains(why),
             "{errors:?} for {broken}"
         );
     }
     write(r#"{"sender":"a@example.org","recipients":["b@example.net"],"next_hops":["x:25"]}"#);
-    assert_eq!(done(&bench.recover(foreign, Shelf::Removed).await), 1);
+    assert_eq!(done(&bench.recover(foreign, Archive::Removed).await), 1);
     bench.send(foreign).await;
     let (job, answer) = bench.jobs.next().await;
     assert_eq!((job.message, job.body), (foreign, "by hand\r\n".into()));

@@ -1,0 +1,61 @@
+//! Patterns of domains in rules.
+
+use crate::address::valid_domain;
+use crate::domain::a_labels;
+use std::fmt;
+
+/// `example.org`, or `*.example.org` for what is below it. Compared as A-labels, without regard to case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainPattern {
+    pub(crate) suffix: String,
+    pub(crate) below: bool,
+}
+
+impl DomainPattern {
+    /// Reads a pattern; `None` when it is no domain.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (below, domain) = match text.strip_prefix("*.") {
+            Some(domain) => (true, domain),
+            None => (false, text),
+        };
+        let valid = valid_domain(domain) && !(below && domain.starts_with('['));
+        valid.then(|| Self {
+            suffix: a_labels(domain).into_owned(),
+            below,
+        })
+    }
+
+    /// Whether `domain` is meant.
+    #[must_use]
+    pub fn matches(&self, domain: &str) -> bool {
+        self.matches_a_labels(&a_labels(domain))
+    }
+
+    /// Whether every domain that `other` means is meant by this one as well.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self.below, other.below) {
+            (true, true) if self.suffix == other.suffix => true,
+            (false, true) => false,
+            (true | false, _) => self.matches_a_labels(&other.suffix),
+        }
+    }
+
+    /// As [`DomainPattern::matches`], for a domain in A-labels.
+    pub(crate) fn matches_a_labels(&self, domain: &str) -> bool {
+        if !self.below {
+            return domain == self.suffix;
+        }
+        domain
+            .strip_suffix(&self.suffix)
+            .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+    }
+}
+
+impl fmt::Display for DomainPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below = if self.below { "*." } else { "" };
+        write!(f, "{below}{}", self.suffix)
+    }
+}
