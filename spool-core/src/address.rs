@@ -1,7 +1,7 @@
 //! Mail addresses, checked once and safe to put on the wire ever after.
 //!
-//! An [`Address`] holds no CR, LF, NUL, control or bidirectional-override character, and keeps to the length limits
-//! of RFC 5321 section 4.5.3.1. It never normalises what it was given: the local part belongs to its owner.
+//! An [`Address`] holds no CR, LF, NUL, control or bidirectional override character, and has at most the lengths of RFC
+//! 5321 section 4.5.3.1. The text is never normalized: the local part belongs to its owner.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -20,7 +20,7 @@ pub enum AddressError {
     /// There is no `@` between a local part and a domain.
     #[error("an address needs the form local@domain")]
     NoDomain,
-    /// The local part is empty, too long, or holds a character that must not stand there.
+    /// The local part is empty, too long, or holds a forbidden character.
     #[error("the part before the @ is empty, longer than 64 bytes, or holds a forbidden character")]
     LocalPart,
     /// The domain is empty, too long, or not a host name or address literal.
@@ -107,7 +107,7 @@ fn valid_literal(literal: &str) -> bool {
     }
 }
 
-// The underscore is no host name character, but mail to such domains exists; refusing it would be zeal.
+// The underscore is not valid in host names, but mail to such domains exists.
 fn valid_label(label: &str) -> bool {
     !label.is_empty()
         && label.chars().count() <= 63

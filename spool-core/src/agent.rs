@@ -1,6 +1,5 @@
-//! The two seams between the spool and the network: [`DeliveryAgent`] sends mail on, [`Intake`] takes it in.
-//!
-//! spool-actors calls the one and spool-smtp the other; neither knows the other's crate.
+//! The two interfaces between the spool and the network: [`DeliveryAgent`] sends mail, [`Intake`] accepts it.
+//! spool-actors implements one side and spool-smtp the other; neither depends on the other.
 
 use crate::attempt::{AttemptReport, RecipientIndex};
 use crate::envelope::Envelope;
@@ -13,30 +12,30 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Says that nothing may be begun any more: the spool has ended, and could not write down what comes of it. Cloning shares
-/// it; once set it stays so.
+/// A flag that no attempt may start any more, because the spool has ended and cannot record the result. Clones share
+/// it; once set it stays set.
 #[derive(Debug, Clone, Default)]
 pub struct Halt(Arc<AtomicBool>);
 
 impl Halt {
-    /// From now on nothing may be begun.
+    /// Sets the flag.
     pub fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether nothing may be begun. One atomic read.
+    /// Whether the flag is set. One atomic read.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// One attempt to be made.
+/// One attempt to make.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Which message, for the log.
+    /// The message, for the log.
     pub message: MessageId,
-    /// What it is tied to, for the log.
+    /// The flows of the message, for the log.
     pub flows: Vec<FlowId>,
     /// Next hops in order; one whose connection fails is passed over.
     pub next_hops: Arc<[NextHop]>,
@@ -46,12 +45,12 @@ pub struct Job {
     pub recipients: Vec<RecipientIndex>,
     /// Lines ended by CRLF, not dot-stuffed; empty, or ending in CRLF.
     pub body: Bytes,
-    /// To be looked at right before each MAIL. When it is set, no transaction may begin: an attempt of which nothing was sent
+    /// To be checked before each MAIL command. When it is set, no transaction may start: an attempt that sent nothing
     /// is [`NotBegun`](crate::AttemptResult::NotBegun).
     pub halt: Halt,
 }
 
-/// Takes the word of an agent that a connection to a host may be had again. `false`: nobody listens any more.
+/// Receives the name of a host that has a free connection again. Returns `false` when nobody listens any more.
 pub type TellRoom = Arc<dyn Fn(&NextHop) -> bool + Send + Sync>;
 
 /// Relays messages to their next hops.
@@ -60,27 +59,27 @@ pub trait DeliveryAgent: Send + Sync + 'static {
     /// dropped, the session is closed.
     fn deliver(&self, job: Job) -> BoxFuture<AttemptReport>;
 
-    /// From now on calls `tell` with a host each time a connection to it may be had again for which an attempt was
-    /// [not begun](crate::AttemptResult::NotBegun): the host is the `peer` of its report. Once for each connection, from any thread. Whoever
-    /// listens asks again after a while in any case: an agent need not tell, and a word may be lost.
+    /// Calls `tell` with a host whenever a connection becomes free to a host for which an attempt was [not
+    /// begun](crate::AttemptResult::NotBegun); that host was the `peer` of its report. Once for each connection, from
+    /// any thread. The call is a hint: the spool also retries after a while.
     fn on_room(&self, tell: TellRoom) {
         drop(tell);
     }
 
-    /// Closes idle sessions politely, within a few seconds. Called once no attempt runs any more.
+    /// Closes idle sessions, within a few seconds. Called once no attempt is running.
     fn close(&self) -> BoxFuture<()> {
         Box::pin(std::future::ready(()))
     }
 }
 
-/// On whose authority a message was taken in.
+/// Why a message was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// The client authenticated itself as this user.
     User(Arc<str>),
-    /// The client is in a network that may send anywhere, or is a program of this machine.
+    /// The client is in a network that may send to any domain, or is a program on this machine.
     Network,
-    /// Neither; every recipient is in a domain that is accepted from anyone.
+    /// Neither; every recipient is in a domain for which mail is accepted from anyone.
     Domain,
 }
 
@@ -101,23 +100,23 @@ pub struct TlsSession {
     pub cipher: &'static str,
 }
 
-/// Where a message came from. It is not stored.
+/// Where a message came from. It is not recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// On whose authority it was taken in.
+    /// Why it was admitted.
     pub admission: Admission,
     /// The client's address; `None` for a local program.
     pub client: Option<IpAddr>,
-    /// The user of this machine whose program handed it in, as the kernel knows it; `None` for what came over a network.
+    /// The user of this machine whose program submitted it, as reported by the kernel; `None` for mail from a network.
     pub uid: Option<u32>,
     /// The TLS session, if there was one.
     pub tls: Option<TlsSession>,
 }
 
-/// A mail as the ingress received it.
+/// A message as the ingress received it.
 #[derive(Debug, Clone)]
 pub struct Mail {
-    /// Who handed it in.
+    /// Who submitted it.
     pub source: Source,
     /// Sender, recipients, parameters.
     pub envelope: Envelope,
@@ -127,14 +126,14 @@ pub struct Mail {
     pub flows: Vec<FlowId>,
 }
 
-/// Takes mail in.
+/// Accepts mail.
 pub trait Intake: Send + Sync + 'static {
-    /// Spools `mail`; the ids are given only when it is durable. Dropping the future gives up the wait, not the mail.
+    /// Spools `mail`; returns the ids once it is durable. Dropping the future does not cancel the mail.
     fn accept(&self, mail: Mail) -> BoxFuture<Result<Vec<MessageId>, AddError>>;
 
-    /// Whether a mail of `size` bytes would be taken now. Cheap; asked at MAIL and again at DATA.
+    /// Whether a message of `size` bytes would be accepted now. Cheap; called at MAIL and again at DATA.
     ///
     /// # Errors
-    /// What [`Intake::accept`] would answer.
+    /// What [`Intake::accept`] would return.
     fn admit(&self, size: u64) -> Result<(), AddError>;
 }

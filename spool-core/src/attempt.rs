@@ -1,4 +1,4 @@
-//! One try to relay a message, as its next hop answered it and as the spool remembers it for ever.
+//! One attempt to relay a message: what the next hop answered, and what the spool records.
 
 use crate::clock::Timestamp;
 use crate::id::FlowId;
@@ -36,7 +36,8 @@ pub enum Stage {
     Body,
     /// The reply to the final dot.
     FinalReply,
-    /// Before any transaction: the way to the next hop, as DNS has it, or what the next hop says that it offers. The reply is the spool's own.
+    /// Before any transaction: the route to the next hop in DNS, or the capabilities of the next hop. The reply is the
+    /// spool's own.
     Route,
 }
 
@@ -57,7 +58,7 @@ impl fmt::Display for Stage {
     }
 }
 
-/// A recipient that the next hop did not take.
+/// A recipient that the next hop refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedRecipient {
     /// Which.
@@ -66,12 +67,12 @@ pub struct RefusedRecipient {
     pub reply: Reply,
 }
 
-/// How an attempt ended. A new variant goes to the end: on disk each is known by its place.
+/// The result of an attempt. New variants are added at the end: on disk each is identified by its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AttemptResult {
-    /// The body was taken for every recipient that was not refused.
+    /// The message was accepted for every recipient that was not refused.
     Accepted(Reply),
     /// Every RCPT was refused; no body was sent.
     AllRefused,
@@ -79,7 +80,7 @@ pub enum AttemptResult {
     Refused {
         /// What was refused.
         stage: Stage,
-        /// With which words.
+        /// The reply.
         reply: Reply,
     },
     /// No next hop could be reached. Nothing was sent.
@@ -87,26 +88,26 @@ pub enum AttemptResult {
         /// One line for each next hop that was tried.
         error: String,
     },
-    /// The session broke off: timeout, reset, nonsense.
+    /// The session broke: timeout, reset, protocol error.
     Broken {
         /// Where.
         stage: Stage,
         /// Why, in one line.
         error: String,
-        /// Whether the peer may hold the message all the same.
+        /// Whether the peer may have the message.
         in_doubt: bool,
     },
-    /// The process ended during the attempt: the peer may hold the message.
+    /// The process ended during the attempt: the peer may have the message.
     Interrupted,
     /// The attempt itself failed (a defect: it panicked).
     Panicked {
         /// What it said.
         text: String,
     },
-    /// Nothing was tried, for want of something on this side. It is no attempt: it is in no record and takes no interval, and the message
-    /// waits a moment at the head of its line.
+    /// Nothing was tried, because a resource was missing on this side. It does not count as an attempt: it is not
+    /// recorded and uses no retry interval, and the message stays first in its queue.
     NotBegun {
-        /// For want of what, in one line.
+        /// The missing resource, in one line.
         reason: String,
     },
 }
@@ -119,47 +120,47 @@ pub struct AttemptReport {
     pub peer: Option<NextHop>,
     /// The outbound session.
     pub session: Option<FlowId>,
-    /// What protected the session: TLS version, cipher, fingerprint of the certificate, and whether that was verified; or
-    /// why there was plaintext where TLS had failed. `None`: no TLS, and none that failed.
+    /// The TLS of the session: version, cipher, fingerprint of the certificate, and whether it was verified; or why the
+    /// session was in plaintext after TLS failed. `None` without TLS.
     pub tls: Option<String>,
-    /// The end of it.
+    /// The result.
     pub result: AttemptResult,
-    /// Recipients refused one by one.
+    /// Recipients that were refused individually.
     pub refused: Vec<RefusedRecipient>,
-    /// Of the recipients that asked for SUCCESS, those whom a host took that does not offer DSN: nobody further on tells of them. It is not
-    /// kept in a message's record.
+    /// Recipients that asked for a SUCCESS notice and were accepted by a host without DSN. Not recorded.
     #[serde(skip)]
     pub without_dsn: Vec<RecipientIndex>,
-    /// The other hosts of the attempt, in the order in which they were tried. In a message's record each becomes an attempt of its own.
+    /// The other hosts of the attempt, in the order in which they were tried. In the record of a message each becomes
+    /// an attempt.
     #[serde(skip)]
     pub before: Vec<HostReport>,
-    /// What the deciding host itself said, where there are others: `refused` also has what those said of recipients. In a message's
-    /// record it stands in place of this report.
+    /// The report of the deciding host alone, if there are others: `refused` also has recipients that the others
+    /// refused. In the record of a message it replaces this report.
     #[serde(skip)]
     pub own: Option<Box<HostReport>>,
-    /// The address of the peer, when a session with it was opened. It is for the log, and in no message's record.
+    /// The address of the peer, if a session was opened. For the log only.
     #[serde(skip)]
     pub address: Option<IpAddr>,
-    /// How long it took from having a session to the end. It is for the log, and in no message's record.
+    /// The time from having a session to the end. For the log only.
     #[serde(skip)]
     pub transmission: Option<Duration>,
 }
 
-/// What one host said, in an attempt that another one decided.
+/// The report of one host in an attempt that another host decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostReport {
     /// Its place among the hosts of the attempt, from 0.
     pub number: usize,
-    /// From the begin of the attempt until it was tried.
+    /// The time from the start of the attempt until this host was tried.
     pub after: Duration,
     /// How long it took.
     pub took: Duration,
-    /// What came of it; it has no hosts before it.
+    /// The report of this host; it has no other hosts.
     pub report: AttemptReport,
 }
 
 impl AttemptReport {
-    /// A report with nothing but an end.
+    /// A report with a result and nothing else.
     #[must_use]
     pub const fn new(result: AttemptResult) -> Self {
         Self {
@@ -176,7 +177,8 @@ impl AttemptReport {
         }
     }
 
-    /// For each refused recipient, in their order, the host whose reply it has; the deciding one where no record of another has it.
+    /// For each refused recipient, in order, the host that refused it; the deciding host if no other record has that
+    /// reply.
     #[must_use]
     pub fn refusing_hosts(&self) -> Vec<Option<&NextHop>> {
         let mut hosts: Vec<&HostReport> = self.before.iter().chain(self.own.as_deref()).collect();
@@ -282,8 +284,8 @@ impl fmt::Display for AttemptResult {
     }
 }
 
-/// Whether a reply speaks of a rate limit: 4yz with the enhanced codes or the words for it. What is said of an address or a mailbox
-/// (x.1.x, x.2.x) is no rate limit, whatever its words are (RFC 3463 sections 3.2 and 3.3).
+/// Whether a reply reports a rate limit: a 4yz code with the enhanced codes or the words for it. Replies about an
+/// address or a mailbox (x.1.x, x.2.x) are not rate limits (RFC 3463 sections 3.2 and 3.3).
 #[must_use]
 pub fn is_rate_limit(reply: &Reply) -> bool {
     if !matches!(reply.code, 400..=499) || matches!(reply.enhanced, Some(EnhancedCode(_, 1 | 2, _))) {

@@ -1,21 +1,20 @@
-//! The attempts of one message that are kept: the first, the last ones, and how many between them were left out.
-//!
-//! The state of a message is written again after each attempt. Bounded here, it stays small however often the message is tried,
-//! and so does the journal. Decisions that depend on the number of attempts use [`Attempts::total`].
+//! The recorded attempts of a message: the first, the last ones, and how many between them were left out. The state of
+//! a message is rewritten after each attempt. This bound keeps it small, however often the message is tried, and the
+//! journal with it. Decisions that depend on the number of attempts use [`Attempts::total`].
 
 use crate::attempt::Attempt;
 use serde::{Deserialize, Serialize};
 
-/// The most attempts that are kept beside the first one.
+/// The most attempts kept in addition to the first one.
 pub const MAX_LAST_ATTEMPTS: usize = 20;
-/// The most refused recipients of kept attempts, beside those of the first and of the last attempt.
+/// The most refused recipients kept, without those of the first and the last attempt.
 pub const MAX_KEPT_REFUSALS: usize = 1000;
 
 /// The attempts of a message, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempts {
     kept: Vec<Attempt>,
-    /// Attempts left out, all of them between the first one and the second one kept.
+    /// Attempts left out, all of them after the first one.
     left_out: u64,
 }
 
@@ -29,7 +28,7 @@ impl Attempts {
         }
     }
 
-    /// The attempts `kept` of more, of which `left_out` are not known any more.
+    /// The attempts `kept`, and the number of others, `left_out`.
     #[must_use]
     pub fn of(kept: Vec<Attempt>, left_out: u64) -> Self {
         let mut attempts = Self { kept, left_out };

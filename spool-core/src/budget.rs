@@ -1,16 +1,15 @@
-//! The ledger of memory: how many bytes of mail are held, against one limit, and who waits for room.
+//! The memory budget: how many bytes of mail are held, against one limit, and who waits for memory.
 //!
-//! Every byte that mail occupies is charged where it is held, by its real size, and given back when its [`Held`] is dropped. A body
-//! carries its hold with it ([`Held::carried_by`]), so that it is charged until its last holder lets go. The limit is shared:
+//! Every byte of mail is charged where it is held, by its real size, and released when its [`Held`] is dropped. A body
+//! carries its charge ([`Held::carried_by`]), so that it is charged until its last holder is dropped.
 //!
-//! - mail that arrives or is being sent takes what is free, and is refused beyond the limit ([`Budget::hold`]);
-//! - what is read from disk to be sent waits in order for its room ([`Budget::wait`]). All of it together takes up to half of
-//!   the limit. Within that half the first in line is not overtaken: new mail is refused until it has its room;
-//! - what is shown to people takes up to a quarter ([`Budget::look`]);
-//! - the index of waiting messages ([`Budget::set_standing`]) grows to three quarters, beyond which no mail is taken. At least a
-//!   quarter is left for the contents of mail, whatever the index needs.
+//! Incoming and outgoing mail takes what is free, and is refused beyond the limit ([`Budget::hold`]). Mail that is read
+//! from disk to be sent waits in order ([`Budget::wait`]); all of it together takes up to half of the limit, and within
+//! that half new mail cannot overtake the first in line. Listings take up to a quarter ([`Budget::look`]). The index of
+//! queued messages ([`Budget::set_standing`]) takes up to three quarters, beyond which no mail is accepted; so at least
+//! a quarter is left for the contents of mail.
 //!
-//! It knows no clock and no runtime: whoever waits bounds the wait, and a wait that is dropped is over.
+//! It uses no clock and no runtime: the caller bounds the wait, and a dropped wait has ended.
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,18 +32,18 @@ struct Ledger {
 
 #[derive(Debug, Default)]
 struct Books {
-    /// Held by anyone.
+    /// Bytes held in total.
     used: u64,
-    /// Of that, what was read from disk.
+    /// The part of it that was read from disk.
     reading: u64,
-    /// Of that, what is shown to people.
+    /// The part of it that is used by listings.
     looking: u64,
-    /// The index of waiting messages; not part of `used`.
+    /// Bytes of the index of queued messages; not part of `used`.
     standing: u64,
     next_ticket: u64,
-    /// Who waits, in order.
+    /// The waiters, in order.
     waiting: BTreeMap<u64, Waiter>,
-    /// Who has room and does not know it yet. Their bytes are held.
+    /// Waiters that were granted memory and have not noticed. Their bytes are held.
     granted: BTreeSet<u64>,
 }
 
@@ -69,7 +68,7 @@ pub struct Held {
     bytes: u64,
 }
 
-/// A place in the line for memory. It resolves to the [`Held`] once there is room; dropped, it leaves the line.
+/// A position in the line for memory. It resolves to the [`Held`] once there is room; when dropped, it leaves the line.
 #[derive(Debug)]
 #[must_use = "nothing is held before it was awaited"]
 pub struct Waiting {
@@ -80,12 +79,12 @@ pub struct Waiting {
 }
 
 impl Books {
-    /// Bytes that contents may take: what the index leaves, and never less than a quarter of the limit.
+    /// Bytes for the contents of mail: what the index leaves, and at least a quarter of the limit.
     fn room(&self, limit: u64) -> u64 {
         limit.saturating_sub(self.standing).max(limit / 4)
     }
 
-    /// What the first in line has a right to before anyone else, if what was read leaves it its share.
+    /// The bytes reserved for the first in line, if the share of mail read from disk allows it.
     fn claim(&self, room: u64) -> Option<u64> {
         let (_, first) = self.waiting.first_key_value()?;
         let entitled = self.reading == 0 || self.reading.saturating_add(first.bytes) <= room / 2;
@@ -127,8 +126,8 @@ impl Books {
         }
     }
 
-    /// Serves the line in order, as far as there is room; gives whom to wake. One that is larger than all the room there is gets
-    /// it when nothing else is held: one message must always be deliverable.
+    /// Grants memory to the line in order, as far as there is room; returns whom to wake. A request larger than the
+    /// whole room is granted when nothing else is held: every message must be deliverable.
     fn serve(&mut self, limit: u64) -> Vec<Waker> {
         let mut woken = Vec::new();
         let room = self.room(limit);
@@ -182,13 +181,13 @@ impl Budget {
         Some(self.held(purpose, bytes))
     }
 
-    /// Takes `bytes` for mail, if they fit and nobody who waits has a right to them.
+    /// Takes `bytes` for mail, if they fit and are not reserved for a waiter.
     #[must_use]
     pub fn hold(&self, bytes: u64) -> Option<Held> {
         self.try_hold(Purpose::Mail, bytes)
     }
 
-    /// The same, and beyond the limit when nothing else is held: a single message must always find room.
+    /// As [`Budget::hold`], and beyond the limit when nothing else is held: a single message must always fit.
     #[must_use]
     pub fn hold_first(&self, bytes: u64) -> Option<Held> {
         self.hold(bytes).or_else(|| {
@@ -202,14 +201,14 @@ impl Budget {
         })
     }
 
-    /// Takes `bytes` for something that is shown to people: up to a quarter of the room for all of them, or one alone.
+    /// Takes `bytes` for a listing: up to a quarter of the room for all listings, or one alone.
     #[must_use]
     pub fn look(&self, bytes: u64) -> Option<Held> {
         self.try_hold(Purpose::Looking, bytes)
     }
 
-    /// Waits in line for `bytes`, for mail that is read from disk. One that is larger than the limit is served when nothing else
-    /// is held. Whoever calls this bounds the wait, or can afford it; memory that anyone gives back wakes the first in line.
+    /// Waits in line for `bytes`, for mail that is read from disk. A request larger than the limit is granted when
+    /// nothing else is held. Released memory wakes the first in line.
     pub fn wait(&self, bytes: u64) -> Waiting {
         let mut books = self.books();
         let ticket = books.next_ticket;
@@ -226,7 +225,7 @@ impl Budget {
         }
     }
 
-    /// The same when there is room at once; `None`, and no place in line, otherwise.
+    /// As [`Budget::wait`] when there is room at once; otherwise `None`, without a position in line.
     #[must_use]
     pub fn read_now(&self, bytes: u64) -> Option<Held> {
         let mut waiting = self.wait(bytes);
@@ -237,7 +236,7 @@ impl Budget {
         Some(self.held(Purpose::Reading, bytes))
     }
 
-    /// Tells what the index of waiting messages takes now.
+    /// Sets the size of the index of queued messages.
     pub fn set_standing(&self, bytes: u64) {
         let mut books = self.books();
         let shrinks = bytes < books.standing;
@@ -249,7 +248,7 @@ impl Budget {
         }
     }
 
-    /// Whether the index may still grow: it takes no more than three quarters of the limit.
+    /// Whether the index may grow: it takes at most three quarters of the limit.
     #[must_use]
     pub fn may_stand(&self) -> bool {
         self.books().standing <= self.ledger.limit - self.ledger.limit / 4
@@ -261,7 +260,7 @@ impl Budget {
         self.books().fits(self.ledger.limit, Purpose::Mail, bytes)
     }
 
-    /// Whether half of the room is taken, or someone waits: time to let go of what can be read again.
+    /// Whether half of the room is taken, or someone waits: caches should be dropped.
     #[must_use]
     pub fn is_tight(&self) -> bool {
         let books = self.books();
@@ -274,7 +273,7 @@ impl Budget {
         self.ledger.limit
     }
 
-    /// Bytes held, the index of waiting messages included.
+    /// Bytes held, including the index of queued messages.
     #[must_use]
     pub fn used(&self) -> u64 {
         let books = self.books();
@@ -303,7 +302,7 @@ impl Held {
         self.bytes
     }
 
-    /// Takes `more` bytes as well, if they fit or nobody else holds any; otherwise nothing changes.
+    /// Takes `more` bytes, if they fit or nothing else is held; otherwise nothing changes.
     #[must_use]
     pub fn grow(&mut self, more: u64) -> bool {
         let mut books = self.budget.books();
@@ -317,7 +316,7 @@ impl Held {
         true
     }
 
-    /// Holds exactly `bytes` from now on: for what turned out to be larger or smaller when it was there. It may pass the limit.
+    /// Changes the held bytes to exactly `bytes`, when the real size is known. May exceed the limit.
     pub fn resize(&mut self, bytes: u64) {
         if bytes > self.bytes {
             self.budget.books().take(self.purpose, bytes - self.bytes);
@@ -327,7 +326,7 @@ impl Held {
         self.bytes = bytes;
     }
 
-    /// Gives `bytes` of what it holds, or all of it if that is less, to another hold.
+    /// Splits off up to `bytes`.
     #[must_use]
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
@@ -335,12 +334,12 @@ impl Held {
         self.budget.held(self.purpose, bytes)
     }
 
-    /// Gives all of it back.
+    /// Releases all of it.
     pub fn release(&mut self) {
         self.budget.give(self.purpose, std::mem::take(&mut self.bytes));
     }
 
-    /// The same bytes, which carry the hold: it is given back when the last clone or slice of them is dropped.
+    /// `bytes` with this charge attached: it is released when the last clone or slice of them is dropped.
     #[must_use]
     pub fn carried_by(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Carried { bytes, _held: self })
@@ -386,7 +385,7 @@ impl Future for Waiting {
 }
 
 impl Drop for Waiting {
-    /// Whoever comes next may have room now.
+    /// The next in line may have room now.
     fn drop(&mut self) {
         if self.over {
             return;

@@ -1,23 +1,21 @@
-//! Time, through one seam: the only file that reads the system's wall clock.
+//! Time: the only file that reads the system's wall clock.
 //!
-//! A [`Timestamp`] is wall time for people and for the disk. It never measures a duration: waits run on the
-//! monotonic clock of the runtime, and [`JumpWatch`] tells when the wall clock was set under them.
+//! A [`Timestamp`] is wall-clock time, for people and for the disk. It never measures a duration: waits use the
+//! monotonic clock of the runtime, and [`JumpWatch`] detects that the wall clock was set.
 
 use crate::future::BoxFuture;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use std::future::poll_fn;
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970-01-01T00:00:00Z, leap seconds ignored. In formats for people it is written as RFC 3339 has it.
+/// Milliseconds since 1970-01-01T00:00:00Z, without leap seconds. In text formats it is written as in RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// This time plus `span`, at most the end of time.
+    /// This time plus `span`, saturating.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(
@@ -26,13 +24,13 @@ impl Timestamp {
         )
     }
 
-    /// This time on a clock that was set forward by `millis`; back by a negative number.
+    /// This time plus `millis`, which may be negative.
     #[must_use]
     pub const fn shifted(self, millis: i64) -> Self {
         Self(self.0.saturating_add(millis))
     }
 
-    /// How long `earlier` was before this; zero when it was not.
+    /// The time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -84,7 +82,7 @@ impl fmt::Display for Timestamp {
                 "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
             );
         }
-        // The same, several times as fast: each line of the log and each event has one.
+        // The same, but several times faster: each line of the log and each event has a time.
         let mut text = *b"0000-00-00T00:00:00.000Z";
         for (places, number) in [
             (0..4, year),
@@ -109,12 +107,12 @@ fn put_digits(places: &mut [u8], mut number: i64) {
     }
 }
 
-/// A text is no time.
+/// A text is not a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a time has the form 2026-11-24T03:39:12.042Z")]
 pub struct TimestampError;
 
-/// RFC 3339, in UTC, with or without a fraction of the second; what is finer than a millisecond is cut off.
+/// RFC 3339, in UTC, with or without a fraction of the second; digits below a millisecond are dropped.
 impl FromStr for Timestamp {
     type Err = TimestampError;
 
@@ -140,7 +138,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Up to four digits, and nothing else.
+/// One to four digits.
 fn digits(text: &str) -> Option<i64> {
     let plain = (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     if plain { text.parse().ok() } else { None }
@@ -200,17 +198,17 @@ fn civil_from_days(days: i64) -> (i64, u8, u8) {
     )
 }
 
-/// Where the time comes from.
+/// A source of time.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The wall clock now.
     fn now(&self) -> Timestamp;
 
-    /// The wall clock, and at the same moment the time that has passed since some origin, which nobody can set: where the
-    /// two part, the wall clock was set.
+    /// The wall clock, and at the same moment the monotonic time since some origin. If they diverge, the wall clock was
+    /// set.
     fn now_and_steady(&self) -> (Timestamp, Duration);
 
-    /// Ends once the clock shows `at`, or was set; `None` for a clock that runs by itself, whose time the runtime's timers
-    /// know.
+    /// Resolves once the clock shows `at`, or was set; `None` for a clock that runs by itself, whose time the runtime's
+    /// timers follow.
     fn alarm(&self, at: Timestamp) -> Option<BoxFuture<()>> {
         let _ = at;
         None
@@ -234,7 +232,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Notices that the wall clock was set: by how much it parts from the time that passed.
+/// Detects that the wall clock was set, by comparing it with the monotonic time.
 #[derive(Debug, Clone, Copy)]
 pub struct JumpWatch {
     now: Timestamp,
@@ -242,23 +240,23 @@ pub struct JumpWatch {
 }
 
 impl JumpWatch {
-    /// Less than this is followed, not noticed: a clock is slewed, a thread was held up between two looks.
+    /// Smaller differences are ignored: the clock is slewed, or the thread was delayed between two readings.
     const LEAST: i64 = 10_000;
 
-    /// A watch from now on.
+    /// A watch that starts now.
     #[must_use]
     pub fn new(clock: &dyn Clock) -> Self {
         let (now, steady) = clock.now_and_steady();
         Self { now, steady }
     }
 
-    /// The time that had passed at the last look since the clock's origin.
+    /// The monotonic time at the last look.
     #[must_use]
     pub const fn steady(&self) -> Duration {
         self.steady
     }
 
-    /// The wall clock, and by how many milliseconds it was set since the last look: forward, or back when negative.
+    /// The wall clock, and by how many milliseconds it was set since the last look, if it was.
     pub fn look(&mut self, clock: &dyn Clock) -> (Timestamp, Option<i64>) {
         let (now, steady) = clock.now_and_steady();
         let expected = self.now.after(steady.saturating_sub(self.steady));
@@ -271,91 +269,10 @@ impl JumpWatch {
     }
 }
 
-/// A clock that stands still until it is set. For tests and simulations. Cloning shares it.
-#[derive(Debug, Clone, Default)]
-pub struct ManualClock(Arc<Mutex<Hands>>);
-
-#[derive(Debug, Default)]
-struct Hands {
-    now: Timestamp,
-    steady: Duration,
-    /// How many times it was set by someone.
-    jumps: u64,
-    alarms: Vec<Waker>,
-}
-
-impl ManualClock {
-    /// A clock that shows `now`.
-    #[must_use]
-    pub fn new(now: Timestamp) -> Self {
-        let hands = Hands {
-            now,
-            ..Hands::default()
-        };
-        Self(Arc::new(Mutex::new(hands)))
-    }
-
-    /// Lets time pass until it is `now`.
-    pub fn set(&self, now: Timestamp) {
-        self.change(|hands| {
-            hands.steady += now.since(hands.now);
-            hands.now = now;
-        });
-    }
-
-    /// As when someone sets the wall clock to `now`, backwards too: no time passes.
-    pub fn jump(&self, now: Timestamp) {
-        self.change(|hands| {
-            hands.jumps += 1;
-            hands.now = now;
-        });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Hands)) {
-        let mut hands = self.hands();
-        change(&mut hands);
-        let alarms = std::mem::take(&mut hands.alarms);
-        drop(hands);
-        alarms.into_iter().for_each(Waker::wake);
-    }
-
-    /// Moves on by `span`.
-    pub fn advance(&self, span: Duration) {
-        self.set(self.now().after(span));
-    }
-
-    fn hands(&self) -> MutexGuard<'_, Hands> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        self.hands().now
-    }
-
-    fn now_and_steady(&self) -> (Timestamp, Duration) {
-        let hands = self.hands();
-        (hands.now, hands.steady)
-    }
-
-    fn alarm(&self, at: Timestamp) -> Option<BoxFuture<()>> {
-        let clock = self.clone();
-        let jumps = self.hands().jumps;
-        Some(Box::pin(poll_fn(move |context| {
-            let mut hands = clock.hands();
-            if hands.now >= at || hands.jumps > jumps {
-                return Poll::Ready(());
-            }
-            hands.alarms.push(context.waker().clone());
-            Poll::Pending
-        })))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manual_clock::ManualClock;
 
     #[test]
     fn dates_are_written_as_the_standards_want_them() {

@@ -1,4 +1,4 @@
-//! How a spool is set up by the program that opens it. Every value has a default and a unit.
+//! The configuration of a spool, given by the program that opens it. Every value has a default and a unit.
 
 use crate::bounce::NoticeConfig;
 use crate::destination::Policies;
@@ -20,29 +20,29 @@ pub struct SpoolConfig {
     pub store: StoreOptions,
     /// Delivery sessions at once; 0 pauses delivery. Default 200.
     pub max_concurrent_jobs: usize,
-    /// Delivery sessions at once to one list of next hops, where its policy does not say. Default 10.
+    /// Delivery sessions at once to one destination, unless its policy says otherwise. Default 10.
     pub max_jobs_per_destination: usize,
-    /// What is asked of the ways to next hops. Default: nothing.
+    /// The policies of destinations. Default: none.
     pub policies: Policies,
-    /// Where mail goes that was routed by a configuration. Default: to the next hops it was spooled with.
+    /// Where mail that was routed by a configuration goes. Default: to the next hops it was spooled with.
     pub routing: Routing,
     /// Bytes of bodies and envelopes held in memory. Default 512 MiB.
     pub memory_limit: u64,
-    /// Recipients of one submission, in all of its sections. Default 1000.
+    /// Recipients of one submission, in all of its sections together. Default 1000.
     pub max_recipients: usize,
-    /// Threads for sessions, beside the spool's own; 0: one per core in all, but at least one.
+    /// Threads for sessions; 0: the number of cores minus the spool's own thread, and at least one.
     pub threads: usize,
-    /// How many bytes of cold mail a second are read again and checked; 0: none. Default 2 MiB.
+    /// Bytes per second that the scrub reads; 0: none. Default 2 MiB.
     pub scrub_rate: u64,
-    /// Events each subscriber may lag behind before it misses some. Default 4096.
+    /// Events that a subscriber may lag behind before it misses some. Default 4096.
     pub event_buffer: usize,
-    /// What the embedding program decides itself.
+    /// Hooks of the embedding program.
     pub hooks: Hooks,
-    /// Signs the messages that the spool itself makes. Default: nobody. Mail that is added is not signed by the spool.
+    /// Signs the messages that the spool itself creates. Default: none. Added messages are not signed by the spool.
     pub signer: Option<Arc<dyn Signer>>,
-    /// How senders are told what became of their mail. Default: not at all, and messages whose recipients failed are frozen.
+    /// How senders are notified. Default: not at all; then messages with failed recipients are frozen.
     pub notices: Option<NoticeConfig>,
-    /// How often subscribers hear `Ping`. Default 30 s.
+    /// The interval of `Ping` events. Default 30 s.
     pub ping_interval: Duration,
 }
 

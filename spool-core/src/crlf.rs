@@ -1,12 +1,12 @@
-//! Line ends: every body on the spool consists of lines ended by CRLF, and of nothing else.
+//! Line ends: every body in the spool consists of lines ended by CRLF.
 
 use bytes::Bytes;
 
-/// `body` with every bare CR and bare LF made a CRLF, and a CRLF at its end if it has any byte. Unchanged, and not
-/// copied, when that is how it was.
+/// Converts every bare CR and bare LF to CRLF, and adds a CRLF at the end of a body that is not empty. A body that
+/// needs no change is not copied.
 ///
 /// # Errors
-/// The place of the first NUL: no mail may carry one.
+/// The offset of the first NUL, which mail must not contain.
 pub fn crlf(body: Bytes) -> Result<Bytes, usize> {
     Ok(match has_whole_lines(&body)? {
         true => body,
@@ -14,12 +14,12 @@ pub fn crlf(body: Bytes) -> Result<Bytes, usize> {
     })
 }
 
-/// Whether `body` consists of lines ended by CRLF, and of nothing else.
+/// Whether `body` consists of lines ended by CRLF only.
 ///
 /// # Errors
-/// The place of the first NUL.
+/// The offset of the first NUL.
 pub fn has_whole_lines(body: &[u8]) -> Result<bool, usize> {
-    // Behind the last line end, and behind the last CR.
+    // After the last line end, and after the last CR.
     let (mut line, mut cr, mut whole) = (0, None, true);
     for at in memchr::memchr3_iter(0, b'\r', b'\n', body) {
         match body.get(at) {
@@ -28,7 +28,7 @@ pub fn has_whole_lines(body: &[u8]) -> Result<bool, usize> {
                 whole &= cr.take() == Some(at);
                 line = at + 1;
             }
-            // Of two in a row the first is a bare one.
+            // Of two CRs in a row, the first is bare.
             _ => whole &= cr.replace(at + 1).is_none(),
         }
     }

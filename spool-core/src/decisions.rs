@@ -13,12 +13,12 @@ use std::sync::Arc;
 pub struct Decisions {
     /// In the order of [`AttemptReport::refused`].
     pub recipients: Vec<OnError>,
-    /// For the recipients that were not refused one by one; ignored when they were taken.
+    /// For the recipients that were not refused individually; ignored if they were accepted.
     pub message: OnError,
 }
 
 impl Decisions {
-    /// [`default_decision`] throughout.
+    /// [`default_decision`] for all of them.
     #[must_use]
     pub fn by_default(report: &AttemptReport) -> Self {
         let one =
@@ -31,7 +31,7 @@ impl Decisions {
 }
 
 /// What on_error is asked about an attempt: each refused recipient, in the order of [`AttemptReport::refused`], and the
-/// message, when what was refused or failed was more than single recipients.
+/// message, if more than individual recipients was refused.
 #[must_use]
 pub fn refusals(
     message: &Arc<Message>,

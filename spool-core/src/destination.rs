@@ -1,8 +1,8 @@
-//! What is asked of the way to a destination: the security of its sessions, and how fast and how wide it may be sent to;
-//! and what was learned of it.
+//! The policy of a destination: the security of its sessions, its connection limit and its rate; and what was learned
+//! of it.
 //!
-//! A destination is a list of next hops; its policy is found by that list, so that mail which is on the spool already
-//! follows the configuration of now. It decides nothing about a message.
+//! A destination is a list of next hops. Its policy is looked up by that list, so that mail that is already queued
+//! follows the current configuration.
 
 use crate::clock::Timestamp;
 use crate::next_hop::NextHop;
@@ -14,16 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
-/// How much security a session needs before mail is sent over it.
+/// The security that a session needs before mail is sent over it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsPolicy {
     /// Plaintext, even where TLS is offered.
     None,
-    /// TLS where it is offered, whoever the peer says it is; plaintext where it is not, or where the handshake fails.
+    /// TLS where it is offered, without verification; plaintext where it is not, or where the handshake fails.
     #[default]
     Opportunistic,
-    /// TLS, whoever the peer says it is; no mail without it.
+    /// TLS without verification; no mail without it.
     Required,
     /// TLS with a certificate that is valid for the next hop's name (RFC 7817); no mail without it.
     Verify,
@@ -58,12 +58,12 @@ impl FromStr for TlsPolicy {
     }
 }
 
-/// At most so many messages in so much time, as `100/1m`.
+/// At most this many messages in this much time, as `100/1m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// Messages.
     pub messages: NonZeroU32,
-    /// The time in which they may be sent; never zero.
+    /// The time; never zero.
     pub per: Duration,
 }
 
@@ -91,7 +91,7 @@ impl Rate {
     }
 }
 
-/// What holds for one destination.
+/// The policy of one destination.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DestinationPolicy {
@@ -99,23 +99,23 @@ pub struct DestinationPolicy {
     pub tls: Option<TlsPolicy>,
     /// Sessions at once; `None`: the limit for every destination.
     pub max_connections: Option<NonZeroU32>,
-    /// Messages in a time; `None`: as fast as it takes them.
+    /// Messages in a time; `None`: no limit.
     pub rate: Option<Rate>,
 }
 
-/// Finds the policy of a list of next hops; the default asks nothing of any. Cloning shares it.
+/// Looks up the policy of a list of next hops; by default there is none. Clones share it.
 #[derive(Clone, Default)]
 pub struct Policies(Option<Arc<Find>>);
 
 type Find = dyn Fn(&[NextHop]) -> DestinationPolicy + Send + Sync;
 
 impl Policies {
-    /// Policies that `find` finds. It is asked on the spool's own thread, and should answer at once.
+    /// Policies given by `find`. It is called on the spool's own thread, and should return at once.
     pub fn new(find: impl Fn(&[NextHop]) -> DestinationPolicy + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(find)))
     }
 
-    /// What holds for the way to `next_hops`.
+    /// The policy of the destination `next_hops`.
     #[must_use]
     pub fn of(&self, next_hops: &[NextHop]) -> DestinationPolicy {
         self.0
@@ -130,55 +130,55 @@ impl fmt::Debug for Policies {
     }
 }
 
-/// What attempts have taught about one destination, as a spool remembers it over a restart.
+/// What was learned of one destination, kept across restarts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearnedDestination {
-    /// Which.
+    /// The destination.
     pub next_hops: Arc<[NextHop]>,
     /// When something was last learned.
     pub at: Timestamp,
-    /// Sessions at once, where it has taken fewer than are allowed.
+    /// Sessions at once, if it accepts fewer than are allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<LearnedSessions>,
-    /// Messages in a time, where it has refused more.
+    /// Messages in a time, if it has refused more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<LearnedRate>,
-    /// Why it is left alone for a while.
+    /// The circuit, if it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit: Option<LearnedCircuit>,
-    /// When its configured rate lets the next message go.
+    /// When the configured rate allows the next message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_message: Option<Timestamp>,
 }
 
-/// How many sessions at once a destination has taken.
+/// How many sessions at once a destination has accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearnedSessions {
     /// Sessions at once.
     pub limit: f64,
-    /// In its own words.
+    /// The reason, in the words of the peer.
     pub reason: String,
 }
 
-/// How many messages in a time a destination has taken.
+/// How many messages in a time a destination has accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearnedRate {
     /// Messages a second.
     pub per_second: f64,
-    /// In its own words.
+    /// The reason, in the words of the peer.
     pub reason: String,
 }
 
-/// A destination that is left alone, because one attempt after the other had failed.
+/// A destination that gets no attempts for a while, because consecutive attempts failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LearnedCircuit {
     /// Until when.
     pub until: Timestamp,
     /// Failures in a row.
     pub failures: u32,
-    /// How often it has been left alone since it last answered.
+    /// How often the circuit was opened since the destination last answered.
     pub pauses: u32,
-    /// What the last of them said.
+    /// The last failure.
     pub reason: String,
 }
 

@@ -1,7 +1,7 @@
-//! What becomes of a message after an attempt. Pure: the state before, the report and the time give the state after.
+//! What happens to a message after an attempt. Pure: the state before, the report and the time give the state after.
 //!
-//! It never forgets a recipient: whoever was not taken by the next hop is afterwards among the remaining or the
-//! failed ones, or was declared done by the on_error decision.
+//! No recipient is lost: a recipient that the next hop did not accept is afterwards remaining or failed, or was
+//! declared done by the on_error hook.
 
 pub use crate::decisions::{Decisions, refusals};
 pub use crate::on_error::{OnError, default_decision};
@@ -14,10 +14,10 @@ use crate::reply::Reply;
 use crate::retry::Dice;
 use std::collections::HashMap;
 
-/// Where the message stands now.
+/// What happens to the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Nobody remains and nobody failed.
+    /// No recipient remains and none failed.
     Delivered,
     /// To be tried again.
     Delayed {
@@ -26,14 +26,14 @@ pub enum Fate {
         /// Whether the peer asked for it.
         rate_limited: bool,
     },
-    /// Nobody remains, some failed: to be bounced or frozen.
+    /// No recipient remains and some failed: to be bounced or frozen.
     Failed {
-        /// Whether time ran out for some of them.
+        /// Whether the message expired.
         expired: bool,
     },
 }
 
-/// The state after `attempt`, and the fate. `freeze`: a person asked for it while the message was being sent.
+/// The state after `attempt`, and what happens to the message.
 #[must_use]
 pub fn dispose(
     mut state: MessageState,
@@ -55,7 +55,7 @@ pub fn dispose(
     (state, fate)
 }
 
-/// The state of a message whose time ran out while it waited for a next hop that cannot be reached: `reason`. There was no
+/// The state of a message that expired while waiting for a next hop that cannot be reached, for `reason`. There was no
 /// attempt.
 #[must_use]
 pub fn expire(mut state: MessageState, reason: &str) -> (MessageState, Fate) {
@@ -69,7 +69,7 @@ pub fn expire(mut state: MessageState, reason: &str) -> (MessageState, Fate) {
     (state, Fate::Failed { expired: true })
 }
 
-/// The state of a message that a person has given up, for `reason`: nobody remains.
+/// The state of a message that a person ended, for `reason`: no recipient remains.
 #[must_use]
 pub fn given_up(mut state: MessageState, reason: &str) -> MessageState {
     let failed = |recipient| FailedRecipient {
@@ -83,7 +83,7 @@ pub fn given_up(mut state: MessageState, reason: &str) -> MessageState {
     state
 }
 
-/// Moves every tried recipient to where it belongs; gives those to be tried later, and whether a rate limit is why.
+/// Settles every tried recipient; returns those to be tried later, and whether a rate limit is the reason.
 fn settle(
     state: &mut MessageState,
     report: &AttemptReport,

@@ -1,6 +1,6 @@
-//! Dividing a message whose recipients have come to belong to different routes: some of them go on in a message of their own.
+//! Dividing a message whose recipients now have different routes: some of them continue in messages of their own.
 //!
-//! Pure. Nobody is lost: a recipient that is to be tried, or was given up, is afterwards in exactly one of the two.
+//! Pure. No recipient is lost: a recipient that remains or has failed is afterwards in exactly one message.
 
 use crate::attempt::{Attempt, AttemptReport, RecipientIndex, RefusedRecipient};
 use crate::attempts::Attempts;
@@ -9,17 +9,17 @@ use crate::envelope::Envelope;
 use crate::message::{FailedRecipient, Message, MessageState};
 use std::collections::{HashMap, HashSet};
 
-/// A part of a message: an envelope and a state of its own.
+/// A part of a message: an envelope and a state.
 pub type Part = (Envelope, MessageState);
 
-/// The envelope and the state of a message for each of `groups` of the recipients of `message` alone: what is still to be done for
-/// them, what was tried for them first and last, and how often. They have new places. The parts take up to `most` bytes of memory
-/// together, and one part more; the groups for which there is no room are left out at the end.
+/// An envelope and a state for each of `groups` of the recipients of `message`: their remaining and failed recipients,
+/// the first and the last attempt, and the number of attempts. Recipients are renumbered. The parts take up to `most`
+/// bytes of memory together, plus at most one part; groups that do not fit are left out at the end.
 #[must_use]
 pub fn parts_for(message: &Message, groups: &[&[RecipientIndex]], most: u64) -> Vec<Part> {
     let state = &message.state;
     let mut shares: Vec<Share<'_>> = groups.iter().map(|_| Share::default()).collect();
-    // Everything is looked at once, however many groups there are.
+    // One pass, however many groups there are.
     let mut places: HashMap<RecipientIndex, (usize, RecipientIndex)> = HashMap::new();
     for (group, recipients) in groups.iter().enumerate() {
         places.extend(
@@ -72,7 +72,7 @@ pub fn parts_for(message: &Message, groups: &[&[RecipientIndex]], most: u64) -> 
     parts
 }
 
-/// What there is of a message for one group of its recipients, with their new places.
+/// The data of one group of recipients, renumbered.
 #[derive(Default)]
 struct Share<'a> {
     remaining: Vec<RecipientIndex>,
@@ -83,7 +83,7 @@ struct Share<'a> {
 }
 
 impl Share<'_> {
-    /// `attempts`: those that the part is told of, without refusals; `left_out`: how many others there were.
+    /// `attempts`: the recorded attempts, without refusals; `left_out`: how many others there were.
     fn state(mut self, whole: &MessageState, mut attempts: Vec<Attempt>, left_out: u64) -> MessageState {
         self.remaining.sort_unstable();
         for (nth, recipient, refused) in self.refused {
@@ -125,7 +125,7 @@ fn envelope_for(message: &Message, recipients: &[RecipientIndex]) -> Envelope {
     }
 }
 
-/// What holds for every part: a message is late once, whichever of its recipients are.
+/// The notices that concern every part: a message is reported late once.
 fn without_recipients(notices: &Notices) -> Notices {
     let delayed = notices
         .given
@@ -168,7 +168,7 @@ fn without_refusals(attempt: &Attempt) -> Attempt {
     }
 }
 
-/// The state of `message` once `recipients` go on in other messages.
+/// The state of `message` without `recipients`, which continue in other messages.
 #[must_use]
 pub fn state_without(message: &Message, recipients: &[RecipientIndex]) -> MessageState {
     let gone: HashSet<RecipientIndex> = recipients.iter().copied().collect();

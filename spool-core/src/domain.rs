@@ -1,12 +1,12 @@
-//! A domain in the one form in which it is compared and asked for: A-labels in lower case (RFC 5890 section 2.3.2.1).
+//! A domain in the form in which it is compared and looked up: A-labels in lower case (RFC 5890 section 2.3.2.1).
 //!
-//! It is for machines: what a person wrote stays in the address, and is what goes over the wire.
+//! Addresses keep the spelling that was given, and are sent with it.
 
 use crate::address::valid_domain;
 use std::borrow::Cow;
 
-/// `domain` in A-labels and lower case. A domain without such a form (UTS #46 refuses it, or would make something else
-/// than labels of it) stays as it is, but for the case of its ASCII letters: it equals itself, and no DNS has it.
+/// `domain` in A-labels and lower case. A domain without such a form (UTS #46 rejects it, or the result is not a
+/// domain) keeps its characters, with ASCII letters in lower case. It equals itself and is in no DNS.
 #[must_use]
 pub fn a_labels(domain: &str) -> Cow<'_, str> {
     if domain.is_ascii() {
@@ -16,7 +16,7 @@ pub fn a_labels(domain: &str) -> Cow<'_, str> {
         };
     }
     match idna::domain_to_ascii(domain) {
-        // The mapping of wide characters can make brackets and colons, too.
+        // The mapping of wide characters can also produce brackets and colons.
         Ok(ascii) if valid_domain(&ascii) && !ascii.starts_with('[') => ascii.into(),
         Ok(_) | Err(_) => domain.to_ascii_lowercase().into(),
     }

@@ -4,7 +4,7 @@ use crate::address::valid_domain;
 use crate::domain::a_labels;
 use std::fmt;
 
-/// `example.org`, or `*.example.org` for what is below it. Compared as A-labels, without regard to case.
+/// `example.org`, or `*.example.org` for its subdomains. Compared as A-labels, ignoring case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainPattern {
     pub(crate) suffix: String,
@@ -12,7 +12,7 @@ pub struct DomainPattern {
 }
 
 impl DomainPattern {
-    /// Reads a pattern; `None` when it is no domain.
+    /// Parses a pattern; `None` when it is not a domain.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (below, domain) = match text.strip_prefix("*.") {
@@ -26,13 +26,13 @@ impl DomainPattern {
         })
     }
 
-    /// Whether `domain` is meant.
+    /// Whether `domain` matches.
     #[must_use]
     pub fn matches(&self, domain: &str) -> bool {
         self.matches_a_labels(&a_labels(domain))
     }
 
-    /// Whether every domain that `other` means is meant by this one as well.
+    /// Whether this pattern matches every domain that `other` matches.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         match (self.below, other.below) {

@@ -1,29 +1,29 @@
-//! What can go wrong for someone who hands mail to a spool or asks about it.
+//! Errors for callers that submit mail to a spool or operate on it.
 
 use crate::id::MessageId;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Why mail was not taken. In every case nothing of it is on the spool.
+/// Why mail was not accepted. In every case nothing of it is on the spool.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AddError {
-    /// More mail is in hand than memory allows; try again soon. SMTP 451, HTTP 503.
+    /// Not enough memory; try again soon. SMTP 451, HTTP 503.
     #[error("busy: try again in {} ms", retry_after.as_millis())]
     Busy {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The disk, or the number of messages, is at its limit. SMTP 452, HTTP 507.
+    /// The disk is full, or the number of messages is at its limit. SMTP 452, HTTP 507.
     #[error("the spool is full: {0}")]
     Full(String),
     /// The disk failed. The spool takes no more mail until it is opened anew. SMTP 451.
     #[error("the spool's disk failed: {0}")]
     Disk(String),
-    /// The spool has ended for the reason given. It takes no more mail until it is opened anew. SMTP 451, HTTP 503.
+    /// The spool has ended for the given reason. It accepts no mail until it is opened again. SMTP 451, HTTP 503.
     #[error("the spool has ended: {0}")]
     Ended(String),
-    /// There is something wrong with what was handed over. SMTP 554, HTTP 400.
+    /// The submission is invalid. SMTP 554, HTTP 400.
     #[error("not a valid submission: {0}")]
     Invalid(String),
     /// It has more recipients than one submission may have. SMTP 452 at the RCPT beyond the limit, HTTP 400.
@@ -40,7 +40,7 @@ pub enum AddError {
         /// The messages that were added under it.
         ids: Vec<MessageId>,
     },
-    /// It has to be signed, and could not be. SMTP 451, HTTP 503.
+    /// It must be signed and could not be. SMTP 451, HTTP 503.
     #[error("the message cannot be signed: {0}")]
     Unsigned(String),
     /// The spool is shutting down or has ended. SMTP 421.
@@ -67,7 +67,7 @@ pub enum SpoolError {
     /// It is being sent, so it cannot be ended now.
     #[error("{0}: is being sent; it can be ended when its attempt is over, or once it is frozen")]
     BeingSent(MessageId),
-    /// There is nobody to return a notice to.
+    /// The reverse-path is null, so there is no one to notify.
     #[error(
         "{0}: has a null reverse-path, so no notice can be returned; `spool remove` takes it off the spool"
     )]
@@ -75,13 +75,13 @@ pub enum SpoolError {
     /// The spool returns no notices.
     #[error("the spool returns no notices")]
     NoNotices,
-    /// Mail is to go by the configuration, and the spool has none.
+    /// Mail must be routed by the configuration, and there is none.
     #[error("the service runs without routes to go by: name next hops, or start it with a configuration")]
     NoConfiguration,
     /// A route without a next hop.
     #[error("a route needs a next hop")]
     NoNextHop,
-    /// It is there and cannot be read.
+    /// It exists and cannot be read.
     #[error("{id}: cannot be read: {reason}")]
     Unreadable {
         /// Which message.
@@ -92,7 +92,7 @@ pub enum SpoolError {
     /// There is no room on the disk.
     #[error("the spool is full: {0}")]
     Full(String),
-    /// More is in hand than memory allows; try again soon.
+    /// Not enough memory; try again soon.
     #[error("busy: try again in {} ms", retry_after.as_millis())]
     Busy {
         /// When to try again.

@@ -1,4 +1,4 @@
-//! What happened, for whoever subscribes. An event is sent only after the disk holds what it reports.
+//! Events, for subscribers. An event is sent only after the disk holds what it reports.
 
 use crate::bounce::Action;
 use crate::clock::Timestamp;
@@ -10,49 +10,49 @@ use crate::summary::EnvelopeSummary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// The kinds of event. Their order is part of the journal's format: a new one comes last.
+/// The kinds of event. Their order is part of the journal's format: new ones are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
     /// On the spool.
     Spooled,
-    /// Off the spool: every recipient was taken.
+    /// All recipients are done; the message has left the spool.
     Delivered,
-    /// Waits for a person.
+    /// Frozen: waits for an operator.
     Frozen,
-    /// Taken off the spool by a person.
+    /// Removed by an operator.
     Removed,
     /// No longer frozen.
     Unfrozen,
-    /// Back on the spool.
+    /// Recovered from an archive.
     Recovered(Queue),
-    /// Set aside, with the reason.
+    /// Quarantined, with the reason.
     Quarantined(String),
-    /// Tried, to be tried again then.
+    /// Tried; the next attempt is at this time.
     Delayed(Timestamp),
     /// The same, because the next hop asked for slower sending.
     DelayedRateLimited(Timestamp),
     /// Recipients failed, and a notice about that was spooled.
     Bounced,
-    /// Given up because it became too old.
+    /// Expired.
     Expired,
-    /// An attempt ended without its final reply: the next hop may hold the message.
+    /// An attempt ended without its final reply: the next hop may have the message.
     InDoubt,
     /// Still here. Every 30 seconds.
     Ping,
-    /// This subscriber missed so many events.
+    /// This subscriber missed this many events.
     Gap(u64),
-    /// The presend hook was asked, and decided so.
+    /// The decision of the presend hook.
     Presend(Presend),
-    /// Has another route: these next hops. Told when it is written: at once when a person gives it, and before the next attempt when it
-    /// follows from a change of the configuration.
+    /// Has another route: these next hops. Sent when the route is recorded: at once when an operator changes it, and
+    /// before the next attempt when the configuration changed.
     Rerouted(Arc<[NextHop]>),
-    /// Its submitter is told what became of recipients.
+    /// A notice to the submitter about recipients.
     Notice {
         /// What became of them.
         action: Action,
-        /// The message that tells it; `None`: nobody wanted to be told.
+        /// The message with the notice; `None` when no notice was wanted.
         id: Option<MessageId>,
     },
 }
@@ -73,15 +73,15 @@ pub struct Event {
     /// Its envelope in short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope: Option<Arc<EnvelopeSummary>>,
-    /// In one line, why, when it tells that the message is frozen.
+    /// Why the message is frozen, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What.
+    /// The kind.
     pub kind: EventKind,
 }
 
 impl Event {
-    /// An event of no message, without flows or envelope.
+    /// An event without a message.
     #[must_use]
     pub const fn new(seq: u64, at: Timestamp, kind: EventKind) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! How many bytes a message takes in memory beside its body: what the ledger ([`crate::Budget`]) charges for it. An
-//! estimate from above, by the real size of its parts; it reads nothing.
+//! The memory that a message takes, without its body: what the budget ([`crate::Budget`]) charges for it. An upper
+//! estimate, from the real sizes of its parts.
 
 use crate::attempt::AttemptResult;
 use crate::envelope::{Envelope, Recipient, ReversePath};
@@ -7,9 +7,9 @@ use crate::event::Event;
 use crate::message::{Message, MessageState, Section};
 use crate::summary::EnvelopeSummary;
 
-/// What the allocator takes for itself.
+/// The overhead of an allocation.
 const ALLOCATION: usize = 16;
-/// What a message costs whatever its envelope: its state, its places in queues, the change it is written as.
+/// The fixed cost of a message: its state, its places in queues, the change that records it.
 const BASE: usize = 2048;
 
 const fn text(length: usize) -> usize {
@@ -31,8 +31,8 @@ impl Recipient {
 }
 
 impl Envelope {
-    /// Bytes of a message with this envelope in memory, beside its body: the envelope itself, the summary that its events carry,
-    /// and what an attempt notes for each recipient.
+    /// Memory of a message with this envelope, without its body: the envelope, the summary in its events, and the notes
+    /// of an attempt about each recipient.
     #[must_use]
     pub fn footprint(&self) -> u64 {
         let sender = match &self.reverse_path {
@@ -55,7 +55,7 @@ impl Envelope {
 }
 
 impl Section {
-    /// Bytes of the message it becomes, beside what it shares with others of its add: the body and the list of their ids.
+    /// Memory of the message, without what it shares with others of its add: the body and the list of ids.
     #[must_use]
     pub fn footprint(&self) -> u64 {
         self.envelope.footprint()
@@ -73,7 +73,7 @@ impl EnvelopeSummary {
 }
 
 impl Event {
-    /// Bytes it takes in memory, its envelope included although that may be shared.
+    /// Memory of the event, including its envelope, which may be shared.
     #[must_use]
     pub fn footprint(&self) -> usize {
         let flows = self.flows.len() * size_of::<crate::FlowId>();
@@ -97,8 +97,8 @@ impl AttemptResult {
 }
 
 impl MessageState {
-    /// Bytes that the history of a message takes in memory: its recipients given up and its attempts, with their replies. The rest of
-    /// the state is part of [`Envelope::footprint`].
+    /// Memory of the history of a message: failed recipients and attempts, with their replies. The rest of the state is
+    /// part of [`Envelope::footprint`].
     #[must_use]
     pub fn footprint(&self) -> u64 {
         let failed = self.failed.iter().map(|failed| {
@@ -121,7 +121,7 @@ impl MessageState {
 }
 
 impl Message {
-    /// Bytes it takes in memory beside its body.
+    /// Memory of the message without its body.
     #[must_use]
     pub fn footprint(&self) -> u64 {
         self.envelope.footprint()

@@ -1,6 +1,4 @@
-//! Why a message is frozen: a closed list, kept on disk with the message, and the words for a person.
-//!
-//! It decides nothing: whoever freezes a message says why.
+//! Why a message is frozen: a closed list, recorded with the message, and its text for people.
 
 use crate::attempt::Stage;
 use crate::bounce::Unreturned;
@@ -19,14 +17,14 @@ pub struct Frozen {
     pub why: FrozenReason,
 }
 
-/// Why a message is frozen. On disk each variant is known by its place: a new one goes to the end.
+/// Why a message is frozen. On disk each variant is identified by its position: new ones are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FrozenReason {
-    /// A person holds it, or its submitter did.
+    /// An operator, or the submitter, froze it.
     Held {
-        /// Who, as far as known.
+        /// Who, if known.
         by: Option<String>,
     },
     /// Recipients were refused for good, or no retry interval was left.
@@ -35,7 +33,7 @@ pub enum FrozenReason {
         stage: Option<Stage>,
         /// By which host.
         host: Option<NextHop>,
-        /// With which words.
+        /// The reply.
         reply: Option<Reply>,
         /// In one line, when no reply says it.
         text: String,
@@ -58,7 +56,7 @@ pub enum FrozenReason {
     },
 }
 
-/// The kind of a [`FrozenReason`], for those who have no room for its words.
+/// The kind of a [`FrozenReason`], without its texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -76,7 +74,7 @@ pub enum FrozenKind {
 }
 
 impl FrozenReason {
-    /// Its kind; of a failure without a notice, that of the failure.
+    /// Its kind; for a failure without a notice, the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> FrozenKind {
         match self {

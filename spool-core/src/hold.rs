@@ -1,4 +1,4 @@
-//! What holds a message back, as `explain` tells it.
+//! Why a message is not being sent now, as `explain` reports it.
 
 use crate::clock::Timestamp;
 use crate::message::RouteOrigin;
@@ -19,9 +19,10 @@ pub enum Hold {
         /// What the disk said.
         error: String,
     },
-    /// Waits for a person. Ends with `send`.
+    /// Frozen. Ends with `send`.
     Frozen,
-    /// It has no route in this process. Ends with `reroute`, or when the service runs as it did when the mail was spooled.
+    /// It has no route in this process. Ends with `reroute`, or when the service runs with the configuration under
+    /// which it was spooled.
     NoRoute {
         /// Where its next hops came from.
         origin: RouteOrigin,
@@ -47,24 +48,24 @@ pub enum Hold {
         /// Running now.
         running: usize,
     },
-    /// Its next hops have shown that they take no more sessions at once than are running. Ends when one of them does.
+    /// Its next hops have shown that they accept no more sessions than are running. Ends when one of them ends.
     Adapted {
         /// Sessions they take, as far as is known.
         limit: usize,
-        /// The maximum, if they took it.
+        /// The configured maximum.
         max: usize,
-        /// How that is known, in their own words.
+        /// How that is known, in the words of the peer.
         reason: String,
     },
-    /// Its next hops are sent no more messages in a time than is configured, or than they have taken.
+    /// The rate of its next hops, configured or learned, is used up.
     RateLimit {
         /// About when it is its turn.
         until: Timestamp,
-        /// Why there is a rate that is not configured, in their own words.
+        /// Why the rate was learned, in the words of the peer.
         learned: Option<String>,
     },
-    /// One attempt after the other to reach its next hops has failed: they are left alone for a while, then tried with a
-    /// single message. It loses no attempt and no retry interval.
+    /// Consecutive attempts to reach its next hops failed: the circuit is open, then one message is tried. It uses no
+    /// attempt and no retry interval.
     Circuit {
         /// When they are tried again.
         until: Timestamp,
@@ -73,14 +74,14 @@ pub enum Hold {
         /// How many in a row.
         failures: u32,
     },
-    /// A host on its way has all the connections that it may have, with mail for other destinations. It loses no attempt.
+    /// A host of its route is at its connection limit, with mail for other destinations. It uses no attempt.
     HostBusy {
         /// When it is tried again, at the latest.
         until: Timestamp,
         /// Which host.
         reason: String,
     },
-    /// Its next hops have taken all the jobs that one destination may. Ends when one of them comes back.
+    /// Its next hops use all the jobs that one destination may have. Ends when one of them ends.
     FairShare {
         /// Jobs one destination may have.
         max: usize,
@@ -90,7 +91,7 @@ pub enum Hold {
         /// How many.
         ahead: usize,
     },
-    /// No memory to read it. Ends when other mail has left.
+    /// There is no memory to read it. Ends when other mail has left.
     Memory {
         /// Bytes held.
         used: u64,
@@ -101,21 +102,21 @@ pub enum Hold {
     Reading,
     /// The presend hook is being asked.
     Presend,
-    /// Something is being written down about it; a matter of milliseconds.
+    /// Its state is being written; takes milliseconds.
     Writing,
-    /// Its attempt has ended, and the disk has no room to write down how. Tried again each second.
+    /// Its attempt has ended, and the disk has no room to record the result. Retried each second.
     NoRoom {
         /// What the disk said.
         error: String,
     },
-    /// It is being sent: nothing holds it.
+    /// It is being sent.
     Sending {
         /// Since when.
         since: Timestamp,
     },
-    /// It was given another route while it is being sent. That is for whoever is left when its attempt ends.
+    /// It was rerouted while being sent. The new route is for the recipients that remain when its attempt ends.
     NewRoute {
-        /// Where it goes then.
+        /// The new next hops.
         next_hops: Arc<[NextHop]>,
     },
 }

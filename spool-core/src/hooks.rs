@@ -1,7 +1,7 @@
-//! What an embedding program may decide for itself: before an attempt, and about a refusal.
+//! Decisions of an embedding program: before an attempt, and about a refusal.
 //!
-//! Hooks are async and bounded in time. One that panics or takes too long never loses mail: the spool does what its
-//! documentation says for that case, and logs it.
+//! Hooks are async and bounded in time. A hook that panics or takes too long never loses mail: the spool takes the
+//! documented action and logs it.
 
 use crate::attempt::{AttemptResult, RecipientIndex};
 use crate::clock::Timestamp;
@@ -21,13 +21,13 @@ use std::time::Duration;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Presend {
-    /// Try it.
+    /// Try it now.
     SendNow,
     /// Not before then. No retry interval is taken.
     SendAt(Timestamp),
-    /// Leave it to a person.
+    /// Freeze it.
     Freeze,
-    /// Take it off the spool, to the removed ones.
+    /// Remove it.
     Remove,
 }
 

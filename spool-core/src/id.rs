@@ -1,7 +1,6 @@
-//! Identifiers: of messages and of flows. ULIDs, so that they sort by age and say nothing about anybody.
+//! Identifiers of messages and of flows. They are ULIDs, so that they sort by age and reveal nothing.
 //!
-//! An id read from outside is checked to be 26 characters of Crockford's alphabet before anything is done with it;
-//! no id ever reaches a file name in another form.
+//! An id from outside must be 26 characters of Crockford's alphabet; file names contain ids in no other form.
 
 use crate::clock::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,7 +9,7 @@ use std::str::FromStr;
 use thiserror::Error;
 use ulid::Ulid;
 
-/// A text that is no id.
+/// A text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("an id is 26 characters of 0-9 and A-Z without I, L, O, U")]
 pub struct IdError;
@@ -28,7 +27,7 @@ macro_rules! ulid_newtype {
                 Self(Ulid(number))
             }
 
-            /// The number behind the id.
+            /// The number of the id.
             #[must_use]
             pub const fn as_u128(self) -> u128 {
                 self.0.0
@@ -81,12 +80,12 @@ macro_rules! ulid_newtype {
 }
 
 ulid_newtype! {
-    /// Names one message on one spool, for ever.
+    /// Identifies one message of one spool.
     MessageId
 }
 
 ulid_newtype! {
-    /// Ties together what belongs to one mail in logs and events: sessions, envelopes, messages. 128 bits, so that
+    /// Identifies sessions, envelopes and messages that belong to one mail in logs and events. It has 128 bits, so that
     /// a trace id of the embedding program fits.
     FlowId
 }
@@ -98,7 +97,7 @@ impl MessageId {
         self.as_u128() & ((1 << Ulid::RAND_BITS) - 1) == notice_digest(parent, nth)
     }
 
-    /// The time in it: when it was made.
+    /// The time of its creation, which is part of it.
     #[must_use]
     pub fn made_at(self) -> crate::clock::Timestamp {
         let millis = self.as_u128() >> Ulid::RAND_BITS;
@@ -107,7 +106,7 @@ impl MessageId {
 }
 
 impl FlowId {
-    /// A new random one.
+    /// A random id.
     #[must_use]
     pub fn random() -> Self {
         Self(Ulid::generate())
@@ -123,11 +122,11 @@ fn notice_digest(parent: MessageId, nth: u64) -> u128 {
     xxhash_rust::xxh3::xxh3_128(&bytes) & ((1 << Ulid::RAND_BITS) - 1)
 }
 
-/// Makes message ids that never repeat and always rise, whatever the clock does.
+/// Creates message ids that never repeat and always rise, even if the clock is set back.
 #[derive(Debug)]
 pub struct IdSource {
     last: u128,
-    /// Nothing was made yet: there may be ids behind `last` that nobody has told of.
+    /// No id was created yet: there may be unrecorded ids after `last`.
     new: bool,
 }
 
@@ -144,16 +143,16 @@ impl IdSource {
         }
     }
 
-    /// Whether `id` could have been made by `now`: one brought in from elsewhere must not lie ahead of what is still to
-    /// be made. An hour of slack is given for clocks that differ.
+    /// Whether `id` may have been created by `now`. An id from elsewhere must not be one that is still to be created.
+    /// One hour of difference between clocks is allowed.
     #[must_use]
     pub fn is_past(&self, id: MessageId, now: Timestamp) -> bool {
         let millis = u64::try_from(now.0).unwrap_or(0).saturating_add(3_600_000);
         id.as_u128() >> Ulid::RAND_BITS <= u128::from(millis) || id.as_u128() <= self.last
     }
 
-    /// An id for the notice number `nth`, from 0, about `parent`, that rises like any other. What is random in others is a digest of the two
-    /// in it: [`MessageId::is_notice`] knows it again.
+    /// An id for the notice number `nth`, from 0, about `parent`. It rises like any other; its random bits are a digest
+    /// of both, which [`MessageId::is_notice`] recognizes.
     pub fn notice(&mut self, parent: MessageId, nth: u64, now: Timestamp) -> MessageId {
         let (millis, last) = (
             u128::from(u64::try_from(now.0).unwrap_or(0)),
@@ -171,8 +170,8 @@ impl IdSource {
         MessageId::from_u128(self.last)
     }
 
-    /// The next id. A new millisecond draws 80 random bits; within one, or after the clock jumped back, ids count up. The
-    /// first one always draws: what a crash has left in an archive behind the last known id is not met by counting.
+    /// The next id. A new millisecond uses 80 random bits; within one, or after the clock was set back, ids count up.
+    /// The first id always uses random bits, so that it does not repeat an id that a crash left in an archive.
     pub fn next(&mut self, now: Timestamp) -> MessageId {
         let (millis, last) = (u64::try_from(now.0).unwrap_or(0), self.last >> Ulid::RAND_BITS);
         let last = u64::try_from(last).unwrap_or(u64::MAX);

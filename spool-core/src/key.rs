@@ -1,7 +1,7 @@
 //! The idempotency key of an add, and the fingerprint that tells whether the same thing was added under it.
 //!
-//! A fingerprint covers what the submitter handed over: senders, recipients, their parameters, and the body. It does not cover
-//! next hops, retry intervals, or how the recipients are split into sections: those may come from the service's configuration.
+//! A fingerprint covers what was submitted: senders, recipients, their parameters, and the body. It does not cover next
+//! hops, retry intervals and the division into sections, which may come from the service's configuration.
 
 use crate::message::Section;
 use serde::de::Error;
@@ -47,8 +47,8 @@ impl KeyDigest {
 pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
-    /// The fingerprint of `sections` with `body`: XXH3 with 128 bits over, first, in ascending order, the XXH3 of each recipient
-    /// (its envelope's reverse-path, parameters and then the recipient, as the journal encodes them), and then the body.
+    /// The fingerprint of `sections` with `body`: 128-bit XXH3 over the XXH3 of each recipient in ascending order
+    /// (reverse-path, parameters and recipient, as the journal encodes them), and then the body.
     #[must_use]
     pub fn of(sections: &[Section], body: &[u8]) -> Self {
         let mut recipients: Vec<u128> = Vec::new();
@@ -58,7 +58,7 @@ impl Fingerprint {
             for recipient in &envelope.recipients {
                 bytes.clear();
                 let all = (&envelope.reverse_path, &envelope.parameters, recipient);
-                // None of these types can fail to be encoded.
+                // These types can always be encoded.
                 if let Ok(encoded) = postcard::to_extend(&all, std::mem::take(&mut bytes)) {
                     bytes = encoded;
                 }

@@ -31,6 +31,7 @@ mod hooks;
 mod id;
 mod key;
 pub mod log;
+mod manual_clock;
 mod message;
 mod next_hop;
 mod on_error;
@@ -53,7 +54,7 @@ pub use attempt::{
 };
 pub use attempts::{Attempts, MAX_KEPT_REFUSALS, MAX_LAST_ATTEMPTS};
 pub use budget::{Budget, Held, Waiting};
-pub use clock::{Clock, JumpWatch, ManualClock, SystemClock, Timestamp};
+pub use clock::{Clock, JumpWatch, SystemClock, Timestamp};
 pub use config::SpoolConfig;
 pub use crlf::{crlf, has_whole_lines};
 pub use destination::{
@@ -72,6 +73,7 @@ pub use hold::Hold;
 pub use hooks::{Hooks, Presend, Refusal};
 pub use id::{FlowId, IdError, IdSource, MessageId};
 pub use key::{AddKey, Fingerprint, KeyDigest};
+pub use manual_clock::ManualClock;
 pub use message::{
     FailedRecipient, InitialStatus, MAX_SECTIONS, Message, MessageState, Queue, RouteOrigin, Section, Status,
     Submission,

@@ -1,7 +1,7 @@
 //! A message: one spooled section, with everything the spool knows of it.
 //!
-//! What never changes after the add stands in [`Message`]; what does, in [`MessageState`], which is what the journal
-//! writes again and again. The body is not here: it stays on disk until an attempt needs it.
+//! [`Message`] has what never changes after the add, and [`MessageState`] what does; the journal records the state
+//! again and again. The body stays on disk until an attempt needs it.
 
 use crate::attempt::RecipientIndex;
 use crate::attempts::Attempts;

@@ -12,7 +12,7 @@ struct Rule {
     but: &'static [&'static str],
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 14] = [
     // spool-core: no async, no sockets, no environment; files behind store/fs only.
     Rule {
         under: "spool-core/src/",
@@ -35,6 +35,39 @@ const RULES: [Rule; 9] = [
         under: "spool-core/src/",
         never: &["SystemTime"],
         but: &["spool-core/src/clock.rs"],
+    },
+    // The rooms of the store: no room knows the open store, and the journal, the logs and the archives do not know each other.
+    Rule {
+        under: "spool-core/src/store/fs/",
+        never: &[
+            "store::journal",
+            "store::logs",
+            "store::archive",
+            "store::care",
+            "store::layout",
+            "store::handle",
+        ],
+        but: &[],
+    },
+    Rule {
+        under: "spool-core/src/store/journal/",
+        never: &["store::logs", "store::archive", "store::care", "store::handle"],
+        but: &[],
+    },
+    Rule {
+        under: "spool-core/src/store/logs/",
+        never: &["store::journal", "store::archive", "store::care", "store::handle"],
+        but: &[],
+    },
+    Rule {
+        under: "spool-core/src/store/archive/",
+        never: &["store::journal", "store::logs", "store::care", "store::handle"],
+        but: &[],
+    },
+    Rule {
+        under: "spool-core/src/store/care/",
+        never: &["store::handle"],
+        but: &[],
     },
     // spool-smtp: never touches the store, knows no actor.
     Rule {

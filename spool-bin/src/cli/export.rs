@@ -95,10 +95,8 @@ impl Export {
                 Ok(archived) => {
                     if meant(&archived.message, Some(archive)) && make() {
                         let text = archived_text_from_disk(&self.spool, archive, id);
-                        outcome.write(
-                            archived,
-                            text.unwrap_or_else(|error| Some(Err(error.to_string()))),
-                        );
+                        let text = text.unwrap_or_else(|error| Some(Err(error.to_string())));
+                        outcome.write(archived, text);
                     }
                 }
                 Err(reason) => drop(outcome.errors.insert(id, reason)),

@@ -1,14 +1,13 @@
 //! Which recipients a notice is about after a round, and what becomes of those that failed. Pure: RFC 3461 sections 4.1 and 5.2 as a table.
 
 use super::record::{Action, Notice};
+use super::unreturned::Unreturned;
 use crate::attempt::RecipientIndex;
 use crate::clock::Timestamp;
 use crate::envelope::{Notify, Recipient};
 use crate::id::MessageId;
 use crate::message::{Message, MessageState, Status};
-use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::fmt;
 use std::time::Duration;
 
 /// What becomes of recipients that failed for good.
@@ -20,33 +19,6 @@ pub enum OnFailure {
     /// The message is kept, frozen.
     #[default]
     Freeze,
-}
-
-/// Why no notice was returned about failed recipients, which therefore stay with their message. On disk each variant is known by its place:
-/// a new one goes to the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Unreturned {
-    /// The reverse-path is null: the message is a notice itself, or wants none (RFC 5321 section 6.1).
-    NullReversePath,
-    /// Whoever handed the message in was neither authenticated nor in a known network: its reverse-path may be forged.
-    UnknownSubmitter,
-    /// The reverse-path has had its share of notices for this hour.
-    TooMany,
-    /// There was no room on the disk for the notice.
-    NoRoom,
-}
-
-impl fmt::Display for Unreturned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NullReversePath => "the reverse-path is null",
-            Self::UnknownSubmitter => "the submitter is not known",
-            Self::TooMany => "the reverse-path was told of as many submissions as allowed in an hour",
-            Self::NoRoom => "there was no room on the disk for the notice",
-        })
-    }
 }
 
 /// What the operator has configured.

@@ -11,11 +11,13 @@ mod original;
 mod parts;
 mod record;
 mod report;
+mod unreturned;
 mod write;
 
 pub use build::{Returned, build};
 pub use config::NoticeConfig;
-pub use decision::{Decision, OnFailure, Terms, Unreturned, decide, settle};
+pub use decision::{Decision, OnFailure, Terms, decide, settle};
 pub use limit::ReturnLimit;
 pub use record::{Action, Notice, Notices};
 pub use report::{Report, ReportedRecipient};
+pub use unreturned::Unreturned;

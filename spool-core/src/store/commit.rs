@@ -3,9 +3,10 @@
 use super::change::{Change, Conclusion, Outcome};
 use super::error::{Failure, StoreError};
 use super::handle::Store;
+use super::journal::batch::Placed;
 use super::journal::index::{Index, weight};
 use super::journal::write_error::WriteError;
-use super::journal::writer::{Placed, Writer};
+use super::journal::writer::Writer;
 use super::mutex::locked;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};

@@ -7,13 +7,13 @@ use std::fmt;
 use std::sync::OnceLock;
 
 /// Called once, on the thread that found the failure.
-type Report = Box<dyn Fn(&Failure) + Send + Sync>;
+type FailureHandler = Box<dyn Fn(&Failure) + Send + Sync>;
 
 /// The first failure, and the function to call with it.
 #[derive(Default)]
 pub(super) struct Failures {
     first: OnceLock<Failure>,
-    report: OnceLock<Report>,
+    report: OnceLock<FailureHandler>,
 }
 
 impl fmt::Debug for Failures {
@@ -47,7 +47,7 @@ impl Failures {
     }
 
     /// See [`Store::on_failure`](super::Store::on_failure).
-    pub(super) fn on_failure(&self, report: Report) {
+    pub(super) fn on_failure(&self, report: FailureHandler) {
         if self.report.set(report).is_ok()
             && let (Some(failure), Some(report)) = (self.first.get(), self.report.get())
         {

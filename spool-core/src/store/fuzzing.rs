@@ -23,7 +23,7 @@ use super::journal::record::{
 use super::journal::scan::{Item, Scan};
 use super::journal::segment::{self, End};
 use super::layout::{self, JOURNAL, SPARE, Seq};
-use super::logs::events::EventCursor;
+use super::logs::event_page::EventCursor;
 use super::types::{Recovery, StoreOptions};
 use super::{checkup_on, count_from_disk_on, status_from_disk_on};
 use crate::archive::Archive;

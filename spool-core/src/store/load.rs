@@ -4,7 +4,7 @@ use super::error::StoreError;
 use super::handle::Store;
 use super::journal::index::Entry;
 use super::journal::reader::{SequentialReader, Unread};
-use super::logs::events::EventCursor;
+use super::logs::event_page::EventCursor;
 use super::mutex::locked;
 use crate::event::Event;
 use crate::id::MessageId;

@@ -37,8 +37,8 @@ mod upkeep;
 pub use crate::archive::{Archive, Archived};
 pub use archive::{archive_from_disk, archived_text_from_disk, export_pair};
 pub use archived::{LISTING_BYTES, Listed};
-pub use care::finding::{Finding, Problem};
-pub use care::fsck::{Checkup, Repair, checkup, checkup_on};
+pub use care::finding::{Finding, Problem, Repair};
+pub use care::fsck::{Checkup, checkup, checkup_on};
 pub use care::scrub::Scrubbed;
 pub use change::{Addition, Change, Conclusion, Finish, NewMessage, Outcome};
 pub use dir::examine_dir;
@@ -47,7 +47,7 @@ pub use handle::Store;
 pub use load::SequentialLoads;
 pub use loading::Progress;
 pub use logs::destinations::MAX_DESTINATIONS;
-pub use logs::events::EventCursor;
+pub use logs::event_page::EventCursor;
 pub use offline::{
     ReadBody, count_from_disk, count_from_disk_on, mail_from_disk, status_from_disk, status_from_disk_on,
 };

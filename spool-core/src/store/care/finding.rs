@@ -1,5 +1,6 @@
 //! Problems that the checkup or the scrub finds.
 
+use crate::clock::Timestamp;
 use crate::id::MessageId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -57,4 +58,24 @@ pub struct Finding {
     /// Whether `--repair` can repair it.
     #[serde(rename = "mendable")]
     pub repairable: bool,
+}
+
+/// One action of a repair: a line of `corrupt/repairs.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Repair {
+    /// The time.
+    pub at: Timestamp,
+    /// The kind of the problem.
+    #[serde(rename = "ailment")]
+    pub problem: Problem,
+    /// The file, relative to the spool.
+    pub file: String,
+    /// What was wrong, in one line.
+    pub what: String,
+    /// What was done, in one line.
+    pub done: String,
+    /// Where the deleted bytes are now, relative to the spool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_as: Option<String>,
 }

@@ -3,11 +3,11 @@
 //! A segment is needed while it holds the add, or the latest state, mark or route of a live message; and while it
 //! records the end of a message whose add is in an older segment that is still on disk. No input or output.
 
+use super::ids::Ids;
 use crate::id::MessageId;
 use crate::store::journal::frame::Place;
 use crate::store::layout::Seq;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// Where the records of a live message are.
@@ -58,9 +58,6 @@ impl Use {
     }
 }
 
-/// A map by message id.
-pub(in crate::store) type Ids<T> = HashMap<MessageId, T, BuildHasherDefault<IdHasher>>;
-
 /// The index.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Index {
@@ -73,7 +70,6 @@ pub(in crate::store) struct Index {
 }
 
 impl Index {
-    /// Number of live messages.
     pub(in crate::store) fn len(&self) -> usize {
         self.messages.len()
     }
@@ -139,7 +135,6 @@ impl Index {
         self.changed = true;
     }
 
-    /// Whether a segment may have become free since the last [`Index::take_free`].
     pub(in crate::store) const fn has_changed(&self) -> bool {
         self.changed
     }
@@ -327,28 +322,6 @@ impl Index {
 pub(in crate::store) fn weight(length: u64, messages: usize) -> u32 {
     let share = length / (messages.max(1) as u64);
     u32::try_from(share).unwrap_or(u32::MAX)
-}
-
-/// Message ids are random bits and a counter: one multiplication distributes them well enough.
-#[derive(Debug, Default)]
-pub(in crate::store) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u128(u128::from(*byte));
-        }
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "both halves are used")]
-    fn write_u128(&mut self, number: u128) {
-        let folded = number as u64 ^ (number >> 64) as u64 ^ self.0.rotate_left(5);
-        self.0 = folded.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //!
 //! This room touches the directory `journal/` only. It knows nothing of the logs and the archives.
 
+pub(super) mod batch;
 pub(super) mod frame;
+mod ids;
 pub(super) mod index;
 pub(super) mod new_segments;
 pub(super) mod reader;

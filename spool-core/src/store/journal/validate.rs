@@ -5,7 +5,8 @@
 //! that the message is not sent again. It counts towards no limit of messages, and may use half of the space that is kept
 //! free.
 
-use super::index::{Ids, Index};
+use super::ids::Ids;
+use super::index::Index;
 use crate::id::MessageId;
 use crate::store::change::{Addition, Change, Conclusion, Outcome};
 use crate::store::error::StoreError;

@@ -5,6 +5,7 @@
 //! next one gets its first byte, so only the last segment can have a torn end. After an error that leaves the content
 //! of the disk unknown, the writer must not be used again; its owner ensures that.
 
+use super::batch::{Batch, Placed, Tally};
 use super::frame::{self, Header, Place};
 use super::index::Index;
 use super::new_segments::NewSegments;
@@ -25,13 +26,6 @@ use std::sync::{Arc, Mutex};
 const DIRECT: usize = 256 << 10;
 /// Bytes that are buffered before a write.
 const FLUSH: usize = 1 << 20;
-
-/// Counts of what was written.
-#[derive(Debug, Default, Clone, Copy)]
-pub(in crate::store) struct Tally {
-    pub(in crate::store) syncs: u64,
-    pub(in crate::store) bytes: u64,
-}
 
 #[derive(Debug)]
 struct Head {
@@ -59,26 +53,6 @@ pub(in crate::store) struct Writer {
     /// The number of the last event written.
     last_event: u64,
     tally: Tally,
-}
-
-/// A change that was written.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Placed {
-    /// Its position in the batch.
-    pub(in crate::store) number: usize,
-    pub(in crate::store) place: Place,
-    /// Bytes of its frame.
-    pub(in crate::store) length: u64,
-}
-
-/// The result of a batch.
-#[derive(Debug, Default)]
-pub(in crate::store) struct Batch {
-    pub(in crate::store) results: Vec<Result<(), StoreError>>,
-    /// The changes that were written, and where.
-    pub(in crate::store) placed: Vec<Placed>,
-    /// Free space, read at most once for a batch.
-    pub(in crate::store) available: Option<u64>,
 }
 
 impl Writer {

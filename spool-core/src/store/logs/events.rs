@@ -5,8 +5,9 @@
 //! that it cannot write, and damaged lines, are reported as a gap. A file is named after its first event, and replaces
 //! the older files from that number on: so events that are written again replace a torn end.
 
+use super::event_page::{EventCursor, Page};
 use super::lines::{self, LogFile, LogFiles};
-use crate::event::{Event, EventKind};
+use crate::event::Event;
 use crate::store::fs::{Fs, Mode};
 use crate::store::layout::{self, EVENTS};
 use crate::store::mutex::locked;
@@ -21,27 +22,8 @@ const FILES: u64 = 8;
 /// Events that wait in memory while the disk is full, and their bytes; then the oldest are dropped.
 const MAX_QUEUE: usize = 65_536;
 const MAX_QUEUE_BYTES: usize = 16 << 20;
-/// Bytes of events read at once, plus at most one event. Each reader holds as many.
-const MAX_PAGE_BYTES: usize = 128 << 10;
 /// Bytes written at once, plus at most one event.
 const MAX_WRITE_BYTES: usize = 1 << 20;
-
-/// The position of a reader in the event log.
-#[derive(Debug, Clone, Default)]
-pub struct EventCursor {
-    /// The number of the last event read.
-    pub after: u64,
-    /// The file with that event, and the offset after it; a hint.
-    place: Option<(u64, u64)>,
-}
-
-impl EventCursor {
-    /// After the event with the number `after`; 0 is the beginning.
-    #[must_use]
-    pub const fn new(after: u64) -> Self {
-        Self { after, place: None }
-    }
-}
 
 #[derive(Debug)]
 struct EventState {
@@ -243,43 +225,12 @@ fn reach(fs: &dyn Fs, dir: &Path, part: LogFile) -> io::Result<(u64, u64)> {
     Ok((complete_to, last))
 }
 
-/// A page that is being read.
-struct Page<'a> {
-    cursor: &'a mut EventCursor,
-    events: Vec<Event>,
-    limit: usize,
-    bytes: usize,
-}
-
-impl Page<'_> {
-    /// Adds the next event, and a gap before it if events are missing. Returns `false` when the page is full.
-    fn take(&mut self, event: Event, place: Option<(u64, u64)>) -> bool {
-        if event.seq > self.cursor.after {
-            let missing = event.seq - self.cursor.after - 1;
-            if missing > 0 {
-                self.events
-                    .push(Event::new(event.seq - 1, event.at, EventKind::Gap(missing)));
-            }
-            self.cursor.after = event.seq;
-            self.bytes += event.footprint();
-            self.events.push(event);
-        }
-        self.cursor.place = place.or(self.cursor.place);
-        self.events.len() < self.limit && self.bytes < MAX_PAGE_BYTES
-    }
-}
-
 impl EventLog {
     /// See [`Store::events_after`](crate::store::Store::events_after).
     pub(in crate::store) fn after(&self, cursor: &mut EventCursor, limit: usize) -> io::Result<Vec<Event>> {
-        let mut page = Page {
-            cursor,
-            events: Vec::new(),
-            limit,
-            bytes: 0,
-        };
+        let mut page = Page::new(cursor, limit);
         self.read(&mut page)?;
-        Ok(page.events)
+        Ok(page.into_events())
     }
 
     /// The number of the last event.
@@ -295,7 +246,7 @@ impl EventLog {
                 // The oldest file was deleted meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tried != parts.front().copied() => {
                     tried = parts.front().copied();
-                    page.cursor.place = None;
+                    page.forget_place();
                 }
                 Err(error) => return Err(error),
                 Ok(false) => return Ok(()),
@@ -323,9 +274,9 @@ impl EventLog {
 
     /// Returns `true` at the end.
     fn read_parts(&self, parts: &VecDeque<LogFile>, dir: &Path, page: &mut Page<'_>) -> io::Result<bool> {
-        let next = page.cursor.after + 1;
+        let next = page.next();
         let known = |number: u64| parts.iter().any(|part| part.number == number);
-        let hint = page.cursor.place.filter(|(number, _)| known(*number));
+        let hint = page.place().filter(|(number, _)| known(*number));
         let begins = parts
             .iter()
             .rev()
@@ -369,6 +320,7 @@ impl EventLog {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use crate::event::EventKind;
     use crate::store::fs::RealFs;
 
     #[test]

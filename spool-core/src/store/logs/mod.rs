@@ -4,6 +4,7 @@
 //! again from the journal, or be learned again.
 
 pub(super) mod destinations;
+pub(super) mod event_page;
 pub(super) mod events;
 pub(super) mod keys;
 pub(super) mod lines;

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
 use crate::store::fs::{Fs, RealFs};
 use crate::store::layout::EVENTS;
-use crate::store::logs::events::{EventCursor, EventLog};
+use crate::store::logs::{event_page::EventCursor, events::EventLog};
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,10 +1,9 @@
 //! A spool that is being examined: the problems found so far, and the steps of a repair.
 
-use super::repair::Repair;
 use super::step::{Act, Step};
 use crate::clock::Timestamp;
 use crate::id::MessageId;
-use crate::store::care::finding::{Finding, Problem};
+use crate::store::care::finding::{Finding, Problem, Repair};
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, is_shortage};
 use std::io;

@@ -13,7 +13,6 @@ mod repair;
 mod step;
 
 pub use examined::Checkup;
-pub use repair::Repair;
 
 use crate::clock::Timestamp;
 use crate::id::MessageId;

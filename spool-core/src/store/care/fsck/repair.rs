@@ -6,40 +6,18 @@
 
 use super::examined::Examined;
 use super::step::{Act, Step};
-use crate::clock::Timestamp;
 use crate::id::MessageId;
 use crate::store::archive;
-use crate::store::care::finding::Problem;
+use crate::store::care::finding::Repair;
 use crate::store::care::recovery;
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, ops};
 use crate::store::journal::replay::Replay;
 use crate::store::layout::{CORRUPT, REPAIRS};
 use crate::store::logs::lines;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-
-/// One action of a repair: a line of `corrupt/repairs.jsonl`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Repair {
-    /// The time.
-    pub at: Timestamp,
-    /// The kind of the problem.
-    #[serde(rename = "ailment")]
-    pub problem: Problem,
-    /// The file, relative to the spool.
-    pub file: String,
-    /// What was wrong, in one line.
-    pub what: String,
-    /// What was done, in one line.
-    pub done: String,
-    /// Where the deleted bytes are now, relative to the spool.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept_as: Option<String>,
-}
 
 impl Examined<'_> {
     /// Repairs the names of segments, before their frames are read.

@@ -5,7 +5,7 @@ use crate::frozen::FrozenKind;
 use crate::id::MessageId;
 use crate::message::{RouteOrigin, Status};
 use crate::next_hop::NextHop;
-use crate::store::journal::index::Ids;
+use crate::store::journal::ids::Ids;
 use crate::store::types::Recovered;
 use std::num::NonZeroU32;
 use std::sync::Arc;
