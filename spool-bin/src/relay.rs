@@ -8,8 +8,8 @@ use actix::Addr;
 use spool_actors::{Add, Gate, OpenSpool, SpoolActor};
 use spool_core::log::{Accepted, Record};
 use spool_core::{
-    AddError, Address, Admission, BoxFuture, Envelope, Fingerprint, Halt, InitialStatus, Intake, Mail,
-    MessageId, NextHop, Routing, Section, Submission,
+    AddError, Address, Admission, BoxFuture, Envelope, Fingerprint, Halt, Intake, Mail, MessageId, NextHop,
+    Routing, Section, Submission,
 };
 use spool_smtp::server::{Clients, Logins, Users};
 
@@ -138,13 +138,8 @@ impl Relay {
             Record::wanted().then(|| Accepted::new(via, source.clone(), &envelope, body.len(), &flows));
         let (sections, routing) = self.sections(envelope, &[]);
         let submission = Submission {
-            sections,
-            body,
-            initial: InitialStatus::SendNow,
             flows,
-            parent: None,
-            related: Vec::new(),
-            key: None,
+            ..Submission::new(sections, body)
         };
         let mut add = Add::submission(submission).routed_by(routing);
         if !source.admission.is_submission() {

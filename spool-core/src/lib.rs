@@ -1,4 +1,4 @@
-//! The spool's vocabulary, its decisions and its file layer.
+//! The types of the spool, its decisions, and its file layer.
 //!
 //! Everything here is synchronous and deterministic: no tokio, no actix, no sockets, no environment. Time comes in
 //! through [`Clock`], chance through [`Dice`], files through the store's own seam, the network through

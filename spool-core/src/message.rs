@@ -26,13 +26,13 @@ use std::time::Duration;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RouteOrigin {
-    /// The submitter named them; they stay. So it is assumed of all mail of format 1, which did not say.
+    /// The submitter named them; they do not change. Also assumed of mail of format 1, which did not record the origin.
     #[default]
     Named,
-    /// The service's configuration led there. It is resolved anew whenever the mail is to be sent; the next hops kept are those of
-    /// the last time, for listings.
+    /// The service's configuration led there. They are resolved again before each attempt; the recorded next hops are
+    /// those of the last time, for listings.
     Configured,
-    /// The built-in sink of a service without a route. Its address is another one in each run.
+    /// The built-in sink of a service without a route. Its address differs in each run.
     BuiltInSink,
 }
 
@@ -59,7 +59,7 @@ pub struct Section {
     pub envelope: Envelope,
 }
 
-/// The most sections of one add: all of them are read to look at one of them.
+/// The most sections of one add: reading one of them reads all.
 pub const MAX_SECTIONS: usize = 10_000;
 
 /// The status a message starts with.
@@ -72,29 +72,43 @@ pub enum InitialStatus {
     Frozen,
 }
 
-/// What is handed to the spool in one add: sections that share a body.
+/// What is added at once: sections that share a body.
 #[derive(Debug, Clone)]
 pub struct Submission {
     /// At least one.
     pub sections: Vec<Section>,
     /// Lines ended by CRLF, not dot-stuffed.
     pub body: Bytes,
-    /// What to do first.
+    /// The initial status.
     pub initial: InitialStatus,
     /// Ids that tie the messages to where they came from.
     pub flows: Vec<FlowId>,
-    /// The message these sections descend from (a bounce names its original).
+    /// The message that these sections descend from (a notice has its original as the parent).
     pub parent: Option<MessageId>,
-    /// Other messages that belong to these.
+    /// Other messages that are related to these.
     pub related: Vec<MessageId>,
-    /// The submitter's name for this add: within the window, adding it again gives the ids of the first time and
-    /// spools nothing. 1 to 255 bytes.
+    /// The submitter's idempotency key: within the window, a submission with the same key returns the ids of the first
+    /// one and spools nothing. 1 to 255 bytes.
     pub key: Option<String>,
 }
 
 impl Submission {
-    /// Whether it is valid, whatever the spool holds: the number of its sections and of its recipients, next hops, and the length of
-    /// its key.
+    /// Sections that share `body`, to be sent at once, without flows, parent, related messages and key.
+    #[must_use]
+    pub const fn new(sections: Vec<Section>, body: Bytes) -> Self {
+        Self {
+            sections,
+            body,
+            initial: InitialStatus::SendNow,
+            flows: Vec::new(),
+            parent: None,
+            related: Vec::new(),
+            key: None,
+        }
+    }
+
+    /// Checks everything that does not depend on the spool: the number of sections and recipients, the next hops, and
+    /// the length of the key.
     ///
     /// # Errors
     /// [`AddError::Invalid`]; [`AddError::TooManyRecipients`] when it has more than `max_recipients` in all of its sections.
@@ -125,13 +139,13 @@ impl Submission {
     }
 }
 
-/// The status on disk; what is due, being sent, or gone is for the spool to know.
+/// The recorded status. Whether a message is due or being sent is not recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Due at this time; a past time means now.
     SendAt(Timestamp),
-    /// Waits for a person.
+    /// Frozen: waits for an operator.
     Frozen,
 }
 
@@ -151,32 +165,32 @@ impl Status {
 pub struct FailedRecipient {
     /// Which.
     pub recipient: RecipientIndex,
-    /// The words that settled it, when a peer said any.
+    /// The reply that made it fail, if there was one.
     pub reply: Option<Reply>,
-    /// In one line, why.
+    /// The reason, in one line.
     pub reason: String,
 }
 
-/// What changes in a message's life.
+/// The part of a message that changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageState {
-    /// What to do next.
+    /// When it is due, or that it is frozen.
     pub status: Status,
-    /// Of a frozen message, since when and why. `None` where that was not recorded, and of one that is not frozen.
+    /// Since when and why it is frozen. `None` if that was not recorded, or if it is not frozen.
     pub frozen: Option<Box<Frozen>>,
-    /// Begin of an attempt whose end is not recorded.
+    /// The start of an attempt whose end is not recorded.
     pub in_flight: Option<Timestamp>,
     /// Recipients still to be tried.
     pub remaining: Vec<RecipientIndex>,
-    /// Recipients given up.
+    /// Recipients that failed.
     pub failed: Vec<FailedRecipient>,
-    /// The waits to come.
+    /// The retry intervals that are left.
     pub schedule: Schedule,
-    /// When it is given up.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// The attempts so far.
     pub attempts: Attempts,
-    /// What its submitter was told.
+    /// The notices about it.
     pub notices: Notices,
 }
 
@@ -203,7 +217,7 @@ impl MessageState {
         self.frozen = frozen.filter(|_| status == Status::Frozen);
     }
 
-    /// How long the wait is that its last attempt ended with; `None` when it waits for no retry.
+    /// The wait after its last attempt; `None` when it does not wait for a retry.
     #[must_use]
     pub fn retry_wait(&self) -> Option<Duration> {
         let (Status::SendAt(due), Some(last)) = (self.status, self.attempts.last()) else {
@@ -212,8 +226,8 @@ impl MessageState {
         Some(due.since(last.at.after(Duration::from_millis(last.duration_ms))))
     }
 
-    /// The state when a person sends the message now: due, failed recipients among the remaining ones again, the
-    /// `extra` intervals in front of those that are left. A message that had expired is tried once.
+    /// The state when an operator sends the message now: due, with failed recipients remaining again, and the `extra`
+    /// intervals before those that are left. An expired message is tried once.
     #[must_use]
     pub fn send_now(mut self, extra: &[RetryInterval], now: Timestamp) -> Self {
         self.set_status(Status::SendAt(now), None);
@@ -229,25 +243,25 @@ impl MessageState {
 /// One spooled section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its name on this spool.
+    /// Its id.
     pub id: MessageId,
     /// The message it descends from.
     pub parent: Option<MessageId>,
-    /// The other messages of its add, and those that its submitter named.
+    /// The other messages of its add, and those that the submitter named.
     pub related: Related,
-    /// What it is tied to.
+    /// Its flows.
     pub flows: Vec<FlowId>,
     /// When it was spooled.
     pub spooled_at: Timestamp,
     /// Next hops in order.
     pub next_hops: Arc<[NextHop]>,
-    /// Where they come from.
+    /// Where the next hops come from.
     pub origin: RouteOrigin,
     /// Sender, recipients, parameters.
     pub envelope: Arc<Envelope>,
     /// Bytes of the body.
     pub body_size: u64,
-    /// The rest.
+    /// The part that changes.
     pub state: MessageState,
 }
 
@@ -257,9 +271,9 @@ pub struct Message {
 pub enum Queue {
     /// In the journal, to be sent.
     Active,
-    /// In the journal, waiting for a person.
+    /// In the journal, frozen.
     Frozen,
-    /// Removed by a person.
+    /// Removed by an operator.
     Removed,
     /// Set aside for inspection.
     Quarantine,

@@ -1,4 +1,4 @@
-//! A next hop: where to hand a message to. A host and a port, or the mail exchangers of a domain. It never resolves a name.
+//! A next hop: a host and a port, or the mail exchangers of a domain. Names are not resolved here.
 
 use crate::address::valid_domain;
 use crate::domain::a_labels;
@@ -9,19 +9,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// A text that is no next hop.
+/// A text is not a next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "a next hop has the form host:port, [ipv6]:port, or mx:domain:port for the mail exchangers of a domain"
 )]
 pub struct NextHopError;
 
-/// How the mail exchangers of a domain are written. No host has a colon in its name.
+/// The prefix for the mail exchangers of a domain. No host name contains a colon.
 const MX: &str = "mx:";
-/// What may stand around a host: `mx:[`, `]:65535`.
+/// Characters around a host, at most: `mx:[`, `]:65535`.
 const ROOM: usize = 12;
 
-/// `host:port`, an IPv6 address in brackets; or `mx:domain:port`, whichever hosts the domain's MX records name at the time
+/// `host:port`, with IPv6 addresses in brackets; or `mx:domain:port`, the hosts in the domain's MX records at the time
 /// of the attempt (RFC 5321 section 5.1).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NextHop {
@@ -31,8 +31,8 @@ pub struct NextHop {
 }
 
 impl NextHop {
-    /// The mail exchangers of `domain`, asked for when an attempt is made. An address literal (RFC 5321 section 4.1.3)
-    /// names its host itself.
+    /// The mail exchangers of `domain`, which are looked up at each attempt. An address literal (RFC 5321 section
+    /// 4.1.3) is the host itself.
     ///
     /// # Errors
     /// [`NextHopError`] when `domain` is no domain or address literal, or `port` is 0.
@@ -113,7 +113,7 @@ impl fmt::Display for NextHop {
         if self.mx {
             return write!(f, "{MX}{}:{}", self.host, self.port);
         }
-        // Only addresses of version 6 have a colon, and few hosts are one: looking is cheaper than parsing.
+        // Only IPv6 addresses contain a colon, and few hosts are one: checking is cheaper than parsing.
         match self.host.contains(':').then(|| self.host.parse::<IpAddr>()) {
             Some(Ok(IpAddr::V6(v6))) => write!(f, "[{v6}]:{}", self.port),
             Some(Ok(IpAddr::V4(_)) | Err(_)) | None => write!(f, "{}:{}", self.host, self.port),

@@ -13,12 +13,12 @@ pub enum OnError {
     TryLater,
     /// The same, because the peer asked for slower sending.
     TryLaterRateLimited,
-    /// Someone else takes care of it: neither remaining nor failed.
+    /// It is handled elsewhere: neither remaining nor failed.
     Done,
 }
 
-/// The default decision: 5xx fails, rate limits and all else are tried later. A greeting or session refused with
-/// 5xx says nothing about the message, and is tried later as well.
+/// The default decision: 5xx fails, rate limits and all else are tried later. A greeting or session refused with 5xx
+/// says nothing about the message, and is also tried later.
 #[must_use]
 pub fn default_decision(result: &AttemptResult, reply: Option<&Reply>) -> OnError {
     let session = matches!(

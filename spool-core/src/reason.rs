@@ -1,11 +1,12 @@
-//! Why a message waits or is frozen, as its state tells.
+//! Why a message waits or is frozen, according to its state.
 
 use crate::attempt::{AttemptResult, Stage};
 use crate::frozen::{Frozen, FrozenKind, FrozenReason};
 use crate::message::{MessageState, Status};
 
 impl FrozenReason {
-    /// The failure of a message in this state, whose last attempt has just ended: what settled the newest failed recipient, and where.
+    /// The failure of a message in this state, whose last attempt has just ended: the reply or error of the recipient
+    /// that failed last.
     #[must_use]
     pub fn failed(state: &MessageState) -> Self {
         let failed = state.failed.last();
@@ -33,8 +34,8 @@ impl FrozenReason {
 }
 
 impl Frozen {
-    /// What is to be assumed of a frozen message in this state whose reason was not recorded: failed, if nobody remains and somebody
-    /// failed; held by an unknown person otherwise.
+    /// The reason assumed for a frozen message whose reason was not recorded: failed, if no recipient remains and some
+    /// failed; otherwise held by an unknown operator.
     #[must_use]
     pub fn unrecorded(state: &MessageState) -> Self {
         let has_failed = state.remaining.is_empty() && !state.failed.is_empty();
@@ -57,8 +58,8 @@ pub fn frozen_kind(state: &MessageState) -> Option<FrozenKind> {
     }
 }
 
-/// In one line, why a message waits: of a frozen one its reason, of one that waits for a retry the last reply or error, of one that
-/// was never tried nothing.
+/// Why a message waits, in one line: the reason of a frozen message; the last reply or error of a message that waits
+/// for a retry; nothing for a message that was never tried.
 #[must_use]
 pub fn reason(state: &MessageState) -> Option<String> {
     match (state.status, &state.frozen) {

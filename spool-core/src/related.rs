@@ -1,11 +1,11 @@
-//! The other messages that belong to a message. All messages of an add share one list of them.
+//! The messages related to a message. All messages of an add share one list.
 
 use crate::id::MessageId;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// Ids of messages that belong to a message, without its own.
+/// Ids of related messages, without the message's own.
 #[derive(Clone, Default)]
 pub struct Related {
     /// May hold the message's own id.

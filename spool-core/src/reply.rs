@@ -1,4 +1,6 @@
-//! A peer's reply as a spool remembers it: three digits, perhaps an enhanced code, one line of harmless text.
+//! A peer's reply as it is recorded: three digits, an enhanced code if there is one, and one line of printable text.
+//!
+//! The text has no control character and at most [`MAX_TEXT`] bytes, since it goes into logs and files.
 //!
 //! The text never holds a control character and is never longer than [`MAX_TEXT`]: it goes into logs and files.
 
@@ -45,7 +47,7 @@ impl fmt::Display for EnhancedCode {
     }
 }
 
-/// What a peer answered.
+/// A reply of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The three digits.

@@ -1,4 +1,7 @@
-//! When to try again: a list of intervals, each with its jitter, and when to give up.
+//! Retries: a list of intervals, each with its jitter, and the expiry.
+//!
+//! Only this file uses the `backoff` crate: the draw within the jitter is its `randomization_factor`, and a
+//! [`Schedule`] is one of its `Backoff` policies. No clock is used here.
 //!
 //! The only file that knows the `backoff` crate: the draw within the jitter is its `randomization_factor`, and a
 //! [`Schedule`] is one of its `Backoff` policies. It never looks at a clock.
@@ -36,8 +39,8 @@ impl RetryInterval {
         Self::new(span, span.mul_f64(share))
     }
 
-    /// The same for one of many messages that are deferred together: they come back over more than half of the interval. One
-    /// without jitter stays without.
+    /// The interval for one of many messages that are deferred together: they are spread over more than half of it. An
+    /// interval without jitter stays as it is.
     #[must_use]
     pub fn spread(self) -> Self {
         let jitter_ms = match self.jitter_ms {
@@ -53,7 +56,7 @@ impl RetryInterval {
         Duration::from_millis(self.span_ms)
     }
 
-    /// How far the draw goes to either side.
+    /// The largest deviation from the middle.
     #[must_use]
     pub const fn jitter(self) -> Duration {
         Duration::from_millis(self.jitter_ms)
@@ -119,7 +122,7 @@ pub struct RetryPolicy {
     pub intervals: Vec<RetryInterval>,
     /// Whether the last wait repeats until `expire_after`.
     pub repeat_last: bool,
-    /// How long after it was spooled a message is given up; `None`: when the intervals end.
+    /// The time after spooling when a message expires; `None`: when the intervals end.
     pub expire_after: Option<Duration>,
 }
 

@@ -19,13 +19,13 @@ use std::sync::Arc;
 pub struct Rule {
     /// For which domains.
     pub domain: DomainPattern,
-    /// Where to, in order; empty: the mail exchangers of the recipient's domain.
+    /// Next hops in order; empty: the mail exchangers of the recipient's domain.
     pub next_hops: Arc<[NextHop]>,
-    /// What is asked of the way there.
+    /// The policy of the destination.
     pub policy: DestinationPolicy,
 }
 
-/// The rules in order, and where all else goes.
+/// The rules in order, and the default.
 #[derive(Debug, Clone)]
 pub struct Router {
     rules: Vec<Rule>,
@@ -36,7 +36,7 @@ pub struct Router {
     mx_port: u16,
 }
 
-/// Why mail goes where it does.
+/// Why a route was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteReason {
     /// The rule with this place in the list, from 0.
@@ -48,8 +48,8 @@ pub enum RouteReason {
 }
 
 impl Router {
-    /// A router that asks `rules` in order, then takes `default`; where that is empty, the mail exchangers of the
-    /// recipient's domain, at `mx_port`.
+    /// A router with `rules` in order, then `default`; if that is empty, the mail exchangers of the recipient's domain,
+    /// at `mx_port`.
     #[must_use]
     pub fn new(rules: Vec<Rule>, default: Arc<[NextHop]>, mx_port: u16) -> Self {
         let (mut exact, mut below) = (HashMap::new(), HashMap::new());
@@ -66,13 +66,13 @@ impl Router {
         }
     }
 
-    /// Where mail for `recipient` goes. Empty only where `mx_port` is 0.
+    /// The next hops for `recipient`. Empty only if `mx_port` is 0.
     #[must_use]
     pub fn next_hops(&self, recipient: &Address) -> Arc<[NextHop]> {
         self.route(recipient).0
     }
 
-    /// Where mail for `recipient` goes, and why.
+    /// The next hops for `recipient`, and why.
     #[must_use]
     pub fn route(&self, recipient: &Address) -> (Arc<[NextHop]>, RouteReason) {
         let domain = a_labels(recipient.domain());
@@ -104,12 +104,12 @@ impl Router {
         &self.rules
     }
 
-    /// Where all mail goes, if it all goes to the same next hops.
+    /// The only route, if all mail has the same one.
     pub(crate) fn only_route(&self) -> Option<&Arc<[NextHop]>> {
         (self.rules.is_empty() && !self.default.is_empty()).then_some(&self.default)
     }
 
-    /// What is asked of the way to `next_hops`, as a message keeps them: that of the first rule that leads there.
+    /// The policy of the destination `next_hops`, as recorded in a message: that of the first rule that leads there.
     #[must_use]
     pub fn policy(&self, next_hops: &[NextHop]) -> DestinationPolicy {
         let leads_there = |rule: &&Rule| match next_hops {

@@ -1,7 +1,8 @@
-//! Where the mail of a service goes, by the configuration of now.
+//! Where the mail of a service goes, according to its current configuration.
 //!
-//! Mail with next hops that its submitter named keeps them. All other mail is routed when it is to be sent, by the current
-//! [`Routing`]. Recipients of one message with the same next hops stay together, so that one transaction carries them all.
+//! Mail whose next hops the submitter named keeps them. All other mail is routed when it is due, by the current
+//! [`Routing`]. Recipients of one message with the same next hops stay together, so that one transaction carries them
+//! all.
 
 use crate::attempt::RecipientIndex;
 use crate::envelope::Envelope;
@@ -10,20 +11,21 @@ use crate::next_hop::NextHop;
 use crate::router::{Router, grouped};
 use std::sync::Arc;
 
-/// Where mail goes whose next hops its submitter did not name, as the service is configured now. Cloning shares it.
+/// How mail without next hops named by its submitter is routed. Clones share it.
 ///
-/// An empty list of next hops means "nowhere": such mail waits until a person gives it a route, or the service has another
-/// routing.
+/// An empty list of next hops means that there is no route: such mail waits until an operator gives it one, or the
+/// service has another routing.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Routing {
-    /// To the next hops it was spooled with; mail for the built-in sink nowhere. For programs without a configuration of routes.
+    /// To the next hops with which it was spooled; no route for mail for the built-in sink. For programs without
+    /// configured routes.
     #[default]
     AsSpooled,
-    /// By rules; mail for the built-in sink nowhere: it must not go out to the world by surprise.
+    /// By rules; no route for mail for the built-in sink, which must not be sent elsewhere unexpectedly.
     ByRules(Arc<Router>),
-    /// Mail for the built-in sink to the one of this run, nowhere while that is not known. Mail that was routed by a configuration
-    /// nowhere: the sink would forget it.
+    /// Mail for the built-in sink goes to the sink of this run, once that is known. No route for mail that was routed
+    /// by a configuration: the sink would discard it.
     ToBuiltInSink(Arc<[NextHop]>),
 }
 
@@ -32,12 +34,12 @@ pub enum Routing {
 pub struct RouteGroup {
     /// Next hops in order.
     pub next_hops: Arc<[NextHop]>,
-    /// Who goes there.
+    /// The recipients.
     pub recipients: Vec<RecipientIndex>,
 }
 
 impl Routing {
-    /// Whether this is `other`, and not another routing, be it with the same routes.
+    /// Whether both are the same routing. Two routings with equal routes are not.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -48,8 +50,8 @@ impl Routing {
         }
     }
 
-    /// Where mail with this origin goes that was spooled with the next hops `spooled`, where that does not depend on its recipients.
-    /// `None`: [`Routing::groups`] tells.
+    /// The next hops of mail with this origin that was spooled with the next hops `spooled`, if they do not depend on
+    /// its recipients. Otherwise `None`, and [`Routing::groups`] gives them.
     #[must_use]
     pub fn without_recipients(
         &self,
@@ -66,7 +68,8 @@ impl Routing {
         }
     }
 
-    /// Where each of `recipients` of `envelope` goes, in groups with the same next hops, in the order of their first recipients.
+    /// The routes of `recipients` of `envelope`, in groups with the same next hops, in the order of their first
+    /// recipients.
     #[must_use]
     pub fn groups(
         &self,

@@ -1,4 +1,6 @@
-//! The seam between those who make messages and those who hold signing keys: [`Signer`].
+//! The interface between code that creates messages and code that holds signing keys: [`Signer`].
+//!
+//! A signer does not use the spool, and does not decide what is accepted.
 //!
 //! A signer never touches the spool, and never decides what is accepted.
 
@@ -12,7 +14,7 @@ use thiserror::Error;
 /// When to try again after [`SignError::Busy`].
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why a message was not signed although it has to be.
+/// Why a message that must be signed was not.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SignError {
     /// Too many messages wait for their signature; try again soon.
@@ -37,9 +39,9 @@ impl From<SignError> for AddError {
 
 /// Signs complete messages on behalf of the domains of their authors.
 pub trait Signer: fmt::Debug + Send + Sync + 'static {
-    /// `message` with its signatures put in front of it, and otherwise unchanged; `message` itself, not copied, when no key is for
-    /// it. It consists of lines ended by CRLF, and nothing in it may be changed afterwards.
+    /// `message` with its signatures prepended, and otherwise unchanged; `message` itself, not copied, when there is no
+    /// key for it. Its lines end with CRLF, and it must not be changed afterwards.
     ///
-    /// The future runs on a tokio runtime, does its computations on other threads, and ends within the signer's own time limit.
+    /// The future runs on a tokio runtime, computes on other threads, and ends within the signer's own time limit.
     fn sign(&self, message: Bytes) -> BoxFuture<Result<Bytes, SignError>>;
 }

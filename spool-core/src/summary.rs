@@ -1,4 +1,4 @@
-//! What a status listing says of a message, from a running spool and from a directory alike.
+//! An entry of a status listing, of a running spool or of a directory.
 
 use crate::clock::Timestamp;
 use crate::frozen::FrozenKind;
@@ -22,7 +22,7 @@ pub enum ShownStatus {
     SendAt(Timestamp),
     /// A session is running.
     Sending,
-    /// Waiting for a person.
+    /// Frozen.
     Frozen,
     /// In the archive of removed messages.
     Removed,
@@ -81,7 +81,7 @@ impl fmt::Display for ShownStatus {
     }
 }
 
-/// Sender and recipients; asked for, never given by default.
+/// Sender and recipients; only when asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvelopeSummary {
     /// The reverse-path, empty when null.
@@ -93,8 +93,7 @@ pub struct EnvelopeSummary {
 }
 
 impl EnvelopeSummary {
-    /// All of `message`, with the recipients that are done as well: what events say of it, which stays the same all its
-    /// life.
+    /// The whole envelope of `message`, including recipients that are done. Events use it, since it never changes.
     #[must_use]
     pub fn whole(message: &Message) -> Self {
         let recipients = message.envelope.recipients.iter();
@@ -107,7 +106,7 @@ impl EnvelopeSummary {
         }
     }
 
-    /// What `message` is about.
+    /// The envelope of `message`, without recipients that are done.
     #[must_use]
     pub fn of(message: &Message) -> Self {
         let address = |index: u32| {
@@ -133,35 +132,35 @@ impl EnvelopeSummary {
 /// One line of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageSummary {
-    /// Its name.
+    /// Its id.
     pub id: MessageId,
     /// Where it is kept.
     pub queue: Queue,
-    /// What it waits for.
+    /// When it is due, or why it is not.
     pub status: ShownStatus,
     /// When it was spooled.
     pub spooled_at: Timestamp,
-    /// Next hops in order. None: there is no route in the process that was asked.
+    /// Next hops in order. None if there is no route in this process.
     pub next_hops: Arc<[NextHop]>,
-    /// Where they come from.
+    /// Where the next hops come from.
     #[serde(default, rename = "route")]
     pub origin: RouteOrigin,
     /// Sender and recipients, when asked for.
     #[serde(flatten)]
     pub envelope: Option<EnvelopeSummary>,
-    /// In one line, why it waits; of one that cannot be read, what is wrong with it. With the envelope.
+    /// Why it waits, or why it cannot be read, in one line. With the envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Of a frozen message, the kind of its reason. With the envelope.
+    /// The kind of the reason of a frozen message. With the envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FrozenKind>,
-    /// Whether it cannot be read. Then what it is is not known, but where and under which name.
+    /// Whether it cannot be read. Then only its id and its place are known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreadable: bool,
 }
 
 impl MessageSummary {
-    /// A line for a message read from disk, as of `now`.
+    /// An entry for a message read from disk, as of `now`.
     #[must_use]
     pub fn of(message: &Message, now: Timestamp) -> Self {
         let status = ShownStatus::at(message.state.status, now);
@@ -183,7 +182,7 @@ impl MessageSummary {
         }
     }
 
-    /// A line for what lies in an archive under the name `id`: the message, or what is wrong with its pair.
+    /// An entry for an archived message, or for what is wrong with its files.
     #[must_use]
     pub fn of_archived(id: MessageId, archive: Archive, archived: Result<&Archived, &String>) -> Self {
         let status = match archive {

@@ -1,5 +1,7 @@
-//! Text of others, made fit to be shown: characters that cannot be seen, or that reorder what stands beside them, are
-//! written as escapes.
+//! Text from outside, made safe to display: characters that are invisible, or that reorder text, are written as
+//! escapes.
+//!
+//! It changes how text is displayed, never what is stored or sent.
 //!
 //! It changes how text looks and never what is stored or sent.
 
@@ -51,8 +53,8 @@ pub fn is_printable_ascii(text: &[u8]) -> bool {
         .fold(true, |all, byte| all & matches!(byte, b' '..=b'~'))
 }
 
-/// `text` with each hidden character as JSON escapes it: `\n`, `\r`, `\t`, `\u202e`, and two such for one beyond
-/// U+FFFF. So JSON text stays JSON and says the same. Not copied when nothing is hidden.
+/// `text` with each hidden character as a JSON escape: `\n`, `\r`, `\t`, `\u202e`, and two of them for one beyond
+/// U+FFFF. JSON text keeps its meaning. Not copied when nothing is hidden.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     if is_printable_ascii(text.as_bytes()) || !text.chars().any(is_hidden) {

@@ -264,7 +264,11 @@ fn exported_mail_is_whole_and_can_be_brought_to_another_spool() {
     let body = std::fs::read(to.join(format!("{id}.eml"))).unwrap();
     assert_eq!(body, service.ask(&["show", &id, "--body"]).stdout);
     assert_eq!(service.directory(&["show", &id, "--body"]).as_bytes(), body);
-    assert_eq!(std::fs::read_dir(&to).unwrap().count(), 2, "a text and a slip");
+    assert_eq!(
+        std::fs::read_dir(&to).unwrap().count(),
+        2,
+        "a text and its metadata"
+    );
     service.ok(&["freeze", &other]);
     service.ok(&["remove", &other]);
     assert_eq!(export(&["--queue", "removed"]), "1 exported\n");
@@ -375,11 +379,11 @@ fn a_damaged_pair_in_an_archive_is_listed_as_unreadable() {
     let id = service.mail("a@example.org", "b@example.net", b"Subject: x\r\n\r\nhello\r\n");
     service.ok(&["freeze", &id]);
     service.ok(&["remove", &id]);
-    let slip = service.spool.join(format!("removed/{id}.json"));
-    let text = std::fs::read_to_string(&slip)
+    let metadata = service.spool.join(format!("removed/{id}.json"));
+    let text = std::fs::read_to_string(&metadata)
         .unwrap()
         .replace("b@example.net", "c@example.net");
-    std::fs::write(&slip, text).unwrap();
+    std::fs::write(&metadata, text).unwrap();
     let list = |format: &'static str| ["status", "--queue", "removed", "--format", format];
     for told in [
         service.ok(&list("table")),

@@ -54,15 +54,7 @@ impl Add {
 
     /// Several sections that share a body: all of them are spooled, or none.
     pub fn sections(sections: Vec<Section>, body: impl Into<Bytes>) -> Self {
-        let submission = spool_core::crlf(body.into()).map(|body| Submission {
-            sections,
-            body,
-            initial: InitialStatus::SendNow,
-            flows: Vec::new(),
-            parent: None,
-            related: Vec::new(),
-            key: None,
-        });
+        let submission = spool_core::crlf(body.into()).map(|body| Submission::new(sections, body));
         Self::of(submission.map_err(nul))
     }
 

@@ -8,9 +8,8 @@ use spool_actors::{
 };
 use spool_core::store::{OpenError, count_from_disk};
 use spool_core::{
-    AddError, AttemptReport, AttemptResult, Dice, EventKind, InitialStatus, RefusedRecipient, Reply,
-    RetryInterval, RetryPolicy, RouteOrigin, Section, ShownStatus, SpoolError, Stage, Submission,
-    SystemClock,
+    AddError, AttemptReport, AttemptResult, Dice, EventKind, RefusedRecipient, Reply, RetryInterval,
+    RetryPolicy, RouteOrigin, Section, ShownStatus, SpoolError, Stage, Submission, SystemClock,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,20 +18,16 @@ use tokio::sync::mpsc;
 
 /// An add whose body nobody has put in order.
 fn as_it_is(body: &'static str) -> Add {
-    Add::submission(Submission {
-        sections: vec![Section {
-            envelope: envelope(&["b@x.example"]),
-            next_hops: ["x:25".parse().unwrap()].into(),
-            origin: RouteOrigin::Named,
-            retry: RetryPolicy::default(),
-        }],
-        body: Bytes::from_static(body.as_bytes()),
-        initial: InitialStatus::SendNow,
-        flows: Vec::new(),
-        parent: None,
-        related: Vec::new(),
-        key: None,
-    })
+    let section = Section {
+        envelope: envelope(&["b@x.example"]),
+        next_hops: ["x:25".parse().unwrap()].into(),
+        origin: RouteOrigin::Named,
+        retry: RetryPolicy::default(),
+    };
+    Add::submission(Submission::new(
+        vec![section],
+        Bytes::from_static(body.as_bytes()),
+    ))
 }
 
 #[tokio::test]

@@ -243,16 +243,13 @@ impl DecodedSubmission {
             section.retry.intervals.splice(0..0, intervals.iter().copied());
         }
         let submission = Submission {
-            sections,
-            body,
             initial: match self.frozen {
                 true => InitialStatus::Frozen,
                 false => InitialStatus::SendNow,
             },
             flows,
-            parent: None,
-            related: Vec::new(),
             key: self.key,
+            ..Submission::new(sections, body)
         };
         Ok((submission, routing, accepted))
     }

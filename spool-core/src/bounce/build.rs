@@ -1,7 +1,7 @@
-//! Writes a notice: a complete message in the form of RFC 6522 and RFC 3464, in ASCII, so that any host takes it.
+//! Writes a notice: a complete message as in RFC 6522 and RFC 3464, in ASCII, so that any host accepts it.
 //!
-//! It reads what is known of the original and nothing else; the same input gives the same bytes. Whatever a peer, a submitter or the original
-//! said, the structure is this module's own.
+//! It depends on the record of the original only; the same input gives the same bytes. Text of a peer, a submitter or
+//! the original cannot change its structure.
 
 use super::decision::recipient;
 use super::original::{Original, message_id, original};
@@ -37,7 +37,7 @@ pub struct Returned<'a> {
     pub size_limit: usize,
 }
 
-/// The envelope of a notice about `message`, and its text. `None` when there is nobody to return it to: the reverse-path is null.
+/// The envelope of a notice about `message`, and its text. `None` when the reverse-path is null.
 #[must_use]
 pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, Vec<u8>)> {
     let ReversePath::Mailbox(to) = &report.message.envelope.reverse_path else {
@@ -108,7 +108,7 @@ pub fn build(report: &Report<'_>, returned: &Returned<'_>) -> Option<(Envelope, 
     Some((envelope, out.into_bytes()))
 }
 
-/// What of the original stands in the notice as it is.
+/// The bytes of the original that are in the notice without an encoding.
 fn carried<'a>(third: &'a Original<'_>) -> &'a [u8] {
     match third {
         Original::Whole(bytes) => bytes,
@@ -118,7 +118,7 @@ fn carried<'a>(third: &'a Original<'_>) -> &'a [u8] {
     }
 }
 
-/// A boundary that stands in no part.
+/// A boundary that occurs in no part.
 fn boundary(id: MessageId, parts: &[&[u8]]) -> String {
     let mut number = 0_u64;
     loop {
@@ -170,7 +170,7 @@ fn header(out: &mut Lines, report: &Report<'_>, returned: &Returned<'_>, to: &st
     }
 }
 
-/// The address in To; of one that cannot be written in ASCII, none.
+/// The address in To; none for an address that cannot be written in ASCII.
 fn to_header(to: &str) -> String {
     let (local, domain) = to.rsplit_once('@').unwrap_or((to, ""));
     let domain = a_labels(domain);

@@ -1,10 +1,11 @@
-//! What a program says of the notices of its spool.
+//! The configuration of notices.
 
 use super::decision::{OnFailure, Terms};
 use crate::retry::RetryPolicy;
 use std::time::Duration;
 
-/// How notices are returned. A spool without one returns none: recipients that failed stay with their message, which is frozen in the end.
+/// How notices are returned. Without it a spool returns none: failed recipients stay with their message, which is
+/// frozen in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NoticeConfig {
@@ -12,14 +13,14 @@ pub struct NoticeConfig {
     pub host: String,
     /// The address in From. Default: `MAILER-DAEMON@` and the host.
     pub from: String,
-    /// What becomes of recipients that failed. Default: a notice is returned.
+    /// What happens to failed recipients. Default: a notice is returned.
     pub on_failure: OnFailure,
-    /// After which time on the spool the submitter is told, once, that a message is late. Default: never.
+    /// The time after which the submitter is notified, once, that a message is late. Default: never.
     pub delay_warning_after: Option<Duration>,
-    /// The largest message that is returned whole, in bytes; of a larger one the headers are. Default 50,000.
+    /// The largest message that is returned completely, in bytes; of a larger one the headers are. Default 50,000.
     pub size_limit: usize,
-    /// Submissions of one reverse-path that are told of in an hour, once for failures and once for all else; beyond it, messages are frozen.
-    /// 0: no limit. Default 20.
+    /// Submissions of one reverse-path about which notices are returned per hour, once for failures and once for all
+    /// else; beyond it, messages are frozen. 0: no limit. Default 20.
     pub per_hour: u32,
     /// How notices are retried.
     pub retry: RetryPolicy,
@@ -41,7 +42,7 @@ impl NoticeConfig {
         }
     }
 
-    /// What [`decide`](super::decide) needs of it.
+    /// The part for [`decide`](super::decide).
     #[must_use]
     pub const fn terms(&self) -> Terms {
         Terms::new(self.on_failure, self.delay_warning_after)

@@ -1,4 +1,5 @@
-//! Which recipients a notice is about after a round, and what becomes of those that failed. Pure: RFC 3461 sections 4.1 and 5.2 as a table.
+//! Which recipients a notice is about after an attempt, and what happens to those that failed. Pure: RFC 3461 sections
+//! 4.1 and 5.2 as a table.
 
 use super::record::{Action, Notice};
 use super::unreturned::Unreturned;
@@ -10,24 +11,24 @@ use crate::message::{Message, MessageState, Status};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// What becomes of recipients that failed for good.
+/// What happens to failed recipients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnFailure {
     /// A notice is returned to the reverse-path, and the message ends.
     Bounce,
-    /// The message is kept, frozen.
+    /// The message is frozen.
     #[default]
     Freeze,
 }
 
-/// What the operator has configured.
+/// The configured rules for notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Terms {
-    /// What becomes of failed recipients.
+    /// What happens to failed recipients.
     pub on_failure: OnFailure,
-    /// After which time on the spool the submitter is told, once, that a message is late; `None`: never.
+    /// The time after which the submitter is notified, once, that a message is late; `None`: never.
     pub delay_warning_after: Option<Duration>,
 }
 
@@ -42,19 +43,20 @@ impl Terms {
     }
 }
 
-/// What is to be told after a round. Every failed recipient is in `failed` or `unwanted`, or stays with the message.
+/// What a notice reports after an attempt. Every failed recipient is in `failed` or `unwanted`, or stays with the
+/// message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision {
-    /// Failed, and the notice says so.
+    /// Failed, and reported.
     pub failed: Vec<RecipientIndex>,
-    /// Failed, and nobody wants to be told.
+    /// Failed, and no notice is wanted.
     pub unwanted: Vec<RecipientIndex>,
-    /// Late, and the notice says so.
+    /// Late, and reported.
     pub delayed: Vec<RecipientIndex>,
-    /// Whether it is now that the message is late: this is not to be looked at again.
+    /// Whether the message has become late now, which is reported once.
     pub is_late: bool,
-    /// Taken by a next hop that sends no notices, and the notice says so.
+    /// Accepted by a next hop that sends no notices, and reported.
     pub relayed: Vec<RecipientIndex>,
     /// Why failed recipients stay with the message although failures are to be returned.
     pub unreturned: Option<Unreturned>,
@@ -67,7 +69,7 @@ impl Decision {
         !(self.failed.is_empty() && self.delayed.is_empty() && self.relayed.is_empty())
     }
 
-    /// Whom the notice is about, and what it says of them: failures first.
+    /// The recipients that the notice is about, with their actions: failures first.
     #[must_use]
     pub fn actions(&self) -> [(Action, &[RecipientIndex]); 3] {
         [
@@ -77,7 +79,7 @@ impl Decision {
         ]
     }
 
-    /// The same when no notice can be returned, for this reason: failed recipients stay, and the others are not told of.
+    /// The decision when no notice can be returned, for this reason: failed recipients stay, and nothing is reported.
     #[must_use]
     pub fn without_notice(self, why: Unreturned) -> Self {
         let kept = !self.failed.is_empty();
@@ -91,8 +93,8 @@ impl Decision {
     }
 }
 
-/// What is to be told about `message`, whose state is that after the round, at `now`. `relayed`: recipients that asked for SUCCESS and that a
-/// next hop without DSN took in this round.
+/// What a notice reports about `message`, whose state is that after the attempt, at `now`. `relayed`: recipients that
+/// asked for SUCCESS and were accepted in this attempt by a next hop without DSN.
 #[must_use]
 pub fn decide(message: &Message, relayed: &[RecipientIndex], terms: &Terms, now: Timestamp) -> Decision {
     let (state, envelope) = (&message.state, &message.envelope);
@@ -130,7 +132,7 @@ pub fn decide(message: &Message, relayed: &[RecipientIndex], terms: &Terms, now:
     decision
 }
 
-/// Absent: the notices that an MTA sends by default are those of failure and delay (RFC 3461 section 4.1).
+/// Without NOTIFY, an MTA sends notices of failure and delay (RFC 3461 section 4.1).
 fn wants_failure(notify: Option<Notify>) -> bool {
     notify.is_none_or(|notify| notify.failure)
 }
@@ -143,13 +145,13 @@ fn wants_success(notify: Option<Notify>) -> bool {
     notify.is_some_and(|notify| notify.success)
 }
 
-/// The recipient with this place.
+/// The recipient with this index.
 pub(super) fn recipient(message: &Message, index: RecipientIndex) -> Option<&Recipient> {
     message.envelope.recipients.get(usize::try_from(index).ok()?)
 }
 
-/// Writes a decision into the state of its message: failed recipients that are told of, or that nobody wants to be told of, are done.
-/// `id`: the message with the notice.
+/// Records a decision in the state of its message: failed recipients that are reported, or for which no notice is
+/// wanted, are done. `id`: the message with the notice.
 pub fn settle(state: &mut MessageState, decision: &Decision, id: Option<MessageId>, now: Timestamp) {
     let done: HashSet<_> = decision.failed.iter().chain(&decision.unwanted).collect();
     state.failed.retain(|failed| !done.contains(&failed.recipient));

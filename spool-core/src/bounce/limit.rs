@@ -1,4 +1,8 @@
-//! How many submissions of one reverse-path are told of in an hour. Mail with a forged reverse-path must not become a flood for its owner.
+//! The limit of notices for each reverse-path per hour, so that mail with a forged reverse-path does not flood its
+//! owner.
+//!
+//! All notices about one submission count once. Notices about failures have a limit of their own. Kept in memory only:
+//! a start begins with empty counts.
 //!
 //! All notices about one submission count once: whoever may send one mail to a thousand domains is told of each. Notices about failures have a
 //! share of their own. In memory only: a start begins anew.
@@ -9,13 +13,13 @@ use crate::message::Message;
 use std::collections::{HashMap, VecDeque};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-/// Reverse-paths that are remembered. When there are more, the one whose hour began first is forgotten.
+/// Reverse-paths that are remembered; then the one whose hour began first is forgotten.
 const MAX_PATHS: usize = 10_000;
-/// Submissions of each share that are remembered, the last ones. Of an older one a notice counts again.
+/// The last submissions that are remembered for each limit. A notice about an older one counts again.
 const MAX_SUBMISSIONS: usize = 32;
 const HOUR_MS: i64 = 3_600_000;
 
-/// Counts submissions that were told of, by reverse-path.
+/// Counts submissions with notices, by reverse-path.
 #[derive(Debug, Clone)]
 pub struct ReturnLimit {
     per_hour: u32,
@@ -68,8 +72,8 @@ impl Hour {
     }
 }
 
-/// What is the same for all messages of one submission, and for no other: its flow and the time at which it was spooled. Without a flow each
-/// message stands for itself.
+/// A value that all messages of one submission share, and no other: its flow and the time at which it was spooled.
+/// Without a flow each message counts for itself.
 fn submission(message: &Message) -> u64 {
     let text = match message.flows.last() {
         Some(flow) => format!("{flow} {}", message.spooled_at.0),
@@ -96,12 +100,13 @@ impl ReturnLimit {
         }
     }
 
-    /// Changes the number; what was counted stays.
+    /// Changes the limit and keeps the counts.
     pub const fn set(&mut self, per_hour: u32) {
         self.per_hour = per_hour;
     }
 
-    /// Counts a notice about `message` at `now`, of `failures` or not; `false`, and nothing is counted, when its reverse-path has had its share.
+    /// Counts a notice about `message` at `now`, of `failures` or not. Returns `false`, and counts nothing, when the
+    /// limit of its reverse-path is reached.
     #[must_use]
     pub fn take(&mut self, message: &Message, failures: bool, now: Timestamp) -> bool {
         let path = message.envelope.reverse_path.as_str();

@@ -1,4 +1,8 @@
-//! How much of the original a notice carries, and in which form.
+//! The part of the original that a notice carries, and its form.
+//!
+//! A part of the type message/rfc822 is never encoded (RFC 2046 section 5.2.1), so a message that would need an
+//! encoding is reduced to its headers. The body is never truncated. An 8-bit body is left out too: the sender's host
+//! may not offer 8BITMIME, and then the notice would be lost.
 //!
 //! A part of the type message/rfc822 is never encoded (RFC 2046 section 5.2.1), so what could only be carried encoded is cut down to the
 //! headers. It is never cut within the body. An 8-bit body is left out too: the host of the sender may not offer 8BITMIME, and a notice that
@@ -22,18 +26,18 @@ pub(super) enum Original<'a> {
     Nothing,
 }
 
-/// How much is to be carried.
+/// How much to carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
     /// All of it.
     Full,
     /// The headers.
     Headers,
-    /// No more than the Message-ID: the way back may be one that the submitter has ruled out (RFC 8689 section 5).
+    /// Only the Message-ID: the return path may not meet the submitter's requirement of TLS (RFC 8689 section 5).
     Redacted,
 }
 
-/// What is carried, and a note for the reader when it is less than `extent` says.
+/// The part that is carried, and a note when it is less than `extent`.
 pub(super) fn original(body: &[u8], extent: Extent, limit: usize) -> (Original<'_>, Option<String>) {
     let header = header(body);
     if extent == Extent::Redacted {

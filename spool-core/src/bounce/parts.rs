@@ -54,7 +54,7 @@ pub(super) fn explanation(report: &Report<'_>, host: &str, note: Option<&str>) -
     out.into_bytes()
 }
 
-/// What is known of one recipient, in words.
+/// The result for one recipient, as text.
 fn said(reported: &ReportedRecipient<'_>) -> String {
     let quoted = |reply: &Reply, remote: Option<&NextHop>, ours: bool| {
         let host = remote.map_or(String::new(), |hop| match ours {
@@ -63,7 +63,7 @@ fn said(reported: &ReportedRecipient<'_>) -> String {
         });
         format!("{host}{}", words(&reply.to_string()))
     };
-    // A reason may name the error.
+    // The reason may contain the error.
     let error = reported
         .error
         .filter(|error| reported.reason.is_none_or(|reason| !reason.contains(error)));

@@ -1,4 +1,4 @@
-//! What a message's record keeps of the notices about it.
+//! The record of notices about a message.
 
 use crate::attempt::RecipientIndex;
 use crate::clock::Timestamp;
@@ -6,8 +6,8 @@ use crate::id::MessageId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What a notice says of a recipient: the Action field of RFC 3464 section 2.3.3, as far as a relay has a use for it. On disk each variant is
-/// known by its place: a new one goes to the end.
+/// The action of a recipient in a notice, as in RFC 3464 section 2.3.3. On disk each variant is identified by its
+/// position: new ones are added at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -16,7 +16,7 @@ pub enum Action {
     Failed,
     /// It is still being tried.
     Delayed,
-    /// A next hop that sends no notices took it.
+    /// A next hop that sends no notices accepted it.
     Relayed,
 }
 
@@ -30,16 +30,16 @@ impl fmt::Display for Action {
     }
 }
 
-/// What was told, or not, of some recipients in one round.
+/// A notice about some recipients, or a notice that was not wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// When.
     pub at: Timestamp,
-    /// What became of them.
+    /// The action.
     pub action: Action,
-    /// Whom it is about.
+    /// The recipients.
     pub recipients: Vec<RecipientIndex>,
-    /// The message that tells it; `None`: nobody wanted to be told (NOTIFY).
+    /// The message with the notice; `None` if no notice was wanted (NOTIFY).
     pub id: Option<MessageId>,
 }
 
@@ -47,27 +47,28 @@ pub struct Notice {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Notices {
-    /// The submitter is not known, so that no notice is returned of our own accord: the reverse-path may be forged.
+    /// The submitter is not known, so that no notice is returned unless an operator asks for it: the reverse-path may
+    /// be forged.
     pub unknown_submitter: bool,
-    /// In the order in which they were given. A recipient is in at most one of each action, so there are at most as many as recipients
-    /// and one more.
+    /// In order. A recipient is in at most one notice of each action, so there are at most as many as recipients, plus
+    /// one.
     pub given: Vec<Notice>,
 }
 
 impl Notices {
-    /// Whether there is nothing to say.
+    /// Whether nothing is recorded.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         !self.unknown_submitter && self.given.is_empty()
     }
 
-    /// Whether it was told, or nobody wanted to be told, that the message is late. That happens once.
+    /// Whether the delay was reported, or no notice was wanted. That happens once.
     #[must_use]
     pub fn told_of_delay(&self) -> bool {
         self.given.iter().any(|notice| notice.action == Action::Delayed)
     }
 
-    /// The notice that settled a failed recipient.
+    /// The notice about a failed recipient.
     #[must_use]
     pub fn of_failed(&self, recipient: RecipientIndex) -> Option<&Notice> {
         let about =

@@ -1,4 +1,4 @@
-//! What a notice says of each recipient, taken from the record of the message.
+//! The content of a notice for each recipient, from the record of the message.
 
 use super::decision::Decision;
 use super::original::Extent;
@@ -11,7 +11,7 @@ use crate::next_hop::NextHop;
 use crate::reply::{EnhancedCode, Reply};
 use std::collections::HashMap;
 
-/// What a notice is about.
+/// The content of a notice.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report<'a> {
@@ -23,39 +23,39 @@ pub struct Report<'a> {
     pub body: &'a [u8],
 }
 
-/// What a notice says of one recipient.
+/// The content of a notice for one recipient.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ReportedRecipient<'a> {
     /// Which.
     pub index: RecipientIndex,
-    /// What became of it.
+    /// The action.
     pub action: Action,
     /// The status of RFC 3463. Its class fits the action.
     pub status: EnhancedCode,
-    /// What a peer said of it in the newest attempt that concerns it; `None` where that attempt brought no reply.
+    /// The reply of a peer in the newest attempt that concerns it; `None` if that attempt had no reply.
     pub reply: Option<&'a Reply>,
-    /// In one line, how that attempt ended without a reply.
+    /// How that attempt ended without a reply, in one line.
     pub error: Option<&'a str>,
-    /// In one line, why it was given up, when that is more than the reply.
+    /// Why it failed, in one line, if the reply does not say it.
     pub reason: Option<&'a str>,
     /// The host of that attempt.
     pub remote: Option<&'a NextHop>,
     /// When that attempt ended.
     pub last_attempt: Option<Timestamp>,
-    /// The last reply before that attempt and the host that gave it, when that attempt brought none. It is for people only.
+    /// The last reply before that attempt and its host, if that attempt had none. For people only.
     pub earlier: Option<(&'a Reply, Option<&'a NextHop>)>,
-    /// Whether the reply is this host's own ([`Stage::Route`]): no peer said it.
+    /// Whether the reply is this host's own ([`Stage::Route`]), not a peer's.
     pub ours: bool,
 }
 
 impl<'a> Report<'a> {
-    /// What `decision` is to tell of `message`, whose state is that after the round, before the decision was written into it. `by_hand`: a
-    /// person gave it up, and no time ran out.
+    /// The content of the notice that `decision` asks for about `message`, whose state is that after the attempt,
+    /// before the decision is recorded. `by_hand`: an operator ended the message, and it did not expire.
     #[must_use]
     pub fn new(message: &'a Message, decision: &Decision, body: &'a [u8], by_hand: bool) -> Self {
         let attempts = message.state.attempts.kept();
-        // What each attempt said of single recipients.
+        // The replies of each attempt to individual recipients.
         let mut refused = HashMap::new();
         for (nth, attempt) in attempts.iter().enumerate() {
             let told = attempt.report.refused.iter();
@@ -117,15 +117,16 @@ impl<'a> Report<'a> {
         let asked = &self.message.envelope.parameters;
         match asked.ret {
             _ if asked.requiretls => Extent::Redacted,
-            // RET is about failures alone (RFC 3461 section 4.3).
+            // RET applies to failures only (RFC 3461 section 4.3).
             Some(Ret::Full) | None if self.has(Action::Failed) => Extent::Full,
             Some(Ret::Full | Ret::Headers) | None => Extent::Headers,
         }
     }
 }
 
-/// What an attempt brought for a recipient, `of_it` being the reply to it alone: `None` when the attempt does not concern it, `Some(None)`
-/// when there was no reply. Whoever was neither taken nor refused alone shares the fate of the session.
+/// The reply of an attempt for a recipient, `of_it` being the reply to it alone: `None` when the attempt does not
+/// concern it, `Some(None)` when there was no reply. A recipient that was neither accepted nor refused alone has the
+/// result of the session.
 fn reply_to<'a>(attempt: &'a Attempt, of_it: Option<&'a Reply>, action: Action) -> Option<Option<&'a Reply>> {
     match (&attempt.report.result, action) {
         (AttemptResult::Accepted(reply), Action::Relayed) if of_it.is_none() => Some(Some(reply)),
@@ -151,7 +152,7 @@ fn is_ours(result: &AttemptResult, reply: Option<&Reply>) -> bool {
     matches!(result, AttemptResult::Refused { stage: Stage::Route, reply: own } if Some(own) == reply)
 }
 
-/// What a result without a reply says.
+/// The text of a result without a reply.
 fn text_of(result: &AttemptResult) -> Option<&str> {
     match result {
         AttemptResult::NoConnection { error } | AttemptResult::Broken { error, .. } => Some(error),
@@ -164,7 +165,8 @@ fn text_of(result: &AttemptResult) -> Option<&str> {
     }
 }
 
-/// The status: the peer's own where its class fits, otherwise one of RFC 3463. `settled`: the reply is why the recipient failed.
+/// The status: that of the peer if its class fits, otherwise one of RFC 3463. `settled`: the reply made the recipient
+/// fail.
 fn status(
     action: Action,
     reply: Option<&Reply>,

@@ -3,17 +3,17 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why no notice was returned about failed recipients, which therefore stay with their message. On disk each variant is known by its place:
-/// a new one goes to the end.
+/// Why no notice was returned about failed recipients, which therefore stay with their message. On disk each variant is
+/// identified by its position: new ones are added at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Unreturned {
     /// The reverse-path is null: the message is a notice itself, or wants none (RFC 5321 section 6.1).
     NullReversePath,
-    /// Whoever handed the message in was neither authenticated nor in a known network: its reverse-path may be forged.
+    /// The submitter was neither authenticated nor in a known network: the reverse-path may be forged.
     UnknownSubmitter,
-    /// The reverse-path has had its share of notices for this hour.
+    /// The reverse-path has reached its limit of notices for this hour.
     TooMany,
     /// There was no room on the disk for the notice.
     NoRoom,

@@ -1,11 +1,13 @@
-//! Text that goes into a notice: printable ASCII in folded lines, whatever a peer or an envelope holds.
+//! Text in a notice: printable ASCII in folded lines, whatever a peer or an envelope contains.
+//!
+//! Text that passes through here cannot end a line, start a field, or be a line of its own.
 //!
 //! Nothing that passes through here can end a line, begin a field, or be a line of its own.
 
 use crate::reply::MAX_TEXT;
 use std::fmt::Write;
 
-/// Lines are folded at blanks before they get longer than this.
+/// Lines are folded at spaces before they are longer.
 const WIDTH: usize = 77;
 /// The longest word: a line of it and the name of a field is well within the 998 octets of RFC 5322 section 2.1.1.
 const MAX_WORD: usize = 800;
@@ -20,7 +22,7 @@ pub(super) fn utf8_address(text: &str) -> String {
     escaped(text, MAX_WORD, is_qchar)
 }
 
-/// The same of an address that the sender gave in one of the forms of RFC 6533: its `\x{HEX}` stay.
+/// As [`utf8_address`], for an address that the sender gave in one of the forms of RFC 6533: its `\x{HEX}` stay.
 pub(super) fn given_utf8_address(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(MAX_WORD));
     let mut rest = text;
@@ -72,13 +74,13 @@ fn escaped(text: &str, most: usize, plain: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// A peer's words: one line, cut at [`MAX_TEXT`].
+/// The text of a peer: one line, truncated at [`MAX_TEXT`].
 pub(super) fn words(text: &str) -> String {
     ascii(text, MAX_TEXT)
 }
 
-/// An address or an identifier: one word, whatever blanks it holds. It goes through [`Lines::word_field`] or [`Lines::words_field`], which
-/// leave them as they are.
+/// An address or an identifier: one word, whatever spaces it contains. To be written with [`Lines::word_field`] or
+/// [`Lines::words_field`], which keep them.
 pub(super) fn word(text: &str) -> String {
     ascii(text, MAX_WORD)
 }
@@ -137,7 +139,7 @@ impl Lines {
         self.line(&line);
     }
 
-    /// Bytes as they are: whole lines that are ended by CRLF, or nothing.
+    /// Complete lines that end with CRLF, or nothing, unchanged.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }

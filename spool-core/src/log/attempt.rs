@@ -1,4 +1,5 @@
-//! The lines of an attempt: one for each recipient that was tried, and one for each host that decided nothing.
+//! The log lines of an attempt: one for each recipient that was tried, and one for each host that did not decide the
+//! result.
 
 use super::line::{Level, Line, Value};
 use super::times_of;
@@ -19,10 +20,10 @@ pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What came of a recipient in an attempt.
+/// The result of a recipient in an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutcomeKind {
-    /// The next hop took the message for it.
+    /// Accepted by the next hop.
     Delivered,
     /// To be tried again.
     Deferred,
@@ -43,7 +44,7 @@ impl OutcomeKind {
     }
 }
 
-/// A recipient and what came of it.
+/// A recipient and its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
     /// Which.
@@ -52,7 +53,7 @@ pub struct Outcome {
     pub kind: OutcomeKind,
 }
 
-/// An attempt that has ended.
+/// A completed attempt.
 #[derive(Debug, Clone)]
 pub struct AttemptRecord {
     id: MessageId,
@@ -95,7 +96,7 @@ impl AttemptRecord {
         }
     }
 
-    /// Notes what came of its recipients: `after` is the state after it.
+    /// Records the results of its recipients: `after` is the state after it.
     pub fn settled(&mut self, after: &MessageState) {
         let later: HashSet<_> = after.remaining.iter().copied().collect();
         let failed: HashSet<_> = after.failed.iter().map(|failed| failed.recipient).collect();
@@ -152,7 +153,7 @@ impl AttemptRecord {
         }
     }
 
-    /// What every line of it begins with.
+    /// The common start of its lines.
     fn begin(&self, event: &'static str) -> Line<'_> {
         let mut line = Line::new(event, Level::Info);
         line.add("id", Value::Id(self.id));
@@ -161,7 +162,7 @@ impl AttemptRecord {
         line
     }
 
-    /// A host that decided nothing.
+    /// The line of a host that did not decide the result.
     fn tried_in_vain<'s>(&'s self, report: &'s AttemptReport, took: u64) -> Line<'s> {
         let mut line = self.begin("tried");
         self.relay(&mut line, report.peer.as_ref());

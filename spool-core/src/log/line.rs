@@ -4,12 +4,12 @@ use crate::id::{FlowId, MessageId};
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-/// How grave a line is.
+/// The level of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// As it should be.
+    /// Normal operation.
     Info,
-    /// For a person to see.
+    /// An operator should see it.
     Warn,
 }
 
@@ -24,17 +24,17 @@ pub enum Value<'a> {
     Float(f64),
     /// Milliseconds, written as seconds with three decimals.
     Seconds(u64),
-    /// Yes or no.
+    /// A boolean.
     Flag(bool),
     /// The id of a message or a flow, written the same.
     Id(MessageId),
-    /// A word in which no mail address can stand: an id, a host, a name of this program.
+    /// A word that contains no mail address: an id, a host, a name defined by this program.
     Word(Cow<'a, str>),
-    /// A text of others, in which addresses may stand.
+    /// Text from outside, which may contain addresses.
     Text(Cow<'a, str>),
     /// A mail address; empty: the null reverse-path.
     Address(Cow<'a, str>),
-    /// The name of a login, which may be an address or not.
+    /// A login name, which may be an address.
     User(Cow<'a, str>),
     /// Several.
     List(Vec<Value<'a>>),
@@ -55,18 +55,18 @@ impl<'a> Value<'a> {
         Self::Id(MessageId::from_u128(flow.as_u128()))
     }
 
-    /// Something that is a word once it is written.
+    /// A value that is one word when written.
     #[must_use]
     pub fn shown(value: impl fmt::Display) -> Self {
         Self::Word(value.to_string().into())
     }
 }
 
-/// Hides the addresses of a log.
+/// Redacts addresses.
 pub trait Redact {
-    /// What stands for an address or a login.
+    /// The replacement of an address or a login.
     fn address(&self, address: &str) -> String;
-    /// A text without the addresses that it has.
+    /// A text with its addresses replaced.
     fn text<'t>(&self, text: &'t str) -> Cow<'t, str>;
 }
 
@@ -187,7 +187,7 @@ fn seconds(millis: u64, out: &mut dyn Write) -> fmt::Result {
     }
 }
 
-/// A word as it is; everything else quoted. In a list, what its items are told apart by is no part of a word.
+/// A word as it is, any other text quoted. In a list, the separator of the items is not part of a word.
 fn word(text: &str, in_list: bool, out: &mut dyn Write) -> fmt::Result {
     let special = |byte: u8| matches!(byte, 0..=b' ' | b'"' | b'\\' | b'=' | 0x7f);
     let separates = |byte: u8| matches!(byte, b',' | b'[' | b']');
@@ -225,12 +225,12 @@ fn quoted(text: &str, out: &mut dyn Write) -> fmt::Result {
     out.write_char('"')
 }
 
-/// One line: what happened, and the fields in the order in which they are written.
+/// One line: the event, and its fields in the order in which they are written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line<'a> {
-    /// What happened, in one word.
+    /// The event, in one word.
     pub event: &'static str,
-    /// How grave it is.
+    /// Its level.
     pub level: Level,
     /// The fields.
     pub fields: Vec<(&'static str, Value<'a>)>,
@@ -271,7 +271,7 @@ impl<'a> Line<'a> {
         self.add(key, Value::Number(u64::try_from(number).unwrap_or(u64::MAX)));
     }
 
-    /// Hides its addresses. Those that it names are looked for in its texts as well.
+    /// Redacts its addresses. Those in its fields are searched for in its texts too.
     pub fn redact(&mut self, by: &dyn Redact) {
         let mut named: Vec<String> = Vec::new();
         for (_, value) in &self.fields {

@@ -1,9 +1,9 @@
-//! What happens to mail, as lines of the log: one for each message taken in, one for each outcome of a recipient, one for each
-//! operation, and one for each message that is given up.
+//! The mail log: one line for each message accepted, for each result of a recipient, for each operation, and for each
+//! message that is given up.
 //!
-//! A [`Record`] is cheap to make and is passed through `tracing` whole: a subscriber that knows it (see [`Record::of`]) formats it
-//! wherever it likes, with numbers as numbers and lists as lists; for any other subscriber it is a text. It decides nothing about
-//! mail, and holds no message text.
+//! A [`Record`] is cheap to create and is passed through `tracing` as a whole. A subscriber that knows it (see
+//! [`Record::of`]) formats it later, with numbers as numbers and lists as lists; for any other subscriber it is a text.
+//! It decides nothing about mail, and contains no message text.
 
 mod attempt;
 mod line;
@@ -23,15 +23,15 @@ use std::sync::Arc;
 
 /// The `tracing` target of records: `SPOOL_LOG=info,mail=off` turns them off.
 pub const TARGET: &str = "mail";
-/// Recipients that a line names; of more, only the count is told.
+/// Recipients listed in a line; of more, only the number is given.
 pub const MAX_NAMED: usize = 20;
-/// Ids that a line names.
+/// Ids listed in a line.
 const MAX_IDS: usize = 20;
 
-/// A message that was taken in.
+/// A message that was accepted.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    /// By which way: `smtp`, `http`, `local`.
+    /// The entry: `smtp`, `http`, `local`.
     pub via: &'static str,
     /// The client, its TLS session and its user.
     pub source: Source,
@@ -43,9 +43,9 @@ pub struct Accepted {
     pub count: usize,
     /// Bytes.
     pub size: usize,
-    /// What it is tied to.
+    /// Its flows.
     pub flows: Vec<FlowId>,
-    /// What it became on the spool.
+    /// The ids of its messages.
     pub ids: Vec<MessageId>,
 }
 
@@ -109,24 +109,24 @@ impl Accepted {
     }
 }
 
-/// An operation that a person or a program asked for.
+/// An operation that an operator or a program requested.
 #[derive(Debug, Clone)]
 pub struct Operation {
     /// Its name, as a command has it: `freeze`.
     pub name: &'static str,
     /// Who asked: the address of a client, or the name of its token.
     pub by: String,
-    /// For which messages, as conditions: `recipient=@example\.net$`.
+    /// The selected messages, as conditions: `recipient=@example\.net$`.
     pub selector: String,
     /// The user who has logged in, when it is about one: then there is no selector.
     pub user: Option<String>,
-    /// Messages that were meant.
+    /// Messages that were selected.
     pub matched: u64,
-    /// Messages to which it was done.
+    /// Messages that were changed.
     pub done: u64,
-    /// Messages to which it was not.
+    /// Messages that were not changed.
     pub failed: u64,
-    /// When the whole of it failed: why.
+    /// The error, if the whole operation failed.
     pub error: Option<String>,
 }
 
@@ -153,13 +153,13 @@ impl Operation {
     }
 }
 
-/// A message on which the spool gives up: nothing more is tried until a person acts.
+/// A message that the spool gives up: it is not tried again unless an operator acts.
 #[derive(Debug, Clone)]
 pub struct GivenUp {
     id: MessageId,
     flows: Vec<FlowId>,
     sender: Box<str>,
-    /// What becomes of it: `frozen`.
+    /// What happens to it: `frozen`.
     then: &'static str,
     why: &'static str,
     reason: String,
@@ -227,7 +227,7 @@ impl GivenUp {
     }
 }
 
-/// Something that happened to mail.
+/// A record of the mail log.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 #[allow(clippy::large_enum_variant, reason = "it is on its way behind one Arc")]
@@ -242,7 +242,7 @@ pub enum Record {
     Operation(Operation),
 }
 
-/// A record on its way through `tracing`, as an error is: that is the one kind of value that arrives as it was sent.
+/// A record passed through `tracing` as an error, the only kind of value that subscribers get unchanged.
 #[derive(Debug)]
 struct Carried(Arc<Record>);
 
@@ -255,7 +255,7 @@ impl fmt::Display for Carried {
 impl Error for Carried {}
 
 impl Record {
-    /// Whether somebody listens to records of this level: they need not be made otherwise.
+    /// Whether a subscriber wants records of this level.
     #[must_use]
     pub fn wanted() -> bool {
         tracing::enabled!(target: TARGET, tracing::Level::WARN)

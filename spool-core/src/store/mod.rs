@@ -37,7 +37,7 @@ mod upkeep;
 pub use crate::archive::{Archive, Archived};
 pub use archive::{archive_from_disk, archived_text_from_disk, export_pair};
 pub use archived::{LISTING_BYTES, Listed};
-pub use care::finding::{Finding, Problem, Repair};
+pub use care::finding::{Finding, ProblemKind, Repair};
 pub use care::fsck::{Checkup, checkup, checkup_on};
 pub use care::scrub::Scrubbed;
 pub use change::{Addition, Change, Conclusion, Finish, NewMessage, Outcome};

@@ -96,13 +96,8 @@ impl Life {
 
     fn submit(&mut self, sections: Vec<Section>, initial: InitialStatus) {
         let submission = Submission {
-            sections,
-            body: Bytes::from_static(b"x"),
             initial,
-            flows: Vec::new(),
-            parent: None,
-            related: Vec::new(),
-            key: None,
+            ..Submission::new(sections, Bytes::from_static(b"x"))
         };
         let mail = Box::new(NewMail {
             submission,

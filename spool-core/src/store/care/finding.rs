@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Problem {
+pub enum ProblemKind {
     /// Bytes that differ from what was written.
     Damaged,
     /// The end of a write that was never answered. The next start drops it.
@@ -27,7 +27,7 @@ pub enum Problem {
     Unreadable,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Damaged => "damaged",
@@ -47,7 +47,7 @@ impl fmt::Display for Problem {
 pub struct Finding {
     /// The kind.
     #[serde(rename = "ailment")]
-    pub problem: Problem,
+    pub problem: ProblemKind,
     /// The file, relative to the spool.
     pub file: String,
     /// The message, if one is concerned.
@@ -68,7 +68,7 @@ pub struct Repair {
     pub at: Timestamp,
     /// The kind of the problem.
     #[serde(rename = "ailment")]
-    pub problem: Problem,
+    pub problem: ProblemKind,
     /// The file, relative to the spool.
     pub file: String,
     /// What was wrong, in one line.

@@ -7,7 +7,7 @@
 use crate::archive::Archive;
 use crate::id::MessageId;
 use crate::store::archive::{ArchiveDir, PairError};
-use crate::store::care::finding::{Finding, Problem};
+use crate::store::care::finding::{Finding, ProblemKind};
 use crate::store::fs::{Fs, Mode};
 use crate::store::journal::index::Index;
 use crate::store::journal::scan::{Bad, Item, Scan, ScanError};
@@ -228,7 +228,7 @@ impl Scope<'_> {
         step: &mut Scrubbed,
     ) {
         let finding = Finding {
-            problem: Problem::Damaged,
+            problem: ProblemKind::Damaged,
             file,
             id,
             what,

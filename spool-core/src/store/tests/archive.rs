@@ -46,18 +46,18 @@ fn lay(store: &Store, number: u128) -> Result<(), StoreError> {
     store.archive(Archive::Removed, &[pair]).remove(0)
 }
 
-fn slip(fs: &SimFs, number: u128) -> String {
+fn metadata(fs: &SimFs, number: u128) -> String {
     String::from_utf8(fs.read(&path("json", number)).unwrap()).unwrap()
 }
 
 /// As a person does it who has edited the pair.
 fn without_checksum(fs: &SimFs, number: u128) {
-    let slip = slip(fs, number);
-    let kept: Vec<&str> = slip
+    let metadata = metadata(fs, number);
+    let kept: Vec<&str> = metadata
         .lines()
         .filter(|line| !line.contains("\"checksum\""))
         .collect();
-    assert_eq!(kept.len() + 1, slip.lines().count());
+    assert_eq!(kept.len() + 1, metadata.lines().count());
     fs.plant(&path("json", number), kept.join("\n").as_bytes());
 }
 
@@ -80,7 +80,7 @@ fn a_pair_is_read_as_it_was_written() {
         store.archived(Archive::Quarantine, id(1)),
         Err(StoreError::NoSuchMessage(id(1)))
     );
-    let slip = slip(&fs, 1);
+    let metadata = metadata(&fs, 1);
     for readable in [
         "\"sender\": \"sender1@example.org\"",
         "\"shelved_at\": \"1970-01-01T00:00:05.000Z\"",
@@ -88,7 +88,7 @@ fn a_pair_is_read_as_it_was_written() {
         "\"fate\": \"failed\"",
         "no such user",
     ] {
-        assert!(slip.contains(readable), "{readable} in {slip}");
+        assert!(metadata.contains(readable), "{readable} in {metadata}");
     }
 }
 
@@ -134,7 +134,7 @@ fn an_edited_pair_is_accepted_without_a_checksum() {
     };
     let listed = || store.list_archive(Archive::Removed, None, 9).unwrap().remove(0).1;
     lay(&store, 1).unwrap();
-    let whole = slip(&fs, 1);
+    let whole = metadata(&fs, 1);
     // Laid out differently, it says the same.
     let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
     fs.plant(&path("json", 1), value.to_string().as_bytes());
@@ -165,7 +165,7 @@ fn metadata_out_of_bounds_is_refused_with_its_place() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     fs.plant(&path("eml", 1), b"x\n");
-    for (slip, why) in [
+    for (metadata, why) in [
         (
             r#"{"sender":"a@b","recipients":[],"next_hops":["x:25"]}"#,
             "nobody left",
@@ -207,10 +207,12 @@ fn metadata_out_of_bounds_is_refused_with_its_place() {
             "nobody left",
         ),
     ] {
-        fs.plant(&path("json", 1), slip.as_bytes());
+        fs.plant(&path("json", 1), metadata.as_bytes());
         match store.archived(Archive::Removed, id(1)) {
-            Err(StoreError::Damaged { reason, .. }) => assert!(reason.contains(why), "{reason} for {slip}"),
-            other => panic!("{other:?} for {slip}"),
+            Err(StoreError::Damaged { reason, .. }) => {
+                assert!(reason.contains(why), "{reason} for {metadata}")
+            }
+            other => panic!("{other:?} for {metadata}"),
         }
     }
 }
@@ -253,13 +255,13 @@ fn a_full_disk_leaves_the_pair_that_was_to_be_replaced() {
     let fs = SimFs::new();
     let (store, _) = open(&fs);
     lay(&store, 1).unwrap();
-    let before = (fs.read(&path("eml", 1)), slip(&fs, 1));
+    let before = (fs.read(&path("eml", 1)), metadata(&fs, 1));
     fs.set_capacity(Some(fs.used()));
     let body = Bytes::from("another body\r\n".repeat(1000));
     let pair = (archived(1, &body), body);
     let laid = store.archive(Archive::Removed, &[pair]).remove(0);
     assert!(matches!(laid, Err(StoreError::Full(_))), "{laid:?}");
-    assert_eq!((fs.read(&path("eml", 1)), slip(&fs, 1)), before);
+    assert_eq!((fs.read(&path("eml", 1)), metadata(&fs, 1)), before);
     let (_, text) = store.archived(Archive::Removed, id(1)).unwrap();
     assert_eq!(text, "body 1\r\n");
     assert_eq!(fs.read(&path("eml.draft", 1)), None);

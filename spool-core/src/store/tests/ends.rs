@@ -125,7 +125,7 @@ fn a_missing_end_is_reported_by_every_reader() {
             let file = format!("journal/{seq:010}.log");
             let new = pass(&store);
             assert_eq!(new.len(), 1, "{context}: {new:?}");
-            assert_eq!((new[0].problem, &new[0].file), (Problem::Damaged, &file));
+            assert_eq!((new[0].problem, &new[0].file), (ProblemKind::Damaged, &file));
             assert!(
                 lost.iter()
                     .all(|number| new[0].what.contains(&id(*number).to_string()))
@@ -141,7 +141,7 @@ fn a_missing_end_is_reported_by_every_reader() {
             let finding = &found.findings[0];
             assert_eq!(
                 (finding.problem, &finding.file),
-                (Problem::Damaged, &file),
+                (ProblemKind::Damaged, &file),
                 "{context}"
             );
             assert!(finding.repairable, "{context}");
@@ -281,7 +281,7 @@ fn the_end_belongs_to_the_file_when_its_name_is_wrong() {
     fs.rename(&segment_path(1), &segment_path(9)).unwrap();
     let repaired = check(&fs, true);
     let kinds: Vec<_> = repaired.repairs.iter().map(|repair| repair.problem).collect();
-    assert_eq!(kinds, [Problem::Mismatched, Problem::Damaged]);
+    assert_eq!(kinds, [ProblemKind::Mismatched, ProblemKind::Damaged]);
     assert!(check(&fs, false).findings.is_empty());
     assert_eq!(ids(&open(&fs).1), [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]);
 }

@@ -232,7 +232,7 @@ impl Whole {
         Self { fs, seen, histories }
     }
 
-    /// Spoils one byte; `true` when it was noticed.
+    /// Corrupts one byte; `true` when it was noticed.
     fn corrupt(&self, file: &Path, bytes: &[u8], at: usize, mask: u8) {
         let context = format!("{} byte {at} ^ {mask:#x}", file.display());
         let fs = self.fs.after_power_cut(crate::store::fs::Loss::Nothing);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::message::FailedRecipient;
 
-/// Bytes beyond which lines of logs and slips were cut once.
+/// Bytes beyond which lines of logs and metadata files were cut once.
 const OLD_CUT: usize = 16 << 20;
 
 #[test]

@@ -395,15 +395,15 @@ impl Route<'_> {
             });
         }
         addresses.retain(|address| !config.is_ignored(*address));
-        // An address where a name belongs is a slip in the domain's records (RFC 2181 section 10.3).
-        let slip = self.hop.is_mx() && host.parse::<IpAddr>().is_ok();
+        // An address where a name belongs is a mistake in the domain's records (RFC 2181 section 10.3).
+        let mistake = self.hop.is_mx() && host.parse::<IpAddr>().is_ok();
         let hop = if self.hop.is_mx() {
             format!("{host}:{}", self.hop.port()).parse().ok()
         } else {
             Some(self.hop.clone())
         };
         match hop {
-            Some(hop) if !addresses.is_empty() && !slip => Ok(Target {
+            Some(hop) if !addresses.is_empty() && !mistake => Ok(Target {
                 hop,
                 addresses: Some(addresses),
                 tls: match (policy, &dane) {

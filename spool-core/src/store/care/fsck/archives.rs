@@ -5,7 +5,7 @@ use super::step::{Act, whole};
 use crate::archive::Archive;
 use crate::id::MessageId;
 use crate::store::archive::{ArchiveDir, PairError};
-use crate::store::care::finding::Problem;
+use crate::store::care::finding::ProblemKind;
 use crate::store::error::OpenError;
 use crate::store::fs::ops;
 use crate::store::layout::{self, METADATA, METADATA_DRAFT, TEXT};
@@ -34,7 +34,7 @@ impl Examined<'_> {
                 } else if before.contains(id) {
                     let what = "is also in the other archive".to_owned();
                     self.note(
-                        Problem::Duplicated,
+                        ProblemKind::Duplicated,
                         layout::archived_file(archive.name(), *id, METADATA),
                         Some(*id),
                         what,
@@ -60,7 +60,7 @@ impl Examined<'_> {
             let copy = whole(&**self.fs, self.dir, &file)?;
             let what = "is also in the queue, which counts".to_owned();
             self.note_repairable(
-                Problem::Duplicated,
+                ProblemKind::Duplicated,
                 file,
                 Some(id),
                 what,
@@ -77,7 +77,7 @@ impl Examined<'_> {
             copy: Some(whole(&**self.fs, self.dir, &file)?),
         };
         let what = format!("a text without its .{}", METADATA);
-        self.note_repairable(Problem::Orphaned, file, Some(id), what, act);
+        self.note_repairable(ProblemKind::Orphaned, file, Some(id), what, act);
         Ok(())
     }
 
@@ -87,8 +87,8 @@ impl Examined<'_> {
                 self.found.archived += 1;
                 return;
             }
-            Err(PairError::Unreadable(what)) => (Problem::Unreadable, what),
-            Err(PairError::Mismatched(what)) => (Problem::Mismatched, what),
+            Err(PairError::Unreadable(what)) => (ProblemKind::Unreadable, what),
+            Err(PairError::Mismatched(what)) => (ProblemKind::Mismatched, what),
         };
         self.note(
             problem,
@@ -104,10 +104,10 @@ impl Examined<'_> {
             let of = |kind| layout::archived_id(name, kind).is_some();
             if layout::is_archived_draft(name) {
                 let what = "incomplete, or partly deleted".to_owned();
-                self.note_repairable(Problem::Orphaned, file, None, what, Act::Archive(None));
+                self.note_repairable(ProblemKind::Orphaned, file, None, what, Act::Archive(None));
             } else if !of(TEXT) && !of(METADATA) {
                 let what = "its name is not that of a message".to_owned();
-                self.note(Problem::Orphaned, file, None, what);
+                self.note(ProblemKind::Orphaned, file, None, what);
             }
         }
     }

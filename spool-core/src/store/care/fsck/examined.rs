@@ -3,7 +3,7 @@
 use super::step::{Act, Step};
 use crate::clock::Timestamp;
 use crate::id::MessageId;
-use crate::store::care::finding::{Finding, Problem, Repair};
+use crate::store::care::finding::{Finding, ProblemKind, Repair};
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, is_shortage};
 use std::io;
@@ -35,7 +35,7 @@ pub(super) struct Examined<'a> {
 
 impl Examined<'_> {
     /// Notes a problem that `--repair` cannot repair.
-    pub(super) fn note(&mut self, problem: Problem, file: String, id: Option<MessageId>, what: String) {
+    pub(super) fn note(&mut self, problem: ProblemKind, file: String, id: Option<MessageId>, what: String) {
         self.found.findings.push(Finding {
             problem,
             file,
@@ -57,7 +57,7 @@ impl Examined<'_> {
             Err(error) if is_shortage(&error) => Err(OpenError::io("read", path)(error)),
             Err(error) => {
                 let what = format!("cannot be read: {error}");
-                self.note(Problem::Damaged, file.to_owned(), None, what);
+                self.note(ProblemKind::Damaged, file.to_owned(), None, what);
                 Ok(None)
             }
         }
@@ -66,7 +66,7 @@ impl Examined<'_> {
     /// Notes a problem that `act` repairs.
     pub(super) fn note_repairable(
         &mut self,
-        problem: Problem,
+        problem: ProblemKind,
         file: String,
         id: Option<MessageId>,
         what: String,

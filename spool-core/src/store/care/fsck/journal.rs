@@ -4,7 +4,7 @@ use super::examined::Examined;
 use super::step::{Act, whole};
 use crate::id::MessageId;
 use crate::message::{Message, Status};
-use crate::store::care::finding::Problem;
+use crate::store::care::finding::ProblemKind;
 use crate::store::care::recovery::Copy;
 use crate::store::error::OpenError;
 use crate::store::fs::{Mode, is_unreadable};
@@ -55,14 +55,14 @@ impl Examined<'_> {
                 Act::Unlink { path, copy }
             } else if holds(&all, &other) {
                 // The segment with that name is misnamed too.
-                self.note(Problem::Mismatched, file, None, what);
+                self.note(ProblemKind::Mismatched, file, None, what);
                 continue;
             } else {
                 claimed.insert(other);
                 let to = layout::segment_path(journal, other);
                 Act::Rename { from: path, to }
             };
-            self.note_repairable(Problem::Mismatched, file, None, what, act);
+            self.note_repairable(ProblemKind::Mismatched, file, None, what, act);
         }
         Ok(())
     }
@@ -107,11 +107,11 @@ impl Examined<'_> {
             let what = format!("{} bytes at {}: {}", range.length, range.offset, range.reason);
             let file = layout::segment_file(range.seq);
             if range.unreadable {
-                self.note(Problem::Damaged, file, None, what);
+                self.note(ProblemKind::Damaged, file, None, what);
                 continue;
             }
             let act = Act::Journal(range.copy(self.dir));
-            self.note_repairable(Problem::Damaged, file, None, what, act);
+            self.note_repairable(ProblemKind::Damaged, file, None, what, act);
         }
         for trailing in replay.trailing.iter().filter(|trailing| trailing.torn > 0) {
             let what = format!(
@@ -120,7 +120,7 @@ impl Examined<'_> {
             );
             let act = Act::Journal(Some(trailing.copy(self.dir)));
             let file = layout::segment_file(trailing.seq);
-            self.note_repairable(Problem::Torn, file, None, what, act);
+            self.note_repairable(ProblemKind::Torn, file, None, what, act);
         }
         let names = self.fs.list(journal).map_err(OpenError::io("list", journal))?;
         for name in names {
@@ -128,7 +128,7 @@ impl Examined<'_> {
                 self.spare(journal)?;
             } else if layout::parse_segment_name(&name).is_none() {
                 let what = "is no segment".to_owned();
-                self.note(Problem::Orphaned, in_journal(&name), None, what);
+                self.note(ProblemKind::Orphaned, in_journal(&name), None, what);
             }
         }
         Ok(())
@@ -156,7 +156,7 @@ impl Examined<'_> {
             length,
         });
         let act = Act::Unlink { path, copy };
-        self.note_repairable(Problem::Damaged, in_journal(SPARE), None, what, act);
+        self.note_repairable(ProblemKind::Damaged, in_journal(SPARE), None, what, act);
         Ok(())
     }
 
@@ -195,7 +195,7 @@ impl Examined<'_> {
                 Err(Unread::NotNow(reason)) => {
                     let file = layout::segment_file(entry.add.seq);
                     let what = format!("message {id}: cannot be read now: {reason}");
-                    self.note(Problem::Damaged, file, Some(id), what);
+                    self.note(ProblemKind::Damaged, file, Some(id), what);
                 }
                 Err(Unread::Gone) => lose(id, entry.add, "its segment is missing".to_owned()),
                 Err(Unread::Damaged(reason)) => lose(id, entry.add, reason),
@@ -225,16 +225,16 @@ impl Examined<'_> {
         let what = format!("message{s} {all}: {reason}");
         // Without the header the length of the frame is unknown.
         let Ok(header) = reader.header(place) else {
-            return self.note(Problem::Damaged, file, id, what);
+            return self.note(ProblemKind::Damaged, file, id, what);
         };
         let range = DamagedRange::frame(place, header, reason);
         // An unreadable block may be readable another time.
         let copy = range.copy(self.dir);
         if copy.as_ref().is_some_and(|copy| !self.is_readable(copy)) {
-            return self.note(Problem::Damaged, file, id, what);
+            return self.note(ProblemKind::Damaged, file, id, what);
         }
         let act = Act::Journal(copy);
-        self.note_repairable(Problem::Damaged, file, id, what, act);
+        self.note_repairable(ProblemKind::Damaged, file, id, what, act);
         replay.damaged.push(range);
     }
 
@@ -264,7 +264,7 @@ impl Examined<'_> {
                 span(self.now.since(at))
             );
             let file = layout::segment_file(seq);
-            self.note(Problem::TooOld, file, Some(message.id), what);
+            self.note(ProblemKind::TooOld, file, Some(message.id), what);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::examined::Examined;
 use super::step::{Act, whole};
 use crate::event::Event;
-use crate::store::care::finding::Problem;
+use crate::store::care::finding::ProblemKind;
 use crate::store::care::recovery::Copy;
 use crate::store::error::OpenError;
 use crate::store::fs::{FsFile, Mode, ops};
@@ -28,10 +28,16 @@ impl Examined<'_> {
                 } else if layout::is_log_draft(&name) {
                     let what = "partly written".to_owned();
                     let (path, copy) = (dir.join(name), None);
-                    self.note_repairable(Problem::Orphaned, file, None, what, Act::Unlink { path, copy });
+                    self.note_repairable(
+                        ProblemKind::Orphaned,
+                        file,
+                        None,
+                        what,
+                        Act::Unlink { path, copy },
+                    );
                 } else {
                     let what = "is not a file of the log".to_owned();
-                    self.note(Problem::Orphaned, file, None, what);
+                    self.note(ProblemKind::Orphaned, file, None, what);
                 }
             }
             numbers.sort_unstable();
@@ -66,12 +72,16 @@ impl Examined<'_> {
                 path: path.clone(),
             };
             let what = format!("begins with the event {first}");
-            self.note_repairable(Problem::Mismatched, at, None, what, act);
+            self.note_repairable(ProblemKind::Mismatched, at, None, what, act);
             return Ok(());
         }
         for bad in bad_lines {
             let torn = newest && bad.last;
-            let problem = if torn { Problem::Torn } else { Problem::Damaged };
+            let problem = if torn {
+                ProblemKind::Torn
+            } else {
+                ProblemKind::Damaged
+            };
             let what = format!("{} bytes at {} are not a complete line", bad.length, bad.offset);
             let copy = Copy {
                 source: path.clone(),

@@ -1,6 +1,6 @@
 //! One step of a repair: the problem, and the action against it.
 
-use crate::store::care::finding::Problem;
+use crate::store::care::finding::ProblemKind;
 use crate::store::care::recovery::Copy;
 use crate::store::error::OpenError;
 use crate::store::fs::{Fs, Mode};
@@ -26,7 +26,7 @@ pub(super) enum Act {
 /// One problem and its repair.
 #[derive(Debug)]
 pub(super) struct Step {
-    pub(super) problem: Problem,
+    pub(super) problem: ProblemKind,
     pub(super) file: String,
     pub(super) what: String,
     pub(super) act: Act,

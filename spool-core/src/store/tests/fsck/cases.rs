@@ -30,7 +30,7 @@ pub(super) fn rename(fs: &SimFs, from: &str, to: &str) {
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) corrupt: fn(&SimFs),
-    pub(super) problem: Problem,
+    pub(super) problem: ProblemKind,
     pub(super) file: &'static str,
     pub(super) repaired: bool,
     /// Live messages that it costs.
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a damaged record",
         corrupt: |fs| corrupt(fs, &path("journal/0000000002.log"), b"r8@example.net"),
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000002.log",
         repaired: true,
         lost: &[8],
@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a damaged body in an older segment",
         corrupt: |fs| corrupt(fs, &path("journal/0000000001.log"), b"Subject: one"),
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000001.log",
         repaired: true,
         lost: &[1],
@@ -57,7 +57,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a damaged body of two messages",
         corrupt: |fs| corrupt(fs, &path("journal/0000000002.log"), b"by two"),
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000002.log",
         repaired: true,
         lost: &[4, 5],
@@ -71,7 +71,7 @@ pub(super) const CASES: &[Case] = &[
             bytes[end + 9] = 7;
             fs.plant(&log, &bytes);
         },
-        problem: Problem::Torn,
+        problem: ProblemKind::Torn,
         file: "journal/0000000003.log",
         repaired: true,
         lost: &[],
@@ -82,7 +82,7 @@ pub(super) const CASES: &[Case] = &[
             let (at, _) = *frames_of(fs, 1).last().unwrap();
             lose(fs, 1, |bytes| bytes[at..].fill(0));
         },
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000001.log",
         repaired: true,
         lost: &[],
@@ -93,7 +93,7 @@ pub(super) const CASES: &[Case] = &[
             let (at, _) = frames_of(fs, 1)[1];
             lose(fs, 1, |bytes| bytes.truncate(at));
         },
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000001.log",
         repaired: true,
         lost: &[3],
@@ -104,7 +104,7 @@ pub(super) const CASES: &[Case] = &[
             let (at, _) = frames_of(fs, 1)[1];
             lose(fs, 1, |bytes| bytes.truncate(at + 50));
         },
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000001.log",
         repaired: true,
         lost: &[3],
@@ -112,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a segment of which nothing is left",
         corrupt: |fs| lose(fs, 1, Vec::clear),
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000001.log",
         repaired: true,
         lost: &[1, 3],
@@ -120,7 +120,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a segment that is all zeros",
         corrupt: |fs| lose(fs, 1, |bytes| bytes.fill(0)),
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000001.log",
         repaired: true,
         lost: &[1, 3],
@@ -128,7 +128,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "bytes behind the end of a segment that is over",
         corrupt: |fs| lose(fs, 2, |bytes| bytes.extend_from_slice(b"nobody's")),
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000002.log",
         repaired: true,
         lost: &[],
@@ -140,7 +140,7 @@ pub(super) const CASES: &[Case] = &[
             bytes[4000] = 1;
             fs.plant(&path("journal/spare"), &bytes);
         },
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/spare",
         repaired: true,
         lost: &[],
@@ -148,7 +148,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a segment under another name",
         corrupt: |fs| rename(fs, "journal/0000000001.log", "journal/0000000007.log"),
-        problem: Problem::Mismatched,
+        problem: ProblemKind::Mismatched,
         file: "journal/0000000007.log",
         repaired: true,
         lost: &[],
@@ -159,7 +159,7 @@ pub(super) const CASES: &[Case] = &[
             let bytes = fs.read(&path("journal/0000000002.log")).unwrap();
             fs.plant(&path("journal/0000000009.log"), &bytes);
         },
-        problem: Problem::Mismatched,
+        problem: ProblemKind::Mismatched,
         file: "journal/0000000009.log",
         repaired: true,
         lost: &[],
@@ -172,7 +172,7 @@ pub(super) const CASES: &[Case] = &[
             bytes[..segment::HEADER].copy_from_slice(&other[..segment::HEADER]);
             fs.plant(&path("journal/0000000002.log"), &bytes);
         },
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "journal/0000000002.log",
         repaired: true,
         lost: &[],
@@ -180,7 +180,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a file that is no segment",
         corrupt: |fs| fs.plant(&path("journal/notes"), b"?"),
-        problem: Problem::Orphaned,
+        problem: ProblemKind::Orphaned,
         file: "journal/notes",
         repaired: false,
         lost: &[],
@@ -188,11 +188,11 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a message on the journal and in an archive",
         corrupt: |fs| {
-            let slip = fs.read(&pair(Archive::Quarantine, 9, "json")).unwrap();
-            fs.plant(&pair(Archive::Quarantine, 8, "json"), &slip);
+            let metadata = fs.read(&pair(Archive::Quarantine, 9, "json")).unwrap();
+            fs.plant(&pair(Archive::Quarantine, 8, "json"), &metadata);
             fs.plant(&pair(Archive::Quarantine, 8, "eml"), b"eight\r\n");
         },
-        problem: Problem::Duplicated,
+        problem: ProblemKind::Duplicated,
         file: "quarantine/00000000000000000000000008",
         repaired: true,
         lost: &[],
@@ -205,15 +205,15 @@ pub(super) const CASES: &[Case] = &[
                 fs.plant(&pair(Archive::Quarantine, 6, kind), &bytes);
             }
         },
-        problem: Problem::Duplicated,
+        problem: ProblemKind::Duplicated,
         file: "quarantine/00000000000000000000000006.json",
         repaired: false,
         lost: &[],
     },
     Case {
-        name: "a text without a slip",
+        name: "a text without metadata",
         corrupt: |fs| fs.plant(&pair(Archive::Removed, 50, "eml"), b"x\r\n"),
-        problem: Problem::Orphaned,
+        problem: ProblemKind::Orphaned,
         file: "removed/0000000000000000000000001J.eml",
         repaired: true,
         lost: &[],
@@ -224,7 +224,7 @@ pub(super) const CASES: &[Case] = &[
             fs.plant(&pair(Archive::Removed, 50, "eml"), b"x\r\n");
             fs.plant(&pair(Archive::Removed, 50, "json.draft"), b"{}");
         },
-        problem: Problem::Orphaned,
+        problem: ProblemKind::Orphaned,
         file: "removed/0000000000000000000000001J.json.draft",
         repaired: true,
         lost: &[],
@@ -232,23 +232,23 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a file that is no message's",
         corrupt: |fs| fs.plant(&path("removed/notes.txt"), b"?"),
-        problem: Problem::Orphaned,
+        problem: ProblemKind::Orphaned,
         file: "removed/notes.txt",
         repaired: false,
         lost: &[],
     },
     Case {
-        name: "a slip that cannot be read",
+        name: "metadata that cannot be read",
         corrupt: |fs| fs.plant(&pair(Archive::Removed, 6, "json"), b"{"),
-        problem: Problem::Unreadable,
+        problem: ProblemKind::Unreadable,
         file: "removed/00000000000000000000000006.json",
         repaired: false,
         lost: &[],
     },
     Case {
-        name: "a slip without its text",
+        name: "metadata without its text",
         corrupt: |fs| fs.unlink(&pair(Archive::Removed, 6, "eml")).unwrap(),
-        problem: Problem::Unreadable,
+        problem: ProblemKind::Unreadable,
         file: "removed/00000000000000000000000006.json",
         repaired: false,
         lost: &[],
@@ -256,7 +256,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a corrupt recipient in an archive",
         corrupt: |fs| corrupt(fs, &pair(Archive::Quarantine, 9, "json"), b"r4@example.net"),
-        problem: Problem::Mismatched,
+        problem: ProblemKind::Mismatched,
         file: "quarantine/00000000000000000000000009.json",
         repaired: false,
         lost: &[],
@@ -264,7 +264,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a corrupt text in an archive",
         corrupt: |fs| corrupt(fs, &pair(Archive::Quarantine, 9, "eml"), b"two"),
-        problem: Problem::Mismatched,
+        problem: ProblemKind::Mismatched,
         file: "quarantine/00000000000000000000000009.json",
         repaired: false,
         lost: &[],
@@ -277,7 +277,7 @@ pub(super) const CASES: &[Case] = &[
                 fs.rename(&from, &pair(Archive::Removed, 60, kind)).unwrap();
             }
         },
-        problem: Problem::Mismatched,
+        problem: ProblemKind::Mismatched,
         file: "removed/0000000000000000000000001W.json",
         repaired: false,
         lost: &[],
@@ -285,7 +285,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a corrupt line in an older file of the event log",
         corrupt: |fs| corrupt(fs, &path("events/00000000000000000001.jsonl"), b"delayed"),
-        problem: Problem::Damaged,
+        problem: ProblemKind::Damaged,
         file: "events/00000000000000000001.jsonl",
         repaired: true,
         lost: &[],
@@ -298,7 +298,7 @@ pub(super) const CASES: &[Case] = &[
             bytes.truncate(bytes.len() - 5);
             fs.plant(&newest, &bytes);
         },
-        problem: Problem::Torn,
+        problem: ProblemKind::Torn,
         file: "keys/",
         repaired: true,
         lost: &[],
@@ -309,7 +309,7 @@ pub(super) const CASES: &[Case] = &[
             let (from, to) = ("00000000000000000001", "00000000000000000003");
             rename(fs, &format!("events/{from}.jsonl"), &format!("events/{to}.jsonl"));
         },
-        problem: Problem::Mismatched,
+        problem: ProblemKind::Mismatched,
         file: "events/00000000000000000003.jsonl",
         repaired: true,
         lost: &[],
@@ -317,7 +317,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a file of the key log partly written",
         corrupt: |fs| fs.plant(&path("keys/00000000000000000999.draft"), b"{"),
-        problem: Problem::Orphaned,
+        problem: ProblemKind::Orphaned,
         file: "keys/00000000000000000999.draft",
         repaired: true,
         lost: &[],
@@ -325,7 +325,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "a file that is none of the log",
         corrupt: |fs| fs.plant(&path("events/notes.draft"), b"?"),
-        problem: Problem::Orphaned,
+        problem: ProblemKind::Orphaned,
         file: "events/notes.draft",
         repaired: false,
         lost: &[],

@@ -121,7 +121,10 @@ fn expired_messages_are_reported_unless_frozen() {
             .findings
             .iter()
             .map(|finding| {
-                assert_eq!((finding.problem, finding.repairable), (Problem::TooOld, false));
+                assert_eq!(
+                    (finding.problem, finding.repairable),
+                    (ProblemKind::TooOld, false)
+                );
                 assert!(finding.what.contains("2h 5m"), "{finding:?}");
                 finding.id.unwrap().as_u128()
             })
@@ -338,7 +341,7 @@ fn swapped_names_of_segments_are_not_repaired() {
     let before = files(&fs);
     let found = look(&fs, true);
     let kinds: Vec<_> = found.findings.iter().map(|f| (f.problem, f.repairable)).collect();
-    assert_eq!(kinds, [(Problem::Mismatched, false); 2]);
+    assert_eq!(kinds, [(ProblemKind::Mismatched, false); 2]);
     assert_eq!(files(&fs), before);
 }
 

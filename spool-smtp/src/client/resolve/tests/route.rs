@@ -143,7 +143,7 @@ async fn what_the_domain_says_for_good_is_permanent() {
         found,
         ["556 5.1.10 the domain d.example takes no mail (RFC 7505)"]
     );
-    // A null MX beside others is a slip, not a word.
+    // A null MX beside others is a mistake and has no meaning.
     let names = Names::default().mx("d.example", &[(0, ""), (10, "a.example")]);
     let found = way_to(names.host("a.example", &["192.0.2.1"]), D).await;
     assert_eq!(found, ["a.example:25 192.0.2.1"]);
