@@ -18,3 +18,4 @@ mod imports;
 mod names;
 mod sizes;
 mod source;
+mod words;
