@@ -75,6 +75,7 @@ fn words_that_are_not_to_be_used_are_not_used() {
 fn whole_words_are_counted() {
     assert_eq!(count("a hole, the_hole, holes. hole", "hole"), 2);
     assert_eq!(count("was taken away", "taken away"), 1);
-    let table = "| term | meaning | do not use |\n| --- | --- | --- |\n| gap | x | hole, Holes |\n| y | z | |\n";
+    let table =
+        "| term | meaning | do not use |\n| --- | --- | --- |\n| gap | x | hole, Holes |\n| y | z | |\n";
     assert_eq!(unwanted(table), ["hole", "holes"]);
 }

@@ -166,4 +166,13 @@ impl Change {
             | Self::Note { events } => events,
         }
     }
+
+    /// The body that its frame carries; empty but for an add and a move.
+    pub(super) fn body(&self) -> &[u8] {
+        if let Self::Add(addition) | Self::Move(addition) = self {
+            &addition.body
+        } else {
+            &[]
+        }
+    }
 }

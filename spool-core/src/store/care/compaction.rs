@@ -299,13 +299,9 @@ impl Source<'_> {
 }
 
 fn messages(change: &Change) -> usize {
-    match change {
-        Change::Move(addition) => addition.messages.len(),
-        Change::Add(_)
-        | Change::Mark { .. }
-        | Change::State { .. }
-        | Change::Route { .. }
-        | Change::Finish { .. }
-        | Change::Note { .. } => 0,
+    if let Change::Move(addition) = change {
+        addition.messages.len()
+    } else {
+        0
     }
 }

@@ -31,26 +31,18 @@ impl Staged {
 
     /// Notes what `change`, now written, means for the rest of the batch.
     pub(super) fn stage(&mut self, change: &Change) {
-        match change {
-            Change::Add(addition) => {
-                let ids = addition.messages.iter().map(|message| (message.id, true));
-                self.ids.extend(ids);
-                if let Some(Conclusion {
-                    id,
-                    outcome: Outcome::Finish(_),
-                }) = addition.conclusion
-                {
-                    self.ids.insert(id, false);
-                }
+        if let Change::Add(addition) = change {
+            let ids = addition.messages.iter().map(|message| (message.id, true));
+            self.ids.extend(ids);
+            if let Some(Conclusion {
+                id,
+                outcome: Outcome::Finish(_),
+            }) = addition.conclusion
+            {
+                self.ids.insert(id, false);
             }
-            Change::Finish { id, .. } => {
-                self.ids.insert(*id, false);
-            }
-            Change::Mark { .. }
-            | Change::State { .. }
-            | Change::Route { .. }
-            | Change::Note { .. }
-            | Change::Move(_) => {}
+        } else if let Change::Finish { id, .. } = change {
+            self.ids.insert(*id, false);
         }
     }
 

@@ -140,15 +140,10 @@ impl Writer {
         self.staged
             .check(change, index, &self.options, &mut free_space)
             .map_err(WriteError::Refused)?;
-        match change {
-            Change::Add(_) => self.make_spare(),
-            Change::Mark { .. }
-            | Change::State { .. }
-            | Change::Route { .. }
-            | Change::Finish { .. }
-            | Change::Move(_)
-            | Change::Note { .. } => Ok(()),
+        if matches!(change, Change::Add(_)) {
+            self.make_spare()?;
         }
+        Ok(())
     }
 
     /// Numbers the events of `change`, and appends it. A refused change uses no numbers.
@@ -167,14 +162,7 @@ impl Writer {
 
     /// Encodes `change` at the end of the head, or in a new head if it does not fit; returns its place and length.
     fn append(&mut self, change: &Change) -> Result<(Place, u64), WriteError> {
-        let body: &[u8] = match change {
-            Change::Add(addition) | Change::Move(addition) => &addition.body,
-            Change::Mark { .. }
-            | Change::State { .. }
-            | Change::Route { .. }
-            | Change::Finish { .. }
-            | Change::Note { .. } => &[],
-        };
+        let body = change.body();
         let mut start = self.buffer.len();
         self.buffer.resize(start + frame::HEADER, 0);
         let mut encoded = record::encode(change, &mut self.buffer)

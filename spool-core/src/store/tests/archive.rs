@@ -168,7 +168,7 @@ fn metadata_out_of_bounds_is_refused_with_its_place() {
     for (metadata, why) in [
         (
             r#"{"sender":"a@b","recipients":[],"next_hops":["x:25"]}"#,
-            "nobody left",
+            "no recipient",
         ),
         (
             r#"{"sender":"a@b","recipients":[7],"next_hops":["x:25"]}"#,
@@ -204,7 +204,7 @@ fn metadata_out_of_bounds_is_refused_with_its_place() {
         ),
         (
             r#"{"sender":"a@b","recipients":[{"address":"c@d","fate":"done"}],"next_hops":["x:25"]}"#,
-            "nobody left",
+            "no recipient",
         ),
     ] {
         fs.plant(&path("json", 1), metadata.as_bytes());

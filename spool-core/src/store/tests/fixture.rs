@@ -258,7 +258,7 @@ fn is_read_whole(fixture: &Fixture) {
 }
 
 fn archives_are_as_listed(fixture: &Fixture, store: &Store, listing: &Value) {
-    let pairs = listing["archives"].as_array().unwrap();
+    let pairs = listing["shelves"].as_array().unwrap();
     for archive in Archive::ALL {
         assert_eq!(store.list_archive(archive, None, 10).unwrap().len(), 1);
     }
@@ -266,11 +266,11 @@ fn archives_are_as_listed(fixture: &Fixture, store: &Store, listing: &Value) {
         let id = pair["message"]["id"].as_str().unwrap().parse().unwrap();
         let archive = Archive::ALL
             .into_iter()
-            .find(|archive| pair["archive"] == archive.name())
+            .find(|archive| pair["shelf"] == archive.name())
             .unwrap();
         let (archived, body) = store.archived(archive, id).unwrap();
         let read = serde_json::json!({
-            "archive": archive.name(),
+            "shelf": archive.name(),
             "at": archived.at,
             "reason": archived.reason,
             "message": shown(fixture, &pair["message"], &archived.message, &body),

@@ -13,6 +13,7 @@ mod flips;
 mod format;
 mod fsck;
 mod fuzzing;
+mod golden;
 mod held;
 mod keys;
 mod killed;

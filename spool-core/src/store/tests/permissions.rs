@@ -208,7 +208,7 @@ fn a_lock_file_with_a_second_link_is_not_written() {
     std::fs::hard_link(&letter, dir.join("lock")).unwrap();
     let refused = start(&dir).unwrap_err();
     assert!(
-        refused.contains("lock: cannot write") && refused.contains("second name"),
+        refused.contains("lock: cannot write") && refused.contains("second hard link"),
         "{refused}"
     );
     assert_eq!(std::fs::read(&letter).unwrap(), b"dear");
