@@ -22,7 +22,7 @@ pub(super) struct ConfigArgs {
     /// Only values that are not the default
     #[arg(long)]
     changed: bool,
-    /// How to print it
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: ConfigFormat,
 }

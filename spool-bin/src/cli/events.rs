@@ -20,15 +20,15 @@ const RETRY: Duration = Duration::from_secs(1);
 Examples:
   spool events                              what happens from now on
   spool events --since 0 | grep delivered   everything the event log still has, then what happens
-  spool events --since 4711 --format json   behind the event 4711, one JSON object a line
+  spool events --since 4711 --format json   after the event 4711, one JSON object a line
 
-It ends with Ctrl-C, or when nobody reads its output any more. A restart of the service is told on \
-standard error; the stream goes on behind the last event.")]
+It ends with Ctrl-C, or when its output is closed. A restart of the service is reported on standard \
+error; the stream continues after the last event.")]
 pub(super) struct Events {
-    /// Begin behind the event with this number [default: from now on]
+    /// Begin after the event with this number [default: from now on]
     #[arg(long, value_name = "SEQ")]
     since: Option<u64>,
-    /// How events look
+    /// Output format
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
     #[command(flatten)]

@@ -24,7 +24,7 @@ pub(super) struct ExplainArgs {
     id: String,
     #[command(flatten)]
     admin: Admin,
-    /// How it looks
+    /// Output format
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
     #[command(flatten)]

@@ -17,11 +17,11 @@ Examples:
   spool fsck --spool /var/spool/out --format json
 
 Every segment, every message with its body, every removed and quarantined pair, and every line of the logs is read and \
-checked. What is wrong is damaged, torn, orphaned, duplicated, too old, mismatched or unreadable. No service may run on \
+checked. A problem is damaged, torn, orphaned, duplicated, too old, mismatched or unreadable. No service may run on \
 the spool meanwhile.
 
---repair keeps every message that is whole. What it takes away is in the spool's directory corrupt afterwards, and each \
-thing it does is a line of corrupt/repairs.jsonl.
+--repair keeps every undamaged message. What it removes is copied to the directory corrupt of the spool, and each step is a \
+line of corrupt/repairs.jsonl.
 
 Exit status: 0 clean, 1 problems found (repaired or not), 3 the spool is locked by another process.")]
 pub(super) struct Fsck {
@@ -31,7 +31,7 @@ pub(super) struct Fsck {
     /// Repair what can be repaired
     #[arg(long)]
     repair: bool,
-    /// How to print what is found: one JSON object a line, a summary last
+    /// Output format; of JSON one object a line, a summary last
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
 }

@@ -10,15 +10,15 @@ use std::io::Write;
 #[command(after_help = "\
 Examples:
   spool jobs          the maximum, and how many run and wait now
-  spool jobs 0        pause delivery; mail is still taken in
-  spool jobs 200      go on")]
+  spool jobs 0        pause delivery; mail is still accepted
+  spool jobs 200      continue")]
 pub(super) struct JobsArgs {
     /// The new maximum; sessions already running are not affected
     #[arg(value_name = "N")]
     max: Option<usize>,
     #[command(flatten)]
     admin: Admin,
-    /// How the answer looks
+    /// Output format
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
 }

@@ -68,7 +68,7 @@ pub(super) struct Load {
     /// Accept any certificate: for tests on loopback
     #[arg(long, requires = "tls", conflicts_with = "tls_ca")]
     tls_insecure: bool,
-    /// How the report looks
+    /// Output format
     #[arg(long, value_parser = ["text", "json"], default_value = "text")]
     format: String,
 }

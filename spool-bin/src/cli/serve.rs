@@ -43,7 +43,7 @@ pub(crate) struct Serve {
     /// Whether `admin` is a socket of the service manager.
     #[arg(skip)]
     admin_passed: bool,
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }

@@ -24,7 +24,7 @@ Examples:
   spool show 01M86G2VQ3ZCK4M6B0S0A98KXB --body > a.eml   the message itself, byte for byte
   spool show 01M86G2VQ3ZCK4M6B0S0A98KXB --spool ./spool-data --format json
 
-`spool status --format id` tells the ids. A message that was delivered is gone: exit status 4.")]
+`spool status --format id` lists the ids. A delivered message no longer exists: exit status 4.")]
 pub(super) struct Show {
     /// The id of the message
     #[arg(value_name = "ID")]
@@ -34,7 +34,7 @@ pub(super) struct Show {
     body: bool,
     #[command(flatten)]
     target: Target,
-    /// How it looks
+    /// Output format
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
     #[command(flatten)]

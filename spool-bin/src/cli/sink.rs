@@ -32,7 +32,7 @@ pub(super) struct SinkArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2526")]
     listen: SocketAddr,
-    /// How to misbehave
+    /// A script of failures
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// A JSON line for each message taken, written before it is answered

@@ -17,14 +17,14 @@ Examples:
   spool status                                   everything on the running service
   spool status --older 2h --format exim          what has been there for two hours
   spool status --spool ./spool-data --frozen     the frozen messages of a directory
-  spool status --queue removed                   what a person took off the spool
+  spool status --queue removed                   what an operator removed
   spool status --recipient '@example\\.org$' --format id")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     which: Selection,
     #[command(flatten)]
     target: Target,
-    /// How to print them
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Columns to fit a table into, at least 40 [default: the terminal's, or 180]

@@ -25,7 +25,7 @@ pub(super) struct Submit {
     /// A recipient, or several
     #[arg(long, value_name = "ADDRESS", required = true, num_args = 1..)]
     to: Vec<String>,
-    /// Spool it frozen: it waits for a person
+    /// Spool it frozen: it waits for `spool send`
     #[arg(long)]
     frozen: bool,
     /// The message; `-` or none: standard input

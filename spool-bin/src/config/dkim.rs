@@ -114,7 +114,7 @@ fn name(value: &DeValue<'_>, what: &str) -> Result<String, String> {
     let ascii = a_labels(&name);
     match valid_domain(&name) && ascii.is_ascii() && !ascii.starts_with('[') {
         true => Ok(ascii.into_owned()),
-        false => Err(format!("{name:?} is no {what}")),
+        false => Err(format!("{name:?} is not a {what}")),
     }
 }
 
@@ -131,7 +131,7 @@ fn time(value: &DeValue<'_>) -> Result<Timestamp, String> {
     };
     whole
         .parse()
-        .map_err(|_| format!("{text:?} is no time; write 2026-12-01 or 2026-12-01T06:00:00Z"))
+        .map_err(|_| format!("{text:?} is not a time; write 2026-12-01 or 2026-12-01T06:00:00Z"))
 }
 
 #[cfg(test)]

@@ -114,10 +114,8 @@ pub(crate) fn proxy_problem(config: &Config) -> Option<String> {
     let mut listeners = config.proxy_protocol.iter();
     let stray = listeners.find(|address| !config.smtp.contains(address) && !config.smtps.contains(address));
     if let Some(address) = stray {
-        return Some(format!(
-            "{address} stands neither in listen.smtp nor in listen.smtps"
-        ));
+        return Some(format!("{address} is neither in listen.smtp nor in listen.smtps"));
     }
     let nobody = !config.proxy_protocol.is_empty() && config.server.proxies.is_empty();
-    nobody.then(|| "needs relay.proxies: nobody else may connect there".to_owned())
+    nobody.then(|| "needs relay.proxies: only proxies may connect there".to_owned())
 }

@@ -17,7 +17,7 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
 
 pub(super) fn domain(value: &DeValue<'_>) -> Result<DomainPattern, String> {
     let text = text(value)?;
-    DomainPattern::parse(&text).ok_or_else(|| format!("{text:?} is no domain"))
+    DomainPattern::parse(&text).ok_or_else(|| format!("{text:?} is not a domain"))
 }
 
 /// A text that is parsed.

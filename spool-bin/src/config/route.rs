@@ -53,7 +53,7 @@ fn dns_server(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     let text = text(value)?;
     let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT));
     let address = address.or_else(|_| text.parse::<SocketAddr>());
-    address.map_err(|_| format!("{text:?} is no address of a name server, with or without a port"))
+    address.map_err(|_| format!("{text:?} is not an address of a name server, with or without a port"))
 }
 
 /// An address, or a host name in A-labels.

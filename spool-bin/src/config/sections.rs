@@ -135,7 +135,7 @@ fn hostname(value: &DeValue<'_>) -> Result<String, String> {
     match ascii_host_name(&name) {
         Some(ascii) => Ok(ascii),
         None if name.is_empty() => Ok(name),
-        None => Err(format!("{name:?} is no host name")),
+        None => Err(format!("{name:?} is not a host name")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// `500ms 90s 15m 2h 3d`.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no span; write 500ms, 90s, 15m, 2h or 3d");
+    let wrong = || format!("{text:?} is not a span; write 500ms, 90s, 15m, 2h or 3d");
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -25,7 +25,7 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
 
 /// `1000B 64KiB 35MiB 2GiB`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no size; write 1000B, 64KiB, 35MiB or 2GiB");
+    let wrong = || format!("{text:?} is not a size; write 1000B, 64KiB, 35MiB or 2GiB");
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -42,7 +42,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 
 /// `100/1m`.
 pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
-    let wrong = || format!("{text:?} is no rate; write messages/span, as 100/1m");
+    let wrong = || format!("{text:?} is not a rate; write messages/span, as 100/1m");
     let (messages, per) = text.split_once('/').ok_or_else(wrong)?;
     let messages = messages.parse().map_err(|_| wrong())?;
     Rate::new(messages, parse_span(per)?).map_err(|error| format!("{text:?}: {error}"))

@@ -82,7 +82,7 @@ pub(super) fn read(file: &[u8], limits: SubmissionLimits) -> Result<(Envelope, &
         .as_ref()
         .is_some_and(|envid| !is_envid(envid))
     {
-        return Err("parameters.envid: is no ENVID".to_owned());
+        return Err("parameters.envid: is not an ENVID".to_owned());
     }
     if message.len() > limits.message_size {
         return Err(format!(

@@ -191,7 +191,7 @@ impl DropBox {
                 self.set_aside(
                     &name,
                     None,
-                    "has not a name that sendmail gives",
+                    "does not have a name that sendmail gives",
                     told,
                     &mut round,
                 );

@@ -31,7 +31,7 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
     let afterwards = page.next_hops_afterwards.as_deref().map(hops);
     facts.add_if(
         "rerouted",
-        afterwards.map(|hops| format!("to {hops}, for whoever is left when this attempt ends")),
+        afterwards.map(|hops| format!("to {hops}, for the recipients that are left when this attempt ends")),
     )?;
     facts.add("route", route(page.route))?;
     facts.add("retries", &retries(page))?;
@@ -40,10 +40,7 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
         facts.add("notice", &notice.text())?;
     }
     if page.unknown_submitter {
-        facts.add(
-            "submitter",
-            "not known: no notice is returned, but by `spool bounce`",
-        )?;
+        facts.add("submitter", "not known: only `spool bounce` returns a notice")?;
     }
     facts.add_if("related", some(join(&page.related)))?;
     facts.add_if("parts", some(join(&page.parts)))?;
@@ -70,8 +67,8 @@ pub(crate) fn show(page: &Page, width: usize, now: Timestamp, out: &mut impl Wri
 
 fn route(origin: RouteOrigin) -> &'static str {
     match origin {
-        RouteOrigin::Named => "named by the submitter or a person; it stays",
-        RouteOrigin::Configured => "by the configuration; it is found anew when the message is sent",
+        RouteOrigin::Named => "named by the submitter or an operator; it stays",
+        RouteOrigin::Configured => "by the configuration; it is looked up again when the message is sent",
         RouteOrigin::BuiltInSink => "the built-in sink",
         _ => "unknown to this program",
     }
@@ -92,10 +89,10 @@ fn status(page: &Page, now: Timestamp) -> String {
             "in quarantine; `spool recover --from quarantine` brings it back, frozen".to_owned()
         }
         ShownStatus::SendAt(_) | ShownStatus::SendNow if page.next_hops.is_empty() => {
-            "has no route and waits; `spool explain` tells why, `spool reroute` gives it one".to_owned()
+            "has no route and waits; `spool explain` shows why, `spool reroute` sets one".to_owned()
         }
         ShownStatus::SendAt(due) => format!("next attempt at {}", when(due, now)),
-        ShownStatus::SendNow => "due now; `spool explain` tells what holds it".to_owned(),
+        ShownStatus::SendNow => "due now; `spool explain` shows why it waits".to_owned(),
         ShownStatus::Sending => "being sent".to_owned(),
         ShownStatus::Frozen => "frozen: waits for `spool send`".to_owned(),
         other => other.to_string(),
@@ -123,7 +120,7 @@ fn recipient(recipient: &RecipientPage) -> String {
     match recipient.fate {
         RecipientFate::Remaining => text += "to be tried",
         RecipientFate::Done => text += "done",
-        RecipientFate::Bounced => text += "failed, and its sender was told or did not want to be",
+        RecipientFate::Bounced => text += "failed; a notice was returned, or none was wanted",
         RecipientFate::Elsewhere => {
             text += "not delivered by this message: it moved to another one, or a hook took care of it";
         }
@@ -253,7 +250,7 @@ mod tests {
         let mut out = Vec::new();
         show(&page, usize::MAX, page.spooled_at, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        let line = "rerouted:     to b.example:25, for whoever is left when this attempt ends";
+        let line = "rerouted:     to b.example:25, for the recipients that are left when this attempt ends";
         assert!(text.lines().any(|shown| shown == line), "{text}");
     }
 

@@ -76,7 +76,7 @@ pub(super) fn notices(config: &Config, found: &mut Findings<'_>) {
         .delay_warning_after
         .is_some_and(|after| after >= retry.expire_after)
     {
-        let text = "no sender is ever told that his mail is late: it expires before".to_owned();
+        let text = "no notice of delay is ever sent: mail expires before".to_owned();
         found.warn("retry.delay_warning_after", text);
     }
     let domain = retry

@@ -76,7 +76,7 @@ pub(super) fn drop_dir(config: &Config, found: &mut Findings<'_>) {
     };
     let told = |why: &str| format!("{}: {why}", dir.display());
     if dir.starts_with(&config.spool.dir) {
-        found.error(place, told("lies in spool_dir, which nobody else may enter"));
+        found.error(place, told("is in spool_dir, which other users may not enter"));
         return;
     }
     match std::fs::symlink_metadata(dir) {

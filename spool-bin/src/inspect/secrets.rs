@@ -38,7 +38,7 @@ pub(super) fn users(config: &Config, found: &mut Findings<'_>) {
             .for_each(|problem| found.error(PLACE, problem)),
     }
     if config.tls.is_none() {
-        let text = "nobody can log in: AUTH is offered under TLS only, and listen.tls names no certificate";
+        let text = "no user can log in: AUTH is offered under TLS only, and listen.tls names no certificate";
         found.warn(PLACE, text.to_owned());
     }
 }

@@ -193,9 +193,10 @@ impl Request {
         if self.younger.is_some() || self.frozen || self.failed {
             return Err("purge: goes with ids, sender, recipient and next_hop only".to_owned());
         }
-        let older = self.older.take().ok_or(
-            "older: purge deletes for good, so it must be told how long ago a message was removed, such as 30d",
-        )?;
+        let older = self
+            .older
+            .take()
+            .ok_or("older: purge deletes for good, so the age since the removal is required, such as 30d")?;
         parse_span(&older).map_err(|error| format!("older: {error}"))
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn named(sending: &Sending, config: &Config) -> Result<Vec<Address>, 
     for word in &sending.recipients {
         let read = addresses(word, &config.hostname).map_err(SendmailError::usage)?;
         if read.is_empty() {
-            return Err(SendmailError::usage(format!("{word:?}: is no address")));
+            return Err(SendmailError::usage(format!("{word:?}: is not an address")));
         }
         found.extend(read);
     }

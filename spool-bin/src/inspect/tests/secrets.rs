@@ -153,7 +153,7 @@ fn a_file_of_users_is_read_and_each_bad_line_told() {
         "{found:?}"
     );
     assert!(
-        found[2].starts_with("3 warning: relay.users_file: nobody can log in"),
+        found[2].starts_with("3 warning: relay.users_file: no user can log in"),
         "{found:?}"
     );
     for empty in ["", "# people\n\n"] {
