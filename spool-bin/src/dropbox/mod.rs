@@ -20,7 +20,7 @@ use dir::{DropDir, FileIdentity, Left, Look, NAMES, Unread};
 use futures_util::future::join_all;
 use refused::NotAdded;
 use spool_core::log::{Accepted, Record};
-use spool_core::{Admission, Budget, FlowId, Held, InitialStatus, MessageId, Source, Submission, visible};
+use spool_core::{Admission, Budget, FlowId, Held, MessageId, Source, Submission, visible};
 use spool_smtp::server::left_by;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
@@ -257,13 +257,9 @@ impl DropBox {
                     Record::wanted().then(|| Accepted::new("drop", source, &envelope, body.len(), &flows));
                 let (sections, routing) = self.relay.sections(envelope, &[]);
                 let submission = Submission {
-                    sections,
-                    body,
-                    initial: InitialStatus::SendNow,
                     flows,
-                    parent: None,
-                    related: Vec::new(),
                     key: Some(key),
+                    ..Submission::new(sections, body)
                 };
                 let answer = self.relay.submit(submission, routing).await;
                 if let (Some(taken), Ok(ids)) = (taken, &answer) {
