@@ -100,24 +100,8 @@ Examples:
 
 Deletes removed messages for good; nothing else ever deletes undelivered mail. The age counts from the removal.")]
     Purge {
-        /// Only these
-        #[arg(value_name = "ID")]
-        ids: Vec<String>,
-        /// Only what was removed at least this long ago: 90s, 15m, 2h, 3d
-        #[arg(long, value_name = "SPAN", required = true)]
-        older: String,
-        /// All that are old enough; the default without any other selection
-        #[arg(long)]
-        all: bool,
-        /// Only messages whose sender matches
-        #[arg(long, value_name = "REGEX")]
-        sender: Option<String>,
-        /// Only messages with a recipient that matches
-        #[arg(long, value_name = "REGEX")]
-        recipient: Option<String>,
-        /// Only messages with a next hop that matches
-        #[arg(long, value_name = "REGEX")]
-        next_hop: Option<String>,
+        #[command(flatten)]
+        removed: RemovedFilters,
         #[command(flatten)]
         common: Common,
     },
@@ -225,26 +209,44 @@ impl Operate {
                 };
                 common.run(Operation::Reroute, request)
             }
-            Self::Purge {
-                ids,
-                older,
-                all,
-                sender,
-                recipient,
-                next_hop,
-                common,
-            } => {
-                let request = Request {
-                    ids,
-                    all,
-                    sender,
-                    recipient,
-                    next_hop,
-                    older: Some(older),
-                    ..Request::default()
-                };
-                common.run(Operation::Purge, request)
-            }
+            Self::Purge { removed, common } => common.run(Operation::Purge, removed.request()),
+        }
+    }
+}
+
+/// Which removed messages.
+#[derive(Debug, Args)]
+pub(super) struct RemovedFilters {
+    /// Only these
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// Only what was removed at least this long ago: 90s, 15m, 2h, 3d
+    #[arg(long, value_name = "SPAN", required = true)]
+    older: String,
+    /// All that are old enough; the default without any other selection
+    #[arg(long)]
+    all: bool,
+    /// Only messages whose sender matches
+    #[arg(long, value_name = "REGEX")]
+    sender: Option<String>,
+    /// Only messages with a recipient that matches
+    #[arg(long, value_name = "REGEX")]
+    recipient: Option<String>,
+    /// Only messages with a next hop that matches
+    #[arg(long, value_name = "REGEX")]
+    next_hop: Option<String>,
+}
+
+impl RemovedFilters {
+    fn request(self) -> Request {
+        Request {
+            ids: self.ids,
+            all: self.all,
+            sender: self.sender,
+            recipient: self.recipient,
+            next_hop: self.next_hop,
+            older: Some(self.older),
+            ..Request::default()
         }
     }
 }

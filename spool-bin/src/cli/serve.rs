@@ -119,27 +119,7 @@ impl Serve {
                 .places
                 .overrule("listen.smtp", addresses.collect::<Vec<_>>());
         }
-        if !self.smtp.is_empty() {
-            // The service manager passes no Unix sockets: those of the configuration stay.
-            config.smtp.clone_from(&self.smtp);
-            let addresses = self.smtp.iter().map(ToString::to_string);
-            config
-                .places
-                .overrule("listen.smtp", addresses.collect::<Vec<_>>());
-        }
-        if !self.smtps.is_empty() {
-            if config.tls.is_none() {
-                return Err(Failure::Usage(
-                    "a socket of the service manager is named smtps, and listen.tls has no certificate"
-                        .to_owned(),
-                ));
-            }
-            config.smtps.clone_from(&self.smtps);
-            let addresses = self.smtps.iter().map(ToString::to_string);
-            config
-                .places
-                .overrule("listen.smtps", addresses.collect::<Vec<_>>());
-        }
+        self.override_by_sockets(&mut config)?;
         if let Some(admin) = &self.admin {
             config.admin = parse_admin(admin)?;
             config.places.overrule("listen.admin", admin.as_str());
@@ -168,6 +148,32 @@ impl Serve {
             ));
         }
         Ok((config, built_in_sink))
+    }
+
+    /// The sockets of the service manager replace the addresses of the configuration.
+    fn override_by_sockets(&self, config: &mut Config) -> Result<(), Failure> {
+        if !self.smtp.is_empty() {
+            // The service manager passes no Unix sockets: those of the configuration stay.
+            config.smtp.clone_from(&self.smtp);
+            let addresses = self.smtp.iter().map(ToString::to_string);
+            config
+                .places
+                .overrule("listen.smtp", addresses.collect::<Vec<_>>());
+        }
+        if !self.smtps.is_empty() {
+            if config.tls.is_none() {
+                return Err(Failure::Usage(
+                    "a socket of the service manager is named smtps, and listen.tls has no certificate"
+                        .to_owned(),
+                ));
+            }
+            config.smtps.clone_from(&self.smtps);
+            let addresses = self.smtps.iter().map(ToString::to_string);
+            config
+                .places
+                .overrule("listen.smtps", addresses.collect::<Vec<_>>());
+        }
+        Ok(())
     }
 }
 
