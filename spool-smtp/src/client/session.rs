@@ -11,7 +11,7 @@ use super::pool::Permit;
 use super::reply_filter::RawReply;
 use super::stream::WireStream;
 use super::tls::{Tls, TlsFacts};
-use super::wire::{UpgradeError, Wire};
+use super::wire::{SPOKE_EARLY, UpgradeError, Wire};
 use bytes::Bytes;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
@@ -202,7 +202,12 @@ impl Session {
             return Err(ConnectError::refused(Stage::Connect, greeting.to_reply()).into());
         }
         let (Ok(connection), Some(ehlo)) = (connected, wire.take_reply()) else {
-            return Err(ConnectError::Failed(format!("no reply to EHLO: {}", wire.failure())).into());
+            let why = wire.failure();
+            let error = match why == SPOKE_EARLY {
+                true => ConnectError::broken(Stage::Hello, why),
+                false => ConnectError::Failed(format!("no reply to EHLO: {why}")),
+            };
+            return Err(error.into());
         };
         let mut session = Self {
             connection,

@@ -4,7 +4,8 @@
 //! write ends at the step's deadline; and replies are bounded, repaired or refused before lettre sees them, one for each read. It
 //! hands lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
 
-use super::wire::{State, TIMED_OUT, Tail, Wire};
+use super::socket::Noise;
+use super::wire::{SPOKE_EARLY, State, TIMED_OUT, Tail, Wire};
 use lettre::transport::smtp::client::AsyncTokioStream;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -147,6 +148,14 @@ impl WireStream {
         let state = self.wire.lock();
         state.handed_on == 1 && state.replies.front().is_some_and(|greeting| !greeting.is(2))
     }
+
+    /// Whether EHLO is still to be written, and something came behind the greeting already: it cannot be the reply to EHLO.
+    fn spoke_before_hello(&self) -> bool {
+        let mut state = self.wire.lock();
+        let hello_waits = state.handed_on == 1 && self.written == 0 && !self.out.is_empty();
+        hello_waits
+            && (!state.input.is_empty() || state.filter.is_midway() || state.socket.noise() == Noise::Spoke)
+    }
 }
 
 impl AsyncRead for WireStream {
@@ -157,6 +166,9 @@ impl AsyncRead for WireStream {
     ) -> Poll<io::Result<()>> {
         if self.is_refused() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
+        }
+        if self.spoke_before_hello() {
+            return Poll::Ready(Err(self.fail(io::ErrorKind::InvalidData, SPOKE_EARLY)));
         }
         // Not before: of commands that are longer than what is gathered, some are written while others are still to come.
         let tail = std::mem::take(&mut self.wire.lock().tail);

@@ -15,6 +15,8 @@ use tokio_rustls::client::TlsStream;
 
 /// The reason for which a step fails that was not done by its deadline.
 pub(super) const TIMED_OUT: &str = "timed out";
+/// The reason for which a session fails whose peer said more than its greeting before EHLO was sent.
+pub(super) const SPOKE_EARLY: &str = "the peer said more than its greeting before EHLO was sent";
 
 /// Behind the lock: never held across an await.
 #[derive(Debug)]

@@ -98,6 +98,30 @@ async fn replies_of_the_wrong_kind_end_the_session() {
 }
 
 #[tokio::test]
+async fn what_comes_with_the_greeting_is_no_reply_to_ehlo() {
+    // Whole, in part, and under the name of an extension that the peer does not offer.
+    for greeting in [
+        &b"220 peer\r\n250 peer\r\n"[..],
+        b"220 peer\r\n25",
+        b"220 peer\r\n250-peer\r\n250 PIPELINING\r\n",
+    ] {
+        let (report, seen) =
+            attempt(&[Say(greeting), Say(b"0 peer\r\n"), OK, OK, GO, Body(b"250 ok\r\n")]).await;
+        let AttemptResult::Broken {
+            stage,
+            error,
+            in_doubt,
+        } = &report.result
+        else {
+            panic!("{}", report.result)
+        };
+        assert_eq!((*stage, *in_doubt), (Stage::Hello, false));
+        assert!(error.contains("before EHLO was sent"), "{error}");
+        assert!(seen.lines().is_empty(), "{:?}", seen.lines());
+    }
+}
+
+#[tokio::test]
 async fn every_recipient_has_its_own_reply() {
     let script = [
         HELLO,
