@@ -6,7 +6,7 @@ use super::commands::lacking;
 use super::config::SmtpConfig;
 use super::delivery::{Delivery, Step};
 use super::key::Want;
-use super::plaintext::no_mail_in_plaintext;
+use super::plaintext::{defer_refused_in_plaintext, no_mail_in_plaintext};
 use super::pool::Pool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::{ConnectError, Session};
@@ -211,7 +211,9 @@ impl SmtpAgent {
                         self.pool.try_tls_again(hop);
                         return Err(ConnectError::refused(Stage::Tls, reply));
                     }
-                    if reusable {
+                    if defer_refused_in_plaintext(&session.protection, &mut report) {
+                        self.pool.try_tls_again(hop);
+                    } else if reusable {
                         self.pool.park(session);
                     }
                     return Ok(delivery.heard(report));

@@ -235,6 +235,33 @@ async fn a_peer_that_takes_nothing_in_plaintext_gets_the_mail_when_its_tls_works
 }
 
 #[tokio::test]
+async fn a_recipient_that_is_refused_for_want_of_tls_is_tried_later_and_the_others_have_the_mail() {
+    let late = Say(b"550 5.7.1 Session encryption is required\r\n");
+    let gone = Say(b"550 5.1.1 <encryption@x> no such user\r\n");
+    let failed = [HELLO, TLS_EHLO, Say(b"454 4.7.0 no TLS now\r\n")];
+    let plain = [HELLO, TLS_EHLO, OK, OK, late, gone, GO, TAKEN];
+    let (hop, seen) = peer(&[&failed, &plain, &tls_script(STARTTLS)]).await;
+    let agent = SmtpAgent::new(with(TlsPolicy::Opportunistic));
+    let to = ["a@x", "b@x", "encryption@x"];
+    let report = deliver(&agent, job(std::slice::from_ref(&hop), &to, b"x\r\n")).await;
+    assert!(is_accepted(&report), "{}", report.result);
+    let refused: Vec<_> = report
+        .refused
+        .iter()
+        .map(|one| (one.recipient, one.reply.code))
+        .collect();
+    assert_eq!(refused, [(1, 451), (2, 550)]);
+    assert!(
+        report.refused[0].reply.text.contains("encryption is required"),
+        "{:?}",
+        report.refused
+    );
+    let report = deliver(&agent, job(&[hop], &["b@x"], b"x\r\n")).await;
+    assert!(is_accepted(&report) && report.tls.unwrap().ends_with("verified"));
+    assert_eq!(seen.count("STARTTLS"), 2, "{:?}", seen.lines());
+}
+
+#[tokio::test]
 async fn a_silent_handshake_ends_with_its_deadline() {
     let mut config = with(TlsPolicy::Required);
     config.tls_timeout = Duration::from_millis(300);
