@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 /// The most domains kept.
 const MAX_DOMAINS: usize = 4096;
-/// After a failed fetch the next one waits (section 3.3 asks for five minutes at least).
+/// After a fetch of the policy announced under one id the next one waits, whether it failed (section 3.3 asks for five minutes at
+/// least) or gave a policy that is good for less: each attempt would fetch it anew.
 const PAUSE: Duration = Duration::from_secs(300);
 /// How long a fetch may take (section 3.3 suggests a minute).
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -109,8 +110,8 @@ impl PolicyCache {
                 entry.failed = None;
                 entry.known = Some(Known {
                     id: id.to_owned(),
-                    stale: now + policy.max_age / 2,
-                    expires: now + policy.max_age,
+                    stale: now + (policy.max_age / 2).max(PAUSE),
+                    expires: now + policy.max_age.max(PAUSE),
                     policy: Arc::new(policy),
                 });
             }

@@ -32,7 +32,11 @@ impl Script {
 
     /// A policy of this mode, good for ten hours.
     fn say(&self, mode: &str) {
-        let text = format!("version: STSv1\nmode: {mode}\nmx: mx.d.example\nmax_age: 36000\n");
+        self.say_for(mode, 36_000);
+    }
+
+    fn say_for(&self, mode: &str, max_age: u32) {
+        let text = format!("version: STSv1\nmode: {mode}\nmx: mx.d.example\nmax_age: {max_age}\n");
         *self.text.lock().unwrap() = Ok(text);
     }
 
@@ -122,6 +126,28 @@ async fn a_policy_is_fetched_anew_in_the_second_half_of_its_life() {
         assert_eq!(mode(&policies).await, Some(Mode::Enforce));
     }
     assert_eq!(script.fetched(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_with_a_tiny_max_age_is_kept_to_and_fetched_no_more_than_once_in_five_minutes() {
+    for max_age in [0, 1, 299] {
+        let (names, script, policies) = started("enforce");
+        script.say_for("enforce", max_age);
+        for _ in 0..290 {
+            assert_eq!(mode(&policies).await, Some(Mode::Enforce));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(script.fetched(), 1);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(
+            (mode(&policies).await, script.fetched()),
+            (Some(Mode::Enforce), 2)
+        );
+        // Nobody announces it any more.
+        names.set_texts(NAME, Ok(&[]));
+        tokio::time::advance(Duration::from_secs(300)).await;
+        assert_eq!((mode(&policies).await, script.fetched()), (None, 2));
+    }
 }
 
 #[tokio::test(start_paused = true)]
