@@ -8,7 +8,7 @@ use hickory_resolver::proto::dnssec::{Algorithm, DigestType, DnssecSigner, Signi
 use hickory_resolver::proto::op::{Edns, Metadata, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{CNAME, NULL};
 use hickory_resolver::proto::rr::{LowerName, Name, RData, Record, RecordType};
-use hickory_resolver::proto::serialize::binary::{BinDecodable, BinEncodable};
+use hickory_resolver::proto::serialize::binary::BinEncodable;
 use hickory_server::Server;
 use hickory_server::dnssec::NxProofKind;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
@@ -58,8 +58,9 @@ fn zone(origin: &str, text: &str) -> Zone {
         let (kind, data) = rest.split_once(' ').unwrap();
         let data = match kind {
             "FORGED" | "UNSIGNED" | "MISSIGNED" => continue,
-            // The library does not read these.
-            "DNAME" => dname(&name(data)),
+            // The library does not read these, and signs them as they are, where the signature is that of the target in lower case
+            // (RFC 4034 section 6.2).
+            "DNAME" => dname(&name(data).to_lowercase()),
             kind => RData::try_from_str(kind.parse::<RecordType>().unwrap(), data).unwrap(),
         };
         assert!(
@@ -128,14 +129,15 @@ impl Redirect {
     fn all(origin: &str, zone: &mut Zone, text: &str) -> Vec<Self> {
         let sets = zone.records_get_mut().values();
         let sets = sets.filter(|set| set.record_type() == RecordType::DNAME);
+        let targets = pairs(origin, text, "DNAME");
         let signed = sets.map(|set| {
-            let records: Vec<Record> = set.records(true).cloned().collect();
-            let RData::Unknown { rdata, .. } = &records[0].data else {
-                panic!("a DNAME record is of no known kind");
-            };
+            let mut records: Vec<Record> = set.records(true).cloned().collect();
+            let (owner, target) = targets.iter().find(|(owner, _)| owner == set.name()).unwrap();
+            // It is handed out as the zone has it.
+            records[0].data = dname(target);
             Self {
-                owner: set.name().clone(),
-                target: Name::from_bytes(&rdata.anything).unwrap(),
+                owner: owner.clone(),
+                target: target.clone(),
                 records,
             }
         });

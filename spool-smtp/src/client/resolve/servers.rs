@@ -14,6 +14,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::DnsHandle;
 use hickory_resolver::proto::op::{DnsRequest, DnsResponse, Message};
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use hickory_resolver::{ConnectionProvider, PoolContext};
 use std::future::{Ready, ready};
 use std::net::{IpAddr, SocketAddr};
@@ -150,7 +151,7 @@ impl Server {
             follows = verdict(question, &answer);
         }
         Ok(match follows {
-            Verdict::Counts => Asked::Answer(Box::new(marked(question, answer))),
+            Verdict::Counts => Asked::Answer(Box::new(marked(question, with_canonical_targets(answer)))),
             Verdict::WithoutEdns => Asked::WithoutEdns,
             Verdict::Truncated => Asked::Fails("the answer is cut off".to_owned()),
             Verdict::Fails(reason) => Asked::Fails(reason),
@@ -184,6 +185,28 @@ fn plain(question: &Message) -> Message {
     let mut plain = question.clone();
     plain.edns = None;
     plain
+}
+
+/// The answer, with the targets of its DNAME records in lower case: so they stand in what is signed (RFC 4034 section 6.2). Hickory does
+/// not know the kind, and checks signatures against the octets that came.
+fn with_canonical_targets(answer: DnsResponse) -> DnsResponse {
+    let is_loud = |record: &Record| {
+        let RData::Unknown { code, rdata } = &record.data else {
+            return false;
+        };
+        *code == RecordType::DNAME && rdata.anything.iter().any(u8::is_ascii_uppercase)
+    };
+    if !answer.answers.iter().any(is_loud) {
+        return answer;
+    }
+    let mut message = answer.clone().into_message();
+    for record in message.answers.iter_mut().filter(|record| is_loud(record)) {
+        if let RData::Unknown { rdata, .. } = &mut record.data {
+            // The length of a label is below any letter.
+            rdata.anything.make_ascii_lowercase();
+        }
+    }
+    DnsResponse::from_message(message).unwrap_or(answer)
 }
 
 /// The answer, with [`OPEN_ALIAS`] where it ends in an alias.

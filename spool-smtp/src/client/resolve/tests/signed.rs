@@ -14,6 +14,8 @@ const ZONE: &str = "
     only.ZONE A 192.0.2.2
     gone.ZONE CNAME nothing.ZONE
     moved.ZONE DNAME ZONE
+    loud.ZONE DNAME Moved.ZONE
+    Shout.ZONE CNAME MX.Loud.ZONE
     home.ZONE DNAME signed.
     chain.ZONE DNAME moved.ZONE
     cross.ZONE CNAME mx.moved.ZONE
@@ -146,6 +148,10 @@ async fn an_alias_that_follows_from_a_dname_is_as_good_as_that_is() {
             ("alias.moved.signed", &["mx.signed", "alias.moved.signed"]),
             ("mx.chain.signed", &["mx.signed", "mx.chain.signed"]),
             ("cross.signed", &["mx.signed", "cross.signed"]),
+            // In capitals, which are not in what is signed.
+            ("mx.loud.signed", &["mx.signed", "mx.loud.signed"]),
+            ("MX.Loud.Signed", &["mx.signed", "mx.loud.signed"]),
+            ("shout.signed", &["mx.signed", "shout.signed"]),
             ("mx.abroad.signed", &["mx.abroad.signed"]),
             ("mx.moved.plain", &[]),
             ("mx.home.plain", &[]),
