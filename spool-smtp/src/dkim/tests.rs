@@ -257,43 +257,6 @@ fn fields_that_change_on_the_way_cannot_be_signed() {
     assert_eq!(results(&message, &Zone::of(&rules), NOW), [Ok(()), Ok(())]);
 }
 
-/// CPU time of this thread so far.
-fn cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
-}
-
-/// Not a test: prints what a signature costs. docs/performance.md has the command.
-#[test]
-#[ignore = "measures"]
-fn rate_of_signatures() {
-    for (name, rules) in [
-        ("RSA-2048", rules(vec![key("example.org", "r1", PKCS8)])),
-        ("Ed25519", rules(vec![key("example.org", "e1", ED25519)])),
-        ("RSA-2048 and Ed25519", both()),
-    ] {
-        for size in [2 << 10, 64 << 10, 1 << 20] {
-            let line = "The quick brown fox jumps over the lazy dog, again and again and again.\r\n";
-            let message = format!("{MESSAGE}{}", line.repeat(size / line.len()));
-            let (start, mut count) = (cpu_time(), 0_u32);
-            while cpu_time() - start < Duration::from_secs(2) {
-                assert!(matches!(
-                    sign(&rules, message.as_bytes(), NOW),
-                    Outcome::Signed { .. }
-                ));
-                count += 1;
-            }
-            let each = (cpu_time() - start) / count;
-            let rate = 1.0 / each.as_secs_f64();
-            println!(
-                "{name}, {} KiB: {} us of CPU, {rate:.0} a second",
-                message.len() >> 10,
-                each.as_micros()
-            );
-        }
-    }
-}
-
 #[test]
 fn no_more_signatures_are_checked_than_ten() {
     let junk = "DKIM-Signature: v=1; junk\r\n".repeat(20);
