@@ -4,6 +4,7 @@
 use super::attempt::{Attempt, Heard};
 use super::commands::lacking;
 use super::config::SmtpConfig;
+use super::connect::addresses;
 use super::delivery::{Delivery, Step};
 use super::key::Want;
 use super::plaintext::{defer_refused_in_plaintext, no_mail_in_plaintext};
@@ -11,13 +12,23 @@ use super::pool::Pool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::{ConnectError, Session};
 use super::snapshot::PoolSnapshot;
-use spool_core::{AttemptReport, BoxFuture, DeliveryAgent, Job, NextHop, RecipientIndex, Stage, TellRoom};
+use spool_core::{
+    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, EnhancedCode, Job, NextHop, RecipientIndex,
+    Stage, TellRoom,
+};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 /// The most sessions in a row that may turn out to be dead before an attempt at one next hop is given up: cached ones,
 /// then a new one.
 const MAX_SESSIONS: usize = 3;
+
+/// The most addresses of one host that are asked in an attempt, where each takes a session and not the message.
+const MOST_ADDRESSES: usize = 3;
+
+/// "Too many messages": said of the sender, whichever address of the host it sends to.
+const TOO_FAST: EnhancedCode = EnhancedCode(4, 7, 28);
 
 /// Why nothing was sent once the spool had ended.
 const HALTED: &str = "not tried: the spool has ended";
@@ -130,18 +141,45 @@ impl SmtpAgent {
                     pass(&mut attempt, &job, target.hop, too_late(), begun);
                     continue;
                 }
-                let asked = attempt.open();
-                let begun = Instant::now();
-                match self.attempt_at(&target, &job, &asked, end).await {
-                    Ok(heard) => attempt.note(&asked, heard, begun),
-                    Err(error) => pass(&mut attempt, &job, target.hop, error, begun),
-                }
+                self.attempt_host(target, &mut attempt, end).await;
                 if attempt.open().is_empty() {
                     return attempt.report();
                 }
             }
         }
         attempt.report()
+    }
+
+    /// The part of the attempt at one host: where one of its addresses does not take the message now, and is not the last of them, another
+    /// one is asked for those that are still open (RFC 5321 section 5.1).
+    async fn attempt_host(&self, mut target: Target, attempt: &mut Attempt<'_>, end: Instant) {
+        let job = attempt.job();
+        for nth in 0..MOST_ADDRESSES {
+            let asked = attempt.open();
+            let begun = Instant::now();
+            let failed = match self.attempt_at(&target, job, &asked, nth > 0, end).await {
+                Ok(heard) => {
+                    let failed = heard.report.address.filter(|_| may_be_the_address(&heard));
+                    attempt.note(&asked, heard, begun);
+                    failed
+                }
+                Err(error) => {
+                    pass(attempt, job, target.hop.clone(), error, begun);
+                    None
+                }
+            };
+            let Some(failed) = failed.filter(|_| !attempt.open().is_empty() && !job.halt.is_set()) else {
+                return;
+            };
+            let known = timeout_at(end, addresses(&target, &self.routes)).await;
+            let known = known.ok().and_then(Result::ok).unwrap_or_default();
+            let others = known.iter().map(SocketAddr::ip).filter(|ip| *ip != failed);
+            let others: Vec<IpAddr> = others.collect();
+            if others.is_empty() {
+                return;
+            }
+            target.addresses = Some(others);
+        }
     }
 
     /// A session with a peer that offers what the message needs.
@@ -168,12 +206,14 @@ impl SmtpAgent {
         }
     }
 
-    /// The part of the attempt at one host, over as many sessions as the recipients `asked` need.
+    /// The part of the attempt at the addresses of `target`, over as many sessions as the recipients `asked` need; `anew`: the first one is
+    /// a new one.
     async fn attempt_at(
         &self,
         target: &Target,
         job: &Job,
         asked: &[RecipientIndex],
+        mut anew: bool,
         end: Instant,
     ) -> Result<Heard, ConnectError> {
         let hop = &target.hop;
@@ -187,7 +227,7 @@ impl SmtpAgent {
         let mut dead = 0;
         let mut connected = None;
         loop {
-            let fresh = dead + 1 >= MAX_SESSIONS;
+            let fresh = std::mem::take(&mut anew) || dead + 1 >= MAX_SESSIONS;
             let mut session = match self
                 .able_session(&want, target, job, delivery.left(), fresh, end)
                 .await
@@ -258,6 +298,16 @@ impl SmtpAgent {
         if let Some(most) = delivery.learned() {
             self.pool.limit_recipients(hop, most);
         }
+    }
+}
+
+/// Whether another address of the host may take what this one did not: it refused the message for now, and not for a rate, or broke off.
+/// What it said of recipients is theirs.
+fn may_be_the_address(heard: &Heard) -> bool {
+    match &heard.report.result {
+        AttemptResult::Refused { reply, .. } => !reply.is_permanent() && reply.enhanced != Some(TOO_FAST),
+        AttemptResult::Broken { .. } => !heard.in_doubt,
+        _ => false,
     }
 }
 

@@ -73,6 +73,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// What it is about.
+    pub(super) const fn job(&self) -> &'a Job {
+        self.job
+    }
+
     /// The recipients that the next host is to be asked for.
     pub(super) fn open(&self) -> Vec<RecipientIndex> {
         if self.in_doubt {
