@@ -223,6 +223,39 @@ fn show_names_the_parts_of_a_divided_message_from_either_side() {
 }
 
 #[test]
+fn a_recipient_that_moved_to_another_part_is_not_shown_as_delivered_by_the_first_one() {
+    let to_b = dead();
+    let place = Place::new("");
+    let script = place.spool().with_file_name("script");
+    std::fs::write(&script, "rcpt to=later@* reply 450 4.2.1 later\n").unwrap();
+    let sink = Running::start(&["sink", "--listen", "127.0.0.1:0", "--script", text(&script)]);
+    let to_a = sink.smtp().to_string();
+    let rule = format!("[[route.rule]]\ndomain = \"b.example\"\nnext_hops = [{to_b:?}]\n");
+    place.configure(&format!("next_hops = [{to_a:?}]\n"));
+    let server = place.start();
+    assert!(asking(&server, &["jobs", "0"]).status.success());
+    send(&server, &["now@a.example", "later@a.example", "moved@b.example"]);
+    let first = listed(&server)[0]["id"].as_str().unwrap().to_owned();
+    place.configure(&format!("next_hops = [{to_a:?}]\n{rule}"));
+    signal(server.pid(), "HUP");
+    until("two parts", || (count(&server) == "2").then_some(()));
+    assert!(asking(&server, &["jobs", "10"]).status.success());
+    let shown = || out(&asking(&server, &["show", &first]));
+    until("an attempt at the first part", || {
+        shown().contains("<now@a.example> done").then_some(())
+    });
+    let in_directory = out(&run(&["show", &first, "--spool", text(&place.spool())]));
+    for page in [shown(), in_directory] {
+        assert!(page.contains("<now@a.example> done"), "{page}");
+        assert!(page.contains("<later@a.example> to be tried"), "{page}");
+        assert!(
+            page.contains("<moved@b.example> not delivered by this message"),
+            "{page}"
+        );
+    }
+}
+
+#[test]
 fn mail_for_the_built_in_sink_goes_to_the_sink_of_the_next_run() {
     let dir = tempfile::tempdir().unwrap();
     let spool = dir.path().join("spool");

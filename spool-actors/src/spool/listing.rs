@@ -150,6 +150,7 @@ fn details(
                 reason: None,
                 next_hops_afterwards: None,
                 parts: Vec::new(),
+                moved: Vec::new(),
             })
         }
         Err(StoreError::NoSuchMessage(_)) => {
@@ -165,6 +166,7 @@ fn details(
                 reason: archived.reason,
                 next_hops_afterwards: None,
                 parts: Vec::new(),
+                moved: Vec::new(),
             })
         }
         Err(error) => Err(operation_error(error)),

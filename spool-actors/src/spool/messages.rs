@@ -7,7 +7,9 @@ use crate::supervision::Ending;
 use actix::Message;
 use bytes::Bytes;
 use spool_core::store::{Archive, Progress, StoreStats};
-use spool_core::{Hold, MessageId, MessageSummary, NextHop, Queue, RetryInterval, ShownStatus, SpoolError};
+use spool_core::{
+    Address, Hold, MessageId, MessageSummary, NextHop, Queue, RetryInterval, ShownStatus, SpoolError,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +122,8 @@ pub struct Details {
     /// Of a message that was divided among its routes, the other parts, as far as they are on the spool: the first 1,000. Each of them
     /// has this one as its parent.
     pub parts: Vec<MessageId>,
+    /// The recipients of those parts: they moved there, whatever became of others of this message.
+    pub moved: Vec<Address>,
 }
 
 /// Asks for the body of one message, wherever it is.

@@ -7,7 +7,7 @@ use super::SpoolActor;
 use super::listing::Reply;
 use super::messages::Details;
 use actix::{Addr, Context, Handler, Message as ActorMessage};
-use spool_core::{Message, MessageId, Queue, SpoolError, Timestamp};
+use spool_core::{Address, Message, MessageId, Queue, SpoolError, Timestamp};
 
 /// The most parts that are listed.
 const MOST: usize = 1000;
@@ -28,7 +28,7 @@ struct PartsOf {
 /// What a step has found, and how far it has come; `None` at the end.
 #[derive(Debug)]
 struct Parts {
-    found: Vec<MessageId>,
+    found: Vec<(MessageId, Vec<Address>)>,
     last: Option<MessageId>,
 }
 
@@ -50,10 +50,12 @@ pub(super) async fn put_in(spool: &Addr<SpoolActor>, details: &mut Details) -> R
         };
         // While its own handlers run, the mailbox is there.
         let parts = spool.send(step).await.unwrap_or(Err(SpoolError::Killed))?;
-        details.parts.extend(parts.found);
+        for (part, recipients) in parts.found.into_iter().take(MOST - details.parts.len()) {
+            details.parts.push(part);
+            details.moved.extend(recipients);
+        }
         next = parts.last;
     }
-    details.parts.truncate(MOST);
     Ok(())
 }
 
@@ -74,8 +76,15 @@ impl Handler<PartsOf> for SpoolActor {
             let belongs = |part: &Message| {
                 part.parent == Some(asked.first) && part.envelope.reverse_path.is_null() == asked.null
             };
-            let is_part = |id: &MessageId| row.load(*id).is_ok_and(|part| belongs(&part));
-            let found = ids.into_iter().filter(is_part).collect();
+            let part = |id: MessageId| {
+                let part = row.load(id).ok().filter(belongs)?;
+                let recipients = part.envelope.recipients.iter();
+                Some((
+                    id,
+                    recipients.map(|recipient| recipient.address.clone()).collect(),
+                ))
+            };
+            let found = ids.into_iter().filter_map(part).collect();
             Ok(Parts { found, last })
         })
     }

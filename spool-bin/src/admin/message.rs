@@ -23,7 +23,7 @@ pub(super) async fn get(state: Data<State>, path: Path<String>) -> HandlerResult
     let found = state.ask(Get(id(&path)?)).await.map_err(refused)?;
     let mut page = Page::of(&found.message, found.queue, found.status, found.reason);
     page.next_hops_afterwards = found.next_hops_afterwards;
-    page.parts = found.parts;
+    page.divide(found.parts, &found.moved);
     json_answer(&state, StatusCode::OK, &page)
 }
 

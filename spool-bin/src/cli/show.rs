@@ -14,6 +14,7 @@ use spool_core::store::{
     Archive, archive_from_disk, archived_text_from_disk, mail_from_disk, status_from_disk,
 };
 use spool_core::{Clock, MessageId, MessageSummary, SystemClock};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -86,10 +87,12 @@ fn nowhere(dir: &Path, id: MessageId) -> Failure {
 
 fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
     let (mut page, now): (Option<Page>, _) = (None, SystemClock.now());
-    let mut parts = Vec::new();
+    let mut parts = BTreeMap::new();
     status_from_disk(dir, &mut |message| {
         if message.parent == Some(id) {
-            parts.push((message.id, message.spooled_at));
+            let recipients = message.envelope.recipients.iter();
+            let recipients: Vec<_> = recipients.map(|recipient| recipient.address.clone()).collect();
+            parts.insert(message.id, (message.spooled_at, recipients));
         }
         if message.id == id {
             let line = MessageSummary::of(&message, now);
@@ -99,9 +102,9 @@ fn in_directory(dir: &Path, id: MessageId) -> Result<Option<Page>, Failure> {
     if let Some(page) = &mut page {
         // Other messages may have it as their parent; parts were spooled when it was.
         let spooled_at = page.spooled_at;
-        let parts = parts.into_iter().filter(|(_, at)| *at == spooled_at);
-        page.parts = parts.map(|(part, _)| part).collect();
-        page.parts.sort_unstable();
+        parts.retain(|_, (at, _)| *at == spooled_at);
+        let moved: Vec<_> = parts.values().flat_map(|(_, moved)| moved).cloned().collect();
+        page.divide(parts.into_keys().collect(), &moved);
     }
     for archive in Archive::ALL {
         if page.is_some() {

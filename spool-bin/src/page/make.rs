@@ -2,8 +2,8 @@
 
 use super::{AttemptPage, IntervalPage, NoticePage, Page, RecipientFate, RecipientPage, RefusedPage};
 use spool_core::{
-    Attempt, AttemptResult, BodyKind, FailedRecipient, Message, MessageState, Notify, Queue, Recipient,
-    RecipientIndex, Reply, Ret, ShownStatus, Stage,
+    Address, Attempt, AttemptResult, BodyKind, FailedRecipient, Message, MessageId, MessageState, Notify,
+    Queue, Recipient, RecipientIndex, Reply, Ret, ShownStatus, Stage,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -49,6 +49,17 @@ impl Page {
             related: message.related.to_vec(),
             parts: Vec::new(),
             flows: message.flows.clone(),
+        }
+    }
+
+    /// Adds the other parts of a divided message. Their recipients `moved` there, although the attempts do not say so.
+    pub(crate) fn divide(&mut self, parts: Vec<MessageId>, moved: &[Address]) {
+        self.parts = parts;
+        let moved: HashSet<&str> = moved.iter().map(Address::as_str).collect();
+        for recipient in &mut self.recipients {
+            if recipient.fate == RecipientFate::Done && moved.contains(recipient.address.as_str()) {
+                recipient.fate = RecipientFate::Elsewhere;
+            }
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::make::recipients;
 use super::*;
 use spool_core::{
-    Attempt, AttemptReport, AttemptResult, Envelope, FailedRecipient, MessageState, Notify, RefusedRecipient,
-    RetryInterval, RetryPolicy, ReversePath, Section, Status,
+    Address, Attempt, AttemptReport, AttemptResult, Envelope, FailedRecipient, MessageState, Notify,
+    RefusedRecipient, RetryInterval, RetryPolicy, ReversePath, Section, Status,
 };
 use std::time::Duration;
 
@@ -120,6 +120,21 @@ fn a_recipient_moved_to_another_message_is_not_shown_delivered() {
             RecipientFate::Elsewhere
         ]
     );
+}
+
+#[test]
+fn a_recipient_of_another_part_is_not_shown_as_delivered_by_an_attempt_for_the_others() {
+    let mut page = page();
+    let part = MessageId::from_u128(9);
+    let addresses = page.recipients.iter().map(|one| one.address.parse().unwrap());
+    let all: Vec<Address> = addresses.collect();
+    page.divide(vec![part], &[]);
+    assert_eq!(page.recipients[0].fate, RecipientFate::Done);
+    page.divide(vec![part], &all);
+    let fates: Vec<RecipientFate> = page.recipients.iter().map(|one| one.fate).collect();
+    use RecipientFate::{Elsewhere, Failed, Remaining};
+    assert_eq!(fates, [Elsewhere, Failed, Remaining]);
+    assert_eq!(page.parts, [part]);
 }
 
 #[test]
