@@ -6,7 +6,8 @@
 #   DKIM=rsa, DKIM=both, DKIM=other   signs with a key of RSA-2048, with one of Ed25519 too; has a key of RSA for another domain
 #   RELAY=postfix   the relay is the Postfix that is installed, with a configuration and a queue of its own (needs root)
 #   SYNCS=0         does not count syncs, which costs about a tenth of the rate
-#   SPOOL=FILE      this program, built before
+#   SPOOL=FILE      the relay is this program, built before
+#   TOOLS=FILE      load and sink are those of this program, so that they are the same for relays of several builds
 set -euo pipefail
 cd "$(dirname "$0")/.."
 connections=${1:-20} messages=${2:-20000} size=${3:-2048}
@@ -15,7 +16,7 @@ if [ -z "${SPOOL:-}" ]; then
     cargo build --release --quiet -p spool-bin
     SPOOL=${CARGO_TARGET_DIR:-target}/release/spool
 fi
-spool=$SPOOL
+spool=$SPOOL tools=${TOOLS:-$SPOOL}
 dir=$(realpath "$(mktemp -d "${TMPDIR:-.}/relay-bench.XXXXXX")")
 postfix_runs() { [ -n "$(cat "$dir/queue/pid/master.pid" 2>/dev/null)" ]; }
 end() {
@@ -42,7 +43,7 @@ if [ -n "$tls" ]; then
     sink_options+=(--tls starttls --certificate "$dir/cert.pem" --key "$dir/key.pem" --script "$dir/script")
     load_options+=(--tls starttls --tls-ca "$dir/cert.pem")
 fi
-"$spool" sink "${sink_options[@]}" >"$dir/sink" 2>"$dir/sink.log" & sink=$!
+"$tools" sink "${sink_options[@]}" >"$dir/sink" 2>"$dir/sink.log" & sink=$!
 started "$dir/sink"
 hop=$(field "$dir/sink" smtp)
 
@@ -148,7 +149,7 @@ cpu() {
 }
 
 "start_$kind"
-load=("$spool" load --to "$to" --connections "$connections" --size "$size" "${load_options[@]}")
+load=("$tools" load --to "$to" --connections "$connections" --size "$size" "${load_options[@]}")
 "${load[@]}" --messages 1000 --ledger "$dir/warmup.jsonl" --verify "$dir/sink.jsonl" >"$dir/warmup"
 sleep 1
 before=$(cpu)

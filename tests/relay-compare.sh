@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Variants of the relay benchmark beside each other, by turns, so that what else happens on the machine meets all of them.
 # Usage: tests/relay-compare.sh ROUNDS CONNECTIONS MESSAGES SIZE VARIANT...     (a variant: what relay-bench.sh has in the
-# environment, such as 'TLS=1' or 'RELAY=postfix TLS=1'; '' is the plain run; MESSAGES=N in it overrides)
+# environment, such as 'TLS=1' or 'RELAY=postfix TLS=1' or 'SPOOL=FILE' for a build of before, with TOOLS=FILE in the environment of all;
+# '' is the plain run; MESSAGES=N in it overrides)
 # Prints, for each variant, the median and range of the rate and of the relay's CPU per message, and the medians of the ratios to the
 # first variant of the same round. In the environment: WAIT=N waits up to N seconds before each run for a
 # second in which the processors are idle for 85 per cent.
