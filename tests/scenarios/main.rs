@@ -17,6 +17,7 @@ mod dane;
 mod dead_hop;
 mod descriptors;
 mod disk;
+mod divided;
 mod embedding;
 mod ending;
 mod events;

@@ -246,16 +246,7 @@ impl SmtpAgent {
             match step {
                 Step::Done { mut report, reusable } => {
                     report.transmission = Some(connected.elapsed());
-                    if let Some(reply) = no_mail_in_plaintext(&session.protection, &report) {
-                        // Of the message it says nothing: it goes out when TLS works again.
-                        self.pool.try_tls_again(hop);
-                        return Err(ConnectError::refused(Stage::Tls, reply));
-                    }
-                    if defer_refused_in_plaintext(&session.protection, &mut report) {
-                        self.pool.try_tls_again(hop);
-                    } else if reusable {
-                        self.pool.park(session);
-                    }
+                    let report = self.done(session, report, reusable)?;
                     return Ok(delivery.heard(report));
                 }
                 Step::Halted => {
@@ -290,6 +281,27 @@ impl SmtpAgent {
         }
     }
 
+    /// The report of a session that has ended, and is kept where it is `reusable`. What was refused only for want of TLS, which had
+    /// failed, says nothing of the message: it goes out when TLS works again.
+    fn done(
+        &self,
+        session: Session,
+        mut report: AttemptReport,
+        reusable: bool,
+    ) -> Result<AttemptReport, ConnectError> {
+        let hop = &session.key.hop;
+        if let Some(reply) = no_mail_in_plaintext(&session.protection, &report) {
+            self.pool.try_tls_again(hop);
+            return Err(ConnectError::refused(Stage::Tls, reply));
+        }
+        if defer_refused_in_plaintext(&session.protection, &mut report) {
+            self.pool.try_tls_again(hop);
+        } else if reusable {
+            self.pool.park(session);
+        }
+        Ok(report)
+    }
+
     /// Remembers what a session has taught about its host.
     fn learn(&self, hop: &NextHop, session: &mut Session, delivery: &mut Delivery<'_>) {
         if let Some(reason) = session.chunking_failed.take() {
@@ -307,7 +319,13 @@ fn may_be_the_address(heard: &Heard) -> bool {
     match &heard.report.result {
         AttemptResult::Refused { reply, .. } => !reply.is_permanent() && reply.enhanced != Some(TOO_FAST),
         AttemptResult::Broken { .. } => !heard.in_doubt,
-        _ => false,
+        AttemptResult::Accepted(_)
+        | AttemptResult::AllRefused
+        | AttemptResult::NoConnection { .. }
+        | AttemptResult::NotBegun { .. }
+        | AttemptResult::Interrupted
+        | AttemptResult::Panicked { .. }
+        | _ => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The client against peers that say exactly what a script tells them to, on real sockets.
 
+mod addresses;
 mod auth;
 mod bodies;
 mod chunking;

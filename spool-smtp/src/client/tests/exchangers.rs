@@ -11,9 +11,9 @@ use spool_core::disposition::Decisions;
 use spool_core::{AttemptReport, AttemptResult, DeliveryAgent, NextHop, OnError, Stage};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpListener;
 
-const TAKES: [Act; 6] = [HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")];
+pub(super) const TAKES: [Act; 6] = [HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")];
 
 /// On loopback, where mail exchangers are not expected.
 pub(super) fn on_loopback(mut config: SmtpConfig) -> SmtpConfig {
@@ -21,7 +21,7 @@ pub(super) fn on_loopback(mut config: SmtpConfig) -> SmtpConfig {
     config
 }
 
-fn agent(names: Names) -> SmtpAgent {
+pub(super) fn agent(names: Names) -> SmtpAgent {
     SmtpAgent::with_resolver(on_loopback(config()), Arc::new(names))
 }
 
@@ -34,15 +34,15 @@ pub(super) async fn port() -> u16 {
     port
 }
 
-fn mx(port: u16) -> NextHop {
+pub(super) fn mx(port: u16) -> NextHop {
     NextHop::mx("d.example", port).unwrap()
 }
 
-async fn delivered(agent: &SmtpAgent, hops: &[NextHop]) -> AttemptReport {
+pub(super) async fn delivered(agent: &SmtpAgent, hops: &[NextHop]) -> AttemptReport {
     deliver(agent, job(hops, &["b@d.example"], b"x\r\n")).await
 }
 
-fn peer_of(report: &AttemptReport) -> String {
+pub(super) fn peer_of(report: &AttemptReport) -> String {
     report.peer.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
@@ -70,106 +70,6 @@ async fn the_next_exchanger_is_tried_when_one_is_dead_or_refuses_the_session() {
 }
 
 #[tokio::test]
-async fn the_next_address_of_a_host_is_tried_when_one_takes_the_connection_and_has_no_session() {
-    for refusal in [Say(b"421 4.3.2 busy\r\n"), Say(b"554 no service\r\n"), Close] {
-        let port = port().await;
-        let sick = peer_at(("127.0.0.2", port), &[&[refusal]]).await;
-        let well = peer_at(("127.0.0.3", port), &[&TAKES]).await;
-        let names = Names::default()
-            .mx("d.example", &[(1, "host.example")])
-            .host("host.example", &["127.0.0.2", "127.0.0.3"]);
-        let report = delivered(&agent(names), &[mx(port)]).await;
-        assert_eq!(code(&report.result), 250, "{}", report.result);
-        assert_eq!(sick.from.lock().unwrap().len(), 1);
-        assert_eq!(well.bodies(), 1);
-    }
-}
-
-/// How a delivery ends at a host whose first address has this script and whose second one takes everything; and how many connections the
-/// second one had.
-async fn at_two_addresses(script: &[Act], by_mx: bool) -> (AttemptReport, usize) {
-    let port = port().await;
-    let _sick = peer_at(("127.0.0.2", port), &[script]).await;
-    let well = peer_at(("127.0.0.3", port), &[&TAKES]).await;
-    let names = Names::default()
-        .mx("d.example", &[(1, "host.example")])
-        .host("host.example", &["127.0.0.2", "127.0.0.3"]);
-    let smart = format!("host.example:{port}").parse().unwrap();
-    let hop = if by_mx { mx(port) } else { smart };
-    let report = delivered(&agent(names), &[hop]).await;
-    let connections = well.from.lock().unwrap().len();
-    (report, connections)
-}
-
-#[tokio::test]
-async fn the_next_address_of_a_host_is_tried_when_one_does_not_take_the_message_now() {
-    let later = || Say(b"452 4.3.1 no space\r\n");
-    let bye = || Say(b"421 4.3.2 shutting down\r\n");
-    let scripts: [&[Act]; 7] = [
-        &[HELLO, EHLO, later(), OK, OK],
-        &[HELLO, EHLO, bye()],
-        &[HELLO, EHLO, Close],
-        &[HELLO, EHLO, OK, bye()],
-        &[HELLO, EHLO, OK, OK, later()],
-        &[HELLO, EHLO, OK, OK, Close],
-        &[HELLO, EHLO, OK, OK, GO, Body(b"451 4.3.0 later\r\n")],
-    ];
-    for (n, script) in scripts.into_iter().enumerate() {
-        for by_mx in [true, false] {
-            let (report, connections) = at_two_addresses(script, by_mx).await;
-            assert_eq!(code(&report.result), 250, "{n}: {}", report.result);
-            assert_eq!(connections, 1, "{n}");
-            let [before] = report.before.as_slice() else {
-                panic!("{n}: {:?}", report.before);
-            };
-            assert_eq!(before.report.address, Some([127, 0, 0, 2].into()), "{n}");
-            assert_eq!(before.report.peer, report.peer, "{n}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn no_other_address_is_tried_for_what_is_said_for_good_or_of_the_sender_or_of_recipients_or_in_doubt() {
-    let scripts: [(&[Act], &str); 5] = [
-        (&[HELLO, EHLO, Say(b"550 5.7.1 no\r\n"), OK, OK], "550"),
-        (&[HELLO, EHLO, Say(b"450 4.7.28 slow down\r\n"), OK, OK], "4.7.28"),
-        (
-            &[HELLO, EHLO, OK, Say(b"450 4.7.1 greylisted\r\n"), OK],
-            "all recipients refused",
-        ),
-        (&[HELLO, EHLO, OK, OK, Say(b"554 5.7.1 no\r\n")], "554"),
-        (&[HELLO, EHLO, OK, OK, GO, Body(b"")], "final reply"),
-    ];
-    for (script, expected) in scripts {
-        let (report, connections) = at_two_addresses(script, true).await;
-        let told = report.result.to_string();
-        assert!(told.contains(expected), "{expected}: {told}");
-        assert_eq!((connections, report.before.len()), (0, 0), "{expected}");
-    }
-}
-
-#[tokio::test]
-async fn three_addresses_of_a_host_are_asked_to_take_a_message() {
-    let port = port().await;
-    let mut peers = Vec::new();
-    let addresses = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"];
-    let full = [HELLO, EHLO, Say(b"452 4.3.1 no space\r\n"), OK, OK];
-    for address in addresses {
-        peers.push(peer_at((address, port), &[&full]).await);
-    }
-    let names = Names::default()
-        .mx("d.example", &[(1, "many.example")])
-        .host("many.example", &addresses);
-    let report = delivered(&agent(names), &[mx(port)]).await;
-    assert_eq!(code(&report.result), 452, "{}", report.result);
-    let asked = peers
-        .iter()
-        .filter(|seen| !seen.from.lock().unwrap().is_empty())
-        .count();
-    assert_eq!((asked, report.before.len()), (3, 2));
-}
-
-#[tokio::test]
 async fn sessions_belong_to_a_host_and_are_shared_by_its_domains() {
     let port = port().await;
     let twice = [TAKES.as_slice(), &[OK, OK, GO, Body(b"250 ok\r\n")]].concat();
@@ -189,39 +89,6 @@ async fn sessions_belong_to_a_host_and_are_shared_by_its_domains() {
         .filter(|line| line.starts_with("EHLO"))
         .count();
     assert_eq!(hellos, 1, "{:?}", seen.lines());
-}
-
-/// A port of 127.0.0.2 whose connections are neither taken nor refused: its queue is full.
-async fn blackhole() -> (u16, TcpListener, Vec<TcpStream>) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut waiting = Vec::new();
-    while waiting.len() < 100 {
-        match tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
-            Ok(stream) => waiting.push(stream.unwrap()),
-            Err(_) => return (address.port(), listener, waiting),
-        }
-    }
-    panic!("a queue of one took {} connections", waiting.len());
-}
-
-#[tokio::test]
-async fn an_address_that_does_not_answer_holds_nobody_up() {
-    let (port, _listener, _waiting) = blackhole().await;
-    let _ = peer_at(("127.0.0.3", port), &[&TAKES]).await;
-    let names = Names::default()
-        .mx("d.example", &[(1, "host.example")])
-        .host("host.example", &["127.0.0.2", "127.0.0.3"]);
-    let start = Instant::now();
-    let report = delivered(&agent(names), &[mx(port)]).await;
-    assert_eq!(
-        (code(&report.result), peer_of(&report)),
-        (250, format!("host.example:{port}"))
-    );
-    // Far from the ten seconds of the connection's limit.
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -419,23 +286,4 @@ fn an_agent_can_be_made_where_no_runtime_is() {
         "{}",
         report.result
     );
-}
-
-#[tokio::test]
-async fn three_addresses_of_a_host_may_refuse_the_session() {
-    let port = port().await;
-    let mut peers = Vec::new();
-    let addresses = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"];
-    for address in addresses {
-        peers.push(peer_at((address, port), &[&[Say(b"421 4.3.2 busy\r\n"), Close]]).await);
-    }
-    let names = Names::default().host("many.example", &addresses);
-    let hop: NextHop = format!("many.example:{port}").parse().unwrap();
-    let report = delivered(&agent(names), &[hop]).await;
-    assert_eq!(code(&report.result), 421, "{}", report.result);
-    let asked = peers
-        .iter()
-        .filter(|seen| !seen.from.lock().unwrap().is_empty())
-        .count();
-    assert_eq!(asked, 3);
 }
