@@ -8,9 +8,10 @@ use crate::future::BoxFuture;
 use crate::id::{FlowId, MessageId};
 use crate::next_hop::NextHop;
 use bytes::Bytes;
+use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A flag that no attempt may start any more, because the spool has ended and cannot record the result. Clones share
 /// it; once set it stays set.
@@ -30,6 +31,87 @@ impl Halt {
     }
 }
 
+/// Has the start of an attempt recorded, right before its first MAIL. Cloning shares it.
+///
+/// The agent opens its session first: an attempt that finds no session leaves nothing on disk but its result. Once the start is on
+/// disk, a crash leaves the message in doubt.
+#[derive(Clone, Default)]
+pub struct Begin(Option<Arc<Asking>>);
+
+#[derive(Default)]
+struct Asking {
+    ask: Mutex<Option<BoxFuture<bool>>>,
+    recorded: AtomicBool,
+}
+
+/// The attempt must not begin: the spool has ended or is shutting down, the message was given another route, or the disk has no
+/// room for the start. It is reported as [`NotBegun`](crate::AttemptResult::NotBegun).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withdrawn;
+
+impl Begin {
+    /// The start of an attempt that is on disk already.
+    #[must_use]
+    pub fn recorded() -> Self {
+        Self(None)
+    }
+
+    /// A start that `ask` records when it is polled; it gives whether the attempt may begin.
+    #[must_use]
+    pub fn asking(ask: impl Future<Output = bool> + Send + 'static) -> Self {
+        Self(Some(Arc::new(Asking {
+            ask: Mutex::new(Some(Box::pin(ask))),
+            recorded: AtomicBool::new(false),
+        })))
+    }
+
+    /// Waits until the start of the attempt is on disk; once it is, every further call returns at once.
+    ///
+    /// # Errors
+    /// [`Withdrawn`]: nothing may be sent, now or later in this attempt. Also when an earlier call was given up before it returned.
+    pub async fn record(&self) -> Result<(), Withdrawn> {
+        let Some(asking) = &self.0 else { return Ok(()) };
+        if asking.recorded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let ask = asking.ask.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(ask) = ask else { return Err(Withdrawn) };
+        if !ask.await {
+            return Err(Withdrawn);
+        }
+        asking.recorded.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Begin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recorded = match &self.0 {
+            Some(asking) => asking.recorded.load(Ordering::Acquire),
+            None => true,
+        };
+        f.debug_struct("Begin").field("recorded", &recorded).finish()
+    }
+}
+
+/// Where mail for a list of next hops goes: the hosts by which its limits are counted. Lists with the same path share the
+/// limits of sessions and rate, and what was learned.
+pub enum PathLookup {
+    /// It is known without a lookup.
+    Known(Arc<[NextHop]>),
+    /// It takes a lookup, within the agent's own time limits.
+    Lookup(BoxFuture<Arc<[NextHop]>>),
+}
+
+impl fmt::Debug for PathLookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(path) => f.debug_tuple("Known").field(path).finish(),
+            Self::Lookup(_) => f.write_str("Lookup"),
+        }
+    }
+}
+
 /// One attempt to make.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -39,19 +121,20 @@ pub struct Job {
     pub flows: Vec<FlowId>,
     /// Next hops in order; one whose connection fails is passed over.
     pub next_hops: Arc<[NextHop]>,
+    /// The path whose limits allow the attempt a session: as [`DeliveryAgent::path`] gave it for the next hops.
+    pub path: Arc<[NextHop]>,
     /// Sender, all recipients, parameters.
     pub envelope: Arc<Envelope>,
     /// The recipients to try now, never empty.
     pub recipients: Vec<RecipientIndex>,
     /// Lines ended by CRLF, not dot-stuffed; empty, or ending in CRLF.
     pub body: Bytes,
-    /// To be checked before each MAIL command. When it is set, no transaction may start: an attempt that sent nothing
-    /// is [`NotBegun`](crate::AttemptResult::NotBegun).
+    /// To be recorded once a session is there, right before the first MAIL. An attempt whose start is refused is
+    /// [`NotBegun`](crate::AttemptResult::NotBegun).
+    pub begin: Begin,
+    /// To be looked at right before each MAIL. When it is set, no transaction may begin.
     pub halt: Halt,
 }
-
-/// Receives the name of a host that has a free connection again. Returns `false` when nobody listens any more.
-pub type TellRoom = Arc<dyn Fn(&NextHop) -> bool + Send + Sync>;
 
 /// Relays messages to their next hops.
 pub trait DeliveryAgent: Send + Sync + 'static {
@@ -59,11 +142,11 @@ pub trait DeliveryAgent: Send + Sync + 'static {
     /// dropped, the session is closed.
     fn deliver(&self, job: Job) -> BoxFuture<AttemptReport>;
 
-    /// Calls `tell` with a host whenever a connection becomes free to a host for which an attempt was [not
-    /// begun](crate::AttemptResult::NotBegun); that host was the `peer` of its report. Once for each connection, from
-    /// any thread. The call is a hint: the spool also retries after a while.
-    fn on_room(&self, tell: TellRoom) {
-        drop(tell);
+    /// The path that mail for `next_hops` takes. The spool allows a path as many attempts at once, and as many in a time, as its policy
+    /// says and its hosts accept; an attempt holds one session at a time. Asked again now and then, because DNS changes. By default each
+    /// list of next hops is a path of its own.
+    fn path(&self, next_hops: &Arc<[NextHop]>) -> PathLookup {
+        PathLookup::Known(Arc::clone(next_hops))
     }
 
     /// Closes idle sessions, within a few seconds. Called once no attempt is running.
@@ -136,4 +219,33 @@ pub trait Intake: Send + Sync + 'static {
     /// # Errors
     /// What [`Intake::accept`] would return.
     fn admit(&self, size: u64) -> Result<(), AddError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Poll, Waker};
+
+    fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+        std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_start_is_asked_for_once_and_stays_recorded() {
+        assert_eq!(poll(Begin::recorded().record()), Poll::Ready(Ok(())));
+        let begin = Begin::asking(std::future::ready(true));
+        let shared = begin.clone();
+        assert_eq!(poll(begin.record()), Poll::Ready(Ok(())));
+        assert_eq!(poll(shared.record()), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn a_start_that_was_refused_or_given_up_stays_withdrawn() {
+        let refused = Begin::asking(std::future::ready(false));
+        assert_eq!(poll(refused.record()), Poll::Ready(Err(Withdrawn)));
+        assert_eq!(poll(refused.record()), Poll::Ready(Err(Withdrawn)));
+        let given_up = Begin::asking(std::future::pending());
+        assert_eq!(poll(given_up.record()), Poll::Pending);
+        assert_eq!(poll(given_up.record()), Poll::Ready(Err(Withdrawn)));
+    }
 }

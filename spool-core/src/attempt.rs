@@ -104,10 +104,10 @@ pub enum AttemptResult {
         /// What it said.
         text: String,
     },
-    /// Nothing was tried, because a resource was missing on this side. It does not count as an attempt: it is not
-    /// recorded and uses no retry interval, and the message stays first in its queue.
+    /// Nothing was sent, because the spool refused the start ([`Withdrawn`](crate::Withdrawn)). It is no attempt: it is in no record and
+    /// takes no interval, and the message is the first in its line again.
     NotBegun {
-        /// The missing resource, in one line.
+        /// Why, in one line.
         reason: String,
     },
 }

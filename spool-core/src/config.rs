@@ -22,6 +22,9 @@ pub struct SpoolConfig {
     pub max_concurrent_jobs: usize,
     /// Delivery sessions at once to one destination, unless its policy says otherwise. Default 10.
     pub max_jobs_per_destination: usize,
+    /// Delivery sessions at once however many jobs are allowed: the connections that the delivery agent may have. Unlike the jobs, sessions
+    /// that run when the limit of jobs is changed count. Default: no limit.
+    pub max_sessions: usize,
     /// The policies of destinations. Default: none.
     pub policies: Policies,
     /// Where mail that was routed by a configuration goes. Default: to the next hops it was spooled with.
@@ -54,6 +57,7 @@ impl SpoolConfig {
             store: StoreOptions::default(),
             max_concurrent_jobs: 200,
             max_jobs_per_destination: 10,
+            max_sessions: usize::MAX,
             policies: Policies::default(),
             routing: Routing::default(),
             memory_limit: 512 << 20,

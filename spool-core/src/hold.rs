@@ -41,6 +41,15 @@ pub enum Hold {
         /// Running now.
         running: usize,
     },
+    /// It is being looked up which hosts take mail for it.
+    PathLookup,
+    /// As many sessions as the delivery agent may have connections are running. Ends when one of them does.
+    SessionsLimit {
+        /// The maximum.
+        max: usize,
+        /// Running now.
+        running: usize,
+    },
     /// As many sessions as allowed are running to its next hops. Ends when one of them does.
     DestinationLimit {
         /// The maximum.
@@ -73,13 +82,6 @@ pub enum Hold {
         reason: String,
         /// How many in a row.
         failures: u32,
-    },
-    /// A host of its route is at its connection limit, with mail for other destinations. It uses no attempt.
-    HostBusy {
-        /// When it is tried again, at the latest.
-        until: Timestamp,
-        /// Which host.
-        reason: String,
     },
     /// Its next hops use all the jobs that one destination may have. Ends when one of them ends.
     FairShare {
@@ -126,16 +128,17 @@ impl Hold {
     #[must_use]
     pub const fn until(&self) -> Option<Timestamp> {
         match self {
-            Self::RetryTime { until }
-            | Self::RateLimit { until, .. }
-            | Self::Circuit { until, .. }
-            | Self::HostBusy { until, .. } => Some(*until),
+            Self::RetryTime { until } | Self::RateLimit { until, .. } | Self::Circuit { until, .. } => {
+                Some(*until)
+            }
             Self::Killed
             | Self::Disk { .. }
             | Self::Frozen
             | Self::NoRoute { .. }
             | Self::Paused
             | Self::JobsLimit { .. }
+            | Self::SessionsLimit { .. }
+            | Self::PathLookup
             | Self::DestinationLimit { .. }
             | Self::Adapted { .. }
             | Self::FairShare { .. }
@@ -176,6 +179,11 @@ impl fmt::Display for Hold {
                     "{running} of at most {max} sessions run; it waits until one ends"
                 )
             }
+            Self::PathLookup => f.write_str("the hosts that take its mail are being looked up"),
+            Self::SessionsLimit { max, running } => write!(
+                f,
+                "{running} of at most {max} connections are in use; it waits until one is free"
+            ),
             Self::DestinationLimit { max, running } => write!(
                 f,
                 "{running} of at most {max} sessions run to its next hops; it waits until one ends"
@@ -202,7 +210,6 @@ impl fmt::Display for Hold {
                 f,
                 "its next hops failed {failures} times in a row; they are tried with one message at {until}: {reason}"
             ),
-            Self::HostBusy { until, reason } => write!(f, "{reason}; it is tried again at {until}"),
             Self::FairShare { max } => write!(
                 f,
                 "its next hops use the {max} sessions that one destination may; it waits until one ends"

@@ -47,7 +47,9 @@ mod summary;
 mod text;
 
 pub use address::{Address, AddressError, valid_domain};
-pub use agent::{Admission, DeliveryAgent, Halt, Intake, Job, Mail, Source, TellRoom, TlsSession};
+pub use agent::{
+    Admission, Begin, DeliveryAgent, Halt, Intake, Job, Mail, PathLookup, Source, TlsSession, Withdrawn,
+};
 pub use attempt::{
     Attempt, AttemptReport, AttemptResult, HostReport, RecipientIndex, RefusedRecipient, Stage,
     is_rate_limit, names_a_rate,

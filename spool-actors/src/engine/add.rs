@@ -113,11 +113,11 @@ impl<W: World> Engine<W> {
         let mut held = Vec::with_capacity(count);
         for section in submission.sections {
             held.push(whole.split(section.footprint()));
-            let destination = self.queue.enlist(&section.next_hops, self.now);
+            let destination = self.queue.enlist(&section.next_hops);
             // A hook has to be asked first.
             let reserved = match self.presend || status == Status::Frozen {
                 true => Reservation::None,
-                false => self.queue.reserve(destination, self.now),
+                false => self.queue.reserve(destination),
             };
             let in_flight = (!matches!(reserved, Reservation::None)).then_some(now);
             let state = unknown.then(|| {

@@ -1,7 +1,9 @@
 //! The end of an attempt: what becomes of the message is decided purely, written down, and only then made known.
 
+use super::queue::Refusal;
 use super::returning::{Concluded, Round};
 use super::unattended::Why;
+use super::unwritten::NO_ROOM_PAUSE;
 use super::{Content, Effect, Engine, Tag, World};
 use bytes::Bytes;
 use spool_core::disposition::{Decisions, Fate, dispose};
@@ -16,18 +18,17 @@ use std::sync::Arc;
 const CLOCK_WAS_SET: u64 = 10_000;
 
 impl<W: World> Engine<W> {
-    /// An attempt has ended. Its permit, if it may be used again, is for the next message of the same destination, unless others
-    /// wait for permits.
-    pub(super) fn attempt_ended(&mut self, id: MessageId, attempt: Attempt, permit: Option<W::Permit>) {
-        let keeps = !self.contended && !self.is_over();
-        let permit = match permit {
-            Some(permit) if !keeps => {
-                self.effects.push(Effect::Return(permit));
-                None
-            }
-            permit => permit,
-        };
-        self.learn(id, &attempt.report, permit);
+    /// An attempt has ended. Not `again`: its permit starts no other one.
+    pub(super) fn attempt_ended(
+        &mut self,
+        id: MessageId,
+        attempt: Attempt,
+        permit: Option<W::Permit>,
+        again: bool,
+    ) {
+        if let Some(permit) = permit {
+            self.learn(id, &attempt.report, permit, again);
+        }
         let Some(content) = self.queue.ended(id) else {
             return tracing::error!(%id, "an attempt ended that was not running");
         };
@@ -65,7 +66,7 @@ impl<W: World> Engine<W> {
         self.on_error && !clean && report.result != AttemptResult::Interrupted
     }
 
-    /// An attempt that was none: the message is the first in line again, as if it had not begun. One whose time is over is given up.
+    /// An attempt that was none: the message is the first in line again, as if it had not started. One whose time is over is given up.
     fn take_back(&mut self, mut message: Message, body: Bytes, attempt: Attempt) {
         let (id, now) = (message.id, self.now.wall);
         let result = attempt.report.result;
@@ -90,7 +91,37 @@ impl<W: World> Engine<W> {
         if self.queue.is_expired(id, self.now) {
             return self.give_up(message, body, &result.to_string());
         }
-        self.write_back(id, message.spooled_at);
+        match self.queue.take_refusal(id) {
+            Some(Refusal::NotWritten(error)) => {
+                self.queue.settled(id);
+                self.cannot_begin(id, &error);
+            }
+            Some(Refusal::Withdrawn) if !self.queue.is_begun(id) => {
+                self.queue.settled(id);
+                self.queue.recalled(id, self.now);
+            }
+            Some(Refusal::Withdrawn) => self.write_back(id, message.spooled_at),
+            // An agent that does so by itself is not asked again at once.
+            None => {
+                let fate = Fate::Delayed {
+                    until: now.after(NO_ROOM_PAUSE),
+                    rate_limited: false,
+                };
+                message
+                    .state
+                    .set_status(Status::SendAt(now.after(NO_ROOM_PAUSE)), None);
+                self.conclude(Round {
+                    message,
+                    body,
+                    fate,
+                    freeze: None,
+                    kinds: Vec::new(),
+                    relayed: Vec::new(),
+                    by_hand: false,
+                    tells: false,
+                });
+            }
+        }
     }
 
     pub(super) fn settle(

@@ -215,7 +215,7 @@ impl<W: World> Engine<W> {
                 Claim::WhileSending => sending.push(id),
                 Claim::Already => {
                     if matches!(work, Work::SendNow(_)) {
-                        self.queue.hurry(id, now);
+                        self.hurry(id);
                     }
                     self.bulk_done(bulk_id, Ok(()));
                 }
@@ -241,9 +241,11 @@ impl<W: World> Engine<W> {
                 id,
                 status,
                 frozen,
-                in_flight: Some(now.wall),
+                // Not before its session has begun.
+                in_flight: self.queue.is_begun(id).then_some(now.wall),
                 events: Vec::new(),
             };
+            self.queue.note_pending(id, true);
             let (bulk, note) = (bulk_id, Note::Freeze(freeze));
             self.commit(change, Tag::NotedWhileSending { bulk, id, note }, true);
         }
@@ -255,6 +257,7 @@ impl<W: World> Engine<W> {
     /// The disk has answered what is to become of a message when its session ends. If that is over already, nobody looked at
     /// the note: it is done now.
     pub(super) fn noted(&mut self, bulk: BulkId, id: MessageId, note: Note, result: Result<(), StoreError>) {
+        self.queue.note_pending(id, false);
         if let Err(error) = result {
             return self.bulk_done(bulk, Err(operation_error(error)));
         }

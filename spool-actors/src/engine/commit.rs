@@ -10,7 +10,7 @@ use crate::engine::DestinationId;
 use crate::errors::add_error;
 use crate::errors::operation_error;
 use spool_core::store::{Addition, Archive, Change, Finish, NewMessage, StoreError};
-use spool_core::{AddError, Event, Held, Message, MessageId, MessageState, Related, Status};
+use spool_core::{AddError, Held, Message, MessageId, MessageState, Related, Status};
 use std::sync::Arc;
 
 /// The line of a message that is being added, and its place in front of the sessions.
@@ -27,10 +27,10 @@ pub(crate) enum Tag<W: World> {
         generation: u32,
         held: Vec<Held>,
     },
-    /// The next hops of an attempt; its begin is written after them, with these events.
-    Routed { events: Vec<Event> },
-    /// An attempt may begin.
-    Armed,
+    /// The next hops of an attempt; its start is written after them. `reply` waits for that, if the attempt has its session.
+    Routed { reply: Option<W::Reply> },
+    /// The start of an attempt. `reply` waits for it, if the attempt has its session.
+    Armed { reply: Option<W::Reply> },
     /// An attempt will not begin: the spool closes.
     Disarmed,
     /// An attempt does not begin yet: its destination is left alone.
@@ -154,15 +154,20 @@ impl<W: World> Engine<W> {
                 },
                 Change::Add(addition),
             ) => self.add_answered(addition, (reply, lines, generation, held), result),
-            (Tag::Routed { events }, Change::Route { id, events: news, .. }) => match result {
-                Ok(()) if self.is_over() => {}
-                Ok(()) => self.begin(id, events),
-                Err(error) => {
+            (Tag::Routed { reply }, Change::Route { id, events: news, .. }) => match (result, reply) {
+                (Ok(()), Some(reply)) if self.is_over() => self.begun(id, reply, Ok(())),
+                (Ok(()), None) if self.is_over() => {}
+                (Ok(()), reply) => self.begin(id, reply),
+                (Err(error), reply) => {
                     self.queue.put_back_route_news(id, !news.is_empty());
-                    self.cannot_begin(id, &error);
+                    match reply {
+                        Some(reply) => self.begun(id, reply, Err(error)),
+                        None => self.cannot_begin(id, &error),
+                    }
                 }
             },
-            (Tag::Armed, Change::Mark { id, .. }) => self.armed(id, &result),
+            (Tag::Armed { reply: Some(reply) }, Change::Mark { id, .. }) => self.begun(id, reply, result),
+            (Tag::Armed { reply: None }, Change::Mark { id, .. }) => self.armed(id, &result),
             (Tag::Recalled { id }, _) => {
                 self.queue.settled(id);
                 self.recalled(id, &result);
@@ -212,7 +217,7 @@ impl<W: World> Engine<W> {
                 Tag::Disarmed
                 | Tag::Before
                 | Tag::Routed { .. }
-                | Tag::Armed
+                | Tag::Armed { .. }
                 | Tag::Added { .. }
                 | Tag::Divided(_),
                 _,
@@ -299,7 +304,7 @@ impl<W: World> Engine<W> {
         let in_line = matches!(reserved, Reservation::None);
         self.queue.added(destination, status, reserved, content, self.now);
         let held_up = self.queue.is_held_up(destination, self.now);
-        let behind_others = !self.queue.is_next(destination, self.now);
+        let behind_others = !self.queue.is_next(destination);
         if in_line && (held_up || (behind_others && self.budget.is_tight())) {
             self.queue.let_go(id);
         }
@@ -325,7 +330,7 @@ impl<W: World> Engine<W> {
         }
     }
 
-    fn cannot_begin(&mut self, id: MessageId, error: &StoreError) {
+    pub(super) fn cannot_begin(&mut self, id: MessageId, error: &StoreError) {
         if !is_final(error) {
             return self.begin_later(id, error);
         }

@@ -1,7 +1,7 @@
 //! What an attempt needs of a message: everything the disk holds of it, in memory for a while.
 
 use bytes::Bytes;
-use spool_core::{Held, Message, NextHop};
+use spool_core::{Event, Held, Message, NextHop};
 use std::sync::Arc;
 
 /// A message with its body, and the memory it was granted.
@@ -12,6 +12,8 @@ pub(crate) struct Content {
     pub(crate) body: Bytes,
     /// Whether the disk has other next hops than the message here.
     pub(crate) route_unwritten: bool,
+    /// Events to be recorded with the start of its attempt.
+    pub(crate) events: Vec<Event>,
     /// What all but the body takes.
     pub(crate) held: Held,
 }
@@ -57,6 +59,7 @@ impl Content {
             message,
             body,
             route_unwritten: false,
+            events: Vec::new(),
             held,
         }
     }

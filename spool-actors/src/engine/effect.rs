@@ -1,11 +1,11 @@
 //! What the engine wants done.
 
-use super::{Job, Tag, Wanted, World};
-use crate::engine::DestinationId;
+use super::{Job, Tag, Told, Wanted, World};
 use crate::outcome::{Idle, Loaded, Outcome};
+use crate::pace::Signal;
 use bytes::Bytes;
 use spool_core::store::Change;
-use spool_core::{AddError, Attempt, Event, LearnedDestination, Message, MessageId, SpoolError, Timestamp};
+use spool_core::{AddError, Attempt, Event, Message, MessageId, SpoolError, Timestamp};
 use std::sync::Arc;
 
 /// Something to be done. [`Input`](super::Input)s bring what comes of it.
@@ -27,12 +27,17 @@ pub(crate) enum Effect<W: World> {
     Work(Job<W>),
     /// Wait until there is memory. [`Input::Memory`](super::Input::Memory).
     WaitForMemory { bytes: u64, wanted: Wanted },
-    /// Start a session. [`Input::AttemptEnded`](super::Input::AttemptEnded).
-    Start { job: spool_core::Job, permit: W::Permit },
-    /// Ask the throttle for so many more permits. [`Input::Granted`](super::Input::Granted).
-    Ask { destination: DestinationId, more: usize },
-    /// Give a permit back.
-    Return(W::Permit),
+    /// Start an attempt. Not `recorded`: its start is to be asked for by [`Input::MayBegin`](super::Input::MayBegin), once a session is
+    /// there. [`Input::AttemptEnded`](super::Input::AttemptEnded).
+    Start {
+        job: spool_core::Job,
+        permit: W::Permit,
+        recorded: bool,
+    },
+    /// Tell the throttle something. [`Input::Granted`](super::Input::Granted) and others bring what comes of it.
+    Tell(Told),
+    /// Give a permit back; with what its last attempt said, if it has ended with that.
+    Return(W::Permit, Option<Signal>),
     /// Ask the presend hook. [`Input::Presented`](super::Input::Presented).
     AskPresend(Arc<Message>),
     /// Ask the `on_error` hook. [`Input::Decided`](super::Input::Decided).
@@ -50,7 +55,7 @@ pub(crate) enum Effect<W: World> {
     /// Take the next turn at this time inside at the latest.
     Wake(Timestamp),
     /// Nothing runs and nothing is being written: keep what was learned, and close.
-    Close(Vec<LearnedDestination>),
+    Close,
 }
 
 /// An answer to someone outside.
@@ -59,4 +64,6 @@ pub(crate) enum Answer {
     Added(Result<Vec<MessageId>, AddError>),
     Operated(Result<Outcome, SpoolError>),
     Idle(Idle),
+    /// Whether an attempt may begin: its start is on disk.
+    Begun(bool),
 }

@@ -1,12 +1,12 @@
 //! How the engine comes to rest: nothing starts any more, what runs is waited for, and what was about to start is written back.
 
 use super::keys::Keys;
-use super::queue::{Queue, Ways};
+use super::queue::Queue;
 use super::unwritten::Unwritten;
-use super::{Effect, Engine, Tag, World};
+use super::{Effect, Engine, Tag, Told, World};
 use crate::supervision::Ending;
 use spool_core::store::Change;
-use spool_core::{Policies, Routing, Status};
+use spool_core::{Routing, Status};
 use std::time::Duration;
 
 /// How far a closing has come.
@@ -43,13 +43,14 @@ impl<W: World> Engine<W> {
             self.keys.stop_waiting();
         }
         self.idle.clear();
+        self.effects.push(Effect::Tell(Told::Ended));
         self.return_all_permits();
     }
 
     /// Gives back every permit, also those of messages that are about to be sent.
     pub(super) fn return_all_permits(&mut self) {
         for permit in self.queue.take_all_permits() {
-            self.effects.push(Effect::Return(permit));
+            self.effects.push(Effect::Return(permit, None));
         }
     }
 
@@ -73,8 +74,7 @@ impl<W: World> Engine<W> {
                 self.closing = Some(Stage::Closing);
                 // Those of adds that were being written.
                 self.return_all_permits();
-                let learned = self.queue.learned(self.now);
-                self.effects.push(Effect::Close(learned));
+                self.effects.push(Effect::Close);
             }
             Some(Stage::Closing) | None => {}
         }
@@ -96,7 +96,7 @@ impl<W: World> Engine<W> {
 
     /// Lets go of everything.
     pub(super) fn closed(&mut self) {
-        self.queue = Queue::new(Ways::new(1, Policies::default(), Vec::new()), Routing::default());
+        self.queue = Queue::new(Routing::default());
         self.keys = Keys::new(Vec::new(), Duration::ZERO, 1, self.now);
         self.unwritten = Unwritten::default();
     }

@@ -3,14 +3,15 @@
 use super::{Answer, Engine, Now, World};
 use crate::engine::DestinationId;
 use crate::outcome::Idle;
-use spool_core::{Hold, MessageId};
+use spool_core::{Hold, MessageId, NextHop};
+use std::sync::Arc;
 
 /// What holds a message.
 #[derive(Debug)]
 pub(crate) struct Explained {
     pub(crate) holds: Vec<Hold>,
-    /// Whose limits come next; `None` when it is not on its way to a session.
-    pub(crate) destination: Option<DestinationId>,
+    /// Whose limits come next, its next hops, and how many others are before it there; `None` when it is not on its way to a session.
+    pub(crate) destination: Option<(DestinationId, Arc<[NextHop]>, usize)>,
 }
 
 impl<W: World> Engine<W> {
@@ -22,11 +23,15 @@ impl<W: World> Engine<W> {
             let error = error.to_string();
             holds = vec![Hold::NoRoom { error }];
         }
-        if destination.is_some_and(|destination| self.queue.is_starved(destination)) {
+        if destination.is_some_and(|(destination, _)| self.queue.is_starved(destination)) {
             let (used, limit) = (self.budget.used(), self.budget.limit());
             holds.push(Hold::Memory { used, limit });
         }
-        Some(Explained { holds, destination })
+        let with_hops = |(id, ahead)| Some((id, Arc::clone(self.queue.next_hops(id)?), ahead));
+        Some(Explained {
+            holds,
+            destination: destination.and_then(with_hops),
+        })
     }
 
     /// Tells those who wait that there is nothing to do, if that is so.

@@ -1,7 +1,7 @@
 //! What the engine is told, and what it does about each.
 
 use super::commit::Answered;
-use super::{Answer, Content, Done, Engine, Now, Tag, Wanted, Work, World};
+use super::{Answer, Content, Done, Engine, Now, Outlook, PathId, Tag, Told, Wanted, Work, World};
 use crate::engine::DestinationId;
 use crate::outcome::Loaded;
 use crate::supervision::Ending;
@@ -10,9 +10,9 @@ use spool_core::bounce::NoticeConfig;
 use spool_core::disposition::Decisions;
 use spool_core::store::{Change, Recovered, Recovery};
 use spool_core::{
-    AddError, Attempt, Fingerprint, Held, Message, MessageId, NextHop, Policies, Presend, Routing, Submission,
+    AddError, Attempt, Fingerprint, Held, LearnedDestination, Message, MessageId, Presend, Routing,
+    Submission, Timestamp,
 };
-use std::sync::Arc;
 
 /// When a turn takes place, and whether the spool has ended by then.
 #[derive(Debug, Clone)]
@@ -66,16 +66,31 @@ pub(crate) enum Input<W: World> {
     Memory(Wanted, Held),
     /// A permit was granted.
     Granted(DestinationId, W::Permit),
+    /// A permit was granted under a former maximum, and is not used.
+    Lapsed(DestinationId),
     /// Whether others wait for permits.
     Contended(bool),
-    /// An attempt has ended; its permit, if another session may start with it.
+    /// The path of a destination.
+    Path(DestinationId, PathId),
+    /// What the messages of a path have to expect.
+    Outlook(PathId, Outlook),
+    /// A path did not answer, for this reason, and is left alone.
+    Unanswered(PathId, String),
+    /// A path is not known any more.
+    Forgotten(PathId),
+    /// When a path is to be looked at again.
+    Opens(Option<Timestamp>),
+    /// What was learned of paths is to be kept on disk.
+    Keep(Vec<LearnedDestination>),
+    /// An attempt has its session, and asks whether it may begin.
+    MayBegin(MessageId, W::Reply),
+    /// An attempt has ended. Not `again`: its permit is of a former maximum, and starts no other one.
     AttemptEnded {
         id: MessageId,
         attempt: Attempt,
         permit: Option<W::Permit>,
+        again: bool,
     },
-    /// A connection to this host may be had.
-    RoomAt(NextHop),
     /// What the presend hook said; `None`: it failed.
     Presented(MessageId, Option<Presend>),
     /// What the `on_error` hook said.
@@ -94,9 +109,6 @@ pub(crate) enum Input<W: World> {
     /// The time of a [`Wake`](super::Effect::Wake) has come.
     Woken,
     SetMaxJobs(usize),
-    SetPolicies(Policies),
-    /// What was learned of this destination is to be forgotten.
-    ResetDestination(Arc<[NextHop]>),
     SetRouting(Routing),
     SetNotices(Option<NoticeConfig>),
     /// The spool is to be closed.
@@ -124,9 +136,21 @@ impl<W: World> Engine<W> {
             }
             Input::Memory(wanted, held) => self.has_memory(wanted, held),
             Input::Granted(destination, permit) => self.granted(destination, permit),
+            Input::Lapsed(destination) => self.queue.lapsed(destination),
             Input::Contended(contended) => self.set_contended(contended),
-            Input::AttemptEnded { id, attempt, permit } => self.attempt_ended(id, attempt, permit),
-            Input::RoomAt(host) => self.queue.room_at(&host, self.now),
+            Input::Path(destination, path) => self.queue.set_path(destination, path),
+            Input::Outlook(path, outlook) => self.queue.set_outlook(path, outlook),
+            Input::Unanswered(path, reason) => self.unanswered(path, &reason),
+            Input::Forgotten(path) => self.queue.forget_path(path),
+            Input::Opens(at) => self.queue.set_opens(at),
+            Input::Keep(learned) => self.keep_learned(learned),
+            Input::MayBegin(id, reply) => self.may_begin(id, reply),
+            Input::AttemptEnded {
+                id,
+                attempt,
+                permit,
+                again,
+            } => self.attempt_ended(id, attempt, permit, again),
             Input::Presented(id, decision) => {
                 self.working = self.working.saturating_sub(1);
                 self.presented(id, decision);
@@ -145,11 +169,6 @@ impl<W: World> Engine<W> {
             Input::Tick => self.tick(),
             Input::Woken => self.wake = None,
             Input::SetMaxJobs(max) => self.set_max_jobs(max),
-            Input::SetPolicies(policies) => self.queue.set_policies(policies),
-            Input::ResetDestination(next_hops) => {
-                self.queue.reset(&next_hops, self.now);
-                self.keeping.changed = true;
-            }
             Input::SetRouting(routing) => self.set_routing(routing),
             Input::SetNotices(config) => self.returning.set(config),
             Input::Close => self.close(),
@@ -245,9 +264,9 @@ impl<W: World> Engine<W> {
     fn tick(&mut self) {
         self.write_again();
         self.settle_interrupted();
-        self.keep_destinations();
         self.queue.let_go_if_starved();
         self.returns_idle = true;
+        self.effects.push(super::Effect::Tell(Told::Tick));
     }
 
     fn set_max_jobs(&mut self, max: usize) {

@@ -1,34 +1,29 @@
-//! What attempts teach about destinations: it is noted in the queue, told in the log, and kept on disk from time to time.
+//! What attempts teach about destinations goes to the throttle with their permits; what the throttle makes of it comes back as the outlook
+//! of a path. Mail that waits in vain is given up when its time is over.
 
 use super::returning::Round;
 use super::unattended::Why;
 use super::unwritten::is_final;
-use super::{Engine, Job, Tag, World};
-use crate::engine::DestinationId;
-use crate::pace::{Effect, Signal};
+use super::{DestinationId, Effect, Engine, Job, PathId, Tag, Told, World};
+use crate::pace::Signal;
 use bytes::Bytes;
 use spool_core::disposition::expire;
 use spool_core::store::{Change, StoreError};
-use spool_core::{AttemptReport, AttemptResult, Message, MessageId, Status, Timestamp};
+use spool_core::{AttemptReport, LearnedDestination, Message, MessageId, Status, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Seconds between two writes of the destinations file.
-const KEEP_EVERY: u32 = 10;
 /// Messages of a line that does not move that are looked at, each time it is tried in vain, for their time having run out.
 const EXPIRED_AT_ONCE: usize = 4096;
 
 /// How often a part of the line of mail without a route is looked at for the same reason.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What is still to be kept on disk.
+/// What follows from what was learned of paths.
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
-    /// Something was learned since it was last written.
-    pub(super) changed: bool,
     /// Lines that do not move, to be looked through.
-    stuck: Vec<(DestinationId, String)>,
-    seconds: u32,
+    stuck: Vec<(DestinationId, Arc<str>)>,
     writing: bool,
     /// When the line of mail without a route is looked through next.
     without_route_at: Timestamp,
@@ -42,48 +37,43 @@ impl Keeping {
 }
 
 impl<W: World> Engine<W> {
-    /// An attempt has ended.
-    pub(super) fn learn(&mut self, id: MessageId, report: &AttemptReport, permit: Option<W::Permit>) {
-        let Some(content) = self.queue.content(id) else {
-            self.effects.extend(permit.map(super::Effect::Return));
-            return;
-        };
-        let signal = Signal::of(report, &content.message.envelope);
-        let dice = Arc::clone(&self.dice);
-        let observed = self.queue.observe(id, &signal, permit, self.now, dice.as_ref());
-        let Some((destination, effect)) = observed else {
-            return;
-        };
-        self.keeping.changed |= effect != Effect::GoOn;
-        if let (AttemptResult::NotBegun { .. }, Some(host)) = (&report.result, &report.peer) {
-            self.queue.waits_for_room(destination, host);
+    /// An attempt has ended. Its permit is for the next message of its destination, if it ended well and nothing speaks against that.
+    pub(super) fn learn(&mut self, id: MessageId, report: &AttemptReport, permit: W::Permit, again: bool) {
+        let signal = self.queue.content(id).map_or(Signal::Nothing, |content| {
+            Signal::of(report, &content.message.envelope)
+        });
+        let goes_on = again && signal == Signal::Fine && !self.contended && !self.is_over();
+        if goes_on && self.queue.goes_on(id) {
+            self.effects
+                .push(Effect::Tell(Told::Done(W::name(&permit), signal)));
+            self.queue.passes_on(id, permit);
+        } else {
+            if signal != Signal::Fine {
+                self.queue.hold_back(id);
+            }
+            self.effects.push(Effect::Return(permit, Some(signal)));
         }
-        let Some(hops) = self.queue.next_hops(destination) else {
-            return;
-        };
-        let reason = signal.reason().unwrap_or_default();
-        match effect {
-            Effect::GoOn => {}
-            Effect::Slower => tracing::info!(?hops, reason, "a destination is sent less"),
-            Effect::Shut => {
-                tracing::warn!(
-                    ?hops,
-                    reason,
-                    "a destination does not answer; it is left alone for a while"
-                );
-                self.queue.let_go_of_line(destination);
-            }
-            Effect::StillShut => {
-                tracing::info!(?hops, reason, "a destination still does not answer");
-                self.keeping.stuck.push((destination, reason.to_owned()));
-            }
-            Effect::Reopened => tracing::info!(?hops, "a destination answers again"),
+    }
+
+    /// A path did not answer, and is left alone: what waits there is read again when its turn comes.
+    pub(super) fn unanswered(&mut self, path: PathId, reason: &str) {
+        let reason: Arc<str> = reason.into();
+        for destination in self.queue.on_path(path) {
+            self.queue.let_go_of_line(destination);
+            self.keeping.stuck.push((destination, Arc::clone(&reason)));
+        }
+    }
+
+    /// A person wants this message sent: a path that is left alone is tried at once.
+    pub(super) fn hurry(&mut self, id: MessageId) {
+        if let Some(destination) = self.queue.destination_of(id) {
+            self.effects.push(Effect::Tell(Told::Hurry(destination)));
         }
     }
 
     /// Where nothing goes for a while, what was about to start is written back as waiting: after a crash it would be in doubt.
     pub(super) fn recall(&mut self, destination: DestinationId) {
-        for (id, spooled_at) in self.queue.recall(destination, self.now) {
+        for (id, spooled_at) in self.queue.recall(destination) {
             self.write_back(id, spooled_at);
         }
     }
@@ -115,7 +105,7 @@ impl<W: World> Engine<W> {
     pub(super) fn give_up_expired(&mut self) {
         for (destination, reason) in std::mem::take(&mut self.keeping.stuck) {
             let ids = self.queue.take_expired(destination, self.now, EXPIRED_AT_ONCE);
-            self.give_up_all(ids, &reason);
+            self.give_up_all(ids, reason);
         }
         self.give_up_without_route();
         self.settle_unattended();
@@ -129,11 +119,10 @@ impl<W: World> Engine<W> {
         }
         self.keeping.without_route_at = now.after(LOOK_EVERY);
         let ids = self.queue.take_expired_without_route(self.now, EXPIRED_AT_ONCE);
-        self.give_up_all(ids, "the message has no route");
+        self.give_up_all(ids, "the message has no route".into());
     }
 
-    fn give_up_all(&mut self, ids: Vec<MessageId>, reason: &str) {
-        let reason: Arc<str> = reason.into();
+    fn give_up_all(&mut self, ids: Vec<MessageId>, reason: Arc<str>) {
         self.unattended
             .extend(ids.into_iter().map(|id| (id, Why::Expired(Arc::clone(&reason)))));
     }
@@ -155,16 +144,10 @@ impl<W: World> Engine<W> {
         });
     }
 
-    /// Called each second: writes down what was learned, when that is some time ago.
-    pub(super) fn keep_destinations(&mut self) {
-        let over = self.is_over();
-        let keeping = &mut self.keeping;
-        keeping.seconds += 1;
-        if keeping.seconds < KEEP_EVERY || !keeping.changed || keeping.writing || over {
-            return;
+    /// Writes down what was learned of paths, unless that is being done. What comes in between is learned anew, or written at the end.
+    pub(super) fn keep_learned(&mut self, learned: Vec<LearnedDestination>) {
+        if !self.is_over() && !std::mem::replace(&mut self.keeping.writing, true) {
+            self.work(Job::Keep(learned));
         }
-        (keeping.seconds, keeping.changed, keeping.writing) = (0, false, true);
-        let learned = self.queue.learned(self.now);
-        self.work(Job::Keep(learned));
     }
 }

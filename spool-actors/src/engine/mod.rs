@@ -21,6 +21,7 @@ mod input;
 mod jobs;
 mod keys;
 mod learning;
+mod limits;
 mod presend;
 mod pump;
 mod queue;
@@ -44,6 +45,7 @@ pub(crate) use content::Content;
 pub(crate) use effect::{Answer, Effect};
 pub(crate) use input::{Input, Moment, NewMail, Operation};
 pub(crate) use jobs::{Done, Fetched, Job, Wanted};
+pub(crate) use limits::{Outlook, PathId, PermitId, Told};
 pub(crate) use queue::{Route, Sight};
 pub(crate) use routes::groups;
 pub(crate) use taken::Taken;
@@ -56,14 +58,14 @@ use bulk::Bulks;
 use ending::Stage;
 use keys::Keys;
 use learning::Keeping;
-use queue::{Queue, Ways};
+use queue::Queue;
 use returning::Returning;
 use routes::Looking;
 use spool_core::bounce::NoticeConfig;
 use spool_core::store::{Change, RememberedKey};
 use spool_core::{
-    Budget, Dice, EnvelopeSummary, Event, EventKind, IdSource, LearnedDestination, Message, MessageId,
-    MessageSummary, NextHop, Policies, Routing, ShownStatus, SpoolError, Timestamp,
+    Budget, Dice, EnvelopeSummary, Event, EventKind, IdSource, Message, MessageId, MessageSummary, NextHop,
+    Routing, ShownStatus, SpoolError, Timestamp,
 };
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Debug;
@@ -79,8 +81,11 @@ pub(crate) type DestinationId = u32;
 pub(crate) trait World: Debug + Sized + 'static {
     /// Where an answer goes. Dropped, whoever waits for it learns that there will be none.
     type Reply: Debug;
-    /// The right to run a session.
+    /// The right to make attempts.
     type Permit: Debug;
+
+    /// The name of a permit.
+    fn name(permit: &Self::Permit) -> PermitId;
 }
 
 /// What an engine begins with.
@@ -90,14 +95,11 @@ pub(crate) struct Setup {
     pub(crate) budget: Budget,
     pub(crate) dice: Arc<dyn Dice>,
     pub(crate) ids: IdSource,
-    pub(crate) policies: Policies,
-    pub(crate) learned: Vec<LearnedDestination>,
     pub(crate) routing: Routing,
     pub(crate) keys: Vec<RememberedKey>,
     pub(crate) key_window: Duration,
     pub(crate) max_keys: usize,
     pub(crate) max_jobs: usize,
-    pub(crate) max_jobs_per_destination: usize,
     pub(crate) max_recipients: usize,
     /// Whether the embedding program is asked before each attempt.
     pub(crate) presend: bool,
@@ -146,6 +148,8 @@ pub(crate) struct Engine<W: World> {
     returns_idle: bool,
     /// When the next turn was asked for.
     wake: Option<Timestamp>,
+    /// Attempts whose start is on disk, and who waits for that.
+    begun: Vec<(MessageId, W::Reply)>,
     /// Who waits until nothing is to be done.
     idle: Vec<W::Reply>,
     delivered: u64,
@@ -155,8 +159,7 @@ pub(crate) struct Engine<W: World> {
 
 impl<W: World> Engine<W> {
     pub(crate) fn new(setup: Setup) -> Self {
-        let ways = Ways::new(setup.max_jobs_per_destination, setup.policies, setup.learned);
-        let mut queue = Queue::new(ways, setup.routing);
+        let mut queue = Queue::new(setup.routing);
         queue.pause(setup.max_jobs == 0);
         Self {
             now: setup.now,
@@ -187,6 +190,7 @@ impl<W: World> Engine<W> {
             contended: false,
             returns_idle: false,
             wake: None,
+            begun: Vec::new(),
             idle: Vec::new(),
             delivered: 0,
             closing: None,
@@ -210,8 +214,10 @@ impl<W: World> Engine<W> {
     /// What follows whatever has happened.
     fn follow(&mut self) {
         self.budget.set_standing(self.queue.standing());
+        self.let_begin();
         let outdated = self.queue.take_outdated();
-        self.effects.extend(outdated.into_iter().map(Effect::Return));
+        self.effects
+            .extend(outdated.into_iter().map(|permit| Effect::Return(permit, None)));
         self.give_up_expired();
         self.look_on();
         self.go_on();
@@ -222,6 +228,9 @@ impl<W: World> Engine<W> {
         }
         self.answer_idle();
         self.close_when_flushed();
+        for destination in self.queue.take_gone() {
+            self.effects.push(Effect::Tell(Told::Gone(destination)));
+        }
         // Destinations may have gone.
         self.budget.set_standing(self.queue.standing());
     }
@@ -336,7 +345,7 @@ impl<W: World> Engine<W> {
         self.queue.spooled_at(at, after, limit)
     }
 
-    pub(crate) fn sights(&self, now: Now) -> Vec<Sight> {
-        self.queue.sights(now)
+    pub(crate) fn sights(&self) -> Vec<Sight> {
+        self.queue.sights()
     }
 }

@@ -25,7 +25,8 @@ impl<W: World> Engine<W> {
         match decision {
             Some(decision @ Presend::SendNow) => {
                 let events = vec![self.tell(EventKind::Presend(decision), &message)];
-                self.write_begin(id, events);
+                self.queue.set_events(id, events);
+                self.prepared(id);
             }
             Some(Presend::SendAt(until)) => self.put_off(id, &message, until.max(now.after(LEAST_WAIT))),
             Some(decision @ Presend::Freeze) => {

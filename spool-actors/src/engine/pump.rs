@@ -1,8 +1,8 @@
 //! What makes the spool go: after anything happened, due messages line up, those that may start are prepared and started, the throttle is
 //! asked for more permits, and the next turn is asked for.
 
-use super::queue::Next;
-use super::{Content, Effect, Engine, Job, Tag, Wanted, World};
+use super::queue::{Next, Permitted, Refusal};
+use super::{Answer, Content, Effect, Engine, Job, Tag, Told, Wanted, World};
 use crate::engine::DestinationId;
 use spool_core::store::{Change, StoreError};
 use spool_core::{Event, EventKind, Held, MessageId, NextHop, Status, Timestamp};
@@ -19,7 +19,10 @@ impl<W: World> Engine<W> {
             return;
         }
         self.queue.release_due(self.now);
-        self.queue.open_due(self.now);
+        if self.queue.opens().is_some_and(|at| at <= self.now.inside) {
+            self.queue.set_opens(None);
+            self.effects.push(Effect::Tell(Told::Time));
+        }
         // A message whose route has changed stands in another line now, and whoever waited for it may go on.
         loop {
             let dirty = self.queue.take_dirty();
@@ -39,10 +42,12 @@ impl<W: World> Engine<W> {
             self.fill_one(*destination, &mut to_load);
         }
         for destination in dirty {
-            let more = self.queue.take_wanted(destination, self.now);
-            self.queue.schedule(destination, self.now);
-            if more > 0 {
-                self.effects.push(Effect::Ask { destination, more });
+            if let Some((next_hops, more)) = self.queue.take_wanted(destination) {
+                self.effects.push(Effect::Tell(Told::Demand {
+                    destination,
+                    next_hops,
+                    more,
+                }));
             }
             self.return_permits(destination, self.contended);
         }
@@ -56,7 +61,7 @@ impl<W: World> Engine<W> {
     fn fill_one(&mut self, destination: DestinationId, to_load: &mut Vec<(MessageId, Held)>) {
         while let Some(next) = self.queue.next(destination, self.now) {
             match next {
-                Next::Start(permit, id) => self.start(permit, id),
+                Next::Start { id, permit, recorded } => self.start(id, permit, recorded),
                 Next::Prepare(id) => self.about_to_try(id),
                 Next::Read(id, bytes) => match self.budget.read_now(bytes) {
                     Some(held) => to_load.push((id, held)),
@@ -69,9 +74,10 @@ impl<W: World> Engine<W> {
         }
     }
 
-    fn start(&mut self, permit: W::Permit, id: MessageId) {
+    fn start(&mut self, id: MessageId, permit: Permitted<W>, recorded: bool) {
+        let Permitted { permit, is_kept } = permit;
         let Some(Content { message, body, .. }) = self.queue.content(id) else {
-            return self.effects.push(Effect::Return(permit));
+            return self.effects.push(Effect::Return(permit, None));
         };
         let job = spool_core::Job {
             message: message.id,
@@ -81,9 +87,18 @@ impl<W: World> Engine<W> {
             recipients: message.state.remaining.clone(),
             body: body.clone(),
             // The shell's own.
+            path: Arc::clone(&message.next_hops),
+            begin: spool_core::Begin::recorded(),
             halt: spool_core::Halt::default(),
         };
-        self.effects.push(Effect::Start { job, permit });
+        if is_kept {
+            self.effects.push(Effect::Tell(Told::Started(W::name(&permit))));
+        }
+        self.effects.push(Effect::Start {
+            job,
+            permit,
+            recorded,
+        });
     }
 
     fn wait_for_memory(&mut self, destination: DestinationId, bytes: u64) {
@@ -111,7 +126,7 @@ impl<W: World> Engine<W> {
         }
         match self.queue.next_fed(destination, self.now) {
             None => {}
-            Some(Next::Start(permit, id)) => self.start(permit, id),
+            Some(Next::Start { id, permit, recorded }) => self.start(id, permit, recorded),
             Some(Next::Prepare(id)) => self.about_to_try(id),
             Some(Next::Read(id, bytes)) if bytes <= held.bytes() => {
                 held.resize(bytes);
@@ -132,7 +147,7 @@ impl<W: World> Engine<W> {
             return;
         }
         if !self.presend {
-            return self.write_begin(id, Vec::new());
+            return self.prepared(id);
         }
         if let Some(content) = self.queue.content(id) {
             let message = Arc::new(content.message.clone());
@@ -141,14 +156,40 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// Durable before the session starts: after a crash it is known that the next hop may hold the message.
-    pub(super) fn write_begin(&mut self, id: MessageId, events: Vec<Event>) {
+    /// Nothing is left to be asked about a message. Beside a session the start of its attempt is recorded at once; otherwise it is once the
+    /// attempt has a session.
+    pub(super) fn prepared(&mut self, id: MessageId) {
         // The routes may have changed while the hook was asked.
-        if !self.is_routed(id) || !self.queue.arming(id) {
+        if !self.is_routed(id) {
             return;
         }
+        match self.queue.arms_ahead(id) && self.queue.arming(id) {
+            true => self.record_start(id, None),
+            false => drop(self.queue.prepared(id)),
+        }
+    }
+
+    /// An attempt has its session, and asks whether it may begin: not if somebody wants otherwise meanwhile.
+    pub(super) fn may_begin(&mut self, id: MessageId, reply: W::Reply) {
+        match !self.is_over() && self.closing.is_none() && self.queue.may_begin(id) {
+            true => {
+                self.queue.starting(id, true);
+                self.record_start(id, Some(reply));
+            }
+            false => self.refuse(id, reply),
+        }
+    }
+
+    fn refuse(&mut self, id: MessageId, reply: W::Reply) {
+        self.queue.note_refusal(id, Refusal::Withdrawn);
+        self.answer(reply, Answer::Begun(false));
+    }
+
+    /// Durable before the first MAIL: after a crash it is known that the next hop may hold the message. `reply` waits for it; without one,
+    /// the message has no permit yet.
+    fn record_start(&mut self, id: MessageId, reply: Option<W::Reply>) {
         let Some((next_hops, origin)) = self.queue.take_unwritten_route(id) else {
-            return self.begin(id, events);
+            return self.begin(id, reply);
         };
         // On disk before the start: after a crash it is known where the attempt went. The disk may have room for a start and none
         // for a route.
@@ -158,7 +199,7 @@ impl<W: World> Engine<W> {
             events: self.route_news(id, &next_hops),
             next_hops,
         };
-        self.commit(change, Tag::Routed { events }, true);
+        self.commit(change, Tag::Routed { reply }, true);
     }
 
     /// The event for a message that the configuration leads elsewhere now, unless it was told already.
@@ -175,16 +216,39 @@ impl<W: World> Engine<W> {
     }
 
     /// Writes the start of an attempt whose next hops are on disk.
-    pub(super) fn begin(&mut self, id: MessageId, events: Vec<Event>) {
+    pub(super) fn begin(&mut self, id: MessageId, reply: Option<W::Reply>) {
         let now = self.now.wall;
         let change = Change::Mark {
             id,
             status: Status::SendAt(now),
             frozen: None,
             in_flight: Some(now),
-            events,
+            events: self.queue.take_events(id),
         };
-        self.commit(change, Tag::Armed, true);
+        self.commit(change, Tag::Armed { reply }, true);
+    }
+
+    /// The disk has answered for the start of an attempt that has its session.
+    pub(super) fn begun(&mut self, id: MessageId, reply: W::Reply, result: Result<(), StoreError>) {
+        match result {
+            Ok(()) => self.begun.push((id, reply)),
+            Err(error) => {
+                self.queue.starting(id, false);
+                self.queue.note_refusal(id, Refusal::NotWritten(error));
+                self.answer(reply, Answer::Begun(false));
+            }
+        }
+    }
+
+    /// Lets attempts begin whose start is on disk, once all that has happened is known.
+    pub(super) fn let_begin(&mut self) {
+        for (id, reply) in std::mem::take(&mut self.begun) {
+            self.queue.starting(id, false);
+            match !self.is_over() && self.queue.may_begin(id) {
+                true => self.answer(reply, Answer::Begun(true)),
+                false => self.refuse(id, reply),
+            }
+        }
     }
 
     /// What cannot be read cannot be sent; it stays where it is, and stays visible. Descriptors and memory come back.
@@ -202,7 +266,8 @@ impl<W: World> Engine<W> {
             true => Some(permit),
             false => self.queue.granted(destination, permit),
         };
-        self.effects.extend(unused.map(Effect::Return));
+        self.effects
+            .extend(unused.map(|permit| Effect::Return(permit, None)));
     }
 
     /// Others wait for permits, or nobody does any more. While others wait, no free permit is kept.
@@ -219,13 +284,13 @@ impl<W: World> Engine<W> {
     }
 
     fn return_permits(&mut self, destination: DestinationId, all: bool) {
-        for permit in self.queue.take_idle_permits(destination, all, self.now) {
-            self.effects.push(Effect::Return(permit));
+        for permit in self.queue.take_idle_permits(destination, all) {
+            self.effects.push(Effect::Return(permit, None));
         }
     }
 
     fn set_wake(&mut self) {
-        let times = [self.queue.next_due(), self.queue.next_opening()];
+        let times = [self.queue.next_due(), self.queue.opens()];
         let next = times
             .into_iter()
             .flatten()

@@ -64,7 +64,7 @@ impl<W: World> Engine<W> {
             );
         }
         let (next_hops, whole) = self.first_route(&message);
-        let destination = self.queue.enlist(&next_hops, self.now);
+        let destination = self.queue.enlist(&next_hops);
         let events = vec![self.tell(EventKind::Recovered(archive.queue()), &message)];
         let id = message.id;
         self.bulks.recovering.insert(id);

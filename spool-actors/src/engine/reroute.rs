@@ -46,6 +46,7 @@ impl<W: World> Engine<W> {
         }
         let change = self.reroute_change(&message, &route);
         let note = Note::Route(Box::new(route));
+        self.queue.note_pending(id, true);
         self.commit(change, Tag::NotedWhileSending { bulk, id, note }, true);
     }
 

@@ -279,7 +279,7 @@ impl<W: World> Engine<W> {
                 size: Size::new(u64::try_from(body.len()).unwrap_or(u64::MAX), section.footprint()),
                 expires_at: section.retry.expire_after.map(|span| now.after(span)),
                 origin,
-                destination: self.queue.enlist(&section.next_hops, self.now),
+                destination: self.queue.enlist(&section.next_hops),
             },
             generation: self.queue.generation(),
             without: Box::new((

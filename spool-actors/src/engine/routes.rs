@@ -354,7 +354,7 @@ impl<W: World> Engine<W> {
             state.set_status(before, None);
             state.expires_at = message.state.expires_at;
             messages.push(self.new_message(&message, group, (envelope, state), now));
-            destinations.push(self.queue.enlist(&group.next_hops, self.now));
+            destinations.push(self.queue.enlist(&group.next_hops));
             gone.extend_from_slice(&group.recipients);
         }
         let events = messages

@@ -168,7 +168,7 @@ impl<W: World> Engine<W> {
             (Ok(()), Some(status)) => {
                 self.give_back(id, status);
                 if status != Status::Frozen {
-                    self.queue.hurry(id, self.now);
+                    self.hurry(id);
                 }
             }
             (Ok(()), None) => self.queue.finished(id),

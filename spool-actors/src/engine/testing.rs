@@ -1,12 +1,12 @@
 //! What the tests of the engine share.
 
 use super::content::{Content, Size};
-use super::queue::{Known, Queue, Ways};
-use super::{Now, World};
+use super::queue::{Known, Queue};
+use super::{Now, PermitId, World};
 use bytes::Bytes;
 use spool_core::{
-    Budget, Envelope, Message, MessageId, MessageState, NextHop, Policies, RetryPolicy, ReversePath,
-    RouteOrigin, Routing, Section, Status, Timestamp,
+    Budget, Envelope, Message, MessageId, MessageState, NextHop, RetryPolicy, ReversePath, RouteOrigin,
+    Routing, Section, Status, Timestamp,
 };
 use std::sync::Arc;
 
@@ -17,13 +17,17 @@ pub(super) struct Paper;
 impl World for Paper {
     type Reply = u64;
     type Permit = u64;
+
+    fn name(permit: &u64) -> PermitId {
+        *permit
+    }
 }
 
 pub(super) const AT: Timestamp = Timestamp(1_800_000_000_000);
 pub(super) const NOW: Now = Now { wall: AT, inside: AT };
 
 pub(super) fn queue() -> Queue<Paper> {
-    Queue::new(Ways::new(10, Policies::default(), Vec::new()), Routing::default())
+    Queue::new(Routing::default())
 }
 
 pub(super) fn hops(text: &str) -> Arc<[NextHop]> {
@@ -34,7 +38,7 @@ pub(super) fn hops(text: &str) -> Arc<[NextHop]> {
 pub(super) fn known(queue: &mut Queue<Paper>, id: u128, hop: &str) -> Known {
     Known {
         id: MessageId::from_u128(id),
-        destination: queue.enlist(&hops(hop), NOW),
+        destination: queue.enlist(&hops(hop)),
         spooled_at: AT,
         size: Size::new(1, 1),
         expires_at: None,

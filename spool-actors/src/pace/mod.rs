@@ -12,13 +12,11 @@
 //!    [`Circuit`] breaker opens for 1 s, doubled each time up to 75 s.
 //! 5. After each pause one message is the probe; the first that is answered closes the circuit, and the window opens from 4 sessions on.
 //!
-//! Beside that there are the [`Bucket`] of a configured rate, and the [`Pause`] of a destination whose host has no connection left. What
-//! an attempt says of its destination is read by [`Signal`]. A pace decides nothing about a message, and takes nothing from one that waits.
+//! Beside that there is the [`Bucket`] of a configured rate. What an attempt says of its destination is read by [`Signal`]. A pace decides nothing about a message, and takes nothing from one that waits.
 
 mod aimd;
 mod bucket;
 mod circuit;
-mod pause;
 mod rate;
 mod signal;
 mod suspicion;
@@ -32,7 +30,6 @@ pub(crate) use signal::Signal;
 
 use bucket::Bucket;
 use circuit::{Circuit, Gate};
-use pause::Pause;
 use rate::LearnedLimit;
 use signal::Throttled;
 use spool_core::{DestinationPolicy, Dice, Hold, LearnedDestination, NextHop, Rate, Timestamp};
@@ -44,9 +41,6 @@ use witness::Witness;
 
 /// How long something is remembered that nothing renews.
 pub(crate) const MEMORY: Duration = Duration::from_secs(86_400);
-/// Messages deferred within [`CROWD_SPAN`] that make a crowd.
-const CROWD: u32 = 16;
-const CROWD_SPAN: Duration = Duration::from_secs(60);
 
 /// Names a session of one destination, in the order of their begins.
 pub(crate) type Serial = u64;
@@ -73,9 +67,6 @@ pub(crate) struct Pace {
     witness: Witness,
     suspicion: Suspicion,
     circuit: Circuit,
-    pause: Pause,
-    /// Messages deferred, and since when they are counted.
-    deferred: Option<(Timestamp, u32)>,
     last_error: Option<Box<(Timestamp, Box<str>)>>,
     /// When something was last learned.
     learned_at: Timestamp,
@@ -133,31 +124,24 @@ impl Pace {
         });
     }
 
-    /// How many sessions may begin now, with `running` under way and `promised` about to begin.
-    pub(crate) fn free(&self, now: Timestamp, running: usize, promised: usize) -> usize {
-        self.open(now, running, self.limit()).saturating_sub(promised)
-    }
-
-    /// For how many messages the begin of their attempt may be on disk, at most `most`: not for one that must wait.
-    pub(crate) fn room(&self, now: Timestamp, most: usize) -> usize {
-        self.open(now, 0, most)
-    }
-
-    /// How many more of at most `most` may go now, with `running` under way.
-    fn open(&self, now: Timestamp, running: usize, most: usize) -> usize {
+    /// How many more attempts may begin now, where `out` may be under way.
+    pub(crate) fn free(&self, now: Timestamp, out: usize) -> usize {
         let open = match self.circuit.gate(now) {
-            _ if self.pause.until(now).is_some() => 0,
             Gate::Open(_) | Gate::Probing => 0,
             // Those that began before it opened are not in the way.
             Gate::HalfOpen => 1,
-            Gate::Closed if self.pause.is_in_vain() => 1_usize.saturating_sub(running),
-            Gate::Closed => most.saturating_sub(running),
+            Gate::Closed => self.limit().saturating_sub(out),
         };
         open.min(self.tokens(now))
     }
 
+    /// Whether nothing but the number of sessions holds messages back.
+    pub(crate) fn is_unhindered(&self) -> bool {
+        self.circuit.is_open().is_none() && self.buckets().next().is_none()
+    }
+
     /// Sessions at once.
-    fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.circuit.limit(self.window.limit(self.max))
     }
 
@@ -170,7 +154,7 @@ impl Pace {
 
     /// Whether nothing goes for now, so that what is about to begin must be taken back.
     pub(crate) fn is_shut(&self, now: Timestamp) -> bool {
-        matches!(self.circuit.gate(now), Gate::Open(_)) || self.pause.until(now).is_some()
+        matches!(self.circuit.gate(now), Gate::Open(_))
     }
 
     /// When time alone lets the next message go; `None`: it does not wait for time.
@@ -182,10 +166,8 @@ impl Pace {
             Gate::Probing => return None,
         };
         let waits = self.buckets().filter(|bucket| bucket.tokens(now) == 0);
-        let pause = self.pause.until(now).map(|(until, _)| until);
         circuit
             .into_iter()
-            .chain(pause)
             .chain(waits.map(|bucket| bucket.when(now, 0)))
             .max()
     }
@@ -233,8 +215,7 @@ impl Pace {
                 self.circuit.forget(begun.serial);
                 return Effect::GoOn;
             }
-            Signal::NotBegun { reason } => {
-                self.pause.lengthen(begun.at, now, reason, dice);
+            Signal::Unused => {
                 if let Some(rate) = &mut self.rate {
                     rate.1.give_back();
                 }
@@ -258,7 +239,6 @@ impl Pace {
             Signal::Suspected { of, reason, .. } | Signal::Throttled { of, reason } => (Some(*of), reason),
             Signal::Unreachable { reason } => (None, reason),
         };
-        self.pause.end();
         self.last_error = Some(Box::new((now, reason.as_str().into())));
         self.learned_at = now;
         let limit = limit.filter(|_| news && !self.circuit.is_failing());
@@ -279,7 +259,6 @@ impl Pace {
 
     /// It answered.
     fn answered(&mut self, begun: Begun, now: Timestamp) -> Effect {
-        self.pause.end();
         let Some(span) = self.circuit.succeed(begun.serial, now) else {
             return Effect::GoOn;
         };
@@ -310,41 +289,13 @@ impl Pace {
             last: self.last,
             rate: self.rate.take(),
             circuit: Circuit::fresh(self.last),
-            deferred: self.deferred,
             ..Self::default()
         };
     }
 
-    /// Whether so many messages were deferred a moment ago that they must not come back together.
-    pub(crate) fn is_crowded(&self, now: Timestamp) -> bool {
-        self.deferred_lately(now).is_some_and(|(_, count)| count >= CROWD)
-    }
-
-    /// A message was deferred.
-    pub(crate) fn defer(&mut self, now: Timestamp) {
-        let (since, count) = self.deferred_lately(now).unwrap_or((now, 0));
-        self.deferred = Some((since, count.saturating_add(1)));
-    }
-
-    fn deferred_lately(&self, now: Timestamp) -> Option<(Timestamp, u32)> {
-        self.deferred
-            .filter(|(since, _)| *since <= now && now.since(*since) < CROWD_SPAN)
-    }
-
-    /// A person wants its messages sent: what it waits for because it did not answer, or its host was busy, is over.
+    /// A person wants its messages sent: what it waits for because it did not answer is over.
     pub(crate) fn hurry(&mut self, now: Timestamp) {
         self.circuit.hurry(now);
-        self.pause.end();
-    }
-
-    /// Whether no connection was had for the last message that asked for one.
-    pub(crate) const fn waits_for_room(&self) -> bool {
-        self.pause.is_in_vain()
-    }
-
-    /// A connection may be had for it: its next message asks at once.
-    pub(crate) fn hurry_for_room(&mut self, now: Timestamp) {
-        self.pause.cut(now);
     }
 
     /// What holds back a message with `ahead` others before it, while `running` sessions run.
@@ -357,10 +308,6 @@ impl Pace {
                 reason,
                 failures,
             });
-        }
-        if let Some((until, reason)) = self.pause.until(now) {
-            let reason = reason.to_owned();
-            holds.push(Hold::HostBusy { until, reason });
         }
         let configured = self.rate.as_ref().map(|rate| (&rate.1, None));
         let learned = self

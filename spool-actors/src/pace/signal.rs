@@ -25,8 +25,8 @@ pub(crate) enum Signal {
     },
     /// There was no session, or it broke off: no name or address for now, no connection, a greeting that refused it.
     Unreachable { reason: String },
-    /// A host on the way has no connection left: nothing was tried.
-    NotBegun { reason: String },
+    /// Nothing was tried, for a reason that is not the destination's.
+    Unused,
     /// Nothing: the attempt itself failed, or there is no way to it at all.
     Nothing,
 }
@@ -58,7 +58,7 @@ impl Signal {
             AttemptResult::Refused { stage, reply } => refused(*stage, reply, envelope),
             AttemptResult::Accepted(_) => Self::Fine,
             AttemptResult::AllRefused => all_refused(report, envelope),
-            AttemptResult::NotBegun { reason } => Self::NotBegun { reason: cut(reason) },
+            AttemptResult::NotBegun { .. } => Self::Unused,
             AttemptResult::NoConnection { .. } | AttemptResult::Broken { .. } => {
                 Self::Unreachable { reason: reason() }
             }
@@ -72,7 +72,7 @@ impl Signal {
             Self::Throttled { reason, .. }
             | Self::Suspected { reason, .. }
             | Self::Unreachable { reason } => Some(reason),
-            Self::Fine | Self::NotBegun { .. } | Self::Nothing => None,
+            Self::Fine | Self::Unused | Self::Nothing => None,
         }
     }
 }
@@ -204,7 +204,7 @@ mod tests {
                 ..
             } => "messages",
             Signal::Unreachable { .. } => "unreachable",
-            Signal::NotBegun { .. } => "not begun",
+            Signal::Unused => "unused",
             Signal::Nothing => "nothing",
         }
     }
@@ -255,7 +255,7 @@ mod tests {
             ),
             (refused(Stage::Route, 550, "5.1.2 no such domain"), "nothing"),
             (no_connection, "unreachable"),
-            (AttemptResult::NotBegun { reason: "x".into() }, "not begun"),
+            (AttemptResult::NotBegun { reason: "x".into() }, "unused"),
             (broken, "unreachable"),
             (panicked, "nothing"),
             (AttemptResult::Interrupted, "nothing"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 impl SpoolActor {
     /// Has the store look whether its files are still there. What is gone it reports as the end of the spool.
     pub(super) fn watch_files(&mut self, ctx: &mut Context<Self>) {
-        if self.watching || self.closing.is_some() || self.supervision.is_over() {
+        if self.watching || self.closing || self.supervision.is_over() {
             return;
         }
         self.watching = true;

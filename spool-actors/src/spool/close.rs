@@ -7,6 +7,7 @@ use crate::engine::Input;
 use crate::event_hub::messages::{Close, Enroll};
 use crate::event_hub::{Follower, Subscription};
 use crate::supervision::Ending;
+use crate::throttle::messages::GetLearned;
 use actix::{AsyncContext, Context, Handler, ResponseFuture, System};
 use futures_util::FutureExt;
 use spool_core::{Hooks, SpoolError};
@@ -155,15 +156,24 @@ impl SpoolActor {
         if self.watching || self.cleaning {
             return;
         }
-        let Some(learned) = self.closing.take() else {
+        if !std::mem::take(&mut self.closing) {
             return;
-        };
+        }
+        let now = self.now();
+        let learned = self
+            .throttle
+            .as_ref()
+            .map(|throttle| throttle.send(GetLearned(now)));
         // Where a spool has failed, the path may lead to another one by now.
         let in_order = self.supervision.ending() == Some(Ending::Killed);
         let (agent, store, own) = (Arc::clone(&self.agent), Arc::clone(&self.store), ctx.address());
         actix::spawn(async move {
             // Nothing is lost with it.
-            if in_order {
+            let learned = match learned.filter(|_| in_order) {
+                Some(learned) => learned.await.ok(),
+                None => None,
+            };
+            if let Some(learned) = learned {
                 let _ = tokio::task::spawn_blocking(move || keep(&store, &learned)).await;
             } else {
                 drop(store);

@@ -1,8 +1,11 @@
 //! Looking at destinations, and forgetting what was learned of them.
 
 use super::SpoolActor;
-use crate::engine::{Input, Now, Sight};
-use actix::{Context, Handler, Message};
+use crate::engine::{Now, Sight};
+use crate::pace::Doing;
+use crate::throttle::Doings;
+use crate::throttle::messages::{GetDoings, Set};
+use actix::{Context, Handler, Message, ResponseFuture};
 use serde::{Deserialize, Serialize};
 use spool_core::{NextHop, SpoolError, Timestamp};
 use std::sync::Arc;
@@ -22,6 +25,10 @@ pub struct Destinations;
 pub struct DestinationState {
     /// Which: its next hops in order.
     pub next_hops: Arc<[NextHop]>,
+    /// The path of its mail: the hosts by which its limits are counted. Destinations with the same path share the limits, and what was
+    /// learned.
+    #[serde(default)]
+    pub path: Arc<[NextHop]>,
     /// Messages on the spool.
     pub messages: usize,
     /// Those that are due and not being sent.
@@ -70,8 +77,7 @@ pub enum Circuit {
 }
 
 impl DestinationState {
-    fn new(sight: Sight, now: Now) -> Self {
-        let doing = sight.doing;
+    fn new(sight: Sight, (path, doing): (Arc<[NextHop]>, Doing), now: Now) -> Self {
         let configured = doing
             .rate
             .map(|rate| f64::from(rate.messages.get()) / rate.per.as_secs_f64());
@@ -80,6 +86,7 @@ impl DestinationState {
             .map(|interval| 1.0 / interval.as_secs_f64());
         Self {
             next_hops: sight.next_hops,
+            path,
             messages: sight.messages,
             waiting: sight.waiting,
             running: sight.running,
@@ -103,20 +110,54 @@ impl DestinationState {
 }
 
 impl Handler<Destinations> for SpoolActor {
-    type Result = Result<Vec<DestinationState>, SpoolError>;
+    type Result = ResponseFuture<Result<Vec<DestinationState>, SpoolError>>;
 
     fn handle(&mut self, _: Destinations, ctx: &mut Context<Self>) -> Self::Result {
-        self.readable()?;
+        if let Err(error) = self.readable() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         self.catch_up(ctx);
-        let now = self.now();
-        let sights = self.engine.sights(now).into_iter();
-        Ok(sights.map(|sight| DestinationState::new(sight, now)).collect())
+        let (now, sights) = (self.now(), self.engine.sights());
+        let asked = sights.iter().map(|sight| Arc::clone(&sight.next_hops)).collect();
+        let doings = self
+            .throttle
+            .as_ref()
+            .map(|throttle| throttle.send(GetDoings(asked, now)));
+        let supervision = self.supervision.clone();
+        Box::pin(async move {
+            let Some(doings) = doings else {
+                return Err(supervision.error());
+            };
+            let doings = doings.await.map_err(|_| supervision.error())?;
+            Ok(states(sights, doings, now))
+        })
     }
 }
 
+fn states(sights: Vec<Sight>, doings: Doings, now: Now) -> Vec<DestinationState> {
+    let with_messages = sights.into_iter().zip(doings.asked);
+    let with_messages = with_messages.map(|(sight, doing)| DestinationState::new(sight, doing, now));
+    let others = doings.others.into_iter().map(|(path, doing)| {
+        let sight = Sight {
+            next_hops: Arc::clone(&path),
+            messages: 0,
+            waiting: 0,
+            running: 0,
+        };
+        DestinationState::new(sight, (path, doing), now)
+    });
+    let mut states: Vec<_> = with_messages.chain(others).collect();
+    states.sort_by(|a, b| {
+        let by_messages = b.messages.cmp(&a.messages);
+        by_messages.then_with(|| a.next_hops.cmp(&b.next_hops))
+    });
+    states
+}
+
 /// Forgets what was learned of a destination: its concurrency window, its learned rate and its circuit are those of a new one. The limits of
-/// its policy stay, and so does what its configured rate has let go. Replies how it was doing before, or `None` when nothing is known of
-/// a destination with these next hops.
+/// its policy stay, and so does what its configured rate has let go. Named is the destination, or its path; other destinations with
+/// the same path are new ones as well. Replies how it was doing before, or `None` when nothing is known of a destination or path with these
+/// next hops.
 ///
 /// # Errors
 /// [`SpoolError::Killed`].
@@ -125,18 +166,20 @@ impl Handler<Destinations> for SpoolActor {
 pub struct ResetDestination(pub Arc<[NextHop]>);
 
 impl Handler<ResetDestination> for SpoolActor {
-    type Result = Result<Option<DestinationState>, SpoolError>;
+    type Result = ResponseFuture<Result<Option<DestinationState>, SpoolError>>;
 
     fn handle(&mut self, reset: ResetDestination, ctx: &mut Context<Self>) -> Self::Result {
-        self.readable()?;
-        self.catch_up(ctx);
-        let now = self.now();
-        let mut sights = self.engine.sights(now).into_iter();
-        let before = sights.find(|sight| sight.next_hops == reset.0);
-        if before.is_some() {
-            tracing::info!(hops = ?reset.0, "what was learned of a destination is forgotten");
-            self.feed(Input::ResetDestination(reset.0), ctx);
-        }
-        Ok(before.map(|sight| DestinationState::new(sight, now)))
+        let states = self.handle(Destinations, ctx);
+        let (throttle, now) = (self.throttle.clone(), self.now());
+        Box::pin(async move {
+            let mut states = states.await?.into_iter();
+            let named = |state: &DestinationState| state.next_hops == reset.0 || state.path == reset.0;
+            let before = states.find(named);
+            if let Some(throttle) = throttle.filter(|_| before.is_some()) {
+                tracing::info!(hops = ?reset.0, "what was learned of a destination is forgotten");
+                throttle.do_send(Set::Reset(reset.0, now));
+            }
+            Ok(before)
+        })
     }
 }

@@ -31,9 +31,15 @@ impl Handler<Explain> for SpoolActor {
         }
         let destination = explained.destination;
         let throttle = self.throttle.as_ref();
+        let why = |(destination, next_hops, ahead)| Why {
+            destination,
+            next_hops,
+            ahead,
+            now,
+        };
         let asked = destination
             .zip(throttle)
-            .map(|(destination, throttle)| throttle.send(Why { destination }));
+            .map(|(destination, throttle)| throttle.send(why(destination)));
         let supervision = self.supervision.clone();
         Box::pin(async move {
             let mut holds = explained.holds;

@@ -30,13 +30,13 @@ pub use operate::{Bounce, Expire};
 pub use pulse::{GetPulse, Progress, Pulse};
 pub use settings::{SetNotices, SetPolicies, SetRouting};
 
-use crate::engine::{Engine, Input, InsideClock, Moment, Now, Tag, World};
+use crate::engine::{Engine, Input, InsideClock, Moment, Now, PermitId, Tag, World};
 use crate::event_hub::EventHub;
 use crate::gate::Gate;
 use crate::spool::messages::{Idle, Outcome};
 use crate::supervision::{Ending, Part, Supervision};
-use crate::throttle::messages::{Contended, Granted};
-use crate::throttle::{Permit, Throttle};
+use crate::throttle::messages::Said;
+use crate::throttle::{self, Permit, Throttle};
 use crate::workers::Workers;
 use crate::writer::Writer;
 use actix::fut::wrap_future;
@@ -46,10 +46,7 @@ use actix::{
 use close::Killing;
 use loading::LoadState;
 use spool_core::store::Store;
-use spool_core::{
-    AddError, Budget, Clock, DeliveryAgent, Hooks, JumpWatch, LearnedDestination, MessageId, Signer,
-    SpoolError,
-};
+use spool_core::{AddError, Budget, Clock, DeliveryAgent, Hooks, JumpWatch, MessageId, Signer, SpoolError};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -64,6 +61,10 @@ pub(crate) struct Outside;
 impl World for Outside {
     type Reply = Reply;
     type Permit = Permit;
+
+    fn name(permit: &Permit) -> PermitId {
+        permit.id()
+    }
 }
 
 /// Where an answer goes.
@@ -72,6 +73,8 @@ pub(crate) enum Reply {
     Added(oneshot::Sender<Result<Vec<MessageId>, AddError>>),
     Operated(oneshot::Sender<Result<Outcome, SpoolError>>),
     Idle(oneshot::Sender<Idle>),
+    /// An attempt that has its session.
+    Begun(oneshot::Sender<bool>),
 }
 
 /// The actor that owns a spool. See [`crate`] for the messages it takes.
@@ -94,6 +97,8 @@ pub struct SpoolActor {
     gate: Gate,
     supervision: Supervision,
     throttle: Option<Addr<Throttle>>,
+    /// What the throttle begins with, until it is started.
+    limits: Option<throttle::LimitsSetup>,
     /// How many times the maximum of concurrent jobs was set.
     epoch: u64,
     hub: Addr<EventHub>,
@@ -114,8 +119,8 @@ pub struct SpoolActor {
     last_seq: u64,
     ping: Duration,
     killed: Option<Killing>,
-    /// What is to be kept on disk at the end, while something else still works on it.
-    closing: Option<Vec<LearnedDestination>>,
+    /// The engine has come to its end, while something else still works on the disk.
+    closing: bool,
 }
 
 /// How soon it is noticed that the last address is gone, or that a full disk has room again.
@@ -147,17 +152,11 @@ impl Actor for SpoolActor {
         ctx.run_interval(WATCH, |actor, ctx| actor.watch_files(ctx));
         let ended = wrap_future(self.supervision.ended());
         ctx.spawn(ended.map(|_, actor: &mut Self, ctx: &mut Context<Self>| actor.turn(ctx)));
-        let (granted, contended) = (
-            ctx.address().downgrade().recipient::<Granted>(),
-            ctx.address().downgrade().recipient::<Contended>(),
-        );
-        self.throttle = Some(Throttle::start(
-            &self.supervision,
-            self.engine.max_jobs(),
-            granted,
-            contended,
-        ));
-        self.listen_for_room(ctx);
+        if let Some(setup) = self.limits.take() {
+            let (own, now) = (ctx.address().downgrade().recipient::<Said>(), self.now());
+            let agent = Arc::clone(&self.agent);
+            self.throttle = Some(Throttle::start(&self.supervision, setup, agent, own, now));
+        }
         self.turn(ctx);
     }
 
@@ -214,18 +213,6 @@ impl SpoolActor {
             );
         }
         self.inside.now(wall, self.watch.steady())
-    }
-
-    /// Has the agent tell of connections for attempts that were not begun for want of one.
-    fn listen_for_room(&self, ctx: &Context<Self>) {
-        // Weak: the agent outlives the spool.
-        let own = ctx.address().downgrade();
-        self.agent.on_room(Arc::new(move |host| {
-            let spool = own.upgrade().filter(Addr::connected);
-            spool
-                .inspect(|spool| spool.do_send(Brought(Input::RoomAt(host.clone()))))
-                .is_some()
-        }));
     }
 
     /// Whether something can be changed: not once the spool has ended.

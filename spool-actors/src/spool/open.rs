@@ -7,6 +7,7 @@ use crate::event_hub::{EventHub, Subscription};
 use crate::gate::Gate;
 use crate::spool::messages::{Subscribe, WhenEnded};
 use crate::supervision::{Ending, Part, Sentinel, Supervision};
+use crate::throttle;
 use crate::workers::Workers;
 use crate::writer::{Ticket, Writer};
 use actix::{Addr, AsyncContext, Context, MailboxError, System, WeakAddr};
@@ -268,6 +269,7 @@ fn actor(
     supervision: Supervision,
 ) -> SpoolActor {
     let Hands { agent, clock, dice } = hands;
+    let limits = throttle::LimitsSetup::new(&config, begun.destinations, Arc::clone(&dice));
     let last_event = begun.last_event;
     let budget = Budget::new(config.memory_limit);
     let gate = Gate::new(Arc::downgrade(&store), budget.clone(), supervision.clone());
@@ -286,14 +288,11 @@ fn actor(
         budget: budget.clone(),
         dice,
         ids: IdSource::after(begun.last_id),
-        policies: config.policies,
-        learned: begun.destinations,
         routing: config.routing,
         keys: begun.keys,
         key_window: config.store.key_window,
         max_keys: config.store.max_keys,
         max_jobs: config.max_concurrent_jobs,
-        max_jobs_per_destination: config.max_jobs_per_destination,
         max_recipients: config.max_recipients,
         presend: config.hooks.has_presend(),
         on_error: config.hooks.has_on_error(),
@@ -316,6 +315,7 @@ fn actor(
         gate,
         supervision,
         throttle: None,
+        limits: Some(limits),
         epoch: 0,
         hub,
         listening,
@@ -331,6 +331,6 @@ fn actor(
         last_seq: last_event,
         ping,
         killed: None,
-        closing: None,
+        closing: false,
     }
 }

@@ -4,19 +4,20 @@ use super::disk::run;
 use super::{Brought, Outside, Reply, SpoolActor};
 use crate::delivery::DeliveryActor;
 use crate::delivery::messages::AttemptEnded;
-use crate::engine::{Answer, Done, Effect, Input, Job, Now, Tag, Wanted};
+use crate::engine::{Answer, Done, Effect, Input, Job, Now, Tag, Told, Wanted};
 use crate::event_hub::messages::Publish;
 use crate::supervision::{Ending, Part};
-use crate::throttle::Permit;
-use crate::throttle::messages::{Contended, Demand, Granted};
+use crate::throttle::messages::{Said, Tell};
+use crate::throttle::{Permit, Word};
 use crate::writer::Ticket;
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
 use spool_core::store::StoreError;
-use spool_core::{Event, Timestamp};
+use spool_core::{Begin, Event, MessageId, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// What is handed over at the end of a turn, all of it at once.
 #[derive(Default)]
@@ -24,6 +25,7 @@ struct Batch {
     tickets: Vec<Ticket<Tag<Outside>>>,
     urgent: usize,
     deliveries: Vec<DeliveryActor>,
+    told: Vec<Told>,
 }
 
 impl SpoolActor {
@@ -38,13 +40,18 @@ impl SpoolActor {
                 Effect::Sign { change, tag, urgent } => self.sign(change, tag, urgent, ctx),
                 Effect::Work(job) => self.work(job, ctx),
                 Effect::WaitForMemory { bytes, wanted } => self.wait_for_memory(bytes, wanted, ctx),
-                Effect::Start { job, permit } => batch.deliveries.push(self.delivery(job, permit, now, ctx)),
-                Effect::Ask { destination, more } => {
-                    if let Some(throttle) = &self.throttle {
-                        throttle.do_send(Demand { destination, more });
-                    }
+                Effect::Start {
+                    job,
+                    permit,
+                    recorded,
+                } => batch
+                    .deliveries
+                    .push(self.delivery(job, permit, recorded, now, ctx)),
+                Effect::Tell(told) => batch.told.push(told),
+                Effect::Return(permit, signal) => {
+                    batch.told.push(Told::Returned(permit.id(), signal));
+                    permit.told_of_elsewhere();
                 }
-                Effect::Return(permit) => drop(permit),
                 Effect::AskPresend(message) => self.ask_presend(message, ctx.address()),
                 Effect::AskOnError {
                     message,
@@ -55,11 +62,14 @@ impl SpoolActor {
                 Effect::Answer(reply, answer) => reply.send(answer),
                 Effect::Loaded(loaded) => self.tell_loaded(loaded),
                 Effect::Wake(at) => self.set_wake(at, now, ctx),
-                Effect::Close(learned) => {
-                    self.closing = Some(learned);
+                Effect::Close => {
+                    self.closing = true;
                     self.close_when_quiet(ctx);
                 }
             }
+        }
+        if let Some(throttle) = self.throttle.as_ref().filter(|_| !batch.told.is_empty()) {
+            throttle.do_send(Tell(std::mem::take(&mut batch.told), now));
         }
         self.hand_over(batch, ctx);
     }
@@ -99,10 +109,15 @@ impl SpoolActor {
         &self,
         mut job: spool_core::Job,
         permit: Permit,
+        recorded: bool,
         now: Now,
         ctx: &Context<Self>,
     ) -> DeliveryActor {
         job.halt = self.supervision.halt();
+        job.path = Arc::clone(permit.path());
+        if !recorded {
+            job.begin = asking(job.message, ctx.address());
+        }
         DeliveryActor::new(Arc::clone(&self.agent), job, permit, ctx.address(), now.wall)
     }
 
@@ -168,6 +183,15 @@ impl SpoolActor {
     }
 }
 
+/// Asks `spool` whether the attempt at `message` may begin, when it is polled.
+fn asking(message: MessageId, spool: Addr<SpoolActor>) -> Begin {
+    Begin::asking(async move {
+        let (reply, may) = oneshot::channel();
+        spool.do_send(Brought(Input::MayBegin(message, Reply::Begun(reply))));
+        may.await.unwrap_or(false)
+    })
+}
+
 impl Reply {
     /// Whoever asked may have stopped waiting.
     fn send(self, answer: Answer) {
@@ -175,32 +199,38 @@ impl Reply {
             (Self::Added(reply), Answer::Added(added)) => drop(reply.send(added)),
             (Self::Operated(reply), Answer::Operated(outcome)) => drop(reply.send(outcome)),
             (Self::Idle(reply), Answer::Idle(idle)) => drop(reply.send(idle)),
+            (Self::Begun(reply), Answer::Begun(may)) => drop(reply.send(may)),
             // The engine answers each question in its own kind; to another one there would be no answer.
-            (Self::Added(_) | Self::Operated(_) | Self::Idle(_), _) => debug_assert!(false, "another kind"),
+            (Self::Added(_) | Self::Operated(_) | Self::Idle(_) | Self::Begun(_), _) => {
+                debug_assert!(false, "another kind")
+            }
         }
     }
 }
 
-impl Handler<Granted> for SpoolActor {
+impl Handler<Said> for SpoolActor {
     type Result = ();
 
-    fn handle(&mut self, granted: Granted, ctx: &mut Context<Self>) {
-        let Granted { destination, permit } = granted;
-        if permit.epoch() == self.epoch {
-            return self.feed(Input::Granted(destination, permit), ctx);
+    fn handle(&mut self, Said(said): Said, ctx: &mut Context<Self>) {
+        for (word, permit) in said {
+            let input = match word {
+                Word::Granted { destination, .. } => match permit {
+                    Some(permit) if permit.epoch() == self.epoch => Input::Granted(destination, permit),
+                    // Granted before the maximum was set, on its way since: a session that starts now counts against the new one.
+                    Some(_) | None => Input::Lapsed(destination),
+                },
+                Word::Path(destination, path) => Input::Path(destination, path),
+                Word::Outlook(path, outlook) => Input::Outlook(path, outlook),
+                Word::Unanswered(path, reason) => Input::Unanswered(path, reason),
+                Word::Forgotten(path) => Input::Forgotten(path),
+                Word::Contended(contended) => Input::Contended(contended),
+                Word::Opens(at) => Input::Opens(at),
+                Word::Keep(learned) => Input::Keep(learned),
+                // The throttle asks the agent itself.
+                Word::LookUp(..) => continue,
+            };
+            self.feed(input, ctx);
         }
-        // Granted before the maximum was set, on its way since: a session that starts now counts against the new one.
-        if let Some(throttle) = &self.throttle {
-            throttle.do_send(Demand { destination, more: 1 });
-        }
-    }
-}
-
-impl Handler<Contended> for SpoolActor {
-    type Result = ();
-
-    fn handle(&mut self, Contended(contended): Contended, ctx: &mut Context<Self>) {
-        self.feed(Input::Contended(contended), ctx);
     }
 }
 
@@ -210,7 +240,13 @@ impl Handler<AttemptEnded> for SpoolActor {
     fn handle(&mut self, ended: AttemptEnded, ctx: &mut Context<Self>) {
         let AttemptEnded { id, attempt, permit } = ended;
         // One of another maximum does not count against that of now.
-        let permit = permit.filter(|permit| permit.epoch() == self.epoch);
-        self.feed(Input::AttemptEnded { id, attempt, permit }, ctx);
+        let again = permit.as_ref().is_some_and(|permit| permit.epoch() == self.epoch);
+        let input = Input::AttemptEnded {
+            id,
+            attempt,
+            permit,
+            again,
+        };
+        self.feed(input, ctx);
     }
 }

@@ -3,7 +3,7 @@
 use super::SpoolActor;
 use super::messages::SetMaxConcurrentJobs;
 use crate::engine::Input;
-use crate::throttle::messages::SetMax;
+use crate::throttle::messages::Set;
 use actix::{Context, Handler, Message};
 use spool_core::bounce::NoticeConfig;
 use spool_core::{Policies, Routing, SpoolError};
@@ -37,9 +37,12 @@ pub struct SetNotices(pub Option<NoticeConfig>);
 impl Handler<SetPolicies> for SpoolActor {
     type Result = Result<(), SpoolError>;
 
-    fn handle(&mut self, set: SetPolicies, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, set: SetPolicies, _: &mut Context<Self>) -> Self::Result {
         self.alive()?;
-        self.feed(Input::SetPolicies(set.0), ctx);
+        let now = self.now();
+        if let Some(throttle) = &self.throttle {
+            throttle.do_send(Set::Policies(set.0, now));
+        }
         Ok(())
     }
 }
@@ -71,8 +74,9 @@ impl Handler<SetMaxConcurrentJobs> for SpoolActor {
         self.alive()?;
         tracing::debug!(max = set.0, "maximum of concurrent jobs set");
         self.epoch += 1;
+        let now = self.now();
         if let Some(throttle) = &self.throttle {
-            throttle.do_send(SetMax(set.0));
+            throttle.do_send(Set::MaxJobs(set.0, now));
         }
         self.feed(Input::SetMaxJobs(set.0), ctx);
         // What asks for the jobs next sees it.

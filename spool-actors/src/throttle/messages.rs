@@ -1,83 +1,113 @@
-//! What Throttle is told, and what it tells.
+//! What Throttle is told and asked, and what it tells.
 
-use super::Throttle;
-use crate::engine::DestinationId;
+use super::limits::Doings;
+use super::{Throttle, Word};
+use crate::engine::{DestinationId, Now, PermitId, Told};
 use actix::{Message, WeakAddr};
-use spool_core::Hold;
+use spool_core::{Hold, LearnedDestination, NextHop, Policies};
+use std::sync::Arc;
 
-/// So many more attempts wait for a destination.
+/// What has happened in one turn of the engine, in order.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Demand {
-    pub(crate) destination: DestinationId,
-    pub(crate) more: usize,
+pub(crate) struct Tell(pub(crate) Vec<Told>, pub(crate) Now);
+
+/// What is set from outside.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum Set {
+    /// The maximum of concurrent jobs, from now on. Permits that are out do not count against it.
+    MaxJobs(usize, Now),
+    Policies(Policies, Now),
+    /// What was learned of the path with these hosts, or of the destination with these next hops, is forgotten.
+    Reset(Arc<[NextHop]>, Now),
 }
 
-/// The maximum of concurrent jobs, from now on. Permits already out do not count against it.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct SetMax(pub(crate) usize);
-
-/// Asks which limits hold back an attempt to this destination.
+/// Asks which limits hold back a message of this destination with `ahead` others before it.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<Hold>")]
 pub(crate) struct Why {
     pub(crate) destination: DestinationId,
+    pub(crate) next_hops: Arc<[NextHop]>,
+    pub(crate) ahead: usize,
+    pub(crate) now: Now,
 }
 
-/// A permit came back.
+/// Asks how the paths of the destinations with these next hops are doing.
+#[derive(Debug, Message)]
+#[rtype(result = "Doings")]
+pub(crate) struct GetDoings(pub(crate) Vec<Arc<[NextHop]>>, pub(crate) Now);
+
+/// Asks what is worth remembering of all paths.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<LearnedDestination>")]
+pub(crate) struct GetLearned(pub(crate) Now);
+
+/// A permit was dropped.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Release {
-    pub(crate) destination: DestinationId,
-    pub(crate) epoch: u64,
-}
+pub(super) struct Dropped(PermitId);
 
-/// One attempt to this destination may start; or let the permit go.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Granted {
-    pub(crate) destination: DestinationId,
-    pub(crate) permit: Permit,
-}
-
-/// Whether permits are waited for that cannot be granted now.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Contended(pub(crate) bool);
-
-/// The right to run one delivery session; given back when dropped.
-#[derive(Debug)]
-pub struct Permit {
-    throttle: WeakAddr<Throttle>,
-    destination: DestinationId,
-    epoch: u64,
-}
-
-impl Permit {
-    pub(super) const fn new(throttle: WeakAddr<Throttle>, destination: DestinationId, epoch: u64) -> Self {
-        Self {
-            throttle,
-            destination,
-            epoch,
-        }
+impl Dropped {
+    pub(super) const fn permit(&self) -> PermitId {
+        self.0
     }
 }
 
+/// What Throttle says, in order; with each permit that is granted.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Said(pub(crate) Vec<(Word, Option<Permit>)>);
+
+/// The right to make attempts on a path, one after the other; given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    throttle: Option<WeakAddr<Throttle>>,
+    id: PermitId,
+    epoch: u64,
+    path: Arc<[NextHop]>,
+}
+
 impl Permit {
+    pub(super) const fn new(
+        throttle: WeakAddr<Throttle>,
+        id: PermitId,
+        epoch: u64,
+        path: Arc<[NextHop]>,
+    ) -> Self {
+        Self {
+            throttle: Some(throttle),
+            id,
+            epoch,
+            path,
+        }
+    }
+
+    pub(crate) const fn id(&self) -> PermitId {
+        self.id
+    }
+
     /// How many times the maximum had been set when it was granted.
     pub(crate) const fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The path whose limits it keeps to.
+    pub(crate) const fn path(&self) -> &Arc<[NextHop]> {
+        &self.path
+    }
+
+    /// Throttle is told by other means that it is given back.
+    pub(crate) fn told_of_elsewhere(mut self) {
+        self.throttle = None;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(throttle) = self.throttle.upgrade() {
-            throttle.do_send(Release {
-                destination: self.destination,
-                epoch: self.epoch,
-            });
+        let throttle = self.throttle.take().and_then(|throttle| throttle.upgrade());
+        if let Some(throttle) = throttle {
+            throttle.do_send(Dropped(self.id));
         }
     }
 }

@@ -1,107 +1,191 @@
-//! Throttle: who may start a delivery session now.
+//! Throttle: the owner of every outbound limit, and of what is learned of paths.
 //!
-//! It is told how many attempts each destination is ready for and grants permits, at most `n` of those given out since the
-//! last [`SetMax`], to whoever has the fewest of them. A permit comes back when it is dropped, wherever that happens.
+//! It is told how many messages of each destination wait, and grants permits: at most the maximum of concurrent jobs, no more than a path may
+//! have and takes, to whoever has the fewest. A permit comes back when it is returned or dropped, wherever that happens. All is decided by
+//! [`Limits`]; the actor asks the delivery agent for paths, and passes on what the machine says.
 
-mod machine;
-#[cfg(test)]
-pub(crate) use machine::Machine;
+mod limits;
+mod memory;
 pub(crate) mod messages;
+mod path;
 
+#[cfg(test)]
+mod tests;
+
+pub(crate) use limits::{Doings, Limits, LimitsSetup, Word};
 pub use messages::Permit;
 
+use crate::engine::{DestinationId, Now, Told};
 use crate::supervision::{Part, Supervision};
-use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, WeakAddr, WeakRecipient};
-#[cfg(not(test))]
-use machine::Machine;
-use messages::{Contended, Demand, Granted, Release, SetMax, Why};
+use actix::fut::wrap_future;
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, WeakRecipient};
+use messages::{Dropped, GetDoings, GetLearned, Said, Set, Tell, Why};
+use spool_core::{DeliveryAgent, NextHop, PathLookup};
+use std::sync::Arc;
 
 /// The actor that grants permits.
-#[derive(Debug)]
 pub struct Throttle {
-    machine: Machine,
-    granted: WeakRecipient<Granted>,
-    contended: WeakRecipient<Contended>,
-    /// What was last told.
-    told: bool,
-    own: Option<WeakAddr<Self>>,
+    limits: Limits,
+    agent: Arc<dyn DeliveryAgent>,
+    /// Weak, as the spool holds the throttle: the last handle on a spool is always somebody else's.
+    spool: WeakRecipient<Said>,
+    /// The time of the last word from the spool.
+    now: Now,
     supervision: Supervision,
 }
 
 impl Throttle {
-    /// Starts one that tells `granted` of its permits, and `contended` whether others wait for them.
+    /// Starts one that tells `spool` of its permits.
     pub(crate) fn start(
         supervision: &Supervision,
-        max: usize,
-        granted: WeakRecipient<Granted>,
-        contended: WeakRecipient<Contended>,
+        setup: LimitsSetup,
+        agent: Arc<dyn DeliveryAgent>,
+        spool: WeakRecipient<Said>,
+        now: Now,
     ) -> Addr<Self> {
         let throttle = Self {
-            machine: Machine::new(max),
-            granted,
-            contended,
-            told: false,
-            own: None,
+            limits: Limits::new(setup),
+            agent,
+            spool,
+            now,
             supervision: supervision.clone(),
         };
         supervision.run(Part::Throttle, Context::new(), throttle)
     }
 
-    fn grant(&mut self) {
-        // Weak, as the spool holds the throttle: the last handle on a spool is always somebody else's.
-        let (Some(own), Some(granted)) = (&self.own, self.granted.upgrade()) else {
-            return;
+    /// Passes on what the machine says, until it has no more to say.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        loop {
+            let mut said = Vec::new();
+            let mut looked_up = false;
+            for word in self.limits.settle(self.now) {
+                let permit = match &word {
+                    Word::LookUp(destination, hops) => {
+                        looked_up |= self.look_up(*destination, hops, ctx);
+                        continue;
+                    }
+                    Word::Granted {
+                        permit, epoch, path, ..
+                    } => {
+                        let own = ctx.address().downgrade();
+                        Some(Permit::new(own, *permit, *epoch, Arc::clone(path)))
+                    }
+                    Word::Path(..)
+                    | Word::Outlook(..)
+                    | Word::Unanswered(..)
+                    | Word::Forgotten(_)
+                    | Word::Contended(_)
+                    | Word::Opens(_)
+                    | Word::Keep(_) => None,
+                };
+                said.push((word, permit));
+            }
+            // The spool may have ended.
+            if let Some(spool) = self.spool.upgrade().filter(|_| !said.is_empty()) {
+                spool.do_send(Said(said));
+            }
+            if !looked_up {
+                return;
+            }
+        }
+    }
+
+    /// Asks the agent for a path; whether it was known at once.
+    fn look_up(
+        &mut self,
+        destination: DestinationId,
+        asked: &Arc<[NextHop]>,
+        ctx: &mut Context<Self>,
+    ) -> bool {
+        let lookup = match self.agent.path(asked) {
+            PathLookup::Known(hops) => {
+                self.limits.looked_up(destination, asked, &hops, self.now);
+                return true;
+            }
+            PathLookup::Lookup(lookup) => lookup,
         };
-        while let Some((destination, epoch)) = self.machine.next() {
-            let permit = Permit::new(own.clone(), destination, epoch);
-            granted.do_send(Granted { destination, permit });
-        }
-        let waits = self.machine.is_contended();
-        if waits != self.told
-            && let Some(contended) = self.contended.upgrade()
-        {
-            self.told = waits;
-            contended.do_send(Contended(waits));
-        }
+        let asked = Arc::clone(asked);
+        ctx.spawn(
+            wrap_future(lookup).map(move |hops, actor: &mut Self, ctx: &mut Context<Self>| {
+                actor.limits.looked_up(destination, &asked, &hops, actor.now);
+                actor.settle(ctx);
+            }),
+        );
+        false
     }
 }
 
 impl Actor for Throttle {
     type Context = Context<Self>;
+}
 
-    fn started(&mut self, ctx: &mut Self::Context) {
-        self.own = Some(ctx.address().downgrade());
+impl Handler<Tell> for Throttle {
+    type Result = ();
+
+    fn handle(&mut self, Tell(told, now): Tell, ctx: &mut Context<Self>) {
+        self.supervision.failpoint(Part::Throttle);
+        self.now = now;
+        for told in told {
+            self.limits.hear(told, now);
+        }
+        self.settle(ctx);
     }
 }
 
-impl Handler<Demand> for Throttle {
+impl Handler<Dropped> for Throttle {
     type Result = ();
-    fn handle(&mut self, demand: Demand, _: &mut Self::Context) {
-        self.supervision.failpoint(Part::Throttle);
-        self.machine.demand(demand.destination, demand.more);
-        self.grant();
+
+    fn handle(&mut self, dropped: Dropped, ctx: &mut Context<Self>) {
+        self.limits.hear(Told::Returned(dropped.permit(), None), self.now);
+        self.settle(ctx);
+    }
+}
+
+impl Handler<Set> for Throttle {
+    type Result = ();
+
+    fn handle(&mut self, set: Set, ctx: &mut Context<Self>) {
+        match set {
+            Set::MaxJobs(max, now) => {
+                self.now = now;
+                self.limits.set_max_jobs(max);
+            }
+            Set::Policies(policies, now) => {
+                self.now = now;
+                self.limits.set_policies(policies);
+            }
+            Set::Reset(hops, now) => {
+                self.now = now;
+                self.limits.reset(&hops, now);
+            }
+        }
+        self.settle(ctx);
     }
 }
 
 impl Handler<Why> for Throttle {
     type Result = MessageResult<Why>;
-    fn handle(&mut self, why: Why, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.machine.holds(why.destination))
+
+    fn handle(&mut self, why: Why, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(
+            self.limits
+                .holds((why.destination, &why.next_hops), why.ahead, why.now),
+        )
     }
 }
 
-impl Handler<Release> for Throttle {
-    type Result = ();
-    fn handle(&mut self, release: Release, _: &mut Self::Context) {
-        self.machine.release(release.destination, release.epoch);
-        self.grant();
+impl Handler<GetDoings> for Throttle {
+    type Result = MessageResult<GetDoings>;
+
+    fn handle(&mut self, GetDoings(asked, now): GetDoings, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.limits.doings(&asked, now))
     }
 }
 
-impl Handler<SetMax> for Throttle {
-    type Result = ();
-    fn handle(&mut self, set: SetMax, _: &mut Self::Context) {
-        self.machine.set_max(set.0);
-        self.grant();
+impl Handler<GetLearned> for Throttle {
+    type Result = MessageResult<GetLearned>;
+
+    fn handle(&mut self, GetLearned(now): GetLearned, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.limits.learned(now))
     }
 }

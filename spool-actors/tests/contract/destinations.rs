@@ -265,7 +265,7 @@ async fn a_destination_that_says_too_many_is_sent_fewer_and_the_others_wait_unha
 #[tokio::test]
 async fn a_destination_that_says_too_fast_is_sent_slower() {
     let mut bench = Bench::new().await;
-    for _ in 0..20 {
+    for _ in 0..60 {
         bench.add(to("mx.example")).await;
     }
     for _ in 0..8 {
@@ -289,13 +289,14 @@ async fn a_destination_that_says_too_fast_is_sent_slower() {
     let waiting = known.waiting;
     assert!(waiting > 0);
     let next = bench.idle().await.unwrap();
-    assert!(next > START && next <= START.after(SECOND / 5), "{next}");
+    // Sessions that ended before the limit was known may have started one more message each.
+    assert!(next > START && next <= START.after(SECOND * 2), "{next}");
     let mut rounds = 0;
     while bench.destination("mx.example").await.waiting > 0 {
         bench.skip().await;
         assert!(bench.answer_all(&accepted()).await <= 1);
         rounds += 1;
-        assert!(rounds <= 40);
+        assert!(rounds <= 100);
     }
     assert!(rounds >= waiting, "{rounds} of {waiting}");
     end(bench.spool).await;

@@ -41,7 +41,6 @@ pub(crate) async fn bench_with(fs: &SimFs, set: impl FnOnce(&mut SpoolConfig)) -
         spool: opened.addr,
         jobs: Jobs(received),
         damage: loaded.damage,
-        tell: Room::default(),
     }
 }
 

@@ -13,7 +13,6 @@ mod attempt;
 mod bounces;
 mod bounces_cut;
 mod bounces_signed;
-mod busy_hosts;
 mod circuits;
 mod clock;
 mod destinations;
@@ -26,6 +25,7 @@ mod operations;
 mod pulse;
 mod reasons;
 mod routes;
+mod starts;
 mod support;
 
 /// docs/delivery-semantics.md maps each row of the contract to its tests, docs/faults.md each fault: none of them may be gone.

@@ -9,11 +9,11 @@ use spool_actors::{
 use spool_core::store::{Archive, Damage, status_from_disk};
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, Clock, DeliveryAgent, Envelope, EventKind, Job, ManualClock,
-    Message, MessageId, NoDice, RefusedRecipient, Reply, RetryInterval, RetryPolicy, ReversePath,
-    ShownStatus, SpoolConfig, Stage, TellRoom, Timestamp,
+    Message, MessageId, NextHop, NoDice, PathLookup, RefusedRecipient, Reply, RetryInterval, RetryPolicy,
+    ReversePath, ShownStatus, SpoolConfig, Stage, Timestamp,
 };
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -29,9 +29,12 @@ impl DeliveryAgent for Scripted {
     fn deliver(&self, job: Job) -> BoxFuture<AttemptReport> {
         let (answer, answered) = oneshot::channel();
         assert!(job.body != "panic\r\n", "told to panic");
-        let sent = self.0.send((job, answer));
+        let jobs = self.0.clone();
         Box::pin(async move {
-            sent.expect("the test has ended");
+            if job.begin.record().await.is_err() {
+                return not_begun();
+            }
+            jobs.send((job, answer)).expect("the test has ended");
             match answered.await {
                 Ok(report) => report,
                 // The test let go of it: hangs for ever, like a next hop that says nothing.
@@ -41,22 +44,25 @@ impl DeliveryAgent for Scripted {
     }
 }
 
-/// The same, and a spool that can be told of connections.
-struct Telling {
-    scripted: Scripted,
-    tell: Room,
+/// Every job goes to the test before its start is recorded. All destinations have one path.
+struct Opening {
+    jobs: mpsc::UnboundedSender<(Job, oneshot::Sender<Verdict>)>,
+    path: Arc<[NextHop]>,
 }
 
-/// What a spool has asked to be called when there is a connection.
-pub(crate) type Room = Arc<Mutex<Option<TellRoom>>>;
-
-impl DeliveryAgent for Telling {
+impl DeliveryAgent for Opening {
     fn deliver(&self, job: Job) -> BoxFuture<AttemptReport> {
-        self.scripted.deliver(job)
+        let (answer, answered) = oneshot::channel();
+        let sent = self.jobs.send((job, answer));
+        Box::pin(async move {
+            sent.expect("the test has ended");
+            answered.await.expect("the test answers")
+        })
     }
 
-    fn on_room(&self, tell: TellRoom) {
-        *self.tell.lock().unwrap() = Some(tell);
+    fn path(&self, _: &Arc<[NextHop]>) -> PathLookup {
+        let path = Arc::clone(&self.path);
+        PathLookup::Lookup(Box::pin(std::future::ready(path)))
     }
 }
 
@@ -101,6 +107,11 @@ pub(crate) fn envelope(to: &[&str]) -> Envelope {
 
 pub(crate) fn mail(body: &'static str) -> Add {
     Add::new(envelope(&["b@example.net"]), Bytes::from_static(body.as_bytes())).next_hop("mx.example.net:25")
+}
+
+pub(crate) fn not_begun() -> Verdict {
+    let reason = "the start was refused".to_owned();
+    AttemptReport::new(AttemptResult::NotBegun { reason })
 }
 
 pub(crate) fn accepted() -> Verdict {
@@ -150,7 +161,6 @@ pub(crate) struct Bench {
     pub(crate) spool: Addr<SpoolActor>,
     pub(crate) jobs: Jobs,
     pub(crate) damage: Vec<Damage>,
-    pub(crate) tell: Room,
 }
 
 /// When every [`Bench`] begins.
@@ -168,13 +178,32 @@ impl Bench {
         Self::start(dir, config, ManualClock::new(START)).await
     }
 
+    /// One whose agent names this path for every destination, and leaves it to the test when an attempt begins.
+    pub(crate) async fn on_path(path: &str, set: impl FnOnce(&mut SpoolConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        set(&mut config);
+        let (jobs, received) = mpsc::unbounded_channel();
+        let agent = Arc::new(Opening {
+            jobs,
+            path: [path.parse().unwrap()].into(),
+        });
+        Self::start_with(dir, config, ManualClock::new(START), agent, received).await
+    }
+
     async fn start(dir: TempDir, config: SpoolConfig, clock: ManualClock) -> Self {
         let (jobs, received) = mpsc::unbounded_channel();
-        let (scripted, tell) = (Scripted(jobs), Room::default());
-        let agent = Arc::new(Telling {
-            scripted,
-            tell: Arc::clone(&tell),
-        });
+        let agent = Arc::new(Scripted(jobs));
+        Self::start_with(dir, config, clock, agent, received).await
+    }
+
+    async fn start_with(
+        dir: TempDir,
+        config: SpoolConfig,
+        clock: ManualClock,
+        agent: Arc<dyn DeliveryAgent>,
+        received: mpsc::UnboundedReceiver<(Job, oneshot::Sender<Verdict>)>,
+    ) -> Self {
         let opened = Spool::start(config.clone(), agent, Arc::new(clock.clone()), Arc::new(NoDice))
             .await
             .unwrap();
@@ -187,14 +216,7 @@ impl Bench {
             spool,
             jobs,
             damage,
-            tell,
         }
-    }
-
-    /// A connection to `host` may be had.
-    pub(crate) fn tell_room(&self, host: &str) {
-        let tell = self.tell.lock().unwrap().clone().unwrap();
-        assert!(tell(&host.parse().unwrap()), "nobody listens");
     }
 
     /// Another spool on the directory of one that has ended.

@@ -54,30 +54,14 @@ impl DeliveryAgent for NextHop {
             };
             (verdict, chance.below(4))
         };
-        {
-            let mut seen = seen.lock().unwrap();
-            seen.attempts += 1;
-            if *gone.borrow() {
-                return Box::pin(std::future::pending());
-            }
-            if !seen.running.insert(job.message) {
-                let id = job.message;
-                seen.wrong.push(format!("{id}: two attempts at a time"));
-            }
-            if seen.forbidden.contains(&job.message) {
-                let id = job.message;
-                seen.wrong.push(format!("{id}: tried while frozen"));
-            }
-            match job.envelope.reverse_path.is_null() {
-                true => seen.told.tried(&job),
-                false => seen.check_route(&job),
-            }
-            if seen.limit.is_some_and(|limit| seen.running.len() > limit) {
-                let (running, limit) = (seen.running.len(), seen.limit);
-                seen.wrong.push(format!("{running} sessions run, of {limit:?}"));
-            }
-        }
         Box::pin(async move {
+            if job.begin.record().await.is_err() {
+                let reason = "the start was refused".to_owned();
+                return AttemptReport::new(AttemptResult::NotBegun { reason });
+            }
+            if !begins(&seen, &job, &gone) {
+                return std::future::pending().await;
+            }
             for _ in 0..pause {
                 tokio::task::yield_now().await;
             }
@@ -99,6 +83,32 @@ impl DeliveryAgent for NextHop {
             verdict
         })
     }
+}
+
+/// Notes that an attempt begins; `false`: the power was cut.
+fn begins(seen: &Mutex<Seen>, job: &Job, gone: &tokio::sync::watch::Receiver<bool>) -> bool {
+    let mut seen = seen.lock().unwrap();
+    seen.attempts += 1;
+    if *gone.borrow() {
+        return false;
+    }
+    if !seen.running.insert(job.message) {
+        let id = job.message;
+        seen.wrong.push(format!("{id}: two attempts at a time"));
+    }
+    if seen.forbidden.contains(&job.message) {
+        let id = job.message;
+        seen.wrong.push(format!("{id}: tried while frozen"));
+    }
+    match job.envelope.reverse_path.is_null() {
+        true => seen.told.tried(job),
+        false => seen.check_route(job),
+    }
+    if seen.limit.is_some_and(|limit| seen.running.len() > limit) {
+        let (running, limit) = (seen.running.len(), seen.limit);
+        seen.wrong.push(format!("{running} sessions run, of {limit:?}"));
+    }
+    true
 }
 
 fn address(job: &Job, recipient: u32) -> &Address {

@@ -89,6 +89,7 @@ fn root(section: TableReader<'_, '_>) -> Config {
     let mut spool = spool(&section);
     spool.max_recipients = server.recipients;
     spool.max_jobs_per_destination = client.smtp.connections_per_destination;
+    spool.max_sessions = client.smtp.connections;
     let config = Config {
         spool,
         hostname: section.get("hostname", hostname),

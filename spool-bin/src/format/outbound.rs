@@ -62,8 +62,19 @@ fn destination(state: &DestinationState, now: Timestamp) -> [Cell; 6] {
         Cell::whole(state.waiting),
         Cell::whole(format!("{} of {}", state.running, state.limit)),
         Cell::whole(rate),
-        Cell::text(format!("{word}{}", harmless(&why)), word.chars().count()),
+        Cell::text(
+            format!("{word}{}{}", harmless(&why), path(state)),
+            word.chars().count(),
+        ),
     ]
+}
+
+/// The hosts by which its limits are counted, where these are not its next hops.
+fn path(state: &DestinationState) -> String {
+    match state.path.is_empty() || state.path == state.next_hops {
+        true => String::new(),
+        false => format!("; with the limits of {}", super::units::hops(&state.path)),
+    }
 }
 
 fn per_time(per_second: f64) -> String {
@@ -181,6 +192,20 @@ mod tests {
             state[key] = value.clone();
         }
         serde_json::from_value(state).unwrap()
+    }
+
+    #[test]
+    fn hosts_that_are_shared_are_named_where_they_are_not_the_next_hops() {
+        let shared =
+            state(json!({"next_hops": ["mx:a.example:25"], "path": ["mx1.example:25", "mx2.example:25"]}));
+        let line = printed(&[shared, state(json!({"path": ["mx.example.net:25"]}))], 120);
+        assert_eq!(
+            line.matches("with the limits of mx1.example:25, mx2.example:25")
+                .count(),
+            1,
+            "{line}"
+        );
+        assert_eq!(line.matches("with the limits of").count(), 1, "{line}");
     }
 
     fn printed(all: &[DestinationState], width: usize) -> String {

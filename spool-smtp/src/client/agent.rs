@@ -13,8 +13,8 @@ use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::{ConnectError, Session};
 use super::snapshot::PoolSnapshot;
 use spool_core::{
-    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, EnhancedCode, Job, NextHop, RecipientIndex,
-    Stage, TellRoom,
+    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, EnhancedCode, Job, NextHop, PathLookup,
+    RecipientIndex, Stage,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,13 +29,6 @@ const MOST_ADDRESSES: usize = 3;
 
 /// "Too many messages": said of the sender, whichever address of the host it sends to.
 const TOO_FAST: EnhancedCode = EnhancedCode(4, 7, 28);
-
-/// Why nothing was sent once the spool had ended.
-const HALTED: &str = "not tried: the spool has ended";
-
-fn halted() -> ConnectError {
-    ConnectError::Busy(HALTED.to_owned())
-}
 
 /// Delivers over SMTP. Cloning shares the cache of sessions.
 #[derive(Clone)]
@@ -86,7 +79,10 @@ impl SmtpAgent {
     /// # Errors
     /// In one line, why there are fewer than the limits allow.
     pub async fn warm(&self, next_hops: Arc<[NextHop]>, sessions: usize) -> Result<(), String> {
-        let policy = self.config.policies.get(&next_hops);
+        let path = match self.path(&next_hops) {
+            PathLookup::Known(path) => path,
+            PathLookup::Lookup(path) => path.await,
+        };
         let mut failures = Vec::new();
         for hop in next_hops.iter() {
             let mut route = self.routes.to(hop, false).await;
@@ -98,7 +94,7 @@ impl SmtpAgent {
                         continue;
                     }
                 };
-                let want = Want::to(&target, &next_hops, policy, &self.config);
+                let want = Want::to(&target, &next_hops, &path, &self.config);
                 match self.pool.warm(&want, &target, sessions).await {
                     Ok(()) => return Ok(()),
                     Err(error) => failures.push(format!("{}: {error}", target.hop)),
@@ -133,10 +129,6 @@ impl SmtpAgent {
                         break;
                     }
                 };
-                if job.halt.is_set() {
-                    pass(&mut attempt, &job, target.hop, halted(), begun);
-                    continue;
-                }
                 if Instant::now() >= end {
                     pass(&mut attempt, &job, target.hop, too_late(), begun);
                     continue;
@@ -216,14 +208,12 @@ impl SmtpAgent {
         mut anew: bool,
         end: Instant,
     ) -> Result<Heard, ConnectError> {
+        if job.halt.is_set() {
+            return Err(ConnectError::Withdrawn);
+        }
         let hop = &target.hop;
-        let want = Want::new(
-            target,
-            job,
-            self.config.policies.get(&job.next_hops),
-            &self.config,
-        );
-        let mut delivery = Delivery::new(job, asked.to_vec(), self.pool.most_recipients(hop));
+        let want = Want::new(target, job, &self.config);
+        let mut delivery = Delivery::new(job, asked.to_vec(), self.pool.most_recipients(hop), end);
         let mut dead = 0;
         let mut connected = None;
         loop {
@@ -249,9 +239,10 @@ impl SmtpAgent {
                     let report = self.done(session, report, reusable)?;
                     return Ok(delivery.heard(report));
                 }
-                Step::Halted => {
+                Step::Withdrawn => {
                     self.pool.park(session);
-                    let report = delivery.give_up(hop, HALTED).ok_or_else(halted);
+                    let error = ConnectError::Withdrawn;
+                    let report = delivery.give_up(hop, &error.to_string()).ok_or(error);
                     return report.map(|report| delivery.heard(report));
                 }
                 Step::Spent { reusable } => {
@@ -279,6 +270,11 @@ impl SmtpAgent {
                 }
             }
         }
+    }
+
+    /// Whether the policy of `next_hops` is another one than that of a list of which nothing was said.
+    fn has_own_policy(&self, next_hops: &[NextHop]) -> bool {
+        self.config.policies.get(next_hops) != self.config.policies.get(&[])
     }
 
     /// The report of a session that has ended, and is kept where it is `reusable`. What was refused only for want of TLS, which had
@@ -352,8 +348,14 @@ impl DeliveryAgent for SmtpAgent {
         Box::pin(async move { agent.attempt(job).await })
     }
 
-    fn on_room(&self, tell: TellRoom) {
-        self.pool.on_room(tell);
+    /// The hosts that mail for `next_hops` goes to, or `next_hops` themselves where their policy sets something of its own.
+    fn path(&self, next_hops: &Arc<[NextHop]>) -> PathLookup {
+        let hops = Arc::clone(next_hops);
+        if !hops.iter().any(NextHop::is_mx) || self.has_own_policy(&hops) {
+            return PathLookup::Known(hops);
+        }
+        let routes = Arc::clone(&self.routes);
+        PathLookup::Lookup(Box::pin(async move { routes.path(&hops).await }))
     }
 
     fn close(&self) -> BoxFuture<()> {

@@ -80,7 +80,7 @@ impl<'a> Attempt<'a> {
 
     /// The recipients that the next host is to be asked for.
     pub(super) fn open(&self) -> Vec<RecipientIndex> {
-        if self.in_doubt {
+        if self.in_doubt || self.passed.withdrawn.is_some() {
             return Vec::new();
         }
         let closed = self.ended.as_ref().is_some_and(|(_, report)| is_for_good(report));
@@ -96,7 +96,7 @@ impl<'a> Attempt<'a> {
     pub(super) fn pass(&mut self, peer: NextHop, error: ConnectError, begun: Instant) -> &str {
         let result = match &error {
             ConnectError::Failed(error) => Some(AttemptResult::NoConnection { error: error.clone() }),
-            ConnectError::Busy(_) => None,
+            ConnectError::Withdrawn => None,
             ConnectError::Ended(result) => Some(result.clone()),
             ConnectError::Unable(reply) => Some(unable(reply.clone())),
         };
@@ -308,8 +308,8 @@ struct Passed {
     unrouted: Option<(usize, NextHop, Reply)>,
     /// Whether a host was not reached.
     unreached: bool,
-    /// The last host that was not tried, for want of a connection.
-    busy: Option<NextHop>,
+    /// The host at which the attempt was withdrawn.
+    withdrawn: Option<NextHop>,
 }
 
 type Decision = (usize, NextHop, AttemptResult);
@@ -327,9 +327,9 @@ impl Passed {
         let count = self.count;
         match error {
             ConnectError::Failed(_) => self.unreached = true,
-            ConnectError::Busy(_) => {
+            ConnectError::Withdrawn => {
                 self.unreached = true;
-                self.busy = Some(peer);
+                self.withdrawn = Some(peer);
             }
             ConnectError::Ended(AttemptResult::Refused {
                 stage: Stage::Route,
@@ -354,8 +354,8 @@ impl Passed {
         !self.unreached && self.said.is_none() && found
     }
 
-    /// A host's own words come first. That none can take such a message, or what DNS says, may be the end of it: only where
-    /// nothing else is the reason. Where one was not tried for want of a connection, and none said anything, it is no attempt.
+    /// An attempt that was withdrawn before anything was sent is none. Otherwise a host's own words come first. That none can take such a
+    /// message, or what DNS says, may be the end of it: only where nothing else is the reason.
     fn report(self) -> Numbered {
         let all_reached = !self.unreached;
         let unrouted = self.unrouted.map(|(number, peer, reply)| {
@@ -368,9 +368,9 @@ impl Passed {
         let unable = self.unable.filter(|_| all_reached && nothing_passes);
         let unrouted = unrouted.filter(|_| all_reached);
         let lines = self.lines.join("; ");
-        let (number, peer, result) = match (self.said.or(unable).or(unrouted), self.busy) {
-            (Some((number, peer, result)), _) => (number, Some(peer), result),
-            (None, Some(busy)) => (0, Some(busy), AttemptResult::NotBegun { reason: lines }),
+        let (number, peer, result) = match (self.withdrawn, self.said.or(unable).or(unrouted)) {
+            (Some(host), _) => (0, Some(host), AttemptResult::NotBegun { reason: lines }),
+            (None, Some((number, peer, result))) => (number, Some(peer), result),
             (None, None) => (0, self.peer, AttemptResult::NoConnection { error: lines }),
         };
         let mut report = AttemptReport::new(result);

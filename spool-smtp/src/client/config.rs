@@ -81,7 +81,7 @@ pub struct SmtpConfig {
     pub chunking: bool,
     /// How long a peer whose TLS failed is sent mail in plaintext before its TLS is tried again; `opportunistic` only.
     pub plaintext_memory: Duration,
-    /// What is asked of the way to a destination, by its list of next hops.
+    /// What is asked of the way to a destination, by its list of next hops; for the empty list, what is asked where nothing else is set.
     pub policies: Lookup<[NextHop], DestinationPolicy>,
     /// Who the client is to a host; `None`: it does not say. Asked with the host that is connected to, never with the
     /// domain of `mx:domain:port`: a secret goes to none but a host that was named for it.
@@ -89,15 +89,15 @@ pub struct SmtpConfig {
     /// Addresses of this machine to send from; empty: the system chooses. Mail for one destination leaves from the same
     /// address every time, for peers that greylist; a family without an address here is not used.
     pub source_addresses: Vec<IpAddr>,
-    /// Connections open at once, to all next hops. One destination has three quarters of them at most.
+    /// Connections open at once, to all next hops. One path has three quarters of them at most.
     pub connections: usize,
-    /// Connections open at once to one next hop, or to one destination whose policy has a limit of its own.
+    /// Connections open at once on one path ([`DeliveryAgent::path`](spool_core::DeliveryAgent::path)) whose policy has no limit of its own.
     pub connections_per_destination: usize,
     /// Messages sent over one connection before it is closed.
     pub messages_per_connection: u32,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
-    /// For one address to accept a connection, and for a connection to become free.
+    /// For one address to accept a connection, and for one that is being closed to make room.
     pub connect_timeout: Duration,
     /// For the greeting.
     pub greeting_timeout: Duration,

@@ -1,5 +1,6 @@
-//! The hosts that could not be reached of late: many domains may have one and the same host, and while it is dead it is not
-//! connected to for each of them. Never more than a fixed number of them.
+//! The hosts that could not be reached of late: the memory of the way through a list of hosts. It is no limit: a path that does not answer
+//! at all is left alone by whoever starts attempts. Where the first host of a path is dead and the next one answers, it saves each new
+//! session the wait for the first. Never more than a fixed number of hosts.
 
 use spool_core::NextHop;
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 /// Failures in a row after which a host is left alone for [`PAUSE`] after each.
 const FAILURES: u32 = 4;
-/// Shorter than the first pause of a destination: an attempt that is to try it does.
+/// Shorter than the first pause of a path that does not answer: an attempt that is to find out whether it does again tries the host.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The most that are remembered. Of one more, any is forgotten: it is connected to again, which is little harm.
 const MOST: usize = 4096;

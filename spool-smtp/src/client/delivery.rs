@@ -10,6 +10,7 @@ use super::session::Session;
 use super::transaction::{Ended, Outcome, transact};
 use spool_core::{AttemptReport, AttemptResult, Job, NextHop, RecipientIndex, RefusedRecipient, Reply};
 use std::collections::HashSet;
+use tokio::time::{Instant, timeout_at};
 
 /// How often the host may break off among the recipients of a transaction before it is given up. Each time it is asked with
 /// fewer, on another session.
@@ -18,6 +19,8 @@ const MOST_CUTS: u32 = 4;
 /// What a host has said so far.
 pub(super) struct Delivery<'a> {
     job: &'a Job,
+    /// Of the attempt.
+    end: Instant,
     /// Not yet in a transaction that was answered.
     left: Vec<RecipientIndex>,
     accepted: Option<Reply>,
@@ -55,15 +58,16 @@ pub(super) enum Step {
         fruitless: bool,
         in_step: bool,
     },
-    /// Nothing may be begun any more; the session could take more.
-    Halted,
+    /// Nothing may be sent any more; the session could take more.
+    Withdrawn,
 }
 
 impl<'a> Delivery<'a> {
-    /// To be asked for the recipients `open`, at most `enough` in a transaction.
-    pub(super) const fn new(job: &'a Job, open: Vec<RecipientIndex>, enough: usize) -> Self {
+    /// To be asked for the recipients `open`, at most `enough` in a transaction, until `end`.
+    pub(super) const fn new(job: &'a Job, open: Vec<RecipientIndex>, enough: usize, end: Instant) -> Self {
         Self {
             job,
+            end,
             left: open,
             accepted: None,
             refused: Vec::new(),
@@ -112,8 +116,8 @@ impl<'a> Delivery<'a> {
         self.leave_out(session);
         let mut fruitless = true;
         loop {
-            if self.job.halt.is_set() {
-                return Step::Halted;
+            if !self.may_begin().await {
+                return Step::Withdrawn;
             }
             let now = self.next(&session.capabilities);
             let ended = match transact(session, self.job, &now, config).await {
@@ -148,6 +152,16 @@ impl<'a> Delivery<'a> {
                 return Step::Spent { reusable };
             }
         }
+    }
+
+    /// Whether a transaction may begin: before the first one the start of the attempt is recorded.
+    async fn may_begin(&self) -> bool {
+        let Job { begin, halt, .. } = self.job;
+        if halt.is_set() {
+            return false;
+        }
+        let recorded = timeout_at(self.end, begin.record()).await;
+        matches!(recorded, Ok(Ok(()))) && !halt.is_set()
     }
 
     /// The recipients of the next transaction: as many of those left as the host takes in one, by their number and by their

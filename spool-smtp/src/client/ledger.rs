@@ -1,22 +1,16 @@
-//! Who has connections, who keeps idle ones, and who waits for one. It opens and closes nothing itself.
+//! How many connections are open, in all and by path, and which sessions are idle. It opens and closes no connection itself.
 //!
-//! No destination gets more than its limit, and none more than three quarters of all. A connection that becomes free goes
-//! to the waiting destination that has the fewest; nobody waits while an idle session stands in his way. For one limit only a few wait,
-//! for each of them is a job that others could have; the others are turned away, and it is told when there is room for one of them again.
+//! Who may make an attempt, and when, is decided before it starts: a connection for it is then within the limits, which hold here
+//! nevertheless. What may be in the way is an idle session, which is dropped, or one that is being closed, which is waited for.
 
-use super::key::{Key, Scope, Want};
-use super::room::Refused;
-use spool_core::TellRoom;
+use super::key::{Key, Want};
+use spool_core::NextHop;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
-/// How many may wait for a limit of so many connections: what becomes free is used at once, and nearly all jobs at a busy host have one.
-pub(super) const fn waiting_places(limit: usize) -> usize {
-    1 + limit / 4
-}
-
-/// The right to have one connection open. It comes back when it is dropped.
+/// The right to have one connection open. It is given back when it is dropped.
 pub(super) struct Permit<S> {
     ledger: Weak<Ledger<S>>,
     key: Key,
@@ -25,12 +19,13 @@ pub(super) struct Permit<S> {
 impl<S> Drop for Permit<S> {
     fn drop(&mut self) {
         if let Some(ledger) = self.ledger.upgrade() {
-            ledger.release(&self.key);
+            ledger.lock().release(&self.key);
+            ledger.freed.notify_waiters();
         }
     }
 }
 
-/// What whoever asked for a session gets.
+/// What whoever asks for a session gets.
 pub(super) enum Turn<S> {
     /// An idle one.
     Cached(S),
@@ -38,62 +33,48 @@ pub(super) enum Turn<S> {
     Open(Permit<S>),
 }
 
-/// An answer at once, or later.
-pub(super) enum Answer<S> {
-    Now(Turn<S>),
-    Later(oneshot::Receiver<Turn<S>>),
-    /// None: enough wait for the same limit.
-    TooMany,
-}
-
 /// The sessions of one key.
 struct Line<S> {
     /// The oldest first, each with the number of its parking.
     idle: Vec<(u64, S)>,
-    open: usize,
-    limit: usize,
-    opened: u64,
-    reused: u64,
-    note: Option<String>,
+    tally: OpenCounts,
 }
 
-struct Waiting<S> {
-    want: Want,
-    fresh: bool,
-    turn: oneshot::Sender<Turn<S>>,
-}
-
-struct Books<S> {
-    open: usize,
-    scopes: HashMap<Scope, usize>,
-    lines: HashMap<Key, Line<S>>,
-    /// In the order of their coming.
-    waiting: Vec<Waiting<S>>,
-    /// Those that were turned away.
-    refused: Refused,
-    parked: u64,
-    sweeping: bool,
-}
-
-/// What is open for one key, as it is counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) key: Key,
+/// What is counted for one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct OpenCounts {
+    /// Of the path.
     pub(super) limit: usize,
     pub(super) open: usize,
-    pub(super) idle: usize,
     pub(super) waiting: usize,
     pub(super) opened: u64,
     pub(super) reused: u64,
     pub(super) note: Option<String>,
 }
 
-/// The books of one agent. `S` is a session; it holds its [`Permit`].
+struct Books<S> {
+    open: usize,
+    paths: HashMap<Arc<[NextHop]>, usize>,
+    /// Each with an open connection, or with somebody who waits for one.
+    lines: HashMap<Key, Line<S>>,
+    parked: u64,
+    sweeping: bool,
+}
+
+/// What is open for one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) key: Key,
+    pub(super) idle: usize,
+    pub(super) tally: OpenCounts,
+}
+
+/// The connections of one agent. `S` is a session; it holds its [`Permit`].
 pub(super) struct Ledger<S> {
     total: usize,
     books: Mutex<Books<S>>,
-    /// Who is told of room for those that were turned away.
-    listeners: Mutex<Vec<TellRoom>>,
+    /// A connection was closed, or a session became idle.
+    freed: Notify,
 }
 
 impl<S> Ledger<S> {
@@ -103,48 +84,33 @@ impl<S> Ledger<S> {
             total: total.max(1),
             books: Mutex::new(Books {
                 open: 0,
-                scopes: HashMap::new(),
+                paths: HashMap::new(),
                 lines: HashMap::new(),
-                waiting: Vec::new(),
-                refused: Refused::default(),
                 parked: 0,
                 sweeping: false,
             }),
-            listeners: Mutex::default(),
+            freed: Notify::new(),
         })
-    }
-
-    /// From now on `tell` is told of room for those that were turned away.
-    pub(super) fn on_room(&self, tell: TellRoom) {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(tell);
-    }
-
-    /// Tells of room in these limits. Never while the books are locked.
-    fn tell_room(&self, scopes: &[Scope]) {
-        for scope in scopes {
-            let Some(hop) = self.lock().refused.take(scope) else {
-                continue;
-            };
-            let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-            listeners.retain(|tell| tell(&hop));
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Books<S>> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session or the right to open one. With `fresh` no idle one: those that there are have ended, one after the other,
-    /// and are closed. Of several idle ones, one that is `preferred`.
-    pub(super) fn ask(
+    /// The most connections that the path of `want` may have: never more than three quarters of all.
+    pub(super) fn limit(&self, want: &Want) -> usize {
+        want.limit.min(self.total - self.total / 4).max(1)
+    }
+
+    /// An idle session, of several one that is `preferred`, or the right to open one. `None`: the limits had no room for one until
+    /// `give_up`. With `fresh` no idle one, and those that there are are dropped: others like them have ended.
+    pub(super) async fn turn(
         self: &Arc<Self>,
-        want: Want,
+        want: &Want,
         fresh: bool,
         preferred: impl Fn(&S) -> bool,
-    ) -> Answer<S> {
+        give_up: Instant,
+    ) -> Option<Turn<S>> {
         if fresh {
             let ended = self
                 .lock()
@@ -154,75 +120,59 @@ impl<S> Ledger<S> {
             // Outside the lock: each gives its permit back.
             drop(ended);
         }
-        let mut books = self.lock();
-        if let Some(session) = books.reuse(&want.key, preferred) {
-            return Answer::Now(Turn::Cached(session));
+        let mut waiting = None;
+        loop {
+            // Made before the look at the books: what is freed right after that is not missed.
+            let freed = self.freed.notified();
+            if let Some(turn) = self.turn_now(want, fresh, &preferred) {
+                return Some(turn);
+            }
+            waiting.get_or_insert_with(|| Waiting::new(self, want));
+            timeout_at(give_up, freed).await.ok()?;
         }
-        if self.has_room(&books, &want) {
-            return Answer::Now(Turn::Open(self.grant(&mut books, &want)));
-        }
-        books.waiting.retain(|waiting| !waiting.turn.is_closed());
-        let scope = want.key.scope();
-        let others = books
-            .waiting
-            .iter()
-            .filter(|other| other.want.key.scope() == scope);
-        if others.count() >= waiting_places(want.limit.min(self.share())) {
-            books.refused.add(scope, &want.key.hop);
-            return Answer::TooMany;
-        }
-        let in_the_way = books.take_in_the_way(&want, self.share());
-        let (turn, later) = oneshot::channel();
-        books.waiting.push(Waiting { want, fresh, turn });
-        drop(books);
-        // Its permit goes to whoever is next.
-        drop(in_the_way);
-        Answer::Later(later)
     }
 
-    /// Takes a session that is done with one message. It goes to somebody who waits, or is kept. Whether the idle ones need
-    /// to be looked after from now on.
-    pub(super) fn park(&self, key: &Key, session: S) -> bool {
-        let unswept = self.pass_on(key, session);
-        // A session is idle, or one fewer waits for it.
-        self.tell_room(&[key.scope()]);
-        unswept
-    }
-
-    fn pass_on(&self, key: &Key, mut session: S) -> bool {
+    /// The same without a wait: idle sessions in the way are dropped, the longest idle first.
+    fn turn_now(
+        self: &Arc<Self>,
+        want: &Want,
+        fresh: bool,
+        preferred: impl Fn(&S) -> bool,
+    ) -> Option<Turn<S>> {
         loop {
             let mut books = self.lock();
-            let Some(place) = self.next(&books, Some(key)) else {
-                books.parked += 1;
-                let number = books.parked;
-                if let Some(line) = books.lines.get_mut(key) {
-                    line.idle.push((number, session));
-                }
-                return !std::mem::replace(&mut books.sweeping, true);
-            };
-            let next = books.waiting.remove(place);
-            if next.fresh || next.want.key != *key {
-                // He can use the connection's place, not the connection.
-                books.waiting.insert(place, next);
-                drop(books);
-                drop(session);
-                return false;
+            if !fresh && let Some(session) = books.reuse(&want.key, &preferred) {
+                return Some(Turn::Cached(session));
             }
-            match next.turn.send(Turn::Cached(session)) {
-                Ok(()) => {
-                    books.count_reuse(key);
-                    return false;
-                }
-                Err(Turn::Cached(back)) => session = back,
-                Err(Turn::Open(_)) => return false,
+            let is_path_full = books.open_on(&want.key.path) >= self.limit(want);
+            if !is_path_full && books.open < self.total {
+                return Some(Turn::Open(self.grant(&mut books, want)));
             }
+            let in_the_way = books.take_oldest(|key| !is_path_full || key.path == want.key.path)?;
+            // Outside the lock: it gives its permit back.
+            drop(books);
+            drop(in_the_way);
         }
+    }
+
+    /// Keeps a session that is done with one message. Whether the idle ones need to be looked after from now on.
+    pub(super) fn park(&self, key: &Key, session: S) -> bool {
+        let mut books = self.lock();
+        books.parked += 1;
+        let number = books.parked;
+        if let Some(line) = books.lines.get_mut(key) {
+            line.idle.push((number, session));
+        }
+        let is_swept = std::mem::replace(&mut books.sweeping, true);
+        drop(books);
+        self.freed.notify_waiters();
+        !is_swept
     }
 
     /// Keeps `note` beside the sessions of `key`.
     pub(super) fn note(&self, key: &Key, note: Option<String>) {
         if let Some(line) = self.lock().lines.get_mut(key) {
-            line.note = note;
+            line.tally.note = note;
         }
     }
 
@@ -238,7 +188,7 @@ impl<S> Ledger<S> {
         (taken, books.sweeping)
     }
 
-    /// Whoever looked after the idle sessions does so no more: the next one that is parked says so.
+    /// Nobody looks after the idle sessions any more: the next one that is parked says so.
     pub(super) fn leave_unswept(&self) {
         self.lock().sweeping = false;
     }
@@ -248,93 +198,30 @@ impl<S> Ledger<S> {
         let books = self.lock();
         let counts = books.lines.iter().map(|(key, line)| Count {
             key: key.clone(),
-            limit: line.limit.min(self.share()),
-            open: line.open,
             idle: line.idle.len(),
-            waiting: books
-                .waiting
-                .iter()
-                .filter(|waiting| waiting.want.key == *key && !waiting.turn.is_closed())
-                .count(),
-            opened: line.opened,
-            reused: line.reused,
-            note: line.note.clone(),
+            tally: line.tally.clone(),
         });
         (books.open, counts.collect())
     }
 
-    /// The most that one destination may have.
-    fn share(&self) -> usize {
-        (self.total - self.total / 4).max(1)
-    }
-
-    fn has_room(&self, books: &Books<S>, want: &Want) -> bool {
-        books.open < self.total && books.open_in(&want.key.scope()) < want.limit.min(self.share())
-    }
-
     fn grant(self: &Arc<Self>, books: &mut Books<S>, want: &Want) -> Permit<S> {
         books.open += 1;
-        *books.scopes.entry(want.key.scope()).or_default() += 1;
-        let line = books.lines.entry(want.key.clone()).or_insert_with(|| Line {
-            idle: Vec::new(),
-            open: 0,
-            limit: want.limit,
-            opened: 0,
-            reused: 0,
-            note: None,
+        *books.paths.entry(Arc::clone(&want.key.path)).or_default() += 1;
+        books.change(&want.key, |tally| {
+            tally.open += 1;
+            tally.opened += 1;
+            tally.limit = self.limit(want);
         });
-        line.open += 1;
-        line.opened += 1;
-        line.limit = want.limit;
         Permit {
             ledger: Arc::downgrade(self),
             key: want.key.clone(),
         }
     }
-
-    fn release(self: &Arc<Self>, key: &Key) {
-        let mut room = vec![key.scope()];
-        let mut books = self.lock();
-        books.forget(key);
-        while let Some(place) = self.next(&books, None) {
-            let waiting = books.waiting.remove(place);
-            let permit = self.grant(&mut books, &waiting.want);
-            room.push(waiting.want.key.scope());
-            if let Err(Turn::Open(mut permit)) = waiting.turn.send(Turn::Open(permit)) {
-                // Nobody waits any more. Not by dropping it: the lock is held.
-                permit.ledger = Weak::new();
-                books.forget(&waiting.want.key);
-            }
-        }
-        drop(books);
-        room.dedup();
-        self.tell_room(&room);
-    }
-
-    /// Who is next, now that there is room; or, with `freed`, once the connection of that key was given up.
-    fn next(&self, books: &Books<S>, freed: Option<&Key>) -> Option<usize> {
-        let freed_scope = freed.map(Key::scope);
-        let total = books.open - usize::from(freed.is_some());
-        if total >= self.total {
-            return None;
-        }
-        let open_in = |scope: &Scope| {
-            let open = books.open_in(scope);
-            open.saturating_sub(usize::from(freed_scope.as_ref() == Some(scope)))
-        };
-        let eager = books.waiting.iter().enumerate().filter_map(|(place, waiting)| {
-            let open = open_in(&waiting.want.key.scope());
-            let has_room = open < waiting.want.limit.min(self.share());
-            (has_room && !waiting.turn.is_closed()).then_some((open, place))
-        });
-        // The first of those whose destinations have the fewest.
-        eager.min().map(|(_, place)| place)
-    }
 }
 
 impl<S> Books<S> {
-    fn open_in(&self, scope: &Scope) -> usize {
-        self.scopes.get(scope).copied().unwrap_or_default()
+    fn open_on(&self, path: &[NextHop]) -> usize {
+        self.paths.get(path).copied().unwrap_or_default()
     }
 
     fn reuse(&mut self, key: &Key, preferred: impl Fn(&S) -> bool) -> Option<S> {
@@ -344,43 +231,62 @@ impl<S> Books<S> {
             .iter()
             .rposition(|(_, session)| preferred(session))
             .or(line.idle.len().checked_sub(1))?;
-        line.reused += 1;
+        line.tally.reused += 1;
         Some(line.idle.remove(place).1)
     }
 
-    fn count_reuse(&mut self, key: &Key) {
-        if let Some(line) = self.lines.get_mut(key) {
-            line.reused += 1;
-        }
-    }
-
-    /// The session that has been idle longest among those whose place `want` could have.
-    fn take_in_the_way(&mut self, want: &Want, share: usize) -> Option<S> {
-        let scope = want.key.scope();
-        let own = self.open_in(&scope) >= want.limit.min(share);
-        let idle = self
-            .lines
-            .iter_mut()
-            .filter(|(key, line)| !line.idle.is_empty() && (!own || key.scope() == scope));
+    /// The session that has been idle longest among those of these keys.
+    fn take_oldest(&mut self, of: impl Fn(&Key) -> bool) -> Option<S> {
+        let lines = self.lines.iter_mut();
+        let idle = lines.filter(|(key, line)| !line.idle.is_empty() && of(key));
         let (_, line) = idle.min_by_key(|(_, line)| line.idle.first().map(|(number, _)| *number))?;
         Some(line.idle.remove(0).1)
     }
 
-    fn forget(&mut self, key: &Key) {
+    fn release(&mut self, key: &Key) {
         self.open -= 1;
-        let scope = key.scope();
-        if let Some(open) = self.scopes.get_mut(&scope) {
+        if let Some(open) = self.paths.get_mut(&key.path) {
             *open -= 1;
             if *open == 0 {
-                self.scopes.remove(&scope);
+                self.paths.remove(&key.path);
             }
         }
-        if let Some(line) = self.lines.get_mut(key) {
-            line.open -= 1;
-            if line.open == 0 {
-                self.lines.remove(key);
-            }
+        self.change(key, |tally| tally.open -= 1);
+    }
+
+    /// Changes what is counted for `key`, whose line is there as long as something is counted in it.
+    fn change(&mut self, key: &Key, change: impl FnOnce(&mut OpenCounts)) {
+        let line = self.lines.entry(key.clone()).or_insert_with(|| Line {
+            idle: Vec::new(),
+            tally: OpenCounts::default(),
+        });
+        change(&mut line.tally);
+        if line.tally.open + line.tally.waiting == 0 {
+            self.lines.remove(key);
         }
+    }
+}
+
+/// Somebody waits; counted until it is dropped.
+struct Waiting<'a, S> {
+    ledger: &'a Ledger<S>,
+    key: &'a Key,
+}
+
+impl<'a, S> Waiting<'a, S> {
+    fn new(ledger: &'a Ledger<S>, want: &'a Want) -> Self {
+        let (key, limit) = (&want.key, ledger.limit(want));
+        ledger.lock().change(key, |tally| {
+            tally.waiting += 1;
+            tally.limit = limit;
+        });
+        Self { ledger, key }
+    }
+}
+
+impl<S> Drop for Waiting<'_, S> {
+    fn drop(&mut self) {
+        self.ledger.lock().change(self.key, |tally| tally.waiting -= 1);
     }
 }
 

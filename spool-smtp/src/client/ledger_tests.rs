@@ -1,9 +1,10 @@
-//! The books of connections, with sessions that are nothing but a number.
+//! The counts of connections, with sessions that are nothing but a number.
 
 use super::super::source::Source;
 use super::*;
 use proptest::prelude::*;
 use spool_core::{NextHop, TlsPolicy};
+use std::time::Duration;
 
 /// A session.
 struct Fake {
@@ -11,27 +12,28 @@ struct Fake {
     _permit: Permit<Fake>,
 }
 
-fn want(host: &str, tls: TlsPolicy, limit: usize) -> Want {
-    let hop: NextHop = format!("{host}:25").parse().unwrap();
+fn hops(hosts: &str) -> Arc<[NextHop]> {
+    let hosts = hosts.split(' ').map(|host| format!("{host}:25").parse().unwrap());
+    hosts.collect()
+}
+
+/// A session with `host`, counted for `path`.
+fn want(host: &str, path: &str, limit: usize) -> Want {
     Want {
         key: Key {
-            hop,
-            tls,
+            hop: hops(host)[0].clone(),
+            tls: TlsPolicy::Opportunistic,
             dane: None,
             credentials: None,
             source: Source::Any,
-            route: None,
+            path: hops(path),
         },
         limit,
     }
 }
 
 fn to(host: &str, limit: usize) -> Want {
-    want(host, TlsPolicy::Opportunistic, limit)
-}
-
-fn ask(ledger: &Arc<Ledger<Fake>>, want: &Want) -> Answer<Fake> {
-    ledger.ask(want.clone(), false, |_| false)
+    want(host, host, limit)
 }
 
 fn session(turn: Turn<Fake>, number: usize) -> Fake {
@@ -44,253 +46,225 @@ fn session(turn: Turn<Fake>, number: usize) -> Fake {
     }
 }
 
-/// A session that there is at once.
-fn now(ledger: &Arc<Ledger<Fake>>, want: &Want, number: usize) -> Fake {
-    match ask(ledger, want) {
-        Answer::Now(turn) => session(turn, number),
-        Answer::Later(_) | Answer::TooMany => panic!("there is none now"),
+/// A session, if there is one without a wait.
+fn now(ledger: &Arc<Ledger<Fake>>, want: &Want, number: usize) -> Option<Fake> {
+    let turn = ledger.turn_now(want, false, |_| false);
+    turn.map(|turn| session(turn, number))
+}
+
+fn park(ledger: &Ledger<Fake>, want: &Want, sessions: Vec<Fake>) {
+    for session in sessions {
+        ledger.park(&want.key, session);
     }
 }
 
-fn later(ledger: &Arc<Ledger<Fake>>, want: &Want) -> oneshot::Receiver<Turn<Fake>> {
-    match ask(ledger, want) {
-        Answer::Now(_) | Answer::TooMany => panic!("there is one now, or never"),
-        Answer::Later(turn) => turn,
+fn waiting(ledger: &Ledger<Fake>) -> usize {
+    ledger.counts().1.iter().map(|count| count.tally.waiting).sum()
+}
+
+/// Begins to wait for a session, which there is none now.
+async fn later(ledger: &Arc<Ledger<Fake>>, want: &Want) -> tokio::task::JoinHandle<Option<usize>> {
+    let before = waiting(ledger);
+    let (waits, want) = (Arc::clone(ledger), want.clone());
+    let give_up = Instant::now() + Duration::from_secs(30);
+    let turn = tokio::spawn(async move {
+        let turn = waits.turn(&want, false, |_| false, give_up).await;
+        turn.map(|turn| session(turn, 0).number)
+    });
+    while waiting(ledger) == before {
+        tokio::task::yield_now().await;
     }
+    turn
 }
 
 #[test]
-fn limits_hold_and_what_becomes_free_goes_to_the_destination_with_the_fewest() {
-    let ledger = Ledger::new(4);
-    let (a, b, c) = (to("a", 2), to("b", 9), to("c", 9));
-    let one = now(&ledger, &a, 1);
-    let _two = now(&ledger, &a, 2);
-    let mut third = later(&ledger, &a);
-    let _three = now(&ledger, &b, 3);
-    let _four = now(&ledger, &b, 4);
-    // All four are out. The second destination waits for more, and then one that has none comes.
-    let mut more = later(&ledger, &b);
-    let mut none = later(&ledger, &c);
-    drop(one);
-    assert!(more.try_recv().is_err(), "it has two already");
-    let got = session(none.try_recv().unwrap(), 5);
-    assert!(third.try_recv().is_err(), "all four are out again");
-    drop(got);
-    assert!(third.try_recv().is_ok(), "it has one, the other two");
-    assert!(more.try_recv().is_ok());
-}
-
-#[test]
-fn for_one_limit_only_a_few_wait() {
-    let ledger = Ledger::new(16);
-    let (a, b) = (to("a", 8), to("b", 1));
-    let _held: Vec<_> = (0..8).map(|n| now(&ledger, &a, n)).collect();
-    let mut waiting: Vec<_> = (0..3).map(|_| later(&ledger, &a)).collect();
-    assert!(matches!(ask(&ledger, &a), Answer::TooMany));
-    drop(waiting.pop());
-    waiting.push(later(&ledger, &a));
-    assert!(matches!(ask(&ledger, &a), Answer::TooMany));
-    let _one = now(&ledger, &b, 4);
-    let _two = later(&ledger, &b);
-    assert!(matches!(ask(&ledger, &b), Answer::TooMany), "another limit");
-}
-
-/// Has a ledger tell of room, and gives what it has told since it was asked last.
-fn told(ledger: &Arc<Ledger<Fake>>) -> impl FnMut() -> Vec<String> {
-    let (tell, heard) = std::sync::mpsc::channel();
-    ledger.on_room(Arc::new(move |hop| tell.send(hop.to_string()).is_ok()));
-    move || heard.try_iter().collect()
-}
-
-#[test]
-fn room_is_told_once_for_each_that_was_turned_away() {
-    let ledger = Ledger::new(16);
-    let (a, b) = (to("a", 2), to("b", 2));
-    let mut told = told(&ledger);
-    let one = now(&ledger, &a, 1);
-    let two = now(&ledger, &a, 2);
-    let mut third = later(&ledger, &a);
-    for _ in 0..3 {
-        assert!(matches!(ask(&ledger, &a), Answer::TooMany));
-    }
-    // Of another host, nobody was turned away.
-    drop(now(&ledger, &b, 9));
-    assert_eq!(told(), [""; 0]);
-    // Whoever waits is served first, and leaves his place.
-    ledger.park(&a.key, one);
-    let one = session(third.try_recv().unwrap(), 9);
-    assert_eq!(told(), ["a:25"]);
-    // Idle, and closed.
-    ledger.park(&a.key, one);
-    drop(two);
-    assert_eq!(told(), ["a:25", "a:25"]);
-    drop(now(&ledger, &a, 3));
-    assert_eq!(told(), [""; 0]);
-}
-
-#[test]
-fn a_connection_of_all_that_becomes_free_is_told_to_the_host_that_gets_it() {
-    let ledger = Ledger::new(2);
-    let (a, b) = (to("a", 1), to("b", 1));
-    let mut told = told(&ledger);
-    let (one, _two) = (now(&ledger, &a, 1), now(&ledger, &to("c", 1), 2));
-    let mut waiting = later(&ledger, &b);
-    assert!(matches!(ask(&ledger, &b), Answer::TooMany));
-    drop(one);
-    assert!(waiting.try_recv().is_ok());
-    assert_eq!(told(), ["b:25"], "its place in line is free");
-}
-
-#[test]
-fn whoever_listens_no_more_is_forgotten() {
-    let ledger = Ledger::new(4);
-    let a = to("a", 1);
-    drop(told(&ledger));
-    let one = now(&ledger, &a, 1);
-    let _waits = later(&ledger, &a);
-    assert!(matches!(ask(&ledger, &a), Answer::TooMany));
-    drop(one);
-    assert!(ledger.listeners.lock().unwrap().is_empty());
-}
-
-#[test]
-fn no_destination_takes_all() {
+fn no_path_has_more_than_its_limit_or_three_quarters_of_all() {
     let ledger = Ledger::new(8);
-    let held: Vec<_> = (0..6).map(|n| now(&ledger, &to("hog", 100), n)).collect();
-    let mut seventh = later(&ledger, &to("hog", 100));
-    let others: Vec<_> = (0..2)
-        .map(|n| now(&ledger, &to(&format!("h{n}"), 100), n))
+    let two: Vec<_> = (0..3).filter_map(|n| now(&ledger, &to("a", 2), n)).collect();
+    assert_eq!(two.len(), 2);
+    drop(two);
+    let hog: Vec<_> = (0..8).filter_map(|n| now(&ledger, &to("hog", 100), n)).collect();
+    assert_eq!(hog.len(), 6);
+    let others: Vec<_> = (0..3)
+        .filter_map(|n| now(&ledger, &to(&format!("h{n}"), 100), n))
         .collect();
-    drop(others);
-    assert!(seventh.try_recv().is_err());
-    drop(held);
-    assert!(seventh.try_recv().is_ok());
+    assert_eq!((others.len(), ledger.counts().0), (2, 8));
+    // One of one is no path's three quarters, and is given all the same.
+    assert!(now(&Ledger::new(1), &to("a", 9), 0).is_some());
 }
 
 #[test]
-fn an_idle_session_stands_in_nobodys_way() {
+fn hosts_of_one_path_share_its_limit() {
+    let ledger = Ledger::new(100);
+    let (a, b) = (want("a", "a b", 2), want("b", "a b", 2));
+    let held = [now(&ledger, &a, 1), now(&ledger, &b, 2)];
+    assert!(held.iter().all(Option::is_some));
+    assert!(now(&ledger, &a, 3).is_none() && now(&ledger, &b, 3).is_none());
+    assert!(
+        now(&ledger, &to("a", 2), 3).is_some(),
+        "another path to the same host"
+    );
+}
+
+#[test]
+fn an_idle_session_in_the_way_is_dropped_the_longest_idle_first() {
     let ledger = Ledger::new(2);
     for (number, host) in [(1, "a"), (2, "b")] {
-        let session = now(&ledger, &to(host, 2), number);
+        let session = now(&ledger, &to(host, 2), number).unwrap();
         ledger.park(&to(host, 2).key, session);
     }
-    // All are out, and idle. The one that has been idle longest is closed.
-    let mut third = later(&ledger, &to("c", 2));
-    let third = session(third.try_recv().unwrap(), 3);
-    assert_eq!(now(&ledger, &to("b", 2), 9).number, 2);
+    let third = now(&ledger, &to("c", 2), 3).unwrap();
+    assert_eq!(now(&ledger, &to("b", 2), 9).unwrap().number, 2);
     drop(third);
-    // The limit of one destination: its sessions of another kind make room.
-    let (plain, verified) = (to("a", 1), want("a", TlsPolicy::Verify, 1));
-    let plaintext = now(&ledger, &plain, 4);
-    ledger.park(&plain.key, plaintext);
-    let mut turn = later(&ledger, &verified);
-    assert_eq!(session(turn.try_recv().unwrap(), 5).number, 5);
+    // Where the path is full, one of its own, whatever is idle elsewhere; as many as a limit was lowered by.
+    let ledger = Ledger::new(9);
+    let elsewhere = now(&ledger, &to("c", 2), 0).unwrap();
+    ledger.park(&to("c", 2).key, elsewhere);
+    let (a, b) = (want("a", "a b", 3), want("b", "a b", 1));
+    let three: Vec<_> = (1..4).filter_map(|n| now(&ledger, &a, n)).collect();
+    park(&ledger, &a, three);
+    let fourth = now(&ledger, &b, 4).unwrap();
+    assert_eq!((fourth.number, ledger.counts().0), (4, 2));
 }
 
 #[test]
-fn a_session_that_is_done_goes_to_whoever_waits_for_it() {
-    let ledger = Ledger::new(4);
-    let (plain, verified) = (to("a", 1), want("a", TlsPolicy::Verify, 1));
-    let first = now(&ledger, &plain, 1);
-    let gone = later(&ledger, &plain);
-    drop(gone);
-    let mut same = later(&ledger, &plain);
-    assert!(!ledger.park(&plain.key, first), "it was not kept");
-    let first = session(same.try_recv().unwrap(), 9);
-    assert_eq!(first.number, 1);
-    let mut other = later(&ledger, &verified);
-    // The next one is of another kind: the connection is closed for it.
-    assert!(!ledger.park(&plain.key, first));
-    let second = session(other.try_recv().unwrap(), 2);
-    assert_eq!(second.number, 2);
-    assert!(ledger.park(&verified.key, second), "kept, and to be looked after");
-    let (open, counts) = ledger.counts();
-    assert_eq!((open, counts.len(), counts[0].idle), (1, 1, 1));
-    // One that is asked for anew is not the idle one.
-    match ledger.ask(verified.clone(), true, |_| true) {
-        Answer::Now(turn) => assert_eq!(session(turn, 3).number, 3),
-        Answer::Later(_) | Answer::TooMany => panic!("the idle one was closed"),
+fn of_idle_sessions_the_preferred_one_is_taken_or_the_last() {
+    let ledger = Ledger::new(9);
+    let a = to("a", 9);
+    let three: Vec<_> = (1..4).filter_map(|n| now(&ledger, &a, n)).collect();
+    park(&ledger, &a, three);
+    let take = |number: usize| {
+        let turn = ledger.turn_now(&a, false, |session| session.number == number);
+        session(turn.unwrap(), 9).number
+    };
+    assert_eq!([take(1), take(8), take(8), take(8)], [1, 3, 2, 9]);
+}
+
+#[test]
+fn the_idle_ones_are_looked_after_from_the_first_on() {
+    let ledger = Ledger::new(9);
+    let a = to("a", 9);
+    let [one, two] = [1, 2].map(|n| now(&ledger, &a, n).unwrap());
+    assert!(ledger.park(&a.key, one));
+    assert!(!ledger.park(&a.key, two));
+    let (old, others) = ledger.take_idle(|session| session.number == 1);
+    assert_eq!((old.len(), others), (1, true));
+    let (old, others) = ledger.take_idle(|_| true);
+    assert_eq!((old.len(), others), (1, false));
+    let one = now(&ledger, &a, 1).unwrap();
+    assert!(ledger.park(&a.key, one));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_being_closed_is_waited_for_and_a_session_that_becomes_idle() {
+    let ledger = Ledger::new(9);
+    let (a, b) = (want("a", "a b", 1), want("b", "a b", 1));
+    let closing = now(&ledger, &a, 1).unwrap();
+    let turn = later(&ledger, &b).await;
+    drop(closing);
+    assert_eq!(turn.await.unwrap(), Some(0));
+    // One that is alike, and one that only stands in the way.
+    for (other, number) in [(&a, 1), (&b, 0)] {
+        let used = now(&ledger, &a, 1).unwrap();
+        let turn = later(&ledger, other).await;
+        ledger.park(&a.key, used);
+        assert_eq!(turn.await.unwrap(), Some(number));
     }
+    assert_eq!(ledger.counts(), (0, Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_in_vain_ends_and_is_counted_as_long_as_it_lasts() {
+    let ledger = Ledger::new(1);
+    let _held = now(&ledger, &to("a", 1), 1).unwrap();
+    let (turn, given_up) = (
+        later(&ledger, &to("b", 1)).await,
+        later(&ledger, &to("b", 1)).await,
+    );
+    assert_eq!(waiting(&ledger), 2);
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    assert_eq!(waiting(&ledger), 1);
+    assert_eq!(turn.await.unwrap(), None);
+    let (open, counts) = ledger.counts();
+    assert_eq!((open, counts.len(), counts[0].tally.waiting), (1, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_session_is_none_of_the_idle_ones_and_ends_them() {
+    let ledger = Ledger::new(9);
+    let a = to("a", 9);
+    for session in [1, 2].map(|n| now(&ledger, &a, n).unwrap()) {
+        ledger.park(&a.key, session);
+    }
+    let turn = ledger.turn(&a, true, |_| true, Instant::now()).await;
+    assert_eq!(session(turn.unwrap(), 3).number, 3);
     assert_eq!(ledger.counts(), (0, Vec::new()));
 }
 
 #[derive(Debug, Clone)]
 enum Op {
-    Ask(usize, bool),
-    Drop(usize),
+    Ask { kind: usize, limit: usize, fresh: bool },
+    Close(usize),
     Park(usize),
     Expire,
-    GiveUp(usize),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let ask = (0..6_usize, 1..5_usize, any::<bool>());
     let op = prop_oneof![
-        4 => (0..6_usize, any::<bool>()).prop_map(|(kind, fresh)| Op::Ask(kind, fresh)),
-        2 => (0..8_usize).prop_map(Op::Drop),
+        4 => ask.prop_map(|(kind, limit, fresh)| Op::Ask { kind, limit, fresh }),
+        2 => (0..8_usize).prop_map(Op::Close),
         3 => (0..8_usize).prop_map(Op::Park),
         1 => Just(Op::Expire),
-        1 => (0..4_usize).prop_map(Op::GiveUp),
     ];
     proptest::collection::vec(op, 0..60)
 }
 
+/// How many are open and how many idle, in all or on one path.
+fn sums(ledger: &Ledger<Fake>, path: Option<&Arc<[NextHop]>>) -> (usize, usize) {
+    let counts = ledger.counts().1.into_iter();
+    let counts = counts.filter(|count| path.is_none_or(|path| count.key.path == *path));
+    counts.fold((0, 0), |(open, idle), count| {
+        (open + count.tally.open, idle + count.idle)
+    })
+}
+
 proptest! {
     #[test]
-    fn the_books_are_always_right_and_nobody_waits_in_vain(ops in ops(), total in 1..6_usize) {
-        let kinds: Vec<Want> = (0..6)
-            .map(|n| want(["a", "b", "c"][n % 3], [TlsPolicy::None, TlsPolicy::Verify][n / 3], 1 + n % 3))
-            .collect();
+    fn limits_hold_in_any_order_and_only_sessions_in_use_are_in_the_way(ops in ops(), total in 1..7_usize) {
+        let kinds = [("a", "a"), ("a", "a b"), ("b", "a b"), ("b", "b"), ("c", "c"), ("a", "c")];
         let ledger = Ledger::new(total);
-        let mut held: Vec<(usize, Fake)> = Vec::new();
-        let mut waiting: Vec<(usize, oneshot::Receiver<Turn<Fake>>)> = Vec::new();
+        let mut held: Vec<(Key, Fake)> = Vec::new();
         for op in ops {
             match op {
-                Op::Ask(kind, fresh) => match ledger.ask(kinds[kind].clone(), fresh, |_| false) {
-                    Answer::Now(turn) => held.push((kind, session(turn, 0))),
-                    Answer::Later(turn) => waiting.push((kind, turn)),
-                    Answer::TooMany => {
-                        let host = kinds[kind].key.scope();
-                        let others = waiting.iter().filter(|(other, _)| kinds[*other].key.scope() == host);
-                        prop_assert!(others.count() >= waiting_places(kinds[kind].limit.min(ledger.share())));
-                    }
-                },
-                Op::Drop(n) if n < held.len() => drop(held.remove(n)),
+                Op::Ask { kind, limit, fresh } => {
+                    let want = want(kinds[kind].0, kinds[kind].1, limit);
+                    let path = &want.key.path;
+                    let turn = ledger.turn_now(&want, fresh, |_| false);
+                    let is_new = matches!(turn, Some(Turn::Open(_)));
+                    let was_given = turn.is_some();
+                    held.extend(turn.map(|turn| (want.key.clone(), session(turn, 0))));
+                    let ((open, idle), (all, all_idle)) = (sums(&ledger, Some(path)), sums(&ledger, None));
+                    let most = ledger.limit(&want);
+                    prop_assert!(!is_new || open <= most, "{open} on a path that may have {most}");
+                    let in_use = (open >= most && idle == 0) || (all == total && all_idle == 0);
+                    prop_assert!(was_given || in_use, "refused with room, or with an idle session in the way");
+                }
+                Op::Close(n) if n < held.len() => drop(held.remove(n)),
                 Op::Park(n) if n < held.len() => {
-                    let (kind, session) = held.remove(n);
-                    ledger.park(&kinds[kind].key, session);
+                    let (key, session) = held.remove(n);
+                    ledger.park(&key, session);
                 }
                 Op::Expire => drop(ledger.take_idle(|_| true)),
-                Op::GiveUp(n) if n < waiting.len() => drop(waiting.remove(n)),
-                Op::Drop(_) | Op::Park(_) | Op::GiveUp(_) => {}
+                Op::Close(_) | Op::Park(_) => {}
             }
-            let mut still = Vec::new();
-            for (kind, mut turn) in waiting {
-                match turn.try_recv() {
-                    Ok(turn) => held.push((kind, session(turn, 0))),
-                    Err(_) => still.push((kind, turn)),
-                }
-            }
-            waiting = still;
-            let (open, counts) = ledger.counts();
-            let all_idle: usize = counts.iter().map(|count| count.idle).sum();
+            let (open, idle) = sums(&ledger, None);
             prop_assert!(open <= total);
-            prop_assert_eq!(open, held.len() + all_idle);
-            for (host, kind) in kinds.iter().enumerate().take(3) {
-                let same = |kind: usize| kind % 3 == host;
-                let of_it = |count: &&Count| count.key.hop == kind.key.hop;
-                let open: usize = counts.iter().filter(of_it).map(|count| count.open).sum();
-                let limit = kind.limit.min(ledger.share());
-                prop_assert!(open <= limit);
-                let waits = waiting.iter().any(|(kind, _)| same(*kind));
-                let room = open < limit && counts.iter().map(|count| count.open).sum::<usize>() < total;
-                prop_assert!(!(waits && room), "somebody waits although there is room");
-                prop_assert!(!(waits && open < limit && all_idle > 0), "an idle session stands in the way");
-                let idle: usize = counts.iter().filter(of_it).map(|count| count.idle).sum();
-                prop_assert!(!(waits && idle > 0), "somebody waits for a connection that is idle");
-            }
+            prop_assert_eq!(open, held.len() + idle);
+            prop_assert_eq!(open, ledger.counts().0);
         }
         drop(held);
-        drop(waiting);
         drop(ledger.take_idle(|_| true));
         prop_assert_eq!(ledger.counts(), (0, Vec::new()));
     }

@@ -25,7 +25,6 @@ mod pool;
 mod recipient_limits;
 mod reply_filter;
 mod resolve;
-mod room;
 mod roots;
 mod session;
 mod snapshot;

@@ -5,14 +5,14 @@ use super::config::SmtpConfig;
 use super::connect::{addresses, connect};
 use super::dead_hosts::DeadHosts;
 use super::key::Want;
-use super::ledger::{self, Answer, Ledger, Turn};
+use super::ledger::{self, Ledger, Turn};
 use super::peer_memory::PeerMemory;
 use super::recipient_limits::RecipientLimits;
 use super::resolve::{Routes, Target};
 use super::session::{ConnectError, OpenError, Opening, Session};
 use super::snapshot::PoolSnapshot;
 use super::tls::Tls;
-use spool_core::{NextHop, TellRoom};
+use spool_core::NextHop;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -66,18 +66,8 @@ impl Pool {
         let here = std::thread::current().id();
         let give_up = (Instant::now() + self.config.connect_timeout).min(end);
         loop {
-            let answer = self
-                .ledger
-                .ask(want.clone(), fresh, |session| session.thread == here);
-            let turn = match answer {
-                Answer::Now(turn) => Some(turn),
-                Answer::Later(turn) => tokio::time::timeout_at(give_up, turn)
-                    .await
-                    .ok()
-                    .and_then(Result::ok),
-                Answer::TooMany => None,
-            };
-            match turn {
+            let preferred = |session: &Session| session.thread == here;
+            match self.ledger.turn(want, fresh, preferred, give_up).await {
                 Some(Turn::Cached(session)) => {
                     let kept = session.parked_at.elapsed() < self.config.idle_timeout;
                     if kept && !session.wire.has_spoken_or_gone() {
@@ -88,8 +78,8 @@ impl Pool {
                 // In a box of its own, for it takes kilobytes: most attempts find a session, and each would carry the room for this.
                 Some(Turn::Open(permit)) => return Box::pin(self.open(want, target, permit, end)).await,
                 None => {
-                    let error = format!("all connections to {} are in use", want.key.hop);
-                    return Err(ConnectError::Busy(error));
+                    let error = "no connection was closed in time to make room for another one";
+                    return Err(ConnectError::Failed(error.to_owned()));
                 }
             }
         }
@@ -250,7 +240,7 @@ impl Pool {
         // All are held until the last one is there, so that each is another one.
         let mut held = Vec::new();
         let mut result = Ok(());
-        for _ in 0..sessions.min(want.limit) {
+        for _ in 0..sessions.min(self.ledger.limit(want)) {
             match self.session(want, target, false, end).await {
                 Ok(session) => held.push(session),
                 Err(error) => {
@@ -261,11 +251,6 @@ impl Pool {
         }
         held.into_iter().for_each(|session| self.park(session));
         result
-    }
-
-    /// From now on `tell` is told of connections for attempts that were not begun for want of one.
-    pub(super) fn on_room(&self, tell: TellRoom) {
-        self.ledger.on_room(tell);
     }
 
     /// How it stands now.

@@ -38,8 +38,8 @@ const NOT_OFFERED: EnhancedCode = EnhancedCode(5, 7, 10);
 pub(super) enum ConnectError {
     /// The peer was not reached, or said nothing.
     Failed(String),
-    /// It was not tried: there is no connection left for it.
-    Busy(String),
+    /// Nothing may be sent any more: the spool has ended, or has refused the start of the attempt.
+    Withdrawn,
     /// The peer was reached, and it ended so: `Refused` or `Broken`.
     Ended(AttemptResult),
     /// The peer was reached, and cannot take such a message. The reply is ours.
@@ -66,7 +66,7 @@ impl ConnectError {
                 stage: Stage::Tls,
                 reply,
             }) if reply.enhanced == Some(NOT_OFFERED) => Self::Unable(reply),
-            other @ (Self::Failed(_) | Self::Busy(_) | Self::Ended(_) | Self::Unable(_)) => other,
+            other @ (Self::Failed(_) | Self::Withdrawn | Self::Ended(_) | Self::Unable(_)) => other,
         }
     }
 }
@@ -74,7 +74,8 @@ impl ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) | Self::Busy(error) => f.write_str(error),
+            Self::Failed(error) => f.write_str(error),
+            Self::Withdrawn => f.write_str("not tried: the spool has withdrawn the attempt"),
             Self::Ended(result) => result.fmt(f),
             Self::Unable(reply) => reply.fmt(f),
         }
@@ -104,7 +105,7 @@ impl OpenError {
         !self.tls_failed
             && match &self.error {
                 ConnectError::Failed(_) => true,
-                ConnectError::Busy(_) | ConnectError::Unable(_) => false,
+                ConnectError::Withdrawn | ConnectError::Unable(_) => false,
                 ConnectError::Ended(result) => matches!(
                     result,
                     AttemptResult::Refused {

@@ -13,7 +13,7 @@ pub struct PoolSnapshot {
     pub open: usize,
     /// The most that may be.
     pub limit: usize,
-    /// Each with at least one open connection, in the order of their next hops.
+    /// Each with at least one connection, or an attempt that waits for one; in the order of their next hops.
     pub destinations: Vec<DestinationSessions>,
 }
 
@@ -23,7 +23,7 @@ pub struct PoolSnapshot {
 pub struct DestinationSessions {
     /// Whom they are with.
     pub next_hop: NextHop,
-    /// The destination, when it has a limit of its own; `None`: whoever goes by way of this next hop.
+    /// The path by which its connections are counted, when that is not just the next hop.
     pub route: Option<Vec<NextHop>>,
     /// The security that is asked for.
     pub tls_policy: TlsPolicy,
@@ -31,7 +31,7 @@ pub struct DestinationSessions {
     pub user: Option<String>,
     /// The address of this machine for each family; empty: as the system chooses.
     pub source: Vec<IpAddr>,
-    /// The most connections.
+    /// The most connections on the path.
     pub limit: usize,
     /// Connections open or being opened.
     pub open: usize,
@@ -39,7 +39,7 @@ pub struct DestinationSessions {
     pub idle: usize,
     /// Of them, those with a message.
     pub in_use: usize,
-    /// Attempts that wait for one of them.
+    /// Attempts that wait until a connection is closed.
     pub waiting: usize,
     /// Connections opened since the destination was last without any.
     pub opened: u64,
@@ -63,21 +63,22 @@ impl PoolSnapshot {
 
 impl From<Count> for DestinationSessions {
     fn from(count: Count) -> Self {
-        let key = count.key;
+        let Count { key, idle, tally } = count;
+        let is_hop = *key.path == [key.hop.clone()];
         Self {
             next_hop: key.hop,
-            route: key.route.map(|route| route.to_vec()),
+            route: (!is_hop).then(|| key.path.to_vec()),
             tls_policy: key.tls,
             user: key.credentials.map(|credentials| credentials.user().to_owned()),
             source: key.source.addresses(),
-            limit: count.limit,
-            open: count.open,
-            idle: count.idle,
-            in_use: count.open - count.idle,
-            waiting: count.waiting,
-            opened: count.opened,
-            reused: count.reused,
-            tls: count.note,
+            limit: tally.limit,
+            open: tally.open,
+            idle,
+            in_use: tally.open - idle,
+            waiting: tally.waiting,
+            opened: tally.opened,
+            reused: tally.reused,
+            tls: tally.note,
         }
     }
 }

@@ -11,6 +11,7 @@ mod extensions;
 mod halt;
 mod hosts;
 mod injection;
+mod paths;
 mod peer;
 mod pki;
 mod pool;
@@ -18,13 +19,15 @@ mod recipients;
 mod replies;
 mod sessions;
 mod sinks;
+mod starts;
 mod tls;
 mod traps;
 
 use super::{SmtpAgent, SmtpConfig};
 use peer::{Act, EHLO, GO, HELLO, OK, Seen, peer};
 use spool_core::{
-    Address, AttemptReport, AttemptResult, DeliveryAgent, Envelope, Job, MessageId, NextHop, ReversePath,
+    Address, AttemptReport, AttemptResult, Begin, DeliveryAgent, Envelope, Job, MessageId, NextHop,
+    PathLookup, ReversePath,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,14 +59,26 @@ fn job(hops: &[NextHop], to: &[&str], body: &[u8]) -> Job {
         message: MessageId::from_u128(1),
         flows: Vec::new(),
         next_hops: hops.into(),
+        path: hops.into(),
         recipients: (0..).take(to.len()).collect(),
         envelope: Arc::new(Envelope::of(ReversePath::parse("a@example.org").unwrap(), to)),
         body: body.to_vec().into(),
+        begin: Begin::recorded(),
         halt: spool_core::Halt::default(),
     }
 }
 
-async fn deliver(agent: &SmtpAgent, job: Job) -> AttemptReport {
+/// The path that `agent` names.
+async fn path(agent: &SmtpAgent, next_hops: &[NextHop]) -> Arc<[NextHop]> {
+    match agent.path(&next_hops.into()) {
+        PathLookup::Known(path) => path,
+        PathLookup::Lookup(path) => path.await,
+    }
+}
+
+/// As a spool does it: by the path that the agent names.
+async fn deliver(agent: &SmtpAgent, mut job: Job) -> AttemptReport {
+    job.path = path(agent, &job.next_hops).await;
     tokio::time::timeout(Duration::from_secs(20), agent.deliver(job))
         .await
         .expect("within the deadlines")

@@ -17,6 +17,8 @@ pub(super) enum Asked {
     },
     Operation(Operated),
     Idle,
+    /// Whether an attempt at this message may begin.
+    Begin(MessageId),
 }
 
 /// An operation that was asked for.
@@ -84,7 +86,7 @@ impl Life {
     pub(super) fn operations(&mut self) -> impl Iterator<Item = &mut Operated> {
         self.replies.values_mut().filter_map(|asked| match asked {
             Asked::Operation(operated) => Some(operated),
-            Asked::Add { .. } | Asked::Idle => None,
+            Asked::Add { .. } | Asked::Idle | Asked::Begin(_) => None,
         })
     }
 
@@ -99,6 +101,7 @@ impl Life {
             }
             (Asked::Operation(_), Answer::Operated(Err(_))) => {}
             (Asked::Idle, Answer::Idle(_)) => self.is_idle(tally),
+            (Asked::Begin(id), Answer::Begun(may)) => self.begun(id, *may),
             (asked, answer) => panic!("{answer:?} to {asked:?}"),
         }
     }
@@ -188,7 +191,11 @@ impl Life {
             if due.is_none_or(|status| !matches!(status, Status::SendAt(at) if at <= self.now.wall)) {
                 continue;
             }
-            let explained = self.engine.explain(id, self.now).expect("it is on the spool");
+            let mut explained = self.engine.explain(id, self.now).expect("it is on the spool");
+            if let Some((destination, hops, ahead)) = explained.destination.take() {
+                let holds = self.throttle.holds((destination, &hops), ahead, self.now);
+                explained.holds.extend(holds);
+            }
             let waits = |hold: &Hold| {
                 matches!(
                     hold,
@@ -196,7 +203,6 @@ impl Life {
                         | Hold::RetryTime { .. }
                         | Hold::RateLimit { .. }
                         | Hold::Circuit { .. }
-                        | Hold::HostBusy { .. }
                         | Hold::NoRoom { .. }
                 )
             };

@@ -29,7 +29,7 @@ impl Life {
                 .filter(|(message, _)| message.state.status != Status::Frozen)
                 .count()
                 > 0;
-            if !waits && self.is_quiet() && self.waiting.is_empty() {
+            if !waits && self.is_quiet() && self.lookups.is_empty() && self.waiting.is_empty() {
                 break;
             }
             // Time passes, the faster the longer nothing happens: the clock of another life may have been ahead.
@@ -63,8 +63,13 @@ impl Life {
             engine.queue.standing(),
             "memory that nothing needs"
         );
-        assert_eq!(self.permits(), [0_u64; 0], "permits that nothing needs");
-        assert!(!self.throttle.is_contended());
+        assert_eq!(
+            self.permits(),
+            [0_u64; 0],
+            "permits that nothing needs: {:#?}",
+            (&engine.queue, &self.throttle)
+        );
+        assert!(self.throttle.is_at_rest(), "{:#?}", self.throttle);
         self.disk.balance();
     }
 
@@ -91,12 +96,15 @@ impl Life {
             for question in std::mem::take(&mut self.questions) {
                 self.inputs.push_back(said(question, Some(Presend::SendNow)));
             }
-            for session in std::mem::take(&mut self.sessions) {
-                self.end_session(session, WELL, chance);
+            for place in (0..self.lookups.len()).rev() {
+                self.look_up(place);
+            }
+            for place in (0..self.sessions.len()).rev() {
+                self.go_on_with(place, WELL, chance);
             }
             self.feed();
             self.turn(tally);
-            if self.is_quiet() && self.inputs.is_empty() {
+            if self.is_quiet() && self.inputs.is_empty() && self.lookups.is_empty() {
                 return;
             }
         }

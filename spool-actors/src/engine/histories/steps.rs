@@ -1,8 +1,9 @@
 //! What happens in a life: mail, operators, next hops, and a disk that answers late.
 
 use super::answers::{Asked, Operated};
+use super::sessions::{Session, Stage};
 use super::settings::{KEY_WINDOW, hops, routing};
-use super::world::{Life, Room, Session};
+use super::world::{Life, Room};
 use super::{AT, Chance, Paper, Tally};
 use crate::engine::{Answered, Input, NewMail, Operation, Tag, Work};
 use crate::outcome::NewRoute;
@@ -20,6 +21,8 @@ use std::time::Duration;
 const STEPS: usize = 40;
 /// How a session ends in which all goes well.
 pub(super) const WELL: usize = 9;
+/// How one ends that was not let begin.
+const NOT_BEGUN: usize = 2;
 /// How one ends in which the first recipient is refused for good, and the others for now.
 pub(super) const PARTLY: usize = 10;
 
@@ -48,8 +51,8 @@ impl Life {
                 }
                 8 => self.ask_idle(),
                 9 => {
-                    let hop = hops(chance.below(3))[0].clone();
-                    self.inputs.push_back(Input::RoomAt(hop));
+                    let lookup = chance.below(self.lookups.len().max(1));
+                    self.look_up(lookup);
                 }
                 10 if chance.one_in(2) && matches!(self.routing, Routing::ByRules(_)) => {
                     self.set_routing(routing(chance.below(4)));
@@ -178,9 +181,9 @@ impl Life {
                 self.inputs.push_back(said(answer, Self::presend_says(chance)));
             }
             _ if !self.sessions.is_empty() => {
-                let session = self.sessions.swap_remove(chance.below(self.sessions.len()));
+                let place = chance.below(self.sessions.len());
                 let how = chance.below(WELL + 1);
-                self.end_session(session, how, chance);
+                self.go_on_with(place, how, chance);
             }
             _ => {}
         }
@@ -197,8 +200,25 @@ impl Life {
         })
     }
 
+    /// The attempt at this place takes its next step: it finds a session or none, asks whether it may begin, and ends.
+    pub(super) fn go_on_with(&mut self, place: usize, how: usize, chance: &mut Chance) {
+        match self.sessions[place].stage {
+            Stage::Opening if how == 1 => {}
+            Stage::Opening => return self.ask_to_begin(place),
+            Stage::Asking => return,
+            Stage::Begun | Stage::Refused => {}
+        }
+        let session = self.sessions.swap_remove(place);
+        let how = match session.stage {
+            Stage::Refused => NOT_BEGUN,
+            Stage::Begun if how == NOT_BEGUN => WELL,
+            Stage::Opening | Stage::Asking | Stage::Begun => how,
+        };
+        self.end_session(session, how, chance);
+    }
+
     pub(super) fn end_session(&mut self, session: Session, how: usize, chance: &mut Chance) {
-        let Session { job, permit } = session;
+        let Session { job, permit, .. } = session;
         let id = job.message;
         let refused_with = |code, text: &str| AttemptResult::Refused {
             stage: spool_core::Stage::Mail,
@@ -210,8 +230,8 @@ impl Life {
             1 => AttemptResult::NoConnection {
                 error: "no answer".to_owned(),
             },
-            2 => AttemptResult::NotBegun {
-                reason: "all connections are in use".to_owned(),
+            NOT_BEGUN => AttemptResult::NotBegun {
+                reason: "the start was refused".to_owned(),
             },
             3 => refused_with(550, "5.7.1 no"),
             4 | 5 => {
@@ -254,7 +274,7 @@ impl Life {
         if matches!(result, AttemptResult::NotBegun { .. }) {
             self.is_not_begun(id);
         }
-        let permit = self.session_ends(permit);
+        let again = self.session_ends(permit);
         let mut report = AttemptReport::new(result);
         report.peer = job.next_hops.first().cloned();
         report.refused = refused;
@@ -265,7 +285,8 @@ impl Life {
                 duration_ms: 1,
                 report,
             },
-            permit,
+            permit: Some(permit),
+            again,
         });
     }
 

@@ -2,27 +2,21 @@
 
 use super::answers::Asked;
 use super::disk::Disk;
+use super::sessions::Session;
 use super::settings::{KEY_WINDOW, notices, routing};
 use super::{AT, Chance, Now, Paper, Tally};
 use crate::engine::{Answered, DestinationId, Effect, Engine, Input, Job, Moment, Setup, Tag, Wanted};
 use crate::supervision::Ending;
-use crate::throttle::Machine;
+use crate::throttle::{self, Limits};
 use spool_core::disposition::Decisions;
 use spool_core::store::{Change, Recovery};
-use spool_core::{Budget, IdSource, MessageId, Policies, RandomDice, RouteOrigin, Routing, Waiting};
+use spool_core::{Budget, IdSource, MessageId, NextHop, Policies, RandomDice, Routing, Waiting};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
 /// Turns in a row that nothing but permits brings about.
 const OF_PERMITS_ALONE: usize = 100;
-
-/// A session that runs.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) job: spool_core::Job,
-    pub(super) permit: u64,
-}
 
 /// What the disk has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,16 +42,19 @@ pub(super) struct Life {
     pub(super) sessions: Vec<Session>,
     pub(super) waiting: Vec<(Pin<Box<Waiting>>, Option<Wanted>)>,
     pub(super) questions: Vec<Input<Paper>>,
-    pub(super) throttle: Machine,
-    contended: bool,
-    permits: BTreeMap<u64, (DestinationId, u64)>,
-    last_permit: u64,
+    pub(super) throttle: Limits,
+    /// Paths that are being looked up.
+    pub(super) lookups: Vec<(DestinationId, Arc<[NextHop]>)>,
+    /// Whether that takes its time.
+    pub(super) slow_lookups: bool,
+    pub(super) opens: Option<spool_core::Timestamp>,
+    pub(super) permits: BTreeMap<u64, (DestinationId, u64)>,
     pub(super) epoch: u64,
     pub(super) max: usize,
     /// Whether it was 0 when the last turn ended.
-    was_paused: bool,
+    pub(super) was_paused: bool,
     /// Sessions that started since the maximum was set.
-    under_max: BTreeSet<u64>,
+    pub(super) under_max: BTreeSet<u64>,
     /// Turns since something happened that is no matter of permits.
     of_permits: usize,
     pub(super) routing: Routing,
@@ -100,14 +97,11 @@ impl Life {
             budget: budget.clone(),
             dice: Arc::new(RandomDice),
             ids: IdSource::after(disk.last_id()),
-            policies: Policies::default(),
-            learned: Vec::new(),
             routing: routing.clone(),
             keys: at_first.to_vec(),
             key_window: KEY_WINDOW,
             max_keys: 10,
             max_jobs: max,
-            max_jobs_per_destination: 1 + chance.below(4),
             max_recipients: 10,
             presend,
             on_error: chance.one_in(4),
@@ -129,10 +123,11 @@ impl Life {
             sessions: Vec::new(),
             waiting: Vec::new(),
             questions: Vec::new(),
-            throttle: Machine::new(max),
-            contended: false,
+            throttle: limits(chance, max),
+            lookups: Vec::new(),
+            slow_lookups: chance.one_in(3),
+            opens: None,
             permits: BTreeMap::new(),
-            last_permit: 0,
             epoch: 0,
             max,
             was_paused: false,
@@ -172,7 +167,12 @@ impl Life {
             self.wake = None;
             self.inputs.push_back(Input::Woken);
         }
-        let of_permits = |input: &Input<Paper>| matches!(input, Input::Granted(..) | Input::Contended(_));
+        let of_permits = |input: &Input<Paper>| {
+            matches!(
+                input,
+                Input::Granted(..) | Input::Contended(_) | Input::Outlook(..) | Input::Opens(_)
+            )
+        };
         self.of_permits = match self.inputs.iter().all(of_permits) {
             true => self.of_permits + 1,
             false => 0,
@@ -208,7 +208,10 @@ impl Life {
                 "an operation waits for room"
             );
             assert!(
-                self.wake.is_some_and(|at| due.is_none_or(|due| at <= due)),
+                self.wake.is_some_and(|at| due
+                    .into_iter()
+                    .chain(self.opens)
+                    .all(|due| at <= due.max(self.now.inside))),
                 "nobody wakes it"
             );
             // What is being written may have places and permits that no message has; a notice that is being signed as well.
@@ -249,9 +252,13 @@ impl Life {
                 let waiting = Box::pin(self.budget.wait(bytes));
                 self.waiting.push((waiting, Some(wanted)));
             }
-            Effect::Start { job, permit } => self.start(job, permit, tally),
-            Effect::Ask { destination, more } => self.throttle.demand(destination, more),
-            Effect::Return(permit) => self.release(permit),
+            Effect::Start {
+                job,
+                permit,
+                recorded,
+            } => self.start(job, permit, recorded, tally),
+            Effect::Tell(told) => self.throttle.hear(told, self.now),
+            Effect::Return(permit, signal) => self.release(permit, signal),
             Effect::AskPresend(message) => {
                 assert_eq!(self.ended, None, "no hook is asked once the spool has ended");
                 self.questions.push(Input::Presented(message.id, None));
@@ -275,7 +282,7 @@ impl Life {
             Effect::Answer(reply, answer) => self.answered(reply, &answer, tally),
             Effect::Loaded(_) => {}
             Effect::Wake(at) => self.wake = Some(at),
-            Effect::Close(_) => {
+            Effect::Close => {
                 assert!(self.sessions.is_empty() && self.unwritten.is_empty() && self.jobs.is_empty());
                 assert!(self.questions.is_empty());
                 self.closed = true;
@@ -283,93 +290,12 @@ impl Life {
         }
     }
 
-    /// Nothing is sent but what the disk says is being sent, to where it says, and once at a time.
-    fn start(&mut self, job: spool_core::Job, permit: u64, tally: &mut Tally) {
-        tally.sessions += 1;
-        assert_eq!(self.ended, None, "nothing starts once the spool has ended");
-        let id = job.message;
-        let message = self.disk.message(id).expect("what is sent is on disk");
-        let state = &message.state;
-        assert!(state.in_flight.is_some(), "the start of {id} is not on disk");
-        assert_ne!(state.status, spool_core::Status::Frozen, "{id} is frozen");
-        assert!(!self.disk.held.contains(&id), "somebody wants {id} frozen");
-        if let Some(named) = self.disk.routed.get(&id) {
-            assert_eq!(*named, job.next_hops, "somebody gave {id} another route");
-        }
-        assert!(!self.over.contains(&id), "the time of {id} is over");
-        assert_eq!(message.next_hops, job.next_hops, "{id} goes elsewhere");
-        assert_eq!(state.remaining, job.recipients);
-        assert!(!job.recipients.is_empty());
-        if let (RouteOrigin::Configured, Routing::ByRules(router)) = (message.origin, &self.routing) {
-            for recipient in &job.recipients {
-                let address = &job.envelope.recipients[*recipient as usize].address;
-                assert_eq!(
-                    router.next_hops(address),
-                    job.next_hops,
-                    "{address} by another route"
-                );
-            }
-        }
-        assert!(
-            self.sessions.iter().all(|session| session.job.message != id),
-            "{id} twice at a time"
-        );
-        let (_, epoch) = self.permits.get(&permit).expect("a permit that was granted");
-        assert_eq!(
-            *epoch, self.epoch,
-            "a permit of a former maximum starts no session"
-        );
-        assert!(self.under_max.insert(permit), "one session for each permit");
-        self.sessions.push(Session { job, permit });
-    }
-
-    /// The session with this permit has ended. Gives the permit, if another one may start with it.
-    pub(super) fn session_ends(&mut self, permit: u64) -> Option<u64> {
-        self.under_max.remove(&permit);
-        let of_now = self
-            .permits
-            .get(&permit)
-            .is_some_and(|(_, epoch)| *epoch == self.epoch);
-        if !of_now {
-            self.release(permit);
-        }
-        of_now.then_some(permit)
-    }
-
-    fn release(&mut self, permit: u64) {
-        let (destination, epoch) = self.permits.remove(&permit).expect("a permit comes back once");
-        self.throttle.release(destination, epoch);
-    }
-
-    pub(super) fn grant(&mut self) {
-        while let Some((destination, epoch)) = self.throttle.next() {
-            self.last_permit += 1;
-            self.permits.insert(self.last_permit, (destination, epoch));
-            self.inputs
-                .push_back(Input::Granted(destination, self.last_permit));
-        }
-        let contended = self.throttle.is_contended();
-        if contended != self.contended {
-            self.contended = contended;
-            self.inputs.push_back(Input::Contended(contended));
-        }
-    }
-
-    pub(super) fn set_max(&mut self, max: usize) {
-        self.max = max;
-        self.epoch += 1;
-        self.under_max.clear();
-        self.throttle.set_max(max);
-        self.inputs.push_back(Input::SetMaxJobs(max));
-        self.grant();
-    }
-
     pub(super) fn set_routing(&mut self, routing: Routing) {
         self.former = std::mem::replace(&mut self.routing, routing.clone());
         self.inputs.push_back(Input::SetRouting(routing));
     }
 
-    /// Nothing is under way but what waits for memory or for time.
+    /// Nothing is under way but lookups, and what waits for memory or for time.
     pub(super) fn is_quiet(&self) -> bool {
         let under_way = [
             self.unwritten.len(),
@@ -396,4 +322,15 @@ impl Life {
     pub(super) fn message_ids(&self) -> Vec<MessageId> {
         self.disk.ids()
     }
+}
+
+fn limits(chance: &mut Chance, max_jobs: usize) -> Limits {
+    Limits::new(throttle::LimitsSetup {
+        max_jobs,
+        max_sessions: [usize::MAX, 3][chance.below(2)],
+        max_per_path: 1 + chance.below(4),
+        policies: Policies::default(),
+        learned: Vec::new(),
+        dice: Arc::new(RandomDice),
+    })
 }

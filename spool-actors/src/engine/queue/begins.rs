@@ -4,12 +4,87 @@
 //! It follows what the disk has answered, wherever the message has gone since. What a former process has begun is not looked at
 //! here: that is in doubt.
 
-use super::{Now, Phase, Queue};
+use super::{Now, Phase, Queue, Refusal};
 use crate::engine::World;
 use spool_core::store::{Change, Outcome};
-use spool_core::{MessageId, Timestamp};
+use spool_core::{Event, MessageId, Timestamp};
 
 impl<W: World> Queue<W> {
+    /// Whether the start of the attempt at this message, which has no permit yet, may be written.
+    pub(in crate::engine) fn arms_ahead(&self, id: MessageId) -> bool {
+        let Some(entry) = self.entries.get(&id) else {
+            return false;
+        };
+        let outlook = self.outlook(entry.destination);
+        let slot = self.at(entry.destination);
+        let is_ahead = matches!(entry.phase, Phase::Asking(_, None));
+        is_ahead && slot.is_some_and(|slot| slot.may_stay_ahead(outlook))
+    }
+
+    /// Whether an attempt that has its session may begin.
+    pub(in crate::engine) fn may_begin(&self, id: MessageId) -> bool {
+        let Some(Phase::Running(_, _, noted)) = self.phase(id) else {
+            return false;
+        };
+        let is_noted = noted.freeze || noted.reroute.is_some() || noted.pending > 0;
+        !self.paused && !is_noted && !self.is_stale(id)
+    }
+
+    /// Something is being written that is to become of a message when its attempt ends; or it has been.
+    pub(in crate::engine) fn note_pending(&mut self, id: MessageId, is_pending: bool) {
+        let phase = self.entries.get_mut(&id).map(|entry| &mut entry.phase);
+        if let Some(noted) = phase.and_then(Phase::afterwards) {
+            noted.pending = match is_pending {
+                true => noted.pending + 1,
+                false => noted.pending.saturating_sub(1),
+            };
+        }
+    }
+
+    /// The start of an attempt that has its session is being written: operations wait until it is.
+    pub(in crate::engine) fn starting(&mut self, id: MessageId, is_starting: bool) {
+        let phase = self.entries.get_mut(&id).map(|entry| &mut entry.phase);
+        if let Some(noted) = phase.and_then(Phase::afterwards)
+            && std::mem::replace(&mut noted.is_starting, is_starting) != is_starting
+            && !is_starting
+        {
+            self.released.push(id);
+        }
+    }
+
+    /// Notes why an attempt was not let begin, for its end.
+    pub(in crate::engine) fn note_refusal(&mut self, id: MessageId, refusal: Refusal) {
+        let phase = self.entries.get_mut(&id).map(|entry| &mut entry.phase);
+        if let Some(noted) = phase.and_then(Phase::afterwards) {
+            noted.refusal = Some(refusal);
+        }
+    }
+
+    pub(in crate::engine) fn take_refusal(&mut self, id: MessageId) -> Option<Refusal> {
+        self.entries.get_mut(&id)?.phase.afterwards()?.refusal.take()
+    }
+
+    /// Whether the disk holds the start of an attempt at this message.
+    pub(in crate::engine) fn is_begun(&self, id: MessageId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.begun)
+    }
+
+    /// Events to be recorded with the start of an attempt.
+    pub(in crate::engine) fn take_events(&mut self, id: MessageId) -> Vec<Event> {
+        let phase = self.entries.get_mut(&id).map(|entry| &mut entry.phase);
+        let content = phase.and_then(Phase::content_mut);
+        content
+            .map(|content| std::mem::take(&mut content.events))
+            .unwrap_or_default()
+    }
+
+    pub(in crate::engine) fn set_events(&mut self, id: MessageId, events: Vec<Event>) {
+        let phase = self.entries.get_mut(&id).map(|entry| &mut entry.phase);
+        if let Some(content) = phase.and_then(Phase::content_mut) {
+            content.events = events;
+        }
+    }
+
     /// The disk holds this change.
     pub(in crate::engine) fn on_disk(&mut self, change: &Change) {
         let (id, begun) = match change {

@@ -24,7 +24,7 @@ impl<W: World> Queue<W> {
             .map(count);
             let counts = [slot.in_line, slot.ahead, slot.permitted, slot.running];
             let armed = own()
-                .filter(|entry| matches!(entry.phase, Phase::Armed(_)))
+                .filter(|entry| matches!(entry.phase, Phase::Armed(..)))
                 .count();
             assert_eq!(slot.armed.len(), armed, "armed at {:?}", slot.next_hops);
             let at_least = counts.iter().zip(&there).all(|(count, there)| count >= there);

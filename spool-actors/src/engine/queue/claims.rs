@@ -51,6 +51,9 @@ impl<W: World> Queue<W> {
         };
         let before = match (phase, verb) {
             (Phase::Claimed | Phase::Settling(..), _) => return Claim::Later,
+            (Phase::Running(_, _, noted), verb) if noted.is_starting && verb != Verb::Remove => {
+                return Claim::Later;
+            }
             (Phase::Frozen, Verb::Freeze) => return Claim::Already,
             (Phase::Frozen, Verb::SendNow | Verb::Remove | Verb::Reroute | Verb::End) => Status::Frozen,
             (Phase::Running(_, _, noted), Verb::Freeze) if noted.freeze => return Claim::Already,
@@ -62,23 +65,23 @@ impl<W: World> Queue<W> {
                 | Phase::Ready(_)
                 | Phase::Reading(_)
                 | Phase::Asking(..)
-                | Phase::Arming(..)
-                | Phase::Armed(_)
+                | Phase::Arming(_)
+                | Phase::Armed(..)
                 | Phase::Running(..),
                 Verb::Remove,
             ) => return Claim::NotFrozen,
             (
-                Phase::Ready(_) | Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(..) | Phase::Armed(_),
+                Phase::Ready(_) | Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(_) | Phase::Armed(..),
                 Verb::SendNow,
             ) => return Claim::Already,
             (
-                Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(..),
+                Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(_),
                 Verb::Freeze | Verb::Reroute | Verb::End,
             ) => return Claim::Later,
             (Phase::Waiting(due), Verb::Freeze | Verb::SendNow | Verb::Reroute | Verb::End) => {
                 Status::SendAt(now.wall_of(*due))
             }
-            (Phase::Ready(_) | Phase::Armed(_), Verb::Freeze | Verb::Reroute | Verb::End) => {
+            (Phase::Ready(_) | Phase::Armed(..), Verb::Freeze | Verb::Reroute | Verb::End) => {
                 Status::SendAt(now.wall)
             }
         };
@@ -140,8 +143,8 @@ impl<W: World> Queue<W> {
             Phase::Waiting(_) | Phase::Ready(_) => waiting,
             Phase::Reading(_)
             | Phase::Asking(..)
-            | Phase::Arming(..)
-            | Phase::Armed(_)
+            | Phase::Arming(_)
+            | Phase::Armed(..)
             | Phase::Running(..)
             | Phase::Settling(..)
             | Phase::Claimed => false,

@@ -1,11 +1,11 @@
 //! Destinations: one for each list of next hops, with the line of its due messages and what is about to be sent to it.
 
+use super::crowd::Crowd;
+use super::permitted::Permitted;
 use super::phase::Counted;
-use super::{AHEAD, Now, Phase, Queue, SWEEP};
-use crate::engine::DestinationId;
-use crate::engine::World;
-use crate::pace::Pace;
-use spool_core::{MessageId, NextHop, Timestamp};
+use super::{AHEAD, Phase, Queue, SWEEP};
+use crate::engine::{DestinationId, Outlook, PathId, World};
+use spool_core::{MessageId, NextHop};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -19,27 +19,27 @@ pub(super) struct Destination<W: World> {
     pub(super) line: VecDeque<MessageId>,
     /// How many in it are really there.
     pub(super) in_line: usize,
-    /// The start of their attempt is on disk, and they have no permit.
+    /// They are in memory and ready to be sent, and have no permit; the start of their attempt may be on disk.
     pub(super) armed: VecDeque<MessageId>,
     /// Those, and the ones on their way there.
     pub(super) ahead: usize,
     /// Messages with a permit whose session has not started.
     pub(super) permitted: usize,
-    /// Permits that no message has. They come from sessions that have ended, and start the next ones without asking the throttle.
-    pub(super) permits: Vec<W::Permit>,
+    /// Permits that no message has.
+    pub(super) permits: Vec<Permitted<W>>,
     /// Permits that the throttle was asked for and has not granted.
     pub(super) asked: usize,
     /// Sessions.
     pub(super) running: usize,
     /// Whether more than one session has started since it is known: more messages may come.
     pub(super) started: Started,
-    /// How many may run, and when.
-    pub(super) pace: Pace,
-    /// When it is to be looked at because time has passed.
-    pub(super) opens: Option<Timestamp>,
+    /// The path that it shares the limits of.
+    pub(super) path: Option<PathId>,
+    /// Whether the throttle knows it.
+    pub(super) is_told: bool,
+    /// Its messages that were deferred lately.
+    pub(super) crowd: Crowd,
     pub(super) dirty: bool,
-    /// The host for whose connection it is in line.
-    pub(super) busy_host: Option<NextHop>,
 }
 
 /// How many sessions have started.
@@ -68,7 +68,7 @@ pub(crate) enum Reservation<W: World> {
     /// One behind the sessions that run.
     Ahead,
     /// One with a permit, and the round in which that was granted: see [`Queue::take_all_permits`].
-    Permit(W::Permit, u32),
+    Permit(Permitted<W>, u32),
 }
 
 impl<W: World> Destination<W> {
@@ -77,40 +77,54 @@ impl<W: World> Destination<W> {
         self.next_hops.is_empty()
     }
 
-    /// Sessions that may start now, beside those that have a permit.
-    pub(super) fn free(&self, now: Timestamp) -> usize {
-        match self.is_nowhere() {
-            true => 0,
-            false => self.pace.free(now, self.running, self.permitted),
-        }
+    /// Whether the start of another attempt may be written for a message without a permit: only while attempts are made and one follows
+    /// the other, so that nothing is in doubt about a destination that does not answer.
+    pub(super) fn may_arm_ahead(&self, outlook: Option<Outlook>) -> bool {
+        self.may_stay_ahead(outlook) && self.ahead + self.permitted < AHEAD
     }
 
-    /// Whether the start of another attempt may be written for a message without a permit: only while a session is there, so that
-    /// nothing is in doubt about a destination that does not answer.
-    pub(super) fn may_arm_ahead(&self, now: Timestamp) -> bool {
-        let room = self.pace.room(now, AHEAD).saturating_sub(self.permitted);
-        let has_session = self.running + self.permitted > 0;
-        has_session && !self.is_nowhere() && self.ahead < room
+    /// The same for one that is counted as ahead already.
+    pub(super) fn may_stay_ahead(&self, outlook: Option<Outlook>) -> bool {
+        let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
+        goes_on && self.running + self.permitted > 0 && !self.is_nowhere()
+    }
+
+    /// Whether something waits that time may let go.
+    pub(super) fn waits(&self) -> bool {
+        (self.in_line > 0 && !self.is_nowhere()) || !self.armed.is_empty()
+    }
+
+    /// Whether there is something that the outlook of its path changes.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.running + self.permitted + self.ahead > 0 || !self.permits.is_empty()
+    }
+
+    /// Takes a permit that may start an attempt.
+    pub(super) fn take_permit(&mut self, outlook: Option<Outlook>) -> Option<Permitted<W>> {
+        let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
+        let usable = |permitted: &Permitted<W>| goes_on || !permitted.is_kept;
+        let place = self.permits.iter().rposition(usable)?;
+        Some(self.permits.swap_remove(place))
     }
 
     /// Whether nothing is there for which it would have to be kept.
     fn is_empty(&self) -> bool {
-        self.messages == 0 && self.ahead == 0 && self.permitted == 0 && self.permits.is_empty()
+        let is_counted = self.messages + self.ahead + self.permitted + self.asked > 0;
+        !is_counted && self.permits.is_empty()
     }
 }
 
 impl<W: World> Queue<W> {
     /// The destination for these next hops, made when new; it will have one message more.
-    pub(in crate::engine) fn enlist(&mut self, next_hops: &Arc<[NextHop]>, now: Now) -> DestinationId {
-        let id = self.destination(next_hops, now);
+    pub(in crate::engine) fn enlist(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
+        let id = self.destination(next_hops);
         if let Some(slot) = self.slot(id) {
             slot.messages += 1;
         }
         id
     }
 
-    /// The message enlisted for `destination` does not come, or has gone. What was learned of a destination without messages
-    /// is remembered.
+    /// The message enlisted for `destination` does not come, or has gone.
     pub(in crate::engine) fn delist(&mut self, destination: DestinationId) {
         if let Some(slot) = self.slot(destination) {
             slot.messages = slot.messages.saturating_sub(1);
@@ -118,20 +132,28 @@ impl<W: World> Queue<W> {
         self.drop_if_empty(destination);
     }
 
-    fn drop_if_empty(&mut self, destination: DestinationId) {
+    pub(super) fn drop_if_empty(&mut self, destination: DestinationId) {
         let Some(slot) = self.slot(destination).filter(|slot| slot.is_empty()) else {
             return;
         };
-        let (hops, pace) = (Arc::clone(&slot.next_hops), slot.pace.clone());
+        let hops = Arc::clone(&slot.next_hops);
         // One that is empty and free already has another's place in the map.
         if self.by_hops.get(&hops) == Some(&destination) {
+            self.leave_path(destination);
             self.by_hops.remove(&hops);
-            self.free.push(destination);
-            self.ways.rest(hops, pace);
+            self.gone.push(destination);
         }
     }
 
-    fn destination(&mut self, next_hops: &Arc<[NextHop]>, now: Now) -> DestinationId {
+    /// Destinations that have gone, and that the throttle knows.
+    pub(in crate::engine) fn take_gone(&mut self) -> Vec<DestinationId> {
+        let mut gone = std::mem::take(&mut self.gone);
+        self.free.extend(&gone);
+        gone.retain(|id| self.at(*id).is_some_and(|slot| slot.is_told));
+        gone
+    }
+
+    fn destination(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
         if let Some(known) = self.by_hops.get(next_hops) {
             return *known;
         }
@@ -148,10 +170,10 @@ impl<W: World> Queue<W> {
             asked: 0,
             running: 0,
             started: Started::Never,
-            pace: self.ways.pace(&next_hops, now),
-            opens: None,
+            path: None,
+            is_told: false,
+            crowd: Crowd::default(),
             dirty: false,
-            busy_host: None,
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -179,19 +201,20 @@ impl<W: World> Queue<W> {
 
     /// Takes a place for a message that is being added, if there is one. It is given back by [`Queue::unreserve`], or by what becomes of
     /// the message.
-    pub(in crate::engine) fn reserve(&mut self, destination: DestinationId, now: Now) -> Reservation<W> {
-        let paused = self.paused;
+    pub(in crate::engine) fn reserve(&mut self, destination: DestinationId) -> Reservation<W> {
+        let (paused, outlook) = (self.paused, self.outlook(destination));
+        let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
         let Some(slot) = self.slot(destination).filter(|slot| !paused && slot.in_line == 0) else {
             return Reservation::None;
         };
         if slot.armed.is_empty()
-            && slot.free(now.inside) > 0
+            && goes_on
             && let Some(permit) = slot.permits.pop()
         {
             self.count_permitted(destination, 1);
             return Reservation::Permit(permit, self.round);
         }
-        if !slot.may_arm_ahead(now.inside) {
+        if !slot.may_arm_ahead(outlook) {
             return Reservation::None;
         }
         self.count_ahead(destination, 1);
@@ -214,18 +237,10 @@ impl<W: World> Queue<W> {
                 if round == self.round {
                     self.keep_permit(destination, permit);
                 } else {
-                    self.outdated.push(permit);
+                    self.outdated.push(permit.permit);
                 }
             }
         }
-    }
-
-    /// A permit is free for the next message of its destination.
-    pub(super) fn keep_permit(&mut self, destination: DestinationId, permit: W::Permit) {
-        if let Some(slot) = self.slot(destination) {
-            slot.permits.push(permit);
-        }
-        self.touch(destination);
     }
 
     /// One message more, or less, is counted at a destination.
@@ -243,14 +258,14 @@ impl<W: World> Queue<W> {
         }
     }
 
-    fn count_ahead(&mut self, destination: DestinationId, by: isize) {
+    pub(super) fn count_ahead(&mut self, destination: DestinationId, by: isize) {
         self.ahead = self.ahead.saturating_add_signed(by);
         if let Some(slot) = self.slot(destination) {
             slot.ahead = slot.ahead.saturating_add_signed(by);
         }
     }
 
-    fn count_permitted(&mut self, destination: DestinationId, by: isize) {
+    pub(super) fn count_permitted(&mut self, destination: DestinationId, by: isize) {
         self.permitted = self.permitted.saturating_add_signed(by);
         if let Some(slot) = self.slot(destination) {
             slot.permitted = slot.permitted.saturating_add_signed(by);
@@ -316,70 +331,6 @@ impl<W: World> Queue<W> {
         dirty
     }
 
-    /// Takes permits away that a destination has no use for now: with `all` those that no message is on its way to, otherwise those
-    /// beyond what its next messages may need.
-    pub(in crate::engine) fn take_idle_permits(
-        &mut self,
-        destination: DestinationId,
-        all: bool,
-        now: Now,
-    ) -> Vec<W::Permit> {
-        let Some(slot) = self.slot(destination) else {
-            return Vec::new();
-        };
-        let expected = slot.ahead.min(slot.free(now.inside));
-        let keep = match slot.started {
-            Started::Often if !all && !slot.is_nowhere() => expected.max(IDLE_PERMITS),
-            Started::Never | Started::Once | Started::Often => expected,
-        };
-        let idle = slot.permits.split_off(keep.min(slot.permits.len()));
-        let has_some = !slot.permits.is_empty();
-        match has_some {
-            true => self.idle.insert(destination),
-            false => self.idle.remove(&destination),
-        };
-        if !has_some {
-            self.drop_if_empty(destination);
-        }
-        idle
-    }
-
-    /// Destinations that have permits and no use for them.
-    pub(in crate::engine) fn with_idle_permits(&self) -> Vec<DestinationId> {
-        self.idle.iter().copied().collect()
-    }
-
-    /// Takes away every permit, also of messages that are about to be sent, and begins another round: permits of adds that are being
-    /// written come back by [`Queue::take_outdated`].
-    pub(in crate::engine) fn take_all_permits(&mut self) -> Vec<W::Permit> {
-        self.round = self.round.wrapping_add(1);
-        let mut taken: Vec<_> = self
-            .destinations
-            .iter_mut()
-            .flat_map(|slot| slot.permits.drain(..))
-            .collect();
-        if self.permitted > 0 {
-            let mut moved = Vec::new();
-            for entry in self.entries.values_mut() {
-                if let Some(permit) = entry.phase.take_permit() {
-                    taken.push(permit);
-                    moved.push(entry.destination);
-                }
-            }
-            for destination in moved {
-                self.count_permitted(destination, -1);
-                self.count_ahead(destination, 1);
-            }
-        }
-        self.touch_all();
-        taken
-    }
-
-    /// Permits of a former round, with which no session may start.
-    pub(in crate::engine) fn take_outdated(&mut self) -> Vec<W::Permit> {
-        std::mem::take(&mut self.outdated)
-    }
-
     /// There was no memory for the head of this line; it waits until there is.
     pub(in crate::engine) fn starve(&mut self, destination: DestinationId) {
         self.starved.insert(destination);
@@ -391,6 +342,3 @@ impl<W: World> Queue<W> {
         self.touch(destination);
     }
 }
-
-/// Permits that a destination keeps for its next messages while nobody else waits for them.
-const IDLE_PERMITS: usize = 16;

@@ -1,16 +1,20 @@
-//! How messages flow from the line of a destination into sessions, as its pace allows; and what becomes of those that are about to
-//! start when it allows nothing.
+//! How messages flow from the line of a destination into sessions, as its permits allow; and what becomes of those that are about to
+//! start when its path is left alone.
 
 use super::destinations::Destination;
-use super::{Afterwards, Now, Phase, Queue, SWEEP};
-use crate::engine::DestinationId;
-use crate::engine::World;
-use crate::pace::{Begun, Doing, Effect, Signal};
-use spool_core::{Dice, LearnedDestination, MessageId, NextHop, Policies, Timestamp};
-use std::cmp::Reverse;
+use super::permitted::Permitted;
+use super::{Afterwards, Now, Phase, Queue};
+use crate::engine::{DestinationId, Outlook, World};
+use spool_core::{MessageId, NextHop, Timestamp};
 use std::sync::Arc;
 
-/// A destination as it is now. Times are times inside.
+/// The most permits that a destination asks for at a time.
+const MOST_ASKED: usize = 64;
+
+/// So many more permits than are wanted may have been asked for.
+const TOO_MANY_ASKED: usize = 16;
+
+/// A destination as it is now.
 #[derive(Debug)]
 pub(crate) struct Sight {
     pub(crate) next_hops: Arc<[NextHop]>,
@@ -20,14 +24,17 @@ pub(crate) struct Sight {
     pub(crate) waiting: usize,
     /// Sessions.
     pub(crate) running: usize,
-    pub(crate) doing: Doing,
 }
 
 /// The next thing to be done for a destination.
 #[derive(Debug)]
 pub(in crate::engine) enum Next<W: World> {
-    /// A session starts: the message is `Running` now.
-    Start(W::Permit, MessageId),
+    /// An attempt starts: the message is `Running` now. Whether its start is on disk.
+    Start {
+        id: MessageId,
+        permit: Permitted<W>,
+        recorded: bool,
+    },
     /// The message is `Asking` now: its content is in memory.
     Prepare(MessageId),
     /// The message is `Reading` now, and takes so many bytes in memory, with its body.
@@ -36,10 +43,10 @@ pub(in crate::engine) enum Next<W: World> {
 
 impl<W: World> Destination<W> {
     /// Whether something is under way or could be without the clock going on.
-    pub(super) fn is_busy(&self, now: Timestamp) -> bool {
-        let waits = (self.in_line > 0 && !self.is_nowhere()) || !self.armed.is_empty();
+    pub(super) fn is_busy(&self, outlook: Option<Outlook>, now: Timestamp) -> bool {
         let under_way = self.permitted > 0 || self.ahead > self.armed.len();
-        under_way || (waits && self.pace.opens_at(now).is_none())
+        let until = outlook.and_then(|outlook| outlook.until);
+        under_way || (self.waits() && until.is_none_or(|until| until <= now))
     }
 }
 
@@ -50,23 +57,22 @@ impl<W: World> Queue<W> {
             return None;
         }
         let starved = self.starved.contains(&destination);
+        let outlook = self.outlook(destination);
         let slot = self.slot(destination)?;
-        if !slot.permits.is_empty() && slot.free(now.inside) > 0 {
-            if let Some(id) = slot.armed.pop_front() {
-                let permit = self.slot(destination)?.permits.pop()?;
+        // Those on their way to be armed come first: they have a permit when they get there.
+        let is_spare = slot.ahead < slot.permits.len() && !starved;
+        if (is_spare || !slot.armed.is_empty())
+            && let Some(permit) = slot.take_permit(outlook)
+        {
+            if let Some(id) = self.slot(destination)?.armed.pop_front() {
                 return self.start(id, permit, now);
             }
-            // Those on their way to be armed come first: they have a permit when they get there.
-            let is_spare = slot.ahead < slot.permits.len();
-            if is_spare
-                && !starved
-                && let Some(id) = self.pop_line(destination)
-            {
-                let permit = self.slot(destination)?.permits.pop();
-                return Some(self.take_up(id, permit));
+            if let Some(id) = self.pop_line(destination) {
+                return Some(self.take_up(id, Some(permit)));
             }
+            self.slot(destination)?.permits.push(permit);
         }
-        let ahead = !starved && self.slot(destination)?.may_arm_ahead(now.inside);
+        let ahead = !starved && self.slot(destination)?.may_arm_ahead(outlook);
         let id = self.pop_line(destination).filter(|_| ahead);
         id.map(|id| self.take_up(id, None))
     }
@@ -74,31 +80,28 @@ impl<W: World> Queue<W> {
     /// Takes up the first message in the line of a destination that there is memory for now, also without a permit: the memory would be
     /// gone by the time there is one. It starts nothing.
     pub(in crate::engine) fn next_fed(&mut self, destination: DestinationId, now: Now) -> Option<Next<W>> {
-        if self.paused {
+        let outlook = self.outlook(destination);
+        if self.paused || self.is_held_up(destination, now) {
             return None;
         }
-        let slot = self.slot(destination).filter(|slot| !slot.is_nowhere())?;
-        let is_spare = slot.free(now.inside) > 0 && slot.ahead < slot.permits.len();
-        if !is_spare && slot.pace.room(now.inside, 1) == 0 {
-            return None;
-        }
+        let slot = self.slot(destination)?;
+        let is_spare = slot.ahead < slot.permits.len();
         let id = self.pop_line(destination)?;
-        let permit = match is_spare {
-            true => self.slot(destination)?.permits.pop(),
-            false => None,
-        };
+        let slot = self.slot(destination)?;
+        let permit = if is_spare { slot.take_permit(outlook) } else { None };
         Some(self.take_up(id, permit))
     }
 
-    fn start(&mut self, id: MessageId, permit: W::Permit, now: Now) -> Option<Next<W>> {
-        let destination = self.entries.get(&id)?.destination;
+    fn start(&mut self, id: MessageId, permit: Permitted<W>, now: Now) -> Option<Next<W>> {
+        let entry = self.entries.get(&id)?;
+        let destination = entry.destination;
+        let recorded = matches!(entry.phase, Phase::Armed(_, true));
         let slot = self.slot(destination)?;
-        let begun = slot.pace.begin(now.inside, slot.running);
         slot.started = slot.started.again();
-        if let Some(Phase::Armed(content)) = self.set(id, Phase::Claimed) {
-            self.set(id, Phase::Running(content, begun, Afterwards::default()));
+        if let Some(Phase::Armed(content, _)) = self.set(id, Phase::Claimed) {
+            self.set(id, Phase::Running(content, now.inside, Afterwards::default()));
         }
-        Some(Next::Start(permit, id))
+        Some(Next::Start { id, permit, recorded })
     }
 
     /// The first message in line. One that left the line by other ways is still found in it.
@@ -112,7 +115,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    fn take_up(&mut self, id: MessageId, permit: Option<W::Permit>) -> Next<W> {
+    fn take_up(&mut self, id: MessageId, permit: Option<Permitted<W>>) -> Next<W> {
         let footprint = self.footprint(id, true);
         let destination = self.entries.get(&id).map(|entry| entry.destination);
         if let Some(slot) = destination.and_then(|destination| self.slot(destination)) {
@@ -146,22 +149,30 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// How many permits to ask for: as many as messages may start that have none.
-    pub(in crate::engine) fn take_wanted(&mut self, destination: DestinationId, now: Now) -> usize {
+    /// How many more permits to ask for, and for which next hops: as many as messages may start that have none. Less than none: so many
+    /// are wanted no more.
+    pub(in crate::engine) fn take_wanted(
+        &mut self,
+        destination: DestinationId,
+    ) -> Option<(Arc<[NextHop]>, isize)> {
         if self.paused {
-            return 0;
+            return None;
         }
         let starved = self.starved.contains(&destination);
-        let Some(slot) = self.slot(destination) else {
-            return 0;
-        };
-        let expected = slot.asked + slot.permits.len();
+        let slot = self.slot(destination).filter(|slot| !slot.is_nowhere())?;
         // Where there is no memory for the first in line, nobody in it may start.
         let in_line = if starved { 0 } else { slot.in_line };
-        let without = in_line + slot.ahead;
-        let more = without.min(slot.free(now.inside)).saturating_sub(expected);
-        slot.asked += more;
-        more
+        let without = (in_line + slot.ahead).min(MOST_ASKED);
+        let wanted = without.saturating_sub(slot.permits.len());
+        // Permits are passed on from message to message: that a few too many are asked for does no harm.
+        let is_too_much = wanted == 0 || slot.asked > wanted + TOO_MANY_ASKED;
+        if slot.asked == wanted || (slot.asked > wanted && !is_too_much) {
+            return None;
+        }
+        let more = isize::try_from(wanted).ok()? - isize::try_from(slot.asked).ok()?;
+        slot.asked = wanted;
+        slot.is_told = true;
+        Some((Arc::clone(&slot.next_hops), more))
     }
 
     /// A permit was granted. Gives it back when its destination is gone.
@@ -177,96 +188,41 @@ impl<W: World> Queue<W> {
         if let Some(slot) = self.slot(destination) {
             slot.asked = slot.asked.saturating_sub(1);
         }
-        self.keep_permit(destination, permit);
+        let is_kept = false;
+        self.keep_permit(destination, Permitted { permit, is_kept });
         None
     }
 
-    /// The session of a message has ended, and says `signal` about its destination; its permit, if it may be used again. To be called
-    /// before [`Queue::ended`].
-    pub(in crate::engine) fn observe(
-        &mut self,
-        id: MessageId,
-        signal: &Signal,
-        permit: Option<W::Permit>,
-        now: Now,
-        dice: &dyn Dice,
-    ) -> Option<(DestinationId, Effect)> {
-        let entry = self.entries.get(&id)?;
-        let destination = entry.destination;
-        let begun = entry.phase.session();
-        if let Some(permit) = permit {
-            self.keep_permit(destination, permit);
+    /// A permit that was asked for is not used: another one is to be asked for.
+    pub(in crate::engine) fn lapsed(&mut self, destination: DestinationId) {
+        if let Some(slot) = self.slot(destination) {
+            slot.asked = slot.asked.saturating_sub(1);
         }
         self.touch(destination);
-        let slot = self.slot(destination)?;
-        let effect = begun.map(|begun| slot.pace.end(signal, begun, now.inside, slot.running, dice));
-        Some((destination, effect?))
+        self.drop_if_empty(destination);
     }
 
-    /// Sets when this destination is to be looked at again, if it waits for nothing but time.
-    pub(in crate::engine) fn schedule(&mut self, destination: DestinationId, now: Now) {
-        let Some(slot) = self.slot(destination) else {
-            return;
-        };
-        let waits = slot.in_line > 0 || !slot.armed.is_empty();
-        let opens = if waits {
-            slot.pace.opens_at(now.inside)
-        } else {
-            None
-        };
-        if slot.opens == opens {
-            return;
-        }
-        slot.opens = opens;
-        if let Some(at) = opens {
-            self.openings.push(Reverse((at, destination)));
-        }
-        if self.openings.len() > 2 * self.destinations.len() + SWEEP {
-            let slots = (0..).zip(&self.destinations);
-            let opens = slots.filter_map(|(id, slot)| Some(Reverse((slot.opens?, id))));
-            self.openings = opens.collect();
+    /// Whether the permit of an attempt that has ended may start the next one of its destination.
+    pub(in crate::engine) fn goes_on(&self, id: MessageId) -> bool {
+        let entry = self.entries.get(&id);
+        let outlook = entry.and_then(|entry| self.outlook(entry.destination));
+        outlook.is_some_and(|outlook| outlook.goes_on)
+    }
+
+    /// The attempt at this message has ended, and its permit is for the next one of its destination. To be called before [`Queue::ended`].
+    pub(in crate::engine) fn passes_on(&mut self, id: MessageId, permit: W::Permit) {
+        if let Some(destination) = self.entries.get(&id).map(|entry| entry.destination) {
+            let is_kept = true;
+            self.keep_permit(destination, Permitted { permit, is_kept });
         }
     }
 
-    /// Looks again at every destination whose time has come.
-    pub(in crate::engine) fn open_due(&mut self, now: Now) {
-        while let Some((at, destination)) = self.next_scheduled()
-            && at <= now.inside
-        {
-            if let Some(slot) = self.slot(destination) {
-                slot.opens = None;
-            }
-            self.touch(destination);
-        }
-    }
-
-    /// When the next destination is to be looked at.
-    pub(in crate::engine) fn next_opening(&mut self) -> Option<Timestamp> {
-        self.next_scheduled().map(|(at, _)| at)
-    }
-
-    fn next_scheduled(&mut self) -> Option<(Timestamp, DestinationId)> {
-        loop {
-            let Reverse((at, destination)) = *self.openings.peek()?;
-            let scheduled = self.slot(destination).and_then(|slot| slot.opens);
-            if scheduled == Some(at) {
-                return Some((at, destination));
-            }
-            self.openings.pop();
-        }
-    }
-
-    /// Takes what is armed back from a destination where nothing goes: each message, with when it was spooled, is to be
-    /// written back as waiting, and then [`Queue::recalled`]. The last one comes first, so that the line keeps its order.
-    pub(in crate::engine) fn recall(
-        &mut self,
-        destination: DestinationId,
-        now: Now,
-    ) -> Vec<(MessageId, Timestamp)> {
-        let shut = self
-            .at(destination)
-            .is_some_and(|slot| !slot.armed.is_empty() && slot.pace.is_shut(now.inside));
-        match shut {
+    /// Takes what is armed back from a destination where nothing goes. Each message that this gives, with when it was spooled, has the
+    /// start of its attempt on disk: it is to be written back as waiting, and then [`Queue::recalled`]. The last one comes first, so that
+    /// the line keeps its order.
+    pub(in crate::engine) fn recall(&mut self, destination: DestinationId) -> Vec<(MessageId, Timestamp)> {
+        let is_shut = self.outlook(destination).is_some_and(|outlook| outlook.is_shut);
+        match is_shut {
             true => self.take_armed(destination),
             false => Vec::new(),
         }
@@ -280,13 +236,31 @@ impl<W: World> Queue<W> {
         let armed = std::mem::take(&mut slot.armed);
         let mut taken = Vec::with_capacity(armed.len());
         for id in armed.into_iter().rev() {
-            self.set(id, Phase::Settling(None, Afterwards::default()));
-            taken.extend(self.entries.get(&id).map(|entry| (id, entry.spooled_at)));
+            let Some(entry) = self.entries.get(&id) else {
+                continue;
+            };
+            let (begun, spooled_at) = (entry.begun, entry.spooled_at);
+            if begun {
+                self.set(id, Phase::Settling(None, Afterwards::default()));
+                taken.push((id, spooled_at));
+            } else {
+                self.back_in_line(id);
+            }
         }
         taken
     }
 
-    /// The disk holds that its attempt does not begin: it is the first in line.
+    /// A message whose start is not on disk is the first in line again.
+    fn back_in_line(&mut self, id: MessageId) {
+        let Some(destination) = self.entries.get(&id).map(|entry| entry.destination) else {
+            return;
+        };
+        let content = self.set(id, Phase::Claimed).and_then(Phase::into_content);
+        self.set(id, Phase::Ready(content));
+        self.put_in_front(id, destination);
+    }
+
+    /// Nothing of its attempt is on disk, or nothing any more: it is the first in line.
     pub(in crate::engine) fn recalled(&mut self, id: MessageId, now: Now) {
         let Some(destination) = self.entries.get(&id).map(|entry| entry.destination) else {
             return;
@@ -296,32 +270,19 @@ impl<W: World> Queue<W> {
         self.came_back(id, old, now);
     }
 
-    /// Nothing goes to this destination for a while: what waits there is read again when its turn comes.
-    pub(in crate::engine) fn let_go_of_line(&mut self, destination: DestinationId) {
-        let line = self
-            .slot(destination)
-            .map(|slot| std::mem::take(&mut slot.line))
-            .unwrap_or_default();
-        for id in &line {
-            self.let_go(*id);
-        }
-        if let Some(slot) = self.slot(destination) {
-            slot.line = line;
-        }
-    }
-
     /// Whether a message that comes now has to wait for time, or for a route.
     pub(in crate::engine) fn is_held_up(&self, destination: DestinationId, now: Now) -> bool {
-        self.at(destination)
-            .is_some_and(|slot| slot.is_nowhere() || slot.pace.opens_at(now.inside).is_some())
+        let until = self.outlook(destination).and_then(|outlook| outlook.until);
+        let is_nowhere = self.at(destination).is_some_and(Destination::is_nowhere);
+        is_nowhere || until.is_some_and(|until| until > now.inside)
     }
 
     /// Whether every message that stands in line may start as soon as there are permits.
-    pub(in crate::engine) fn is_next(&self, destination: DestinationId, now: Now) -> bool {
-        !self.starved.contains(&destination)
-            && self
-                .at(destination)
-                .is_some_and(|slot| slot.in_line + slot.ahead <= slot.free(now.inside))
+    pub(in crate::engine) fn is_next(&self, destination: DestinationId) -> bool {
+        let limit = self.outlook(destination).map_or(1, |outlook| outlook.limit);
+        let is_next =
+            |slot: &Destination<W>| slot.in_line + slot.ahead + slot.permitted + slot.running <= limit;
+        !self.starved.contains(&destination) && self.at(destination).is_some_and(is_next)
     }
 
     /// Of the first `limit` messages in a line that does not move, those whose time has run out; they are taken from it, to be
@@ -365,29 +326,22 @@ impl<W: World> Queue<W> {
             .is_some_and(|entry| entry.expires_at <= now.inside)
     }
 
-    /// A person wants this message sent: a destination that is left alone is tried at once.
-    pub(in crate::engine) fn hurry(&mut self, id: MessageId, now: Now) {
-        let Some(destination) = self.entries.get(&id).map(|entry| entry.destination) else {
-            return;
-        };
-        if let Some(slot) = self.slot(destination) {
-            slot.pace.hurry(now.inside);
-        }
-        self.touch(destination);
+    /// The destination of a message.
+    pub(in crate::engine) fn destination_of(&self, id: MessageId) -> Option<DestinationId> {
+        Some(self.entries.get(&id)?.destination)
     }
 
     /// Whether so many messages were deferred at the destination of this one that they must not come back together.
     pub(in crate::engine) fn is_crowded(&self, id: MessageId, now: Now) -> bool {
-        let entry = self.entries.get(&id);
-        let slot = entry.and_then(|entry| self.at(entry.destination));
-        slot.is_some_and(|slot| slot.pace.is_crowded(now.inside))
+        let slot = self.destination_of(id).and_then(|id| self.at(id));
+        slot.is_some_and(|slot| slot.crowd.is_crowded(now.inside))
     }
 
     /// This message was deferred.
     pub(in crate::engine) fn deferred(&mut self, id: MessageId, now: Now) {
-        let destination = self.entries.get(&id).map(|entry| entry.destination);
-        if let Some(slot) = destination.and_then(|destination| self.slot(destination)) {
-            slot.pace.defer(now.inside);
+        let slot = self.destination_of(id).and_then(|id| self.slot(id));
+        if let Some(slot) = slot {
+            slot.crowd.defer(now.inside);
         }
     }
 
@@ -395,60 +349,15 @@ impl<W: World> Queue<W> {
         Some(&self.at(destination)?.next_hops)
     }
 
-    /// Other policies, for what waits as well.
-    pub(in crate::engine) fn set_policies(&mut self, policies: Policies) {
-        self.ways.set_policies(policies);
-        for slot in &mut self.destinations {
-            self.ways.follow(&slot.next_hops, &mut slot.pace);
-        }
-        self.touch_all();
-    }
-
-    /// What is worth remembering of all destinations, the newest first; with times of the wall clock.
-    pub(in crate::engine) fn learned(&mut self, now: Now) -> Vec<LearnedDestination> {
-        let mut learned = self.ways.learned(now);
-        let listed = self.by_hops.values().filter_map(|id| {
-            let slot = self.at(*id)?;
-            let learned = slot.pace.learned(&slot.next_hops, now.inside)?;
-            Some(super::ways::on_wall(learned, now))
-        });
-        learned.extend(listed);
-        learned.sort_by_key(|learned| Reverse(learned.at));
-        learned
-    }
-
-    /// Every destination that has messages, or of which something is known.
-    pub(in crate::engine) fn sights(&self, now: Now) -> Vec<Sight> {
-        let with_messages = self.by_hops.values().filter_map(|id| {
-            // One that is kept for its permits alone has nothing to tell.
-            let worth = |slot: &&Destination<W>| slot.messages > 0 || slot.pace.is_worth_remembering();
-            let slot = self.at(*id).filter(worth)?;
-            Some(Sight {
-                next_hops: Arc::clone(&slot.next_hops),
-                messages: slot.messages,
-                waiting: slot.in_line + slot.ahead + slot.permitted,
-                running: slot.running,
-                doing: slot.pace.doing(),
-            })
-        });
-        let resting = self.ways.resting(now).map(|(next_hops, pace)| Sight {
-            next_hops: Arc::clone(next_hops),
-            messages: 0,
-            waiting: 0,
-            running: 0,
-            doing: pace.doing(),
-        });
-        let mut sights: Vec<Sight> = with_messages.chain(resting).collect();
-        sights.sort_by(|a, b| {
-            b.messages
-                .cmp(&a.messages)
-                .then_with(|| a.next_hops.cmp(&b.next_hops))
-        });
-        sights
-    }
-
-    /// When the session of this message has begun.
-    pub(super) fn session(&self, id: MessageId) -> Option<Begun> {
-        self.phase(id)?.session()
+    /// Every destination that has messages.
+    pub(in crate::engine) fn sights(&self) -> Vec<Sight> {
+        let slots = self.by_hops.values().filter_map(|id| self.at(*id));
+        let sight = |slot: &Destination<W>| Sight {
+            next_hops: Arc::clone(&slot.next_hops),
+            messages: slot.messages,
+            waiting: slot.in_line + slot.ahead + slot.permitted,
+            running: slot.running,
+        };
+        slots.filter(|slot| slot.messages > 0).map(sight).collect()
     }
 }

@@ -12,15 +12,15 @@ use std::sync::Arc;
 pub(in crate::engine) struct Held {
     /// What holds it here, in order.
     pub(in crate::engine) holds: Vec<Hold>,
-    /// Whose limits come next; `None` when it is not on its way to a session.
-    pub(in crate::engine) destination: Option<DestinationId>,
+    /// Whose limits come next, and how many others are before it there; `None` when it is not on its way to a session.
+    pub(in crate::engine) destination: Option<(DestinationId, usize)>,
 }
 
 impl<W: World> Entry<W> {
     fn status(&self, now: Now) -> ShownStatus {
         match &self.phase {
             Phase::Waiting(due) => ShownStatus::at(Status::SendAt(now.wall_of(*due)), now.wall),
-            Phase::Ready(_) | Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(..) | Phase::Armed(_) => {
+            Phase::Ready(_) | Phase::Reading(_) | Phase::Asking(..) | Phase::Arming(_) | Phase::Armed(..) => {
                 ShownStatus::SendNow
             }
             Phase::Running(..) | Phase::Settling(..) => ShownStatus::Sending,
@@ -92,9 +92,9 @@ impl<W: World> Queue<W> {
                 until: now.wall_of(*until),
             }),
             Phase::Ready(_) => before = slot.ahead + slot.permitted + ahead(&slot.line),
-            Phase::Armed(_) => before = ahead(&slot.armed),
+            Phase::Armed(..) => before = ahead(&slot.armed),
             Phase::Reading(_) => holds.push(Hold::Reading),
-            Phase::Arming(..) => holds.push(Hold::Writing),
+            Phase::Arming(_) => holds.push(Hold::Writing),
             Phase::Asking(..) => holds.push(Hold::Presend),
             Phase::Settling(..) | Phase::Claimed => {
                 holds.push(Hold::Writing);
@@ -108,18 +108,15 @@ impl<W: World> Queue<W> {
         if destination.is_some() && self.paused {
             holds.push(Hold::Paused);
         }
-        if destination.is_some() {
-            let of_pace = slot.pace.holds(now.inside, slot.running, before);
-            holds.extend(of_pace.into_iter().map(|hold| on_wall(hold, now)));
-        }
-        if let Some(session) = self.session(id) {
+        if let Some(since) = entry.phase.running_since() {
             holds.push(Hold::Sending {
-                since: now.wall_of(session.at),
+                since: now.wall_of(since),
             });
         }
         if let Some(next_hops) = self.noted_route(id) {
             holds.push(Hold::NewRoute { next_hops });
         }
+        let destination = destination.map(|destination| (destination, before));
         Some(Held { holds, destination })
     }
 
@@ -127,14 +124,4 @@ impl<W: World> Queue<W> {
     pub(in crate::engine) fn is_starved(&self, destination: DestinationId) -> bool {
         self.starved.contains(&destination)
     }
-}
-
-/// The hold of a pace with a time of the wall clock.
-fn on_wall(mut hold: Hold, now: Now) -> Hold {
-    if let Hold::RateLimit { until, .. } | Hold::Circuit { until, .. } | Hold::HostBusy { until, .. } =
-        &mut hold
-    {
-        *until = now.wall_of(*until);
-    }
-    hold
 }

@@ -6,18 +6,19 @@
 //! A message changes its place in [`Queue::set`] and nowhere else: every count and every list follows from that.
 
 mod begins;
-mod busy;
 #[cfg(test)]
 mod checked;
 mod claims;
+mod crowd;
 mod destinations;
 mod flow;
 mod holds;
 mod kept;
+mod paths;
+mod permits;
+mod permitted;
 mod phase;
-mod reset;
 mod routes;
-mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -27,16 +28,16 @@ pub(super) use claims::{Claim, Verb};
 pub(crate) use destinations::Reservation;
 pub(super) use flow::Next;
 pub(crate) use flow::Sight;
-pub(super) use phase::{Afterwards, Phase};
+pub(super) use permitted::Permitted;
+pub(super) use phase::{Afterwards, Phase, Refusal};
 pub(super) use routes::{Redirected, Stale};
-pub(super) use ways::Ways;
 
 use super::World;
 use super::content::{Content, Size};
 use super::time::{NEVER, Now};
 use crate::engine::DestinationId;
-use busy::BusyHosts;
 use destinations::Destination;
+use paths::Paths;
 use phase::Counted;
 use spool_core::store::Recovered;
 use spool_core::{Held, MessageId, NextHop, RouteOrigin, Routing, Status, Timestamp};
@@ -106,14 +107,14 @@ pub(super) struct Queue<W: World> {
     destinations: Vec<Destination<W>>,
     free: Vec<DestinationId>,
     by_hops: HashMap<Arc<[NextHop]>, DestinationId>,
-    ways: Ways,
     routing: Routing,
     /// Counts the routings.
     generation: u32,
     /// Messages whose route was not looked at while they were being sent, and is to be now.
     unlooked: Vec<MessageId>,
-    /// When destinations are to be looked at; those with another time in their slot mean nothing.
-    openings: BinaryHeap<Reverse<(Timestamp, DestinationId)>>,
+    paths: Paths,
+    /// Destinations that the throttle is to be told have gone; their numbers are used again after that.
+    gone: Vec<DestinationId>,
     dirty: Vec<DestinationId>,
     /// The first in the line of each waits for memory.
     starved: HashSet<DestinationId>,
@@ -123,7 +124,6 @@ pub(super) struct Queue<W: World> {
     kept: VecDeque<MessageId>,
     /// Messages with which something was being done, until now.
     released: Vec<MessageId>,
-    busy: BusyHosts,
     in_line: usize,
     ahead: usize,
     permitted: usize,
@@ -137,24 +137,23 @@ pub(super) struct Queue<W: World> {
 
 impl<W: World> Queue<W> {
     /// An empty one.
-    pub(super) fn new(ways: Ways, routing: Routing) -> Self {
+    pub(super) fn new(routing: Routing) -> Self {
         Self {
             entries: BTreeMap::new(),
             due: BinaryHeap::new(),
             destinations: Vec::new(),
             free: Vec::new(),
             by_hops: HashMap::new(),
-            ways,
             routing,
             generation: 0,
             unlooked: Vec::new(),
-            openings: BinaryHeap::new(),
+            paths: Paths::default(),
+            gone: Vec::new(),
             dirty: Vec::new(),
             starved: HashSet::new(),
             idle: BTreeSet::new(),
             kept: VecDeque::new(),
             released: Vec::new(),
-            busy: BusyHosts::default(),
             in_line: 0,
             ahead: 0,
             permitted: 0,
@@ -178,7 +177,7 @@ impl<W: World> Queue<W> {
             let next_hops = by_routing.unwrap_or_else(|| Arc::clone(spooled));
             let known = Known {
                 id: message.id,
-                destination: self.enlist(&next_hops, now),
+                destination: self.enlist(&next_hops),
                 spooled_at: message.spooled_at,
                 size: Size::new(message.body_size, message.footprint),
                 expires_at: message.expires_at,
@@ -231,7 +230,7 @@ impl<W: World> Queue<W> {
         let entry = self.entries.get_mut(&id)?;
         let destination = entry.destination;
         let (after, keeps) = (phase.counted(), matches!(phase, Phase::Ready(Some(_))));
-        let (passing, armed, due) = (phase.is_passing(), matches!(phase, Phase::Armed(_)), phase.due());
+        let (passing, armed, due) = (phase.is_passing(), matches!(phase, Phase::Armed(..)), phase.due());
         let mut old = std::mem::replace(&mut entry.phase, phase);
         let permit = old.take_permit();
         if old.is_passing() && !passing {
@@ -265,7 +264,7 @@ impl<W: World> Queue<W> {
             self.left_line(destination);
         }
         self.count(before, destination, -1);
-        if matches!(old, Phase::Armed(_))
+        if matches!(old, Phase::Armed(..))
             && let Some(slot) = self.slot(destination)
         {
             slot.armed.retain(|other| *other != id);
@@ -297,7 +296,7 @@ impl<W: World> Queue<W> {
         self.redeem(destination, reserved);
         let phase = match (frozen, begun) {
             (true, _) => Phase::Frozen,
-            (false, true) => Phase::Armed(content),
+            (false, true) => Phase::Armed(content, true),
             (false, false) => Phase::Ready(Some(content)),
         };
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -357,17 +356,28 @@ impl<W: World> Queue<W> {
         self.phase(id)?.content()
     }
 
-    /// The start of its attempt is being written. `false`: it is not about to be sent.
+    /// The start of its attempt is being written, before it has a permit. `false`: it is not about to be sent.
     pub(super) fn arming(&mut self, id: MessageId) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else {
             return false;
         };
-        if !matches!(entry.phase, Phase::Asking(..)) {
+        if !matches!(entry.phase, Phase::Asking(_, None)) {
             return false;
         }
-        // With its permit, if it has one: it is counted as before.
-        if let Phase::Asking(content, permit) = std::mem::replace(&mut entry.phase, Phase::Claimed) {
-            entry.phase = Phase::Arming(content, permit);
+        // It is counted as before.
+        if let Phase::Asking(content, _) = std::mem::replace(&mut entry.phase, Phase::Claimed) {
+            entry.phase = Phase::Arming(content);
+        }
+        true
+    }
+
+    /// Nothing is left to be asked: it starts with the next permit. `false`: it is not about to be sent.
+    pub(super) fn prepared(&mut self, id: MessageId) -> bool {
+        if !matches!(self.phase(id), Some(Phase::Asking(..))) {
+            return false;
+        }
+        if let Some(Phase::Asking(content, _)) = self.set(id, Phase::Claimed) {
+            self.set(id, Phase::Armed(content, false));
         }
         true
     }
@@ -385,9 +395,8 @@ impl<W: World> Queue<W> {
             self.set(id, Phase::Settling(None, Afterwards::default()));
             return Some(spooled_at);
         }
-        // Its permit starts it, or one that was armed before it.
-        if let Some(Phase::Arming(content, _)) = self.set(id, Phase::Claimed) {
-            self.set(id, Phase::Armed(content));
+        if let Some(Phase::Arming(content)) = self.set(id, Phase::Claimed) {
+            self.set(id, Phase::Armed(content, true));
         }
         None
     }
@@ -511,7 +520,8 @@ impl<W: World> Queue<W> {
 
     /// Whether anything is under way, or will be without the clock going on.
     pub(super) fn is_busy(&self, now: Now) -> bool {
-        let due = || self.destinations.iter().any(|slot| slot.is_busy(now.inside));
+        let mut slots = (0..).zip(&self.destinations);
+        let mut due = || slots.any(|(id, slot)| slot.is_busy(self.outlook(id), now.inside));
         self.running > 0 || (!self.paused && due())
     }
 

@@ -4,9 +4,10 @@
 //! cannot be sent, because there is nothing to send.
 
 use super::Route;
+use super::permitted::Permitted;
 use crate::engine::World;
 use crate::engine::content::Content;
-use crate::pace::Begun;
+use spool_core::store::StoreError;
 use spool_core::{Held, Timestamp};
 
 /// Where a message stands.
@@ -17,15 +18,15 @@ pub(in crate::engine) enum Phase<W: World> {
     /// Due, in the line of its destination. It keeps its content while memory is plentiful.
     Ready(Option<Box<Content>>),
     /// Its content is being read.
-    Reading(Option<W::Permit>),
+    Reading(Option<Permitted<W>>),
     /// Its route is looked at, or the presend hook is being asked.
-    Asking(Box<Content>, Option<W::Permit>),
-    /// The start of its attempt is being written.
-    Arming(Box<Content>, Option<W::Permit>),
-    /// The start of its attempt is on disk; it waits for a permit.
-    Armed(Box<Content>),
-    /// A session runs.
-    Running(Box<Content>, Begun, Afterwards),
+    Asking(Box<Content>, Option<Permitted<W>>),
+    /// The start of its attempt is being written, ahead of its permit.
+    Arming(Box<Content>),
+    /// Nothing is left to be asked: it waits for a permit. Whether the start of its attempt was recorded for that.
+    Armed(Box<Content>, bool),
+    /// Its attempt is made, since that time inside.
+    Running(Box<Content>, Timestamp, Afterwards),
     /// The end of its session is being decided and written, or that there was none. It is charged for what is being written.
     Settling(Option<Held>, Afterwards),
     /// An operation has it.
@@ -41,6 +42,21 @@ pub(in crate::engine) struct Afterwards {
     pub(in crate::engine) freeze: bool,
     /// Another route that it was given while its session ran.
     pub(in crate::engine) reroute: Option<Box<Route>>,
+    /// Notes that are being written.
+    pub(in crate::engine) pending: usize,
+    /// Whether the start of its attempt is being written.
+    pub(in crate::engine) is_starting: bool,
+    /// Why its attempt was not let begin.
+    pub(in crate::engine) refusal: Option<Refusal>,
+}
+
+/// Why an attempt was not let begin, once it had a session.
+#[derive(Debug)]
+pub(in crate::engine) enum Refusal {
+    /// Somebody wants otherwise meanwhile, or the spool is ending.
+    Withdrawn,
+    /// The disk did not take the start.
+    NotWritten(StoreError),
 }
 
 /// How a phase is counted.
@@ -62,12 +78,8 @@ impl<W: World> Phase<W> {
     pub(super) const fn counted(&self) -> Counted {
         match self {
             Self::Ready(_) => Counted::InLine,
-            Self::Reading(Some(_)) | Self::Asking(_, Some(_)) | Self::Arming(_, Some(_)) => {
-                Counted::Permitted
-            }
-            Self::Reading(None) | Self::Asking(_, None) | Self::Arming(_, None) | Self::Armed(_) => {
-                Counted::Ahead
-            }
+            Self::Reading(Some(_)) | Self::Asking(_, Some(_)) => Counted::Permitted,
+            Self::Reading(None) | Self::Asking(_, None) | Self::Arming(_) | Self::Armed(..) => Counted::Ahead,
             Self::Running(..) => Counted::Running,
             Self::Waiting(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => Counted::Nowhere,
         }
@@ -76,10 +88,10 @@ impl<W: World> Phase<W> {
     /// Whether something is being done with the message that ends by itself: an operation that wants it waits.
     pub(super) const fn is_passing(&self) -> bool {
         match self {
-            Self::Reading(_) | Self::Asking(..) | Self::Arming(..) | Self::Settling(..) | Self::Claimed => {
+            Self::Reading(_) | Self::Asking(..) | Self::Arming(_) | Self::Settling(..) | Self::Claimed => {
                 true
             }
-            Self::Waiting(_) | Self::Ready(_) | Self::Armed(_) | Self::Running(..) | Self::Frozen => false,
+            Self::Waiting(_) | Self::Ready(_) | Self::Armed(..) | Self::Running(..) | Self::Frozen => false,
         }
     }
 
@@ -87,8 +99,8 @@ impl<W: World> Phase<W> {
         match self {
             Self::Ready(content) => content.as_deref(),
             Self::Asking(content, _)
-            | Self::Arming(content, _)
-            | Self::Armed(content)
+            | Self::Arming(content)
+            | Self::Armed(content, _)
             | Self::Running(content, ..) => Some(content),
             Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
         }
@@ -98,20 +110,21 @@ impl<W: World> Phase<W> {
         match self {
             Self::Ready(content) => content.as_deref_mut(),
             Self::Asking(content, _)
-            | Self::Arming(content, _)
-            | Self::Armed(content)
+            | Self::Arming(content)
+            | Self::Armed(content, _)
             | Self::Running(content, ..) => Some(content),
             Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
         }
     }
 
     /// Takes the permit away, if there is one.
-    pub(super) fn take_permit(&mut self) -> Option<W::Permit> {
+    pub(super) fn take_permit(&mut self) -> Option<Permitted<W>> {
         match self {
-            Self::Reading(permit) | Self::Asking(_, permit) | Self::Arming(_, permit) => permit.take(),
+            Self::Reading(permit) | Self::Asking(_, permit) => permit.take(),
             Self::Waiting(_)
             | Self::Ready(_)
-            | Self::Armed(_)
+            | Self::Arming(_)
+            | Self::Armed(..)
             | Self::Running(..)
             | Self::Settling(..)
             | Self::Claimed
@@ -127,23 +140,23 @@ impl<W: World> Phase<W> {
             | Self::Ready(_)
             | Self::Reading(_)
             | Self::Asking(..)
-            | Self::Arming(..)
-            | Self::Armed(_)
+            | Self::Arming(_)
+            | Self::Armed(..)
             | Self::Claimed
             | Self::Frozen => None,
         }
     }
 
-    /// The session that runs.
-    pub(super) const fn session(&self) -> Option<Begun> {
+    /// Since when its attempt is made.
+    pub(super) const fn running_since(&self) -> Option<Timestamp> {
         match self {
-            Self::Running(_, begun, _) => Some(*begun),
+            Self::Running(_, since, _) => Some(*since),
             Self::Waiting(_)
             | Self::Ready(_)
             | Self::Reading(_)
             | Self::Asking(..)
-            | Self::Arming(..)
-            | Self::Armed(_)
+            | Self::Arming(_)
+            | Self::Armed(..)
             | Self::Settling(..)
             | Self::Claimed
             | Self::Frozen => None,
@@ -155,8 +168,8 @@ impl<W: World> Phase<W> {
         match self {
             Self::Ready(content) => content,
             Self::Asking(content, _)
-            | Self::Arming(content, _)
-            | Self::Armed(content)
+            | Self::Arming(content)
+            | Self::Armed(content, _)
             | Self::Running(content, ..) => Some(content),
             Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
         }
@@ -169,8 +182,8 @@ impl<W: World> Phase<W> {
             Self::Ready(_)
             | Self::Reading(_)
             | Self::Asking(..)
-            | Self::Arming(..)
-            | Self::Armed(_)
+            | Self::Arming(_)
+            | Self::Armed(..)
             | Self::Running(..)
             | Self::Settling(..)
             | Self::Claimed

@@ -230,7 +230,7 @@ impl<W: World> Queue<W> {
             .get(&id)
             .filter(|entry| entry.is_stale(self.generation))?;
         let spooled_at = entry.spooled_at;
-        if !matches!(entry.phase, Phase::Armed(_)) {
+        if !matches!(entry.phase, Phase::Armed(..)) {
             self.unlooked.push(id);
             return None;
         }
@@ -289,7 +289,7 @@ impl<W: World> Queue<W> {
         if self.next_hops(from) == Some(next_hops) {
             return false;
         }
-        let to = self.enlist(next_hops, now);
+        let to = self.enlist(next_hops);
         // It leaves every count of its destination, and comes to those of the other one.
         let Some(mut old) = self.set(id, Phase::Claimed) else {
             return false;
@@ -364,8 +364,8 @@ impl<W: World> Queue<W> {
             | Phase::Ready(_)
             | Phase::Reading(_)
             | Phase::Asking(..)
-            | Phase::Arming(..)
-            | Phase::Armed(_)
+            | Phase::Arming(_)
+            | Phase::Armed(..)
             | Phase::Claimed
             | Phase::Frozen => None,
         }

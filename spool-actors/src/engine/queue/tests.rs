@@ -3,10 +3,10 @@
 use super::flow::Next;
 use super::routes::LOOK;
 use super::*;
+use crate::engine::Outlook;
 use crate::engine::testing::{AT, NOW, Paper, content, hops, known, queue};
-use crate::pace::Signal;
+use spool_core::RouteOrigin;
 use spool_core::store::Change;
-use spool_core::{NoDice, RouteOrigin};
 use std::time::Duration;
 
 fn mark(id: MessageId, in_flight: Option<Timestamp>) -> Change {
@@ -30,18 +30,49 @@ fn due(queue: &mut Queue<Paper>, id: u128, hop: &str) -> (MessageId, Destination
 /// A message with its content stands in line.
 fn add(queue: &mut Queue<Paper>, id: u128, hop: &str) -> (MessageId, DestinationId) {
     let content = content(id, hop);
-    let (id, destination) = (content.message.id, queue.enlist(&content.message.next_hops, NOW));
+    let (id, destination) = (content.message.id, queue.enlist(&content.message.next_hops));
     queue.added(destination, Status::SendAt(AT), Reservation::None, content, NOW);
     (id, destination)
+}
+
+/// A path that takes one message after the other.
+const GOES_ON: Outlook = Outlook {
+    limit: 10,
+    goes_on: true,
+    until: None,
+    is_shut: false,
+};
+
+fn set_outlook(queue: &mut Queue<Paper>, destination: DestinationId, outlook: Outlook) {
+    let path = u64::from(destination) + 1;
+    queue.set_path(destination, path);
+    queue.set_outlook(path, outlook);
+}
+
+/// The next message is prepared, and then started with this permit; whether its start is on disk.
+fn start(queue: &mut Queue<Paper>, destination: DestinationId, expected: MessageId, with: u64) -> bool {
+    match queue.next(destination, NOW) {
+        Some(Next::Start { id, permit, recorded }) => {
+            assert_eq!((id, permit.permit), (expected, with));
+            recorded
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A queue with one message that is armed, with the start of its attempt on disk, beside a session that runs.
 fn armed() -> (Queue<Paper>, MessageId, DestinationId) {
     let mut queue = queue();
     let (first, destination) = add(&mut queue, 1, "a:25");
+    set_outlook(&mut queue, destination, GOES_ON);
     assert_eq!(queue.granted(destination, 7), None);
-    arm(&mut queue, destination, first);
-    assert!(matches!(queue.next(destination, NOW), Some(Next::Start(7, id)) if id == first));
+    assert!(matches!(queue.next(destination, NOW), Some(Next::Prepare(id)) if id == first));
+    assert!(!queue.arms_ahead(first), "it has a permit");
+    assert!(queue.prepared(first));
+    assert!(
+        !start(&mut queue, destination, first, 7),
+        "its start is asked for later"
+    );
     let (second, _) = add(&mut queue, 2, "a:25");
     arm(&mut queue, destination, second);
     (queue, second, destination)
@@ -49,7 +80,7 @@ fn armed() -> (Queue<Paper>, MessageId, DestinationId) {
 
 fn arm(queue: &mut Queue<Paper>, destination: DestinationId, expected: MessageId) {
     assert!(matches!(queue.next(destination, NOW), Some(Next::Prepare(id)) if id == expected));
-    assert!(queue.arming(expected));
+    assert!(queue.arms_ahead(expected) && queue.arming(expected));
     queue.on_disk(&mark(expected, Some(AT)));
     assert_eq!(queue.armed(expected), None);
 }
@@ -94,38 +125,74 @@ fn a_start_that_was_used_or_taken_back_is_left_alone() {
 
     let (mut queue, id, destination) = armed();
     assert_eq!(queue.granted(destination, 8), None);
-    assert!(matches!(queue.next(destination, NOW), Some(Next::Start(8, started)) if started == id));
+    assert!(start(&mut queue, destination, id, 8));
     assert_eq!(queue.disarm_all(NOW), []);
 }
 
 #[test]
 fn attempts_start_on_disk_ahead_of_their_permits_only_beside_a_session_and_no_more_than_allowed() {
-    let mut queue = queue();
-    let (_, destination) = add(&mut queue, 1, "a:25");
-    let reserve = |queue: &mut Queue<Paper>| queue.reserve(destination, NOW);
-    assert!(
-        matches!(reserve(&mut queue), Reservation::None),
-        "others stand in line"
-    );
-    assert_eq!(queue.granted(destination, 7), None);
-    let first = MessageId::from_u128(1);
-    arm(&mut queue, destination, first);
-    queue.next(destination, NOW);
-    for _ in 0..AHEAD {
+    let (mut queue, _, destination) = armed();
+    let reserve = |queue: &mut Queue<Paper>| queue.reserve(destination);
+    // One is ahead, and one runs.
+    for _ in 1..AHEAD {
         assert!(matches!(reserve(&mut queue), Reservation::Ahead));
     }
     assert!(matches!(reserve(&mut queue), Reservation::None), "and no more");
-    assert_eq!(queue.granted(destination, 8), None);
+    let (_, other) = add(&mut queue, 3, "b:25");
+    set_outlook(&mut queue, other, GOES_ON);
+    queue.claim(MessageId::from_u128(3), Verb::Freeze, NOW);
     assert!(
-        matches!(reserve(&mut queue), Reservation::Permit(8, _)),
-        "the permit in hand"
-    );
-    let (_, other) = add(&mut queue, 2, "b:25");
-    queue.claim(MessageId::from_u128(2), Verb::Freeze, NOW);
-    assert!(
-        matches!(queue.reserve(other, NOW), Reservation::None),
+        matches!(queue.reserve(other), Reservation::None),
         "no session is there"
     );
+    // Of attempts that have ended.
+    queue.keep_permit(other, kept(9));
+    assert!(
+        matches!(queue.reserve(other), Reservation::Permit(permit, _) if permit.permit == 9),
+        "the permit in hand"
+    );
+}
+
+fn kept(permit: u64) -> Permitted<Paper> {
+    let is_kept = true;
+    Permitted { permit, is_kept }
+}
+
+#[test]
+fn a_kept_permit_starts_nothing_where_the_path_must_not_go_on() {
+    let mut queue = queue();
+    let (id, destination) = add(&mut queue, 1, "a:25");
+    let held = Outlook {
+        goes_on: false,
+        ..GOES_ON
+    };
+    set_outlook(&mut queue, destination, held);
+    queue.keep_permit(destination, kept(7));
+    assert!(queue.next(destination, NOW).is_none());
+    assert!(matches!(queue.reserve(destination), Reservation::None));
+    assert_eq!(queue.take_idle_permits(destination, false), [7]);
+    // One that was granted may: it is counted already.
+    assert_eq!(queue.granted(destination, 8), None);
+    assert!(matches!(queue.next(destination, NOW), Some(Next::Prepare(_))));
+    assert!(queue.prepared(id));
+    assert!(!start(&mut queue, destination, id, 8));
+}
+
+#[test]
+fn what_is_armed_at_a_path_that_does_not_answer_is_taken_back() {
+    let (mut queue, id, destination) = armed();
+    let shut = Outlook {
+        goes_on: false,
+        is_shut: true,
+        ..GOES_ON
+    };
+    assert_eq!(queue.recall(destination), []);
+    queue.take_dirty();
+    set_outlook(&mut queue, destination, shut);
+    assert_eq!(queue.take_dirty(), [destination]);
+    assert_eq!(queue.recall(destination), [(id, AT)]);
+    queue.recalled(id, NOW);
+    assert_eq!(queue.slot(destination).unwrap().line, [id]);
 }
 
 #[test]
@@ -139,7 +206,7 @@ fn a_permit_comes_back_from_wherever_its_message_goes() {
         queue.put_back(id);
         assert!(matches!(queue.claim(id, verb, NOW), Claim::Taken(_)));
         queue.finished(id);
-        assert_eq!(queue.take_idle_permits(destination, true, NOW), [7]);
+        assert_eq!(queue.take_idle_permits(destination, true), [7]);
         assert_eq!((queue.waiting(), queue.len()), (0, 0));
     }
 }
@@ -148,7 +215,7 @@ fn a_permit_comes_back_from_wherever_its_message_goes() {
 fn a_route_that_is_noted_while_the_end_of_a_session_is_written_holds_afterwards() {
     let (mut queue, id, destination) = armed();
     assert_eq!(queue.granted(destination, 8), None);
-    assert!(matches!(queue.next(destination, NOW), Some(Next::Start(8, started)) if started == id));
+    assert!(start(&mut queue, destination, id, 8));
     assert!(queue.ended(id).is_some());
     let route = queue.route(hops("b:25"), RouteOrigin::Named, true);
     assert!(queue.note_while_sending(id, Note::Route(Box::new(route))));
@@ -221,61 +288,4 @@ fn messages_are_looked_through_in_steps_of_bounded_size() {
     let first = MessageId::from_u128(0);
     let together = |after: Option<MessageId>| queue.spooled_at(AT, after.unwrap_or(first), 256);
     assert_eq!(steps(together), [0, 256, 24]);
-}
-
-/// A queue with `count` destinations, each with a message in line that was not begun at the host `a:25`.
-fn waiting_for_room(count: u128) -> (Queue<Paper>, Vec<DestinationId>) {
-    let mut queue = queue();
-    let ids = (0..count).map(|n| {
-        let (_, id) = due(&mut queue, n + 1, &format!("mx:d{n}.example:25"));
-        let slot = queue.slot(id).unwrap();
-        let begun = slot.pace.begin(AT, 0);
-        let reason = "all connections are in use".to_owned();
-        slot.pace.end(&Signal::NotBegun { reason }, begun, AT, 1, &NoDice);
-        queue.waits_for_room(id, &hops("a:25")[0]);
-        id
-    });
-    let ids = ids.collect();
-    queue.take_dirty();
-    (queue, ids)
-}
-
-#[test]
-fn one_destination_is_woken_for_each_connection_in_the_order_of_their_coming() {
-    let (mut queue, ids) = waiting_for_room(3);
-    queue.room_at(&hops("b:25")[0], NOW);
-    assert!(queue.take_dirty().is_empty());
-    for id in &ids {
-        assert_eq!(queue.slot(*id).unwrap().pace.free(AT, 0, 0), 0);
-        // It is there once.
-        queue.waits_for_room(*id, &hops("a:25")[0]);
-        queue.room_at(&hops("a:25")[0], NOW);
-        assert_eq!(queue.take_dirty(), [*id]);
-        assert_eq!(queue.slot(*id).unwrap().pace.free(AT, 0, 0), 1);
-    }
-    queue.room_at(&hops("a:25")[0], NOW);
-    assert!(queue.take_dirty().is_empty() && queue.busy.is_empty());
-}
-
-#[test]
-fn a_connection_goes_by_those_that_have_nothing_to_send_or_wait_elsewhere() {
-    let (mut queue, ids) = waiting_for_room(3);
-    queue.claim(MessageId::from_u128(1), Verb::Freeze, NOW);
-    queue.take_dirty();
-    queue.waits_for_room(ids[1], &hops("b:25")[0]);
-    queue.room_at(&hops("a:25")[0], NOW);
-    assert_eq!(queue.take_dirty(), [ids[0], ids[2]]);
-    queue.room_at(&hops("b:25")[0], NOW);
-    assert_eq!(queue.take_dirty(), [ids[1]]);
-}
-
-#[test]
-fn places_that_mean_nothing_are_swept_out() {
-    let (mut queue, ids) = waiting_for_room(1);
-    for n in 0..10_000 {
-        queue.waits_for_room(ids[0], &hops(&format!("h{}:25", n % 100))[0]);
-    }
-    assert!(queue.busy.places() <= 2 + SWEEP, "{}", queue.busy.places());
-    queue.room_at(&hops("h99:25")[0], NOW);
-    assert_eq!(queue.take_dirty(), [ids[0]]);
 }

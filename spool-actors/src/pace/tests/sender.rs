@@ -94,7 +94,7 @@ pub(super) fn send(
     let mut ends: BinaryHeap<Reverse<(Timestamp, Serial)>> = BinaryHeap::new();
     let mut sessions: HashMap<Serial, (Begun, Answer)> = HashMap::new();
     loop {
-        while run.begun.len() < attempts && now < end && pace.free(now, running, 0) > 0 {
+        while run.begun.len() < attempts && now < end && pace.free(now, running) > 0 {
             let begun = pace.begin(now, running);
             running += 1;
             let answer = peer.begin(now, open, run.begun.len() + 1);

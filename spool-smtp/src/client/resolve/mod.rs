@@ -7,6 +7,7 @@ mod anchors;
 mod config;
 mod dns;
 mod exchange;
+mod path;
 mod proof;
 mod resolv_conf;
 mod route;

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 /// The most mail exchangers of a domain that are tried in one attempt.
 const MAX_HOSTS: usize = 5;
-/// The most whose addresses are asked for: those that have none are not tried.
-const MAX_NAMES: usize = 32;
+/// The most whose addresses are asked for, because those that have none are not tried; and the most hosts of a path.
+pub(super) const MAX_NAMES: usize = 32;
 
 /// A host to have a session with.
 #[derive(Debug, Clone)]
@@ -184,7 +184,8 @@ impl Routes {
             return route;
         }
         match self.exchangers(hop).await {
-            Ok((groups, secure)) => {
+            Ok((mut groups, secure)) => {
+                groups.iter_mut().for_each(|equals| fastrand::shuffle(equals));
                 route.groups = groups;
                 route.secure = secure;
                 route.policy = self.enforced(hop.host()).await;
@@ -229,8 +230,11 @@ impl Routes {
         Ok(found.map(Arc::new))
     }
 
-    /// The mail exchangers of `hop`, grouped by preference, in random order within each; and whether they are proved.
-    async fn exchangers(&self, hop: &NextHop) -> Result<(VecDeque<Vec<String>>, bool), Unroutable> {
+    /// The mail exchangers of `hop`, grouped by preference, in the order of their names within each; and whether they are proved.
+    pub(super) async fn exchangers(
+        &self,
+        hop: &NextHop,
+    ) -> Result<(VecDeque<Vec<String>>, bool), Unroutable> {
         let domain = || hop.host().to_owned();
         let asked = tokio::time::timeout(self.timeout, self.resolver.exchangers(hop.host()));
         let answer = match asked.await.unwrap_or_else(|_| Err(timed_out())) {
@@ -258,8 +262,7 @@ impl Routes {
         if found.is_empty() {
             return Err(Unroutable::NullMx { domain: domain() });
         }
-        fastrand::shuffle(&mut found);
-        found.sort_by_key(|exchanger| exchanger.preference);
+        found.sort();
         let own = |exchanger: &&Exchanger| {
             self.config
                 .is_own_name(&exchanger.host, hop.port(), &self.hostname)

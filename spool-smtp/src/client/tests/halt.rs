@@ -61,3 +61,29 @@ async fn an_attempt_that_waits_for_a_connection_when_the_spool_ends_sends_no_mai
         "{said:?}"
     );
 }
+
+#[tokio::test]
+async fn an_attempt_that_has_sent_mail_when_the_spool_ends_has_the_result_of_that_and_asks_no_other_host() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let first = listener.local_addr().unwrap().into();
+    let (next, not_asked) = peer(&[&[HELLO, EHLO, OK, OK, GO, TAKEN]]).await;
+    let job = job(&[first, next], &["b@example.net"], b"x\r\n");
+    let halt = job.halt.clone();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"220 peer\r\n").await.unwrap();
+        let mut line = String::new();
+        while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
+            let is_mail = std::mem::take(&mut line).starts_with("MAIL");
+            if is_mail {
+                halt.set();
+            }
+            let reply: &[u8] = if is_mail { b"451 later\r\n" } else { b"250 ok\r\n" };
+            stream.write_all(reply).await.unwrap();
+        }
+    });
+    let report = deliver(&SmtpAgent::new(config()), job).await;
+    assert_eq!(code(&report.result), 451, "{}", report.result);
+    assert!(not_asked.from.lock().unwrap().is_empty());
+}

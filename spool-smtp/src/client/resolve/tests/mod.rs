@@ -6,6 +6,7 @@ mod dns;
 #[expect(unreachable_pub, reason = "written for another crate, too")]
 mod name_server;
 mod names;
+mod path;
 mod route;
 mod signed;
 #[path = "../../../../../tests/src/signed_zones.rs"]

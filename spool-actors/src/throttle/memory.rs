@@ -1,15 +1,15 @@
-//! Ways: what is asked of every destination, and what was learned of those that have no messages now.
+//! What is asked of every path, and what was learned of those that no destination has now.
 
-use super::Now;
+use crate::engine::Now;
 use crate::pace::{MEMORY, Pace};
 use spool_core::store::MAX_DESTINATIONS;
-use spool_core::{LearnedDestination, NextHop, Policies};
+use spool_core::{DestinationPolicy, LearnedDestination, NextHop, Policies};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Ways {
+pub(super) struct Memory {
     /// Sessions at once, where a policy does not say.
     max: usize,
     policies: Policies,
@@ -24,9 +24,9 @@ enum Rest {
     Pace(Box<Pace>),
 }
 
-impl Ways {
+impl Memory {
     /// `learned` comes from a former process.
-    pub(in crate::engine) fn new(max: usize, policies: Policies, learned: Vec<LearnedDestination>) -> Self {
+    pub(super) fn new(max: usize, policies: Policies, learned: Vec<LearnedDestination>) -> Self {
         let rest = |learned: LearnedDestination| (Arc::clone(&learned.next_hops), Rest::Learned(learned));
         Self {
             max,
@@ -44,11 +44,7 @@ impl Ways {
         let policy = self.policies.of(next_hops);
         match self.resting.remove(next_hops) {
             None => Pace::new(&policy, self.max),
-            Some(Rest::Learned(learned)) => {
-                let mut pace = Pace::new(&policy, self.max);
-                pace.remember(inside(learned, now), now.inside);
-                pace
-            }
+            Some(Rest::Learned(learned)) => remembering(&policy, self.max, learned, now),
             Some(Rest::Pace(mut pace)) => {
                 pace.set_policy(&policy, self.max);
                 *pace
@@ -74,6 +70,23 @@ impl Ways {
         self.resting.insert(next_hops, Rest::Pace(Box::new(pace)));
     }
 
+    /// The pace of a path that nobody has.
+    pub(super) fn look(&self, hops: &Arc<[NextHop]>, now: Now) -> Pace {
+        let policy = self.policies.of(hops);
+        match self.resting.get(hops) {
+            None => Pace::new(&policy, self.max),
+            Some(Rest::Learned(learned)) => remembering(&policy, self.max, learned.clone(), now),
+            Some(Rest::Pace(pace)) => pace.as_ref().clone(),
+        }
+    }
+
+    /// Forgets what was learned of a path that nobody has.
+    pub(super) fn reset(&mut self, hops: &Arc<[NextHop]>, now: Now) {
+        let mut pace = self.pace(hops, now);
+        pace.reset();
+        self.rest(Arc::clone(hops), pace);
+    }
+
     /// What is worth remembering of those that rest. What is too old is forgotten.
     pub(super) fn learned(&mut self, now: Now) -> Vec<LearnedDestination> {
         self.resting.retain(|_, rest| match rest {
@@ -91,16 +104,19 @@ impl Ways {
     pub(super) fn resting(&self, now: Now) -> impl Iterator<Item = (&Arc<[NextHop]>, Pace)> {
         let pace = move |(hops, rest): (&'_ Arc<[NextHop]>, &Rest)| match rest {
             Rest::Pace(pace) => pace.as_ref().clone(),
-            Rest::Learned(learned) => {
-                let mut pace = Pace::new(&self.policies.of(hops), self.max);
-                pace.remember(inside(learned.clone(), now), now.inside);
-                pace
-            }
+            Rest::Learned(learned) => remembering(&self.policies.of(hops), self.max, learned.clone(), now),
         };
         self.resting
             .iter()
             .map(move |(hops, rest)| (hops, pace((hops, rest))))
     }
+}
+
+/// A pace that goes on where a former process ended.
+fn remembering(policy: &DestinationPolicy, max: usize, learned: LearnedDestination, now: Now) -> Pace {
+    let mut pace = Pace::new(policy, max);
+    pace.remember(inside(learned, now), now.inside);
+    pace
 }
 
 /// What was learned, with times inside in place of those of the wall clock.

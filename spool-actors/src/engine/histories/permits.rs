@@ -1,0 +1,84 @@
+//! The throttle of a life: its own limits, asked as the actor asks them.
+
+use super::settings::hops;
+use super::world::Life;
+use crate::engine::{Input, Told};
+use crate::pace::Signal;
+use crate::throttle::Word;
+use std::sync::Arc;
+
+impl Life {
+    /// The session with this permit has ended. Whether another one may start with it.
+    pub(super) fn session_ends(&mut self, permit: u64) -> bool {
+        self.under_max.remove(&permit);
+        let permit = self.permits.get(&permit);
+        permit.is_some_and(|(_, epoch)| *epoch == self.epoch)
+    }
+
+    pub(super) fn release(&mut self, permit: u64, signal: Option<Signal>) {
+        self.permits.remove(&permit).expect("a permit comes back once");
+        self.throttle.hear(Told::Returned(permit, signal), self.now);
+    }
+
+    /// What the throttle has to say.
+    pub(super) fn grant(&mut self) {
+        loop {
+            let words = self.throttle.settle(self.now);
+            if words.is_empty() {
+                return;
+            }
+            for word in words {
+                let input = match word {
+                    Word::Granted {
+                        destination,
+                        permit,
+                        epoch,
+                        ..
+                    } => {
+                        self.permits.insert(permit, (destination, epoch));
+                        Input::Granted(destination, permit)
+                    }
+                    Word::LookUp(destination, hops) => {
+                        self.lookups.push((destination, hops));
+                        if !self.slow_lookups {
+                            self.look_up(0);
+                        }
+                        continue;
+                    }
+                    Word::Path(destination, path) => Input::Path(destination, path),
+                    Word::Outlook(path, outlook) => Input::Outlook(path, outlook),
+                    Word::Unanswered(path, reason) => Input::Unanswered(path, reason),
+                    Word::Forgotten(path) => Input::Forgotten(path),
+                    Word::Contended(contended) => Input::Contended(contended),
+                    Word::Opens(at) => {
+                        self.opens = at;
+                        Input::Opens(at)
+                    }
+                    Word::Keep(learned) => Input::Keep(learned),
+                };
+                self.inputs.push_back(input);
+            }
+        }
+    }
+
+    /// A path is found: two of the three next hops share theirs.
+    pub(super) fn look_up(&mut self, place: usize) {
+        if place < self.lookups.len() {
+            let (destination, asked) = self.lookups.remove(place);
+            let hops = match asked == hops(1) {
+                true => hops(0),
+                false => Arc::clone(&asked),
+            };
+            self.throttle.looked_up(destination, &asked, &hops, self.now);
+        }
+    }
+
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.max = max;
+        self.epoch += 1;
+        self.under_max.clear();
+        self.throttle.set_max_jobs(max);
+        self.inputs.push_back(Input::SetMaxJobs(max));
+        self.grant();
+    }
+}

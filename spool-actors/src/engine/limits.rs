@@ -1,0 +1,56 @@
+//! What the engine and the owner of the limits, [`Throttle`](crate::throttle::Throttle), tell each other.
+//!
+//! The engine asks for permits by destination, and starts attempts with them. Which destinations share a path, how many sessions and
+//! messages a path takes, and who is next, is Throttle's to decide.
+
+use super::DestinationId;
+use crate::pace::Signal;
+use spool_core::{NextHop, Timestamp};
+use std::sync::Arc;
+
+/// Names a path: the hosts by which limits are counted. A name is not used again.
+pub(crate) type PathId = u64;
+
+/// Names a permit.
+pub(crate) type PermitId = u64;
+
+/// What the engine tells of its destinations and permits, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// So many more messages of this destination wait for a permit, or fewer.
+    Demand {
+        destination: DestinationId,
+        next_hops: Arc<[NextHop]>,
+        more: isize,
+    },
+    /// An attempt starts with this permit. The first one was counted when the permit was granted.
+    Started(PermitId),
+    /// The attempt under this permit has ended. The permit is kept for the next message of its destination.
+    Done(PermitId, Signal),
+    /// The permit is given back; with what its last attempt said, if it has ended with that. A permit that was not used counts for nothing.
+    Returned(PermitId, Option<Signal>),
+    /// A person wants mail for this destination sent: its path is tried at once, even when it did not answer.
+    Hurry(DestinationId),
+    /// The destination has no messages any more.
+    Gone(DestinationId),
+    /// The time has come that [`Input::Opens`](super::Input::Opens) named.
+    Time,
+    /// A second has passed.
+    Tick,
+    /// The spool has ended: nothing is granted any more.
+    Ended,
+}
+
+/// What the messages of a path have to expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outlook {
+    /// Attempts at once.
+    pub(crate) limit: usize,
+    /// Whether a permit may be used for one message after the other, and starts may be recorded before there is a permit. Not where a rate
+    /// or a failure holds messages back, or where another destination waits.
+    pub(crate) goes_on: bool,
+    /// Nothing goes before then.
+    pub(crate) until: Option<Timestamp>,
+    /// The path did not answer, and is left alone.
+    pub(crate) is_shut: bool,
+}

@@ -1,0 +1,373 @@
+//! The owner of every outbound limit, as a pure machine: jobs in all, sessions in all, sessions and rate of each path, and fairness
+//! between paths and between the destinations of a path.
+//!
+//! The next permit goes to the path that has the fewest, in turns among equals, and there to the destination that has the fewest. A path
+//! whose sessions hang keeps what it has, and gets no more while others wait. A permit is the right to make one attempt after the other,
+//! with one session at a time, until it is given back. The machine opens nothing and has no clock.
+
+mod lookups;
+mod outlooks;
+mod settings;
+mod turns;
+mod view;
+mod word;
+
+pub(crate) use view::Doings;
+pub(crate) use word::Word;
+
+use super::memory::Memory;
+use super::path::Path;
+use crate::engine::{DestinationId, Now, PathId, PermitId, Told};
+use crate::pace::{Begun, Effect, Signal};
+use spool_core::{Dice, LearnedDestination, NextHop, Policies, SpoolConfig, Timestamp};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the path of a destination is looked up again, at most.
+const LOOKUP_AGAIN: Duration = Duration::from_secs(300);
+/// Seconds between two writes of what was learned.
+const KEEP_EVERY: u32 = 10;
+
+/// What a machine begins with.
+#[derive(Debug)]
+pub(crate) struct LimitsSetup {
+    pub(crate) max_jobs: usize,
+    pub(crate) max_sessions: usize,
+    /// Sessions of one path, where its policy does not say.
+    pub(crate) max_per_path: usize,
+    pub(crate) policies: Policies,
+    pub(crate) learned: Vec<LearnedDestination>,
+    pub(crate) dice: Arc<dyn Dice>,
+}
+
+impl LimitsSetup {
+    /// What a configuration says, and what a former process has learned.
+    pub(crate) fn new(config: &SpoolConfig, learned: Vec<LearnedDestination>, dice: Arc<dyn Dice>) -> Self {
+        Self {
+            max_jobs: config.max_concurrent_jobs,
+            max_sessions: config.max_sessions,
+            max_per_path: config.max_jobs_per_destination,
+            policies: config.policies.clone(),
+            learned,
+            dice,
+        }
+    }
+}
+
+/// A destination, as far as permits are concerned.
+#[derive(Debug)]
+struct DestinationPermits {
+    next_hops: Arc<[NextHop]>,
+    path: Option<PathId>,
+    waiting: usize,
+    /// Permits of its path that it has, of those granted since the limit of jobs was set.
+    recent: usize,
+    /// Since when it waits for its turn, if it does.
+    turn: Option<u64>,
+    looked_up: Timestamp,
+    is_looking: bool,
+}
+
+/// A permit that is out.
+#[derive(Debug)]
+struct Out {
+    destination: DestinationId,
+    path: PathId,
+    epoch: u64,
+    /// The attempt under it.
+    begun: Option<Begun>,
+    /// Whether an attempt has been made.
+    used: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    max_jobs: usize,
+    max_sessions: usize,
+    /// How many times the limit of jobs was set.
+    epoch: u64,
+    /// Permits out that were granted since.
+    jobs: usize,
+    memory: Memory,
+    dice: Arc<dyn Dice>,
+    paths: HashMap<PathId, Path>,
+    by_hops: HashMap<Arc<[NextHop]>, PathId>,
+    last_path: PathId,
+    destinations: HashMap<DestinationId, DestinationPermits>,
+    permits: HashMap<PermitId, Out>,
+    last_permit: PermitId,
+    /// Paths with a destination that waits and room for it: by the permits they have, then by the turns that have passed since.
+    ready: BTreeSet<(usize, u64, PathId)>,
+    last_turn: u64,
+    /// When paths are to be looked at; those with another time in their path mean nothing.
+    openings: BinaryHeap<Reverse<(Timestamp, PathId)>>,
+    /// Paths where something has changed.
+    touched: BTreeSet<PathId>,
+    lookups: usize,
+    to_look_up: VecDeque<DestinationId>,
+    words: Vec<Word>,
+    contended: bool,
+    opens: Option<Timestamp>,
+    /// Something was learned since it was last kept.
+    learned_more: bool,
+    seconds: u32,
+}
+
+impl Limits {
+    pub(crate) fn new(setup: LimitsSetup) -> Self {
+        Self {
+            max_jobs: setup.max_jobs,
+            max_sessions: setup.max_sessions.max(1),
+            epoch: 0,
+            jobs: 0,
+            memory: Memory::new(setup.max_per_path, setup.policies, setup.learned),
+            dice: setup.dice,
+            paths: HashMap::new(),
+            by_hops: HashMap::new(),
+            last_path: 0,
+            destinations: HashMap::new(),
+            permits: HashMap::new(),
+            last_permit: 0,
+            ready: BTreeSet::new(),
+            last_turn: 0,
+            openings: BinaryHeap::new(),
+            touched: BTreeSet::new(),
+            lookups: 0,
+            to_look_up: VecDeque::new(),
+            words: Vec::new(),
+            contended: false,
+            opens: None,
+            learned_more: false,
+            seconds: 0,
+        }
+    }
+
+    /// Takes in what the engine tells.
+    pub(crate) fn hear(&mut self, told: Told, now: Now) {
+        match told {
+            Told::Demand {
+                destination,
+                next_hops,
+                more,
+            } => self.demand(destination, next_hops, more, now),
+            Told::Started(permit) => self.started(permit, now.inside),
+            Told::Done(permit, signal) => self.ended(permit, &signal, now.inside),
+            Told::Returned(permit, signal) => self.returned(permit, signal, now.inside),
+            Told::Hurry(destination) => self.hurry(destination, now.inside),
+            Told::Gone(destination) => self.gone(destination),
+            Told::Time => {}
+            Told::Ended => self.max_jobs = 0,
+            Told::Tick => self.tick(now),
+        }
+    }
+
+    fn demand(&mut self, destination: DestinationId, next_hops: Arc<[NextHop]>, more: isize, now: Now) {
+        let known = self.destinations.get(&destination);
+        if known.is_some_and(|known| known.next_hops != next_hops) {
+            self.gone(destination);
+        }
+        let known = self
+            .destinations
+            .entry(destination)
+            .or_insert_with(|| DestinationPermits {
+                next_hops,
+                path: None,
+                waiting: 0,
+                recent: 0,
+                turn: None,
+                looked_up: now.inside,
+                is_looking: false,
+            });
+        let is_due = known.path.is_none() || now.inside.since(known.looked_up) >= LOOKUP_AGAIN;
+        if is_due && !known.is_looking {
+            known.is_looking = true;
+            self.to_look_up.push_back(destination);
+        }
+        self.change(destination, None, |known| {
+            known.waiting = known.waiting.saturating_add_signed(more);
+        });
+    }
+
+    fn started(&mut self, permit: PermitId, now: Timestamp) {
+        let Some(out) = self.permits.get_mut(&permit) else {
+            return;
+        };
+        out.used = true;
+        let path = self.paths.get_mut(&out.path).filter(|_| out.begun.is_none());
+        if let Some(path) = path {
+            out.begun = Some(path.pace.begin(now, path.running));
+            path.running += 1;
+            self.touched.insert(out.path);
+        }
+    }
+
+    /// An attempt has ended.
+    fn ended(&mut self, permit: PermitId, signal: &Signal, now: Timestamp) {
+        let Some(out) = self.permits.get_mut(&permit) else {
+            return;
+        };
+        let (Some(begun), path_id) = (out.begun.take(), out.path) else {
+            return;
+        };
+        let Some(path) = self.paths.get_mut(&path_id) else {
+            return;
+        };
+        let effect = path
+            .pace
+            .end(signal, begun, now, path.running, self.dice.as_ref());
+        path.running -= 1;
+        if !matches!(signal, Signal::Fine) {
+            // The engine holds the path back until it is told again.
+            path.told = None;
+        }
+        self.touched.insert(path_id);
+        self.learned_more |= effect != Effect::GoOn;
+        let reason = signal.reason().unwrap_or_default();
+        let hops = &path.hops;
+        match effect {
+            Effect::GoOn => return,
+            Effect::Slower => return tracing::info!(?hops, reason, "a destination is sent less"),
+            Effect::Reopened => return tracing::info!(?hops, "a destination answers again"),
+            Effect::Shut => tracing::warn!(
+                ?hops,
+                reason,
+                "a destination does not answer; it is left alone for a while"
+            ),
+            Effect::StillShut => tracing::info!(?hops, reason, "a destination still does not answer"),
+        }
+        self.words.push(Word::Unanswered(path_id, reason.to_owned()));
+    }
+
+    fn returned(&mut self, permit: PermitId, signal: Option<Signal>, now: Timestamp) {
+        let Some(out) = self.permits.get(&permit) else {
+            return;
+        };
+        let signal = signal.unwrap_or(if out.used { Signal::Nothing } else { Signal::Unused });
+        self.ended(permit, &signal, now);
+        let Some(out) = self.permits.remove(&permit) else {
+            return;
+        };
+        let is_recent = out.epoch == self.epoch;
+        self.jobs -= usize::from(is_recent);
+        self.change(out.destination, Some(out.path), |known| {
+            known.recent = known.recent.saturating_sub(usize::from(is_recent));
+        });
+        if let Some(path) = self.paths.get_mut(&out.path) {
+            path.out -= 1;
+        }
+        self.change_path(out.path, |path| path.recent -= usize::from(is_recent));
+    }
+
+    fn hurry(&mut self, destination: DestinationId, now: Timestamp) {
+        let path = self.destinations.get(&destination).and_then(|known| known.path);
+        if let Some((id, path)) = path.and_then(|id| Some((id, self.paths.get_mut(&id)?))) {
+            path.pace.hurry(now);
+            self.touched.insert(id);
+        }
+    }
+
+    fn gone(&mut self, destination: DestinationId) {
+        self.leave_line(destination);
+        let known = self.destinations.remove(&destination);
+        if let Some(id) = known.and_then(|known| known.path) {
+            if let Some(path) = self.paths.get_mut(&id) {
+                path.destinations -= 1;
+            }
+            self.touch(id);
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.seconds += 1;
+        if self.seconds >= KEEP_EVERY && std::mem::take(&mut self.learned_more) {
+            self.seconds = 0;
+            let learned = self.learned(now);
+            self.words.push(Word::Keep(learned));
+        }
+    }
+
+    /// Grants what may be granted now. Gives what is to be said and done, in order.
+    pub(crate) fn settle(&mut self, now: Now) -> Vec<Word> {
+        self.open_due(now.inside);
+        self.start_lookups();
+        let mut changed = BTreeSet::new();
+        loop {
+            for path in std::mem::take(&mut self.touched) {
+                self.line_up_path(path, now.inside);
+                changed.insert(path);
+            }
+            match self.grant(now.inside) {
+                Some(path) => self.touch(path),
+                None => break,
+            }
+        }
+        for path in changed {
+            self.tell(path, now.inside);
+        }
+        self.tell_all();
+        std::mem::take(&mut self.words)
+    }
+
+    /// The next permit, if one may be granted. Gives its path.
+    fn grant(&mut self, now: Timestamp) -> Option<PathId> {
+        if self.is_full() {
+            return None;
+        }
+        let (_, _, id) = *self.ready.iter().find(|(_, _, id)| self.has_a_share_left(*id))?;
+        let path = self.paths.get_mut(&id)?;
+        let (_, _, destination) = *path.turns.first()?;
+        let begun = path.pace.begin(now, path.running);
+        (path.running, path.out) = (path.running + 1, path.out + 1);
+        let hops = Arc::clone(&path.hops);
+        self.last_permit += 1;
+        self.jobs += 1;
+        let out = Out {
+            destination,
+            path: id,
+            epoch: self.epoch,
+            begun: Some(begun),
+            used: false,
+        };
+        self.permits.insert(self.last_permit, out);
+        self.change(destination, None, |known| {
+            known.waiting -= 1;
+            known.recent += 1;
+            // The next turn comes after everybody else's.
+            known.turn = None;
+        });
+        self.change_path(id, |path| {
+            path.recent += 1;
+            path.turn = None;
+        });
+        self.words.push(Word::Granted {
+            destination,
+            permit: self.last_permit,
+            path: hops,
+            epoch: self.epoch,
+        });
+        Some(id)
+    }
+
+    /// Whether there are as many permits as all paths together may have.
+    fn is_full(&self) -> bool {
+        self.jobs >= self.max_jobs || self.permits.len() >= self.max_sessions
+    }
+
+    /// One path never takes the last quarter: whoever comes next finds some.
+    fn has_a_share_left(&self, path: PathId) -> bool {
+        self.paths.get(&path).is_some_and(|path| !self.is_greedy(path))
+    }
+
+    fn is_greedy(&self, path: &Path) -> bool {
+        path.recent >= share(self.max_jobs) || path.out >= share(self.max_sessions)
+    }
+}
+
+/// The most of `all` that one path may have.
+const fn share(all: usize) -> usize {
+    let share = all - all / 4;
+    if share == 0 { 1 } else { share }
+}

@@ -1,0 +1,87 @@
+//! What the engine is told of paths, and when they are to be looked at because time has passed.
+
+use super::{Limits, Word};
+use crate::engine::PathId;
+use spool_core::Timestamp;
+use std::cmp::Reverse;
+
+/// Stale places in the list of openings that are not worth sweeping out.
+const SWEEP: usize = 1024;
+
+impl Limits {
+    /// Tells what has changed of a path, and when it is to be looked at again; drops one that nobody has.
+    pub(super) fn tell(&mut self, id: PathId, now: Timestamp) {
+        let Some(path) = self.paths.get_mut(&id) else {
+            return;
+        };
+        if path.is_empty() {
+            self.ready.retain(|(_, _, other)| *other != id);
+            if let Some(path) = self.paths.remove(&id) {
+                self.by_hops.remove(&path.hops);
+                self.memory.rest(path.hops, path.pace);
+                self.words.push(Word::Forgotten(id));
+            }
+            return;
+        }
+        let outlook = path.outlook(now);
+        if path.told != Some(outlook) {
+            path.told = Some(outlook);
+            self.words.push(Word::Outlook(id, outlook));
+        }
+        let opens = outlook.until.filter(|_| !path.turns.is_empty());
+        if path.opens != opens {
+            path.opens = opens;
+            self.openings.extend(opens.map(|at| Reverse((at, id))));
+        }
+        if self.openings.len() > 2 * self.paths.len() + SWEEP {
+            let all = self.paths.iter();
+            self.openings = all
+                .filter_map(|(id, path)| Some(Reverse((path.opens?, *id))))
+                .collect();
+        }
+    }
+
+    /// Tells what concerns all paths.
+    pub(super) fn tell_all(&mut self) {
+        let contended = self.is_full() && self.ready.iter().any(|(_, _, id)| self.has_a_share_left(*id));
+        if std::mem::replace(&mut self.contended, contended) != contended {
+            self.words.push(Word::Contended(contended));
+        }
+        let opens = self.next_opening();
+        if std::mem::replace(&mut self.opens, opens) != opens {
+            self.words.push(Word::Opens(opens));
+        }
+        // What the engine reads of a path comes before the permits that it starts attempts with.
+        self.words.sort_by_key(|word| match word {
+            Word::LookUp(..) => 0,
+            Word::Path(..) => 1,
+            Word::Outlook(..) => 2,
+            Word::Unanswered(..) => 3,
+            Word::Contended(_) => 4,
+            Word::Granted { .. } => 5,
+            Word::Forgotten(_) | Word::Opens(_) | Word::Keep(_) => 6,
+        });
+    }
+
+    pub(super) fn open_due(&mut self, now: Timestamp) {
+        while let Some(at) = self.next_opening()
+            && at <= now
+            && let Some(Reverse((_, id))) = self.openings.pop()
+        {
+            if let Some(path) = self.paths.get_mut(&id) {
+                path.opens = None;
+            }
+            self.touch(id);
+        }
+    }
+
+    pub(super) fn next_opening(&mut self) -> Option<Timestamp> {
+        loop {
+            let Reverse((at, id)) = *self.openings.peek()?;
+            if self.paths.get(&id).and_then(|path| path.opens) == Some(at) {
+                return Some(at);
+            }
+            self.openings.pop();
+        }
+    }
+}

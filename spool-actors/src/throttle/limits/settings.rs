@@ -1,0 +1,59 @@
+//! What can be set while a spool runs, and what is forgotten on demand.
+
+use super::Limits;
+use crate::engine::{Now, PathId};
+use spool_core::{NextHop, Policies};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl Limits {
+    /// A new limit for the permits that are granted from now on. Those that are out are no longer counted.
+    pub(crate) fn set_max_jobs(&mut self, max: usize) {
+        self.max_jobs = max;
+        self.epoch += 1;
+        self.jobs = 0;
+        for destination in self.destinations.keys().copied().collect::<Vec<_>>() {
+            self.change(destination, None, |known| known.recent = 0);
+        }
+        for path in self.paths.keys().copied().collect::<Vec<_>>() {
+            self.change_path(path, |path| path.recent = 0);
+        }
+    }
+
+    /// Other policies, for what waits as well.
+    pub(crate) fn set_policies(&mut self, policies: Policies) {
+        self.memory.set_policies(policies);
+        for (id, path) in &mut self.paths {
+            self.memory.follow(&path.hops, &mut path.pace);
+            self.touched.insert(*id);
+        }
+        // What is a path of its own may have changed.
+        for (id, known) in &mut self.destinations {
+            if !std::mem::replace(&mut known.is_looking, true) {
+                self.to_look_up.push_back(*id);
+            }
+        }
+    }
+
+    /// Forgets what was learned of the path with these hosts, and of that of the destination with these next hops.
+    pub(crate) fn reset(&mut self, hops: &Arc<[NextHop]>, now: Now) {
+        let of_destination = self.destinations.values();
+        let mut of_destination = of_destination.filter(|known| known.next_hops == *hops);
+        let own = self.by_hops.get(hops).copied();
+        let ids: BTreeSet<PathId> = of_destination
+            .find_map(|known| known.path)
+            .into_iter()
+            .chain(own)
+            .collect();
+        for id in &ids {
+            if let Some(path) = self.paths.get_mut(id) {
+                path.pace.reset();
+            }
+            self.touched.insert(*id);
+        }
+        if own.is_none() {
+            self.memory.reset(hops, now);
+        }
+        self.learned_more = true;
+    }
+}

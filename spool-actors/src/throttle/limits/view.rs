@@ -1,0 +1,120 @@
+//! What can be seen of the limits, and what was learned.
+
+use super::{Limits, share};
+use crate::engine::{DestinationId, Now};
+use crate::pace::Doing;
+use crate::throttle::memory;
+use spool_core::{Hold, LearnedDestination, NextHop};
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+impl Limits {
+    /// Whether no permit is out, and nobody waits for one.
+    #[cfg(test)]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let waits = self.destinations.values().any(|known| known.waiting > 0);
+        self.permits.is_empty() && self.jobs == 0 && self.ready.is_empty() && !waits
+    }
+
+    /// Every limit that holds back a message of this destination with `ahead` others before it: the same that the next permit is
+    /// granted by. With times of the wall clock.
+    pub(crate) fn holds(
+        &self,
+        (destination, next_hops): (DestinationId, &Arc<[NextHop]>),
+        ahead: usize,
+        now: Now,
+    ) -> Vec<Hold> {
+        let known = self.destinations.get(&destination);
+        let id = match known.filter(|known| known.next_hops == *next_hops) {
+            Some(known) if known.path.is_none() => return vec![Hold::PathLookup],
+            Some(known) => known.path,
+            None => self.by_hops.get(next_hops).copied(),
+        };
+        let path = id.and_then(|id| self.paths.get(&id));
+        let of_pace = match path {
+            Some(path) => path.pace.holds(now.inside, path.out, ahead),
+            None => self.memory.look(next_hops, now).holds(now.inside, 0, ahead),
+        };
+        let mut holds: Vec<Hold> = of_pace.into_iter().map(|hold| on_wall(hold, now)).collect();
+        if self.max_jobs == 0 {
+            // Delivery is paused: the queue tells of that.
+            return holds;
+        }
+        let (max, running) = (self.max_jobs, self.jobs);
+        if running >= max {
+            holds.push(Hold::JobsLimit { max, running });
+        }
+        let (max, running) = (self.max_sessions, self.permits.len());
+        if running >= max {
+            holds.push(Hold::SessionsLimit { max, running });
+        }
+        if path.is_some_and(|path| self.is_greedy(path)) {
+            let max = share(self.max_jobs).min(share(self.max_sessions));
+            holds.push(Hold::FairShare { max });
+        }
+        holds
+    }
+
+    /// How the path of each of these destinations is doing; then those paths of which something is known beside them.
+    pub(crate) fn doings(&self, asked: &[Arc<[NextHop]>], now: Now) -> Doings {
+        let known = self.destinations.values();
+        let known: HashMap<_, _> = known
+            .filter_map(|known| Some((&known.next_hops, self.paths.get(&known.path?)?)))
+            .collect();
+        let of = |hops: &Arc<[NextHop]>| {
+            let path = known
+                .get(hops)
+                .copied()
+                .or_else(|| self.paths.get(self.by_hops.get(hops)?));
+            match path {
+                Some(path) => (Arc::clone(&path.hops), path.pace.doing()),
+                None => (Arc::clone(hops), self.memory.look(hops, now).doing()),
+            }
+        };
+        let asked: Vec<_> = asked.iter().map(of).collect();
+        let seen: HashSet<_> = asked.iter().map(|(path, _)| Arc::clone(path)).collect();
+        // A path may be kept for a permit alone.
+        let listed = self
+            .paths
+            .values()
+            .filter(|path| path.pace.is_worth_remembering());
+        let listed = listed.map(|path| (Arc::clone(&path.hops), path.pace.doing()));
+        let resting = self.memory.resting(now);
+        let resting = resting.map(|(hops, pace)| (Arc::clone(hops), pace.doing()));
+        let others = listed.chain(resting).filter(|(hops, _)| !seen.contains(hops));
+        Doings {
+            others: others.collect(),
+            asked,
+        }
+    }
+
+    /// What is worth remembering of all paths, the newest first; with times of the wall clock.
+    pub(crate) fn learned(&mut self, now: Now) -> Vec<LearnedDestination> {
+        let mut learned = self.memory.learned(now);
+        let listed = self.paths.values().filter_map(|path| {
+            let learned = path.pace.learned(&path.hops, now.inside)?;
+            Some(memory::on_wall(learned, now))
+        });
+        learned.extend(listed);
+        learned.sort_by_key(|learned| Reverse(learned.at));
+        learned
+    }
+}
+
+/// The hosts of paths, and how these are doing.
+#[derive(Debug, Default)]
+pub(crate) struct Doings {
+    /// In the order that was asked for.
+    pub(crate) asked: Vec<(Arc<[NextHop]>, Doing)>,
+    /// Those of which something is known beside them.
+    pub(crate) others: Vec<(Arc<[NextHop]>, Doing)>,
+}
+
+/// The hold of a pace with a time of the wall clock.
+fn on_wall(mut hold: Hold, now: Now) -> Hold {
+    if let Hold::RateLimit { until, .. } | Hold::Circuit { until, .. } = &mut hold {
+        *until = now.wall_of(*until);
+    }
+    hold
+}

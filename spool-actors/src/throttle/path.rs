@@ -1,0 +1,75 @@
+//! One path: the hosts that several destinations may share, their pace, and whose turn it is among the destinations.
+
+use crate::engine::{DestinationId, Outlook};
+use crate::pace::Pace;
+use spool_core::{NextHop, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub(super) hops: Arc<[NextHop]>,
+    pub(super) pace: Pace,
+    /// Destinations that have it.
+    pub(super) destinations: usize,
+    /// Permits out.
+    pub(super) out: usize,
+    /// Of them, those that were granted since the limit of jobs was set.
+    pub(super) recent: usize,
+    /// Of them, those under which an attempt is made.
+    pub(super) running: usize,
+    /// Destinations that wait: by the permits they have, then by the turns that have passed since.
+    pub(super) turns: BTreeSet<(usize, u64, DestinationId)>,
+    /// Its turn among the paths, since it waits.
+    pub(super) turn: Option<u64>,
+    /// When it is to be looked at because time has passed.
+    pub(super) opens: Option<Timestamp>,
+    /// What was last told of it.
+    pub(super) told: Option<Outlook>,
+}
+
+impl Path {
+    pub(super) const fn new(hops: Arc<[NextHop]>, pace: Pace) -> Self {
+        Self {
+            hops,
+            pace,
+            destinations: 0,
+            out: 0,
+            recent: 0,
+            running: 0,
+            turns: BTreeSet::new(),
+            turn: None,
+            opens: None,
+            told: None,
+        }
+    }
+
+    /// Whether a destination waits and the path takes one more attempt.
+    pub(super) fn is_ready(&self, now: Timestamp) -> bool {
+        !self.turns.is_empty() && self.pace.free(now, self.out) > 0
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.destinations == 0 && self.out == 0
+    }
+
+    pub(super) fn outlook(&self, now: Timestamp) -> Outlook {
+        Outlook {
+            limit: self.pace.limit(),
+            goes_on: self.pace.is_unhindered() && self.out <= self.pace.limit() && !self.is_contended(),
+            until: self.pace.opens_at(now),
+            is_shut: self.pace.is_shut(now),
+        }
+    }
+
+    /// Whether a destination waits that has fewer permits than its share: those of others come back after each message. To be asked once no
+    /// more can be granted.
+    fn is_contended(&self) -> bool {
+        let (Some(first), Some(last)) = (self.turns.first(), self.turns.last()) else {
+            return false;
+        };
+        let fewest_may_have_one = first.0 == 0 && self.out > 0;
+        fewest_may_have_one || first.0 + 1 < last.0
+    }
+}
