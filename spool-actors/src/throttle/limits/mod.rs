@@ -200,7 +200,6 @@ impl Limits {
         if let Some(path) = path {
             out.begun = Some(path.pace.begin(now, path.running));
             path.running += 1;
-            self.touched.insert(out.path);
         }
     }
 
