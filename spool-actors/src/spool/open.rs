@@ -59,9 +59,11 @@ impl OpenSpool {
         self.supervision.ended()
     }
 
-    #[cfg(test)]
-    pub(crate) const fn supervision(&self) -> &Supervision {
-        &self.supervision
+    /// Has `part` panic the next time that it works: for tests of what the program does then. Release builds cannot.
+    #[cfg(any(test, debug_assertions))]
+    #[doc(hidden)]
+    pub fn panic_in(&self, part: Part) {
+        self.supervision.panic_in(part);
     }
 
     /// For a part of the service round the spool, without which it is of no use: the spool ends when that part does.
