@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::listeners::{self, BoundAddresses};
 use crate::logging::Redaction;
 use crate::manager;
+use crate::memory;
 use crate::outbound;
 use crate::relay::Relay;
 use crate::reload::{Live, Reread};
@@ -249,6 +250,7 @@ impl RelayService {
         }
         let (admin_address, admin) = self.start_admin(config, sockets.admin)?;
         ready(config, &addresses, admin_address)?;
+        actix::spawn(memory::give_back());
         #[cfg(debug_assertions)]
         panic_for_a_test(&self.spool);
         Ok((tasks, admin))
