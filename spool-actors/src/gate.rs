@@ -5,7 +5,8 @@ use crate::supervision::{Ending, Supervision};
 use spool_core::store::{Progress, Store};
 use spool_core::{AddError, Budget};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 /// What a message costs in memory beside its body, with a recipient or two.
 const ONE_ENVELOPE: u64 = 4096;
@@ -19,6 +20,25 @@ pub struct Gate {
     supervision: Supervision,
     /// Whether the queue has all that was there at the start, or will never have it.
     loaded: Arc<AtomicBool>,
+    writing: DiskWork,
+}
+
+/// When the writer thread began what it does on disk now, if it does anything. Cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DiskWork(Arc<Mutex<Option<Instant>>>);
+
+impl DiskWork {
+    fn begun(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn begins(&self) {
+        *self.begun() = Some(Instant::now());
+    }
+
+    pub(crate) fn ends(&self) {
+        *self.begun() = None;
+    }
 }
 
 impl Gate {
@@ -28,7 +48,20 @@ impl Gate {
             budget,
             supervision,
             loaded: Arc::new(AtomicBool::new(false)),
+            writing: DiskWork::default(),
         }
+    }
+
+    /// Where the writer thread tells of its work.
+    pub(crate) fn writing(&self) -> DiskWork {
+        self.writing.clone()
+    }
+
+    /// For how long the disk has not answered the writer thread; `None`: it waits for nothing. Whoever adds mail meanwhile waits.
+    #[must_use]
+    pub fn disk_busy_for(&self) -> Option<Duration> {
+        let begun = *self.writing.begun();
+        begun.map(|begun| begun.elapsed())
     }
 
     /// Whether an add of `size` bytes would be taken now. It promises nothing about the next moment.

@@ -5,6 +5,7 @@
 //! along, or are committed after [`LINGER`]. It never retries and never reorders. A panic in the store is reported, and every
 //! change from then on is answered with an error: nobody waits for a thread that is gone.
 
+use crate::gate::DiskWork;
 use crate::supervision::Sentinel;
 use spool_core::store::{Change, Store, StoreError};
 use std::io;
@@ -63,6 +64,7 @@ impl<T: Send + 'static> Writer<T> {
     pub(crate) fn start(
         store: Arc<Store>,
         sentinel: Sentinel,
+        work: DiskWork,
         answer: impl Fn(Vec<Answer<T>>) + Send + 'static,
     ) -> io::Result<Self> {
         let waiting = Waiting {
@@ -78,7 +80,7 @@ impl<T: Send + 'static> Writer<T> {
         let run = {
             let shared = Arc::clone(&shared);
             move || {
-                write_all(&shared, &store, &sentinel, &answer);
+                write_all(&shared, &store, &sentinel, &work, &answer);
                 sentinel.done();
             }
         };
@@ -121,7 +123,13 @@ impl<T: Send + 'static> Drop for Writer<T> {
 /// What a change is answered whose commit panicked, and all that come after it.
 const PANICKED: &str = "the writer thread panicked";
 
-fn write_all<T>(shared: &Shared<T>, store: &Store, sentinel: &Sentinel, answer: &dyn Fn(Vec<Answer<T>>)) {
+fn write_all<T>(
+    shared: &Shared<T>,
+    store: &Store,
+    sentinel: &Sentinel,
+    work: &DiskWork,
+    answer: &dyn Fn(Vec<Answer<T>>),
+) {
     // Who waits for a change must be answered, whatever becomes of the store. What it holds in memory is then in disorder.
     let guarded = |work: &mut dyn FnMut()| {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
@@ -135,6 +143,7 @@ fn write_all<T>(shared: &Shared<T>, store: &Store, sentinel: &Sentinel, answer: 
         let (mut changes, tags): (Vec<_>, Vec<_>) = tickets.into_iter().map(|t| (t.change, t.tag)).unzip();
         let failed = || Err(StoreError::Failed(PANICKED.to_owned()));
         let mut results: Vec<_> = changes.iter().map(|_| failed()).collect();
+        work.begins();
         guarded(&mut || {
             sentinel.failpoint();
             results = store.commit(&mut changes);
@@ -146,9 +155,11 @@ fn write_all<T>(shared: &Shared<T>, store: &Store, sentinel: &Sentinel, answer: 
         answer(tickets.zip(results).collect());
         // Nobody waits for this: the next segment is made ready, and finished ones are given back.
         guarded(&mut || {
+            work.begins();
             store.maintain();
             // One small step whatever the load, and more of them while nobody comes. Whoever closes waits for this thread.
             while store.compact() {
+                work.begins();
                 store.maintain();
                 let waiting = shared.lock();
                 if waiting.closed || !waiting.tickets.is_empty() {
@@ -156,6 +167,7 @@ fn write_all<T>(shared: &Shared<T>, store: &Store, sentinel: &Sentinel, answer: 
                 }
             }
         });
+        work.ends();
     }
 }
 
@@ -291,7 +303,7 @@ mod tests {
         let (go_on, wait) = channel::<()>();
         let sentinel = Supervision::new().sentinel(Part::Writer);
         let answer = move |_| wait.recv().unwrap_or_default();
-        let writer = Writer::start(Arc::clone(&store), sentinel, answer).unwrap();
+        let writer = Writer::start(Arc::clone(&store), sentinel, DiskWork::default(), answer).unwrap();
         let change = Change::Note { events: Vec::new() };
         writer.push(vec![Ticket { change, tag: () }], 1);
         // Before the writer has come to the compaction.

@@ -21,6 +21,7 @@ mod listeners;
 mod loading;
 mod logging;
 mod manager;
+mod memory;
 mod operation;
 mod outbound;
 mod owner;

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::listeners::{self, BoundAddresses};
 use crate::logging::Redaction;
 use crate::manager;
+use crate::memory;
 use crate::outbound;
 use crate::relay::Relay;
 use crate::reload::{Live, Reread};
@@ -127,6 +128,22 @@ async fn run(
     }
 }
 
+/// Makes the part panic that a test names in the environment. Release builds do not look.
+#[cfg(debug_assertions)]
+fn panic_for_a_test(spool: &OpenSpool) {
+    let named = std::env::var("SPOOL_TEST_PANIC_IN").unwrap_or_default();
+    let parts = [
+        Part::Spool,
+        Part::Throttle,
+        Part::EventHub,
+        Part::Writer,
+        Part::BlockingJob,
+    ];
+    if let Some(part) = parts.into_iter().find(|part| part.to_string() == named) {
+        spool.panic_in(part);
+    }
+}
+
 /// Opens the spool and everything that needs no port.
 async fn open(
     config: &Config,
@@ -233,6 +250,9 @@ impl RelayService {
         }
         let (admin_address, admin) = self.start_admin(config, sockets.admin)?;
         ready(config, &addresses, admin_address)?;
+        actix::spawn(memory::give_back());
+        #[cfg(debug_assertions)]
+        panic_for_a_test(&self.spool);
         Ok((tasks, admin))
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
 /// What the process needs beside its two limits, in KiB.
-const CONSTANT: u64 = 128 << 10;
+const CONSTANT: u64 = 64 << 10;
 
 fn service(dir: &Path, limits: &str) -> Running {
     let config = dir.join("spool.toml");
@@ -80,6 +80,45 @@ fn probes_are_answered_while_connections_only_wait() {
         .collect();
     probes_answer(admin);
     drop((silent, half));
+}
+
+#[test]
+fn requests_whose_answers_nobody_takes_are_not_answered_any_further() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = service(
+        dir.path(),
+        "[listen.limits]\nmemory = \"16MiB\"\n[spool]\nmemory_limit = \"16MiB\"\n",
+    );
+    let admin = server.field("admin");
+    let request = format!("GET /api/v1/count HTTP/1.1\r\nHost: {admin}\r\n\r\n");
+    let requests = request.repeat(4000);
+    let attack = |_| {
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        // As many as it takes: what is left over when it takes no more is not sent.
+        let mut left = requests.as_bytes();
+        for _ in 0..20 {
+            match stream.write(left) {
+                Ok(sent) => left = &left[sent..],
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+        stream
+    };
+    let open: Vec<TcpStream> = (0..300).map(attack).collect();
+    probes_answer(admin);
+    // Each of them again, which fills what the system took meanwhile.
+    for mut stream in &open {
+        let _ = stream.write(requests.as_bytes());
+    }
+    probes_answer(admin);
+    let peak = server.peak_kib();
+    println!(
+        "300 connections with requests without end: peak {} MiB",
+        peak >> 10
+    );
+    assert!(peak < (32 << 10) + CONSTANT, "{peak} KiB");
+    drop(open);
 }
 
 #[test]

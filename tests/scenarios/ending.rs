@@ -2,10 +2,10 @@
 
 use spool_core::store::count_from_disk;
 use spool_tests::http;
-use spool_tests::process::{Running, run, serve, signal, until};
+use spool_tests::process::{Running, run, serve, signal, spool_binary, until};
 use spool_tests::raw::RawClient;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -190,6 +190,39 @@ fn every_message_that_an_ending_service_has_taken_was_answered_250() {
         });
         let there = usize::try_from(count_from_disk(&spool).unwrap()).unwrap();
         assert_eq!(there, answered.load(Ordering::Relaxed), "round {round}");
+    }
+}
+
+#[test]
+fn a_panic_in_any_part_of_a_running_service_is_answered_and_ends_it_with_status_1() {
+    if !cfg!(debug_assertions) {
+        println!("skipped: no part of a release build can be told to panic");
+        return;
+    }
+    for part in [
+        "the spool actor",
+        "the throttle",
+        "the event hub",
+        "the writer thread",
+        "a blocking job",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = dir.path().join("spool");
+        let mut command = Command::new(spool_binary());
+        command.args(["serve", "--next-hop", "127.0.0.1:9", "--listen", "127.0.0.1:0"]);
+        command.args(["--admin", "127.0.0.1:0", "--spool", spool.to_str().unwrap()]);
+        let server = Running::spawn(command.env("SPOOL_TEST_PANIC_IN", part));
+        let smtp = server.smtp();
+        // Without one the event hub has nothing to do.
+        let mut follower = TcpStream::connect(server.field("admin")).unwrap();
+        let host = server.field("admin");
+        write!(follower, "GET /api/v1/events HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+        assert!(follower.read(&mut [0; 64]).unwrap() > 0);
+        // Whatever is sent meanwhile is answered, by what it finds.
+        let taken = (0..3).filter(|_| send(smtp).unwrap() == 250).count();
+        ends_because_of(server, &format!("{part} panicked"));
+        let there = usize::try_from(count_from_disk(&spool).unwrap()).unwrap();
+        assert!(there >= taken, "{part}: {there} of {taken}");
     }
 }
 

@@ -10,10 +10,12 @@ use spool_core::{Clock, Event, EventKind};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Events that are read at once.
 const PAGE: usize = 256;
+/// Followers that read at once. Each takes a thread that may block: the others wait without one while the disk hangs.
+pub(crate) const READERS: usize = 4;
 
 /// See the module.
 pub(crate) struct Follower {
@@ -21,16 +23,18 @@ pub(crate) struct Follower {
     cursor: EventCursor,
     page: VecDeque<Event>,
     last: watch::Receiver<u64>,
+    readers: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     ping: Duration,
 }
 
 impl Follower {
-    /// One that begins behind the event numbered `since`.
+    /// One that begins behind the event numbered `since`. All followers of a spool share its `readers`.
     pub(crate) fn new(
         store: Weak<Store>,
         since: u64,
         last: watch::Receiver<u64>,
+        readers: Arc<Semaphore>,
         clock: Arc<dyn Clock>,
         ping: Duration,
     ) -> Self {
@@ -41,6 +45,7 @@ impl Follower {
             cursor,
             page,
             last,
+            readers,
             clock,
             ping,
         }
@@ -80,9 +85,11 @@ impl Follower {
 
     /// The next page; `None` when the spool has ended or its log cannot be read.
     async fn read(&mut self) -> Option<VecDeque<Event>> {
+        let reader = Arc::clone(&self.readers).acquire_owned().await.ok()?;
         let store = self.store.upgrade()?;
         let mut cursor = self.cursor.clone();
         let read = move || {
+            let _reader = reader;
             let events = store.events_after(&mut cursor, PAGE);
             events.map(|events| (events, cursor))
         };

@@ -8,7 +8,7 @@ pub(crate) mod messages;
 mod ring;
 mod subscription;
 
-pub(crate) use follower::Follower;
+pub(crate) use follower::{Follower, READERS};
 pub use subscription::Subscription;
 
 use crate::supervision::{Part, Supervision};

@@ -72,7 +72,8 @@ impl Handler<Subscribe> for SpoolActor {
         self.catch_up(ctx);
         if let Some(since) = subscribe.since {
             let (store, last) = (Arc::downgrade(&self.store), self.last_event.subscribe());
-            let follower = Follower::new(store, since, last, Arc::clone(&self.clock), self.ping);
+            let readers = Arc::clone(&self.log_readers);
+            let follower = Follower::new(store, since, last, readers, Arc::clone(&self.clock), self.ping);
             return Box::pin(std::future::ready(Ok(Subscription::following(follower))));
         }
         let (reply, subscription) = oneshot::channel();

@@ -52,7 +52,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// What the engine passes on in a running spool.
 #[derive(Debug)]
@@ -117,6 +117,8 @@ pub struct SpoolActor {
     wake: Option<SpawnHandle>,
     last_event: watch::Sender<u64>,
     last_seq: u64,
+    /// For those who follow the event log.
+    log_readers: Arc<Semaphore>,
     ping: Duration,
     killed: Option<Killing>,
     /// The engine has come to its end, while something else still works on the disk.

@@ -3,7 +3,7 @@
 use super::loading::{self, LoadState};
 use super::{Brought, SpoolActor};
 use crate::engine::{Answered, Engine, Input, InsideClock, Now, Setup};
-use crate::event_hub::{EventHub, Subscription};
+use crate::event_hub::{EventHub, READERS, Subscription};
 use crate::gate::Gate;
 use crate::spool::messages::{Subscribe, WhenEnded};
 use crate::supervision::{Ending, Part, Sentinel, Supervision};
@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Where a spool begins.
 #[derive(Debug)]
@@ -59,9 +59,11 @@ impl OpenSpool {
         self.supervision.ended()
     }
 
-    #[cfg(test)]
-    pub(crate) const fn supervision(&self) -> &Supervision {
-        &self.supervision
+    /// Has `part` panic the next time that it works: for tests of what the program does then. Release builds cannot.
+    #[cfg(any(test, debug_assertions))]
+    #[doc(hidden)]
+    pub fn panic_in(&self, part: Part) {
+        self.supervision.panic_in(part);
     }
 
     /// For a part of the service round the spool, without which it is of no use: the spool ends when that part does.
@@ -246,9 +248,9 @@ fn start_here(
         }
     };
     let no_thread = |source| no_thread(dir.clone(), source);
-    actor.writer = Some(
-        Writer::start(Arc::clone(&store), supervision.sentinel(Part::Writer), answer).map_err(no_thread)?,
-    );
+    let work = actor.gate.writing();
+    let sentinel = supervision.sentinel(Part::Writer);
+    actor.writer = Some(Writer::start(Arc::clone(&store), sentinel, work, answer).map_err(no_thread)?);
     loading::start(store, loader, supervision.sentinel(Part::Loader)).map_err(no_thread)?;
     let gate = actor.gate.clone();
     Ok(OpenSpool {
@@ -273,11 +275,10 @@ fn actor(
     let last_event = begun.last_event;
     let budget = Budget::new(config.memory_limit);
     let gate = Gate::new(Arc::downgrade(&store), budget.clone(), supervision.clone());
-    let ping = config.ping_interval;
     let (hub, listening) = EventHub::start(
         &supervision,
         config.event_buffer,
-        ping,
+        config.ping_interval,
         Arc::clone(&clock),
         last_event,
     );
@@ -329,7 +330,8 @@ fn actor(
         wake: None,
         last_event: tokio::sync::watch::Sender::new(last_event),
         last_seq: last_event,
-        ping,
+        log_readers: Arc::new(Semaphore::new(READERS)),
+        ping: config.ping_interval,
         killed: None,
         closing: false,
     }

@@ -6,6 +6,8 @@
 
 mod ending;
 mod endure;
+#[cfg(any(test, debug_assertions))]
+mod failpoint;
 mod sentinel;
 
 pub use ending::{Ending, Part};
@@ -23,8 +25,8 @@ use tokio::sync::watch;
 pub(crate) struct Supervision {
     ending: Arc<watch::Sender<Option<Ending>>>,
     halt: Halt,
-    #[cfg(test)]
-    failpoint: Arc<std::sync::Mutex<Option<Part>>>,
+    #[cfg(any(test, debug_assertions))]
+    failpoint: failpoint::Failpoint,
 }
 
 impl Supervision {
@@ -32,8 +34,8 @@ impl Supervision {
         Self {
             ending: Arc::new(watch::Sender::new(None)),
             halt: Halt::default(),
-            #[cfg(test)]
-            failpoint: Arc::default(),
+            #[cfg(any(test, debug_assertions))]
+            failpoint: failpoint::Failpoint::default(),
         }
     }
 
@@ -89,17 +91,19 @@ impl Supervision {
         self.ending().unwrap_or(Ending::Killed).add_error()
     }
 
-    /// Where a test has `part` panic, once.
-    #[cfg(test)]
-    pub(crate) fn failpoint(&self, part: Part) {
-        let armed = self
-            .failpoint
-            .lock()
-            .map(|mut armed| armed.take_if(|armed| *armed == part));
-        assert!(!matches!(armed, Ok(Some(_))), "told to panic");
+    /// Has `part` panic the next time that it works, for a test.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn panic_in(&self, part: Part) {
+        self.failpoint.arm(part);
     }
 
-    #[cfg(not(test))]
+    /// Where a test has `part` panic.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn failpoint(&self, part: Part) {
+        self.failpoint.reached(part);
+    }
+
+    #[cfg(not(any(test, debug_assertions)))]
     #[inline]
     pub(crate) const fn failpoint(&self, _part: Part) {}
 

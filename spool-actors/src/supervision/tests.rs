@@ -58,7 +58,7 @@ where
 }
 
 fn arm(spool: &OpenSpool, part: Part) {
-    *spool.supervision().failpoint.lock().unwrap() = Some(part);
+    spool.panic_in(part);
 }
 
 /// It has ended because of `part`, says so to everybody, and gives the directory free.
@@ -170,7 +170,7 @@ async fn a_worker_that_is_lost_while_a_hook_is_asked_does_not_keep_the_spool_fro
 async fn a_panic_of_the_loader_thread_answers_those_who_wait_for_it() {
     let fs = SimFs::new();
     let supervision = Supervision::new();
-    *supervision.failpoint.lock().unwrap() = Some(Part::Loader);
+    supervision.panic_in(Part::Loader);
     let sentinel = supervision.sentinel(Part::Loader);
     let (store, _) = spool_core::store::Store::begin(
         Arc::new(fs.clone()),

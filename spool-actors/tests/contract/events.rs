@@ -1,7 +1,10 @@
 //! The event stream: numbers, gaps, pings, and coming back.
 
+use crate::full_disk::bench;
 use crate::support::*;
-use spool_actors::{Spool, Subscribe, Subscription};
+use futures_util::future::join_all;
+use spool_actors::{GetPulse, Spool, Subscribe, Subscription};
+use spool_core::store::fs::SimFs;
 use spool_core::{Event, EventKind};
 use std::time::Duration;
 
@@ -99,6 +102,50 @@ async fn a_subscriber_that_falls_behind_is_told_and_slows_nobody() {
         assert_eq!(next(&mut slow).await.seq, seq);
     }
     assert_eq!(slow.next().await, None);
+}
+
+#[test]
+fn a_thousand_followers_wait_out_a_disk_that_hangs_and_hold_up_nobody() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let fs = SimFs::new();
+        let bench = bench(&fs).await;
+        let follow = || bench.ask(Subscribe { since: Some(0) });
+        let mut followers: Vec<_> = join_all((0..1000).map(|_| follow()))
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        bench.add(mail("x").frozen()).await;
+        for event in join_all(followers.iter_mut().map(next)).await {
+            assert_eq!(event.seq, 1);
+        }
+        let stall = fs.stall();
+        let adding = bench.spool.send(mail("y").frozen());
+        let adding = tokio::spawn(adding);
+        // Each of them looks for more now, and then waits.
+        let following: Vec<_> = followers
+            .into_iter()
+            .map(|mut follower| tokio::spawn(async move { next(&mut follower).await }))
+            .collect();
+        tokio::task::yield_now().await;
+        let other = tokio::task::spawn_blocking(|| ());
+        let other = tokio::time::timeout(Duration::from_secs(20), other).await;
+        assert!(other.is_ok(), "the followers have taken all threads");
+        while bench.ask(GetPulse).await.pending == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(stall);
+        adding.await.unwrap().unwrap().unwrap();
+        for event in join_all(following).await {
+            assert_eq!(event.unwrap().seq, 2);
+        }
+        end(bench.spool).await;
+    });
 }
 
 #[tokio::test]

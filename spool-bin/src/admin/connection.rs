@@ -1,8 +1,11 @@
 //! One connection of the admin API: its deadlines, and which connection is closed when there are too many.
 //!
 //! The connection of a peer that does not finish the head of a request, does not read its answer, or sends on after it was
-//! refused, is closed. This layer never decides about a request; the middleware reports when one begins and ends.
+//! refused, is closed. A peer that sends many requests at once gets one answer at a time: the next request is passed on after
+//! the answer before was sent. This layer never decides about a request; the middleware reports when one begins and ends.
 
+use super::read_ahead::ReadAhead;
+use super::write_timing::WriteTiming;
 use actix_web::rt::net::TcpStream;
 use std::io;
 use std::pin::Pin;
@@ -16,46 +19,22 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a refused peer may send on before its connection is closed.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
-/// How long a peer may leave an answer unread in all, beside what it needs at [`LEAST_RATE`].
-const WRITE_ALLOWANCE: Duration = Duration::from_secs(30);
-/// Bytes a second below which a peer is too slow, in both directions.
-pub(super) const LEAST_RATE: u64 = 32 * 1024;
-
-/// The time for `bytes` at [`LEAST_RATE`].
-pub(super) fn slowest(bytes: u64) -> Duration {
-    Duration::from_millis(bytes.saturating_mul(1000) / LEAST_RATE)
-}
-
+/// The most bytes of the head of a request: a path of 64 KiB, and other fields.
+const MAX_HEAD: usize = 80 * 1024;
 /// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Waiting for the head of a request, since then.
     Head(Instant),
-    /// A request is being answered.
+    /// A request without a body is being answered.
     Busy,
+    /// A request with a body is being answered.
+    BusyWithBody,
 }
 
-/// How fast a peer reads an answer. Only time in which writing waits for the peer counts.
-#[derive(Debug, Default)]
-struct WriteTiming {
-    sent: u64,
-    waited: Duration,
-    waits_since: Option<Instant>,
-}
-
-impl WriteTiming {
-    fn took(&mut self, bytes: u64, now: Instant) {
-        self.sent += bytes;
-        if let Some(since) = self.waits_since.take() {
-            self.waited += now.saturating_duration_since(since);
-        }
-    }
-
-    /// The peer reads nothing now; returns the deadline.
-    fn blocked(&mut self, now: Instant) -> Instant {
-        let since = *self.waits_since.get_or_insert(now);
-        let left = (WRITE_ALLOWANCE + slowest(self.sent)).saturating_sub(self.waited);
-        since + left
+impl Phase {
+    const fn is_head(self) -> bool {
+        matches!(self, Self::Head(_))
     }
 }
 
@@ -65,8 +44,15 @@ struct ConnectionState {
     timing: WriteTiming,
     /// The answer is an endless stream: bytes read long ago do not count.
     endless: bool,
-    /// Something was written that the peer has not read yet.
+    /// Something of an answer is not sent yet.
     unflushed: bool,
+    /// Bytes that were passed on of the current head.
+    head: usize,
+    /// Bytes were read and not passed on.
+    held_back: bool,
+    /// A request waits until the answer before it is sent.
+    queued: bool,
+    queued_waker: Option<Waker>,
     /// After that time nothing more is read.
     reads_until: Option<Instant>,
     given_up: bool,
@@ -84,6 +70,10 @@ impl Connection {
             timing: WriteTiming::default(),
             endless: false,
             unflushed: false,
+            head: 0,
+            held_back: false,
+            queued: false,
+            queued_waker: None,
             reads_until: None,
             given_up: false,
             waker: None,
@@ -94,12 +84,30 @@ impl Connection {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request begins.
-    pub(super) fn begins(&self) {
+    /// Ready when all answers so far are sent.
+    pub(super) fn poll_sent(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        state.phase = Phase::Busy;
+        if !state.unflushed {
+            return Poll::Ready(());
+        }
+        state.queued = true;
+        state.queued_waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// A request begins.
+    pub(super) fn begins(&self, with_body: bool) {
+        let mut state = self.state();
+        state.phase = match with_body {
+            true => Phase::BusyWithBody,
+            false => Phase::Busy,
+        };
+        state.queued = false;
         state.timing = WriteTiming::default();
         state.endless = false;
+        let reader = state.reader_to_wake();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
     }
 
     /// The answer is an endless stream.
@@ -109,7 +117,10 @@ impl Connection {
 
     /// The answer was handed over, or dropped.
     pub(super) fn ends(&self) {
-        self.state().phase = Phase::Head(Instant::now());
+        let mut state = self.state();
+        state.phase = Phase::Head(Instant::now());
+        state.head = 0;
+        state.unflushed = true;
     }
 
     /// Nothing more is read from this peer.
@@ -130,8 +141,47 @@ impl Connection {
     fn waits_since(&self) -> Option<Instant> {
         match self.state().phase {
             Phase::Head(since) => Some(since),
-            Phase::Busy => None,
+            Phase::Busy | Phase::BusyWithBody => None,
         }
+    }
+}
+
+/// What may be passed on of the bytes that the peer sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    /// Everything: a body, or bytes that are dropped.
+    All,
+    /// One head.
+    Head,
+    /// Nothing, because a request is being answered or its answer is not sent yet.
+    Nothing,
+}
+
+impl ConnectionState {
+    fn passed(&self) -> Passed {
+        if self.reads_until.is_some() || self.phase == Phase::BusyWithBody {
+            return Passed::All;
+        }
+        match self.phase.is_head() && !self.unflushed && !self.queued {
+            true => Passed::Head,
+            false => Passed::Nothing,
+        }
+    }
+
+    fn reader_to_wake(&self) -> Option<Waker> {
+        let waits = self.held_back && self.passed() != Passed::Nothing;
+        waits.then(|| self.waker.clone()).flatten()
+    }
+
+    /// Everything was sent; returns the tasks to wake.
+    fn sent(&mut self) -> [Option<Waker>; 2] {
+        if self.endless {
+            self.timing = WriteTiming::default();
+        }
+        if std::mem::take(&mut self.unflushed) && self.phase.is_head() {
+            self.phase = Phase::Head(Instant::now());
+        }
+        [self.queued_waker.take(), self.reader_to_wake()]
     }
 }
 
@@ -190,6 +240,9 @@ pub(super) struct Stream {
     connections: Arc<Connections>,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Pin<Box<Sleep>>,
+    ahead: ReadAhead,
+    /// A part of a head was passed on in this turn.
+    had_turn: bool,
 }
 
 impl Stream {
@@ -202,11 +255,45 @@ impl Stream {
             connections: Arc::clone(connections),
             read_timer: Box::pin(sleep_until(now)),
             write_timer: Box::pin(sleep_until(now)),
+            ahead: ReadAhead::default(),
+            had_turn: false,
         })
     }
 
     pub(super) fn connection(&self) -> Arc<Connection> {
         Arc::clone(&self.connection)
+    }
+}
+
+impl Stream {
+    /// Passes on what may be passed on, and reads when nothing is left. The end of the stream is noticed in every phase.
+    fn poll_pass(
+        &mut self,
+        passed: Passed,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if passed == Passed::All {
+            return match self.ahead.pass_all(buf) {
+                0 => Pin::new(&mut self.io).poll_read(cx, buf),
+                _ => Poll::Ready(Ok(())),
+            };
+        }
+        if !ready!(self.ahead.poll_fill(&mut self.io, cx))? {
+            return Poll::Ready(Ok(()));
+        }
+        if passed == Passed::Nothing {
+            self.connection.state().held_back = true;
+            return Poll::Pending;
+        }
+        self.had_turn = !self.had_turn;
+        if !self.had_turn {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let count = self.ahead.pass_head(buf);
+        self.connection.state().head += count;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -227,7 +314,7 @@ fn poll_due(timer: &mut Pin<Box<Sleep>>, due: Instant, cx: &mut Context<'_>) -> 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let (given_up, head, reads_until) = {
+        let (given_up, head, reads_until, passed) = {
             let mut state = this.connection.state();
             match &mut state.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -235,9 +322,13 @@ impl AsyncRead for Stream {
             }
             let head = match state.phase {
                 Phase::Head(since) if !state.unflushed => Some(since),
-                Phase::Head(_) | Phase::Busy => None,
+                Phase::Head(_) | Phase::Busy | Phase::BusyWithBody => None,
             };
-            (state.given_up, head, state.reads_until)
+            if state.head > MAX_HEAD {
+                return Poll::Ready(Err(io::Error::other("the head of a request is too long")));
+            }
+            state.held_back = false;
+            (state.given_up, head, state.reads_until, state.passed())
         };
         if given_up {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -254,7 +345,7 @@ impl AsyncRead for Stream {
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut this.io).poll_read(cx, buf)
+        this.poll_pass(passed, cx, buf)
     }
 }
 
@@ -283,16 +374,8 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        {
-            // Everything has been handed over.
-            let mut state = this.connection.state();
-            if state.endless {
-                state.timing = WriteTiming::default();
-            }
-            if std::mem::take(&mut state.unflushed) && matches!(state.phase, Phase::Head(_)) {
-                state.phase = Phase::Head(Instant::now());
-            }
-        }
+        let woken = this.connection.state().sent();
+        woken.into_iter().flatten().for_each(Waker::wake);
         Pin::new(&mut this.io).poll_flush(cx)
     }
 

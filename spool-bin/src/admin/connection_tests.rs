@@ -1,6 +1,9 @@
 //! The deadlines of connections, on real sockets and the virtual clock, and who gives way.
 
+use super::super::read_ahead::PIECE;
+use super::super::write_timing::slowest;
 use super::*;
+use std::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -31,7 +34,7 @@ async fn a_head_that_never_ends_ends_the_connection() {
 async fn a_head_behind_an_answer_has_its_own_time() {
     let (mut stream, mut peer) = connected().await;
     let connection = stream.connection();
-    connection.begins();
+    connection.begins(true);
     tokio::time::sleep(Duration::from_secs(100)).await;
     peer.write_all(b"x").await.unwrap();
     assert_eq!(
@@ -40,6 +43,7 @@ async fn a_head_behind_an_answer_has_its_own_time() {
         "a request may take its time"
     );
     connection.ends();
+    stream.flush().await.unwrap();
     let begun = Instant::now();
     peer.write_all(b"y").await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'y');
@@ -53,7 +57,7 @@ async fn a_head_behind_an_answer_has_its_own_time() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_was_refused_is_read_for_a_moment_only() {
     let (mut stream, mut peer) = connected().await;
-    stream.connection().begins();
+    stream.connection().begins(false);
     stream.connection().closes();
     let send = async {
         while peer.write_all(&[b'x'; 1024]).await.is_ok() {
@@ -72,13 +76,86 @@ async fn a_peer_that_was_refused_is_read_for_a_moment_only() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_loses_its_answer() {
     let (mut stream, peer) = connected().await;
-    stream.connection().begins();
+    stream.connection().begins(false);
     let begun = Instant::now();
     let error = stream.write_all(&vec![b'x'; 64 << 20]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     let allowed = 30..30 + slowest(64 << 20).as_secs();
     assert!(allowed.contains(&seconds(begun)), "{}", seconds(begun));
     drop(peer);
+}
+
+/// What is passed on until nothing more comes for a second.
+async fn read_now(stream: &mut Stream) -> Vec<u8> {
+    let (mut all, mut piece) = (Vec::new(), [0; 64 * 1024]);
+    while let Ok(read) = tokio::time::timeout(Duration::from_secs(1), stream.read(&mut piece)).await {
+        all.extend_from_slice(&piece[..read.unwrap()]);
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_is_passed_on_at_a_time_after_the_answer_before_is_sent() {
+    let (mut stream, mut peer) = connected().await;
+    let connection = stream.connection();
+    let requests = [&b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"PUT /2 HTTP/1.1\n\n"];
+    let body = vec![b'x'; 64 * 1024];
+    peer.write_all(&[requests[0], requests[1], &body].concat())
+        .await
+        .unwrap();
+    let mut first = [0; 1024];
+    let count = stream.read(&mut first).await.unwrap();
+    assert_eq!(&first[..count], requests[0]);
+    connection.begins(false);
+    assert_eq!(read_now(&mut stream).await, b"", "it is being answered");
+    connection.ends();
+    assert_eq!(read_now(&mut stream).await, b"", "the answer is not sent");
+    stream.flush().await.unwrap();
+    let mut second = [0; 1024];
+    let count = stream.read(&mut second).await.unwrap();
+    assert_eq!(&second[..count], requests[1]);
+    connection.begins(true);
+    let mut read = vec![0; body.len()];
+    stream.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_until_the_answer_before_it_is_sent() {
+    let (mut stream, _peer) = connected().await;
+    let connection = stream.connection();
+    connection.begins(false);
+    connection.ends();
+    let mut next = std::pin::pin!(poll_fn(|cx| connection.poll_sent(cx)));
+    let waits = tokio::time::timeout(Duration::from_secs(1), next.as_mut());
+    assert!(waits.await.is_err());
+    let sent = async {
+        tokio::task::yield_now().await;
+        stream.flush().await.unwrap();
+    };
+    tokio::join!(next, sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_peer_is_noticed_while_its_request_is_answered() {
+    let (mut stream, mut peer) = connected().await;
+    peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    stream.read_exact(&mut [0; 18]).await.unwrap();
+    stream.connection().begins(false);
+    drop(peer);
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_too_long_ends_the_connection() {
+    let (mut stream, mut peer) = connected().await;
+    let send = async {
+        let _ = peer.write_all(&vec![b'x'; 2 * MAX_HEAD]).await;
+    };
+    let mut all = Vec::new();
+    let (read, ()) = tokio::join!(stream.read_to_end(&mut all), send);
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::Other);
+    assert!(all.len() <= MAX_HEAD + PIECE, "{}", all.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,28 +171,15 @@ async fn a_connection_that_gives_way_ends_at_once() {
 }
 
 #[test]
-fn only_the_time_that_a_peer_takes_nothing_counts() {
-    let start = Instant::now();
-    let at = |seconds| start + Duration::from_secs(seconds);
-    let mut timing = WriteTiming::default();
-    assert_eq!(timing.blocked(at(0)), at(30));
-    assert_eq!(timing.blocked(at(20)), at(30), "it waits since then");
-    timing.took(0, at(20));
-    assert_eq!(timing.blocked(at(500)), at(510), "10 s are left");
-    timing.took(LEAST_RATE * 5, at(500));
-    assert_eq!(timing.blocked(at(600)), at(615), "what it took bought it time");
-}
-
-#[test]
 fn the_connection_that_waited_longest_for_a_head_gives_way() {
     let (connections, start) = (Connections::new(3), Instant::now());
     let add = |seconds| connections.add(start + Duration::from_secs(seconds));
     let [first, second, third] = [1, 2, 3].map(|at| add(at).unwrap());
-    first.begins();
+    first.begins(false);
     let fourth = add(4).unwrap();
     assert!(second.state().given_up && !first.state().given_up && !third.state().given_up);
-    third.begins();
-    fourth.begins();
+    third.begins(false);
+    fourth.begins(false);
     assert!(add(5).is_none(), "all are being answered");
     first.ends();
     assert!(add(6).is_some() && first.state().given_up);

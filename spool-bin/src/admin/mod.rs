@@ -15,6 +15,7 @@ mod operate;
 mod probes;
 mod queue;
 mod read;
+mod read_ahead;
 mod route;
 mod routes;
 mod select;
@@ -25,6 +26,7 @@ mod state;
 mod tests;
 mod token;
 mod tracked;
+mod write_timing;
 
 pub(crate) use server::{MAX_CONNECTIONS, serve};
 pub(crate) use state::State;

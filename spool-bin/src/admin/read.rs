@@ -3,9 +3,9 @@
 //! A body is charged to `listen.limits.memory` as it arrives, together with what is decoded from it, until the request is
 //! answered. It never waits for memory: without it the client is asked to try again.
 
-use super::connection::slowest;
 use super::error::{bad_request, busy, error, internal};
 use super::state::State;
+use super::write_timing::slowest;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;

@@ -102,8 +102,8 @@ pub(super) async fn pass(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let active = ActiveRequest::begin(&request);
     let (is_head, brings_body) = (request.method() == Method::HEAD, brings_body(&request));
+    let active = ActiveRequest::begin(&request, brings_body).await;
     let is_old = request.version() < Version::HTTP_11;
     let (mut response, slot, refused) = match admit(&request) {
         Err((refusal, refused)) => (request.error_response(refusal), None, refused),

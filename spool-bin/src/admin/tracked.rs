@@ -4,6 +4,7 @@ use super::connection::Connection;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServiceRequest;
 use bytes::Bytes;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,10 +14,12 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(super) struct ActiveRequest(Option<Arc<Connection>>);
 
 impl ActiveRequest {
-    pub(super) fn begin(request: &ServiceRequest) -> Self {
+    /// Begins after the answer before is sent.
+    pub(super) async fn begin(request: &ServiceRequest, with_body: bool) -> Self {
         let connection = request.conn_data::<Arc<Connection>>().cloned();
         if let Some(connection) = &connection {
-            connection.begins();
+            poll_fn(|cx| connection.poll_sent(cx)).await;
+            connection.begins(with_body);
         }
         Self(connection)
     }

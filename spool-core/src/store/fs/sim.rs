@@ -68,6 +68,12 @@ impl SimFs {
         self.disk().operations.clone()
     }
 
+    /// How many operations [`SimFs::fail`] and [`SimFs::fail_all`] have failed so far.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.disk().refused
+    }
+
     /// Cuts the power after `count` operations in total: every later one fails. With a larger `count` set later, the
     /// disk continues and nothing is lost, as after the end of a process.
     pub fn cut_after(&self, count: usize) {

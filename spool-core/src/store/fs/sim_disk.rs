@@ -63,6 +63,8 @@ pub(super) struct Disk {
     pub(super) operations: Vec<OpKind>,
     pub(super) cut_after: Option<usize>,
     pub(super) fault: Option<Fault>,
+    /// Operations that have failed because of a fault.
+    pub(super) refused: usize,
     /// Unreadable bytes of files.
     pub(super) unreadable: Vec<(u64, Range<u64>)>,
     pub(super) read_only: bool,
@@ -265,6 +267,7 @@ impl Disk {
             return Ok(());
         }
         let error = fault.error;
+        self.refused += 1;
         if !fault.lasts {
             self.fault = None;
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long no spare is allocated after a failure.
-pub(in crate::store) const SPARE_PAUSE: Duration = Duration::from_millis(100);
+const SPARE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Creates the files of new segments.
 #[derive(Debug)]
@@ -83,6 +83,12 @@ impl NewSegments {
         };
         self.sync_dir()?;
         Ok(created)
+    }
+
+    /// Ends the pause after a failure to prepare the next segment.
+    #[cfg(test)]
+    pub(in crate::store) fn end_pause(&mut self) {
+        self.failed = None;
     }
 
     /// Prepares the next segment; after a failure, not before [`SPARE_PAUSE`].

@@ -253,6 +253,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Ends the pause after a failure to prepare the next segment.
+    #[cfg(test)]
+    pub(in crate::store) fn end_pause(&mut self) {
+        self.new_segments.end_pause();
+    }
+
     /// Prepares the next segment.
     pub(in crate::store) fn make_spare(&mut self) -> Result<(), WriteError> {
         self.new_segments.spare().map(drop)

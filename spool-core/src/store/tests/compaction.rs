@@ -187,7 +187,7 @@ fn a_full_disk_puts_it_off() {
     compact(&store);
     assert_eq!(everything(&store, &live), before);
     fs.set_capacity(None);
-    crate::store::tests::faults::wait_for_the_next_try();
+    super::faults::end_pause_after_failure(&store);
     compact(&store);
     assert_eq!(everything(&store, &live), before);
     assert!(store.stats().moved > 0);

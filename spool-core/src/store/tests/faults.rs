@@ -9,9 +9,8 @@ fn is_full(result: &Result<(), StoreError>) -> bool {
     matches!(result, Err(StoreError::Full(_)))
 }
 
-pub(super) fn wait_for_the_next_try() {
-    // A failed attempt to get a spare holds off the next for this long: the one real wait of these tests.
-    std::thread::sleep(crate::store::journal::new_segments::SPARE_PAUSE);
+pub(super) fn end_pause_after_failure(store: &Store) {
+    locked(&store.writer).end_pause();
 }
 
 #[test]
@@ -42,7 +41,7 @@ fn a_full_disk_refuses_mail_and_takes_every_state_change() {
         all_ok(&store.commit(&mut [defer(*number, 5000)]));
         all_ok(&store.commit(&mut [begin(*number, 2), finish(*number)]));
     }
-    wait_for_the_next_try();
+    end_pause_after_failure(&store);
     store.maintain();
     assert_eq!(store.admit(100), Ok(()));
     all_ok(&store.commit(&mut [add(&[600], "x\r\n")]));
@@ -115,7 +114,7 @@ fn no_room_for_a_new_segment_is_no_failure() {
         fs.fail(kind, 0, ErrorKind::StorageFull);
         let results = store.commit(&mut [add(&[2], "y\r\n"), freeze(1)]);
         assert!(is_full(&results[0]) && results[1].is_ok(), "{results:?}");
-        wait_for_the_next_try();
+        end_pause_after_failure(&store);
         all_ok(&store.commit(&mut [add(&[2], "y\r\n")]));
         assert_eq!(store.stats().messages, 2);
     }
@@ -274,7 +273,7 @@ fn a_shortage_of_descriptors_loses_nothing_and_passes() {
     assert!(is_short(&results[0]) && results[1].is_ok(), "{results:?}");
     assert!(is_short(&store.admit(100)));
     fs.heal();
-    wait_for_the_next_try();
+    end_pause_after_failure(&store);
     assert_eq!(store.admit(100), Ok(()));
     all_ok(&store.commit(&mut [add(&[5], text(5, 60_000))]));
     assert_eq!(store.body(id(1)).unwrap(), text(1, 30_000));
@@ -304,8 +303,9 @@ fn loading_waits_for_descriptors_and_gives_up_in_the_end() {
                 .load_all(&mut |chunk| messages += chunk.len())
                 .map(|_| messages)
         });
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(!loader.is_finished(), "it waits");
+        while fs.refused() == 0 {
+            std::thread::yield_now();
+        }
         assert_eq!(store.admit(100), Ok(()), "mail is taken meanwhile");
         fs.heal();
         loader.join().unwrap()

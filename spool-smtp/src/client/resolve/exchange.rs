@@ -14,6 +14,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// The longest datagram that is read: more than a question asks for.
 const DATAGRAM: usize = 4096;
 
+/// The most records of an answer, in all of its sections: several times as many as any domain needs. In memory one takes some hundred
+/// bytes, however short it came.
+const MAX_RECORDS: usize = 256;
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -104,5 +108,17 @@ fn encode(question: &Message) -> Result<Vec<u8>, Failure> {
 }
 
 fn decode(answer: Vec<u8>) -> Result<DnsResponse, Failure> {
+    let records = records(&answer);
+    if records > MAX_RECORDS {
+        return Err(Failure::Error(format!("an answer of {records} records")));
+    }
     DnsResponse::from_buffer(answer).map_err(|error| Failure::Error(format!("not an answer: {error}")))
+}
+
+/// How many records an answer says it has, before any of them is read.
+fn records(answer: &[u8]) -> usize {
+    let counts = answer.get(6..12).unwrap_or_default().chunks_exact(2);
+    counts
+        .map(|count| count.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+        .sum()
 }

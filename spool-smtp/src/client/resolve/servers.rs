@@ -27,6 +27,10 @@ use tokio::time::{Instant, timeout_at};
 
 /// Questions under way at once, each with a socket. The others wait.
 const QUESTIONS: usize = 256;
+/// Bytes of answers after which what is kept of them is forgotten: an answer is kept whole, however large it is.
+const MAX_BYTES: usize = 32 << 20;
+/// What a record takes in memory beside its text.
+const RECORD: usize = 256;
 /// For how long a server is not asked with EDNS once it did not know it, or answered only without it.
 const WITHOUT_EDNS: Duration = Duration::from_secs(600);
 
@@ -44,6 +48,8 @@ struct Inner {
     rotate: bool,
     questions: Semaphore,
     asked: AtomicUsize,
+    /// Bytes of answers since they were forgotten.
+    answered: AtomicUsize,
     runtime: TokioRuntimeProvider,
 }
 
@@ -71,9 +77,25 @@ impl Servers {
             rotate: settings.rotate,
             questions: Semaphore::new(QUESTIONS),
             asked: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
             runtime: TokioRuntimeProvider::default(),
         }))
     }
+
+    /// Whether they have answered so much that it is to be forgotten; then it is counted anew.
+    pub(super) fn have_answered_enough(&self) -> bool {
+        let enough = self.0.answered.load(Ordering::Relaxed) >= MAX_BYTES;
+        if enough {
+            self.0.answered.store(0, Ordering::Relaxed);
+        }
+        enough
+    }
+}
+
+/// What an answer takes in memory, about.
+fn footprint(answer: &DnsResponse) -> usize {
+    let records = answer.answers.len() + answer.authorities.len() + answer.additionals.len();
+    answer.as_buffer().len() + RECORD * records
 }
 
 impl Inner {
@@ -94,7 +116,10 @@ impl Inner {
                     continue;
                 }
                 match server.ask(question, self.timeout.min(left), round > 0).await {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => {
+                        self.answered.fetch_add(footprint(&answer), Ordering::Relaxed);
+                        return Ok(answer);
+                    }
                     Err(Failure::Error(reason)) => reasons.push(format!("{}: {reason}", server.address)),
                     Err(Failure::Silence) => silent.push(server),
                 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Answers kept: a few hundred bytes each as a rule, 64 KiB at worst.
+/// Answers kept: a few hundred bytes each as a rule. When they may have become too large, all of them are forgotten.
 const CACHE: u64 = 4096;
 /// Ages of answers: not so short that each message asks anew, not so long that a fixed record does not help.
 const MIN_AGE: Duration = Duration::from_secs(5);
@@ -36,8 +36,8 @@ struct State {
     /// `None`: the servers were given, and stay.
     file: Option<Watched>,
     settings: Settings,
-    /// `None`: the servers of now have not been asked yet.
-    hickory: Option<Arc<Hickory>>,
+    /// What asks the servers of now, and these; `None`: they have not been asked yet.
+    hickory: Option<(Arc<Hickory>, Servers)>,
 }
 
 impl Source {
@@ -68,12 +68,16 @@ impl Source {
     pub(super) fn hickory(&self, anchors: Option<&TrustAnchors>) -> Result<Arc<Hickory>, NetError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look();
-        if let Some(hickory) = &state.hickory {
+        if let Some((hickory, servers)) = &state.hickory {
+            if servers.have_answered_enough() {
+                hickory.clear_cache();
+            }
             return Ok(Arc::clone(hickory));
         }
         let servers = Servers::new(&state.settings, self.limit);
-        let built = Arc::new(build(servers, anchors)?);
-        Ok(Arc::clone(state.hickory.insert(built)))
+        let built = Arc::new(build(servers.clone(), anchors)?);
+        state.hickory = Some((Arc::clone(&built), servers));
+        Ok(built)
     }
 }
 

@@ -7,8 +7,9 @@ use thiserror::Error;
 const MAX_MAX_AGE: u64 = 31_557_600;
 /// White space, as the grammars have it.
 const WSP: [char; 2] = [' ', '\t'];
-/// The most host patterns of one policy.
+/// The most host patterns of one policy, and the most bytes of all of them.
 const MAX_PATTERNS: usize = 100;
+const MAX_PATTERN_BYTES: usize = 8 << 10;
 
 /// What a policy asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +79,8 @@ impl Policy {
         let digits = max_age.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let seconds: Option<u64> = digits.and_then(|text| text.parse().ok());
         let seconds = seconds.filter(|seconds| *seconds <= MAX_MAX_AGE);
-        if mx.len() > MAX_PATTERNS || mx.is_empty() && mode != Mode::None {
+        let bytes: usize = mx.iter().map(String::len).sum();
+        if mx.len() > MAX_PATTERNS || bytes > MAX_PATTERN_BYTES || mx.is_empty() && mode != Mode::None {
             return Err(PolicyError::Mx);
         }
         Ok(Self {
@@ -201,6 +203,12 @@ mod tests {
         assert_eq!(Policy::parse(without), Err(PolicyError::Mx));
         let crowd = format!("{GOOD}{}", "mx: a.example\n".repeat(100));
         assert_eq!(Policy::parse(&crowd), Err(PolicyError::Mx));
+        let long = format!("mx: {}.example\n", "a.long.label".repeat(20));
+        assert!(Policy::parse(&format!("{GOOD}{}", long.repeat(30))).is_ok());
+        assert_eq!(
+            Policy::parse(&format!("{GOOD}{}", long.repeat(40))),
+            Err(PolicyError::Mx)
+        );
         assert!(Policy::parse("").is_err() && Policy::parse("<html>").is_err());
     }
 

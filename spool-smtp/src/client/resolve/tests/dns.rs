@@ -152,6 +152,34 @@ async fn answers_are_kept_good_and_bad_but_not_failures() {
     assert!(count("UDP MX broken.example") >= 3);
 }
 
+#[tokio::test]
+async fn an_answer_of_too_many_records_is_none_and_large_answers_are_not_kept_beyond_a_bound() {
+    let addresses = |count: usize| {
+        let lines = (0..count).map(|n| format!("* A 192.0.2.{}\n", n % 250));
+        lines.collect::<String>()
+    };
+    let (_crowded, resolver) = started(&addresses(300));
+    let why = assert_temporary(ips(&resolver, "crowd.example").await);
+    assert!(why.contains("300 records"), "{why}");
+    let (server, resolver) = started(&addresses(250));
+    for _ in 0..2 {
+        assert_eq!(ips(&resolver, "first.example").await.unwrap().len(), 250);
+    }
+    let count = || {
+        server
+            .asked()
+            .iter()
+            .filter(|asked| *asked == "TCP A first.example")
+            .count()
+    };
+    assert_eq!(count(), 1, "it was kept");
+    for number in 0..500 {
+        assert!(ips(&resolver, &format!("n{number}.example")).await.is_ok());
+    }
+    assert!(ips(&resolver, "first.example").await.is_ok());
+    assert_eq!(count(), 2, "so many large answers were forgotten");
+}
+
 /// Asks these servers, each for a short time.
 fn hasty(servers: &[SocketAddr]) -> DnsResolver {
     let mut settings = Settings::of(servers.to_vec());
