@@ -48,6 +48,10 @@ impl<W: World> Queue<W> {
             .map(|permitted| permitted.permit)
             .collect();
         let has_some = !slot.permits.is_empty();
+        // Other permits are to be asked for in their place.
+        if !idle.is_empty() && slot.in_line + slot.ahead > 0 {
+            self.touch(destination);
+        }
         match has_some {
             true => self.idle.insert(destination),
             false => self.idle.remove(&destination),

@@ -229,6 +229,30 @@ fn a_route_that_is_noted_while_the_end_of_a_session_is_written_holds_afterwards(
 }
 
 #[test]
+fn a_message_asks_for_a_permit_in_place_of_one_that_its_path_must_not_go_on_with() {
+    let mut queue = queue();
+    let (first, destination) = add(&mut queue, 1, "a:25");
+    set_outlook(&mut queue, destination, GOES_ON);
+    assert!(matches!(queue.take_wanted(destination), Some((_, 1))));
+    assert_eq!(queue.granted(destination, 7), None);
+    assert!(matches!(queue.next(destination, NOW), Some(Next::Prepare(_))));
+    assert!(queue.prepared(first));
+    start(&mut queue, destination, first, 7);
+    queue.passes_on(first, 7);
+    queue.ended(first);
+    queue.finished(first);
+    let goes_on = false;
+    set_outlook(&mut queue, destination, Outlook { goes_on, ..GOES_ON });
+    add(&mut queue, 2, "a:25");
+    queue.take_dirty();
+    assert!(queue.next(destination, NOW).is_none());
+    assert!(queue.take_wanted(destination).is_none(), "it has one");
+    assert_eq!(queue.take_idle_permits(destination, false), [7]);
+    assert_eq!(queue.take_dirty(), [destination], "it is looked at again");
+    assert!(matches!(queue.take_wanted(destination), Some((_, 1))));
+}
+
+#[test]
 fn messages_that_come_and_go_behind_a_stuck_one_leave_nothing_in_the_list_of_kept_contents() {
     let mut queue = queue();
     let (stuck, _) = add(&mut queue, 1, "stuck.example:25");
