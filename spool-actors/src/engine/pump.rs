@@ -75,7 +75,7 @@ impl<W: World> Engine<W> {
     }
 
     fn start(&mut self, id: MessageId, permit: Permitted<W>, recorded: bool) {
-        let Permitted { permit, is_kept } = permit;
+        let Permitted { permit, is_kept, .. } = permit;
         let Some(Content { message, body, .. }) = self.queue.content(id) else {
             return self.effects.push(Effect::Return(permit, None));
         };

@@ -101,8 +101,7 @@ impl<W: World> Destination<W> {
 
     /// Takes a permit that may start an attempt.
     pub(super) fn take_permit(&mut self, outlook: Option<Outlook>) -> Option<Permitted<W>> {
-        let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
-        let usable = |permitted: &Permitted<W>| goes_on || !permitted.is_kept;
+        let usable = |permitted: &Permitted<W>| permitted.is_usable(self.path, outlook);
         let place = self.permits.iter().rposition(usable)?;
         Some(self.permits.swap_remove(place))
     }
@@ -209,7 +208,7 @@ impl<W: World> Queue<W> {
         };
         if slot.armed.is_empty()
             && goes_on
-            && let Some(permit) = slot.permits.pop()
+            && let Some(permit) = slot.take_permit(outlook)
         {
             self.count_permitted(destination, 1);
             return Reservation::Permit(permit, self.round);

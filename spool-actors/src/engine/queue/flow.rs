@@ -4,7 +4,7 @@
 use super::destinations::Destination;
 use super::permitted::Permitted;
 use super::{Afterwards, Now, Phase, Queue};
-use crate::engine::{DestinationId, Outlook, World};
+use crate::engine::{DestinationId, Outlook, PathId, World};
 use spool_core::{MessageId, NextHop, Timestamp};
 use std::sync::Arc;
 
@@ -99,7 +99,11 @@ impl<W: World> Queue<W> {
         let slot = self.slot(destination)?;
         slot.started = slot.started.again();
         if let Some(Phase::Armed(content, _)) = self.set(id, Phase::Claimed) {
-            self.set(id, Phase::Running(content, now.inside, Afterwards::default()));
+            let afterwards = Afterwards {
+                path: permit.path,
+                ..Afterwards::default()
+            };
+            self.set(id, Phase::Running(content, now.inside, afterwards));
         }
         Some(Next::Start { id, permit, recorded })
     }
@@ -188,8 +192,14 @@ impl<W: World> Queue<W> {
         if let Some(slot) = self.slot(destination) {
             slot.asked = slot.asked.saturating_sub(1);
         }
+        let path = self.at(destination).and_then(|slot| slot.path);
         let is_kept = false;
-        self.keep_permit(destination, Permitted { permit, is_kept });
+        let permitted = Permitted {
+            permit,
+            is_kept,
+            path,
+        };
+        self.keep_permit(destination, permitted);
         None
     }
 
@@ -204,16 +214,35 @@ impl<W: World> Queue<W> {
 
     /// Whether the permit of an attempt that has ended may start the next one of its destination.
     pub(in crate::engine) fn goes_on(&self, id: MessageId) -> bool {
-        let entry = self.entries.get(&id);
-        let outlook = entry.and_then(|entry| self.outlook(entry.destination));
-        outlook.is_some_and(|outlook| outlook.goes_on)
+        let Some(destination) = self.destination_of(id) else {
+            return false;
+        };
+        let is_on_path = self
+            .at(destination)
+            .is_some_and(|slot| slot.path == self.path_of(id));
+        let outlook = self.outlook(destination);
+        is_on_path && outlook.is_some_and(|outlook| outlook.goes_on)
+    }
+
+    /// The path by whose limits the attempt at this message is made.
+    pub(super) fn path_of(&self, id: MessageId) -> Option<PathId> {
+        let Phase::Running(_, _, noted) = self.phase(id)? else {
+            return None;
+        };
+        noted.path
     }
 
     /// The attempt at this message has ended, and its permit is for the next one of its destination. To be called before [`Queue::ended`].
     pub(in crate::engine) fn passes_on(&mut self, id: MessageId, permit: W::Permit) {
         if let Some(destination) = self.entries.get(&id).map(|entry| entry.destination) {
+            let path = self.path_of(id);
             let is_kept = true;
-            self.keep_permit(destination, Permitted { permit, is_kept });
+            let permitted = Permitted {
+                permit,
+                is_kept,
+                path,
+            };
+            self.keep_permit(destination, permitted);
         }
     }
 

@@ -60,9 +60,7 @@ impl<W: World> Queue<W> {
 
     /// An attempt at this message did not end well: its path does not go on until the throttle has said what follows.
     pub(in crate::engine) fn hold_back(&mut self, id: MessageId) {
-        let path = self
-            .destination_of(id)
-            .and_then(|destination| self.at(destination)?.path);
+        let path = self.path_of(id);
         let known = path.and_then(|path| self.paths.known.get_mut(&path));
         if let Some(outlook) = known.and_then(|known| known.outlook.as_mut()) {
             outlook.goes_on = false;

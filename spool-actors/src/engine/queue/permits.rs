@@ -24,7 +24,8 @@ impl<W: World> Queue<W> {
         destination: DestinationId,
         all: bool,
     ) -> Vec<W::Permit> {
-        let goes_on = self.outlook(destination).is_some_and(|outlook| outlook.goes_on);
+        let outlook = self.outlook(destination);
+        let goes_on = outlook.is_some_and(|outlook| outlook.goes_on);
         let all = all || !goes_on;
         let Some(slot) = self.slot(destination) else {
             return Vec::new();
@@ -34,12 +35,12 @@ impl<W: World> Queue<W> {
             Started::Often if !all && !slot.is_nowhere() => expected.max(IDLE_PERMITS),
             Started::Never | Started::Once | Started::Often => expected,
         };
+        let path = slot.path;
+        let is_useful = |permitted: &Permitted<W>| permitted.is_usable(path, outlook);
         // Those that were granted come first.
-        slot.permits.sort_by_key(|permitted| permitted.is_kept);
-        let useful = slot
-            .permits
-            .iter()
-            .filter(|permitted| goes_on || !permitted.is_kept);
+        slot.permits
+            .sort_by_key(|permitted| (!is_useful(permitted), permitted.is_kept));
+        let useful = slot.permits.iter().filter(|permitted| is_useful(permitted));
         let keep = keep.min(useful.count());
         let idle: Vec<_> = slot
             .permits

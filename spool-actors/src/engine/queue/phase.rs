@@ -5,8 +5,8 @@
 
 use super::Route;
 use super::permitted::Permitted;
-use crate::engine::World;
 use crate::engine::content::Content;
+use crate::engine::{PathId, World};
 use spool_core::store::StoreError;
 use spool_core::{Held, Timestamp};
 
@@ -44,6 +44,8 @@ pub(in crate::engine) struct Afterwards {
     pub(in crate::engine) reroute: Option<Box<Route>>,
     /// Notes that are being written.
     pub(in crate::engine) pending: usize,
+    /// The path by whose limits its attempt is made.
+    pub(in crate::engine) path: Option<PathId>,
     /// Whether the start of its attempt is being written.
     pub(in crate::engine) is_starting: bool,
     /// Why its attempt was not let begin.

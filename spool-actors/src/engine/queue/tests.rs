@@ -146,16 +146,22 @@ fn attempts_start_on_disk_ahead_of_their_permits_only_beside_a_session_and_no_mo
         "no session is there"
     );
     // Of attempts that have ended.
-    queue.keep_permit(other, kept(9));
+    queue.keep_permit(other, kept(other, 9));
     assert!(
         matches!(queue.reserve(other), Reservation::Permit(permit, _) if permit.permit == 9),
         "the permit in hand"
     );
 }
 
-fn kept(permit: u64) -> Permitted<Paper> {
+/// One of the path that the tests give this destination.
+fn kept(destination: DestinationId, permit: u64) -> Permitted<Paper> {
     let is_kept = true;
-    Permitted { permit, is_kept }
+    let path = Some(u64::from(destination) + 1);
+    Permitted {
+        permit,
+        is_kept,
+        path,
+    }
 }
 
 #[test]
@@ -167,7 +173,7 @@ fn a_kept_permit_starts_nothing_where_the_path_must_not_go_on() {
         ..GOES_ON
     };
     set_outlook(&mut queue, destination, held);
-    queue.keep_permit(destination, kept(7));
+    queue.keep_permit(destination, kept(destination, 7));
     assert!(queue.next(destination, NOW).is_none());
     assert!(matches!(queue.reserve(destination), Reservation::None));
     assert_eq!(queue.take_idle_permits(destination, false), [7]);
@@ -250,6 +256,23 @@ fn a_message_asks_for_a_permit_in_place_of_one_that_its_path_must_not_go_on_with
     assert_eq!(queue.take_idle_permits(destination, false), [7]);
     assert_eq!(queue.take_dirty(), [destination], "it is looked at again");
     assert!(matches!(queue.take_wanted(destination), Some((_, 1))));
+}
+
+#[test]
+fn a_permit_of_a_former_path_starts_no_other_attempt() {
+    let (mut queue, second, destination) = armed();
+    let first = MessageId::from_u128(1);
+    queue.set_path(destination, 77);
+    queue.set_outlook(77, GOES_ON);
+    assert!(!queue.goes_on(first), "its attempt is made on the other path");
+    queue.hold_back(first);
+    assert!(queue.outlook(destination).unwrap().goes_on, "that is held back");
+    queue.passes_on(first, 7);
+    assert!(queue.next(destination, NOW).is_none());
+    assert_eq!(queue.take_idle_permits(destination, false), [7]);
+    assert_eq!(queue.granted(destination, 8), None);
+    assert!(start(&mut queue, destination, second, 8));
+    assert!(queue.goes_on(second));
 }
 
 #[test]
