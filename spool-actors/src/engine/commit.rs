@@ -155,7 +155,10 @@ impl<W: World> Engine<W> {
                 Change::Add(addition),
             ) => self.add_answered(addition, (reply, lines, generation, held), result),
             (Tag::Routed { reply }, Change::Route { id, events: news, .. }) => match (result, reply) {
-                (Ok(()), Some(reply)) if self.is_over() => self.begun(id, reply, Ok(())),
+                // It is let begin no more: the start of an attempt that has ended must not come after its end.
+                (Ok(()), Some(reply)) if self.is_over() || !self.queue.may_begin(id) => {
+                    self.withdraw(id, reply);
+                }
                 (Ok(()), None) if self.is_over() => {}
                 (Ok(()), reply) => self.begin(id, reply),
                 (Err(error), reply) => {

@@ -180,6 +180,12 @@ impl<W: World> Engine<W> {
         }
     }
 
+    /// The start of an attempt that has its session is not written after all.
+    pub(super) fn withdraw(&mut self, id: MessageId, reply: W::Reply) {
+        self.queue.starting(id, false);
+        self.refuse(id, reply);
+    }
+
     fn refuse(&mut self, id: MessageId, reply: W::Reply) {
         self.queue.note_refusal(id, Refusal::Withdrawn);
         self.answer(reply, Answer::Begun(false));

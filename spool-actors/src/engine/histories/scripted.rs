@@ -8,6 +8,7 @@ use super::{Chance, Tally};
 use crate::engine::{Input, Job, NewMail, Operation, Work};
 use crate::outcome::NewRoute;
 use bytes::Bytes;
+use spool_core::store::Change;
 use spool_core::{
     Envelope, Held, InitialStatus, MessageId, RetryPolicy, ReversePath, RouteOrigin, Router, Routing,
     Section, Status, Submission,
@@ -311,6 +312,38 @@ fn during_a_session(
     life.end_session(session, how, chance);
     life.go(chance, tally);
     id
+}
+
+#[test]
+fn an_attempt_that_ends_while_its_route_is_written_is_not_begun_afterwards() {
+    let (mut life, mut chance, mut tally) = life_by_rules(1);
+    life.set_max(0);
+    life.spool_by_rules(&[0], None);
+    life.go(&mut chance, &mut tally);
+    // Its next hops on disk are those of the former routing.
+    life.set_routing(routing(0));
+    life.set_max(1);
+    life.turn_out(&mut tally);
+    life.run(|_| true, &mut tally);
+    life.feed();
+    while life.sessions.is_empty() {
+        life.turn_out(&mut tally);
+        life.run(|_| true, &mut tally);
+    }
+    life.ask_to_begin(0);
+    life.turn_out(&mut tally);
+    let route = life.unwritten.back().map(|(change, _)| change);
+    assert!(matches!(route, Some(Change::Route { .. })), "{route:?}");
+    // Whoever makes the attempt waits no longer for its start.
+    let session = life.sessions.pop().unwrap();
+    let id = session.job.message;
+    life.end_session(session, 1, &mut chance);
+    life.turn_out(&mut tally);
+    // The route, and what follows from it.
+    for _ in 0..2 {
+        life.write_all(&mut chance, &mut tally);
+    }
+    assert_eq!(life.disk.message(id).unwrap().state.in_flight, None);
 }
 
 #[test]

@@ -61,7 +61,9 @@ impl Life {
     /// The engine has answered.
     pub(super) fn begun(&mut self, id: MessageId, may: bool) {
         let place = self.sessions.iter().position(|session| session.job.message == id);
-        let place = place.expect("a session that asks");
+        let Some(place) = place else {
+            return assert!(!may, "an attempt at {id} begins that has ended");
+        };
         assert_eq!(self.sessions[place].stage, Stage::Asking);
         self.sessions[place].stage = match may {
             true => Stage::Begun,

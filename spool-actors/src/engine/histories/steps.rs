@@ -203,7 +203,7 @@ impl Life {
     /// The attempt at this place takes its next step: it finds a session or none, asks whether it may begin, and ends.
     pub(super) fn go_on_with(&mut self, place: usize, how: usize, chance: &mut Chance) {
         match self.sessions[place].stage {
-            Stage::Opening if how == 1 => {}
+            Stage::Opening | Stage::Asking if how == 1 => {}
             Stage::Opening => return self.ask_to_begin(place),
             Stage::Asking => return,
             Stage::Begun | Stage::Refused => {}
