@@ -92,6 +92,8 @@ impl<W: World> Engine<W> {
             return self.give_up(message, body, &result.to_string());
         }
         match self.queue.take_refusal(id) {
+            // Another start must not come before its end is known: on disk it would undo what was noted.
+            Some(_) if self.queue.has_pending_note(id) => self.write_back(id, message.spooled_at),
             Some(Refusal::NotWritten(error)) => {
                 self.queue.settled(id);
                 self.cannot_begin(id, &error);

@@ -315,6 +315,32 @@ fn during_a_session(
 }
 
 #[test]
+fn a_freeze_that_is_being_written_is_not_undone_by_the_start_of_another_attempt() {
+    let (mut life, mut chance, mut tally) = life();
+    life.spool(InitialStatus::SendNow);
+    life.turn_out(&mut tally);
+    life.write_all(&mut chance, &mut tally);
+    let id = life.sessions[0].job.message;
+    life.ask(Work::Freeze, vec![id]);
+    life.turn_out(&mut tally);
+    for _ in 0..2 {
+        if !life.sessions.is_empty() {
+            life.ask_to_begin(0);
+        }
+        life.turn_out(&mut tally);
+        if let Some(session) = life.sessions.pop_if(|session| session.stage == Stage::Refused) {
+            life.end_session(session, super::steps::NOT_BEGUN, &mut chance);
+        }
+        life.turn_out(&mut tally);
+        life.feed();
+        life.run(|_| true, &mut tally);
+    }
+    assert!(life.sessions.is_empty(), "it waits until the freeze is on disk");
+    life.go(&mut chance, &mut tally);
+    assert_eq!(life.disk.message(id).unwrap().state.status, Status::Frozen);
+}
+
+#[test]
 fn an_attempt_that_ends_while_its_route_is_written_is_not_begun_afterwards() {
     let (mut life, mut chance, mut tally) = life_by_rules(1);
     life.set_max(0);

@@ -22,7 +22,7 @@ const STEPS: usize = 40;
 /// How a session ends in which all goes well.
 pub(super) const WELL: usize = 9;
 /// How one ends that was not let begin.
-const NOT_BEGUN: usize = 2;
+pub(super) const NOT_BEGUN: usize = 2;
 /// How one ends in which the first recipient is refused for good, and the others for now.
 pub(super) const PARTLY: usize = 10;
 

@@ -41,6 +41,13 @@ impl<W: World> Queue<W> {
         }
     }
 
+    /// Whether something is being written that is to become of a message when its attempt ends.
+    pub(in crate::engine) fn has_pending_note(&mut self, id: MessageId) -> bool {
+        let entry = self.entries.get_mut(&id);
+        let noted = entry.and_then(|entry| entry.phase.afterwards());
+        noted.is_some_and(|noted| noted.pending > 0)
+    }
+
     /// The start of an attempt that has its session is being written: operations wait until it is.
     pub(in crate::engine) fn starting(&mut self, id: MessageId, is_starting: bool) {
         let phase = self.entries.get_mut(&id).map(|entry| &mut entry.phase);
