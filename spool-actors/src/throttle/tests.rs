@@ -288,6 +288,26 @@ fn no_more_paths_are_looked_up_at_once_than_allowed() {
     assert_eq!(found, count);
 }
 
+#[test]
+fn a_path_that_was_asked_for_under_former_policies_is_asked_for_again() {
+    let mut world = World::new(100, |_| {});
+    let (destination, next_hops) = (1, hops(1));
+    let told = Told::Demand {
+        destination,
+        next_hops,
+        more: 1,
+    };
+    world.limits.hear(told, at(AT));
+    let asks = |words: &[Word]| words.iter().any(|word| matches!(word, Word::LookUp(1, _)));
+    assert!(asks(&world.limits.settle(at(AT))));
+    world.limits.set_policies(Policies::default());
+    assert!(!asks(&world.limits.settle(at(AT))), "one at a time");
+    for again in [true, false] {
+        world.limits.looked_up(destination, &hops(1), &hops(9), at(AT));
+        assert_eq!(asks(&world.limits.settle(at(AT))), again);
+    }
+}
+
 /// Ten paths with more mail than can go out, sessions of a tenth of a second; `hangs` begins to hang after ten seconds. Permits that the
 /// nine others had between the twentieth second and the sixtieth.
 fn granted_to_nine(jobs: usize, hangs: bool) -> usize {

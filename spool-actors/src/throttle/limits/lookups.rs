@@ -26,7 +26,11 @@ impl Limits {
         let Some(known) = known else {
             return self.touch(path);
         };
-        (known.is_looking, known.looked_up) = (false, now.inside);
+        known.is_looking = std::mem::take(&mut known.is_outdated);
+        known.looked_up = now.inside;
+        if known.is_looking {
+            self.to_look_up.push_back(destination);
+        }
         if known.path == Some(path) {
             return self.touch(path);
         }

@@ -68,6 +68,8 @@ struct DestinationPermits {
     turn: Option<u64>,
     looked_up: Timestamp,
     is_looking: bool,
+    /// The policies have changed since it was asked for.
+    is_outdated: bool,
 }
 
 /// A permit that is out.
@@ -180,6 +182,7 @@ impl Limits {
                 turn: None,
                 looked_up: now.inside,
                 is_looking: false,
+                is_outdated: false,
             });
         let is_due = known.path.is_none() || now.inside.since(known.looked_up) >= LOOKUP_AGAIN;
         if is_due && !known.is_looking {

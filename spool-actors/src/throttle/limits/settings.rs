@@ -29,8 +29,9 @@ impl Limits {
         }
         // What is a path of its own may have changed.
         for (id, known) in &mut self.destinations {
-            if !std::mem::replace(&mut known.is_looking, true) {
-                self.to_look_up.push_back(*id);
+            match std::mem::replace(&mut known.is_looking, true) {
+                true => known.is_outdated = true,
+                false => self.to_look_up.push_back(*id),
             }
         }
     }
