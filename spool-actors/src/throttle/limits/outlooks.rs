@@ -15,7 +15,6 @@ impl Limits {
             return;
         };
         if path.is_empty() {
-            self.ready.retain(|(_, _, other)| *other != id);
             if let Some(path) = self.paths.remove(&id) {
                 self.by_hops.remove(&path.hops);
                 self.memory.rest(path.hops, path.pace);
