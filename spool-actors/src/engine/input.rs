@@ -76,6 +76,8 @@ pub(crate) enum Input<W: World> {
     Outlook(PathId, Outlook),
     /// A path did not answer, for this reason, and is left alone.
     Unanswered(PathId, String),
+    /// The throttle tells nothing more of a destination that has gone.
+    Left(DestinationId),
     /// A path is not known any more.
     Forgotten(PathId),
     /// When a path is to be looked at again.
@@ -141,6 +143,7 @@ impl<W: World> Engine<W> {
             Input::Path(destination, path) => self.queue.set_path(destination, path),
             Input::Outlook(path, outlook) => self.queue.set_outlook(path, outlook),
             Input::Unanswered(path, reason) => self.unanswered(path, &reason),
+            Input::Left(destination) => self.queue.left(destination),
             Input::Forgotten(path) => self.queue.forget_path(path),
             Input::Opens(at) => self.queue.set_opens(at),
             Input::Keep(learned) => self.keep_learned(learned),

@@ -222,6 +222,7 @@ impl Handler<Said> for SpoolActor {
                 Word::Path(destination, path) => Input::Path(destination, path),
                 Word::Outlook(path, outlook) => Input::Outlook(path, outlook),
                 Word::Unanswered(path, reason) => Input::Unanswered(path, reason),
+                Word::Left(destination) => Input::Left(destination),
                 Word::Forgotten(path) => Input::Forgotten(path),
                 Word::Contended(contended) => Input::Contended(contended),
                 Word::Opens(at) => Input::Opens(at),

@@ -73,6 +73,7 @@ impl Throttle {
                     Word::Path(..)
                     | Word::Outlook(..)
                     | Word::Unanswered(..)
+                    | Word::Left(_)
                     | Word::Forgotten(_)
                     | Word::Contended(_)
                     | Word::Opens(_)

@@ -92,7 +92,7 @@ impl World {
                     Word::Outlook(path, outlook) => drop(self.outlooks.insert(path, outlook)),
                     Word::Unanswered(_, reason) => self.unanswered.push(reason),
                     Word::Contended(contended) => self.contended = contended,
-                    Word::Forgotten(_) | Word::Opens(_) | Word::Keep(_) => {}
+                    Word::Left(_) | Word::Forgotten(_) | Word::Opens(_) | Word::Keep(_) => {}
                 }
             }
         }

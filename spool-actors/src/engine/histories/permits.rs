@@ -48,6 +48,7 @@ impl Life {
                     Word::Path(destination, path) => Input::Path(destination, path),
                     Word::Outlook(path, outlook) => Input::Outlook(path, outlook),
                     Word::Unanswered(path, reason) => Input::Unanswered(path, reason),
+                    Word::Left(destination) => Input::Left(destination),
                     Word::Forgotten(path) => Input::Forgotten(path),
                     Word::Contended(contended) => Input::Contended(contended),
                     Word::Opens(at) => {

@@ -144,12 +144,21 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// Destinations that have gone, and that the throttle knows.
+    /// Destinations that have gone, and that the throttle knows. Their numbers are used again when it tells nothing more of them: see
+    /// [`Queue::left`].
     pub(in crate::engine) fn take_gone(&mut self) -> Vec<DestinationId> {
-        let mut gone = std::mem::take(&mut self.gone);
-        self.free.extend(&gone);
-        gone.retain(|id| self.at(*id).is_some_and(|slot| slot.is_told));
-        gone
+        let gone = std::mem::take(&mut self.gone);
+        let is_told = |id: &DestinationId| self.at(*id).is_some_and(|slot| slot.is_told);
+        let (told, unknown): (Vec<_>, Vec<_>) = gone.into_iter().partition(is_told);
+        self.free.extend(unknown);
+        told
+    }
+
+    /// A permit that was on its way to this destination has come, if there was one: another one may have its number.
+    pub(in crate::engine) fn left(&mut self, destination: DestinationId) {
+        if self.at(destination).is_some() {
+            self.free.push(destination);
+        }
     }
 
     fn destination(&mut self, next_hops: &Arc<[NextHop]>) -> DestinationId {
@@ -188,6 +197,12 @@ impl<W: World> Queue<W> {
         };
         self.by_hops.insert(next_hops, id);
         id
+    }
+
+    /// Whether it has not gone.
+    pub(super) fn is_listed(&self, id: DestinationId) -> bool {
+        let is_listed = |slot: &Destination<W>| self.by_hops.get(&slot.next_hops) == Some(&id);
+        self.at(id).is_some_and(is_listed)
     }
 
     pub(super) fn slot(&mut self, id: DestinationId) -> Option<&mut Destination<W>> {

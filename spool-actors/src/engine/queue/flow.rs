@@ -185,8 +185,7 @@ impl<W: World> Queue<W> {
         destination: DestinationId,
         permit: W::Permit,
     ) -> Option<W::Permit> {
-        let known = |slot: &Destination<W>| self.by_hops.get(&slot.next_hops) == Some(&destination);
-        if !self.at(destination).is_some_and(known) {
+        if !self.is_listed(destination) {
             return Some(permit);
         }
         if let Some(slot) = self.slot(destination) {

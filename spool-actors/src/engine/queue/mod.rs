@@ -113,7 +113,7 @@ pub(super) struct Queue<W: World> {
     /// Messages whose route was not looked at while they were being sent, and is to be now.
     unlooked: Vec<MessageId>,
     paths: Paths,
-    /// Destinations that the throttle is to be told have gone; their numbers are used again after that.
+    /// Destinations that the throttle is to be told have gone; their numbers are used again when it has answered.
     gone: Vec<DestinationId>,
     dirty: Vec<DestinationId>,
     /// The first in the line of each waits for memory.

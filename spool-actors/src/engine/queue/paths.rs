@@ -26,6 +26,9 @@ impl<W: World> Queue<W> {
     }
 
     pub(in crate::engine) fn set_path(&mut self, destination: DestinationId, path: PathId) {
+        if !self.is_listed(destination) {
+            return;
+        }
         self.leave_path(destination);
         if let Some(slot) = self.slot(destination) {
             slot.path = Some(path);

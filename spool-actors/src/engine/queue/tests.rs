@@ -276,6 +276,26 @@ fn a_permit_of_a_former_path_starts_no_other_attempt() {
 }
 
 #[test]
+fn a_permit_on_its_way_to_a_destination_that_has_gone_is_of_no_other_one() {
+    let mut queue = queue();
+    let (id, gone) = add(&mut queue, 1, "a:25");
+    queue.set_path(gone, 1);
+    assert!(matches!(queue.take_wanted(gone), Some((_, 1))));
+    queue.claim(id, Verb::Freeze, NOW);
+    queue.finished(id);
+    assert!(matches!(queue.take_wanted(gone), Some((_, -1))));
+    assert!(queue.take_idle_permits(gone, false).is_empty());
+    assert_eq!(queue.take_gone(), [gone]);
+    let (_, other) = add(&mut queue, 2, "b:25");
+    assert_ne!(other, gone);
+    assert_eq!(queue.granted(gone, 7), Some(7));
+    queue.set_path(gone, 1);
+    assert!(queue.on_path(1).is_empty(), "nor is its path");
+    queue.left(gone);
+    assert_eq!(add(&mut queue, 3, "c:25").1, gone);
+}
+
+#[test]
 fn messages_that_come_and_go_behind_a_stuck_one_leave_nothing_in_the_list_of_kept_contents() {
     let mut queue = queue();
     let (stuck, _) = add(&mut queue, 1, "stuck.example:25");

@@ -159,7 +159,10 @@ impl Limits {
             Told::Done(permit, signal) => self.ended(permit, &signal, now.inside),
             Told::Returned(permit, signal) => self.returned(permit, signal, now.inside),
             Told::Hurry(destination) => self.hurry(destination, now.inside),
-            Told::Gone(destination) => self.gone(destination),
+            Told::Gone(destination) => {
+                self.gone(destination);
+                self.words.push(Word::Left(destination));
+            }
             Told::Time => {}
             Told::Ended => self.max_jobs = 0,
             Told::Tick => self.tick(now),

@@ -58,7 +58,7 @@ impl Limits {
             Word::Unanswered(..) => 3,
             Word::Contended(_) => 4,
             Word::Granted { .. } => 5,
-            Word::Forgotten(_) | Word::Opens(_) | Word::Keep(_) => 6,
+            Word::Left(_) | Word::Forgotten(_) | Word::Opens(_) | Word::Keep(_) => 6,
         });
     }
 

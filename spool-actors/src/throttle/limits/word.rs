@@ -22,6 +22,8 @@ pub(crate) enum Word {
     Outlook(PathId, Outlook),
     /// A path did not answer, for this reason, and is left alone from now on.
     Unanswered(PathId, String),
+    /// Nothing is told of a destination that has gone any more: its number may be used again.
+    Left(DestinationId),
     /// A path is not known any more.
     Forgotten(PathId),
     /// Whether permits are waited for that cannot be granted for want of jobs or sessions.
