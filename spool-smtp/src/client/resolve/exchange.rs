@@ -16,7 +16,7 @@ const DATAGRAM: usize = 4096;
 
 /// The most records of an answer, in all of its sections: several times as many as any domain needs. In memory one takes some hundred
 /// bytes, however short it came.
-const MAX_RECORDS: usize = 256;
+const MAX_RECORDS: usize = 128;
 
 /// Why there is no answer.
 #[derive(Debug)]

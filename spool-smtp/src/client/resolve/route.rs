@@ -19,6 +19,8 @@ use std::time::Duration;
 const MAX_HOSTS: usize = 5;
 /// The most whose addresses are asked for, because those that have none are not tried; and the most hosts of a path.
 pub(super) const MAX_NAMES: usize = 32;
+/// Hosts of one preference whose addresses are asked for at once.
+const AT_ONCE: usize = 4;
 
 /// A host to have a session with.
 #[derive(Debug, Clone)]
@@ -335,14 +337,16 @@ impl Route<'_> {
 
     /// Asks for the addresses of hosts of one preference. One that is this relay ends the way, and drops its equals.
     async fn look_up(&mut self, hosts: &[String]) {
-        for target in join_all(hosts.iter().map(|host| self.find(host))).await {
-            if matches!(target, Err(Unroutable::Loop { .. })) {
-                self.groups.clear();
-                self.ready.clear();
+        for some in hosts.chunks(AT_ONCE) {
+            for target in join_all(some.iter().map(|host| self.find(host))).await {
+                if matches!(target, Err(Unroutable::Loop { .. })) {
+                    self.groups.clear();
+                    self.ready.clear();
+                    self.ready.push_back(target);
+                    return;
+                }
                 self.ready.push_back(target);
-                return;
             }
-            self.ready.push_back(target);
         }
     }
 
@@ -385,25 +389,21 @@ impl Route<'_> {
         let authenticates = dane.as_ref().is_some_and(|dane| dane.authenticates());
         let policy = self.policy.as_ref().filter(|_| !authenticates);
         let config = &self.routes.config;
+        let names = || (self.hop.host().to_owned(), host.to_owned());
         if self.leads_back(&addresses) {
-            return Err(Unroutable::Loop {
-                domain: self.hop.host().to_owned(),
-                host: host.to_owned(),
-            });
+            let (domain, host) = names();
+            return Err(Unroutable::Loop { domain, host });
         }
         if policy.is_some_and(|policy| !policy.allows(host)) {
-            return Err(Unroutable::NotInPolicy {
-                domain: self.hop.host().to_owned(),
-                host: host.to_owned(),
-            });
+            let (domain, host) = names();
+            return Err(Unroutable::NotInPolicy { domain, host });
         }
         addresses.retain(|address| !config.is_ignored(*address));
         // An address where a name belongs is a mistake in the domain's records (RFC 2181 section 10.3).
         let mistake = self.hop.is_mx() && host.parse::<IpAddr>().is_ok();
-        let hop = if self.hop.is_mx() {
-            format!("{host}:{}", self.hop.port()).parse().ok()
-        } else {
-            Some(self.hop.clone())
+        let hop = match self.hop.is_mx() {
+            true => format!("{host}:{}", self.hop.port()).parse().ok(),
+            false => Some(self.hop.clone()),
         };
         match hop {
             Some(hop) if !addresses.is_empty() && !mistake => Ok(Target {

@@ -28,9 +28,9 @@ use tokio::time::{Instant, timeout_at};
 /// Questions under way at once, each with a socket. The others wait.
 const QUESTIONS: usize = 256;
 /// Bytes of answers after which what is kept of them is forgotten: an answer is kept whole, however large it is.
-const MAX_BYTES: usize = 32 << 20;
+const MAX_BYTES: usize = 16 << 20;
 /// What a record takes in memory beside its text.
-const RECORD: usize = 256;
+const RECORD: usize = 384;
 /// For how long a server is not asked with EDNS once it did not know it, or answered only without it.
 const WITHOUT_EDNS: Duration = Duration::from_secs(600);
 

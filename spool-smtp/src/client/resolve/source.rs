@@ -68,13 +68,12 @@ impl Source {
     pub(super) fn hickory(&self, anchors: Option<&TrustAnchors>) -> Result<Arc<Hickory>, NetError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look();
-        if let Some((hickory, servers)) = &state.hickory {
-            if servers.have_answered_enough() {
-                hickory.clear_cache();
-            }
-            return Ok(Arc::clone(hickory));
-        }
-        let servers = Servers::new(&state.settings, self.limit);
+        let servers = match &state.hickory {
+            // Its cache would be cleared bit by bit, while it is filled again.
+            Some((_, servers)) if servers.have_answered_enough() => servers.clone(),
+            Some((hickory, _)) => return Ok(Arc::clone(hickory)),
+            None => Servers::new(&state.settings, self.limit),
+        };
         let built = Arc::new(build(servers.clone(), anchors)?);
         state.hickory = Some((Arc::clone(&built), servers));
         Ok(built)
