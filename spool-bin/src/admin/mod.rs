@@ -5,6 +5,7 @@ mod audit;
 mod caller;
 mod clients;
 mod connection;
+mod connections;
 mod error;
 mod events;
 mod guard;
@@ -22,6 +23,7 @@ mod select;
 mod server;
 mod slots;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod token;

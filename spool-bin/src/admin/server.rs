@@ -4,11 +4,13 @@
 //! Requests with a body, requests that read, and followers of the events have separate slots, taken before a body is read.
 //! A probe needs none, so that it is answered whatever the others do.
 
-use super::connection::{Connections, HEAD_TIMEOUT, LINGER, Stream};
+use super::connection::{HEAD_TIMEOUT, LINGER};
+use super::connections::Connections;
 use super::error::{error, response, with_response};
 use super::guard::{Guard, GuardRefusal, OwnHosts, RequestHead};
 use super::routes::routes;
 use super::state::State;
+use super::stream::Stream;
 use super::token::Token;
 use super::tracked::{ActiveRequest, TrackedBody};
 use actix_http::error::DispatchError;
@@ -52,7 +54,7 @@ pub(crate) fn serve(
     let hosts = OwnHosts::of(listener.local_addr()?, name);
     let guard = Data::new(Guard { hosts, token });
     let state = Data::new(state);
-    let connections = Arc::new(Connections::new(MAX_CONNECTIONS));
+    let connections = Arc::new(Connections::new(MAX_CONNECTIONS, state.memory.clone()));
     let builder = Server::build();
     let ending = builder.graceful_shutdown_signal();
     let server = builder

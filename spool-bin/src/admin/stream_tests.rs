@@ -3,16 +3,25 @@
 use super::super::read_ahead::PIECE;
 use super::super::write_timing::slowest;
 use super::*;
+use spool_core::Budget;
 use std::future::poll_fn;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// A connection to a peer that does what the test does.
 async fn connected() -> (Stream, TcpStream) {
+    connected_with(&Budget::new(1 << 20)).await
+}
+
+async fn connected_with(memory: &Budget) -> (Stream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (io, _) = listener.accept().await.unwrap();
-    (Stream::accept(io, &Arc::new(Connections::new(8))).unwrap(), peer)
+    (
+        Stream::accept(io, &Arc::new(Connections::new(8, memory.clone()))).unwrap(),
+        peer,
+    )
 }
 
 fn seconds(since: Instant) -> u64 {
@@ -147,15 +156,31 @@ async fn the_end_of_a_peer_is_noticed_while_its_request_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_is_too_long_ends_the_connection() {
+async fn a_large_head_is_charged_and_one_that_is_too_long_ends_the_connection() {
     let (mut stream, mut peer) = connected().await;
-    let send = async {
-        let _ = peer.write_all(&vec![b'x'; 2 * MAX_HEAD]).await;
+    let memory = stream.connections.memory().clone();
+    let head = b"GET / HTTP/1.1\r\nX: y\r\n".repeat(500);
+    peer.write_all(&[&head, &b"\r\n"[..]].concat()).await.unwrap();
+    stream.read_exact(&mut vec![0; head.len()]).await.unwrap();
+    assert_eq!(memory.used(), Connection::HEAD_CHARGE);
+    stream.connection().begins(false);
+    stream.connection().ends();
+    assert_eq!(memory.used(), 0);
+    let others = memory.hold(1 << 20).unwrap();
+    let send = async |peer: &mut TcpStream| {
+        let _ = peer.write_all(&vec![b'x'; 2 * Connection::LONGEST_HEAD]).await;
     };
-    let mut all = Vec::new();
-    let (read, ()) = tokio::join!(stream.read_to_end(&mut all), send);
-    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::Other);
-    assert!(all.len() <= MAX_HEAD + PIECE, "{}", all.len());
+    for (most, others) in [
+        (Connection::UNCHARGED_HEAD, Some(others)),
+        (Connection::LONGEST_HEAD, None),
+    ] {
+        let (mut stream, mut peer) = connected_with(&memory).await;
+        let mut all = Vec::new();
+        let (read, ()) = tokio::join!(stream.read_to_end(&mut all), send(&mut peer));
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::Other);
+        assert!(all.len() <= most + PIECE, "{} of {most}", all.len());
+        drop(others);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,17 +197,17 @@ async fn a_connection_that_gives_way_ends_at_once() {
 
 #[test]
 fn the_connection_that_waited_longest_for_a_head_gives_way() {
-    let (connections, start) = (Connections::new(3), Instant::now());
+    let (connections, start) = (Connections::new(3, Budget::new(0)), Instant::now());
     let add = |seconds| connections.add(start + Duration::from_secs(seconds));
     let [first, second, third] = [1, 2, 3].map(|at| add(at).unwrap());
     first.begins(false);
     let fourth = add(4).unwrap();
-    assert!(second.state().given_up && !first.state().given_up && !third.state().given_up);
+    assert!(second.was_given_up() && !first.was_given_up() && !third.was_given_up());
     third.begins(false);
     fourth.begins(false);
     assert!(add(5).is_none(), "all are being answered");
     first.ends();
-    assert!(add(6).is_some() && first.state().given_up);
+    assert!(add(6).is_some() && first.was_given_up());
     connections.remove(&third);
     assert_eq!(connections.open().len(), 2);
 }
