@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 /// How long the head of a request may take, from the end of the answer before it.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a refused peer may send on before its connection is closed.
+/// How long a refused peer may send on before its connection is closed, and how much of it is read and dropped.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
 /// The most bytes of the head of a request: a path of 64 KiB, and other fields.
 const MAX_HEAD: usize = 80 * 1024;
 /// Larger heads are charged to the memory of those who submit mail; with what is made of them, at twice the longest.
@@ -59,6 +60,8 @@ struct ConnectionState {
     queued_waker: Option<Waker>,
     /// After that time nothing more is read.
     reads_until: Option<Instant>,
+    /// Bytes that were read of a refused peer.
+    dropped: usize,
     given_up: bool,
     waker: Option<Waker>,
 }
@@ -81,6 +84,7 @@ impl Connection {
             queued: false,
             queued_waker: None,
             reads_until: None,
+            dropped: 0,
             given_up: false,
             waker: None,
         }))
@@ -209,6 +213,14 @@ impl Connection {
         self.state().held_back = true;
     }
 
+    /// Bytes were passed on that are no head.
+    pub(super) fn passed_others(&self, bytes: usize) {
+        let mut state = self.state();
+        if state.reads_until.is_some() {
+            state.dropped = state.dropped.saturating_add(bytes);
+        }
+    }
+
     /// Bytes of a head were passed on. A large one is charged to `memory`.
     pub(super) fn passed_head(&self, bytes: usize, memory: &Budget) {
         let mut state = self.state();
@@ -257,7 +269,13 @@ impl Connection {
 
 impl ConnectionState {
     fn passed(&self) -> Passed {
-        if self.reads_until.is_some() || self.phase == Phase::BusyWithBody {
+        if self.reads_until.is_some() {
+            return match self.dropped < LINGER_BYTES {
+                true => Passed::All,
+                false => Passed::Nothing,
+            };
+        }
+        if self.phase == Phase::BusyWithBody {
             return Passed::All;
         }
         match self.phase.is_head() && !self.unflushed && !self.queued {
@@ -284,6 +302,7 @@ fn wake(mut state: MutexGuard<'_, ConnectionState>) {
 impl Connection {
     pub(super) const LONGEST_HEAD: usize = MAX_HEAD;
     pub(super) const UNCHARGED_HEAD: usize = SMALL_HEAD;
+    pub(super) const DROPPED: usize = LINGER_BYTES;
     pub(super) const HEAD_CHARGE: u64 = LARGE_HEAD;
 
     pub(super) fn was_given_up(&self) -> bool {

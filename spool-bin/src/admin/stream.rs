@@ -51,10 +51,12 @@ impl Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if passed == Passed::All {
-            return match self.ahead.pass_all(buf) {
-                0 => Pin::new(&mut self.io).poll_read(cx, buf),
-                _ => Poll::Ready(Ok(())),
-            };
+            let before = buf.filled().len();
+            if self.ahead.pass_all(buf) == 0 {
+                ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+            }
+            self.connection.passed_others(buf.filled().len() - before);
+            return Poll::Ready(Ok(()));
         }
         if !ready!(self.ahead.poll_fill(&mut self.io, cx))? {
             return Poll::Ready(Ok(()));

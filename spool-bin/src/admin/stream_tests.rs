@@ -65,21 +65,24 @@ async fn a_head_behind_an_answer_has_its_own_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_was_refused_is_read_for_a_moment_only() {
-    let (mut stream, mut peer) = connected().await;
-    stream.connection().begins(false);
-    stream.connection().closes();
-    let send = async {
-        while peer.write_all(&[b'x'; 1024]).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    for piece in [1024, 256 * 1024] {
+        let (mut stream, mut peer) = connected().await;
+        stream.connection().begins(false);
+        stream.connection().closes();
+        let send = async {
+            while peer.write_all(&vec![b'x'; piece]).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let begun = Instant::now();
+        let mut all = Vec::new();
+        tokio::select! {
+            read = stream.read_to_end(&mut all) => drop(read.unwrap()),
+            () = send => {}
         }
-    };
-    let begun = Instant::now();
-    let mut all = Vec::new();
-    tokio::select! {
-        read = stream.read_to_end(&mut all) => drop(read.unwrap()),
-        () = send => {}
+        assert_eq!(seconds(begun), 1);
+        assert!(all.len() < Connection::DROPPED + 256 * 1024, "{}", all.len());
     }
-    assert_eq!(seconds(begun), 1);
 }
 
 #[tokio::test(start_paused = true)]
