@@ -12,6 +12,23 @@ struct Rule {
     but: &'static [&'static str],
 }
 
+/// The engine gets events and the time as arguments: it uses no clock, no thread, no actor, no file and no store.
+const ENGINE_NEVER: &[&str] = &[
+    "actix",
+    "tokio",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "Instant",
+    "SystemTime",
+    "dyn Clock",
+    "Store,",
+    "Arc<Store>",
+];
+
+/// The parts of spool-actors that the engine may use.
+const ENGINE_USES: [&str; 5] = ["engine", "pace", "errors", "outcome", "supervision::Ending"];
+
 const RULES: [Rule; 14] = [
     // spool-core: no async, no sockets, no environment; files behind store/fs only.
     Rule {
@@ -86,33 +103,14 @@ const RULES: [Rule; 14] = [
         never: &["spool_smtp"],
         but: &["spool-actors/src/lib.rs", "spool-actors/src/prelude.rs"],
     },
-    // The engine: no clock, no thread, no actor, no file.
     Rule {
         under: "spool-actors/src/engine/",
-        never: &[
-            "actix",
-            "tokio",
-            "std::fs",
-            "std::net",
-            "std::thread",
-            "Instant",
-            "SystemTime",
-            "dyn Clock",
-        ],
+        never: ENGINE_NEVER,
         but: &[],
     },
     Rule {
         under: "spool-actors/src/pace/",
-        never: &[
-            "actix",
-            "tokio",
-            "std::fs",
-            "std::net",
-            "std::thread",
-            "Instant",
-            "SystemTime",
-            "dyn Clock",
-        ],
+        never: ENGINE_NEVER,
         but: &[],
     },
     // The sans-I/O machines of the ingress.
@@ -151,6 +149,23 @@ fn no_room_uses_what_it_must_not() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_engine_uses_no_other_part_of_its_crate() {
+    for file in sources() {
+        let engine = ["engine", "pace"].map(|part| format!("spool-actors/src/{part}/"));
+        if file.is_test() || !engine.iter().any(|dir| file.path.starts_with(dir)) {
+            continue;
+        }
+        for path in file.code().split("crate::").skip(1) {
+            assert!(
+                ENGINE_USES.iter().any(|known| path.starts_with(known)),
+                "{} has crate::{path:.40}",
+                file.path
+            );
+        }
+    }
 }
 
 #[test]
