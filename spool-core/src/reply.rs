@@ -1,8 +1,6 @@
 //! A peer's reply as it is recorded: three digits, an enhanced code if there is one, and one line of printable text.
 //!
 //! The text has no control character and at most [`MAX_TEXT`] bytes, since it goes into logs and files.
-//!
-//! The text never holds a control character and is never longer than [`MAX_TEXT`]: it goes into logs and files.
 
 use crate::text::{is_printable_ascii, push_visible};
 use serde::{Deserialize, Serialize};

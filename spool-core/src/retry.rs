@@ -2,9 +2,6 @@
 //!
 //! Only this file uses the `backoff` crate: the draw within the jitter is its `randomization_factor`, and a
 //! [`Schedule`] is one of its `Backoff` policies. No clock is used here.
-//!
-//! The only file that knows the `backoff` crate: the draw within the jitter is its `randomization_factor`, and a
-//! [`Schedule`] is one of its `Backoff` policies. It never looks at a clock.
 
 use backoff::backoff::Backoff;
 use serde::{Deserialize, Serialize};

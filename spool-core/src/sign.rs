@@ -1,8 +1,6 @@
 //! The interface between code that creates messages and code that holds signing keys: [`Signer`].
 //!
 //! A signer does not use the spool, and does not decide what is accepted.
-//!
-//! A signer never touches the spool, and never decides what is accepted.
 
 use crate::error::AddError;
 use crate::future::BoxFuture;

@@ -2,8 +2,6 @@
 //! escapes.
 //!
 //! It changes how text is displayed, never what is stored or sent.
-//!
-//! It changes how text looks and never what is stored or sent.
 
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -3,9 +3,6 @@
 //!
 //! All notices about one submission count once. Notices about failures have a limit of their own. Kept in memory only:
 //! a start begins with empty counts.
-//!
-//! All notices about one submission count once: whoever may send one mail to a thousand domains is told of each. Notices about failures have a
-//! share of their own. In memory only: a start begins anew.
 
 use crate::clock::Timestamp;
 use crate::domain::a_labels;

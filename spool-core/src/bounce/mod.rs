@@ -3,9 +3,6 @@
 //! Everything here is pure. [`decide`] selects the recipients that a notice is about, [`build`] writes the notice, and
 //! [`Notices`] is recorded with the message. `docs/bounces.md` has the tables. Nothing here sends anything or decides
 //! about retries.
-//!
-//! Everything here is pure. [`decide`] tells which recipients of a round a notice is about, [`build`] writes the notice, [`Notices`] is what
-//! a message's record keeps of it. `docs/bounces.md` shows the tables. Nothing here sends anything or decides about retries.
 
 mod build;
 mod config;

@@ -3,10 +3,6 @@
 //! A part of the type message/rfc822 is never encoded (RFC 2046 section 5.2.1), so a message that would need an
 //! encoding is reduced to its headers. The body is never truncated. An 8-bit body is left out too: the sender's host
 //! may not offer 8BITMIME, and then the notice would be lost.
-//!
-//! A part of the type message/rfc822 is never encoded (RFC 2046 section 5.2.1), so what could only be carried encoded is cut down to the
-//! headers. It is never cut within the body. An 8-bit body is left out too: the host of the sender may not offer 8BITMIME, and a notice that
-//! it cannot be given is lost.
 
 use memchr::{memchr, memmem};
 

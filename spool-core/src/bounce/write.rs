@@ -1,8 +1,6 @@
 //! Text in a notice: printable ASCII in folded lines, whatever a peer or an envelope contains.
 //!
 //! Text that passes through here cannot end a line, start a field, or be a line of its own.
-//!
-//! Nothing that passes through here can end a line, begin a field, or be a line of its own.
 
 use crate::reply::MAX_TEXT;
 use std::fmt::Write;

@@ -12,7 +12,7 @@ use crate::message::Message;
 use bytes::Bytes;
 use std::io;
 
-/// SequentialLoads many messages; see [`Store::sequential`].
+/// Loads many messages; see [`Store::sequential`].
 #[derive(Debug)]
 pub struct SequentialLoads<'a> {
     store: &'a Store,

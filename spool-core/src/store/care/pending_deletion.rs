@@ -1,8 +1,7 @@
 //! Segments that are unlinked and whose space is still to be freed.
 //!
 //! The space of a file is freed when its last handle is closed. For 64 MiB that takes many times as long as a sync, so
-//! the handle is kept here until a thread has time. The number of handles is bounded. handle is kept here until
-//! somebody has time. It never keeps more than a few.
+//! the handle is kept here until a thread has time. The number of handles is bounded.
 
 use crate::store::fs::FsFile;
 use crate::store::mutex::locked;
