@@ -27,6 +27,12 @@ impl Archive {
         }
     }
 
+    /// The archive with this name in listings.
+    #[must_use]
+    pub fn of_queue(queue: Queue) -> Option<Self> {
+        Self::ALL.into_iter().find(|archive| archive.queue() == queue)
+    }
+
     /// The directory, relative to the spool.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -269,6 +269,18 @@ impl Attempt {
     }
 }
 
+impl AttemptResult {
+    /// The reply to the message: that it was accepted, or that the session, the sender, DATA or the body was refused.
+    #[must_use]
+    pub const fn reply(&self) -> Option<&Reply> {
+        if let Self::Accepted(reply) | Self::Refused { reply, .. } = self {
+            Some(reply)
+        } else {
+            None
+        }
+    }
+}
+
 impl fmt::Display for AttemptResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

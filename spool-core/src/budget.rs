@@ -214,9 +214,7 @@ impl Budget {
         let ticket = books.next_ticket;
         books.next_ticket += 1;
         books.waiting.insert(ticket, Waiter { bytes, waker: None });
-        let woken = books.serve(self.ledger.limit);
-        drop(books);
-        woken.into_iter().for_each(Waker::wake);
+        self.serve(books);
         Waiting {
             budget: self.clone(),
             ticket,
@@ -242,9 +240,7 @@ impl Budget {
         let shrinks = bytes < books.standing;
         books.standing = bytes;
         if shrinks {
-            let woken = books.serve(self.ledger.limit);
-            drop(books);
-            woken.into_iter().for_each(Waker::wake);
+            self.serve(books);
         }
     }
 
@@ -286,9 +282,13 @@ impl Budget {
         }
         let mut books = self.books();
         books.give(purpose, bytes);
-        if books.waiting.is_empty() {
-            return;
+        if !books.waiting.is_empty() {
+            self.serve(books);
         }
+    }
+
+    /// Grants memory to the line, and wakes whom it was granted to.
+    fn serve(&self, mut books: MutexGuard<'_, Books>) {
         let woken = books.serve(self.ledger.limit);
         drop(books);
         woken.into_iter().for_each(Waker::wake);
@@ -395,9 +395,7 @@ impl Drop for Waiting {
             books.give(Purpose::Reading, self.bytes);
         }
         books.waiting.remove(&self.ticket);
-        let woken = books.serve(self.budget.ledger.limit);
-        drop(books);
-        woken.into_iter().for_each(Waker::wake);
+        self.budget.serve(books);
     }
 }
 

@@ -64,14 +64,9 @@ pub fn refusals(
 
 /// The reply that refused the message, if there was one.
 pub(crate) fn message_reply(result: &AttemptResult) -> Option<&Reply> {
-    match result {
-        AttemptResult::Refused { reply, .. } => Some(reply),
-        AttemptResult::Accepted(_)
-        | AttemptResult::AllRefused
-        | AttemptResult::NoConnection { .. }
-        | AttemptResult::NotBegun { .. }
-        | AttemptResult::Broken { .. }
-        | AttemptResult::Interrupted
-        | AttemptResult::Panicked { .. } => None,
+    if let AttemptResult::Refused { reply, .. } = result {
+        Some(reply)
+    } else {
+        None
     }
 }

@@ -59,27 +59,17 @@ pub fn dispose(
 /// attempt.
 #[must_use]
 pub fn expire(mut state: MessageState, reason: &str) -> (MessageState, Fate) {
-    let failed = |recipient| FailedRecipient {
-        recipient,
-        reply: None,
-        reason: format!("no attempt was possible before its time ran out: {reason}"),
-    };
-    let remaining = std::mem::take(&mut state.remaining);
-    state.failed.extend(remaining.into_iter().map(failed));
+    state.fail_remaining(&format!(
+        "no attempt was possible before its time ran out: {reason}"
+    ));
     (state, Fate::Failed { expired: true })
 }
 
 /// The state of a message that a person ended, for `reason`: no recipient remains.
 #[must_use]
 pub fn given_up(mut state: MessageState, reason: &str) -> MessageState {
-    let failed = |recipient| FailedRecipient {
-        recipient,
-        reply: None,
-        reason: reason.to_owned(),
-    };
     state.in_flight = None;
-    let remaining = std::mem::take(&mut state.remaining);
-    state.failed.extend(remaining.into_iter().map(failed));
+    state.fail_remaining(reason);
     state
 }
 
@@ -139,18 +129,11 @@ fn fate(state: &mut MessageState, rate_limited: bool, now: Timestamp, dice: &dyn
             rate_limited,
         },
         Some(_) | None => {
-            let reason = if expired {
+            state.fail_remaining(if expired {
                 "expired: it was tried for as long as allowed"
             } else {
                 "no retry interval is left"
-            };
-            let given_up = std::mem::take(&mut state.remaining).into_iter();
-            let given_up = given_up.map(|recipient| FailedRecipient {
-                recipient,
-                reply: None,
-                reason: reason.to_owned(),
             });
-            state.failed.extend(given_up);
             Fate::Failed { expired }
         }
     }

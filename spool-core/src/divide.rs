@@ -114,10 +114,7 @@ impl Share<'_> {
 }
 
 fn envelope_for(message: &Message, recipients: &[RecipientIndex]) -> Envelope {
-    let recipient = |index: &RecipientIndex| {
-        let index = usize::try_from(*index).ok()?;
-        message.envelope.recipients.get(index).cloned()
-    };
+    let recipient = |index: &RecipientIndex| message.envelope.recipient(*index).cloned();
     Envelope {
         reverse_path: message.envelope.reverse_path.clone(),
         recipients: recipients.iter().filter_map(recipient).collect(),
@@ -157,13 +154,7 @@ fn without_refusals(attempt: &Attempt) -> Attempt {
             peer: report.peer.clone(),
             session: report.session,
             tls: report.tls.clone(),
-            result: report.result.clone(),
-            refused: Vec::new(),
-            without_dsn: Vec::new(),
-            own: None,
-            before: Vec::new(),
-            address: None,
-            transmission: None,
+            ..AttemptReport::new(report.result.clone())
         },
     }
 }

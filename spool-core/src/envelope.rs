@@ -1,6 +1,7 @@
 //! The envelope: who sends, who receives, and with which SMTP parameters. It never looks into the message text.
 
 use crate::address::{Address, AddressError};
+use crate::attempt::RecipientIndex;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
@@ -70,6 +71,16 @@ pub enum Ret {
     Headers,
 }
 
+/// As in the RET parameter.
+impl fmt::Display for Ret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "FULL",
+            Self::Headers => "HDRS",
+        })
+    }
+}
+
 /// The NOTIFY parameter of RFC 3461. All false means NEVER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -80,6 +91,25 @@ pub struct Notify {
     pub failure: bool,
     /// DELAY.
     pub delay: bool,
+}
+
+/// As in the NOTIFY parameter: `SUCCESS,FAILURE`, or `NEVER`.
+impl fmt::Display for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            (self.success, "SUCCESS"),
+            (self.failure, "FAILURE"),
+            (self.delay, "DELAY"),
+        ];
+        let words: Vec<&str> = words
+            .iter()
+            .filter_map(|(set, word)| set.then_some(*word))
+            .collect();
+        f.write_str(&match words.is_empty() {
+            true => "NEVER".to_owned(),
+            false => words.join(","),
+        })
+    }
 }
 
 /// Parameters of MAIL.
@@ -208,6 +238,12 @@ impl Envelope {
             recipients: recipients.into_iter().map(Recipient::new).collect(),
             parameters: MailParameters::default(),
         }
+    }
+
+    /// The recipient with this index.
+    #[must_use]
+    pub fn recipient(&self, index: RecipientIndex) -> Option<&Recipient> {
+        self.recipients.get(usize::try_from(index).ok()?)
     }
 
     /// Whether an address in it needs SMTPUTF8.

@@ -144,14 +144,16 @@ impl fmt::Display for Frozen {
     }
 }
 
-impl fmt::Display for FrozenKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl FrozenKind {
+    /// Its name, in one word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Held => "held",
             Self::Failed => "failed",
             Self::Expired => "expired",
             Self::Hook => "hook",
             Self::Unreadable => "unreadable",
-        })
+        }
     }
 }

@@ -127,29 +127,11 @@ impl Hold {
     /// When it ends, if a time is set.
     #[must_use]
     pub const fn until(&self) -> Option<Timestamp> {
-        match self {
-            Self::RetryTime { until } | Self::RateLimit { until, .. } | Self::Circuit { until, .. } => {
-                Some(*until)
-            }
-            Self::Killed
-            | Self::Disk { .. }
-            | Self::Frozen
-            | Self::NoRoute { .. }
-            | Self::Paused
-            | Self::JobsLimit { .. }
-            | Self::SessionsLimit { .. }
-            | Self::PathLookup
-            | Self::DestinationLimit { .. }
-            | Self::Adapted { .. }
-            | Self::FairShare { .. }
-            | Self::Line { .. }
-            | Self::Memory { .. }
-            | Self::Reading
-            | Self::Presend
-            | Self::Writing
-            | Self::NoRoom { .. }
-            | Self::Sending { .. }
-            | Self::NewRoute { .. } => None,
+        if let Self::RetryTime { until } | Self::RateLimit { until, .. } | Self::Circuit { until, .. } = self
+        {
+            Some(*until)
+        } else {
+            None
         }
     }
 }

@@ -217,6 +217,16 @@ impl MessageState {
         self.frozen = frozen.filter(|_| status == Status::Frozen);
     }
 
+    /// Every remaining recipient has failed, for `reason`.
+    pub(crate) fn fail_remaining(&mut self, reason: &str) {
+        let failed = self.remaining.drain(..).map(|recipient| FailedRecipient {
+            recipient,
+            reply: None,
+            reason: reason.to_owned(),
+        });
+        self.failed.extend(failed);
+    }
+
     /// The wait after its last attempt; `None` when it does not wait for a retry.
     #[must_use]
     pub fn retry_wait(&self) -> Option<Duration> {

@@ -90,9 +90,7 @@ impl Routing {
             }
         };
         let hops = |index: &RecipientIndex| {
-            let place = usize::try_from(*index).ok();
-            let recipient = place.and_then(|place| envelope.recipients.get(place));
-            recipient.map_or_else(
+            envelope.recipient(*index).map_or_else(
                 || Arc::clone(spooled),
                 |recipient| router.next_hops(&recipient.address),
             )

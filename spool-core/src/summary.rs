@@ -109,10 +109,7 @@ impl EnvelopeSummary {
     /// The envelope of `message`, without recipients that are done.
     #[must_use]
     pub fn of(message: &Message) -> Self {
-        let address = |index: u32| {
-            let recipient = message.envelope.recipients.get(usize::try_from(index).ok()?)?;
-            Some(recipient.address.to_string())
-        };
+        let address = |index| Some(message.envelope.recipient(index)?.address.to_string());
         let failed = message.state.failed.iter().map(|failed| failed.recipient);
         Self {
             sender: message.envelope.reverse_path.as_str().to_owned(),
@@ -166,11 +163,7 @@ impl MessageSummary {
         let status = ShownStatus::at(message.state.status, now);
         Self {
             id: message.id,
-            queue: if status.is_frozen() {
-                Queue::Frozen
-            } else {
-                Queue::Active
-            },
+            queue: status.queue(),
             status,
             spooled_at: message.spooled_at,
             next_hops: Arc::clone(&message.next_hops),

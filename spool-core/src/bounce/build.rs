@@ -3,7 +3,6 @@
 //! It depends on the record of the original only; the same input gives the same bytes. Text of a peer, a submitter or
 //! the original cannot change its structure.
 
-use super::decision::recipient;
 use super::original::{Original, message_id, original};
 use super::parts::{delivery_status, explanation};
 use super::record::Action;
@@ -162,7 +161,11 @@ fn header(out: &mut Lines, report: &Report<'_>, returned: &Returned<'_>, to: &st
         .iter()
         .filter(|recipient| recipient.action == Action::Failed);
     let failed: Vec<String> = failed
-        .filter_map(|failed| Some(word(recipient(report.message, failed.index)?.address.as_str())))
+        .filter_map(|failed| {
+            Some(word(
+                report.message.envelope.recipient(failed.index)?.address.as_str(),
+            ))
+        })
         .take(MAX_FAILED_NAMED)
         .collect();
     if !failed.is_empty() {

@@ -5,7 +5,7 @@ use super::record::{Action, Notice};
 use super::unreturned::Unreturned;
 use crate::attempt::RecipientIndex;
 use crate::clock::Timestamp;
-use crate::envelope::{Notify, Recipient};
+use crate::envelope::Notify;
 use crate::id::MessageId;
 use crate::message::{Message, MessageState, Status};
 use std::collections::HashSet;
@@ -101,7 +101,9 @@ pub fn decide(message: &Message, relayed: &[RecipientIndex], terms: &Terms, now:
     let null = envelope.reverse_path.is_null();
     let may_tell = !null && !state.notices.unknown_submitter;
     let wants = |index: RecipientIndex, what: fn(Option<Notify>) -> bool| {
-        recipient(message, index).is_some_and(|recipient| what(recipient.notify))
+        envelope
+            .recipient(index)
+            .is_some_and(|recipient| what(recipient.notify))
     };
     let mut decision = Decision::default();
     if terms.on_failure == OnFailure::Bounce && !state.failed.is_empty() {
@@ -143,11 +145,6 @@ fn wants_delay(notify: Option<Notify>) -> bool {
 
 fn wants_success(notify: Option<Notify>) -> bool {
     notify.is_some_and(|notify| notify.success)
-}
-
-/// The recipient with this index.
-pub(super) fn recipient(message: &Message, index: RecipientIndex) -> Option<&Recipient> {
-    message.envelope.recipients.get(usize::try_from(index).ok()?)
 }
 
 /// Records a decision in the state of its message: failed recipients that are reported, or for which no notice is

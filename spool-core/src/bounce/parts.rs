@@ -1,6 +1,5 @@
 //! The first two parts of a notice: the text for people, and the delivery status for programs.
 
-use super::decision::recipient;
 use super::record::Action;
 use super::report::{Report, ReportedRecipient};
 use super::write::{Lines, ascii, given_utf8_address, utf8_address, word, words};
@@ -31,7 +30,7 @@ pub(super) fn explanation(report: &Report<'_>, host: &str, note: Option<&str>) -
             .filter(|recipient| recipient.action == action);
         let mut first = true;
         for reported in about {
-            let Some(address) = recipient(report.message, reported.index) else {
+            let Some(address) = report.message.envelope.recipient(reported.index) else {
                 continue;
             };
             if std::mem::take(&mut first) {
@@ -96,7 +95,7 @@ pub(super) fn delivery_status(report: &Report<'_>, host: &str) -> Vec<u8> {
     out.field("Reporting-MTA", &format!("dns; {}", word(host)));
     out.field("Arrival-Date", &report.message.spooled_at.rfc5322());
     for reported in &report.recipients {
-        let Some(recipient) = recipient(report.message, reported.index) else {
+        let Some(recipient) = envelope.recipient(reported.index) else {
             continue;
         };
         out.line("");

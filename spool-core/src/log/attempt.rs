@@ -166,7 +166,7 @@ impl AttemptRecord {
     fn tried_in_vain<'s>(&'s self, report: &'s AttemptReport, took: u64) -> Line<'s> {
         let mut line = self.begin("tried");
         self.relay(&mut line, report.peer.as_ref());
-        reply(&mut line, reply_of(&report.result), &report.result);
+        reply(&mut line, report.result.reply(), &report.result);
         line.add("seconds", Value::Seconds(took));
         protection(&mut line, report);
         line.add("attempt", Value::Number(self.number));
@@ -176,15 +176,12 @@ impl AttemptRecord {
     fn line<'s>(&'s self, outcome: Outcome, refused: Option<(&'s Reply, Option<&'s NextHop>)>) -> Line<'s> {
         let report = &self.report;
         let mut line = self.begin(outcome.kind.event());
-        let index = usize::try_from(outcome.recipient).unwrap_or(usize::MAX);
-        let recipient = self.envelope.recipients.get(index);
+        let recipient = self.envelope.recipient(outcome.recipient);
         let recipient = recipient.map_or("", |recipient| recipient.address.as_str());
         line.add("recipient", Value::address(recipient));
         let host = refused.map_or(report.peer.as_ref(), |(_, host)| host);
         self.relay(&mut line, host);
-        let said = refused
-            .map(|(reply, _)| reply)
-            .or_else(|| reply_of(&report.result));
+        let said = refused.map(|(reply, _)| reply).or(report.result.reply());
         reply(&mut line, said, &report.result);
         line.add(
             "delay",
@@ -215,18 +212,6 @@ impl AttemptRecord {
             relay = with;
         }
         line.add("relay", Value::Word(relay.into()));
-    }
-}
-
-const fn reply_of(result: &AttemptResult) -> Option<&Reply> {
-    match result {
-        AttemptResult::Accepted(reply) | AttemptResult::Refused { reply, .. } => Some(reply),
-        AttemptResult::AllRefused
-        | AttemptResult::NoConnection { .. }
-        | AttemptResult::NotBegun { .. }
-        | AttemptResult::Broken { .. }
-        | AttemptResult::Interrupted
-        | AttemptResult::Panicked { .. } => None,
     }
 }
 

@@ -14,7 +14,7 @@ pub use line::{Level, Line, Redact, Value};
 use crate::agent::{Admission, Source, TlsSession};
 use crate::attempt::AttemptReport;
 use crate::envelope::{Envelope, Recipient};
-use crate::frozen::{Frozen, FrozenKind, FrozenReason};
+use crate::frozen::{Frozen, FrozenReason};
 use crate::id::{FlowId, MessageId};
 use crate::message::Message;
 use std::error::Error;
@@ -181,13 +181,7 @@ impl GivenUp {
             flows: message.flows.clone(),
             sender: message.envelope.reverse_path.as_str().into(),
             then,
-            why: match why.why.kind() {
-                FrozenKind::Held => "held",
-                FrozenKind::Failed => "failed",
-                FrozenKind::Expired => "expired",
-                FrozenKind::Hook => "hook",
-                FrozenKind::Unreadable => "unreadable",
-            },
+            why: why.why.kind().name(),
             reason: match (&why.why, state.failed.last()) {
                 (Reason::Expired, Some(failed)) => format!("{}: {}", why.why, failed.reason),
                 (why, _) => why.to_string(),

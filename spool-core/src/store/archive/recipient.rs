@@ -23,32 +23,22 @@ pub(super) enum RecipientFate {
 
 /// A recipient: an address alone, or an object with its parameters and what became of it.
 #[derive(Clone, Serialize)]
-pub(super) struct ArchivedRecipient {
-    address: String,
-    fate: RecipientFate,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply: Option<Reply>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    notify: Option<Notify>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    orcpt: Option<String>,
-}
+#[serde(transparent)]
+pub(super) struct ArchivedRecipient(Fields);
 
-#[derive(Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
     address: String,
     #[serde(default)]
     fate: RecipientFate,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     reply: Option<Reply>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     notify: Option<Notify>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     orcpt: Option<String>,
 }
 
@@ -68,26 +58,14 @@ impl<'de> Visitor<'de> for ArchivedRecipientVisitor {
     }
 
     fn visit_str<E>(self, address: &str) -> Result<ArchivedRecipient, E> {
-        Ok(ArchivedRecipient {
+        Ok(ArchivedRecipient(Fields {
             address: address.to_owned(),
-            fate: RecipientFate::Remaining,
-            why: None,
-            reply: None,
-            notify: None,
-            orcpt: None,
-        })
+            ..Fields::default()
+        }))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ArchivedRecipient, A::Error> {
-        let fields = Fields::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(ArchivedRecipient {
-            address: fields.address,
-            fate: fields.fate,
-            why: fields.why,
-            reply: fields.reply,
-            notify: fields.notify,
-            orcpt: fields.orcpt,
-        })
+        Fields::deserialize(MapAccessDeserializer::new(map)).map(ArchivedRecipient)
     }
 }
 
@@ -120,14 +98,14 @@ impl ArchivedRecipient {
         recipient: &Recipient,
         (fate, failed): (RecipientFate, Option<&FailedRecipient>),
     ) -> Self {
-        Self {
+        Self(Fields {
             address: recipient.address.to_string(),
             fate,
             why: failed.map(|failed| failed.reason.clone()),
             reply: failed.and_then(|failed| failed.reply.clone()),
             notify: recipient.notify,
             orcpt: recipient.orcpt.clone(),
-        }
+        })
     }
 
     pub(super) fn recipient(
@@ -135,26 +113,27 @@ impl ArchivedRecipient {
         index: RecipientIndex,
         state: &mut MessageState,
     ) -> Result<Recipient, String> {
-        let address = self.address.parse();
-        let address = address.map_err(|error| format!("\"recipients\": {:?}: {error}", self.address))?;
-        check_parameter("orcpt", self.orcpt.as_deref())?;
-        match self.fate {
+        let fields = self.0;
+        let address = fields.address.parse();
+        let address = address.map_err(|error| format!("\"recipients\": {:?}: {error}", fields.address))?;
+        check_parameter("orcpt", fields.orcpt.as_deref())?;
+        match fields.fate {
             RecipientFate::Done => {}
             RecipientFate::Remaining => state.remaining.push(index),
             RecipientFate::Failed => state.failed.push(FailedRecipient {
                 recipient: index,
                 // A person may have written the text; it goes into logs like the text of a peer.
-                reply: self.reply.map(|reply| Reply {
+                reply: fields.reply.map(|reply| Reply {
                     text: harmless(&reply.text),
                     ..reply
                 }),
-                reason: harmless(&self.why.unwrap_or_default()),
+                reason: harmless(&fields.why.unwrap_or_default()),
             }),
         }
         Ok(Recipient {
             address,
-            notify: self.notify,
-            orcpt: self.orcpt,
+            notify: fields.notify,
+            orcpt: fields.orcpt,
         })
     }
 }

@@ -107,12 +107,7 @@ impl KeyLog {
         if let Some(key) = addition.key.clone() {
             let ids = addition.messages.iter().map(|message| message.id).collect();
             let at = addition.spooled_at;
-            self.push(RememberedKey {
-                key: key.key,
-                fingerprint: key.fingerprint,
-                ids,
-                at,
-            });
+            self.push(RememberedKey::new(key.key, key.fingerprint, ids, at));
         }
     }
 

@@ -82,42 +82,23 @@ pub(in crate::store) struct NotedEvent {
 
 impl NotedEvent {
     pub(super) fn of(event: &Event) -> Self {
-        let Event {
-            seq,
-            at,
-            id,
-            flows,
-            envelope,
-            kind,
-            ..
-        } = event.clone();
+        let event = event.clone();
         Self {
-            seq,
-            at,
-            id,
-            flows,
-            envelope,
-            kind,
+            seq: event.seq,
+            at: event.at,
+            id: event.id,
+            flows: event.flows,
+            envelope: event.envelope,
+            kind: event.kind,
         }
     }
 
     pub(in crate::store) fn event(self) -> Event {
-        let Self {
-            seq,
-            at,
-            id,
-            flows,
-            envelope,
-            kind,
-        } = self;
         Event {
-            seq,
-            at,
-            id,
-            flows,
-            envelope,
-            reason: None,
-            kind,
+            id: self.id,
+            flows: self.flows,
+            envelope: self.envelope,
+            ..Event::new(self.seq, self.at, self.kind)
         }
     }
 }

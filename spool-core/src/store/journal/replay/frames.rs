@@ -165,12 +165,8 @@ impl Replay {
             let at = add.spooled_at;
             let is_new = |keys: &LoggedKeys| !keys.contains(&(KeyDigest::of(&key.key), at));
             if self.logged.keys.as_ref().is_some_and(is_new) {
-                self.keys.push(RememberedKey {
-                    key: key.key,
-                    fingerprint: key.fingerprint,
-                    ids,
-                    at,
-                });
+                self.keys
+                    .push(RememberedKey::new(key.key, key.fingerprint, ids, at));
             }
         }
         let related = add.related.len() + add.messages.len();
