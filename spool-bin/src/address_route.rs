@@ -1,6 +1,6 @@
 //! Where mail for an address would go now, and why, as the API returns it and `spool route` prints it.
 
-use crate::format::wrapped;
+use crate::format::{span, wrapped};
 use serde::{Deserialize, Serialize};
 use spool_core::{Address, DestinationPolicy, NextHop, Rate, RouteReason, TlsPolicy, harmless};
 use spool_smtp::client::{FoundHost, SmtpAgent};
@@ -192,11 +192,8 @@ impl LookupResult {
 
 /// A rate as it is written in the configuration, in the largest unit that is exact.
 fn rate(rate: &Rate) -> String {
-    let millis = rate.per.as_millis();
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    let fits = units.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit));
-    let (unit, name) = fits.unwrap_or((1, "ms"));
-    format!("{}/{}{name}", rate.messages, millis / unit)
+    let millis = u64::try_from(rate.per.as_millis()).unwrap_or(u64::MAX);
+    format!("{}/{}", rate.messages, span(millis))
 }
 
 #[cfg(test)]

@@ -121,8 +121,7 @@ impl Selector {
 
     /// The queue selected, when it is an archive.
     pub(crate) fn archive(&self) -> Option<Archive> {
-        let queue = self.queue?;
-        Archive::ALL.into_iter().find(|archive| archive.queue() == queue)
+        self.queue.and_then(Archive::of_queue)
     }
 
     /// The queue selected.

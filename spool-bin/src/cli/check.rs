@@ -1,7 +1,7 @@
 //! `spool check`: validates a configuration, and inspects everything that `spool serve` would open.
 
 use super::console;
-use super::serve::{lines, machine_name};
+use super::serve::{lines, with_name};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::inspect::{ConfigFinding, inspect};
@@ -24,10 +24,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut config = Config::load(&self.config)?;
-        if config.hostname.is_empty() {
-            config.hostname = machine_name();
-        }
+        let config = with_name(Config::load(&self.config)?);
         let (errors, warnings): (Vec<_>, Vec<_>) =
             inspect(&config).into_iter().partition(ConfigFinding::is_error);
         let file = Some(self.config.as_path());

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::format::{when, wrapped};
 use crate::selector::read_id;
 use clap::Args;
+use serde_json::Value;
 use spool_core::{Clock, Hold, SystemClock, harmless};
 use std::io::{self, Write};
 
@@ -39,15 +40,10 @@ impl ExplainArgs {
         if self.format == "json" {
             return console::print(|out| writeln!(out, "{answer}"));
         }
-        let holds = answer.get("holds").and_then(serde_json::Value::as_array);
-        let lines: Vec<String> = holds.into_iter().flatten().map(line).collect();
-        let reason = answer.get("reason").and_then(serde_json::Value::as_str);
-        let notices = answer.get("notices").and_then(serde_json::Value::as_array);
-        let notices: Vec<&str> = notices
-            .into_iter()
-            .flatten()
-            .filter_map(serde_json::Value::as_str)
-            .collect();
+        let list = |name| answer.get(name).and_then(Value::as_array).into_iter().flatten();
+        let lines: Vec<String> = list("holds").map(line).collect();
+        let reason = answer.get("reason").and_then(Value::as_str);
+        let notices: Vec<&str> = list("notices").filter_map(Value::as_str).collect();
         let width = self.columns.width();
         console::print(|out| print(&lines, reason, &notices, width, out))
     }
@@ -77,8 +73,8 @@ fn print(
 }
 
 /// The text of a hold; an unknown one is printed as the service sent it.
-fn line(hold: &serde_json::Value) -> String {
-    let text = hold.get("text").and_then(serde_json::Value::as_str);
+fn line(hold: &Value) -> String {
+    let text = hold.get("text").and_then(Value::as_str);
     let known = serde_json::from_value::<Hold>(hold.clone()).ok();
     let text = match (&known, text) {
         (Some(known), _) => known.to_string(),

@@ -176,23 +176,23 @@ impl Operate {
                 retry_interval,
                 common,
             } => {
-                let mut request = which.request();
-                request.retry_intervals = retry_interval;
+                let request = Request {
+                    retry_intervals: retry_interval,
+                    ..which.request()
+                };
                 common.run(Operation::Send, request)
             }
             Self::Recover { which, from, common } => {
-                let mut request = which.request();
-                request.from = from;
-                common.run(Operation::Recover, request)
+                let request = which.request();
+                common.run(Operation::Recover, Request { from, ..request })
             }
             Self::Bounce {
                 which,
                 reason,
                 common,
             } => {
-                let mut request = which.request();
-                request.reason = reason;
-                common.run(Operation::Bounce, request)
+                let request = which.request();
+                common.run(Operation::Bounce, Request { reason, ..request })
             }
             Self::Reroute {
                 filters,

@@ -114,10 +114,7 @@ impl Serve {
         }
         if !self.listen.is_empty() {
             (config.smtp, config.unix) = split(self.listen.clone());
-            let addresses = self.listen.iter().map(ToString::to_string);
-            config
-                .places
-                .overrule("listen.smtp", addresses.collect::<Vec<_>>());
+            overrule(&mut config, "listen.smtp", &self.listen);
         }
         self.override_by_sockets(&mut config)?;
         if let Some(admin) = &self.admin {
@@ -126,19 +123,14 @@ impl Serve {
         }
         if !self.next_hop.is_empty() {
             config.route.next_hops.clone_from(&self.next_hop);
-            let hops = self.next_hop.iter().map(ToString::to_string);
-            config
-                .places
-                .overrule("route.next_hops", hops.collect::<Vec<_>>());
+            overrule(&mut config, "route.next_hops", &self.next_hop);
         }
         config.inherited = Inherited {
             smtp: !self.smtp.is_empty(),
             smtps: !self.smtps.is_empty(),
             admin: self.admin_passed,
         };
-        if config.hostname.is_empty() {
-            config.hostname = machine_name();
-        }
+        let config = with_name(config);
         // Without a configuration no mail goes to mail exchangers.
         let built_in_sink = self.config.is_none() && config.route.next_hops.is_empty();
         if config.smtp.is_empty() && config.smtps.is_empty() && config.unix.is_empty() {
@@ -155,10 +147,7 @@ impl Serve {
         if !self.smtp.is_empty() {
             // The service manager passes no Unix sockets: those of the configuration stay.
             config.smtp.clone_from(&self.smtp);
-            let addresses = self.smtp.iter().map(ToString::to_string);
-            config
-                .places
-                .overrule("listen.smtp", addresses.collect::<Vec<_>>());
+            overrule(config, "listen.smtp", &self.smtp);
         }
         if !self.smtps.is_empty() {
             if config.tls.is_none() {
@@ -168,13 +157,16 @@ impl Serve {
                 ));
             }
             config.smtps.clone_from(&self.smtps);
-            let addresses = self.smtps.iter().map(ToString::to_string);
-            config
-                .places
-                .overrule("listen.smtps", addresses.collect::<Vec<_>>());
+            overrule(config, "listen.smtps", &self.smtps);
         }
         Ok(())
     }
+}
+
+/// Notes the values of a list that the command line or the service manager sets.
+fn overrule(config: &mut Config, key: &str, values: &[impl ToString]) {
+    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+    config.places.overrule(key, values);
 }
 
 /// Findings, one a line.
@@ -193,8 +185,16 @@ fn parse_admin(text: &str) -> Result<Option<SocketAddr>, Failure> {
     Ok(Some(address))
 }
 
+/// `config` with the name of the machine, if it has none.
+pub(crate) fn with_name(mut config: Config) -> Config {
+    if config.hostname.is_empty() {
+        config.hostname = machine_name();
+    }
+    config
+}
+
 /// The machine's name, if it is a domain name.
-pub(crate) fn machine_name() -> String {
+fn machine_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let name = name.unwrap_or_default();

@@ -63,13 +63,10 @@ pub(super) fn span(value: &DeValue<'_>) -> Result<Duration, String> {
 
 /// A span of at least a millisecond.
 pub(super) fn positive_span(value: &DeValue<'_>) -> Result<Duration, String> {
-    span(value).and_then(|span| {
-        if span.is_zero() {
-            Err("must be more than 0".to_owned())
-        } else {
-            Ok(span)
-        }
-    })
+    match span(value)? {
+        Duration::ZERO => Err("must be more than 0".to_owned()),
+        span => Ok(span),
+    }
 }
 
 pub(super) fn size(value: &DeValue<'_>) -> Result<u64, String> {

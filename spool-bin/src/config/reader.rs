@@ -275,10 +275,7 @@ pub(super) fn flat(text: &str) -> BTreeMap<String, toml::Value> {
 
 fn flatten(prefix: &str, table: toml::Table, all: &mut BTreeMap<String, toml::Value>) {
     for (key, value) in table {
-        let path = match prefix.is_empty() {
-            true => key,
-            false => format!("{prefix}.{key}"),
-        };
+        let path = join(prefix, &key);
         match value {
             toml::Value::Table(table) => flatten(&path, table, all),
             toml::Value::Array(items) if !items.is_empty() && items.iter().all(toml::Value::is_table) => {

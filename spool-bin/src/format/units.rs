@@ -4,7 +4,7 @@ use spool_core::{NextHop, Timestamp};
 use std::time::Duration;
 
 /// `250ms`, `90s`, `5m`, `2h`, `3d`: the largest unit that is exact.
-pub(super) fn span(millis: u64) -> String {
+pub(crate) fn span(millis: u64) -> String {
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
     let exact = units
         .iter()

@@ -217,9 +217,7 @@ fn archive(
     queue: Option<Queue>,
 ) -> Result<Option<Archive>, String> {
     let named = |name: &str| {
-        let found = Archive::ALL
-            .into_iter()
-            .find(|archive| archive.queue().to_string() == name);
+        let found = name.parse().ok().and_then(Archive::of_queue);
         found.ok_or_else(|| {
             format!(
                 "from: {}: neither removed nor quarantine",
@@ -227,7 +225,7 @@ fn archive(
             )
         })
     };
-    let of_queue = queue.and_then(|queue| Archive::ALL.into_iter().find(|archive| archive.queue() == queue));
+    let of_queue = queue.and_then(Archive::of_queue);
     let archive = match operation {
         Operation::Freeze
         | Operation::Send

@@ -2,8 +2,8 @@
 
 use super::{AttemptPage, IntervalPage, NoticePage, Page, RecipientFate, RecipientPage, RefusedPage};
 use spool_core::{
-    Address, Attempt, AttemptResult, BodyKind, FailedRecipient, Message, MessageId, MessageState, Notify,
-    Queue, Recipient, RecipientIndex, Reply, Ret, ShownStatus, Stage,
+    Address, Attempt, AttemptResult, BodyKind, FailedRecipient, Message, MessageId, MessageState, Queue,
+    Recipient, RecipientIndex, Reply, ShownStatus, Stage,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -71,15 +71,11 @@ fn millis(span: std::time::Duration) -> u64 {
 fn mail_parameters(message: &Message) -> Vec<String> {
     let given = &message.envelope.parameters;
     let flag = |set: bool, name: &str| set.then(|| name.to_owned());
-    let ret = |ret: Ret| match ret {
-        Ret::Full => "RET=FULL".to_owned(),
-        Ret::Headers => "RET=HDRS".to_owned(),
-    };
     [
         flag(given.body == BodyKind::EightBitMime, "BODY=8BITMIME"),
         flag(given.smtputf8, "SMTPUTF8"),
         flag(given.requiretls, "REQUIRETLS"),
-        given.ret.map(ret),
+        given.ret.map(|ret| format!("RET={ret}")),
         given
             .envid
             .as_ref()
@@ -91,23 +87,8 @@ fn mail_parameters(message: &Message) -> Vec<String> {
 }
 
 fn recipient_parameters(recipient: &Recipient) -> Vec<String> {
-    let notify = |notify: Notify| {
-        let named = [
-            (notify.success, "SUCCESS"),
-            (notify.failure, "FAILURE"),
-            (notify.delay, "DELAY"),
-        ];
-        let words: Vec<&str> = named
-            .iter()
-            .filter_map(|(set, word)| set.then_some(*word))
-            .collect();
-        match words.is_empty() {
-            true => "NOTIFY=NEVER".to_owned(),
-            false => format!("NOTIFY={}", words.join(",")),
-        }
-    };
     let orcpt = |orcpt: &String| format!("ORCPT={}", spool_core::harmless(orcpt));
-    let notify = recipient.notify.map(notify);
+    let notify = recipient.notify.map(|notify| format!("NOTIFY={notify}"));
     notify
         .into_iter()
         .chain(recipient.orcpt.as_ref().map(orcpt))
@@ -178,10 +159,7 @@ pub(super) fn recipients(message: &Message) -> Vec<RecipientPage> {
 impl AttemptPage {
     fn of(message: &Message, attempt: &Attempt) -> Self {
         let report = &attempt.report;
-        let address = |index: RecipientIndex| {
-            let recipient = message.envelope.recipients.get(usize::try_from(index).ok()?)?;
-            Some(recipient.address.to_string())
-        };
+        let address = |index| Some(message.envelope.recipient(index)?.address.to_string());
         let refused = report.refused.iter().map(|refused| RefusedPage {
             address: address(refused.recipient).unwrap_or_default(),
             code: refused.reply.code,

@@ -82,10 +82,7 @@ pub(crate) struct NoticePage {
 impl NoticePage {
     /// All notices of a message.
     pub(crate) fn of(message: &Message) -> Vec<Self> {
-        let address = |index: &RecipientIndex| {
-            let recipient = message.envelope.recipients.get(usize::try_from(*index).ok()?)?;
-            Some(recipient.address.to_string())
-        };
+        let address = |index: &RecipientIndex| Some(message.envelope.recipient(*index)?.address.to_string());
         let given = message.state.notices.given.iter().map(|notice| Self {
             at: notice.at,
             action: notice.action,

@@ -4,7 +4,7 @@
 //! Every line of the message ends with CRLF already; a dot at the begin of a line is doubled, so that no line ends the message.
 
 use super::exit::Exit;
-use spool_core::{BodyKind, Envelope, Notify, Ret};
+use spool_core::{BodyKind, Envelope};
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Bytes of a line of a reply, and lines of a reply.
@@ -67,7 +67,7 @@ pub(super) fn submit<S: Read + Write>(
     session.command(&mail, 2, ReplyStage::Other)?;
     for recipient in &envelope.recipients {
         let dsn = match recipient.notify.filter(|_| offers("DSN")) {
-            Some(notify) => format!(" NOTIFY={}", words(notify)),
+            Some(notify) => format!(" NOTIFY={notify}"),
             None => String::new(),
         };
         session.command(
@@ -119,32 +119,14 @@ fn mail(envelope: &Envelope, size: usize, offers: impl Fn(&str) -> bool) -> Resu
         }
     }
     if offers("DSN") {
-        match parameters.ret {
-            Some(Ret::Full) => line.push_str(" RET=FULL"),
-            Some(Ret::Headers) => line.push_str(" RET=HDRS"),
-            None => {}
+        if let Some(ret) = parameters.ret {
+            line.push_str(&format!(" RET={ret}"));
         }
         if let Some(envid) = &parameters.envid {
             line.push_str(&format!(" ENVID={}", xtext(envid)));
         }
     }
     Ok(line)
-}
-
-fn words(notify: Notify) -> String {
-    let all = [
-        (notify.success, "SUCCESS"),
-        (notify.failure, "FAILURE"),
-        (notify.delay, "DELAY"),
-    ];
-    let words: Vec<&str> = all
-        .iter()
-        .filter_map(|(given, word)| given.then_some(*word))
-        .collect();
-    match words.is_empty() {
-        true => "NEVER".to_owned(),
-        false => words.join(","),
-    }
 }
 
 /// RFC 3461 section 4.
@@ -230,7 +212,7 @@ fn trouble(code: u16, line: &str, stage: ReplyStage) -> SubmitFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spool_core::{Address, MailParameters, Recipient, ReversePath};
+    use spool_core::{Address, MailParameters, Notify, Recipient, Ret, ReversePath};
 
     /// Answers each read with the next piece, and keeps what was written.
     struct Scripted {

@@ -7,8 +7,6 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use spool_core::Envelope;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,11 +19,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Time between two attempts to connect to a Unix socket whose queue is full.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// A connection to the service.
-pub(super) enum ServiceConnection {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
+/// A connection to the service, over a Unix socket or TCP.
+pub(super) struct ServiceConnection(Socket);
 
 impl ServiceConnection {
     /// Connects to the service of `config`: its Unix sockets in order. Its network addresses are used only where it has no Unix
@@ -34,15 +29,17 @@ impl ServiceConnection {
         let mut why = "listen.smtp names no address that sendmail can use".to_owned();
         for path in &config.unix {
             match connect(path, CONNECT) {
-                Ok(stream) => return Ok(Self::Unix(stream)),
+                Ok(socket) => return Ok(Self(socket)),
                 Err(error) => why = format!("{}: {error}", path.display()),
             }
         }
         let proxied = |address: &&SocketAddr| !config.proxy_protocol.contains(address);
         let network = config.smtp.iter().filter(|_| config.unix.is_empty());
         for address in network.filter(proxied).copied().map(reachable) {
-            match TcpStream::connect_timeout(&address, CONNECT) {
-                Ok(stream) => return Ok(Self::Tcp(stream)),
+            let connected = TcpStream::connect_timeout(&address, CONNECT)
+                .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+            match connected {
+                Ok(stream) => return Ok(Self(stream.into())),
                 Err(error) => why = format!("{address}: {error}"),
             }
         }
@@ -57,29 +54,14 @@ impl ServiceConnection {
         envelope: &Envelope,
         message: &[u8],
     ) -> Result<(), SubmitFailure> {
-        match self {
-            Self::Unix(stream) => {
-                let within = |stream: &UnixStream, time| {
-                    stream.set_read_timeout(Some(time))?;
-                    stream.set_write_timeout(Some(time))
-                };
-                within(&stream, before)?;
-                client::submit(stream, hostname, envelope, message, |stream| {
-                    within(stream, REPLY)
-                })
-            }
-            Self::Tcp(stream) => {
-                let within = |stream: &TcpStream, time| {
-                    stream.set_read_timeout(Some(time))?;
-                    stream.set_write_timeout(Some(time))
-                };
-                within(&stream, before)?;
-                stream.set_nodelay(true)?;
-                client::submit(stream, hostname, envelope, message, |stream| {
-                    within(stream, REPLY)
-                })
-            }
-        }
+        let within = |socket: &Socket, time| {
+            socket.set_read_timeout(Some(time))?;
+            socket.set_write_timeout(Some(time))
+        };
+        within(&self.0, before)?;
+        client::submit(self.0, hostname, envelope, message, |socket| {
+            within(socket, REPLY)
+        })
     }
 }
 
@@ -94,7 +76,7 @@ pub(super) const fn before_message(config: &Config) -> Duration {
 
 /// Connects to the Unix socket `path`. The system has no time limit: it would wait forever when the queue of a service that does
 /// not accept connections is full.
-fn connect(path: &Path, within: Duration) -> io::Result<UnixStream> {
+fn connect(path: &Path, within: Duration) -> io::Result<Socket> {
     let (socket, address) = (
         Socket::new(Domain::UNIX, Type::STREAM, None)?,
         SockAddr::unix(path)?,
@@ -115,7 +97,7 @@ fn connect(path: &Path, within: Duration) -> io::Result<UnixStream> {
         }
     }
     socket.set_nonblocking(false)?;
-    Ok(OwnedFd::from(socket).into())
+    Ok(socket)
 }
 
 /// The address at which a listener is reached: loopback for a wildcard.
@@ -135,28 +117,17 @@ pub(super) fn session(config: &Config) -> Result<(), SendmailError> {
         SendmailError::new(Exit::TryAgain, why)
     };
     let broken = |error: io::Error| SendmailError::new(Exit::TryAgain, error.to_string());
-    match ServiceConnection::open(config).map_err(down)? {
-        ServiceConnection::Unix(stream) => {
-            let to = stream.try_clone().map_err(broken)?;
-            joined(stream, to, |to| to.shutdown(Shutdown::Write)).map_err(broken)
-        }
-        ServiceConnection::Tcp(stream) => {
-            let to = stream.try_clone().map_err(broken)?;
-            joined(stream, to, |to| to.shutdown(Shutdown::Write)).map_err(broken)
-        }
-    }
+    let ServiceConnection(socket) = ServiceConnection::open(config).map_err(down)?;
+    joined(socket).map_err(broken)
 }
 
 /// Copies both directions until the service ends the session. The thread that reads standard input ends with the process.
-fn joined<S: Read + Write + Send + 'static>(
-    mut from: S,
-    mut to: S,
-    end: impl FnOnce(&S) -> io::Result<()> + Send + 'static,
-) -> io::Result<()> {
+fn joined(mut from: Socket) -> io::Result<()> {
+    let mut to = from.try_clone()?;
     std::thread::spawn(move || {
         let copied = copy(&mut io::stdin().lock(), &mut to);
         // The service sends the rest.
-        copied.and_then(|()| end(&to))
+        copied.and_then(|()| to.shutdown(Shutdown::Write))
     });
     copy(&mut from, &mut io::stdout().lock())
 }
@@ -180,6 +151,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
 mod tests {
     use super::*;
     use spool_core::ReversePath;
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn connecting_to_a_full_socket_times_out() {
@@ -209,7 +181,7 @@ mod tests {
         let to = ["c@d.example".parse().unwrap()];
         let envelope = Envelope::of(ReversePath::Null, to);
         let submit = |line: UnixStream| {
-            ServiceConnection::Unix(line).submit(short, "here.example", &envelope, b"x\r\n")
+            ServiceConnection(line.into()).submit(short, "here.example", &envelope, b"x\r\n")
         };
         // Connected, and no greeting.
         let (line, _silent) = UnixStream::pair().unwrap();

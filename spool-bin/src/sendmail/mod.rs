@@ -87,23 +87,16 @@ fn sendmail(words: Vec<OsString>) -> Result<(), SendmailError> {
 /// The configuration of `-C`, of `SPOOL_CONFIG` or of the machine; the defaults when the machine has none.
 fn configured(named: Option<PathBuf>) -> Result<Config, SendmailError> {
     let Some(path) = named.or_else(config_of_machine) else {
-        return Ok(with_name(Config::defaults()));
+        return Ok(cli::with_name(Config::defaults()));
     };
     let config = Config::load(&path).map_err(|error| SendmailError::new(Exit::Config, error.to_string()))?;
-    Ok(with_name(config))
+    Ok(cli::with_name(config))
 }
 
 /// The file of `SPOOL_CONFIG`, or that of the machine, if it has one.
 pub(crate) fn config_of_machine() -> Option<PathBuf> {
     let named = std::env::var_os("SPOOL_CONFIG").map(PathBuf::from);
     named.or_else(|| Path::new(CONFIG).exists().then(|| PathBuf::from(CONFIG)))
-}
-
-fn with_name(mut config: Config) -> Config {
-    if config.hostname.is_empty() {
-        config.hostname = cli::machine_name();
-    }
-    config
 }
 
 /// `mailq` and `-bp`: the output of `spool status` for the service of this configuration.
