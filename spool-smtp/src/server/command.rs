@@ -16,8 +16,8 @@ use std::borrow::Cow;
 /// A command and its arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    /// HELO, or EHLO when `extended`. The name is one word of printable ASCII.
-    Hello { name: String, extended: bool },
+    /// HELO or EHLO.
+    Hello(Hello),
     /// MAIL. `size` is 0 when not given.
     Mail {
         sender: ReversePath,
@@ -51,6 +51,15 @@ pub(super) enum Command {
     },
     /// XCLIENT with its attributes, printable ASCII.
     Xclient(String),
+}
+
+/// The client's HELO or EHLO.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    /// One word of printable ASCII.
+    pub(super) name: String,
+    /// Whether it was EHLO.
+    pub(super) extended: bool,
 }
 
 impl Command {
@@ -140,10 +149,10 @@ fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
 
 fn hello(text: &str, host: &str, extended: bool) -> Result<Command, Reply> {
     let whole = text.get(5..).is_some_and(|rest| rest.trim_end() == host);
-    let command = Command::Hello {
+    let command = Command::Hello(Hello {
         name: host.to_owned(),
         extended,
-    };
+    });
     whole.then_some(command).ok_or(reply::SYNTAX)
 }
 

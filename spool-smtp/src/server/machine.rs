@@ -11,13 +11,13 @@ mod transaction;
 mod xclient;
 
 use self::chunks::Chunk;
-use self::hello::{Hello, Tls};
+use self::hello::Tls;
 use self::login::LoggedIn;
 use self::transaction::Transaction;
 use self::xclient::{Change, May};
 use super::auth::{Attempt, Exchange};
 use super::clients::Kind;
-use super::command::Command;
+use super::command::{Command, Hello};
 use super::config::ServerConfig;
 use super::data::{Decoder, Progress};
 use super::framing::{Frame, Framer};
@@ -273,7 +273,7 @@ impl Machine {
 
     fn obey(&mut self, command: Command) -> Result<(), Reply> {
         match command {
-            Command::Hello { name, extended } => self.hello(Hello { name, extended }),
+            Command::Hello(hello) => self.hello(hello),
             Command::Mail {
                 sender,
                 parameters,

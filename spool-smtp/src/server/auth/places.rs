@@ -4,9 +4,8 @@
 //! be served in time, some wait in vain in any case, and the latest has waited least. When a queue
 //! is full, a new known client is refused, and of the unknown ones the one that has waited longest.
 
-use super::logins::lock;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot::{Sender, channel};
 
 /// The length of each queue: a few seconds of hashing.
@@ -37,10 +36,14 @@ impl Places {
         })))
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for a place; `None`: too many wait.
     pub(super) async fn find(&self, is_known: bool) -> Option<Place> {
         let told = {
-            let mut state = lock(&self.0);
+            let mut state = self.state();
             if state.free > 0 {
                 state.free -= 1;
                 return Some(Place(Some(self.clone())));
@@ -70,7 +73,7 @@ impl Places {
         let mut place = Place(Some(self.clone()));
         loop {
             let next = {
-                let mut state = lock(&self.0);
+                let mut state = self.state();
                 let next = state.known.pop_front().or_else(|| state.strangers.pop_back());
                 if next.is_none() {
                     state.free += 1;
@@ -93,7 +96,7 @@ impl Places {
     /// For tests: how many wait.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        let state = lock(&self.0);
+        let state = self.state();
         let all = state.known.iter().chain(&state.strangers);
         all.filter(|waiter| !waiter.is_closed()).count()
     }

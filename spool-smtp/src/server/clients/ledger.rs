@@ -3,58 +3,16 @@
 //! Addresses and users have separate bounded [tables](super::table). A client with an open connection is never
 //! forgotten; one that is limited, failed to log in or has logged in is forgotten after all others.
 
-use super::table::{Place, Table};
+use super::entry::{ClientEntry, FORGIVEN_AFTER};
+use super::table::Table;
 use super::window::Window;
 use super::{ClientKey, Kind, Limits, NO_LIMIT_SPAN};
 use crate::server::auth::Tag;
 use spool_core::Rate;
 use std::time::Duration;
 
-/// After this time without a failed login, earlier ones no longer delay the next.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
-/// The longest delay after failed logins.
-pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// For how long a client that has logged in comes before unknown ones.
 const KNOWN_FOR: Duration = Duration::from_secs(86_400);
-
-/// The failed logins of a client.
-#[derive(Debug, Clone, Copy, Default)]
-struct Logins {
-    /// The number of consecutive failures, each within [`FORGIVEN_AFTER`] of the previous one.
-    failures: u32,
-    failed_at: Duration,
-    /// The credentials that failed last.
-    failed: Option<Tag>,
-    known_until: Duration,
-}
-
-impl Logins {
-    /// When the next login may be checked.
-    fn not_before(&self, now: Duration) -> Duration {
-        if self.failures == 0 || now >= self.failed_at + FORGIVEN_AFTER {
-            return Duration::ZERO;
-        }
-        let doubled = 1_u64.checked_shl(self.failures - 1).unwrap_or(u64::MAX);
-        self.failed_at + Duration::from_secs(doubled).min(LONGEST_DELAY)
-    }
-}
-
-/// The data about a client or a user.
-#[derive(Debug, Default)]
-pub(super) struct Entry {
-    /// Not used while a connection is open.
-    pub(super) place: Place,
-    pub(super) seen: Duration,
-    pub(super) connections: usize,
-    windows: [Window; Kind::ALL.len()],
-    logins: Logins,
-}
-
-impl Entry {
-    fn window(&mut self, kind: Kind) -> Option<&mut Window> {
-        self.windows.get_mut(kind as usize)
-    }
-}
 
 /// The counts and limits of one kind, for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,10 +66,10 @@ impl Ledger {
                     *window = Window::default();
                 }
             }
-            keys.push((entry.place, key.clone()));
+            keys.push((entry.position, key.clone()));
         }
         // In the order of their last use, which is kept.
-        keys.sort_by_key(|(place, _)| *place);
+        keys.sort_by_key(|(position, _)| *position);
         for (_, key) in keys {
             self.settle(&key);
         }
@@ -132,13 +90,13 @@ impl Ledger {
     }
 
     /// Changes the entry of `key`, used `now`. Evicts another entry if the table is full.
-    fn change(&mut self, key: &ClientKey, now: Duration, change: impl FnOnce(&mut Entry)) {
+    fn change(&mut self, key: &ClientKey, now: Duration, change: impl FnOnce(&mut ClientEntry)) {
         change(self.table_mut(key).entry(key, now));
         self.settle(key);
     }
 
     /// Changes the entry of `key`, if there is one; returns whether there is.
-    fn change_known(&mut self, key: &ClientKey, change: impl FnOnce(&mut Entry)) -> bool {
+    fn change_known(&mut self, key: &ClientKey, change: impl FnOnce(&mut ClientEntry)) -> bool {
         let entry = self.table_mut(key).get_mut(key);
         let is_known = entry.map(change).is_some();
         self.settle(key);
@@ -158,7 +116,7 @@ impl Ledger {
 
     /// Until when `entry` is kept longer than others: the end of its limits, failures and success.
     /// Zero: it is not.
-    fn matters_until(&self, key: &ClientKey, entry: &Entry) -> Duration {
+    fn matters_until(&self, key: &ClientKey, entry: &ClientEntry) -> Duration {
         let (logins, now) = (&entry.logins, entry.seen);
         let failed = match logins.failures {
             0 => Duration::ZERO,
@@ -178,7 +136,7 @@ impl Ledger {
     }
 
     /// The same for `key` with this entry.
-    fn wait_of(&self, key: &ClientKey, entry: &Entry, kind: Kind, now: Duration) -> Duration {
+    fn wait_of(&self, key: &ClientKey, entry: &ClientEntry, kind: Kind, now: Duration) -> Duration {
         let Some(rate) = self.limits.of(key, kind) else {
             return Duration::ZERO;
         };
@@ -296,7 +254,7 @@ impl Ledger {
 
     /// All clients and users with counts in their windows, or connected.
     pub(super) fn lines(&self, now: Duration) -> Vec<Line> {
-        let line = |(key, entry): (&ClientKey, &Entry)| {
+        let line = |(key, entry): (&ClientKey, &ClientEntry)| {
             let tallies = Kind::ALL.map(|kind| {
                 let limit = self.limits.of(key, kind);
                 let window = entry.windows.get(kind as usize).copied().unwrap_or_default();

@@ -176,7 +176,7 @@ fn the_table_is_bounded_and_keeps_connected_clients() {
     assert_eq!(known(&ledger, client(1)), None);
     ledger.closed(&kept, 200 * SECOND);
     assert_eq!(ledger.addresses.sizes(), (1000, 1000));
-    let entry = size_of::<Entry>() + 2 * size_of::<ClientKey>();
+    let entry = size_of::<ClientEntry>() + 2 * size_of::<ClientKey>();
     assert!(entry <= 450, "{entry} bytes, without what the tables leave free");
 }
 

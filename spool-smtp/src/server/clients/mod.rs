@@ -3,6 +3,7 @@
 //! An IPv6 client is identified by its /64. Counts are in memory and are lost at a restart. The
 //! [ledger](ledger) decides; this file has its lock, its clock, and its public view.
 
+mod entry;
 mod ledger;
 mod report;
 mod table;

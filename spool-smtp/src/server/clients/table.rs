@@ -6,24 +6,15 @@
 //! Many new clients therefore end no limit, and many limited clients leave room for the counts of others.
 
 use super::ClientKey;
-use super::ledger::Entry;
+use super::entry::{ClientEntry, EntryPosition};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
-
-/// The position of an entry without an open connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// When it was last used, in the order of all entries.
-    stamp: u64,
-    /// Until when it matters; zero: it does not.
-    until: Duration,
-}
 
 /// The table; see the module.
 #[derive(Debug)]
 pub(super) struct Table {
     capacity: usize,
-    entries: HashMap<ClientKey, Entry>,
+    entries: HashMap<ClientKey, ClientEntry>,
     /// Ordinary entries, by their last use.
     passing: BTreeMap<u64, ClientKey>,
     /// Entries that matter, by their time.
@@ -43,26 +34,26 @@ impl Table {
         }
     }
 
-    pub(super) fn get(&self, key: &ClientKey) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &ClientKey) -> Option<&ClientEntry> {
         self.entries.get(key)
     }
 
     /// Call [`Self::settle`] afterwards.
-    pub(super) fn get_mut(&mut self, key: &ClientKey) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, key: &ClientKey) -> Option<&mut ClientEntry> {
         self.entries.get_mut(key)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&ClientKey, &Entry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ClientKey, &ClientEntry)> {
         self.entries.iter()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&ClientKey, &mut Entry)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&ClientKey, &mut ClientEntry)> {
         self.entries.iter_mut()
     }
 
     /// The entry of `key`, made if there is none; displaces another if the table is full. Call
     /// [`Self::settle`] afterwards.
-    pub(super) fn entry(&mut self, key: &ClientKey, now: Duration) -> &mut Entry {
+    pub(super) fn entry(&mut self, key: &ClientKey, now: Duration) -> &mut ClientEntry {
         if !self.entries.contains_key(key) && self.entries.len() >= self.capacity {
             self.make_room(now);
         }
@@ -78,7 +69,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
-        let before = std::mem::replace(&mut entry.place, Place { stamp, until });
+        let before = std::mem::replace(&mut entry.position, EntryPosition { stamp, until });
         let is_open = entry.connections > 0;
         self.passing.remove(&before.stamp);
         self.kept.remove(&(before.until, before.stamp));
@@ -94,7 +85,7 @@ impl Table {
         while let Some(first) = self.kept.first_entry().filter(|first| first.key().0 <= now) {
             let ((_, stamp), key) = first.remove_entry();
             if let Some(entry) = self.entries.get_mut(&key) {
-                entry.place.until = Duration::ZERO;
+                entry.position.until = Duration::ZERO;
             }
             self.passing.insert(stamp, key);
         }
@@ -119,8 +110,8 @@ impl Table {
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
         let idle = self.entries.values().filter(|entry| entry.connections == 0);
-        let stands = |(key, entry): (&ClientKey, &Entry)| {
-            let Place { stamp, until } = entry.place;
+        let stands = |(key, entry): (&ClientKey, &ClientEntry)| {
+            let EntryPosition { stamp, until } = entry.position;
             let (passing, kept) = (self.passing.get(&stamp), self.kept.get(&(until, stamp)));
             match (entry.connections, until) {
                 (0, Duration::ZERO) => passing == Some(key) && kept.is_none(),

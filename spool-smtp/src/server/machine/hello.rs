@@ -2,6 +2,7 @@
 
 use super::xclient::{self, May};
 use super::{Machine, Phase};
+use crate::server::command::Hello;
 use crate::server::framing::Framer;
 use crate::server::reply::{self, Reply};
 use crate::server::tls::HANDSHAKE_MEMORY;
@@ -29,12 +30,6 @@ impl Tls {
             Self::No | Self::Offered => None,
         }
     }
-}
-
-#[derive(Debug)]
-pub(super) struct Hello {
-    pub(super) name: String,
-    pub(super) extended: bool,
 }
 
 impl Machine {

@@ -4,9 +4,9 @@
 //! XCLIENT is no longer accepted, because a client must not name itself. If a proxy names no client, this begins with the first
 //! command that does not belong to the start of a connection.
 
-use super::super::command::Command;
-use super::super::reply::{self, Reply};
-use super::{Hello, Machine, Phase};
+use super::{Machine, Phase};
+use crate::server::command::{Command, Hello};
+use crate::server::reply::{self, Reply};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl May {
     pub(super) const fn with(self, command: &Result<Command, Reply>) -> Self {
         match (self, command) {
             (Self::Yes | Self::Again, Ok(Command::Xclient(_)))
-            | (Self::Yes, Ok(Command::Hello { .. } | Command::StartTls | Command::Noop)) => self,
+            | (Self::Yes, Ok(Command::Hello(_) | Command::StartTls | Command::Noop)) => self,
             (Self::No | Self::Yes | Self::Again, Ok(_) | Err(_)) => Self::No,
         }
     }
