@@ -1,36 +1,30 @@
-//! SmtpAgent: the spool's delivery agent for SMTP. Tries the hosts of the next hops in order, on cached sessions where
-//! there are any.
+//! SmtpAgent: the delivery agent for SMTP. It tries the hosts of the next hops in order, over cached sessions if there are any.
 
-use super::attempt::{Attempt, Heard};
+use super::attempt_progress::AttemptProgress;
 use super::commands::lacking;
 use super::config::SmtpConfig;
 use super::connect::addresses;
-use super::delivery::{Delivery, Step};
+use super::connect_error::ConnectError;
+use super::delivery::{Delivery, SessionOutcome};
+use super::host_outcome::HostOutcome;
 use super::key::Want;
 use super::plaintext::{defer_refused_in_plaintext, no_mail_in_plaintext};
 use super::pool::Pool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
-use super::session::{ConnectError, Session};
+use super::session::Session;
 use super::snapshot::PoolSnapshot;
-use spool_core::{
-    AttemptReport, AttemptResult, BoxFuture, DeliveryAgent, EnhancedCode, Job, NextHop, PathLookup,
-    RecipientIndex, Stage,
-};
+use spool_core::{AttemptReport, BoxFuture, DeliveryAgent, Job, NextHop, PathLookup, RecipientIndex, Stage};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
-/// The most sessions in a row that may turn out to be dead before an attempt at one next hop is given up: cached ones,
-/// then a new one.
+/// The most consecutive sessions that may turn out to be dead before a host is given up: cached ones, then a new one.
 const MAX_SESSIONS: usize = 3;
 
-/// The most addresses of one host that are asked in an attempt, where each takes a session and not the message.
+/// The most addresses of one host that are tried in an attempt after a session was opened.
 const MOST_ADDRESSES: usize = 3;
 
-/// "Too many messages": said of the sender, whichever address of the host it sends to.
-const TOO_FAST: EnhancedCode = EnhancedCode(4, 7, 28);
-
-/// Delivers over SMTP. Cloning shares the cache of sessions.
+/// Delivers over SMTP. Clones share the cache of sessions.
 #[derive(Clone)]
 pub struct SmtpAgent {
     pool: Arc<Pool>,
@@ -39,14 +33,14 @@ pub struct SmtpAgent {
 }
 
 impl SmtpAgent {
-    /// An agent with these limits, which finds hosts by DNS as [`RouteConfig`](super::RouteConfig) says. Opens nothing yet.
+    /// An agent that finds hosts by DNS, as [`RouteConfig`](super::RouteConfig) says. Opens no connection yet.
     #[must_use]
     pub fn new(config: SmtpConfig) -> Self {
         let resolver = DnsResolver::from_config(&config.route, config.connect_timeout);
         Self::with_resolver(config, Arc::new(resolver))
     }
 
-    /// An agent that asks `resolver` for hosts.
+    /// An agent that finds hosts with `resolver`.
     #[must_use]
     pub fn with_resolver(config: SmtpConfig, resolver: Arc<dyn Resolve>) -> Self {
         let routes = Routes::new(resolver, &config);
@@ -62,22 +56,21 @@ impl SmtpAgent {
         }
     }
 
-    /// How hosts are found.
     pub(super) fn routes(&self) -> &Routes {
         &self.routes
     }
 
-    /// The cache of sessions as it stands.
+    /// The current state of the cache of sessions.
     #[must_use]
     pub fn snapshot(&self) -> PoolSnapshot {
         self.pool.snapshot()
     }
 
-    /// Opens up to `sessions` sessions for mail to `next_hops` before there is any, to the first host that takes one. They
-    /// are kept for `idle_timeout`, and count for the limits as others do.
+    /// Opens up to `sessions` sessions for mail to `next_hops` in advance, to the first host that accepts one. They are kept for
+    /// `idle_timeout`, and count towards the limits.
     ///
     /// # Errors
-    /// In one line, why there are fewer than the limits allow.
+    /// In one line, why there are fewer sessions than the limits allow.
     pub async fn warm(&self, next_hops: Arc<[NextHop]>, sessions: usize) -> Result<(), String> {
         let path = match self.path(&next_hops) {
             PathLookup::Known(path) => path,
@@ -104,10 +97,10 @@ impl SmtpAgent {
         Err(failures.join("; "))
     }
 
-    /// One attempt: the hosts in their order, until nobody is open any more.
+    /// One attempt: tries the hosts in order, until no recipient is open.
     async fn attempt(&self, job: Job) -> AttemptReport {
         let end = Instant::now() + self.config.attempt_timeout(job.body.len());
-        let mut attempt = Attempt::new(&job);
+        let mut attempt = AttemptProgress::new(&job);
         for hop in job.next_hops.iter() {
             let own = is_recipients_own(hop, &job);
             let Ok(mut route) = timeout_at(end, self.routes.to(hop, own)).await else {
@@ -142,17 +135,18 @@ impl SmtpAgent {
         attempt.report()
     }
 
-    /// The part of the attempt at one host: where one of its addresses does not take the message now, and is not the last of them, another
-    /// one is asked for those that are still open (RFC 5321 section 5.1).
-    async fn attempt_host(&self, mut target: Target, attempt: &mut Attempt<'_>, end: Instant) {
+    /// Tries one host: if one of its addresses does not accept the message now, another one is tried for the recipients that are still open
+    /// (RFC 5321 section 5.1).
+    async fn attempt_host(&self, mut target: Target, attempt: &mut AttemptProgress<'_>, end: Instant) {
         let job = attempt.job();
         for nth in 0..MOST_ADDRESSES {
-            let asked = attempt.open();
+            let open = attempt.open();
             let begun = Instant::now();
-            let failed = match self.attempt_at(&target, job, &asked, nth > 0, end).await {
-                Ok(heard) => {
-                    let failed = heard.report.address.filter(|_| may_be_the_address(&heard));
-                    attempt.note(&asked, heard, begun);
+            let failed = match self.deliver_to(&target, job, &open, nth > 0, end).await {
+                Ok(outcome) => {
+                    let address = outcome.report.address;
+                    let failed = address.filter(|_| outcome.may_depend_on_the_address());
+                    attempt.note(&open, outcome, begun);
                     failed
                 }
                 Err(error) => {
@@ -174,13 +168,13 @@ impl SmtpAgent {
         }
     }
 
-    /// A session with a peer that offers what the message needs.
+    /// A session with a peer that offers the extensions that the message needs.
     async fn able_session(
         &self,
         want: &Want,
         target: &Target,
         job: &Job,
-        asked: &[RecipientIndex],
+        open: &[RecipientIndex],
         fresh: bool,
         end: Instant,
     ) -> Result<Session, ConnectError> {
@@ -189,7 +183,7 @@ impl SmtpAgent {
             Err(error) if job.envelope.parameters.requiretls => return Err(error.for_requiretls()),
             Err(error) => return Err(error),
         };
-        match lacking(&session.capabilities, job, asked) {
+        match lacking(&session.capabilities, job, open) {
             None => Ok(session),
             Some(reply) => {
                 self.pool.park(session);
@@ -198,60 +192,53 @@ impl SmtpAgent {
         }
     }
 
-    /// The part of the attempt at the addresses of `target`, over as many sessions as the recipients `asked` need; `anew`: the first one is
-    /// a new one.
-    async fn attempt_at(
+    /// Delivers to the addresses of `target`, for the recipients `open`, over as many sessions as necessary. With `fresh`, the first session
+    /// is a new one.
+    async fn deliver_to(
         &self,
         target: &Target,
         job: &Job,
-        asked: &[RecipientIndex],
-        mut anew: bool,
+        open: &[RecipientIndex],
+        mut fresh: bool,
         end: Instant,
-    ) -> Result<Heard, ConnectError> {
+    ) -> Result<HostOutcome, ConnectError> {
         if job.halt.is_set() {
             return Err(ConnectError::Withdrawn);
         }
         let hop = &target.hop;
         let want = Want::new(target, job, &self.config);
-        let mut delivery = Delivery::new(job, asked.to_vec(), self.pool.most_recipients(hop), end);
+        let mut delivery = Delivery::new(job, open.to_vec(), self.pool.most_recipients(hop), end);
         let mut dead = 0;
         let mut connected = None;
         loop {
-            let fresh = std::mem::take(&mut anew) || dead + 1 >= MAX_SESSIONS;
-            let mut session = match self
-                .able_session(&want, target, job, delivery.left(), fresh, end)
-                .await
-            {
+            let fresh = std::mem::take(&mut fresh) || dead + 1 >= MAX_SESSIONS;
+            let session = self.able_session(&want, target, job, delivery.left(), fresh, end);
+            let mut session = match session.await {
                 Ok(session) => session,
-                Err(error) => {
-                    let report = delivery.give_up(hop, &error.to_string()).ok_or(error);
-                    return report.map(|report| delivery.heard(report));
-                }
+                Err(error) => return delivery.give_up(hop, error),
             };
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
             let connected = *connected.get_or_insert_with(Instant::now);
             session.may_chunk = self.pool.may_chunk(&session);
-            let step = delivery.go_on(&mut session, &self.config).await;
+            let outcome = delivery.send_on(&mut session, &self.config).await;
             self.learn(hop, &mut session, &mut delivery);
-            match step {
-                Step::Done { mut report, reusable } => {
+            match outcome {
+                SessionOutcome::Done { mut report, reusable } => {
                     report.transmission = Some(connected.elapsed());
                     let report = self.done(session, report, reusable)?;
-                    return Ok(delivery.heard(report));
+                    return Ok(delivery.outcome(report));
                 }
-                Step::Withdrawn => {
+                SessionOutcome::Withdrawn => {
                     self.pool.park(session);
-                    let error = ConnectError::Withdrawn;
-                    let report = delivery.give_up(hop, &error.to_string()).ok_or(error);
-                    return report.map(|report| delivery.heard(report));
+                    return delivery.give_up(hop, ConnectError::Withdrawn);
                 }
-                Step::Spent { reusable } => {
+                SessionOutcome::Spent { reusable } => {
                     if reusable {
                         self.pool.park(session);
                     }
                     dead = 0;
                 }
-                Step::Stale {
+                SessionOutcome::Stale {
                     error,
                     fruitless,
                     in_step,
@@ -262,23 +249,21 @@ impl SmtpAgent {
                     }
                     dead = if fruitless { dead + 1 } else { 0 };
                     if dead == MAX_SESSIONS {
-                        let error = "one session after the other had ended";
-                        let failed = ConnectError::Failed(error.to_owned());
-                        let report = delivery.give_up(hop, error).ok_or(failed);
-                        return report.map(|report| delivery.heard(report));
+                        let error = "one session after the other had ended".to_owned();
+                        return delivery.give_up(hop, ConnectError::Failed(error));
                     }
                 }
             }
         }
     }
 
-    /// Whether the policy of `next_hops` is another one than that of a list of which nothing was said.
+    /// Whether the policy of `next_hops` differs from the default policy.
     fn has_own_policy(&self, next_hops: &[NextHop]) -> bool {
         self.config.policies.get(next_hops) != self.config.policies.get(&[])
     }
 
-    /// The report of a session that has ended, and is kept where it is `reusable`. What was refused only for want of TLS, which had
-    /// failed, says nothing of the message: it goes out when TLS works again.
+    /// The report of a delivery; its session is kept if it is `reusable`. Recipients that were refused only because TLS had failed are tried
+    /// again when TLS works.
     fn done(
         &self,
         session: Session,
@@ -298,30 +283,14 @@ impl SmtpAgent {
         Ok(report)
     }
 
-    /// Remembers what a session has taught about its host.
+    /// Stores what a delivery has shown about its host.
     fn learn(&self, hop: &NextHop, session: &mut Session, delivery: &mut Delivery<'_>) {
         if let Some(reason) = session.chunking_failed.take() {
             self.pool.shun_chunking(hop, &reason);
         }
-        if let Some(most) = delivery.learned() {
+        if let Some(most) = delivery.learned_limit() {
             self.pool.limit_recipients(hop, most);
         }
-    }
-}
-
-/// Whether another address of the host may take what this one did not: it refused the message for now, and not for a rate, or broke off.
-/// What it said of recipients is theirs.
-fn may_be_the_address(heard: &Heard) -> bool {
-    match &heard.report.result {
-        AttemptResult::Refused { reply, .. } => !reply.is_permanent() && reply.enhanced != Some(TOO_FAST),
-        AttemptResult::Broken { .. } => !heard.in_doubt,
-        AttemptResult::Accepted(_)
-        | AttemptResult::AllRefused
-        | AttemptResult::NoConnection { .. }
-        | AttemptResult::NotBegun { .. }
-        | AttemptResult::Interrupted
-        | AttemptResult::Panicked { .. }
-        | _ => false,
     }
 }
 
@@ -329,12 +298,12 @@ fn too_late() -> ConnectError {
     ConnectError::Failed("not tried: the attempt's time was over".to_owned())
 }
 
-fn pass(attempt: &mut Attempt<'_>, job: &Job, peer: NextHop, error: ConnectError, begun: Instant) {
+fn pass(attempt: &mut AttemptProgress<'_>, job: &Job, peer: NextHop, error: ConnectError, begun: Instant) {
     let line = attempt.pass(peer, error, begun);
     tracing::debug!(id = %job.message, flow = ?job.flows, "passed over {line}");
 }
 
-/// Whether `hop` follows from the domain of the recipients alone: then what DNS says of it is said of them.
+/// Whether `hop` is the domain of all recipients: then an error in its DNS is an error of their addresses.
 fn is_recipients_own(hop: &NextHop, job: &Job) -> bool {
     job.envelope
         .recipients
@@ -348,7 +317,7 @@ impl DeliveryAgent for SmtpAgent {
         Box::pin(async move { agent.attempt(job).await })
     }
 
-    /// The hosts that mail for `next_hops` goes to, or `next_hops` themselves where their policy sets something of its own.
+    /// The hosts of `next_hops`, or `next_hops` themselves if they have a policy of their own.
     fn path(&self, next_hops: &Arc<[NextHop]>) -> PathLookup {
         let hops = Arc::clone(next_hops);
         if !hops.iter().any(NextHop::is_mx) || self.has_own_policy(&hops) {

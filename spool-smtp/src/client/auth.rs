@@ -1,9 +1,10 @@
 //! AUTH (RFC 4954): one exchange on an open session, bounded, with nothing of it in any error.
 
 use super::config::SmtpConfig;
+use super::connect_error::ConnectError;
 use super::credentials::{Credentials, Mechanism};
 use super::reply_filter::RawReply;
-use super::session::{ConnectError, Session};
+use super::session::Session;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use spool_core::{Reply, Stage};

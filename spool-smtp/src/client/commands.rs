@@ -1,4 +1,4 @@
-//! The commands of a transaction, as the envelope and the peer's extensions have them; and what a peer cannot take.
+//! The commands of a transaction for an envelope and the peer's extensions, and the reasons why a peer cannot accept a message.
 
 use super::capabilities::Capabilities;
 use spool_core::{
@@ -7,8 +7,8 @@ use spool_core::{
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// What this peer lacks that all of `recipients` need, known before anything is sent. The replies are ours, with the codes the RFCs
-/// have for it.
+/// The reply for a peer that lacks an extension which the message needs for all of `recipients`. It is our own reply, with the code that the
+/// RFC of the extension gives.
 pub(super) fn lacking(offers: &Capabilities, job: &Job, recipients: &[RecipientIndex]) -> Option<Reply> {
     let asked = &job.envelope.parameters;
     if asked.requiretls && !offers.requiretls {
@@ -36,9 +36,9 @@ pub(super) fn lacking(offers: &Capabilities, job: &Job, recipients: &[RecipientI
     too_large.then(|| Reply::new(552, "5.3.4 the message is larger than the next hop says it takes"))
 }
 
-/// Those of `recipients` that this peer cannot be given, though it can take the message: their local part is not ASCII, and the peer
+/// Those of `recipients` that the peer does not support, although it can accept the message: their local part is not ASCII, and the peer
 /// does not offer SMTPUTF8.
-pub(super) fn out_of_reach(
+pub(super) fn unsupported(
     offers: &Capabilities,
     job: &Job,
     recipients: &[RecipientIndex],
@@ -50,7 +50,7 @@ pub(super) fn out_of_reach(
     indices.filter(|index| is_not_ascii(job, *index)).collect()
 }
 
-/// What is told of a recipient that is [`out_of_reach`] (RFC 6531 section 3.5).
+/// The reply for a recipient that is [`unsupported`] (RFC 6531 section 3.5).
 pub(super) fn without_smtputf8() -> Reply {
     Reply::new(
         553,
@@ -58,14 +58,13 @@ pub(super) fn without_smtputf8() -> Reply {
     )
 }
 
-/// Whether the message can go to `recipients` by SMTPUTF8 only (RFC 6531 section 3.4): where its header has other characters than
-/// ASCII, or an address has them elsewhere than in a domain that can be written in A-labels. That its submitter said SMTPUTF8 is not
-/// reason enough.
+/// Whether the message needs SMTPUTF8 for `recipients` (RFC 6531 section 3.4): its header is not ASCII, or an address is not ASCII with its
+/// domain in A-labels. SMTPUTF8 in the submission alone does not require it.
 pub(super) fn needs_smtputf8(job: &Job, recipients: &[RecipientIndex]) -> bool {
     recipients.iter().any(|index| is_not_ascii(job, *index)) || as_a_whole_needs_smtputf8(job)
 }
 
-/// Whether the message needs SMTPUTF8 whoever its recipients are: for its sender or its header.
+/// Whether the message needs SMTPUTF8 for its sender or its header.
 fn as_a_whole_needs_smtputf8(job: &Job) -> bool {
     let sender_needs_it = match &job.envelope.reverse_path {
         ReversePath::Null => false,
@@ -79,7 +78,7 @@ fn is_not_ascii(job: &Job, index: RecipientIndex) -> bool {
     recipient(&job.envelope, index).is_some_and(|recipient| !in_a_labels(&recipient.address).is_ascii())
 }
 
-/// The header of a message: up to its first empty line.
+/// The header section of a message: up to its first empty line.
 fn header(body: &[u8]) -> &[u8] {
     if body.starts_with(b"\r\n") {
         return &[];
@@ -88,7 +87,7 @@ fn header(body: &[u8]) -> &[u8] {
     body.get(..end).unwrap_or(body)
 }
 
-/// The address with its domain in A-labels, where it has such.
+/// The address with its domain in A-labels.
 fn in_a_labels(address: &Address) -> Cow<'_, str> {
     match address.domain().is_ascii() {
         true => address.as_str().into(),
@@ -96,7 +95,7 @@ fn in_a_labels(address: &Address) -> Cow<'_, str> {
     }
 }
 
-/// As it is said to a peer: as it was given only under SMTPUTF8.
+/// The address as it is sent: unchanged with SMTPUTF8, otherwise with its domain in A-labels.
 fn on_the_wire(address: &Address, utf8: bool) -> Cow<'_, str> {
     match utf8 {
         true => address.as_str().into(),
@@ -167,7 +166,7 @@ pub(super) fn rcpt(line: &mut String, offers: &Capabilities, recipient: &Recipie
             let _ = write!(line, " NOTIFY={words}");
         }
         if let Some(orcpt) = &recipient.orcpt {
-            // The type before the semicolon stays as it is (RFC 3461 section 4.2).
+            // The semicolon between type and address is not encoded (RFC 3461 section 4.2).
             let (kind, address) = orcpt.split_once(';').unwrap_or(("rfc822", orcpt));
             let _ = write!(line, " ORCPT={};{}", xtext(kind), xtext(address));
         }
@@ -175,7 +174,7 @@ pub(super) fn rcpt(line: &mut String, offers: &Capabilities, recipient: &Recipie
     line.push_str("\r\n");
 }
 
-/// RFC 3461 section 4: everything but printable ASCII, `+` and `=` as `+` and two hexadecimal digits.
+/// Encodes as xtext (RFC 3461 section 4): `+`, `=` and all but printable ASCII become `+` and two hexadecimal digits.
 fn xtext(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

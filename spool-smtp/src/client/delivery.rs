@@ -1,70 +1,73 @@
-//! The part of an attempt that is made at one host: as many transactions as its recipients need, over one session or several.
+//! The delivery of a message to one host: as many transactions as its recipients need, over one or more sessions.
 //!
-//! Every recipient is in one transaction that the peer answered for, or in none; what is reported says for each which.
+//! Each recipient is in at most one transaction that the peer answered. The report has the result for each.
 
-use super::attempt::Heard;
 use super::capabilities::Capabilities;
-use super::commands::{out_of_reach, recipient, without_smtputf8};
+use super::commands::{recipient, unsupported, without_smtputf8};
 use super::config::SmtpConfig;
+use super::connect_error::ConnectError;
+use super::host_outcome::{HostOutcome, reply_for};
 use super::session::Session;
-use super::transaction::{Ended, Outcome, transact};
+use super::transaction::transact;
+use super::transaction_outcome::{TransactionEnd, TransactionOutcome};
 use spool_core::{AttemptReport, AttemptResult, Job, NextHop, RecipientIndex, RefusedRecipient, Reply};
 use std::collections::HashSet;
 use tokio::time::{Instant, timeout_at};
 
-/// How often the host may break off among the recipients of a transaction before it is given up. Each time it is asked with
-/// fewer, on another session.
+/// How often the host may break off among the recipients of a transaction. After each time, another session is tried with fewer
+/// recipients.
 const MOST_CUTS: u32 = 4;
 
-/// What a host has said so far.
+/// The state of a delivery.
 pub(super) struct Delivery<'a> {
     job: &'a Job,
-    /// Of the attempt.
+    /// The end of the attempt.
     end: Instant,
-    /// Not yet in a transaction that was answered.
+    /// The recipients without an answer.
     left: Vec<RecipientIndex>,
     accepted: Option<Reply>,
     refused: Vec<RefusedRecipient>,
-    /// Who wants to hear of success, and was taken over a session that does not offer DSN.
+    /// The recipients that ask for a notice of success and were accepted in a session without DSN.
     without_dsn: Vec<RecipientIndex>,
-    /// The most recipients that a transaction is to have: as many as the peer took before it said that it was enough, or broke off.
-    enough: usize,
-    /// Whether that is news.
+    /// The most recipients of a transaction: as many as the peer accepted before it refused more, or broke off.
+    most: usize,
+    /// Whether `most` has changed since [`Self::learned_limit`].
     learned: bool,
     cuts: u32,
-    /// What `enough` was before the host broke off once right after the last recipient.
+    /// The value of `most` before the host broke off right after the last recipient.
     before_last_cut: Option<usize>,
-    /// How the last transaction ended that was cut short.
+    /// The result of the last transaction that was cut short.
     broke_off: Option<AttemptResult>,
     in_doubt: bool,
-    /// The host is not asked for these: it lacks what their addresses need.
-    out_of_reach: Vec<RecipientIndex>,
+    /// The recipients whose addresses need SMTPUTF8, which the host does not offer.
+    unsupported: Vec<RecipientIndex>,
 }
 
-/// What a session brought.
+/// The result of a delivery over one session.
 #[expect(
     clippy::large_enum_variant,
     reason = "it is made once in a session, and taken apart at once"
 )]
-pub(super) enum Step {
-    /// The end.
+pub(super) enum SessionOutcome {
+    /// The delivery has ended.
     Done { report: AttemptReport, reusable: bool },
-    /// The session takes no more, and there are recipients left for another one.
+    /// The session carries no more transactions, and there are recipients left for another one.
     Spent { reusable: bool },
-    /// The session is of no use any more, and nothing was acted on; whether something was sent on it before, and whether it may be
-    /// ended with QUIT.
+    /// The session cannot be used any more, and the last transaction had no effect.
     Stale {
         error: String,
+        /// Whether no transaction of the session had an effect.
         fruitless: bool,
+        /// Whether the session may end with QUIT.
         in_step: bool,
     },
-    /// Nothing may be sent any more; the session could take more.
+    /// Nothing may be sent any more. The session can be used again.
     Withdrawn,
 }
 
 impl<'a> Delivery<'a> {
-    /// To be asked for the recipients `open`, at most `enough` in a transaction, until `end`.
-    pub(super) const fn new(job: &'a Job, open: Vec<RecipientIndex>, enough: usize, end: Instant) -> Self {
+    /// A delivery to the recipients `open`, at most `most` in a transaction, until `end`.
+    pub(super) const fn new(job: &'a Job, open: Vec<RecipientIndex>, most: usize, end: Instant) -> Self {
         Self {
             job,
             end,
@@ -72,89 +75,89 @@ impl<'a> Delivery<'a> {
             accepted: None,
             refused: Vec::new(),
             without_dsn: Vec::new(),
-            enough,
+            most,
             learned: false,
             cuts: 0,
             before_last_cut: None,
             broke_off: None,
             in_doubt: false,
-            out_of_reach: Vec::new(),
+            unsupported: Vec::new(),
         }
     }
 
-    /// The recipients that the host has yet to answer for.
+    /// The recipients without an answer.
     pub(super) fn left(&self) -> &[RecipientIndex] {
         &self.left
     }
 
-    /// What `report` says, with what it has no place for.
-    pub(super) fn heard(&mut self, report: AttemptReport) -> Heard {
-        Heard {
+    /// The outcome of the host with this report.
+    pub(super) fn outcome(&mut self, report: AttemptReport) -> HostOutcome {
+        HostOutcome {
             report,
             in_doubt: self.in_doubt,
-            out_of_reach: std::mem::take(&mut self.out_of_reach),
+            unsupported: std::mem::take(&mut self.unsupported),
         }
     }
 
-    /// Leaves out the recipients that a peer with these extensions cannot be given.
-    fn leave_out(&mut self, session: &Session) {
-        let out = out_of_reach(&session.capabilities, self.job, &self.left);
+    /// Leaves out the recipients whose addresses need an extension that the peer does not offer.
+    fn leave_out_unsupported(&mut self, session: &Session) {
+        let out = unsupported(&session.capabilities, self.job, &self.left);
         if !out.is_empty() {
             let these: HashSet<_> = out.iter().copied().collect();
             self.left.retain(|recipient| !these.contains(recipient));
-            self.out_of_reach.extend(out);
+            self.unsupported.extend(out);
         }
     }
 
-    /// How many recipients the host takes in a transaction, if that was learned since the last time it was asked for.
-    pub(super) fn learned(&mut self) -> Option<usize> {
-        std::mem::take(&mut self.learned).then_some(self.enough)
+    /// The most recipients that the host accepts in a transaction, if that has changed since the last call.
+    pub(super) fn learned_limit(&mut self) -> Option<usize> {
+        std::mem::take(&mut self.learned).then_some(self.most)
     }
 
-    /// Sends on `session` what it takes.
-    pub(super) async fn go_on(&mut self, session: &mut Session, config: &SmtpConfig) -> Step {
-        self.leave_out(session);
+    /// Sends transactions on `session` until it carries no more, or the delivery ends.
+    pub(super) async fn send_on(&mut self, session: &mut Session, config: &SmtpConfig) -> SessionOutcome {
+        self.leave_out_unsupported(session);
         let mut fruitless = true;
         loop {
             if !self.may_begin().await {
-                return Step::Withdrawn;
+                return SessionOutcome::Withdrawn;
             }
-            let now = self.next(&session.capabilities);
-            let ended = match transact(session, self.job, &now, config).await {
-                Outcome::Ended(ended) => ended,
-                Outcome::Stale { error, in_step } => {
-                    return Step::Stale {
+            let tried = self.next_recipients(&session.capabilities);
+            let end = match transact(session, self.job, &tried, config).await {
+                TransactionOutcome::Ended(end) => end,
+                TransactionOutcome::Stale { error, in_step } => {
+                    return SessionOutcome::Stale {
                         error,
                         fruitless,
                         in_step,
                     };
                 }
             };
-            let reusable = ended.reusable;
-            if !session.capabilities.dsn && matches!(ended.result, AttemptResult::Accepted(_)) {
-                self.note_without_dsn(&now, &ended);
+            let reusable = end.reusable;
+            if !session.capabilities.dsn && matches!(end.result, AttemptResult::Accepted(_)) {
+                self.note_without_dsn(&tried, &end);
             }
-            if self.is_cut_short(&ended, now.len()) {
-                return Step::Spent { reusable };
+            if self.is_cut_short(&end, tried.len()) {
+                return SessionOutcome::Spent { reusable };
             }
-            if let Err(result) = self.settle(now, ended) {
+            if let Err(result) = self.settle(tried, end) {
                 let report = self.failed(result, Some(session));
-                return Step::Done { report, reusable };
+                return SessionOutcome::Done { report, reusable };
             }
             fruitless = false;
             if self.left.is_empty() {
                 let accepted = self.accepted.take();
                 let result = accepted.map_or(AttemptResult::AllRefused, AttemptResult::Accepted);
                 let report = self.report(result, Some(session));
-                return Step::Done { report, reusable };
+                return SessionOutcome::Done { report, reusable };
             }
             if session.is_spent(config) || !reusable {
-                return Step::Spent { reusable };
+                return SessionOutcome::Spent { reusable };
             }
         }
     }
 
-    /// Whether a transaction may begin: before the first one the start of the attempt is recorded.
+    /// Whether a transaction may begin. Records the start of the attempt before the first one.
     async fn may_begin(&self) -> bool {
         let Job { begin, halt, .. } = self.job;
         if halt.is_set() {
@@ -164,66 +167,68 @@ impl<'a> Delivery<'a> {
         matches!(recorded, Ok(Ok(()))) && !halt.is_set()
     }
 
-    /// The recipients of the next transaction: as many of those left as the host takes in one, by their number and by their
-    /// domains (RFC 9422).
-    fn next(&self, offers: &Capabilities) -> Vec<RecipientIndex> {
+    /// The recipients of the next transaction, within the host's limits on recipients and their domains (RFC 9422).
+    fn next_recipients(&self, offers: &Capabilities) -> Vec<RecipientIndex> {
         let limit = |limit: Option<u32>| {
             limit
                 .and_then(|most| usize::try_from(most).ok())
                 .unwrap_or(usize::MAX)
         };
-        let (most, most_domains) = (limit(offers.rcpt_max), limit(offers.rcpt_domain_max));
+        let (rcpt_max, most_domains) = (limit(offers.rcpt_max), limit(offers.rcpt_domain_max));
         let mut domains = HashSet::new();
         let mut fits = |index: RecipientIndex| {
             let recipient = recipient(&self.job.envelope, index);
             domains.insert(recipient.map(|recipient| recipient.address.domain().to_ascii_lowercase()));
             domains.len() <= most_domains
         };
-        let left = self.left.iter().copied().take(most.min(self.enough));
+        let left = self.left.iter().copied().take(rcpt_max.min(self.most));
         match most_domains {
             usize::MAX => left.collect(),
             _ => left.take_while(|index| fits(*index)).collect(),
         }
     }
 
-    /// Whether the host broke off among the recipients of a transaction of `tried`, and is asked again with fewer. After the last
-    /// recipient it may have done so for another reason: one fewer is tried once, and the limit is what it was if that does not help.
-    fn is_cut_short(&mut self, ended: &Ended, tried: usize) -> bool {
-        let Some(answered) = ended.cut_after else {
+    /// Whether the host broke off among the recipients of a transaction of `tried` recipients, and is tried again with fewer. After the last
+    /// recipient there may be another reason: one recipient fewer is tried once, and the limit is restored if that does not help.
+    fn is_cut_short(&mut self, end: &TransactionEnd, tried: usize) -> bool {
+        let Some(answered) = end.cut_after else {
             return false;
         };
         let after_the_last = answered >= tried;
         if after_the_last && let Some(before) = self.before_last_cut.take() {
-            (self.enough, self.learned) = (before, true);
+            (self.most, self.learned) = (before, true);
             return false;
         }
         if tried < 2 {
             return false;
         }
         if after_the_last {
-            self.before_last_cut = Some(self.enough);
+            self.before_last_cut = Some(self.most);
         }
-        // Where no reply came through, the reset may have overtaken them.
+        // Without any reply, the replies may have been lost with the connection.
         let fewer = if answered > 0 { answered } else { tried / 2 };
-        self.enough = if fewer < tried { fewer } else { tried - 1 };
+        self.most = if fewer < tried { fewer } else { tried - 1 };
         self.learned = true;
         self.cuts += 1;
-        self.broke_off = Some(ended.result.clone());
+        self.broke_off = Some(end.result.clone());
         answered > 0 && self.cuts <= MOST_CUTS
     }
 
-    /// Notes what became of the recipients `tried`; an error when it is no use to go on.
-    fn settle(&mut self, tried: Vec<RecipientIndex>, ended: Ended) -> Result<(), AttemptResult> {
-        let Ended {
+    /// Notes the result for the recipients `tried`.
+    ///
+    /// # Errors
+    /// The result for all recipients that are left, when no further transaction is of use.
+    fn settle(&mut self, tried: Vec<RecipientIndex>, end: TransactionEnd) -> Result<(), AttemptResult> {
+        let TransactionEnd {
             result,
             refused,
             postponed,
             ..
-        } = ended;
+        } = end;
         let single = tried.len() == self.left.len() && postponed.is_empty() && self.accepted.is_none();
         if !postponed.is_empty() {
-            // The next transaction asks for no more: peers count what is too much as errors.
-            self.enough = tried.len().saturating_sub(postponed.len() + refused.len()).max(1);
+            // The next transaction has no more, because peers count excess recipients as errors.
+            self.most = tried.len().saturating_sub(postponed.len() + refused.len()).max(1);
             self.learned = true;
         }
         self.broke_off = None;
@@ -235,10 +240,10 @@ impl<'a> Delivery<'a> {
             && reply.is_permanent()
             && !single
         {
-            // What others would be told is not known: theirs is a transaction of its own.
+            // The other recipients may get another reply in their own transaction.
             let later: HashSet<_> = postponed.iter().collect();
-            let of_it = tried.iter().filter(|recipient| !later.contains(recipient));
-            self.refuse(of_it.copied().collect(), reply);
+            let refused = tried.iter().filter(|recipient| !later.contains(recipient));
+            self.refuse(refused.copied().collect(), reply);
         } else if result != AttemptResult::AllRefused {
             return Err(result);
         }
@@ -247,10 +252,10 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// Notes who was taken and wants to hear of it.
-    fn note_without_dsn(&mut self, tried: &[RecipientIndex], ended: &Ended) {
-        let refused = ended.refused.iter().map(|refused| refused.recipient);
-        let others: HashSet<_> = refused.chain(ended.postponed.iter().copied()).collect();
+    /// Notes the accepted recipients that ask for a notice of success.
+    fn note_without_dsn(&mut self, tried: &[RecipientIndex], end: &TransactionEnd) {
+        let refused = end.refused.iter().map(|refused| refused.recipient);
+        let others: HashSet<_> = refused.chain(end.postponed.iter().copied()).collect();
         let wants = |index: &RecipientIndex| {
             let recipient = recipient(&self.job.envelope, *index);
             let notify = recipient.and_then(|recipient| recipient.notify);
@@ -259,34 +264,40 @@ impl<'a> Delivery<'a> {
         self.without_dsn.extend(tried.iter().copied().filter(wants));
     }
 
-    /// Notes `reply` for those of `recipients` that have none.
+    /// Sets `reply` for those of `recipients` that have none.
     fn refuse(&mut self, recipients: Vec<RecipientIndex>, reply: &Reply) {
-        let told: HashSet<_> = self.refused.iter().map(|refused| refused.recipient).collect();
+        let known: HashSet<_> = self.refused.iter().map(|refused| refused.recipient).collect();
         let unreported = recipients
             .into_iter()
-            .filter(|recipient| !told.contains(recipient));
+            .filter(|recipient| !known.contains(recipient));
         self.refused.extend(unreported.map(|recipient| RefusedRecipient {
             recipient,
             reply: reply.clone(),
         }));
     }
 
-    /// The report when there is no session for what is left, because of `error`; `None` when nothing was sent to anybody.
-    pub(super) fn give_up(&mut self, hop: &NextHop, error: &str) -> Option<AttemptReport> {
+    /// The outcome when there is no session for the recipients that are left.
+    ///
+    /// # Errors
+    /// `error`, if no transaction had a result.
+    pub(super) fn give_up(
+        &mut self,
+        hop: &NextHop,
+        error: ConnectError,
+    ) -> Result<HostOutcome, ConnectError> {
         let broke_off = self.broke_off.take();
         if self.accepted.is_none() && self.refused.is_empty() && broke_off.is_none() {
-            return None;
+            return Err(error);
         }
         let result = broke_off.unwrap_or_else(|| AttemptResult::NoConnection {
-            error: error.to_owned(),
+            error: error.to_string(),
         });
         let mut report = self.failed(result, None);
         report.peer = Some(hop.clone());
-        Some(report)
+        Ok(self.outcome(report))
     }
 
-    /// The end with `result`, for whoever is left. One report has one result: when others were taken before, it is told of
-    /// each.
+    /// The report with `result` for the recipients that are left. If others were accepted before, the reply for each is set to `result`.
     fn failed(&mut self, result: AttemptResult, session: Option<&Session>) -> AttemptReport {
         self.in_doubt = matches!(result, AttemptResult::Broken { in_doubt: true, .. });
         let Some(accepted) = self.accepted.take() else {
@@ -301,10 +312,10 @@ impl<'a> Delivery<'a> {
         let mut report = AttemptReport::new(result);
         report.refused = std::mem::take(&mut self.refused);
         report.without_dsn = std::mem::take(&mut self.without_dsn);
-        let out_of_reach = self.out_of_reach.iter();
+        let unsupported = self.unsupported.iter();
         report
             .refused
-            .extend(out_of_reach.map(|recipient| RefusedRecipient {
+            .extend(unsupported.map(|recipient| RefusedRecipient {
                 recipient: *recipient,
                 reply: without_smtputf8(),
             }));
@@ -316,16 +327,4 @@ impl<'a> Delivery<'a> {
         }
         report
     }
-}
-
-/// What is said of a recipient whose transaction ended so.
-pub(super) fn reply_for(result: &AttemptResult) -> Reply {
-    if let AttemptResult::Refused { reply, .. } = result {
-        return reply.clone();
-    }
-    let doubt = match matches!(result, AttemptResult::Broken { in_doubt: true, .. }) {
-        true => "; the next hop may hold the message for this recipient",
-        false => "",
-    };
-    Reply::new(451, &format!("4.4.2 {result}{doubt}"))
 }

@@ -3,22 +3,21 @@
 use super::chunking::SHUNNED;
 use super::config::SmtpConfig;
 use super::connect::{addresses, connect};
+use super::connect_error::{ConnectError, SessionError};
 use super::dead_hosts::DeadHosts;
 use super::key::Want;
-use super::ledger::{self, Ledger, Turn};
+use super::ledger::{Ledger, Permit, Turn};
 use super::peer_memory::PeerMemory;
 use super::recipient_limits::RecipientLimits;
 use super::resolve::{Routes, Target};
-use super::session::{ConnectError, OpenError, Opening, Session};
+use super::session::Session;
+use super::session_setup::SessionSetup;
 use super::snapshot::PoolSnapshot;
 use super::tls::Tls;
 use spool_core::NextHop;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// The right of a session to be open.
-pub(super) type Permit = ledger::Permit<Session>;
 
 /// The most addresses of a host that may take a connection and have no session for us, before the host is passed over.
 const MOST_REFUSALS: usize = 3;
@@ -90,7 +89,7 @@ impl Pool {
         &self,
         want: &Want,
         target: &Target,
-        permit: Permit,
+        permit: Permit<Session>,
         end: Instant,
     ) -> Result<Session, ConnectError> {
         let hop = &want.key.hop;
@@ -98,7 +97,7 @@ impl Pool {
         let known = self.plaintext.reason(hop).filter(|_| may_fall_back);
         let mut session = match self.connect(want, target, known, end).await {
             Ok(session) => session,
-            Err(OpenError {
+            Err(SessionError {
                 error,
                 tls_failed: true,
             }) if may_fall_back => {
@@ -124,13 +123,13 @@ impl Pool {
         target: &Target,
         plaintext: Option<String>,
         end: Instant,
-    ) -> Result<Session, OpenError> {
+    ) -> Result<Session, SessionError> {
         let hop = &want.key.hop;
         let dead = |why| ConnectError::Failed(format!("not tried again so soon: {why}"));
         self.dead.may_try(hop).map_err(dead)?;
         let opened = self.open_once(want, target, plaintext, end).await;
         match &opened {
-            Err(OpenError {
+            Err(SessionError {
                 error: ConnectError::Failed(why),
                 ..
             }) => self.dead.failed(hop, why),
@@ -147,7 +146,7 @@ impl Pool {
         target: &Target,
         plaintext: Option<String>,
         end: Instant,
-    ) -> Result<Session, OpenError> {
+    ) -> Result<Session, SessionError> {
         let found = tokio::time::timeout_at(end, addresses(target, &self.routes)).await;
         let mut addresses = found.unwrap_or_else(|_| Err(too_late()))?;
         let mut refusal = None;
@@ -159,14 +158,14 @@ impl Pool {
                 // What an address said is more than that others cannot be reached.
                 Err(error) => return Err(refusal.unwrap_or_else(|| error.into())),
             };
-            let opening = Opening {
+            let setup = SessionSetup {
                 key: &want.key,
                 config: &self.config,
                 tls: &self.tls,
                 plaintext: plaintext.clone(),
                 end,
             };
-            match Session::open(tcp, opening).await {
+            match setup.open(tcp).await {
                 Ok(session) => return Ok(session),
                 Err(error) if error.is_of_the_address() => {
                     tracing::debug!(peer = %want.key.hop, %address, error = %error.error, "no session with this address");

@@ -1,7 +1,7 @@
 //! Fetching a policy over HTTPS (RFC 8461 section 3.3): the certificate is checked, redirects are not followed, and
 //! nothing is read beyond the size that a policy may have.
 
-use crate::client::connect::race;
+use crate::client::race::race;
 use crate::client::resolve::{Resolve, RouteConfig};
 use crate::client::roots::TrustRoots;
 use bytes::Bytes;

@@ -6,7 +6,8 @@ use super::peer::{EHLO, GO, HELLO, OK, TAKEN, peer};
 use super::sinks::sink;
 use super::{code, config, deliver, hasty, job};
 use crate::client::SmtpAgent;
-use crate::client::attempt::{Attempt as SoFar, Heard};
+use crate::client::attempt_progress::AttemptProgress;
+use crate::client::host_outcome::HostOutcome;
 use spool_core::{Attempt, AttemptReport, AttemptResult, NextHop, RefusedRecipient, Reply, Timestamp};
 use std::sync::atomic::Ordering;
 
@@ -218,7 +219,7 @@ async fn the_record_of_an_attempt_is_bounded_in_hosts_and_in_refusals() {
     let to: Vec<String> = (0..150).map(|n| format!("r{n}@x.example")).collect();
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
     let job = job(&["h:25".parse().unwrap()], &to, b"x\r\n");
-    let mut attempt = SoFar::new(&job);
+    let mut attempt = AttemptProgress::new(&job);
     for host in 0..30 {
         let asked = attempt.open();
         let mut report = AttemptReport::new(AttemptResult::AllRefused);
@@ -228,12 +229,12 @@ async fn the_record_of_an_attempt_is_bounded_in_hosts_and_in_refusals() {
             reply: Reply::new(450, "4.2.0 later"),
         });
         report.refused = refused.collect();
-        let heard = Heard {
+        let outcome = HostOutcome {
             report,
             in_doubt: false,
-            out_of_reach: Vec::new(),
+            unsupported: Vec::new(),
         };
-        attempt.note(&asked, heard, tokio::time::Instant::now());
+        attempt.note(&asked, outcome, tokio::time::Instant::now());
     }
     let report = attempt.report();
     assert_eq!(

@@ -1,0 +1,152 @@
+//! Opens a session on a TCP connection: greeting, EHLO or HELO, STARTTLS or implicit TLS, AUTH.
+//!
+//! It fails rather than send anything in plaintext that the policy does not allow. The pool decides whether to try again in plaintext,
+//! on a new connection.
+
+use super::auth::authenticate;
+use super::capabilities::Capabilities;
+use super::config::SmtpConfig;
+use super::connect_error::{ConnectError, STARTTLS_NOT_OFFERED, SessionError};
+use super::key::Key;
+use super::reply_filter::RawReply;
+use super::session::{Protection, Session};
+use super::stream::WireStream;
+use super::tls::{Tls, TlsFacts};
+use super::wire::{SPOKE_EARLY, UpgradeError, Wire};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::extension::ClientId;
+use spool_core::{Reply, Stage, TlsPolicy};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// What a session is opened with.
+pub(super) struct SessionSetup<'a> {
+    pub(super) key: &'a Key,
+    pub(super) config: &'a SmtpConfig,
+    pub(super) tls: &'a Tls,
+    /// Why the session is in plaintext, if TLS has failed before; then TLS is not tried.
+    pub(super) plaintext: Option<String>,
+    /// The end of the attempt.
+    pub(super) end: Instant,
+}
+
+impl SessionSetup<'_> {
+    /// Opens a session that is ready for MAIL.
+    pub(super) async fn open(self, tcp: TcpStream) -> Result<Session, SessionError> {
+        let (key, config) = (self.key, self.config);
+        let no_greeting = |why: String| ConnectError::Failed(format!("no greeting: {why}"));
+        let peer = tcp.peer_addr().map_err(|error| no_greeting(error.to_string()))?;
+        let wire = Wire::new(tcp, self.end);
+        let mut protection = Protection::Plaintext(self.plaintext.clone());
+        if config.is_implicit_tls(&key.hop) {
+            protection = Protection::Tls(self.handshake(&wire).await?);
+        }
+        wire.expect_greeting(config.greeting_timeout, config.command_timeout);
+        let hello = ClientId::Domain(config.hello_name());
+        let stream = Box::new(WireStream::new(wire.clone(), peer));
+        let connected = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
+        let greeting = wire.take_reply().ok_or_else(|| no_greeting(wire.failure()))?;
+        if !greeting.is(2) {
+            return Err(ConnectError::refused(Stage::Connect, greeting.to_reply()).into());
+        }
+        let (Ok(connection), Some(ehlo)) = (connected, wire.take_reply()) else {
+            let why = wire.failure();
+            let error = match why == SPOKE_EARLY {
+                true => ConnectError::broken(Stage::Hello, why),
+                false => ConnectError::Failed(format!("no reply to EHLO: {why}")),
+            };
+            return Err(error.into());
+        };
+        let mut session = Session::new(connection, wire, key.clone(), protection, peer.ip());
+        self.hello(&mut session, ehlo).await?;
+        self.start_tls(&mut session).await?;
+        if let Some(credentials) = &key.credentials {
+            authenticate(&mut session, credentials, config).await?;
+        }
+        Ok(session)
+    }
+
+    /// Reads the capabilities from the reply to EHLO; sends HELO if EHLO was refused.
+    async fn hello(&self, session: &mut Session, ehlo: RawReply) -> Result<(), ConnectError> {
+        session.capabilities = Capabilities::default();
+        let refused = |reply: &RawReply| ConnectError::refused(Stage::Hello, reply.to_reply());
+        match ehlo.code {
+            200..=299 => session.capabilities = Capabilities::parse(ehlo.lines()),
+            500..=599 => {
+                let helo = format!("HELO {}\r\n", self.config.hello_name());
+                let helo = session.ask(&helo, self.config.command_timeout).await;
+                let helo = helo.map_err(|error| ConnectError::broken(Stage::Hello, error))?;
+                if !helo.is(2) {
+                    return Err(refused(&helo));
+                }
+            }
+            _ => return Err(refused(&ehlo)),
+        }
+        Ok(())
+    }
+
+    /// STARTTLS, if the policy asks for it and the peer offers it.
+    async fn start_tls(&self, session: &mut Session) -> Result<(), SessionError> {
+        if matches!(session.protection, Protection::Tls(_))
+            || self.plaintext.is_some()
+            || self.key.tls == TlsPolicy::None
+        {
+            return Ok(());
+        }
+        if !session.capabilities.starttls {
+            return Ok(self.without_starttls()?);
+        }
+        let reply = session.ask("STARTTLS\r\n", self.config.tls_timeout).await;
+        let reply = reply.map_err(|error| SessionError::tls(ConnectError::broken(Stage::Tls, error)))?;
+        match reply.code {
+            // No other 2yz: from a peer that is out of step it may be the reply to an earlier command.
+            220 => {}
+            421 => return Err(ConnectError::refused(Stage::Tls, reply.to_reply()).into()),
+            400..=599 => {
+                let error = ConnectError::refused(Stage::Tls, reply.to_reply());
+                return Err(SessionError::tls(error));
+            }
+            code => {
+                let error = format!("the peer answered STARTTLS with {code}");
+                return Err(ConnectError::broken(Stage::Tls, error).into());
+            }
+        }
+        session.protection = Protection::Tls(self.handshake(&session.wire).await?);
+        // The capabilities from plaintext no longer hold (RFC 3207 section 4.2).
+        let ehlo = format!("EHLO {}\r\n", self.config.hello_name());
+        // With TLS 1.3 a peer that refuses the handshake says so in place of its first reply.
+        let ehlo = session.ask(&ehlo, self.config.command_timeout).await;
+        let ehlo = ehlo.map_err(|error| SessionError::tls(ConnectError::broken(Stage::Hello, error)))?;
+        Ok(self.hello(session, ehlo).await?)
+    }
+
+    /// Whether a session with a peer that does not offer STARTTLS continues in plaintext.
+    fn without_starttls(&self) -> Result<(), ConnectError> {
+        let policy = self.key.tls;
+        if policy <= TlsPolicy::Opportunistic {
+            return Ok(());
+        }
+        let why = match &self.key.dane {
+            None => format!("the policy is \"{policy}\""),
+            Some(dane) => format!("{} has TLSA records", dane.base),
+        };
+        let text = format!("{STARTTLS_NOT_OFFERED} the next hop does not offer STARTTLS, and {why}");
+        Err(ConnectError::refused(Stage::Tls, Reply::new(554, &text)))
+    }
+
+    async fn handshake(&self, wire: &Wire) -> Result<TlsFacts, SessionError> {
+        wire.within(self.config.tls_timeout);
+        let upgraded = wire.upgrade(|tcp| self.tls.handshake(tcp, self.key)).await;
+        upgraded.map_err(|error| match error {
+            // Replies that were injected after the 220 would count as received through TLS. There is no retry in plaintext either.
+            UpgradeError::Spoke => {
+                let error = "the peer sent more than was asked before the handshake";
+                ConnectError::broken(Stage::Tls, error).into()
+            }
+            UpgradeError::Failed(error) => {
+                let error = format!("the handshake failed: {error}");
+                SessionError::tls(ConnectError::broken(Stage::Tls, error))
+            }
+        })
+    }
+}
