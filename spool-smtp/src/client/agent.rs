@@ -178,13 +178,16 @@ impl SmtpAgent {
         fresh: bool,
         end: Instant,
     ) -> Result<Session, ConnectError> {
-        let session = match self.pool.session(want, target, fresh, end).await {
+        let mut session = match self.pool.session(want, target, fresh, end).await {
             Ok(session) => session,
             Err(error) if job.envelope.parameters.requiretls => return Err(error.for_requiretls()),
             Err(error) => return Err(error),
         };
         match lacking(&session.capabilities, job, open) {
-            None => Ok(session),
+            None => {
+                session.may_chunk = self.pool.may_chunk(&session);
+                Ok(session)
+            }
             Some(reply) => {
                 self.pool.park(session);
                 Err(ConnectError::Unable(reply))
@@ -219,14 +222,12 @@ impl SmtpAgent {
             };
             tracing::debug!(id = %job.message, flow = ?job.flows, session = %session.flow, peer = %hop, "sending");
             let connected = *connected.get_or_insert_with(Instant::now);
-            session.may_chunk = self.pool.may_chunk(&session);
             let outcome = delivery.send_on(&mut session, &self.config).await;
             self.learn(hop, &mut session, &mut delivery);
             match outcome {
                 SessionOutcome::Done { mut report, reusable } => {
                     report.transmission = Some(connected.elapsed());
-                    let report = self.done(session, report, reusable)?;
-                    return Ok(delivery.outcome(report));
+                    return Ok(delivery.outcome(self.done(session, report, reusable)?));
                 }
                 SessionOutcome::Withdrawn => {
                     self.pool.park(session);

@@ -21,7 +21,7 @@ pub(super) async fn transact(
     let is_reused = session.messages > 0;
     session.messages += 1;
     session.wire.forget_body();
-    let mut transaction = Transaction {
+    let mut transaction = ClientTransaction {
         session,
         job,
         config,
@@ -35,7 +35,7 @@ pub(super) async fn transact(
     }
 }
 
-struct Transaction<'t> {
+struct ClientTransaction<'t> {
     session: &'t mut Session,
     job: &'t Job,
     config: &'t SmtpConfig,
@@ -46,7 +46,7 @@ struct Transaction<'t> {
     replies: EnvelopeReplies,
 }
 
-impl Transaction<'_> {
+impl ClientTransaction<'_> {
     /// Sends the commands: in groups if the peer offers PIPELINING, otherwise one by one.
     async fn send_envelope(&mut self, commands: &EnvelopeCommands) -> Result<(), Stop> {
         let Self { session, replies, .. } = self;
