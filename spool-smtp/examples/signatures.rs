@@ -9,7 +9,7 @@
 )]
 
 use spool_core::Timestamp;
-use spool_smtp::dkim::{DomainKey, Outcome, Rules, SigningKey, sign};
+use spool_smtp::dkim::{DomainKey, Rules, SigningKey, SigningOutcome, sign};
 use std::time::Duration;
 
 const RSA: &[u8] = include_bytes!("../src/dkim/testdata/rsa-pkcs8.pem");
@@ -61,7 +61,7 @@ fn rules(keys: &[&[u8]]) -> Rules {
 fn measured(rules: &Rules, message: &[u8], span: Duration) -> Duration {
     let (start, mut count) = (cpu_time(), 0_u32);
     while cpu_time() - start < span {
-        assert!(matches!(sign(rules, message, NOW), Outcome::Signed { .. }));
+        assert!(matches!(sign(rules, message, NOW), SigningOutcome::Signed { .. }));
         count += 1;
     }
     (cpu_time() - start) / count

@@ -11,7 +11,7 @@
 )]
 
 use spool_core::{Clock, SystemClock, crlf};
-use spool_smtp::dkim::{DomainKey, Outcome, Rules, SigningKey, sign};
+use spool_smtp::dkim::{DomainKey, Rules, SigningKey, SigningOutcome, sign};
 use spool_smtp::submission::author_domain;
 use spool_tests::mails::{folder, own};
 use std::collections::BTreeMap;
@@ -131,12 +131,12 @@ fn main() {
             keys.insert(key.to_string(), key.key.record());
         }
         let fields = match sign(&rules, &mail, SystemClock.now()) {
-            Outcome::Signed { fields, .. } => fields,
-            Outcome::Skipped(_) => {
+            SigningOutcome::Signed { fields, .. } => fields,
+            SigningOutcome::Skipped(_) => {
                 skipped += 1;
                 continue;
             }
-            Outcome::Failed(why) => panic!("{name}: {why}"),
+            SigningOutcome::Failed(why) => panic!("{name}: {why}"),
         };
         let message = [&fields[..], &mail].concat();
         fs::write(dir.join(format!("good/{number:03}.eml")), &message).unwrap();

@@ -2,7 +2,7 @@
 
 use spool_core::{Clock as _, SystemClock, Timestamp, crlf};
 use spool_smtp::client::DnsResolver;
-use spool_smtp::dkim::{DomainKey, Outcome, Rules, SigningKey, sign, verify};
+use spool_smtp::dkim::{DomainKey, Rules, SigningKey, SigningOutcome, sign, verify};
 use spool_smtp::submission::author_domain;
 use spool_tests::capture::{Capture, Captured};
 use spool_tests::mail_auth::{name_server_line, signatures, signed, txt_line};
@@ -419,12 +419,12 @@ fn signed_corpus() -> (Vec<Named>, String, usize) {
             }
         }
         match sign(&rules, &mail, NOW()) {
-            Outcome::Signed { mut fields, .. } => {
+            SigningOutcome::Signed { mut fields, .. } => {
                 fields.extend_from_slice(&mail);
                 all.push((name, fields));
             }
-            Outcome::Skipped(_) => skipped += 1,
-            Outcome::Failed(why) => panic!("{name}: {why}"),
+            SigningOutcome::Skipped(_) => skipped += 1,
+            SigningOutcome::Failed(why) => panic!("{name}: {why}"),
         }
     }
     (all, zone, skipped)

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use spool_smtp::client::TrustRoots;
-use spool_smtp::load::{LoadPlan, LoadReport, LoadTls, Progress, Verification, run, verify};
+use spool_smtp::load::{LoadPlan, LoadProgress, LoadReport, LoadTls, Verification, run, verify};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -82,7 +82,9 @@ impl Load {
             .build()
             .context("no runtime")?;
         let bar = bar(self.messages);
-        let report = runtime.block_on(run(plan, |progress: Progress| bar.set_position(progress.done)));
+        let report = runtime.block_on(run(plan, |progress: LoadProgress| {
+            bar.set_position(progress.done)
+        }));
         let report = report.context("the ledger")?;
         bar.finish_and_clear();
         let verified = match (&self.ledger, &self.verify) {

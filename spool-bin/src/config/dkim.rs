@@ -3,7 +3,7 @@
 use super::read::{choice, flag, or_empty, parsed, path, positive_span, text};
 use super::reader::TableReader;
 use spool_core::{Timestamp, a_labels, valid_domain};
-use spool_smtp::dkim::{FieldName, OnFailure};
+use spool_smtp::dkim::{FieldName, OnSigningFailure};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) struct Dkim {
     pub(crate) oversign: Vec<FieldName>,
     /// `None`: signatures do not say.
     pub(crate) expiration: Option<Duration>,
-    pub(crate) on_failure: OnFailure,
+    pub(crate) on_failure: OnSigningFailure,
 }
 
 /// `[[dkim.key]]`.
@@ -46,7 +46,10 @@ impl DkimKey {
 }
 
 pub(super) fn dkim(section: TableReader<'_, '_>, expire_after: Duration) -> Dkim {
-    let words = [("defer", OnFailure::Defer), ("unsigned", OnFailure::Unsigned)];
+    let words = [
+        ("defer", OnSigningFailure::Defer),
+        ("unsigned", OnSigningFailure::Unsigned),
+    ];
     let dkim = Dkim {
         keys: keys(&section),
         headers: section.list("headers", parsed),

@@ -7,11 +7,11 @@ use super::connect::addresses;
 use super::connect_error::ConnectError;
 use super::delivery::{Delivery, SessionOutcome};
 use super::host_outcome::HostOutcome;
-use super::key::Want;
 use super::plaintext::{defer_refused_in_plaintext, no_mail_in_plaintext};
-use super::pool::Pool;
+use super::pool::SessionPool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::Session;
+use super::session_key::SessionRequest;
 use super::snapshot::PoolSnapshot;
 use spool_core::{AttemptReport, BoxFuture, DeliveryAgent, Job, NextHop, PathLookup, RecipientIndex, Stage};
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +27,7 @@ const MOST_ADDRESSES: usize = 3;
 /// Delivers over SMTP. Clones share the cache of sessions.
 #[derive(Clone)]
 pub struct SmtpAgent {
-    pool: Arc<Pool>,
+    pool: Arc<SessionPool>,
     routes: Arc<Routes>,
     config: Arc<SmtpConfig>,
 }
@@ -50,7 +50,7 @@ impl SmtpAgent {
     pub(super) fn over(config: SmtpConfig, routes: Arc<Routes>) -> Self {
         let config = Arc::new(config.bounded());
         Self {
-            pool: Pool::new(Arc::clone(&config), Arc::clone(&routes)),
+            pool: SessionPool::new(Arc::clone(&config), Arc::clone(&routes)),
             routes,
             config,
         }
@@ -87,7 +87,7 @@ impl SmtpAgent {
                         continue;
                     }
                 };
-                let want = Want::to(&target, &next_hops, &path, &self.config);
+                let want = SessionRequest::to(&target, &next_hops, &path, &self.config);
                 match self.pool.warm(&want, &target, sessions).await {
                     Ok(()) => return Ok(()),
                     Err(error) => failures.push(format!("{}: {error}", target.hop)),
@@ -171,7 +171,7 @@ impl SmtpAgent {
     /// A session with a peer that offers the extensions that the message needs.
     async fn able_session(
         &self,
-        want: &Want,
+        want: &SessionRequest,
         target: &Target,
         job: &Job,
         open: &[RecipientIndex],
@@ -209,7 +209,7 @@ impl SmtpAgent {
             return Err(ConnectError::Withdrawn);
         }
         let hop = &target.hop;
-        let want = Want::new(target, job, &self.config);
+        let want = SessionRequest::new(target, job, &self.config);
         let mut delivery = Delivery::new(job, open.to_vec(), self.pool.most_recipients(hop), end);
         let mut dead = 0;
         let mut connected = None;

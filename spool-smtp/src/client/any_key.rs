@@ -30,7 +30,7 @@ pub(super) fn check(
     signature: &DigitallySignedStruct,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Checked {
-    let Some(key) = Key::of(certificate) else {
+    let Some(key) = PublicKey::of(certificate) else {
         return Checked::Unknown;
     };
     let of_scheme = |(scheme, _): &&(SignatureScheme, _)| *scheme == signature.scheme;
@@ -53,13 +53,13 @@ pub(super) fn check(
 }
 
 /// A public key as a certificate holds it (RFC 5280 section 4.1).
-struct Key<'a> {
+struct PublicKey<'a> {
     /// The contents of its AlgorithmIdentifier.
     algorithm: &'a [u8],
     bits: &'a [u8],
 }
 
-impl<'a> Key<'a> {
+impl<'a> PublicKey<'a> {
     fn of(certificate: &'a [u8]) -> Option<Self> {
         let (certificate, _) = element(certificate, SEQUENCE)?;
         let (mut tbs, _) = element(certificate, SEQUENCE)?;
@@ -118,7 +118,7 @@ mod tests {
             .unwrap()
             .subject_public_key_info();
         let (info, _) = element(&info, SEQUENCE).unwrap();
-        let key = Key::of(der).unwrap();
+        let key = PublicKey::of(der).unwrap();
         assert_eq!(element(info, SEQUENCE).unwrap().0, key.algorithm);
         assert_eq!(key.bits.len(), 65);
     }
@@ -126,16 +126,16 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), cut in 0_usize..400, flip in 0_usize..400) {
-            let _ = Key::of(&bytes);
+            let _ = PublicKey::of(&bytes);
             let made = rcgen::generate_simple_self_signed(["x.test".to_owned()]).unwrap();
             let mut der = made.cert.der().to_vec();
             if let Some(byte) = der.get_mut(flip) {
                 *byte ^= 0x81;
             }
             der.truncate(cut);
-            let _ = Key::of(&der);
+            let _ = PublicKey::of(&der);
             bytes.extend_from_slice(&der);
-            let _ = Key::of(&bytes);
+            let _ = PublicKey::of(&bytes);
         }
     }
 }

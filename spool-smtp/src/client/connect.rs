@@ -4,7 +4,7 @@ use super::config::SmtpConfig;
 use super::connect_error::ConnectError;
 use super::race::race;
 use super::resolve::{Routes, Target};
-use super::source::Source;
+use super::source_address::SourceAddress;
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpStream;
 
@@ -33,7 +33,7 @@ fn in_order(ips: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
 /// Connects from `source` to the first of `addresses` that answers; gives which that is.
 pub(super) async fn connect(
     addresses: &[SocketAddr],
-    source: Source,
+    source: SourceAddress,
     config: &SmtpConfig,
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let connected = race(addresses.iter().copied(), |address| async move {

@@ -5,15 +5,15 @@ use super::config::SmtpConfig;
 use super::connect::{addresses, connect};
 use super::connect_error::{ConnectError, SessionError};
 use super::dead_hosts::DeadHosts;
-use super::key::Want;
-use super::ledger::{Ledger, Permit, Turn};
 use super::peer_memory::PeerMemory;
 use super::recipient_limits::RecipientLimits;
 use super::resolve::{Routes, Target};
 use super::session::Session;
+use super::session_key::SessionRequest;
+use super::session_ledger::{ConnectionPermit, SessionGrant, SessionLedger};
 use super::session_setup::SessionSetup;
 use super::snapshot::PoolSnapshot;
-use super::tls::Tls;
+use super::tls::TlsClient;
 use spool_core::NextHop;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,22 +28,22 @@ fn too_late() -> ConnectError {
 }
 
 /// All sessions of one agent.
-pub(super) struct Pool {
+pub(super) struct SessionPool {
     config: Arc<SmtpConfig>,
     routes: Arc<Routes>,
-    ledger: Arc<Ledger<Session>>,
-    tls: Tls,
+    ledger: Arc<SessionLedger<Session>>,
+    tls: TlsClient,
     plaintext: PeerMemory,
     no_chunking: PeerMemory,
     recipients: RecipientLimits,
     dead: DeadHosts,
 }
 
-impl Pool {
+impl SessionPool {
     pub(super) fn new(config: Arc<SmtpConfig>, routes: Arc<Routes>) -> Arc<Self> {
         Arc::new(Self {
-            ledger: Ledger::new(config.connections),
-            tls: Tls::new(config.tls_roots.clone()),
+            ledger: SessionLedger::new(config.connections),
+            tls: TlsClient::new(config.tls_roots.clone()),
             plaintext: PeerMemory::default(),
             no_chunking: PeerMemory::default(),
             recipients: RecipientLimits::default(),
@@ -57,7 +57,7 @@ impl Pool {
     /// until `end`.
     pub(super) async fn session(
         &self,
-        want: &Want,
+        want: &SessionRequest,
         target: &Target,
         fresh: bool,
         end: Instant,
@@ -67,7 +67,7 @@ impl Pool {
         loop {
             let preferred = |session: &Session| session.thread == here;
             match self.ledger.turn(want, fresh, preferred, give_up).await {
-                Some(Turn::Cached(session)) => {
+                Some(SessionGrant::Cached(session)) => {
                     let kept = session.parked_at.elapsed() < self.config.idle_timeout;
                     if kept && !session.wire.has_spoken_or_gone() {
                         session.wire.until(end);
@@ -75,7 +75,9 @@ impl Pool {
                     }
                 }
                 // In a box of its own, for it takes kilobytes: most attempts find a session, and each would carry the room for this.
-                Some(Turn::Open(permit)) => return Box::pin(self.open(want, target, permit, end)).await,
+                Some(SessionGrant::Open(permit)) => {
+                    return Box::pin(self.open(want, target, permit, end)).await;
+                }
                 None => {
                     let error = "no connection was closed in time to make room for another one";
                     return Err(ConnectError::Failed(error.to_owned()));
@@ -87,9 +89,9 @@ impl Pool {
     /// Opens a session: with TLS as the policy has it, and where that failed and plaintext will do, once more in plaintext.
     async fn open(
         &self,
-        want: &Want,
+        want: &SessionRequest,
         target: &Target,
-        permit: Permit<Session>,
+        permit: ConnectionPermit<Session>,
         end: Instant,
     ) -> Result<Session, ConnectError> {
         let hop = &want.key.hop;
@@ -119,7 +121,7 @@ impl Pool {
     /// One connection, unless the host has just failed others.
     async fn connect(
         &self,
-        want: &Want,
+        want: &SessionRequest,
         target: &Target,
         plaintext: Option<String>,
         end: Instant,
@@ -142,7 +144,7 @@ impl Pool {
     /// one is asked (RFC 5321 section 5.1).
     async fn open_once(
         &self,
-        want: &Want,
+        want: &SessionRequest,
         target: &Target,
         plaintext: Option<String>,
         end: Instant,
@@ -231,7 +233,7 @@ impl Pool {
     /// Sees to it that `sessions` sessions are open as they are wanted, as far as the limits allow, and keeps them.
     pub(super) async fn warm(
         self: &Arc<Self>,
-        want: &Want,
+        want: &SessionRequest,
         target: &Target,
         sessions: usize,
     ) -> Result<(), ConnectError> {
@@ -270,7 +272,7 @@ impl Pool {
 
 /// Whoever looks after the idle sessions, until there are none. When the runtime ends before that, the next session that is kept has
 /// all of them looked after again.
-struct Sweeper(Option<Arc<Pool>>);
+struct Sweeper(Option<Arc<SessionPool>>);
 
 impl Drop for Sweeper {
     fn drop(&mut self) {

@@ -2,9 +2,9 @@
 
 use super::capabilities::Capabilities;
 use super::config::SmtpConfig;
-use super::key::Key;
-use super::ledger::Permit;
 use super::reply_filter::RawReply;
+use super::session_key::SessionKey;
+use super::session_ledger::ConnectionPermit;
 use super::tls::TlsFacts;
 use super::wire::Wire;
 use bytes::Bytes;
@@ -47,7 +47,7 @@ pub(super) struct Session {
     pub(super) wire: Wire,
     pub(super) capabilities: Capabilities,
     pub(super) protection: Protection,
-    pub(super) key: Key,
+    pub(super) key: SessionKey,
     /// The peer's address.
     pub(super) address: IpAddr,
     pub(super) flow: FlowId,
@@ -64,7 +64,7 @@ pub(super) struct Session {
     pub(super) parked_at: Instant,
     /// The thread whose runtime drives the socket.
     pub(super) thread: ThreadId,
-    pub(super) permit: Option<Permit<Self>>,
+    pub(super) permit: Option<ConnectionPermit<Self>>,
 }
 
 impl Session {
@@ -72,7 +72,7 @@ impl Session {
     pub(super) fn new(
         connection: AsyncSmtpConnection,
         wire: Wire,
-        key: Key,
+        key: SessionKey,
         protection: Protection,
         address: IpAddr,
     ) -> Self {

@@ -7,11 +7,11 @@ use super::auth::authenticate;
 use super::capabilities::Capabilities;
 use super::config::SmtpConfig;
 use super::connect_error::{ConnectError, STARTTLS_NOT_OFFERED, SessionError};
-use super::key::Key;
 use super::reply_filter::RawReply;
 use super::session::{Protection, Session};
+use super::session_key::SessionKey;
 use super::stream::WireStream;
-use super::tls::{Tls, TlsFacts};
+use super::tls::{TlsClient, TlsFacts};
 use super::wire::{SPOKE_EARLY, UpgradeError, Wire};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::extension::ClientId;
@@ -21,9 +21,9 @@ use tokio::time::Instant;
 
 /// What a session is opened with.
 pub(super) struct SessionSetup<'a> {
-    pub(super) key: &'a Key,
+    pub(super) key: &'a SessionKey,
     pub(super) config: &'a SmtpConfig,
-    pub(super) tls: &'a Tls,
+    pub(super) tls: &'a TlsClient,
     /// Why the session is in plaintext, if TLS has failed before; then TLS is not tried.
     pub(super) plaintext: Option<String>,
     /// The end of the attempt.

@@ -1,6 +1,6 @@
 //! The cache of sessions as it stands, for people and programs to look at. It holds no secret.
 
-use super::ledger::Count;
+use super::session_ledger::KeyCounts;
 use serde::{Deserialize, Serialize};
 use spool_core::{NextHop, TlsPolicy};
 use std::net::IpAddr;
@@ -50,7 +50,7 @@ pub struct DestinationSessions {
 }
 
 impl PoolSnapshot {
-    pub(super) fn new(open: usize, limit: usize, counts: Vec<Count>) -> Self {
+    pub(super) fn new(open: usize, limit: usize, counts: Vec<KeyCounts>) -> Self {
         let mut destinations: Vec<_> = counts.into_iter().map(DestinationSessions::from).collect();
         destinations.sort_by(|a, b| (&a.next_hop, &a.route, &a.user).cmp(&(&b.next_hop, &b.route, &b.user)));
         Self {
@@ -61,9 +61,9 @@ impl PoolSnapshot {
     }
 }
 
-impl From<Count> for DestinationSessions {
-    fn from(count: Count) -> Self {
-        let Count { key, idle, tally } = count;
+impl From<KeyCounts> for DestinationSessions {
+    fn from(count: KeyCounts) -> Self {
+        let KeyCounts { key, idle, tally } = count;
         let is_hop = *key.path == [key.hop.clone()];
         Self {
             next_hop: key.hop,

@@ -5,7 +5,7 @@
 //! hands lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
 
 use super::socket::Noise;
-use super::wire::{SPOKE_EARLY, State, TIMED_OUT, Tail, Wire};
+use super::wire::{SPOKE_EARLY, TIMED_OUT, Tail, Wire, WireState};
 use lettre::transport::smtp::client::AsyncTokioStream;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -121,7 +121,7 @@ impl WireStream {
     /// Hands on the next reply if it is whole.
     fn next_reply(&self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
         let mut state = self.wire.lock();
-        let State { filter, input, .. } = &mut *state;
+        let WireState { filter, input, .. } = &mut *state;
         let (taken, reply) = match filter.feed(input.make_contiguous()) {
             Ok(fed) => fed,
             Err(error) => {

@@ -6,8 +6,8 @@
 
 use super::any_key::{self, Checked};
 use super::dane::Dane;
-use super::key::Key;
 use super::roots::TrustRoots;
+use super::session_key::SessionKey;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
@@ -30,7 +30,7 @@ use tokio_rustls::client::TlsStream;
 pub(crate) struct TlsFacts {
     version: &'static str,
     cipher: String,
-    verdict: Verdict,
+    verdict: CertificateVerdict,
     /// SHA-256 of the peer's certificate.
     fingerprint: String,
 }
@@ -55,14 +55,14 @@ impl fmt::Display for TlsFacts {
 
 /// What is known of the peer's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Verdict {
+struct CertificateVerdict {
     /// Whether it is valid for the peer's name by the trusted roots, or why not.
     verified: Result<(), String>,
     /// The kind of TLSA record that it was checked by, if there are such records.
     dane: Option<String>,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for CertificateVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.verified, &self.dane) {
             (Ok(()), None) => f.write_str("verified"),
@@ -76,13 +76,13 @@ impl fmt::Display for Verdict {
 
 /// What all handshakes of an agent share.
 #[derive(Debug)]
-pub(crate) struct Tls {
+pub(crate) struct TlsClient {
     provider: Arc<CryptoProvider>,
     roots: TrustRoots,
     authorities: OnceCell<Option<Arc<WebPkiServerVerifier>>>,
 }
 
-impl Tls {
+impl TlsClient {
     pub(crate) fn new(roots: TrustRoots) -> Self {
         Self {
             provider: Arc::new(ring::default_provider()),
@@ -96,7 +96,7 @@ impl Tls {
     pub(super) async fn handshake(
         &self,
         tcp: TcpStream,
-        key: &Key,
+        key: &SessionKey,
     ) -> Result<(TlsStream<TcpStream>, TlsFacts), String> {
         let insist = key.tls == TlsPolicy::Verify;
         // The records are those of this name, and so is the certificate (RFC 7672 section 8.1).
@@ -134,7 +134,7 @@ impl Tls {
             algorithms: self.provider.signature_verification_algorithms,
             insist,
             dane,
-            verdict: Mutex::new(Verdict {
+            verdict: Mutex::new(CertificateVerdict {
                 verified: Err("no certificate was shown".to_owned()),
                 dane: None,
             }),
@@ -179,7 +179,7 @@ impl Tls {
     }
 }
 
-fn facts(connection: &CommonState, verdict: Verdict) -> TlsFacts {
+fn facts(connection: &CommonState, verdict: CertificateVerdict) -> TlsFacts {
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -215,11 +215,11 @@ struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
     insist: bool,
     dane: Option<Arc<Dane>>,
-    verdict: Mutex<Verdict>,
+    verdict: Mutex<CertificateVerdict>,
 }
 
 impl Verifier {
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> CertificateVerdict {
         self.verdict
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -265,7 +265,7 @@ impl ServerCertVerifier for Verifier {
                 .check(end_entity, intermediates, now, &self.provider)
                 .map(|record| Some(format!("dane {record}"))),
         };
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Verdict {
+        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = CertificateVerdict {
             verified: checked.as_ref().map(drop).map_err(Error::to_string),
             dane: dane.clone().ok().flatten(),
         };

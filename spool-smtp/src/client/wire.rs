@@ -20,7 +20,7 @@ pub(super) const SPOKE_EARLY: &str = "the peer said more than its greeting befor
 
 /// Behind the lock: never held across an await.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct WireState {
     pub(super) socket: Socket,
     pub(super) filter: ReplyFilter,
     /// Bytes that came after the reply that was handed on last.
@@ -72,7 +72,7 @@ pub(super) struct Writing {
     reply: Duration,
 }
 
-impl State {
+impl WireState {
     /// The peer's side took some of what was written.
     pub(super) fn progressed(&mut self) {
         if let Some(writing) = self.writing {
@@ -107,13 +107,13 @@ pub(super) enum UpgradeError {
 /// One connection's shared part.
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<WireState>>,
 }
 
 impl Wire {
     /// For a connection that is to be of use until `end`.
     pub(super) fn new(tcp: TcpStream, end: Instant) -> Self {
-        let state = State {
+        let state = WireState {
             socket: Socket::Plain(tcp),
             filter: ReplyFilter::default(),
             input: VecDeque::new(),
@@ -133,7 +133,7 @@ impl Wire {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, WireState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -73,7 +73,7 @@ pub(super) struct BodyHash {
 
 /// The hash of `body`, which consists of lines ended by CRLF; of its first `limit` canonical bytes, where there is a limit.
 pub(super) fn body(body: &[u8], canon: Canon, limit: Option<u64>) -> BodyHash {
-    let mut sink = Sink {
+    let mut sink = BodyDigest {
         context: Context::new(&SHA256),
         left: limit,
         length: 0,
@@ -124,7 +124,7 @@ const fn is_space(byte: u8) -> bool {
 }
 
 /// Each run of white space as one space. `text` does not end in one.
-fn relaxed_text(text: &[u8], sink: &mut Sink) {
+fn relaxed_text(text: &[u8], sink: &mut BodyDigest) {
     let mut written = 0;
     let mut behind = 0;
     for at in memchr2_iter(b' ', b'\t', text) {
@@ -141,13 +141,13 @@ fn relaxed_text(text: &[u8], sink: &mut Sink) {
     sink.put(text.get(written..).unwrap_or_default());
 }
 
-struct Sink {
+struct BodyDigest {
     context: Context,
     left: Option<u64>,
     length: u64,
 }
 
-impl Sink {
+impl BodyDigest {
     fn put(&mut self, bytes: &[u8]) {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.length = self.length.saturating_add(size);

@@ -3,8 +3,8 @@
 //! It signs one message for each core at a time; others wait for a bounded time, and beyond [`MAX_WAITING`] are refused. A message
 //! is never left unsigned for lack of time.
 
-use super::rules::{OnFailure, Rules};
-use super::sign::{Fragility, Outcome, Skipped, keys, sign};
+use super::rules::{OnSigningFailure, Rules};
+use super::sign::{Fragility, SigningOutcome, Skipped, keys, sign};
 use crate::submission::{NoAuthor, insert};
 use bytes::Bytes;
 use spool_core::{BoxFuture, Clock, SignError, Signer};
@@ -22,9 +22,9 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Signs the messages of submitters with the keys of their domains. Cloning shares it.
 #[derive(Clone)]
-pub struct Signing(Arc<Shared>);
+pub struct Signing(Arc<SigningState>);
 
-struct Shared {
+struct SigningState {
     rules: RwLock<Arc<Rules>>,
     clock: Arc<dyn Clock>,
     /// One permit for each running signature.
@@ -44,7 +44,7 @@ impl Signing {
     /// Signs by `rules`, at most `threads` messages at the same time.
     #[must_use]
     pub fn new(rules: Rules, clock: Arc<dyn Clock>, threads: usize) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(SigningState {
             rules: RwLock::new(Arc::new(rules)),
             clock,
             threads: Arc::new(Semaphore::new(threads.max(1))),
@@ -87,7 +87,8 @@ impl Signing {
             sign(&ours, &bytes, now)
         });
         let outcome = signed.await;
-        let outcome = outcome.unwrap_or_else(|error| Outcome::Failed(format!("signing ended: {error}")));
+        let outcome =
+            outcome.unwrap_or_else(|error| SigningOutcome::Failed(format!("signing ended: {error}")));
         shared.conclude(&rules, message, outcome)
     }
 }
@@ -106,7 +107,7 @@ impl Signer for Signing {
     }
 }
 
-impl Shared {
+impl SigningState {
     fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -118,9 +119,9 @@ impl Shared {
 
     /// The resulting message, or why there is none. It is counted, and logged unless an error is returned, because the caller decides what
     /// happens to the message.
-    fn conclude(&self, rules: &Rules, message: Bytes, outcome: Outcome) -> Result<Bytes, SignError> {
+    fn conclude(&self, rules: &Rules, message: Bytes, outcome: SigningOutcome) -> Result<Bytes, SignError> {
         match outcome {
-            Outcome::Signed {
+            SigningOutcome::Signed {
                 fields,
                 domain,
                 fragility,
@@ -132,7 +133,7 @@ impl Shared {
                 insert(&mut message, 0, &fields);
                 Ok(message.into())
             }
-            Outcome::Skipped(why) => {
+            SigningOutcome::Skipped(why) => {
                 match why {
                     Skipped::NoKey => tracing::debug!(%why, "message not signed"),
                     Skipped::Author(_) | Skipped::Malformed | Skipped::TooLarge => {
@@ -142,11 +143,11 @@ impl Shared {
                 self.counts.skipped(why);
                 Ok(message)
             }
-            Outcome::Failed(why) => {
+            SigningOutcome::Failed(why) => {
                 self.counts.failed.fetch_add(1, Ordering::Relaxed);
                 match rules.on_failure {
-                    OnFailure::Defer => Err(SignError::Failed(why)),
-                    OnFailure::Unsigned => {
+                    OnSigningFailure::Defer => Err(SignError::Failed(why)),
+                    OnSigningFailure::Unsigned => {
                         tracing::error!(%why, "message taken without a signature: it cannot be signed");
                         Ok(message)
                     }

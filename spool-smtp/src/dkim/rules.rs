@@ -130,7 +130,7 @@ impl DomainKey {
 
 /// How a message is handled that must be signed and cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnFailure {
+pub enum OnSigningFailure {
     /// It is refused temporarily.
     #[default]
     Defer,
@@ -150,7 +150,7 @@ pub struct Rules {
     /// For how long a signature is valid, `x=`; `None`: without `x=`.
     pub expiration: Option<Duration>,
     /// How a message that cannot be signed is handled.
-    pub on_failure: OnFailure,
+    pub on_failure: OnSigningFailure,
 }
 
 impl Default for Rules {
@@ -162,7 +162,7 @@ impl Default for Rules {
             headers: names(&DEFAULT_HEADERS),
             oversigned: names(&DEFAULT_OVERSIGNED),
             expiration: None,
-            on_failure: OnFailure::default(),
+            on_failure: OnSigningFailure::default(),
         }
     }
 }

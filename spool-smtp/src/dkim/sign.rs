@@ -45,7 +45,7 @@ pub struct Fragility {
 
 /// The result for a message.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SigningOutcome {
     /// Its signatures: header fields to be prepended.
     Signed {
         /// Whole lines.
@@ -64,7 +64,7 @@ pub enum Outcome {
 /// Signs `message`, which consists of lines ended by CRLF, with the keys that `rules` have for its author at `now`: RSA before
 /// Ed25519. Neither signature covers the other one.
 #[must_use]
-pub fn sign(rules: &Rules, message: &[u8], now: Timestamp) -> Outcome {
+pub fn sign(rules: &Rules, message: &[u8], now: Timestamp) -> SigningOutcome {
     match keys(rules, message, now) {
         Ok(keys) => with(rules, &keys, message, now),
         Err(outcome) => outcome,
@@ -76,19 +76,21 @@ pub(super) fn keys<'r>(
     rules: &'r Rules,
     message: &[u8],
     now: Timestamp,
-) -> Result<Vec<&'r DomainKey>, Outcome> {
-    let author = author_domain(message).map_err(|why| Outcome::Skipped(why.into()))?;
+) -> Result<Vec<&'r DomainKey>, SigningOutcome> {
+    let author = author_domain(message).map_err(|why| SigningOutcome::Skipped(why.into()))?;
     match rules.choose(&author, now) {
         Choice::Keys(keys) => Ok(keys),
-        Choice::NoKey => Err(Outcome::Skipped(Skipped::NoKey)),
-        Choice::Ended(domain) => Err(Outcome::Failed(format!("every key for {domain} has ended"))),
+        Choice::NoKey => Err(SigningOutcome::Skipped(Skipped::NoKey)),
+        Choice::Ended(domain) => Err(SigningOutcome::Failed(format!(
+            "every key for {domain} has ended"
+        ))),
     }
 }
 
-fn with(rules: &Rules, keys: &[&DomainKey], message: &[u8], now: Timestamp) -> Outcome {
+fn with(rules: &Rules, keys: &[&DomainKey], message: &[u8], now: Timestamp) -> SigningOutcome {
     let header = match Header::of(rules, message) {
         Ok(header) => header,
-        Err(skipped) => return Outcome::Skipped(skipped),
+        Err(skipped) => return SigningOutcome::Skipped(skipped),
     };
     let body = message.get(body_start(message)..).unwrap_or_default();
     let hash = canon::body(body, Canon::Relaxed, None);
@@ -96,10 +98,10 @@ fn with(rules: &Rules, keys: &[&DomainKey], message: &[u8], now: Timestamp) -> O
     for key in keys {
         match signature(rules, key, &header, &hash, now) {
             Ok(field) => fields.extend_from_slice(field.as_bytes()),
-            Err(why) => return Outcome::Failed(format!("{key}: {why}")),
+            Err(why) => return SigningOutcome::Failed(format!("{key}: {why}")),
         }
     }
-    Outcome::Signed {
+    SigningOutcome::Signed {
         fields,
         domain: keys.first().map_or_else(String::new, |key| key.domain.clone()),
         fragility: Fragility {

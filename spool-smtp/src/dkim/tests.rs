@@ -100,11 +100,11 @@ fn both() -> Rules {
 
 fn signed(rules: &Rules, message: &[u8]) -> Vec<u8> {
     match sign(rules, message, NOW) {
-        Outcome::Signed { mut fields, .. } => {
+        SigningOutcome::Signed { mut fields, .. } => {
             fields.extend_from_slice(message);
             fields
         }
-        other @ (Outcome::Skipped(_) | Outcome::Failed(_)) => panic!("{other:?}"),
+        other @ (SigningOutcome::Skipped(_) | SigningOutcome::Failed(_)) => panic!("{other:?}"),
     }
 }
 
@@ -181,7 +181,7 @@ fn what_has_no_key_or_no_single_author_is_not_signed() {
     ] {
         assert_eq!(
             sign(&rules, message.as_bytes(), NOW),
-            Outcome::Skipped(why),
+            SigningOutcome::Skipped(why),
             "{message}"
         );
     }
@@ -189,12 +189,12 @@ fn what_has_no_key_or_no_single_author_is_not_signed() {
     let many = format!("{from}{}\r\n", "To: x\r\n".repeat(500));
     assert_eq!(
         sign(&rules, many.as_bytes(), NOW),
-        Outcome::Skipped(Skipped::TooLarge)
+        SigningOutcome::Skipped(Skipped::TooLarge)
     );
     let long = format!("{from}To: {}\r\n\r\n", "x".repeat(1 << 20));
     assert_eq!(
         sign(&rules, long.as_bytes(), NOW),
-        Outcome::Skipped(Skipped::TooLarge)
+        SigningOutcome::Skipped(Skipped::TooLarge)
     );
     // As many as may be.
     let most = format!("{from}{}\r\n", "To: x\r\n".repeat(499));
@@ -208,8 +208,8 @@ fn what_has_no_key_or_no_single_author_is_not_signed() {
 fn what_may_break_a_signature_is_told() {
     let rules = both();
     let fragility = |message: &str| match sign(&rules, message.as_bytes(), NOW) {
-        Outcome::Signed { fragility, .. } => (fragility.long_line, fragility.eight_bit),
-        other @ (Outcome::Skipped(_) | Outcome::Failed(_)) => panic!("{other:?}"),
+        SigningOutcome::Signed { fragility, .. } => (fragility.long_line, fragility.eight_bit),
+        other @ (SigningOutcome::Skipped(_) | SigningOutcome::Failed(_)) => panic!("{other:?}"),
     };
     let from = "From: a@example.org\r\n";
     assert_eq!(

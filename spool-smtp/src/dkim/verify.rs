@@ -50,7 +50,7 @@ pub enum Invalid {
 
 /// The result of one signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct SignatureResult {
     /// `d=`; empty where it cannot be read.
     pub domain: String,
     /// `s=`.
@@ -62,7 +62,7 @@ pub struct Verdict {
 }
 
 /// Checks every signature of `message`, which consists of lines ended by CRLF, from the top.
-pub async fn verify(message: &[u8], dns: &dyn Resolve, now: Timestamp) -> Vec<Verdict> {
+pub async fn verify(message: &[u8], dns: &dyn Resolve, now: Timestamp) -> Vec<SignatureResult> {
     let mut verdicts = Vec::new();
     let fields = Fields::of(message).filter(|field| field.is("DKIM-Signature"));
     for field in fields.take(MAX_SIGNATURES) {
@@ -82,7 +82,7 @@ pub async fn verify(message: &[u8], dns: &dyn Resolve, now: Timestamp) -> Vec<Ve
                 Err(why) => Err(why),
             },
         };
-        verdicts.push(Verdict {
+        verdicts.push(SignatureResult {
             domain: tag("d"),
             selector: tag("s"),
             algorithm: tag("a"),

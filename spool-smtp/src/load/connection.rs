@@ -1,6 +1,6 @@
 //! One connection of the load generator: raw SMTP, pipelined when offered, in plaintext or under TLS.
 
-use super::stream::Stream;
+use super::stream::LoadStream;
 use super::template::Template;
 use super::tls::Connector;
 use crate::client::tls::TlsFacts;
@@ -17,7 +17,7 @@ const MAX_REPLY: usize = 64 * 1024;
 
 /// How a message ended.
 #[derive(Debug)]
-pub(super) enum Ending {
+pub(super) enum SendOutcome {
     /// With this reply to its final dot.
     Answered(u16),
     /// With this reply to a command before it.
@@ -28,7 +28,7 @@ pub(super) enum Ending {
 
 /// A reply: its code, and the extensions of a reply to EHLO.
 #[derive(Debug, Clone, Copy, Default)]
-struct Reply {
+struct LoadReply {
     code: u16,
     pipelining: bool,
     starttls: bool,
@@ -36,7 +36,7 @@ struct Reply {
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: Stream,
+    stream: LoadStream,
     input: Vec<u8>,
     taken: usize,
     out: Vec<u8>,
@@ -53,7 +53,7 @@ impl Connection {
         let tcp = tokio::time::timeout(TIMEOUT, TcpStream::connect(to)).await??;
         tcp.set_nodelay(true)?;
         let mut open = Self {
-            stream: Stream::Plain(tcp),
+            stream: LoadStream::Plain(tcp),
             input: Vec::with_capacity(4096),
             taken: 0,
             out: Vec::with_capacity(4096),
@@ -77,7 +77,7 @@ impl Connection {
         Ok(open)
     }
 
-    async fn hello(&mut self) -> io::Result<Reply> {
+    async fn hello(&mut self) -> io::Result<LoadReply> {
         self.stream.write(b"EHLO load.sender.example\r\n").await?;
         let reply = self.expect(250, "EHLO").await?;
         self.pipelining = reply.pipelining;
@@ -100,7 +100,7 @@ impl Connection {
         self.tls.as_ref().map(TlsFacts::suite)
     }
 
-    async fn expect(&mut self, code: u16, what: &str) -> io::Result<Reply> {
+    async fn expect(&mut self, code: u16, what: &str) -> io::Result<LoadReply> {
         let reply = self.reply().await?;
         if reply.code == code {
             Ok(reply)
@@ -110,12 +110,12 @@ impl Connection {
     }
 
     /// Sends one message.
-    pub(super) async fn send(&mut self, template: &Template, number: u64) -> Ending {
+    pub(super) async fn send(&mut self, template: &Template, number: u64) -> SendOutcome {
         match self.envelope(template, number).await {
             Ok(None) => {}
-            Ok(Some(code)) => return Ending::Refused(code),
+            Ok(Some(code)) => return SendOutcome::Refused(code),
             Err(error) => {
-                return Ending::Broken {
+                return SendOutcome::Broken {
                     error: error.to_string(),
                     begun: false,
                 };
@@ -129,8 +129,8 @@ impl Connection {
             Err(error) => Err(error),
         };
         match reply {
-            Ok(reply) => Ending::Answered(reply.code),
-            Err(error) => Ending::Broken {
+            Ok(reply) => SendOutcome::Answered(reply.code),
+            Err(error) => SendOutcome::Broken {
                 error: error.to_string(),
                 begun: true,
             },
@@ -162,8 +162,8 @@ impl Connection {
     }
 
     /// Reads one reply.
-    async fn reply(&mut self) -> io::Result<Reply> {
-        let mut reply = Reply::default();
+    async fn reply(&mut self) -> io::Result<LoadReply> {
+        let mut reply = LoadReply::default();
         loop {
             let unread = self.input.get(self.taken..).unwrap_or_default();
             if let Some(end) = memchr::memchr(b'\n', unread) {

@@ -14,7 +14,7 @@ pub use histogram::Histogram;
 pub use tls::LoadTls;
 pub use verify::{Verification, VerifyError, verify};
 
-use connection::{Connection, Ending};
+use connection::{Connection, SendOutcome};
 use spool_core::{Clock, SystemClock};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -75,7 +75,7 @@ impl LoadPlan {
 
 /// The progress of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
+pub struct LoadProgress {
     /// Messages that were answered, or will not be.
     pub done: u64,
     /// The total.
@@ -114,7 +114,7 @@ impl LoadReport {
 }
 
 /// The state that connections share.
-struct Shared {
+struct LoadState {
     plan: LoadPlan,
     template: Template,
     next: AtomicU64,
@@ -128,7 +128,7 @@ struct Shared {
 ///
 /// # Errors
 /// When the ledger cannot be written. Failing connections are part of the report.
-pub async fn run(plan: LoadPlan, progress: impl Fn(Progress)) -> io::Result<LoadReport> {
+pub async fn run(plan: LoadPlan, progress: impl Fn(LoadProgress)) -> io::Result<LoadReport> {
     let open = |path: &PathBuf| OpenOptions::new().create(true).append(true).open(path);
     let ledger = plan
         .ledger
@@ -141,7 +141,7 @@ pub async fn run(plan: LoadPlan, progress: impl Fn(Progress)) -> io::Result<Load
     let connections = plan.connections.max(1);
     let total = plan.messages;
     let connector = plan.tls.clone().map(Connector::new);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(LoadState {
         plan,
         template,
         next: AtomicU64::new(0),
@@ -162,7 +162,7 @@ pub async fn run(plan: LoadPlan, progress: impl Fn(Progress)) -> io::Result<Load
         let part = loop {
             tokio::select! {
                 part = &mut task => break part,
-                _ = tick.tick() => progress(Progress { done: shared.done.load(Ordering::Relaxed), total }),
+                _ = tick.tick() => progress(LoadProgress { done: shared.done.load(Ordering::Relaxed), total }),
             }
         };
         match part {
@@ -174,13 +174,13 @@ pub async fn run(plan: LoadPlan, progress: impl Fn(Progress)) -> io::Result<Load
     if let Some(ledger) = &shared.ledger {
         ledger.lock().unwrap_or_else(PoisonError::into_inner).flush()?;
     }
-    progress(Progress { done: total, total });
+    progress(LoadProgress { done: total, total });
     Ok(report)
 }
 
 impl LoadReport {
     /// A new connection; its handshake is counted.
-    async fn open(&mut self, shared: &Shared) -> io::Result<Connection> {
+    async fn open(&mut self, shared: &LoadState) -> io::Result<Connection> {
         let open = Connection::open(shared.plan.to, shared.connector.as_ref()).await?;
         if let Some(suite) = open.suite() {
             *self.handshakes.entry(suite).or_default() += 1;
@@ -213,7 +213,7 @@ fn is_final(error: &io::Error) -> bool {
 }
 
 /// The work of one connection, over as many TCP connections as necessary.
-async fn drive(shared: Arc<Shared>) -> LoadReport {
+async fn drive(shared: Arc<LoadState>) -> LoadReport {
     let mut report = LoadReport::default();
     let mut failures = 0;
     let mut connection: Option<Connection> = None;
@@ -239,22 +239,22 @@ async fn drive(shared: Arc<Shared>) -> LoadReport {
         let ending = open.send(&shared.template, number).await;
         shared.done.fetch_add(1, Ordering::Relaxed);
         match ending {
-            Ending::Answered(250) => {
+            SendOutcome::Answered(250) => {
                 failures = 0;
                 report.accepted += 1;
                 report.latency.record(due.elapsed());
                 shared.note(number, true);
                 connection = Some(open);
             }
-            Ending::Answered(code) => {
+            SendOutcome::Answered(code) => {
                 *report.refused.entry(code).or_default() += 1;
                 connection = (code != 421).then_some(open);
             }
-            Ending::Refused(code) => {
+            SendOutcome::Refused(code) => {
                 *report.refused.entry(code).or_default() += 1;
                 // What the peer still waits for after a refusal in the middle is its own affair: a new connection is clean.
             }
-            Ending::Broken { error, begun } => {
+            SendOutcome::Broken { error, begun } => {
                 failures += 1;
                 *report.errors.entry(error).or_default() += 1;
                 if begun {
@@ -273,7 +273,7 @@ async fn drive(shared: Arc<Shared>) -> LoadReport {
     report
 }
 
-impl Shared {
+impl LoadState {
     /// The next message's number, and since when it is due.
     async fn next_message(&self) -> Option<(u64, Instant)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);

@@ -9,14 +9,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum LoadStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     /// Lost in a failed handshake.
     Gone,
 }
 
-impl Stream {
+impl LoadStream {
     /// Reads at least one byte, or 0 at the end; an error if nothing arrives within `patience`.
     pub(super) async fn read(&mut self, input: &mut Vec<u8>, patience: Duration) -> io::Result<usize> {
         // The reply is usually there already: a timer is made only if it is not.

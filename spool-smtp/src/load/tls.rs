@@ -1,7 +1,7 @@
 //! TLS of the load generator: when it begins, and which certificates it accepts. The handshake is the delivery client's.
 
 use crate::client::TrustRoots;
-use crate::client::tls::{Tls, TlsFacts};
+use crate::client::tls::{TlsClient, TlsFacts};
 use crate::sink::TlsMode;
 use std::io;
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ impl LoadTls {
 #[derive(Debug)]
 pub(super) struct Connector {
     pub(super) mode: TlsMode,
-    tls: Tls,
+    tls: TlsClient,
     verify: bool,
     name: Option<String>,
 }
@@ -45,7 +45,7 @@ impl Connector {
         Self {
             mode: tls.mode,
             verify: tls.roots.is_some(),
-            tls: Tls::new(tls.roots.unwrap_or_default()),
+            tls: TlsClient::new(tls.roots.unwrap_or_default()),
             name: tls.name,
         }
     }

@@ -7,7 +7,7 @@
 use super::auth::InitialResponse;
 use super::dsn::{self, RcptDsn};
 use super::extent;
-use super::reply::{self, Reply};
+use super::reply::{self, ServerReply};
 use smtp_proto::request::parser::Rfc5321Parser;
 use smtp_proto::{Error, MAIL_REQUIRETLS, MAIL_SMTPUTF8, MailFrom, RcptTo, Request};
 use spool_core::{Address, BodyKind, MailParameters, ReversePath};
@@ -64,7 +64,7 @@ pub(super) struct Hello {
 
 impl Command {
     /// Parses `line`, which ends with CRLF and contains no other CR, LF or NUL.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, Reply> {
+    pub(super) fn parse(line: &[u8]) -> Result<Self, ServerReply> {
         let text = line.strip_suffix(b"\r\n").unwrap_or(line);
         if text.iter().any(u8::is_ascii_control) {
             return Err(reply::BAD_CHARACTER);
@@ -107,7 +107,7 @@ fn bdat(rest: &str) -> Option<Command> {
 }
 
 /// All commands but MAIL, RCPT and BDAT.
-fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
+fn simple(text: &str, line: &[u8]) -> Result<Command, ServerReply> {
     let alone = |command| match text.trim_end().len() {
         4 => Ok(command),
         _ => Err(reply::SYNTAX),
@@ -147,7 +147,7 @@ fn simple(text: &str, line: &[u8]) -> Result<Command, Reply> {
     }
 }
 
-fn hello(text: &str, host: &str, extended: bool) -> Result<Command, Reply> {
+fn hello(text: &str, host: &str, extended: bool) -> Result<Command, ServerReply> {
     let whole = text.get(5..).is_some_and(|rest| rest.trim_end() == host);
     let command = Command::Hello(Hello {
         name: host.to_owned(),
@@ -163,7 +163,7 @@ fn is_http(text: &str) -> bool {
         .any(|verb| after(text, verb).is_some())
 }
 
-fn auth(rest: &str) -> Result<Command, Reply> {
+fn auth(rest: &str) -> Result<Command, ServerReply> {
     let mut words = rest.trim_end().split(' ');
     let (mechanism, initial) = (words.next().unwrap_or_default(), words.next());
     if mechanism.is_empty() || initial == Some("") || words.next().is_some() {
@@ -175,7 +175,7 @@ fn auth(rest: &str) -> Result<Command, Reply> {
     })
 }
 
-fn mail(rest: &str) -> Result<Command, Reply> {
+fn mail(rest: &str) -> Result<Command, ServerReply> {
     let (path, parameters) = path(rest, "FROM:")?;
     let sender = ReversePath::parse(without_route(path)).map_err(|_| reply::BAD_SENDER)?;
     let (dsn, rest) = dsn::of_mail(ascii(parameters)?)?;
@@ -215,7 +215,7 @@ fn mail(rest: &str) -> Result<Command, Reply> {
     })
 }
 
-fn rcpt(rest: &str) -> Result<Command, Reply> {
+fn rcpt(rest: &str) -> Result<Command, ServerReply> {
     let (path, parameters) = path(rest, "TO:")?;
     let mailbox = without_route(path);
     let address = if mailbox.eq_ignore_ascii_case("postmaster") {
@@ -236,7 +236,7 @@ fn rcpt(rest: &str) -> Result<Command, Reply> {
     Ok(Command::Rcpt { address, dsn })
 }
 
-fn refusal(error: Error) -> Reply {
+fn refusal(error: Error) -> ServerReply {
     match error {
         Error::UnsupportedParameter { .. } => reply::UNKNOWN_PARAMETER,
         Error::InvalidParameter { .. } => reply::BAD_PARAMETER,
@@ -251,7 +251,7 @@ fn refusal(error: Error) -> Reply {
 }
 
 /// Splits `FROM:<path> parameters`. Spaces before `<` are accepted, because many programs send them and they are harmless.
-fn path<'a>(text: &'a str, keyword: &str) -> Result<(&'a str, &'a str), Reply> {
+fn path<'a>(text: &'a str, keyword: &str) -> Result<(&'a str, &'a str), ServerReply> {
     let inside = after(text.trim_start(), keyword)
         .and_then(|rest| rest.trim_start().strip_prefix('<'))
         .ok_or(reply::SYNTAX)?;
@@ -274,7 +274,7 @@ fn path<'a>(text: &'a str, keyword: &str) -> Result<(&'a str, &'a str), Reply> {
 }
 
 /// Parameters must be ASCII, which smtp-proto does not check.
-fn ascii(parameters: &str) -> Result<&str, Reply> {
+fn ascii(parameters: &str) -> Result<&str, ServerReply> {
     parameters
         .is_ascii()
         .then_some(parameters)

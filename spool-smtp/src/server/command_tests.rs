@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn parse(text: &str) -> Result<Command, Reply> {
+fn parse(text: &str) -> Result<Command, ServerReply> {
     Command::parse(format!("{text}\r\n").as_bytes())
 }
 

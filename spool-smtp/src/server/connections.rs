@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 /// The counts of a service.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    open: Mutex<Open>,
+    open: Mutex<ConnectionCounts>,
 }
 
 /// The client of a connection.
@@ -50,14 +50,14 @@ impl Opened {
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct ConnectionCounts {
     total: usize,
     by_client: HashMap<Holder, usize>,
 }
 
 /// One connection's place.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     connections: Arc<Connections>,
     client: Holder,
     _mark: mpsc::Sender<Infallible>,
@@ -71,7 +71,7 @@ impl Connections {
         client: Holder,
         total: usize,
         per_client: usize,
-    ) -> Option<Place> {
+    ) -> Option<ConnectionSlot> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = open.by_client.get(&client).copied().unwrap_or(0);
         if open.total >= total || taken >= per_client {
@@ -80,7 +80,7 @@ impl Connections {
         open.total += 1;
         open.by_client.insert(client, taken + 1);
         drop(open);
-        Some(Place {
+        Some(ConnectionSlot {
             connections: Arc::clone(self),
             client,
             _mark: opened.mark.clone(),
@@ -88,7 +88,7 @@ impl Connections {
     }
 }
 
-impl Open {
+impl ConnectionCounts {
     fn leave(&mut self, client: Holder) {
         if let Some(taken) = self.by_client.get_mut(&client) {
             *taken = taken.saturating_sub(1);
@@ -99,7 +99,7 @@ impl Open {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Counts the connection as one of `client` from now on, unless that one has `per_client` already.
     pub(super) fn move_to(&mut self, client: IpAddr, per_client: usize) -> bool {
         let client = client.into();
@@ -119,7 +119,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut open = self
             .connections

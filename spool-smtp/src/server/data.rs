@@ -5,7 +5,7 @@
 //! message is refused, its bytes are counted and discarded until it ends.
 
 use super::config::BareNewline;
-use super::reply::{self, Reply};
+use super::reply::{self, ServerReply};
 use bytes::Bytes;
 use memchr::memchr3;
 use spool_core::Held;
@@ -41,7 +41,7 @@ enum Position {
 
 /// The state after some input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum DataProgress {
     /// The message continues.
     More,
     /// The message ended; the rest of the chunk is not part of it.
@@ -101,7 +101,7 @@ impl Decoder {
     }
 
     /// Takes the bytes that belong to the message from `input`.
-    pub(super) fn feed(&mut self, input: &mut &[u8]) -> Progress {
+    pub(super) fn feed(&mut self, input: &mut &[u8]) -> DataProgress {
         while let Some(&byte) = input.first() {
             match self.position {
                 Position::LineStart if byte == b'.' && self.ending == Ending::Dot => {
@@ -116,7 +116,7 @@ impl Decoder {
                 Position::Dot => self.position = Position::Within,
                 Position::DotCr if byte == b'\n' => {
                     *input = rest(input, 1);
-                    return Progress::End;
+                    return DataProgress::End;
                 }
                 Position::Cr if byte == b'\n' => {
                     self.push(b"\r\n");
@@ -130,10 +130,10 @@ impl Decoder {
                 }
             }
             if self.dropped > PATIENCE {
-                return Progress::Hopeless;
+                return DataProgress::Hopeless;
             }
         }
-        Progress::More
+        DataProgress::More
     }
 
     /// Copies as many complete clean lines as possible, then handles the byte that stopped it.
@@ -238,7 +238,7 @@ impl Decoder {
     }
 
     /// Why the message is refused, if that is known already.
-    pub(super) fn refusal(&self) -> Option<Reply> {
+    pub(super) fn refusal(&self) -> Option<ServerReply> {
         if self.unclean {
             Some(reply::SMUGGLING)
         } else if self.too_big {
@@ -266,7 +266,7 @@ impl Decoder {
     }
 
     /// The complete message with its memory charge, or why it is refused.
-    pub(super) fn finish(self) -> Result<(Bytes, Held), Reply> {
+    pub(super) fn finish(self) -> Result<(Bytes, Held), ServerReply> {
         match self.refusal() {
             Some(refusal) => Err(refusal),
             None => Ok((Bytes::from(self.body), self.held)),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use spool_core::Budget;
 
 /// The decoded message or its refusal, and what was left behind it; `None` when it did not end.
-type Outcome = Option<(Result<Vec<u8>, Reply>, Vec<u8>)>;
+type Outcome = Option<(Result<Vec<u8>, ServerReply>, Vec<u8>)>;
 
 fn decode(input: &[u8], sizes: &[usize], limit: usize, bare: BareNewline) -> Outcome {
     let held = Budget::new(1 << 20).hold(0).unwrap();
@@ -17,7 +17,7 @@ fn decode(input: &[u8], sizes: &[usize], limit: usize, bare: BareNewline) -> Out
         let mut chunk = &left[..size];
         let progress = decoder.feed(&mut chunk);
         left = &left[size - chunk.len()..];
-        if progress == Progress::End {
+        if progress == DataProgress::End {
             return Some((decoder.finish().map(|(body, _)| body.to_vec()), left.to_vec()));
         }
         assert!(chunk.is_empty());
@@ -62,7 +62,7 @@ fn the_rest_of_a_too_big_message_is_read_up_to_a_bound() {
     let held = Budget::new(1 << 20).hold(0).unwrap();
     let mut decoder = Decoder::new(Vec::new(), held, 10, BareNewline::Reject, Ending::Dot);
     let piece = ["x".repeat(1022), "\r\n".to_owned()].concat().repeat(1024);
-    let pieces = (1..=70).find(|_| decoder.feed(&mut piece.as_bytes()) == Progress::Hopeless);
+    let pieces = (1..=70).find(|_| decoder.feed(&mut piece.as_bytes()) == DataProgress::Hopeless);
     assert_eq!(pieces, Some(65), "pieces of 1 MiB");
 }
 
@@ -154,10 +154,10 @@ fn a_message_that_fits_into_memory_is_accepted() {
     let mut decoder = Decoder::new(Vec::new(), held, 35 << 20, BareNewline::Reject, Ending::Dot);
     let chunk = vec![b'x'; 64 << 10];
     for _ in 0..14 {
-        assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
+        assert_eq!(decoder.feed(&mut chunk.as_slice()), DataProgress::More);
     }
     assert!(budget.used() <= 1 << 20);
-    assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), Progress::End);
+    assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), DataProgress::End);
     assert_eq!(decoder.finish().unwrap().0.len(), (14 << 16) + 2);
 }
 
@@ -175,11 +175,11 @@ fn a_message_without_memory_is_read_to_its_end() {
     );
     let chunk = vec![b'x'; 64 << 10];
     for _ in 0..20 {
-        assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
+        assert_eq!(decoder.feed(&mut chunk.as_slice()), DataProgress::More);
         assert!(decoder.body.capacity() as u64 <= 512 << 10);
     }
     assert_eq!(budget.used(), before);
-    assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), Progress::End);
+    assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), DataProgress::End);
     assert_eq!(decoder.finish().unwrap_err(), reply::BUSY);
     drop(other);
     // Alone, it is taken whatever its size.
@@ -191,9 +191,9 @@ fn a_message_without_memory_is_read_to_its_end() {
         Ending::Dot,
     );
     for _ in 0..64 {
-        assert_eq!(decoder.feed(&mut chunk.as_slice()), Progress::More);
+        assert_eq!(decoder.feed(&mut chunk.as_slice()), DataProgress::More);
     }
-    assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), Progress::End);
+    assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), DataProgress::End);
     assert_eq!(decoder.finish().unwrap().0.len(), (64 << 16) + 2);
 }
 
@@ -202,7 +202,7 @@ fn a_message_without_end_is_given_up() {
     let chunk = vec![b'x'; 1 << 20];
     let held = Budget::new(1 << 20).hold(0).unwrap();
     let mut decoder = Decoder::new(Vec::new(), held, 10, BareNewline::Reject, Ending::Dot);
-    let rounds = (0..100).take_while(|_| decoder.feed(&mut chunk.as_slice()) == Progress::More);
+    let rounds = (0..100).take_while(|_| decoder.feed(&mut chunk.as_slice()) == DataProgress::More);
     assert_eq!(rounds.count(), PATIENCE >> 20);
     assert_eq!(decoder.body.capacity(), 0);
 }

@@ -3,7 +3,7 @@
 //! smtp-proto accepts invalid xtext and knows only one address type, so these four are parsed here and all others by it.
 //! The values are decoded and printable ASCII: they can be logged, stored, and encoded again.
 
-use super::reply::{self, Reply};
+use super::reply::{self, ServerReply};
 use spool_core::{Notify, Ret};
 
 /// The longest ENVID, as it is given (RFC 3461 section 4.4).
@@ -35,7 +35,7 @@ impl RcptDsn {
 }
 
 /// Parses RET and ENVID; returns the other parameters of MAIL.
-pub(super) fn of_mail(parameters: &str) -> Result<(MailDsn, String), Reply> {
+pub(super) fn of_mail(parameters: &str) -> Result<(MailDsn, String), ServerReply> {
     let mut dsn = MailDsn::default();
     let rest = take(parameters, |name, value| match name {
         "RET" => once(&mut dsn.ret, ret(value)?),
@@ -46,7 +46,7 @@ pub(super) fn of_mail(parameters: &str) -> Result<(MailDsn, String), Reply> {
 }
 
 /// Parses NOTIFY and ORCPT; returns the other parameters of RCPT.
-pub(super) fn of_rcpt(parameters: &str) -> Result<(RcptDsn, String), Reply> {
+pub(super) fn of_rcpt(parameters: &str) -> Result<(RcptDsn, String), ServerReply> {
     let mut dsn = RcptDsn::default();
     let rest = take(parameters, |name, value| match name {
         "NOTIFY" => once(&mut dsn.notify, notify(value)?),
@@ -59,8 +59,8 @@ pub(super) fn of_rcpt(parameters: &str) -> Result<(RcptDsn, String), Reply> {
 /// Passes each parameter, its name in capitals, to `known`; returns those that it did not accept.
 pub(super) fn take(
     parameters: &str,
-    mut known: impl FnMut(&str, &str) -> Result<bool, Reply>,
-) -> Result<String, Reply> {
+    mut known: impl FnMut(&str, &str) -> Result<bool, ServerReply>,
+) -> Result<String, ServerReply> {
     let mut rest = String::new();
     for word in parameters.split(' ').filter(|word| !word.is_empty()) {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
@@ -73,14 +73,14 @@ pub(super) fn take(
 }
 
 /// A parameter may be given once.
-pub(super) fn once<T>(place: &mut Option<T>, value: T) -> Result<bool, Reply> {
+pub(super) fn once<T>(place: &mut Option<T>, value: T) -> Result<bool, ServerReply> {
     match place.replace(value) {
         None => Ok(true),
         Some(_) => Err(reply::BAD_PARAMETER),
     }
 }
 
-fn ret(value: &str) -> Result<Ret, Reply> {
+fn ret(value: &str) -> Result<Ret, ServerReply> {
     match value.to_ascii_uppercase().as_str() {
         "FULL" => Ok(Ret::Full),
         "HDRS" => Ok(Ret::Headers),
@@ -88,13 +88,13 @@ fn ret(value: &str) -> Result<Ret, Reply> {
     }
 }
 
-fn envid(value: &str) -> Result<String, Reply> {
+fn envid(value: &str) -> Result<String, ServerReply> {
     let fits = (1..=MAX_ENVID).contains(&value.len());
     xtext(value).filter(|_| fits).ok_or(reply::BAD_PARAMETER)
 }
 
 /// NEVER alone, or a list of the other three.
-fn notify(value: &str) -> Result<Notify, Reply> {
+fn notify(value: &str) -> Result<Notify, ServerReply> {
     let mut notify = Notify::default();
     if value.eq_ignore_ascii_case("NEVER") {
         return Ok(notify);
@@ -111,7 +111,7 @@ fn notify(value: &str) -> Result<Notify, Reply> {
 }
 
 /// An address type, which is an atom, a semicolon, and an address in xtext.
-fn orcpt(value: &str) -> Result<String, Reply> {
+fn orcpt(value: &str) -> Result<String, ServerReply> {
     let is_atom = |kind: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*/?^_`{|}~-.".contains(&byte);
         !kind.is_empty() && kind.bytes().all(plain)
@@ -151,11 +151,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn mail(parameters: &str) -> Result<MailDsn, Reply> {
+    fn mail(parameters: &str) -> Result<MailDsn, ServerReply> {
         of_mail(parameters).map(|(dsn, _)| dsn)
     }
 
-    fn rcpt(parameters: &str) -> Result<RcptDsn, Reply> {
+    fn rcpt(parameters: &str) -> Result<RcptDsn, ServerReply> {
         of_rcpt(parameters).map(|(dsn, _)| dsn)
     }
 

@@ -4,7 +4,7 @@
 //! parsed here.
 
 use super::dsn::{once, take};
-use super::reply::{self, Reply};
+use super::reply::{self, ServerReply};
 use spool_core::BodyKind;
 
 /// The most digits of a size (RFC 1870 section 3).
@@ -19,7 +19,7 @@ pub(super) struct Extent {
 }
 
 /// Parses SIZE and BODY; returns the other parameters of MAIL.
-pub(super) fn of_mail(parameters: &str) -> Result<(Extent, String), Reply> {
+pub(super) fn of_mail(parameters: &str) -> Result<(Extent, String), ServerReply> {
     let mut extent = Extent::default();
     let rest = take(parameters, |name, value| match name {
         "SIZE" => once(&mut extent.size, size(value)?),
@@ -29,7 +29,7 @@ pub(super) fn of_mail(parameters: &str) -> Result<(Extent, String), Reply> {
     Ok((extent, rest))
 }
 
-fn size(digits: &str) -> Result<u64, Reply> {
+fn size(digits: &str) -> Result<u64, ServerReply> {
     let fits = (1..=MAX_DIGITS).contains(&digits.len());
     if !fits || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(reply::BAD_PARAMETER);
@@ -38,7 +38,7 @@ fn size(digits: &str) -> Result<u64, Reply> {
     Ok(digits.parse().unwrap_or(u64::MAX))
 }
 
-fn body(value: &str) -> Result<BodyKind, Reply> {
+fn body(value: &str) -> Result<BodyKind, ServerReply> {
     match value.to_ascii_uppercase().as_str() {
         "7BIT" => Ok(BodyKind::SevenBit),
         "8BITMIME" => Ok(BodyKind::EightBitMime),

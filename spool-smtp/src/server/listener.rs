@@ -6,7 +6,7 @@ use super::config::{CurrentConfig, ServerConfig};
 use super::connections::Opened;
 use super::peer::{Peer, canonical};
 use super::proxy::{self, Origin, ProxyError};
-use super::reply::Reply;
+use super::reply::ServerReply;
 use super::session::Opening;
 use super::{reply, session};
 use spool_core::{BoxFuture, Intake};
@@ -155,7 +155,12 @@ pub(super) async fn accept_all<C, A: Future<Output = io::Result<C>>>(
 }
 
 /// A connection's client with its place, or the reply to a client without one. A listed proxy has no limits of its own.
-fn admit(address: SocketAddr, listed: bool, opened: &Opened, config: &ServerConfig) -> Result<Peer, Reply> {
+fn admit(
+    address: SocketAddr,
+    listed: bool,
+    opened: &Opened,
+    config: &ServerConfig,
+) -> Result<Peer, ServerReply> {
     let most = config.connections_per_client;
     let per_client = if listed { usize::MAX } else { most };
     let connections = config.clients.connections();

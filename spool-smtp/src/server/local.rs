@@ -9,7 +9,7 @@ use super::config::{CurrentConfig, ServerConfig};
 use super::connections::{Holder, Opened};
 use super::listener::{SessionStart, accept_all};
 use super::peer::Peer;
-use super::reply::{self, Reply};
+use super::reply::{self, ServerReply};
 use super::session::{self, Opening};
 use super::trace::{count_received, write_left};
 use spool_core::Intake;
@@ -130,7 +130,7 @@ fn start(
 }
 
 /// The user's connection with its place, or the reply to a user without one.
-fn admit(user: u32, opened: &Opened, config: &ServerConfig) -> Result<Peer, Reply> {
+fn admit(user: u32, opened: &Opened, config: &ServerConfig) -> Result<Peer, ServerReply> {
     let (total, each) = (config.connections, config.connections_per_client);
     let connections = config.clients.connections();
     let place = connections
@@ -144,7 +144,7 @@ fn admit(user: u32, opened: &Opened, config: &ServerConfig) -> Result<Peer, Repl
 }
 
 /// Sends 421 without waiting: the buffer of a new connection is empty and has room for one line.
-fn turn_away(stream: UnixStream, user: u32, refusal: Reply) {
+fn turn_away(stream: UnixStream, user: u32, refusal: ServerReply) {
     let refusal = refusal.text();
     info!(client = format!("uid {user}"), reply = &*refusal, "refused");
     let told = stream.into_std().and_then(|mut stream| {
@@ -196,7 +196,7 @@ pub fn left_by(
     received_headers: usize,
 ) -> Result<Vec<u8>, &'static str> {
     if count_received(message) > received_headers {
-        let Reply { line, .. } = reply::MAIL_LOOP;
+        let ServerReply { line, .. } = reply::MAIL_LOOP;
         return Err(line);
     }
     let mut body = Vec::with_capacity(message.len() + 256);

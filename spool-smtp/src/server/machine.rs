@@ -11,17 +11,17 @@ mod transaction;
 mod xclient;
 
 use self::chunks::Chunk;
-use self::hello::Tls;
+use self::hello::TlsState;
 use self::login::LoggedIn;
 use self::transaction::Transaction;
-use self::xclient::{Change, May};
-use super::auth::{Attempt, Exchange};
+use self::xclient::{May, XclientChange};
+use super::auth::{Exchange, LoginAttempt};
 use super::clients::Kind;
 use super::command::{Command, Hello};
 use super::config::ServerConfig;
-use super::data::{Decoder, Progress};
+use super::data::{DataProgress, Decoder};
 use super::framing::{Frame, Framer};
-use super::reply::{self, Reply};
+use super::reply::{self, ServerReply};
 use spool_core::{FlowId, Held, Mail};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub enum Next {
     StartTls,
     /// Send the replies, check the name and the password, and call
     /// [`Machine::authenticated`].
-    Authenticate(Attempt),
+    Authenticate(LoginAttempt),
     /// Reserve a place for the client at this address, which has the session from now on, and call
     /// [`Machine::readdressed`]. Replies may wait.
     Readdress(IpAddr),
@@ -75,7 +75,7 @@ enum Phase {
     /// Reads a chunk of a message.
     Chunk(Box<Decoder>, Chunk),
     /// Discards this many octets of a chunk, then sends the reply.
-    Skip(u64, Reply),
+    Skip(u64, ServerReply),
     /// Waits for the intake to accept a message.
     Accepting(Held),
     /// STARTTLS was accepted; its reply is sent with the first [`Next::StartTls`]. Holds the memory for the handshake.
@@ -83,9 +83,9 @@ enum Phase {
     /// Waits for the response to a challenge of AUTH.
     Login(Exchange),
     /// Waits for the result of a login; holds the attempt until the driver takes it.
-    Checking(Option<Attempt>),
+    Checking(Option<LoginAttempt>),
     /// Waits for a place for the client that a proxy has named.
-    Readdress(Option<(IpAddr, Box<Change>)>),
+    Readdress(Option<(IpAddr, Box<XclientChange>)>),
     /// The session is over.
     Closed,
 }
@@ -102,7 +102,7 @@ pub struct Machine {
     /// The user whom a proxy has named.
     vouched: Option<Arc<str>>,
     session: FlowId,
-    tls: Tls,
+    tls: TlsState,
     user: Option<LoggedIn>,
     framer: Framer,
     hello: Option<Hello>,
@@ -131,7 +131,7 @@ impl Machine {
             config,
             client,
             session,
-            tls: Tls::No,
+            tls: TlsState::No,
             user: None,
             hello: None,
             transaction: None,
@@ -194,7 +194,7 @@ impl Machine {
                 }
                 Phase::Data(decoder) => {
                     let progress = decoder.feed(input);
-                    if progress == Progress::More {
+                    if progress == DataProgress::More {
                         return Next::Read;
                     }
                     if let Some(mail) = self.end_data(progress) {
@@ -271,7 +271,7 @@ impl Machine {
         self.replies.shrink_to(REPLIES_KEPT);
     }
 
-    fn obey(&mut self, command: Command) -> Result<(), Reply> {
+    fn obey(&mut self, command: Command) -> Result<(), ServerReply> {
         match command {
             Command::Hello(hello) => self.hello(hello),
             Command::Mail {
@@ -313,7 +313,7 @@ impl Machine {
         Ok(())
     }
 
-    fn say(&mut self, reply: Reply) {
+    fn say(&mut self, reply: ServerReply) {
         let line = reply.text();
         self.replies.push_str(&line);
         self.replies.push_str("\r\n");

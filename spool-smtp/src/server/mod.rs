@@ -34,11 +34,11 @@ mod tls_tests;
 mod trace;
 
 pub use auth::{
-    Attempt, HashError, Logins, MAX_PASSWORD, PasswordHash, User, Users, UsersProblem, Verdict,
+    HashError, LoginAttempt, LoginResult, Logins, MAX_PASSWORD, PasswordHash, User, Users, UsersProblem,
     check_user_name,
 };
 pub use certificate::{Certificate, CertificateError};
-pub use clients::{ClientState, Clients, Count, Kind, Limited, Limits, Open};
+pub use clients::{ClientState, Clients, Count, Kind, Limited, Limits, OpenConnection};
 pub use config::{BareNewline, CurrentConfig, ServerConfig};
 pub use listener::{Listener, SessionStart};
 pub use local::{LocalListener, left_by};

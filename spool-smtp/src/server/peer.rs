@@ -1,8 +1,8 @@
 //! Who is at the other end of a connection, and the place that it takes.
 
-use super::clients::{ClientKey, Clients, Open};
-use super::connections::Place;
-use super::reply::{self, Reply};
+use super::clients::{ClientKey, Clients, OpenConnection};
+use super::connections::ConnectionSlot;
+use super::reply::{self, ServerReply};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,9 +15,9 @@ pub(super) struct Peer {
     /// The address is that of a proxy that named no client: nothing may be allowed by it.
     pub(super) unnamed: bool,
     /// The place among the connections, and how many one client may have; none outside a listener.
-    pub(super) place: Option<(Place, usize)>,
+    pub(super) place: Option<(ConnectionSlot, usize)>,
     /// The connection among those of its client; none outside a listener, and of a proxy before it names one.
-    open: Option<Open>,
+    open: Option<OpenConnection>,
 }
 
 /// The address as everything else sees it: an IPv4 client of a socket that listens on IPv6 has its IPv4 address.
@@ -51,7 +51,7 @@ impl fmt::Display for Peer {
 
 impl Peer {
     /// Counts the connection as one of `client` from now on, unless that one has too many, or has opened too many.
-    pub(super) fn becomes(&mut self, client: IpAddr, clients: &Clients) -> Result<(), Reply> {
+    pub(super) fn becomes(&mut self, client: IpAddr, clients: &Clients) -> Result<(), ServerReply> {
         let place = self.place.as_mut();
         if !place.is_none_or(|(place, most)| place.move_to(client, *most)) {
             return Err(reply::TOO_MANY_CONNECTIONS);
@@ -60,7 +60,7 @@ impl Peer {
     }
 
     /// Counts the connection among those that `client` has opened lately.
-    pub(super) fn counts_as(&mut self, client: ClientKey, clients: &Clients) -> Result<(), Reply> {
+    pub(super) fn counts_as(&mut self, client: ClientKey, clients: &Clients) -> Result<(), ServerReply> {
         let open = clients.connect_as(client);
         self.open = Some(open.map_err(|wait| reply::TOO_MANY_CONNECTIONS_LATELY.until(wait))?);
         Ok(())

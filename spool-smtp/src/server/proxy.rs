@@ -33,7 +33,7 @@ pub(super) enum Origin {
 
 /// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum ProxyStep {
     /// Read this many more bytes; they are all part of the header.
     Read(usize),
     /// The header is complete.
@@ -65,8 +65,8 @@ pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Ori
     let mut header = Vec::new();
     loop {
         match step(&header)? {
-            Step::Done(origin) => return Ok(origin),
-            Step::Read(more) => {
+            ProxyStep::Done(origin) => return Ok(origin),
+            ProxyStep::Read(more) => {
                 let have = header.len();
                 header.resize(have + more, 0);
                 let part = header.get_mut(have..).unwrap_or_default();
@@ -77,9 +77,9 @@ pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Ori
 }
 
 /// The next step, with the bytes of `header` that have arrived.
-fn step(header: &[u8]) -> Result<Step, ProxyError> {
+fn step(header: &[u8]) -> Result<ProxyStep, ProxyError> {
     let Some((start, rest)) = header.split_first_chunk::<12>() else {
-        return Ok(Step::Read(SIGNATURE.len() - header.len()));
+        return Ok(ProxyStep::Read(SIGNATURE.len() - header.len()));
     };
     if start == SIGNATURE {
         return binary(header, rest);
@@ -91,13 +91,15 @@ fn step(header: &[u8]) -> Result<Step, ProxyError> {
 }
 
 /// Version 1: one line of unknown length.
-fn text(header: &[u8]) -> Result<Step, ProxyError> {
+fn text(header: &[u8]) -> Result<ProxyStep, ProxyError> {
     if let Some(line) = header.strip_suffix(b"\r\n") {
-        return line_origin(line).map(Step::Done).ok_or(ProxyError::Malformed);
+        return line_origin(line)
+            .map(ProxyStep::Done)
+            .ok_or(ProxyError::Malformed);
     }
     match header.len() {
         LONGEST_LINE.. => Err(ProxyError::TooLong),
-        _ => Ok(Step::Read(1)),
+        _ => Ok(ProxyStep::Read(1)),
     }
 }
 
@@ -130,20 +132,20 @@ fn port(text: &str) -> Option<u16> {
 }
 
 /// Version 2; `rest` is what follows the signature.
-fn binary(header: &[u8], rest: &[u8]) -> Result<Step, ProxyError> {
+fn binary(header: &[u8], rest: &[u8]) -> Result<ProxyStep, ProxyError> {
     let Some((&[command, family, high, low], rest)) = rest.split_first_chunk::<4>() else {
-        return Ok(Step::Read(HEAD - header.len()));
+        return Ok(ProxyStep::Read(HEAD - header.len()));
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length > LONGEST_REST {
         return Err(ProxyError::TooLong);
     }
     if rest.len() < length {
-        return Ok(Step::Read(length - rest.len()));
+        return Ok(ProxyStep::Read(length - rest.len()));
     }
     let origin = match (command, family) {
         // LOCAL: the rest is ignored.
-        (0x20, _) => return Ok(Step::Done(Origin::Unnamed)),
+        (0x20, _) => return Ok(ProxyStep::Done(Origin::Unnamed)),
         (0x21, 0x11) => {
             let (addresses, tlvs) = rest.split_first_chunk::<12>().ok_or(ProxyError::Malformed)?;
             check(header, tlvs)?;
@@ -171,7 +173,7 @@ fn binary(header: &[u8], rest: &[u8]) -> Result<Step, ProxyError> {
         (0x21, 0x12 | 0x22 | 0x32) => return Err(ProxyError::NotTcp),
         _ => return Err(ProxyError::Malformed),
     };
-    Ok(Step::Done(origin))
+    Ok(ProxyStep::Done(origin))
 }
 
 fn client(address: impl Into<IpAddr>, port: [u8; 2]) -> Origin {

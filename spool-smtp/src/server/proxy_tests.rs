@@ -8,8 +8,8 @@ fn read(input: &[u8]) -> Result<(Origin, &[u8]), String> {
     let mut have = 0;
     loop {
         match step(&input[..have]) {
-            Ok(Step::Done(origin)) => return Ok((origin, &input[have..])),
-            Ok(Step::Read(more)) => {
+            Ok(ProxyStep::Done(origin)) => return Ok((origin, &input[have..])),
+            Ok(ProxyStep::Read(more)) => {
                 assert!(more > 0);
                 have += more;
                 if have > input.len() {

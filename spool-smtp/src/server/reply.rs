@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A reply with a fixed text, except for the time in "try again in".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(super) struct ServerReply {
     /// One line without CRLF.
     pub(super) line: &'static str,
     /// Whether the connection ends with it.
@@ -17,7 +17,7 @@ pub(super) struct Reply {
     wait: u64,
 }
 
-impl Reply {
+impl ServerReply {
     /// The complete line.
     pub(super) fn text(self) -> Cow<'static, str> {
         match self.wait {
@@ -62,9 +62,9 @@ impl Reply {
 
 macro_rules! replies {
     ($($name:ident: $line:literal $($closes:ident)?;)*) => {
-        $(pub(super) const $name: Reply = Reply { line: $line, closes: replies!(@ $($closes)?), wait: 0 };)*
+        $(pub(super) const $name: ServerReply = ServerReply { line: $line, closes: replies!(@ $($closes)?), wait: 0 };)*
         #[cfg(test)]
-        pub(super) const ALL: &[Reply] = &[$($name),*];
+        pub(super) const ALL: &[ServerReply] = &[$($name),*];
     };
     (@) => { false };
     (@ close) => { true };

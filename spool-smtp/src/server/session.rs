@@ -3,13 +3,13 @@
 //! The session always waits for the answer about a message that it passed to the intake: neither a timeout nor a shutdown ends
 //! that wait, and a client that disconnects meanwhile does not undo the message (RFC 1047).
 
-use super::auth::{Attempt, Verdict};
+use super::auth::{LoginAttempt, LoginResult};
 use super::buffer::Buffer;
 use super::config::ServerConfig;
 use super::deadline::Deadline;
 use super::machine::{Machine, Next};
 use super::peer::Peer;
-use super::stream::Stream;
+use super::stream::SessionStream;
 use super::tls::HANDSHAKE_MEMORY;
 use spool_core::{FlowId, Intake, TlsSession};
 use std::future::{Future, poll_fn};
@@ -100,7 +100,7 @@ pub(super) async fn serve_peer<S>(
         machine: Machine::new(Arc::clone(&config), peer.address.ip(), session),
         deadline: Deadline::after(config.command_timeout),
         config,
-        stream: Stream::Plain(stream),
+        stream: SessionStream::Plain(stream),
         peer,
         stopping: false,
         message_end: None,
@@ -115,7 +115,7 @@ pub(super) async fn serve_peer<S>(
 }
 
 struct Driver<S> {
-    stream: Stream<S>,
+    stream: SessionStream<S>,
     machine: Machine,
     deadline: Deadline,
     config: Arc<ServerConfig>,
@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// full, no more is read, and a disconnect is not noticed.
     async fn authenticate(
         &mut self,
-        attempt: Attempt,
+        attempt: LoginAttempt,
         buffer: &mut Buffer,
         stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), End> {
@@ -218,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.stopping = true;
             self.machine.stop();
         }
-        self.machine.authenticated(verdict.unwrap_or(Verdict::Busy));
+        self.machine.authenticated(verdict.unwrap_or(LoginResult::Busy));
         Ok(())
     }
 

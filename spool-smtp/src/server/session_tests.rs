@@ -288,9 +288,9 @@ const HASH: &str =
 async fn delayed_logins() -> Arc<ServerConfig> {
     let logins = Logins::new(Clients::new(Limits::default(), Arc::new(RuntimeClock::new())));
     logins.set_users(Users::parse(&format!("ada:{HASH}\n")).ok());
-    let wrong = Attempt::of_test("ada", "wrong");
+    let wrong = LoginAttempt::of_test("ada", "wrong");
     let verdict = logins.check("127.0.0.1".parse().unwrap(), wrong).await;
-    assert_eq!(verdict, Verdict::Refused);
+    assert_eq!(verdict, LoginResult::Refused);
     Arc::new(ServerConfig {
         logins,
         ..ServerConfig::default()
@@ -305,7 +305,7 @@ fn at_login(config: &Arc<ServerConfig>) -> (Driver<DuplexStream>, DuplexStream) 
         machine: Machine::new(Arc::clone(config), client.ip(), FlowId::random()),
         deadline: Deadline::after(config.command_timeout),
         config: Arc::clone(config),
-        stream: Stream::Plain(theirs),
+        stream: SessionStream::Plain(theirs),
         peer: client.into(),
         stopping: false,
         message_end: None,
@@ -321,15 +321,15 @@ async fn a_client_that_goes_away_gives_its_turn_to_log_in_back() {
         let (mut driver, stream) = at_login(&config);
         let mut buffer = Buffer::new(config.memory.clone());
         drop(stream);
-        let guess = Attempt::of_test("ada", &format!("guess {nth}"));
+        let guess = LoginAttempt::of_test("ada", &format!("guess {nth}"));
         let never = pin!(std::future::pending());
         let ended = driver.authenticate(guess, &mut buffer, never).await;
         assert!(matches!(ended, Err(End::Gone)), "{ended:?}");
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
-    let right = Attempt::of_test("ada", "pleaseletmein");
+    let right = LoginAttempt::of_test("ada", "pleaseletmein");
     let verdict = config.logins.check("127.0.0.1".parse().unwrap(), right).await;
-    assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
+    assert!(matches!(verdict, LoginResult::Accepted(_)), "{verdict:?}");
     assert_eq!(start.elapsed().as_secs(), 1);
 }
 
@@ -342,7 +342,7 @@ async fn input_during_a_login_is_buffered_and_bounded() {
         buffer.space(false).extend_from_slice(b"used before");
         buffer.keep(7);
         stream.write_all(&vec![b'x'; sent]).await.unwrap();
-        let right = Attempt::of_test("ada", "pleaseletmein");
+        let right = LoginAttempt::of_test("ada", "pleaseletmein");
         let never = pin!(std::future::pending());
         driver.authenticate(right, &mut buffer, never).await.unwrap();
         let unread = buffer.unread();

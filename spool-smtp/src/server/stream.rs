@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) enum Stream<S> {
+pub(super) enum SessionStream<S> {
     /// In plaintext.
     Plain(S),
     /// Under TLS.
@@ -20,7 +20,7 @@ pub(super) enum Stream<S> {
     Gone,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> SessionStream<S> {
     /// The server's part of a handshake. Dropping the future, or an error, loses the stream.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ fn gone() -> io::Error {
     io::ErrorKind::NotConnected.into()
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SessionStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -53,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SessionStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(plain) => Pin::new(plain).poll_write(context, bytes),

@@ -26,7 +26,7 @@ const SEND_BUFFER: usize = 32 << 10;
 #[derive(Clone)]
 pub struct ServerTls {
     acceptor: TlsAcceptor,
-    shown: Arc<Shown>,
+    shown: Arc<CertificateInUse>,
 }
 
 impl fmt::Debug for ServerTls {
@@ -36,16 +36,16 @@ impl fmt::Debug for ServerTls {
 }
 
 /// The certificate for every name that a client requests.
-struct Shown(RwLock<Arc<CertifiedKey>>);
+struct CertificateInUse(RwLock<Arc<CertifiedKey>>);
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for CertificateInUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the key.
         f.write_str("Shown")
     }
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for CertificateInUse {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -57,12 +57,12 @@ impl ServerTls {
     /// # Errors
     /// Never with the provider that is built in; the text is that of rustls.
     pub fn new(certificate: &Certificate) -> Result<Self, String> {
-        let shown = Arc::new(Shown(RwLock::new(certificate.certified_key())));
+        let shown = Arc::new(CertificateInUse(RwLock::new(certificate.certified_key())));
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::<Shown>::clone(&shown));
+            .with_cert_resolver(Arc::<CertificateInUse>::clone(&shown));
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             shown,

@@ -1,7 +1,7 @@
 //! AUTH at the sink (RFC 4954): PLAIN and LOGIN, for its one user.
 
-use super::script::Stage;
-use super::session::{Flow, Session};
+use super::script::ScriptStage;
+use super::session::{Flow, SinkSession};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::io;
@@ -10,7 +10,7 @@ use std::io;
 const USERNAME: &[u8] = b"334 VXNlcm5hbWU6\r\n";
 const PASSWORD: &[u8] = b"334 UGFzc3dvcmQ6\r\n";
 
-impl Session<'_> {
+impl SinkSession<'_> {
     /// Reads the name and the password, and then answers as the script says for `auth`.
     pub(super) async fn auth(&mut self, rest: &str) -> io::Result<Flow> {
         let mut words = rest.split_whitespace();
@@ -39,7 +39,7 @@ impl Session<'_> {
             (Some(login), Some(told)) if *login == told => b"235 2.7.0 welcome\r\n",
             (Some(_), _) => b"535 5.7.8 wrong name or password\r\n",
         };
-        let answer = self.answer(Stage::Auth, "", usual);
+        let answer = self.answer(ScriptStage::Auth, "", usual);
         self.is_known |= answer.class() == b'2';
         Ok(self.give(answer).await?.into())
     }

@@ -2,12 +2,12 @@
 //!
 //! The sink always accepts it, and offers it when its script says so. The ledger is the same for DATA and BDAT.
 
-use super::script::Stage;
-use super::session::{Flow, Session};
+use super::script::ScriptStage;
+use super::session::{Flow, SinkSession};
 use super::text::Text;
 use std::io;
 
-impl Session<'_> {
+impl SinkSession<'_> {
     /// Reads one chunk and answers it; the last one is answered for the message.
     pub(super) async fn chunk(&mut self, arguments: &str) -> io::Result<Flow> {
         let Some((octets, last)) = parse(arguments) else {
@@ -16,7 +16,7 @@ impl Session<'_> {
                 .extend_from_slice(b"501 5.5.4 a number of octets, and LAST\r\n");
             return Ok(Flow::End);
         };
-        let step = self.answer(Stage::Bdat, "", &b""[..]);
+        let step = self.answer(ScriptStage::Bdat, "", &b""[..]);
         if step.action.is_some() {
             let class = step.class();
             if !self.give(step).await? {

@@ -10,7 +10,7 @@ static LINE_DOT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Fi
 
 /// The position after the bytes read so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ScanState {
     /// At the start of a line.
     Line,
     /// Within a line.
@@ -25,12 +25,12 @@ enum Place {
 
 /// Decodes the data of one message, chunk by chunk.
 #[derive(Debug)]
-pub(super) struct DataScanner(Place);
+pub(super) struct DataScanner(ScanState);
 
 impl DataScanner {
     /// Before the first byte.
     pub(super) const fn new() -> Self {
-        Self(Place::Line)
+        Self(ScanState::Line)
     }
 
     /// Decodes `chunk` and passes its content to `content` in order. Returns how many bytes of the chunk belong to the message,
@@ -41,26 +41,26 @@ impl DataScanner {
             && let Some(&next) = rest.first()
         {
             match (self.0, next) {
-                (Place::Line, b'.') => {
-                    self.0 = Place::Dot;
+                (ScanState::Line, b'.') => {
+                    self.0 = ScanState::Dot;
                     at += 1;
                 }
-                (Place::Cr, b'\n') => {
+                (ScanState::Cr, b'\n') => {
                     content(b"\n");
-                    self.0 = Place::Line;
+                    self.0 = ScanState::Line;
                     at += 1;
                 }
-                (Place::Dot, b'\r') => {
-                    self.0 = Place::DotCr;
+                (ScanState::Dot, b'\r') => {
+                    self.0 = ScanState::DotCr;
                     at += 1;
                 }
-                (Place::DotCr, b'\n') => return Some(at + 1),
-                (Place::DotCr, _) => {
+                (ScanState::DotCr, b'\n') => return Some(at + 1),
+                (ScanState::DotCr, _) => {
                     content(b"\r");
-                    self.0 = Place::Text;
+                    self.0 = ScanState::Text;
                 }
-                (Place::Line | Place::Cr | Place::Dot, _) => self.0 = Place::Text,
-                (Place::Text, _) => at += self.text(rest, &mut content),
+                (ScanState::Line | ScanState::Cr | ScanState::Dot, _) => self.0 = ScanState::Text,
+                (ScanState::Text, _) => at += self.text(rest, &mut content),
             }
         }
         None
@@ -71,14 +71,14 @@ impl DataScanner {
         let Some(found) = LINE_DOT.find(rest) else {
             content(rest);
             self.0 = match rest {
-                [.., b'\r', b'\n'] => Place::Line,
-                [.., b'\r'] => Place::Cr,
-                _ => Place::Text,
+                [.., b'\r', b'\n'] => ScanState::Line,
+                [.., b'\r'] => ScanState::Cr,
+                _ => ScanState::Text,
             };
             return rest.len();
         };
         content(rest.get(..found + 2).unwrap_or_default());
-        self.0 = Place::Dot;
+        self.0 = ScanState::Dot;
         found + 3
     }
 }

@@ -12,7 +12,7 @@ pub const TAG_HEADER: &str = "X-Spool-Load";
 
 /// One line, its fields in this order.
 #[derive(Serialize)]
-struct Line<'l> {
+struct LedgerLine<'l> {
     at: i64,
     from: &'l str,
     to: &'l [String],
@@ -22,9 +22,9 @@ struct Line<'l> {
 }
 
 #[derive(Debug)]
-pub(super) struct Ledger(Mutex<File>);
+pub(super) struct SinkLedger(Mutex<File>);
 
-impl Ledger {
+impl SinkLedger {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(Mutex::new(
             OpenOptions::new().create(true).append(true).open(path)?,
@@ -41,7 +41,7 @@ impl Ledger {
         head: &[u8],
     ) -> io::Result<()> {
         let (at, hash, tag) = (SystemClock.now().0, format!("{hash:08x}"), tag(head));
-        let mut line = serde_json::to_vec(&Line {
+        let mut line = serde_json::to_vec(&LedgerLine {
             at,
             from,
             to,

@@ -9,6 +9,7 @@ mod data;
 mod ledger;
 mod script;
 mod session;
+mod stage_reply;
 mod starttls;
 mod stream;
 mod text;
@@ -18,7 +19,7 @@ pub use ledger::TAG_HEADER;
 pub use script::{Script, ScriptError};
 pub use tls::{SinkTls, SinkTlsError, TlsMode};
 
-use ledger::Ledger;
+use ledger::SinkLedger;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,18 +74,18 @@ pub struct SinkCounts {
 
 /// The state that sessions share.
 #[derive(Debug)]
-struct Shared {
+struct SinkState {
     config: SinkConfig,
-    ledger: Option<Ledger>,
+    ledger: Option<SinkLedger>,
     counts: Arc<SinkCounts>,
-    memory: script::Memory,
+    memory: script::ScriptCounters,
 }
 
 /// A sink that listens.
 #[derive(Debug)]
 pub struct Sink {
     listener: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<SinkState>,
 }
 
 impl Sink {
@@ -93,13 +94,13 @@ impl Sink {
     /// # Errors
     /// When the address is taken or the ledger cannot be opened.
     pub async fn bind(address: SocketAddr, config: SinkConfig) -> io::Result<Self> {
-        let ledger = config.ledger.as_deref().map(Ledger::open).transpose()?;
+        let ledger = config.ledger.as_deref().map(SinkLedger::open).transpose()?;
         let listener = TcpListener::bind(address).await?;
-        let shared = Shared {
+        let shared = SinkState {
             config,
             ledger,
             counts: Arc::default(),
-            memory: script::Memory::default(),
+            memory: script::ScriptCounters::default(),
         };
         Ok(Self {
             listener,

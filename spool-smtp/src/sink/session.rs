@@ -3,10 +3,11 @@
 //! A reply is determined before it is sent: the ledger has a message before its sender gets the reply, whatever action the
 //! script uses.
 
-use super::Shared;
+use super::SinkState;
 use super::data::DataScanner;
-use super::script::{Action, Moment, Stage};
-use super::stream::Stream;
+use super::script::{Moment, ScriptAction, ScriptStage};
+use super::stage_reply::StageReply;
+use super::stream::SinkStream;
 use super::text::Text;
 use super::tls::TlsMode;
 use bytes::BytesMut;
@@ -34,34 +35,9 @@ impl From<bool> for Flow {
     }
 }
 
-/// The action at a stage: the usual reply, unless the script has another.
-pub(super) struct Answer<'s> {
-    pub(super) action: Option<&'s Action>,
-    usual: Cow<'static, [u8]>,
-}
-
-impl Answer<'_> {
-    /// The first digit of the reply; 0 when there is none.
-    pub(super) fn class(&self) -> u8 {
-        let said = match self.action {
-            Some(Action::Say(bytes) | Action::Drip(bytes, _) | Action::SayAndClose(bytes)) => bytes,
-            Some(Action::Endless(_) | Action::Hang | Action::Close | Action::Reset) => return 0,
-            None
-            | Some(
-                Action::Delay(_)
-                | Action::Hide(_)
-                | Action::Offer(_)
-                | Action::Slow(_)
-                | Action::Certificate(_),
-            ) => self.usual.as_ref(),
-        };
-        said.first().copied().unwrap_or_default()
-    }
-}
-
-pub(super) struct Session<'s> {
-    pub(super) stream: Stream,
-    pub(super) shared: &'s Shared,
+pub(super) struct SinkSession<'s> {
+    pub(super) stream: SinkStream,
+    pub(super) shared: &'s SinkState,
     open: usize,
     pub(super) input: BytesMut,
     pub(super) out: Vec<u8>,
@@ -75,10 +51,10 @@ pub(super) struct Session<'s> {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(stream: TcpStream, shared: &Shared, open: usize) -> io::Result<()> {
+pub(super) async fn serve(stream: TcpStream, shared: &SinkState, open: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut session = Session {
-        stream: Stream::Plain(stream),
+    let mut session = SinkSession {
+        stream: SinkStream::Plain(stream),
         shared,
         open,
         input: BytesMut::with_capacity(16 * 1024),
@@ -95,12 +71,12 @@ pub(super) async fn serve(stream: TcpStream, shared: &Shared, open: usize) -> io
     Ok(())
 }
 
-impl<'s> Session<'s> {
+impl<'s> SinkSession<'s> {
     async fn run(&mut self) -> io::Result<()> {
         if self.has_tls(TlsMode::Implicit) && matches!(self.handshake().await?, Flow::End) {
             return Ok(());
         }
-        let greeting = self.answer(Stage::Connect, "", &b"220 sink.localhost ESMTP\r\n"[..]);
+        let greeting = self.answer(ScriptStage::Connect, "", &b"220 sink.localhost ESMTP\r\n"[..]);
         if !self.give(greeting).await? {
             return Ok(());
         }
@@ -145,7 +121,12 @@ impl<'s> Session<'s> {
     }
 
     /// The script's action for this stage, and the usual reply.
-    pub(super) fn answer(&self, stage: Stage, to: &str, usual: impl Into<Cow<'static, [u8]>>) -> Answer<'s> {
+    pub(super) fn answer(
+        &self,
+        stage: ScriptStage,
+        to: &str,
+        usual: impl Into<Cow<'static, [u8]>>,
+    ) -> StageReply<'s> {
         let moment = Moment {
             stage,
             from: &self.from,
@@ -154,55 +135,57 @@ impl<'s> Session<'s> {
             tls: self.stream.is_tls(),
         };
         let shared = self.shared;
-        Answer {
+        StageReply {
             action: shared.config.script.action(moment, &shared.memory),
             usual: usual.into(),
         }
     }
 
     /// Performs the action; false: the connection ends.
-    pub(super) async fn give(&mut self, answer: Answer<'_>) -> io::Result<bool> {
-        let Answer { action, usual } = answer;
+    pub(super) async fn give(&mut self, answer: StageReply<'_>) -> io::Result<bool> {
+        let StageReply { action, usual } = answer;
         match action {
-            None | Some(Action::Slow(_) | Action::Certificate(_)) => self.out.extend_from_slice(&usual),
-            Some(Action::Say(bytes)) => self.out.extend_from_slice(bytes),
-            Some(Action::Delay(span)) => {
+            None | Some(ScriptAction::Slow(_) | ScriptAction::Certificate(_)) => {
+                self.out.extend_from_slice(&usual)
+            }
+            Some(ScriptAction::Say(bytes)) => self.out.extend_from_slice(bytes),
+            Some(ScriptAction::Delay(span)) => {
                 self.flush().await?;
                 tokio::time::sleep(*span).await;
                 self.out.extend_from_slice(&usual);
             }
-            Some(Action::Hide(words)) => {
+            Some(ScriptAction::Hide(words)) => {
                 let hello = self.hello(words, &[]);
                 self.out.extend_from_slice(&hello);
             }
-            Some(Action::Offer(words)) => {
+            Some(ScriptAction::Offer(words)) => {
                 let hello = self.hello(&[], words);
                 self.out.extend_from_slice(&hello);
             }
-            Some(Action::Drip(bytes, every)) => {
+            Some(ScriptAction::Drip(bytes, every)) => {
                 self.flush().await?;
                 for byte in bytes {
                     tokio::time::sleep(*every).await;
                     self.stream.write(&[*byte], self.patience()).await?;
                 }
             }
-            Some(Action::Endless(bytes)) => {
+            Some(ScriptAction::Endless(bytes)) => {
                 self.flush().await?;
                 loop {
                     self.stream.write(bytes, self.patience()).await?;
                 }
             }
-            Some(Action::SayAndClose(bytes)) => {
+            Some(ScriptAction::SayAndClose(bytes)) => {
                 self.out.extend_from_slice(bytes);
                 return Ok(false);
             }
-            Some(Action::Hang) => {
+            Some(ScriptAction::Hang) => {
                 self.flush().await?;
                 tokio::time::sleep(self.patience()).await;
                 return Ok(false);
             }
-            Some(Action::Close) => return Ok(false),
-            Some(Action::Reset) => {
+            Some(ScriptAction::Close) => return Ok(false),
+            Some(ScriptAction::Reset) => {
                 self.flush().await?;
                 self.stream.reset()?;
                 return Ok(false);
@@ -217,9 +200,9 @@ impl<'s> Session<'s> {
         let answer = match verb.to_ascii_uppercase().as_str() {
             "EHLO" => {
                 self.clear();
-                self.answer(Stage::Ehlo, "", self.hello(&[], &[]))
+                self.answer(ScriptStage::Ehlo, "", self.hello(&[], &[]))
             }
-            "HELO" => self.answer(Stage::Helo, "", &b"250 sink.localhost\r\n"[..]),
+            "HELO" => self.answer(ScriptStage::Helo, "", &b"250 sink.localhost\r\n"[..]),
             "STAR" if text.trim().eq_ignore_ascii_case("STARTTLS") => return self.start_tls().await,
             "AUTH" => return self.auth(rest).await,
             // BDAT cannot be mixed with DATA, and its transaction takes no further recipients (RFC 3030 section 2).
@@ -234,7 +217,7 @@ impl<'s> Session<'s> {
                     true => b"250 2.1.0 OK\r\n",
                     false => b"530 5.7.0 authentication required\r\n",
                 };
-                let answer = self.answer(Stage::Mail, "", usual);
+                let answer = self.answer(ScriptStage::Mail, "", usual);
                 self.is_refused = matches!(answer.class(), b'4' | b'5');
                 answer
             }
@@ -243,10 +226,10 @@ impl<'s> Session<'s> {
             "BDAT" => return self.chunk(rest).await,
             "RSET" => {
                 self.clear();
-                self.answer(Stage::Rset, "", &b"250 2.0.0 OK\r\n"[..])
+                self.answer(ScriptStage::Rset, "", &b"250 2.0.0 OK\r\n"[..])
             }
             "QUIT" => {
-                let bye = self.answer(Stage::Quit, "", &b"221 2.0.0 bye\r\n"[..]);
+                let bye = self.answer(ScriptStage::Quit, "", &b"221 2.0.0 bye\r\n"[..]);
                 self.give(bye).await?;
                 return Ok(Flow::End);
             }
@@ -297,7 +280,7 @@ impl<'s> Session<'s> {
             true => b"503 5.5.1 MAIL first\r\n",
             false => b"250 2.1.5 OK\r\n",
         };
-        let answer = self.answer(Stage::Rcpt, &to, usual);
+        let answer = self.answer(ScriptStage::Rcpt, &to, usual);
         if answer.class() == b'2' {
             self.to.push(to);
         }
@@ -308,7 +291,7 @@ impl<'s> Session<'s> {
         if self.to.is_empty() {
             return Ok(self.say(b"554 5.5.1 no valid recipients\r\n"));
         }
-        let answer = self.answer(Stage::Data, "", &b"354 go ahead\r\n"[..]);
+        let answer = self.answer(ScriptStage::Data, "", &b"354 go ahead\r\n"[..]);
         // A script may give DATA another reply.
         let text_follows = answer.class() == b'3';
         if !self.give(answer).await? {
@@ -349,8 +332,8 @@ impl<'s> Session<'s> {
         if self.input.is_empty() && !self.read().await? {
             return Ok(None);
         }
-        let body = self.answer(Stage::Body, "", &b""[..]);
-        let pace = if let Some(Action::Slow(span)) = body.action {
+        let body = self.answer(ScriptStage::Body, "", &b""[..]);
+        let pace = if let Some(ScriptAction::Slow(span)) = body.action {
             self.stream.narrow()?;
             Some(*span)
         } else {
@@ -367,7 +350,7 @@ impl<'s> Session<'s> {
         if text.size > shared.config.message_size {
             return Ok(self.say(b"552 5.3.4 too large\r\n"));
         }
-        let answer = self.answer(Stage::Dot, "", &b"250 2.0.0 taken\r\n"[..]);
+        let answer = self.answer(ScriptStage::Dot, "", &b"250 2.0.0 taken\r\n"[..]);
         if answer.class() == b'2' {
             if let Some(ledger) = &shared.ledger {
                 ledger.write(&self.from, &self.to, text.size, text.hash, &text.head)?;

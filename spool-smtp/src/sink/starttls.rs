@@ -1,11 +1,11 @@
 //! STARTTLS and the handshake at the sink, and the script's actions for them.
 
-use super::script::{Action, Flaw, Stage};
-use super::session::{Flow, Session};
+use super::script::{Flaw, ScriptAction, ScriptStage};
+use super::session::{Flow, SinkSession};
 use super::tls::TlsMode;
 use std::io;
 
-impl Session<'_> {
+impl SinkSession<'_> {
     /// Whether TLS is offered in this mode and not active yet.
     pub(super) fn has_tls(&self, mode: TlsMode) -> bool {
         let tls = self.shared.config.tls.as_ref();
@@ -18,7 +18,7 @@ impl Session<'_> {
             true => b"220 2.0.0 go ahead\r\n",
             false => b"454 4.7.0 no TLS here\r\n",
         };
-        let answer = self.answer(Stage::StartTls, "", usual);
+        let answer = self.answer(ScriptStage::StartTls, "", usual);
         let goes_over = answer.class() == b'2';
         if !self.give(answer).await? {
             return Ok(Flow::End);
@@ -37,25 +37,25 @@ impl Session<'_> {
     /// The handshake, or the script's action in its place, which ends the connection.
     pub(super) async fn handshake(&mut self) -> io::Result<Flow> {
         let shared = self.shared;
-        let answer = self.answer(Stage::Tls, "", &b""[..]);
+        let answer = self.answer(ScriptStage::Tls, "", &b""[..]);
         let flaw: Option<Flaw> = match answer.action {
             None => None,
-            Some(Action::Certificate(flaw)) => Some(*flaw),
-            Some(Action::Delay(span)) => {
+            Some(ScriptAction::Certificate(flaw)) => Some(*flaw),
+            Some(ScriptAction::Delay(span)) => {
                 tokio::time::sleep(*span).await;
                 None
             }
             Some(
-                Action::Say(_)
-                | Action::Drip(..)
-                | Action::Endless(_)
-                | Action::SayAndClose(_)
-                | Action::Hang
-                | Action::Close
-                | Action::Reset
-                | Action::Hide(_)
-                | Action::Offer(_)
-                | Action::Slow(_),
+                ScriptAction::Say(_)
+                | ScriptAction::Drip(..)
+                | ScriptAction::Endless(_)
+                | ScriptAction::SayAndClose(_)
+                | ScriptAction::Hang
+                | ScriptAction::Close
+                | ScriptAction::Reset
+                | ScriptAction::Hide(_)
+                | ScriptAction::Offer(_)
+                | ScriptAction::Slow(_),
             ) => {
                 // After the peer's first bytes: closing before they are read would send an RST.
                 self.read().await?;

@@ -8,18 +8,18 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How many bytes [`Stream::sip`] reads.
+/// How many bytes [`SinkStream::sip`] reads.
 const SIP: u64 = 1024;
 
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum SinkStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     /// Reset, or lost in a failed handshake.
     Gone,
 }
 
-impl Stream {
+impl SinkStream {
     pub(super) const fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
@@ -54,7 +54,7 @@ impl Stream {
         }
     }
 
-    /// Reads a few bytes; false as for [`Stream::read`].
+    /// Reads a few bytes; false as for [`SinkStream::read`].
     pub(super) async fn sip(&mut self, input: &mut BytesMut, patience: Duration) -> io::Result<bool> {
         let read = async {
             match self {

@@ -44,10 +44,10 @@ pub enum SinkTlsError {
 #[derive(Clone)]
 pub struct SinkTls {
     mode: TlsMode,
-    shown: Arc<Shown>,
+    shown: Arc<SinkCertificates>,
 }
 
-struct Shown {
+struct SinkCertificates {
     authority: String,
     own: TlsAcceptor,
     expired: TlsAcceptor,
@@ -97,7 +97,7 @@ impl SinkTls {
         expired.not_before = date_time_ymd(2000, 1, 1);
         expired.not_after = date_time_ymd(2000, 1, 2);
         let other = of(&[OTHER_NAME.to_owned()])?;
-        let shown = Shown {
+        let shown = SinkCertificates {
             own: match own {
                 Some((chain, key)) => acceptor(chain, key)?,
                 None => issued(&of(names)?, Some(&authority))?,

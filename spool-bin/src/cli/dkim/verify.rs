@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use bytes::Bytes;
 use clap::Args;
 use spool_core::{Clock, SystemClock, crlf};
-use spool_smtp::dkim::{Verdict, verify};
+use spool_smtp::dkim::{SignatureResult, verify};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -77,8 +77,8 @@ fn read(path: &Path) -> Result<Bytes, String> {
     crlf(message.into()).map_err(|at| format!("has a NUL at byte {at}"))
 }
 
-fn text(verdict: &Verdict) -> String {
-    let Verdict {
+fn text(verdict: &SignatureResult) -> String {
+    let SignatureResult {
         domain,
         selector,
         algorithm,

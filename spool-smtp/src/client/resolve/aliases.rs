@@ -4,8 +4,8 @@
 //! section 5.3.1), and with the denial of what an alias leads to. Here an alias that came along is never looked at: it is made from the DNAME
 //! record, once that is proved, or asked for by itself. Nothing that is not proved is used.
 
+use super::current::Hickory;
 use super::proof::MAX_ALIASES;
-use super::source::Hickory;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::rr::rdata::CNAME;

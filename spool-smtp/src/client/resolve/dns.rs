@@ -5,9 +5,9 @@
 //!
 //! A name without a dot is the system's to resolve: hosts file, search list, and whatever else it is told to ask.
 
+use super::current::{CurrentResolver, HostsFile};
 use super::proof::{Followed, MAX_ALIASES, endless, follow};
 use super::resolv_conf::Settings;
-use super::source::{HostsFile, Source};
 use super::verdict::OPEN_ALIAS;
 use super::watched::Watched;
 use super::{Addresses, Answer, Exchanger, LookupError, Resolve, RouteConfig, TrustAnchors, aliases};
@@ -31,11 +31,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks name servers.
 #[derive(Clone, Debug)]
-pub struct DnsResolver(Arc<Inner>);
+pub struct DnsResolver(Arc<DnsLookups>);
 
-struct Inner {
+struct DnsLookups {
     anchors: Option<TrustAnchors>,
-    servers: Source,
+    servers: CurrentResolver,
     hosts: HostsFile,
 }
 
@@ -69,15 +69,15 @@ impl DnsResolver {
     pub fn from_config(config: &RouteConfig, limit: Duration) -> Self {
         let anchors = config.dane.then(|| config.trust_anchors.clone());
         let source = match config.dns_servers.as_slice() {
-            [] => Source::of_file(Watched::new(config.resolv_conf.clone()), limit.min(LIMIT)),
-            servers => Source::given(Settings::of(servers.to_vec()), limit.min(LIMIT)),
+            [] => CurrentResolver::of_file(Watched::new(config.resolv_conf.clone()), limit.min(LIMIT)),
+            servers => CurrentResolver::given(Settings::of(servers.to_vec()), limit.min(LIMIT)),
         };
         Self::over(source, anchors)
     }
 
     /// One that asks the servers of `source`.
-    pub(super) fn over(servers: Source, anchors: Option<TrustAnchors>) -> Self {
-        Self(Arc::new(Inner {
+    pub(super) fn over(servers: CurrentResolver, anchors: Option<TrustAnchors>) -> Self {
+        Self(Arc::new(DnsLookups {
             anchors,
             servers,
             hosts: HostsFile::new("/etc/hosts".into()),
@@ -85,13 +85,13 @@ impl DnsResolver {
     }
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for DnsLookups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Inner")
+        f.write_str("DnsLookups")
     }
 }
 
-impl Inner {
+impl DnsLookups {
     /// What `read` makes of the records of `name`.
     async fn ask<T>(
         &self,

@@ -20,14 +20,14 @@ const MAX_RECORDS: usize = 128;
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum ExchangeError {
     /// It did not come in time.
     Silence,
     /// It cannot come, or is of no use.
     Error(String),
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for ExchangeError {
     fn from(error: io::Error) -> Self {
         match error.kind() == io::ErrorKind::TimedOut {
             true => Self::Silence,
@@ -41,7 +41,7 @@ pub(super) async fn over_udp(
     server: SocketAddr,
     question: &Message,
     time: Duration,
-) -> Result<DnsResponse, Failure> {
+) -> Result<DnsResponse, ExchangeError> {
     let bytes = encode(question)?;
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -57,10 +57,10 @@ pub(super) async fn over_udp(
             return answer;
         }
     }
-    Err(Failure::Silence)
+    Err(ExchangeError::Silence)
 }
 
-async fn receive(socket: &UdpSocket, question: &Message) -> Result<DnsResponse, Failure> {
+async fn receive(socket: &UdpSocket, question: &Message) -> Result<DnsResponse, ExchangeError> {
     let mut datagram = vec![0; DATAGRAM];
     loop {
         let length = socket.recv(&mut datagram).await?;
@@ -81,9 +81,9 @@ pub(super) async fn over_tcp(
     server: SocketAddr,
     question: &Message,
     time: Duration,
-) -> Result<DnsResponse, Failure> {
+) -> Result<DnsResponse, ExchangeError> {
     let bytes = encode(question)?;
-    let length = u16::try_from(bytes.len()).map_err(|error| Failure::Error(error.to_string()))?;
+    let length = u16::try_from(bytes.len()).map_err(|error| ExchangeError::Error(error.to_string()))?;
     let exchange = async {
         let mut stream = TcpStream::connect(server).await?;
         stream
@@ -95,24 +95,26 @@ pub(super) async fn over_tcp(
         let answer = decode(answer)?;
         match is_about(question, &answer) {
             true => Ok(answer),
-            false => Err(Failure::Error("an answer to another question".to_owned())),
+            false => Err(ExchangeError::Error("an answer to another question".to_owned())),
         }
     };
-    timeout(time, exchange).await.unwrap_or(Err(Failure::Silence))
+    timeout(time, exchange)
+        .await
+        .unwrap_or(Err(ExchangeError::Silence))
 }
 
-fn encode(question: &Message) -> Result<Vec<u8>, Failure> {
+fn encode(question: &Message) -> Result<Vec<u8>, ExchangeError> {
     question
         .to_vec()
-        .map_err(|error| Failure::Error(error.to_string()))
+        .map_err(|error| ExchangeError::Error(error.to_string()))
 }
 
-fn decode(answer: Vec<u8>) -> Result<DnsResponse, Failure> {
+fn decode(answer: Vec<u8>) -> Result<DnsResponse, ExchangeError> {
     let records = records(&answer);
     if records > MAX_RECORDS {
-        return Err(Failure::Error(format!("an answer of {records} records")));
+        return Err(ExchangeError::Error(format!("an answer of {records} records")));
     }
-    DnsResponse::from_buffer(answer).map_err(|error| Failure::Error(format!("not an answer: {error}")))
+    DnsResponse::from_buffer(answer).map_err(|error| ExchangeError::Error(format!("not an answer: {error}")))
 }
 
 /// How many records an answer says it has, before any of them is read.

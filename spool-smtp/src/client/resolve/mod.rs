@@ -5,6 +5,7 @@
 mod aliases;
 mod anchors;
 mod config;
+mod current;
 mod dns;
 mod exchange;
 mod path;
@@ -12,7 +13,6 @@ mod proof;
 mod resolv_conf;
 mod route;
 mod servers;
-mod source;
 mod verdict;
 mod watched;
 

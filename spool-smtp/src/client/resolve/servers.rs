@@ -5,9 +5,9 @@
 //! cannot be reached, or says that it cannot answer; never beside another one, and never to find a better answer. A server that says that
 //! it does not know EDNS, or that does not answer a question with EDNS at all, is asked again without it.
 
-use super::exchange::{Failure, over_tcp, over_udp};
+use super::exchange::{ExchangeError, over_tcp, over_udp};
 use super::resolv_conf::Settings;
-use super::verdict::{OPEN_ALIAS, Verdict, ends_in_an_alias, verdict};
+use super::verdict::{AnswerVerdict, OPEN_ALIAS, ends_in_an_alias, verdict};
 use futures_util::stream::{Stream, once};
 use hickory_resolver::config::ConnectionConfig;
 use hickory_resolver::net::NetError;
@@ -36,10 +36,10 @@ const WITHOUT_EDNS: Duration = Duration::from_secs(600);
 
 /// See the module. Cloning shares them.
 #[derive(Clone)]
-pub(super) struct Servers(Arc<Inner>);
+pub(super) struct NameServers(Arc<ServerList>);
 
-struct Inner {
-    servers: Vec<Server>,
+struct ServerList {
+    servers: Vec<NameServer>,
     /// How long one server is waited for.
     timeout: Duration,
     attempts: usize,
@@ -54,22 +54,22 @@ struct Inner {
 }
 
 #[derive(Debug)]
-struct Server {
+struct NameServer {
     address: SocketAddr,
     /// Until when it is asked without EDNS.
     without_edns: Mutex<Option<Instant>>,
 }
 
-impl Servers {
+impl NameServers {
     /// Those in `settings`. After `limit` nobody waits for an answer any more: all servers are asked before.
     pub(super) fn new(settings: &Settings, limit: Duration) -> Self {
-        let server = |address: &SocketAddr| Server {
+        let server = |address: &SocketAddr| NameServer {
             address: *address,
             without_edns: Mutex::default(),
         };
         let servers: Vec<_> = settings.servers.iter().map(server).collect();
         let share = limit.mul_f32(0.8) / u32::try_from(servers.len()).unwrap_or(u32::MAX).max(1);
-        Self(Arc::new(Inner {
+        Self(Arc::new(ServerList {
             servers,
             timeout: settings.timeout.min(share),
             attempts: settings.attempts,
@@ -98,7 +98,7 @@ fn footprint(answer: &DnsResponse) -> usize {
     answer.as_buffer().len() + RECORD * records
 }
 
-impl Inner {
+impl ServerList {
     /// The first answer that counts; the error says of each server why it has none.
     async fn ask(&self, question: &Message) -> Result<DnsResponse, NetError> {
         let end = Instant::now() + self.limit;
@@ -120,8 +120,10 @@ impl Inner {
                         self.answered.fetch_add(footprint(&answer), Ordering::Relaxed);
                         return Ok(answer);
                     }
-                    Err(Failure::Error(reason)) => reasons.push(format!("{}: {reason}", server.address)),
-                    Err(Failure::Silence) => silent.push(server),
+                    Err(ExchangeError::Error(reason)) => {
+                        reasons.push(format!("{}: {reason}", server.address))
+                    }
+                    Err(ExchangeError::Silence) => silent.push(server),
                 }
             }
             waiting = silent;
@@ -133,7 +135,7 @@ impl Inner {
         Err(NetError::from(reasons.join("; ")))
     }
 
-    fn in_order(&self) -> Vec<&Server> {
+    fn in_order(&self) -> Vec<&NameServer> {
         let mut servers: Vec<_> = self.servers.iter().collect();
         if self.rotate && !servers.is_empty() {
             let first = self.asked.fetch_add(1, Ordering::Relaxed) % servers.len();
@@ -143,7 +145,7 @@ impl Inner {
     }
 }
 
-impl Server {
+impl NameServer {
     /// `was_silent`: the same question got no answer. Some servers, and firewalls before them, drop whatever has EDNS; a question that
     /// asks for signatures needs it.
     async fn ask(
@@ -151,7 +153,7 @@ impl Server {
         question: &Message,
         time: Duration,
         was_silent: bool,
-    ) -> Result<DnsResponse, Failure> {
+    ) -> Result<DnsResponse, ExchangeError> {
         let dnssec = question.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
         if question.edns.is_none() || !dnssec && self.is_without_edns() {
             return self.ask_as_it_is(&plain(question), time).await?.into_answer();
@@ -168,18 +170,20 @@ impl Server {
         Ok(answer)
     }
 
-    async fn ask_as_it_is(&self, question: &Message, time: Duration) -> Result<Asked, Failure> {
+    async fn ask_as_it_is(&self, question: &Message, time: Duration) -> Result<Asked, ExchangeError> {
         let mut answer = over_udp(self.address, question, time).await?;
         let mut follows = verdict(question, &answer);
-        if follows == Verdict::Truncated {
+        if follows == AnswerVerdict::Truncated {
             answer = over_tcp(self.address, question, time).await?;
             follows = verdict(question, &answer);
         }
         Ok(match follows {
-            Verdict::Counts => Asked::Answer(Box::new(marked(question, with_canonical_targets(answer)))),
-            Verdict::WithoutEdns => Asked::WithoutEdns,
-            Verdict::Truncated => Asked::Fails("the answer is cut off".to_owned()),
-            Verdict::Fails(reason) => Asked::Fails(reason),
+            AnswerVerdict::Counts => {
+                Asked::Answer(Box::new(marked(question, with_canonical_targets(answer))))
+            }
+            AnswerVerdict::WithoutEdns => Asked::WithoutEdns,
+            AnswerVerdict::Truncated => Asked::Fails("the answer is cut off".to_owned()),
+            AnswerVerdict::Fails(reason) => Asked::Fails(reason),
         })
     }
 
@@ -197,11 +201,11 @@ enum Asked {
 }
 
 impl Asked {
-    fn into_answer(self) -> Result<DnsResponse, Failure> {
+    fn into_answer(self) -> Result<DnsResponse, ExchangeError> {
         match self {
             Self::Answer(answer) => Ok(*answer),
-            Self::WithoutEdns => Err(Failure::Error("it cannot read the question".to_owned())),
-            Self::Fails(reason) => Err(Failure::Error(reason)),
+            Self::WithoutEdns => Err(ExchangeError::Error("it cannot read the question".to_owned())),
+            Self::Fails(reason) => Err(ExchangeError::Error(reason)),
         }
     }
 }
@@ -244,7 +248,7 @@ fn marked(question: &Message, answer: DnsResponse) -> DnsResponse {
     DnsResponse::from_message(message).unwrap_or(answer)
 }
 
-impl DnsHandle for Servers {
+impl DnsHandle for NameServers {
     type Response = Pin<Box<dyn Stream<Item = Result<DnsResponse, NetError>> + Send>>;
     type Runtime = TokioRuntimeProvider;
 
@@ -256,7 +260,7 @@ impl DnsHandle for Servers {
 }
 
 /// For hickory all servers are one, and a connection to it is had at once.
-impl ConnectionProvider for Servers {
+impl ConnectionProvider for NameServers {
     type Conn = Self;
     type FutureConn = Ready<Result<Self, NetError>>;
     type RuntimeProvider = TokioRuntimeProvider;
@@ -282,7 +286,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_questions_are_under_way_than_allowed_and_no_other_waits_without_end() {
         let (settings, _) = Settings::parse("nameserver 192.0.2.1\n");
-        let servers = Servers::new(&settings, Duration::from_secs(30));
+        let servers = NameServers::new(&settings, Duration::from_secs(30));
         let questions = &servers.0.questions;
         let places: Vec<_> = std::iter::from_fn(|| questions.try_acquire().ok()).collect();
         assert_eq!(places.len(), 256);

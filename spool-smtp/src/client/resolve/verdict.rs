@@ -9,7 +9,7 @@ pub(super) const OPEN_ALIAS: ResponseCode = ResponseCode::Unknown(0xfff);
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum AnswerVerdict {
     /// It counts, whatever it says.
     Counts,
     /// Only a part of the answer fits into a datagram.
@@ -21,25 +21,25 @@ pub(super) enum Verdict {
 }
 
 /// What follows from `answer` to `question`.
-pub(super) fn verdict(question: &Message, answer: &Message) -> Verdict {
+pub(super) fn verdict(question: &Message, answer: &Message) -> AnswerVerdict {
     use ResponseCode::{FormErr, NXDomain, NoError, NotImp};
     let code = answer.metadata.response_code;
     if !matches!(code, NoError | NXDomain) {
         return match (&question.edns, &answer.edns) {
             (Some(edns), None) if matches!(code, FormErr | NotImp) => match edns.flags().dnssec_ok {
                 // Without EDNS there are no signatures.
-                true => Verdict::Fails(format!("{code}; it does not know EDNS, which DNSSEC needs")),
-                false => Verdict::WithoutEdns,
+                true => AnswerVerdict::Fails(format!("{code}; it does not know EDNS, which DNSSEC needs")),
+                false => AnswerVerdict::WithoutEdns,
             },
-            _ => Verdict::Fails(code.to_string()),
+            _ => AnswerVerdict::Fails(code.to_string()),
         };
     }
     if answer.metadata.truncation {
-        Verdict::Truncated
+        AnswerVerdict::Truncated
     } else if code == NoError && is_referral(answer) {
-        Verdict::Fails("it has no answer, and asks nobody for one".to_owned())
+        AnswerVerdict::Fails("it has no answer, and asks nobody for one".to_owned())
     } else {
-        Verdict::Counts
+        AnswerVerdict::Counts
     }
 }
 
@@ -139,9 +139,9 @@ mod tests {
         let asked = question(true, false);
         for code in [NoError, NXDomain] {
             let mut found = answer(&asked, code);
-            assert_eq!(verdict(&asked, &found), Verdict::Counts);
+            assert_eq!(verdict(&asked, &found), AnswerVerdict::Counts);
             found.metadata.truncation = true;
-            assert_eq!(verdict(&asked, &found), Verdict::Truncated);
+            assert_eq!(verdict(&asked, &found), AnswerVerdict::Truncated);
         }
         for code in [
             ServFail,
@@ -151,18 +151,18 @@ mod tests {
         ] {
             assert!(matches!(
                 verdict(&asked, &answer(&asked, code)),
-                Verdict::Fails(_)
+                AnswerVerdict::Fails(_)
             ));
         }
         for code in [FormErr, NotImp] {
             let mut found = answer(&asked, code);
-            assert_eq!(verdict(&asked, &found), Verdict::WithoutEdns);
+            assert_eq!(verdict(&asked, &found), AnswerVerdict::WithoutEdns);
             for (edns, dnssec) in [(false, false), (true, true)] {
                 let asked = question(edns, dnssec);
-                assert!(matches!(verdict(&asked, &found), Verdict::Fails(_)));
+                assert!(matches!(verdict(&asked, &found), AnswerVerdict::Fails(_)));
             }
             found.edns = Some(Edns::new());
-            assert!(matches!(verdict(&asked, &found), Verdict::Fails(_)));
+            assert!(matches!(verdict(&asked, &found), AnswerVerdict::Fails(_)));
         }
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let asked = question(true, false);
         let mut found = answer(&asked, ResponseCode::NoError);
         found.metadata.recursion_available = false;
-        assert!(matches!(verdict(&asked, &found), Verdict::Fails(_)));
+        assert!(matches!(verdict(&asked, &found), AnswerVerdict::Fails(_)));
         for change in [
             (|found: &mut Message| found.metadata.authoritative = true) as fn(&mut Message),
             |found| found.metadata.recursion_available = true,
@@ -183,7 +183,7 @@ mod tests {
         ] {
             let mut found = found.clone();
             change(&mut found);
-            assert_eq!(verdict(&asked, &found), Verdict::Counts);
+            assert_eq!(verdict(&asked, &found), AnswerVerdict::Counts);
         }
     }
 

@@ -21,7 +21,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is known of one domain.
 #[derive(Debug, Default)]
-struct Entry {
+struct PolicyEntry {
     known: Option<Known>,
     /// The id for which the last fetch failed, and when.
     failed: Option<(String, Instant)>,
@@ -36,21 +36,21 @@ struct Known {
     expires: Instant,
 }
 
-impl Entry {
+impl PolicyEntry {
     fn good(&mut self) -> Option<&Known> {
         self.known.take_if(|known| known.expires <= Instant::now());
         self.known.as_ref()
     }
 }
 
-type Shared = Arc<tokio::sync::Mutex<Entry>>;
+type SharedEntry = Arc<tokio::sync::Mutex<PolicyEntry>>;
 
 /// The policies of all domains.
 #[derive(Debug)]
 pub(in crate::client) struct PolicyCache {
     resolver: Arc<dyn Resolve>,
     fetch: Arc<dyn Fetch>,
-    domains: Mutex<HashMap<String, Shared>>,
+    domains: Mutex<HashMap<String, SharedEntry>>,
 }
 
 impl PolicyCache {
@@ -81,7 +81,7 @@ impl PolicyCache {
     }
 
     /// What is known of `domain`; with `make`, made when there is nothing.
-    fn entry(&self, domain: &str, make: bool) -> Option<Shared> {
+    fn entry(&self, domain: &str, make: bool) -> Option<SharedEntry> {
         let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = domains.get(domain) {
             return Some(Arc::clone(entry));
@@ -93,14 +93,14 @@ impl PolicyCache {
             // What is held at this moment is in use; a policy that is good is worth more than one to come.
             domains.retain(|_, entry| entry.try_lock().map_or(true, |mut entry| entry.good().is_some()));
         }
-        let entry = Shared::default();
+        let entry = SharedEntry::default();
         if domains.len() < MAX_DOMAINS {
             domains.insert(domain.to_owned(), Arc::clone(&entry));
         }
         Some(entry)
     }
 
-    async fn refresh(&self, domain: &str, id: &str, entry: &mut Entry) {
+    async fn refresh(&self, domain: &str, id: &str, entry: &mut PolicyEntry) {
         let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch.fetch(domain)).await;
         let text = fetched.unwrap_or_else(|_| Err("timed out".to_owned()));
         let policy = text.and_then(|text| Policy::parse(&text).map_err(|error| error.to_string()));
@@ -128,7 +128,7 @@ impl PolicyCache {
 }
 
 /// Whether the policy announced as `id` is to be fetched.
-fn is_due(entry: &mut Entry, id: &str) -> bool {
+fn is_due(entry: &mut PolicyEntry, id: &str) -> bool {
     let now = Instant::now();
     let fresh = entry
         .good()

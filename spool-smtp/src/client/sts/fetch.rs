@@ -31,10 +31,10 @@ pub(in crate::client) trait Fetch: fmt::Debug + Send + Sync + 'static {
 
 /// Over HTTPS, from `https://mta-sts.DOMAIN/.well-known/mta-sts.txt`.
 #[derive(Debug, Clone)]
-pub(in crate::client) struct HttpsFetch(Arc<Inner>);
+pub(in crate::client) struct HttpsFetch(Arc<HttpsClient>);
 
 #[derive(Debug)]
-struct Inner {
+struct HttpsClient {
     resolver: Arc<dyn Resolve>,
     route: RouteConfig,
     port: u16,
@@ -51,7 +51,7 @@ impl HttpsFetch {
 
     /// The same from another port.
     pub(super) fn at(port: u16, resolver: Arc<dyn Resolve>, route: RouteConfig, roots: TrustRoots) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(HttpsClient {
             resolver,
             route,
             port,
@@ -68,7 +68,7 @@ impl Fetch for HttpsFetch {
     }
 }
 
-impl Inner {
+impl HttpsClient {
     async fn get(&self, host: &str) -> Result<String, String> {
         let stream = TokioIo::new(self.connect(host).await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)

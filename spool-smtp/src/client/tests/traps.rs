@@ -182,6 +182,9 @@ async fn connections_do_not_wait_for_an_acknowledgement() {
     // lettre leaves Nagle's algorithm on and writes the body and its dot apart: 40 ms a message on loopback.
     let (hop, _) = peer(&[&[HELLO, Close]]).await;
     let address = format!("{}:{}", hop.host(), hop.port()).parse().unwrap();
-    let tcp = super::super::source::Source::Any.connect(address).await.unwrap();
+    let tcp = super::super::source_address::SourceAddress::Any
+        .connect(address)
+        .await
+        .unwrap();
     assert!(tcp.nodelay().unwrap());
 }

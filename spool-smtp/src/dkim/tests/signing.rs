@@ -46,13 +46,13 @@ fn mail_of_expired_keys_is_refused_or_left_unsigned() {
         rules
     };
     let message = Bytes::from_static(MESSAGE.as_bytes());
-    let (deferring, _clock) = signing(ended(OnFailure::Defer), 1);
+    let (deferring, _clock) = signing(ended(OnSigningFailure::Defer), 1);
     let refused = run(deferring.sign(message.clone()));
     assert!(
         matches!(&refused, Err(SignError::Failed(why)) if why.contains("example.org")),
         "{refused:?}"
     );
-    let (lenient, _clock) = signing(ended(OnFailure::Unsigned), 1);
+    let (lenient, _clock) = signing(ended(OnSigningFailure::Unsigned), 1);
     assert_eq!(run(lenient.sign(message.clone())), Ok(message));
     assert_eq!((deferring.counts().failed, lenient.counts().failed), (1, 1));
 }

@@ -1,6 +1,6 @@
 //! The pool that checks passwords against their hashes, with bounds on memory, time and waiting.
 //!
-//! - At most two hashes run at once, in [places](super::places) with two bounded queues. Clients that have logged in
+//! - At most two hashes run at once, in [slots](super::hash_slots) with two bounded queues. Clients that have logged in
 //!   recently come before unknown clients: however many of these wait, a known client waits for one hash.
 //! - The logins of one client are checked one after the other. After a failure the next one waits 1, 2, 4 ... 30 s, without a
 //!   place, in a queue that is bounded too.
@@ -10,10 +10,10 @@
 //! - The same credentials from the same client are not hashed twice: a success is remembered for five minutes, the last
 //!   failure until the next one.
 
-use super::memory::Memory as Successes;
-use super::password::{Memory, PasswordHash};
-use super::places::Places;
-use super::sasl::Attempt;
+use super::hash_slots::HashSlots;
+use super::password::{HashMemory, PasswordHash};
+use super::recent_logins::RecentLogins;
+use super::sasl::LoginAttempt;
 use super::tag::{Tag, TagKey};
 use super::users::{User, Users};
 use crate::server::clients::{ClientKey, Clients};
@@ -33,7 +33,7 @@ const KEPT_BLOCKS: usize = 32 << 10;
 
 /// The result of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LoginResult {
     /// It is this user.
     Accepted(Arc<User>),
     /// There is no such user, or the password is wrong.
@@ -46,22 +46,22 @@ pub enum Verdict {
 
 /// The users, and the pool that checks their passwords. Clones share both.
 #[derive(Debug, Clone)]
-pub struct Logins(Arc<Pool>);
+pub struct Logins(Arc<LoginPool>);
 
 #[derive(Debug)]
-struct Pool {
-    table: RwLock<Option<Table>>,
+struct LoginPool {
+    table: RwLock<Option<UserTable>>,
     clients: Clients,
-    places: Places,
+    places: HashSlots,
     turns: Mutex<HashMap<ClientKey, Turns>>,
-    successes: Mutex<Successes>,
+    successes: Mutex<RecentLogins>,
     /// Memory of hashes that have ended; as many as there are places.
-    spare: Arc<Mutex<Vec<Memory>>>,
+    spare: Arc<Mutex<Vec<HashMemory>>>,
 }
 
 /// The users; tags are compared only under the same key.
 #[derive(Debug, Clone)]
-struct Table {
+struct UserTable {
     users: Arc<Users>,
     key: TagKey,
 }
@@ -75,8 +75,8 @@ struct Turns {
 }
 
 /// A running login.
-struct Turn<'p> {
-    pool: &'p Pool,
+struct LoginTurn<'p> {
+    pool: &'p LoginPool,
     client: ClientKey,
     tag: Tag,
     /// `None` while another is checked.
@@ -93,10 +93,10 @@ impl Logins {
     /// Without users. Failures are counted in `clients`.
     #[must_use]
     pub fn new(clients: Clients) -> Self {
-        Self(Arc::new(Pool {
+        Self(Arc::new(LoginPool {
             table: RwLock::new(None),
             clients,
-            places: Places::new(PLACES),
+            places: HashSlots::new(PLACES),
             turns: Mutex::default(),
             successes: Mutex::default(),
             spare: Arc::default(),
@@ -111,7 +111,7 @@ impl Logins {
             if key.is_none() {
                 error!("the system gives no random numbers: nobody may log in");
             }
-            Some(Table {
+            Some(UserTable {
                 users: Arc::new(users),
                 key: key?,
             })
@@ -148,7 +148,7 @@ impl Logins {
 
     /// Checks the credentials of the client at `client`. Takes at most the delays of the logins before it,
     /// and their hashes.
-    pub async fn check(&self, client: IpAddr, attempt: Attempt) -> Verdict {
+    pub async fn check(&self, client: IpAddr, attempt: LoginAttempt) -> LoginResult {
         let client = ClientKey::address(client);
         self.0.check(client, attempt).await
     }
@@ -160,18 +160,18 @@ impl Default for Logins {
     }
 }
 
-impl Pool {
-    fn table(&self) -> Option<Table> {
+impl LoginPool {
+    fn table(&self) -> Option<UserTable> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn check(&self, client: ClientKey, attempt: Attempt) -> Verdict {
+    async fn check(&self, client: ClientKey, attempt: LoginAttempt) -> LoginResult {
         let Some(table) = self.table() else {
-            return Verdict::Busy;
+            return LoginResult::Busy;
         };
         let tag = table.key.tag(&attempt);
         if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
-            return Verdict::Accepted(user);
+            return LoginResult::Accepted(user);
         }
         // A login that is given up, or finds no place, has no result to share.
         while !self.clients.has_failed(&client, &tag)
@@ -180,19 +180,19 @@ impl Pool {
             // Nothing is ever sent.
             let _ = same.changed().await;
             if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
-                return Verdict::Accepted(user);
+                return LoginResult::Accepted(user);
             }
         }
         let Some(_turn) = self.turn(&client, tag).await else {
-            return Verdict::Busy;
+            return LoginResult::Busy;
         };
         match self.clients.login_delay(&client) {
             Ok(delay) => tokio::time::sleep(delay).await,
-            Err(wait) => return Verdict::Limited(wait),
+            Err(wait) => return LoginResult::Limited(wait),
         }
         // The previous login may have been the same.
         if let Some(user) = self.remembered(&table, &client, &attempt, &tag) {
-            return Verdict::Accepted(user);
+            return LoginResult::Accepted(user);
         }
         let user = table.users.get(&attempt.name).cloned();
         let is_his = match (self.clients.has_failed(&client, &tag), &user) {
@@ -205,28 +205,28 @@ impl Pool {
             }
         };
         match (is_his, user) {
-            (None, _) => Verdict::Busy,
+            (None, _) => LoginResult::Busy,
             (Some(true), Some(user)) => {
                 self.clients.logged_in(&client);
                 let now = self.clients.now();
                 lock(&self.successes).remember(&client, user.name(), tag, now);
-                Verdict::Accepted(user)
+                LoginResult::Accepted(user)
             }
             (Some(_), user) => {
                 let name = user.as_ref().map(|user| user.name());
                 // Not the name as sent: it may be a password.
                 info!(%client, user = name.map_or("unknown", |name| &**name), "login refused");
                 self.clients.login_failed(&client, name, tag);
-                Verdict::Refused
+                LoginResult::Refused
             }
         }
     }
 
     fn remembered(
         &self,
-        table: &Table,
+        table: &UserTable,
         client: &ClientKey,
-        attempt: &Attempt,
+        attempt: &LoginAttempt,
         tag: &Tag,
     ) -> Option<Arc<User>> {
         let user = table.users.get(&attempt.name)?;
@@ -245,7 +245,7 @@ impl Pool {
     }
 
     /// Waits until the logins of `client` before this one are over; `None`: too many wait.
-    async fn turn(&self, client: &ClientKey, tag: Tag) -> Option<Turn<'_>> {
+    async fn turn(&self, client: &ClientKey, tag: Tag) -> Option<LoginTurn<'_>> {
         let (ends, ended) = watch::channel(());
         let one = {
             let mut turns = lock(&self.turns);
@@ -260,7 +260,7 @@ impl Pool {
             Arc::clone(&turns.one)
         };
         // Counted from here on, also when the wait is given up.
-        let mut turn = Turn {
+        let mut turn = LoginTurn {
             pool: self,
             client: client.clone(),
             tag,
@@ -284,7 +284,7 @@ impl Pool {
     }
 
     /// Whether `hash` is of the attempt's password, found out in one of the places; `None`: too many wait for one.
-    async fn hash(&self, client: &ClientKey, hash: PasswordHash, attempt: &Attempt) -> Option<bool> {
+    async fn hash(&self, client: &ClientKey, hash: PasswordHash, attempt: &LoginAttempt) -> Option<bool> {
         let place = self.places.find(self.clients.is_known(client)).await?;
         let (password, spare) = (attempt.password.clone(), Arc::clone(&self.spare));
         let hashing = tokio::task::spawn_blocking(move || {
@@ -301,7 +301,7 @@ impl Pool {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for LoginTurn<'_> {
     fn drop(&mut self) {
         self.one = None;
         self.pool.leave(&self.client, &self.tag);

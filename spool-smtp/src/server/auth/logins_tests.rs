@@ -1,6 +1,6 @@
 //! The pool on paused time: the hashes are real and cheap, the delays are virtual.
 
-use super::super::places::{Place, WAITING};
+use super::super::hash_slots::{HashSlot, WAITING};
 use super::*;
 use crate::server::clients::Limits;
 use crate::server::testing::RuntimeClock;
@@ -29,7 +29,7 @@ fn address(number: u32) -> IpAddr {
 }
 
 /// All places, so that nothing is hashed until they are dropped.
-async fn every_place(logins: &Logins) -> Vec<Place> {
+async fn every_place(logins: &Logins) -> Vec<HashSlot> {
     let mut all = Vec::new();
     for _ in 0..PLACES {
         all.extend(logins.0.places.find(true).await);
@@ -39,14 +39,14 @@ async fn every_place(logins: &Logins) -> Vec<Place> {
 
 async fn try_it(logins: &Logins, client: u32, name: &str, password: &str) -> &'static str {
     match logins
-        .check(address(client), Attempt::of_test(name, password))
+        .check(address(client), LoginAttempt::of_test(name, password))
         .await
     {
-        Verdict::Accepted(user) if **user.name() == *name => "accepted",
-        Verdict::Accepted(_) => "someone else",
-        Verdict::Refused => "refused",
-        Verdict::Busy => "busy",
-        Verdict::Limited(_) => "limited",
+        LoginResult::Accepted(user) if **user.name() == *name => "accepted",
+        LoginResult::Accepted(_) => "someone else",
+        LoginResult::Refused => "refused",
+        LoginResult::Busy => "busy",
+        LoginResult::Limited(_) => "limited",
     }
 }
 

@@ -3,18 +3,18 @@
 //! The [exchanges](sasl) know no passwords, the [users](users) no sockets, and the [pool](logins) decides nothing but when a
 //! password is held against its hash. A password is in no log, no error and no Debug output.
 
+mod hash_slots;
 mod logins;
-mod memory;
 mod password;
-mod places;
+mod recent_logins;
 mod sasl;
 mod tag;
 mod users;
 
-pub use logins::{Logins, Verdict};
+pub use logins::{LoginResult, Logins};
 pub use password::{HashError, MAX_PASSWORD, PasswordHash};
-pub use sasl::Attempt;
+pub use sasl::LoginAttempt;
 pub use users::{User, Users, UsersProblem, check_user_name};
 
-pub(super) use sasl::{Exchange, InitialResponse, Step};
+pub(super) use sasl::{Exchange, InitialResponse, SaslStep};
 pub(super) use tag::Tag;

@@ -62,7 +62,7 @@ pub struct PasswordHash {
 }
 
 /// Memory for argon2id, used again by the next hash.
-pub(super) type Memory = Vec<Block>;
+pub(super) type HashMemory = Vec<Block>;
 
 impl PasswordHash {
     /// Reads a hash as the users file holds it.
@@ -139,7 +139,7 @@ impl PasswordHash {
     }
 
     /// Whether it is the hash of `password`. Takes as long as the hash is expensive; hashes are compared in constant time.
-    pub(super) fn is_of(&self, password: &[u8], memory: &mut Memory) -> bool {
+    pub(super) fn is_of(&self, password: &[u8], memory: &mut HashMemory) -> bool {
         match self.scheme {
             Scheme::Argon2id => is_argon2id_of(&self.text, password, memory).unwrap_or(false),
             Scheme::Bcrypt => bcrypt::verify(password, &self.text).unwrap_or(false),
@@ -175,7 +175,7 @@ fn argon2id(text: &str) -> Result<(Argon2<'static>, phc::PasswordHash), HashErro
     Ok((Argon2::new(Algorithm::Argon2id, version, params), hash))
 }
 
-fn is_argon2id_of(text: &str, password: &[u8], memory: &mut Memory) -> Option<bool> {
+fn is_argon2id_of(text: &str, password: &[u8], memory: &mut HashMemory) -> Option<bool> {
     let (argon, hash) = argon2id(text).ok()?;
     let (salt, expected) = hash.salt.zip(hash.hash)?;
     let blocks = argon.params().block_count();
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn hashes_of_other_programs_match_only_their_password() {
-        let mut memory = Memory::new();
+        let mut memory = HashMemory::new();
         for text in OTHERS {
             let hash = PasswordHash::parse(text).unwrap();
             // Twice: the second time in memory that has been used.
@@ -270,7 +270,7 @@ mod tests {
             format!("{{CRYPT}}{six}"),
         ] {
             let hash = PasswordHash::parse(&text).unwrap();
-            assert!(hash.is_of(b"pleaseletmein", &mut Memory::new()), "{text}");
+            assert!(hash.is_of(b"pleaseletmein", &mut HashMemory::new()), "{text}");
             assert!(!format!("{hash:?}").contains(&hash.text), "{hash:?}");
         }
     }
@@ -280,7 +280,7 @@ mod tests {
         let hash = PasswordHash::new("pässword".as_bytes()).unwrap();
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let read = PasswordHash::parse(hash.as_str()).unwrap();
-        assert!(read == hash && read.is_of("pässword".as_bytes(), &mut Memory::new()));
+        assert!(read == hash && read.is_of("pässword".as_bytes(), &mut HashMemory::new()));
         assert_ne!(hash, PasswordHash::new("pässword".as_bytes()).unwrap(), "salted");
         let dummy = PasswordHash::dummy();
         assert_eq!(PasswordHash::parse(dummy.as_str()), Ok(dummy));

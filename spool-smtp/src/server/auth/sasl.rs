@@ -5,7 +5,7 @@
 
 use super::password::MAX_PASSWORD;
 use super::users::check_user_name;
-use crate::server::reply::{self, Reply};
+use crate::server::reply::{self, ServerReply};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
@@ -13,13 +13,13 @@ use zeroize::Zeroizing;
 
 /// A name and a password to be checked.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Attempt {
+pub struct LoginAttempt {
     pub(super) name: String,
     pub(super) password: Zeroizing<Vec<u8>>,
 }
 
 #[cfg(test)]
-impl Attempt {
+impl LoginAttempt {
     /// For tests: as if a client had sent it.
     pub(in crate::server) fn of_test(name: &str, password: &str) -> Self {
         Self {
@@ -34,10 +34,10 @@ impl Attempt {
     }
 }
 
-impl fmt::Debug for Attempt {
+impl fmt::Debug for LoginAttempt {
     /// Not even the name: some type their password there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempt").finish_non_exhaustive()
+        f.debug_struct("LoginAttempt").finish_non_exhaustive()
     }
 }
 
@@ -59,11 +59,11 @@ impl fmt::Debug for InitialResponse {
 
 /// What comes next in an exchange.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::server) enum Step {
+pub(in crate::server) enum SaslStep {
     /// Send this challenge, a whole reply line, and read a response.
     Challenge(&'static str),
     /// Check this.
-    Check(Attempt),
+    Check(LoginAttempt),
 }
 
 /// An exchange that has begun.
@@ -88,7 +88,7 @@ impl fmt::Debug for Exchange {
 
 impl Exchange {
     /// Begins an exchange by the mechanism of this name.
-    pub(in crate::server) fn begin(mechanism: &str) -> Result<Self, Reply> {
+    pub(in crate::server) fn begin(mechanism: &str) -> Result<Self, ServerReply> {
         if mechanism.eq_ignore_ascii_case("PLAIN") {
             Ok(Self::Plain)
         } else if mechanism.eq_ignore_ascii_case("LOGIN") {
@@ -99,9 +99,12 @@ impl Exchange {
     }
 
     /// The first challenge, or the step after an initial response.
-    pub(in crate::server) fn first(&mut self, initial: Option<&InitialResponse>) -> Result<Step, Reply> {
+    pub(in crate::server) fn first(
+        &mut self,
+        initial: Option<&InitialResponse>,
+    ) -> Result<SaslStep, ServerReply> {
         match initial.map(|response| response.0.as_str()) {
-            None => Ok(Step::Challenge(match self {
+            None => Ok(SaslStep::Challenge(match self {
                 Self::Plain => "334 ",
                 Self::LoginName => "334 VXNlcm5hbWU6",
                 Self::LoginPassword(_) => "334 UGFzc3dvcmQ6",
@@ -113,7 +116,7 @@ impl Exchange {
     }
 
     /// The step after a response: a line of the client without its CRLF.
-    pub(in crate::server) fn respond(&mut self, line: &[u8]) -> Result<Step, Reply> {
+    pub(in crate::server) fn respond(&mut self, line: &[u8]) -> Result<SaslStep, ServerReply> {
         if line == b"*" {
             return Err(reply::AUTH_CANCELLED);
         }
@@ -121,12 +124,12 @@ impl Exchange {
         self.decoded(Zeroizing::new(response))
     }
 
-    fn decoded(&mut self, response: Zeroizing<Vec<u8>>) -> Result<Step, Reply> {
+    fn decoded(&mut self, response: Zeroizing<Vec<u8>>) -> Result<SaslStep, ServerReply> {
         match std::mem::replace(self, Self::LoginName) {
             Self::Plain => plain(&response),
             Self::LoginName => {
                 *self = Self::LoginPassword(name(&response)?);
-                Ok(Step::Challenge("334 UGFzc3dvcmQ6"))
+                Ok(SaslStep::Challenge("334 UGFzc3dvcmQ6"))
             }
             Self::LoginPassword(name) => attempt(name, &response),
         }
@@ -134,7 +137,7 @@ impl Exchange {
 }
 
 /// `[authzid] NUL authcid NUL passwd`.
-fn plain(response: &[u8]) -> Result<Step, Reply> {
+fn plain(response: &[u8]) -> Result<SaslStep, ServerReply> {
     let mut fields = response.split(|byte| *byte == 0);
     let (Some(acting_for), Some(who), Some(password), None) =
         (fields.next(), fields.next(), fields.next(), fields.next())
@@ -149,7 +152,7 @@ fn plain(response: &[u8]) -> Result<Step, Reply> {
     attempt(who, password)
 }
 
-fn name(bytes: &[u8]) -> Result<String, Reply> {
+fn name(bytes: &[u8]) -> Result<String, ServerReply> {
     match std::str::from_utf8(bytes) {
         Ok(name) if check_user_name(name).is_ok() => Ok(name.to_owned()),
         Ok(_) | Err(_) => Err(reply::BAD_USER_NAME),
@@ -157,11 +160,11 @@ fn name(bytes: &[u8]) -> Result<String, Reply> {
 }
 
 /// Passwords that nobody has are refused here, and cost nothing.
-fn attempt(name: String, password: &[u8]) -> Result<Step, Reply> {
+fn attempt(name: String, password: &[u8]) -> Result<SaslStep, ServerReply> {
     if password.is_empty() || password.len() > MAX_PASSWORD || password.contains(&0) {
         return Err(reply::BAD_CREDENTIALS);
     }
-    Ok(Step::Check(Attempt {
+    Ok(SaslStep::Check(LoginAttempt {
         name,
         password: Zeroizing::new(password.to_vec()),
     }))
@@ -172,11 +175,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn run(mechanism: &str, initial: Option<&str>, lines: &[&str]) -> Result<Step, Reply> {
+    fn run(mechanism: &str, initial: Option<&str>, lines: &[&str]) -> Result<SaslStep, ServerReply> {
         let mut exchange = Exchange::begin(mechanism)?;
         let mut step = exchange.first(initial.map(InitialResponse::new).as_ref());
         for line in lines {
-            assert!(matches!(step, Ok(Step::Challenge(_))), "{step:?} before {line}");
+            assert!(
+                matches!(step, Ok(SaslStep::Challenge(_))),
+                "{step:?} before {line}"
+            );
             step = exchange.respond(line.as_bytes());
         }
         step
@@ -186,8 +192,8 @@ mod tests {
         STANDARD.encode(bytes)
     }
 
-    fn check(name: &str, password: &str) -> Result<Step, Reply> {
-        Ok(Step::Check(Attempt {
+    fn check(name: &str, password: &str) -> Result<SaslStep, ServerReply> {
+        Ok(SaslStep::Check(LoginAttempt {
             name: name.into(),
             password: Zeroizing::new(password.into()),
         }))
@@ -202,11 +208,14 @@ mod tests {
         assert_eq!(run("PLAIN", Some(&encode("ada\0ada\0s3cret")), &[]), expected);
         assert_eq!(run("Login", None, &[&name, &password]), expected);
         assert_eq!(run("LOGIN", Some(&name), &[&password]), expected);
-        assert_eq!(run("PLAIN", None, &[]), Ok(Step::Challenge("334 ")));
-        assert_eq!(run("LOGIN", None, &[]), Ok(Step::Challenge("334 VXNlcm5hbWU6")));
+        assert_eq!(run("PLAIN", None, &[]), Ok(SaslStep::Challenge("334 ")));
+        assert_eq!(
+            run("LOGIN", None, &[]),
+            Ok(SaslStep::Challenge("334 VXNlcm5hbWU6"))
+        );
         assert_eq!(
             run("LOGIN", None, &[&name]),
-            Ok(Step::Challenge("334 UGFzc3dvcmQ6"))
+            Ok(SaslStep::Challenge("334 UGFzc3dvcmQ6"))
         );
         assert_eq!(
             run("PLAIN", Some(&encode("\0ada\0p\u{e4}ss w\u{f6}rd")), &[]),
@@ -301,12 +310,12 @@ mod tests {
             let mut exchange = Exchange::begin(&mechanism).unwrap();
             let mut step = exchange.first(initial.as_deref().map(InitialResponse::new).as_ref());
             for line in &lines {
-                if !matches!(step, Ok(Step::Challenge(_))) {
+                if !matches!(step, Ok(SaslStep::Challenge(_))) {
                     break;
                 }
                 step = exchange.respond(line);
             }
-            if let Ok(Step::Check(attempt)) = step {
+            if let Ok(SaslStep::Check(attempt)) = step {
                 prop_assert!(check_user_name(&attempt.name).is_ok());
                 prop_assert!((1..=MAX_PASSWORD).contains(&attempt.password.len()));
             }

@@ -1,6 +1,6 @@
 //! Credentials hashed under a random key: they can be compared later, but not recovered from memory.
 
-use super::sasl::Attempt;
+use super::sasl::LoginAttempt;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use std::fmt;
@@ -35,7 +35,7 @@ impl TagKey {
             .map(Self)
     }
 
-    pub(super) fn tag(&self, attempt: &Attempt) -> Tag {
+    pub(super) fn tag(&self, attempt: &LoginAttempt) -> Tag {
         let mut context = hmac::Context::with_key(&self.0);
         // The length comes first, so that different names and passwords never give the same input.
         context.update(&attempt.name.len().to_le_bytes());

@@ -4,7 +4,7 @@
 //! forgotten; one that is limited, failed to log in or has logged in is forgotten after all others.
 
 use super::entry::{ClientEntry, FORGIVEN_AFTER};
-use super::table::Table;
+use super::table::ClientTable;
 use super::window::Window;
 use super::{ClientKey, Kind, Limits, NO_LIMIT_SPAN};
 use crate::server::auth::Tag;
@@ -27,7 +27,7 @@ pub(super) struct Tally {
 
 /// The state of one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct ClientActivity {
     pub(super) key: ClientKey,
     pub(super) connections: usize,
     pub(super) seen: Duration,
@@ -38,19 +38,19 @@ pub(super) struct Line {
 
 /// The ledger; see the module.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct ClientLedger {
     limits: Limits,
-    addresses: Table,
-    users: Table,
+    addresses: ClientTable,
+    users: ClientTable,
 }
 
-impl Ledger {
+impl ClientLedger {
     /// A ledger for at most `addresses` and `users`.
     pub(super) fn new(limits: Limits, addresses: usize, users: usize) -> Self {
         Self {
             limits,
-            addresses: Table::new(addresses),
-            users: Table::new(users),
+            addresses: ClientTable::new(addresses),
+            users: ClientTable::new(users),
         }
     }
 
@@ -75,14 +75,14 @@ impl Ledger {
         }
     }
 
-    const fn table(&self, key: &ClientKey) -> &Table {
+    const fn table(&self, key: &ClientKey) -> &ClientTable {
         match key {
             ClientKey::Address(_) | ClientKey::Local(_) => &self.addresses,
             ClientKey::User(_) => &self.users,
         }
     }
 
-    const fn table_mut(&mut self, key: &ClientKey) -> &mut Table {
+    const fn table_mut(&mut self, key: &ClientKey) -> &mut ClientTable {
         match key {
             ClientKey::Address(_) | ClientKey::Local(_) => &mut self.addresses,
             ClientKey::User(_) => &mut self.users,
@@ -253,7 +253,7 @@ impl Ledger {
     }
 
     /// All clients and users with counts in their windows, or connected.
-    pub(super) fn lines(&self, now: Duration) -> Vec<Line> {
+    pub(super) fn lines(&self, now: Duration) -> Vec<ClientActivity> {
         let line = |(key, entry): (&ClientKey, &ClientEntry)| {
             let tallies = Kind::ALL.map(|kind| {
                 let limit = self.limits.of(key, kind);
@@ -266,7 +266,7 @@ impl Ledger {
                     wait: self.wait(key, kind, now),
                 }
             });
-            Line {
+            ClientActivity {
                 key: key.clone(),
                 connections: entry.connections,
                 seen: entry.seen,
@@ -274,7 +274,8 @@ impl Ledger {
                 delay: self.delay(key, now),
             }
         };
-        let busy = |line: &Line| line.connections > 0 || line.tallies.iter().any(|tally| tally.count > 0);
+        let busy =
+            |line: &ClientActivity| line.connections > 0 || line.tallies.iter().any(|tally| tally.count > 0);
         let all = self.addresses.iter().chain(self.users.iter());
         all.map(line).filter(busy).collect()
     }

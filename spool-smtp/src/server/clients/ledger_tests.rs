@@ -29,7 +29,7 @@ fn failure(number: u8) -> Tag {
 
 #[test]
 fn a_limit_is_per_client_and_kind_and_counts_no_refusal() {
-    let mut ledger = Ledger::new(limits(), 10, 10);
+    let mut ledger = ClientLedger::new(limits(), 10, 10);
     let (one, two) = (client(1), client(2));
     let now = 500 * SECOND;
     for _ in 0..3 {
@@ -53,7 +53,7 @@ fn a_limit_is_per_client_and_kind_and_counts_no_refusal() {
 
 #[test]
 fn users_and_addresses_have_limits_of_their_own() {
-    let mut ledger = Ledger::new(limits(), 10, 10);
+    let mut ledger = ClientLedger::new(limits(), 10, 10);
     let (user, now) = (ClientKey::User("ada".into()), SECOND);
     for _ in 0..9 {
         assert_eq!(ledger.take(&user, Kind::Messages, now), Ok(()));
@@ -66,7 +66,7 @@ fn users_and_addresses_have_limits_of_their_own() {
 
 #[test]
 fn new_limits_hold_at_once_for_what_was_counted_before() {
-    let mut ledger = Ledger::new(limits(), 10, 10);
+    let mut ledger = ClientLedger::new(limits(), 10, 10);
     let now = SECOND;
     for _ in 0..3 {
         ledger.count(&client(1), Kind::Messages, now);
@@ -92,7 +92,7 @@ fn new_limits_hold_at_once_for_what_was_counted_before() {
 
 #[test]
 fn guesses_are_delayed_and_repetitions_are_not() {
-    let mut ledger = Ledger::new(Limits::default(), 10, 10);
+    let mut ledger = ClientLedger::new(Limits::default(), 10, 10);
     let (key, mut now) = (client(1), 1000 * SECOND);
     let mut delays = Vec::new();
     for nth in 0..8 {
@@ -128,7 +128,7 @@ fn guesses_are_delayed_and_repetitions_are_not() {
 
 #[test]
 fn too_many_failed_logins_are_refused_for_a_time() {
-    let mut ledger = Ledger::new(limits(), 10, 10);
+    let mut ledger = ClientLedger::new(limits(), 10, 10);
     let (key, now) = (client(1), SECOND);
     for nth in 0..5 {
         assert_eq!(ledger.wait(&key, Kind::FailedLogins, now), Duration::ZERO);
@@ -141,7 +141,7 @@ fn too_many_failed_logins_are_refused_for_a_time() {
 
 #[test]
 fn an_old_password_does_not_block_its_network() {
-    let mut ledger = Ledger::new(limits(), 10, 10);
+    let mut ledger = ClientLedger::new(limits(), 10, 10);
     let (key, mut now) = (client(1), 1000 * SECOND);
     for _ in 0..100 {
         ledger.login_failed(&key, failure(1), now);
@@ -158,7 +158,7 @@ fn an_old_password_does_not_block_its_network() {
 
 #[test]
 fn the_table_is_bounded_and_keeps_connected_clients() {
-    let mut ledger = Ledger::new(limits(), 1000, 10);
+    let mut ledger = ClientLedger::new(limits(), 1000, 10);
     let kept = client(0);
     ledger.opened(&kept, SECOND);
     ledger.count(&kept, Kind::Messages, SECOND);
@@ -170,7 +170,7 @@ fn the_table_is_bounded_and_keeps_connected_clients() {
         let (all, idle) = ledger.addresses.sizes();
         assert!(all <= 1000 && idle < 1000);
     }
-    let known = |ledger: &Ledger, key| ledger.addresses.get(&key).map(|entry| entry.connections);
+    let known = |ledger: &ClientLedger, key| ledger.addresses.get(&key).map(|entry| entry.connections);
     assert_eq!(known(&ledger, kept.clone()), Some(1));
     assert_eq!(known(&ledger, client(100_000)), Some(0));
     assert_eq!(known(&ledger, client(1)), None);
@@ -182,7 +182,7 @@ fn the_table_is_bounded_and_keeps_connected_clients() {
 
 #[test]
 fn many_new_clients_displace_no_limited_or_known_one() {
-    let mut ledger = Ledger::new(limits(), 1000, 10);
+    let mut ledger = ClientLedger::new(limits(), 1000, 10);
     let (limited, failed, known, user) = (client(1), client(2), client(3), ClientKey::User("ada".into()));
     let now = 1000 * SECOND;
     for _ in 0..3 {
@@ -208,7 +208,7 @@ fn many_new_clients_displace_no_limited_or_known_one() {
 
 #[test]
 fn many_limited_clients_leave_room_for_others() {
-    let mut ledger = Ledger::new(limits(), 1000, 10);
+    let mut ledger = ClientLedger::new(limits(), 1000, 10);
     let (known, now) = (client(1), 1000 * SECOND);
     ledger.logged_in(&known, now);
     for number in 100..5000 {
@@ -227,7 +227,7 @@ fn many_limited_clients_leave_room_for_others() {
 
 #[test]
 fn users_are_bounded_too() {
-    let mut ledger = Ledger::new(limits(), 10, 100);
+    let mut ledger = ClientLedger::new(limits(), 10, 100);
     for number in 0..1000 {
         ledger.count(
             &ClientKey::User(number.to_string().into()),
@@ -246,7 +246,7 @@ proptest! {
     fn the_idle_ones_are_those_without_a_connection(
         steps in proptest::collection::vec((0_u32..6, 0_u8..8), 1..200),
     ) {
-        let mut ledger = Ledger::new(limits(), 4, 4);
+        let mut ledger = ClientLedger::new(limits(), 4, 4);
         let mut open = [0_usize; 6];
         let mut now = Duration::ZERO;
         for (number, step) in steps {

@@ -13,7 +13,7 @@ pub use report::{ClientState, Count, Limited};
 
 use super::auth::Tag;
 use super::connections::{Connections, bucket};
-use ledger::Ledger;
+use ledger::ClientLedger;
 use serde::{Deserialize, Serialize};
 use spool_core::{Clock, Rate, SystemClock};
 use std::fmt;
@@ -131,7 +131,7 @@ impl Limits {
 /// The counts and limits of all clients and users. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Clients {
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Arc<Mutex<ClientLedger>>,
     connections: Arc<Connections>,
     clock: Arc<dyn Clock>,
 }
@@ -141,7 +141,7 @@ impl Clients {
     #[must_use]
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         Self {
-            ledger: Arc::new(Mutex::new(Ledger::new(limits, MAX_ADDRESSES, MAX_USERS))),
+            ledger: Arc::new(Mutex::new(ClientLedger::new(limits, MAX_ADDRESSES, MAX_USERS))),
             connections: Arc::default(),
             clock,
         }
@@ -180,31 +180,31 @@ impl Clients {
     ///
     /// # Errors
     /// How long to wait, when it has opened too many.
-    pub fn connect(&self, client: IpAddr) -> Result<Open, Duration> {
+    pub fn connect(&self, client: IpAddr) -> Result<OpenConnection, Duration> {
         self.connect_as(ClientKey::address(client))
     }
 
     /// The same for any client.
-    pub(super) fn connect_as(&self, key: ClientKey) -> Result<Open, Duration> {
+    pub(super) fn connect_as(&self, key: ClientKey) -> Result<OpenConnection, Duration> {
         let now = self.now();
         let mut ledger = self.ledger();
         ledger.take(&key, Kind::Connections, now)?;
         ledger.opened(&key, now);
         drop(ledger);
-        Ok(Open {
+        Ok(OpenConnection {
             clients: self.clone(),
             key,
         })
     }
 
     /// Someone has logged in on a connection; he is connected until the guard is dropped.
-    pub(super) fn open(&self, key: ClientKey) -> Open {
+    pub(super) fn open(&self, key: ClientKey) -> OpenConnection {
         let now = self.now();
         let mut ledger = self.ledger();
         ledger.count(&key, Kind::Connections, now);
         ledger.opened(&key, now);
         drop(ledger);
-        Open {
+        OpenConnection {
             clients: self.clone(),
             key,
         }
@@ -264,7 +264,7 @@ impl Clients {
         self.clock.now_and_steady().1
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    fn ledger(&self) -> MutexGuard<'_, ClientLedger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -279,12 +279,12 @@ impl Default for Clients {
 /// An open connection of a client or user.
 #[derive(Debug)]
 #[must_use = "the connection is open until it is dropped"]
-pub struct Open {
+pub struct OpenConnection {
     clients: Clients,
     key: ClientKey,
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         let now = self.clients.now();
         self.clients.ledger().closed(&self.key, now);

@@ -1,7 +1,7 @@
 //! The public view of the ledger: one state for each client and user.
 
 use super::Kind;
-use super::ledger::{Line, Tally};
+use super::ledger::{ClientActivity, Tally};
 use serde::{Deserialize, Serialize};
 use spool_core::Timestamp;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub struct ClientState {
 }
 
 /// `lines` for people, on a wall clock that shows `now` when the steady one shows `steady`.
-pub(super) fn states(mut lines: Vec<Line>, now: Timestamp, steady: Duration) -> Vec<ClientState> {
+pub(super) fn states(mut lines: Vec<ClientActivity>, now: Timestamp, steady: Duration) -> Vec<ClientState> {
     lines.sort_by_cached_key(|line| {
         let limited = line.tallies.iter().any(|tally| !tally.wait.is_zero());
         let [_, messages, recipients, failures] = line.tallies.map(|tally| std::cmp::Reverse(tally.count));
@@ -66,7 +66,7 @@ pub(super) fn states(mut lines: Vec<Line>, now: Timestamp, steady: Duration) -> 
     lines.into_iter().map(|line| state(&line, now, steady)).collect()
 }
 
-fn state(line: &Line, now: Timestamp, steady: Duration) -> ClientState {
+fn state(line: &ClientActivity, now: Timestamp, steady: Duration) -> ClientState {
     let user = line.key.is_user();
     let [new_connections, messages, recipients, failed_logins] = line.tallies.map(|tally| Count {
         count: tally.count,

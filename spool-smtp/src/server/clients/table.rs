@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// The table; see the module.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct ClientTable {
     capacity: usize,
     entries: HashMap<ClientKey, ClientEntry>,
     /// Ordinary entries, by their last use.
@@ -22,7 +22,7 @@ pub(super) struct Table {
     next_stamp: u64,
 }
 
-impl Table {
+impl ClientTable {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             capacity,

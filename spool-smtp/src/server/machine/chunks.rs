@@ -5,7 +5,7 @@
 //! Refusing a part of a message refuses all of it: the transaction ends, and later chunks are answered 503.
 
 use super::super::data::{Decoder, Ending, PATIENCE};
-use super::super::reply::{self, Reply};
+use super::super::reply::{self, ServerReply};
 use super::{Kind, Machine, Phase};
 use spool_core::{FlowId, Mail};
 
@@ -53,7 +53,7 @@ impl Machine {
     }
 
     /// Why a chunk of `size` octets is refused.
-    fn chunk_refusal(&mut self, size: u64) -> Option<Reply> {
+    fn chunk_refusal(&mut self, size: u64) -> Option<ServerReply> {
         let Some(open) = &self.transaction else {
             return Some(reply::MAIL_FIRST);
         };
@@ -72,7 +72,7 @@ impl Machine {
     }
 
     /// Discards the octets of a chunk, then sends the reply; at once, if there are too many.
-    pub(super) fn skip(&mut self, chunk: Chunk, refusal: Reply) {
+    pub(super) fn skip(&mut self, chunk: Chunk, refusal: ServerReply) {
         let patience = self.config.message_size.saturating_add(PATIENCE);
         if usize::try_from(chunk.left).map_or(true, |size| size > patience) {
             return self.say(reply::FAR_TOO_BIG);

@@ -4,7 +4,7 @@ use super::xclient::{self, May};
 use super::{Machine, Phase};
 use crate::server::command::Hello;
 use crate::server::framing::Framer;
-use crate::server::reply::{self, Reply};
+use crate::server::reply::{self, ServerReply};
 use crate::server::tls::HANDSHAKE_MEMORY;
 use spool_core::TlsSession;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ const MAX_LIMIT: usize = 999_999;
 
 /// The TLS state of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Tls {
+pub(super) enum TlsState {
     /// TLS is not offered.
     No,
     /// STARTTLS is offered.
@@ -23,7 +23,7 @@ pub(super) enum Tls {
     Active(TlsSession),
 }
 
-impl Tls {
+impl TlsState {
     pub(super) const fn session(&self) -> Option<&TlsSession> {
         match self {
             Self::Active(session) => Some(session),
@@ -40,12 +40,12 @@ impl Machine {
 
     /// The machine offers STARTTLS from now on.
     pub fn offer_tls(&mut self) {
-        self.tls = Tls::Offered;
+        self.tls = TlsState::Offered;
     }
 
     /// The connection was under TLS before the greeting (RFC 8314).
     pub fn under_tls(&mut self, session: TlsSession) {
-        self.tls = Tls::Active(session);
+        self.tls = TlsState::Active(session);
     }
 
     /// The TLS session of the commands; `None` in plaintext.
@@ -57,7 +57,7 @@ impl Machine {
     /// The handshake of [`Next::StartTls`] is complete. The state from plaintext is forgotten
     /// (RFC 3207 section 4.2); its errors still count.
     pub fn tls_started(&mut self, session: TlsSession) {
-        self.tls = Tls::Active(session);
+        self.tls = TlsState::Active(session);
         self.hello = None;
         self.vouched = None;
         self.transaction = None;
@@ -66,12 +66,12 @@ impl Machine {
         self.progress = true;
     }
 
-    pub(super) fn start_tls(&mut self) -> Result<(), Reply> {
+    pub(super) fn start_tls(&mut self) -> Result<(), ServerReply> {
         match self.tls {
-            Tls::No => return Err(reply::NOT_IMPLEMENTED),
-            Tls::Active(_) => return Err(reply::ALREADY_UNDER_TLS),
-            Tls::Offered if self.stopping => self.say(reply::SHUTTING_DOWN),
-            Tls::Offered => {
+            TlsState::No => return Err(reply::NOT_IMPLEMENTED),
+            TlsState::Active(_) => return Err(reply::ALREADY_UNDER_TLS),
+            TlsState::Offered if self.stopping => self.say(reply::SHUTTING_DOWN),
+            TlsState::Offered => {
                 let memory = self.config.memory.hold_first(HANDSHAKE_MEMORY);
                 self.phase = Phase::StartTls {
                     answered: false,
@@ -106,10 +106,10 @@ impl Machine {
         offer(format_args!("SIZE {}", self.config.message_size));
         match self.tls {
             // Input from a local program cannot be read or changed on its way.
-            Tls::No if self.local.is_some() => offer(format_args!("REQUIRETLS")),
-            Tls::No => {}
-            Tls::Offered => offer(format_args!("STARTTLS")),
-            Tls::Active(_) => offer(format_args!("REQUIRETLS")),
+            TlsState::No if self.local.is_some() => offer(format_args!("REQUIRETLS")),
+            TlsState::No => {}
+            TlsState::Offered => offer(format_args!("STARTTLS")),
+            TlsState::Active(_) => offer(format_args!("REQUIRETLS")),
         }
         if auth {
             offer(format_args!("AUTH PLAIN LOGIN"));

@@ -1,7 +1,7 @@
 //! The intake's answers: whether it would accept a message, and whether it did.
 
 use super::{Machine, Phase};
-use crate::server::reply::{self, Reply};
+use crate::server::reply::{self, ServerReply};
 use spool_core::{AddError, MessageId};
 use std::fmt::Write as _;
 use tracing::info;
@@ -88,8 +88,8 @@ impl Machine {
         self.say(refusal);
     }
 
-    fn not_taken(&self, error: &AddError) -> Reply {
+    fn not_taken(&self, error: &AddError) -> ServerReply {
         info!(session = %self.session, %error, "the spool takes no mail");
-        Reply::from_intake(error)
+        ServerReply::from_intake(error)
     }
 }

@@ -1,10 +1,10 @@
 //! Logins and rate limits of a session.
 
 use super::{Machine, Phase};
-use crate::server::auth::{Attempt, Exchange, InitialResponse, Step, User, Verdict};
-use crate::server::clients::{ClientKey, Kind, Open};
+use crate::server::auth::{Exchange, InitialResponse, LoginAttempt, LoginResult, SaslStep, User};
+use crate::server::clients::{ClientKey, Kind, OpenConnection};
 use crate::server::framing::Frame;
-use crate::server::reply::{self, Reply};
+use crate::server::reply::{self, ServerReply};
 use spool_core::{Admission, ReversePath};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tracing::info;
 pub(super) struct LoggedIn {
     user: Arc<User>,
     key: ClientKey,
-    _open: Open,
+    _open: OpenConnection,
 }
 
 impl Machine {
@@ -26,7 +26,11 @@ impl Machine {
     }
 
     /// AUTH (RFC 4954).
-    pub(super) fn auth(&mut self, mechanism: &str, initial: Option<&InitialResponse>) -> Result<(), Reply> {
+    pub(super) fn auth(
+        &mut self,
+        mechanism: &str,
+        initial: Option<&InitialResponse>,
+    ) -> Result<(), ServerReply> {
         if !self.config.logins.are_offered() {
             return Err(reply::NOT_IMPLEMENTED);
         }
@@ -48,10 +52,10 @@ impl Machine {
         Ok(())
     }
 
-    fn proceed(&mut self, exchange: Exchange, step: Step) {
+    fn proceed(&mut self, exchange: Exchange, step: SaslStep) {
         self.phase = match step {
-            Step::Check(attempt) => Phase::Checking(Some(attempt)),
-            Step::Challenge(line) => {
+            SaslStep::Check(attempt) => Phase::Checking(Some(attempt)),
+            SaslStep::Challenge(line) => {
                 self.replies.push_str(line);
                 self.replies.push_str("\r\n");
                 Phase::Login(exchange)
@@ -82,7 +86,7 @@ impl Machine {
     }
 
     /// The attempt to check; returned once.
-    pub(super) const fn take_attempt(&mut self) -> Option<Attempt> {
+    pub(super) const fn take_attempt(&mut self) -> Option<LoginAttempt> {
         match &mut self.phase {
             Phase::Checking(attempt) => attempt.take(),
             Phase::Command
@@ -101,7 +105,7 @@ impl Machine {
     }
 
     /// The answer to [`Next::Authenticate`](super::Next::Authenticate). Only this makes the session that of a user.
-    pub fn authenticated(&mut self, verdict: Verdict) {
+    pub fn authenticated(&mut self, verdict: LoginResult) {
         if !matches!(self.phase, Phase::Checking(_)) {
             // Not waiting for this answer.
             return;
@@ -109,7 +113,7 @@ impl Machine {
         self.phase = Phase::Command;
         self.progress = true;
         match verdict {
-            Verdict::Accepted(user) => {
+            LoginResult::Accepted(user) => {
                 info!(session = %self.session, client = %self.client, user = &**user.name(), "logged in");
                 let key = ClientKey::User(Arc::clone(user.name()));
                 let open = self.config.clients.open(key.clone());
@@ -120,9 +124,9 @@ impl Machine {
                 });
                 self.say(reply::AUTHENTICATED);
             }
-            Verdict::Refused => self.say(reply::BAD_CREDENTIALS),
-            Verdict::Busy => self.say(reply::AUTH_BUSY),
-            Verdict::Limited(wait) => self.say(reply::TOO_MANY_FAILED_LOGINS.until(wait)),
+            LoginResult::Refused => self.say(reply::BAD_CREDENTIALS),
+            LoginResult::Busy => self.say(reply::AUTH_BUSY),
+            LoginResult::Limited(wait) => self.say(reply::TOO_MANY_FAILED_LOGINS.until(wait)),
         }
     }
 
@@ -147,7 +151,7 @@ impl Machine {
     }
 
     /// Whether the session may send from `sender` now. For a removed user the session ends with a reply.
-    pub(super) fn check_sender(&self, sender: &ReversePath) -> Result<(), Reply> {
+    pub(super) fn check_sender(&self, sender: &ReversePath) -> Result<(), ServerReply> {
         let logins = &self.config.logins;
         let user = match (&self.user, &self.vouched) {
             (Some(login), _) => Some(logins.current(&login.user).ok_or(reply::LOGIN_GONE)?),
@@ -172,7 +176,7 @@ impl Machine {
     }
 
     /// Whether one more of `kind` would be allowed.
-    pub(super) fn has_left(&self, kind: Kind) -> Result<(), Reply> {
+    pub(super) fn has_left(&self, kind: Kind) -> Result<(), ServerReply> {
         self.config
             .clients
             .check(&self.key(), kind)
@@ -180,7 +184,7 @@ impl Machine {
     }
 
     /// Counts one more of `kind`, unless the limit is reached.
-    pub(super) fn takes(&self, kind: Kind) -> Result<(), Reply> {
+    pub(super) fn takes(&self, kind: Kind) -> Result<(), ServerReply> {
         self.config
             .clients
             .take(&self.key(), kind)
@@ -188,7 +192,7 @@ impl Machine {
     }
 
     /// Refuses a message that was received. A message refused with 4xx will be sent again and counts then.
-    pub(super) fn refuse_message(&mut self, refusal: Reply) {
+    pub(super) fn refuse_message(&mut self, refusal: ServerReply) {
         if !refusal.is_error() {
             self.give_message_back();
         }
@@ -207,7 +211,7 @@ impl Machine {
 }
 
 /// The refusal of one more of `kind`, with the time to wait.
-fn too_many(kind: Kind) -> impl Fn(Duration) -> Reply {
+fn too_many(kind: Kind) -> impl Fn(Duration) -> ServerReply {
     let refusal = match kind {
         Kind::Recipients => reply::TOO_MANY_RECIPIENTS_LATELY,
         Kind::Messages | Kind::Connections | Kind::FailedLogins => reply::TOO_MANY_MESSAGES_LATELY,

@@ -31,9 +31,9 @@ proptest! {
     fn nobody_is_logged_in_without_the_pools_yes(script in scripts(), verdict in 0_u8..3) {
         let mut bench = Bench::new(Limits::default());
         bench.says = match verdict {
-            0 => |_| Verdict::Refused,
-            1 => |_| Verdict::Busy,
-            _ => |_| Verdict::Limited(Duration::from_secs(1)),
+            0 => |_| LoginResult::Refused,
+            1 => |_| LoginResult::Busy,
+            _ => |_| LoginResult::Limited(Duration::from_secs(1)),
         };
         bench.say(&script);
         prop_assert!(!bench.replies.lines().any(|line| line.starts_with("235")));

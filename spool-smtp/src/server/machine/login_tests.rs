@@ -32,7 +32,7 @@ struct Bench {
     mails: Vec<Mail>,
     attempts: usize,
     /// What the pool says of `ada` with the password `right`.
-    says: fn(&Logins) -> Verdict,
+    says: fn(&Logins) -> LoginResult,
     /// What the intake says.
     refuses: Option<AddError>,
     closed: bool,
@@ -42,9 +42,9 @@ fn users(text: &str) -> Users {
     Users::parse(text).unwrap()
 }
 
-fn ada(logins: &Logins) -> Verdict {
+fn ada(logins: &Logins) -> LoginResult {
     let table = logins.users_of_test().unwrap();
-    Verdict::Accepted(Arc::clone(table.get("ada").unwrap()))
+    LoginResult::Accepted(Arc::clone(table.get("ada").unwrap()))
 }
 
 fn encode(text: &str) -> String {
@@ -117,7 +117,7 @@ impl Bench {
                     let verdict = if right {
                         (self.says)(&self.config.logins)
                     } else {
-                        Verdict::Refused
+                        LoginResult::Refused
                     };
                     self.machine.authenticated(verdict);
                 }
@@ -289,10 +289,10 @@ fn lines_that_are_too_long_or_split_do_no_harm() {
 #[test]
 fn a_login_without_a_place_is_deferred() {
     let mut bench = Bench::new(Limits::default());
-    bench.says = |_| Verdict::Busy;
+    bench.says = |_| LoginResult::Busy;
     let login = format!("EHLO c\r\nAUTH PLAIN {}\r\n", encode("\0ada\0right"));
     assert!(bench.say(&login).starts_with("454 4.7.0"));
-    bench.says = |_| Verdict::Limited(Duration::from_millis(59_001));
+    bench.says = |_| LoginResult::Limited(Duration::from_millis(59_001));
     assert_eq!(
         bench.say(&login),
         "450 4.7.1 Too many failed logins, try again in 60 s"
@@ -311,7 +311,8 @@ fn a_login_without_a_place_is_deferred() {
 #[test]
 fn allow_from_restricts_the_reverse_paths_of_its_user() {
     let mut bench = Bench::new(Limits::default());
-    bench.says = |logins| Verdict::Accepted(Arc::clone(logins.users_of_test().unwrap().get("bob").unwrap()));
+    bench.says =
+        |logins| LoginResult::Accepted(Arc::clone(logins.users_of_test().unwrap().get("bob").unwrap()));
     bench.say(&format!("EHLO c\r\nAUTH PLAIN {}\r\n", encode("\0ada\0right")));
     for refused in ["<a@c.org>", "<>", "<a@b.org.evil.net>", "<\"a@b.org\"@c.org>"] {
         assert_eq!(

@@ -2,9 +2,9 @@
 
 use super::{Machine, Phase};
 use crate::server::clients::Kind;
-use crate::server::data::{Decoder, Ending, Progress};
+use crate::server::data::{DataProgress, Decoder, Ending};
 use crate::server::dsn::RcptDsn;
-use crate::server::reply::{self, Reply};
+use crate::server::reply::{self, ServerReply};
 use crate::server::trace::{Trace, count_received};
 use spool_core::{
     Address, Budget, Envelope, FlowId, Held, MAX_SECTIONS, Mail, MailParameters, Recipient, ReversePath,
@@ -76,7 +76,7 @@ impl Machine {
         sender: ReversePath,
         parameters: MailParameters,
         size: u64,
-    ) -> Result<(), Reply> {
+    ) -> Result<(), ServerReply> {
         let Some(hello) = &self.hello else {
             return Err(reply::HELLO_FIRST);
         };
@@ -109,7 +109,7 @@ impl Machine {
         Ok(())
     }
 
-    pub(super) fn rcpt(&mut self, recipient: Option<Address>, dsn: RcptDsn) -> Result<(), Reply> {
+    pub(super) fn rcpt(&mut self, recipient: Option<Address>, dsn: RcptDsn) -> Result<(), ServerReply> {
         let may_relay = self.may_relay();
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         if open.chunks.is_some() {
@@ -162,7 +162,7 @@ impl Machine {
     }
 
     /// The decoder of the open transaction's message, with the trace header written, or the refusal.
-    pub(super) fn decoder(&mut self, ending: Ending) -> Result<Decoder, Reply> {
+    pub(super) fn decoder(&mut self, ending: Ending) -> Result<Decoder, ServerReply> {
         let open = self.transaction.as_mut().ok_or(reply::MAIL_FIRST)?;
         let announced = usize::try_from(open.size)
             .unwrap_or(FIRST_RESERVE)
@@ -198,21 +198,26 @@ impl Machine {
     }
 
     /// The message ended, or will not end: it is passed on, or refused.
-    pub(super) fn end_data(&mut self, progress: Progress) -> Option<Mail> {
+    pub(super) fn end_data(&mut self, progress: DataProgress) -> Option<Mail> {
         self.progress = true;
         let phase = std::mem::replace(&mut self.phase, Phase::Command);
         let (Phase::Data(decoder), Some(open)) = (phase, self.transaction.take()) else {
             return None;
         };
         let too_big = match progress {
-            Progress::Hopeless => reply::FAR_TOO_BIG,
-            Progress::More | Progress::End => reply::TOO_BIG,
+            DataProgress::Hopeless => reply::FAR_TOO_BIG,
+            DataProgress::More | DataProgress::End => reply::TOO_BIG,
         };
         self.hand_over(open, *decoder, too_big)
     }
 
     /// A complete message is passed to the intake or refused; with `too_big`, if it is too big.
-    pub(super) fn hand_over(&mut self, open: Transaction, decoder: Decoder, too_big: Reply) -> Option<Mail> {
+    pub(super) fn hand_over(
+        &mut self,
+        open: Transaction,
+        decoder: Decoder,
+        too_big: ServerReply,
+    ) -> Option<Mail> {
         let body = decoder.finish().and_then(|(body, held)| {
             // The header added here is not counted.
             let looped = count_received(&body) > self.config.received_headers.saturating_add(1);

@@ -6,7 +6,7 @@
 
 use super::{Machine, Phase};
 use crate::server::command::{Command, Hello};
-use crate::server::reply::{self, Reply};
+use crate::server::reply::{self, ServerReply};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(super) enum May {
 
 impl May {
     /// Whether XCLIENT is accepted after `command`, including `command` itself.
-    pub(super) const fn with(self, command: &Result<Command, Reply>) -> Self {
+    pub(super) const fn with(self, command: &Result<Command, ServerReply>) -> Self {
         match (self, command) {
             (Self::Yes | Self::Again, Ok(Command::Xclient(_)))
             | (Self::Yes, Ok(Command::Hello(_) | Command::StartTls | Command::Noop)) => self,
@@ -37,7 +37,7 @@ impl May {
 
 /// The changes of one command.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct XclientChange {
     address: Option<Option<IpAddr>>,
     /// HELO was sent with this name.
     name: Option<Option<String>>,
@@ -45,7 +45,7 @@ pub(super) struct Change {
     login: Option<Option<Arc<str>>>,
 }
 
-impl Change {
+impl XclientChange {
     /// Parses the attributes; `None` if one of them is malformed or unknown.
     fn parse(attributes: &str) -> Option<Self> {
         let mut change = Self::default();
@@ -146,11 +146,11 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 impl Machine {
-    pub(super) fn xclient(&mut self, attributes: &str) -> Result<(), Reply> {
+    pub(super) fn xclient(&mut self, attributes: &str) -> Result<(), ServerReply> {
         if self.may_xclient == May::No {
             return Err(reply::XCLIENT_DENIED);
         }
-        let change = Change::parse(attributes).ok_or(reply::SYNTAX)?;
+        let change = XclientChange::parse(attributes).ok_or(reply::SYNTAX)?;
         self.may_xclient = May::Again;
         match change.address {
             Some(Some(address)) => self.phase = Phase::Readdress(Some((address, Box::new(change)))),
@@ -179,7 +179,7 @@ impl Machine {
         self.apply(*change);
     }
 
-    fn apply(&mut self, change: Change) {
+    fn apply(&mut self, change: XclientChange) {
         // The session belongs to another client from here on, which has not logged in.
         self.user = None;
         if let Some(login) = change.login {

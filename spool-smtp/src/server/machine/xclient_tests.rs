@@ -268,7 +268,7 @@ fn a_proxy_that_names_nobody_may_not_relay() {
 proptest! {
     #[test]
     fn attributes_never_panic_or_log_control_characters(text in "(ADDR|HELO|LOGIN|PROTO|PORT|NAME)=[ -~]{0,20}( [A-Z]{1,5}=[+0-9A-Fa-f:.]{0,12})?") {
-        if let Some(change) = Change::parse(&text) {
+        if let Some(change) = XclientChange::parse(&text) {
             for word in [change.name.flatten(), change.login.flatten().map(|login| login.to_string())].into_iter().flatten() {
                 prop_assert!(word.bytes().all(|byte| byte.is_ascii_graphic()), "{word:?}");
             }

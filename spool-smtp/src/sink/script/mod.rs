@@ -25,7 +25,7 @@ pub struct ScriptError {
 
 /// The stage of a session at which a rule applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ScriptStage {
     Connect,
     /// In place of the handshake.
     Tls,
@@ -56,7 +56,7 @@ pub(super) enum Flaw {
 
 /// The action of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum ScriptAction {
     /// These bytes, CRLF included.
     Say(Vec<u8>),
     /// These bytes, one at a time.
@@ -96,21 +96,21 @@ enum Condition {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Rule {
-    stage: Stage,
+struct ScriptRule {
+    stage: ScriptStage,
     /// Conditions with a counter come last: they count only where all others hold.
     conditions: Vec<Condition>,
-    action: Action,
+    action: ScriptAction,
 }
 
 /// A complete script. The empty one accepts everything.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Script(Vec<Rule>);
+pub struct Script(Vec<ScriptRule>);
 
 /// The state that conditions are evaluated against.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment<'m> {
-    pub(super) stage: Stage,
+    pub(super) stage: ScriptStage,
     pub(super) from: &'m str,
     pub(super) to: &'m str,
     /// Open connections, this one included.
@@ -121,7 +121,7 @@ pub(super) struct Moment<'m> {
 
 /// The counters of conditions over all sessions, by the position of their line.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct ScriptCounters {
     messages: AtomicU64,
     dice: AtomicU64,
     pairs: Mutex<HashMap<(usize, String, String), u64>>,
@@ -136,11 +136,11 @@ impl Script {
     }
 
     /// The action for a stage, if a rule applies.
-    pub(super) fn action(&self, moment: Moment<'_>, memory: &Memory) -> Option<&Action> {
+    pub(super) fn action(&self, moment: Moment<'_>, memory: &ScriptCounters) -> Option<&ScriptAction> {
         if self.0.is_empty() {
             return None;
         }
-        if moment.stage == Stage::Mail {
+        if moment.stage == ScriptStage::Mail {
             memory.messages.fetch_add(1, Ordering::Relaxed);
         }
         let mut rules = self.0.iter().enumerate();
@@ -157,7 +157,7 @@ impl Condition {
         matches!(self, Self::First(_) | Self::Rate(_) | Self::Share(_))
     }
 
-    fn holds(&self, line: usize, moment: Moment<'_>, memory: &Memory) -> bool {
+    fn holds(&self, line: usize, moment: Moment<'_>, memory: &ScriptCounters) -> bool {
         match self {
             Self::From(glob) => matches_glob(glob.as_bytes(), moment.from.as_bytes()),
             Self::To(glob) => matches_glob(glob.as_bytes(), moment.to.as_bytes()),
@@ -171,7 +171,7 @@ impl Condition {
     }
 }
 
-impl Memory {
+impl ScriptCounters {
     /// How often this pair of sender and recipient has reached the line.
     fn count_pair(&self, line: usize, moment: Moment<'_>) -> u64 {
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,7 +233,7 @@ fn matches_glob(glob: &[u8], text: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn asked(script: &Script, memory: &Memory, stage: Stage, from: &str, to: &str) -> bool {
+    fn asked(script: &Script, memory: &ScriptCounters, stage: ScriptStage, from: &str, to: &str) -> bool {
         let moment = Moment {
             stage,
             from,
@@ -249,8 +249,8 @@ mod tests {
         let script: Script = "rcpt first=1 from=*@a.example reply 451 later\nrcpt to=B@* reply 550 no\nmail tls=yes hang\nmail tls=no hang"
             .parse()
             .unwrap();
-        let memory = Memory::default();
-        let ask = |from, to| asked(&script, &memory, Stage::Rcpt, from, to);
+        let memory = ScriptCounters::default();
+        let ask = |from, to| asked(&script, &memory, ScriptStage::Rcpt, from, to);
         assert!(
             ask("x@a.example", "y@c") && !ask("x@a.example", "y@c"),
             "greylisted once"
@@ -259,20 +259,25 @@ mod tests {
         assert!(
             matches_glob(b"*a*b", b"xxaybzb") && !matches_glob(b"*a*b", b"xxaybz") && matches_glob(b"*", b"")
         );
-        assert!(asked(&script, &memory, Stage::Mail, "", ""), "not under TLS");
+        assert!(
+            asked(&script, &memory, ScriptStage::Mail, "", ""),
+            "not under TLS"
+        );
     }
 
     #[test]
     fn each_line_has_its_own_counter() {
         let text = "connect first=1 close\nehlo first=1 close\nmail first=1 from=b@* hang\nmail rate=1 from=c@* hang\nrset rate=1 hang";
         let script: Script = text.parse().unwrap();
-        let memory = Memory::default();
+        let memory = ScriptCounters::default();
         let ask = |stage, from| asked(&script, &memory, stage, from, "");
-        for stage in [Stage::Connect, Stage::Ehlo] {
+        for stage in [ScriptStage::Connect, ScriptStage::Ehlo] {
             assert!(ask(stage, "") && !ask(stage, ""), "{stage:?}");
         }
-        assert!(!ask(Stage::Mail, "a@x") && ask(Stage::Mail, "b@x") && !ask(Stage::Mail, "b@x"));
-        assert!(!ask(Stage::Rset, "") && ask(Stage::Rset, ""));
-        assert!(!ask(Stage::Mail, "c@x") && ask(Stage::Mail, "c@x"));
+        assert!(
+            !ask(ScriptStage::Mail, "a@x") && ask(ScriptStage::Mail, "b@x") && !ask(ScriptStage::Mail, "b@x")
+        );
+        assert!(!ask(ScriptStage::Rset, "") && ask(ScriptStage::Rset, ""));
+        assert!(!ask(ScriptStage::Mail, "c@x") && ask(ScriptStage::Mail, "c@x"));
     }
 }

@@ -1,6 +1,6 @@
 //! Parses a script. An error is reported with its line.
 
-use super::{Action, Condition, Flaw, Rule, Script, ScriptError, Stage};
+use super::{Condition, Flaw, Script, ScriptAction, ScriptError, ScriptRule, ScriptStage};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ const MAX_LINES: usize = 100_000;
 /// How many bytes of an endless reply are sent at once: one system call for each byte would overload the sink.
 const ENDLESS_CHUNK: usize = 16 * 1024;
 
-const STAGES: [(&str, Stage); 14] = [
-    ("connect", Stage::Connect),
-    ("tls", Stage::Tls),
-    ("ehlo", Stage::Ehlo),
-    ("helo", Stage::Helo),
-    ("starttls", Stage::StartTls),
-    ("auth", Stage::Auth),
-    ("mail", Stage::Mail),
-    ("rcpt", Stage::Rcpt),
-    ("data", Stage::Data),
-    ("bdat", Stage::Bdat),
-    ("body", Stage::Body),
-    ("dot", Stage::Dot),
-    ("rset", Stage::Rset),
-    ("quit", Stage::Quit),
+const STAGES: [(&str, ScriptStage); 14] = [
+    ("connect", ScriptStage::Connect),
+    ("tls", ScriptStage::Tls),
+    ("ehlo", ScriptStage::Ehlo),
+    ("helo", ScriptStage::Helo),
+    ("starttls", ScriptStage::StartTls),
+    ("auth", ScriptStage::Auth),
+    ("mail", ScriptStage::Mail),
+    ("rcpt", ScriptStage::Rcpt),
+    ("data", ScriptStage::Data),
+    ("bdat", ScriptStage::Bdat),
+    ("body", ScriptStage::Body),
+    ("dot", ScriptStage::Dot),
+    ("rset", ScriptStage::Rset),
+    ("quit", ScriptStage::Quit),
 ];
 
 impl FromStr for Script {
@@ -44,7 +44,7 @@ impl FromStr for Script {
     }
 }
 
-fn rule(line: &str) -> Result<Rule, String> {
+fn rule(line: &str) -> Result<ScriptRule, String> {
     let (name, mut rest) = word(line);
     let found = STAGES.iter().find(|(known, _)| *known == name);
     let (_, stage) = *found.ok_or_else(|| {
@@ -63,22 +63,22 @@ fn rule(line: &str) -> Result<Rule, String> {
     conditions.sort_by_key(Condition::counts);
     let action = action(rest)?;
     let only = match action {
-        Action::Hide(_) => Some((Stage::Ehlo, "hide stands at ehlo only")),
-        Action::Offer(_) => Some((Stage::Ehlo, "offer stands at ehlo only")),
-        Action::Slow(_) => Some((Stage::Body, "slow stands at body only")),
-        Action::Certificate(_) => Some((Stage::Tls, "certificate stands at tls only")),
-        Action::Say(_)
-        | Action::Drip(..)
-        | Action::Endless(_)
-        | Action::SayAndClose(_)
-        | Action::Delay(_)
-        | Action::Hang
-        | Action::Close
-        | Action::Reset => None,
+        ScriptAction::Hide(_) => Some((ScriptStage::Ehlo, "hide stands at ehlo only")),
+        ScriptAction::Offer(_) => Some((ScriptStage::Ehlo, "offer stands at ehlo only")),
+        ScriptAction::Slow(_) => Some((ScriptStage::Body, "slow stands at body only")),
+        ScriptAction::Certificate(_) => Some((ScriptStage::Tls, "certificate stands at tls only")),
+        ScriptAction::Say(_)
+        | ScriptAction::Drip(..)
+        | ScriptAction::Endless(_)
+        | ScriptAction::SayAndClose(_)
+        | ScriptAction::Delay(_)
+        | ScriptAction::Hang
+        | ScriptAction::Close
+        | ScriptAction::Reset => None,
     };
     match only {
         Some((only, why)) if only != stage => Err(why.to_owned()),
-        Some(_) | None => Ok(Rule {
+        Some(_) | None => Ok(ScriptRule {
             stage,
             conditions,
             action,
@@ -119,30 +119,30 @@ fn condition(name: &str, value: &str) -> Result<Condition, String> {
     })
 }
 
-fn action(text: &str) -> Result<Action, String> {
+fn action(text: &str) -> Result<ScriptAction, String> {
     let (verb, rest) = word(text);
     let plain = |action| match rest {
         "" => Ok(action),
         more => Err(format!("{more:?} is too much: {verb} stands alone")),
     };
     Ok(match verb {
-        "reply" => Action::Say(reply(rest)?),
-        "reply-close" => Action::SayAndClose(reply(rest)?),
-        "lines" => Action::Say(lines(rest)?),
-        "raw" => Action::Say(unescape(rest)?),
-        "endless" => Action::Endless(endless(rest)?),
+        "reply" => ScriptAction::Say(reply(rest)?),
+        "reply-close" => ScriptAction::SayAndClose(reply(rest)?),
+        "lines" => ScriptAction::Say(lines(rest)?),
+        "raw" => ScriptAction::Say(unescape(rest)?),
+        "endless" => ScriptAction::Endless(endless(rest)?),
         "drip" => {
             let (every, text) = word(rest);
-            Action::Drip(reply(text)?, span(every)?)
+            ScriptAction::Drip(reply(text)?, span(every)?)
         }
-        "delay" => Action::Delay(span(rest)?),
-        "slow" => Action::Slow(span(rest)?),
-        "hang" => plain(Action::Hang)?,
-        "close" => plain(Action::Close)?,
-        "reset" => plain(Action::Reset)?,
-        "hide" => Action::Hide(rest.split_whitespace().map(str::to_ascii_uppercase).collect()),
-        "offer" => Action::Offer(rest.split_whitespace().map(str::to_ascii_uppercase).collect()),
-        "certificate" => Action::Certificate(flaw(rest)?),
+        "delay" => ScriptAction::Delay(span(rest)?),
+        "slow" => ScriptAction::Slow(span(rest)?),
+        "hang" => plain(ScriptAction::Hang)?,
+        "close" => plain(ScriptAction::Close)?,
+        "reset" => plain(ScriptAction::Reset)?,
+        "hide" => ScriptAction::Hide(rest.split_whitespace().map(str::to_ascii_uppercase).collect()),
+        "offer" => ScriptAction::Offer(rest.split_whitespace().map(str::to_ascii_uppercase).collect()),
+        "certificate" => ScriptAction::Certificate(flaw(rest)?),
         other => {
             return Err(format!(
                 "{other:?} is no action: reply reply-close lines raw endless drip delay hang close reset hide offer slow certificate"

@@ -1,7 +1,7 @@
 //! The resolver against a name server on real sockets.
 
+use super::super::current::CurrentResolver;
 use super::super::resolv_conf::Settings;
-use super::super::source::Source;
 use super::super::watched::Watched;
 use super::super::{DnsResolver, Exchanger, LookupError, Resolve};
 use super::name_server::NameServer;
@@ -184,7 +184,7 @@ async fn an_answer_of_too_many_records_is_none_and_large_answers_are_not_kept_be
 fn hasty(servers: &[SocketAddr]) -> DnsResolver {
     let mut settings = Settings::of(servers.to_vec());
     settings.timeout = Duration::from_millis(200);
-    DnsResolver::over(Source::given(settings, Duration::from_secs(30)), None)
+    DnsResolver::over(CurrentResolver::given(settings, Duration::from_secs(30)), None)
 }
 
 /// An address where nobody listens.
@@ -310,7 +310,7 @@ async fn the_servers_of_a_file_are_those_that_it_names_now() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("resolv.conf");
     let file = Watched::new(path.clone()).at_any_time();
-    let resolver = DnsResolver::over(Source::of_file(file, Duration::from_secs(1)), None);
+    let resolver = DnsResolver::over(CurrentResolver::of_file(file, Duration::from_secs(1)), None);
     let write = |text: &str| std::fs::write(&path, text).unwrap();
     let (one, two) = (NameServer::start(ZONE), NameServer::start(ZONE));
     let entry = |server: &NameServer| format!("nameserver [127.0.0.1]:{}\n", server.address.port());
@@ -338,7 +338,7 @@ async fn questions_begin_at_each_server_by_turns_where_the_file_says_so() {
     let servers = [NameServer::start(ZONE), NameServer::start(ZONE)];
     let mut settings = Settings::of(servers.iter().map(|server| server.address).collect());
     settings.rotate = true;
-    let resolver = DnsResolver::over(Source::given(settings, Duration::from_secs(30)), None);
+    let resolver = DnsResolver::over(CurrentResolver::given(settings, Duration::from_secs(30)), None);
     for n in 0..10 {
         let _ = mx(&resolver, &format!("gone{n}.example")).await;
     }

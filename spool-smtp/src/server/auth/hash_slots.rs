@@ -12,41 +12,41 @@ use tokio::sync::oneshot::{Sender, channel};
 pub(super) const WAITING: usize = 128;
 
 #[derive(Debug)]
-struct State {
+struct SlotState {
     /// Zero while any login waits.
     free: usize,
-    known: VecDeque<Sender<Place>>,
-    strangers: VecDeque<Sender<Place>>,
+    known: VecDeque<Sender<HashSlot>>,
+    strangers: VecDeque<Sender<HashSlot>>,
 }
 
 /// The places; see the module. Clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Places(Arc<Mutex<State>>);
+pub(super) struct HashSlots(Arc<Mutex<SlotState>>);
 
 /// A place, freed when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Option<Places>);
+pub(super) struct HashSlot(Option<HashSlots>);
 
-impl Places {
+impl HashSlots {
     pub(super) fn new(count: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(SlotState {
             free: count,
             known: VecDeque::new(),
             strangers: VecDeque::new(),
         })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SlotState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a place; `None`: too many wait.
-    pub(super) async fn find(&self, is_known: bool) -> Option<Place> {
+    pub(super) async fn find(&self, is_known: bool) -> Option<HashSlot> {
         let told = {
             let mut state = self.state();
             if state.free > 0 {
                 state.free -= 1;
-                return Some(Place(Some(self.clone())));
+                return Some(HashSlot(Some(self.clone())));
             }
             let line = if is_known {
                 &mut state.known
@@ -70,7 +70,7 @@ impl Places {
 
     /// Gives a free place to the next login.
     fn give(self) {
-        let mut place = Place(Some(self.clone()));
+        let mut place = HashSlot(Some(self.clone()));
         loop {
             let next = {
                 let mut state = self.state();
@@ -102,7 +102,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for HashSlot {
     fn drop(&mut self) {
         if let Some(places) = self.0.take() {
             places.give();

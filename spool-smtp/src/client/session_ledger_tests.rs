@@ -1,6 +1,6 @@
 //! The counts of connections, with sessions that are nothing but a number.
 
-use super::super::source::Source;
+use super::super::source_address::SourceAddress;
 use super::*;
 use proptest::prelude::*;
 use spool_core::{NextHop, TlsPolicy};
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A session.
 struct Fake {
     number: usize,
-    _permit: Permit<Fake>,
+    _permit: ConnectionPermit<Fake>,
 }
 
 fn hops(hosts: &str) -> Arc<[NextHop]> {
@@ -18,28 +18,28 @@ fn hops(hosts: &str) -> Arc<[NextHop]> {
 }
 
 /// A session with `host`, counted for `path`.
-fn want(host: &str, path: &str, limit: usize) -> Want {
-    Want {
-        key: Key {
+fn want(host: &str, path: &str, limit: usize) -> SessionRequest {
+    SessionRequest {
+        key: SessionKey {
             hop: hops(host)[0].clone(),
             tls: TlsPolicy::Opportunistic,
             dane: None,
             credentials: None,
-            source: Source::Any,
+            source: SourceAddress::Any,
             path: hops(path),
         },
         limit,
     }
 }
 
-fn to(host: &str, limit: usize) -> Want {
+fn to(host: &str, limit: usize) -> SessionRequest {
     want(host, host, limit)
 }
 
-fn session(turn: Turn<Fake>, number: usize) -> Fake {
+fn session(turn: SessionGrant<Fake>, number: usize) -> Fake {
     match turn {
-        Turn::Cached(session) => session,
-        Turn::Open(permit) => Fake {
+        SessionGrant::Cached(session) => session,
+        SessionGrant::Open(permit) => Fake {
             number,
             _permit: permit,
         },
@@ -47,23 +47,26 @@ fn session(turn: Turn<Fake>, number: usize) -> Fake {
 }
 
 /// A session, if there is one without a wait.
-fn now(ledger: &Arc<Ledger<Fake>>, want: &Want, number: usize) -> Option<Fake> {
+fn now(ledger: &Arc<SessionLedger<Fake>>, want: &SessionRequest, number: usize) -> Option<Fake> {
     let turn = ledger.turn_now(want, false, |_| false);
     turn.map(|turn| session(turn, number))
 }
 
-fn park(ledger: &Ledger<Fake>, want: &Want, sessions: Vec<Fake>) {
+fn park(ledger: &SessionLedger<Fake>, want: &SessionRequest, sessions: Vec<Fake>) {
     for session in sessions {
         ledger.park(&want.key, session);
     }
 }
 
-fn waiting(ledger: &Ledger<Fake>) -> usize {
+fn waiting(ledger: &SessionLedger<Fake>) -> usize {
     ledger.counts().1.iter().map(|count| count.tally.waiting).sum()
 }
 
 /// Begins to wait for a session, which there is none now.
-async fn later(ledger: &Arc<Ledger<Fake>>, want: &Want) -> tokio::task::JoinHandle<Option<usize>> {
+async fn later(
+    ledger: &Arc<SessionLedger<Fake>>,
+    want: &SessionRequest,
+) -> tokio::task::JoinHandle<Option<usize>> {
     let before = waiting(ledger);
     let (waits, want) = (Arc::clone(ledger), want.clone());
     let give_up = Instant::now() + Duration::from_secs(30);
@@ -79,7 +82,7 @@ async fn later(ledger: &Arc<Ledger<Fake>>, want: &Want) -> tokio::task::JoinHand
 
 #[test]
 fn no_path_has_more_than_its_limit_or_three_quarters_of_all() {
-    let ledger = Ledger::new(8);
+    let ledger = SessionLedger::new(8);
     let two: Vec<_> = (0..3).filter_map(|n| now(&ledger, &to("a", 2), n)).collect();
     assert_eq!(two.len(), 2);
     drop(two);
@@ -90,12 +93,12 @@ fn no_path_has_more_than_its_limit_or_three_quarters_of_all() {
         .collect();
     assert_eq!((others.len(), ledger.counts().0), (2, 8));
     // One of one is no path's three quarters, and is given all the same.
-    assert!(now(&Ledger::new(1), &to("a", 9), 0).is_some());
+    assert!(now(&SessionLedger::new(1), &to("a", 9), 0).is_some());
 }
 
 #[test]
 fn hosts_of_one_path_share_its_limit() {
-    let ledger = Ledger::new(100);
+    let ledger = SessionLedger::new(100);
     let (a, b) = (want("a", "a b", 2), want("b", "a b", 2));
     let held = [now(&ledger, &a, 1), now(&ledger, &b, 2)];
     assert!(held.iter().all(Option::is_some));
@@ -108,7 +111,7 @@ fn hosts_of_one_path_share_its_limit() {
 
 #[test]
 fn an_idle_session_in_the_way_is_dropped_the_longest_idle_first() {
-    let ledger = Ledger::new(2);
+    let ledger = SessionLedger::new(2);
     for (number, host) in [(1, "a"), (2, "b")] {
         let session = now(&ledger, &to(host, 2), number).unwrap();
         ledger.park(&to(host, 2).key, session);
@@ -117,7 +120,7 @@ fn an_idle_session_in_the_way_is_dropped_the_longest_idle_first() {
     assert_eq!(now(&ledger, &to("b", 2), 9).unwrap().number, 2);
     drop(third);
     // Where the path is full, one of its own, whatever is idle elsewhere; as many as a limit was lowered by.
-    let ledger = Ledger::new(9);
+    let ledger = SessionLedger::new(9);
     let elsewhere = now(&ledger, &to("c", 2), 0).unwrap();
     ledger.park(&to("c", 2).key, elsewhere);
     let (a, b) = (want("a", "a b", 3), want("b", "a b", 1));
@@ -129,7 +132,7 @@ fn an_idle_session_in_the_way_is_dropped_the_longest_idle_first() {
 
 #[test]
 fn of_idle_sessions_the_preferred_one_is_taken_or_the_last() {
-    let ledger = Ledger::new(9);
+    let ledger = SessionLedger::new(9);
     let a = to("a", 9);
     let three: Vec<_> = (1..4).filter_map(|n| now(&ledger, &a, n)).collect();
     park(&ledger, &a, three);
@@ -142,7 +145,7 @@ fn of_idle_sessions_the_preferred_one_is_taken_or_the_last() {
 
 #[test]
 fn the_idle_ones_are_looked_after_from_the_first_on() {
-    let ledger = Ledger::new(9);
+    let ledger = SessionLedger::new(9);
     let a = to("a", 9);
     let [one, two] = [1, 2].map(|n| now(&ledger, &a, n).unwrap());
     assert!(ledger.park(&a.key, one));
@@ -157,7 +160,7 @@ fn the_idle_ones_are_looked_after_from_the_first_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_being_closed_is_waited_for_and_a_session_that_becomes_idle() {
-    let ledger = Ledger::new(9);
+    let ledger = SessionLedger::new(9);
     let (a, b) = (want("a", "a b", 1), want("b", "a b", 1));
     let closing = now(&ledger, &a, 1).unwrap();
     let turn = later(&ledger, &b).await;
@@ -175,7 +178,7 @@ async fn a_connection_that_is_being_closed_is_waited_for_and_a_session_that_beco
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_in_vain_ends_and_is_counted_as_long_as_it_lasts() {
-    let ledger = Ledger::new(1);
+    let ledger = SessionLedger::new(1);
     let _held = now(&ledger, &to("a", 1), 1).unwrap();
     let (turn, given_up) = (
         later(&ledger, &to("b", 1)).await,
@@ -192,7 +195,7 @@ async fn a_wait_in_vain_ends_and_is_counted_as_long_as_it_lasts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fresh_session_is_none_of_the_idle_ones_and_ends_them() {
-    let ledger = Ledger::new(9);
+    let ledger = SessionLedger::new(9);
     let a = to("a", 9);
     for session in [1, 2].map(|n| now(&ledger, &a, n).unwrap()) {
         ledger.park(&a.key, session);
@@ -222,7 +225,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// How many are open and how many idle, in all or on one path.
-fn sums(ledger: &Ledger<Fake>, path: Option<&Arc<[NextHop]>>) -> (usize, usize) {
+fn sums(ledger: &SessionLedger<Fake>, path: Option<&Arc<[NextHop]>>) -> (usize, usize) {
     let counts = ledger.counts().1.into_iter();
     let counts = counts.filter(|count| path.is_none_or(|path| count.key.path == *path));
     counts.fold((0, 0), |(open, idle), count| {
@@ -234,15 +237,15 @@ proptest! {
     #[test]
     fn limits_hold_in_any_order_and_only_sessions_in_use_are_in_the_way(ops in ops(), total in 1..7_usize) {
         let kinds = [("a", "a"), ("a", "a b"), ("b", "a b"), ("b", "b"), ("c", "c"), ("a", "c")];
-        let ledger = Ledger::new(total);
-        let mut held: Vec<(Key, Fake)> = Vec::new();
+        let ledger = SessionLedger::new(total);
+        let mut held: Vec<(SessionKey, Fake)> = Vec::new();
         for op in ops {
             match op {
                 Op::Ask { kind, limit, fresh } => {
                     let want = want(kinds[kind].0, kinds[kind].1, limit);
                     let path = &want.key.path;
                     let turn = ledger.turn_now(&want, fresh, |_| false);
-                    let is_new = matches!(turn, Some(Turn::Open(_)));
+                    let is_new = matches!(turn, Some(SessionGrant::Open(_)));
                     let was_given = turn.is_some();
                     held.extend(turn.map(|turn| (want.key.clone(), session(turn, 0))));
                     let ((open, idle), (all, all_idle)) = (sums(&ledger, Some(path)), sums(&ledger, None));

@@ -4,31 +4,31 @@ use super::config::SmtpConfig;
 use super::credentials::Credentials;
 use super::dane::Dane;
 use super::resolve::Target;
-use super::source::Source;
+use super::source_address::SourceAddress;
 use spool_core::{Job, NextHop, TlsPolicy};
 use std::sync::Arc;
 
 /// What sessions are cached by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct SessionKey {
     pub(super) hop: NextHop,
     pub(super) tls: TlsPolicy,
     /// The certificates that DANE asks for: a session that was opened under other records is another one.
     pub(super) dane: Option<Arc<Dane>>,
     pub(super) credentials: Option<Arc<Credentials>>,
-    pub(super) source: Source,
+    pub(super) source: SourceAddress,
     /// What its connections are counted by: the domains of one path share their sessions.
     pub(super) path: Arc<[NextHop]>,
 }
 
 /// A key, and how many connections its path may have.
 #[derive(Debug, Clone)]
-pub(super) struct Want {
-    pub(super) key: Key,
+pub(super) struct SessionRequest {
+    pub(super) key: SessionKey,
     pub(super) limit: usize,
 }
 
-impl Want {
+impl SessionRequest {
     /// For an attempt at `job` by way of `target`.
     pub(super) fn new(target: &Target, job: &Job, config: &SmtpConfig) -> Self {
         let mut want = Self::to(target, &job.next_hops, &job.path, config);
@@ -60,12 +60,12 @@ impl Want {
         let limit = config.policies.get(path).max_connections;
         let limit = limit.and_then(|most| usize::try_from(most.get()).ok());
         Self {
-            key: Key {
+            key: SessionKey {
                 hop: target.hop.clone(),
                 tls: policy.tls.unwrap_or(config.tls).max(needed).max(target.tls),
                 dane: target.dane.clone(),
                 credentials,
-                source: Source::choose(&config.source_addresses, next_hops),
+                source: SourceAddress::choose(&config.source_addresses, next_hops),
                 path: Arc::clone(path),
             },
             limit: limit.unwrap_or(config.connections_per_destination).max(1),
@@ -73,7 +73,7 @@ impl Want {
     }
 }
 
-impl Key {
+impl SessionKey {
     /// Whether plaintext will do when TLS fails: not where the policy or the port wants TLS, nor where a secret is to be
     /// sent.
     pub(super) fn may_fall_back(&self, config: &SmtpConfig) -> bool {

@@ -3,7 +3,7 @@
 
 use super::TrustAnchors;
 use super::resolv_conf::Settings;
-use super::servers::Servers;
+use super::servers::NameServers;
 use super::watched::Watched;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
@@ -23,24 +23,24 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 const MAX_NEGATIVE_AGE: Duration = Duration::from_secs(300);
 
 /// hickory's part of a lookup: what is kept, where aliases lead, what is proved.
-pub(super) type Hickory = Resolver<Servers>;
+pub(super) type Hickory = Resolver<NameServers>;
 
 /// Name servers, and what asks those of now.
-pub(super) struct Source {
+pub(super) struct CurrentResolver {
     /// How long an answer is waited for.
     limit: Duration,
-    state: Mutex<State>,
+    state: Mutex<ResolverState>,
 }
 
-struct State {
+struct ResolverState {
     /// `None`: the servers were given, and stay.
     file: Option<Watched>,
     settings: Settings,
     /// What asks the servers of now, and these; `None`: they have not been asked yet.
-    hickory: Option<(Arc<Hickory>, Servers)>,
+    hickory: Option<(Arc<Hickory>, NameServers)>,
 }
 
-impl Source {
+impl CurrentResolver {
     /// These servers.
     pub(super) fn given(settings: Settings, limit: Duration) -> Self {
         Self::new(None, settings, limit)
@@ -53,7 +53,7 @@ impl Source {
     }
 
     fn new(file: Option<Watched>, settings: Settings, limit: Duration) -> Self {
-        let state = Mutex::new(State {
+        let state = Mutex::new(ResolverState {
             file,
             settings,
             hickory: None,
@@ -72,7 +72,7 @@ impl Source {
             // Its cache would be cleared bit by bit, while it is filled again.
             Some((_, servers)) if servers.have_answered_enough() => servers.clone(),
             Some((hickory, _)) => return Ok(Arc::clone(hickory)),
-            None => Servers::new(&state.settings, self.limit),
+            None => NameServers::new(&state.settings, self.limit),
         };
         let built = Arc::new(build(servers.clone(), anchors)?);
         state.hickory = Some((Arc::clone(&built), servers));
@@ -80,7 +80,7 @@ impl Source {
     }
 }
 
-impl State {
+impl ResolverState {
     fn look(&mut self) {
         let Some(file) = &mut self.file else { return };
         match file.look(Instant::now()) {
@@ -99,7 +99,7 @@ impl State {
     }
 }
 
-fn build(servers: Servers, anchors: Option<&TrustAnchors>) -> Result<Hickory, NetError> {
+fn build(servers: NameServers, anchors: Option<&TrustAnchors>) -> Result<Hickory, NetError> {
     // Not an address: one connection, to all servers.
     let all = NameServerConfig::udp(Ipv4Addr::UNSPECIFIED.into());
     let config = ResolverConfig::from_name_servers(vec![all]);
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn what_is_kept_of_answers_is_bounded_in_number_and_age() {
         let (settings, _) = Settings::parse("nameserver 192.0.2.1\n");
-        let source = Source::given(settings, Duration::from_secs(1));
+        let source = CurrentResolver::given(settings, Duration::from_secs(1));
         let hickory = source.hickory(None).unwrap();
         let options = hickory.options();
         let seconds = |age: Option<Duration>| age.unwrap().as_secs();

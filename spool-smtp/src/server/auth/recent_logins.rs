@@ -24,9 +24,9 @@ struct Success {
 
 /// See the module. Times are of a clock that is never set back.
 #[derive(Debug, Default)]
-pub(super) struct Memory(HashMap<(ClientKey, Box<str>), Success>);
+pub(super) struct RecentLogins(HashMap<(ClientKey, Box<str>), Success>);
 
-impl Memory {
+impl RecentLogins {
     /// Whether `client` has logged in as `name` with these credentials lately.
     pub(super) fn knows(&mut self, client: &ClientKey, name: &str, tag: &Tag, now: Duration) -> bool {
         let key = (client.clone(), Box::from(name));
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_success_is_kept_for_its_client_until_five_failures() {
-        let mut memory = Memory::default();
+        let mut memory = RecentLogins::default();
         let client = |text: &str| ClientKey::address(text.parse().unwrap());
         let (here, there, now) = (client("192.0.2.1"), client("192.0.2.2"), Duration::from_secs(9));
         let (right, wrong) = (Tag::of_test(1), Tag::of_test(2));
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_oldest_gives_way() {
-        let mut memory = Memory::default();
+        let mut memory = RecentLogins::default();
         let client = ClientKey::address("192.0.2.1".parse().unwrap());
         let tag = Tag::of_test(1);
         for nth in 0..=MOST as u64 {

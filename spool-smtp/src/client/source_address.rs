@@ -11,7 +11,7 @@ const SEND_BUFFER: usize = 256 * 1024;
 
 /// Where connections to one destination come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) enum Source {
+pub(super) enum SourceAddress {
     /// As the system has it.
     #[default]
     Any,
@@ -22,7 +22,7 @@ pub(super) enum Source {
     },
 }
 
-impl Source {
+impl SourceAddress {
     /// The source for a destination: the same every time, for a peer that greylists knows its senders by their address;
     /// another one for another destination, so that all are used.
     pub(super) fn choose(addresses: &[IpAddr], destination: &[NextHop]) -> Self {
@@ -97,10 +97,10 @@ mod tests {
     #[test]
     fn a_destination_keeps_its_source_and_all_sources_are_used() {
         let addresses = ["127.0.0.1", "127.0.0.2", "::1"].map(|address| address.parse().unwrap());
-        let of = |n: usize| Source::choose(&addresses, &[format!("h{n}.test:25").parse().unwrap()]);
+        let of = |n: usize| SourceAddress::choose(&addresses, &[format!("h{n}.test:25").parse().unwrap()]);
         let sources: std::collections::HashSet<_> = (0..64).map(of).collect();
         assert_eq!(sources.len(), 2);
         assert!((0..64).all(|n| of(n) == of(n)));
-        assert_eq!(Source::choose(&[], &[]), Source::Any);
+        assert_eq!(SourceAddress::choose(&[], &[]), SourceAddress::Any);
     }
 }

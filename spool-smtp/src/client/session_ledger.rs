@@ -3,7 +3,7 @@
 //! Who may make an attempt, and when, is decided before it starts: a connection for it is then within the limits, which hold here
 //! nevertheless. What may be in the way is an idle session, which is dropped, or one that is being closed, which is waited for.
 
-use super::key::{Key, Want};
+use super::session_key::{SessionKey, SessionRequest};
 use spool_core::NextHop;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,12 +11,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 /// The right to have one connection open. It is given back when it is dropped.
-pub(super) struct Permit<S> {
-    ledger: Weak<Ledger<S>>,
-    key: Key,
+pub(super) struct ConnectionPermit<S> {
+    ledger: Weak<SessionLedger<S>>,
+    key: SessionKey,
 }
 
-impl<S> Drop for Permit<S> {
+impl<S> Drop for ConnectionPermit<S> {
     fn drop(&mut self) {
         if let Some(ledger) = self.ledger.upgrade() {
             ledger.lock().release(&self.key);
@@ -26,15 +26,15 @@ impl<S> Drop for Permit<S> {
 }
 
 /// What whoever asks for a session gets.
-pub(super) enum Turn<S> {
+pub(super) enum SessionGrant<S> {
     /// An idle one.
     Cached(S),
     /// The right to open one.
-    Open(Permit<S>),
+    Open(ConnectionPermit<S>),
 }
 
 /// The sessions of one key.
-struct Line<S> {
+struct KeySessions<S> {
     /// The oldest first, each with the number of its parking.
     idle: Vec<(u64, S)>,
     tally: OpenCounts,
@@ -52,37 +52,37 @@ pub(super) struct OpenCounts {
     pub(super) note: Option<String>,
 }
 
-struct Books<S> {
+struct LedgerState<S> {
     open: usize,
     paths: HashMap<Arc<[NextHop]>, usize>,
     /// Each with an open connection, or with somebody who waits for one.
-    lines: HashMap<Key, Line<S>>,
+    lines: HashMap<SessionKey, KeySessions<S>>,
     parked: u64,
     sweeping: bool,
 }
 
 /// What is open for one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) key: Key,
+pub(super) struct KeyCounts {
+    pub(super) key: SessionKey,
     pub(super) idle: usize,
     pub(super) tally: OpenCounts,
 }
 
-/// The connections of one agent. `S` is a session; it holds its [`Permit`].
-pub(super) struct Ledger<S> {
+/// The connections of one agent. `S` is a session; it holds its [`ConnectionPermit`].
+pub(super) struct SessionLedger<S> {
     total: usize,
-    books: Mutex<Books<S>>,
+    books: Mutex<LedgerState<S>>,
     /// A connection was closed, or a session became idle.
     freed: Notify,
 }
 
-impl<S> Ledger<S> {
+impl<S> SessionLedger<S> {
     /// For at most `total` connections.
     pub(super) fn new(total: usize) -> Arc<Self> {
         Arc::new(Self {
             total: total.max(1),
-            books: Mutex::new(Books {
+            books: Mutex::new(LedgerState {
                 open: 0,
                 paths: HashMap::new(),
                 lines: HashMap::new(),
@@ -93,12 +93,12 @@ impl<S> Ledger<S> {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books<S>> {
+    fn lock(&self) -> MutexGuard<'_, LedgerState<S>> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The most connections that the path of `want` may have: never more than three quarters of all.
-    pub(super) fn limit(&self, want: &Want) -> usize {
+    pub(super) fn limit(&self, want: &SessionRequest) -> usize {
         want.limit.min(self.total - self.total / 4).max(1)
     }
 
@@ -106,11 +106,11 @@ impl<S> Ledger<S> {
     /// `give_up`. With `fresh` no idle one, and those that there are are dropped: others like them have ended.
     pub(super) async fn turn(
         self: &Arc<Self>,
-        want: &Want,
+        want: &SessionRequest,
         fresh: bool,
         preferred: impl Fn(&S) -> bool,
         give_up: Instant,
-    ) -> Option<Turn<S>> {
+    ) -> Option<SessionGrant<S>> {
         if fresh {
             let ended = self
                 .lock()
@@ -127,7 +127,7 @@ impl<S> Ledger<S> {
             if let Some(turn) = self.turn_now(want, fresh, &preferred) {
                 return Some(turn);
             }
-            waiting.get_or_insert_with(|| Waiting::new(self, want));
+            waiting.get_or_insert_with(|| WaitingAttempt::new(self, want));
             timeout_at(give_up, freed).await.ok()?;
         }
     }
@@ -135,18 +135,18 @@ impl<S> Ledger<S> {
     /// The same without a wait: idle sessions in the way are dropped, the longest idle first.
     fn turn_now(
         self: &Arc<Self>,
-        want: &Want,
+        want: &SessionRequest,
         fresh: bool,
         preferred: impl Fn(&S) -> bool,
-    ) -> Option<Turn<S>> {
+    ) -> Option<SessionGrant<S>> {
         loop {
             let mut books = self.lock();
             if !fresh && let Some(session) = books.reuse(&want.key, &preferred) {
-                return Some(Turn::Cached(session));
+                return Some(SessionGrant::Cached(session));
             }
             let is_path_full = books.open_on(&want.key.path) >= self.limit(want);
             if !is_path_full && books.open < self.total {
-                return Some(Turn::Open(self.grant(&mut books, want)));
+                return Some(SessionGrant::Open(self.grant(&mut books, want)));
             }
             let in_the_way = books.take_oldest(|key| !is_path_full || key.path == want.key.path)?;
             // Outside the lock: it gives its permit back.
@@ -156,7 +156,7 @@ impl<S> Ledger<S> {
     }
 
     /// Keeps a session that is done with one message. Whether the idle ones need to be looked after from now on.
-    pub(super) fn park(&self, key: &Key, session: S) -> bool {
+    pub(super) fn park(&self, key: &SessionKey, session: S) -> bool {
         let mut books = self.lock();
         books.parked += 1;
         let number = books.parked;
@@ -170,7 +170,7 @@ impl<S> Ledger<S> {
     }
 
     /// Keeps `note` beside the sessions of `key`.
-    pub(super) fn note(&self, key: &Key, note: Option<String>) {
+    pub(super) fn note(&self, key: &SessionKey, note: Option<String>) {
         if let Some(line) = self.lock().lines.get_mut(key) {
             line.tally.note = note;
         }
@@ -194,9 +194,9 @@ impl<S> Ledger<S> {
     }
 
     /// How many are open in all, and what for.
-    pub(super) fn counts(&self) -> (usize, Vec<Count>) {
+    pub(super) fn counts(&self) -> (usize, Vec<KeyCounts>) {
         let books = self.lock();
-        let counts = books.lines.iter().map(|(key, line)| Count {
+        let counts = books.lines.iter().map(|(key, line)| KeyCounts {
             key: key.clone(),
             idle: line.idle.len(),
             tally: line.tally.clone(),
@@ -204,7 +204,7 @@ impl<S> Ledger<S> {
         (books.open, counts.collect())
     }
 
-    fn grant(self: &Arc<Self>, books: &mut Books<S>, want: &Want) -> Permit<S> {
+    fn grant(self: &Arc<Self>, books: &mut LedgerState<S>, want: &SessionRequest) -> ConnectionPermit<S> {
         books.open += 1;
         *books.paths.entry(Arc::clone(&want.key.path)).or_default() += 1;
         books.change(&want.key, |tally| {
@@ -212,19 +212,19 @@ impl<S> Ledger<S> {
             tally.opened += 1;
             tally.limit = self.limit(want);
         });
-        Permit {
+        ConnectionPermit {
             ledger: Arc::downgrade(self),
             key: want.key.clone(),
         }
     }
 }
 
-impl<S> Books<S> {
+impl<S> LedgerState<S> {
     fn open_on(&self, path: &[NextHop]) -> usize {
         self.paths.get(path).copied().unwrap_or_default()
     }
 
-    fn reuse(&mut self, key: &Key, preferred: impl Fn(&S) -> bool) -> Option<S> {
+    fn reuse(&mut self, key: &SessionKey, preferred: impl Fn(&S) -> bool) -> Option<S> {
         let line = self.lines.get_mut(key)?;
         let place = line
             .idle
@@ -236,14 +236,14 @@ impl<S> Books<S> {
     }
 
     /// The session that has been idle longest among those of these keys.
-    fn take_oldest(&mut self, of: impl Fn(&Key) -> bool) -> Option<S> {
+    fn take_oldest(&mut self, of: impl Fn(&SessionKey) -> bool) -> Option<S> {
         let lines = self.lines.iter_mut();
         let idle = lines.filter(|(key, line)| !line.idle.is_empty() && of(key));
         let (_, line) = idle.min_by_key(|(_, line)| line.idle.first().map(|(number, _)| *number))?;
         Some(line.idle.remove(0).1)
     }
 
-    fn release(&mut self, key: &Key) {
+    fn release(&mut self, key: &SessionKey) {
         self.open -= 1;
         if let Some(open) = self.paths.get_mut(&key.path) {
             *open -= 1;
@@ -255,8 +255,8 @@ impl<S> Books<S> {
     }
 
     /// Changes what is counted for `key`, whose line is there as long as something is counted in it.
-    fn change(&mut self, key: &Key, change: impl FnOnce(&mut OpenCounts)) {
-        let line = self.lines.entry(key.clone()).or_insert_with(|| Line {
+    fn change(&mut self, key: &SessionKey, change: impl FnOnce(&mut OpenCounts)) {
+        let line = self.lines.entry(key.clone()).or_insert_with(|| KeySessions {
             idle: Vec::new(),
             tally: OpenCounts::default(),
         });
@@ -268,13 +268,13 @@ impl<S> Books<S> {
 }
 
 /// Somebody waits; counted until it is dropped.
-struct Waiting<'a, S> {
-    ledger: &'a Ledger<S>,
-    key: &'a Key,
+struct WaitingAttempt<'a, S> {
+    ledger: &'a SessionLedger<S>,
+    key: &'a SessionKey,
 }
 
-impl<'a, S> Waiting<'a, S> {
-    fn new(ledger: &'a Ledger<S>, want: &'a Want) -> Self {
+impl<'a, S> WaitingAttempt<'a, S> {
+    fn new(ledger: &'a SessionLedger<S>, want: &'a SessionRequest) -> Self {
         let (key, limit) = (&want.key, ledger.limit(want));
         ledger.lock().change(key, |tally| {
             tally.waiting += 1;
@@ -284,12 +284,12 @@ impl<'a, S> Waiting<'a, S> {
     }
 }
 
-impl<S> Drop for Waiting<'_, S> {
+impl<S> Drop for WaitingAttempt<'_, S> {
     fn drop(&mut self) {
         self.ledger.lock().change(self.key, |tally| tally.waiting -= 1);
     }
 }
 
 #[cfg(test)]
-#[path = "ledger_tests.rs"]
+#[path = "session_ledger_tests.rs"]
 mod tests;
