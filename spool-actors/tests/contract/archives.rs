@@ -40,7 +40,7 @@ async fn quarantine_puts_mail_where_a_person_finds_it_and_in_no_listing_of_activ
 async fn remove_takes_only_frozen_messages_and_keeps_them_in_the_archive() {
     let mut bench = Bench::new().await;
     let waiting = bench.add(mail("waiting")).await;
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     let outcome = bench.remove(waiting).await;
     assert_eq!(
@@ -91,7 +91,7 @@ async fn recover_brings_a_message_back_frozen_with_all_it_was() {
     let add = Add::new(envelope(&["gone@x.example", "late@x.example"]), "x").next_hop("x:25");
     let id = bench.add(add).await;
     let verdict = partly(&[(0, 550, "5.1.1 gone"), (1, 451, "4.3.0 later")]);
-    bench.jobs.next().await.1.send(verdict).unwrap();
+    bench.answer(verdict).await;
     bench.idle().await;
     bench.freeze(id).await;
     let before = bench.details(id).await.message;
@@ -106,9 +106,8 @@ async fn recover_brings_a_message_back_frozen_with_all_it_was() {
     let outcome = bench.recover(id, Archive::Removed).await;
     assert_eq!(outcome.errors, [SpoolError::OnSpool(id)]);
     bench.send(id).await;
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(job.recipients, [0, 1]);
-    answer.send(accepted()).unwrap();
     end(bench.spool).await;
 }
 
@@ -152,13 +151,12 @@ async fn recover_takes_edited_and_foreign_made_pairs_and_refuses_broken_ones_wit
     std::fs::write(&json, kept.join("\n")).unwrap();
     assert_eq!(done(&bench.recover(id, Archive::Removed).await), 1);
     bench.send(id).await;
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(
         job.envelope.recipients[0].address.to_string(),
         "other@example.net"
     );
     assert_eq!(job.body, "edited\r\n");
-    answer.send(accepted()).unwrap();
 
     let foreign = "01JDF3T0000000000000000007".parse::<MessageId>().unwrap();
     let write = |json: &str| {
@@ -190,8 +188,7 @@ async fn recover_takes_edited_and_foreign_made_pairs_and_refuses_broken_ones_wit
     write(r#"{"sender":"a@example.org","recipients":["b@example.net"],"next_hops":["x:25"]}"#);
     assert_eq!(done(&bench.recover(foreign, Archive::Removed).await), 1);
     bench.send(foreign).await;
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!((job.message, job.body), (foreign, "by hand\r\n".into()));
-    answer.send(accepted()).unwrap();
     end(bench.spool).await;
 }

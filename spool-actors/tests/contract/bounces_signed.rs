@@ -60,7 +60,7 @@ async fn a_notice_is_signed_before_it_is_written() {
     let (_gate, open) = watch::channel(true);
     let mut bench = Bench::with(|config| signing(config, Answer::Signature, open)).await;
     bench.add(mail_that_fails()).await;
-    bench.jobs.next().await.1.send(refusal()).unwrap();
+    bench.answer(refusal()).await;
     let (job, answer) = bench.jobs.next().await;
     assert_eq!(job.envelope.reverse_path, ReversePath::Null);
     assert!(job.body.starts_with(SIGNATURE), "{:?}", job.body);
@@ -77,7 +77,7 @@ async fn a_signer_that_fails_or_panics_loses_no_notice() {
         let (_gate, open) = watch::channel(true);
         let mut bench = Bench::with(|config| signing(config, answer, open)).await;
         bench.add(mail_that_fails()).await;
-        bench.jobs.next().await.1.send(refusal()).unwrap();
+        bench.answer(refusal()).await;
         let (job, sent) = bench.jobs.next().await;
         assert_eq!(job.envelope.reverse_path, ReversePath::Null);
         assert!(!job.body.starts_with(SIGNATURE), "{answer:?}");
@@ -92,7 +92,7 @@ async fn a_shutdown_waits_for_the_signature_of_a_notice() {
     let (gate, open) = watch::channel(false);
     let mut bench = Bench::with(|config| signing(config, Answer::Signature, open)).await;
     let id = bench.add(mail_that_fails()).await;
-    bench.jobs.next().await.1.send(refusal()).unwrap();
+    bench.answer(refusal()).await;
     // The attempt has ended, and the notice waits for its signature.
     while bench.details(id).await.message.state.in_flight.is_none() {
         tokio::task::yield_now().await;

@@ -71,8 +71,7 @@ async fn a_dead_destination_is_left_alone_and_tried_with_one_message() {
     }
     bench.skip().await;
     // One success closes it, and those that waited go out slowly at first.
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(accepted()).unwrap();
+    bench.answer(accepted()).await;
     let mut running = vec![bench.jobs.next().await, bench.jobs.next().await];
     while bench.destination("mx.example").await.running < 2 {
         tokio::task::yield_now().await;
@@ -146,12 +145,12 @@ async fn a_person_who_sends_a_message_has_its_destination_tried() {
     let (mut bench, ids) = shut(20).await;
     for pause in [2, 4, 8, 16] {
         bench.skip().await;
-        bench.jobs.next().await.1.send(no_connection()).unwrap();
+        bench.answer(no_connection()).await;
         assert_eq!(bench.idle().await, Some(bench.after(SECOND * pause)));
     }
     bench.clock.advance(SECOND * 2);
     assert_eq!(done(&bench.send(ids[19]).await), 1);
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     // Asked again at once, it is tried when a second has passed.
     bench.idle().await;
     assert_eq!(done(&bench.send(ids[19]).await), 1);
@@ -165,7 +164,7 @@ async fn sending_everything_tries_a_destination_that_is_left_alone_and_sends_wha
     let (mut bench, ids) = shut(20).await;
     for pause in [2, 4, 8, 16, 32, 64] {
         bench.skip().await;
-        bench.jobs.next().await.1.send(no_connection()).unwrap();
+        bench.answer(no_connection()).await;
         assert_eq!(bench.idle().await, Some(bench.after(SECOND * pause)));
     }
     bench.clock.advance(SECOND * 2);
@@ -174,7 +173,7 @@ async fn sending_everything_tries_a_destination_that_is_left_alone_and_sends_wha
         retry_intervals: vec![],
     };
     assert_eq!(done(&bench.ask(everything).await.unwrap()), 20);
-    bench.jobs.next().await.1.send(accepted()).unwrap();
+    bench.answer(accepted()).await;
     assert_eq!(bench.answer_all(&accepted()).await, 19);
     assert!(bench.status(ids[0]).await.is_none());
     end(bench.spool).await;
@@ -387,7 +386,7 @@ async fn a_message_that_broke_its_session_counts_against_nobody_else() {
         in_doubt: false,
     });
     bench.add(to("mx.example")).await;
-    bench.jobs.next().await.1.send(broken).unwrap();
+    bench.answer(broken).await;
     bench.idle().await;
     for _ in 0..6 {
         bench.add(to("mx.example")).await;

@@ -23,8 +23,7 @@ async fn a_clock_that_is_set_by_ten_years_moves_no_retry_and_expires_nothing() {
         let id = bench
             .add(mail("x").retry(&retries()).idempotency_key("once"))
             .await;
-        let (_, answer) = bench.jobs.next().await;
-        answer.send(no_connection()).unwrap();
+        bench.answer(no_connection()).await;
         assert_eq!(bench.idle().await, Some(bench.after(FIVE_MINUTES)));
 
         bench.clock.jump(bench.clock.now().shifted(millis));
@@ -38,9 +37,8 @@ async fn a_clock_that_is_set_by_ten_years_moves_no_retry_and_expires_nothing() {
         bench.clock.set(Timestamp(due.0 - 1));
         assert_eq!(bench.idle().await, Some(due));
         bench.clock.set(due);
-        let (job, answer) = bench.jobs.next().await;
+        let job = bench.answer(no_connection()).await;
         assert_eq!(job.message, id);
-        answer.send(no_connection()).unwrap();
         assert_eq!(bench.idle().await, Some(bench.after(FIVE_MINUTES)), "{millis}");
 
         // Expiry is where it was: a day after the add, less the five minutes that have passed.
@@ -53,8 +51,7 @@ async fn a_clock_that_is_set_by_ten_years_moves_no_retry_and_expires_nothing() {
             spool_core::Status::SendAt(bench.after(FIVE_MINUTES))
         );
         bench.clock.set(end);
-        let (_, answer) = bench.jobs.next().await;
-        answer.send(no_connection()).unwrap();
+        bench.answer(no_connection()).await;
         bench.idle().await;
         assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
         end_of(bench).await;
@@ -82,8 +79,7 @@ async fn a_clock_that_was_set_while_the_spool_was_closed_holds_nothing_up() {
     for millis in [TEN_YEARS, -TEN_YEARS] {
         let mut bench = Bench::new().await;
         let retried = bench.add(mail("x").retry(&retries())).await;
-        let (_, answer) = bench.jobs.next().await;
-        answer.send(no_connection()).unwrap();
+        bench.answer(no_connection()).await;
         bench.idle().await;
         end(bench.spool.clone()).await;
         bench.clock.jump(bench.clock.now().shifted(millis));
@@ -97,9 +93,8 @@ async fn a_clock_that_was_set_while_the_spool_was_closed_holds_nothing_up() {
             bench.clock.advance(Duration::from_millis(100));
         }
         // Ten years on it may have lain for ten years: it is tried at once, and given up only if that fails.
-        let (job, answer) = bench.jobs.next().await;
+        let job = bench.answer(accepted()).await;
         assert_eq!(job.message, retried);
-        answer.send(accepted()).unwrap();
         let added = bench.add(mail("y").frozen()).await;
         assert!(added > retried);
         assert_eq!(bench.idle().await, None);

@@ -86,14 +86,13 @@ async fn a_rate_lets_messages_go_when_it_was_said_and_takes_nothing_from_them() 
             _ => None,
         })
     };
-    bench.jobs.next().await.1.send(accepted()).unwrap();
+    bench.answer(accepted()).await;
     bench.idle().await;
     // What waits for its rate has no job, no begin of an attempt on disk, and no place that others need.
     assert_eq!(bench.ask(GetJobs).await.unwrap().running, 0);
     bench.add(to("other.example")).await;
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(job.next_hops[0].host(), "other.example");
-    answer.send(accepted()).unwrap();
     bench.idle().await;
     let disk = on_disk(bench.dir.path());
     assert_eq!(disk.len(), 4);
@@ -110,9 +109,8 @@ async fn a_rate_lets_messages_go_when_it_was_said_and_takes_nothing_from_them() 
         assert_eq!(bench.idle().await, Some(until));
         assert!(bench.jobs.none());
         bench.clock.set(until);
-        let (job, answer) = bench.jobs.next().await;
+        let job = bench.answer(accepted()).await;
         assert_eq!(job.message, *id);
-        answer.send(accepted()).unwrap();
         bench.idle().await;
     }
     while let EventKind::Spooled | EventKind::Delivered = event(&mut events).await {
@@ -129,14 +127,14 @@ async fn a_clock_that_is_set_back_strands_nothing_that_waits_for_its_rate() {
     for _ in 0..3 {
         bench.add(to("slow.example")).await;
     }
-    bench.jobs.next().await.1.send(accepted()).unwrap();
+    bench.answer(accepted()).await;
     assert_eq!(bench.idle().await, Some(START.after(SECOND * 5)));
     bench.clock.set(Timestamp(START.0 - 86_400_000));
     for _ in 0..2 {
         let next = bench.idle().await.unwrap();
         assert!(next <= bench.after(SECOND * 5), "{next}");
         bench.clock.set(next);
-        bench.jobs.next().await.1.send(accepted()).unwrap();
+        bench.answer(accepted()).await;
     }
     bench.idle().await;
     assert_eq!(on_disk(bench.dir.path()).len(), 0);
@@ -147,7 +145,7 @@ async fn a_clock_that_is_set_back_strands_nothing_that_waits_for_its_rate() {
 async fn a_restart_gives_no_second_helping() {
     let mut bench = Bench::with(|config| config.policies = rate(2, Duration::from_secs(60))).await;
     bench.add(to("slow.example")).await;
-    bench.jobs.next().await.1.send(accepted()).unwrap();
+    bench.answer(accepted()).await;
     bench.idle().await;
     // Nothing is left for it, and still it is known.
     assert_eq!(bench.destination("slow.example").await.messages, 0);
@@ -163,7 +161,7 @@ async fn a_restart_gives_no_second_helping() {
     let mut bench = bench;
     assert!(bench.jobs.none());
     bench.skip().await;
-    bench.jobs.next().await.1.send(accepted()).unwrap();
+    bench.answer(accepted()).await;
     assert_eq!(bench.idle().await, Some(START.after(SECOND * 60)));
     end(bench.spool).await;
 }
@@ -269,15 +267,9 @@ async fn a_destination_that_says_too_fast_is_sent_slower() {
         bench.add(to("mx.example")).await;
     }
     for _ in 0..8 {
-        bench.jobs.next().await.1.send(accepted()).unwrap();
+        bench.answer(accepted()).await;
     }
-    bench
-        .jobs
-        .next()
-        .await
-        .1
-        .send(refused(Stage::Mail, 450, "4.7.28 slow down"))
-        .unwrap();
+    bench.answer(refused(Stage::Mail, 450, "4.7.28 slow down")).await;
     bench.answer_all(&accepted()).await;
     let known = bench.destination("mx.example").await;
     let rate = known.rate_per_second.expect("a rate");
@@ -316,7 +308,7 @@ async fn a_mailbox_that_is_refused_does_not_slow_its_destination() {
         let mut answered = 0;
         for n in 0..60 {
             let verdict = if n % 10 == 5 { sick.clone() } else { accepted() };
-            bench.jobs.next().await.1.send(verdict).unwrap();
+            bench.answer(verdict).await;
             answered += 1;
         }
         bench.idle().await;
@@ -349,9 +341,8 @@ async fn what_was_learned_of_a_destination_is_forgotten_on_demand_and_its_config
     }
     bench.add(to("slow.example")).await;
     bench.add(to("slow.example")).await;
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(job.next_hops[0].host(), "mx.example");
-    answer.send(accepted()).unwrap();
     bench.answer_all(&no_connection()).await;
     let is_open = |state: &DestinationState| matches!(state.circuit, Circuit::Open { .. });
     let before = bench.destination("mx.example").await;
@@ -388,7 +379,7 @@ async fn what_was_learned_of_a_destination_without_messages_is_forgotten_for_goo
             bench.add(to("mx.example")).await;
         }
         let told = refused(Stage::Connect, 421, "4.7.0 too many connections");
-        bench.jobs.next().await.1.send(told).unwrap();
+        bench.answer(told).await;
         bench.answer_all(&accepted()).await;
         bench.skip().await;
         bench.answer_all(&accepted()).await;

@@ -37,7 +37,7 @@ async fn since_goes_on_over_a_restart_and_a_crash_without_a_gap() {
         let mut events = bench.ask(Subscribe { since }).await.unwrap();
         for _ in 0..2 {
             bench.add(mail("x")).await;
-            bench.jobs.next().await.1.send(accepted()).unwrap();
+            bench.answer(accepted()).await;
             bench.idle().await;
         }
         for _ in 0..4 {

@@ -3,7 +3,7 @@
 use crate::full_disk::{bench, bench_with};
 use crate::support::*;
 use spool_actors::{
-    Add, Ending, Explain, Freeze, GetJobs, GetStats, Remove, SendNow, SetMaxConcurrentJobs, Spool, Which,
+    Add, Ending, Freeze, GetJobs, GetStats, Remove, SendNow, SetMaxConcurrentJobs, Spool, Which,
 };
 use spool_core::store::fs::{OpKind, SimFs};
 use spool_core::{AddError, Clock, EventKind, Hold, ShownStatus, SpoolError};
@@ -21,8 +21,7 @@ async fn mail_that_cannot_be_read_for_want_of_descriptors_is_tried_again_soon() 
     let fs = SimFs::new();
     let mut bench = bench(&fs).await;
     let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     fs.fail_all(&[OpKind::Open], EMFILE);
     // A few seconds, not the next interval, and as often as it takes.
@@ -35,9 +34,8 @@ async fn mail_that_cannot_be_read_for_want_of_descriptors_is_tried_again_soon() 
     }
     fs.heal();
     bench.skip().await;
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!((job.message, job.body.as_ref()), (id, b"x\r\n".as_slice()));
-    answer.send(accepted()).unwrap();
     bench.idle().await;
     assert_eq!(bench.status(id).await, None);
     end(bench.spool).await;
@@ -50,8 +48,7 @@ async fn mail_that_the_disk_does_not_give_back_is_kept_frozen_and_the_rest_goes_
     let lost = bench.add(mail("lost").retry(&minutes(&[5]))).await;
     let other = bench.add(mail("other").retry(&minutes(&[5]))).await;
     for _ in 0..2 {
-        let (_, answer) = bench.jobs.next().await;
-        answer.send(no_connection()).unwrap();
+        bench.answer(no_connection()).await;
     }
     bench.idle().await;
     let path = Path::new("/spool/journal/0000000001.log");
@@ -59,17 +56,15 @@ async fn mail_that_the_disk_does_not_give_back_is_kept_frozen_and_the_rest_goes_
     let at = bytes.windows(6).position(|text| text == b"lost\r\n").unwrap() as u64;
     fs.make_unreadable(path, at..at + 1);
     bench.skip().await;
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(job.message, other);
-    answer.send(accepted()).unwrap();
     bench.idle().await;
     assert_eq!(bench.status(lost).await, Some(ShownStatus::Frozen));
     // Whoever sends it again when the disk is well has lost nothing.
     fs.heal();
     bench.send(lost).await;
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!((job.message, job.body.as_ref()), (lost, b"lost\r\n".as_slice()));
-    answer.send(accepted()).unwrap();
     bench.idle().await;
     end(bench.spool).await;
 }
@@ -80,8 +75,7 @@ async fn after_a_failed_sync_every_operation_says_so_and_no_session_starts() {
     let mut bench = bench(&fs).await;
     let mut events = Spool::subscribe(&bench.spool).await.unwrap();
     let kept = bench.add(mail("kept").retry(&minutes(&[5]))).await;
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     let frozen = bench.add(mail("frozen").frozen()).await;
     fs.fail(OpKind::Sync, 0, std::io::ErrorKind::Other);
@@ -114,7 +108,7 @@ async fn after_a_failed_sync_every_operation_says_so_and_no_session_starts() {
     assert_eq!(bench.details(kept).await.message.id, kept);
     bench.clock.set(bench.after(Duration::from_secs(301)));
     let failed = |holds: &[Hold]| holds.iter().any(|hold| matches!(hold, Hold::Disk { .. }));
-    while !failed(&bench.ask(Explain(kept)).await.unwrap()) {
+    while !failed(&bench.holds(kept).await) {
         tokio::task::yield_now().await;
     }
     assert!(bench.jobs.none());

@@ -2,7 +2,7 @@
 //! byte.
 
 use crate::support::*;
-use spool_actors::{Add, Explain, Freeze, Outcome, Spool, WhenLoaded};
+use spool_actors::{Add, Freeze, Outcome, Spool, WhenLoaded};
 use spool_core::store::fs::{OpKind, SimFs};
 use spool_core::{EventKind, Hold, ManualClock, MessageId, NoDice, ShownStatus, SpoolConfig, SpoolError};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ async fn a_disk_without_any_room_delays_the_end_of_attempts_and_loses_none() {
 
     answer.send(no_connection()).unwrap();
     let no_room = |holds: &[Hold]| matches!(holds, [Hold::NoRoom { .. }]);
-    while !no_room(&bench.ask(Explain(running)).await.unwrap()) {
+    while !no_room(&bench.holds(running).await) {
         tokio::task::yield_now().await;
     }
     assert!(

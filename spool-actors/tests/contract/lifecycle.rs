@@ -6,159 +6,15 @@ use spool_actors::{
     Add, Ending, Flushed, Freeze, GetJobs, GetStats, KillAndFlush, ListMessages, Part, SetMaxConcurrentJobs,
     Spool,
 };
-use spool_core::store::{OpenError, count_from_disk};
+use spool_core::store::OpenError;
 use spool_core::{
     AddError, AttemptReport, AttemptResult, Dice, EventKind, RefusedRecipient, Reply, RetryInterval,
-    RetryPolicy, RouteOrigin, Section, ShownStatus, SpoolError, Stage, Submission, SystemClock,
+    RetryPolicy, ShownStatus, SpoolError, Stage, SystemClock,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// An add whose body nobody has put in order.
-fn as_it_is(body: &'static str) -> Add {
-    let section = Section {
-        envelope: envelope(&["b@x.example"]),
-        next_hops: ["x:25".parse().unwrap()].into(),
-        origin: RouteOrigin::Named,
-        retry: RetryPolicy::default(),
-    };
-    Add::submission(Submission::new(
-        vec![section],
-        Bytes::from_static(body.as_bytes()),
-    ))
-}
-
-#[tokio::test]
-async fn add_answers_when_it_is_durable_and_delivered_mail_leaves_the_spool() {
-    let dir = tempfile::tempdir().unwrap();
-    let (spool, mut jobs) = open(dir.path()).await;
-    let mut events = Spool::subscribe(&spool).await.unwrap();
-    let ids = spool.send(mail("hello\nthere")).await.unwrap().unwrap();
-    assert_eq!(ids.len(), 1);
-    let disk = on_disk(dir.path());
-    assert_eq!(
-        (disk[0].id, disk[0].envelope.reverse_path.as_str()),
-        (ids[0], "a@example.org")
-    );
-    let (job, answer) = jobs.next().await;
-    assert_eq!(
-        (job.message, job.body, job.recipients),
-        (ids[0], Bytes::from_static(b"hello\r\nthere\r\n"), vec![0])
-    );
-    answer.send(accepted()).unwrap();
-    assert_eq!(event(&mut events).await, EventKind::Spooled);
-    assert_eq!(event(&mut events).await, EventKind::Delivered);
-    assert_eq!(count_from_disk(&dir.path().join("spool")).unwrap(), 0);
-    end(spool).await;
-}
-
-#[tokio::test]
-async fn an_add_is_spooled_whole_or_not_at_all() {
-    let dir = tempfile::tempdir().unwrap();
-    let (spool, _jobs) = open(dir.path()).await;
-    let section = |to: &str, hop: &[&str]| Section {
-        envelope: envelope(&[to]),
-        next_hops: hop.iter().map(|hop| hop.parse().unwrap()).collect(),
-        origin: RouteOrigin::Named,
-        retry: RetryPolicy::default(),
-    };
-    let good = vec![
-        section("b@x.example", &["x:25"]),
-        section("c@y.example", &["y:25"]),
-    ];
-    let ids = spool
-        .send(Add::sections(good, "body").frozen())
-        .await
-        .unwrap()
-        .unwrap();
-    let disk = on_disk(dir.path());
-    assert_eq!((ids.len(), disk.len()), (2, 2));
-    assert!(
-        disk.iter()
-            .map(|message| message.related.to_vec())
-            .all(|related| related.len() == 1 && ids.contains(&related[0]))
-    );
-    for bad in [
-        Add::sections(
-            vec![section("b@x.example", &["x:25"]), section("c@y.example", &[])],
-            "body",
-        ),
-        Add::sections(vec![], "body"),
-        Add::new(envelope(&[]), "body").next_hop("x:25"),
-        Add::new(envelope(&["b@x.example"]), "body").next_hop("no port"),
-        Add::new(envelope(&["b@x.example"]), "NUL \0").next_hop("x:25"),
-        as_it_is("no line end"),
-        as_it_is("a bare LF\n.\r\nMAIL FROM:<evil@x.example>\r\n"),
-        as_it_is("a bare\rCR\r\n"),
-        as_it_is("NUL \0\r\n"),
-    ] {
-        assert!(matches!(
-            spool.send(bad).await.unwrap(),
-            Err(AddError::Invalid(_))
-        ));
-    }
-    assert_eq!(on_disk(dir.path()).len(), 2);
-    end(spool).await;
-}
-
-#[tokio::test]
-async fn an_add_has_no_more_recipients_than_a_submission_may_have() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = config(dir.path());
-    config.max_recipients = 3;
-    config.max_concurrent_jobs = 0;
-    let (spool, _jobs) = open_with(config).await;
-    let section = |to: &[&str]| Section {
-        envelope: envelope(to),
-        next_hops: ["x:25".parse().unwrap()].into(),
-        origin: RouteOrigin::Named,
-        retry: RetryPolicy::default(),
-    };
-    let two = || section(&["b@x.example", "c@x.example"]);
-    let over = spool
-        .send(Add::sections(vec![two(), two()], "body"))
-        .await
-        .unwrap();
-    let error = AddError::TooManyRecipients { count: 4, limit: 3 };
-    assert_eq!(over, Err(error.clone()));
-    assert_eq!(
-        error.to_string(),
-        "4 recipients are more than the 3 that one submission may have"
-    );
-    assert!(on_disk(dir.path()).is_empty());
-    let three = Add::sections(vec![two(), section(&["d@x.example"])], "body");
-    let ids = spool.send(three).await.unwrap().unwrap();
-    assert_eq!(ids.len(), 2, "the limit itself is allowed");
-    end(spool).await;
-}
-
-#[tokio::test]
-async fn limits_answer_busy_and_full_and_spool_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = config(dir.path());
-    config.memory_limit = 100_000;
-    config.store.max_messages = 2;
-    config.max_concurrent_jobs = 0;
-    let (spool, _jobs) = open_with(config).await;
-    let large = Add::new(envelope(&["b@x.example"]), vec![b'x'; 200_000]).next_hop("x:25");
-    assert!(matches!(
-        spool.send(large).await.unwrap(),
-        Err(AddError::Busy { .. })
-    ));
-    // While the start still reads the spool, the number of messages is not known and an add is told to come back.
-    spool.send(ListMessages::default()).await.unwrap().unwrap();
-    for _ in 0..2 {
-        spool.send(mail("x")).await.unwrap().unwrap();
-    }
-    assert!(matches!(
-        spool.send(mail("x")).await.unwrap(),
-        Err(AddError::Full(_))
-    ));
-    assert_eq!(on_disk(dir.path()).len(), 2);
-    end(spool).await;
-}
 
 #[tokio::test]
 async fn a_deferred_message_is_tried_again_and_every_attempt_is_kept() {
@@ -167,7 +23,7 @@ async fn a_deferred_message_is_tried_again_and_every_attempt_is_kept() {
     let mut events = Spool::subscribe(&spool).await.unwrap();
     spool.send(mail("x").retry(&soon())).await.unwrap().unwrap();
     for _ in 0..2 {
-        jobs.next().await.1.send(no_connection()).unwrap();
+        jobs.answer(no_connection()).await;
     }
     assert_eq!(event(&mut events).await, EventKind::Spooled);
     assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
@@ -188,17 +44,17 @@ async fn no_interval_left_or_a_permanent_refusal_freezes() {
     spool.send(mail("x").retry(&soon())).await.unwrap().unwrap();
     assert_eq!(event(&mut events).await, EventKind::Spooled);
     for _ in 0..3 {
-        jobs.next().await.1.send(no_connection()).unwrap();
+        jobs.answer(no_connection()).await;
         assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
     }
-    jobs.next().await.1.send(no_connection()).unwrap();
+    jobs.answer(no_connection()).await;
     assert_eq!(event(&mut events).await, EventKind::Frozen);
     spool.send(mail("y")).await.unwrap().unwrap();
     let refused = AttemptResult::Refused {
         stage: Stage::Mail,
         reply: Reply::new(550, "5.7.1 no"),
     };
-    jobs.next().await.1.send(AttemptReport::new(refused)).unwrap();
+    jobs.answer(AttemptReport::new(refused)).await;
     assert_eq!(event(&mut events).await, EventKind::Spooled);
     assert_eq!(event(&mut events).await, EventKind::Frozen);
     let listed = spool
@@ -231,10 +87,9 @@ async fn a_failed_recipient_is_kept_while_the_others_are_delivered_later() {
     };
     let mut partial = accepted();
     partial.refused = vec![refused(0, 550), refused(1, 452)];
-    jobs.next().await.1.send(partial).unwrap();
-    let (job, answer) = jobs.next().await;
+    jobs.answer(partial).await;
+    let job = jobs.answer(accepted()).await;
     assert_eq!(job.recipients, [1]);
-    answer.send(accepted()).unwrap();
     assert_eq!(event(&mut events).await, EventKind::Spooled);
     assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
     assert_eq!(event(&mut events).await, EventKind::Frozen);
@@ -299,7 +154,7 @@ async fn kill_and_flush_waits_for_running_sessions_and_starts_no_more() {
     );
     let (spool, mut jobs) = open_with(config).await;
     for _ in 0..4 {
-        jobs.next().await.1.send(accepted()).unwrap();
+        jobs.answer(accepted()).await;
     }
     end(spool).await;
 }
@@ -314,7 +169,7 @@ async fn an_attempt_that_panics_is_a_failed_attempt_and_nothing_else() {
     assert_eq!(event(&mut events).await, EventKind::InDoubt);
     assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
     spool.send(mail("fine")).await.unwrap().unwrap();
-    jobs.next().await.1.send(accepted()).unwrap();
+    jobs.answer(accepted()).await;
     assert_eq!(event(&mut events).await, EventKind::Spooled);
     assert_eq!(event(&mut events).await, EventKind::Delivered);
     let kept = on_disk(dir.path());
@@ -393,13 +248,11 @@ async fn two_spools_live_in_one_process() {
         (open(one.path()).await, open(two.path()).await);
     first.send(mail("first")).await.unwrap().unwrap();
     second.send(mail("second")).await.unwrap().unwrap();
-    let (job, answer) = second_jobs.next().await;
+    let job = second_jobs.answer(accepted()).await;
     assert_eq!(job.body, "second\r\n");
-    answer.send(accepted()).unwrap();
     end(second).await;
-    let (job, answer) = first_jobs.next().await;
+    let job = first_jobs.answer(accepted()).await;
     assert_eq!(job.body, "first\r\n");
-    answer.send(accepted()).unwrap();
     end(first).await;
 }
 
@@ -426,7 +279,7 @@ async fn a_panic_in_the_spool_actor_is_reported_and_costs_neither_mail_nor_answe
     let gate = opened.gate.clone();
     let spool = opened.addr;
     let id = spool.send(mail("x")).await.unwrap().unwrap()[0];
-    jobs.next().await.1.send(no_connection()).unwrap();
+    jobs.answer(no_connection()).await;
     let ending = tokio::time::timeout(Duration::from_secs(20), ended).await;
     assert_eq!(ending, Ok(Ending::Panicked(Part::Spool)));
     assert_eq!(Spool::ended(&spool).await, Ending::Panicked(Part::Spool));

@@ -8,10 +8,14 @@
     reason = "tests panic"
 )]
 
+mod adds;
 mod archives;
 mod attempt;
 mod bounces;
+mod bounces_by_hand;
 mod bounces_cut;
+mod bounces_late;
+mod bounces_limits;
 mod bounces_signed;
 mod circuits;
 mod clock;
@@ -19,12 +23,15 @@ mod destinations;
 mod events;
 mod faults;
 mod full_disk;
+mod hooks;
 mod lifecycle;
 mod memory;
 mod operations;
 mod pulse;
 mod reasons;
+mod reroute;
 mod routes;
+mod routes_divided;
 mod starts;
 mod support;
 

@@ -55,7 +55,7 @@ async fn add_with_the_same_idempotency_key_spools_nothing_within_the_window() {
 async fn freeze_is_durable_voids_the_timer_and_names_unknown_ids() {
     let mut bench = Bench::new().await;
     let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     let mut events = Spool::subscribe(&bench.spool).await.unwrap();
     let unknown = MessageId::from_u128(7);
@@ -140,9 +140,8 @@ async fn freeze_takes_due_messages_that_have_not_begun() {
         assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
     }
     let last = bench.add(mail("last")).await;
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(job.message, last);
-    answer.send(accepted()).unwrap();
     end(bench.spool).await;
 }
 
@@ -150,7 +149,7 @@ async fn freeze_takes_due_messages_that_have_not_begun() {
 async fn send_attempts_now_voids_the_old_timer_and_leaves_what_is_due_alone() {
     let mut bench = Bench::new().await;
     let id = bench.add(mail("x").retry(&minutes(&[60]))).await;
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     assert_eq!(done(&bench.send(id).await), 1);
     let (job, answer) = bench.jobs.next().await;
@@ -174,7 +173,7 @@ async fn send_attempts_now_voids_the_old_timer_and_leaves_what_is_due_alone() {
 async fn send_takes_frozen_ones_and_waiting_ones_as_asked_for() {
     let mut bench = Bench::new().await;
     let waiting = bench.add(mail("waiting")).await;
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     let mut events = Spool::subscribe(&bench.spool).await.unwrap();
     let frozen = bench.add(mail("frozen").frozen()).await;
@@ -185,14 +184,12 @@ async fn send_takes_frozen_ones_and_waiting_ones_as_asked_for() {
     };
     assert_eq!(done(&bench.ask(all(Which::FrozenOnly)).await.unwrap()), 1);
     assert_eq!(event(&mut events).await, EventKind::Unfrozen);
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(job.message, frozen);
-    answer.send(accepted()).unwrap();
     assert_eq!(event(&mut events).await, EventKind::Delivered);
     assert_eq!(done(&bench.ask(all(Which::AllMessages)).await.unwrap()), 1);
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(job.message, waiting);
-    answer.send(accepted()).unwrap();
     end(bench.spool).await;
 }
 
@@ -208,13 +205,13 @@ async fn send_that_is_deferred_is_scheduled_like_any_other() {
         retry_intervals: vec![extra],
     };
     assert_eq!(done(&bench.ask(send).await.unwrap()), 1);
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(7))));
     bench.skip().await;
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     assert_eq!(bench.idle().await, Some(bench.after(Duration::from_secs(3600))));
     bench.skip().await;
-    bench.jobs.next().await.1.send(accepted()).unwrap();
+    bench.answer(accepted()).await;
     bench.idle().await;
     assert_eq!(bench.status(id).await, None);
     end(bench.spool).await;
@@ -225,19 +222,12 @@ async fn send_tries_failed_recipients_again() {
     let mut bench = Bench::new().await;
     let add = Add::new(envelope(&["gone@x.example", "fine@x.example"]), "x").next_hop("x:25");
     let id = bench.add(add).await;
-    bench
-        .jobs
-        .next()
-        .await
-        .1
-        .send(partly(&[(0, 550, "5.1.1 gone")]))
-        .unwrap();
+    bench.answer(partly(&[(0, 550, "5.1.1 gone")])).await;
     bench.idle().await;
     assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
     assert_eq!(done(&bench.send(id).await), 1);
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(job.recipients, [0]);
-    answer.send(accepted()).unwrap();
     bench.idle().await;
     assert_eq!(bench.status(id).await, None);
     end(bench.spool).await;
@@ -281,10 +271,7 @@ async fn explain_names_every_hold_in_order() {
     let running = bench.add(mail("x").retry(&minutes(&[5]))).await;
     let (_, answer) = bench.jobs.next().await;
     let since = bench.clock.now();
-    assert_eq!(
-        bench.ask(Explain(running)).await.unwrap(),
-        [Hold::Sending { since }]
-    );
+    assert_eq!(bench.holds(running).await, [Hold::Sending { since }]);
     let armed = bench.add(mail("y").retry(&minutes(&[5]))).await;
     let (max, one) = (1, 1);
     let limits = [
@@ -292,11 +279,11 @@ async fn explain_names_every_hold_in_order() {
         Hold::JobsLimit { max, running: one },
         Hold::FairShare { max },
     ];
-    assert_eq!(bench.ask(Explain(armed)).await.unwrap(), limits);
+    assert_eq!(bench.holds(armed).await, limits);
     let frozen = bench.add(mail("z").frozen()).await;
-    assert_eq!(bench.ask(Explain(frozen)).await.unwrap(), [Hold::Frozen]);
+    assert_eq!(bench.holds(frozen).await, [Hold::Frozen]);
     bench.ask(SetMaxConcurrentJobs(0)).await.unwrap();
-    let paused = bench.ask(Explain(armed)).await.unwrap();
+    let paused = bench.holds(armed).await;
     assert_eq!(paused[0], Hold::Paused);
     // A pause is not told a second time as a limit of sessions.
     let sessions = |hold: &Hold| matches!(hold, Hold::JobsLimit { .. } | Hold::FairShare { .. });
@@ -304,7 +291,7 @@ async fn explain_names_every_hold_in_order() {
     answer.send(no_connection()).unwrap();
     bench.idle().await;
     let until = bench.after(Duration::from_secs(300));
-    let waiting = bench.ask(Explain(running)).await.unwrap();
+    let waiting = bench.holds(running).await;
     assert_eq!(waiting[..2], [Hold::RetryTime { until }, Hold::Paused]);
     let unknown = MessageId::from_u128(3);
     assert_eq!(
@@ -375,13 +362,7 @@ async fn operations_on_a_closed_spool_say_so() {
 async fn what_is_refused_for_its_sender_is_frozen_and_named_in_its_attempts() {
     let mut bench = Bench::new().await;
     let id = bench.add(mail("x")).await;
-    bench
-        .jobs
-        .next()
-        .await
-        .1
-        .send(refused(Stage::Mail, 550, "5.7.1 no"))
-        .unwrap();
+    bench.answer(refused(Stage::Mail, 550, "5.7.1 no")).await;
     bench.idle().await;
     let state = bench.details(id).await.message.state;
     assert_eq!((state.failed.len(), state.attempts.total()), (1, 1));

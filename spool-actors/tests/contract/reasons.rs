@@ -17,10 +17,10 @@ async fn a_frozen_message_says_why_also_after_a_crash() {
     let failed = bench.add(mail("b")).await;
     let mut verdict = refused(Stage::Mail, 550, "5.7.1 go away");
     verdict.peer = Some("mx.example.net:25".parse().unwrap());
-    bench.jobs.next().await.1.send(verdict).unwrap();
+    bench.answer(verdict).await;
     bench.idle().await;
     let waiting = bench.add(mail("c").retry(&minutes(&[5]))).await;
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     bench.freeze(waiting).await;
     let sending = bench.add(mail("d").retry(&minutes(&[5]))).await;
@@ -57,9 +57,9 @@ async fn an_expired_message_and_one_frozen_by_the_hook_say_so() {
         ..minutes(&[1])
     };
     let expired = bench.add(mail("x").retry(&retry)).await;
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.skip().await;
-    bench.jobs.next().await.1.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     assert_eq!(bench.idle().await, None);
     assert_eq!(why(&bench, expired).await.why, FrozenReason::Expired);
     let bench = bench
@@ -87,7 +87,7 @@ async fn four_days_of_refusals_keep_the_state_of_a_message_small() {
         if attempt > 0 {
             bench.skip().await;
         }
-        bench.jobs.next().await.1.send(verdict()).unwrap();
+        bench.answer(verdict()).await;
         bench.idle().await;
         let state = bench.details(id).await.message.state;
         sizes.push(format!("{state:?}").len());

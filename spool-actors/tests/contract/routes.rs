@@ -1,29 +1,25 @@
-//! Routes: mail that the configuration routes follows it, what was named stays, and nobody is lost when a message is divided.
+//! Routes: mail that the configuration routes follows it, what was named stays.
 
-use crate::destinations::to;
 use crate::full_disk::bench_with;
 use crate::support::*;
 use bytes::Bytes;
-use spool_actors::{
-    Add, ListMessages, NewRoute, Outcome, Recover, Reroute, SendNow, SetMaxConcurrentJobs, SetRouting, Spool,
-    Which,
-};
+use spool_actors::{Add, ListMessages, NewRoute, Outcome, Recover, Reroute, SetMaxConcurrentJobs, Spool};
 use spool_core::store::Archive;
 use spool_core::store::fs::SimFs;
 use spool_core::{
-    Clock, DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RetryPolicy, RouteOrigin, Router,
-    Routing, Rule, Section, ShownStatus, SpoolError, Stage,
+    DomainPattern, EventKind, Hold, Job, MessageId, NextHop, RetryPolicy, RouteOrigin, Router, Routing, Rule,
+    Section, ShownStatus, SpoolError,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn hops(texts: &[&str]) -> Arc<[NextHop]> {
+pub(crate) fn hops(texts: &[&str]) -> Arc<[NextHop]> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 /// Rules for domains, and where all else goes.
-fn routing(rules: &[(&str, &str)], default: &str) -> Routing {
+pub(crate) fn routing(rules: &[(&str, &str)], default: &str) -> Routing {
     let rule = |(domain, to): &(&str, &str)| Rule {
         domain: DomainPattern::parse(domain).unwrap(),
         next_hops: hops(&[to]),
@@ -34,7 +30,7 @@ fn routing(rules: &[(&str, &str)], default: &str) -> Routing {
 }
 
 /// Mail that a configuration has routed to `hop`.
-fn configured(recipients: &[&str], hop: &str) -> Add {
+pub(crate) fn configured(recipients: &[&str], hop: &str) -> Add {
     let section = Section {
         envelope: envelope(recipients),
         next_hops: hops(&[hop]),
@@ -44,29 +40,31 @@ fn configured(recipients: &[&str], hop: &str) -> Add {
     Add::sections(vec![section], Bytes::from_static(b"x\r\n"))
 }
 
-fn goes_to(job: &Job) -> String {
+pub(crate) fn goes_to(job: &Job) -> String {
     let hops: Vec<String> = job.next_hops.iter().map(ToString::to_string).collect();
     hops.join(" ")
 }
 
-/// Those whom the attempt is for.
-fn recipients(job: &Job) -> Vec<String> {
-    let address = |index: &u32| job.envelope.recipients[*index as usize].address.to_string();
-    job.recipients.iter().map(address).collect()
-}
-
 impl Bench {
-    async fn set_routing(&self, routing: Routing) {
-        self.ask(SetRouting(routing)).await.unwrap();
+    /// One whose configuration sends everything to `hop`.
+    pub(crate) async fn routed_to(hop: &str) -> Self {
+        Self::with(|config| config.routing = routing(&[], hop)).await
     }
 
-    async fn reroute(&self, ids: &[MessageId], to: NewRoute) -> Outcome {
+    /// The next attempt, which goes to `hop` and delivers: the message.
+    pub(crate) async fn sent_to(&mut self, hop: &str) -> MessageId {
+        let job = self.answer(accepted()).await;
+        assert_eq!(goes_to(&job), hop);
+        job.message
+    }
+
+    pub(crate) async fn reroute(&self, ids: &[MessageId], to: NewRoute) -> Outcome {
         let ids = ids.to_vec();
         self.ask(Reroute { ids, to }).await.unwrap()
     }
 
     /// Where each message goes now.
-    async fn lines(&self) -> BTreeMap<MessageId, String> {
+    pub(crate) async fn lines(&self) -> BTreeMap<MessageId, String> {
         let listed = self.ask(ListMessages::default()).await.unwrap();
         let line = |hops: &[NextHop]| hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         listed
@@ -78,7 +76,7 @@ impl Bench {
 
 #[tokio::test]
 async fn configured_mail_leaves_the_line_of_a_dead_host_when_the_routes_change() {
-    let mut bench = Bench::with(|config| config.routing = routing(&[], "dead:25")).await;
+    let mut bench = Bench::routed_to("dead:25").await;
     for n in 0..30 {
         bench
             .add(configured(&[&format!("{n}@a.example")], "dead:25"))
@@ -91,9 +89,7 @@ async fn configured_mail_leaves_the_line_of_a_dead_host_when_the_routes_change()
         .await;
     let mut waiting = 0;
     while waiting + tried < 30 {
-        let (job, answer) = bench.jobs.next().await;
-        assert_eq!(goes_to(&job), "new:25");
-        answer.send(accepted()).unwrap();
+        bench.sent_to("new:25").await;
         waiting += 1;
     }
     bench.idle().await;
@@ -106,20 +102,18 @@ async fn configured_mail_leaves_the_line_of_a_dead_host_when_the_routes_change()
 
 #[tokio::test]
 async fn mail_that_a_configuration_moves_is_told_of_once_when_its_next_attempt_begins() {
-    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let mut bench = Bench::routed_to("old:25").await;
     let mut events = Spool::subscribe(&bench.spool).await.unwrap();
     let id = bench.add(configured(&["x@a.example"], "old:25")).await;
     assert_eq!(event(&mut events).await, EventKind::Spooled);
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
     bench.set_routing(routing(&[], "new:25")).await;
     bench.idle().await;
     for _ in 0..2 {
         bench.skip().await;
-        let (job, answer) = bench.jobs.next().await;
+        let job = bench.answer(no_connection()).await;
         assert_eq!((job.message, goes_to(&job)), (id, "new:25".to_owned()));
-        answer.send(no_connection()).unwrap();
         bench.idle().await;
     }
     // The second attempt goes where the first did.
@@ -131,8 +125,7 @@ async fn mail_that_a_configuration_moves_is_told_of_once_when_its_next_attempt_b
     assert_eq!(done(&bench.reroute(&[id], to).await), 1);
     assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["named:25"])));
     bench.skip().await;
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(accepted()).unwrap();
+    bench.answer(accepted()).await;
     bench.idle().await;
     assert_eq!(event(&mut events).await, EventKind::Delivered);
     end(bench.spool).await;
@@ -159,9 +152,7 @@ async fn what_was_about_to_begin_is_taken_back_when_the_routes_change() {
     bench.set_routing(routing(&[], "new:25")).await;
     answer.send(accepted()).unwrap();
     for _ in 0..2 {
-        let (job, answer) = bench.jobs.next().await;
-        assert_eq!(goes_to(&job), "new:25");
-        answer.send(accepted()).unwrap();
+        bench.sent_to("new:25").await;
     }
     bench.idle().await;
     assert_eq!(bench.lines().await.len(), 0);
@@ -172,14 +163,11 @@ async fn what_was_about_to_begin_is_taken_back_when_the_routes_change() {
 async fn named_next_hops_stay_whatever_the_routing_says() {
     let mut bench = Bench::new().await;
     let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     bench.set_routing(routing(&[], "new:25")).await;
     bench.skip().await;
-    let (job, answer) = bench.jobs.next().await;
-    assert_eq!((job.message, goes_to(&job)), (id, "mx.example.net:25".to_owned()));
-    answer.send(accepted()).unwrap();
+    assert_eq!(bench.sent_to("mx.example.net:25").await, id);
     bench.idle().await;
     end(bench.spool).await;
 }
@@ -194,155 +182,14 @@ async fn a_restart_resolves_what_was_there() {
             config.routing = routing(&[("a.example", "new:25")], "other:25");
         })
         .await;
-    let (job, answer) = bench.jobs.next().await;
-    assert_eq!((job.message, goes_to(&job)), (id, "new:25".to_owned()));
-    answer.send(accepted()).unwrap();
-    bench.idle().await;
-    end(bench.spool).await;
-}
-
-#[tokio::test]
-async fn a_message_is_divided_among_its_routes_and_nobody_is_lost_or_sent_to_twice() {
-    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
-    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
-    let to = [
-        "0@a.example",
-        "1@b.example",
-        "2@a.example",
-        "3@c.example",
-        "4@b.example",
-    ];
-    let id = bench.add(configured(&to, "old:25")).await;
-    assert_eq!(event(&mut events).await, EventKind::Spooled);
-    let (_, answer) = bench.jobs.next().await;
-    // One is taken, one is refused for good, the others are to be tried again.
-    let refusals = [
-        (0, 450, "4.2.0 later"),
-        (1, 450, "4.2.0 later"),
-        (2, 550, "5.1.1 no"),
-        (4, 450, "4.2.0 later"),
-    ];
-    answer.send(partly(&refusals)).unwrap();
-    bench.idle().await;
-    assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
-    let now = routing(&[("a.example", "a:25"), ("b.example", "b:25")], "old:25");
-    bench.config.routing = now.clone();
-    bench.set_routing(now).await;
-    bench.idle().await;
-    assert_eq!(event(&mut events).await, EventKind::Spooled);
-    assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["a:25"])));
-    let lines = bench.lines().await;
-    assert_eq!(lines.values().cloned().collect::<Vec<_>>(), ["a:25", "b:25"]);
-    let other = *lines.keys().last().unwrap();
-    // After a crash it is divided as well.
-    let mut bench = bench.crash().await;
-    bench.idle().await;
-    assert_eq!(bench.lines().await, lines);
-    assert_eq!(
-        bench.details(id).await.parts,
-        [other],
-        "the first part lists the others"
-    );
-    let part = bench.details(other).await;
-    assert_eq!(part.parts, [], "they name it as their parent");
-    let part = part.message;
-    assert_eq!((part.parent, part.origin), (Some(id), RouteOrigin::Configured));
-    assert_eq!(part.related.to_vec(), [id]);
-    assert_eq!(part.state.attempts.total(), 1);
-    let schedule = bench.details(id).await.message.state.schedule;
-    assert_eq!(part.state.schedule, schedule, "the intervals that are left");
-    bench.skip().await;
-    let mut tried = BTreeMap::new();
-    for _ in 0..2 {
-        let (job, answer) = bench.jobs.next().await;
-        tried.insert(goes_to(&job), recipients(&job));
-        answer.send(accepted()).unwrap();
-    }
-    bench.idle().await;
-    let expected = [
-        ("a:25", vec!["0@a.example"]),
-        ("b:25", vec!["1@b.example", "4@b.example"]),
-    ];
-    let expected = expected.map(|(hop, to)| {
-        (
-            hop.to_owned(),
-            to.into_iter().map(str::to_owned).collect::<Vec<_>>(),
-        )
-    });
-    assert_eq!(tried, BTreeMap::from(expected));
-    // The refused one is not forgotten.
-    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
-    let state = bench.details(id).await.message.state;
-    assert_eq!(
-        state
-            .failed
-            .iter()
-            .map(|failed| failed.recipient)
-            .collect::<Vec<_>>(),
-        [2]
-    );
-    end(bench.spool).await;
-}
-
-#[tokio::test]
-async fn a_frozen_message_is_divided_when_it_is_sent() {
-    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
-    let id = bench
-        .add(configured(&["0@a.example", "1@b.example"], "old:25").frozen())
-        .await;
-    bench.set_routing(routing(&[("a.example", "a:25")], "b:25")).await;
-    bench.idle().await;
-    assert_eq!(bench.lines().await, BTreeMap::from([(id, "a:25".to_owned())]));
-    assert_eq!(bench.status(id).await, Some(ShownStatus::Frozen));
-    assert_eq!(done(&bench.send(id).await), 1);
-    let mut tried = Vec::new();
-    for _ in 0..2 {
-        let (job, answer) = bench.jobs.next().await;
-        tried.push((goes_to(&job), recipients(&job).join(" ")));
-        answer.send(accepted()).unwrap();
-    }
-    tried.sort();
-    let expected = [("a:25", "0@a.example"), ("b:25", "1@b.example")];
-    assert_eq!(tried, expected.map(|(hop, to)| (hop.to_owned(), to.to_owned())));
-    bench.idle().await;
-    assert_eq!(bench.lines().await.len(), 0);
-    end(bench.spool).await;
-}
-
-#[tokio::test]
-async fn failed_recipients_that_are_sent_again_have_the_routes_of_now() {
-    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
-    let id = bench
-        .add(configured(&["0@a.example", "1@b.example"], "old:25"))
-        .await;
-    let (_, answer) = bench.jobs.next().await;
-    answer
-        .send(partly(&[(0, 450, "4.2.0 later"), (1, 550, "5.1.1 no")]))
-        .unwrap();
-    bench.idle().await;
-    bench.set_routing(routing(&[("a.example", "a:25")], "b:25")).await;
-    bench.idle().await;
-    let send = SendNow {
-        which: Which::SomeMessages(vec![id]),
-        retry_intervals: vec![],
-    };
-    assert_eq!(done(&bench.ask(send).await.unwrap()), 1);
-    let mut tried = Vec::new();
-    for _ in 0..2 {
-        let (job, answer) = bench.jobs.next().await;
-        tried.push((goes_to(&job), recipients(&job).join(" ")));
-        answer.send(accepted()).unwrap();
-    }
-    tried.sort();
-    let expected = [("a:25", "0@a.example"), ("b:25", "1@b.example")];
-    assert_eq!(tried, expected.map(|(hop, to)| (hop.to_owned(), to.to_owned())));
+    assert_eq!(bench.sent_to("new:25").await, id);
     bench.idle().await;
     end(bench.spool).await;
 }
 
 #[tokio::test]
 async fn a_message_that_is_being_sent_follows_the_routes_when_its_attempt_ends() {
-    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let mut bench = Bench::routed_to("old:25").await;
     bench.add(configured(&["1@a.example"], "old:25")).await;
     let (_, answer) = bench.jobs.next().await;
     bench
@@ -352,19 +199,16 @@ async fn a_message_that_is_being_sent_follows_the_routes_when_its_attempt_ends()
     bench.idle().await;
     assert!(bench.lines().await.values().all(|line| line == "new:25"));
     bench.skip().await;
-    let (job, answer) = bench.jobs.next().await;
-    assert_eq!(goes_to(&job), "new:25");
-    answer.send(accepted()).unwrap();
+    bench.sent_to("new:25").await;
     bench.idle().await;
     end(bench.spool).await;
 }
 
 #[tokio::test]
 async fn the_disk_knows_where_an_attempt_went() {
-    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
+    let mut bench = Bench::routed_to("old:25").await;
     let id = bench.add(configured(&["1@a.example"], "old:25")).await;
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     bench.set_routing(routing(&[], "new:25")).await;
     bench.skip().await;
@@ -405,8 +249,7 @@ async fn no_attempt_begins_when_the_disk_has_room_for_its_begin_and_none_for_its
     let mut bench = bench_with(&fs, |config| config.routing = routing(&[], "old:25")).await;
     let mut events = Spool::subscribe(&bench.spool).await.unwrap();
     let id = bench.add(configured(&["1@a.example"], "old:25")).await;
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(no_connection()).unwrap();
+    bench.answer(no_connection()).await;
     bench.idle().await;
     // More bytes than a segment has.
     let name = ["x".repeat(60).as_str(); 3].join(".");
@@ -436,59 +279,6 @@ async fn no_attempt_begins_when_the_disk_has_room_for_its_begin_and_none_for_its
 }
 
 #[tokio::test]
-async fn a_division_that_the_disk_has_no_room_for_does_not_lose_that_the_clock_was_set() {
-    let fs = SimFs::new();
-    let mut bench = bench_with(&fs, |config| config.routing = routing(&[], "old:25")).await;
-    let day = Duration::from_secs(86_400);
-    let section = Section {
-        envelope: envelope(&["0@a.example", "1@b.example"]),
-        next_hops: hops(&["old:25"]),
-        origin: RouteOrigin::Configured,
-        retry: RetryPolicy {
-            expire_after: Some(day),
-            ..minutes(&[60, 60])
-        },
-    };
-    // A copy of it does not fit what is left of a segment.
-    let body = Bytes::from("x\r\n".repeat(30_000));
-    let id = bench.add(Add::sections(vec![section], body)).await;
-    let end_of_it = bench.after(day);
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(no_connection()).unwrap();
-    bench.idle().await;
-    let millis = 10 * 365 * 86_400_000;
-    bench.clock.jump(bench.clock.now().shifted(millis));
-    fs.set_capacity(Some(fs.used()));
-    bench.set_routing(routing(&[("a.example", "a:25")], "b:25")).await;
-    // Nothing tells that the disk has refused it.
-    for _ in 0..500 {
-        bench.idle().await;
-        assert_eq!(bench.lines().await.len(), 1);
-    }
-    fs.set_capacity(None);
-    let divided = async {
-        loop {
-            bench.clock.set(bench.after(Duration::from_secs(6)));
-            for _ in 0..100 {
-                bench.idle().await;
-                let lines = bench.lines().await;
-                if lines.len() == 2 {
-                    return lines;
-                }
-            }
-        }
-    };
-    let lines = tokio::time::timeout(Duration::from_secs(20), divided).await;
-    let lines = lines.expect("it is divided when there is room");
-    assert!(lines.contains_key(&id));
-    for id in lines.into_keys() {
-        let expires_at = bench.details(id).await.message.state.expires_at;
-        assert_eq!(expires_at, Some(end_of_it.shifted(millis)));
-    }
-    end(bench.spool).await;
-}
-
-#[tokio::test]
 async fn mail_that_was_routed_before_the_routes_changed_goes_by_those_of_now() {
     let old = routing(&[], "old:25");
     let mut bench = Bench::with(|config| config.routing = old.clone()).await;
@@ -497,9 +287,7 @@ async fn mail_that_was_routed_before_the_routes_changed_goes_by_those_of_now() {
     let named = mail("x").routed_by(old);
     for (add, to) in [(late, "new:25"), (named, "mx.example.net:25")] {
         let id = bench.add(add).await;
-        let (job, answer) = bench.jobs.next().await;
-        assert_eq!((job.message, goes_to(&job).as_str()), (id, to));
-        answer.send(accepted()).unwrap();
+        assert_eq!(bench.sent_to(to).await, id);
         bench.idle().await;
     }
     end(bench.spool).await;
@@ -507,7 +295,7 @@ async fn mail_that_was_routed_before_the_routes_changed_goes_by_those_of_now() {
 
 #[tokio::test]
 async fn mail_that_comes_back_from_an_archive_while_the_routes_change_goes_by_those_of_now() {
-    let bench = Bench::with(|config| config.routing = routing(&[], "0:25")).await;
+    let bench = Bench::routed_to("0:25").await;
     for round in 1..20 {
         let id = bench
             .add(configured(&["1@a.example"], &format!("{}:25", round - 1)).frozen())
@@ -535,7 +323,7 @@ async fn mail_that_comes_back_from_an_archive_while_the_routes_change_goes_by_th
 
 #[tokio::test]
 async fn mail_without_a_route_waits_and_says_so() {
-    let bench = Bench::with(|config| config.routing = routing(&[], "smart:25")).await;
+    let bench = Bench::routed_to("smart:25").await;
     let mut section = Section {
         envelope: envelope(&["b@example.net"]),
         next_hops: hops(&["127.0.0.1:9"]),
@@ -551,9 +339,7 @@ async fn mail_without_a_route_waits_and_says_so() {
         .add(Add::sections(vec![section], Bytes::from_static(b"x\r\n")))
         .await;
     let mut bench = bench.reopen(|config| config.max_concurrent_jobs = 1).await;
-    let (job, answer) = bench.jobs.next().await;
-    assert_eq!((job.message, goes_to(&job)), (other, "smart:25".to_owned()));
-    answer.send(accepted()).unwrap();
+    assert_eq!(bench.sent_to("smart:25").await, other);
     bench.idle().await;
     let origin = RouteOrigin::BuiltInSink;
     assert_eq!(bench.holds(id).await, [Hold::NoRoute { origin }]);
@@ -562,16 +348,14 @@ async fn mail_without_a_route_waits_and_says_so() {
     bench
         .set_routing(Routing::ToBuiltInSink(hops(&["127.0.0.1:7"])))
         .await;
-    let (job, answer) = bench.jobs.next().await;
-    assert_eq!((job.message, goes_to(&job)), (id, "127.0.0.1:7".to_owned()));
-    answer.send(accepted()).unwrap();
+    assert_eq!(bench.sent_to("127.0.0.1:7").await, id);
     bench.idle().await;
     end(bench.spool).await;
 }
 
 #[tokio::test]
 async fn mail_without_a_route_is_not_sent_on_request_and_expires_like_other_mail() {
-    let bench = Bench::with(|config| config.routing = routing(&[], "smart:25")).await;
+    let bench = Bench::routed_to("smart:25").await;
     let mut events = Spool::subscribe(&bench.spool).await.unwrap();
     let lasting = |seconds| {
         let section = Section {
@@ -606,131 +390,6 @@ async fn mail_without_a_route_is_not_sent_on_request_and_expires_like_other_mail
     for id in [kept, expired] {
         let sent = bench.send(id).await;
         assert_eq!((sent.done, sent.errors), (0, vec![SpoolError::NoRoute(id)]));
-    }
-    end(bench.spool).await;
-}
-
-#[tokio::test]
-async fn reroute_is_durable_and_stays() {
-    let mut bench = Bench::with(|config| config.routing = routing(&[], "old:25")).await;
-    let mut events = Spool::subscribe(&bench.spool).await.unwrap();
-    let waiting = bench.add(configured(&["1@a.example"], "old:25")).await;
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(no_connection()).unwrap();
-    bench.idle().await;
-    let frozen = bench.add(configured(&["2@a.example"], "old:25").frozen()).await;
-    for _ in 0..3 {
-        event(&mut events).await;
-    }
-    let due = bench.status(waiting).await;
-    let unknown = MessageId::from_u128(7);
-    let outcome = bench
-        .reroute(&[waiting, frozen, unknown], NewRoute::To(hops(&["named:25"])))
-        .await;
-    assert_eq!(
-        (outcome.done, outcome.errors),
-        (2, vec![SpoolError::NoSuchMessage(unknown)])
-    );
-    for _ in 0..2 {
-        assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["named:25"])));
-    }
-    assert_eq!(bench.status(waiting).await, due, "its time stays");
-    assert_eq!(bench.status(frozen).await, Some(ShownStatus::Frozen));
-    let bench = bench.crash().await;
-    bench.set_routing(routing(&[], "new:25")).await;
-    bench.idle().await;
-    assert!(bench.lines().await.values().all(|line| line == "named:25"));
-    assert_eq!(bench.details(waiting).await.message.origin, RouteOrigin::Named);
-    let outcome = bench.reroute(&[waiting, frozen], NewRoute::ByConfig).await;
-    assert_eq!(done(&outcome), 2);
-    assert!(bench.lines().await.values().all(|line| line == "new:25"));
-    let bench = bench
-        .reopen(|config| config.routing = routing(&[], "last:25"))
-        .await;
-    bench.idle().await;
-    assert!(bench.lines().await.values().all(|line| line == "last:25"));
-    end(bench.spool).await;
-}
-
-#[tokio::test]
-async fn reroute_of_a_message_being_sent_holds_when_its_attempt_ends() {
-    let mut bench = Bench::new().await;
-    let id = bench.add(mail("x").retry(&minutes(&[5]))).await;
-    let (job, answer) = bench.jobs.next().await;
-    assert_eq!(
-        done(&bench.reroute(&[id], NewRoute::To(hops(&["named:25"]))).await),
-        1
-    );
-    // Meanwhile both are told: where it is being sent, and where it goes then.
-    let next_hops = hops(&["named:25"]);
-    let details = bench.details(id).await;
-    assert_eq!(details.message.next_hops, job.next_hops);
-    assert_eq!(details.next_hops_afterwards.as_ref(), Some(&next_hops));
-    let holds = bench.holds(id).await;
-    let [Hold::Sending { .. }, told] = holds.as_slice() else {
-        panic!("{holds:?}");
-    };
-    assert_eq!(told, &Hold::NewRoute { next_hops });
-    assert!(told.to_string().ends_with(" goes to named:25"), "{told}");
-    answer.send(no_connection()).unwrap();
-    bench.idle().await;
-    assert_eq!(bench.lines().await[&id], "named:25");
-    assert_eq!(bench.details(id).await.next_hops_afterwards, None);
-    bench.skip().await;
-    let (job, _answer) = bench.jobs.next().await;
-    assert_eq!(goes_to(&job), "named:25");
-    // It was on disk before the attempt had ended.
-    assert_eq!(
-        done(&bench.reroute(&[id], NewRoute::To(hops(&["other:25"]))).await),
-        1
-    );
-    let mut bench = bench.crash().await;
-    let (job, answer) = bench.jobs.next().await;
-    assert_eq!(goes_to(&job), "other:25");
-    answer.send(accepted()).unwrap();
-    bench.idle().await;
-    end(bench.spool).await;
-}
-
-#[tokio::test]
-async fn reroute_takes_what_waits_for_a_dead_host_to_another_one() {
-    let mut bench = Bench::new().await;
-    for _ in 0..20 {
-        bench.add(to("dead.example")).await;
-    }
-    bench
-        .answer_all(&refused(Stage::Connect, 421, "4.3.2 down"))
-        .await;
-    let ids: Vec<MessageId> = bench.lines().await.into_keys().collect();
-    assert_eq!(
-        done(&bench.reroute(&ids, NewRoute::To(hops(&["good:25"]))).await),
-        ids.len()
-    );
-    let which = Which::AllMessages;
-    let send = SendNow {
-        which,
-        retry_intervals: vec![],
-    };
-    bench.ask(send).await.unwrap();
-    for _ in 0..ids.len() {
-        let (job, answer) = bench.jobs.next().await;
-        assert_eq!(goes_to(&job), "good:25");
-        answer.send(accepted()).unwrap();
-    }
-    bench.idle().await;
-    end(bench.spool).await;
-}
-
-#[tokio::test]
-async fn reroute_by_config_needs_a_configuration_and_a_route_needs_a_next_hop() {
-    let bench = Bench::new().await;
-    let id = bench.add(mail("x").frozen()).await;
-    for (to, error) in [
-        (NewRoute::ByConfig, SpoolError::NoConfiguration),
-        (NewRoute::To([].into()), SpoolError::NoNextHop),
-    ] {
-        let refused = bench.ask(Reroute { ids: vec![id], to }).await;
-        assert_eq!(refused, Err(error));
     }
     end(bench.spool).await;
 }

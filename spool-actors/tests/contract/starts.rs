@@ -100,14 +100,12 @@ async fn no_attempt_begins_while_delivery_is_paused() {
 async fn an_agent_that_does_not_begin_by_itself_is_asked_again_after_a_pause() {
     let mut bench = bench().await;
     let id = bench.add(mail("x")).await;
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(not_begun()).unwrap();
+    bench.answer(not_begun()).await;
     let again = bench.idle().await.expect("it waits");
     assert!(again > bench.clock.now());
     assert!(bench.details(id).await.message.state.attempts.is_empty());
     bench.clock.set(again);
-    let (_, answer) = bench.jobs.next().await;
-    answer.send(accepted()).unwrap();
+    bench.answer(accepted()).await;
     assert_eq!(bench.idle().await, None);
     end(bench.spool).await;
 }
@@ -139,9 +137,8 @@ async fn destinations_of_one_path_share_its_limits() {
     for (_, answer) in first {
         answer.send(accepted()).unwrap();
     }
-    let (job, answer) = bench.jobs.next().await;
+    let job = bench.answer(accepted()).await;
     assert_eq!(job.message, ids[2]);
-    answer.send(accepted()).unwrap();
     assert_eq!(bench.idle().await, None);
     end(bench.spool).await;
 }

@@ -3,14 +3,14 @@
 use actix::{Addr, Handler};
 use bytes::Bytes;
 use spool_actors::{
-    Add, Details, Flushed, Freeze, Get, KillAndFlush, ListMessages, Outcome, Recover, Remove, SendNow, Spool,
-    SpoolActor, Subscription, WaitIdle, WhenLoaded, Which,
+    Add, Details, Flushed, Freeze, Get, KillAndFlush, ListMessages, Outcome, Recover, Remove, SendNow,
+    SetRouting, Spool, SpoolActor, Subscription, WaitIdle, WhenLoaded, Which,
 };
 use spool_core::store::{Archive, Damage, status_from_disk};
 use spool_core::{
     AttemptReport, AttemptResult, BoxFuture, Clock, DeliveryAgent, Envelope, EventKind, Job, ManualClock,
     Message, MessageId, NextHop, NoDice, PathLookup, RefusedRecipient, Reply, RetryInterval, RetryPolicy,
-    ReversePath, ShownStatus, SpoolConfig, Stage, Timestamp,
+    ReversePath, Routing, ShownStatus, SpoolConfig, Stage, Timestamp,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +74,13 @@ impl Jobs {
             .await
             .expect("an attempt")
             .expect("an agent")
+    }
+
+    /// The next attempt, which ends with this verdict.
+    pub(crate) async fn answer(&mut self, verdict: Verdict) -> Job {
+        let (job, answer) = self.next().await;
+        answer.send(verdict).expect("the attempt waits for its verdict");
+        job
     }
 
     pub(crate) fn none(&mut self) -> bool {
@@ -284,6 +291,11 @@ impl Bench {
         self.ask(add).await.unwrap()[0]
     }
 
+    /// See [`Jobs::answer`].
+    pub(crate) async fn answer(&mut self, verdict: Verdict) -> Job {
+        self.jobs.answer(verdict).await
+    }
+
     /// Waits until nothing is left to do at this time.
     pub(crate) async fn idle(&self) -> Option<Timestamp> {
         self.ask(WaitIdle).await.unwrap().next_attempt
@@ -327,6 +339,10 @@ impl Bench {
 
     pub(crate) async fn recover(&self, id: MessageId, from: Archive) -> Outcome {
         self.ask(Recover { ids: vec![id], from }).await.unwrap()
+    }
+
+    pub(crate) async fn set_routing(&self, routing: Routing) {
+        self.ask(SetRouting(routing)).await.unwrap();
     }
 
     /// Whether a `Delayed` event, or none at all, says when.
