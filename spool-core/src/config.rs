@@ -20,7 +20,7 @@ pub struct SpoolConfig {
     pub store: StoreOptions,
     /// Delivery sessions at once; 0 pauses delivery. Default 200.
     pub max_concurrent_jobs: usize,
-    /// Delivery sessions at once to one destination, unless its policy says otherwise. Default 10.
+    /// Delivery sessions at once on one path, unless its policy says otherwise. Default 10.
     pub max_jobs_per_destination: usize,
     /// Delivery sessions at once however many jobs are allowed: the connections that the delivery agent may have. Unlike the jobs, sessions
     /// that run when the limit of jobs is changed count. Default: no limit.
@@ -33,7 +33,7 @@ pub struct SpoolConfig {
     pub memory_limit: u64,
     /// Recipients of one submission, in all of its sections together. Default 1000.
     pub max_recipients: usize,
-    /// Threads for sessions; 0: the number of cores minus the spool's own thread, and at least one.
+    /// Threads for sessions; 0: one less than there are cores, and none on one or two cores, where the spool's own thread does that work.
     pub threads: usize,
     /// Bytes per second that the scrub reads; 0: none. Default 2 MiB.
     pub scrub_rate: u64,

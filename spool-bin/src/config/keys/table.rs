@@ -51,8 +51,8 @@ pub(in crate::config) const KEYS: &[Table] = keys! {
         data_timeout: Timeout = "10m", Reload;
         /// Time for a TLS handshake.
         tls_timeout: Timeout = "1m", Reload;
-        /// Memory for arriving messages, recipients of open transactions and HTTP bodies; beyond it a message is
-        /// answered 451, RCPT 452, HTTP 503.
+        /// Memory for arriving messages, their recipients, and large HTTP requests and answers; beyond it: 451, RCPT 452,
+        /// HTTP 503.
         memory: Size = "256MiB", Restart;
         /// A message with a CR without LF or an LF without CR: `reject` refuses it, `normalize` makes each a CRLF.
         bare_newline: Text = "reject", Reload;
@@ -169,7 +169,7 @@ pub(in crate::config) const KEYS: &[Table] = keys! {
         dnssec_anchors: Text = "", Restart;
         /// Open connections to all hosts.
         connections: Count = 500, Restart;
-        /// Open connections to one destination.
+        /// Open connections to the hosts of one path, which destinations with the same hosts share.
         connections_per_destination: Count = 10, Restart;
         /// Messages after which a connection is closed.
         messages_per_connection: Count = 100, Restart;
