@@ -16,6 +16,7 @@ mod dependencies;
 mod exceptions;
 mod imports;
 mod names;
+mod pages;
 mod sizes;
 mod source;
 mod words;
