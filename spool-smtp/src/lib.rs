@@ -4,7 +4,9 @@
 //! [`spool_core::DeliveryAgent`].
 
 pub mod client;
+mod der;
 pub mod dkim;
+mod fingerprint;
 pub mod load;
 pub mod server;
 pub mod sink;

@@ -7,7 +7,7 @@ use super::connect::addresses;
 use super::connect_error::ConnectError;
 use super::delivery::{Delivery, SessionOutcome};
 use super::host_outcome::HostOutcome;
-use super::plaintext::{defer_refused_in_plaintext, no_mail_in_plaintext};
+use super::plaintext::{defer_refused_in_plaintext, plaintext_refusal};
 use super::pool::SessionPool;
 use super::resolve::{DnsResolver, Resolve, Routes, Target};
 use super::session::Session;
@@ -87,8 +87,8 @@ impl SmtpAgent {
                         continue;
                     }
                 };
-                let want = SessionRequest::to(&target, &next_hops, &path, &self.config);
-                match self.pool.warm(&want, &target, sessions).await {
+                let request = SessionRequest::to(&target, &next_hops, &path, &self.config);
+                match self.pool.warm(&request, &target, sessions).await {
                     Ok(()) => return Ok(()),
                     Err(error) => failures.push(format!("{}: {error}", target.hop)),
                 }
@@ -171,14 +171,14 @@ impl SmtpAgent {
     /// A session with a peer that offers the extensions that the message needs.
     async fn able_session(
         &self,
-        want: &SessionRequest,
+        request: &SessionRequest,
         target: &Target,
         job: &Job,
         open: &[RecipientIndex],
         fresh: bool,
         end: Instant,
     ) -> Result<Session, ConnectError> {
-        let mut session = match self.pool.session(want, target, fresh, end).await {
+        let mut session = match self.pool.session(request, target, fresh, end).await {
             Ok(session) => session,
             Err(error) if job.envelope.parameters.requiretls => return Err(error.for_requiretls()),
             Err(error) => return Err(error),
@@ -209,13 +209,13 @@ impl SmtpAgent {
             return Err(ConnectError::Withdrawn);
         }
         let hop = &target.hop;
-        let want = SessionRequest::new(target, job, &self.config);
+        let request = SessionRequest::new(target, job, &self.config);
         let mut delivery = Delivery::new(job, open.to_vec(), self.pool.most_recipients(hop), end);
         let mut dead = 0;
         let mut connected = None;
         loop {
             let fresh = std::mem::take(&mut fresh) || dead + 1 >= MAX_SESSIONS;
-            let session = self.able_session(&want, target, job, delivery.left(), fresh, end);
+            let session = self.able_session(&request, target, job, delivery.left(), fresh, end);
             let mut session = match session.await {
                 Ok(session) => session,
                 Err(error) => return delivery.give_up(hop, error),
@@ -272,7 +272,7 @@ impl SmtpAgent {
         reusable: bool,
     ) -> Result<AttemptReport, ConnectError> {
         let hop = &session.key.hop;
-        if let Some(reply) = no_mail_in_plaintext(&session.protection, &report) {
+        if let Some(reply) = plaintext_refusal(&session.protection, &report) {
             self.pool.try_tls_again(hop);
             return Err(ConnectError::refused(Stage::Tls, reply));
         }
@@ -287,7 +287,7 @@ impl SmtpAgent {
     /// Stores what a delivery has shown about its host.
     fn learn(&self, hop: &NextHop, session: &mut Session, delivery: &mut Delivery<'_>) {
         if let Some(reason) = session.chunking_failed.take() {
-            self.pool.shun_chunking(hop, &reason);
+            self.pool.avoid_chunking(hop, &reason);
         }
         if let Some(most) = delivery.learned_limit() {
             self.pool.limit_recipients(hop, most);

@@ -1,4 +1,4 @@
-//! AUTH (RFC 4954): one exchange on an open session, bounded, with nothing of it in any error.
+//! AUTH (RFC 4954): one bounded exchange on an open session. No error contains a part of it.
 
 use super::config::SmtpConfig;
 use super::connect_error::ConnectError;
@@ -12,7 +12,7 @@ use spool_core::{Reply, Stage};
 /// The longest AUTH line with an initial response, CRLF included (RFC 4954 section 4).
 const MAX_LINE: usize = 512;
 
-/// Presents `credentials`; the session is one that they may be sent over.
+/// Authenticates with `credentials`. The caller has checked that they may be sent in this session.
 pub(super) async fn authenticate(
     session: &mut Session,
     credentials: &Credentials,
@@ -23,7 +23,7 @@ pub(super) async fn authenticate(
     let mut answers = 0;
     let mut line = first_line(credentials, mechanism);
     if line.ends_with(' ') {
-        // No initial response in it.
+        // Without an initial response.
         line.truncate(line.len() - 1);
     } else {
         answers = 1;
@@ -39,7 +39,7 @@ pub(super) async fn authenticate(
             code => return Err(broken(format!("the peer answered AUTH with {code}"))),
         }
         let Some(answer) = credentials.response(mechanism, answers) else {
-            // It would go on asking. The cancellation is answered with 501 (RFC 4954 section 4).
+            // Cancels the exchange; the peer answers 501 (RFC 4954 section 4).
             let _ = session.ask("*\r\n", config.command_timeout).await;
             return Err(broken(format!(
                 "the peer asks for more than AUTH {} has to say",
@@ -52,10 +52,10 @@ pub(super) async fn authenticate(
     }
 }
 
-/// `AUTH`, the mechanism and a space, and behind it the initial response where there may be one.
+/// `AUTH`, the mechanism, a space, and the initial response if there is one.
 fn first_line(credentials: &Credentials, mechanism: Mechanism) -> String {
     let mut line = format!("AUTH {} ", mechanism.name());
-    // LOGIN asks for the name first, and not every peer takes it unasked.
+    // Not every peer accepts an initial response for LOGIN.
     if mechanism != Mechanism::Login
         && let Some(answer) = credentials.response(mechanism, 0)
     {
@@ -87,13 +87,13 @@ fn broken(error: String) -> ConnectError {
     ConnectError::broken(Stage::Auth, error)
 }
 
-/// The refusal for the record; a peer that repeats what it was told is not quoted.
+/// The refusal for the record. A reply that repeats the credentials is not recorded.
 fn refused(reply: &RawReply, credentials: &Credentials, sent: &[String]) -> ConnectError {
-    let told = reply.lines().any(|line| {
+    let repeats = reply.lines().any(|line| {
         credentials.is_in(line) || sent.iter().any(|sent| !sent.is_empty() && line.contains(sent))
     });
     let reply = match reply.to_reply() {
-        Reply { code, enhanced, .. } if told => Reply {
+        Reply { code, enhanced, .. } if repeats => Reply {
             code,
             enhanced,
             text: "(the peer repeated the credentials)".to_owned(),

@@ -1,6 +1,6 @@
-//! What a peer offers in its reply to EHLO, read without regard to case. Unknown words are passed over.
+//! The extensions that a peer offers in its reply to EHLO. Case is ignored, and so are unknown keywords.
 
-/// The extensions that matter to us.
+/// The extensions that the client uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Capabilities {
     pub(super) pipelining: bool,
@@ -8,7 +8,7 @@ pub(super) struct Capabilities {
     pub(super) smtputf8: bool,
     pub(super) dsn: bool,
     pub(super) chunking: bool,
-    /// SIZE: `Some(None)` when offered without a limit.
+    /// SIZE; `Some(None)`: offered without a limit.
     pub(super) size: Option<Option<u64>>,
     pub(super) starttls: bool,
     pub(super) requiretls: bool,
@@ -23,7 +23,7 @@ pub(super) struct Capabilities {
 }
 
 impl Capabilities {
-    /// Reads the lines of the reply; the first one is the peer's name.
+    /// Parses the lines of the reply; the first one is the peer's name.
     pub(super) fn parse<'l>(lines: impl Iterator<Item = &'l str>) -> Self {
         let mut found = Self::default();
         for line in lines.skip(1) {
@@ -34,7 +34,7 @@ impl Capabilities {
                 "SMTPUTF8" => found.smtputf8 = true,
                 "DSN" => found.dsn = true,
                 "CHUNKING" => found.chunking = true,
-                // RFC 1870: zero, or no number, is no fixed limit.
+                // Zero or no number means no fixed limit (RFC 1870).
                 "SIZE" => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
                 "STARTTLS" => found.starttls = true,
                 "REQUIRETLS" => found.requiretls = true,
@@ -46,7 +46,7 @@ impl Capabilities {
         found
     }
 
-    /// RFC 9422 section 3: a name, `=`, and for these names one to six digits that are no zero; all else is passed over.
+    /// Parses a limit (RFC 9422 section 3): a name, `=`, and a number of one to six digits that is not zero. Anything else is ignored.
     fn limit(&mut self, word: &str) {
         let Some((name, value)) = word.split_once('=') else {
             return;
@@ -62,7 +62,7 @@ impl Capabilities {
         }
     }
 
-    /// Whether the peer said that it takes no message of `bytes`.
+    /// Whether `bytes` is more than the peer's limit.
     pub(super) fn too_large(&self, bytes: usize) -> bool {
         let limit = self.size.flatten().unwrap_or(u64::MAX);
         u64::try_from(bytes).unwrap_or(u64::MAX) > limit
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn case_and_strangers_do_not_matter() {
+    fn case_and_unknown_keywords_are_ignored() {
         let lines = [
             "me",
             "Pipelining",
@@ -87,12 +87,12 @@ mod tests {
         let found = Capabilities::parse(lines.into_iter());
         assert!(found.pipelining && found.eight_bit_mime && !found.smtputf8 && !found.dsn);
         assert!(found.too_large(1001) && !found.too_large(1000));
-        assert!(found.auth.is_empty(), "AUTH= is of the time before RFC 2554");
+        assert!(found.auth.is_empty(), "AUTH= is older than RFC 2554");
         assert!(!Capabilities::parse("me\nSIZE 0".lines()).too_large(usize::MAX));
     }
 
     #[test]
-    fn limits_and_mechanisms_are_read_and_nonsense_is_none() {
+    fn limits_and_mechanisms_are_read_and_invalid_ones_are_ignored() {
         let lines = [
             "me",
             "auth Plain xoauth2",
@@ -104,15 +104,15 @@ mod tests {
         assert!(found.starttls && !found.requiretls);
         assert_eq!((found.rcpt_max, found.mail_max), (Some(20), Some(5)));
         assert_eq!(found.rcpt_domain_max, Some(1));
-        for nonsense in [
+        for invalid in [
             "RCPTMAX=0",
             "RCPTMAX=",
             "RCPTMAX=+5",
             "RCPTMAX=1234567",
             "RCPTMAX",
         ] {
-            let found = Capabilities::parse(format!("me\nLIMITS {nonsense} MAILMAX=2").lines());
-            assert_eq!((found.rcpt_max, found.mail_max), (None, Some(2)), "{nonsense}");
+            let found = Capabilities::parse(format!("me\nLIMITS {invalid} MAILMAX=2").lines());
+            assert_eq!((found.rcpt_max, found.mail_max), (None, Some(2)), "{invalid}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The limits of the delivery client.
+//! The configuration of the delivery client.
 
 use super::credentials::Credentials;
 use super::resolve::RouteConfig;
@@ -10,13 +10,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A question that is asked anew for every attempt, so that the answer may change while mail is on the spool.
+/// A function that is called for every attempt, so that its result may change while mail is on the spool.
 ///
-/// It is asked on the thread of the sessions: it must not wait.
+/// It is called on the thread of the sessions and must not block.
 pub struct Lookup<K: ?Sized, V>(Arc<dyn Fn(&K) -> V + Send + Sync>);
 
 impl<K: ?Sized, V> Lookup<K, V> {
-    /// Answers with `answer`.
+    /// Calls `answer`.
     pub fn new(answer: impl Fn(&K) -> V + Send + Sync + 'static) -> Self {
         Self(Arc::new(answer))
     }
@@ -45,7 +45,7 @@ impl<K: ?Sized, V> fmt::Debug for Lookup<K, V> {
     }
 }
 
-/// Names, limits and deadlines. Every deadline is absolute: a peer that drips does not extend it.
+/// Names, limits and deadlines. Every deadline is absolute: a peer that sends slowly does not extend it.
 ///
 /// ```
 /// use spool_core::{NextHop, TlsPolicy};
@@ -70,34 +70,34 @@ pub struct SmtpConfig {
     pub hostname: String,
     /// How hosts are found.
     pub route: RouteConfig,
-    /// Security of the sessions to a destination whose policy says nothing of it.
+    /// The security of sessions with a destination whose policy does not set it.
     pub tls: TlsPolicy,
     /// The authorities that certificates are checked against.
     pub tls_roots: TrustRoots,
-    /// Ports on which TLS comes first, before the greeting (RFC 8314); elsewhere it comes by STARTTLS.
+    /// Ports on which TLS starts before the greeting (RFC 8314); on others it starts with STARTTLS.
     pub implicit_tls_ports: Vec<u16>,
-    /// Whether a small message to a peer that has just taken one, and offers CHUNKING and PIPELINING, goes out in one write with its
-    /// envelope (RFC 3030): one round trip in place of two.
+    /// Whether a small message is sent in one write with its envelope (RFC 3030), which saves a round trip: to a peer that has just accepted a
+    /// message and offers CHUNKING and PIPELINING.
     pub chunking: bool,
-    /// How long a peer whose TLS failed is sent mail in plaintext before its TLS is tried again; `opportunistic` only.
+    /// For how long a peer whose TLS failed is sent mail in plaintext; with `opportunistic` only.
     pub plaintext_memory: Duration,
-    /// What is asked of the way to a destination, by its list of next hops; for the empty list, what is asked where nothing else is set.
+    /// The policy of a destination, by its list of next hops; for the empty list, the default policy.
     pub policies: Lookup<[NextHop], DestinationPolicy>,
-    /// Who the client is to a host; `None`: it does not say. Asked with the host that is connected to, never with the
-    /// domain of `mx:domain:port`: a secret goes to none but a host that was named for it.
+    /// The credentials for a host; `None`: no AUTH. It is called with the host that is connected to, never with the domain of
+    /// `mx:domain:port`, so that a secret is sent only to a host that was configured for it.
     pub credentials: Lookup<NextHop, Option<Arc<Credentials>>>,
-    /// Addresses of this machine to send from; empty: the system chooses. Mail for one destination leaves from the same
-    /// address every time, for peers that greylist; a family without an address here is not used.
+    /// Source addresses; empty: the system chooses. A destination always gets the same one, because of greylisting. A family without an address
+    /// here is not used.
     pub source_addresses: Vec<IpAddr>,
-    /// Connections open at once, to all next hops. One path has three quarters of them at most.
+    /// The most connections, to all next hops. One path has three quarters of them at most.
     pub connections: usize,
-    /// Connections open at once on one path ([`DeliveryAgent::path`](spool_core::DeliveryAgent::path)) whose policy has no limit of its own.
+    /// The most connections of one path ([`DeliveryAgent::path`](spool_core::DeliveryAgent::path)) whose policy has no limit.
     pub connections_per_destination: usize,
     /// Messages sent over one connection before it is closed.
     pub messages_per_connection: u32,
-    /// How long an unused connection is kept.
+    /// How long an idle connection is kept.
     pub idle_timeout: Duration,
-    /// For one address to accept a connection, and for one that is being closed to make room.
+    /// For one address to accept a connection, and for a connection to be closed when the limits are reached.
     pub connect_timeout: Duration,
     /// For the greeting.
     pub greeting_timeout: Duration,
@@ -105,11 +105,11 @@ pub struct SmtpConfig {
     pub tls_timeout: Duration,
     /// For the reply to EHLO, AUTH, MAIL, RCPT, RSET.
     pub command_timeout: Duration,
-    /// For the reply to DATA; and for the peer to take more of the body, however large that is.
+    /// For the reply to DATA, and for each progress in sending the body.
     pub data_timeout: Duration,
     /// For the reply to the final dot.
     pub final_reply_timeout: Duration,
-    /// For one attempt in all, whatever its hops, sessions and steps may take; one second more for every 16 KiB of body.
+    /// For a whole attempt, with one second more for every 16 KiB of body.
     pub attempt_timeout: Duration,
 }
 
@@ -143,11 +143,11 @@ impl Default for SmtpConfig {
     }
 }
 
-/// No limit is longer: with "for ever" there would be no adding to the time of now.
+/// The longest time limit, so that adding it to the current time cannot overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 impl SmtpConfig {
-    /// The same, with no limit beyond [`LONGEST`].
+    /// The configuration with no time limit above [`LONGEST`].
     pub(super) fn bounded(mut self) -> Self {
         let spans = [
             &mut self.plaintext_memory,
@@ -166,13 +166,13 @@ impl SmtpConfig {
         self
     }
 
-    /// How long an attempt with a body of `size` bytes may take.
+    /// The time limit of an attempt with a body of `size` bytes.
     pub(super) fn attempt_timeout(&self, size: usize) -> Duration {
         let allowance = Duration::from_secs(u64::try_from(size / (16 * 1024)).unwrap_or(u64::MAX));
         self.attempt_timeout.saturating_add(allowance)
     }
 
-    /// The name in EHLO: A-labels, with nothing in it that could end the line or begin another word.
+    /// The name in EHLO: A-labels, without characters that could end the line or begin another word.
     pub(super) fn hello_name(&self) -> String {
         let name = match self.hostname.is_ascii() {
             true => Cow::Borrowed(self.hostname.as_str()),

@@ -8,7 +8,7 @@ use super::source_address::SourceAddress;
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpStream;
 
-/// The most addresses of one host that are tried.
+/// The most addresses of a host that are tried.
 const MAX_ADDRESSES: usize = 8;
 
 /// The addresses of `target`, in the order in which they are tried.
@@ -24,13 +24,13 @@ pub(super) async fn addresses(target: &Target, routes: &Routes) -> Result<Vec<So
     Ok(in_order(ips, target.hop.port()))
 }
 
-/// Those that are tried, in their order.
+/// The addresses that are tried, in order.
 fn in_order(ips: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
     let addresses = alternate(ips).map(|ip| SocketAddr::new(ip, port));
     addresses.take(MAX_ADDRESSES).collect()
 }
 
-/// Connects from `source` to the first of `addresses` that answers; gives which that is.
+/// Connects from `source` to the first of `addresses` that answers. Returns that address too.
 pub(super) async fn connect(
     addresses: &[SocketAddr],
     source: SourceAddress,
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_families_take_turns() {
+    fn the_families_alternate() {
         let given = addresses(&["::1", "::2", "::3", "10.0.0.1"]);
         let expected = addresses(&["::1", "10.0.0.1", "::2", "::3"]);
         assert_eq!(alternate(given).collect::<Vec<_>>(), expected);

@@ -9,13 +9,13 @@ pub(super) const STARTTLS_NOT_OFFERED: EnhancedCode = EnhancedCode(5, 7, 10);
 /// Why there is no session.
 #[derive(Debug)]
 pub(super) enum ConnectError {
-    /// The peer was not reached, or said nothing.
+    /// The peer was not reached, or sent nothing.
     Failed(String),
-    /// Nothing may be sent any more: the spool has ended, or has refused the start of the attempt.
+    /// The attempt was withdrawn: the spool has ended, or has refused to record its start.
     Withdrawn,
-    /// The peer was reached, and it ended so: `Refused` or `Broken`.
+    /// The peer was reached and the session ended with this result, `Refused` or `Broken`.
     Ended(AttemptResult),
-    /// The peer was reached, and cannot take such a message. The reply is ours.
+    /// The peer was reached and cannot accept such a message. The reply is our own.
     Unable(Reply),
 }
 
@@ -32,7 +32,7 @@ impl ConnectError {
         })
     }
 
-    /// The same for a message that asks for REQUIRETLS: a peer without STARTTLS cannot take it, now or later.
+    /// The error for a message with REQUIRETLS: a peer without STARTTLS cannot accept it, now or later.
     pub(super) fn for_requiretls(self) -> Self {
         match self {
             Self::Ended(AttemptResult::Refused {
@@ -55,7 +55,7 @@ impl fmt::Display for ConnectError {
     }
 }
 
-/// Why a session was not opened, and whether TLS was to blame: then plaintext may help.
+/// Why a session was not opened, and whether the reason was TLS, so that plaintext may succeed.
 #[derive(Debug)]
 pub(super) struct SessionError {
     pub(super) error: ConnectError,
@@ -72,9 +72,9 @@ impl From<ConnectError> for SessionError {
 }
 
 impl SessionError {
-    /// Whether another address of the host may have a session: not where TLS failed, for which there is a rule of its own, nor where
-    /// credentials were refused, for they are the same everywhere.
-    pub(super) const fn is_of_the_address(&self) -> bool {
+    /// Whether another address of the host may accept a session: not if TLS failed, for which there is another rule, nor if credentials were
+    /// refused, which are the same for every address.
+    pub(super) const fn may_depend_on_the_address(&self) -> bool {
         !self.tls_failed
             && match &self.error {
                 ConnectError::Failed(_) => true,

@@ -1,4 +1,4 @@
-//! Who the client is to a next hop: a name with a password or a token, and over what they may be sent.
+//! The client's credentials for a next hop: a user name with a password or a token, and the security that they require.
 //!
 //! The secret is in no log, no error and no Debug output.
 
@@ -6,20 +6,20 @@ use spool_core::TlsPolicy;
 use std::fmt;
 use thiserror::Error;
 
-/// What a session must be before credentials are sent over it.
+/// The security of a session that credentials require.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum AuthSecurity {
     /// TLS with a certificate that is valid for the next hop's name.
     #[default]
     VerifiedTls,
-    /// TLS, whoever the peer says it is: one who stands in between can read the secret.
+    /// TLS with any certificate: an active attacker can read the secret.
     AnyTls,
-    /// Anything, plaintext too: whoever listens can read the secret. For a peer on the same machine.
+    /// None: an eavesdropper can read the secret. For a peer on the same machine.
     Plaintext,
 }
 
 impl AuthSecurity {
-    /// The least that a session's policy must then be.
+    /// The lowest policy of a session.
     pub(super) const fn tls(self) -> TlsPolicy {
         match self {
             Self::VerifiedTls => TlsPolicy::Verify,
@@ -29,7 +29,7 @@ impl AuthSecurity {
     }
 }
 
-/// How credentials are presented.
+/// The mechanism of AUTH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Mechanism {
     /// RFC 4616.
@@ -50,7 +50,7 @@ impl Mechanism {
     }
 }
 
-/// A control character in a name or a secret, or nothing.
+/// A user name or a secret is empty or contains a control character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a user name, a password or a token is not empty and holds no control character")]
 pub struct CredentialsError;
@@ -65,7 +65,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// For AUTH PLAIN, and LOGIN where PLAIN is not offered.
+    /// For AUTH PLAIN, or LOGIN if PLAIN is not offered.
     ///
     /// # Errors
     /// [`CredentialsError`].
@@ -82,7 +82,7 @@ impl Credentials {
     }
 
     fn new(user: String, secret: String, bearer: bool) -> Result<Self, CredentialsError> {
-        // NUL and Control-A part the fields of the mechanisms.
+        // NUL and Control-A separate the fields of the mechanisms.
         if [&user, &secret]
             .into_iter()
             .any(|text| text.is_empty() || text.chars().any(char::is_control))
@@ -97,7 +97,7 @@ impl Credentials {
         })
     }
 
-    /// The same, to be sent over sessions that are no better than this.
+    /// Sets the security that a session needs.
     #[must_use]
     pub const fn over(mut self, security: AuthSecurity) -> Self {
         self.security = security;
@@ -114,7 +114,7 @@ impl Credentials {
         self.security
     }
 
-    /// In the order of preference.
+    /// The mechanisms in order of preference.
     pub(super) const fn mechanisms(&self) -> &'static [Mechanism] {
         if self.bearer {
             &[Mechanism::XOAuth2]
@@ -123,7 +123,7 @@ impl Credentials {
         }
     }
 
-    /// What is sent for the `n`-th challenge, counted from 0; `None` when the mechanism knows of no such challenge.
+    /// The response to the `n`-th challenge, counted from 0; `None` if the mechanism has no such challenge.
     pub(super) fn response(&self, mechanism: Mechanism, n: usize) -> Option<String> {
         let Self { user, secret, .. } = self;
         match (mechanism, n) {
@@ -131,13 +131,13 @@ impl Credentials {
             (Mechanism::Login, 0) => Some(user.clone()),
             (Mechanism::Login, 1) => Some(secret.clone()),
             (Mechanism::XOAuth2, 0) => Some(format!("user={user}\x01auth=Bearer {secret}\x01\x01")),
-            // The peer has told its error in a challenge, and waits to be answered before it says 535.
+            // The challenge contains an error. The peer expects an empty response before it sends 535.
             (Mechanism::XOAuth2, 1) => Some(String::new()),
             (Mechanism::Plain | Mechanism::Login | Mechanism::XOAuth2, _) => None,
         }
     }
 
-    /// Whether `text` gives the secret away, as it is.
+    /// Whether `text` contains the secret.
     pub(super) fn is_in(&self, text: &str) -> bool {
         text.contains(&self.secret)
     }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_secret_is_not_shown_and_nothing_parts_the_fields() {
+    fn the_secret_is_not_shown_and_separators_are_refused() {
         let credentials = Credentials::password("ada", "s3cret").unwrap();
         assert!(!format!("{credentials:?}").contains("s3cret"));
         for (user, secret) in [
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn mechanisms_answer_as_they_are_specified_and_no_further() {
+    fn mechanisms_have_the_responses_that_are_specified() {
         let password = Credentials::password("ada", "pw").unwrap();
         assert_eq!(password.response(Mechanism::Plain, 0).unwrap(), "\0ada\0pw");
         assert_eq!(password.response(Mechanism::Plain, 1), None);

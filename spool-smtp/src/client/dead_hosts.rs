@@ -1,6 +1,5 @@
-//! The hosts that could not be reached of late: the memory of the way through a list of hosts. It is no limit: a path that does not answer
-//! at all is left alone by whoever starts attempts. Where the first host of a path is dead and the next one answers, it saves each new
-//! session the wait for the first. Never more than a fixed number of hosts.
+//! Hosts that could not be reached recently. If the first host of a path is dead and the next one answers, new sessions do not wait for the
+//! first. It is no limit on attempts: the circuit of a destination stops those. The number of hosts is bounded.
 
 use spool_core::NextHop;
 use std::collections::HashMap;
@@ -8,27 +7,30 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Failures in a row after which a host is left alone for [`PAUSE`] after each.
+/// Consecutive failures after which a host is not tried for [`PAUSE`].
 const FAILURES: u32 = 4;
-/// Shorter than the first pause of a path that does not answer: an attempt that is to find out whether it does again tries the host.
+/// Shorter than the first pause of a circuit, so that its probe tries the host.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The most that are remembered. Of one more, any is forgotten: it is connected to again, which is little harm.
-const MOST: usize = 4096;
+/// The most hosts. When there are more, any one is removed and is tried again.
+const MAX_HOSTS: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct DeadHosts(Mutex<HashMap<NextHop, Failing>>);
 
 #[derive(Debug)]
 struct Failing {
-    /// In a row.
+    /// The number of consecutive failures.
     failures: u32,
-    /// When it may be tried again.
+    /// When the host may be tried again.
     next: Instant,
     reason: String,
 }
 
 impl DeadHosts {
-    /// Whether `hop` may be connected to; if not, why it could not be reached the last time.
+    /// Whether `hop` may be tried.
+    ///
+    /// # Errors
+    /// Why it could not be reached the last time.
     pub(super) fn may_try(&self, hop: &NextHop) -> Result<(), String> {
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(host) = hosts.get_mut(hop).filter(|host| host.failures >= FAILURES) else {
@@ -38,7 +40,7 @@ impl DeadHosts {
         if now < host.next {
             return Err(host.reason.clone());
         }
-        // This one tries; the others wait for what comes of it, or for the next turn.
+        // Only this caller tries; others fail until it succeeds or the pause is over.
         host.next = now + PAUSE;
         Ok(())
     }
@@ -46,7 +48,7 @@ impl DeadHosts {
     /// `hop` was not reached.
     pub(super) fn failed(&self, hop: &NextHop, reason: &str) {
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if hosts.len() >= MOST && !hosts.contains_key(hop) {
+        if hosts.len() >= MAX_HOSTS && !hosts.contains_key(hop) {
             let any = hosts.keys().next().cloned();
             any.and_then(|any| hosts.remove(&any));
         }
@@ -59,7 +61,7 @@ impl DeadHosts {
         hosts.insert(hop.clone(), host);
     }
 
-    /// `hop` has spoken.
+    /// `hop` was reached.
     pub(super) fn reached(&self, hop: &NextHop) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(hop);
     }
@@ -85,7 +87,7 @@ mod tests {
         assert_eq!(hosts.may_try(&hop(1)), Ok(()));
         hosts.reached(&hop(0));
         assert_eq!(hosts.may_try(&hop(0)), Ok(()));
-        (0..2 * MOST).for_each(|n| hosts.failed(&hop(n), "refused"));
-        assert_eq!(hosts.0.lock().unwrap().len(), MOST);
+        (0..2 * MAX_HOSTS).for_each(|n| hosts.failed(&hop(n), "refused"));
+        assert_eq!(hosts.0.lock().unwrap().len(), MAX_HOSTS);
     }
 }

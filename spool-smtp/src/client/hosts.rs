@@ -1,6 +1,6 @@
-//! The hosts that an attempt would try for a next hop now, asked for without one: for whoever wants to know where mail would go.
+//! Finds the hosts that an attempt would try for a next hop, for display.
 //!
-//! It asks as deliveries do, and opens no session.
+//! The lookups are those of a delivery. No session is opened.
 
 use super::SmtpAgent;
 use super::resolve::Target;
@@ -13,17 +13,17 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FoundHost {
-    /// Its name or address, and the port. Never mail exchangers.
+    /// Its name or address, and the port; never `mx:`.
     pub next_hop: NextHop,
     /// Its addresses, in the order in which they would be tried.
     pub addresses: Vec<IpAddr>,
-    /// The least security that its domain asks for, by MTA-STS or DANE.
+    /// The lowest security that its domain requires, by MTA-STS or DANE.
     pub tls: TlsPolicy,
-    /// Whether its certificate is held to TLSA records.
+    /// Whether its certificate is checked against TLSA records.
     pub dane: bool,
 }
 
-/// Why a host, or all of a next hop, would be passed over.
+/// Why a host, or every host of a next hop, would be passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{reply}")]
 #[non_exhaustive]
@@ -33,11 +33,11 @@ pub struct HostError {
 }
 
 impl SmtpAgent {
-    /// The hosts that an attempt would try for `next_hop` now, in order: a handful at most. `recipients_own`: it follows from the
-    /// recipients' domain alone. Mail exchangers of equal preference come in a random order, another one each time.
+    /// The hosts that an attempt would try for `next_hop` now, in order. `recipients_own`: the next hop is the domain of the recipients. Mail
+    /// exchangers of equal preference are in random order.
     ///
     /// # Errors
-    /// One [`HostError`] for each host that is passed over, in its place.
+    /// A [`HostError`] for each host that would be passed over.
     pub async fn hosts(&self, next_hop: &NextHop, recipients_own: bool) -> Vec<Result<FoundHost, HostError>> {
         let mut route = self.routes().to(next_hop, recipients_own).await;
         let mut hosts = Vec::new();
@@ -55,7 +55,7 @@ impl SmtpAgent {
     async fn found(&self, target: Target) -> Result<FoundHost, HostError> {
         let addresses = match target.addresses {
             Some(addresses) => addresses,
-            // Of a host that the configuration names, a connection asks for them.
+            // The addresses of a configured host are looked up when a connection is made.
             None => {
                 let found = self.routes().addresses(target.hop.host()).await;
                 let failed = |error| HostError {

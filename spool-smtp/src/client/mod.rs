@@ -4,10 +4,10 @@
 //! It never decides what becomes of a message. It reports what the next hop said, reply by reply, within its time limits.
 
 mod agent;
-pub(crate) mod any_key;
 mod attempt_progress;
 mod auth;
 mod capabilities;
+mod certificate_key;
 mod chunking;
 mod commands;
 mod config;

@@ -1,5 +1,5 @@
-//! The peers with which something went wrong, and what, for a while: those whose TLS failed are sent mail in plaintext until
-//! then, those that went wrong over BDAT have DATA. Never more than a fixed number of them.
+//! Peers with which an extension has failed recently, and why: those whose TLS failed are sent mail in plaintext, and those that failed at BDAT
+//! are sent DATA. The number of peers is bounded.
 
 use spool_core::NextHop;
 use std::collections::HashMap;
@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The most that are remembered. Of one more, the oldest is forgotten: what went wrong is tried again, which is no harm.
-const MOST: usize = 4096;
+/// The most peers. When there are more, the oldest is removed and the extension is tried again.
+const MAX_PEERS: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct PeerMemory(Mutex<HashMap<NextHop, (Instant, String)>>);
 
 impl PeerMemory {
-    /// What went wrong with `hop`, if something did.
+    /// Why the extension failed with `hop`, if it did.
     pub(super) fn reason(&self, hop: &NextHop) -> Option<String> {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, reason) = peers.get(hop)?;
@@ -25,21 +25,24 @@ impl PeerMemory {
         None
     }
 
-    /// Remembers `reason` for `span`.
+    /// Stores `reason` for `span`.
     pub(super) fn note(&self, hop: &NextHop, reason: &str, span: Duration) {
         let now = Instant::now();
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.len() >= MOST && !peers.contains_key(hop) {
+        if peers.len() >= MAX_PEERS && !peers.contains_key(hop) {
             peers.retain(|_, (until, _)| *until > now);
             let oldest = peers.iter().min_by_key(|(_, (until, _))| *until);
-            if let Some(oldest) = oldest.map(|(hop, _)| hop.clone()).filter(|_| peers.len() >= MOST) {
+            if let Some(oldest) = oldest
+                .map(|(hop, _)| hop.clone())
+                .filter(|_| peers.len() >= MAX_PEERS)
+            {
                 peers.remove(&oldest);
             }
         }
         peers.insert(hop.clone(), (now + span, reason.to_owned()));
     }
 
-    /// Nothing is known against `hop` any more.
+    /// Removes `hop`.
     pub(super) fn forget(&self, hop: &NextHop) {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         peers.remove(hop);
@@ -60,7 +63,7 @@ mod tests {
         assert_eq!(peers.reason(&hop(1)), None);
         tokio::time::advance(span).await;
         assert_eq!(peers.reason(&hop(0)), None);
-        for n in 0..=MOST {
+        for n in 0..=MAX_PEERS {
             peers.note(
                 &hop(n),
                 "x",
@@ -68,7 +71,7 @@ mod tests {
             );
         }
         assert_eq!(peers.reason(&hop(0)), None, "the oldest");
-        assert_eq!(peers.reason(&hop(MOST)).as_deref(), Some("x"));
-        assert_eq!(peers.0.lock().unwrap().len(), MOST);
+        assert_eq!(peers.reason(&hop(MAX_PEERS)).as_deref(), Some("x"));
+        assert_eq!(peers.0.lock().unwrap().len(), MAX_PEERS);
     }
 }

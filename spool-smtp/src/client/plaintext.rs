@@ -1,10 +1,10 @@
-//! Peers that take no mail in plaintext, and were sent it only because their TLS had failed: what they say is not about the message.
+//! Refusals of plaintext by peers that were sent mail in plaintext only because TLS had failed: they are not about the message.
 
 use super::session::Protection;
 use spool_core::{AttemptReport, AttemptResult, EnhancedCode, Reply, Stage, harmless};
 
-/// What a peer said of the whole message that takes none in plaintext, and was sent it only because its TLS had failed.
-pub(super) fn no_mail_in_plaintext(protection: &Protection, report: &AttemptReport) -> Option<Reply> {
+/// The refusal of the whole message, if it is about plaintext and TLS had failed.
+pub(super) fn plaintext_refusal(protection: &Protection, report: &AttemptReport) -> Option<Reply> {
     let Protection::Plaintext(Some(why)) = protection else {
         return None;
     };
@@ -24,15 +24,15 @@ pub(super) fn no_mail_in_plaintext(protection: &Protection, report: &AttemptRepo
         | AttemptResult::Panicked { .. }
         | _ => return None,
     };
-    let mut told = reply.clone();
-    told.text = harmless(&format!(
+    let mut reply = reply.clone();
+    reply.text = harmless(&format!(
         "{} (in plaintext, because TLS failed: {why})",
         reply.text
     ));
-    Some(told)
+    Some(reply)
 }
 
-/// Has those recipients tried later that were refused for the same reason, beside others that were not; whether there are such.
+/// Makes the refusals of recipients temporary that are about plaintext. Returns whether there are any.
 pub(super) fn defer_refused_in_plaintext(protection: &Protection, report: &mut AttemptReport) -> bool {
     let Protection::Plaintext(Some(why)) = protection else {
         return false;
@@ -51,18 +51,18 @@ pub(super) fn defer_refused_in_plaintext(protection: &Protection, report: &mut A
     found
 }
 
-/// Whether a refusal is about TLS: by its code (RFC 3207 section 4), its enhanced code (RFC 8689 section 4.2.1, RFC 5248), or, where
-/// those leave open what is missing, its words. What is said of a body may be about its content.
+/// Whether a refusal is about missing TLS: by its code (RFC 3207 section 4), its enhanced code (RFC 8689 section 4.2.1, RFC 5248), or, if
+/// those are not specific, its text. The text of a reply to a body may be about the content.
 fn asks_for_tls(stage: Stage, reply: &Reply) -> bool {
     match reply.enhanced {
         Some(EnhancedCode(_, 7, 10 | 11)) => return true,
         None | Some(EnhancedCode(_, 0 | 7, 0) | EnhancedCode(_, 7, 1)) => {}
-        // It says what else is the matter.
+        // The code names another reason.
         Some(_) => return false,
     }
     let text = reply.text.to_ascii_lowercase();
     let parts = text.split_ascii_whitespace();
-    // Addresses and links are names of something.
+    // Addresses and links do not count.
     let says = parts.filter(|part| !part.contains('@') && !part.contains("://"));
     let words = says.flat_map(|part| part.split(|c: char| !c.is_ascii_alphanumeric()));
     let words: Vec<&str> = words.collect();
@@ -70,7 +70,7 @@ fn asks_for_tls(stage: Stage, reply: &Reply) -> bool {
         .iter()
         .any(|word| matches!(*word, "tls" | "starttls") || word.contains("encrypt"));
     match reply.code {
-        // A login may be missing as well (RFC 4954 section 6).
+        // 530 may also ask for authentication (RFC 4954 section 6).
         530 => names_tls || !words.iter().any(|word| word.starts_with("auth")),
         _ => names_tls && !matches!(stage, Stage::Body | Stage::FinalReply),
     }
@@ -132,7 +132,7 @@ mod tests {
             refused(0, "5.7.1 TLS is required"),
             refused(1, "5.1.1 no such user"),
         ];
-        assert_eq!(no_mail_in_plaintext(&failed, &report), None);
+        assert_eq!(plaintext_refusal(&failed, &report), None);
         let mut never_tried = report.clone();
         assert!(!defer_refused_in_plaintext(
             &Protection::Plaintext(None),
@@ -140,9 +140,9 @@ mod tests {
         ));
         assert_eq!(never_tried, report);
         assert!(defer_refused_in_plaintext(&failed, &mut report));
-        let told: Vec<String> = report.refused.iter().map(|one| one.reply.to_string()).collect();
+        let replies: Vec<String> = report.refused.iter().map(|one| one.reply.to_string()).collect();
         assert_eq!(
-            told,
+            replies,
             [
                 "451 4.7.10 no TLS, for it failed (no cipher), and without it: 550 5.7.1 TLS is required",
                 "550 5.1.1 no such user"
@@ -150,9 +150,9 @@ mod tests {
         );
         report.refused.truncate(1);
         report.refused[0].reply = Reply::new(550, "5.7.1 TLS is required");
-        let told = no_mail_in_plaintext(&failed, &report).unwrap();
+        let reply = plaintext_refusal(&failed, &report).unwrap();
         assert_eq!(
-            told.to_string(),
+            reply.to_string(),
             "550 5.7.1 TLS is required (in plaintext, because TLS failed: no cipher)"
         );
     }

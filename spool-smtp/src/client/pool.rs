@@ -1,6 +1,6 @@
-//! The cache of open sessions: what is taken from it, what is opened for it, and an end for the idle ones.
+//! The cache of open sessions: it returns a cached session or opens one, and closes idle sessions.
 
-use super::chunking::SHUNNED;
+use super::chunking::CHUNKING_PAUSE;
 use super::config::SmtpConfig;
 use super::connect::{addresses, connect};
 use super::connect_error::{ConnectError, SessionError};
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The most addresses of a host that may take a connection and have no session for us, before the host is passed over.
-const MOST_REFUSALS: usize = 3;
+/// The most addresses of a host that may accept a connection and refuse the session before the host is passed over.
+const MAX_REFUSALS: usize = 3;
 
 fn too_late() -> ConnectError {
     let error = "connecting was given up: the attempt's time was over";
@@ -53,11 +53,10 @@ impl SessionPool {
         })
     }
 
-    /// A session as it is wanted, within the limits: a cached one, or with `fresh` a new one in any case. It is of use
-    /// until `end`.
+    /// A session for `request`, within the limits: a cached one, or with `fresh` always a new one. It may be used until `end`.
     pub(super) async fn session(
         &self,
-        want: &SessionRequest,
+        request: &SessionRequest,
         target: &Target,
         fresh: bool,
         end: Instant,
@@ -66,17 +65,17 @@ impl SessionPool {
         let give_up = (Instant::now() + self.config.connect_timeout).min(end);
         loop {
             let preferred = |session: &Session| session.thread == here;
-            match self.ledger.turn(want, fresh, preferred, give_up).await {
+            match self.ledger.acquire(request, fresh, preferred, give_up).await {
                 Some(SessionGrant::Cached(session)) => {
                     let kept = session.parked_at.elapsed() < self.config.idle_timeout;
-                    if kept && !session.wire.has_spoken_or_gone() {
+                    if kept && !session.wire.has_sent_or_closed() {
                         session.wire.until(end);
                         return Ok(session);
                     }
                 }
-                // In a box of its own, for it takes kilobytes: most attempts find a session, and each would carry the room for this.
-                Some(SessionGrant::Open(permit)) => {
-                    return Box::pin(self.open(want, target, permit, end)).await;
+                // Boxed, because the future takes kilobytes and most attempts find a cached session.
+                Some(SessionGrant::New(permit)) => {
+                    return Box::pin(self.open(request, target, permit, end)).await;
                 }
                 None => {
                     let error = "no connection was closed in time to make room for another one";
@@ -86,26 +85,26 @@ impl SessionPool {
         }
     }
 
-    /// Opens a session: with TLS as the policy has it, and where that failed and plaintext will do, once more in plaintext.
+    /// Opens a session with TLS as the policy requires. If TLS fails and the policy allows it, opens another one in plaintext.
     async fn open(
         &self,
-        want: &SessionRequest,
+        request: &SessionRequest,
         target: &Target,
         permit: ConnectionPermit<Session>,
         end: Instant,
     ) -> Result<Session, ConnectError> {
-        let hop = &want.key.hop;
-        let may_fall_back = want.key.may_fall_back(&self.config);
+        let hop = &request.key.hop;
+        let may_fall_back = request.key.may_fall_back(&self.config);
         let known = self.plaintext.reason(hop).filter(|_| may_fall_back);
-        let mut session = match self.connect(want, target, known, end).await {
+        let mut session = match self.connect(request, target, known, end).await {
             Ok(session) => session,
             Err(SessionError {
                 error,
                 tls_failed: true,
             }) if may_fall_back => {
                 let reason = error.to_string();
-                // Not on the same connection: nobody knows what is still on its way there.
-                let again = self.connect(want, target, Some(reason.clone()), end).await;
+                // On a new connection, because the state of this one is unknown.
+                let again = self.connect(request, target, Some(reason.clone()), end).await;
                 let session = again.map_err(|failed| failed.error)?;
                 tracing::info!(peer = %hop, reason, "TLS failed; plaintext for a while");
                 self.plaintext.note(hop, &reason, self.config.plaintext_memory);
@@ -113,23 +112,23 @@ impl SessionPool {
             }
             Err(failed) => return Err(failed.error),
         };
-        self.ledger.note(&want.key, session.protection.record());
+        self.ledger.note(&request.key, session.protection.record());
         session.permit = Some(permit);
         Ok(session)
     }
 
-    /// One connection, unless the host has just failed others.
+    /// Opens one session, unless the last connections to the host have failed.
     async fn connect(
         &self,
-        want: &SessionRequest,
+        request: &SessionRequest,
         target: &Target,
         plaintext: Option<String>,
         end: Instant,
     ) -> Result<Session, SessionError> {
-        let hop = &want.key.hop;
+        let hop = &request.key.hop;
         let dead = |why| ConnectError::Failed(format!("not tried again so soon: {why}"));
         self.dead.may_try(hop).map_err(dead)?;
-        let opened = self.open_once(want, target, plaintext, end).await;
+        let opened = self.open_once(request, target, plaintext, end).await;
         match &opened {
             Err(SessionError {
                 error: ConnectError::Failed(why),
@@ -140,11 +139,11 @@ impl SessionPool {
         opened
     }
 
-    /// A session with the first address that gives one: where an address takes the connection and then has no session for us, the next
-    /// one is asked (RFC 5321 section 5.1).
+    /// Opens a session with the first address that allows one. If an address accepts the connection and refuses the session, the next one is
+    /// tried (RFC 5321 section 5.1).
     async fn open_once(
         &self,
-        want: &SessionRequest,
+        request: &SessionRequest,
         target: &Target,
         plaintext: Option<String>,
         end: Instant,
@@ -152,16 +151,16 @@ impl SessionPool {
         let found = tokio::time::timeout_at(end, addresses(target, &self.routes)).await;
         let mut addresses = found.unwrap_or_else(|_| Err(too_late()))?;
         let mut refusal = None;
-        for _ in 0..MOST_REFUSALS {
-            let connected = connect(&addresses, want.key.source, &self.config);
+        for _ in 0..MAX_REFUSALS {
+            let connected = connect(&addresses, request.key.source, &self.config);
             let connected = tokio::time::timeout_at(end, connected).await;
             let (tcp, address) = match connected.unwrap_or_else(|_| Err(too_late())) {
                 Ok(connected) => connected,
-                // What an address said is more than that others cannot be reached.
+                // The reply of one address says more than that others cannot be reached.
                 Err(error) => return Err(refusal.unwrap_or_else(|| error.into())),
             };
             let setup = SessionSetup {
-                key: &want.key,
+                key: &request.key,
                 config: &self.config,
                 tls: &self.tls,
                 plaintext: plaintext.clone(),
@@ -169,8 +168,8 @@ impl SessionPool {
             };
             match setup.open(tcp).await {
                 Ok(session) => return Ok(session),
-                Err(error) if error.is_of_the_address() => {
-                    tracing::debug!(peer = %want.key.hop, %address, error = %error.error, "no session with this address");
+                Err(error) if error.may_depend_on_the_address() => {
+                    tracing::debug!(peer = %request.key.hop, %address, error = %error.error, "no session with this address");
                     refusal = Some(error);
                 }
                 Err(error) => return Err(error),
@@ -183,41 +182,41 @@ impl SessionPool {
         Err(refusal.unwrap_or_else(|| too_late().into()))
     }
 
-    /// Whether BDAT may be said to this peer.
+    /// Whether BDAT may be used with this peer.
     pub(super) fn may_chunk(&self, session: &Session) -> bool {
         let offers = &session.capabilities;
         let offered = self.config.chunking && offers.chunking && offers.pipelining;
         offered && self.no_chunking.reason(&session.key.hop).is_none()
     }
 
-    /// Remembers what went wrong over BDAT.
-    pub(super) fn shun_chunking(&self, hop: &NextHop, reason: &str) {
+    /// Stores that BDAT failed, and the reason: it is not used for a while.
+    pub(super) fn avoid_chunking(&self, hop: &NextHop, reason: &str) {
         tracing::info!(peer = %hop, reason, "no BDAT for a while");
-        self.no_chunking.note(hop, reason, SHUNNED);
+        self.no_chunking.note(hop, reason, CHUNKING_PAUSE);
     }
 
-    /// The most recipients that `hop` takes in one transaction, as far as that was learned.
+    /// The most recipients that `hop` accepts in one transaction, as far as is known.
     pub(super) fn most_recipients(&self, hop: &NextHop) -> usize {
         self.recipients.most(hop)
     }
 
-    /// Remembers that `hop` took `most` recipients in a transaction, and no more.
+    /// Stores that `hop` accepts at most `most` recipients in a transaction.
     pub(super) fn limit_recipients(&self, hop: &NextHop, most: usize) {
         tracing::info!(peer = %hop, most, "fewer recipients in a transaction for a while");
         self.recipients.note(hop, most);
     }
 
-    /// Ends a session that is in step with its peer, and takes no more mail.
+    /// Ends a session with QUIT.
     pub(super) fn discard(&self, session: Session) {
         tokio::spawn(session.quit());
     }
 
-    /// The next session with `hop` is one under TLS, if it will have that.
+    /// Tries TLS again in the next session with `hop`.
     pub(super) fn try_tls_again(&self, hop: &NextHop) {
         self.plaintext.forget(hop);
     }
 
-    /// Keeps a session for the next message, or ends it when it has done enough.
+    /// Keeps a session for the next message, or ends it if it has carried as many messages as it may.
     pub(super) fn park(self: &Arc<Self>, mut session: Session) {
         if session.is_spent(&self.config) || self.config.idle_timeout.is_zero() {
             tokio::spawn(session.quit());
@@ -230,19 +229,19 @@ impl SessionPool {
         }
     }
 
-    /// Sees to it that `sessions` sessions are open as they are wanted, as far as the limits allow, and keeps them.
+    /// Opens sessions for `request` until `sessions` are open, as far as the limits allow, and keeps them.
     pub(super) async fn warm(
         self: &Arc<Self>,
-        want: &SessionRequest,
+        request: &SessionRequest,
         target: &Target,
         sessions: usize,
     ) -> Result<(), ConnectError> {
         let end = Instant::now() + self.config.attempt_timeout;
-        // All are held until the last one is there, so that each is another one.
+        // All are held until the last one is open, so that none is returned twice.
         let mut held = Vec::new();
         let mut result = Ok(());
-        for _ in 0..sessions.min(self.ledger.limit(want)) {
-            match self.session(want, target, false, end).await {
+        for _ in 0..sessions.min(self.ledger.limit(request)) {
+            match self.session(request, target, false, end).await {
                 Ok(session) => held.push(session),
                 Err(error) => {
                     result = Err(error);
@@ -254,7 +253,7 @@ impl SessionPool {
         result
     }
 
-    /// How it stands now.
+    /// The current state.
     pub(super) fn snapshot(&self) -> PoolSnapshot {
         let (open, counts) = self.ledger.counts();
         PoolSnapshot::new(open, self.config.connections.max(1), counts)
@@ -270,19 +269,18 @@ impl SessionPool {
     }
 }
 
-/// Whoever looks after the idle sessions, until there are none. When the runtime ends before that, the next session that is kept has
-/// all of them looked after again.
+/// The guard of the task that closes idle sessions. If the runtime ends before the task, the next session that is kept starts a new one.
 struct Sweeper(Option<Arc<SessionPool>>);
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
         if let Some(pool) = &self.0 {
-            pool.ledger.leave_unswept();
+            pool.ledger.sweep_ended();
         }
     }
 }
 
-/// Runs while sessions are kept, and ends with the last of them.
+/// Closes idle sessions; ends when none is left.
 async fn sweep(mut sweeper: Sweeper) {
     while let Some(pool) = &sweeper.0 {
         let idle_timeout = pool.config.idle_timeout;

@@ -1,4 +1,4 @@
-//! How many recipients in a transaction a host takes, where it said so by ending one: for a while, and of a bounded number of hosts.
+//! The most recipients of a transaction for hosts that have ended one. The number of hosts is bounded.
 
 use spool_core::NextHop;
 use std::collections::HashMap;
@@ -6,16 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a limit is remembered after it was met. It may have been a broken connection, which says nothing.
+/// For how long a limit is kept. A connection that broke for another reason may look like a limit.
 const MEMORY: Duration = Duration::from_secs(600);
-/// The most hosts. Of one more, any is forgotten: it is learned again, at the cost of one session.
-const MOST: usize = 4096;
+/// The most hosts. When there are more, any one is removed, and its limit is found again at the cost of one session.
+const MAX_HOSTS: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct RecipientLimits(Mutex<HashMap<NextHop, (Instant, usize)>>);
 
 impl RecipientLimits {
-    /// The most recipients that `hop` is to be asked for in one transaction.
+    /// The most recipients of a transaction with `hop`.
     pub(super) fn most(&self, hop: &NextHop) -> usize {
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match hosts.get(hop) {
@@ -28,10 +28,10 @@ impl RecipientLimits {
         }
     }
 
-    /// `hop` took `most` of them, and no more.
+    /// Stores that `hop` accepts at most `most` recipients.
     pub(super) fn note(&self, hop: &NextHop, most: usize) {
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if hosts.len() >= MOST && !hosts.contains_key(hop) {
+        if hosts.len() >= MAX_HOSTS && !hosts.contains_key(hop) {
             let any = hosts.keys().next().cloned();
             any.and_then(|any| hosts.remove(&any));
         }
@@ -51,8 +51,8 @@ mod tests {
         assert_eq!((limits.most(&hop(0)), limits.most(&hop(1))), (100, usize::MAX));
         tokio::time::advance(MEMORY).await;
         assert_eq!(limits.most(&hop(0)), usize::MAX);
-        (0..2 * MOST).for_each(|n| limits.note(&hop(n), 0));
-        assert_eq!(limits.most(&hop(2 * MOST - 1)), 1);
-        assert_eq!(limits.0.lock().unwrap().len(), MOST);
+        (0..2 * MAX_HOSTS).for_each(|n| limits.note(&hop(n), 0));
+        assert_eq!(limits.most(&hop(2 * MAX_HOSTS - 1)), 1);
+        assert_eq!(limits.0.lock().unwrap().len(), MAX_HOSTS);
     }
 }

@@ -1,19 +1,18 @@
-//! Takes a peer's bytes apart into replies. Pure, and bounded whatever the peer sends.
+//! Parses a peer's replies. Pure, and bounded whatever the peer sends.
 //!
-//! It takes what is clear although it is wrong (a code without text, a line ended by LF, a line or a reply that is longer than it may be, text
-//! that is no UTF-8), and
-//! refuses what is not (a line without code, two codes in one reply, lines or replies without end).
+//! It accepts errors that leave the meaning clear (a code without text, a line that ends with LF, a line or reply that is too long, text that
+//! is not UTF-8), and refuses others (a line without a code, two codes in one reply, lines or replies without end).
 
 use spool_core::{EnhancedCode, Reply};
 use thiserror::Error;
 
-/// The most bytes of one reply, line ends included. RFC 5321 section 4.5.3.1.5 has 512 for a line; some peers say much more, and their code
-/// counts all the same. Of the text [`Reply`] keeps the first part.
+/// The most bytes of one reply, line ends included. RFC 5321 section 4.5.3.1.5 allows 512 for a line, but some peers send much more. [`Reply`]
+/// keeps only the first part of the text.
 const MAX_REPLY: usize = 64 * 1024;
 /// The most lines of one reply.
 const MAX_LINES: usize = 1000;
 
-/// A reply that is none.
+/// Why input is not a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum ReplyError {
     #[error("the peer sent a reply of more than {MAX_REPLY} bytes")]
@@ -26,7 +25,7 @@ pub(super) enum ReplyError {
     MixedCodes,
 }
 
-/// A whole reply: its code, and the text of each line.
+/// A complete reply: its code, and the text of each line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RawReply {
     pub(super) code: u16,
@@ -40,7 +39,7 @@ impl RawReply {
         self.text.split('\n')
     }
 
-    /// For the record: one line, with an enhanced code that every line repeats kept once.
+    /// The reply for the record: one line, in which a repeated enhanced code is kept once.
     pub(super) fn to_reply(&self) -> Reply {
         let Some((head, others)) = self.text.split_once('\n') else {
             return Reply::new(self.code, &self.text);
@@ -63,21 +62,21 @@ impl RawReply {
     }
 }
 
-/// The part of a reply that has arrived.
+/// The state of the parser: the part of a reply that has arrived.
 #[derive(Debug, Default)]
 pub(super) struct ReplyFilter {
-    /// The part of a line.
+    /// An incomplete line.
     line: Vec<u8>,
-    /// Bytes of the lines before it.
+    /// The number of bytes of the complete lines.
     size: usize,
     code: Option<u16>,
-    /// The text of those lines, and how many they are.
+    /// The text and the number of the complete lines.
     text: String,
     lines: usize,
 }
 
 impl ReplyFilter {
-    /// Takes bytes up to the end of one reply; gives how many it took, and the reply once it is whole.
+    /// Parses up to the end of one reply. Returns the number of bytes that were used, and the reply if it is complete.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Option<RawReply>), ReplyError> {
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {

@@ -1,4 +1,4 @@
-//! Which certificate authorities a `verify` session trusts. Read once, when the first certificate is seen.
+//! The certificate authorities that a `verify` session trusts. They are read once, for the first handshake.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -8,38 +8,38 @@ use thiserror::Error;
 /// The certificate authorities that certificates are checked against.
 #[derive(Debug, Clone, Default)]
 pub enum TrustRoots {
-    /// Those of the machine; SSL_CERT_FILE and SSL_CERT_DIR name others.
+    /// Those of the system, or those in SSL_CERT_FILE and SSL_CERT_DIR.
     #[default]
     System,
-    /// These and no others, as DER.
+    /// Only these, as DER.
     Only(Vec<CertificateDer<'static>>),
 }
 
-/// Why a file of certificate authorities is of no use.
+/// Why a file of certificate authorities cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TrustRootsError {
-    /// Not PEM, or cut off.
+    /// It is not PEM, or truncated.
     #[error("not a file of PEM certificates: {0}")]
     Pem(String),
-    /// No certificate in it.
+    /// It has no certificate.
     #[error("there is no certificate in it")]
     Empty,
     /// A certificate that cannot be read.
     #[error("certificate {number} cannot be used: {reason}")]
     Certificate {
-        /// Which, counted from 1.
+        /// The number of the certificate, from 1.
         number: usize,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 impl TrustRoots {
-    /// The certificates of a PEM file, and no others.
+    /// Only the certificates of a PEM file.
     ///
     /// # Errors
-    /// [`TrustRootsError`] when one of them cannot be used, or there is none.
+    /// [`TrustRootsError`] if one of them cannot be used, or there is none.
     pub fn from_pem(pem: &[u8]) -> Result<Self, TrustRootsError> {
         let certificates = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<Vec<_>, _>>()
@@ -59,7 +59,7 @@ impl TrustRoots {
         Ok(Self::Only(certificates))
     }
 
-    /// The roots themselves. Reads files: not on a thread that must not wait.
+    /// Loads the roots. It reads files and blocks.
     pub(super) fn load(&self) -> RootCertStore {
         let mut store = RootCertStore::empty();
         let (usable, unusable) = match self {

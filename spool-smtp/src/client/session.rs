@@ -103,7 +103,7 @@ impl Session {
 
     /// Sends one command and reads its reply within `span`. Fails if the peer has sent something unasked.
     pub(super) async fn ask(&mut self, command: &str, span: Duration) -> Result<RawReply, String> {
-        if self.wire.has_spoken_or_gone() {
+        if self.wire.has_sent_or_closed() {
             return Err("the peer spoke out of turn or closed the connection".to_owned());
         }
         self.wire.within(span);

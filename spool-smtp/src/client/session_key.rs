@@ -1,4 +1,4 @@
-//! What a session must be like to serve an attempt. Attempts that ask for the same share the sessions.
+//! The requirements of an attempt for its session. Attempts with the same requirements share sessions.
 
 use super::config::SmtpConfig;
 use super::credentials::Credentials;
@@ -8,20 +8,20 @@ use super::source_address::SourceAddress;
 use spool_core::{Job, NextHop, TlsPolicy};
 use std::sync::Arc;
 
-/// What sessions are cached by.
+/// The key of the cache of sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SessionKey {
     pub(super) hop: NextHop,
     pub(super) tls: TlsPolicy,
-    /// The certificates that DANE asks for: a session that was opened under other records is another one.
+    /// The certificates that DANE requires: a session that was opened with other records is not used.
     pub(super) dane: Option<Arc<Dane>>,
     pub(super) credentials: Option<Arc<Credentials>>,
     pub(super) source: SourceAddress,
-    /// What its connections are counted by: the domains of one path share their sessions.
+    /// The path for which its connections are counted: domains with the same path share sessions.
     pub(super) path: Arc<[NextHop]>,
 }
 
-/// A key, and how many connections its path may have.
+/// A key, and the most connections of its path.
 #[derive(Debug, Clone)]
 pub(super) struct SessionRequest {
     pub(super) key: SessionKey,
@@ -29,23 +29,23 @@ pub(super) struct SessionRequest {
 }
 
 impl SessionRequest {
-    /// For an attempt at `job` by way of `target`.
+    /// The request of an attempt for `job` at `target`.
     pub(super) fn new(target: &Target, job: &Job, config: &SmtpConfig) -> Self {
-        let mut want = Self::to(target, &job.next_hops, &job.path, config);
+        let mut request = Self::to(target, &job.next_hops, &job.path, config);
         if job.envelope.parameters.requiretls {
-            // RFC 8689 section 4.2.1: by DANE, or by the trusted roots.
-            let by_dane = want.key.dane.as_ref().is_some_and(|dane| dane.authenticates());
+            // The certificate is verified by DANE or by the trusted roots (RFC 8689 section 4.2.1).
+            let by_dane = request.key.dane.as_ref().is_some_and(|dane| dane.authenticates());
             let least = if by_dane {
                 TlsPolicy::Required
             } else {
                 TlsPolicy::Verify
             };
-            want.key.tls = want.key.tls.max(least);
+            request.key.tls = request.key.tls.max(least);
         }
-        want
+        request
     }
 
-    /// For sessions to `target` as mail for `next_hops` has them, which goes by `path`.
+    /// The request for sessions with `target` for mail to `next_hops`, whose path is `path`.
     pub(super) fn to(
         target: &Target,
         next_hops: &[NextHop],
@@ -74,8 +74,7 @@ impl SessionRequest {
 }
 
 impl SessionKey {
-    /// Whether plaintext will do when TLS fails: not where the policy or the port wants TLS, nor where a secret is to be
-    /// sent.
+    /// Whether plaintext is allowed after TLS has failed: not if the policy or the port requires TLS, or credentials are sent.
     pub(super) fn may_fall_back(&self, config: &SmtpConfig) -> bool {
         self.tls == TlsPolicy::Opportunistic
             && self.credentials.is_none()

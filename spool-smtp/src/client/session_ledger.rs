@@ -1,7 +1,7 @@
-//! How many connections are open, in all and by path, and which sessions are idle. It opens and closes no connection itself.
+//! Counts open connections, in total and by path, and holds the idle sessions. It opens and closes no connection itself.
 //!
-//! Who may make an attempt, and when, is decided before it starts: a connection for it is then within the limits, which hold here
-//! nevertheless. What may be in the way is an idle session, which is dropped, or one that is being closed, which is waited for.
+//! The spool starts an attempt only within its limits; the limits here hold in any case. When they are reached, an idle session is dropped,
+//! or the attempt waits until a connection is closed.
 
 use super::session_key::{SessionKey, SessionRequest};
 use spool_core::NextHop;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// The right to have one connection open. It is given back when it is dropped.
+/// The right to have one connection open, returned when it is dropped.
 pub(super) struct ConnectionPermit<S> {
     ledger: Weak<SessionLedger<S>>,
     key: SessionKey,
@@ -25,25 +25,25 @@ impl<S> Drop for ConnectionPermit<S> {
     }
 }
 
-/// What whoever asks for a session gets.
+/// The result of a request for a session.
 pub(super) enum SessionGrant<S> {
-    /// An idle one.
+    /// An idle session.
     Cached(S),
     /// The right to open one.
-    Open(ConnectionPermit<S>),
+    New(ConnectionPermit<S>),
 }
 
 /// The sessions of one key.
 struct KeySessions<S> {
-    /// The oldest first, each with the number of its parking.
+    /// The idle sessions, longest idle first, each with a number in the order of [`SessionLedger::park`].
     idle: Vec<(u64, S)>,
-    tally: OpenCounts,
+    counts: OpenCounts,
 }
 
-/// What is counted for one key.
+/// The counts of one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct OpenCounts {
-    /// Of the path.
+    /// The limit of the path.
     pub(super) limit: usize,
     pub(super) open: usize,
     pub(super) waiting: usize,
@@ -55,37 +55,37 @@ pub(super) struct OpenCounts {
 struct LedgerState<S> {
     open: usize,
     paths: HashMap<Arc<[NextHop]>, usize>,
-    /// Each with an open connection, or with somebody who waits for one.
-    lines: HashMap<SessionKey, KeySessions<S>>,
+    /// Only keys with an open connection, or an attempt that waits for one.
+    keys: HashMap<SessionKey, KeySessions<S>>,
     parked: u64,
     sweeping: bool,
 }
 
-/// What is open for one key.
+/// The counts of one key, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeyCounts {
     pub(super) key: SessionKey,
     pub(super) idle: usize,
-    pub(super) tally: OpenCounts,
+    pub(super) counts: OpenCounts,
 }
 
 /// The connections of one agent. `S` is a session; it holds its [`ConnectionPermit`].
 pub(super) struct SessionLedger<S> {
     total: usize,
-    books: Mutex<LedgerState<S>>,
+    state: Mutex<LedgerState<S>>,
     /// A connection was closed, or a session became idle.
     freed: Notify,
 }
 
 impl<S> SessionLedger<S> {
-    /// For at most `total` connections.
+    /// A ledger for at most `total` connections.
     pub(super) fn new(total: usize) -> Arc<Self> {
         Arc::new(Self {
             total: total.max(1),
-            books: Mutex::new(LedgerState {
+            state: Mutex::new(LedgerState {
                 open: 0,
                 paths: HashMap::new(),
-                lines: HashMap::new(),
+                keys: HashMap::new(),
                 parked: 0,
                 sweeping: false,
             }),
@@ -94,19 +94,19 @@ impl<S> SessionLedger<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, LedgerState<S>> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The most connections that the path of `want` may have: never more than three quarters of all.
-    pub(super) fn limit(&self, want: &SessionRequest) -> usize {
-        want.limit.min(self.total - self.total / 4).max(1)
+    /// The most connections that the path of `request` may have: never more than three quarters of all.
+    pub(super) fn limit(&self, request: &SessionRequest) -> usize {
+        request.limit.min(self.total - self.total / 4).max(1)
     }
 
-    /// An idle session, of several one that is `preferred`, or the right to open one. `None`: the limits had no room for one until
-    /// `give_up`. With `fresh` no idle one, and those that there are are dropped: others like them have ended.
-    pub(super) async fn turn(
+    /// An idle session, if possible one that is `preferred`, or the right to open one; `None`: the limits allowed neither until `give_up`.
+    /// With `fresh`, the idle sessions of the key are dropped, because others like them have ended.
+    pub(super) async fn acquire(
         self: &Arc<Self>,
-        want: &SessionRequest,
+        request: &SessionRequest,
         fresh: bool,
         preferred: impl Fn(&S) -> bool,
         give_up: Instant,
@@ -114,107 +114,107 @@ impl<S> SessionLedger<S> {
         if fresh {
             let ended = self
                 .lock()
-                .lines
-                .get_mut(&want.key)
-                .map(|line| std::mem::take(&mut line.idle));
-            // Outside the lock: each gives its permit back.
+                .keys
+                .get_mut(&request.key)
+                .map(|sessions| std::mem::take(&mut sessions.idle));
+            // Outside the lock, because each returns its permit.
             drop(ended);
         }
         let mut waiting = None;
         loop {
-            // Made before the look at the books: what is freed right after that is not missed.
+            // Created before the check, so that a connection that is freed after it is noticed.
             let freed = self.freed.notified();
-            if let Some(turn) = self.turn_now(want, fresh, &preferred) {
-                return Some(turn);
+            if let Some(grant) = self.try_acquire(request, fresh, &preferred) {
+                return Some(grant);
             }
-            waiting.get_or_insert_with(|| WaitingAttempt::new(self, want));
+            waiting.get_or_insert_with(|| WaitingAttempt::new(self, request));
             timeout_at(give_up, freed).await.ok()?;
         }
     }
 
-    /// The same without a wait: idle sessions in the way are dropped, the longest idle first.
-    fn turn_now(
+    /// The same without waiting. Idle sessions are dropped to make room, the longest idle first.
+    fn try_acquire(
         self: &Arc<Self>,
-        want: &SessionRequest,
+        request: &SessionRequest,
         fresh: bool,
         preferred: impl Fn(&S) -> bool,
     ) -> Option<SessionGrant<S>> {
         loop {
-            let mut books = self.lock();
-            if !fresh && let Some(session) = books.reuse(&want.key, &preferred) {
+            let mut state = self.lock();
+            if !fresh && let Some(session) = state.reuse(&request.key, &preferred) {
                 return Some(SessionGrant::Cached(session));
             }
-            let is_path_full = books.open_on(&want.key.path) >= self.limit(want);
-            if !is_path_full && books.open < self.total {
-                return Some(SessionGrant::Open(self.grant(&mut books, want)));
+            let is_path_full = state.open_on(&request.key.path) >= self.limit(request);
+            if !is_path_full && state.open < self.total {
+                return Some(SessionGrant::New(self.grant(&mut state, request)));
             }
-            let in_the_way = books.take_oldest(|key| !is_path_full || key.path == want.key.path)?;
-            // Outside the lock: it gives its permit back.
-            drop(books);
-            drop(in_the_way);
+            let oldest = state.take_oldest(|key| !is_path_full || key.path == request.key.path)?;
+            // Outside the lock, because it returns its permit.
+            drop(state);
+            drop(oldest);
         }
     }
 
-    /// Keeps a session that is done with one message. Whether the idle ones need to be looked after from now on.
+    /// Keeps a session after a message. Returns whether a task that closes idle sessions must be started.
     pub(super) fn park(&self, key: &SessionKey, session: S) -> bool {
-        let mut books = self.lock();
-        books.parked += 1;
-        let number = books.parked;
-        if let Some(line) = books.lines.get_mut(key) {
-            line.idle.push((number, session));
+        let mut state = self.lock();
+        state.parked += 1;
+        let number = state.parked;
+        if let Some(sessions) = state.keys.get_mut(key) {
+            sessions.idle.push((number, session));
         }
-        let is_swept = std::mem::replace(&mut books.sweeping, true);
-        drop(books);
+        let is_swept = std::mem::replace(&mut state.sweeping, true);
+        drop(state);
         self.freed.notify_waiters();
         !is_swept
     }
 
-    /// Keeps `note` beside the sessions of `key`.
+    /// Stores `note` for the sessions of `key`.
     pub(super) fn note(&self, key: &SessionKey, note: Option<String>) {
-        if let Some(line) = self.lock().lines.get_mut(key) {
-            line.tally.note = note;
+        if let Some(sessions) = self.lock().keys.get_mut(key) {
+            sessions.counts.note = note;
         }
     }
 
-    /// Takes out the idle sessions that are `old`; and whether others are left to be looked after.
+    /// Removes and returns the idle sessions that are `old`, and whether other idle sessions are left.
     pub(super) fn take_idle(&self, old: impl Fn(&S) -> bool) -> (Vec<S>, bool) {
-        let mut books = self.lock();
+        let mut state = self.lock();
         let mut taken = Vec::new();
-        for line in books.lines.values_mut() {
-            let expired = line.idle.extract_if(.., |(_, session)| old(session));
+        for sessions in state.keys.values_mut() {
+            let expired = sessions.idle.extract_if(.., |(_, session)| old(session));
             taken.extend(expired.map(|(_, session)| session));
         }
-        books.sweeping = books.lines.values().any(|line| !line.idle.is_empty());
-        (taken, books.sweeping)
+        state.sweeping = state.keys.values().any(|sessions| !sessions.idle.is_empty());
+        (taken, state.sweeping)
     }
 
-    /// Nobody looks after the idle sessions any more: the next one that is parked says so.
-    pub(super) fn leave_unswept(&self) {
+    /// The task that closes idle sessions has ended: the next [`Self::park`] asks for another one.
+    pub(super) fn sweep_ended(&self) {
         self.lock().sweeping = false;
     }
 
-    /// How many are open in all, and what for.
+    /// The total of open connections, and the counts of each key.
     pub(super) fn counts(&self) -> (usize, Vec<KeyCounts>) {
-        let books = self.lock();
-        let counts = books.lines.iter().map(|(key, line)| KeyCounts {
+        let state = self.lock();
+        let counts = state.keys.iter().map(|(key, sessions)| KeyCounts {
             key: key.clone(),
-            idle: line.idle.len(),
-            tally: line.tally.clone(),
+            idle: sessions.idle.len(),
+            counts: sessions.counts.clone(),
         });
-        (books.open, counts.collect())
+        (state.open, counts.collect())
     }
 
-    fn grant(self: &Arc<Self>, books: &mut LedgerState<S>, want: &SessionRequest) -> ConnectionPermit<S> {
-        books.open += 1;
-        *books.paths.entry(Arc::clone(&want.key.path)).or_default() += 1;
-        books.change(&want.key, |tally| {
-            tally.open += 1;
-            tally.opened += 1;
-            tally.limit = self.limit(want);
+    fn grant(self: &Arc<Self>, state: &mut LedgerState<S>, request: &SessionRequest) -> ConnectionPermit<S> {
+        state.open += 1;
+        *state.paths.entry(Arc::clone(&request.key.path)).or_default() += 1;
+        state.change(&request.key, |counts| {
+            counts.open += 1;
+            counts.opened += 1;
+            counts.limit = self.limit(request);
         });
         ConnectionPermit {
             ledger: Arc::downgrade(self),
-            key: want.key.clone(),
+            key: request.key.clone(),
         }
     }
 }
@@ -225,22 +225,23 @@ impl<S> LedgerState<S> {
     }
 
     fn reuse(&mut self, key: &SessionKey, preferred: impl Fn(&S) -> bool) -> Option<S> {
-        let line = self.lines.get_mut(key)?;
-        let place = line
+        let sessions = self.keys.get_mut(key)?;
+        let place = sessions
             .idle
             .iter()
             .rposition(|(_, session)| preferred(session))
-            .or(line.idle.len().checked_sub(1))?;
-        line.tally.reused += 1;
-        Some(line.idle.remove(place).1)
+            .or(sessions.idle.len().checked_sub(1))?;
+        sessions.counts.reused += 1;
+        Some(sessions.idle.remove(place).1)
     }
 
-    /// The session that has been idle longest among those of these keys.
+    /// Removes the session that has been idle longest among those of the keys for which `of` holds.
     fn take_oldest(&mut self, of: impl Fn(&SessionKey) -> bool) -> Option<S> {
-        let lines = self.lines.iter_mut();
-        let idle = lines.filter(|(key, line)| !line.idle.is_empty() && of(key));
-        let (_, line) = idle.min_by_key(|(_, line)| line.idle.first().map(|(number, _)| *number))?;
-        Some(line.idle.remove(0).1)
+        let keys = self.keys.iter_mut();
+        let idle = keys.filter(|(key, sessions)| !sessions.idle.is_empty() && of(key));
+        let (_, sessions) =
+            idle.min_by_key(|(_, sessions)| sessions.idle.first().map(|(number, _)| *number))?;
+        Some(sessions.idle.remove(0).1)
     }
 
     fn release(&mut self, key: &SessionKey) {
@@ -251,34 +252,34 @@ impl<S> LedgerState<S> {
                 self.paths.remove(&key.path);
             }
         }
-        self.change(key, |tally| tally.open -= 1);
+        self.change(key, |counts| counts.open -= 1);
     }
 
-    /// Changes what is counted for `key`, whose line is there as long as something is counted in it.
+    /// Changes the counts of `key`, which is removed when it has neither connections nor waiting attempts.
     fn change(&mut self, key: &SessionKey, change: impl FnOnce(&mut OpenCounts)) {
-        let line = self.lines.entry(key.clone()).or_insert_with(|| KeySessions {
+        let sessions = self.keys.entry(key.clone()).or_insert_with(|| KeySessions {
             idle: Vec::new(),
-            tally: OpenCounts::default(),
+            counts: OpenCounts::default(),
         });
-        change(&mut line.tally);
-        if line.tally.open + line.tally.waiting == 0 {
-            self.lines.remove(key);
+        change(&mut sessions.counts);
+        if sessions.counts.open + sessions.counts.waiting == 0 {
+            self.keys.remove(key);
         }
     }
 }
 
-/// Somebody waits; counted until it is dropped.
+/// An attempt that waits; counted until it is dropped.
 struct WaitingAttempt<'a, S> {
     ledger: &'a SessionLedger<S>,
     key: &'a SessionKey,
 }
 
 impl<'a, S> WaitingAttempt<'a, S> {
-    fn new(ledger: &'a SessionLedger<S>, want: &'a SessionRequest) -> Self {
-        let (key, limit) = (&want.key, ledger.limit(want));
-        ledger.lock().change(key, |tally| {
-            tally.waiting += 1;
-            tally.limit = limit;
+    fn new(ledger: &'a SessionLedger<S>, request: &'a SessionRequest) -> Self {
+        let (key, limit) = (&request.key, ledger.limit(request));
+        ledger.lock().change(key, |counts| {
+            counts.waiting += 1;
+            counts.limit = limit;
         });
         Self { ledger, key }
     }
@@ -286,7 +287,7 @@ impl<'a, S> WaitingAttempt<'a, S> {
 
 impl<S> Drop for WaitingAttempt<'_, S> {
     fn drop(&mut self) {
-        self.ledger.lock().change(self.key, |tally| tally.waiting -= 1);
+        self.ledger.lock().change(self.key, |counts| counts.waiting -= 1);
     }
 }
 

@@ -39,7 +39,7 @@ fn to(host: &str, limit: usize) -> SessionRequest {
 fn session(turn: SessionGrant<Fake>, number: usize) -> Fake {
     match turn {
         SessionGrant::Cached(session) => session,
-        SessionGrant::Open(permit) => Fake {
+        SessionGrant::New(permit) => Fake {
             number,
             _permit: permit,
         },
@@ -48,7 +48,7 @@ fn session(turn: SessionGrant<Fake>, number: usize) -> Fake {
 
 /// A session, if there is one without a wait.
 fn now(ledger: &Arc<SessionLedger<Fake>>, want: &SessionRequest, number: usize) -> Option<Fake> {
-    let turn = ledger.turn_now(want, false, |_| false);
+    let turn = ledger.try_acquire(want, false, |_| false);
     turn.map(|turn| session(turn, number))
 }
 
@@ -59,7 +59,7 @@ fn park(ledger: &SessionLedger<Fake>, want: &SessionRequest, sessions: Vec<Fake>
 }
 
 fn waiting(ledger: &SessionLedger<Fake>) -> usize {
-    ledger.counts().1.iter().map(|count| count.tally.waiting).sum()
+    ledger.counts().1.iter().map(|count| count.counts.waiting).sum()
 }
 
 /// Begins to wait for a session, which there is none now.
@@ -71,7 +71,7 @@ async fn later(
     let (waits, want) = (Arc::clone(ledger), want.clone());
     let give_up = Instant::now() + Duration::from_secs(30);
     let turn = tokio::spawn(async move {
-        let turn = waits.turn(&want, false, |_| false, give_up).await;
+        let turn = waits.acquire(&want, false, |_| false, give_up).await;
         turn.map(|turn| session(turn, 0).number)
     });
     while waiting(ledger) == before {
@@ -137,7 +137,7 @@ fn of_idle_sessions_the_preferred_one_is_taken_or_the_last() {
     let three: Vec<_> = (1..4).filter_map(|n| now(&ledger, &a, n)).collect();
     park(&ledger, &a, three);
     let take = |number: usize| {
-        let turn = ledger.turn_now(&a, false, |session| session.number == number);
+        let turn = ledger.try_acquire(&a, false, |session| session.number == number);
         session(turn.unwrap(), 9).number
     };
     assert_eq!([take(1), take(8), take(8), take(8)], [1, 3, 2, 9]);
@@ -190,7 +190,7 @@ async fn a_wait_in_vain_ends_and_is_counted_as_long_as_it_lasts() {
     assert_eq!(waiting(&ledger), 1);
     assert_eq!(turn.await.unwrap(), None);
     let (open, counts) = ledger.counts();
-    assert_eq!((open, counts.len(), counts[0].tally.waiting), (1, 1, 0));
+    assert_eq!((open, counts.len(), counts[0].counts.waiting), (1, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +200,7 @@ async fn a_fresh_session_is_none_of_the_idle_ones_and_ends_them() {
     for session in [1, 2].map(|n| now(&ledger, &a, n).unwrap()) {
         ledger.park(&a.key, session);
     }
-    let turn = ledger.turn(&a, true, |_| true, Instant::now()).await;
+    let turn = ledger.acquire(&a, true, |_| true, Instant::now()).await;
     assert_eq!(session(turn.unwrap(), 3).number, 3);
     assert_eq!(ledger.counts(), (0, Vec::new()));
 }
@@ -229,7 +229,7 @@ fn sums(ledger: &SessionLedger<Fake>, path: Option<&Arc<[NextHop]>>) -> (usize, 
     let counts = ledger.counts().1.into_iter();
     let counts = counts.filter(|count| path.is_none_or(|path| count.key.path == *path));
     counts.fold((0, 0), |(open, idle), count| {
-        (open + count.tally.open, idle + count.idle)
+        (open + count.counts.open, idle + count.idle)
     })
 }
 
@@ -244,8 +244,8 @@ proptest! {
                 Op::Ask { kind, limit, fresh } => {
                     let want = want(kinds[kind].0, kinds[kind].1, limit);
                     let path = &want.key.path;
-                    let turn = ledger.turn_now(&want, fresh, |_| false);
-                    let is_new = matches!(turn, Some(SessionGrant::Open(_)));
+                    let turn = ledger.try_acquire(&want, fresh, |_| false);
+                    let is_new = matches!(turn, Some(SessionGrant::New(_)));
                     let was_given = turn.is_some();
                     held.extend(turn.map(|turn| (want.key.clone(), session(turn, 0))));
                     let ((open, idle), (all, all_idle)) = (sums(&ledger, Some(path)), sums(&ledger, None));

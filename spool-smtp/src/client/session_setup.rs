@@ -139,7 +139,7 @@ impl SessionSetup<'_> {
         let upgraded = wire.upgrade(|tcp| self.tls.handshake(tcp, self.key)).await;
         upgraded.map_err(|error| match error {
             // Replies that were injected after the 220 would count as received through TLS. There is no retry in plaintext either.
-            UpgradeError::Spoke => {
+            UpgradeError::UnexpectedInput => {
                 let error = "the peer sent more than was asked before the handshake";
                 ConnectError::broken(Stage::Tls, error).into()
             }

@@ -1,4 +1,4 @@
-//! The cache of sessions as it stands, for people and programs to look at. It holds no secret.
+//! The state of the cache of sessions, for display. It contains no secret.
 
 use super::session_ledger::KeyCounts;
 use serde::{Deserialize, Serialize};
@@ -9,43 +9,43 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PoolSnapshot {
-    /// Open now, idle ones among them.
+    /// The number of open connections, idle ones included.
     pub open: usize,
-    /// The most that may be.
+    /// The most connections.
     pub limit: usize,
-    /// Each with at least one connection, or an attempt that waits for one; in the order of their next hops.
+    /// The destinations with a connection, or with an attempt that waits for one; in the order of their next hops.
     pub destinations: Vec<DestinationSessions>,
 }
 
-/// The sessions that are alike: to one next hop, and under the same conditions.
+/// The sessions with one next hop that have the same requirements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DestinationSessions {
-    /// Whom they are with.
+    /// The next hop.
     pub next_hop: NextHop,
-    /// The path by which its connections are counted, when that is not just the next hop.
+    /// The path for which its connections are counted, if that is not just the next hop.
     pub route: Option<Vec<NextHop>>,
-    /// The security that is asked for.
+    /// The security that is required.
     pub tls_policy: TlsPolicy,
     /// The user name of AUTH.
     pub user: Option<String>,
-    /// The address of this machine for each family; empty: as the system chooses.
+    /// The source address for each family; empty: the system chooses.
     pub source: Vec<IpAddr>,
     /// The most connections on the path.
     pub limit: usize,
-    /// Connections open or being opened.
+    /// Connections that are open or being opened.
     pub open: usize,
-    /// Of them, those that wait for a message.
+    /// Of them, the idle ones.
     pub idle: usize,
-    /// Of them, those with a message.
+    /// Of them, those that are in use.
     pub in_use: usize,
     /// Attempts that wait until a connection is closed.
     pub waiting: usize,
-    /// Connections opened since the destination was last without any.
+    /// Connections that were opened since the destination last had none.
     pub opened: u64,
-    /// How many messages since then found an open session.
+    /// Messages that were sent on an open session since then.
     pub reused: u64,
-    /// The TLS of the session that was opened last, as in an attempt's record.
+    /// The TLS of the last session that was opened, as in the record of an attempt.
     pub tls: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl PoolSnapshot {
 
 impl From<KeyCounts> for DestinationSessions {
     fn from(count: KeyCounts) -> Self {
-        let KeyCounts { key, idle, tally } = count;
+        let KeyCounts { key, idle, counts } = count;
         let is_hop = *key.path == [key.hop.clone()];
         Self {
             next_hop: key.hop,
@@ -71,14 +71,14 @@ impl From<KeyCounts> for DestinationSessions {
             tls_policy: key.tls,
             user: key.credentials.map(|credentials| credentials.user().to_owned()),
             source: key.source.addresses(),
-            limit: tally.limit,
-            open: tally.open,
+            limit: counts.limit,
+            open: counts.open,
             idle,
-            in_use: tally.open - idle,
-            waiting: tally.waiting,
-            opened: tally.opened,
-            reused: tally.reused,
-            tls: tally.note,
+            in_use: counts.open - idle,
+            waiting: counts.waiting,
+            opened: counts.opened,
+            reused: counts.reused,
+            tls: counts.note,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The socket of a session: plain TCP, or TLS over it once it was upgraded. It knows no SMTP.
+//! The socket of a session: plain TCP, or TLS over it. It knows no SMTP.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -12,21 +12,22 @@ use tokio_rustls::client::TlsStream;
 pub(super) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    /// Taken out for a handshake that is running or has failed.
+    /// Taken for a handshake that is running or has failed.
     Gone,
 }
 
-/// What a peer has done that nobody waited for.
+/// What a peer has done while nothing was expected from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Noise {
+pub(super) enum PeerState {
     Quiet,
-    Spoke,
-    /// It closed the connection, or the connection broke.
-    Gone,
+    /// It has sent bytes.
+    Sent,
+    /// It has closed the connection, or the connection broke.
+    Closed,
 }
 
 impl Socket {
-    /// The TCP connection, to be upgraded; nothing is left in its place.
+    /// Takes the TCP connection, for a handshake.
     pub(super) fn take_plain(&mut self) -> Option<TcpStream> {
         match std::mem::replace(self, Self::Gone) {
             Self::Plain(tcp) => Some(tcp),
@@ -37,7 +38,7 @@ impl Socket {
         }
     }
 
-    /// Reads at least one byte; `Ok(0)` when the peer has closed, with or without the close of TLS.
+    /// Reads at least one byte; `Ok(0)` if the peer has closed the connection, with or without closing TLS.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -50,13 +51,13 @@ impl Socket {
         };
         read.map(|done| match done {
             Ok(()) => Ok(buf.filled().len()),
-            // A reply is whole or it is none: a connection cut off short can pass for nothing else.
+            // Accepted without the closing alert, because a truncated reply is not accepted anyway.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
             Err(error) => Err(error),
         })
     }
 
-    /// Writes some of `parts`, which follow each other, and says how many bytes of them.
+    /// Writes a part of the consecutive `parts`; returns the number of bytes.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -69,7 +70,7 @@ impl Socket {
         }
     }
 
-    /// Until the system has taken everything that was written.
+    /// Waits until the system has accepted everything that was written.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
@@ -78,7 +79,7 @@ impl Socket {
         }
     }
 
-    /// Says that nothing more will be written.
+    /// Ends the writing half of the connection.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
@@ -87,25 +88,25 @@ impl Socket {
         }
     }
 
-    /// What is there to read, for whoever expects nothing. What TLS says to itself (session tickets) is no noise. A byte of
-    /// what was said is lost.
-    pub(super) fn noise(&mut self) -> Noise {
+    /// What the peer has done, when nothing is expected from it. TLS messages such as session tickets do not count. A byte that was sent is
+    /// lost.
+    pub(super) fn peer_state(&mut self) -> PeerState {
         let read = match self {
             Self::Plain(tcp) => match tcp.try_read(&mut [0]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
                 read => Poll::Ready(read),
             },
             Self::Tls(_) | Self::Gone => {
-                // Outside the task's budget: a used up budget would look like silence.
+                // Unconstrained, because an exhausted budget of the task would look like no input.
                 let read =
                     tokio::task::unconstrained(poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut [0]))));
                 pin!(read).poll(&mut Context::from_waker(Waker::noop()))
             }
         };
         match read {
-            Poll::Pending => Noise::Quiet,
-            Poll::Ready(Ok(0) | Err(_)) => Noise::Gone,
-            Poll::Ready(Ok(_)) => Noise::Spoke,
+            Poll::Pending => PeerState::Quiet,
+            Poll::Ready(Ok(0) | Err(_)) => PeerState::Closed,
+            Poll::Ready(Ok(_)) => PeerState::Sent,
         }
     }
 }

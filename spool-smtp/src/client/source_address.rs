@@ -1,4 +1,4 @@
-//! The address of this machine that a connection comes from.
+//! The source address of connections.
 
 use spool_core::NextHop;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,13 +6,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// What the system may hold of what was written: a peer that reads slowly is told from one that has stopped by what it makes room for.
+/// The size of the send buffer. It is bounded because progress is measured by the bytes that the buffer accepts.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// Where connections to one destination come from.
+/// The source address of connections to one destination.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) enum SourceAddress {
-    /// As the system has it.
+    /// The system chooses.
     #[default]
     Any,
     /// One address of each family; a family without one is not used.
@@ -23,15 +23,14 @@ pub(super) enum SourceAddress {
 }
 
 impl SourceAddress {
-    /// The source for a destination: the same every time, for a peer that greylists knows its senders by their address;
-    /// another one for another destination, so that all are used.
+    /// Chooses an address for a destination: always the same one, because greylisting depends on it. Destinations are spread over all addresses.
     pub(super) fn choose(addresses: &[IpAddr], destination: &[NextHop]) -> Self {
         if addresses.is_empty() {
             return Self::Any;
         }
         let mut hasher = DefaultHasher::new();
         destination.first().hash(&mut hasher);
-        let turn = hasher.finish();
+        let hash = hasher.finish();
         let v4 = addresses.iter().filter_map(|address| match address {
             IpAddr::V4(v4) => Some(*v4),
             IpAddr::V6(_) => None,
@@ -41,12 +40,12 @@ impl SourceAddress {
             IpAddr::V4(_) => None,
         });
         Self::Of {
-            v4: nth(v4.collect(), turn),
-            v6: nth(v6.collect(), turn),
+            v4: nth(v4.collect(), hash),
+            v6: nth(v6.collect(), hash),
         }
     }
 
-    /// Connects to `address` from here.
+    /// Connects to `address` from this source.
     pub(super) async fn connect(self, address: SocketAddr) -> io::Result<TcpStream> {
         let own = match (self, address) {
             (Self::Any, _) => None,
@@ -68,15 +67,14 @@ impl SourceAddress {
                 socket.connect(address).await?
             }
         };
-        // Without it the final dot waits for the peer's delayed acknowledgement: 40 ms a message.
+        // Otherwise the final dot waits for the peer's delayed acknowledgement, 40 ms for each message.
         tcp.set_nodelay(true)?;
-        // What the system takes ahead of the peer is no progress of the peer's. Where it cannot be bounded, a peer that has stopped is
-        // found out later.
+        // If the size cannot be set, a peer that has stopped reading is noticed later.
         let _ = socket2::SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER);
         Ok(tcp)
     }
 
-    /// The addresses, for people.
+    /// The addresses, for display.
     pub(super) fn addresses(self) -> Vec<IpAddr> {
         match self {
             Self::Any => Vec::new(),
@@ -85,9 +83,9 @@ impl SourceAddress {
     }
 }
 
-fn nth<T: Copy>(all: Vec<T>, turn: u64) -> Option<T> {
+fn nth<T: Copy>(all: Vec<T>, hash: u64) -> Option<T> {
     let count = u64::try_from(all.len()).ok().filter(|count| *count > 0)?;
-    all.get(usize::try_from(turn % count).ok()?).copied()
+    all.get(usize::try_from(hash % count).ok()?).copied()
 }
 
 #[cfg(test)]

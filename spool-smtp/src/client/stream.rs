@@ -1,10 +1,10 @@
 //! The stream under lettre's connection.
 //!
-//! What it does for it: writes are gathered until the next read, and go out with the body that is to follow them; every read and
-//! write ends at the step's deadline; and replies are bounded, repaired or refused before lettre sees them, one for each read. It
-//! hands lettre only `250 ok` or `550 no`; the replies themselves go to the [`Wire`].
+//! Writes are gathered until the next read, and sent together with the body that follows them. Every read and write ends at the deadline of the
+//! step. Replies are bounded and checked before lettre reads them, one for each read: lettre gets only `250 ok` or `550 no`, and the replies
+//! themselves go to the [`Wire`].
 
-use super::socket::Noise;
+use super::socket::PeerState;
 use super::wire::{SPOKE_EARLY, TIMED_OUT, Tail, Wire, WireState};
 use lettre::transport::smtp::client::AsyncTokioStream;
 use std::future::Future;
@@ -16,9 +16,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How much is gathered before it is written without waiting for a read.
+/// How many bytes are gathered before they are written without waiting for a read.
 const GATHER: usize = 64 * 1024;
-/// How much is read at once.
+/// How many bytes are read at once.
 const CHUNK: usize = 4096;
 
 #[derive(Debug)]
@@ -26,11 +26,11 @@ pub(super) struct WireStream {
     wire: Wire,
     peer: SocketAddr,
     out: Vec<u8>,
-    /// Of those, how many bytes are written.
+    /// How many bytes of `out` are written.
     written: usize,
-    /// What goes out behind them.
+    /// The bytes that are sent after `out`.
     tail: Tail,
-    /// Whether the system has all that was written.
+    /// Whether the system has accepted all that was written.
     is_drained: bool,
     alarm: Pin<Box<Sleep>>,
 }
@@ -49,10 +49,10 @@ impl WireStream {
         }
     }
 
-    /// An error once the deadline has passed; otherwise makes sure to be woken then.
+    /// Fails if the deadline has passed; otherwise registers to be woken at the deadline.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let deadline = self.wire.lock().deadline;
-        // An alarm that is set too early rings, and is set anew: cheaper than setting it for every step.
+        // The alarm is set again when it rings too early, which is cheaper than for every step.
         if deadline < self.alarm.deadline() {
             self.alarm.as_mut().reset(deadline);
         }
@@ -70,8 +70,7 @@ impl WireStream {
         io::Error::new(kind, why.to_owned())
     }
 
-    /// Writes what was gathered. Checks the deadline whenever it has to wait, so that a peer that takes a byte at a time
-    /// ends too.
+    /// Writes the gathered bytes. The deadline is checked at each wait, so that a peer that reads byte by byte does not extend it.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.out.len() || self.tail.len() > 0 {
             let gathered = self.out.get(self.written..).unwrap_or_default();
@@ -94,7 +93,7 @@ impl WireStream {
             }
         }
         if !self.is_drained {
-            // TLS may hold back what it has taken.
+            // TLS may buffer what it has accepted.
             let poll = self.wire.lock().socket.poll_flush(cx);
             ready!(self.or_deadline(cx, poll))?;
             self.wire.lock().drained();
@@ -106,7 +105,7 @@ impl WireStream {
         Poll::Ready(Ok(()))
     }
 
-    /// What the socket said; and when it has to be waited for, not longer than the deadline.
+    /// The result of the socket; if it is pending, an error when the deadline has passed.
     fn or_deadline<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match poll {
             Poll::Ready(Ok(done)) => Poll::Ready(Ok(done)),
@@ -118,7 +117,7 @@ impl WireStream {
         }
     }
 
-    /// Hands on the next reply if it is whole.
+    /// Passes on the next reply if it is complete.
     fn next_reply(&self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
         let mut state = self.wire.lock();
         let WireState { filter, input, .. } = &mut *state;
@@ -131,30 +130,32 @@ impl WireStream {
         };
         input.drain(..taken);
         let Some(reply) = reply else { return Ok(false) };
-        // The greeting and the reply to EHLO are for the session to judge: lettre would hang up at once.
-        let goes_on = state.handed_on < 2 || reply.is(2) || reply.is(3);
+        // The session decides about the greeting and the reply to EHLO; lettre would close the connection at once.
+        let goes_on = state.passed_on < 2 || reply.is(2) || reply.is(3);
         buf.put_slice(if goes_on { b"250 ok\r\n" } else { b"550 no\r\n" });
-        if state.handed_on == 0 {
+        if state.passed_on == 0 {
             let hello_timeout = state.hello_timeout;
             state.within(hello_timeout);
         }
-        state.handed_on += 1;
+        state.passed_on += 1;
         state.replies.push_back(reply);
         Ok(true)
     }
 
-    /// A greeting that is not 2yz ends it: nothing is said to a peer that wants no session.
+    /// Whether the greeting was not 2yz: nothing is sent to such a peer.
     fn is_refused(&self) -> bool {
         let state = self.wire.lock();
-        state.handed_on == 1 && state.replies.front().is_some_and(|greeting| !greeting.is(2))
+        state.passed_on == 1 && state.replies.front().is_some_and(|greeting| !greeting.is(2))
     }
 
-    /// Whether EHLO is still to be written, and something came behind the greeting already: it cannot be the reply to EHLO.
-    fn spoke_before_hello(&self) -> bool {
+    /// Whether the peer sent something after the greeting, before EHLO was written: it cannot be the reply to EHLO.
+    fn sent_before_hello(&self) -> bool {
         let mut state = self.wire.lock();
-        let hello_waits = state.handed_on == 1 && self.written == 0 && !self.out.is_empty();
+        let hello_waits = state.passed_on == 1 && self.written == 0 && !self.out.is_empty();
         hello_waits
-            && (!state.input.is_empty() || state.filter.is_midway() || state.socket.noise() == Noise::Spoke)
+            && (!state.input.is_empty()
+                || state.filter.is_midway()
+                || state.socket.peer_state() == PeerState::Sent)
     }
 }
 
@@ -167,16 +168,16 @@ impl AsyncRead for WireStream {
         if self.is_refused() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
         }
-        if self.spoke_before_hello() {
+        if self.sent_before_hello() {
             return Poll::Ready(Err(self.fail(io::ErrorKind::InvalidData, SPOKE_EARLY)));
         }
-        // Not before: of commands that are longer than what is gathered, some are written while others are still to come.
+        // Only now, because commands longer than the buffer are written before all of them were gathered.
         let tail = std::mem::take(&mut self.wire.lock().tail);
         if tail.len() > 0 {
             self.tail = tail;
         }
         ready!(self.poll_drain(cx))?;
-        // lettre reads with kilobytes of room; anything less than a line is not lettre.
+        // lettre reads with a buffer of kilobytes.
         if buf.remaining() < b"250 ok\r\n".len() {
             return Poll::Ready(Err(self.fail(io::ErrorKind::Other, "no room for a reply")));
         }
@@ -184,7 +185,7 @@ impl AsyncRead for WireStream {
             if self.next_reply(buf)? {
                 return Poll::Ready(Ok(()));
             }
-            // Before every read: a drip that is always ready must not outlive the deadline.
+            // Before every read, because a socket that is always ready must not extend the deadline.
             self.poll_deadline(cx)?;
             let mut space = [const { MaybeUninit::uninit() }; CHUNK];
             let mut chunk = ReadBuf::uninit(&mut space);
@@ -206,18 +207,18 @@ impl AsyncWrite for WireStream {
         self.out.extend_from_slice(taken);
         let mut state = self.wire.lock();
         state.unwritten += taken.len();
-        // lettre writes the end of a body by itself.
+        // lettre writes the end of a body separately.
         state.body_queued |= bytes == b"\r\n.\r\n";
         Poll::Ready(Ok(taken.len()))
     }
 
-    /// Nothing yet: what was gathered is written when a reply is waited for.
+    /// Does nothing: the gathered bytes are written when a reply is read.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Dropping the socket closes it; lettre calls this only to give a connection up.
+        // Dropping the socket closes it; lettre calls this only when it gives up a connection.
         Poll::Ready(Ok(()))
     }
 }

@@ -1,13 +1,14 @@
-//! The TLS handshake of a session, and what is known afterwards.
+//! The TLS handshake of a session, and its result.
 //!
-//! Whether a certificate counts is for the caller to say. Where none has to, any certificate will do, whatever is wrong with it: such a
-//! session is no protection against somebody on the way, who would show one of his own, and the other choice would be plaintext. The
-//! handshake's signature is checked all the same wherever the key is of a kind that is known here.
+//! The caller decides whether the certificate must be valid. If not, any certificate is accepted: such a session does not protect against an
+//! active attacker, but the alternative would be plaintext. The signature of the handshake is checked in any case, if the algorithm of the
+//! key is known.
 
-use super::any_key::{self, Checked};
+use super::certificate_key::{self, Checked};
 use super::dane::Dane;
 use super::roots::TrustRoots;
 use super::session_key::SessionKey;
+use crate::fingerprint::sha256_hex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
@@ -17,7 +18,7 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CommonState, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
 use spool_core::TlsPolicy;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpStream;
@@ -25,7 +26,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// What is known of a session's TLS.
+/// The properties of a session's TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TlsFacts {
     version: &'static str,
@@ -53,12 +54,12 @@ impl fmt::Display for TlsFacts {
     }
 }
 
-/// What is known of the peer's certificate.
+/// The result of checking the peer's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct CertificateVerdict {
-    /// Whether it is valid for the peer's name by the trusted roots, or why not.
+    /// Whether it is valid for the peer's name according to the trusted roots, or why not.
     verified: Result<(), String>,
-    /// The kind of TLSA record that it was checked by, if there are such records.
+    /// The kind of the TLSA record that it matches, if there are such records.
     dane: Option<String>,
 }
 
@@ -68,13 +69,13 @@ impl fmt::Display for CertificateVerdict {
             (Ok(()), None) => f.write_str("verified"),
             (Ok(()), Some(dane)) => write!(f, "verified, {dane}"),
             (Err(why), None) => write!(f, "not verified: {why}"),
-            // What the roots say of it is not what was asked.
+            // The trusted roots do not count then.
             (Err(_), Some(dane)) => f.write_str(dane),
         }
     }
 }
 
-/// What all handshakes of an agent share.
+/// The TLS configuration that all handshakes of an agent share.
 #[derive(Debug)]
 pub(crate) struct TlsClient {
     provider: Arc<CryptoProvider>,
@@ -91,48 +92,47 @@ impl TlsClient {
         }
     }
 
-    /// A handshake with the peer of `key`. Only a certificate that is valid for its name will do where the policy is
-    /// `verify`, and only one that its TLSA records are about, where it has such.
+    /// A handshake with the peer of `key`. With the policy `verify` the certificate must be valid for its name; with TLSA records it must match
+    /// one of them.
     pub(super) async fn handshake(
         &self,
         tcp: TcpStream,
         key: &SessionKey,
     ) -> Result<(TlsStream<TcpStream>, TlsFacts), String> {
-        let insist = key.tls == TlsPolicy::Verify;
-        // The records are those of this name, and so is the certificate (RFC 7672 section 8.1).
+        let verify = key.tls == TlsPolicy::Verify;
+        // The certificate must be for the name of the TLSA records (RFC 7672 section 8.1).
         let host = key.dane.as_ref().map_or(key.hop.host(), |dane| &dane.base);
-        self.handshake_with(tcp, host, insist, key.dane.clone())
+        self.handshake_with(tcp, host, verify, key.dane.clone())
             .await
             .map_err(|error| error.to_string())
     }
 
-    /// A handshake with `host`, a name or an address. With `insist` only a certificate that is valid for it will do.
+    /// A handshake with `host`, a name or an address. With `verify` the certificate must be valid for it.
     ///
     /// # Errors
-    /// `InvalidInput` when `host` is neither, `InvalidData` when the handshake was refused by either side, and what the
-    /// connection says.
+    /// `InvalidInput` if `host` is neither, `InvalidData` if either side refused the handshake, and errors of the connection.
     pub(crate) async fn handshake_as(
         &self,
         tcp: TcpStream,
         host: &str,
-        insist: bool,
+        verify: bool,
     ) -> io::Result<(TlsStream<TcpStream>, TlsFacts)> {
-        self.handshake_with(tcp, host, insist, None).await
+        self.handshake_with(tcp, host, verify, None).await
     }
 
-    /// The same; with `dane` only a certificate that the records are about will do.
+    /// The same; with `dane` the certificate must match one of the records.
     async fn handshake_with(
         &self,
         tcp: TcpStream,
         host: &str,
-        insist: bool,
+        verify: bool,
         dane: Option<Arc<Dane>>,
     ) -> io::Result<(TlsStream<TcpStream>, TlsFacts)> {
         let verifier = Arc::new(Verifier {
             authorities: self.authorities().await,
             provider: Arc::clone(&self.provider),
             algorithms: self.provider.signature_verification_algorithms,
-            insist,
+            verify,
             dane,
             verdict: Mutex::new(CertificateVerdict {
                 verified: Err("no certificate was shown".to_owned()),
@@ -141,7 +141,7 @@ impl TlsClient {
         });
         let name = match ServerName::try_from(host.to_owned()) {
             Ok(name) => name,
-            Err(_) if insist => {
+            Err(_) if verify => {
                 let why = format!("no certificate can be valid for the name {host:?}");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
             }
@@ -153,14 +153,14 @@ impl TlsClient {
             .dangerous()
             .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier))
             .with_no_client_auth();
-        // Open sessions are kept instead. A resumed one would show no certificate to record.
+        // A resumed session has no certificate to record, and open sessions are kept anyway.
         config.resumption = Resumption::disabled();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
         let facts = facts(stream.get_ref().1, verifier.verdict());
         Ok((stream, facts))
     }
 
-    /// The check against the trusted roots; `None` when there is not one of them.
+    /// The verifier for the trusted roots; `None` if there are none.
     async fn authorities(&self) -> Option<Arc<WebPkiServerVerifier>> {
         let (roots, provider) = (self.roots.clone(), Arc::clone(&self.provider));
         let load = || async {
@@ -186,7 +186,7 @@ fn facts(connection: &CommonState, verdict: CertificateVerdict) -> TlsFacts {
         Some(_) | None => "TLS",
     };
     let suite = connection.negotiated_cipher_suite();
-    // rustls has names of its own for the suites of TLS 1.3.
+    // rustls has other names for the suites of TLS 1.3.
     let cipher = suite.map_or(String::new(), |suite| {
         format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
     });
@@ -195,25 +195,17 @@ fn facts(connection: &CommonState, verdict: CertificateVerdict) -> TlsFacts {
         version,
         cipher,
         verdict,
-        fingerprint: certificate.map_or(String::new(), |der| fingerprint(der)),
+        fingerprint: certificate.map_or(String::new(), |der| sha256_hex(der)),
     }
 }
 
-fn fingerprint(der: &[u8]) -> String {
-    let digest = ::ring::digest::digest(&::ring::digest::SHA256, der);
-    digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
-/// Notes whether the certificate is valid, and refuses one that is not only when it has to.
+/// Stores whether the certificate is valid, and refuses an invalid one only if it must be valid.
 #[derive(Debug)]
 struct Verifier {
     authorities: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
     algorithms: WebPkiSupportedAlgorithms,
-    insist: bool,
+    verify: bool,
     dane: Option<Arc<Dane>>,
     verdict: Mutex<CertificateVerdict>,
 }
@@ -226,19 +218,19 @@ impl Verifier {
             .clone()
     }
 
-    /// A certificate that webpki does not read, or whose key it does not use, will do where none has to be valid.
-    fn or_any_key(
+    /// Accepts a certificate that webpki cannot read, or whose key it does not support, if it need not be valid.
+    fn or_unsupported_key(
         &self,
         checked: Result<HandshakeSignatureValid, Error>,
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let strict = self.insist || self.dane.as_ref().is_some_and(|dane| dane.authenticates());
+        let strict = self.verify || self.dane.as_ref().is_some_and(|dane| dane.authenticates());
         if strict || !matches!(checked, Err(Error::InvalidCertificate(_))) {
             return checked;
         }
-        match any_key::check(certificate, message, signature, &self.algorithms) {
+        match certificate_key::check(certificate, message, signature, &self.algorithms) {
             Checked::Right | Checked::Unknown => Ok(HandshakeSignatureValid::assertion()),
             Checked::Wrong => checked,
         }
@@ -271,7 +263,7 @@ impl ServerCertVerifier for Verifier {
         };
         dane?;
         match checked {
-            Err(error) if self.insist => Err(error),
+            Err(error) if self.verify => Err(error),
             Ok(_) | Err(_) => Ok(ServerCertVerified::assertion()),
         }
     }
@@ -283,7 +275,7 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let checked = verify_tls12_signature(message, certificate, signature, &self.algorithms);
-        self.or_any_key(checked, message, certificate, signature)
+        self.or_unsupported_key(checked, message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -293,7 +285,7 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let checked = verify_tls13_signature(message, certificate, signature, &self.algorithms);
-        self.or_any_key(checked, message, certificate, signature)
+        self.or_unsupported_key(checked, message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

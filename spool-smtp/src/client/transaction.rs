@@ -59,7 +59,7 @@ impl ClientTransaction<'_> {
                 return Ok(());
             }
             let first = group.first();
-            if session.wire.has_spoken_or_gone() {
+            if session.wire.has_sent_or_closed() {
                 return Err(Stop::Broken {
                     stage: first.map_or(Stage::Mail, |(command, _)| command.stage()),
                     error: "the peer spoke out of turn or closed the connection".to_owned(),
@@ -154,7 +154,7 @@ impl ClientTransaction<'_> {
     /// Sends the body and reads the final reply. Returns the result, and whether the session may be used again.
     async fn send_body(&mut self) -> (AttemptResult, bool) {
         let session = &mut *self.session;
-        if session.wire.has_spoken_or_gone() {
+        if session.wire.has_sent_or_closed() {
             let error = "the peer spoke before the body or closed the connection".to_owned();
             return (broken(Stage::Body, error, false), false);
         }

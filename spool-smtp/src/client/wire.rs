@@ -1,9 +1,9 @@
-//! What the session and the stream under lettre share: the socket, the replies as they came, and the deadline of the step.
+//! The state that a session and the stream under lettre share: the socket, the replies, and the deadline of the current step.
 //!
-//! lettre is told only the class of each reply, in a form it cannot misread; the session takes the reply itself from here.
+//! lettre gets only the class of each reply, in a fixed form; the session takes the reply itself from here.
 
 use super::reply_filter::{RawReply, ReplyFilter};
-use super::socket::{Noise, Socket};
+use super::socket::{PeerState, Socket};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -13,37 +13,37 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 
-/// The reason for which a step fails that was not done by its deadline.
+/// The reason for a failure when the deadline of a step has passed.
 pub(super) const TIMED_OUT: &str = "timed out";
-/// The reason for which a session fails whose peer said more than its greeting before EHLO was sent.
+/// The reason for a failure when the peer sent more than its greeting before EHLO was sent.
 pub(super) const SPOKE_EARLY: &str = "the peer said more than its greeting before EHLO was sent";
 
-/// Behind the lock: never held across an await.
+/// The shared state. Its lock is never held across an await.
 #[derive(Debug)]
 pub(super) struct WireState {
     pub(super) socket: Socket,
     pub(super) filter: ReplyFilter,
-    /// Bytes that came after the reply that was handed on last.
+    /// Bytes that arrived after the last reply that was passed to lettre.
     pub(super) input: VecDeque<u8>,
     pub(super) tail: Tail,
     pub(super) replies: VecDeque<RawReply>,
-    pub(super) handed_on: u64,
-    /// Bytes queued or being written that the kernel has not taken.
+    pub(super) passed_on: u64,
+    /// Bytes that are queued or being written, and not accepted by the kernel.
     pub(super) unwritten: usize,
     /// Whether the end of the body has been queued since [`Wire::forget_body`].
     pub(super) body_queued: bool,
-    /// While a body is being written.
+    /// Set while a body is written.
     pub(super) writing: Option<Writing>,
-    /// The end of the step; never after `end`.
+    /// The end of the step, not after `end`.
     pub(super) deadline: Instant,
-    /// The end of the attempt, whatever its steps may take.
+    /// The end of the attempt.
     end: Instant,
-    /// From the greeting on, until the session sets its own.
+    /// The time limit after the greeting, until the session sets another.
     pub(super) hello_timeout: Duration,
     pub(super) failure: Option<String>,
 }
 
-/// What goes out behind all that was written, as it is: a body, which is not copied, and what ends it.
+/// The bytes that are sent after all others: a body, which is not copied, and its end.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     pub(super) body: Bytes,
@@ -55,7 +55,7 @@ impl Tail {
         self.body.len() + self.end.len()
     }
 
-    /// The first `count` bytes of it are written.
+    /// Removes the first `count` bytes, which were written.
     pub(super) fn advance(&mut self, count: usize) {
         let of_body = count.min(self.body.len());
         self.body.advance(of_body);
@@ -63,24 +63,24 @@ impl Tail {
     }
 }
 
-/// The limits of a body that is being written.
+/// The time limits of a body that is being written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Writing {
-    /// For the next bytes of it to be taken.
+    /// For the next progress.
     stall: Duration,
-    /// For the reply, once all of it was taken.
+    /// For the reply, after all of it was written.
     reply: Duration,
 }
 
 impl WireState {
-    /// The peer's side took some of what was written.
+    /// Some bytes were written.
     pub(super) fn progressed(&mut self) {
         if let Some(writing) = self.writing {
             self.within(writing.stall);
         }
     }
 
-    /// All that was queued is written.
+    /// All queued bytes were written.
     pub(super) fn drained(&mut self) {
         self.unwritten = self.tail.len();
         if self.body_queued
@@ -98,20 +98,20 @@ impl WireState {
 /// Why a connection is not under TLS.
 #[derive(Debug)]
 pub(super) enum UpgradeError {
-    /// Bytes came in the clear that belong to no reply.
-    Spoke,
-    /// The handshake, in one line.
+    /// Bytes arrived in plaintext that belong to no reply.
+    UnexpectedInput,
+    /// The handshake failed, with the reason in one line.
     Failed(String),
 }
 
-/// One connection's shared part.
+/// The shared state of one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
     state: Arc<Mutex<WireState>>,
 }
 
 impl Wire {
-    /// For a connection that is to be of use until `end`.
+    /// The state of a connection that is used until `end`.
     pub(super) fn new(tcp: TcpStream, end: Instant) -> Self {
         let state = WireState {
             socket: Socket::Plain(tcp),
@@ -119,7 +119,7 @@ impl Wire {
             input: VecDeque::new(),
             tail: Tail::default(),
             replies: VecDeque::new(),
-            handed_on: 0,
+            passed_on: 0,
             unwritten: 0,
             body_queued: false,
             writing: None,
@@ -137,24 +137,24 @@ impl Wire {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything until the next call of this must be done within `span` from now, and before the end of the attempt.
+    /// Sets the deadline of the next steps to `span` from now, but not after the end of the attempt.
     pub(super) fn within(&self, span: Duration) {
         self.lock().within(span);
     }
 
-    /// From now on `end` is the last moment for every step.
+    /// Sets the end of the attempt.
     pub(super) fn until(&self, end: Instant) {
         self.lock().end = end;
     }
 
-    /// The greeting within `greeting`, and then the reply to EHLO within `hello`.
+    /// Sets the time limits for the greeting and then for the reply to EHLO.
     pub(super) fn expect_greeting(&self, greeting: Duration, hello: Duration) {
         let mut state = self.lock();
         state.within(greeting);
         state.hello_timeout = hello;
     }
 
-    /// The oldest reply that the session has not seen.
+    /// Removes and returns the oldest reply.
     pub(super) fn take_reply(&self) -> Option<RawReply> {
         self.lock().replies.pop_front()
     }
@@ -167,15 +167,15 @@ impl Wire {
             .unwrap_or_else(|| "the peer closed the connection".to_owned())
     }
 
-    /// No body is on its way.
+    /// Clears the state of the last body.
     pub(super) fn forget_body(&self) {
         let mut state = self.lock();
         state.body_queued = false;
         state.writing = None;
     }
 
-    /// From here on the bytes are a message's body: some of it must be taken within `stall`, again and again, and the reply must come
-    /// within `reply` after the end of it.
+    /// The next bytes are the body of a message: each progress must happen within `stall`, and the reply must arrive within `reply` after the
+    /// end of the body.
     pub(super) fn begin_body(&self, stall: Duration, reply: Duration) {
         let mut state = self.lock();
         state.body_queued = false;
@@ -183,7 +183,7 @@ impl Wire {
         state.within(stall);
     }
 
-    /// Has `body` and `end` go out before the next reply is read, behind the commands that are written until then. No dots are stuffed.
+    /// Sends `body` and `end` after the commands that are written before the next reply is read. No dots are stuffed.
     pub(super) fn follow_with(&self, body: Bytes, end: &'static [u8]) {
         let mut state = self.lock();
         state.tail = Tail { body, end };
@@ -191,28 +191,28 @@ impl Wire {
         state.body_queued = true;
     }
 
-    /// Whether the peer may have the whole body: its end was queued and the kernel took all of it.
+    /// Whether the peer may have the whole body: its end was queued, and the kernel has accepted all of it.
     pub(super) fn body_may_have_arrived(&self) -> bool {
         let state = self.lock();
         state.body_queued && state.unwritten == 0
     }
 
-    /// What the peer has done while nobody waited for it.
-    pub(super) fn noise(&self) -> Noise {
+    /// What the peer has done while nothing was expected from it.
+    pub(super) fn peer_state(&self) -> PeerState {
         let mut state = self.lock();
         if !state.input.is_empty() || !state.replies.is_empty() || state.filter.is_midway() {
-            return Noise::Spoke;
+            return PeerState::Sent;
         }
-        state.socket.noise()
+        state.socket.peer_state()
     }
 
-    /// Whether the peer has said something that nobody asked for, or has gone away. For a session that waits for nothing.
-    pub(super) fn has_spoken_or_gone(&self) -> bool {
-        self.noise() != Noise::Quiet
+    /// Whether the peer has sent something or closed the connection while no reply is expected.
+    pub(super) fn has_sent_or_closed(&self) -> bool {
+        self.peer_state() != PeerState::Quiet
     }
 
-    /// Puts the TLS that `handshake` makes of the connection in its place, by the deadline of the step. What was read before
-    /// must have been used up: a byte that came in the clear would be taken for one that came through TLS.
+    /// Replaces the connection by the result of `handshake`, within the deadline of the step. Fails if there is unread input: it would count as
+    /// received through TLS.
     pub(super) async fn upgrade<T, F>(
         &self,
         handshake: impl FnOnce(TcpStream) -> F,
@@ -220,8 +220,8 @@ impl Wire {
     where
         F: Future<Output = Result<(TlsStream<TcpStream>, T), String>>,
     {
-        if self.noise() == Noise::Spoke {
-            return Err(UpgradeError::Spoke);
+        if self.peer_state() == PeerState::Sent {
+            return Err(UpgradeError::UnexpectedInput);
         }
         let (tcp, deadline) = {
             let mut state = self.lock();
@@ -236,7 +236,7 @@ impl Wire {
         Ok(facts)
     }
 
-    /// Says that nothing more will be written.
+    /// Ends the writing half of the connection.
     pub(super) async fn shut_down(&self) {
         let deadline = self.lock().deadline;
         let shutdown = poll_fn(|cx| self.lock().socket.poll_shutdown(cx));

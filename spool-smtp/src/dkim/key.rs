@@ -1,6 +1,6 @@
 //! A private key that signs, from a PEM file.
 
-use super::der;
+use super::rsa_key;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
@@ -131,7 +131,7 @@ impl SigningKey {
     #[must_use]
     pub fn public_key(&self) -> Vec<u8> {
         match &self.0 {
-            Pair::Rsa(pair) => der::spki_of_rsa(pair.public().as_ref()),
+            Pair::Rsa(pair) => rsa_key::spki_of_rsa(pair.public().as_ref()),
             Pair::Ed25519(pair) => pair.public_key().as_ref().to_vec(),
         }
     }
@@ -170,7 +170,7 @@ fn rsa(pair: Result<RsaKeyPair, ring::error::KeyRejected>) -> Result<SigningKey,
         "WrongAlgorithm" => KeyError::OtherAlgorithm,
         other => KeyError::Unusable(other.to_owned()),
     })?;
-    match der::rsa_bits(pair.public().as_ref()) {
+    match rsa_key::rsa_bits(pair.public().as_ref()) {
         Some(RSA_BITS..) => Ok(SigningKey(Pair::Rsa(Box::new(pair)))),
         Some(_) | None => Err(KeyError::TooShort),
     }

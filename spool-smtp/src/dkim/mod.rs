@@ -4,10 +4,10 @@
 //! once, when it is accepted; a later change breaks the signature. ring provides the cryptography.
 
 mod canon;
-mod der;
 mod key;
 mod pool;
 mod record;
+mod rsa_key;
 mod rules;
 mod sign;
 mod tags;

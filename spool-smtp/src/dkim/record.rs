@@ -1,7 +1,7 @@
 //! Key records in DNS (RFC 6376 section 3.6.1): written for a zone, read, and compared with a key.
 
-use super::der;
 use super::key::{Algorithm, SigningKey};
+use super::rsa_key;
 use super::tags::{Tags, base64};
 use crate::client::{LookupError, Resolve};
 
@@ -68,7 +68,7 @@ impl KeyRecord {
             _ => None,
         };
         let key = match algorithm {
-            Some(Algorithm::Rsa) if !key.is_empty() => der::rsa_of(&key)?.to_vec(),
+            Some(Algorithm::Rsa) if !key.is_empty() => rsa_key::rsa_of(&key)?.to_vec(),
             _ => key,
         };
         Some(Self {

@@ -1,9 +1,9 @@
 //! Checks the signatures of a message (RFC 6376 section 6). The keys come from [`Resolve`]; everything else is pure.
 
 use super::canon::{self, Canon};
-use super::der;
 use super::key::Algorithm;
 use super::record::{KeyRecord, record_name};
+use super::rsa_key;
 use super::tags::{Tags, base64};
 use crate::client::{LookupError, Resolve};
 use crate::submission::{Field, Fields, body_start};
@@ -197,7 +197,7 @@ impl<'t> Signature<'t> {
             return Err(Invalid::Body);
         }
         let algorithm: &'static dyn VerificationAlgorithm = match self.algorithm {
-            Algorithm::Rsa if der::rsa_bits(&record.key).is_none_or(|bits| bits < 1024) => {
+            Algorithm::Rsa if rsa_key::rsa_bits(&record.key).is_none_or(|bits| bits < 1024) => {
                 return Err(Invalid::Record("the RSA key is shorter than 1024 bits"));
             }
             Algorithm::Rsa => &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,

@@ -1,12 +1,13 @@
 //! A certificate and its key, parsed from PEM and checked against each other. It reads no file.
 
-use crate::client::any_key::element;
+use crate::der::{SEQUENCE, certificate_fields, element};
+use crate::fingerprint::sha256_hex;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use spool_core::Timestamp;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -102,29 +103,15 @@ impl Certificate {
 
 pub(super) fn fingerprint(key: &CertifiedKey) -> String {
     let own = key.cert.first().map_or(&[][..], |own| own.as_ref());
-    let digest = ::ring::digest::digest(&::ring::digest::SHA256, own);
-    digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    sha256_hex(own)
 }
 
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// `[0] EXPLICIT`, the version of a certificate that has one.
-const VERSION: u8 = 0xa0;
 
 /// `notAfter` of a certificate (RFC 5280 section 4.1.2.5).
 fn expires(certificate: &[u8]) -> Option<Timestamp> {
-    let (certificate, _) = element(certificate, SEQUENCE)?;
-    let (mut tbs, _) = element(certificate, SEQUENCE)?;
-    if let Some((_, rest)) = element(tbs, VERSION) {
-        tbs = rest;
-    }
-    let (_, rest) = element(tbs, INTEGER)?;
+    let rest = certificate_fields(certificate)?;
     // The signature's algorithm and the issuer.
     let rest = (0..2).try_fold(rest, |rest, _| Some(element(rest, SEQUENCE)?.1))?;
     let (validity, _) = element(rest, SEQUENCE)?;

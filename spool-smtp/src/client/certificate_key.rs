@@ -1,29 +1,25 @@
-//! The signature of a handshake by the key of a certificate that webpki does not read: version 1, unknown critical extensions.
+//! Checks the signature of a handshake with the key of a certificate that webpki cannot read: version 1, unknown critical extensions.
 //!
-//! For sessions that trust no certificate anyway. It finds the key and checks the signature by it; of the certificate nothing else counts.
+//! It is used only for sessions that accept any certificate. Nothing but the key is read from the certificate.
 
+use crate::der::{BIT_STRING, INTEGER, SEQUENCE, certificate_fields, element};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::alg_id::RSA_ENCRYPTION;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-/// `[0] EXPLICIT`, the version of a certificate that has one.
-const VERSION: u8 = 0xa0;
-/// The smallest RSA modulus, in bytes, that *ring* checks signatures by.
+/// The smallest RSA modulus, in bytes, that *ring* supports.
 const LEAST_RSA: usize = 256;
 
-/// What is known of a signature.
+/// The result of checking a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Checked {
     Right,
     Wrong,
-    /// There is no algorithm here for such a key, or no key was found.
+    /// The algorithm of the key is not supported, or no key was found.
     Unknown,
 }
 
-/// Checks `signature` of `message` by the key in `certificate`.
+/// Checks `signature` of `message` with the key of `certificate`.
 pub(super) fn check(
     certificate: &[u8],
     message: &[u8],
@@ -52,22 +48,17 @@ pub(super) fn check(
     if right { Checked::Right } else { Checked::Wrong }
 }
 
-/// A public key as a certificate holds it (RFC 5280 section 4.1).
+/// The public key of a certificate (RFC 5280 section 4.1).
 struct PublicKey<'a> {
-    /// The contents of its AlgorithmIdentifier.
+    /// The content of its AlgorithmIdentifier.
     algorithm: &'a [u8],
     bits: &'a [u8],
 }
 
 impl<'a> PublicKey<'a> {
     fn of(certificate: &'a [u8]) -> Option<Self> {
-        let (certificate, _) = element(certificate, SEQUENCE)?;
-        let (mut tbs, _) = element(certificate, SEQUENCE)?;
-        if let Some((_, rest)) = element(tbs, VERSION) {
-            tbs = rest;
-        }
-        let (_, rest) = element(tbs, INTEGER)?;
-        // The signature's algorithm, the issuer, the validity and the subject.
+        let rest = certificate_fields(certificate)?;
+        // Skips the algorithm of the signature, the issuer, the validity and the subject.
         let rest = (0..4).try_fold(rest, |rest, _| Some(element(rest, SEQUENCE)?.1))?;
         let (info, _) = element(rest, SEQUENCE)?;
         let (algorithm, rest) = element(info, SEQUENCE)?;
@@ -84,24 +75,6 @@ impl<'a> PublicKey<'a> {
         };
         self.algorithm == RSA_ENCRYPTION.as_ref() && modulus().is_none_or(|bytes| bytes < LEAST_RSA)
     }
-}
-
-/// The contents of the DER element with `tag` at the start of `bytes`, and what follows it.
-pub(crate) fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (first, rest) = bytes.split_first()?;
-    let (length, rest) = rest.split_first()?;
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(*length), rest),
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-            let length = digits
-                .iter()
-                .fold(0_usize, |sum, digit| (sum << 8) | usize::from(*digit));
-            (length, rest)
-        }
-        _ => return None,
-    };
-    (*first == tag).then(|| rest.split_at_checked(length)).flatten()
 }
 
 #[cfg(test)]

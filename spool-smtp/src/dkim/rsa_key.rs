@@ -1,16 +1,13 @@
-//! The part of DER (ITU-T X.690) that public keys in DNS need: an RSA key inside of a SubjectPublicKeyInfo (RFC 5280
-//! section 4.1.2.7, RFC 8017 appendix A.1.1).
+//! RSA public keys in DNS: an RSAPublicKey (RFC 8017 appendix A.1.1), alone or in a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7).
 
-const SEQUENCE: u8 = 0x30;
-const BIT_STRING: u8 = 0x03;
-const INTEGER: u8 = 0x02;
+use crate::der::{BIT_STRING, INTEGER, SEQUENCE, element};
 
 /// `SEQUENCE { OBJECT IDENTIFIER rsaEncryption, NULL }`
 const RSA_ENCRYPTION: [u8; 15] = [
     0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
 ];
 
-/// The SubjectPublicKeyInfo round an RSAPublicKey.
+/// The SubjectPublicKeyInfo with an RSAPublicKey.
 pub(super) fn spki_of_rsa(rsa: &[u8]) -> Vec<u8> {
     let bits = value(BIT_STRING, &[&[0], rsa].concat());
     value(SEQUENCE, &[&RSA_ENCRYPTION[..], &bits].concat())
@@ -18,14 +15,14 @@ pub(super) fn spki_of_rsa(rsa: &[u8]) -> Vec<u8> {
 
 /// The RSAPublicKey in a SubjectPublicKeyInfo; or `key` itself, when it is one (RFC 6376 section 3.6.1, errata 3017).
 pub(super) fn rsa_of(key: &[u8]) -> Option<&[u8]> {
-    let (inside, []) = read(SEQUENCE, key)? else {
+    let (inside, []) = element(key, SEQUENCE)? else {
         return None;
     };
     if inside.first() == Some(&INTEGER) {
         return Some(key);
     }
     let bits = inside.strip_prefix(&RSA_ENCRYPTION[..])?;
-    let (bits, []) = read(BIT_STRING, bits)? else {
+    let (bits, []) = element(bits, BIT_STRING)? else {
         return None;
     };
     bits.strip_prefix(&[0])
@@ -33,8 +30,8 @@ pub(super) fn rsa_of(key: &[u8]) -> Option<&[u8]> {
 
 /// How many bits the modulus of an RSAPublicKey has.
 pub(super) fn rsa_bits(rsa: &[u8]) -> Option<usize> {
-    let (inside, _) = read(SEQUENCE, rsa)?;
-    let (modulus, _) = read(INTEGER, inside)?;
+    let (inside, _) = element(rsa, SEQUENCE)?;
+    let (modulus, _) = element(inside, INTEGER)?;
     let first = modulus.iter().position(|byte| *byte != 0)?;
     let leading = modulus.get(first)?.leading_zeros();
     Some((modulus.len() - first) * 8 - usize::try_from(leading).ok()?)
@@ -58,24 +55,6 @@ fn value(tag: u8, content: &[u8]) -> Vec<u8> {
     }
     out.extend_from_slice(content);
     out
-}
-
-/// The content of the value at the start of `input`, and the rest.
-fn read(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = input.strip_prefix(&[tag])?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81 => rest
-            .split_first()
-            .map(|(length, rest)| (usize::from(*length), rest))?,
-        0x82 => match rest {
-            [high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    rest.split_at_checked(length)
 }
 
 #[cfg(test)]
