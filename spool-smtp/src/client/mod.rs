@@ -1,7 +1,6 @@
-//! The delivery client: the way to a next hop, lettre's SMTP connection over a stream of our own, and a cache of open
-//! sessions.
+//! The delivery client: routes to next hops, SMTP sessions with lettre over its own stream, and a cache of open sessions.
 //!
-//! It never decides what becomes of a message. It reports what the next hop said, reply by reply, within its time limits.
+//! It reports the replies of a next hop within time limits. The spool decides what happens to the message.
 
 mod agent;
 mod attempt_progress;

@@ -108,7 +108,7 @@ impl PassedHosts {
     }
 }
 
-/// The result for a reply of our own: no host was asked.
+/// The result for a reply of our own.
 pub(super) const fn no_route(reply: Reply) -> AttemptResult {
     let stage = Stage::Route;
     AttemptResult::Refused { stage, reply }

@@ -63,8 +63,8 @@ fn asks_for_tls(stage: Stage, reply: &Reply) -> bool {
     let text = reply.text.to_ascii_lowercase();
     let parts = text.split_ascii_whitespace();
     // Addresses and links do not count.
-    let says = parts.filter(|part| !part.contains('@') && !part.contains("://"));
-    let words = says.flat_map(|part| part.split(|c: char| !c.is_ascii_alphanumeric()));
+    let parts = parts.filter(|part| !part.contains('@') && !part.contains("://"));
+    let words = parts.flat_map(|part| part.split(|c: char| !c.is_ascii_alphanumeric()));
     let words: Vec<&str> = words.collect();
     let names_tls = words
         .iter()

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_costs_nothing_and_a_slow_answer_still_wins() {
+    async fn a_refused_connection_is_replaced_at_once_and_a_slow_one_is_kept() {
         let (winner, ended, tried) = raced(&[Does::Refuse(0), Does::Answer(400), Does::Answer(400)]).await;
         assert_eq!((winner, ended, tried), (Ok(2), 400, vec![0, 0, 250]));
     }

@@ -110,7 +110,7 @@ fn hosts_of_one_path_share_its_limit() {
 }
 
 #[test]
-fn an_idle_session_in_the_way_is_dropped_the_longest_idle_first() {
+fn idle_sessions_are_dropped_to_make_room_the_longest_idle_first() {
     let ledger = SessionLedger::new(2);
     for (number, host) in [(1, "a"), (2, "b")] {
         let session = now(&ledger, &to(host, 2), number).unwrap();
@@ -177,7 +177,7 @@ async fn a_connection_that_is_being_closed_is_waited_for_and_a_session_that_beco
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_in_vain_ends_and_is_counted_as_long_as_it_lasts() {
+async fn a_wait_that_times_out_is_counted_until_then() {
     let ledger = SessionLedger::new(1);
     let _held = now(&ledger, &to("a", 1), 1).unwrap();
     let (turn, given_up) = (
@@ -235,7 +235,7 @@ fn sums(ledger: &SessionLedger<Fake>, path: Option<&Arc<[NextHop]>>) -> (usize, 
 
 proptest! {
     #[test]
-    fn limits_hold_in_any_order_and_only_sessions_in_use_are_in_the_way(ops in ops(), total in 1..7_usize) {
+    fn limits_hold_in_any_order_and_idle_sessions_make_room(ops in ops(), total in 1..7_usize) {
         let kinds = [("a", "a"), ("a", "a b"), ("b", "a b"), ("b", "b"), ("c", "c"), ("a", "c")];
         let ledger = SessionLedger::new(total);
         let mut held: Vec<(SessionKey, Fake)> = Vec::new();

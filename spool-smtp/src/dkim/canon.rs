@@ -1,12 +1,12 @@
 //! Canonicalisation (RFC 6376 section 3.4): the form of header fields and bodies over which signatures are made.
 //!
-//! A body goes straight into its digest, in pieces of the message itself wherever they are canonical already.
+//! A body is hashed without a copy of the parts that are canonical already.
 
 use crate::submission::Field;
 use memchr::{memchr, memchr2_iter};
 use ring::digest::{Context, SHA256};
 
-/// A canonicalisation: which changes on the way it ignores.
+/// A canonicalisation: the changes in transit that it ignores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Canon {
     /// Only empty lines at the end of the body.
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_cuts_the_canonical_form_and_its_length_is_told() {
+    fn a_limit_cuts_the_canonical_form_and_its_length_is_returned() {
         let text = b"a  b\r\nc\r\n";
         let cut = body(text, Canon::Relaxed, Some(4));
         assert_eq!((cut.hash.to_vec(), cut.length), (sha256(b"a b\r"), 8));

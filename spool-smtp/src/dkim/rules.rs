@@ -55,7 +55,7 @@ pub const DEFAULT_OVERSIGNED: [&str; 10] = [
     "Content-Transfer-Encoding",
 ];
 
-/// Header fields that are added or changed on the way, and so are never signed (RFC 6376 section 5.4.1), and those that are
+/// Header fields that are added or changed in transit, and so are never signed (RFC 6376 section 5.4.1), and those that are
 /// removed before delivery.
 const NEVER_SIGNED: [&str; 6] = [
     "Received",

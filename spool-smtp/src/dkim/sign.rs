@@ -12,7 +12,7 @@ use thiserror::Error;
 const MAX_NAMES: usize = 500;
 /// Bytes of header fields that one signature may cover.
 const MAX_SIGNED: usize = 1 << 20;
-/// The longest line of a message (RFC 5322 section 2.1.1). Some servers break longer ones on the way, and the signature with them.
+/// The longest line of a message (RFC 5322 section 2.1.1). Some servers break longer ones in transit, and with them the signature.
 const MAX_LINE: usize = 998;
 /// Longer lines of a signature are folded.
 const WIDTH: usize = 76;
@@ -34,7 +34,7 @@ pub enum Skipped {
     TooLarge,
 }
 
-/// Properties of a message that may break its signatures on the way.
+/// Properties of a message that may break its signatures in transit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fragility {
     /// A line of the body or of a header field is longer than 998 bytes.

@@ -205,7 +205,7 @@ fn what_has_no_key_or_no_single_author_is_not_signed() {
 }
 
 #[test]
-fn what_may_break_a_signature_is_told() {
+fn what_may_break_a_signature_is_reported() {
     let rules = both();
     let fragility = |message: &str| match sign(&rules, message.as_bytes(), NOW) {
         SigningOutcome::Signed { fragility, .. } => (fragility.long_line, fragility.eight_bit),
@@ -232,7 +232,7 @@ fn what_may_break_a_signature_is_told() {
 }
 
 #[test]
-fn fields_that_change_on_the_way_cannot_be_signed() {
+fn fields_that_change_in_transit_cannot_be_signed() {
     for name in [
         "received",
         "Return-Path",

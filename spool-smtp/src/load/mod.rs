@@ -225,7 +225,7 @@ async fn drive(shared: Arc<LoadState>) -> LoadReport {
         let mut open = match open {
             Ok(open) => open,
             Err(error) => {
-                // The message was not begun: it is refused by nobody and lost by nobody.
+                // The message was not sent: it counts neither as refused nor as lost.
                 *report.errors.entry(error.to_string()).or_default() += 1;
                 shared.done.fetch_add(1, Ordering::Relaxed);
                 failures += 1;
@@ -252,7 +252,7 @@ async fn drive(shared: Arc<LoadState>) -> LoadReport {
             }
             SendOutcome::Refused(code) => {
                 *report.refused.entry(code).or_default() += 1;
-                // What the peer still waits for after a refusal in the middle is its own affair: a new connection is clean.
+                // The transaction is incomplete, so a new connection is used.
             }
             SendOutcome::Broken { error, begun } => {
                 failures += 1;

@@ -1,4 +1,4 @@
-//! Compares what was answered with what arrived.
+//! Compares the messages that were answered with those that arrived.
 
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -10,20 +10,20 @@ use thiserror::Error;
 /// A ledger that cannot be read.
 #[derive(Debug, Error)]
 pub enum VerifyError {
-    /// The system refused.
+    /// An I/O error.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Its words.
+        /// The error.
         source: io::Error,
     },
-    /// A line is none of a ledger.
+    /// A line is not an entry of a ledger.
     #[error("{}:{line}: {source}", path.display())]
     Line {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which line, from 1.
+        /// The line, from 1.
         line: usize,
         /// What is wrong.
         source: serde_json::Error,
@@ -40,9 +40,9 @@ pub struct Verification {
     pub arrived: u64,
     /// Of these, how many did not.
     pub lost: u64,
-    /// Arrivals beyond the first, of whatever message.
+    /// Arrivals beyond the first, of any message.
     pub duplicated: u64,
-    /// Messages without an answer that arrived all the same: allowed.
+    /// Messages without an answer that arrived, which is allowed.
     pub unknown_arrived: u64,
     /// When the last of them arrived, in milliseconds since 1970.
     pub last_at: i64,

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_told_apart_and_no_key_is_in_it() {
+    fn errors_are_distinguished_and_contain_no_key() {
         let (chain, key) = pair((2031, 1, 1));
         let (_, other) = pair((2031, 1, 1));
         assert_eq!(read(&chain, &other).unwrap_err(), CertificateError::Mismatch);

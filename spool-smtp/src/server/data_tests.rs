@@ -198,7 +198,7 @@ fn a_message_without_memory_is_read_to_its_end() {
 }
 
 #[test]
-fn a_message_without_end_is_given_up() {
+fn a_message_without_end_times_out() {
     let chunk = vec![b'x'; 1 << 20];
     let held = Budget::new(1 << 20).hold(0).unwrap();
     let mut decoder = Decoder::new(Vec::new(), held, 10, BareNewline::Reject, Ending::Dot);

@@ -154,7 +154,7 @@ async fn the_file_is_open_to_all_users() {
 }
 
 #[tokio::test]
-async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+async fn only_a_socket_without_a_listener_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let other = StdListener::bind(&path).unwrap();

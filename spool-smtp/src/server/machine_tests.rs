@@ -339,7 +339,7 @@ fn the_intake_decides() {
 }
 
 #[test]
-fn the_intake_is_asked_again_at_data() {
+fn the_intake_decides_again_at_data() {
     let mut machine = machine(config(), "::1");
     let mut played = Played::default();
     feed(&mut machine, OPEN.as_bytes(), &Answers::default(), &mut played);

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
-    /// The user of this machine whose program it is; then the address says nothing.
+    /// The user of this machine whose program it is; then the address has no meaning.
     pub(super) user: Option<u32>,
     /// The address is that of a proxy that named no client: nothing may be allowed by it.
     pub(super) unnamed: bool,
@@ -59,7 +59,7 @@ impl Peer {
         self.counts_as(ClientKey::address(client), clients)
     }
 
-    /// Counts the connection among those that `client` has opened lately.
+    /// Counts the connection among those that `client` has opened recently.
     pub(super) fn counts_as(&mut self, client: ClientKey, clients: &Clients) -> Result<(), ServerReply> {
         let open = clients.connect_as(client);
         self.open = Some(open.map_err(|wait| reply::TOO_MANY_CONNECTIONS_LATELY.until(wait))?);

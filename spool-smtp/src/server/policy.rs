@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_is_trusted_unless_told() {
+    fn only_loopback_is_trusted_by_default() {
         let policy = RelayPolicy::default();
         for (client, trusted) in [
             ("127.0.0.1", true),

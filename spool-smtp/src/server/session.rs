@@ -120,7 +120,7 @@ struct Driver<S> {
     deadline: Deadline,
     config: Arc<ServerConfig>,
     peer: Peer,
-    /// The service stops, and the machine was told.
+    /// The service stops, and the machine was notified.
     stopping: bool,
     /// Which message in chunks is open, and its deadline.
     message_end: Option<(FlowId, Instant)>,
@@ -188,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     /// Waits for the result of a login. A shutdown does not wait for the delays after failed logins. A client that
-    /// disconnects ends the wait, so that others can use its turn. Input meanwhile stays in `buffer`; when that is
+    /// disconnects ends the wait, so that others can use its turn. Input stays in `buffer`; when that is
     /// full, no more is read, and a disconnect is not noticed.
     async fn authenticate(
         &mut self,
@@ -241,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// Reads at least one byte, or none when the machine was told about a timeout or a shutdown instead.
+    /// Reads at least one byte, or none if the machine was notified of a timeout or a shutdown instead.
     async fn read(
         &mut self,
         buffer: &mut Vec<u8>,

@@ -163,7 +163,7 @@ async fn each_pipelined_message_in_chunks_has_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_is_let_go() {
+async fn a_client_that_does_not_read_is_closed() {
     let client = connect_with(MemoryIntake::default(), 8);
     let start = Instant::now();
     client.session.await.unwrap();
@@ -314,7 +314,7 @@ fn at_login(config: &Arc<ServerConfig>) -> (Driver<DuplexStream>, DuplexStream) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_away_gives_its_turn_to_log_in_back() {
+async fn a_client_that_disconnects_frees_its_turn_to_log_in() {
     let config = delayed_logins().await;
     let start = Instant::now();
     for nth in 0..20 {

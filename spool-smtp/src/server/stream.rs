@@ -1,5 +1,5 @@
-//! The stream of a session: plain, or TLS over it. It knows no SMTP, and reads ahead of nobody: a byte that was not asked
-//! for is still in the plain stream when TLS begins.
+//! The stream of a session: plain, or TLS over it. It knows no SMTP and does not read ahead: bytes that were not
+//! read are still in the plain stream when TLS begins.
 
 use super::tls::ServerTls;
 use spool_core::TlsSession;

@@ -16,27 +16,30 @@ impl SinkSession<'_> {
         let mut words = rest.split_whitespace();
         let mechanism = words.next().unwrap_or_default().to_ascii_uppercase();
         let initial = words.next().map(str::to_owned);
-        let told = match mechanism.as_str() {
-            "PLAIN" => self.told(initial, b"334 \r\n").await?.map(|told| plain(&told)),
-            "LOGIN" => match self.told(initial, USERNAME).await? {
+        let given = match mechanism.as_str() {
+            "PLAIN" => self
+                .response(initial, b"334 \r\n")
+                .await?
+                .map(|response| plain(&response)),
+            "LOGIN" => match self.response(initial, USERNAME).await? {
                 Some(user) => self
-                    .told(None, PASSWORD)
+                    .response(None, PASSWORD)
                     .await?
                     .map(|secret| Some((user, secret))),
                 None => None,
             },
             _ => Some(None),
         };
-        let Some(told) = told else {
+        let Some(given) = given else {
             self.out.extend_from_slice(b"501 5.7.0 cancelled\r\n");
             return Ok(Flow::On);
         };
-        let usual: &[u8] = match (&self.shared.config.login, told) {
+        let usual: &[u8] = match (&self.shared.config.login, given) {
             (None, _) => b"503 5.5.1 nobody is asked who he is\r\n",
             (Some(_), _) if !matches!(mechanism.as_str(), "PLAIN" | "LOGIN") => {
                 b"504 5.5.4 no such mechanism\r\n"
             }
-            (Some(login), Some(told)) if *login == told => b"235 2.7.0 welcome\r\n",
+            (Some(login), Some(given)) if *login == given => b"235 2.7.0 welcome\r\n",
             (Some(_), _) => b"535 5.7.8 wrong name or password\r\n",
         };
         let answer = self.answer(ScriptStage::Auth, "", usual);
@@ -45,9 +48,9 @@ impl SinkSession<'_> {
     }
 
     /// The client's response, decoded, after `challenge` unless it was sent already; `None` if the client sends none.
-    async fn told(&mut self, initial: Option<String>, challenge: &[u8]) -> io::Result<Option<String>> {
-        let told = match initial {
-            Some(told) => told,
+    async fn response(&mut self, initial: Option<String>, challenge: &[u8]) -> io::Result<Option<String>> {
+        let given = match initial {
+            Some(given) => given,
             None => {
                 self.out.extend_from_slice(challenge);
                 match self.next_line().await? {
@@ -56,16 +59,16 @@ impl SinkSession<'_> {
                 }
             }
         };
-        if told == "*" {
+        if given == "*" {
             return Ok(None);
         }
-        let decoded = STANDARD.decode(told).unwrap_or_default();
+        let decoded = STANDARD.decode(given).unwrap_or_default();
         Ok(Some(String::from_utf8_lossy(&decoded).into_owned()))
     }
 }
 
 /// Name and password of RFC 4616: an authorization identity that may be empty, NUL, name, NUL, password.
-fn plain(told: &str) -> Option<(String, String)> {
-    let mut parts = told.split('\0').skip(1);
+fn plain(response: &str) -> Option<(String, String)> {
+    let mut parts = response.split('\0').skip(1);
     Some((parts.next()?.to_owned(), parts.next()?.to_owned()))
 }

@@ -11,7 +11,7 @@ impl SinkSession<'_> {
     /// Reads one chunk and answers it; the last one is answered for the message.
     pub(super) async fn chunk(&mut self, arguments: &str) -> io::Result<Flow> {
         let Some((octets, last)) = parse(arguments) else {
-            // The end of the chunk is unknown: its octets cannot be told from commands.
+            // The end of the chunk is unknown: its octets cannot be distinguished from commands.
             self.out
                 .extend_from_slice(b"501 5.5.4 a number of octets, and LAST\r\n");
             return Ok(Flow::End);

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The same rules, said plainly over the whole input: content and how much was consumed.
+    /// A simple implementation over the whole input: the content, and the number of consumed bytes.
     fn naive(input: &[u8]) -> Option<(Vec<u8>, usize)> {
         let with_start = [b"\r\n", input].concat();
         let end = with_start.windows(5).position(|w| w == b"\r\n.\r\n")?;

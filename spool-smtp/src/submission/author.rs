@@ -1,6 +1,6 @@
 //! The domain of a message's author: that of the one address in its one `From` field (RFC 5322 section 3.6.2).
 //!
-//! It is read to choose a key, not to judge the message: whoever reads the field differently sees a signature of another domain.
+//! It only selects a key: a reader that parses the field differently sees a signature of another domain.
 
 use super::fields::Fields;
 use memchr::memrchr;

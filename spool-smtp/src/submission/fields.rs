@@ -1,4 +1,4 @@
-//! The header section of a message as it stands, field by field, without copying.
+//! Iterates over the fields of a header section without copying.
 //!
 //! It ends at the first empty line, or with the message. Lines in it that are no header field are found and named, never interpreted.
 

@@ -270,7 +270,7 @@ mod tests {
                 prop_assert_eq!(once, format!("{DATE}{ID}\r\n{message}"));
                 return Ok(());
             }
-            // Without the lines that may come and go, nothing has changed; of those that go, a continuation goes with its field.
+            // Nothing else has changed; a continuation line is removed with its field.
             let fields = Fields::of(message.as_bytes()).filter(|field| !is_bcc(field));
             let mut kept: Vec<u8> = fields.flat_map(|field| field.raw.to_vec()).collect();
             let end = Fields::of(message.as_bytes()).last().map_or(0, |field| field.at + field.raw.len());

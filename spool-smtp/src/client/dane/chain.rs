@@ -1,4 +1,4 @@
-//! A server's certificates against its TLSA records (RFC 7672 section 3.1).
+//! Checks the certificates of a server against its TLSA records (RFC 7672 section 3.1).
 
 use super::demand::Dane;
 use super::tlsa::Tlsa;
@@ -10,11 +10,11 @@ use rustls::{Error, RootCertStore};
 use std::sync::Arc;
 
 impl Dane {
-    /// The record by which the certificates count. The server's own one counts whatever its names and dates; one from an
-    /// authority that is named counts when it is valid now, for one of the names, by a chain that was shown.
+    /// The record that the certificates match. The server's own certificate matches whatever its names and dates; a certificate of an authority
+    /// matches if it is valid now for one of the names, with the chain that the server sent.
     ///
     /// # Errors
-    /// None does.
+    /// When no record matches.
     pub(in crate::client) fn check(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -38,10 +38,10 @@ impl Dane {
         Err(why)
     }
 
-    /// Whether the authority that `record` names is there.
+    /// Whether the chain has the authority that `record` names, and is valid.
     ///
     /// # Errors
-    /// It is, and what it is said to have issued is not valid.
+    /// When it has the authority and is not valid.
     fn check_chain(
         &self,
         record: &Tlsa,
@@ -133,7 +133,7 @@ mod tests {
         }
         let other = server("base.example", false, &root);
         assert!(checked(&[record([3, 1, 1], &old)], &other, &[&root]).is_err());
-        // Its issuer is not itself.
+        // A record of the issuer does not match.
         assert!(checked(&[record([3, 1, 1], root.der())], &other, &[&root]).is_err());
         // Of several records one is enough.
         let both = [record([3, 1, 1], &old), record([3, 1, 1], &other)];
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_vouches_for_its_names_and_for_now() {
+    fn a_certificate_of_an_authority_must_be_valid() {
         let root = authority("root", None);
         let middle = authority("middle", Some(&root));
         for kind in [[2, 0, 0], [2, 0, 1], [2, 0, 2], [2, 1, 0], [2, 1, 1], [2, 1, 2]] {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_must_be_shown_unless_the_record_holds_it() {
+    fn an_authority_must_be_sent_unless_the_record_has_it() {
         let (root, other) = (authority("root", None), authority("other", None));
         let good = server("base.example", false, &root);
         assert!(checked(&[record([2, 0, 0], root.der())], &good, &[]).is_ok());
@@ -172,15 +172,15 @@ mod tests {
                 checked(&[record(kind, root.der())], &good, &[]).is_err(),
                 "{kind:?}"
             );
-            // To be shown beside it is not to have issued it.
+            // An authority in the chain that did not issue the certificate.
             assert!(checked(&[record(kind, other.der())], &good, &[&other, &root]).is_err());
         }
-        // One of the same name, and with another key, has issued nothing.
+        // An authority with the same name and another key.
         let false_root = authority("root", None);
         let forged = server("base.example", false, &false_root);
         assert!(checked(&[record([2, 0, 1], root.der())], &forged, &[&root]).is_err());
         assert!(checked(&[record([2, 0, 0], root.der())], &forged, &[&false_root]).is_err());
-        // A server's own certificate is no authority.
+        // The certificate of the server is not an authority.
         assert!(checked(&[record([2, 1, 1], &good)], &good, &[&root]).is_err());
     }
 }

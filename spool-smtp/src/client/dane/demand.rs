@@ -1,22 +1,22 @@
-//! What DNSSEC says about a host, and what follows for its sessions (RFC 7672 section 2.2).
+//! The requirements of a host's TLSA records for its sessions (RFC 7672 section 2.2).
 
 use super::tlsa::{Tlsa, usable};
 use crate::client::resolve::{LookupError, Resolve};
 use spool_core::TlsPolicy;
 
-/// What the TLSA records of a host ask of its sessions: TLS, and a certificate that one of them is about.
+/// The requirements of the TLSA records of a host: TLS, and a certificate that matches one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::client) struct Dane {
-    /// Where the records are. It goes into SNI, and a certificate from an authority may be for it.
+    /// The name of the records. It is sent in SNI, and a certificate of an authority may be for it.
     pub(in crate::client) base: String,
-    /// Further names that a certificate from an authority may be for; none where no record names one.
+    /// Further names that a certificate of an authority may be for; empty if no record names an authority.
     pub(super) others: Vec<String>,
-    /// Those that count. With none of them TLS is asked for, and any certificate will do.
+    /// The usable records. Without any, TLS with any certificate is required.
     pub(super) records: Vec<Tlsa>,
 }
 
 impl Dane {
-    /// What `records`, proved by DNSSEC at `base`, ask for. `others` are the names by which the host was found.
+    /// The requirements of `records`, which DNSSEC has validated at `base`. `others` are the names by which the host was found.
     pub(in crate::client) fn new(base: &str, others: &[&str], records: Vec<Tlsa>) -> Self {
         let records = usable(records);
         let mut names: Vec<String> = Vec::new();
@@ -32,7 +32,7 @@ impl Dane {
         }
     }
 
-    /// The least security of a session.
+    /// The lowest security of a session.
     pub(in crate::client) const fn tls(&self) -> TlsPolicy {
         TlsPolicy::Required
     }
@@ -42,11 +42,11 @@ impl Dane {
         !self.records.is_empty()
     }
 
-    /// Asks `resolver` for the records of `host` at `port`, which DNSSEC proved the names `bases` for; `None`: there are
-    /// none, or none that are proved. `domain` is the one whose mail goes there.
+    /// Looks up the records of `host` at `port` under the validated names `bases`; `None`: there are none, or none that were validated.
+    /// `domain` is the domain of the mail.
     ///
     /// # Errors
-    /// Nobody could say: no mail may go there.
+    /// When the lookup fails: no mail may be sent to the host.
     pub(in crate::client) async fn of(
         resolver: &dyn Resolve,
         bases: &[String],

@@ -1,6 +1,6 @@
-//! DANE for SMTP (RFC 7672): a domain says in DNSSEC which certificates the servers of its mail show.
+//! DANE for SMTP (RFC 7672): a domain publishes with DNSSEC which certificates its mail servers use.
 //!
-//! It never makes a way less secure than it is without. What cannot be asked for is not taken for "there is none".
+//! It never lowers security: a lookup that fails does not count as "no records".
 
 mod chain;
 mod demand;

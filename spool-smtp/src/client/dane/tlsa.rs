@@ -1,4 +1,4 @@
-//! TLSA records (RFC 6698), and which of them count for mail (RFC 7672 section 3.1, RFC 7671 section 9). Pure.
+//! TLSA records (RFC 6698), and which of them are usable for mail (RFC 7672 section 3.1, RFC 7671 section 9). Pure.
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, SHA512, SHA512_OUTPUT_LEN, digest};
 use rustls::RootCertStore;
@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use std::fmt;
 
-/// The most records of one host that count; whoever has more takes no certificate that only the rest would.
+/// The most records of a host that are used. Certificates that match only the others are refused.
 const MAX_RECORDS: usize = 32;
 
 /// The authority that issued the certificate.
@@ -21,32 +21,32 @@ const EXACTLY: u8 = 0;
 const BY_SHA256: u8 = 1;
 const BY_SHA512: u8 = 2;
 
-/// One TLSA record: which certificate, or which key, the server of a name shows.
+/// A TLSA record: the certificate or key of a server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tlsa {
-    /// 2: the certificate's authority; 3: the certificate itself; 0 and 1 have no meaning for mail.
+    /// 2: the authority of the certificate; 3: the certificate itself; 0 and 1 are not used for mail.
     pub usage: u8,
     /// 0: the whole certificate; 1: its public key.
     pub selector: u8,
     /// 0: byte for byte; 1: by SHA-256; 2: by SHA-512.
     pub matching: u8,
-    /// What it is compared with.
+    /// The value to compare with.
     pub data: Vec<u8>,
 }
 
 impl Tlsa {
-    /// Whether it names the authority, which must be in the chain, rather than the certificate itself.
+    /// Whether it names the authority, which must be in the chain, and not the certificate itself.
     pub(super) fn is_authority(&self) -> bool {
         self.usage == DANE_TA
     }
 
-    /// The certificate of the authority, where the record holds all of it: the server need not send it.
+    /// The certificate of the authority, if the record contains all of it: the server need not send it.
     pub(super) fn authority(&self) -> Option<CertificateDer<'_>> {
         let whole = (self.usage, self.selector, self.matching) == (DANE_TA, CERTIFICATE, EXACTLY);
         whole.then(|| CertificateDer::from_slice(&self.data))
     }
 
-    /// Whether it is of a kind that mail knows, and whole.
+    /// Whether it is of a kind that is used for mail, and complete.
     fn is_usable(&self) -> bool {
         let right = match self.matching {
             EXACTLY => !self.data.is_empty(),
@@ -63,7 +63,7 @@ impl Tlsa {
             && readable
     }
 
-    /// Whether it is about `certificate`.
+    /// Whether `certificate` matches it.
     pub(super) fn matches(&self, certificate: &CertificateDer<'_>) -> bool {
         let key;
         let part: &[u8] = match self.selector {
@@ -86,15 +86,14 @@ impl Tlsa {
     }
 }
 
-/// Its three numbers, as RFC 7218 and everybody else names its kind.
+/// The three numbers of its kind (RFC 7218).
 impl fmt::Display for Tlsa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.usage, self.selector, self.matching)
     }
 }
 
-/// Those of `records` that count, in one order whatever the answer's was. Beside a digest by SHA-512, one by SHA-256 of
-/// the same kind does not (RFC 7671 section 9).
+/// The usable records, in a fixed order. A SHA-256 digest is ignored if there is a SHA-512 digest of the same kind (RFC 7671 section 9).
 pub(super) fn usable(mut records: Vec<Tlsa>) -> Vec<Tlsa> {
     records.retain(Tlsa::is_usable);
     let kind = |record: &Tlsa| (record.usage, record.selector);
@@ -195,7 +194,7 @@ pub(in crate::client) mod tests {
     }
 
     #[test]
-    fn what_mail_does_not_know_and_what_is_cut_off_is_of_no_use() {
+    fn unknown_kinds_and_truncated_records_are_not_usable() {
         let der = certificate("one.test");
         let good = record([3, 1, 1], &der);
         assert_eq!(usable(vec![good.clone(), good.clone()]), vec![good.clone()]);
@@ -223,7 +222,7 @@ pub(in crate::client) mod tests {
     }
 
     #[test]
-    fn the_stronger_digest_of_one_kind_counts_alone() {
+    fn only_the_strongest_digest_of_a_kind_is_used() {
         let der = certificate("one.test");
         let of = |kind| record(kind, &der);
         let all = vec![
@@ -238,7 +237,7 @@ pub(in crate::client) mod tests {
     }
 
     #[test]
-    fn a_crowd_of_records_is_cut_off() {
+    fn the_number_of_records_is_bounded() {
         let record = |n: u8| Tlsa {
             usage: 3,
             selector: 1,

@@ -1,8 +1,8 @@
-//! Answers in which DNSSEC fails for an alias: the way is gone once more, one alias at a time, each proved by itself.
+//! Lookups in which DNSSEC validation fails for an alias: each alias is looked up and validated separately.
 //!
-//! Hickory rejects two kinds of good answers as a whole: with an alias that no zone signs, because it follows from a DNAME record (RFC 6672
-//! section 5.3.1), and with the denial of what an alias leads to. Here an alias that came along is never looked at: it is made from the DNAME
-//! record, once that is proved, or asked for by itself. Nothing that is not proved is used.
+//! Hickory rejects two kinds of valid answers: with an alias that follows from a DNAME record and therefore has no signature (RFC 6672 section
+//! 5.3.1), and with a denial for the target of an alias. Here the aliases in an answer are ignored. An alias is derived from a validated DNAME
+//! record, or looked up by itself. Nothing is used without validation.
 
 use super::current::Hickory;
 use super::proof::MAX_ALIASES;
@@ -12,10 +12,10 @@ use hickory_resolver::proto::rr::rdata::CNAME;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::proto::serialize::binary::{BinDecodable, BinDecoder};
 
-/// Asks a resolver that validates for the records of `name`; those of the aliases on the way come with them.
+/// Looks up the records of `name` with a validating resolver. The result includes the aliases.
 ///
 /// # Errors
-/// Those of the question, or of the one about the last alias that was found.
+/// The error of the lookup, or of that of the last alias.
 pub(super) async fn lookup(
     resolver: &Hickory,
     name: &Name,
@@ -42,13 +42,13 @@ pub(super) async fn lookup(
     }
 }
 
-/// The alias that `name` is by a DNAME record above it, or by one of its own; and where it leads.
+/// The alias record of `name`, from a DNAME record above it or its own CNAME record, and its target.
 async fn alias(resolver: &Hickory, name: &Name) -> Option<(Record, Name)> {
     let labels = name.iter().count();
-    // From the root down: what is below such a record is none of its zone's (RFC 6672 section 2.4).
+    // From the root down: there are no names below a DNAME record (RFC 6672 section 2.4).
     for count in (1..labels).take(MAX_ALIASES) {
         let answer = resolver.lookup(name.trim_to(count), RecordType::DNAME).await;
-        // Most names have none; and where that cannot be proved, nothing follows from it.
+        // Most names have none. A lookup that fails is ignored.
         let to = answer.ok().and_then(|answer| redirected(name, answer.answers()));
         if let Some(to) = to {
             let mut alias = Record::from_rdata(name.clone(), 0, RData::CNAME(CNAME(to.clone())));
@@ -67,8 +67,8 @@ async fn alias(resolver: &Hickory, name: &Name) -> Option<(Record, Name)> {
     })
 }
 
-/// Where `name` leads by the one DNAME record in `answers` that is proved and above it (RFC 6672 section 2.2). `None`, too, when the name
-/// would be too long.
+/// The target of `name` by the one validated DNAME record above it in `answers` (RFC 6672 section 2.2); also `None` if the target would be too
+/// long.
 fn redirected(name: &Name, answers: &[Record]) -> Option<Name> {
     let mut above = answers.iter().filter(|record| {
         record.record_type() == RecordType::DNAME && record.name != *name && record.name.zone_of(name)
@@ -110,9 +110,9 @@ mod tests {
 
     const TARGET: &[u8] = b"\x05there\x07example\0";
 
-    /// The rows of RFC 6672 section 2.2, and some more.
+    /// The table of RFC 6672 section 2.2, and more cases.
     #[test]
-    fn what_is_in_front_of_the_owner_is_put_in_front_of_the_target() {
+    fn the_owner_is_replaced_by_the_target() {
         for (asked, owner, target, expected) in [
             ("com.", "example.com.", TARGET, None),
             ("example.com.", "example.com.", TARGET, None),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_record_that_is_proved_says_where_to() {
+    fn only_a_single_validated_record_is_used() {
         let asked = name("a.x.com.");
         let good = dname("x.com.", TARGET);
         assert!(redirected(&asked, std::slice::from_ref(&good)).is_some());

@@ -1,32 +1,32 @@
-//! The keys at which DNSSEC begins.
+//! The trust anchors of DNSSEC.
 
 use hickory_resolver::proto::dnssec;
 use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// The keys that answers are proved from: by default those of the root zone, of 2017 and 2024.
+/// The keys from which DNSSEC validation starts: by default those of the root zone, of 2017 and 2024.
 #[derive(Clone, Default)]
 pub struct TrustAnchors(Arc<dnssec::TrustAnchors>);
 
-/// Why a text is of no use as trust anchors.
+/// Why a text cannot be used as trust anchors.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TrustAnchorsError {
-    /// No DNSKEY records in the form of a zone file.
+    /// It is not DNSKEY records in the form of a zone file.
     #[error("not DNSKEY records, as a zone file has them: {0}")]
     Syntax(String),
-    /// No record in it.
+    /// It has no record.
     #[error("there is no DNSKEY record in it")]
     Empty,
 }
 
 impl TrustAnchors {
-    /// These and no others: DNSKEY records as they stand in a zone file, `. IN DNSKEY 257 3 8 AwEAAa..`, one a line. What lies
-    /// below none of them can be proved neither way, and counts as failed.
+    /// Only these keys: DNSKEY records as in a zone file, `. IN DNSKEY 257 3 8 AwEAAa..`, one on each line. Validation of names below none of
+    /// them fails.
     ///
     /// # Errors
-    /// [`TrustAnchorsError`] when it holds something else, or nothing.
+    /// [`TrustAnchorsError`] if it contains anything else, or nothing.
     pub fn from_text(text: &str) -> Result<Self, TrustAnchorsError> {
         let has_records = text
             .lines()
@@ -35,7 +35,7 @@ impl TrustAnchors {
         if !has_records {
             return Err(TrustAnchorsError::Empty);
         }
-        // A record that is cut off is seen by the end of its line only.
+        // The line end lets the parser notice a truncated record.
         let anchors = format!("{text}\n").parse::<dnssec::TrustAnchors>();
         let anchors = anchors.map_err(|error| TrustAnchorsError::Syntax(error.to_string()))?;
         Ok(Self(Arc::new(anchors)))

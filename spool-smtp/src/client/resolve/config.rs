@@ -1,36 +1,36 @@
-//! What finding the way needs to know about this host and its surroundings.
+//! The configuration of routes.
 
 use super::anchors::TrustAnchors;
 use crate::server::Network;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
-/// Name servers, and what is never a mail exchanger of somebody else.
+/// The name servers, and the names and addresses of this relay.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RouteConfig {
-    /// Name servers to ask, in this order; empty: those in `resolv_conf`.
+    /// Name servers, in order; empty: those in `resolv_conf`.
     pub dns_servers: Vec<SocketAddr>,
-    /// Where the name servers stand, in the form of resolv.conf(5), when there are no `dns_servers`. Changes of it are noticed.
+    /// The file with the name servers, in the form of resolv.conf(5), if `dns_servers` is empty. It is read again when it changes.
     pub resolv_conf: PathBuf,
-    /// Names of this relay, whatever the port.
+    /// Names of this relay, on any port.
     pub own_names: Vec<String>,
-    /// Addresses of this relay, whatever the port: behind a translator, those of the world outside.
+    /// Addresses of this relay, on any port; behind NAT, the public ones.
     pub own_addresses: Vec<IpAddr>,
-    /// Where this relay takes mail. Its name and its addresses are its own at these ports; on another one, another server
-    /// of the same host may be the mail exchanger.
+    /// Where this relay accepts mail. Its host name and its addresses belong to it on these ports only; on others, another server of the host may
+    /// be the mail exchanger.
     pub listeners: Vec<SocketAddr>,
-    /// Addresses of mail exchangers that are passed over: what somebody's DNS says must not lead mail to servers that
-    /// trust this host. By default loopback and the unspecified addresses.
+    /// Addresses of mail exchangers that are ignored, because DNS must not direct mail to servers that trust this host. Default: loopback and
+    /// the unspecified addresses.
     pub ignored_networks: Vec<Network>,
-    /// Whether domains are asked for their MTA-STS policies (RFC 8461).
+    /// Whether MTA-STS policies are used (RFC 8461).
     pub mta_sts: bool,
-    /// Whether hosts are held to the TLSA records that DNSSEC proves for them (RFC 7672). It has [`DnsResolver`] validate
-    /// every answer: name servers that do not hand out signatures then answer nothing for signed domains.
+    /// Whether DANE is used (RFC 7672). [`DnsResolver`] then validates every answer, and lookups of signed domains fail with name servers that do
+    /// not return signatures.
     ///
     /// [`DnsResolver`]: super::DnsResolver
     pub dane: bool,
-    /// The keys at which that begins.
+    /// The trust anchors of that validation.
     pub trust_anchors: TrustAnchors,
 }
 
@@ -55,14 +55,14 @@ impl Default for RouteConfig {
 }
 
 impl RouteConfig {
-    /// Whether a session with `host` at `port` would be one with this relay, which calls itself `hostname`.
+    /// Whether `host` at `port` is this relay, whose host name is `hostname`.
     pub(super) fn is_own_name(&self, host: &str, port: u16, hostname: &str) -> bool {
         self.own_names.iter().any(|own| own.eq_ignore_ascii_case(host))
             || hostname.eq_ignore_ascii_case(host)
                 && self.listeners.iter().any(|listener| listener.port() == port)
     }
 
-    /// Whether a session with `address` would be one with this relay.
+    /// Whether `address` is this relay.
     pub(super) fn is_own_address(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         let listens = |listener: &SocketAddr| {
@@ -72,7 +72,7 @@ impl RouteConfig {
         self.own_addresses.iter().any(|own| own.to_canonical() == ip) || self.listeners.iter().any(listens)
     }
 
-    /// Whether a mail exchanger's `address` is passed over.
+    /// Whether the `address` of a mail exchanger is ignored.
     pub(in crate::client) fn is_ignored(&self, address: IpAddr) -> bool {
         self.ignored_networks
             .iter()
@@ -80,7 +80,7 @@ impl RouteConfig {
     }
 }
 
-/// Whether `address` belongs to this host: the system would talk to it from itself. Nothing is sent.
+/// Whether `address` belongs to this host: the system would use it as the source of a connection to it. Nothing is sent.
 fn is_local(address: IpAddr) -> bool {
     if address.is_loopback() || address.is_unspecified() {
         return true;
@@ -90,7 +90,7 @@ fn is_local(address: IpAddr) -> bool {
         IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     };
     let from = UdpSocket::bind((any, 0)).and_then(|socket| {
-        // Connecting a datagram socket chooses the source address, and does no more.
+        // Connecting a datagram socket only chooses the source address.
         socket.connect((address, 9))?;
         socket.local_addr()
     });
@@ -124,7 +124,7 @@ mod tests {
         let config = listening_on("0.0.0.0:25");
         let own = |address: &str| config.is_own_address(address.parse().unwrap());
         assert!(own("127.0.0.1:25") && own("127.0.0.2:25"));
-        // TEST-NET-1 belongs to nobody.
+        // TEST-NET-1 is not in use.
         assert!(!own("192.0.2.1:25") && !own("127.0.0.1:2525"));
     }
 

@@ -1,5 +1,5 @@
-//! What lookups go through, as it is now: hickory over the name servers of a file, read again when it changes, with a cache of answers
-//! whose age and number are bounded; and the system's hosts file.
+//! The current resolver and hosts file. The file with the name servers is read again when it changes. The cache of answers is bounded in number
+//! and age.
 
 use super::TrustAnchors;
 use super::resolv_conf::Settings;
@@ -14,39 +14,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Answers kept: a few hundred bytes each as a rule. When they may have become too large, all of them are forgotten.
+/// The most answers in the cache, usually a few hundred bytes each. The cache is cleared when they may have become too large.
 const CACHE: u64 = 4096;
-/// Ages of answers: not so short that each message asks anew, not so long that a fixed record does not help.
+/// The ages of answers in the cache: long enough to save lookups, short enough that a corrected record takes effect.
 const MIN_AGE: Duration = Duration::from_secs(5);
 const MAX_AGE: Duration = Duration::from_secs(3600);
-/// "No such domain" fails mail for good: it is not believed for long.
+/// A negative answer fails mail permanently, so it is kept for a short time.
 const MAX_NEGATIVE_AGE: Duration = Duration::from_secs(300);
 
-/// hickory's part of a lookup: what is kept, where aliases lead, what is proved.
+/// The resolver of hickory: it caches, follows aliases and validates.
 pub(super) type Hickory = Resolver<NameServers>;
 
-/// Name servers, and what asks those of now.
+/// The current name servers and the resolver that uses them.
 pub(super) struct CurrentResolver {
-    /// How long an answer is waited for.
+    /// The time limit of a lookup.
     limit: Duration,
     state: Mutex<ResolverState>,
 }
 
 struct ResolverState {
-    /// `None`: the servers were given, and stay.
+    /// The file with the name servers; `None`: they are fixed.
     file: Option<Watched>,
     settings: Settings,
-    /// What asks the servers of now, and these; `None`: they have not been asked yet.
+    /// The resolver and its servers; `None` before the first lookup.
     hickory: Option<(Arc<Hickory>, NameServers)>,
 }
 
 impl CurrentResolver {
-    /// These servers.
-    pub(super) fn given(settings: Settings, limit: Duration) -> Self {
+    /// Fixed servers.
+    pub(super) fn fixed(settings: Settings, limit: Duration) -> Self {
         Self::new(None, settings, limit)
     }
 
-    /// Those that `file` names, as resolv.conf(5) describes it.
+    /// The servers in `file`, in the form of resolv.conf(5).
     pub(super) fn of_file(file: Watched, limit: Duration) -> Self {
         let (nothing_read, _) = Settings::parse("");
         Self::new(Some(file), nothing_read, limit)
@@ -61,16 +61,16 @@ impl CurrentResolver {
         Self { limit, state }
     }
 
-    /// What asks the name servers of now; another one once they have changed, with nothing kept of what the others said.
+    /// The resolver for the current name servers. After they have changed it is a new one with an empty cache.
     ///
     /// # Errors
-    /// Those of hickory, which cannot be made.
+    /// Those of hickory when it cannot be built.
     pub(super) fn hickory(&self, anchors: Option<&TrustAnchors>) -> Result<Arc<Hickory>, NetError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.look();
+        state.reload();
         let servers = match &state.hickory {
-            // Its cache would be cleared bit by bit, while it is filled again.
-            Some((_, servers)) if servers.have_answered_enough() => servers.clone(),
+            // A new one, because hickory clears its cache entry by entry.
+            Some((_, servers)) if servers.take_cache_is_full() => servers.clone(),
             Some((hickory, _)) => return Ok(Arc::clone(hickory)),
             None => NameServers::new(&state.settings, self.limit),
         };
@@ -81,11 +81,11 @@ impl CurrentResolver {
 }
 
 impl ResolverState {
-    fn look(&mut self) {
+    fn reload(&mut self) {
         let Some(file) = &mut self.file else { return };
         match file.look(Instant::now()) {
             None => {}
-            // What was known before is as good a guess as any.
+            // The previous servers remain.
             Some(Err(error)) => tracing::warn!("{}: {error}", file.path().display()),
             Some(Ok(content)) => {
                 let (settings, ignored) = Settings::parse(&String::from_utf8_lossy(&content));
@@ -100,12 +100,12 @@ impl ResolverState {
 }
 
 fn build(servers: NameServers, anchors: Option<&TrustAnchors>) -> Result<Hickory, NetError> {
-    // Not an address: one connection, to all servers.
+    // A placeholder for all servers.
     let all = NameServerConfig::udp(Ipv4Addr::UNSPECIFIED.into());
     let config = ResolverConfig::from_name_servers(vec![all]);
     let mut options = ResolverOpts::default();
     bound(&mut options);
-    // What is proved is proved alias by alias.
+    // Validation needs every alias.
     options.preserve_intermediates = anchors.is_some();
     let mut builder = Resolver::builder_with_config(config, servers).with_options(options);
     if let Some(anchors) = anchors {
@@ -120,15 +120,15 @@ fn bound(options: &mut ResolverOpts) {
     options.positive_max_ttl = Some(MAX_AGE);
     options.negative_min_ttl = Some(MIN_AGE);
     options.negative_max_ttl = Some(MAX_NEGATIVE_AGE);
-    // Without it an answer of more than 512 bytes costs a TCP connection.
+    // Without EDNS, an answer of more than 512 bytes needs a TCP connection.
     options.edns0 = true;
-    // The hosts file is asked first, and elsewhere.
+    // The hosts file is read separately.
     options.use_hosts_file = ResolveHosts::Never;
-    // The servers below see to that.
+    // `NameServers` repeats queries.
     options.attempts = 0;
 }
 
-/// The names and addresses of a hosts file as it is now.
+/// The current names and addresses of a hosts file.
 pub(super) struct HostsFile(Mutex<(Watched, Arc<Hosts>)>);
 
 impl HostsFile {
@@ -136,7 +136,7 @@ impl HostsFile {
         Self(Mutex::new((Watched::new(path), Arc::default())))
     }
 
-    /// One that cannot be read is as it was.
+    /// The current content; the previous one if the file cannot be read.
     pub(super) fn hosts(&self) -> Arc<Hosts> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, hosts) = &mut *known;
@@ -156,9 +156,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_of_answers_is_bounded_in_number_and_age() {
+    fn the_cache_is_bounded_in_number_and_age() {
         let (settings, _) = Settings::parse("nameserver 192.0.2.1\n");
-        let source = CurrentResolver::given(settings, Duration::from_secs(1));
+        let source = CurrentResolver::fixed(settings, Duration::from_secs(1));
         let hickory = source.hickory(None).unwrap();
         let options = hickory.options();
         let seconds = |age: Option<Duration>| age.unwrap().as_secs();

@@ -1,9 +1,8 @@
-//! [`Resolve`] by DNS, with hickory over name servers that are asked one at a time, and the system's hosts file.
+//! [`Resolve`] with DNS and the hosts file of the system. It uses hickory, with name servers that are queried one at a time.
 //!
-//! With trust anchors it validates every answer by itself; the AD bit of a name server is never looked at. What it finds in the
-//! hosts file is not proved.
+//! With trust anchors it validates every answer; the AD bit of a name server is ignored. Entries of the hosts file count as not validated.
 //!
-//! A name without a dot is the system's to resolve: hosts file, search list, and whatever else it is told to ask.
+//! A name without a dot is resolved by the system, with its hosts file and search list.
 
 use super::current::{CurrentResolver, HostsFile};
 use super::proof::{Followed, MAX_ALIASES, endless, follow};
@@ -22,14 +21,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the second family's answer is waited for once the first has given addresses. RFC 8305 has 50 ms, for a
-/// person who waits; a spool has more patience than a broken name server deserves.
+/// How long to wait for the second address family after the first has addresses. RFC 8305 suggests 50 ms for interactive use; a relay can wait
+/// longer.
 const SECOND_FAMILY: Duration = Duration::from_secs(1);
 
-/// How long an answer is waited for, unless the client's limit says otherwise.
+/// The longest time of a lookup.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Asks name servers.
+/// Looks up names with DNS.
 #[derive(Clone, Debug)]
 pub struct DnsResolver(Arc<DnsLookups>);
 
@@ -40,8 +39,8 @@ struct DnsLookups {
 }
 
 impl DnsResolver {
-    /// One that asks `servers` in their order, or those of /etc/resolv.conf when there are none; without such a file, a name server
-    /// on this host, as the system itself does.
+    /// A resolver that queries `servers` in order; without any, those of /etc/resolv.conf, or a name server on this host if that file does not
+    /// exist.
     #[must_use]
     pub fn new(servers: &[SocketAddr]) -> Self {
         let config = RouteConfig {
@@ -51,7 +50,7 @@ impl DnsResolver {
         Self::from_config(&config, LIMIT)
     }
 
-    /// One that proves what it is told by DNSSEC, from `anchors`: an answer that is not what its zone has signed is none.
+    /// A resolver that validates answers with DNSSEC, from `anchors`. Invalid answers are errors.
     #[must_use]
     pub fn validating(servers: &[SocketAddr], anchors: &TrustAnchors) -> Self {
         let config = RouteConfig {
@@ -63,19 +62,19 @@ impl DnsResolver {
         Self::from_config(&config, LIMIT)
     }
 
-    /// One that asks the name servers in `config`, and with `dane` proves what it is told. Nobody waits for an answer for longer than
-    /// `limit`: all servers are asked within it.
+    /// A resolver with the name servers in `config`, which validates answers if `dane` is set. A lookup takes at most `limit`, in which all servers
+    /// are queried.
     #[must_use]
     pub fn from_config(config: &RouteConfig, limit: Duration) -> Self {
         let anchors = config.dane.then(|| config.trust_anchors.clone());
         let source = match config.dns_servers.as_slice() {
             [] => CurrentResolver::of_file(Watched::new(config.resolv_conf.clone()), limit.min(LIMIT)),
-            servers => CurrentResolver::given(Settings::of(servers.to_vec()), limit.min(LIMIT)),
+            servers => CurrentResolver::fixed(Settings::of(servers.to_vec()), limit.min(LIMIT)),
         };
         Self::over(source, anchors)
     }
 
-    /// One that asks the servers of `source`.
+    /// A resolver that uses `servers`.
     pub(super) fn over(servers: CurrentResolver, anchors: Option<TrustAnchors>) -> Self {
         Self(Arc::new(DnsLookups {
             anchors,
@@ -92,7 +91,7 @@ impl fmt::Debug for DnsLookups {
 }
 
 impl DnsLookups {
-    /// What `read` makes of the records of `name`.
+    /// Looks up `name`, and returns the result of `read` for its records.
     async fn ask<T>(
         &self,
         name: Name,
@@ -104,7 +103,7 @@ impl DnsLookups {
         if self.anchors.is_none() {
             let answer = hickory.lookup(name.clone(), kind).await;
             let answer = answer.map_err(|error| failure(&error))?;
-            let all = Followed::unproved(&name, kind, answer.answers());
+            let all = Followed::insecure(&name, kind, answer.answers());
             return match all.records.is_empty() {
                 true => Err(LookupError::NoData),
                 false => Ok(read(&all)),
@@ -120,7 +119,7 @@ impl DnsLookups {
             if answers.iter().all(|record| record.record_type() != kind) {
                 return Err(LookupError::NoData);
             }
-            // What an alias leads to came from the cache, and that leaves the alias out.
+            // The cache has returned the target of an alias without the alias.
             let alias = hickory.lookup(followed.end, RecordType::CNAME).await;
             let alias = alias.map_err(|error| LookupError::Temporary(harmless(&error.to_string())))?;
             answers.extend(alias.answers().iter().cloned());
@@ -129,7 +128,7 @@ impl DnsLookups {
         Err(LookupError::Temporary(error))
     }
 
-    /// Those records that `take` takes.
+    /// The records for which `take` returns a value.
     async fn records<T>(
         &self,
         name: Name,
@@ -157,7 +156,7 @@ impl DnsLookups {
             secure_names: followed.secure_names.clone(),
         };
         let mut addresses = self.ask(name, kind, read).await?;
-        // The cache gives one order over and over, and the first would have all the load.
+        // The cache keeps the order, and the first address would get all the load.
         fastrand::shuffle(&mut addresses.ips);
         Ok(addresses)
     }
@@ -165,7 +164,7 @@ impl DnsLookups {
     async fn addresses(&self, name: Name) -> Result<Addresses, LookupError> {
         let known = self.in_hosts_file(&name);
         if !known.is_empty() {
-            return Ok(Addresses::unproved(known));
+            return Ok(Addresses::insecure(known));
         }
         let (v6, v4) = (
             self.family(name.clone(), RecordType::AAAA),
@@ -205,14 +204,14 @@ fn address(record: &Record) -> Option<IpAddr> {
     record.data.ip_addr()
 }
 
-/// Two families together: proved is what is proved of both.
+/// Both families together. A name is secure only if it is secure for both.
 fn both(mut one: Addresses, other: Addresses) -> Addresses {
     one.ips.extend(other.ips);
     one.secure_names.retain(|name| other.secure_names.contains(name));
     one
 }
 
-/// What two families that both failed say together: nothing is certain while one of them could not be asked.
+/// The error when both families failed: temporary if either is.
 fn worse(one: LookupError, other: LookupError) -> LookupError {
     match (one, other) {
         (temporary @ LookupError::Temporary(_), _) | (_, temporary @ LookupError::Temporary(_)) => temporary,
@@ -231,7 +230,7 @@ fn failure(error: &NetError) -> LookupError {
             false => LookupError::NoData,
         };
     }
-    // A denial that is proved to be as good as one of an unsigned zone.
+    // The denial of a zone that is proved to be unsigned.
     if let NetError::Dns(DnsError::Nsec {
         response,
         proof: Proof::Insecure,
@@ -246,7 +245,7 @@ fn failure(error: &NetError) -> LookupError {
     LookupError::Temporary(harmless(&error.to_string()))
 }
 
-/// The name from the root down: no search list. A text that is no name in DNS names nothing that exists.
+/// The absolute name, for which no search list is used. A text that is not a DNS name does not exist.
 fn absolute(name: &str) -> Result<Name, LookupError> {
     if name.is_empty() || !name.is_ascii() {
         return Err(LookupError::NoSuchDomain);
@@ -307,7 +306,7 @@ impl Resolve for DnsResolver {
 
     fn addresses(&self, host: &str) -> BoxFuture<Result<Addresses, LookupError>> {
         if let Ok(address) = host.parse() {
-            return Box::pin(std::future::ready(Ok(Addresses::unproved(vec![address]))));
+            return Box::pin(std::future::ready(Ok(Addresses::insecure(vec![address]))));
         }
         let (inner, name, host) = (Arc::clone(&self.0), absolute(host), host.to_owned());
         Box::pin(async move {
@@ -320,7 +319,7 @@ impl Resolve for DnsResolver {
             if found.is_empty() {
                 Err(LookupError::NoData)
             } else {
-                Ok(Addresses::unproved(found))
+                Ok(Addresses::insecure(found))
             }
         })
     }

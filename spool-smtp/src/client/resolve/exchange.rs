@@ -1,6 +1,6 @@
-//! One question to one name server, over UDP or TCP, with a bound on the time.
+//! One query to one name server, over UDP or TCP, with a time limit.
 //!
-//! Each question has a socket of its own, and with it a port that the system chooses: whoever would forge an answer has to guess that, too.
+//! Each query has its own socket and a port that the system chooses, which a forger has to guess too.
 
 use super::verdict::is_about;
 use hickory_resolver::proto::op::{DnsResponse, Message};
@@ -11,19 +11,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// The longest datagram that is read: more than a question asks for.
+/// The longest datagram that is read; queries ask for less.
 const DATAGRAM: usize = 4096;
 
-/// The most records of an answer, in all of its sections: several times as many as any domain needs. In memory one takes some hundred
-/// bytes, however short it came.
+/// The most records of an answer, in all of its sections: several times as many as any domain needs. Each takes a few hundred bytes in memory.
 const MAX_RECORDS: usize = 128;
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum ExchangeError {
-    /// It did not come in time.
+    /// It did not arrive in time.
     Silence,
-    /// It cannot come, or is of no use.
+    /// The query failed, or the answer cannot be used.
     Error(String),
 }
 
@@ -36,7 +35,7 @@ impl From<io::Error> for ExchangeError {
     }
 }
 
-/// Asks over UDP. The question is sent up to three times in that time: a datagram that was lost is not yet a reason to ask another server.
+/// Queries over UDP. The query is sent up to three times within `time`, because a datagram may be lost.
 pub(super) async fn over_udp(
     server: SocketAddr,
     question: &Message,
@@ -48,7 +47,7 @@ pub(super) async fn over_udp(
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
-    // What others send to this port is dropped by the system.
+    // The system drops datagrams from other senders.
     socket.connect(server).await?;
     let begin = Instant::now();
     for after in [time / 5, time / 2, time] {
@@ -65,7 +64,7 @@ async fn receive(socket: &UdpSocket, question: &Message) -> Result<DnsResponse, 
     loop {
         let length = socket.recv(&mut datagram).await?;
         let read = datagram.get(..length).unwrap_or_default();
-        // A forger has to guess the number before anything else of an answer counts.
+        // The id is checked first, because a forger has to guess it.
         if read.get(..2) != Some(&question.metadata.id.to_be_bytes()[..]) {
             continue;
         }
@@ -76,7 +75,7 @@ async fn receive(socket: &UdpSocket, question: &Message) -> Result<DnsResponse, 
     }
 }
 
-/// Asks over TCP.
+/// Queries over TCP.
 pub(super) async fn over_tcp(
     server: SocketAddr,
     question: &Message,
@@ -117,7 +116,7 @@ fn decode(answer: Vec<u8>) -> Result<DnsResponse, ExchangeError> {
     DnsResponse::from_buffer(answer).map_err(|error| ExchangeError::Error(format!("not an answer: {error}")))
 }
 
-/// How many records an answer says it has, before any of them is read.
+/// The number of records in the header of an answer, before any of them is parsed.
 fn records(answer: &[u8]) -> usize {
     let counts = answer.get(6..12).unwrap_or_default().chunks_exact(2);
     counts

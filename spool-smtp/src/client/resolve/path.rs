@@ -1,7 +1,6 @@
-//! The path of a list of next hops: the hosts that its mail goes to, by which its limits are counted.
+//! The path of a list of next hops: the hosts that its mail goes to, for which limits are counted.
 //!
-//! It has the names of the hosts alone. Which of them can be reached, and what a domain asks of sessions with them, makes no other path:
-//! limits are the hosts'.
+//! It consists of the names of the hosts only. Neither their reachability nor the security that a domain requires changes the path.
 
 use super::route::{MAX_NAMES, Routes};
 use futures_util::future::join_all;
@@ -10,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 impl Routes {
-    /// The hosts of `next_hops` in order: exchangers by preference, equals by name. The answer takes as long as one question.
+    /// The hosts of `next_hops` in order: exchangers by preference and name. The lookups are concurrent.
     pub(in crate::client) async fn path(&self, next_hops: &[NextHop]) -> Arc<[NextHop]> {
         let hosts = join_all(next_hops.iter().map(|hop| self.hosts_of(hop))).await;
         let mut seen = HashSet::new();
@@ -21,7 +20,7 @@ impl Routes {
             .collect()
     }
 
-    /// The exchangers of `hop`. A host, and a domain whose exchangers are not known, stand for themselves.
+    /// The exchangers of `hop`; `hop` itself if it is a host, or its exchangers cannot be found.
     async fn hosts_of(&self, hop: &NextHop) -> Vec<NextHop> {
         let found = match hop.is_mx() {
             true => self.exchangers(hop).await.ok(),

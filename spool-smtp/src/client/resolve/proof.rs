@@ -1,29 +1,29 @@
-//! From the records of an answer to those that were asked for, alias by alias, and to what DNSSEC says of them. Pure.
+//! Follows the aliases of an answer to the records that were asked for, and finds whether DNSSEC has validated them. Pure.
 //!
-//! Only what the question leads to counts: a record of another name proves nothing, however well it is signed.
+//! Only records of the name that was asked for, and of its aliases, count.
 
 use super::LookupError;
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
-/// The most aliases in a row.
+/// The longest chain of aliases.
 pub(super) const MAX_ALIASES: usize = 16;
 
-/// What an answer says.
+/// The result of following an answer.
 #[derive(Debug)]
 pub(super) struct Followed<'a> {
     pub(super) records: Vec<&'a RData>,
-    /// Whether all of it is proved.
+    /// Whether all of it was validated.
     pub(super) secure: bool,
-    /// The name that the aliases lead to, if all of it is proved; then the one that was asked for, if what it has is proved.
+    /// The name that the aliases lead to, if all of it was validated; then the name that was asked for, if its records were validated.
     pub(super) secure_names: Vec<String>,
     /// The name that the aliases lead to, with records or without.
     pub(super) end: Name,
 }
 
 impl<'a> Followed<'a> {
-    /// All records of `kind` in `answers`, as an answer to `name` that nobody has validated.
-    pub(super) fn unproved(name: &Name, kind: RecordType, answers: &'a [Record]) -> Self {
+    /// All records of `kind` in `answers`, as an answer to `name` without validation.
+    pub(super) fn insecure(name: &Name, kind: RecordType, answers: &'a [Record]) -> Self {
         let records = answers.iter().filter(|record| record.record_type() == kind);
         Self {
             records: records.map(|record| &record.data).collect(),
@@ -34,10 +34,10 @@ impl<'a> Followed<'a> {
     }
 }
 
-/// Follows `answers`, which were validated, from `name` to records of `kind`.
+/// Follows `answers`, the result of a validating resolver, from `name` to records of `kind`.
 ///
 /// # Errors
-/// [`LookupError::Temporary`] when DNSSEC has failed for any of it or did not come to an end, and when the aliases have no end.
+/// [`LookupError::Temporary`] if the validation of any of it failed or was incomplete, or the aliases have no end.
 pub(super) fn follow<'a>(
     name: &Name,
     kind: RecordType,
@@ -57,14 +57,14 @@ pub(super) fn follow<'a>(
             } else {
                 continue;
             }
-            proofs.push(is_proved(record)?);
+            proofs.push(is_secure(record)?);
         }
-        first.get_or_insert(!proofs.is_empty() && proofs.iter().all(|proved| *proved));
+        first.get_or_insert(!proofs.is_empty() && proofs.iter().all(|secure| *secure));
         if let (true, Some(to)) = (found.is_empty(), alias) {
             at = to;
             continue;
         }
-        let secure = !found.is_empty() && proofs.iter().all(|proved| *proved);
+        let secure = !found.is_empty() && proofs.iter().all(|secure| *secure);
         let mut names = Vec::new();
         if secure {
             names.push(text(at));
@@ -82,16 +82,16 @@ pub(super) fn follow<'a>(
     Err(endless())
 }
 
-/// A chain of aliases that is too long, or leads in a circle, is an error that may be corrected: it says nothing of what is there.
+/// The error for a chain of aliases that is too long, or a cycle. It is temporary, because the zone may be corrected.
 pub(super) fn endless() -> LookupError {
     LookupError::Temporary("the aliases lead on without an end".to_owned())
 }
 
-fn is_proved(record: &Record) -> Result<bool, LookupError> {
+fn is_secure(record: &Record) -> Result<bool, LookupError> {
     match record.proof {
         Proof::Secure => Ok(true),
         Proof::Insecure => Ok(false),
-        // Whoever can keep the proof away must not gain by it.
+        // An attacker who suppresses signatures must not succeed.
         Proof::Bogus | Proof::Indeterminate => Err(LookupError::Temporary(format!(
             "DNSSEC: {} {} is {}",
             record.name,
@@ -153,8 +153,8 @@ mod tests {
             let error = followed(&[address("mx.example", failed)]).unwrap_err();
             assert!(matches!(error, LookupError::Temporary(_)), "{error}");
         }
-        // Without a validation of one's own, a proof is nothing.
-        let found = Followed::unproved(&name("mx.example"), RecordType::A, &secure);
+        // Without local validation, the proof does not count.
+        let found = Followed::insecure(&name("mx.example"), RecordType::A, &secure);
         assert!(!found.secure && found.secure_names.is_empty() && found.records.len() == 2);
     }
 

@@ -1,30 +1,30 @@
-//! The text of /etc/resolv.conf as resolv.conf(5) describes it: which name servers are asked, in which order, and for how long. Pure.
+//! Parses /etc/resolv.conf as resolv.conf(5) describes it: the name servers, their order and the time limits. Pure.
 //!
-//! An entry that cannot be read costs that entry only; it is named, and the rest of the file counts. `search` and `domain` are never read:
-//! names with a dot are asked for as they are, and names without one are the system's to resolve.
+//! An invalid entry is skipped and reported; the rest of the file is used. `search` and `domain` are ignored: names with a dot are looked up
+//! unchanged, and names without one are resolved by the system.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-/// The name servers of one file that are used, the first ones (MAXNS).
+/// The number of name servers that are used, the first ones of the file (MAXNS).
 const MAX_SERVERS: usize = 3;
 const PORT: u16 = 53;
 
-/// Which name servers are asked, and how.
+/// The name servers, and how they are queried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// In the order in which they are asked.
+    /// The servers in the order in which they are queried.
     pub(super) servers: Vec<SocketAddr>,
-    /// How long one server is waited for.
+    /// The time limit of a query to one server.
     pub(super) timeout: Duration,
-    /// How many times a server that does not answer is asked.
+    /// How many times a server that does not answer is queried.
     pub(super) attempts: usize,
-    /// Whether each question begins at the next server.
+    /// Whether each lookup begins at the next server.
     pub(super) rotate: bool,
 }
 
 impl Settings {
-    /// These servers, with what resolv.conf(5) has for defaults.
+    /// These servers, with the defaults of resolv.conf(5).
     pub(super) const fn of(servers: Vec<SocketAddr>) -> Self {
         Self {
             servers,
@@ -34,13 +34,13 @@ impl Settings {
         }
     }
 
-    /// Reads the text of a file, and names the entries that are left out. A file that names no server leads to the one on this host.
+    /// Parses the text of a file. Returns the entries that were skipped too. Without a server in the file, the one on this host is used.
     pub(super) fn parse(text: &str) -> (Self, Vec<String>) {
         let mut settings = Self::of(Vec::new());
         let mut ignored = Vec::new();
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
-            // The keyword begins the line; a comment does so with its sign.
+            // The keyword is at the start of the line.
             match words.next().filter(|word| line.starts_with(*word)) {
                 Some("nameserver") => match words.next().and_then(server) {
                     Some(_) if settings.servers.len() == MAX_SERVERS => ignored.push(line.to_owned()),
@@ -57,7 +57,7 @@ impl Settings {
         (settings, ignored)
     }
 
-    /// Options that are unknown here concern other programs.
+    /// Unknown options are ignored.
     fn set(&mut self, option: &str) {
         let (name, value) = option.split_once(':').unwrap_or((option, ""));
         let number: Option<u8> = value.parse().ok();
@@ -79,7 +79,7 @@ fn server(text: &str) -> Option<SocketAddr> {
         let address: Ipv6Addr = address.parse().ok()?;
         return Some(SocketAddrV6::new(address, PORT, 0, interface(zone)?).into());
     }
-    // OpenBSD puts brackets around IPv4 addresses, too.
+    // OpenBSD writes brackets around IPv4 addresses too.
     let v4 = text.strip_prefix('[').and_then(|rest| rest.split_once("]:"));
     let v4 = v4.and_then(|(address, port)| Some((address.parse::<IpAddr>().ok()?, port.parse().ok()?)));
     text.parse().ok().or(v4.map(SocketAddr::from))
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_cannot_be_read_costs_that_entry_only() {
+    fn an_invalid_entry_is_skipped() {
         let text = "search a..b\ndomain ..\nnameserver 192.0.2.300\nnameserver\nnameserver fe80::1%no/such\n\
                     options timeout:x attempts:\nsortlist x\nnonsense\nnameserver 192.0.2.1\n";
         let (settings, ignored) = Settings::parse(text);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_name_server_leads_to_the_one_on_this_host() {
+    fn without_a_name_server_the_one_on_this_host_is_used() {
         for text in ["", "# nothing\n", "search example.org\n", "nameserver x\n"] {
             assert_eq!(servers(text), ["127.0.0.1:53"], "{text}");
         }

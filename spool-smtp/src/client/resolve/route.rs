@@ -1,135 +1,29 @@
-//! The hosts for one next hop, in the order in which they are tried (RFC 5321 section 5.1, RFC 7505).
+//! The hosts of a next hop, in the order in which they are tried (RFC 5321 section 5.1, RFC 7505).
 //!
-//! Names are asked for when their turn comes: a broken name server of a backup does not hold up the first choice. Where
-//! the way leads back to this relay it ends, for whatever comes behind would lead back here as well.
+//! A host is looked up when it is its turn, so that a broken name server of a backup does not delay the first choice. The route ends at a host
+//! that is this relay, because the hosts after it would send the mail back as well.
 
+use super::target::Target;
+use super::unroutable::Unroutable;
 use super::{Addresses, Answer, Exchanger, LookupError, Resolve, RouteConfig};
 use crate::client::config::SmtpConfig;
 use crate::client::dane::Dane;
 use crate::client::sts::{HttpsFetch, Mode, Policy, PolicyCache};
 use futures_util::future::join_all;
-use spool_core::{NextHop, Reply, TlsPolicy, a_labels};
+use spool_core::{NextHop, TlsPolicy, a_labels};
 use std::collections::{HashSet, VecDeque};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most mail exchangers of a domain that are tried in one attempt.
+/// The most mail exchangers of a domain that are tried in an attempt.
 const MAX_HOSTS: usize = 5;
-/// The most whose addresses are asked for, because those that have none are not tried; and the most hosts of a path.
+/// The most hosts that are looked up, including those without an address; also the most hosts of a path.
 pub(super) const MAX_NAMES: usize = 32;
-/// Hosts of one preference whose addresses are asked for at once.
+/// The number of hosts of one preference that are looked up concurrently.
 const AT_ONCE: usize = 4;
 
-/// A host to have a session with.
-#[derive(Debug, Clone)]
-pub(in crate::client) struct Target {
-    /// Its name or address, and the port. Never mail exchangers.
-    pub(in crate::client) hop: NextHop,
-    /// Its addresses; `None`: to be asked for when a connection is made.
-    pub(in crate::client) addresses: Option<Vec<IpAddr>>,
-    /// The least security that its domain asks for.
-    pub(in crate::client) tls: TlsPolicy,
-    /// The certificates that its TLSA records ask for.
-    pub(in crate::client) dane: Option<Arc<Dane>>,
-}
-
-impl Target {
-    /// A host as the configuration names it, of which nothing is known.
-    fn configured(hop: &NextHop) -> Self {
-        Self {
-            hop: hop.clone(),
-            addresses: None,
-            tls: TlsPolicy::None,
-            dane: None,
-        }
-    }
-}
-
-/// Why a next hop, or one of its hosts, cannot be tried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::client) enum Unroutable {
-    NoSuchDomain {
-        domain: String,
-    },
-    /// It says that it takes no mail.
-    NullMx {
-        domain: String,
-    },
-    /// None at all, or none that mail may be sent to.
-    NoAddress {
-        domain: String,
-        host: String,
-    },
-    Loop {
-        domain: String,
-        host: String,
-    },
-    /// Somebody may have put the host into the domain's DNS: its MTA-STS policy does not name it.
-    NotInPolicy {
-        domain: String,
-        host: String,
-    },
-    /// Nobody could say.
-    Unknown {
-        name: String,
-        error: String,
-    },
-}
-
-impl Unroutable {
-    fn unknown(name: &str, error: &LookupError) -> Self {
-        let (name, error) = (name.to_owned(), error.to_string());
-        Self::Unknown { name, error }
-    }
-
-    /// The reply that a record keeps of it. Where the next hop stands in somebody's configuration, and is not the
-    /// recipients' own domain, it is no fault of the message: then nothing is permanent.
-    pub(in crate::client) fn reply(&self, recipients_own: bool) -> Reply {
-        let (code, subject, detail) = match self {
-            Self::NoSuchDomain { .. } => (550, 1, 2),
-            Self::NullMx { .. } => (556, 1, 10),
-            Self::NoAddress { .. } => (550, 4, 4),
-            Self::Loop { .. } => (550, 4, 6),
-            Self::Unknown { .. } => (451, 4, 3),
-            // Never for good (RFC 8461 section 5): a newer policy may name it.
-            Self::NotInPolicy { .. } => (451, 7, 0),
-        };
-        let code = if recipients_own { code } else { 451 };
-        Reply::new(code, &format!("{}.{subject}.{detail} {self}", code / 100))
-    }
-}
-
-impl fmt::Display for Unroutable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchDomain { domain } => write!(f, "the domain {domain} does not exist"),
-            Self::NullMx { domain } => write!(f, "the domain {domain} takes no mail (RFC 7505)"),
-            Self::NoAddress { domain, host } if domain == host => {
-                write!(
-                    f,
-                    "{domain} has no mail exchanger, and no address to send mail to"
-                )
-            }
-            Self::NoAddress { domain, host } => {
-                write!(
-                    f,
-                    "{host}, a mail exchanger of {domain}, has no address to send mail to"
-                )
-            }
-            Self::Loop { domain, host } => {
-                write!(f, "mail for {domain} would come back: {host} is this relay")
-            }
-            Self::NotInPolicy { domain, host } => {
-                write!(f, "the MTA-STS policy of {domain} does not name {host}")
-            }
-            Self::Unknown { name, error } => write!(f, "looking for {name}: {error}"),
-        }
-    }
-}
-
-/// Finds the way to next hops.
+/// Finds the hosts of next hops.
 #[derive(Debug)]
 pub(in crate::client) struct Routes {
     resolver: Arc<dyn Resolve>,
@@ -140,7 +34,7 @@ pub(in crate::client) struct Routes {
 }
 
 impl Routes {
-    /// Asks `resolver`, each time for no longer than `connect_timeout`, on behalf of the relay that `config` describes.
+    /// Uses `resolver`, with `connect_timeout` as the limit of each lookup.
     pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, config: &SmtpConfig) -> Self {
         let route = config.route.clone();
         let sts = route.mta_sts.then(|| {
@@ -156,14 +50,14 @@ impl Routes {
         }
     }
 
-    /// The same, with policies from elsewhere.
+    /// For tests: replaces the MTA-STS policies.
     #[cfg(test)]
     pub(in crate::client) fn with_policies(mut self, policies: PolicyCache) -> Self {
         self.sts = Some(policies);
         self
     }
 
-    /// The way to `hop`. `recipients_own`: it was found by the recipients' domain alone.
+    /// The route to `hop`. `recipients_own`: it is the domain of the recipients.
     pub(in crate::client) async fn to(&self, hop: &NextHop, recipients_own: bool) -> Route<'_> {
         let mut route = Route {
             routes: self,
@@ -177,7 +71,7 @@ impl Routes {
         if !hop.is_mx() {
             let target = match hop.host().parse() {
                 Ok(literal) if recipients_own => {
-                    route.usable(hop.host(), Addresses::unproved(vec![literal]), None)
+                    route.usable(hop.host(), Addresses::insecure(vec![literal]), None)
                 }
                 Ok(_) => Ok(Target::configured(hop)),
                 Err(_) => self.smart_host(hop).await,
@@ -197,13 +91,13 @@ impl Routes {
         route
     }
 
-    /// The MTA-STS policy of `domain`, if it is to be kept to.
+    /// The MTA-STS policy of `domain`, if its mode is `enforce`.
     async fn enforced(&self, domain: &str) -> Option<Arc<Policy>> {
         let policy = self.sts.as_ref()?.of(domain).await;
         policy.filter(|policy| policy.mode == Mode::Enforce)
     }
 
-    /// A host that the configuration names. Its addresses are asked for when a connection is made, but for DANE.
+    /// A host of the configuration. Its addresses are looked up here only for DANE, otherwise when a connection is made.
     async fn smart_host(&self, hop: &NextHop) -> Result<Target, Unroutable> {
         let mut target = Target::configured(hop);
         if self.config.dane {
@@ -216,7 +110,7 @@ impl Routes {
         Ok(target)
     }
 
-    /// What the TLSA records of `host` ask for, where DNSSEC proves that it is the one that mail for `hop` goes to.
+    /// The requirements of the TLSA records of `host`, a host of `hop` that DNSSEC has validated.
     async fn dane(
         &self,
         host: &str,
@@ -232,7 +126,7 @@ impl Routes {
         Ok(found.map(Arc::new))
     }
 
-    /// The mail exchangers of `hop`, grouped by preference, in the order of their names within each; and whether they are proved.
+    /// The mail exchangers of `hop`, grouped by preference and sorted by name, and whether DNSSEC has validated them.
     pub(super) async fn exchangers(
         &self,
         hop: &NextHop,
@@ -241,8 +135,7 @@ impl Routes {
         let asked = tokio::time::timeout(self.timeout, self.resolver.exchangers(hop.host()));
         let answer = match asked.await.unwrap_or_else(|_| Err(timed_out())) {
             Ok(answer) => answer,
-            // The domain itself is the host, where there is no MX record at all (RFC 5321 section 5.1). Then it is its
-            // addresses that are proved, or not.
+            // Without an MX record the domain itself is the host (RFC 5321 section 5.1). Only its addresses need validation then.
             Err(LookupError::NoData) => Answer {
                 records: vec![Exchanger {
                     preference: 0,
@@ -290,7 +183,7 @@ impl Routes {
     /// The addresses of `host`, a name or an address.
     pub(in crate::client) async fn addresses(&self, host: &str) -> Result<Addresses, LookupError> {
         if let Ok(address) = host.parse() {
-            return Ok(Addresses::unproved(vec![address]));
+            return Ok(Addresses::insecure(vec![address]));
         }
         let asked = tokio::time::timeout(self.timeout, self.resolver.addresses(host));
         asked.await.unwrap_or_else(|_| Err(timed_out()))
@@ -301,32 +194,32 @@ fn timed_out() -> LookupError {
     LookupError::Temporary("the name servers did not answer in time".to_owned())
 }
 
-/// The way to one next hop, host by host.
+/// The route to one next hop, host by host.
 #[derive(Debug)]
 pub(in crate::client) struct Route<'r> {
     routes: &'r Routes,
     hop: NextHop,
-    /// To be kept to.
+    /// The MTA-STS policy in force.
     policy: Option<Arc<Policy>>,
-    /// Whether DNSSEC proves the mail exchangers.
+    /// Whether DNSSEC has validated the mail exchangers.
     secure: bool,
-    /// Mail exchangers whose turn has not come, by preference.
+    /// Mail exchangers that were not looked up, by preference.
     groups: VecDeque<Vec<String>>,
     ready: VecDeque<Result<Target, Unroutable>>,
-    /// How many more may be tried.
+    /// How many more hosts may be tried.
     tries: usize,
 }
 
 impl Route<'_> {
-    /// The next host, or why one is passed over; `None` at the end.
+    /// The next host, or why it is passed over; `None` at the end.
     pub(in crate::client) async fn next(&mut self) -> Option<Result<Target, Unroutable>> {
         while self.tries > 0 {
             if let Some(next) = self.ready.pop_front() {
-                let nowhere = matches!(
+                let is_free = matches!(
                     next,
                     Err(Unroutable::NoAddress { .. } | Unroutable::NotInPolicy { .. })
                 );
-                self.tries -= usize::from(!nowhere);
+                self.tries -= usize::from(!is_free);
                 return Some(next);
             }
             let group = self.groups.pop_front()?;
@@ -335,7 +228,7 @@ impl Route<'_> {
         None
     }
 
-    /// Asks for the addresses of hosts of one preference. One that is this relay ends the way, and drops its equals.
+    /// Looks up hosts of one preference. One that is this relay ends the route, and hosts of the same preference are dropped.
     async fn look_up(&mut self, hosts: &[String]) {
         for some in hosts.chunks(AT_ONCE) {
             for target in join_all(some.iter().map(|host| self.find(host))).await {
@@ -350,9 +243,9 @@ impl Route<'_> {
         }
     }
 
-    /// Asks for the addresses of `host`, and for its TLSA records where they count.
+    /// Looks up the addresses of `host`, and its TLSA records if they apply.
     async fn find(&self, host: &str) -> Result<Target, Unroutable> {
-        // A name of one label is the system's to resolve, by this host's search list: nobody's MX record leads there.
+        // A name of one label would be resolved by this host's search list, which no MX record may use.
         if !host.contains('.') && host != self.hop.host() {
             return Err(self.no_address(host));
         }
@@ -361,9 +254,9 @@ impl Route<'_> {
             Err(error @ LookupError::Temporary(_)) => return Err(Unroutable::unknown(host, &error)),
             Err(LookupError::NoSuchDomain | LookupError::NoData) => return Err(self.no_address(host)),
         };
-        // Nobody's records are asked for where the way ends anyhow.
-        let held = self.secure && self.routes.config.dane && !self.leads_back(&addresses.ips);
-        let dane = match held {
+        // Without a lookup of TLSA records if the route ends here.
+        let uses_dane = self.secure && self.routes.config.dane && !self.is_this_relay(&addresses.ips);
+        let dane = match uses_dane {
             true => self.routes.dane(host, &self.hop, &addresses).await?,
             false => None,
         };
@@ -371,14 +264,14 @@ impl Route<'_> {
     }
 
     /// Whether one of `addresses` is this relay's.
-    fn leads_back(&self, addresses: &[IpAddr]) -> bool {
+    fn is_this_relay(&self, addresses: &[IpAddr]) -> bool {
         let config = &self.routes.config;
         let is_own = |address: &IpAddr| config.is_own_address(SocketAddr::new(*address, self.hop.port()));
         addresses.iter().any(is_own)
     }
 
-    /// `host` at those of `addresses` that mail may be sent to. What DANE asks for goes before what the domain's policy does
-    /// (RFC 8461 section 2), unless it asks for no certificate.
+    /// `host` with those of `addresses` that mail may be sent to. DANE takes precedence over MTA-STS (RFC 8461 section 2), unless no TLSA record
+    /// can be used.
     fn usable(
         &self,
         host: &str,
@@ -390,7 +283,7 @@ impl Route<'_> {
         let policy = self.policy.as_ref().filter(|_| !authenticates);
         let config = &self.routes.config;
         let names = || (self.hop.host().to_owned(), host.to_owned());
-        if self.leads_back(&addresses) {
+        if self.is_this_relay(&addresses) {
             let (domain, host) = names();
             return Err(Unroutable::Loop { domain, host });
         }
@@ -399,7 +292,7 @@ impl Route<'_> {
             return Err(Unroutable::NotInPolicy { domain, host });
         }
         addresses.retain(|address| !config.is_ignored(*address));
-        // An address where a name belongs is a mistake in the domain's records (RFC 2181 section 10.3).
+        // An MX record must not contain an address (RFC 2181 section 10.3).
         let mistake = self.hop.is_mx() && host.parse::<IpAddr>().is_ok();
         let hop = match self.hop.is_mx() {
             true => format!("{host}:{}", self.hop.port()).parse().ok(),

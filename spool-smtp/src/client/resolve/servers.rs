@@ -1,9 +1,8 @@
-//! Name servers, asked one at a time in their order, as resolv.conf(5) has it; below hickory, which keeps answers, follows aliases and
-//! validates.
+//! Name servers, which are queried one at a time in order, as resolv.conf(5) describes it. Hickory caches, follows aliases and validates on top.
 //!
-//! The first answer that counts is the answer, "no such domain" included. The next server is asked when one does not answer in its time,
-//! cannot be reached, or says that it cannot answer; never beside another one, and never to find a better answer. A server that says that
-//! it does not know EDNS, or that does not answer a question with EDNS at all, is asked again without it.
+//! The first usable answer is the result, also if the domain does not exist. The next server is queried only if one does not answer in time,
+//! cannot be reached, or replies with an error. A server that does not know EDNS, or does not answer a query with EDNS, is queried again without
+//! it.
 
 use super::exchange::{ExchangeError, over_tcp, over_udp};
 use super::resolv_conf::Settings;
@@ -25,30 +24,30 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-/// Questions under way at once, each with a socket. The others wait.
-const QUESTIONS: usize = 256;
-/// Bytes of answers after which what is kept of them is forgotten: an answer is kept whole, however large it is.
+/// The most concurrent queries, each with a socket. Others wait.
+const MAX_QUERIES: usize = 256;
+/// The number of bytes of answers after which the cache is cleared: it keeps answers of any size.
 const MAX_BYTES: usize = 16 << 20;
-/// What a record takes in memory beside its text.
+/// The memory of a record beside its text.
 const RECORD: usize = 384;
-/// For how long a server is not asked with EDNS once it did not know it, or answered only without it.
+/// For how long a server is queried without EDNS after it did not know it, or answered only without it.
 const WITHOUT_EDNS: Duration = Duration::from_secs(600);
 
-/// See the module. Cloning shares them.
+/// The name servers; see the module. Clones share them.
 #[derive(Clone)]
 pub(super) struct NameServers(Arc<ServerList>);
 
 struct ServerList {
     servers: Vec<NameServer>,
-    /// How long one server is waited for.
+    /// The time limit of a query to one server.
     timeout: Duration,
     attempts: usize,
-    /// How long all of it may take.
+    /// The time limit of a lookup.
     limit: Duration,
     rotate: bool,
-    questions: Semaphore,
+    queries: Semaphore,
     asked: AtomicUsize,
-    /// Bytes of answers since they were forgotten.
+    /// Bytes of answers since the cache was cleared.
     answered: AtomicUsize,
     runtime: TokioRuntimeProvider,
 }
@@ -56,12 +55,12 @@ struct ServerList {
 #[derive(Debug)]
 struct NameServer {
     address: SocketAddr,
-    /// Until when it is asked without EDNS.
+    /// Until when it is queried without EDNS.
     without_edns: Mutex<Option<Instant>>,
 }
 
 impl NameServers {
-    /// Those in `settings`. After `limit` nobody waits for an answer any more: all servers are asked before.
+    /// The servers in `settings`. A lookup ends after `limit`, before which all servers are queried.
     pub(super) fn new(settings: &Settings, limit: Duration) -> Self {
         let server = |address: &SocketAddr| NameServer {
             address: *address,
@@ -75,15 +74,15 @@ impl NameServers {
             attempts: settings.attempts,
             limit,
             rotate: settings.rotate,
-            questions: Semaphore::new(QUESTIONS),
+            queries: Semaphore::new(MAX_QUERIES),
             asked: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
             runtime: TokioRuntimeProvider::default(),
         }))
     }
 
-    /// Whether they have answered so much that it is to be forgotten; then it is counted anew.
-    pub(super) fn have_answered_enough(&self) -> bool {
+    /// Whether the cache must be cleared; resets the count of bytes.
+    pub(super) fn take_cache_is_full(&self) -> bool {
         let enough = self.0.answered.load(Ordering::Relaxed) >= MAX_BYTES;
         if enough {
             self.0.answered.store(0, Ordering::Relaxed);
@@ -92,17 +91,17 @@ impl NameServers {
     }
 }
 
-/// What an answer takes in memory, about.
+/// The approximate memory of an answer.
 fn footprint(answer: &DnsResponse) -> usize {
     let records = answer.answers.len() + answer.authorities.len() + answer.additionals.len();
     answer.as_buffer().len() + RECORD * records
 }
 
 impl ServerList {
-    /// The first answer that counts; the error says of each server why it has none.
+    /// The first usable answer. The error has the reason of each server.
     async fn ask(&self, question: &Message) -> Result<DnsResponse, NetError> {
         let end = Instant::now() + self.limit;
-        let Ok(_place) = timeout_at(end, self.questions.acquire()).await else {
+        let Ok(_place) = timeout_at(end, self.queries.acquire()).await else {
             return Err(NetError::from("too many questions are under way"));
         };
         let mut waiting = self.in_order();
@@ -146,8 +145,8 @@ impl ServerList {
 }
 
 impl NameServer {
-    /// `was_silent`: the same question got no answer. Some servers, and firewalls before them, drop whatever has EDNS; a question that
-    /// asks for signatures needs it.
+    /// Queries the server. `was_silent`: it did not answer the same query before. Some servers and firewalls drop queries with EDNS; a query for
+    /// signatures needs it.
     async fn ask(
         &self,
         question: &Message,
@@ -172,13 +171,13 @@ impl NameServer {
 
     async fn ask_as_it_is(&self, question: &Message, time: Duration) -> Result<Asked, ExchangeError> {
         let mut answer = over_udp(self.address, question, time).await?;
-        let mut follows = verdict(question, &answer);
-        if follows == AnswerVerdict::Truncated {
+        let mut decision = verdict(question, &answer);
+        if decision == AnswerVerdict::Truncated {
             answer = over_tcp(self.address, question, time).await?;
-            follows = verdict(question, &answer);
+            decision = verdict(question, &answer);
         }
-        Ok(match follows {
-            AnswerVerdict::Counts => {
+        Ok(match decision {
+            AnswerVerdict::Usable => {
                 Asked::Answer(Box::new(marked(question, with_canonical_targets(answer))))
             }
             AnswerVerdict::WithoutEdns => Asked::WithoutEdns,
@@ -193,7 +192,7 @@ impl NameServer {
     }
 }
 
-/// What a server said.
+/// The response of a server.
 enum Asked {
     Answer(Box<DnsResponse>),
     WithoutEdns,
@@ -216,29 +215,29 @@ fn plain(question: &Message) -> Message {
     plain
 }
 
-/// The answer, with the targets of its DNAME records in lower case: so they stand in what is signed (RFC 4034 section 6.2). Hickory does
-/// not know the kind, and checks signatures against the octets that came.
+/// The answer with the targets of its DNAME records in lower case, as they are signed (RFC 4034 section 6.2). Hickory does not know this type
+/// and checks signatures against the received octets.
 fn with_canonical_targets(answer: DnsResponse) -> DnsResponse {
-    let is_loud = |record: &Record| {
+    let has_capitals = |record: &Record| {
         let RData::Unknown { code, rdata } = &record.data else {
             return false;
         };
         *code == RecordType::DNAME && rdata.anything.iter().any(u8::is_ascii_uppercase)
     };
-    if !answer.answers.iter().any(is_loud) {
+    if !answer.answers.iter().any(has_capitals) {
         return answer;
     }
     let mut message = answer.clone().into_message();
-    for record in message.answers.iter_mut().filter(|record| is_loud(record)) {
+    for record in message.answers.iter_mut().filter(|record| has_capitals(record)) {
         if let RData::Unknown { rdata, .. } = &mut record.data {
-            // The length of a label is below any letter.
+            // The length octets of labels are less than any letter.
             rdata.anything.make_ascii_lowercase();
         }
     }
     DnsResponse::from_message(message).unwrap_or(answer)
 }
 
-/// The answer, with [`OPEN_ALIAS`] where it ends in an alias.
+/// The answer, with the code [`OPEN_ALIAS`] if it ends in an alias.
 fn marked(question: &Message, answer: DnsResponse) -> DnsResponse {
     if !ends_in_an_alias(question, &answer) {
         return answer;
@@ -259,7 +258,7 @@ impl DnsHandle for NameServers {
     }
 }
 
-/// For hickory all servers are one, and a connection to it is had at once.
+/// For hickory, all servers are one with a connection that is always open.
 impl ConnectionProvider for NameServers {
     type Conn = Self;
     type FutureConn = Ready<Result<Self, NetError>>;
@@ -284,11 +283,11 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_questions_are_under_way_than_allowed_and_no_other_waits_without_end() {
+    async fn concurrent_queries_are_bounded_and_others_wait_for_a_limited_time() {
         let (settings, _) = Settings::parse("nameserver 192.0.2.1\n");
         let servers = NameServers::new(&settings, Duration::from_secs(30));
-        let questions = &servers.0.questions;
-        let places: Vec<_> = std::iter::from_fn(|| questions.try_acquire().ok()).collect();
+        let queries = &servers.0.queries;
+        let places: Vec<_> = std::iter::from_fn(|| queries.try_acquire().ok()).collect();
         assert_eq!(places.len(), 256);
         let begun = Instant::now();
         let refused = servers.0.ask(&Message::query()).await.unwrap_err().to_string();

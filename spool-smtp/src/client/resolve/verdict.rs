@@ -1,26 +1,26 @@
-//! What follows from one answer of a name server: it counts, the question is put another way, or another server is asked. Pure.
+//! Decides what to do with the answer of a name server: use it, repeat the query in another way, or query another server. Pure.
 
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-/// What an alias whose end is not in the answer is marked with, in place of "no error". Of a chain of aliases that is too long hickory
-/// says what it says of a name without such records, but for this code of the last answer.
+/// The code that replaces "no error" in an answer whose last alias has no target in it. Without it, hickory reports a chain of aliases that is
+/// too long like a name without records.
 pub(super) const OPEN_ALIAS: ResponseCode = ResponseCode::Unknown(0xfff);
 
-/// See the module.
+/// What to do with an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AnswerVerdict {
-    /// It counts, whatever it says.
-    Counts,
-    /// Only a part of the answer fits into a datagram.
+    /// Use it.
+    Usable,
+    /// Query over TCP: the answer does not fit into a datagram.
     Truncated,
-    /// The server does not know EDNS (RFC 6891 section 6.2.2).
+    /// Query without EDNS, which the server does not know (RFC 6891 section 6.2.2).
     WithoutEdns,
-    /// The server cannot answer, and says so.
+    /// Query another server: this one replies with an error.
     Fails(String),
 }
 
-/// What follows from `answer` to `question`.
+/// What to do with `answer` to `question`.
 pub(super) fn verdict(question: &Message, answer: &Message) -> AnswerVerdict {
     use ResponseCode::{FormErr, NXDomain, NoError, NotImp};
     let code = answer.metadata.response_code;
@@ -39,11 +39,11 @@ pub(super) fn verdict(question: &Message, answer: &Message) -> AnswerVerdict {
     } else if code == NoError && is_referral(answer) {
         AnswerVerdict::Fails("it has no answer, and asks nobody for one".to_owned())
     } else {
-        AnswerVerdict::Counts
+        AnswerVerdict::Usable
     }
 }
 
-/// Whether it comes from a server that neither knows the name nor asks others: it says nothing of the name.
+/// Whether the server neither knows the name nor is recursive: the answer is not about the name.
 fn is_referral(answer: &Message) -> bool {
     let soa = |record: &hickory_resolver::proto::rr::Record| record.record_type() == RecordType::SOA;
     let metadata = &answer.metadata;
@@ -51,7 +51,7 @@ fn is_referral(answer: &Message) -> bool {
     disclaims && answer.answers.is_empty() && !answer.authorities.iter().any(soa)
 }
 
-/// Whether `answer` is about that question. A server that cannot read a question need not repeat it.
+/// Whether `answer` is about `question`. A server that cannot parse a query need not repeat it.
 pub(super) fn is_about(question: &Message, answer: &Message) -> bool {
     let failed = !matches!(
         answer.metadata.response_code,
@@ -61,7 +61,7 @@ pub(super) fn is_about(question: &Message, answer: &Message) -> bool {
         && (answer.queries == question.queries || answer.queries.is_empty() && failed)
 }
 
-/// Whether the answer ends in an alias whose end is to be asked for.
+/// Whether the answer ends in an alias whose target must be looked up.
 pub(super) fn ends_in_an_alias(question: &Message, answer: &Message) -> bool {
     let (Some(query), ResponseCode::NoError) = (question.queries.first(), answer.metadata.response_code)
     else {
@@ -80,12 +80,12 @@ pub(super) fn ends_in_an_alias(question: &Message, answer: &Message) -> bool {
             Some(&to.0)
         })
     };
-    // No chain is longer than its records; one that is leads in a circle.
+    // A chain that is longer than the number of records is a cycle.
     while let Some(to) = alias(at).filter(|_| followed <= answer.answers.len()) {
         (at, followed) = (to, followed + 1);
     }
     let mut here = answer.answers.iter().filter(|record| record.name == *at);
-    // A denial of what the alias leads to is proved with the answer's own code.
+    // A denial of the target is validated together with the code of the answer.
     let denies = |kind: RecordType| matches!(kind, RecordType::NSEC | RecordType::NSEC3);
     let denial = answer
         .authorities
@@ -134,12 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn the_code_says_whether_an_answer_counts() {
+    fn the_code_decides_whether_an_answer_is_usable() {
         use ResponseCode::{FormErr, NXDomain, NoError, NotImp, Refused, ServFail};
         let asked = question(true, false);
         for code in [NoError, NXDomain] {
             let mut found = answer(&asked, code);
-            assert_eq!(verdict(&asked, &found), AnswerVerdict::Counts);
+            assert_eq!(verdict(&asked, &found), AnswerVerdict::Usable);
             found.metadata.truncation = true;
             assert_eq!(verdict(&asked, &found), AnswerVerdict::Truncated);
         }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_neither_knows_nor_asks_says_nothing_of_the_name() {
+    fn a_referral_is_no_answer() {
         let asked = question(true, false);
         let mut found = answer(&asked, ResponseCode::NoError);
         found.metadata.recursion_available = false;
@@ -183,7 +183,7 @@ mod tests {
         ] {
             let mut found = found.clone();
             change(&mut found);
-            assert_eq!(verdict(&asked, &found), AnswerVerdict::Counts);
+            assert_eq!(verdict(&asked, &found), AnswerVerdict::Usable);
         }
     }
 
@@ -194,7 +194,7 @@ mod tests {
         assert!(is_about(&asked, &found));
         found.queries.clear();
         assert!(!is_about(&asked, &found));
-        // What could not be read is not repeated.
+        // A query that could not be parsed is not repeated.
         found.metadata.response_code = ResponseCode::FormErr;
         assert!(is_about(&asked, &found));
         found.add_query(Query::query(name("b.example."), RecordType::A));

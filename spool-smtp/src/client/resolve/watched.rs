@@ -1,6 +1,6 @@
-//! A small file that is read again when it changes, without a restart: looked at when somebody asks, at most once a second.
+//! A small file that is read again when it changes. It is checked when its content is needed, at most once a second.
 //!
-//! Reading blocks, and is bounded: no more than 16 MiB are read, and nothing that is no regular file is opened.
+//! Reading blocks, and is bounded: at most 16 MiB are read, and only regular files are opened.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What is longer is cut off.
+/// The most bytes that are read.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
-/// Between two looks.
+/// The time between two checks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The file; see the module.
 #[derive(Debug)]
 pub(super) struct Watched {
     path: PathBuf,
     interval: Duration,
-    next_look: Option<Instant>,
-    /// What was there when it was read; `None` inside: nothing.
+    next_check: Option<Instant>,
+    /// The state of the file when it was read; inner `None`: there was no file.
     seen: Option<Option<Seen>>,
-    /// Whether it was read twice as it is: it may change again within one tick of the file system's clock, and look the same.
+    /// Whether the same state was read twice: a second change within one tick of the file system's clock cannot be noticed.
     settled: bool,
 }
 
-/// What tells one state of a file from the next.
+/// The metadata by which a change is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     device: u64,
@@ -36,18 +36,18 @@ struct Seen {
 }
 
 impl Watched {
-    /// A file that nobody has looked at.
+    /// A file that was not checked yet.
     pub(super) const fn new(path: PathBuf) -> Self {
         Self {
             path,
             interval: INTERVAL,
-            next_look: None,
+            next_check: None,
             seen: None,
             settled: false,
         }
     }
 
-    /// The same, looked at whenever somebody asks.
+    /// For tests: checked each time.
     #[cfg(test)]
     pub(super) const fn at_any_time(mut self) -> Self {
         self.interval = Duration::ZERO;
@@ -58,15 +58,15 @@ impl Watched {
         &self.path
     }
 
-    /// What the file holds, if it may be other than at the last look; the first time in any case. Nothing there holds nothing.
+    /// The content of the file if it may have changed since the last check, and at the first check. A missing file is empty.
     ///
     /// # Errors
-    /// What keeps the file from being read. The next look tries again.
+    /// Why the file cannot be read. The next check tries again.
     pub(super) fn look(&mut self, now: Instant) -> Option<io::Result<Vec<u8>>> {
-        if self.next_look.is_some_and(|next| now < next) {
+        if self.next_check.is_some_and(|next| now < next) {
             return None;
         }
-        self.next_look = Some(now + self.interval);
+        self.next_check = Some(now + self.interval);
         match self.read_if_changed() {
             Ok(None) => None,
             Ok(Some(content)) => Some(Ok(content)),

@@ -1,7 +1,7 @@
-//! The policies that are known: asked for when mail goes to a domain, and kept for as long as the domain said.
+//! The cache of policies: they are fetched when mail is sent to a domain, and kept for the time that the policy states.
 //!
-//! A policy that is still good outlives every failure to ask for a newer one: whoever can break DNS or HTTPS cannot take
-//! it away (RFC 8461 section 3.3).
+//! A policy remains until it expires, also if a newer one cannot be fetched: an attacker who blocks DNS or HTTPS cannot remove it (RFC 8461
+//! section 3.3).
 
 use super::fetch::Fetch;
 use super::policy::{Mode, Policy, record_id};
@@ -11,19 +11,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The most domains kept.
+/// The most domains.
 const MAX_DOMAINS: usize = 4096;
-/// After a fetch of the policy announced under one id the next one waits, whether it failed (section 3.3 asks for five minutes at
-/// least) or gave a policy that is good for less: each attempt would fetch it anew.
+/// The least time between two fetches for the same id: after a failure (section 3.3 requires at least five minutes), and for a policy that
+/// expires earlier.
 const PAUSE: Duration = Duration::from_secs(300);
-/// How long a fetch may take (section 3.3 suggests a minute).
+/// The time limit of a fetch (section 3.3 suggests a minute).
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is known of one domain.
+/// The state of one domain.
 #[derive(Debug, Default)]
 struct PolicyEntry {
     known: Option<Known>,
-    /// The id for which the last fetch failed, and when.
+    /// The id for which the last fetch failed, and the time.
     failed: Option<(String, Instant)>,
 }
 
@@ -31,13 +31,14 @@ struct PolicyEntry {
 struct Known {
     id: String,
     policy: Arc<Policy>,
-    /// From here on the policy is fetched again though its id is the same.
+    /// When the policy is fetched again, although its id is the same.
     stale: Instant,
     expires: Instant,
 }
 
 impl PolicyEntry {
-    fn good(&mut self) -> Option<&Known> {
+    /// The policy, unless it has expired.
+    fn valid(&mut self) -> Option<&Known> {
         self.known.take_if(|known| known.expires <= Instant::now());
         self.known.as_ref()
     }
@@ -54,7 +55,7 @@ pub(in crate::client) struct PolicyCache {
 }
 
 impl PolicyCache {
-    /// Those that `resolver` announces and `fetch` fetches.
+    /// A cache that reads the announcements with `resolver` and the policies with `fetch`.
     pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, fetch: Arc<dyn Fetch>) -> Self {
         Self {
             resolver,
@@ -63,24 +64,24 @@ impl PolicyCache {
         }
     }
 
-    /// The policy of `domain`, in A-labels; `None` when it has none, or none can be had.
+    /// The policy of `domain`, in A-labels; `None` if it has none, or it cannot be fetched.
     pub(in crate::client) async fn of(&self, domain: &str) -> Option<Arc<Policy>> {
         let records = self.resolver.texts(&format!("_mta-sts.{domain}"));
         let records = tokio::time::timeout(FETCH_TIMEOUT, records).await;
         let records = records.ok().and_then(Result::ok).unwrap_or_default();
         let announced = record_id(&records);
         let entry = self.entry(domain, announced.is_some())?;
-        // Whoever comes meanwhile waits for one and the same fetch.
+        // Concurrent callers wait for the same fetch.
         let mut entry = entry.lock().await;
         if let Some(id) = announced
             && is_due(&mut entry, id)
         {
             self.refresh(domain, id, &mut entry).await;
         }
-        entry.good().map(|known| Arc::clone(&known.policy))
+        entry.valid().map(|known| Arc::clone(&known.policy))
     }
 
-    /// What is known of `domain`; with `make`, made when there is nothing.
+    /// The entry of `domain`; with `make`, it is created if there is none.
     fn entry(&self, domain: &str, make: bool) -> Option<SharedEntry> {
         let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = domains.get(domain) {
@@ -90,8 +91,8 @@ impl PolicyCache {
             return None;
         }
         if domains.len() >= MAX_DOMAINS {
-            // What is held at this moment is in use; a policy that is good is worth more than one to come.
-            domains.retain(|_, entry| entry.try_lock().map_or(true, |mut entry| entry.good().is_some()));
+            // Entries that are in use, or have a valid policy, are kept.
+            domains.retain(|_, entry| entry.try_lock().map_or(true, |mut entry| entry.valid().is_some()));
         }
         let entry = SharedEntry::default();
         if domains.len() < MAX_DOMAINS {
@@ -127,11 +128,11 @@ impl PolicyCache {
     }
 }
 
-/// Whether the policy announced as `id` is to be fetched.
+/// Whether the policy with this `id` must be fetched.
 fn is_due(entry: &mut PolicyEntry, id: &str) -> bool {
     let now = Instant::now();
     let fresh = entry
-        .good()
+        .valid()
         .is_some_and(|known| known.id == id && now < known.stale);
     let failed = entry.failed.as_ref();
     let paused = failed.is_some_and(|(failed, at)| failed == id && now < *at + PAUSE);
@@ -153,12 +154,12 @@ mod tests {
             (0..MAX_DOMAINS).map(|n| cache.entry(&domain(n), true).unwrap().try_lock_owned().unwrap());
         let in_use: Vec<_> = in_use.collect();
         assert_eq!(kept(), 4096);
-        // One more is served all the same, and not kept.
+        // One more gets an entry that is not kept.
         assert!(cache.entry("more.example", true).is_some());
         assert_eq!(kept(), 4096);
         assert!(cache.entry("more.example", false).is_none());
         drop(in_use);
-        // Those without a policy give way.
+        // Entries without a policy are removed.
         assert!(cache.entry("more.example", true).is_some());
         assert_eq!(kept(), 1);
     }

@@ -1,5 +1,4 @@
-//! Fetching a policy over HTTPS (RFC 8461 section 3.3): the certificate is checked, redirects are not followed, and
-//! nothing is read beyond the size that a policy may have.
+//! Fetches policies over HTTPS (RFC 8461 section 3.3): certificates are verified, redirects are not followed, and the size is bounded.
 
 use crate::client::race::race;
 use crate::client::resolve::{Resolve, RouteConfig};
@@ -19,13 +18,13 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// The longest policy that is read (the suggestion of section 3.3).
+/// The longest policy (as section 3.3 suggests).
 const MAX_SIZE: usize = 64 * 1024;
 const HTTPS: u16 = 443;
 
 /// Fetches policies.
 pub(in crate::client) trait Fetch: fmt::Debug + Send + Sync + 'static {
-    /// The text of the policy of `domain`, or why there is none.
+    /// The text of the policy of `domain`, or why it cannot be fetched.
     fn fetch(&self, domain: &str) -> BoxFuture<Result<String, String>>;
 }
 
@@ -38,13 +37,13 @@ struct HttpsClient {
     resolver: Arc<dyn Resolve>,
     route: RouteConfig,
     port: u16,
-    /// What certificates are checked against.
+    /// The authorities that certificates are checked against.
     roots: TrustRoots,
     tls: OnceCell<Arc<ClientConfig>>,
 }
 
 impl HttpsFetch {
-    /// From hosts that `resolver` finds, but for those in `route.ignored_networks`, with certificates by these roots.
+    /// Fetches from hosts that `resolver` finds, except those in `route.ignored_networks`, with certificates of these roots.
     pub(in crate::client) fn new(resolver: Arc<dyn Resolve>, route: RouteConfig, roots: TrustRoots) -> Self {
         Self::at(HTTPS, resolver, route, roots)
     }
@@ -84,7 +83,7 @@ impl HttpsClient {
                 .send_request(request)
                 .await
                 .map_err(|error| error.to_string())?;
-            // A redirect is a refusal: section 3.3.
+            // Redirects are not followed (section 3.3).
             if response.status() != StatusCode::OK {
                 return Err(format!("HTTP status {}", response.status()));
             }
@@ -96,7 +95,7 @@ impl HttpsClient {
             let body = body.map_err(|error| error.to_string())?.to_bytes();
             String::from_utf8(body.into()).map_err(|_| "the policy is no text".to_owned())
         };
-        // The connection works only while it is asked to, and ends with the answer.
+        // The connection must be polled, and ends with the answer.
         tokio::pin!(answer);
         tokio::select! {
             biased;
@@ -133,7 +132,7 @@ impl HttpsClient {
 
     async fn tls_config(&self) -> Result<Arc<ClientConfig>, String> {
         let roots = self.roots.clone();
-        // It reads files.
+        // Loading reads files.
         let roots = tokio::task::spawn_blocking(move || roots.load())
             .await
             .map_err(|error| error.to_string())?;

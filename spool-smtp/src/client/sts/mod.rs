@@ -1,7 +1,7 @@
-//! MTA-STS (RFC 8461): a domain says over HTTPS which hosts are its mail exchangers, and that mail goes to them over TLS
-//! with a valid certificate or not at all.
+//! MTA-STS (RFC 8461): a domain publishes over HTTPS which hosts are its mail exchangers, and that mail is sent only over TLS with a valid
+//! certificate.
 //!
-//! It never makes a way less secure than it is without: where no policy can be had, there is none.
+//! It never lowers security. If a policy cannot be fetched, the domain has none.
 
 mod cache;
 mod fetch;

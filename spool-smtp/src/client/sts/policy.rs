@@ -1,4 +1,4 @@
-//! The TXT record and the policy, as texts and as what they say (RFC 8461 sections 3.1, 3.2 and 4.1). Pure.
+//! Parses the TXT record and the policy (RFC 8461 sections 3.1, 3.2 and 4.1). Pure.
 
 use std::time::Duration;
 use thiserror::Error;
@@ -7,18 +7,18 @@ use thiserror::Error;
 const MAX_MAX_AGE: u64 = 31_557_600;
 /// White space, as the grammars have it.
 const WSP: [char; 2] = [' ', '\t'];
-/// The most host patterns of one policy, and the most bytes of all of them.
+/// The most host patterns of a policy, and the most bytes of all of them.
 const MAX_PATTERNS: usize = 100;
 const MAX_PATTERN_BYTES: usize = 8 << 10;
 
-/// What a policy asks for.
+/// The mode of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::client) enum Mode {
-    /// No mail by any other way.
+    /// Mail is sent only as the policy allows.
     Enforce,
-    /// Failures are only to be reported.
+    /// Failures are only reported.
     Testing,
-    /// Nothing: the end of a policy.
+    /// The policy is withdrawn.
     None,
 }
 
@@ -26,12 +26,12 @@ pub(in crate::client) enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::client) struct Policy {
     pub(in crate::client) mode: Mode,
-    /// Host names in lower case; `*.` in front stands for one label.
+    /// Host names in lower case; a leading `*.` stands for one label.
     mx: Vec<String>,
     pub(in crate::client) max_age: Duration,
 }
 
-/// Why a text is no policy.
+/// Why a text is not a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(in crate::client) enum PolicyError {
     #[error("a line is not \"key: value\"")]
@@ -47,8 +47,8 @@ pub(in crate::client) enum PolicyError {
 }
 
 impl Policy {
-    /// Reads the text of a policy by its grammar (section 3.2). Unknown keys are passed over; of a key that comes twice, but for mx, the
-    /// first counts. Empty lines are passed over, though the grammar has none.
+    /// Parses a policy (section 3.2). Unknown keys are ignored; of a repeated key other than mx, the first one counts. Empty lines are ignored,
+    /// although the grammar does not allow them.
     pub(in crate::client) fn parse(text: &str) -> Result<Self, PolicyError> {
         let (mut version, mut mode, mut max_age, mut mx) = (None, None, None, Vec::new());
         for line in text.lines().filter(|line| !line.trim_matches(WSP).is_empty()) {
@@ -75,7 +75,7 @@ impl Policy {
             Some("none") => Mode::None,
             Some(_) | None => return Err(PolicyError::Mode),
         };
-        // No sign stands before it.
+        // Without a sign.
         let digits = max_age.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let seconds: Option<u64> = digits.and_then(|text| text.parse().ok());
         let seconds = seconds.filter(|seconds| *seconds <= MAX_MAX_AGE);
@@ -100,7 +100,7 @@ impl Policy {
     }
 }
 
-/// A host name, perhaps with `*.` in front.
+/// A host name, with or without a leading `*.`.
 fn is_pattern(value: &str) -> bool {
     let host = value.strip_prefix("*.").unwrap_or(value);
     let label = |label: &str| {
@@ -110,13 +110,13 @@ fn is_pattern(value: &str) -> bool {
     value.len() <= 255 && host.split('.').all(label)
 }
 
-/// The id in the TXT records of `_mta-sts.DOMAIN`; `None` unless exactly one of them is of this kind, and right.
+/// The id in the TXT records of `_mta-sts.DOMAIN`; `None` unless exactly one of them is an MTA-STS record, and valid.
 pub(super) fn record_id(records: &[String]) -> Option<&str> {
     let mut ours = records.iter().filter_map(|record| fields(record));
     let (fields, None) = (ours.next()?, ours.next()) else {
         return None;
     };
-    // The last delimiter may stand behind the last field.
+    // A delimiter may follow the last field.
     let fields = fields.strip_suffix(';').unwrap_or(fields);
     let mut id = None;
     for field in fields.split(';').map(|field| field.trim_matches(WSP)) {
@@ -131,7 +131,7 @@ pub(super) fn record_id(records: &[String]) -> Option<&str> {
     id
 }
 
-/// What stands behind the version and its delimiter in a record of this kind, without white space at its ends.
+/// The fields of an MTA-STS record after its version, without surrounding white space.
 fn fields(record: &str) -> Option<&str> {
     let rest = record.strip_prefix("v=STSv1")?.trim_start_matches(WSP);
     Some(rest.strip_prefix(';')?.trim_matches(WSP))
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_policy_is_none() {
+    fn an_invalid_policy_is_refused() {
         for (from, to, expected) in [
             ("STSv1", "STSv2", PolicyError::Version),
             ("version: STSv1\r\n", "", PolicyError::Version),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn one_record_and_only_one_says_that_there_is_a_policy() {
+    fn exactly_one_record_announces_a_policy() {
         let id = |records: &[&str]| {
             let records: Vec<_> = records.iter().map(|record| (*record).to_owned()).collect();
             record_id(&records).map(str::to_owned)

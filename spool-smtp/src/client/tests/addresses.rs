@@ -41,7 +41,7 @@ async fn at_two_addresses(script: &[Act], by_mx: bool) -> (AttemptReport, usize)
 }
 
 #[tokio::test]
-async fn the_next_address_of_a_host_is_tried_when_one_does_not_take_the_message_now() {
+async fn the_next_address_of_a_host_is_tried_after_a_temporary_refusal() {
     let later = || Say(b"452 4.3.1 no space\r\n");
     let bye = || Say(b"421 4.3.2 shutting down\r\n");
     let scripts: [&[Act]; 7] = [
@@ -68,7 +68,7 @@ async fn the_next_address_of_a_host_is_tried_when_one_does_not_take_the_message_
 }
 
 #[tokio::test]
-async fn no_other_address_is_tried_for_what_is_said_for_good_or_of_the_sender_or_of_recipients_or_in_doubt() {
+async fn no_other_address_is_tried_after_a_permanent_refusal_a_rate_refused_recipients_or_doubt() {
     let scripts: [(&[Act], &str); 5] = [
         (&[HELLO, EHLO, Say(b"550 5.7.1 no\r\n"), OK, OK], "550"),
         (&[HELLO, EHLO, Say(b"450 4.7.28 slow down\r\n"), OK, OK], "4.7.28"),
@@ -88,7 +88,7 @@ async fn no_other_address_is_tried_for_what_is_said_for_good_or_of_the_sender_or
 }
 
 #[tokio::test]
-async fn three_addresses_of_a_host_are_asked_to_take_a_message() {
+async fn at_most_three_addresses_of_a_host_are_tried_for_a_message() {
     let port = port().await;
     let mut peers = Vec::new();
     let addresses = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"];
@@ -125,7 +125,7 @@ async fn blackhole() -> (u16, TcpListener, Vec<TcpStream>) {
 }
 
 #[tokio::test]
-async fn an_address_that_does_not_answer_holds_nobody_up() {
+async fn an_address_that_does_not_answer_causes_a_short_delay() {
     let (port, _listener, _waiting) = blackhole().await;
     let _ = peer_at(("127.0.0.3", port), &[&TAKES]).await;
     let names = Names::default()

@@ -41,7 +41,7 @@ fn auth_lines(seen: &Seen) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_mechanism_says_what_it_should() {
+async fn each_mechanism_sends_its_responses() {
     let token = "t".repeat(800);
     let bearer = |token: &str| Credentials::bearer_token("ada", token).unwrap();
     let coded = |text: &str| STANDARD.encode(text);
@@ -80,7 +80,7 @@ async fn each_mechanism_says_what_it_should() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_no_refusal_of_the_message_and_is_reported_as_it_was_said() {
+async fn a_refused_recipient_is_reported_with_its_reply() {
     let json = Say(b"334 eyJzdGF0dXMiOiI0MDEifQ==\r\n");
     let cases: [(Credentials, &[Act], u16); 4] = [
         (password(), &[PLAIN, Say(b"535 5.7.8 bad\r\n")], 535),

@@ -45,7 +45,7 @@ async fn all_arrive(opening: &[super::Act], config: SmtpConfig) {
 }
 
 #[tokio::test]
-async fn bodies_arrive_as_they_are_whatever_their_lines_begin_with() {
+async fn bodies_arrive_unchanged_whatever_their_lines_begin_with() {
     all_arrive(&[HELLO, EHLO], config()).await;
 }
 

@@ -68,7 +68,7 @@ async fn the_messages_after_the_first_go_out_with_their_envelope_byte_for_byte()
 }
 
 #[tokio::test]
-async fn data_is_said_where_bdat_saves_nothing_or_risks_more() {
+async fn data_is_used_where_bdat_saves_nothing_or_risks_more() {
     let (small, large) = (&b"small\r\n"[..], "x".repeat(65_535) + "\r\n");
     let many: Vec<String> = (0..98).map(|n| format!("r{n}@x")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -196,7 +196,7 @@ async fn each_recipient_has_its_own_reply() {
 }
 
 #[tokio::test]
-async fn a_peer_that_offers_bdat_and_does_not_know_it_costs_nothing_and_is_remembered() {
+async fn data_is_used_for_a_while_with_a_peer_that_offers_bdat_and_refuses_it() {
     for code_said in [500, 501, 502, 503, 504] {
         let (hop, counts, _stop) = sink(&format!("bdat reply {code_said} 5.5.1 what")).await;
         let agent = SmtpAgent::new(config());
@@ -210,7 +210,7 @@ async fn a_peer_that_offers_bdat_and_does_not_know_it_costs_nothing_and_is_remem
 }
 
 #[tokio::test]
-async fn a_session_that_ended_unseen_costs_nothing_when_the_peer_says_so() {
+async fn a_session_that_the_peer_has_ended_with_421_is_replaced() {
     let (hop, counts, _stop) = sink("mail nth=2 reply-close 421 4.3.2 enough\ndata nth=4 reply 451 no").await;
     let agent = SmtpAgent::new(config());
     // The third goes by BDAT again: an answer is not what is wrong with it.

@@ -141,7 +141,7 @@ fn decision(report: &AttemptReport) -> OnError {
 }
 
 #[tokio::test]
-async fn what_dns_says_for_good_ends_a_message_only_where_nothing_else_is_the_reason() {
+async fn a_permanent_dns_error_counts_only_without_another_reason() {
     let port = port().await;
     let mx = mx(port);
     let report = delivered(&agent(Names::default()), std::slice::from_ref(&mx)).await;

@@ -58,7 +58,7 @@ async fn with_smtputf8(offers: &'static [u8], to: &str, body: &str) -> Result<Ve
 }
 
 #[tokio::test]
-async fn smtputf8_is_asked_for_only_where_the_message_or_an_address_needs_it() {
+async fn smtputf8_is_used_only_if_the_message_or_an_address_needs_it() {
     const WITHOUT: &[u8] = b"250-peer\r\n250-PIPELINING\r\n250 8BITMIME\r\n";
     const WITH: &[u8] = b"250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n";
     let plain = "Subject: x\r\n\r\n\u{fc}\r\n";
@@ -195,7 +195,7 @@ async fn a_message_that_needs_smtputf8_itself_fails_for_all_its_recipients() {
 }
 
 #[tokio::test]
-async fn a_host_name_with_other_letters_is_said_in_a_labels() {
+async fn a_host_name_that_is_not_ascii_is_sent_in_a_labels() {
     let mut config = config();
     config.hostname = "b\u{fc}ro.example".to_owned();
     let (_, seen) = super::attempt_with(config, &[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]).await;
@@ -289,7 +289,7 @@ async fn taken_without_dsn(ehlo: &'static [u8]) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn whoever_asked_for_success_is_reported_when_a_peer_without_dsn_took_him() {
+async fn recipients_that_ask_for_success_are_reported_if_the_peer_lacks_dsn() {
     assert_eq!(taken_without_dsn(b"250 peer\r\n").await, [1]);
     assert!(taken_without_dsn(b"250-peer\r\n250 DSN\r\n").await.is_empty());
 }

@@ -23,7 +23,7 @@ async fn attempt(script: &str) -> (AttemptReport, [NextHop; 2], u64, u64) {
 }
 
 #[tokio::test]
-async fn a_host_that_refuses_for_now_or_breaks_off_is_followed_by_the_next_one() {
+async fn the_next_host_is_tried_after_a_temporary_refusal_or_a_broken_session() {
     for script in [
         "connect reply-close 421 4.3.2 busy",
         "connect reply 451 4.3.0 later",
@@ -63,7 +63,7 @@ async fn a_host_that_refuses_for_now_or_breaks_off_is_followed_by_the_next_one()
 }
 
 #[tokio::test]
-async fn after_the_final_dot_without_a_reply_no_other_host_is_asked() {
+async fn no_other_host_is_tried_after_a_final_dot_without_a_reply() {
     for script in [
         "dot hang",
         "dot close",
@@ -78,7 +78,7 @@ async fn after_the_final_dot_without_a_reply_no_other_host_is_asked() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_good_is_not_asked_of_another_host() {
+async fn no_other_host_is_tried_after_a_permanent_refusal() {
     for script in [
         "mail reply 550 5.7.1 no",
         "rcpt reply 550 5.1.1 gone",
@@ -92,7 +92,7 @@ async fn a_refusal_for_good_is_not_asked_of_another_host() {
 }
 
 #[tokio::test]
-async fn the_next_host_is_asked_for_those_that_are_still_open() {
+async fn the_next_host_is_tried_for_the_open_recipients() {
     let later = Say(b"450 4.2.0 greylisted\r\n");
     let gone = Say(b"550 5.1.1 gone\r\n");
     let (sick, _) = peer(&[&[HELLO, EHLO, OK, OK, later.clone(), gone, GO, TAKEN]]).await;
@@ -159,7 +159,7 @@ async fn the_record_has_the_replies_of_each_host_in_the_order_of_time() {
 }
 
 #[tokio::test]
-async fn what_the_last_host_says_of_everybody_is_the_end_and_what_each_said_is_kept() {
+async fn the_last_refusal_of_the_message_decides_and_replies_to_recipients_are_kept() {
     let (one, _, _stop) = sink("rcpt reply 450 4.2.0 one").await;
     let (other, _, _stop_other) = sink("mail reply 452 4.3.1 other").await;
     let hops = [one.clone(), other.clone()];
@@ -171,7 +171,7 @@ async fn what_the_last_host_says_of_everybody_is_the_end_and_what_each_said_is_k
 }
 
 #[tokio::test]
-async fn a_host_that_breaks_off_takes_nothing_from_what_another_said_of_a_recipient() {
+async fn a_broken_session_does_not_replace_the_reply_of_another_host() {
     let (one, _, _stop) = sink("rcpt reply 450 4.2.0 one").await;
     let (other, _) = peer(&[&[HELLO, EHLO, Close]]).await;
     let hops = [one.clone(), other.clone()];
@@ -185,7 +185,7 @@ async fn a_host_that_breaks_off_takes_nothing_from_what_another_said_of_a_recipi
 }
 
 #[tokio::test]
-async fn a_recipient_who_may_have_the_message_is_asked_of_no_other_host() {
+async fn no_other_host_is_tried_for_a_recipient_that_may_have_the_message() {
     let ehlo = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=1\r\n");
     let script = [HELLO, ehlo, OK, OK, GO, TAKEN, OK, OK, GO, Body(b"")];
     let (sick, _) = peer(&[&script]).await;

@@ -155,7 +155,7 @@ async fn a_session_that_takes_no_further_transaction_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_peer_that_breaks_off_among_the_recipients_is_asked_for_fewer() {
+async fn fewer_recipients_are_tried_when_a_peer_breaks_off_among_them() {
     for end in [Close, Say(b"421 4.7.0 too many\r\n")] {
         let first = [HELLO, EHLO, OK, OK, OK, end];
         let pairs = [
@@ -175,7 +175,7 @@ async fn a_peer_that_breaks_off_among_the_recipients_is_asked_for_fewer() {
 }
 
 #[tokio::test]
-async fn a_peer_that_breaks_off_after_as_many_recipients_as_it_is_asked_for_is_asked_for_one_fewer() {
+async fn one_recipient_fewer_is_tried_when_a_peer_breaks_off_after_the_last() {
     for (ehlo, end) in [
         (EHLO, Close),
         (SLOW_EHLO, Close),
@@ -200,7 +200,7 @@ async fn a_peer_that_breaks_off_after_as_many_recipients_as_it_is_asked_for_is_a
 }
 
 #[tokio::test]
-async fn a_peer_that_breaks_off_at_data_whatever_it_is_asked_for_is_left_and_limits_nothing() {
+async fn a_peer_that_always_breaks_off_at_data_sets_no_limit() {
     let all = [HELLO, EHLO, OK, OK, OK, OK, OK, OK, Close];
     let fewer = [HELLO, EHLO, OK, OK, OK, OK, OK, Close];
     let well = [HELLO, EHLO, OK, OK, OK, OK, OK, OK, GO, TAKEN];
@@ -228,7 +228,7 @@ async fn a_peer_that_breaks_off_at_the_first_recipient_again_and_again_is_left()
 }
 
 #[tokio::test]
-async fn what_a_later_transaction_meets_is_told_of_its_own_recipients() {
+async fn the_error_of_a_later_transaction_is_reported_for_its_own_recipients() {
     let ehlo = || Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
     let first = |rest: &[Act]| [&[HELLO, ehlo(), OK, OK, OK, GO, TAKEN], rest].concat();
     // A refusal for good is that of its transaction: the next one is tried. One for now is told of all that are left.

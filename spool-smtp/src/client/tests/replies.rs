@@ -52,7 +52,7 @@ async fn a_reply_is_read_by_its_first_digit() {
 }
 
 #[tokio::test]
-async fn whatever_is_not_2yz_after_the_dot_is_no_delivery() {
+async fn only_2yz_after_the_final_dot_is_a_delivery() {
     for act in [
         Body(b"354 more\r\n"),
         Body(b"hello\r\n"),
@@ -149,7 +149,7 @@ async fn every_recipient_has_its_own_reply() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_reported_where_it_was_said() {
+async fn a_refusal_is_reported_with_its_stage() {
     let no = || Say(b"550 5.7.1 no\r\n");
     let late = || Say(b"554 no recipients\r\n");
     let cases: [(&[Act], Stage); 4] = [

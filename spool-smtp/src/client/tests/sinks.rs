@@ -29,7 +29,7 @@ async fn send(agent: &SmtpAgent, hop: &NextHop, to: &str) -> AttemptReport {
 }
 
 #[tokio::test]
-async fn whatever_a_peer_does_with_a_session_that_it_has_had_costs_the_next_message_nothing() {
+async fn a_used_session_that_fails_does_not_affect_the_next_message() {
     let actions = [
         "rset hang",
         "rset drip 100ms 250 ok",

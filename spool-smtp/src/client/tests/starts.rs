@@ -52,7 +52,7 @@ async fn a_refused_start_sends_nothing_and_keeps_the_session() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_refused_at_the_second_host_is_no_attempt_though_the_first_one_spoke() {
+async fn a_start_that_is_refused_at_the_second_host_is_no_attempt_although_the_first_replied() {
     let (no, _) = peer(&[&[Say(b"554 no\r\n"), Close]]).await;
     let (next, seen) = peer(&[&twice()]).await;
     let refused = Begin::asking(std::future::ready(false));
@@ -62,7 +62,7 @@ async fn a_start_that_is_refused_at_the_second_host_is_no_attempt_though_the_fir
 }
 
 #[tokio::test]
-async fn a_start_is_asked_for_once_and_only_with_a_session_there() {
+async fn the_start_is_recorded_once_and_only_with_a_session() {
     let refusals: [(&[_], _); 2] = [
         (&[Say(b"554 no\r\n"), Close], 0),
         (
@@ -95,7 +95,7 @@ async fn a_start_is_asked_for_once_and_only_with_a_session_there() {
 }
 
 #[tokio::test]
-async fn no_start_is_asked_for_where_there_is_no_session() {
+async fn no_start_is_recorded_without_a_session() {
     let dead: NextHop = "127.0.0.1:1".parse().unwrap();
     // It offers no 8BITMIME.
     let (unable, seen) = peer(&[&[HELLO, Say(b"250 peer\r\n")]]).await;

@@ -37,7 +37,7 @@ fn tls_script(starttls: Act) -> Vec<Act> {
 const PLAIN: [Act; 6] = [HELLO, TLS_EHLO, OK, OK, GO, TAKEN];
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_read_will_do_where_none_has_to_be_valid() {
+async fn an_unreadable_certificate_is_accepted_where_none_must_be_valid() {
     for cert in [Cert::VersionOne, Cert::CriticalExtension] {
         for policy in [TlsPolicy::Opportunistic, TlsPolicy::Required] {
             let (report, seen) = at(policy, &tls_script(Tls(b"220 go\r\n", cert, b""))).await;
@@ -235,7 +235,7 @@ async fn a_peer_that_takes_nothing_in_plaintext_gets_the_mail_when_its_tls_works
 }
 
 #[tokio::test]
-async fn a_recipient_that_is_refused_for_want_of_tls_is_tried_later_and_the_others_have_the_mail() {
+async fn a_recipient_that_is_refused_without_tls_is_tried_later_and_the_others_are_delivered() {
     let late = Say(b"550 5.7.1 Session encryption is required\r\n");
     let gone = Say(b"550 5.1.1 <encryption@x> no such user\r\n");
     let failed = [HELLO, TLS_EHLO, Say(b"454 4.7.0 no TLS now\r\n")];
@@ -280,7 +280,7 @@ async fn a_silent_handshake_ends_with_its_deadline() {
 }
 
 #[tokio::test]
-async fn implicit_tls_comes_before_the_greeting_and_is_never_given_up() {
+async fn implicit_tls_starts_before_the_greeting_and_has_no_fallback() {
     let script = [Tls(b"", Cert::Good, b"220 peer\r\n"), EHLO, OK, OK, GO, TAKEN];
     for policy in POLICIES {
         let (hop, seen) = peer(&[&script]).await;

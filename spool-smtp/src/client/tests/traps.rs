@@ -138,7 +138,7 @@ async fn nothing_waits_without_end() {
 }
 
 #[tokio::test]
-async fn helo_is_said_where_ehlo_is_not_known() {
+async fn helo_is_sent_after_ehlo_was_refused() {
     let helo = [HELLO, Say(b"502 what\r\n"), OK, OK, OK, GO, TAKEN];
     let (result, seen) = lettre(&helo, b"x").await;
     assert!(result.unwrap().is_err() && seen.count("HELO") == 0);
@@ -170,7 +170,7 @@ async fn no_line_end_is_added_to_a_body() {
 }
 
 #[tokio::test]
-async fn no_quit_stands_where_the_peer_may_still_answer_the_dot() {
+async fn no_quit_is_sent_while_the_final_reply_may_arrive() {
     // A junk line in place of the reply: whoever says QUIT now takes the 221 for what the body was told.
     let (report, seen) = attempt(&[HELLO, EHLO, OK, OK, GO, Body(b"what?\r\n"), Say(b"221 bye\r\n")]).await;
     assert!(is_broken(&report.result), "{}", report.result);

@@ -1,8 +1,8 @@
-//! Places for hashes, and the two queues for them.
+//! The slots for concurrent hashes, and the two queues for them.
 //!
 //! Known clients come first, in order of arrival. Unknown clients come after them, the latest first: when not all can
-//! be served in time, some wait in vain in any case, and the latest has waited least. When a queue
-//! is full, a new known client is refused, and of the unknown ones the one that has waited longest.
+//! be served in time, some time out in any case, and the latest has waited least. When a queue is full, a new known client is refused, or the
+//! unknown client that has waited longest.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,14 +16,14 @@ struct SlotState {
     /// Zero while any login waits.
     free: usize,
     known: VecDeque<Sender<HashSlot>>,
-    strangers: VecDeque<Sender<HashSlot>>,
+    unknown: VecDeque<Sender<HashSlot>>,
 }
 
-/// The places; see the module. Clones share them.
+/// The slots; see the module. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct HashSlots(Arc<Mutex<SlotState>>);
 
-/// A place, freed when it is dropped.
+/// A slot, freed when it is dropped.
 #[derive(Debug)]
 pub(super) struct HashSlot(Option<HashSlots>);
 
@@ -32,7 +32,7 @@ impl HashSlots {
         Self(Arc::new(Mutex::new(SlotState {
             free: count,
             known: VecDeque::new(),
-            strangers: VecDeque::new(),
+            unknown: VecDeque::new(),
         })))
     }
 
@@ -40,41 +40,41 @@ impl HashSlots {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place; `None`: too many wait.
+    /// Waits for a slot; `None`: too many wait.
     pub(super) async fn find(&self, is_known: bool) -> Option<HashSlot> {
-        let told = {
+        let granted = {
             let mut state = self.state();
             if state.free > 0 {
                 state.free -= 1;
                 return Some(HashSlot(Some(self.clone())));
             }
-            let line = if is_known {
+            let queue = if is_known {
                 &mut state.known
             } else {
-                &mut state.strangers
+                &mut state.unknown
             };
             // A login that was given up no longer waits.
-            line.retain(|waiter| !waiter.is_closed());
-            if line.len() >= WAITING {
+            queue.retain(|waiter| !waiter.is_closed());
+            if queue.len() >= WAITING {
                 if is_known {
                     return None;
                 }
-                line.pop_front();
+                queue.pop_front();
             }
-            let (tell, told) = channel();
-            line.push_back(tell);
-            told
+            let (grant, granted) = channel();
+            queue.push_back(grant);
+            granted
         };
-        told.await.ok()
+        granted.await.ok()
     }
 
-    /// Gives a free place to the next login.
+    /// Gives a free slot to the next login.
     fn give(self) {
-        let mut place = HashSlot(Some(self.clone()));
+        let mut slot = HashSlot(Some(self.clone()));
         loop {
             let next = {
                 let mut state = self.state();
-                let next = state.known.pop_front().or_else(|| state.strangers.pop_back());
+                let next = state.known.pop_front().or_else(|| state.unknown.pop_back());
                 if next.is_none() {
                     state.free += 1;
                 }
@@ -82,13 +82,13 @@ impl HashSlots {
             };
             let Some(next) = next else {
                 // It counts as free already.
-                place.0 = None;
+                slot.0 = None;
                 return;
             };
-            match next.send(place) {
+            match next.send(slot) {
                 Ok(()) => return,
-                // The login was given up meanwhile.
-                Err(back) => place = back,
+                // The login was abandoned.
+                Err(back) => slot = back,
             }
         }
     }
@@ -97,15 +97,15 @@ impl HashSlots {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         let state = self.state();
-        let all = state.known.iter().chain(&state.strangers);
+        let all = state.known.iter().chain(&state.unknown);
         all.filter(|waiter| !waiter.is_closed()).count()
     }
 }
 
 impl Drop for HashSlot {
     fn drop(&mut self) {
-        if let Some(places) = self.0.take() {
-            places.give();
+        if let Some(slots) = self.0.take() {
+            slots.give();
         }
     }
 }

@@ -3,7 +3,7 @@
 //! - At most two hashes run at once, in [slots](super::hash_slots) with two bounded queues. Clients that have logged in
 //!   recently come before unknown clients: however many of these wait, a known client waits for one hash.
 //! - The logins of one client are checked one after the other. After a failure the next one waits 1, 2, 4 ... 30 s, without a
-//!   place, in a queue that is bounded too.
+//!   slot, in a queue that is bounded too.
 //! - Concurrent logins of one client with the same credentials, such as those of a server that opens many connections, wait for the
 //!   first of them, outside that queue, and share its success. They do not share a failure: after one, all enter the queue.
 //! - An unknown name takes as long as a known one.
@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{error, info};
 
 /// Concurrent hashes.
-const PLACES: usize = 2;
+const SLOTS: usize = 2;
 /// Concurrent logins of one client: one is checked, the others wait for it.
 const OF_ONE_CLIENT: usize = 5;
 /// Blocks of 1 KiB that are kept for the next hash. Larger ones are rare and are freed.
@@ -52,10 +52,10 @@ pub struct Logins(Arc<LoginPool>);
 struct LoginPool {
     table: RwLock<Option<UserTable>>,
     clients: Clients,
-    places: HashSlots,
+    slots: HashSlots,
     turns: Mutex<HashMap<ClientKey, Turns>>,
     successes: Mutex<RecentLogins>,
-    /// Memory of hashes that have ended; as many as there are places.
+    /// Memory of hashes that have ended; as many as there are slots.
     spare: Arc<Mutex<Vec<HashMemory>>>,
 }
 
@@ -71,7 +71,7 @@ struct UserTable {
 struct Turns {
     one: Arc<Semaphore>,
     /// Their credentials, and a channel that is closed when they end; at most [`OF_ONE_CLIENT`].
-    under_way: Vec<(Tag, watch::Receiver<()>)>,
+    running: Vec<(Tag, watch::Receiver<()>)>,
 }
 
 /// A running login.
@@ -81,7 +81,7 @@ struct LoginTurn<'p> {
     tag: Tag,
     /// `None` while another is checked.
     one: Option<OwnedSemaphorePermit>,
-    /// Dropped after the turn has left its line.
+    /// Dropped after the turn was removed.
     _ends: watch::Sender<()>,
 }
 
@@ -96,7 +96,7 @@ impl Logins {
         Self(Arc::new(LoginPool {
             table: RwLock::new(None),
             clients,
-            places: HashSlots::new(PLACES),
+            slots: HashSlots::new(SLOTS),
             turns: Mutex::default(),
             successes: Mutex::default(),
             spare: Arc::default(),
@@ -236,11 +236,11 @@ impl LoginPool {
             .then(|| Arc::clone(user))
     }
 
-    /// The end of a login of `client` with these credentials that is under way.
+    /// The end of a running login of `client` with these credentials.
     fn same(&self, client: &ClientKey, tag: &Tag) -> Option<watch::Receiver<()>> {
         let turns = lock(&self.turns);
-        let mut under_way = turns.get(client)?.under_way.iter();
-        let (_, ended) = under_way.find(|(other, _)| other == tag)?;
+        let mut running = turns.get(client)?.running.iter();
+        let (_, ended) = running.find(|(other, _)| other == tag)?;
         Some(ended.clone())
     }
 
@@ -251,12 +251,12 @@ impl LoginPool {
             let mut turns = lock(&self.turns);
             let turns = turns.entry(client.clone()).or_insert_with(|| Turns {
                 one: Arc::new(Semaphore::new(1)),
-                under_way: Vec::new(),
+                running: Vec::new(),
             });
-            if turns.under_way.len() >= OF_ONE_CLIENT {
+            if turns.running.len() >= OF_ONE_CLIENT {
                 return None;
             }
-            turns.under_way.push((tag, ended));
+            turns.running.push((tag, ended));
             Arc::clone(&turns.one)
         };
         // Counted from here on, also when the wait is given up.
@@ -274,18 +274,18 @@ impl LoginPool {
     fn leave(&self, client: &ClientKey, tag: &Tag) {
         let mut turns = lock(&self.turns);
         if let Some(of_client) = turns.get_mut(client) {
-            // Of several with the same credentials any may go: nobody waits for those, as they have failed.
-            let place = of_client.under_way.iter().position(|(other, _)| other == tag);
-            place.map(|place| of_client.under_way.swap_remove(place));
-            if of_client.under_way.is_empty() {
+            // Any of several with the same credentials: they have failed before, so no other login waits for them.
+            let place = of_client.running.iter().position(|(other, _)| other == tag);
+            place.map(|place| of_client.running.swap_remove(place));
+            if of_client.running.is_empty() {
                 turns.remove(client);
             }
         }
     }
 
-    /// Whether `hash` is of the attempt's password, found out in one of the places; `None`: too many wait for one.
+    /// Whether `hash` is of the attempt's password, checked in one of the slots; `None`: too many wait for one.
     async fn hash(&self, client: &ClientKey, hash: PasswordHash, attempt: &LoginAttempt) -> Option<bool> {
-        let place = self.places.find(self.clients.is_known(client)).await?;
+        let slot = self.slots.find(self.clients.is_known(client)).await?;
         let (password, spare) = (attempt.password.clone(), Arc::clone(&self.spare));
         let hashing = tokio::task::spawn_blocking(move || {
             let mut memory = lock(&spare).pop().unwrap_or_default();
@@ -293,8 +293,8 @@ impl LoginPool {
             if memory.len() <= KEPT_BLOCKS {
                 lock(&spare).push(memory);
             }
-            // Held until here, even when nobody waits for the answer any more.
-            drop(place);
+            // Held until here, even if the caller no longer waits.
+            drop(slot);
             is_of
         });
         hashing.await.ok()

@@ -31,8 +31,8 @@ fn address(number: u32) -> IpAddr {
 /// All places, so that nothing is hashed until they are dropped.
 async fn every_place(logins: &Logins) -> Vec<HashSlot> {
     let mut all = Vec::new();
-    for _ in 0..PLACES {
-        all.extend(logins.0.places.find(true).await);
+    for _ in 0..SLOTS {
+        all.extend(logins.0.slots.find(true).await);
     }
     all
 }
@@ -127,7 +127,7 @@ async fn a_success_is_not_hashed_again_by_the_same_client() {
         lock(&logins.0.turns).is_empty(),
         "who gives up leaves nothing behind"
     );
-    assert_eq!(logins.0.places.waiting(), 0);
+    assert_eq!(logins.0.slots.waiting(), 0);
     tokio::time::sleep(Duration::from_secs(301)).await;
     let _all = every_place(&logins).await;
     let hashed = tokio::time::timeout(Duration::from_secs(1), try_it(&logins, 1, "ada", RIGHT));
@@ -182,10 +182,10 @@ async fn concurrent_equal_logins_share_one_hash() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let crowd = same(RIGHT);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(logins.0.places.waiting(), 1);
+    assert_eq!(logins.0.slots.waiting(), 1);
     first.abort();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(logins.0.places.waiting(), 1);
+    assert_eq!(logins.0.slots.waiting(), 1);
     drop(places);
     assert_eq!(crowd.await.unwrap(), HashMap::from([("accepted", 100)]));
     // After a failure they are as many as others, and none is hashed again.
@@ -201,7 +201,7 @@ async fn concurrent_equal_logins_share_one_hash() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crowd_of_strangers_waits_in_a_bounded_line() {
+async fn many_unknown_clients_wait_in_a_bounded_queue() {
     let logins = logins();
     let places = every_place(&logins).await;
     let crowd = {
@@ -209,18 +209,18 @@ async fn a_crowd_of_strangers_waits_in_a_bounded_line() {
         tokio::spawn(async move { all(&logins, (1..=200).map(|client| (client, "guess".to_owned()))).await })
     };
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(logins.0.places.waiting(), WAITING);
+    assert_eq!(logins.0.slots.waiting(), WAITING);
     drop(places);
     let counts = crowd.await.unwrap();
     assert_eq!(
         counts,
         HashMap::from([("refused", WAITING), ("busy", 200 - WAITING)])
     );
-    assert!(lock(&logins.0.spare).len() <= PLACES);
+    assert!(lock(&logins.0.spare).len() <= SLOTS);
     let free = every_place(&logins).await;
     assert_eq!(
-        (free.len(), logins.0.places.waiting()),
-        (PLACES, 0),
+        (free.len(), logins.0.slots.waiting()),
+        (SLOTS, 0),
         "every place has come back"
     );
 }

@@ -1,4 +1,4 @@
-//! Logins that succeeded lately: the same client with the same credentials need not be hashed again.
+//! Recent successful logins: the same credentials of the same client need not be hashed again.
 //!
 //! A program that logs in for each of its messages would otherwise cost a hash for each. A guess against what is remembered
 //! would be free of delays, so a few wrong ones make it forgotten.
@@ -27,7 +27,7 @@ struct Success {
 pub(super) struct RecentLogins(HashMap<(ClientKey, Box<str>), Success>);
 
 impl RecentLogins {
-    /// Whether `client` has logged in as `name` with these credentials lately.
+    /// Whether `client` has logged in as `name` with these credentials recently.
     pub(super) fn knows(&mut self, client: &ClientKey, name: &str, tag: &Tag, now: Duration) -> bool {
         let key = (client.clone(), Box::from(name));
         let Some(success) = self.0.get_mut(&key) else {
@@ -43,7 +43,7 @@ impl RecentLogins {
         false
     }
 
-    /// `client` has logged in. When there are too many, the oldest gives way.
+    /// `client` has logged in. When there are too many, the oldest is removed.
     pub(super) fn remember(&mut self, client: &ClientKey, name: &str, tag: Tag, now: Duration) {
         let key = (client.clone(), Box::from(name));
         if self.0.len() >= MOST && !self.0.contains_key(&key) {

@@ -159,7 +159,7 @@ fn name(bytes: &[u8]) -> Result<String, ServerReply> {
     }
 }
 
-/// Passwords that nobody has are refused here, and cost nothing.
+/// Refuses passwords that no user can have, without hashing them.
 fn attempt(name: String, password: &[u8]) -> Result<SaslStep, ServerReply> {
     if password.is_empty() || password.len() > MAX_PASSWORD || password.contains(&0) {
         return Err(reply::BAD_CREDENTIALS);

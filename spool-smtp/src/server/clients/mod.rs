@@ -197,7 +197,7 @@ impl Clients {
         })
     }
 
-    /// Someone has logged in on a connection; he is connected until the guard is dropped.
+    /// A user has logged in on a connection, and is connected until the guard is dropped.
     pub(super) fn open(&self, key: ClientKey) -> OpenConnection {
         let now = self.now();
         let mut ledger = self.ledger();

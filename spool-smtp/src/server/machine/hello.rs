@@ -105,7 +105,7 @@ impl Machine {
         offer(format_args!("PIPELINING"));
         offer(format_args!("SIZE {}", self.config.message_size));
         match self.tls {
-            // Input from a local program cannot be read or changed on its way.
+            // Input from a local program passes no network.
             TlsState::No if self.local.is_some() => offer(format_args!("REQUIRETLS")),
             TlsState::No => {}
             TlsState::Offered => offer(format_args!("STARTTLS")),

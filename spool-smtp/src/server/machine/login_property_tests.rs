@@ -28,7 +28,7 @@ fn scripts() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn nobody_is_logged_in_without_the_pools_yes(script in scripts(), verdict in 0_u8..3) {
+    fn no_one_is_logged_in_without_an_accepted_check(script in scripts(), verdict in 0_u8..3) {
         let mut bench = Bench::new(Limits::default());
         bench.says = match verdict {
             0 => |_| LoginResult::Refused,

@@ -25,7 +25,7 @@ fn play(client: &str, input: &str) -> Played {
 const MAIL: &str = "MAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\n";
 
 #[test]
-fn the_client_is_who_the_proxy_says() {
+fn the_client_is_the_one_that_the_proxy_names() {
     for (attributes, expected, client) in [
         ("ADDR=10.1.2.3", "250 2.1.5", "[10.1.2.3]"),
         (
@@ -242,7 +242,7 @@ fn a_login_named_in_plaintext_is_forgotten_under_tls() {
 }
 
 #[test]
-fn a_proxy_that_names_nobody_may_not_relay() {
+fn a_proxy_without_a_client_may_not_relay() {
     let mut machine = machine(proxied(), "10.1.2.3");
     machine.unnamed();
     let mut unnamed = super::super::tests::machine(proxied(), PROXY);

@@ -45,7 +45,7 @@ const MAIL: &str =
     "EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nX-Spool-Load: t-1\r\n\r\n..dot\r\n.\r\nQUIT\r\n";
 
 #[tokio::test]
-async fn it_takes_everything_and_notes_it_before_it_says_so() {
+async fn it_accepts_everything_and_writes_the_ledger_before_the_reply() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = dir.path().join("ledger");
     let (address, _stop) = started("", Some(ledger.clone())).await;
@@ -138,7 +138,7 @@ async fn a_transaction_by_bdat_refuses_data_mail_and_rcpt() {
 }
 
 #[tokio::test]
-async fn it_does_what_its_script_says() {
+async fn it_follows_its_script() {
     let cases: [(&str, &[&str]); 14] = [
         ("connect reply-close 554 no", &["554"]),
         (

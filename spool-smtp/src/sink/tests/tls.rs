@@ -118,7 +118,7 @@ async fn bytes_after_the_starttls_reply_are_sent_before_tls() {
 }
 
 #[tokio::test]
-async fn its_one_user_may_send_and_nobody_else() {
+async fn only_its_user_may_send() {
     let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     let (ada, eve) = (encoded("\0ada\0secret"), encoded("\0ada\0wrong"));
     let login =

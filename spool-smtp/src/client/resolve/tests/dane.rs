@@ -82,7 +82,7 @@ async fn asked_for(secure: &[&str], records: Result<Vec<Tlsa>, LookupError>) -> 
 }
 
 #[tokio::test]
-async fn what_is_proved_decides_what_is_asked_for() {
+async fn only_validated_names_are_asked_for_tlsa_records() {
     let bogus = || Err(LookupError::Temporary("DNSSEC validation failed".to_owned()));
     let without = "a.example none without";
     assert_eq!(
@@ -115,7 +115,7 @@ async fn what_is_proved_decides_what_is_asked_for() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_for_unless_it_is_switched_on() {
+async fn no_policy_is_looked_up_unless_it_is_configured() {
     let (found, asked) = way(names(&ALL, Ok(usable())), "mx:d.example:25", false, None).await;
     assert_eq!(found, ["a.example none without"]);
     assert_eq!(asked, ["mx d.example", "host a.example"]);
@@ -137,7 +137,7 @@ async fn a_host_whose_records_cannot_be_had_is_passed_over_and_the_next_one_trie
 }
 
 #[tokio::test]
-async fn a_way_back_ends_whatever_its_records() {
+async fn a_route_to_this_relay_ends_without_a_lookup_of_its_tlsa_records() {
     let names = names(&ALL, Err(LookupError::Temporary("SERVFAIL".to_owned())))
         .mx("d.example", &[(10, "a.example"), (20, "b.example")])
         .host("b.example", &["192.0.2.2"]);
@@ -204,7 +204,7 @@ async fn hosts_without_an_exchanger_and_smart_hosts_are_held_to_theirs_too() {
 }
 
 #[tokio::test]
-async fn dane_goes_before_an_mta_sts_policy_unless_it_asks_for_no_certificate() {
+async fn dane_takes_precedence_over_mta_sts_if_it_has_a_usable_record() {
     const ENFORCE: &str = "version: STSv1\nmode: enforce\nmx: a.example\nmax_age: 9\n";
     const OTHERS: &str = "version: STSv1\nmode: enforce\nmx: b.example\nmax_age: 9\n";
     let dane = "a.example required by a.example";

@@ -94,7 +94,7 @@ async fn strings_of_one_text_record_are_one_text() {
 }
 
 #[tokio::test]
-async fn nothing_there_and_nobody_knows_are_told_apart() {
+async fn missing_records_and_failed_lookups_are_distinguished() {
     let (_server, resolver) = started(ZONE);
     assert_eq!(mx(&resolver, "null.example").await, Ok(vec![exchanger(0, "")]));
     assert_eq!(mx(&resolver, "address.example").await, Err(LookupError::NoData));
@@ -184,7 +184,7 @@ async fn an_answer_of_too_many_records_is_none_and_large_answers_are_not_kept_be
 fn hasty(servers: &[SocketAddr]) -> DnsResolver {
     let mut settings = Settings::of(servers.to_vec());
     settings.timeout = Duration::from_millis(200);
-    DnsResolver::over(CurrentResolver::given(settings, Duration::from_secs(30)), None)
+    DnsResolver::over(CurrentResolver::fixed(settings, Duration::from_secs(30)), None)
 }
 
 /// An address where nobody listens.
@@ -200,7 +200,7 @@ fn assert_temporary<T: std::fmt::Debug>(found: Result<T, LookupError>) -> String
 }
 
 #[tokio::test]
-async fn a_silent_or_dead_name_server_is_a_failure_for_now() {
+async fn a_silent_or_dead_name_server_is_a_temporary_failure() {
     let server = NameServer::start(ZONE);
     let dead = nobody();
     let (silent, unreached) = (hasty(&[server.address]), hasty(&[dead]));
@@ -212,7 +212,7 @@ async fn a_silent_or_dead_name_server_is_a_failure_for_now() {
 }
 
 #[tokio::test]
-async fn the_second_name_server_is_asked_when_the_first_is_dead_or_silent() {
+async fn the_second_name_server_is_queried_when_the_first_is_dead_or_silent() {
     let (silent, server) = (NameServer::start("* SILENCE"), NameServer::start(ZONE));
     for first in [nobody(), silent.address] {
         let resolver = hasty(&[first, server.address]);
@@ -221,7 +221,7 @@ async fn the_second_name_server_is_asked_when_the_first_is_dead_or_silent() {
 }
 
 #[tokio::test]
-async fn the_first_server_that_answers_is_believed_and_no_other_one_is_asked() {
+async fn no_other_server_is_queried_after_an_answer() {
     let zone = (0..20).map(|n| format!("d{n}.example MX 1 mx.example\n"));
     let (knows, denies) = (
         NameServer::start(&zone.collect::<String>()),
@@ -239,7 +239,7 @@ async fn the_first_server_that_answers_is_believed_and_no_other_one_is_asked() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_it_cannot_answer_is_passed_over() {
+async fn a_server_that_returns_an_error_is_skipped() {
     let server = NameServer::start(ZONE);
     for code in ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"] {
         let failing = NameServer::start(&format!("* {code}"));
@@ -266,7 +266,7 @@ async fn a_server_that_says_it_cannot_answer_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_server_without_edns_is_asked_without_it_and_that_is_remembered() {
+async fn a_server_without_edns_is_queried_without_it_for_a_while() {
     let server = NameServer::start(&format!("{ZONE}\n. WITHOUT EDNS"));
     let resolver = DnsResolver::new(&[server.address]);
     assert!(mx(&resolver, "plain.example").await.is_ok());
@@ -280,7 +280,7 @@ async fn a_server_without_edns_is_asked_without_it_and_that_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_server_that_drops_questions_with_edns_is_asked_without_it_and_that_is_remembered() {
+async fn a_server_that_drops_edns_is_queried_without_it_for_a_while() {
     let server = NameServer::start(&format!("{ZONE}\n. DROPS EDNS"));
     let resolver = hasty(&[server.address]);
     assert!(mx(&resolver, "plain.example").await.is_ok());
@@ -295,7 +295,7 @@ async fn a_server_that_drops_questions_with_edns_is_asked_without_it_and_that_is
 }
 
 #[tokio::test]
-async fn aliases_without_an_end_are_a_failure_for_now() {
+async fn aliases_without_an_end_are_a_temporary_failure() {
     let (_server, resolver) = started("circle.example CNAME circle.example\nendless.example ENDLESS");
     for domain in ["circle.example", "n0.endless.example"] {
         assert_temporary(mx(&resolver, domain).await);
@@ -334,11 +334,11 @@ async fn the_servers_of_a_file_are_those_that_it_names_now() {
 }
 
 #[tokio::test]
-async fn questions_begin_at_each_server_by_turns_where_the_file_says_so() {
+async fn queries_rotate_over_the_servers_if_the_file_says_so() {
     let servers = [NameServer::start(ZONE), NameServer::start(ZONE)];
     let mut settings = Settings::of(servers.iter().map(|server| server.address).collect());
     settings.rotate = true;
-    let resolver = DnsResolver::over(CurrentResolver::given(settings, Duration::from_secs(30)), None);
+    let resolver = DnsResolver::over(CurrentResolver::fixed(settings, Duration::from_secs(30)), None);
     for n in 0..10 {
         let _ = mx(&resolver, &format!("gone{n}.example")).await;
     }

@@ -59,7 +59,7 @@ async fn each_next_hop_of_a_list_has_its_hosts_in_the_path_and_each_host_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_domain_whose_exchangers_are_not_known_stands_for_itself() {
+async fn a_domain_whose_exchangers_are_unknown_is_its_own_path() {
     let names = Names::default()
         .failing("failing.example")
         .silent("silent.example")

@@ -135,7 +135,7 @@ async fn a_domain_without_mx_is_its_own_host() {
 }
 
 #[tokio::test]
-async fn what_the_domain_says_for_good_is_permanent() {
+async fn permanent_answers_of_the_domain_are_permanent() {
     let found = way_to(Names::default(), D).await;
     assert_eq!(found, ["550 5.1.2 the domain d.example does not exist"]);
     let found = way_to(Names::default().mx("d.example", &[(0, "")]), D).await;
@@ -150,7 +150,7 @@ async fn what_the_domain_says_for_good_is_permanent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_could_say_is_temporary_and_never_the_domain_itself() {
+async fn a_failed_lookup_is_temporary_and_never_leads_to_the_domain_itself() {
     let names = Names::default()
         .failing("d.example")
         .host("d.example", &["192.0.2.1"]);
@@ -208,7 +208,7 @@ async fn exchangers_without_a_usable_address_are_passed_over() {
 }
 
 #[tokio::test]
-async fn the_way_ends_before_it_comes_back() {
+async fn the_route_ends_before_this_relay() {
     let loops = "550 5.4.6 mail for d.example would come back: ";
     let config = listening();
     // By address: the host itself, its equals, and all behind it.

@@ -44,7 +44,7 @@ fn secure<T>(answer: Result<Answer<T>, LookupError>) -> Result<(usize, bool), Lo
 }
 
 #[tokio::test]
-async fn signed_unsigned_and_forged_zones_are_told_apart() {
+async fn signed_unsigned_and_forged_zones_are_distinguished() {
     let (_zones, resolver) = started().await;
     let tlsa = |zone: &str| resolver.tlsa(&format!("_25._tcp.mx.{zone}"));
     for (zone, proved) in [("signed", true), ("plain", false)] {

@@ -126,7 +126,7 @@ async fn the_certificate_counts() {
 }
 
 #[tokio::test]
-async fn a_policy_host_on_loopback_is_not_asked() {
+async fn no_policy_is_fetched_from_loopback() {
     let (port, roots) = server("mta-sts.d.example", reply("200 OK", "text/plain", "x")).await;
     let error = fetch(port, roots, false).await.unwrap_err();
     assert!(error.contains("no address"), "{error}");

@@ -91,7 +91,7 @@ async fn a_policy_is_fetched_once_for_its_id_and_again_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_domain_that_announces_nothing_is_not_asked() {
+async fn without_a_record_no_policy_is_fetched() {
     let (names, script, policies) = started("enforce");
     for texts in [Ok(&[][..]), Ok(&["v=spf1 -all"]), Err(LookupError::NoSuchDomain)] {
         names.set_texts(NAME, texts);
@@ -119,7 +119,7 @@ async fn a_good_policy_outlives_every_failure_until_it_expires() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_is_fetched_anew_in_the_second_half_of_its_life() {
+async fn a_policy_is_fetched_again_after_half_of_its_lifetime() {
     let (_names, script, policies) = started("enforce");
     for hours in [0, 4, 2, 4, 2] {
         tokio::time::advance(HOUR * hours).await;
