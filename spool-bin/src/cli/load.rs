@@ -139,63 +139,80 @@ impl Load {
         verified: Option<Verification>,
         out: &mut impl Write,
     ) -> io::Result<()> {
-        let quantile = |share| report.latency.quantile(share).as_secs_f64() * 1000.0;
-        let end_to_end = verified.map(|verified| end_to_end(report, &verified));
-        if self.format == "json" {
-            let json = serde_json::json!({
-                "accepted": report.accepted,
-                "refused": report.refused,
-                "unknown": report.unknown,
-                "errors": report.errors,
-                "handshakes": report.handshakes,
-                "seconds": report.elapsed.as_secs_f64(),
-                "per_second": report.per_second(),
-                "latency_ms": {
-                    "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99), "p999": quantile(0.999),
-                    "max": report.latency.max().as_secs_f64() * 1000.0,
-                },
-                "verification": verified,
-                "end_to_end_per_second": end_to_end,
-            });
-            return writeln!(out, "{json}");
+        let verified = verified.map(|verified| (verified, end_to_end(report, &verified)));
+        match self.format.as_str() {
+            "json" => writeln!(out, "{}", json(report, verified)),
+            _ => print_text(report, verified, out),
         }
-        writeln!(
-            out,
-            "{} accepted in {:.2} s: {:.0} messages/s",
-            report.accepted,
-            report.elapsed.as_secs_f64(),
-            report.per_second()
-        )?;
-        writeln!(
-            out,
-            "latency ms: p50 {:.2}, p90 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}",
-            quantile(0.5),
-            quantile(0.9),
-            quantile(0.99),
-            quantile(0.999),
-            report.latency.max().as_secs_f64() * 1000.0
-        )?;
-        for (suite, count) in &report.handshakes {
-            writeln!(out, "TLS handshakes: {count}, {suite}")?;
-        }
-        for (code, count) in &report.refused {
-            writeln!(out, "{count} refused with {code}")?;
-        }
-        if report.unknown > 0 {
-            writeln!(out, "{} without an answer", report.unknown)?;
-        }
-        for (error, count) in &report.errors {
-            writeln!(out, "{count} times: {error}")?;
-        }
-        if let (Some(verified), Some(rate)) = (verified, end_to_end) {
-            writeln!(
-                out,
-                "{} arrived, {} lost, {} duplicated; {rate:.0} messages/s end to end",
-                verified.arrived, verified.lost, verified.duplicated
-            )?;
-        }
-        Ok(())
     }
+}
+
+/// Milliseconds in which this share of the mail was answered.
+fn quantile(report: &LoadReport, share: f64) -> f64 {
+    report.latency.quantile(share).as_secs_f64() * 1000.0
+}
+
+fn json(report: &LoadReport, verified: Option<(Verification, f64)>) -> serde_json::Value {
+    let quantile = |share| quantile(report, share);
+    serde_json::json!({
+        "accepted": report.accepted,
+        "refused": report.refused,
+        "unknown": report.unknown,
+        "errors": report.errors,
+        "handshakes": report.handshakes,
+        "seconds": report.elapsed.as_secs_f64(),
+        "per_second": report.per_second(),
+        "latency_ms": {
+            "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99), "p999": quantile(0.999),
+            "max": report.latency.max().as_secs_f64() * 1000.0,
+        },
+        "verification": verified.map(|(verified, _)| verified),
+        "end_to_end_per_second": verified.map(|(_, rate)| rate),
+    })
+}
+
+fn print_text(
+    report: &LoadReport,
+    verified: Option<(Verification, f64)>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let quantile = |share| quantile(report, share);
+    writeln!(
+        out,
+        "{} accepted in {:.2} s: {:.0} messages/s",
+        report.accepted,
+        report.elapsed.as_secs_f64(),
+        report.per_second()
+    )?;
+    writeln!(
+        out,
+        "latency ms: p50 {:.2}, p90 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}",
+        quantile(0.5),
+        quantile(0.9),
+        quantile(0.99),
+        quantile(0.999),
+        report.latency.max().as_secs_f64() * 1000.0
+    )?;
+    for (suite, count) in &report.handshakes {
+        writeln!(out, "TLS handshakes: {count}, {suite}")?;
+    }
+    for (code, count) in &report.refused {
+        writeln!(out, "{count} refused with {code}")?;
+    }
+    if report.unknown > 0 {
+        writeln!(out, "{} without an answer", report.unknown)?;
+    }
+    for (error, count) in &report.errors {
+        writeln!(out, "{count} times: {error}")?;
+    }
+    if let Some((verified, rate)) = verified {
+        writeln!(
+            out,
+            "{} arrived, {} lost, {} duplicated; {rate:.0} messages/s end to end",
+            verified.arrived, verified.lost, verified.duplicated
+        )?;
+    }
+    Ok(())
 }
 
 /// Why there is nothing to measure: the most frequent error, if there was one.

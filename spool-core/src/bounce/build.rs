@@ -184,5 +184,4 @@ fn to_header(to: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "build_tests.rs"]
 mod tests;

@@ -281,33 +281,26 @@ pub fn recovery(input: &[u8]) {
     let fs = unpack(input);
     let dir = Path::new(DIR);
     let arc = || -> Arc<dyn Fs> { Arc::new(fs.clone()) };
-    let mut options = StoreOptions::default();
-    (
-        options.segment_size,
-        options.min_free_space,
-        options.slack_segments,
-    ) = (0, 0, 0);
-    let open = || Store::open_on(arc(), dir, &options);
-    let journal = || -> Vec<_> {
-        let files = fs
-            .files()
-            .into_iter()
-            .filter(|path| path.starts_with("/spool/journal"));
-        files.map(|path| (fs.read(&path), path)).collect()
+    let options = StoreOptions {
+        segment_size: 0,
+        min_free_space: 0,
+        slack_segments: 0,
+        ..StoreOptions::default()
     };
-    let before = journal();
+    let open = || Store::open_on(arc(), dir, &options);
+    let before = journal(&fs);
     let outside = count_from_disk_on(arc(), dir);
     let mut listed = 0;
     let listing = status_from_disk_on(arc(), dir, &mut |_| listed += 1);
     assert_eq!(outside.is_ok(), listing.is_ok());
     let looked = checkup_on(arc(), dir, Timestamp(1), false, &mut || {});
-    assert!(journal() == before, "a look changes nothing");
+    assert!(journal(&fs) == before, "a look changes nothing");
     let (store, recovered) = match open() {
         Ok(opened) => opened,
         Err(OpenError::NewerFormat { .. } | OpenError::NotASpool(_) | OpenError::NoFormat(_)) => {
             assert!(outside.is_err() && looked.is_err());
             // The end may have been repaired before something newer was met further in front; nothing is gone.
-            let after: Vec<PathBuf> = journal().into_iter().map(|(_, path)| path).collect();
+            let after: Vec<PathBuf> = journal(&fs).into_iter().map(|(_, path)| path).collect();
             assert!(before.iter().all(|(_, path)| after.contains(path)));
             return assert!(open().is_err(), "what was refused is taken");
         }
@@ -342,6 +335,13 @@ pub fn recovery(input: &[u8]) {
     drop(store);
     let checkup = checkup_on(arc(), dir, Timestamp(1), false, &mut || {}).unwrap();
     assert_eq!(checkup.whole, whole(&first));
+}
+
+/// The files of the journal, with what they hold.
+fn journal(fs: &SimFs) -> Vec<(Option<Vec<u8>>, PathBuf)> {
+    let files = fs.files().into_iter();
+    let files = files.filter(|path| path.starts_with("/spool/journal"));
+    files.map(|path| (fs.read(&path), path)).collect()
 }
 
 /// A later start sees the same. Where the newest segment is gone the bodies of the one before it are looked at: a message whose

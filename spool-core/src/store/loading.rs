@@ -36,6 +36,16 @@ pub(super) struct Loading {
     pub(super) cancelled: AtomicBool,
 }
 
+impl Loading {
+    pub(super) fn new(pending: Pending, total: u64) -> Self {
+        Self {
+            pending: Mutex::new(Some(pending)),
+            total,
+            ..Self::default()
+        }
+    }
+}
+
 /// What the first step of opening leaves to the second.
 #[derive(Debug)]
 pub(super) struct Pending {

@@ -84,10 +84,8 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn begin(fs: Arc<dyn Fs>, dir: &Path, options: &StoreOptions) -> Result<(Self, Begun), OpenError> {
-        let options = StoreOptions {
-            segment_size: options.segment_size.clamp(MIN_SEGMENT, MAX_SEGMENT),
-            ..options.clone()
-        };
+        let mut options = options.clone();
+        options.segment_size = options.segment_size.clamp(MIN_SEGMENT, MAX_SEGMENT);
         let open_files = OpenFiles::new(&*fs, dir, DirLock::acquire(&*fs, dir)?)?;
         let journal = dir.join(layout::JOURNAL);
         let seqs = replay::segments(&*fs, &journal)?;
@@ -101,14 +99,8 @@ impl Store {
         let logged_events = events.complete_to();
         let last_event = tail.last_number.max(events.last());
         events.hold(last_event);
-        let last = seqs.last().copied();
-        let mut writer = Writer::new(
-            Arc::clone(&fs),
-            journal.clone(),
-            options.clone(),
-            last,
-            last_event,
-        );
+        let (last, of_writer) = (seqs.last().copied(), options.clone());
+        let mut writer = Writer::new(Arc::clone(&fs), journal.clone(), of_writer, last, last_event);
         writer.adopt_spare();
         let begun = Begun {
             keys: remembered,
@@ -133,11 +125,7 @@ impl Store {
             events,
             keys,
             compaction: Mutex::new(Compaction::default()),
-            loading: Loading {
-                pending: Mutex::new(Some(pending)),
-                total,
-                ..Loading::default()
-            },
+            loading: Loading::new(pending, total),
             pending_deletion: PendingDeletion::default(),
             scrub: Mutex::default(),
             findings: Mutex::default(),

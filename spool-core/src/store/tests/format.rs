@@ -6,12 +6,10 @@ use super::golden::{
 use super::*;
 use crate::bounce::Notices;
 use crate::frozen::FrozenReason;
-use proptest::prelude::*;
-use std::sync::LazyLock;
 
 const SALT: u64 = 0x0123_4567_89ab_cdef;
 
-fn place(offset: u32) -> Place {
+pub(super) fn place(offset: u32) -> Place {
     Place {
         seq: Seq::MIN,
         offset,
@@ -329,87 +327,5 @@ fn what_a_newer_program_wrote_is_refused_and_kept() {
             !fs.files().iter().any(|file| file.starts_with("/spool/corrupt")),
             "{what}"
         );
-    }
-}
-
-/// A segment with one frame of each kind, and its length without the zeros behind.
-static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let fs = SimFs::new();
-    let (store, _) = open(&fs);
-    all_ok(&store.commit(&mut [
-        rich_add(),
-        begin(1, 5),
-        defer(1, 9),
-        finish(1),
-        add(&[5], text(1, 100)),
-    ]));
-    let mut bytes = fs.read(&Path::new(DIR).join("journal/0000000001.log")).unwrap();
-    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
-    bytes
-});
-
-fn scan_all(bytes: &[u8], bodies: bool) -> usize {
-    let fs = SimFs::new();
-    fs.plant(Path::new("/s"), bytes);
-    let file = fs.open(Path::new("/s"), crate::store::fs::Mode::Read).unwrap();
-    let mut scan = Scan::new(file, Seq::MIN, bodies).unwrap();
-    let mut frames = 0;
-    while let Ok(Some(item)) = scan.next() {
-        frames += usize::from(matches!(item, Item::Frame { .. }));
-    }
-    frames
-}
-
-proptest! {
-    #[test]
-    fn a_header_is_read_as_it_was_written(
-        payload in any::<Vec<u8>>(), body in any::<Vec<u8>>(), salt in any::<u64>(), offset in any::<u32>(), other in any::<u32>(),
-    ) {
-        let header = Header::of(Kind::State, &payload, &body, salt).unwrap();
-        let bytes = header.encode(place(offset));
-        prop_assert_eq!(Header::decode(&bytes, place(offset), Some(salt)), Ok(header));
-        prop_assert_eq!(Header::decode(&bytes, place(other), None).is_ok(), other == offset);
-        prop_assert!(Header::decode(&bytes, place(offset), Some(!salt)).is_err());
-    }
-
-    #[test]
-    fn no_bytes_make_the_decoders_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        for version in 1..=frame::VERSION {
-            let header = Header { version, ..Header::of(Kind::Add, &bytes, &[], 0).unwrap() };
-            let _ = record::decode::<Addition>(header, &bytes);
-            let _ = record::decode::<MarkRecord<'_>>(header, &bytes);
-            let _ = record::decode::<StateRecord<'_>>(header, &bytes);
-            let _ = record::decode::<RouteRecord<'_>>(header, &bytes);
-            let _ = record::decode::<FinishRecord<'_>>(header, &bytes);
-        }
-        let _ = segment::decode_header(&bytes, Seq::MIN);
-        if let Some(bytes) = bytes.first_chunk::<{ frame::HEADER }>() {
-            prop_assert!(Header::decode(bytes, place(0), None).is_err());
-        }
-        prop_assert_eq!(scan_all(&bytes, true), 0);
-    }
-
-    #[test]
-    fn no_corrupt_segment_makes_a_scan_panic(
-        corrupts in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
-        cut in any::<prop::sample::Index>(), bodies in any::<bool>(),
-    ) {
-        let mut bytes = SAMPLE.clone();
-        for (at, value) in corrupts {
-            let at = at.index(bytes.len());
-            bytes[at] = value;
-        }
-        bytes.truncate(cut.index(bytes.len() + 1));
-        prop_assert!(scan_all(&bytes, bodies) <= 5);
-    }
-
-    #[test]
-    fn a_corrupt_record_never_panics(at in any::<prop::sample::Index>(), value in any::<u8>()) {
-        let mut payload = Vec::new();
-        record::encode(&rich_add(), &mut payload).unwrap();
-        let at = at.index(payload.len());
-        payload[at] = value;
-        let header = Header::of(Kind::Add, &payload, &[], 0).unwrap();
-        let _ = record::decode::<Addition>(header, &payload);
     }
 }
