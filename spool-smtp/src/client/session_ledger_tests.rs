@@ -1,4 +1,4 @@
-//! The counts of connections, with sessions that are nothing but a number.
+//! The ledger with fake sessions that are only numbers.
 
 use super::super::source_address::SourceAddress;
 use super::*;
@@ -46,7 +46,7 @@ fn session(turn: SessionGrant<Fake>, number: usize) -> Fake {
     }
 }
 
-/// A session, if there is one without a wait.
+/// A session, if one is available without waiting.
 fn now(ledger: &Arc<SessionLedger<Fake>>, want: &SessionRequest, number: usize) -> Option<Fake> {
     let turn = ledger.try_acquire(want, false, |_| false);
     turn.map(|turn| session(turn, number))
@@ -62,7 +62,7 @@ fn waiting(ledger: &SessionLedger<Fake>) -> usize {
     ledger.counts().1.iter().map(|count| count.counts.waiting).sum()
 }
 
-/// Begins to wait for a session, which there is none now.
+/// Starts to wait for a session; none is available now.
 async fn later(
     ledger: &Arc<SessionLedger<Fake>>,
     want: &SessionRequest,
@@ -92,7 +92,7 @@ fn no_path_has_more_than_its_limit_or_three_quarters_of_all() {
         .filter_map(|n| now(&ledger, &to(&format!("h{n}"), 100), n))
         .collect();
     assert_eq!((others.len(), ledger.counts().0), (2, 8));
-    // One of one is no path's three quarters, and is given all the same.
+    // With a total of one, a path may use it.
     assert!(now(&SessionLedger::new(1), &to("a", 9), 0).is_some());
 }
 
@@ -119,7 +119,7 @@ fn idle_sessions_are_dropped_to_make_room_the_longest_idle_first() {
     let third = now(&ledger, &to("c", 2), 3).unwrap();
     assert_eq!(now(&ledger, &to("b", 2), 9).unwrap().number, 2);
     drop(third);
-    // Where the path is full, one of its own, whatever is idle elsewhere; as many as a limit was lowered by.
+    // If the path is full, its own idle sessions are dropped, as many as the limit was lowered by.
     let ledger = SessionLedger::new(9);
     let elsewhere = now(&ledger, &to("c", 2), 0).unwrap();
     ledger.park(&to("c", 2).key, elsewhere);
@@ -166,7 +166,7 @@ async fn a_connection_that_is_being_closed_is_waited_for_and_a_session_that_beco
     let turn = later(&ledger, &b).await;
     drop(closing);
     assert_eq!(turn.await.unwrap(), Some(0));
-    // One that is alike, and one that only stands in the way.
+    // A session with the same key, and one of another key that is dropped to make room.
     for (other, number) in [(&a, 1), (&b, 0)] {
         let used = now(&ledger, &a, 1).unwrap();
         let turn = later(&ledger, other).await;
@@ -224,7 +224,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 0..60)
 }
 
-/// How many are open and how many idle, in all or on one path.
+/// The open and idle sessions, in total or of one path.
 fn sums(ledger: &SessionLedger<Fake>, path: Option<&Arc<[NextHop]>>) -> (usize, usize) {
     let counts = ledger.counts().1.into_iter();
     let counts = counts.filter(|count| path.is_none_or(|path| count.key.path == *path));

@@ -1,4 +1,4 @@
-//! The client against peers that say exactly what a script tells them to, on real sockets.
+//! The client against scripted peers on real sockets.
 
 mod addresses;
 mod auth;
@@ -32,12 +32,12 @@ use spool_core::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Patient: a busy machine must not look like a silent peer.
+/// Long time limits: a busy machine must not look like a silent peer.
 fn config() -> SmtpConfig {
     within(Duration::from_secs(10))
 }
 
-/// For peers that are silent.
+/// Short time limits, for silent peers.
 fn hasty() -> SmtpConfig {
     within(Duration::from_millis(300))
 }
@@ -68,7 +68,7 @@ fn job(hops: &[NextHop], to: &[&str], body: &[u8]) -> Job {
     }
 }
 
-/// The path that `agent` names.
+/// The path of `next_hops` according to `agent`.
 async fn path(agent: &SmtpAgent, next_hops: &[NextHop]) -> Arc<[NextHop]> {
     match agent.path(&next_hops.into()) {
         PathLookup::Known(path) => path,
@@ -76,7 +76,7 @@ async fn path(agent: &SmtpAgent, next_hops: &[NextHop]) -> Arc<[NextHop]> {
     }
 }
 
-/// As a spool does it: by the path that the agent names.
+/// Delivers as a spool does, with the path of the agent.
 async fn deliver(agent: &SmtpAgent, mut job: Job) -> AttemptReport {
     job.path = path(agent, &job.next_hops).await;
     tokio::time::timeout(Duration::from_secs(20), agent.deliver(job))

@@ -1,8 +1,7 @@
 //! Sessions under TLS: over a stream in memory on paused time, and on real sockets with lettre as the client.
 
-mod smuggling;
-
 mod lettre_client;
+mod smuggling;
 
 use super::testing::{MemoryIntake, Pki, pki};
 use super::{Listener, Opening, ServerConfig, ServerTls, SessionStart, serve};

@@ -1,4 +1,4 @@
-//! Hosts of several addresses on real sockets: which of them are tried, and when another one is.
+//! Hosts with several addresses, on real sockets: which addresses are tried, and when the next one is.
 
 use super::code;
 use super::exchangers::{TAKES, agent, delivered, mx, peer_of, port};
@@ -24,8 +24,8 @@ async fn the_next_address_of_a_host_is_tried_when_one_takes_the_connection_and_h
     }
 }
 
-/// How a delivery ends at a host whose first address has this script and whose second one takes everything; and how many connections the
-/// second one had.
+/// The result of a delivery to a host whose first address follows this script and whose second one accepts everything, and the number of
+/// connections of the second.
 async fn at_two_addresses(script: &[Act], by_mx: bool) -> (AttemptReport, usize) {
     let port = port().await;
     let _sick = peer_at(("127.0.0.2", port), &[script]).await;
@@ -108,7 +108,7 @@ async fn at_most_three_addresses_of_a_host_are_tried_for_a_message() {
     assert_eq!((asked, report.before.len()), (3, 2));
 }
 
-/// A port of 127.0.0.2 whose connections are neither taken nor refused: its queue is full.
+/// A port of 127.0.0.2 that neither accepts nor refuses connections, because its queue is full.
 async fn blackhole() -> (u16, TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
@@ -137,7 +137,7 @@ async fn an_address_that_does_not_answer_causes_a_short_delay() {
         (code(&report.result), peer_of(&report)),
         (250, format!("host.example:{port}"))
     );
-    // Far from the ten seconds of the connection's limit.
+    // Much less than the connect timeout of ten seconds.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 

@@ -1,4 +1,4 @@
-//! Credentials: to whom they are sent, over what, how, and what a refusal comes to.
+//! Credentials: the hosts and sessions to which they are sent, the mechanisms, and refusals.
 
 use super::peer::Act::{self, Close, Say, Tls};
 use super::peer::{EHLO, GO, HELLO, OK, STARTTLS, Seen, TAKEN, TLS_EHLO, peer};
@@ -27,7 +27,7 @@ fn config(policy: TlsPolicy, credentials: Credentials) -> SmtpConfig {
     config
 }
 
-/// One delivery to a peer that goes by this script, over verified TLS, behind the EHLO in it.
+/// One delivery to a peer that follows this script after EHLO under verified TLS.
 async fn after_ehlo(credentials: Credentials, script: &[Act]) -> (AttemptReport, Seen) {
     let script = [&[HELLO, TLS_EHLO, STARTTLS], script, &[OK, OK, GO, TAKEN]].concat();
     let (hop, seen) = peer(&[&script]).await;
@@ -65,7 +65,7 @@ async fn each_mechanism_sends_its_responses() {
             &[XOAUTH2, IN],
             vec![format!("AUTH XOAUTH2 {short}")],
         ),
-        // Too long for the line of AUTH (RFC 4954 section 4): it waits to be asked.
+        // Too long for the line of AUTH (RFC 4954 section 4): it is sent after the challenge.
         (
             bearer(&token),
             &[XOAUTH2, Say(b"334 \r\n"), IN],
@@ -95,7 +95,7 @@ async fn a_refused_recipient_is_reported_with_its_reply() {
     for (credentials, script, expected) in cases {
         let (report, seen) = after_ehlo(credentials, script).await;
         assert_eq!(code(&report.result), expected, "{}", report.result);
-        // At this stage even 5xx is tried later.
+        // A 5xx to AUTH is temporary for the message.
         let AttemptResult::Refused { stage, reply } = &report.result else {
             panic!("{}", report.result)
         };
@@ -178,13 +178,13 @@ async fn credentials_go_only_over_what_they_may_go() {
         (plain.clone(), AnyTls, false),
         (plain.clone(), VerifiedTls, false),
         (plain.clone(), Plaintext, true),
-        // Plaintext is allowed, but TLS was to be: no second try without it.
+        // Plaintext is allowed, but after TLS has failed there is no attempt without it.
         (refuses, Plaintext, false),
     ];
     for (n, (script, security, expected)) in cases.into_iter().enumerate() {
         for policy in [TlsPolicy::None, TlsPolicy::Opportunistic] {
             if security == Plaintext && policy == TlsPolicy::None && n == 7 {
-                // Here TLS was not to be.
+                // Without TLS.
                 continue;
             }
             let (hop, seen) = peer(&[&script, &plain]).await;
@@ -218,7 +218,7 @@ async fn credentials_are_for_the_host_they_were_named_for_and_part_the_sessions(
         let report = deliver(&agent, job(std::slice::from_ref(hop), &["b@x"], b"x\r\n")).await;
         assert_eq!(code(&report.result), 250, "{}", report.result);
     }
-    // The session of the one is not used for the other.
+    // Sessions are not shared between different credentials.
     assert_eq!(
         (seen.count("AUTH"), others.count("AUTH")),
         (2, 0),

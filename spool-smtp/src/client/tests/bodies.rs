@@ -1,4 +1,4 @@
-//! Bodies by DATA arrive as they are, with and without dots to stuff, in plaintext and under TLS.
+//! Bodies sent by DATA arrive unchanged, with and without dot-stuffing, in plaintext and under TLS.
 
 use super::peer::{EHLO, GO, HELLO, OK, STARTTLS, TAKEN, TLS_EHLO, peer};
 use super::tls::with;
@@ -40,7 +40,7 @@ async fn all_arrive(opening: &[super::Act], config: SmtpConfig) {
         assert!(matches!(report.result, AttemptResult::Accepted(_)), "{report:?}");
     }
     assert!(*seen.bodies.lock().unwrap() == bodies);
-    // Nothing of a body, and no dot, was left over for a command.
+    // No part of a body was read as a command.
     assert_eq!(seen.lines().len(), opening.len() - 1 + 3 * bodies.len());
 }
 

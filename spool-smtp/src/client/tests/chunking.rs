@@ -1,4 +1,4 @@
-//! BDAT in one write with the envelope: when it is said, and what becomes of a message over which it goes wrong.
+//! BDAT in one write with the envelope: when it is used, and what happens to a message when it fails.
 
 use super::peer::Act::{Body, Octets, Say};
 use super::peer::{Act, GO, HELLO, OK, Seen, peer};
@@ -18,7 +18,7 @@ async fn send(agent: &SmtpAgent, hop: &NextHop, to: &[&str], body: &[u8]) -> Att
     deliver(agent, job(std::slice::from_ref(hop), to, body)).await
 }
 
-/// Two messages, the second `body` to `to` after `pause`, to a peer that offers `ehlo`; what it saw of the second.
+/// Sends two messages to a peer that offers `ehlo`, the second with `body` to `to` after `pause`. Returns what the peer received of the second.
 async fn second(
     ehlo: Act,
     last: &[Act],
@@ -97,7 +97,7 @@ async fn data_is_used_where_bdat_saves_nothing_or_risks_more() {
     }
 }
 
-/// 98 recipients with ORCPT are more than what is gathered before it is written.
+/// The commands for 98 recipients with ORCPT exceed the buffer that is written at once.
 #[tokio::test]
 async fn octets_come_behind_the_last_command_however_long_the_commands_are() {
     const TO: usize = 98;
@@ -166,7 +166,7 @@ async fn a_refusal_is_the_one_that_was_meant() {
         send(&agent, &hop, &["b@x"], b"1\r\n").await;
         let report = send(&agent, &hop, to, b"2\r\n").await;
         assert_eq!(report.result.to_string(), expected, "{script}");
-        // Behind RSET, or where BDAT was out of order, on another session: the peer may not have skipped the octets.
+        // After RSET, or on another session if BDAT was out of order, because the peer may not have skipped the octets.
         let third = send(&agent, &hop, &["b@x"], b"3\r\n").await;
         assert_eq!(code(&third.result), 250, "{script}: {}", third.result);
         assert_eq!(counts.messages.load(Ordering::Relaxed), 2, "{script}");
@@ -213,7 +213,7 @@ async fn data_is_used_for_a_while_with_a_peer_that_offers_bdat_and_refuses_it() 
 async fn a_session_that_the_peer_has_ended_with_421_is_replaced() {
     let (hop, counts, _stop) = sink("mail nth=2 reply-close 421 4.3.2 enough\ndata nth=4 reply 451 no").await;
     let agent = SmtpAgent::new(config());
-    // The third goes by BDAT again: an answer is not what is wrong with it.
+    // The third message uses BDAT again: a refusal of the message is not a failure of BDAT.
     for n in 1..=3 {
         let report = send(&agent, &hop, &["b@x"], b"x\r\n").await;
         assert_eq!(code(&report.result), 250, "{n}: {}", report.result);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const PLAIN: [Act; 6] = [HELLO, EHLO, OK, OK, GO, TAKEN];
 
-/// A session under TLS with this certificate, and as many messages.
+/// The script of a session under TLS with this certificate and several messages.
 fn tls(cert: Cert, messages: usize) -> Vec<Act> {
     let session = [HELLO, TLS_EHLO, Tls(b"220 go\r\n", cert, b""), EHLO];
     let message = [OK, OK, GO, TAKEN].into_iter().cycle();
@@ -24,12 +24,12 @@ fn tls(cert: Cert, messages: usize) -> Vec<Act> {
 fn config_for_dane() -> SmtpConfig {
     let mut config = on_loopback(config());
     config.route.dane = true;
-    // Nobody's certificate is good by these.
+    // Trusted roots that have issued none of the certificates.
     config.tls_roots = crate::client::TrustRoots::Only(Vec::new());
     config
 }
 
-/// Peers at `host.example`, the exchanger of `d.example`, which DNSSEC proves, and of `e.example`, which it does not.
+/// Peers at `host.example`, the exchanger of `d.example`, whose records are validated, and of `e.example`, whose are not.
 struct Place {
     port: u16,
     seen: Seen,
@@ -72,14 +72,14 @@ fn is_accepted(report: &AttemptReport) -> bool {
     matches!(report.result, AttemptResult::Accepted(_))
 }
 
-/// What comes of one message for `d.example`.
+/// The result of one message for `d.example`.
 async fn attempt(config: SmtpConfig, records: Vec<Tlsa>, script: &[Act]) -> (AttemptReport, Place) {
     let place = Place::new(records, &[script, &PLAIN]).await;
     let agent = place.agent(config);
     (place.deliver(&agent, "d.example").await, place)
 }
 
-/// No mail, for now: neither in plaintext, nor anywhere else.
+/// A temporary failure: no mail in plaintext or to another host.
 fn assert_held_back(report: &AttemptReport, place: &Place, case: &str) {
     assert_eq!(
         Decisions::by_default(report).message,
@@ -98,12 +98,12 @@ fn assert_held_back(report: &AttemptReport, place: &Place, case: &str) {
 #[tokio::test]
 async fn only_a_certificate_that_a_record_is_about_opens_a_session() {
     let records = |kind, about: &[u8]| vec![record(kind, about)];
-    // Whatever is configured: the weakest policy, too.
+    // With the weakest policy too.
     for policy in [TlsPolicy::None, TlsPolicy::Opportunistic, TlsPolicy::Required] {
         let mut config = config_for_dane();
         config.tls = policy;
         for (kind, about, cert) in [
-            // Its names are others, and nobody knows its authority.
+            // A certificate with other names, of an unknown authority.
             ([3, 1, 1], good(), Cert::Good),
             ([3, 0, 2], good(), Cert::Good),
             ([2, 0, 1], authority(), Cert::Chain),
@@ -122,7 +122,7 @@ async fn only_a_certificate_that_a_record_is_about_opens_a_session() {
         for (kind, about, cert) in [
             ([3, 1, 1], good(), Cert::SelfSigned),
             ([3, 1, 1], good(), Cert::Stolen),
-            // Its authority is not shown; it is for another name; it is old.
+            // The authority is not sent; the name is another one; the certificate has expired.
             ([2, 0, 1], authority(), Cert::Good),
             ([2, 0, 0], authority(), Cert::OtherName),
             ([2, 0, 0], authority(), Cert::Expired),
@@ -199,7 +199,7 @@ async fn sessions_are_used_again_only_under_the_records_that_they_were_opened_un
     let two = tls(Cert::Good, 2);
     let place = Place::new(vec![record([3, 1, 1], good())], &[&two, &two, &two]).await;
     let agent = place.agent(config_for_dane());
-    // TLS, and nobody looked at the certificate: good enough for this domain only.
+    // TLS without a check of the certificate: enough for this domain only.
     let report = place.deliver(&agent, "e.example").await;
     assert!(is_accepted(&report) && report.tls.unwrap().contains("not verified"));
     for _ in 0..2 {
@@ -207,7 +207,7 @@ async fn sessions_are_used_again_only_under_the_records_that_they_were_opened_un
         assert!(is_accepted(&report) && report.tls.unwrap().ends_with("dane 3 1 1"));
     }
     assert_eq!(place.connections(), 2);
-    // The server's next certificate is announced beside the one that it shows.
+    // Records for the current certificate and the next one.
     let more = vec![record([3, 1, 1], good()), record([3, 1, 1], authority())];
     place
         .names

@@ -1,4 +1,4 @@
-//! Peers that are silent or slow are left in time.
+//! Time limits for silent and slow peers.
 
 use super::peer::Act::{self, Body, Drip, Hang};
 use super::peer::{EHLO, GO, HELLO, OK, SLOW_EHLO, peer};
@@ -39,7 +39,7 @@ async fn silence_and_drips_end_with_the_deadline() {
 #[tokio::test]
 async fn a_peer_that_keeps_every_deadline_but_takes_too_long_in_all_is_left() {
     const SLOW: Act = Drip(b"250 ok\r\n");
-    // Each reply takes 160 ms, well within its own ten seconds; one by one, for want of PIPELINING.
+    // Each reply takes 160 ms, well within its own ten seconds; one by one, without PIPELINING.
     let script = [&[HELLO, SLOW_EHLO, SLOW][..], &vec![SLOW; 100]].concat();
     let (hop, seen) = peer(&[&script]).await;
     let (other, others) = peer(&[&[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
@@ -95,7 +95,7 @@ async fn an_attempt_does_not_wait_for_name_servers_beyond_its_end() {
     let names = hosts.iter().fold(names(), |names, host| names.silent(host));
     let names = names.mx("d.example", &[(1, hosts[0]), (2, hosts[1]), (3, hosts[2])]);
     let mut config = config();
-    // A question may take ten.
+    // A lookup may take ten seconds.
     config.attempt_timeout = Duration::from_secs(15);
     let agent = SmtpAgent::with_resolver(config, Arc::new(names));
     let hops = [
@@ -110,7 +110,7 @@ async fn an_attempt_does_not_wait_for_name_servers_beyond_its_end() {
     assert_eq!(begun.elapsed().as_secs(), 15, "{}", report.result);
     let error = report.result.to_string();
     assert_eq!(error.matches("not tried").count(), 4, "{error}");
-    // The name of a smart host is asked for when it is connected to.
+    // A smart host is looked up when a connection is made.
     let mut config = super::config();
     config.attempt_timeout = Duration::from_secs(3);
     let agent = SmtpAgent::with_resolver(config, Arc::new(Names::default().silent("smart.example")));
@@ -144,7 +144,7 @@ async fn a_deadline_of_one_attempt_is_not_that_of_the_next_on_the_same_session()
             "{}",
             report.result
         );
-        // The time of the first attempt is over.
+        // The first attempt has ended.
         tokio::time::pause();
         tokio::time::advance(Duration::from_millis(800)).await;
         tokio::time::resume();

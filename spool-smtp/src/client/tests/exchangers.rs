@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 pub(super) const TAKES: [Act; 6] = [HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")];
 
-/// On loopback, where mail exchangers are not expected.
+/// Mail exchangers on loopback, which is ignored by default.
 pub(super) fn on_loopback(mut config: SmtpConfig) -> SmtpConfig {
     config.route.ignored_networks.clear();
     config
@@ -162,9 +162,9 @@ async fn a_permanent_dns_error_counts_only_without_another_reason() {
     let one = &two[..1];
     let cases = [
         (Names::default().failing("d.example"), one),
-        // A second next hop that may come back.
+        // A temporary failure of a second next hop.
         (Names::default(), &two),
-        // An exchanger that may come back, before one that never was.
+        // A temporary failure of an exchanger, before one that does not exist.
         (
             Names::default()
                 .mx("d.example", &[(1, "dead.example"), (2, "gone.example")])
@@ -182,7 +182,7 @@ async fn a_permanent_dns_error_counts_only_without_another_reason() {
         let report = delivered(&agent(names), hops).await;
         assert_eq!(decision(&report), OnError::TryLater, "{n}: {}", report.result);
     }
-    // Somebody else's domain as a smart host: a mistake in a configuration.
+    // Another domain as a smart host: an error of the configuration.
     let smart = NextHop::mx("smart.example", port).unwrap();
     let report = delivered(&agent(Names::default()), &[smart]).await;
     assert_eq!(decision(&report), OnError::TryLater, "{}", report.result);
@@ -231,7 +231,7 @@ async fn a_smart_host_by_name_has_its_addresses_from_the_resolver() {
     let _ = peer_at(("127.0.0.2", port), &[&TAKES]).await;
     let names = Names::default().host("smart.example", &["127.0.0.9", "127.0.0.2"]);
     let smart: NextHop = format!("smart.example:{port}").parse().unwrap();
-    // As configured by default: what is ignored are the addresses of mail exchangers.
+    // With the default configuration: only addresses of mail exchangers are ignored.
     let agent = SmtpAgent::with_resolver(config(), Arc::new(names));
     assert_eq!(
         code(&delivered(&agent, std::slice::from_ref(&smart)).await.result),

@@ -1,4 +1,4 @@
-//! What a peer offers is used, and what it does not offer is not asked of it.
+//! Extensions are used if the peer offers them, and not otherwise.
 
 use super::peer::Act::{self, Body, Close, Say};
 use super::peer::{EHLO, GO, HELLO, OK, SLOW_EHLO, peer};
@@ -45,7 +45,7 @@ async fn what_the_peer_cannot_take_is_not_sent() {
     }
 }
 
-/// MAIL and RCPT as a peer with these extensions sees them, of a message whose submitter said SMTPUTF8; or the code of the refusal.
+/// The MAIL and RCPT that a peer with these extensions receives for a message submitted with SMTPUTF8, or the code of the refusal.
 async fn with_smtputf8(offers: &'static [u8], to: &str, body: &str) -> Result<Vec<String>, u16> {
     let (hop, seen) = peer(&[&[HELLO, Say(offers), OK, OK, GO, Body(b"250 ok\r\n")]]).await;
     let mut job = job(&[hop], &[to], body.as_bytes());
@@ -85,7 +85,7 @@ async fn smtputf8_is_used_only_if_the_message_or_an_address_needs_it() {
     assert_eq!(sent, lines(utf8, "\u{fc}@b\u{fc}cher.example"));
 }
 
-/// The refused, by number and code.
+/// The refused recipients, by number and code.
 fn refused(report: &AttemptReport) -> Vec<(u32, u16)> {
     let refused = report.refused.iter();
     refused
@@ -228,13 +228,13 @@ async fn bodies_arrive_byte_for_byte() {
 
 #[tokio::test]
 async fn a_body_whose_last_line_has_no_end_is_sent_with_one() {
-    // No spool holds such a body; whoever calls the agent may.
+    // The spool has no such body, but another caller of the agent may.
     let (hop, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, Body(b"250 ok\r\n")]]).await;
     deliver(&SmtpAgent::new(config()), job(&[hop], &["b@x"], b"one\r\n.two")).await;
     assert_eq!(seen.bodies.lock().unwrap()[0], b"one\r\n.two\r\n");
 }
 
-/// The MAIL and RCPT that a peer of these extensions sees of a message that asks for all of them.
+/// The MAIL and RCPT that a peer with these extensions receives for a message that uses all of them.
 async fn asked_for_everything(ehlo: &'static [u8]) -> Vec<String> {
     let (hop, seen) = peer(&[&[HELLO, Say(ehlo), OK, OK, GO, Body(b"250 ok\r\n")]]).await;
     let mut job = job(&[hop], &["b@x"], b"x\r\n");
@@ -271,8 +271,8 @@ async fn parameters_are_passed_on_to_a_peer_that_knows_them_and_to_no_other() {
     );
 }
 
-/// Who is reported as taken without DSN by a peer of these extensions: the first of three recipients does not ask for SUCCESS, and the
-/// last one is refused.
+/// The recipients that are reported as accepted without DSN by a peer with these extensions. The first of three does not ask for SUCCESS, and
+/// the last is refused.
 async fn taken_without_dsn(ehlo: &'static [u8]) -> Vec<u32> {
     let no = Say(b"550 no\r\n");
     let (hop, _seen) = peer(&[&[HELLO, Say(ehlo), OK, OK, OK, no, GO, Body(b"250 ok\r\n")]]).await;

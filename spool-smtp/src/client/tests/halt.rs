@@ -1,4 +1,4 @@
-//! Nothing is begun once the spool has ended.
+//! Nothing is started after the spool has ended.
 
 use super::peer::{EHLO, GO, HELLO, OK, TAKEN, peer};
 use super::{code, config, deliver, job};

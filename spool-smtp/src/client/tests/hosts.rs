@@ -1,5 +1,4 @@
-//! The next host of the list: asked in the same attempt for whoever the one before did not take, and never after a final dot
-//! without a reply.
+//! The next host of the list is tried in the same attempt for the recipients that are still open, but never after a final dot without a reply.
 
 use super::peer::Act::{Body, Close, Say};
 use super::peer::{EHLO, GO, HELLO, OK, TAKEN, peer};
@@ -11,11 +10,12 @@ use crate::client::host_outcome::HostOutcome;
 use spool_core::{Attempt, AttemptReport, AttemptResult, NextHop, RefusedRecipient, Reply, Timestamp};
 use std::sync::atomic::Ordering;
 
-/// One attempt at a sick host with this script, and a well one behind it; and how many messages and connections the well one had.
+/// One attempt with a failing host that follows this script, and a working host after it. Returns the messages and connections of the working
+/// host too.
 async fn attempt(script: &str) -> (AttemptReport, [NextHop; 2], u64, u64) {
-    let (sick, _, _stop) = sink(script).await;
-    let (well, counts, _stop_well) = sink("").await;
-    let hops = [sick, well];
+    let (failing, _, _stop) = sink(script).await;
+    let (working, counts, _stop_working) = sink("").await;
+    let hops = [failing, working];
     let agent = SmtpAgent::new(hasty());
     let report = deliver(&agent, job(&hops, &["b@x.example"], b"x\r\n")).await;
     let messages = counts.messages.load(Ordering::Relaxed);
@@ -47,14 +47,14 @@ async fn the_next_host_is_tried_after_a_temporary_refusal_or_a_broken_session() 
         "dot reply 451 4.3.0 later",
         "dot reply-close 421 4.3.2 busy",
     ] {
-        let (report, [sick, well], messages, _) = attempt(script).await;
+        let (report, [failing, working], messages, _) = attempt(script).await;
         assert_eq!(code(&report.result), 250, "{script}: {}", report.result);
-        assert_eq!((&report.peer, messages), (&Some(well), 1), "{script}");
+        assert_eq!((&report.peer, messages), (&Some(working), 1), "{script}");
         assert!(report.refused.is_empty(), "{script}: {:?}", report.refused);
         let [before] = report.before.as_slice() else {
             panic!("{script}: {:?}", report.before);
         };
-        assert_eq!(before.report.peer.as_ref(), Some(&sick), "{script}");
+        assert_eq!(before.report.peer.as_ref(), Some(&failing), "{script}");
         assert!(
             !matches!(before.report.result, AttemptResult::Accepted(_)),
             "{script}"
@@ -71,9 +71,9 @@ async fn no_other_host_is_tried_after_a_final_dot_without_a_reply() {
         "dot reply 354 what",
         "dot raw what\\r\\n",
     ] {
-        let (report, [sick, _], _, connections) = attempt(script).await;
+        let (report, [failing, _], _, connections) = attempt(script).await;
         assert!(report.in_doubt(), "{script}: {}", report.result);
-        assert_eq!((report.peer, connections), (Some(sick), 0), "{script}");
+        assert_eq!((report.peer, connections), (Some(failing), 0), "{script}");
     }
 }
 
@@ -85,8 +85,8 @@ async fn no_other_host_is_tried_after_a_permanent_refusal() {
         "data reply 554 5.7.1 no",
         "dot reply 554 5.6.0 spam",
     ] {
-        let (report, [sick, _], _, connections) = attempt(script).await;
-        assert_eq!((report.peer, connections), (Some(sick), 0), "{script}");
+        let (report, [failing, _], _, connections) = attempt(script).await;
+        assert_eq!((report.peer, connections), (Some(failing), 0), "{script}");
         assert!(report.before.is_empty());
     }
 }
@@ -95,11 +95,11 @@ async fn no_other_host_is_tried_after_a_permanent_refusal() {
 async fn the_next_host_is_tried_for_the_open_recipients() {
     let later = Say(b"450 4.2.0 greylisted\r\n");
     let gone = Say(b"550 5.1.1 gone\r\n");
-    let (sick, _) = peer(&[&[HELLO, EHLO, OK, OK, later.clone(), gone, GO, TAKEN]]).await;
-    let (well, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, TAKEN]]).await;
+    let (failing, _) = peer(&[&[HELLO, EHLO, OK, OK, later.clone(), gone, GO, TAKEN]]).await;
+    let (working, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, TAKEN]]).await;
     let to = ["ok@x", "later@x", "gone@x"];
     let agent = SmtpAgent::new(config());
-    let report = deliver(&agent, job(&[sick.clone(), well], &to, b"x\r\n")).await;
+    let report = deliver(&agent, job(&[failing.clone(), working], &to, b"x\r\n")).await;
     assert_eq!(code(&report.result), 250);
     let refused: Vec<_> = report
         .refused
@@ -110,11 +110,11 @@ async fn the_next_host_is_tried_for_the_open_recipients() {
     assert_eq!((seen.count("RCPT"), seen.count("RCPT TO:<later@x>")), (1, 1));
     assert_eq!(report.before[0].report.refused.len(), 2);
 
-    // Where the other host says nothing, the first one's words stay.
-    let (sick, _) = peer(&[&[HELLO, EHLO, OK, OK, later, OK, GO, Body(b"554 5.7.1 spam\r\n")]]).await;
+    // Without a reply of the other host, the reply of the first one remains.
+    let (failing, _) = peer(&[&[HELLO, EHLO, OK, OK, later, OK, GO, Body(b"554 5.7.1 spam\r\n")]]).await;
     let (dead, _) = peer(&[&[Close]]).await;
-    let report = deliver(&agent, job(&[sick.clone(), dead], &to, b"x\r\n")).await;
-    assert_eq!((code(&report.result), report.peer), (554, Some(sick)));
+    let report = deliver(&agent, job(&[failing.clone(), dead], &to, b"x\r\n")).await;
+    assert_eq!((code(&report.result), report.peer), (554, Some(failing)));
     let refused: Vec<_> = report
         .refused
         .iter()
@@ -139,7 +139,7 @@ async fn the_record_has_the_replies_of_each_host_in_the_order_of_time() {
         let of = |refused: &RefusedRecipient| (refused.recipient, refused.reply.code);
         refused.iter().map(of).collect()
     };
-    // The fate of each recipient is decided by the last reply, which is that of the other host.
+    // The last reply decides for each recipient.
     assert_eq!((code(&report.result), of(&report.refused)), (250, vec![(1, 550)]));
     assert_eq!(report.refusing_hosts(), [Some(&other)]);
     let attempt = Attempt {
@@ -188,10 +188,10 @@ async fn a_broken_session_does_not_replace_the_reply_of_another_host() {
 async fn no_other_host_is_tried_for_a_recipient_that_may_have_the_message() {
     let ehlo = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=1\r\n");
     let script = [HELLO, ehlo, OK, OK, GO, TAKEN, OK, OK, GO, Body(b"")];
-    let (sick, _) = peer(&[&script]).await;
-    let (well, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, TAKEN]]).await;
+    let (failing, _) = peer(&[&script]).await;
+    let (working, seen) = peer(&[&[HELLO, EHLO, OK, OK, GO, TAKEN]]).await;
     let to = ["a@x", "b@x"];
-    let report = deliver(&SmtpAgent::new(hasty()), job(&[sick, well], &to, b"x\r\n")).await;
+    let report = deliver(&SmtpAgent::new(hasty()), job(&[failing, working], &to, b"x\r\n")).await;
     assert_eq!((code(&report.result), seen.lines().len()), (250, 0));
     assert!(report.refused[0].reply.text.contains("may hold the message"));
 }
@@ -237,11 +237,7 @@ async fn the_record_of_an_attempt_is_bounded_in_hosts_and_in_refusals() {
         attempt.note(&asked, outcome, tokio::time::Instant::now());
     }
     let report = attempt.report();
-    assert_eq!(
-        report.refused.len(),
-        150,
-        "what stands in the end has all of them"
-    );
+    assert_eq!(report.refused.len(), 150, "the result has all of them");
     assert_eq!(report.before.len(), 16);
     assert!(report.before.iter().all(|host| host.report.refused.len() == 100));
 }

@@ -1,5 +1,4 @@
-//! Replies smuggled in behind the answer to STARTTLS, before TLS begins: what is read in the clear must never pass for
-//! something that came through TLS.
+//! Replies that are injected after the reply to STARTTLS, before TLS begins: plaintext input must never count as received through TLS.
 
 use super::pki::{Cert, server};
 use super::tls::with;
@@ -23,13 +22,13 @@ const FORGED: &[u8] = b"250 forged\r\n250 ok\r\n250 ok\r\n354 go\r\n250 2.0.0 ta
 enum When {
     /// In one write with the 220.
     WithIt,
-    /// Right after it, in a write of its own.
+    /// Directly after it, in a separate write.
     After,
-    /// Once the client has begun the handshake.
+    /// After the client has begun the handshake.
     AfterClientHello,
 }
 
-/// A man in the middle of a session with a server that takes mail under TLS and answers nothing. What it got through TLS.
+/// A man in the middle of a session with a server that reads under TLS and never replies. Returns what the server received through TLS.
 #[derive(Clone, Default)]
 struct Middle {
     connections: Arc<AtomicUsize>,
@@ -82,7 +81,7 @@ async fn stand_between(mut stream: TcpStream, injected: Vec<u8>, when: When, see
 async fn ours(policy: TlsPolicy, injected: Vec<u8>, when: When) -> (AttemptReport, usize) {
     let (hop, seen) = middle(injected, when).await;
     let mut config = with(policy);
-    // The server answers nothing, so that whatever is said to have been answered was forged.
+    // The server never replies, so every reply was forged.
     config.command_timeout = Duration::from_secs(2);
     let report = deliver(&SmtpAgent::new(config), job(&[hop], &["b@x"], b"x\r\n")).await;
     (report, seen.connections.load(Ordering::SeqCst))
@@ -104,7 +103,7 @@ async fn lettre_by_itself_takes_forged_replies_for_a_delivery() {
         Some("a@example.org".parse().unwrap()),
         vec!["b@example.net".parse().unwrap()],
     );
-    // If this fails, lettre has fixed it, and the test may go.
+    // If this fails, lettre has fixed it, and the test can be removed.
     let reply = lettre.send(&envelope.unwrap(), b"x").await.unwrap();
     assert!(reply.is_positive());
     assert!(

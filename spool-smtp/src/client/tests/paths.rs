@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Of as many messages as a test may send.
+/// A session for all messages of a test.
 fn patient() -> Vec<Act> {
     let many = (0..100).flat_map(|_| [OK, OK, GO, TAKEN]);
     [HELLO, EHLO].into_iter().chain(many).collect()
@@ -86,7 +86,7 @@ async fn a_policy_of_its_own_makes_a_path_of_its_own_without_a_question() {
         let mut config = config();
         config.policies = Lookup::new(move |hops: &[NextHop]| {
             let mut policy = DestinationPolicy::default();
-            // What holds for all makes nothing a path of its own.
+            // The default policy makes no separate path.
             policy.tls = Some(TlsPolicy::Required);
             if hops == [own.parse().unwrap()] {
                 set(&mut policy, rate);
@@ -118,7 +118,7 @@ async fn a_path_at_its_limit_ends_an_idle_session_with_another_host_of_it() {
         let shown = agent.snapshot();
         assert_eq!((shown.open, shown.destinations.len()), (1, 1), "{shown:?}");
     }
-    // In the second attempt the first host refuses for now, and its session makes room for one with the other.
+    // In the second attempt the first host refuses temporarily, and its session is closed to make room for one with the other.
     assert_eq!(sent, [first, second]);
     assert_eq!(seen.bodies(), 1);
 }

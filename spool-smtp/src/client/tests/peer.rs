@@ -1,4 +1,4 @@
-//! A peer on a real socket that does exactly what its script says, line by line.
+//! A peer on a real socket that follows a script, line by line.
 
 use super::pki::{Cert, server};
 use spool_core::NextHop;
@@ -16,11 +16,11 @@ pub(super) enum Act {
     Body(&'static [u8]),
     /// Reads BDAT and its octets first.
     Octets(&'static [u8]),
-    /// Says this in the clear, goes over to TLS, and says that.
+    /// Sends the first text in plaintext, starts TLS, and sends the second.
     Tls(&'static [u8], Cert, &'static [u8]),
     Close,
     Hang,
-    /// Says this, and nothing more.
+    /// Sends this, and nothing more.
     Stall(&'static [u8]),
     Drip(&'static [u8]),
     Flood,
@@ -38,13 +38,14 @@ pub(super) const TAKEN: Act = Body(b"250 ok\r\n");
 /// The answer to STARTTLS that leads to TLS.
 pub(super) const STARTTLS: Act = Tls(b"220 go\r\n", Cert::Good, b"");
 
-/// What peers have seen, over all of their connections.
+/// What peers have received, over all of their connections.
 #[derive(Clone, Default)]
 pub(super) struct Seen {
     pub(super) lines: Arc<Mutex<Vec<String>>>,
     pub(super) bodies: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// Where the connections came from, and how each ended TLS that failed.
+    /// The source addresses of the connections.
     pub(super) from: Arc<Mutex<Vec<std::net::IpAddr>>>,
+    /// The errors of failed handshakes.
     pub(super) handshakes_failed: Arc<Mutex<Vec<String>>>,
 }
 
@@ -53,7 +54,7 @@ impl Seen {
         self.lines.lock().unwrap().clone()
     }
 
-    /// How many lines begin so.
+    /// The number of lines that begin with `verb`.
     pub(super) fn count(&self, verb: &str) -> usize {
         self.lines().iter().filter(|line| line.starts_with(verb)).count()
     }
@@ -70,7 +71,7 @@ pub(super) async fn peer(scripts: &[&[Act]]) -> (NextHop, Seen) {
     (hop, serve(listener, scripts))
 }
 
-/// The same at this address and port.
+/// A peer at this address and port.
 pub(super) async fn peer_at(at: (&str, u16), scripts: &[&[Act]]) -> Seen {
     serve(TcpListener::bind(at).await.unwrap(), scripts)
 }
@@ -138,7 +139,7 @@ pub(super) async fn play(stream: TcpStream, script: Vec<Act>, seen: Seen) -> Opt
             },
         }
     }
-    // Whatever comes after the script is noted, and not answered.
+    // Input after the script is stored, and not answered.
     let mut rest = String::new();
     let _ = stream.read_to_string(&mut rest).await;
     seen.lines.lock().unwrap().extend(rest.lines().map(str::to_owned));
@@ -151,7 +152,7 @@ async fn say(stream: &mut Stream, bytes: &[u8]) -> Option<()> {
 }
 
 async fn upgrade(stream: Stream, cert: Cert, seen: &Seen) -> Option<Stream> {
-    assert!(stream.buffer().is_empty(), "the client spoke on behind STARTTLS");
+    assert!(stream.buffer().is_empty(), "the client sent more after STARTTLS");
     let acceptor = TlsAcceptor::from(server(cert, rustls::ALL_VERSIONS));
     match acceptor.accept(stream.into_inner()).await {
         Ok(tls) => Some(BufReader::new(Box::new(tls))),

@@ -1,4 +1,4 @@
-//! Certificates made for one run of the tests, and servers that show them.
+//! Certificates that are generated for a test run, and servers that use them.
 
 use super::super::TrustRoots;
 use rcgen::{
@@ -11,7 +11,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::sync::{Arc, OnceLock};
 
-/// What a server shows.
+/// The certificate of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cert {
     /// For `localhost` and 127.0.0.1, from the authority of [`roots`].
@@ -19,13 +19,13 @@ pub(super) enum Cert {
     OtherName,
     Expired,
     SelfSigned,
-    /// The good certificate, in the hands of somebody who has not its key.
+    /// The good certificate with another key.
     Stolen,
-    /// For `host.example`, with its authority beside it.
+    /// For `host.example`, sent with its authority.
     Chain,
     /// X.509 of version 1.
     VersionOne,
-    /// With a critical extension that nobody knows.
+    /// With an unknown critical extension.
     CriticalExtension,
 }
 
@@ -57,7 +57,7 @@ fn issue(
     (params.signed_by(&key, authority).unwrap().der().clone(), key)
 }
 
-/// The authority that issued all but the self-signed one.
+/// The authority of all certificates but the self-signed one.
 pub(super) fn roots() -> TrustRoots {
     TrustRoots::from_pem(pki().authority.pem().as_bytes()).unwrap()
 }
@@ -114,7 +114,7 @@ fn shown(cert: Cert) -> (CertificateDer<'static>, Vec<u8>) {
     }
 }
 
-/// The certificate without its version and its extensions. Its own signature is void then.
+/// The certificate without its version and its extensions, which invalidates its signature.
 fn version_one(certificate: &[u8]) -> Vec<u8> {
     let (_, certificate, _) = element(certificate);
     let (_, mut tbs, rest) = element(certificate);
@@ -129,7 +129,7 @@ fn version_one(certificate: &[u8]) -> Vec<u8> {
     sequence(0x30, &[&sequence(0x30, &kept), rest].concat())
 }
 
-/// The tag and the contents of a DER element, and what follows it.
+/// The tag and the content of a DER element, and the bytes after it.
 fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
     let digits = if der[1] < 0x80 {
         0

@@ -1,4 +1,4 @@
-//! The cache of sessions as an agent has it: limits, source addresses, warming, and what is to be seen of it.
+//! The cache of sessions of an agent: limits, source addresses, warming and the snapshot.
 
 use super::peer::Act::{Body, Close, Say};
 use super::peer::{EHLO, GO, HELLO, OK, Seen, TAKEN, peer};
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// A peer that greets, and holds each greeting back until it is let go.
+/// A peer that sends each greeting only when the test allows it.
 async fn held() -> (NextHop, Arc<Semaphore>, Arc<Mutex<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hop = listener.local_addr().unwrap().into();
@@ -36,7 +36,7 @@ async fn held() -> (NextHop, Arc<Semaphore>, Arc<Mutex<usize>>) {
     (hop, gate, open)
 }
 
-/// Until `true`, for ten seconds at most.
+/// Waits until `condition` holds, for at most ten seconds.
 pub(super) async fn until(mut condition: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if condition() {
@@ -44,7 +44,7 @@ pub(super) async fn until(mut condition: impl FnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it did not come to that");
+    panic!("the condition did not hold in time");
 }
 
 pub(super) fn twice() -> Vec<super::peer::Act> {
@@ -164,7 +164,7 @@ async fn sessions_are_shared_only_by_what_asks_for_the_same() {
     send(&agent, &hop).await;
     *policy.lock().unwrap() = TlsPolicy::Verify;
     let report = deliver(&agent, job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n")).await;
-    // The open one is in plaintext, and would have done for the other policy.
+    // The open session is in plaintext, which the other policy allows.
     assert!(
         report.result.to_string().contains("does not offer STARTTLS"),
         "{}",
@@ -247,7 +247,7 @@ fn a_runtime_that_ends_leaves_no_session_open_for_ever() {
     let mut config = config();
     config.idle_timeout = Duration::from_millis(300);
     let agent = SmtpAgent::new(config);
-    // With it ends the task that would have ended the session.
+    // The task that closes idle sessions ends with the runtime.
     runtime().block_on(send(&agent, &first));
     runtime().block_on(async {
         assert_eq!(agent.snapshot().open, 1);
@@ -272,7 +272,7 @@ async fn a_hop_that_cannot_take_the_message_is_passed_over() {
         (code(&report.result), report.peer, seen.bodies()),
         (250, Some(able), 1)
     );
-    // Nobody knows what the other one would have taken: no failure for good.
+    // The other host was not tried, so the failure is temporary.
     let report = deliver(&agent, job(&[ascii, dead], &["\u{fc}@x"], b"x\r\n")).await;
     assert!(
         matches!(report.result, AttemptResult::NoConnection { .. }),

@@ -1,4 +1,4 @@
-//! More recipients than a peer takes in one transaction: all are tried, each once, and each has its own fate.
+//! More recipients than a peer accepts in one transaction: each is tried once and has its own result.
 
 use super::peer::Act::{self, Body, Close, Say};
 use super::peer::{GO, HELLO, OK, SLOW_EHLO, Seen, TAKEN, peer};
@@ -20,7 +20,7 @@ async fn to_five(config: SmtpConfig, scripts: &[&[Act]]) -> (AttemptReport, Seen
     (report, seen)
 }
 
-/// The refused, by number and code, in their order.
+/// The refused recipients in order, by number and code.
 fn refused(report: &AttemptReport) -> Vec<(u32, u16)> {
     let mut refused: Vec<_> = report
         .refused
@@ -31,7 +31,7 @@ fn refused(report: &AttemptReport) -> Vec<(u32, u16)> {
     refused
 }
 
-/// The recipients of each transaction, as the peer was told them.
+/// The recipients of each transaction that the peer received.
 fn transactions(seen: &Seen) -> Vec<Vec<u32>> {
     let mut transactions = Vec::new();
     for line in seen.lines() {
@@ -131,7 +131,7 @@ async fn too_many_from_the_first_on_is_a_refusal() {
 
 #[tokio::test]
 async fn a_session_that_takes_no_further_transaction_is_replaced() {
-    // The peer says so beforehand; or it closes the session; or it says 421.
+    // The peer announces the limit, closes the session, or sends 421.
     let mailmax = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2 MAILMAX=1\r\n");
     let rcptmax = Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
     let one = |ehlo: &Act, end: &[Act]| [&[HELLO, ehlo.clone(), OK, OK, OK, GO, TAKEN], end].concat();
@@ -169,7 +169,7 @@ async fn fewer_recipients_are_tried_when_a_peer_breaks_off_among_them() {
             assert!(accepted && report.refused.is_empty(), "{attempt}: {report:?}");
             agent.close().await;
         }
-        // The second attempt begins with what the first one has learned.
+        // The second attempt uses the limit that the first one found.
         assert_eq!((seen.bodies(), seen.from.lock().unwrap().len()), (6, 3));
     }
 }
@@ -181,7 +181,7 @@ async fn one_recipient_fewer_is_tried_when_a_peer_breaks_off_after_the_last() {
         (SLOW_EHLO, Close),
         (EHLO, Say(b"421 4.7.0 too many\r\n")),
     ] {
-        // It closes behind the third answer, however many it is asked for.
+        // It closes after the third reply, whatever the number of recipients.
         let five = [HELLO, ehlo.clone(), OK, OK, OK, OK, end.clone()];
         let three = [HELLO, ehlo.clone(), OK, OK, OK, OK, end.clone()];
         let pairs = [
@@ -231,7 +231,7 @@ async fn a_peer_that_breaks_off_at_the_first_recipient_again_and_again_is_left()
 async fn the_error_of_a_later_transaction_is_reported_for_its_own_recipients() {
     let ehlo = || Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
     let first = |rest: &[Act]| [&[HELLO, ehlo(), OK, OK, OK, GO, TAKEN], rest].concat();
-    // A refusal for good is that of its transaction: the next one is tried. One for now is told of all that are left.
+    // A permanent refusal is about its transaction, and the next one is tried. A temporary one is reported for all recipients that are left.
     let cases: [(Vec<Act>, Refused); 4] = [
         (
             first(&[OK, OK, OK, GO, Body(b"554 5.7.1 no\r\n"), OK, OK, GO, TAKEN]),

@@ -1,4 +1,4 @@
-//! What peers say, and what is made of it.
+//! The replies of peers, and how they are interpreted.
 
 use super::peer::Act::{self, Body, Close, Flood, Say};
 use super::peer::{EHLO, GO, HELLO, OK, peer};
@@ -99,7 +99,7 @@ async fn replies_of_the_wrong_kind_end_the_session() {
 
 #[tokio::test]
 async fn what_comes_with_the_greeting_is_no_reply_to_ehlo() {
-    // Whole, in part, and under the name of an extension that the peer does not offer.
+    // Complete, partial, and for an extension that the peer does not offer.
     for greeting in [
         &b"220 peer\r\n250 peer\r\n"[..],
         b"220 peer\r\n25",
@@ -172,7 +172,7 @@ async fn a_refusal_is_reported_with_its_stage() {
             );
         }
     }
-    // All recipients refused: with 354 all the same, no body follows and the session ends.
+    // After all recipients were refused, no body follows even a 354, and the session ends.
     for data in [GO, late()] {
         let (report, seen) = attempt(&[HELLO, EHLO, OK, no(), data]).await;
         assert_eq!(
@@ -233,7 +233,7 @@ async fn a_peer_may_close_at_any_point_with_421() {
             panic!("{expected}: {}", report.result)
         };
         assert_eq!((stage, reply.code), (expected, 421));
-        // Nothing more is said on that session.
+        // Nothing more is sent on that session.
         let report = deliver(&agent, job(&[hop], &["b@x"], b"x\r\n")).await;
         assert_eq!(code(&report.result), 250, "{expected}");
         assert_eq!(seen.from.lock().unwrap().len(), 2, "{expected}");

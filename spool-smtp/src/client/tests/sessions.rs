@@ -1,4 +1,4 @@
-//! Sessions are kept, used again, counted and given up.
+//! Sessions are kept, reused, counted and closed.
 
 use super::peer::Act::{Body, Close, Say};
 use super::peer::{EHLO, GO, HELLO, OK, Seen, peer, play};

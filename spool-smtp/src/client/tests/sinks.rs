@@ -1,5 +1,4 @@
-//! The client against scripted sinks: what concerns the second message of a session, and a reader that is slow. What one
-//! message meets stands in `tests/scenarios/peers.rs`.
+//! The client against scripted sinks: the second message of a session, and slow readers. `tests/scenarios/peers.rs` tests single messages.
 
 use super::{code, config, deliver, hasty, job};
 use crate::client::SmtpAgent;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A sink; it runs while the last of them is kept.
+/// A sink, which runs until the returned sender is dropped.
 pub(super) async fn sink(script: &str) -> (NextHop, Arc<SinkCounts>, watch::Sender<bool>) {
     let config = SinkConfig {
         script: script.parse().unwrap(),
@@ -63,7 +62,7 @@ async fn a_used_session_that_fails_does_not_affect_the_next_message() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_is_too_slow_is_left_when_the_attempt_is_over() {
     const SIZE: usize = 16 * 1024 * 1024;
-    // Time goes by in small steps, so that none goes by while something can still be read.
+    // Virtual time advances in small steps, so that pending input is read before the next one.
     tokio::spawn(async {
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -72,7 +71,7 @@ async fn a_reader_that_is_too_slow_is_left_when_the_attempt_is_over() {
     let (hop, counts, _stop) = sink("body slow 1s").await;
     let body = "a line of the text\r\n".repeat(SIZE / 20);
     let begun = Instant::now();
-    // Without the limit that tests have: time is virtual.
+    // Without the time limit of the tests, because time is virtual.
     let job = job(&[hop], &["b@x"], body.as_bytes());
     // On a busy machine a peer's answer can arrive after minutes of virtual time.
     let mut config = super::within(Duration::from_secs(86_400));
@@ -85,7 +84,7 @@ async fn a_reader_that_is_too_slow_is_left_when_the_attempt_is_over() {
     };
     assert_eq!(report.result, left);
     let took = begun.elapsed().as_secs();
-    // And a second for each 16 KiB.
+    // The attempt timeout, and one second for each 16 KiB.
     assert!((1320..1340).contains(&took), "{took}");
     assert_eq!(counts.messages.load(Ordering::Relaxed), 0);
 }

@@ -1,4 +1,4 @@
-//! When the start of an attempt is recorded: once, with a session there, right before the first MAIL.
+//! The start of an attempt is recorded once, with an open session, directly before the first MAIL.
 
 use super::peer::Act::{Close, Say};
 use super::peer::{EHLO, GO, HELLO, OK, Seen, TAKEN, peer, play};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// A start that is recorded, after `look`; and how often it was asked for.
+/// A start that is recorded after `look`, and the number of its calls.
 fn counted(look: impl FnOnce() + Send + 'static) -> (Begin, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);

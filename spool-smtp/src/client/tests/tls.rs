@@ -1,4 +1,4 @@
-//! Which sessions are protected, by what, and when plaintext will do instead.
+//! The TLS of sessions, and when plaintext is used instead.
 
 use super::peer::Act::{self, Body, Close, Hang, Say, Stall, Tls};
 use super::peer::{EHLO, GO, HELLO, OK, STARTTLS, Seen, TAKEN, TLS_EHLO, peer};
@@ -33,7 +33,7 @@ fn tls_script(starttls: Act) -> Vec<Act> {
     vec![HELLO, TLS_EHLO, starttls, EHLO, OK, OK, GO, TAKEN]
 }
 
-/// Whoever speaks plaintext after all.
+/// The script of a session in plaintext.
 const PLAIN: [Act; 6] = [HELLO, TLS_EHLO, OK, OK, GO, TAKEN];
 
 #[tokio::test]
@@ -68,7 +68,7 @@ fn ended_at_tls(report: &AttemptReport) -> bool {
     )
 }
 
-/// One delivery: the first connection as scripted, any other by [`PLAIN`].
+/// One delivery: the first connection follows `script`, any other [`PLAIN`].
 async fn at(policy: TlsPolicy, script: &[Act]) -> (AttemptReport, Seen) {
     let (hop, seen) = peer(&[script, &PLAIN]).await;
     let agent = SmtpAgent::new(with(policy));
@@ -113,7 +113,7 @@ async fn without_an_offer_only_a_policy_that_insists_ends_the_session() {
             assert_eq!((seen.count("MAIL"), seen.bodies()), (0, 0));
         }
     }
-    // Plaintext was asked for: TLS is not even tried.
+    // The policy is plaintext: TLS is not tried.
     let (report, seen) = at(TlsPolicy::None, &PLAIN).await;
     assert!(is_accepted(&report) && seen.count("STARTTLS") == 0);
 }
@@ -129,7 +129,7 @@ async fn the_name_is_checked_as_the_next_hop_has_it() {
     .await;
     assert!(is_accepted(&report), "{}", report.result);
     assert_eq!(seen.bodies(), 1);
-    // An authority that is not among the trusted roots is none.
+    // An authority that is not a trusted root.
     let mut config = with(TlsPolicy::Verify);
     config.tls_roots = crate::client::TrustRoots::Only(Vec::new());
     let (report, _) = attempt_with(config, &tls_script(STARTTLS)).await;
@@ -162,7 +162,7 @@ async fn a_tls_that_fails_is_replaced_by_plaintext_only_where_it_may() {
         &[HELLO, TLS_EHLO, Say(b"454 4.7.0 no TLS now\r\n")],
         &[HELLO, TLS_EHLO, Say(b"502 5.5.1 what\r\n")],
         &[HELLO, TLS_EHLO, Close],
-        // It hangs up in the middle of the handshake.
+        // It closes the connection during the handshake.
         &[HELLO, TLS_EHLO, Say(b"220 go\r\n"), Close],
         &[HELLO, TLS_EHLO, Tls(b"220 go\r\n", Cert::Stolen, b"")],
     ];
@@ -193,7 +193,7 @@ async fn a_peer_whose_tls_failed_is_remembered_for_a_while() {
         let (hop, seen) = peer(&[&refuses, &PLAIN, &PLAIN]).await;
         let mut config = with(TlsPolicy::Opportunistic);
         config.plaintext_memory = memory;
-        // Every message has a session of its own.
+        // Each message has its own session.
         config.idle_timeout = Duration::ZERO;
         let agent = SmtpAgent::new(config);
         for _ in 0..2 {
@@ -221,7 +221,7 @@ async fn a_peer_that_takes_nothing_in_plaintext_gets_the_mail_when_its_tls_works
             reports.push(deliver(&agent, job(std::slice::from_ref(&hop), &["b@x"], b"x\r\n")).await);
         }
         let first = &reports[0];
-        // Such an end says nothing about the message.
+        // Such a failure is not about the message.
         assert!(ended_at_tls(first), "{}", first.result);
         assert!(
             first.result.to_string().contains("454 4.7.0 no TLS now"),
@@ -306,7 +306,7 @@ async fn a_session_under_tls_is_kept_and_used_again() {
     ];
     let (hop, seen) = peer(&[&script, &tls_script(STARTTLS)]).await;
     let agent = SmtpAgent::new(with(TlsPolicy::Verify));
-    // The third finds that the peer has closed the session, and has one of its own.
+    // The peer has closed the session before the third message, which gets a new one.
     for body in [large, b"2\r\n", b"3\r\n"] {
         let report = deliver(&agent, job(std::slice::from_ref(&hop), &["b@x"], body)).await;
         assert!(is_accepted(&report), "{}", report.result);

@@ -1,5 +1,5 @@
-//! What lettre's connection does by itself, and what ours does in its place. Each test shows both: when its first half
-//! fails, lettre has fixed it, and our part of it may go.
+//! Behaviour of lettre's connection that the client works around. Each test shows both: if its first half fails, lettre has fixed it, and the
+//! workaround can be removed.
 
 use super::peer::Act::{self, Body, Close, Flood, Hang, Say};
 use super::peer::{EHLO, GO, HELLO, OK, Seen, TAKEN, peer};
@@ -12,12 +12,12 @@ use lettre::transport::smtp::extension::ClientId;
 use spool_core::AttemptResult;
 use std::time::Duration;
 
-/// What lettre makes of a delivery to two recipients.
+/// The result of lettre for a delivery to two recipients.
 async fn lettre(script: &[Act], body: &[u8]) -> (Option<Result<(), Error>>, Seen) {
     lettre_within(Duration::from_secs(20), script, body).await
 }
 
-/// The same for a delivery of which lettre sees no end: `None` when it was still waiting after a second.
+/// The same for a delivery that does not end: `None` if lettre was still waiting after a second.
 async fn lettre_waits(script: &[Act]) -> (Option<Result<(), Error>>, Seen) {
     lettre_within(Duration::from_secs(1), script, b"x").await
 }
@@ -49,7 +49,7 @@ fn is_broken(result: &AttemptResult) -> bool {
 
 #[tokio::test]
 async fn a_reply_is_taken_for_its_code_and_not_its_class() {
-    // 250 to DATA: the body goes out as commands, and the answer to its first line is taken for the final reply.
+    // 250 to DATA: the body is sent as commands, and the reply to its first line counts as the final reply.
     let (result, seen) = lettre(&[HELLO, EHLO, OK, OK, OK, OK, OK], b"x").await;
     assert!(is_sent(&result) && seen.bodies() == 0, "{result:?}");
     let (result, _) = lettre(&[HELLO, EHLO, GO, OK, OK, GO, TAKEN], b"x").await;
@@ -124,7 +124,7 @@ async fn a_refused_recipient_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn nothing_waits_without_end() {
-    // A silent peer; and one that is silent once lettre gives the session up with a QUIT.
+    // A silent peer, and one that is silent after the QUIT of lettre.
     for script in [&[HELLO, Hang][..], &[HELLO, Say(b"502 what\r\n"), Hang]] {
         let (result, _) = lettre_waits(script).await;
         assert!(result.is_none(), "{result:?}");
@@ -171,7 +171,7 @@ async fn no_line_end_is_added_to_a_body() {
 
 #[tokio::test]
 async fn no_quit_is_sent_while_the_final_reply_may_arrive() {
-    // A junk line in place of the reply: whoever says QUIT now takes the 221 for what the body was told.
+    // An invalid line in place of the reply: after QUIT, the 221 would count as the reply to the body.
     let (report, seen) = attempt(&[HELLO, EHLO, OK, OK, GO, Body(b"what?\r\n"), Say(b"221 bye\r\n")]).await;
     assert!(is_broken(&report.result), "{}", report.result);
     assert_eq!(seen.count("QUIT"), 0);
@@ -179,7 +179,7 @@ async fn no_quit_is_sent_while_the_final_reply_may_arrive() {
 
 #[tokio::test]
 async fn connections_do_not_wait_for_an_acknowledgement() {
-    // lettre leaves Nagle's algorithm on and writes the body and its dot apart: 40 ms a message on loopback.
+    // lettre leaves Nagle's algorithm on and writes the body and its dot separately, which costs 40 ms for each message on loopback.
     let (hop, _) = peer(&[&[HELLO, Close]]).await;
     let address = format!("{}:{}", hop.host(), hop.port()).parse().unwrap();
     let tcp = super::super::source_address::SourceAddress::Any

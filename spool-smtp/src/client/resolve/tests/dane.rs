@@ -1,4 +1,4 @@
-//! What DANE makes of a way: the decision table of RFC 7672 section 2, by a script.
+//! The effect of DANE on routes: the decisions of RFC 7672 section 2, with scripted lookups.
 
 use super::super::{LookupError, RouteConfig, Routes};
 use super::Names;
@@ -20,7 +20,7 @@ fn unusable() -> Vec<Tlsa> {
     records
 }
 
-/// A domain with one exchanger; DNSSEC proves what is in `secure`.
+/// A domain with one exchanger; the names in `secure` are validated.
 fn names(secure: &[&str], records: Result<Vec<Tlsa>, LookupError>) -> Names {
     let names = Names::default()
         .mx("d.example", &[(10, "a.example")])
@@ -32,7 +32,7 @@ fn names(secure: &[&str], records: Result<Vec<Tlsa>, LookupError>) -> Names {
 
 const ALL: [&str; 3] = ["d.example", "a.example", "_25._tcp.a.example"];
 
-/// The way to `hop`, host by host: `host tls [base]`, or the reply of what is passed over; and what was asked.
+/// The route to `hop`, host by host: `host tls [base]`, or the reply for a host that is passed over; and the lookups.
 async fn way(names: Names, hop: &str, dane: bool, sts: Option<&'static str>) -> (Vec<String>, Vec<String>) {
     let config = RouteConfig {
         dane,
@@ -95,18 +95,18 @@ async fn only_validated_names_are_asked_for_tlsa_records() {
     );
     assert_eq!(asked_for(&ALL, Err(LookupError::NoData)).await, without);
     assert_eq!(asked_for(&ALL, Err(LookupError::NoSuchDomain)).await, without);
-    // Nobody could say: that host is none, for now.
+    // After a failed lookup the host is passed over temporarily.
     let failed = asked_for(&ALL, bogus()).await;
     assert!(
         failed.starts_with("451 4.4.3 looking for the TLSA records of a.example: "),
         "{failed}"
     );
-    // Where one of the three is not proved, it is as if DANE were not there.
+    // If one of the three is not validated, DANE does not apply.
     for missing in ALL {
         let secure: Vec<_> = ALL.into_iter().filter(|name| *name != missing).collect();
         assert_eq!(asked_for(&secure, Ok(usable())).await, without, "{missing}");
     }
-    // And nobody is asked for records that would not count.
+    // TLSA records that would not be used are not looked up.
     for secure in [&["a.example"][..], &["d.example"]] {
         let (found, asked) = way(names(secure, bogus()), "mx:d.example:25", true, None).await;
         assert_eq!(found, [without]);
@@ -169,7 +169,7 @@ async fn records_are_looked_for_where_an_alias_leads_and_then_at_the_host_itself
     both.set_tlsa("_25._tcp.b.example", Ok(usable()));
     let (found, _) = way(both, "mx:d.example:25", true, None).await;
     assert_eq!(found, ["a.example required by b.example"]);
-    // An alias into an unsigned zone: what the host itself has still counts.
+    // An alias into an unsigned zone: the TLSA records at the name of the host are used.
     let (found, asked) = way(alias(&secure[..3]), "mx:d.example:25", true, None).await;
     assert_eq!(found, ["a.example required by a.example"]);
     assert_eq!(asked.last().unwrap(), "tlsa _25._tcp.a.example");
@@ -189,7 +189,7 @@ async fn hosts_without_an_exchanger_and_smart_hosts_are_held_to_theirs_too() {
     assert_eq!(found, ["a.example required by a.example"]);
     let (found, _) = way(own(), "a.example:25", true, None).await;
     assert_eq!(found, ["a.example required by a.example"]);
-    // On another port another server shows another certificate.
+    // Another port has other TLSA records.
     let (found, asked) = way(own(), "a.example:587", true, None).await;
     assert_eq!(found, ["a.example none without"]);
     assert_eq!(asked.last().unwrap(), "tlsa _587._tcp.a.example");
@@ -214,7 +214,7 @@ async fn dane_takes_precedence_over_mta_sts_if_it_has_a_usable_record() {
         (Ok(unusable()), ENFORCE, "a.example verify any for a.example"),
         (Ok(unusable()), OTHERS, "451 4.7.0 "),
         (Err(LookupError::NoData), ENFORCE, "a.example verify without"),
-        // A policy is no way around records that cannot be had.
+        // An MTA-STS policy does not replace TLSA records whose lookup fails.
         (
             Err(LookupError::Temporary("SERVFAIL".to_owned())),
             ENFORCE,

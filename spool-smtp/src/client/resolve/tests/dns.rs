@@ -180,14 +180,14 @@ async fn an_answer_of_too_many_records_is_none_and_large_answers_are_not_kept_be
     assert_eq!(count(), 2, "so many large answers were forgotten");
 }
 
-/// Asks these servers, each for a short time.
+/// A resolver for these servers with short time limits.
 fn hasty(servers: &[SocketAddr]) -> DnsResolver {
     let mut settings = Settings::of(servers.to_vec());
     settings.timeout = Duration::from_millis(200);
     DnsResolver::over(CurrentResolver::fixed(settings, Duration::from_secs(30)), None)
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 fn nobody() -> SocketAddr {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -233,7 +233,7 @@ async fn no_other_server_is_queried_after_an_answer() {
         assert_eq!(mx(&resolver, &domain).await, Ok(vec![exchanger(1, "mx.example")]));
     }
     assert_eq!(denies.asked(), [""; 0]);
-    // And what it denies is denied.
+    // Negative answers too.
     let resolver = DnsResolver::new(&[denies.address, knows.address]);
     assert_eq!(mx(&resolver, "d1.example").await, Err(LookupError::NoSuchDomain));
 }
@@ -289,7 +289,7 @@ async fn a_server_that_drops_edns_is_queried_without_it_for_a_while() {
         Ok(vec!["192.0.2.3".to_owned()])
     );
     let count = |question: &str| server.asked().iter().filter(|asked| **asked == question).count();
-    // A question is sent up to three times.
+    // A query is sent up to three times.
     assert!(count("UDP MX plain.example") >= 2);
     assert_eq!(count("UDP A mx2.plain.example"), 1);
 }
@@ -300,7 +300,7 @@ async fn aliases_without_an_end_are_a_temporary_failure() {
     for domain in ["circle.example", "n0.endless.example"] {
         assert_temporary(mx(&resolver, domain).await);
         assert_temporary(ips(&resolver, domain).await);
-        // From the cache as well.
+        // Also from the cache.
         assert_temporary(mx(&resolver, domain).await);
     }
 }
@@ -314,20 +314,20 @@ async fn the_servers_of_a_file_are_those_that_it_names_now() {
     let write = |text: &str| std::fs::write(&path, text).unwrap();
     let (one, two) = (NameServer::start(ZONE), NameServer::start(ZONE));
     let entry = |server: &NameServer| format!("nameserver [127.0.0.1]:{}\n", server.address.port());
-    // Not there, and empty: whatever a name server on this host says.
+    // Missing and empty: the name server on this host is used, if there is one.
     let _ = mx(&resolver, "plain.example").await;
     write("");
     let _ = mx(&resolver, "plain.example").await;
     write(&entry(&NameServer::start("* SERVFAIL")));
     assert_temporary(mx(&resolver, "plain.example").await);
-    // An entry that cannot be read costs that entry only.
+    // An invalid entry is skipped.
     write(&format!("search a..b\nnameserver 1.2.3\n{}", entry(&one)));
     assert!(mx(&resolver, "plain.example").await.is_ok());
-    // What another server said is not kept.
+    // The answers of the other server are no longer cached.
     write(&entry(&two));
     assert!(mx(&resolver, "plain.example").await.is_ok());
     assert_eq!((one.asked().len(), two.asked().len()), (1, 1));
-    // The same servers keep what they said.
+    // With the same servers the cache remains.
     write(&format!("# again\n{}", entry(&two)));
     assert!(mx(&resolver, "plain.example").await.is_ok());
     assert_eq!(two.asked().len(), 1);

@@ -1,4 +1,4 @@
-//! Finding the way: by a script, and by a name server on a real socket.
+//! Tests of routes, with scripted lookups and with a name server on a real socket.
 
 mod dane;
 mod dns;

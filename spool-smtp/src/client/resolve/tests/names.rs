@@ -1,4 +1,4 @@
-//! Names by a script, and what was asked.
+//! A scripted [`Resolve`] that stores its lookups.
 
 use super::super::{Addresses, Answer, Exchanger, LookupError, Resolve};
 use crate::client::dane::Tlsa;
@@ -8,23 +8,23 @@ use std::future::{pending, ready};
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-/// Answers what it was told to; [`LookupError::NoSuchDomain`] for every other name.
+/// Returns scripted answers, and [`LookupError::NoSuchDomain`] for every other name.
 #[derive(Debug, Default)]
 pub(in crate::client) struct Names {
     exchangers: HashMap<String, Result<Vec<Exchanger>, LookupError>>,
     addresses: HashMap<String, Result<Vec<IpAddr>, LookupError>>,
     texts: Mutex<HashMap<String, Result<Vec<String>, LookupError>>>,
     tlsa: Mutex<HashMap<String, Result<Vec<Tlsa>, LookupError>>>,
-    /// Names whose answers DNSSEC proves.
+    /// Names whose answers are validated.
     secure: Vec<String>,
-    /// Where their aliases lead, for those that have some.
+    /// The targets of aliases.
     aliases: HashMap<String, String>,
     silent: Vec<String>,
     asked: Mutex<Vec<String>>,
 }
 
 impl Names {
-    /// `domain` has these mail exchangers; none: it exists without.
+    /// `domain` has these mail exchangers; empty: it exists without any.
     pub(in crate::client) fn mx(mut self, domain: &str, exchangers: &[(u16, &str)]) -> Self {
         let exchangers = exchangers.iter().map(|(preference, host)| Exchanger {
             preference: *preference,
@@ -40,7 +40,7 @@ impl Names {
         self
     }
 
-    /// `host` has these addresses; none: it exists without.
+    /// `host` has these addresses; empty: it exists without any.
     pub(in crate::client) fn host(mut self, host: &str, addresses: &[&str]) -> Self {
         let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
         let found = if addresses.is_empty() {
@@ -52,13 +52,13 @@ impl Names {
         self
     }
 
-    /// From now on `name` has these TXT records.
+    /// `name` has these TXT records from now on.
     pub(in crate::client) fn set_texts(&self, name: &str, texts: Result<&[&str], LookupError>) {
         let texts = texts.map(|texts| texts.iter().map(|text| (*text).to_owned()).collect());
         self.texts.lock().unwrap().insert(name.to_owned(), texts);
     }
 
-    /// DNSSEC proves what is answered about these names.
+    /// The answers for these names are validated.
     pub(in crate::client) fn secure(mut self, names: &[&str]) -> Self {
         self.secure.extend(names.iter().map(|name| (*name).to_owned()));
         self
@@ -70,12 +70,12 @@ impl Names {
         self
     }
 
-    /// From now on `name` has these TLSA records, or none can be had.
+    /// `name` has these TLSA records from now on, or the lookup fails.
     pub(in crate::client) fn set_tlsa(&self, name: &str, records: Result<Vec<Tlsa>, LookupError>) {
         self.tlsa.lock().unwrap().insert(name.to_owned(), records);
     }
 
-    /// Questions about `name` fail for now.
+    /// Lookups of `name` fail temporarily.
     pub(in crate::client) fn failing(mut self, name: &str) -> Self {
         let failure = || LookupError::Temporary("SERVFAIL".to_owned());
         self.exchangers.insert(name.to_owned(), Err(failure()));
@@ -83,13 +83,13 @@ impl Names {
         self
     }
 
-    /// Questions about `name` have no end.
+    /// Lookups of `name` never end.
     pub(in crate::client) fn silent(mut self, name: &str) -> Self {
         self.silent.push(name.to_owned());
         self
     }
 
-    /// What was asked, in order.
+    /// The lookups, in order.
     pub(in crate::client) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -114,7 +114,7 @@ impl Names {
         self.secure.iter().any(|secure| secure == name)
     }
 
-    /// As RFC 7672 section 2.2.2 has it.
+    /// The order of RFC 7672 section 2.2.2.
     fn secure_names(&self, host: &str) -> Vec<String> {
         let target = self.aliases.get(host).map(String::as_str);
         let all = self.is_secure(host) && target.is_none_or(|target| self.is_secure(target));
@@ -124,7 +124,7 @@ impl Names {
     }
 }
 
-/// The answer `found`, with what DNSSEC says of it.
+/// The answer `found`, with the result of validation.
 fn proved<T: Send + 'static>(
     found: BoxFuture<Result<Vec<T>, LookupError>>,
     secure: bool,

@@ -15,7 +15,7 @@ fn relay(route: RouteConfig) -> SmtpConfig {
     config
 }
 
-/// The way to `hop`, host by host: `host address..`, or the reply of what is passed over.
+/// The route to `hop`, host by host: `host address..`, or the reply for a host that is passed over.
 async fn way(
     names: Names,
     config: RouteConfig,
@@ -43,7 +43,7 @@ async fn way_to(names: Names, hop: &str) -> Vec<String> {
     way(names, RouteConfig::default(), hop, true).await.0
 }
 
-/// A relay that takes mail on 192.0.2.2.
+/// A relay that accepts mail on 192.0.2.2.
 fn listening() -> RouteConfig {
     RouteConfig {
         listeners: vec!["192.0.2.2:25".parse().unwrap()],
@@ -72,7 +72,7 @@ async fn no_mx_record_leads_to_a_name_of_this_hosts_surroundings() {
     let (found, names) = way(names, RouteConfig::default(), D, true).await;
     assert!(found[0].contains("5.4.4"), "{found:?}");
     assert_eq!(names.asked(), ["mx d.example"]);
-    // As the domain itself it was named by the sender or in the configuration.
+    // The domain itself may be a name without a dot, because the sender or the configuration chose it.
     let names = Names::default()
         .mx("intranet", &[])
         .host("intranet", &["192.0.2.1"]);
@@ -98,7 +98,7 @@ async fn exchangers_are_tried_by_preference_and_looked_up_when_their_turn_comes(
 async fn equals_are_tried_in_any_order_and_at_most_five_in_all() {
     let hosts: Vec<String> = (0..100).map(|n| format!("h{n}.example")).collect();
     let mut first = BTreeSet::new();
-    // The chance that one of two is first 60 times is that of 60 coins.
+    // The probability that one of two is first 60 times is 2^-60.
     for _ in 0..60 {
         let two = [(10, "h1.example"), (10, "h0.example"), (20, "h2.example")];
         let names = hosts
@@ -118,7 +118,7 @@ async fn equals_are_tried_in_any_order_and_at_most_five_in_all() {
             names.host(host, &["192.0.2.1"])
         });
     let (found, names) = way(names, RouteConfig::default(), D, true).await;
-    // Which of equals has an address, and whether one is this relay, must be known of all that may be tried.
+    // All hosts of one preference are looked up, because one of them may be this relay.
     assert_eq!((found.len(), names.asked().len()), (5, 33));
 }
 
@@ -143,7 +143,7 @@ async fn permanent_answers_of_the_domain_are_permanent() {
         found,
         ["556 5.1.10 the domain d.example takes no mail (RFC 7505)"]
     );
-    // A null MX beside others is a mistake and has no meaning.
+    // A null MX beside others is invalid and is ignored.
     let names = Names::default().mx("d.example", &[(0, ""), (10, "a.example")]);
     let found = way_to(names.host("a.example", &["192.0.2.1"]), D).await;
     assert_eq!(found, ["a.example:25 192.0.2.1"]);
@@ -211,7 +211,7 @@ async fn exchangers_without_a_usable_address_are_passed_over() {
 async fn the_route_ends_before_this_relay() {
     let loops = "550 5.4.6 mail for d.example would come back: ";
     let config = listening();
-    // By address: the host itself, its equals, and all behind it.
+    // By address: the host, those of equal preference, and all after it are dropped.
     let names = || {
         three()
             .mx(
@@ -231,7 +231,7 @@ async fn the_route_ends_before_this_relay() {
         format!("{loops}b.example is this relay"),
     ];
     assert_eq!(found, expected);
-    // By name: nothing is asked about whoever is dropped.
+    // By name: dropped hosts are not looked up.
     let relay = |preference| {
         let exchangers = [(5, "a.example"), (preference, "relay.example"), (20, "c.example")];
         three().mx("d.example", &exchangers)
@@ -241,7 +241,7 @@ async fn the_route_ends_before_this_relay() {
     assert_eq!(names.asked(), ["mx d.example", "host a.example"]);
     let (found, _) = way(relay(5), config.clone(), D, true).await;
     assert_eq!(found, [format!("{loops}relay.example is this relay")]);
-    // At another port another server may listen.
+    // Another server may listen on another port.
     let (found, _) = way(names_of_relay(), config.clone(), "mx:d.example:26", true).await;
     assert_eq!(found, ["relay.example:26 192.0.2.2"]);
     // The domain may be this host's own name.

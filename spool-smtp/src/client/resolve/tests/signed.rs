@@ -1,9 +1,9 @@
-//! Validation against zones that are signed as they run.
+//! Validation of zones that are signed during the test.
 
 use super::super::{Answer, DnsResolver, LookupError, Resolve, TrustAnchors};
 use super::signed_zones::SignedZones;
 
-/// What each zone has, in its own name.
+/// The records of each zone, relative to its name.
 const ZONE: &str = "
     d.ZONE MX 10 mx.ZONE
     mx.ZONE A 192.0.2.1
@@ -28,7 +28,7 @@ const ZONE: &str = "
     _25._tcp.mx.ZONE TLSA 3 1 1 164a652abf11be0befa7fbdb0e06e851277ae90838a7ee9facd111d152dd5d90
 ";
 
-/// The zones, and a resolver that proves what they say.
+/// The zones, and a resolver that validates them.
 async fn started() -> (SignedZones, DnsResolver) {
     let zones = SignedZones::start(ZONE).await;
     let resolver = validating(&zones);
@@ -58,13 +58,13 @@ async fn signed_unsigned_and_forged_zones_are_distinguished() {
         };
         assert_eq!((found.ips.len(), found.secure_names), (2, names), "{zone}");
         assert_eq!(secure(tlsa(zone).await), Ok((1, proved)), "{zone}");
-        // What is not there is known not to be.
+        // Denials are validated too.
         let none = resolver.exchangers(&format!("mx.{zone}")).await;
         assert_eq!(none, Err(LookupError::NoData), "{zone}");
         let none = resolver.tlsa(&format!("_26._tcp.mx.{zone}")).await;
         assert_eq!(none, Err(LookupError::NoSuchDomain), "{zone}");
     }
-    // Signed by somebody else; and not at all, where the root says that it is.
+    // Signed with another key; unsigned, although the root has its key.
     for zone in ["forged", "bare"] {
         let failed = |found: Result<(usize, bool), LookupError>| {
             assert!(
@@ -80,7 +80,7 @@ async fn signed_unsigned_and_forged_zones_are_distinguished() {
                 .await
                 .map(|found| (found.ips.len(), true)),
         );
-        // Nor is it believed that something is not there.
+        // Denials are not accepted either.
         failed(secure(resolver.exchangers(&format!("mx.{zone}")).await));
         failed(secure(resolver.tlsa(&format!("_26._tcp.mx.{zone}")).await));
     }
@@ -96,7 +96,7 @@ async fn aliases_are_proved_as_far_as_they_are_signed() {
     assert_eq!(names("alias.signed").await, ["mx.signed", "alias.signed"]);
     assert_eq!(names("out.signed").await, ["out.signed"]);
     assert_eq!(names("alias.plain").await, [""; 0]);
-    // Nor does it matter what is in the cache: here the end of each alias is, and not the alias.
+    // With the target of each alias in the cache, but not the alias.
     let resolver = validating(&zones);
     for host in ["mx.signed", "mx.plain"] {
         assert!(resolver.addresses(host).await.is_ok());
@@ -112,7 +112,7 @@ async fn aliases_are_proved_as_far_as_they_are_signed() {
 #[tokio::test]
 async fn nothing_is_proved_by_the_wrong_root_or_without_validation() {
     let zones = SignedZones::start(ZONE).await;
-    // The root of the internet has not signed this one.
+    // The root zone of the internet does not sign these zones.
     let resolver = DnsResolver::validating(&[zones.address], &TrustAnchors::default());
     for domain in ["d.signed", "d.plain"] {
         let found = resolver.exchangers(domain).await;
@@ -131,7 +131,7 @@ async fn nothing_is_proved_by_the_wrong_root_or_without_validation() {
     }
 }
 
-/// The names that DNSSEC proves for `host`.
+/// The validated names of `host`.
 async fn names(resolver: &DnsResolver, host: &str) -> Result<(usize, Vec<String>), LookupError> {
     let found = resolver.addresses(host).await?;
     Ok((found.ips.len(), found.secure_names))
@@ -141,14 +141,14 @@ async fn names(resolver: &DnsResolver, host: &str) -> Result<(usize, Vec<String>
 async fn an_alias_that_follows_from_a_dname_is_as_good_as_that_is() {
     let (_zones, resolver) = started().await;
     let proved = |names: &[&str]| Ok((2, names.iter().map(|name| (*name).to_owned()).collect()));
-    // Twice: what is in the cache makes no difference.
+    // Twice, because the second lookup uses the cache.
     for _ in 0..2 {
         for (host, expected) in [
             ("mx.moved.signed", &["mx.signed", "mx.moved.signed"][..]),
             ("alias.moved.signed", &["mx.signed", "alias.moved.signed"]),
             ("mx.chain.signed", &["mx.signed", "mx.chain.signed"]),
             ("cross.signed", &["mx.signed", "cross.signed"]),
-            // In capitals, which are not in what is signed.
+            // In capitals; signatures are over lower case.
             ("mx.loud.signed", &["mx.signed", "mx.loud.signed"]),
             ("MX.Loud.Signed", &["mx.signed", "mx.loud.signed"]),
             ("shout.signed", &["mx.signed", "shout.signed"]),
@@ -170,7 +170,7 @@ async fn an_alias_that_follows_from_a_dname_is_as_good_as_that_is() {
 #[tokio::test]
 async fn what_an_alias_leads_to_is_known_not_to_be_there() {
     let (_zones, resolver) = started().await;
-    // By a DNAME record, and by an alias of its own: it has one address, and no other records.
+    // By a DNAME record, and by a CNAME record. The target has one address and no other records.
     for host in ["mx.moved.signed", "lone.signed"] {
         let found = resolver.exchangers(host).await;
         assert_eq!(found, Err(LookupError::NoData), "{host}");
@@ -189,13 +189,13 @@ async fn what_an_alias_leads_to_is_known_not_to_be_there() {
 async fn nothing_follows_from_a_dname_that_is_not_proved_nor_from_an_alias_that_came_along() {
     let (_zones, resolver) = started().await;
     for host in [
-        // The one that is above has no signature, or that of another; all else is as its zone has signed it.
+        // The DNAME record above has no signature, or one of another record; everything else is signed correctly.
         "mx.unsigned.signed",
         "mx.missigned.signed",
-        // Signed by somebody else; not at all.
+        // Signed with another key; unsigned.
         "mx.home.forged",
         "mx.home.bare",
-        // It has no end.
+        // A cycle.
         "mx.round.signed",
         // It has a DNAME record itself; hickory takes no denial of others beside it.
         "moved.signed",
@@ -211,7 +211,7 @@ async fn nothing_follows_from_a_dname_that_is_not_proved_nor_from_an_alias_that_
             "{host}: {found:?}"
         );
     }
-    // A forger's alias beside a good DNAME, to a host that is proved: there is no such name, or it is another host.
+    // A forged alias beside a valid DNAME record, with a validated target: the name does not exist, or is another host.
     let found = names(&resolver, "lie.moved.signed").await;
     assert_eq!(found, Err(LookupError::NoSuchDomain));
     let found = resolver.addresses("only.moved.signed").await.unwrap();

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// A server whose certificate is for `name`, and what a client has to trust. It answers every request with `reply`.
+/// A server with a certificate for `name` that answers every request with `reply`, and the roots that a client must trust.
 async fn server(name: &str, reply: Vec<u8>) -> (u16, TrustRoots) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -75,7 +75,7 @@ async fn fetch(port: u16, roots: TrustRoots, on_loopback: bool) -> Result<String
         .await
 }
 
-/// What comes of it when the server of the right name answers so.
+/// The result of a fetch when the server with the right name sends this answer.
 async fn fetched(reply: Vec<u8>) -> Result<String, String> {
     let (port, roots) = server("mta-sts.d.example", reply).await;
     fetch(port, roots, true).await
@@ -141,7 +141,7 @@ async fn the_authorities_of_the_configuration_count() {
     };
     let text = "version: STSv1\nmode: enforce\nmx: other.example\nmax_age: 9\n";
     let roots = serve(listener, "mta-sts.d.example", reply("200 OK", "text/plain", text));
-    // Only whoever has the policy knows that it does not name the exchanger.
+    // The exchanger is refused only if the policy was fetched.
     for (roots, is_passed_over) in [(roots, true), (TrustRoots::System, false)] {
         let names = Names::default()
             .mx("d.example", &[(1, "host.example")])

@@ -1,4 +1,4 @@
-//! What is kept of policies, and for how long. Time is virtual.
+//! The cache of policies. Time is virtual.
 
 use super::super::{Fetch, Mode, PolicyCache};
 use crate::client::resolve::LookupError;
@@ -11,7 +11,7 @@ const NAME: &str = "_mta-sts.d.example";
 const ANNOUNCED: [&str; 1] = ["v=STSv1; id=1;"];
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Gives the text of now, in its time, and counts.
+/// Returns the current text after a delay, and counts the fetches.
 #[derive(Debug)]
 struct Script {
     text: Mutex<Result<String, String>>,
@@ -30,7 +30,7 @@ impl Script {
         Arc::new(script)
     }
 
-    /// A policy of this mode, good for ten hours.
+    /// A policy with this mode, valid for ten hours.
     fn say(&self, mode: &str) {
         self.say_for(mode, 36_000);
     }
@@ -143,7 +143,7 @@ async fn a_policy_with_a_tiny_max_age_is_kept_to_and_fetched_no_more_than_once_i
             (mode(&policies).await, script.fetched()),
             (Some(Mode::Enforce), 2)
         );
-        // Nobody announces it any more.
+        // Without an announcement.
         names.set_texts(NAME, Ok(&[]));
         tokio::time::advance(Duration::from_secs(300)).await;
         assert_eq!((mode(&policies).await, script.fetched()), (None, 2));

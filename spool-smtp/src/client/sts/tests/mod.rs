@@ -1,4 +1,4 @@
-//! Policies that are announced, fetched, kept and lost, in virtual time; and the fetch itself over real TLS.
+//! The cache of policies in virtual time, and the fetch over real TLS.
 
 mod https;
 mod keeping;
