@@ -196,7 +196,7 @@ fn what_has_no_key_or_no_single_author_is_not_signed() {
         sign(&rules, long.as_bytes(), NOW),
         SigningOutcome::Skipped(Skipped::TooLarge)
     );
-    // As many as may be.
+    // The maximum.
     let most = format!("{from}{}\r\n", "To: x\r\n".repeat(499));
     assert_eq!(
         results(&signed(&rules, most.as_bytes()), &Zone::of(&rules), NOW),

@@ -1,4 +1,4 @@
-//! Commands, their parameters, and lines that are none.
+//! Commands, their parameters, and invalid lines.
 
 use super::*;
 use proptest::prelude::*;

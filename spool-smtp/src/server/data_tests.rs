@@ -1,10 +1,10 @@
-//! The decoder against a naive one, over every border of chunks, and in bounded memory.
+//! The decoder compared with a naive one, for all chunk borders, and in bounded memory.
 
 use super::*;
 use proptest::prelude::*;
 use spool_core::Budget;
 
-/// The decoded message or its refusal, and what was left behind it; `None` when it did not end.
+/// The decoded message or its refusal, and the unused input; `None` if the message did not end.
 type Outcome = Option<(Result<Vec<u8>, ServerReply>, Vec<u8>)>;
 
 fn decode(input: &[u8], sizes: &[usize], limit: usize, bare: BareNewline) -> Outcome {
@@ -25,7 +25,7 @@ fn decode(input: &[u8], sizes: &[usize], limit: usize, bare: BareNewline) -> Out
     None
 }
 
-/// The same by definition: find the end, split into lines, take a dot off each, look at what is left in them.
+/// A naive decoder: finds the end, splits into lines, removes stuffed dots and checks the lines.
 fn naive(input: &[u8], limit: usize, bare: BareNewline) -> Outcome {
     let find = |needle: &[u8], hay: &[u8]| hay.windows(needle.len()).position(|w| w == needle);
     let (text, left) = if let Some(left) = input.strip_prefix(b".\r\n") {
@@ -182,7 +182,7 @@ fn a_message_without_memory_is_read_to_its_end() {
     assert_eq!(decoder.feed(&mut b"\r\n.\r\n".as_slice()), DataProgress::End);
     assert_eq!(decoder.finish().unwrap_err(), reply::BUSY);
     drop(other);
-    // Alone, it is taken whatever its size.
+    // A single message is accepted whatever its size.
     let mut decoder = Decoder::new(
         Vec::new(),
         budget.hold(0).unwrap(),

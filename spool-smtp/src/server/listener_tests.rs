@@ -1,4 +1,4 @@
-//! The listener on real sockets: limits, turning away, shutdown.
+//! The listener on real sockets: limits, refusals, shutdown.
 
 use super::*;
 use crate::server::testing::MemoryIntake;
@@ -7,7 +7,7 @@ use std::net::TcpStream as Client;
 use std::thread::JoinHandle;
 use tokio::runtime::Builder;
 
-/// A listener on a thread of its own, its sessions on another.
+/// A listener on one thread and its sessions on another.
 struct Server {
     address: SocketAddr,
     intake: Arc<MemoryIntake>,
@@ -138,7 +138,7 @@ fn too_many_connections_hear_so_and_places_come_back() {
     first.get_mut().write_all(b"QUIT\r\n").unwrap();
     assert!(line(&mut first).starts_with("221"));
     drop(first);
-    // The place is free once the session's task has ended, shortly after the connection.
+    // The slot is free when the task of the session has ended, shortly after the connection.
     let free = (0..1000).any(|_| line(&mut server.connect()).starts_with("220"));
     assert!(free);
     server.end();
@@ -160,7 +160,7 @@ fn connections_are_limited_over_all_listeners() {
     drop(first);
     let free = (0..1000).any(|_| line(&mut other.connect()).starts_with("220"));
     assert!(free);
-    // Each waits for its own sessions: the other one's is still open.
+    // Each listener waits for its own sessions only.
     one.end();
     second.get_mut().write_all(b"NOOP\r\n").unwrap();
     assert!(line(&mut second).starts_with("250"));
@@ -236,7 +236,7 @@ fn the_client_that_a_proxy_names_decides_what_is_allowed() {
         (&b"PROXY TCP4 10.1.2.3 192.0.2.1 4711 25\r\n"[..], true),
         (b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 25\r\n", false),
         (b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 25\r\n", false),
-        // The proxy itself may relay by its address, and a client that it does not name may not.
+        // The proxy itself may relay, because of its address; a client that it does not name may not.
         (b"PROXY UNKNOWN\r\n", false),
         (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", false),
         (
@@ -280,7 +280,7 @@ fn no_reply_goes_to_an_unlisted_or_headerless_proxy() {
         assert_eq!(said(&server, input.as_bytes()), "", "{input:?}");
     }
     server.end();
-    // Where no header is expected it is no command, and a second one is none either.
+    // An unexpected header is an unknown command, and so is a second one.
     let plain = listening(
         ServerConfig {
             proxies: vec!["127.0.0.1".parse().unwrap()],

@@ -1,4 +1,4 @@
-//! The Unix socket: who may connect, who they are, and whose file it is.
+//! The Unix socket: permissions, users, and ownership of its file.
 
 use super::*;
 use crate::server::clients::{Clients, Kind, Limits};
@@ -33,7 +33,7 @@ async fn server(config: ServerConfig) -> Server {
     }
 }
 
-/// What is answered to `text`.
+/// The reply to `text`.
 async fn say(path: &Path, text: &str) -> String {
     let mut stream = UnixStream::connect(path).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_local_program_is_known_by_its_user_and_may_relay() {
     )
     .await;
     assert!(answer.contains("250 2.0.0 Queued"), "{answer}");
-    // A TLS that nobody could offer, and a proxy that it is not.
+    // Neither STARTTLS nor XCLIENT is offered.
     assert!(
         !answer.contains("XCLIENT") && !answer.contains("STARTTLS"),
         "{answer}"
@@ -106,7 +106,7 @@ async fn each_local_user_has_the_rates_of_a_client() {
         ..Limits::default()
     };
     let clients = Clients::new(limits, Arc::new(SystemClock));
-    // Others are other clients: of an address that users of the machine have, and another user.
+    // Other clients are counted separately: a local address, and another user.
     let address = ClientKey::address(Ipv4Addr::LOCALHOST.into());
     let uid = fs::metadata("/proc/self").unwrap().uid();
     for other in [address, ClientKey::Local(uid + 1)] {
@@ -161,11 +161,11 @@ async fn only_a_socket_without_a_listener_is_replaced() {
     let refused = LocalListener::bind(&path).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AddrInUse);
     Client::connect(&path).unwrap();
-    // Its process is gone, its file is not.
+    // The process has ended and left the file.
     drop(other);
     let ours = LocalListener::bind(&path).await.unwrap();
     Client::connect(&path).unwrap();
-    // Somebody replaced ours: that is left alone.
+    // A file that another process has replaced is not removed.
     fs::remove_file(&path).unwrap();
     let _theirs = StdListener::bind(&path).unwrap();
     drop(ours);

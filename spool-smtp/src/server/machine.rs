@@ -14,7 +14,7 @@ use self::chunks::Chunk;
 use self::hello::TlsState;
 use self::login::LoggedIn;
 use self::transaction::Transaction;
-use self::xclient::{May, XclientChange};
+use self::xclient::{XclientChange, XclientPermission};
 use super::auth::{Exchange, LoginAttempt};
 use super::clients::Kind;
 use super::command::{Command, Hello};
@@ -96,11 +96,11 @@ pub struct Machine {
     config: Arc<ServerConfig>,
     client: IpAddr,
     trusted: bool,
-    may_xclient: May,
+    may_xclient: XclientPermission,
     /// The local user whose program the client is.
     local: Option<u32>,
     /// The user whom a proxy has named.
-    vouched: Option<Arc<str>>,
+    proxy_login: Option<Arc<str>>,
     session: FlowId,
     tls: TlsState,
     user: Option<LoggedIn>,
@@ -124,9 +124,13 @@ impl Machine {
         let mut machine = Self {
             replies: String::new(),
             trusted: config.relay.trusts(client),
-            may_xclient: if listed { May::Yes } else { May::No },
+            may_xclient: if listed {
+                XclientPermission::Yes
+            } else {
+                XclientPermission::No
+            },
             local: None,
-            vouched: None,
+            proxy_login: None,
             framer: Framer::new(config.line_length.max(512)),
             config,
             client,
@@ -150,7 +154,7 @@ impl Machine {
     /// come from that client.
     pub const fn unnamed(&mut self) {
         self.trusted = false;
-        self.may_xclient = May::No;
+        self.may_xclient = XclientPermission::No;
     }
 
     /// The client is a local program of the user with this id: it may send anywhere, and its input
@@ -158,7 +162,7 @@ impl Machine {
     pub const fn local(&mut self, user: u32) {
         self.local = Some(user);
         self.trusted = true;
-        self.may_xclient = May::No;
+        self.may_xclient = XclientPermission::No;
     }
 
     /// Processes `input` until the driver has something to do, and removes the processed bytes from it.

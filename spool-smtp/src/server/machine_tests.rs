@@ -18,7 +18,7 @@ use spool_core::{
 };
 use std::time::Duration;
 
-/// What happened to one machine, the intake's part played by `answers`.
+/// The history of a machine with an intake that gives `answers`.
 #[derive(Debug, Default)]
 pub(super) struct Played {
     pub(super) replies: String,

@@ -1,9 +1,9 @@
-//! PROXY headers, well formed and otherwise.
+//! Valid and invalid PROXY headers.
 
 use super::*;
 use proptest::prelude::*;
 
-/// Reads `input` as a driver does; the origin, and what was left unread.
+/// Reads `input` as a driver does. Returns the origin and the unread input.
 fn read(input: &[u8]) -> Result<(Origin, &[u8]), String> {
     let mut have = 0;
     loop {
@@ -21,7 +21,7 @@ fn read(input: &[u8]) -> Result<(Origin, &[u8]), String> {
     }
 }
 
-/// A header of version 2, made as the specification draws it.
+/// A header of version 2, built as the specification describes it.
 fn binary_header(command: u8, family: u8, addresses: &[u8], tlvs: &[(u8, Vec<u8>)], sum: bool) -> Vec<u8> {
     let mut header = SIGNATURE.to_vec();
     header.extend([command, family, 0, 0]);
@@ -144,7 +144,7 @@ fn headers_of_version_2_are_read() {
         input.extend(b"EHLO");
         assert_eq!(read(&input), client_of("192.0.2.7:56324"));
     }
-    // LOCAL has what it has behind it ignored; so has what has no address.
+    // The addresses of LOCAL are ignored, and so are those of families without an address.
     for (command, family, rest) in [
         (0x20, 0x00, &b""[..]),
         (0x20, 0x11, b"xyz"),
@@ -205,7 +205,7 @@ fn no_flipped_bit_passes_a_checksum() {
         for bit in 0..8 {
             let mut flipped = header.clone();
             flipped[at] ^= 1 << bit;
-            // LOCAL has nothing that is checked; the type of the checksum's TLV is what makes it one.
+            // LOCAL is not checked, and a change of the type of the checksum's TLV removes the checksum.
             let origin = read(&flipped).map(|(origin, _)| origin);
             let harmless = origin == Ok(Origin::Unnamed) || (at == header.len() - 7 && origin == Ok(good));
             assert!(origin.is_err() || harmless, "byte {at} bit {bit}: {origin:?}");

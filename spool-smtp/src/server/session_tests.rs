@@ -147,7 +147,7 @@ async fn each_pipelined_message_in_chunks_has_its_own_deadline() {
         client.expect("250 2.0.0 Chunk").await;
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_secs(250)).await;
-            // Each end comes together with the next beginning.
+            // The end of each message arrives together with the start of the next.
             client.send(&format!("{end}{begin}")).await;
             client.expect("250 2.0.0 Chunk").await;
         }
@@ -260,7 +260,7 @@ async fn no_answer_but_the_intake_s_makes_a_250() {
 #[tokio::test(start_paused = true)]
 async fn input_after_the_last_reply_is_read_up_to_a_bound() {
     let mut client = connect();
-    // A client that makes too many errors is turned out.
+    // The session of a client with too many errors is closed.
     let errors = "X\r\n".repeat(100);
     client.send(&errors).await;
     client.expect("421").await;
@@ -268,7 +268,7 @@ async fn input_after_the_last_reply_is_read_up_to_a_bound() {
     while let Ok(count) = client.stream.write(&piece).await {
         sent += count;
     }
-    // What is in the pipe was not read.
+    // The input in the pipe was not read.
     assert!((1 << 20..(1 << 20) + (2 << 16)).contains(&sent), "{sent} bytes");
     client.session.await.unwrap();
 
@@ -280,11 +280,11 @@ async fn input_after_the_last_reply_is_read_up_to_a_bound() {
     assert_eq!(begun.elapsed(), LINGER_TIME);
 }
 
-/// Of "pleaseletmein".
+/// The hash of "pleaseletmein".
 const HASH: &str =
     "$argon2id$v=19$m=256,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$Bn19f/rnxRNuF2Eo0rm4NcahjjjvV6uMJ5oMeXPK16k";
 
-/// Logins whose client has to wait 1 s, because one has failed.
+/// Logins with one failure, so that the client has to wait for 1 s.
 async fn delayed_logins() -> Arc<ServerConfig> {
     let logins = Logins::new(Clients::new(Limits::default(), Arc::new(RuntimeClock::new())));
     logins.set_users(Users::parse(&format!("ada:{HASH}\n")).ok());
@@ -297,7 +297,7 @@ async fn delayed_logins() -> Arc<ServerConfig> {
     })
 }
 
-/// A session of a client that is at a login, and its client.
+/// A session with a running login, and its client.
 fn at_login(config: &Arc<ServerConfig>) -> (Driver<DuplexStream>, DuplexStream) {
     let (stream, theirs) = tokio::io::duplex(1 << 16);
     let client: SocketAddr = "127.0.0.1:4000".parse().unwrap();

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Time as the paused runtime has it.
+/// The time of the paused runtime.
 #[derive(Debug)]
 pub(super) struct RuntimeClock(tokio::time::Instant);
 
@@ -29,13 +29,13 @@ impl Clock for RuntimeClock {
     }
 }
 
-/// Keeps what it was given.
+/// Stores the mail that it accepts.
 #[derive(Debug, Default)]
 pub(super) struct MemoryIntake {
     pub(super) mails: Arc<Mutex<Vec<Mail>>>,
-    /// Said to every MAIL and DATA.
+    /// The answer to every MAIL and DATA.
     pub(super) admits: Option<AddError>,
-    /// Said to every message.
+    /// The answer to every message.
     pub(super) accepts: Option<AddError>,
     /// How long a message takes.
     pub(super) delay: Duration,
@@ -68,14 +68,14 @@ impl Intake for MemoryIntake {
     }
 }
 
-/// A certificate for `localhost` that issued itself, and a client that trusts it alone.
+/// A self-signed certificate for `localhost`, and a client that trusts only that.
 pub(super) struct Pki {
     pem: String,
     key: String,
     der: rustls::pki_types::CertificateDer<'static>,
 }
 
-/// One for all tests that need no other.
+/// The certificate that tests share.
 pub(super) fn pki() -> &'static Pki {
     static PKI: OnceLock<Pki> = OnceLock::new();
     PKI.get_or_init(Pki::new)

@@ -42,7 +42,7 @@ fn connect_by(config: Arc<ServerConfig>, opening: Opening) -> Session {
     connect_through(1 << 16, config, opening)
 }
 
-/// Through a pipe that holds so many bytes in each direction.
+/// A session over a pipe with this capacity in each direction.
 fn connect_through(pipe: usize, config: Arc<ServerConfig>, opening: Opening) -> Session {
     let (stream, theirs) = tokio::io::duplex(pipe);
     let (stop, stopped) = watch::channel(false);
@@ -120,7 +120,7 @@ async fn a_message_comes_by_starttls_and_by_implicit_tls() {
         send(&mut stream, MAIL).await;
         let seen = expect(&mut stream, "221").await;
         assert!(!seen.contains("STARTTLS") && seen.contains("Queued"), "{seen}");
-        // The end is said under TLS too: a cut connection is told from a closed one.
+        // TLS is closed properly, so that the client can distinguish the end from a truncation.
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
         session.task.await.unwrap();
         let mail = &session.intake.mails()[0];
@@ -155,7 +155,7 @@ async fn plaintext_after_starttls_is_never_interpreted() {
     }
 }
 
-/// When the driver's read ends with STARTTLS, what comes behind is still in the socket: the handshake has it, and fails.
+/// If the driver's read ends with STARTTLS, the bytes after it are still in the socket; the handshake reads them and fails.
 #[tokio::test(start_paused = true)]
 async fn plaintext_read_after_starttls_fails_the_handshake() {
     let pki = pki();
@@ -190,7 +190,7 @@ async fn a_handshake_has_one_deadline() {
                 expect(&mut session.stream, "220 2.0.0").await;
             }
             let begun = Instant::now();
-            // The begin of a record that is a ClientHello of 512 bytes.
+            // The start of a record with a ClientHello of 512 bytes.
             let mut hello = vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
             hello.resize(200, 0);
             for byte in hello {
@@ -255,14 +255,14 @@ async fn a_handshake_needs_its_memory_to_begin() {
 #[tokio::test(start_paused = true)]
 async fn a_tls_client_that_does_not_read_is_closed() {
     let pki = pki();
-    // In this pipe is room for the last reply, and for the end of TLS behind it only when that was read.
+    // The pipe has room for the last reply, and for the end of TLS only after that was read.
     let session = connect_through(48, Arc::new(config(pki)), Opening::ImplicitTls);
     let (mut stream, session) = upgraded(pki, session).await;
     expect(&mut stream, "220").await;
     send(&mut stream, "QUIT\r\n").await;
     let ended = tokio::time::timeout(Duration::from_secs(5), session.task).await;
     ended.expect("it waits for a client that does not read").unwrap();
-    // And one that reads no reply has the time of a command.
+    // A client that reads no reply has the time of a command.
     let session = connect_through(48, Arc::new(config(pki)), Opening::ImplicitTls);
     let (mut stream, session) = upgraded(pki, session).await;
     expect(&mut stream, "220").await;
@@ -337,7 +337,7 @@ async fn a_message_in_chunks_has_one_deadline() {
     }
     expect(&mut session.stream, "421 4.4.2").await;
     assert_eq!(begun.elapsed().as_secs(), 600);
-    // The next message has a deadline of its own, and so has a command.
+    // The next message has its own deadline, and so has a command.
     let mut session = connect(pki, Opening::Plain);
     for _ in 0..2 {
         send(&mut session.stream, open).await;

@@ -87,7 +87,7 @@ fn every_change_of_what_is_signed_breaks_the_signature() {
         };
         assert_eq!(invalid(&changed), [Err(why), Ok(())], "{from}");
     }
-    // And what is not signed, or is the same in the relaxed form, may change.
+    // Parts that are not signed, or have the same relaxed form, may change.
     for (from, to) in [
         ("X-Other: y", "X-Other: z"),
         ("Received: from a", "Received: from c by d\r\nReceived: from a"),

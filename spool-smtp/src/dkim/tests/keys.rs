@@ -38,7 +38,7 @@ fn a_key_record_decides_what_its_key_may_sign() {
             fit(&bad)
         );
     }
-    // Of several records any may be the one.
+    // Any of several records may match.
     let zone = Zone::default()
         .with("r1._domainkey.example.org", "other")
         .with("r1._domainkey.example.org", &record);

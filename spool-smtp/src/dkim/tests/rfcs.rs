@@ -100,7 +100,7 @@ fn the_key_of_rfc_8463_signs_as_it_does_there() {
         key.record(),
         "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
     );
-    // What is signed there, by the hand of the reader.
+    // The signed data, written out by hand.
     let data = "from:Joe SixPack <joe@football.example.com>\r\nto:Suzie Q <suzie@shopping.example.net>\r\n\
         subject:Is dinner ready?\r\ndate:Fri, 11 Jul 2003 21:00:37 -0700 (PDT)\r\n\
         message-id:<20030712040037.46341.5F8J@football.example.com>\r\n\

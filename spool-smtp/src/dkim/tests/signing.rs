@@ -1,4 +1,4 @@
-//! Signing on a pool of threads, while keys are exchanged.
+//! Signing on a pool of threads, while keys are replaced.
 
 use super::*;
 
@@ -67,7 +67,7 @@ async fn the_queue_for_signatures_is_bounded() {
     for _ in 0..MAX_WAITING + 76 {
         all.spawn(signing.sign(message.clone()));
     }
-    // While nothing is signed, only those without a place get an answer.
+    // While no signature is made, only messages beyond the limit get an answer.
     for _ in 0..76 {
         let refused = all.join_next().await.unwrap().unwrap();
         assert_eq!(refused, Err(SignError::Busy));
@@ -77,6 +77,6 @@ async fn the_queue_for_signatures_is_bounded() {
         assert!(result.unwrap().unwrap().len() > message.len());
     }
     assert_eq!(signing.counts().busy, 76);
-    // And places come back.
+    // The permits are returned.
     assert!(signing.sign(message).await.is_ok());
 }

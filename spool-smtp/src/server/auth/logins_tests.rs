@@ -1,4 +1,4 @@
-//! The pool on paused time: the hashes are real and cheap, the delays are virtual.
+//! The pool in paused time: the hashes are real and cheap, the delays are virtual.
 
 use super::super::hash_slots::{HashSlot, WAITING};
 use super::*;
@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Of "pleaseletmein".
+/// The hash of "pleaseletmein".
 const HASH: &str =
     "$argon2id$v=19$m=256,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$Bn19f/rnxRNuF2Eo0rm4NcahjjjvV6uMJ5oMeXPK16k";
 const RIGHT: &str = "pleaseletmein";
@@ -28,7 +28,7 @@ fn address(number: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from_bits(0xc000_0200 + number))
 }
 
-/// All places, so that nothing is hashed until they are dropped.
+/// All slots, so that nothing is hashed until they are dropped.
 async fn every_place(logins: &Logins) -> Vec<HashSlot> {
     let mut all = Vec::new();
     for _ in 0..SLOTS {
@@ -112,7 +112,7 @@ async fn a_success_is_not_hashed_again_by_the_same_client() {
     assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "accepted");
     let all = every_place(&logins).await;
     assert_eq!(try_it(&logins, 1, "ada", RIGHT).await, "accepted");
-    // A name that nobody has is hashed as well.
+    // An unknown name is hashed as well.
     for (client, name, password) in [
         (2, "ada", RIGHT),
         (1, "bob", RIGHT),
@@ -134,7 +134,7 @@ async fn a_success_is_not_hashed_again_by_the_same_client() {
     assert!(hashed.await.is_err(), "after five minutes it is");
 }
 
-/// How often each answer was given.
+/// The number of each result.
 async fn all(logins: &Logins, attempts: impl Iterator<Item = (u32, String)>) -> HashMap<&'static str, usize> {
     let mut set = JoinSet::new();
     for (client, password) in attempts {
@@ -151,7 +151,7 @@ async fn all(logins: &Logins, attempts: impl Iterator<Item = (u32, String)>) -> 
 #[tokio::test(start_paused = true)]
 async fn few_concurrent_guesses_of_one_client_are_queued() {
     let logins = logins();
-    // No hash ends before all guesses have arrived: a guess that has ended makes room for another.
+    // No hash ends before all guesses have arrived, because each that ends makes room for another.
     let places = every_place(&logins).await;
     let crowd = {
         let logins = logins.clone();
@@ -174,7 +174,7 @@ async fn concurrent_equal_logins_share_one_hash() {
         let logins = logins.clone();
         tokio::spawn(async move { all(&logins, (0..100).map(|_| (1, password.to_owned()))).await })
     };
-    // The first of them gives up.
+    // The first of them is abandoned.
     let first = tokio::spawn({
         let logins = logins.clone();
         async move { try_it(&logins, 1, "ada", RIGHT).await }
@@ -188,7 +188,7 @@ async fn concurrent_equal_logins_share_one_hash() {
     assert_eq!(logins.0.slots.waiting(), 1);
     drop(places);
     assert_eq!(crowd.await.unwrap(), HashMap::from([("accepted", 100)]));
-    // After a failure they are as many as others, and none is hashed again.
+    // After a failure they count separately, and none is hashed again.
     let start = Instant::now();
     let counts = same("wrong").await.unwrap();
     let refused = 1 + OF_ONE_CLIENT;
@@ -251,7 +251,7 @@ async fn known_clients_precede_unknown_ones_latest_first() {
     }
     let ended = lock(&ended).clone();
     let before = |client: u32| ended.iter().position(|one| *one == client).unwrap();
-    // Others may overtake it while it is hashed; without its right it would be the last.
+    // Others may overtake it while it is hashed. Without precedence it would be the last.
     assert!(before(0) <= 10, "{ended:?}");
     assert!(before(50) < 15 && before(1) > 35, "{ended:?}");
 }

@@ -1,4 +1,4 @@
-//! The ledger on times of our own.
+//! The ledger, with times that the tests choose.
 
 use super::*;
 use proptest::prelude::*;
@@ -108,12 +108,12 @@ fn guesses_are_delayed_and_repetitions_are_not() {
         Ok(Duration::ZERO),
         "others wait for nothing"
     );
-    // A success in between helps nobody who goes on guessing.
+    // A success in between does not reset the failures.
     ledger.logged_in(&key, now);
     assert!(ledger.is_known(&key, now) && !ledger.is_known(&key, now + 86_400 * SECOND));
     ledger.login_failed(&key, failure(99), now);
     assert_eq!(ledger.login_delay(&key, now), Ok(30 * SECOND));
-    // Ten quiet minutes do.
+    // Ten minutes without a failure do.
     now += 600 * SECOND;
     ledger.login_failed(&key, failure(100), now);
     for _ in 0..20 {
@@ -148,7 +148,7 @@ fn an_old_password_does_not_block_its_network() {
         assert_eq!(ledger.login_delay(&key, now), Ok(SECOND));
         now += 2 * SECOND;
     }
-    // Guesses of others in the network are counted.
+    // Guesses of other clients in the network are counted.
     for nth in 2..6 {
         assert!(ledger.login_delay(&key, now).is_ok());
         ledger.login_failed(&key, failure(nth), now);
@@ -197,7 +197,7 @@ fn many_new_clients_displace_no_limited_or_known_one() {
     assert!(ledger.take(&limited, Kind::Messages, now + SECOND).is_err());
     assert!(ledger.take(&user, Kind::Recipients, now + SECOND).is_err());
     assert!(ledger.has_failed(&failed, &failure(1)) && ledger.is_known(&known, now + SECOND));
-    // When nothing speaks for them any more, they go as all others do.
+    // When they no longer matter, they are removed like all others.
     for number in 100..2000 {
         ledger.count(&client(number), Kind::Connections, now + 700 * SECOND);
     }

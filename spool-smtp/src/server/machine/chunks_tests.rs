@@ -20,16 +20,16 @@ fn a_message_comes_in_chunks() {
         ("BDAT 3\r\nab\rBDAT 1 LAST\r\n\n", Some("ab\r\n")),
         ("BDAT 0\r\nBDAT 4\r\nab\r\nBDAT 0 LAST\r\n", Some("ab\r\n")),
         ("BDAT 0 LAST\r\n", Some("")),
-        // No dot means anything.
+        // Dots have no meaning.
         (
             "BDAT 8\r\na\r\n.\r\n.bBDAT 2 LAST\r\n\r\n",
             Some("a\r\n.\r\n.b\r\n"),
         ),
         ("BDAT 3 LAST\r\n.\r\n", Some(".\r\n")),
-        // A last line without its end gets one.
+        // A last line without a line end gets one.
         ("BDAT 2 LAST\r\nab", Some("ab\r\n")),
         ("BDAT 1\r\naBDAT 0 LAST\r\n", Some("a\r\n")),
-        // A command in it is text.
+        // A command in the text is not interpreted.
         ("BDAT 6 LAST\r\nQUIT\r\n", Some("QUIT\r\n")),
     ] {
         let played = play(&format!("{OPEN}{chunks}NOOP\r\n"));
@@ -134,7 +134,7 @@ fn the_size_limit_holds_over_all_chunks() {
     );
     // The line end that is added is not counted.
     assert_eq!(text(&run("BDAT 10 LAST\r\n1234567890"), 0), "1234567890\r\n");
-    // Nor is the empty line in front of a first line that would continue the trace header.
+    // Nor is the empty line before a first line that would continue the trace header.
     for chunks in [
         "BDAT 10 LAST\r\n 2345678\r\n",
         "BDAT 6\r\n 23456BDAT 4 LAST\r\n78\r\n",

@@ -1,6 +1,6 @@
 //! The start of a session: the greeting, EHLO with its extensions, and STARTTLS.
 
-use super::xclient::{self, May};
+use super::xclient::{self, XclientPermission};
 use super::{Machine, Phase};
 use crate::server::command::Hello;
 use crate::server::framing::Framer;
@@ -59,7 +59,7 @@ impl Machine {
     pub fn tls_started(&mut self, session: TlsSession) {
         self.tls = TlsState::Active(session);
         self.hello = None;
-        self.vouched = None;
+        self.proxy_login = None;
         self.transaction = None;
         self.framer = Framer::new(self.config.line_length.max(512));
         self.phase = Phase::Command;
@@ -121,7 +121,7 @@ impl Machine {
         if self.config.recipients <= MAX_LIMIT {
             offer(format_args!("LIMITS RCPTMAX={}", self.config.recipients));
         }
-        if self.may_xclient != May::No {
+        if self.may_xclient != XclientPermission::No {
             offer(format_args!("{}", xclient::OFFER));
         }
         self.replies.push_str("250 ENHANCEDSTATUSCODES\r\n");

@@ -137,7 +137,7 @@ impl Machine {
 
     /// The authority under which the session submits mail: that of the user who has logged in, here or at a proxy, or of the client.
     pub(super) fn admission(&self) -> Admission {
-        match (&self.user, &self.vouched, self.trusted) {
+        match (&self.user, &self.proxy_login, self.trusted) {
             (Some(login), _, _) => Admission::User(Arc::clone(login.user.name())),
             (None, Some(user), _) => Admission::User(Arc::clone(user)),
             (None, None, true) => Admission::Network,
@@ -147,13 +147,13 @@ impl Machine {
 
     /// Whether recipients anywhere are accepted from this session.
     pub(super) const fn may_relay(&self) -> bool {
-        self.trusted || self.vouched.is_some() || self.user.is_some()
+        self.trusted || self.proxy_login.is_some() || self.user.is_some()
     }
 
     /// Whether the session may send from `sender` now. For a removed user the session ends with a reply.
     pub(super) fn check_sender(&self, sender: &ReversePath) -> Result<(), ServerReply> {
         let logins = &self.config.logins;
-        let user = match (&self.user, &self.vouched) {
+        let user = match (&self.user, &self.proxy_login) {
             (Some(login), _) => Some(logins.current(&login.user).ok_or(reply::LOGIN_GONE)?),
             // A proxy may have its own users.
             (None, Some(name)) => logins.named(name),
@@ -166,7 +166,7 @@ impl Machine {
     }
 
     fn key(&self) -> ClientKey {
-        match (&self.user, &self.vouched) {
+        match (&self.user, &self.proxy_login) {
             (Some(login), _) => login.key.clone(),
             (None, Some(name)) => ClientKey::User(Arc::clone(name)),
             (None, None) => self

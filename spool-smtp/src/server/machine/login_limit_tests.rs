@@ -1,4 +1,4 @@
-//! Limits of messages and recipients in a time, for clients and users.
+//! Rate limits of messages and recipients, for clients and users.
 
 use super::*;
 
@@ -12,13 +12,13 @@ fn messages_of_a_client_are_limited_over_its_sessions() {
     };
     let mut bench = Bench::new(limits);
     bench.say("EHLO c\r\n");
-    // Transactions that come to nothing.
+    // Transactions without a message.
     for _ in 0..9 {
         assert!(bench.say("MAIL FROM:<a@b.org>\r\nRSET\r\n").starts_with("250"));
         assert!(bench.say("MAIL FROM:<a@b.org>\r\nDATA\r\n").starts_with("554"));
         bench.say("RSET\r\n");
     }
-    // The spool has no room: it is not the client's message that was taken.
+    // The spool has no room: the message is not counted.
     bench.refuses = Some(AddError::Busy {
         retry_after: Duration::from_secs(1),
     });
@@ -32,7 +32,7 @@ fn messages_of_a_client_are_limited_over_its_sessions() {
         refused.starts_with("450 4.7.1 Too many messages, try again in 6"),
         "{refused}"
     );
-    // Sessions that were in a transaction already.
+    // Sessions with an open transaction.
     let mut other = Machine::new(
         Arc::clone(&bench.config),
         "192.0.2.1".parse().unwrap(),
@@ -145,7 +145,7 @@ fn a_user_whom_a_proxy_names_has_his_limits_and_patterns() {
             .say("MAIL FROM:<a@b.org>\r\n")
             .starts_with("450 4.7.1 Too many messages")
     );
-    // One whom only the proxy knows.
+    // A user whom only the proxy knows.
     bench.machine = session(&bench);
     bench.say("XCLIENT LOGIN=carol\r\nEHLO c\r\n");
     assert!(

@@ -1,4 +1,4 @@
-//! Logins and limits in the machine; who the client is, is said by the test.
+//! Logins and limits in the machine; the tests decide the results of logins.
 
 #[path = "login_property_tests.rs"]
 mod properties;
@@ -6,7 +6,7 @@ mod properties;
 #[path = "login_limit_tests.rs"]
 mod limits;
 
-use super::super::xclient::May;
+use super::super::xclient::XclientPermission;
 use super::super::{MAX_DEFERRALS, Next};
 use super::*;
 use crate::server::{Clients, Limits, Logins, RelayPolicy, ServerConfig, Users};
@@ -23,7 +23,7 @@ const TLS: TlsSession = TlsSession {
     cipher: "TLS_AES_128_GCM_SHA256",
 };
 
-/// A service, one session with it, and what came out.
+/// A service with one session, and its output.
 struct Bench {
     clock: ManualClock,
     config: Arc<ServerConfig>,
@@ -31,9 +31,9 @@ struct Bench {
     replies: String,
     mails: Vec<Mail>,
     attempts: usize,
-    /// What the pool says of `ada` with the password `right`.
+    /// The result of the pool for `ada` with the password `right`.
     says: fn(&Logins) -> LoginResult,
-    /// What the intake says.
+    /// The answer of the intake.
     refuses: Option<AddError>,
     closed: bool,
 }
@@ -91,7 +91,7 @@ impl Bench {
         bench
     }
 
-    /// The same, logged in as ada.
+    /// A bench with a session of ada.
     fn logged_in(limits: Limits) -> Self {
         let mut bench = Self::new(limits);
         let login = format!("EHLO c.example\r\nAUTH PLAIN {}\r\n", encode("\0ada\0right"));
@@ -99,7 +99,7 @@ impl Bench {
         bench
     }
 
-    /// Gives the last line of the replies.
+    /// Returns the last line of the replies.
     fn say(&mut self, text: &str) -> &str {
         let mut input = text.as_bytes();
         loop {
@@ -302,7 +302,7 @@ fn a_login_without_a_place_is_deferred() {
             .say("MAIL FROM:<>\r\nRCPT TO:<x@else.example>\r\n")
             .starts_with("550")
     );
-    // An answer that nobody asked for.
+    // An unexpected answer.
     let verdict = ada(&bench.config.logins);
     bench.machine.authenticated(verdict);
     assert!(bench.say("RCPT TO:<x@else.example>\r\n").starts_with("550"));
@@ -323,7 +323,7 @@ fn allow_from_restricts_the_reverse_paths_of_its_user() {
     }
     assert!(bench.say("MAIL FROM:<a@B.org>\r\n").starts_with("250"));
     bench.say("RSET\r\n");
-    // Changed meanwhile.
+    // Changed in the meantime.
     bench
         .config
         .logins
@@ -360,7 +360,7 @@ fn a_removed_user_submits_nothing_more() {
 #[test]
 fn a_login_ends_where_the_proxy_names_its_client() {
     let mut bench = Bench::logged_in(Limits::default());
-    bench.machine.may_xclient = May::Yes;
+    bench.machine.may_xclient = XclientPermission::Yes;
     assert!(bench.machine.may_relay());
     assert!(bench.say("XCLIENT ADDR=198.51.100.7\r\n").starts_with("220"));
     assert!(!bench.machine.may_relay());
@@ -369,7 +369,7 @@ fn a_login_ends_where_the_proxy_names_its_client() {
     let states = bench.config.clients.states();
     let ada = states.iter().find(|state| state.client == "ada").unwrap();
     assert_eq!(ada.connections, 0);
-    // The user who logs in now is the client's.
+    // The client has logged in itself.
     bench.say(&format!("RSET\r\nAUTH PLAIN {}\r\n", encode("\0ada\0right")));
     assert!(
         bench

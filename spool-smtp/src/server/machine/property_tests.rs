@@ -35,7 +35,7 @@ proptest! {
         prop_assert_eq!(&whole.replies, &parts.replies);
         prop_assert_eq!(whole.closed, parts.closed);
         let bodies = |played: &Played| -> Vec<_> {
-            // The flow in the trace header is drawn anew each time.
+            // The flow in the trace header is random.
             played.mails.iter().map(|mail| (mail.envelope.clone(), mail.body.slice(110..))).collect()
         };
         prop_assert_eq!(bodies(&whole), bodies(&parts));

@@ -15,7 +15,7 @@ pub(super) const OFFER: &str = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR
 
 /// Whether XCLIENT is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum May {
+pub(super) enum XclientPermission {
     /// The client is not a listed proxy, or already relays.
     No,
     /// The client is a listed proxy, and has sent nothing but EHLO, HELO, STARTTLS, NOOP and XCLIENT.
@@ -24,7 +24,7 @@ pub(super) enum May {
     Again,
 }
 
-impl May {
+impl XclientPermission {
     /// Whether XCLIENT is accepted after `command`, including `command` itself.
     pub(super) const fn with(self, command: &Result<Command, ServerReply>) -> Self {
         match (self, command) {
@@ -147,11 +147,11 @@ fn decoded(text: &str) -> Option<String> {
 
 impl Machine {
     pub(super) fn xclient(&mut self, attributes: &str) -> Result<(), ServerReply> {
-        if self.may_xclient == May::No {
+        if self.may_xclient == XclientPermission::No {
             return Err(reply::XCLIENT_DENIED);
         }
         let change = XclientChange::parse(attributes).ok_or(reply::SYNTAX)?;
-        self.may_xclient = May::Again;
+        self.may_xclient = XclientPermission::Again;
         match change.address {
             Some(Some(address)) => self.phase = Phase::Readdress(Some((address, Box::new(change)))),
             Some(None) => {
@@ -183,7 +183,7 @@ impl Machine {
         // The session belongs to another client from here on, which has not logged in.
         self.user = None;
         if let Some(login) = change.login {
-            self.vouched = login;
+            self.proxy_login = login;
         }
         let before = self.hello.take();
         let extended = change
@@ -194,7 +194,7 @@ impl Machine {
             extended: extended.unwrap_or(true),
         });
         tracing::info!(
-            session = %self.session, client = %self.client, user = self.vouched.as_deref(),
+            session = %self.session, client = %self.client, user = self.proxy_login.as_deref(),
             "the proxy names its client"
         );
         self.greet();

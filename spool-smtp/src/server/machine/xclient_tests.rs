@@ -1,4 +1,4 @@
-//! XCLIENT from listed proxies, and from everybody else.
+//! XCLIENT from listed proxies and from other clients.
 
 use super::super::tests::{Answers, Played, config, feed, machine};
 use super::*;
@@ -125,7 +125,7 @@ fn a_client_that_is_relayed_cannot_name_itself() {
             played.last()
         );
     }
-    // What follows at once is still the proxy's.
+    // The next XCLIENT is still the proxy's.
     let two = play(
         PROXY,
         &format!("XCLIENT ADDR=198.51.100.7\r\n{evil}EHLO c\r\n{MAIL}"),

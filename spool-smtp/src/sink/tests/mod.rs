@@ -235,7 +235,7 @@ async fn a_client_that_takes_nothing_is_left() {
     let (address, _stop) = started("connect endless x", None).await;
     let stream = TcpStream::connect(address).await.unwrap();
     tokio::time::sleep(2 * SinkConfig::default().idle_timeout).await;
-    // What was under way by then, and an end.
+    // The replies that were pending, and then the end.
     let (mut said, most) = (Vec::new(), 64 << 20);
     let _ = stream.take(most).read_to_end(&mut said).await;
     assert!(!said.is_empty() && (said.len() as u64) < most, "{}", said.len());

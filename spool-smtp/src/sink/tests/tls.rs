@@ -24,7 +24,7 @@ fn config(tls: &SinkTls, script: &str) -> SinkConfig {
     }
 }
 
-/// What the sink says in the clear after this, what comes of the handshake, and what it says under TLS after that.
+/// The output of the sink in plaintext, the result of the handshake, and the output under TLS.
 async fn over_tls(
     address: SocketAddr,
     trust: &SinkTls,
@@ -34,7 +34,7 @@ async fn over_tls(
     let mut tcp = TcpStream::connect(address).await.unwrap();
     tcp.write_all(first).await.unwrap();
     let mut said = vec![0; 4096];
-    // To STARTTLS it answers in one piece, and last.
+    // The reply to STARTTLS is one line, and the last.
     let mut clear = String::new();
     while !first.is_empty() && !clear.contains("220 2") && !clear.contains("220 go") {
         let n = tcp.read(&mut said).await.unwrap();
@@ -112,7 +112,7 @@ async fn bytes_after_the_starttls_reply_are_sent_before_tls() {
     let (clear, under) = over_tls(address, &tls, STARTTLS, b"MAIL FROM:<>\r\nQUIT\r\n").await;
     assert!(clear.ends_with("220 go\r\n250 forged\r\n"), "{clear}");
     assert_eq!(under.unwrap(), "250 under TLS\r\n221 2.0.0 bye\r\n");
-    // What comes in the clear behind STARTTLS is taken for nothing.
+    // Plaintext after STARTTLS is ignored.
     let said = talk(address, b"STARTTLS\r\nMAIL FROM:<a@b>\r\n").await;
     assert!(said.ends_with("250 forged\r\n"), "{said}");
 }
