@@ -1,4 +1,4 @@
-//! Memory that is free goes back to the system, also between what is in use.
+//! Free memory is returned to the system, also when it lies between memory that is in use.
 //!
 //! glibc keeps what was freed below anything that is still used: a message that arrived last would hold the buffers of ten
 //! thousand connections that have left. It gives all free pages back when it is asked to. That locks its heaps for some
@@ -7,12 +7,12 @@
 use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often it is looked.
+/// The interval at which the size of the process is read.
 const LOOK: Duration = Duration::from_secs(5);
 /// By how much the process has to have grown since it last gave memory back.
 const WORTH_IT: u64 = 8 << 20;
 
-/// Gives back what is free, as long as it runs. It never ends.
+/// Returns free memory to the system from time to time. It never ends.
 pub(crate) async fn give_back() {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -24,7 +24,7 @@ pub(crate) async fn give_back() {
             continue;
         }
         let begun = Instant::now();
-        // What is in its way is not worth the end of a service.
+        // A panic here must not end the service.
         let _ = tokio::task::spawn_blocking(trim).await;
         let after = resident().unwrap_or(before);
         growth.gave_back(after);

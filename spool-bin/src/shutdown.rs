@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// How long the admin API may take to answer its last requests, and the spool to close when the sessions of clients have used
 /// all of `shutdown_timeout`.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
-/// How long a service whose spool has ended goes on answering, so that clients are answered 451 and a health check reports the
+/// How long a service whose spool has ended continues to answer, so that clients are answered 451 and a health check reports the
 /// reason. At most half of `shutdown_timeout`.
 pub(crate) const FAILED_SERVICE: Duration = Duration::from_secs(5);
 

@@ -65,13 +65,13 @@ impl Address {
         &self.text
     }
 
-    /// What stands before the `@`.
+    /// The part before the `@`.
     #[must_use]
     pub fn local_part(&self) -> &str {
         self.text.get(..usize::from(self.at)).unwrap_or_default()
     }
 
-    /// What stands after the `@`, as it was given.
+    /// The part after the `@`, as it was given.
     #[must_use]
     pub fn domain(&self) -> &str {
         self.text.get(usize::from(self.at) + 1..).unwrap_or_default()

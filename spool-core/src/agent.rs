@@ -31,7 +31,7 @@ impl Halt {
     }
 }
 
-/// Has the start of an attempt recorded, right before its first MAIL. Cloning shares it.
+/// Records the start of an attempt, right before its first MAIL. Cloning shares it.
 ///
 /// The agent opens its session first: an attempt that finds no session leaves nothing on disk but its result. Once the start is on
 /// disk, a crash leaves the message in doubt.

@@ -104,8 +104,8 @@ pub enum AttemptResult {
         /// What it said.
         text: String,
     },
-    /// Nothing was sent, because the spool refused the start ([`Withdrawn`](crate::Withdrawn)). It is no attempt: it is in no record and
-    /// takes no interval, and the message is the first in its line again.
+    /// Nothing was sent, because the spool refused the start ([`Withdrawn`](crate::Withdrawn)). It does not count as an attempt: it is not
+    /// recorded and uses no retry interval, and the message returns to the front of its queue.
     NotBegun {
         /// Why, in one line.
         reason: String,

@@ -4,7 +4,7 @@ use crate::id::MessageId;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Why mail was not accepted. In every case nothing of it is on the spool.
+/// Why mail was not accepted. In every case, no part of it is on the spool.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AddError {
@@ -17,7 +17,7 @@ pub enum AddError {
     /// The disk is full, or the number of messages is at its limit. SMTP 452, HTTP 507.
     #[error("the spool is full: {0}")]
     Full(String),
-    /// The disk failed. The spool takes no more mail until it is opened anew. SMTP 451.
+    /// The disk failed. The spool takes no more mail until it is opened again. SMTP 451.
     #[error("the spool's disk failed: {0}")]
     Disk(String),
     /// The spool has ended for the given reason. It accepts no mail until it is opened again. SMTP 451, HTTP 503.
@@ -101,7 +101,7 @@ pub enum SpoolError {
     /// The disk failed.
     #[error("the spool's disk failed: {0}")]
     Disk(String),
-    /// The spool has ended for the reason given, until it is opened anew.
+    /// The spool has ended for the reason given. It works again after it is opened again.
     #[error("the spool has ended: {0}")]
     Ended(String),
     /// The spool is shutting down or was closed.

@@ -1,4 +1,4 @@
-//! The idempotency key of an add, and the fingerprint that tells whether the same thing was added under it.
+//! The idempotency key of an add, and the fingerprint that shows whether the same submission was added under it.
 //!
 //! A fingerprint covers what was submitted: senders, recipients, their parameters, and the body. It does not cover next
 //! hops, retry intervals and the division into sections, which may come from the service's configuration.

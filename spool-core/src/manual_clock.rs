@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// A clock that stands still until it is set. For tests and simulations. Clones share it.
+/// A clock whose time changes only when it is set. For tests and simulations. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock(Arc<Mutex<Hands>>);
 

@@ -129,7 +129,7 @@ pub(crate) fn nothing_answered_after_a_failed_sync(run: &Run, context: &str) -> 
     } else if place("removed") {
         answers("\"ack archive")
     } else if place("events") {
-        // An event may be told late or be a gap; nobody is answered for it.
+        // An event may come late or be a gap: no answer depends on it.
         0
     } else {
         answers("\"opened")

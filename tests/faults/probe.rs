@@ -1,5 +1,5 @@
 //! The small program: mail comes and goes on a spool of small segments, so that segments are taken, given back and emptied,
-//! and every answer of the store is told on standard output, one line and one write each.
+//! and every answer of the store is printed on standard output, one line and one write each.
 //!
 //! It is this test binary once more, started under `strace` with [`DIR`] set.
 
@@ -31,7 +31,7 @@ pub(crate) fn id(number: u64) -> MessageId {
     MessageId::from_u128(u128::from(number))
 }
 
-/// The text of a message, which nobody has to remember.
+/// The text of a message, which can be computed from its number.
 pub(crate) fn body(number: u64, seed: u64) -> Bytes {
     let lines = match number {
         9 => 1000,

@@ -13,7 +13,7 @@ pub(super) const PASSWORD: &str = "a secret of ada, with $ and \u{e4}";
 const ASCII: &str = "a secret of eve, with $";
 const MAIL: &str = "From: ada@example.org\nTo: bob@else.example\nSubject: hello\n\n.a line with a dot\nend\n";
 
-/// A relay that takes mail from nobody but its user and completes the mail of `completed`, and the ports of its two listeners.
+/// A relay that accepts mail only from its user, and completes the mail of `completed`, and the ports of its two listeners.
 pub(super) fn relay(
     dir: &Path,
     authority: &Authority,

@@ -27,7 +27,7 @@ const MANY: usize = 150;
 /// How long all may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A running mail server of somebody else.
+/// A running mail server of another author.
 struct Mta {
     /// Name and version, in its own words.
     version: String,
@@ -201,7 +201,7 @@ fn compare(mta: &Mta, mut expected: BTreeMap<String, (&str, Vec<u8>)>, header: &
         let (name, mail) = expected
             .remove(&to)
             .unwrap_or_else(|| panic!("{to}: twice, or never sent:\n{}", String::from_utf8_lossy(&file)));
-        // What stands before it are whole header fields of those on the way.
+        // The text before it is complete header fields of the servers on the way.
         let head = file.strip_suffix(&mail[..]);
         let is_header =
             |line: &[u8]| line.is_empty() || matches!(line[0], b' ' | b'\t') || line.contains(&b':');

@@ -109,7 +109,7 @@ fn haproxy_names_the_clients_of_the_relay() {
     let mut client = RawClient::connect_silently(ports[4]);
     let _ = client.send(b"EHLO client.example\r\n");
     assert!(client.reply().is_err());
-    // Health checks have a header that names nobody, and go on.
+    // Health checks have a header that names no client, and continue.
     let mut client = RawClient::hello(ports[2]);
     assert_eq!(client.command("NOOP").0, 250);
 }
@@ -180,7 +180,7 @@ fn swaks_names_clients_by_xclient() {
     assert_eq!(capture.try_message(), None);
 }
 
-/// What nginx asks about each client: everybody may go to `relay`.
+/// What nginx asks about each client; every client may go to `relay`.
 fn everybody(relay: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

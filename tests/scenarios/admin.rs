@@ -375,7 +375,7 @@ fn the_token_of_this_machine_is_not_given_to_the_program_of_another_user() {
         return;
     }
     std::fs::set_permissions(path("token"), std::fs::Permissions::from_mode(0o640)).unwrap();
-    // The service is down, and somebody has its port.
+    // The service is down, and another program has its port.
     let mut other = Command::new(spool_binary());
     other.args(["sink", "--listen", "127.0.0.1:0"]).current_dir("/");
     let sink = Running::spawn(other.uid(65534).gid(65534));

@@ -1,4 +1,4 @@
-//! Attacks on the admin API: connections and bodies that never end, answers that nobody reads, submissions beyond every
+//! Attacks on the admin API: connections and bodies that never end, answers that are not read, submissions beyond every
 //! limit. The probes go on being answered, and memory stays below its limits.
 
 use crate::admin::paused;

@@ -1,4 +1,4 @@
-//! Senders are told what became of their mail: over real sockets, and read by a parser that is not ours.
+//! Senders get notices about their mail: over real sockets, and read by the parser of another author.
 
 use serde_json::Value;
 use spool_smtp::sink::{Sink, SinkConfig};

@@ -139,7 +139,7 @@ fn a_reload_says_which_keys_changed_and_which_need_a_restart() {
     }
     assert!(!log.contains("0123456789abcdef"), "no secret: {log}");
     assert_eq!(rcpt(), 550, "who may relay is reloaded");
-    // What still waits for a restart is told again; what did not change is not.
+    // A change that still needs a restart is reported again; what did not change is not.
     std::fs::write(&config, written.replace("jobs = 9", "jobs = 8")).unwrap();
     signal(server.pid(), "HUP");
     reloads(2);

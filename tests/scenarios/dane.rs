@@ -1,4 +1,4 @@
-//! DANE: a relay that validates what a name server hands out, and an exchanger whose certificate its domain tells of.
+//! DANE: a relay that validates what a name server hands out, and an exchanger whose certificate its domain publishes.
 
 use rcgen::PublicKeyData;
 use serde_json::Value;
@@ -63,7 +63,7 @@ fn tlsa(key: &rcgen::KeyPair) -> String {
     format!("3 1 1 {}", hex.collect::<String>())
 }
 
-/// The relay, the exchanger `mx.ZONE` of the domain `d.ZONE` for each zone, and the name server that tells of it.
+/// The relay, the exchanger `mx.ZONE` of the domain `d.ZONE` for each zone, and the name server that publishes it.
 struct Place {
     relay: Running,
     sink: Arc<SinkCounts>,

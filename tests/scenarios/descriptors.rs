@@ -58,7 +58,7 @@ fn a_service_without_descriptors_neither_spins_nor_loses_mail_and_serves_again()
         server.log().contains("cannot accept connections").then_some(())
     });
     let (before, from) = (processor_time(server.pid()), server.log().len());
-    // Whoever is in goes on, and what is taken is on disk.
+    // Open sessions continue, and accepted mail is on disk.
     for _ in 0..20 {
         assert_eq!(send().0, 250);
     }

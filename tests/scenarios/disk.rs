@@ -245,7 +245,7 @@ fn a_failing_sync_answers_451_and_never_250_again() {
     assert!(why.contains("disk failed"), "{why}");
     let mail = r#"{"from":"a@example.org","to":["b@example.net"],"body":"x"}"#;
     assert_eq!(http::ask(admin, "POST", "/api/v1/messages", mail).0, 503);
-    // It can still be asked; it says that it is not well, so that somebody starts it again.
+    // It still answers, and reports that it is not healthy, so that it is restarted.
     let (status, why) = http::ask(admin, "GET", "/healthz", "");
     assert_eq!((status, why.contains("disk failed")), (503, true), "{why}");
     let listed = http::ask(admin, "GET", "/api/v1/count?all=true", "");

@@ -1,4 +1,4 @@
-//! A message whose recipients have come to belong to several routes: it is divided, and each part tells of the others.
+//! A message whose recipients have several routes after a change is divided, and each part names the others.
 
 use crate::routes::{Place, asking, count, listed, out, send, text};
 use spool_tests::capture::Capture;

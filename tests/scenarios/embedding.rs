@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What stands before a fragment.
+/// The text before a fragment.
 const BEFORE: &str = "\
 #![allow(unused_mut, unused_variables, unused_imports, dead_code, reason = \"a fragment\")]
 use spool_actors::prelude::*;
@@ -16,7 +16,7 @@ use std::time::Duration;
 fn main() {}
 async fn fragment(mut config: SpoolConfig, spool: Addr<SpoolActor>) -> Result<(), Box<dyn std::error::Error>> {
 ";
-/// What stands after it.
+/// The text after it.
 const AFTER: &str = "Ok(())\n}\n";
 /// The path of `spool-actors` as the pages print it.
 const PRINTED: &str = "\"../spool/spool-actors\"";

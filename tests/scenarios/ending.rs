@@ -120,7 +120,7 @@ fn deleted_segments_are_noticed_and_nothing_is_answered_into_them() {
     for entry in std::fs::read_dir(spool.join("journal")).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    // At once, not only when somebody has looked.
+    // At once, not only after a request.
     assert_eq!(send(server.smtp()).unwrap(), 451);
     ends_because_of(server, "was deleted");
 }
@@ -226,7 +226,7 @@ fn a_panic_in_any_part_of_a_running_service_is_answered_and_ends_it_with_status_
     }
 }
 
-/// A next hop that takes its time for each message, and tells of every MAIL and of every message it took.
+/// A next hop that takes its time for each message, and reports every MAIL and every message that it accepted.
 #[derive(Clone, Default)]
 struct Slow {
     taken: Arc<Mutex<HashMap<String, usize>>>,

@@ -144,7 +144,7 @@ fn events_go_on_where_they_were_through_a_restart() {
 fn following_ends_cleanly() {
     let service = Service::paused("127.0.0.1:9");
     let mut follower = Follower::start(&service.admin(), &[]);
-    // The subscription stands once an event comes through.
+    // The subscription is established once an event arrives.
     let id = until("an event", || {
         service.mail("ada@example.org", "bob@example.net", b"x\r\n");
         follower.out.try_recv().ok()

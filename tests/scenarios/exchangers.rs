@@ -69,7 +69,7 @@ fn each_domain_goes_to_its_exchangers_in_one_transaction_and_what_has_none_is_fr
         "f@broken.example",
     ];
     let (code, text) = RawClient::hello(server.smtp())
-        // Without a sender to be told, what fails is kept.
+        // Without a sender to notify, failed mail is kept.
         .transaction("", &to, b"x\r\n")
         .unwrap();
     assert_eq!(code, 250, "{text}");
@@ -116,7 +116,7 @@ fn a_reload_gives_a_domain_another_way() {
     send(b"1\r\n");
     assert_eq!(one.message().without_trace(), b"1\r\n");
     let reloads = || server.log().matches("configuration").count();
-    // What contradicts itself changes nothing, and is told.
+    // A contradiction changes nothing, and is reported.
     let rule = format!("[[route.rule]]\ndomain = \"d.example\"\nnext_hops = [\"127.0.0.3:{port}\"]\n");
     configure(dir.path(), port, &names, &format!("{rule}{rule}"));
     signal(server.pid(), "HUP");

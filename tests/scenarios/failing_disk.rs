@@ -161,7 +161,7 @@ fn a_disk_that_loses_what_it_took_answers_451_and_keeps_what_was_answered() {
     let (status, why) = http::ask(server.field("admin"), "GET", "/readyz", "");
     assert_eq!((status, why.contains("disk failed")), (503, true), "{why}");
     drop(server);
-    // The disk has room again; the machine has been started anew.
+    // The disk has room again; the machine has been restarted.
     let (backing, larger) = (disk.path("backing"), "remount,size=80m");
     does("mount", &["-o", larger, &backing]).unwrap();
     disk.detach();

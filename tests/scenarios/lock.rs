@@ -1,4 +1,4 @@
-//! One spool, one process; a directory that is no spool of ours is left alone.
+//! One spool, one process; a directory that is not a spool of ours is not changed.
 
 use spool_tests::process::{run, serve};
 use std::path::Path;

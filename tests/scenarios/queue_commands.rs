@@ -180,7 +180,7 @@ fn what_cannot_be_done_is_told_with_its_exit_status_and_its_http_status() {
             .0,
         409
     );
-    // One of two: the other is done, and the failure is told.
+    // One of two fails: the other is done, and the failure is reported.
     let output = service.ask(&["freeze", &id, missing]);
     assert_eq!(
         (output.status.code(), text(&output.stdout)),
@@ -206,7 +206,7 @@ fn show_tells_every_attempt_and_gives_the_body_byte_for_byte() {
     let capture = Capture::refusing("550 5.1.1 nobody here");
     let service = Service::start(&capture.next_hop());
     let body = b"Subject: x\r\n\r\n.dots\r\n..\r\n\xc3\xa4\r\n".as_slice();
-    // Without a sender to be told, it is kept.
+    // Without a sender to notify, it is kept.
     let id = service.mail("", "bob@example.net", body);
     let page = until("frozen", || {
         let page = service.show(&id);

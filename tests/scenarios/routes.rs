@@ -111,7 +111,7 @@ fn queued_mail_goes_where_the_configuration_says_after_a_reload_and_named_next_h
     let (gone, named, capture) = (dead(), dead(), Capture::start());
     let place = Place::new(&format!("next_hops = [{gone:?}]\n"));
     let server = place.start();
-    // So many that the host is left alone.
+    // So many that the circuit of the host opens.
     for n in 0..20 {
         send(&server, &[&format!("b{n}@example.net")]);
     }

@@ -200,7 +200,7 @@ impl smtpd::SmtpHandlerFactory for Smtpds {
     }
 }
 
-/// An address of loopback where nobody else looks for a port: this server binds by itself.
+/// An address of loopback where no other test looks for a port: this server binds by itself.
 const SMTPD: &str = "127.0.0.77";
 
 fn smtpd(authority: &Authority) -> Taker {

@@ -1,4 +1,4 @@
-//! The service under a service manager: what it is told, and sockets that it passes. The tests play the manager.
+//! The service under a service manager: what the service reports to it, and the sockets that it passes. The tests play the manager.
 
 use spool_tests::process::{PATIENCE, Running, signal, spool_binary, until};
 use spool_tests::raw::RawClient;

@@ -88,7 +88,7 @@ fn a_sink_shows_a_certificate_from_a_file_before_its_greeting() {
     let sink = Running::start(&args);
     let implicit = format!("implicit_tls_ports = [{}]", sink.smtp().port());
     relayed(dir, &sink, &cert, &implicit);
-    // What is no key is told with its file, and nobody listens.
+    // A file that is not a key is named in the error, and the sink does not start.
     std::fs::write(dir.join("key.pem"), "none\n").unwrap();
     let output = run(&args);
     let error = String::from_utf8(output.stderr).unwrap();

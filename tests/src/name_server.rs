@@ -69,7 +69,7 @@ struct Question<'m> {
     id: [u8; 2],
     name: String,
     kind: u16,
-    /// The section as it stands in the message, to be repeated.
+    /// The section as it is in the message, to be repeated.
     section: &'m [u8],
     /// The longest reply over UDP.
     limit: usize,

@@ -226,7 +226,7 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// An address on which nobody listens. It is not 127.0.0.1: a port there that is free now may be another test's in a moment.
+/// An address on which no program listens. It is not 127.0.0.1: a port there that is free now may be another test's in a moment.
 ///
 /// # Panics
 /// When the machine has no port left.

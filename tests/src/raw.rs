@@ -1,4 +1,4 @@
-//! A raw SMTP client that sends exactly the bytes it is told, good or bad.
+//! A raw SMTP client that sends exactly the bytes it is given, valid or not.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

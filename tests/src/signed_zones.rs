@@ -71,7 +71,7 @@ fn zone(origin: &str, text: &str) -> Zone {
     zone
 }
 
-/// Owners, and the names that stand behind `kind`.
+/// Owners, and the names that follow `kind`.
 fn pairs(origin: &str, text: &str, kind: &str) -> Vec<(Name, Name)> {
     let (text, kind) = (text.replace("ZONE", origin), format!(" {kind} "));
     let lines = text.lines().filter_map(|line| line.split_once(&kind));

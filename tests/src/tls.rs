@@ -16,7 +16,7 @@ pub struct TlsClient {
     reader: BufReader<StreamOwned<ClientConnection, TcpStream>>,
 }
 
-/// What trusts `authority` and nobody else.
+/// A configuration that trusts `authority` only.
 #[must_use]
 pub fn trusting(authority: &Authority) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();

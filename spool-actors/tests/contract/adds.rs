@@ -128,7 +128,7 @@ async fn limits_answer_busy_and_full_and_spool_nothing() {
         spool.send(large).await.unwrap(),
         Err(AddError::Busy { .. })
     ));
-    // While the start still reads the spool, the number of messages is not known and an add is told to come back.
+    // While the start still reads the spool, the number of messages is not known, and an add is answered Busy.
     spool.send(ListMessages::default()).await.unwrap().unwrap();
     for _ in 0..2 {
         spool.send(mail("x")).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! What the notices about failed, late and delivered mail tell the sender, and that each is returned exactly once.
+//! What the notices about failed and delivered mail say, and that each is returned exactly once.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -170,7 +170,7 @@ async fn whoever_remains_is_tried_on_after_a_notice_about_the_others() {
     let state = bench.details(id).await.message.state;
     assert_eq!((state.remaining, state.failed.len()), (vec![1], 0));
     assert_eq!(state.notices.of_failed(0).unwrap().id, Some(first.message));
-    // After a restart it is known, and nobody is told twice.
+    // It is known after a restart: there is no second notice about the first recipient.
     let mut bench = bench.reopen(|_| {}).await;
     bench.skip().await;
     bench.answer(refused(Stage::Rcpt, 550, "5.1.1 no")).await;

@@ -97,7 +97,7 @@ async fn messages_are_ended_by_hand() {
     let (_, told) = accept_notice(&mut bench).await;
     assert!(told.contains("Status: 5.4.7\r\n"), "{told}");
     bench.idle().await;
-    // One that is being sent is left alone.
+    // One that is being sent is not changed.
     let sending = bench.add(add()).await;
     let running = bench.jobs.next().await;
     let outcome = bench.ask(Expire(vec![sending])).await.unwrap();

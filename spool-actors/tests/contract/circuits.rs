@@ -1,4 +1,4 @@
-//! Destinations that do not answer: they are left alone, tried with one message, and come back.
+//! Destinations that do not answer: their circuit opens, they are tried with one message, and it closes again.
 
 use crate::destinations::{SECOND, to};
 use crate::support::*;
@@ -132,7 +132,7 @@ async fn a_circuit_stays_open_over_a_restart() {
     bench.clock.set(until);
     bench.jobs.next().await;
     assert!(bench.jobs.none());
-    // A day later nobody remembers.
+    // After a day it is forgotten.
     let bench = bench.crash().await;
     bench.clock.advance(Duration::from_secs(90_000));
     let bench = bench.reopen(|_| {}).await;
@@ -227,7 +227,7 @@ async fn what_expires_behind_a_dead_destination_is_given_up_without_an_attempt()
     end(bench.spool).await;
 }
 
-/// Answers at once, as it is told, and notes when it was asked.
+/// Answers at once with the result that the test sets, and notes when it was asked.
 struct Quick {
     clock: ManualClock,
     asked: Mutex<Vec<Timestamp>>,

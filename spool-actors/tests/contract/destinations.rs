@@ -249,7 +249,7 @@ async fn a_destination_that_says_too_many_is_sent_fewer_and_the_others_wait_unha
     }
     let delivered = bench.answer_all(&accepted()).await;
     assert_eq!(delivered, 16);
-    // The two that were told so have lost an interval, and nobody else anything.
+    // The two that got this reply have used an interval; no other message has.
     let left = on_disk(bench.dir.path());
     assert_eq!(left.len(), 2);
     assert!(left.iter().all(|message| message.state.attempts.total() == 1));

@@ -158,7 +158,7 @@ async fn ping_comes_to_both_kinds_of_subscriber() {
     end(bench.spool).await;
 }
 
-/// The ancestor skipped an entry that it could not read, and nobody saw it again.
+/// The ancestor skipped an entry that it could not read, and it was never seen again.
 #[tokio::test]
 async fn an_unreadable_entry_is_reported_and_set_aside_and_the_rest_lives() {
     let bench = Bench::with(|config| config.max_concurrent_jobs = 0).await;

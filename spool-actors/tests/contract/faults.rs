@@ -104,7 +104,7 @@ async fn after_a_failed_sync_every_operation_says_so_and_no_session_starts() {
             .iter()
             .all(|file| !file.starts_with(format!("/spool/{}", archive.name())))
     );
-    // Looking goes on; sending does not.
+    // Queries still work; sending does not.
     assert_eq!(bench.details(kept).await.message.id, kept);
     bench.clock.set(bench.after(Duration::from_secs(301)));
     let failed = |holds: &[Hold]| holds.iter().any(|hold| matches!(hold, Hold::Disk { .. }));
@@ -250,7 +250,7 @@ async fn a_begin_that_no_session_has_used_is_not_in_doubt_after_an_operation_tha
     bench.add(mail("running")).await;
     let (_, answer) = bench.jobs.next().await;
     let id = bench.add(mail("x")).await;
-    // Its begin is on disk, and nothing begins anew.
+    // Its start is on disk, and nothing is started again.
     bench.ask(SetMaxConcurrentJobs(0)).await.unwrap();
     fs.fail_all(&[OpKind::Open, OpKind::Read], EMFILE);
     let outcome = bench.freeze(id).await;

@@ -230,7 +230,7 @@ async fn a_directory_has_one_holder_and_a_dropped_address_lets_go() {
     let again = Spool::open(config(dir.path()), Scripted(mpsc::unbounded_channel().0)).await;
     assert!(matches!(again, Err(OpenError::Locked { pid: Some(pid), .. }) if pid == std::process::id()));
     drop(spool);
-    // The spool notices within a second that nobody holds it, and closes. Its agent goes with it, and the test's jobs end.
+    // The spool notices within a second that its address was dropped, and closes. Its agent goes with it, and the test's jobs end.
     let over = tokio::time::timeout(Duration::from_secs(20), jobs.0.recv());
     assert!(over.await.unwrap().is_none());
     let (spool, _jobs) = open(dir.path()).await;
@@ -283,7 +283,7 @@ async fn a_panic_in_the_spool_actor_is_reported_and_costs_neither_mail_nor_answe
     let ending = tokio::time::timeout(Duration::from_secs(20), ended).await;
     assert_eq!(ending, Ok(Ending::Panicked(Part::Spool)));
     assert_eq!(Spool::ended(&spool).await, Ending::Panicked(Part::Spool));
-    // Whoever asks is told, and never left waiting.
+    // Every request is answered; none waits for ever.
     let why = "the spool actor panicked".to_owned();
     assert_eq!(
         spool.send(mail("y")).await.unwrap(),

@@ -285,7 +285,7 @@ async fn explain_names_every_hold_in_order() {
     bench.ask(SetMaxConcurrentJobs(0)).await.unwrap();
     let paused = bench.holds(armed).await;
     assert_eq!(paused[0], Hold::Paused);
-    // A pause is not told a second time as a limit of sessions.
+    // A pause is not reported a second time as a limit of sessions.
     let sessions = |hold: &Hold| matches!(hold, Hold::JobsLimit { .. } | Hold::FairShare { .. });
     assert!(!paused.iter().any(sessions), "{paused:?}");
     answer.send(no_connection()).unwrap();
@@ -306,7 +306,7 @@ async fn operations_on_a_closed_spool_say_so() {
     let bench = Bench::new().await;
     let id = bench.add(mail("x").frozen()).await;
     end(bench.spool.clone()).await;
-    // For as long as somebody holds the address; and the directory is free meanwhile.
+    // As long as an address is held; the directory is free meanwhile.
     let other = Bench::on(&bench.config).await;
     end(other).await;
     let killed = SpoolError::Killed;

@@ -41,7 +41,7 @@ async fn a_frozen_message_says_why_also_after_a_crash() {
         failed.why.to_string(),
         "failed at MAIL of mx.example.net:25: 550 5.7.1 go away"
     );
-    // No attempt begins: nobody would answer it.
+    // No attempt begins: no test code would answer it.
     bench.spool.send(SetMaxConcurrentJobs(0)).await.unwrap().unwrap();
     bench.send(waiting).await;
     assert_eq!(bench.details(waiting).await.message.state.frozen, None);

@@ -56,7 +56,7 @@ async fn reroute_of_a_message_being_sent_holds_when_its_attempt_ends() {
         done(&bench.reroute(&[id], NewRoute::To(hops(&["named:25"]))).await),
         1
     );
-    // Meanwhile both are told: where it is being sent, and where it goes then.
+    // Meanwhile both are reported: where it is being sent, and where it goes afterwards.
     let next_hops = hops(&["named:25"]);
     let details = bench.details(id).await;
     assert_eq!(details.message.next_hops, job.next_hops);

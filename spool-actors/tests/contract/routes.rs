@@ -120,7 +120,7 @@ async fn mail_that_a_configuration_moves_is_told_of_once_when_its_next_attempt_b
     assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["new:25"])));
     assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
     assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
-    // A person's reroute is told at once, and not again by the attempt.
+    // A reroute by hand is reported at once, and not again by the attempt.
     let to = NewRoute::To(hops(&["named:25"]));
     assert_eq!(done(&bench.reroute(&[id], to).await), 1);
     assert_eq!(event(&mut events).await, EventKind::Rerouted(hops(&["named:25"])));
@@ -270,7 +270,7 @@ async fn no_attempt_begins_when_the_disk_has_room_for_its_begin_and_none_for_its
     assert_eq!(bench.details(id).await.message.next_hops, many, "on disk");
     answer.send(accepted()).unwrap();
     bench.idle().await;
-    // It is told when it is written, and once.
+    // The event comes once, when the route is written.
     assert_eq!(event(&mut events).await, EventKind::Spooled);
     assert!(matches!(event(&mut events).await, EventKind::Delayed(_)));
     assert_eq!(event(&mut events).await, EventKind::Rerouted(many));

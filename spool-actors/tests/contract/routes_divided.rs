@@ -1,4 +1,4 @@
-//! A message whose recipients have different routes is divided, and nobody is lost or sent to twice.
+//! A message whose recipients have different routes is divided, and no recipient is lost or sent to twice.
 
 use crate::full_disk::bench_with;
 use crate::routes::{configured, goes_to, hops, routing};
@@ -10,7 +10,7 @@ use spool_core::{Clock, EventKind, Job, RetryPolicy, RouteOrigin, Section, Shown
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Those whom the attempt is for.
+/// The recipients of the attempt.
 fn recipients(job: &Job) -> Vec<String> {
     let address = |index: &u32| job.envelope.recipients[*index as usize].address.to_string();
     job.recipients.iter().map(address).collect()
@@ -157,7 +157,7 @@ async fn a_division_that_the_disk_has_no_room_for_does_not_lose_that_the_clock_w
     bench.clock.jump(bench.clock.now().shifted(millis));
     fs.set_capacity(Some(fs.used()));
     bench.set_routing(routing(&[("a.example", "a:25")], "b:25")).await;
-    // Nothing tells that the disk has refused it.
+    // Nothing shows that the disk has refused it.
     for _ in 0..500 {
         bench.idle().await;
         assert_eq!(bench.lines().await.len(), 1);

@@ -18,10 +18,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
-/// What an attempt comes to.
+/// The result of an attempt.
 pub(crate) type Verdict = AttemptReport;
 
-/// Every job goes to the test, which answers it when it likes.
+/// Every job is sent to the test, which answers it.
 #[derive(Clone)]
 pub(crate) struct Scripted(pub(crate) mpsc::UnboundedSender<(Job, oneshot::Sender<Verdict>)>);
 
@@ -37,7 +37,7 @@ impl DeliveryAgent for Scripted {
             jobs.send((job, answer)).expect("the test has ended");
             match answered.await {
                 Ok(report) => report,
-                // The test let go of it: hangs for ever, like a next hop that says nothing.
+                // The test dropped the sender: the attempt hangs for ever, like one whose next hop does not answer.
                 Err(_) => std::future::pending().await,
             }
         })
@@ -160,7 +160,7 @@ pub(crate) async fn end(spool: actix::Addr<SpoolActor>) {
     assert_eq!(flushed, Flushed::Finished);
 }
 
-/// A spool with a clock that stands still, and without chance: intervals are as long as they say.
+/// A spool with a manual clock and without jitter: intervals are exactly as long as configured.
 pub(crate) struct Bench {
     pub(crate) dir: TempDir,
     pub(crate) config: SpoolConfig,
@@ -345,7 +345,7 @@ impl Bench {
         self.ask(SetRouting(routing)).await.unwrap();
     }
 
-    /// Whether a `Delayed` event, or none at all, says when.
+    /// The time after this span from now.
     pub(crate) fn after(&self, span: Duration) -> Timestamp {
         self.clock.now().after(span)
     }

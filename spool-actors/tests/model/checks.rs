@@ -105,7 +105,7 @@ impl History {
         );
     }
 
-    /// The log tells everything once, the same as before, and ends where the disk is.
+    /// The log has everything once, the same as before, and ends where the disk is.
     pub(crate) async fn check_events(&mut self, life: &Life) {
         let mut events = ask(life, Subscribe { since: Some(0) }).await.unwrap().unwrap();
         let last = self.told.keys().next_back().copied().unwrap_or(0);
@@ -125,7 +125,7 @@ impl History {
                 .expect("an event")
                 .expect("the spool lives");
             if let EventKind::Gap(missing) = event.kind {
-                // Of what nobody was answered for when the power was cut.
+                // Of changes that were not answered when the power was cut.
                 assert_eq!(event.seq, expected + missing - 1, "{event:?}");
                 let known = self.told.range(expected..=event.seq).count();
                 assert_eq!(

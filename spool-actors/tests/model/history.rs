@@ -72,7 +72,7 @@ pub(crate) struct History {
     /// Whether the life before this one ended with a power cut.
     pub(crate) was_cut: bool,
     pub(crate) bodies: u64,
-    /// How senders are told.
+    /// How notices are returned.
     pub(crate) notices: Option<NoticeConfig>,
     /// Every event that a subscriber was given, by number.
     pub(crate) told: BTreeMap<u64, Event>,
@@ -151,7 +151,7 @@ impl History {
         let opened = opened.expect("the spool opens after whatever happened");
         let loaded = opened.addr.send(WhenLoaded).await.unwrap();
         let damage = loaded.expect("what was there is loaded").damage;
-        // A batch that nobody was answered for may be torn in its middle; that is reported as damage.
+        // A batch that was not answered may be torn in its middle; that is reported as damage.
         assert!(damage.is_empty() || self.was_cut, "{damage:?}");
         Life {
             spool: opened.addr,
@@ -334,7 +334,7 @@ impl History {
         all.into_iter().filter(|_| self.chance.below(3) == 0).collect()
     }
 
-    /// Notes where an operation has put its messages: those without an error are there, and after a cut nobody knows.
+    /// Notes where an operation has put its messages: those without an error are there, and after a power cut it is not known.
     pub(crate) fn put(
         &mut self,
         ids: &[MessageId],

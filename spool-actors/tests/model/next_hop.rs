@@ -20,7 +20,7 @@ pub(crate) struct Seen {
     pub(crate) rerouted: BTreeSet<String>,
     /// Messages whose attempt runs.
     pub(crate) running: BTreeSet<MessageId>,
-    /// Messages that nobody may try: a freeze was answered, and no send was asked for since.
+    /// Messages that must not be tried: a freeze was answered, and no send was asked for since.
     pub(crate) forbidden: BTreeSet<MessageId>,
     /// The most that may run at once, when that is known for sure.
     pub(crate) limit: Option<usize>,
@@ -185,7 +185,7 @@ fn verdict(job: &Job, chance: &mut Chance) -> AttemptReport {
             });
         }
     }
-    // A body that nobody is left to take is not sent.
+    // The body is not sent when no recipient is left.
     if took(&report.result) && report.refused.len() == job.recipients.len() {
         report.result = AttemptResult::AllRefused;
     }

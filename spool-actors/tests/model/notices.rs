@@ -1,4 +1,4 @@
-//! What a history knows of the notices of its spool: nobody is told twice, nobody who failed is forgotten, and no notice is lost.
+//! What a history knows of the notices of its spool: no sender is notified twice, no failed recipient is forgotten, and no notice is lost.
 
 use crate::history::{History, Life, ask};
 use crate::reference::Chance;
@@ -80,7 +80,7 @@ impl History {
     }
 
     /// `living`: the notices that are on the spool now, while nothing runs; `open`: the recipients of all other messages, those that are to be
-    /// tried or have failed without being told of.
+    /// tried or have failed without a notice.
     pub(crate) async fn check_notices(
         &mut self,
         life: &Life,

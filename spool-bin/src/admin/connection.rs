@@ -66,7 +66,7 @@ struct ConnectionState {
     waker: Option<Waker>,
 }
 
-/// The shared state of a connection, for everybody but its stream.
+/// The state of a connection that is shared with everything but its stream.
 #[derive(Debug)]
 pub(super) struct Connection(Mutex<ConnectionState>);
 

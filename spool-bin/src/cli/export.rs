@@ -41,7 +41,7 @@ struct ExportOutcome<'a> {
     to: &'a Path,
     now: Timestamp,
     done: usize,
-    /// Places where mail may have stood that nobody can read.
+    /// Damaged places that may have held mail.
     damaged: usize,
     errors: BTreeMap<MessageId, String>,
     bar: ProgressBar,
@@ -157,7 +157,7 @@ fn is_inside(to: &Path, spool: &Path) -> bool {
     there.is_some_and(|there| there.starts_with(spool))
 }
 
-/// On a terminal only; nobody knows beforehand how many there are.
+/// On a terminal only. The number of messages is not known beforehand.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} exported, {per_sec}") {

@@ -1,4 +1,4 @@
-//! `spool fsck`: the checkup of a spool that nobody holds.
+//! `spool fsck`: the checkup of a spool that no process has open.
 
 use super::console;
 use crate::failure::Failure;

@@ -248,7 +248,7 @@ fn wait_and_verify(load: &Path, sink: &Path) -> Result<Verification, Failure> {
         if now != size {
             (size, since) = (now, Instant::now());
         } else if since.elapsed() >= Duration::from_millis(300) {
-            // It has come to rest for a moment: worth reading.
+            // It has not grown for a moment, so it may be complete.
             let verified = look()?;
             if verified.lost == 0 || since.elapsed() >= PATIENCE {
                 return Ok(verified);

@@ -214,7 +214,7 @@ impl DropDir {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = openat(&self.taken, name, flags, Mode::empty())?;
         let found = fstat(&file)?;
-        // Ours stays: whoever made a name here for the file of another cannot take it away again.
+        // Ours stays: a user who made a name here for the file of another user cannot remove it again.
         if found.st_nlink != 1 {
             return bad("has more than one name: its owner may not be who left it");
         }

@@ -281,7 +281,7 @@ mod tests {
         ) {
             let cells: Vec<[Cell; 5]> = rows.iter().map(|(row, ..)| row.clone()).collect();
             let lines = printed(&cells, width);
-            // What stands below a row belongs to it.
+            // The lines below a row belong to it.
             let mut told: Vec<String> = Vec::new();
             for line in lines.iter().skip(2) {
                 match told.last_mut() {

@@ -69,7 +69,7 @@ struct Counts {
     dropped: AtomicU64,
 }
 
-/// QueueLayers entries to the writing thread.
+/// Passes entries to the writing thread.
 #[derive(Debug)]
 struct QueueLayer {
     queue: SyncSender<WriterJob>,

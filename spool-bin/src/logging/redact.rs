@@ -118,7 +118,7 @@ impl Redact for Redactor {
     }
 }
 
-/// The first address in `text`, with what stands before and behind it.
+/// The first address in `text`, with the text before and after it.
 fn next_address(text: &str) -> Option<(&str, &str, &str)> {
     for (at, _) in text.match_indices('@') {
         let (left, right) = text.split_at(at);
@@ -153,7 +153,7 @@ fn next_address(text: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
-/// What may stand before the `@` without quotes (RFC 5322 section 3.2.3, RFC 6531).
+/// The characters allowed before the `@` without quotes (RFC 5322 section 3.2.3, RFC 6531).
 fn in_local_part(c: char) -> bool {
     c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c) || (!c.is_ascii() && !c.is_whitespace())
 }

@@ -252,7 +252,7 @@ mod tests {
             let message = message(notify(text));
             let (decision, any) = told(&message, &TERMS, NOW);
             assert_eq!(any, [failed, delayed, relayed], "{text}");
-            // Whoever failed is told of, or wants no word of it.
+            // A notice covers each failed recipient, or its NOTIFY asks for none.
             let unwanted: &[u32] = if failed { &[] } else { &[0] };
             assert_eq!(
                 (decision.unwanted.as_slice(), decision.unreturned),

@@ -14,7 +14,7 @@ const MAX_LINE: usize = 998;
 pub(super) enum Original<'a> {
     /// message/rfc822: the whole message, in ASCII.
     Whole(&'a [u8]),
-    /// text/rfc822-headers: these lines, ASCII and short enough to stand as they are.
+    /// text/rfc822-headers: these lines, ASCII and short enough to be returned unchanged.
     Headers(Vec<u8>),
     /// The same, but to be encoded.
     Encoded(Vec<u8>),
@@ -62,7 +62,7 @@ pub(super) fn original(body: &[u8], extent: Extent, limit: usize) -> (Original<'
     let mut kept = Vec::new();
     let mut all = true;
     for field in fields(header) {
-        // The first fields, whole: trace and sender stand there.
+        // The first fields, complete: they have the trace and the sender.
         all = kept.len() + field.len() <= limit;
         if !all {
             break;
@@ -135,7 +135,7 @@ fn has_long_line(text: &[u8]) -> bool {
     false
 }
 
-/// The Message-ID of a message, if it is one that can stand in another header: angle brackets, printable ASCII, one `@`.
+/// The Message-ID of a message, if it can be used in another header: angle brackets, printable ASCII, one `@`.
 pub(super) fn message_id(body: &[u8]) -> Option<&str> {
     let mut named = fields(header(body)).filter(|field| is_named(field, b"message-id"));
     let (field, None) = (named.next()?, named.next()) else {
@@ -148,7 +148,7 @@ pub(super) fn message_id(body: &[u8]) -> Option<&str> {
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"<>()@,;:\\\"".contains(&byte);
         !text.is_empty() && text.bytes().all(plain)
     };
-    // An address literal may stand for the host.
+    // The host may be an address literal.
     let is_id = value.len() <= 250 && plain(left) && plain(right);
     is_id.then_some(value)
 }

@@ -195,7 +195,7 @@ impl GivenUp {
         }
     }
 
-    /// What has become of it; where it is kept although its sender was to be told, why nobody was.
+    /// What happened to it. If it is kept although a notice was due, also why no notice was returned.
     #[must_use]
     pub fn then(mut self, then: &'static str, kept: Option<&Frozen>) -> Self {
         self.then = then;

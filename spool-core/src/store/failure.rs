@@ -1,6 +1,6 @@
 //! The end of a store: why it takes no change any more, and who is called then.
 //!
-//! The first failure stands. What follows from it is for the owner of the store to decide.
+//! The first failure is kept; later ones do not replace it. The owner of the store decides what to do about it.
 
 use super::error::Failure;
 use std::fmt;

@@ -41,7 +41,7 @@ const DIR: &str = "/spool";
 /// Before the number in an id of a seed.
 const ID_TIME: u128 = 1_795_491_552_000 << 80;
 
-/// The first byte says how: bit 0, whether the checksums are made right, so that what stands behind them is reached; bit 1,
+/// The first byte says how: bit 0, whether the checksums are made right, so that the code behind them is reached; bit 1,
 /// whether bodies are checked; bit 2, whether the rest is no segment but a payload.
 pub fn frames(input: &[u8]) {
     let Some((how, bytes)) = input.split_first() else {
@@ -369,7 +369,7 @@ fn read_the_rest(store: &Store) {
             last = event.seq;
         }
     }
-    // A gap at the end is told of by the next event.
+    // A gap at the end is reported with the next event.
     assert!(last <= store.last_event());
     for archive in Archive::ALL {
         for (id, listed) in store.list_archive(archive, None, usize::MAX).unwrap() {

@@ -88,8 +88,8 @@ impl Store {
         }
     }
 
-    /// Frees the space of deleted segments. It may take a while; call it about once per second on a thread that nobody
-    /// waits for. When space is short, [`Store::maintain`] does it.
+    /// Frees the space of deleted segments. It may take a while; call it about once per second on a thread
+    /// that nothing waits for. When space is short, [`Store::maintain`] does it.
     pub fn give_back(&self) {
         self.pending_deletion.empty();
     }
@@ -156,7 +156,7 @@ impl Store {
 
     /// Checks that the lock, the directories and every segment are still the files that were opened, and that they can
     /// be written. If not, the store accepts no more changes. It makes a few system calls for each segment; call it on
-    /// a thread that nobody waits for.
+    /// a thread that nothing waits for.
     ///
     /// # Errors
     /// [`StoreError::Failed`] with what is missing.

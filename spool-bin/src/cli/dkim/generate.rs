@@ -7,7 +7,7 @@ use rsa::rand_core::{TryCryptoRng, TryRng};
 
 /// Bits of an RSA key: every receiver accepts them, and signing is fast (RFC 8301).
 const RSA_BITS: usize = 2048;
-/// An Ed25519 key in PKCS#8 without its public key, up to its 32 bytes: the form that OpenSSL writes, and everybody reads.
+/// An Ed25519 key in PKCS#8 without its public key, up to its 32 bytes: the form that OpenSSL writes and other programs read.
 const ED25519_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];

@@ -2,7 +2,7 @@
 //!
 //! A pair exists as soon as its metadata file has its name. A pair is added as two drafts, which are durable before one
 //! of them is renamed. A pair is deleted by making its metadata a draft again, durably, before the text is deleted. So
-//! a start can tell what a crash left from what a person added: a text alone was added by a person, a text with a draft
+//! a start can distinguish what a crash left from what a person added: a text alone was added by a person, a text with a draft
 //! of its metadata was not. The journal is not used here.
 
 use super::error::PairError;

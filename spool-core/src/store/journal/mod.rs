@@ -1,6 +1,6 @@
 //! The journal: segments of checksummed frames, written by one writer and read by many readers.
 //!
-//! This room touches the directory `journal/` only. It knows nothing of the logs and the archives.
+//! This module accesses the directory `journal/` only, and does not use the logs or the archives.
 
 pub(super) mod batch;
 pub(super) mod frame;

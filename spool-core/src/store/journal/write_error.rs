@@ -7,7 +7,7 @@ use std::io;
 /// Why a change was not written.
 #[derive(Debug)]
 pub(in crate::store) enum WriteError {
-    /// This change alone is refused: nothing of it is left behind.
+    /// Only this change is refused, and no part of it is written.
     Refused(StoreError),
     /// The content of the disk is unknown, or the file is no longer part of the spool.
     Failed(Failure),

@@ -1,5 +1,4 @@
-//! What is missing at the end of a segment that is over is noticed by whoever reads it, and told once; and nothing else is
-//! taken for it.
+//! A missing end of a complete segment is noticed by every reader and reported once, and nothing else is mistaken for it.
 
 use super::*;
 use crate::store::fs::Loss;

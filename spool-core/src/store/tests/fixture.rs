@@ -85,7 +85,7 @@ fn ends(dir: &Path) -> Vec<End> {
     seqs.into_iter().map(end).collect()
 }
 
-/// What kinds of frames stand in the journal.
+/// The kinds of frames in the journal.
 fn kinds(dir: &Path) -> BTreeMap<&'static str, usize> {
     let mut kinds = BTreeMap::new();
     let journal = dir.join("journal");
@@ -124,7 +124,7 @@ fn kinds(dir: &Path) -> BTreeMap<&'static str, usize> {
 fn a_spool_of_format_1_is_read_whole() {
     is_read_whole(&Fixture {
         name: "format-1",
-        // Its program did not tell them.
+        // The program that wrote it did not record them.
         ends: vec![End::Unknown; 3],
         kinds: &["Add", "Finish", "Gap", "Mark", "Move", "Note", "State"],
         has_fingerprints: false,

@@ -295,7 +295,7 @@ impl Whole {
         for (seq, event) in &seen.events {
             let mut known = self.seen.events[seq].clone();
             if known.envelope.is_none() {
-                // It is told again, with the envelope of its message.
+                // It is reported again, with the envelope of its message.
                 known.envelope.clone_from(&event.envelope);
             }
             assert_eq!(event, &known, "{context}");

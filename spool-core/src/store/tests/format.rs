@@ -1,4 +1,4 @@
-//! The bytes on disk, as `docs/spool-format.md` tells them. When one of these fails, a spool written by an earlier version cannot be read.
+//! The bytes on disk, as `docs/spool-format.md` describes them. When one of these fails, a spool written by an earlier version cannot be read.
 
 use super::golden::{
     concluding, held, hold, hops, kinds, rich_add, rich_state, simple_add, unreadable, unreturned,

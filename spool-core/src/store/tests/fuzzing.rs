@@ -70,7 +70,7 @@ fn mutate(seed: &[u8], chance: &mut Chance) -> Vec<u8> {
             1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][chance.below(5)],
             2 => bytes[at..end].fill([0, 0xff, 0x80][chance.below(3)]),
             3 => {
-                // A length, wherever it stands.
+                // A length, at any position.
                 let value = [0_u32, 1, 36, 0xffff, 0x7fff_ffff, u32::MAX, u32::MAX - 35][chance.below(7)];
                 let end = (at + 4).min(bytes.len());
                 bytes[at..end].copy_from_slice(&value.to_le_bytes()[..end - at]);

@@ -43,7 +43,7 @@ fn a_segment_without_a_write_is_intact() {
         assert!(check(&fs, false).findings.is_empty());
         let (store, _) = Store::begin(Arc::new(fs.clone()), Path::new(DIR), &options()).unwrap();
         assert_eq!(end(&fs, 2), End::At(segment::HEADER as u32));
-        // It goes on before all is loaded, and ends there.
+        // It continues before everything is loaded, and ends there.
         all_ok(&store.commit(&mut [add(&[2], "two\r\n")]));
         drop(store);
         assert!(check(&fs, false).findings.is_empty());

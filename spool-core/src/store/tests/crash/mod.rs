@@ -167,7 +167,7 @@ fn cuts(seed: u64, total: usize, share: Share) -> Vec<Cut> {
         let again = again();
         if dice.below(share.first) == 0 {
             let loss = (dice.below(2) == 0).then(|| Loss::Torn(dice.below(u64::MAX)));
-            // A new disk counts its operations anew.
+            // A new disk counts its operations from 0.
             let before = if loss.is_none() { power } else { 0 };
             all.push(Cut {
                 first: Some(First { at: power, loss }),

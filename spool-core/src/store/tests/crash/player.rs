@@ -75,7 +75,7 @@ impl Player<'_> {
 
     fn open(&mut self) -> Option<Store> {
         match try_open(&self.fs, self.options) {
-            // What a start shows when the power has gone meanwhile, nobody sees.
+            // When the power was cut during the start, its result is not used.
             Ok(_) if self.fs.is_cut() => None,
             Ok((store, recovery)) => {
                 self.tracker.settle(&store, &recovery, "a start in between");

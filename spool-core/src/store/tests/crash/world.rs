@@ -89,7 +89,7 @@ pub(super) fn look(store: &Store, recovery: &Recovery, context: &str) -> World {
     world
 }
 
-/// Every event that the log holds. What is not there is told as a gap.
+/// Every event that the log holds. Missing events are reported as a gap.
 pub(super) fn events(store: &Store, context: &str) -> BTreeMap<u64, Told> {
     let (mut cursor, mut events, mut last) = (EventCursor::new(0), BTreeMap::new(), 0);
     loop {
@@ -193,7 +193,7 @@ impl Tracker {
     }
 
     /// Fails unless every event is there once, with the number it was answered with, and every name is remembered. Where a
-    /// batch that nobody was answered for is torn in its middle, there is a gap.
+    /// batch that was not answered is torn in its middle, there is a gap.
     pub(super) fn check_logs(&self, store: &Store, recovery: &Recovery, context: &str) {
         let found = events(store, context);
         for (seq, told) in &self.reported {
