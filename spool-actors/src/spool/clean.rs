@@ -1,4 +1,5 @@
-//! What is done on disk when nobody waits. Twice a second the store checks that its files are still there. Each second it frees the space of
+//! What is done on disk when nobody waits. Twice a second the store checks that its files are still there, and
+//! on a full disk whether there is room again. Each second it frees the space of
 //! segments that were given up, and reads a part of the oldest data again; each damaged place that was not known gets a line in the log.
 
 use super::{SpoolActor, TICK};
@@ -15,7 +16,10 @@ impl SpoolActor {
             return;
         }
         self.watching = true;
-        let look = |store: &Store| drop(store.check_files());
+        let look = |store: &Store| {
+            store.retry_segment();
+            drop(store.check_files());
+        };
         self.look_after(ctx, look, |actor, _| actor.watching = false);
     }
 

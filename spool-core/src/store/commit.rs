@@ -5,7 +5,6 @@ use super::error::{Failure, StoreError};
 use super::handle::Store;
 use super::journal::batch::Placed;
 use super::journal::index::{Index, weight};
-use super::journal::write_error::WriteError;
 use super::journal::writer::Writer;
 use super::mutex::locked;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,7 +60,9 @@ impl Store {
         }
     }
 
-    /// Whether an add of `size` bytes would find room now. Cheap enough to call for every MAIL command.
+    /// Whether an add of `size` bytes would find room now. Cheap enough to call for every MAIL command: it reads and writes no file, so a
+    /// disk that does not answer does not block it. Once a segment found no room, [`Store::retry_segment`] finds out whether there is
+    /// room again.
     ///
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Failed`].
@@ -85,18 +86,10 @@ impl Store {
             }
         }
         // A commit that is running finds out by itself.
-        if let Ok(mut writer) = self.writer.try_lock()
-            && !writer.has_spare()
-        {
-            let made = writer.make_spare();
-            self.count(writer.take_tally());
-            return match made {
-                Ok(()) => Ok(()),
-                Err(WriteError::Refused(error)) => Err(error),
-                Err(WriteError::Failed(failure)) => Err(StoreError::Failed(self.fail(failure).to_string())),
-            };
+        match self.writer.try_lock() {
+            Ok(writer) => writer.segment_refusal().cloned().map_or(Ok(()), Err),
+            Err(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Free space, not older than [`FREE_SPACE_AGE`].

@@ -88,6 +88,22 @@ impl Store {
         }
     }
 
+    /// Tries again to prepare the next segment, if that failed for want of room. Call it about once per second on a
+    /// thread that nothing waits for.
+    pub fn retry_segment(&self) {
+        let Ok(mut writer) = self.writer.try_lock() else {
+            return;
+        };
+        if self.failures.get().is_some() || writer.segment_refusal().is_none() {
+            return;
+        }
+        let made = writer.make_spare();
+        self.count(writer.take_tally());
+        if let Err(WriteError::Failed(failure)) = made {
+            self.fail(failure);
+        }
+    }
+
     /// Frees the space of deleted segments. It may take a while; call it about once per second on a thread
     /// that nothing waits for. When space is short, [`Store::maintain`] does it.
     pub fn give_back(&self) {

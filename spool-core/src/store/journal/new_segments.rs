@@ -45,9 +45,9 @@ impl NewSegments {
         std::mem::take(&mut self.syncs)
     }
 
-    /// Whether the next segment is ready.
-    pub(super) const fn has_spare(&self) -> bool {
-        self.spare.is_some()
+    /// Why the next segment could not be prepared when it was last tried; `None`: it is ready, or was not needed yet.
+    pub(super) fn refusal(&self) -> Option<&StoreError> {
+        self.failed.as_ref().map(|(_, error)| error)
     }
 
     /// The spare and its path, if it is open.
@@ -88,7 +88,9 @@ impl NewSegments {
     /// Ends the pause after a failure to prepare the next segment.
     #[cfg(test)]
     pub(in crate::store) fn end_pause(&mut self) {
-        self.failed = None;
+        if let Some((at, _)) = &mut self.failed {
+            *at = at.checked_sub(SPARE_PAUSE).unwrap();
+        }
     }
 
     /// Prepares the next segment; after a failure, not before [`SPARE_PAUSE`].

@@ -89,9 +89,9 @@ impl Writer {
         self.head.as_ref().map(|head| head.seq)
     }
 
-    /// Whether the next segment is ready.
-    pub(in crate::store) fn has_spare(&self) -> bool {
-        self.new_segments.has_spare()
+    /// Why the next segment could not be prepared when it was last tried; `None`: it is ready, or was not needed yet.
+    pub(in crate::store) fn segment_refusal(&self) -> Option<&StoreError> {
+        self.new_segments.refusal()
     }
 
     /// Writes and syncs the changes that can be written. After an error the content of the disk is unknown.
