@@ -195,8 +195,8 @@ impl SmtpAgent {
         }
     }
 
-    /// Delivers to the addresses of `target`, for the recipients `open`, over as many sessions as necessary. With `fresh`, the first session
-    /// is a new one.
+    /// Delivers to the addresses of `target`, for the recipients `open`, over as many sessions as necessary. With `fresh`, the first
+    /// session is a new one.
     async fn deliver_to(
         &self,
         target: &Target,
@@ -263,8 +263,8 @@ impl SmtpAgent {
         self.config.policies.get(next_hops) != self.config.policies.get(&[])
     }
 
-    /// The report of a delivery; its session is kept if it is `reusable`. Recipients that were refused only because TLS had failed are tried
-    /// again when TLS works.
+    /// The report of a delivery; its session is kept if it is `reusable`. Recipients that were refused only because TLS had failed are
+    /// tried again when TLS works.
     fn done(
         &self,
         session: Session,

@@ -151,8 +151,8 @@ impl<'a> AttemptProgress<'a> {
             | AttemptResult::Panicked { .. }
             | AttemptResult::NotBegun { .. }
             | _) => {
-                // A refusal of the message replaces the replies for its recipients. A session that only broke off does not: an earlier reply
-                // says more.
+                // A refusal of the message replaces the replies for its recipients. A session that only broke off does not: an earlier
+                // reply says more.
                 let replaces = in_doubt || matches!(result, AttemptResult::Refused { .. });
                 if replaces {
                     others.for_each(|recipient| drop(self.replies.remove(recipient)));

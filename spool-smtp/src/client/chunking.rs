@@ -1,4 +1,5 @@
-//! Whether a message is sent in one write with its envelope: MAIL, RCPT and BDAT at once (RFC 3030 with RFC 2920), which saves a round trip.
+//! Whether a message is sent in one write with its envelope: MAIL, RCPT and BDAT at once (RFC 3030 with RFC 2920), which saves a round
+//! trip.
 //!
 //! Only for a peer that has just accepted mail: a refused body costs its bytes, and a message without a reply is in doubt.
 

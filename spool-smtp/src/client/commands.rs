@@ -7,8 +7,8 @@ use spool_core::{
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The reply for a peer that lacks an extension which the message needs for all of `recipients`. It is our own reply, with the code that the
-/// RFC of the extension gives.
+/// The reply for a peer that lacks an extension which the message needs for all of `recipients`. It is our own reply, with the code that
+/// the RFC of the extension gives.
 pub(super) fn lacking(offers: &Capabilities, job: &Job, recipients: &[RecipientIndex]) -> Option<Reply> {
     let asked = &job.envelope.parameters;
     if asked.requiretls && !offers.requiretls {

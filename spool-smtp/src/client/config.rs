@@ -76,8 +76,8 @@ pub struct SmtpConfig {
     pub tls_roots: TrustRoots,
     /// Ports on which TLS starts before the greeting (RFC 8314); on others it starts with STARTTLS.
     pub implicit_tls_ports: Vec<u16>,
-    /// Whether a small message is sent in one write with its envelope (RFC 3030), which saves a round trip: to a peer that has just accepted a
-    /// message and offers CHUNKING and PIPELINING.
+    /// Whether a small message is sent in one write with its envelope (RFC 3030), which saves a round trip: to a peer that has just
+    /// accepted a message and offers CHUNKING and PIPELINING.
     pub chunking: bool,
     /// For how long a peer whose TLS failed is sent mail in plaintext; with `opportunistic` only.
     pub plaintext_memory: Duration,
@@ -86,8 +86,8 @@ pub struct SmtpConfig {
     /// The credentials for a host; `None`: no AUTH. It is called with the host that is connected to, never with the domain of
     /// `mx:domain:port`, so that a secret is sent only to a host that was configured for it.
     pub credentials: Lookup<NextHop, Option<Arc<Credentials>>>,
-    /// Source addresses; empty: the system chooses. A destination always gets the same one, because of greylisting. A family without an address
-    /// here is not used.
+    /// Source addresses; empty: the system chooses. A destination always gets the same one, because of greylisting. A family without an
+    /// address here is not used.
     pub source_addresses: Vec<IpAddr>,
     /// The most connections, to all next hops. One path has three quarters of them at most.
     pub connections: usize,

@@ -72,8 +72,8 @@ impl From<ConnectError> for SessionError {
 }
 
 impl SessionError {
-    /// Whether another address of the host may accept a session: not if TLS failed, for which there is another rule, nor if credentials were
-    /// refused, which are the same for every address.
+    /// Whether another address of the host may accept a session: not if TLS failed, for which there is another rule, nor if credentials
+    /// were refused, which are the same for every address.
     pub(super) const fn may_depend_on_the_address(&self) -> bool {
         !self.tls_failed
             && match &self.error {

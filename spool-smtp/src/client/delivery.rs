@@ -188,8 +188,8 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Whether the host broke off among the recipients of a transaction of `tried` recipients, and is tried again with fewer. After the last
-    /// recipient there may be another reason: one recipient fewer is tried once, and the limit is restored if that does not help.
+    /// Whether the host broke off among the recipients of a transaction of `tried` recipients, and is tried again with fewer. After the
+    /// last recipient there may be another reason: one recipient fewer is tried once, and the limit is restored if that does not help.
     fn is_cut_short(&mut self, end: &TransactionEnd, tried: usize) -> bool {
         let Some(answered) = end.cut_after else {
             return false;

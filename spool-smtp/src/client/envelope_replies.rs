@@ -1,7 +1,7 @@
 //! The replies to the commands of a transaction, before its body.
 //!
-//! A reply is read by its first digit (RFC 5321 section 4.2.1): any 2yz to MAIL and to RCPT is success. Only 354 to DATA asks for the body. An
-//! unexpected reply ends the session, because later replies could no longer be assigned to their commands.
+//! A reply is read by its first digit (RFC 5321 section 4.2.1): any 2yz to MAIL and to RCPT is success. Only 354 to DATA asks for the
+//! body. An unexpected reply ends the session, because later replies could no longer be assigned to their commands.
 
 use super::envelope_commands::EnvelopeCommand;
 use super::reply_filter::RawReply;
@@ -44,8 +44,8 @@ impl EnvelopeReplies {
             return TransactionOutcome::ended(AttemptResult::AllRefused, self.refused, false);
         }
         let answered = self.accepted + self.refused.len() + self.postponed.len();
-        // A 421 to MAIL is not about the number of recipients, but a connection that breaks there may have lost the replies to many. An end of
-        // the session after the last recipient is noticed only at DATA.
+        // A 421 to MAIL is not about the number of recipients, but a connection that breaks there may have lost the replies to many. An
+        // end of the session after the last recipient is noticed only at DATA.
         let among_recipients = match &stop {
             Stop::Broken { stage, closed, .. } => *closed || matches!(stage, Stage::Mail | Stage::Rcpt),
             Stop::Closing { stage, reply } => {

@@ -33,8 +33,8 @@ pub struct HostError {
 }
 
 impl SmtpAgent {
-    /// The hosts that an attempt would try for `next_hop` now, in order. `recipients_own`: the next hop is the domain of the recipients. Mail
-    /// exchangers of equal preference are in random order.
+    /// The hosts that an attempt would try for `next_hop` now, in order. `recipients_own`: the next hop is the domain of the recipients.
+    /// Mail exchangers of equal preference are in random order.
     ///
     /// # Errors
     /// A [`HostError`] for each host that would be passed over.

@@ -1,5 +1,5 @@
-//! Peers with which an extension has failed recently, and why: those whose TLS failed are sent mail in plaintext, and those that failed at BDAT
-//! are sent DATA. The number of peers is bounded.
+//! Peers with which an extension has failed recently, and why: those whose TLS failed are sent mail in plaintext, and those that failed at
+//! BDAT are sent DATA. The number of peers is bounded.
 
 use spool_core::NextHop;
 use std::collections::HashMap;

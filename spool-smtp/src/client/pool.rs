@@ -139,8 +139,8 @@ impl SessionPool {
         opened
     }
 
-    /// Opens a session with the first address that allows one. If an address accepts the connection and refuses the session, the next one is
-    /// tried (RFC 5321 section 5.1).
+    /// Opens a session with the first address that allows one. If an address accepts the connection and refuses the session, the next one
+    /// is tried (RFC 5321 section 5.1).
     async fn open_once(
         &self,
         request: &SessionRequest,

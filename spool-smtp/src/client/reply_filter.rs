@@ -1,13 +1,13 @@
 //! Parses a peer's replies. Pure, and bounded whatever the peer sends.
 //!
-//! It accepts errors that leave the meaning clear (a code without text, a line that ends with LF, a line or reply that is too long, text that
-//! is not UTF-8), and refuses others (a line without a code, two codes in one reply, lines or replies without end).
+//! It accepts errors that leave the meaning clear (a code without text, a line that ends with LF, a line or reply that is too long, text
+//! that is not UTF-8), and refuses others (a line without a code, two codes in one reply, lines or replies without end).
 
 use spool_core::{EnhancedCode, Reply};
 use thiserror::Error;
 
-/// The most bytes of one reply, line ends included. RFC 5321 section 4.5.3.1.5 allows 512 for a line, but some peers send much more. [`Reply`]
-/// keeps only the first part of the text.
+/// The most bytes of one reply, line ends included. RFC 5321 section 4.5.3.1.5 allows 512 for a line, but some peers send much more.
+/// [`Reply`] keeps only the first part of the text.
 const MAX_REPLY: usize = 64 * 1024;
 /// The most lines of one reply.
 const MAX_LINES: usize = 1000;

@@ -23,7 +23,8 @@ pub(super) enum SourceAddress {
 }
 
 impl SourceAddress {
-    /// Chooses an address for a destination: always the same one, because greylisting depends on it. Destinations are spread over all addresses.
+    /// Chooses an address for a destination: always the same one, because greylisting depends on it. Destinations are spread over all
+    /// addresses.
     pub(super) fn choose(addresses: &[IpAddr], destination: &[NextHop]) -> Self {
         if addresses.is_empty() {
             return Self::Any;

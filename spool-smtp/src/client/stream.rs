@@ -1,8 +1,8 @@
 //! The stream under lettre's connection.
 //!
-//! Writes are gathered until the next read, and sent together with the body that follows them. Every read and write ends at the deadline of the
-//! step. Replies are bounded and checked before lettre reads them, one for each read: lettre gets only `250 ok` or `550 no`, and the replies
-//! themselves go to the [`Wire`].
+//! Writes are gathered until the next read, and sent together with the body that follows them. Every read and write ends at the deadline
+//! of the step. Replies are bounded and checked before lettre reads them, one for each read: lettre gets only `250 ok` or `550 no`, and
+//! the replies themselves go to the [`Wire`].
 
 use super::socket::PeerState;
 use super::wire::{SPOKE_EARLY, TIMED_OUT, Tail, Wire, WireState};

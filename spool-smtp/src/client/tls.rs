@@ -1,8 +1,8 @@
 //! The TLS handshake of a session, and its result.
 //!
-//! The caller decides whether the certificate must be valid. If not, any certificate is accepted: such a session does not protect against an
-//! active attacker, but the alternative would be plaintext. The signature of the handshake is checked in any case, if the algorithm of the
-//! key is known.
+//! The caller decides whether the certificate must be valid. If not, any certificate is accepted: such a session does not protect against
+//! an active attacker, but the alternative would be plaintext. The signature of the handshake is checked in any case, if the algorithm of
+//! the key is known.
 
 use super::certificate_key::{self, Checked};
 use super::dane::Dane;
@@ -92,8 +92,8 @@ impl TlsClient {
         }
     }
 
-    /// A handshake with the peer of `key`. With the policy `verify` the certificate must be valid for its name; with TLSA records it must match
-    /// one of them.
+    /// A handshake with the peer of `key`. With the policy `verify` the certificate must be valid for its name; with TLSA records it must
+    /// match one of them.
     pub(super) async fn handshake(
         &self,
         tcp: TcpStream,

@@ -174,8 +174,8 @@ impl Wire {
         state.writing = None;
     }
 
-    /// The next bytes are the body of a message: each progress must happen within `stall`, and the reply must arrive within `reply` after the
-    /// end of the body.
+    /// The next bytes are the body of a message: each progress must happen within `stall`, and the reply must arrive within `reply` after
+    /// the end of the body.
     pub(super) fn begin_body(&self, stall: Duration, reply: Duration) {
         let mut state = self.lock();
         state.body_queued = false;
@@ -211,8 +211,8 @@ impl Wire {
         self.peer_state() != PeerState::Quiet
     }
 
-    /// Replaces the connection by the result of `handshake`, within the deadline of the step. Fails if there is unread input: it would count as
-    /// received through TLS.
+    /// Replaces the connection by the result of `handshake`, within the deadline of the step. Fails if there is unread input: it would
+    /// count as received through TLS.
     pub(super) async fn upgrade<T, F>(
         &self,
         handshake: impl FnOnce(TcpStream) -> F,

@@ -122,8 +122,8 @@ fn orcpt(value: &str) -> Result<String, ServerReply> {
     Ok(format!("{kind};{address}"))
 }
 
-/// Decodes xtext (RFC 3461 section 4): `+` and two hexadecimal digits in capitals stand for an octet. `None` when the text is not xtext, or contains
-/// anything but printable ASCII.
+/// Decodes xtext (RFC 3461 section 4): `+` and two hexadecimal digits in capitals stand for an octet. `None` when the text is not xtext,
+/// or contains anything but printable ASCII.
 fn xtext(value: &str) -> Option<String> {
     let mut decoded = String::with_capacity(value.len());
     let mut bytes = value.bytes();

@@ -42,8 +42,8 @@ pub struct Completion<'a> {
 /// Completes `message`, which consists of lines ended by CRLF. The work is done in place and needs no memory
 /// except for the added lines, which have a few hundred bytes at most.
 ///
-/// New fields go to the end of the header section, before the first line that is not a header field. If that is the first line of the message,
-/// an empty line follows the new fields, and later lines that look like header fields are body.
+/// New fields go to the end of the header section, before the first line that is not a header field. If that is the first line of the
+/// message, an empty line follows the new fields, and later lines that look like header fields are body.
 #[must_use]
 pub fn complete(mut message: Vec<u8>, completion: &Completion<'_>) -> Vec<u8> {
     let trace = trace_end(&message);

@@ -10,8 +10,8 @@ use rustls::{Error, RootCertStore};
 use std::sync::Arc;
 
 impl Dane {
-    /// The record that the certificates match. The server's own certificate matches whatever its names and dates; a certificate of an authority
-    /// matches if it is valid now for one of the names, with the chain that the server sent.
+    /// The record that the certificates match. The server's own certificate matches whatever its names and dates; a certificate of an
+    /// authority matches if it is valid now for one of the names, with the chain that the server sent.
     ///
     /// # Errors
     /// When no record matches.

@@ -1,8 +1,8 @@
 //! Lookups in which DNSSEC validation fails for an alias: each alias is looked up and validated separately.
 //!
-//! Hickory rejects two kinds of valid answers: with an alias that follows from a DNAME record and therefore has no signature (RFC 6672 section
-//! 5.3.1), and with a denial for the target of an alias. Here the aliases in an answer are ignored. An alias is derived from a validated DNAME
-//! record, or looked up by itself. Nothing is used without validation.
+//! Hickory rejects two kinds of valid answers: with an alias that follows from a DNAME record and therefore has no signature (RFC 6672
+//! section 5.3.1), and with a denial for the target of an alias. Here the aliases in an answer are ignored. An alias is derived from a
+//! validated DNAME record, or looked up by itself. Nothing is used without validation.
 
 use super::current::Hickory;
 use super::proof::MAX_ALIASES;
@@ -67,8 +67,8 @@ async fn alias(resolver: &Hickory, name: &Name) -> Option<(Record, Name)> {
     })
 }
 
-/// The target of `name` by the one validated DNAME record above it in `answers` (RFC 6672 section 2.2); also `None` if the target would be too
-/// long.
+/// The target of `name` by the one validated DNAME record above it in `answers` (RFC 6672 section 2.2); also `None` if the target would be
+/// too long.
 fn redirected(name: &Name, answers: &[Record]) -> Option<Name> {
     let mut above = answers.iter().filter(|record| {
         record.record_type() == RecordType::DNAME && record.name != *name && record.name.zone_of(name)

@@ -22,8 +22,8 @@ pub enum TrustAnchorsError {
 }
 
 impl TrustAnchors {
-    /// Only these keys: DNSKEY records as in a zone file, `. IN DNSKEY 257 3 8 AwEAAa..`, one on each line. Validation of names below none of
-    /// them fails.
+    /// Only these keys: DNSKEY records as in a zone file, `. IN DNSKEY 257 3 8 AwEAAa..`, one on each line. Validation of names below none
+    /// of them fails.
     ///
     /// # Errors
     /// [`TrustAnchorsError`] if it contains anything else, or nothing.

@@ -17,16 +17,16 @@ pub struct RouteConfig {
     pub own_names: Vec<String>,
     /// Addresses of this relay, on any port; behind NAT, the public ones.
     pub own_addresses: Vec<IpAddr>,
-    /// Where this relay accepts mail. Its host name and its addresses belong to it on these ports only; on others, another server of the host may
-    /// be the mail exchanger.
+    /// Where this relay accepts mail. Its host name and its addresses belong to it on these ports only; on others, another server of the
+    /// host may be the mail exchanger.
     pub listeners: Vec<SocketAddr>,
-    /// Addresses of mail exchangers that are ignored, because DNS must not direct mail to servers that trust this host. Default: loopback and
-    /// the unspecified addresses.
+    /// Addresses of mail exchangers that are ignored, because DNS must not direct mail to servers that trust this host. Default: loopback
+    /// and the unspecified addresses.
     pub ignored_networks: Vec<Network>,
     /// Whether MTA-STS policies are used (RFC 8461).
     pub mta_sts: bool,
-    /// Whether DANE is used (RFC 7672). [`DnsResolver`] then validates every answer, and lookups of signed domains fail with name servers that do
-    /// not return signatures.
+    /// Whether DANE is used (RFC 7672). [`DnsResolver`] then validates every answer, and lookups of signed domains fail with name servers
+    /// that do not return signatures.
     ///
     /// [`DnsResolver`]: super::DnsResolver
     pub dane: bool,

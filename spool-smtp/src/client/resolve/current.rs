@@ -1,5 +1,5 @@
-//! The current resolver and hosts file. The file with the name servers is read again when it changes. The cache of answers is bounded in number
-//! and age.
+//! The current resolver and hosts file. The file with the name servers is read again when it changes. The cache of answers is bounded in
+//! number and age.
 
 use super::TrustAnchors;
 use super::resolv_conf::Settings;

@@ -21,8 +21,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long to wait for the second address family after the first has addresses. RFC 8305 suggests 50 ms for interactive use; a relay can wait
-/// longer.
+/// How long to wait for the second address family after the first has addresses. RFC 8305 suggests 50 ms for interactive use; a relay can
+/// wait longer.
 const SECOND_FAMILY: Duration = Duration::from_secs(1);
 
 /// The longest time of a lookup.
@@ -39,8 +39,8 @@ struct DnsLookups {
 }
 
 impl DnsResolver {
-    /// A resolver that queries `servers` in order; without any, those of /etc/resolv.conf, or a name server on this host if that file does not
-    /// exist.
+    /// A resolver that queries `servers` in order; without any, those of /etc/resolv.conf, or a name server on this host if that file does
+    /// not exist.
     #[must_use]
     pub fn new(servers: &[SocketAddr]) -> Self {
         let config = RouteConfig {
@@ -62,8 +62,8 @@ impl DnsResolver {
         Self::from_config(&config, LIMIT)
     }
 
-    /// A resolver with the name servers in `config`, which validates answers if `dane` is set. A lookup takes at most `limit`, in which all servers
-    /// are queried.
+    /// A resolver with the name servers in `config`, which validates answers if `dane` is set. A lookup takes at most `limit`, in which
+    /// all servers are queried.
     #[must_use]
     pub fn from_config(config: &RouteConfig, limit: Duration) -> Self {
         let anchors = config.dane.then(|| config.trust_anchors.clone());

@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// The longest datagram that is read; queries ask for less.
 const DATAGRAM: usize = 4096;
 
-/// The most records of an answer, in all of its sections: several times as many as any domain needs. Each takes a few hundred bytes in memory.
+/// The most records of an answer, in all of its sections: several times as many as any domain needs. Each takes a few hundred bytes in
+/// memory.
 const MAX_RECORDS: usize = 128;
 
 /// Why there is no answer.

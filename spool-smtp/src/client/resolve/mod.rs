@@ -58,7 +58,8 @@ pub struct Exchanger {
 pub struct Answer<T> {
     /// The records, in any order.
     pub records: Vec<T>,
-    /// Whether each of them, and every alias that leads to them, was validated locally with DNSSEC. The AD bit of a name server does not count.
+    /// Whether each of them, and every alias that leads to them, was validated locally with DNSSEC. The AD bit of a name server does not
+    /// count.
     pub secure: bool,
 }
 
@@ -67,8 +68,8 @@ pub struct Answer<T> {
 pub struct Addresses {
     /// At least one address, IPv4 or IPv6, each family in the order in which they are tried.
     pub ips: Vec<IpAddr>,
-    /// The names at which TLSA records are looked up, in order (RFC 7672 section 2.2.2): the end of the aliases, if DNSSEC has validated all of
-    /// them, then the name of the host, if DNSSEC has validated its records. Empty: DANE does not apply.
+    /// The names at which TLSA records are looked up, in order (RFC 7672 section 2.2.2): the end of the aliases, if DNSSEC has validated
+    /// all of them, then the name of the host, if DNSSEC has validated its records. Empty: DANE does not apply.
     pub secure_names: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Parses /etc/resolv.conf as resolv.conf(5) describes it: the name servers, their order and the time limits. Pure.
 //!
-//! An invalid entry is skipped and reported; the rest of the file is used. `search` and `domain` are ignored: names with a dot are looked up
-//! unchanged, and names without one are resolved by the system.
+//! An invalid entry is skipped and reported; the rest of the file is used. `search` and `domain` are ignored: names with a dot are looked
+//! up unchanged, and names without one are resolved by the system.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;

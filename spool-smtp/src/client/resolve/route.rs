@@ -1,7 +1,7 @@
 //! The hosts of a next hop, in the order in which they are tried (RFC 5321 section 5.1, RFC 7505).
 //!
-//! A host is looked up when it is its turn, so that a broken name server of a backup does not delay the first choice. The route ends at a host
-//! that is this relay, because the hosts after it would send the mail back as well.
+//! A host is looked up when it is its turn, so that a broken name server of a backup does not delay the first choice. The route ends at a
+//! host that is this relay, because the hosts after it would send the mail back as well.
 
 use super::target::Target;
 use super::unroutable::Unroutable;
@@ -270,8 +270,8 @@ impl Route<'_> {
         addresses.iter().any(is_own)
     }
 
-    /// `host` with those of `addresses` that mail may be sent to. DANE takes precedence over MTA-STS (RFC 8461 section 2), unless no TLSA record
-    /// can be used.
+    /// `host` with those of `addresses` that mail may be sent to. DANE takes precedence over MTA-STS (RFC 8461 section 2), unless no TLSA
+    /// record can be used.
     fn usable(
         &self,
         host: &str,

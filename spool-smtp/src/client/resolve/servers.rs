@@ -1,8 +1,9 @@
-//! Name servers, which are queried one at a time in order, as resolv.conf(5) describes it. Hickory caches, follows aliases and validates on top.
+//! Name servers, which are queried one at a time in order, as resolv.conf(5) describes it. Hickory caches, follows aliases and validates
+//! on top.
 //!
-//! The first usable answer is the result, also if the domain does not exist. The next server is queried only if one does not answer in time,
-//! cannot be reached, or replies with an error. A server that does not know EDNS, or does not answer a query with EDNS, is queried again without
-//! it.
+//! The first usable answer is the result, also if the domain does not exist. The next server is queried only if one does not answer in
+//! time, cannot be reached, or replies with an error. A server that does not know EDNS, or does not answer a query with EDNS, is queried
+//! again without it.
 
 use super::exchange::{ExchangeError, over_tcp, over_udp};
 use super::resolv_conf::Settings;
@@ -145,8 +146,8 @@ impl ServerList {
 }
 
 impl NameServer {
-    /// Queries the server. `was_silent`: it did not answer the same query before. Some servers and firewalls drop queries with EDNS; a query for
-    /// signatures needs it.
+    /// Queries the server. `was_silent`: it did not answer the same query before. Some servers and firewalls drop queries with EDNS; a
+    /// query for signatures needs it.
     async fn ask(
         &self,
         question: &Message,
@@ -215,8 +216,8 @@ fn plain(question: &Message) -> Message {
     plain
 }
 
-/// The answer with the targets of its DNAME records in lower case, as they are signed (RFC 4034 section 6.2). Hickory does not know this type
-/// and checks signatures against the received octets.
+/// The answer with the targets of its DNAME records in lower case, as they are signed (RFC 4034 section 6.2). Hickory does not know this
+/// type and checks signatures against the received octets.
 fn with_canonical_targets(answer: DnsResponse) -> DnsResponse {
     let has_capitals = |record: &Record| {
         let RData::Unknown { code, rdata } = &record.data else {

@@ -41,8 +41,8 @@ impl Unroutable {
         Self::Unknown { name, error }
     }
 
-    /// The reply that is recorded. It is permanent only if the next hop is the domain of the recipients; an error of a configured next hop is not
-    /// an error of the message.
+    /// The reply that is recorded. It is permanent only if the next hop is the domain of the recipients; an error of a configured next hop
+    /// is not an error of the message.
     pub(in crate::client) fn reply(&self, recipients_own: bool) -> Reply {
         let (code, subject, detail) = match self {
             Self::NoSuchDomain { .. } => (550, 1, 2),

@@ -3,8 +3,8 @@
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-/// The code that replaces "no error" in an answer whose last alias has no target in it. Without it, hickory reports a chain of aliases that is
-/// too long like a name without records.
+/// The code that replaces "no error" in an answer whose last alias has no target in it. Without it, hickory reports a chain of aliases
+/// that is too long like a name without records.
 pub(super) const OPEN_ALIAS: ResponseCode = ResponseCode::Unknown(0xfff);
 
 /// What to do with an answer.

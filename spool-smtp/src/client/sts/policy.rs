@@ -47,8 +47,8 @@ pub(in crate::client) enum PolicyError {
 }
 
 impl Policy {
-    /// Parses a policy (section 3.2). Unknown keys are ignored; of a repeated key other than mx, the first one counts. Empty lines are ignored,
-    /// although the grammar does not allow them.
+    /// Parses a policy (section 3.2). Unknown keys are ignored; of a repeated key other than mx, the first one counts. Empty lines are
+    /// ignored, although the grammar does not allow them.
     pub(in crate::client) fn parse(text: &str) -> Result<Self, PolicyError> {
         let (mut version, mut mode, mut max_age, mut mx) = (None, None, None, Vec::new());
         for line in text.lines().filter(|line| !line.trim_matches(WSP).is_empty()) {

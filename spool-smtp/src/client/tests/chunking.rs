@@ -18,7 +18,8 @@ async fn send(agent: &SmtpAgent, hop: &NextHop, to: &[&str], body: &[u8]) -> Att
     deliver(agent, job(std::slice::from_ref(hop), to, body)).await
 }
 
-/// Sends two messages to a peer that offers `ehlo`, the second with `body` to `to` after `pause`. Returns what the peer received of the second.
+/// Sends two messages to a peer that offers `ehlo`, the second with `body` to `to` after `pause`. Returns what the peer received of the
+/// second.
 async fn second(
     ehlo: Act,
     last: &[Act],

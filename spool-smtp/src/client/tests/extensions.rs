@@ -271,8 +271,8 @@ async fn parameters_are_passed_on_to_a_peer_that_knows_them_and_to_no_other() {
     );
 }
 
-/// The recipients that are reported as accepted without DSN by a peer with these extensions. The first of three does not ask for SUCCESS, and
-/// the last is refused.
+/// The recipients that are reported as accepted without DSN by a peer with these extensions. The first of three does not ask for SUCCESS,
+/// and the last is refused.
 async fn taken_without_dsn(ehlo: &'static [u8]) -> Vec<u32> {
     let no = Say(b"550 no\r\n");
     let (hop, _seen) = peer(&[&[HELLO, Say(ehlo), OK, OK, OK, no, GO, Body(b"250 ok\r\n")]]).await;

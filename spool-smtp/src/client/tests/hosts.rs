@@ -1,4 +1,5 @@
-//! The next host of the list is tried in the same attempt for the recipients that are still open, but never after a final dot without a reply.
+//! The next host of the list is tried in the same attempt for the recipients that are still open, but never after a final dot without a
+//! reply.
 
 use super::peer::Act::{Body, Close, Say};
 use super::peer::{EHLO, GO, HELLO, OK, TAKEN, peer};
@@ -10,8 +11,8 @@ use crate::client::host_outcome::HostOutcome;
 use spool_core::{Attempt, AttemptReport, AttemptResult, NextHop, RefusedRecipient, Reply, Timestamp};
 use std::sync::atomic::Ordering;
 
-/// One attempt with a failing host that follows this script, and a working host after it. Returns the messages and connections of the working
-/// host too.
+/// One attempt with a failing host that follows this script, and a working host after it. Returns the messages and connections of the
+/// working host too.
 async fn attempt(script: &str) -> (AttemptReport, [NextHop; 2], u64, u64) {
     let (failing, _, _stop) = sink(script).await;
     let (working, counts, _stop_working) = sink("").await;

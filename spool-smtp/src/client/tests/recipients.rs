@@ -231,7 +231,8 @@ async fn a_peer_that_breaks_off_at_the_first_recipient_again_and_again_is_left()
 async fn the_error_of_a_later_transaction_is_reported_for_its_own_recipients() {
     let ehlo = || Say(b"250-peer\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n");
     let first = |rest: &[Act]| [&[HELLO, ehlo(), OK, OK, OK, GO, TAKEN], rest].concat();
-    // A permanent refusal is about its transaction, and the next one is tried. A temporary one is reported for all recipients that are left.
+    // A permanent refusal is about its transaction, and the next one is tried. A temporary one is reported for all recipients that are
+    // left.
     let cases: [(Vec<Act>, Refused); 4] = [
         (
             first(&[OK, OK, OK, GO, Body(b"554 5.7.1 no\r\n"), OK, OK, GO, TAKEN]),

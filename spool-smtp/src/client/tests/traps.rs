@@ -1,5 +1,5 @@
-//! Behaviour of lettre's connection that the client works around. Each test shows both: if its first half fails, lettre has fixed it, and the
-//! workaround can be removed.
+//! Behaviour of lettre's connection that the client works around. Each test shows both: if its first half fails, lettre has fixed it, and
+//! the workaround can be removed.
 
 use super::peer::Act::{self, Body, Close, Flood, Hang, Say};
 use super::peer::{EHLO, GO, HELLO, OK, Seen, TAKEN, peer};

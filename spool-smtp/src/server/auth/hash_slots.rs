@@ -1,8 +1,8 @@
 //! The slots for concurrent hashes, and the two queues for them.
 //!
-//! Known clients come first, in order of arrival. Unknown clients come after them, the latest first: when not all can
-//! be served in time, some time out in any case, and the latest has waited least. When a queue is full, a new known client is refused, or the
-//! unknown client that has waited longest.
+//! Known clients come first, in order of arrival. Unknown clients come after them, the latest first: when not all can be served in time,
+//! some time out in any case, and the latest has waited least. When a queue is full, a new known client is refused, or the unknown client
+//! that has waited longest.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
