@@ -4,15 +4,16 @@
 //! carries its charge ([`Held::carried_by`]), so that it is charged until its last holder is dropped.
 //!
 //! Incoming and outgoing mail takes what is free, and is refused beyond the limit ([`Budget::hold`]). Mail that is read
-//! from disk to be sent waits in order ([`Budget::wait`]); all of it together takes up to half of the limit, and within
-//! that half new mail cannot overtake the first in line. Listings take up to a quarter ([`Budget::look`]). The index of
-//! queued messages ([`Budget::set_standing`]) takes up to three quarters, beyond which no mail is accepted; so at least
-//! a quarter is left for the contents of mail.
+//! from disk to be sent waits in order ([`Budget::wait`]). The index of queued messages ([`Budget::set_standing`]) takes up to
+//! three quarters of the limit, beyond which no mail is accepted. Of what it leaves, mail that is read takes up to half,
+//! within which new mail cannot overtake the first in line, and listings take up to a quarter ([`Budget::look`]).
 //!
 //! It uses no clock and no runtime: the caller bounds the wait, and a dropped wait has ended.
 
+mod books;
+
+use books::{Books, Purpose, Waiter};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,36 +29,6 @@ pub struct Budget {
 struct Ledger {
     limit: u64,
     books: Mutex<Books>,
-}
-
-#[derive(Debug, Default)]
-struct Books {
-    /// Bytes held in total.
-    used: u64,
-    /// The part of it that was read from disk.
-    reading: u64,
-    /// The part of it that is used by listings.
-    looking: u64,
-    /// Bytes of the index of queued messages; not part of `used`.
-    standing: u64,
-    next_ticket: u64,
-    /// The waiters, in order.
-    waiting: BTreeMap<u64, Waiter>,
-    /// Waiters that were granted memory and have not noticed. Their bytes are held.
-    granted: BTreeSet<u64>,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    bytes: u64,
-    waker: Option<Waker>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Mail,
-    Reading,
-    Looking,
 }
 
 /// Bytes taken from a [`Budget`]; given back when dropped.
@@ -76,75 +47,6 @@ pub struct Waiting {
     ticket: u64,
     bytes: u64,
     over: bool,
-}
-
-impl Books {
-    /// Bytes for the contents of mail: what the index leaves, and at least a quarter of the limit.
-    fn room(&self, limit: u64) -> u64 {
-        limit.saturating_sub(self.standing).max(limit / 4)
-    }
-
-    /// The bytes reserved for the first in line, if the share of mail read from disk allows it.
-    fn claim(&self, room: u64) -> Option<u64> {
-        let (_, first) = self.waiting.first_key_value()?;
-        let entitled = self.reading == 0 || self.reading.saturating_add(first.bytes) <= room / 2;
-        entitled.then_some(first.bytes)
-    }
-
-    fn fits(&self, limit: u64, purpose: Purpose, bytes: u64) -> bool {
-        let room = self.room(limit);
-        let sum = self
-            .used
-            .saturating_add(bytes)
-            .saturating_add(self.claim(room).unwrap_or(0));
-        let share = match purpose {
-            Purpose::Looking => self.looking == 0 || self.looking.saturating_add(bytes) <= room / 4,
-            Purpose::Mail | Purpose::Reading => true,
-        };
-        share && sum <= room
-    }
-
-    fn take(&mut self, purpose: Purpose, bytes: u64) {
-        self.used = self.used.saturating_add(bytes);
-        if let Some(part) = self.part(purpose) {
-            *part = part.saturating_add(bytes);
-        }
-    }
-
-    fn give(&mut self, purpose: Purpose, bytes: u64) {
-        self.used = self.used.saturating_sub(bytes);
-        if let Some(part) = self.part(purpose) {
-            *part = part.saturating_sub(bytes);
-        }
-    }
-
-    const fn part(&mut self, purpose: Purpose) -> Option<&mut u64> {
-        match purpose {
-            Purpose::Mail => None,
-            Purpose::Reading => Some(&mut self.reading),
-            Purpose::Looking => Some(&mut self.looking),
-        }
-    }
-
-    /// Grants memory to the line in order, as far as there is room; returns whom to wake. A request larger than the
-    /// whole room is granted when nothing else is held: every message must be deliverable.
-    fn serve(&mut self, limit: u64) -> Vec<Waker> {
-        let mut woken = Vec::new();
-        let room = self.room(limit);
-        while let Some(bytes) = self.claim(room) {
-            let alone = self.used == 0 && self.granted.is_empty();
-            if !alone && self.used.saturating_add(bytes) > room {
-                break;
-            }
-            let Some((ticket, waiter)) = self.waiting.pop_first() else {
-                break;
-            };
-            self.take(Purpose::Reading, bytes);
-            self.granted.insert(ticket);
-            woken.extend(waiter.waker);
-        }
-        woken
-    }
 }
 
 impl Budget {
