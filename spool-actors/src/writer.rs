@@ -30,10 +30,10 @@ pub(crate) struct Ticket<T> {
 }
 
 /// A ticket after its commit.
-pub(crate) type Answer<T> = (Ticket<T>, Result<(), StoreError>);
+pub(crate) type AnsweredTicket<T> = (Ticket<T>, Result<(), StoreError>);
 
 #[derive(Debug)]
-struct Waiting<T> {
+struct WriteQueue<T> {
     tickets: Vec<Ticket<T>>,
     urgent: usize,
     asleep: bool,
@@ -42,12 +42,12 @@ struct Waiting<T> {
 
 #[derive(Debug)]
 struct Shared<T> {
-    waiting: Mutex<Waiting<T>>,
+    waiting: Mutex<WriteQueue<T>>,
     wake: Condvar,
 }
 
 impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
+    fn lock(&self) -> MutexGuard<'_, WriteQueue<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -65,9 +65,9 @@ impl<T: Send + 'static> Writer<T> {
         store: Arc<Store>,
         sentinel: Sentinel,
         work: DiskWork,
-        answer: impl Fn(Vec<Answer<T>>) + Send + 'static,
+        answer: impl Fn(Vec<AnsweredTicket<T>>) + Send + 'static,
     ) -> io::Result<Self> {
-        let waiting = Waiting {
+        let waiting = WriteQueue {
             tickets: Vec::new(),
             urgent: 0,
             asleep: false,
@@ -128,7 +128,7 @@ fn write_all<T>(
     store: &Store,
     sentinel: &Sentinel,
     work: &DiskWork,
-    answer: &dyn Fn(Vec<Answer<T>>),
+    answer: &dyn Fn(Vec<AnsweredTicket<T>>),
 ) {
     // Who waits for a change must be answered, whatever becomes of the store. What it holds in memory is then in disorder.
     let guarded = |work: &mut dyn FnMut()| {
@@ -184,7 +184,7 @@ fn next_batch<T>(shared: &Shared<T>, crowded: bool) -> Option<(Vec<Ticket<T>>, u
         waiting.asleep = false;
     }
     if waiting.urgent == 0 && !waiting.closed {
-        let idle = |waiting: &mut Waiting<T>| waiting.urgent == 0 && !waiting.closed;
+        let idle = |waiting: &mut WriteQueue<T>| waiting.urgent == 0 && !waiting.closed;
         waiting = shared
             .wake
             .wait_timeout_while(waiting, LINGER, idle)
@@ -277,7 +277,7 @@ mod tests {
             change: Change::Note { events: Vec::new() },
             tag,
         };
-        let waiting = Waiting {
+        let waiting = WriteQueue {
             tickets: (0..BATCH + 1).map(ticket).collect(),
             urgent: BATCH + 1,
             asleep: false,

@@ -25,7 +25,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 pub struct DeliveryActor {
     agent: Arc<dyn DeliveryAgent>,
     job: Option<Job>,
-    report: Report,
+    report: EndReport,
 }
 
 impl DeliveryActor {
@@ -37,7 +37,7 @@ impl DeliveryActor {
         spool: Addr<SpoolActor>,
         at: Timestamp,
     ) -> Self {
-        let report = Report {
+        let report = EndReport {
             id: job.message,
             spool: Some(spool),
             permit: Some(permit),
@@ -94,7 +94,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Reports once, if need be when it is dropped: a thread that ends takes its attempts with it.
-struct Report {
+struct EndReport {
     id: MessageId,
     spool: Option<Addr<SpoolActor>>,
     permit: Option<Permit>,
@@ -102,7 +102,7 @@ struct Report {
     started: Instant,
 }
 
-impl Report {
+impl EndReport {
     fn send(&mut self, report: AttemptReport) {
         let Some(spool) = self.spool.take() else { return };
         let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -118,7 +118,7 @@ impl Report {
     }
 }
 
-impl Drop for Report {
+impl Drop for EndReport {
     fn drop(&mut self) {
         self.send(panicked("the attempt was dropped before its end"));
     }

@@ -2,15 +2,18 @@
 
 use super::keys::LookUp;
 use super::queue::Reservation;
-use super::{Answer, Engine, NewMail, Tag, World};
+use super::{Answer, Content, Engine, NewMail, Tag, World};
 use crate::engine::DestinationId;
-use crate::errors::RETRY_AFTER;
-use spool_core::store::{Addition, Change, NewMessage};
+use crate::errors::{RETRY_AFTER, add_error};
+use spool_core::store::{Addition, Change, NewMessage, StoreError};
 use spool_core::{
-    AddError, AddKey, EnvelopeSummary, Event, EventKind, Fingerprint, FlowId, Frozen, Held, MessageId,
-    MessageState, Section, Status, Submission, Timestamp,
+    AddError, AddKey, EnvelopeSummary, Event, EventKind, Fingerprint, FlowId, Frozen, Held, Message,
+    MessageId, MessageState, Related, Section, Status, Submission, Timestamp,
 };
 use std::sync::Arc;
+
+/// The line of a message that is being added, and its place in front of the sessions.
+pub(super) type PlaceInLine<W> = (DestinationId, Reservation<W>);
 
 /// What is to be done with an add that may be tried.
 enum Prepared<W: World> {
@@ -25,7 +28,7 @@ enum Prepared<W: World> {
 /// An add that is to be written.
 struct NewAdd<W: World> {
     addition: Addition,
-    lines: Vec<(DestinationId, Reservation<W>)>,
+    lines: Vec<PlaceInLine<W>>,
     generation: u32,
     held: Vec<Held>,
 }
@@ -102,48 +105,26 @@ impl<W: World> Engine<W> {
         generation: u32,
         unknown: bool,
     ) -> Result<Prepared<W>, AddError> {
-        let size = u64::try_from(submission.body.len()).unwrap_or(u64::MAX);
         let mut whole = self.charge(&submission)?;
-        let now = self.now.wall;
-        let status = Status::initial(submission.initial, now);
-        let count = submission.sections.len();
-        let by = Some("its submitter".to_owned());
-        let frozen = (status == Status::Frozen).then(|| Box::new(Frozen::held(now, by)));
-        let (mut messages, mut lines) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut held = Vec::with_capacity(count);
-        for section in submission.sections {
-            held.push(whole.split(section.footprint()));
-            let destination = self.queue.enlist(&section.next_hops);
-            // A hook has to be asked first.
-            let reserved = match self.presend || status == Status::Frozen {
-                true => Reservation::None,
-                false => self.queue.reserve(destination),
-            };
-            let in_flight = (!matches!(reserved, Reservation::None)).then_some(now);
-            let state = unknown.then(|| {
-                let mut state = MessageState::new(&section, status, now);
-                state.set_status(status, frozen.clone());
-                state.in_flight = in_flight;
-                state.notices.unknown_submitter = true;
-                Box::new(state)
-            });
-            messages.push(NewMessage {
-                id: self.ids.next(now),
-                section,
-                status,
-                frozen: frozen.clone(),
-                in_flight,
-                state,
-            });
-            lines.push((destination, reserved));
-        }
         let Submission {
+            sections,
+            initial,
             body,
             flows,
             parent,
             related,
             ..
         } = submission;
+        let (now, size) = (self.now.wall, u64::try_from(body.len()).unwrap_or(u64::MAX));
+        let status = Status::initial(initial, now);
+        let (mut held, mut lines) = (Vec::with_capacity(sections.len()), Vec::new());
+        let mut messages = Vec::with_capacity(sections.len());
+        for section in sections {
+            held.push(whole.split(section.footprint()));
+            let (message, line) = self.new_message(section, status, unknown);
+            messages.push(message);
+            lines.push(line);
+        }
         // What is left of it is for what its messages share, the body and the list of their ids: charged until the last of them has let go.
         let body = whole.carried_by(body);
         let events = messages
@@ -168,9 +149,130 @@ impl<W: World> Engine<W> {
             held,
         })))
     }
+
+    /// The message of a section, in line at its destination; with room there, the start of its attempt is written with it.
+    fn new_message(
+        &mut self,
+        section: Section,
+        status: Status,
+        unknown: bool,
+    ) -> (NewMessage, PlaceInLine<W>) {
+        let now = self.now.wall;
+        let by = Some("its submitter".to_owned());
+        let is_frozen = status == Status::Frozen;
+        let destination = self.queue.enlist(&section.next_hops);
+        // A hook has to be asked first.
+        let reserved = match self.presend || is_frozen {
+            true => Reservation::None,
+            false => self.queue.reserve(destination),
+        };
+        let mut new = NewMessage {
+            id: self.ids.next(now),
+            section,
+            status,
+            frozen: is_frozen.then(|| Box::new(Frozen::held(now, by))),
+            in_flight: (!matches!(reserved, Reservation::None)).then_some(now),
+            state: None,
+        };
+        if unknown {
+            let mut state = initial_state(&new, now);
+            state.notices.unknown_submitter = true;
+            new.state = Some(Box::new(state));
+        }
+        (new, (destination, reserved))
+    }
 }
 
 impl<W: World> Engine<W> {
+    /// The disk has answered for an add. Whoever stopped waiting finds the mail on the spool.
+    pub(super) fn add_answered(
+        &mut self,
+        mut addition: Addition,
+        (reply, lines, generation, held): (W::Reply, Vec<PlaceInLine<W>>, u32, Vec<Held>),
+        result: Result<(), StoreError>,
+    ) {
+        let key = addition.key.take();
+        let answer = match result {
+            Ok(()) => {
+                let ids = self.added(addition, lines, held);
+                self.look_at_added(&ids, generation);
+                Ok(ids)
+            }
+            Err(error) => Err(self.not_added(&addition, lines, error)),
+        };
+        if let Some(key) = key {
+            for (reply, answer) in self.keys.answered(&key, &answer, self.now.inside) {
+                self.answer(reply, Answer::Added(answer));
+            }
+        }
+        self.answer(reply, Answer::Added(answer));
+    }
+
+    fn added(&mut self, addition: Addition, lines: Vec<PlaceInLine<W>>, held: Vec<Held>) -> Vec<MessageId> {
+        let Addition {
+            messages,
+            body,
+            flows,
+            parent,
+            spooled_at,
+            related,
+            ..
+        } = addition;
+        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
+        let related: Arc<[MessageId]> = related.iter().chain(&ids).copied().collect();
+        for ((mut new, line), held) in messages.into_iter().zip(lines).zip(held) {
+            let state = match new.state.take() {
+                Some(state) => *state,
+                None => initial_state(&new, spooled_at),
+            };
+            let NewMessage {
+                id, section, status, ..
+            } = new;
+            let message = Message {
+                id,
+                parent,
+                related: Related::shared(Arc::clone(&related), id),
+                flows: flows.clone(),
+                spooled_at,
+                next_hops: section.next_hops,
+                origin: section.origin,
+                envelope: Arc::new(section.envelope),
+                body_size: u64::try_from(body.len()).unwrap_or(u64::MAX),
+                state,
+            };
+            tracing::debug!(id = %id, flow = ?flows, "spooled");
+            let content = Box::new(Content::new(message, body.clone(), held));
+            self.hold_or_let_go(line, status, content);
+        }
+        ids
+    }
+
+    /// Under pressure, or when it has to wait for time, what waits in line is read again later.
+    fn hold_or_let_go(
+        &mut self,
+        (destination, reserved): PlaceInLine<W>,
+        status: Status,
+        content: Box<Content>,
+    ) {
+        let id = content.message.id;
+        let in_line = matches!(reserved, Reservation::None);
+        self.queue.added(destination, status, reserved, content, self.now);
+        let held_up = self.queue.is_held_up(destination, self.now);
+        let behind_others = !self.queue.is_next(destination);
+        if in_line && (held_up || (behind_others && self.budget.is_tight())) {
+            self.queue.let_go(id);
+        }
+    }
+
+    fn not_added(&mut self, addition: &Addition, lines: Vec<PlaceInLine<W>>, error: StoreError) -> AddError {
+        for (destination, reserved) in lines {
+            self.queue.unreserve(destination, reserved);
+            self.queue.delist(destination);
+        }
+        tracing::warn!(flow = ?addition.flows, %error, "not spooled");
+        add_error(error)
+    }
+
     /// Memory for the body and all messages of an add.
     pub(super) fn charge(&self, submission: &Submission) -> Result<Held, AddError> {
         let envelopes = submission.sections.iter().map(Section::footprint);
@@ -184,6 +286,15 @@ impl<W: World> Engine<W> {
     }
 }
 
+/// The state of a new message that brings none.
+fn initial_state(new: &NewMessage, spooled_at: Timestamp) -> MessageState {
+    let mut state = MessageState::new(&new.section, new.status, spooled_at);
+    state.set_status(new.status, new.frozen.clone());
+    state.in_flight = new.in_flight;
+    state
+}
+
+/// The event of a message that was added.
 pub(super) fn spooled(message: &NewMessage, flows: &[FlowId], size: u64, at: Timestamp) -> Event {
     let envelope = &message.section.envelope;
     let recipients = envelope.recipients.iter();

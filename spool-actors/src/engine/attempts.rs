@@ -1,10 +1,10 @@
 //! The end of an attempt: what becomes of the message is decided purely, written down, and only then made known.
 
 use super::queue::Refusal;
-use super::returning::{Concluded, Round};
+use super::round::Round;
 use super::unattended::Why;
 use super::unwritten::NO_ROOM_PAUSE;
-use super::{Content, Effect, Engine, Tag, World};
+use super::{Content, Effect, Engine, World};
 use bytes::Bytes;
 use spool_core::disposition::{Decisions, Fate, dispose};
 use spool_core::log::{AttemptRecord, Record};
@@ -73,19 +73,9 @@ impl<W: World> Engine<W> {
         tracing::debug!(%id, flow = ?message.flows, "{result}");
         message.state.in_flight = None;
         if let Some(held) = self.asked_to_freeze(&mut message, now) {
-            let fate = Fate::Delayed {
-                until: now,
-                rate_limited: false,
-            };
             return self.conclude(Round {
-                message,
-                body,
-                fate,
                 freeze: Some(held),
-                kinds: Vec::new(),
-                relayed: Vec::new(),
-                by_hand: false,
-                tells: true,
+                ..Round::new(message, body, delayed(now))
             });
         }
         if self.queue.is_expired(id, self.now) {
@@ -105,22 +95,11 @@ impl<W: World> Engine<W> {
             Some(Refusal::Withdrawn) => self.write_back(id, message.spooled_at),
             // An agent that does so by itself is not asked again at once.
             None => {
-                let fate = Fate::Delayed {
-                    until: now.after(NO_ROOM_PAUSE),
-                    rate_limited: false,
-                };
-                message
-                    .state
-                    .set_status(Status::SendAt(now.after(NO_ROOM_PAUSE)), None);
+                let until = now.after(NO_ROOM_PAUSE);
+                message.state.set_status(Status::SendAt(until), None);
                 self.conclude(Round {
-                    message,
-                    body,
-                    fate,
-                    freeze: None,
-                    kinds: Vec::new(),
-                    relayed: Vec::new(),
-                    by_hand: false,
                     tells: false,
+                    ..Round::new(message, body, delayed(until))
                 });
             }
         }
@@ -159,15 +138,12 @@ impl<W: World> Engine<W> {
             Record::Attempt(record).emit();
         }
         self.conclude(Round {
-            message,
-            body,
-            fate,
             freeze,
             kinds,
             relayed,
-            by_hand: false,
             // Nothing was decided, and the body was not read: the round that follows at once tells.
             tells: !at_once,
+            ..Round::new(message, body, fate)
         });
     }
 
@@ -185,23 +161,6 @@ impl<W: World> Engine<W> {
         } else {
             Arc::clone(&self.dice)
         }
-    }
-
-    /// Writes down what became of a message.
-    pub(super) fn conclude(&mut self, round: Round) {
-        let (id, delivered) = (round.message.id, round.fate == Fate::Delivered);
-        let Concluded {
-            change,
-            after,
-            notice,
-        } = self.end_of_round(round);
-        let tag = Tag::Settled {
-            id,
-            after,
-            delivered,
-            notice,
-        };
-        self.commit_signed(change, tag, false);
     }
 
     /// The time at which a message is given up, where the wall clock was set since it was written: it is tried for as long as before.
@@ -250,14 +209,14 @@ fn again_at_once(mut state: MessageState, attempt: Attempt, now: Timestamp) -> (
     state.in_flight = None;
     state.set_status(Status::SendAt(now), None);
     state.attempts.push(attempt);
-    let rate_limited = false;
-    (
-        state,
-        Fate::Delayed {
-            until: now,
-            rate_limited,
-        },
-    )
+    (state, delayed(now))
+}
+
+const fn delayed(until: Timestamp) -> Fate {
+    Fate::Delayed {
+        until,
+        rate_limited: false,
+    }
 }
 
 fn first_interruption(message: &Message, attempt: &Attempt) -> bool {

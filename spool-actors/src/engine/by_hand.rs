@@ -1,7 +1,7 @@
 //! Ending messages by hand: what a person gives up is told to its sender like any other end.
 
 use super::bulk::BulkId;
-use super::returning::Round;
+use super::round::Round;
 use super::taken::Taken;
 use super::{Engine, Tag, World};
 use bytes::Bytes;
@@ -26,18 +26,15 @@ impl<W: World> Engine<W> {
         }
         let reason = bounce.map_or("expired: the mail system's operator ended it", |reason| reason);
         message.state = given_up(message.state, reason);
-        let concluded = self.end_of_round(Round {
-            message,
-            body,
-            fate: Fate::Failed {
-                expired: bounce.is_none(),
-            },
-            freeze: None,
-            kinds: Vec::new(),
-            relayed: Vec::new(),
+        let fate = Fate::Failed {
+            expired: bounce.is_none(),
+        };
+        let round = Round {
             by_hand: bounce.is_some(),
-            tells: true,
-        });
+            ..Round::new(message, body, fate)
+        };
+        let decision = self.decide_notice(&round);
+        let concluded = self.end_of_round(round, decision);
         let tag = Tag::Changed {
             bulk,
             id,

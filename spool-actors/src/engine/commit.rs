@@ -1,20 +1,16 @@
 //! What the spool does once the disk has answered: each kind of change has a tag that remembers who waits for it.
 
+use super::add::PlaceInLine;
 use super::bulk::BulkId;
-use super::queue::{Known, Note, Reservation, Route};
-use super::returning::NewNotice;
-use super::routes::Divided;
+use super::divide::Divided;
+use super::notice::NewNotice;
+use super::queue::{Known, Note, Route};
 use super::unwritten::{NO_ROOM_PAUSE, is_final};
-use super::{Answer, Content, Effect, Engine, Job, World};
-use crate::engine::DestinationId;
-use crate::errors::add_error;
-use crate::errors::operation_error;
-use spool_core::store::{Addition, Archive, Change, Finish, NewMessage, StoreError};
-use spool_core::{AddError, Held, Message, MessageId, MessageState, Related, Status};
+use super::{Answer, DiskJob, Effect, Engine, World};
+use crate::errors::{add_error, operation_error};
+use spool_core::store::{Archive, Change, Finish, StoreError};
+use spool_core::{Held, MessageId, Status};
 use std::sync::Arc;
-
-/// The line of a message that is being added, and its place in front of the sessions.
-type Line<W> = (DestinationId, Reservation<W>);
 
 /// Why a change was committed.
 #[derive(Debug)]
@@ -22,7 +18,7 @@ pub(crate) enum Tag<W: World> {
     /// Someone added mail and waits for the ids.
     Added {
         reply: W::Reply,
-        lines: Vec<(DestinationId, Reservation<W>)>,
+        lines: Vec<PlaceInLine<W>>,
         /// The routing that its lines are from.
         generation: u32,
         held: Vec<Held>,
@@ -68,7 +64,7 @@ pub(crate) enum Tag<W: World> {
     /// An operation noted something for the end of a session.
     NotedWhileSending { bulk: BulkId, id: MessageId, note: Note },
     /// An operation brought a message back from an archive.
-    Recovered(Recovered),
+    Recovered(RecoveredMessage),
     /// Mail was laid in quarantine.
     Quarantined {
         reply: W::Reply,
@@ -102,7 +98,7 @@ impl<W: World> Tag<W> {
 
 /// A message that is on the journal again, once the disk has answered.
 #[derive(Debug)]
-pub(crate) struct Recovered {
+pub(crate) struct RecoveredMessage {
     pub(super) bulk: BulkId,
     pub(super) archive: Archive,
     pub(super) known: Known,
@@ -228,100 +224,6 @@ impl<W: World> Engine<W> {
         }
     }
 
-    /// The disk has answered for an add. Whoever stopped waiting finds the mail on the spool.
-    fn add_answered(
-        &mut self,
-        mut addition: Addition,
-        (reply, lines, generation, held): (W::Reply, Vec<Line<W>>, u32, Vec<Held>),
-        result: Result<(), StoreError>,
-    ) {
-        let key = addition.key.take();
-        let answer = match result {
-            Ok(()) => {
-                let ids = self.added(addition, lines, held);
-                self.look_at_added(&ids, generation);
-                Ok(ids)
-            }
-            Err(error) => Err(self.not_added(&addition, lines, error)),
-        };
-        if let Some(key) = key {
-            for (reply, answer) in self.keys.answered(&key, &answer, self.now.inside) {
-                self.answer(reply, Answer::Added(answer));
-            }
-        }
-        self.answer(reply, Answer::Added(answer));
-    }
-
-    fn added(&mut self, addition: Addition, lines: Vec<Line<W>>, held: Vec<Held>) -> Vec<MessageId> {
-        let Addition {
-            messages,
-            body,
-            flows,
-            parent,
-            spooled_at,
-            related,
-            ..
-        } = addition;
-        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
-        let related: Arc<[MessageId]> = related.iter().chain(&ids).copied().collect();
-        for ((new, line), held) in messages.into_iter().zip(lines).zip(held) {
-            let NewMessage {
-                id,
-                section,
-                status,
-                frozen,
-                in_flight,
-                state,
-            } = new;
-            let state = state.map_or_else(
-                || {
-                    let mut state = MessageState::new(&section, status, spooled_at);
-                    state.set_status(status, frozen);
-                    state.in_flight = in_flight;
-                    state
-                },
-                |state| *state,
-            );
-            let message = Message {
-                id,
-                parent,
-                related: Related::shared(Arc::clone(&related), id),
-                flows: flows.clone(),
-                spooled_at,
-                next_hops: section.next_hops,
-                origin: section.origin,
-                envelope: Arc::new(section.envelope),
-                body_size: u64::try_from(body.len()).unwrap_or(u64::MAX),
-                state,
-            };
-            tracing::debug!(id = %id, flow = ?flows, "spooled");
-            let content = Box::new(Content::new(message, body.clone(), held));
-            self.hold_or_let_go(line, status, content);
-        }
-        ids
-    }
-
-    /// Under pressure, or when it has to wait for time, what waits in line is read again later.
-    fn hold_or_let_go(&mut self, (destination, reserved): Line<W>, status: Status, content: Box<Content>) {
-        let id = content.message.id;
-        let in_line = matches!(reserved, Reservation::None);
-        self.queue.added(destination, status, reserved, content, self.now);
-        let held_up = self.queue.is_held_up(destination, self.now);
-        let behind_others = !self.queue.is_next(destination);
-        if in_line && (held_up || (behind_others && self.budget.is_tight())) {
-            self.queue.let_go(id);
-        }
-    }
-
-    fn not_added(&mut self, addition: &Addition, lines: Vec<Line<W>>, error: StoreError) -> AddError {
-        for (destination, reserved) in lines {
-            self.queue.unreserve(destination, reserved);
-            self.queue.delist(destination);
-        }
-        tracing::warn!(flow = ?addition.flows, %error, "not spooled");
-        add_error(error)
-    }
-
     fn armed(&mut self, id: MessageId, result: &Result<(), StoreError>) {
         match result {
             Ok(()) => {
@@ -404,8 +306,8 @@ impl<W: World> Engine<W> {
         }
     }
 
-    fn recovered(&mut self, recovered: &Recovered, result: Result<(), StoreError>) {
-        let Recovered {
+    fn recovered(&mut self, recovered: &RecoveredMessage, result: Result<(), StoreError>) {
+        let RecoveredMessage {
             bulk,
             archive,
             known,
@@ -422,7 +324,7 @@ impl<W: World> Engine<W> {
                     self.queue.make_stale(known.id);
                 }
                 let id = known.id;
-                self.work(Job::DropPair { bulk, archive, id });
+                self.work(DiskJob::DropPair { bulk, archive, id });
             }
             Err(error) => {
                 self.queue.delist(known.destination);

@@ -1,6 +1,6 @@
 //! What the engine wants done.
 
-use super::{Job, Tag, Told, Wanted, World};
+use super::{DiskJob, Tag, Told, Wanted, World};
 use crate::outcome::{Idle, Loaded, Outcome};
 use crate::pace::Signal;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ pub(crate) enum Effect<W: World> {
         urgent: bool,
     },
     /// Work on the disk. [`Input::Done`](super::Input::Done).
-    Work(Job<W>),
+    Work(DiskJob<W>),
     /// Wait until there is memory. [`Input::Memory`](super::Input::Memory).
     WaitForMemory { bytes: u64, wanted: Wanted },
     /// Start an attempt. Not `recorded`: its start is to be asked for by [`Input::MayBegin`](super::Input::MayBegin), once a session is

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How far a closing has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ClosingStage {
     /// Sessions run.
     Draining,
     /// What was about to start is written back as waiting.
@@ -55,7 +55,7 @@ impl<W: World> Engine<W> {
     }
 
     pub(super) fn close(&mut self) {
-        self.closing.get_or_insert(Stage::Draining);
+        self.closing.get_or_insert(ClosingStage::Draining);
     }
 
     /// With a closing under way and nothing running: puts back what was about to start, waits for the disk, and closes.
@@ -64,19 +64,19 @@ impl<W: World> Engine<W> {
             return;
         }
         match self.closing {
-            Some(Stage::Draining) => {
-                self.closing = Some(Stage::Disarming);
+            Some(ClosingStage::Draining) => {
+                self.closing = Some(ClosingStage::Disarming);
                 self.write_again();
                 self.disarm();
                 self.close_when_flushed();
             }
-            Some(Stage::Disarming) => {
-                self.closing = Some(Stage::Closing);
+            Some(ClosingStage::Disarming) => {
+                self.closing = Some(ClosingStage::Closing);
                 // Those of adds that were being written.
                 self.return_all_permits();
                 self.effects.push(Effect::Close);
             }
-            Some(Stage::Closing) | None => {}
+            Some(ClosingStage::Closing) | None => {}
         }
     }
 

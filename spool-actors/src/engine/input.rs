@@ -32,13 +32,6 @@ pub(crate) struct NewMail {
     pub(crate) unknown_submitter: bool,
 }
 
-/// An operation on messages.
-#[derive(Debug)]
-pub(crate) struct Operation {
-    pub(crate) work: Work,
-    pub(crate) ids: Vec<MessageId>,
-}
-
 /// Something that has happened.
 #[derive(Debug)]
 pub(crate) enum Input<W: World> {
@@ -47,7 +40,7 @@ pub(crate) enum Input<W: World> {
     /// Someone puts mail in quarantine, for this reason.
     Quarantine(Box<Submission>, String, W::Reply),
     /// Someone wants something done with messages.
-    Operate(Operation, W::Reply),
+    Operate(Work, Vec<MessageId>, W::Reply),
     /// Someone wants removed messages deleted that were removed longer ago than this.
     Purge(std::time::Duration, Option<Vec<MessageId>>, W::Reply),
     /// Someone waits until nothing is to be done.
@@ -124,7 +117,7 @@ impl<W: World> Engine<W> {
         match input {
             Input::Add(mail, reply) => self.take_add(*mail, reply),
             Input::Quarantine(mail, reason, reply) => self.take_quarantine(*mail, reason, reply),
-            Input::Operate(operation, reply) => self.start_bulk(operation.work, operation.ids, reply),
+            Input::Operate(work, ids, reply) => self.start_bulk(work, ids, reply),
             Input::Purge(older_than, ids, reply) => self.purge(older_than, ids, reply),
             Input::WaitIdle(reply) => self.idle.push(reply),
             Input::Committed(answers) => self.committed_all(answers),

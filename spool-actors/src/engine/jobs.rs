@@ -1,6 +1,6 @@
 //! Work on the disk that blocks: what the engine asks for as a value, and what comes of it as another.
 //!
-//! The shell carries a [`Job`] out on a thread that may block, in `spool/disk.rs`, and brings the [`Done`] back. Exactly one answers each.
+//! The shell carries a [`DiskJob`] out on a thread that may block, in `spool/disk.rs`, and brings the [`Done`] back. Exactly one answers each.
 
 use super::World;
 use super::bulk::{BulkId, Work};
@@ -23,7 +23,7 @@ pub(crate) type Fetched = Result<(Box<Archived>, Bytes, Held), SpoolError>;
 
 /// Work on the disk.
 #[derive(Debug)]
-pub(crate) enum Job<W: World> {
+pub(crate) enum DiskJob<W: World> {
     /// Read messages that are about to be sent, into the memory that was granted for each.
     Load(Vec<(MessageId, Held)>),
     /// Read messages that an operation has taken, into `held`; for a remove, move them to the archive.
@@ -92,7 +92,7 @@ pub(crate) enum Job<W: World> {
     Keep(Vec<LearnedDestination>),
 }
 
-/// What came of a [`Job`].
+/// What came of a [`DiskJob`].
 #[derive(Debug)]
 pub(crate) enum Done<W: World> {
     Loaded(Vec<(MessageId, Result<Box<Content>, StoreError>)>),

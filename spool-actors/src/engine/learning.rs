@@ -1,10 +1,10 @@
 //! What attempts teach about destinations goes to the throttle with their permits; what the throttle makes of it comes back as the outlook
 //! of a path. Mail that waits in vain is given up when its time is over.
 
-use super::returning::Round;
+use super::round::Round;
 use super::unattended::Why;
 use super::unwritten::is_final;
-use super::{DestinationId, Effect, Engine, Job, PathId, Tag, Told, World};
+use super::{DestinationId, DiskJob, Effect, Engine, PathId, Tag, Told, World};
 use crate::pace::Signal;
 use bytes::Bytes;
 use spool_core::disposition::expire;
@@ -132,22 +132,13 @@ impl<W: World> Engine<W> {
         message.state.in_flight = None;
         let (state, fate) = expire(message.state, reason);
         message.state = state;
-        self.conclude(Round {
-            message,
-            body,
-            fate,
-            freeze: None,
-            kinds: Vec::new(),
-            relayed: Vec::new(),
-            by_hand: false,
-            tells: true,
-        });
+        self.conclude(Round::new(message, body, fate));
     }
 
     /// Writes down what was learned of paths, unless that is being done. What comes in between is learned anew, or written at the end.
     pub(super) fn keep_learned(&mut self, learned: Vec<LearnedDestination>) {
         if !self.is_over() && !std::mem::replace(&mut self.keeping.writing, true) {
-            self.work(Job::Keep(learned));
+            self.work(DiskJob::Keep(learned));
         }
     }
 }

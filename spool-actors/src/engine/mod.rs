@@ -14,6 +14,7 @@ mod bulk;
 mod by_hand;
 mod commit;
 mod content;
+mod divide;
 mod effect;
 mod ending;
 mod explain;
@@ -22,12 +23,14 @@ mod jobs;
 mod keys;
 mod learning;
 mod limits;
+mod notice;
 mod presend;
 mod pump;
 mod queue;
 mod recover;
 mod reroute;
 mod returning;
+mod round;
 mod routes;
 mod taken;
 mod time;
@@ -42,12 +45,12 @@ mod testing;
 pub(crate) use bulk::Work;
 pub(crate) use commit::{Answered, Tag};
 pub(crate) use content::Content;
+pub(crate) use divide::groups;
 pub(crate) use effect::{Answer, Effect};
-pub(crate) use input::{Input, Moment, NewMail, Operation};
-pub(crate) use jobs::{Done, Fetched, Job, Wanted};
+pub(crate) use input::{Input, Moment, NewMail};
+pub(crate) use jobs::{DiskJob, Done, Fetched, Wanted};
 pub(crate) use limits::{Outlook, PathId, PermitId, Told};
 pub(crate) use queue::{Route, Sight};
-pub(crate) use routes::groups;
 pub(crate) use taken::Taken;
 pub(crate) use time::{InsideClock, Now};
 pub(crate) use unattended::{Why, may_fail};
@@ -55,7 +58,7 @@ pub(crate) use unattended::{Why, may_fail};
 use crate::outcome::Outcome;
 use crate::supervision::Ending;
 use bulk::Bulks;
-use ending::Stage;
+use ending::ClosingStage;
 use keys::Keys;
 use learning::Keeping;
 use queue::Queue;
@@ -154,7 +157,7 @@ pub(crate) struct Engine<W: World> {
     idle: Vec<W::Reply>,
     delivered: u64,
     /// How far the closing has come, once it was asked for.
-    closing: Option<Stage>,
+    closing: Option<ClosingStage>,
 }
 
 impl<W: World> Engine<W> {
@@ -241,7 +244,7 @@ impl<W: World> Engine<W> {
     }
 
     /// Asks for work on the disk; [`Input::Done`] brings what comes of it.
-    fn work(&mut self, job: Job<W>) {
+    fn work(&mut self, job: DiskJob<W>) {
         self.working += 1;
         self.effects.push(Effect::Work(job));
     }

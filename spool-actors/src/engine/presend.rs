@@ -1,6 +1,6 @@
 //! What follows from the answer of the presend hook.
 
-use super::{Engine, Job, Tag, World};
+use super::{DiskJob, Engine, Tag, World};
 use spool_core::log::{GivenUp, Record};
 use spool_core::store::{Archived, Change, Finish, StoreError};
 use spool_core::{Event, EventKind, Frozen, FrozenReason, Message, MessageId, Presend, Status, Timestamp};
@@ -91,7 +91,7 @@ impl<W: World> Engine<W> {
         let events: Vec<_> = kinds.map(|kind| self.tell(kind, &message)).into();
         let reason = Some("removed by the presend hook".to_owned());
         let at = self.now.wall;
-        self.work(Job::ArchivePresented {
+        self.work(DiskJob::ArchivePresented {
             archived: Box::new(Archived { message, at, reason }),
             body,
             events,

@@ -2,7 +2,7 @@
 //! asked for more permits, and the next turn is asked for.
 
 use super::queue::{Next, Permitted, Refusal};
-use super::{Answer, Content, Effect, Engine, Job, Tag, Told, Wanted, World};
+use super::{Answer, Content, DiskJob, Effect, Engine, Tag, Told, Wanted, World};
 use crate::engine::DestinationId;
 use spool_core::store::{Change, StoreError};
 use spool_core::{Event, EventKind, Held, MessageId, NextHop, Status, Timestamp};
@@ -52,7 +52,7 @@ impl<W: World> Engine<W> {
             self.return_permits(destination, self.contended);
         }
         if !to_load.is_empty() {
-            self.work(Job::Load(to_load));
+            self.work(DiskJob::Load(to_load));
         }
     }
 
@@ -130,7 +130,7 @@ impl<W: World> Engine<W> {
             Some(Next::Prepare(id)) => self.about_to_try(id),
             Some(Next::Read(id, bytes)) if bytes <= held.bytes() => {
                 held.resize(bytes);
-                self.work(Job::Load(vec![(id, held)]));
+                self.work(DiskJob::Load(vec![(id, held)]));
             }
             Some(Next::Read(id, _)) => self.queue.put_back(id),
         }

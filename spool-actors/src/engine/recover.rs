@@ -4,11 +4,11 @@
 //! leaves is touched.
 
 use super::bulk::{BulkId, frozen};
-use super::commit::Recovered;
+use super::commit::RecoveredMessage;
 use super::content::Size;
 use super::jobs::Fetched;
 use super::queue::Known;
-use super::{Answer, Engine, Job, Tag, World};
+use super::{Answer, DiskJob, Engine, Tag, World};
 use crate::errors::add_error;
 use bytes::Bytes;
 use spool_core::store::{Addition, Archive, Archived, Change, NewMessage, StoreError};
@@ -30,7 +30,7 @@ impl<W: World> Engine<W> {
             }
         }
         let ids = wanted;
-        self.work(Job::Fetch { bulk, archive, ids });
+        self.work(DiskJob::Fetch { bulk, archive, ids });
     }
 
     /// Pairs were read from an archive.
@@ -80,7 +80,7 @@ impl<W: World> Engine<W> {
             conclusion: None,
             events,
         };
-        let tag = Tag::Recovered(Recovered {
+        let tag = Tag::Recovered(RecoveredMessage {
             bulk,
             archive,
             known: Known {
@@ -137,7 +137,7 @@ impl<W: World> Engine<W> {
     pub(super) fn take_quarantine(&mut self, mail: Submission, reason: String, reply: W::Reply) {
         match self.prepare_quarantine(mail, reason) {
             Err(error) => self.answer(reply, Answer::Added(Err(error))),
-            Ok((pairs, events, held)) => self.work(Job::Quarantine {
+            Ok((pairs, events, held)) => self.work(DiskJob::Quarantine {
                 pairs,
                 events,
                 held,
@@ -229,7 +229,7 @@ impl<W: World> Engine<W> {
             return self.answer(reply, Answer::Operated(Err(error)));
         }
         let at = self.now.wall;
-        self.work(Job::Purge {
+        self.work(DiskJob::Purge {
             older_than,
             ids,
             at,

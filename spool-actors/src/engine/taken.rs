@@ -3,11 +3,11 @@
 
 use super::bulk::BulkId;
 use super::jobs::Read;
-use super::returning::NewNotice;
-use super::{Effect, Engine, Job, Tag, Wanted, Work, World};
+use super::notice::NewNotice;
+use super::{DiskJob, Effect, Engine, Tag, Wanted, Work, World};
 use crate::errors::operation_error;
 use spool_core::store::{Archive, Change, Finish, StoreError};
-use spool_core::{EventKind, Frozen, Held, MessageId, Status};
+use spool_core::{EventKind, Frozen, Held, Message, MessageId, Status};
 use std::sync::Arc;
 
 /// A message that an operation has taken, and what it was waiting for.
@@ -41,7 +41,7 @@ impl<W: World> Engine<W> {
             return;
         }
         let at = self.now.wall;
-        self.work(Job::ReadTaken {
+        self.work(DiskJob::ReadTaken {
             bulk,
             work,
             taken,
@@ -86,24 +86,12 @@ impl<W: World> Engine<W> {
         bulk: BulkId,
         work: &Work,
         taken: &Taken,
-        (mut message, body): Read,
+        (message, body): Read,
         held: &Arc<Held>,
     ) {
         let (id, now) = (taken.id, self.now.wall);
         let (change, after) = match work {
-            Work::Freeze => {
-                let frozen = Some(Box::new(Frozen::held(now, None)));
-                message.state.set_status(Status::Frozen, frozen.clone());
-                let events = vec![self.tell(EventKind::Frozen, &message)];
-                let change = Change::Mark {
-                    id,
-                    status: Status::Frozen,
-                    frozen,
-                    in_flight: None,
-                    events,
-                };
-                (change, Some(Status::Frozen))
-            }
+            Work::Freeze => (self.freeze(message), Some(Status::Frozen)),
             Work::Bounce(reason) => {
                 return self.end_taken(bulk, Some(reason), taken, (message, body), held);
             }
@@ -114,40 +102,39 @@ impl<W: World> Engine<W> {
                     // Recipients that had failed may have another route.
                     self.queue.make_stale(id);
                 }
-                let frozen = taken.before == Status::Frozen;
-                let events = if frozen {
-                    vec![self.tell(EventKind::Unfrozen, &message)]
-                } else {
-                    Vec::new()
-                };
+                let unfrozen = taken.before == Status::Frozen;
+                let unfrozen = unfrozen.then(|| self.tell(EventKind::Unfrozen, &message));
+                let events = unfrozen.into_iter().collect();
                 let state = Box::new(message.state.send_now(extra, now));
                 (Change::State { id, state, events }, Some(Status::SendAt(now)))
             }
             Work::Remove | Work::Recover(_) => {
-                let events = vec![self.tell(EventKind::Removed, &message)];
-                (
-                    Change::Finish {
-                        id,
-                        how: Finish::Removed,
-                        events,
-                    },
-                    None,
-                )
+                let (how, events) = (Finish::Removed, vec![self.tell(EventKind::Removed, &message)]);
+                (Change::Finish { id, how, events }, None)
             }
         };
-        let before = taken.before;
-        self.commit(
-            change,
-            Tag::Changed {
-                bulk,
-                id,
-                before,
-                after,
-                notice: None,
-                _held: Arc::clone(held),
-            },
-            true,
-        );
+        let tag = Tag::Changed {
+            bulk,
+            id,
+            before: taken.before,
+            after,
+            notice: None,
+            _held: Arc::clone(held),
+        };
+        self.commit(change, tag, true);
+    }
+
+    /// The change that freezes a message, with its event.
+    fn freeze(&self, mut message: Message) -> Change {
+        let frozen = Some(Box::new(Frozen::held(self.now.wall, None)));
+        message.state.set_status(Status::Frozen, frozen.clone());
+        Change::Mark {
+            id: message.id,
+            status: Status::Frozen,
+            frozen,
+            in_flight: None,
+            events: vec![self.tell(EventKind::Frozen, &message)],
+        }
     }
 
     /// The disk has answered for a message that an operation took.

@@ -5,7 +5,7 @@
 //! was granted until the disk holds the ends.
 
 use super::jobs::Read;
-use super::{Effect, Engine, Job, Wanted, World};
+use super::{DiskJob, Effect, Engine, Wanted, World};
 use bytes::Bytes;
 use spool_core::store::StoreError;
 use spool_core::{Attempt, AttemptResult, Held, Message, MessageId};
@@ -89,7 +89,7 @@ impl<W: World> Engine<W> {
             return;
         }
         let bodies = self.returning.is_on();
-        self.work(Job::ReadUnattended { step, held, bodies });
+        self.work(DiskJob::ReadUnattended { step, held, bodies });
     }
 
     /// A step was read.

@@ -4,7 +4,7 @@
 //! A full disk is no failed one: the change is offered again each second, and at the end. There are no more of them than
 //! sessions were running, because no attempt begins before its begin is on disk.
 
-use super::{Engine, Job, Tag, World};
+use super::{DiskJob, Engine, Tag, World};
 use spool_core::store::{Archive, Change, StoreError};
 use spool_core::{MessageId, Status};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,12 +74,12 @@ impl<W: World> Engine<W> {
     /// The journal keeps these messages after all, or was never told of them: their pairs must not stay in the archive.
     pub(super) fn take_off(&mut self, archive: Archive, ids: Vec<MessageId>) {
         let back = None;
-        self.work(Job::TakeOff { archive, ids, back });
+        self.work(DiskJob::TakeOff { archive, ids, back });
     }
 
     /// The same for one removed message, which is given back afterwards, to wait for `status`.
     pub(super) fn take_off_and_keep(&mut self, id: MessageId, status: Status) {
         let (archive, ids, back) = (Archive::Removed, vec![id], Some((id, status)));
-        self.work(Job::TakeOff { archive, ids, back });
+        self.work(DiskJob::TakeOff { archive, ids, back });
     }
 }

@@ -12,9 +12,9 @@ use std::task::{Context, Poll};
 
 /// A stream of events that ends with the spool. A subscriber that missed some is told so with
 /// [`EventKind::Gap`](spool_core::EventKind::Gap) and their number. Dropping it unsubscribes.
-pub struct Subscription(Source);
+pub struct Subscription(EventSource);
 
-enum Source {
+enum EventSource {
     /// As they happen, from a ring in memory.
     Live(Arc<Ring>),
     /// From the log on disk, and then as they happen.
@@ -23,11 +23,11 @@ enum Source {
 
 impl Subscription {
     pub(super) const fn live(ring: Arc<Ring>) -> Self {
-        Self(Source::Live(ring))
+        Self(EventSource::Live(ring))
     }
 
     pub(crate) fn following(follower: Follower) -> Self {
-        Self(Source::Log(follower.stream()))
+        Self(EventSource::Log(follower.stream()))
     }
 
     /// The next event; `None` after the spool has ended.
@@ -41,15 +41,15 @@ impl Stream for Subscription {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         match &mut self.0 {
-            Source::Live(ring) => ring.poll(cx),
-            Source::Log(stream) => stream.as_mut().poll_next(cx),
+            EventSource::Live(ring) => ring.poll(cx),
+            EventSource::Log(stream) => stream.as_mut().poll_next(cx),
         }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        if let Source::Live(ring) = &self.0 {
+        if let EventSource::Live(ring) = &self.0 {
             ring.abandon();
         }
     }
@@ -58,8 +58,8 @@ impl Drop for Subscription {
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Source::Live(_) => "Subscription(live)",
-            Source::Log(_) => "Subscription(log)",
+            EventSource::Live(_) => "Subscription(live)",
+            EventSource::Log(_) => "Subscription(log)",
         })
     }
 }

@@ -18,7 +18,7 @@ const JITTER: f64 = 0.25;
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Circuit {
+pub(super) struct Breaker {
     /// Failed rounds in a row.
     failures: u32,
     /// The last attempt that had begun when a failure was counted; 0: none.
@@ -43,7 +43,7 @@ struct Open {
 
 /// What a circuit lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gate {
+pub(super) enum BreakerState {
     /// Everything.
     Closed,
     /// Nothing before then.
@@ -54,7 +54,7 @@ pub(super) enum Gate {
     Probing,
 }
 
-impl Circuit {
+impl Breaker {
     /// A closed one, of which attempts up to `last` say nothing.
     pub(super) fn fresh(last: Serial) -> Self {
         Self {
@@ -63,12 +63,12 @@ impl Circuit {
         }
     }
 
-    pub(super) fn gate(&self, now: Timestamp) -> Gate {
+    pub(super) fn state(&self, now: Timestamp) -> BreakerState {
         match &self.open {
-            None => Gate::Closed,
-            Some(open) if open.probe.is_some() => Gate::Probing,
-            Some(open) if open.waits(now) => Gate::Open(open.until),
-            Some(_) => Gate::HalfOpen,
+            None => BreakerState::Closed,
+            Some(open) if open.probe.is_some() => BreakerState::Probing,
+            Some(open) if open.waits(now) => BreakerState::Open(open.until),
+            Some(_) => BreakerState::HalfOpen,
         }
     }
 
@@ -216,8 +216,8 @@ mod tests {
         Timestamp(1_800_000_000_000 + ms)
     }
 
-    fn open() -> Circuit {
-        let mut circuit = Circuit::default();
+    fn open() -> Breaker {
+        let mut circuit = Breaker::default();
         for nth in 1..=4 {
             let opened = circuit.fail(nth, nth, 0, at(4), "refused", &NoDice);
             assert_eq!(opened, (nth == 4).then_some(0));
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn four_failures_in_a_row_open_it_and_a_success_between_does_not() {
-        let mut circuit = Circuit::default();
+        let mut circuit = Breaker::default();
         for nth in 1..100 {
             assert_eq!(circuit.fail(nth, nth, 0, at(4), "refused", &NoDice), None);
             if nth % 3 == 0 {
@@ -239,22 +239,22 @@ mod tests {
             }
         }
         let circuit = open();
-        assert_eq!(circuit.gate(at(1003)), Gate::Open(at(1004)));
+        assert_eq!(circuit.state(at(1003)), BreakerState::Open(at(1004)));
         assert_eq!(circuit.is_open(), Some((at(1004), 4, "refused")));
     }
 
     #[test]
     fn attempts_of_one_round_count_once() {
-        let mut circuit = Circuit::default();
+        let mut circuit = Breaker::default();
         for nth in 1..100 {
             assert_eq!(circuit.fail(nth, 100, 0, at(0), "refused", &NoDice), None);
         }
-        assert_eq!(circuit.gate(at(100)), Gate::Closed);
+        assert_eq!(circuit.state(at(100)), BreakerState::Closed);
     }
 
     #[test]
     fn while_rounds_fail_no_session_takes_the_place_of_a_failed_one() {
-        let mut circuit = Circuit::default();
+        let mut circuit = Breaker::default();
         assert_eq!(circuit.limit(10), 10);
         for (nth, left) in [(1, 9), (2, 8), (3, 8), (4, 0)] {
             circuit.fail(nth, 10, left, at(0), "refused", &NoDice);
@@ -272,14 +272,14 @@ mod tests {
         let mut now = at(4);
         let mut pauses = Vec::new();
         for nth in 10..21 {
-            let Gate::Open(until) = circuit.gate(now) else {
+            let BreakerState::Open(until) = circuit.state(now) else {
                 panic!("{circuit:?}")
             };
             pauses.push(until.since(now).as_secs());
             circuit.begin(9, now);
-            assert_eq!(circuit.gate(until), Gate::HalfOpen);
+            assert_eq!(circuit.state(until), BreakerState::HalfOpen);
             circuit.begin(nth, until);
-            assert_eq!(circuit.gate(until), Gate::Probing);
+            assert_eq!(circuit.state(until), BreakerState::Probing);
             // One that began before it opened says nothing new.
             assert_eq!(circuit.fail(3, nth, 0, until, "refused", &NoDice), None);
             assert!(circuit.fail(nth, nth, 0, until, "refused", &NoDice).is_some());
@@ -289,23 +289,23 @@ mod tests {
         // One that began before it opened closes nothing.
         assert_eq!(circuit.succeed(3, now), None);
         assert_eq!(circuit.succeed(21, now), Some(now.since(at(4))));
-        assert_eq!(circuit.gate(now), Gate::Closed);
+        assert_eq!(circuit.state(now), BreakerState::Closed);
     }
 
     #[test]
     fn a_person_may_have_it_tried_at_once_but_not_without_end() {
         let mut circuit = open();
         circuit.hurry(at(5));
-        assert_eq!(circuit.gate(at(5)), Gate::Open(at(1004)));
+        assert_eq!(circuit.state(at(5)), BreakerState::Open(at(1004)));
         circuit.begin(5, at(1004));
         circuit.fail(5, 5, 0, at(1004), "refused", &NoDice);
         circuit.hurry(at(1010));
-        assert_eq!(circuit.gate(at(1010)), Gate::Open(at(2004)));
+        assert_eq!(circuit.state(at(1010)), BreakerState::Open(at(2004)));
         circuit.begin(6, at(2004));
         circuit.forget(5);
-        assert_eq!(circuit.gate(at(2004)), Gate::Probing);
+        assert_eq!(circuit.state(at(2004)), BreakerState::Probing);
         circuit.forget(6);
-        assert_eq!(circuit.gate(at(2004)), Gate::HalfOpen);
+        assert_eq!(circuit.state(at(2004)), BreakerState::HalfOpen);
     }
 
     #[test]
@@ -324,17 +324,17 @@ mod tests {
     #[test]
     fn what_is_remembered_goes_on_and_a_wild_clock_does_not_last() {
         let circuit = open();
-        let again = Circuit::remembering(circuit.learned().unwrap(), at(500));
-        assert_eq!(again.gate(at(500)), Gate::Open(at(1004)));
+        let again = Breaker::remembering(circuit.learned().unwrap(), at(500));
+        assert_eq!(again.state(at(500)), BreakerState::Open(at(1004)));
         assert_eq!(again.learned(), circuit.learned());
-        assert_eq!(again.gate(at(-1)), Gate::HalfOpen);
+        assert_eq!(again.state(at(-1)), BreakerState::HalfOpen);
         let far = LearnedCircuit {
             until: at(i64::MAX / 2),
             ..circuit.learned().unwrap()
         };
         assert_eq!(
-            Circuit::remembering(far, at(0)).gate(at(1)),
-            Gate::Open(at(75_000))
+            Breaker::remembering(far, at(0)).state(at(1)),
+            BreakerState::Open(at(75_000))
         );
     }
 }

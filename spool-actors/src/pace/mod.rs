@@ -9,7 +9,7 @@
 //! 3. A refusal hits everybody when the peer closes the session or names a rate, when four different mailboxes in a row are refused, or
 //!    when one is and only a rate that is just being raised explains it.
 //! 4. Only the first refusal after a success teaches a limit: where all sessions fail, no more begin than end, and after four such rounds the
-//!    [`Circuit`] breaker opens for 1 s, doubled each time up to 75 s.
+//!    circuit [`Breaker`] opens for 1 s, doubled each time up to 75 s.
 //! 5. After each pause one message is the probe; the first that is answered closes the circuit, and the window opens from 4 sessions on.
 //!
 //! Beside that there is the [`Bucket`] of a configured rate. What an attempt says of its destination is read by [`Signal`]. A pace decides nothing about a message, and takes nothing from one that waits.
@@ -17,6 +17,7 @@
 mod aimd;
 mod bucket;
 mod circuit;
+mod doing;
 mod rate;
 mod signal;
 mod suspicion;
@@ -26,13 +27,14 @@ mod witness;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use doing::Doing;
 pub(crate) use signal::Signal;
 
 use bucket::Bucket;
-use circuit::{Circuit, Gate};
+use circuit::{Breaker, BreakerState};
 use rate::LearnedLimit;
 use signal::Throttled;
-use spool_core::{DestinationPolicy, Dice, Hold, LearnedDestination, NextHop, Rate, Timestamp};
+use spool_core::{DestinationPolicy, Dice, LearnedDestination, NextHop, Rate, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use suspicion::Suspicion;
@@ -47,7 +49,7 @@ pub(crate) type Serial = u64;
 
 /// A session that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Begun {
+pub(crate) struct SessionStart {
     pub(crate) serial: Serial,
     pub(crate) at: Timestamp,
     /// How many ran then, itself included.
@@ -66,7 +68,7 @@ pub(crate) struct Pace {
     learned: LearnedLimit,
     witness: Witness,
     suspicion: Suspicion,
-    circuit: Circuit,
+    circuit: Breaker,
     last_error: Option<Box<(Timestamp, Box<str>)>>,
     /// When something was last learned.
     learned_at: Timestamp,
@@ -77,7 +79,7 @@ const _: () = assert!(size_of::<Pace>() <= 224);
 
 /// What follows from the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
+pub(crate) enum Adjustment {
     /// Messages go on as they did.
     GoOn,
     /// Something was learned: fewer go at once, or in a time.
@@ -88,20 +90,6 @@ pub(crate) enum Effect {
     StillShut,
     /// It answers again.
     Reopened,
-}
-
-/// How a destination is doing, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Doing {
-    pub(crate) limit: usize,
-    pub(crate) max: usize,
-    pub(crate) limit_reason: Option<String>,
-    pub(crate) rate: Option<Rate>,
-    /// The time between two messages, where that is learned.
-    pub(crate) learned_interval: Option<Duration>,
-    pub(crate) rate_reason: Option<String>,
-    pub(crate) circuit: Option<(Timestamp, u32, String)>,
-    pub(crate) last_error: Option<(Timestamp, String)>,
 }
 
 impl Pace {
@@ -126,11 +114,11 @@ impl Pace {
 
     /// How many more attempts may begin now, where `out` may be under way.
     pub(crate) fn free(&self, now: Timestamp, out: usize) -> usize {
-        let open = match self.circuit.gate(now) {
-            Gate::Open(_) | Gate::Probing => 0,
+        let open = match self.circuit.state(now) {
+            BreakerState::Open(_) | BreakerState::Probing => 0,
             // Those that began before it opened are not in the way.
-            Gate::HalfOpen => 1,
-            Gate::Closed => self.limit().saturating_sub(out),
+            BreakerState::HalfOpen => 1,
+            BreakerState::Closed => self.limit().saturating_sub(out),
         };
         open.min(self.tokens(now))
     }
@@ -145,25 +133,18 @@ impl Pace {
         self.circuit.limit(self.window.limit(self.max))
     }
 
-    /// Why they are fewer than they may be.
-    fn limit_reason(&self) -> Option<&str> {
-        let failed = self.last_error.as_ref().map(|error| &*error.1);
-        let failing = failed.filter(|_| self.circuit.is_failing());
-        failing.or_else(|| self.window.reason())
-    }
-
     /// Whether nothing goes for now, so that what is about to begin must be taken back.
     pub(crate) fn is_shut(&self, now: Timestamp) -> bool {
-        matches!(self.circuit.gate(now), Gate::Open(_))
+        matches!(self.circuit.state(now), BreakerState::Open(_))
     }
 
     /// When time alone lets the next message go; `None`: it does not wait for time.
     pub(crate) fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let circuit = match self.circuit.gate(now) {
-            Gate::Open(until) => Some(until),
-            Gate::Closed | Gate::HalfOpen => None,
+        let circuit = match self.circuit.state(now) {
+            BreakerState::Open(until) => Some(until),
+            BreakerState::Closed | BreakerState::HalfOpen => None,
             // Its attempt ends it, whenever that is.
-            Gate::Probing => return None,
+            BreakerState::Probing => return None,
         };
         let waits = self.buckets().filter(|bucket| bucket.tokens(now) == 0);
         circuit
@@ -185,7 +166,7 @@ impl Pace {
     }
 
     /// A session begins; `running` were under way before. What it gives is given back when it ends.
-    pub(crate) fn begin(&mut self, now: Timestamp, running: usize) -> Begun {
+    pub(crate) fn begin(&mut self, now: Timestamp, running: usize) -> SessionStart {
         self.last += 1;
         if let Some(rate) = &mut self.rate {
             rate.1.take(now);
@@ -193,7 +174,7 @@ impl Pace {
         self.window.begin(self.last, running + 1, self.max);
         self.learned.begin(now, running == 0);
         self.circuit.begin(self.last, now);
-        Begun {
+        SessionStart {
             serial: self.last,
             at: now,
             running: u16::try_from(running + 1).unwrap_or(u16::MAX),
@@ -204,16 +185,16 @@ impl Pace {
     pub(crate) fn end(
         &mut self,
         signal: &Signal,
-        begun: Begun,
+        begun: SessionStart,
         now: Timestamp,
         running: usize,
         dice: &dyn Dice,
-    ) -> Effect {
+    ) -> Adjustment {
         let news = self.circuit.is_news(begun.serial);
         let (limit, reason) = match signal {
             Signal::Nothing => {
                 self.circuit.forget(begun.serial);
-                return Effect::GoOn;
+                return Adjustment::GoOn;
             }
             Signal::Unused => {
                 if let Some(rate) = &mut self.rate {
@@ -221,7 +202,7 @@ impl Pace {
                 }
                 self.learned.give_back();
                 self.circuit.forget(begun.serial);
-                return Effect::GoOn;
+                return Adjustment::GoOn;
             }
             Signal::Fine => {
                 self.suspicion.take();
@@ -250,25 +231,25 @@ impl Pace {
             .circuit
             .fail(begun.serial, self.last, left, now, reason, dice)
         {
-            None if limit.is_none() => Effect::GoOn,
-            None => Effect::Slower,
-            Some(0) => Effect::Shut,
-            Some(_) => Effect::StillShut,
+            None if limit.is_none() => Adjustment::GoOn,
+            None => Adjustment::Slower,
+            Some(0) => Adjustment::Shut,
+            Some(_) => Adjustment::StillShut,
         }
     }
 
     /// It answered.
-    fn answered(&mut self, begun: Begun, now: Timestamp) -> Effect {
+    fn answered(&mut self, begun: SessionStart, now: Timestamp) -> Adjustment {
         let Some(span) = self.circuit.succeed(begun.serial, now) else {
-            return Effect::GoOn;
+            return Adjustment::GoOn;
         };
         self.window.restart();
         self.learned.skip(span);
-        Effect::Reopened
+        Adjustment::Reopened
     }
 
     /// A limit of the destination was exceeded: of messages in a time, or of sessions at once.
-    fn cut(&mut self, of: Throttled, begun: Begun, now: Timestamp, running: usize, reason: &str) {
+    fn cut(&mut self, of: Throttled, begun: SessionStart, now: Timestamp, running: usize, reason: &str) {
         let full = running >= self.window.limit(self.max);
         let says = of == Throttled::Connections;
         let sessions = self.witness.refuse(begun.running, says);
@@ -288,7 +269,7 @@ impl Pace {
             max: self.max,
             last: self.last,
             rate: self.rate.take(),
-            circuit: Circuit::fresh(self.last),
+            circuit: Breaker::fresh(self.last),
             ..Self::default()
         };
     }
@@ -296,61 +277,6 @@ impl Pace {
     /// A person wants its messages sent: what it waits for because it did not answer is over.
     pub(crate) fn hurry(&mut self, now: Timestamp) {
         self.circuit.hurry(now);
-    }
-
-    /// What holds back a message with `ahead` others before it, while `running` sessions run.
-    pub(crate) fn holds(&self, now: Timestamp, running: usize, ahead: usize) -> Vec<Hold> {
-        let mut holds = Vec::new();
-        if let Some((until, failures, reason)) = self.circuit.is_open() {
-            let reason = reason.to_owned();
-            holds.push(Hold::Circuit {
-                until,
-                reason,
-                failures,
-            });
-        }
-        let configured = self.rate.as_ref().map(|rate| (&rate.1, None));
-        let learned = self
-            .learned
-            .bucket()
-            .map(|bucket| (bucket, self.learned.reason()));
-        for (bucket, reason) in configured.into_iter().chain(learned) {
-            if bucket.tokens(now) <= ahead {
-                holds.push(Hold::RateLimit {
-                    until: bucket.when(now, ahead),
-                    learned: reason.map(str::to_owned),
-                });
-            }
-        }
-        let (limit, max) = (self.limit(), self.max);
-        if running >= limit && limit < max {
-            let unknown = "more have not been tried yet";
-            let reason = self.limit_reason().unwrap_or(unknown).to_owned();
-            holds.push(Hold::Adapted { limit, max, reason });
-        } else if running >= limit {
-            holds.push(Hold::DestinationLimit { max, running });
-        }
-        holds
-    }
-
-    pub(crate) fn doing(&self) -> Doing {
-        let interval = self.learned.per_second().map(|rate| 1.0 / rate);
-        Doing {
-            limit: self.limit(),
-            max: self.max,
-            limit_reason: self.limit_reason().map(str::to_owned),
-            rate: self.rate.as_ref().map(|rate| rate.0),
-            learned_interval: interval.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            rate_reason: self.learned.reason().map(str::to_owned),
-            circuit: self
-                .circuit
-                .is_open()
-                .map(|(until, failures, reason)| (until, failures, reason.to_owned())),
-            last_error: self
-                .last_error
-                .as_ref()
-                .map(|error| (error.0, error.1.to_string())),
-        }
     }
 
     /// Whether it is any different from a new one, or may be.
@@ -403,7 +329,7 @@ impl Pace {
             self.learned = LearnedLimit::remembering(rate);
         }
         if let Some(circuit) = learned.circuit {
-            self.circuit = Circuit::remembering(circuit, now);
+            self.circuit = Breaker::remembering(circuit, now);
         }
     }
 }

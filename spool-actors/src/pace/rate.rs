@@ -34,7 +34,7 @@ const MANY: u32 = 12;
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LearnedLimit {
-    known: Option<Box<Known>>,
+    known: Option<Box<Learned>>,
     /// Messages taken since `since`: the last cut that they showed, or the last time it was idle before there was one.
     taken: u32,
     /// Mailboxes and senders that were refused since the last cut, and not believed to be about this limit.
@@ -45,7 +45,7 @@ pub(super) struct LearnedLimit {
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct Learned {
     per_second: Aimd,
     bucket: Bucket,
     cut_at: Option<Timestamp>,
@@ -54,7 +54,7 @@ struct Known {
     reason: Box<str>,
 }
 
-impl Known {
+impl Learned {
     fn new(per_second: Aimd, reason: &str) -> Self {
         Self {
             per_second,
@@ -125,7 +125,7 @@ impl LearnedLimit {
     /// A mailbox or a sender was refused in words that may be about this limit. Gives whether they are: where more than it was cut to is
     /// tried and none was refused before, or where they are many.
     pub(super) fn explains(&mut self) -> bool {
-        let tried = |known: &Known| known.per_second.value() > TRIED * known.per_second.cut_to();
+        let tried = |known: &Learned| known.per_second.value() > TRIED * known.per_second.cut_to();
         let explains = self.known.as_deref().is_some_and(tried)
             && (self.doubts == 0 || self.doubts.saturating_mul(MANY) >= self.taken);
         if !explains {
@@ -152,7 +152,7 @@ impl LearnedLimit {
             }
             Some(_) | None => Aimd::cut((measured.min(rate) * CUT).max(LEAST)),
         };
-        let mut known = Known::new(per_second, reason);
+        let mut known = Learned::new(per_second, reason);
         if let Some(before) = &self.known {
             known.bucket = known.bucket.filled_as(&before.bucket);
         }
@@ -192,7 +192,7 @@ impl LearnedLimit {
         let rate = Some(learned.per_second).filter(sane).unwrap_or(LEAST);
         let per_second = Aimd::cut(rate);
         Self {
-            known: Some(Box::new(Known::new(per_second, &learned.reason))),
+            known: Some(Box::new(Learned::new(per_second, &learned.reason))),
             ..Self::default()
         }
     }

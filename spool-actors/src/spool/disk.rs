@@ -1,7 +1,7 @@
 //! Carries out the engine's work on the disk, on a thread that may block.
 
 use super::{Outside, messages::Outcome};
-use crate::engine::{Content, Done, Fetched, Job, Taken, Why, Work, groups, may_fail};
+use crate::engine::{Content, DiskJob, Done, Fetched, Taken, Why, Work, groups, may_fail};
 use crate::errors::{RETRY_AFTER, operation_error};
 use bytes::Bytes;
 use spool_core::store::{Archive, Archived, Store, StoreError};
@@ -14,13 +14,13 @@ use std::time::Duration;
 const PAGE: usize = 1000;
 
 /// Does the work.
-pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Outside> {
+pub(super) fn run(store: &Store, budget: &Budget, job: DiskJob<Outside>) -> Done<Outside> {
     match job {
-        Job::Load(wanted) => {
+        DiskJob::Load(wanted) => {
             let one = |(id, held)| (id, read_content(store, id, held));
             Done::Loaded(wanted.into_iter().map(one).collect())
         }
-        Job::ReadTaken {
+        DiskJob::ReadTaken {
             bulk,
             work,
             taken,
@@ -35,8 +35,8 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
                 held,
             }
         }
-        Job::ReadUnattended { step, held, bodies } => read_unattended(store, step, held, bodies),
-        Job::Route {
+        DiskJob::ReadUnattended { step, held, bodies } => read_unattended(store, step, held, bodies),
+        DiskJob::Route {
             ids,
             routing,
             generation,
@@ -48,11 +48,11 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
                 generation,
             }
         }
-        Job::ReadWhole(wanted) => {
+        DiskJob::ReadWhole(wanted) => {
             let one = |(id, before, held)| (id, before, read_content(store, id, held));
             Done::ReadWhole(wanted.into_iter().map(one).collect())
         }
-        Job::ArchivePresented {
+        DiskJob::ArchivePresented {
             archived,
             body,
             events,
@@ -64,18 +64,18 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
                 .unwrap_or(Ok(()));
             Done::ArchivedPresented { id, laid, events }
         }
-        Job::Fetch { bulk, archive, ids } => {
+        DiskJob::Fetch { bulk, archive, ids } => {
             let pairs = ids
                 .into_iter()
                 .map(|id| fetch(store, budget, archive, id))
                 .collect();
             Done::Fetched { bulk, archive, pairs }
         }
-        Job::DropPair { bulk, archive, id } => {
+        DiskJob::DropPair { bulk, archive, id } => {
             let discarded = store.discard(archive, &[id]);
             Done::DroppedPair { bulk, id, discarded }
         }
-        Job::TakeOff { archive, ids, back } => {
+        DiskJob::TakeOff { archive, ids, back } => {
             let discarded = store.discard(archive, &ids);
             Done::TakenOff {
                 archive,
@@ -83,7 +83,7 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
                 back,
             }
         }
-        Job::Quarantine {
+        DiskJob::Quarantine {
             pairs,
             events,
             held,
@@ -95,7 +95,7 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
             held,
             reply,
         },
-        Job::Purge {
+        DiskJob::Purge {
             older_than,
             ids,
             at,
@@ -104,7 +104,7 @@ pub(super) fn run(store: &Store, budget: &Budget, job: Job<Outside>) -> Done<Out
             let outcome = purge(store, older_than, ids, at);
             Done::Purged { outcome, reply }
         }
-        Job::Keep(learned) => {
+        DiskJob::Keep(learned) => {
             keep(store, &learned);
             Done::Kept
         }

@@ -2,7 +2,7 @@
 
 use super::SpoolActor;
 use super::messages::Explain;
-use crate::throttle::messages::Why;
+use crate::throttle::messages::GetHolds;
 use actix::{AsyncContext, Context, Handler, ResponseFuture};
 use spool_core::{AddError, Hold, SpoolError};
 
@@ -31,7 +31,7 @@ impl Handler<Explain> for SpoolActor {
         }
         let destination = explained.destination;
         let throttle = self.throttle.as_ref();
-        let why = |(destination, next_hops, ahead)| Why {
+        let why = |(destination, next_hops, ahead)| GetHolds {
             destination,
             next_hops,
             ahead,

@@ -1,24 +1,22 @@
 //! Looking: lists, single messages, bodies. From memory where that suffices; the disk is read off the actor's thread.
 
-use super::SpoolActor;
 use super::messages::{Details, Get, GetBody, ListMessages};
 use super::parts;
+use super::{Looked, SpoolActor};
 use crate::errors::{RETRY_AFTER, operation_error};
 use crate::supervision::{Ending, Part};
-use actix::{AsyncContext, Context, Handler, ResponseFuture};
+use actix::{AsyncContext, Context, Handler};
 use bytes::Bytes;
 use spool_core::store::{Archive, Archived, LISTING_BYTES, Listed, Store, StoreError};
 use spool_core::{EnvelopeSummary, MessageId, MessageSummary, ShownStatus, SpoolError, Timestamp};
 use std::sync::Arc;
-
-pub(super) type Reply<T> = ResponseFuture<Result<T, SpoolError>>;
 
 impl SpoolActor {
     /// Reads from disk off this thread. Nothing waits for it but whoever asked.
     pub(super) fn look<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, SpoolError> + Send + 'static,
-    ) -> Reply<T> {
+    ) -> Looked<T> {
         if let Err(error) = self.readable() {
             return Box::pin(std::future::ready(Err(error)));
         }
@@ -35,7 +33,7 @@ impl SpoolActor {
 }
 
 impl Handler<ListMessages> for SpoolActor {
-    type Result = Reply<Vec<MessageSummary>>;
+    type Result = Looked<Vec<MessageSummary>>;
 
     fn handle(&mut self, list: ListMessages, ctx: &mut Context<Self>) -> Self::Result {
         if self.is_loading() {
@@ -103,7 +101,7 @@ fn list_archive(
 }
 
 impl Handler<Get> for SpoolActor {
-    type Result = Reply<Details>;
+    type Result = Looked<Details>;
 
     fn handle(&mut self, get: Get, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);
@@ -185,7 +183,7 @@ fn in_an_archive(store: &Store, id: MessageId) -> Result<(Archive, Archived, Byt
 }
 
 impl Handler<GetBody> for SpoolActor {
-    type Result = Reply<Bytes>;
+    type Result = Looked<Bytes>;
 
     fn handle(&mut self, get: GetBody, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);

@@ -41,7 +41,8 @@ use crate::workers::Workers;
 use crate::writer::Writer;
 use actix::fut::wrap_future;
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,
+    SpawnHandle,
 };
 use close::Killing;
 use loading::LoadState;
@@ -66,6 +67,9 @@ impl World for Outside {
         permit.id()
     }
 }
+
+/// What a message is answered that only reads.
+type Looked<T> = ResponseFuture<Result<T, SpoolError>>;
 
 /// Where an answer goes.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use super::messages::{
     Which,
 };
 use super::{Outside, Reply, SpoolActor};
-use crate::engine::{Input, NewMail, Operation, Work};
+use crate::engine::{Input, NewMail, Work};
 use actix::{AsyncContext, Context, Handler, Message as ActorMessage, ResponseFuture};
 use spool_core::{AddError, MessageId, SpoolError, harmless};
 use tokio::sync::oneshot;
@@ -60,7 +60,7 @@ impl SpoolActor {
     }
 
     fn operate(&mut self, work: Work, ids: Vec<MessageId>, ctx: &mut Context<Self>) -> Operated {
-        self.ask_operation(|reply| Input::Operate(Operation { work, ids }, reply), ctx)
+        self.ask_operation(|reply| Input::Operate(work, ids, reply), ctx)
     }
 }
 

@@ -3,9 +3,8 @@
 //! The first part does not know the others on disk: each of them names it as its parent, and all have the time at which it was
 //! spooled. So the queue is walked for that time, step by step, and what is found is read. It changes nothing.
 
-use super::SpoolActor;
-use super::listing::Reply;
 use super::messages::Details;
+use super::{Looked, SpoolActor};
 use actix::{Addr, Context, Handler, Message as ActorMessage};
 use spool_core::{Address, Message, MessageId, Queue, SpoolError, Timestamp};
 
@@ -65,7 +64,7 @@ fn may_be_divided(message: &Message) -> bool {
 }
 
 impl Handler<PartsOf> for SpoolActor {
-    type Result = Reply<Parts>;
+    type Result = Looked<Parts>;
 
     fn handle(&mut self, asked: PartsOf, ctx: &mut Context<Self>) -> Self::Result {
         self.catch_up(ctx);

@@ -4,7 +4,7 @@ use super::disk::run;
 use super::{Brought, Outside, Reply, SpoolActor};
 use crate::delivery::DeliveryActor;
 use crate::delivery::messages::AttemptEnded;
-use crate::engine::{Answer, Done, Effect, Input, Job, Now, Tag, Told, Wanted};
+use crate::engine::{Answer, DiskJob, Done, Effect, Input, Now, Tag, Told, Wanted};
 use crate::event_hub::messages::Publish;
 use crate::supervision::{Ending, Part};
 use crate::throttle::messages::{Said, Tell};
@@ -122,7 +122,7 @@ impl SpoolActor {
     }
 
     /// Runs a job on the blocking pool. Its task holds an address: the spool stays until it is done.
-    fn work(&self, job: Job<Outside>, ctx: &Context<Self>) {
+    fn work(&self, job: DiskJob<Outside>, ctx: &Context<Self>) {
         let (store, budget, supervision) = (
             Arc::clone(&self.store),
             self.budget.clone(),

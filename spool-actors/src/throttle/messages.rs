@@ -26,7 +26,7 @@ pub(crate) enum Set {
 /// Asks which limits hold back a message of this destination with `ahead` others before it.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<Hold>")]
-pub(crate) struct Why {
+pub(crate) struct GetHolds {
     pub(crate) destination: DestinationId,
     pub(crate) next_hops: Arc<[NextHop]>,
     pub(crate) ahead: usize,

@@ -19,7 +19,7 @@ use crate::engine::{DestinationId, Now, Told};
 use crate::supervision::{Part, Supervision};
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, WeakRecipient};
-use messages::{Dropped, GetDoings, GetLearned, Said, Set, Tell, Why};
+use messages::{Dropped, GetDoings, GetHolds, GetLearned, Said, Set, Tell};
 use spool_core::{DeliveryAgent, NextHop, PathLookup};
 use std::sync::Arc;
 
@@ -164,10 +164,10 @@ impl Handler<Set> for Throttle {
     }
 }
 
-impl Handler<Why> for Throttle {
-    type Result = MessageResult<Why>;
+impl Handler<GetHolds> for Throttle {
+    type Result = MessageResult<GetHolds>;
 
-    fn handle(&mut self, why: Why, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, why: GetHolds, _: &mut Context<Self>) -> Self::Result {
         MessageResult(
             self.limits
                 .holds((why.destination, &why.next_hops), why.ahead, why.now),

@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use crate::engine::testing::Paper;
-use crate::engine::{Content, Done, Job, Work, groups};
+use crate::engine::{Content, DiskJob, Done, Work, groups};
 use bytes::Bytes;
 use spool_core::store::{Archived, StoreError};
 use spool_core::{Budget, Message, MessageId, SpoolError};
@@ -22,13 +22,13 @@ impl Disk {
     }
 
     /// Does what the engine wants done on the disk.
-    pub(super) fn run(&mut self, budget: &Budget, job: Job<Paper>) -> Done<Paper> {
+    pub(super) fn run(&mut self, budget: &Budget, job: DiskJob<Paper>) -> Done<Paper> {
         match job {
-            Job::Load(wanted) => {
+            DiskJob::Load(wanted) => {
                 let one = |(id, held)| (id, self.content(id, held));
                 Done::Loaded(wanted.into_iter().map(one).collect())
             }
-            Job::ReadTaken {
+            DiskJob::ReadTaken {
                 bulk,
                 work,
                 taken,
@@ -55,12 +55,12 @@ impl Disk {
                     held,
                 }
             }
-            Job::ReadUnattended { step, held, .. } => {
+            DiskJob::ReadUnattended { step, held, .. } => {
                 let one = |(id, why)| (id, why, self.load(id));
                 let read = step.into_iter().map(one).collect();
                 Done::ReadUnattended { read, held }
             }
-            Job::Route {
+            DiskJob::Route {
                 ids,
                 routing,
                 generation,
@@ -69,11 +69,11 @@ impl Disk {
                 let routes = ids.into_iter().map(route).collect();
                 Done::Routed { routes, generation }
             }
-            Job::ReadWhole(wanted) => {
+            DiskJob::ReadWhole(wanted) => {
                 let one = |(id, before, held)| (id, before, self.content(id, held));
                 Done::ReadWhole(wanted.into_iter().map(one).collect())
             }
-            Job::ArchivePresented {
+            DiskJob::ArchivePresented {
                 archived,
                 body,
                 events,
@@ -84,7 +84,7 @@ impl Disk {
                 let laid = Ok(());
                 Done::ArchivedPresented { id, laid, events }
             }
-            Job::Fetch { bulk, archive, ids } => {
+            DiskJob::Fetch { bulk, archive, ids } => {
                 let fetch = |id| {
                     let (archived, body) = self.removed.get(&id).ok_or(SpoolError::NoSuchMessage(id))?;
                     let busy = SpoolError::Busy {
@@ -96,12 +96,12 @@ impl Disk {
                 let pairs = ids.into_iter().map(fetch).collect();
                 Done::Fetched { bulk, archive, pairs }
             }
-            Job::DropPair { bulk, id, .. } => {
+            DiskJob::DropPair { bulk, id, .. } => {
                 self.removed.remove(&id);
                 let discarded = Ok(());
                 Done::DroppedPair { bulk, id, discarded }
             }
-            Job::TakeOff { archive, ids, back } => {
+            DiskJob::TakeOff { archive, ids, back } => {
                 for id in ids {
                     self.removed.remove(&id);
                 }
@@ -112,7 +112,7 @@ impl Disk {
                     back,
                 }
             }
-            Job::Quarantine {
+            DiskJob::Quarantine {
                 pairs,
                 events,
                 held,
@@ -124,11 +124,11 @@ impl Disk {
                 held,
                 reply,
             },
-            Job::Purge { reply, .. } => Done::Purged {
+            DiskJob::Purge { reply, .. } => Done::Purged {
                 outcome: Ok(crate::outcome::Outcome::default()),
                 reply,
             },
-            Job::Keep(_) => Done::Kept,
+            DiskJob::Keep(_) => Done::Kept,
         }
     }
 

@@ -5,7 +5,7 @@ use super::sessions::{Session, Stage};
 use super::settings::{hops, routing};
 use super::world::{Life, Room};
 use super::{Chance, Tally};
-use crate::engine::{Input, Job, NewMail, Operation, Work};
+use crate::engine::{DiskJob, Input, NewMail, Work};
 use crate::outcome::NewRoute;
 use bytes::Bytes;
 use spool_core::store::Change;
@@ -124,8 +124,7 @@ impl Life {
     fn ask(&mut self, work: Work, ids: Vec<MessageId>) {
         let operated = Operated::new(&work, &ids, self.operations());
         let reply = self.reply(Asked::Operation(operated));
-        self.inputs
-            .push_back(Input::Operate(Operation { work, ids }, reply));
+        self.inputs.push_back(Input::Operate(work, ids, reply));
     }
 
     /// Writes all that waits for the disk, and brings the answers.
@@ -152,7 +151,7 @@ impl Life {
     }
 
     /// Does the work of this kind.
-    fn run(&mut self, wanted: impl Fn(&Job<super::Paper>) -> bool, tally: &mut Tally) -> usize {
+    fn run(&mut self, wanted: impl Fn(&DiskJob<super::Paper>) -> bool, tally: &mut Tally) -> usize {
         let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.jobs).into_iter().partition(wanted);
         self.jobs = later;
         let count = now.len();
@@ -173,7 +172,7 @@ fn a_remove_after_one_that_failed_keeps_its_files_in_the_archive() {
     life.write_all(&mut chance, &mut tally);
     let ids = life.disk.ids();
     assert_eq!(ids.len(), 1);
-    let reads = |job: &Job<_>| matches!(job, Job::ReadTaken { .. });
+    let reads = |job: &DiskJob<_>| matches!(job, DiskJob::ReadTaken { .. });
     for room in [Room::None, Room::Plenty] {
         life.room = room;
         life.ask(Work::Remove, ids.clone());

@@ -5,7 +5,7 @@ use super::sessions::{Session, Stage};
 use super::settings::{KEY_WINDOW, hops, routing};
 use super::world::{Life, Room};
 use super::{AT, Chance, Paper, Tally};
-use crate::engine::{Answered, Input, NewMail, Operation, Tag, Work};
+use crate::engine::{Answered, Input, NewMail, Tag, Work};
 use crate::outcome::NewRoute;
 use bytes::Bytes;
 use spool_core::store::{Archive, Change, StoreError};
@@ -158,8 +158,7 @@ impl Life {
         }
         let operated = Operated::new(&work, &ids, self.operations());
         let reply = self.reply(Asked::Operation(operated));
-        self.inputs
-            .push_back(Input::Operate(Operation { work, ids }, reply));
+        self.inputs.push_back(Input::Operate(work, ids, reply));
     }
 
     pub(super) fn ask_idle(&mut self) {

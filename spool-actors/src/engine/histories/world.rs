@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::sessions::Session;
 use super::settings::{KEY_WINDOW, notices, routing};
 use super::{AT, Chance, Now, Paper, Tally};
-use crate::engine::{Answered, DestinationId, Effect, Engine, Input, Job, Moment, Setup, Tag, Wanted};
+use crate::engine::{Answered, DestinationId, DiskJob, Effect, Engine, Input, Moment, Setup, Tag, Wanted};
 use crate::supervision::Ending;
 use crate::throttle::{self, Limits};
 use spool_core::disposition::Decisions;
@@ -38,7 +38,7 @@ pub(super) struct Life {
     pub(super) inputs: VecDeque<Input<Paper>>,
     /// Changes that wait for the disk, in order.
     pub(super) unwritten: VecDeque<(Change, Tag<Paper>)>,
-    pub(super) jobs: Vec<Job<Paper>>,
+    pub(super) jobs: Vec<DiskJob<Paper>>,
     pub(super) sessions: Vec<Session>,
     pub(super) waiting: Vec<(Pin<Box<Waiting>>, Option<Wanted>)>,
     pub(super) questions: Vec<Input<Paper>>,
@@ -243,7 +243,7 @@ impl Life {
             Effect::Work(job) => {
                 let is_paused = self.was_paused && self.max == 0;
                 assert!(
-                    !(is_paused && matches!(job, Job::Load(_))),
+                    !(is_paused && matches!(job, DiskJob::Load(_))),
                     "nothing is read while it is paused"
                 );
                 self.jobs.push(job);

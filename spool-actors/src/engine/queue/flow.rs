@@ -271,21 +271,13 @@ impl<W: World> Queue<W> {
             if begun {
                 self.set(id, Phase::Settling(None, Afterwards::default()));
                 taken.push((id, spooled_at));
-            } else {
-                self.back_in_line(id);
+            } else if let Some(Phase::Armed(content, _)) = self.set(id, Phase::Claimed) {
+                // Its start is not on disk: it is the first in line again.
+                self.set(id, Phase::Ready(Some(content)));
+                self.put_in_front(id, destination);
             }
         }
         taken
-    }
-
-    /// A message whose start is not on disk is the first in line again.
-    fn back_in_line(&mut self, id: MessageId) {
-        let Some(destination) = self.entries.get(&id).map(|entry| entry.destination) else {
-            return;
-        };
-        let content = self.set(id, Phase::Claimed).and_then(Phase::into_content);
-        self.set(id, Phase::Ready(content));
-        self.put_in_front(id, destination);
     }
 
     /// Nothing of its attempt is on disk, or nothing any more: it is the first in line.

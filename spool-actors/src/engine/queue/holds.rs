@@ -108,9 +108,9 @@ impl<W: World> Queue<W> {
         if destination.is_some() && self.paused {
             holds.push(Hold::Paused);
         }
-        if let Some(since) = entry.phase.running_since() {
+        if let Phase::Running(_, since, _) = &entry.phase {
             holds.push(Hold::Sending {
-                since: now.wall_of(since),
+                since: now.wall_of(*since),
             });
         }
         if let Some(next_hops) = self.noted_route(id) {

@@ -9,8 +9,10 @@ mod begins;
 #[cfg(test)]
 mod checked;
 mod claims;
+mod course;
 mod crowd;
 mod destinations;
+mod due;
 mod flow;
 mod holds;
 mod kept;
@@ -40,7 +42,7 @@ use destinations::Destination;
 use paths::Paths;
 use phase::Counted;
 use spool_core::store::Recovered;
-use spool_core::{Held, MessageId, NextHop, RouteOrigin, Routing, Status, Timestamp};
+use spool_core::{MessageId, NextHop, RouteOrigin, Routing, Status, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -199,16 +201,7 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// The phase of a message that waits for a time of the wall clock.
-    fn until(&self, due: Timestamp, now: Now) -> Phase<W> {
-        let due = now.inside_of(due);
-        match due > now.inside {
-            true => Phase::Waiting(due),
-            false => Phase::Ready(None),
-        }
-    }
-
-    /// Makes the entry of a message. An operation has it until it is set elsewhere.
+    /// Makes the entry of a message. It is in [`Phase::Claimed`] until the caller moves it to another phase.
     fn insert(&mut self, known: Known, now: Now) {
         let entry = Entry {
             destination: known.destination,
@@ -311,146 +304,8 @@ impl<W: World> Queue<W> {
         all(self.entries.len(), WAITING).saturating_add(all(self.by_hops.len(), PER_DESTINATION))
     }
 
-    /// Moves what is due into line.
-    pub(super) fn release_due(&mut self, now: Now) {
-        while let Some(Reverse((due, id))) = self.due.peek().copied() {
-            if due > now.inside {
-                break;
-            }
-            self.due.pop();
-            // A message that was moved since has another phase; its old place in the heap means nothing.
-            if self.phase(id).and_then(Phase::due) == Some(due) {
-                self.set(id, Phase::Ready(None));
-            }
-        }
-    }
-
-    /// When something becomes due next.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.due.peek().map(|Reverse((due, _))| *due)
-    }
-
     fn phase(&self, id: MessageId) -> Option<&Phase<W>> {
         Some(&self.entries.get(&id)?.phase)
-    }
-
-    /// Keeps what was read for a message that is about to be sent.
-    pub(super) fn keep(&mut self, mut content: Box<Content>) {
-        let id = content.message.id;
-        let route = self.route_of(id);
-        let Some(entry) = self.entries.get_mut(&id) else {
-            return;
-        };
-        entry.size = content.size();
-        if let Some(route) = route {
-            content.set_next_hops(&route.next_hops);
-        }
-        if let Phase::Reading(permit) = &mut entry.phase {
-            let permit = permit.take();
-            entry.phase = Phase::Asking(content, permit);
-        }
-    }
-
-    /// What is in memory of a message.
-    pub(super) fn content(&self, id: MessageId) -> Option<&Content> {
-        self.phase(id)?.content()
-    }
-
-    /// The start of its attempt is being written, before it has a permit. `false`: it is not about to be sent.
-    pub(super) fn arming(&mut self, id: MessageId) -> bool {
-        let Some(entry) = self.entries.get_mut(&id) else {
-            return false;
-        };
-        if !matches!(entry.phase, Phase::Asking(_, None)) {
-            return false;
-        }
-        // It is counted as before.
-        if let Phase::Asking(content, _) = std::mem::replace(&mut entry.phase, Phase::Claimed) {
-            entry.phase = Phase::Arming(content);
-        }
-        true
-    }
-
-    /// Nothing is left to be asked: it starts with the next permit. `false`: it is not about to be sent.
-    pub(super) fn prepared(&mut self, id: MessageId) -> bool {
-        if !matches!(self.phase(id), Some(Phase::Asking(..))) {
-            return false;
-        }
-        if let Some(Phase::Asking(content, _)) = self.set(id, Phase::Claimed) {
-            self.set(id, Phase::Armed(content, false));
-        }
-        true
-    }
-
-    /// The start of its attempt is on disk. Gives when the message was spooled, if it must not go where it is about to: the routes were
-    /// changed meanwhile. The start is to be taken back, and then the message is [`Queue::recalled`].
-    pub(super) fn armed(&mut self, id: MessageId) -> Option<Timestamp> {
-        let generation = self.generation;
-        let entry = self.entries.get_mut(&id)?;
-        if !matches!(entry.phase, Phase::Arming(..)) {
-            return None;
-        }
-        if entry.is_stale(generation) {
-            let spooled_at = entry.spooled_at;
-            self.set(id, Phase::Settling(None, Afterwards::default()));
-            return Some(spooled_at);
-        }
-        if let Some(Phase::Arming(content)) = self.set(id, Phase::Claimed) {
-            self.set(id, Phase::Armed(content, true));
-        }
-        None
-    }
-
-    /// The session has ended: gives the content, for what comes next, and the session. The message is charged as before until
-    /// [`Queue::settled`].
-    pub(super) fn ended(&mut self, id: MessageId) -> Option<Box<Content>> {
-        let phase = self.phase(id)?;
-        if !matches!(phase, Phase::Running(..)) {
-            return None;
-        }
-        let mut old = self.set(id, Phase::Settling(None, Afterwards::default()))?;
-        let noted = old.afterwards().map(std::mem::take).unwrap_or_default();
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.phase = Phase::Settling(None, noted);
-        }
-        old.into_content()
-    }
-
-    /// A message takes `footprint` bytes beside its body, as is known now that it was read or changed.
-    pub(super) fn weighed(&mut self, id: MessageId, footprint: u64) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.size = entry.size.with_rest(footprint);
-            if let Phase::Settling(Some(held), _) = &mut entry.phase {
-                held.resize(footprint);
-            }
-        }
-    }
-
-    /// Until the disk has answered for the end of its session, a message takes `more` bytes: those of what is written with it.
-    pub(super) fn written_with(&mut self, id: MessageId, more: u64) {
-        if let Some(Phase::Settling(Some(held), _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase)
-        {
-            held.resize(held.bytes().saturating_add(more));
-        }
-    }
-
-    /// What a message holds whose session has ended, until [`Queue::settled`].
-    pub(super) fn settling(&mut self, id: MessageId, held: Held) {
-        if let Some(Phase::Settling(kept, _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase) {
-            *kept = Some(held);
-        }
-    }
-
-    /// The disk has answered for the end of a session.
-    pub(super) fn settled(&mut self, id: MessageId) {
-        if let Some(Phase::Settling(held, _)) = self.entries.get_mut(&id).map(|entry| &mut entry.phase) {
-            *held = None;
-        }
-    }
-
-    /// A message whose attempt a former process left open: its end is being written.
-    pub(super) fn interrupted(&mut self, id: MessageId) {
-        self.set(id, Phase::Settling(None, Afterwards::default()));
     }
 
     /// The disk holds what the message waits for now.
@@ -471,15 +326,6 @@ impl<W: World> Queue<W> {
     fn came_back(&mut self, id: MessageId, old: Option<Phase<W>>, now: Now) {
         let reroute = old.and_then(|mut old| old.afterwards().and_then(|noted| noted.reroute.take()));
         self.look_at_route(id, reroute, now);
-    }
-
-    fn wait_until(&mut self, id: MessageId, due: Timestamp) {
-        self.due.push(Reverse((due, id)));
-        // Places of messages that were moved since mean nothing; they are swept out before they are the most.
-        if self.due.len() > 2 * self.entries.len() + SWEEP {
-            let waiting = |(id, entry): (&MessageId, &Entry<W>)| Some(Reverse((entry.phase.due()?, *id)));
-            self.due = self.entries.iter().filter_map(waiting).collect();
-        }
     }
 
     /// A message comes to the journal without its content: from an archive, by a division, or as a notice. An operation has it until it is

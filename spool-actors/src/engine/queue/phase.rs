@@ -76,6 +76,8 @@ pub(super) enum Counted {
     Running,
 }
 
+/// [`Phase::counted`], [`Phase::is_passing`] and [`Phase::content`] name every phase, so that a new one does not compile until they decide
+/// about it.
 impl<W: World> Phase<W> {
     pub(super) const fn counted(&self) -> Counted {
         match self {
@@ -119,78 +121,26 @@ impl<W: World> Phase<W> {
         }
     }
 
-    /// Takes the permit away, if there is one.
+    /// Takes its permit, if it has one.
     pub(super) fn take_permit(&mut self) -> Option<Permitted<W>> {
-        match self {
-            Self::Reading(permit) | Self::Asking(_, permit) => permit.take(),
-            Self::Waiting(_)
-            | Self::Ready(_)
-            | Self::Arming(_)
-            | Self::Armed(..)
-            | Self::Running(..)
-            | Self::Settling(..)
-            | Self::Claimed
-            | Self::Frozen => None,
-        }
+        let (Self::Reading(permit) | Self::Asking(_, permit)) = self else {
+            return None;
+        };
+        permit.take()
     }
 
     /// What was noted for the end of its session.
-    pub(super) fn afterwards(&mut self) -> Option<&mut Afterwards> {
-        match self {
-            Self::Running(_, _, afterwards) | Self::Settling(_, afterwards) => Some(afterwards),
-            Self::Waiting(_)
-            | Self::Ready(_)
-            | Self::Reading(_)
-            | Self::Asking(..)
-            | Self::Arming(_)
-            | Self::Armed(..)
-            | Self::Claimed
-            | Self::Frozen => None,
-        }
+    pub(super) const fn afterwards(&mut self) -> Option<&mut Afterwards> {
+        let (Self::Running(_, _, afterwards) | Self::Settling(_, afterwards)) = self else {
+            return None;
+        };
+        Some(afterwards)
     }
 
-    /// Since when its attempt is made.
-    pub(super) const fn running_since(&self) -> Option<Timestamp> {
-        match self {
-            Self::Running(_, since, _) => Some(*since),
-            Self::Waiting(_)
-            | Self::Ready(_)
-            | Self::Reading(_)
-            | Self::Asking(..)
-            | Self::Arming(_)
-            | Self::Armed(..)
-            | Self::Settling(..)
-            | Self::Claimed
-            | Self::Frozen => None,
-        }
-    }
-
-    /// What is in memory of the message.
-    pub(super) fn into_content(self) -> Option<Box<Content>> {
-        match self {
-            Self::Ready(content) => content,
-            Self::Asking(content, _)
-            | Self::Arming(content)
-            | Self::Armed(content, _)
-            | Self::Running(content, ..) => Some(content),
-            Self::Waiting(_) | Self::Reading(_) | Self::Settling(..) | Self::Claimed | Self::Frozen => None,
-        }
-    }
-
-    /// The time for which it waits.
+    /// The time at which it becomes due, while it waits for that.
     pub(super) const fn due(&self) -> Option<Timestamp> {
-        match self {
-            Self::Waiting(due) => Some(*due),
-            Self::Ready(_)
-            | Self::Reading(_)
-            | Self::Asking(..)
-            | Self::Arming(_)
-            | Self::Armed(..)
-            | Self::Running(..)
-            | Self::Settling(..)
-            | Self::Claimed
-            | Self::Frozen => None,
-        }
+        let Self::Waiting(due) = self else { return None };
+        Some(*due)
     }
 
     /// Whether nothing is being done with it.

@@ -1,8 +1,8 @@
-//! Which line a message stands in, as the routes are now. Mail that the service routes by its configuration moves to another
-//! line when they change.
+//! Which destination a message waits for under the current routing. Mail that the configuration routes moves to another destination when
+//! the routing changes.
 //!
-//! A message is looked at when the routing is another one than the one its line is from: at once while it waits, or when it comes
-//! back from what is being done with it. Where its route depends on its recipients, whoever has read it tells.
+//! A message is checked when its destination comes from an outdated routing: at once while it waits, otherwise when it comes back from what
+//! is being done with it. Where the route depends on the recipients, the caller reads them.
 
 use super::{Afterwards, Destination, Entry, Now, Phase, Queue, Route};
 use crate::engine::World;
@@ -221,21 +221,21 @@ impl<W: World> Queue<W> {
         }
     }
 
-    /// A message was added by the routes of a former routing. Gives it, with when it was spooled, if its begin was written with the add:
-    /// that is to be taken back, and then [`Queue::recalled`].
-    pub(in crate::engine) fn added_by_former(&mut self, id: MessageId) -> Option<(MessageId, Timestamp)> {
+    /// A message was added by the routes of a former routing. Returns when it was spooled if the start of its attempt was written with the add:
+    /// the caller takes that back and then calls [`Queue::recalled`].
+    pub(in crate::engine) fn added_by_former(&mut self, id: MessageId) -> Option<Timestamp> {
         self.make_stale(id);
-        let entry = self
-            .entries
-            .get(&id)
-            .filter(|entry| entry.is_stale(self.generation))?;
+        let entry = self.entries.get(&id)?;
+        if !entry.is_stale(self.generation) {
+            return None;
+        }
         let spooled_at = entry.spooled_at;
         if !matches!(entry.phase, Phase::Armed(..)) {
             self.unlooked.push(id);
             return None;
         }
         self.set(id, Phase::Settling(None, Afterwards::default()));
-        Some((id, spooled_at))
+        Some(spooled_at)
     }
 
     /// Whether a message that came back is still to be looked at.
@@ -250,11 +250,10 @@ impl<W: World> Queue<W> {
         next_hops: &Arc<[NextHop]>,
         now: Now,
     ) -> Redirected {
-        let movable = self.phase(id).is_some_and(Phase::is_movable);
-        match movable {
-            true => self.redirect_any(id, next_hops, now),
-            false => Redirected::Later,
+        if !self.phase(id).is_some_and(Phase::is_movable) {
+            return Redirected::Later;
         }
+        self.redirect_any(id, next_hops, now)
     }
 
     /// The same for a message that was read to be sent, before the start of its attempt is written.
@@ -264,10 +263,10 @@ impl<W: World> Queue<W> {
         next_hops: &Arc<[NextHop]>,
         now: Now,
     ) -> Redirected {
-        match matches!(self.phase(id), Some(Phase::Asking(..))) {
-            true => self.redirect_any(id, next_hops, now),
-            false => Redirected::Later,
+        if !matches!(self.phase(id), Some(Phase::Asking(..))) {
+            return Redirected::Later;
         }
+        self.redirect_any(id, next_hops, now)
     }
 
     fn redirect_any(&mut self, id: MessageId, next_hops: &Arc<[NextHop]>, now: Now) -> Redirected {
@@ -302,11 +301,12 @@ impl<W: World> Queue<W> {
             entry.route_told = false;
         }
         let held_up = self.is_held_up(to, now);
-        let phase = match matches!(old, Phase::Ready(_) | Phase::Asking(..)) {
-            true => Phase::Ready(old.into_content().filter(|_| !held_up)),
-            false => old,
-        };
-        self.set(id, phase);
+        if held_up && matches!(old, Phase::Ready(_) | Phase::Asking(..)) {
+            old = Phase::Ready(None);
+        } else if let Phase::Asking(content, _) = old {
+            old = Phase::Ready(Some(content));
+        }
+        self.set(id, old);
         self.delist(from);
         true
     }

@@ -3,7 +3,7 @@
 
 use super::peers::{Chance, Connections, Counting, Down, Messages, Peer, SERVICE, Way, Well};
 use super::sender::{Run, START, Seeded, send};
-use crate::pace::{Effect, Pace};
+use crate::pace::{Adjustment, Pace};
 use spool_core::{DestinationPolicy, Timestamp};
 use std::time::Duration;
 
@@ -73,7 +73,10 @@ fn a_peer_that_dies_under_way_is_left_alone_and_comes_back_slowly() {
             let up = at(1800);
             let back = *run.taken.iter().find(|at| **at >= up).unwrap();
             assert!(back.since(up) <= RECOVERY, "{way:?}: {back}");
-            let reopened = run.effects.iter().filter(|effect| **effect == Effect::Reopened);
+            let reopened = run
+                .effects
+                .iter()
+                .filter(|effect| **effect == Adjustment::Reopened);
             assert_eq!(reopened.count(), 1, "{way:?}");
             let within = |times: &[Timestamp], from: Duration, to: Duration| {
                 let span = back.after(from)..back.after(to);

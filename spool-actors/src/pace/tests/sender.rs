@@ -1,7 +1,7 @@
 //! The sender: it begins whatever its pace allows, and waits for the next thing to happen.
 
 use super::peers::{Answer, Chance, Peer};
-use crate::pace::{Begun, Effect, Pace, Serial};
+use crate::pace::{Adjustment, Pace, Serial, SessionStart};
 use spool_core::{Dice, Hold, RetryInterval, Timestamp};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -50,7 +50,7 @@ pub(super) struct Run {
     pub(super) taken: Vec<Timestamp>,
     /// When each other attempt began.
     pub(super) refused: Vec<Timestamp>,
-    pub(super) effects: Vec<Effect>,
+    pub(super) effects: Vec<Adjustment>,
     pub(super) estimates: Vec<Estimate>,
     pub(super) end: Timestamp,
 }
@@ -92,7 +92,7 @@ pub(super) fn send(
     let (mut now, mut note_at) = (START, START);
     let (mut running, mut open) = (0, 0);
     let mut ends: BinaryHeap<Reverse<(Timestamp, Serial)>> = BinaryHeap::new();
-    let mut sessions: HashMap<Serial, (Begun, Answer)> = HashMap::new();
+    let mut sessions: HashMap<Serial, (SessionStart, Answer)> = HashMap::new();
     loop {
         while run.begun.len() < attempts && now < end && pace.free(now, running) > 0 {
             let begun = pace.begin(now, running);

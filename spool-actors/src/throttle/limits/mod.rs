@@ -18,7 +18,7 @@ pub(crate) use word::Word;
 use super::memory::Memory;
 use super::path::Path;
 use crate::engine::{DestinationId, Now, PathId, PermitId, Told};
-use crate::pace::{Begun, Effect, Signal};
+use crate::pace::{Adjustment, SessionStart, Signal};
 use spool_core::{Dice, LearnedDestination, NextHop, Policies, SpoolConfig, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
@@ -79,7 +79,7 @@ struct Out {
     path: PathId,
     epoch: u64,
     /// The attempt under it.
-    begun: Option<Begun>,
+    begun: Option<SessionStart>,
     /// Whether an attempt has been made.
     used: bool,
 }
@@ -229,19 +229,19 @@ impl Limits {
             path.told = None;
         }
         self.touched.insert(path_id);
-        self.learned_more |= effect != Effect::GoOn;
+        self.learned_more |= effect != Adjustment::GoOn;
         let reason = signal.reason().unwrap_or_default();
         let hops = &path.hops;
         match effect {
-            Effect::GoOn => return,
-            Effect::Slower => return tracing::info!(?hops, reason, "a destination is sent less"),
-            Effect::Reopened => return tracing::info!(?hops, "a destination answers again"),
-            Effect::Shut => tracing::warn!(
+            Adjustment::GoOn => return,
+            Adjustment::Slower => return tracing::info!(?hops, reason, "a destination is sent less"),
+            Adjustment::Reopened => return tracing::info!(?hops, "a destination answers again"),
+            Adjustment::Shut => tracing::warn!(
                 ?hops,
                 reason,
                 "a destination does not answer; it is left alone for a while"
             ),
-            Effect::StillShut => tracing::info!(?hops, reason, "a destination still does not answer"),
+            Adjustment::StillShut => tracing::info!(?hops, reason, "a destination still does not answer"),
         }
         self.words.push(Word::Unanswered(path_id, reason.to_owned()));
     }
